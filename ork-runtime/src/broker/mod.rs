@@ -1,0 +1,216 @@
+//! The broker port: how messages travel. Small, `dyn`, plain data; `tests/contract` says what every adapter does.
+//!
+//! A broker delivers at least once. It may deliver twice, late and in another order; it never loses what it confirmed,
+//! and what is not settled comes again. Who must do what exactly once is the store's business, not the broker's.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use crate::message::{Message, Outgoing};
+
+/// What an adapter could not do, and which kind of trouble that is.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct BrokerError {
+    kind: BrokerErrorKind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The kinds of trouble with a broker; every adapter means the same by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BrokerErrorKind {
+    /// It cannot be reached just now; the adapter goes on trying.
+    Disconnected,
+    /// It does not let us in, or forbids what was asked.
+    Refused,
+    /// This message cannot be delivered: too large, or no queue takes it.
+    Undeliverable,
+    /// It did not answer in time.
+    TimedOut,
+    /// The adapter was closed.
+    Closed,
+    /// The configuration cannot work: a malformed URL, an unreadable certificate.
+    Config,
+    /// It answered something the adapter does not understand.
+    Protocol,
+}
+
+impl BrokerError {
+    /// An error of this kind; `message` names the broker, never its password.
+    pub fn new(kind: BrokerErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// The same error with what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Which kind of trouble it is.
+    pub const fn kind(&self) -> BrokerErrorKind {
+        self.kind
+    }
+}
+
+/// Why a message goes to the dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeadReason {
+    /// It is not the message of a task: wrong content type, headers or body.
+    Undecodable,
+    /// Larger or deeper than accepted.
+    Oversized,
+    /// No worker knows its task.
+    UnknownTask,
+    /// Its input is not what the task takes.
+    WrongInput,
+    /// Every worker that took it died.
+    Exhausted,
+}
+
+impl DeadReason {
+    /// The word in the headers of a dead letter.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Undecodable => "undecodable",
+            Self::Oversized => "oversized",
+            Self::UnknownTask => "unknown-task",
+            Self::WrongInput => "wrong-input",
+            Self::Exhausted => "exhausted",
+        }
+    }
+}
+
+/// What becomes of a delivery. The adapter carries it out in its own time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// Done with: it is not delivered again.
+    Ack,
+    /// Given back: somebody else may have it at once.
+    Release,
+    /// Put aside, with the reason in words, and not delivered again.
+    Dead(DeadReason, String),
+}
+
+/// The right to settle one delivery, once. Dropped without, the delivery counts as released.
+pub trait Receipt: Send + fmt::Debug {
+    /// Says what becomes of the delivery; never waits.
+    fn settle(self: Box<Self>, settlement: Settlement);
+}
+
+/// A message handed to this process.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The message, or why it is none.
+    pub message: Result<Message, Refused>,
+    /// How often it was delivered before, as far as the broker counts.
+    pub redelivered: u32,
+    /// The right to settle it.
+    pub receipt: Box<dyn Receipt>,
+}
+
+/// A delivery that is no message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// What is wrong, for the headers of the dead letter.
+    pub reason: DeadReason,
+    /// The same in words.
+    pub detail: String,
+    /// Who waits for an answer, if that much could be read.
+    pub reply: Option<crate::job::ReplyTo>,
+    /// The job's id, if that much could be read.
+    pub job: Option<crate::id::JobId>,
+    /// The task, if that much could be read.
+    pub task: Option<String>,
+}
+
+/// One queue to consume and how much of it at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscribe {
+    /// The queue's short name: a task's own name, or its `queue` option.
+    pub queue: String,
+    /// The tasks whose messages travel through it.
+    pub tasks: Vec<String>,
+    /// At most this many unsettled deliveries.
+    pub window: u16,
+}
+
+/// A stream of deliveries. It outlives lost connections; it ends only when it is stopped.
+#[async_trait]
+pub trait Subscription: Send + fmt::Debug {
+    /// The next delivery; `None` once stopped.
+    ///
+    /// # Cancel safety
+    /// No delivery is lost if the future is dropped.
+    async fn next(&mut self) -> Option<Delivery>;
+
+    /// Changes how many unsettled deliveries there may be.
+    fn resize(&mut self, window: u16);
+
+    /// Asks for no more; what was delivered can still be settled.
+    async fn stop(&mut self);
+}
+
+/// An outcome that came back to this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// What [`crate::job::ReplyTo::correlation`] said.
+    pub correlation: String,
+    /// The outcome's JSON.
+    pub body: bytes::Bytes,
+}
+
+/// Outcomes for this process.
+#[derive(Debug)]
+pub struct Replies {
+    /// The queue to name in [`crate::job::ReplyTo::queue`].
+    pub queue: String,
+    /// The outcomes, as they come in.
+    pub answers: mpsc::Receiver<Answered>,
+}
+
+/// How messages travel between the store's outbox and workers.
+#[async_trait]
+pub trait Broker: Send + Sync + fmt::Debug {
+    /// Whether somebody must carry the store's outbox to it. If not, it takes the outbox itself.
+    fn needs_relay(&self) -> bool;
+
+    /// Makes sure that messages of these queues find their place; called before the first publish to them.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached in time, or refuses.
+    async fn prepare(&self, queues: &[Subscribe]) -> Result<(), BrokerError>;
+
+    /// Publishes, and answers for each message when the broker has confirmed it.
+    ///
+    /// # Cancel safety
+    /// Messages may or may not have been published if the future is dropped.
+    async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), BrokerError>>;
+
+    /// Starts to consume a queue.
+    ///
+    /// # Errors
+    /// When the broker refuses, or cannot be reached in time.
+    async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>, BrokerError>;
+
+    /// A private queue for outcomes; `None` for a broker whose outcomes are in the store alone.
+    ///
+    /// # Errors
+    /// When the broker refuses, or cannot be reached in time.
+    async fn replies(&self) -> Result<Option<Replies>, BrokerError>;
+
+    /// Asks whether the broker can be reached, and says in words what was found.
+    ///
+    /// # Errors
+    /// What is wrong.
+    async fn check(&self) -> Result<String, BrokerError>;
+
+    /// Settles what was said and lets go of the broker, within a deadline of its own.
+    async fn close(&self);
+}

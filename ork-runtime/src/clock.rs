@@ -1,0 +1,80 @@
+//! Time as a port: who needs the time or a pause asks a `Clock`, so that tests can turn it.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::{Add, Sub};
+use std::pin::Pin;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A moment: milliseconds since 1970-01-01 UTC.
+///
+/// ```
+/// # use std::time::Duration;
+/// let start = ork::Timestamp::from_millis(1_000);
+/// assert_eq!((start + Duration::from_secs(2)) - start, Duration::from_secs(2));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The moment this many milliseconds after 1970-01-01 UTC.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since 1970-01-01 UTC.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl Sub for Timestamp {
+    type Output = Duration;
+
+    /// The time from `earlier` to `self`; zero if a clock was set back in between.
+    fn sub(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339, in UTC, with milliseconds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = Duration::from_millis(u64::try_from(self.0).unwrap_or(0));
+        humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since).fmt(f)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A pause that ends when its clock says so.
+pub type Pause = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Tells the time and waits for it.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The moment it is now.
+    fn now(&self) -> Timestamp;
+
+    /// Waits for this long.
+    fn pause(&self, duration: Duration) -> Pause;
+
+    /// Waits until `moment`; returns at once if it has passed.
+    fn pause_until(&self, moment: Timestamp) -> Pause {
+        self.pause(moment - self.now())
+    }
+}

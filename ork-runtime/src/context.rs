@@ -1,0 +1,220 @@
+//! `Context`: what a running task knows about its job and may ask of ork.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Timestamp;
+use crate::id::JobId;
+use crate::job::Kind;
+use crate::task::{Error, Result, TaskMessage};
+
+/// A job that a running task asks for.
+#[derive(Debug, Clone)]
+pub struct Child {
+    /// The task's name.
+    pub task: &'static str,
+    /// What it asks of the task.
+    pub kind: Kind,
+    /// The input's JSON.
+    pub body: Bytes,
+}
+
+/// What a context asks of the engine: the only call upward, declared here so that tasks know no engine.
+#[async_trait]
+pub trait Services: Send + Sync + fmt::Debug {
+    /// Submits a job as a child of the running one.
+    async fn submit(&self, about: &About, child: Child) -> Result<JobId>;
+
+    /// Notes how far the job has come.
+    fn progress(&self, about: &About, progress: Progress);
+}
+
+/// How far a job has come.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Progress {
+    /// From 0 to 100.
+    pub percent: f64,
+    /// A word about what is going on.
+    pub info: String,
+}
+
+/// What a context knows.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// The job.
+    pub job: JobId,
+    /// The job a client submitted, from which this one comes.
+    pub root: JobId,
+    /// The task's name.
+    pub task: String,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// Which part, from 0, if the job has parts.
+    pub index: Option<u64>,
+    /// How many parts there are, once that is known.
+    pub count: Option<u64>,
+    /// When the attempt times out.
+    pub deadline: Option<Timestamp>,
+}
+
+/// What a running task knows about its job, and what it may ask of ork.
+///
+/// It is cheap to clone and may be moved into other tasks and threads.
+///
+/// ```
+/// use ork::Context;
+///
+/// async fn greet(name: String, context: Context) -> String {
+///     context.progress(50.0, "thinking");
+///     format!("hello {name}, this is attempt {}", context.attempt())
+/// }
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// assert_eq!(greet("Ada".into(), Context::for_test()).await, "hello Ada, this is attempt 1");
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct Context(Arc<Inner>);
+
+struct Inner {
+    about: About,
+    cancelled: CancellationToken,
+    services: Arc<dyn Services>,
+}
+
+impl Context {
+    pub(crate) fn new(about: About, cancelled: CancellationToken, services: Arc<dyn Services>) -> Self {
+        Self(Arc::new(Inner { about, cancelled, services }))
+    }
+
+    /// A context for a unit test that calls a task as a plain function: a new job, its first attempt.
+    pub fn for_test() -> Self {
+        let job = JobId::new();
+        let about =
+            About { job, root: job, task: "test".into(), attempt: 1, index: None, count: None, deadline: None };
+        Self::new(about, CancellationToken::new(), Arc::new(NoServices))
+    }
+
+    /// The job; for a part, the job it is a part of.
+    pub fn job_id(&self) -> JobId {
+        self.0.about.job
+    }
+
+    /// The job a client submitted, from which this one comes.
+    pub fn root_id(&self) -> JobId {
+        self.0.about.root
+    }
+
+    /// The task's name.
+    pub fn task_name(&self) -> &str {
+        &self.0.about.task
+    }
+
+    /// The name of the workflow this job belongs to, if it belongs to one.
+    #[expect(clippy::unused_self, reason = "no job belongs to a workflow until workflows exist")]
+    pub fn workflow_name(&self) -> Option<&str> {
+        None
+    }
+
+    /// Which attempt this is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.0.about.attempt
+    }
+
+    /// Which part this is, from 0; 0 for a job without parts.
+    pub fn parallel_index(&self) -> u64 {
+        self.0.about.index.unwrap_or(0)
+    }
+
+    /// How many parts the job has: 1 for a job without parts, `None` while its split still yields.
+    pub fn parallel_count(&self) -> Option<u64> {
+        match self.0.about.index {
+            None => Some(1),
+            Some(_) => self.0.about.count,
+        }
+    }
+
+    /// The same text for every attempt at this piece of work and for no other: `JOB` or `JOB.INDEX`.
+    pub fn idempotency_key(&self) -> String {
+        match self.0.about.index {
+            None => self.0.about.job.to_string(),
+            Some(index) => format!("{}.{index}", self.0.about.job),
+        }
+    }
+
+    /// When this attempt times out, if it does.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.0.about.deadline
+    }
+
+    /// A token that fires when nobody wants the result any more: the job was cancelled, the attempt timed out, or the
+    /// worker has to stop.
+    pub fn cancelled(&self) -> &CancellationToken {
+        &self.0.cancelled
+    }
+
+    /// Notes how far the job has come, from 0 to 100, with a word about what is going on.
+    pub fn progress(&self, percent: f64, info: impl Into<String>) {
+        let percent = if percent.is_finite() { percent.clamp(0.0, 100.0) } else { 0.0 };
+        self.0.services.progress(&self.0.about, Progress { percent, info: info.into() });
+    }
+
+    /// Writes a line to the log, with the job, the task, the part and the attempt beside it.
+    pub fn log(&self, line: impl fmt::Display) {
+        let about = &self.0.about;
+        tracing::info!(target: "ork::task", job = %about.job, task = about.task, index = about.index, attempt = about.attempt, "{line}");
+    }
+
+    /// Where a task records its measurements.
+    pub const fn metrics(&self) -> Metrics<'_> {
+        Metrics(self)
+    }
+
+    /// Submits a job as a child of this one and answers its id; it is safe in the store, or confirmed by the broker.
+    ///
+    /// # Errors
+    /// When the input cannot be written as JSON, the task is unknown, or neither store nor broker takes it.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped the child may or may not exist.
+    pub async fn submit<M: TaskMessage>(&self, message: M) -> Result<JobId> {
+        let child = Child { task: M::TASK, kind: M::KIND, body: message.to_json()? };
+        self.0.services.submit(&self.0.about, child).await
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Context").field(&self.0.about).finish()
+    }
+}
+
+/// Records the measurements of a task; made by [`Context::metrics`].
+#[derive(Debug)]
+pub struct Metrics<'a>(&'a Context);
+
+impl Metrics<'_> {
+    /// Records one value, as a `tracing` event of target `ork::metrics` with the job beside it.
+    pub fn record(&self, name: &str, value: f64, labels: &[(&str, &str)]) {
+        let about = &self.0.0.about;
+        tracing::info!(target: "ork::metrics", job = %about.job, task = about.task, index = about.index, name, value, ?labels);
+    }
+}
+
+/// The services of a unit test: nothing is kept, nothing can be submitted.
+#[derive(Debug)]
+struct NoServices;
+
+#[async_trait]
+impl Services for NoServices {
+    async fn submit(&self, _about: &About, child: Child) -> Result<JobId> {
+        Err(Error::permanent(format!("a context for tests cannot submit `{}`", child.task)))
+    }
+
+    fn progress(&self, _about: &About, _progress: Progress) {}
+}
+

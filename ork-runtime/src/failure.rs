@@ -1,0 +1,121 @@
+//! Why an attempt failed, in plain data that can be stored, sent and shown.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What kind of thing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The task returned an error.
+    Task,
+    /// The task panicked.
+    Panic,
+    /// The task ran longer than its `timeout`.
+    Timeout,
+    /// The input is not what the task takes.
+    Input,
+    /// The output cannot be written as JSON.
+    Output,
+    /// Too many parts failed.
+    Parts,
+    /// The workers that ran it died, more often than is borne.
+    Lost,
+}
+
+impl FailureKind {
+    /// Whether another attempt could end otherwise.
+    pub const fn may_pass_later(self) -> bool {
+        match self {
+            Self::Task | Self::Panic | Self::Timeout | Self::Lost => true,
+            Self::Input | Self::Output | Self::Parts => false,
+        }
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Task => "error",
+            Self::Panic => "panic",
+            Self::Timeout => "timeout",
+            Self::Input => "wrong input",
+            Self::Output => "unwritable output",
+            Self::Parts => "failed parts",
+            Self::Lost => "lost worker",
+        })
+    }
+}
+
+/// Why an attempt failed.
+///
+/// It is read by people and by programs in other languages, so it holds words and JSON, no backtrace and no secret.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Failure {
+    /// What kind of thing went wrong.
+    pub kind: FailureKind,
+    /// What went wrong, outermost first.
+    pub message: String,
+    /// What caused it, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
+    /// What the task adds for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<serde_json::Value>,
+    /// Whether another attempt could end otherwise.
+    #[serde(default)]
+    pub retryable: bool,
+}
+
+/// Messages longer than this many bytes are cut: a failure is stored with every attempt.
+const LONGEST: usize = 8 * 1024;
+
+impl Failure {
+    /// A failure of this kind.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        let (message, retryable) = (cut(message.into()), kind.may_pass_later());
+        Self { kind, message, causes: Vec::new(), details: None, retryable }
+    }
+
+    /// The same failure with the sources of `error` as its causes.
+    #[must_use]
+    pub fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
+        let sources = std::iter::successors(error.source(), |source| source.source());
+        self.causes = sources.take(16).map(|source| cut(source.to_string())).collect();
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            FailureKind::Task | FailureKind::Parts => f.write_str(&self.message)?,
+            kind => write!(f, "{kind}: {}", self.message)?,
+        }
+        self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > LONGEST {
+        let end = (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let failure = Failure::new(FailureKind::Task, "ä".repeat(10_000));
+        assert!(failure.message.len() <= LONGEST + 3);
+        assert!(failure.message.ends_with('…'));
+    }
+}

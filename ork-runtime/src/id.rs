@@ -1,0 +1,137 @@
+//! Identities: newtypes that cannot be mixed up, with one spelling each.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Names one job: a time-ordered UUID (version 7), spelled in lower-case hex with hyphens.
+///
+/// ```
+/// let id = ork::JobId::new();
+/// assert_eq!(id.to_string().parse(), Ok(id));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(Uuid);
+
+/// The namespace of the ids that other programs choose (RFC 9562, section 5.5).
+const FOREIGN: Uuid = Uuid::from_u128(0x6f72_6b2d_776f_5264_8a6f_622d_6e61_6d65);
+
+impl JobId {
+    /// Makes a new id; later ids sort after earlier ones.
+    #[expect(clippy::new_without_default, reason = "every call gives another id")]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The id of a job whose sender called it `name`: the name itself if it is a UUID, else a digest of it.
+    ///
+    /// Two messages with one name are one job, so a message that is published twice runs once.
+    pub fn from_foreign(name: &str) -> Self {
+        Self(Uuid::parse_str(name).unwrap_or_else(|_| Uuid::new_v5(&FOREIGN, name.as_bytes())))
+    }
+
+    /// The sixteen bytes of the id, as stores keep it.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The id with these sixteen bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Debug for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Says that a text is not a job id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` is not a job id: expected a UUID such as 0190a6a8-7d5f-7c3a-9b1e-3f1d2c4b5a69")]
+pub struct ParseJobIdError {
+    found: String,
+}
+
+impl FromStr for JobId {
+    type Err = ParseJobIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = || ParseJobIdError { found: text.chars().take(80).collect() };
+        Uuid::try_parse(text).map(Self).map_err(|_not_a_uuid| found())
+    }
+}
+
+/// Names one running process: the name a person gave it and an id that is new at every start.
+///
+/// Two processes of one name stay two workers, so neither can speak for the other's work.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WorkerId {
+    name: String,
+    boot: Uuid,
+}
+
+impl WorkerId {
+    /// A worker of this name, started now.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), boot: Uuid::new_v4() }
+    }
+
+    /// The name a person gave it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The sixteen bytes that tell this start from every other.
+    pub fn boot(&self) -> [u8; 16] {
+        self.boot.into_bytes()
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:08x}", self.name, self.boot.as_fields().0)
+    }
+}
+
+impl fmt::Debug for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_time() {
+        let first = JobId::new();
+        let second = JobId::new();
+        assert!(first < second);
+    }
+
+    #[test]
+    fn a_foreign_name_always_gives_the_same_id() {
+        assert_eq!(JobId::from_foreign("order-42"), JobId::from_foreign("order-42"));
+        assert_ne!(JobId::from_foreign("order-42"), JobId::from_foreign("order-43"));
+        let id = JobId::new();
+        assert_eq!(JobId::from_foreign(&id.to_string()), id);
+    }
+
+    #[test]
+    fn a_long_wrong_id_is_quoted_in_part() {
+        let error = "x".repeat(10_000).parse::<JobId>().unwrap_err();
+        assert!(error.to_string().len() < 300, "{error}");
+    }
+}

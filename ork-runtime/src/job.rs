@@ -1,0 +1,358 @@
+//! A job and its life: the states, and the one place that says which change is allowed. Pure.
+//!
+//! `docs/states.md` draws it. Every change answers with the effects it owes; stores carry them out in the same
+//! transaction, so that nothing can be done without being owed, or owed without being done.
+
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::failure::{Failure, FailureKind};
+use crate::id::JobId;
+use crate::ledger::{Counts, Halt, Head};
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Waits for a worker.
+    Ready,
+    /// A worker runs it.
+    Running,
+    /// An attempt failed; the next one is due later.
+    Retrying,
+    /// Its parts are under way.
+    Waiting,
+    /// Ended well.
+    Success,
+    /// Ended badly.
+    Failed,
+    /// Ended by request.
+    Cancelled,
+}
+
+impl State {
+    /// Every state, in the order of a job's life.
+    pub const ALL: [Self; 7] = [
+        Self::Ready,
+        Self::Running,
+        Self::Retrying,
+        Self::Waiting,
+        Self::Success,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// Whether nothing can change any more.
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::Success | Self::Failed | Self::Cancelled => true,
+            Self::Ready | Self::Running | Self::Retrying | Self::Waiting => false,
+        }
+    }
+
+    /// The word for it in stores, documents and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Waiting => "waiting",
+            Self::Success => "success",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The state of this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a job asks of its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The whole task: its split, its parts and its join where it has them.
+    Whole,
+    /// The function alone, on one item, even where the task has a split.
+    Item,
+}
+
+impl Kind {
+    /// The word that stores and messages use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "job",
+            Self::Item => "item",
+        }
+    }
+}
+
+/// Which function of the task is next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// The function itself, or the split.
+    Start,
+    /// The join.
+    Join,
+}
+
+/// Where the outcome of a job is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ReplyTo {
+    /// The queue.
+    pub queue: String,
+    /// What the sender wants to see again.
+    pub correlation: String,
+}
+
+/// A job, apart from its input and output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Which one.
+    pub id: JobId,
+    /// The job a client submitted, from which this one comes; its own id for such a job.
+    pub root: JobId,
+    /// The job that created this one.
+    pub parent: Option<JobId>,
+    /// The task's name.
+    pub task: String,
+    /// What it asks of its task.
+    pub kind: Kind,
+    /// Which function is next.
+    pub phase: Phase,
+    /// Where it stands.
+    pub state: State,
+    /// The attempt that is current, from 1; it never goes back, so it fences off older ones.
+    pub attempt: u32,
+    /// Attempts made before the retries began to count: by an earlier phase, or before a resume.
+    pub base: u32,
+    /// 0 to 9; higher goes first.
+    pub priority: u8,
+    /// The ledger's head; all zero for a job without parts.
+    pub head: Head,
+    /// Who runs it, or ran it last.
+    pub worker: Option<String>,
+    /// When it was submitted.
+    pub created: Timestamp,
+    /// When its first attempt began.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// When its next attempt is due, while it is retrying.
+    pub due: Option<Timestamp>,
+    /// Why it failed, or why its last attempt did.
+    pub failure: Option<Failure>,
+    /// Where its outcome goes.
+    pub reply: Option<ReplyTo>,
+}
+
+/// What a change of a job owes to the world.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// A message that runs this phase.
+    Dispatch {
+        /// Which function.
+        phase: Phase,
+        /// Which attempt.
+        attempt: u32,
+        /// Not before.
+        due: Option<Timestamp>,
+    },
+    /// The outcome, to whoever asked for it.
+    Reply,
+}
+
+/// The answer to [`Job::claim`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Run it.
+    Ours,
+    /// It has ended, or waits for its parts: run nothing.
+    Ended,
+    /// The dispatch is of an older attempt: run nothing.
+    Old,
+}
+
+/// How one attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Attempt {
+    /// It returned; the output is kept by the store.
+    Succeeded,
+    /// It failed; the next attempt is due at `again`, if there is one.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// When the next attempt is due.
+        again: Option<Timestamp>,
+    },
+    /// The worker had to stop; this costs no attempt.
+    Interrupted,
+}
+
+/// The answer to [`Job::end_attempt`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ended {
+    /// It counted, and this is owed.
+    Counted(Vec<Effect>),
+    /// An older attempt, or an ended job: nothing changed.
+    Old,
+}
+
+impl Job {
+    /// A new job, ready to be dispatched.
+    pub fn new(id: JobId, task: impl Into<String>, created: Timestamp) -> Self {
+        Self {
+            id,
+            root: id,
+            parent: None,
+            task: task.into(),
+            kind: Kind::Whole,
+            phase: Phase::Start,
+            state: State::Ready,
+            attempt: 1,
+            base: 0,
+            priority: 0,
+            head: Head::default(),
+            worker: None,
+            created,
+            started: None,
+            ended: None,
+            due: None,
+            failure: None,
+            reply: None,
+        }
+    }
+
+    /// The attempt of the current phase since the last resume, from 1: what retries are counted by.
+    pub const fn counted_attempt(&self) -> u32 {
+        self.attempt.saturating_sub(self.base)
+    }
+
+    /// A worker wants to run a dispatch of this job.
+    pub fn claim(&mut self, phase: Phase, attempt: u32, worker: &str, now: Timestamp) -> Claim {
+        match self.state {
+            State::Success | State::Failed | State::Cancelled | State::Waiting => Claim::Ended,
+            State::Ready | State::Running | State::Retrying => {
+                if self.phase != phase || self.attempt != attempt {
+                    return Claim::Old;
+                }
+                self.state = State::Running;
+                self.worker = Some(worker.to_owned());
+                self.started.get_or_insert(now);
+                self.due = None;
+                Claim::Ours
+            }
+        }
+    }
+
+    /// The attempt a worker claimed has ended.
+    pub fn end_attempt(&mut self, phase: Phase, attempt: u32, how: Attempt, now: Timestamp) -> Ended {
+        if self.state != State::Running || self.phase != phase || self.attempt != attempt {
+            return Ended::Old;
+        }
+        Ended::Counted(match how {
+            Attempt::Succeeded => {
+                self.failure = None;
+                self.finish(State::Success, now)
+            }
+            Attempt::Failed { failure, again } => {
+                self.failure = Some(failure);
+                match again {
+                    None => self.finish(State::Failed, now),
+                    Some(due) => {
+                        self.state = State::Retrying;
+                        self.attempt += 1;
+                        self.due = Some(due);
+                        vec![Effect::Dispatch { phase, attempt: self.attempt, due: Some(due) }]
+                    }
+                }
+            }
+            Attempt::Interrupted => {
+                self.state = State::Ready;
+                Vec::new()
+            }
+        })
+    }
+
+    /// The split has yielded its last part: from now on the job waits for them.
+    pub fn wait_for_parts(&mut self) {
+        if self.state == State::Running {
+            self.state = State::Waiting;
+        }
+    }
+
+    /// Every part has ended: the join is next, or the verdict.
+    pub fn parts_done(&mut self, counts: Counts, now: Timestamp) -> Vec<Effect> {
+        if self.state != State::Waiting {
+            return Vec::new();
+        }
+        if self.head.joined {
+            self.begin(Phase::Join)
+        } else if counts.skipped + counts.cancelled == 0
+            && !self.head.policy.is_broken(counts, counts.settled(), true)
+        {
+            self.finish(State::Success, now)
+        } else {
+            let total = counts.settled();
+            let message = match counts.skipped {
+                0 => format!("{} of {total} parts failed", counts.failed),
+                skipped => format!("{} of {total} parts failed, {skipped} were skipped", counts.failed),
+            };
+            self.failure = Some(Failure::new(FailureKind::Parts, message));
+            self.finish(State::Failed, now)
+        }
+    }
+
+    /// Ends the job by request; answers what is owed, or nothing if it had ended.
+    pub fn cancel(&mut self, now: Timestamp) -> Option<Vec<Effect>> {
+        (!self.state.is_final()).then(|| self.finish(State::Cancelled, now))
+    }
+
+    /// Takes up a job that ended without success: the phase that is next runs again as a new attempt.
+    ///
+    /// Answers `None` for a job that runs or succeeded. A job whose parts must run again is [`State::Waiting`] then.
+    pub fn resume(&mut self, phase: Phase, parts_first: bool) -> Option<Vec<Effect>> {
+        if !matches!(self.state, State::Failed | State::Cancelled) {
+            return None;
+        }
+        (self.ended, self.failure) = (None, None);
+        if parts_first {
+            (self.phase, self.state) = (Phase::Start, State::Waiting);
+            return Some(Vec::new());
+        }
+        Some(self.begin(phase))
+    }
+
+    /// Which halt keeps its parts from starting, if it ended before they did.
+    pub const fn halt(&self) -> Option<Halt> {
+        match self.state {
+            State::Cancelled => Some(Halt::Cancelled),
+            State::Failed => Some(Halt::Stopped),
+            State::Ready | State::Running | State::Retrying | State::Waiting | State::Success => None,
+        }
+    }
+
+    fn begin(&mut self, phase: Phase) -> Vec<Effect> {
+        self.phase = phase;
+        self.state = State::Ready;
+        self.base = self.attempt;
+        self.attempt += 1;
+        vec![Effect::Dispatch { phase, attempt: self.attempt, due: None }]
+    }
+
+    fn finish(&mut self, state: State, now: Timestamp) -> Vec<Effect> {
+        self.state = state;
+        self.ended = Some(now);
+        self.due = None;
+        self.reply.iter().map(|_| Effect::Reply).collect()
+    }
+}

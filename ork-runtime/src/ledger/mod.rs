@@ -1,0 +1,399 @@
+//! The ledger: which parts of one multi-part job are settled. Sets, never counters; no I/O, no clock.
+//!
+//! A job is *open* while its split yields, parts are *appended* in pages, `seal(n)` fixes their number.
+//! Only a sealed ledger can be complete, and it is complete when every index below `n` is settled.
+//! Every answer is an enum, so that whoever carries it out must handle late, doubled and unknown news.
+//! Stores keep the [`Head`] with the job and each [`Shard`] in a row of its own; the model checker runs this very code.
+
+mod shard;
+
+use std::collections::BTreeMap;
+
+pub use shard::{DecodeShardError, SHARD_SIZE, Shard};
+
+use crate::policy::{OnError, Policy};
+
+/// How a part ended. Once, for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Settled {
+    /// It returned an output.
+    Ok,
+    /// It failed, its last retry included.
+    Failed,
+    /// It never started, because its job was stopped.
+    Skipped,
+    /// Its job was cancelled.
+    Cancelled,
+}
+
+impl Settled {
+    /// The word that stores and documents use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// How many parts ended in each way, and how many are under way. Always derived from sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Counts {
+    /// Parts that returned an output.
+    pub ok: u64,
+    /// Parts that failed for good.
+    pub failed: u64,
+    /// Parts that never started.
+    pub skipped: u64,
+    /// Parts of a cancelled job.
+    pub cancelled: u64,
+    /// Parts that a worker has begun and not settled.
+    pub running: u64,
+}
+
+impl Counts {
+    /// Parts that have ended, in whichever way.
+    pub const fn settled(&self) -> u64 {
+        self.ok + self.failed + self.skipped + self.cancelled
+    }
+
+    /// Parts that ended without an output.
+    pub const fn not_ok(&self) -> u64 {
+        self.failed + self.skipped + self.cancelled
+    }
+}
+
+impl std::iter::Sum for Counts {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |sum, more| Self {
+            ok: sum.ok + more.ok,
+            failed: sum.failed + more.failed,
+            skipped: sum.skipped + more.skipped,
+            cancelled: sum.cancelled + more.cancelled,
+            running: sum.running + more.running,
+        })
+    }
+}
+
+/// Why no further part of a job may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Halt {
+    /// Too many parts failed under the policy `stop`, or the split itself failed for good.
+    Stopped,
+    /// The job was cancelled.
+    Cancelled,
+}
+
+/// What a ledger knows apart from its shards; kept with the job.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Head {
+    /// Counts the runs of the split; what belongs to an older epoch is ignored. 0: never opened.
+    pub epoch: u32,
+    /// Parts `0..appended` exist.
+    pub appended: u64,
+    /// The number of parts, once it is final.
+    pub sealed: Option<u64>,
+    /// Set when no further part may start.
+    pub halted: Option<Halt>,
+    /// Set when a halt fixed the number of parts before the split had yielded them all.
+    pub cut: bool,
+    /// What failed parts mean.
+    pub policy: Policy,
+    /// Whether a join runs when all is settled.
+    pub joined: bool,
+}
+
+/// The answer to [`Ledger::append`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Append {
+    /// The page is new and now part of the job.
+    Added,
+    /// The page was there already.
+    Already,
+    /// The page belongs to an older run of the split, or leaves a gap: the split must stop.
+    Old,
+    /// No further part may be added: the split must stop.
+    Halted,
+}
+
+/// The answer to [`Ledger::seal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seal {
+    /// The number of parts is final now.
+    Sealed,
+    /// It was final already.
+    Already,
+    /// The seal belongs to an older run of the split, or names another number than was appended.
+    Old,
+}
+
+/// The answer to [`Ledger::start`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Run it.
+    Run,
+    /// It has ended: run nothing.
+    Settled,
+    /// The dispatch belongs to an older epoch or attempt, or to a part that does not exist: run nothing.
+    Old,
+    /// The job takes no further part; this one is settled now: run nothing.
+    Halted,
+}
+
+/// The answer to [`Ledger::settle`] and [`Ledger::again`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// It counted.
+    Counted,
+    /// The part had ended before: nothing changed.
+    Already,
+    /// The news comes from an older epoch or attempt: nothing changed.
+    Old,
+}
+
+/// One shard's place: its counts are always known, its sets only once loaded.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Slot {
+    stored: Counts,
+    shard: Option<Shard>,
+    dirty: bool,
+}
+
+/// The settled parts of one multi-part job.
+///
+/// Shards are loaded when an index of theirs is touched; [`Ledger::needs`] says which one that is.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Ledger {
+    head: Head,
+    slots: BTreeMap<u64, Slot>,
+}
+
+/// The shard that holds `index`, and the place inside it.
+pub fn place(index: u64) -> (u64, u32) {
+    (index / SHARD_SIZE, u32::try_from(index % SHARD_SIZE).unwrap_or(0))
+}
+
+impl Ledger {
+    /// The ledger with this head, and these shards on disk, whose sets are not loaded yet.
+    pub fn new(head: Head, stored: impl IntoIterator<Item = (u64, Counts)>) -> Self {
+        let slots = stored.into_iter().map(|(number, stored)| (number, Slot { stored, ..Slot::default() }));
+        Self { head, slots: slots.collect() }
+    }
+
+    /// The head, to be kept with the job.
+    pub const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Whether the shard of `index` is on disk and must be given to [`Ledger::load`] first.
+    pub fn needs(&self, index: u64) -> bool {
+        self.slots.get(&place(index).0).is_some_and(|slot| slot.shard.is_none())
+    }
+
+    /// The shards on disk that are not loaded; [`Ledger::halt`] needs them all.
+    pub fn unloaded(&self) -> Vec<u64> {
+        self.slots.iter().filter(|(_, slot)| slot.shard.is_none()).map(|(number, _)| *number).collect()
+    }
+
+    /// Takes a shard read from disk.
+    pub fn load(&mut self, number: u64, shard: Shard) {
+        self.slots.entry(number).or_default().shard = Some(shard);
+    }
+
+    /// The shards changed since they were loaded, to be written; they count as clean from now on.
+    pub fn take_dirty(&mut self) -> Vec<(u64, &Shard)> {
+        let slots = self.slots.iter_mut();
+        let dirty = slots.filter_map(|(number, slot)| std::mem::take(&mut slot.dirty).then_some((*number, &slot.shard)));
+        dirty.filter_map(|(number, shard)| Some((number, shard.as_ref()?))).collect()
+    }
+
+    /// How the parts stand.
+    pub fn counts(&self) -> Counts {
+        self.slots.values().map(|slot| slot.shard.as_ref().map_or(slot.stored, Shard::counts)).sum()
+    }
+
+    /// Starts a run of the split: a new epoch, no parts.
+    pub fn open(&mut self, policy: Policy, joined: bool) -> u32 {
+        let epoch = self.head.epoch + 1;
+        *self = Self { head: Head { epoch, policy, joined, ..Head::default() }, slots: BTreeMap::new() };
+        epoch
+    }
+
+    /// Adds the parts `first..first + len`.
+    pub fn append(&mut self, epoch: u32, first: u64, len: u64) -> Append {
+        if epoch != self.head.epoch {
+            Append::Old
+        } else if self.head.halted.is_some() {
+            Append::Halted
+        } else if first + len <= self.head.appended {
+            Append::Already
+        } else if first == self.head.appended && self.head.sealed.is_none() {
+            self.head.appended = first + len;
+            Append::Added
+        } else {
+            Append::Old
+        }
+    }
+
+    /// Fixes the number of parts.
+    pub fn seal(&mut self, epoch: u32, n: u64) -> Seal {
+        if epoch != self.head.epoch {
+            return Seal::Old;
+        }
+        match self.head.sealed {
+            Some(_) => Seal::Already,
+            None if n == self.head.appended => {
+                self.head.sealed = Some(n);
+                Seal::Sealed
+            }
+            None => Seal::Old,
+        }
+    }
+
+    /// A worker is about to run attempt `attempt` of a part.
+    pub fn start(&mut self, epoch: u32, index: u64, attempt: u32) -> Start {
+        if epoch != self.head.epoch || index >= self.head.appended {
+            return Start::Old;
+        }
+        let halted = self.head.halted;
+        let (shard, low) = self.shard_mut(index);
+        if shard.is_settled(low) {
+            Start::Settled
+        } else if let Some(halt) = halted {
+            shard.settle(low, halt.outcome());
+            Start::Halted
+        } else if attempt < shard.attempt(low) {
+            Start::Old
+        } else {
+            shard.start(low, attempt);
+            Start::Run
+        }
+    }
+
+    /// A worker gave a part back without having run it to its end; it costs no attempt.
+    pub fn give_back(&mut self, epoch: u32, index: u64, attempt: u32) {
+        if epoch == self.head.epoch && index < self.head.appended {
+            let (shard, low) = self.shard_mut(index);
+            if attempt == shard.attempt(low) {
+                shard.stop(low);
+            }
+        }
+    }
+
+    /// Records how a part ended.
+    pub fn settle(&mut self, epoch: u32, index: u64, attempt: u32, how: Settled) -> Count {
+        self.with_attempt(epoch, index, attempt, |shard, low| shard.settle(low, how))
+    }
+
+    /// Records that this attempt failed and that the next one is on its way.
+    pub fn again(&mut self, epoch: u32, index: u64, attempt: u32) -> Count {
+        match self.head.halted {
+            Some(halt) => self.settle(epoch, index, attempt, halt.outcome()),
+            None => self.with_attempt(epoch, index, attempt, |shard, low| shard.again(low, attempt + 1)),
+        }
+    }
+
+    /// Whether failures are now so many that the policy says stop.
+    pub fn must_stop(&self) -> bool {
+        self.head.halted.is_none()
+            && self.head.policy.on_error == OnError::Stop
+            && self.head.policy.is_broken(self.counts(), self.head.appended, self.head.sealed.is_some())
+    }
+
+    /// Lets no further part start: what has not begun is settled now, and the number of parts is final.
+    ///
+    /// Parts under way end by themselves when the job was stopped; a cancelled job does not wait for them.
+    pub fn halt(&mut self, halt: Halt) {
+        debug_assert!(self.unloaded().is_empty(), "every shard must be loaded before a halt");
+        self.head.halted = Some(halt);
+        self.head.cut |= self.head.sealed.is_none();
+        self.head.sealed.get_or_insert(self.head.appended);
+        for number in 0..self.head.appended.div_ceil(SHARD_SIZE) {
+            let within = (self.head.appended - number * SHARD_SIZE).min(SHARD_SIZE);
+            let slot = self.slots.entry(number).or_default();
+            slot.dirty = true;
+            let shard = slot.shard.get_or_insert_default();
+            shard.settle_rest(u32::try_from(within).unwrap_or(u32::MAX), halt.outcome(), halt == Halt::Cancelled);
+        }
+    }
+
+    /// Prepares a resume: what did not end `ok` is unsettled again, under a new epoch. Outputs stay.
+    ///
+    /// Returns the ranges to run again, in order.
+    pub fn reopen(&mut self) -> Vec<std::ops::Range<u64>> {
+        debug_assert!(self.unloaded().is_empty(), "every shard must be loaded before a resume");
+        self.head.epoch += 1;
+        self.head.halted = None;
+        for slot in self.slots.values_mut() {
+            slot.dirty = true;
+            slot.shard.get_or_insert_default().keep_ok();
+        }
+        let mut ranges: Vec<std::ops::Range<u64>> = Vec::new();
+        for index in self.unsettled(0, self.head.appended) {
+            match ranges.last_mut() {
+                Some(range) if range.end == index => range.end += 1,
+                Some(_) | None => ranges.push(index..index + 1),
+            }
+        }
+        ranges
+    }
+
+    /// The final counts, once the number of parts is fixed and every part has ended.
+    pub fn complete(&self) -> Option<Counts> {
+        let counts = self.counts();
+        (self.head.sealed? == counts.settled()).then_some(counts)
+    }
+
+    /// The indices in `from..to` that have not ended, in order; their shards must be loaded.
+    fn unsettled(&self, from: u64, to: u64) -> impl Iterator<Item = u64> {
+        (from..to.min(self.head.appended)).filter(|index| !self.is_settled(*index))
+    }
+
+    fn is_settled(&self, index: u64) -> bool {
+        let (number, low) = place(index);
+        self.slots.get(&number).and_then(|slot| slot.shard.as_ref()).is_some_and(|shard| shard.is_settled(low))
+    }
+
+    fn with_attempt(&mut self, epoch: u32, index: u64, attempt: u32, news: impl FnOnce(&mut Shard, u32)) -> Count {
+        if epoch != self.head.epoch || index >= self.head.appended {
+            return Count::Old;
+        }
+        let (shard, low) = self.shard_mut(index);
+        if shard.is_settled(low) {
+            Count::Already
+        } else if attempt == shard.attempt(low) {
+            news(shard, low);
+            Count::Counted
+        } else {
+            Count::Old
+        }
+    }
+
+    fn shard_mut(&mut self, index: u64) -> (&mut Shard, u32) {
+        let (number, low) = place(index);
+        let slot = self.slots.entry(number).or_default();
+        debug_assert!(slot.shard.is_some() || slot.stored == Counts::default(), "shard {number} must be loaded first");
+        slot.dirty = true;
+        (slot.shard.get_or_insert_default(), low)
+    }
+}
+
+impl Halt {
+    /// How a part that may no longer start ends.
+    pub const fn outcome(self) -> Settled {
+        match self {
+            Self::Stopped => Settled::Skipped,
+            Self::Cancelled => Settled::Cancelled,
+        }
+    }
+
+    /// The word that stores use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! A shard: the sets of 65,536 neighbouring parts, compressed, and their form on disk.
+
+use std::collections::BTreeMap;
+
+use roaring::RoaringBitmap;
+
+use super::{Counts, Settled};
+
+/// How many neighbouring indices one shard holds.
+pub const SHARD_SIZE: u64 = 65_536;
+
+/// The form on disk; a store that meets a later one refuses it.
+const VERSION: u8 = 1;
+
+/// Sets of places (an index within the shard): how each part ended, which ones run, which ones are retried.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Shard {
+    ok: RoaringBitmap,
+    failed: RoaringBitmap,
+    skipped: RoaringBitmap,
+    cancelled: RoaringBitmap,
+    running: RoaringBitmap,
+    /// The current attempt of unsettled parts that are past their first.
+    attempts: BTreeMap<u32, u32>,
+}
+
+/// Says that stored bytes are no shard.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeShardError {
+    /// A newer program wrote it.
+    #[error("the ledger has form {found}, this program knows form {VERSION} only")]
+    Version {
+        /// The form it has.
+        found: u8,
+    },
+    /// The bytes end early or are damaged.
+    #[error("the ledger is damaged")]
+    Damaged(#[source] std::io::Error),
+}
+
+impl Shard {
+    /// How the parts of this shard stand.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            ok: self.ok.len(),
+            failed: self.failed.len(),
+            skipped: self.skipped.len(),
+            cancelled: self.cancelled.len(),
+            running: self.running.len(),
+        }
+    }
+
+    /// How the part at `low` ended, if it has.
+    pub fn outcome(&self, low: u32) -> Option<Settled> {
+        let sets = [
+            (&self.ok, Settled::Ok),
+            (&self.failed, Settled::Failed),
+            (&self.skipped, Settled::Skipped),
+            (&self.cancelled, Settled::Cancelled),
+        ];
+        sets.into_iter().find(|(set, _)| set.contains(low)).map(|(_, how)| how)
+    }
+
+    pub(super) fn is_settled(&self, low: u32) -> bool {
+        self.outcome(low).is_some()
+    }
+
+    /// The attempt that is current, from 1.
+    pub fn attempt(&self, low: u32) -> u32 {
+        self.attempts.get(&low).copied().unwrap_or(1)
+    }
+
+    /// Whether a worker has begun it and not settled it.
+    pub fn is_running(&self, low: u32) -> bool {
+        self.running.contains(low)
+    }
+
+    pub(super) fn start(&mut self, low: u32, attempt: u32) {
+        self.running.insert(low);
+        if attempt > 1 {
+            self.attempts.insert(low, attempt);
+        }
+    }
+
+    pub(super) fn stop(&mut self, low: u32) {
+        self.running.remove(low);
+    }
+
+    pub(super) fn again(&mut self, low: u32, next: u32) {
+        self.running.remove(low);
+        self.attempts.insert(low, next);
+    }
+
+    pub(super) fn settle(&mut self, low: u32, how: Settled) {
+        self.running.remove(low);
+        self.attempts.remove(&low);
+        self.set(how).insert(low);
+    }
+
+    /// Settles every place below `below` that has not ended, those under way only if asked.
+    pub(super) fn settle_rest(&mut self, below: u32, how: Settled, running_too: bool) {
+        let mut rest = RoaringBitmap::new();
+        rest.insert_range(0..below);
+        rest -= &self.ok;
+        rest -= &self.failed;
+        rest -= &self.skipped;
+        rest -= &self.cancelled;
+        if running_too {
+            self.running.clear();
+        } else {
+            rest -= &self.running;
+        }
+        self.attempts.retain(|low, _| !rest.contains(*low));
+        *self.set(how) |= rest;
+    }
+
+    /// Forgets every part that did not end `ok`.
+    pub(super) fn keep_ok(&mut self) {
+        *self = Self { ok: std::mem::take(&mut self.ok), ..Self::default() };
+    }
+
+    fn set(&mut self, how: Settled) -> &mut RoaringBitmap {
+        match how {
+            Settled::Ok => &mut self.ok,
+            Settled::Failed => &mut self.failed,
+            Settled::Skipped => &mut self.skipped,
+            Settled::Cancelled => &mut self.cancelled,
+        }
+    }
+
+    /// The form on disk: the version, the five sets in the portable roaring format, the attempts as pairs of `u32`.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        for set in [&self.ok, &self.failed, &self.skipped, &self.cancelled, &self.running] {
+            let mut set = set.clone();
+            set.optimize();
+            let written = set.serialize_into(&mut bytes);
+            debug_assert!(written.is_ok(), "writing to memory cannot fail");
+        }
+        for (low, attempt) in &self.attempts {
+            bytes.extend(low.to_le_bytes());
+            bytes.extend(attempt.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Reads what [`Shard::encode`] wrote.
+    ///
+    /// # Errors
+    /// `Version` for the form of a newer program, `Damaged` for anything else that is not a shard.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeShardError> {
+        let (&found, mut rest) = bytes.split_first().ok_or_else(|| damaged("it is empty"))?;
+        if found != VERSION {
+            return Err(DecodeShardError::Version { found });
+        }
+        let mut next = || RoaringBitmap::deserialize_from(&mut rest).map_err(DecodeShardError::Damaged);
+        let (ok, failed, skipped, cancelled, running) = (next()?, next()?, next()?, next()?, next()?);
+        let (pairs, []) = rest.as_chunks::<8>() else { return Err(damaged("its end is torn")) };
+        let attempts = pairs.iter().map(|&[a, b, c, d, e, f, g, h]| {
+            (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+        });
+        Ok(Self { ok, failed, skipped, cancelled, running, attempts: attempts.collect() })
+    }
+}
+
+fn damaged(what: &str) -> DecodeShardError {
+    DecodeShardError::Damaged(std::io::Error::new(std::io::ErrorKind::InvalidData, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let mut shard = Shard::default();
+        (0..1_000).for_each(|low| shard.settle(low, Settled::Ok));
+        shard.settle(40_000, Settled::Failed);
+        shard.start(50_000, 1);
+        shard.again(50_001, 3);
+        assert_eq!(Shard::decode(&shard.encode()).unwrap(), shard);
+        assert!(shard.encode().len() < 200, "runs are compressed");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for bytes in [&[][..], &[9], &[1], &[1, 2, 3], &[0xff; 64]] {
+            assert!(Shard::decode(bytes).is_err());
+        }
+        let mut torn = Shard::default().encode();
+        torn.extend([1, 2, 3]);
+        assert!(Shard::decode(&torn).is_err());
+    }
+}

@@ -1,0 +1,145 @@
+//! What travels: one message a dispatch. The body is the input's JSON and nothing else; `docs/wire.md` has the rest.
+
+use bytes::Bytes;
+
+use crate::id::JobId;
+use crate::job::ReplyTo;
+
+/// What a message asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ask {
+    /// Run the task: its split if it has one, else its function.
+    Whole,
+    /// Run the function on one item, even where the task has a split.
+    Item,
+    /// Run the function on one part of the job.
+    Part {
+        /// The run of the split that made the part.
+        epoch: u32,
+        /// Which part, from 0.
+        index: u64,
+    },
+    /// Run the join.
+    Join,
+}
+
+/// One dispatch of a job or of one of its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The job; for a part, the job it is a part of.
+    pub job: JobId,
+    /// The job a client submitted, from which this one comes.
+    pub root: JobId,
+    /// The job that created this one.
+    pub parent: Option<JobId>,
+    /// The task's name.
+    pub task: String,
+    /// What is asked for.
+    pub ask: Ask,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// 0 to 9; higher goes first.
+    pub priority: u8,
+    /// The input's JSON.
+    pub body: Bytes,
+    /// Where the outcome goes.
+    pub reply: Option<ReplyTo>,
+}
+
+/// The outcome of a job, for whoever asked for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Where it goes.
+    pub to: ReplyTo,
+    /// Which job ended.
+    pub job: JobId,
+    /// JSON: `{"job", "state", "output" or "error"}`.
+    pub body: Bytes,
+}
+
+/// What leaves a process through the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outgoing {
+    /// Work for a worker.
+    Work(Message),
+    /// An outcome for a client.
+    Reply(Reply),
+}
+
+/// How large a body may be before anything looks into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes.
+    pub bytes: usize,
+    /// Arrays and objects inside one another.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    /// 16 MiB, 64 levels.
+    fn default() -> Self {
+        Self { bytes: 16 * 1024 * 1024, depth: 64 }
+    }
+}
+
+/// Says why a body is refused before its task sees it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// Larger than `max_message_bytes`.
+    #[error("the body has {found} bytes, at most {most} are accepted (`max_message_bytes`)")]
+    TooLarge {
+        /// Its size.
+        found: usize,
+        /// The limit.
+        most: usize,
+    },
+    /// Nested deeper than accepted.
+    #[error("the body is nested deeper than {most} levels")]
+    TooDeep {
+        /// The limit.
+        most: usize,
+    },
+}
+
+impl Limits {
+    /// Checks a body without parsing it.
+    ///
+    /// # Errors
+    /// `TooLarge` or `TooDeep`.
+    pub fn check(&self, body: &[u8]) -> Result<(), BodyError> {
+        if body.len() > self.bytes {
+            return Err(BodyError::TooLarge { found: body.len(), most: self.bytes });
+        }
+        let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+        for byte in body {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_string => escaped = true,
+                b'"' => in_string = !in_string,
+                b'[' | b'{' if !in_string => {
+                    depth += 1;
+                    if depth > self.depth {
+                        return Err(BodyError::TooDeep { most: self.depth });
+                    }
+                }
+                b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_in_strings_do_not_count() {
+        let limits = Limits { bytes: 1_000, depth: 2 };
+        assert_eq!(limits.check(br#"{"a": ["[[[[\"[["]}"#), Ok(()));
+        assert_eq!(limits.check(b"[[[]]]"), Err(BodyError::TooDeep { most: 2 }));
+        assert_eq!(limits.check(&[b' '; 1_001]), Err(BodyError::TooLarge { found: 1_001, most: 1_000 }));
+    }
+}

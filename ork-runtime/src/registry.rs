@@ -1,0 +1,206 @@
+//! The registry: every annotated function of the program, by task name, checked once at the start.
+
+use std::collections::BTreeMap;
+
+use crate::task::def::{Location, Param, Role, TaskDef};
+use crate::task::state::States;
+
+/// One task: its function and, where they exist, its split and its join.
+#[derive(Debug, Clone, Copy)]
+pub struct Task {
+    /// The function that does the work.
+    pub work: &'static TaskDef,
+    /// The function that makes the parts.
+    pub split: Option<&'static TaskDef>,
+    /// The function that folds their outputs.
+    pub join: Option<&'static TaskDef>,
+}
+
+impl Task {
+    /// The task's name.
+    pub const fn name(&self) -> &'static str {
+        self.work.name
+    }
+
+    /// The function that takes the input of a whole job: the split if there is one.
+    pub fn entry(&self) -> &'static TaskDef {
+        self.split.unwrap_or(self.work)
+    }
+
+    /// The queue its messages travel through.
+    pub fn queue(&self) -> &'static str {
+        self.work.options.queue.unwrap_or(self.work.name)
+    }
+}
+
+/// Why the tasks of a program do not fit together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// Two functions claim one name.
+    #[error("two tasks are named `{name}`: one at {first}, one at {second}; give one of them another `name = \"..\"`")]
+    Duplicate {
+        /// The name.
+        name: &'static str,
+        /// Where the first one stands.
+        first: Box<Location>,
+        /// Where the second one stands.
+        second: Box<Location>,
+    },
+    /// A name that cannot be a queue or a routing key.
+    #[error("the task at {location} has the name `{name}`: expected 1 to 200 letters, digits, `_`, `-` or `.`")]
+    Name {
+        /// The name.
+        name: &'static str,
+        /// Where it stands.
+        location: Box<Location>,
+    },
+    /// A split or join whose task is not part of the program.
+    #[error("`{function}` at {location} belongs to the task `{name}`, which is not part of this program")]
+    Alone {
+        /// The function.
+        function: &'static str,
+        /// The task it names.
+        name: &'static str,
+        /// Where it stands.
+        location: Box<Location>,
+    },
+    /// A state that no one gave.
+    #[error("the task `{task}` at {location} needs a `State<{state}>`: give one with `Ork::builder().state(..)`")]
+    NoState {
+        /// The task.
+        task: &'static str,
+        /// Where it stands.
+        location: Box<Location>,
+        /// The type of the state.
+        state: &'static str,
+    },
+}
+
+/// Says that no task has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no task `{name}`{}; {}", suggestion.map(|name| format!(", did you mean `{name}`?")).unwrap_or_default(), known_words(known))]
+pub struct UnknownTask {
+    /// The name asked for.
+    pub name: String,
+    /// The names there are.
+    pub known: Vec<&'static str>,
+    /// The nearest of them.
+    pub suggestion: Option<&'static str>,
+}
+
+fn known_words(known: &[&'static str]) -> String {
+    match known {
+        [] => "this program has no tasks: is the crate that has them named anywhere in it?".into(),
+        known => format!("this program has `{}`; is the crate of another one named anywhere in it?", known.join("`, `")),
+    }
+}
+
+/// The tasks of a program.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    tasks: BTreeMap<&'static str, Task>,
+}
+
+impl Registry {
+    /// Every `#[task]` that was linked into this program.
+    ///
+    /// # Errors
+    /// Every way in which they do not fit together, in the order of their names.
+    pub fn collect() -> Result<Self, Vec<RegistryError>> {
+        Self::of(inventory::iter::<TaskDef>)
+    }
+
+    /// The registry of these functions.
+    ///
+    /// # Errors
+    /// As for [`Registry::collect`].
+    pub fn of(defs: impl IntoIterator<Item = &'static TaskDef>) -> Result<Self, Vec<RegistryError>> {
+        let mut defs: Vec<_> = defs.into_iter().collect();
+        defs.sort_by_key(|def| (def.name, def.role, def.location.file, def.location.line));
+        let (mut tasks, mut problems) = (BTreeMap::<_, Task>::new(), Vec::new());
+        for def in defs {
+            if !is_name(def.name) {
+                problems.push(RegistryError::Name { name: def.name, location: Box::new(def.location) });
+                continue;
+            }
+            // Sorted by role, so the work comes before its split and its join.
+            let first = match (def.role, tasks.get_mut(def.name)) {
+                (Role::Work, None) => {
+                    tasks.insert(def.name, Task { work: def, split: None, join: None });
+                    None
+                }
+                (Role::Work, Some(task)) => Some(task.work),
+                (Role::Split, Some(task)) => task.split.replace(def),
+                (Role::Join, Some(task)) => task.join.replace(def),
+                (Role::Split | Role::Join, None) => {
+                    problems.push(RegistryError::Alone {
+                        function: def.function,
+                        name: def.name,
+                        location: Box::new(def.location),
+                    });
+                    None
+                }
+            };
+            if let Some(first) = first {
+                let (first, second) = (Box::new(first.location), Box::new(def.location));
+                problems.push(RegistryError::Duplicate { name: def.name, first, second });
+            }
+        }
+        if problems.is_empty() { Ok(Self { tasks }) } else { Err(problems) }
+    }
+
+    /// The task of this name.
+    ///
+    /// # Errors
+    /// [`UnknownTask`], with the names there are and the nearest one.
+    pub fn get(&self, name: &str) -> Result<&Task, UnknownTask> {
+        self.tasks.get(name).ok_or_else(|| {
+            let known: Vec<_> = self.tasks.keys().copied().collect();
+            let near = |known: &&'static str| strsim::jaro_winkler(known, name);
+            let best = known.iter().copied().max_by(|a, b| near(a).total_cmp(&near(b)));
+            let suggestion = best.filter(|best| near(best) > 0.75);
+            UnknownTask { name: name.chars().take(200).collect(), known, suggestion }
+        })
+    }
+
+    /// Every task, by name.
+    pub fn tasks(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.values()
+    }
+
+    /// The names of all tasks, in order.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.tasks.keys().copied().collect()
+    }
+
+    /// Whether there are no tasks.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Checks that every state a task needs is there.
+    ///
+    /// # Errors
+    /// Every state that is missing.
+    pub fn check_states(&self, states: &States) -> Result<(), Vec<RegistryError>> {
+        let defs = self.tasks.values().flat_map(|task| [Some(task.work), task.split, task.join]).flatten();
+        let missing = defs.flat_map(|def| {
+            def.params.iter().filter_map(move |param| match param {
+                Param::State { type_id, type_name } if !states.contains(type_id()) => Some(RegistryError::NoState {
+                    task: def.name,
+                    location: Box::new(def.location),
+                    state: type_name(),
+                }),
+                Param::Field { .. } | Param::Body { .. } | Param::State { .. } | Param::Context | Param::Parts => None,
+            })
+        });
+        let missing: Vec<_> = missing.collect();
+        if missing.is_empty() { Ok(()) } else { Err(missing) }
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (1..=200).contains(&name.len()) && name.chars().all(allowed)
+}

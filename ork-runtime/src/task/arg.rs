@@ -1,0 +1,295 @@
+//! Reading the arguments of one call from its message: inputs by name or whole, context, state, parts.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::forward_to_deserialize_any;
+use serde_json::value::RawValue;
+
+use super::def::Param;
+use super::error::{CallError, InputError};
+use super::parts::{Parts, RawParts};
+use super::state::{State, States};
+use crate::context::Context;
+
+/// What one call is given.
+#[derive(Debug)]
+pub struct Call {
+    /// The body of the message.
+    pub body: Bytes,
+    /// The context.
+    pub context: Context,
+    /// The application's states.
+    pub states: States,
+    /// For a join, the outcomes of the parts.
+    pub parts: Option<RawParts>,
+}
+
+/// A type that can be an input of a task: it is owned, comes from JSON and has a schema.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an input of a task",
+    label = "not an input",
+    note = "an input is owned (`'static`), `Send`, and derives `serde::Deserialize`, `serde::Serialize` and `schemars::JsonSchema`",
+    note = "a context is `ork::Context`, a state is `ork::State<T>`: mark the parameter `#[context]` or `#[state]` if its type goes by another name"
+)]
+pub trait TaskInput: DeserializeOwned + JsonSchema + Send + 'static {}
+
+impl<T: DeserializeOwned + JsonSchema + Send + 'static> TaskInput for T {}
+
+/// [`Context`], and nothing else.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not `ork::Context`",
+    label = "not a context",
+    note = "mark the parameter `#[input]` if a type of your own is called `Context`"
+)]
+pub trait IsContext: Sized {
+    /// The context of this call.
+    fn of(call: &Call) -> Self;
+}
+
+impl IsContext for Context {
+    fn of(call: &Call) -> Self {
+        call.context.clone()
+    }
+}
+
+/// [`State<T>`], and nothing else.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not `ork::State<T>`",
+    label = "not a state",
+    note = "mark the parameter `#[input]` if a type of your own is called `State`"
+)]
+pub trait IsState: Sized {
+    /// The type of the value inside.
+    type Value: Send + Sync + 'static;
+
+    /// Wraps the state of this call.
+    ///
+    /// # Errors
+    /// `NoState` if the application gave none.
+    fn of(call: &Call) -> Result<Self, CallError>;
+}
+
+impl<T: Send + Sync + 'static> IsState for State<T> {
+    type Value = T;
+
+    fn of(call: &Call) -> Result<Self, CallError> {
+        call.states.get().ok_or(CallError::NoState(std::any::type_name::<T>()))
+    }
+}
+
+/// [`Parts<T>`], and nothing else.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not `ork::Parts<T>`",
+    label = "expected `Parts<T>`, the outputs of the parts",
+    note = "a join takes the outcomes of its parts as `Parts<T>`, where `T` is what the task returns"
+)]
+pub trait IsParts: Sized {
+    /// What each part returns.
+    type Item;
+
+    /// The outcomes of this call's parts.
+    fn of(call: &Call) -> Self;
+}
+
+impl<T: DeserializeOwned + Send + 'static> IsParts for Parts<T> {
+    type Item = T;
+
+    fn of(call: &Call) -> Self {
+        Self::new(call.parts.clone().unwrap_or_default())
+    }
+}
+
+/// The named inputs of a call, found in its body and not read yet.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    names: Vec<&'static str>,
+    values: Vec<Option<&'a RawValue>>,
+}
+
+impl Call {
+    /// Finds the named inputs in the body.
+    ///
+    /// # Errors
+    /// `Input` if the body is not JSON, not an object, or has a name that is unknown or doubled.
+    pub fn fields(&self, params: &[Param]) -> Result<Fields<'_>, CallError> {
+        let names: Vec<_> = params
+            .iter()
+            .filter_map(|param| match param {
+                Param::Field { name, .. } => Some(*name),
+                Param::Body { .. } | Param::State { .. } | Param::Context | Param::Parts => None,
+            })
+            .collect();
+        let mut problem = None;
+        let visitor = FieldsVisitor { names: &names, problem: &mut problem };
+        let mut json = serde_json::Deserializer::from_slice(&self.body);
+        let found = json.deserialize_any(visitor).and_then(|values| json.end().map(|()| values));
+        match (problem, found) {
+            (Some(problem), _) => Err(CallError::Input(problem)),
+            (None, Ok(values)) => Ok(Fields { names, values }),
+            (None, Err(error)) if error.is_data() => {
+                let found = error.to_string();
+                let found = found.strip_prefix("invalid type: ").and_then(|rest| rest.split(", expected").next());
+                let found = found.unwrap_or("something else").to_owned();
+                Err(CallError::Input(InputError::NotAnObject { found, expected: names }))
+            }
+            (None, Err(error)) => Err(CallError::Input(InputError::NotJson { message: error.to_string() })),
+        }
+    }
+
+    /// Reads the whole body as one input.
+    ///
+    /// # Errors
+    /// `Input` if it is not JSON or not a `T`.
+    pub fn body<T: TaskInput>(&self) -> Result<T, CallError> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            if error.is_data() {
+                wrong::<T>("", &self.body)
+            } else {
+                CallError::Input(InputError::NotJson { message: error.to_string() })
+            }
+        })
+    }
+}
+
+impl Fields<'_> {
+    /// Reads one input.
+    ///
+    /// # Errors
+    /// `Input` if it is missing or not a `T`.
+    pub fn get<T: TaskInput>(&self, name: &'static str) -> Result<T, CallError> {
+        let place = self.names.iter().position(|known| *known == name);
+        match place.and_then(|place| *self.values.get(place)?) {
+            Some(raw) => serde_json::from_str(raw.get()).map_err(|_found_again_below| wrong::<T>(name, raw.get().as_bytes())),
+            None => T::deserialize(Missing).map_err(|_it_is_required| {
+                CallError::Input(InputError::Missing { field: name, expected: expected::<T>() })
+            }),
+        }
+    }
+}
+
+/// Whether an input of this type may be left out: an `Option`, or whatever reads nothing as a value.
+pub fn optional<T: TaskInput>() -> bool {
+    T::deserialize(Missing).is_ok()
+}
+
+/// The schema of an input or output.
+pub fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+/// A short description of what a type is in JSON.
+fn expected<T: JsonSchema>() -> String {
+    let schema = SchemaGenerator::default().into_root_schema_for::<T>();
+    match schema.get("type").and_then(serde_json::Value::as_str) {
+        Some(word) if word == "object" || word == "array" => format!("{word} `{}`", T::schema_name()),
+        Some(word) => word.to_owned(),
+        None => format!("`{}`", T::schema_name()),
+    }
+}
+
+/// Reads the value once more, slowly, to find the path at which it is wrong.
+#[cold]
+fn wrong<T: DeserializeOwned>(field: &str, json: &[u8]) -> CallError {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let (path, message) = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Ok(_) => (String::new(), "trailing characters".to_owned()),
+        Err(error) => (error.path().to_string(), error.inner().to_string()),
+    };
+    let field = match (field, path.as_str()) {
+        ("", "." | "") => "the body".to_owned(),
+        ("", path) => path.to_owned(),
+        (field, "." | "") => field.to_owned(),
+        (field, path) if path.starts_with('[') => format!("{field}{path}"),
+        (field, path) => format!("{field}.{path}"),
+    };
+    // The position is one within the value, which nobody sees.
+    let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+    CallError::Input(InputError::Wrong { field, message })
+}
+
+struct FieldsVisitor<'v> {
+    names: &'v [&'static str],
+    problem: &'v mut Option<InputError>,
+}
+
+impl<'de> Visitor<'de> for FieldsVisitor<'_> {
+    type Value = Vec<Option<&'de RawValue>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut values = vec![None; self.names.len()];
+        while let Some(name) = map.next_key_seed(Name)? {
+            let value: &RawValue = map.next_value()?;
+            let place = self.names.iter().position(|known| *known == name);
+            match place.and_then(|place| Some((self.names.get(place)?, values.get_mut(place)?))) {
+                Some((_, slot @ None)) => *slot = Some(value),
+                Some((field, Some(_))) => *self.problem = Some(InputError::Twice { field }),
+                None => {
+                    let near = |known: &&&'static str| strsim::jaro_winkler(known, &name);
+                    let best = self.names.iter().max_by(|a, b| near(a).total_cmp(&near(b)));
+                    *self.problem = Some(InputError::Unknown {
+                        suggestion: best.filter(|best| near(best) > 0.7).copied(),
+                        expected: self.names.to_vec(),
+                        field: name.into_owned(),
+                    });
+                }
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Borrows an object's key where it holds no escapes.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_owned()))
+    }
+}
+
+/// Reads nothing: an `Option` is `None`, everything else an error.
+struct Missing;
+
+impl<'de> Deserializer<'de> for Missing {
+    type Error = de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
+        Err(de::Error::custom("it is missing"))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_none()
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+

@@ -1,0 +1,119 @@
+//! `TaskMessage`: the struct that `#[task]` puts beside a function, and what a job of it answers.
+
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::job::Kind;
+
+/// The message of a task: a struct of the function's name whose fields are its inputs.
+///
+/// `#[task]` implements it; a program names it only in bounds.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the message of a task",
+    label = "expected the struct that `#[task]` makes: `name {{ .. }}`"
+)]
+pub trait TaskMessage: Send + 'static {
+    /// The name of the task it runs.
+    const TASK: &'static str;
+
+    /// Whether it asks for the whole task or for its function alone.
+    const KIND: Kind;
+
+    /// What a job of it answers: [`Returned`] or [`JoinOf`].
+    type Answer;
+
+    /// Writes its inputs as JSON.
+    ///
+    /// # Errors
+    /// When an input cannot be written as JSON, such as a map whose keys are no strings.
+    fn to_json(&self) -> Result<Bytes, serde_json::Error>;
+}
+
+/// The answer of a function: what it returns.
+#[derive(Debug)]
+pub struct Returned<T>(PhantomData<T>);
+
+/// The answer of a multi-part job: what the join of `X` returns.
+#[derive(Debug)]
+pub struct JoinOf<X>(PhantomData<X>);
+
+/// A task with a join; `#[task(join)]` implements it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no join, so a job of it has no single result",
+    label = "no function `{Self}_join` with `#[task(join)]`",
+    note = "add a join, or ask for `.outcome()`, which says how the parts ended"
+)]
+pub trait Joined {
+    /// What the join returns.
+    type Output;
+}
+
+/// What a job answers, as a type.
+pub trait Answer {
+    /// The type of its result.
+    type Output;
+}
+
+impl<T> Answer for Returned<T> {
+    type Output = T;
+}
+
+impl<X: Joined> Answer for JoinOf<X> {
+    type Output = X::Output;
+}
+
+/// Writes named inputs as one JSON object.
+#[derive(Debug)]
+pub struct Writer {
+    json: Vec<u8>,
+}
+
+impl Writer {
+    /// An object without properties so far.
+    #[expect(clippy::new_without_default, reason = "only expanded code makes one")]
+    pub fn new() -> Self {
+        Self { json: vec![b'{'] }
+    }
+
+    /// Adds a property; `name` is an identifier, so it needs no escapes.
+    ///
+    /// # Errors
+    /// When the value cannot be written as JSON.
+    pub fn field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Result<Self, serde_json::Error> {
+        if self.json.len() > 1 {
+            self.json.push(b',');
+        }
+        self.json.push(b'"');
+        self.json.extend_from_slice(name.as_bytes());
+        self.json.extend_from_slice(b"\":");
+        serde_json::to_writer(&mut self.json, value)?;
+        Ok(self)
+    }
+
+    /// Closes the object.
+    pub fn finish(mut self) -> Bytes {
+        self.json.push(b'}');
+        self.json.into()
+    }
+}
+
+/// Writes an input that is the whole body.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn whole<T: Serialize>(input: &T) -> Result<Bytes, serde_json::Error> {
+    serde_json::to_vec(input).map(Bytes::from)
+}
+
+/// Shows a message as `name {json}`.
+///
+/// # Errors
+/// When the formatter fails.
+pub fn debug<M: TaskMessage>(name: &str, message: &M, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    match message.to_json() {
+        Ok(json) => write!(f, "{name} {}", String::from_utf8_lossy(&json)),
+        Err(error) => write!(f, "{name} {{ {error} }}"),
+    }
+}

@@ -1,0 +1,18 @@
+//! A task as the runtime sees it: a table row that `#[task]` writes and generic functions that its row points to.
+//!
+//! Nothing here knows of stores, brokers or workers. Start with [`TaskDef`]; `arg` reads inputs, `outcome` writes
+//! outputs, `error` says why a call failed.
+
+pub mod arg;
+pub mod def;
+pub mod error;
+pub mod message;
+pub mod outcome;
+pub mod parts;
+pub mod state;
+
+pub use def::TaskDef;
+pub use error::{CallError, Error, Result};
+pub use message::TaskMessage;
+pub use parts::Parts;
+pub use state::State;

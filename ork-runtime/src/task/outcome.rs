@@ -1,0 +1,162 @@
+//! Writing what a task returns: a value, a result, nothing, or the items of a split.
+
+use std::fmt;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::stream::{Stream, StreamExt as _};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::error::{CallError, Error};
+use super::message::TaskMessage;
+
+/// A type that a task can return: it becomes JSON and has a schema.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the output of a task",
+    label = "not an output",
+    note = "a task returns a type that derives `serde::Serialize`, `serde::Deserialize` and `schemars::JsonSchema`, a `Result` of one, or nothing"
+)]
+pub trait TaskOutput: Serialize + JsonSchema + Send + 'static {}
+
+impl<T: Serialize + JsonSchema + Send + 'static> TaskOutput for T {}
+
+/// A `Result` that a task can return.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `Result` that a task can return",
+    label = "expected `Result<T, E>`, where `E` converts into `ork::Error`",
+    note = "every `std::error::Error + Send + Sync`, `anyhow::Error` and `String` converts"
+)]
+pub trait IsResult {
+    /// What it holds when it is well.
+    type Output;
+
+    /// The same with ork's error.
+    ///
+    /// # Errors
+    /// The task's own error.
+    fn into_result(self) -> Result<Self::Output, CallError>;
+}
+
+impl<T, E: Into<Error>> IsResult for Result<T, E> {
+    type Output = T;
+
+    fn into_result(self) -> Result<T, CallError> {
+        self.map_err(|error| CallError::Task(error.into()))
+    }
+}
+
+/// Writes an output.
+///
+/// # Errors
+/// `Output` when it cannot be written as JSON.
+pub fn output<T: TaskOutput>(value: &T) -> Result<Bytes, CallError> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(CallError::Output)
+}
+
+/// Writes the output inside a `Result`.
+///
+/// # Errors
+/// The task's own error, or `Output` when the output cannot be written as JSON.
+pub fn fallible<R: IsResult<Output: TaskOutput>>(result: R) -> Result<Bytes, CallError> {
+    result.into_result().and_then(|value| output(&value))
+}
+
+/// The messages of the parts, as a split yields them; nothing is pulled before it is asked for.
+pub enum Items {
+    /// From an iterator, which may block.
+    Iterator(Box<dyn Iterator<Item = Result<Bytes, CallError>> + Send>),
+    /// From an async stream.
+    Stream(Pin<Box<dyn Stream<Item = Result<Bytes, CallError>> + Send>>),
+}
+
+impl fmt::Debug for Items {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Iterator(_) => "Items::Iterator",
+            Self::Stream(_) => "Items::Stream",
+        })
+    }
+}
+
+/// Marks a form that the compiler tells from others by inference.
+#[derive(Debug)]
+pub struct Form<const N: u8>;
+
+/// One item of a split: a message `M`, or a `Result` of one.
+#[diagnostic::on_unimplemented(
+    message = "a part must be `{M}`, found `{Self}`",
+    label = "expected items of type `{M}`, the message of one part"
+)]
+pub trait IntoItem<M, Form> {
+    /// The item, or why the split failed there.
+    ///
+    /// # Errors
+    /// The split's own error.
+    fn into_item(self) -> Result<M, CallError>;
+}
+
+impl<M: TaskMessage> IntoItem<M, Form<0>> for M {
+    fn into_item(self) -> Result<M, CallError> {
+        Ok(self)
+    }
+}
+
+impl<M: TaskMessage, E: Into<Error>> IntoItem<M, Form<1>> for Result<M, E> {
+    fn into_item(self) -> Result<M, CallError> {
+        self.map_err(|error| CallError::Task(error.into()))
+    }
+}
+
+/// What a split may return: an iterator or a stream.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not yield parts of type `{M}`",
+    label = "expected an iterator or a stream of `{M}`",
+    note = "a split returns a `Vec`, any `IntoIterator` or any `Stream` that is `Send + 'static`, or a `Result` of one"
+)]
+pub trait IntoItems<M, ItemForm, Form> {
+    /// The items, not yet pulled.
+    fn into_items(self) -> Items;
+}
+
+fn encode<M: TaskMessage, F>(item: impl IntoItem<M, F>) -> Result<Bytes, CallError> {
+    item.into_item().and_then(|message| message.to_json().map_err(CallError::Output))
+}
+
+impl<M, F, I> IntoItems<M, F, Form<0>> for I
+where
+    M: TaskMessage,
+    F: 'static,
+    I: IntoIterator<IntoIter: Send + 'static, Item: IntoItem<M, F> + 'static>,
+{
+    fn into_items(self) -> Items {
+        Items::Iterator(Box::new(self.into_iter().map(encode)))
+    }
+}
+
+impl<M, F, S> IntoItems<M, F, Form<1>> for S
+where
+    M: TaskMessage,
+    F: 'static,
+    S: Stream<Item: IntoItem<M, F> + 'static> + Send + 'static,
+{
+    fn into_items(self) -> Items {
+        Items::Stream(Box::pin(self.map(encode)))
+    }
+}
+
+/// The items of a split.
+pub fn items<M, F, G>(split: impl IntoItems<M, F, G>) -> Items {
+    split.into_items()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_that_json_cannot_hold_is_an_error() {
+        let map = std::collections::BTreeMap::from([(vec![1_u8], 1_u8)]);
+        assert!(matches!(output(&map), Err(CallError::Output(_))));
+    }
+}

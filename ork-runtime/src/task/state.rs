@@ -1,0 +1,83 @@
+//! `State<T>`: what the application gives its tasks, by type.
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// A value that the application gave to [`crate::OrkBuilder::state`], as a parameter of a task.
+///
+/// It is shared by all tasks of the process, is not part of their input, and is checked when the process starts.
+///
+/// ```
+/// use ork::State;
+/// struct Greeting(String);
+/// let greeting = State::for_test(Greeting("hello".into()));
+/// assert_eq!(greeting.0, "hello");
+/// ```
+pub struct State<T: ?Sized>(Arc<T>);
+
+impl<T> State<T> {
+    /// A state for a unit test that calls a task as a plain function.
+    pub fn for_test(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
+impl<T: ?Sized> Clone for State<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: ?Sized> Deref for State<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for State<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("State").field(&&*self.0).finish()
+    }
+}
+
+/// Every state of one process, by type.
+#[derive(Default, Clone)]
+pub struct States {
+    by_type: HashMap<TypeId, (&'static str, Arc<dyn Any + Send + Sync>)>,
+}
+
+impl States {
+    /// Adds a value; answers whether there was none of its type.
+    pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) -> bool {
+        self.by_type.insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value))).is_none()
+    }
+
+    /// The state of this type.
+    pub fn get<T: Send + Sync + 'static>(&self) -> Option<State<T>> {
+        let (_, value) = self.by_type.get(&TypeId::of::<T>())?;
+        Arc::clone(value).downcast().ok().map(State)
+    }
+
+    /// Whether there is a state of this type.
+    pub fn contains(&self, type_id: TypeId) -> bool {
+        self.by_type.contains_key(&type_id)
+    }
+
+    /// The names of the types there are.
+    pub fn names(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.by_type.values().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+impl fmt::Debug for States {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.names()).finish()
+    }
+}
