@@ -15,8 +15,10 @@ mod message;
 mod task;
 mod context;
 mod registry;
+mod accounting;
 mod broker;
 mod store;
+mod engine;
 
 pub use clock::{Clock, Timestamp};
 pub use context::Context;

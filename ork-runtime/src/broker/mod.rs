@@ -111,6 +111,8 @@ pub struct Delivery {
     pub message: Result<Message, Refused>,
     /// How often it was delivered before, as far as the broker counts.
     pub redelivered: u32,
+    /// Whether its sender gave it no id, so that it would get another one if it were delivered again.
+    pub anonymous: bool,
     /// The right to settle it.
     pub receipt: Box<dyn Receipt>,
 }

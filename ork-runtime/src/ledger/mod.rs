@@ -342,18 +342,20 @@ impl Ledger {
 
     /// The final counts, once the number of parts is fixed and every part has ended.
     pub fn complete(&self) -> Option<Counts> {
+        let sealed = self.head.sealed?;
         let counts = self.counts();
-        (self.head.sealed? == counts.settled()).then_some(counts)
+        (sealed == counts.settled()).then_some(counts)
     }
 
     /// The indices in `from..to` that have not ended, in order; their shards must be loaded.
     fn unsettled(&self, from: u64, to: u64) -> impl Iterator<Item = u64> {
-        (from..to.min(self.head.appended)).filter(|index| !self.is_settled(*index))
+        (from..to.min(self.head.appended)).filter(|index| self.outcome(*index).is_none())
     }
 
-    fn is_settled(&self, index: u64) -> bool {
+    /// How a part ended, if it has; its shard must be loaded.
+    pub fn outcome(&self, index: u64) -> Option<Settled> {
         let (number, low) = place(index);
-        self.slots.get(&number).and_then(|slot| slot.shard.as_ref()).is_some_and(|shard| shard.is_settled(low))
+        self.slots.get(&number)?.shard.as_ref()?.outcome(low)
     }
 
     fn with_attempt(&mut self, epoch: u32, index: u64, attempt: u32, news: impl FnOnce(&mut Shard, u32)) -> Count {
