@@ -2,4 +2,6 @@
 use proc_macro::TokenStream;
 /// stub
 #[proc_macro_attribute]
-pub fn task(_a: TokenStream, i: TokenStream) -> TokenStream { i }
+pub fn task(_a: TokenStream, i: TokenStream) -> TokenStream {
+    i
+}

@@ -50,7 +50,12 @@ impl Operation for Submit {
         }
         books.create(job.clone(), input.clone());
         let work = |row: &OwedRow| vec![row.work(job, input.clone())];
-        Submitted::Created(books.owe(job, (OwedAsk::Start, job.attempt, None), &self.by, Some(work)))
+        Submitted::Created(books.owe(
+            job,
+            (OwedAsk::Start, job.attempt, None),
+            &self.by,
+            Some(work),
+        ))
     }
 }
 
@@ -88,8 +93,15 @@ impl Operation for Claim {
         if books.get(id).is_none() && self.phase == Phase::Start && self.attempt == 1 {
             books.create(self.unknown.job.clone(), self.unknown.input.clone());
         }
-        let Some(entry) = books.get_mut(id) else { return Claimed::Nothing };
-        match entry.job.claim(self.phase, self.attempt, &self.by.worker.to_string(), self.by.now) {
+        let Some(entry) = books.get_mut(id) else {
+            return Claimed::Nothing;
+        };
+        match entry.job.claim(
+            self.phase,
+            self.attempt,
+            &self.by.worker.to_string(),
+            self.by.now,
+        ) {
             job::Claim::Ours => {
                 entry.dirty = true;
                 Claimed::Ours(Box::new(entry.job.clone()))
@@ -127,13 +139,20 @@ impl Operation for Settle {
     fn shards(&self, _books: &Books) -> Shards {
         match self.how {
             Attempt::Failed { again: None, .. } => Shards::All(self.job),
-            Attempt::Failed { again: Some(_), .. } | Attempt::Succeeded | Attempt::Interrupted => Shards::None,
+            Attempt::Failed { again: Some(_), .. } | Attempt::Succeeded | Attempt::Interrupted => {
+                Shards::None
+            }
         }
     }
 
     fn apply(&self, books: &mut Books) -> Answer {
-        let Some(entry) = books.get_mut(self.job) else { return Answer::Old };
-        let Ended::Counted(effects) = entry.job.end_attempt(self.phase, self.attempt, self.how.clone(), self.by.now)
+        let Some(entry) = books.get_mut(self.job) else {
+            return Answer::Old;
+        };
+        let Ended::Counted(effects) =
+            entry
+                .job
+                .end_attempt(self.phase, self.attempt, self.how.clone(), self.by.now)
         else {
             return Answer::Old;
         };
@@ -181,8 +200,12 @@ impl Operation for Cancel {
     }
 
     fn apply(&self, books: &mut Books) -> Steered {
-        let Some(entry) = books.get_mut(self.job) else { return Steered::Unknown };
-        let Some(effects) = entry.job.cancel(self.by.now) else { return Steered::Refused(entry.job.state) };
+        let Some(entry) = books.get_mut(self.job) else {
+            return Steered::Unknown;
+        };
+        let Some(effects) = entry.job.cancel(self.by.now) else {
+            return Steered::Refused(entry.job.state);
+        };
         entry.dirty = true;
         entry.ledger.halt(Halt::Cancelled);
         let job = entry.job.clone();
@@ -213,21 +236,33 @@ impl Operation for Retry {
     }
 
     fn apply(&self, books: &mut Books) -> Steered {
-        let Some(entry) = books.get_mut(self.job) else { return Steered::Unknown };
+        let Some(entry) = books.get_mut(self.job) else {
+            return Steered::Unknown;
+        };
         if !matches!(entry.job.state, State::Failed | State::Cancelled) {
             return Steered::Refused(entry.job.state);
         }
         entry.dirty = true;
         let head = *entry.ledger.head();
         let whole = head.sealed.is_some() && !head.cut;
-        let ranges = if whole { entry.ledger.reopen() } else { Vec::new() };
+        let ranges = if whole {
+            entry.ledger.reopen()
+        } else {
+            Vec::new()
+        };
         let epoch = entry.ledger.head().epoch;
         let phase = if whole { Phase::Join } else { Phase::Start };
-        let effects = entry.job.resume(phase, whole && (!ranges.is_empty() || !head.joined));
+        let effects = entry
+            .job
+            .resume(phase, whole && (!ranges.is_empty() || !head.joined));
         let job = entry.job.clone();
         let mut held = books.carry_out(&job, effects, None, &self.by);
         for range in ranges {
-            let ask = OwedAsk::Parts { epoch, first: range.start, len: range.end - range.start };
+            let ask = OwedAsk::Parts {
+                epoch,
+                first: range.start,
+                len: range.end - range.start,
+            };
             held.extend(books.owe(&job, (ask, 1, None), &self.by, NOT_HELD));
         }
         held.extend(books.complete(self.job, &self.by));

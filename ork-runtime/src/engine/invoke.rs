@@ -27,7 +27,10 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(super) fn new(tasks: usize, blocking: usize) -> Self {
-        Self { tasks: Semaphore::new(tasks), blocking: Semaphore::new(blocking) }
+        Self {
+            tasks: Semaphore::new(tasks),
+            blocking: Semaphore::new(blocking),
+        }
     }
 }
 
@@ -58,12 +61,16 @@ pub(super) async fn invoke(
     let call = call(engine, def, message, about, parts, &token);
     match def.run {
         Run::Async(run) => {
-            let Ok(_slot) = engine.slots.tasks.acquire().await else { return Called::Interrupted };
+            let Ok(_slot) = engine.slots.tasks.acquire().await else {
+                return Called::Interrupted;
+            };
             let output = AssertUnwindSafe(async { run(call).await }).catch_unwind();
             guard(engine, def, &token, async { flatten(output.await) }).await
         }
         Run::Blocking(run) => {
-            let Ok(_slot) = engine.slots.blocking.acquire().await else { return Called::Interrupted };
+            let Ok(_slot) = engine.slots.blocking.acquire().await else {
+                return Called::Interrupted;
+            };
             let output = tokio::task::spawn_blocking(move || run(call));
             guard(engine, def, &token, async { joined(output.await) }).await
         }
@@ -82,9 +89,17 @@ pub(super) fn call(
     parts: Option<RawParts>,
     token: &CancellationToken,
 ) -> Call {
-    about.deadline = def.options.timeout.map(|timeout| engine.clock.now() + timeout);
+    about.deadline = def
+        .options
+        .timeout
+        .map(|timeout| engine.clock.now() + timeout);
     let context = Context::new(about, token.clone(), services::of(engine));
-    Call { body: message.body.clone(), context, states: engine.states.clone(), parts }
+    Call {
+        body: message.body.clone(),
+        context,
+        states: engine.states.clone(),
+        parts,
+    }
 }
 
 /// Lets a call run until it returns, its time is up, its job is cancelled, or the worker has to stop.
@@ -120,7 +135,9 @@ pub(super) async fn guard<T>(
 }
 
 /// The outcome of a blocking call.
-pub(super) fn joined<T>(output: Result<Result<T, CallError>, tokio::task::JoinError>) -> Result<T, CallError> {
+pub(super) fn joined<T>(
+    output: Result<Result<T, CallError>, tokio::task::JoinError>,
+) -> Result<T, CallError> {
     output.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(panic) => Err(CallError::Panicked(words(&*panic))),
         Err(_cancelled) => Err(CallError::Panicked("the runtime ended".into())),
@@ -128,12 +145,15 @@ pub(super) fn joined<T>(output: Result<Result<T, CallError>, tokio::task::JoinEr
 }
 
 /// The outcome of a call that may have panicked.
-pub(super) fn flatten<T>(output: Result<Result<T, CallError>, Box<dyn Any + Send>>) -> Result<T, CallError> {
+pub(super) fn flatten<T>(
+    output: Result<Result<T, CallError>, Box<dyn Any + Send>>,
+) -> Result<T, CallError> {
     output.unwrap_or_else(|panic| Err(CallError::Panicked(words(&*panic))))
 }
 
 /// The message of a panic.
 fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it said nothing".into())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it said nothing".into())
 }

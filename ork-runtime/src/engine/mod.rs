@@ -11,7 +11,7 @@ mod outbox;
 mod progress;
 mod refuse;
 mod running;
-mod services;
+pub(crate) mod services;
 mod settle;
 mod split;
 
@@ -104,7 +104,11 @@ impl Engine {
 
     /// This process, now.
     pub(crate) fn by(&self) -> By {
-        By { worker: self.worker.clone(), now: self.clock.now(), hold: self.broker.needs_relay() }
+        By {
+            worker: self.worker.clone(),
+            now: self.clock.now(),
+            hold: self.broker.needs_relay(),
+        }
     }
 }
 
@@ -136,8 +140,16 @@ pub(crate) enum Done {
 ///
 /// # Cancel safety
 /// If the future is dropped the delivery is neither settled nor lost: the broker or the store hands it out again.
-pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) -> (Settlement, Box<dyn crate::broker::Receipt>) {
-    let Delivery { message, redelivered, anonymous, receipt } = delivery;
+pub(crate) async fn process(
+    engine: &Arc<Engine>,
+    delivery: Delivery,
+) -> (Settlement, Box<dyn crate::broker::Receipt>) {
+    let Delivery {
+        message,
+        redelivered,
+        anonymous,
+        receipt,
+    } = delivery;
     let settlement = match run(engine, message, redelivered, anonymous).await {
         Ok(done) => settle::settlement(done),
         Err(error) => refuse::settlement(engine, error).await,
@@ -179,7 +191,9 @@ async fn job(
     message: Message,
     redelivered: u32,
 ) -> Result<Done, ProcessError> {
-    let ClaimedJob::Ours(job) = claim::job(engine, &message, phase).await? else { return Ok(Done::Settled) };
+    let ClaimedJob::Ours(job) = claim::job(engine, &message, phase).await? else {
+        return Ok(Done::Settled);
+    };
     if redelivered > engine.settings.losses {
         return settle::lost_job(engine, job, phase, redelivered).await;
     }
@@ -227,7 +241,8 @@ async fn part(
     message: Message,
     redelivered: u32,
 ) -> Result<Done, ProcessError> {
-    let ClaimedPart::Ours { key, count } = claim::part(engine, &message, epoch, index).await? else {
+    let ClaimedPart::Ours { key, count } = claim::part(engine, &message, epoch, index).await?
+    else {
         return Ok(Done::Settled);
     };
     if redelivered > engine.settings.losses {

@@ -77,7 +77,9 @@ impl<T: Send + Sync + 'static> IsState for State<T> {
     type Value = T;
 
     fn of(call: &Call) -> Result<Self, CallError> {
-        call.states.get().ok_or(CallError::NoState(std::any::type_name::<T>()))
+        call.states
+            .get()
+            .ok_or(CallError::NoState(std::any::type_name::<T>()))
     }
 }
 
@@ -124,19 +126,31 @@ impl Call {
             })
             .collect();
         let mut problem = None;
-        let visitor = FieldsVisitor { names: &names, problem: &mut problem };
+        let visitor = FieldsVisitor {
+            names: &names,
+            problem: &mut problem,
+        };
         let mut json = serde_json::Deserializer::from_slice(&self.body);
-        let found = json.deserialize_any(visitor).and_then(|values| json.end().map(|()| values));
+        let found = json
+            .deserialize_any(visitor)
+            .and_then(|values| json.end().map(|()| values));
         match (problem, found) {
             (Some(problem), _) => Err(CallError::Input(problem)),
             (None, Ok(values)) => Ok(Fields { names, values }),
             (None, Err(error)) if error.is_data() => {
                 let found = error.to_string();
-                let found = found.strip_prefix("invalid type: ").and_then(|rest| rest.split(", expected").next());
+                let found = found
+                    .strip_prefix("invalid type: ")
+                    .and_then(|rest| rest.split(", expected").next());
                 let found = found.unwrap_or("something else").to_owned();
-                Err(CallError::Input(InputError::NotAnObject { found, expected: names }))
+                Err(CallError::Input(InputError::NotAnObject {
+                    found,
+                    expected: names,
+                }))
             }
-            (None, Err(error)) => Err(CallError::Input(InputError::NotJson { message: error.to_string() })),
+            (None, Err(error)) => Err(CallError::Input(InputError::NotJson {
+                message: error.to_string(),
+            })),
         }
     }
 
@@ -149,7 +163,9 @@ impl Call {
             if error.is_data() {
                 wrong::<T>("", &self.body)
             } else {
-                CallError::Input(InputError::NotJson { message: error.to_string() })
+                CallError::Input(InputError::NotJson {
+                    message: error.to_string(),
+                })
             }
         })
     }
@@ -163,9 +179,13 @@ impl Fields<'_> {
     pub fn get<T: TaskInput>(&self, name: &'static str) -> Result<T, CallError> {
         let place = self.names.iter().position(|known| *known == name);
         match place.and_then(|place| *self.values.get(place)?) {
-            Some(raw) => serde_json::from_str(raw.get()).map_err(|_found_again_below| wrong::<T>(name, raw.get().as_bytes())),
+            Some(raw) => serde_json::from_str(raw.get())
+                .map_err(|_found_again_below| wrong::<T>(name, raw.get().as_bytes())),
             None => T::deserialize(Missing).map_err(|_it_is_required| {
-                CallError::Input(InputError::Missing { field: name, expected: expected::<T>() })
+                CallError::Input(InputError::Missing {
+                    field: name,
+                    expected: expected::<T>(),
+                })
             }),
         }
     }
@@ -185,7 +205,9 @@ pub fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 fn expected<T: JsonSchema>() -> String {
     let schema = SchemaGenerator::default().into_root_schema_for::<T>();
     match schema.get("type").and_then(serde_json::Value::as_str) {
-        Some(word) if word == "object" || word == "array" => format!("{word} `{}`", T::schema_name()),
+        Some(word) if word == "object" || word == "array" => {
+            format!("{word} `{}`", T::schema_name())
+        }
         Some(word) => word.to_owned(),
         None => format!("`{}`", T::schema_name()),
     }
@@ -207,7 +229,11 @@ fn wrong<T: DeserializeOwned>(field: &str, json: &[u8]) -> CallError {
         (field, path) => format!("{field}.{path}"),
     };
     // The position is one within the value, which nobody sees.
-    let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+    let message = message
+        .split(" at line ")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     CallError::Input(InputError::Wrong { field, message })
 }
 
@@ -292,4 +318,3 @@ impl<'de> Deserializer<'de> for Missing {
         newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
-

@@ -81,7 +81,11 @@ impl Writer {
     ///
     /// # Errors
     /// When the value cannot be written as JSON.
-    pub fn field<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Result<Self, serde_json::Error> {
+    pub fn field<T: Serialize + ?Sized>(
+        mut self,
+        name: &str,
+        value: &T,
+    ) -> Result<Self, serde_json::Error> {
         if self.json.len() > 1 {
             self.json.push(b',');
         }
@@ -111,7 +115,11 @@ pub fn whole<T: Serialize>(input: &T) -> Result<Bytes, serde_json::Error> {
 ///
 /// # Errors
 /// When the formatter fails.
-pub fn debug<M: TaskMessage>(name: &str, message: &M, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+pub fn debug<M: TaskMessage>(
+    name: &str,
+    message: &M,
+    f: &mut std::fmt::Formatter<'_>,
+) -> std::fmt::Result {
     match message.to_json() {
         Ok(json) => write!(f, "{name} {}", String::from_utf8_lossy(&json)),
         Err(error) => write!(f, "{name} {{ {error} }}"),

@@ -51,7 +51,9 @@ impl<T, E: Into<Error>> IsResult for Result<T, E> {
 /// # Errors
 /// `Output` when it cannot be written as JSON.
 pub fn output<T: TaskOutput>(value: &T) -> Result<Bytes, CallError> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(CallError::Output)
+    serde_json::to_vec(value)
+        .map(Bytes::from)
+        .map_err(CallError::Output)
 }
 
 /// Writes the output inside a `Result`.
@@ -120,7 +122,8 @@ pub trait IntoItems<M, ItemForm, Form> {
 }
 
 fn encode<M: TaskMessage, F>(item: impl IntoItem<M, F>) -> Result<Bytes, CallError> {
-    item.into_item().and_then(|message| message.to_json().map_err(CallError::Output))
+    item.into_item()
+        .and_then(|message| message.to_json().map_err(CallError::Output))
 }
 
 impl<M, F, I> IntoItems<M, F, Form<0>> for I

@@ -28,8 +28,16 @@ pub(super) fn job(connection: &Connection, id: JobId) -> rusqlite::Result<Option
 pub(super) fn jobs(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<JobView>> {
     let (mut conditions, mut values) = (vec!["1".to_owned()], Vec::new());
     if !filter.states.is_empty() {
-        conditions.push(format!("state IN ({})", vec!["?"; filter.states.len()].join(", ")));
-        values.extend(filter.states.iter().map(|state| Value::Text(state.as_str().to_owned())));
+        conditions.push(format!(
+            "state IN ({})",
+            vec!["?"; filter.states.len()].join(", ")
+        ));
+        values.extend(
+            filter
+                .states
+                .iter()
+                .map(|state| Value::Text(state.as_str().to_owned())),
+        );
     }
     if let Some(task) = &filter.task {
         conditions.push("task = ?".to_owned());
@@ -39,13 +47,19 @@ pub(super) fn jobs(connection: &Connection, filter: &Filter) -> rusqlite::Result
         conditions.push("id < ?".to_owned());
         values.push(Value::Blob(before.as_bytes().to_vec()));
     }
-    let query =
-        format!("SELECT * FROM job WHERE {} ORDER BY id DESC LIMIT {}", conditions.join(" AND "), filter.limit);
+    let query = format!(
+        "SELECT * FROM job WHERE {} ORDER BY id DESC LIMIT {}",
+        conditions.join(" AND "),
+        filter.limit
+    );
     let found: Vec<_> = connection
         .prepare(&query)?
         .query_map(params_from_iter(values), columns)?
         .collect::<rusqlite::Result<_>>()?;
-    found.into_iter().map(|columns| view(connection, columns)).collect()
+    found
+        .into_iter()
+        .map(|columns| view(connection, columns))
+        .collect()
 }
 
 struct Columns {
@@ -60,16 +74,34 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
     let info: Option<String> = row.get("info")?;
     Ok(Columns {
         job: tables::job(row)?,
-        progress: percent.map(|percent| Progress { percent, info: info.unwrap_or_default() }),
+        progress: percent.map(|percent| Progress {
+            percent,
+            info: info.unwrap_or_default(),
+        }),
         input: row.get::<_, Vec<u8>>("input")?.into(),
         output: row.get::<_, Option<Vec<u8>>>("output")?.map(Bytes::from),
     })
 }
 
 fn view(connection: &Connection, columns: Columns) -> rusqlite::Result<JobView> {
-    let Columns { job: (seq, job, head), progress, input, output } = columns;
-    let counts = tables::shard_counts(connection, seq)?.into_iter().map(|(_, counts)| counts).sum();
-    Ok(JobView { job, counts, head, progress, input, output })
+    let Columns {
+        job: (seq, job, head),
+        progress,
+        input,
+        output,
+    } = columns;
+    let counts = tables::shard_counts(connection, seq)?
+        .into_iter()
+        .map(|(_, counts)| counts)
+        .sum();
+    Ok(JobView {
+        job,
+        counts,
+        head,
+        progress,
+        input,
+        output,
+    })
 }
 
 /// Settled parts, in order.
@@ -81,7 +113,9 @@ pub(super) fn parts(
 ) -> rusqlite::Result<Vec<SettledPart>> {
     // One snapshot, so that the sets and the rows belong together.
     let snapshot = connection.unchecked_transaction()?;
-    let Some((seq, _, head)) = tables::find(&snapshot, id)? else { return Ok(Vec::new()) };
+    let Some((seq, _, head)) = tables::find(&snapshot, id)? else {
+        return Ok(Vec::new());
+    };
     let mut shards = HashMap::new();
     let mut settled = Vec::new();
     if from < head.appended {
@@ -94,7 +128,9 @@ pub(super) fn parts(
             if !shards.contains_key(&shard) {
                 shards.insert(shard, tables::shard(&snapshot, seq, shard)?);
             }
-            let Some(how) = shards.get(&shard).and_then(|shard| shard.outcome(low)) else { continue };
+            let Some(how) = shards.get(&shard).and_then(|shard| shard.outcome(low)) else {
+                continue;
+            };
             let failure: Option<String> = row.get(2)?;
             settled.push(SettledPart {
                 index,
