@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, Visitor};
-use serde::forward_to_deserialize_any;
+use serde::{Serialize, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 
 use super::def::Param;
@@ -35,9 +35,90 @@ pub struct Call {
     note = "an input is owned (`'static`), `Send`, and derives `serde::Deserialize`, `serde::Serialize` and `schemars::JsonSchema`",
     note = "a context is `ork::Context`, a state is `ork::State<T>`: mark the parameter `#[context]` or `#[state]` if its type goes by another name"
 )]
-pub trait TaskInput: DeserializeOwned + JsonSchema + Send + 'static {}
+pub trait TaskInput: DeserializeOwned + Serialize + JsonSchema + Send + 'static {}
 
-impl<T: DeserializeOwned + JsonSchema + Send + 'static> TaskInput for T {}
+impl<T: DeserializeOwned + Serialize + JsonSchema + Send + 'static> TaskInput for T {}
+
+/// A named input of type `T`: how it is described, read and written.
+///
+/// An expansion makes one for each parameter, and this is the only place where it asks what the type can do; so a
+/// type that cannot be an input is one error and not four.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<T> {
+    name: &'static str,
+    docs: &'static str,
+    schema: fn(&mut SchemaGenerator) -> Schema,
+    optional: fn() -> bool,
+    read: fn(&Fields<'_>, &'static str) -> Result<T, CallError>,
+    pub(super) write: fn(&T, &mut Vec<u8>) -> Result<(), serde_json::Error>,
+}
+
+/// The input of this name and documentation.
+pub const fn input<T: TaskInput>(name: &'static str, docs: &'static str) -> Input<T> {
+    Input { name, docs, schema: schema::<T>, optional: optional::<T>, read: |fields, name| fields.get(name), write: write::<T> }
+}
+
+impl<T> Input<T> {
+    /// Its name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its row in the task's table.
+    pub const fn param(&self) -> Param {
+        Param::Field { name: self.name, docs: self.docs, schema: self.schema, optional: self.optional }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `Input` if it is missing or not a `T`.
+    pub fn read(&self, fields: &Fields<'_>) -> Result<T, CallError> {
+        (self.read)(fields, self.name)
+    }
+}
+
+/// An input of type `T` that is the whole body; what [`Input`] is for a named one.
+#[derive(Debug, Clone, Copy)]
+pub struct Body<T> {
+    schema: fn(&mut SchemaGenerator) -> Schema,
+    read: fn(&Call) -> Result<T, CallError>,
+    write: fn(&T, &mut Vec<u8>) -> Result<(), serde_json::Error>,
+}
+
+/// The input that is the whole body.
+pub const fn body<T: TaskInput>() -> Body<T> {
+    Body { schema: schema::<T>, read: Call::body::<T>, write: write::<T> }
+}
+
+impl<T> Body<T> {
+    /// Its row in the task's table.
+    pub const fn param(&self) -> Param {
+        Param::Body { schema: self.schema }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `Input` if the body is not JSON or not a `T`.
+    pub fn read(&self, call: &Call) -> Result<T, CallError> {
+        (self.read)(call)
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn write(&self, value: &T) -> Result<Bytes, serde_json::Error> {
+        let mut json = Vec::new();
+        (self.write)(value, &mut json)?;
+        Ok(json.into())
+    }
+}
+
+fn write<T: Serialize>(value: &T, json: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+    serde_json::to_writer(json, value)
+}
 
 /// [`Context`], and nothing else.
 #[diagnostic::on_unimplemented(
@@ -81,24 +162,24 @@ impl<T: Send + Sync + 'static> IsState for State<T> {
     }
 }
 
-/// [`Parts<T>`], and nothing else.
+/// [`Parts<T>`] of a task that returns `T`, and nothing else.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not `ork::Parts<T>`",
-    label = "expected `Parts<T>`, the outputs of the parts",
-    note = "a join takes the outcomes of its parts as `Parts<T>`, where `T` is what the task returns"
+    message = "the parts of this task are `Parts<{T}>`, found `{Self}`",
+    label = "expected `ork::Parts<{T}>`",
+    note = "a join takes what its task returns, without the `Result` around it: the failures are inside `Parts`"
 )]
-pub trait IsParts: Sized {
-    /// What each part returns.
-    type Item;
-
+pub trait PartsOf<T>: Sized {
     /// The outcomes of this call's parts.
-    fn of(call: &Call) -> Self;
+    fn of(call: &Call) -> Self
+    where
+        T: DeserializeOwned + Send + 'static;
 }
 
-impl<T: DeserializeOwned + Send + 'static> IsParts for Parts<T> {
-    type Item = T;
-
-    fn of(call: &Call) -> Self {
+impl<T> PartsOf<T> for Parts<T> {
+    fn of(call: &Call) -> Self
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
         Self::new(call.parts.clone().unwrap_or_default())
     }
 }
@@ -106,7 +187,7 @@ impl<T: DeserializeOwned + Send + 'static> IsParts for Parts<T> {
 /// The named inputs of a call, found in its body and not read yet.
 #[derive(Debug)]
 pub struct Fields<'a> {
-    names: Vec<&'static str>,
+    names: &'static [&'static str],
     values: Vec<Option<&'a RawValue>>,
 }
 
@@ -115,16 +196,9 @@ impl Call {
     ///
     /// # Errors
     /// `Input` if the body is not JSON, not an object, or has a name that is unknown or doubled.
-    pub fn fields(&self, params: &[Param]) -> Result<Fields<'_>, CallError> {
-        let names: Vec<_> = params
-            .iter()
-            .filter_map(|param| match param {
-                Param::Field { name, .. } => Some(*name),
-                Param::Body { .. } | Param::State { .. } | Param::Context | Param::Parts => None,
-            })
-            .collect();
+    pub fn fields(&self, names: &'static [&'static str]) -> Result<Fields<'_>, CallError> {
         let mut problem = None;
-        let visitor = FieldsVisitor { names: &names, problem: &mut problem };
+        let visitor = FieldsVisitor { names, problem: &mut problem };
         let mut json = serde_json::Deserializer::from_slice(&self.body);
         let found = json.deserialize_any(visitor).and_then(|values| json.end().map(|()| values));
         match (problem, found) {
@@ -134,7 +208,7 @@ impl Call {
                 let found = error.to_string();
                 let found = found.strip_prefix("invalid type: ").and_then(|rest| rest.split(", expected").next());
                 let found = found.unwrap_or("something else").to_owned();
-                Err(CallError::Input(InputError::NotAnObject { found, expected: names }))
+                Err(CallError::Input(InputError::NotAnObject { found, expected: names.to_vec() }))
             }
             (None, Err(error)) => Err(CallError::Input(InputError::NotJson { message: error.to_string() })),
         }

@@ -1,13 +1,15 @@
 //! Writing what a task returns: a value, a result, nothing, or the items of a split.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
+use super::arg::schema;
 use super::error::{CallError, Error};
 use super::message::TaskMessage;
 
@@ -60,6 +62,58 @@ pub fn output<T: TaskOutput>(value: &T) -> Result<Bytes, CallError> {
 /// The task's own error, or `Output` when the output cannot be written as JSON.
 pub fn fallible<R: IsResult<Output: TaskOutput>>(result: R) -> Result<Bytes, CallError> {
     result.into_result().and_then(|value| output(&value))
+}
+
+/// How what a task returns is described and written; made by [`value`] or [`result`].
+///
+/// An expansion makes one, and this is the only place where it asks what the type can do.
+#[derive(Debug, Clone, Copy)]
+pub struct Returns<R> {
+    /// The JSON Schema of the output.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Writes the output.
+    pub write: fn(R) -> Result<Bytes, CallError>,
+}
+
+/// The form of a task that cannot fail.
+pub const fn value<T: TaskOutput>() -> Returns<T> {
+    Returns { schema: schema::<T>, write: |value| output(&value) }
+}
+
+/// The form of a task that returns a `Result`.
+pub const fn result<R: IsResult<Output: TaskOutput>>() -> Returns<R> {
+    Returns { schema: schema::<R::Output>, write: fallible::<R> }
+}
+
+/// Asks whether a concrete type is a `Result`, whatever its name.
+///
+/// The inherent constant wins over the one of [`NotResult`] wherever it exists.
+#[derive(Debug)]
+pub struct Probe<T>(PhantomData<T>);
+
+impl<T, E> Probe<Result<T, E>> {
+    /// It is one.
+    pub const IS_RESULT: bool = true;
+}
+
+/// What [`Probe`] answers for every other type.
+pub trait NotResult {
+    /// It is none.
+    const IS_RESULT: bool = false;
+}
+
+impl<T> NotResult for Probe<T> {}
+
+/// Stops the build where a `Result` hides behind another name, since its errors would become outputs.
+///
+/// # Panics
+/// While compiling, if it is one.
+#[track_caller]
+#[expect(clippy::panic, reason = "it runs only in constants, where a panic is a compile error")]
+pub const fn refuse_result(is_result: bool) {
+    if is_result {
+        panic!("this is a `Result` under another name: write `Result<T, E>`, so that its errors are failures");
+    }
 }
 
 /// The messages of the parts, as a split yields them; nothing is pulled before it is asked for.
@@ -146,8 +200,19 @@ where
 }
 
 /// The items of a split.
-pub fn items<M, F, G>(split: impl IntoItems<M, F, G>) -> Items {
-    split.into_items()
+///
+/// # Errors
+/// None; the form is that of [`fallible_split`].
+pub fn split<M, F, G, S: IntoItems<M, F, G>>(split: S) -> Result<Items, CallError> {
+    Ok(split.into_items())
+}
+
+/// The items of a split inside a `Result`.
+///
+/// # Errors
+/// The split's own error.
+pub fn fallible_split<M, F, G, R: IsResult<Output: IntoItems<M, F, G>>>(result: R) -> Result<Items, CallError> {
+    result.into_result().map(IntoItems::into_items)
 }
 
 #[cfg(test)]
