@@ -31,7 +31,7 @@
     clippy::fn_params_excessive_bools,
     clippy::missing_errors_doc,
     clippy::must_use_candidate,
-    clippy::needless_pass_by_value,
+    clippy::unused_async,
     reason = "these functions are what they are to try the expansion"
 )]
 

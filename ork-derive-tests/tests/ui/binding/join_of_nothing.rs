@@ -1,0 +1,10 @@
+//! A join whose task does not exist.
+
+use ork::{Parts, task};
+
+#[task(join)]
+fn album_join(parts: Parts<u32>) -> u32 {
+    1
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! A split whose task does not exist.
+
+use ork::task;
+
+#[task(part)]
+fn album_part(paths: Vec<String>) -> Vec<u32> {
+    Vec::new()
+}
+
+fn main() {}

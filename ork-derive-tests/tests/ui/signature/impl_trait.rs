@@ -1,0 +1,18 @@
+//! Inputs and outputs without a type of their own.
+
+use ork::{Result, task};
+
+#[task]
+fn input(paths: impl Iterator<Item = u32>) {}
+
+#[task]
+fn output() -> impl Send {
+    1
+}
+
+#[task]
+fn inside() -> Result<Vec<impl Send>> {
+    Ok(vec![1])
+}
+
+fn main() {}

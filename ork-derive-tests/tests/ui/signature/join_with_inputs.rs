@@ -1,0 +1,13 @@
+//! A join sees outcomes, not inputs.
+
+use ork::{Parts, task};
+
+#[task]
+fn album(path: String) -> u32 {
+    1
+}
+
+#[task(join)]
+fn album_join(parts: Parts<u32>, path: String) {}
+
+fn main() {}

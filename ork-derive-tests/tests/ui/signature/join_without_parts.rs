@@ -1,0 +1,13 @@
+//! A join that joins nothing.
+
+use ork::{Context, task};
+
+#[task]
+fn album() -> u32 {
+    1
+}
+
+#[task(join)]
+fn album_join(context: Context) {}
+
+fn main() {}

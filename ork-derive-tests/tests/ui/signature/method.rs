@@ -1,0 +1,15 @@
+//! Methods: there is no value to call them on.
+
+use ork::task;
+
+struct Album;
+
+impl Album {
+    #[task]
+    fn by_reference(&self, path: String) {}
+
+    #[task]
+    fn by_value(self) {}
+}
+
+fn main() {}

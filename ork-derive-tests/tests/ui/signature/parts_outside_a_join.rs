@@ -1,0 +1,15 @@
+//! Only a join has parts.
+
+use ork::{Parts, task};
+
+#[task]
+fn album(parts: Parts<u32>) -> u32 {
+    1
+}
+
+#[task(part)]
+fn album_part(parts: Parts<u32>) -> Vec<album> {
+    Vec::new()
+}
+
+fn main() {}

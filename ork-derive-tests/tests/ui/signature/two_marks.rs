@@ -1,0 +1,14 @@
+//! Marks that contradict, say too much, or do not exist.
+
+use ork::task;
+
+#[task]
+fn both(#[context] #[state] value: u32) {}
+
+#[task]
+fn more(#[input(default)] value: u32) {}
+
+#[task]
+fn unknown(#[contxt] value: u32) {}
+
+fn main() {}

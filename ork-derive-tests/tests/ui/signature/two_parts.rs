@@ -1,0 +1,13 @@
+//! A second `Parts`.
+
+use ork::{Parts, task};
+
+#[task]
+fn album() -> u32 {
+    1
+}
+
+#[task(join)]
+fn album_join(parts: Parts<u32>, again: Parts<u32>) {}
+
+fn main() {}
