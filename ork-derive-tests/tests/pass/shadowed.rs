@@ -1,7 +1,7 @@
 //! Tasks in a module where no name means what it usually means.
 
 mod hostile {
-    #![allow(dead_code, non_camel_case_types)]
+    #![allow(dead_code, non_camel_case_types, unused_macros)]
 
     pub struct Box;
     pub struct Context;
@@ -56,18 +56,18 @@ mod hostile {
     /// Tasks with the names of primitives.
     #[task]
     fn str(bool: bool, u32: f64) -> u8 {
-        drop((bool, u32));
+        _ = (bool, u32);
         1
     }
 
     #[task]
     fn call(fields: i64, self_: i8, __f: i8) {
-        drop((fields, self_, __f));
+        _ = (fields, self_, __f);
     }
 
     #[task]
     fn fields(call: i64) {
-        drop(call);
+        _ = call;
     }
 }
 

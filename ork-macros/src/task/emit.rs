@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use proc_macro2::{Ident, Literal, Span, TokenStream, TokenTree};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote};
+use syn::Type;
 use syn::ext::IdentExt as _;
 
 use super::args::Args;
@@ -15,11 +16,15 @@ use super::words::Role;
 
 /// Everything beside the function, as far as it makes sense.
 pub(crate) fn beside(function: &Function, args: &Args, model: &Model) -> TokenStream {
-    let Some(work) = model.work.as_ref().filter(|_| model.shape > Shape::Method) else { return TokenStream::new() };
+    let Some(work) = model.work.as_ref().filter(|_| model.shape > Shape::Method) else {
+        return TokenStream::new();
+    };
     let cfgs: Vec<_> = function.cfgs().collect();
     let krate = args.krate.value().cloned().unwrap_or_else(|| quote!(::ork));
-    let deprecated = function.is_deprecated().then(|| quote!(#[allow(deprecated)]));
-    let alias = (model.role != Role::Work).then(|| quote_spanned!(work.span()=> type __Work = #work;));
+    let deprecated = function
+        .is_deprecated()
+        .then(|| quote!(#[allow(deprecated)]));
+    let alias = (model.role != Role::Work).then(|| quote!(type __Work = #work;));
     let message = (model.role != Role::Join).then(|| message_struct(function, model));
     let inputs = inputs(model);
     let impls = match model.role {
@@ -46,10 +51,18 @@ fn message_struct(function: &Function, model: &Model) -> TokenStream {
     let (vis, name) = (&function.vis, ours(&model.function));
     let cfgs = function.cfgs();
     let docs = match model.role {
-        Role::Work => format!("The inputs of the task `{}`, to submit it with.", model.function),
-        Role::Split | Role::Join => format!("The inputs of `{}`, to submit the whole job with.", model.function),
+        Role::Work => format!(
+            "The inputs of the task `{}`, to submit it with.",
+            model.function
+        ),
+        Role::Split | Role::Join => format!(
+            "The inputs of `{}`, to submit the whole job with.",
+            model.function
+        ),
     };
-    let unused = model.inputs().any(|input| input.name.to_string().starts_with('_'));
+    let unused = model
+        .inputs()
+        .any(|input| input.name.to_string().starts_with('_'));
     let unused = unused.then(|| quote!(#[allow(clippy::pub_underscore_fields)]));
     let fields = model.inputs().map(|Param { name, ty, docs, .. }| {
         let field = ours(name);
@@ -73,16 +86,24 @@ fn message_struct(function: &Function, model: &Model) -> TokenStream {
 /// The constant that knows how the inputs are described, read and written.
 fn inputs(model: &Model) -> Option<TokenStream> {
     let inputs: Vec<_> = model.inputs().collect();
-    let kinds = inputs.iter().map(|Param { ty, .. }| quote!(__ork::Input<#ty>));
+    let kinds = inputs
+        .iter()
+        .map(|Param { ty, .. }| quote!(__ork::Input<#ty>));
     let values = inputs.iter().map(|Param { name, ty, docs, .. }| {
-        let (input, name, docs) = (path_at(ty, "input", None), wire_name(name), docs.text());
-        quote!(#input(#name, #docs))
+        let (name, docs) = (wire_name(name), docs.text());
+        at(ends(ty), quote!(__ork::input(#name, #docs)))
     });
     match *inputs.as_slice() {
         [] => None,
-        [Param { what: What::Body, ty, .. }] => {
-            let body = path_at(ty, "body", None);
-            Some(quote!(const __INPUT: __ork::Body<#ty> = #body();))
+        [
+            Param {
+                what: What::Body,
+                ty,
+                ..
+            },
+        ] => {
+            let body = at(ends(ty), quote!(__ork::body()));
+            Some(quote!(const __INPUT: __ork::Body<#ty> = #body;))
         }
         _ => Some(quote!(const __INPUTS: (#(#kinds,)*) = (#(#values,)*);)),
     }
@@ -94,19 +115,34 @@ fn message_impls(args: &Args, model: &Model) -> TokenStream {
     let (name, kind, answer) = match model.role {
         Role::Work => {
             let output = output_type(&model.returns);
-            (task_name(args, &model.function), quote!(Item), quote!(__ork::Returned<#output>))
+            (
+                task_name(args, &model.function),
+                quote!(Item),
+                quote!(__ork::Returned<#output>),
+            )
         }
         Role::Split | Role::Join => {
-            (quote!(<__Work as __ork::TaskMessage>::TASK), quote!(Whole), quote!(__ork::JoinOf<__Work>))
+            let name = at(
+                ends(&model.function),
+                quote!(<__Work as __ork::TaskMessage>::TASK),
+            );
+            (name, quote!(Whole), quote!(__ork::JoinOf<__Work>))
         }
     };
     let json = match model.inputs().next() {
-        Some(Param { what: What::Body, name, .. }) => quote!(__INPUT.write(&self.#name)),
+        Some(Param {
+            what: What::Body,
+            name,
+            ..
+        }) => quote!(__INPUT.write(&self.#name)),
         Some(_) | None => {
-            let fields = model.inputs().enumerate().map(|(index, Param { name, .. })| {
-                let index = Literal::usize_unsuffixed(index);
-                quote!(.input(&__INPUTS.#index, &self.#name)?)
-            });
+            let fields = model
+                .inputs()
+                .enumerate()
+                .map(|(index, Param { name, .. })| {
+                    let index = Literal::usize_unsuffixed(index);
+                    quote!(.input(&__INPUTS.#index, &self.#name)?)
+                });
             quote!(__ork::Ok(__ork::Writer::new() #(#fields)* .finish()))
         }
     };
@@ -126,7 +162,11 @@ fn message_impls(args: &Args, model: &Model) -> TokenStream {
 /// Says what the whole job answers.
 fn joined(model: &Model) -> TokenStream {
     let output = output_type(&model.returns);
-    quote!(impl __ork::Joined for __Work { type Output = #output; })
+    let ends = ends(&model.function);
+    at(
+        ends,
+        quote!(impl __ork::Joined for __Work { type Output = #output; }),
+    )
 }
 
 /// The row.
@@ -136,8 +176,20 @@ fn task(args: &Args, model: &Model) -> TokenStream {
             let message = ours(&model.function);
             (quote!(<#message as __ork::TaskMessage>::TASK), quote!(Work))
         }
-        Role::Split => (quote!(<__Work as __ork::TaskMessage>::TASK), quote!(Split)),
-        Role::Join => (quote!(<__Work as __ork::TaskMessage>::TASK), quote!(Join)),
+        Role::Split => (
+            at(
+                ends(&model.function),
+                quote!(<__Work as __ork::TaskMessage>::TASK),
+            ),
+            quote!(Split),
+        ),
+        Role::Join => (
+            at(
+                ends(&model.function),
+                quote!(<__Work as __ork::TaskMessage>::TASK),
+            ),
+            quote!(Join),
+        ),
     };
     let (docs, options) = (model.docs.text(), options(args));
     let path = format!("::{}", model.function.unraw());
@@ -183,12 +235,26 @@ fn options(args: &Args) -> TokenStream {
         OnError::Stop => quote!(__ork::OnError::Stop),
     };
     let given: Vec<_> = [
-        ("retries", args.retries.value().map(ToTokens::to_token_stream)),
+        (
+            "retries",
+            args.retries.value().map(ToTokens::to_token_stream),
+        ),
         ("backoff", args.backoff.value().map(duration).map(some)),
         ("timeout", args.timeout.value().map(duration).map(some)),
-        ("queue", args.queue.value().map(|queue| some(quote!(#queue)))),
-        ("priority", args.priority.value().map(|priority| Literal::u32_unsuffixed(*priority).into_token_stream())),
-        ("chunk", args.chunk.value().map(|chunk| some(quote!(#chunk)))),
+        (
+            "queue",
+            args.queue.value().map(|queue| some(quote!(#queue))),
+        ),
+        (
+            "priority",
+            args.priority
+                .value()
+                .map(|priority| Literal::u32_unsuffixed(*priority).into_token_stream()),
+        ),
+        (
+            "chunk",
+            args.chunk.value().map(|chunk| some(quote!(#chunk))),
+        ),
         ("on_error", args.on_error.value().map(on_error)),
         ("tolerate", args.tolerate.value().map(tolerate).map(some)),
     ]
@@ -206,61 +272,86 @@ fn options(args: &Args) -> TokenStream {
 }
 
 fn duration(duration: &Duration) -> TokenStream {
-    let (seconds, nanos) = (Literal::u64_unsuffixed(duration.as_secs()), Literal::u32_unsuffixed(duration.subsec_nanos()));
+    let (seconds, nanos) = (
+        Literal::u64_unsuffixed(duration.as_secs()),
+        Literal::u32_unsuffixed(duration.subsec_nanos()),
+    );
     quote!(__ork::Duration::new(#seconds, #nanos))
 }
 
 fn params(model: &Model) -> impl Iterator<Item = TokenStream> {
     let mut index = 0;
-    model.params.iter().map(move |Param { what, ty, .. }| match what {
-        What::Field => {
-            let place = Literal::usize_unsuffixed(index);
-            index += 1;
-            quote!(__INPUTS.#place.param())
-        }
-        What::Body => quote!(__INPUT.param()),
-        What::Context => quote!(__ork::Param::Context),
-        What::State => quote!(__ork::Param::state::<#ty>()),
-        What::Parts => quote!(__ork::Param::Parts),
-    })
+    model
+        .params
+        .iter()
+        .map(move |Param { what, ty, .. }| match what {
+            What::Field => {
+                let place = Literal::usize_unsuffixed(index);
+                index += 1;
+                quote!(__INPUTS.#place.param())
+            }
+            What::Body => quote!(__INPUT.param()),
+            What::Context => quote!(__ork::Param::Context),
+            What::State => {
+                let ends = ends(ty);
+                let (open, close) = (
+                    at(ends, quote!(__ork::Param::state::<)),
+                    at((ends.1, ends.1), quote!(>())),
+                );
+                quote!(#open #ty #close)
+            }
+            What::Parts => quote!(__ork::Param::Parts),
+        })
 }
 
 /// A constant where one is needed, the schema of the output, and the function that writes it.
 fn returns(model: &Model) -> (Option<TokenStream>, TokenStream, TokenStream) {
     match (model.role, &model.returns) {
         (Role::Split, Returns::Result(ty)) => {
-            let finish = path_at(ty, "fallible_split", Some(quote!(::<__Work, _, _, _>)));
+            let finish = at(
+                ends(ty),
+                quote!(__ork::fallible_split::<__Work, _, _, _, _>),
+            );
             (None, quote!(__ork::schema::<()>), finish)
         }
         (Role::Split, Returns::Value(ty)) => {
             let probe = super::types::impl_trait(ty).is_none().then(|| probe(ty));
-            let finish = path_at(ty, "split", Some(quote!(::<__Work, _, _, _>)));
+            let finish = at(ends(ty), quote!(__ork::split::<__Work, _, _, _>));
             (probe, quote!(__ork::schema::<()>), finish)
         }
         (_, returns) => {
             let constant = match returns {
-                Returns::Nothing => quote!(const __RETURNS: __ork::Returns<()> = __ork::value();),
+                Returns::Nothing => quote!(
+                    const __RETURNS: __ork::Returns<()> = __ork::value();
+                ),
                 Returns::Value(ty) => {
-                    let (value, probe) = (path_at(ty, "value", None), probe(ty));
-                    quote!(const __RETURNS: __ork::Returns<#ty> = #value(); #probe)
+                    let (value, probe) = (at(ends(ty), quote!(__ork::value())), probe(ty));
+                    quote!(const __RETURNS: __ork::Returns<#ty> = #value; #probe)
                 }
                 Returns::Result(ty) => {
-                    let result = path_at(ty, "result", None);
-                    quote!(const __RETURNS: __ork::Returns<#ty> = #result();)
+                    let result = at(ends(ty), quote!(__ork::result()));
+                    quote!(const __RETURNS: __ork::Returns<#ty> = #result;)
                 }
             };
-            (Some(constant), quote!(__RETURNS.schema), quote!(__RETURNS.write))
+            (
+                Some(constant),
+                quote!(__RETURNS.schema),
+                quote!(__RETURNS.write),
+            )
         }
     }
 }
 
 /// Asks whether a type that is not called `Result` is one all the same.
-fn probe(ty: &syn::Type) -> TokenStream {
-    let refuse = path_at(ty, "refuse_result", None);
+fn probe(ty: &Type) -> TokenStream {
+    let refuse = at(
+        ends(ty),
+        quote!(__ork::refuse_result(__ork::Probe::<#ty>::IS_RESULT)),
+    );
     quote! {
         const _: () = {
             use __ork::NotResult as _;
-            #refuse(__ork::Probe::<#ty>::IS_RESULT)
+            #refuse
         };
     }
 }
@@ -279,12 +370,16 @@ fn run(model: &Model, finish: &TokenStream) -> TokenStream {
                 quote!(__INPUTS.#place.read(&__fields)?)
             }
             What::Body => quote!(__INPUT.read(__call)?),
-            What::Context => quote!(<#ty as __ork::IsContext>::of(__call)),
-            What::State => quote!(<#ty as __ork::IsState>::of(__call)?),
-            What::Parts => quote!(<#ty as __ork::PartsOf<__ork::ReturnedBy<__Work>>>::of(__call)),
+            What::Context => of(ty, quote!(__ork::IsContext)),
+            What::State => {
+                let state = of(ty, quote!(__ork::IsState));
+                quote!(#state?)
+            }
+            What::Parts => of(ty, quote!(__ork::PartsOf<__ork::ReturnedBy<__Work>>)),
         })
         .collect();
-    let has_fields = model.role != Role::Join && model.params.iter().all(|param| param.what != What::Body);
+    let has_fields =
+        model.role != Role::Join && model.params.iter().all(|param| param.what != What::Body);
     let fields = has_fields.then(|| quote!(let __fields = __call.fields(&[#(#names),*])?;));
     let (variant, runner, call) = match (model.is_async, model.role) {
         (true, Role::Split) => ("AsyncSplit", "run_async", quote!(__call)),
@@ -292,7 +387,10 @@ fn run(model: &Model, finish: &TokenStream) -> TokenStream {
         (false, Role::Split) => ("BlockingSplit", "run_blocking", quote!(&__call)),
         (false, Role::Work | Role::Join) => ("Blocking", "run_blocking", quote!(&__call)),
     };
-    let (variant, runner) = (format_ident!("{variant}"), Ident::new(runner, ours(function).span()));
+    let (variant, runner) = (
+        format_ident!("{variant}"),
+        Ident::new(runner, ours(function).span()),
+    );
     quote! {
         __ork::Run::#variant(|__call| __ork::#runner(#call, |__call| { #fields __ork::Ok(#function(#(#values),*)) }, #finish))
     }
@@ -319,12 +417,33 @@ fn ours(ident: &Ident) -> Ident {
     ours
 }
 
-/// `__ork::name` at the place of these tokens, from the first to the last, so that an error about it points there.
-fn path_at(tokens: &impl ToTokens, name: &str, arguments: Option<TokenStream>) -> TokenStream {
-    let span = |token: Option<TokenTree>| token.map_or_else(Span::call_site, |token| token.span());
+/// The first and the last token of what the user wrote.
+fn ends(tokens: &impl ToTokens) -> (Span, Span) {
     let mut all = tokens.to_token_stream().into_iter();
-    let first = span(all.next());
-    let last = all.last().map_or(first, |token| token.span());
-    let (root, name) = (Ident::new("__ork", first), Ident::new(name, last));
-    quote!(#root::#name #arguments)
+    let first = all
+        .next()
+        .map_or_else(Span::call_site, |token| token.span());
+    (first, all.last().map_or(first, |token| token.span()))
+}
+
+/// `code` at the place of what the user wrote, from its first to its last token, so that an error about it points
+/// there. What stands inside groups keeps its own spans: names of locals mean what they mean only with those.
+fn at((first, last): (Span, Span), code: TokenStream) -> TokenStream {
+    let spans = std::iter::once(first).chain(std::iter::repeat(last));
+    let place = |(mut token, span): (TokenTree, Span)| {
+        token.set_span(span);
+        token
+    };
+    code.into_iter().zip(spans).map(place).collect()
+}
+
+/// `<ty as bound>::of(__call)` at the place of the type.
+fn of(ty: &Type, bound: TokenStream) -> TokenStream {
+    let (first, last) = ends(ty);
+    let (open, bound, call) = (
+        at((first, first), quote!(<)),
+        at((last, last), quote!(as #bound)),
+        at((last, last), quote!(>::of(__call))),
+    );
+    quote!(#open #ty #bound #call)
 }

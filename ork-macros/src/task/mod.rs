@@ -22,9 +22,13 @@ use self::model::Model;
 pub(crate) fn expand(words: TokenStream, item: TokenStream) -> TokenStream {
     let (function, report) = errors::collect(|errors| {
         let parsed = syn::parse2::<Function>(item.clone());
-        parsed.map_err(|error| errors.add(function::not_a_function(item.clone(), error))).ok()
+        parsed
+            .map_err(|error| errors.add(function::not_a_function(item.clone(), error)))
+            .ok()
     });
-    let Some(function) = function else { return quote!(#item #report) };
+    let Some(function) = function else {
+        return quote!(#item #report);
+    };
     let (beside, report) = errors::collect(|errors| {
         let args = Args::parse(words, errors);
         let role = check::role(&args, errors);

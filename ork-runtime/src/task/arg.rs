@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::def::Param;
 use super::error::{CallError, InputError};
+use super::outcome::{Form, Never};
 use super::parts::{Parts, RawParts};
 use super::state::{State, States};
 use crate::context::Context;
@@ -35,9 +36,15 @@ pub struct Call {
     note = "an input is owned (`'static`), `Send`, and derives `serde::Deserialize`, `serde::Serialize` and `schemars::JsonSchema`",
     note = "a context is `ork::Context`, a state is `ork::State<T>`: mark the parameter `#[context]` or `#[state]` if its type goes by another name"
 )]
-pub trait TaskInput: DeserializeOwned + Serialize + JsonSchema + Send + 'static {}
+pub trait TaskInput<Form>: DeserializeOwned + Serialize + JsonSchema + Send + 'static {}
 
-impl<T: DeserializeOwned + Serialize + JsonSchema + Send + 'static> TaskInput for T {}
+impl<T: DeserializeOwned + Serialize + JsonSchema + Send + 'static> TaskInput<Form<0>> for T {}
+
+// Where one impl could apply the compiler reports each of its bounds by itself; where two could it reports the trait.
+impl<T: Never + DeserializeOwned + Serialize + JsonSchema + Send + 'static> TaskInput<Form<1>>
+    for T
+{
+}
 
 /// A named input of type `T`: how it is described, read and written.
 ///
@@ -54,8 +61,15 @@ pub struct Input<T> {
 }
 
 /// The input of this name and documentation.
-pub const fn input<T: TaskInput>(name: &'static str, docs: &'static str) -> Input<T> {
-    Input { name, docs, schema: schema::<T>, optional: optional::<T>, read: |fields, name| fields.get(name), write: write::<T> }
+pub const fn input<T: TaskInput<F>, F>(name: &'static str, docs: &'static str) -> Input<T> {
+    Input {
+        name,
+        docs,
+        schema: schema::<T>,
+        optional: optional::<T>,
+        read: |fields, name| fields.get(name),
+        write: write::<T>,
+    }
 }
 
 impl<T> Input<T> {
@@ -66,7 +80,12 @@ impl<T> Input<T> {
 
     /// Its row in the task's table.
     pub const fn param(&self) -> Param {
-        Param::Field { name: self.name, docs: self.docs, schema: self.schema, optional: self.optional }
+        Param::Field {
+            name: self.name,
+            docs: self.docs,
+            schema: self.schema,
+            optional: self.optional,
+        }
     }
 
     /// Reads it.
@@ -87,14 +106,20 @@ pub struct Body<T> {
 }
 
 /// The input that is the whole body.
-pub const fn body<T: TaskInput>() -> Body<T> {
-    Body { schema: schema::<T>, read: Call::body::<T>, write: write::<T> }
+pub const fn body<T: TaskInput<F>, F>() -> Body<T> {
+    Body {
+        schema: schema::<T>,
+        read: Call::body::<T>,
+        write: write::<T>,
+    }
 }
 
 impl<T> Body<T> {
     /// Its row in the task's table.
     pub const fn param(&self) -> Param {
-        Param::Body { schema: self.schema }
+        Param::Body {
+            schema: self.schema,
+        }
     }
 
     /// Reads it.
@@ -158,13 +183,15 @@ impl<T: Send + Sync + 'static> IsState for State<T> {
     type Value = T;
 
     fn of(call: &Call) -> Result<Self, CallError> {
-        call.states.get().ok_or(CallError::NoState(std::any::type_name::<T>()))
+        call.states
+            .get()
+            .ok_or(CallError::NoState(std::any::type_name::<T>()))
     }
 }
 
 /// [`Parts<T>`] of a task that returns `T`, and nothing else.
 #[diagnostic::on_unimplemented(
-    message = "the parts of this task are `Parts<{T}>`, found `{Self}`",
+    message = "the parts of this task are `ork::Parts<{T}>`, found `{Self}`",
     label = "expected `ork::Parts<{T}>`",
     note = "a join takes what its task returns, without the `Result` around it: the failures are inside `Parts`"
 )]
@@ -198,19 +225,31 @@ impl Call {
     /// `Input` if the body is not JSON, not an object, or has a name that is unknown or doubled.
     pub fn fields(&self, names: &'static [&'static str]) -> Result<Fields<'_>, CallError> {
         let mut problem = None;
-        let visitor = FieldsVisitor { names, problem: &mut problem };
+        let visitor = FieldsVisitor {
+            names,
+            problem: &mut problem,
+        };
         let mut json = serde_json::Deserializer::from_slice(&self.body);
-        let found = json.deserialize_any(visitor).and_then(|values| json.end().map(|()| values));
+        let found = json
+            .deserialize_any(visitor)
+            .and_then(|values| json.end().map(|()| values));
         match (problem, found) {
             (Some(problem), _) => Err(CallError::Input(problem)),
             (None, Ok(values)) => Ok(Fields { names, values }),
             (None, Err(error)) if error.is_data() => {
                 let found = error.to_string();
-                let found = found.strip_prefix("invalid type: ").and_then(|rest| rest.split(", expected").next());
+                let found = found
+                    .strip_prefix("invalid type: ")
+                    .and_then(|rest| rest.split(", expected").next());
                 let found = found.unwrap_or("something else").to_owned();
-                Err(CallError::Input(InputError::NotAnObject { found, expected: names.to_vec() }))
+                Err(CallError::Input(InputError::NotAnObject {
+                    found,
+                    expected: names.to_vec(),
+                }))
             }
-            (None, Err(error)) => Err(CallError::Input(InputError::NotJson { message: error.to_string() })),
+            (None, Err(error)) => Err(CallError::Input(InputError::NotJson {
+                message: error.to_string(),
+            })),
         }
     }
 
@@ -218,12 +257,14 @@ impl Call {
     ///
     /// # Errors
     /// `Input` if it is not JSON or not a `T`.
-    pub fn body<T: TaskInput>(&self) -> Result<T, CallError> {
+    pub fn body<T: DeserializeOwned>(&self) -> Result<T, CallError> {
         serde_json::from_slice(&self.body).map_err(|error| {
             if error.is_data() {
                 wrong::<T>("", &self.body)
             } else {
-                CallError::Input(InputError::NotJson { message: error.to_string() })
+                CallError::Input(InputError::NotJson {
+                    message: error.to_string(),
+                })
             }
         })
     }
@@ -234,19 +275,26 @@ impl Fields<'_> {
     ///
     /// # Errors
     /// `Input` if it is missing or not a `T`.
-    pub fn get<T: TaskInput>(&self, name: &'static str) -> Result<T, CallError> {
+    pub fn get<T: DeserializeOwned + JsonSchema>(
+        &self,
+        name: &'static str,
+    ) -> Result<T, CallError> {
         let place = self.names.iter().position(|known| *known == name);
         match place.and_then(|place| *self.values.get(place)?) {
-            Some(raw) => serde_json::from_str(raw.get()).map_err(|_found_again_below| wrong::<T>(name, raw.get().as_bytes())),
+            Some(raw) => serde_json::from_str(raw.get())
+                .map_err(|_found_again_below| wrong::<T>(name, raw.get().as_bytes())),
             None => T::deserialize(Missing).map_err(|_it_is_required| {
-                CallError::Input(InputError::Missing { field: name, expected: expected::<T>() })
+                CallError::Input(InputError::Missing {
+                    field: name,
+                    expected: expected::<T>(),
+                })
             }),
         }
     }
 }
 
 /// Whether an input of this type may be left out: an `Option`, or whatever reads nothing as a value.
-pub fn optional<T: TaskInput>() -> bool {
+pub fn optional<T: DeserializeOwned>() -> bool {
     T::deserialize(Missing).is_ok()
 }
 
@@ -259,7 +307,9 @@ pub fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 fn expected<T: JsonSchema>() -> String {
     let schema = SchemaGenerator::default().into_root_schema_for::<T>();
     match schema.get("type").and_then(serde_json::Value::as_str) {
-        Some(word) if word == "object" || word == "array" => format!("{word} `{}`", T::schema_name()),
+        Some(word) if word == "object" || word == "array" => {
+            format!("{word} `{}`", T::schema_name())
+        }
         Some(word) => word.to_owned(),
         None => format!("`{}`", T::schema_name()),
     }
@@ -281,7 +331,11 @@ fn wrong<T: DeserializeOwned>(field: &str, json: &[u8]) -> CallError {
         (field, path) => format!("{field}.{path}"),
     };
     // The position is one within the value, which nobody sees.
-    let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+    let message = message
+        .split(" at line ")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     CallError::Input(InputError::Wrong { field, message })
 }
 
@@ -366,4 +420,3 @@ impl<'de> Deserializer<'de> for Missing {
         newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
-

@@ -19,32 +19,65 @@ use super::message::TaskMessage;
     label = "not an output",
     note = "a task returns a type that derives `serde::Serialize`, `serde::Deserialize` and `schemars::JsonSchema`, a `Result` of one, or nothing"
 )]
-pub trait TaskOutput: Serialize + JsonSchema + Send + 'static {}
+pub trait TaskOutput<Form>: Serialize + JsonSchema + Send + 'static {}
 
-impl<T: Serialize + JsonSchema + Send + 'static> TaskOutput for T {}
+impl<T: Serialize + JsonSchema + Send + 'static> TaskOutput<Form<0>> for T {}
 
-/// A `Result` that a task can return.
+// As for an input: two impls make one error.
+impl<T: Never + Serialize + JsonSchema + Send + 'static> TaskOutput<Form<1>> for T {}
+
+/// Nothing implements it.
+pub trait Never {}
+
+/// An error that a task can return.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a `Result` that a task can return",
-    label = "expected `Result<T, E>`, where `E` converts into `ork::Error`",
-    note = "every `std::error::Error + Send + Sync`, `anyhow::Error` and `String` converts"
+    message = "`{Self}` cannot be the error of a task",
+    label = "its error does not convert into `ork::Error`",
+    note = "every `std::error::Error + Send + Sync`, `anyhow::Error`, `ork::Error` and `String` does"
+)]
+pub trait TaskError<Form> {
+    /// The same as ork's error.
+    fn into_error(self) -> Error;
+}
+
+impl<E: Into<Error>> TaskError<Form<0>> for E {
+    fn into_error(self) -> Error {
+        self.into()
+    }
+}
+
+impl<E: Never + Into<Error>> TaskError<Form<1>> for E {
+    fn into_error(self) -> Error {
+        self.into()
+    }
+}
+
+/// A `Result`, by whatever alias.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is called a `Result` and is none",
+    label = "expected `Result<T, E>`",
+    note = "a type of your own that is called `Result` needs an alias to be returned: `type Answer = Result;`"
 )]
 pub trait IsResult {
     /// What it holds when it is well.
     type Output;
 
-    /// The same with ork's error.
+    /// What it holds when it is not.
+    type Error;
+
+    /// The same with the type it has.
     ///
     /// # Errors
     /// The task's own error.
-    fn into_result(self) -> Result<Self::Output, CallError>;
+    fn into_result(self) -> Result<Self::Output, Self::Error>;
 }
 
-impl<T, E: Into<Error>> IsResult for Result<T, E> {
+impl<T, E> IsResult for Result<T, E> {
     type Output = T;
+    type Error = E;
 
-    fn into_result(self) -> Result<T, CallError> {
-        self.map_err(|error| CallError::Task(error.into()))
+    fn into_result(self) -> Self {
+        self
     }
 }
 
@@ -52,16 +85,15 @@ impl<T, E: Into<Error>> IsResult for Result<T, E> {
 ///
 /// # Errors
 /// `Output` when it cannot be written as JSON.
-pub fn output<T: TaskOutput>(value: &T) -> Result<Bytes, CallError> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(CallError::Output)
+fn output<T: Serialize>(value: &T) -> Result<Bytes, CallError> {
+    serde_json::to_vec(value)
+        .map(Bytes::from)
+        .map_err(CallError::Output)
 }
 
-/// Writes the output inside a `Result`.
-///
-/// # Errors
-/// The task's own error, or `Output` when the output cannot be written as JSON.
-pub fn fallible<R: IsResult<Output: TaskOutput>>(result: R) -> Result<Bytes, CallError> {
-    result.into_result().and_then(|value| output(&value))
+/// Takes a task's own error in.
+fn fail<E: TaskError<F>, F>(error: E) -> CallError {
+    CallError::Task(error.into_error())
 }
 
 /// How what a task returns is described and written; made by [`value`] or [`result`].
@@ -76,13 +108,23 @@ pub struct Returns<R> {
 }
 
 /// The form of a task that cannot fail.
-pub const fn value<T: TaskOutput>() -> Returns<T> {
-    Returns { schema: schema::<T>, write: |value| output(&value) }
+pub const fn value<T: TaskOutput<F>, F>() -> Returns<T> {
+    Returns {
+        schema: schema::<T>,
+        write: |value| output(&value),
+    }
 }
 
 /// The form of a task that returns a `Result`.
-pub const fn result<R: IsResult<Output: TaskOutput>>() -> Returns<R> {
-    Returns { schema: schema::<R::Output>, write: fallible::<R> }
+pub const fn result<R: IsResult<Output: TaskOutput<F>, Error: TaskError<G>>, F, G>() -> Returns<R> {
+    let write = |result: R| match result.into_result() {
+        Ok(value) => output(&value),
+        Err(error) => Err(fail(error)),
+    };
+    Returns {
+        schema: schema::<R::Output>,
+        write,
+    }
 }
 
 /// Asks whether a concrete type is a `Result`, whatever its name.
@@ -109,10 +151,15 @@ impl<T> NotResult for Probe<T> {}
 /// # Panics
 /// While compiling, if it is one.
 #[track_caller]
-#[expect(clippy::panic, reason = "it runs only in constants, where a panic is a compile error")]
+#[expect(
+    clippy::panic,
+    reason = "it runs only in constants, where a panic is a compile error"
+)]
 pub const fn refuse_result(is_result: bool) {
     if is_result {
-        panic!("this is a `Result` under another name: write `Result<T, E>`, so that its errors are failures");
+        panic!(
+            "this is a `Result` under another name: write `Result<T, E>`, so that its errors are failures"
+        );
     }
 }
 
@@ -174,7 +221,8 @@ pub trait IntoItems<M, ItemForm, Form> {
 }
 
 fn encode<M: TaskMessage, F>(item: impl IntoItem<M, F>) -> Result<Bytes, CallError> {
-    item.into_item().and_then(|message| message.to_json().map_err(CallError::Output))
+    item.into_item()
+        .and_then(|message| message.to_json().map_err(CallError::Output))
 }
 
 impl<M, F, I> IntoItems<M, F, Form<0>> for I
@@ -211,8 +259,14 @@ pub fn split<M, F, G, S: IntoItems<M, F, G>>(split: S) -> Result<Items, CallErro
 ///
 /// # Errors
 /// The split's own error.
-pub fn fallible_split<M, F, G, R: IsResult<Output: IntoItems<M, F, G>>>(result: R) -> Result<Items, CallError> {
-    result.into_result().map(IntoItems::into_items)
+pub fn fallible_split<M, F, G, R, H>(result: R) -> Result<Items, CallError>
+where
+    R: IsResult<Output: IntoItems<M, F, G>, Error: TaskError<H>>,
+{
+    result
+        .into_result()
+        .map(IntoItems::into_items)
+        .map_err(fail)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Three mistakes of the attribute and three of the signature, in one go.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::task;
 
 #[task(retires = 3, timeout = "soon", priority = 12)]

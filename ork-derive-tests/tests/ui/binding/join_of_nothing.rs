@@ -1,5 +1,7 @@
 //! A join whose task does not exist.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::{Parts, task};
 
 #[task(join)]

@@ -1,5 +1,7 @@
 //! A split whose function has no `#[task]`, and one whose task is a struct.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::task;
 
 fn album() {}

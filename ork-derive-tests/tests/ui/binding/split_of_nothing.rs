@@ -1,5 +1,7 @@
 //! A split whose task does not exist.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::task;
 
 #[task(part)]

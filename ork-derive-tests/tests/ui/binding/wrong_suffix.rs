@@ -1,5 +1,7 @@
 //! Names that do not say which task they belong to.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::{Parts, task};
 
 #[task]

@@ -1,5 +1,7 @@
 //! Borrowed inputs: each message says what owns the same.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::task;
 
 use std::borrow::Cow;

@@ -1,5 +1,7 @@
 //! A context by reference.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::{Context, task};
 
 #[task]

@@ -1,5 +1,7 @@
 //! An input that is there in some builds only.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::task;
 
 #[task]

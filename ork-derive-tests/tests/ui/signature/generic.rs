@@ -1,5 +1,7 @@
 //! Generic functions: a schema has one type for each input.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::task;
 
 #[task]

@@ -1,5 +1,7 @@
 //! Inputs and outputs without a type of their own.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::{Result, task};
 
 #[task]

@@ -1,5 +1,7 @@
 //! `input` is the whole body, so there is room for no other.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::task;
 
 #[task]

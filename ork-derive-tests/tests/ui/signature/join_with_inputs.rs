@@ -1,5 +1,7 @@
 //! A join sees outcomes, not inputs.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::{Parts, task};
 
 #[task]

@@ -1,5 +1,7 @@
 //! A join that joins nothing.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::{Context, task};
 
 #[task]

@@ -1,5 +1,7 @@
 //! Methods: there is no value to call them on.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::task;
 
 struct Album;

@@ -1,5 +1,7 @@
 //! Only a join has parts.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::{Parts, task};
 
 #[task]

@@ -1,5 +1,7 @@
 //! Parameters that are no plain names.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::task;
 
 struct Size {

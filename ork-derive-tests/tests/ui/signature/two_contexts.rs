@@ -1,5 +1,7 @@
 //! A second context.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::{Context, task};
 
 #[task]

@@ -1,5 +1,7 @@
 //! Marks that contradict, say too much, or do not exist.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::task;
 
 #[task]

@@ -1,5 +1,7 @@
 //! A second `Parts`.
 
+#![allow(unused, non_camel_case_types)]
+
 use ork::{Parts, task};
 
 #[task]
