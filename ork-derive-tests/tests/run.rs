@@ -1,15 +1,14 @@
 //! What every form of parameter and of return does when its row of the table is called, good and bad inputs alike.
 
 use std::collections::BTreeMap;
-use std::future::Future as _;
 use std::io;
 use std::pin::pin;
 use std::task::{Poll, Waker};
 
 use futures_util::stream::{self, Stream, StreamExt as _};
 use ork::__private::{
-    Answer, Call, CallError, Duration, InputError, Items, JoinOf, Joined, Kind, OnError, Param, Returned, Role, Run,
-    States, TaskDef, TaskMessage, Tolerate,
+    self as row, Answer, Call, CallError, Duration, InputError, Items, JoinOf, Joined, Kind,
+    OnError, Returned, Role, Run, States, TaskDef, TaskMessage, Tolerate,
 };
 use ork::{Context, Parts, Registry, Result, State, task};
 use serde_json::{Value, json};
@@ -26,7 +25,13 @@ struct Point {
 /// Adds two numbers.
 ///
 /// Slowly.
-#[task(retries = 3, backoff = "500ms", timeout = "1h 30m", queue = "sums", priority = 9)]
+#[task(
+    retries = 3,
+    backoff = "500ms",
+    timeout = "1h 30m",
+    queue = "sums",
+    priority = 9
+)]
 async fn add(
     /// The first.
     left: i64,
@@ -66,11 +71,16 @@ fn type_part() -> [r#type; 2] {
 
 #[task]
 fn io_error(path: String) -> io::Result<String> {
-    Err(io::Error::new(io::ErrorKind::NotFound, format!("{path} is not there")))
+    Err(io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("{path} is not there"),
+    ))
 }
 
 #[task]
-async fn own_error(_value: u8) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn own_error(
+    _value: u8,
+) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
     Err("no".into())
 }
 
@@ -112,7 +122,11 @@ mod discover {
 
     #[task(join)]
     pub(super) fn main_join(parts: ork::Parts<u8>) -> ork::Result<u64> {
-        parts.all_ok()?.into_iter().map(|depth| depth.map(u64::from)).sum()
+        parts
+            .all_ok()?
+            .into_iter()
+            .map(|depth| depth.map(u64::from))
+            .sum()
     }
 }
 
@@ -176,7 +190,15 @@ fn as_result_part(input: u32) -> io::Result<impl Iterator<Item = as_result>> {
 
 #[task(part)]
 fn as_results_part(input: u32) -> Vec<io::Result<as_results>> {
-    (0..input).map(|n| if n == 2 { Err(io::Error::other("two")) } else { Ok(as_results { n }) }).collect()
+    (0..input)
+        .map(|n| {
+            if n == 2 {
+                Err(io::Error::other("two"))
+            } else {
+                Ok(as_results { n })
+            }
+        })
+        .collect()
 }
 
 #[task(part)]
@@ -190,7 +212,9 @@ async fn as_stream_part(input: u32) -> impl Stream<Item = as_stream> {
 }
 
 #[task(part)]
-async fn as_stream_of_results_part(input: u32) -> Result<impl Stream<Item = Result<as_stream_of_results>>> {
+async fn as_stream_of_results_part(
+    input: u32,
+) -> Result<impl Stream<Item = Result<as_stream_of_results>>> {
     Ok(stream::iter(0..input).map(|n| Ok(as_stream_of_results { n })))
 }
 
@@ -205,7 +229,11 @@ fn as_boxed_part(input: u32) -> Box<dyn Iterator<Item = as_boxed> + Send> {
 }
 
 #[task(join, retries = 1)]
-async fn as_vec_join(context: Context, parts: Parts<u32>, #[state] state: State<u32>) -> Result<u32> {
+async fn as_vec_join(
+    context: Context,
+    parts: Parts<u32>,
+    #[state] state: State<u32>,
+) -> Result<u32> {
     let sum: u32 = parts.ok().collect().await?.into_iter().sum();
     Ok(sum + context.attempt() + *state)
 }
@@ -231,7 +259,12 @@ fn def(name: &str, role: Role) -> &'static TaskDef {
 fn call_with(body: impl Into<Vec<u8>>) -> Call {
     let mut states = States::default();
     assert!(states.insert(7_u32) && states.insert(8_u64));
-    Call { body: body.into().into(), context: Context::for_test(), states, parts: None }
+    Call {
+        body: body.into().into(),
+        context: Context::for_test(),
+        states,
+        parts: None,
+    }
 }
 
 /// Runs a future that never waits.
@@ -270,7 +303,10 @@ fn split(name: &str, body: &Value) -> std::result::Result<Vec<Value>, CallError>
         Items::Iterator(items) => items.collect(),
         Items::Stream(items) => now(items.collect()),
     };
-    items.into_iter().map(|item| item.map(|json| serde_json::from_slice(&json).unwrap())).collect()
+    items
+        .into_iter()
+        .map(|item| item.map(|json| serde_json::from_slice(&json).unwrap()))
+        .collect()
 }
 
 // ---- what they do
@@ -297,15 +333,35 @@ fn a_task_that_returns_nothing_answers_null() {
 #[test]
 fn raw_identifiers_are_plain_names_on_the_wire() {
     assert_eq!(work("type", &json!({"match": 5})).unwrap(), 5);
-    assert_eq!(split("type", &json!({})).unwrap(), [json!({"match": 1}), json!({"match": 2})]);
+    assert_eq!(
+        split("type", &json!({})).unwrap(),
+        [json!({"match": 1}), json!({"match": 2})]
+    );
     assert_eq!(r#type { r#match: 5 }.to_json().unwrap(), r#"{"match":5}"#);
 }
 
 #[test]
 fn an_input_called_input_is_the_whole_body() {
-    assert_eq!(work("whole", &json!({"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 2}})).unwrap(), 2);
-    assert_eq!(whole { input: BTreeMap::new() }.to_json().unwrap(), "{}");
-    assert_eq!(why(work("whole", &json!([]))), "`the body`: invalid type: sequence, expected a map");
+    assert_eq!(
+        work(
+            "whole",
+            &json!({"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 2}})
+        )
+        .unwrap(),
+        2
+    );
+    assert_eq!(
+        whole {
+            input: BTreeMap::new()
+        }
+        .to_json()
+        .unwrap(),
+        "{}"
+    );
+    assert_eq!(
+        why(work("whole", &json!([]))),
+        "`the body`: invalid type: sequence, expected a map"
+    );
     assert_eq!(
         why(work("whole", &json!({"a": {"x": 1, "y": "no"}}))),
         "`a.y`: invalid type: string \"no\", expected f64"
@@ -315,29 +371,56 @@ fn an_input_called_input_is_the_whole_body() {
 #[test]
 fn context_and_states_are_given() {
     assert_eq!(work("given", &json!({"label": "a"})).unwrap(), "a 1 7");
-    assert_eq!(work("marked", &json!({"own": 1, "more": 0})).unwrap(), 1 + 1 + 7);
+    assert_eq!(
+        work("marked", &json!({"own": 1, "more": 0})).unwrap(),
+        1 + 1 + 7
+    );
     let mut call = call_with(r#"{"label": "a"}"#);
     call.states = States::default();
-    assert!(matches!(run(def("given", Role::Work), call), Err(CallError::NoState("u32"))));
+    assert!(matches!(
+        run(def("given", Role::Work), call),
+        Err(CallError::NoState("u32"))
+    ));
 }
 
 #[test]
 fn errors_keep_their_words() {
-    assert_eq!(why(work("io_error", &json!({"path": "a"}))), "a is not there");
+    assert_eq!(
+        why(work("io_error", &json!({"path": "a"}))),
+        "a is not there"
+    );
     assert_eq!(why(work("own_error", &json!({"_value": 1}))), "no");
-    assert!(matches!(work("not_json", &json!(1)), Err(CallError::Output(_))));
+    assert!(matches!(
+        work("not_json", &json!(1)),
+        Err(CallError::Output(_))
+    ));
 }
 
 #[test]
 fn a_wrong_input_says_which_and_what_was_expected() {
-    assert_eq!(why(work("add", &json!({"left": "1"}))), "`left`: invalid type: string \"1\", expected i64");
-    assert_eq!(why(work("add", &json!({"right": 1}))), "`left` is missing: expected integer");
-    assert_eq!(why(work("nested", &json!({}))), "`points` is missing: expected array `Array_of_Point`");
     assert_eq!(
-        why(work("nested", &json!({"points": [{"x": 1, "y": 2}, {"x": 1, "y": []}]}))),
+        why(work("add", &json!({"left": "1"}))),
+        "`left`: invalid type: string \"1\", expected i64"
+    );
+    assert_eq!(
+        why(work("add", &json!({"right": 1}))),
+        "`left` is missing: expected integer"
+    );
+    assert_eq!(
+        why(work("nested", &json!({}))),
+        "`points` is missing: expected array `Array_of_Point`"
+    );
+    assert_eq!(
+        why(work(
+            "nested",
+            &json!({"points": [{"x": 1, "y": 2}, {"x": 1, "y": []}]})
+        )),
         "`points[1].y`: invalid type: sequence, expected f64"
     );
-    assert_eq!(why(work("nested", &json!({"points": [{"x": 1}]}))), "`points[0]`: missing field `y`");
+    assert_eq!(
+        why(work("nested", &json!({"points": [{"x": 1}]}))),
+        "`points[0]`: missing field `y`"
+    );
 }
 
 #[test]
@@ -346,54 +429,96 @@ fn an_unknown_input_is_refused_with_the_nearest_one() {
         why(work("add", &json!({"left": 1, "rihgt": 2}))),
         "`rihgt` is not an input: expected `left`, `right`; did you mean `right`?"
     );
-    assert_eq!(why(work("nothing", &json!({"a": 1}))), "`a` is not an input: expected no inputs");
+    assert_eq!(
+        why(work("nothing", &json!({"a": 1}))),
+        "`a` is not an input: expected no inputs"
+    );
 }
 
 #[test]
 fn a_body_that_is_no_object_or_no_json_is_refused() {
-    assert_eq!(why(work("add", &json!([1, 2]))), "expected an object with `left`, `right`, found sequence");
-    assert_eq!(why(work("add", &json!(null))), "expected an object with `left`, `right`, found null");
+    assert_eq!(
+        why(work("add", &json!([1, 2]))),
+        "expected an object with `left`, `right`, found sequence"
+    );
+    assert_eq!(
+        why(work("add", &json!(null))),
+        "expected an object with `left`, `right`, found null"
+    );
     let add = def("add", Role::Work);
     for body in ["", "{", "{\"left\": 1} x", "left=1"] {
         let error = run(add, call_with(body)).unwrap_err();
-        assert!(matches!(error, CallError::Input(InputError::NotJson { .. })), "{body}: {error:?}");
+        assert!(
+            matches!(error, CallError::Input(InputError::NotJson { .. })),
+            "{body}: {error:?}"
+        );
     }
-    assert_eq!(why(run(add, call_with(r#"{"left": 1, "left": 2}"#))), "`left` is given twice");
+    assert_eq!(
+        why(run(add, call_with(r#"{"left": 1, "left": 2}"#))),
+        "`left` is given twice"
+    );
 }
 
 #[test]
 fn every_form_of_split_yields_its_messages() {
     let numbers = |n: u32| (0..n).map(|n| json!({"n": n})).collect::<Vec<_>>();
-    assert_eq!(split("as_vec", &json!({"numbers": [0, 1]})).unwrap(), numbers(2));
+    assert_eq!(
+        split("as_vec", &json!({"numbers": [0, 1]})).unwrap(),
+        numbers(2)
+    );
     assert_eq!(split("as_option", &json!({"n": 0})).unwrap(), numbers(1));
     assert_eq!(split("as_option", &json!({})).unwrap(), numbers(0));
-    for name in ["as_iterator", "as_result", "as_both", "as_stream", "as_stream_of_results", "as_boxed"] {
+    for name in [
+        "as_iterator",
+        "as_result",
+        "as_both",
+        "as_stream",
+        "as_stream_of_results",
+        "as_boxed",
+    ] {
         assert_eq!(split(name, &json!(3)).unwrap(), numbers(3), "{name}");
     }
-    assert_eq!(split("discover", &json!({"depths": [4]})).unwrap(), [json!({"depth": 4})]);
+    assert_eq!(
+        split("discover", &json!({"depths": [4]})).unwrap(),
+        [json!({"depth": 4})]
+    );
 }
 
 #[test]
 fn a_split_can_fail_before_and_between_its_parts() {
-    let why = |result: std::result::Result<Vec<Value>, CallError>| result.unwrap_err().into_failure();
+    let why =
+        |result: std::result::Result<Vec<Value>, CallError>| result.unwrap_err().into_failure();
     assert_eq!(why(split("as_result", &json!(0))).message, "nothing to do");
     assert_eq!(why(split("as_results", &json!(5))).message, "two");
     let never = why(split("as_failing", &json!({})));
     assert_eq!((never.message.as_str(), never.retryable), ("never", false));
-    assert_eq!(why(split("as_vec", &json!({"numbers": 1}))).message, "`numbers`: invalid type: integer `1`, expected a sequence");
+    assert_eq!(
+        why(split("as_vec", &json!({"numbers": 1}))).message,
+        "`numbers`: invalid type: integer `1`, expected a sequence"
+    );
 }
 
 #[test]
 fn a_split_is_lazy() {
-    let Run::BlockingSplit(run) = def("as_iterator", Role::Split).run else { panic!("it is a `fn`") };
-    let Items::Iterator(items) = run(call_with("4000000000")).unwrap() else { panic!("it is an iterator") };
+    let Run::BlockingSplit(run) = def("as_iterator", Role::Split).run else {
+        panic!("it is a `fn`")
+    };
+    let Items::Iterator(items) = run(call_with("4000000000")).unwrap() else {
+        panic!("it is an iterator")
+    };
     assert_eq!(items.take(2).count(), 2);
 }
 
 #[test]
 fn a_join_is_given_the_parts() {
-    assert_eq!(run(def("as_vec", Role::Join), call_with("anything")).unwrap(), 1 + 7);
-    assert_eq!(run(def("as_option", Role::Join), call_with("")).unwrap(), Value::Null);
+    assert_eq!(
+        run(def("as_vec", Role::Join), call_with("anything")).unwrap(),
+        1 + 7
+    );
+    assert_eq!(
+        run(def("as_option", Role::Join), call_with("")).unwrap(),
+        Value::Null
+    );
     let joined = discover::main_join(Parts::for_test([Ok(1), Ok(2)]));
     assert_eq!(joined.unwrap(), 3);
 }
@@ -412,14 +537,29 @@ fn a_message_says_what_it_runs_and_what_that_answers() {
     }
     fn joins<X: Joined<Output = T>, T>() {}
     assert_eq!(answers::<add, Returned<i64>, i64>(), ("add", Kind::Item));
-    assert_eq!(answers::<nothing, Returned<()>, ()>(), ("nothing", Kind::Item));
-    assert_eq!(answers::<io_error, Returned<String>, String>(), ("io_error", Kind::Item));
-    assert_eq!(answers::<misnamed, _, String>(), ("renamed.task-1", Kind::Item));
+    assert_eq!(
+        answers::<nothing, Returned<()>, ()>(),
+        ("nothing", Kind::Item)
+    );
+    assert_eq!(
+        answers::<io_error, Returned<String>, String>(),
+        ("io_error", Kind::Item)
+    );
+    assert_eq!(
+        answers::<misnamed, _, String>(),
+        ("renamed.task-1", Kind::Item)
+    );
     assert_eq!(answers::<discover::main, _, u8>(), ("discover", Kind::Item));
-    assert_eq!(answers::<discover::main_part, JoinOf<discover::main>, u64>(), ("discover", Kind::Whole));
+    assert_eq!(
+        answers::<discover::main_part, JoinOf<discover::main>, u64>(),
+        ("discover", Kind::Whole)
+    );
     assert_eq!(answers::<as_vec_part, _, u32>(), ("as_vec", Kind::Whole));
     joins::<as_option, ()>();
-    let message = add { left: 1, right: None };
+    let message = add {
+        left: 1,
+        right: None,
+    };
     assert_eq!(message.to_json().unwrap(), r#"{"left":1,"right":null}"#);
     assert_eq!(format!("{message:?}"), r#"add {"left":1,"right":null}"#);
 }
@@ -427,15 +567,27 @@ fn a_message_says_what_it_runs_and_what_that_answers() {
 #[test]
 fn the_row_holds_the_options() {
     let options = def("add", Role::Work).options;
-    assert_eq!((options.retries, options.priority, options.queue), (3, 9, Some("sums")));
+    assert_eq!(
+        (options.retries, options.priority, options.queue),
+        (3, 9, Some("sums"))
+    );
     assert_eq!(options.backoff, Some(Duration::from_millis(500)));
     assert_eq!(options.timeout, Some(Duration::from_secs(5_400)));
     let split = def("as_vec", Role::Split).options;
-    assert_eq!((split.chunk, split.on_error, split.tolerate), (Some(7), OnError::Stop, Some(Tolerate::Percent(2.5))));
-    assert_eq!(def("as_option", Role::Split).options.tolerate, Some(Tolerate::Count(3)));
+    assert_eq!(
+        (split.chunk, split.on_error, split.tolerate),
+        (Some(7), OnError::Stop, Some(Tolerate::Percent(2.5)))
+    );
+    assert_eq!(
+        def("as_option", Role::Split).options.tolerate,
+        Some(Tolerate::Count(3))
+    );
     assert_eq!(def("as_vec", Role::Join).options.retries, 1);
     let none = def("nothing", Role::Work).options;
-    assert_eq!((none.retries, none.timeout, none.on_error), (0, None, OnError::Finish));
+    assert_eq!(
+        (none.retries, none.timeout, none.on_error),
+        (0, None, OnError::Finish)
+    );
 }
 
 #[test]
@@ -443,21 +595,70 @@ fn the_row_describes_the_function() {
     let add = def("add", Role::Work);
     assert_eq!(add.docs, "Adds two numbers.\n\nSlowly.");
     assert_eq!(add.function, "run::add");
-    assert!(add.location.file.ends_with("tests/run.rs") && add.location.line > 1, "{}", add.location);
-    assert_eq!(def("discover", Role::Join).function, "run::discover::main_join");
+    assert!(
+        add.location.file.ends_with("tests/run.rs") && add.location.line > 1,
+        "{}",
+        add.location
+    );
+    assert_eq!(
+        def("discover", Role::Join).function,
+        "run::discover::main_join"
+    );
     let mut generator = schemars::SchemaGenerator::default();
-    let [Param::Field { docs: left, .. }, Param::Field { name, docs, schema, optional }] = add.params else {
+    let [
+        row::Param::Field { docs: left, .. },
+        row::Param::Field {
+            name,
+            docs,
+            schema,
+            optional,
+        },
+    ] = add.params
+    else {
         panic!("{:?}", add.params)
     };
-    assert_eq!((*left, *name, *docs), ("The first.", "right", "The second,\nif any."));
+    assert_eq!(
+        (*left, *name, *docs),
+        ("The first.", "right", "The second,\nif any.")
+    );
     assert!(optional());
-    assert_eq!(schema(&mut generator).get("type"), Some(&json!(["integer", "null"])));
-    assert_eq!((add.output)(&mut generator).get("type"), Some(&json!("integer")));
-    assert_eq!((def("nothing", Role::Work).output)(&mut generator).get("type"), Some(&json!("null")));
+    assert_eq!(
+        schema(&mut generator).get("type"),
+        Some(&json!(["integer", "null"]))
+    );
+    assert_eq!(
+        (add.output)(&mut generator).get("type"),
+        Some(&json!("integer"))
+    );
+    assert_eq!(
+        (def("nothing", Role::Work).output)(&mut generator).get("type"),
+        Some(&json!("null"))
+    );
     let params = def("given", Role::Work).params;
-    assert!(matches!(params, [Param::Field { .. }, Param::Context, Param::State { .. }, Param::State { .. }]), "{params:?}");
-    assert!(matches!(def("whole", Role::Work).params, [Param::Body { .. }]));
-    assert!(matches!(def("as_vec", Role::Join).params, [Param::Context, Param::Parts, Param::State { .. }]));
+    assert!(
+        matches!(
+            params,
+            [
+                row::Param::Field { .. },
+                row::Param::Context,
+                row::Param::State { .. },
+                row::Param::State { .. }
+            ]
+        ),
+        "{params:?}"
+    );
+    assert!(matches!(
+        def("whole", Role::Work).params,
+        [row::Param::Body { .. }]
+    ));
+    assert!(matches!(
+        def("as_vec", Role::Join).params,
+        [
+            row::Param::Context,
+            row::Param::Parts,
+            row::Param::State { .. }
+        ]
+    ));
 }
 
 #[test]
@@ -465,6 +666,14 @@ fn states_are_checked_at_the_start() {
     let registry = Registry::collect().unwrap();
     let mut states = States::default();
     assert!(states.insert(1_u32));
-    let missing: Vec<_> = registry.check_states(&states).unwrap_err().iter().map(ToString::to_string).collect();
-    assert!(matches!(missing.as_slice(), [one] if one.contains("needs a `State<u64>`")), "{missing:?}");
+    let missing: Vec<_> = registry
+        .check_states(&states)
+        .unwrap_err()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        matches!(missing.as_slice(), [one] if one.contains("needs a `State<u64>`")),
+        "{missing:?}"
+    );
 }

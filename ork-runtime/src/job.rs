@@ -255,13 +255,7 @@ impl Job {
     }
 
     /// The attempt a worker claimed has ended.
-    pub fn end_attempt(
-        &mut self,
-        phase: Phase,
-        attempt: u32,
-        how: Attempt,
-        now: Timestamp,
-    ) -> Ended {
+    pub fn end_attempt(&mut self, phase: Phase, attempt: u32, how: Attempt, now: Timestamp) -> Ended {
         if self.state != State::Running || self.phase != phase || self.attempt != attempt {
             return Ended::Old;
         }
@@ -278,11 +272,7 @@ impl Job {
                         self.state = State::Retrying;
                         self.attempt += 1;
                         self.due = Some(due);
-                        vec![Effect::Dispatch {
-                            phase,
-                            attempt: self.attempt,
-                            due: Some(due),
-                        }]
+                        vec![Effect::Dispatch { phase, attempt: self.attempt, due: Some(due) }]
                     }
                 }
             }
@@ -315,10 +305,7 @@ impl Job {
             let total = counts.settled();
             let message = match counts.skipped {
                 0 => format!("{} of {total} parts failed", counts.failed),
-                skipped => format!(
-                    "{} of {total} parts failed, {skipped} were skipped",
-                    counts.failed
-                ),
+                skipped => format!("{} of {total} parts failed, {skipped} were skipped", counts.failed),
             };
             self.failure = Some(Failure::new(FailureKind::Parts, message));
             self.finish(State::Failed, now)
@@ -350,9 +337,7 @@ impl Job {
         match self.state {
             State::Cancelled => Some(Halt::Cancelled),
             State::Failed => Some(Halt::Stopped),
-            State::Ready | State::Running | State::Retrying | State::Waiting | State::Success => {
-                None
-            }
+            State::Ready | State::Running | State::Retrying | State::Waiting | State::Success => None,
         }
     }
 
@@ -361,11 +346,7 @@ impl Job {
         self.state = State::Ready;
         self.base = self.attempt;
         self.attempt += 1;
-        vec![Effect::Dispatch {
-            phase,
-            attempt: self.attempt,
-            due: None,
-        }]
+        vec![Effect::Dispatch { phase, attempt: self.attempt, due: None }]
     }
 
     fn finish(&mut self, state: State, now: Timestamp) -> Vec<Effect> {

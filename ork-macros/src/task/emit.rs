@@ -159,6 +159,14 @@ fn message_impls(args: &Args, model: &Model) -> TokenStream {
     }
 }
 
+/// The name of the task that a split or a join belongs to; a lint would offer to shorten it if it were the user's.
+fn task_of_work(model: &Model) -> TokenStream {
+    at(
+        ends(&ours(&model.function)),
+        quote!(<__Work as __ork::TaskMessage>::TASK),
+    )
+}
+
 /// Says what the whole job answers.
 fn joined(model: &Model) -> TokenStream {
     let output = output_type(&model.returns);
@@ -310,13 +318,13 @@ fn returns(model: &Model) -> (Option<TokenStream>, TokenStream, TokenStream) {
         (Role::Split, Returns::Result(ty)) => {
             let finish = at(
                 ends(ty),
-                quote!(__ork::fallible_split::<__Work, _, _, _, _>),
+                quote!(__ork::fallible_split::<__Work, _, _, _, _>()),
             );
             (None, quote!(__ork::schema::<()>), finish)
         }
         (Role::Split, Returns::Value(ty)) => {
             let probe = super::types::impl_trait(ty).is_none().then(|| probe(ty));
-            let finish = at(ends(ty), quote!(__ork::split::<__Work, _, _, _>));
+            let finish = at(ends(ty), quote!(__ork::split::<__Work, _, _, _>()));
             (probe, quote!(__ork::schema::<()>), finish)
         }
         (_, returns) => {
@@ -370,12 +378,16 @@ fn run(model: &Model, finish: &TokenStream) -> TokenStream {
                 quote!(__INPUTS.#place.read(&__fields)?)
             }
             What::Body => quote!(__INPUT.read(__call)?),
-            What::Context => of(ty, quote!(__ork::IsContext)),
+            What::Context => qualified(ty, quote!(__ork::IsContext), quote!(>::of(__call))),
             What::State => {
-                let state = of(ty, quote!(__ork::IsState));
+                let state = qualified(ty, quote!(__ork::IsState), quote!(>::of(__call)));
                 quote!(#state?)
             }
-            What::Parts => of(ty, quote!(__ork::PartsOf<__ork::ReturnedBy<__Work>>)),
+            What::Parts => qualified(
+                ty,
+                quote!(__ork::PartsOf<__ork::ReturnedBy<__Work>>),
+                quote!(>::of(__call)),
+            ),
         })
         .collect();
     let has_fields =
@@ -387,13 +399,18 @@ fn run(model: &Model, finish: &TokenStream) -> TokenStream {
         (false, Role::Split) => ("BlockingSplit", "run_blocking", quote!(&__call)),
         (false, Role::Work | Role::Join) => ("Blocking", "run_blocking", quote!(&__call)),
     };
-    let (variant, runner) = (
-        format_ident!("{variant}"),
-        Ident::new(runner, ours(function).span()),
+    let (variant, runner) = (format_ident!("{variant}"), format_ident!("{runner}"));
+    // What is wrong with the function's future is said at the function's name.
+    let here = ends(function);
+    let (bar, body) = (
+        at(here, quote!(|)),
+        at(here, quote!({ #fields __ork::Ok(#function(#(#values),*)) })),
     );
-    quote! {
-        __ork::Run::#variant(|__call| __ork::#runner(#call, |__call| { #fields __ork::Ok(#function(#(#values),*)) }, #finish))
-    }
+    let run = at(
+        here,
+        quote!(__ork::#runner(#call, #bar __call #bar #body, #finish)),
+    );
+    quote!(__ork::Run::#variant(|__call| #run))
 }
 
 /// The type of what a task returns when all is well.
@@ -401,7 +418,7 @@ fn output_type(returns: &Returns) -> TokenStream {
     match returns {
         Returns::Nothing => quote!(()),
         Returns::Value(ty) => quote!(#ty),
-        Returns::Result(ty) => quote!(<#ty as __ork::IsResult>::Output),
+        Returns::Result(ty) => qualified(ty, quote!(__ork::IsResult), quote!(>::Output)),
     }
 }
 
@@ -437,13 +454,12 @@ fn at((first, last): (Span, Span), code: TokenStream) -> TokenStream {
     code.into_iter().zip(spans).map(place).collect()
 }
 
-/// `<ty as bound>::of(__call)` at the place of the type.
-fn of(ty: &Type, bound: TokenStream) -> TokenStream {
+/// `<ty as bound>::..` at the place of the type.
+fn qualified(ty: &Type, bound: TokenStream, rest: TokenStream) -> TokenStream {
     let (first, last) = ends(ty);
-    let (open, bound, call) = (
+    let (open, rest) = (
         at((first, first), quote!(<)),
-        at((last, last), quote!(as #bound)),
-        at((last, last), quote!(>::of(__call))),
+        at((last, last), quote!(as #bound #rest)),
     );
-    quote!(#open #ty #bound #call)
+    quote!(#open #ty #rest)
 }

@@ -54,19 +54,12 @@ pub enum StoreErrorKind {
 impl StoreError {
     /// An error of this kind; `message` names the store and what to do.
     pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            source: None,
-        }
+        Self { kind, message: message.into(), source: None }
     }
 
     /// The same error with what caused it.
     #[must_use]
-    pub fn with_source(
-        mut self,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -314,36 +307,19 @@ pub trait Store: Send + Sync + fmt::Debug {
     ) -> Result<Answer, StoreError>;
 
     /// Begins a run of the split of a claimed job: a new epoch, no parts.
-    async fn open(
-        &self,
-        job: JobId,
-        attempt: u32,
-        policy: Policy,
-        joined: bool,
-    ) -> Result<Option<u32>, StoreError>;
+    async fn open(&self, job: JobId, attempt: u32, policy: Policy, joined: bool) -> Result<Option<u32>, StoreError>;
 
     /// Adds a page of parts, if the epoch is current, and owes their dispatch.
     async fn append(&self, page: Page, by: By) -> Result<(Append, Option<Owed>), StoreError>;
 
     /// Fixes the number of parts, if the epoch is current; with none left open, owes what follows.
-    async fn seal(
-        &self,
-        job: JobId,
-        epoch: u32,
-        n: u64,
-        by: By,
-    ) -> Result<(Seal, Vec<Owed>), StoreError>;
+    async fn seal(&self, job: JobId, epoch: u32, n: u64, by: By) -> Result<(Seal, Vec<Owed>), StoreError>;
 
     /// Starts an attempt at a part, if it is still owed.
     async fn start_part(&self, part: PartKey, by: By) -> Result<Started, StoreError>;
 
     /// Records how an attempt at a part ended; the last one owes what follows.
-    async fn settle_part(
-        &self,
-        part: PartKey,
-        how: PartAttempt,
-        by: By,
-    ) -> Result<Answer, StoreError>;
+    async fn settle_part(&self, part: PartKey, how: PartAttempt, by: By) -> Result<Answer, StoreError>;
 
     /// Takes rows of the outbox that are due and that nobody holds.
     async fn take(&self, take: Take, by: By) -> Result<Taken, StoreError>;
@@ -376,12 +352,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn jobs(&self, filter: Filter) -> Result<Vec<JobView>, StoreError>;
 
     /// At most `limit` settled parts from index `from` on, in order.
-    async fn parts(
-        &self,
-        job: JobId,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<SettledPart>, StoreError>;
+    async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError>;
 
     /// Asks whether the store can be used, and says in words what was found.
     async fn check(&self) -> Result<String, StoreError>;

@@ -86,9 +86,7 @@ impl<T, E> IsResult for Result<T, E> {
 /// # Errors
 /// `Output` when it cannot be written as JSON.
 fn output<T: Serialize>(value: &T) -> Result<Bytes, CallError> {
-    serde_json::to_vec(value)
-        .map(Bytes::from)
-        .map_err(CallError::Output)
+    serde_json::to_vec(value).map(Bytes::from).map_err(CallError::Output)
 }
 
 /// Takes a task's own error in.
@@ -109,10 +107,7 @@ pub struct Returns<R> {
 
 /// The form of a task that cannot fail.
 pub const fn value<T: TaskOutput<F>, F>() -> Returns<T> {
-    Returns {
-        schema: schema::<T>,
-        write: |value| output(&value),
-    }
+    Returns { schema: schema::<T>, write: |value| output(&value) }
 }
 
 /// The form of a task that returns a `Result`.
@@ -121,10 +116,7 @@ pub const fn result<R: IsResult<Output: TaskOutput<F>, Error: TaskError<G>>, F, 
         Ok(value) => output(&value),
         Err(error) => Err(fail(error)),
     };
-    Returns {
-        schema: schema::<R::Output>,
-        write,
-    }
+    Returns { schema: schema::<R::Output>, write }
 }
 
 /// Asks whether a concrete type is a `Result`, whatever its name.
@@ -151,15 +143,10 @@ impl<T> NotResult for Probe<T> {}
 /// # Panics
 /// While compiling, if it is one.
 #[track_caller]
-#[expect(
-    clippy::panic,
-    reason = "it runs only in constants, where a panic is a compile error"
-)]
+#[expect(clippy::panic, reason = "it runs only in constants, where a panic is a compile error")]
 pub const fn refuse_result(is_result: bool) {
     if is_result {
-        panic!(
-            "this is a `Result` under another name: write `Result<T, E>`, so that its errors are failures"
-        );
+        panic!("this is a `Result` under another name: write `Result<T, E>`, so that its errors are failures");
     }
 }
 
@@ -221,8 +208,7 @@ pub trait IntoItems<M, ItemForm, Form> {
 }
 
 fn encode<M: TaskMessage, F>(item: impl IntoItem<M, F>) -> Result<Bytes, CallError> {
-    item.into_item()
-        .and_then(|message| message.to_json().map_err(CallError::Output))
+    item.into_item().and_then(|message| message.to_json().map_err(CallError::Output))
 }
 
 impl<M, F, I> IntoItems<M, F, Form<0>> for I
@@ -247,26 +233,17 @@ where
     }
 }
 
-/// The items of a split.
-///
-/// # Errors
-/// None; the form is that of [`fallible_split`].
-pub fn split<M, F, G, S: IntoItems<M, F, G>>(split: S) -> Result<Items, CallError> {
-    Ok(split.into_items())
+/// How the items of a split are taken.
+pub const fn split<M, F, G, S: IntoItems<M, F, G>>() -> fn(S) -> Result<Items, CallError> {
+    |split| Ok(split.into_items())
 }
 
-/// The items of a split inside a `Result`.
-///
-/// # Errors
-/// The split's own error.
-pub fn fallible_split<M, F, G, R, H>(result: R) -> Result<Items, CallError>
+/// How the items of a split that may fail are taken.
+pub const fn fallible_split<M, F, G, R, H>() -> fn(R) -> Result<Items, CallError>
 where
     R: IsResult<Output: IntoItems<M, F, G>, Error: TaskError<H>>,
 {
-    result
-        .into_result()
-        .map(IntoItems::into_items)
-        .map_err(fail)
+    |result| result.into_result().map(IntoItems::into_items).map_err(fail)
 }
 
 #[cfg(test)]
