@@ -1,7 +1,11 @@
-//! stub
+//! The `#[task]` attribute of ork.
+
 use proc_macro::TokenStream;
-/// stub
+
+mod task;
+
+/// x
 #[proc_macro_attribute]
-pub fn task(_a: TokenStream, i: TokenStream) -> TokenStream {
-    i
+pub fn task(words: TokenStream, item: TokenStream) -> TokenStream {
+    task::expand(words.into(), item.into()).into()
 }

@@ -1,14 +1,34 @@
 //! What expansions of `#[task]` call. Outside semver: `ork-macros` is pinned to this very version.
 
+use bytes::Bytes;
+
+pub use core::fmt::{Debug, Formatter, Result as Formatted};
+pub use core::option::Option::Some;
+pub use core::result::Result::Ok;
+pub use core::time::Duration;
+pub use core::{concat, file, line, module_path};
+pub use inventory::submit;
+
 pub use crate::job::Kind;
 pub use crate::policy::{OnError, Tolerate};
-pub use crate::task::arg::{Call, IsContext, IsParts, IsState, TaskInput, optional, schema};
-pub use crate::task::def::{BoxFuture, Location, Options, Param, Role, Run, TaskDef, module_name};
-pub use crate::task::error::CallError;
-pub use crate::task::message::{
-    Answer, JoinOf, Joined, Returned, TaskMessage, Writer, debug, whole,
+pub use crate::task::arg::{Body, Call, Input, IsContext, IsState, PartsOf, TaskInput, body, input, schema};
+pub use crate::task::def::{
+    BoxFuture, Location, Options, Param, Role, Run, TaskDef, module_name, run_async, run_blocking,
 };
+pub use crate::task::error::{CallError, InputError};
+pub use crate::task::message::{Answer, JoinOf, Joined, Returned, ReturnedBy, TaskMessage, Writer, debug};
 pub use crate::task::outcome::{
-    IntoItem, IntoItems, IsResult, Items, TaskOutput, fallible, items, output,
+    IntoItem, IntoItems, IsResult, Items, NotResult, Probe, Returns, TaskError, TaskOutput, fallible_split,
+    refuse_result, result, split, value,
 };
-pub use inventory::submit;
+
+// What a test needs to call a task without an engine.
+pub use crate::ledger::{Counts, Settled};
+pub use crate::task::parts::{PartSource, RawParts, SettledPart};
+pub use crate::task::state::States;
+
+/// A text in an expansion: a task may be called `str`, so the primitive's name is not safe there.
+pub type Str = &'static str;
+
+/// What a message is written to.
+pub type Json = Result<Bytes, serde_json::Error>;

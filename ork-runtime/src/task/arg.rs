@@ -6,11 +6,12 @@ use std::fmt;
 use bytes::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, Visitor};
-use serde::forward_to_deserialize_any;
+use serde::{Serialize, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 
 use super::def::Param;
 use super::error::{CallError, InputError};
+use super::outcome::{Form, Never};
 use super::parts::{Parts, RawParts};
 use super::state::{State, States};
 use crate::context::Context;
@@ -35,9 +36,100 @@ pub struct Call {
     note = "an input is owned (`'static`), `Send`, and derives `serde::Deserialize`, `serde::Serialize` and `schemars::JsonSchema`",
     note = "a context is `ork::Context`, a state is `ork::State<T>`: mark the parameter `#[context]` or `#[state]` if its type goes by another name"
 )]
-pub trait TaskInput: DeserializeOwned + JsonSchema + Send + 'static {}
+pub trait TaskInput<Form>: DeserializeOwned + Serialize + JsonSchema + Send + 'static {}
 
-impl<T: DeserializeOwned + JsonSchema + Send + 'static> TaskInput for T {}
+impl<T: DeserializeOwned + Serialize + JsonSchema + Send + 'static> TaskInput<Form<0>> for T {}
+
+// Where one impl could apply the compiler reports each of its bounds by itself; where two could it reports the trait.
+impl<T: Never + DeserializeOwned + Serialize + JsonSchema + Send + 'static> TaskInput<Form<1>> for T {}
+
+/// A named input of type `T`: how it is described, read and written.
+///
+/// An expansion makes one for each parameter, and this is the only place where it asks what the type can do; so a
+/// type that cannot be an input is one error and not four.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<T> {
+    name: &'static str,
+    docs: &'static str,
+    schema: fn(&mut SchemaGenerator) -> Schema,
+    optional: fn() -> bool,
+    read: fn(&Fields<'_>, &'static str) -> Result<T, CallError>,
+    pub(super) write: fn(&T, &mut Vec<u8>) -> Result<(), serde_json::Error>,
+}
+
+/// The input of this name and documentation.
+pub const fn input<T: TaskInput<F>, F>(name: &'static str, docs: &'static str) -> Input<T> {
+    Input {
+        name,
+        docs,
+        schema: schema::<T>,
+        optional: optional::<T>,
+        read: |fields, name| fields.get(name),
+        write: write::<T>,
+    }
+}
+
+impl<T> Input<T> {
+    /// Its name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its row in the task's table.
+    pub const fn param(&self) -> Param {
+        Param::Field { name: self.name, docs: self.docs, schema: self.schema, optional: self.optional }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `Input` if it is missing or not a `T`.
+    pub fn read(&self, fields: &Fields<'_>) -> Result<T, CallError> {
+        (self.read)(fields, self.name)
+    }
+}
+
+/// An input of type `T` that is the whole body; what [`Input`] is for a named one.
+#[derive(Debug, Clone, Copy)]
+pub struct Body<T> {
+    schema: fn(&mut SchemaGenerator) -> Schema,
+    read: fn(&Call) -> Result<T, CallError>,
+    write: fn(&T, &mut Vec<u8>) -> Result<(), serde_json::Error>,
+}
+
+/// The input that is the whole body.
+pub const fn body<T: TaskInput<F>, F>() -> Body<T> {
+    Body { schema: schema::<T>, read: Call::body::<T>, write: write::<T> }
+}
+
+impl<T> Body<T> {
+    /// Its row in the task's table.
+    pub const fn param(&self) -> Param {
+        Param::Body { schema: self.schema }
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `Input` if the body is not JSON or not a `T`.
+    pub fn read(&self, call: &Call) -> Result<T, CallError> {
+        (self.read)(call)
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn write(&self, value: &T) -> Result<Bytes, serde_json::Error> {
+        let mut json = Vec::new();
+        (self.write)(value, &mut json)?;
+        Ok(json.into())
+    }
+}
+
+fn write<T: Serialize>(value: &T, json: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+    serde_json::to_writer(json, value)
+}
 
 /// [`Context`], and nothing else.
 #[diagnostic::on_unimplemented(
@@ -77,29 +169,22 @@ impl<T: Send + Sync + 'static> IsState for State<T> {
     type Value = T;
 
     fn of(call: &Call) -> Result<Self, CallError> {
-        call.states
-            .get()
-            .ok_or(CallError::NoState(std::any::type_name::<T>()))
+        call.states.get().ok_or(CallError::NoState(std::any::type_name::<T>()))
     }
 }
 
-/// [`Parts<T>`], and nothing else.
+/// [`Parts<T>`] of a task that returns `T`, and nothing else.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not `ork::Parts<T>`",
-    label = "expected `Parts<T>`, the outputs of the parts",
-    note = "a join takes the outcomes of its parts as `Parts<T>`, where `T` is what the task returns"
+    message = "the parts of this task are `ork::Parts<{T}>`, found `{Self}`",
+    label = "expected `ork::Parts<{T}>`",
+    note = "a join takes what its task returns, without the `Result` around it: the failures are inside `Parts`"
 )]
-pub trait IsParts: Sized {
-    /// What each part returns.
-    type Item;
-
+pub trait PartsOf<T>: Sized {
     /// The outcomes of this call's parts.
     fn of(call: &Call) -> Self;
 }
 
-impl<T: DeserializeOwned + Send + 'static> IsParts for Parts<T> {
-    type Item = T;
-
+impl<T: DeserializeOwned + Send + 'static> PartsOf<T> for Parts<T> {
     fn of(call: &Call) -> Self {
         Self::new(call.parts.clone().unwrap_or_default())
     }
@@ -108,7 +193,7 @@ impl<T: DeserializeOwned + Send + 'static> IsParts for Parts<T> {
 /// The named inputs of a call, found in its body and not read yet.
 #[derive(Debug)]
 pub struct Fields<'a> {
-    names: Vec<&'static str>,
+    names: &'static [&'static str],
     values: Vec<Option<&'a RawValue>>,
 }
 
@@ -117,40 +202,21 @@ impl Call {
     ///
     /// # Errors
     /// `Input` if the body is not JSON, not an object, or has a name that is unknown or doubled.
-    pub fn fields(&self, params: &[Param]) -> Result<Fields<'_>, CallError> {
-        let names: Vec<_> = params
-            .iter()
-            .filter_map(|param| match param {
-                Param::Field { name, .. } => Some(*name),
-                Param::Body { .. } | Param::State { .. } | Param::Context | Param::Parts => None,
-            })
-            .collect();
+    pub fn fields(&self, names: &'static [&'static str]) -> Result<Fields<'_>, CallError> {
         let mut problem = None;
-        let visitor = FieldsVisitor {
-            names: &names,
-            problem: &mut problem,
-        };
+        let visitor = FieldsVisitor { names, problem: &mut problem };
         let mut json = serde_json::Deserializer::from_slice(&self.body);
-        let found = json
-            .deserialize_any(visitor)
-            .and_then(|values| json.end().map(|()| values));
+        let found = json.deserialize_any(visitor).and_then(|values| json.end().map(|()| values));
         match (problem, found) {
             (Some(problem), _) => Err(CallError::Input(problem)),
             (None, Ok(values)) => Ok(Fields { names, values }),
             (None, Err(error)) if error.is_data() => {
                 let found = error.to_string();
-                let found = found
-                    .strip_prefix("invalid type: ")
-                    .and_then(|rest| rest.split(", expected").next());
+                let found = found.strip_prefix("invalid type: ").and_then(|rest| rest.split(", expected").next());
                 let found = found.unwrap_or("something else").to_owned();
-                Err(CallError::Input(InputError::NotAnObject {
-                    found,
-                    expected: names,
-                }))
+                Err(CallError::Input(InputError::NotAnObject { found, expected: names.to_vec() }))
             }
-            (None, Err(error)) => Err(CallError::Input(InputError::NotJson {
-                message: error.to_string(),
-            })),
+            (None, Err(error)) => Err(CallError::Input(InputError::NotJson { message: error.to_string() })),
         }
     }
 
@@ -158,14 +224,12 @@ impl Call {
     ///
     /// # Errors
     /// `Input` if it is not JSON or not a `T`.
-    pub fn body<T: TaskInput>(&self) -> Result<T, CallError> {
+    pub fn body<T: DeserializeOwned>(&self) -> Result<T, CallError> {
         serde_json::from_slice(&self.body).map_err(|error| {
             if error.is_data() {
                 wrong::<T>("", &self.body)
             } else {
-                CallError::Input(InputError::NotJson {
-                    message: error.to_string(),
-                })
+                CallError::Input(InputError::NotJson { message: error.to_string() })
             }
         })
     }
@@ -176,23 +240,21 @@ impl Fields<'_> {
     ///
     /// # Errors
     /// `Input` if it is missing or not a `T`.
-    pub fn get<T: TaskInput>(&self, name: &'static str) -> Result<T, CallError> {
+    pub fn get<T: DeserializeOwned + JsonSchema>(&self, name: &'static str) -> Result<T, CallError> {
         let place = self.names.iter().position(|known| *known == name);
         match place.and_then(|place| *self.values.get(place)?) {
-            Some(raw) => serde_json::from_str(raw.get())
-                .map_err(|_found_again_below| wrong::<T>(name, raw.get().as_bytes())),
+            Some(raw) => {
+                serde_json::from_str(raw.get()).map_err(|_found_again_below| wrong::<T>(name, raw.get().as_bytes()))
+            }
             None => T::deserialize(Missing).map_err(|_it_is_required| {
-                CallError::Input(InputError::Missing {
-                    field: name,
-                    expected: expected::<T>(),
-                })
+                CallError::Input(InputError::Missing { field: name, expected: expected::<T>() })
             }),
         }
     }
 }
 
 /// Whether an input of this type may be left out: an `Option`, or whatever reads nothing as a value.
-pub fn optional<T: TaskInput>() -> bool {
+pub fn optional<T: DeserializeOwned>() -> bool {
     T::deserialize(Missing).is_ok()
 }
 
@@ -229,11 +291,7 @@ fn wrong<T: DeserializeOwned>(field: &str, json: &[u8]) -> CallError {
         (field, path) => format!("{field}.{path}"),
     };
     // The position is one within the value, which nobody sees.
-    let message = message
-        .split(" at line ")
-        .next()
-        .unwrap_or_default()
-        .to_owned();
+    let message = message.split(" at line ").next().unwrap_or_default().to_owned();
     CallError::Input(InputError::Wrong { field, message })
 }
 

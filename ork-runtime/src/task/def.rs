@@ -1,6 +1,6 @@
 //! `TaskDef`: the row that `#[task]` writes for each function; data and pointers to generic functions.
 
-use std::any::TypeId;
+use std::any::{TypeId, type_name};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use schemars::{Schema, SchemaGenerator};
 
-use super::arg::Call;
+use super::arg::{Call, IsState};
 use super::error::CallError;
 use super::outcome::Items;
 use crate::policy::{OnError, Tolerate};
@@ -75,6 +75,13 @@ pub enum Param {
     Parts,
 }
 
+impl Param {
+    /// A state of this type.
+    pub const fn state<S: IsState>() -> Self {
+        Self::State { type_id: TypeId::of::<S::Value>, type_name: type_name::<S::Value> }
+    }
+}
+
 /// The options of `#[task(...)]`; `None` where the configuration decides.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
@@ -96,6 +103,20 @@ pub struct Options {
     pub tolerate: Option<Tolerate>,
 }
 
+impl Options {
+    /// What holds where `#[task]` says nothing.
+    pub const DEFAULT: Self = Self {
+        retries: 0,
+        backoff: None,
+        timeout: None,
+        queue: None,
+        priority: 0,
+        chunk: None,
+        on_error: OnError::Finish,
+        tolerate: None,
+    };
+}
+
 /// How a function is called.
 #[derive(Clone, Copy)]
 pub enum Run {
@@ -107,6 +128,36 @@ pub enum Run {
     AsyncSplit(fn(Call) -> BoxFuture<Result<Items, CallError>>),
     /// A `fn` that makes parts, which may block.
     BlockingSplit(fn(Call) -> Result<Items, CallError>),
+}
+
+/// Calls a `fn`: `start` reads its arguments and calls it, `finish` writes what it returns.
+///
+/// # Errors
+/// Those of the two.
+pub fn run_blocking<R, O>(
+    call: &Call,
+    start: fn(&Call) -> Result<R, CallError>,
+    finish: fn(R) -> Result<O, CallError>,
+) -> Result<O, CallError> {
+    finish(start(call)?)
+}
+
+/// Calls an `async fn`, whose future holds its arguments but not the message they came from.
+pub fn run_async<F, O>(
+    call: Call,
+    start: fn(&Call) -> Result<F, CallError>,
+    finish: fn(F::Output) -> Result<O, CallError>,
+) -> BoxFuture<Result<O, CallError>>
+where
+    F: Future + Send + 'static,
+    F::Output: 'static,
+    O: 'static,
+{
+    Box::pin(async move {
+        let future = start(&call)?;
+        drop(call);
+        finish(future.await)
+    })
 }
 
 impl fmt::Debug for Run {
@@ -157,11 +208,13 @@ impl TaskDef {
 }
 
 /// The last segment of a module path: the name of a task whose function is `main`.
+///
+/// The mark of a raw identifier is no part of the name.
 pub const fn module_name(path: &'static str) -> &'static str {
     let bytes = path.as_bytes();
     let mut start = bytes.len();
     while start > 0 {
-        if let [.., b':'] = bytes.split_at(start).0 {
+        if let [.., b':' | b'#'] = bytes.split_at(start).0 {
             break;
         }
         start -= 1;
@@ -179,5 +232,6 @@ mod tests {
     fn a_main_is_named_after_its_module() {
         assert_eq!(module_name("app::tasks::discover"), "discover");
         assert_eq!(module_name("app"), "app");
+        assert_eq!(module_name("app::r#type"), "type");
     }
 }

@@ -2,17 +2,17 @@
 
 use std::marker::PhantomData;
 
-use bytes::Bytes;
-use serde::Serialize;
-
+use super::arg::Input;
 use crate::job::Kind;
+use bytes::Bytes;
 
 /// The message of a task: a struct of the function's name whose fields are its inputs.
 ///
 /// `#[task]` implements it; a program names it only in bounds.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the message of a task",
-    label = "expected the struct that `#[task]` makes: `name {{ .. }}`"
+    label = "expected the struct that `#[task]` makes beside a function",
+    note = "`x_part` and `x_join` belong to a function `x` with `#[task]`"
 )]
 pub trait TaskMessage: Send + 'static {
     /// The name of the task it runs.
@@ -77,22 +77,18 @@ impl Writer {
         Self { json: vec![b'{'] }
     }
 
-    /// Adds a property; `name` is an identifier, so it needs no escapes.
+    /// Adds a property; its name is an identifier, so it needs no escapes.
     ///
     /// # Errors
     /// When the value cannot be written as JSON.
-    pub fn field<T: Serialize + ?Sized>(
-        mut self,
-        name: &str,
-        value: &T,
-    ) -> Result<Self, serde_json::Error> {
+    pub fn input<T>(mut self, input: &Input<T>, value: &T) -> Result<Self, serde_json::Error> {
         if self.json.len() > 1 {
             self.json.push(b',');
         }
         self.json.push(b'"');
-        self.json.extend_from_slice(name.as_bytes());
+        self.json.extend_from_slice(input.name().as_bytes());
         self.json.extend_from_slice(b"\":");
-        serde_json::to_writer(&mut self.json, value)?;
+        (input.write)(value, &mut self.json)?;
         Ok(self)
     }
 
@@ -103,25 +99,16 @@ impl Writer {
     }
 }
 
-/// Writes an input that is the whole body.
-///
-/// # Errors
-/// When it cannot be written as JSON.
-pub fn whole<T: Serialize>(input: &T) -> Result<Bytes, serde_json::Error> {
-    serde_json::to_vec(input).map(Bytes::from)
-}
-
 /// Shows a message as `name {json}`.
 ///
 /// # Errors
 /// When the formatter fails.
-pub fn debug<M: TaskMessage>(
-    name: &str,
-    message: &M,
-    f: &mut std::fmt::Formatter<'_>,
-) -> std::fmt::Result {
+pub fn debug<M: TaskMessage>(name: &str, message: &M, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
     match message.to_json() {
         Ok(json) => write!(f, "{name} {}", String::from_utf8_lossy(&json)),
         Err(error) => write!(f, "{name} {{ {error} }}"),
     }
 }
+
+/// What the task of the message `X` returns, one part of it or the whole.
+pub type ReturnedBy<X> = <<X as TaskMessage>::Answer as Answer>::Output;

@@ -1,13 +1,15 @@
 //! Writing what a task returns: a value, a result, nothing, or the items of a split.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
+use super::arg::schema;
 use super::error::{CallError, Error};
 use super::message::TaskMessage;
 
@@ -17,32 +19,65 @@ use super::message::TaskMessage;
     label = "not an output",
     note = "a task returns a type that derives `serde::Serialize`, `serde::Deserialize` and `schemars::JsonSchema`, a `Result` of one, or nothing"
 )]
-pub trait TaskOutput: Serialize + JsonSchema + Send + 'static {}
+pub trait TaskOutput<Form>: Serialize + JsonSchema + Send + 'static {}
 
-impl<T: Serialize + JsonSchema + Send + 'static> TaskOutput for T {}
+impl<T: Serialize + JsonSchema + Send + 'static> TaskOutput<Form<0>> for T {}
 
-/// A `Result` that a task can return.
+// As for an input: two impls make one error.
+impl<T: Never + Serialize + JsonSchema + Send + 'static> TaskOutput<Form<1>> for T {}
+
+/// Nothing implements it.
+pub trait Never {}
+
+/// An error that a task can return.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a `Result` that a task can return",
-    label = "expected `Result<T, E>`, where `E` converts into `ork::Error`",
-    note = "every `std::error::Error + Send + Sync`, `anyhow::Error` and `String` converts"
+    message = "`{Self}` cannot be the error of a task",
+    label = "its error does not convert into `ork::Error`",
+    note = "every `std::error::Error + Send + Sync`, `anyhow::Error`, `ork::Error` and `String` does"
+)]
+pub trait TaskError<Form> {
+    /// The same as ork's error.
+    fn into_error(self) -> Error;
+}
+
+impl<E: Into<Error>> TaskError<Form<0>> for E {
+    fn into_error(self) -> Error {
+        self.into()
+    }
+}
+
+impl<E: Never + Into<Error>> TaskError<Form<1>> for E {
+    fn into_error(self) -> Error {
+        self.into()
+    }
+}
+
+/// A `Result`, by whatever alias.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is called a `Result` and is none",
+    label = "expected `Result<T, E>`",
+    note = "a type of your own that is called `Result` needs an alias to be returned: `type Answer = Result;`"
 )]
 pub trait IsResult {
     /// What it holds when it is well.
     type Output;
 
-    /// The same with ork's error.
+    /// What it holds when it is not.
+    type Error;
+
+    /// The same with the type it has.
     ///
     /// # Errors
     /// The task's own error.
-    fn into_result(self) -> Result<Self::Output, CallError>;
+    fn into_result(self) -> Result<Self::Output, Self::Error>;
 }
 
-impl<T, E: Into<Error>> IsResult for Result<T, E> {
+impl<T, E> IsResult for Result<T, E> {
     type Output = T;
+    type Error = E;
 
-    fn into_result(self) -> Result<T, CallError> {
-        self.map_err(|error| CallError::Task(error.into()))
+    fn into_result(self) -> Self {
+        self
     }
 }
 
@@ -50,18 +85,69 @@ impl<T, E: Into<Error>> IsResult for Result<T, E> {
 ///
 /// # Errors
 /// `Output` when it cannot be written as JSON.
-pub fn output<T: TaskOutput>(value: &T) -> Result<Bytes, CallError> {
-    serde_json::to_vec(value)
-        .map(Bytes::from)
-        .map_err(CallError::Output)
+fn output<T: Serialize>(value: &T) -> Result<Bytes, CallError> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(CallError::Output)
 }
 
-/// Writes the output inside a `Result`.
+/// Takes a task's own error in.
+fn fail<E: TaskError<F>, F>(error: E) -> CallError {
+    CallError::Task(error.into_error())
+}
+
+/// How what a task returns is described and written; made by [`value`] or [`result`].
 ///
-/// # Errors
-/// The task's own error, or `Output` when the output cannot be written as JSON.
-pub fn fallible<R: IsResult<Output: TaskOutput>>(result: R) -> Result<Bytes, CallError> {
-    result.into_result().and_then(|value| output(&value))
+/// An expansion makes one, and this is the only place where it asks what the type can do.
+#[derive(Debug, Clone, Copy)]
+pub struct Returns<R> {
+    /// The JSON Schema of the output.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Writes the output.
+    pub write: fn(R) -> Result<Bytes, CallError>,
+}
+
+/// The form of a task that cannot fail.
+pub const fn value<T: TaskOutput<F>, F>() -> Returns<T> {
+    Returns { schema: schema::<T>, write: |value| output(&value) }
+}
+
+/// The form of a task that returns a `Result`.
+pub const fn result<R: IsResult<Output: TaskOutput<F>, Error: TaskError<G>>, F, G>() -> Returns<R> {
+    let write = |result: R| match result.into_result() {
+        Ok(value) => output(&value),
+        Err(error) => Err(fail(error)),
+    };
+    Returns { schema: schema::<R::Output>, write }
+}
+
+/// Asks whether a concrete type is a `Result`, whatever its name.
+///
+/// The inherent constant wins over the one of [`NotResult`] wherever it exists.
+#[derive(Debug)]
+pub struct Probe<T>(PhantomData<T>);
+
+impl<T, E> Probe<Result<T, E>> {
+    /// It is one.
+    pub const IS_RESULT: bool = true;
+}
+
+/// What [`Probe`] answers for every other type.
+pub trait NotResult {
+    /// It is none.
+    const IS_RESULT: bool = false;
+}
+
+impl<T> NotResult for Probe<T> {}
+
+/// Stops the build where a `Result` hides behind another name, since its errors would become outputs.
+///
+/// # Panics
+/// While compiling, if it is one.
+#[track_caller]
+#[expect(clippy::panic, reason = "it runs only in constants, where a panic is a compile error")]
+pub const fn refuse_result(is_result: bool) {
+    if is_result {
+        panic!("this is a `Result` under another name: write `Result<T, E>`, so that its errors are failures");
+    }
 }
 
 /// The messages of the parts, as a split yields them; nothing is pulled before it is asked for.
@@ -122,8 +208,7 @@ pub trait IntoItems<M, ItemForm, Form> {
 }
 
 fn encode<M: TaskMessage, F>(item: impl IntoItem<M, F>) -> Result<Bytes, CallError> {
-    item.into_item()
-        .and_then(|message| message.to_json().map_err(CallError::Output))
+    item.into_item().and_then(|message| message.to_json().map_err(CallError::Output))
 }
 
 impl<M, F, I> IntoItems<M, F, Form<0>> for I
@@ -148,9 +233,17 @@ where
     }
 }
 
-/// The items of a split.
-pub fn items<M, F, G>(split: impl IntoItems<M, F, G>) -> Items {
-    split.into_items()
+/// How the items of a split are taken.
+pub const fn split<M, F, G, S: IntoItems<M, F, G>>() -> fn(S) -> Result<Items, CallError> {
+    |split| Ok(split.into_items())
+}
+
+/// How the items of a split that may fail are taken.
+pub const fn fallible_split<M, F, G, R, H>() -> fn(R) -> Result<Items, CallError>
+where
+    R: IsResult<Output: IntoItems<M, F, G>, Error: TaskError<H>>,
+{
+    |result| result.into_result().map(IntoItems::into_items).map_err(fail)
 }
 
 #[cfg(test)]

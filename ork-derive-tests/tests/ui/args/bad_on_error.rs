@@ -1,0 +1,13 @@
+//! A policy that does not exist.
+
+use ork::task;
+
+#[task]
+fn album() {}
+
+#[task(part, on_error = "ignore")]
+fn album_part() -> Vec<album> {
+    Vec::new()
+}
+
+fn main() {}

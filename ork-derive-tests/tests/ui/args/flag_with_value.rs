@@ -1,0 +1,11 @@
+//! A word that takes no value.
+
+use ork::task;
+
+#[task(part = true)]
+fn flag_part() {}
+
+#[task(join = "x")]
+fn flag_join() {}
+
+fn main() {}

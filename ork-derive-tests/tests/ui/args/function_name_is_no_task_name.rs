@@ -1,0 +1,8 @@
+//! A function whose name has letters that a queue's name may not have.
+
+use ork::task;
+
+#[task]
+fn größe() {}
+
+fn main() {}

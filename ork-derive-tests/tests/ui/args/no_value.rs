@@ -1,0 +1,8 @@
+//! Options that need a value.
+
+use ork::task;
+
+#[task(retries, timeout, name, tolerate)]
+fn none() {}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! A value that only the compiler could work out.
+
+use ork::task;
+
+const MANY: u32 = 3;
+
+#[task(retries = MANY)]
+fn constant() {}
+
+#[task(timeout = concat!("1", "s"))]
+fn computed() {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+//! Priorities go from 0 to 9.
+
+use ork::task;
+
+#[task(priority = 10)]
+fn high() {}
+
+fn main() {}

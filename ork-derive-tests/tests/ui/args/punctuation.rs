@@ -1,0 +1,20 @@
+//! Options that are not written `word = value`.
+
+use ork::task;
+
+#[task(retries: 3, priority = 11)]
+fn colon() {}
+
+#[task(retries(3))]
+fn parentheses() {}
+
+#[task(retries = 3 timeout = "1s")]
+fn no_comma() {}
+
+#[task("thumbnail")]
+fn literal() {}
+
+#[task(retries = )]
+fn nothing() {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+//! A timeout of zero.
+
+use ork::task;
+
+#[task(timeout = "0s")]
+fn zero() {}
+
+fn main() {}

@@ -1,0 +1,19 @@
+//! A split that yields nothing to go through.
+
+use ork::task;
+
+#[task]
+fn album() {}
+
+#[task(part)]
+async fn album_part() -> album {
+    album {}
+}
+
+#[task]
+fn film() {}
+
+#[task(part)]
+fn film_part() {}
+
+fn main() {}

@@ -1,0 +1,17 @@
+//! A type of one's own that is called `Parts`.
+
+use ork::task;
+
+struct Parts<T>(T);
+
+#[task]
+fn album() -> u32 {
+    1
+}
+
+#[task(join)]
+fn album_join(parts: Parts<u32>) {
+    drop(parts);
+}
+
+fn main() {}

@@ -1,0 +1,20 @@
+//! A task whose output is written but never read, until a join asks for it.
+
+use ork::{Parts, task};
+
+#[derive(serde::Serialize, schemars::JsonSchema)]
+struct Sheet {
+    rows: u32,
+}
+
+#[task]
+fn sheet() -> Sheet {
+    Sheet { rows: 1 }
+}
+
+#[task(join)]
+fn sheet_join(parts: Parts<Sheet>) {
+    drop(parts);
+}
+
+fn main() {}

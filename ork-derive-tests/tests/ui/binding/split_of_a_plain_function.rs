@@ -1,0 +1,21 @@
+//! A split whose function has no `#[task]`, and one whose task is a struct.
+
+#![allow(unused, non_camel_case_types)]
+
+use ork::task;
+
+fn album() {}
+
+#[task(part)]
+fn album_part(paths: Vec<String>) -> Vec<u32> {
+    Vec::new()
+}
+
+struct film;
+
+#[task(part)]
+fn film_part() -> Vec<u32> {
+    Vec::new()
+}
+
+fn main() {}

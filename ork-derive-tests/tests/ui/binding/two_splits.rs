@@ -1,0 +1,18 @@
+//! One task has one split.
+
+use ork::task;
+
+#[task]
+fn album() {}
+
+#[task(part)]
+fn album_part() -> Vec<album> {
+    Vec::new()
+}
+
+#[task(part)]
+fn album_part() -> Vec<album> {
+    Vec::new()
+}
+
+fn main() {}

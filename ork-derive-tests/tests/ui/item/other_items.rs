@@ -1,0 +1,25 @@
+//! On whatever is no function.
+
+use ork::task;
+
+#[task]
+enum Size {
+    Large,
+}
+
+#[task]
+impl Size {}
+
+#[task]
+mod inner {}
+
+#[task]
+const WIDTH: u32 = 3;
+
+#[task]
+trait Draw {}
+
+#[task]
+type Number = u32;
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! On a struct.
+
+use ork::task;
+
+#[task]
+struct Album {
+    path: String,
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! An input that is there in some builds only.
+
+#![allow(unused, non_camel_case_types)]
+
+use ork::task;
+
+#[task]
+fn sometimes(path: String, #[cfg(unix)] mode: u32) {}
+
+fn main() {}

@@ -1,0 +1,17 @@
+//! Methods: there is no value to call them on.
+
+#![allow(unused, non_camel_case_types)]
+
+use ork::task;
+
+struct Album;
+
+impl Album {
+    #[task]
+    fn by_reference(&self, path: String) {}
+
+    #[task]
+    fn by_value(self) {}
+}
+
+fn main() {}

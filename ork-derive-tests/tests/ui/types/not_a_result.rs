@@ -1,0 +1,15 @@
+//! A type of one's own that is called `Result`.
+
+use ork::task;
+
+#[derive(serde::Serialize)]
+struct Result {
+    value: u32,
+}
+
+#[task]
+fn own() -> Result {
+    Result { value: 1 }
+}
+
+fn main() {}

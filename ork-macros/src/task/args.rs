@@ -1,0 +1,161 @@
+//! The words between the parentheses of `#[task(..)]`, each into its slot; rules over several words are in `check`.
+
+use std::time::Duration;
+
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use syn::ext::IdentExt as _;
+use syn::parse::{ParseStream, Parser as _};
+use syn::{Expr, Token};
+
+use super::errors::Errors;
+use super::value::{self, OnError, Tolerate, Value};
+use super::words;
+
+/// One option: its word where it was given, and its value where that was right.
+#[derive(Debug)]
+pub(crate) struct Slot<T> {
+    word: Option<Ident>,
+    value: Option<T>,
+}
+
+/// The options, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Args {
+    pub(crate) part: Slot<()>,
+    pub(crate) join: Slot<()>,
+    pub(crate) name: Slot<String>,
+    pub(crate) queue: Slot<String>,
+    pub(crate) retries: Slot<u32>,
+    pub(crate) backoff: Slot<Duration>,
+    pub(crate) timeout: Slot<Duration>,
+    pub(crate) priority: Slot<u32>,
+    pub(crate) chunk: Slot<u32>,
+    pub(crate) on_error: Slot<OnError>,
+    pub(crate) tolerate: Slot<Tolerate>,
+    pub(crate) krate: Slot<TokenStream>,
+    given: Vec<Ident>,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self {
+            word: None,
+            value: None,
+        }
+    }
+}
+
+impl<T> Slot<T> {
+    /// The word, if it was given at all.
+    pub(crate) const fn word(&self) -> Option<&Ident> {
+        self.word.as_ref()
+    }
+
+    /// The value, if it was given and right.
+    pub(crate) const fn value(&self) -> Option<&T> {
+        self.value.as_ref()
+    }
+
+    fn fill(&mut self, word: Ident, value: syn::Result<T>, errors: &mut Errors) {
+        if self.word.is_some() {
+            errors.at(&word, format!("`{word}` is given twice"));
+            return;
+        }
+        self.word = Some(word);
+        self.value = value.map_err(|error| errors.add(error)).ok();
+    }
+}
+
+impl Args {
+    /// Reads the words; whatever is wrong with one of them, the others are read too.
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
+        let mut args = Self::default();
+        let all = |input: ParseStream<'_>| {
+            while !input.is_empty() {
+                if let Err(error) = args.one(input, errors) {
+                    errors.add(error);
+                    skip(input)?;
+                }
+                if !input.is_empty() {
+                    input.parse::<Token![,]>()?;
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = all.parse2(tokens) {
+            errors.add(error);
+        }
+        args
+    }
+
+    /// Every known word, in the order in which they were given.
+    pub(crate) fn given(&self) -> &[Ident] {
+        &self.given
+    }
+
+    fn one(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
+        let word = input.call(Ident::parse_any).map_err(|error| {
+            syn::Error::new(error.span(), "expected an option, such as `retries = 3`")
+        })?;
+        let text = word.to_string();
+        if words::place(&text).is_none() {
+            skip(input)?;
+            return Err(syn::Error::new(word.span(), words::unknown(&text)));
+        }
+        let value: Value = if input.is_empty() || input.peek(Token![,]) {
+            None
+        } else {
+            let equals = input.parse::<Token![=]>();
+            equals.map_err(|error| {
+                syn::Error::new(error.span(), format!("expected `=` after `{text}`"))
+            })?;
+            let is_missing = input.is_empty() || input.peek(Token![,]);
+            if is_missing {
+                None
+            } else {
+                Some(input.parse::<Expr>()?)
+            }
+        };
+        if !input.is_empty() && !input.peek(Token![,]) {
+            return Err(input.error("expected `,` between two options"));
+        }
+        self.given.push(word.clone());
+        self.set(&text, word, value, errors);
+        Ok(())
+    }
+
+    fn set(&mut self, text: &str, word: Ident, value: Value, errors: &mut Errors) {
+        let w = &word.clone();
+        match text {
+            "part" => self.part.fill(word, value::flag(w, value), errors),
+            "join" => self.join.fill(word, value::flag(w, value), errors),
+            "name" => self.name.fill(word, value::name(w, value), errors),
+            "queue" => self.queue.fill(word, value::name(w, value), errors),
+            "retries" => self
+                .retries
+                .fill(word, value::number(w, value, 0, u32::MAX), errors),
+            "backoff" => self.backoff.fill(word, value::duration(w, value), errors),
+            "timeout" => self
+                .timeout
+                .fill(word, value::some_duration(w, value), errors),
+            "priority" => self
+                .priority
+                .fill(word, value::number(w, value, 0, 9), errors),
+            "chunk" => self
+                .chunk
+                .fill(word, value::number(w, value, 1, u32::MAX), errors),
+            "on_error" => self.on_error.fill(word, value::on_error(w, value), errors),
+            "tolerate" => self.tolerate.fill(word, value::tolerate(w, value), errors),
+            "crate" => self.krate.fill(word, value::krate(w, value), errors),
+            _ => errors.at(w, words::unknown(text)),
+        }
+    }
+}
+
+/// Passes over what is left of one option, so that the next one can be read.
+fn skip(input: ParseStream<'_>) -> syn::Result<()> {
+    while !input.is_empty() && !input.peek(Token![,]) {
+        input.parse::<TokenTree>()?;
+    }
+    Ok(())
+}

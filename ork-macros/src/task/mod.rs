@@ -1,0 +1,41 @@
+//! `#[task]` in four steps, one file a step: `args` and `function` parse, `model` understands, `check` judges, `emit` writes.
+
+mod args;
+mod check;
+mod docs;
+mod emit;
+mod errors;
+mod function;
+mod model;
+mod types;
+mod value;
+mod words;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use self::args::Args;
+use self::function::Function;
+use self::model::Model;
+
+/// Expands the attribute: the item as it was, what stands beside it, and every mistake that was found.
+pub(crate) fn expand(words: TokenStream, item: TokenStream) -> TokenStream {
+    let (function, report) = errors::collect(|errors| {
+        let parsed = syn::parse2::<Function>(item.clone());
+        parsed
+            .map_err(|error| errors.add(function::not_a_function(item.clone(), error)))
+            .ok()
+    });
+    let Some(function) = function else {
+        return quote!(#item #report);
+    };
+    let (beside, report) = errors::collect(|errors| {
+        let args = Args::parse(words, errors);
+        let role = check::role(&args, errors);
+        check::check(&args, role, &function, errors);
+        let model = Model::of(&function, role, errors);
+        emit::beside(&function, &args, &model)
+    });
+    let function = function.plain();
+    quote!(#function #beside #report)
+}

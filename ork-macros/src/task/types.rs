@@ -1,0 +1,110 @@
+//! Questions about a type that its tokens can answer; the rest is asked by traits in the expansion.
+
+use proc_macro2::Ident;
+use quote::ToTokens as _;
+use syn::visit::{self, Visit};
+use syn::{GenericArgument, Lifetime, PathArguments, Type, TypeImplTrait, TypeReference};
+
+/// The last segment of a path: what a type is called, whatever it stands in.
+pub(crate) fn last_segment(ty: &Type) -> Option<&Ident> {
+    match strip(ty) {
+        Type::Path(path) => path.path.segments.last().map(|segment| &segment.ident),
+        _ => None,
+    }
+}
+
+/// Whether a type is a path that ends in this word.
+pub(crate) fn is_called(ty: &Type, word: &str) -> bool {
+    last_segment(ty).is_some_and(|ident| ident == word)
+}
+
+/// The type without the groups and parentheses around it.
+pub(crate) fn strip(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => strip(&group.elem),
+        Type::Paren(paren) => strip(&paren.elem),
+        ty => ty,
+    }
+}
+
+/// Something in a type that borrows: a reference, or a lifetime.
+#[derive(Debug, Clone)]
+pub(crate) enum Borrow {
+    /// `&T`, with what owns the same in its place.
+    Reference(Box<TypeReference>, String),
+    /// `'a`.
+    Lifetime(Lifetime),
+}
+
+/// Finds what a type borrows, if it borrows anything.
+pub(crate) fn borrow(ty: &Type) -> Option<Borrow> {
+    let mut finder = Finder::default();
+    finder.visit_type(ty);
+    finder.borrow
+}
+
+/// Finds an `impl Trait` in a type.
+pub(crate) fn impl_trait(ty: &Type) -> Option<TypeImplTrait> {
+    let mut finder = Finder::default();
+    finder.visit_type(ty);
+    finder.impl_trait
+}
+
+#[derive(Default)]
+struct Finder {
+    borrow: Option<Borrow>,
+    impl_trait: Option<TypeImplTrait>,
+}
+
+impl<'ast> Visit<'ast> for Finder {
+    fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
+        self.borrow.get_or_insert_with(|| {
+            Borrow::Reference(Box::new(reference.clone()), owned(&reference.elem))
+        });
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
+        if lifetime.ident != "static" {
+            self.borrow
+                .get_or_insert_with(|| Borrow::Lifetime(lifetime.clone()));
+        }
+    }
+
+    fn visit_type_impl_trait(&mut self, impl_trait: &'ast TypeImplTrait) {
+        self.impl_trait.get_or_insert_with(|| impl_trait.clone());
+        visit::visit_type_impl_trait(self, impl_trait);
+    }
+}
+
+/// The usual type that owns what a reference to `ty` borrows.
+fn owned(ty: &Type) -> String {
+    let argument = |arguments: &PathArguments| match arguments {
+        PathArguments::AngleBracketed(list) => match list.args.first() {
+            Some(GenericArgument::Type(ty)) => Some(text(ty)),
+            Some(_) | None => None,
+        },
+        PathArguments::None | PathArguments::Parenthesized(_) => None,
+    };
+    match strip(ty) {
+        Type::Slice(slice) => format!("Vec<{}>", text(&slice.elem)),
+        Type::Path(path) => match path.path.segments.last() {
+            Some(last) if last.ident == "str" => "String".to_owned(),
+            Some(last) if last.ident == "Path" => "PathBuf".to_owned(),
+            Some(last) if last.ident == "OsStr" => "OsString".to_owned(),
+            Some(last) if last.ident == "Box" => {
+                argument(&last.arguments).unwrap_or_else(|| text(ty))
+            }
+            Some(_) | None => text(ty),
+        },
+        ty => text(ty),
+    }
+}
+
+/// The type as one would type it: without the spaces that tokens are printed with.
+fn text(ty: &Type) -> String {
+    let text = ty.to_token_stream().to_string();
+    [" :: ", " < ", " >", "& "]
+        .iter()
+        .fold(text, |text, spaced| text.replace(spaced, spaced.trim()))
+        .replace(" ,", ",")
+}

@@ -1,0 +1,234 @@
+//! The values of options: one function a kind of value, each with the words for what it does not take.
+
+use std::time::Duration;
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{ToTokens, quote};
+use syn::{Expr, ExprLit, ExprUnary, Lit, LitStr, Path, UnOp};
+
+/// What stands behind the `=` of an option, if there is one.
+pub(super) type Value = Option<Expr>;
+
+/// What happens to the other parts after a failure.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OnError {
+    Finish,
+    Stop,
+}
+
+/// How many failed parts are borne.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Tolerate {
+    Count(u64),
+    Percent(f64),
+}
+
+/// The longest name that fits into a queue's name with room for a prefix.
+const LONGEST: usize = 200;
+
+/// A word that takes no value.
+pub(super) fn flag(word: &Ident, value: Value) -> syn::Result<()> {
+    match value {
+        None => Ok(()),
+        Some(value) => Err(wrong(value, format!("`{word}` takes no value"))),
+    }
+}
+
+/// A name that can be a queue and a routing key.
+pub(super) fn name(word: &Ident, value: Value) -> syn::Result<String> {
+    let literal = text(word, value, "\"..\"")?;
+    let name = literal.value();
+    match name_problem(&name) {
+        None => Ok(name),
+        Some(problem) => Err(wrong(literal, format!("`{word}` {problem}"))),
+    }
+}
+
+/// What keeps a text from being the name of a task or a queue.
+pub(super) fn name_problem(name: &str) -> Option<String> {
+    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    match name.chars().find(|c| !allowed(c)) {
+        _ if name.is_empty() => Some("is empty".to_owned()),
+        Some(c) => Some(format!(
+            "has `{c}` in it: it is made of the letters a to z and A to Z, digits, `_`, `-` and `.`"
+        )),
+        None if name.len() > LONGEST => Some(format!("is longer than {LONGEST} letters")),
+        None => None,
+    }
+}
+
+/// A whole number in a range.
+pub(super) fn number(word: &Ident, value: Value, least: u32, most: u32) -> syn::Result<u32> {
+    let message = match (least, most) {
+        (0, u32::MAX) => format!("`{word}` is a whole number, such as `{word} = 3`"),
+        (_, u32::MAX) => {
+            format!("`{word}` is a whole number from {least} on, such as `{word} = 100`")
+        }
+        _ => format!("`{word}` is a whole number from {least} to {most}"),
+    };
+    match literal(word, value, "3")? {
+        (Some(Lit::Int(number)), _) => match number.base10_parse::<u32>() {
+            Ok(found) if (least..=most).contains(&found) && number.suffix().is_empty() => Ok(found),
+            Ok(_) | Err(_) => Err(wrong(number, message)),
+        },
+        (_, whole) => Err(wrong(whole, message)),
+    }
+}
+
+/// A duration such as `"1h 30m"`.
+pub(super) fn duration(word: &Ident, value: Value) -> syn::Result<Duration> {
+    let literal = text(word, value, "\"30s\"")?;
+    parse_duration(&literal.value()).map_err(|problem| {
+        let example =
+            "write numbers with `ms`, `s`, `m`, `h` or `d`, such as \"500ms\" or \"1h 30m\"";
+        wrong(&literal, format!("`{word}` {problem}: {example}"))
+    })
+}
+
+/// A duration that is not zero.
+pub(super) fn some_duration(word: &Ident, value: Value) -> syn::Result<Duration> {
+    let place = value.clone();
+    match duration(word, value)? {
+        Duration::ZERO => Err(wrong(
+            place,
+            format!("a `{word}` of zero leaves no time at all"),
+        )),
+        duration => Ok(duration),
+    }
+}
+
+/// `"stop"` or `"finish"`.
+pub(super) fn on_error(word: &Ident, value: Value) -> syn::Result<OnError> {
+    let literal = text(word, value, "\"stop\"")?;
+    match literal.value().as_str() {
+        "finish" => Ok(OnError::Finish),
+        "stop" => Ok(OnError::Stop),
+        _ => {
+            let message = "`on_error` is \"finish\" (every part runs to its end) or \"stop\" (the first failure skips what has not started)";
+            Err(wrong(literal, message))
+        }
+    }
+}
+
+/// `"5%"` or a count.
+pub(super) fn tolerate(word: &Ident, value: Value) -> syn::Result<Tolerate> {
+    let message = "`tolerate` is a number of parts such as `3`, or a share from \"0%\" to \"100%\"";
+    match literal(word, value, "\"5%\"")? {
+        (Some(Lit::Int(number)), _) if number.suffix().is_empty() => match number.base10_parse() {
+            Ok(count) => Ok(Tolerate::Count(count)),
+            Err(_) => Err(wrong(number, message)),
+        },
+        (Some(Lit::Str(share)), whole) => {
+            match share.value().strip_suffix('%').map(str::parse::<f64>) {
+                Some(Ok(share)) if (0.0..=100.0).contains(&share) => Ok(Tolerate::Percent(share)),
+                Some(_) | None => Err(wrong(whole, message)),
+            }
+        }
+        (_, whole) => Err(wrong(whole, message)),
+    }
+}
+
+/// The path of ork's crate, from its root.
+pub(super) fn krate(word: &Ident, value: Value) -> syn::Result<TokenStream> {
+    let literal = text(word, value, "\"other_name\"")?;
+    let path = literal.parse_with(Path::parse_mod_style);
+    let path = path.map_err(|_| {
+        wrong(
+            &literal,
+            "`crate` is the path of ork's crate, such as \"other_name\"",
+        )
+    })?;
+    let starts_at_a_keyword = path.segments.first().is_some_and(|first| {
+        ["crate", "self", "super"]
+            .iter()
+            .any(|word| first.ident == word)
+    });
+    Ok(match path.leading_colon {
+        None if !starts_at_a_keyword => quote!(::#path),
+        Some(_) | None => quote!(#path),
+    })
+}
+
+fn text(word: &Ident, value: Value, example: &str) -> syn::Result<LitStr> {
+    match literal(word, value, example)? {
+        (Some(Lit::Str(text)), _) => Ok(text),
+        (_, whole) => Err(wrong(
+            whole,
+            format!("`{word}` is a text in quotes, such as `{word} = {example}`"),
+        )),
+    }
+}
+
+/// The literal, or `None` for a negative one, which no option takes; and the whole value, to point at.
+fn literal(word: &Ident, value: Value, example: &str) -> syn::Result<(Option<Lit>, Expr)> {
+    let whole = value.ok_or_else(|| {
+        wrong(
+            word,
+            format!("`{word}` needs a value, such as `{word} = {example}`"),
+        )
+    })?;
+    let mut inner = &whole;
+    // A literal that comes out of a `macro_rules!` stands in an invisible group.
+    while let Expr::Group(group) = inner {
+        inner = &group.expr;
+    }
+    match inner {
+        Expr::Lit(ExprLit { lit, .. }) => Ok((Some(lit.clone()), whole)),
+        Expr::Unary(ExprUnary {
+            op: UnOp::Neg(_),
+            expr,
+            ..
+        }) if matches!(**expr, Expr::Lit(_)) => Ok((None, whole)),
+        _ => Err(wrong(
+            &whole,
+            format!("`{word}` takes a value that is written out, such as `{word} = {example}`"),
+        )),
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let mut total = Duration::ZERO;
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    while !rest.is_empty() {
+        let (digits, after) = rest.split_at(
+            rest.find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(rest.len()),
+        );
+        let (unit, after) = after.split_at(
+            after
+                .find(|c: char| !c.is_ascii_alphabetic())
+                .unwrap_or(after.len()),
+        );
+        let seconds = match unit {
+            _ if digits.is_empty() => return Err(format!("has no number where `{rest}` begins")),
+            "ms" => 0,
+            "s" => 1,
+            "m" => 60,
+            "h" => 3_600,
+            "d" => 86_400,
+            "" => return Err(format!("has no unit after `{digits}`")),
+            unit => return Err(format!("has the unit `{unit}`, which is none")),
+        };
+        let number: u64 = digits.parse().map_err(|_| "is too long".to_owned())?;
+        let step = match seconds {
+            0 => Some(Duration::from_millis(number)),
+            seconds => number.checked_mul(seconds).map(Duration::from_secs),
+        };
+        let longer = step
+            .and_then(|step| total.checked_add(step))
+            .filter(|total| *total <= MOST);
+        total = longer.ok_or_else(|| "is too long".to_owned())?;
+        rest = after.trim_start();
+    }
+    Ok(total)
+}
+
+/// A hundred years: what is longer is a slip, and would overflow a clock.
+const MOST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+fn wrong(tokens: impl ToTokens, message: impl std::fmt::Display) -> syn::Error {
+    syn::Error::new_spanned(tokens, message)
+}
