@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use comfy_table::{ContentArrangement, Table, style::presets};
+use comfy_table::{ContentArrangement, Table, TableStyle};
 use serde::Serialize;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
@@ -115,7 +115,7 @@ impl Output {
 fn new_table() -> Table {
     let mut table = Table::new();
     table
-        .load_style(presets::NOTHING)
+        .load_style(TableStyle::new())
         .set_content_arrangement(ContentArrangement::Disabled);
     table
 }
