@@ -18,8 +18,8 @@ pub use crate::task::def::{
 pub use crate::task::error::{CallError, InputError};
 pub use crate::task::message::{Answer, JoinOf, Joined, Returned, ReturnedBy, TaskMessage, Writer, debug};
 pub use crate::task::outcome::{
-    IntoItem, IntoItems, IsResult, Items, NotResult, Probe, Returns, TaskError, TaskOutput, fallible_split,
-    refuse_result, result, split, value,
+    IntoItem, IntoItems, IsResult, Items, NotResult, Probe, Returns, Splits, TaskError, TaskOutput, refuse_result,
+    result, value,
 };
 
 // What a test needs to call a task without an engine.

@@ -233,17 +233,23 @@ where
     }
 }
 
-/// How the items of a split are taken.
-pub const fn split<M, F, G, S: IntoItems<M, F, G>>() -> fn(S) -> Result<Items, CallError> {
-    |split| Ok(split.into_items())
-}
+/// How the items of a split are taken, whose parts are messages `M`.
+#[derive(Debug)]
+pub struct Splits<M>(PhantomData<M>);
 
-/// How the items of a split that may fail are taken.
-pub const fn fallible_split<M, F, G, R, H>() -> fn(R) -> Result<Items, CallError>
-where
-    R: IsResult<Output: IntoItems<M, F, G>, Error: TaskError<H>>,
-{
-    |result| result.into_result().map(IntoItems::into_items).map_err(fail)
+impl<M> Splits<M> {
+    /// The form of a split that cannot fail before its first item.
+    pub const fn plain<F, G, S: IntoItems<M, F, G>>() -> fn(S) -> Result<Items, CallError> {
+        |split| Ok(split.into_items())
+    }
+
+    /// The form of a split that returns a `Result`.
+    pub const fn fallible<F, G, R, H>() -> fn(R) -> Result<Items, CallError>
+    where
+        R: IsResult<Output: IntoItems<M, F, G>, Error: TaskError<H>>,
+    {
+        |result| result.into_result().map(IntoItems::into_items).map_err(fail)
+    }
 }
 
 #[cfg(test)]
