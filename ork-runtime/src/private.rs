@@ -6,7 +6,7 @@ pub use core::fmt::{Debug, Formatter, Result as Formatted};
 pub use core::option::Option::Some;
 pub use core::result::Result::Ok;
 pub use core::time::Duration;
-pub use core::{concat, file, line, module_path};
+pub use core::{concat, module_path};
 pub use inventory::submit;
 
 pub use crate::job::Kind;
@@ -32,3 +32,14 @@ pub type Str = &'static str;
 
 /// What a message is written to.
 pub type Json = Result<Bytes, serde_json::Error>;
+
+/// Where the attribute stands.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __ork_here {
+    () => {
+        $crate::__private::Location { file: ::core::file!(), line: ::core::line!() }
+    };
+}
+
+pub use crate::__ork_here as here;

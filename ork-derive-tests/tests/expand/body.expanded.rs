@@ -2,9 +2,9 @@
 pub async fn main(input: Input, ctx: Context) -> Output {
     work(input, ctx).await
 }
-///The inputs of the task `main`, to submit it with.
+/// The inputs of `main`, to submit a job with.
 pub struct main {
-    ///The input `input`.
+    /// The input `input`.
     pub input: Input,
 }
 const _: () = {
@@ -32,10 +32,7 @@ const _: () = {
         name: <main as __ork::TaskMessage>::TASK,
         role: __ork::Role::Work,
         function: __ork::concat!(__ork::module_path!(), "::main"),
-        location: __ork::Location {
-            file: __ork::file!(),
-            line: __ork::line!(),
-        },
+        location: __ork::here!(),
         docs: "",
         options: __ork::Options::DEFAULT,
         params: &[__INPUT.param(), __ork::Param::Context],

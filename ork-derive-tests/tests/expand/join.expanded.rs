@@ -13,10 +13,7 @@ const _: () = {
         name: <__Work as __ork::TaskMessage>::TASK,
         role: __ork::Role::Join,
         function: __ork::concat!(__ork::module_path!(), "::thumbnail_join"),
-        location: __ork::Location {
-            file: __ork::file!(),
-            line: __ork::line!(),
-        },
+        location: __ork::here!(),
         docs: "",
         options: __ork::Options::DEFAULT,
         params: &[__ork::Param::Parts, __ork::Param::Context],

@@ -2,9 +2,9 @@
 fn marked(context: ork::Context, state: State<Db>, own: my::Context, db: Db) -> u8 {
     1
 }
-///The inputs of the task `marked`, to submit it with.
+/// The inputs of `marked`, to submit a job with.
 struct marked {
-    ///The input `own`.
+    /// The input `own`.
     own: my::Context,
 }
 const _: () = {
@@ -15,7 +15,7 @@ const _: () = {
         const KIND: __ork::Kind = __ork::Kind::Item;
         type Answer = __ork::Returned<u8>;
         fn to_json(&self) -> __ork::Json {
-            __ork::Ok(__ork::Writer::new().input(&__INPUTS.0, &self.own)?.finish())
+            __ork::Writer::new().input(&__INPUTS.0, &self.own).finish()
         }
     }
     impl __ork::Debug for marked {
@@ -32,10 +32,7 @@ const _: () = {
         name: <marked as __ork::TaskMessage>::TASK,
         role: __ork::Role::Work,
         function: __ork::concat!(__ork::module_path!(), "::marked"),
-        location: __ork::Location {
-            file: __ork::file!(),
-            line: __ork::line!(),
-        },
+        location: __ork::here!(),
         docs: "",
         options: __ork::Options::DEFAULT,
         params: &[

@@ -2,9 +2,9 @@
 fn thumbnail(path: &str, width: u32) -> u32 {
     width
 }
-///The inputs of the task `thumbnail`, to submit it with.
+/// The inputs of `thumbnail`, to submit a job with.
 struct thumbnail {
-    ///The input `width`.
+    /// The input `width`.
     width: u32,
 }
 const _: () = {
@@ -15,7 +15,7 @@ const _: () = {
         const KIND: __ork::Kind = __ork::Kind::Item;
         type Answer = __ork::Returned<u32>;
         fn to_json(&self) -> __ork::Json {
-            __ork::Ok(__ork::Writer::new().input(&__INPUTS.0, &self.width)?.finish())
+            __ork::Writer::new().input(&__INPUTS.0, &self.width).finish()
         }
     }
     impl __ork::Debug for thumbnail {

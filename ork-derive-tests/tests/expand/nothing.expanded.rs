@@ -1,6 +1,6 @@
 //! A task with neither inputs nor output, that blocks.
 pub(crate) fn tick() {}
-///The inputs of the task `tick`, to submit it with.
+/// The inputs of `tick`, to submit a job with.
 pub(crate) struct tick {}
 const _: () = {
     use ::ork::__private as __ork;
@@ -9,7 +9,7 @@ const _: () = {
         const KIND: __ork::Kind = __ork::Kind::Item;
         type Answer = __ork::Returned<()>;
         fn to_json(&self) -> __ork::Json {
-            __ork::Ok(__ork::Writer::new().finish())
+            __ork::Writer::new().finish()
         }
     }
     impl __ork::Debug for tick {
@@ -22,10 +22,7 @@ const _: () = {
         name: <tick as __ork::TaskMessage>::TASK,
         role: __ork::Role::Work,
         function: __ork::concat!(__ork::module_path!(), "::tick"),
-        location: __ork::Location {
-            file: __ork::file!(),
-            line: __ork::line!(),
-        },
+        location: __ork::here!(),
         docs: "",
         options: __ork::Options::DEFAULT,
         params: &[],

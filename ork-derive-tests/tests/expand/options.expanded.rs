@@ -6,7 +6,7 @@ pub fn everything(path: String) {
     work(path);
 }
 #[cfg(feature = "slow")]
-///The inputs of the task `everything`, to submit it with.
+/// The inputs of `everything`, to submit a job with.
 pub struct everything {
     /// Which.
     pub path: String,
@@ -21,7 +21,7 @@ const _: () = {
         const KIND: __ork::Kind = __ork::Kind::Item;
         type Answer = __ork::Returned<()>;
         fn to_json(&self) -> __ork::Json {
-            __ork::Ok(__ork::Writer::new().input(&__INPUTS.0, &self.path)?.finish())
+            __ork::Writer::new().input(&__INPUTS.0, &self.path).finish()
         }
     }
     impl __ork::Debug for everything {
@@ -34,10 +34,7 @@ const _: () = {
         name: <everything as __ork::TaskMessage>::TASK,
         role: __ork::Role::Work,
         function: __ork::concat!(__ork::module_path!(), "::everything"),
-        location: __ork::Location {
-            file: __ork::file!(),
-            line: __ork::line!(),
-        },
+        location: __ork::here!(),
         docs: "Does it.",
         options: __ork::Options {
             retries: 3,

@@ -4,12 +4,12 @@
 fn r#type(r#match: u8, mut _unused: u8) -> u8 {
     r#match
 }
-///The inputs of the task `r#type`, to submit it with.
+/// The inputs of `type`, to submit a job with.
 #[allow(clippy::pub_underscore_fields)]
 struct r#type {
-    ///The input `r#match`.
+    /// The input `match`.
     r#match: u8,
-    ///The input `_unused`.
+    /// The input `_unused`.
     _unused: u8,
 }
 const _: () = {
@@ -23,12 +23,10 @@ const _: () = {
         const KIND: __ork::Kind = __ork::Kind::Item;
         type Answer = __ork::Returned<u8>;
         fn to_json(&self) -> __ork::Json {
-            __ork::Ok(
-                __ork::Writer::new()
-                    .input(&__INPUTS.0, &self.r#match)?
-                    .input(&__INPUTS.1, &self._unused)?
-                    .finish(),
-            )
+            __ork::Writer::new()
+                .input(&__INPUTS.0, &self.r#match)
+                .input(&__INPUTS.1, &self._unused)
+                .finish()
         }
     }
     impl __ork::Debug for r#type {
@@ -45,10 +43,7 @@ const _: () = {
         name: <r#type as __ork::TaskMessage>::TASK,
         role: __ork::Role::Work,
         function: __ork::concat!(__ork::module_path!(), "::type"),
-        location: __ork::Location {
-            file: __ork::file!(),
-            line: __ork::line!(),
-        },
+        location: __ork::here!(),
         docs: __ork::concat!("One.\n", include_str!("two.md"), ""),
         options: __ork::Options::DEFAULT,
         params: &[__INPUTS.0.param(), __INPUTS.1.param()],

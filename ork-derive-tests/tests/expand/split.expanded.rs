@@ -3,9 +3,9 @@
 fn thumbnail_part(album: PathBuf) -> Result<impl Iterator<Item = thumbnail>> {
     images(album)
 }
-///The inputs of `thumbnail_part`, to submit the whole job with.
+/// The inputs of `thumbnail_part`, to submit the whole job with.
 struct thumbnail_part {
-    ///The input `album`.
+    /// The input `album`.
     album: PathBuf,
 }
 const _: () = {
@@ -17,7 +17,7 @@ const _: () = {
         const KIND: __ork::Kind = __ork::Kind::Whole;
         type Answer = __ork::JoinOf<__Work>;
         fn to_json(&self) -> __ork::Json {
-            __ork::Ok(__ork::Writer::new().input(&__INPUTS.0, &self.album)?.finish())
+            __ork::Writer::new().input(&__INPUTS.0, &self.album).finish()
         }
     }
     impl __ork::Debug for thumbnail_part {
@@ -29,10 +29,7 @@ const _: () = {
         name: <__Work as __ork::TaskMessage>::TASK,
         role: __ork::Role::Split,
         function: __ork::concat!(__ork::module_path!(), "::thumbnail_part"),
-        location: __ork::Location {
-            file: __ork::file!(),
-            line: __ork::line!(),
-        },
+        location: __ork::here!(),
         docs: "Splits an album.",
         options: __ork::Options {
             chunk: __ork::Some(100),
@@ -56,9 +53,9 @@ const _: () = {
 async fn type_part(input: Vec<u8>) -> Vec<r#type> {
     input.into_iter().map(|n| r#type { n }).collect()
 }
-///The inputs of `type_part`, to submit the whole job with.
+/// The inputs of `type_part`, to submit the whole job with.
 struct type_part {
-    ///The input `input`.
+    /// The input `input`.
     input: Vec<u8>,
 }
 const _: () = {
@@ -86,10 +83,7 @@ const _: () = {
         name: <__Work as __ork::TaskMessage>::TASK,
         role: __ork::Role::Split,
         function: __ork::concat!(__ork::module_path!(), "::type_part"),
-        location: __ork::Location {
-            file: __ork::file!(),
-            line: __ork::line!(),
-        },
+        location: __ork::here!(),
         docs: "",
         options: __ork::Options::DEFAULT,
         params: &[__INPUT.param()],

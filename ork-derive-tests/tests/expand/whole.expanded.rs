@@ -3,11 +3,11 @@
 async fn thumbnail(path: PathBuf, width: u32) -> Result<PathBuf> {
     shrink(path, width).await
 }
-///The inputs of the task `thumbnail`, to submit it with.
+/// The inputs of `thumbnail`, to submit a job with.
 struct thumbnail {
-    ///The input `path`.
+    /// The input `path`.
     path: PathBuf,
-    ///The input `width`.
+    /// The input `width`.
     width: u32,
 }
 const _: () = {
@@ -21,12 +21,10 @@ const _: () = {
         const KIND: __ork::Kind = __ork::Kind::Item;
         type Answer = __ork::Returned<<Result<PathBuf> as __ork::IsResult>::Output>;
         fn to_json(&self) -> __ork::Json {
-            __ork::Ok(
-                __ork::Writer::new()
-                    .input(&__INPUTS.0, &self.path)?
-                    .input(&__INPUTS.1, &self.width)?
-                    .finish(),
-            )
+            __ork::Writer::new()
+                .input(&__INPUTS.0, &self.path)
+                .input(&__INPUTS.1, &self.width)
+                .finish()
         }
     }
     impl __ork::Debug for thumbnail {
@@ -39,10 +37,7 @@ const _: () = {
         name: <thumbnail as __ork::TaskMessage>::TASK,
         role: __ork::Role::Work,
         function: __ork::concat!(__ork::module_path!(), "::thumbnail"),
-        location: __ork::Location {
-            file: __ork::file!(),
-            line: __ork::line!(),
-        },
+        location: __ork::here!(),
         docs: "Makes one thumbnail.",
         options: __ork::Options::DEFAULT,
         params: &[__INPUTS.0.param(), __INPUTS.1.param()],

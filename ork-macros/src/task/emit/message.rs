@@ -13,16 +13,15 @@ use super::{ends, ours, output_type, put, task_of_work};
 /// The struct. A function's name is a value and this one a type, so one `use` brings both.
 pub(super) fn structure(function: &Function, model: &Model) -> TokenStream {
     let (vis, name, cfgs) = (&function.vis, ours(&model.function), function.cfgs());
-    let docs = match model.role {
-        Role::Work => format!(
-            "The inputs of the task `{}`, to submit it with.",
-            model.function
-        ),
-        Role::Split | Role::Join => format!(
-            "The inputs of `{}`, to submit the whole job with.",
-            model.function
-        ),
+    let job = if model.role == Role::Work {
+        "a job"
+    } else {
+        "the whole job"
     };
+    let docs = format!(
+        " The inputs of `{}`, to submit {job} with.",
+        model.function.unraw()
+    );
     let unused = model
         .inputs()
         .any(|input| input.name.to_string().starts_with('_'));
@@ -30,7 +29,7 @@ pub(super) fn structure(function: &Function, model: &Model) -> TokenStream {
     // A field is as visible as the function: a wider `pub` would be one that nobody can reach.
     let fields = model.inputs().map(|Param { name, ty, docs, .. }| {
         let field = ours(name);
-        let default = format!("The input `{name}`.");
+        let default = format!(" The input `{}`.", name.unraw());
         let docs = match docs.attrs() {
             [] => quote!(#[doc = #default]),
             docs => quote!(#(#docs)*),
@@ -81,7 +80,7 @@ pub(super) fn impls(args: &Args, model: &Model) -> TokenStream {
 pub(super) fn joined(model: &Model) -> TokenStream {
     let output = output_type(&model.returns);
     put(
-        ends(&model.function),
+        ends(&ours(&model.function)),
         quote!(impl __ork::Joined for __Work { type Output = #output; }),
     )
 }
@@ -100,9 +99,9 @@ fn json(model: &Model) -> TokenStream {
         .enumerate()
         .map(|(index, Param { name, .. })| {
             let index = Literal::usize_unsuffixed(index);
-            quote!(.input(&__INPUTS.#index, &self.#name)?)
+            quote!(.input(&__INPUTS.#index, &self.#name))
         });
-    quote!(__ork::Ok(__ork::Writer::new() #(#fields)* .finish()))
+    quote!(__ork::Writer::new() #(#fields)* .finish())
 }
 
 /// The name of the function's own task.

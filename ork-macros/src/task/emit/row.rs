@@ -37,7 +37,7 @@ pub(super) fn row(args: &Args, model: &Model) -> TokenStream {
             name: #name,
             role: __ork::Role::#role,
             function: __ork::concat!(__ork::module_path!(), #path),
-            location: __ork::Location { file: __ork::file!(), line: __ork::line!() },
+            location: __ork::here!(),
             docs: #docs,
             options: #options,
             params: &[#(#params),*],
