@@ -40,7 +40,7 @@ fn a_task_with_two_inputs_adds_few_lines() {
 #[test]
 fn an_item_that_cannot_be_read_is_still_there() {
     let item: proc_macro2::TokenStream = "struct Album { path: String }".parse().unwrap();
-    let expanded = task::expand("retries = 3".parse().unwrap(), item.clone()).to_string();
+    let expanded = task::expand("retries = 3".parse().unwrap(), &item).to_string();
     assert!(expanded.starts_with(&item.to_string()), "{expanded}");
     assert!(expanded.contains("compile_error"), "{expanded}");
 }
@@ -89,7 +89,7 @@ fn expand_item(item: Item) -> Vec<Item> {
     let Some(words) = take_attribute(&mut function) else {
         return vec![Item::Fn(function)];
     };
-    let expanded = task::expand(words, function.into_token_stream());
+    let expanded = task::expand(words, &function.into_token_stream());
     syn::parse2::<File>(expanded).unwrap().items
 }
 

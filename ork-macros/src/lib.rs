@@ -118,5 +118,5 @@ mod task;
 /// that call it.
 #[proc_macro_attribute]
 pub fn task(words: TokenStream, item: TokenStream) -> TokenStream {
-    task::expand(words.into(), item.into()).into()
+    task::expand(words.into(), &item.into()).into()
 }

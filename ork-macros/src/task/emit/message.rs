@@ -6,7 +6,8 @@ use syn::ext::IdentExt as _;
 
 use super::super::args::Args;
 use super::super::function::Function;
-use super::super::model::{Model, Param, What};
+use super::super::model::Model;
+use super::super::params::{Param, What};
 use super::super::words::Role;
 use super::{ends, ours, output_type, put, task_of_work};
 

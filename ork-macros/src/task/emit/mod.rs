@@ -15,7 +15,8 @@ use syn::ext::IdentExt as _;
 use self::place::{ends, ours, put, qualified};
 use super::args::Args;
 use super::function::Function;
-use super::model::{Model, Param, Returns, Shape, What};
+use super::model::{Model, Returns, Shape};
+use super::params::{Param, What};
 use super::words::Role;
 
 /// Everything beside the function, as far as it makes sense.
@@ -89,7 +90,7 @@ fn output_type(returns: &Returns) -> TokenStream {
     match returns {
         Returns::Nothing => quote!(()),
         Returns::Value(ty) => quote!(#ty),
-        Returns::Result(ty) => qualified(ty, quote!(__ork::IsResult), quote!(>::Output)),
+        Returns::Result(ty) => qualified(ty, &quote!(__ork::IsResult), &quote!(>::Output)),
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn put((first, last): Ends, code: TokenStream) -> TokenStream {
 }
 
 /// `<ty as bound` and what follows, at the place of the type.
-pub(super) fn qualified(ty: &Type, bound: TokenStream, rest: TokenStream) -> TokenStream {
+pub(super) fn qualified(ty: &Type, bound: &TokenStream, rest: &TokenStream) -> TokenStream {
     let (first, last) = ends(ty);
     let (open, rest) = (
         put((first, first), quote!(<)),

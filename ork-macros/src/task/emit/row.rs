@@ -8,7 +8,8 @@ use syn::Type;
 use syn::ext::IdentExt as _;
 
 use super::super::args::Args;
-use super::super::model::{Model, Param, Returns, What};
+use super::super::model::{Model, Returns};
+use super::super::params::{Param, What};
 use super::super::types;
 use super::super::value::{OnError, Tolerate};
 use super::super::words::Role;
@@ -219,15 +220,15 @@ fn arguments(model: &Model) -> (Option<TokenStream>, Vec<TokenStream>) {
                 quote!(__INPUTS.#place.read(&__fields)?)
             }
             What::Body => quote!(__INPUT.read(__call)?),
-            What::Context => qualified(ty, quote!(__ork::IsContext), quote!(>::of(__call))),
+            What::Context => qualified(ty, &quote!(__ork::IsContext), &quote!(>::of(__call))),
             What::State => {
-                let state = qualified(ty, quote!(__ork::IsState), quote!(>::of(__call)));
+                let state = qualified(ty, &quote!(__ork::IsState), &quote!(>::of(__call)));
                 quote!(#state?)
             }
             What::Parts => qualified(
                 ty,
-                quote!(__ork::PartsOf<__ork::ReturnedBy<__Work>>),
-                quote!(>::of(__call)),
+                &quote!(__ork::PartsOf<__ork::ReturnedBy<__Work>>),
+                &quote!(>::of(__call)),
             ),
         });
     let arguments = arguments.collect();
