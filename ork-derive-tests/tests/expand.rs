@@ -2,6 +2,11 @@
 //!
 //! The macro's own modules are compiled into this test and called on tokens. `ORK_BLESS=1` writes the files anew.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test may panic as the test may"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

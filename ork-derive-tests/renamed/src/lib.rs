@@ -3,10 +3,13 @@
 use other::{Context, Parts, Result, task};
 
 /// Doubles a number.
+///
+/// # Errors
+/// None; but a task may have some.
 #[task(crate = "other")]
 pub async fn double(number: u32, context: Context) -> Result<u32> {
     context.log("doubling");
-    Ok(number * 2)
+    Ok(std::future::ready(number * 2).await)
 }
 
 /// Makes the numbers up to one.
@@ -16,6 +19,9 @@ pub fn double_part(up_to: u32) -> impl Iterator<Item = double> {
 }
 
 /// Adds them.
+///
+/// # Errors
+/// When a part has none.
 #[task(join, crate = "other")]
 pub fn double_join(parts: Parts<u32>) -> Result<u32> {
     parts.all_ok()?.into_iter().sum()

@@ -97,8 +97,9 @@ fn work(function: &Ident, role: Role, errors: &mut Errors) -> Option<Ident> {
             Role::Split => ("_part", "split"),
             Role::Join | Role::Work => ("_join", "join"),
         };
-        let message =
-            format!("the {what} of a task `x` is named `x{suffix}`: `{name}` names no task in that way");
+        let message = format!(
+            "the {what} of a task `x` is named `x{suffix}`: `{name}` names no task in that way"
+        );
         errors.at(function, message);
         return None;
     };

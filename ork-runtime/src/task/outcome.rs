@@ -143,11 +143,8 @@ impl<T> NotResult for Probe<T> {}
 /// # Panics
 /// While compiling, if it is one.
 #[track_caller]
-#[expect(clippy::panic, reason = "it runs only in constants, where a panic is a compile error")]
 pub const fn refuse_result(is_result: bool) {
-    if is_result {
-        panic!("this is a `Result` under another name: write `Result<T, E>`, so that its errors are failures");
-    }
+    assert!(!is_result, "this is a `Result` under another name: write `Result<T, E>`, so that its errors are failures");
 }
 
 /// The messages of the parts, as a split yields them; nothing is pulled before it is asked for.
