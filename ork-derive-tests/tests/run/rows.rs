@@ -76,7 +76,7 @@ fn the_row_describes_the_function() {
     assert_eq!(add.docs, "Adds two numbers.\n\nSlowly.");
     assert_eq!(add.function, "run::add");
     assert!(
-        add.location.file.ends_with("tests/run.rs") && add.location.line > 1,
+        add.location.file.ends_with("run/main.rs") && add.location.line > 1,
         "{}",
         add.location
     );
