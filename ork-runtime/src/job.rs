@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
 use crate::id::JobId;
-use crate::ledger::{Counts, Halt, Head};
+use crate::ledger::{Counts, Head};
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -137,8 +137,6 @@ pub struct Job {
     pub base: u32,
     /// 0 to 9; higher goes first.
     pub priority: u8,
-    /// The ledger's head; all zero for a job without parts.
-    pub head: Head,
     /// Who runs it, or ran it last.
     pub worker: Option<String>,
     /// When it was submitted.
@@ -221,7 +219,6 @@ impl Job {
             attempt: 1,
             base: 0,
             priority: 0,
-            head: Head::default(),
             worker: None,
             created,
             started: None,
@@ -255,7 +252,13 @@ impl Job {
     }
 
     /// The attempt a worker claimed has ended.
-    pub fn end_attempt(&mut self, phase: Phase, attempt: u32, how: Attempt, now: Timestamp) -> Ended {
+    pub fn end_attempt(
+        &mut self,
+        phase: Phase,
+        attempt: u32,
+        how: Attempt,
+        now: Timestamp,
+    ) -> Ended {
         if self.state != State::Running || self.phase != phase || self.attempt != attempt {
             return Ended::Old;
         }
@@ -272,7 +275,11 @@ impl Job {
                         self.state = State::Retrying;
                         self.attempt += 1;
                         self.due = Some(due);
-                        vec![Effect::Dispatch { phase, attempt: self.attempt, due: Some(due) }]
+                        vec![Effect::Dispatch {
+                            phase,
+                            attempt: self.attempt,
+                            due: Some(due),
+                        }]
                     }
                 }
             }
@@ -291,21 +298,24 @@ impl Job {
     }
 
     /// Every part has ended: the join is next, or the verdict.
-    pub fn parts_done(&mut self, counts: Counts, now: Timestamp) -> Vec<Effect> {
+    pub fn parts_done(&mut self, head: &Head, counts: Counts, now: Timestamp) -> Vec<Effect> {
         if self.state != State::Waiting {
             return Vec::new();
         }
-        if self.head.joined {
+        if head.joined {
             self.begin(Phase::Join)
         } else if counts.skipped + counts.cancelled == 0
-            && !self.head.policy.is_broken(counts, counts.settled(), true)
+            && !head.policy.is_broken(counts, counts.settled(), true)
         {
             self.finish(State::Success, now)
         } else {
             let total = counts.settled();
             let message = match counts.skipped {
                 0 => format!("{} of {total} parts failed", counts.failed),
-                skipped => format!("{} of {total} parts failed, {skipped} were skipped", counts.failed),
+                skipped => format!(
+                    "{} of {total} parts failed, {skipped} were skipped",
+                    counts.failed
+                ),
             };
             self.failure = Some(Failure::new(FailureKind::Parts, message));
             self.finish(State::Failed, now)
@@ -319,26 +329,17 @@ impl Job {
 
     /// Takes up a job that ended without success: the phase that is next runs again as a new attempt.
     ///
-    /// Answers `None` for a job that runs or succeeded. A job whose parts must run again is [`State::Waiting`] then.
-    pub fn resume(&mut self, phase: Phase, parts_first: bool) -> Option<Vec<Effect>> {
+    /// A job that runs or succeeded stays as it is. One whose parts must run again is [`State::Waiting`] then.
+    pub fn resume(&mut self, phase: Phase, parts_first: bool) -> Vec<Effect> {
         if !matches!(self.state, State::Failed | State::Cancelled) {
-            return None;
+            return Vec::new();
         }
         (self.ended, self.failure) = (None, None);
         if parts_first {
             (self.phase, self.state) = (Phase::Start, State::Waiting);
-            return Some(Vec::new());
+            return Vec::new();
         }
-        Some(self.begin(phase))
-    }
-
-    /// Which halt keeps its parts from starting, if it ended before they did.
-    pub const fn halt(&self) -> Option<Halt> {
-        match self.state {
-            State::Cancelled => Some(Halt::Cancelled),
-            State::Failed => Some(Halt::Stopped),
-            State::Ready | State::Running | State::Retrying | State::Waiting | State::Success => None,
-        }
+        self.begin(phase)
     }
 
     fn begin(&mut self, phase: Phase) -> Vec<Effect> {
@@ -346,7 +347,11 @@ impl Job {
         self.state = State::Ready;
         self.base = self.attempt;
         self.attempt += 1;
-        vec![Effect::Dispatch { phase, attempt: self.attempt, due: None }]
+        vec![Effect::Dispatch {
+            phase,
+            attempt: self.attempt,
+            due: None,
+        }]
     }
 
     fn finish(&mut self, state: State, now: Timestamp) -> Vec<Effect> {

@@ -1,30 +1,94 @@
-//! ork
+//! A task framework: annotate a function, split it into parts, join them exactly once.
+//!
+//! ```
+//! use ork::{Ork, Parts, task};
+//!
+//! /// Counts the words of one text.
+//! #[task]
+//! fn words(text: String) -> usize {
+//!     text.split_whitespace().count()
+//! }
+//!
+//! /// Splits a book into its chapters.
+//! #[task(part)]
+//! fn words_part(chapters: Vec<String>) -> impl Iterator<Item = words> {
+//!     chapters.into_iter().map(|text| words { text })
+//! }
+//!
+//! /// Runs once, when every chapter is counted.
+//! #[task(join)]
+//! fn words_join(parts: Parts<usize>) -> ork::Result<usize> {
+//!     parts.all_ok()?.into_iter().sum()
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let ork = Ork::builder().store("memory:").build().await?;
+//! ork.start_worker();
+//! let book = words_part { chapters: vec!["one two".into(), "three".into()] };
+//! assert_eq!(ork.submit(book).and_wait().await?, 3);
+//! ork.shutdown().await;
+//! # Ok(()) }
+//! ```
+//!
+//! # The map
+//!
+//! Modules stand in the order of their layers; each names only those above it. A good place to start reading is
+//! `engine::process`: what happens to one delivery. Modules that are public are the seams that adapters and tests
+//! meet; they may change in any release, and are documented for those who read on.
 
-#[path = "private.rs"]
 #[doc(hidden)]
+#[path = "private.rs"]
 pub mod __private;
 
-mod id;
-mod clock;
+// 0 words: data and pure functions; no tokio, no I/O.
+pub mod clock;
 mod failure;
-mod retry;
+mod id;
+pub mod job;
+pub mod ledger;
+pub mod message;
 mod policy;
-mod ledger;
-mod job;
-mod message;
-mod task;
+mod retry;
+// 1 tasks
 mod context;
 mod registry;
-mod broker;
-mod store;
+pub mod task;
+// 2 ports, and the pure accounting that stores carry out.
+pub mod accounting;
+pub mod broker;
+pub mod store;
+// 3 engine: what happens to one delivery.
+mod engine;
+// 4 services: loops that live long.
+mod client;
+mod supervisor;
+mod worker;
+// 6 app: the only place that picks adapters, the only reader of the environment.
+mod app;
+mod config;
+// 7 surfaces
+#[cfg(feature = "cli")]
+mod cli;
 
+pub use app::{BuildError, Ork, OrkBuilder};
+pub use client::{Client, ClientError, Handle, JobOutcome, Status, Submission};
 pub use clock::{Clock, Timestamp};
-pub use context::Context;
+pub use config::{
+    Config, ConfigError, KEYS as CONFIG_KEYS, Key as ConfigKey, QueueType, Source, Synchronous,
+};
+pub use context::{Context, Metrics, Progress};
 pub use failure::{Failure, FailureKind};
-pub use id::{JobId, WorkerId};
+pub use id::{JobId, ParseJobIdError, WorkerId};
 pub use job::State as JobState;
-pub use policy::{OnError, Tolerate};
-pub use registry::Registry;
-pub use retry::RetryPolicy;
-pub use task::{Error, Parts, Result, State, parts::Outcome};
+pub use ledger::Counts;
+#[doc(inline)]
 pub use ork_macros::task;
+pub use policy::{OnError, ParseTolerateError, Policy, Tolerate};
+pub use registry::{Registry, RegistryError, Task, UnknownTask};
+pub use retry::RetryPolicy;
+pub use task::parts::{Outcome, PartStream};
+pub use task::{Error, Parts, Result, State};
+pub use worker::Stopped;
+
+#[cfg(feature = "cli")]
+pub use cli::main;

@@ -1,2 +1,15 @@
-//! x
-fn main() {}
+//! The smallest program: one task, and the whole command line with it.
+//!
+//! `hello run hello name=Ada` prints a greeting; `hello tasks` lists what there is.
+
+use ork::task;
+
+/// Greets somebody.
+#[task]
+fn hello(name: String) -> String {
+    format!("hello {name}")
+}
+
+fn main() -> std::process::ExitCode {
+    ork::main()
+}

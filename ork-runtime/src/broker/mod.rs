@@ -3,6 +3,8 @@
 //! A broker delivers at least once. It may deliver twice, late and in another order; it never loses what it confirmed,
 //! and what is not settled comes again. Who must do what exactly once is the store's business, not the broker's.
 
+pub mod embedded;
+
 use std::fmt;
 
 use async_trait::async_trait;
@@ -42,12 +44,19 @@ pub enum BrokerErrorKind {
 impl BrokerError {
     /// An error of this kind; `message` names the broker, never its password.
     pub fn new(kind: BrokerErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// The same error with what caused it.
     #[must_use]
-    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub fn with_source(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -111,6 +120,8 @@ pub struct Delivery {
     pub message: Result<Message, Refused>,
     /// How often it was delivered before, as far as the broker counts.
     pub redelivered: u32,
+    /// Whether its sender gave it no id, so that it would get another one if it were delivered again.
+    pub anonymous: bool,
     /// The right to settle it.
     pub receipt: Box<dyn Receipt>,
 }

@@ -41,7 +41,10 @@ pub trait TaskInput<Form>: DeserializeOwned + Serialize + JsonSchema + Send + 's
 impl<T: DeserializeOwned + Serialize + JsonSchema + Send + 'static> TaskInput<Form<0>> for T {}
 
 // Where one impl could apply the compiler reports each of its bounds by itself; where two could it reports the trait.
-impl<T: Never + DeserializeOwned + Serialize + JsonSchema + Send + 'static> TaskInput<Form<1>> for T {}
+impl<T: Never + DeserializeOwned + Serialize + JsonSchema + Send + 'static> TaskInput<Form<1>>
+    for T
+{
+}
 
 /// A named input of type `T`: how it is described, read and written.
 ///
@@ -77,7 +80,12 @@ impl<T> Input<T> {
 
     /// Its row in the task's table.
     pub const fn param(&self) -> Param {
-        Param::Field { name: self.name, docs: self.docs, schema: self.schema, optional: self.optional }
+        Param::Field {
+            name: self.name,
+            docs: self.docs,
+            schema: self.schema,
+            optional: self.optional,
+        }
     }
 
     /// Reads it.
@@ -99,13 +107,19 @@ pub struct Body<T> {
 
 /// The input that is the whole body.
 pub const fn body<T: TaskInput<F>, F>() -> Body<T> {
-    Body { schema: schema::<T>, read: Call::body::<T>, write: write::<T> }
+    Body {
+        schema: schema::<T>,
+        read: Call::body::<T>,
+        write: write::<T>,
+    }
 }
 
 impl<T> Body<T> {
     /// Its row in the task's table.
     pub const fn param(&self) -> Param {
-        Param::Body { schema: self.schema }
+        Param::Body {
+            schema: self.schema,
+        }
     }
 
     /// Reads it.
@@ -169,7 +183,9 @@ impl<T: Send + Sync + 'static> IsState for State<T> {
     type Value = T;
 
     fn of(call: &Call) -> Result<Self, CallError> {
-        call.states.get().ok_or(CallError::NoState(std::any::type_name::<T>()))
+        call.states
+            .get()
+            .ok_or(CallError::NoState(std::any::type_name::<T>()))
     }
 }
 
@@ -204,19 +220,31 @@ impl Call {
     /// `Input` if the body is not JSON, not an object, or has a name that is unknown or doubled.
     pub fn fields(&self, names: &'static [&'static str]) -> Result<Fields<'_>, CallError> {
         let mut problem = None;
-        let visitor = FieldsVisitor { names, problem: &mut problem };
+        let visitor = FieldsVisitor {
+            names,
+            problem: &mut problem,
+        };
         let mut json = serde_json::Deserializer::from_slice(&self.body);
-        let found = json.deserialize_any(visitor).and_then(|values| json.end().map(|()| values));
+        let found = json
+            .deserialize_any(visitor)
+            .and_then(|values| json.end().map(|()| values));
         match (problem, found) {
             (Some(problem), _) => Err(CallError::Input(problem)),
             (None, Ok(values)) => Ok(Fields { names, values }),
             (None, Err(error)) if error.is_data() => {
                 let found = error.to_string();
-                let found = found.strip_prefix("invalid type: ").and_then(|rest| rest.split(", expected").next());
+                let found = found
+                    .strip_prefix("invalid type: ")
+                    .and_then(|rest| rest.split(", expected").next());
                 let found = found.unwrap_or("something else").to_owned();
-                Err(CallError::Input(InputError::NotAnObject { found, expected: names.to_vec() }))
+                Err(CallError::Input(InputError::NotAnObject {
+                    found,
+                    expected: names.to_vec(),
+                }))
             }
-            (None, Err(error)) => Err(CallError::Input(InputError::NotJson { message: error.to_string() })),
+            (None, Err(error)) => Err(CallError::Input(InputError::NotJson {
+                message: error.to_string(),
+            })),
         }
     }
 
@@ -229,7 +257,9 @@ impl Call {
             if error.is_data() {
                 wrong::<T>("", &self.body)
             } else {
-                CallError::Input(InputError::NotJson { message: error.to_string() })
+                CallError::Input(InputError::NotJson {
+                    message: error.to_string(),
+                })
             }
         })
     }
@@ -240,14 +270,19 @@ impl Fields<'_> {
     ///
     /// # Errors
     /// `Input` if it is missing or not a `T`.
-    pub fn get<T: DeserializeOwned + JsonSchema>(&self, name: &'static str) -> Result<T, CallError> {
+    pub fn get<T: DeserializeOwned + JsonSchema>(
+        &self,
+        name: &'static str,
+    ) -> Result<T, CallError> {
         let place = self.names.iter().position(|known| *known == name);
         match place.and_then(|place| *self.values.get(place)?) {
-            Some(raw) => {
-                serde_json::from_str(raw.get()).map_err(|_found_again_below| wrong::<T>(name, raw.get().as_bytes()))
-            }
+            Some(raw) => serde_json::from_str(raw.get())
+                .map_err(|_found_again_below| wrong::<T>(name, raw.get().as_bytes())),
             None => T::deserialize(Missing).map_err(|_it_is_required| {
-                CallError::Input(InputError::Missing { field: name, expected: expected::<T>() })
+                CallError::Input(InputError::Missing {
+                    field: name,
+                    expected: expected::<T>(),
+                })
             }),
         }
     }
@@ -291,7 +326,11 @@ fn wrong<T: DeserializeOwned>(field: &str, json: &[u8]) -> CallError {
         (field, path) => format!("{field}.{path}"),
     };
     // The position is one within the value, which nobody sees.
-    let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+    let message = message
+        .split(" at line ")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     CallError::Input(InputError::Wrong { field, message })
 }
 

@@ -1,5 +1,7 @@
 //! Time as a port: who needs the time or a pause asks a `Clock`, so that tests can turn it.
 
+pub mod system;
+
 use std::fmt;
 use std::future::Future;
 use std::ops::{Add, Sub};
@@ -35,7 +37,10 @@ impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 

@@ -1,0 +1,230 @@
+//! The books: the jobs and ledgers that one transaction has open, and what it will write.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::owed::{NOT_HELD, Owed, OwedAsk, OwedId, OwedRow, ask_of};
+use super::{By, Change};
+use crate::clock::Timestamp;
+use crate::failure::Failure;
+use crate::id::JobId;
+use crate::job::{Effect, Job, Phase};
+use crate::ledger::Ledger;
+use crate::message::Outgoing;
+
+/// A job with its ledger.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The job.
+    pub job: Job,
+    /// Its parts; empty for a job without.
+    pub ledger: Ledger,
+    /// Whether it differs from what is stored.
+    pub dirty: bool,
+}
+
+/// What became of one part's row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PartWrite {
+    /// It returned this.
+    Output(Bytes),
+    /// It failed, for good or not.
+    Failure(Failure),
+}
+
+/// What a transaction writes besides its entries.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Writes {
+    /// Inputs of new jobs.
+    pub inputs: Vec<(JobId, Bytes)>,
+    /// Outputs of jobs.
+    pub outputs: Vec<(JobId, Bytes)>,
+    /// Jobs whose parts, shards and owed parts are removed, before anything else is written.
+    pub cleared: Vec<JobId>,
+    /// New parts: the job, the first index, the inputs.
+    pub pages: Vec<(JobId, u64, Vec<Bytes>)>,
+    /// News about parts.
+    pub parts: Vec<(JobId, u64, PartWrite)>,
+    /// New rows of the outbox.
+    pub owed: Vec<OwedRow>,
+}
+
+/// The jobs and ledgers a transaction has open, and what it will write.
+#[derive(Debug, Default)]
+pub struct Books {
+    entries: HashMap<JobId, Option<Entry>>,
+    next_owed: OwedId,
+    writes: Writes,
+    changes: Vec<Change>,
+}
+
+impl Books {
+    /// Books in which rows of the outbox are numbered from `next_owed`.
+    pub fn new(next_owed: OwedId) -> Self {
+        Self {
+            next_owed,
+            ..Self::default()
+        }
+    }
+
+    /// Whether this job was looked up.
+    pub fn is_open(&self, id: JobId) -> bool {
+        self.entries.contains_key(&id)
+    }
+
+    /// Takes what the store knows of a job: nothing, or the job and its ledger.
+    pub fn open(&mut self, id: JobId, entry: Option<(Job, Ledger)>) {
+        self.entries.insert(
+            id,
+            entry.map(|(job, ledger)| Entry {
+                job,
+                ledger,
+                dirty: false,
+            }),
+        );
+    }
+
+    /// Takes a whole entry.
+    pub fn put(&mut self, id: JobId, entry: Entry) {
+        self.entries.insert(id, Some(entry));
+    }
+
+    /// A job that is open and known.
+    pub fn get(&self, id: JobId) -> Option<&Entry> {
+        self.entries.get(&id)?.as_ref()
+    }
+
+    /// A job that is open and known, to be changed.
+    pub fn get_mut(&mut self, id: JobId) -> Option<&mut Entry> {
+        self.entries.get_mut(&id)?.as_mut()
+    }
+
+    /// The number after the last row of the outbox.
+    pub const fn next_owed(&self) -> OwedId {
+        self.next_owed
+    }
+
+    /// What is to be written: the changed entries and the rest, and the news to tell once it is.
+    pub fn finish(&mut self) -> (Writes, Vec<Change>) {
+        (
+            std::mem::take(&mut self.writes),
+            std::mem::take(&mut self.changes),
+        )
+    }
+
+    /// Every entry that is open.
+    pub fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.values_mut().flatten()
+    }
+
+    /// Hands out every entry.
+    pub fn into_entries(self) -> impl Iterator<Item = Entry> {
+        self.entries.into_values().flatten()
+    }
+
+    pub(super) fn writes(&mut self) -> &mut Writes {
+        &mut self.writes
+    }
+
+    pub(super) fn tell(&mut self, change: Change) {
+        if !self.changes.contains(&change) {
+            self.changes.push(change);
+        }
+    }
+
+    /// Adds a job.
+    pub(super) fn create(&mut self, job: Job, input: Bytes) {
+        self.writes.inputs.push((job.id, input));
+        self.entries.insert(
+            job.id,
+            Some(Entry {
+                job,
+                ledger: Ledger::default(),
+                dirty: true,
+            }),
+        );
+    }
+
+    /// Adds a row to the outbox; answers it with its messages if the caller holds it.
+    pub(super) fn owe(
+        &mut self,
+        job: &Job,
+        (ask, attempt, due): (OwedAsk, u32, Option<Timestamp>),
+        by: &By,
+        messages: Option<impl FnOnce(&OwedRow) -> Vec<Outgoing>>,
+    ) -> Option<Owed> {
+        let id = self.next_owed;
+        self.next_owed += 1;
+        let held = messages.filter(|_| by.hold && due.is_none());
+        let row = OwedRow {
+            id,
+            job: job.id,
+            task: job.task.clone(),
+            ask,
+            attempt,
+            priority: job.priority,
+            due,
+            holder: held.as_ref().map(|_| by.worker.boot()),
+            lost: 0,
+        };
+        let owed = held.map(|messages| Owed {
+            id,
+            lost: 0,
+            messages: messages(&row),
+        });
+        self.writes.owed.push(row);
+        if owed.is_none() {
+            self.tell(Change::Owed);
+        }
+        owed
+    }
+
+    /// Carries out what a change of a job owes. An input is read again when its row is taken, so that only messages
+    /// that need none are held at once.
+    pub(super) fn carry_out(
+        &mut self,
+        job: &Job,
+        effects: Vec<Effect>,
+        output: Option<&Bytes>,
+        by: &By,
+    ) -> Vec<Owed> {
+        if job.state.is_final() {
+            self.tell(Change::Ended(job.id));
+        }
+        let carry = |effect| match effect {
+            Effect::Dispatch {
+                phase: phase @ Phase::Join,
+                attempt,
+                due,
+            } => {
+                let work = |row: &OwedRow| vec![row.work(job, Bytes::new())];
+                self.owe(job, (ask_of(phase), attempt, due), by, Some(work))
+            }
+            Effect::Dispatch {
+                phase: phase @ Phase::Start,
+                attempt,
+                due,
+            } => self.owe(job, (ask_of(phase), attempt, due), by, NOT_HELD),
+            Effect::Reply => {
+                let reply = |_: &OwedRow| OwedRow::reply(job, output).into_iter().collect();
+                self.owe(job, (OwedAsk::Reply, job.attempt, None), by, Some(reply))
+            }
+        };
+        effects.into_iter().filter_map(carry).collect()
+    }
+
+    /// Ends a job's wait for its parts if the last one is settled.
+    pub(super) fn complete(&mut self, id: JobId, by: &By) -> Vec<Owed> {
+        let Some(entry) = self.get_mut(id) else {
+            return Vec::new();
+        };
+        let Some(counts) = entry.ledger.complete() else {
+            return Vec::new();
+        };
+        let effects = entry.job.parts_done(entry.ledger.head(), counts, by.now);
+        entry.dirty = true;
+        let job = entry.job.clone();
+        self.carry_out(&job, effects, None, by)
+    }
+}

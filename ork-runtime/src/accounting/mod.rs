@@ -1,0 +1,82 @@
+//! Accounting: what one transaction does, decided by pure code over the jobs and ledgers it has open.
+//!
+//! A store loads what an [`Operation`] names into [`Books`], lets it [`apply`](Operation::apply), and writes
+//! [`Writes`] back, all in one transaction; then the answer counts. So every store, and the model checker, runs the
+//! same decisions, and settling the last part, the verdict and what is owed next cannot come apart.
+
+mod books;
+mod jobs;
+mod owed;
+mod parts;
+
+pub use books::{Books, Entry, PartWrite, Writes};
+pub use jobs::{Cancel, Claim, Claimed, NewJob, Retry, Settle, Steered, Submit, Submitted};
+pub use owed::{Owed, OwedAsk, OwedId, OwedRow, outcome_json};
+pub use parts::{
+    Append, Appended, Open, Page, PartAttempt, PartKey, Seal, SettlePart, StartPart, Started,
+};
+
+use crate::clock::Timestamp;
+use crate::id::{JobId, WorkerId};
+
+/// Who acts, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct By {
+    /// The process.
+    pub worker: WorkerId,
+    /// The time it has.
+    pub now: Timestamp,
+    /// Whether what comes to be owed is held by the process at once, so that it can send it without asking for it.
+    pub hold: bool,
+}
+
+/// The answer to a settlement.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// It counted, and this is held by the caller, who must send it.
+    Counted(Vec<Owed>),
+    /// It came from an older attempt, or after the end: nothing changed.
+    Old,
+}
+
+/// Which shards of a ledger an operation looks into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shards {
+    /// None.
+    None,
+    /// The one that holds this index.
+    Of(JobId, u64),
+    /// All of them.
+    All(JobId),
+}
+
+/// News from a store, to whoever waits. It says that something may have changed, never what to believe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Change {
+    /// The outbox has rows that nobody holds.
+    Owed,
+    /// This job has ended.
+    Ended(JobId),
+    /// The parts or the progress of this job have moved.
+    Moved(JobId),
+    /// Another process changed something.
+    Elsewhere,
+}
+
+/// One change of the truth, whole or not at all.
+pub trait Operation: Send + Sync + 'static {
+    /// What it answers.
+    type Answer: Send + 'static;
+
+    /// The jobs it needs open.
+    fn jobs(&self) -> Vec<JobId>;
+
+    /// The shards it needs open, now that its jobs are.
+    fn shards(&self, _books: &Books) -> Shards {
+        Shards::None
+    }
+
+    /// Decides, and notes in the books what is to be written.
+    fn apply(&self, books: &mut Books) -> Self::Answer;
+}

@@ -1,0 +1,178 @@
+//! The outbox: what a transaction owes to the world, and the messages that pay it.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::failure::Failure;
+use crate::id::JobId;
+use crate::job::{Job, Kind, Phase, State};
+use crate::message::{Ask, Message, Outgoing, Reply};
+
+/// Names a row of the outbox; never used twice.
+pub type OwedId = u64;
+
+/// What a row of the outbox stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OwedAsk {
+    /// Run the job.
+    Start,
+    /// Run its join.
+    Join,
+    /// Run these parts, one message each.
+    Parts {
+        /// The run of the split that made them.
+        epoch: u32,
+        /// The first one.
+        first: u64,
+        /// How many.
+        len: u64,
+    },
+    /// Tell the outcome.
+    Reply,
+}
+
+/// Messages that are not at hand: the row is taken from the store later.
+pub(super) const NOT_HELD: Option<fn(&OwedRow) -> Vec<Outgoing>> = None;
+
+/// One row of the outbox. It stays until its messages are with the broker, or done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwedRow {
+    /// Which row.
+    pub id: OwedId,
+    /// Whose.
+    pub job: JobId,
+    /// The job's task.
+    pub task: String,
+    /// What for.
+    pub ask: OwedAsk,
+    /// The attempt its messages carry.
+    pub attempt: u32,
+    /// 0 to 9; higher goes first.
+    pub priority: u8,
+    /// Not before.
+    pub due: Option<Timestamp>,
+    /// The process that holds it.
+    pub holder: Option<[u8; 16]>,
+    /// How often a process that held it died.
+    pub lost: u32,
+}
+
+/// A row that this process holds, with its messages: it alone sends them, then forgets the row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Owed {
+    /// Which row.
+    pub id: OwedId,
+    /// How often a process that held it died.
+    pub lost: u32,
+    /// One message, or one a part.
+    pub messages: Vec<Outgoing>,
+}
+
+impl OwedRow {
+    /// How many messages it stands for.
+    pub const fn len(&self) -> u64 {
+        match self.ask {
+            OwedAsk::Parts { len, .. } => len,
+            OwedAsk::Start | OwedAsk::Join | OwedAsk::Reply => 1,
+        }
+    }
+
+    /// Cuts the first `len` parts off into a row of their own; `None` if that would be all of it.
+    #[must_use]
+    pub fn split_off(&mut self, id: OwedId, at: u64) -> Option<Self> {
+        let OwedAsk::Parts { epoch, first, len } = self.ask else {
+            return None;
+        };
+        if at >= len {
+            return None;
+        }
+        self.ask = OwedAsk::Parts {
+            epoch,
+            first: first + at,
+            len: len - at,
+        };
+        Some(Self {
+            id,
+            ask: OwedAsk::Parts {
+                epoch,
+                first,
+                len: at,
+            },
+            ..self.clone()
+        })
+    }
+
+    /// The message of a row that runs a job or its join.
+    pub fn work(&self, job: &Job, input: Bytes) -> Outgoing {
+        let (ask, body) = match (self.ask, job.kind) {
+            (OwedAsk::Join, _) => (Ask::Join, Bytes::from_static(b"null")),
+            (_, Kind::Whole) => (Ask::Whole, input),
+            (_, Kind::Item) => (Ask::Item, input),
+        };
+        Outgoing::Work(self.message(job, ask, body))
+    }
+
+    /// The message of one part.
+    pub fn part(&self, job: &Job, epoch: u32, index: u64, input: Bytes) -> Outgoing {
+        Outgoing::Work(Message {
+            reply: None,
+            ..self.message(job, Ask::Part { epoch, index }, input)
+        })
+    }
+
+    /// The message that tells the outcome; `None` if nobody asked for it.
+    pub fn reply(job: &Job, output: Option<&Bytes>) -> Option<Outgoing> {
+        let to = job.reply.clone()?;
+        Some(Outgoing::Reply(Reply {
+            to,
+            job: job.id,
+            body: outcome_json(job, output),
+        }))
+    }
+
+    fn message(&self, job: &Job, ask: Ask, body: Bytes) -> Message {
+        Message {
+            job: job.id,
+            root: job.root,
+            parent: job.parent,
+            task: job.task.clone(),
+            ask,
+            attempt: self.attempt,
+            priority: self.priority,
+            body,
+            reply: job.reply.clone(),
+        }
+    }
+}
+
+/// The row that pays this phase.
+pub const fn ask_of(phase: Phase) -> OwedAsk {
+    match phase {
+        Phase::Start => OwedAsk::Start,
+        Phase::Join => OwedAsk::Join,
+    }
+}
+
+#[derive(Serialize)]
+struct OutcomeJson<'a> {
+    job: JobId,
+    state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a serde_json::value::RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a Failure>,
+}
+
+/// The outcome of a job as JSON: `{"job", "state", "output"}` or `{"job", "state", "error"}`.
+pub fn outcome_json(job: &Job, output: Option<&Bytes>) -> Bytes {
+    let output = output.and_then(|json| serde_json::from_slice(json).ok());
+    let error = job.failure.as_ref().filter(|_| job.state == State::Failed);
+    let outcome = OutcomeJson {
+        job: job.id,
+        state: job.state,
+        output,
+        error,
+    };
+    serde_json::to_vec(&outcome).unwrap_or_default().into()
+}

@@ -1,0 +1,76 @@
+//! Picks the adapters that the configuration names: the only place that knows them all.
+
+use std::sync::Arc;
+
+use crate::broker::embedded::Embedded;
+use crate::broker::{Broker, BrokerError, BrokerErrorKind};
+use crate::clock::Clock;
+use crate::config::{Config, Synchronous};
+use crate::id::WorkerId;
+use crate::store::memory::Memory;
+use crate::store::none::NoStore;
+use crate::store::{Store, StoreError, StoreErrorKind};
+
+/// The store that the configuration names.
+pub(super) fn store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    match config.store.split_once(':') {
+        Some(("sqlite", path)) => sqlite(path, config.synchronous),
+        Some(("memory", "")) => Ok(Arc::new(Memory::new())),
+        None if config.store == "none" => {
+            if config.broker == "embedded" {
+                let words = "without a broker jobs travel through the store: set ORK_BROKER, or ORK_STORE=memory:";
+                return Err(StoreError::new(StoreErrorKind::Config, words));
+            }
+            Ok(Arc::new(NoStore::new()))
+        }
+        _ => {
+            let words = "expected a store `sqlite:PATH`, `memory:` or `none`";
+            Err(StoreError::new(StoreErrorKind::Config, words))
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite(path: &str, synchronous: Synchronous) -> Result<Arc<dyn Store>, StoreError> {
+    use crate::store::sqlite;
+    let synchronous = match synchronous {
+        Synchronous::Full => sqlite::Synchronous::Full,
+        Synchronous::Normal => sqlite::Synchronous::Normal,
+    };
+    Ok(Arc::new(sqlite::Sqlite::open(path.as_ref(), synchronous)?))
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn sqlite(path: &str, _synchronous: Synchronous) -> Result<Arc<dyn Store>, StoreError> {
+    let words =
+        format!("this program was built without the feature `sqlite`, which sqlite:{path} needs");
+    Err(StoreError::new(StoreErrorKind::Config, words))
+}
+
+/// The broker that the configuration names.
+pub(super) async fn broker(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    worker: &WorkerId,
+) -> Result<Arc<dyn Broker>, BrokerError> {
+    if config.broker == "embedded" {
+        return Ok(Arc::new(Embedded::new(
+            Arc::clone(store),
+            Arc::clone(clock),
+            worker.clone(),
+        )));
+    }
+    amqp(config).await
+}
+
+#[cfg(not(feature = "amqp"))]
+async fn amqp(_config: &Config) -> Result<Arc<dyn Broker>, BrokerError> {
+    let words = "this program was built without the feature `amqp`, which ORK_BROKER needs";
+    Err(BrokerError::new(BrokerErrorKind::Config, words))
+}
+
+#[cfg(feature = "amqp")]
+async fn amqp(_config: &Config) -> Result<Arc<dyn Broker>, BrokerError> {
+    Err(BrokerError::new(BrokerErrorKind::Config, "amqp"))
+}

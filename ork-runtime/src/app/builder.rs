@@ -1,0 +1,235 @@
+//! Setting up a process: what the code says counts more than the environment, that more than the file.
+
+use std::sync::Arc;
+
+use super::{Ork, adapters};
+use crate::accounting::By;
+use crate::broker::{Broker, BrokerError};
+use crate::client::{Client, waiters::Waiters};
+use crate::clock::{Clock, system::SystemClock};
+use crate::config::{Config, ConfigError};
+use crate::engine::{Engine, Settings};
+use crate::id::WorkerId;
+use crate::message::Limits;
+use crate::registry::{Registry, RegistryError};
+use crate::store::{Beat, Store, StoreError};
+use crate::supervisor::Supervisor;
+use crate::task::state::States;
+use crate::worker;
+
+/// Why a process could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The tasks do not fit together, or a state is missing: every problem, one a line.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Registry(Vec<RegistryError>),
+    /// A state was given twice.
+    #[error("two states of one type were given: {0}")]
+    StateTwice(&'static str),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The broker cannot be used.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+/// Sets up a process; made by [`Ork::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build` or `main`"]
+pub struct OrkBuilder {
+    overrides: Vec<(&'static str, String)>,
+    config: Option<Config>,
+    states: States,
+    state_twice: Option<&'static str>,
+    registry: Option<Registry>,
+    ports: Option<(Arc<dyn Store>, Arc<dyn Broker>, WorkerId)>,
+    clock: Arc<dyn Clock>,
+}
+
+impl OrkBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            overrides: Vec::new(),
+            config: None,
+            states: States::default(),
+            state_twice: None,
+            registry: None,
+            ports: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// The store: `sqlite:PATH`, `memory:` or `none`.
+    pub fn store(self, store: impl Into<String>) -> Self {
+        self.set("store", store)
+    }
+
+    /// The broker: `embedded`, or the URL of a RabbitMQ.
+    pub fn broker(self, broker: impl Into<String>) -> Self {
+        self.set("broker", broker)
+    }
+
+    /// Any key of the configuration, by its name in `ork.toml`.
+    pub fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.overrides.push((key, value.into()));
+        self
+    }
+
+    /// A whole configuration, instead of the environment's and the file's.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// A state for the tasks that take a `State<T>`.
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        if !self.states.insert(value) {
+            self.state_twice = Some(std::any::type_name::<T>());
+        }
+        self
+    }
+
+    /// Tasks to use instead of every one that is part of the program.
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// A clock to use instead of the system's.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Store and broker to use instead of those that the configuration names, and who uses them.
+    pub fn ports(
+        mut self,
+        store: Arc<dyn Store>,
+        broker: Arc<dyn Broker>,
+        worker: WorkerId,
+    ) -> Self {
+        self.ports = Some((store, broker, worker));
+        self
+    }
+
+    /// The configuration as it will be used.
+    pub(crate) fn resolve(&self) -> Result<Config, ConfigError> {
+        let mut config = match &self.config {
+            Some(config) => config.clone(),
+            None => Config::load()?,
+        };
+        for (key, value) in &self.overrides {
+            config.set(key, value)?;
+        }
+        Ok(config)
+    }
+
+    /// The tasks as they will be used, checked.
+    pub(crate) fn tasks(&self) -> Result<Registry, BuildError> {
+        if let Some(name) = self.state_twice {
+            return Err(BuildError::StateTwice(name));
+        }
+        let registry = match &self.registry {
+            Some(registry) => registry.clone(),
+            None => Registry::collect().map_err(BuildError::Registry)?,
+        };
+        registry
+            .check_states(&self.states)
+            .map_err(BuildError::Registry)?;
+        Ok(registry)
+    }
+
+    /// Opens the store, reaches the broker and starts the services; a worker is started apart.
+    ///
+    /// # Errors
+    /// When the configuration or the tasks are wrong, the store cannot be opened, or the broker cannot be reached.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind if the future is dropped.
+    pub async fn build(self) -> Result<Ork, BuildError> {
+        let config = self.resolve()?;
+        let registry = Arc::new(self.tasks()?);
+        let (store, broker, worker) = match self.ports {
+            Some(ports) => ports,
+            None => {
+                let worker = WorkerId::new(config.name.clone().unwrap_or_else(default_name));
+                let store = adapters::store(&config)?;
+                let broker = adapters::broker(&config, &store, &self.clock, &worker).await?;
+                (store, broker, worker)
+            }
+        };
+        broker.prepare(&worker::queues(&registry, 1)).await?;
+        // Before anything is held: what a process holds is freed by the end of its heartbeat, so there must be one.
+        let by = By {
+            worker: worker.clone(),
+            now: self.clock.now(),
+            hold: false,
+        };
+        store
+            .beat(Beat {
+                ttl: worker::services::TTL,
+                running: Vec::new(),
+                by,
+            })
+            .await?;
+        let supervisor = Supervisor::default();
+        let waiters = match broker.replies().await? {
+            None => Waiters::default(),
+            Some(replies) => {
+                let (waiters, service) = Waiters::new(replies, supervisor.stopping());
+                supervisor.service("replies", service);
+                waiters
+            }
+        };
+        let tasks = (registry, self.states);
+        let (engine, owed, progress) = Engine::new(
+            tasks,
+            (store, broker),
+            (self.clock, worker),
+            settings(&config),
+        );
+        let engine = Arc::new(engine);
+        worker::services::start(&engine, &supervisor, owed, progress);
+        let client = Client::new(Arc::clone(&engine), waiters);
+        let (drain, force) = Default::default();
+        Ok(Ork {
+            client,
+            engine,
+            supervisor,
+            config,
+            drain,
+            force,
+        })
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    Settings {
+        concurrency: config.concurrency.unwrap_or(cores * 64),
+        blocking: config.blocking.or(config.concurrency).unwrap_or(cores),
+        page: config.page,
+        losses: config.max_losses,
+        grace: config.grace,
+        limits: Limits {
+            bytes: config.max_message_bytes,
+            ..Limits::default()
+        },
+    }
+}
+
+/// The host's name, where the system tells it, and the process's number.
+fn default_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let host = host
+        .as_deref()
+        .map(str::trim)
+        .filter(|host| !host.is_empty())
+        .unwrap_or("worker");
+    format!("{host}-{}", std::process::id())
+}

@@ -1,0 +1,160 @@
+//! The application: puts registry, store, broker, engine and services together, and takes them apart in order.
+
+mod adapters;
+mod builder;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+pub use builder::{BuildError, OrkBuilder};
+
+use crate::broker::BrokerError;
+use crate::client::Client;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::registry::Registry;
+use crate::supervisor::Supervisor;
+use crate::worker::{self, Shutdown, Stopped};
+
+/// How long the last settlements may take to reach store and broker when a process ends.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// A running process of ork: client always, worker if asked.
+///
+/// Everything a [`Client`] can do, it can do. [`Ork::shutdown`] ends it in order; dropped without, it leaves its
+/// work to the other processes, who take it over when its heartbeat has run out.
+///
+/// ```
+/// # #[ork::task] fn hello(name: String) -> String { format!("hello {name}") }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ork = ork::Ork::builder().store("memory:").build().await?;
+/// ork.start_worker();
+/// assert_eq!(ork.submit(hello { name: "Ada".into() }).and_wait().await?, "hello Ada");
+/// ork.shutdown().await;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Ork {
+    client: Client,
+    engine: Arc<Engine>,
+    supervisor: Supervisor,
+    config: Config,
+    drain: CancellationToken,
+    force: CancellationToken,
+}
+
+impl Ork {
+    /// Begins to set up a process: the environment and `ork.toml` are read, code may overrule them.
+    pub fn builder() -> OrkBuilder {
+        OrkBuilder::new()
+    }
+
+    /// The tasks of this program.
+    pub fn registry(&self) -> &Registry {
+        &self.engine.registry
+    }
+
+    /// How this process is set up.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Works until [`Ork::drain`] or [`Ork::force_stop`] is called, or something it cannot do without fails.
+    ///
+    /// # Errors
+    /// When a queue cannot be consumed.
+    ///
+    /// # Cancel safety
+    /// Dropped, it takes no more deliveries; what it had begun goes on until [`Ork::shutdown`].
+    pub async fn work(&self) -> Result<Stopped, BrokerError> {
+        let shutdown = Shutdown {
+            drain: self.drain.clone(),
+            force: self.force.clone(),
+            within: self.config.shutdown,
+        };
+        worker::run(&self.engine, &self.supervisor, shutdown).await
+    }
+
+    /// Starts to work beside whatever else the process does, until [`Ork::shutdown`].
+    pub fn start_worker(&self) {
+        let (engine, supervisor) = (Arc::clone(&self.engine), self.supervisor.clone());
+        let shutdown = Shutdown {
+            drain: self.drain.clone(),
+            force: self.force.clone(),
+            within: self.config.shutdown,
+        };
+        self.supervisor.service("worker", async move {
+            match worker::run(&engine, &supervisor, shutdown).await {
+                Ok(stopped) => tracing::debug!(?stopped, "worker stopped"),
+                Err(error) => {
+                    tracing::error!(%error, "the worker cannot consume");
+                    engine.fatal.cancel();
+                }
+            }
+        });
+    }
+
+    /// Asks the worker to take no more and to end what it has begun.
+    pub fn drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Asks the worker to give back what it has begun; no attempt is counted for it.
+    pub fn force_stop(&self) {
+        self.force.cancel();
+        self.drain.cancel();
+    }
+
+    /// Fires when something failed that the process cannot do without.
+    pub fn failed(&self) -> CancellationToken {
+        self.engine.fatal.clone()
+    }
+
+    /// The client, for whoever outlives a borrow.
+    pub fn clone_client(&self) -> Client {
+        self.client.clone()
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Ends in order: drains the worker, sends what is owed, lets go of broker and store.
+    ///
+    /// # Cancel safety
+    /// What was not done then is done by other processes, once this one's heartbeat has run out.
+    pub async fn shutdown(self) {
+        self.drain();
+        let within = self.config.shutdown + LAST_WORDS;
+        let services = async {
+            self.supervisor.idle().await;
+            self.supervisor.stop().await;
+        };
+        tokio::select! {
+            () = services => {}
+            () = self.engine.clock.pause(within) => {
+                self.engine.force.cancel();
+                tokio::select! {
+                    () = self.supervisor.stop() => {}
+                    () = self.engine.clock.pause(LAST_WORDS) => {}
+                }
+            }
+        }
+        self.engine.broker.close().await;
+        if let Err(error) = self.engine.store.leave(self.engine.by()).await {
+            tracing::debug!(%error, "could not say goodbye to the store");
+        }
+        self.engine.store.close().await;
+    }
+}
+
+impl Deref for Ork {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}

@@ -1,0 +1,418 @@
+//! The broker `embedded`: none at all. The store's outbox is the durable queue, and this hands it out in process.
+//!
+//! Rows stay in the outbox until their messages are settled, so what a process had taken when it died is taken again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, Subscribe,
+    Subscription,
+};
+use crate::accounting::{By, Change, Owed, OwedId};
+use crate::clock::Clock;
+use crate::id::WorkerId;
+use crate::message::Outgoing;
+use crate::store::{Store, Take, Taken};
+
+/// How long a store that does not work is left alone.
+const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Hands out the outbox of a store in process.
+#[derive(Debug)]
+pub struct Embedded {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    worker: WorkerId,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl Embedded {
+    /// A broker over this store, for this process.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, worker: WorkerId) -> Self {
+        Self {
+            store,
+            clock,
+            worker,
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for Embedded {
+    fn needs_relay(&self) -> bool {
+        false
+    }
+
+    async fn prepare(&self, _queues: &[Subscribe]) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
+    async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), BrokerError>> {
+        let words =
+            "there is no broker to publish to: jobs of this process travel through its store";
+        messages
+            .iter()
+            .map(|_| Err(BrokerError::new(BrokerErrorKind::Config, words)))
+            .collect()
+    }
+
+    async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>, BrokerError> {
+        let (deliveries, receiver) = mpsc::channel(1);
+        let stop = self.closing.child_token();
+        let (resize, window) = watch::channel(usize::from(subscribe.window));
+        let held = Arc::new(Held::default());
+        let pump = Pump {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            worker: self.worker.clone(),
+            tasks: subscribe.tasks.into(),
+            changes: self.store.watch(),
+            held: Arc::clone(&held),
+            deliveries,
+            window,
+            stop: stop.clone(),
+        };
+        let settle = Settler {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            worker: self.worker.clone(),
+            held,
+            closing: self.closing.clone(),
+        };
+        self.tasks.spawn(pump.run());
+        self.tasks.spawn(settle.run());
+        Ok(Box::new(EmbeddedSubscription {
+            receiver,
+            resize,
+            stop,
+        }))
+    }
+
+    async fn replies(&self) -> Result<Option<Replies>, BrokerError> {
+        Ok(None)
+    }
+
+    async fn check(&self) -> Result<String, BrokerError> {
+        Ok("embedded: jobs travel through the store".into())
+    }
+
+    async fn close(&self) {
+        self.closing.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+#[derive(Debug)]
+struct EmbeddedSubscription {
+    receiver: mpsc::Receiver<Delivery>,
+    resize: watch::Sender<usize>,
+    stop: CancellationToken,
+}
+
+#[async_trait]
+impl Subscription for EmbeddedSubscription {
+    async fn next(&mut self) -> Option<Delivery> {
+        self.receiver.recv().await
+    }
+
+    fn resize(&mut self, window: u16) {
+        self.resize.send_replace(usize::from(window));
+    }
+
+    async fn stop(&mut self) {
+        self.stop.cancel();
+        self.receiver.close();
+        // What was on its way is released by being dropped.
+        while self.receiver.recv().await.is_some() {}
+    }
+}
+
+/// The rows that this process holds, and what is still open of each.
+#[derive(Debug, Default)]
+struct Held {
+    rows: Mutex<Rows>,
+    settled: Notify,
+    done: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    open: HashMap<OwedId, Row>,
+    messages: usize,
+    done: Vec<OwedId>,
+    released: Vec<OwedId>,
+}
+
+#[derive(Debug)]
+struct Row {
+    left: usize,
+    released: bool,
+}
+
+impl Held {
+    fn rows(&self) -> std::sync::MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, owed: &Owed) {
+        let mut rows = self.rows();
+        let left = owed.messages.len();
+        rows.messages += left;
+        if left == 0 {
+            rows.done.push(owed.id);
+            self.done.notify_one();
+        } else {
+            rows.open.insert(
+                owed.id,
+                Row {
+                    left,
+                    released: false,
+                },
+            );
+        }
+    }
+
+    fn take_settled(&self) -> (Vec<OwedId>, Vec<OwedId>) {
+        let mut rows = self.rows();
+        (
+            std::mem::take(&mut rows.done),
+            std::mem::take(&mut rows.released),
+        )
+    }
+
+    fn put_back(&self, done: Vec<OwedId>, released: Vec<OwedId>) {
+        let mut rows = self.rows();
+        rows.done.extend(done);
+        rows.released.extend(released);
+    }
+
+    fn settle(&self, id: OwedId, released: bool) {
+        let mut rows = self.rows();
+        rows.messages = rows.messages.saturating_sub(1);
+        if let Some(row) = rows.open.get_mut(&id) {
+            row.released |= released;
+            row.left -= 1;
+            if row.left == 0 {
+                let released = row.released;
+                rows.open.remove(&id);
+                if released {
+                    rows.released.push(id)
+                } else {
+                    rows.done.push(id)
+                }
+                self.done.notify_one();
+            }
+        }
+        drop(rows);
+        self.settled.notify_one();
+    }
+}
+
+/// Settles one message of a row.
+#[derive(Debug)]
+struct EmbeddedReceipt {
+    held: Arc<Held>,
+    id: OwedId,
+    settled: bool,
+}
+
+impl Receipt for EmbeddedReceipt {
+    fn settle(mut self: Box<Self>, settlement: Settlement) {
+        self.settled = true;
+        // Dead letters need no queue here: the job says in the store why it failed.
+        self.held.settle(self.id, settlement == Settlement::Release);
+    }
+}
+
+impl Drop for EmbeddedReceipt {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.held.settle(self.id, true);
+        }
+    }
+}
+
+/// Takes rows from the outbox and hands out their messages, as many as the window allows.
+struct Pump {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    worker: WorkerId,
+    tasks: Arc<[String]>,
+    changes: broadcast::Receiver<Change>,
+    held: Arc<Held>,
+    deliveries: mpsc::Sender<Delivery>,
+    window: watch::Receiver<usize>,
+    stop: CancellationToken,
+}
+
+impl Pump {
+    async fn run(mut self) {
+        let (stop, deliveries) = (self.stop.clone(), self.deliveries.clone());
+        // What is taken and not handed out is dropped with its receipts, and so released.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = deliveries.closed() => {}
+            () = self.pump() => {}
+        }
+    }
+
+    async fn pump(&mut self) {
+        let mut more = true;
+        let mut next_due = None;
+        loop {
+            let size = *self.window.borrow_and_update();
+            let room = size.saturating_sub(self.held.rows().messages);
+            // A transaction for a message or two is not worth it while others are under way.
+            if more && room >= size.div_ceil(4).max(1) {
+                match self.take(room).await {
+                    Some(Taken {
+                        owed,
+                        next_due: due,
+                    }) => {
+                        let got: usize = owed.iter().map(|row| row.messages.len().max(1)).sum();
+                        (more, next_due) = (got >= room, due);
+                        if !self.hand_out(owed).await {
+                            return;
+                        }
+                    }
+                    None => self.clock.pause(PAUSE).await,
+                }
+                continue;
+            }
+            let clock = Arc::clone(&self.clock);
+            let due = async move {
+                match next_due {
+                    Some(due) => clock.pause_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.held.settled.notified(), if more => {}
+                changed = self.window.changed() => if changed.is_err() { return },
+                () = due => more = true,
+                change = self.changes.recv() => match change {
+                    Ok(Change::Owed) | Err(broadcast::error::RecvError::Lagged(_)) => more = true,
+                    Ok(Change::Ended(_) | Change::Moved(_) | Change::Elsewhere) => {}
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+            }
+        }
+    }
+
+    async fn take(&self, limit: usize) -> Option<Taken> {
+        let by = By {
+            worker: self.worker.clone(),
+            now: self.clock.now(),
+            hold: true,
+        };
+        let taken = self
+            .store
+            .take(Take {
+                limit,
+                tasks: Some(Arc::clone(&self.tasks)),
+                by,
+            })
+            .await;
+        taken
+            .inspect_err(|error| tracing::warn!(%error, "the outbox cannot be read"))
+            .ok()
+    }
+
+    /// Hands deliveries out; answers `false` once nobody takes them.
+    async fn hand_out(&self, owed: Vec<Owed>) -> bool {
+        owed.iter().for_each(|row| self.held.add(row));
+        let deliveries: Vec<_> = owed
+            .into_iter()
+            .flat_map(|row| unpack(&self.held, row))
+            .collect();
+        for delivery in deliveries {
+            if self.deliveries.send(delivery).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+fn unpack(held: &Arc<Held>, owed: Owed) -> Vec<Delivery> {
+    let Owed { id, lost, messages } = owed;
+    let receipt = || {
+        Box::new(EmbeddedReceipt {
+            held: Arc::clone(held),
+            id,
+            settled: false,
+        })
+    };
+    let deliveries = messages.into_iter().filter_map(|message| match message {
+        Outgoing::Work(message) => Some(Delivery {
+            message: Ok(message),
+            redelivered: lost,
+            anonymous: false,
+            receipt: receipt(),
+        }),
+        // Whoever waits for an outcome here finds it in the store.
+        Outgoing::Reply(_) => {
+            receipt().settle(Settlement::Ack);
+            None
+        }
+    });
+    deliveries.collect()
+}
+
+/// Removes the rows that are done from the outbox, and gives back those that are not.
+struct Settler {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    worker: WorkerId,
+    held: Arc<Held>,
+    closing: CancellationToken,
+}
+
+impl Settler {
+    async fn run(self) {
+        loop {
+            let closing = tokio::select! {
+                () = self.held.done.notified() => false,
+                () = self.closing.cancelled() => true,
+            };
+            let (done, released) = self.held.take_settled();
+            let by = By {
+                worker: self.worker.clone(),
+                now: self.clock.now(),
+                hold: true,
+            };
+            let forgotten = if done.is_empty() {
+                Ok(())
+            } else {
+                self.store.forget(done.clone(), by.clone()).await
+            };
+            let given = if released.is_empty() {
+                Ok(())
+            } else {
+                self.store.give_back(released.clone(), by).await
+            };
+            if let Err(error) = forgotten.and(given) {
+                // They stay held, and are tried again with the next ones.
+                tracing::warn!(%error, "the outbox cannot be written");
+                self.held.put_back(done, released);
+                if !closing {
+                    self.clock.pause(PAUSE).await;
+                    self.held.done.notify_one();
+                }
+            }
+            if closing {
+                return;
+            }
+        }
+    }
+}

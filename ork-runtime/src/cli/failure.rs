@@ -1,0 +1,189 @@
+//! How a command fails: the one place that turns errors into words, hints and exit codes.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use super::output::Output;
+use crate::app::BuildError;
+use crate::broker::BrokerError;
+use crate::client::ClientError;
+use crate::config::ConfigError;
+use crate::registry::UnknownTask;
+use crate::store::{StoreError, StoreErrorKind};
+
+/// Whose fault it is, and so the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The job failed or was cancelled.
+    Job,
+    /// The command line or an input is wrong.
+    User,
+    /// The configuration or the tasks are wrong.
+    Config,
+    /// The store or the broker cannot be used.
+    Unavailable,
+    /// A defect.
+    Internal,
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    kind: Kind,
+    words: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+    hints: Vec<String>,
+}
+
+impl Failure {
+    fn new(kind: Kind, error: impl Error + Send + Sync + 'static) -> Self {
+        let (mut words, error) = (error.to_string(), Box::new(error));
+        // What stands above it says the same, so the chain begins below.
+        let mut source: Option<&(dyn Error + 'static)> = error.source();
+        while let Some(cause) = source {
+            words.push_str(&format!("\n  because: {cause}"));
+            source = cause.source();
+        }
+        Self {
+            kind,
+            words,
+            source: None,
+            hints: Vec::new(),
+        }
+    }
+
+    /// The command line or an input is wrong.
+    pub(super) fn user(words: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::User,
+            words: words.into(),
+            source: None,
+            hints: Vec::new(),
+        }
+    }
+
+    /// The job failed or was cancelled.
+    pub(super) fn job(words: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Job,
+            words: words.into(),
+            source: None,
+            hints: Vec::new(),
+        }
+    }
+
+    /// A defect.
+    pub(super) fn internal(
+        words: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            kind: Kind::Internal,
+            words: words.into(),
+            source: Some(source.into()),
+            hints: Vec::new(),
+        }
+    }
+
+    /// The same failure with what to do about it.
+    #[must_use]
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The exit code.
+    const fn code(&self) -> u8 {
+        match self.kind {
+            Kind::Job => 1,
+            Kind::User => 2,
+            Kind::Config => 3,
+            Kind::Unavailable => 4,
+            Kind::Internal => 5,
+        }
+    }
+
+    /// Tells the user, and answers the exit code.
+    pub(super) fn report(self, output: &Output) -> ExitCode {
+        let mut words = self.words.clone();
+        if let Some(source) = &self.source {
+            words.push_str(&format!("\n  because: {source}"));
+        }
+        output.error(&words, &self.hints);
+        ExitCode::from(self.code())
+    }
+}
+
+fn store(error: StoreError) -> Failure {
+    let (kind, hint) = match error.kind() {
+        StoreErrorKind::NotFound => (Kind::User, Some("`jobs list` shows the jobs of this store")),
+        StoreErrorKind::Config | StoreErrorKind::NoStore | StoreErrorKind::TooNew => {
+            (Kind::Config, None)
+        }
+        StoreErrorKind::Unavailable
+        | StoreErrorKind::ReadOnly
+        | StoreErrorKind::Corrupt
+        | StoreErrorKind::Closed => (Kind::Unavailable, None),
+    };
+    let failure = Failure::new(kind, error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        store(error)
+    }
+}
+
+impl From<BrokerError> for Failure {
+    fn from(error: BrokerError) -> Self {
+        Self::new(Kind::Unavailable, error)
+            .hint("`doctor` says what is set and what can be reached")
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Kind::Config, error)
+    }
+}
+
+impl From<UnknownTask> for Failure {
+    fn from(error: UnknownTask) -> Self {
+        Self::new(Kind::User, error)
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Config(error) => error.into(),
+            BuildError::Store(error) => error.into(),
+            BuildError::Broker(error) => error.into(),
+            error @ (BuildError::Registry(_) | BuildError::StateTwice(_)) => {
+                Self::new(Kind::Config, error)
+            }
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Store(error) => error.into(),
+            ClientError::Broker(error) => error.into(),
+            ClientError::UnknownTask(error) => error.into(),
+            ClientError::Failed { .. }
+            | ClientError::Cancelled { .. }
+            | ClientError::Lost { .. } => Self::new(Kind::Job, error),
+            ClientError::Input { .. }
+            | ClientError::Body(_)
+            | ClientError::WrongState { .. }
+            | ClientError::WrongInput { .. } => Self::new(Kind::User, error),
+            ClientError::Output { .. } => Self::new(Kind::Internal, error),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! `jobs`: list, show, watch, cancel, retry.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use futures_util::StreamExt as _;
+
+use super::run::{Bar, finish};
+use super::signals::Signals;
+use super::{Failure, Output};
+use crate::app::{Ork, OrkBuilder};
+use crate::client::{Status, follow};
+use crate::id::JobId;
+use crate::job::State;
+use crate::ledger::Settled;
+use crate::store::Filter;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List jobs, newest first
+    List {
+        /// Only in this state: ready, running, retrying, waiting, success, failed, cancelled
+        #[arg(long)]
+        state: Vec<String>,
+        /// Only of this task
+        #[arg(long)]
+        task: Option<String>,
+        /// Only older than this job: the last one of the page before
+        #[arg(long)]
+        before: Option<JobId>,
+        /// At most this many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Show one job
+    Show {
+        /// Its id
+        id: JobId,
+        /// Show this many of its parts that did not succeed
+        #[arg(long, default_value_t = 10)]
+        parts: usize,
+    },
+    /// Follow a job to its end, and print its result
+    Watch {
+        /// Its id
+        id: JobId,
+    },
+    /// Cancel a job: none of its parts starts any more
+    Cancel {
+        /// Its id
+        id: JobId,
+    },
+    /// Try again what did not succeed in a job that failed or was cancelled
+    Retry {
+        /// Its id
+        id: JobId,
+    },
+}
+
+pub(super) async fn jobs(
+    builder: OrkBuilder,
+    command: Command,
+    output: &Output,
+) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::new()?;
+    let ork = builder.build().await?;
+    let done = tokio::select! {
+        done = command_of(&ork, command, output) => done,
+        () = signals.next() => Ok(ExitCode::from(130)),
+    };
+    ork.shutdown().await;
+    done
+}
+
+async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<ExitCode, Failure> {
+    match command {
+        Command::List {
+            state,
+            task,
+            before,
+            limit,
+        } => {
+            let states = state
+                .iter()
+                .map(|word| known_state(word))
+                .collect::<Result<_, _>>()?;
+            list(
+                &ork.jobs(Filter {
+                    states,
+                    task,
+                    before,
+                    limit,
+                })
+                .await?,
+                output,
+            );
+        }
+        Command::Show { id, parts } => show(ork, id, parts, output).await?,
+        Command::Watch { id } => return watch(ork, id, output).await,
+        Command::Cancel { id } => {
+            ork.cancel(id).await?;
+            said(output, id, "cancelled");
+        }
+        Command::Retry { id } => {
+            ork.retry(id).await?;
+            said(output, id, "retried");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn known_state(word: &str) -> Result<State, Failure> {
+    State::from_word(word).ok_or_else(|| {
+        let known: Vec<_> = State::ALL.iter().map(|state| state.as_str()).collect();
+        Failure::user(format!(
+            "there is no state `{word}`: expected {}",
+            known.join(", ")
+        ))
+    })
+}
+
+fn said(output: &Output, id: JobId, verb: &str) {
+    if output.is_json() {
+        output.json(&serde_json::json!({ "id": id, "done": verb }));
+    } else {
+        output.line(format!("job {id} {verb}"));
+    }
+}
+
+fn list(jobs: &[Status], output: &Output) {
+    if output.is_json() {
+        output.json(&jobs);
+        return;
+    }
+    let row = |job: &Status| {
+        let parts = match (job.yielded, job.total) {
+            (0, _) => String::new(),
+            (yielded, None) => format!("{}/{yielded}+", job.parts.settled()),
+            (_, Some(total)) => format!("{}/{total}", job.parts.settled()),
+        };
+        let why = job
+            .failure
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let why: String = why
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .take(60)
+            .collect();
+        vec![
+            job.id.to_string(),
+            job.task.clone(),
+            job.state.to_string(),
+            parts,
+            job.created.to_string(),
+            why,
+        ]
+    };
+    if jobs.is_empty() {
+        output.note("no jobs");
+    } else {
+        output.table(
+            &["id", "task", "state", "parts", "submitted", "why"],
+            jobs.iter().map(row),
+        );
+    }
+}
+
+async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) -> Result<(), Failure> {
+    let status = ork.status(id).await?;
+    let bad = not_ok(ork, &status, parts).await?;
+    if output.is_json() {
+        let mut json = serde_json::to_value(&status).unwrap_or_default();
+        if let Some(json) = json.as_object_mut() {
+            let bad = bad.iter().map(
+                |(index, how, why)| serde_json::json!({"index": index, "how": how, "why": why}),
+            );
+            json.insert("not_ok".into(), bad.collect());
+        }
+        output.json(&json);
+        return Ok(());
+    }
+    let moment = |at: Option<crate::Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+    let mut rows = vec![
+        ("job", id.to_string()),
+        ("task", status.task.clone()),
+        ("state", status.state.to_string()),
+        ("attempt", status.attempt.to_string()),
+        ("submitted", status.created.to_string()),
+        ("started", moment(status.started)),
+        ("ended", moment(status.ended)),
+        ("next try", moment(status.due)),
+        ("worker", status.worker.clone().unwrap_or_default()),
+        (
+            "progress",
+            status
+                .percent()
+                .map(|percent| format!("{percent:.0} %"))
+                .unwrap_or_default(),
+        ),
+        (
+            "info",
+            status
+                .progress
+                .as_ref()
+                .map(|progress| progress.info.clone())
+                .unwrap_or_default(),
+        ),
+        (
+            "why",
+            status
+                .failure
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+        ),
+    ];
+    if status.yielded > 0 || status.total.is_some() {
+        let counts = status.parts;
+        let total = status.total.map_or_else(
+            || format!("{} so far", status.yielded),
+            |total| total.to_string(),
+        );
+        let words = format!(
+            "{total}: {} ok, {} failed, {} skipped, {} cancelled, {} running",
+            counts.ok, counts.failed, counts.skipped, counts.cancelled, counts.running
+        );
+        rows.push(("parts", words));
+    }
+    for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
+        output.line(format!("{name:<10} {value}"));
+    }
+    for (index, how, why) in bad {
+        output.line(format!("part {index} {how} {why}"));
+    }
+    Ok(())
+}
+
+/// The first parts that did not succeed.
+async fn not_ok(
+    ork: &Ork,
+    status: &Status,
+    most: usize,
+) -> Result<Vec<(u64, &'static str, String)>, Failure> {
+    let (mut bad, mut from) = (Vec::new(), 0);
+    if status.parts.not_ok() == 0 {
+        return Ok(bad);
+    }
+    while bad.len() < most {
+        let page = ork.parts(status.id, from, 1_000).await?;
+        let Some(last) = page.last() else { break };
+        from = last.index + 1;
+        let found = page
+            .into_iter()
+            .filter(|part| part.how != Settled::Ok)
+            .map(|part| {
+                (
+                    part.index,
+                    part.how.as_str(),
+                    part.failure
+                        .map(|failure| failure.to_string())
+                        .unwrap_or_default(),
+                )
+            });
+        bad.extend(found.take(most - bad.len()));
+    }
+    Ok(bad)
+}
+
+async fn watch(ork: &Ork, id: JobId, output: &Output) -> Result<ExitCode, Failure> {
+    let bar = Bar::new(output);
+    let mut last = None;
+    let mut progress = std::pin::pin!(follow(ork.clone_client(), id));
+    while let Some(status) = progress.next().await {
+        let status = status?;
+        if output.is_json() {
+            output.json(&status);
+        } else if output.is_watched() {
+            bar.show(&status);
+        } else if last != Some(status.state) {
+            output.note(format!("{} {}", status.task, status.state));
+        }
+        last = Some(status.state);
+    }
+    bar.end();
+    finish(ork.wait(id).await?, output)
+}

@@ -1,0 +1,120 @@
+//! The command line of every program that uses ork: parse, set up a runtime, call the command, turn its end into an
+//! exit code.
+
+mod doctor;
+mod failure;
+mod input;
+mod jobs;
+mod output;
+mod run;
+mod signals;
+mod submit;
+mod tasks;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use self::failure::Failure;
+use self::output::Output;
+use crate::app::{Ork, OrkBuilder};
+
+/// Runs the command line of this program, and answers its exit code.
+///
+/// ```no_run
+/// fn main() -> std::process::ExitCode {
+///     ork::main()
+/// }
+/// ```
+///
+/// The exit code is 0 when all went well, 1 when the job failed or was cancelled, 2 when the command line or an input
+/// is wrong, 3 when the configuration or the tasks are wrong, 4 when the store or the broker cannot be used, 5 on a
+/// defect, and 130 when it was interrupted. A program that gives its tasks a state calls [`OrkBuilder::main`].
+pub fn main() -> ExitCode {
+    Ork::builder().main()
+}
+
+/// Runs tasks on this computer or on many.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// Write JSON, for programs
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 well, 1 the job failed or was cancelled, 2 wrong command line or input, 3 wrong \
+configuration or tasks, 4 store or broker cannot be used, 5 defect, 130 interrupted.\n\nORK_BROKER, ORK_STORE and the \
+other settings are read from the environment and from ork.toml; `doctor` shows them all.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the tasks of this program
+    Tasks(tasks::Args),
+    /// Run a task here, to its end, and print its result
+    Run(run::Args),
+    /// Hand a job over to the workers
+    Submit(submit::Args),
+    /// Work until told to stop
+    Worker(worker::Args),
+    /// Look at jobs and steer them
+    #[command(subcommand)]
+    Jobs(jobs::Command),
+    /// Say how this program is set up, whether that works, and what to do if not
+    Doctor,
+    /// Write a script that completes this command line in a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+impl OrkBuilder {
+    /// Runs the command line of this program, as [`main`] does, with the states and settings given so far.
+    pub fn main(self) -> ExitCode {
+        let args = Args::parse();
+        let output = Output::new(args.json);
+        match self.command(args.command, &output) {
+            Ok(code) => code,
+            Err(failure) => failure.report(&output),
+        }
+    }
+
+    fn command(self, command: Command, output: &Output) -> Result<ExitCode, Failure> {
+        if let Command::Completions { shell } = command {
+            let mut script = Vec::new();
+            let mut command = Args::command();
+            let name = command.get_name().to_owned();
+            clap_complete::generate(shell, &mut command, name, &mut script);
+            output.raw(&script);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let config = self.resolve()?;
+        output.log(&config.log)?;
+        if let Command::Tasks(args) = command {
+            return tasks::tasks(&self.tasks()?, &args, output);
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build();
+        let runtime =
+            runtime.map_err(|error| Failure::internal("the runtime cannot be started", error))?;
+        let builder = self.config(config);
+        let ended = runtime.block_on(async {
+            match command {
+                Command::Run(args) => run::run(builder, args, output).await,
+                Command::Submit(args) => submit::submit(builder, args, output).await,
+                Command::Worker(args) => worker::worker(builder, args, output).await,
+                Command::Jobs(command) => jobs::jobs(builder, command, output).await,
+                Command::Doctor => doctor::doctor(builder, output).await,
+                Command::Tasks(_) | Command::Completions { .. } => Ok(ExitCode::SUCCESS),
+            }
+        });
+        // A blocking task that never returns must not keep the process from ending.
+        runtime.shutdown_background();
+        ended
+    }
+}

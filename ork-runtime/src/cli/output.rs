@@ -1,0 +1,196 @@
+//! What a command prints: results on stdout, for people or as JSON; everything else on stderr.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use comfy_table::{ContentArrangement, Table, TableStyle};
+use serde::Serialize;
+use serde_json::Value;
+use tracing_subscriber::EnvFilter;
+
+use super::Failure;
+
+/// Where a command writes, and how.
+#[derive(Debug)]
+pub(super) struct Output {
+    json: bool,
+    color: bool,
+}
+
+impl Output {
+    pub(super) fn new(json: bool) -> Self {
+        Self {
+            json,
+            color: std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// Whether programs read what is written.
+    pub(super) const fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether a person watches.
+    pub(super) fn is_watched(&self) -> bool {
+        !self.json && std::io::stderr().is_terminal()
+    }
+
+    /// Starts the log, on stderr.
+    pub(super) fn log(&self, filter: &str) -> Result<(), Failure> {
+        let filter = EnvFilter::try_new(filter).map_err(|error| {
+            Failure::user(format!("`log` is `{filter}`, which is no filter: {error}"))
+        })?;
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
+        // A program that has a log of its own keeps it.
+        let set = if self.json {
+            log.json().try_init()
+        } else {
+            log.with_ansi(self.color).try_init()
+        };
+        drop(set);
+        Ok(())
+    }
+
+    /// Writes one line on stdout. A reader that has gone away is no failure.
+    pub(super) fn line(&self, line: impl std::fmt::Display) {
+        drop(writeln!(std::io::stdout(), "{line}"));
+    }
+
+    /// Writes bytes on stdout.
+    pub(super) fn raw(&self, bytes: &[u8]) {
+        drop(std::io::stdout().write_all(bytes));
+    }
+
+    /// Writes a value as JSON on one line.
+    pub(super) fn json(&self, value: &impl Serialize) {
+        self.line(serde_json::to_string(value).unwrap_or_default());
+    }
+
+    /// Writes a note on stderr, for people.
+    pub(super) fn note(&self, note: impl std::fmt::Display) {
+        if !self.json {
+            drop(writeln!(std::io::stderr(), "{note}"));
+        }
+    }
+
+    /// Writes an error on stderr.
+    pub(super) fn error(&self, words: &str, hints: &[String]) {
+        if self.json {
+            let error = serde_json::json!({ "error": words, "hints": hints });
+            drop(writeln!(std::io::stderr(), "{error}"));
+            return;
+        }
+        let (red, bold, plain) = if self.color {
+            ("\x1b[31m", "\x1b[1m", "\x1b[0m")
+        } else {
+            ("", "", "")
+        };
+        drop(writeln!(
+            std::io::stderr(),
+            "{bold}{red}error{plain}: {words}"
+        ));
+        for hint in hints {
+            drop(writeln!(std::io::stderr(), "{bold}hint{plain}: {hint}"));
+        }
+    }
+
+    /// Writes rows under a head.
+    pub(super) fn table(&self, head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+        let mut table = new_table();
+        table.set_header(head.iter().copied());
+        table.add_rows(rows);
+        self.line(trimmed(&table));
+    }
+
+    /// Writes the result of a job: as a table where it is one, as text where it is text, else as JSON.
+    pub(super) fn result(&self, json: &[u8]) {
+        match serde_json::from_slice(json) {
+            Ok(value) if !self.json => self.line(pretty(&value)),
+            Ok(_) | Err(_) => self.raw(&[json, b"\n"].concat()),
+        }
+    }
+}
+
+fn new_table() -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(TableStyle::new())
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+fn trimmed(table: &Table) -> String {
+    let text = table.to_string();
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end())
+        .collect();
+    lines.join("\n")
+}
+
+/// A value as a person likes to read it.
+fn pretty(value: &Value) -> String {
+    match value {
+        Value::Null => "done".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(rows) => rows_table(rows).unwrap_or_else(|| indented(value)),
+        Value::Object(fields) => {
+            let tables = fields.values().any(|value| {
+                value
+                    .as_array()
+                    .is_some_and(|rows| rows_table(rows).is_some())
+            });
+            if !tables {
+                return indented(value);
+            }
+            let sections = fields.iter().map(|(name, value)| {
+                match value.as_array().and_then(|rows| rows_table(rows)) {
+                    Some(table) => table,
+                    None if value.is_object() || value.is_array() => format!("{name}: {value}"),
+                    None => format!("{name}: {}", cell(value)),
+                }
+            });
+            sections.collect::<Vec<_>>().join("\n\n")
+        }
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+fn indented(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+/// The table of rows that are flat objects of the same fields.
+fn rows_table(rows: &[Value]) -> Option<String> {
+    let names: Vec<_> = rows.first()?.as_object()?.keys().collect();
+    let mut table = new_table();
+    table.set_header(&names);
+    for row in rows {
+        let row = row.as_object()?;
+        if !row.keys().eq(names.iter().copied())
+            || row
+                .values()
+                .any(|value| value.is_object() || value.is_array())
+        {
+            return None;
+        }
+        table.add_row(row.values().map(cell));
+    }
+    for (index, name) in names.iter().enumerate() {
+        let numbers = rows
+            .iter()
+            .all(|row| row.get(name).is_some_and(Value::is_number));
+        if let (true, Some(column)) = (numbers, table.column_mut(index)) {
+            column.set_cell_alignment(comfy_table::CellAlignment::Right);
+        }
+    }
+    Some(trimmed(&table))
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

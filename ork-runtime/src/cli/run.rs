@@ -1,0 +1,168 @@
+//! `run`: a task here, to its end, with its result on stdout.
+
+use std::process::ExitCode;
+
+use futures_util::StreamExt as _;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::input::Input;
+use super::signals::Signals;
+use super::{Failure, Output};
+use crate::app::OrkBuilder;
+use crate::client::{Status, follow};
+use crate::job::State;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The task
+    task: String,
+    #[command(flatten)]
+    input: Input,
+}
+
+pub(super) async fn run(
+    builder: OrkBuilder,
+    args: Args,
+    output: &Output,
+) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::new()?;
+    let ork = builder.broker("embedded").build().await?;
+    let submitted = async {
+        let body = args.input.read(ork.entry(&args.task)?)?;
+        Ok::<_, Failure>(ork.submit_json(&args.task, body).await?)
+    };
+    let id = match submitted.await {
+        Ok(id) => id,
+        Err(failure) => {
+            ork.shutdown().await;
+            return Err(failure);
+        }
+    };
+    ork.start_worker();
+    let bar = Bar::new(output);
+    let mut progress = std::pin::pin!(follow(ork.clone_client(), id));
+    let failed = ork.failed();
+    let ended = loop {
+        tokio::select! {
+            status = progress.next() => match status {
+                Some(Ok(status)) => {
+                    bar.show(&status);
+                    if status.state.is_final() {
+                        break Ok(true);
+                    }
+                }
+                Some(Err(error)) => break Err(Failure::from(error)),
+                None => break Ok(true),
+            },
+            () = signals.next() => break Ok(false),
+            () = failed.cancelled() => {
+                break Err(Failure::internal("the worker stopped", "the log says why"));
+            }
+        }
+    };
+    bar.end();
+    let outcome = match ended {
+        Ok(true) => ork.wait(id).await.map_err(Failure::from),
+        Ok(false) => {
+            output.note(format!("interrupted; job {id} goes on when a worker starts, or with `jobs cancel {id}` never"));
+            ork.force_stop();
+            ork.shutdown().await;
+            return Ok(ExitCode::from(130));
+        }
+        Err(failure) => Err(failure),
+    };
+    ork.shutdown().await;
+    finish(outcome?, output)
+}
+
+/// Prints the outcome of a job.
+pub(super) fn finish(outcome: crate::JobOutcome, output: &Output) -> Result<ExitCode, Failure> {
+    let status = outcome.status();
+    match (status.state, outcome.output()) {
+        (State::Success, Some(json)) => output.result(json),
+        // A job with parts and without a join has no result but how they ended.
+        (State::Success, None) if output.is_json() => output.json(&status.parts),
+        (State::Success, None) => {
+            output.line(format!(
+                "{} of {} parts ok",
+                status.parts.ok,
+                status.parts.settled()
+            ));
+        }
+        _ => {
+            let id = status.id;
+            let why = status
+                .failure
+                .as_ref()
+                .map_or_else(|| "it was cancelled".into(), ToString::to_string);
+            return Err(Failure::job(format!(
+                "job {id} ({}) {}: {why}",
+                status.task, status.state
+            ))
+            .hint(format!(
+                "`jobs show {id}` says more; `jobs retry {id}` tries what did not succeed again"
+            )));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A bar on a terminal, nothing elsewhere.
+#[derive(Debug)]
+pub(super) struct Bar(ProgressBar);
+
+impl Bar {
+    pub(super) fn new(output: &Output) -> Self {
+        let target = if output.is_watched() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_style(spinner());
+        Self(bar)
+    }
+
+    pub(super) fn show(&self, status: &Status) {
+        let parts = &status.parts;
+        let mut words = match &status.progress {
+            Some(progress) if status.yielded == 0 => format!(
+                "{} {:.0} % {}",
+                status.task, progress.percent, progress.info
+            ),
+            _ => format!("{} {}", status.task, status.state),
+        };
+        if parts.failed > 0 {
+            words.push_str(&format!(", {} failed", parts.failed));
+        }
+        match status.total {
+            Some(total) if total > 0 => {
+                self.0.set_style(with_length());
+                self.0.set_length(total);
+                self.0.set_position(parts.settled());
+            }
+            _ if status.yielded > 0 => words.push_str(&format!(
+                ", {} of {} parts so far",
+                parts.settled(),
+                status.yielded
+            )),
+            _ => {}
+        }
+        self.0.set_message(words);
+        self.0.tick();
+    }
+
+    pub(super) fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn spinner() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+fn with_length() -> ProgressStyle {
+    let template = "{bar:30} {pos}/{len} {percent} % {per_sec} {msg}";
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

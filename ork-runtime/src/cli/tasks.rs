@@ -1,0 +1,141 @@
+//! `tasks`: what this program can do.
+
+use std::process::ExitCode;
+
+use schemars::SchemaGenerator;
+use serde_json::{Map, Value, json};
+
+use super::{Failure, Output};
+use crate::registry::{Registry, Task};
+use crate::task::def::{Param, TaskDef};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only this one, with all its options
+    task: Option<String>,
+}
+
+pub(super) fn tasks(
+    registry: &Registry,
+    args: &Args,
+    output: &Output,
+) -> Result<ExitCode, Failure> {
+    let tasks: Vec<_> = match &args.task {
+        Some(name) => vec![registry.get(name)?],
+        None => registry.tasks().collect(),
+    };
+    if output.is_json() {
+        output.json(&tasks.iter().map(|task| describe(task)).collect::<Vec<_>>());
+    } else if args.task.is_some() {
+        tasks.iter().for_each(|task| {
+            output.line(serde_json::to_string_pretty(&describe(task)).unwrap_or_default())
+        });
+    } else if tasks.is_empty() {
+        output.note("this program has no tasks: annotate a function with #[task], and name its crate in this program");
+    } else {
+        let row = |task: &&Task| {
+            vec![
+                task.name().to_owned(),
+                inputs(task.entry()),
+                shape(task),
+                first_line(task),
+            ]
+        };
+        output.table(
+            &["task", "inputs", "shape", "what it does"],
+            tasks.iter().map(row),
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn shape(task: &Task) -> String {
+    match (task.split, task.join) {
+        (None, _) => "one".into(),
+        (Some(_), None) => "split".into(),
+        (Some(_), Some(_)) => "split, join".into(),
+    }
+}
+
+/// The documentation's first line: that of the function that begins, or that of the function that works.
+fn first_line(task: &Task) -> String {
+    let docs = if task.entry().docs.is_empty() {
+        task.work.docs
+    } else {
+        task.entry().docs
+    };
+    docs.lines().next().unwrap_or_default().to_owned()
+}
+
+fn inputs(def: &TaskDef) -> String {
+    let mut generator = SchemaGenerator::default();
+    let mut inputs = Vec::new();
+    for param in def.params {
+        match param {
+            Param::Field { name, optional, .. } => {
+                inputs.push(format!("{name}{}", if optional() { "?" } else { "" }))
+            }
+            Param::Body { schema, .. } => {
+                let name = schema(&mut generator).to_value();
+                let name = name
+                    .get("$ref")
+                    .and_then(Value::as_str)
+                    .and_then(|path| path.rsplit('/').next());
+                inputs.push(name.unwrap_or("input").to_owned());
+            }
+            Param::State { .. } | Param::Context | Param::Parts => {}
+        }
+    }
+    inputs.join(" ")
+}
+
+/// A task as JSON, with the schemas of its input and output.
+fn describe(task: &Task) -> Value {
+    let mut generator = SchemaGenerator::default();
+    let input = input_schema(task.entry(), &mut generator);
+    let item = task.split.map(|_| input_schema(task.work, &mut generator));
+    let output = (task.join.unwrap_or(task.work).output)(&mut generator).to_value();
+    let options = task.work.options;
+    let duration = |time: std::time::Duration| humantime::format_duration(time).to_string();
+    json!({
+        "name": task.name(),
+        "description": task.entry().docs,
+        "location": task.work.location.to_string(),
+        "queue": task.queue(),
+        "shape": shape(task),
+        "input": input,
+        "item": item,
+        "output": output,
+        "definitions": generator.take_definitions(true),
+        "retries": options.retries,
+        "backoff": options.backoff.map(duration),
+        "timeout": options.timeout.map(duration),
+        "priority": options.priority,
+    })
+}
+
+fn input_schema(def: &TaskDef, generator: &mut SchemaGenerator) -> Value {
+    let (mut properties, mut required) = (Map::new(), Vec::new());
+    for param in def.params {
+        match param {
+            Param::Body { schema, .. } => return schema(generator).to_value(),
+            Param::Field {
+                name,
+                docs,
+                schema,
+                optional,
+            } => {
+                let mut schema = schema(generator).to_value();
+                if let (Value::Object(schema), false) = (&mut schema, docs.is_empty()) {
+                    schema.insert("description".into(), Value::String((*docs).to_owned()));
+                }
+                properties.insert((*name).to_owned(), schema);
+                if !optional() {
+                    required.push(*name);
+                }
+            }
+            Param::State { .. } | Param::Context | Param::Parts => {}
+        }
+    }
+    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+}

@@ -1,0 +1,271 @@
+//! Handles of jobs, how they stand, and how they ended.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use futures_util::stream::{Stream, unfold};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::broadcast;
+
+use super::{Client, ClientError};
+use crate::accounting::Change;
+use crate::clock::Timestamp;
+use crate::context::Progress;
+use crate::failure::Failure;
+use crate::id::JobId;
+use crate::job::State;
+use crate::ledger::Counts;
+use crate::store::JobView;
+use crate::task::TaskMessage;
+use crate::task::message::Answer;
+
+/// A job that was submitted, typed by its message.
+pub struct Handle<M> {
+    client: Client,
+    id: JobId,
+    message: PhantomData<fn() -> M>,
+}
+
+impl<M> Handle<M> {
+    pub(super) fn new(client: Client, id: JobId) -> Self {
+        Self {
+            client,
+            id,
+            message: PhantomData,
+        }
+    }
+
+    /// The job's id.
+    pub const fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// How the job stands.
+    ///
+    /// # Errors
+    /// When there is no store, or it cannot be read.
+    ///
+    /// # Cancel safety
+    /// It only reads.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.client.status(self.id).await
+    }
+
+    /// Waits for the job to end and says how, whether it has a result or not.
+    ///
+    /// # Errors
+    /// When there is no store, or it cannot be read.
+    ///
+    /// # Cancel safety
+    /// The job goes on if the future is dropped.
+    pub async fn outcome(&self) -> Result<JobOutcome, ClientError> {
+        self.client.wait(self.id).await
+    }
+
+    /// Cancels the job.
+    ///
+    /// # Errors
+    /// As [`Client::cancel`].
+    ///
+    /// # Cancel safety
+    /// The job may or may not have been cancelled if the future is dropped.
+    pub async fn cancel(&self) -> Result<(), ClientError> {
+        self.client.cancel(self.id).await
+    }
+
+    /// How the job stands, now and whenever that changes, until it has ended.
+    pub fn progress(&self) -> impl Stream<Item = Result<Status, ClientError>> + Send + use<M> {
+        follow(self.client.clone(), self.id)
+    }
+}
+
+impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Handle<M> {
+    /// Waits for the job's result.
+    ///
+    /// # Errors
+    /// `Failed` or `Cancelled` if it ended so; else as [`Handle::outcome`].
+    ///
+    /// # Cancel safety
+    /// The job goes on if the future is dropped.
+    pub async fn wait(&self) -> Result<<M::Answer as Answer>::Output, ClientError> {
+        self.outcome().await?.into_output()
+    }
+}
+
+impl<M> fmt::Debug for Handle<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Handle").field(&self.id).finish()
+    }
+}
+
+/// How a job stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// Which job.
+    pub id: JobId,
+    /// The job a client submitted, from which this one comes.
+    pub root: JobId,
+    /// The job that created this one.
+    pub parent: Option<JobId>,
+    /// The task's name.
+    pub task: String,
+    /// Its state.
+    pub state: State,
+    /// The current attempt, from 1.
+    pub attempt: u32,
+    /// Who runs it, or ran it last.
+    pub worker: Option<String>,
+    /// How many parts it has; `None` while its split still yields.
+    pub total: Option<u64>,
+    /// How many parts its split has yielded.
+    pub yielded: u64,
+    /// How its parts stand.
+    pub parts: Counts,
+    /// How far the task says it is.
+    pub progress: Option<Progress>,
+    /// Why it failed, or why its last attempt did.
+    pub failure: Option<Failure>,
+    /// When it was submitted.
+    pub created: Timestamp,
+    /// When its first attempt began.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// When its next attempt is due.
+    pub due: Option<Timestamp>,
+}
+
+impl Status {
+    pub(super) fn new(view: JobView) -> Self {
+        let JobView {
+            job,
+            counts,
+            head,
+            progress,
+            ..
+        } = view;
+        Self {
+            id: job.id,
+            root: job.root,
+            parent: job.parent,
+            task: job.task,
+            state: job.state,
+            attempt: job.attempt,
+            worker: job.worker,
+            total: head.sealed,
+            yielded: head.appended,
+            parts: counts,
+            progress,
+            failure: job.failure,
+            created: job.created,
+            started: job.started,
+            ended: job.ended,
+            due: job.due,
+        }
+    }
+
+    /// How far it is, from 0 to 100: the share of its settled parts, or what the task says.
+    pub fn percent(&self) -> Option<f64> {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::as_conversions,
+            reason = "part counts stay far below 2^52"
+        )]
+        let share = |total: u64| self.parts.settled() as f64 * 100.0 / total as f64;
+        match (self.state, self.total, &self.progress) {
+            (State::Success, _, _) => Some(100.0),
+            (_, Some(total), _) if total > 0 => Some(share(total)),
+            (_, _, Some(progress)) => Some(progress.percent),
+            (_, _, None) => None,
+        }
+    }
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobOutcome {
+    status: Status,
+    output: Option<Bytes>,
+}
+
+impl JobOutcome {
+    pub(super) fn new(mut view: JobView) -> Self {
+        let output = view.output.take();
+        Self {
+            status: Status::new(view),
+            output,
+        }
+    }
+
+    /// How the job stands, for good.
+    pub const fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// The JSON of its result, if it ended well.
+    pub fn output(&self) -> Option<&Bytes> {
+        self.output
+            .as_ref()
+            .filter(|_| super::is_success(self.status.state))
+    }
+
+    /// Its result.
+    ///
+    /// # Errors
+    /// `Failed` or `Cancelled` if it ended so, `Output` if its result is of another type.
+    pub fn into_output<T: DeserializeOwned>(self) -> Result<T, ClientError> {
+        let Status {
+            id, state, failure, ..
+        } = self.status;
+        match (state, failure) {
+            (State::Cancelled, _) => Err(ClientError::Cancelled { id }),
+            (State::Failed, Some(failure)) => Err(ClientError::Failed {
+                id,
+                failure: Box::new(failure),
+            }),
+            _ => {
+                let output = self.output.unwrap_or_else(|| Bytes::from_static(b"null"));
+                serde_json::from_slice(&output).map_err(|source| ClientError::Output { id, source })
+            }
+        }
+    }
+}
+
+/// Waits until something may have changed about a job.
+pub(super) async fn changed(changes: &mut broadcast::Receiver<Change>, id: JobId) {
+    loop {
+        match changes.recv().await {
+            Ok(Change::Ended(other) | Change::Moved(other)) if other != id => {}
+            Ok(Change::Owed) => {}
+            Ok(Change::Ended(_) | Change::Moved(_) | Change::Elsewhere) => return,
+            Err(broadcast::error::RecvError::Lagged(_)) => return,
+            // The store is closing, and says so when it is asked.
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// How a job stands, now and whenever that changes, until it has ended.
+pub(crate) fn follow(
+    client: Client,
+    id: JobId,
+) -> impl Stream<Item = Result<Status, ClientError>> + Send {
+    let changes = client.engine.store.watch();
+    unfold(Some((client, changes, None)), move |state| async move {
+        let (client, mut changes, last): (Client, _, Option<Status>) = state?;
+        loop {
+            match client.status(id).await {
+                Err(error) => return Some((Err(error), None)),
+                Ok(status) if status.state.is_final() => return Some((Ok(status), None)),
+                Ok(status) if last.as_ref() != Some(&status) => {
+                    let next = (client, changes, Some(status.clone()));
+                    return Some((Ok(status), Some(next)));
+                }
+                Ok(_) => changed(&mut changes, id).await,
+            }
+        }
+    })
+}

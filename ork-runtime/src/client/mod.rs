@@ -1,0 +1,239 @@
+//! The client: submit, wait, watch, cancel, retry; typed by the messages of tasks, or by name for programs.
+
+mod error;
+mod handle;
+mod submission;
+pub(crate) mod waiters;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+
+pub use error::ClientError;
+pub(crate) use handle::follow;
+pub use handle::{Handle, JobOutcome, Status};
+pub use submission::Submission;
+
+use self::waiters::{Waiter, Waiters};
+use crate::accounting::{Cancel, NewJob, Retry, Steered};
+use crate::engine::{Engine, services};
+use crate::id::JobId;
+use crate::job::{Kind, State};
+use crate::store::{Filter, JobView, StoreError};
+use crate::task::TaskMessage;
+use crate::task::def::TaskDef;
+use crate::task::parts::SettledPart;
+
+/// Speaks to the store and the broker for a program that wants work done.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) waiters: Waiters,
+}
+
+impl Client {
+    pub(crate) fn new(engine: Arc<Engine>, waiters: Waiters) -> Self {
+        Self { engine, waiters }
+    }
+
+    /// Submits a job. Await the [`Submission`] for its [`Handle`], or [`Submission::and_wait`] for its result.
+    pub fn submit<M: TaskMessage>(&self, message: M) -> Submission<M> {
+        Submission::new(self.clone(), message)
+    }
+
+    /// Submits many jobs at once, which costs far less than one by one; the handles come in the same order.
+    ///
+    /// # Errors
+    /// The first error; jobs before and after it may have been submitted.
+    ///
+    /// # Cancel safety
+    /// Some of the jobs may have been submitted if the future is dropped.
+    pub async fn submit_all<M: TaskMessage>(
+        &self,
+        messages: impl IntoIterator<Item = M>,
+    ) -> Result<Vec<Handle<M>>, ClientError> {
+        let one = |message: M| {
+            let body = encode(&message);
+            async move {
+                let id = self.send(M::TASK, M::KIND, body?, None).await?;
+                Ok(Handle::new(self.clone(), id))
+            }
+        };
+        try_join_all(messages.into_iter().map(one)).await
+    }
+
+    /// Submits a job by the name of its task, with the JSON of its input, which is checked first.
+    ///
+    /// # Errors
+    /// When the task is unknown, the input is not what it takes, or neither store nor broker takes the job.
+    ///
+    /// # Cancel safety
+    /// The job may or may not have been submitted if the future is dropped.
+    pub async fn submit_json(&self, task: &str, body: Bytes) -> Result<JobId, ClientError> {
+        self.send(task, Kind::Whole, body, None).await
+    }
+
+    /// How a job stands.
+    ///
+    /// # Errors
+    /// When there is no such job, no store, or the store cannot be read.
+    ///
+    /// # Cancel safety
+    /// It only reads.
+    pub async fn status(&self, id: JobId) -> Result<Status, ClientError> {
+        self.view(id).await.map(Status::new)
+    }
+
+    /// Waits for a job to end.
+    ///
+    /// # Errors
+    /// When there is no such job, no store, or the store cannot be read.
+    ///
+    /// # Cancel safety
+    /// The job goes on if the future is dropped.
+    pub async fn wait(&self, id: JobId) -> Result<JobOutcome, ClientError> {
+        let mut changes = self.engine.store.watch();
+        loop {
+            let view = self.view(id).await?;
+            if view.job.state.is_final() {
+                return Ok(JobOutcome::new(view));
+            }
+            handle::changed(&mut changes, id).await;
+        }
+    }
+
+    /// Cancels a job: no further part of it starts, what runs is asked to stop, and its state is final at once.
+    ///
+    /// # Errors
+    /// When there is no such job, it has ended, or the store cannot be written.
+    ///
+    /// # Cancel safety
+    /// The job may or may not have been cancelled if the future is dropped.
+    pub async fn cancel(&self, id: JobId) -> Result<(), ClientError> {
+        let steered = self
+            .engine
+            .store
+            .apply(Cancel {
+                job: id,
+                by: self.engine.by(),
+            })
+            .await?;
+        self.steered(id, "cancelled", steered).await
+    }
+
+    /// Takes up a job that failed or was cancelled: exactly the parts that are not `ok`, then its join.
+    ///
+    /// # Errors
+    /// When there is no such job, it has not ended or succeeded, or the store cannot be written.
+    ///
+    /// # Cancel safety
+    /// The job may or may not have been taken up if the future is dropped.
+    pub async fn retry(&self, id: JobId) -> Result<(), ClientError> {
+        let steered = self
+            .engine
+            .store
+            .apply(Retry {
+                job: id,
+                by: self.engine.by(),
+            })
+            .await?;
+        self.steered(id, "retried", steered).await
+    }
+
+    /// Jobs, newest first.
+    ///
+    /// # Errors
+    /// When there is no store, or it cannot be read.
+    ///
+    /// # Cancel safety
+    /// It only reads.
+    pub async fn jobs(&self, filter: Filter) -> Result<Vec<Status>, ClientError> {
+        Ok(self
+            .engine
+            .store
+            .jobs(filter)
+            .await?
+            .into_iter()
+            .map(Status::new)
+            .collect())
+    }
+
+    /// At most `limit` settled parts of a job from index `from` on, in order.
+    ///
+    /// # Errors
+    /// When there is no store, or it cannot be read.
+    ///
+    /// # Cancel safety
+    /// It only reads.
+    pub async fn parts(
+        &self,
+        id: JobId,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<SettledPart>, ClientError> {
+        Ok(self.engine.store.parts(id, from, limit).await?)
+    }
+
+    async fn steered(
+        &self,
+        id: JobId,
+        verb: &'static str,
+        steered: Steered,
+    ) -> Result<(), ClientError> {
+        match steered {
+            Steered::Done(owed) => {
+                self.engine.outbox.send(owed).await;
+                self.engine.running.stop(id);
+                Ok(())
+            }
+            Steered::Refused(state) => Err(ClientError::WrongState { id, verb, state }),
+            Steered::Unknown => Err(ClientError::Store(StoreError::no_job(id))),
+        }
+    }
+
+    async fn view(&self, id: JobId) -> Result<JobView, ClientError> {
+        self.engine
+            .store
+            .job(id)
+            .await?
+            .ok_or_else(|| ClientError::Store(StoreError::no_job(id)))
+    }
+
+    /// Checks an input, makes a job of it, and hands it over.
+    pub(crate) async fn send(
+        &self,
+        task: &str,
+        kind: Kind,
+        body: Bytes,
+        waiter: Option<&Waiter>,
+    ) -> Result<JobId, ClientError> {
+        let task = *self.engine.registry.get(task)?;
+        self.engine.settings.limits.check(&body)?;
+        let mut job = services::new_job(&self.engine, &task, kind);
+        let id = job.id;
+        job.reply = waiter.map(|waiter| waiter.expect(id));
+        services::send(&self.engine, NewJob { job, input: body }).await?;
+        Ok(id)
+    }
+
+    /// The function that takes the input of a whole job of this task.
+    ///
+    /// # Errors
+    /// When there is no such task.
+    pub fn entry(&self, task: &str) -> Result<&'static TaskDef, ClientError> {
+        Ok(self.engine.registry.get(task)?.entry())
+    }
+}
+
+fn encode<M: TaskMessage>(message: &M) -> Result<Bytes, ClientError> {
+    message.to_json().map_err(|source| ClientError::Input {
+        task: M::TASK,
+        source,
+    })
+}
+
+/// Whether a job in this state has a result.
+pub(crate) const fn is_success(state: State) -> bool {
+    matches!(state, State::Success)
+}

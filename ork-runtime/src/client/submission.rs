@@ -1,0 +1,71 @@
+//! A submission: awaited, it is a handle; with `and_wait`, a result.
+
+use std::future::IntoFuture;
+
+use serde::de::DeserializeOwned;
+
+use super::{Client, ClientError, Handle, JobOutcome, encode};
+use crate::task::TaskMessage;
+use crate::task::def::BoxFuture;
+use crate::task::message::Answer;
+
+/// A job about to be submitted: await it, or ask for its result.
+#[derive(Debug)]
+#[must_use = "a submission does nothing until it is awaited"]
+pub struct Submission<M> {
+    client: Client,
+    message: M,
+}
+
+impl<M: TaskMessage> Submission<M> {
+    pub(super) const fn new(client: Client, message: M) -> Self {
+        Self { client, message }
+    }
+
+    /// Submits the job and waits for it to end, whether it has a result or not.
+    ///
+    /// # Errors
+    /// When it cannot be submitted, or its outcome cannot be read.
+    ///
+    /// # Cancel safety
+    /// The job goes on if the future is dropped.
+    pub async fn and_outcome(self) -> Result<JobOutcome, ClientError> {
+        let handle = self.await?;
+        handle.outcome().await
+    }
+}
+
+impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Submission<M> {
+    /// Submits the job and waits for its result.
+    ///
+    /// # Errors
+    /// When it cannot be submitted; `Failed` or `Cancelled` if it ended so.
+    ///
+    /// # Cancel safety
+    /// The job goes on if the future is dropped.
+    pub async fn and_wait(self) -> Result<<M::Answer as Answer>::Output, ClientError> {
+        let Self { client, message } = self;
+        let body = encode(&message)?;
+        drop(message);
+        let waiter = client.waiters.waiter();
+        let id = client.send(M::TASK, M::KIND, body, waiter.as_ref()).await?;
+        match waiter {
+            Some(waiter) => waiter.outcome(&client, id).await,
+            None => client.wait(id).await?.into_output(),
+        }
+    }
+}
+
+impl<M: TaskMessage> IntoFuture for Submission<M> {
+    type Output = Result<Handle<M>, ClientError>;
+    type IntoFuture = BoxFuture<Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { client, message } = self;
+        let body = encode(&message);
+        Box::pin(async move {
+            let id = client.send(M::TASK, M::KIND, body?, None).await?;
+            Ok(Handle::new(client, id))
+        })
+    }
+}

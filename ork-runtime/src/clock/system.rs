@@ -1,0 +1,26 @@
+//! The clock of the system.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{Clock, Pause, Timestamp};
+
+/// The clock on the wall, and tokio's timers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the wall clock"
+    )]
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn pause(&self, duration: Duration) -> Pause {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}

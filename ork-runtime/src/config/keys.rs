@@ -1,0 +1,157 @@
+//! Every key of the configuration, once: its name, what it takes, and how it is read and shown.
+
+use std::time::Duration;
+
+use super::{Config, QueueType, Synchronous};
+
+/// One key. Its variable is `ORK_` and the name in capitals.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its name in `ork.toml`.
+    pub name: &'static str,
+    /// What it takes, in words.
+    pub expected: &'static str,
+    pub(super) set: fn(&mut Config, &str) -> Option<()>,
+    pub(super) get: fn(&Config) -> String,
+}
+
+/// Every key.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "broker",
+        expected: "`embedded`, or a URL that begins with `amqp://` or `amqps://`",
+        set: |config, text| {
+            let known =
+                text == "embedded" || text.starts_with("amqp://") || text.starts_with("amqps://");
+            known.then(|| config.broker = text.to_owned())
+        },
+        get: |config| config.broker.clone(),
+    },
+    Key {
+        name: "store",
+        expected: "`sqlite:PATH`, `memory:` or `none`",
+        set: |config, text| {
+            let file = text
+                .strip_prefix("sqlite:")
+                .is_some_and(|path| !path.is_empty());
+            (file || text == "memory:" || text == "none").then(|| config.store = text.to_owned())
+        },
+        get: |config| config.store.clone(),
+    },
+    Key {
+        name: "name",
+        expected: "1 to 100 characters",
+        set: |config, text| {
+            (1..=100)
+                .contains(&text.len())
+                .then(|| config.name = Some(text.to_owned()))
+        },
+        get: |config| config.name.clone().unwrap_or_default(),
+    },
+    Key {
+        name: "concurrency",
+        expected: "a number from 1 to 100000",
+        set: |config, text| number(text, 1, 100_000).map(|n| config.concurrency = Some(n)),
+        get: |config| {
+            config
+                .concurrency
+                .map(|n| n.to_string())
+                .unwrap_or_default()
+        },
+    },
+    Key {
+        name: "blocking",
+        expected: "a number from 1 to 500",
+        set: |config, text| number(text, 1, 500).map(|n| config.blocking = Some(n)),
+        get: |config| config.blocking.map(|n| n.to_string()).unwrap_or_default(),
+    },
+    Key {
+        name: "max_message_bytes",
+        expected: "a number from 1 to 134217728",
+        set: |config, text| {
+            number(text, 1, 128 * 1024 * 1024).map(|n| config.max_message_bytes = n)
+        },
+        get: |config| config.max_message_bytes.to_string(),
+    },
+    Key {
+        name: "page",
+        expected: "a number from 1 to 100000",
+        set: |config, text| number(text, 1, 100_000).map(|n| config.page = n),
+        get: |config| config.page.to_string(),
+    },
+    Key {
+        name: "max_losses",
+        expected: "a number from 0 to 1000",
+        set: |config, text| {
+            let losses = text.parse().ok().filter(|n| *n <= 1_000)?;
+            config.max_losses = losses;
+            Some(())
+        },
+        get: |config| config.max_losses.to_string(),
+    },
+    Key {
+        name: "shutdown",
+        expected: "a time such as `30s` or `2m`",
+        set: |config, text| duration(text).map(|time| config.shutdown = time),
+        get: |config| humantime::format_duration(config.shutdown).to_string(),
+    },
+    Key {
+        name: "grace",
+        expected: "a time such as `5s` or `500ms`",
+        set: |config, text| duration(text).map(|time| config.grace = time),
+        get: |config| humantime::format_duration(config.grace).to_string(),
+    },
+    Key {
+        name: "queues",
+        expected: "`quorum` or `classic`",
+        set: |config, text| {
+            config.queues = match text {
+                "quorum" => QueueType::Quorum,
+                "classic" => QueueType::Classic,
+                _ => return None,
+            };
+            Some(())
+        },
+        get: |config| format!("{:?}", config.queues).to_lowercase(),
+    },
+    Key {
+        name: "prefix",
+        expected: "1 to 50 letters, digits, `_`, `-` or `.`",
+        set: |config, text| {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+            let fits = (1..=50).contains(&text.len()) && text.chars().all(allowed);
+            fits.then(|| config.prefix = text.to_owned())
+        },
+        get: |config| config.prefix.clone(),
+    },
+    Key {
+        name: "synchronous",
+        expected: "`full` or `normal`",
+        set: |config, text| {
+            config.synchronous = match text {
+                "full" => Synchronous::Full,
+                "normal" => Synchronous::Normal,
+                _ => return None,
+            };
+            Some(())
+        },
+        get: |config| format!("{:?}", config.synchronous).to_lowercase(),
+    },
+    Key {
+        name: "log",
+        expected: "a filter such as `warn` or `info,ork=debug`",
+        set: |config, text| {
+            config.log = text.to_owned();
+            Some(())
+        },
+        get: |config| config.log.clone(),
+    },
+];
+
+fn number(text: &str, least: usize, most: usize) -> Option<usize> {
+    text.parse().ok().filter(|n| (least..=most).contains(n))
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok()
+}

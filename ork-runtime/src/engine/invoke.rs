@@ -1,0 +1,159 @@
+//! Running the user's function: slots, timeout, cancel, panic. Called by `engine::process`; answers how it ended.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{Engine, services};
+use crate::context::{About, Context};
+use crate::message::Message;
+use crate::task::CallError;
+use crate::task::arg::Call;
+use crate::task::def::{Run, TaskDef};
+use crate::task::parts::RawParts;
+
+/// How many functions run at once.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    tasks: Semaphore,
+    blocking: Semaphore,
+}
+
+impl Slots {
+    pub(super) fn new(tasks: usize, blocking: usize) -> Self {
+        Self {
+            tasks: Semaphore::new(tasks),
+            blocking: Semaphore::new(blocking),
+        }
+    }
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub(super) enum Called<T = Bytes> {
+    /// It returned this.
+    Returned(T),
+    /// It failed.
+    Failed(CallError),
+    /// The worker has to stop.
+    Interrupted,
+    /// Its job was cancelled, and nobody wants its result.
+    Unwanted,
+}
+
+/// Calls the function of a task on a message.
+pub(super) async fn invoke(
+    engine: &Arc<Engine>,
+    def: &'static TaskDef,
+    message: &Message,
+    about: About,
+    parts: Option<RawParts>,
+    cancelled: &CancellationToken,
+) -> Called {
+    // A token of its own: a timeout ends this attempt, not the other parts of the job.
+    let token = cancelled.child_token();
+    let call = call(engine, def, message, about, parts, &token);
+    match def.run {
+        Run::Async(run) => {
+            let Ok(_slot) = engine.slots.tasks.acquire().await else {
+                return Called::Interrupted;
+            };
+            let output = AssertUnwindSafe(async { run(call).await }).catch_unwind();
+            guard(engine, def, &token, async { flatten(output.await) }).await
+        }
+        Run::Blocking(run) => {
+            let Ok(_slot) = engine.slots.blocking.acquire().await else {
+                return Called::Interrupted;
+            };
+            let output = tokio::task::spawn_blocking(move || run(call));
+            guard(engine, def, &token, async { joined(output.await) }).await
+        }
+        Run::AsyncSplit(_) | Run::BlockingSplit(_) => {
+            Called::Failed(CallError::Panicked("a split was called as a task".into()))
+        }
+    }
+}
+
+/// What a function is given.
+pub(super) fn call(
+    engine: &Arc<Engine>,
+    def: &TaskDef,
+    message: &Message,
+    mut about: About,
+    parts: Option<RawParts>,
+    token: &CancellationToken,
+) -> Call {
+    about.deadline = def
+        .options
+        .timeout
+        .map(|timeout| engine.clock.now() + timeout);
+    let context = Context::new(about, token.clone(), services::of(engine));
+    Call {
+        body: message.body.clone(),
+        context,
+        states: engine.states.clone(),
+        parts,
+    }
+}
+
+/// Lets a call run until it returns, its time is up, its job is cancelled, or the worker has to stop.
+pub(super) async fn guard<T>(
+    engine: &Engine,
+    def: &TaskDef,
+    token: &CancellationToken,
+    output: impl Future<Output = Result<T, CallError>>,
+) -> Called<T> {
+    let timeout = async {
+        match def.options.timeout {
+            Some(timeout) => {
+                engine.clock.pause(timeout).await;
+                timeout
+            }
+            None => std::future::pending::<Duration>().await,
+        }
+    };
+    let unwanted = async {
+        token.cancelled().await;
+        // It may want to tidy up; then it is dropped. A blocking function goes on alone, unheard.
+        engine.clock.pause(engine.settings.grace).await;
+    };
+    let called = tokio::select! {
+        biased;
+        output = output => output.map_or_else(Called::Failed, Called::Returned),
+        timeout = timeout => Called::Failed(CallError::TimedOut(timeout)),
+        () = unwanted => Called::Unwanted,
+        () = engine.force.cancelled() => Called::Interrupted,
+    };
+    token.cancel();
+    called
+}
+
+/// The outcome of a blocking call.
+pub(super) fn joined<T>(
+    output: Result<Result<T, CallError>, tokio::task::JoinError>,
+) -> Result<T, CallError> {
+    output.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => Err(CallError::Panicked(words(&*panic))),
+        Err(_cancelled) => Err(CallError::Panicked("the runtime ended".into())),
+    })
+}
+
+/// The outcome of a call that may have panicked.
+pub(super) fn flatten<T>(
+    output: Result<Result<T, CallError>, Box<dyn Any + Send>>,
+) -> Result<T, CallError> {
+    output.unwrap_or_else(|panic| Err(CallError::Panicked(words(&*panic))))
+}
+
+/// The message of a panic.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it said nothing".into())
+}

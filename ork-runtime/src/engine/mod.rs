@@ -1,0 +1,255 @@
+//! The engine: what happens to one delivery. [`process`] is its table of contents, read it downward.
+//!
+//! Called by `worker::consume`, once for each delivery. It calls, in this order: `claim` (is it still owed?), then
+//! `split` or `invoke` (what does the task say?), then `settle` (write it down, send what is owed). It knows ports
+//! only, and answers with a value: what is to become of the delivery.
+
+mod claim;
+mod invoke;
+mod join;
+mod outbox;
+mod progress;
+mod refuse;
+mod running;
+pub(crate) mod services;
+mod settle;
+mod split;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::accounting::By;
+use crate::broker::{Broker, Delivery, Refused, Settlement};
+use crate::clock::Clock;
+use crate::id::WorkerId;
+use crate::job::Phase;
+use crate::message::{Ask, Limits, Message};
+use crate::registry::{Registry, Task};
+use crate::store::{Store, StoreError};
+use crate::task::TaskDef;
+use crate::task::state::States;
+
+use self::claim::{ClaimedJob, ClaimedPart};
+use self::invoke::Slots;
+pub use self::outbox::{Outbox, OutboxReceiver};
+pub use self::progress::{ProgressReceiver, Reports};
+pub use self::running::Running;
+
+/// What the engine may be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How many `async fn` tasks run at once.
+    pub concurrency: usize,
+    /// How many `fn` tasks run at once.
+    pub blocking: usize,
+    /// How many parts travel in one page from a split to the store.
+    pub page: usize,
+    /// How often a piece of work may be lost with its worker before it counts as failed.
+    pub losses: u32,
+    /// How long a cancelled task may go on before it is dropped.
+    pub grace: Duration,
+    /// What a body may be.
+    pub limits: Limits,
+}
+
+/// Everything that processing a delivery needs.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) states: States,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) worker: WorkerId,
+    pub(crate) settings: Settings,
+    pub(crate) slots: Slots,
+    pub(crate) outbox: Outbox,
+    pub(crate) running: Running,
+    pub(crate) reports: Reports,
+    /// Fires when whatever still runs must stop now.
+    pub(crate) force: CancellationToken,
+    /// Fires when the store can no longer be trusted: the process must end.
+    pub(crate) fatal: CancellationToken,
+}
+
+impl Engine {
+    /// An engine over these ports, and the receiving ends of what it sends.
+    pub(crate) fn new(
+        (registry, states): (Arc<Registry>, States),
+        (store, broker): (Arc<dyn Store>, Arc<dyn Broker>),
+        (clock, worker): (Arc<dyn Clock>, WorkerId),
+        settings: Settings,
+    ) -> (Self, OutboxReceiver, ProgressReceiver) {
+        let (outbox, owed) = Outbox::new();
+        let (reports, progress) = Reports::new();
+        let engine = Self {
+            registry,
+            states,
+            store,
+            broker,
+            clock,
+            worker,
+            settings,
+            slots: Slots::new(settings.concurrency, settings.blocking),
+            outbox,
+            running: Running::default(),
+            reports,
+            force: CancellationToken::new(),
+            fatal: CancellationToken::new(),
+        };
+        (engine, owed, progress)
+    }
+
+    /// This process, now.
+    pub(crate) fn by(&self) -> By {
+        By {
+            worker: self.worker.clone(),
+            now: self.clock.now(),
+            hold: self.broker.needs_relay(),
+        }
+    }
+}
+
+/// Why a delivery could not be brought to an end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProcessError {
+    /// It is no message, or not one for this program.
+    #[error("{}", .0.detail)]
+    Refused(Box<Refused>),
+    /// The store did not do what it was asked.
+    #[error("the store does not work")]
+    Store(#[from] StoreError),
+}
+
+/// What came of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// It is done with: run, or rightly not run.
+    Settled,
+    /// It was run, and its input is not what the task takes.
+    WrongInput(String),
+    /// Its workers died too often.
+    Exhausted(String),
+    /// The worker has to stop: somebody else must run it.
+    Interrupted,
+}
+
+/// Brings one delivery to its end and says what is to become of it.
+///
+/// # Cancel safety
+/// If the future is dropped the delivery is neither settled nor lost: the broker or the store hands it out again.
+pub(crate) async fn process(
+    engine: &Arc<Engine>,
+    delivery: Delivery,
+) -> (Settlement, Box<dyn crate::broker::Receipt>) {
+    let Delivery {
+        message,
+        redelivered,
+        anonymous,
+        receipt,
+    } = delivery;
+    let settlement = match run(engine, message, redelivered, anonymous).await {
+        Ok(done) => settle::settlement(done),
+        Err(error) => refuse::settlement(engine, error).await,
+    };
+    (settlement, receipt)
+}
+
+async fn run(
+    engine: &Arc<Engine>,
+    message: Result<Message, Refused>,
+    redelivered: u32,
+    anonymous: bool,
+) -> Result<Done, ProcessError> {
+    let message = message.map_err(|refused| ProcessError::Refused(Box::new(refused)))?;
+    let task = refuse::check(engine, &message)?;
+    if anonymous && engine.store.keeps() {
+        return claim::adopt(engine, message).await;
+    }
+    match message.ask {
+        Ask::Whole => match task.split {
+            Some(split) => job(engine, task, split, Phase::Start, message, redelivered).await,
+            None => job(engine, task, task.work, Phase::Start, message, redelivered).await,
+        },
+        Ask::Item => job(engine, task, task.work, Phase::Start, message, redelivered).await,
+        Ask::Join => {
+            let join = refuse::join_of(&task, &message)?;
+            job(engine, task, join, Phase::Join, message, redelivered).await
+        }
+        Ask::Part { epoch, index } => part(engine, task, epoch, index, message, redelivered).await,
+    }
+}
+
+/// A job, its split, or its join.
+async fn job(
+    engine: &Arc<Engine>,
+    task: Task,
+    def: &'static TaskDef,
+    phase: Phase,
+    message: Message,
+    redelivered: u32,
+) -> Result<Done, ProcessError> {
+    let ClaimedJob::Ours(job) = claim::job(engine, &message, phase).await? else {
+        return Ok(Done::Settled);
+    };
+    if redelivered > engine.settings.losses {
+        return settle::lost_job(engine, job, phase, redelivered).await;
+    }
+    let running = engine.running.enter(job.id);
+    if task.split.is_some_and(|split| std::ptr::eq(split, def)) {
+        let ended = split::split(engine, &job, task, def, &message, running.token()).await?;
+        return settle::split(engine, job, def, ended).await;
+    }
+    loop {
+        let parts = join::parts(engine, &job, phase).await?;
+        let about = services::about_job(&job);
+        let called = invoke::invoke(engine, def, &message, about, parts, running.token()).await;
+        match settle::job(engine, &job, def, phase, called).await? {
+            settle::Next::Done(done) => return Ok(done),
+            // Without a store nobody else can keep the time of the next attempt.
+            settle::Next::AgainHere(next, due) => {
+                tokio::select! {
+                    () = engine.clock.pause_until(due) => {}
+                    () = engine.force.cancelled() => return Ok(Done::Interrupted),
+                }
+                return Box::pin(again(engine, task, def, phase, message, next)).await;
+            }
+        }
+    }
+}
+
+/// The next attempt at a job that no store keeps.
+async fn again(
+    engine: &Arc<Engine>,
+    task: Task,
+    def: &'static TaskDef,
+    phase: Phase,
+    message: Message,
+    attempt: u32,
+) -> Result<Done, ProcessError> {
+    job(engine, task, def, phase, Message { attempt, ..message }, 0).await
+}
+
+/// One part of a job.
+async fn part(
+    engine: &Arc<Engine>,
+    task: Task,
+    epoch: u32,
+    index: u64,
+    message: Message,
+    redelivered: u32,
+) -> Result<Done, ProcessError> {
+    let ClaimedPart::Ours { key, count } = claim::part(engine, &message, epoch, index).await?
+    else {
+        return Ok(Done::Settled);
+    };
+    if redelivered > engine.settings.losses {
+        return settle::lost_part(engine, key, redelivered).await;
+    }
+    let running = engine.running.enter(message.job);
+    let about = services::about_part(&message, index, count);
+    let called = invoke::invoke(engine, task.work, &message, about, None, running.token()).await;
+    settle::part(engine, task.work, key, called).await
+}

@@ -1,0 +1,247 @@
+//! Writing down how a call ended, sending what is owed, and the one match that says what becomes of the delivery.
+
+use bytes::Bytes;
+
+use super::invoke::Called;
+use super::split::Split;
+use super::{Done, Engine, ProcessError, services};
+use crate::accounting::{Answer, PartAttempt, PartKey, Settle, SettlePart, outcome_json};
+use crate::broker::{DeadReason, Settlement};
+use crate::clock::Timestamp;
+use crate::failure::{Failure, FailureKind};
+use crate::job::{Attempt, Effect, Ended, Job, Phase};
+use crate::message::{Outgoing, Reply};
+use crate::retry::RetryPolicy;
+use crate::task::{CallError, TaskDef};
+
+/// What follows the settlement of a job.
+pub(super) enum Next {
+    /// The delivery is done with.
+    Done(Done),
+    /// No store keeps the next attempt: it is this one, here, at this time.
+    AgainHere(u32, Timestamp),
+}
+
+/// What becomes of a delivery that was brought to an end.
+pub(super) fn settlement(done: Done) -> Settlement {
+    match done {
+        Done::Settled => Settlement::Ack,
+        Done::WrongInput(words) => Settlement::Dead(DeadReason::WrongInput, words),
+        Done::Exhausted(words) => Settlement::Dead(DeadReason::Exhausted, words),
+        Done::Interrupted => Settlement::Release,
+    }
+}
+
+/// Settles a job, or its join.
+pub(super) async fn job(
+    engine: &Engine,
+    job: &Job,
+    def: &TaskDef,
+    phase: Phase,
+    called: Called,
+) -> Result<Next, ProcessError> {
+    let (how, output, done) = match called {
+        Called::Unwanted => return Ok(Next::Done(Done::Settled)),
+        Called::Interrupted => (Attempt::Interrupted, None, Done::Interrupted),
+        Called::Returned(output) => (Attempt::Succeeded, Some(output), Done::Settled),
+        Called::Failed(error) => {
+            let (failure, again) = failed(engine, def, job.counted_attempt(), error);
+            let done = match (failure.kind, phase) {
+                (FailureKind::Input, Phase::Start) => Done::WrongInput(failure.message.clone()),
+                _ => Done::Settled,
+            };
+            (Attempt::Failed { failure, again }, None, done)
+        }
+    };
+    if !engine.store.keeps() {
+        return Ok(
+            match unkept(engine, &mut job.clone(), phase, how, output).await {
+                Some((attempt, due)) => Next::AgainHere(attempt, due),
+                None => Next::Done(done),
+            },
+        );
+    }
+    let settle = Settle {
+        job: job.id,
+        phase,
+        attempt: job.attempt,
+        how,
+        output,
+        by: engine.by(),
+    };
+    answered(engine, engine.store.apply(settle).await?).await;
+    Ok(Next::Done(done))
+}
+
+/// Settles a job whose split did not come to its end.
+pub(super) async fn split(
+    engine: &Engine,
+    claimed: Box<Job>,
+    def: &TaskDef,
+    ended: Split,
+) -> Result<Done, ProcessError> {
+    let called = match ended {
+        Split::Sealed => return Ok(Done::Settled),
+        Split::Ended(Called::Returned(())) => return Ok(Done::Settled),
+        Split::Ended(Called::Failed(error)) => Called::Failed(error),
+        Split::Ended(Called::Interrupted) => Called::Interrupted,
+        Split::Ended(Called::Unwanted) => Called::Unwanted,
+    };
+    match job(engine, &claimed, def, Phase::Start, called).await? {
+        Next::Done(done) => Ok(done),
+        Next::AgainHere(..) => Ok(Done::Settled),
+    }
+}
+
+/// Settles a part.
+pub(super) async fn part(
+    engine: &Engine,
+    def: &TaskDef,
+    part: PartKey,
+    called: Called,
+) -> Result<Done, ProcessError> {
+    let (how, done) = match called {
+        Called::Unwanted => return Ok(Done::Settled),
+        Called::Interrupted => (PartAttempt::Interrupted, Done::Interrupted),
+        Called::Returned(output) => (PartAttempt::Ok(output), Done::Settled),
+        Called::Failed(error) => {
+            let (failure, again) = failed(engine, def, part.attempt, error);
+            (PartAttempt::Failed { failure, again }, Done::Settled)
+        }
+    };
+    let answer = engine
+        .store
+        .apply(SettlePart {
+            part,
+            how,
+            by: engine.by(),
+        })
+        .await?;
+    answered(engine, answer).await;
+    Ok(done)
+}
+
+/// Fails a job that was lost with its workers too often.
+pub(super) async fn lost_job(
+    engine: &Engine,
+    job: Box<Job>,
+    phase: Phase,
+    times: u32,
+) -> Result<Done, ProcessError> {
+    let failure = lost(times);
+    let words = failure.message.clone();
+    let how = Attempt::Failed {
+        failure,
+        again: None,
+    };
+    if engine.store.keeps() {
+        let settle = Settle {
+            job: job.id,
+            phase,
+            attempt: job.attempt,
+            how,
+            output: None,
+            by: engine.by(),
+        };
+        answered(engine, engine.store.apply(settle).await?).await;
+    } else {
+        drop(unkept(engine, &mut job.clone(), phase, how, None).await);
+    }
+    Ok(Done::Exhausted(words))
+}
+
+/// Fails a part that was lost with its workers too often.
+pub(super) async fn lost_part(
+    engine: &Engine,
+    part: PartKey,
+    times: u32,
+) -> Result<Done, ProcessError> {
+    let failure = lost(times);
+    let words = failure.message.clone();
+    let how = PartAttempt::Failed {
+        failure,
+        again: None,
+    };
+    answered(
+        engine,
+        engine
+            .store
+            .apply(SettlePart {
+                part,
+                how,
+                by: engine.by(),
+            })
+            .await?,
+    )
+    .await;
+    Ok(Done::Exhausted(words))
+}
+
+fn lost(times: u32) -> Failure {
+    Failure::new(
+        FailureKind::Lost,
+        format!("its worker died or lost its connection {times} times while it ran"),
+    )
+}
+
+async fn answered(engine: &Engine, answer: Answer) {
+    match answer {
+        Answer::Counted(owed) => engine.outbox.send(owed).await,
+        Answer::Old => tracing::debug!("a settlement came too late and changed nothing"),
+    }
+}
+
+/// The failure of a call, and when it is tried again.
+fn failed(
+    engine: &Engine,
+    def: &TaskDef,
+    attempt: u32,
+    error: CallError,
+) -> (Failure, Option<Timestamp>) {
+    let retry_after = error.retry_after();
+    let failure = error.into_failure();
+    let mut policy = RetryPolicy::new(def.options.retries);
+    if let Some(base) = def.options.backoff {
+        policy = policy.backoff(base);
+    }
+    let pause = policy
+        .pause_after(attempt, fastrand::f64())
+        .filter(|_| failure.retryable);
+    let again = pause.map(|pause| engine.clock.now() + retry_after.unwrap_or(pause));
+    (failure, again)
+}
+
+/// Settles a job that no store keeps; answers the next attempt and its time, if there is one.
+pub(super) async fn unkept(
+    engine: &Engine,
+    job: &mut Job,
+    phase: Phase,
+    how: Attempt,
+    output: Option<Bytes>,
+) -> Option<(u32, Timestamp)> {
+    let attempt = job.attempt;
+    let Ended::Counted(effects) = job.end_attempt(phase, attempt, how, engine.clock.now()) else {
+        return None;
+    };
+    for effect in effects {
+        match effect {
+            Effect::Dispatch { attempt, due, .. } => {
+                return Some((attempt, due.unwrap_or_default()));
+            }
+            Effect::Reply => {
+                let Some(to) = job.reply.clone() else {
+                    continue;
+                };
+                let reply = Reply {
+                    to,
+                    job: job.id,
+                    body: outcome_json(job, output.as_ref()),
+                };
+                if let Err(error) = services::publish(engine, Outgoing::Reply(reply)).await {
+                    tracing::warn!(job = %job.id, %error, "an outcome could not be sent");
+                }
+            }
+        }
+    }
+    None
+}

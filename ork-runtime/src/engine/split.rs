@@ -1,0 +1,239 @@
+//! Splitting a job: the items of the user's function become parts, page after page, and the last page is sealed.
+//!
+//! Nothing is pulled before the page before it is durable and handed on, so a split of any length needs the memory of
+//! a few pages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::invoke::{Called, call, flatten, guard, joined};
+use super::{Engine, ProcessError, services};
+use crate::accounting::{Append, Appended, Open, Page, Seal};
+use crate::job::Job;
+use crate::ledger;
+use crate::message::Message;
+use crate::policy::Policy;
+use crate::registry::Task;
+use crate::store::StoreError;
+use crate::task::CallError;
+use crate::task::def::{Run, TaskDef};
+use crate::task::outcome::Items;
+
+/// The first page is small, so that the first parts start soon; each page doubles up to the configured size.
+const FIRST_PAGE: usize = 16;
+
+/// A page that takes longer than this to fill is sent as it is.
+const PAGE_TIME: Duration = Duration::from_millis(50);
+
+/// How many pages may wait between the split and the store.
+const PAGES_AHEAD: usize = 2;
+
+/// How a split ended.
+pub(super) enum Split {
+    /// All parts are there, or no more are wanted: the job waits for them.
+    Sealed,
+    /// It did not come to its end.
+    Ended(Called<()>),
+}
+
+/// Runs the split of a claimed job.
+pub(super) async fn split(
+    engine: &Arc<Engine>,
+    job: &Job,
+    task: Task,
+    def: &'static TaskDef,
+    message: &Message,
+    cancelled: &CancellationToken,
+) -> Result<Split, ProcessError> {
+    if !engine.store.keeps() {
+        let words = "a job with parts needs a store: unset ORK_STORE=none, or name one";
+        return Ok(Split::Ended(Called::Failed(CallError::Task(
+            crate::Error::permanent(words),
+        ))));
+    }
+    let policy = Policy {
+        on_error: def.options.on_error,
+        tolerate: def.options.tolerate.unwrap_or_default(),
+    };
+    let open = Open {
+        job: job.id,
+        attempt: job.attempt,
+        policy,
+        joined: task.join.is_some(),
+    };
+    let Some(epoch) = engine.store.apply(open).await? else {
+        return Ok(Split::Sealed);
+    };
+    let token = cancelled.child_token();
+    let call = call(engine, def, message, services::about_job(job), None, &token);
+    let size = def
+        .options
+        .chunk
+        .and_then(|chunk| usize::try_from(chunk).ok())
+        .unwrap_or(engine.settings.page);
+    let pages = |items| pages(engine, items, size);
+    let run = async {
+        let mut pages = match def.run {
+            Run::AsyncSplit(run) => pages(run(call).await?),
+            Run::BlockingSplit(run) => pages(joined(
+                tokio::task::spawn_blocking(move || run(call)).await,
+            )?),
+            Run::Async(_) | Run::Blocking(_) => {
+                return Err(CallError::Panicked("a task was called as a split".into()));
+            }
+        };
+        append_all(engine, job, epoch, &mut pages).await
+    };
+    let run = async {
+        flatten(futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(run)).await)
+    };
+    let stored = match guard(engine, def, &token, run).await {
+        Called::Returned(stored) => stored,
+        Called::Failed(error) => return Ok(Split::Ended(Called::Failed(error))),
+        Called::Interrupted => return Ok(Split::Ended(Called::Interrupted)),
+        Called::Unwanted => return Ok(Split::Ended(Called::Unwanted)),
+    };
+    let n = stored?;
+    let (_, owed) = engine
+        .store
+        .apply(Seal {
+            job: job.id,
+            epoch,
+            n,
+            by: engine.by(),
+        })
+        .await?;
+    engine.outbox.send(owed).await;
+    Ok(Split::Sealed)
+}
+
+/// Appends page after page; answers how many parts there are, or why the store took no more.
+async fn append_all(
+    engine: &Engine,
+    job: &Job,
+    epoch: u32,
+    pages: &mut BoxStream<'static, Result<Vec<Bytes>, CallError>>,
+) -> Result<Result<u64, StoreError>, CallError> {
+    let mut first = 0;
+    while let Some(inputs) = pages.next().await {
+        let inputs = inputs?;
+        let len = u64::try_from(inputs.len()).unwrap_or(u64::MAX);
+        let page = Page {
+            job: job.id,
+            epoch,
+            first,
+            inputs,
+        };
+        match engine
+            .store
+            .apply(Append {
+                page,
+                by: engine.by(),
+            })
+            .await
+        {
+            Err(error) => return Ok(Err(error)),
+            Ok(Appended {
+                answer: ledger::Append::Added | ledger::Append::Already,
+                owed,
+            }) => {
+                engine.outbox.send(owed).await;
+                first += len;
+            }
+            // The job was stopped or cancelled, or another run of the split has taken over.
+            Ok(Appended {
+                answer: ledger::Append::Halted | ledger::Append::Old,
+                ..
+            }) => break,
+        }
+    }
+    Ok(Ok(first))
+}
+
+/// Groups items into pages, ahead of the store by a few.
+fn pages(
+    engine: &Arc<Engine>,
+    items: Items,
+    size: usize,
+) -> BoxStream<'static, Result<Vec<Bytes>, CallError>> {
+    match items {
+        Items::Stream(items) => stream_pages(engine, items, size),
+        Items::Iterator(items) => iterator_pages(engine, items, size),
+    }
+}
+
+fn stream_pages(
+    engine: &Arc<Engine>,
+    items: BoxStream<'static, Result<Bytes, CallError>>,
+    size: usize,
+) -> BoxStream<'static, Result<Vec<Bytes>, CallError>> {
+    let state = (Some(items), FIRST_PAGE.min(size), Arc::clone(engine));
+    futures_util::stream::unfold(state, move |(items, want, engine)| async move {
+        let mut items = items?;
+        let mut page = Vec::with_capacity(want);
+        let mut full = engine.clock.pause(PAGE_TIME);
+        loop {
+            let next = tokio::select! {
+                biased;
+                item = items.next() => item,
+                () = &mut full, if !page.is_empty() => {
+                    return Some((Ok(page), (Some(items), (want * 2).min(size), engine)));
+                }
+            };
+            match next {
+                Some(Ok(item)) => page.push(item),
+                Some(Err(error)) => return Some((Err(error), (None, want, engine))),
+                None if page.is_empty() => return None,
+                None => return Some((Ok(page), (None, want, engine))),
+            }
+            if page.len() >= want {
+                return Some((Ok(page), (Some(items), (want * 2).min(size), engine)));
+            }
+        }
+    })
+    .boxed()
+}
+
+fn iterator_pages(
+    engine: &Arc<Engine>,
+    mut items: Box<dyn Iterator<Item = Result<Bytes, CallError>> + Send>,
+    size: usize,
+) -> BoxStream<'static, Result<Vec<Bytes>, CallError>> {
+    let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
+    let (clock, mut want) = (Arc::clone(&engine.clock), FIRST_PAGE.min(size));
+    // The iterator may block, so it is pulled on a thread that may.
+    let pulled = tokio::task::spawn_blocking(move || {
+        loop {
+            let begun = clock.now();
+            let mut page = Vec::with_capacity(want);
+            let ended = loop {
+                match items.next() {
+                    Some(Ok(item)) => page.push(item),
+                    Some(Err(error)) => return Err(error),
+                    None => break true,
+                }
+                if page.len() >= want || clock.now() - begun > PAGE_TIME {
+                    break false;
+                }
+            };
+            if (!page.is_empty() && sender.blocking_send(page).is_err()) || ended {
+                return Ok(());
+            }
+            want = (want * 2).min(size);
+        }
+    });
+    let pages = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        let page = receiver.recv().await?;
+        Some((Ok(page), receiver))
+    });
+    let end = futures_util::stream::once(async { joined(pulled.await) });
+    pages
+        .chain(end.filter_map(|end| std::future::ready(end.err().map(Err))))
+        .boxed()
+}

@@ -1,0 +1,407 @@
+//! The store `memory:`: everything in one process's memory, gone with it. For tests and for jobs that need no trace.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::broadcast;
+
+use super::{Beat, Filter, JobView, Store, StoreError, Take, Taken, Work};
+use crate::accounting::{Books, By, Change, Entry, Owed, OwedAsk, OwedId, OwedRow, PartWrite};
+use crate::clock::Timestamp;
+use crate::context::Progress;
+use crate::failure::Failure;
+use crate::id::JobId;
+use crate::message::Outgoing;
+use crate::task::parts::SettledPart;
+
+/// Keeps everything in memory.
+#[derive(Debug)]
+pub struct Memory {
+    tables: Mutex<Tables>,
+    changes: broadcast::Sender<Change>,
+}
+
+#[derive(Debug)]
+struct Row {
+    entry: Entry,
+    input: Bytes,
+    output: Option<Bytes>,
+    progress: Option<Progress>,
+    parts: BTreeMap<u64, PartRow>,
+}
+
+#[derive(Debug, Default)]
+struct PartRow {
+    input: Option<Bytes>,
+    output: Option<Bytes>,
+    failure: Option<Failure>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    jobs: HashMap<JobId, Row>,
+    by_age: BTreeMap<JobId, ()>,
+    owed: BTreeMap<OwedId, OwedRow>,
+    /// The rows that are due and that nobody holds, highest priority first.
+    free: BTreeMap<(u8, OwedId), ()>,
+    /// The rows that are not due yet.
+    later: BTreeMap<(Timestamp, OwedId), ()>,
+    workers: HashMap<[u8; 16], Timestamp>,
+    next_owed: OwedId,
+}
+
+impl Memory {
+    /// An empty store.
+    #[expect(clippy::new_without_default, reason = "every store is another one")]
+    pub fn new() -> Self {
+        Self {
+            tables: Mutex::default(),
+            changes: broadcast::channel(1024).0,
+        }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // Operations are pure and do not panic half-way; what a panic elsewhere left is whole.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            // Nobody may be listening.
+            drop(self.changes.send(change));
+        }
+    }
+}
+
+impl Tables {
+    fn apply(&mut self, work: &mut dyn Work) -> Vec<Change> {
+        let mut books = Books::new(self.next_owed);
+        // A row moves into the books and back, so that no ledger is copied.
+        let mut rows = HashMap::new();
+        for id in work.jobs() {
+            let row = self.jobs.remove(&id);
+            books.open(id, None);
+            if let Some(row) = row {
+                books.put(id, row.entry);
+                rows.insert(id, (row.input, row.output, row.progress, row.parts));
+            }
+        }
+        work.apply(&mut books);
+        let (writes, changes) = books.finish();
+        self.next_owed = books.next_owed();
+        for (id, input) in writes.inputs {
+            rows.insert(id, (input, None, None, BTreeMap::new()));
+            self.by_age.insert(id, ());
+        }
+        for entry in books.into_entries() {
+            let id = entry.job.id;
+            let (input, output, progress, parts) = rows.remove(&id).unwrap_or_default();
+            self.jobs.insert(
+                id,
+                Row {
+                    entry,
+                    input,
+                    output,
+                    progress,
+                    parts,
+                },
+            );
+        }
+        for (id, output) in writes.outputs {
+            if let Some(row) = self.jobs.get_mut(&id) {
+                row.output = Some(output);
+            }
+        }
+        for id in writes.cleared {
+            if let Some(row) = self.jobs.get_mut(&id) {
+                row.parts.clear();
+            }
+        }
+        for (id, first, inputs) in writes.pages {
+            if let Some(row) = self.jobs.get_mut(&id) {
+                let part = |input| PartRow {
+                    input: Some(input),
+                    ..PartRow::default()
+                };
+                row.parts
+                    .extend((first..).zip(inputs.into_iter().map(part)));
+            }
+        }
+        for (id, index, write) in writes.parts {
+            if let Some(part) = self
+                .jobs
+                .get_mut(&id)
+                .and_then(|row| row.parts.get_mut(&index))
+            {
+                match write {
+                    PartWrite::Output(output) => {
+                        *part = PartRow {
+                            output: Some(output),
+                            ..PartRow::default()
+                        }
+                    }
+                    PartWrite::Failure(failure) => part.failure = Some(failure),
+                }
+            }
+        }
+        for row in writes.owed {
+            self.insert(row);
+        }
+        changes
+    }
+
+    fn insert(&mut self, row: OwedRow) {
+        match (row.holder, row.due) {
+            (Some(_), _) => {}
+            (None, None) => drop(self.free.insert((u8::MAX - row.priority, row.id), ())),
+            (None, Some(due)) => drop(self.later.insert((due, row.id), ())),
+        }
+        self.owed.insert(row.id, row);
+    }
+
+    fn take(&mut self, take: &Take) -> Taken {
+        while let Some((&(due, id), ())) = self.later.first_key_value() {
+            if due > take.by.now {
+                break;
+            }
+            self.later.remove(&(due, id));
+            if let Some(row) = self.owed.get_mut(&id) {
+                row.due = None;
+                self.free.insert((u8::MAX - row.priority, id), ());
+            }
+        }
+        let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
+        let mut owed = Vec::new();
+        let free: Vec<_> = self.free.keys().copied().take(take.limit).collect();
+        for key @ (_, id) in free {
+            if left == 0 {
+                break;
+            }
+            let Some(row) = self.owed.get_mut(&id) else {
+                continue;
+            };
+            if take
+                .tasks
+                .as_ref()
+                .is_some_and(|tasks| !tasks.contains(&row.task))
+            {
+                continue;
+            }
+            let most = if row.lost > 0 { 1 } else { left };
+            let mut held = match row.split_off(self.next_owed, most) {
+                Some(cut) => {
+                    self.next_owed += 1;
+                    cut
+                }
+                None => {
+                    self.free.remove(&key);
+                    row.clone()
+                }
+            };
+            held.holder = Some(take.by.worker.boot());
+            left -= held.len().min(left);
+            owed.extend(self.messages(&held).map(|messages| Owed {
+                id: held.id,
+                lost: held.lost,
+                messages,
+            }));
+            self.owed.insert(held.id, held);
+        }
+        Taken {
+            owed,
+            next_due: self.later.keys().next().map(|(due, _)| *due),
+        }
+    }
+
+    fn messages(&self, row: &OwedRow) -> Option<Vec<Outgoing>> {
+        let Row {
+            entry,
+            input,
+            output,
+            parts,
+            ..
+        } = self.jobs.get(&row.job)?;
+        Some(match row.ask {
+            OwedAsk::Start | OwedAsk::Join => vec![row.work(&entry.job, input.clone())],
+            OwedAsk::Reply => OwedRow::reply(&entry.job, output.as_ref())
+                .into_iter()
+                .collect(),
+            OwedAsk::Parts { epoch, first, len } => {
+                let parts = parts.range(first..first + len);
+                let parts = parts.filter_map(|(index, part)| Some((*index, part.input.clone()?)));
+                parts
+                    .map(|(index, input)| row.part(&entry.job, epoch, index, input))
+                    .collect()
+            }
+        })
+    }
+
+    /// Frees the rows that any of these processes holds; `lost` more deaths are noted.
+    fn free(&mut self, holders: &[[u8; 16]], lost: u32) {
+        let held = self
+            .owed
+            .values_mut()
+            .filter(|row| row.holder.is_some_and(|holder| holders.contains(&holder)));
+        for row in held {
+            row.holder = None;
+            row.lost += lost;
+            self.free.insert((u8::MAX - row.priority, row.id), ());
+        }
+    }
+
+    fn view(&self, id: JobId) -> Option<JobView> {
+        let row = self.jobs.get(&id)?;
+        Some(JobView {
+            job: row.entry.job.clone(),
+            counts: row.entry.ledger.counts(),
+            head: *row.entry.ledger.head(),
+            progress: row.progress.clone(),
+            input: row.input.clone(),
+            output: row.output.clone(),
+        })
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    fn watch(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    fn enqueue(&self, mut work: Box<dyn Work>) {
+        let changes = self.tables().apply(work.as_mut());
+        work.finish(Ok(()));
+        self.tell(changes);
+    }
+
+    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+        Ok(self.tables().take(&take))
+    }
+
+    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        for id in owed {
+            if tables
+                .owed
+                .get(&id)
+                .is_some_and(|row| row.holder == Some(by.worker.boot()))
+            {
+                tables.owed.remove(&id);
+            }
+        }
+        Ok(())
+    }
+
+    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        for id in owed {
+            if let Some(mut row) = tables.owed.remove(&id) {
+                if row.holder == Some(by.worker.boot()) {
+                    row.holder = None;
+                }
+                tables.insert(row);
+            }
+        }
+        drop(tables);
+        self.tell([Change::Owed]);
+        Ok(())
+    }
+
+    async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
+        let now = beat.by.now;
+        let mut tables = self.tables();
+        tables.workers.insert(beat.by.worker.boot(), now + beat.ttl);
+        let dead: Vec<_> = tables
+            .workers
+            .iter()
+            .filter(|(_, until)| **until < now)
+            .map(|(boot, _)| *boot)
+            .collect();
+        tables.workers.retain(|boot, _| !dead.contains(boot));
+        tables.free(&dead, 1);
+        let over = |id: &JobId| {
+            tables
+                .jobs
+                .get(id)
+                .is_some_and(|row| row.entry.job.state.is_final())
+        };
+        let ended = beat.running.into_iter().filter(over).collect();
+        drop(tables);
+        if !dead.is_empty() {
+            self.tell([Change::Owed]);
+        }
+        Ok(ended)
+    }
+
+    async fn leave(&self, by: By) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        tables.workers.remove(&by.worker.boot());
+        tables.free(&[by.worker.boot()], 0);
+        drop(tables);
+        self.tell([Change::Owed]);
+        Ok(())
+    }
+
+    async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError> {
+        if let Some(row) = self.tables().jobs.get_mut(&job) {
+            row.progress = Some(progress);
+        }
+        self.tell([Change::Moved(job)]);
+        Ok(())
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
+        Ok(self.tables().view(id))
+    }
+
+    async fn jobs(&self, filter: Filter) -> Result<Vec<JobView>, StoreError> {
+        let tables = self.tables();
+        let ids = tables
+            .by_age
+            .keys()
+            .rev()
+            .filter(|id| filter.before.is_none_or(|before| **id < before));
+        let fits = |view: &JobView| {
+            (filter.states.is_empty() || filter.states.contains(&view.job.state))
+                && filter
+                    .task
+                    .as_ref()
+                    .is_none_or(|task| *task == view.job.task)
+        };
+        Ok(ids
+            .filter_map(|id| tables.view(*id))
+            .filter(fits)
+            .take(filter.limit)
+            .collect())
+    }
+
+    async fn parts(
+        &self,
+        job: JobId,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<SettledPart>, StoreError> {
+        let tables = self.tables();
+        let Some(row) = tables.jobs.get(&job) else {
+            return Ok(Vec::new());
+        };
+        let settled = row.parts.range(from..).filter_map(|(index, part)| {
+            let how = row.entry.ledger.outcome(*index)?;
+            Some(SettledPart {
+                index: *index,
+                how,
+                output: part.output.clone(),
+                failure: part.failure.clone(),
+            })
+        });
+        Ok(settled.take(limit).collect())
+    }
+
+    async fn check(&self) -> Result<String, StoreError> {
+        Ok("in memory: jobs are gone when the process ends".into())
+    }
+
+    async fn close(&self) {}
+}

@@ -1,0 +1,94 @@
+//! The store `none`: nothing is kept. Plain tasks run; whatever needs a memory is refused in words.
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+use super::{Beat, Filter, JobView, Store, StoreError, StoreErrorKind, Take, Taken, Work};
+use crate::accounting::{By, Change, OwedId};
+use crate::context::Progress;
+use crate::id::JobId;
+use crate::task::parts::SettledPart;
+
+/// Keeps nothing.
+#[derive(Debug)]
+pub struct NoStore {
+    changes: broadcast::Sender<Change>,
+}
+
+impl NoStore {
+    /// A store that keeps nothing.
+    #[expect(clippy::new_without_default, reason = "every store is another one")]
+    pub fn new() -> Self {
+        Self {
+            changes: broadcast::channel(1).0,
+        }
+    }
+}
+
+fn none<T>() -> Result<T, StoreError> {
+    let words =
+        "there is no store: this needs one, so name one with ORK_STORE, such as sqlite:.ork/ork.db";
+    Err(StoreError::new(StoreErrorKind::NoStore, words))
+}
+
+#[async_trait]
+impl Store for NoStore {
+    fn keeps(&self) -> bool {
+        false
+    }
+
+    fn watch(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    fn enqueue(&self, work: Box<dyn Work>) {
+        work.finish(none());
+    }
+
+    async fn take(&self, _take: Take) -> Result<Taken, StoreError> {
+        none()
+    }
+
+    async fn forget(&self, _owed: Vec<OwedId>, _by: By) -> Result<(), StoreError> {
+        none()
+    }
+
+    async fn give_back(&self, _owed: Vec<OwedId>, _by: By) -> Result<(), StoreError> {
+        none()
+    }
+
+    async fn beat(&self, _beat: Beat) -> Result<Vec<JobId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn leave(&self, _by: By) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn progress(&self, _job: JobId, _progress: Progress) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn job(&self, _id: JobId) -> Result<Option<JobView>, StoreError> {
+        none()
+    }
+
+    async fn jobs(&self, _filter: Filter) -> Result<Vec<JobView>, StoreError> {
+        none()
+    }
+
+    async fn parts(
+        &self,
+        _job: JobId,
+        _from: u64,
+        _limit: usize,
+    ) -> Result<Vec<SettledPart>, StoreError> {
+        none()
+    }
+
+    async fn check(&self) -> Result<String, StoreError> {
+        Ok("none: jobs leave no trace, and jobs with parts cannot run".into())
+    }
+
+    async fn close(&self) {}
+}

@@ -1,0 +1,192 @@
+//! The store `sqlite:PATH`: one file, shared by any number of processes of one machine.
+//!
+//! One thread writes: it takes all that is waiting, does it in one transaction and answers after the commit, so that
+//! full durability costs one `fsync` a batch. Another connection reads. `wake` tells other processes that there is news.
+
+mod error;
+mod outbox;
+mod schema;
+mod tables;
+mod views;
+mod wake;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::sync::{broadcast, oneshot};
+
+use self::error::closed;
+use self::wake::Wake;
+use self::writer::{Command, Io, Writer};
+use super::{Beat, Filter, JobView, Store, StoreError, Take, Taken, Work};
+use crate::accounting::{By, Change, OwedId};
+use crate::context::Progress;
+use crate::id::JobId;
+use crate::task::parts::SettledPart;
+
+/// How the file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Synchronous {
+    /// What is said to be done is on disk: it outlives the loss of power.
+    #[default]
+    Full,
+    /// It outlives the death of the process, not the loss of power.
+    Normal,
+}
+
+/// Keeps everything in one `SQLite` file.
+#[derive(Debug)]
+pub struct Sqlite {
+    path: PathBuf,
+    writer: Mutex<Option<Writer>>,
+    commands: std::sync::mpsc::Sender<Command>,
+    reader: Arc<Mutex<Connection>>,
+    changes: broadcast::Sender<Change>,
+    wake: Mutex<Option<Wake>>,
+}
+
+impl Sqlite {
+    /// Opens the file, making it and its folder if they are not there, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, read or written, is no store of ork, or is newer than this program.
+    pub fn open(path: &Path, synchronous: Synchronous) -> Result<Self, StoreError> {
+        let connection = schema::open(path, synchronous)?;
+        let reader = schema::open_reader(path)?;
+        let changes = broadcast::channel(1024).0;
+        let (wake, bell) = Wake::new(path, changes.clone())?;
+        let (commands, queue) = std::sync::mpsc::channel();
+        let writer = Writer::start(path.to_owned(), connection, queue, changes.clone(), bell)?;
+        Ok(Self {
+            path: path.to_owned(),
+            writer: Mutex::new(Some(writer)),
+            commands,
+            reader: Arc::new(Mutex::new(reader)),
+            changes,
+            wake: Mutex::new(Some(wake)),
+        })
+    }
+
+    /// Runs `work` inside the next transaction.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Connection, &mut Vec<Change>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self
+            .commands
+            .send(Command::Io(Box::new(Io::new(work, reply))));
+        sent.map_err(|_the_writer_is_gone| closed())?;
+        answer.await.unwrap_or_else(|_dropped| Err(closed()))
+    }
+
+    /// Runs `work` on the reading connection, on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reader, path) = (Arc::clone(&self.reader), self.path.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let connection = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&connection).map_err(|error| error::store_error(&path, error))
+        });
+        done.await.unwrap_or_else(|_stopped| Err(closed()))
+    }
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    fn watch(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    fn enqueue(&self, work: Box<dyn Work>) {
+        if let Err(std::sync::mpsc::SendError(Command::Work(work))) =
+            self.commands.send(Command::Work(work))
+        {
+            work.finish(Err(closed()));
+        }
+    }
+
+    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+        self.write(move |connection, _| outbox::take(connection, &take))
+            .await
+    }
+
+    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        self.write(move |connection, _| outbox::forget(connection, &owed, &by))
+            .await
+    }
+
+    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        self.write(move |connection, changes| outbox::give_back(connection, &owed, &by, changes))
+            .await
+    }
+
+    async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
+        self.write(move |connection, changes| outbox::beat(connection, &beat, changes))
+            .await
+    }
+
+    async fn leave(&self, by: By) -> Result<(), StoreError> {
+        self.write(move |connection, changes| outbox::leave(connection, &by, changes))
+            .await
+    }
+
+    async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError> {
+        self.write(move |connection, changes| tables::progress(connection, job, &progress, changes))
+            .await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
+        self.read(move |connection| views::job(connection, id))
+            .await
+    }
+
+    async fn jobs(&self, filter: Filter) -> Result<Vec<JobView>, StoreError> {
+        self.read(move |connection| views::jobs(connection, &filter))
+            .await
+    }
+
+    async fn parts(
+        &self,
+        job: JobId,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<SettledPart>, StoreError> {
+        self.read(move |connection| views::parts(connection, job, from, limit))
+            .await
+    }
+
+    async fn check(&self) -> Result<String, StoreError> {
+        let jobs = self.read(views::count).await?;
+        self.write(|_, _| Ok(())).await?;
+        Ok(format!(
+            "SQLite file {} with {jobs} jobs, readable and writable",
+            self.path.display()
+        ))
+    }
+
+    async fn close(&self) {
+        let writer = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let wake = self
+            .wake
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(self.commands.send(Command::Close));
+        // The writer ends once it has done what was waiting; joining it must not block the runtime.
+        let joined = tokio::task::spawn_blocking(move || {
+            drop(writer.map(Writer::join));
+            drop(wake);
+        });
+        drop(joined.await);
+    }
+}

@@ -1,0 +1,300 @@
+//! The outbox's rows, and the signs of life of those who hold them.
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter, types::Value};
+
+use super::error::damaged;
+use super::tables::{self, number, part_id, signed};
+use crate::accounting::{By, Change, Owed, OwedAsk, OwedId, OwedRow};
+use crate::clock::Timestamp;
+use crate::id::JobId;
+use crate::job::{Job, State};
+use crate::message::Outgoing;
+use crate::store::{Beat, Take, Taken};
+
+/// Adds a row.
+pub(super) fn insert(connection: &Connection, seq: i64, row: &OwedRow) -> rusqlite::Result<()> {
+    let (ask, epoch, first, len) = match row.ask {
+        OwedAsk::Start => ("start", 0, 0, 1),
+        OwedAsk::Join => ("join", 0, 0, 1),
+        OwedAsk::Reply => ("reply", 0, 0, 1),
+        OwedAsk::Parts { epoch, first, len } => ("parts", epoch, first, len),
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        )?
+        .execute(params![
+            signed(row.id),
+            seq,
+            row.task,
+            ask,
+            epoch,
+            signed(first),
+            signed(len),
+            row.attempt,
+            row.priority,
+            row.due.map(Timestamp::as_millis),
+            row.holder,
+            row.lost
+        ])
+        .map(drop)
+}
+
+fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OwedRow)> {
+    let ask = match row
+        .get_ref(3)?
+        .as_str()
+        .map_err(|_not_text| damaged("an owed row has no word"))?
+    {
+        "start" => OwedAsk::Start,
+        "join" => OwedAsk::Join,
+        "reply" => OwedAsk::Reply,
+        "parts" => OwedAsk::Parts {
+            epoch: row.get(4)?,
+            first: number(row, 5)?,
+            len: number(row, 6)?,
+        },
+        _ => return Err(damaged("an owed row has an unknown word")),
+    };
+    let owed = OwedRow {
+        id: number(row, 0)?,
+        // Found by the short number; the long one is the job's.
+        job: JobId::from_bytes([0; 16]),
+        task: row.get(2)?,
+        ask,
+        attempt: row.get(7)?,
+        priority: row.get(8)?,
+        due: None,
+        holder: None,
+        lost: row.get(9)?,
+    };
+    Ok((row.get(1)?, owed))
+}
+
+/// Takes rows that are due and that nobody holds.
+pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Taken> {
+    let now = take.by.now.as_millis();
+    connection
+        .prepare_cached("UPDATE owed SET due = NULL WHERE due <= ?1")?
+        .execute([now])?;
+    let next_due = connection.prepare_cached("SELECT min(due) FROM owed WHERE due IS NOT NULL")?;
+    let next_due = { next_due }
+        .query_row([], |row| row.get::<_, Option<i64>>(0))?
+        .map(Timestamp::from_millis);
+    let tasks = take.tasks.as_deref().unwrap_or_default();
+    let known = match take.tasks {
+        None => String::new(),
+        Some(_) => format!("AND task IN ({})", vec!["?"; tasks.len()].join(", ")),
+    };
+    let rows = format!(
+        "SELECT id, job, task, ask, epoch, first, len, attempt, priority, lost FROM owed \
+         WHERE holder IS NULL AND due IS NULL {known} ORDER BY priority DESC, id LIMIT {}",
+        take.limit
+    );
+    let rows: Vec<_> = connection
+        .prepare_cached(&rows)?
+        .query_map(params_from_iter(tasks.iter()), owed_row)?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
+    let mut owed = Vec::new();
+    let holder = take.by.worker.boot();
+    let mut jobs = JobCache::default();
+    for (seq, mut row) in rows {
+        if left == 0 {
+            break;
+        }
+        let most = if row.lost > 0 { 1 } else { left };
+        let held = match cut(connection, seq, &mut row, most, holder)? {
+            Some(held) => held,
+            None => {
+                let hold = "UPDATE owed SET holder = ?2 WHERE id = ?1";
+                connection
+                    .prepare_cached(hold)?
+                    .execute(params![signed(row.id), holder])?;
+                row
+            }
+        };
+        left -= held.len().min(left);
+        let messages = messages(connection, seq, &held, &mut jobs)?;
+        owed.push(Owed {
+            id: held.id,
+            lost: held.lost,
+            messages,
+        });
+    }
+    Ok(Taken { owed, next_due })
+}
+
+/// Cuts a run of parts that is too long: what is left stays free.
+fn cut(
+    connection: &Connection,
+    seq: i64,
+    row: &mut OwedRow,
+    most: u64,
+    holder: [u8; 16],
+) -> rusqlite::Result<Option<OwedRow>> {
+    if row.len() <= most {
+        return Ok(None);
+    }
+    let next = tables::next_owed(connection)?;
+    let Some(mut held) = row.split_off(next, most) else {
+        return Ok(None);
+    };
+    tables::set_next_owed(connection, next + 1)?;
+    held.holder = Some(holder);
+    insert(connection, seq, &held)?;
+    let shorten = "UPDATE owed SET first = first + ?2, len = len - ?2 WHERE id = ?1";
+    connection
+        .prepare_cached(shorten)?
+        .execute(params![signed(row.id), signed(most)])?;
+    Ok(Some(held))
+}
+
+/// The job of the row before, which is mostly the job of this one.
+#[derive(Default)]
+struct JobCache(Option<(i64, Job)>);
+
+impl JobCache {
+    fn get(&mut self, connection: &Connection, seq: i64) -> rusqlite::Result<Option<&Job>> {
+        if self.0.as_ref().is_none_or(|(cached, _)| *cached != seq) {
+            let mut statement = connection.prepare_cached("SELECT * FROM job WHERE seq = ?1")?;
+            self.0 = statement
+                .query_row([seq], tables::job)
+                .optional()?
+                .map(|(seq, job, _)| (seq, job));
+        }
+        Ok(self.0.as_ref().map(|(_, job)| job))
+    }
+}
+
+fn messages(
+    connection: &Connection,
+    seq: i64,
+    row: &OwedRow,
+    jobs: &mut JobCache,
+) -> rusqlite::Result<Vec<Outgoing>> {
+    let Some(job) = jobs.get(connection, seq)? else {
+        return Ok(Vec::new());
+    };
+    let column = |name: &str| -> rusqlite::Result<Option<Bytes>> {
+        let mut statement =
+            connection.prepare_cached(&format!("SELECT {name} FROM job WHERE seq = ?1"))?;
+        statement
+            .query_row([seq], |row| row.get::<_, Option<Vec<u8>>>(0))
+            .map(|bytes| bytes.map(Bytes::from))
+    };
+    Ok(match row.ask {
+        OwedAsk::Join => vec![row.work(job, Bytes::new())],
+        OwedAsk::Start => vec![row.work(job, column("input")?.unwrap_or_default())],
+        OwedAsk::Reply => OwedRow::reply(job, column("output")?.as_ref())
+            .into_iter()
+            .collect(),
+        OwedAsk::Parts { epoch, first, len } => {
+            let inputs = "SELECT id & 4294967295, input FROM part WHERE id BETWEEN ?1 AND ?2 AND input IS NOT NULL";
+            let mut statement = connection.prepare_cached(inputs)?;
+            let ids = [part_id(seq, first), part_id(seq, first + len - 1)];
+            let part = |found: &Row<'_>| {
+                let input = Bytes::from(found.get::<_, Vec<u8>>(1)?);
+                Ok(row.part(job, epoch, number(found, 0)?, input))
+            };
+            statement
+                .query_map(ids, part)?
+                .collect::<rusqlite::Result<_>>()?
+        }
+    })
+}
+
+/// Removes rows that this process holds.
+pub(super) fn forget(connection: &Connection, owed: &[OwedId], by: &By) -> rusqlite::Result<()> {
+    let mut statement =
+        connection.prepare_cached("DELETE FROM owed WHERE id = ?1 AND holder = ?2")?;
+    owed.iter().try_for_each(|id| {
+        statement
+            .execute(params![signed(*id), by.worker.boot()])
+            .map(drop)
+    })
+}
+
+/// Lets go of rows that this process holds.
+pub(super) fn give_back(
+    connection: &Connection,
+    owed: &[OwedId],
+    by: &By,
+    changes: &mut Vec<Change>,
+) -> rusqlite::Result<()> {
+    let mut statement =
+        connection.prepare_cached("UPDATE owed SET holder = NULL WHERE id = ?1 AND holder = ?2")?;
+    for id in owed {
+        statement.execute(params![signed(*id), by.worker.boot()])?;
+    }
+    changes.push(Change::Owed);
+    Ok(())
+}
+
+/// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended.
+pub(super) fn beat(
+    connection: &Connection,
+    beat: &Beat,
+    changes: &mut Vec<Change>,
+) -> rusqlite::Result<Vec<JobId>> {
+    let (worker, now) = (&beat.by.worker, beat.by.now);
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO worker (boot, name, until) VALUES (?1, ?2, ?3)")?
+        .execute(params![
+            worker.boot(),
+            worker.name(),
+            (now + beat.ttl).as_millis()
+        ])?;
+    let dead: Vec<[u8; 16]> = connection
+        .prepare_cached("SELECT boot FROM worker WHERE until < ?1")?
+        .query_map([now.as_millis()], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for boot in dead {
+        let free = "UPDATE owed SET holder = NULL, lost = lost + 1 WHERE holder = ?1";
+        connection.prepare_cached(free)?.execute([boot])?;
+        connection
+            .prepare_cached("DELETE FROM worker WHERE boot = ?1")?
+            .execute([boot])?;
+        changes.push(Change::Owed);
+    }
+    let mut ended = Vec::new();
+    for page in beat.running.chunks(256) {
+        let finals: Vec<_> = State::ALL
+            .iter()
+            .filter(|state| state.is_final())
+            .map(|state| state.as_str())
+            .collect();
+        let query = format!(
+            "SELECT id FROM job WHERE state IN ('{}') AND id IN ({})",
+            finals.join("', '"),
+            vec!["?"; page.len()].join(", ")
+        );
+        let ids = page.iter().map(|id| Value::Blob(id.as_bytes().to_vec()));
+        let mut statement = connection.prepare(&query)?;
+        let found = statement.query_map(params_from_iter(ids), |row| {
+            row.get(0).map(JobId::from_bytes)
+        })?;
+        ended.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+    }
+    Ok(ended)
+}
+
+/// Notes that a process ends.
+pub(super) fn leave(
+    connection: &Connection,
+    by: &By,
+    changes: &mut Vec<Change>,
+) -> rusqlite::Result<()> {
+    let boot = by.worker.boot();
+    let freed = connection
+        .prepare_cached("UPDATE owed SET holder = NULL WHERE holder = ?1")?
+        .execute([boot])?;
+    connection
+        .prepare_cached("DELETE FROM worker WHERE boot = ?1")?
+        .execute([boot])?;
+    if freed > 0 {
+        changes.push(Change::Owed);
+    }
+    Ok(())
+}

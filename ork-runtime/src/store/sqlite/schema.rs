@@ -1,0 +1,119 @@
+//! Opening the file: pragmas, and migrations up to the version this program knows.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::Synchronous;
+use super::error::store_error;
+use crate::store::{StoreError, StoreErrorKind};
+
+/// Every migration, oldest first. A released one is never changed; a change is a new one.
+const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_core.sql")];
+
+/// Marks the file as ork's, in the place SQLite keeps for it: `ork` and a byte.
+const APPLICATION_ID: i64 = 0x6f72_6b01;
+
+/// How long a process waits for another one's transaction.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Opens the file to write it.
+pub(super) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, StoreError> {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            let words = format!(
+                "the folder {} of the store cannot be made",
+                folder.display()
+            );
+            StoreError::new(StoreErrorKind::Config, words).with_source(error)
+        })?;
+    }
+    let wrong = |error| store_error(path, error);
+    let mut connection = Connection::open(path).map_err(wrong)?;
+    connection.busy_timeout(PATIENCE).map_err(wrong)?;
+    check_owner(&connection, path)?;
+    let synchronous = match synchronous {
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
+    };
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .map_err(wrong)?;
+    connection
+        .pragma_update(None, "synchronous", synchronous)
+        .map_err(wrong)?;
+    // 32 MiB of pages, a bound whatever the number of parts; checkpoints are cheaper in larger steps.
+    connection
+        .pragma_update(None, "cache_size", -32_768)
+        .map_err(wrong)?;
+    connection
+        .pragma_update(None, "wal_autocheckpoint", 4_096)
+        .map_err(wrong)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    migrate(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// Opens the file to read it.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let wrong = |error| store_error(path, error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(wrong)?;
+    connection.busy_timeout(PATIENCE).map_err(wrong)?;
+    Ok(connection)
+}
+
+/// Refuses a file that another program owns, before anything is written to it.
+fn check_owner(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let wrong = |error| store_error(path, error);
+    let owner: i64 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(wrong)?;
+    let count = "SELECT count(*) FROM sqlite_schema";
+    let tables: i64 = connection
+        .query_row(count, [], |row| row.get(0))
+        .map_err(wrong)?;
+    if owner == APPLICATION_ID || (owner == 0 && tables == 0) {
+        return Ok(());
+    }
+    let words = format!(
+        "{} is the database of another program: name another file with ORK_STORE",
+        path.display()
+    );
+    Err(StoreError::new(StoreErrorKind::Config, words))
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let wrong = |error| store_error(path, error);
+    // Immediate, so that of two processes that start at once the second one finds the work done.
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(wrong)?;
+    let version: i64 = transaction
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(wrong)?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let done = usize::try_from(version).ok().filter(|done| *done <= MIGRATIONS.len()).ok_or_else(|| {
+        let words = format!(
+            "the store {} has schema {version}, this program knows {known} only: a newer version of ork made it, use that one",
+            path.display()
+        );
+        StoreError::new(StoreErrorKind::TooNew, words)
+    })?;
+    for migration in MIGRATIONS.iter().skip(done) {
+        transaction.execute_batch(migration).map_err(wrong)?;
+    }
+    if done < MIGRATIONS.len() {
+        transaction
+            .pragma_update(None, "application_id", APPLICATION_ID)
+            .map_err(wrong)?;
+        transaction
+            .pragma_update(None, "user_version", known)
+            .map_err(wrong)?;
+    }
+    transaction.commit().map_err(wrong)
+}

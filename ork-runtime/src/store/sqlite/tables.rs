@@ -1,0 +1,424 @@
+//! Rows into books and back: jobs with the heads of their ledgers, shards, parts.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
+
+use super::error::damaged;
+use super::outbox;
+use crate::accounting::{Books, Change, Entry, PartWrite, Shards};
+use crate::clock::Timestamp;
+use crate::context::Progress;
+use crate::id::JobId;
+use crate::job::{Job, Kind, Phase, ReplyTo, State};
+use crate::ledger::{Counts, Halt, Head, Ledger, Shard, place};
+use crate::policy::{OnError, Policy};
+
+/// The short numbers of jobs.
+pub(super) type Seqs = HashMap<JobId, i64>;
+
+const JOB: &str = "SELECT seq, id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, \
+    started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, \
+    tolerate, joined FROM job WHERE id = ?1";
+
+const INSERT: &str = "INSERT INTO job (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, \
+    created, started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, \
+    on_error, tolerate, joined, input, output) VALUES (:id, :root, :parent, :task, :kind, :phase, :state, :attempt, \
+    :base, :priority, :worker, :created, :started, :ended, :due, :failure, :reply_queue, :reply_correlation, :epoch, \
+    :appended, :sealed, :halted, :cut, :on_error, :tolerate, :joined, :input, :output)";
+
+const UPDATE: &str = "UPDATE job SET phase = :phase, state = :state, attempt = :attempt, base = :base, \
+    worker = :worker, started = :started, ended = :ended, due = :due, failure = :failure, epoch = :epoch, \
+    appended = :appended, sealed = :sealed, halted = :halted, cut = :cut, on_error = :on_error, \
+    tolerate = :tolerate, joined = :joined, output = coalesce(:output, output) WHERE seq = :seq";
+
+/// The row number of a part.
+pub(super) fn part_id(seq: i64, index: u64) -> i64 {
+    (seq << 32) | i64::from(u32::try_from(index).unwrap_or(u32::MAX))
+}
+
+fn shard_id(seq: i64, number: u64) -> i64 {
+    (seq << 16) | i64::from(u16::try_from(number).unwrap_or(u16::MAX))
+}
+
+/// Reads a job and the head of its ledger from the columns of [`JOB`].
+pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
+    let id = |place: &str| row.get(place).map(JobId::from_bytes);
+    let time = |place: &str| {
+        row.get::<_, Option<i64>>(place)
+            .map(|at| at.map(Timestamp::from_millis))
+    };
+    let word = |place: &str| {
+        row.get_ref(place)?
+            .as_str()
+            .map_err(|_not_text| damaged("a word is missing"))
+    };
+    let failure = match row.get_ref("failure")?.as_bytes_or_null()? {
+        None => None,
+        Some(json) => Some(
+            serde_json::from_slice(json).map_err(|_damaged| damaged("a failure cannot be read"))?,
+        ),
+    };
+    let reply = row.get::<_, Option<String>>("reply_queue")?;
+    let correlation = row.get::<_, Option<String>>("reply_correlation")?;
+    let job = Job {
+        id: id("id")?,
+        root: id("root")?,
+        parent: row
+            .get::<_, Option<[u8; 16]>>("parent")?
+            .map(JobId::from_bytes),
+        task: row.get("task")?,
+        kind: if word("kind")? == Kind::Item.as_str() {
+            Kind::Item
+        } else {
+            Kind::Whole
+        },
+        phase: if word("phase")? == "join" {
+            Phase::Join
+        } else {
+            Phase::Start
+        },
+        state: State::from_word(word("state")?).ok_or_else(|| damaged("a state is unknown"))?,
+        attempt: row.get("attempt")?,
+        base: row.get("base")?,
+        priority: row.get("priority")?,
+        worker: row.get("worker")?,
+        created: time("created")?.unwrap_or_default(),
+        started: time("started")?,
+        ended: time("ended")?,
+        due: time("due")?,
+        failure,
+        reply: reply.map(|queue| ReplyTo {
+            queue,
+            correlation: correlation.unwrap_or_default(),
+        }),
+    };
+    let number = |place: &str| {
+        row.get::<_, Option<i64>>(place)
+            .map(|n| n.and_then(|n| u64::try_from(n).ok()))
+    };
+    let halted = match row.get_ref("halted")?.as_str_or_null()? {
+        None => None,
+        Some("stopped") => Some(Halt::Stopped),
+        Some("cancelled") => Some(Halt::Cancelled),
+        Some(_) => return Err(damaged("a halt is unknown")),
+    };
+    let head = Head {
+        epoch: row.get("epoch")?,
+        appended: number("appended")?.unwrap_or(0),
+        sealed: number("sealed")?,
+        halted,
+        cut: row.get("cut")?,
+        policy: Policy {
+            on_error: OnError::from_word(word("on_error")?)
+                .ok_or_else(|| damaged("a policy is unknown"))?,
+            tolerate: word("tolerate")?
+                .parse()
+                .map_err(|_unknown| damaged("a tolerance cannot be read"))?,
+        },
+        joined: row.get("joined")?,
+    };
+    Ok((row.get("seq")?, job, head))
+}
+
+/// The counts of every shard of a job.
+pub(super) fn shard_counts(
+    connection: &Connection,
+    seq: i64,
+) -> rusqlite::Result<Vec<(u64, Counts)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id & 65535, ok, failed, skipped, cancelled, running FROM shard WHERE id BETWEEN ?1 AND ?2",
+    )?;
+    let counts = |row: &Row<'_>| {
+        let (ok, failed, skipped) = (number(row, 1)?, number(row, 2)?, number(row, 3)?);
+        Ok((
+            number(row, 0)?,
+            Counts {
+                ok,
+                failed,
+                skipped,
+                cancelled: number(row, 4)?,
+                running: number(row, 5)?,
+            },
+        ))
+    };
+    statement
+        .query_map(
+            [shard_id(seq, 0), shard_id(seq, u64::from(u16::MAX))],
+            counts,
+        )?
+        .collect()
+}
+
+/// A column that is never negative.
+pub(super) fn number(row: &Row<'_>, place: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(place)
+        .map(|n| u64::try_from(n).unwrap_or(0))
+}
+
+/// The row of a job, with its short number.
+pub(super) fn find(
+    connection: &Connection,
+    id: JobId,
+) -> rusqlite::Result<Option<(i64, Job, Head)>> {
+    connection
+        .prepare_cached(JOB)?
+        .query_row([id.as_bytes()], job)
+        .optional()
+}
+
+/// Opens a job in the books, once.
+pub(super) fn open_job(
+    connection: &Connection,
+    books: &mut Books,
+    seqs: &mut Seqs,
+    id: JobId,
+) -> rusqlite::Result<()> {
+    if books.is_open(id) {
+        return Ok(());
+    }
+    let found = match find(connection, id)? {
+        None => None,
+        Some((seq, job, head)) => {
+            seqs.insert(id, seq);
+            let shards = if head.epoch == 0 {
+                Vec::new()
+            } else {
+                shard_counts(connection, seq)?
+            };
+            Some((job, Ledger::new(head, shards)))
+        }
+    };
+    books.open(id, found);
+    Ok(())
+}
+
+/// Opens the shards an operation looks into, once.
+pub(super) fn open_shards(
+    connection: &Connection,
+    books: &mut Books,
+    seqs: &Seqs,
+    shards: Shards,
+) -> rusqlite::Result<()> {
+    let (id, index) = match shards {
+        Shards::None => return Ok(()),
+        Shards::Of(id, index) => (id, Some(index)),
+        Shards::All(id) => (id, None),
+    };
+    let (Some(entry), Some(seq)) = (books.get_mut(id), seqs.get(&id)) else {
+        return Ok(());
+    };
+    let numbers = match index {
+        None => entry.ledger.unloaded(),
+        Some(index) if entry.ledger.needs(index) => vec![place(index).0],
+        Some(_) => Vec::new(),
+    };
+    for number in numbers {
+        entry.ledger.load(number, shard(connection, *seq, number)?);
+    }
+    Ok(())
+}
+
+/// One shard of a job.
+pub(super) fn shard(connection: &Connection, seq: i64, number: u64) -> rusqlite::Result<Shard> {
+    let mut statement = connection.prepare_cached("SELECT sets FROM shard WHERE id = ?1")?;
+    let mut rows = statement.query([shard_id(seq, number)])?;
+    match rows.next()? {
+        None => Ok(Shard::default()),
+        Some(row) => {
+            let sets = row
+                .get_ref(0)?
+                .as_blob()
+                .map_err(|_not_bytes| damaged("a shard has no sets"))?;
+            Shard::decode(sets).map_err(|error| {
+                rusqlite::Error::FromSqlConversionFailure(
+                    0,
+                    rusqlite::types::Type::Blob,
+                    Box::new(error),
+                )
+            })
+        }
+    }
+}
+
+/// The number of the next row of the outbox.
+pub(super) fn next_owed(connection: &Connection) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT next_owed FROM counter")?
+        .query_row([], |row| number(row, 0))
+}
+
+/// Notes the number of the next row of the outbox.
+pub(super) fn set_next_owed(connection: &Connection, next: u64) -> rusqlite::Result<()> {
+    let next = i64::try_from(next).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached("UPDATE counter SET next_owed = ?1")?
+        .execute([next])
+        .map(drop)
+}
+
+/// Writes what the operations have noted.
+pub(super) fn write(
+    connection: &Connection,
+    books: &mut Books,
+    mut seqs: Seqs,
+    next_owed: u64,
+) -> rusqlite::Result<Vec<Change>> {
+    let (writes, changes) = books.finish();
+    for id in &writes.cleared {
+        if let Some(seq) = seqs.get(id) {
+            clear(connection, *seq)?;
+        }
+    }
+    let mut inputs: HashMap<_, _> = writes.inputs.into_iter().collect();
+    let mut outputs: HashMap<_, _> = writes.outputs.into_iter().collect();
+    for entry in books.entries_mut() {
+        let id = entry.job.id;
+        let output = outputs.remove(&id);
+        if let Some(input) = inputs.remove(&id) {
+            seqs.insert(id, insert(connection, entry, &input, output.as_deref())?);
+        } else if let (true, Some(seq)) = (entry.dirty || output.is_some(), seqs.get(&id)) {
+            update(connection, entry, *seq, output.as_deref())?;
+        }
+        if let Some(seq) = seqs.get(&id) {
+            write_shards(connection, entry, *seq)?;
+        }
+    }
+    let mut insert = connection.prepare_cached("INSERT INTO part (id, input) VALUES (?1, ?2)")?;
+    for (id, first, page) in writes.pages {
+        let Some(seq) = seqs.get(&id) else { continue };
+        for (input, index) in page.iter().zip(first..) {
+            insert.execute(params![part_id(*seq, index), &**input])?;
+        }
+    }
+    let mut succeed = connection.prepare_cached(
+        "UPDATE part SET input = NULL, output = ?2, failure = NULL WHERE id = ?1",
+    )?;
+    let mut fail = connection.prepare_cached("UPDATE part SET failure = ?2 WHERE id = ?1")?;
+    for (id, index, write) in writes.parts {
+        let Some(seq) = seqs.get(&id) else { continue };
+        match write {
+            PartWrite::Output(output) => {
+                succeed.execute(params![part_id(*seq, index), &*output])?
+            }
+            PartWrite::Failure(failure) => {
+                fail.execute(params![part_id(*seq, index), json(&failure)])?
+            }
+        };
+    }
+    for row in &writes.owed {
+        if let Some(seq) = seqs.get(&row.job) {
+            outbox::insert(connection, *seq, row)?;
+        }
+    }
+    if books.next_owed() != next_owed {
+        set_next_owed(connection, books.next_owed())?;
+    }
+    Ok(changes)
+}
+
+fn json(failure: &crate::Failure) -> String {
+    serde_json::to_string(failure).unwrap_or_default()
+}
+
+fn clear(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
+    let (first, last) = (part_id(seq, 0), part_id(seq, u64::MAX));
+    connection
+        .prepare_cached("DELETE FROM part WHERE id BETWEEN ?1 AND ?2")?
+        .execute([first, last])?;
+    let (first, last) = (shard_id(seq, 0), shard_id(seq, u64::MAX));
+    connection
+        .prepare_cached("DELETE FROM shard WHERE id BETWEEN ?1 AND ?2")?
+        .execute([first, last])?;
+    Ok(())
+}
+
+fn insert(
+    connection: &Connection,
+    entry: &Entry,
+    input: &[u8],
+    output: Option<&[u8]>,
+) -> rusqlite::Result<i64> {
+    let Entry { job, ledger, .. } = entry;
+    let head = ledger.head();
+    connection.prepare_cached(INSERT)?.execute(named_params! {
+        ":id": job.id.as_bytes(), ":root": job.root.as_bytes(), ":parent": job.parent.as_ref().map(JobId::as_bytes),
+        ":task": job.task, ":kind": job.kind.as_str(), ":phase": phase(job.phase), ":state": job.state.as_str(),
+        ":attempt": job.attempt, ":base": job.base, ":priority": job.priority, ":worker": job.worker,
+        ":created": job.created.as_millis(), ":started": job.started.map(Timestamp::as_millis),
+        ":ended": job.ended.map(Timestamp::as_millis), ":due": job.due.map(Timestamp::as_millis),
+        ":failure": job.failure.as_ref().map(json),
+        ":reply_queue": job.reply.as_ref().map(|reply| &reply.queue),
+        ":reply_correlation": job.reply.as_ref().map(|reply| &reply.correlation),
+        ":epoch": head.epoch, ":appended": signed(head.appended), ":sealed": head.sealed.map(signed),
+        ":halted": head.halted.map(Halt::as_str), ":cut": head.cut, ":on_error": head.policy.on_error.as_str(),
+        ":tolerate": head.policy.tolerate.to_string(), ":joined": head.joined, ":input": input, ":output": output,
+    })?;
+    Ok(connection.last_insert_rowid())
+}
+
+fn update(
+    connection: &Connection,
+    entry: &Entry,
+    seq: i64,
+    output: Option<&[u8]>,
+) -> rusqlite::Result<()> {
+    let Entry { job, ledger, .. } = entry;
+    let head = ledger.head();
+    let updated = connection.prepare_cached(UPDATE)?.execute(named_params! {
+        ":seq": seq, ":phase": phase(job.phase), ":state": job.state.as_str(), ":attempt": job.attempt,
+        ":base": job.base, ":worker": job.worker, ":started": job.started.map(Timestamp::as_millis),
+        ":ended": job.ended.map(Timestamp::as_millis), ":due": job.due.map(Timestamp::as_millis),
+        ":failure": job.failure.as_ref().map(json), ":epoch": head.epoch, ":appended": signed(head.appended),
+        ":sealed": head.sealed.map(signed), ":halted": head.halted.map(Halt::as_str), ":cut": head.cut,
+        ":on_error": head.policy.on_error.as_str(), ":tolerate": head.policy.tolerate.to_string(),
+        ":joined": head.joined, ":output": output,
+    });
+    updated.map(drop)
+}
+
+fn write_shards(connection: &Connection, entry: &mut Entry, seq: i64) -> rusqlite::Result<()> {
+    for (number, shard) in entry.ledger.take_dirty() {
+        let counts = shard.counts();
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO shard (id, sets, ok, failed, skipped, cancelled, running) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+            .execute(params![
+                shard_id(seq, number),
+                shard.encode(),
+                signed(counts.ok),
+                signed(counts.failed),
+                signed(counts.skipped),
+                signed(counts.cancelled),
+                signed(counts.running)
+            ])?;
+    }
+    Ok(())
+}
+
+/// Notes how far a job has come.
+pub(super) fn progress(
+    connection: &Connection,
+    job: JobId,
+    progress: &Progress,
+    changes: &mut Vec<Change>,
+) -> rusqlite::Result<()> {
+    let update = "UPDATE job SET percent = ?2, info = ?3 WHERE id = ?1";
+    connection.prepare_cached(update)?.execute(params![
+        job.as_bytes(),
+        progress.percent,
+        progress.info
+    ])?;
+    changes.push(Change::Moved(job));
+    Ok(())
+}
+
+const fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Start => "start",
+        Phase::Join => "join",
+    }
+}
+
+pub(super) fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,145 @@
+//! Views: what is shown of jobs and parts. Only reads.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter, types::Value};
+
+use super::tables::{self, number, part_id};
+use crate::context::Progress;
+use crate::id::JobId;
+use crate::ledger::place;
+use crate::store::{Filter, JobView};
+use crate::task::parts::SettledPart;
+
+/// How many jobs there are.
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT count(*) FROM job", [], |row| row.get(0))
+}
+
+/// One job.
+pub(super) fn job(connection: &Connection, id: JobId) -> rusqlite::Result<Option<JobView>> {
+    let mut statement = connection.prepare_cached("SELECT * FROM job WHERE id = ?1")?;
+    let found = statement.query_row([id.as_bytes()], columns).optional()?;
+    found.map(|columns| view(connection, columns)).transpose()
+}
+
+/// Jobs, newest first: ids sort by time.
+pub(super) fn jobs(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<JobView>> {
+    let (mut conditions, mut values) = (vec!["1".to_owned()], Vec::new());
+    if !filter.states.is_empty() {
+        conditions.push(format!(
+            "state IN ({})",
+            vec!["?"; filter.states.len()].join(", ")
+        ));
+        values.extend(
+            filter
+                .states
+                .iter()
+                .map(|state| Value::Text(state.as_str().to_owned())),
+        );
+    }
+    if let Some(task) = &filter.task {
+        conditions.push("task = ?".to_owned());
+        values.push(Value::Text(task.clone()));
+    }
+    if let Some(before) = filter.before {
+        conditions.push("id < ?".to_owned());
+        values.push(Value::Blob(before.as_bytes().to_vec()));
+    }
+    let query = format!(
+        "SELECT * FROM job WHERE {} ORDER BY id DESC LIMIT {}",
+        conditions.join(" AND "),
+        filter.limit
+    );
+    let found: Vec<_> = connection
+        .prepare(&query)?
+        .query_map(params_from_iter(values), columns)?
+        .collect::<rusqlite::Result<_>>()?;
+    found
+        .into_iter()
+        .map(|columns| view(connection, columns))
+        .collect()
+}
+
+struct Columns {
+    job: (i64, crate::job::Job, crate::ledger::Head),
+    progress: Option<Progress>,
+    input: Bytes,
+    output: Option<Bytes>,
+}
+
+fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
+    let percent: Option<f64> = row.get("percent")?;
+    let info: Option<String> = row.get("info")?;
+    Ok(Columns {
+        job: tables::job(row)?,
+        progress: percent.map(|percent| Progress {
+            percent,
+            info: info.unwrap_or_default(),
+        }),
+        input: row.get::<_, Vec<u8>>("input")?.into(),
+        output: row.get::<_, Option<Vec<u8>>>("output")?.map(Bytes::from),
+    })
+}
+
+fn view(connection: &Connection, columns: Columns) -> rusqlite::Result<JobView> {
+    let Columns {
+        job: (seq, job, head),
+        progress,
+        input,
+        output,
+    } = columns;
+    let counts = tables::shard_counts(connection, seq)?
+        .into_iter()
+        .map(|(_, counts)| counts)
+        .sum();
+    Ok(JobView {
+        job,
+        counts,
+        head,
+        progress,
+        input,
+        output,
+    })
+}
+
+/// Settled parts, in order.
+pub(super) fn parts(
+    connection: &Connection,
+    id: JobId,
+    from: u64,
+    limit: usize,
+) -> rusqlite::Result<Vec<SettledPart>> {
+    // One snapshot, so that the sets and the rows belong together.
+    let snapshot = connection.unchecked_transaction()?;
+    let Some((seq, _, head)) = tables::find(&snapshot, id)? else {
+        return Ok(Vec::new());
+    };
+    let mut shards = HashMap::new();
+    let mut settled = Vec::new();
+    if from < head.appended {
+        let query = "SELECT id & 4294967295, output, failure FROM part WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
+        let mut statement = snapshot.prepare_cached(query)?;
+        let mut rows = statement.query([part_id(seq, from), part_id(seq, u64::MAX)])?;
+        while let (true, Some(row)) = (settled.len() < limit, rows.next()?) {
+            let index = number(row, 0)?;
+            let (shard, low) = place(index);
+            if !shards.contains_key(&shard) {
+                shards.insert(shard, tables::shard(&snapshot, seq, shard)?);
+            }
+            let Some(how) = shards.get(&shard).and_then(|shard| shard.outcome(low)) else {
+                continue;
+            };
+            let failure: Option<String> = row.get(2)?;
+            settled.push(SettledPart {
+                index,
+                how,
+                output: row.get::<_, Option<Vec<u8>>>(1)?.map(Bytes::from),
+                failure: failure.and_then(|json| serde_json::from_str(&json).ok()),
+            });
+        }
+    }
+    snapshot.commit()?;
+    Ok(settled)
+}

@@ -1,0 +1,161 @@
+//! Telling other processes of the same file that there is news: each one touches files of its own, all watch the folder.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+use crate::accounting::Change;
+use crate::store::{StoreError, StoreErrorKind};
+
+/// At most one piece of news of each kind in this time: a busy neighbour must not keep the others busy.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Files untouched for this long belong to processes that ended without removing them.
+const FORGOTTEN: Duration = Duration::from_hours(24);
+
+/// Listens, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Wake {
+    _watcher: RecommendedWatcher,
+    own: [PathBuf; 2],
+}
+
+/// Rings at the other processes.
+#[derive(Debug)]
+pub(super) struct Bell {
+    owed: File,
+    news: File,
+}
+
+impl Wake {
+    /// Listens beside the store at `path`, and makes the bell of this process.
+    pub(super) fn new(
+        path: &Path,
+        changes: broadcast::Sender<Change>,
+    ) -> Result<(Self, Bell), StoreError> {
+        let mut folder = path.as_os_str().to_owned();
+        folder.push("-wake");
+        let folder = PathBuf::from(folder);
+        let wrong = |error: Box<dyn std::error::Error + Send + Sync>| {
+            let words = format!(
+                "the folder {} beside the store cannot be watched",
+                folder.display()
+            );
+            StoreError::new(StoreErrorKind::Unavailable, words).with_source(error)
+        };
+        std::fs::create_dir_all(&folder).map_err(|error| wrong(error.into()))?;
+        remove_forgotten(&folder);
+        let boot = Uuid::new_v4().simple();
+        let own = [
+            folder.join(format!("{boot}.owed")),
+            folder.join(format!("{boot}.news")),
+        ];
+        let [owed, news] = &own;
+        let make = |path: &Path| File::create(path).map_err(|error| wrong(error.into()));
+        let bell = Bell {
+            owed: make(owed)?,
+            news: make(news)?,
+        };
+
+        let (sender, receiver) = mpsc::channel();
+        let mine = format!("{boot}.");
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                let Ok(event) = event else { return };
+                if !event.kind.is_modify() {
+                    return;
+                }
+                for path in event.paths {
+                    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                        continue;
+                    };
+                    if !name.starts_with(&mine) {
+                        let change = if name.ends_with(".owed") {
+                            Change::Owed
+                        } else {
+                            Change::Elsewhere
+                        };
+                        drop(sender.send(change));
+                    }
+                }
+            })
+            .map_err(|error| wrong(error.into()))?;
+        watcher
+            .watch(&folder, RecursiveMode::NonRecursive)
+            .map_err(|error| wrong(error.into()))?;
+        let relay = std::thread::Builder::new()
+            .name("ork-wake".into())
+            .spawn(move || relay(&receiver, &changes));
+        relay.map_err(|error| wrong(error.into()))?;
+        Ok((
+            Self {
+                _watcher: watcher,
+                own,
+            },
+            bell,
+        ))
+    }
+}
+
+impl Drop for Wake {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by another process a day later.
+        self.own
+            .iter()
+            .for_each(|path| drop(std::fs::remove_file(path)));
+    }
+}
+
+/// Passes news on, at most once in a while, the first piece at once and the last one surely.
+fn relay(news: &mpsc::Receiver<Change>, changes: &broadcast::Sender<Change>) {
+    while let Ok(first) = news.recv() {
+        let mut told = vec![first];
+        told.extend(news.try_iter().filter(|change| *change != first).take(1));
+        for change in told {
+            drop(changes.send(change));
+        }
+        std::thread::sleep(PAUSE);
+        let mut waiting: Vec<_> = news.try_iter().collect();
+        waiting.sort_unstable_by_key(|change| *change == Change::Owed);
+        waiting.dedup();
+        for change in waiting {
+            drop(changes.send(change));
+        }
+    }
+}
+
+impl Bell {
+    /// Rings for these changes.
+    pub(super) fn ring(&self, changes: &[Change]) {
+        let rung = |file: &File| -> io::Result<()> { file.write_all_at(b"!", 0) };
+        // A bell that cannot be rung delays the others until their next heartbeat; nothing is lost.
+        if changes.contains(&Change::Owed) {
+            drop(rung(&self.owed));
+        }
+        if changes.iter().any(|change| *change != Change::Owed) {
+            drop(rung(&self.news));
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "file times are the system's, not the clock's"
+)]
+fn remove_forgotten(folder: &Path) {
+    let now = std::time::SystemTime::now();
+    for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let touched = file.metadata().and_then(|metadata| metadata.modified());
+        if touched.is_ok_and(|touched| now.duration_since(touched).is_ok_and(|age| age > FORGOTTEN))
+        {
+            drop(std::fs::remove_file(file.path()));
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The worker: consumes every queue of the program's tasks until it is told to stop, then drains within a deadline.
+//!
+//! Beside it run the services that a process needs even if it only submits: `relay` sends what is owed, `heartbeat`
+//! says that the process lives, `reports` writes progress down.
+
+mod consume;
+mod relay;
+pub(crate) mod services;
+mod window;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{BrokerError, Subscribe};
+use crate::engine::Engine;
+use crate::registry::Registry;
+use crate::supervisor::Supervisor;
+
+/// How a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stopped {
+    /// It was told to stop, and everything it had begun was brought to its end.
+    Drained,
+    /// It was told to stop, and what it had begun was given back, without having cost an attempt.
+    Interrupted,
+    /// Something that it cannot do without has failed; the log says what.
+    Failed,
+}
+
+/// How a worker stops.
+#[derive(Debug, Clone)]
+pub(crate) struct Shutdown {
+    /// Fires when the worker is to take no more, and to end what it has begun.
+    pub(crate) drain: CancellationToken,
+    /// Fires when it is to end at once.
+    pub(crate) force: CancellationToken,
+    /// How long draining may take.
+    pub(crate) within: Duration,
+}
+
+/// The queues of a program: each with the tasks whose messages travel through it.
+pub(crate) fn queues(registry: &Registry, window: u16) -> Vec<Subscribe> {
+    let mut queues: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for task in registry.tasks() {
+        queues
+            .entry(task.queue())
+            .or_default()
+            .push(task.name().to_owned());
+    }
+    let queues = queues.into_iter();
+    queues
+        .map(|(queue, tasks)| Subscribe {
+            queue: queue.to_owned(),
+            tasks,
+            window,
+        })
+        .collect()
+}
+
+/// Works until it is told to stop.
+pub(crate) async fn run(
+    engine: &Arc<Engine>,
+    supervisor: &Supervisor,
+    shutdown: Shutdown,
+) -> Result<Stopped, BrokerError> {
+    let queues = subscriptions(engine);
+    let mut subscriptions = Vec::new();
+    for queue in queues {
+        subscriptions.push(engine.broker.subscribe(queue).await?);
+    }
+    tracing::info!(worker = %engine.worker, tasks = engine.registry.names().join(" "), "worker started");
+    let consuming = shutdown.drain.child_token();
+    for subscription in subscriptions {
+        let consume = consume::consume(
+            Arc::clone(engine),
+            supervisor.clone(),
+            subscription,
+            consuming.clone(),
+        );
+        supervisor.service("consume", consume);
+    }
+    let failed = supervisor.failed();
+    let broken = tokio::select! {
+        () = shutdown.drain.cancelled() => false,
+        () = shutdown.force.cancelled() => false,
+        () = failed.cancelled() => true,
+        () = engine.fatal.cancelled() => true,
+    };
+    consuming.cancel();
+    let drained = tokio::select! {
+        biased;
+        () = shutdown.force.cancelled() => false,
+        () = supervisor.idle() => true,
+        () = engine.clock.pause(shutdown.within) => false,
+    };
+    if !drained {
+        tracing::info!("giving back what is still running");
+        engine.force.cancel();
+        supervisor.idle().await;
+    }
+    Ok(match (broken, drained) {
+        (true, _) => Stopped::Failed,
+        (false, true) => Stopped::Drained,
+        (false, false) => Stopped::Interrupted,
+    })
+}
+
+/// What to subscribe to: every queue, or all at once where one stream carries everything.
+fn subscriptions(engine: &Engine) -> Vec<Subscribe> {
+    let window = window::first(engine.settings.concurrency);
+    let queues = queues(&engine.registry, window);
+    if engine.broker.needs_relay() || queues.is_empty() {
+        return queues;
+    }
+    let tasks = engine
+        .registry
+        .names()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    vec![Subscribe {
+        queue: "all".into(),
+        tasks,
+        window,
+    }]
+}

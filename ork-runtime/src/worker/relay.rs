@@ -1,0 +1,225 @@
+//! The relay: publishes what is owed until the broker has confirmed it, then removes it from the outbox.
+//!
+//! Only for brokers that do not take the outbox themselves. What the engine has just written comes straight from it;
+//! what is due later, or was left by a dead process, is taken from the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio_util::sync::CancellationToken;
+
+use crate::accounting::{
+    Answer, Change, Claim, Claimed, NewJob, Owed, PartAttempt, PartKey, Settle, SettlePart,
+};
+use crate::broker::{BrokerError, BrokerErrorKind};
+use crate::engine::{Engine, OutboxReceiver};
+use crate::failure::{Failure, FailureKind};
+use crate::job::{Attempt, Job, Phase};
+use crate::message::{Ask, Message, Outgoing};
+use crate::store::{StoreError, Take};
+
+/// How many messages are published at once.
+const BATCH: usize = 512;
+
+/// How many batches may be unconfirmed.
+const BATCHES: usize = 8;
+
+/// How long to wait after the broker was found to be away.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Relays until `stop` fires and nothing is left on its way.
+pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: CancellationToken) {
+    let mut changes = engine.store.watch();
+    let mut sending = FuturesUnordered::new();
+    let (mut look, mut next_due) = (true, None);
+    loop {
+        if look && sending.len() < BATCHES {
+            let take = Take {
+                limit: BATCH,
+                tasks: None,
+                by: engine.by(),
+            };
+            match engine.store.take(take).await {
+                Ok(taken) => {
+                    next_due = taken.next_due;
+                    look = !taken.owed.is_empty();
+                    if look {
+                        sending.push(send(&engine, taken.owed));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the outbox cannot be read");
+                    next_due = Some(engine.clock.now() + PAUSE);
+                    look = false;
+                }
+            }
+        }
+        let due = async {
+            match next_due {
+                Some(due) => engine.clock.pause_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut rows = Vec::new();
+        tokio::select! {
+            biased;
+            Some(()) = sending.next(), if !sending.is_empty() => {}
+            taken = owed.recv_many(&mut rows, BATCH), if sending.len() < BATCHES => {
+                if taken == 0 {
+                    break;
+                }
+                sending.push(send(&engine, rows));
+            }
+            change = changes.recv() => look |= is_owed(change),
+            () = due => look = true,
+            () = stop.cancelled() => break,
+        }
+    }
+    // What came in while the last batches were on their way.
+    let mut rows = Vec::new();
+    while let Ok(row) = owed.try_recv() {
+        rows.push(row);
+    }
+    sending.push(send(&engine, rows));
+    while sending.next().await.is_some() {}
+}
+
+fn is_owed(change: Result<Change, broadcast::error::RecvError>) -> bool {
+    match change {
+        Ok(Change::Owed) | Err(RecvError::Lagged(_)) => true,
+        Ok(Change::Ended(_) | Change::Moved(_) | Change::Elsewhere) | Err(RecvError::Closed) => {
+            false
+        }
+    }
+}
+
+/// Publishes rows until each message is confirmed or cannot be, then removes them.
+async fn send(engine: &Arc<Engine>, rows: Vec<Owed>) {
+    if rows.is_empty() {
+        return;
+    }
+    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    let mut messages: Vec<_> = rows.into_iter().flat_map(|row| row.messages).collect();
+    while !messages.is_empty() {
+        let results = engine.broker.publish(messages.clone()).await;
+        let mut again = Vec::new();
+        for (message, result) in messages.into_iter().zip(results) {
+            let Err(error) = result else { continue };
+            match error.kind() {
+                BrokerErrorKind::Undeliverable | BrokerErrorKind::Config => {
+                    refused(engine, message, &error).await
+                }
+                BrokerErrorKind::Disconnected
+                | BrokerErrorKind::Refused
+                | BrokerErrorKind::TimedOut
+                | BrokerErrorKind::Closed
+                | BrokerErrorKind::Protocol => again.push(message),
+            }
+        }
+        messages = again;
+        if !messages.is_empty() {
+            tokio::select! {
+                () = engine.clock.pause(PAUSE) => {}
+                // The rows stay in the outbox, for whoever comes next.
+                () = engine.force.cancelled() => return,
+            }
+        }
+    }
+    if let Err(error) = engine.store.forget(ids, engine.by()).await {
+        tracing::warn!(%error, "published messages stay in the outbox and will be published again");
+    }
+}
+
+/// A message that the broker will never take: its job fails, visibly.
+async fn refused(engine: &Engine, message: Outgoing, error: &BrokerError) {
+    let message = match message {
+        Outgoing::Reply(reply) => {
+            tracing::debug!(job = %reply.job, %error, "nobody waits for this outcome any more");
+            return;
+        }
+        Outgoing::Work(message) => message,
+    };
+    tracing::warn!(job = %message.job, task = message.task, %error, "a message cannot be delivered");
+    let failure = Failure::new(
+        FailureKind::Lost,
+        format!("its message cannot be delivered: {error}"),
+    );
+    let settled = match message.ask {
+        Ask::Part { epoch, index } => fail_part(engine, &message, epoch, index, failure).await,
+        Ask::Whole | Ask::Item => fail_job(engine, &message, Phase::Start, failure).await,
+        Ask::Join => fail_job(engine, &message, Phase::Join, failure).await,
+    };
+    if let Err(error) = settled {
+        tracing::warn!(%error, "the failure could not be written down");
+    }
+}
+
+async fn fail_part(
+    engine: &Engine,
+    message: &Message,
+    epoch: u32,
+    index: u64,
+    failure: Failure,
+) -> Result<(), StoreError> {
+    let part = PartKey {
+        job: message.job,
+        epoch,
+        index,
+        attempt: message.attempt,
+    };
+    let how = PartAttempt::Failed {
+        failure,
+        again: None,
+    };
+    if let Answer::Counted(owed) = engine
+        .store
+        .apply(SettlePart {
+            part,
+            how,
+            by: engine.by(),
+        })
+        .await?
+    {
+        engine.outbox.send(owed).await;
+    }
+    Ok(())
+}
+
+async fn fail_job(
+    engine: &Engine,
+    message: &Message,
+    phase: Phase,
+    failure: Failure,
+) -> Result<(), StoreError> {
+    let unknown = NewJob {
+        job: Job::new(message.job, message.task.clone(), engine.clock.now()),
+        input: message.body.clone(),
+    };
+    let claim = Claim {
+        unknown,
+        phase,
+        attempt: message.attempt,
+        by: engine.by(),
+    };
+    let Claimed::Ours(job) = engine.store.apply(claim).await? else {
+        return Ok(());
+    };
+    let how = Attempt::Failed {
+        failure,
+        again: None,
+    };
+    let settle = Settle {
+        job: job.id,
+        phase,
+        attempt: job.attempt,
+        how,
+        output: None,
+        by: engine.by(),
+    };
+    if let Answer::Counted(owed) = engine.store.apply(settle).await? {
+        engine.outbox.send(owed).await;
+    }
+    Ok(())
+}

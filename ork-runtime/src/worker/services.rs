@@ -1,0 +1,99 @@
+//! The services of every process, worker or not: the relay, the heartbeat, the writer of progress.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use super::relay::relay;
+use crate::accounting::Change;
+use crate::engine::{Engine, OutboxReceiver, ProgressReceiver};
+use crate::store::Beat;
+use crate::supervisor::Supervisor;
+
+/// How often a process says that it lives.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// For how long that is believed.
+pub(crate) const TTL: Duration = Duration::from_secs(15);
+
+/// How much time there is at least between two looks for cancelled jobs that other news gave rise to.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Starts the services; they end with the supervisor.
+pub(crate) fn start(
+    engine: &Arc<Engine>,
+    supervisor: &Supervisor,
+    owed: OutboxReceiver,
+    progress: ProgressReceiver,
+) {
+    let stop = supervisor.stopping();
+    if !engine.store.keeps() {
+        return;
+    }
+    if engine.broker.needs_relay() {
+        supervisor.service("relay", relay(Arc::clone(engine), owed, stop.clone()));
+    }
+    supervisor.service("heartbeat", heartbeat(Arc::clone(engine), stop.clone()));
+    supervisor.service("progress", report(Arc::clone(engine), progress, stop));
+}
+
+/// Says that the process lives, and stops what was cancelled.
+async fn heartbeat(engine: Arc<Engine>, stop: CancellationToken) {
+    let mut changes = engine.store.watch();
+    let mut next = engine.clock.now();
+    loop {
+        let running = engine.running.jobs();
+        let looking = !running.is_empty();
+        let beat = Beat {
+            ttl: TTL,
+            running,
+            by: engine.by(),
+        };
+        match engine.store.beat(beat).await {
+            Ok(ended) => ended.into_iter().for_each(|job| engine.running.stop(job)),
+            Err(error) => tracing::warn!(%error, "the heartbeat could not be written"),
+        }
+        if engine.clock.now() >= next {
+            next = engine.clock.now() + BEAT;
+        }
+        let earliest = engine.clock.pause(LOOK);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = earliest => {}
+        }
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = engine.clock.pause_until(next) => break,
+                change = changes.recv() => match change {
+                    Ok(Change::Ended(job)) => engine.running.stop(job),
+                    // Another process may have cancelled what runs here.
+                    Ok(Change::Elsewhere) if looking => break,
+                    Err(RecvError::Lagged(_)) if looking => break,
+                    Ok(Change::Owed | Change::Moved(_) | Change::Elsewhere) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                },
+            }
+        }
+    }
+}
+
+/// Writes progress down.
+async fn report(engine: Arc<Engine>, progress: ProgressReceiver, stop: CancellationToken) {
+    loop {
+        let (newest, last) = tokio::select! {
+            newest = progress.next() => (newest, false),
+            () = stop.cancelled() => (progress.take(), true),
+        };
+        for (job, progress) in newest {
+            if let Err(error) = engine.store.progress(job, progress).await {
+                tracing::debug!(%error, %job, "a progress report was not written");
+            }
+        }
+        if last {
+            return;
+        }
+    }
+}
