@@ -1,11 +1,122 @@
-//! The `#[task]` attribute of ork.
+//! The `#[task]` attribute of ork. Use it as `ork::task`: its expansion calls the `ork` of the very same version.
+//!
+//! Start with `task::expand`, the four steps of an expansion; `ork-derive-tests` shows what they make.
 
 use proc_macro::TokenStream;
 
 mod task;
 
-/// x
+/// Makes a function a task, or the split or the join of one.
+///
+/// The function stays as it is and can be called as ever. Beside it stands a *message*: a struct of the same name, to
+/// submit a job with, whose fields are the inputs.
+///
+/// ```
+/// use ork::{Context, Parts, Result, task};
+///
+/// /// Counts the words of one text.
+/// #[task(retries = 3, timeout = "30s")]
+/// async fn count(text: String, context: Context) -> Result<usize> {
+///     context.log("counting");
+///     Ok(text.split_whitespace().count())
+/// }
+///
+/// /// Makes one part of each paragraph.
+/// #[task(part)]
+/// fn count_part(book: String) -> impl Iterator<Item = count> {
+///     let paragraphs: Vec<_> = book.split("\n\n").map(String::from).collect();
+///     paragraphs.into_iter().map(|text| count { text })
+/// }
+///
+/// /// Adds them up.
+/// #[task(join)]
+/// fn count_join(parts: Parts<usize>) -> Result<usize> {
+///     parts.all_ok()?.into_iter().sum()
+/// }
+///
+/// assert_eq!(count_part("a b\n\nc".into()).count(), 2);
+/// assert_eq!(count_join(Parts::for_test([Ok(2), Ok(1)])).unwrap(), 3);
+/// ```
+///
+/// # Parameters
+///
+/// | parameter | is given |
+/// |---|---|
+/// | `name: T` | the property `name` of the message; an `Option` may be left out |
+/// | `input: T`, as the only input | the whole message |
+/// | `context: Context` | what the task knows of its job and may ask of ork |
+/// | `state: State<T>` | what the application gave to its tasks |
+/// | `parts: Parts<T>`, in a join | the outcomes of the parts |
+///
+/// An input is owned and derives `serde::Deserialize`, `serde::Serialize` and `schemars::JsonSchema`. `Context`,
+/// `State` and `Parts` are known by the last word of the type's path. Where that is wrong a mark on the parameter says
+/// what it is: `#[context]` and `#[state]` for an alias, `#[input]` for a type of your own that is called like one of
+/// ork's. A documentation comment on a parameter describes it in the task's schema.
+///
+/// ```
+/// mod my {
+///     #[derive(serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+///     pub struct Context(pub String);
+/// }
+/// type Job = ork::Context;
+///
+/// #[ork::task]
+/// fn tell(
+///     /// What the text is about.
+///     #[input] context: my::Context,
+///     #[context] job: Job,
+/// ) {
+///     job.log(context.0);
+/// }
+/// ```
+///
+/// # What it returns
+///
+/// Nothing, a value that derives `serde::Serialize` and `schemars::JsonSchema`, or a `Result` of one whose error is an
+/// error of any kind: every `std::error::Error`, `anyhow::Error`, `ork::Error`, a `String`. A `Result` goes by that
+/// name, be it `ork::Result<T>` or `io::Result<T>`; one under another name is refused. `fn` and `async fn` both do: a
+/// `fn` runs where it may block.
+///
+/// # Split and join
+///
+/// The functions of a task `x` belong together by their names: `x_part` is its split and `x_join` its join.
+///
+/// - `#[task(part)] fn x_part(..)` takes the inputs of the whole job and returns the parts, as messages `x { .. }`: in a
+///   `Vec`, from any iterator or any `Stream`, each of them alone or in a `Result`. Nothing is pulled before there is
+///   room for it, so there may be any number of parts.
+/// - `#[task] fn x(..)` runs once for each part.
+/// - `#[task(join)] fn x_join(parts: Parts<T>)` runs once, when every part has ended. `T` is what `x` returns.
+///
+/// `x_part { .. }` submits the whole job and `x { .. }` one run of the function alone.
+///
+/// # Names
+///
+/// A task is called like its function, and a `main` like its module; `name = ".."` says otherwise. Names are part of
+/// what is sent between programs: another name is another task.
+///
+/// # Options
+///
+/// | option | on | what it says |
+/// |---|---|---|
+/// | `part`, `join` | | the function is the split or the join |
+/// | `name = "resize"` | `x` | the name of the task |
+/// | `queue = "slow"` | `x` | the queue it shares with others; by default it has its own |
+/// | `priority = 9` | `x` | from 0 to 9; higher goes first |
+/// | `retries = 3` | each | attempts after the first |
+/// | `backoff = "1s"` | each | the pause before the first retry |
+/// | `timeout = "1h 30m"` | each | how long one attempt may take |
+/// | `chunk = 100` | `x_part` | how many parts go to the store at once |
+/// | `on_error = "stop"` | `x_part` | a failed part skips those that have not started; `"finish"` runs them all |
+/// | `tolerate = "5%"`, `= 3` | `x_part` | how many parts may fail in a job that succeeds |
+/// | `crate = "other"` | each | the path of ork's crate, if it is not `ork` |
+///
+/// Durations are numbers with `ms`, `s`, `m`, `h` or `d`.
+///
+/// # Errors
+///
+/// Every mistake of an item is reported at once, at the words that are wrong, and the function is still there for those
+/// that call it.
 #[proc_macro_attribute]
 pub fn task(words: TokenStream, item: TokenStream) -> TokenStream {
-    task::expand(words.into(), item.into()).into()
+    task::expand(words.into(), &item.into()).into()
 }

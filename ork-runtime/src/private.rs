@@ -6,13 +6,13 @@ pub use core::fmt::{Debug, Formatter, Result as Formatted};
 pub use core::option::Option::Some;
 pub use core::result::Result::Ok;
 pub use core::time::Duration;
-pub use core::{concat, file, line, module_path};
+pub use core::{concat, module_path};
 pub use inventory::submit;
 
 pub use crate::job::Kind;
 pub use crate::policy::{OnError, Tolerate};
 pub use crate::task::arg::{
-    Body, Call, Input, IsContext, IsState, PartsOf, TaskInput, body, input, schema,
+    Body, Call, Fields, Input, IsContext, IsState, PartsOf, TaskInput, body, input, schema,
 };
 pub use crate::task::def::{
     BoxFuture, Location, Options, Param, Role, Run, TaskDef, module_name, run_async, run_blocking,
@@ -22,8 +22,8 @@ pub use crate::task::message::{
     Answer, JoinOf, Joined, Returned, ReturnedBy, TaskMessage, Writer, debug,
 };
 pub use crate::task::outcome::{
-    IntoItem, IntoItems, IsResult, Items, NotResult, Probe, Returns, TaskError, TaskOutput,
-    fallible_split, refuse_result, result, split, value,
+    Form, IntoItem, IntoItems, IsResult, Items, Never, NotResult, Probe, Returns, Splits,
+    TaskError, TaskOutput, refuse_result, result, value,
 };
 
 // What a test needs to call a task without an engine.
@@ -36,3 +36,17 @@ pub type Str = &'static str;
 
 /// What a message is written to.
 pub type Json = Result<Bytes, serde_json::Error>;
+
+/// Where the attribute stands.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __ork_here {
+    () => {
+        $crate::__private::Location {
+            file: ::core::file!(),
+            line: ::core::line!(),
+        }
+    };
+}
+
+pub use crate::__ork_here as here;

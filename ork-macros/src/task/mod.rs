@@ -7,6 +7,7 @@ mod emit;
 mod errors;
 mod function;
 mod model;
+mod params;
 mod types;
 mod value;
 mod words;
@@ -19,7 +20,7 @@ use self::function::Function;
 use self::model::Model;
 
 /// Expands the attribute: the item as it was, what stands beside it, and every mistake that was found.
-pub(crate) fn expand(words: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn expand(words: TokenStream, item: &TokenStream) -> TokenStream {
     let (function, report) = errors::collect(|errors| {
         let parsed = syn::parse2::<Function>(item.clone());
         parsed

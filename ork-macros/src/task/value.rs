@@ -132,7 +132,7 @@ pub(super) fn tolerate(word: &Ident, value: Value) -> syn::Result<Tolerate> {
 pub(super) fn krate(word: &Ident, value: Value) -> syn::Result<TokenStream> {
     let literal = text(word, value, "\"other_name\"")?;
     let path = literal.parse_with(Path::parse_mod_style);
-    let path = path.map_err(|_| {
+    let path = path.map_err(|_not_a_path| {
         wrong(
             &literal,
             "`crate` is the path of ork's crate, such as \"other_name\"",
@@ -212,7 +212,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
             "" => return Err(format!("has no unit after `{digits}`")),
             unit => return Err(format!("has the unit `{unit}`, which is none")),
         };
-        let number: u64 = digits.parse().map_err(|_| "is too long".to_owned())?;
+        let number: u64 = digits
+            .parse()
+            .map_err(|_overflow| "is too long".to_owned())?;
         let step = match seconds {
             0 => Some(Duration::from_millis(number)),
             seconds => number.checked_mul(seconds).map(Duration::from_secs),
@@ -227,7 +229,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A hundred years: what is longer is a slip, and would overflow a clock.
-const MOST: Duration = Duration::from_secs(100 * 365 * 86_400);
+const MOST: Duration = Duration::from_hours(100 * 365 * 24);
 
 fn wrong(tokens: impl ToTokens, message: impl std::fmt::Display) -> syn::Error {
     syn::Error::new_spanned(tokens, message)

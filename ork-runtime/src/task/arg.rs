@@ -289,7 +289,7 @@ impl Fields<'_> {
 }
 
 /// Whether an input of this type may be left out: an `Option`, or whatever reads nothing as a value.
-pub fn optional<T: DeserializeOwned>() -> bool {
+fn optional<T: DeserializeOwned>() -> bool {
     T::deserialize(Missing).is_ok()
 }
 

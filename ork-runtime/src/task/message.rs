@@ -66,36 +66,39 @@ impl<X: Joined> Answer for JoinOf<X> {
 
 /// Writes named inputs as one JSON object.
 #[derive(Debug)]
-pub struct Writer {
-    json: Vec<u8>,
-}
+pub struct Writer(Result<Vec<u8>, serde_json::Error>);
 
 impl Writer {
     /// An object without properties so far.
     #[expect(clippy::new_without_default, reason = "only expanded code makes one")]
     pub fn new() -> Self {
-        Self { json: vec![b'{'] }
+        Self(Ok(vec![b'{']))
     }
 
-    /// Adds a property; its name is an identifier, so it needs no escapes.
-    ///
-    /// # Errors
-    /// When the value cannot be written as JSON.
-    pub fn input<T>(mut self, input: &Input<T>, value: &T) -> Result<Self, serde_json::Error> {
-        if self.json.len() > 1 {
-            self.json.push(b',');
-        }
-        self.json.push(b'"');
-        self.json.extend_from_slice(input.name().as_bytes());
-        self.json.extend_from_slice(b"\":");
-        (input.write)(value, &mut self.json)?;
-        Ok(self)
+    /// Adds a property; its name is an identifier, so it needs no escapes. An error is kept for the end.
+    #[must_use]
+    pub fn input<T>(self, input: &Input<T>, value: &T) -> Self {
+        Self(self.0.and_then(|mut json| {
+            if json.len() > 1 {
+                json.push(b',');
+            }
+            json.push(b'"');
+            json.extend_from_slice(input.name().as_bytes());
+            json.extend_from_slice(b"\":");
+            (input.write)(value, &mut json)?;
+            Ok(json)
+        }))
     }
 
     /// Closes the object.
-    pub fn finish(mut self) -> Bytes {
-        self.json.push(b'}');
-        self.json.into()
+    ///
+    /// # Errors
+    /// When a value cannot be written as JSON.
+    pub fn finish(self) -> Result<Bytes, serde_json::Error> {
+        self.0.map(|mut json| {
+            json.push(b'}');
+            json.into()
+        })
     }
 }
 

@@ -151,16 +151,11 @@ impl<T> NotResult for Probe<T> {}
 /// # Panics
 /// While compiling, if it is one.
 #[track_caller]
-#[expect(
-    clippy::panic,
-    reason = "it runs only in constants, where a panic is a compile error"
-)]
 pub const fn refuse_result(is_result: bool) {
-    if is_result {
-        panic!(
-            "this is a `Result` under another name: write `Result<T, E>`, so that its errors are failures"
-        );
-    }
+    assert!(
+        !is_result,
+        "this is a `Result` under another name: write `Result<T, E>`, so that its errors are failures"
+    );
 }
 
 /// The messages of the parts, as a split yields them; nothing is pulled before it is asked for.
@@ -247,21 +242,27 @@ where
     }
 }
 
-/// How the items of a split are taken.
-pub const fn split<M, F, G, S: IntoItems<M, F, G>>() -> fn(S) -> Result<Items, CallError> {
-    |split| Ok(split.into_items())
-}
+/// How the items of a split are taken, whose parts are messages `M`.
+#[derive(Debug)]
+pub struct Splits<M>(PhantomData<M>);
 
-/// How the items of a split that may fail are taken.
-pub const fn fallible_split<M, F, G, R, H>() -> fn(R) -> Result<Items, CallError>
-where
-    R: IsResult<Output: IntoItems<M, F, G>, Error: TaskError<H>>,
-{
-    |result| {
-        result
-            .into_result()
-            .map(IntoItems::into_items)
-            .map_err(fail)
+impl<M> Splits<M> {
+    /// The form of a split that cannot fail before its first item.
+    pub const fn plain<F, G, S: IntoItems<M, F, G>>() -> fn(S) -> Result<Items, CallError> {
+        |split| Ok(split.into_items())
+    }
+
+    /// The form of a split that returns a `Result`.
+    pub const fn fallible<F, G, R, H>() -> fn(R) -> Result<Items, CallError>
+    where
+        R: IsResult<Output: IntoItems<M, F, G>, Error: TaskError<H>>,
+    {
+        |result| {
+            result
+                .into_result()
+                .map(IntoItems::into_items)
+                .map_err(fail)
+        }
     }
 }
 

@@ -1,0 +1,20 @@
+//! Every option of a task, and what goes from the function to what stands beside it.
+
+/// Does it.
+#[task(
+    name = "a.b-c",
+    queue = "slow",
+    retries = 3,
+    backoff = "500ms",
+    timeout = "1h 30m",
+    priority = 9,
+    crate = "other"
+)]
+#[cfg(feature = "slow")]
+#[deprecated]
+pub fn everything(
+    /// Which.
+    path: String,
+) {
+    work(path);
+}

@@ -1,0 +1,100 @@
+//! What stands beside the function: its message, and one row in the table of tasks. Every step of either is a call of
+//! a generic function of the runtime, so that there is little to compile and nothing to understand here.
+//!
+//! Names that begin with two underscores are the expansion's own; everything else that it names comes through
+//! `__ork`, since a user's module may give `Option` or `str` any meaning.
+
+mod message;
+mod place;
+mod row;
+
+use proc_macro2::{Ident, TokenStream};
+use quote::quote;
+use syn::ext::IdentExt as _;
+
+use self::place::{ends, ours, put, qualified};
+use super::args::Args;
+use super::function::Function;
+use super::model::{Model, Returns, Shape};
+use super::params::{Param, What};
+use super::words::Role;
+
+/// Everything beside the function, as far as it makes sense.
+pub(crate) fn beside(function: &Function, args: &Args, model: &Model) -> TokenStream {
+    let Some(work) = model.work.as_ref().filter(|_| model.shape > Shape::Method) else {
+        return TokenStream::new();
+    };
+    let cfgs = function.cfgs();
+    let krate = args.krate.value().cloned().unwrap_or_else(|| quote!(::ork));
+    let deprecated = function
+        .is_deprecated()
+        .then(|| quote!(#[allow(deprecated)]));
+    // Named once, so that a task that does not exist is one error.
+    let alias = (model.role != Role::Work).then(|| quote!(type __Work = #work;));
+    let structure = (model.role != Role::Join).then(|| message::structure(function, model));
+    let inputs = inputs(model);
+    let impls = match model.role {
+        Role::Work | Role::Split => message::impls(args, model),
+        Role::Join => message::joined(model),
+    };
+    let row = (model.shape == Shape::Task).then(|| row::row(args, model));
+    quote! {
+        #structure
+        #(#cfgs)*
+        #deprecated
+        const _: () = {
+            use #krate::__private as __ork;
+            #alias
+            #inputs
+            #impls
+            #row
+        };
+    }
+}
+
+/// The constant that knows how the inputs are described, read and written.
+fn inputs(model: &Model) -> Option<TokenStream> {
+    let inputs: Vec<_> = model.inputs().collect();
+    if let [
+        Param {
+            what: What::Body,
+            ty,
+            ..
+        },
+    ] = *inputs.as_slice()
+    {
+        let body = put(ends(ty), quote!(__ork::body()));
+        return Some(quote!(const __INPUT: __ork::Body<#ty> = #body;));
+    }
+    let types = inputs
+        .iter()
+        .map(|Param { ty, .. }| quote!(__ork::Input<#ty>));
+    let values = inputs.iter().map(|Param { name, ty, docs, .. }| {
+        let (name, docs) = (wire_name(name), docs.text());
+        put(ends(ty), quote!(__ork::input(#name, #docs)))
+    });
+    let constant = quote!(const __INPUTS: (#(#types,)*) = (#(#values,)*););
+    (!inputs.is_empty()).then_some(constant)
+}
+
+/// The name of the task that a split or a join belongs to.
+fn task_of_work(model: &Model) -> TokenStream {
+    put(
+        ends(&ours(&model.function)),
+        quote!(<__Work as __ork::TaskMessage>::TASK),
+    )
+}
+
+/// The type of what a task returns when all is well.
+fn output_type(returns: &Returns) -> TokenStream {
+    match returns {
+        Returns::Nothing => quote!(()),
+        Returns::Value(ty) => quote!(#ty),
+        Returns::Result(ty) => qualified(ty, &quote!(__ork::IsResult), &quote!(>::Output)),
+    }
+}
+
+/// The name of an input on the wire.
+fn wire_name(name: &Ident) -> String {
+    name.unraw().to_string()
+}

@@ -1,0 +1,240 @@
+//! The row of the table of tasks: one constant that says what the function is and how it is called.
+
+use std::time::Duration;
+
+use proc_macro2::{Literal, TokenStream};
+use quote::{ToTokens as _, format_ident, quote};
+use syn::Type;
+use syn::ext::IdentExt as _;
+
+use super::super::args::Args;
+use super::super::model::{Model, Returns};
+use super::super::params::{Param, What};
+use super::super::types;
+use super::super::value::{OnError, Tolerate};
+use super::super::words::Role;
+use super::{ends, ours, put, qualified, task_of_work, wire_name};
+
+/// The constant, and its entry in the registry.
+pub(super) fn row(args: &Args, model: &Model) -> TokenStream {
+    let message = ours(&model.function);
+    let (name, role) = match model.role {
+        Role::Work => (quote!(<#message as __ork::TaskMessage>::TASK), quote!(Work)),
+        Role::Split => (task_of_work(model), quote!(Split)),
+        Role::Join => (task_of_work(model), quote!(Join)),
+    };
+    let (docs, options) = (model.docs.text(), options(args));
+    let path = format!("::{}", model.function.unraw());
+    let params = params(model);
+    let Output {
+        constants,
+        schema,
+        finish,
+    } = output(model);
+    let run = run(model, &finish);
+    quote! {
+        #constants
+        const __TASK: __ork::TaskDef = __ork::TaskDef {
+            name: #name,
+            role: __ork::Role::#role,
+            function: __ork::concat!(__ork::module_path!(), #path),
+            location: __ork::here!(),
+            docs: #docs,
+            options: #options,
+            params: &[#(#params),*],
+            output: #schema,
+            run: #run,
+        };
+        __ork::submit!(__TASK);
+    }
+}
+
+fn options(args: &Args) -> TokenStream {
+    let some = |value: TokenStream| quote!(__ork::Some(#value));
+    let tolerate = |tolerate: &Tolerate| match tolerate {
+        Tolerate::Count(count) => quote!(__ork::Tolerate::Count(#count)),
+        Tolerate::Percent(share) => quote!(__ork::Tolerate::Percent(#share)),
+    };
+    let on_error = |policy: &OnError| match policy {
+        OnError::Finish => quote!(__ork::OnError::Finish),
+        OnError::Stop => quote!(__ork::OnError::Stop),
+    };
+    let number = |number: &u32| Literal::u32_unsuffixed(*number).into_token_stream();
+    let given: Vec<_> = [
+        ("retries", args.retries.value().map(number)),
+        ("backoff", args.backoff.value().map(duration).map(some)),
+        ("timeout", args.timeout.value().map(duration).map(some)),
+        (
+            "queue",
+            args.queue.value().map(|queue| some(quote!(#queue))),
+        ),
+        ("priority", args.priority.value().map(number)),
+        ("chunk", args.chunk.value().map(number).map(some)),
+        ("on_error", args.on_error.value().map(on_error)),
+        ("tolerate", args.tolerate.value().map(tolerate).map(some)),
+    ]
+    .into_iter()
+    .filter_map(|(field, value)| Some((format_ident!("{field}"), value?)))
+    .map(|(field, value)| quote!(#field: #value))
+    .collect();
+    match given.as_slice() {
+        [] => quote!(__ork::Options::DEFAULT),
+        given => quote!(__ork::Options { #(#given,)* ..__ork::Options::DEFAULT }),
+    }
+}
+
+fn duration(duration: &Duration) -> TokenStream {
+    let seconds = Literal::u64_unsuffixed(duration.as_secs());
+    let nanos = Literal::u32_unsuffixed(duration.subsec_nanos());
+    quote!(__ork::Duration::new(#seconds, #nanos))
+}
+
+fn params(model: &Model) -> impl Iterator<Item = TokenStream> {
+    let mut index = 0;
+    model
+        .params
+        .iter()
+        .map(move |Param { what, ty, .. }| match what {
+            What::Field => {
+                let place = Literal::usize_unsuffixed(index);
+                index += 1;
+                quote!(__INPUTS.#place.param())
+            }
+            What::Body => quote!(__INPUT.param()),
+            What::Context => quote!(__ork::Param::Context),
+            What::State => {
+                let (first, last) = ends(ty);
+                let (open, close) = (
+                    put((first, last), quote!(__ork::Param::state::<)),
+                    put((last, last), quote!(>())),
+                );
+                quote!(#open #ty #close)
+            }
+            What::Parts => quote!(__ork::Param::Parts),
+        })
+}
+
+/// What becomes of what the function returns.
+struct Output {
+    /// What the others need.
+    constants: Option<TokenStream>,
+    /// The function that makes the schema.
+    schema: TokenStream,
+    /// The function that writes it.
+    finish: TokenStream,
+}
+
+fn output(model: &Model) -> Output {
+    let (constants, finish) = match (model.role, &model.returns) {
+        (Role::Split, Returns::Value(ty)) => {
+            // The type of an `impl Trait` has no name, but then it is no alias either.
+            let probe = types::impl_trait(ty).is_none().then(|| probe(ty));
+            (
+                probe,
+                put(ends(ty), quote!(__ork::Splits::<__Work>::plain())),
+            )
+        }
+        (Role::Split, Returns::Result(ty)) => (
+            None,
+            put(ends(ty), quote!(__ork::Splits::<__Work>::fallible())),
+        ),
+        (Role::Split | Role::Work | Role::Join, returns) => {
+            let constants = match returns {
+                Returns::Nothing => quote!(
+                    const __RETURNS: __ork::Returns<()> = __ork::value();
+                ),
+                Returns::Value(ty) => {
+                    let (value, probe) = (put(ends(ty), quote!(__ork::value())), probe(ty));
+                    quote!(const __RETURNS: __ork::Returns<#ty> = #value; #probe)
+                }
+                Returns::Result(ty) => {
+                    let result = put(ends(ty), quote!(__ork::result()));
+                    quote!(const __RETURNS: __ork::Returns<#ty> = #result;)
+                }
+            };
+            (Some(constants), quote!(__RETURNS.write))
+        }
+    };
+    let schema = match model.role {
+        Role::Split => quote!(__ork::schema::<()>),
+        Role::Work | Role::Join => quote!(__RETURNS.schema),
+    };
+    Output {
+        constants,
+        schema,
+        finish,
+    }
+}
+
+/// Asks whether a type that is not called `Result` is one all the same.
+fn probe(ty: &Type) -> TokenStream {
+    let refuse = put(
+        ends(ty),
+        quote!(__ork::refuse_result(__ork::Probe::<#ty>::IS_RESULT)),
+    );
+    quote! {
+        const _: () = {
+            use __ork::NotResult as _;
+            #refuse
+        };
+    }
+}
+
+/// How the function is called.
+fn run(model: &Model, finish: &TokenStream) -> TokenStream {
+    let function = &model.function;
+    let (fields, arguments) = arguments(model);
+    let (variant, runner, call) = match (model.is_async, model.role) {
+        (true, Role::Split) => ("AsyncSplit", "run_async", quote!(__call)),
+        (true, Role::Work | Role::Join) => ("Async", "run_async", quote!(__call)),
+        (false, Role::Split) => ("BlockingSplit", "run_blocking", quote!(&__call)),
+        (false, Role::Work | Role::Join) => ("Blocking", "run_blocking", quote!(&__call)),
+    };
+    let (variant, runner) = (format_ident!("{variant}"), format_ident!("{runner}"));
+    // What is wrong with the future of the function is said at its name.
+    let here = ends(function);
+    let (bar, body) = (
+        put(here, quote!(|)),
+        put(
+            here,
+            quote!({ #fields __ork::Ok(#function(#(#arguments),*)) }),
+        ),
+    );
+    let run = put(
+        here,
+        quote!(__ork::#runner(#call, #bar __call #bar #body, #finish)),
+    );
+    quote!(__ork::Run::#variant(|__call| #run))
+}
+
+/// A statement that finds the named inputs, where there may be any, and the arguments in their order.
+fn arguments(model: &Model) -> (Option<TokenStream>, Vec<TokenStream>) {
+    let mut names = Vec::new();
+    let arguments = model
+        .params
+        .iter()
+        .map(|Param { what, name, ty, .. }| match what {
+            What::Field => {
+                let place = Literal::usize_unsuffixed(names.len());
+                names.push(wire_name(name));
+                quote!(__INPUTS.#place.read(&__fields)?)
+            }
+            What::Body => quote!(__INPUT.read(__call)?),
+            What::Context => qualified(ty, &quote!(__ork::IsContext), &quote!(>::of(__call))),
+            What::State => {
+                let state = qualified(ty, &quote!(__ork::IsState), &quote!(>::of(__call)));
+                quote!(#state?)
+            }
+            What::Parts => qualified(
+                ty,
+                &quote!(__ork::PartsOf<__ork::ReturnedBy<__Work>>),
+                &quote!(>::of(__call)),
+            ),
+        });
+    let arguments = arguments.collect();
+    // A task without inputs still refuses a body that has some; the body of a join is not its own.
+    let has_fields =
+        model.role != Role::Join && model.params.iter().all(|param| param.what != What::Body);
+    let fields = has_fields.then(|| quote!(let __fields = __call.fields(&[#(#names),*])?;));
+    (fields, arguments)
+}

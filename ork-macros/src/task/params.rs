@@ -1,0 +1,212 @@
+//! The parameters of a task: what each of them is given, and every rule about them.
+
+use proc_macro2::Ident;
+use syn::spanned::Spanned as _;
+use syn::{Attribute, FnArg, Meta, Pat, PatType, Signature, Type};
+
+use super::docs::Docs;
+use super::errors::Errors;
+use super::function;
+use super::types::{self, Borrow};
+use super::words::Role;
+
+/// One parameter.
+#[derive(Debug)]
+pub(crate) struct Param {
+    pub(crate) what: What,
+    pub(crate) name: Ident,
+    pub(crate) ty: Type,
+    pub(crate) docs: Docs,
+}
+
+/// What a parameter is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    Field,
+    Body,
+    Context,
+    State,
+    Parts,
+}
+
+/// Reads the parameters that are right, and notes every mistake in the others.
+pub(crate) fn read(sig: &Signature, role: Role, errors: &mut Errors) -> Vec<Param> {
+    let typed = sig.inputs.iter().filter_map(|param| match param {
+        FnArg::Typed(param) => Some(param),
+        FnArg::Receiver(_) => None,
+    });
+    let mut params: Vec<_> = typed
+        .filter_map(|param| param_of(param, role, errors))
+        .collect();
+    name_the_body(&mut params, errors);
+    set_rules(&params, role, sig, errors);
+    params
+}
+
+fn param_of(param: &PatType, role: Role, errors: &mut Errors) -> Option<Param> {
+    let before = errors.count();
+    let what = what(param, role, errors)?;
+    for attr in param
+        .attrs
+        .iter()
+        .filter(|attr| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr"))
+    {
+        errors.at(
+            attr,
+            "a task has the same inputs in every build: put the `cfg` on the function",
+        );
+    }
+    let is_input = matches!(what, What::Field | What::Body);
+    let name = name_of(&param.pat, is_input, errors);
+    if is_input {
+        input_rules(&param.ty, errors);
+        if role == Role::Join {
+            let message = "a join takes the outcomes of the parts, `Parts<T>`, beside `Context` and `State<T>`: the \
+                           inputs of the job went to the split";
+            errors.at(&param.ty, message);
+        }
+    }
+    if errors.count() > before {
+        return None;
+    }
+    Some(Param {
+        what,
+        name: name?,
+        ty: (*param.ty).clone(),
+        docs: Docs::of(&param.attrs),
+    })
+}
+
+/// What a parameter is: as its mark says, else as its type is called.
+fn what(param: &PatType, role: Role, errors: &mut Errors) -> Option<What> {
+    let mut marks = param
+        .attrs
+        .iter()
+        .filter_map(|attr| Some((attr, function::mark(attr)?)));
+    let first = marks.next();
+    for (attr, second) in marks {
+        errors.at(
+            attr,
+            format!(
+                "a parameter has one mark: this one is `#[{}]` already",
+                first.map_or(second, |mark| mark.1)
+            ),
+        );
+    }
+    if let Some((
+        Attribute {
+            meta: meta @ (Meta::List(_) | Meta::NameValue(_)),
+            ..
+        },
+        mark,
+    )) = first
+    {
+        errors.at(meta, format!("the mark is `#[{mark}]` and no more"));
+    }
+    let is = |mark: &str, name: &str| match first {
+        Some((_, word)) => word == mark,
+        None => types::is_called(&param.ty, name),
+    };
+    if is("context", "Context") {
+        Some(What::Context)
+    } else if is("state", "State") {
+        Some(What::State)
+    } else if first.is_some() || !types::is_called(&param.ty, "Parts") {
+        Some(What::Field)
+    } else if role == Role::Join {
+        Some(What::Parts)
+    } else {
+        let message = "only a join, `#[task(join)]`, has `Parts`: mark the parameter `#[input]` if this is a type of your own";
+        errors.at(&param.ty, message);
+        None
+    }
+}
+
+fn name_of(pat: &Pat, is_input: bool, errors: &mut Errors) -> Option<Ident> {
+    match pat {
+        Pat::Ident(pat) if pat.by_ref.is_none() && pat.subpat.is_none() => {
+            return Some(pat.ident.clone());
+        }
+        Pat::Wild(wild) if !is_input => return Some(Ident::new("_ignored", wild.span())),
+        Pat::Wild(_) => errors.at(
+            pat,
+            "an input needs a name: it is the name of the property in the message",
+        ),
+        _ => errors.at(
+            pat,
+            "a parameter of a task is a plain name: take the value apart in the body",
+        ),
+    }
+    None
+}
+
+fn input_rules(ty: &Type, errors: &mut Errors) {
+    match types::borrow(ty) {
+        Some(Borrow::Reference(reference, _))
+            if ["Context", "State"]
+                .iter()
+                .any(|own| types::is_called(&reference.elem, own)) =>
+        {
+            errors.at(reference, "a task is given its own `Context` and `State<T>`, which are cheap to clone: leave out the `&`");
+        }
+        Some(Borrow::Reference(reference, owned)) => {
+            errors.at(
+                reference,
+                format!("a task owns its inputs, which are read from a message: use `{owned}`"),
+            );
+        }
+        Some(Borrow::Lifetime(lifetime)) => {
+            errors.at(lifetime, "a task owns its inputs, which are read from a message: use a type without a lifetime");
+        }
+        None => {}
+    }
+    if let Some(found) = types::impl_trait(ty) {
+        errors.at(
+            found,
+            "an input has one type, which is part of the task's schema: name it in place of `impl`",
+        );
+    }
+}
+
+/// Makes a parameter called `input` the whole body.
+fn name_the_body(params: &mut [Param], errors: &mut Errors) {
+    let inputs = params
+        .iter()
+        .filter(|param| param.what == What::Field)
+        .count();
+    let Some(body) = params
+        .iter_mut()
+        .find(|param| param.what == What::Field && param.name == "input")
+    else {
+        return;
+    };
+    if inputs == 1 {
+        body.what = What::Body;
+    } else {
+        let message = "a parameter called `input` is the whole body, so it is the only input: give it another name, or \
+                       make the others fields of its type";
+        errors.at(&body.name, message);
+    }
+}
+
+/// The rules about all parameters together.
+fn set_rules(params: &[Param], role: Role, sig: &Signature, errors: &mut Errors) {
+    for (what, message) in [
+        (
+            What::Context,
+            "a task has one `Context`: this is the second",
+        ),
+        (What::Parts, "a join has one `Parts<T>`: this is the second"),
+    ] {
+        for again in params.iter().filter(|param| param.what == what).skip(1) {
+            errors.at(&again.ty, message);
+        }
+    }
+    let has_parts = sig
+        .inputs
+        .iter()
+        .any(|param| matches!(param, FnArg::Typed(param) if types::is_called(&param.ty, "Parts")));
+    if role == Role::Join && !has_parts {
+        errors.at(&sig.ident, "a join folds the outcomes of the parts: it needs a parameter such as `parts: Parts<T>`");
+    }
+}
