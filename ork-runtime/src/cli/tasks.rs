@@ -119,12 +119,7 @@ fn input_schema(def: &TaskDef, generator: &mut SchemaGenerator) -> Value {
     for param in def.params {
         match param {
             Param::Body { schema, .. } => return schema(generator).to_value(),
-            Param::Field {
-                name,
-                docs,
-                schema,
-                optional,
-            } => {
+            Param::Field { name, docs, schema, optional, .. } => {
                 let mut schema = schema(generator).to_value();
                 if let (Value::Object(schema), false) = (&mut schema, docs.is_empty()) {
                     schema.insert("description".into(), Value::String((*docs).to_owned()));

@@ -22,7 +22,7 @@ use crate::engine::{Engine, services};
 use crate::id::JobId;
 use crate::job::{Kind, State};
 use crate::store::{Filter, JobView, StoreError};
-use crate::task::TaskMessage;
+use crate::task::{CallError, TaskMessage};
 use crate::task::def::TaskDef;
 use crate::task::parts::SettledPart;
 
@@ -72,6 +72,12 @@ impl Client {
     /// # Cancel safety
     /// The job may or may not have been submitted if the future is dropped.
     pub async fn submit_json(&self, task: &str, body: Bytes) -> Result<JobId, ClientError> {
+        self.engine.settings.limits.check(&body)?;
+        let entry = self.entry(task)?;
+        match entry.check(&body) {
+            Err(CallError::Input(error)) => return Err(ClientError::WrongInput { task: entry.name, error }),
+            Err(_) | Ok(()) => {}
+        }
         self.send(task, Kind::Whole, body, None).await
     }
 

@@ -9,7 +9,7 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess
 use serde::{Serialize, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 
-use super::def::Param;
+use super::def::{Check, Param};
 use super::error::{CallError, InputError};
 use super::outcome::{Form, Never};
 use super::parts::{Parts, RawParts};
@@ -56,6 +56,7 @@ pub struct Input<T> {
     docs: &'static str,
     schema: fn(&mut SchemaGenerator) -> Schema,
     optional: fn() -> bool,
+    check: Check,
     read: fn(&Fields<'_>, &'static str) -> Result<T, CallError>,
     pub(super) write: fn(&T, &mut Vec<u8>) -> Result<(), serde_json::Error>,
 }
@@ -67,6 +68,7 @@ pub const fn input<T: TaskInput<F>, F>(name: &'static str, docs: &'static str) -
         docs,
         schema: schema::<T>,
         optional: optional::<T>,
+        check: |fields, name| fields.get::<T>(name).map(drop),
         read: |fields, name| fields.get(name),
         write: write::<T>,
     }
@@ -85,6 +87,7 @@ impl<T> Input<T> {
             docs: self.docs,
             schema: self.schema,
             optional: self.optional,
+            check: self.check,
         }
     }
 
@@ -101,6 +104,7 @@ impl<T> Input<T> {
 #[derive(Debug, Clone, Copy)]
 pub struct Body<T> {
     schema: fn(&mut SchemaGenerator) -> Schema,
+    check: fn(&[u8]) -> Result<(), CallError>,
     read: fn(&Call) -> Result<T, CallError>,
     write: fn(&T, &mut Vec<u8>) -> Result<(), serde_json::Error>,
 }
@@ -109,7 +113,8 @@ pub struct Body<T> {
 pub const fn body<T: TaskInput<F>, F>() -> Body<T> {
     Body {
         schema: schema::<T>,
-        read: Call::body::<T>,
+        check: |json| whole::<T>(json).map(drop),
+        read: |call| whole(&call.body),
         write: write::<T>,
     }
 }
@@ -119,6 +124,7 @@ impl<T> Body<T> {
     pub const fn param(&self) -> Param {
         Param::Body {
             schema: self.schema,
+            check: self.check,
         }
     }
 
@@ -209,7 +215,7 @@ impl<T: DeserializeOwned + Send + 'static> PartsOf<T> for Parts<T> {
 /// The named inputs of a call, found in its body and not read yet.
 #[derive(Debug)]
 pub struct Fields<'a> {
-    names: &'static [&'static str],
+    names: &'a [&'static str],
     values: Vec<Option<&'a RawValue>>,
 }
 
@@ -218,50 +224,44 @@ impl Call {
     ///
     /// # Errors
     /// `Input` if the body is not JSON, not an object, or has a name that is unknown or doubled.
-    pub fn fields(&self, names: &'static [&'static str]) -> Result<Fields<'_>, CallError> {
-        let mut problem = None;
-        let visitor = FieldsVisitor {
-            names,
-            problem: &mut problem,
-        };
-        let mut json = serde_json::Deserializer::from_slice(&self.body);
-        let found = json
-            .deserialize_any(visitor)
-            .and_then(|values| json.end().map(|()| values));
-        match (problem, found) {
-            (Some(problem), _) => Err(CallError::Input(problem)),
-            (None, Ok(values)) => Ok(Fields { names, values }),
-            (None, Err(error)) if error.is_data() => {
-                let found = error.to_string();
-                let found = found
-                    .strip_prefix("invalid type: ")
-                    .and_then(|rest| rest.split(", expected").next());
-                let found = found.unwrap_or("something else").to_owned();
-                Err(CallError::Input(InputError::NotAnObject {
-                    found,
-                    expected: names.to_vec(),
-                }))
-            }
-            (None, Err(error)) => Err(CallError::Input(InputError::NotJson {
-                message: error.to_string(),
-            })),
-        }
+    pub fn fields<'a>(&'a self, names: &'a [&'static str]) -> Result<Fields<'a>, CallError> {
+        Fields::find(&self.body, names)
     }
+}
 
-    /// Reads the whole body as one input.
+/// Reads the whole body as one input.
+fn whole<T: DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
+    serde_json::from_slice(body).map_err(|error| {
+        if error.is_data() {
+            wrong::<T>("", body)
+        } else {
+            CallError::Input(InputError::NotJson { message: error.to_string() })
+        }
+    })
+}
+
+impl<'a> Fields<'a> {
+    /// Finds the named inputs in a body.
     ///
     /// # Errors
-    /// `Input` if it is not JSON or not a `T`.
-    pub fn body<T: DeserializeOwned>(&self) -> Result<T, CallError> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            if error.is_data() {
-                wrong::<T>("", &self.body)
-            } else {
-                CallError::Input(InputError::NotJson {
-                    message: error.to_string(),
-                })
+    /// `Input` if the body is not JSON, not an object, or has a name that is unknown or doubled.
+    pub fn find(body: &'a [u8], names: &'a [&'static str]) -> Result<Self, CallError> {
+        let mut problem = None;
+        let visitor = FieldsVisitor { names, problem: &mut problem };
+        let mut json = serde_json::Deserializer::from_slice(body);
+        let found = json.deserialize_any(visitor).and_then(|values| json.end().map(|()| values));
+        let error = match (problem, found) {
+            (Some(problem), _) => problem,
+            (None, Ok(values)) => return Ok(Self { names, values }),
+            (None, Err(error)) if error.is_data() => {
+                let found = error.to_string();
+                let found = found.strip_prefix("invalid type: ").and_then(|rest| rest.split(", expected").next());
+                let found = found.unwrap_or("something else").to_owned();
+                InputError::NotAnObject { found, expected: names.to_vec() }
             }
-        })
+            (None, Err(error)) => InputError::NotJson { message: error.to_string() },
+        };
+        Err(CallError::Input(error))
     }
 }
 

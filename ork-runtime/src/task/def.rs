@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use schemars::{Schema, SchemaGenerator};
 
-use super::arg::{Call, IsState};
+use super::arg::{Call, Fields, IsState};
 use super::error::CallError;
 use super::outcome::Items;
 use crate::policy::{OnError, Tolerate};
@@ -43,6 +43,9 @@ impl fmt::Display for Location {
     }
 }
 
+/// Reads a named input and forgets it.
+pub type Check = fn(&Fields<'_>, &'static str) -> Result<(), CallError>;
+
 /// One parameter of a task.
 #[derive(Debug, Clone, Copy)]
 pub enum Param {
@@ -56,11 +59,15 @@ pub enum Param {
         schema: fn(&mut SchemaGenerator) -> Schema,
         /// Whether it may be left out.
         optional: fn() -> bool,
+        /// Reads it and forgets it.
+        check: Check,
     },
     /// The whole body.
     Body {
         /// Its JSON Schema.
         schema: fn(&mut SchemaGenerator) -> Schema,
+        /// Reads it and forgets it.
+        check: fn(&[u8]) -> Result<(), CallError>,
     },
     /// A state of the application.
     State {
@@ -200,6 +207,30 @@ pub struct TaskDef {
 }
 
 impl TaskDef {
+    /// Checks that a body is an input of this function, without running it.
+    ///
+    /// # Errors
+    /// `Input`: what is wrong where, and what was expected.
+    pub fn check(&self, body: &[u8]) -> Result<(), CallError> {
+        let names = self.fields();
+        let mut fields = None;
+        for param in self.params {
+            match param {
+                Param::Body { check, .. } => return check(body),
+                Param::Field { name, check, .. } => {
+                    let found = match fields.take() {
+                        Some(found) => found,
+                        None => Fields::find(body, &names)?,
+                    };
+                    check(&found, name)?;
+                    fields = Some(found);
+                }
+                Param::State { .. } | Param::Context | Param::Parts => {}
+            }
+        }
+        if fields.is_none() { Fields::find(body, &names).map(drop) } else { Ok(()) }
+    }
+
     /// The names of its inputs, in order.
     pub fn fields(&self) -> Vec<&'static str> {
         let name = |param: &Param| match param {

@@ -38,7 +38,7 @@ fn cancelled_parts_never_start() {
     each(|world| async move {
         let run = ork::JobId::new().to_string();
         let job = world.ork.submit(strict_part { count: 5_000, run: run.clone() }).await.unwrap();
-        Gate::of(&run).entered().await;
+        Gate::of(&format!("{run}.1")).entered().await;
         job.cancel().await.unwrap();
         let status = job.status().await.unwrap();
         assert_eq!(status.state, JobState::Cancelled);

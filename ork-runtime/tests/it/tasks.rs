@@ -82,7 +82,6 @@ pub(crate) async fn succeeds_at(attempt: u32, context: Context) -> Result<u32> {
 /// Gates that tests open.
 static GATES: LazyLock<Mutex<HashMap<String, Arc<Gate>>>> = LazyLock::new(Mutex::default);
 
-#[derive(Default)]
 pub(crate) struct Gate {
     entered: tokio::sync::Semaphore,
     open: Notify,
@@ -157,13 +156,11 @@ pub(crate) fn lenient_part(count: u64, failing: u64) -> Vec<lenient> {
 #[task]
 pub(crate) async fn strict(number: u64, run: String) -> Result<()> {
     called(&format!("{run}.ran"));
-    if number == 0 {
-        return Err(Error::permanent("the first one fails"));
-    }
-    let gate = Gate::of(&run);
+    // The first part fails, once it is told to; the others wait at a gate of their own.
+    let gate = Gate::of(&format!("{run}.{}", number.min(1)));
     gate.entered.add_permits(1);
     gate.open.notified().await;
-    Ok(())
+    if number == 0 { Err(Error::permanent("the first one fails")) } else { Ok(()) }
 }
 
 #[task(part, on_error = "stop")]
