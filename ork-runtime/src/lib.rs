@@ -86,6 +86,7 @@ pub use ork_macros::task;
 pub use policy::{OnError, ParseTolerateError, Policy, Tolerate};
 pub use registry::{Registry, RegistryError, Task, UnknownTask};
 pub use retry::RetryPolicy;
+pub use store::Filter;
 pub use task::parts::{Outcome, PartStream};
 pub use task::{Error, Parts, Result, State};
 pub use worker::Stopped;

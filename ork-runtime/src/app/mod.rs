@@ -113,11 +113,6 @@ impl Ork {
         self.engine.fatal.clone()
     }
 
-    /// The client, for whoever outlives a borrow.
-    pub fn clone_client(&self) -> Client {
-        self.client.clone()
-    }
-
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }

@@ -9,7 +9,7 @@ use super::run::{Bar, finish};
 use super::signals::Signals;
 use super::{Failure, Output};
 use crate::app::{Ork, OrkBuilder};
-use crate::client::{Status, follow};
+use crate::client::Status;
 use crate::id::JobId;
 use crate::job::State;
 use crate::ledger::Settled;
@@ -273,7 +273,7 @@ async fn not_ok(
 async fn watch(ork: &Ork, id: JobId, output: &Output) -> Result<ExitCode, Failure> {
     let bar = Bar::new(output);
     let mut last = None;
-    let mut progress = std::pin::pin!(follow(ork.clone_client(), id));
+    let mut progress = std::pin::pin!(ork.follow(id));
     while let Some(status) = progress.next().await {
         let status = status?;
         if output.is_json() {

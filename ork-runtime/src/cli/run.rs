@@ -9,7 +9,7 @@ use super::input::Input;
 use super::signals::Signals;
 use super::{Failure, Output};
 use crate::app::OrkBuilder;
-use crate::client::{Status, follow};
+use crate::client::Status;
 use crate::job::State;
 
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,7 @@ pub(super) async fn run(
     };
     ork.start_worker();
     let bar = Bar::new(output);
-    let mut progress = std::pin::pin!(follow(ork.clone_client(), id));
+    let mut progress = std::pin::pin!(ork.follow(id));
     let failed = ork.failed();
     let ended = loop {
         tokio::select! {

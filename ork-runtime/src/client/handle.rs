@@ -249,7 +249,7 @@ pub(super) async fn changed(changes: &mut broadcast::Receiver<Change>, id: JobId
 }
 
 /// How a job stands, now and whenever that changes, until it has ended.
-pub(crate) fn follow(
+pub(super) fn follow(
     client: Client,
     id: JobId,
 ) -> impl Stream<Item = Result<Status, ClientError>> + Send {

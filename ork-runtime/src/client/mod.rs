@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use futures_util::stream::Stream;
 
 pub use error::ClientError;
-pub(crate) use handle::follow;
+use handle::follow;
 pub use handle::{Handle, JobOutcome, Status};
 pub use submission::Submission;
 
@@ -101,6 +102,14 @@ impl Client {
             }
             handle::changed(&mut changes, id).await;
         }
+    }
+
+    /// How a job stands, now and whenever that changes, until it has ended.
+    pub fn follow(
+        &self,
+        id: JobId,
+    ) -> impl Stream<Item = Result<Status, ClientError>> + Send + use<> {
+        follow(self.clone(), id)
     }
 
     /// Cancels a job: no further part of it starts, what runs is asked to stop, and its state is final at once.

@@ -1,0 +1,60 @@
+//! Cancelling: final at once, heard by what runs, seen by what has not started.
+
+use ork::{ClientError, JobState};
+
+use super::tasks::*;
+use super::world::each;
+
+#[test]
+fn a_running_task_hears_that_its_job_was_cancelled() {
+    each(|world| async move {
+        let key = ork::JobId::new().to_string();
+        let job = world.ork.submit(listens { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered().await;
+        job.cancel().await.unwrap();
+        assert_eq!(job.status().await.unwrap().state, JobState::Cancelled);
+        assert!(matches!(job.wait().await.unwrap_err(), ClientError::Cancelled { .. }));
+        world.end().await;
+        assert_eq!(calls(&key), 1);
+    });
+}
+
+#[test]
+fn another_process_hears_it_too() {
+    each(|world| async move {
+        let Some(client) = world.another().await else { return };
+        let key = ork::JobId::new().to_string();
+        let job = client.submit(listens { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered().await;
+        job.cancel().await.unwrap();
+        client.shutdown().await;
+        world.end().await;
+        assert_eq!(calls(&key), 1);
+    });
+}
+
+#[test]
+fn cancelled_parts_never_start() {
+    each(|world| async move {
+        let run = ork::JobId::new().to_string();
+        let job = world.ork.submit(strict_part { count: 5_000, run: run.clone() }).await.unwrap();
+        Gate::of(&run).entered().await;
+        job.cancel().await.unwrap();
+        let status = job.status().await.unwrap();
+        assert_eq!(status.state, JobState::Cancelled);
+        assert_eq!(status.parts.settled(), status.total.unwrap());
+        assert_eq!(status.parts.running, 0);
+        world.end().await;
+    });
+}
+
+#[test]
+fn what_has_ended_cannot_be_cancelled() {
+    each(|world| async move {
+        let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
+        job.wait().await.unwrap();
+        let words = job.cancel().await.unwrap_err().to_string();
+        assert_eq!(words, format!("job {} is success and cannot be cancelled", job.id()));
+        world.end().await;
+    });
+}

@@ -1,0 +1,55 @@
+//! Tasks that panic, never end, or return what cannot be written.
+
+use ork::FailureKind;
+
+use super::tasks::*;
+use super::world::{World, each, why};
+
+async fn kind(world: &World, id: ork::JobId) -> FailureKind {
+    world.outcome(id).await.status().failure.as_ref().unwrap().kind
+}
+
+#[test]
+fn a_panic_fails_the_job_and_nothing_else() {
+    each(|world| async move {
+        let job = world.ork.submit(panics { message: "ouch".into() }).await.unwrap();
+        assert_eq!(why(&job.outcome().await.unwrap()), "panic: ouch");
+        assert_eq!(kind(&world, job.id()).await, FailureKind::Panic);
+        let job = world.ork.submit(panics_async { message: "ouch".into() }).await.unwrap();
+        assert_eq!(why(&job.outcome().await.unwrap()), "panic: ouch");
+        assert_eq!(world.ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_task_that_never_ends_times_out() {
+    each(|world| async move {
+        let job = world.ork.submit(never {}).await.unwrap();
+        assert_eq!(why(&job.outcome().await.unwrap()), "timeout: no result after 50ms");
+        let job = world.ork.submit(blocks_for_ever {}).await.unwrap();
+        assert_eq!(kind(&world, job.id()).await, FailureKind::Timeout);
+        world.end().await;
+    });
+}
+
+#[test]
+fn an_output_that_cannot_be_written_fails_the_job() {
+    each(|world| async move {
+        let job = world.ork.submit(unwritable {}).await.unwrap();
+        assert_eq!(why(&job.outcome().await.unwrap()), "unwritable output: this cannot be written");
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_failed_attempt_is_tried_again() {
+    each(|world| async move {
+        assert_eq!(world.ork.submit(succeeds_at { attempt: 4 }).and_wait().await.unwrap(), 4);
+        let job = world.ork.submit(succeeds_at { attempt: 5 }).await.unwrap();
+        let outcome = job.outcome().await.unwrap();
+        assert_eq!(why(&outcome), "attempt 4");
+        assert_eq!(outcome.status().attempt, 4);
+        world.end().await;
+    });
+}

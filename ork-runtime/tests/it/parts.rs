@@ -1,0 +1,79 @@
+//! Jobs with parts: none, one and many, in order, joined once.
+
+use super::tasks::*;
+use super::world::{each, why};
+
+#[test]
+fn every_number_of_parts_is_joined_once() {
+    each(|world| async move {
+        for count in [0, 1, 2, 15, 16, 17, 1_000, 3_001] {
+            let run = format!("count-{count}-{}", ork::JobId::new());
+            let job = double_part { count, failing: vec![], run: run.clone() };
+            let job = world.ork.submit(job).await.unwrap();
+            assert_eq!(job.wait().await.unwrap(), count * count.saturating_sub(1));
+            let status = job.status().await.unwrap();
+            assert_eq!((status.parts.ok, status.parts.settled(), status.parts.running), (count, count, 0));
+            assert_eq!(status.total, Some(count));
+            assert!((0..count).all(|number| calls(&format!("{run}.{number}")) == 1));
+            assert_eq!(calls(&format!("{run}.split")), 1);
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_hundred_thousand_parts_are_joined() {
+    each(|world| async move {
+        let run = ork::JobId::new().to_string();
+        let sum = world.ork.submit(double_part { count: 100_000, failing: vec![], run }).and_wait().await.unwrap();
+        assert_eq!(sum, 100_000 * 99_999);
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_join_sees_every_outcome_in_order() {
+    each(|world| async move {
+        let words = world.ork.submit(seen_part { count: 7 }).and_wait().await.unwrap();
+        assert_eq!(words, "0!a third one 1=1 2=2 3!a third one 4=4 5=5 6!a third one");
+        world.end().await;
+    });
+}
+
+#[test]
+fn one_item_runs_without_the_split() {
+    each(|world| async move {
+        let run = ork::JobId::new().to_string();
+        let result = world.ork.submit(double { number: 0, fail: false, run }).and_wait().await.unwrap();
+        assert_eq!(result, 0);
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_split_that_breaks_is_run_again_from_its_start() {
+    each(|world| async move {
+        for panic in [false, true] {
+            let run = ork::JobId::new().to_string();
+            let job = broken_part { count: 5_000, after: 1_000, times: 1, panic, run: run.clone() };
+            let job = world.ork.submit(job).await.unwrap();
+            assert_eq!(job.wait().await.unwrap(), 5_000 * 4_999 / 2);
+            assert_eq!(calls(&format!("{run}.split")), 2);
+            assert_eq!(calls(&format!("{}.join", job.id())), 1);
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_split_that_always_breaks_fails_its_job_and_stops_its_parts() {
+    each(|world| async move {
+        let run = ork::JobId::new().to_string();
+        let job = broken_part { count: 5_000, after: 1_000, times: 9, panic: false, run };
+        let job = world.ork.submit(job).await.unwrap();
+        let outcome = job.outcome().await.unwrap();
+        assert_eq!(why(&outcome), "the split broke at 1000");
+        assert_eq!(calls(&format!("{}.join", job.id())), 0);
+        world.end().await;
+    });
+}

@@ -1,0 +1,65 @@
+//! What failed parts mean: finish, stop, tolerate, and a join that insists.
+
+use ork::JobState;
+
+use super::tasks::*;
+use super::world::{each, why};
+
+#[test]
+fn failures_within_the_tolerance_are_borne() {
+    each(|world| async move {
+        let job = world.ork.submit(lenient_part { count: 20, failing: 2 }).await.unwrap();
+        let outcome = job.outcome().await.unwrap();
+        assert_eq!(outcome.status().state, JobState::Success);
+        assert_eq!((outcome.status().parts.ok, outcome.status().parts.failed), (18, 2));
+        world.end().await;
+    });
+}
+
+#[test]
+fn failures_beyond_the_tolerance_fail_the_job_when_all_parts_ended() {
+    each(|world| async move {
+        let job = world.ork.submit(lenient_part { count: 20, failing: 3 }).await.unwrap();
+        let outcome = job.outcome().await.unwrap();
+        assert_eq!(why(&outcome), "3 of 20 parts failed");
+        assert_eq!(outcome.status().parts.settled(), 20);
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_join_that_wants_all_outputs_fails_without() {
+    each(|world| async move {
+        let run = ork::JobId::new().to_string();
+        let job = world.ork.submit(double_part { count: 10, failing: vec![3, 7], run }).await.unwrap();
+        assert_eq!(why(&job.outcome().await.unwrap()), "of 10 parts 2 failed and 0 did not run");
+        world.end().await;
+    });
+}
+
+#[test]
+fn stop_skips_what_has_not_started_and_lets_the_others_end() {
+    each(|world| async move {
+        let run = ork::JobId::new().to_string();
+        let job = world.ork.submit(strict_part { count: 2_000, run: run.clone() }).await.unwrap();
+        let status = world.until(job.id(), |status| status.parts.skipped > 0).await;
+        assert_eq!(status.parts.failed, 1);
+        // Those that had started wait at the gate, and end when it opens.
+        let gate = Gate::of(&run);
+        let waiting = world.ork.status(job.id()).await.unwrap().parts.running;
+        let open = tokio::spawn(async move {
+            loop {
+                gate.entered().await;
+                gate.open();
+            }
+        });
+        let outcome = job.outcome().await.unwrap();
+        open.abort();
+        let parts = outcome.status().parts;
+        assert!(why(&outcome).starts_with("1 of 2000 parts failed, "), "{outcome:?}");
+        assert_eq!(parts.settled(), 2_000);
+        assert!(parts.skipped >= 2_000 - 1 - waiting, "{parts:?} after {waiting} had started");
+        assert_eq!(u64::from(calls(&format!("{run}.ran"))), parts.ok + parts.failed);
+        world.end().await;
+    });
+}

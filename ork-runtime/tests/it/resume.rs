@@ -1,0 +1,52 @@
+//! Retrying: exactly what is not ok, then the join.
+
+use ork::JobState;
+
+use super::tasks::*;
+use super::world::each;
+
+#[test]
+fn retry_runs_exactly_the_parts_that_are_not_ok() {
+    each(|world| async move {
+        let run = ork::JobId::new().to_string();
+        let job = double_part { count: 300, failing: vec![7, 8, 250], run: run.clone() };
+        let job = world.ork.submit(job).await.unwrap();
+        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Failed);
+        world.ork.retry(job.id()).await.unwrap();
+        let outcome = job.outcome().await.unwrap();
+        assert_eq!(outcome.status().state, JobState::Failed);
+        for number in 0..300 {
+            let expected = if [7, 8, 250].contains(&number) { 2 } else { 1 };
+            assert_eq!(calls(&format!("{run}.{number}")), expected, "part {number}");
+        }
+        assert_eq!(calls(&format!("{run}.split")), 1);
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_cancelled_job_can_be_taken_up_again() {
+    each(|world| async move {
+        let key = ork::JobId::new().to_string();
+        let job = world.ork.submit(gated { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered().await;
+        job.cancel().await.unwrap();
+        world.ork.retry(job.id()).await.unwrap();
+        Gate::of(&key).entered().await;
+        Gate::of(&key).open();
+        Gate::of(&key).open();
+        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Success);
+        world.end().await;
+    });
+}
+
+#[test]
+fn what_runs_or_succeeded_cannot_be_retried() {
+    each(|world| async move {
+        let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
+        job.wait().await.unwrap();
+        let words = world.ork.retry(job.id()).await.unwrap_err().to_string();
+        assert_eq!(words, format!("job {} is success and cannot be retried", job.id()));
+        world.end().await;
+    });
+}

@@ -1,0 +1,100 @@
+//! Submitting, waiting, and inputs that are wrong.
+
+use ork::{ClientError, JobState};
+
+use super::tasks::*;
+use super::world::{each, why};
+
+#[test]
+fn a_result_comes_back_typed() {
+    each(|world| async move {
+        assert_eq!(world.ork.submit(greet { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
+        assert_eq!(world.ork.submit(add { a: 2, b: 3 }).await.unwrap().wait().await.unwrap(), 5);
+        world.end().await;
+    });
+}
+
+#[test]
+fn many_jobs_at_once_all_end() {
+    each(|world| async move {
+        let jobs = world.ork.submit_all((0..500).map(|a| add { a, b: 1 })).await.unwrap();
+        for (a, job) in (0..).zip(&jobs) {
+            assert_eq!(job.wait().await.unwrap(), a + 1);
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn an_unknown_task_is_refused_with_the_known_ones() {
+    each(|world| async move {
+        let error = world.ork.submit_json("gret", "{}".into()).await.unwrap_err();
+        assert!(matches!(error, ClientError::UnknownTask(_)));
+        let words = error.to_string();
+        assert!(words.contains("no task `gret`, did you mean `greet`?") && words.contains("`add`"), "{words}");
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_wrong_input_is_refused_before_it_is_submitted() {
+    each(|world| async move {
+        for (body, expected) in [
+            (r#"{"a": 1, "b": "x"}"#, "`b`: invalid type: string \"x\", expected i64"),
+            (r#"{"a": 1}"#, "`b` is missing: expected integer"),
+            (r#"{"a": 1, "b": 2, "d": 3}"#, "`d` is not an input: expected `a`, `b`"),
+            (r#"{"a": 1, "a": 2, "b": 3}"#, "`a` is given twice"),
+            (r#"[1, 2]"#, "expected an object with `a`, `b`, found sequence"),
+            (r#"{"a": 1,"#, "the body is not JSON"),
+            ("", "the body is not JSON"),
+        ] {
+            let words = world.ork.submit_json("add", body.into()).await.unwrap_err().to_string();
+            assert!(words.contains(expected), "{body}: {words}");
+        }
+        let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+        let words = world.ork.submit_json("add", deep.into()).await.unwrap_err().to_string();
+        assert!(words.contains("nested deeper than 64 levels"), "{words}");
+        let large = format!("\"{}\"", "x".repeat(17 * 1024 * 1024));
+        let words = world.ork.submit_json("add", large.into()).await.unwrap_err().to_string();
+        assert!(words.contains("max_message_bytes"), "{words}");
+        assert!(world.ork.jobs(ork::Filter { limit: 10, ..Default::default() }).await.unwrap().is_empty());
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_failure_carries_the_words_of_the_task() {
+    each(|world| async move {
+        let job = world.ork.submit(fails { message: "no luck".into() }).await.unwrap();
+        let outcome = job.outcome().await.unwrap();
+        assert_eq!(why(&outcome), "no luck");
+        assert!(matches!(job.wait().await.unwrap_err(), ClientError::Failed { .. }));
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_job_that_does_not_exist_is_named() {
+    each(|world| async move {
+        let id = ork::JobId::new();
+        let words = world.ork.status(id).await.unwrap_err().to_string();
+        assert_eq!(words, format!("there is no job {id}"));
+        assert!(world.ork.cancel(id).await.is_err());
+        assert!(world.ork.retry(id).await.is_err());
+        world.end().await;
+    });
+}
+
+#[test]
+fn another_process_takes_what_this_one_submitted() {
+    each(|world| async move {
+        let Some(client) = world.another().await else { return };
+        let result = client.submit(add { a: 20, b: 22 }).and_wait().await.unwrap();
+        assert_eq!(result, 42);
+        let jobs = world.ork.jobs(ork::Filter { limit: 10, ..Default::default() }).await.unwrap();
+        assert_eq!(jobs.len(), 1);
+        assert_eq!(jobs[0].state, JobState::Success);
+        client.shutdown().await;
+        world.end().await;
+    });
+}

@@ -1,0 +1,84 @@
+//! A world: one process of ork with a store of its own, gone at the end of the test.
+
+use std::time::Duration;
+
+use ork::{JobId, JobOutcome, JobState, Ork, OrkBuilder, Status};
+
+/// Nothing here takes longer unless it hangs.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Runs a test in a world over each store.
+pub(crate) fn each<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
+    for store in ["memory:", "sqlite"] {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let world = World::new(store).await;
+            tokio::time::timeout(DEADLINE, test(world)).await.unwrap_or_else(|_| panic!("hangs over {store}"));
+        });
+        runtime.shutdown_background();
+    }
+}
+
+/// One process of ork.
+pub(crate) struct World {
+    pub(crate) ork: Ork,
+    pub(crate) folder: tempfile::TempDir,
+    store: String,
+}
+
+impl World {
+    /// A process with this store, that works.
+    pub(crate) async fn new(store: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = match store {
+            "sqlite" => format!("sqlite:{}", folder.path().join("ork.db").display()),
+            other => other.to_owned(),
+        };
+        let ork = builder(&store).build().await.unwrap();
+        ork.start_worker();
+        Self { ork, folder, store }
+    }
+
+    /// Another process over the same store; only a file can be shared.
+    pub(crate) async fn another(&self) -> Option<Ork> {
+        if self.store == "memory:" {
+            return None;
+        }
+        Some(builder(&self.store).build().await.unwrap())
+    }
+
+    /// A job's outcome.
+    pub(crate) async fn outcome(&self, id: JobId) -> JobOutcome {
+        self.ork.wait(id).await.unwrap()
+    }
+
+    /// Waits until a job is seen in this condition.
+    pub(crate) async fn until(&self, id: JobId, condition: impl Fn(&Status) -> bool) -> Status {
+        use futures_util::StreamExt as _;
+        let mut progress = std::pin::pin!(self.ork.follow(id));
+        while let Some(status) = progress.next().await {
+            let status = status.unwrap();
+            if condition(&status) {
+                return status;
+            }
+            assert!(!status.state.is_final(), "ended without it: {status:?}");
+        }
+        panic!("the stream ended");
+    }
+
+    /// Ends the process in order.
+    pub(crate) async fn end(self) {
+        self.ork.shutdown().await;
+    }
+}
+
+pub(crate) fn builder(store: &str) -> OrkBuilder {
+    let config = ork::Config::from(Some(std::path::Path::new("/dev/null")), []).unwrap();
+    Ork::builder().config(config).store(store).set("grace", "100ms").state(super::tasks::Greeting("hello".into()))
+}
+
+/// The failure's words of a job that failed.
+pub(crate) fn why(outcome: &JobOutcome) -> String {
+    assert_eq!(outcome.status().state, JobState::Failed, "{outcome:?}");
+    outcome.status().failure.as_ref().unwrap().to_string()
+}
