@@ -200,7 +200,9 @@ fn is_output(ty: &Type, errors: &mut Errors) -> bool {
         return false;
     }
     if let Some(found) = types::impl_trait(ty) {
-        errors.at(found, "what a task returns has one type, which is part of its schema: name it in place of `impl`");
+        let message = "what a task returns has one type, which is part of its schema: name it in place of `impl`; \
+                       the parts of a job are what `#[task(part)]` returns";
+        errors.at(found, message);
         return false;
     }
     true

@@ -234,3 +234,38 @@ const MOST: Duration = Duration::from_hours(100 * 365 * 24);
 fn wrong(tokens: impl ToTokens, message: impl std::fmt::Display) -> syn::Error {
     syn::Error::new_spanned(tokens, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_sums_of_numbers_with_units() {
+        for (text, milliseconds) in [
+            ("0s", 0),
+            ("500ms", 500),
+            (" 30s ", 30_000),
+            ("2m", 120_000),
+            ("1h 30m", 5_400_000),
+            ("1h30m5s", 5_405_000),
+            ("1d", 86_400_000),
+            ("36500d", 36_500 * 86_400_000),
+        ] {
+            let expected = Duration::from_millis(milliseconds);
+            assert_eq!(parse_duration(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "", " ", "s", "1", "1 s", "1.5s", "1sec", "-1s", "1s,", "36501d",
+        ] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_what_a_queue_can_be_called() {
+        assert_eq!(name_problem("a.B-c_9"), None);
+        assert!(name_problem("").is_some());
+        assert!(name_problem("a b").is_some());
+        assert!(name_problem(&"a".repeat(LONGEST + 1)).is_some());
+    }
+}

@@ -17,7 +17,8 @@ use super::message::TaskMessage;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the output of a task",
     label = "not an output",
-    note = "a task returns a type that derives `serde::Serialize`, `serde::Deserialize` and `schemars::JsonSchema`, a `Result` of one, or nothing"
+    note = "a task returns a type that derives `serde::Serialize`, `serde::Deserialize` and `schemars::JsonSchema`, a `Result` of one, or nothing",
+    note = "the parts of a job are what `#[task(part)]` returns"
 )]
 pub trait TaskOutput<Form>: Serialize + JsonSchema + Send + 'static {}
 
