@@ -28,3 +28,16 @@ pub use registry::Registry;
 pub use retry::RetryPolicy;
 pub use task::{Error, Parts, Result, State, parts::Outcome};
 pub use ork_macros::task;
+
+/// The ports and their words, for the contract suites and the benchmarks of this repository. Not a public interface.
+#[doc(hidden)]
+pub mod testing {
+    #[cfg(feature = "amqp")]
+    pub use crate::broker::amqp;
+    pub use crate::broker::{
+        Answered, Broker, BrokerError, BrokerErrorKind, DeadReason, Delivery, Receipt, Refused, Replies, Settlement,
+        Subscribe, Subscription,
+    };
+    pub use crate::job::ReplyTo;
+    pub use crate::message::{Ask, Message, Outgoing, Reply};
+}

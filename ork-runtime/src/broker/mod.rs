@@ -10,6 +10,9 @@ use tokio::sync::mpsc;
 
 use crate::message::{Message, Outgoing};
 
+#[cfg(feature = "amqp")]
+pub mod amqp;
+
 /// What an adapter could not do, and which kind of trouble that is.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -111,6 +114,9 @@ pub struct Delivery {
     pub message: Result<Message, Refused>,
     /// How often it was delivered before, as far as the broker counts.
     pub redelivered: u32,
+    /// Whether its sender gave the job no name: then the id is new at every delivery, and only what keeps the job
+    /// under it before anything else makes it the job's id.
+    pub anonymous: bool,
     /// The right to settle it.
     pub receipt: Box<dyn Receipt>,
 }

@@ -1,0 +1,580 @@
+//! Consuming one queue: a task that owns the channel, hands out deliveries and tells the broker what became of them.
+//!
+//! Whatever ends a channel (a lost connection, a deleted queue, a cancelled consumer) ends its *generation*: the next
+//! one declares everything again and consumes. A delivery tag means something only on the channel it came on, so a
+//! receipt of an older generation settles nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::{join_all, try_join_all};
+use futures_util::{FutureExt as _, StreamExt as _};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Consumer};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::ack::{Acks, Plan};
+use super::error::Trouble;
+use super::link::{BackOff, Link, Live};
+use super::publish::Publisher;
+use super::receipt::{Amount, Settled, Ticket};
+use super::topology::{Names, QueueKind, declare_queue};
+use super::wire::{Arrival, bury, decode};
+use crate::broker::{Delivery, Subscribe, Subscription};
+
+/// How long what is done waits to become part of a run.
+const TICK: Duration = Duration::from_millis(4);
+
+/// Deliveries handed on, and settlements taken, in one go.
+const BURST: usize = 256;
+
+/// A consumer that lived this long starts its back-off anew.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// What every subscription of one broker shares.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) link: Arc<Link>,
+    pub(super) names: Arc<Names>,
+    pub(super) kind: QueueKind,
+    pub(super) publisher: Publisher,
+    pub(super) closing: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    /// Numbers the generations of all channels.
+    pub(super) generations: Arc<AtomicU64>,
+    /// Receipts that came too late for their channel.
+    pub(super) stale: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Command {
+    Resize(u16),
+    Stop(oneshot::Sender<()>),
+}
+
+/// The receiving end: what the worker holds.
+#[derive(Debug)]
+pub(super) struct Stream {
+    deliveries: mpsc::UnboundedReceiver<(u64, Delivery)>,
+    commands: mpsc::UnboundedSender<Command>,
+    /// The generation that is current; deliveries of an older one are of no use.
+    current: Arc<AtomicU64>,
+    deadline: Duration,
+}
+
+/// Starts to consume; the first channel is opened before this returns, so that its troubles are the caller's.
+pub(super) async fn subscribe(shared: Shared, subscribe: Subscribe) -> Result<Stream, Trouble> {
+    let (deliver, deliveries) = mpsc::unbounded_channel();
+    let (commands, commanded) = mpsc::unbounded_channel();
+    let (settle, settled) = mpsc::unbounded_channel();
+    let current = Arc::new(AtomicU64::new(0));
+    let deadline = shared.link.deadline();
+    let window = subscribe.window.max(1);
+    let tasks = shared.tasks.clone();
+    let driver = Driver {
+        shared,
+        subscribe,
+        window,
+        deliver,
+        commands: commanded,
+        settle,
+        settled,
+        current: Arc::clone(&current),
+        stopping: false,
+    };
+    let first = driver.open().await?;
+    tasks.spawn(driver.run(first));
+    Ok(Stream {
+        deliveries,
+        commands,
+        current,
+        deadline,
+    })
+}
+
+#[async_trait]
+impl Subscription for Stream {
+    async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            let (generation, delivery) = self.deliveries.recv().await?;
+            // One of an older channel comes again by itself.
+            if generation == self.current.load(Ordering::Acquire) {
+                return Some(delivery);
+            }
+        }
+    }
+
+    fn resize(&mut self, window: u16) {
+        // Nobody listens once it is stopped, and then there is nothing to resize.
+        let _stopped = self.commands.send(Command::Resize(window.max(1)));
+    }
+
+    async fn stop(&mut self) {
+        let (stop, stopped) = oneshot::channel();
+        if self.commands.send(Command::Stop(stop)).is_ok()
+            && tokio::time::timeout(self.deadline, stopped).await.is_err()
+        {
+            tracing::debug!("the consumer did not stop in time");
+        }
+        self.deliveries.close();
+        // Their receipts are dropped, which gives them back.
+        while self.deliveries.recv().await.is_some() {}
+    }
+}
+
+/// One channel with one consumer.
+struct Session {
+    live: Arc<Live>,
+    channel: Channel,
+    consumer: Consumer,
+    queue: ShortString,
+    generation: u64,
+    /// The window that the broker knows.
+    window: u16,
+    acks: Acks,
+    since: Instant,
+}
+
+/// Why a session is over.
+enum Ended {
+    /// It was asked to stop, and all is settled.
+    Stopped,
+    /// The channel or its consumer is gone.
+    Lost(String),
+}
+
+struct Driver {
+    shared: Shared,
+    subscribe: Subscribe,
+    window: u16,
+    deliver: mpsc::UnboundedSender<(u64, Delivery)>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    settle: mpsc::UnboundedSender<Settled>,
+    settled: mpsc::UnboundedReceiver<Settled>,
+    current: Arc<AtomicU64>,
+    stopping: bool,
+}
+
+impl Driver {
+    async fn open(&self) -> Result<Session, Trouble> {
+        let Shared {
+            link, names, kind, ..
+        } = &self.shared;
+        let live = link.live().await?;
+        live.base(names, *kind).await?;
+        let channel = live.channel("open a channel").await?;
+        let queue = declare_queue(&live, &channel, names, *kind, &self.subscribe).await?;
+        let generation = self.shared.generations.fetch_add(1, Ordering::Relaxed) + 1;
+        let consumer = consume(&live, &channel, &queue, self.window).await?;
+        self.current.store(generation, Ordering::Release);
+        let (acks, since) = (Acks::default(), Instant::now());
+        Ok(Session {
+            live,
+            channel,
+            consumer,
+            queue,
+            generation,
+            window: self.window,
+            acks,
+            since,
+        })
+    }
+
+    async fn run(mut self, first: Session) {
+        let mut session = first;
+        let mut back_off = BackOff::new();
+        loop {
+            let ended = self.pump(&mut session).await;
+            // From here on its receipts are stale, and what waits to be taken is too.
+            self.current.store(0, Ordering::Release);
+            match ended {
+                Ended::Stopped => return session.live.finish(&session.channel).await,
+                Ended::Lost(why) => {
+                    tracing::warn!(queue = %session.queue, error = why, "stopped consuming, will consume again");
+                    if !session.live.is_up() {
+                        self.shared.link.is_lost(&session.live);
+                    }
+                    session.live.finish(&session.channel).await;
+                }
+            }
+            if session.since.elapsed() >= STEADY {
+                back_off = BackOff::new();
+            }
+            session = match self.open_again(&mut back_off).await {
+                Some(session) => session,
+                None => return,
+            };
+            tracing::info!(queue = %session.queue, "consuming again");
+        }
+    }
+
+    /// A new session, or `None` if it is not wanted any more.
+    async fn open_again(&mut self, back_off: &mut BackOff) -> Option<Session> {
+        loop {
+            let pause = sleep(back_off.next());
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = self.shared.closing.cancelled() => return None,
+                    command = self.commands.recv() => match command {
+                        Some(Command::Resize(window)) => self.window = window,
+                        Some(Command::Stop(_)) | None => return None,
+                    },
+                    Some(late) = self.settled.recv() => self.is_stale(&late),
+                    () = &mut pause => break,
+                }
+            }
+            if self.stopping {
+                return None;
+            }
+            let opened = {
+                let opening = self.open();
+                tokio::select! {
+                    biased;
+                    () = self.shared.closing.cancelled() => return None,
+                    opened = opening => opened,
+                }
+            };
+            match opened {
+                Ok(session) => return Some(session),
+                Err(trouble) => tracing::debug!(error = trouble.words, "cannot consume yet"),
+            }
+        }
+    }
+
+    async fn pump(&mut self, session: &mut Session) -> Ended {
+        let mut batch = Vec::with_capacity(BURST);
+        let mut flush_at: Option<Instant> = None;
+        let mut closing = false;
+        loop {
+            if (self.stopping || closing) && session.acks.is_empty() {
+                return Ended::Stopped;
+            }
+            let tick = sleep_until(flush_at.unwrap_or_else(Instant::now));
+            let step = tokio::select! {
+                biased;
+                () = self.shared.closing.cancelled(), if !closing => {
+                    closing = true;
+                    self.drain(session, &mut batch).await
+                }
+                command = self.commands.recv(), if !self.stopping => self.obey(session, command).await,
+                _ = self.settled.recv_many(&mut batch, BURST) => self.settle(session, &mut batch).await,
+                () = tick, if flush_at.is_some() => {
+                    flush_at = None;
+                    let plan = session.acks.tick();
+                    session.acknowledge(plan).await
+                }
+                next = session.consumer.next(), if !self.stopping && !closing => self.arrive(session, next),
+            };
+            if let Err(why) = step {
+                return Ended::Lost(why);
+            }
+            if session.acks.n_done() == 0 {
+                flush_at = None;
+            } else if flush_at.is_none() {
+                flush_at = Some(Instant::now() + TICK);
+            }
+        }
+    }
+
+    /// Hands on a delivery and what else is there already.
+    fn arrive(
+        &self,
+        session: &mut Session,
+        next: Option<lapin::Result<lapin::message::Delivery>>,
+    ) -> Result<(), String> {
+        let mut next = next;
+        for _ in 0..BURST {
+            let delivery = match next {
+                Some(Ok(delivery)) => delivery,
+                Some(Err(error)) => return Err(super::error::words(&error)),
+                None => return Err("the broker cancelled the consumer".to_owned()),
+            };
+            self.hand_on(session, delivery);
+            match session.consumer.next().now_or_never() {
+                Some(ready) => next = ready,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_on(&self, session: &mut Session, delivery: lapin::message::Delivery) {
+        let lapin::message::Delivery {
+            delivery_tag,
+            exchange,
+            routing_key,
+            redelivered,
+            properties,
+            data,
+            ..
+        } = delivery;
+        let arrival = Arrival {
+            exchange,
+            routing_key,
+            redelivered,
+            properties,
+            body: data.into(),
+        };
+        let decoded = decode(&arrival, &self.shared.names);
+        session.acks.delivered(delivery_tag);
+        let ticket = Ticket::new(
+            session.generation,
+            delivery_tag,
+            arrival,
+            self.settle.clone(),
+        );
+        let delivery = Delivery {
+            message: decoded.message,
+            redelivered: decoded.redelivered,
+            anonymous: decoded.anonymous,
+            receipt: Box::new(ticket),
+        };
+        // A worker that went away without a word gets it back through the ticket's drop.
+        let _gone = self.deliver.send((session.generation, delivery));
+    }
+
+    async fn obey(
+        &mut self,
+        session: &mut Session,
+        command: Option<Command>,
+    ) -> Result<(), String> {
+        match command {
+            Some(Command::Resize(window)) => {
+                self.window = window;
+                if is_worthwhile(session.window, window) {
+                    self.consume_anew(session).await
+                } else {
+                    Ok(())
+                }
+            }
+            Some(Command::Stop(stopped)) => {
+                self.stopping = true;
+                let rest = session.cancel().await?;
+                session.release(&rest).await?;
+                // Whoever asked may have given up waiting.
+                let _gone = stopped.send(());
+                Ok(())
+            }
+            None => {
+                self.stopping = true;
+                let rest = session.cancel().await?;
+                session.release(&rest).await
+            }
+        }
+    }
+
+    /// Consumes with another window on the same channel, so that all receipts stay good.
+    async fn consume_anew(&self, session: &mut Session) -> Result<(), String> {
+        for delivery in session.cancel().await? {
+            self.hand_on(session, delivery);
+        }
+        session.consumer = consume(&session.live, &session.channel, &session.queue, self.window)
+            .await
+            .map_err(|trouble| trouble.words)?;
+        session.window = self.window;
+        Ok(())
+    }
+
+    async fn settle(
+        &mut self,
+        session: &mut Session,
+        batch: &mut Vec<Settled>,
+    ) -> Result<(), String> {
+        let mut released = Vec::new();
+        for settled in batch.drain(..) {
+            if settled.generation != session.generation {
+                self.is_stale(&settled);
+                continue;
+            }
+            match settled.amount {
+                Amount::Ack => {
+                    session.acks.done(settled.tag);
+                }
+                Amount::Release => {
+                    if session.acks.released(settled.tag) {
+                        released.push(settled.tag);
+                    }
+                }
+                Amount::Dead(dead) => self.bury(session, settled.tag, *dead),
+            }
+        }
+        if !released.is_empty() {
+            session.nack(&released).await?;
+        }
+        let many = usize::from(session.window / 4).max(1);
+        if session.acks.n_done() < many {
+            return Ok(());
+        }
+        let plan = session.acks.take(many);
+        session.acknowledge(plan).await
+    }
+
+    /// Publishes a copy to the dead letters and only then acknowledges.
+    fn bury(&self, session: &Session, tag: u64, dead: super::receipt::Dead) {
+        let parcel = bury(
+            dead.arrival,
+            &self.shared.names,
+            &self.subscribe.queue,
+            dead.reason,
+            &dead.detail,
+        );
+        let (publisher, settle) = (self.shared.publisher.clone(), self.settle.clone());
+        let (generation, live, closing) = (
+            session.generation,
+            Arc::clone(&session.live),
+            self.shared.closing.clone(),
+        );
+        self.shared.tasks.spawn(async move {
+            let mut back_off = BackOff::new();
+            // Until the connection is gone: then the broker delivers it again, and it comes here again.
+            while live.is_up() {
+                let Err(trouble) = publisher.publish_one(parcel.clone()).await else {
+                    let _gone = settle.send(Settled {
+                        generation,
+                        tag,
+                        amount: Amount::Ack,
+                    });
+                    return;
+                };
+                tracing::warn!(
+                    error = trouble.words,
+                    "cannot put a message to the dead letters yet"
+                );
+                tokio::select! {
+                    () = closing.cancelled() => break,
+                    () = sleep(back_off.next()) => {}
+                }
+            }
+            let _gone = settle.send(Settled {
+                generation,
+                tag,
+                amount: Amount::Release,
+            });
+        });
+    }
+
+    /// The broker is being closed: carries out what was said and stops.
+    async fn drain(
+        &mut self,
+        session: &mut Session,
+        batch: &mut Vec<Settled>,
+    ) -> Result<(), String> {
+        let rest = session.cancel().await?;
+        session.release(&rest).await?;
+        while let Ok(settled) = self.settled.try_recv() {
+            batch.push(settled);
+        }
+        self.settle(session, batch).await?;
+        let plan = session.acks.take_all();
+        session.acknowledge(plan).await
+    }
+
+    fn is_stale(&self, settled: &Settled) {
+        let n_stale = self.shared.stale.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::debug!(
+            generation = settled.generation,
+            tag = settled.tag,
+            n_stale,
+            "a receipt came too late for its channel; the broker delivers the message again"
+        );
+    }
+}
+
+impl Session {
+    /// Cancels the consumer; answers the deliveries that were on their way.
+    async fn cancel(&mut self) -> Result<Vec<lapin::message::Delivery>, String> {
+        let cancel = self
+            .channel
+            .basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+        self.live
+            .within("cancel a consumer", cancel)
+            .await
+            .map_err(|failed| Trouble::from(failed).words)?;
+        let mut rest = Vec::new();
+        while let Some(Some(Ok(delivery))) = self.consumer.next().now_or_never() {
+            rest.push(delivery);
+        }
+        Ok(rest)
+    }
+
+    async fn release(&self, deliveries: &[lapin::message::Delivery]) -> Result<(), String> {
+        let tags: Vec<_> = deliveries
+            .iter()
+            .map(|delivery| delivery.delivery_tag)
+            .collect();
+        self.nack(&tags).await
+    }
+
+    async fn nack(&self, tags: &[u64]) -> Result<(), String> {
+        let options = BasicNackOptions {
+            multiple: false,
+            requeue: true,
+        };
+        let nacks = try_join_all(
+            tags.iter()
+                .map(|tag| self.channel.basic_nack(*tag, options)),
+        );
+        self.live
+            .within("give deliveries back", nacks)
+            .await
+            .map(drop)
+            .map_err(|failed| Trouble::from(failed).words)
+    }
+
+    async fn acknowledge(&self, plan: Plan) -> Result<(), String> {
+        let run = plan.upto.map(|tag| (tag, true));
+        let tags = run
+            .into_iter()
+            .chain(plan.singles.into_iter().map(|tag| (tag, false)));
+        let acks = join_all(
+            tags.map(|(tag, multiple)| self.channel.basic_ack(tag, BasicAckOptions { multiple })),
+        );
+        let sent = self.live.within("acknowledge", async {
+            acks.await.into_iter().collect::<lapin::Result<Vec<()>>>()
+        });
+        sent.await
+            .map(drop)
+            .map_err(|failed| Trouble::from(failed).words)
+    }
+}
+
+async fn consume(
+    live: &Live,
+    channel: &Channel,
+    queue: &ShortString,
+    window: u16,
+) -> Result<Consumer, Trouble> {
+    let doing = "consume";
+    // Per consumer: quorum queues refuse a window over the whole channel.
+    live.within(
+        doing,
+        channel.basic_qos(window, BasicQosOptions { global: false }),
+    )
+    .await?;
+    let (tag, options, arguments) = (
+        ShortString::default(),
+        BasicConsumeOptions::default(),
+        FieldTable::default(),
+    );
+    Ok(live
+        .within(
+            doing,
+            channel.basic_consume(queue.clone(), tag, options, arguments),
+        )
+        .await?)
+}
+
+/// Whether another window is worth three round trips: a quarter more or less.
+const fn is_worthwhile(now: u16, wanted: u16) -> bool {
+    now.abs_diff(wanted) > now / 4
+}
