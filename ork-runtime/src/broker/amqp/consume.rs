@@ -26,7 +26,7 @@ use super::error::Trouble;
 use super::link::{BackOff, Link, Live};
 use super::publish::Publisher;
 use super::receipt::{Amount, Settled, Ticket};
-use super::topology::{Names, QueueKind, declare_queue};
+use super::topology::Topology;
 use super::wire::{Arrival, bury, decode};
 use crate::broker::{Delivery, Subscribe, Subscription};
 
@@ -43,8 +43,7 @@ const STEADY: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
     pub(super) link: Arc<Link>,
-    pub(super) names: Arc<Names>,
-    pub(super) kind: QueueKind,
+    pub(super) topology: Arc<Topology>,
     pub(super) publisher: Publisher,
     pub(super) closing: CancellationToken,
     pub(super) tasks: TaskTracker,
@@ -165,13 +164,11 @@ struct Driver {
 
 impl Driver {
     async fn open(&self) -> Result<Session, Trouble> {
-        let Shared {
-            link, names, kind, ..
-        } = &self.shared;
+        let Shared { link, topology, .. } = &self.shared;
         let live = link.live().await?;
-        live.base(names, *kind).await?;
+        live.prepare(topology).await?;
         let channel = live.channel("open a channel").await?;
-        let queue = declare_queue(&live, &channel, names, *kind, &self.subscribe).await?;
+        let queue = topology.declare(&live, &channel, &self.subscribe).await?;
         let generation = self.shared.generations.fetch_add(1, Ordering::Relaxed) + 1;
         let consumer = consume(&live, &channel, &queue, self.window).await?;
         self.current.store(generation, Ordering::Release);
@@ -325,7 +322,7 @@ impl Driver {
             properties,
             body: data.into(),
         };
-        let decoded = decode(&arrival, &self.shared.names);
+        let decoded = decode(&arrival, &self.shared.topology.names);
         session.acks.delivered(delivery_tag);
         let ticket = Ticket::new(
             session.generation,
@@ -423,7 +420,7 @@ impl Driver {
     fn bury(&self, session: &Session, tag: u64, dead: super::receipt::Dead) {
         let parcel = bury(
             dead.arrival,
-            &self.shared.names,
+            &self.shared.topology.names,
             &self.subscribe.queue,
             dead.reason,
             &dead.detail,

@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lapin::{Channel, Connection, ConnectionProperties};
-use tokio::sync::{Notify, OnceCell, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::Trouble;
-use super::topology::{Failed, Names, QueueKind, declare_base};
+use super::topology::{Failed, Topology};
 use super::url::Address;
 use crate::broker::BrokerErrorKind;
 
@@ -46,7 +46,7 @@ pub(super) struct Live {
     connection: Connection,
     address: Address,
     deadline: Duration,
-    base: OnceCell<()>,
+    prepared: Mutex<bool>,
 }
 
 impl Live {
@@ -93,12 +93,19 @@ impl Live {
         }
     }
 
-    /// Makes sure, once a connection, that the exchanges and the dead letters are there.
-    pub(super) async fn base(&self, names: &Names, kind: QueueKind) -> Result<(), Trouble> {
-        self.base
-            .get_or_try_init(|| declare_base(self, names, kind))
-            .await
-            .copied()
+    /// Makes sure, once a connection, that everything this process needs is there.
+    pub(super) async fn prepare(&self, topology: &Topology) -> Result<(), Trouble> {
+        let mut prepared = self.prepared.lock().await;
+        if !*prepared {
+            topology.declare_all(self).await?;
+            *prepared = true;
+        }
+        Ok(())
+    }
+
+    /// Something turned out to be missing: the next [`Live::prepare`] declares everything again.
+    pub(super) async fn is_unprepared(&self) {
+        *self.prepared.lock().await = false;
     }
 }
 
@@ -231,6 +238,12 @@ impl Link {
         }
     }
 
+    /// Stops trying to connect; for whoever cannot wait for [`Link::close`].
+    pub(super) fn abandon(&self) {
+        self.closed.cancel();
+        self.state.send_replace(State::Closed);
+    }
+
     /// Lets go of the connection for good. lapin's own close was seen never to return, so it is not waited for.
     pub(super) async fn close(&self, within: Duration) {
         self.closed.cancel();
@@ -321,7 +334,7 @@ impl Link {
                 connection,
                 address: address.clone(),
                 deadline: *deadline,
-                base: OnceCell::new(),
+                prepared: Mutex::new(false),
             }),
             Ok(Err(error)) => {
                 if let Some(trouble) = Trouble::while_connecting(address, &error) {

@@ -34,7 +34,7 @@ pub use topology::QueueKind;
 use error::Trouble;
 use link::{Link, Target};
 use publish::Publisher;
-use topology::{Names, declare_queue};
+use topology::Topology;
 use url::Address;
 
 /// How to use a RabbitMQ.
@@ -88,7 +88,7 @@ impl fmt::Debug for Config {
 #[derive(Debug)]
 pub struct Amqp {
     config: Config,
-    names: Arc<Names>,
+    topology: Arc<Topology>,
     publishing: Arc<Link>,
     consuming: Arc<Link>,
     publisher: OnceCell<Publisher>,
@@ -108,7 +108,7 @@ impl Amqp {
     /// # Errors
     /// `Config` if the configuration cannot work.
     pub fn new(config: Config) -> Result<Self, BrokerError> {
-        let names = Arc::new(Names::new(&config.prefix)?);
+        let topology = Arc::new(Topology::new(&config.prefix, config.queues)?);
         let tasks = TaskTracker::new();
         let link = |what: &str| {
             let (address, name) = (config.address.clone(), format!("{} {what}", config.name));
@@ -124,7 +124,7 @@ impl Amqp {
         Ok(Self {
             publishing: link("publishes"),
             consuming: link("consumes"),
-            names,
+            topology,
             publisher: OnceCell::new(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
@@ -145,8 +145,7 @@ impl Amqp {
         let start = async || {
             Publisher::new(
                 &self.publishing,
-                &self.names,
-                self.config.queues,
+                &self.topology,
                 &self.tasks,
                 &self.closed,
             )
@@ -156,10 +155,10 @@ impl Amqp {
 
     async fn declare(&self, queues: &[Subscribe]) -> Result<(), Trouble> {
         let live = self.publishing.live().await?;
-        live.base(&self.names, self.config.queues).await?;
+        live.prepare(&self.topology).await?;
         let channel = live.channel("open a channel").await?;
         for queue in queues {
-            declare_queue(&live, &channel, &self.names, self.config.queues, queue).await?;
+            self.topology.declare(&live, &channel, queue).await?;
         }
         live.finish(&channel).await;
         Ok(())
@@ -183,7 +182,7 @@ impl Broker for Amqp {
             .map(|message| {
                 parcels.push(wire::encode(
                     message,
-                    &self.names,
+                    &self.topology.names,
                     self.config.max_message_bytes,
                 )?);
                 Ok(())
@@ -203,8 +202,7 @@ impl Broker for Amqp {
     async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>, BrokerError> {
         let shared = consume::Shared {
             link: Arc::clone(&self.consuming),
-            names: Arc::clone(&self.names),
-            kind: self.config.queues,
+            topology: Arc::clone(&self.topology),
             publisher: self.publisher().await.clone(),
             closing: self.closing.clone(),
             tasks: self.consumers.clone(),
@@ -216,7 +214,7 @@ impl Broker for Amqp {
 
     async fn replies(&self) -> Result<Option<Replies>, BrokerError> {
         let (answers, answered) = mpsc::channel(replies::WAITING);
-        let queue = self.names.reply()?;
+        let queue = self.topology.names.reply()?;
         let collector = replies::Collector {
             link: Arc::clone(&self.consuming),
             queue: queue.clone(),
@@ -238,7 +236,7 @@ impl Broker for Amqp {
         };
         Ok(format!(
             "RabbitMQ at {} answers; exchange `{}` and dead letters `{}` are there, {kind} queues",
-            self.config.address, self.names.exchange, self.names.dead
+            self.config.address, self.topology.names.exchange, self.topology.names.dead
         ))
     }
 
@@ -269,5 +267,7 @@ impl Drop for Amqp {
     fn drop(&mut self) {
         self.closing.cancel();
         self.closed.cancel();
+        self.publishing.abandon();
+        self.consuming.abandon();
     }
 }

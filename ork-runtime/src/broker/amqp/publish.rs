@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::error::{Trouble, is_not_found};
 use super::link::{Link, Live};
-use super::topology::{Failed, Names, QueueKind};
+use super::topology::{Failed, Topology};
 use super::wire::Parcel;
 use crate::broker::BrokerErrorKind;
 
@@ -44,8 +44,7 @@ pub(super) struct Publisher {
 impl Publisher {
     pub(super) fn new(
         link: &Arc<Link>,
-        names: &Arc<Names>,
-        kind: QueueKind,
+        topology: &Arc<Topology>,
         tasks: &TaskTracker,
         closed: &CancellationToken,
     ) -> Self {
@@ -54,8 +53,7 @@ impl Publisher {
         for _ in 0..LANES {
             let lane = Lane {
                 link: Arc::clone(link),
-                names: Arc::clone(names),
-                kind,
+                topology: Arc::clone(topology),
                 orders: Arc::clone(&waiting),
                 open: None,
             };
@@ -111,8 +109,7 @@ impl Publisher {
 
 struct Lane {
     link: Arc<Link>,
-    names: Arc<Names>,
-    kind: QueueKind,
+    topology: Arc<Topology>,
     orders: Arc<Mutex<mpsc::Receiver<Order>>>,
     open: Option<(Arc<Live>, Channel)>,
 }
@@ -239,6 +236,9 @@ impl Lane {
         }
         if lost != Lost::Nothing {
             self.open = None;
+            if lost == Lost::Exchange {
+                live.is_unprepared().await;
+            }
             if !live.is_up() {
                 self.link.is_lost(&live);
             }
@@ -272,7 +272,7 @@ impl Lane {
         if was_open {
             tracing::debug!("a channel for publishing is opened again");
         }
-        live.base(&self.names, self.kind).await?;
+        live.prepare(&self.topology).await?;
         let channel = live.channel("open a channel").await?;
         let select = channel.confirm_select(ConfirmSelectOptions::default());
         live.within("ask for confirms", select)

@@ -1,5 +1,8 @@
 //! What must exist on the broker: the exchanges, the queues and how they hang together. `docs/wire.md` draws it.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, ExchangeKind};
@@ -96,12 +99,60 @@ pub(super) fn short(name: &str) -> Result<ShortString, Trouble> {
     })
 }
 
-/// Declares the exchanges and the dead letters.
-pub(super) async fn declare_base(
-    live: &Live,
-    names: &Names,
+/// Everything this process needs on the broker, to be declared on each new connection.
+#[derive(Debug)]
+pub(super) struct Topology {
+    pub(super) names: Names,
     kind: QueueKind,
-) -> Result<(), Trouble> {
+    /// The queues of work that were asked for, by their short names.
+    queues: Mutex<BTreeMap<String, Vec<String>>>,
+}
+
+impl Topology {
+    pub(super) fn new(prefix: &str, kind: QueueKind) -> Result<Self, Trouble> {
+        Ok(Self {
+            names: Names::new(prefix)?,
+            kind,
+            queues: Mutex::default(),
+        })
+    }
+
+    /// Declares a queue of work, and remembers it for the connections to come.
+    pub(super) async fn declare(
+        &self,
+        live: &Live,
+        channel: &Channel,
+        subscribe: &Subscribe,
+    ) -> Result<ShortString, Trouble> {
+        let Subscribe { queue, tasks, .. } = subscribe;
+        let name = declare_queue(live, channel, &self.names, self.kind, queue, tasks).await?;
+        let mut known = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(queue.clone(), tasks.clone());
+        Ok(name)
+    }
+
+    /// Declares whatever was asked for until now.
+    pub(super) async fn declare_all(&self, live: &Live) -> Result<(), Trouble> {
+        declare_base(live, &self.names, self.kind).await?;
+        let known = self
+            .queues
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let channel = live.channel("open a channel").await?;
+        for (queue, tasks) in &known {
+            declare_queue(live, &channel, &self.names, self.kind, queue, tasks).await?;
+        }
+        live.finish(&channel).await;
+        Ok(())
+    }
+}
+
+/// Declares the exchanges and the dead letters.
+async fn declare_base(live: &Live, names: &Names, kind: QueueKind) -> Result<(), Trouble> {
     let channel = live.channel("open a channel").await?;
     let durable = ExchangeDeclareOptions {
         durable: true,
@@ -158,14 +209,15 @@ pub(super) async fn declare_base(
 }
 
 /// Declares one queue of work and binds it for its tasks.
-pub(super) async fn declare_queue(
+async fn declare_queue(
     live: &Live,
     channel: &Channel,
     names: &Names,
     kind: QueueKind,
-    subscribe: &Subscribe,
+    queue: &str,
+    tasks: &[String],
 ) -> Result<ShortString, Trouble> {
-    let queue = names.queue(&subscribe.queue)?;
+    let queue = names.queue(queue)?;
     let options = QueueDeclareOptions {
         durable: true,
         ..QueueDeclareOptions::default()
@@ -174,15 +226,10 @@ pub(super) async fn declare_queue(
     live.within("declare a queue", declare)
         .await
         .map_err(|error| otherwise("queue", &queue, error))?;
-    for task in &subscribe.tasks {
+    for task in tasks {
         let (queue, exchange, key) = (queue.clone(), names.exchange.clone(), short(task)?);
-        let bind = channel.queue_bind(
-            queue,
-            exchange,
-            key,
-            QueueBindOptions::default(),
-            FieldTable::default(),
-        );
+        let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+        let bind = channel.queue_bind(queue, exchange, key, options, arguments);
         live.within("bind a queue", bind).await?;
     }
     Ok(queue)
