@@ -444,6 +444,9 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
         world.publish((0..500).map(numbered).collect()).await;
         world.broker.close().await;
     }
+    for queue in [".task.a", ".dead"] {
+        node.wait_for_quorum_queue(corners[0].name(queue).as_str());
+    }
     node.restart();
     for corner in &corners {
         let world = corner.world().await;

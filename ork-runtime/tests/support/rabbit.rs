@@ -89,6 +89,21 @@ impl Rabbit {
         }
     }
 
+    /// Waits until a quorum queue is known on disk.
+    ///
+    /// RabbitMQ 3.10 keeps the names of quorum queues in memory for about three seconds; one that is killed within
+    /// them starts with a queue that never finds its leader (rabbitmq-server#15725), whatever a client does.
+    pub fn wait_for_quorum_queue(&self, queue: &str) {
+        let node = format!("ork{}@localhost", self.port());
+        let names = self.dir.path().join("mnesia").join(&node).join("quorum").join(&node).join("names.dets");
+        let mut left = START;
+        while !fs::read(&names).is_ok_and(|file| file.windows(queue.len()).any(|part| part == queue.as_bytes())) {
+            left = left.saturating_sub(PAUSE);
+            assert!(!left.is_zero(), "the quorum queue {queue} is not on disk");
+            std::thread::sleep(PAUSE);
+        }
+    }
+
     /// Starts it again with its old data; returns when it accepts connections.
     pub fn restart(&mut self) {
         self.kill();
