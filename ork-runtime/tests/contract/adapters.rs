@@ -21,6 +21,7 @@ pub fn shared_node() -> Option<&'static str> {
 }
 
 /// A RabbitMQ that the caller may kill.
+#[expect(clippy::print_stdout, reason = "a test that was skipped must say so")]
 pub fn private_node() -> Option<Rabbit> {
     if Rabbit::is_installed() {
         return Some(Rabbit::start());
@@ -30,11 +31,16 @@ pub fn private_node() -> Option<Rabbit> {
         !required.split(',').any(|service| service.trim() == "amqp"),
         "RabbitMQ is required (ORK_TEST_REQUIRE) but not installed: run `.ci/services install`, or set ORK_TEST_AMQP_URL"
     );
-    println!("skipped: RabbitMQ is not installed; run `.ci/services install`, or set ORK_TEST_AMQP_URL");
+    println!(
+        "skipped: RabbitMQ is not installed; run `.ci/services install`, or set ORK_TEST_AMQP_URL"
+    );
     None
 }
 
-#[expect(clippy::disallowed_methods, reason = "the tests' own switches are no configuration of ork")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tests' own switches are no configuration of ork"
+)]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -50,7 +56,11 @@ pub struct Corner {
 impl Corner {
     pub fn new(url: &str, kind: QueueKind) -> Self {
         let random = ork::JobId::new().to_string();
-        Self { url: url.to_owned(), prefix: format!("t{}", &random[20..]), kind }
+        Self {
+            url: url.to_owned(),
+            prefix: format!("t{}", &random[20..]),
+            kind,
+        }
     }
 
     pub fn config(&self) -> Config {
@@ -85,7 +95,10 @@ impl Corner {
 
     /// A plain client on the same node.
     pub async fn plain(&self) -> (lapin::Connection, lapin::Channel) {
-        let connection = lapin::Connection::connect(&self.url, lapin::ConnectionProperties::default()).await.unwrap();
+        let connection =
+            lapin::Connection::connect(&self.url, lapin::ConnectionProperties::default())
+                .await
+                .unwrap();
         let channel = connection.create_channel().await.unwrap();
         (connection, channel)
     }
@@ -97,10 +110,16 @@ impl Corner {
     async fn clean(&self) {
         let (_connection, channel) = self.plain().await;
         for queue in [".task.a", ".dead"] {
-            channel.queue_delete(self.name(queue), QueueDeleteOptions::default()).await.unwrap();
+            channel
+                .queue_delete(self.name(queue), QueueDeleteOptions::default())
+                .await
+                .unwrap();
         }
         for exchange in ["", ".unrouted"] {
-            channel.exchange_delete(self.name(exchange), ExchangeDeleteOptions::default()).await.unwrap();
+            channel
+                .exchange_delete(self.name(exchange), ExchangeDeleteOptions::default())
+                .await
+                .unwrap();
         }
     }
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use ork::JobId;
-use ork::testing::{Ask, Broker, DeadReason, Delivery, Message, Settlement, Subscribe, Subscription};
+use ork::testing::{
+    Ask, Broker, DeadReason, Delivery, Message, Settlement, Subscribe, Subscription,
+};
 
 /// The queue of most cases.
 pub const QUEUE: &str = "a";
@@ -38,12 +40,18 @@ impl World {
     }
 
     pub async fn publish(&self, messages: Vec<Message>) {
-        tokio::time::timeout(SOON, (self.publish)(messages)).await.expect("publishing takes too long");
+        tokio::time::timeout(SOON, (self.publish)(messages))
+            .await
+            .expect("publishing takes too long");
     }
 }
 
 pub fn queue(window: u16) -> Subscribe {
-    Subscribe { queue: QUEUE.to_owned(), tasks: vec!["a".to_owned(), "b".to_owned()], window }
+    Subscribe {
+        queue: QUEUE.to_owned(),
+        tasks: vec!["a".to_owned(), "b".to_owned()],
+        window,
+    }
 }
 
 /// A message whose body is its number.
@@ -68,7 +76,10 @@ pub fn number_of(delivery: &Delivery) -> usize {
 }
 
 pub async fn next(subscription: &mut Box<dyn Subscription>) -> Delivery {
-    tokio::time::timeout(SOON, subscription.next()).await.expect("no delivery came").expect("the subscription has ended")
+    tokio::time::timeout(SOON, subscription.next())
+        .await
+        .expect("no delivery came")
+        .expect("the subscription has ended")
 }
 
 pub async fn nothing_comes(subscription: &mut Box<dyn Subscription>) {
@@ -79,19 +90,37 @@ pub async fn nothing_comes(subscription: &mut Box<dyn Subscription>) {
 
 pub async fn published_messages_arrive_intact(world: World) {
     let (root, parent) = (JobId::new(), JobId::new());
-    let reply = ork::testing::ReplyTo { queue: "answers".to_owned(), correlation: "c ✓ 7".to_owned() };
-    let asks = [Ask::Whole, Ask::Item, Ask::Join, Ask::Part { epoch: 3, index: u64::from(u32::MAX) + 7 }];
+    let reply = ork::testing::ReplyTo {
+        queue: "answers".to_owned(),
+        correlation: "c ✓ 7".to_owned(),
+    };
+    let asks = [
+        Ask::Whole,
+        Ask::Item,
+        Ask::Join,
+        Ask::Part {
+            epoch: 3,
+            index: u64::from(u32::MAX) + 7,
+        },
+    ];
     let sent: Vec<_> = asks
         .into_iter()
         .enumerate()
         .map(|(at, ask)| Message {
             root: if at == 0 { root } else { JobId::new() },
             parent: (at != 1).then_some(parent),
-            task: if at == 2 { "b".to_owned() } else { "a".to_owned() },
+            task: if at == 2 {
+                "b".to_owned()
+            } else {
+                "a".to_owned()
+            },
             ask,
             attempt: 1 + u32::try_from(at).unwrap(),
             priority: 0,
-            body: Bytes::from(format!(r#"{{"text": "{}"}}"#, "é\u{1F980}".repeat(at * 50_000))),
+            body: Bytes::from(format!(
+                r#"{{"text": "{}"}}"#,
+                "é\u{1F980}".repeat(at * 50_000)
+            )),
             reply: (at == 3).then(|| reply.clone()),
             ..numbered(0)
         })
@@ -102,7 +131,10 @@ pub async fn published_messages_arrive_intact(world: World) {
     while !left.is_empty() {
         let delivery = next(&mut subscription).await;
         let message = delivery.message.unwrap();
-        let at = left.iter().position(|sent| *sent == message).expect("a message that was not sent, or not so");
+        let at = left
+            .iter()
+            .position(|sent| *sent == message)
+            .expect("a message that was not sent, or not so");
         left.remove(at);
         assert_eq!((delivery.redelivered, delivery.anonymous), (0, false));
         delivery.receipt.settle(Settlement::Ack);
@@ -143,7 +175,9 @@ pub async fn what_is_acknowledged_never_comes_again(world: World) {
         }
         // Settles in an order that has little to do with that of the deliveries.
         while held.len() >= 60 || (seen.len() == N && !held.is_empty()) {
-            held.swap_remove(held.len() * 7 % 11 % held.len()).receipt.settle(Settlement::Ack);
+            held.swap_remove(held.len() * 7 % 11 % held.len())
+                .receipt
+                .settle(Settlement::Ack);
         }
     }
     subscription.stop().await;
@@ -155,7 +189,11 @@ pub async fn is_empty(world: World) {
     let mut subscription = world.consume(100).await;
     world.publish(vec![numbered(99_999)]).await;
     let only = next(&mut subscription).await;
-    assert_eq!(number_of(&only), 99_999, "something came that had been acknowledged");
+    assert_eq!(
+        number_of(&only),
+        99_999,
+        "something came that had been acknowledged"
+    );
     only.receipt.settle(Settlement::Ack);
     nothing_comes(&mut subscription).await;
 }
@@ -221,7 +259,11 @@ pub async fn stopping_gives_back_what_was_not_handed_out(world: World) {
     let mut second = world.consume(10).await;
     while !left.is_empty() {
         let delivery = next(&mut second).await;
-        assert!(left.remove(&number_of(&delivery)), "{} was still held by the first", number_of(&delivery));
+        assert!(
+            left.remove(&number_of(&delivery)),
+            "{} was still held by the first",
+            number_of(&delivery)
+        );
         delivery.receipt.settle(Settlement::Ack);
     }
     one.receipt.settle(Settlement::Ack);
@@ -265,7 +307,10 @@ pub async fn a_dead_one_does_not_come_again(world: World) {
     world.publish(vec![numbered(1), numbered(2)]).await;
     let first = next(&mut subscription).await;
     let number = number_of(&first);
-    first.receipt.settle(Settlement::Dead(DeadReason::WrongInput, "`a`: a text was expected".to_owned()));
+    first.receipt.settle(Settlement::Dead(
+        DeadReason::WrongInput,
+        "`a`: a text was expected".to_owned(),
+    ));
     let second = next(&mut subscription).await;
     assert_ne!(number_of(&second), number);
     second.receipt.settle(Settlement::Ack);

@@ -1,5 +1,15 @@
 //! What every adapter of a port must do, run over each adapter. A port changes here first.
-#![expect(missing_docs, clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
+#![cfg_attr(
+    feature = "amqp",
+    expect(
+        unreachable_pub,
+        clippy::panic,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        reason = "these are tests"
+    )
+)]
 
 #[cfg(feature = "amqp")]
 mod adapters;

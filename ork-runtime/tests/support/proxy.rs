@@ -20,7 +20,9 @@ impl Proxy {
         let streams = Arc::clone(&open);
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
-                let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else { continue };
+                let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else {
+                    continue;
+                };
                 let pair = [near.try_clone().unwrap(), far.try_clone().unwrap()];
                 streams.lock().unwrap().extend(pair);
                 forward(near.try_clone().unwrap(), far.try_clone().unwrap());

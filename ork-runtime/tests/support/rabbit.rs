@@ -14,7 +14,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// How long a node may take to start on a busy machine.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 
 /// Between two looks whether it is up; the server has no other sign.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -47,7 +47,13 @@ impl Rabbit {
     /// A node that accepts connections.
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ports = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+        let ports = [(); 3].map(|()| {
+            TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port()
+        });
         for folder in ["home", "mnesia", "log"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
         }
@@ -63,7 +69,11 @@ impl Rabbit {
             ),
         )
         .unwrap();
-        let mut rabbit = Self { dir, ports, node: None };
+        let mut rabbit = Self {
+            dir,
+            ports,
+            node: None,
+        };
         rabbit.restart();
         rabbit
     }
@@ -83,7 +93,10 @@ impl Rabbit {
         if let Some(mut node) = self.node.take() {
             // The node, its helpers and its epmd are one process group, led by the child.
             let group = format!("-{}", node.id());
-            let killed = Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
+            let killed = Command::new("kill")
+                .args(["-KILL", "--", &group])
+                .status()
+                .unwrap();
             assert!(killed.success(), "cannot end the private node {group}");
             node.wait().unwrap();
         }
@@ -95,9 +108,19 @@ impl Rabbit {
     /// them starts with a queue that never finds its leader (rabbitmq-server#15725), whatever a client does.
     pub fn wait_for_quorum_queue(&self, queue: &str) {
         let node = format!("ork{}@localhost", self.port());
-        let names = self.dir.path().join("mnesia").join(&node).join("quorum").join(&node).join("names.dets");
+        let names = self
+            .dir
+            .path()
+            .join("mnesia")
+            .join(&node)
+            .join("quorum")
+            .join(&node)
+            .join("names.dets");
         let mut left = START;
-        while !fs::read(&names).is_ok_and(|file| file.windows(queue.len()).any(|part| part == queue.as_bytes())) {
+        while !fs::read(&names).is_ok_and(|file| {
+            file.windows(queue.len())
+                .any(|part| part == queue.as_bytes())
+        }) {
             left = left.saturating_sub(PAUSE);
             assert!(!left.is_zero(), "the quorum queue {queue} is not on disk");
             std::thread::sleep(PAUSE);
@@ -109,7 +132,9 @@ impl Rabbit {
         self.kill();
         let dir = self.dir.path();
         let [amqp, dist, epmd] = self.ports;
-        let server = sbin().expect("rabbitmq-server is not installed").join("rabbitmq-server");
+        let server = sbin()
+            .expect("rabbitmq-server is not installed")
+            .join("rabbitmq-server");
         let log = fs::File::create(dir.join("log/output")).unwrap();
         let mut command = Command::new("bash");
         command
@@ -117,7 +142,10 @@ impl Rabbit {
             .arg(server)
             .arg(dir)
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
             .env("LANG", "C.UTF-8")
             .env("HOME", dir.join("home"))
             .env("ERL_EPMD_PORT", epmd.to_string())
@@ -132,7 +160,10 @@ impl Rabbit {
             .env("RABBITMQ_CONFIG_FILE", dir.join("rabbitmq"))
             .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", dir.join("enabled_plugins"))
-            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
+            .env(
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "-kernel inet_dist_use_interface {127,0,0,1}",
+            )
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -161,7 +192,8 @@ impl Drop for Rabbit {
 fn speaks_amqp(port: u16) -> bool {
     let greet = || -> std::io::Result<u8> {
         let patience = Duration::from_secs(2);
-        let mut stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), patience)?;
+        let mut stream =
+            TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), patience)?;
         stream.set_read_timeout(Some(patience))?;
         stream.write_all(b"AMQP\x00\x00\x09\x01")?;
         let mut first = [0];
@@ -173,6 +205,11 @@ fn speaks_amqp(port: u16) -> bool {
 
 /// The folder with the server itself; the one in `PATH` changes to the system's user and paths.
 fn sbin() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/rabbitmq/lib").ok()?.flatten().map(|entry| entry.path().join("sbin"));
-    versions.chain([Path::new("/usr/lib/rabbitmq/bin").to_owned()]).find(|folder| folder.join("rabbitmq-server").exists())
+    let versions = fs::read_dir("/usr/lib/rabbitmq/lib")
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path().join("sbin"));
+    versions
+        .chain([Path::new("/usr/lib/rabbitmq/bin").to_owned()])
+        .find(|folder| folder.join("rabbitmq-server").exists())
 }

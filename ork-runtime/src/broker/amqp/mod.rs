@@ -142,14 +142,8 @@ impl Amqp {
     }
 
     async fn publisher(&self) -> &Publisher {
-        let start = async || {
-            Publisher::new(
-                &self.publishing,
-                &self.topology,
-                &self.tasks,
-                &self.closed,
-            )
-        };
+        let start =
+            async || Publisher::new(&self.publishing, &self.topology, &self.tasks, &self.closed);
         self.publisher.get_or_init(start).await
     }
 
