@@ -23,3 +23,6 @@ mod proxy;
 mod rabbit;
 #[cfg(feature = "amqp")]
 mod rabbitmq;
+#[cfg(feature = "amqp")]
+#[path = "../support/raw.rs"]
+mod raw;

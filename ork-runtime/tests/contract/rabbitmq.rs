@@ -664,6 +664,65 @@ async fn a_broker_says_that_it_answers() {
     .await;
 }
 
+/// RabbitMQ takes any bytes for a name, lapin only UTF-8: such a message ends the connection it arrives on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_is_no_text_goes_to_the_dead_and_takes_nothing_along() {
+    in_a_corner(QueueKind::Quorum, async |corner| {
+        let world = corner.world().await;
+        let mut subscription = world.consume(10).await;
+        let other = Subscribe {
+            queue: "b".to_owned(),
+            tasks: vec!["c".to_owned()],
+            window: 10,
+        };
+        let mut bystander = world.broker.subscribe(other).await.unwrap();
+        world
+            .publish(vec![Message {
+                task: "c".to_owned(),
+                ..numbered(100)
+            }])
+            .await;
+        let mut held = next(&mut bystander).await;
+        world.publish((0..20).map(numbered).collect()).await;
+        crate::raw::publish_named(&corner.url, &corner.prefix, "a", b"caf\xe9", b"21");
+        world.publish((20..40).map(numbered).collect()).await;
+        let mut left: BTreeSet<_> = (0..40).collect();
+        while !left.is_empty() {
+            let delivery = next(&mut subscription).await;
+            left.remove(&number_of(&delivery));
+            assert!(
+                delivery.redelivered < 5,
+                "innocent, and delivered {} times",
+                delivery.redelivered
+            );
+            delivery.receipt.settle(Settlement::Ack);
+        }
+        nothing_comes(&mut subscription).await;
+        // The other queue lost its connection once, with the first arrival, and never again.
+        if let Ok(again) = timeout(Duration::from_millis(300), bystander.next()).await {
+            held = again.unwrap();
+        }
+        assert!(held.redelivered <= 1, "{}", held.redelivered);
+        held.receipt.settle(Settlement::Ack);
+        nothing_comes(&mut bystander).await;
+        let (_connection, channel) = corner.plain().await;
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let dead = channel
+            .queue_declare(corner.name(".dead"), passive, FieldTable::default())
+            .await
+            .unwrap();
+        assert_eq!(dead.message_count(), 1);
+        channel
+            .queue_delete(corner.name(".task.b"), QueueDeleteOptions::default())
+            .await
+            .unwrap();
+    })
+    .await;
+}
+
 /// Publishes until each is confirmed, as the store's outbox does.
 async fn publish_until_confirmed(broker: &Arc<Amqp>, messages: Vec<Message>) {
     let mut left = messages;

@@ -55,7 +55,7 @@ impl Acks {
         self.open.is_empty() && self.done.is_empty()
     }
 
-    /// Takes the run of done tags before the oldest open one, and of those behind it whatever is as much as `many`.
+    /// Takes the run of done tags before the oldest open one, and of those behind it all once they are `many`; 0 takes everything.
     pub(super) fn take(&mut self, many: usize) -> Plan {
         let upto = self.take_run();
         let singles = if self.done.len() >= many {
@@ -79,11 +79,6 @@ impl Acks {
             upto,
             singles: singles.into_iter().collect(),
         }
-    }
-
-    /// Takes everything that is done.
-    pub(super) fn take_all(&mut self) -> Plan {
-        self.take(0)
     }
 
     fn take_run(&mut self) -> Option<u64> {
@@ -193,7 +188,7 @@ mod tests {
                 // RabbitMQ ends the channel over a tag it does not know.
                 prop_assert!(plan.upto.is_none_or(|upto| acked.contains(&upto)));
             }
-            let plan = acks.take_all();
+            let plan = acks.take(0);
             acked.extend(plan.upto.map(|upto| unacked.range(..=upto).copied().collect::<Vec<_>>()).into_iter().flatten());
             acked.extend(plan.singles);
             prop_assert_eq!(acked, done);

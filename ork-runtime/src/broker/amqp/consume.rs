@@ -88,6 +88,7 @@ pub(super) async fn subscribe(shared: Shared, subscribe: Subscribe) -> Result<St
         settled,
         current: Arc::clone(&current),
         stopping: false,
+        quarantine: None,
     };
     let first = driver.open().await?;
     tasks.spawn(driver.run(first));
@@ -139,6 +140,8 @@ struct Session {
     /// The window that the broker knows.
     window: u16,
     acks: Acks,
+    /// Copies on their way to the dead letters.
+    n_burying: usize,
     since: Instant,
 }
 
@@ -147,7 +150,39 @@ enum Ended {
     /// It was asked to stop, and all is settled.
     Stopped,
     /// The channel or its consumer is gone.
-    Lost(String),
+    Lost(Gone),
+}
+
+/// What was lost, in words, and whether a message was the cause.
+struct Gone {
+    why: String,
+    unreadable: bool,
+}
+
+impl From<String> for Gone {
+    fn from(why: String) -> Self {
+        Self {
+            why,
+            unreadable: false,
+        }
+    }
+}
+
+/// How a queue is consumed in which there may be a message that lapin cannot read.
+///
+/// Such a message (RabbitMQ takes any bytes for a name, lapin only UTF-8) ends the whole connection on arrival, and
+/// every delivery on it counts as one that came to nothing. So it gets a connection to itself and arrives alone,
+/// until a quorum queue's delivery limit sends it to the dead letters.
+struct Quarantine {
+    link: Arc<Link>,
+    /// So many deliveries more come one at a time.
+    left: u16,
+}
+
+impl Drop for Quarantine {
+    fn drop(&mut self) {
+        self.link.abandon();
+    }
 }
 
 struct Driver {
@@ -160,27 +195,57 @@ struct Driver {
     settled: mpsc::UnboundedReceiver<Settled>,
     current: Arc<AtomicU64>,
     stopping: bool,
+    quarantine: Option<Quarantine>,
 }
 
 impl Driver {
+    fn link(&self) -> &Arc<Link> {
+        let quarantine = self.quarantine.as_ref();
+        quarantine.map_or(&self.shared.link, |quarantine| &quarantine.link)
+    }
+
+    /// The window to consume with just now.
+    fn window_now(&self) -> u16 {
+        let alone = self
+            .quarantine
+            .as_ref()
+            .is_some_and(|quarantine| quarantine.left > 0);
+        if alone { 1 } else { self.window }
+    }
+
+    /// Decides from what was lost how to consume from now on.
+    fn learn(&mut self, gone: &Gone) {
+        if !gone.unreadable {
+            self.quarantine = None;
+            return;
+        }
+        let Shared { link, tasks, .. } = &self.shared;
+        let quarantine = self.quarantine.get_or_insert_with(|| Quarantine {
+            link: Link::new(link.target().clone(), tasks.clone()),
+            left: 0,
+        });
+        quarantine.left = self.window;
+    }
+
     async fn open(&self) -> Result<Session, Trouble> {
-        let Shared { link, topology, .. } = &self.shared;
-        let live = link.live().await?;
+        let topology = &self.shared.topology;
+        let live = self.link().live().await?;
         live.prepare(topology).await?;
         let channel = live.channel("open a channel").await?;
         let queue = topology.declare(&live, &channel, &self.subscribe).await?;
         let generation = self.shared.generations.fetch_add(1, Ordering::Relaxed) + 1;
-        let consumer = consume(&live, &channel, &queue, self.window).await?;
+        let consumer = consume(&live, &channel, &queue, self.window_now()).await?;
         self.current.store(generation, Ordering::Release);
-        let (acks, since) = (Acks::default(), Instant::now());
+        let (acks, n_burying, since) = (Acks::default(), 0, Instant::now());
         Ok(Session {
             live,
             channel,
             consumer,
             queue,
             generation,
-            window: self.window,
+            window: self.window_now(),
             acks,
+            n_burying,
             since,
         })
     }
@@ -194,12 +259,22 @@ impl Driver {
             self.current.store(0, Ordering::Release);
             match ended {
                 Ended::Stopped => return session.live.finish(&session.channel).await,
-                Ended::Lost(why) => {
-                    tracing::warn!(queue = %session.queue, error = why, "stopped consuming, will consume again");
+                Ended::Lost(gone) => {
+                    let (queue, error) = (&session.queue, &gone.why);
+                    if gone.unreadable {
+                        tracing::error!(%queue, error, "a message cannot be read: a name in it is not UTF-8");
+                    } else {
+                        tracing::warn!(%queue, error, "stopped consuming, will consume again");
+                    }
                     if !session.live.is_up() {
-                        self.shared.link.is_lost(&session.live);
+                        self.link().is_lost(&session.live);
                     }
                     session.live.finish(&session.channel).await;
+                    // A quorum queue counts; the sooner it has counted enough, the better.
+                    if gone.unreadable && self.shared.topology.counts_deliveries() {
+                        back_off = BackOff::new();
+                    }
+                    self.learn(&gone);
                 }
             }
             if session.since.elapsed() >= STEADY {
@@ -253,7 +328,9 @@ impl Driver {
         let mut flush_at: Option<Instant> = None;
         let mut closing = false;
         loop {
-            if (self.stopping || closing) && session.acks.is_empty() {
+            // Closing settles what was said; what nobody has said anything about goes back with the channel.
+            let done = session.acks.is_empty() || (closing && session.n_burying == 0);
+            if (self.stopping || closing) && done {
                 return Ended::Stopped;
             }
             let tick = sleep_until(flush_at.unwrap_or_else(Instant::now));
@@ -261,19 +338,19 @@ impl Driver {
                 biased;
                 () = self.shared.closing.cancelled(), if !closing => {
                     closing = true;
-                    self.drain(session, &mut batch).await
+                    self.drain(session, &mut batch).await.map_err(Gone::from)
                 }
-                command = self.commands.recv(), if !self.stopping => self.obey(session, command).await,
-                _ = self.settled.recv_many(&mut batch, BURST) => self.settle(session, &mut batch).await,
+                command = self.commands.recv(), if !self.stopping => self.obey(session, command).await.map_err(Gone::from),
+                _ = self.settled.recv_many(&mut batch, BURST) => self.settle(session, &mut batch).await.map_err(Gone::from),
                 () = tick, if flush_at.is_some() => {
                     flush_at = None;
                     let plan = session.acks.tick();
-                    session.acknowledge(plan).await
+                    session.acknowledge(plan).await.map_err(Gone::from)
                 }
-                next = session.consumer.next(), if !self.stopping && !closing => self.arrive(session, next),
+                next = session.consumer.next(), if !self.stopping && !closing => self.arrive(session, next).await,
             };
-            if let Err(why) = step {
-                return Ended::Lost(why);
+            if let Err(gone) = step {
+                return Ended::Lost(gone);
             }
             if session.acks.n_done() == 0 {
                 flush_at = None;
@@ -284,23 +361,38 @@ impl Driver {
     }
 
     /// Hands on a delivery and what else is there already.
-    fn arrive(
-        &self,
+    async fn arrive(
+        &mut self,
         session: &mut Session,
         next: Option<lapin::Result<lapin::message::Delivery>>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Gone> {
         let mut next = next;
         for _ in 0..BURST {
-            let delivery = match next {
-                Some(Ok(delivery)) => delivery,
-                Some(Err(error)) => return Err(super::error::words(&error)),
-                None => return Err("the broker cancelled the consumer".to_owned()),
-            };
-            self.hand_on(session, delivery);
+            match next {
+                Some(Ok(delivery)) => self.hand_on(session, delivery),
+                Some(Err(error)) => {
+                    let unreadable = matches!(error.kind(), lapin::ErrorKind::ParsingError(_));
+                    let why = super::error::words(&error);
+                    return Err(Gone { why, unreadable });
+                }
+                None => return Err("the broker cancelled the consumer".to_owned().into()),
+            }
+            if let Some(quarantine) = &mut self.quarantine {
+                quarantine.left = quarantine.left.saturating_sub(1);
+            }
             match session.consumer.next().now_or_never() {
                 Some(ready) => next = ready,
                 None => break,
             }
+        }
+        self.adapt_window(session).await?;
+        Ok(())
+    }
+
+    /// Consumes with the window that is wanted, if the one the broker knows is far from it.
+    async fn adapt_window(&self, session: &mut Session) -> Result<(), String> {
+        if is_worthwhile(session.window, self.window_now()) {
+            self.consume_anew(session).await?;
         }
         Ok(())
     }
@@ -348,11 +440,7 @@ impl Driver {
         match command {
             Some(Command::Resize(window)) => {
                 self.window = window;
-                if is_worthwhile(session.window, window) {
-                    self.consume_anew(session).await
-                } else {
-                    Ok(())
-                }
+                self.adapt_window(session).await
             }
             Some(Command::Stop(stopped)) => {
                 self.stopping = true;
@@ -372,13 +460,14 @@ impl Driver {
 
     /// Consumes with another window on the same channel, so that all receipts stay good.
     async fn consume_anew(&self, session: &mut Session) -> Result<(), String> {
+        let window = self.window_now();
         for delivery in session.cancel().await? {
             self.hand_on(session, delivery);
         }
-        session.consumer = consume(&session.live, &session.channel, &session.queue, self.window)
+        session.consumer = consume(&session.live, &session.channel, &session.queue, window)
             .await
             .map_err(|trouble| trouble.words)?;
-        session.window = self.window;
+        session.window = window;
         Ok(())
     }
 
@@ -403,21 +492,34 @@ impl Driver {
                     }
                 }
                 Amount::Dead(dead) => self.bury(session, settled.tag, *dead),
+                Amount::Buried { confirmed } => {
+                    session.n_burying = session.n_burying.saturating_sub(1);
+                    if confirmed {
+                        session.acks.done(settled.tag);
+                    } else if session.acks.released(settled.tag) {
+                        released.push(settled.tag);
+                    }
+                }
             }
         }
         if !released.is_empty() {
             session.nack(&released).await?;
         }
         let many = usize::from(session.window / 4).max(1);
-        if session.acks.n_done() < many {
+        if session.acks.n_done() < many && !self.shared.closing.is_cancelled() {
             return Ok(());
         }
+        let many = if self.shared.closing.is_cancelled() {
+            0
+        } else {
+            many
+        };
         let plan = session.acks.take(many);
         session.acknowledge(plan).await
     }
 
     /// Publishes a copy to the dead letters and only then acknowledges.
-    fn bury(&self, session: &Session, tag: u64, dead: super::receipt::Dead) {
+    fn bury(&self, session: &mut Session, tag: u64, dead: super::receipt::Dead) {
         let parcel = bury(
             dead.arrival,
             &self.shared.topology.names,
@@ -431,31 +533,31 @@ impl Driver {
             Arc::clone(&session.live),
             self.shared.closing.clone(),
         );
+        session.n_burying += 1;
         self.shared.tasks.spawn(async move {
             let mut back_off = BackOff::new();
-            // Until the connection is gone: then the broker delivers it again, and it comes here again.
-            while live.is_up() {
+            let confirmed = loop {
                 let Err(trouble) = publisher.publish_one(parcel.clone()).await else {
-                    let _gone = settle.send(Settled {
-                        generation,
-                        tag,
-                        amount: Amount::Ack,
-                    });
-                    return;
+                    break true;
                 };
                 tracing::warn!(
                     error = trouble.words,
                     "cannot put a message to the dead letters yet"
                 );
                 tokio::select! {
-                    () = closing.cancelled() => break,
+                    () = closing.cancelled() => break false,
                     () = sleep(back_off.next()) => {}
                 }
-            }
+                // The broker delivers it again, and it comes here again.
+                if !live.is_up() {
+                    break false;
+                }
+            };
+            let amount = Amount::Buried { confirmed };
             let _gone = settle.send(Settled {
                 generation,
                 tag,
-                amount: Amount::Release,
+                amount,
             });
         });
     }
@@ -471,9 +573,7 @@ impl Driver {
         while let Ok(settled) = self.settled.try_recv() {
             batch.push(settled);
         }
-        self.settle(session, batch).await?;
-        let plan = session.acks.take_all();
-        session.acknowledge(plan).await
+        self.settle(session, batch).await
     }
 
     fn is_stale(&self, settled: &Settled) {

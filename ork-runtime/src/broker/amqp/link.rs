@@ -22,6 +22,9 @@ use super::url::Address;
 use crate::broker::BrokerErrorKind;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// How long a channel may take to close.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// A pause that doubles up to ten seconds, of which up to a half is taken off at random.
@@ -83,13 +86,11 @@ impl Live {
         Ok(self.within(doing, self.connection.create_channel()).await?)
     }
 
-    /// Closes a channel that has done its work; if it cannot be closed, the connection has taken it along.
+    /// Closes a channel that has done its work; if it cannot be closed, it ends when it is dropped.
     pub(super) async fn finish(&self, channel: &Channel) {
-        if let Err(failed) = self
-            .within("close a channel", channel.close(200, "OK".into()))
-            .await
-        {
-            tracing::trace!(error = Trouble::from(failed).words, "channel not closed");
+        let close = timeout(GOODBYE, channel.close(200, "OK".into()));
+        if !matches!(close.await, Ok(Ok(()))) {
+            tracing::trace!("channel not closed");
         }
     }
 
@@ -157,6 +158,10 @@ impl Link {
             closed: CancellationToken::new(),
             tasks,
         })
+    }
+
+    pub(super) const fn target(&self) -> &Target {
+        &self.target
     }
 
     pub(super) const fn address(&self) -> &Address {

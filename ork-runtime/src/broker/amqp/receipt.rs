@@ -21,6 +21,10 @@ pub(super) enum Amount {
     Ack,
     Release,
     Dead(Box<Dead>),
+    /// The copy for the dead letters was confirmed, or will not be.
+    Buried {
+        confirmed: bool,
+    },
 }
 
 /// A message for the dead letters.

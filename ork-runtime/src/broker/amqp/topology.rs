@@ -117,6 +117,11 @@ impl Topology {
         })
     }
 
+    /// Whether the queues count how often they deliver a message, and give up at some point.
+    pub(super) const fn counts_deliveries(&self) -> bool {
+        matches!(self.kind, QueueKind::Quorum)
+    }
+
     /// Declares a queue of work, and remembers it for the connections to come.
     pub(super) async fn declare(
         &self,
