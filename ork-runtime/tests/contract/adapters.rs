@@ -160,6 +160,7 @@ over_rabbitmq!(
     published_messages_arrive_intact,
     a_released_one_comes_again_at_once,
     a_dropped_receipt_is_a_release,
+    a_flood_arrives_whole,
     the_window_limits_unsettled_deliveries,
     another_window_keeps_the_receipts_good,
     a_slow_delivery_does_not_hold_back_later_ones,

@@ -198,6 +198,19 @@ pub async fn is_empty(world: World) {
     nothing_comes(&mut subscription).await;
 }
 
+pub async fn a_flood_arrives_whole(world: World) {
+    const N: usize = 6_000;
+    world.publish((0..N).map(numbered).collect()).await;
+    let mut subscription = world.consume(2_000).await;
+    let mut seen = BTreeSet::new();
+    while seen.len() < N {
+        let delivery = next(&mut subscription).await;
+        assert!(seen.insert(number_of(&delivery)), "one came twice");
+        delivery.receipt.settle(Settlement::Ack);
+    }
+    nothing_comes(&mut subscription).await;
+}
+
 pub async fn the_window_limits_unsettled_deliveries(world: World) {
     let mut subscription = world.consume(3).await;
     world.publish((0..10).map(numbered).collect()).await;

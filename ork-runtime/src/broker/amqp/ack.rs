@@ -12,6 +12,8 @@ pub(super) struct Acks {
     open: BTreeSet<u64>,
     /// Done, and not yet told to the broker.
     done: BTreeSet<u64>,
+    /// The newest delivery.
+    last: u64,
     /// What was done up to here had its chance to become part of a run.
     aged: u64,
 }
@@ -26,9 +28,17 @@ pub(super) struct Plan {
 }
 
 impl Acks {
-    /// A delivery came in.
-    pub(super) fn delivered(&mut self, tag: u64) {
-        self.open.insert(tag);
+    /// A delivery came in. Answers whether it is the next one.
+    ///
+    /// A channel numbers its deliveries without a gap. Were one missing, a run would acknowledge it unseen, so a gap
+    /// must end the channel.
+    pub(super) fn delivered(&mut self, tag: u64) -> bool {
+        let next = tag == self.last + 1;
+        if next {
+            self.last = tag;
+            self.open.insert(tag);
+        }
+        next
     }
 
     /// A delivery is done with. Answers whether it was open.
@@ -98,7 +108,7 @@ mod tests {
 
     fn with_open(tags: std::ops::RangeInclusive<u64>) -> Acks {
         let mut acks = Acks::default();
-        tags.for_each(|tag| acks.delivered(tag));
+        assert!(tags.into_iter().all(|tag| acks.delivered(tag)));
         acks
     }
 
@@ -163,6 +173,12 @@ mod tests {
             }
         );
         assert!(!acks.is_empty());
+    }
+
+    #[test]
+    fn a_gap_is_noticed() {
+        let mut acks = with_open(1..=2);
+        assert!(!acks.delivered(4) && !acks.delivered(2) && acks.delivered(3));
     }
 
     proptest! {

@@ -366,10 +366,11 @@ impl Driver {
         session: &mut Session,
         next: Option<lapin::Result<lapin::message::Delivery>>,
     ) -> Result<(), Gone> {
-        let mut next = next;
-        for _ in 0..BURST {
-            match next {
-                Some(Ok(delivery)) => self.hand_on(session, delivery),
+        let mut next = Some(next);
+        let mut n_handed_on = 0;
+        while let Some(arrived) = next.take() {
+            match arrived {
+                Some(Ok(delivery)) => self.hand_on(session, delivery)?,
                 Some(Err(error)) => {
                     let unreadable = matches!(error.kind(), lapin::ErrorKind::ParsingError(_));
                     let why = super::error::words(&error);
@@ -380,9 +381,9 @@ impl Driver {
             if let Some(quarantine) = &mut self.quarantine {
                 quarantine.left = quarantine.left.saturating_sub(1);
             }
-            match session.consumer.next().now_or_never() {
-                Some(ready) => next = ready,
-                None => break,
+            n_handed_on += 1;
+            if n_handed_on < BURST {
+                next = session.consumer.next().now_or_never();
             }
         }
         self.adapt_window(session).await?;
@@ -397,7 +398,11 @@ impl Driver {
         Ok(())
     }
 
-    fn hand_on(&self, session: &mut Session, delivery: lapin::message::Delivery) {
+    fn hand_on(
+        &self,
+        session: &mut Session,
+        delivery: lapin::message::Delivery,
+    ) -> Result<(), String> {
         let lapin::message::Delivery {
             delivery_tag,
             exchange,
@@ -415,7 +420,9 @@ impl Driver {
             body: data.into(),
         };
         let decoded = decode(&arrival, &self.shared.topology.names);
-        session.acks.delivered(delivery_tag);
+        if !session.acks.delivered(delivery_tag) {
+            return Err(format!("delivery {delivery_tag} came out of turn"));
+        }
         let ticket = Ticket::new(
             session.generation,
             delivery_tag,
@@ -430,6 +437,7 @@ impl Driver {
         };
         // A worker that went away without a word gets it back through the ticket's drop.
         let _gone = self.deliver.send((session.generation, delivery));
+        Ok(())
     }
 
     async fn obey(
@@ -462,7 +470,7 @@ impl Driver {
     async fn consume_anew(&self, session: &mut Session) -> Result<(), String> {
         let window = self.window_now();
         for delivery in session.cancel().await? {
-            self.hand_on(session, delivery);
+            self.hand_on(session, delivery)?;
         }
         session.consumer = consume(&session.live, &session.channel, &session.queue, window)
             .await
