@@ -26,7 +26,7 @@ const GUARD: &str = r#"
 epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 </dev/null &
 ("$0" </dev/null; kill -KILL 0) &
 cat >/dev/null
-setsid sh -c 'sleep 1; rm -rf "$0"' "$1" </dev/null &
+setsid sh -c 'echo apart; sleep 1; rm -rf "$0"' "$1" </dev/null | head -n 1 >/dev/null
 kill -KILL 0
 "#;
 
@@ -99,6 +99,12 @@ impl Rabbit {
                 .unwrap();
             assert!(killed.success(), "cannot end the private node {group}");
             node.wait().unwrap();
+            // The others of the group write to its folder until they are gone too.
+            let mut left = START;
+            while is_alive(node.id()) && !left.is_zero() {
+                left = left.saturating_sub(PAUSE);
+                std::thread::sleep(PAUSE);
+            }
         }
     }
 
@@ -187,6 +193,21 @@ impl Drop for Rabbit {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Whether anything of a process group still runs; what is dead and not yet buried does not count.
+fn is_alive(group: u32) -> bool {
+    let group = group.to_string();
+    fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        let stat = fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        // After the name, which may hold anything: state, parent, group.
+        let mut fields = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
+        fields.next().is_some_and(|state| state != "Z") && fields.nth(1) == Some(group.as_str())
+    })
 }
 
 fn speaks_amqp(port: u16) -> bool {

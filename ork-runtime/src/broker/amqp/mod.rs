@@ -2,7 +2,7 @@
 //!
 //! Two connections: the broker may stop reading one that publishes too much, and acknowledgements must not wait behind
 //! that. Everything that talks to the broker has a deadline, and every way to lose it is a state that is left again.
-//! A good place to start: [`consume`] for a delivery's way in, [`publish`] for a message's way out.
+//! Good places to start: `driver` for a delivery's way in, `publish` for a message's way out.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,11 +20,13 @@ use crate::message::{Limits, Outgoing};
 
 mod ack;
 mod consume;
+mod driver;
 mod error;
 mod link;
 mod publish;
 mod receipt;
 mod replies;
+mod session;
 mod topology;
 mod url;
 mod wire;
