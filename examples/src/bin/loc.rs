@@ -65,9 +65,8 @@ fn loc_part(root: PathBuf) -> Result<impl Iterator<Item = loc>> {
     // What a version control system ignores is not somebody's code.
     let walk = ignore::WalkBuilder::new(&root).follow_links(false).build();
     std::fs::read_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
-    let directories = walk.filter_map(std::result::Result::ok).filter(|entry| {
-        entry.file_type().is_some_and(|kind| kind.is_dir())
-    });
+    let directories =
+        walk.filter_map(std::result::Result::ok).filter(|entry| entry.file_type().is_some_and(|kind| kind.is_dir()));
     Ok(directories.map(|entry| loc { directory: entry.into_path() }))
 }
 
