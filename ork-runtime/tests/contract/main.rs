@@ -16,6 +16,9 @@ mod adapters;
 #[cfg(feature = "amqp")]
 mod broker;
 #[cfg(feature = "amqp")]
+#[path = "../support/node.rs"]
+mod node;
+#[cfg(feature = "amqp")]
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[cfg(feature = "amqp")]
