@@ -1,7 +1,6 @@
 //! Whole jobs over a real RabbitMQ, in one process or two, and every way to lose the broker in the middle of them.
 //! Each test has names of its own on the shared node; what harms a node gets a private one.
 
-mod broken;
 mod foreign;
 mod jobs;
 #[path = "../support/node.rs"]

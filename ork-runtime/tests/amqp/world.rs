@@ -57,7 +57,7 @@ pub(crate) fn on<F: Future<Output = ()>>(store: &str, queues: &'static str, test
 }
 
 /// Leaves nothing behind on a node that others use too.
-async fn clean(url: &str, prefix: &str) {
+pub(crate) async fn clean(url: &str, prefix: &str) {
     let (_connection, channel) = plain(url).await;
     for queue in ["task.plain", "task.line", "task.parts", "dead"] {
         channel.queue_delete(format!("{prefix}.{queue}").into(), QueueDeleteOptions::default()).await.unwrap();
