@@ -39,8 +39,8 @@ pub enum Submitted {
 impl Operation for Submit {
     type Answer = Submitted;
 
-    fn jobs(&self) -> Vec<JobId> {
-        vec![self.new.job.id]
+    fn job(&self) -> JobId {
+        self.new.job.id
     }
 
     fn apply(&self, books: &mut Books) -> Submitted {
@@ -79,8 +79,8 @@ pub enum Claimed {
 impl Operation for Claim {
     type Answer = Claimed;
 
-    fn jobs(&self) -> Vec<JobId> {
-        vec![self.unknown.job.id]
+    fn job(&self) -> JobId {
+        self.unknown.job.id
     }
 
     fn apply(&self, books: &mut Books) -> Claimed {
@@ -121,8 +121,8 @@ pub struct Settle {
 impl Operation for Settle {
     type Answer = Answer;
 
-    fn jobs(&self) -> Vec<JobId> {
-        vec![self.job]
+    fn job(&self) -> JobId {
+        self.job
     }
 
     /// A split that failed for good halts the parts it has yielded.
@@ -176,8 +176,8 @@ pub struct Cancel {
 impl Operation for Cancel {
     type Answer = Steered;
 
-    fn jobs(&self) -> Vec<JobId> {
-        vec![self.job]
+    fn job(&self) -> JobId {
+        self.job
     }
 
     fn shards(&self, _books: &Books) -> Shards {
@@ -212,8 +212,8 @@ pub struct Retry {
 impl Operation for Retry {
     type Answer = Steered;
 
-    fn jobs(&self) -> Vec<JobId> {
-        vec![self.job]
+    fn job(&self) -> JobId {
+        self.job
     }
 
     fn shards(&self, _books: &Books) -> Shards {

@@ -100,13 +100,13 @@ impl Client {
     /// # Cancel safety
     /// The job goes on if the future is dropped.
     pub async fn wait(&self, id: JobId) -> Result<JobOutcome, ClientError> {
-        let mut changes = self.engine.store.watch();
+        let mut changes = self.engine.store.changes().of(id, false);
         loop {
             let view = self.view(id).await?;
             if view.job.state.is_final() {
                 return Ok(JobOutcome::new(view));
             }
-            handle::changed(&mut changes, id).await;
+            changes.changed().await;
         }
     }
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounting::By;
-use crate::broker::{Broker, Delivery, Refused, Settlement};
+use crate::broker::{Broker, Delivery, Refused, Settlement, StartedPart};
 use crate::clock::Clock;
 use crate::id::WorkerId;
 use crate::job::Phase;
@@ -137,10 +137,10 @@ pub(crate) enum Done {
 /// # Cancel safety
 /// If the future is dropped the delivery is neither settled nor lost: the broker or the store hands it out again.
 pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) -> (Settlement, Box<dyn crate::broker::Receipt>) {
-    let Delivery { message, redelivered, anonymous, receipt } = delivery;
-    let settlement = match run(engine, message, redelivered, anonymous).await {
+    let Delivery { message, redelivered, anonymous, started, receipt } = delivery;
+    let settlement = match run(engine, message, (redelivered, anonymous, started)).await {
         Ok(done) => settle::settlement(done),
-        Err(error) => refuse::settlement(engine, error).await,
+        Err(error) => Box::pin(refuse::settlement(engine, error)).await,
     };
     (settlement, receipt)
 }
@@ -148,13 +148,12 @@ pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) -> (Settle
 async fn run(
     engine: &Arc<Engine>,
     message: Result<Message, Refused>,
-    redelivered: u32,
-    anonymous: bool,
+    (redelivered, anonymous, started): (u32, bool, Option<StartedPart>),
 ) -> Result<Done, ProcessError> {
     let message = message.map_err(|refused| ProcessError::Refused(Box::new(refused)))?;
     let task = refuse::check(engine, &message)?;
     if anonymous && engine.store.keeps() {
-        return claim::adopt(engine, message).await;
+        return Box::pin(claim::adopt(engine, message)).await;
     }
     match message.ask {
         Ask::Whole => match task.split {
@@ -166,7 +165,7 @@ async fn run(
             let join = refuse::join_of(&task, &message)?;
             job(engine, task, join, Phase::Join, message, redelivered).await
         }
-        Ask::Part { epoch, index } => part(engine, task, epoch, index, message, redelivered).await,
+        Ask::Part { epoch, index } => part(engine, task, (epoch, index), message, redelivered, started).await,
     }
 }
 
@@ -183,15 +182,16 @@ async fn job(
         return Ok(Done::Settled);
     };
     if redelivered > engine.settings.losses {
-        return settle::lost_job(engine, job, phase, redelivered).await;
+        return Box::pin(settle::lost_job(engine, job, phase, redelivered)).await;
     }
     let running = engine.running.enter(job.id);
     if task.split.is_some_and(|split| std::ptr::eq(split, def)) {
-        let ended = split::split(engine, &job, task, def, &message, running.token()).await?;
-        return settle::split(engine, job, def, ended).await;
+        // A split is rare and its future large: on the heap it does not weigh on every other delivery.
+        let ended = Box::pin(split::split(engine, &job, task, def, &message, running.token())).await?;
+        return Box::pin(settle::split(engine, job, def, ended)).await;
     }
     loop {
-        let parts = join::parts(engine, &job, phase).await?;
+        let parts = Box::pin(join::parts(engine, &job, phase)).await?;
         let about = services::about_job(&job);
         let called = invoke::invoke(engine, def, &message, about, parts, running.token()).await;
         match settle::job(engine, &job, def, phase, called).await? {
@@ -224,16 +224,16 @@ async fn again(
 async fn part(
     engine: &Arc<Engine>,
     task: Task,
-    epoch: u32,
-    index: u64,
+    (epoch, index): (u32, u64),
     message: Message,
     redelivered: u32,
+    started: Option<StartedPart>,
 ) -> Result<Done, ProcessError> {
-    let ClaimedPart::Ours { key, count } = claim::part(engine, &message, epoch, index).await? else {
+    let ClaimedPart::Ours { key, count } = claim::part(engine, &message, epoch, index, started).await? else {
         return Ok(Done::Settled);
     };
     if redelivered > engine.settings.losses {
-        return settle::lost_part(engine, key, redelivered).await;
+        return Box::pin(settle::lost_part(engine, key, redelivered)).await;
     }
     let running = engine.running.enter(message.job);
     let about = services::about_part(&message, index, count);

@@ -5,9 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::broadcast;
 
-use super::{Beat, Filter, JobView, Store, StoreError, Take, Taken, Work};
+use super::{Beat, Changes, Filter, JobView, Store, StoreError, Take, Taken, Work};
 use crate::accounting::{Books, By, Change, Entry, Owed, OwedAsk, OwedId, OwedRow, PartWrite};
 use crate::clock::Timestamp;
 use crate::context::Progress;
@@ -20,7 +19,7 @@ use crate::task::parts::SettledPart;
 #[derive(Debug)]
 pub struct Memory {
     tables: Mutex<Tables>,
-    changes: broadcast::Sender<Change>,
+    changes: Changes,
 }
 
 #[derive(Debug)]
@@ -56,7 +55,7 @@ impl Memory {
     /// An empty store.
     #[expect(clippy::new_without_default, reason = "every store is another one")]
     pub fn new() -> Self {
-        Self { tables: Mutex::default(), changes: broadcast::channel(1024).0 }
+        Self { tables: Mutex::default(), changes: Changes::new() }
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -66,8 +65,7 @@ impl Memory {
 
     fn tell(&self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
-            // Nobody may be listening.
-            drop(self.changes.send(change));
+            self.changes.tell(change);
         }
     }
 }
@@ -77,13 +75,11 @@ impl Tables {
         let mut books = Books::new(self.next_owed);
         // A row moves into the books and back, so that no ledger is copied.
         let mut rows = HashMap::new();
-        for id in work.jobs() {
-            let row = self.jobs.remove(&id);
-            books.open(id, None);
-            if let Some(row) = row {
-                books.put(id, row.entry);
-                rows.insert(id, (row.input, row.output, row.progress, row.parts));
-            }
+        let id = work.job();
+        books.open(id, None);
+        if let Some(row) = self.jobs.remove(&id) {
+            books.put(id, row.entry);
+            rows.insert(id, (row.input, row.output, row.progress, row.parts));
         }
         work.apply(&mut books);
         let (writes, changes) = books.finish();
@@ -217,8 +213,8 @@ impl Tables {
 
 #[async_trait]
 impl Store for Memory {
-    fn watch(&self) -> broadcast::Receiver<Change> {
-        self.changes.subscribe()
+    fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     fn enqueue(&self, mut work: Box<dyn Work>) {

@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Relays until `stop` fires and nothing is left on its way.
 pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: CancellationToken) {
-    let mut changes = engine.store.watch();
+    let mut changes = engine.store.changes().watch();
     let mut sending = FuturesUnordered::new();
     let (mut look, mut next_due) = (true, None);
     loop {

@@ -36,7 +36,7 @@ pub(crate) fn start(engine: &Arc<Engine>, supervisor: &Supervisor, owed: OutboxR
 
 /// Says that the process lives, and stops what was cancelled.
 async fn heartbeat(engine: Arc<Engine>, stop: CancellationToken) {
-    let mut changes = engine.store.watch();
+    let mut changes = engine.store.changes().watch();
     let mut next = engine.clock.now();
     loop {
         let running = engine.running.jobs();
