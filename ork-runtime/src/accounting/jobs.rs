@@ -235,12 +235,12 @@ impl Operation for Retry {
         let phase = if whole { Phase::Join } else { Phase::Start };
         let effects = entry.job.resume(phase, whole && (!ranges.is_empty() || !head.joined));
         let job = entry.job.clone();
-        let mut held = books.carry_out(&job, effects, None, &self.by);
+        let mut owed = books.carry_out(&job, effects, None, &self.by);
         for range in ranges {
             let ask = OwedAsk::Parts { epoch, first: range.start, len: range.end - range.start };
-            held.extend(books.owe(&job, (ask, 1, None), &self.by, NOT_HELD));
+            owed.extend(books.owe(&job, (ask, 1, None), &self.by, NOT_HELD));
         }
-        held.extend(books.complete(self.job, &self.by));
-        Steered::Done(held)
+        owed.extend(books.complete(self.job, &self.by));
+        Steered::Done(owed)
     }
 }

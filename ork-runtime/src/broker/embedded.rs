@@ -186,9 +186,9 @@ impl Held {
                 let released = row.released;
                 rows.open.remove(&id);
                 if released {
-                    rows.released.push(id)
+                    rows.released.push(id);
                 } else {
-                    rows.done.push(id)
+                    rows.done.push(id);
                 }
                 self.done.notify_one();
             }
@@ -294,7 +294,9 @@ impl Pump {
 
     /// Hands deliveries out; answers `false` once nobody takes them.
     async fn hand_out(&self, owed: Vec<Owed>) -> bool {
-        owed.iter().for_each(|row| self.held.add(row));
+        for row in &owed {
+            self.held.add(row);
+        }
         // Rows first, so that whatever happens next every message has a receipt that frees it.
         let rows: Vec<_> = owed.into_iter().map(|row| unpack(&self.held, row)).collect();
         let started = join_all(rows.into_iter().map(|row| self.start(row))).await;
@@ -318,7 +320,9 @@ impl Pump {
                 let runs =
                     |delivery: &Delivery| part_of(delivery).is_some_and(|part| run.binary_search(&part.index).is_ok());
                 let (run, rest): (Vec<_>, Vec<_>) = row.into_iter().partition(runs);
-                rest.into_iter().for_each(|delivery| delivery.receipt.settle(Settlement::Ack));
+                for delivery in rest {
+                    delivery.receipt.settle(Settlement::Ack);
+                }
                 let started = Some(StartedPart { count });
                 run.into_iter().map(|delivery| Delivery { started, ..delivery }).collect()
             }

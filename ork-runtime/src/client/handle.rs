@@ -215,25 +215,25 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How a job stands, now and whenever that changes, until it has ended.
 pub(super) fn follow(client: Client, id: JobId) -> impl Stream<Item = Result<Status, ClientError>> + Send {
     let changes = client.engine.store.changes();
-    let (end, moves) = (changes.of(id, false), changes.of(id, true));
-    unfold(Some((client, end, moves, None)), move |state| async move {
-        let (client, mut end, mut moves, last): (Client, Concerning, Concerning, Option<Status>) = state?;
+    let (ended, moved) = (changes.of(id, false), changes.of(id, true));
+    unfold(Some((client, ended, moved, None)), move |state| async move {
+        let (client, mut ended, mut moved, last): (Client, Concerning, Concerning, Option<Status>) = state?;
         loop {
             match client.status(id).await {
                 Err(error) => return Some((Err(error), None)),
                 Ok(status) if status.state.is_final() => return Some((Ok(status), None)),
                 Ok(status) if last.as_ref() != Some(&status) => {
-                    let next = (client, end, moves, Some(status.clone()));
+                    let next = (client, ended, moved, Some(status.clone()));
                     return Some((Ok(status), Some(next)));
                 }
                 Ok(_) => {
-                    let moved = async {
-                        moves.changed().await;
+                    let slowly = async {
+                        moved.changed().await;
                         client.engine.clock.pause(LOOK).await;
                     };
                     tokio::select! {
-                        () = end.changed() => {}
-                        () = moved => {}
+                        () = ended.changed() => {}
+                        () = slowly => {}
                     }
                 }
             }

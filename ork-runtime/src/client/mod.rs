@@ -74,9 +74,8 @@ impl Client {
     pub async fn submit_json(&self, task: &str, body: Bytes) -> Result<JobId, ClientError> {
         self.engine.settings.limits.check(&body)?;
         let entry = self.entry(task)?;
-        match entry.check(&body) {
-            Err(CallError::Input(error)) => return Err(ClientError::WrongInput { task: entry.name, error }),
-            Err(_) | Ok(()) => {}
+        if let Err(CallError::Input(error)) = entry.check(&body) {
+            return Err(ClientError::WrongInput { task: entry.name, error });
         }
         self.send(task, Kind::Whole, body, None).await
     }

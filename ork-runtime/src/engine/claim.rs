@@ -45,6 +45,12 @@ pub(super) async fn job(engine: &Engine, message: &Message, phase: Phase) -> Res
     })
 }
 
+/// Begins the next attempt at a job that no store keeps.
+pub(super) fn again(engine: &Engine, job: &mut Job, phase: Phase) {
+    let claimed = job.claim(phase, job.attempt, &engine.worker.to_string(), engine.clock.now());
+    debug_assert_eq!(claimed, crate::job::Claim::Ours, "it waited for this attempt");
+}
+
 /// Starts an attempt at a part, unless that was done when it was taken.
 pub(super) async fn part(
     engine: &Engine,

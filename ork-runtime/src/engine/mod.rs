@@ -33,13 +33,13 @@ use crate::task::state::States;
 
 use self::claim::{ClaimedJob, ClaimedPart};
 use self::invoke::Slots;
-pub use self::outbox::{Outbox, OutboxReceiver};
-pub use self::progress::{ProgressReceiver, Reports};
-pub use self::running::Running;
+pub(crate) use self::outbox::{Outbox, OutboxReceiver};
+pub(crate) use self::progress::{ProgressReceiver, Reports};
+pub(crate) use self::running::Running;
 
 /// What the engine may be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// How many `async fn` tasks run at once.
     pub concurrency: usize,
     /// How many `fn` tasks run at once.
@@ -56,7 +56,7 @@ pub struct Settings {
 
 /// Everything that processing a delivery needs.
 #[derive(Debug)]
-pub struct Engine {
+pub(crate) struct Engine {
     pub(crate) registry: Arc<Registry>,
     pub(crate) states: States,
     pub(crate) store: Arc<dyn Store>,
@@ -190,34 +190,22 @@ async fn job(
         let ended = Box::pin(split::split(engine, &job, task, def, &message, running.token())).await?;
         return Box::pin(settle::split(engine, job, def, ended)).await;
     }
+    let mut job = job;
     loop {
         let parts = Box::pin(join::parts(engine, &job, phase)).await?;
         let about = services::about_job(&job);
         let called = invoke::invoke(engine, def, &message, about, parts, running.token()).await;
-        match settle::job(engine, &job, def, phase, called).await? {
+        match settle::job(engine, &mut job, def, phase, called).await? {
             settle::Next::Done(done) => return Ok(done),
             // Without a store nobody else can keep the time of the next attempt.
-            settle::Next::AgainHere(next, due) => {
+            settle::Next::AgainHere(due) => {
                 tokio::select! {
-                    () = engine.clock.pause_until(due) => {}
+                    () = engine.clock.pause_until(due) => claim::again(engine, &mut job, phase),
                     () = engine.force.cancelled() => return Ok(Done::Interrupted),
                 }
-                return Box::pin(again(engine, task, def, phase, message, next)).await;
             }
         }
     }
-}
-
-/// The next attempt at a job that no store keeps.
-async fn again(
-    engine: &Arc<Engine>,
-    task: Task,
-    def: &'static TaskDef,
-    phase: Phase,
-    message: Message,
-    attempt: u32,
-) -> Result<Done, ProcessError> {
-    job(engine, task, def, phase, Message { attempt, ..message }, 0).await
 }
 
 /// One part of a job.

@@ -1,6 +1,6 @@
 //! The store `memory:`: everything in one process's memory, gone with it. For tests and for jobs that need no trace.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -41,12 +41,12 @@ struct PartRow {
 #[derive(Debug, Default)]
 struct Tables {
     jobs: HashMap<JobId, Row>,
-    by_age: BTreeMap<JobId, ()>,
+    by_age: BTreeSet<JobId>,
     owed: BTreeMap<OwedId, OwedRow>,
     /// The rows that are due and that nobody holds, highest priority first.
-    free: BTreeMap<(u8, OwedId), ()>,
+    free: BTreeSet<(u8, OwedId)>,
     /// The rows that are not due yet.
-    later: BTreeMap<(Timestamp, OwedId), ()>,
+    later: BTreeSet<(Timestamp, OwedId)>,
     workers: HashMap<[u8; 16], Timestamp>,
     next_owed: OwedId,
 }
@@ -86,7 +86,7 @@ impl Tables {
         self.next_owed = books.next_owed();
         for (id, input) in writes.inputs {
             rows.insert(id, (input, None, None, BTreeMap::new()));
-            self.by_age.insert(id, ());
+            self.by_age.insert(id);
         }
         for entry in books.into_entries() {
             let id = entry.job.id;
@@ -126,26 +126,26 @@ impl Tables {
     fn insert(&mut self, row: OwedRow) {
         match (row.holder, row.due) {
             (Some(_), _) => {}
-            (None, None) => drop(self.free.insert((u8::MAX - row.priority, row.id), ())),
-            (None, Some(due)) => drop(self.later.insert((due, row.id), ())),
+            (None, None) => drop(self.free.insert((u8::MAX - row.priority, row.id))),
+            (None, Some(due)) => drop(self.later.insert((due, row.id))),
         }
         self.owed.insert(row.id, row);
     }
 
     fn take(&mut self, take: &Take) -> Taken {
-        while let Some((&(due, id), ())) = self.later.first_key_value() {
+        while let Some(&(due, id)) = self.later.first() {
             if due > take.by.now {
                 break;
             }
             self.later.remove(&(due, id));
             if let Some(row) = self.owed.get_mut(&id) {
                 row.due = None;
-                self.free.insert((u8::MAX - row.priority, id), ());
+                self.free.insert((u8::MAX - row.priority, id));
             }
         }
         let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
         let mut owed = Vec::new();
-        let free: Vec<_> = self.free.keys().copied().take(take.limit).collect();
+        let free: Vec<_> = self.free.iter().copied().take(take.limit).collect();
         for key @ (_, id) in free {
             if left == 0 {
                 break;
@@ -157,22 +157,19 @@ impl Tables {
                 continue;
             }
             let most = if row.lost > 0 { 1 } else { left };
-            let mut held = match row.split_off(self.next_owed, most) {
-                Some(cut) => {
-                    self.next_owed += 1;
-                    cut
-                }
-                None => {
-                    self.free.remove(&key);
-                    row.clone()
-                }
+            let mut held = if let Some(cut) = row.split_off(self.next_owed, most) {
+                self.next_owed += 1;
+                cut
+            } else {
+                self.free.remove(&key);
+                row.clone()
             };
             held.holder = Some(take.by.worker.boot());
-            left -= held.len().min(left);
+            left -= held.n_messages().min(left);
             owed.extend(self.messages(&held).map(|messages| Owed { id: held.id, lost: held.lost, messages }));
             self.owed.insert(held.id, held);
         }
-        Taken { owed, next_due: self.later.keys().next().map(|(due, _)| *due) }
+        Taken { owed, next_due: self.later.first().map(|(due, _)| *due) }
     }
 
     fn messages(&self, row: &OwedRow) -> Option<Vec<Outgoing>> {
@@ -194,7 +191,7 @@ impl Tables {
         for row in held {
             row.holder = None;
             row.lost += lost;
-            self.free.insert((u8::MAX - row.priority, row.id), ());
+            self.free.insert((u8::MAX - row.priority, row.id));
         }
     }
 
@@ -291,7 +288,7 @@ impl Store for Memory {
 
     async fn jobs(&self, filter: Filter) -> Result<Vec<JobView>, StoreError> {
         let tables = self.tables();
-        let ids = tables.by_age.keys().rev().filter(|id| filter.before.is_none_or(|before| **id < before));
+        let ids = tables.by_age.iter().rev().filter(|id| filter.before.is_none_or(|before| **id < before));
         let fits = |view: &JobView| {
             (filter.states.is_empty() || filter.states.contains(&view.job.state))
                 && filter.task.as_ref().is_none_or(|task| *task == view.job.task)

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Beat, Changes, Filter, JobView, Store, StoreError, StoreErrorKind, Take, Taken, Work};
-use crate::accounting::{By, Change, OwedId};
+use crate::accounting::{By, OwedId};
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::task::parts::SettledPart;

@@ -45,10 +45,12 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for State<T> {
     }
 }
 
+type Value = Arc<dyn Any + Send + Sync>;
+
 /// Every state of one process, by type.
 #[derive(Default, Clone)]
 pub struct States {
-    by_type: Arc<HashMap<TypeId, (&'static str, Arc<dyn Any + Send + Sync>)>>,
+    by_type: Arc<HashMap<TypeId, (&'static str, Value)>>,
 }
 
 impl States {

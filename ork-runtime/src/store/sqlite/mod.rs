@@ -155,7 +155,9 @@ impl Store for Sqlite {
         drop(self.commands.send(Command::Close));
         // The writer ends once it has done what was waiting; joining it must not block the runtime.
         let joined = tokio::task::spawn_blocking(move || {
-            drop(writer.map(Writer::join));
+            if let Some(writer) = writer {
+                writer.join();
+            }
             drop(wake);
         });
         drop(joined.await);

@@ -52,19 +52,17 @@ impl Wake {
         let bell = Bell { owed: make(owed)?, news: make(news)? };
 
         let (sender, receiver) = mpsc::channel();
-        let mine = format!("{boot}.");
+        let mine = boot.to_string();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
             if !event.kind.is_modify() {
                 return;
             }
             for path in event.paths {
-                let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-                    continue;
-                };
-                if !name.starts_with(&mine) {
-                    let change = if name.ends_with(".owed") { Change::Owed } else { Change::Elsewhere };
-                    drop(sender.send(change));
+                if path.file_stem().is_some_and(|stem| stem != mine.as_str()) {
+                    let owed = path.extension().is_some_and(|kind| kind == "owed");
+                    // Without a receiver the store is closing.
+                    let _closing = sender.send(if owed { Change::Owed } else { Change::Elsewhere });
                 }
             }
         })

@@ -132,7 +132,9 @@ impl Thread {
     fn carry_out(&mut self, mut batch: Vec<Command>) {
         match self.transaction(&mut batch) {
             Ok(changes) => {
-                batch.into_iter().for_each(|command| command.finish(Ok(())));
+                for command in batch {
+                    command.finish(Ok(()));
+                }
                 self.tell(&changes);
             }
             Err(error) if batch.len() == 1 || !is_of_one(&error) => {
