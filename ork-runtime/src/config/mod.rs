@@ -273,7 +273,7 @@ impl fmt::Debug for Config {
 }
 
 /// A URL without its password; anything else as it is.
-pub fn redact(text: &str) -> String {
+pub(crate) fn redact(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();
     };
