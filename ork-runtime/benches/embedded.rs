@@ -1,0 +1,155 @@
+//! Fan-out and fan-in in one process: parts a second from submit to joined, over SQLite (`synchronous=FULL`) and in
+//! memory, beside a raw SQLite program that does the same row operations in batches of 1,000.
+//!
+//! `cargo bench -p ork-runtime --bench embedded [-- SIZE ..]`; sizes are numbers of parts, 1,000 to 1,000,000 if none
+//! are given. The last line is one JSON object; its `ratio` is ork's parts/s over the raw program's at 10^5 parts.
+#![allow(
+    missing_docs,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::as_conversions,
+    reason = "figures for people; the numbers are small"
+)]
+
+mod support;
+
+use std::process::Command;
+
+use ork::{Context, Ork, Parts, Result, task};
+use rusqlite::{Connection, params};
+use serde_json::json;
+use support::{now, peak_mib, rate, round};
+
+/// The work of one part: nothing, so that what is measured is ork.
+#[task]
+async fn nothing(number: u64) -> u64 {
+    number
+}
+
+#[task(part)]
+fn nothing_part(count: u64) -> impl Iterator<Item = nothing> {
+    (0..count).map(|number| nothing { number })
+}
+
+#[task(join)]
+fn nothing_join(parts: Parts<u64>, context: Context) -> Result<u64> {
+    assert_eq!(context.attempt(), 1);
+    parts.all_ok()?.into_iter().sum()
+}
+
+/// One measurement, in a process of its own so that its peak memory is its own.
+fn measure(what: &str, count: u64) -> serde_json::Value {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bench.db");
+    let begun = now();
+    match what {
+        "raw" => raw(&path, count),
+        "sqlite" => ork(&format!("sqlite:{}", path.display()), count),
+        _ => ork("memory:", count),
+    }
+    let took = begun.elapsed();
+    json!({ "parts_per_s": round(rate(count, took)), "peak_mib": round(peak_mib()) })
+}
+
+fn ork(store: &str, count: u64) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
+        let ork = Ork::builder().config(config).store(store).build().await.unwrap();
+        ork.start_worker();
+        let sum = ork.submit(nothing_part { count }).and_wait().await.unwrap();
+        assert_eq!(sum, count * count.saturating_sub(1) / 2);
+        ork.shutdown().await;
+    });
+}
+
+/// The same rows by hand: parts are inserted, read, marked as begun in a set, given their output, marked as done in
+/// the set, and read in order at the end. 1,000 a transaction, one thread, statements prepared once.
+fn raw(path: &std::path::Path, count: u64) {
+    const BATCH: u64 = 1_000;
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 4096;
+         CREATE TABLE part (id INTEGER PRIMARY KEY, input BLOB, output BLOB);
+         CREATE TABLE shard (id INTEGER PRIMARY KEY, sets BLOB NOT NULL);",
+    )
+    .unwrap();
+    let mut insert = db.prepare("INSERT INTO part (id, input) VALUES (?1, ?2)").unwrap();
+    let mut read = db.prepare("SELECT id, input FROM part WHERE id BETWEEN ?1 AND ?2").unwrap();
+    let mut shard = db.prepare("INSERT OR REPLACE INTO shard VALUES (?1, ?2)").unwrap();
+    let mut settle = db.prepare("UPDATE part SET input = NULL, output = ?2 WHERE id = ?1").unwrap();
+    let begin = || db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let commit = || db.execute_batch("COMMIT").unwrap();
+    for first in (0..count).step_by(BATCH as usize) {
+        begin();
+        for number in first..(first + BATCH).min(count) {
+            insert.execute(params![number as i64, format!("{{\"number\":{number}}}").as_bytes()]).unwrap();
+        }
+        commit();
+    }
+    for first in (0..count).step_by(BATCH as usize) {
+        let last = (first + BATCH).min(count) - 1;
+        begin();
+        let mut inputs = read.query(params![first as i64, last as i64]).unwrap();
+        let mut outputs = Vec::new();
+        while let Some(row) = inputs.next().unwrap() {
+            let body: serde_json::Value = serde_json::from_slice(row.get_ref(1).unwrap().as_blob().unwrap()).unwrap();
+            outputs.push((row.get::<_, i64>(0).unwrap(), body["number"].to_string()));
+        }
+        drop(inputs);
+        shard.execute(params![(first >> 16) as i64, vec![0_u8; 64]]).unwrap();
+        commit();
+        begin();
+        for (id, output) in outputs {
+            settle.execute(params![id, output.as_bytes()]).unwrap();
+        }
+        shard.execute(params![(first >> 16) as i64, vec![0_u8; 64]]).unwrap();
+        commit();
+    }
+    let mut all = db.prepare("SELECT output FROM part ORDER BY id").unwrap();
+    let mut rows = all.query([]).unwrap();
+    let mut sum = 0_u64;
+    while let Some(row) = rows.next().unwrap() {
+        sum += serde_json::from_slice::<u64>(row.get_ref(0).unwrap().as_blob().unwrap()).unwrap();
+    }
+    assert_eq!(sum, count * count.saturating_sub(1) / 2);
+}
+
+fn child(what: &str, count: u64) -> serde_json::Value {
+    let me = std::env::current_exe().unwrap();
+    let output = Command::new(me).args(["--measure", what, &count.to_string()]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn main() {
+    let args: Vec<_> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    if let [flag, what, count] = args.as_slice()
+        && flag == "--measure"
+    {
+        println!("{}", measure(what, count.parse().unwrap()));
+        return;
+    }
+    let mut sizes: Vec<u64> = args.iter().map(|arg| arg.parse().expect("a number of parts")).collect();
+    if sizes.is_empty() {
+        sizes = vec![1_000, 10_000, 100_000, 1_000_000];
+    }
+    println!("{:>9}  {:>22}  {:>22}  {:>22}  {:>6}", "parts", "raw sqlite", "ork sqlite", "ork memory", "ratio");
+    let mut rows = Vec::new();
+    let mut ratio = 0.0;
+    for count in sizes {
+        let [raw, sqlite, memory] = ["raw", "sqlite", "memory"].map(|what| child(what, count));
+        let of = |value: &serde_json::Value, key: &str| value[key].as_f64().unwrap();
+        let show = |value: &serde_json::Value| {
+            format!("{:>8.0}/s {:>6.0} MiB", of(value, "parts_per_s"), of(value, "peak_mib"))
+        };
+        let this = of(&sqlite, "parts_per_s") / of(&raw, "parts_per_s");
+        println!("{count:>9}  {:>22}  {:>22}  {:>22}  {this:>6.2}", show(&raw), show(&sqlite), show(&memory));
+        if ratio == 0.0 || count == 100_000 {
+            ratio = this;
+        }
+        rows.push(json!({ "parts": count, "raw": raw, "sqlite": sqlite, "memory": memory, "ratio": round(this) }));
+    }
+    println!("{}", json!({ "bench": "embedded", "ratio": round(ratio), "rows": rows }));
+}
