@@ -217,9 +217,10 @@ fn exports() -> BTreeMap<String, String> {
             paths(&tokens[at + 2..], &[], &mut found);
         }
     }
-    found
+    let own = found
         .into_iter()
-        .map(|path| (path.last().unwrap().clone(), path.join("::")))
+        .filter(|path| rank(&path.join("::")).is_some());
+    own.map(|path| (path.last().unwrap().clone(), path.join("::")))
         .collect()
 }
 
