@@ -9,10 +9,7 @@ use support::{Place, Process, exe, tree};
 const README: &str = include_str!("../../README.md");
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 /// A fenced block: the heading it stands under, what follows the fence, and its lines.
@@ -28,11 +25,7 @@ fn blocks() -> Vec<Block> {
     for line in README.lines() {
         match (line.strip_prefix("```"), open) {
             (Some(info), false) => {
-                blocks.push(Block {
-                    heading,
-                    info,
-                    lines: Vec::new(),
-                });
+                blocks.push(Block { heading, info, lines: Vec::new() });
                 open = true;
             }
             (Some(_), true) => open = false,
@@ -45,18 +38,14 @@ fn blocks() -> Vec<Block> {
 
 /// The lines of the only block under a heading.
 fn only(heading: &str) -> Vec<&'static str> {
-    let mut found: Vec<_> = blocks()
-        .into_iter()
-        .filter(|block| block.heading == heading)
-        .collect();
+    let mut found: Vec<_> = blocks().into_iter().filter(|block| block.heading == heading).collect();
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0).lines
 }
 
 /// The arguments of a command that runs `loc`, and nothing else.
 fn loc(line: &str) -> &str {
-    line.strip_prefix("cargo run --release -p ork-examples --bin loc -- ")
-        .unwrap_or_else(|| panic!("not run: {line}"))
+    line.strip_prefix("cargo run --release -p ork-examples --bin loc -- ").unwrap_or_else(|| panic!("not run: {line}"))
 }
 
 /// A folder to count in.
@@ -75,10 +64,7 @@ const NINE: [&str; 6] = ["total", "9", "27", "9", "9", "9"];
 #[test]
 fn run_it_is_one_command_and_counts() {
     let lines = only("Run it");
-    assert_eq!(
-        lines,
-        ["cargo run --release -p ork-examples --bin loc -- run loc root=."]
-    );
+    assert_eq!(lines, ["cargo run --release -p ork-examples --bin loc -- run loc root=."]);
     let place = place();
     assert_eq!(total(&place.run(exe!("loc"), loc(lines[0])).ok()), NINE);
 }
@@ -89,10 +75,7 @@ fn test_it_is_one_command_that_can_be_run() {
     assert_eq!(only("Test it"), [".ci/test"]);
     // It is what runs this test.
     let script = std::fs::metadata(root().join(".ci/test")).expect(".ci/test is there");
-    assert!(
-        script.is_file() && script.permissions().mode() & 0o111 == 0o111,
-        "it may be executed"
-    );
+    assert!(script.is_file() && script.permissions().mode() & 0o111 == 0o111, "it may be executed");
 }
 
 /// Starts the workers of a block, runs the others to their end, and stops the workers.
@@ -135,42 +118,27 @@ fn with_workers(blocks: &[Block], broker: Option<&str>) {
 
 #[test]
 fn several_workers_share_a_file() {
-    let blocks: Vec<_> = several()
-        .into_iter()
-        .filter(|block| block.info == "sh")
-        .collect();
+    let blocks: Vec<_> = several().into_iter().filter(|block| block.info == "sh").collect();
     with_workers(&blocks, None);
 }
 
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "whether there is a RabbitMQ is said by the environment"
-)]
+#[expect(clippy::disallowed_methods, reason = "whether there is a RabbitMQ is said by the environment")]
 fn several_workers_share_a_broker() {
-    let blocks: Vec<_> = several()
-        .into_iter()
-        .filter(|block| block.info == "sh amqp")
-        .collect();
+    let blocks: Vec<_> = several().into_iter().filter(|block| block.info == "sh amqp").collect();
     assert_eq!(blocks.len(), 2);
     match std::env::var("ORK_TEST_AMQP_URL") {
         Ok(url) => with_workers(&blocks, Some(&url)),
         Err(_) => {
             let required = std::env::var("ORK_TEST_REQUIRE").unwrap_or_default();
-            assert!(
-                !required.split(',').any(|word| word == "amqp"),
-                "ORK_TEST_AMQP_URL is not set"
-            );
+            assert!(!required.split(',').any(|word| word == "amqp"), "ORK_TEST_AMQP_URL is not set");
             eprintln!("skipped: ORK_TEST_AMQP_URL is not set");
         }
     }
 }
 
 fn several() -> Vec<Block> {
-    blocks()
-        .into_iter()
-        .filter(|block| block.heading == "The same job with several workers")
-        .collect()
+    blocks().into_iter().filter(|block| block.heading == "The same job with several workers").collect()
 }
 
 #[test]
@@ -188,13 +156,7 @@ fn every_command_is_run_by_a_test_of_this_file() {
 
 #[test]
 fn the_configuration_is_that_of_the_code() {
-    let section = README
-        .split("## Configuration")
-        .nth(1)
-        .unwrap()
-        .split("\n## ")
-        .next()
-        .unwrap();
+    let section = README.split("## Configuration").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows: Vec<Vec<_>> = section
         .lines()
         .filter(|line| line.starts_with("| `"))
@@ -206,10 +168,7 @@ fn the_configuration_is_that_of_the_code() {
     for (row, (key, (_, default, _))) in rows.iter().zip(keys) {
         let (name, expected) = (key.name, key.expected);
         let variable = format!("`ORK_{}`", name.to_uppercase());
-        assert_eq!(
-            row[..3],
-            [format!("`{name}`"), variable, expected.to_owned()]
-        );
+        assert_eq!(row[..3], [format!("`{name}`"), variable, expected.to_owned()]);
         if !default.is_empty() {
             assert_eq!(row[3], format!("`{default}`"), "{name}");
         }
@@ -227,10 +186,7 @@ fn the_exit_codes_are_those_of_the_help() {
 
 #[test]
 fn every_link_leads_somewhere() {
-    let links = README
-        .split("](")
-        .skip(1)
-        .map(|rest| rest.split(')').next().unwrap());
+    let links = README.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
     for link in links.filter(|link| !link.starts_with("http")) {
         assert!(root().join(link).exists(), "{link}");
     }

@@ -2,10 +2,7 @@
 //!
 //! The macro's own modules are compiled into this test and called on tokens. `ORK_BLESS=1` writes the files anew.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "the helpers of a test may panic as the test may"
-)]
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may panic as the test may")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,19 +15,12 @@ mod task;
 
 #[test]
 fn expansions_are_what_the_files_say() {
-    let mut cases: Vec<_> = fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut cases: Vec<_> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.retain(|path| !path.to_string_lossy().ends_with(".expanded.rs"));
     cases.sort();
     let wrong: Vec<_> = cases.iter().filter_map(|case| difference(case)).collect();
     assert!(cases.len() > 5, "the cases are not there: {cases:?}");
-    assert!(
-        wrong.is_empty(),
-        "ORK_BLESS=1 writes what is expanded now:\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "ORK_BLESS=1 writes what is expanded now:\n{}", wrong.join("\n"));
 }
 
 /// The size of what a task adds is part of what is promised: see `docs/performance.md`.
@@ -66,11 +56,7 @@ fn difference(case: &Path) -> Option<String> {
     if expected == expanded {
         return None;
     }
-    let line = expected
-        .lines()
-        .zip(expanded.lines())
-        .take_while(|(expected, expanded)| expected == expanded)
-        .count();
+    let line = expected.lines().zip(expanded.lines()).take_while(|(expected, expanded)| expected == expanded).count();
     Some(format!(
         "{}:{}: expected `{}`, expanded `{}`",
         path.display(),
@@ -99,10 +85,7 @@ fn expand_item(item: Item) -> Vec<Item> {
 }
 
 fn take_attribute(function: &mut ItemFn) -> Option<proc_macro2::TokenStream> {
-    let place = function
-        .attrs
-        .iter()
-        .position(|attr| attr.path().is_ident("task"))?;
+    let place = function.attrs.iter().position(|attr| attr.path().is_ident("task"))?;
     match function.attrs.remove(place).meta {
         Meta::List(list) => Some(list.tokens),
         Meta::Path(_) | Meta::NameValue(_) => Some(proc_macro2::TokenStream::new()),

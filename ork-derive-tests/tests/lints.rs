@@ -42,13 +42,7 @@ use ork::{Context, Parts, Result, State, task};
 pub struct Scale(pub u32);
 
 /// Measures one thing.
-#[task(
-    retries = 2,
-    backoff = "1s",
-    timeout = "1m",
-    priority = 3,
-    queue = "measures"
-)]
+#[task(retries = 2, backoff = "1s", timeout = "1m", priority = 3, queue = "measures")]
 pub async fn measure(
     /// Which.
     path: String,
@@ -64,32 +58,19 @@ pub async fn measure(
 /// Makes the parts.
 #[task(part, chunk = 100, on_error = "stop", tolerate = "5%")]
 pub fn measure_part(paths: Vec<String>) -> Result<impl Iterator<Item = measure>> {
-    Ok(paths.into_iter().map(|path| measure {
-        path,
-        width: 1,
-        _slack: None,
-    }))
+    Ok(paths.into_iter().map(|path| measure { path, width: 1, _slack: None }))
 }
 
 /// Folds them.
 #[task(join)]
 pub async fn measure_join(parts: Parts<u32>, _: Context) -> Result<u64> {
-    Ok(parts
-        .all_ok()?
-        .collect()
-        .await?
-        .into_iter()
-        .map(u64::from)
-        .sum())
+    Ok(parts.all_ok()?.collect().await?.into_iter().map(u64::from).sum())
 }
 
 /// Takes many flags, whose names begin alike.
 #[task]
 pub fn flags(flag_one: bool, flag_two: bool, flag_three: bool, flag_four: bool) -> u32 {
-    [flag_one, flag_two, flag_three, flag_four]
-        .into_iter()
-        .map(u32::from)
-        .sum()
+    [flag_one, flag_two, flag_three, flag_four].into_iter().map(u32::from).sum()
 }
 
 /// Was better once.
@@ -119,9 +100,6 @@ mod inner {
 /// Uses what is only called by ork.
 #[test]
 fn the_messages_are_there() {
-    assert_eq!(
-        format!("{:?}", inner::hidden { value: 1 }),
-        r#"hidden {"value":1}"#
-    );
+    assert_eq!(format!("{:?}", inner::hidden { value: 1 }), r#"hidden {"value":1}"#);
     assert_eq!(format!("{:?}", inner::main {}), "main {}");
 }

@@ -87,30 +87,14 @@ struct Inner {
 }
 
 impl Context {
-    pub(crate) fn new(
-        about: About,
-        cancelled: CancellationToken,
-        services: Arc<dyn Services>,
-    ) -> Self {
-        Self(Arc::new(Inner {
-            about,
-            cancelled,
-            services,
-        }))
+    pub(crate) fn new(about: About, cancelled: CancellationToken, services: Arc<dyn Services>) -> Self {
+        Self(Arc::new(Inner { about, cancelled, services }))
     }
 
     /// A context for a unit test that calls a task as a plain function: a new job, its first attempt.
     pub fn for_test() -> Self {
         let job = JobId::new();
-        let about = About {
-            job,
-            root: job,
-            task: "test".into(),
-            attempt: 1,
-            index: None,
-            count: None,
-            deadline: None,
-        };
+        let about = About { job, root: job, task: "test".into(), attempt: 1, index: None, count: None, deadline: None };
         Self::new(about, CancellationToken::new(), Arc::new(NoServices))
     }
 
@@ -130,10 +114,7 @@ impl Context {
     }
 
     /// The name of the workflow this job belongs to, if it belongs to one.
-    #[expect(
-        clippy::unused_self,
-        reason = "no job belongs to a workflow until workflows exist"
-    )]
+    #[expect(clippy::unused_self, reason = "no job belongs to a workflow until workflows exist")]
     pub fn workflow_name(&self) -> Option<&str> {
         None
     }
@@ -177,18 +158,8 @@ impl Context {
 
     /// Notes how far the job has come, from 0 to 100, with a word about what is going on.
     pub fn progress(&self, percent: f64, info: impl Into<String>) {
-        let percent = if percent.is_finite() {
-            percent.clamp(0.0, 100.0)
-        } else {
-            0.0
-        };
-        self.0.services.progress(
-            &self.0.about,
-            Progress {
-                percent,
-                info: info.into(),
-            },
-        );
+        let percent = if percent.is_finite() { percent.clamp(0.0, 100.0) } else { 0.0 };
+        self.0.services.progress(&self.0.about, Progress { percent, info: info.into() });
     }
 
     /// Writes a line to the log, with the job, the task, the part and the attempt beside it.
@@ -210,11 +181,7 @@ impl Context {
     /// # Cancel safety
     /// If the future is dropped the child may or may not exist.
     pub async fn submit<M: TaskMessage>(&self, message: M) -> Result<JobId> {
-        let child = Child {
-            task: M::TASK,
-            kind: M::KIND,
-            body: message.to_json()?,
-        };
+        let child = Child { task: M::TASK, kind: M::KIND, body: message.to_json()? };
         self.0.services.submit(&self.0.about, child).await
     }
 }
@@ -244,10 +211,7 @@ struct NoServices;
 #[async_trait]
 impl Services for NoServices {
     async fn submit(&self, _about: &About, child: Child) -> Result<JobId> {
-        Err(Error::permanent(format!(
-            "a context for tests cannot submit `{}`",
-            child.task
-        )))
+        Err(Error::permanent(format!("a context for tests cannot submit `{}`", child.task)))
     }
 
     fn progress(&self, _about: &About, _progress: Progress) {}

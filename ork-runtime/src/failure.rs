@@ -77,23 +77,14 @@ impl Failure {
     /// A failure of this kind.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         let (message, retryable) = (cut(message.into()), kind.may_pass_later());
-        Self {
-            kind,
-            message,
-            causes: Vec::new(),
-            details: None,
-            retryable,
-        }
+        Self { kind, message, causes: Vec::new(), details: None, retryable }
     }
 
     /// The same failure with the sources of `error` as its causes.
     #[must_use]
     pub fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
         let sources = std::iter::successors(error.source(), |source| source.source());
-        self.causes = sources
-            .take(16)
-            .map(|source| cut(source.to_string()))
-            .collect();
+        self.causes = sources.take(16).map(|source| cut(source.to_string())).collect();
         self
     }
 }
@@ -104,18 +95,13 @@ impl fmt::Display for Failure {
             FailureKind::Task | FailureKind::Parts => f.write_str(&self.message)?,
             kind => write!(f, "{kind}: {}", self.message)?,
         }
-        self.causes
-            .iter()
-            .try_for_each(|cause| write!(f, ": {cause}"))
+        self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
     }
 }
 
 fn cut(mut text: String) -> String {
     if text.len() > LONGEST {
-        let end = (0..=LONGEST)
-            .rev()
-            .find(|end| text.is_char_boundary(*end))
-            .unwrap_or(0);
+        let end = (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         text.truncate(end);
         text.push('…');
     }

@@ -67,12 +67,8 @@ impl FromStr for JobId {
     type Err = ParseJobIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = || ParseJobIdError {
-            found: text.chars().take(80).collect(),
-        };
-        Uuid::try_parse(text)
-            .map(Self)
-            .map_err(|_not_a_uuid| found())
+        let found = || ParseJobIdError { found: text.chars().take(80).collect() };
+        Uuid::try_parse(text).map(Self).map_err(|_not_a_uuid| found())
     }
 }
 
@@ -88,10 +84,7 @@ pub struct WorkerId {
 impl WorkerId {
     /// A worker of this name, started now.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            boot: Uuid::new_v4(),
-        }
+        Self { name: name.into(), boot: Uuid::new_v4() }
     }
 
     /// The name a person gave it.
@@ -130,14 +123,8 @@ mod tests {
 
     #[test]
     fn a_foreign_name_always_gives_the_same_id() {
-        assert_eq!(
-            JobId::from_foreign("order-42"),
-            JobId::from_foreign("order-42")
-        );
-        assert_ne!(
-            JobId::from_foreign("order-42"),
-            JobId::from_foreign("order-43")
-        );
+        assert_eq!(JobId::from_foreign("order-42"), JobId::from_foreign("order-42"));
+        assert_ne!(JobId::from_foreign("order-42"), JobId::from_foreign("order-43"));
         let id = JobId::new();
         assert_eq!(JobId::from_foreign(&id.to_string()), id);
     }

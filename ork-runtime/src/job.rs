@@ -34,15 +34,8 @@ pub enum State {
 
 impl State {
     /// Every state, in the order of a job's life.
-    pub const ALL: [Self; 7] = [
-        Self::Ready,
-        Self::Running,
-        Self::Retrying,
-        Self::Waiting,
-        Self::Success,
-        Self::Failed,
-        Self::Cancelled,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Ready, Self::Running, Self::Retrying, Self::Waiting, Self::Success, Self::Failed, Self::Cancelled];
 
     /// Whether nothing can change any more.
     pub const fn is_final(self) -> bool {
@@ -252,13 +245,7 @@ impl Job {
     }
 
     /// The attempt a worker claimed has ended.
-    pub fn end_attempt(
-        &mut self,
-        phase: Phase,
-        attempt: u32,
-        how: Attempt,
-        now: Timestamp,
-    ) -> Ended {
+    pub fn end_attempt(&mut self, phase: Phase, attempt: u32, how: Attempt, now: Timestamp) -> Ended {
         if self.state != State::Running || self.phase != phase || self.attempt != attempt {
             return Ended::Old;
         }
@@ -275,11 +262,7 @@ impl Job {
                         self.state = State::Retrying;
                         self.attempt += 1;
                         self.due = Some(due);
-                        vec![Effect::Dispatch {
-                            phase,
-                            attempt: self.attempt,
-                            due: Some(due),
-                        }]
+                        vec![Effect::Dispatch { phase, attempt: self.attempt, due: Some(due) }]
                     }
                 }
             }
@@ -304,18 +287,13 @@ impl Job {
         }
         if head.joined {
             self.begin(Phase::Join)
-        } else if counts.skipped + counts.cancelled == 0
-            && !head.policy.is_broken(counts, counts.settled(), true)
-        {
+        } else if counts.skipped + counts.cancelled == 0 && !head.policy.is_broken(counts, counts.settled(), true) {
             self.finish(State::Success, now)
         } else {
             let total = counts.settled();
             let message = match counts.skipped {
                 0 => format!("{} of {total} parts failed", counts.failed),
-                skipped => format!(
-                    "{} of {total} parts failed, {skipped} were skipped",
-                    counts.failed
-                ),
+                skipped => format!("{} of {total} parts failed, {skipped} were skipped", counts.failed),
             };
             self.failure = Some(Failure::new(FailureKind::Parts, message));
             self.finish(State::Failed, now)
@@ -347,11 +325,7 @@ impl Job {
         self.state = State::Ready;
         self.base = self.attempt;
         self.attempt += 1;
-        vec![Effect::Dispatch {
-            phase,
-            attempt: self.attempt,
-            due: None,
-        }]
+        vec![Effect::Dispatch { phase, attempt: self.attempt, due: None }]
     }
 
     fn finish(&mut self, state: State, now: Timestamp) -> Vec<Effect> {

@@ -73,9 +73,7 @@ mod cli;
 pub use app::{BuildError, Ork, OrkBuilder};
 pub use client::{Client, ClientError, Handle, JobOutcome, Status, Submission};
 pub use clock::{Clock, Timestamp};
-pub use config::{
-    Config, ConfigError, KEYS as CONFIG_KEYS, Key as ConfigKey, QueueType, Source, Synchronous,
-};
+pub use config::{Config, ConfigError, KEYS as CONFIG_KEYS, Key as ConfigKey, QueueType, Source, Synchronous};
 pub use context::{Context, Metrics, Progress};
 pub use failure::{Failure, FailureKind};
 pub use id::{JobId, ParseJobIdError, WorkerId};

@@ -78,10 +78,7 @@ pub struct Limits {
 impl Default for Limits {
     /// 16 MiB, 64 levels.
     fn default() -> Self {
-        Self {
-            bytes: 16 * 1024 * 1024,
-            depth: 64,
-        }
+        Self { bytes: 16 * 1024 * 1024, depth: 64 }
     }
 }
 
@@ -112,10 +109,7 @@ impl Limits {
     /// `TooLarge` or `TooDeep`.
     pub fn check(&self, body: &[u8]) -> Result<(), BodyError> {
         if body.len() > self.bytes {
-            return Err(BodyError::TooLarge {
-                found: body.len(),
-                most: self.bytes,
-            });
+            return Err(BodyError::TooLarge { found: body.len(), most: self.bytes });
         }
         let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
         for byte in body {
@@ -143,18 +137,9 @@ mod tests {
 
     #[test]
     fn brackets_in_strings_do_not_count() {
-        let limits = Limits {
-            bytes: 1_000,
-            depth: 2,
-        };
+        let limits = Limits { bytes: 1_000, depth: 2 };
         assert_eq!(limits.check(br#"{"a": ["[[[[\"[["]}"#), Ok(()));
         assert_eq!(limits.check(b"[[[]]]"), Err(BodyError::TooDeep { most: 2 }));
-        assert_eq!(
-            limits.check(&[b' '; 1_001]),
-            Err(BodyError::TooLarge {
-                found: 1_001,
-                most: 1_000
-            })
-        );
+        assert_eq!(limits.check(&[b' '; 1_001]), Err(BodyError::TooLarge { found: 1_001, most: 1_000 }));
     }
 }

@@ -26,9 +26,7 @@ impl OnError {
 
     /// The policy of this word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Finish, Self::Stop]
-            .into_iter()
-            .find(|policy| policy.as_str() == word)
+        [Self::Finish, Self::Stop].into_iter().find(|policy| policy.as_str() == word)
     }
 }
 
@@ -60,11 +58,7 @@ impl Tolerate {
     pub fn bears(self, failed: u64, total: u64) -> bool {
         match self {
             Self::Count(most) => failed <= most,
-            #[expect(
-                clippy::cast_precision_loss,
-                clippy::as_conversions,
-                reason = "part counts stay far below 2^52"
-            )]
+            #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "part counts stay far below 2^52")]
             Self::Percent(most) => failed as f64 * 100.0 <= most * total as f64,
         }
     }
@@ -90,14 +84,9 @@ impl FromStr for Tolerate {
     type Err = ParseTolerateError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || ParseTolerateError {
-            found: text.to_owned(),
-        };
+        let wrong = || ParseTolerateError { found: text.to_owned() };
         match text.strip_suffix('%') {
-            None => text
-                .parse()
-                .map(Self::Count)
-                .map_err(|_not_a_number| wrong()),
+            None => text.parse().map(Self::Count).map_err(|_not_a_number| wrong()),
             Some(share) => match share.parse::<f64>() {
                 Ok(share) if (0.0..=100.0).contains(&share) => Ok(Self::Percent(share)),
                 Ok(_) | Err(_) => Err(wrong()),
@@ -133,14 +122,8 @@ mod tests {
 
     #[test]
     fn a_share_is_judged_only_when_the_total_is_known() {
-        let policy = Policy {
-            on_error: OnError::Stop,
-            tolerate: Tolerate::Percent(50.0),
-        };
-        let counts = Counts {
-            failed: 1,
-            ..Counts::default()
-        };
+        let policy = Policy { on_error: OnError::Stop, tolerate: Tolerate::Percent(50.0) };
+        let counts = Counts { failed: 1, ..Counts::default() };
         assert!(!policy.is_broken(counts, 1, false));
         assert!(policy.is_broken(counts, 1, true));
         assert!(!policy.is_broken(counts, 2, true));

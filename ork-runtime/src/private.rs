@@ -11,19 +11,15 @@ pub use inventory::submit;
 
 pub use crate::job::Kind;
 pub use crate::policy::{OnError, Tolerate};
-pub use crate::task::arg::{
-    Body, Call, Fields, Input, IsContext, IsState, PartsOf, TaskInput, body, input, schema,
-};
+pub use crate::task::arg::{Body, Call, Fields, Input, IsContext, IsState, PartsOf, TaskInput, body, input, schema};
 pub use crate::task::def::{
     BoxFuture, Location, Options, Param, Role, Run, TaskDef, module_name, run_async, run_blocking,
 };
 pub use crate::task::error::{CallError, InputError};
-pub use crate::task::message::{
-    Answer, JoinOf, Joined, Returned, ReturnedBy, TaskMessage, Writer, debug,
-};
+pub use crate::task::message::{Answer, JoinOf, Joined, Returned, ReturnedBy, TaskMessage, Writer, debug};
 pub use crate::task::outcome::{
-    Form, IntoItem, IntoItems, IsResult, Items, Never, NotResult, Probe, Returns, Splits,
-    TaskError, TaskOutput, refuse_result, result, value,
+    Form, IntoItem, IntoItems, IsResult, Items, Never, NotResult, Probe, Returns, Splits, TaskError, TaskOutput,
+    refuse_result, result, value,
 };
 
 // What a test needs to call a task without an engine.
@@ -42,10 +38,7 @@ pub type Json = Result<Bytes, serde_json::Error>;
 #[macro_export]
 macro_rules! __ork_here {
     () => {
-        $crate::__private::Location {
-            file: ::core::file!(),
-            line: ::core::line!(),
-        }
+        $crate::__private::Location { file: ::core::file!(), line: ::core::line!() }
     };
 }
 

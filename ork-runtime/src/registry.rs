@@ -38,9 +38,7 @@ impl Task {
 #[non_exhaustive]
 pub enum RegistryError {
     /// Two functions claim one name.
-    #[error(
-        "two tasks are named `{name}`: one at {first}, one at {second}; give one of them another `name = \"..\"`"
-    )]
+    #[error("two tasks are named `{name}`: one at {first}, one at {second}; give one of them another `name = \"..\"`")]
     Duplicate {
         /// The name.
         name: &'static str,
@@ -50,9 +48,7 @@ pub enum RegistryError {
         second: Box<Location>,
     },
     /// A name that cannot be a queue or a routing key.
-    #[error(
-        "the task at {location} has the name `{name}`: expected 1 to 200 letters, digits, `_`, `-` or `.`"
-    )]
+    #[error("the task at {location} has the name `{name}`: expected 1 to 200 letters, digits, `_`, `-` or `.`")]
     Name {
         /// The name.
         name: &'static str,
@@ -60,9 +56,7 @@ pub enum RegistryError {
         location: Box<Location>,
     },
     /// A split or join whose task is not part of the program.
-    #[error(
-        "`{function}` at {location} belongs to the task `{name}`, which is not part of this program"
-    )]
+    #[error("`{function}` at {location} belongs to the task `{name}`, which is not part of this program")]
     Alone {
         /// The function.
         function: &'static str,
@@ -72,9 +66,7 @@ pub enum RegistryError {
         location: Box<Location>,
     },
     /// A state that no one gave.
-    #[error(
-        "the task `{task}` at {location} needs a `State<{state}>`: give one with `Ork::builder().state(..)`"
-    )]
+    #[error("the task `{task}` at {location} needs a `State<{state}>`: give one with `Ork::builder().state(..)`")]
     NoState {
         /// The task.
         task: &'static str,
@@ -100,10 +92,9 @@ pub struct UnknownTask {
 fn known_words(known: &[&'static str]) -> String {
     match known {
         [] => "this program has no tasks: is the crate that has them named anywhere in it?".into(),
-        known => format!(
-            "this program has `{}`; is the crate of another one named anywhere in it?",
-            known.join("`, `")
-        ),
+        known => {
+            format!("this program has `{}`; is the crate of another one named anywhere in it?", known.join("`, `"))
+        }
     }
 }
 
@@ -126,31 +117,19 @@ impl Registry {
     ///
     /// # Errors
     /// As for [`Registry::collect`].
-    pub fn of(
-        defs: impl IntoIterator<Item = &'static TaskDef>,
-    ) -> Result<Self, Vec<RegistryError>> {
+    pub fn of(defs: impl IntoIterator<Item = &'static TaskDef>) -> Result<Self, Vec<RegistryError>> {
         let mut defs: Vec<_> = defs.into_iter().collect();
         defs.sort_by_key(|def| (def.name, def.role, def.location.file, def.location.line));
         let (mut tasks, mut problems) = (BTreeMap::<_, Task>::new(), Vec::new());
         for def in defs {
             if !is_name(def.name) {
-                problems.push(RegistryError::Name {
-                    name: def.name,
-                    location: Box::new(def.location),
-                });
+                problems.push(RegistryError::Name { name: def.name, location: Box::new(def.location) });
                 continue;
             }
             // Sorted by role, so the work comes before its split and its join.
             let first = match (def.role, tasks.get_mut(def.name)) {
                 (Role::Work, None) => {
-                    tasks.insert(
-                        def.name,
-                        Task {
-                            work: def,
-                            split: None,
-                            join: None,
-                        },
-                    );
+                    tasks.insert(def.name, Task { work: def, split: None, join: None });
                     None
                 }
                 (Role::Work, Some(task)) => Some(task.work),
@@ -167,18 +146,10 @@ impl Registry {
             };
             if let Some(first) = first {
                 let (first, second) = (Box::new(first.location), Box::new(def.location));
-                problems.push(RegistryError::Duplicate {
-                    name: def.name,
-                    first,
-                    second,
-                });
+                problems.push(RegistryError::Duplicate { name: def.name, first, second });
             }
         }
-        if problems.is_empty() {
-            Ok(Self { tasks })
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(Self { tasks }) } else { Err(problems) }
     }
 
     /// The task of this name.
@@ -189,16 +160,9 @@ impl Registry {
         self.tasks.get(name).ok_or_else(|| {
             let known: Vec<_> = self.tasks.keys().copied().collect();
             let near = |known: &&'static str| strsim::jaro_winkler(known, name);
-            let best = known
-                .iter()
-                .copied()
-                .max_by(|a, b| near(a).total_cmp(&near(b)));
+            let best = known.iter().copied().max_by(|a, b| near(a).total_cmp(&near(b)));
             let suggestion = best.filter(|best| near(best) > 0.75);
-            UnknownTask {
-                name: name.chars().take(200).collect(),
-                known,
-                suggestion,
-            }
+            UnknownTask { name: name.chars().take(200).collect(), known, suggestion }
         })
     }
 
@@ -222,33 +186,19 @@ impl Registry {
     /// # Errors
     /// Every state that is missing.
     pub fn check_states(&self, states: &States) -> Result<(), Vec<RegistryError>> {
-        let defs = self
-            .tasks
-            .values()
-            .flat_map(|task| [Some(task.work), task.split, task.join])
-            .flatten();
+        let defs = self.tasks.values().flat_map(|task| [Some(task.work), task.split, task.join]).flatten();
         let missing = defs.flat_map(|def| {
             def.params.iter().filter_map(move |param| match param {
-                Param::State { type_id, type_name } if !states.contains(type_id()) => {
-                    Some(RegistryError::NoState {
-                        task: def.name,
-                        location: Box::new(def.location),
-                        state: type_name(),
-                    })
-                }
-                Param::Field { .. }
-                | Param::Body { .. }
-                | Param::State { .. }
-                | Param::Context
-                | Param::Parts => None,
+                Param::State { type_id, type_name } if !states.contains(type_id()) => Some(RegistryError::NoState {
+                    task: def.name,
+                    location: Box::new(def.location),
+                    state: type_name(),
+                }),
+                Param::Field { .. } | Param::Body { .. } | Param::State { .. } | Param::Context | Param::Parts => None,
             })
         });
         let missing: Vec<_> = missing.collect();
-        if missing.is_empty() {
-            Ok(())
-        } else {
-            Err(missing)
-        }
+        if missing.is_empty() { Ok(()) } else { Err(missing) }
     }
 }
 

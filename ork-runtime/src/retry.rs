@@ -29,11 +29,7 @@ pub struct RetryPolicy {
 impl RetryPolicy {
     /// Retries this often, after one second at first, never after more than ten minutes.
     pub const fn new(retries: u32) -> Self {
-        Self {
-            retries,
-            base: Duration::from_secs(1),
-            max: Duration::from_mins(10),
-        }
+        Self { retries, base: Duration::from_secs(1), max: Duration::from_mins(10) }
     }
 
     /// The same policy with another first pause.
@@ -70,15 +66,10 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_longest() {
         let policy = RetryPolicy::new(u32::MAX).backoff(Duration::from_secs(1));
-        let pauses: Vec<_> = (1..=12)
-            .filter_map(|attempt| policy.pause_after(attempt, 0.0))
-            .collect();
+        let pauses: Vec<_> = (1..=12).filter_map(|attempt| policy.pause_after(attempt, 0.0)).collect();
         assert_eq!(pauses[3], Duration::from_secs(8));
         assert_eq!(pauses[11], Duration::from_mins(10));
-        assert_eq!(
-            policy.pause_after(1_000_000, 0.0),
-            Some(Duration::from_mins(10))
-        );
+        assert_eq!(policy.pause_after(1_000_000, 0.0), Some(Duration::from_mins(10)));
     }
 
     #[test]

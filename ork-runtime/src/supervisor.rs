@@ -23,11 +23,7 @@ struct Inner {
 
 impl Supervisor {
     /// Spawns a service, which ends by itself after [`Supervisor::stopping`]. If it panics, the process stops in order.
-    pub(crate) fn service(
-        &self,
-        name: &'static str,
-        service: impl Future<Output = ()> + Send + 'static,
-    ) {
+    pub(crate) fn service(&self, name: &'static str, service: impl Future<Output = ()> + Send + 'static) {
         let failed = self.0.failed.clone();
         self.0.services.spawn(async move {
             if AssertUnwindSafe(service).catch_unwind().await.is_err() {

@@ -26,22 +26,14 @@ struct Picture {
 #[task(timeout = "1m")]
 fn album(picture: PathBuf, size: u32) -> Result<Picture> {
     // Another attempt would read the same bytes.
-    let image = ImageReader::open(&picture)?
-        .with_guessed_format()?
-        .decode()
-        .map_err(Error::permanent)?;
+    let image = ImageReader::open(&picture)?.with_guessed_format()?.decode().map_err(Error::permanent)?;
     let name = picture.file_name().ok_or("a picture has a name")?;
     let folder = picture.with_file_name(FOLDER);
     std::fs::create_dir_all(&folder)?;
     let mut thumbnail = folder.join(name).into_os_string();
     thumbnail.push(".png");
     image.thumbnail(size, size).save(&thumbnail)?;
-    Ok(Picture {
-        width: image.width(),
-        height: image.height(),
-        thumbnail: thumbnail.into(),
-        picture,
-    })
+    Ok(Picture { width: image.width(), height: image.height(), thumbnail: thumbnail.into(), picture })
 }
 
 /// Makes thumbnails of the pictures in a folder, and a contact sheet of them.
@@ -53,27 +45,17 @@ fn album_part(
     size: Option<u32>,
 ) -> Result<impl Iterator<Item = album>> {
     let folder = std::path::absolute(folder)?;
-    let entries =
-        std::fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut pictures: Vec<_> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| is_picture(path))
-        .collect();
+    let entries = std::fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut pictures: Vec<_> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_picture(path)).collect();
     pictures.sort();
     let size = size.unwrap_or(128).clamp(8, 1_024);
-    Ok(pictures
-        .into_iter()
-        .map(move |picture| album { picture, size }))
+    Ok(pictures.into_iter().map(move |picture| album { picture, size }))
 }
 
 fn is_picture(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .and_then(|extension| extension.to_str())
-        .unwrap_or_default();
-    ["png", "jpg", "jpeg"]
-        .iter()
-        .any(|known| extension.eq_ignore_ascii_case(known))
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    ["png", "jpg", "jpeg"].iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 /// One picture of the sheet, in words.
@@ -96,22 +78,9 @@ fn album_join(parts: Parts<Picture>) -> Result<Sheet> {
     let (mut sheet, mut thumbnails) = (Sheet::default(), Vec::new());
     for outcome in parts.outcomes() {
         let (picture, size) = match outcome? {
-            Outcome::Ok {
-                output:
-                    Picture {
-                        picture,
-                        width,
-                        height,
-                        thumbnail,
-                    },
-                ..
-            } => {
+            Outcome::Ok { output: Picture { picture, width, height, thumbnail }, .. } => {
                 thumbnails.push(thumbnail);
-                let name = picture
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
+                let name = picture.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 (name, format!("{width} x {height}"))
             }
             Outcome::Failed { index, failure } => (format!("picture {index}"), failure.to_string()),
@@ -127,23 +96,12 @@ fn glue(thumbnails: &[PathBuf]) -> Result<Option<PathBuf>> {
     let Some(folder) = thumbnails.first().and_then(|first| first.parent()) else {
         return Ok(None);
     };
-    let images = thumbnails
-        .iter()
-        .map(image::open)
-        .collect::<Result<Vec<_>, _>>()?;
-    let side = images
-        .iter()
-        .map(|image| image.width().max(image.height()))
-        .max()
-        .unwrap_or(1);
+    let images = thumbnails.iter().map(image::open).collect::<Result<Vec<_>, _>>()?;
+    let side = images.iter().map(|image| image.width().max(image.height())).max().unwrap_or(1);
     let count = u32::try_from(images.len())?;
     let mut glued = RgbaImage::new(side * count.min(COLUMNS), side * count.div_ceil(COLUMNS));
     for (place, image) in (0..count).zip(&images) {
-        glued.copy_from(
-            &image.to_rgba8(),
-            place % COLUMNS * side,
-            place / COLUMNS * side,
-        )?;
+        glued.copy_from(&image.to_rgba8(), place % COLUMNS * side, place / COLUMNS * side)?;
     }
     let path = folder.join("sheet.png");
     glued.save(&path)?;

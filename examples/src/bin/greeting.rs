@@ -32,10 +32,6 @@ fn greet(
 }
 
 fn main() -> std::process::ExitCode {
-    let book = Phrasebook(BTreeMap::from([
-        ("de", "hallo"),
-        ("en", "hello"),
-        ("fr", "bonjour"),
-    ]));
+    let book = Phrasebook(BTreeMap::from([("de", "hallo"), ("en", "hello"), ("fr", "bonjour")]));
     Ork::builder().state(book).main()
 }

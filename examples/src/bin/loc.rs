@@ -38,27 +38,11 @@ fn loc(directory: PathBuf) -> Result<Languages> {
     let mut files = files_of(&directory)?;
     files.sort();
     for file in files {
-        let Some(language) = LanguageType::from_path(&file, &Config::default()) else {
-            continue;
-        };
-        let CodeStats {
-            blanks,
-            code,
-            comments,
-            ..
-        } = language
-            .parse_from_slice(std::fs::read(&file)?, &Config::default())
-            .summarise();
-        let lines = Lines {
-            files: 1,
-            code,
-            comments,
-            blanks,
-        };
-        languages
-            .entry(language.name().to_owned())
-            .or_default()
-            .add(&lines);
+        let Some(language) = LanguageType::from_path(&file, &Config::default()) else { continue };
+        let CodeStats { blanks, code, comments, .. } =
+            language.parse_from_slice(std::fs::read(&file)?, &Config::default()).summarise();
+        let lines = Lines { files: 1, code, comments, blanks };
+        languages.entry(language.name().to_owned()).or_default().add(&lines);
     }
     Ok(languages)
 }
@@ -81,12 +65,9 @@ fn loc_part(root: PathBuf) -> Result<impl Iterator<Item = loc>> {
     // What a version control system ignores is not somebody's code.
     let walk = ignore::WalkBuilder::new(&root).follow_links(false).build();
     std::fs::read_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
-    let directories = walk
-        .filter_map(std::result::Result::ok)
-        .filter(|entry| entry.file_type().is_some_and(|kind| kind.is_dir()));
-    Ok(directories.map(|entry| loc {
-        directory: entry.into_path(),
-    }))
+    let directories =
+        walk.filter_map(std::result::Result::ok).filter(|entry| entry.file_type().is_some_and(|kind| kind.is_dir()));
+    Ok(directories.map(|entry| loc { directory: entry.into_path() }))
 }
 
 /// One row of the table.
@@ -102,20 +83,8 @@ struct Row {
 
 impl Row {
     fn new(language: String, lines: &Lines) -> Self {
-        let &Lines {
-            files,
-            code,
-            comments,
-            blanks,
-        } = lines;
-        Self {
-            language,
-            files,
-            lines: code + comments + blanks,
-            code,
-            comments,
-            blanks,
-        }
+        let &Lines { files, code, comments, blanks } = lines;
+        Self { language, files, lines: code + comments + blanks, code, comments, blanks }
     }
 }
 
@@ -130,15 +99,8 @@ fn loc_join(parts: Parts<Languages>) -> Result<Vec<Row>> {
             languages.entry(language).or_default().add(&lines);
         }
     }
-    let mut table: Vec<_> = languages
-        .into_iter()
-        .map(|(language, lines)| Row::new(language, &lines))
-        .collect();
-    table.sort_by(|a, b| {
-        b.code
-            .cmp(&a.code)
-            .then_with(|| a.language.cmp(&b.language))
-    });
+    let mut table: Vec<_> = languages.into_iter().map(|(language, lines)| Row::new(language, &lines)).collect();
+    table.sort_by(|a, b| b.code.cmp(&a.code).then_with(|| a.language.cmp(&b.language)));
     table.push(Row::new("total".to_owned(), &total));
     Ok(table)
 }

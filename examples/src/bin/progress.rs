@@ -13,10 +13,7 @@ use ork::{ClientError, Context, Ork, Result, task};
 #[task]
 async fn climb(steps: u32, context: Context) -> Result<String> {
     for step in 0..steps {
-        context.progress(
-            f64::from(step) * 100.0 / f64::from(steps),
-            format!("step {step}"),
-        );
+        context.progress(f64::from(step) * 100.0 / f64::from(steps), format!("step {step}"));
         tokio::select! {
             // The work of one step.
             () = tokio::time::sleep(Duration::from_millis(25)) => {}
@@ -38,15 +35,8 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
     let mut progress = std::pin::pin!(job.progress());
     while let Some(status) = progress.next().await {
         let status = status?;
-        let info = status
-            .progress
-            .as_ref()
-            .map_or("", |progress| progress.info.as_str());
-        say(&format!(
-            "{} {:.0} % {info}",
-            status.state,
-            status.percent().unwrap_or(0.0)
-        ));
+        let info = status.progress.as_ref().map_or("", |progress| progress.info.as_str());
+        say(&format!("{} {:.0} % {info}", status.state, status.percent().unwrap_or(0.0)));
     }
     say(&job.wait().await?);
 
@@ -75,12 +65,8 @@ fn main() -> ExitCode {
     if std::env::args().len() > 1 {
         return ork::main();
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let shown = runtime
-        .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(show()));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let shown = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(show()));
     match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

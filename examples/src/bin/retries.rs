@@ -23,10 +23,7 @@ fn fetch(
     context.log(format!("asking for {page}"));
     if context.attempt() <= busy {
         // Any error will do: it is tried again because it might pass.
-        Err(format!(
-            "the server was busy at attempt {}",
-            context.attempt()
-        ))?;
+        Err(format!("the server was busy at attempt {}", context.attempt()))?;
     }
     Ok(format!("{page}, at attempt {}", context.attempt()))
 }
@@ -49,10 +46,7 @@ fn crawl_part(
     gone_every: Option<u32>,
 ) -> impl Iterator<Item = crawl> {
     let every = gone_every.unwrap_or(4).max(1);
-    (1..=pages).map(move |page| crawl {
-        page,
-        gone: page % every == 0,
-    })
+    (1..=pages).map(move |page| crawl { page, gone: page % every == 0 })
 }
 
 fn main() -> std::process::ExitCode {

@@ -146,10 +146,7 @@ impl Lines {
                 }
             }
         });
-        Self {
-            receiver,
-            seen: String::new(),
-        }
+        Self { receiver, seen: String::new() }
     }
 
     fn next(&mut self) -> Option<String> {
@@ -162,10 +159,7 @@ impl Lines {
 
 impl Process {
     pub(crate) fn start(mut command: Command) -> Self {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let out = Lines::of(child.stdout.take().unwrap());
         let err = Lines::of(child.stderr.take().unwrap());
@@ -176,13 +170,7 @@ impl Process {
             // The test may have gone on without it.
             let _gone = sender.send(status.code());
         });
-        Self {
-            pid,
-            out,
-            err,
-            code,
-            ended: false,
-        }
+        Self { pid, out, err, code, ended: false }
     }
 
     /// Waits for a line on stderr.
@@ -216,17 +204,11 @@ impl Process {
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn end(mut self) -> Ended {
-        let code = self
-            .code
-            .recv_timeout(DEADLINE)
-            .expect("the program should have ended");
+        let code = self.code.recv_timeout(DEADLINE).expect("the program should have ended");
         self.ended = true;
         while self.out.next().is_some() {}
         while self.err.next().is_some() {}
-        let (out, err) = (
-            std::mem::take(&mut self.out.seen),
-            std::mem::take(&mut self.err.seen),
-        );
+        let (out, err) = (std::mem::take(&mut self.out.seen), std::mem::take(&mut self.err.seen));
         Ended { code, out, err }
     }
 
@@ -246,14 +228,8 @@ impl Drop for Process {
 }
 
 fn signal(pid: u32, name: &str) {
-    let sent = Command::new("sh")
-        .args(["-c", &format!("kill -{name} {pid}")])
-        .status()
-        .unwrap();
-    assert!(
-        sent.success() || thread::panicking(),
-        "signal {name} was not sent to {pid}"
-    );
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap();
+    assert!(sent.success() || thread::panicking(), "signal {name} was not sent to {pid}");
 }
 
 /// Makes a source tree of `files` files in as many folders, and answers the JSON that `loc` makes of it.
@@ -261,16 +237,10 @@ pub(crate) fn tree(place: &Place, files: usize, lines: usize) -> Value {
     let (mut rust, mut python) = (0, 0);
     for file in 0..files {
         if file % 3 == 0 {
-            place.write(
-                &format!("tree/d{file}/a.py"),
-                "# a comment\nprint(1)\n\n".repeat(lines),
-            );
+            place.write(&format!("tree/d{file}/a.py"), "# a comment\nprint(1)\n\n".repeat(lines));
             python += 1;
         } else {
-            place.write(
-                &format!("tree/d{file}/a.rs"),
-                "// a comment\nfn f() {}\n\n".repeat(lines),
-            );
+            place.write(&format!("tree/d{file}/a.rs"), "// a comment\nfn f() {}\n\n".repeat(lines));
             rust += 1;
         }
     }
@@ -280,9 +250,5 @@ pub(crate) fn tree(place: &Place, files: usize, lines: usize) -> Value {
             "language": language, "files": files, "lines": 3 * each, "code": each, "comments": each, "blanks": each,
         })
     };
-    Value::Array(vec![
-        row("Rust", rust),
-        row("Python", python),
-        row("total", files),
-    ])
+    Value::Array(vec![row("Rust", rust), row("Python", python), row("total", files)])
 }

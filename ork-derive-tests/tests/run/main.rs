@@ -36,13 +36,7 @@ struct Point {
 /// Adds two numbers.
 ///
 /// Slowly.
-#[task(
-    retries = 3,
-    backoff = "500ms",
-    timeout = "1h 30m",
-    queue = "sums",
-    priority = 9
-)]
+#[task(retries = 3, backoff = "500ms", timeout = "1h 30m", queue = "sums", priority = 9)]
 async fn add(
     /// The first.
     left: i64,
@@ -82,16 +76,11 @@ fn type_part() -> [r#type; 2] {
 
 #[task]
 fn io_error(path: String) -> io::Result<String> {
-    Err(io::Error::new(
-        io::ErrorKind::NotFound,
-        format!("{path} is not there"),
-    ))
+    Err(io::Error::new(io::ErrorKind::NotFound, format!("{path} is not there")))
 }
 
 #[task]
-async fn own_error(
-    _value: u8,
-) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn own_error(_value: u8) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
     Err("no".into())
 }
 
@@ -133,11 +122,7 @@ mod discover {
 
     #[task(join)]
     pub(super) fn main_join(parts: ork::Parts<u8>) -> ork::Result<u64> {
-        parts
-            .all_ok()?
-            .into_iter()
-            .map(|depth| depth.map(u64::from))
-            .sum()
+        parts.all_ok()?.into_iter().map(|depth| depth.map(u64::from)).sum()
     }
 }
 
@@ -178,12 +163,7 @@ fn def(name: &str, role: Role) -> &'static TaskDef {
 fn call_with(body: impl Into<Vec<u8>>) -> Call {
     let mut states = States::default();
     assert!(states.insert(7_u32) && states.insert(8_u64));
-    Call {
-        body: body.into().into(),
-        context: Context::for_test(),
-        states,
-        parts: None,
-    }
+    Call { body: body.into().into(), context: Context::for_test(), states, parts: None }
 }
 
 /// Runs a future that never waits.
@@ -235,35 +215,15 @@ fn a_task_that_returns_nothing_answers_null() {
 #[test]
 fn raw_identifiers_are_plain_names_on_the_wire() {
     assert_eq!(work("type", &json!({"match": 5})).unwrap(), 5);
-    assert_eq!(
-        split("type", &json!({})).unwrap(),
-        [json!({"match": 1}), json!({"match": 2})]
-    );
+    assert_eq!(split("type", &json!({})).unwrap(), [json!({"match": 1}), json!({"match": 2})]);
     assert_eq!(r#type { r#match: 5 }.to_json().unwrap(), r#"{"match":5}"#);
 }
 
 #[test]
 fn an_input_called_input_is_the_whole_body() {
-    assert_eq!(
-        work(
-            "whole",
-            &json!({"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 2}})
-        )
-        .unwrap(),
-        2
-    );
-    assert_eq!(
-        whole {
-            input: BTreeMap::new()
-        }
-        .to_json()
-        .unwrap(),
-        "{}"
-    );
-    assert_eq!(
-        why(work("whole", &json!([]))),
-        "`the body`: invalid type: sequence, expected a map"
-    );
+    assert_eq!(work("whole", &json!({"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 2}})).unwrap(), 2);
+    assert_eq!(whole { input: BTreeMap::new() }.to_json().unwrap(), "{}");
+    assert_eq!(why(work("whole", &json!([]))), "`the body`: invalid type: sequence, expected a map");
     assert_eq!(
         why(work("whole", &json!({"a": {"x": 1, "y": "no"}}))),
         "`a.y`: invalid type: string \"no\", expected f64"
@@ -273,56 +233,29 @@ fn an_input_called_input_is_the_whole_body() {
 #[test]
 fn context_and_states_are_given() {
     assert_eq!(work("given", &json!({"label": "a"})).unwrap(), "a 1 7");
-    assert_eq!(
-        work("marked", &json!({"own": 1, "more": 0})).unwrap(),
-        1 + 1 + 7
-    );
+    assert_eq!(work("marked", &json!({"own": 1, "more": 0})).unwrap(), 1 + 1 + 7);
     let mut call = call_with(r#"{"label": "a"}"#);
     call.states = States::default();
-    assert!(matches!(
-        run(def("given", Role::Work), call),
-        Err(CallError::NoState("u32"))
-    ));
+    assert!(matches!(run(def("given", Role::Work), call), Err(CallError::NoState("u32"))));
 }
 
 #[test]
 fn errors_keep_their_words() {
-    assert_eq!(
-        why(work("io_error", &json!({"path": "a"}))),
-        "a is not there"
-    );
+    assert_eq!(why(work("io_error", &json!({"path": "a"}))), "a is not there");
     assert_eq!(why(work("own_error", &json!({"_value": 1}))), "no");
-    assert!(matches!(
-        work("not_json", &json!(1)),
-        Err(CallError::Output(_))
-    ));
+    assert!(matches!(work("not_json", &json!(1)), Err(CallError::Output(_))));
 }
 
 #[test]
 fn a_wrong_input_says_which_and_what_was_expected() {
+    assert_eq!(why(work("add", &json!({"left": "1"}))), "`left`: invalid type: string \"1\", expected i64");
+    assert_eq!(why(work("add", &json!({"right": 1}))), "`left` is missing: expected integer");
+    assert_eq!(why(work("nested", &json!({}))), "`points` is missing: expected array `Array_of_Point`");
     assert_eq!(
-        why(work("add", &json!({"left": "1"}))),
-        "`left`: invalid type: string \"1\", expected i64"
-    );
-    assert_eq!(
-        why(work("add", &json!({"right": 1}))),
-        "`left` is missing: expected integer"
-    );
-    assert_eq!(
-        why(work("nested", &json!({}))),
-        "`points` is missing: expected array `Array_of_Point`"
-    );
-    assert_eq!(
-        why(work(
-            "nested",
-            &json!({"points": [{"x": 1, "y": 2}, {"x": 1, "y": []}]})
-        )),
+        why(work("nested", &json!({"points": [{"x": 1, "y": 2}, {"x": 1, "y": []}]}))),
         "`points[1].y`: invalid type: sequence, expected f64"
     );
-    assert_eq!(
-        why(work("nested", &json!({"points": [{"x": 1}]}))),
-        "`points[0]`: missing field `y`"
-    );
+    assert_eq!(why(work("nested", &json!({"points": [{"x": 1}]}))), "`points[0]`: missing field `y`");
 }
 
 #[test]
@@ -331,34 +264,19 @@ fn an_unknown_input_is_refused_with_the_nearest_one() {
         why(work("add", &json!({"left": 1, "rihgt": 2}))),
         "`rihgt` is not an input: expected `left`, `right`; did you mean `right`?"
     );
-    assert_eq!(
-        why(work("nothing", &json!({"a": 1}))),
-        "`a` is not an input: expected no inputs"
-    );
+    assert_eq!(why(work("nothing", &json!({"a": 1}))), "`a` is not an input: expected no inputs");
 }
 
 #[test]
 fn a_body_that_is_no_object_or_no_json_is_refused() {
-    assert_eq!(
-        why(work("add", &json!([1, 2]))),
-        "expected an object with `left`, `right`, found sequence"
-    );
-    assert_eq!(
-        why(work("add", &json!(null))),
-        "expected an object with `left`, `right`, found null"
-    );
+    assert_eq!(why(work("add", &json!([1, 2]))), "expected an object with `left`, `right`, found sequence");
+    assert_eq!(why(work("add", &json!(null))), "expected an object with `left`, `right`, found null");
     let add = def("add", Role::Work);
     for body in ["", "{", "{\"left\": 1} x", "left=1"] {
         let error = run(add, call_with(body)).unwrap_err();
-        assert!(
-            matches!(error, CallError::Input(InputError::NotJson { .. })),
-            "{body}: {error:?}"
-        );
+        assert!(matches!(error, CallError::Input(InputError::NotJson { .. })), "{body}: {error:?}");
     }
-    assert_eq!(
-        why(run(add, call_with(r#"{"left": 1, "left": 2}"#))),
-        "`left` is given twice"
-    );
+    assert_eq!(why(run(add, call_with(r#"{"left": 1, "left": 2}"#))), "`left` is given twice");
 }
 
 #[test]

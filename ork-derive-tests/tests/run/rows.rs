@@ -1,8 +1,7 @@
 //! What the rows and the messages say about the functions.
 
 use ork::__private::{
-    self as row, Answer, Duration, JoinOf, Joined, Kind, OnError, Returned, Role, States,
-    TaskMessage, Tolerate,
+    self as row, Answer, Duration, JoinOf, Joined, Kind, OnError, Returned, Role, States, TaskMessage, Tolerate,
 };
 use ork::Registry;
 use serde_json::json;
@@ -17,29 +16,14 @@ fn a_message_says_what_it_runs_and_what_that_answers() {
     }
     fn joins<X: Joined<Output = T>, T>() {}
     assert_eq!(answers::<add, Returned<i64>, i64>(), ("add", Kind::Item));
-    assert_eq!(
-        answers::<nothing, Returned<()>, ()>(),
-        ("nothing", Kind::Item)
-    );
-    assert_eq!(
-        answers::<io_error, Returned<String>, String>(),
-        ("io_error", Kind::Item)
-    );
-    assert_eq!(
-        answers::<misnamed, _, String>(),
-        ("renamed.task-1", Kind::Item)
-    );
+    assert_eq!(answers::<nothing, Returned<()>, ()>(), ("nothing", Kind::Item));
+    assert_eq!(answers::<io_error, Returned<String>, String>(), ("io_error", Kind::Item));
+    assert_eq!(answers::<misnamed, _, String>(), ("renamed.task-1", Kind::Item));
     assert_eq!(answers::<discover::main, _, u8>(), ("discover", Kind::Item));
-    assert_eq!(
-        answers::<discover::main_part, JoinOf<discover::main>, u64>(),
-        ("discover", Kind::Whole)
-    );
+    assert_eq!(answers::<discover::main_part, JoinOf<discover::main>, u64>(), ("discover", Kind::Whole));
     assert_eq!(answers::<as_vec_part, _, u32>(), ("as_vec", Kind::Whole));
     joins::<as_option, ()>();
-    let message = add {
-        left: 1,
-        right: None,
-    };
+    let message = add { left: 1, right: None };
     assert_eq!(message.to_json().unwrap(), r#"{"left":1,"right":null}"#);
     assert_eq!(format!("{message:?}"), r#"add {"left":1,"right":null}"#);
 }
@@ -47,27 +31,15 @@ fn a_message_says_what_it_runs_and_what_that_answers() {
 #[test]
 fn the_row_holds_the_options() {
     let options = def("add", Role::Work).options;
-    assert_eq!(
-        (options.retries, options.priority, options.queue),
-        (3, 9, Some("sums"))
-    );
+    assert_eq!((options.retries, options.priority, options.queue), (3, 9, Some("sums")));
     assert_eq!(options.backoff, Some(Duration::from_millis(500)));
     assert_eq!(options.timeout, Some(Duration::from_mins(90)));
     let split = def("as_vec", Role::Split).options;
-    assert_eq!(
-        (split.chunk, split.on_error, split.tolerate),
-        (Some(7), OnError::Stop, Some(Tolerate::Percent(2.5)))
-    );
-    assert_eq!(
-        def("as_option", Role::Split).options.tolerate,
-        Some(Tolerate::Count(3))
-    );
+    assert_eq!((split.chunk, split.on_error, split.tolerate), (Some(7), OnError::Stop, Some(Tolerate::Percent(2.5))));
+    assert_eq!(def("as_option", Role::Split).options.tolerate, Some(Tolerate::Count(3)));
     assert_eq!(def("as_vec", Role::Join).options.retries, 1);
     let none = def("nothing", Role::Work).options;
-    assert_eq!(
-        (none.retries, none.timeout, none.on_error),
-        (0, None, OnError::Finish)
-    );
+    assert_eq!((none.retries, none.timeout, none.on_error), (0, None, OnError::Finish));
 }
 
 #[test]
@@ -75,69 +47,29 @@ fn the_row_describes_the_function() {
     let add = def("add", Role::Work);
     assert_eq!(add.docs, "Adds two numbers.\n\nSlowly.");
     assert_eq!(add.function, "run::add");
-    assert!(
-        add.location.file.ends_with("run/main.rs") && add.location.line > 1,
-        "{}",
-        add.location
-    );
-    assert_eq!(
-        def("discover", Role::Join).function,
-        "run::discover::main_join"
-    );
+    assert!(add.location.file.ends_with("run/main.rs") && add.location.line > 1, "{}", add.location);
+    assert_eq!(def("discover", Role::Join).function, "run::discover::main_join");
     let mut generator = schemars::SchemaGenerator::default();
-    let [
-        row::Param::Field { docs: left, .. },
-        row::Param::Field {
-            name,
-            docs,
-            schema,
-            optional,
-        },
-    ] = add.params
-    else {
+    let [row::Param::Field { docs: left, .. }, row::Param::Field { name, docs, schema, optional }] = add.params else {
         panic!("{:?}", add.params)
     };
-    assert_eq!(
-        (*left, *name, *docs),
-        ("The first.", "right", "The second,\nif any.")
-    );
+    assert_eq!((*left, *name, *docs), ("The first.", "right", "The second,\nif any."));
     assert!(optional());
-    assert_eq!(
-        schema(&mut generator).get("type"),
-        Some(&json!(["integer", "null"]))
-    );
-    assert_eq!(
-        (add.output)(&mut generator).get("type"),
-        Some(&json!("integer"))
-    );
-    assert_eq!(
-        (def("nothing", Role::Work).output)(&mut generator).get("type"),
-        Some(&json!("null"))
-    );
+    assert_eq!(schema(&mut generator).get("type"), Some(&json!(["integer", "null"])));
+    assert_eq!((add.output)(&mut generator).get("type"), Some(&json!("integer")));
+    assert_eq!((def("nothing", Role::Work).output)(&mut generator).get("type"), Some(&json!("null")));
     let params = def("given", Role::Work).params;
     assert!(
         matches!(
             params,
-            [
-                row::Param::Field { .. },
-                row::Param::Context,
-                row::Param::State { .. },
-                row::Param::State { .. }
-            ]
+            [row::Param::Field { .. }, row::Param::Context, row::Param::State { .. }, row::Param::State { .. }]
         ),
         "{params:?}"
     );
-    assert!(matches!(
-        def("whole", Role::Work).params,
-        [row::Param::Body { .. }]
-    ));
+    assert!(matches!(def("whole", Role::Work).params, [row::Param::Body { .. }]));
     assert!(matches!(
         def("as_vec", Role::Join).params,
-        [
-            row::Param::Context,
-            row::Param::Parts,
-            row::Param::State { .. }
-        ]
+        [row::Param::Context, row::Param::Parts, row::Param::State { .. }]
     ));
 }
 
@@ -146,14 +78,6 @@ fn states_are_checked_at_the_start() {
     let registry = Registry::collect().unwrap();
     let mut states = States::default();
     assert!(states.insert(1_u32));
-    let missing: Vec<_> = registry
-        .check_states(&states)
-        .unwrap_err()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert!(
-        matches!(missing.as_slice(), [one] if one.contains("needs a `State<u64>`")),
-        "{missing:?}"
-    );
+    let missing: Vec<_> = registry.check_states(&states).unwrap_err().iter().map(ToString::to_string).collect();
+    assert!(matches!(missing.as_slice(), [one] if one.contains("needs a `State<u64>`")), "{missing:?}");
 }

@@ -46,15 +46,7 @@ fn as_result_part(input: u32) -> io::Result<impl Iterator<Item = as_result>> {
 
 #[task(part)]
 fn as_results_part(input: u32) -> Vec<io::Result<as_results>> {
-    (0..input)
-        .map(|n| {
-            if n == 2 {
-                Err(io::Error::other("two"))
-            } else {
-                Ok(as_results { n })
-            }
-        })
-        .collect()
+    (0..input).map(|n| if n == 2 { Err(io::Error::other("two")) } else { Ok(as_results { n }) }).collect()
 }
 
 #[task(part)]
@@ -68,9 +60,7 @@ async fn as_stream_part(input: u32) -> impl Stream<Item = as_stream> {
 }
 
 #[task(part)]
-async fn as_stream_of_results_part(
-    input: u32,
-) -> Result<impl Stream<Item = Result<as_stream_of_results>>> {
+async fn as_stream_of_results_part(input: u32) -> Result<impl Stream<Item = Result<as_stream_of_results>>> {
     Ok(stream::iter(0..input).map(|n| Ok(as_stream_of_results { n })))
 }
 
@@ -85,11 +75,7 @@ fn as_boxed_part(input: u32) -> Box<dyn Iterator<Item = as_boxed> + Send> {
 }
 
 #[task(join, retries = 1)]
-pub(crate) async fn as_vec_join(
-    context: Context,
-    parts: Parts<u32>,
-    #[state] state: State<u32>,
-) -> Result<u32> {
+pub(crate) async fn as_vec_join(context: Context, parts: Parts<u32>, #[state] state: State<u32>) -> Result<u32> {
     let sum: u32 = parts.ok().collect().await?.into_iter().sum();
     Ok(sum + context.attempt() + *state)
 }
@@ -110,41 +96,24 @@ pub(crate) fn split(name: &str, body: &Value) -> std::result::Result<Vec<Value>,
         Items::Iterator(items) => items.collect(),
         Items::Stream(items) => now(items.collect()),
     };
-    items
-        .into_iter()
-        .map(|item| item.map(|json| serde_json::from_slice(&json).unwrap()))
-        .collect()
+    items.into_iter().map(|item| item.map(|json| serde_json::from_slice(&json).unwrap())).collect()
 }
 
 #[test]
 fn every_form_of_split_yields_its_messages() {
     let numbers = |n: u32| (0..n).map(|n| json!({"n": n})).collect::<Vec<_>>();
-    assert_eq!(
-        split("as_vec", &json!({"numbers": [0, 1]})).unwrap(),
-        numbers(2)
-    );
+    assert_eq!(split("as_vec", &json!({"numbers": [0, 1]})).unwrap(), numbers(2));
     assert_eq!(split("as_option", &json!({"n": 0})).unwrap(), numbers(1));
     assert_eq!(split("as_option", &json!({})).unwrap(), numbers(0));
-    for name in [
-        "as_iterator",
-        "as_result",
-        "as_both",
-        "as_stream",
-        "as_stream_of_results",
-        "as_boxed",
-    ] {
+    for name in ["as_iterator", "as_result", "as_both", "as_stream", "as_stream_of_results", "as_boxed"] {
         assert_eq!(split(name, &json!(3)).unwrap(), numbers(3), "{name}");
     }
-    assert_eq!(
-        split("discover", &json!({"depths": [4]})).unwrap(),
-        [json!({"depth": 4})]
-    );
+    assert_eq!(split("discover", &json!({"depths": [4]})).unwrap(), [json!({"depth": 4})]);
 }
 
 #[test]
 fn a_split_can_fail_before_and_between_its_parts() {
-    let why =
-        |result: std::result::Result<Vec<Value>, CallError>| result.unwrap_err().into_failure();
+    let why = |result: std::result::Result<Vec<Value>, CallError>| result.unwrap_err().into_failure();
     assert_eq!(why(split("as_result", &json!(0))).message, "nothing to do");
     assert_eq!(why(split("as_results", &json!(5))).message, "two");
     let never = why(split("as_failing", &json!({})));
@@ -157,25 +126,15 @@ fn a_split_can_fail_before_and_between_its_parts() {
 
 #[test]
 fn a_split_is_lazy() {
-    let Run::BlockingSplit(run) = def("as_iterator", Role::Split).run else {
-        panic!("it is a `fn`")
-    };
-    let Items::Iterator(items) = run(call_with("4000000000")).unwrap() else {
-        panic!("it is an iterator")
-    };
+    let Run::BlockingSplit(run) = def("as_iterator", Role::Split).run else { panic!("it is a `fn`") };
+    let Items::Iterator(items) = run(call_with("4000000000")).unwrap() else { panic!("it is an iterator") };
     assert_eq!(items.take(2).count(), 2);
 }
 
 #[test]
 fn a_join_is_given_the_parts() {
-    assert_eq!(
-        run(def("as_vec", Role::Join), call_with("anything")).unwrap(),
-        1 + 7
-    );
-    assert_eq!(
-        run(def("as_option", Role::Join), call_with("")).unwrap(),
-        Value::Null
-    );
+    assert_eq!(run(def("as_vec", Role::Join), call_with("anything")).unwrap(), 1 + 7);
+    assert_eq!(run(def("as_option", Role::Join), call_with("")).unwrap(), Value::Null);
     let joined = discover::main_join(Parts::for_test([Ok(1), Ok(2)]));
     assert_eq!(joined.unwrap(), 3);
 }

@@ -38,10 +38,7 @@ pub(crate) struct Args {
 
 impl<T> Default for Slot<T> {
     fn default() -> Self {
-        Self {
-            word: None,
-            value: None,
-        }
+        Self { word: None, value: None }
     }
 }
 
@@ -94,9 +91,9 @@ impl Args {
     }
 
     fn one(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
-        let word = input.call(Ident::parse_any).map_err(|error| {
-            syn::Error::new(error.span(), "expected an option, such as `retries = 3`")
-        })?;
+        let word = input
+            .call(Ident::parse_any)
+            .map_err(|error| syn::Error::new(error.span(), "expected an option, such as `retries = 3`"))?;
         let text = word.to_string();
         if words::place(&text).is_none() {
             skip(input)?;
@@ -106,15 +103,9 @@ impl Args {
             None
         } else {
             let equals = input.parse::<Token![=]>();
-            equals.map_err(|error| {
-                syn::Error::new(error.span(), format!("expected `=` after `{text}`"))
-            })?;
+            equals.map_err(|error| syn::Error::new(error.span(), format!("expected `=` after `{text}`")))?;
             let is_missing = input.is_empty() || input.peek(Token![,]);
-            if is_missing {
-                None
-            } else {
-                Some(input.parse::<Expr>()?)
-            }
+            if is_missing { None } else { Some(input.parse::<Expr>()?) }
         };
         if !input.is_empty() && !input.peek(Token![,]) {
             return Err(input.error("expected `,` between two options"));
@@ -131,19 +122,11 @@ impl Args {
             "join" => self.join.fill(word, value::flag(w, value), errors),
             "name" => self.name.fill(word, value::name(w, value), errors),
             "queue" => self.queue.fill(word, value::name(w, value), errors),
-            "retries" => self
-                .retries
-                .fill(word, value::number(w, value, 0, u32::MAX), errors),
+            "retries" => self.retries.fill(word, value::number(w, value, 0, u32::MAX), errors),
             "backoff" => self.backoff.fill(word, value::duration(w, value), errors),
-            "timeout" => self
-                .timeout
-                .fill(word, value::some_duration(w, value), errors),
-            "priority" => self
-                .priority
-                .fill(word, value::number(w, value, 0, 9), errors),
-            "chunk" => self
-                .chunk
-                .fill(word, value::number(w, value, 1, u32::MAX), errors),
+            "timeout" => self.timeout.fill(word, value::some_duration(w, value), errors),
+            "priority" => self.priority.fill(word, value::number(w, value, 0, 9), errors),
+            "chunk" => self.chunk.fill(word, value::number(w, value, 1, u32::MAX), errors),
             "on_error" => self.on_error.fill(word, value::on_error(w, value), errors),
             "tolerate" => self.tolerate.fill(word, value::tolerate(w, value), errors),
             "crate" => self.krate.fill(word, value::krate(w, value), errors),

@@ -28,25 +28,18 @@ pub(crate) fn check(args: &Args, role: Role, function: &Function, errors: &mut E
 }
 
 /// An option of the task on its split would be ignored, so it is refused.
-fn options_stand_where_they_belong(
-    args: &Args,
-    role: Role,
-    function: &Function,
-    errors: &mut Errors,
-) {
+fn options_stand_where_they_belong(args: &Args, role: Role, function: &Function, errors: &mut Errors) {
     let name = function.sig.ident.unraw().to_string();
     let work = name.strip_suffix(role.suffix()).unwrap_or(&name);
     for word in args.given() {
         match (place(&word.to_string()), role) {
             (Some(Place::Work), Role::Split | Role::Join) => {
-                let message =
-                    format!("`{word}` is about the whole task: it belongs on `#[task] fn {work}`");
+                let message = format!("`{word}` is about the whole task: it belongs on `#[task] fn {work}`");
                 errors.at(word, message);
             }
             (Some(Place::Split), Role::Work | Role::Join) => {
-                let message = format!(
-                    "`{word}` is about the parts: it belongs on the split, `#[task(part)] fn {work}_part`"
-                );
+                let message =
+                    format!("`{word}` is about the parts: it belongs on the split, `#[task(part)] fn {work}_part`");
                 errors.at(word, message);
             }
             (Some(Place::Any | Place::Work | Place::Split) | None, _) => {}
@@ -57,29 +50,16 @@ fn options_stand_where_they_belong(
 /// A pause between attempts means nothing where there is one attempt.
 fn backoff_needs_retries(args: &Args, errors: &mut Errors) {
     if let (Some(word), None) = (args.backoff.word(), args.retries.word()) {
-        errors.at(
-            word,
-            "`backoff` is the pause before another attempt: it needs `retries = n` beside it",
-        );
+        errors.at(word, "`backoff` is the pause before another attempt: it needs `retries = n` beside it");
     }
 }
 
 /// Names are wire API, and a Rust name may have letters that a queue's may not.
-fn the_function_can_name_the_task(
-    args: &Args,
-    role: Role,
-    function: &Function,
-    errors: &mut Errors,
-) {
+fn the_function_can_name_the_task(args: &Args, role: Role, function: &Function, errors: &mut Errors) {
     if role == Role::Work && args.name.word().is_none() {
         let ident = &function.sig.ident;
         if let Some(problem) = value::name_problem(&ident.unraw().to_string()) {
-            errors.at(
-                ident,
-                format!(
-                    "the name of the task {problem}; give it one with `#[task(name = \"..\")]`"
-                ),
-            );
+            errors.at(ident, format!("the name of the task {problem}; give it one with `#[task(name = \"..\")]`"));
         }
     }
 }

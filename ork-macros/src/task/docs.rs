@@ -29,10 +29,7 @@ impl Docs {
             }
             match &attr.meta {
                 Meta::NameValue(pair) => match &pair.value {
-                    Expr::Lit(ExprLit {
-                        lit: Lit::Str(line),
-                        ..
-                    }) => push(&mut text, &line.value()),
+                    Expr::Lit(ExprLit { lit: Lit::Str(line), .. }) => push(&mut text, &line.value()),
                     // Such as `#[doc = include_str!("..")]`, which only the compiler can read.
                     other => {
                         let before = std::mem::take(&mut text);
@@ -42,11 +39,7 @@ impl Docs {
                 Meta::Path(_) | Meta::List(_) => {}
             }
         }
-        if pieces.is_empty() {
-            quote!(#text)
-        } else {
-            quote!(__ork::concat!(#(#pieces,)* #text))
-        }
+        if pieces.is_empty() { quote!(#text) } else { quote!(__ork::concat!(#(#pieces,)* #text)) }
     }
 }
 

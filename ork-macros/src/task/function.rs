@@ -27,26 +27,12 @@ impl Parse for Function {
         }
         // A body that is only half typed is the compiler's to judge, and an editor's to complete.
         let body = match input.parse()? {
-            TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => {
-                body.into_token_stream()
-            }
+            TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => body.into_token_stream(),
             other => {
-                return Err(syn::Error::new_spanned(
-                    other,
-                    "expected the body of the function",
-                ));
+                return Err(syn::Error::new_spanned(other, "expected the body of the function"));
             }
         };
-        if input.is_empty() {
-            Ok(Self {
-                attrs,
-                vis,
-                sig,
-                body,
-            })
-        } else {
-            Err(input.error("expected nothing more"))
-        }
+        if input.is_empty() { Ok(Self { attrs, vis, sig, body }) } else { Err(input.error("expected nothing more")) }
     }
 }
 
@@ -56,9 +42,7 @@ impl Function {
         let mut plain = self.clone();
         for param in &mut plain.sig.inputs {
             if let FnArg::Typed(param) = param {
-                param
-                    .attrs
-                    .retain(|attr| !attr.path().is_ident("doc") && mark(attr).is_none());
+                param.attrs.retain(|attr| !attr.path().is_ident("doc") && mark(attr).is_none());
             }
         }
         plain
@@ -71,9 +55,7 @@ impl Function {
 
     /// Whether the function is deprecated, so that naming it must not warn.
     pub(crate) fn is_deprecated(&self) -> bool {
-        self.attrs
-            .iter()
-            .any(|attr| attr.path().is_ident("deprecated"))
+        self.attrs.iter().any(|attr| attr.path().is_ident("deprecated"))
     }
 }
 
@@ -88,9 +70,7 @@ impl ToTokens for Function {
 
 /// The mark that an attribute is, if it is one.
 pub(crate) fn mark(attr: &Attribute) -> Option<&Ident> {
-    attr.path()
-        .get_ident()
-        .filter(|word| MARKS.iter().any(|mark| word == mark))
+    attr.path().get_ident().filter(|word| MARKS.iter().any(|mark| word == mark))
 }
 
 /// What to say about an item that is no function.
@@ -109,8 +89,5 @@ pub(crate) fn not_a_function(item: TokenStream, error: syn::Error) -> syn::Error
         Ok(Item::Use(_)) => "a `use`",
         Ok(_) | Err(_) => return error,
     };
-    syn::Error::new(
-        error.span(),
-        format!("`#[task]` stands on a function, not on {found}"),
-    )
+    syn::Error::new(error.span(), format!("`#[task]` stands on a function, not on {found}"))
 }

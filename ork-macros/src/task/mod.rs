@@ -23,9 +23,7 @@ use self::model::Model;
 pub(crate) fn expand(words: TokenStream, item: &TokenStream) -> TokenStream {
     let (function, report) = errors::collect(|errors| {
         let parsed = syn::parse2::<Function>(item.clone());
-        parsed
-            .map_err(|error| errors.add(function::not_a_function(item.clone(), error)))
-            .ok()
+        parsed.map_err(|error| errors.add(function::not_a_function(item.clone(), error))).ok()
     });
     let Some(function) = function else {
         return quote!(#item #report);

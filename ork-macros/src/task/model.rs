@@ -77,9 +77,7 @@ impl Model {
 
     /// The parameters that the message has.
     pub(crate) fn inputs(&self) -> impl Iterator<Item = &Param> {
-        self.params
-            .iter()
-            .filter(|param| matches!(param.what, What::Field | What::Body))
+        self.params.iter().filter(|param| matches!(param.what, What::Field | What::Body))
     }
 }
 
@@ -89,17 +87,12 @@ const NO_NAMES: [&str; 6] = ["", "_", "crate", "self", "Self", "super"];
 /// The function that does the work of the task, by the name of this one.
 fn work(function: &Ident, role: Role, errors: &mut Errors) -> Option<Ident> {
     let name = function.unraw().to_string();
-    let Some(work) = name
-        .strip_suffix(role.suffix())
-        .filter(|work| !NO_NAMES.contains(work))
-    else {
+    let Some(work) = name.strip_suffix(role.suffix()).filter(|work| !NO_NAMES.contains(work)) else {
         let (suffix, what) = match role {
             Role::Split => ("_part", "split"),
             Role::Join | Role::Work => ("_join", "join"),
         };
-        let message = format!(
-            "the {what} of a task `x` is named `x{suffix}`: `{name}` names no task in that way"
-        );
+        let message = format!("the {what} of a task `x` is named `x{suffix}`: `{name}` names no task in that way");
         errors.at(function, message);
         return None;
     };
@@ -107,8 +100,7 @@ fn work(function: &Ident, role: Role, errors: &mut Errors) -> Option<Ident> {
         return Some(function.clone());
     }
     // `type_part` splits `r#type`.
-    let mut work =
-        syn::parse_str(work).unwrap_or_else(|_keyword| Ident::new_raw(work, Span::call_site()));
+    let mut work = syn::parse_str(work).unwrap_or_else(|_keyword| Ident::new_raw(work, Span::call_site()));
     work.set_span(function.span());
     Some(work)
 }
@@ -116,23 +108,14 @@ fn work(function: &Ident, role: Role, errors: &mut Errors) -> Option<Ident> {
 fn function_rules(sig: &Signature, errors: &mut Errors) -> Shape {
     let mut shape = Shape::Task;
     if let Some(receiver) = sig.receiver() {
-        errors.at(
-            receiver,
-            "a task is a function of its own, not a method: it has no `self`",
-        );
+        errors.at(receiver, "a task is a function of its own, not a method: it has no `self`");
         shape = Shape::Method;
     }
     if let Some(constness) = &sig.constness {
-        errors.at(
-            constness,
-            "a task runs when a job comes, so it cannot be `const`",
-        );
+        errors.at(constness, "a task runs when a job comes, so it cannot be `const`");
     }
     if let Safety::Unsafe(word) = &sig.safety {
-        errors.at(
-            word,
-            "a task is called with whatever a message holds, so it cannot be `unsafe`",
-        );
+        errors.at(word, "a task is called with whatever a message holds, so it cannot be `unsafe`");
     }
     if let Some(abi) = &sig.abi {
         errors.at(abi, "a task is called by Rust: leave out the `extern`");
@@ -157,10 +140,7 @@ fn returns_of(sig: &Signature, role: Role, errors: &mut Errors) -> Returns {
     let ty = match &sig.output {
         ReturnType::Default => {
             if role == Role::Split {
-                errors.at(
-                    &sig.ident,
-                    "a split returns the parts: a `Vec`, an iterator or a stream of messages",
-                );
+                errors.at(&sig.ident, "a split returns the parts: a `Vec`, an iterator or a stream of messages");
             }
             return Returns::Nothing;
         }
@@ -169,29 +149,18 @@ fn returns_of(sig: &Signature, role: Role, errors: &mut Errors) -> Returns {
     if role != Role::Split && !is_output(ty, errors) {
         return Returns::Nothing;
     }
-    if types::is_called(ty, "Result") {
-        Returns::Result(ty.clone())
-    } else {
-        Returns::Value(ty.clone())
-    }
+    if types::is_called(ty, "Result") { Returns::Result(ty.clone()) } else { Returns::Value(ty.clone()) }
 }
 
 /// Checks the type of an output as far as tokens tell; answers whether it can stand in the message's `impl`.
 fn is_output(ty: &Type, errors: &mut Errors) -> bool {
     match types::borrow(ty) {
         Some(Borrow::Reference(reference, owned)) => {
-            errors.at(
-                reference,
-                format!(
-                    "a task returns what it owns, since it is kept and read again: use `{owned}`"
-                ),
-            );
+            errors
+                .at(reference, format!("a task returns what it owns, since it is kept and read again: use `{owned}`"));
         }
         Some(Borrow::Lifetime(lifetime)) => {
-            errors.at(
-                lifetime,
-                "a task returns what it owns: use a type without a lifetime",
-            );
+            errors.at(lifetime, "a task returns what it owns: use a type without a lifetime");
         }
         None => {}
     }

@@ -35,9 +35,7 @@ pub(crate) fn read(sig: &Signature, role: Role, errors: &mut Errors) -> Vec<Para
         FnArg::Typed(param) => Some(param),
         FnArg::Receiver(_) => None,
     });
-    let mut params: Vec<_> = typed
-        .filter_map(|param| param_of(param, role, errors))
-        .collect();
+    let mut params: Vec<_> = typed.filter_map(|param| param_of(param, role, errors)).collect();
     name_the_body(&mut params, errors);
     set_rules(&params, role, sig, errors);
     params
@@ -46,15 +44,8 @@ pub(crate) fn read(sig: &Signature, role: Role, errors: &mut Errors) -> Vec<Para
 fn param_of(param: &PatType, role: Role, errors: &mut Errors) -> Option<Param> {
     let before = errors.count();
     let what = what(param, role, errors)?;
-    for attr in param
-        .attrs
-        .iter()
-        .filter(|attr| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr"))
-    {
-        errors.at(
-            attr,
-            "a task has the same inputs in every build: put the `cfg` on the function",
-        );
+    for attr in param.attrs.iter().filter(|attr| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr")) {
+        errors.at(attr, "a task has the same inputs in every build: put the `cfg` on the function");
     }
     let is_input = matches!(what, What::Field | What::Body);
     let name = name_of(&param.pat, is_input, errors);
@@ -69,38 +60,20 @@ fn param_of(param: &PatType, role: Role, errors: &mut Errors) -> Option<Param> {
     if errors.count() > before {
         return None;
     }
-    Some(Param {
-        what,
-        name: name?,
-        ty: (*param.ty).clone(),
-        docs: Docs::of(&param.attrs),
-    })
+    Some(Param { what, name: name?, ty: (*param.ty).clone(), docs: Docs::of(&param.attrs) })
 }
 
 /// What a parameter is: as its mark says, else as its type is called.
 fn what(param: &PatType, role: Role, errors: &mut Errors) -> Option<What> {
-    let mut marks = param
-        .attrs
-        .iter()
-        .filter_map(|attr| Some((attr, function::mark(attr)?)));
+    let mut marks = param.attrs.iter().filter_map(|attr| Some((attr, function::mark(attr)?)));
     let first = marks.next();
     for (attr, second) in marks {
         errors.at(
             attr,
-            format!(
-                "a parameter has one mark: this one is `#[{}]` already",
-                first.map_or(second, |mark| mark.1)
-            ),
+            format!("a parameter has one mark: this one is `#[{}]` already", first.map_or(second, |mark| mark.1)),
         );
     }
-    if let Some((
-        Attribute {
-            meta: meta @ (Meta::List(_) | Meta::NameValue(_)),
-            ..
-        },
-        mark,
-    )) = first
-    {
+    if let Some((Attribute { meta: meta @ (Meta::List(_) | Meta::NameValue(_)), .. }, mark)) = first {
         errors.at(meta, format!("the mark is `#[{mark}]` and no more"));
     }
     let is = |mark: &str, name: &str| match first {
@@ -116,7 +89,8 @@ fn what(param: &PatType, role: Role, errors: &mut Errors) -> Option<What> {
     } else if role == Role::Join {
         Some(What::Parts)
     } else {
-        let message = "only a join, `#[task(join)]`, has `Parts`: mark the parameter `#[input]` if this is a type of your own";
+        let message =
+            "only a join, `#[task(join)]`, has `Parts`: mark the parameter `#[input]` if this is a type of your own";
         errors.at(&param.ty, message);
         None
     }
@@ -128,14 +102,8 @@ fn name_of(pat: &Pat, is_input: bool, errors: &mut Errors) -> Option<Ident> {
             return Some(pat.ident.clone());
         }
         Pat::Wild(wild) if !is_input => return Some(Ident::new("_ignored", wild.span())),
-        Pat::Wild(_) => errors.at(
-            pat,
-            "an input needs a name: it is the name of the property in the message",
-        ),
-        _ => errors.at(
-            pat,
-            "a parameter of a task is a plain name: take the value apart in the body",
-        ),
+        Pat::Wild(_) => errors.at(pat, "an input needs a name: it is the name of the property in the message"),
+        _ => errors.at(pat, "a parameter of a task is a plain name: take the value apart in the body"),
     }
     None
 }
@@ -143,17 +111,15 @@ fn name_of(pat: &Pat, is_input: bool, errors: &mut Errors) -> Option<Ident> {
 fn input_rules(ty: &Type, errors: &mut Errors) {
     match types::borrow(ty) {
         Some(Borrow::Reference(reference, _))
-            if ["Context", "State"]
-                .iter()
-                .any(|own| types::is_called(&reference.elem, own)) =>
+            if ["Context", "State"].iter().any(|own| types::is_called(&reference.elem, own)) =>
         {
-            errors.at(reference, "a task is given its own `Context` and `State<T>`, which are cheap to clone: leave out the `&`");
-        }
-        Some(Borrow::Reference(reference, owned)) => {
             errors.at(
                 reference,
-                format!("a task owns its inputs, which are read from a message: use `{owned}`"),
+                "a task is given its own `Context` and `State<T>`, which are cheap to clone: leave out the `&`",
             );
+        }
+        Some(Borrow::Reference(reference, owned)) => {
+            errors.at(reference, format!("a task owns its inputs, which are read from a message: use `{owned}`"));
         }
         Some(Borrow::Lifetime(lifetime)) => {
             errors.at(lifetime, "a task owns its inputs, which are read from a message: use a type without a lifetime");
@@ -161,23 +127,14 @@ fn input_rules(ty: &Type, errors: &mut Errors) {
         None => {}
     }
     if let Some(found) = types::impl_trait(ty) {
-        errors.at(
-            found,
-            "an input has one type, which is part of the task's schema: name it in place of `impl`",
-        );
+        errors.at(found, "an input has one type, which is part of the task's schema: name it in place of `impl`");
     }
 }
 
 /// Makes a parameter called `input` the whole body.
 fn name_the_body(params: &mut [Param], errors: &mut Errors) {
-    let inputs = params
-        .iter()
-        .filter(|param| param.what == What::Field)
-        .count();
-    let Some(body) = params
-        .iter_mut()
-        .find(|param| param.what == What::Field && param.name == "input")
-    else {
+    let inputs = params.iter().filter(|param| param.what == What::Field).count();
+    let Some(body) = params.iter_mut().find(|param| param.what == What::Field && param.name == "input") else {
         return;
     };
     if inputs == 1 {
@@ -192,20 +149,15 @@ fn name_the_body(params: &mut [Param], errors: &mut Errors) {
 /// The rules about all parameters together.
 fn set_rules(params: &[Param], role: Role, sig: &Signature, errors: &mut Errors) {
     for (what, message) in [
-        (
-            What::Context,
-            "a task has one `Context`: this is the second",
-        ),
+        (What::Context, "a task has one `Context`: this is the second"),
         (What::Parts, "a join has one `Parts<T>`: this is the second"),
     ] {
         for again in params.iter().filter(|param| param.what == what).skip(1) {
             errors.at(&again.ty, message);
         }
     }
-    let has_parts = sig
-        .inputs
-        .iter()
-        .any(|param| matches!(param, FnArg::Typed(param) if types::is_called(&param.ty, "Parts")));
+    let has_parts =
+        sig.inputs.iter().any(|param| matches!(param, FnArg::Typed(param) if types::is_called(&param.ty, "Parts")));
     if role == Role::Join && !has_parts {
         errors.at(&sig.ident, "a join folds the outcomes of the parts: it needs a parameter such as `parts: Parts<T>`");
     }

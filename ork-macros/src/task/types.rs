@@ -58,15 +58,12 @@ struct Finder {
 
 impl<'ast> Visit<'ast> for Finder {
     fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
-        self.borrow.get_or_insert_with(|| {
-            Borrow::Reference(Box::new(reference.clone()), owned(&reference.elem))
-        });
+        self.borrow.get_or_insert_with(|| Borrow::Reference(Box::new(reference.clone()), owned(&reference.elem)));
     }
 
     fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
         if lifetime.ident != "static" {
-            self.borrow
-                .get_or_insert_with(|| Borrow::Lifetime(lifetime.clone()));
+            self.borrow.get_or_insert_with(|| Borrow::Lifetime(lifetime.clone()));
         }
     }
 
@@ -91,9 +88,7 @@ fn owned(ty: &Type) -> String {
             Some(last) if last.ident == "str" => "String".to_owned(),
             Some(last) if last.ident == "Path" => "PathBuf".to_owned(),
             Some(last) if last.ident == "OsStr" => "OsString".to_owned(),
-            Some(last) if last.ident == "Box" => {
-                argument(&last.arguments).unwrap_or_else(|| text(ty))
-            }
+            Some(last) if last.ident == "Box" => argument(&last.arguments).unwrap_or_else(|| text(ty)),
             Some(_) | None => text(ty),
         },
         ty => text(ty),
@@ -103,8 +98,5 @@ fn owned(ty: &Type) -> String {
 /// The type as one would type it: without the spaces that tokens are printed with.
 fn text(ty: &Type) -> String {
     let text = ty.to_token_stream().to_string();
-    [" :: ", " < ", " >", "& "]
-        .iter()
-        .fold(text, |text, spaced| text.replace(spaced, spaced.trim()))
-        .replace(" ,", ",")
+    [" :: ", " < ", " >", "& "].iter().fold(text, |text, spaced| text.replace(spaced, spaced.trim())).replace(" ,", ",")
 }

@@ -49,9 +49,9 @@ pub(super) fn name_problem(name: &str) -> Option<String> {
     let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     match name.chars().find(|c| !allowed(c)) {
         _ if name.is_empty() => Some("is empty".to_owned()),
-        Some(c) => Some(format!(
-            "has `{c}` in it: it is made of the letters a to z and A to Z, digits, `_`, `-` and `.`"
-        )),
+        Some(c) => {
+            Some(format!("has `{c}` in it: it is made of the letters a to z and A to Z, digits, `_`, `-` and `.`"))
+        }
         None if name.len() > LONGEST => Some(format!("is longer than {LONGEST} letters")),
         None => None,
     }
@@ -79,8 +79,7 @@ pub(super) fn number(word: &Ident, value: Value, least: u32, most: u32) -> syn::
 pub(super) fn duration(word: &Ident, value: Value) -> syn::Result<Duration> {
     let literal = text(word, value, "\"30s\"")?;
     parse_duration(&literal.value()).map_err(|problem| {
-        let example =
-            "write numbers with `ms`, `s`, `m`, `h` or `d`, such as \"500ms\" or \"1h 30m\"";
+        let example = "write numbers with `ms`, `s`, `m`, `h` or `d`, such as \"500ms\" or \"1h 30m\"";
         wrong(&literal, format!("`{word}` {problem}: {example}"))
     })
 }
@@ -89,10 +88,7 @@ pub(super) fn duration(word: &Ident, value: Value) -> syn::Result<Duration> {
 pub(super) fn some_duration(word: &Ident, value: Value) -> syn::Result<Duration> {
     let place = value.clone();
     match duration(word, value)? {
-        Duration::ZERO => Err(wrong(
-            place,
-            format!("a `{word}` of zero leaves no time at all"),
-        )),
+        Duration::ZERO => Err(wrong(place, format!("a `{word}` of zero leaves no time at all"))),
         duration => Ok(duration),
     }
 }
@@ -118,12 +114,10 @@ pub(super) fn tolerate(word: &Ident, value: Value) -> syn::Result<Tolerate> {
             Ok(count) => Ok(Tolerate::Count(count)),
             Err(_) => Err(wrong(number, message)),
         },
-        (Some(Lit::Str(share)), whole) => {
-            match share.value().strip_suffix('%').map(str::parse::<f64>) {
-                Some(Ok(share)) if (0.0..=100.0).contains(&share) => Ok(Tolerate::Percent(share)),
-                Some(_) | None => Err(wrong(whole, message)),
-            }
-        }
+        (Some(Lit::Str(share)), whole) => match share.value().strip_suffix('%').map(str::parse::<f64>) {
+            Some(Ok(share)) if (0.0..=100.0).contains(&share) => Ok(Tolerate::Percent(share)),
+            Some(_) | None => Err(wrong(whole, message)),
+        },
         (_, whole) => Err(wrong(whole, message)),
     }
 }
@@ -132,17 +126,10 @@ pub(super) fn tolerate(word: &Ident, value: Value) -> syn::Result<Tolerate> {
 pub(super) fn krate(word: &Ident, value: Value) -> syn::Result<TokenStream> {
     let literal = text(word, value, "\"other_name\"")?;
     let path = literal.parse_with(Path::parse_mod_style);
-    let path = path.map_err(|_not_a_path| {
-        wrong(
-            &literal,
-            "`crate` is the path of ork's crate, such as \"other_name\"",
-        )
-    })?;
-    let starts_at_a_keyword = path.segments.first().is_some_and(|first| {
-        ["crate", "self", "super"]
-            .iter()
-            .any(|word| first.ident == word)
-    });
+    let path =
+        path.map_err(|_not_a_path| wrong(&literal, "`crate` is the path of ork's crate, such as \"other_name\""))?;
+    let starts_at_a_keyword =
+        path.segments.first().is_some_and(|first| ["crate", "self", "super"].iter().any(|word| first.ident == word));
     Ok(match path.leading_colon {
         None if !starts_at_a_keyword => quote!(::#path),
         Some(_) | None => quote!(#path),
@@ -152,21 +139,13 @@ pub(super) fn krate(word: &Ident, value: Value) -> syn::Result<TokenStream> {
 fn text(word: &Ident, value: Value, example: &str) -> syn::Result<LitStr> {
     match literal(word, value, example)? {
         (Some(Lit::Str(text)), _) => Ok(text),
-        (_, whole) => Err(wrong(
-            whole,
-            format!("`{word}` is a text in quotes, such as `{word} = {example}`"),
-        )),
+        (_, whole) => Err(wrong(whole, format!("`{word}` is a text in quotes, such as `{word} = {example}`"))),
     }
 }
 
 /// The literal, or `None` for a negative one, which no option takes; and the whole value, to point at.
 fn literal(word: &Ident, value: Value, example: &str) -> syn::Result<(Option<Lit>, Expr)> {
-    let whole = value.ok_or_else(|| {
-        wrong(
-            word,
-            format!("`{word}` needs a value, such as `{word} = {example}`"),
-        )
-    })?;
+    let whole = value.ok_or_else(|| wrong(word, format!("`{word}` needs a value, such as `{word} = {example}`")))?;
     let mut inner = &whole;
     // A literal that comes out of a `macro_rules!` stands in an invisible group.
     while let Expr::Group(group) = inner {
@@ -174,15 +153,8 @@ fn literal(word: &Ident, value: Value, example: &str) -> syn::Result<(Option<Lit
     }
     match inner {
         Expr::Lit(ExprLit { lit, .. }) => Ok((Some(lit.clone()), whole)),
-        Expr::Unary(ExprUnary {
-            op: UnOp::Neg(_),
-            expr,
-            ..
-        }) if matches!(**expr, Expr::Lit(_)) => Ok((None, whole)),
-        _ => Err(wrong(
-            &whole,
-            format!("`{word}` takes a value that is written out, such as `{word} = {example}`"),
-        )),
+        Expr::Unary(ExprUnary { op: UnOp::Neg(_), expr, .. }) if matches!(**expr, Expr::Lit(_)) => Ok((None, whole)),
+        _ => Err(wrong(&whole, format!("`{word}` takes a value that is written out, such as `{word} = {example}`"))),
     }
 }
 
@@ -193,15 +165,8 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         return Err("is empty".to_owned());
     }
     while !rest.is_empty() {
-        let (digits, after) = rest.split_at(
-            rest.find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(rest.len()),
-        );
-        let (unit, after) = after.split_at(
-            after
-                .find(|c: char| !c.is_ascii_alphabetic())
-                .unwrap_or(after.len()),
-        );
+        let (digits, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
+        let (unit, after) = after.split_at(after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len()));
         let seconds = match unit {
             _ if digits.is_empty() => return Err(format!("has no number where `{rest}` begins")),
             "ms" => 0,
@@ -212,16 +177,12 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
             "" => return Err(format!("has no unit after `{digits}`")),
             unit => return Err(format!("has the unit `{unit}`, which is none")),
         };
-        let number: u64 = digits
-            .parse()
-            .map_err(|_overflow| "is too long".to_owned())?;
+        let number: u64 = digits.parse().map_err(|_overflow| "is too long".to_owned())?;
         let step = match seconds {
             0 => Some(Duration::from_millis(number)),
             seconds => number.checked_mul(seconds).map(Duration::from_secs),
         };
-        let longer = step
-            .and_then(|step| total.checked_add(step))
-            .filter(|total| *total <= MOST);
+        let longer = step.and_then(|step| total.checked_add(step)).filter(|total| *total <= MOST);
         total = longer.ok_or_else(|| "is too long".to_owned())?;
         rest = after.trim_start();
     }
@@ -254,9 +215,7 @@ mod tests {
             let expected = Duration::from_millis(milliseconds);
             assert_eq!(parse_duration(text), Ok(expected), "{text}");
         }
-        for text in [
-            "", " ", "s", "1", "1 s", "1.5s", "1sec", "-1s", "1s,", "36501d",
-        ] {
+        for text in ["", " ", "s", "1", "1 s", "1.5s", "1sec", "-1s", "1s,", "36501d"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

@@ -53,21 +53,14 @@ pub(crate) const WORDS: [(&str, Place); 12] = [
 
 /// Where a word may stand.
 pub(crate) fn place(word: &str) -> Option<Place> {
-    WORDS
-        .iter()
-        .find(|(known, _)| *known == word)
-        .map(|(_, place)| *place)
+    WORDS.iter().find(|(known, _)| *known == word).map(|(_, place)| *place)
 }
 
 /// What to say about a word that is none of them.
 pub(crate) fn unknown(word: &str) -> String {
     let mut message = format!("`#[task]` has no option `{word}`");
     let near = |known: &str| strsim::damerau_levenshtein(known, word);
-    match WORDS
-        .iter()
-        .map(|(known, _)| *known)
-        .min_by_key(|known| near(known))
-    {
+    match WORDS.iter().map(|(known, _)| *known).min_by_key(|known| near(known)) {
         Some(best) if near(best) <= 2 => _ = write!(message, ": did you mean `{best}`?"),
         Some(_) | None => message.push(':'),
     }

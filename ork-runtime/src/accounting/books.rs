@@ -62,10 +62,7 @@ pub struct Books {
 impl Books {
     /// Books in which rows of the outbox are numbered from `next_owed`.
     pub fn new(next_owed: OwedId) -> Self {
-        Self {
-            next_owed,
-            ..Self::default()
-        }
+        Self { next_owed, ..Self::default() }
     }
 
     /// Whether this job was looked up.
@@ -75,14 +72,7 @@ impl Books {
 
     /// Takes what the store knows of a job: nothing, or the job and its ledger.
     pub fn open(&mut self, id: JobId, entry: Option<(Job, Ledger)>) {
-        self.entries.insert(
-            id,
-            entry.map(|(job, ledger)| Entry {
-                job,
-                ledger,
-                dirty: false,
-            }),
-        );
+        self.entries.insert(id, entry.map(|(job, ledger)| Entry { job, ledger, dirty: false }));
     }
 
     /// Takes a whole entry.
@@ -107,10 +97,7 @@ impl Books {
 
     /// What is to be written: the changed entries and the rest, and the news to tell once it is.
     pub fn finish(&mut self) -> (Writes, Vec<Change>) {
-        (
-            std::mem::take(&mut self.writes),
-            std::mem::take(&mut self.changes),
-        )
+        (std::mem::take(&mut self.writes), std::mem::take(&mut self.changes))
     }
 
     /// Every entry that is open.
@@ -136,14 +123,7 @@ impl Books {
     /// Adds a job.
     pub(super) fn create(&mut self, job: Job, input: Bytes) {
         self.writes.inputs.push((job.id, input));
-        self.entries.insert(
-            job.id,
-            Some(Entry {
-                job,
-                ledger: Ledger::default(),
-                dirty: true,
-            }),
-        );
+        self.entries.insert(job.id, Some(Entry { job, ledger: Ledger::default(), dirty: true }));
     }
 
     /// Adds a row to the outbox; answers it with its messages if the caller holds it.
@@ -168,11 +148,7 @@ impl Books {
             holder: held.as_ref().map(|_| by.worker.boot()),
             lost: 0,
         };
-        let owed = held.map(|messages| Owed {
-            id,
-            lost: 0,
-            messages: messages(&row),
-        });
+        let owed = held.map(|messages| Owed { id, lost: 0, messages: messages(&row) });
         self.writes.owed.push(row);
         if owed.is_none() {
             self.tell(Change::Owed);
@@ -182,30 +158,18 @@ impl Books {
 
     /// Carries out what a change of a job owes. An input is read again when its row is taken, so that only messages
     /// that need none are held at once.
-    pub(super) fn carry_out(
-        &mut self,
-        job: &Job,
-        effects: Vec<Effect>,
-        output: Option<&Bytes>,
-        by: &By,
-    ) -> Vec<Owed> {
+    pub(super) fn carry_out(&mut self, job: &Job, effects: Vec<Effect>, output: Option<&Bytes>, by: &By) -> Vec<Owed> {
         if job.state.is_final() {
             self.tell(Change::Ended(job.id));
         }
         let carry = |effect| match effect {
-            Effect::Dispatch {
-                phase: phase @ Phase::Join,
-                attempt,
-                due,
-            } => {
+            Effect::Dispatch { phase: phase @ Phase::Join, attempt, due } => {
                 let work = |row: &OwedRow| vec![row.work(job, Bytes::new())];
                 self.owe(job, (ask_of(phase), attempt, due), by, Some(work))
             }
-            Effect::Dispatch {
-                phase: phase @ Phase::Start,
-                attempt,
-                due,
-            } => self.owe(job, (ask_of(phase), attempt, due), by, NOT_HELD),
+            Effect::Dispatch { phase: phase @ Phase::Start, attempt, due } => {
+                self.owe(job, (ask_of(phase), attempt, due), by, NOT_HELD)
+            }
             Effect::Reply => {
                 let reply = |_: &OwedRow| OwedRow::reply(job, output).into_iter().collect();
                 self.owe(job, (OwedAsk::Reply, job.attempt, None), by, Some(reply))

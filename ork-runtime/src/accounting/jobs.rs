@@ -50,12 +50,7 @@ impl Operation for Submit {
         }
         books.create(job.clone(), input.clone());
         let work = |row: &OwedRow| vec![row.work(job, input.clone())];
-        Submitted::Created(books.owe(
-            job,
-            (OwedAsk::Start, job.attempt, None),
-            &self.by,
-            Some(work),
-        ))
+        Submitted::Created(books.owe(job, (OwedAsk::Start, job.attempt, None), &self.by, Some(work)))
     }
 }
 
@@ -96,12 +91,7 @@ impl Operation for Claim {
         let Some(entry) = books.get_mut(id) else {
             return Claimed::Nothing;
         };
-        match entry.job.claim(
-            self.phase,
-            self.attempt,
-            &self.by.worker.to_string(),
-            self.by.now,
-        ) {
+        match entry.job.claim(self.phase, self.attempt, &self.by.worker.to_string(), self.by.now) {
             job::Claim::Ours => {
                 entry.dirty = true;
                 Claimed::Ours(Box::new(entry.job.clone()))
@@ -139,9 +129,7 @@ impl Operation for Settle {
     fn shards(&self, _books: &Books) -> Shards {
         match self.how {
             Attempt::Failed { again: None, .. } => Shards::All(self.job),
-            Attempt::Failed { again: Some(_), .. } | Attempt::Succeeded | Attempt::Interrupted => {
-                Shards::None
-            }
+            Attempt::Failed { again: Some(_), .. } | Attempt::Succeeded | Attempt::Interrupted => Shards::None,
         }
     }
 
@@ -149,10 +137,7 @@ impl Operation for Settle {
         let Some(entry) = books.get_mut(self.job) else {
             return Answer::Old;
         };
-        let Ended::Counted(effects) =
-            entry
-                .job
-                .end_attempt(self.phase, self.attempt, self.how.clone(), self.by.now)
+        let Ended::Counted(effects) = entry.job.end_attempt(self.phase, self.attempt, self.how.clone(), self.by.now)
         else {
             return Answer::Old;
         };
@@ -245,24 +230,14 @@ impl Operation for Retry {
         entry.dirty = true;
         let head = *entry.ledger.head();
         let whole = head.sealed.is_some() && !head.cut;
-        let ranges = if whole {
-            entry.ledger.reopen()
-        } else {
-            Vec::new()
-        };
+        let ranges = if whole { entry.ledger.reopen() } else { Vec::new() };
         let epoch = entry.ledger.head().epoch;
         let phase = if whole { Phase::Join } else { Phase::Start };
-        let effects = entry
-            .job
-            .resume(phase, whole && (!ranges.is_empty() || !head.joined));
+        let effects = entry.job.resume(phase, whole && (!ranges.is_empty() || !head.joined));
         let job = entry.job.clone();
         let mut held = books.carry_out(&job, effects, None, &self.by);
         for range in ranges {
-            let ask = OwedAsk::Parts {
-                epoch,
-                first: range.start,
-                len: range.end - range.start,
-            };
+            let ask = OwedAsk::Parts { epoch, first: range.start, len: range.end - range.start };
             held.extend(books.owe(&job, (ask, 1, None), &self.by, NOT_HELD));
         }
         held.extend(books.complete(self.job, &self.by));

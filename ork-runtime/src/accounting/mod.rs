@@ -12,9 +12,7 @@ mod parts;
 pub use books::{Books, Entry, PartWrite, Writes};
 pub use jobs::{Cancel, Claim, Claimed, NewJob, Retry, Settle, Steered, Submit, Submitted};
 pub use owed::{Owed, OwedAsk, OwedId, OwedRow, outcome_json};
-pub use parts::{
-    Append, Appended, Open, Page, PartAttempt, PartKey, Seal, SettlePart, StartPart, Started,
-};
+pub use parts::{Append, Appended, Open, Page, PartAttempt, PartKey, Seal, SettlePart, StartPart, Started};
 
 use crate::clock::Timestamp;
 use crate::id::{JobId, WorkerId};

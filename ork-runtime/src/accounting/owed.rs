@@ -87,20 +87,8 @@ impl OwedRow {
         if at >= len {
             return None;
         }
-        self.ask = OwedAsk::Parts {
-            epoch,
-            first: first + at,
-            len: len - at,
-        };
-        Some(Self {
-            id,
-            ask: OwedAsk::Parts {
-                epoch,
-                first,
-                len: at,
-            },
-            ..self.clone()
-        })
+        self.ask = OwedAsk::Parts { epoch, first: first + at, len: len - at };
+        Some(Self { id, ask: OwedAsk::Parts { epoch, first, len: at }, ..self.clone() })
     }
 
     /// The message of a row that runs a job or its join.
@@ -115,20 +103,13 @@ impl OwedRow {
 
     /// The message of one part.
     pub fn part(&self, job: &Job, epoch: u32, index: u64, input: Bytes) -> Outgoing {
-        Outgoing::Work(Message {
-            reply: None,
-            ..self.message(job, Ask::Part { epoch, index }, input)
-        })
+        Outgoing::Work(Message { reply: None, ..self.message(job, Ask::Part { epoch, index }, input) })
     }
 
     /// The message that tells the outcome; `None` if nobody asked for it.
     pub fn reply(job: &Job, output: Option<&Bytes>) -> Option<Outgoing> {
         let to = job.reply.clone()?;
-        Some(Outgoing::Reply(Reply {
-            to,
-            job: job.id,
-            body: outcome_json(job, output),
-        }))
+        Some(Outgoing::Reply(Reply { to, job: job.id, body: outcome_json(job, output) }))
     }
 
     fn message(&self, job: &Job, ask: Ask, body: Bytes) -> Message {
@@ -168,11 +149,6 @@ struct OutcomeJson<'a> {
 pub fn outcome_json(job: &Job, output: Option<&Bytes>) -> Bytes {
     let output = output.and_then(|json| serde_json::from_slice(json).ok());
     let error = job.failure.as_ref().filter(|_| job.state == State::Failed);
-    let outcome = OutcomeJson {
-        job: job.id,
-        state: job.state,
-        output,
-        error,
-    };
+    let outcome = OutcomeJson { job: job.id, state: job.state, output, error };
     serde_json::to_vec(&outcome).unwrap_or_default().into()
 }

@@ -86,18 +86,10 @@ impl Operation for Append {
     }
 
     fn apply(&self, books: &mut Books) -> Appended {
-        let Page {
-            job,
-            epoch,
-            first,
-            inputs,
-        } = &self.page;
+        let Page { job, epoch, first, inputs } = &self.page;
         let len = u64::try_from(inputs.len()).unwrap_or(u64::MAX);
         let Some(entry) = books.get_mut(*job) else {
-            return Appended {
-                answer: ledger::Append::Old,
-                owed: None,
-            };
+            return Appended { answer: ledger::Append::Old, owed: None };
         };
         let answer = entry.ledger.append(*epoch, *first, len);
         if answer != ledger::Append::Added {
@@ -109,19 +101,10 @@ impl Operation for Append {
         books.tell(Change::Moved(job.id));
         let messages = |row: &OwedRow| {
             let parts = inputs.iter().zip(*first..);
-            parts
-                .map(|(input, index)| row.part(&job, *epoch, index, input.clone()))
-                .collect()
+            parts.map(|(input, index)| row.part(&job, *epoch, index, input.clone())).collect()
         };
-        let ask = OwedAsk::Parts {
-            epoch: *epoch,
-            first: *first,
-            len,
-        };
-        Appended {
-            answer,
-            owed: books.owe(&job, (ask, 1, None), &self.by, Some(messages)),
-        }
+        let ask = OwedAsk::Parts { epoch: *epoch, first: *first, len };
+        Appended { answer, owed: books.owe(&job, (ask, 1, None), &self.by, Some(messages)) }
     }
 }
 
@@ -217,19 +200,12 @@ impl Operation for StartPart {
     }
 
     fn apply(&self, books: &mut Books) -> Started {
-        let PartKey {
-            job,
-            epoch,
-            index,
-            attempt,
-        } = self.part;
+        let PartKey { job, epoch, index, attempt } = self.part;
         let Some(entry) = books.get_mut(job) else {
             return Started::Nothing(Vec::new());
         };
         match entry.ledger.start(epoch, index, attempt) {
-            Start::Run => Started::Run {
-                count: entry.ledger.head().sealed,
-            },
+            Start::Run => Started::Run { count: entry.ledger.head().sealed },
             Start::Settled | Start::Old => Started::Nothing(Vec::new()),
             Start::Halted => Started::Nothing(books.complete(job, &self.by)),
         }
@@ -274,47 +250,28 @@ impl Operation for SettlePart {
     fn shards(&self, books: &Books) -> Shards {
         let stops = |entry: &super::Entry| entry.ledger.head().policy.on_error == OnError::Stop;
         match self.how {
-            PartAttempt::Failed { .. } if books.get(self.part.job).is_some_and(stops) => {
-                Shards::All(self.part.job)
-            }
+            PartAttempt::Failed { .. } if books.get(self.part.job).is_some_and(stops) => Shards::All(self.part.job),
             _ => Shards::Of(self.part.job, self.part.index),
         }
     }
 
     fn apply(&self, books: &mut Books) -> Answer {
-        let PartKey {
-            job,
-            epoch,
-            index,
-            attempt,
-        } = self.part;
+        let PartKey { job, epoch, index, attempt } = self.part;
         let Some(entry) = books.get_mut(job) else {
             return Answer::Old;
         };
         let ledger = &mut entry.ledger;
         let (count, write, again) = match &self.how {
-            PartAttempt::Ok(output) => (
-                ledger.settle(epoch, index, attempt, Settled::Ok),
-                Some(PartWrite::Output(output.clone())),
-                None,
-            ),
-            PartAttempt::Failed {
-                failure,
-                again: None,
-            } => {
+            PartAttempt::Ok(output) => {
+                (ledger.settle(epoch, index, attempt, Settled::Ok), Some(PartWrite::Output(output.clone())), None)
+            }
+            PartAttempt::Failed { failure, again: None } => {
                 let count = ledger.settle(epoch, index, attempt, Settled::Failed);
                 (count, Some(PartWrite::Failure(failure.clone())), None)
             }
-            PartAttempt::Failed {
-                failure,
-                again: Some(due),
-            } => {
+            PartAttempt::Failed { failure, again: Some(due) } => {
                 let due = ledger.head().halted.is_none().then_some(*due);
-                (
-                    ledger.again(epoch, index, attempt),
-                    Some(PartWrite::Failure(failure.clone())),
-                    due,
-                )
+                (ledger.again(epoch, index, attempt), Some(PartWrite::Failure(failure.clone())), due)
             }
             PartAttempt::Interrupted => {
                 ledger.give_back(epoch, index, attempt);
@@ -329,19 +286,12 @@ impl Operation for SettlePart {
             entry.ledger.halt(Halt::Stopped);
         }
         let retried = again.map(|due| (entry.job.clone(), due));
-        books
-            .writes()
-            .parts
-            .extend(write.map(|write| (job, index, write)));
+        books.writes().parts.extend(write.map(|write| (job, index, write)));
         books.tell(Change::Moved(job));
         match retried {
             None => Answer::Counted(books.complete(job, &self.by)),
             Some((waiting, due)) => {
-                let ask = OwedAsk::Parts {
-                    epoch,
-                    first: index,
-                    len: 1,
-                };
+                let ask = OwedAsk::Parts { epoch, first: index, len: 1 };
                 let owed = books.owe(&waiting, (ask, attempt + 1, Some(due)), &self.by, NOT_HELD);
                 Answer::Counted(owed.into_iter().collect())
             }

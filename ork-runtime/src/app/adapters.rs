@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::broker::embedded::Embedded;
-use crate::broker::{Broker, BrokerError, BrokerErrorKind};
+use crate::broker::{Broker, BrokerError};
 use crate::clock::Clock;
-use crate::config::{Config, Synchronous};
+use crate::config::{Config, QueueType, Synchronous};
 use crate::id::WorkerId;
 use crate::store::memory::Memory;
 use crate::store::none::NoStore;
@@ -42,35 +42,39 @@ fn sqlite(path: &str, synchronous: Synchronous) -> Result<Arc<dyn Store>, StoreE
 
 #[cfg(not(feature = "sqlite"))]
 fn sqlite(path: &str, _synchronous: Synchronous) -> Result<Arc<dyn Store>, StoreError> {
-    let words =
-        format!("this program was built without the feature `sqlite`, which sqlite:{path} needs");
+    let words = format!("this program was built without the feature `sqlite`, which sqlite:{path} needs");
     Err(StoreError::new(StoreErrorKind::Config, words))
 }
 
 /// The broker that the configuration names.
-pub(super) async fn broker(
+pub(super) fn broker(
     config: &Config,
     store: &Arc<dyn Store>,
     clock: &Arc<dyn Clock>,
     worker: &WorkerId,
 ) -> Result<Arc<dyn Broker>, BrokerError> {
     if config.broker == "embedded" {
-        return Ok(Arc::new(Embedded::new(
-            Arc::clone(store),
-            Arc::clone(clock),
-            worker.clone(),
-        )));
+        return Ok(Arc::new(Embedded::new(Arc::clone(store), Arc::clone(clock), worker.clone())));
     }
-    amqp(config).await
+    amqp(config, worker)
 }
 
 #[cfg(not(feature = "amqp"))]
-async fn amqp(_config: &Config) -> Result<Arc<dyn Broker>, BrokerError> {
+fn amqp(_config: &Config, _worker: &WorkerId) -> Result<Arc<dyn Broker>, BrokerError> {
     let words = "this program was built without the feature `amqp`, which ORK_BROKER needs";
-    Err(BrokerError::new(BrokerErrorKind::Config, words))
+    Err(BrokerError::new(crate::broker::BrokerErrorKind::Config, words))
 }
 
 #[cfg(feature = "amqp")]
-async fn amqp(_config: &Config) -> Result<Arc<dyn Broker>, BrokerError> {
-    Err(BrokerError::new(BrokerErrorKind::Config, "amqp"))
+fn amqp(config: &Config, worker: &WorkerId) -> Result<Arc<dyn Broker>, BrokerError> {
+    use crate::broker::amqp::{self, Amqp};
+    let mut amqp = amqp::Config::new(&config.broker)?;
+    amqp.prefix.clone_from(&config.prefix);
+    amqp.queues = match config.queues {
+        QueueType::Quorum => amqp::QueueKind::Quorum,
+        QueueType::Classic => amqp::QueueKind::Classic,
+    };
+    amqp.name = format!("ork {worker}");
+    amqp.max_message_bytes = config.max_message_bytes;
+    Ok(Arc::new(Amqp::new(amqp)?))
 }

@@ -107,12 +107,7 @@ impl OrkBuilder {
     }
 
     /// Store and broker to use instead of those that the configuration names, and who uses them.
-    pub fn ports(
-        mut self,
-        store: Arc<dyn Store>,
-        broker: Arc<dyn Broker>,
-        worker: WorkerId,
-    ) -> Self {
+    pub fn ports(mut self, store: Arc<dyn Store>, broker: Arc<dyn Broker>, worker: WorkerId) -> Self {
         self.ports = Some((store, broker, worker));
         self
     }
@@ -138,9 +133,7 @@ impl OrkBuilder {
             Some(registry) => registry.clone(),
             None => Registry::collect().map_err(BuildError::Registry)?,
         };
-        registry
-            .check_states(&self.states)
-            .map_err(BuildError::Registry)?;
+        registry.check_states(&self.states).map_err(BuildError::Registry)?;
         Ok(registry)
     }
 
@@ -159,24 +152,14 @@ impl OrkBuilder {
             None => {
                 let worker = WorkerId::new(config.name.clone().unwrap_or_else(default_name));
                 let store = adapters::store(&config)?;
-                let broker = adapters::broker(&config, &store, &self.clock, &worker).await?;
+                let broker = adapters::broker(&config, &store, &self.clock, &worker)?;
                 (store, broker, worker)
             }
         };
         broker.prepare(&worker::queues(&registry, 1)).await?;
         // Before anything is held: what a process holds is freed by the end of its heartbeat, so there must be one.
-        let by = By {
-            worker: worker.clone(),
-            now: self.clock.now(),
-            hold: false,
-        };
-        store
-            .beat(Beat {
-                ttl: worker::services::TTL,
-                running: Vec::new(),
-                by,
-            })
-            .await?;
+        let by = By { worker: worker.clone(), now: self.clock.now(), hold: false };
+        store.beat(Beat { ttl: worker::services::TTL, running: Vec::new(), by }).await?;
         let supervisor = Supervisor::default();
         let waiters = match broker.replies().await? {
             None => Waiters::default(),
@@ -187,24 +170,12 @@ impl OrkBuilder {
             }
         };
         let tasks = (registry, self.states);
-        let (engine, owed, progress) = Engine::new(
-            tasks,
-            (store, broker),
-            (self.clock, worker),
-            settings(&config),
-        );
+        let (engine, owed, progress) = Engine::new(tasks, (store, broker), (self.clock, worker), settings(&config));
         let engine = Arc::new(engine);
         worker::services::start(&engine, &supervisor, owed, progress);
         let client = Client::new(Arc::clone(&engine), waiters);
         let (drain, force) = Default::default();
-        Ok(Ork {
-            client,
-            engine,
-            supervisor,
-            config,
-            drain,
-            force,
-        })
+        Ok(Ork { client, engine, supervisor, config, drain, force })
     }
 }
 
@@ -216,20 +187,13 @@ fn settings(config: &Config) -> Settings {
         page: config.page,
         losses: config.max_losses,
         grace: config.grace,
-        limits: Limits {
-            bytes: config.max_message_bytes,
-            ..Limits::default()
-        },
+        limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },
     }
 }
 
 /// The host's name, where the system tells it, and the process's number.
 fn default_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let host = host
-        .as_deref()
-        .map(str::trim)
-        .filter(|host| !host.is_empty())
-        .unwrap_or("worker");
+    let host = host.as_deref().map(str::trim).filter(|host| !host.is_empty()).unwrap_or("worker");
     format!("{host}-{}", std::process::id())
 }

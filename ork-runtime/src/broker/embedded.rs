@@ -10,10 +10,7 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{
-    Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, Subscribe,
-    Subscription,
-};
+use super::{Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, Subscribe, Subscription};
 use crate::accounting::{By, Change, Owed, OwedId};
 use crate::clock::Clock;
 use crate::id::WorkerId;
@@ -36,13 +33,7 @@ pub struct Embedded {
 impl Embedded {
     /// A broker over this store, for this process.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, worker: WorkerId) -> Self {
-        Self {
-            store,
-            clock,
-            worker,
-            tasks: TaskTracker::new(),
-            closing: CancellationToken::new(),
-        }
+        Self { store, clock, worker, tasks: TaskTracker::new(), closing: CancellationToken::new() }
     }
 }
 
@@ -57,12 +48,8 @@ impl Broker for Embedded {
     }
 
     async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), BrokerError>> {
-        let words =
-            "there is no broker to publish to: jobs of this process travel through its store";
-        messages
-            .iter()
-            .map(|_| Err(BrokerError::new(BrokerErrorKind::Config, words)))
-            .collect()
+        let words = "there is no broker to publish to: jobs of this process travel through its store";
+        messages.iter().map(|_| Err(BrokerError::new(BrokerErrorKind::Config, words))).collect()
     }
 
     async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>, BrokerError> {
@@ -90,11 +77,7 @@ impl Broker for Embedded {
         };
         self.tasks.spawn(pump.run());
         self.tasks.spawn(settle.run());
-        Ok(Box::new(EmbeddedSubscription {
-            receiver,
-            resize,
-            stop,
-        }))
+        Ok(Box::new(EmbeddedSubscription { receiver, resize, stop }))
     }
 
     async fn replies(&self) -> Result<Option<Replies>, BrokerError> {
@@ -172,22 +155,13 @@ impl Held {
             rows.done.push(owed.id);
             self.done.notify_one();
         } else {
-            rows.open.insert(
-                owed.id,
-                Row {
-                    left,
-                    released: false,
-                },
-            );
+            rows.open.insert(owed.id, Row { left, released: false });
         }
     }
 
     fn take_settled(&self) -> (Vec<OwedId>, Vec<OwedId>) {
         let mut rows = self.rows();
-        (
-            std::mem::take(&mut rows.done),
-            std::mem::take(&mut rows.released),
-        )
+        (std::mem::take(&mut rows.done), std::mem::take(&mut rows.released))
     }
 
     fn put_back(&self, done: Vec<OwedId>, released: Vec<OwedId>) {
@@ -275,10 +249,7 @@ impl Pump {
             // A transaction for a message or two is not worth it while others are under way.
             if more && room >= size.div_ceil(4).max(1) {
                 match self.take(room).await {
-                    Some(Taken {
-                        owed,
-                        next_due: due,
-                    }) => {
+                    Some(Taken { owed, next_due: due }) => {
                         let got: usize = owed.iter().map(|row| row.messages.len().max(1)).sum();
                         (more, next_due) = (got >= room, due);
                         if !self.hand_out(owed).await {
@@ -310,31 +281,15 @@ impl Pump {
     }
 
     async fn take(&self, limit: usize) -> Option<Taken> {
-        let by = By {
-            worker: self.worker.clone(),
-            now: self.clock.now(),
-            hold: true,
-        };
-        let taken = self
-            .store
-            .take(Take {
-                limit,
-                tasks: Some(Arc::clone(&self.tasks)),
-                by,
-            })
-            .await;
-        taken
-            .inspect_err(|error| tracing::warn!(%error, "the outbox cannot be read"))
-            .ok()
+        let by = By { worker: self.worker.clone(), now: self.clock.now(), hold: true };
+        let taken = self.store.take(Take { limit, tasks: Some(Arc::clone(&self.tasks)), by }).await;
+        taken.inspect_err(|error| tracing::warn!(%error, "the outbox cannot be read")).ok()
     }
 
     /// Hands deliveries out; answers `false` once nobody takes them.
     async fn hand_out(&self, owed: Vec<Owed>) -> bool {
         owed.iter().for_each(|row| self.held.add(row));
-        let deliveries: Vec<_> = owed
-            .into_iter()
-            .flat_map(|row| unpack(&self.held, row))
-            .collect();
+        let deliveries: Vec<_> = owed.into_iter().flat_map(|row| unpack(&self.held, row)).collect();
         for delivery in deliveries {
             if self.deliveries.send(delivery).await.is_err() {
                 return false;
@@ -346,20 +301,11 @@ impl Pump {
 
 fn unpack(held: &Arc<Held>, owed: Owed) -> Vec<Delivery> {
     let Owed { id, lost, messages } = owed;
-    let receipt = || {
-        Box::new(EmbeddedReceipt {
-            held: Arc::clone(held),
-            id,
-            settled: false,
-        })
-    };
+    let receipt = || Box::new(EmbeddedReceipt { held: Arc::clone(held), id, settled: false });
     let deliveries = messages.into_iter().filter_map(|message| match message {
-        Outgoing::Work(message) => Some(Delivery {
-            message: Ok(message),
-            redelivered: lost,
-            anonymous: false,
-            receipt: receipt(),
-        }),
+        Outgoing::Work(message) => {
+            Some(Delivery { message: Ok(message), redelivered: lost, anonymous: false, receipt: receipt() })
+        }
         // Whoever waits for an outcome here finds it in the store.
         Outgoing::Reply(_) => {
             receipt().settle(Settlement::Ack);
@@ -386,21 +332,9 @@ impl Settler {
                 () = self.closing.cancelled() => true,
             };
             let (done, released) = self.held.take_settled();
-            let by = By {
-                worker: self.worker.clone(),
-                now: self.clock.now(),
-                hold: true,
-            };
-            let forgotten = if done.is_empty() {
-                Ok(())
-            } else {
-                self.store.forget(done.clone(), by.clone()).await
-            };
-            let given = if released.is_empty() {
-                Ok(())
-            } else {
-                self.store.give_back(released.clone(), by).await
-            };
+            let by = By { worker: self.worker.clone(), now: self.clock.now(), hold: true };
+            let forgotten = if done.is_empty() { Ok(()) } else { self.store.forget(done.clone(), by.clone()).await };
+            let given = if released.is_empty() { Ok(()) } else { self.store.give_back(released.clone(), by).await };
             if let Err(error) = forgotten.and(given) {
                 // They stay held, and are tried again with the next ones.
                 tracing::warn!(%error, "the outbox cannot be written");

@@ -12,6 +12,9 @@ use tokio::sync::mpsc;
 
 use crate::message::{Message, Outgoing};
 
+#[cfg(feature = "amqp")]
+pub mod amqp;
+
 /// What an adapter could not do, and which kind of trouble that is.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -44,19 +47,12 @@ pub enum BrokerErrorKind {
 impl BrokerError {
     /// An error of this kind; `message` names the broker, never its password.
     pub fn new(kind: BrokerErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            source: None,
-        }
+        Self { kind, message: message.into(), source: None }
     }
 
     /// The same error with what caused it.
     #[must_use]
-    pub fn with_source(
-        mut self,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -120,6 +116,8 @@ pub struct Delivery {
     pub message: Result<Message, Refused>,
     /// How often it was delivered before, as far as the broker counts.
     pub redelivered: u32,
+    /// Whether its sender gave the job no name: then the id is new at every delivery, and only what keeps the job
+    /// under it before anything else makes it the job's id.
     /// Whether its sender gave it no id, so that it would get another one if it were delivered again.
     pub anonymous: bool,
     /// The right to settle it.

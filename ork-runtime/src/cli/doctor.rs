@@ -19,48 +19,21 @@ pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitC
     let mut findings = Vec::new();
     match builder.tasks() {
         Ok(registry) if registry.is_empty() => {
-            let words =
-                "none: annotate a function with #[task], and name its crate in this program";
-            findings.push(Finding {
-                what: "tasks",
-                well: false,
-                words: words.into(),
-            });
+            let words = "none: annotate a function with #[task], and name its crate in this program";
+            findings.push(Finding { what: "tasks", well: false, words: words.into() });
         }
         Ok(registry) => {
-            findings.push(Finding {
-                what: "tasks",
-                well: true,
-                words: registry.names().join(", "),
-            });
+            findings.push(Finding { what: "tasks", well: true, words: registry.names().join(", ") });
         }
-        Err(error) => findings.push(Finding {
-            what: "tasks",
-            well: false,
-            words: error.to_string(),
-        }),
+        Err(error) => findings.push(Finding { what: "tasks", well: false, words: error.to_string() }),
     }
     if findings.iter().all(|finding| finding.well) {
         match builder.build().await {
-            Err(error) => findings.push(Finding {
-                what: "start",
-                well: false,
-                words: chain(&error),
-            }),
+            Err(error) => findings.push(Finding { what: "start", well: false, words: chain(&error) }),
             Ok(ork) => {
-                let store = ork
-                    .engine()
-                    .store
-                    .check()
-                    .await
-                    .map_err(|error| chain(&error));
+                let store = ork.engine().store.check().await.map_err(|error| chain(&error));
                 findings.push(finding("store", store));
-                let broker = ork
-                    .engine()
-                    .broker
-                    .check()
-                    .await
-                    .map_err(|error| chain(&error));
+                let broker = ork.engine().broker.check().await.map_err(|error| chain(&error));
                 findings.push(finding("broker", broker));
                 ork.shutdown().await;
             }
@@ -68,59 +41,37 @@ pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitC
     }
     let well = findings.iter().all(|finding| finding.well);
     if output.is_json() {
-        let settings = config.entries().map(
-            |(key, value, source)| json!({"key": key, "value": value, "from": source.to_string()}),
-        );
-        let found = findings.iter().map(
-            |finding| json!({"what": finding.what, "well": finding.well, "words": finding.words}),
-        );
+        let settings = config
+            .entries()
+            .map(|(key, value, source)| json!({"key": key, "value": value, "from": source.to_string()}));
+        let found =
+            findings.iter().map(|finding| json!({"what": finding.what, "well": finding.well, "words": finding.words}));
         output.json(&json!({
             "well": well,
             "settings": settings.collect::<Vec<_>>(),
             "findings": found.collect::<Vec<_>>(),
         }));
     } else {
-        let row = |(key, value, source): (&str, String, crate::Source)| {
-            vec![key.to_owned(), value, source.to_string()]
-        };
+        let row = |(key, value, source): (&str, String, crate::Source)| vec![key.to_owned(), value, source.to_string()];
         output.table(&["setting", "value", "from"], config.entries().map(row));
         output.line("");
         for finding in &findings {
-            output.line(format!(
-                "{} {}: {}",
-                if finding.well { "ok  " } else { "FAIL" },
-                finding.what,
-                finding.words
-            ));
+            output.line(format!("{} {}: {}", if finding.well { "ok  " } else { "FAIL" }, finding.what, finding.words));
         }
     }
-    Ok(if well {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(4)
-    })
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(4) })
 }
 
 fn finding(what: &'static str, found: Result<String, String>) -> Finding {
     match found {
-        Ok(words) => Finding {
-            what,
-            well: true,
-            words,
-        },
-        Err(words) => Finding {
-            what,
-            well: false,
-            words,
-        },
+        Ok(words) => Finding { what, well: true, words },
+        Err(words) => Finding { what, well: false, words },
     }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let sources = std::iter::successors(error.source(), |source| source.source());
-    sources
-        .into_iter()
-        .for_each(|source| words.push_str(&format!(", because {source}")));
+    sources.into_iter().for_each(|source| words.push_str(&format!(", because {source}")));
     words
 }

@@ -44,45 +44,22 @@ impl Failure {
             words.push_str(&format!("\n  because: {cause}"));
             source = cause.source();
         }
-        Self {
-            kind,
-            words,
-            source: None,
-            hints: Vec::new(),
-        }
+        Self { kind, words, source: None, hints: Vec::new() }
     }
 
     /// The command line or an input is wrong.
     pub(super) fn user(words: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::User,
-            words: words.into(),
-            source: None,
-            hints: Vec::new(),
-        }
+        Self { kind: Kind::User, words: words.into(), source: None, hints: Vec::new() }
     }
 
     /// The job failed or was cancelled.
     pub(super) fn job(words: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::Job,
-            words: words.into(),
-            source: None,
-            hints: Vec::new(),
-        }
+        Self { kind: Kind::Job, words: words.into(), source: None, hints: Vec::new() }
     }
 
     /// A defect.
-    pub(super) fn internal(
-        words: impl Into<String>,
-        source: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
-        Self {
-            kind: Kind::Internal,
-            words: words.into(),
-            source: Some(source.into()),
-            hints: Vec::new(),
-        }
+    pub(super) fn internal(words: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind: Kind::Internal, words: words.into(), source: Some(source.into()), hints: Vec::new() }
     }
 
     /// The same failure with what to do about it.
@@ -117,13 +94,10 @@ impl Failure {
 fn store(error: StoreError) -> Failure {
     let (kind, hint) = match error.kind() {
         StoreErrorKind::NotFound => (Kind::User, Some("`jobs list` shows the jobs of this store")),
-        StoreErrorKind::Config | StoreErrorKind::NoStore | StoreErrorKind::TooNew => {
-            (Kind::Config, None)
+        StoreErrorKind::Config | StoreErrorKind::NoStore | StoreErrorKind::TooNew => (Kind::Config, None),
+        StoreErrorKind::Unavailable | StoreErrorKind::ReadOnly | StoreErrorKind::Corrupt | StoreErrorKind::Closed => {
+            (Kind::Unavailable, None)
         }
-        StoreErrorKind::Unavailable
-        | StoreErrorKind::ReadOnly
-        | StoreErrorKind::Corrupt
-        | StoreErrorKind::Closed => (Kind::Unavailable, None),
     };
     let failure = Failure::new(kind, error);
     match hint {
@@ -140,8 +114,7 @@ impl From<StoreError> for Failure {
 
 impl From<BrokerError> for Failure {
     fn from(error: BrokerError) -> Self {
-        Self::new(Kind::Unavailable, error)
-            .hint("`doctor` says what is set and what can be reached")
+        Self::new(Kind::Unavailable, error).hint("`doctor` says what is set and what can be reached")
     }
 }
 
@@ -163,9 +136,7 @@ impl From<BuildError> for Failure {
             BuildError::Config(error) => error.into(),
             BuildError::Store(error) => error.into(),
             BuildError::Broker(error) => error.into(),
-            error @ (BuildError::Registry(_) | BuildError::StateTwice(_)) => {
-                Self::new(Kind::Config, error)
-            }
+            error @ (BuildError::Registry(_) | BuildError::StateTwice(_)) => Self::new(Kind::Config, error),
         }
     }
 }
@@ -176,9 +147,9 @@ impl From<ClientError> for Failure {
             ClientError::Store(error) => error.into(),
             ClientError::Broker(error) => error.into(),
             ClientError::UnknownTask(error) => error.into(),
-            ClientError::Failed { .. }
-            | ClientError::Cancelled { .. }
-            | ClientError::Lost { .. } => Self::new(Kind::Job, error),
+            ClientError::Failed { .. } | ClientError::Cancelled { .. } | ClientError::Lost { .. } => {
+                Self::new(Kind::Job, error)
+            }
             ClientError::Input { .. }
             | ClientError::Body(_)
             | ClientError::WrongState { .. }

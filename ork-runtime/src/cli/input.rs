@@ -33,9 +33,8 @@ impl Input {
                     read.map_err(|error| Failure::user(format!("stdin cannot be read: {error}")))?;
                     json
                 }
-                (_, Some(path)) => std::fs::read(path).map_err(|error| {
-                    Failure::user(format!("the input file {path} cannot be read: {error}"))
-                })?,
+                (_, Some(path)) => std::fs::read(path)
+                    .map_err(|error| Failure::user(format!("the input file {path} cannot be read: {error}")))?,
                 (json, None) => json.as_bytes().to_vec(),
             },
         };
@@ -57,16 +56,14 @@ impl Input {
         }
         let definitions = Value::Object(generator.take_definitions(true));
         if let Some(whole) = whole {
-            if let Some(Value::Object(properties)) = resolve(&whole, &definitions).get("properties")
-            {
+            if let Some(Value::Object(properties)) = resolve(&whole, &definitions).get("properties") {
                 fields = properties.clone();
             }
         }
         let mut input = Map::new();
         for pair in &self.pairs {
             let (key, text) = pair.split_once('=').ok_or_else(|| {
-                Failure::user(format!("`{pair}` is no input"))
-                    .hint("write inputs as KEY=VALUE, or give --input JSON")
+                Failure::user(format!("`{pair}` is no input")).hint("write inputs as KEY=VALUE, or give --input JSON")
             })?;
             let value = match fields.get(key) {
                 Some(schema) => value(key, text, resolve(schema, &definitions), &definitions)?,
@@ -83,12 +80,8 @@ impl Input {
 
 /// Follows a reference to a definition.
 fn resolve<'v>(schema: &'v Value, definitions: &'v Value) -> &'v Value {
-    let name = schema
-        .get("$ref")
-        .and_then(Value::as_str)
-        .and_then(|path| path.rsplit('/').next());
-    name.and_then(|name| definitions.get(name))
-        .unwrap_or(schema)
+    let name = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next());
+    name.and_then(|name| definitions.get(name)).unwrap_or(schema)
 }
 
 /// Every type that a schema allows.
@@ -103,12 +96,7 @@ fn types<'v>(schema: &'v Value, definitions: &'v Value, found: &mut Vec<&'v str>
         found.push("string");
     }
     for word in ["anyOf", "oneOf", "allOf"] {
-        for one in schema
-            .get(word)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for one in schema.get(word).and_then(Value::as_array).into_iter().flatten() {
             types(one, definitions, found);
         }
     }
@@ -132,23 +120,14 @@ fn value(key: &str, text: &str, schema: &Value, definitions: &Value) -> Result<V
     };
     match json {
         // What is quoted may be meant with its quotes; text stays text where text is allowed.
-        Some(value)
-            if !(value.is_string() || allowed.contains(&"string")) && is_allowed(&value) =>
-        {
-            Ok(value)
+        Some(value) if !(value.is_string() || allowed.contains(&"string")) && is_allowed(&value) => Ok(value),
+        Some(value) if !value.is_string() && !allowed.contains(&"string") => {
+            Err(Failure::user(format!("`{key}`: expected {}, found {value}", list(&allowed))))
         }
-        Some(value) if !value.is_string() && !allowed.contains(&"string") => Err(Failure::user(
-            format!("`{key}`: expected {}, found {value}", list(&allowed)),
-        )),
-        _ if allowed.contains(&"string") || allowed.is_empty() => {
-            Ok(Value::String(text.to_owned()))
-        }
+        _ if allowed.contains(&"string") || allowed.is_empty() => Ok(Value::String(text.to_owned())),
         _ => {
             let hint = format!("write JSON in quotes: '{key}=[1, 2]'");
-            let failure = Failure::user(format!(
-                "`{key}`: expected {}, found `{text}`",
-                list(&allowed)
-            ));
+            let failure = Failure::user(format!("`{key}`: expected {}, found `{text}`", list(&allowed)));
             let nested = allowed.contains(&"array") || allowed.contains(&"object");
             Err(if nested { failure.hint(hint) } else { failure })
         }
@@ -176,20 +155,9 @@ mod tests {
         assert_eq!(read(r#"{"type": "integer"}"#, "12"), Ok(12.into()));
         assert_eq!(read(r#"{"type": "boolean"}"#, "true"), Ok(true.into()));
         assert_eq!(read(r#"{"type": ["string", "null"]}"#, "x"), Ok("x".into()));
-        assert_eq!(
-            read(r#"{"type": "array"}"#, "[1]"),
-            Ok(Value::Array(vec![1.into()]))
-        );
+        assert_eq!(read(r#"{"type": "array"}"#, "[1]"), Ok(Value::Array(vec![1.into()])));
         assert_eq!(read(r#"{"enum": ["a", "b"]}"#, "a"), Ok("a".into()));
-        assert!(
-            read(r#"{"type": "integer"}"#, "many")
-                .unwrap_err()
-                .contains("expected integer, found `many`")
-        );
-        assert!(
-            read(r#"{"type": "array"}"#, "1")
-                .unwrap_err()
-                .contains("expected array, found 1")
-        );
+        assert!(read(r#"{"type": "integer"}"#, "many").unwrap_err().contains("expected integer, found `many`"));
+        assert!(read(r#"{"type": "array"}"#, "1").unwrap_err().contains("expected array, found 1"));
     }
 }

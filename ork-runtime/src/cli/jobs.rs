@@ -57,11 +57,7 @@ pub(super) enum Command {
     },
 }
 
-pub(super) async fn jobs(
-    builder: OrkBuilder,
-    command: Command,
-    output: &Output,
-) -> Result<ExitCode, Failure> {
+pub(super) async fn jobs(builder: OrkBuilder, command: Command, output: &Output) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
     let ork = builder.build().await?;
     let done = tokio::select! {
@@ -74,26 +70,9 @@ pub(super) async fn jobs(
 
 async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<ExitCode, Failure> {
     match command {
-        Command::List {
-            state,
-            task,
-            before,
-            limit,
-        } => {
-            let states = state
-                .iter()
-                .map(|word| known_state(word))
-                .collect::<Result<_, _>>()?;
-            list(
-                &ork.jobs(Filter {
-                    states,
-                    task,
-                    before,
-                    limit,
-                })
-                .await?,
-                output,
-            );
+        Command::List { state, task, before, limit } => {
+            let states = state.iter().map(|word| known_state(word)).collect::<Result<_, _>>()?;
+            list(&ork.jobs(Filter { states, task, before, limit }).await?, output);
         }
         Command::Show { id, parts } => show(ork, id, parts, output).await?,
         Command::Watch { id } => return watch(ork, id, output).await,
@@ -112,10 +91,7 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
 fn known_state(word: &str) -> Result<State, Failure> {
     State::from_word(word).ok_or_else(|| {
         let known: Vec<_> = State::ALL.iter().map(|state| state.as_str()).collect();
-        Failure::user(format!(
-            "there is no state `{word}`: expected {}",
-            known.join(", ")
-        ))
+        Failure::user(format!("there is no state `{word}`: expected {}", known.join(", ")))
     })
 }
 
@@ -138,34 +114,14 @@ fn list(jobs: &[Status], output: &Output) {
             (yielded, None) => format!("{}/{yielded}+", job.parts.settled()),
             (_, Some(total)) => format!("{}/{total}", job.parts.settled()),
         };
-        let why = job
-            .failure
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let why: String = why
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .take(60)
-            .collect();
-        vec![
-            job.id.to_string(),
-            job.task.clone(),
-            job.state.to_string(),
-            parts,
-            job.created.to_string(),
-            why,
-        ]
+        let why = job.failure.as_ref().map(ToString::to_string).unwrap_or_default();
+        let why: String = why.lines().next().unwrap_or_default().chars().take(60).collect();
+        vec![job.id.to_string(), job.task.clone(), job.state.to_string(), parts, job.created.to_string(), why]
     };
     if jobs.is_empty() {
         output.note("no jobs");
     } else {
-        output.table(
-            &["id", "task", "state", "parts", "submitted", "why"],
-            jobs.iter().map(row),
-        );
+        output.table(&["id", "task", "state", "parts", "submitted", "why"], jobs.iter().map(row));
     }
 }
 
@@ -175,9 +131,7 @@ async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) -> Result<(),
     if output.is_json() {
         let mut json = serde_json::to_value(&status).unwrap_or_default();
         if let Some(json) = json.as_object_mut() {
-            let bad = bad.iter().map(
-                |(index, how, why)| serde_json::json!({"index": index, "how": how, "why": why}),
-            );
+            let bad = bad.iter().map(|(index, how, why)| serde_json::json!({"index": index, "how": how, "why": why}));
             json.insert("not_ok".into(), bad.collect());
         }
         output.json(&json);
@@ -194,36 +148,13 @@ async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) -> Result<(),
         ("ended", moment(status.ended)),
         ("next try", moment(status.due)),
         ("worker", status.worker.clone().unwrap_or_default()),
-        (
-            "progress",
-            status
-                .percent()
-                .map(|percent| format!("{percent:.0} %"))
-                .unwrap_or_default(),
-        ),
-        (
-            "info",
-            status
-                .progress
-                .as_ref()
-                .map(|progress| progress.info.clone())
-                .unwrap_or_default(),
-        ),
-        (
-            "why",
-            status
-                .failure
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-        ),
+        ("progress", status.percent().map(|percent| format!("{percent:.0} %")).unwrap_or_default()),
+        ("info", status.progress.as_ref().map(|progress| progress.info.clone()).unwrap_or_default()),
+        ("why", status.failure.as_ref().map(ToString::to_string).unwrap_or_default()),
     ];
     if status.yielded > 0 || status.total.is_some() {
         let counts = status.parts;
-        let total = status.total.map_or_else(
-            || format!("{} so far", status.yielded),
-            |total| total.to_string(),
-        );
+        let total = status.total.map_or_else(|| format!("{} so far", status.yielded), |total| total.to_string());
         let words = format!(
             "{total}: {} ok, {} failed, {} skipped, {} cancelled, {} running",
             counts.ok, counts.failed, counts.skipped, counts.cancelled, counts.running
@@ -240,11 +171,7 @@ async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) -> Result<(),
 }
 
 /// The first parts that did not succeed.
-async fn not_ok(
-    ork: &Ork,
-    status: &Status,
-    most: usize,
-) -> Result<Vec<(u64, &'static str, String)>, Failure> {
+async fn not_ok(ork: &Ork, status: &Status, most: usize) -> Result<Vec<(u64, &'static str, String)>, Failure> {
     let (mut bad, mut from) = (Vec::new(), 0);
     if status.parts.not_ok() == 0 {
         return Ok(bad);
@@ -253,18 +180,9 @@ async fn not_ok(
         let page = ork.parts(status.id, from, 1_000).await?;
         let Some(last) = page.last() else { break };
         from = last.index + 1;
-        let found = page
-            .into_iter()
-            .filter(|part| part.how != Settled::Ok)
-            .map(|part| {
-                (
-                    part.index,
-                    part.how.as_str(),
-                    part.failure
-                        .map(|failure| failure.to_string())
-                        .unwrap_or_default(),
-                )
-            });
+        let found = page.into_iter().filter(|part| part.how != Settled::Ok).map(|part| {
+            (part.index, part.how.as_str(), part.failure.map(|failure| failure.to_string()).unwrap_or_default())
+        });
         bad.extend(found.take(most - bad.len()));
     }
     Ok(bad)

@@ -97,11 +97,8 @@ impl OrkBuilder {
         if let Command::Tasks(args) = command {
             return tasks::tasks(&self.tasks()?, &args, output);
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build();
-        let runtime =
-            runtime.map_err(|error| Failure::internal("the runtime cannot be started", error))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::internal("the runtime cannot be started", error))?;
         let builder = self.config(config);
         let ended = runtime.block_on(async {
             match command {

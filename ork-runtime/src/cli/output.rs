@@ -18,10 +18,7 @@ pub(super) struct Output {
 
 impl Output {
     pub(super) fn new(json: bool) -> Self {
-        Self {
-            json,
-            color: std::io::stderr().is_terminal(),
-        }
+        Self { json, color: std::io::stderr().is_terminal() }
     }
 
     /// Whether programs read what is written.
@@ -36,18 +33,11 @@ impl Output {
 
     /// Starts the log, on stderr.
     pub(super) fn log(&self, filter: &str) -> Result<(), Failure> {
-        let filter = EnvFilter::try_new(filter).map_err(|error| {
-            Failure::user(format!("`log` is `{filter}`, which is no filter: {error}"))
-        })?;
-        let log = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr);
+        let filter = EnvFilter::try_new(filter)
+            .map_err(|error| Failure::user(format!("`log` is `{filter}`, which is no filter: {error}")))?;
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         // A program that has a log of its own keeps it.
-        let set = if self.json {
-            log.json().try_init()
-        } else {
-            log.with_ansi(self.color).try_init()
-        };
+        let set = if self.json { log.json().try_init() } else { log.with_ansi(self.color).try_init() };
         drop(set);
         Ok(())
     }
@@ -81,15 +71,8 @@ impl Output {
             drop(writeln!(std::io::stderr(), "{error}"));
             return;
         }
-        let (red, bold, plain) = if self.color {
-            ("\x1b[31m", "\x1b[1m", "\x1b[0m")
-        } else {
-            ("", "", "")
-        };
-        drop(writeln!(
-            std::io::stderr(),
-            "{bold}{red}error{plain}: {words}"
-        ));
+        let (red, bold, plain) = if self.color { ("\x1b[31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
+        drop(writeln!(std::io::stderr(), "{bold}{red}error{plain}: {words}"));
         for hint in hints {
             drop(writeln!(std::io::stderr(), "{bold}hint{plain}: {hint}"));
         }
@@ -114,18 +97,13 @@ impl Output {
 
 fn new_table() -> Table {
     let mut table = Table::new();
-    table
-        .load_style(TableStyle::new())
-        .set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
     table
 }
 
 fn trimmed(table: &Table) -> String {
     let text = table.to_string();
-    let lines: Vec<_> = text
-        .lines()
-        .map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end())
-        .collect();
+    let lines: Vec<_> = text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect();
     lines.join("\n")
 }
 
@@ -136,21 +114,16 @@ fn pretty(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(rows) => rows_table(rows).unwrap_or_else(|| indented(value)),
         Value::Object(fields) => {
-            let tables = fields.values().any(|value| {
-                value
-                    .as_array()
-                    .is_some_and(|rows| rows_table(rows).is_some())
-            });
+            let tables = fields.values().any(|value| value.as_array().is_some_and(|rows| rows_table(rows).is_some()));
             if !tables {
                 return indented(value);
             }
-            let sections = fields.iter().map(|(name, value)| {
-                match value.as_array().and_then(|rows| rows_table(rows)) {
+            let sections =
+                fields.iter().map(|(name, value)| match value.as_array().and_then(|rows| rows_table(rows)) {
                     Some(table) => table,
                     None if value.is_object() || value.is_array() => format!("{name}: {value}"),
                     None => format!("{name}: {}", cell(value)),
-                }
-            });
+                });
             sections.collect::<Vec<_>>().join("\n\n")
         }
         Value::Bool(_) | Value::Number(_) => value.to_string(),
@@ -168,19 +141,13 @@ fn rows_table(rows: &[Value]) -> Option<String> {
     table.set_header(&names);
     for row in rows {
         let row = row.as_object()?;
-        if !row.keys().eq(names.iter().copied())
-            || row
-                .values()
-                .any(|value| value.is_object() || value.is_array())
-        {
+        if !row.keys().eq(names.iter().copied()) || row.values().any(|value| value.is_object() || value.is_array()) {
             return None;
         }
         table.add_row(row.values().map(cell));
     }
     for (index, name) in names.iter().enumerate() {
-        let numbers = rows
-            .iter()
-            .all(|row| row.get(name).is_some_and(Value::is_number));
+        let numbers = rows.iter().all(|row| row.get(name).is_some_and(Value::is_number));
         if let (true, Some(column)) = (numbers, table.column_mut(index)) {
             column.set_cell_alignment(comfy_table::CellAlignment::Right);
         }

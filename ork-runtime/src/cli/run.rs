@@ -20,11 +20,7 @@ pub(super) struct Args {
     input: Input,
 }
 
-pub(super) async fn run(
-    builder: OrkBuilder,
-    args: Args,
-    output: &Output,
-) -> Result<ExitCode, Failure> {
+pub(super) async fn run(builder: OrkBuilder, args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
     let ork = builder.broker("embedded").build().await?;
     let submitted = async {
@@ -64,7 +60,8 @@ pub(super) async fn run(
     let outcome = match ended {
         Ok(true) => ork.wait(id).await.map_err(Failure::from),
         Ok(false) => {
-            output.note(format!("interrupted; job {id} goes on when a worker starts, or with `jobs cancel {id}` never"));
+            output
+                .note(format!("interrupted; job {id} goes on when a worker starts, or with `jobs cancel {id}` never"));
             ork.force_stop();
             ork.shutdown().await;
             return Ok(ExitCode::from(130));
@@ -83,25 +80,13 @@ pub(super) fn finish(outcome: crate::JobOutcome, output: &Output) -> Result<Exit
         // A job with parts and without a join has no result but how they ended.
         (State::Success, None) if output.is_json() => output.json(&status.parts),
         (State::Success, None) => {
-            output.line(format!(
-                "{} of {} parts ok",
-                status.parts.ok,
-                status.parts.settled()
-            ));
+            output.line(format!("{} of {} parts ok", status.parts.ok, status.parts.settled()));
         }
         _ => {
             let id = status.id;
-            let why = status
-                .failure
-                .as_ref()
-                .map_or_else(|| "it was cancelled".into(), ToString::to_string);
-            return Err(Failure::job(format!(
-                "job {id} ({}) {}: {why}",
-                status.task, status.state
-            ))
-            .hint(format!(
-                "`jobs show {id}` says more; `jobs retry {id}` tries what did not succeed again"
-            )));
+            let why = status.failure.as_ref().map_or_else(|| "it was cancelled".into(), ToString::to_string);
+            return Err(Failure::job(format!("job {id} ({}) {}: {why}", status.task, status.state))
+                .hint(format!("`jobs show {id}` says more; `jobs retry {id}` tries what did not succeed again")));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -113,11 +98,7 @@ pub(super) struct Bar(ProgressBar);
 
 impl Bar {
     pub(super) fn new(output: &Output) -> Self {
-        let target = if output.is_watched() {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
+        let target = if output.is_watched() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
         bar.set_style(spinner());
         Self(bar)
@@ -126,10 +107,9 @@ impl Bar {
     pub(super) fn show(&self, status: &Status) {
         let parts = &status.parts;
         let mut words = match &status.progress {
-            Some(progress) if status.yielded == 0 => format!(
-                "{} {:.0} % {}",
-                status.task, progress.percent, progress.info
-            ),
+            Some(progress) if status.yielded == 0 => {
+                format!("{} {:.0} % {}", status.task, progress.percent, progress.info)
+            }
             _ => format!("{} {}", status.task, status.state),
         };
         if parts.failed > 0 {
@@ -141,11 +121,9 @@ impl Bar {
                 self.0.set_length(total);
                 self.0.set_position(parts.settled());
             }
-            _ if status.yielded > 0 => words.push_str(&format!(
-                ", {} of {} parts so far",
-                parts.settled(),
-                status.yielded
-            )),
+            _ if status.yielded > 0 => {
+                words.push_str(&format!(", {} of {} parts so far", parts.settled(), status.yielded))
+            }
             _ => {}
         }
         self.0.set_message(words);
@@ -158,8 +136,7 @@ impl Bar {
 }
 
 fn spinner() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner} {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+    ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 fn with_length() -> ProgressStyle {

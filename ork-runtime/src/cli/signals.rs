@@ -13,13 +13,8 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn new() -> Result<Self, Failure> {
-        let one = |kind| {
-            signal(kind).map_err(|error| Failure::internal("signals cannot be received", error))
-        };
-        Ok(Self {
-            interrupt: one(SignalKind::interrupt())?,
-            terminate: one(SignalKind::terminate())?,
-        })
+        let one = |kind| signal(kind).map_err(|error| Failure::internal("signals cannot be received", error));
+        Ok(Self { interrupt: one(SignalKind::interrupt())?, terminate: one(SignalKind::terminate())? })
     }
 
     /// Waits for the next of them.

@@ -19,11 +19,7 @@ pub(super) struct Args {
     wait: bool,
 }
 
-pub(super) async fn submit(
-    builder: OrkBuilder,
-    args: Args,
-    output: &Output,
-) -> Result<ExitCode, Failure> {
+pub(super) async fn submit(builder: OrkBuilder, args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
     let ork = builder.build().await?;
     let done = hand_over(&ork, &args, &mut signals, output).await;
@@ -31,12 +27,7 @@ pub(super) async fn submit(
     done
 }
 
-async fn hand_over(
-    ork: &Ork,
-    args: &Args,
-    signals: &mut Signals,
-    output: &Output,
-) -> Result<ExitCode, Failure> {
+async fn hand_over(ork: &Ork, args: &Args, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
     let body = args.input.read(ork.entry(&args.task)?)?;
     let id = ork.submit_json(&args.task, body).await?;
     if !args.wait {

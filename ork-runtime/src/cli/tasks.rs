@@ -15,11 +15,7 @@ pub(super) struct Args {
     task: Option<String>,
 }
 
-pub(super) fn tasks(
-    registry: &Registry,
-    args: &Args,
-    output: &Output,
-) -> Result<ExitCode, Failure> {
+pub(super) fn tasks(registry: &Registry, args: &Args, output: &Output) -> Result<ExitCode, Failure> {
     let tasks: Vec<_> = match &args.task {
         Some(name) => vec![registry.get(name)?],
         None => registry.tasks().collect(),
@@ -27,24 +23,12 @@ pub(super) fn tasks(
     if output.is_json() {
         output.json(&tasks.iter().map(|task| describe(task)).collect::<Vec<_>>());
     } else if args.task.is_some() {
-        tasks.iter().for_each(|task| {
-            output.line(serde_json::to_string_pretty(&describe(task)).unwrap_or_default())
-        });
+        tasks.iter().for_each(|task| output.line(serde_json::to_string_pretty(&describe(task)).unwrap_or_default()));
     } else if tasks.is_empty() {
         output.note("this program has no tasks: annotate a function with #[task], and name its crate in this program");
     } else {
-        let row = |task: &&Task| {
-            vec![
-                task.name().to_owned(),
-                inputs(task.entry()),
-                shape(task),
-                first_line(task),
-            ]
-        };
-        output.table(
-            &["task", "inputs", "shape", "what it does"],
-            tasks.iter().map(row),
-        );
+        let row = |task: &&Task| vec![task.name().to_owned(), inputs(task.entry()), shape(task), first_line(task)];
+        output.table(&["task", "inputs", "shape", "what it does"], tasks.iter().map(row));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -59,11 +43,7 @@ fn shape(task: &Task) -> String {
 
 /// The documentation's first line: that of the function that begins, or that of the function that works.
 fn first_line(task: &Task) -> String {
-    let docs = if task.entry().docs.is_empty() {
-        task.work.docs
-    } else {
-        task.entry().docs
-    };
+    let docs = if task.entry().docs.is_empty() { task.work.docs } else { task.entry().docs };
     docs.lines().next().unwrap_or_default().to_owned()
 }
 
@@ -72,15 +52,10 @@ fn inputs(def: &TaskDef) -> String {
     let mut inputs = Vec::new();
     for param in def.params {
         match param {
-            Param::Field { name, optional, .. } => {
-                inputs.push(format!("{name}{}", if optional() { "?" } else { "" }))
-            }
+            Param::Field { name, optional, .. } => inputs.push(format!("{name}{}", if optional() { "?" } else { "" })),
             Param::Body { schema, .. } => {
                 let name = schema(&mut generator).to_value();
-                let name = name
-                    .get("$ref")
-                    .and_then(Value::as_str)
-                    .and_then(|path| path.rsplit('/').next());
+                let name = name.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next());
                 inputs.push(name.unwrap_or("input").to_owned());
             }
             Param::State { .. } | Param::Context | Param::Parts => {}

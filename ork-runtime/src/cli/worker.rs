@@ -17,11 +17,7 @@ pub(super) struct Args {
     concurrency: Option<String>,
 }
 
-pub(super) async fn worker(
-    mut builder: OrkBuilder,
-    args: Args,
-    output: &Output,
-) -> Result<ExitCode, Failure> {
+pub(super) async fn worker(mut builder: OrkBuilder, args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
     if let Some(name) = args.name {
         builder = builder.set("name", name);
@@ -32,10 +28,8 @@ pub(super) async fn worker(
     let ork = builder.build().await?;
     if ork.registry().is_empty() {
         ork.shutdown().await;
-        return Err(
-            Failure::user("this program has no tasks, so there is nothing to work on")
-                .hint("annotate a function with #[task], and name its crate in this program"),
-        );
+        return Err(Failure::user("this program has no tasks, so there is nothing to work on")
+            .hint("annotate a function with #[task], and name its crate in this program"));
     }
     output.note(format!(
         "worker ready for {} (store {}, broker {}); Ctrl-C ends it",
@@ -67,9 +61,8 @@ pub(super) async fn worker(
     ork.shutdown().await;
     match stopped? {
         Stopped::Drained | Stopped::Interrupted => Ok(ExitCode::SUCCESS),
-        Stopped::Failed => Err(Failure::internal(
-            "the worker stopped",
-            "something it needs has failed; the log says what",
-        )),
+        Stopped::Failed => {
+            Err(Failure::internal("the worker stopped", "something it needs has failed; the log says what"))
+        }
     }
 }

@@ -30,11 +30,7 @@ pub struct Handle<M> {
 
 impl<M> Handle<M> {
     pub(super) fn new(client: Client, id: JobId) -> Self {
-        Self {
-            client,
-            id,
-            message: PhantomData,
-        }
+        Self { client, id, message: PhantomData }
     }
 
     /// The job's id.
@@ -140,13 +136,7 @@ pub struct Status {
 
 impl Status {
     pub(super) fn new(view: JobView) -> Self {
-        let JobView {
-            job,
-            counts,
-            head,
-            progress,
-            ..
-        } = view;
+        let JobView { job, counts, head, progress, .. } = view;
         Self {
             id: job.id,
             root: job.root,
@@ -169,11 +159,7 @@ impl Status {
 
     /// How far it is, from 0 to 100: the share of its settled parts, or what the task says.
     pub fn percent(&self) -> Option<f64> {
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::as_conversions,
-            reason = "part counts stay far below 2^52"
-        )]
+        #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "part counts stay far below 2^52")]
         let share = |total: u64| self.parts.settled() as f64 * 100.0 / total as f64;
         match (self.state, self.total, &self.progress) {
             (State::Success, _, _) => Some(100.0),
@@ -194,10 +180,7 @@ pub struct JobOutcome {
 impl JobOutcome {
     pub(super) fn new(mut view: JobView) -> Self {
         let output = view.output.take();
-        Self {
-            status: Status::new(view),
-            output,
-        }
+        Self { status: Status::new(view), output }
     }
 
     /// How the job stands, for good.
@@ -207,9 +190,7 @@ impl JobOutcome {
 
     /// The JSON of its result, if it ended well.
     pub fn output(&self) -> Option<&Bytes> {
-        self.output
-            .as_ref()
-            .filter(|_| super::is_success(self.status.state))
+        self.output.as_ref().filter(|_| super::is_success(self.status.state))
     }
 
     /// Its result.
@@ -217,15 +198,10 @@ impl JobOutcome {
     /// # Errors
     /// `Failed` or `Cancelled` if it ended so, `Output` if its result is of another type.
     pub fn into_output<T: DeserializeOwned>(self) -> Result<T, ClientError> {
-        let Status {
-            id, state, failure, ..
-        } = self.status;
+        let Status { id, state, failure, .. } = self.status;
         match (state, failure) {
             (State::Cancelled, _) => Err(ClientError::Cancelled { id }),
-            (State::Failed, Some(failure)) => Err(ClientError::Failed {
-                id,
-                failure: Box::new(failure),
-            }),
+            (State::Failed, Some(failure)) => Err(ClientError::Failed { id, failure: Box::new(failure) }),
             _ => {
                 let output = self.output.unwrap_or_else(|| Bytes::from_static(b"null"));
                 serde_json::from_slice(&output).map_err(|source| ClientError::Output { id, source })
@@ -249,10 +225,7 @@ pub(super) async fn changed(changes: &mut broadcast::Receiver<Change>, id: JobId
 }
 
 /// How a job stands, now and whenever that changes, until it has ended.
-pub(super) fn follow(
-    client: Client,
-    id: JobId,
-) -> impl Stream<Item = Result<Status, ClientError>> + Send {
+pub(super) fn follow(client: Client, id: JobId) -> impl Stream<Item = Result<Status, ClientError>> + Send {
     let changes = client.engine.store.watch();
     unfold(Some((client, changes, None)), move |state| async move {
         let (client, mut changes, last): (Client, _, Option<Status>) = state?;

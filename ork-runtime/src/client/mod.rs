@@ -22,9 +22,9 @@ use crate::engine::{Engine, services};
 use crate::id::JobId;
 use crate::job::{Kind, State};
 use crate::store::{Filter, JobView, StoreError};
-use crate::task::{CallError, TaskMessage};
 use crate::task::def::TaskDef;
 use crate::task::parts::SettledPart;
+use crate::task::{CallError, TaskMessage};
 
 /// Speaks to the store and the broker for a program that wants work done.
 #[derive(Debug, Clone)]
@@ -111,10 +111,7 @@ impl Client {
     }
 
     /// How a job stands, now and whenever that changes, until it has ended.
-    pub fn follow(
-        &self,
-        id: JobId,
-    ) -> impl Stream<Item = Result<Status, ClientError>> + Send + use<> {
+    pub fn follow(&self, id: JobId) -> impl Stream<Item = Result<Status, ClientError>> + Send + use<> {
         follow(self.clone(), id)
     }
 
@@ -126,14 +123,7 @@ impl Client {
     /// # Cancel safety
     /// The job may or may not have been cancelled if the future is dropped.
     pub async fn cancel(&self, id: JobId) -> Result<(), ClientError> {
-        let steered = self
-            .engine
-            .store
-            .apply(Cancel {
-                job: id,
-                by: self.engine.by(),
-            })
-            .await?;
+        let steered = self.engine.store.apply(Cancel { job: id, by: self.engine.by() }).await?;
         self.steered(id, "cancelled", steered).await
     }
 
@@ -145,14 +135,7 @@ impl Client {
     /// # Cancel safety
     /// The job may or may not have been taken up if the future is dropped.
     pub async fn retry(&self, id: JobId) -> Result<(), ClientError> {
-        let steered = self
-            .engine
-            .store
-            .apply(Retry {
-                job: id,
-                by: self.engine.by(),
-            })
-            .await?;
+        let steered = self.engine.store.apply(Retry { job: id, by: self.engine.by() }).await?;
         self.steered(id, "retried", steered).await
     }
 
@@ -164,14 +147,7 @@ impl Client {
     /// # Cancel safety
     /// It only reads.
     pub async fn jobs(&self, filter: Filter) -> Result<Vec<Status>, ClientError> {
-        Ok(self
-            .engine
-            .store
-            .jobs(filter)
-            .await?
-            .into_iter()
-            .map(Status::new)
-            .collect())
+        Ok(self.engine.store.jobs(filter).await?.into_iter().map(Status::new).collect())
     }
 
     /// At most `limit` settled parts of a job from index `from` on, in order.
@@ -181,21 +157,11 @@ impl Client {
     ///
     /// # Cancel safety
     /// It only reads.
-    pub async fn parts(
-        &self,
-        id: JobId,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<SettledPart>, ClientError> {
+    pub async fn parts(&self, id: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, ClientError> {
         Ok(self.engine.store.parts(id, from, limit).await?)
     }
 
-    async fn steered(
-        &self,
-        id: JobId,
-        verb: &'static str,
-        steered: Steered,
-    ) -> Result<(), ClientError> {
+    async fn steered(&self, id: JobId, verb: &'static str, steered: Steered) -> Result<(), ClientError> {
         match steered {
             Steered::Done(owed) => {
                 self.engine.outbox.send(owed).await;
@@ -208,11 +174,7 @@ impl Client {
     }
 
     async fn view(&self, id: JobId) -> Result<JobView, ClientError> {
-        self.engine
-            .store
-            .job(id)
-            .await?
-            .ok_or_else(|| ClientError::Store(StoreError::no_job(id)))
+        self.engine.store.job(id).await?.ok_or_else(|| ClientError::Store(StoreError::no_job(id)))
     }
 
     /// Checks an input, makes a job of it, and hands it over.
@@ -242,10 +204,7 @@ impl Client {
 }
 
 fn encode<M: TaskMessage>(message: &M) -> Result<Bytes, ClientError> {
-    message.to_json().map_err(|source| ClientError::Input {
-        task: M::TASK,
-        source,
-    })
+    message.to_json().map_err(|source| ClientError::Input { task: M::TASK, source })
 }
 
 /// Whether a job in this state has a result.

@@ -27,10 +27,7 @@ pub(crate) struct Waiters {
 
 impl Waiters {
     /// Waiters for the outcomes that come to this queue, and the service that hands them out.
-    pub(crate) fn new(
-        replies: Replies,
-        stop: CancellationToken,
-    ) -> (Self, impl Future<Output = ()> + Send) {
+    pub(crate) fn new(replies: Replies, stop: CancellationToken) -> (Self, impl Future<Output = ()> + Send) {
         let Replies { queue, mut answers } = replies;
         let waiting = Waiting::default();
         let hand_out = Arc::clone(&waiting);
@@ -48,25 +45,14 @@ impl Waiters {
             }
             lock(&hand_out).clear();
         };
-        (
-            Self {
-                queue: Some(queue.into()),
-                waiting,
-            },
-            service,
-        )
+        (Self { queue: Some(queue.into()), waiting }, service)
     }
 
     /// Somebody who waits, if outcomes come to this process at all.
     pub(super) fn waiter(&self) -> Option<Waiter> {
         let queue = Arc::clone(self.queue.as_ref()?);
         let (sender, answer) = oneshot::channel();
-        Some(Waiter {
-            queue,
-            waiting: Arc::clone(&self.waiting),
-            sender: Mutex::new(Some(sender)),
-            answer,
-        })
+        Some(Waiter { queue, waiting: Arc::clone(&self.waiting), sender: Mutex::new(Some(sender)), answer })
     }
 }
 
@@ -96,30 +82,15 @@ impl Waiter {
     /// Waits for the outcome of this job from now on; answers where it must go.
     pub(super) fn expect(&self, id: JobId) -> ReplyTo {
         let correlation = id.to_string();
-        if let Some(sender) = self
-            .sender
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        if let Some(sender) = self.sender.lock().unwrap_or_else(PoisonError::into_inner).take() {
             lock(&self.waiting).insert(correlation.clone(), sender);
         }
-        ReplyTo {
-            queue: self.queue.to_string(),
-            correlation,
-        }
+        ReplyTo { queue: self.queue.to_string(), correlation }
     }
 
     /// The result of the job, from whichever side it comes first.
-    pub(super) async fn outcome<T: DeserializeOwned>(
-        self,
-        client: &Client,
-        id: JobId,
-    ) -> Result<T, ClientError> {
-        let forget = Forget {
-            waiting: Arc::clone(&self.waiting),
-            id,
-        };
+    pub(super) async fn outcome<T: DeserializeOwned>(self, client: &Client, id: JobId) -> Result<T, ClientError> {
+        let forget = Forget { waiting: Arc::clone(&self.waiting), id };
         let told = self.answer;
         let answer = if client.engine.store.keeps() {
             tokio::select! {
@@ -140,17 +111,10 @@ impl Waiter {
 
 fn read<T: DeserializeOwned>(id: JobId, body: &[u8]) -> Result<T, ClientError> {
     let wrong = |source| ClientError::Output { id, source };
-    let Outcome {
-        state,
-        output,
-        error,
-    } = serde_json::from_slice(body).map_err(wrong)?;
+    let Outcome { state, output, error } = serde_json::from_slice(body).map_err(wrong)?;
     match (state, error) {
         (State::Cancelled, _) => Err(ClientError::Cancelled { id }),
-        (_, Some(failure)) => Err(ClientError::Failed {
-            id,
-            failure: Box::new(failure),
-        }),
+        (_, Some(failure)) => Err(ClientError::Failed { id, failure: Box::new(failure) }),
         (_, None) => serde_json::from_str(output.map_or("null", RawValue::get)).map_err(wrong),
     }
 }

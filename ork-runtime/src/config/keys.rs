@@ -21,8 +21,7 @@ pub const KEYS: &[Key] = &[
         name: "broker",
         expected: "`embedded`, or a URL that begins with `amqp://` or `amqps://`",
         set: |config, text| {
-            let known =
-                text == "embedded" || text.starts_with("amqp://") || text.starts_with("amqps://");
+            let known = text == "embedded" || text.starts_with("amqp://") || text.starts_with("amqps://");
             known.then(|| config.broker = text.to_owned())
         },
         get: |config| config.broker.clone(),
@@ -31,9 +30,7 @@ pub const KEYS: &[Key] = &[
         name: "store",
         expected: "`sqlite:PATH`, `memory:` or `none`",
         set: |config, text| {
-            let file = text
-                .strip_prefix("sqlite:")
-                .is_some_and(|path| !path.is_empty());
+            let file = text.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty());
             (file || text == "memory:" || text == "none").then(|| config.store = text.to_owned())
         },
         get: |config| config.store.clone(),
@@ -41,23 +38,14 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "name",
         expected: "1 to 100 characters",
-        set: |config, text| {
-            (1..=100)
-                .contains(&text.len())
-                .then(|| config.name = Some(text.to_owned()))
-        },
+        set: |config, text| (1..=100).contains(&text.len()).then(|| config.name = Some(text.to_owned())),
         get: |config| config.name.clone().unwrap_or_default(),
     },
     Key {
         name: "concurrency",
         expected: "a number from 1 to 100000",
         set: |config, text| number(text, 1, 100_000).map(|n| config.concurrency = Some(n)),
-        get: |config| {
-            config
-                .concurrency
-                .map(|n| n.to_string())
-                .unwrap_or_default()
-        },
+        get: |config| config.concurrency.map(|n| n.to_string()).unwrap_or_default(),
     },
     Key {
         name: "blocking",
@@ -68,9 +56,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "max_message_bytes",
         expected: "a number from 1 to 134217728",
-        set: |config, text| {
-            number(text, 1, 128 * 1024 * 1024).map(|n| config.max_message_bytes = n)
-        },
+        set: |config, text| number(text, 1, 128 * 1024 * 1024).map(|n| config.max_message_bytes = n),
         get: |config| config.max_message_bytes.to_string(),
     },
     Key {

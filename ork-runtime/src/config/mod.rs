@@ -113,7 +113,7 @@ impl Default for Config {
             queues: QueueType::default(),
             prefix: "ork".into(),
             synchronous: Synchronous::default(),
-            log: "warn".into(),
+            log: "warn,lapin=off".into(),
             sources: BTreeMap::new(),
         }
     }
@@ -168,10 +168,7 @@ impl Config {
     ///
     /// # Errors
     /// When the file cannot be read, or anything in it or in the environment is unknown or has a wrong value.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one reader of the environment"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
     pub fn load() -> Result<Self, ConfigError> {
         let named = std::env::var_os("ORK_CONFIG").map(PathBuf::from);
         let mut variables = Vec::new();
@@ -197,10 +194,7 @@ impl Config {
             Ok(text) => config.read(path, &text)?,
             Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
             Err(source) => {
-                return Err(ConfigError::File {
-                    path: path.to_owned(),
-                    source,
-                });
+                return Err(ConfigError::File { path: path.to_owned(), source });
             }
         }
         for (name, value) in variables {
@@ -213,10 +207,7 @@ impl Config {
             let source = Source::Environment(name.clone());
             match config.set_from(&key, &value, source) {
                 // A program may have variables of its own; only what looks like a slip is one.
-                Err(ConfigError::Unknown {
-                    suggestion: None, ..
-                })
-                | Ok(()) => {}
+                Err(ConfigError::Unknown { suggestion: None, .. }) | Ok(()) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -224,10 +215,7 @@ impl Config {
     }
 
     fn read(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
-        let wrong = |source| ConfigError::Toml {
-            path: path.to_owned(),
-            source: Box::new(source),
-        };
+        let wrong = |source| ConfigError::Toml { path: path.to_owned(), source: Box::new(source) };
         let table: toml::Table = toml::from_str(text).map_err(wrong)?;
         for (key, value) in table {
             let value = match value {
@@ -250,10 +238,7 @@ impl Config {
     fn set_from(&mut self, key: &str, value: &str, source: Source) -> Result<(), ConfigError> {
         let Some(known) = KEYS.iter().find(|known| known.name == key) else {
             let near = |known: &&Key| strsim::jaro_winkler(known.name, key);
-            let best = KEYS
-                .iter()
-                .max_by(|a, b| near(a).total_cmp(&near(b)))
-                .filter(|best| near(best) > 0.85);
+            let best = KEYS.iter().max_by(|a, b| near(a).total_cmp(&near(b))).filter(|best| near(best) > 0.85);
             return Err(ConfigError::Unknown {
                 source_name: source.to_string(),
                 key: key.to_owned(),
@@ -275,11 +260,7 @@ impl Config {
     /// Every key with its value, without secrets, and where that comes from.
     pub fn entries(&self) -> impl Iterator<Item = (&'static str, String, Source)> {
         KEYS.iter().map(|key| {
-            let source = self
-                .sources
-                .get(key.name)
-                .cloned()
-                .unwrap_or(Source::Default);
+            let source = self.sources.get(key.name).cloned().unwrap_or(Source::Default);
             (key.name, redact(&(key.get)(self)), source)
         })
     }
@@ -287,9 +268,7 @@ impl Config {
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map()
-            .entries(self.entries().map(|(key, value, _)| (key, value)))
-            .finish()
+        f.debug_map().entries(self.entries().map(|(key, value, _)| (key, value))).finish()
     }
 }
 
@@ -315,9 +294,7 @@ mod tests {
     use super::*;
 
     fn with(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let variables = variables
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Config::from(None, variables)
     }
 
@@ -327,41 +304,25 @@ mod tests {
         let file = folder.path().join("ork.toml");
         std::fs::write(&file, "concurrency = 3\npage = 10\nshutdown = \"5s\"\n").unwrap();
         let config = Config::from(Some(&file), [("ORK_PAGE".to_owned(), "20".to_owned())]).unwrap();
-        assert_eq!(
-            (config.concurrency, config.page, config.shutdown),
-            (Some(3), 20, Duration::from_secs(5))
-        );
+        assert_eq!((config.concurrency, config.page, config.shutdown), (Some(3), 20, Duration::from_secs(5)));
     }
 
     #[test]
     fn slips_are_named_and_corrected() {
         let error = with(&[("ORK_BROKR", "x")]).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "ORK_BROKR: there is no key `brokr`, did you mean `broker`?"
-        );
+        assert_eq!(error, "ORK_BROKR: there is no key `brokr`, did you mean `broker`?");
         assert!(with(&[("ORK_OF_MY_OWN", "x")]).is_ok());
-        let error = with(&[("ORK_CONCURRENCY", "many")])
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            error,
-            "ORK_CONCURRENCY: `concurrency` is `many`: expected a number from 1 to 100000"
-        );
+        let error = with(&[("ORK_CONCURRENCY", "many")]).unwrap_err().to_string();
+        assert_eq!(error, "ORK_CONCURRENCY: `concurrency` is `many`: expected a number from 1 to 100000");
     }
 
     #[test]
     fn no_password_is_ever_shown() {
         let config = with(&[("ORK_BROKER", "amqp://me:s3cret@[::1]:1/v")]).unwrap();
         let shown = format!("{config:?}");
-        assert!(
-            !shown.contains("s3cret") && shown.contains("amqp://me:***@[::1]:1/v"),
-            "{shown}"
-        );
+        assert!(!shown.contains("s3cret") && shown.contains("amqp://me:***@[::1]:1/v"), "{shown}");
         assert_eq!(redact("amqp://me:p@ss:w@rd@host/v"), "amqp://me:***@host/v");
-        let error = with(&[("ORK_STORE", "postgres://me:s3cret@host/db")])
-            .unwrap_err()
-            .to_string();
+        let error = with(&[("ORK_STORE", "postgres://me:s3cret@host/db")]).unwrap_err().to_string();
         assert!(!error.contains("s3cret"), "{error}");
     }
 }

@@ -27,33 +27,17 @@ pub(super) enum ClaimedPart {
 }
 
 /// Claims a job, which is made first if another program sent it.
-pub(super) async fn job(
-    engine: &Engine,
-    message: &Message,
-    phase: Phase,
-) -> Result<ClaimedJob, ProcessError> {
+pub(super) async fn job(engine: &Engine, message: &Message, phase: Phase) -> Result<ClaimedJob, ProcessError> {
     let unknown = new_job(engine, message);
     if !engine.store.keeps() {
         let mut job = unknown.job;
         job.attempt = message.attempt;
-        return Ok(
-            match job.claim(
-                phase,
-                message.attempt,
-                &engine.worker.to_string(),
-                engine.clock.now(),
-            ) {
-                crate::job::Claim::Ours => ClaimedJob::Ours(Box::new(job)),
-                crate::job::Claim::Ended | crate::job::Claim::Old => ClaimedJob::Nothing,
-            },
-        );
+        return Ok(match job.claim(phase, message.attempt, &engine.worker.to_string(), engine.clock.now()) {
+            crate::job::Claim::Ours => ClaimedJob::Ours(Box::new(job)),
+            crate::job::Claim::Ended | crate::job::Claim::Old => ClaimedJob::Nothing,
+        });
     }
-    let claim = Claim {
-        unknown,
-        phase,
-        attempt: message.attempt,
-        by: engine.by(),
-    };
+    let claim = Claim { unknown, phase, attempt: message.attempt, by: engine.by() };
     Ok(match engine.store.apply(claim).await? {
         Claimed::Ours(job) => ClaimedJob::Ours(job),
         Claimed::Nothing => ClaimedJob::Nothing,
@@ -67,20 +51,8 @@ pub(super) async fn part(
     epoch: u32,
     index: u64,
 ) -> Result<ClaimedPart, ProcessError> {
-    let key = PartKey {
-        job: message.job,
-        epoch,
-        index,
-        attempt: message.attempt,
-    };
-    match engine
-        .store
-        .apply(StartPart {
-            part: key,
-            by: engine.by(),
-        })
-        .await?
-    {
+    let key = PartKey { job: message.job, epoch, index, attempt: message.attempt };
+    match engine.store.apply(StartPart { part: key, by: engine.by() }).await? {
         Started::Run { count } => Ok(ClaimedPart::Ours { key, count }),
         Started::Nothing(owed) => {
             engine.outbox.send(owed).await;
@@ -92,10 +64,7 @@ pub(super) async fn part(
 /// Takes a message without an id into the store under a new one. Delivered again, it would get another id, so it is
 /// not run before it has one for good.
 pub(super) async fn adopt(engine: &Engine, message: Message) -> Result<Done, ProcessError> {
-    let submit = Submit {
-        new: new_job(engine, &message),
-        by: engine.by(),
-    };
+    let submit = Submit { new: new_job(engine, &message), by: engine.by() };
     match engine.store.apply(submit).await? {
         Submitted::Created(owed) => engine.outbox.send(owed).await,
         Submitted::Known => {}
@@ -108,20 +77,9 @@ pub(super) fn new_job(engine: &Engine, message: &Message) -> NewJob {
     let mut job = Job::new(message.job, message.task.clone(), engine.clock.now());
     job.root = message.root;
     job.parent = message.parent;
-    job.kind = if message.ask == Ask::Item {
-        Kind::Item
-    } else {
-        Kind::Whole
-    };
-    job.phase = if message.ask == Ask::Join {
-        Phase::Join
-    } else {
-        Phase::Start
-    };
+    job.kind = if message.ask == Ask::Item { Kind::Item } else { Kind::Whole };
+    job.phase = if message.ask == Ask::Join { Phase::Join } else { Phase::Start };
     job.priority = message.priority;
     job.reply.clone_from(&message.reply);
-    NewJob {
-        job,
-        input: message.body.clone(),
-    }
+    NewJob { job, input: message.body.clone() }
 }

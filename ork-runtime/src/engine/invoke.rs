@@ -27,10 +27,7 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(super) fn new(tasks: usize, blocking: usize) -> Self {
-        Self {
-            tasks: Semaphore::new(tasks),
-            blocking: Semaphore::new(blocking),
-        }
+        Self { tasks: Semaphore::new(tasks), blocking: Semaphore::new(blocking) }
     }
 }
 
@@ -89,17 +86,9 @@ pub(super) fn call(
     parts: Option<RawParts>,
     token: &CancellationToken,
 ) -> Call {
-    about.deadline = def
-        .options
-        .timeout
-        .map(|timeout| engine.clock.now() + timeout);
+    about.deadline = def.options.timeout.map(|timeout| engine.clock.now() + timeout);
     let context = Context::new(about, token.clone(), services::of(engine));
-    Call {
-        body: message.body.clone(),
-        context,
-        states: engine.states.clone(),
-        parts,
-    }
+    Call { body: message.body.clone(), context, states: engine.states.clone(), parts }
 }
 
 /// Lets a call run until it returns, its time is up, its job is cancelled, or the worker has to stop.
@@ -135,9 +124,7 @@ pub(super) async fn guard<T>(
 }
 
 /// The outcome of a blocking call.
-pub(super) fn joined<T>(
-    output: Result<Result<T, CallError>, tokio::task::JoinError>,
-) -> Result<T, CallError> {
+pub(super) fn joined<T>(output: Result<Result<T, CallError>, tokio::task::JoinError>) -> Result<T, CallError> {
     output.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(panic) => Err(CallError::Panicked(words(&*panic))),
         Err(_cancelled) => Err(CallError::Panicked("the runtime ended".into())),
@@ -145,15 +132,12 @@ pub(super) fn joined<T>(
 }
 
 /// The outcome of a call that may have panicked.
-pub(super) fn flatten<T>(
-    output: Result<Result<T, CallError>, Box<dyn Any + Send>>,
-) -> Result<T, CallError> {
+pub(super) fn flatten<T>(output: Result<Result<T, CallError>, Box<dyn Any + Send>>) -> Result<T, CallError> {
     output.unwrap_or_else(|panic| Err(CallError::Panicked(words(&*panic))))
 }
 
 /// The message of a panic.
 fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "it said nothing".into())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it said nothing".into())
 }

@@ -25,22 +25,11 @@ impl PartSource for FromStore {
 }
 
 /// The parts of a job, if it is its join that runs.
-pub(super) async fn parts(
-    engine: &Engine,
-    job: &Job,
-    phase: Phase,
-) -> Result<Option<RawParts>, ProcessError> {
+pub(super) async fn parts(engine: &Engine, job: &Job, phase: Phase) -> Result<Option<RawParts>, ProcessError> {
     if phase != Phase::Join {
         return Ok(None);
     }
-    let view = engine
-        .store
-        .job(job.id)
-        .await?
-        .ok_or_else(|| StoreError::no_job(job.id))?;
-    let source = FromStore {
-        store: Arc::clone(&engine.store),
-        job: job.id,
-    };
+    let view = engine.store.job(job.id).await?.ok_or_else(|| StoreError::no_job(job.id))?;
+    let source = FromStore { store: Arc::clone(&engine.store), job: job.id };
     Ok(Some(RawParts::new(view.counts, Arc::new(source))))
 }

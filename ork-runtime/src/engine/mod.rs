@@ -104,11 +104,7 @@ impl Engine {
 
     /// This process, now.
     pub(crate) fn by(&self) -> By {
-        By {
-            worker: self.worker.clone(),
-            now: self.clock.now(),
-            hold: self.broker.needs_relay(),
-        }
+        By { worker: self.worker.clone(), now: self.clock.now(), hold: self.broker.needs_relay() }
     }
 }
 
@@ -140,16 +136,8 @@ pub(crate) enum Done {
 ///
 /// # Cancel safety
 /// If the future is dropped the delivery is neither settled nor lost: the broker or the store hands it out again.
-pub(crate) async fn process(
-    engine: &Arc<Engine>,
-    delivery: Delivery,
-) -> (Settlement, Box<dyn crate::broker::Receipt>) {
-    let Delivery {
-        message,
-        redelivered,
-        anonymous,
-        receipt,
-    } = delivery;
+pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) -> (Settlement, Box<dyn crate::broker::Receipt>) {
+    let Delivery { message, redelivered, anonymous, receipt } = delivery;
     let settlement = match run(engine, message, redelivered, anonymous).await {
         Ok(done) => settle::settlement(done),
         Err(error) => refuse::settlement(engine, error).await,
@@ -241,8 +229,7 @@ async fn part(
     message: Message,
     redelivered: u32,
 ) -> Result<Done, ProcessError> {
-    let ClaimedPart::Ours { key, count } = claim::part(engine, &message, epoch, index).await?
-    else {
+    let ClaimedPart::Ours { key, count } = claim::part(engine, &message, epoch, index).await? else {
         return Ok(Done::Settled);
     };
     if redelivered > engine.settings.losses {

@@ -29,11 +29,7 @@ impl Reports {
     }
 
     pub(super) fn report(&self, job: JobId, progress: Progress) {
-        self.0
-            .newest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(job, progress);
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(job, progress);
         self.0.some.notify_one();
     }
 }

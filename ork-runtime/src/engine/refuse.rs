@@ -17,28 +17,20 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Checks a message against what is accepted, and finds its task.
 pub(super) fn check(engine: &Engine, message: &Message) -> Result<Task, ProcessError> {
-    engine
-        .settings
-        .limits
-        .check(&message.body)
-        .map_err(|error| {
-            let reason = match error {
-                BodyError::TooLarge { .. } | BodyError::TooDeep { .. } => DeadReason::Oversized,
-            };
-            refused(message, reason, error.to_string())
-        })?;
+    engine.settings.limits.check(&message.body).map_err(|error| {
+        let reason = match error {
+            BodyError::TooLarge { .. } | BodyError::TooDeep { .. } => DeadReason::Oversized,
+        };
+        refused(message, reason, error.to_string())
+    })?;
     let task = engine.registry.get(&message.task);
-    task.copied()
-        .map_err(|unknown| refused(message, DeadReason::UnknownTask, unknown.to_string()))
+    task.copied().map_err(|unknown| refused(message, DeadReason::UnknownTask, unknown.to_string()))
 }
 
 /// The join of a task, for a message that asks for one.
 pub(super) fn join_of(task: &Task, message: &Message) -> Result<&'static TaskDef, ProcessError> {
     task.join.ok_or_else(|| {
-        let words = format!(
-            "the task `{}` of this program has no join, though its job was split for one",
-            task.name()
-        );
+        let words = format!("the task `{}` of this program has no join, though its job was split for one", task.name());
         refused(message, DeadReason::UnknownTask, words)
     })
 }
@@ -57,11 +49,7 @@ fn refused(message: &Message, reason: DeadReason, detail: String) -> ProcessErro
 pub(super) async fn settlement(engine: &Engine, error: ProcessError) -> Settlement {
     match error {
         ProcessError::Refused(refused) => {
-            tracing::warn!(
-                reason = refused.reason.as_str(),
-                detail = refused.detail,
-                "message refused"
-            );
+            tracing::warn!(reason = refused.reason.as_str(), detail = refused.detail, "message refused");
             match write_down(engine, &refused).await {
                 Ok(()) => Settlement::Dead(refused.reason, refused.detail),
                 Err(error) => store_failed(engine, &error).await,
@@ -101,36 +89,18 @@ async fn write_down(engine: &Engine, refused: &Refused) -> Result<(), StoreError
     let mut job = Job::new(id, task, engine.clock.now());
     job.reply.clone_from(&refused.reply);
     let failure = Failure::new(FailureKind::Input, refused.detail.clone());
-    let how = Attempt::Failed {
-        failure,
-        again: None,
-    };
+    let how = Attempt::Failed { failure, again: None };
     if !engine.store.keeps() {
         let claimed = job.claim(Phase::Start, 1, "", engine.clock.now());
         debug_assert_eq!(claimed, crate::job::Claim::Ours, "a new job can be claimed");
         drop(settle::unkept(engine, &mut job, Phase::Start, how, None).await);
         return Ok(());
     }
-    let unknown = NewJob {
-        job,
-        input: "null".into(),
-    };
-    let claim = Claim {
-        unknown,
-        phase: Phase::Start,
-        attempt: 1,
-        by: engine.by(),
-    };
+    let unknown = NewJob { job, input: "null".into() };
+    let claim = Claim { unknown, phase: Phase::Start, attempt: 1, by: engine.by() };
     if let Claimed::Ours(job) = engine.store.apply(claim).await? {
         let (phase, attempt) = (Phase::Start, job.attempt);
-        let settle = Settle {
-            job: id,
-            phase,
-            attempt,
-            how,
-            output: None,
-            by: engine.by(),
-        };
+        let settle = Settle { job: id, phase, attempt, how, output: None, by: engine.by() };
         if let crate::accounting::Answer::Counted(owed) = engine.store.apply(settle).await? {
             engine.outbox.send(owed).await;
         }

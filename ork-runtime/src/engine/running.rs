@@ -32,16 +32,9 @@ impl Running {
 
     pub(super) fn enter(&self, job: JobId) -> Guest {
         let mut places = self.places();
-        let place = places.entry(job).or_insert_with(|| Place {
-            token: CancellationToken::new(),
-            guests: 0,
-        });
+        let place = places.entry(job).or_insert_with(|| Place { token: CancellationToken::new(), guests: 0 });
         place.guests += 1;
-        Guest {
-            running: self.clone(),
-            job,
-            token: place.token.clone(),
-        }
+        Guest { running: self.clone(), job, token: place.token.clone() }
     }
 
     /// The jobs that run here.

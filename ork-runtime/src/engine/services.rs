@@ -22,14 +22,7 @@ impl Services for Engine {
         job.root = about.root;
         job.parent = Some(about.job);
         let id = job.id;
-        send(
-            self,
-            NewJob {
-                job,
-                input: child.body,
-            },
-        )
-        .await?;
+        send(self, NewJob { job, input: child.body }).await?;
         Ok(id)
     }
 
@@ -45,11 +38,7 @@ impl Services for Engine {
 pub(crate) fn new_job(engine: &Engine, task: &Task, kind: Kind) -> Job {
     let mut job = Job::new(JobId::new(), task.name(), engine.clock.now());
     // Without a split both mean the same, and the message is simpler.
-    job.kind = if task.split.is_some() {
-        kind
-    } else {
-        Kind::Whole
-    };
+    job.kind = if task.split.is_some() { kind } else { Kind::Whole };
     job.priority = task.work.options.priority;
     job
 }
@@ -66,22 +55,13 @@ pub(crate) enum SendError {
 /// Hands a job over: it is in the store, or confirmed by the broker, when this returns. Answers whether it is new.
 pub(crate) async fn send(engine: &Engine, new: NewJob) -> Result<bool, SendError> {
     if engine.store.keeps() {
-        return Ok(
-            match engine
-                .store
-                .apply(Submit {
-                    new,
-                    by: engine.by(),
-                })
-                .await?
-            {
-                Submitted::Created(owed) => {
-                    engine.outbox.send(owed).await;
-                    true
-                }
-                Submitted::Known => false,
-            },
-        );
+        return Ok(match engine.store.apply(Submit { new, by: engine.by() }).await? {
+            Submitted::Created(owed) => {
+                engine.outbox.send(owed).await;
+                true
+            }
+            Submitted::Known => false,
+        });
     }
     let NewJob { job, input } = new;
     let message = Message {
@@ -89,11 +69,7 @@ pub(crate) async fn send(engine: &Engine, new: NewJob) -> Result<bool, SendError
         root: job.root,
         parent: job.parent,
         task: job.task,
-        ask: if job.kind == Kind::Item {
-            Ask::Item
-        } else {
-            Ask::Whole
-        },
+        ask: if job.kind == Kind::Item { Ask::Item } else { Ask::Whole },
         attempt: 1,
         priority: job.priority,
         body: input,
@@ -105,12 +81,7 @@ pub(crate) async fn send(engine: &Engine, new: NewJob) -> Result<bool, SendError
 
 /// Publishes one message that no store keeps.
 pub(crate) async fn publish(engine: &Engine, message: Outgoing) -> Result<(), BrokerError> {
-    engine
-        .broker
-        .publish(vec![message])
-        .await
-        .into_iter()
-        .collect()
+    engine.broker.publish(vec![message]).await.into_iter().collect()
 }
 
 pub(super) fn about_job(job: &Job) -> About {

@@ -54,21 +54,12 @@ pub(super) async fn job(
         }
     };
     if !engine.store.keeps() {
-        return Ok(
-            match unkept(engine, &mut job.clone(), phase, how, output).await {
-                Some((attempt, due)) => Next::AgainHere(attempt, due),
-                None => Next::Done(done),
-            },
-        );
+        return Ok(match unkept(engine, &mut job.clone(), phase, how, output).await {
+            Some((attempt, due)) => Next::AgainHere(attempt, due),
+            None => Next::Done(done),
+        });
     }
-    let settle = Settle {
-        job: job.id,
-        phase,
-        attempt: job.attempt,
-        how,
-        output,
-        by: engine.by(),
-    };
+    let settle = Settle { job: job.id, phase, attempt: job.attempt, how, output, by: engine.by() };
     answered(engine, engine.store.apply(settle).await?).await;
     Ok(Next::Done(done))
 }
@@ -94,12 +85,7 @@ pub(super) async fn split(
 }
 
 /// Settles a part.
-pub(super) async fn part(
-    engine: &Engine,
-    def: &TaskDef,
-    part: PartKey,
-    called: Called,
-) -> Result<Done, ProcessError> {
+pub(super) async fn part(engine: &Engine, def: &TaskDef, part: PartKey, called: Called) -> Result<Done, ProcessError> {
     let (how, done) = match called {
         Called::Unwanted => return Ok(Done::Settled),
         Called::Interrupted => (PartAttempt::Interrupted, Done::Interrupted),
@@ -109,40 +95,18 @@ pub(super) async fn part(
             (PartAttempt::Failed { failure, again }, Done::Settled)
         }
     };
-    let answer = engine
-        .store
-        .apply(SettlePart {
-            part,
-            how,
-            by: engine.by(),
-        })
-        .await?;
+    let answer = engine.store.apply(SettlePart { part, how, by: engine.by() }).await?;
     answered(engine, answer).await;
     Ok(done)
 }
 
 /// Fails a job that was lost with its workers too often.
-pub(super) async fn lost_job(
-    engine: &Engine,
-    job: Box<Job>,
-    phase: Phase,
-    times: u32,
-) -> Result<Done, ProcessError> {
+pub(super) async fn lost_job(engine: &Engine, job: Box<Job>, phase: Phase, times: u32) -> Result<Done, ProcessError> {
     let failure = lost(times);
     let words = failure.message.clone();
-    let how = Attempt::Failed {
-        failure,
-        again: None,
-    };
+    let how = Attempt::Failed { failure, again: None };
     if engine.store.keeps() {
-        let settle = Settle {
-            job: job.id,
-            phase,
-            attempt: job.attempt,
-            how,
-            output: None,
-            by: engine.by(),
-        };
+        let settle = Settle { job: job.id, phase, attempt: job.attempt, how, output: None, by: engine.by() };
         answered(engine, engine.store.apply(settle).await?).await;
     } else {
         drop(unkept(engine, &mut job.clone(), phase, how, None).await);
@@ -151,37 +115,16 @@ pub(super) async fn lost_job(
 }
 
 /// Fails a part that was lost with its workers too often.
-pub(super) async fn lost_part(
-    engine: &Engine,
-    part: PartKey,
-    times: u32,
-) -> Result<Done, ProcessError> {
+pub(super) async fn lost_part(engine: &Engine, part: PartKey, times: u32) -> Result<Done, ProcessError> {
     let failure = lost(times);
     let words = failure.message.clone();
-    let how = PartAttempt::Failed {
-        failure,
-        again: None,
-    };
-    answered(
-        engine,
-        engine
-            .store
-            .apply(SettlePart {
-                part,
-                how,
-                by: engine.by(),
-            })
-            .await?,
-    )
-    .await;
+    let how = PartAttempt::Failed { failure, again: None };
+    answered(engine, engine.store.apply(SettlePart { part, how, by: engine.by() }).await?).await;
     Ok(Done::Exhausted(words))
 }
 
 fn lost(times: u32) -> Failure {
-    Failure::new(
-        FailureKind::Lost,
-        format!("its worker died or lost its connection {times} times while it ran"),
-    )
+    Failure::new(FailureKind::Lost, format!("its worker died or lost its connection {times} times while it ran"))
 }
 
 async fn answered(engine: &Engine, answer: Answer) {
@@ -192,21 +135,14 @@ async fn answered(engine: &Engine, answer: Answer) {
 }
 
 /// The failure of a call, and when it is tried again.
-fn failed(
-    engine: &Engine,
-    def: &TaskDef,
-    attempt: u32,
-    error: CallError,
-) -> (Failure, Option<Timestamp>) {
+fn failed(engine: &Engine, def: &TaskDef, attempt: u32, error: CallError) -> (Failure, Option<Timestamp>) {
     let retry_after = error.retry_after();
     let failure = error.into_failure();
     let mut policy = RetryPolicy::new(def.options.retries);
     if let Some(base) = def.options.backoff {
         policy = policy.backoff(base);
     }
-    let pause = policy
-        .pause_after(attempt, fastrand::f64())
-        .filter(|_| failure.retryable);
+    let pause = policy.pause_after(attempt, fastrand::f64()).filter(|_| failure.retryable);
     let again = pause.map(|pause| engine.clock.now() + retry_after.unwrap_or(pause));
     (failure, again)
 }
@@ -232,11 +168,7 @@ pub(super) async fn unkept(
                 let Some(to) = job.reply.clone() else {
                     continue;
                 };
-                let reply = Reply {
-                    to,
-                    job: job.id,
-                    body: outcome_json(job, output.as_ref()),
-                };
+                let reply = Reply { to, job: job.id, body: outcome_json(job, output.as_ref()) };
                 if let Err(error) = services::publish(engine, Outgoing::Reply(reply)).await {
                     tracing::warn!(job = %job.id, %error, "an outcome could not be sent");
                 }

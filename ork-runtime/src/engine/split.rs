@@ -53,46 +53,28 @@ pub(super) async fn split(
 ) -> Result<Split, ProcessError> {
     if !engine.store.keeps() {
         let words = "a job with parts needs a store: unset ORK_STORE=none, or name one";
-        return Ok(Split::Ended(Called::Failed(CallError::Task(
-            crate::Error::permanent(words),
-        ))));
+        return Ok(Split::Ended(Called::Failed(CallError::Task(crate::Error::permanent(words)))));
     }
-    let policy = Policy {
-        on_error: def.options.on_error,
-        tolerate: def.options.tolerate.unwrap_or_default(),
-    };
-    let open = Open {
-        job: job.id,
-        attempt: job.attempt,
-        policy,
-        joined: task.join.is_some(),
-    };
+    let policy = Policy { on_error: def.options.on_error, tolerate: def.options.tolerate.unwrap_or_default() };
+    let open = Open { job: job.id, attempt: job.attempt, policy, joined: task.join.is_some() };
     let Some(epoch) = engine.store.apply(open).await? else {
         return Ok(Split::Sealed);
     };
     let token = cancelled.child_token();
     let call = call(engine, def, message, services::about_job(job), None, &token);
-    let size = def
-        .options
-        .chunk
-        .and_then(|chunk| usize::try_from(chunk).ok())
-        .unwrap_or(engine.settings.page);
+    let size = def.options.chunk.and_then(|chunk| usize::try_from(chunk).ok()).unwrap_or(engine.settings.page);
     let pages = |items| pages(engine, items, size);
     let run = async {
         let mut pages = match def.run {
             Run::AsyncSplit(run) => pages(run(call).await?),
-            Run::BlockingSplit(run) => pages(joined(
-                tokio::task::spawn_blocking(move || run(call)).await,
-            )?),
+            Run::BlockingSplit(run) => pages(joined(tokio::task::spawn_blocking(move || run(call)).await)?),
             Run::Async(_) | Run::Blocking(_) => {
                 return Err(CallError::Panicked("a task was called as a split".into()));
             }
         };
         append_all(engine, job, epoch, &mut pages).await
     };
-    let run = async {
-        flatten(futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(run)).await)
-    };
+    let run = async { flatten(futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(run)).await) };
     let stored = match guard(engine, def, &token, run).await {
         Called::Returned(stored) => stored,
         Called::Failed(error) => return Ok(Split::Ended(Called::Failed(error))),
@@ -100,15 +82,7 @@ pub(super) async fn split(
         Called::Unwanted => return Ok(Split::Ended(Called::Unwanted)),
     };
     let n = stored?;
-    let (_, owed) = engine
-        .store
-        .apply(Seal {
-            job: job.id,
-            epoch,
-            n,
-            by: engine.by(),
-        })
-        .await?;
+    let (_, owed) = engine.store.apply(Seal { job: job.id, epoch, n, by: engine.by() }).await?;
     engine.outbox.send(owed).await;
     Ok(Split::Sealed)
 }
@@ -124,44 +98,22 @@ async fn append_all(
     while let Some(inputs) = pages.next().await {
         let inputs = inputs?;
         let len = u64::try_from(inputs.len()).unwrap_or(u64::MAX);
-        let page = Page {
-            job: job.id,
-            epoch,
-            first,
-            inputs,
-        };
-        match engine
-            .store
-            .apply(Append {
-                page,
-                by: engine.by(),
-            })
-            .await
-        {
+        let page = Page { job: job.id, epoch, first, inputs };
+        match engine.store.apply(Append { page, by: engine.by() }).await {
             Err(error) => return Ok(Err(error)),
-            Ok(Appended {
-                answer: ledger::Append::Added | ledger::Append::Already,
-                owed,
-            }) => {
+            Ok(Appended { answer: ledger::Append::Added | ledger::Append::Already, owed }) => {
                 engine.outbox.send(owed).await;
                 first += len;
             }
             // The job was stopped or cancelled, or another run of the split has taken over.
-            Ok(Appended {
-                answer: ledger::Append::Halted | ledger::Append::Old,
-                ..
-            }) => break,
+            Ok(Appended { answer: ledger::Append::Halted | ledger::Append::Old, .. }) => break,
         }
     }
     Ok(Ok(first))
 }
 
 /// Groups items into pages, ahead of the store by a few.
-fn pages(
-    engine: &Arc<Engine>,
-    items: Items,
-    size: usize,
-) -> BoxStream<'static, Result<Vec<Bytes>, CallError>> {
+fn pages(engine: &Arc<Engine>, items: Items, size: usize) -> BoxStream<'static, Result<Vec<Bytes>, CallError>> {
     match items {
         Items::Stream(items) => stream_pages(engine, items, size),
         Items::Iterator(items) => iterator_pages(engine, items, size),
@@ -233,7 +185,5 @@ fn iterator_pages(
         Some((Ok(page), receiver))
     });
     let end = futures_util::stream::once(async { joined(pulled.await) });
-    pages
-        .chain(end.filter_map(|end| std::future::ready(end.err().map(Err))))
-        .boxed()
+    pages.chain(end.filter_map(|end| std::future::ready(end.err().map(Err)))).boxed()
 }

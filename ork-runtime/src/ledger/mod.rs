@@ -172,28 +172,14 @@ pub struct Ledger {
 
 /// The shard that holds `index`, and the place inside it.
 pub fn place(index: u64) -> (u64, u32) {
-    (
-        index / SHARD_SIZE,
-        u32::try_from(index % SHARD_SIZE).unwrap_or(0),
-    )
+    (index / SHARD_SIZE, u32::try_from(index % SHARD_SIZE).unwrap_or(0))
 }
 
 impl Ledger {
     /// The ledger with this head, and these shards on disk, whose sets are not loaded yet.
     pub fn new(head: Head, stored: impl IntoIterator<Item = (u64, Counts)>) -> Self {
-        let slots = stored.into_iter().map(|(number, stored)| {
-            (
-                number,
-                Slot {
-                    stored,
-                    ..Slot::default()
-                },
-            )
-        });
-        Self {
-            head,
-            slots: slots.collect(),
-        }
+        let slots = stored.into_iter().map(|(number, stored)| (number, Slot { stored, ..Slot::default() }));
+        Self { head, slots: slots.collect() }
     }
 
     /// The head, to be kept with the job.
@@ -203,18 +189,12 @@ impl Ledger {
 
     /// Whether the shard of `index` is on disk and must be given to [`Ledger::load`] first.
     pub fn needs(&self, index: u64) -> bool {
-        self.slots
-            .get(&place(index).0)
-            .is_some_and(|slot| slot.shard.is_none())
+        self.slots.get(&place(index).0).is_some_and(|slot| slot.shard.is_none())
     }
 
     /// The shards on disk that are not loaded; [`Ledger::halt`] needs them all.
     pub fn unloaded(&self) -> Vec<u64> {
-        self.slots
-            .iter()
-            .filter(|(_, slot)| slot.shard.is_none())
-            .map(|(number, _)| *number)
-            .collect()
+        self.slots.iter().filter(|(_, slot)| slot.shard.is_none()).map(|(number, _)| *number).collect()
     }
 
     /// Takes a shard read from disk.
@@ -225,34 +205,20 @@ impl Ledger {
     /// The shards changed since they were loaded, to be written; they count as clean from now on.
     pub fn take_dirty(&mut self) -> Vec<(u64, &Shard)> {
         let slots = self.slots.iter_mut();
-        let dirty = slots.filter_map(|(number, slot)| {
-            std::mem::take(&mut slot.dirty).then_some((*number, &slot.shard))
-        });
-        dirty
-            .filter_map(|(number, shard)| Some((number, shard.as_ref()?)))
-            .collect()
+        let dirty =
+            slots.filter_map(|(number, slot)| std::mem::take(&mut slot.dirty).then_some((*number, &slot.shard)));
+        dirty.filter_map(|(number, shard)| Some((number, shard.as_ref()?))).collect()
     }
 
     /// How the parts stand.
     pub fn counts(&self) -> Counts {
-        self.slots
-            .values()
-            .map(|slot| slot.shard.as_ref().map_or(slot.stored, Shard::counts))
-            .sum()
+        self.slots.values().map(|slot| slot.shard.as_ref().map_or(slot.stored, Shard::counts)).sum()
     }
 
     /// Starts a run of the split: a new epoch, no parts.
     pub fn open(&mut self, policy: Policy, joined: bool) -> u32 {
         let epoch = self.head.epoch + 1;
-        *self = Self {
-            head: Head {
-                epoch,
-                policy,
-                joined,
-                ..Head::default()
-            },
-            slots: BTreeMap::new(),
-        };
+        *self = Self { head: Head { epoch, policy, joined, ..Head::default() }, slots: BTreeMap::new() };
         epoch
     }
 
@@ -326,9 +292,7 @@ impl Ledger {
     pub fn again(&mut self, epoch: u32, index: u64, attempt: u32) -> Count {
         match self.head.halted {
             Some(halt) => self.settle(epoch, index, attempt, halt.outcome()),
-            None => self.with_attempt(epoch, index, attempt, |shard, low| {
-                shard.again(low, attempt + 1)
-            }),
+            None => self.with_attempt(epoch, index, attempt, |shard, low| shard.again(low, attempt + 1)),
         }
     }
 
@@ -336,21 +300,14 @@ impl Ledger {
     pub fn must_stop(&self) -> bool {
         self.head.halted.is_none()
             && self.head.policy.on_error == OnError::Stop
-            && self.head.policy.is_broken(
-                self.counts(),
-                self.head.appended,
-                self.head.sealed.is_some(),
-            )
+            && self.head.policy.is_broken(self.counts(), self.head.appended, self.head.sealed.is_some())
     }
 
     /// Lets no further part start: what has not begun is settled now, and the number of parts is final.
     ///
     /// Parts under way end by themselves when the job was stopped; a cancelled job does not wait for them.
     pub fn halt(&mut self, halt: Halt) {
-        debug_assert!(
-            self.unloaded().is_empty(),
-            "every shard must be loaded before a halt"
-        );
+        debug_assert!(self.unloaded().is_empty(), "every shard must be loaded before a halt");
         self.head.halted = Some(halt);
         self.head.cut |= self.head.sealed.is_none();
         self.head.sealed.get_or_insert(self.head.appended);
@@ -359,11 +316,7 @@ impl Ledger {
             let slot = self.slots.entry(number).or_default();
             slot.dirty = true;
             let shard = slot.shard.get_or_insert_default();
-            shard.settle_rest(
-                u32::try_from(within).unwrap_or(u32::MAX),
-                halt.outcome(),
-                halt == Halt::Cancelled,
-            );
+            shard.settle_rest(u32::try_from(within).unwrap_or(u32::MAX), halt.outcome(), halt == Halt::Cancelled);
         }
     }
 
@@ -371,10 +324,7 @@ impl Ledger {
     ///
     /// Returns the ranges to run again, in order.
     pub fn reopen(&mut self) -> Vec<std::ops::Range<u64>> {
-        debug_assert!(
-            self.unloaded().is_empty(),
-            "every shard must be loaded before a resume"
-        );
+        debug_assert!(self.unloaded().is_empty(), "every shard must be loaded before a resume");
         self.head.epoch += 1;
         self.head.halted = None;
         for slot in self.slots.values_mut() {
@@ -409,13 +359,7 @@ impl Ledger {
         self.slots.get(&number)?.shard.as_ref()?.outcome(low)
     }
 
-    fn with_attempt(
-        &mut self,
-        epoch: u32,
-        index: u64,
-        attempt: u32,
-        news: impl FnOnce(&mut Shard, u32),
-    ) -> Count {
+    fn with_attempt(&mut self, epoch: u32, index: u64, attempt: u32, news: impl FnOnce(&mut Shard, u32)) -> Count {
         if epoch != self.head.epoch || index >= self.head.appended {
             return Count::Old;
         }
@@ -433,10 +377,7 @@ impl Ledger {
     fn shard_mut(&mut self, index: u64) -> (&mut Shard, u32) {
         let (number, low) = place(index);
         let slot = self.slots.entry(number).or_default();
-        debug_assert!(
-            slot.shard.is_some() || slot.stored == Counts::default(),
-            "shard {number} must be loaded first"
-        );
+        debug_assert!(slot.shard.is_some() || slot.stored == Counts::default(), "shard {number} must be loaded first");
         slot.dirty = true;
         (slot.shard.get_or_insert_default(), low)
     }

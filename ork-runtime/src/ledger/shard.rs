@@ -58,9 +58,7 @@ impl Shard {
             (&self.skipped, Settled::Skipped),
             (&self.cancelled, Settled::Cancelled),
         ];
-        sets.into_iter()
-            .find(|(set, _)| set.contains(low))
-            .map(|(_, how)| how)
+        sets.into_iter().find(|(set, _)| set.contains(low)).map(|(_, how)| how)
     }
 
     pub(super) fn is_settled(&self, low: u32) -> bool {
@@ -118,10 +116,7 @@ impl Shard {
 
     /// Forgets every part that did not end `ok`.
     pub(super) fn keep_ok(&mut self) {
-        *self = Self {
-            ok: std::mem::take(&mut self.ok),
-            ..Self::default()
-        };
+        *self = Self { ok: std::mem::take(&mut self.ok), ..Self::default() };
     }
 
     fn set(&mut self, how: Settled) -> &mut RoaringBitmap {
@@ -136,13 +131,7 @@ impl Shard {
     /// The form on disk: the version, the five sets in the portable roaring format, the attempts as pairs of `u32`.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
-        for set in [
-            &self.ok,
-            &self.failed,
-            &self.skipped,
-            &self.cancelled,
-            &self.running,
-        ] {
+        for set in [&self.ok, &self.failed, &self.skipped, &self.cancelled, &self.running] {
             let mut set = set.clone();
             set.optimize();
             let written = set.serialize_into(&mut bytes);
@@ -164,27 +153,15 @@ impl Shard {
         if found != VERSION {
             return Err(DecodeShardError::Version { found });
         }
-        let mut next =
-            || RoaringBitmap::deserialize_from(&mut rest).map_err(DecodeShardError::Damaged);
-        let (ok, failed, skipped, cancelled, running) =
-            (next()?, next()?, next()?, next()?, next()?);
+        let mut next = || RoaringBitmap::deserialize_from(&mut rest).map_err(DecodeShardError::Damaged);
+        let (ok, failed, skipped, cancelled, running) = (next()?, next()?, next()?, next()?, next()?);
         let (pairs, []) = rest.as_chunks::<8>() else {
             return Err(damaged("its end is torn"));
         };
-        let attempts = pairs.iter().map(|&[a, b, c, d, e, f, g, h]| {
-            (
-                u32::from_le_bytes([a, b, c, d]),
-                u32::from_le_bytes([e, f, g, h]),
-            )
-        });
-        Ok(Self {
-            ok,
-            failed,
-            skipped,
-            cancelled,
-            running,
-            attempts: attempts.collect(),
-        })
+        let attempts = pairs
+            .iter()
+            .map(|&[a, b, c, d, e, f, g, h]| (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])));
+        Ok(Self { ok, failed, skipped, cancelled, running, attempts: attempts.collect() })
     }
 }
 

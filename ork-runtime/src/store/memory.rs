@@ -56,10 +56,7 @@ impl Memory {
     /// An empty store.
     #[expect(clippy::new_without_default, reason = "every store is another one")]
     pub fn new() -> Self {
-        Self {
-            tables: Mutex::default(),
-            changes: broadcast::channel(1024).0,
-        }
+        Self { tables: Mutex::default(), changes: broadcast::channel(1024).0 }
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -98,16 +95,7 @@ impl Tables {
         for entry in books.into_entries() {
             let id = entry.job.id;
             let (input, output, progress, parts) = rows.remove(&id).unwrap_or_default();
-            self.jobs.insert(
-                id,
-                Row {
-                    entry,
-                    input,
-                    output,
-                    progress,
-                    parts,
-                },
-            );
+            self.jobs.insert(id, Row { entry, input, output, progress, parts });
         }
         for (id, output) in writes.outputs {
             if let Some(row) = self.jobs.get_mut(&id) {
@@ -121,27 +109,14 @@ impl Tables {
         }
         for (id, first, inputs) in writes.pages {
             if let Some(row) = self.jobs.get_mut(&id) {
-                let part = |input| PartRow {
-                    input: Some(input),
-                    ..PartRow::default()
-                };
-                row.parts
-                    .extend((first..).zip(inputs.into_iter().map(part)));
+                let part = |input| PartRow { input: Some(input), ..PartRow::default() };
+                row.parts.extend((first..).zip(inputs.into_iter().map(part)));
             }
         }
         for (id, index, write) in writes.parts {
-            if let Some(part) = self
-                .jobs
-                .get_mut(&id)
-                .and_then(|row| row.parts.get_mut(&index))
-            {
+            if let Some(part) = self.jobs.get_mut(&id).and_then(|row| row.parts.get_mut(&index)) {
                 match write {
-                    PartWrite::Output(output) => {
-                        *part = PartRow {
-                            output: Some(output),
-                            ..PartRow::default()
-                        }
-                    }
+                    PartWrite::Output(output) => *part = PartRow { output: Some(output), ..PartRow::default() },
                     PartWrite::Failure(failure) => part.failure = Some(failure),
                 }
             }
@@ -182,11 +157,7 @@ impl Tables {
             let Some(row) = self.owed.get_mut(&id) else {
                 continue;
             };
-            if take
-                .tasks
-                .as_ref()
-                .is_some_and(|tasks| !tasks.contains(&row.task))
-            {
+            if take.tasks.as_ref().is_some_and(|tasks| !tasks.contains(&row.task)) {
                 continue;
             }
             let most = if row.lost > 0 { 1 } else { left };
@@ -202,48 +173,28 @@ impl Tables {
             };
             held.holder = Some(take.by.worker.boot());
             left -= held.len().min(left);
-            owed.extend(self.messages(&held).map(|messages| Owed {
-                id: held.id,
-                lost: held.lost,
-                messages,
-            }));
+            owed.extend(self.messages(&held).map(|messages| Owed { id: held.id, lost: held.lost, messages }));
             self.owed.insert(held.id, held);
         }
-        Taken {
-            owed,
-            next_due: self.later.keys().next().map(|(due, _)| *due),
-        }
+        Taken { owed, next_due: self.later.keys().next().map(|(due, _)| *due) }
     }
 
     fn messages(&self, row: &OwedRow) -> Option<Vec<Outgoing>> {
-        let Row {
-            entry,
-            input,
-            output,
-            parts,
-            ..
-        } = self.jobs.get(&row.job)?;
+        let Row { entry, input, output, parts, .. } = self.jobs.get(&row.job)?;
         Some(match row.ask {
             OwedAsk::Start | OwedAsk::Join => vec![row.work(&entry.job, input.clone())],
-            OwedAsk::Reply => OwedRow::reply(&entry.job, output.as_ref())
-                .into_iter()
-                .collect(),
+            OwedAsk::Reply => OwedRow::reply(&entry.job, output.as_ref()).into_iter().collect(),
             OwedAsk::Parts { epoch, first, len } => {
                 let parts = parts.range(first..first + len);
                 let parts = parts.filter_map(|(index, part)| Some((*index, part.input.clone()?)));
-                parts
-                    .map(|(index, input)| row.part(&entry.job, epoch, index, input))
-                    .collect()
+                parts.map(|(index, input)| row.part(&entry.job, epoch, index, input)).collect()
             }
         })
     }
 
     /// Frees the rows that any of these processes holds; `lost` more deaths are noted.
     fn free(&mut self, holders: &[[u8; 16]], lost: u32) {
-        let held = self
-            .owed
-            .values_mut()
-            .filter(|row| row.holder.is_some_and(|holder| holders.contains(&holder)));
+        let held = self.owed.values_mut().filter(|row| row.holder.is_some_and(|holder| holders.contains(&holder)));
         for row in held {
             row.holder = None;
             row.lost += lost;
@@ -283,11 +234,7 @@ impl Store for Memory {
     async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
         let mut tables = self.tables();
         for id in owed {
-            if tables
-                .owed
-                .get(&id)
-                .is_some_and(|row| row.holder == Some(by.worker.boot()))
-            {
+            if tables.owed.get(&id).is_some_and(|row| row.holder == Some(by.worker.boot())) {
                 tables.owed.remove(&id);
             }
         }
@@ -313,20 +260,10 @@ impl Store for Memory {
         let now = beat.by.now;
         let mut tables = self.tables();
         tables.workers.insert(beat.by.worker.boot(), now + beat.ttl);
-        let dead: Vec<_> = tables
-            .workers
-            .iter()
-            .filter(|(_, until)| **until < now)
-            .map(|(boot, _)| *boot)
-            .collect();
+        let dead: Vec<_> = tables.workers.iter().filter(|(_, until)| **until < now).map(|(boot, _)| *boot).collect();
         tables.workers.retain(|boot, _| !dead.contains(boot));
         tables.free(&dead, 1);
-        let over = |id: &JobId| {
-            tables
-                .jobs
-                .get(id)
-                .is_some_and(|row| row.entry.job.state.is_final())
-        };
+        let over = |id: &JobId| tables.jobs.get(id).is_some_and(|row| row.entry.job.state.is_final());
         let ended = beat.running.into_iter().filter(over).collect();
         drop(tables);
         if !dead.is_empty() {
@@ -358,43 +295,22 @@ impl Store for Memory {
 
     async fn jobs(&self, filter: Filter) -> Result<Vec<JobView>, StoreError> {
         let tables = self.tables();
-        let ids = tables
-            .by_age
-            .keys()
-            .rev()
-            .filter(|id| filter.before.is_none_or(|before| **id < before));
+        let ids = tables.by_age.keys().rev().filter(|id| filter.before.is_none_or(|before| **id < before));
         let fits = |view: &JobView| {
             (filter.states.is_empty() || filter.states.contains(&view.job.state))
-                && filter
-                    .task
-                    .as_ref()
-                    .is_none_or(|task| *task == view.job.task)
+                && filter.task.as_ref().is_none_or(|task| *task == view.job.task)
         };
-        Ok(ids
-            .filter_map(|id| tables.view(*id))
-            .filter(fits)
-            .take(filter.limit)
-            .collect())
+        Ok(ids.filter_map(|id| tables.view(*id)).filter(fits).take(filter.limit).collect())
     }
 
-    async fn parts(
-        &self,
-        job: JobId,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<SettledPart>, StoreError> {
+    async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         let tables = self.tables();
         let Some(row) = tables.jobs.get(&job) else {
             return Ok(Vec::new());
         };
         let settled = row.parts.range(from..).filter_map(|(index, part)| {
             let how = row.entry.ledger.outcome(*index)?;
-            Some(SettledPart {
-                index: *index,
-                how,
-                output: part.output.clone(),
-                failure: part.failure.clone(),
-            })
+            Some(SettledPart { index: *index, how, output: part.output.clone(), failure: part.failure.clone() })
         });
         Ok(settled.take(limit).collect())
     }

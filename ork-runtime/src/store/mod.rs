@@ -62,19 +62,12 @@ pub enum StoreErrorKind {
 impl StoreError {
     /// An error of this kind; `message` names the store and what to do.
     pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            source: None,
-        }
+        Self { kind, message: message.into(), source: None }
     }
 
     /// The same error with what caused it.
     #[must_use]
-    pub fn with_source(
-        mut self,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -202,12 +195,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn jobs(&self, filter: Filter) -> Result<Vec<JobView>, StoreError>;
 
     /// At most `limit` settled parts from index `from` on, in order.
-    async fn parts(
-        &self,
-        job: JobId,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<SettledPart>, StoreError>;
+    async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError>;
 
     /// Asks whether the store can be used, and says in words what was found.
     async fn check(&self) -> Result<String, StoreError>;
@@ -226,16 +214,7 @@ impl dyn Store + '_ {
     /// The operation is done, or not, but never half, if the future is dropped.
     pub async fn apply<O: Operation>(&self, operation: O) -> Result<O::Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Box::new(Pending {
-            operation,
-            answer: None,
-            reply,
-        }));
-        answer.await.unwrap_or_else(|_dropped| {
-            Err(StoreError::new(
-                StoreErrorKind::Closed,
-                "the store is closed",
-            ))
-        })
+        self.enqueue(Box::new(Pending { operation, answer: None, reply }));
+        answer.await.unwrap_or_else(|_dropped| Err(StoreError::new(StoreErrorKind::Closed, "the store is closed")))
     }
 }

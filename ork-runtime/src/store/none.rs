@@ -19,15 +19,12 @@ impl NoStore {
     /// A store that keeps nothing.
     #[expect(clippy::new_without_default, reason = "every store is another one")]
     pub fn new() -> Self {
-        Self {
-            changes: broadcast::channel(1).0,
-        }
+        Self { changes: broadcast::channel(1).0 }
     }
 }
 
 fn none<T>() -> Result<T, StoreError> {
-    let words =
-        "there is no store: this needs one, so name one with ORK_STORE, such as sqlite:.ork/ork.db";
+    let words = "there is no store: this needs one, so name one with ORK_STORE, such as sqlite:.ork/ork.db";
     Err(StoreError::new(StoreErrorKind::NoStore, words))
 }
 
@@ -77,12 +74,7 @@ impl Store for NoStore {
         none()
     }
 
-    async fn parts(
-        &self,
-        _job: JobId,
-        _from: u64,
-        _limit: usize,
-    ) -> Result<Vec<SettledPart>, StoreError> {
+    async fn parts(&self, _job: JobId, _from: u64, _limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         none()
     }
 

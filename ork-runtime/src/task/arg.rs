@@ -41,10 +41,7 @@ pub trait TaskInput<Form>: DeserializeOwned + Serialize + JsonSchema + Send + 's
 impl<T: DeserializeOwned + Serialize + JsonSchema + Send + 'static> TaskInput<Form<0>> for T {}
 
 // Where one impl could apply the compiler reports each of its bounds by itself; where two could it reports the trait.
-impl<T: Never + DeserializeOwned + Serialize + JsonSchema + Send + 'static> TaskInput<Form<1>>
-    for T
-{
-}
+impl<T: Never + DeserializeOwned + Serialize + JsonSchema + Send + 'static> TaskInput<Form<1>> for T {}
 
 /// A named input of type `T`: how it is described, read and written.
 ///
@@ -122,10 +119,7 @@ pub const fn body<T: TaskInput<F>, F>() -> Body<T> {
 impl<T> Body<T> {
     /// Its row in the task's table.
     pub const fn param(&self) -> Param {
-        Param::Body {
-            schema: self.schema,
-            check: self.check,
-        }
+        Param::Body { schema: self.schema, check: self.check }
     }
 
     /// Reads it.
@@ -189,9 +183,7 @@ impl<T: Send + Sync + 'static> IsState for State<T> {
     type Value = T;
 
     fn of(call: &Call) -> Result<Self, CallError> {
-        call.states
-            .get()
-            .ok_or(CallError::NoState(std::any::type_name::<T>()))
+        call.states.get().ok_or(CallError::NoState(std::any::type_name::<T>()))
     }
 }
 
@@ -270,19 +262,14 @@ impl Fields<'_> {
     ///
     /// # Errors
     /// `Input` if it is missing or not a `T`.
-    pub fn get<T: DeserializeOwned + JsonSchema>(
-        &self,
-        name: &'static str,
-    ) -> Result<T, CallError> {
+    pub fn get<T: DeserializeOwned + JsonSchema>(&self, name: &'static str) -> Result<T, CallError> {
         let place = self.names.iter().position(|known| *known == name);
         match place.and_then(|place| *self.values.get(place)?) {
-            Some(raw) => serde_json::from_str(raw.get())
-                .map_err(|_found_again_below| wrong::<T>(name, raw.get().as_bytes())),
+            Some(raw) => {
+                serde_json::from_str(raw.get()).map_err(|_found_again_below| wrong::<T>(name, raw.get().as_bytes()))
+            }
             None => T::deserialize(Missing).map_err(|_it_is_required| {
-                CallError::Input(InputError::Missing {
-                    field: name,
-                    expected: expected::<T>(),
-                })
+                CallError::Input(InputError::Missing { field: name, expected: expected::<T>() })
             }),
         }
     }
@@ -326,11 +313,7 @@ fn wrong<T: DeserializeOwned>(field: &str, json: &[u8]) -> CallError {
         (field, path) => format!("{field}.{path}"),
     };
     // The position is one within the value, which nobody sees.
-    let message = message
-        .split(" at line ")
-        .next()
-        .unwrap_or_default()
-        .to_owned();
+    let message = message.split(" at line ").next().unwrap_or_default().to_owned();
     CallError::Input(InputError::Wrong { field, message })
 }
 

@@ -85,10 +85,7 @@ pub enum Param {
 impl Param {
     /// A state of this type.
     pub const fn state<S: IsState>() -> Self {
-        Self::State {
-            type_id: TypeId::of::<S::Value>,
-            type_name: type_name::<S::Value>,
-        }
+        Self::State { type_id: TypeId::of::<S::Value>, type_name: type_name::<S::Value> }
     }
 }
 

@@ -36,20 +36,12 @@ pub struct Error {
 impl Error {
     /// An error with this message.
     pub fn new(error: impl Into<BoxError>) -> Self {
-        Self {
-            source: error.into(),
-            permanent: false,
-            retry_after: None,
-            details: None,
-        }
+        Self { source: error.into(), permanent: false, retry_after: None, details: None }
     }
 
     /// An error that another attempt would meet again: no retry is made.
     pub fn permanent(error: impl Into<BoxError>) -> Self {
-        Self {
-            permanent: true,
-            ..Self::new(error)
-        }
+        Self { permanent: true, ..Self::new(error) }
     }
 
     /// The same error; the next attempt, if there is one, is made after this long.
@@ -88,9 +80,7 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.source.fmt(f)?;
         let sources = std::iter::successors(self.source.source(), |source| source.source());
-        sources
-            .into_iter()
-            .try_for_each(|source| write!(f, ": {source}"))
+        sources.into_iter().try_for_each(|source| write!(f, ": {source}"))
     }
 }
 
@@ -176,11 +166,7 @@ impl CallError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Task(error) => error.retry_after,
-            Self::Input(_)
-            | Self::Output(_)
-            | Self::Panicked(_)
-            | Self::TimedOut(_)
-            | Self::NoState(_) => None,
+            Self::Input(_) | Self::Output(_) | Self::Panicked(_) | Self::TimedOut(_) | Self::NoState(_) => None,
         }
     }
 
@@ -189,22 +175,17 @@ impl CallError {
         match self {
             Self::Input(error) => Failure::new(FailureKind::Input, error.to_string()),
             Self::Task(error) => {
-                let mut failure =
-                    Failure::new(FailureKind::Task, error.to_string()).caused_by(error.as_error());
+                let mut failure = Failure::new(FailureKind::Task, error.to_string()).caused_by(error.as_error());
                 failure.retryable = !error.permanent;
                 failure.details = error.details;
                 failure
             }
             Self::Output(error) => Failure::new(FailureKind::Output, error.to_string()),
             Self::Panicked(message) => Failure::new(FailureKind::Panic, message),
-            Self::TimedOut(after) => Failure::new(
-                FailureKind::Timeout,
-                format!("no result after {}", humantime::format_duration(after)),
-            ),
-            Self::NoState(name) => Failure::new(
-                FailureKind::Task,
-                format!("no state of type `{name}` was given"),
-            ),
+            Self::TimedOut(after) => {
+                Failure::new(FailureKind::Timeout, format!("no result after {}", humantime::format_duration(after)))
+            }
+            Self::NoState(name) => Failure::new(FailureKind::Task, format!("no state of type `{name}` was given")),
         }
     }
 }

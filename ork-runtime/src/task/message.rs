@@ -106,11 +106,7 @@ impl Writer {
 ///
 /// # Errors
 /// When the formatter fails.
-pub fn debug<M: TaskMessage>(
-    name: &str,
-    message: &M,
-    f: &mut std::fmt::Formatter<'_>,
-) -> std::fmt::Result {
+pub fn debug<M: TaskMessage>(name: &str, message: &M, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
     match message.to_json() {
         Ok(json) => write!(f, "{name} {}", String::from_utf8_lossy(&json)),
         Err(error) => write!(f, "{name} {{ {error} }}"),

@@ -87,9 +87,7 @@ impl<T, E> IsResult for Result<T, E> {
 /// # Errors
 /// `Output` when it cannot be written as JSON.
 fn output<T: Serialize>(value: &T) -> Result<Bytes, CallError> {
-    serde_json::to_vec(value)
-        .map(Bytes::from)
-        .map_err(CallError::Output)
+    serde_json::to_vec(value).map(Bytes::from).map_err(CallError::Output)
 }
 
 /// Takes a task's own error in.
@@ -110,10 +108,7 @@ pub struct Returns<R> {
 
 /// The form of a task that cannot fail.
 pub const fn value<T: TaskOutput<F>, F>() -> Returns<T> {
-    Returns {
-        schema: schema::<T>,
-        write: |value| output(&value),
-    }
+    Returns { schema: schema::<T>, write: |value| output(&value) }
 }
 
 /// The form of a task that returns a `Result`.
@@ -122,10 +117,7 @@ pub const fn result<R: IsResult<Output: TaskOutput<F>, Error: TaskError<G>>, F, 
         Ok(value) => output(&value),
         Err(error) => Err(fail(error)),
     };
-    Returns {
-        schema: schema::<R::Output>,
-        write,
-    }
+    Returns { schema: schema::<R::Output>, write }
 }
 
 /// Asks whether a concrete type is a `Result`, whatever its name.
@@ -153,10 +145,7 @@ impl<T> NotResult for Probe<T> {}
 /// While compiling, if it is one.
 #[track_caller]
 pub const fn refuse_result(is_result: bool) {
-    assert!(
-        !is_result,
-        "this is a `Result` under another name: write `Result<T, E>`, so that its errors are failures"
-    );
+    assert!(!is_result, "this is a `Result` under another name: write `Result<T, E>`, so that its errors are failures");
 }
 
 /// The messages of the parts, as a split yields them; nothing is pulled before it is asked for.
@@ -217,8 +206,7 @@ pub trait IntoItems<M, ItemForm, Form> {
 }
 
 fn encode<M: TaskMessage, F>(item: impl IntoItem<M, F>) -> Result<Bytes, CallError> {
-    item.into_item()
-        .and_then(|message| message.to_json().map_err(CallError::Output))
+    item.into_item().and_then(|message| message.to_json().map_err(CallError::Output))
 }
 
 impl<M, F, I> IntoItems<M, F, Form<0>> for I
@@ -258,12 +246,7 @@ impl<M> Splits<M> {
     where
         R: IsResult<Output: IntoItems<M, F, G>, Error: TaskError<H>>,
     {
-        |result| {
-            result
-                .into_result()
-                .map(IntoItems::into_items)
-                .map_err(fail)
-        }
+        |result| result.into_result().map(IntoItems::into_items).map_err(fail)
     }
 }
 

@@ -121,10 +121,7 @@ impl<T> Parts<T> {
 
 impl<T: DeserializeOwned + Send + 'static> Parts<T> {
     pub(crate) const fn new(raw: RawParts) -> Self {
-        Self {
-            raw,
-            item: PhantomData,
-        }
+        Self { raw, item: PhantomData }
     }
 
     /// Every output, or an error if any part has none.
@@ -132,12 +129,7 @@ impl<T: DeserializeOwned + Send + 'static> Parts<T> {
     /// # Errors
     /// A permanent error that says how many parts failed or were skipped: to join again would meet them again.
     pub fn all_ok(self) -> Result<PartStream<T>> {
-        let Counts {
-            failed,
-            skipped,
-            cancelled,
-            ..
-        } = self.raw.counts;
+        let Counts { failed, skipped, cancelled, .. } = self.raw.counts;
         match self.raw.counts.not_ok() {
             0 => Ok(self.ok()),
             _ => Err(Error::permanent(format!(
@@ -158,9 +150,7 @@ impl<T: DeserializeOwned + Send + 'static> Parts<T> {
 
     /// The failures: index and reason.
     pub fn failed(self) -> PartStream<(u64, Failure)> {
-        PartStream::from_raw(self.raw, |part| {
-            Ok(part.failure.map(|failure| (part.index, failure)))
-        })
+        PartStream::from_raw(self.raw, |part| Ok(part.failure.map(|failure| (part.index, failure))))
     }
 
     /// How every part ended.
@@ -180,37 +170,17 @@ impl<T: DeserializeOwned + Send + 'static> Parts<T> {
         let settled = parts.into_iter().zip(0..).map(|(part, index)| match part {
             Ok(output) => {
                 let output = serde_json::to_vec(&output).expect("an output of a part is JSON");
-                SettledPart {
-                    index,
-                    how: Settled::Ok,
-                    output: Some(output.into()),
-                    failure: None,
-                }
+                SettledPart { index, how: Settled::Ok, output: Some(output.into()), failure: None }
             }
             Err(error) => {
                 let failure = super::CallError::Task(error).into_failure();
-                SettledPart {
-                    index,
-                    how: Settled::Failed,
-                    output: None,
-                    failure: Some(failure),
-                }
+                SettledPart { index, how: Settled::Failed, output: None, failure: Some(failure) }
             }
         });
         let settled: Vec<_> = settled.collect();
-        let failed = settled
-            .iter()
-            .map(|part| u64::from(part.failure.is_some()))
-            .sum();
-        let ok = settled
-            .iter()
-            .map(|part| u64::from(part.failure.is_none()))
-            .sum();
-        let counts = Counts {
-            ok,
-            failed,
-            ..Counts::default()
-        };
+        let failed = settled.iter().map(|part| u64::from(part.failure.is_some())).sum();
+        let ok = settled.iter().map(|part| u64::from(part.failure.is_none())).sum();
+        let counts = Counts { ok, failed, ..Counts::default() };
         Self::new(RawParts::new(counts, Arc::new(Fixed(settled))))
     }
 }
@@ -245,25 +215,12 @@ pub struct PartStream<T> {
 
 impl<T: 'static> PartStream<T> {
     fn from_raw(raw: RawParts, read: Read<T>) -> Self {
-        Self {
-            source: raw.source,
-            from: 0,
-            next: Next::Page(VecDeque::new()),
-            read: Box::new(read),
-        }
+        Self { source: raw.source, from: 0, next: Next::Page(VecDeque::new()), read: Box::new(read) }
     }
 
-    fn new<O: DeserializeOwned + 'static>(
-        raw: RawParts,
-        choose: fn(Outcome<O>) -> Option<T>,
-    ) -> Self {
+    fn new<O: DeserializeOwned + 'static>(raw: RawParts, choose: fn(Outcome<O>) -> Option<T>) -> Self {
         let read = move |part| outcome(part).map(choose);
-        Self {
-            source: raw.source,
-            from: 0,
-            next: Next::Page(VecDeque::new()),
-            read: Box::new(read),
-        }
+        Self { source: raw.source, from: 0, next: Next::Page(VecDeque::new()), read: Box::new(read) }
     }
 
     /// The next item.
@@ -292,9 +249,7 @@ impl<T: 'static> PartStream<T> {
 
 impl<T> fmt::Debug for PartStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PartStream")
-            .field("from", &self.from)
-            .finish_non_exhaustive()
+        f.debug_struct("PartStream").field("from", &self.from).finish_non_exhaustive()
     }
 }
 
@@ -303,26 +258,20 @@ fn outcome<T: DeserializeOwned>(part: SettledPart) -> Result<Outcome<T>> {
     Ok(match (part.how, part.output, part.failure) {
         (Settled::Ok, Some(output), _) => match serde_json::from_slice(&output) {
             Ok(output) => Outcome::Ok { index, output },
-            Err(error) => Err(Error::permanent(format!(
-                "the output of part {index} cannot be read: {error}"
-            )))?,
+            Err(error) => Err(Error::permanent(format!("the output of part {index} cannot be read: {error}")))?,
         },
         (Settled::Failed, _, Some(failure)) => Outcome::Failed { index, failure },
         (Settled::Skipped | Settled::Cancelled, _, _) => Outcome::Skipped { index },
-        (how @ (Settled::Ok | Settled::Failed), _, _) => Err(Error::permanent(format!(
-            "part {index} is {} and the store has no record of it",
-            how.as_str()
-        )))?,
+        (how @ (Settled::Ok | Settled::Failed), _, _) => {
+            Err(Error::permanent(format!("part {index} is {} and the store has no record of it", how.as_str())))?
+        }
     })
 }
 
 impl<T> Stream for PartStream<T> {
     type Item = Result<T>;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             let this = &mut *self;
             match &mut this.next {
@@ -341,8 +290,7 @@ impl<T> Stream for PartStream<T> {
                     }
                     None => {
                         let (source, from) = (Arc::clone(&this.source), this.from);
-                        this.next =
-                            Next::Loading(Box::pin(async move { source.page(from, PAGE).await }));
+                        this.next = Next::Loading(Box::pin(async move { source.page(from, PAGE).await }));
                     }
                 },
                 Next::Loading(loading) => match ready!(loading.as_mut().poll(context)) {
@@ -378,9 +326,7 @@ impl<T: 'static> Iterator for PartIter<T> {
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => runtime.block_on(StreamExt::next(&mut self.0)),
             // Without a runtime there is no store to wait for: the parts are those of a test.
-            Err(_no_runtime) => {
-                futures_util::FutureExt::now_or_never(StreamExt::next(&mut self.0)).flatten()
-            }
+            Err(_no_runtime) => futures_util::FutureExt::now_or_never(StreamExt::next(&mut self.0)).flatten(),
         }
     }
 }
@@ -392,12 +338,6 @@ struct Fixed(Vec<SettledPart>);
 #[async_trait]
 impl PartSource for Fixed {
     async fn page(&self, from: u64, limit: usize) -> Result<Vec<SettledPart>> {
-        Ok(self
-            .0
-            .iter()
-            .filter(|part| part.index >= from)
-            .take(limit)
-            .cloned()
-            .collect())
+        Ok(self.0.iter().filter(|part| part.index >= from).take(limit).cloned().collect())
     }
 }

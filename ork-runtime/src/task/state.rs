@@ -54,9 +54,7 @@ pub struct States {
 impl States {
     /// Adds a value; answers whether there was none of its type.
     pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) -> bool {
-        self.by_type
-            .insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value)))
-            .is_none()
+        self.by_type.insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value))).is_none()
     }
 
     /// The state of this type.

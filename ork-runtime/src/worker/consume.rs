@@ -57,18 +57,12 @@ struct Measure {
 
 impl Measure {
     fn add(&self, took: std::time::Duration) {
-        self.micros.fetch_add(
-            u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
+        self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
     fn read(&self) -> (u64, u64) {
-        (
-            self.count.load(Ordering::Relaxed),
-            self.micros.load(Ordering::Relaxed),
-        )
+        (self.count.load(Ordering::Relaxed), self.micros.load(Ordering::Relaxed))
     }
 
     fn forget(&self, count: u64, micros: u64) {

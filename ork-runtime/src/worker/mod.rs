@@ -46,19 +46,10 @@ pub(crate) struct Shutdown {
 pub(crate) fn queues(registry: &Registry, window: u16) -> Vec<Subscribe> {
     let mut queues: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for task in registry.tasks() {
-        queues
-            .entry(task.queue())
-            .or_default()
-            .push(task.name().to_owned());
+        queues.entry(task.queue()).or_default().push(task.name().to_owned());
     }
     let queues = queues.into_iter();
-    queues
-        .map(|(queue, tasks)| Subscribe {
-            queue: queue.to_owned(),
-            tasks,
-            window,
-        })
-        .collect()
+    queues.map(|(queue, tasks)| Subscribe { queue: queue.to_owned(), tasks, window }).collect()
 }
 
 /// Works until it is told to stop.
@@ -75,12 +66,7 @@ pub(crate) async fn run(
     tracing::info!(worker = %engine.worker, tasks = engine.registry.names().join(" "), "worker started");
     let consuming = shutdown.drain.child_token();
     for subscription in subscriptions {
-        let consume = consume::consume(
-            Arc::clone(engine),
-            supervisor.clone(),
-            subscription,
-            consuming.clone(),
-        );
+        let consume = consume::consume(Arc::clone(engine), supervisor.clone(), subscription, consuming.clone());
         supervisor.service("consume", consume);
     }
     let failed = supervisor.failed();
@@ -116,15 +102,6 @@ fn subscriptions(engine: &Engine) -> Vec<Subscribe> {
     if engine.broker.needs_relay() || queues.is_empty() {
         return queues;
     }
-    let tasks = engine
-        .registry
-        .names()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    vec![Subscribe {
-        queue: "all".into(),
-        tasks,
-        window,
-    }]
+    let tasks = engine.registry.names().into_iter().map(str::to_owned).collect();
+    vec![Subscribe { queue: "all".into(), tasks, window }]
 }

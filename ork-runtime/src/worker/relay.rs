@@ -10,9 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
-use crate::accounting::{
-    Answer, Change, Claim, Claimed, NewJob, Owed, PartAttempt, PartKey, Settle, SettlePart,
-};
+use crate::accounting::{Answer, Change, Claim, Claimed, NewJob, Owed, PartAttempt, PartKey, Settle, SettlePart};
 use crate::broker::{BrokerError, BrokerErrorKind};
 use crate::engine::{Engine, OutboxReceiver};
 use crate::failure::{Failure, FailureKind};
@@ -36,11 +34,7 @@ pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: C
     let (mut look, mut next_due) = (true, None);
     loop {
         if look && sending.len() < BATCHES {
-            let take = Take {
-                limit: BATCH,
-                tasks: None,
-                by: engine.by(),
-            };
+            let take = Take { limit: BATCH, tasks: None, by: engine.by() };
             match engine.store.take(take).await {
                 Ok(taken) => {
                     next_due = taken.next_due;
@@ -89,9 +83,7 @@ pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: C
 fn is_owed(change: Result<Change, broadcast::error::RecvError>) -> bool {
     match change {
         Ok(Change::Owed) | Err(RecvError::Lagged(_)) => true,
-        Ok(Change::Ended(_) | Change::Moved(_) | Change::Elsewhere) | Err(RecvError::Closed) => {
-            false
-        }
+        Ok(Change::Ended(_) | Change::Moved(_) | Change::Elsewhere) | Err(RecvError::Closed) => false,
     }
 }
 
@@ -108,9 +100,7 @@ async fn send(engine: &Arc<Engine>, rows: Vec<Owed>) {
         for (message, result) in messages.into_iter().zip(results) {
             let Err(error) = result else { continue };
             match error.kind() {
-                BrokerErrorKind::Undeliverable | BrokerErrorKind::Config => {
-                    refused(engine, message, &error).await
-                }
+                BrokerErrorKind::Undeliverable | BrokerErrorKind::Config => refused(engine, message, &error).await,
                 BrokerErrorKind::Disconnected
                 | BrokerErrorKind::Refused
                 | BrokerErrorKind::TimedOut
@@ -142,10 +132,7 @@ async fn refused(engine: &Engine, message: Outgoing, error: &BrokerError) {
         Outgoing::Work(message) => message,
     };
     tracing::warn!(job = %message.job, task = message.task, %error, "a message cannot be delivered");
-    let failure = Failure::new(
-        FailureKind::Lost,
-        format!("its message cannot be delivered: {error}"),
-    );
+    let failure = Failure::new(FailureKind::Lost, format!("its message cannot be delivered: {error}"));
     let settled = match message.ask {
         Ask::Part { epoch, index } => fail_part(engine, &message, epoch, index, failure).await,
         Ask::Whole | Ask::Item => fail_job(engine, &message, Phase::Start, failure).await,
@@ -163,61 +150,23 @@ async fn fail_part(
     index: u64,
     failure: Failure,
 ) -> Result<(), StoreError> {
-    let part = PartKey {
-        job: message.job,
-        epoch,
-        index,
-        attempt: message.attempt,
-    };
-    let how = PartAttempt::Failed {
-        failure,
-        again: None,
-    };
-    if let Answer::Counted(owed) = engine
-        .store
-        .apply(SettlePart {
-            part,
-            how,
-            by: engine.by(),
-        })
-        .await?
-    {
+    let part = PartKey { job: message.job, epoch, index, attempt: message.attempt };
+    let how = PartAttempt::Failed { failure, again: None };
+    if let Answer::Counted(owed) = engine.store.apply(SettlePart { part, how, by: engine.by() }).await? {
         engine.outbox.send(owed).await;
     }
     Ok(())
 }
 
-async fn fail_job(
-    engine: &Engine,
-    message: &Message,
-    phase: Phase,
-    failure: Failure,
-) -> Result<(), StoreError> {
-    let unknown = NewJob {
-        job: Job::new(message.job, message.task.clone(), engine.clock.now()),
-        input: message.body.clone(),
-    };
-    let claim = Claim {
-        unknown,
-        phase,
-        attempt: message.attempt,
-        by: engine.by(),
-    };
+async fn fail_job(engine: &Engine, message: &Message, phase: Phase, failure: Failure) -> Result<(), StoreError> {
+    let unknown =
+        NewJob { job: Job::new(message.job, message.task.clone(), engine.clock.now()), input: message.body.clone() };
+    let claim = Claim { unknown, phase, attempt: message.attempt, by: engine.by() };
     let Claimed::Ours(job) = engine.store.apply(claim).await? else {
         return Ok(());
     };
-    let how = Attempt::Failed {
-        failure,
-        again: None,
-    };
-    let settle = Settle {
-        job: job.id,
-        phase,
-        attempt: job.attempt,
-        how,
-        output: None,
-        by: engine.by(),
-    };
+    let how = Attempt::Failed { failure, again: None };
+    let settle = Settle { job: job.id, phase, attempt: job.attempt, how, output: None, by: engine.by() };
     if let Answer::Counted(owed) = engine.store.apply(settle).await? {
         engine.outbox.send(owed).await;
     }

@@ -22,12 +22,7 @@ pub(crate) const TTL: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Starts the services; they end with the supervisor.
-pub(crate) fn start(
-    engine: &Arc<Engine>,
-    supervisor: &Supervisor,
-    owed: OutboxReceiver,
-    progress: ProgressReceiver,
-) {
+pub(crate) fn start(engine: &Arc<Engine>, supervisor: &Supervisor, owed: OutboxReceiver, progress: ProgressReceiver) {
     let stop = supervisor.stopping();
     if !engine.store.keeps() {
         return;
@@ -46,11 +41,7 @@ async fn heartbeat(engine: Arc<Engine>, stop: CancellationToken) {
     loop {
         let running = engine.running.jobs();
         let looking = !running.is_empty();
-        let beat = Beat {
-            ttl: TTL,
-            running,
-            by: engine.by(),
-        };
+        let beat = Beat { ttl: TTL, running, by: engine.by() };
         match engine.store.beat(beat).await {
             Ok(ended) => ended.into_iter().for_each(|job| engine.running.stop(job)),
             Err(error) => tracing::warn!(%error, "the heartbeat could not be written"),

@@ -30,10 +30,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) const fn new(concurrency: usize) -> Self {
-        Self {
-            concurrency,
-            mean: None,
-        }
+        Self { concurrency, mean: None }
     }
 
     /// One more delivery took this long, with `at_hand` of them at hand.
@@ -56,11 +53,7 @@ impl Window {
         )]
         let rounds = rounds.clamp(1.0, 10_000.0) as usize;
         // One more than runs, so that the next one is there when a slot is free.
-        clamp(
-            self.concurrency
-                .saturating_mul(rounds)
-                .max(self.concurrency + 1),
-        )
+        clamp(self.concurrency.saturating_mul(rounds).max(self.concurrency + 1))
     }
 }
 

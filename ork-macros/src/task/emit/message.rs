@@ -14,18 +14,9 @@ use super::{ends, ours, output_type, put, task_of_work};
 /// The struct. A function's name is a value and this one a type, so one `use` brings both.
 pub(super) fn structure(function: &Function, model: &Model) -> TokenStream {
     let (vis, name, cfgs) = (&function.vis, ours(&model.function), function.cfgs());
-    let job = if model.role == Role::Work {
-        "a job"
-    } else {
-        "the whole job"
-    };
-    let docs = format!(
-        " The inputs of `{}`, to submit {job} with.",
-        model.function.unraw()
-    );
-    let unused = model
-        .inputs()
-        .any(|input| input.name.to_string().starts_with('_'));
+    let job = if model.role == Role::Work { "a job" } else { "the whole job" };
+    let docs = format!(" The inputs of `{}`, to submit {job} with.", model.function.unraw());
+    let unused = model.inputs().any(|input| input.name.to_string().starts_with('_'));
     let unused = unused.then(|| quote!(#[allow(clippy::pub_underscore_fields)]));
     // A field is as visible as the function: a wider `pub` would be one that nobody can reach.
     let fields = model.inputs().map(|Param { name, ty, docs, .. }| {
@@ -51,17 +42,9 @@ pub(super) fn impls(args: &Args, model: &Model) -> TokenStream {
     let (name, kind, answer) = match model.role {
         Role::Work => {
             let output = output_type(&model.returns);
-            (
-                own_name(args, &model.function),
-                quote!(Item),
-                quote!(__ork::Returned<#output>),
-            )
+            (own_name(args, &model.function), quote!(Item), quote!(__ork::Returned<#output>))
         }
-        Role::Split | Role::Join => (
-            task_of_work(model),
-            quote!(Whole),
-            quote!(__ork::JoinOf<__Work>),
-        ),
+        Role::Split | Role::Join => (task_of_work(model), quote!(Whole), quote!(__ork::JoinOf<__Work>)),
     };
     let json = json(model);
     quote! {
@@ -80,28 +63,17 @@ pub(super) fn impls(args: &Args, model: &Model) -> TokenStream {
 /// What the whole job answers: the output of its join.
 pub(super) fn joined(model: &Model) -> TokenStream {
     let output = output_type(&model.returns);
-    put(
-        ends(&ours(&model.function)),
-        quote!(impl __ork::Joined for __Work { type Output = #output; }),
-    )
+    put(ends(&ours(&model.function)), quote!(impl __ork::Joined for __Work { type Output = #output; }))
 }
 
 fn json(model: &Model) -> TokenStream {
-    if let Some(Param {
-        what: What::Body,
-        name,
-        ..
-    }) = model.inputs().next()
-    {
+    if let Some(Param { what: What::Body, name, .. }) = model.inputs().next() {
         return quote!(__INPUT.write(&self.#name));
     }
-    let fields = model
-        .inputs()
-        .enumerate()
-        .map(|(index, Param { name, .. })| {
-            let index = Literal::usize_unsuffixed(index);
-            quote!(.input(&__INPUTS.#index, &self.#name))
-        });
+    let fields = model.inputs().enumerate().map(|(index, Param { name, .. })| {
+        let index = Literal::usize_unsuffixed(index);
+        quote!(.input(&__INPUTS.#index, &self.#name))
+    });
     quote!(__ork::Writer::new() #(#fields)* .finish())
 }
 

@@ -26,9 +26,7 @@ pub(crate) fn beside(function: &Function, args: &Args, model: &Model) -> TokenSt
     };
     let cfgs = function.cfgs();
     let krate = args.krate.value().cloned().unwrap_or_else(|| quote!(::ork));
-    let deprecated = function
-        .is_deprecated()
-        .then(|| quote!(#[allow(deprecated)]));
+    let deprecated = function.is_deprecated().then(|| quote!(#[allow(deprecated)]));
     // Named once, so that a task that does not exist is one error.
     let alias = (model.role != Role::Work).then(|| quote!(type __Work = #work;));
     let structure = (model.role != Role::Join).then(|| message::structure(function, model));
@@ -55,20 +53,11 @@ pub(crate) fn beside(function: &Function, args: &Args, model: &Model) -> TokenSt
 /// The constant that knows how the inputs are described, read and written.
 fn inputs(model: &Model) -> Option<TokenStream> {
     let inputs: Vec<_> = model.inputs().collect();
-    if let [
-        Param {
-            what: What::Body,
-            ty,
-            ..
-        },
-    ] = *inputs.as_slice()
-    {
+    if let [Param { what: What::Body, ty, .. }] = *inputs.as_slice() {
         let body = put(ends(ty), quote!(__ork::body()));
         return Some(quote!(const __INPUT: __ork::Body<#ty> = #body;));
     }
-    let types = inputs
-        .iter()
-        .map(|Param { ty, .. }| quote!(__ork::Input<#ty>));
+    let types = inputs.iter().map(|Param { ty, .. }| quote!(__ork::Input<#ty>));
     let values = inputs.iter().map(|Param { name, ty, docs, .. }| {
         let (name, docs) = (wire_name(name), docs.text());
         put(ends(ty), quote!(__ork::input(#name, #docs)))
@@ -79,10 +68,7 @@ fn inputs(model: &Model) -> Option<TokenStream> {
 
 /// The name of the task that a split or a join belongs to.
 fn task_of_work(model: &Model) -> TokenStream {
-    put(
-        ends(&ours(&model.function)),
-        quote!(<__Work as __ork::TaskMessage>::TASK),
-    )
+    put(ends(&ours(&model.function)), quote!(<__Work as __ork::TaskMessage>::TASK))
 }
 
 /// The type of what a task returns when all is well.

@@ -11,9 +11,7 @@ pub(super) type Ends = (Span, Span);
 /// it out of an expression whose first and last tokens have them.
 pub(super) fn ends(tokens: &impl ToTokens) -> Ends {
     let mut all = tokens.to_token_stream().into_iter();
-    let first = all
-        .next()
-        .map_or_else(Span::call_site, |token| token.span());
+    let first = all.next().map_or_else(Span::call_site, |token| token.span());
     (first, all.last().map_or(first, |token| token.span()))
 }
 
@@ -30,10 +28,7 @@ pub(super) fn put((first, last): Ends, code: TokenStream) -> TokenStream {
 /// `<ty as bound` and what follows, at the place of the type.
 pub(super) fn qualified(ty: &Type, bound: &TokenStream, rest: &TokenStream) -> TokenStream {
     let (first, last) = ends(ty);
-    let (open, rest) = (
-        put((first, first), quote!(<)),
-        put((last, last), quote!(as #bound #rest)),
-    );
+    let (open, rest) = (put((first, first), quote!(<)), put((last, last), quote!(as #bound #rest)));
     quote!(#open #ty #rest)
 }
 

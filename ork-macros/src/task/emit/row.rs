@@ -26,11 +26,7 @@ pub(super) fn row(args: &Args, model: &Model) -> TokenStream {
     let (docs, options) = (model.docs.text(), options(args));
     let path = format!("::{}", model.function.unraw());
     let params = params(model);
-    let Output {
-        constants,
-        schema,
-        finish,
-    } = output(model);
+    let Output { constants, schema, finish } = output(model);
     let run = run(model, &finish);
     quote! {
         #constants
@@ -64,10 +60,7 @@ fn options(args: &Args) -> TokenStream {
         ("retries", args.retries.value().map(number)),
         ("backoff", args.backoff.value().map(duration).map(some)),
         ("timeout", args.timeout.value().map(duration).map(some)),
-        (
-            "queue",
-            args.queue.value().map(|queue| some(quote!(#queue))),
-        ),
+        ("queue", args.queue.value().map(|queue| some(quote!(#queue)))),
         ("priority", args.priority.value().map(number)),
         ("chunk", args.chunk.value().map(number).map(some)),
         ("on_error", args.on_error.value().map(on_error)),
@@ -91,27 +84,21 @@ fn duration(duration: &Duration) -> TokenStream {
 
 fn params(model: &Model) -> impl Iterator<Item = TokenStream> {
     let mut index = 0;
-    model
-        .params
-        .iter()
-        .map(move |Param { what, ty, .. }| match what {
-            What::Field => {
-                let place = Literal::usize_unsuffixed(index);
-                index += 1;
-                quote!(__INPUTS.#place.param())
-            }
-            What::Body => quote!(__INPUT.param()),
-            What::Context => quote!(__ork::Param::Context),
-            What::State => {
-                let (first, last) = ends(ty);
-                let (open, close) = (
-                    put((first, last), quote!(__ork::Param::state::<)),
-                    put((last, last), quote!(>())),
-                );
-                quote!(#open #ty #close)
-            }
-            What::Parts => quote!(__ork::Param::Parts),
-        })
+    model.params.iter().map(move |Param { what, ty, .. }| match what {
+        What::Field => {
+            let place = Literal::usize_unsuffixed(index);
+            index += 1;
+            quote!(__INPUTS.#place.param())
+        }
+        What::Body => quote!(__INPUT.param()),
+        What::Context => quote!(__ork::Param::Context),
+        What::State => {
+            let (first, last) = ends(ty);
+            let (open, close) = (put((first, last), quote!(__ork::Param::state::<)), put((last, last), quote!(>())));
+            quote!(#open #ty #close)
+        }
+        What::Parts => quote!(__ork::Param::Parts),
+    })
 }
 
 /// What becomes of what the function returns.
@@ -129,15 +116,9 @@ fn output(model: &Model) -> Output {
         (Role::Split, Returns::Value(ty)) => {
             // The type of an `impl Trait` has no name, but then it is no alias either.
             let probe = types::impl_trait(ty).is_none().then(|| probe(ty));
-            (
-                probe,
-                put(ends(ty), quote!(__ork::Splits::<__Work>::plain())),
-            )
+            (probe, put(ends(ty), quote!(__ork::Splits::<__Work>::plain())))
         }
-        (Role::Split, Returns::Result(ty)) => (
-            None,
-            put(ends(ty), quote!(__ork::Splits::<__Work>::fallible())),
-        ),
+        (Role::Split, Returns::Result(ty)) => (None, put(ends(ty), quote!(__ork::Splits::<__Work>::fallible()))),
         (Role::Split | Role::Work | Role::Join, returns) => {
             let constants = match returns {
                 Returns::Nothing => quote!(
@@ -159,19 +140,12 @@ fn output(model: &Model) -> Output {
         Role::Split => quote!(__ork::schema::<()>),
         Role::Work | Role::Join => quote!(__RETURNS.schema),
     };
-    Output {
-        constants,
-        schema,
-        finish,
-    }
+    Output { constants, schema, finish }
 }
 
 /// Asks whether a type that is not called `Result` is one all the same.
 fn probe(ty: &Type) -> TokenStream {
-    let refuse = put(
-        ends(ty),
-        quote!(__ork::refuse_result(__ork::Probe::<#ty>::IS_RESULT)),
-    );
+    let refuse = put(ends(ty), quote!(__ork::refuse_result(__ork::Probe::<#ty>::IS_RESULT)));
     quote! {
         const _: () = {
             use __ork::NotResult as _;
@@ -193,48 +167,31 @@ fn run(model: &Model, finish: &TokenStream) -> TokenStream {
     let (variant, runner) = (format_ident!("{variant}"), format_ident!("{runner}"));
     // What is wrong with the future of the function is said at its name.
     let here = ends(function);
-    let (bar, body) = (
-        put(here, quote!(|)),
-        put(
-            here,
-            quote!({ #fields __ork::Ok(#function(#(#arguments),*)) }),
-        ),
-    );
-    let run = put(
-        here,
-        quote!(__ork::#runner(#call, #bar __call #bar #body, #finish)),
-    );
+    let (bar, body) = (put(here, quote!(|)), put(here, quote!({ #fields __ork::Ok(#function(#(#arguments),*)) })));
+    let run = put(here, quote!(__ork::#runner(#call, #bar __call #bar #body, #finish)));
     quote!(__ork::Run::#variant(|__call| #run))
 }
 
 /// A statement that finds the named inputs, where there may be any, and the arguments in their order.
 fn arguments(model: &Model) -> (Option<TokenStream>, Vec<TokenStream>) {
     let mut names = Vec::new();
-    let arguments = model
-        .params
-        .iter()
-        .map(|Param { what, name, ty, .. }| match what {
-            What::Field => {
-                let place = Literal::usize_unsuffixed(names.len());
-                names.push(wire_name(name));
-                quote!(__INPUTS.#place.read(&__fields)?)
-            }
-            What::Body => quote!(__INPUT.read(__call)?),
-            What::Context => qualified(ty, &quote!(__ork::IsContext), &quote!(>::of(__call))),
-            What::State => {
-                let state = qualified(ty, &quote!(__ork::IsState), &quote!(>::of(__call)));
-                quote!(#state?)
-            }
-            What::Parts => qualified(
-                ty,
-                &quote!(__ork::PartsOf<__ork::ReturnedBy<__Work>>),
-                &quote!(>::of(__call)),
-            ),
-        });
+    let arguments = model.params.iter().map(|Param { what, name, ty, .. }| match what {
+        What::Field => {
+            let place = Literal::usize_unsuffixed(names.len());
+            names.push(wire_name(name));
+            quote!(__INPUTS.#place.read(&__fields)?)
+        }
+        What::Body => quote!(__INPUT.read(__call)?),
+        What::Context => qualified(ty, &quote!(__ork::IsContext), &quote!(>::of(__call))),
+        What::State => {
+            let state = qualified(ty, &quote!(__ork::IsState), &quote!(>::of(__call)));
+            quote!(#state?)
+        }
+        What::Parts => qualified(ty, &quote!(__ork::PartsOf<__ork::ReturnedBy<__Work>>), &quote!(>::of(__call))),
+    });
     let arguments = arguments.collect();
     // A task without inputs still refuses a body that has some; the body of a join is not its own.
-    let has_fields =
-        model.role != Role::Join && model.params.iter().all(|param| param.what != What::Body);
+    let has_fields = model.role != Role::Join && model.params.iter().all(|param| param.what != What::Body);
     let fields = has_fields.then(|| quote!(let __fields = __call.fields(&[#(#names),*])?;));
     (fields, arguments)
 }

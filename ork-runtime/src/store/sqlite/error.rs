@@ -12,40 +12,27 @@ pub(super) fn store_error(path: &Path, error: rusqlite::Error) -> StoreError {
     let (kind, words) = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
             StoreErrorKind::Unavailable,
-            format!(
-                "the store {file} is locked: another program has kept a transaction open on it for too long"
-            ),
+            format!("the store {file} is locked: another program has kept a transaction open on it for too long"),
         ),
         Some(ErrorCode::ReadOnly) => (
             StoreErrorKind::ReadOnly,
             format!("the store {file} cannot be written: the file or its folder is read-only"),
         ),
-        Some(ErrorCode::DiskFull) => (
-            StoreErrorKind::Unavailable,
-            format!("the store {file} cannot grow: the disk is full"),
-        ),
+        Some(ErrorCode::DiskFull) => {
+            (StoreErrorKind::Unavailable, format!("the store {file} cannot grow: the disk is full"))
+        }
         Some(ErrorCode::NotADatabase) => (
             StoreErrorKind::Corrupt,
-            format!(
-                "{file} is not an SQLite file: name another one with ORK_STORE, or move it away"
-            ),
+            format!("{file} is not an SQLite file: name another one with ORK_STORE, or move it away"),
         ),
-        Some(ErrorCode::DatabaseCorrupt) => (
-            StoreErrorKind::Corrupt,
-            format!("the store {file} is damaged: restore a copy, or move it away"),
-        ),
-        Some(ErrorCode::CannotOpen) => (
-            StoreErrorKind::Config,
-            format!("the store {file} cannot be opened"),
-        ),
-        Some(ErrorCode::SystemIoFailure) => (
-            StoreErrorKind::Unavailable,
-            format!("the store {file} cannot be read or written"),
-        ),
-        _ => (
-            StoreErrorKind::Corrupt,
-            format!("the store {file} does not work as it should"),
-        ),
+        Some(ErrorCode::DatabaseCorrupt) => {
+            (StoreErrorKind::Corrupt, format!("the store {file} is damaged: restore a copy, or move it away"))
+        }
+        Some(ErrorCode::CannotOpen) => (StoreErrorKind::Config, format!("the store {file} cannot be opened")),
+        Some(ErrorCode::SystemIoFailure) => {
+            (StoreErrorKind::Unavailable, format!("the store {file} cannot be read or written"))
+        }
+        _ => (StoreErrorKind::Corrupt, format!("the store {file} does not work as it should")),
     };
     StoreError::new(kind, words).with_source(error)
 }

@@ -76,9 +76,7 @@ impl Sqlite {
         work: impl FnMut(&Connection, &mut Vec<Change>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let sent = self
-            .commands
-            .send(Command::Io(Box::new(Io::new(work, reply))));
+        let sent = self.commands.send(Command::Io(Box::new(Io::new(work, reply))));
         sent.map_err(|_the_writer_is_gone| closed())?;
         answer.await.unwrap_or_else(|_dropped| Err(closed()))
     }
@@ -104,83 +102,56 @@ impl Store for Sqlite {
     }
 
     fn enqueue(&self, work: Box<dyn Work>) {
-        if let Err(std::sync::mpsc::SendError(Command::Work(work))) =
-            self.commands.send(Command::Work(work))
-        {
+        if let Err(std::sync::mpsc::SendError(Command::Work(work))) = self.commands.send(Command::Work(work)) {
             work.finish(Err(closed()));
         }
     }
 
     async fn take(&self, take: Take) -> Result<Taken, StoreError> {
-        self.write(move |connection, _| outbox::take(connection, &take))
-            .await
+        self.write(move |connection, _| outbox::take(connection, &take)).await
     }
 
     async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
-        self.write(move |connection, _| outbox::forget(connection, &owed, &by))
-            .await
+        self.write(move |connection, _| outbox::forget(connection, &owed, &by)).await
     }
 
     async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
-        self.write(move |connection, changes| outbox::give_back(connection, &owed, &by, changes))
-            .await
+        self.write(move |connection, changes| outbox::give_back(connection, &owed, &by, changes)).await
     }
 
     async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
-        self.write(move |connection, changes| outbox::beat(connection, &beat, changes))
-            .await
+        self.write(move |connection, changes| outbox::beat(connection, &beat, changes)).await
     }
 
     async fn leave(&self, by: By) -> Result<(), StoreError> {
-        self.write(move |connection, changes| outbox::leave(connection, &by, changes))
-            .await
+        self.write(move |connection, changes| outbox::leave(connection, &by, changes)).await
     }
 
     async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError> {
-        self.write(move |connection, changes| tables::progress(connection, job, &progress, changes))
-            .await
+        self.write(move |connection, changes| tables::progress(connection, job, &progress, changes)).await
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
-        self.read(move |connection| views::job(connection, id))
-            .await
+        self.read(move |connection| views::job(connection, id)).await
     }
 
     async fn jobs(&self, filter: Filter) -> Result<Vec<JobView>, StoreError> {
-        self.read(move |connection| views::jobs(connection, &filter))
-            .await
+        self.read(move |connection| views::jobs(connection, &filter)).await
     }
 
-    async fn parts(
-        &self,
-        job: JobId,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<SettledPart>, StoreError> {
-        self.read(move |connection| views::parts(connection, job, from, limit))
-            .await
+    async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
+        self.read(move |connection| views::parts(connection, job, from, limit)).await
     }
 
     async fn check(&self) -> Result<String, StoreError> {
         let jobs = self.read(views::count).await?;
         self.write(|_, _| Ok(())).await?;
-        Ok(format!(
-            "SQLite file {} with {jobs} jobs, readable and writable",
-            self.path.display()
-        ))
+        Ok(format!("SQLite file {} with {jobs} jobs, readable and writable", self.path.display()))
     }
 
     async fn close(&self) {
-        let writer = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let wake = self
-            .wake
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(self.commands.send(Command::Close));
         // The writer ends once it has done what was waiting; joining it must not block the runtime.
         let joined = tokio::task::spawn_blocking(move || {

@@ -21,9 +21,7 @@ pub(super) fn insert(connection: &Connection, seq: i64, row: &OwedRow) -> rusqli
         OwedAsk::Parts { epoch, first, len } => ("parts", epoch, first, len),
     };
     connection
-        .prepare_cached(
-            "INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-        )?
+        .prepare_cached("INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)")?
         .execute(params![
             signed(row.id),
             seq,
@@ -42,19 +40,11 @@ pub(super) fn insert(connection: &Connection, seq: i64, row: &OwedRow) -> rusqli
 }
 
 fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OwedRow)> {
-    let ask = match row
-        .get_ref(3)?
-        .as_str()
-        .map_err(|_not_text| damaged("an owed row has no word"))?
-    {
+    let ask = match row.get_ref(3)?.as_str().map_err(|_not_text| damaged("an owed row has no word"))? {
         "start" => OwedAsk::Start,
         "join" => OwedAsk::Join,
         "reply" => OwedAsk::Reply,
-        "parts" => OwedAsk::Parts {
-            epoch: row.get(4)?,
-            first: number(row, 5)?,
-            len: number(row, 6)?,
-        },
+        "parts" => OwedAsk::Parts { epoch: row.get(4)?, first: number(row, 5)?, len: number(row, 6)? },
         _ => return Err(damaged("an owed row has an unknown word")),
     };
     let owed = OwedRow {
@@ -75,13 +65,9 @@ fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OwedRow)> {
 /// Takes rows that are due and that nobody holds.
 pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Taken> {
     let now = take.by.now.as_millis();
-    connection
-        .prepare_cached("UPDATE owed SET due = NULL WHERE due <= ?1")?
-        .execute([now])?;
+    connection.prepare_cached("UPDATE owed SET due = NULL WHERE due <= ?1")?.execute([now])?;
     let next_due = connection.prepare_cached("SELECT min(due) FROM owed WHERE due IS NOT NULL")?;
-    let next_due = { next_due }
-        .query_row([], |row| row.get::<_, Option<i64>>(0))?
-        .map(Timestamp::from_millis);
+    let next_due = { next_due }.query_row([], |row| row.get::<_, Option<i64>>(0))?.map(Timestamp::from_millis);
     let tasks = take.tasks.as_deref().unwrap_or_default();
     let known = match take.tasks {
         None => String::new(),
@@ -109,19 +95,13 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Tak
             Some(held) => held,
             None => {
                 let hold = "UPDATE owed SET holder = ?2 WHERE id = ?1";
-                connection
-                    .prepare_cached(hold)?
-                    .execute(params![signed(row.id), holder])?;
+                connection.prepare_cached(hold)?.execute(params![signed(row.id), holder])?;
                 row
             }
         };
         left -= held.len().min(left);
         let messages = messages(connection, seq, &held, &mut jobs)?;
-        owed.push(Owed {
-            id: held.id,
-            lost: held.lost,
-            messages,
-        });
+        owed.push(Owed { id: held.id, lost: held.lost, messages });
     }
     Ok(Taken { owed, next_due })
 }
@@ -145,9 +125,7 @@ fn cut(
     held.holder = Some(holder);
     insert(connection, seq, &held)?;
     let shorten = "UPDATE owed SET first = first + ?2, len = len - ?2 WHERE id = ?1";
-    connection
-        .prepare_cached(shorten)?
-        .execute(params![signed(row.id), signed(most)])?;
+    connection.prepare_cached(shorten)?.execute(params![signed(row.id), signed(most)])?;
     Ok(Some(held))
 }
 
@@ -159,37 +137,24 @@ impl JobCache {
     fn get(&mut self, connection: &Connection, seq: i64) -> rusqlite::Result<Option<&Job>> {
         if self.0.as_ref().is_none_or(|(cached, _)| *cached != seq) {
             let mut statement = connection.prepare_cached("SELECT * FROM job WHERE seq = ?1")?;
-            self.0 = statement
-                .query_row([seq], tables::job)
-                .optional()?
-                .map(|(seq, job, _)| (seq, job));
+            self.0 = statement.query_row([seq], tables::job).optional()?.map(|(seq, job, _)| (seq, job));
         }
         Ok(self.0.as_ref().map(|(_, job)| job))
     }
 }
 
-fn messages(
-    connection: &Connection,
-    seq: i64,
-    row: &OwedRow,
-    jobs: &mut JobCache,
-) -> rusqlite::Result<Vec<Outgoing>> {
+fn messages(connection: &Connection, seq: i64, row: &OwedRow, jobs: &mut JobCache) -> rusqlite::Result<Vec<Outgoing>> {
     let Some(job) = jobs.get(connection, seq)? else {
         return Ok(Vec::new());
     };
     let column = |name: &str| -> rusqlite::Result<Option<Bytes>> {
-        let mut statement =
-            connection.prepare_cached(&format!("SELECT {name} FROM job WHERE seq = ?1"))?;
-        statement
-            .query_row([seq], |row| row.get::<_, Option<Vec<u8>>>(0))
-            .map(|bytes| bytes.map(Bytes::from))
+        let mut statement = connection.prepare_cached(&format!("SELECT {name} FROM job WHERE seq = ?1"))?;
+        statement.query_row([seq], |row| row.get::<_, Option<Vec<u8>>>(0)).map(|bytes| bytes.map(Bytes::from))
     };
     Ok(match row.ask {
         OwedAsk::Join => vec![row.work(job, Bytes::new())],
         OwedAsk::Start => vec![row.work(job, column("input")?.unwrap_or_default())],
-        OwedAsk::Reply => OwedRow::reply(job, column("output")?.as_ref())
-            .into_iter()
-            .collect(),
+        OwedAsk::Reply => OwedRow::reply(job, column("output")?.as_ref()).into_iter().collect(),
         OwedAsk::Parts { epoch, first, len } => {
             let inputs = "SELECT id & 4294967295, input FROM part WHERE id BETWEEN ?1 AND ?2 AND input IS NOT NULL";
             let mut statement = connection.prepare_cached(inputs)?;
@@ -198,22 +163,15 @@ fn messages(
                 let input = Bytes::from(found.get::<_, Vec<u8>>(1)?);
                 Ok(row.part(job, epoch, number(found, 0)?, input))
             };
-            statement
-                .query_map(ids, part)?
-                .collect::<rusqlite::Result<_>>()?
+            statement.query_map(ids, part)?.collect::<rusqlite::Result<_>>()?
         }
     })
 }
 
 /// Removes rows that this process holds.
 pub(super) fn forget(connection: &Connection, owed: &[OwedId], by: &By) -> rusqlite::Result<()> {
-    let mut statement =
-        connection.prepare_cached("DELETE FROM owed WHERE id = ?1 AND holder = ?2")?;
-    owed.iter().try_for_each(|id| {
-        statement
-            .execute(params![signed(*id), by.worker.boot()])
-            .map(drop)
-    })
+    let mut statement = connection.prepare_cached("DELETE FROM owed WHERE id = ?1 AND holder = ?2")?;
+    owed.iter().try_for_each(|id| statement.execute(params![signed(*id), by.worker.boot()]).map(drop))
 }
 
 /// Lets go of rows that this process holds.
@@ -223,8 +181,7 @@ pub(super) fn give_back(
     by: &By,
     changes: &mut Vec<Change>,
 ) -> rusqlite::Result<()> {
-    let mut statement =
-        connection.prepare_cached("UPDATE owed SET holder = NULL WHERE id = ?1 AND holder = ?2")?;
+    let mut statement = connection.prepare_cached("UPDATE owed SET holder = NULL WHERE id = ?1 AND holder = ?2")?;
     for id in owed {
         statement.execute(params![signed(*id), by.worker.boot()])?;
     }
@@ -233,19 +190,11 @@ pub(super) fn give_back(
 }
 
 /// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended.
-pub(super) fn beat(
-    connection: &Connection,
-    beat: &Beat,
-    changes: &mut Vec<Change>,
-) -> rusqlite::Result<Vec<JobId>> {
+pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Change>) -> rusqlite::Result<Vec<JobId>> {
     let (worker, now) = (&beat.by.worker, beat.by.now);
     connection
         .prepare_cached("INSERT OR REPLACE INTO worker (boot, name, until) VALUES (?1, ?2, ?3)")?
-        .execute(params![
-            worker.boot(),
-            worker.name(),
-            (now + beat.ttl).as_millis()
-        ])?;
+        .execute(params![worker.boot(), worker.name(), (now + beat.ttl).as_millis()])?;
     let dead: Vec<[u8; 16]> = connection
         .prepare_cached("SELECT boot FROM worker WHERE until < ?1")?
         .query_map([now.as_millis()], |row| row.get(0))?
@@ -253,18 +202,12 @@ pub(super) fn beat(
     for boot in dead {
         let free = "UPDATE owed SET holder = NULL, lost = lost + 1 WHERE holder = ?1";
         connection.prepare_cached(free)?.execute([boot])?;
-        connection
-            .prepare_cached("DELETE FROM worker WHERE boot = ?1")?
-            .execute([boot])?;
+        connection.prepare_cached("DELETE FROM worker WHERE boot = ?1")?.execute([boot])?;
         changes.push(Change::Owed);
     }
     let mut ended = Vec::new();
     for page in beat.running.chunks(256) {
-        let finals: Vec<_> = State::ALL
-            .iter()
-            .filter(|state| state.is_final())
-            .map(|state| state.as_str())
-            .collect();
+        let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
         let query = format!(
             "SELECT id FROM job WHERE state IN ('{}') AND id IN ({})",
             finals.join("', '"),
@@ -272,27 +215,17 @@ pub(super) fn beat(
         );
         let ids = page.iter().map(|id| Value::Blob(id.as_bytes().to_vec()));
         let mut statement = connection.prepare(&query)?;
-        let found = statement.query_map(params_from_iter(ids), |row| {
-            row.get(0).map(JobId::from_bytes)
-        })?;
+        let found = statement.query_map(params_from_iter(ids), |row| row.get(0).map(JobId::from_bytes))?;
         ended.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
     }
     Ok(ended)
 }
 
 /// Notes that a process ends.
-pub(super) fn leave(
-    connection: &Connection,
-    by: &By,
-    changes: &mut Vec<Change>,
-) -> rusqlite::Result<()> {
+pub(super) fn leave(connection: &Connection, by: &By, changes: &mut Vec<Change>) -> rusqlite::Result<()> {
     let boot = by.worker.boot();
-    let freed = connection
-        .prepare_cached("UPDATE owed SET holder = NULL WHERE holder = ?1")?
-        .execute([boot])?;
-    connection
-        .prepare_cached("DELETE FROM worker WHERE boot = ?1")?
-        .execute([boot])?;
+    let freed = connection.prepare_cached("UPDATE owed SET holder = NULL WHERE holder = ?1")?.execute([boot])?;
+    connection.prepare_cached("DELETE FROM worker WHERE boot = ?1")?.execute([boot])?;
     if freed > 0 {
         changes.push(Change::Owed);
     }

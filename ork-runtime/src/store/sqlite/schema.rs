@@ -20,15 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Opens the file to write it.
 pub(super) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, StoreError> {
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|error| {
-            let words = format!(
-                "the folder {} of the store cannot be made",
-                folder.display()
-            );
+            let words = format!("the folder {} of the store cannot be made", folder.display());
             StoreError::new(StoreErrorKind::Config, words).with_source(error)
         })?;
     }
@@ -40,19 +34,11 @@ pub(super) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, 
         Synchronous::Full => "FULL",
         Synchronous::Normal => "NORMAL",
     };
-    connection
-        .pragma_update(None, "journal_mode", "WAL")
-        .map_err(wrong)?;
-    connection
-        .pragma_update(None, "synchronous", synchronous)
-        .map_err(wrong)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(wrong)?;
+    connection.pragma_update(None, "synchronous", synchronous).map_err(wrong)?;
     // 32 MiB of pages, a bound whatever the number of parts; checkpoints are cheaper in larger steps.
-    connection
-        .pragma_update(None, "cache_size", -32_768)
-        .map_err(wrong)?;
-    connection
-        .pragma_update(None, "wal_autocheckpoint", 4_096)
-        .map_err(wrong)?;
+    connection.pragma_update(None, "cache_size", -32_768).map_err(wrong)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4_096).map_err(wrong)?;
     connection.set_prepared_statement_cache_capacity(128);
     migrate(&mut connection, path)?;
     Ok(connection)
@@ -70,32 +56,21 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 /// Refuses a file that another program owns, before anything is written to it.
 fn check_owner(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let wrong = |error| store_error(path, error);
-    let owner: i64 = connection
-        .pragma_query_value(None, "application_id", |row| row.get(0))
-        .map_err(wrong)?;
+    let owner: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(wrong)?;
     let count = "SELECT count(*) FROM sqlite_schema";
-    let tables: i64 = connection
-        .query_row(count, [], |row| row.get(0))
-        .map_err(wrong)?;
+    let tables: i64 = connection.query_row(count, [], |row| row.get(0)).map_err(wrong)?;
     if owner == APPLICATION_ID || (owner == 0 && tables == 0) {
         return Ok(());
     }
-    let words = format!(
-        "{} is the database of another program: name another file with ORK_STORE",
-        path.display()
-    );
+    let words = format!("{} is the database of another program: name another file with ORK_STORE", path.display());
     Err(StoreError::new(StoreErrorKind::Config, words))
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let wrong = |error| store_error(path, error);
     // Immediate, so that of two processes that start at once the second one finds the work done.
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(wrong)?;
-    let version: i64 = transaction
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(wrong)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
+    let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(wrong)?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     let done = usize::try_from(version).ok().filter(|done| *done <= MIGRATIONS.len()).ok_or_else(|| {
         let words = format!(
@@ -108,12 +83,8 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
         transaction.execute_batch(migration).map_err(wrong)?;
     }
     if done < MIGRATIONS.len() {
-        transaction
-            .pragma_update(None, "application_id", APPLICATION_ID)
-            .map_err(wrong)?;
-        transaction
-            .pragma_update(None, "user_version", known)
-            .map_err(wrong)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(wrong)?;
+        transaction.pragma_update(None, "user_version", known).map_err(wrong)?;
     }
     transaction.commit().map_err(wrong)
 }

@@ -44,40 +44,21 @@ fn shard_id(seq: i64, number: u64) -> i64 {
 /// Reads a job and the head of its ledger from the columns of [`JOB`].
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
     let id = |place: &str| row.get(place).map(JobId::from_bytes);
-    let time = |place: &str| {
-        row.get::<_, Option<i64>>(place)
-            .map(|at| at.map(Timestamp::from_millis))
-    };
-    let word = |place: &str| {
-        row.get_ref(place)?
-            .as_str()
-            .map_err(|_not_text| damaged("a word is missing"))
-    };
+    let time = |place: &str| row.get::<_, Option<i64>>(place).map(|at| at.map(Timestamp::from_millis));
+    let word = |place: &str| row.get_ref(place)?.as_str().map_err(|_not_text| damaged("a word is missing"));
     let failure = match row.get_ref("failure")?.as_bytes_or_null()? {
         None => None,
-        Some(json) => Some(
-            serde_json::from_slice(json).map_err(|_damaged| damaged("a failure cannot be read"))?,
-        ),
+        Some(json) => Some(serde_json::from_slice(json).map_err(|_damaged| damaged("a failure cannot be read"))?),
     };
     let reply = row.get::<_, Option<String>>("reply_queue")?;
     let correlation = row.get::<_, Option<String>>("reply_correlation")?;
     let job = Job {
         id: id("id")?,
         root: id("root")?,
-        parent: row
-            .get::<_, Option<[u8; 16]>>("parent")?
-            .map(JobId::from_bytes),
+        parent: row.get::<_, Option<[u8; 16]>>("parent")?.map(JobId::from_bytes),
         task: row.get("task")?,
-        kind: if word("kind")? == Kind::Item.as_str() {
-            Kind::Item
-        } else {
-            Kind::Whole
-        },
-        phase: if word("phase")? == "join" {
-            Phase::Join
-        } else {
-            Phase::Start
-        },
+        kind: if word("kind")? == Kind::Item.as_str() { Kind::Item } else { Kind::Whole },
+        phase: if word("phase")? == "join" { Phase::Join } else { Phase::Start },
         state: State::from_word(word("state")?).ok_or_else(|| damaged("a state is unknown"))?,
         attempt: row.get("attempt")?,
         base: row.get("base")?,
@@ -88,15 +69,9 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
         ended: time("ended")?,
         due: time("due")?,
         failure,
-        reply: reply.map(|queue| ReplyTo {
-            queue,
-            correlation: correlation.unwrap_or_default(),
-        }),
+        reply: reply.map(|queue| ReplyTo { queue, correlation: correlation.unwrap_or_default() }),
     };
-    let number = |place: &str| {
-        row.get::<_, Option<i64>>(place)
-            .map(|n| n.and_then(|n| u64::try_from(n).ok()))
-    };
+    let number = |place: &str| row.get::<_, Option<i64>>(place).map(|n| n.and_then(|n| u64::try_from(n).ok()));
     let halted = match row.get_ref("halted")?.as_str_or_null()? {
         None => None,
         Some("stopped") => Some(Halt::Stopped),
@@ -110,11 +85,8 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
         halted,
         cut: row.get("cut")?,
         policy: Policy {
-            on_error: OnError::from_word(word("on_error")?)
-                .ok_or_else(|| damaged("a policy is unknown"))?,
-            tolerate: word("tolerate")?
-                .parse()
-                .map_err(|_unknown| damaged("a tolerance cannot be read"))?,
+            on_error: OnError::from_word(word("on_error")?).ok_or_else(|| damaged("a policy is unknown"))?,
+            tolerate: word("tolerate")?.parse().map_err(|_unknown| damaged("a tolerance cannot be read"))?,
         },
         joined: row.get("joined")?,
     };
@@ -122,58 +94,29 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
 }
 
 /// The counts of every shard of a job.
-pub(super) fn shard_counts(
-    connection: &Connection,
-    seq: i64,
-) -> rusqlite::Result<Vec<(u64, Counts)>> {
+pub(super) fn shard_counts(connection: &Connection, seq: i64) -> rusqlite::Result<Vec<(u64, Counts)>> {
     let mut statement = connection.prepare_cached(
         "SELECT id & 65535, ok, failed, skipped, cancelled, running FROM shard WHERE id BETWEEN ?1 AND ?2",
     )?;
     let counts = |row: &Row<'_>| {
         let (ok, failed, skipped) = (number(row, 1)?, number(row, 2)?, number(row, 3)?);
-        Ok((
-            number(row, 0)?,
-            Counts {
-                ok,
-                failed,
-                skipped,
-                cancelled: number(row, 4)?,
-                running: number(row, 5)?,
-            },
-        ))
+        Ok((number(row, 0)?, Counts { ok, failed, skipped, cancelled: number(row, 4)?, running: number(row, 5)? }))
     };
-    statement
-        .query_map(
-            [shard_id(seq, 0), shard_id(seq, u64::from(u16::MAX))],
-            counts,
-        )?
-        .collect()
+    statement.query_map([shard_id(seq, 0), shard_id(seq, u64::from(u16::MAX))], counts)?.collect()
 }
 
 /// A column that is never negative.
 pub(super) fn number(row: &Row<'_>, place: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(place)
-        .map(|n| u64::try_from(n).unwrap_or(0))
+    row.get::<_, i64>(place).map(|n| u64::try_from(n).unwrap_or(0))
 }
 
 /// The row of a job, with its short number.
-pub(super) fn find(
-    connection: &Connection,
-    id: JobId,
-) -> rusqlite::Result<Option<(i64, Job, Head)>> {
-    connection
-        .prepare_cached(JOB)?
-        .query_row([id.as_bytes()], job)
-        .optional()
+pub(super) fn find(connection: &Connection, id: JobId) -> rusqlite::Result<Option<(i64, Job, Head)>> {
+    connection.prepare_cached(JOB)?.query_row([id.as_bytes()], job).optional()
 }
 
 /// Opens a job in the books, once.
-pub(super) fn open_job(
-    connection: &Connection,
-    books: &mut Books,
-    seqs: &mut Seqs,
-    id: JobId,
-) -> rusqlite::Result<()> {
+pub(super) fn open_job(connection: &Connection, books: &mut Books, seqs: &mut Seqs, id: JobId) -> rusqlite::Result<()> {
     if books.is_open(id) {
         return Ok(());
     }
@@ -181,11 +124,7 @@ pub(super) fn open_job(
         None => None,
         Some((seq, job, head)) => {
             seqs.insert(id, seq);
-            let shards = if head.epoch == 0 {
-                Vec::new()
-            } else {
-                shard_counts(connection, seq)?
-            };
+            let shards = if head.epoch == 0 { Vec::new() } else { shard_counts(connection, seq)? };
             Some((job, Ledger::new(head, shards)))
         }
     };
@@ -226,16 +165,9 @@ pub(super) fn shard(connection: &Connection, seq: i64, number: u64) -> rusqlite:
     match rows.next()? {
         None => Ok(Shard::default()),
         Some(row) => {
-            let sets = row
-                .get_ref(0)?
-                .as_blob()
-                .map_err(|_not_bytes| damaged("a shard has no sets"))?;
+            let sets = row.get_ref(0)?.as_blob().map_err(|_not_bytes| damaged("a shard has no sets"))?;
             Shard::decode(sets).map_err(|error| {
-                rusqlite::Error::FromSqlConversionFailure(
-                    0,
-                    rusqlite::types::Type::Blob,
-                    Box::new(error),
-                )
+                rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, Box::new(error))
             })
         }
     }
@@ -243,18 +175,13 @@ pub(super) fn shard(connection: &Connection, seq: i64, number: u64) -> rusqlite:
 
 /// The number of the next row of the outbox.
 pub(super) fn next_owed(connection: &Connection) -> rusqlite::Result<u64> {
-    connection
-        .prepare_cached("SELECT next_owed FROM counter")?
-        .query_row([], |row| number(row, 0))
+    connection.prepare_cached("SELECT next_owed FROM counter")?.query_row([], |row| number(row, 0))
 }
 
 /// Notes the number of the next row of the outbox.
 pub(super) fn set_next_owed(connection: &Connection, next: u64) -> rusqlite::Result<()> {
     let next = i64::try_from(next).unwrap_or(i64::MAX);
-    connection
-        .prepare_cached("UPDATE counter SET next_owed = ?1")?
-        .execute([next])
-        .map(drop)
+    connection.prepare_cached("UPDATE counter SET next_owed = ?1")?.execute([next]).map(drop)
 }
 
 /// Writes what the operations have noted.
@@ -291,19 +218,14 @@ pub(super) fn write(
             insert.execute(params![part_id(*seq, index), &**input])?;
         }
     }
-    let mut succeed = connection.prepare_cached(
-        "UPDATE part SET input = NULL, output = ?2, failure = NULL WHERE id = ?1",
-    )?;
+    let mut succeed =
+        connection.prepare_cached("UPDATE part SET input = NULL, output = ?2, failure = NULL WHERE id = ?1")?;
     let mut fail = connection.prepare_cached("UPDATE part SET failure = ?2 WHERE id = ?1")?;
     for (id, index, write) in writes.parts {
         let Some(seq) = seqs.get(&id) else { continue };
         match write {
-            PartWrite::Output(output) => {
-                succeed.execute(params![part_id(*seq, index), &*output])?
-            }
-            PartWrite::Failure(failure) => {
-                fail.execute(params![part_id(*seq, index), json(&failure)])?
-            }
+            PartWrite::Output(output) => succeed.execute(params![part_id(*seq, index), &*output])?,
+            PartWrite::Failure(failure) => fail.execute(params![part_id(*seq, index), json(&failure)])?,
         };
     }
     for row in &writes.owed {
@@ -323,22 +245,13 @@ fn json(failure: &crate::Failure) -> String {
 
 fn clear(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
     let (first, last) = (part_id(seq, 0), part_id(seq, u64::MAX));
-    connection
-        .prepare_cached("DELETE FROM part WHERE id BETWEEN ?1 AND ?2")?
-        .execute([first, last])?;
+    connection.prepare_cached("DELETE FROM part WHERE id BETWEEN ?1 AND ?2")?.execute([first, last])?;
     let (first, last) = (shard_id(seq, 0), shard_id(seq, u64::MAX));
-    connection
-        .prepare_cached("DELETE FROM shard WHERE id BETWEEN ?1 AND ?2")?
-        .execute([first, last])?;
+    connection.prepare_cached("DELETE FROM shard WHERE id BETWEEN ?1 AND ?2")?.execute([first, last])?;
     Ok(())
 }
 
-fn insert(
-    connection: &Connection,
-    entry: &Entry,
-    input: &[u8],
-    output: Option<&[u8]>,
-) -> rusqlite::Result<i64> {
+fn insert(connection: &Connection, entry: &Entry, input: &[u8], output: Option<&[u8]>) -> rusqlite::Result<i64> {
     let Entry { job, ledger, .. } = entry;
     let head = ledger.head();
     connection.prepare_cached(INSERT)?.execute(named_params! {
@@ -357,12 +270,7 @@ fn insert(
     Ok(connection.last_insert_rowid())
 }
 
-fn update(
-    connection: &Connection,
-    entry: &Entry,
-    seq: i64,
-    output: Option<&[u8]>,
-) -> rusqlite::Result<()> {
+fn update(connection: &Connection, entry: &Entry, seq: i64, output: Option<&[u8]>) -> rusqlite::Result<()> {
     let Entry { job, ledger, .. } = entry;
     let head = ledger.head();
     let updated = connection.prepare_cached(UPDATE)?.execute(named_params! {
@@ -403,11 +311,7 @@ pub(super) fn progress(
     changes: &mut Vec<Change>,
 ) -> rusqlite::Result<()> {
     let update = "UPDATE job SET percent = ?2, info = ?3 WHERE id = ?1";
-    connection.prepare_cached(update)?.execute(params![
-        job.as_bytes(),
-        progress.percent,
-        progress.info
-    ])?;
+    connection.prepare_cached(update)?.execute(params![job.as_bytes(), progress.percent, progress.info])?;
     changes.push(Change::Moved(job));
     Ok(())
 }

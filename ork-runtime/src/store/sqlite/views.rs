@@ -28,16 +28,8 @@ pub(super) fn job(connection: &Connection, id: JobId) -> rusqlite::Result<Option
 pub(super) fn jobs(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<JobView>> {
     let (mut conditions, mut values) = (vec!["1".to_owned()], Vec::new());
     if !filter.states.is_empty() {
-        conditions.push(format!(
-            "state IN ({})",
-            vec!["?"; filter.states.len()].join(", ")
-        ));
-        values.extend(
-            filter
-                .states
-                .iter()
-                .map(|state| Value::Text(state.as_str().to_owned())),
-        );
+        conditions.push(format!("state IN ({})", vec!["?"; filter.states.len()].join(", ")));
+        values.extend(filter.states.iter().map(|state| Value::Text(state.as_str().to_owned())));
     }
     if let Some(task) = &filter.task {
         conditions.push("task = ?".to_owned());
@@ -47,19 +39,10 @@ pub(super) fn jobs(connection: &Connection, filter: &Filter) -> rusqlite::Result
         conditions.push("id < ?".to_owned());
         values.push(Value::Blob(before.as_bytes().to_vec()));
     }
-    let query = format!(
-        "SELECT * FROM job WHERE {} ORDER BY id DESC LIMIT {}",
-        conditions.join(" AND "),
-        filter.limit
-    );
-    let found: Vec<_> = connection
-        .prepare(&query)?
-        .query_map(params_from_iter(values), columns)?
-        .collect::<rusqlite::Result<_>>()?;
-    found
-        .into_iter()
-        .map(|columns| view(connection, columns))
-        .collect()
+    let query = format!("SELECT * FROM job WHERE {} ORDER BY id DESC LIMIT {}", conditions.join(" AND "), filter.limit);
+    let found: Vec<_> =
+        connection.prepare(&query)?.query_map(params_from_iter(values), columns)?.collect::<rusqlite::Result<_>>()?;
+    found.into_iter().map(|columns| view(connection, columns)).collect()
 }
 
 struct Columns {
@@ -74,43 +57,20 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
     let info: Option<String> = row.get("info")?;
     Ok(Columns {
         job: tables::job(row)?,
-        progress: percent.map(|percent| Progress {
-            percent,
-            info: info.unwrap_or_default(),
-        }),
+        progress: percent.map(|percent| Progress { percent, info: info.unwrap_or_default() }),
         input: row.get::<_, Vec<u8>>("input")?.into(),
         output: row.get::<_, Option<Vec<u8>>>("output")?.map(Bytes::from),
     })
 }
 
 fn view(connection: &Connection, columns: Columns) -> rusqlite::Result<JobView> {
-    let Columns {
-        job: (seq, job, head),
-        progress,
-        input,
-        output,
-    } = columns;
-    let counts = tables::shard_counts(connection, seq)?
-        .into_iter()
-        .map(|(_, counts)| counts)
-        .sum();
-    Ok(JobView {
-        job,
-        counts,
-        head,
-        progress,
-        input,
-        output,
-    })
+    let Columns { job: (seq, job, head), progress, input, output } = columns;
+    let counts = tables::shard_counts(connection, seq)?.into_iter().map(|(_, counts)| counts).sum();
+    Ok(JobView { job, counts, head, progress, input, output })
 }
 
 /// Settled parts, in order.
-pub(super) fn parts(
-    connection: &Connection,
-    id: JobId,
-    from: u64,
-    limit: usize,
-) -> rusqlite::Result<Vec<SettledPart>> {
+pub(super) fn parts(connection: &Connection, id: JobId, from: u64, limit: usize) -> rusqlite::Result<Vec<SettledPart>> {
     // One snapshot, so that the sets and the rows belong together.
     let snapshot = connection.unchecked_transaction()?;
     let Some((seq, _, head)) = tables::find(&snapshot, id)? else {

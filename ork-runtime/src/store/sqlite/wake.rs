@@ -36,80 +36,51 @@ pub(super) struct Bell {
 
 impl Wake {
     /// Listens beside the store at `path`, and makes the bell of this process.
-    pub(super) fn new(
-        path: &Path,
-        changes: broadcast::Sender<Change>,
-    ) -> Result<(Self, Bell), StoreError> {
+    pub(super) fn new(path: &Path, changes: broadcast::Sender<Change>) -> Result<(Self, Bell), StoreError> {
         let mut folder = path.as_os_str().to_owned();
         folder.push("-wake");
         let folder = PathBuf::from(folder);
         let wrong = |error: Box<dyn std::error::Error + Send + Sync>| {
-            let words = format!(
-                "the folder {} beside the store cannot be watched",
-                folder.display()
-            );
+            let words = format!("the folder {} beside the store cannot be watched", folder.display());
             StoreError::new(StoreErrorKind::Unavailable, words).with_source(error)
         };
         std::fs::create_dir_all(&folder).map_err(|error| wrong(error.into()))?;
         remove_forgotten(&folder);
         let boot = Uuid::new_v4().simple();
-        let own = [
-            folder.join(format!("{boot}.owed")),
-            folder.join(format!("{boot}.news")),
-        ];
+        let own = [folder.join(format!("{boot}.owed")), folder.join(format!("{boot}.news"))];
         let [owed, news] = &own;
         let make = |path: &Path| File::create(path).map_err(|error| wrong(error.into()));
-        let bell = Bell {
-            owed: make(owed)?,
-            news: make(news)?,
-        };
+        let bell = Bell { owed: make(owed)?, news: make(news)? };
 
         let (sender, receiver) = mpsc::channel();
         let mine = format!("{boot}.");
-        let mut watcher =
-            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                let Ok(event) = event else { return };
-                if !event.kind.is_modify() {
-                    return;
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let Ok(event) = event else { return };
+            if !event.kind.is_modify() {
+                return;
+            }
+            for path in event.paths {
+                let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                    continue;
+                };
+                if !name.starts_with(&mine) {
+                    let change = if name.ends_with(".owed") { Change::Owed } else { Change::Elsewhere };
+                    drop(sender.send(change));
                 }
-                for path in event.paths {
-                    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-                        continue;
-                    };
-                    if !name.starts_with(&mine) {
-                        let change = if name.ends_with(".owed") {
-                            Change::Owed
-                        } else {
-                            Change::Elsewhere
-                        };
-                        drop(sender.send(change));
-                    }
-                }
-            })
-            .map_err(|error| wrong(error.into()))?;
-        watcher
-            .watch(&folder, RecursiveMode::NonRecursive)
-            .map_err(|error| wrong(error.into()))?;
-        let relay = std::thread::Builder::new()
-            .name("ork-wake".into())
-            .spawn(move || relay(&receiver, &changes));
+            }
+        })
+        .map_err(|error| wrong(error.into()))?;
+        watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(|error| wrong(error.into()))?;
+        let relay = std::thread::Builder::new().name("ork-wake".into()).spawn(move || relay(&receiver, &changes));
         relay.map_err(|error| wrong(error.into()))?;
-        Ok((
-            Self {
-                _watcher: watcher,
-                own,
-            },
-            bell,
-        ))
+        Ok((Self { _watcher: watcher, own }, bell))
     }
 }
 
 impl Drop for Wake {
     fn drop(&mut self) {
         // What cannot be removed now is removed by another process a day later.
-        self.own
-            .iter()
-            .for_each(|path| drop(std::fs::remove_file(path)));
+        self.own.iter().for_each(|path| drop(std::fs::remove_file(path)));
     }
 }
 
@@ -145,16 +116,12 @@ impl Bell {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "file times are the system's, not the clock's"
-)]
+#[expect(clippy::disallowed_methods, reason = "file times are the system's, not the clock's")]
 fn remove_forgotten(folder: &Path) {
     let now = std::time::SystemTime::now();
     for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let touched = file.metadata().and_then(|metadata| metadata.modified());
-        if touched.is_ok_and(|touched| now.duration_since(touched).is_ok_and(|age| age > FORGOTTEN))
-        {
+        if touched.is_ok_and(|touched| now.duration_since(touched).is_ok_and(|age| age > FORGOTTEN)) {
             drop(std::fs::remove_file(file.path()));
         }
     }

@@ -40,11 +40,7 @@ pub(super) struct Io<F, T> {
 
 impl<F, T> Io<F, T> {
     pub(super) const fn new(work: F, reply: oneshot::Sender<Result<T, StoreError>>) -> Self {
-        Self {
-            work,
-            answer: None,
-            reply,
-        }
+        Self { work, answer: None, reply }
     }
 }
 
@@ -90,21 +86,10 @@ impl Writer {
         changes: broadcast::Sender<Change>,
         bell: Bell,
     ) -> Result<Self, StoreError> {
-        let state = Thread {
-            path,
-            connection,
-            changes,
-            bell,
-        };
-        let thread = std::thread::Builder::new()
-            .name("ork-sqlite".into())
-            .spawn(move || state.run(&queue));
+        let state = Thread { path, connection, changes, bell };
+        let thread = std::thread::Builder::new().name("ork-sqlite".into()).spawn(move || state.run(&queue));
         thread.map(Self).map_err(|error| {
-            StoreError::new(
-                StoreErrorKind::Unavailable,
-                "no thread can be started for the store",
-            )
-            .with_source(error)
+            StoreError::new(StoreErrorKind::Unavailable, "no thread can be started for the store").with_source(error)
         })
     }
 
@@ -156,20 +141,14 @@ impl Thread {
                 }
             }
             // One of them may be at fault; alone, it fails alone.
-            Err(_) => batch
-                .into_iter()
-                .for_each(|command| self.carry_out(vec![command])),
+            Err(_) => batch.into_iter().for_each(|command| self.carry_out(vec![command])),
         }
     }
 
     fn transaction(&mut self, batch: &mut [Command]) -> Result<Vec<Change>, StoreError> {
-        let Self {
-            path, connection, ..
-        } = self;
+        let Self { path, connection, .. } = self;
         let wrong = |error| store_error(path, error);
-        let transaction = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(wrong)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
         let mut works: Vec<&mut Box<dyn Work>> = Vec::new();
         let mut ios = Vec::new();
         for command in batch {
@@ -190,10 +169,7 @@ impl Thread {
         Ok(changes)
     }
 
-    fn works(
-        connection: &Connection,
-        works: &mut [&mut Box<dyn Work>],
-    ) -> rusqlite::Result<Vec<Change>> {
+    fn works(connection: &Connection, works: &mut [&mut Box<dyn Work>]) -> rusqlite::Result<Vec<Change>> {
         let next_owed = tables::next_owed(connection)?;
         let mut books = Books::new(next_owed);
         let mut seqs = tables::Seqs::default();

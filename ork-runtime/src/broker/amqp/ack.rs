@@ -1,0 +1,172 @@
+//! Which delivery tags may be acknowledged together. Pure: it knows neither a channel nor a clock.
+//!
+//! One *multiple* acknowledgement covers everything up to its tag, so it may go only as far as the oldest delivery that
+//! is still open. What is done behind a slow delivery is acknowledged tag by tag, once it has waited or has become much.
+
+use std::collections::BTreeSet;
+
+/// The delivery tags of one channel.
+#[derive(Debug, Default)]
+pub(super) struct Acks {
+    /// Delivered, and not said what becomes of them.
+    open: BTreeSet<u64>,
+    /// Done, and not yet told to the broker.
+    done: BTreeSet<u64>,
+    /// The newest delivery.
+    last: u64,
+    /// What was done up to here had its chance to become part of a run.
+    aged: u64,
+}
+
+/// What to tell the broker now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// Acknowledge everything up to this tag.
+    pub(super) upto: Option<u64>,
+    /// Then acknowledge these, each by itself.
+    pub(super) singles: Vec<u64>,
+}
+
+impl Acks {
+    /// A delivery came in. Answers whether it is the next one.
+    ///
+    /// A channel numbers its deliveries without a gap. Were one missing, a run would acknowledge it unseen, so a gap
+    /// must end the channel.
+    pub(super) fn delivered(&mut self, tag: u64) -> bool {
+        let next = tag == self.last + 1;
+        if next {
+            self.last = tag;
+            self.open.insert(tag);
+        }
+        next
+    }
+
+    /// A delivery is done with. Answers whether it was open.
+    pub(super) fn done(&mut self, tag: u64) -> bool {
+        let open = self.open.remove(&tag);
+        if open {
+            self.done.insert(tag);
+        }
+        open
+    }
+
+    /// A delivery goes back to the broker by itself. Answers whether it was open.
+    pub(super) fn released(&mut self, tag: u64) -> bool {
+        self.open.remove(&tag)
+    }
+
+    /// How many wait to be acknowledged.
+    pub(super) fn n_done(&self) -> usize {
+        self.done.len()
+    }
+
+    /// Whether nothing is open and nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.done.is_empty()
+    }
+
+    /// Takes the run of done tags before the oldest open one, and of those behind it all once they are `many`; 0 takes everything.
+    pub(super) fn take(&mut self, many: usize) -> Plan {
+        let upto = self.take_run();
+        let singles = if self.done.len() >= many { std::mem::take(&mut self.done) } else { BTreeSet::new() };
+        Plan { upto, singles: singles.into_iter().collect() }
+    }
+
+    /// Takes the run, and of those behind it whatever was there at the last tick already.
+    pub(super) fn tick(&mut self) -> Plan {
+        let upto = self.take_run();
+        let young = self.done.split_off(&self.aged.saturating_add(1));
+        let singles = std::mem::replace(&mut self.done, young);
+        self.aged = self.done.last().copied().unwrap_or(self.aged);
+        Plan { upto, singles: singles.into_iter().collect() }
+    }
+
+    fn take_run(&mut self) -> Option<u64> {
+        let behind = match self.open.first() {
+            Some(oldest) => self.done.split_off(oldest),
+            None => BTreeSet::new(),
+        };
+        std::mem::replace(&mut self.done, behind).last().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn with_open(tags: std::ops::RangeInclusive<u64>) -> Acks {
+        let mut acks = Acks::default();
+        assert!(tags.into_iter().all(|tag| acks.delivered(tag)));
+        acks
+    }
+
+    #[test]
+    fn a_run_is_acknowledged_at_once() {
+        let mut acks = with_open(1..=5);
+        assert!([2, 1, 3].into_iter().all(|tag| acks.done(tag)));
+        assert_eq!(acks.take(100), Plan { upto: Some(3), singles: vec![] });
+        assert_eq!(acks.take(100), Plan::default());
+    }
+
+    #[test]
+    fn behind_a_slow_delivery_tags_go_one_by_one_when_they_are_many_or_old() {
+        let mut acks = with_open(1..=9);
+        assert!([2, 3].into_iter().all(|tag| acks.done(tag)));
+        assert_eq!(acks.take(3), Plan::default());
+        assert!(acks.done(4));
+        assert_eq!(acks.take(3), Plan { upto: None, singles: vec![2, 3, 4] });
+        assert!(acks.done(5));
+        assert_eq!(acks.tick(), Plan::default());
+        assert!(acks.done(6));
+        assert_eq!(acks.tick(), Plan { upto: None, singles: vec![5] });
+        assert!(acks.done(1));
+        assert_eq!(acks.tick(), Plan { upto: Some(6), singles: vec![] });
+    }
+
+    #[test]
+    fn a_run_never_ends_at_a_tag_that_went_back() {
+        let mut acks = with_open(1..=4);
+        assert!(acks.done(1) && acks.released(2) && acks.released(3) && !acks.done(3));
+        assert_eq!(acks.take(100), Plan { upto: Some(1), singles: vec![] });
+        assert!(!acks.is_empty());
+    }
+
+    #[test]
+    fn a_gap_is_noticed() {
+        let mut acks = with_open(1..=2);
+        assert!(!acks.delivered(4) && !acks.delivered(2) && acks.delivered(3));
+    }
+
+    proptest! {
+        /// Whatever the order: each done tag is acknowledged exactly once, no open or released one ever.
+        #[test]
+        fn every_done_tag_is_acknowledged_once(
+            settled in Just((1..=60_u64).collect::<Vec<_>>()).prop_shuffle(),
+            steps in prop::collection::vec(0..5_u8, 60),
+        ) {
+            let mut acks = with_open(1..=60);
+            let (mut unacked, mut acked) = ((1..=60).collect::<BTreeSet<u64>>(), BTreeSet::new());
+            let mut done = BTreeSet::new();
+            for (tag, step) in settled.into_iter().zip(steps) {
+                let plan = match step {
+                    0 => { acks.released(tag); unacked.remove(&tag); Plan::default() }
+                    1 => { acks.done(tag); done.insert(tag); acks.take(4) }
+                    2 => { acks.done(tag); done.insert(tag); acks.tick() }
+                    _ => { acks.done(tag); done.insert(tag); Plan::default() }
+                };
+                for tag in plan.upto.map(|upto| unacked.range(..=upto).copied().collect::<Vec<_>>()).into_iter().flatten().chain(plan.singles) {
+                    prop_assert!(done.contains(&tag) && unacked.remove(&tag) && acked.insert(tag));
+                }
+                // RabbitMQ ends the channel over a tag it does not know.
+                prop_assert!(plan.upto.is_none_or(|upto| acked.contains(&upto)));
+            }
+            let plan = acks.take(0);
+            acked.extend(plan.upto.map(|upto| unacked.range(..=upto).copied().collect::<Vec<_>>()).into_iter().flatten());
+            acked.extend(plan.singles);
+            prop_assert_eq!(acked, done);
+            prop_assert!(acks.is_empty());
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Consuming a queue, as the worker sees it: a stream that outlives connections. Its other end is the `driver`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::driver::Driver;
+use super::error::Trouble;
+use super::link::Link;
+use super::publish::Publisher;
+use super::topology::Topology;
+use crate::broker::{Delivery, Subscribe, Subscription};
+
+/// What every subscription of one broker shares.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) link: Arc<Link>,
+    pub(super) topology: Arc<Topology>,
+    pub(super) publisher: Publisher,
+    pub(super) closing: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    /// Numbers the generations of all channels.
+    pub(super) generations: Arc<AtomicU64>,
+    /// Receipts that came too late for their channel.
+    pub(super) stale: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+pub(super) enum Command {
+    Resize(u16),
+    Stop(oneshot::Sender<()>),
+}
+
+/// The receiving end: what the worker holds.
+#[derive(Debug)]
+pub(super) struct Stream {
+    deliveries: mpsc::UnboundedReceiver<(u64, Delivery)>,
+    commands: mpsc::UnboundedSender<Command>,
+    /// The generation that is current; deliveries of an older one are of no use.
+    current: Arc<AtomicU64>,
+    deadline: Duration,
+}
+
+/// Starts to consume; the first channel is opened before this returns, so that its troubles are the caller's.
+pub(super) async fn subscribe(shared: Shared, subscribe: Subscribe) -> Result<Stream, Trouble> {
+    let (deliver, deliveries) = mpsc::unbounded_channel();
+    let (commands, commanded) = mpsc::unbounded_channel();
+    let (settle, settled) = mpsc::unbounded_channel();
+    let current = Arc::new(AtomicU64::new(0));
+    let deadline = shared.link.deadline();
+    let window = subscribe.window.max(1);
+    let tasks = shared.tasks.clone();
+    let driver = Driver {
+        shared,
+        subscribe,
+        window,
+        deliver,
+        commands: commanded,
+        settle,
+        settled,
+        current: Arc::clone(&current),
+        stopping: false,
+        quarantine: None,
+    };
+    let first = driver.open().await?;
+    tasks.spawn(driver.run(first));
+    Ok(Stream { deliveries, commands, current, deadline })
+}
+
+#[async_trait]
+impl Subscription for Stream {
+    async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            let (generation, delivery) = self.deliveries.recv().await?;
+            // One of an older channel comes again by itself.
+            if generation == self.current.load(Ordering::Acquire) {
+                return Some(delivery);
+            }
+        }
+    }
+
+    fn resize(&mut self, window: u16) {
+        // Nobody listens once it is stopped, and then there is nothing to resize.
+        let _stopped = self.commands.send(Command::Resize(window.max(1)));
+    }
+
+    async fn stop(&mut self) {
+        let (stop, stopped) = oneshot::channel();
+        if self.commands.send(Command::Stop(stop)).is_ok()
+            && tokio::time::timeout(self.deadline, stopped).await.is_err()
+        {
+            tracing::debug!("the consumer did not stop in time");
+        }
+        self.deliveries.close();
+        // Their receipts are dropped, which gives them back.
+        while self.deliveries.recv().await.is_some() {}
+    }
+}

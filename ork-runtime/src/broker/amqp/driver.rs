@@ -1,0 +1,394 @@
+//! The task that owns a queue's channel: hands out deliveries and tells the broker what became of them.
+//!
+//! Whatever ends a channel (a lost connection, a deleted queue, a cancelled consumer) ends its *generation*: the next
+//! one declares everything again and consumes. A delivery tag means something only on the channel it came on, so a
+//! receipt of an older generation settles nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::ack::Acks;
+use super::consume::{Command, Shared};
+use super::error::Trouble;
+use super::link::{BackOff, Link};
+use super::receipt::{Amount, Dead, Settled, Ticket};
+use super::session::{Ended, Gone, Session, consume};
+use super::wire::{Arrival, bury, decode};
+use crate::broker::{Delivery, Subscribe};
+
+/// How long what is done waits to become part of a run.
+const TICK: Duration = Duration::from_millis(4);
+
+/// Deliveries handed on, and settlements taken, in one go.
+const BURST: usize = 256;
+
+/// A consumer that lived this long starts its back-off anew.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// How a queue is consumed in which there may be a message that lapin cannot read.
+///
+/// Such a message (RabbitMQ takes any bytes for a name, lapin only UTF-8) ends the whole connection on arrival, and
+/// every delivery on it counts as one that came to nothing. So it gets a connection to itself and arrives alone,
+/// until a quorum queue's delivery limit sends it to the dead letters.
+pub(super) struct Quarantine {
+    link: Arc<Link>,
+    /// So many deliveries more come one at a time.
+    left: u16,
+}
+
+impl Drop for Quarantine {
+    fn drop(&mut self) {
+        self.link.abandon();
+    }
+}
+
+/// The task that consumes one queue.
+pub(super) struct Driver {
+    pub(super) shared: Shared,
+    pub(super) subscribe: Subscribe,
+    pub(super) window: u16,
+    pub(super) deliver: mpsc::UnboundedSender<(u64, Delivery)>,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) settle: mpsc::UnboundedSender<Settled>,
+    pub(super) settled: mpsc::UnboundedReceiver<Settled>,
+    pub(super) current: Arc<AtomicU64>,
+    pub(super) stopping: bool,
+    pub(super) quarantine: Option<Quarantine>,
+}
+
+impl Driver {
+    fn link(&self) -> &Arc<Link> {
+        let quarantine = self.quarantine.as_ref();
+        quarantine.map_or(&self.shared.link, |quarantine| &quarantine.link)
+    }
+
+    /// The window to consume with just now.
+    fn window_now(&self) -> u16 {
+        let alone = self.quarantine.as_ref().is_some_and(|quarantine| quarantine.left > 0);
+        if alone { 1 } else { self.window }
+    }
+
+    /// Decides from what was lost how to consume from now on.
+    fn learn(&mut self, gone: &Gone) {
+        if !gone.unreadable {
+            self.quarantine = None;
+            return;
+        }
+        let Shared { link, tasks, .. } = &self.shared;
+        let quarantine = self
+            .quarantine
+            .get_or_insert_with(|| Quarantine { link: Link::new(link.target().clone(), tasks.clone()), left: 0 });
+        quarantine.left = self.window;
+    }
+
+    pub(super) async fn open(&self) -> Result<Session, Trouble> {
+        let topology = &self.shared.topology;
+        let live = self.link().live().await?;
+        live.prepare(topology).await?;
+        let channel = live.channel("open a channel").await?;
+        let queue = topology.declare(&live, &channel, &self.subscribe).await?;
+        let generation = self.shared.generations.fetch_add(1, Ordering::Relaxed) + 1;
+        let consumer = consume(&live, &channel, &queue, self.window_now()).await?;
+        self.current.store(generation, Ordering::Release);
+        let (acks, n_burying, since) = (Acks::default(), 0, Instant::now());
+        Ok(Session { live, channel, consumer, queue, generation, window: self.window_now(), acks, n_burying, since })
+    }
+
+    pub(super) async fn run(mut self, first: Session) {
+        let mut session = first;
+        let mut back_off = BackOff::new();
+        loop {
+            let ended = self.pump(&mut session).await;
+            // From here on its receipts are stale, and what waits to be taken is too.
+            self.current.store(0, Ordering::Release);
+            match ended {
+                Ended::Stopped => return session.live.finish(&session.channel).await,
+                Ended::Lost(gone) => {
+                    let (queue, error) = (&session.queue, &gone.why);
+                    if gone.unreadable {
+                        tracing::error!(%queue, error, "a message cannot be read: a name in it is not UTF-8");
+                    } else {
+                        tracing::warn!(%queue, error, "stopped consuming, will consume again");
+                    }
+                    if !session.live.is_up() {
+                        self.link().is_lost(&session.live);
+                    }
+                    session.live.finish(&session.channel).await;
+                    // A quorum queue counts; the sooner it has counted enough, the better.
+                    if gone.unreadable && self.shared.topology.counts_deliveries() {
+                        back_off = BackOff::new();
+                    }
+                    self.learn(&gone);
+                }
+            }
+            if session.since.elapsed() >= STEADY {
+                back_off = BackOff::new();
+            }
+            session = match self.open_again(&mut back_off).await {
+                Some(session) => session,
+                None => return,
+            };
+            tracing::info!(queue = %session.queue, "consuming again");
+        }
+    }
+
+    /// A new session, or `None` if it is not wanted any more.
+    async fn open_again(&mut self, back_off: &mut BackOff) -> Option<Session> {
+        loop {
+            let pause = sleep(back_off.next());
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = self.shared.closing.cancelled() => return None,
+                    command = self.commands.recv() => match command {
+                        Some(Command::Resize(window)) => self.window = window,
+                        Some(Command::Stop(_)) | None => return None,
+                    },
+                    Some(late) = self.settled.recv() => self.is_stale(&late),
+                    () = &mut pause => break,
+                }
+            }
+            if self.stopping {
+                return None;
+            }
+            let opened = {
+                let opening = self.open();
+                tokio::select! {
+                    biased;
+                    () = self.shared.closing.cancelled() => return None,
+                    opened = opening => opened,
+                }
+            };
+            match opened {
+                Ok(session) => return Some(session),
+                Err(trouble) => tracing::debug!(error = trouble.words, "cannot consume yet"),
+            }
+        }
+    }
+
+    async fn pump(&mut self, session: &mut Session) -> Ended {
+        let mut batch = Vec::with_capacity(BURST);
+        let mut flush_at: Option<Instant> = None;
+        let mut closing = false;
+        loop {
+            // Closing settles what was said; what nobody has said anything about goes back with the channel.
+            let done = session.acks.is_empty() || (closing && session.n_burying == 0);
+            if (self.stopping || closing) && done {
+                return Ended::Stopped;
+            }
+            let tick = sleep_until(flush_at.unwrap_or_else(Instant::now));
+            let step = tokio::select! {
+                biased;
+                () = self.shared.closing.cancelled(), if !closing => {
+                    closing = true;
+                    self.drain(session, &mut batch).await.map_err(Gone::from)
+                }
+                command = self.commands.recv(), if !self.stopping => self.obey(session, command).await.map_err(Gone::from),
+                _ = self.settled.recv_many(&mut batch, BURST) => self.settle(session, &mut batch).await.map_err(Gone::from),
+                () = tick, if flush_at.is_some() => {
+                    flush_at = None;
+                    let plan = session.acks.tick();
+                    session.acknowledge(plan).await.map_err(Gone::from)
+                }
+                next = session.consumer.next(), if !self.stopping && !closing => self.arrive(session, next).await,
+            };
+            if let Err(gone) = step {
+                return Ended::Lost(gone);
+            }
+            if session.acks.n_done() == 0 {
+                flush_at = None;
+            } else if flush_at.is_none() {
+                flush_at = Some(Instant::now() + TICK);
+            }
+        }
+    }
+
+    /// Hands on a delivery and what else is there already.
+    async fn arrive(
+        &mut self,
+        session: &mut Session,
+        next: Option<lapin::Result<lapin::message::Delivery>>,
+    ) -> Result<(), Gone> {
+        let mut next = Some(next);
+        let mut n_handed_on = 0;
+        while let Some(arrived) = next.take() {
+            match arrived {
+                Some(Ok(delivery)) => self.hand_on(session, delivery)?,
+                Some(Err(error)) => {
+                    let unreadable = matches!(error.kind(), lapin::ErrorKind::ParsingError(_));
+                    let why = super::error::words(&error);
+                    return Err(Gone { why, unreadable });
+                }
+                None => return Err("the broker cancelled the consumer".to_owned().into()),
+            }
+            if let Some(quarantine) = &mut self.quarantine {
+                quarantine.left = quarantine.left.saturating_sub(1);
+            }
+            n_handed_on += 1;
+            if n_handed_on < BURST {
+                next = session.consumer.next().now_or_never();
+            }
+        }
+        self.adapt_window(session).await?;
+        Ok(())
+    }
+
+    /// Consumes with the window that is wanted, if the one the broker knows is far from it.
+    async fn adapt_window(&self, session: &mut Session) -> Result<(), String> {
+        if is_worthwhile(session.window, self.window_now()) {
+            self.consume_anew(session).await?;
+        }
+        Ok(())
+    }
+
+    fn hand_on(&self, session: &mut Session, delivery: lapin::message::Delivery) -> Result<(), String> {
+        let lapin::message::Delivery { delivery_tag, exchange, routing_key, redelivered, properties, data, .. } =
+            delivery;
+        let arrival = Arrival { exchange, routing_key, redelivered, properties, body: data.into() };
+        let decoded = decode(&arrival, &self.shared.topology.names);
+        if !session.acks.delivered(delivery_tag) {
+            return Err(format!("delivery {delivery_tag} came out of turn"));
+        }
+        let ticket = Ticket::new(session.generation, delivery_tag, arrival, self.settle.clone());
+        let delivery = Delivery {
+            message: decoded.message,
+            redelivered: decoded.redelivered,
+            anonymous: decoded.anonymous,
+            receipt: Box::new(ticket),
+        };
+        // A worker that went away without a word gets it back through the ticket's drop.
+        let _gone = self.deliver.send((session.generation, delivery));
+        Ok(())
+    }
+
+    async fn obey(&mut self, session: &mut Session, command: Option<Command>) -> Result<(), String> {
+        match command {
+            Some(Command::Resize(window)) => {
+                self.window = window;
+                self.adapt_window(session).await
+            }
+            Some(Command::Stop(stopped)) => {
+                self.stopping = true;
+                let rest = session.cancel().await?;
+                session.release(&rest).await?;
+                // Whoever asked may have given up waiting.
+                let _gone = stopped.send(());
+                Ok(())
+            }
+            None => {
+                self.stopping = true;
+                let rest = session.cancel().await?;
+                session.release(&rest).await
+            }
+        }
+    }
+
+    /// Consumes with another window on the same channel, so that all receipts stay good.
+    async fn consume_anew(&self, session: &mut Session) -> Result<(), String> {
+        let window = self.window_now();
+        for delivery in session.cancel().await? {
+            self.hand_on(session, delivery)?;
+        }
+        session.consumer =
+            consume(&session.live, &session.channel, &session.queue, window).await.map_err(|trouble| trouble.words)?;
+        session.window = window;
+        Ok(())
+    }
+
+    async fn settle(&mut self, session: &mut Session, batch: &mut Vec<Settled>) -> Result<(), String> {
+        let mut released = Vec::new();
+        for settled in batch.drain(..) {
+            if settled.generation != session.generation {
+                self.is_stale(&settled);
+                continue;
+            }
+            match settled.amount {
+                Amount::Ack => {
+                    session.acks.done(settled.tag);
+                }
+                Amount::Release => {
+                    if session.acks.released(settled.tag) {
+                        released.push(settled.tag);
+                    }
+                }
+                Amount::Dead(dead) => self.bury(session, settled.tag, *dead),
+                Amount::Buried { confirmed } => {
+                    session.n_burying = session.n_burying.saturating_sub(1);
+                    if confirmed {
+                        session.acks.done(settled.tag);
+                    } else if session.acks.released(settled.tag) {
+                        released.push(settled.tag);
+                    }
+                }
+            }
+        }
+        if !released.is_empty() {
+            session.nack(&released).await?;
+        }
+        let many = usize::from(session.window / 4).max(1);
+        if session.acks.n_done() < many && !self.shared.closing.is_cancelled() {
+            return Ok(());
+        }
+        let many = if self.shared.closing.is_cancelled() { 0 } else { many };
+        let plan = session.acks.take(many);
+        session.acknowledge(plan).await
+    }
+
+    /// Publishes a copy to the dead letters and only then acknowledges.
+    fn bury(&self, session: &mut Session, tag: u64, dead: Dead) {
+        let parcel = bury(dead.arrival, &self.shared.topology.names, &self.subscribe.queue, dead.reason, &dead.detail);
+        let (publisher, settle) = (self.shared.publisher.clone(), self.settle.clone());
+        let (generation, live, closing) = (session.generation, Arc::clone(&session.live), self.shared.closing.clone());
+        session.n_burying += 1;
+        self.shared.tasks.spawn(async move {
+            let mut back_off = BackOff::new();
+            let confirmed = loop {
+                let Err(trouble) = publisher.publish_one(parcel.clone()).await else {
+                    break true;
+                };
+                tracing::warn!(error = trouble.words, "cannot put a message to the dead letters yet");
+                tokio::select! {
+                    () = closing.cancelled() => break false,
+                    () = sleep(back_off.next()) => {}
+                }
+                // The broker delivers it again, and it comes here again.
+                if !live.is_up() {
+                    break false;
+                }
+            };
+            let amount = Amount::Buried { confirmed };
+            let _gone = settle.send(Settled { generation, tag, amount });
+        });
+    }
+
+    /// The broker is being closed: carries out what was said and stops.
+    async fn drain(&mut self, session: &mut Session, batch: &mut Vec<Settled>) -> Result<(), String> {
+        let rest = session.cancel().await?;
+        session.release(&rest).await?;
+        while let Ok(settled) = self.settled.try_recv() {
+            batch.push(settled);
+        }
+        self.settle(session, batch).await
+    }
+
+    fn is_stale(&self, settled: &Settled) {
+        let n_stale = self.shared.stale.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::debug!(
+            generation = settled.generation,
+            tag = settled.tag,
+            n_stale,
+            "a receipt came too late for its channel; the broker delivers the message again"
+        );
+    }
+}
+
+/// Whether another window is worth three round trips: a quarter more or less.
+const fn is_worthwhile(now: u16, wanted: u16) -> bool {
+    now.abs_diff(wanted) > now / 4
+}

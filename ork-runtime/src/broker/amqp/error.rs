@@ -1,0 +1,126 @@
+//! What lapin reports, in the words and kinds of the broker port.
+
+use lapin::ErrorKind;
+use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+
+use super::url::Address;
+use crate::broker::{BrokerError, BrokerErrorKind};
+
+/// A [`BrokerError`] that can be told to many: every message of a batch gets one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trouble {
+    pub(super) kind: BrokerErrorKind,
+    pub(super) words: String,
+}
+
+impl Trouble {
+    pub(super) fn new(kind: BrokerErrorKind, words: impl Into<String>) -> Self {
+        Self { kind, words: words.into() }
+    }
+
+    pub(super) fn closed() -> Self {
+        Self::new(BrokerErrorKind::Closed, "the connection to RabbitMQ was closed by this program")
+    }
+
+    pub(super) fn timed_out(address: &Address, doing: &str, after: std::time::Duration) -> Self {
+        Self::new(BrokerErrorKind::TimedOut, format!("RabbitMQ at {address} did not answer within {after:?} ({doing})"))
+    }
+
+    /// What went wrong on a connection that was up.
+    pub(super) fn while_up(address: &Address, doing: &str, error: &lapin::Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::ProtocolError(error) => match error.kind() {
+                AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => {
+                    BrokerErrorKind::Refused
+                }
+                AMQPErrorKind::Soft(_) => BrokerErrorKind::Protocol,
+                AMQPErrorKind::Hard(_) => BrokerErrorKind::Disconnected,
+            },
+            ErrorKind::IOError(_)
+            | ErrorKind::InvalidChannel(_)
+            | ErrorKind::InvalidChannelState(..)
+            | ErrorKind::InvalidConnectionState(_)
+            | ErrorKind::MissingHeartbeatError
+            | ErrorKind::RuntimeShutdownError(_) => BrokerErrorKind::Disconnected,
+            _ => BrokerErrorKind::Protocol,
+        };
+        match kind {
+            BrokerErrorKind::Disconnected => {
+                Self::new(kind, format!("lost the connection to RabbitMQ at {address} ({doing}): {}", words(error)))
+            }
+            BrokerErrorKind::Refused => {
+                Self::new(kind, format!("RabbitMQ at {address} forbids it ({doing}): {}", words(error)))
+            }
+            _ => Self::new(kind, format!("RabbitMQ at {address} reports ({doing}): {}", words(error))),
+        }
+    }
+
+    /// Why no connection came about; `None` if lapin's error alone does not say it.
+    pub(super) fn while_connecting(address: &Address, error: &lapin::Error) -> Option<Self> {
+        let refused = BrokerErrorKind::Refused;
+        match error.kind() {
+            ErrorKind::ProtocolError(error) => {
+                let text = error.get_message();
+                Some(match error.kind() {
+                    AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Self::new(
+                        refused,
+                        format!("RabbitMQ at {address} refuses the login of user `{}`: {text}", address.user()),
+                    ),
+                    AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => Self::new(
+                        refused,
+                        format!("RabbitMQ at {address} refuses the vhost `{}`: {text}", address.vhost()),
+                    ),
+                    _ => {
+                        Self::new(BrokerErrorKind::Disconnected, format!("cannot reach RabbitMQ at {address}: {text}"))
+                    }
+                })
+            }
+            ErrorKind::IOError(io) if io.kind() == std::io::ErrorKind::ConnectionAborted => None,
+            ErrorKind::IOError(io) => Some(Self::new(
+                BrokerErrorKind::Disconnected,
+                format!("cannot reach RabbitMQ at {address}: {}", io_words(io)),
+            )),
+            _ => None,
+        }
+    }
+}
+
+impl From<Trouble> for BrokerError {
+    fn from(trouble: Trouble) -> Self {
+        Self::new(trouble.kind, trouble.words)
+    }
+}
+
+/// Whether this is RabbitMQ's word for an exchange or queue that is not there.
+pub(super) fn is_not_found(error: &lapin::Error) -> bool {
+    is_soft(error, AMQPSoftError::NOTFOUND)
+}
+
+/// Whether this is RabbitMQ's word for something that exists, but otherwise.
+pub(super) fn is_otherwise(error: &lapin::Error) -> bool {
+    is_soft(error, AMQPSoftError::PRECONDITIONFAILED)
+}
+
+fn is_soft(error: &lapin::Error, wanted: AMQPSoftError) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == AMQPErrorKind::Soft(wanted))
+}
+
+/// lapin's error without its own name for the kind.
+pub(super) fn words(error: &lapin::Error) -> String {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => error.get_message().to_string(),
+        ErrorKind::IOError(io) => io_words(io),
+        _ => error.to_string(),
+    }
+}
+
+/// An I/O error in plain words, without the number of the operating system.
+fn io_words(error: &std::io::Error) -> String {
+    use std::io::ErrorKind as Io;
+    match error.kind() {
+        Io::ConnectionRefused => "connection refused".to_owned(),
+        Io::ConnectionReset | Io::ConnectionAborted => "the connection was cut".to_owned(),
+        Io::TimedOut => "timed out".to_owned(),
+        _ => error.to_string(),
+    }
+}

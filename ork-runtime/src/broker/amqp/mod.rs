@@ -1,0 +1,247 @@
+//! RabbitMQ behind the broker port, through lapin. `docs/wire.md` says what travels and where.
+//!
+//! Two connections: the broker may stop reading one that publishes too much, and acknowledgements must not wait behind
+//! that. Everything that talks to the broker has a deadline, and every way to lose it is a state that is left again.
+//! Good places to start: `driver` for a delivery's way in, `publish` for a message's way out.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{OnceCell, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Broker, BrokerError, Replies, Subscribe, Subscription};
+use crate::message::{Limits, Outgoing};
+
+mod ack;
+mod consume;
+mod driver;
+mod error;
+mod link;
+mod publish;
+mod receipt;
+mod replies;
+mod session;
+mod topology;
+mod url;
+mod wire;
+
+pub use topology::QueueKind;
+
+use error::Trouble;
+use link::{Link, Target};
+use publish::Publisher;
+use topology::Topology;
+use url::Address;
+
+/// How to use a RabbitMQ.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Config {
+    address: Address,
+    /// What the names of all exchanges and queues begin with: `ork`.
+    pub prefix: String,
+    /// Which kind of queue keeps the work.
+    pub queues: QueueKind,
+    /// How long the broker may take for one answer: 10 seconds.
+    pub deadline: Duration,
+    /// How long [`Broker::close`] may take: 2 seconds.
+    pub close_deadline: Duration,
+    /// What RabbitMQ shows as the name of the connections.
+    pub name: String,
+    /// Larger bodies are not published.
+    pub max_message_bytes: usize,
+}
+
+impl Config {
+    /// The defaults for the RabbitMQ at this URL.
+    ///
+    /// # Errors
+    /// `Config` if the URL cannot be read; the URL is not quoted, as it may hold a password.
+    pub fn new(url: &str) -> Result<Self, BrokerError> {
+        Ok(Self {
+            address: Address::parse(url)?,
+            prefix: "ork".to_owned(),
+            queues: QueueKind::default(),
+            deadline: Duration::from_secs(10),
+            close_deadline: Duration::from_secs(2),
+            name: "ork".to_owned(),
+            max_message_bytes: Limits::default().bytes,
+        })
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("url", &self.address)
+            .field("prefix", &self.prefix)
+            .field("queues", &self.queues)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A RabbitMQ. Connects when it is first used.
+#[derive(Debug)]
+pub struct Amqp {
+    config: Config,
+    topology: Arc<Topology>,
+    publishing: Arc<Link>,
+    consuming: Arc<Link>,
+    publisher: OnceCell<Publisher>,
+    /// Cancelled first: consumers carry out what was said.
+    closing: CancellationToken,
+    /// Cancelled last: nothing is published any more.
+    closed: CancellationToken,
+    consumers: TaskTracker,
+    tasks: TaskTracker,
+    generations: Arc<AtomicU64>,
+    stale: Arc<AtomicU64>,
+}
+
+impl Amqp {
+    /// A broker with this configuration; nothing is connected yet.
+    ///
+    /// # Errors
+    /// `Config` if the configuration cannot work.
+    pub fn new(config: Config) -> Result<Self, BrokerError> {
+        let topology = Arc::new(Topology::new(&config.prefix, config.queues)?);
+        let tasks = TaskTracker::new();
+        let link = |what: &str| {
+            let (address, name) = (config.address.clone(), format!("{} {what}", config.name));
+            Link::new(Target { address, name, deadline: config.deadline }, tasks.clone())
+        };
+        Ok(Self {
+            publishing: link("publishes"),
+            consuming: link("consumes"),
+            topology,
+            publisher: OnceCell::new(),
+            closing: CancellationToken::new(),
+            closed: CancellationToken::new(),
+            consumers: TaskTracker::new(),
+            tasks,
+            generations: Arc::default(),
+            stale: Arc::default(),
+            config,
+        })
+    }
+
+    /// How many receipts came after their channel had ended and settled nothing.
+    pub fn n_stale(&self) -> u64 {
+        self.stale.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    async fn publisher(&self) -> &Publisher {
+        let start = async || Publisher::new(&self.publishing, &self.topology, &self.tasks, &self.closed);
+        self.publisher.get_or_init(start).await
+    }
+
+    async fn declare(&self, queues: &[Subscribe]) -> Result<(), Trouble> {
+        let live = self.publishing.live().await?;
+        live.prepare(&self.topology).await?;
+        let channel = live.channel("open a channel").await?;
+        for queue in queues {
+            self.topology.declare(&live, &channel, queue).await?;
+        }
+        live.finish(&channel).await;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Broker for Amqp {
+    fn needs_relay(&self) -> bool {
+        true
+    }
+
+    async fn prepare(&self, queues: &[Subscribe]) -> Result<(), BrokerError> {
+        Ok(self.declare(queues).await?)
+    }
+
+    async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), BrokerError>> {
+        let mut parcels = Vec::with_capacity(messages.len());
+        let encoded: Vec<Result<(), Trouble>> = messages
+            .into_iter()
+            .map(|message| {
+                parcels.push(wire::encode(message, &self.topology.names, self.config.max_message_bytes)?);
+                Ok(())
+            })
+            .collect();
+        let mut answers = self.publisher().await.publish(parcels).await.into_iter();
+        encoded
+            .into_iter()
+            .map(|encoded| {
+                encoded
+                    .and_then(|()| answers.next().unwrap_or_else(|| Err(Trouble::closed())))
+                    .map_err(BrokerError::from)
+            })
+            .collect()
+    }
+
+    async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>, BrokerError> {
+        let shared = consume::Shared {
+            link: Arc::clone(&self.consuming),
+            topology: Arc::clone(&self.topology),
+            publisher: self.publisher().await.clone(),
+            closing: self.closing.clone(),
+            tasks: self.consumers.clone(),
+            generations: Arc::clone(&self.generations),
+            stale: Arc::clone(&self.stale),
+        };
+        Ok(Box::new(consume::subscribe(shared, subscribe).await?))
+    }
+
+    async fn replies(&self) -> Result<Option<Replies>, BrokerError> {
+        let (answers, answered) = mpsc::channel(replies::WAITING);
+        let queue = self.topology.names.reply()?;
+        let collector = replies::Collector { link: Arc::clone(&self.consuming), queue: queue.clone(), answers };
+        let first = collector.open().await?;
+        self.tasks.spawn(collector.run(first, self.closing.clone()));
+        Ok(Some(Replies { queue: queue.to_string(), answers: answered }))
+    }
+
+    async fn check(&self) -> Result<String, BrokerError> {
+        self.declare(&[]).await?;
+        let kind = match self.config.queues {
+            QueueKind::Quorum => "quorum",
+            QueueKind::Classic => "classic",
+        };
+        Ok(format!(
+            "RabbitMQ at {} answers; exchange `{}` and dead letters `{}` are there, {kind} queues",
+            self.config.address, self.topology.names.exchange, self.topology.names.dead
+        ))
+    }
+
+    async fn close(&self) {
+        self.closing.cancel();
+        self.consumers.close();
+        let goodbye = self.config.close_deadline / 4;
+        let orderly = async {
+            self.consumers.wait().await;
+            self.closed.cancel();
+            tokio::join!(self.consuming.close(goodbye), self.publishing.close(goodbye));
+            self.tasks.close();
+            self.tasks.wait().await;
+        };
+        if timeout(self.config.close_deadline, orderly).await.is_err() {
+            tracing::warn!(broker = %self.config.address, "RabbitMQ did not let go in time, hanging up");
+            self.closed.cancel();
+            let none = Duration::ZERO;
+            tokio::join!(self.consuming.close(none), self.publishing.close(none));
+        }
+    }
+}
+
+impl Drop for Amqp {
+    fn drop(&mut self) {
+        self.closing.cancel();
+        self.closed.cancel();
+        self.publishing.abandon();
+        self.consuming.abandon();
+    }
+}

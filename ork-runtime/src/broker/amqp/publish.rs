@@ -1,0 +1,269 @@
+//! Publishing: lanes that send whole batches and wait for the broker's word on each message.
+//!
+//! A lane owns its channel, so the order in which lapin numbers messages is the order in which they are sent, and what
+//! the broker returns belongs to the batch. Two lanes keep the wire busy while the other one waits.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{Channel, Confirmation};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::error::{Trouble, is_not_found};
+use super::link::{Link, Live};
+use super::topology::{Failed, Topology};
+use super::wire::Parcel;
+use crate::broker::BrokerErrorKind;
+
+const LANES: usize = 2;
+
+/// Unconfirmed messages of one lane; more of them gain nothing.
+const BATCH: usize = 512;
+
+/// Batches that wait for a lane before callers do.
+const WAITING: usize = 64;
+
+type Answers = Vec<Result<(), Trouble>>;
+
+#[derive(Debug)]
+struct Order {
+    parcels: Vec<Parcel>,
+    answer: oneshot::Sender<Answers>,
+}
+
+/// Sends parcels and knows what became of each.
+#[derive(Debug, Clone)]
+pub(super) struct Publisher {
+    orders: mpsc::Sender<Order>,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        link: &Arc<Link>,
+        topology: &Arc<Topology>,
+        tasks: &TaskTracker,
+        closed: &CancellationToken,
+    ) -> Self {
+        let (orders, waiting) = mpsc::channel(WAITING);
+        let waiting = Arc::new(Mutex::new(waiting));
+        for _ in 0..LANES {
+            let lane = Lane {
+                link: Arc::clone(link),
+                topology: Arc::clone(topology),
+                orders: Arc::clone(&waiting),
+                open: None,
+            };
+            let closed = closed.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = closed.cancelled() => {}
+                    () = lane.run() => {}
+                }
+            });
+        }
+        Self { orders }
+    }
+
+    /// Sends all, and answers when the broker has confirmed each, in the same order.
+    pub(super) async fn publish(&self, parcels: Vec<Parcel>) -> Answers {
+        let n_parcels = parcels.len();
+        let mut answers = Vec::with_capacity(n_parcels);
+        let mut waiting = Vec::with_capacity(n_parcels / BATCH + 1);
+        let mut parcels = parcels.into_iter();
+        while parcels.len() > 0 {
+            let batch: Vec<_> = parcels.by_ref().take(BATCH).collect();
+            let n_batch = batch.len();
+            let (answer, answered) = oneshot::channel();
+            // An order that nobody takes answers by itself: its oneshot is dropped.
+            let sent = self.orders.send(Order { parcels: batch, answer }).await;
+            waiting.push((n_batch, sent.is_ok().then_some(answered)));
+        }
+        for (n_batch, answered) in waiting {
+            let answer = match answered {
+                Some(answered) => answered.await.ok(),
+                None => None,
+            };
+            answers.extend(answer.unwrap_or_else(|| vec![Err(Trouble::closed()); n_batch]));
+        }
+        answers
+    }
+
+    /// The same for one parcel.
+    pub(super) async fn publish_one(&self, parcel: Parcel) -> Result<(), Trouble> {
+        self.publish(vec![parcel]).await.pop().unwrap_or_else(|| Err(Trouble::closed()))
+    }
+}
+
+struct Lane {
+    link: Arc<Link>,
+    topology: Arc<Topology>,
+    orders: Arc<Mutex<mpsc::Receiver<Order>>>,
+    open: Option<(Arc<Live>, Channel)>,
+}
+
+impl Lane {
+    async fn run(mut self) {
+        loop {
+            let Some(orders) = self.next_orders().await else {
+                return;
+            };
+            let (counts, parcels) = flatten(orders);
+            let mut answers = self.send(&parcels).await.into_iter();
+            for (n_parcels, answer) in counts {
+                let ours = answers.by_ref().take(n_parcels).collect();
+                // Whoever asked may have gone away; the messages are where they are.
+                let _gone: Result<(), Answers> = answer.send(ours);
+            }
+        }
+    }
+
+    /// The next order, and what else waits, up to a batch.
+    async fn next_orders(&self) -> Option<Vec<Order>> {
+        let mut waiting = self.orders.lock().await;
+        let first = waiting.recv().await?;
+        let mut n_parcels = first.parcels.len();
+        let mut orders = vec![first];
+        while n_parcels < BATCH {
+            let Ok(order) = waiting.try_recv() else { break };
+            n_parcels += order.parcels.len();
+            orders.push(order);
+        }
+        Some(orders)
+    }
+
+    async fn send(&mut self, parcels: &[Parcel]) -> Answers {
+        let (mut answers, lost) = match self.attempt(parcels).await {
+            Ok(sent) => sent,
+            Err(trouble) => return vec![Err(trouble); parcels.len()],
+        };
+        if lost == Lost::Exchange {
+            // Somebody deleted it. The new channel declares it again; nothing of this was routed, so it is sent again.
+            let again: Vec<_> = (0..parcels.len()).filter(|at| answers.get(*at).is_some_and(Result::is_err)).collect();
+            let rest: Vec<_> = again.iter().filter_map(|at| parcels.get(*at)).cloned().collect();
+            let second = match self.attempt(&rest).await {
+                Ok((second, _)) => second,
+                Err(trouble) => vec![Err(trouble); rest.len()],
+            };
+            for (at, answer) in again.into_iter().zip(second) {
+                if let Some(slot) = answers.get_mut(at) {
+                    *slot = answer;
+                }
+            }
+        }
+        answers
+    }
+
+    async fn attempt(&mut self, parcels: &[Parcel]) -> Result<(Answers, Lost), Trouble> {
+        let (live, channel) = self.channel().await?;
+        let confirms = join_all(parcels.iter().map(|parcel| {
+            let options = BasicPublishOptions { mandatory: parcel.mandatory, immediate: false };
+            let (exchange, key) = (parcel.exchange.clone(), parcel.routing_key.clone());
+            let sent = channel.basic_publish(exchange, key, options, &parcel.body, parcel.properties.clone());
+            async move { sent.await?.await }
+        }));
+        let all = live.within("publish", async { Ok(confirms.await) }).await;
+        let confirms = match all {
+            Ok(confirms) => confirms,
+            Err(failed) => {
+                // Late confirms must not be taken for those of the next batch.
+                self.open = None;
+                return Err(if live.is_blocked() { self.blocked() } else { failed.into() });
+            }
+        };
+        let mut lost = Lost::Nothing;
+        let mut returned = HashSet::new();
+        let mut answers: Answers = Vec::with_capacity(parcels.len());
+        for confirm in confirms {
+            answers.push(match confirm {
+                Ok(Confirmation::Ack(message)) => {
+                    // lapin hands a returned message to whichever confirm comes next, so it is known by its names.
+                    returned.extend(message.map(|message| {
+                        (message.delivery.routing_key, message.delivery.properties.message_id().clone())
+                    }));
+                    Ok(())
+                }
+                Ok(_) => Err(Trouble::new(
+                    BrokerErrorKind::Undeliverable,
+                    format!(
+                        "RabbitMQ at {} did not take the message: its queue is full or unavailable",
+                        self.link.address()
+                    ),
+                )),
+                Err(error) => {
+                    lost = if is_not_found(&error) { Lost::Exchange } else { lost.max(Lost::Channel) };
+                    Err(Trouble::while_up(self.link.address(), "publish", &error))
+                }
+            });
+        }
+        if lost != Lost::Nothing {
+            self.open = None;
+            if lost == Lost::Exchange {
+                live.is_unprepared().await;
+            }
+            if !live.is_up() {
+                self.link.is_lost(&live);
+            }
+        }
+        if !returned.is_empty() {
+            for (parcel, answer) in parcels.iter().zip(&mut answers) {
+                let name = (parcel.routing_key.clone(), parcel.properties.message_id().clone());
+                if answer.is_ok() && returned.contains(&name) {
+                    *answer = Err(Trouble::new(
+                        BrokerErrorKind::Undeliverable,
+                        format!("no queue takes messages for `{}`", parcel.routing_key),
+                    ));
+                }
+            }
+        }
+        Ok((answers, lost))
+    }
+
+    async fn channel(&mut self) -> Result<(Arc<Live>, Channel), Trouble> {
+        if let Some((live, channel)) = &self.open
+            && live.is_up()
+            && channel.status().connected()
+        {
+            return Ok((Arc::clone(live), channel.clone()));
+        }
+        let was_open = self.open.take().is_some();
+        let live = self.link.live().await?;
+        if was_open {
+            tracing::debug!("a channel for publishing is opened again");
+        }
+        live.prepare(&self.topology).await?;
+        let channel = live.channel("open a channel").await?;
+        let select = channel.confirm_select(ConfirmSelectOptions::default());
+        live.within("ask for confirms", select).await.map_err(|failed: Failed| Trouble::from(failed))?;
+        self.open = Some((Arc::clone(&live), channel.clone()));
+        Ok((live, channel))
+    }
+
+    fn blocked(&self) -> Trouble {
+        Trouble::new(
+            BrokerErrorKind::TimedOut,
+            format!("RabbitMQ at {} blocks publishers: it is short of memory or disk", self.link.address()),
+        )
+    }
+}
+
+/// What an attempt lost besides messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lost {
+    Nothing,
+    Channel,
+    Exchange,
+}
+
+fn flatten(orders: Vec<Order>) -> (Vec<(usize, oneshot::Sender<Answers>)>, Vec<Parcel>) {
+    let mut counts = Vec::with_capacity(orders.len());
+    let mut parcels = Vec::with_capacity(orders.iter().map(|order| order.parcels.len()).sum());
+    for order in orders {
+        counts.push((order.parcels.len(), order.answer));
+        parcels.extend(order.parcels);
+    }
+    (counts, parcels)
+}

@@ -1,0 +1,86 @@
+//! The right to settle one delivery, bound to the channel it came on.
+
+use std::fmt;
+
+use tokio::sync::mpsc;
+
+use super::wire::Arrival;
+use crate::broker::{DeadReason, Receipt, Settlement};
+
+/// What became of a delivery, for the task that owns its channel.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) generation: u64,
+    pub(super) tag: u64,
+    pub(super) amount: Amount,
+}
+
+/// What the settlement amounts to for the broker.
+#[derive(Debug)]
+pub(super) enum Amount {
+    Ack,
+    Release,
+    Dead(Box<Dead>),
+    /// The copy for the dead letters was confirmed, or will not be.
+    Buried {
+        confirmed: bool,
+    },
+}
+
+/// A message for the dead letters.
+#[derive(Debug)]
+pub(super) struct Dead {
+    pub(super) arrival: Arrival,
+    pub(super) reason: DeadReason,
+    pub(super) detail: String,
+}
+
+/// A [`Receipt`] of one delivery.
+pub(super) struct Ticket {
+    generation: u64,
+    tag: u64,
+    /// Taken when it is settled; what is left when it is dropped is given back.
+    left: Option<(Arrival, mpsc::UnboundedSender<Settled>)>,
+}
+
+impl Ticket {
+    pub(super) const fn new(
+        generation: u64,
+        tag: u64,
+        arrival: Arrival,
+        settle: mpsc::UnboundedSender<Settled>,
+    ) -> Self {
+        Self { generation, tag, left: Some((arrival, settle)) }
+    }
+
+    fn give(&mut self, settlement: Settlement) {
+        let Some((arrival, settle)) = self.left.take() else {
+            return;
+        };
+        let amount = match settlement {
+            Settlement::Ack => Amount::Ack,
+            Settlement::Release => Amount::Release,
+            Settlement::Dead(reason, detail) => Amount::Dead(Box::new(Dead { arrival, reason, detail })),
+        };
+        // Once the subscription has ended its channel has too, and the broker delivers the message again.
+        let _ended = settle.send(Settled { generation: self.generation, tag: self.tag, amount });
+    }
+}
+
+impl Receipt for Ticket {
+    fn settle(mut self: Box<Self>, settlement: Settlement) {
+        self.give(settlement);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.give(Settlement::Release);
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("generation", &self.generation).field("tag", &self.tag).finish_non_exhaustive()
+    }
+}

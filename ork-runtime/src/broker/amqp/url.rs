@@ -1,0 +1,121 @@
+//! The broker's address: parsed once, and printed without its password for ever after.
+
+use std::fmt;
+
+use lapin::uri::{AMQPScheme, AMQPUri};
+
+use crate::broker::{BrokerError, BrokerErrorKind};
+
+/// Seconds between heartbeats when the URL names none: a dead peer is noticed within twice this.
+const HEARTBEAT: u16 = 20;
+
+/// Where RabbitMQ is, and who we are there. `Display` and `Debug` hide the password.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Address(AMQPUri);
+
+impl Address {
+    /// Reads `amqp://user:password@host:port/vhost` or `amqps://…`.
+    ///
+    /// A missing or empty vhost is `/`, and `heartbeat` is on unless the URL says otherwise.
+    pub(super) fn parse(text: &str) -> Result<Self, BrokerError> {
+        let wrong = |what: &str| {
+            BrokerError::new(
+                BrokerErrorKind::Config,
+                format!("the RabbitMQ URL {what}: expected `amqp://user:password@host:port/vhost` or `amqps://…`"),
+            )
+        };
+        let rest = text
+            .strip_prefix("amqp://")
+            .or_else(|| text.strip_prefix("amqps://"))
+            .ok_or_else(|| wrong("does not begin with `amqp://` or `amqps://`"))?;
+        // The parser's own words can quote the URL, password and all, so they stay here.
+        let mut uri: AMQPUri = text.parse().map_err(|_words| wrong("cannot be read"))?;
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        if let Some(v6) = host.strip_prefix('[').and_then(|host| host.split(']').next()) {
+            // The parser knows no addresses, only names, and would take localhost instead.
+            v6.clone_into(&mut uri.authority.host);
+        }
+        if uri.vhost.is_empty() {
+            "/".clone_into(&mut uri.vhost);
+        }
+        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        Ok(Self(uri))
+    }
+
+    pub(super) fn uri(&self) -> AMQPUri {
+        self.0.clone()
+    }
+
+    pub(super) fn user(&self) -> &str {
+        &self.0.authority.userinfo.username
+    }
+
+    pub(super) fn vhost(&self) -> &str {
+        &self.0.vhost
+    }
+
+    /// Host and port, for a look at who listens there.
+    pub(super) fn socket(&self) -> (&str, u16) {
+        (&self.0.authority.host, self.0.authority.port)
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.0.scheme == AMQPScheme::AMQPS
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (host, port) = self.socket();
+        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        let vhost = self.vhost().strip_prefix('/').unwrap_or(self.vhost());
+        write!(f, "{}://{}:***@{open}{host}{close}:{port}/{vhost}", self.0.scheme, self.user())
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_is_never_printed() {
+        let address = Address::parse("amqp://me:s3cret%2F@rabbit.example:5671/jobs?heartbeat=7").unwrap();
+        assert_eq!(address.to_string(), "amqp://me:***@rabbit.example:5671/jobs");
+        assert_eq!(format!("{address:?}"), address.to_string());
+        assert_eq!(address.uri().authority.userinfo.password, "s3cret/");
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_read_is_not_quoted() {
+        for text in [
+            "amqp://me:s3cret@host:port/",
+            "http://me:s3cret@host",
+            "amqp:s3cret",
+            "me:s3cret@host",
+            "amqp://me:s3cret@ho st",
+            "amqp://me:s3cret@host?heartbeat=s3cret",
+        ] {
+            let error = Address::parse(text).unwrap_err();
+            assert_eq!(error.kind(), BrokerErrorKind::Config, "{text}");
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_default() {
+        let address = Address::parse("amqps://rabbit.example/").unwrap();
+        assert_eq!(address.to_string(), "amqps://guest:***@rabbit.example:5671/");
+        assert_eq!((address.vhost(), address.is_encrypted()), ("/", true));
+        assert_eq!(address.uri().query.heartbeat, Some(HEARTBEAT));
+        let v6 = Address::parse("amqp://u:p@[::1]:5673").unwrap();
+        assert_eq!(v6.socket(), ("::1", 5673));
+        assert_eq!(v6.to_string(), "amqp://u:***@[::1]:5673/");
+    }
+}

@@ -1,0 +1,334 @@
+//! A message as AMQP properties, headers and body, both ways. Pure; `docs/wire.md` is the same in prose.
+//!
+//! Whoever can publish is a stranger: nothing in here trusts a length, a type or a header to be there.
+
+use bytes::Bytes;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+
+use super::error::Trouble;
+use super::topology::{Names, short};
+use crate::broker::{Answered, BrokerErrorKind, DeadReason, Refused};
+use crate::id::JobId;
+use crate::job::ReplyTo;
+use crate::message::{Ask, Message, Outgoing, Reply};
+
+const ASK: &str = "ork-ask";
+const JOB: &str = "ork-job";
+const ROOT: &str = "ork-root";
+const PARENT: &str = "ork-parent";
+const EPOCH: &str = "ork-epoch";
+const INDEX: &str = "ork-index";
+const ATTEMPT: &str = "ork-attempt";
+const JSON: &str = "application/json";
+
+/// The `type` of a message that carries an outcome.
+const OUTCOME: &str = "ork.outcome";
+
+/// RabbitMQ's pseudo queue for direct replies.
+const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to";
+
+/// The highest priority there is.
+const HIGHEST: u8 = 9;
+
+/// One `basic.publish`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Parcel {
+    pub(super) exchange: ShortString,
+    pub(super) routing_key: ShortString,
+    /// Whether it must come back if no queue takes it.
+    pub(super) mandatory: bool,
+    pub(super) properties: BasicProperties,
+    pub(super) body: Bytes,
+}
+
+/// One `basic.deliver`, apart from its delivery tag.
+#[derive(Debug, Clone)]
+pub(super) struct Arrival {
+    pub(super) exchange: ShortString,
+    pub(super) routing_key: ShortString,
+    pub(super) redelivered: bool,
+    pub(super) properties: BasicProperties,
+    pub(super) body: Bytes,
+}
+
+/// The parcel that carries a message, unless it is larger than `most` bytes or a name is too long.
+pub(super) fn encode(outgoing: Outgoing, names: &Names, most: usize) -> Result<Parcel, Trouble> {
+    let parcel = match outgoing {
+        Outgoing::Work(message) => encode_work(message, names)?,
+        Outgoing::Reply(reply) => encode_reply(reply, names)?,
+    };
+    let found = parcel.body.len();
+    if found > most {
+        return Err(Trouble::new(
+            BrokerErrorKind::Undeliverable,
+            format!("the body has {found} bytes, at most {most} are accepted (`max_message_bytes`)"),
+        ));
+    }
+    Ok(parcel)
+}
+
+fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
+    let mut headers = FieldTable::default();
+    let mut id = message.job.to_string();
+    if message.root != message.job {
+        headers.insert(ROOT.into(), text(&message.root.to_string()));
+    }
+    if let Some(parent) = message.parent {
+        headers.insert(PARENT.into(), text(&parent.to_string()));
+    }
+    if message.attempt != 1 {
+        headers.insert(ATTEMPT.into(), number(message.attempt.into()));
+    }
+    match message.ask {
+        Ask::Whole => {}
+        Ask::Item => {
+            headers.insert(ASK.into(), text("item"));
+        }
+        Ask::Join => {
+            headers.insert(ASK.into(), text("join"));
+        }
+        Ask::Part { epoch, index } => {
+            headers.insert(ASK.into(), text("part"));
+            headers.insert(JOB.into(), text(&id));
+            headers.insert(EPOCH.into(), number(epoch.into()));
+            headers.insert(INDEX.into(), number(index));
+            id.push('.');
+            id.push_str(&index.to_string());
+        }
+    }
+    let task = short(&message.task)?;
+    let mut properties = BasicProperties::default()
+        .with_content_type(JSON.into())
+        .with_delivery_mode(2)
+        .with_message_id(short(&id)?)
+        .with_type(task.clone());
+    if message.priority > 0 {
+        properties = properties.with_priority(message.priority.min(HIGHEST));
+    }
+    if let Some(reply) = message.reply {
+        properties = properties.with_reply_to(short(&reply.queue)?).with_correlation_id(short(&reply.correlation)?);
+    }
+    if !headers.inner().is_empty() {
+        properties = properties.with_headers(headers);
+    }
+    Ok(Parcel { exchange: names.exchange.clone(), routing_key: task, mandatory: true, properties, body: message.body })
+}
+
+fn encode_reply(reply: Reply, names: &Names) -> Result<Parcel, Trouble> {
+    let ReplyTo { queue, correlation } = reply.to;
+    if !names.takes_replies(&queue) {
+        let words = format!("`{queue}` is a queue of ork itself: no outcome goes there");
+        return Err(Trouble::new(BrokerErrorKind::Undeliverable, words));
+    }
+    Ok(Parcel {
+        exchange: ShortString::default(),
+        // RabbitMQ counts a direct reply as unroutable even where somebody waits for it.
+        mandatory: !queue.starts_with(DIRECT_REPLY),
+        routing_key: short(&queue)?,
+        properties: BasicProperties::default()
+            .with_content_type(JSON.into())
+            .with_delivery_mode(2)
+            .with_message_id(short(&reply.job.to_string())?)
+            .with_correlation_id(short(&correlation)?)
+            .with_type(OUTCOME.into()),
+        body: reply.body,
+    })
+}
+
+/// What is in a delivery.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    pub(super) message: Result<Message, Refused>,
+    pub(super) redelivered: u32,
+    pub(super) anonymous: bool,
+}
+
+/// Reads a delivery. Never fails: what is no message says why.
+pub(super) fn decode(arrival: &Arrival, names: &Names) -> Decoded {
+    let properties = &arrival.properties;
+    let kind = properties.kind().as_ref().map(ShortString::as_str).filter(|kind| !kind.is_empty());
+    let task = kind.unwrap_or_else(|| names.task_of(arrival.routing_key.as_str()));
+    let id = properties.message_id().as_ref().map(ShortString::as_str).filter(|id| !id.is_empty());
+    let headers = Headers(properties.headers().as_ref());
+    // Both are wanted even from a message that is refused, so that its sender hears of it.
+    let job = headers.id(JOB).ok().flatten().or_else(|| id.map(JobId::from_foreign));
+    let anonymous = job.is_none();
+    let job = job.unwrap_or_else(JobId::new);
+    let reply = properties.reply_to().as_ref().filter(|queue| !queue.as_str().is_empty()).map(|queue| ReplyTo {
+        queue: queue.as_str().to_owned(),
+        correlation: match (properties.correlation_id(), id) {
+            (Some(correlation), _) => correlation.as_str().to_owned(),
+            (None, Some(id)) => id.to_owned(),
+            (None, None) => job.to_string(),
+        },
+    });
+    let redelivered = headers.redelivered().unwrap_or_else(|| arrival.redelivered.into());
+    let message = read(arrival, headers, task, job, reply.clone()).map_err(|detail| Refused {
+        reason: DeadReason::Undecodable,
+        detail,
+        reply,
+        job: (!anonymous).then_some(job),
+        task: (!task.is_empty()).then(|| task.to_owned()),
+    });
+    Decoded { message, redelivered, anonymous }
+}
+
+fn read(
+    arrival: &Arrival,
+    headers: Headers<'_>,
+    task: &str,
+    job: JobId,
+    reply: Option<ReplyTo>,
+) -> Result<Message, String> {
+    let properties = &arrival.properties;
+    let content = properties.content_type().as_ref().map(ShortString::as_str).filter(|content| !content.is_empty());
+    if let Some(content) = content.filter(|content| !is_json(content)) {
+        return Err(format!("the content type is `{content}`, expected `{JSON}` or none"));
+    }
+    let encoding = properties.content_encoding().as_ref().map(ShortString::as_str);
+    if let Some(encoding) = encoding.filter(|encoding| !matches!(*encoding, "" | "identity" | "utf-8" | "UTF-8")) {
+        return Err(format!("the content encoding is `{encoding}`, expected none"));
+    }
+    if task.is_empty() {
+        return Err("the message names no task: neither `type` nor the routing key is set".to_owned());
+    }
+    if task == OUTCOME {
+        return Err(format!("the message is an outcome (`type` is `{OUTCOME}`), not work for a task"));
+    }
+    headers.id(JOB)?;
+    let attempt = headers.number(ATTEMPT)?.unwrap_or(1);
+    let ask = match headers.text(ASK)? {
+        None => Ask::Whole,
+        Some("item") => Ask::Item,
+        Some("join") => Ask::Join,
+        Some("part") => {
+            let missing = |header: &str| format!("the header `{header}` is missing, a part needs it");
+            headers.id(JOB)?.ok_or_else(|| missing(JOB))?;
+            Ask::Part {
+                epoch: in_range(EPOCH, headers.number(EPOCH)?.ok_or_else(|| missing(EPOCH))?)?,
+                index: headers.number(INDEX)?.ok_or_else(|| missing(INDEX))?,
+            }
+        }
+        Some(other) => {
+            let head: String = other.chars().take(40).collect();
+            return Err(format!("the header `{ASK}` is `{head}`, expected `item`, `part`, `join` or none"));
+        }
+    };
+    Ok(Message {
+        job,
+        root: headers.id(ROOT)?.unwrap_or(job),
+        parent: headers.id(PARENT)?,
+        task: task.to_owned(),
+        ask,
+        attempt: in_range(ATTEMPT, attempt)?.max(1),
+        priority: properties.priority().unwrap_or(0).min(HIGHEST),
+        body: arrival.body.clone(),
+        reply,
+    })
+}
+
+/// The outcome in a delivery to a queue of outcomes.
+pub(super) fn decode_reply(properties: &BasicProperties, body: Vec<u8>) -> Option<Answered> {
+    let correlation = properties.correlation_id().as_ref()?.as_str().to_owned();
+    Some(Answered { correlation, body: body.into() })
+}
+
+/// The copy of a delivery that goes to the dead letters.
+pub(super) fn bury(arrival: Arrival, names: &Names, queue: &str, reason: DeadReason, detail: &str) -> Parcel {
+    // What a header may hold, with room for all the others in one frame.
+    let detail: String = detail.chars().take(2_000).collect();
+    let mut headers = arrival.properties.headers().clone().unwrap_or_default();
+    for (name, value) in [
+        ("x-ork-reason", reason.as_str()),
+        ("x-ork-detail", detail.as_str()),
+        ("x-ork-exchange", arrival.exchange.as_str()),
+        ("x-ork-routing-key", arrival.routing_key.as_str()),
+        ("x-ork-queue", queue),
+    ] {
+        headers.insert(name.into(), text(value));
+    }
+    Parcel {
+        exchange: ShortString::default(),
+        routing_key: names.dead.clone(),
+        mandatory: true,
+        properties: arrival.properties.with_headers(headers).with_delivery_mode(2),
+        body: arrival.body,
+    }
+}
+
+fn is_json(content: &str) -> bool {
+    let kind = content.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case(JSON) || (kind.len() > 5 && kind.to_ascii_lowercase().ends_with("+json"))
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(LongString::from(value))
+}
+
+/// AMQP has no unsigned 64-bit header; what does not fit goes as text.
+fn number(value: u64) -> AMQPValue {
+    i64::try_from(value).map_or_else(|_| text(&value.to_string()), AMQPValue::LongLongInt)
+}
+
+fn in_range(header: &str, value: u64) -> Result<u32, String> {
+    u32::try_from(value)
+        .map_err(|_too_large| format!("the header `{header}` is {value}, at most {} is possible", u32::MAX))
+}
+
+/// The headers of a message from anybody.
+#[derive(Debug, Clone, Copy)]
+struct Headers<'table>(Option<&'table FieldTable>);
+
+impl<'table> Headers<'table> {
+    fn get(self, header: &str) -> Option<&'table AMQPValue> {
+        self.0?.inner().get(header).filter(|value| !matches!(value, AMQPValue::Void))
+    }
+
+    fn text(self, header: &str) -> Result<Option<&'table str>, String> {
+        let Some(value) = self.get(header) else {
+            return Ok(None);
+        };
+        let text = match value {
+            AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
+            AMQPValue::ShortString(text) => Some(text.as_str()),
+            AMQPValue::ByteArray(text) => std::str::from_utf8(text.as_slice()).ok(),
+            _ => None,
+        };
+        text.map(Some).ok_or_else(|| format!("the header `{header}` is not a text"))
+    }
+
+    fn id(self, header: &str) -> Result<Option<JobId>, String> {
+        let Some(text) = self.text(header)? else {
+            return Ok(None);
+        };
+        text.parse().map(Some).map_err(|error: crate::id::ParseJobIdError| format!("the header `{header}`: {error}"))
+    }
+
+    fn number(self, header: &str) -> Result<Option<u64>, String> {
+        let Some(value) = self.get(header) else {
+            return Ok(None);
+        };
+        let number = match value {
+            AMQPValue::ShortShortInt(number) => u64::try_from(*number).ok(),
+            AMQPValue::ShortShortUInt(number) => Some((*number).into()),
+            AMQPValue::ShortInt(number) => u64::try_from(*number).ok(),
+            AMQPValue::ShortUInt(number) => Some((*number).into()),
+            AMQPValue::LongInt(number) => u64::try_from(*number).ok(),
+            AMQPValue::LongUInt(number) => Some((*number).into()),
+            AMQPValue::LongLongInt(number) => u64::try_from(*number).ok(),
+            // Shells and some clients send every header as text.
+            AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok().and_then(|text| text.parse().ok()),
+            _ => None,
+        };
+        number.map(Some).ok_or_else(|| format!("the header `{header}` is not a whole number from 0"))
+    }
+
+    /// How often a quorum queue delivered it before.
+    fn redelivered(self) -> Option<u32> {
+        self.number("x-delivery-count").ok().flatten().map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! The wire both ways: what goes out comes back, and nothing that comes in can break the reader.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn names() -> Names {
+    Names::new("ork").unwrap()
+}
+
+fn arrival(properties: BasicProperties, body: &'static [u8]) -> Arrival {
+    Arrival {
+        exchange: "ork".into(),
+        routing_key: "add".into(),
+        redelivered: false,
+        properties,
+        body: Bytes::from_static(body),
+    }
+}
+
+fn id() -> impl Strategy<Value = JobId> {
+    any::<[u8; 16]>().prop_map(JobId::from_bytes)
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let ask = prop_oneof![
+        Just(Ask::Whole),
+        Just(Ask::Item),
+        Just(Ask::Join),
+        (any::<u32>(), any::<u64>()).prop_map(|(epoch, index)| Ask::Part { epoch, index }),
+    ];
+    let reply =
+        prop::option::of(("[a-z.-]{1,50}", ".{0,60}").prop_map(|(queue, correlation)| ReplyTo { queue, correlation }));
+    (
+        (id(), prop::option::of(id()), prop::option::of(id()), "[a-z_]{1,80}"),
+        (ask, 1..=u32::MAX, 0..=9_u8, any::<Vec<u8>>(), reply),
+    )
+        .prop_map(|((job, root, parent, task), (ask, attempt, priority, body, reply))| Message {
+            job,
+            root: root.unwrap_or(job),
+            parent,
+            task,
+            ask,
+            attempt,
+            priority,
+            body: body.into(),
+            reply,
+        })
+}
+
+fn value() -> impl Strategy<Value = AMQPValue> {
+    let leaf = prop_oneof![
+        any::<bool>().prop_map(AMQPValue::Boolean),
+        any::<i8>().prop_map(AMQPValue::ShortShortInt),
+        any::<u16>().prop_map(AMQPValue::ShortUInt),
+        any::<i32>().prop_map(AMQPValue::LongInt),
+        any::<u32>().prop_map(AMQPValue::LongUInt),
+        any::<i64>().prop_map(AMQPValue::LongLongInt),
+        any::<f64>().prop_map(AMQPValue::Double),
+        any::<u64>().prop_map(AMQPValue::Timestamp),
+        any::<Vec<u8>>().prop_map(|bytes| AMQPValue::LongString(bytes.into())),
+        prop_oneof![Just("item"), Just("part"), Just("join"), Just("7"), Just("")].prop_map(text),
+        Just(AMQPValue::Void),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop::collection::vec(inner, 0..4).prop_map(|values| AMQPValue::FieldArray(values.into()))
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_goes_out_comes_back(message in message()) {
+        let parcel = encode(Outgoing::Work(message.clone()), &names(), usize::MAX).unwrap();
+        prop_assert_eq!(parcel.routing_key.as_str(), message.task.as_str());
+        let arrival = Arrival {
+            exchange: parcel.exchange,
+            routing_key: parcel.routing_key,
+            redelivered: false,
+            properties: parcel.properties,
+            body: parcel.body,
+        };
+        let decoded = decode(&arrival, &names());
+        prop_assert_eq!(decoded.message.unwrap(), message);
+        prop_assert!(!decoded.anonymous);
+    }
+
+    #[test]
+    fn nothing_that_comes_in_breaks_the_reader(
+        headers in prop::collection::btree_map(
+            prop_oneof![Just(ASK), Just(JOB), Just(ROOT), Just(PARENT), Just(EPOCH), Just(INDEX), Just(ATTEMPT), Just("x-delivery-count")]
+                .prop_map(ShortString::from),
+            value(),
+            0..8,
+        ),
+        fields in prop::collection::vec(prop::option::of(".{0,60}"), 6),
+        priority in any::<u8>(),
+    ) {
+        let mut properties = BasicProperties::default()
+            .with_headers(FieldTable::from(headers.into_iter().collect::<BTreeMap<_, _>>()))
+            .with_priority(priority);
+        let mut fields = fields.into_iter().map(|field| field.map(|text| ShortString::try_new(text).unwrap_or_default()));
+        let mut next = || fields.next().flatten();
+        if let Some(text) = next() { properties = properties.with_content_type(text); }
+        if let Some(text) = next() { properties = properties.with_message_id(text); }
+        if let Some(text) = next() { properties = properties.with_reply_to(text); }
+        if let Some(text) = next() { properties = properties.with_correlation_id(text); }
+        if let Some(text) = next() { properties = properties.with_type(text); }
+        let routing_key = next().unwrap_or_default();
+        let arrival = Arrival { routing_key, ..arrival(properties, b"{}") };
+        match decode(&arrival, &names()).message {
+            Ok(message) => prop_assert!(message.priority <= 9 && message.attempt >= 1 && !message.task.is_empty()),
+            Err(refused) => prop_assert!(!refused.detail.is_empty() && refused.detail.len() < 2_000),
+        }
+        let parcel = bury(arrival, &names(), "q", DeadReason::Undecodable, "why");
+        prop_assert_eq!(parcel.routing_key.as_str(), "ork.dead");
+    }
+}
+
+#[test]
+fn a_body_and_a_routing_key_are_a_message() {
+    let decoded = decode(&arrival(BasicProperties::default(), b"{}"), &names());
+    let message = decoded.message.unwrap();
+    assert!(decoded.anonymous);
+    assert_eq!((message.task.as_str(), message.ask, message.attempt), ("add", Ask::Whole, 1));
+    assert_eq!((message.root, message.reply), (message.job, None));
+}
+
+#[test]
+fn a_message_sent_to_the_queue_itself_names_its_task() {
+    let direct = Arrival { routing_key: "ork.task.add".into(), ..arrival(BasicProperties::default(), b"{}") };
+    assert_eq!(decode(&direct, &names()).message.unwrap().task, "add");
+}
+
+#[test]
+fn a_foreign_name_is_one_job_and_what_its_sender_sees_again() {
+    let properties = BasicProperties::default().with_message_id("order-7".into()).with_reply_to("answers".into());
+    let decoded = decode(&arrival(properties, b"{}"), &names());
+    let message = decoded.message.unwrap();
+    assert_eq!(message.job, JobId::from_foreign("order-7"));
+    assert_eq!(message.reply, Some(ReplyTo { queue: "answers".to_owned(), correlation: "order-7".to_owned() }));
+    assert!(!decoded.anonymous);
+}
+
+#[test]
+fn without_names_the_sender_sees_the_jobs_id() {
+    let decoded = decode(&arrival(BasicProperties::default().with_reply_to("answers".into()), b"{}"), &names());
+    let message = decoded.message.unwrap();
+    assert_eq!(message.reply.unwrap().correlation, message.job.to_string());
+}
+
+#[test]
+fn another_content_type_is_refused_and_its_sender_is_known() {
+    let properties = BasicProperties::default().with_content_type("text/xml".into()).with_reply_to("answers".into());
+    let refused = decode(&arrival(properties, b"<a/>"), &names()).message.unwrap_err();
+    assert_eq!(refused.reason, DeadReason::Undecodable);
+    assert_eq!(refused.detail, "the content type is `text/xml`, expected `application/json` or none");
+    assert_eq!(refused.reply.unwrap().queue, "answers");
+    for json in ["application/json; charset=utf-8", "Application/JSON", "application/cloudevents+json"] {
+        let properties = BasicProperties::default().with_content_type(json.into());
+        assert!(decode(&arrival(properties, b"{}"), &names()).message.is_ok(), "{json}");
+    }
+}
+
+#[test]
+fn a_part_without_its_job_is_refused() {
+    let mut headers = FieldTable::default();
+    headers.insert(ASK.into(), text("part"));
+    let properties = BasicProperties::default().with_headers(headers);
+    let refused = decode(&arrival(properties, b"{}"), &names()).message.unwrap_err();
+    assert_eq!(refused.detail, "the header `ork-job` is missing, a part needs it");
+}
+
+#[test]
+fn the_brokers_count_of_deliveries_goes_before_its_flag() {
+    let mut headers = FieldTable::default();
+    headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(3));
+    let counted = arrival(BasicProperties::default().with_headers(headers), b"{}");
+    assert_eq!(decode(&counted, &names()).redelivered, 3);
+    let flagged = Arrival { redelivered: true, ..arrival(BasicProperties::default(), b"{}") };
+    assert_eq!(decode(&flagged, &names()).redelivered, 1);
+}
+
+#[test]
+fn an_outcome_cannot_be_sent_as_work() {
+    let reply = |queue: &str| {
+        Outgoing::Reply(Reply {
+            to: ReplyTo { queue: queue.to_owned(), correlation: "c".to_owned() },
+            job: JobId::new(),
+            body: Bytes::from_static(b"{}"),
+        })
+    };
+    for queue in ["ork.task.add", "ork.dead"] {
+        let trouble = encode(reply(queue), &names(), 100).unwrap_err();
+        assert_eq!(trouble.kind, BrokerErrorKind::Undeliverable);
+    }
+    assert!(encode(reply("answers"), &names(), 100).unwrap().mandatory);
+    assert!(!encode(reply("amq.rabbitmq.reply-to.g1"), &names(), 100).unwrap().mandatory);
+}
+
+#[test]
+fn what_is_too_large_or_too_long_is_not_sent() {
+    let message = |task: String, body: Vec<u8>| {
+        Outgoing::Work(Message {
+            job: JobId::new(),
+            root: JobId::new(),
+            parent: None,
+            task,
+            ask: Ask::Whole,
+            attempt: 1,
+            priority: 0,
+            body: body.into(),
+            reply: None,
+        })
+    };
+    let large = encode(message("add".to_owned(), vec![b' '; 101]), &names(), 100).unwrap_err();
+    assert!(large.words.contains("101 bytes, at most 100"), "{large:?}");
+    let long = encode(message("x".repeat(256), Vec::new()), &names(), 100).unwrap_err();
+    assert!(long.words.contains("256 bytes"), "{long:?}");
+}

@@ -1,0 +1,165 @@
+//! The adapters that the cases run over, and where their services are.
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
+use ork::broker::Broker;
+use ork::broker::amqp::{Amqp, Config, QueueKind};
+use ork::message::Outgoing;
+
+use crate::broker::{self, World};
+use crate::rabbit::Rabbit;
+
+/// The RabbitMQ that cases share which do not harm it; `None` if there is none and none is required.
+pub fn shared_node() -> Option<&'static str> {
+    static NODE: OnceLock<Option<(String, Option<Rabbit>)>> = OnceLock::new();
+    let node = NODE.get_or_init(|| match environment("ORK_TEST_AMQP_URL") {
+        Some(url) => Some((url, None)),
+        None => private_node().map(|node| (node.url(), Some(node))),
+    });
+    node.as_ref().map(|(url, _)| url.as_str())
+}
+
+/// A RabbitMQ that the caller may kill.
+#[expect(clippy::print_stdout, reason = "a test that was skipped must say so")]
+pub fn private_node() -> Option<Rabbit> {
+    if Rabbit::is_installed() {
+        return Some(Rabbit::start());
+    }
+    let required = environment("ORK_TEST_REQUIRE").unwrap_or_default();
+    assert!(
+        !required.split(',').any(|service| service.trim() == "amqp"),
+        "RabbitMQ is required (ORK_TEST_REQUIRE) but not installed: run `.ci/services install`, or set ORK_TEST_AMQP_URL"
+    );
+    println!("skipped: RabbitMQ is not installed; run `.ci/services install`, or set ORK_TEST_AMQP_URL");
+    None
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tests' own switches are no configuration of ork")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// One case's corner of a RabbitMQ: everything in it has the case's own prefix.
+#[derive(Debug, Clone)]
+pub struct Corner {
+    pub url: String,
+    pub prefix: String,
+    pub kind: QueueKind,
+}
+
+impl Corner {
+    pub fn new(url: &str, kind: QueueKind) -> Self {
+        let random = ork::JobId::new().to_string();
+        Self { url: url.to_owned(), prefix: format!("t{}", &random[20..]), kind }
+    }
+
+    pub fn config(&self) -> Config {
+        let mut config = Config::new(&self.url).unwrap();
+        config.prefix.clone_from(&self.prefix);
+        config.queues = self.kind;
+        config
+    }
+
+    pub fn amqp(&self) -> Arc<Amqp> {
+        Arc::new(Amqp::new(self.config()).unwrap())
+    }
+
+    /// A world whose messages go through the broker itself.
+    pub async fn world(&self) -> World {
+        let broker: Arc<dyn Broker> = self.amqp();
+        broker.prepare(&[broker::queue(1)]).await.unwrap();
+        let publisher = Arc::clone(&broker);
+        World {
+            broker,
+            publish: Arc::new(move |messages| {
+                let publisher = Arc::clone(&publisher);
+                Box::pin(async move {
+                    let outgoing = messages.into_iter().map(Outgoing::Work).collect();
+                    for answer in publisher.publish(outgoing).await {
+                        answer.unwrap();
+                    }
+                })
+            }),
+        }
+    }
+
+    /// A plain client on the same node.
+    pub async fn plain(&self) -> (lapin::Connection, lapin::Channel) {
+        let connection = lapin::Connection::connect(&self.url, lapin::ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        (connection, channel)
+    }
+
+    pub fn name(&self, rest: &str) -> lapin::types::ShortString {
+        format!("{}{rest}", self.prefix).into()
+    }
+
+    async fn clean(&self) {
+        let (_connection, channel) = self.plain().await;
+        for queue in [".task.a", ".dead"] {
+            channel.queue_delete(self.name(queue), QueueDeleteOptions::default()).await.unwrap();
+        }
+        for exchange in ["", ".unrouted"] {
+            channel.exchange_delete(self.name(exchange), ExchangeDeleteOptions::default()).await.unwrap();
+        }
+    }
+}
+
+/// Runs a case in a corner of the shared node, and leaves nothing behind there.
+pub async fn in_a_corner<Case, Done>(kind: QueueKind, case: Case)
+where
+    Case: FnOnce(Corner) -> Done,
+    Done: Future<Output = ()>,
+{
+    let Some(url) = shared_node() else { return };
+    let corner = Corner::new(url, kind);
+    case(corner.clone()).await;
+    corner.clean().await;
+}
+
+/// One test for each case and kind of queue.
+macro_rules! over_rabbitmq {
+    ($($case:ident),* $(,)?) => {
+        mod quorum {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                in_a_corner(QueueKind::Quorum, async |corner| broker::$case(corner.world().await).await).await;
+            })*
+        }
+        mod classic {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                in_a_corner(QueueKind::Classic, async |corner| broker::$case(corner.world().await).await).await;
+            })*
+        }
+    };
+}
+
+over_rabbitmq!(
+    published_messages_arrive_intact,
+    a_released_one_comes_again_at_once,
+    a_dropped_receipt_is_a_release,
+    a_flood_arrives_whole,
+    the_window_limits_unsettled_deliveries,
+    another_window_keeps_the_receipts_good,
+    a_slow_delivery_does_not_hold_back_later_ones,
+    stopping_gives_back_what_was_not_handed_out,
+    dropping_a_subscription_gives_back_what_it_held,
+    two_consumers_share_a_queue,
+    a_dead_one_does_not_come_again,
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_acknowledged_never_comes_again() {
+    for kind in [QueueKind::Quorum, QueueKind::Classic] {
+        in_a_corner(kind, async |corner| {
+            broker::what_is_acknowledged_never_comes_again(corner.world().await).await;
+            broker::is_empty(corner.world().await).await;
+        })
+        .await;
+    }
+}

@@ -1,0 +1,290 @@
+//! What a broker promises, in cases that know no adapter.
+//!
+//! A case gets a [`World`]: a broker of its own, and how messages get into it (an adapter that takes the store's outbox
+//! by itself is fed through the store). Nothing here sleeps: a case waits for what must come, and only where nothing may
+//! come does it wait for a moment in vain.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use ork::JobId;
+use ork::broker::{Broker, DeadReason, Delivery, Settlement, Subscribe, Subscription};
+use ork::message::{Ask, Message};
+
+/// The queue of most cases.
+pub const QUEUE: &str = "a";
+
+/// What must come comes within this time, even on a busy machine.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// How long a case waits for what must not come.
+const A_MOMENT: Duration = Duration::from_millis(300);
+
+/// Gets messages into the broker.
+pub type Publish = Arc<dyn Fn(Vec<Message>) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A broker for one case.
+pub struct World {
+    pub broker: Arc<dyn Broker>,
+    pub publish: Publish,
+}
+
+impl World {
+    /// A consumer of [`QUEUE`], whose tasks are `a` and `b`.
+    pub async fn consume(&self, window: u16) -> Box<dyn Subscription> {
+        self.broker.subscribe(queue(window)).await.unwrap()
+    }
+
+    pub async fn publish(&self, messages: Vec<Message>) {
+        tokio::time::timeout(SOON, (self.publish)(messages)).await.expect("publishing takes too long");
+    }
+}
+
+pub fn queue(window: u16) -> Subscribe {
+    Subscribe { queue: QUEUE.to_owned(), tasks: vec!["a".to_owned(), "b".to_owned()], window }
+}
+
+/// A message whose body is its number.
+pub fn numbered(number: usize) -> Message {
+    let job = JobId::new();
+    Message {
+        job,
+        root: job,
+        parent: None,
+        task: "a".to_owned(),
+        ask: Ask::Whole,
+        attempt: 1,
+        priority: 0,
+        body: number.to_string().into(),
+        reply: None,
+    }
+}
+
+pub fn number_of(delivery: &Delivery) -> usize {
+    let body = &delivery.message.as_ref().expect("a message").body;
+    std::str::from_utf8(body).unwrap().parse().unwrap()
+}
+
+pub async fn next(subscription: &mut Box<dyn Subscription>) -> Delivery {
+    tokio::time::timeout(SOON, subscription.next())
+        .await
+        .expect("no delivery came")
+        .expect("the subscription has ended")
+}
+
+pub async fn nothing_comes(subscription: &mut Box<dyn Subscription>) {
+    if let Ok(Some(delivery)) = tokio::time::timeout(A_MOMENT, subscription.next()).await {
+        panic!("{:?} came", delivery.message);
+    }
+}
+
+pub async fn published_messages_arrive_intact(world: World) {
+    let (root, parent) = (JobId::new(), JobId::new());
+    let reply = ork::job::ReplyTo { queue: "answers".to_owned(), correlation: "c ✓ 7".to_owned() };
+    let asks = [Ask::Whole, Ask::Item, Ask::Join, Ask::Part { epoch: 3, index: u64::from(u32::MAX) + 7 }];
+    let sent: Vec<_> = asks
+        .into_iter()
+        .enumerate()
+        .map(|(at, ask)| Message {
+            root: if at == 0 { root } else { JobId::new() },
+            parent: (at != 1).then_some(parent),
+            task: if at == 2 { "b".to_owned() } else { "a".to_owned() },
+            ask,
+            attempt: 1 + u32::try_from(at).unwrap(),
+            priority: 0,
+            body: Bytes::from(format!(r#"{{"text": "{}"}}"#, "é\u{1F980}".repeat(at * 50_000))),
+            reply: (at == 3).then(|| reply.clone()),
+            ..numbered(0)
+        })
+        .collect();
+    let mut subscription = world.consume(10).await;
+    world.publish(sent.clone()).await;
+    let mut left = sent;
+    while !left.is_empty() {
+        let delivery = next(&mut subscription).await;
+        let message = delivery.message.unwrap();
+        let at = left.iter().position(|sent| *sent == message).expect("a message that was not sent, or not so");
+        left.remove(at);
+        assert_eq!((delivery.redelivered, delivery.anonymous), (0, false));
+        delivery.receipt.settle(Settlement::Ack);
+    }
+}
+
+pub async fn a_released_one_comes_again_at_once(world: World) {
+    let mut subscription = world.consume(1).await;
+    world.publish(vec![numbered(7)]).await;
+    let first = next(&mut subscription).await;
+    let job = first.message.as_ref().unwrap().job;
+    first.receipt.settle(Settlement::Release);
+    let second = next(&mut subscription).await;
+    assert_eq!((second.message.unwrap().job, second.redelivered), (job, 1));
+    second.receipt.settle(Settlement::Ack);
+    nothing_comes(&mut subscription).await;
+}
+
+pub async fn a_dropped_receipt_is_a_release(world: World) {
+    let mut subscription = world.consume(5).await;
+    world.publish(vec![numbered(7)]).await;
+    drop(next(&mut subscription).await);
+    let again = next(&mut subscription).await;
+    assert_eq!(number_of(&again), 7);
+    again.receipt.settle(Settlement::Ack);
+}
+
+pub async fn what_is_acknowledged_never_comes_again(world: World) {
+    const N: usize = 1_000;
+    let mut subscription = world.consume(100).await;
+    world.publish((0..N).map(numbered).collect()).await;
+    let (mut held, mut seen) = (Vec::new(), BTreeSet::new());
+    while seen.len() < N || !held.is_empty() {
+        if seen.len() < N {
+            let delivery = next(&mut subscription).await;
+            assert!(seen.insert(number_of(&delivery)), "one came twice");
+            held.push(delivery);
+        }
+        // Settles in an order that has little to do with that of the deliveries.
+        while held.len() >= 60 || (seen.len() == N && !held.is_empty()) {
+            held.swap_remove(held.len() * 7 % 11 % held.len()).receipt.settle(Settlement::Ack);
+        }
+    }
+    subscription.stop().await;
+    world.broker.close().await;
+}
+
+/// Follows a case that must have left nothing behind.
+pub async fn is_empty(world: World) {
+    let mut subscription = world.consume(100).await;
+    world.publish(vec![numbered(99_999)]).await;
+    let only = next(&mut subscription).await;
+    assert_eq!(number_of(&only), 99_999, "something came that had been acknowledged");
+    only.receipt.settle(Settlement::Ack);
+    nothing_comes(&mut subscription).await;
+}
+
+pub async fn a_flood_arrives_whole(world: World) {
+    const N: usize = 6_000;
+    world.publish((0..N).map(numbered).collect()).await;
+    let mut subscription = world.consume(2_000).await;
+    let mut seen = BTreeSet::new();
+    while seen.len() < N {
+        let delivery = next(&mut subscription).await;
+        assert!(seen.insert(number_of(&delivery)), "one came twice");
+        delivery.receipt.settle(Settlement::Ack);
+    }
+    nothing_comes(&mut subscription).await;
+}
+
+pub async fn the_window_limits_unsettled_deliveries(world: World) {
+    let mut subscription = world.consume(3).await;
+    world.publish((0..10).map(numbered).collect()).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(next(&mut subscription).await);
+    }
+    nothing_comes(&mut subscription).await;
+    held.pop().unwrap().receipt.settle(Settlement::Ack);
+    held.push(next(&mut subscription).await);
+    nothing_comes(&mut subscription).await;
+}
+
+pub async fn another_window_keeps_the_receipts_good(world: World) {
+    let mut subscription = world.consume(2).await;
+    world.publish((0..40).map(numbered).collect()).await;
+    let (first, second) = (next(&mut subscription).await, next(&mut subscription).await);
+    subscription.resize(20);
+    let mut seen = BTreeSet::from([number_of(&first), number_of(&second)]);
+    let mut held = Vec::new();
+    for _ in 0..18 {
+        held.push(next(&mut subscription).await);
+    }
+    for delivery in [first, second].into_iter().chain(held) {
+        seen.insert(number_of(&delivery));
+        delivery.receipt.settle(Settlement::Ack);
+    }
+    while seen.len() < 40 {
+        let delivery = next(&mut subscription).await;
+        seen.insert(number_of(&delivery));
+        delivery.receipt.settle(Settlement::Ack);
+    }
+    nothing_comes(&mut subscription).await;
+}
+
+pub async fn a_slow_delivery_does_not_hold_back_later_ones(world: World) {
+    let mut subscription = world.consume(8).await;
+    world.publish((0..200).map(numbered).collect()).await;
+    let slow = next(&mut subscription).await;
+    let mut seen = BTreeSet::from([number_of(&slow)]);
+    // Were the acknowledgements of these held back, the window would be full after seven.
+    while seen.len() < 200 {
+        let delivery = next(&mut subscription).await;
+        assert!(seen.insert(number_of(&delivery)));
+        delivery.receipt.settle(Settlement::Ack);
+    }
+    slow.receipt.settle(Settlement::Ack);
+    nothing_comes(&mut subscription).await;
+}
+
+pub async fn stopping_gives_back_what_was_not_handed_out(world: World) {
+    let mut first = world.consume(10).await;
+    world.publish((0..10).map(numbered).collect()).await;
+    let (one, two) = (next(&mut first).await, next(&mut first).await);
+    let mut left: BTreeSet<_> = (0..10).collect();
+    assert!(left.remove(&number_of(&one)) && left.remove(&number_of(&two)));
+    first.stop().await;
+    assert!(first.next().await.is_none());
+    let mut second = world.consume(10).await;
+    while !left.is_empty() {
+        let delivery = next(&mut second).await;
+        assert!(left.remove(&number_of(&delivery)), "{} was still held by the first", number_of(&delivery));
+        delivery.receipt.settle(Settlement::Ack);
+    }
+    one.receipt.settle(Settlement::Ack);
+    two.receipt.settle(Settlement::Release);
+    let back = next(&mut second).await;
+    assert_eq!(number_of(&back), 1);
+    back.receipt.settle(Settlement::Ack);
+    nothing_comes(&mut second).await;
+}
+
+pub async fn dropping_a_subscription_gives_back_what_it_held(world: World) {
+    let first = world.consume(10).await;
+    world.publish((0..10).map(numbered).collect()).await;
+    drop(first);
+    let mut second = world.consume(10).await;
+    let mut left: BTreeSet<_> = (0..10).collect();
+    while !left.is_empty() {
+        let delivery = next(&mut second).await;
+        left.remove(&number_of(&delivery));
+        delivery.receipt.settle(Settlement::Ack);
+    }
+}
+
+pub async fn two_consumers_share_a_queue(world: World) {
+    let (mut one, mut two) = (world.consume(4).await, world.consume(4).await);
+    world.publish((0..100).map(numbered).collect()).await;
+    let (mut seen, mut n_one, mut n_two) = (BTreeSet::new(), 0, 0);
+    while seen.len() < 100 {
+        let delivery = tokio::select! {
+            delivery = next(&mut one) => { n_one += 1; delivery }
+            delivery = next(&mut two) => { n_two += 1; delivery }
+        };
+        assert!(seen.insert(number_of(&delivery)), "both got one");
+        delivery.receipt.settle(Settlement::Ack);
+    }
+    assert!(n_one > 0 && n_two > 0, "{n_one} and {n_two}");
+}
+
+pub async fn a_dead_one_does_not_come_again(world: World) {
+    let mut subscription = world.consume(1).await;
+    world.publish(vec![numbered(1), numbered(2)]).await;
+    let first = next(&mut subscription).await;
+    let number = number_of(&first);
+    first.receipt.settle(Settlement::Dead(DeadReason::WrongInput, "`a`: a text was expected".to_owned()));
+    let second = next(&mut subscription).await;
+    assert_ne!(number_of(&second), number);
+    second.receipt.settle(Settlement::Ack);
+    nothing_comes(&mut subscription).await;
+}

@@ -1,0 +1,28 @@
+//! What every adapter of a port must do, run over each adapter. A port changes here first.
+#![cfg_attr(
+    feature = "amqp",
+    expect(
+        unreachable_pub,
+        clippy::panic,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        reason = "these are tests"
+    )
+)]
+
+#[cfg(feature = "amqp")]
+mod adapters;
+#[cfg(feature = "amqp")]
+mod broker;
+#[cfg(feature = "amqp")]
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[cfg(feature = "amqp")]
+#[path = "../support/rabbit.rs"]
+mod rabbit;
+#[cfg(feature = "amqp")]
+mod rabbitmq;
+#[cfg(feature = "amqp")]
+#[path = "../support/raw.rs"]
+mod raw;

@@ -1,0 +1,613 @@
+//! What is RabbitMQ's own: its names, its dead letters, its foreigners, and every way to lose it.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, message::BasicGetMessage};
+use ork::JobId;
+use ork::broker::amqp::{Amqp, Config, QueueKind};
+use ork::broker::{Broker as _, BrokerError, BrokerErrorKind, DeadReason, Settlement, Subscribe};
+use ork::job::ReplyTo;
+use ork::message::{Ask, Message, Outgoing, Reply};
+use tokio::time::{Instant, timeout};
+
+use crate::adapters::{Corner, in_a_corner, private_node, shared_node};
+use crate::broker::{QUEUE, SOON, next, nothing_comes, number_of, numbered, queue};
+use crate::proxy::Proxy;
+
+/// Both kinds of queue, each in a corner of the shared node.
+async fn over_both<Done: Future<Output = ()>>(case: impl Fn(Corner) -> Done) {
+    for kind in [QueueKind::Quorum, QueueKind::Classic] {
+        in_a_corner(kind, &case).await;
+    }
+}
+
+/// The next message of a queue; RabbitMQ offers no event for somebody who does not consume.
+async fn get(channel: &Channel, queue: ShortString) -> BasicGetMessage {
+    let poll = async {
+        loop {
+            if let Some(message) = channel.basic_get(queue.clone(), BasicGetOptions { no_ack: true }).await.unwrap() {
+                return message;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, poll).await.expect("nothing in the queue")
+}
+
+fn header(message: &BasicGetMessage, name: &str) -> String {
+    match message.properties.headers().as_ref().and_then(|headers| headers.inner().get(name)) {
+        Some(AMQPValue::LongString(text)) => text.to_string(),
+        other => panic!("header {name}: {other:?}"),
+    }
+}
+
+/// Publishes as a program would that knows nothing of ork.
+async fn publish_plainly(channel: &Channel, corner: &Corner, key: &str, body: &[u8], properties: BasicProperties) {
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let options = BasicPublishOptions { mandatory: true, immediate: false };
+    let sent = channel.basic_publish(corner.name(""), key.into(), options, body, properties).await.unwrap();
+    assert!(sent.await.unwrap().is_ack());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_says_why_and_where_it_was() {
+    over_both(async |corner| {
+        let world = corner.world().await;
+        let mut subscription = world.consume(5).await;
+        let message = Message { attempt: 4, ..numbered(7) };
+        world.publish(vec![message.clone()]).await;
+        let why = "`width`: expected a number, found a text";
+        next(&mut subscription).await.receipt.settle(Settlement::Dead(DeadReason::WrongInput, why.to_owned()));
+        let (_connection, channel) = corner.plain().await;
+        let dead = get(&channel, corner.name(".dead")).await;
+        assert_eq!(header(&dead, "x-ork-reason"), "wrong-input");
+        assert_eq!(header(&dead, "x-ork-detail"), why);
+        assert_eq!(header(&dead, "x-ork-exchange"), corner.prefix);
+        assert_eq!(header(&dead, "x-ork-routing-key"), "a");
+        assert_eq!(header(&dead, "x-ork-queue"), QUEUE);
+        assert_eq!(dead.data, b"7");
+        assert_eq!(dead.properties.message_id().as_ref().unwrap().as_str(), message.job.to_string());
+        assert_eq!(dead.properties.delivery_mode(), &Some(2));
+        nothing_comes(&mut subscription).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_queue_takes_is_kept_with_the_dead() {
+    over_both(async |corner| {
+        let world = corner.world().await;
+        world.publish(vec![Message { task: "nobody".to_owned(), ..numbered(5) }]).await;
+        let (_connection, channel) = corner.plain().await;
+        let dead = get(&channel, corner.name(".dead")).await;
+        assert_eq!((dead.routing_key.as_str(), &dead.data[..]), ("nobody", &b"5"[..]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_a_foreigner_is_a_body_and_a_routing_key() {
+    over_both(async |corner| {
+        let world = corner.world().await;
+        let mut subscription = world.consume(5).await;
+        let (_connection, channel) = corner.plain().await;
+        publish_plainly(&channel, &corner, "b", br#"{"path": "a.png"}"#, BasicProperties::default()).await;
+        let delivery = next(&mut subscription).await;
+        let message = delivery.message.unwrap();
+        assert!(delivery.anonymous);
+        assert_eq!((message.task.as_str(), message.ask, message.attempt), ("b", Ask::Whole, 1));
+        assert_eq!(&message.body[..], br#"{"path": "a.png"}"#);
+        delivery.receipt.settle(Settlement::Ack);
+
+        let named = BasicProperties::default()
+            .with_message_id("order-7".into())
+            .with_reply_to("answers".into())
+            .with_content_type("application/json".into());
+        for _ in 0..2 {
+            publish_plainly(&channel, &corner, "a", b"1", named.clone()).await;
+            let delivery = next(&mut subscription).await;
+            let message = delivery.message.unwrap();
+            assert!(!delivery.anonymous);
+            assert_eq!(message.job, JobId::from_foreign("order-7"));
+            assert_eq!(
+                message.reply.unwrap(),
+                ReplyTo { queue: "answers".to_owned(), correlation: "order-7".to_owned() }
+            );
+            delivery.receipt.settle(Settlement::Ack);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_message_says_why_and_stops_nothing() {
+    over_both(async |corner| {
+        let world = corner.world().await;
+        let mut subscription = world.consume(20).await;
+        let (_connection, channel) = corner.plain().await;
+        let with = |name: &str, value: AMQPValue| {
+            let mut headers = FieldTable::default();
+            headers.insert(name.into(), value);
+            BasicProperties::default().with_headers(headers).with_reply_to("answers".into())
+        };
+        let text = |text: &str| AMQPValue::LongString(text.into());
+        let cases = [
+            (with("ork-ask", text("dance")), "the header `ork-ask` is `dance`"),
+            (with("ork-ask", AMQPValue::FieldTable(FieldTable::default())), "`ork-ask` is not a text"),
+            (with("ork-ask", text("part")), "`ork-job` is missing"),
+            (with("ork-root", text("no id")), "the header `ork-root`: `no id` is not a job id"),
+            (with("ork-attempt", AMQPValue::LongLongInt(-1)), "`ork-attempt` is not a whole number"),
+            (with("ork-attempt", AMQPValue::LongLongInt(i64::MAX)), "the header `ork-attempt` is 9223372036854775807"),
+            (with("ork-job", AMQPValue::ByteArray(vec![0xff, 0xfe].into())), "`ork-job` is not a text"),
+            (BasicProperties::default().with_content_type("image/png".into()), "the content type is `image/png`"),
+            (BasicProperties::default().with_content_encoding("gzip".into()), "the content encoding is `gzip`"),
+        ];
+        for (properties, why) in cases {
+            publish_plainly(&channel, &corner, "a", b"\xff\x00", properties).await;
+            let delivery = next(&mut subscription).await;
+            let refused = delivery.message.unwrap_err();
+            assert!(refused.detail.contains(why), "{}", refused.detail);
+            assert_eq!((refused.reason, refused.task.as_deref()), (DeadReason::Undecodable, Some("a")));
+            delivery.receipt.settle(Settlement::Dead(refused.reason, refused.detail));
+            get(&channel, corner.name(".dead")).await;
+        }
+        let garbage = with("x-whatever", AMQPValue::FieldArray(vec![AMQPValue::Void, AMQPValue::Float(0.5)].into()));
+        publish_plainly(&channel, &corner, "a", b"\xff\x00", garbage).await;
+        let delivery = next(&mut subscription).await;
+        assert!(delivery.message.is_ok());
+        delivery.receipt.settle(Settlement::Ack);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outcomes_arrive_and_those_for_nobody_say_so() {
+    in_a_corner(QueueKind::Quorum, async |corner| {
+        let (asker, worker) = (corner.amqp(), corner.amqp());
+        worker.prepare(&[queue(1)]).await.unwrap();
+        let mut replies = asker.replies().await.unwrap().unwrap();
+        let outcome = |queue: &str, correlation: &str| {
+            Outgoing::Reply(Reply {
+                to: ReplyTo { queue: queue.to_owned(), correlation: correlation.to_owned() },
+                job: JobId::new(),
+                body: "{}".into(),
+            })
+        };
+        // Only those to nobody fail, wherever they are among the others.
+        let gone = |at: usize| at % 7 == 3;
+        let batch: Vec<_> =
+            (0..300).map(|at| outcome(if gone(at) { "nobody" } else { &replies.queue }, &at.to_string())).collect();
+        for (at, answer) in worker.publish(batch).await.into_iter().enumerate() {
+            let kind = answer.as_ref().map_err(BrokerError::kind);
+            assert_eq!(kind, if gone(at) { Err(BrokerErrorKind::Undeliverable) } else { Ok(&()) }, "{at}: {answer:?}");
+        }
+        let mut seen = BTreeSet::new();
+        while seen.len() < (0..300).filter(|at| !gone(*at)).count() {
+            let answer = timeout(SOON, replies.answers.recv()).await.expect("an outcome").unwrap();
+            assert!(seen.insert(answer.correlation) && answer.body == "{}");
+        }
+        let own = worker.publish(vec![outcome(corner.name(".task.a").as_str(), "1")]).await.remove(0).unwrap_err();
+        assert!(
+            own.kind() == BrokerErrorKind::Undeliverable && own.to_string().contains("queue of ork itself"),
+            "{own}"
+        );
+        asker.close().await;
+        worker.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outcomes_find_their_queue_after_the_connection_was_cut() {
+    in_a_corner(QueueKind::Quorum, async |corner| {
+        let (proxy, cut_corner) = cuttable(&corner);
+        let (asker, worker) = (cut_corner.amqp(), corner.amqp());
+        worker.prepare(&[queue(1)]).await.unwrap();
+        let mut replies = asker.replies().await.unwrap().unwrap();
+        proxy.cut();
+        // The queue is gone with its connection, until the asker has made it again under the same name.
+        let answer = timeout(SOON, async {
+            loop {
+                let to = ReplyTo { queue: replies.queue.clone(), correlation: "c".to_owned() };
+                let reply = Reply { to, job: JobId::new(), body: "{}".into() };
+                if worker.publish(vec![Outgoing::Reply(reply)]).await.remove(0).is_ok()
+                    && let Ok(answer) = timeout(Duration::from_millis(200), replies.answers.recv()).await
+                {
+                    return answer.unwrap();
+                }
+            }
+        });
+        assert_eq!(answer.await.expect("an outcome").correlation, "c");
+    })
+    .await;
+}
+
+/// The same corner behind a wire that can be cut.
+fn cuttable(corner: &Corner) -> (Proxy, Corner) {
+    let port = port_of(&corner.url);
+    let proxy = Proxy::to(port);
+    let url = corner.url.replace(&format!(":{port}"), &format!(":{}", proxy.port()));
+    (proxy, Corner { url, ..corner.clone() })
+}
+
+fn port_of(url: &str) -> u16 {
+    let authority = url.split("//").nth(1).unwrap().split('/').next().unwrap();
+    authority.rsplit(':').next().unwrap().parse().unwrap_or(5672)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_settled_comes_again_after_a_cut_and_late_receipts_change_nothing() {
+    over_both(async |corner| {
+        let (proxy, cut_corner) = cuttable(&corner);
+        let broker = cut_corner.amqp();
+        let mut subscription = broker.subscribe(queue(10)).await.unwrap();
+        let world = corner.world().await;
+        world.publish((0..20).map(numbered).collect()).await;
+        let mut late = Vec::new();
+        for _ in 0..10 {
+            late.push(next(&mut subscription).await);
+        }
+        proxy.cut();
+        let first_again = next(&mut subscription).await;
+        // The tags of these mean other deliveries on the new channel, or none, which would end it.
+        for (at, delivery) in late.into_iter().enumerate() {
+            let settlement = match at % 3 {
+                0 => Settlement::Ack,
+                1 => Settlement::Release,
+                _ => Settlement::Dead(DeadReason::Exhausted, String::new()),
+            };
+            delivery.receipt.settle(settlement);
+        }
+        let (mut seen, mut n_again, mut delivery) = (BTreeSet::new(), 0, first_again);
+        loop {
+            n_again += delivery.redelivered;
+            assert!(seen.insert(number_of(&delivery)), "{} came again after it was settled", number_of(&delivery));
+            delivery.receipt.settle(Settlement::Ack);
+            if seen.len() == 20 {
+                break;
+            }
+            delivery = next(&mut subscription).await;
+        }
+        assert_eq!(n_again, 10);
+        nothing_comes(&mut subscription).await;
+        assert!(broker.n_stale() >= 10, "{}", broker.n_stale());
+        broker.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_outlives_its_queue() {
+    over_both(async |corner| {
+        let world = corner.world().await;
+        let mut subscription = world.consume(5).await;
+        let (_connection, channel) = corner.plain().await;
+        for number in 0..3 {
+            channel.queue_delete(corner.name(".task.a"), QueueDeleteOptions::default()).await.unwrap();
+            // While there is no queue the message goes to the dead letters; the next one finds it made again.
+            let recovered = async {
+                loop {
+                    world.publish(vec![numbered(number)]).await;
+                    if let Ok(delivery) = timeout(Duration::from_millis(200), subscription.next()).await {
+                        return delivery.unwrap();
+                    }
+                }
+            };
+            let delivery = timeout(SOON, recovered).await.expect("the consumer did not come back");
+            delivery.receipt.settle(Settlement::Ack);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_outlives_its_exchange() {
+    in_a_corner(QueueKind::Quorum, async |corner| {
+        let world = corner.world().await;
+        world.publish(vec![numbered(0)]).await;
+        let (_connection, channel) = corner.plain().await;
+        channel.exchange_delete(corner.name(""), ExchangeDeleteOptions::default()).await.unwrap();
+        // It is made again with what hung on it: nothing of this goes to the dead letters.
+        world.publish((1..50).map(numbered).collect()).await;
+        let mut subscription = world.consume(100).await;
+        let mut left: BTreeSet<_> = (0..50).collect();
+        while !left.is_empty() {
+            let delivery = next(&mut subscription).await;
+            left.remove(&number_of(&delivery));
+            delivery.receipt.settle(Settlement::Ack);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_made_otherwise_says_what_to_do() {
+    in_a_corner(QueueKind::Quorum, async |corner| {
+        corner.world().await;
+        let classic = Corner { kind: QueueKind::Classic, ..corner.clone() };
+        let error = classic.amqp().prepare(&[queue(1)]).await.unwrap_err();
+        assert_eq!(error.kind(), BrokerErrorKind::Refused);
+        let words = error.to_string();
+        assert!(words.contains("exists with other arguments") && words.contains("configure the queue kind"), "{words}");
+        let error = classic.amqp().subscribe(queue(1)).await.unwrap_err();
+        assert_eq!(error.kind(), BrokerErrorKind::Refused);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_and_bodies_that_amqp_cannot_carry_are_refused_alone() {
+    in_a_corner(QueueKind::Quorum, async |corner| {
+        let mut config = corner.config();
+        config.max_message_bytes = 1_000;
+        let broker = Amqp::new(config).unwrap();
+        broker.prepare(&[queue(1)]).await.unwrap();
+        let long = Message { task: "x".repeat(300), ..numbered(1) };
+        let large = Message { body: vec![b' '; 1_001].into(), ..numbered(1) };
+        let batch = [numbered(1), long, numbered(2), large, numbered(3)].map(Outgoing::Work);
+        let kinds: Vec<_> =
+            broker.publish(batch.into()).await.into_iter().map(|answer| answer.map_err(|error| error.kind())).collect();
+        let no = Err(BrokerErrorKind::Undeliverable);
+        assert_eq!(kinds, [Ok(()), no, Ok(()), no, Ok(())]);
+        let name = Subscribe { queue: "q".repeat(300), ..queue(1) };
+        assert!(broker.prepare(&[name]).await.unwrap_err().to_string().contains("at most 255"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_not_let_in_is_told_why_without_the_password() {
+    let Some(url) = shared_node() else { return };
+    let port = port_of(url);
+    let closed_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let web = answering(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    let silent = answering(b"");
+    let cases = [
+        (format!("amqp://guest:s3cret@127.0.0.1:{port}/%2f"), BrokerErrorKind::Refused, "login of user `guest`"),
+        (format!("amqp://nobody:s3cret@127.0.0.1:{port}/%2f"), BrokerErrorKind::Refused, "login of user `nobody`"),
+        (format!("amqp://guest:guest@127.0.0.1:{port}/s3cret-no-vhost"), BrokerErrorKind::Refused, "the vhost"),
+        (format!("amqp://u:s3cret@127.0.0.1:{closed_port}/"), BrokerErrorKind::Disconnected, "connection refused"),
+        (format!("amqp://u:s3cret@127.0.0.1:{web}/"), BrokerErrorKind::Protocol, "does not speak AMQP"),
+        (format!("amqp://u:s3cret@127.0.0.1:{silent}/"), BrokerErrorKind::Protocol, "does not answer with AMQP"),
+        (format!("amqps://u:s3cret@127.0.0.1:{port}/"), BrokerErrorKind::Disconnected, "cannot reach RabbitMQ"),
+    ];
+    for (url, kind, words) in cases {
+        let mut config = Config::new(&url).unwrap();
+        config.deadline = Duration::from_secs(4);
+        let broker = Amqp::new(config.clone()).unwrap();
+        let since = Instant::now();
+        let errors = [
+            broker.check().await.map(drop).unwrap_err(),
+            broker.prepare(&[queue(1)]).await.unwrap_err(),
+            broker.subscribe(queue(1)).await.map(drop).unwrap_err(),
+            broker.publish(vec![Outgoing::Work(numbered(1))]).await.remove(0).unwrap_err(),
+            broker.replies().await.map(drop).unwrap_err(),
+        ];
+        assert!(since.elapsed() < 6 * config.deadline, "{url}: {:?}", since.elapsed());
+        for error in errors {
+            assert_eq!(error.kind(), kind, "{url}: {error}");
+            assert!(error.to_string().contains(words), "{error}");
+            assert!(error.to_string().contains("127.0.0.1"), "{error}");
+            let all = format!("{error} {error:?} {broker:?} {config:?}");
+            assert!(!all.replace("s3cret-no-vhost", "").contains("s3cret"), "{all}");
+        }
+        broker.close().await;
+        let closed = broker.publish(vec![Outgoing::Work(numbered(1))]).await.remove(0).unwrap_err();
+        assert_eq!(closed.kind(), BrokerErrorKind::Closed);
+    }
+}
+
+/// A port that answers whatever is said to it with these words, or never if there are none.
+fn answering(words: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            if words.is_empty() {
+                kept.push(stream);
+            } else if stream.read(&mut [0; 8]).is_ok() {
+                // The client may hang up first.
+                let _gone = stream.write_all(words);
+            }
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_says_that_it_answers() {
+    in_a_corner(QueueKind::Quorum, async |corner| {
+        let words = corner.amqp().check().await.unwrap();
+        assert!(words.contains("answers") && words.contains(":***@"), "{words}");
+        corner.world().await;
+    })
+    .await;
+}
+
+/// RabbitMQ takes any bytes for a name, lapin only UTF-8: such a message ends the connection it arrives on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_is_no_text_goes_to_the_dead_and_takes_nothing_along() {
+    in_a_corner(QueueKind::Quorum, async |corner| {
+        let world = corner.world().await;
+        let mut subscription = world.consume(10).await;
+        let other = Subscribe { queue: "b".to_owned(), tasks: vec!["c".to_owned()], window: 10 };
+        let mut bystander = world.broker.subscribe(other).await.unwrap();
+        world.publish(vec![Message { task: "c".to_owned(), ..numbered(100) }]).await;
+        let mut held = next(&mut bystander).await;
+        world.publish((0..20).map(numbered).collect()).await;
+        crate::raw::publish_named(&corner.url, &corner.prefix, "a", b"caf\xe9", b"21");
+        world.publish((20..40).map(numbered).collect()).await;
+        let mut left: BTreeSet<_> = (0..40).collect();
+        while !left.is_empty() {
+            let delivery = next(&mut subscription).await;
+            left.remove(&number_of(&delivery));
+            assert!(delivery.redelivered < 5, "innocent, and delivered {} times", delivery.redelivered);
+            delivery.receipt.settle(Settlement::Ack);
+        }
+        nothing_comes(&mut subscription).await;
+        // The other queue lost its connection once, with the first arrival, and never again.
+        if let Ok(again) = timeout(Duration::from_millis(300), bystander.next()).await {
+            held = again.unwrap();
+        }
+        assert!(held.redelivered <= 1, "{}", held.redelivered);
+        held.receipt.settle(Settlement::Ack);
+        nothing_comes(&mut bystander).await;
+        let (_connection, channel) = corner.plain().await;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let dead = channel.queue_declare(corner.name(".dead"), passive, FieldTable::default()).await.unwrap();
+        assert_eq!(dead.message_count(), 1);
+        channel.queue_delete(corner.name(".task.b"), QueueDeleteOptions::default()).await.unwrap();
+    })
+    .await;
+}
+
+/// Publishes until each is confirmed, as the store's outbox does.
+async fn publish_until_confirmed(broker: &Arc<Amqp>, messages: Vec<Message>) {
+    let mut left = messages;
+    while !left.is_empty() {
+        let answers = broker.publish(left.iter().cloned().map(Outgoing::Work).collect()).await;
+        left =
+            left.into_iter().zip(answers).filter(|(_, answer)| answer.is_err()).map(|(message, _)| message).collect();
+    }
+}
+
+/// How many messages of each kind are under way when the broker is killed.
+const N_KILLED: usize = 6_000;
+
+/// One node is killed again and again, so these are one test.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_when_the_broker_is_killed() {
+    let Some(mut node) = private_node() else {
+        return;
+    };
+    let corners = [QueueKind::Quorum, QueueKind::Classic].map(|kind| Corner::new(&node.url(), kind));
+
+    // What was confirmed survives.
+    for corner in &corners {
+        let world = corner.world().await;
+        world.publish((0..500).map(numbered).collect()).await;
+        world.broker.close().await;
+    }
+    for queue in [".task.a", ".dead"] {
+        node.wait_for_quorum_queue(corners[0].name(queue).as_str());
+    }
+    node.restart();
+    for corner in &corners {
+        let world = corner.world().await;
+        let mut subscription = world.consume(100).await;
+        let mut left: BTreeSet<_> = (0..500).collect();
+        while !left.is_empty() {
+            let delivery = next(&mut subscription).await;
+            left.remove(&number_of(&delivery));
+            delivery.receipt.settle(Settlement::Ack);
+        }
+        world.broker.close().await;
+    }
+
+    // Killed while both sides work: they come back by themselves.
+    let mut sides = Vec::new();
+    let (half, mut halves) = tokio::sync::mpsc::unbounded_channel();
+    for corner in &corners {
+        let (publisher, consumer) = (corner.amqp(), corner.amqp());
+        publisher.prepare(&[queue(1)]).await.unwrap();
+        let mut subscription = consumer.subscribe(queue(50)).await.unwrap();
+        let half = half.clone();
+        sides.push(tokio::task::LocalSet::new());
+        let publishing = async move {
+            for chunk in (0..N_KILLED).collect::<Vec<_>>().chunks(100) {
+                publish_until_confirmed(&publisher, chunk.iter().copied().map(numbered).collect()).await;
+            }
+            publisher
+        };
+        let consuming = async move {
+            let mut left: BTreeSet<_> = (0..N_KILLED).collect();
+            while !left.is_empty() {
+                let delivery = timeout(2 * SOON, subscription.next()).await.expect("a delivery").unwrap();
+                left.remove(&number_of(&delivery));
+                delivery.receipt.settle(Settlement::Ack);
+                if left.len() == N_KILLED - N_KILLED / 3 {
+                    half.send(()).unwrap();
+                }
+            }
+            consumer
+        };
+        sides.last().unwrap().spawn_local(async move {
+            let (publisher, consumer) = tokio::join!(publishing, consuming);
+            publisher.close().await;
+            consumer.close().await;
+        });
+    }
+    drop(half);
+    let killing = async {
+        for _ in 0..corners.len() {
+            halves.recv().await.unwrap();
+        }
+        tokio::task::spawn_blocking(move || {
+            node.restart();
+            node
+        })
+        .await
+        .unwrap()
+    };
+    let [one, two] = <[_; 2]>::try_from(sides).unwrap();
+    let (mut node, (), ()) = tokio::join!(killing, one, two);
+
+    // Closing takes no longer when nobody is there to say goodbye to.
+    for corner in &corners {
+        let broker = corner.amqp();
+        let mut subscription = broker.subscribe(queue(10)).await.unwrap();
+        publish_until_confirmed(&broker, vec![numbered(1)]).await;
+        let held = next(&mut subscription).await;
+        node.kill();
+        let since = Instant::now();
+        broker.close().await;
+        assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+        held.receipt.settle(Settlement::Ack);
+        assert!(subscription.next().await.is_none(), "a closed broker still delivers");
+        node.restart();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_settled_before_closing_is_settled() {
+    over_both(async |corner| {
+        let world = corner.world().await;
+        let mut subscription = world.consume(200).await;
+        world.publish((0..100).map(numbered).collect()).await;
+        let mut held = Vec::new();
+        for _ in 0..100 {
+            held.push(next(&mut subscription).await);
+        }
+        for delivery in held {
+            let number = number_of(&delivery);
+            delivery.receipt.settle(if number < 90 { Settlement::Ack } else { Settlement::Release });
+        }
+        world.broker.close().await;
+        assert!(timeout(SOON, subscription.next()).await.unwrap().is_none());
+        let (_connection, channel) = corner.plain().await;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        // The broker puts back what a connection held after it has answered its goodbye.
+        let poll = async {
+            loop {
+                let queue =
+                    channel.queue_declare(corner.name(".task.a"), passive, FieldTable::default()).await.unwrap();
+                if queue.message_count() == 10 {
+                    return;
+                }
+                assert!(queue.message_count() < 10, "{} came back", queue.message_count());
+            }
+        };
+        timeout(SOON, poll).await.expect("ten messages in the queue");
+    })
+    .await;
+}

@@ -1,0 +1,197 @@
+//! A RabbitMQ of our own: a private node on free loopback ports, to be killed and started again at will.
+//!
+//! `.ci/services` does the same in shell for the node that a whole test run shares.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// How long a node may take to start on a busy machine.
+const START: Duration = Duration::from_mins(2);
+
+/// Between two looks whether it is up; the server has no other sign.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Starts the node, waits for the end of its own standard input, and takes everything down.
+///
+/// The input ends with the test process, however that ends, so a node kept in a `static` does not outlive it.
+const GUARD: &str = r#"
+epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 </dev/null &
+("$0" </dev/null; kill -KILL 0) &
+cat >/dev/null
+setsid sh -c 'echo apart; sleep 1; rm -rf "$0"' "$1" </dev/null | head -n 1 >/dev/null
+kill -KILL 0
+"#;
+
+/// A private node; it ends when this is dropped, or with this process.
+#[derive(Debug)]
+pub struct Rabbit {
+    dir: TempDir,
+    ports: [u16; 3],
+    node: Option<Child>,
+}
+
+impl Rabbit {
+    /// Whether the server is installed where Debian puts it.
+    pub fn is_installed() -> bool {
+        sbin().is_some()
+    }
+
+    /// A node that accepts connections.
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ports = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+        for folder in ["home", "mnesia", "log"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        let cookie = dir.path().join("home/.erlang.cookie");
+        fs::write(&cookie, format!("ork{:016x}", std::process::id())).unwrap();
+        fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400)).unwrap();
+        fs::write(dir.path().join("enabled_plugins"), "[].\n").unwrap();
+        fs::write(
+            dir.path().join("rabbitmq.conf"),
+            format!(
+                "listeners.tcp.1 = 127.0.0.1:{}\nloopback_users = none\nlog.console = false\ndisk_free_limit.absolute = 50MB\n",
+                ports[0]
+            ),
+        )
+        .unwrap();
+        let mut rabbit = Self { dir, ports, node: None };
+        rabbit.restart();
+        rabbit
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port())
+    }
+
+    /// Its AMQP port.
+    pub fn port(&self) -> u16 {
+        self.ports[0]
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut node) = self.node.take() {
+            // The node, its helpers and its epmd are one process group, led by the child.
+            let group = format!("-{}", node.id());
+            let killed = Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
+            assert!(killed.success(), "cannot end the private node {group}");
+            node.wait().unwrap();
+            // The others of the group write to its folder until they are gone too.
+            let mut left = START;
+            while is_alive(node.id()) && !left.is_zero() {
+                left = left.saturating_sub(PAUSE);
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    /// Waits until a quorum queue is known on disk.
+    ///
+    /// RabbitMQ 3.10 keeps the names of quorum queues in memory for about three seconds; one that is killed within
+    /// them starts with a queue that never finds its leader (rabbitmq-server#15725), whatever a client does.
+    pub fn wait_for_quorum_queue(&self, queue: &str) {
+        let node = format!("ork{}@localhost", self.port());
+        let names = self.dir.path().join("mnesia").join(&node).join("quorum").join(&node).join("names.dets");
+        let mut left = START;
+        while !fs::read(&names).is_ok_and(|file| file.windows(queue.len()).any(|part| part == queue.as_bytes())) {
+            left = left.saturating_sub(PAUSE);
+            assert!(!left.is_zero(), "the quorum queue {queue} is not on disk");
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Starts it again with its old data; returns when it accepts connections.
+    pub fn restart(&mut self) {
+        self.kill();
+        let dir = self.dir.path();
+        let [amqp, dist, epmd] = self.ports;
+        let server = sbin().expect("rabbitmq-server is not installed").join("rabbitmq-server");
+        let log = fs::File::create(dir.join("log/output")).unwrap();
+        let mut command = Command::new("bash");
+        command
+            .args(["-c", GUARD])
+            .arg(server)
+            .arg(dir)
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LANG", "C.UTF-8")
+            .env("HOME", dir.join("home"))
+            .env("ERL_EPMD_PORT", epmd.to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODENAME", format!("ork{amqp}@localhost"))
+            .env("RABBITMQ_NODE_PORT", amqp.to_string())
+            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_DIST_PORT", dist.to_string())
+            .env("RABBITMQ_MNESIA_BASE", dir.join("mnesia"))
+            .env("RABBITMQ_LOG_BASE", dir.join("log"))
+            .env("RABBITMQ_PID_FILE", dir.join("beam.pid"))
+            .env("RABBITMQ_CONFIG_FILE", dir.join("rabbitmq"))
+            .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", dir.join("enabled_plugins"))
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .process_group(0);
+        self.node = Some(command.spawn().unwrap());
+        let mut left = START;
+        while !speaks_amqp(amqp) {
+            let ended = self.node.as_mut().unwrap().try_wait().unwrap();
+            left = left.saturating_sub(PAUSE);
+            assert!(
+                ended.is_none() && !left.is_zero(),
+                "the private node does not start ({ended:?}): {}",
+                fs::read_to_string(self.dir.path().join("log/output")).unwrap_or_default()
+            );
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+impl Drop for Rabbit {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Whether anything of a process group still runs; what is dead and not yet buried does not count.
+fn is_alive(group: u32) -> bool {
+    let group = group.to_string();
+    fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        let stat = fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        // After the name, which may hold anything: state, parent, group.
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        fields.next().is_some_and(|state| state != "Z") && fields.nth(1) == Some(group.as_str())
+    })
+}
+
+fn speaks_amqp(port: u16) -> bool {
+    let greet = || -> std::io::Result<u8> {
+        let patience = Duration::from_secs(2);
+        let mut stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.write_all(b"AMQP\x00\x00\x09\x01")?;
+        let mut first = [0];
+        stream.read_exact(&mut first)?;
+        Ok(first[0])
+    };
+    greet().is_ok_and(|first| first == 1)
+}
+
+/// The folder with the server itself; the one in `PATH` changes to the system's user and paths.
+fn sbin() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/rabbitmq/lib").ok()?.flatten().map(|entry| entry.path().join("sbin"));
+    versions
+        .chain([Path::new("/usr/lib/rabbitmq/bin").to_owned()])
+        .find(|folder| folder.join("rabbitmq-server").exists())
+}
