@@ -81,6 +81,8 @@ fn test_it_is_one_command_that_can_be_run() {
 /// Starts the workers of a block, runs the others to their end, and stops the workers.
 fn with_workers(blocks: &[Block], broker: Option<&str>) {
     let place = place();
+    // A queue of its own on a broker that other tests use too.
+    let prefix = format!("readme-{}", std::process::id());
     let mut workers = Vec::new();
     let mut results = 0;
     for block in blocks {
@@ -94,7 +96,7 @@ fn with_workers(blocks: &[Block], broker: Option<&str>) {
             let args: Vec<_> = loc(line).split_whitespace().collect();
             let start = || {
                 let mut command = place.command(exe!("loc"), &args);
-                command.envs(variables.iter().copied());
+                command.envs(variables.iter().copied()).env("ORK_PREFIX", &prefix);
                 Process::start(command)
             };
             if args == ["worker"] {
