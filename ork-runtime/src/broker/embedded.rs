@@ -251,7 +251,9 @@ impl Pump {
                 match self.take(room).await {
                     Some(Taken { owed, next_due: due }) => {
                         let got: usize = owed.iter().map(|row| row.messages.len().max(1)).sum();
-                        (more, next_due) = (got >= room, due);
+                        // What was lost with a worker comes a part at a time, so that few does not mean that it was all.
+                        let lost = owed.iter().any(|row| row.lost > 0);
+                        (more, next_due) = (got >= room || lost, due);
                         if !self.hand_out(owed).await {
                             return;
                         }
