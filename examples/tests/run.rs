@@ -180,31 +180,42 @@ fn settled(status: &Value) -> (u64, bool) {
     (settled, status["ended"].is_i64())
 }
 
-#[test]
-fn a_worker_killed_half_way_changes_nothing_in_the_result() {
+/// Kills a worker half-way through a job; the other one starts before the job, or after the kill.
+fn killed_half_way(other_is_there: bool) {
     for lines in [200, 2_000, 20_000] {
         let place = Place::new();
         let expected = tree(&place, 300, lines);
-        let (first, second) = (place.worker(LOC), place.worker(LOC));
+        let worker = place.worker(LOC);
+        let mut other = other_is_there.then(|| place.worker(LOC));
         let id = place.run(LOC, "submit loc root=tree").ok();
         let id = id.trim();
         let mut watch = place.start(LOC, &format!("jobs watch {id} --json"));
         watch.out_json(|status| settled(status).0 > 20);
-        first.kill();
+        worker.kill();
         let now = place.run(LOC, &format!("jobs show {id} --json")).json();
         let half_way = !settled(&now).1;
+        other.get_or_insert_with(|| place.worker(LOC));
         let ended = watch.end();
         let result: Value = serde_json::from_str(ended.out.lines().last().unwrap()).unwrap();
         assert_eq!(result, expected);
         let shown = place.run(LOC, &format!("jobs show {id} --json")).json();
         assert_eq!(shown["parts"]["ok"], 301, "{shown}");
-        drop(second);
         if half_way {
             return;
         }
         // The machine was too fast for this tree.
     }
     panic!("no job was still running when its worker was killed");
+}
+
+#[test]
+fn a_worker_killed_half_way_changes_nothing_in_the_result() {
+    killed_half_way(true);
+}
+
+#[test]
+fn a_job_whose_only_worker_was_killed_is_ended_by_the_next_one() {
+    killed_half_way(false);
 }
 
 #[test]
