@@ -1,5 +1,7 @@
 //! Every example, run as the process that a user would start, in a folder of its own.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! What programs say to wrong input, wrong settings, and stores that cannot be used; their exit codes.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -16,7 +16,7 @@ const COLUMNS: u32 = 8;
 /// A picture and its thumbnail.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Picture {
-    picture: PathBuf,
+    file: PathBuf,
     width: u32,
     height: u32,
     thumbnail: PathBuf,
@@ -33,7 +33,7 @@ fn album(picture: PathBuf, size: u32) -> Result<Picture> {
     let mut thumbnail = folder.join(name).into_os_string();
     thumbnail.push(".png");
     image.thumbnail(size, size).save(&thumbnail)?;
-    Ok(Picture { width: image.width(), height: image.height(), thumbnail: thumbnail.into(), picture })
+    Ok(Picture { width: image.width(), height: image.height(), thumbnail: thumbnail.into(), file: picture })
 }
 
 /// Makes thumbnails of the pictures in a folder, and a contact sheet of them.
@@ -78,9 +78,9 @@ fn album_join(parts: Parts<Picture>) -> Result<Sheet> {
     let (mut sheet, mut thumbnails) = (Sheet::default(), Vec::new());
     for outcome in parts.outcomes() {
         let (picture, size) = match outcome? {
-            Outcome::Ok { output: Picture { picture, width, height, thumbnail }, .. } => {
+            Outcome::Ok { output: Picture { file, width, height, thumbnail }, .. } => {
                 thumbnails.push(thumbnail);
-                let name = picture.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 (name, format!("{width} x {height}"))
             }
             Outcome::Failed { index, failure } => (format!("picture {index}"), failure.to_string()),

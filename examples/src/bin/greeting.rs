@@ -3,6 +3,8 @@
 //! `greeting run greet name=Ada language=de` prints `hallo Ada`. A language that is not in the book is an error that no
 //! retry would change, so none is made.
 
+#![expect(clippy::needless_pass_by_value, reason = "a task owns its inputs")]
+
 use std::collections::BTreeMap;
 
 use ork::{Error, Ork, Result, State, task};

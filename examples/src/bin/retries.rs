@@ -6,6 +6,8 @@
 //! - `retries run crawl pages=8` asks for eight pages of which every fourth is gone, and bears it: `6 of 8 parts ok`.
 //! - `retries run crawl pages=8 gone_every=2` bears no more than a quarter: exit code 1.
 
+#![expect(clippy::needless_pass_by_value, reason = "a task owns its inputs")]
+
 use ork::{Context, Error, Result, task};
 
 /// Asks a server that is busy the first few times.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Nothing here takes that long; what does has hung.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 /// The path of a built example.
 macro_rules! exe {
