@@ -256,6 +256,38 @@ fn a_second_signal_gives_the_work_back() {
 }
 
 #[test]
+fn an_interrupted_run_leaves_its_job_to_a_worker() {
+    let place = Place::new();
+    let mut command = place.command(PROGRESS, &["run", "climb", "steps=1000000"]);
+    command.env("ORK_LOG", "info");
+    let mut run = Process::start(command);
+    run.err_line(|line| line.contains("worker started"));
+    run.signal("INT");
+    let ended = run.end();
+    assert_eq!((ended.code, ended.out.as_str()), (Some(130), ""), "{ended:?}");
+    let jobs = place.run(PROGRESS, "jobs list --json").json();
+    assert_eq!((&jobs[0]["state"], &jobs[0]["attempt"]), (&json!("ready"), &json!(1)));
+    let id = jobs[0]["id"].as_str().unwrap();
+    assert!(ended.err.contains(&format!("interrupted; job {id} goes on when a worker starts")), "{}", ended.err);
+    assert_eq!(place.run(PROGRESS, &format!("jobs cancel {id}")).ok(), format!("job {id} cancelled\n"));
+}
+
+#[test]
+fn a_failed_job_is_taken_up_again() {
+    let place = Place::new();
+    place.run(LOC, "run loc root=tree").fails(1, &["No such file or directory"]);
+    let jobs = place.run(LOC, "jobs list --state failed --json").json();
+    let id = jobs[0]["id"].as_str().unwrap();
+    let expected = tree(&place, 3, 1);
+    let _worker = place.worker(LOC);
+    assert_eq!(place.run(LOC, &format!("jobs retry {id}")).ok(), format!("job {id} retried\n"));
+    let watched = place.run(LOC, &format!("jobs watch {id} --json")).ok();
+    let result: Value = serde_json::from_str(watched.lines().last().unwrap()).unwrap();
+    assert_eq!(result, expected);
+    place.run(LOC, &format!("jobs retry {id}")).fails(2, &["is success and cannot be retried"]);
+}
+
+#[test]
 fn completions_know_the_commands() {
     let script = Place::new().run(HELLO, "completions bash").ok();
     assert!(script.contains("submit") && script.contains("jobs"), "{script}");
