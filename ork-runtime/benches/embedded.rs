@@ -1,15 +1,20 @@
-//! Fan-out and fan-in in one process: parts a second from submit to joined, over SQLite (`synchronous=FULL`) and in
-//! memory, beside a raw SQLite program that does the same row operations in batches of 1,000.
+//! Fan-out and fan-in in one process: parts a second from submit to joined, over `SQLite` (`synchronous=FULL`) and in
+//! memory, beside a raw `SQLite` program that does the same row operations in batches of 1,000.
 //!
 //! `cargo bench -p ork-runtime --bench embedded [-- SIZE ..]`; sizes are numbers of parts, 1,000 to 1,000,000 if none
 //! are given. The last line is one JSON object; its `ratio` is ork's parts/s over the raw program's at 10^5 parts.
-#![allow(
-    missing_docs,
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unused_async,
+    clippy::needless_pass_by_value,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
     clippy::as_conversions,
-    reason = "figures for people; the numbers are small"
+    reason = "a benchmark prints figures, and stops at the first thing that is wrong"
 )]
 
 mod support;

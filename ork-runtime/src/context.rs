@@ -14,7 +14,7 @@ use crate::task::{Error, Result, TaskMessage};
 
 /// A job that a running task asks for.
 #[derive(Debug, Clone)]
-pub struct Child {
+pub(crate) struct Child {
     /// The task's name.
     pub task: &'static str,
     /// What it asks of the task.
@@ -25,7 +25,7 @@ pub struct Child {
 
 /// What a context asks of the engine: the only call upward, declared here so that tasks know no engine.
 #[async_trait]
-pub trait Services: Send + Sync + fmt::Debug {
+pub(crate) trait Services: Send + Sync + fmt::Debug {
     /// Submits a job as a child of the running one.
     async fn submit(&self, about: &About, child: Child) -> Result<JobId>;
 
@@ -44,7 +44,7 @@ pub struct Progress {
 
 /// What a context knows.
 #[derive(Debug, Clone)]
-pub struct About {
+pub(crate) struct About {
     /// The job.
     pub job: JobId,
     /// The job a client submitted, from which this one comes.
@@ -114,7 +114,6 @@ impl Context {
     }
 
     /// The name of the workflow this job belongs to, if it belongs to one.
-    #[expect(clippy::unused_self, reason = "no job belongs to a workflow until workflows exist")]
     pub fn workflow_name(&self) -> Option<&str> {
         None
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -75,16 +76,16 @@ impl FromStr for JobId {
 /// Names one running process: the name a person gave it and an id that is new at every start.
 ///
 /// Two processes of one name stay two workers, so neither can speak for the other's work.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId {
-    name: String,
+    name: Arc<str>,
     boot: Uuid,
 }
 
 impl WorkerId {
     /// A worker of this name, started now.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), boot: Uuid::new_v4() }
+        Self { name: name.into().into(), boot: Uuid::new_v4() }
     }
 
     /// The name a person gave it.

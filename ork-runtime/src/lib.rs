@@ -50,7 +50,7 @@ pub mod message;
 mod policy;
 mod retry;
 // 1 tasks
-mod context;
+pub mod context;
 mod registry;
 pub mod task;
 // 2 ports, and the pure accounting that stores carry out.

@@ -1,5 +1,5 @@
 //! What the benchmarks share: one store a run, peak memory, and the last line for programs.
-#![allow(dead_code, reason = "each benchmark uses its own share of it")]
+#![expect(dead_code, clippy::cast_sign_loss, reason = "each benchmark uses its own share of it")]
 
 use std::time::{Duration, Instant};
 

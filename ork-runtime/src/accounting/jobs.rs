@@ -39,8 +39,8 @@ pub enum Submitted {
 impl Operation for Submit {
     type Answer = Submitted;
 
-    fn jobs(&self) -> Vec<JobId> {
-        vec![self.new.job.id]
+    fn job(&self) -> JobId {
+        self.new.job.id
     }
 
     fn apply(&self, books: &mut Books) -> Submitted {
@@ -79,8 +79,8 @@ pub enum Claimed {
 impl Operation for Claim {
     type Answer = Claimed;
 
-    fn jobs(&self) -> Vec<JobId> {
-        vec![self.unknown.job.id]
+    fn job(&self) -> JobId {
+        self.unknown.job.id
     }
 
     fn apply(&self, books: &mut Books) -> Claimed {
@@ -121,8 +121,8 @@ pub struct Settle {
 impl Operation for Settle {
     type Answer = Answer;
 
-    fn jobs(&self) -> Vec<JobId> {
-        vec![self.job]
+    fn job(&self) -> JobId {
+        self.job
     }
 
     /// A split that failed for good halts the parts it has yielded.
@@ -176,8 +176,8 @@ pub struct Cancel {
 impl Operation for Cancel {
     type Answer = Steered;
 
-    fn jobs(&self) -> Vec<JobId> {
-        vec![self.job]
+    fn job(&self) -> JobId {
+        self.job
     }
 
     fn shards(&self, _books: &Books) -> Shards {
@@ -212,8 +212,8 @@ pub struct Retry {
 impl Operation for Retry {
     type Answer = Steered;
 
-    fn jobs(&self) -> Vec<JobId> {
-        vec![self.job]
+    fn job(&self) -> JobId {
+        self.job
     }
 
     fn shards(&self, _books: &Books) -> Shards {
@@ -235,12 +235,12 @@ impl Operation for Retry {
         let phase = if whole { Phase::Join } else { Phase::Start };
         let effects = entry.job.resume(phase, whole && (!ranges.is_empty() || !head.joined));
         let job = entry.job.clone();
-        let mut held = books.carry_out(&job, effects, None, &self.by);
+        let mut owed = books.carry_out(&job, effects, None, &self.by);
         for range in ranges {
             let ask = OwedAsk::Parts { epoch, first: range.start, len: range.end - range.start };
-            held.extend(books.owe(&job, (ask, 1, None), &self.by, NOT_HELD));
+            owed.extend(books.owe(&job, (ask, 1, None), &self.by, NOT_HELD));
         }
-        held.extend(books.complete(self.job, &self.by));
-        Steered::Done(held)
+        owed.extend(books.complete(self.job, &self.by));
+        Steered::Done(owed)
     }
 }

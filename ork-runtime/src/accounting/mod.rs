@@ -12,7 +12,9 @@ mod parts;
 pub use books::{Books, Entry, PartWrite, Writes};
 pub use jobs::{Cancel, Claim, Claimed, NewJob, Retry, Settle, Steered, Submit, Submitted};
 pub use owed::{Owed, OwedAsk, OwedId, OwedRow, outcome_json};
-pub use parts::{Append, Appended, Open, Page, PartAttempt, PartKey, Seal, SettlePart, StartPart, Started};
+pub use parts::{
+    Append, Appended, Open, Page, PartAttempt, PartKey, RunStarted, Seal, SettlePart, StartPart, StartRun, Started,
+};
 
 use crate::clock::Timestamp;
 use crate::id::{JobId, WorkerId};
@@ -44,6 +46,8 @@ pub enum Shards {
     None,
     /// The one that holds this index.
     Of(JobId, u64),
+    /// Those that hold these indices and all between them.
+    Between(JobId, u64, u64),
     /// All of them.
     All(JobId),
 }
@@ -67,10 +71,10 @@ pub trait Operation: Send + Sync + 'static {
     /// What it answers.
     type Answer: Send + 'static;
 
-    /// The jobs it needs open.
-    fn jobs(&self) -> Vec<JobId>;
+    /// The job it is about.
+    fn job(&self) -> JobId;
 
-    /// The shards it needs open, now that its jobs are.
+    /// The shards it needs open, now that its job is.
     fn shards(&self, _books: &Books) -> Shards {
         Shards::None
     }

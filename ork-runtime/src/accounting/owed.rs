@@ -71,7 +71,7 @@ pub struct Owed {
 
 impl OwedRow {
     /// How many messages it stands for.
-    pub const fn len(&self) -> u64 {
+    pub const fn n_messages(&self) -> u64 {
         match self.ask {
             OwedAsk::Parts { len, .. } => len,
             OwedAsk::Start | OwedAsk::Join | OwedAsk::Reply => 1,
@@ -128,7 +128,7 @@ impl OwedRow {
 }
 
 /// The row that pays this phase.
-pub const fn ask_of(phase: Phase) -> OwedAsk {
+pub(super) const fn ask_of(phase: Phase) -> OwedAsk {
     match phase {
         Phase::Start => OwedAsk::Start,
         Phase::Join => OwedAsk::Join,

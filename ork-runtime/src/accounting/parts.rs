@@ -28,8 +28,8 @@ pub struct Open {
 impl Operation for Open {
     type Answer = Option<u32>;
 
-    fn jobs(&self) -> Vec<JobId> {
-        vec![self.job]
+    fn job(&self) -> JobId {
+        self.job
     }
 
     fn apply(&self, books: &mut Books) -> Option<u32> {
@@ -81,8 +81,8 @@ pub struct Appended {
 impl Operation for Append {
     type Answer = Appended;
 
-    fn jobs(&self) -> Vec<JobId> {
-        vec![self.page.job]
+    fn job(&self) -> JobId {
+        self.page.job
     }
 
     fn apply(&self, books: &mut Books) -> Appended {
@@ -124,8 +124,8 @@ pub struct Seal {
 impl Operation for Seal {
     type Answer = (ledger::Seal, Vec<Owed>);
 
-    fn jobs(&self) -> Vec<JobId> {
-        vec![self.job]
+    fn job(&self) -> JobId {
+        self.job
     }
 
     /// A share of failures can be judged only now, and may be too large already.
@@ -191,8 +191,8 @@ pub enum Started {
 impl Operation for StartPart {
     type Answer = Started;
 
-    fn jobs(&self) -> Vec<JobId> {
-        vec![self.part.job]
+    fn job(&self) -> JobId {
+        self.part.job
     }
 
     fn shards(&self, _books: &Books) -> Shards {
@@ -209,6 +209,55 @@ impl Operation for StartPart {
             Start::Settled | Start::Old => Started::Nothing(Vec::new()),
             Start::Halted => Started::Nothing(books.complete(job, &self.by)),
         }
+    }
+}
+
+/// Starts a run of parts that a process has taken, if they are still owed: what [`StartPart`] does for one.
+#[derive(Debug, Clone)]
+pub struct StartRun {
+    /// The first part; the others carry the same epoch and attempt.
+    pub first: PartKey,
+    /// The indices.
+    pub indices: Vec<u64>,
+    /// Who.
+    pub by: By,
+}
+
+/// The answer to [`StartRun`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunStarted {
+    /// The indices to run, in order; nothing is to be done about the others.
+    pub run: Vec<u64>,
+    /// How many parts there are, once that is fixed.
+    pub count: Option<u64>,
+    /// What is held and must be sent.
+    pub owed: Vec<Owed>,
+}
+
+impl Operation for StartRun {
+    type Answer = RunStarted;
+
+    fn job(&self) -> JobId {
+        self.first.job
+    }
+
+    /// A run may lie across two shards.
+    fn shards(&self, _books: &Books) -> Shards {
+        let last = self.indices.last().copied().unwrap_or(self.first.index);
+        Shards::Between(self.first.job, self.first.index, last)
+    }
+
+    fn apply(&self, books: &mut Books) -> RunStarted {
+        let PartKey { job, epoch, attempt, .. } = self.first;
+        let mut started = RunStarted { run: Vec::new(), count: None, owed: Vec::new() };
+        let Some(entry) = books.get_mut(job) else { return started };
+        started.count = entry.ledger.head().sealed;
+        let runs = |index: &u64| entry.ledger.start(epoch, *index, attempt) == Start::Run;
+        started.run = self.indices.iter().copied().filter(runs).collect();
+        if started.run.len() < self.indices.len() {
+            started.owed = books.complete(job, &self.by);
+        }
+        started
     }
 }
 
@@ -242,8 +291,8 @@ pub struct SettlePart {
 impl Operation for SettlePart {
     type Answer = Answer;
 
-    fn jobs(&self) -> Vec<JobId> {
-        vec![self.part.job]
+    fn job(&self) -> JobId {
+        self.part.job
     }
 
     /// A failure may be the one that stops the others.

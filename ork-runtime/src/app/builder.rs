@@ -38,6 +38,8 @@ pub enum BuildError {
     Broker(#[from] BrokerError),
 }
 
+type Ports = (Arc<dyn Store>, Arc<dyn Broker>, WorkerId);
+
 /// Sets up a process; made by [`Ork::builder`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build` or `main`"]
@@ -47,7 +49,7 @@ pub struct OrkBuilder {
     states: States,
     state_twice: Option<&'static str>,
     registry: Option<Registry>,
-    ports: Option<(Arc<dyn Store>, Arc<dyn Broker>, WorkerId)>,
+    ports: Option<Ports>,
     clock: Arc<dyn Clock>,
 }
 
@@ -147,14 +149,13 @@ impl OrkBuilder {
     pub async fn build(self) -> Result<Ork, BuildError> {
         let config = self.resolve()?;
         let registry = Arc::new(self.tasks()?);
-        let (store, broker, worker) = match self.ports {
-            Some(ports) => ports,
-            None => {
-                let worker = WorkerId::new(config.name.clone().unwrap_or_else(default_name));
-                let store = adapters::store(&config)?;
-                let broker = adapters::broker(&config, &store, &self.clock, &worker)?;
-                (store, broker, worker)
-            }
+        let (store, broker, worker) = if let Some(ports) = self.ports {
+            ports
+        } else {
+            let worker = WorkerId::new(config.name.clone().unwrap_or_else(default_name));
+            let store = adapters::store(&config)?;
+            let broker = adapters::broker(&config, &store, &self.clock, &worker)?;
+            (store, broker, worker)
         };
         broker.prepare(&worker::queues(&registry, 1)).await?;
         // Before anything is held: what a process holds is freed by the end of its heartbeat, so there must be one.

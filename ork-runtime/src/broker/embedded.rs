@@ -6,16 +6,22 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, Subscribe, Subscription};
-use crate::accounting::{By, Change, Owed, OwedId};
+use super::{
+    Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, StartedPart, Subscribe, Subscription,
+};
+use crate::accounting::{By, Change, Owed, OwedId, PartKey, RunStarted, StartRun};
 use crate::clock::Clock;
 use crate::id::WorkerId;
-use crate::message::Outgoing;
+use crate::message::{Ask, Outgoing};
 use crate::store::{Store, Take, Taken};
+
+/// How many deliveries may lie between the outbox and the worker; the window bounds them all the same.
+const HANDED: usize = 256;
 
 /// How long a store that does not work is left alone.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -53,7 +59,7 @@ impl Broker for Embedded {
     }
 
     async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>, BrokerError> {
-        let (deliveries, receiver) = mpsc::channel(1);
+        let (deliveries, receiver) = mpsc::channel(HANDED);
         let stop = self.closing.child_token();
         let (resize, window) = watch::channel(usize::from(subscribe.window));
         let held = Arc::new(Held::default());
@@ -62,7 +68,7 @@ impl Broker for Embedded {
             clock: Arc::clone(&self.clock),
             worker: self.worker.clone(),
             tasks: subscribe.tasks.into(),
-            changes: self.store.watch(),
+            changes: self.store.changes().watch(),
             held: Arc::clone(&held),
             deliveries,
             window,
@@ -180,9 +186,9 @@ impl Held {
                 let released = row.released;
                 rows.open.remove(&id);
                 if released {
-                    rows.released.push(id)
+                    rows.released.push(id);
                 } else {
-                    rows.done.push(id)
+                    rows.done.push(id);
                 }
                 self.done.notify_one();
             }
@@ -290,14 +296,48 @@ impl Pump {
 
     /// Hands deliveries out; answers `false` once nobody takes them.
     async fn hand_out(&self, owed: Vec<Owed>) -> bool {
-        owed.iter().for_each(|row| self.held.add(row));
-        let deliveries: Vec<_> = owed.into_iter().flat_map(|row| unpack(&self.held, row)).collect();
-        for delivery in deliveries {
+        for row in &owed {
+            self.held.add(row);
+        }
+        // Rows first, so that whatever happens next every message has a receipt that frees it.
+        let rows: Vec<_> = owed.into_iter().map(|row| unpack(&self.held, row)).collect();
+        let started = join_all(rows.into_iter().map(|row| self.start(row))).await;
+        for delivery in started.into_iter().flatten() {
             if self.deliveries.send(delivery).await.is_err() {
                 return false;
             }
         }
         true
+    }
+
+    /// Starts the parts of one row at once, which costs far less than one by one.
+    async fn start(&self, row: Vec<Delivery>) -> Vec<Delivery> {
+        let Some(first) = row.first().and_then(part_of) else { return row };
+        let indices = row.iter().filter_map(part_of).map(|part| part.index).collect();
+        let by = By { worker: self.worker.clone(), now: self.clock.now(), hold: false };
+        match self.store.apply(StartRun { first, indices, by }).await {
+            // One by one, as they are processed; then it is seen what is wrong, and told.
+            Err(_) => row,
+            Ok(RunStarted { run, count, .. }) => {
+                let runs =
+                    |delivery: &Delivery| part_of(delivery).is_some_and(|part| run.binary_search(&part.index).is_ok());
+                let (run, rest): (Vec<_>, Vec<_>) = row.into_iter().partition(runs);
+                for delivery in rest {
+                    delivery.receipt.settle(Settlement::Ack);
+                }
+                let started = Some(StartedPart { count });
+                run.into_iter().map(|delivery| Delivery { started, ..delivery }).collect()
+            }
+        }
+    }
+}
+
+/// Which part a delivery is, if it is one.
+fn part_of(delivery: &Delivery) -> Option<PartKey> {
+    let message = delivery.message.as_ref().ok()?;
+    match message.ask {
+        Ask::Part { epoch, index } => Some(PartKey { job: message.job, epoch, index, attempt: message.attempt }),
+        Ask::Whole | Ask::Item | Ask::Join => None,
     }
 }
 
@@ -305,9 +345,13 @@ fn unpack(held: &Arc<Held>, owed: Owed) -> Vec<Delivery> {
     let Owed { id, lost, messages } = owed;
     let receipt = || Box::new(EmbeddedReceipt { held: Arc::clone(held), id, settled: false });
     let deliveries = messages.into_iter().filter_map(|message| match message {
-        Outgoing::Work(message) => {
-            Some(Delivery { message: Ok(message), redelivered: lost, anonymous: false, receipt: receipt() })
-        }
+        Outgoing::Work(message) => Some(Delivery {
+            message: Ok(message),
+            redelivered: lost,
+            anonymous: false,
+            started: None,
+            receipt: receipt(),
+        }),
         // Whoever waits for an outcome here finds it in the store.
         Outgoing::Reply(_) => {
             receipt().settle(Settlement::Ack);

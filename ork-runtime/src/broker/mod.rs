@@ -120,8 +120,17 @@ pub struct Delivery {
     /// under it before anything else makes it the job's id.
     /// Whether its sender gave it no id, so that it would get another one if it were delivered again.
     pub anonymous: bool,
+    /// Set for a part that was started when it was taken, so that nobody has to ask whether it is still owed.
+    pub started: Option<StartedPart>,
     /// The right to settle it.
     pub receipt: Box<dyn Receipt>,
+}
+
+/// What was learned about a part when it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartedPart {
+    /// How many parts its job has, once that is fixed.
+    pub count: Option<u64>,
 }
 
 /// A delivery that is no message.

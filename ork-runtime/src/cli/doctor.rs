@@ -70,8 +70,6 @@ fn finding(what: &'static str, found: Result<String, String>) -> Finding {
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let sources = std::iter::successors(error.source(), |source| source.source());
-    sources.into_iter().for_each(|source| words.push_str(&format!(", because {source}")));
-    words
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(", because ")
 }

@@ -31,35 +31,28 @@ pub(super) enum Kind {
 pub(super) struct Failure {
     kind: Kind,
     words: String,
-    source: Option<Box<dyn Error + Send + Sync>>,
     hints: Vec<String>,
 }
 
 impl Failure {
     fn new(kind: Kind, error: impl Error + Send + Sync + 'static) -> Self {
-        let (mut words, error) = (error.to_string(), Box::new(error));
-        // What stands above it says the same, so the chain begins below.
-        let mut source: Option<&(dyn Error + 'static)> = error.source();
-        while let Some(cause) = source {
-            words.push_str(&format!("\n  because: {cause}"));
-            source = cause.source();
-        }
-        Self { kind, words, source: None, hints: Vec::new() }
+        Self { kind, words: chain(&error), hints: Vec::new() }
     }
 
     /// The command line or an input is wrong.
     pub(super) fn user(words: impl Into<String>) -> Self {
-        Self { kind: Kind::User, words: words.into(), source: None, hints: Vec::new() }
+        Self { kind: Kind::User, words: words.into(), hints: Vec::new() }
     }
 
     /// The job failed or was cancelled.
     pub(super) fn job(words: impl Into<String>) -> Self {
-        Self { kind: Kind::Job, words: words.into(), source: None, hints: Vec::new() }
+        Self { kind: Kind::Job, words: words.into(), hints: Vec::new() }
     }
 
     /// A defect.
     pub(super) fn internal(words: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind: Kind::Internal, words: words.into(), source: Some(source.into()), hints: Vec::new() }
+        let words = format!("{}\n  because: {}", words.into(), chain(source.into().as_ref()));
+        Self { kind: Kind::Internal, words, hints: Vec::new() }
     }
 
     /// The same failure with what to do about it.
@@ -82,13 +75,15 @@ impl Failure {
 
     /// Tells the user, and answers the exit code.
     pub(super) fn report(self, output: &Output) -> ExitCode {
-        let mut words = self.words.clone();
-        if let Some(source) = &self.source {
-            words.push_str(&format!("\n  because: {source}"));
-        }
-        output.error(&words, &self.hints);
+        output.error(&self.words, &self.hints);
         ExitCode::from(self.code())
     }
+}
+
+/// An error and what caused it, one a line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join("\n  because: ")
 }
 
 fn store(error: StoreError) -> Failure {

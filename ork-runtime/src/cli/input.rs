@@ -55,10 +55,10 @@ impl Input {
             }
         }
         let definitions = Value::Object(generator.take_definitions(true));
-        if let Some(whole) = whole {
-            if let Some(Value::Object(properties)) = resolve(&whole, &definitions).get("properties") {
-                fields = properties.clone();
-            }
+        if let Some(whole) = whole
+            && let Some(Value::Object(properties)) = resolve(&whole, &definitions).get("properties")
+        {
+            fields.clone_from(properties);
         }
         let mut input = Map::new();
         for pair in &self.pairs {

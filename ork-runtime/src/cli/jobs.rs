@@ -204,5 +204,5 @@ async fn watch(ork: &Ork, id: JobId, output: &Output) -> Result<ExitCode, Failur
         last = Some(status.state);
     }
     bar.end();
-    finish(ork.wait(id).await?, output)
+    finish(&ork.wait(id).await?, output)
 }

@@ -43,11 +43,13 @@ impl Output {
     }
 
     /// Writes one line on stdout. A reader that has gone away is no failure.
+    #[expect(clippy::unused_self, reason = "who writes has an output")]
     pub(super) fn line(&self, line: impl std::fmt::Display) {
         drop(writeln!(std::io::stdout(), "{line}"));
     }
 
     /// Writes bytes on stdout.
+    #[expect(clippy::unused_self, reason = "who writes has an output")]
     pub(super) fn raw(&self, bytes: &[u8]) {
         drop(std::io::stdout().write_all(bytes));
     }

@@ -69,11 +69,11 @@ pub(super) async fn run(builder: OrkBuilder, args: Args, output: &Output) -> Res
         Err(failure) => Err(failure),
     };
     ork.shutdown().await;
-    finish(outcome?, output)
+    finish(&outcome?, output)
 }
 
 /// Prints the outcome of a job.
-pub(super) fn finish(outcome: crate::JobOutcome, output: &Output) -> Result<ExitCode, Failure> {
+pub(super) fn finish(outcome: &crate::JobOutcome, output: &Output) -> Result<ExitCode, Failure> {
     let status = outcome.status();
     match (status.state, outcome.output()) {
         (State::Success, Some(json)) => output.result(json),
@@ -113,7 +113,7 @@ impl Bar {
             _ => format!("{} {}", status.task, status.state),
         };
         if parts.failed > 0 {
-            words.push_str(&format!(", {} failed", parts.failed));
+            words = format!("{words}, {} failed", parts.failed);
         }
         match status.total {
             Some(total) if total > 0 => {
@@ -122,7 +122,7 @@ impl Bar {
                 self.0.set_position(parts.settled());
             }
             _ if status.yielded > 0 => {
-                words.push_str(&format!(", {} of {} parts so far", parts.settled(), status.yielded))
+                words = format!("{words}, {} of {} parts so far", parts.settled(), status.yielded);
             }
             _ => {}
         }

@@ -40,7 +40,7 @@ async fn hand_over(ork: &Ork, args: &Args, signals: &mut Signals, output: &Outpu
     }
     output.note(format!("job {id}"));
     tokio::select! {
-        outcome = ork.wait(id) => finish(outcome?, output),
+        outcome = ork.wait(id) => finish(&outcome?, output),
         () = signals.next() => {
             output.note(format!("job {id} goes on; `jobs watch {id}` follows it"));
             Ok(ExitCode::from(130))

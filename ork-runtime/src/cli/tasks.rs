@@ -23,7 +23,9 @@ pub(super) fn tasks(registry: &Registry, args: &Args, output: &Output) -> Result
     if output.is_json() {
         output.json(&tasks.iter().map(|task| describe(task)).collect::<Vec<_>>());
     } else if args.task.is_some() {
-        tasks.iter().for_each(|task| output.line(serde_json::to_string_pretty(&describe(task)).unwrap_or_default()));
+        for task in tasks {
+            output.line(serde_json::to_string_pretty(&describe(task)).unwrap_or_default());
+        }
     } else if tasks.is_empty() {
         output.note("this program has no tasks: annotate a function with #[task], and name its crate in this program");
     } else {

@@ -2,22 +2,21 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, unfold};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::broadcast;
 
 use super::{Client, ClientError};
-use crate::accounting::Change;
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::State;
 use crate::ledger::Counts;
-use crate::store::JobView;
+use crate::store::{Concerning, JobView};
 use crate::task::TaskMessage;
 use crate::task::message::Answer;
 
@@ -210,34 +209,33 @@ impl JobOutcome {
     }
 }
 
-/// Waits until something may have changed about a job.
-pub(super) async fn changed(changes: &mut broadcast::Receiver<Change>, id: JobId) {
-    loop {
-        match changes.recv().await {
-            Ok(Change::Ended(other) | Change::Moved(other)) if other != id => {}
-            Ok(Change::Owed) => {}
-            Ok(Change::Ended(_) | Change::Moved(_) | Change::Elsewhere) => return,
-            Err(broadcast::error::RecvError::Lagged(_)) => return,
-            // The store is closing, and says so when it is asked.
-            Err(broadcast::error::RecvError::Closed) => return,
-        }
-    }
-}
+/// At most so often a job is looked at while its parts move.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How a job stands, now and whenever that changes, until it has ended.
 pub(super) fn follow(client: Client, id: JobId) -> impl Stream<Item = Result<Status, ClientError>> + Send {
-    let changes = client.engine.store.watch();
-    unfold(Some((client, changes, None)), move |state| async move {
-        let (client, mut changes, last): (Client, _, Option<Status>) = state?;
+    let changes = client.engine.store.changes();
+    let (ended, moved) = (changes.of(id, false), changes.of(id, true));
+    unfold(Some((client, ended, moved, None)), move |state| async move {
+        let (client, mut ended, mut moved, last): (Client, Concerning, Concerning, Option<Status>) = state?;
         loop {
             match client.status(id).await {
                 Err(error) => return Some((Err(error), None)),
                 Ok(status) if status.state.is_final() => return Some((Ok(status), None)),
                 Ok(status) if last.as_ref() != Some(&status) => {
-                    let next = (client, changes, Some(status.clone()));
+                    let next = (client, ended, moved, Some(status.clone()));
                     return Some((Ok(status), Some(next)));
                 }
-                Ok(_) => changed(&mut changes, id).await,
+                Ok(_) => {
+                    let slowly = async {
+                        moved.changed().await;
+                        client.engine.clock.pause(LOOK).await;
+                    };
+                    tokio::select! {
+                        () = ended.changed() => {}
+                        () = slowly => {}
+                    }
+                }
             }
         }
     })

@@ -74,9 +74,8 @@ impl Client {
     pub async fn submit_json(&self, task: &str, body: Bytes) -> Result<JobId, ClientError> {
         self.engine.settings.limits.check(&body)?;
         let entry = self.entry(task)?;
-        match entry.check(&body) {
-            Err(CallError::Input(error)) => return Err(ClientError::WrongInput { task: entry.name, error }),
-            Err(_) | Ok(()) => {}
+        if let Err(CallError::Input(error)) = entry.check(&body) {
+            return Err(ClientError::WrongInput { task: entry.name, error });
         }
         self.send(task, Kind::Whole, body, None).await
     }
@@ -100,13 +99,13 @@ impl Client {
     /// # Cancel safety
     /// The job goes on if the future is dropped.
     pub async fn wait(&self, id: JobId) -> Result<JobOutcome, ClientError> {
-        let mut changes = self.engine.store.watch();
+        let mut changes = self.engine.store.changes().of(id, false);
         loop {
             let view = self.view(id).await?;
             if view.job.state.is_final() {
                 return Ok(JobOutcome::new(view));
             }
-            handle::changed(&mut changes, id).await;
+            changes.changed().await;
         }
     }
 

@@ -38,7 +38,8 @@ impl Waiters {
                     () = stop.cancelled() => None,
                 };
                 let Some(answer) = answer else { break };
-                if let Some(waiter) = lock(&hand_out).remove(&answer.correlation) {
+                let waiter = lock(&hand_out).remove(&answer.correlation);
+                if let Some(waiter) = waiter {
                     // Whoever waited may have given up.
                     drop(waiter.send(answer.body));
                 }
@@ -82,7 +83,8 @@ impl Waiter {
     /// Waits for the outcome of this job from now on; answers where it must go.
     pub(super) fn expect(&self, id: JobId) -> ReplyTo {
         let correlation = id.to_string();
-        if let Some(sender) = self.sender.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sender) = sender {
             lock(&self.waiting).insert(correlation.clone(), sender);
         }
         ReplyTo { queue: self.queue.to_string(), correlation }

@@ -22,7 +22,7 @@ pub const KEYS: &[Key] = &[
         expected: "`embedded`, or a URL that begins with `amqp://` or `amqps://`",
         set: |config, text| {
             let known = text == "embedded" || text.starts_with("amqp://") || text.starts_with("amqps://");
-            known.then(|| config.broker = text.to_owned())
+            known.then(|| text.clone_into(&mut config.broker))
         },
         get: |config| config.broker.clone(),
     },
@@ -31,7 +31,7 @@ pub const KEYS: &[Key] = &[
         expected: "`sqlite:PATH`, `memory:` or `none`",
         set: |config, text| {
             let file = text.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty());
-            (file || text == "memory:" || text == "none").then(|| config.store = text.to_owned())
+            (file || text == "memory:" || text == "none").then(|| text.clone_into(&mut config.store))
         },
         get: |config| config.store.clone(),
     },
@@ -106,7 +106,7 @@ pub const KEYS: &[Key] = &[
         set: |config, text| {
             let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
             let fits = (1..=50).contains(&text.len()) && text.chars().all(allowed);
-            fits.then(|| config.prefix = text.to_owned())
+            fits.then(|| text.clone_into(&mut config.prefix))
         },
         get: |config| config.prefix.clone(),
     },
@@ -127,7 +127,7 @@ pub const KEYS: &[Key] = &[
         name: "log",
         expected: "a filter such as `warn` or `info,ork=debug`",
         set: |config, text| {
-            config.log = text.to_owned();
+            text.clone_into(&mut config.log);
             Some(())
         },
         get: |config| config.log.clone(),

@@ -2,6 +2,7 @@
 
 use super::{Done, Engine, ProcessError};
 use crate::accounting::{Claim, Claimed, NewJob, PartKey, StartPart, Started, Submit, Submitted};
+use crate::broker::StartedPart;
 use crate::job::{Job, Kind, Phase};
 use crate::message::{Ask, Message};
 
@@ -44,14 +45,24 @@ pub(super) async fn job(engine: &Engine, message: &Message, phase: Phase) -> Res
     })
 }
 
-/// Starts an attempt at a part.
+/// Begins the next attempt at a job that no store keeps.
+pub(super) fn again(engine: &Engine, job: &mut Job, phase: Phase) {
+    let claimed = job.claim(phase, job.attempt, &engine.worker.to_string(), engine.clock.now());
+    debug_assert_eq!(claimed, crate::job::Claim::Ours, "it waited for this attempt");
+}
+
+/// Starts an attempt at a part, unless that was done when it was taken.
 pub(super) async fn part(
     engine: &Engine,
     message: &Message,
     epoch: u32,
     index: u64,
+    started: Option<StartedPart>,
 ) -> Result<ClaimedPart, ProcessError> {
     let key = PartKey { job: message.job, epoch, index, attempt: message.attempt };
+    if let Some(StartedPart { count }) = started {
+        return Ok(ClaimedPart::Ours { key, count });
+    }
     match engine.store.apply(StartPart { part: key, by: engine.by() }).await? {
         Started::Run { count } => Ok(ClaimedPart::Ours { key, count }),
         Started::Nothing(owed) => {

@@ -53,27 +53,40 @@ pub(super) async fn invoke(
     parts: Option<RawParts>,
     cancelled: &CancellationToken,
 ) -> Called {
-    // A token of its own: a timeout ends this attempt, not the other parts of the job.
-    let token = cancelled.child_token();
+    let slots = match def.run {
+        Run::Async(_) | Run::AsyncSplit(_) => &engine.slots.tasks,
+        Run::Blocking(_) | Run::BlockingSplit(_) => &engine.slots.blocking,
+    };
+    let slot = tokio::select! {
+        biased;
+        slot = slots.acquire() => slot,
+        () = engine.force.cancelled() => return Called::Interrupted,
+    };
+    let token = token(def, cancelled);
     let call = call(engine, def, message, about, parts, &token);
-    match def.run {
+    let called = match def.run {
         Run::Async(run) => {
-            let Ok(_slot) = engine.slots.tasks.acquire().await else {
-                return Called::Interrupted;
-            };
             let output = AssertUnwindSafe(async { run(call).await }).catch_unwind();
             guard(engine, def, &token, async { flatten(output.await) }).await
         }
         Run::Blocking(run) => {
-            let Ok(_slot) = engine.slots.blocking.acquire().await else {
-                return Called::Interrupted;
-            };
             let output = tokio::task::spawn_blocking(move || run(call));
             guard(engine, def, &token, async { joined(output.await) }).await
         }
         Run::AsyncSplit(_) | Run::BlockingSplit(_) => {
             Called::Failed(CallError::Panicked("a split was called as a task".into()))
         }
+    };
+    drop(slot);
+    called
+}
+
+/// The token of one attempt. Only a timeout ends an attempt and not the other parts of its job, so only then it needs
+/// one of its own.
+pub(super) fn token(def: &TaskDef, job: &CancellationToken) -> CancellationToken {
+    match def.options.timeout {
+        Some(_) => job.child_token(),
+        None => job.clone(),
     }
 }
 
@@ -112,15 +125,19 @@ pub(super) async fn guard<T>(
         // It may want to tidy up; then it is dropped. A blocking function goes on alone, unheard.
         engine.clock.pause(engine.settings.grace).await;
     };
-    let called = tokio::select! {
+    tokio::select! {
         biased;
         output = output => output.map_or_else(Called::Failed, Called::Returned),
-        timeout = timeout => Called::Failed(CallError::TimedOut(timeout)),
+        timeout = timeout => {
+            token.cancel();
+            Called::Failed(CallError::TimedOut(timeout))
+        }
         () = unwanted => Called::Unwanted,
-        () = engine.force.cancelled() => Called::Interrupted,
-    };
-    token.cancel();
-    called
+        () = engine.force.cancelled() => {
+            token.cancel();
+            Called::Interrupted
+        }
+    }
 }
 
 /// The outcome of a blocking call.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounting::By;
-use crate::broker::{Broker, Delivery, Refused, Settlement};
+use crate::broker::{Broker, Delivery, Refused, Settlement, StartedPart};
 use crate::clock::Clock;
 use crate::id::WorkerId;
 use crate::job::Phase;
@@ -33,13 +33,13 @@ use crate::task::state::States;
 
 use self::claim::{ClaimedJob, ClaimedPart};
 use self::invoke::Slots;
-pub use self::outbox::{Outbox, OutboxReceiver};
-pub use self::progress::{ProgressReceiver, Reports};
-pub use self::running::Running;
+pub(crate) use self::outbox::{Outbox, OutboxReceiver};
+pub(crate) use self::progress::{ProgressReceiver, Reports};
+pub(crate) use self::running::Running;
 
 /// What the engine may be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// How many `async fn` tasks run at once.
     pub concurrency: usize,
     /// How many `fn` tasks run at once.
@@ -56,7 +56,7 @@ pub struct Settings {
 
 /// Everything that processing a delivery needs.
 #[derive(Debug)]
-pub struct Engine {
+pub(crate) struct Engine {
     pub(crate) registry: Arc<Registry>,
     pub(crate) states: States,
     pub(crate) store: Arc<dyn Store>,
@@ -137,10 +137,10 @@ pub(crate) enum Done {
 /// # Cancel safety
 /// If the future is dropped the delivery is neither settled nor lost: the broker or the store hands it out again.
 pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) -> (Settlement, Box<dyn crate::broker::Receipt>) {
-    let Delivery { message, redelivered, anonymous, receipt } = delivery;
-    let settlement = match run(engine, message, redelivered, anonymous).await {
+    let Delivery { message, redelivered, anonymous, started, receipt } = delivery;
+    let settlement = match run(engine, message, (redelivered, anonymous, started)).await {
         Ok(done) => settle::settlement(done),
-        Err(error) => refuse::settlement(engine, error).await,
+        Err(error) => Box::pin(refuse::settlement(engine, error)).await,
     };
     (settlement, receipt)
 }
@@ -148,13 +148,12 @@ pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) -> (Settle
 async fn run(
     engine: &Arc<Engine>,
     message: Result<Message, Refused>,
-    redelivered: u32,
-    anonymous: bool,
+    (redelivered, anonymous, started): (u32, bool, Option<StartedPart>),
 ) -> Result<Done, ProcessError> {
     let message = message.map_err(|refused| ProcessError::Refused(Box::new(refused)))?;
     let task = refuse::check(engine, &message)?;
     if anonymous && engine.store.keeps() {
-        return claim::adopt(engine, message).await;
+        return Box::pin(claim::adopt(engine, message)).await;
     }
     match message.ask {
         Ask::Whole => match task.split {
@@ -166,7 +165,7 @@ async fn run(
             let join = refuse::join_of(&task, &message)?;
             job(engine, task, join, Phase::Join, message, redelivered).await
         }
-        Ask::Part { epoch, index } => part(engine, task, epoch, index, message, redelivered).await,
+        Ask::Part { epoch, index } => part(engine, task, (epoch, index), message, redelivered, started).await,
     }
 }
 
@@ -183,57 +182,46 @@ async fn job(
         return Ok(Done::Settled);
     };
     if redelivered > engine.settings.losses {
-        return settle::lost_job(engine, job, phase, redelivered).await;
+        return Box::pin(settle::lost_job(engine, job, phase, redelivered)).await;
     }
     let running = engine.running.enter(job.id);
     if task.split.is_some_and(|split| std::ptr::eq(split, def)) {
-        let ended = split::split(engine, &job, task, def, &message, running.token()).await?;
-        return settle::split(engine, job, def, ended).await;
+        // A split is rare and its future large: on the heap it does not weigh on every other delivery.
+        let ended = Box::pin(split::split(engine, &job, task, def, &message, running.token())).await?;
+        return Box::pin(settle::split(engine, job, def, ended)).await;
     }
+    let mut job = job;
     loop {
-        let parts = join::parts(engine, &job, phase).await?;
+        let parts = Box::pin(join::parts(engine, &job, phase)).await?;
         let about = services::about_job(&job);
         let called = invoke::invoke(engine, def, &message, about, parts, running.token()).await;
-        match settle::job(engine, &job, def, phase, called).await? {
+        match settle::job(engine, &mut job, def, phase, called).await? {
             settle::Next::Done(done) => return Ok(done),
             // Without a store nobody else can keep the time of the next attempt.
-            settle::Next::AgainHere(next, due) => {
+            settle::Next::AgainHere(due) => {
                 tokio::select! {
-                    () = engine.clock.pause_until(due) => {}
+                    () = engine.clock.pause_until(due) => claim::again(engine, &mut job, phase),
                     () = engine.force.cancelled() => return Ok(Done::Interrupted),
                 }
-                return Box::pin(again(engine, task, def, phase, message, next)).await;
             }
         }
     }
-}
-
-/// The next attempt at a job that no store keeps.
-async fn again(
-    engine: &Arc<Engine>,
-    task: Task,
-    def: &'static TaskDef,
-    phase: Phase,
-    message: Message,
-    attempt: u32,
-) -> Result<Done, ProcessError> {
-    job(engine, task, def, phase, Message { attempt, ..message }, 0).await
 }
 
 /// One part of a job.
 async fn part(
     engine: &Arc<Engine>,
     task: Task,
-    epoch: u32,
-    index: u64,
+    (epoch, index): (u32, u64),
     message: Message,
     redelivered: u32,
+    started: Option<StartedPart>,
 ) -> Result<Done, ProcessError> {
-    let ClaimedPart::Ours { key, count } = claim::part(engine, &message, epoch, index).await? else {
+    let ClaimedPart::Ours { key, count } = claim::part(engine, &message, epoch, index, started).await? else {
         return Ok(Done::Settled);
     };
     if redelivered > engine.settings.losses {
-        return settle::lost_part(engine, key, redelivered).await;
+        return Box::pin(settle::lost_part(engine, key, redelivered)).await;
     }
     let running = engine.running.enter(message.job);
     let about = services::about_part(&message, index, count);

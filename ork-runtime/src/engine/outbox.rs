@@ -9,10 +9,10 @@ const CAPACITY: usize = 1_024;
 
 /// Takes what this process holds and must send.
 #[derive(Debug, Clone)]
-pub struct Outbox(mpsc::Sender<Owed>);
+pub(crate) struct Outbox(mpsc::Sender<Owed>);
 
 /// What is to be sent, in order.
-pub type OutboxReceiver = mpsc::Receiver<Owed>;
+pub(crate) type OutboxReceiver = mpsc::Receiver<Owed>;
 
 impl Outbox {
     /// An outbox and its other end.

@@ -16,11 +16,11 @@ struct Shared {
 
 /// Takes reports; a newer one replaces one that was not written yet.
 #[derive(Debug, Clone)]
-pub struct Reports(Arc<Shared>);
+pub(crate) struct Reports(Arc<Shared>);
 
 /// Hands out the newest reports.
 #[derive(Debug)]
-pub struct ProgressReceiver(Arc<Shared>);
+pub(crate) struct ProgressReceiver(Arc<Shared>);
 
 impl Reports {
     pub(super) fn new() -> (Self, ProgressReceiver) {

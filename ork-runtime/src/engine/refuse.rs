@@ -93,7 +93,8 @@ async fn write_down(engine: &Engine, refused: &Refused) -> Result<(), StoreError
     if !engine.store.keeps() {
         let claimed = job.claim(Phase::Start, 1, "", engine.clock.now());
         debug_assert_eq!(claimed, crate::job::Claim::Ours, "a new job can be claimed");
-        drop(settle::unkept(engine, &mut job, Phase::Start, how, None).await);
+        let again = settle::unkept(engine, &mut job, Phase::Start, how, None).await;
+        debug_assert_eq!(again, None, "the last attempt has no next one");
         return Ok(());
     }
     let unknown = NewJob { job, input: "null".into() };

@@ -15,7 +15,7 @@ struct Place {
 
 /// The jobs that run here, each with the token that stops it; parts share their job's.
 #[derive(Debug, Clone, Default)]
-pub struct Running(Arc<Mutex<HashMap<JobId, Place>>>);
+pub(crate) struct Running(Arc<Mutex<HashMap<JobId, Place>>>);
 
 /// Says that a job, or one part of it, runs here, until it is dropped.
 #[derive(Debug)]
@@ -38,17 +38,12 @@ impl Running {
     }
 
     /// The jobs that run here.
-    pub fn jobs(&self) -> Vec<JobId> {
+    pub(crate) fn jobs(&self) -> Vec<JobId> {
         self.places().keys().copied().collect()
     }
 
-    /// Whether this job runs here.
-    pub fn contains(&self, job: JobId) -> bool {
-        self.places().contains_key(&job)
-    }
-
     /// Asks a job that runs here to stop.
-    pub fn stop(&self, job: JobId) {
+    pub(crate) fn stop(&self, job: JobId) {
         if let Some(place) = self.places().get(&job) {
             place.token.cancel();
         }

@@ -18,8 +18,8 @@ use crate::task::{CallError, TaskDef};
 pub(super) enum Next {
     /// The delivery is done with.
     Done(Done),
-    /// No store keeps the next attempt: it is this one, here, at this time.
-    AgainHere(u32, Timestamp),
+    /// No store keeps the next attempt: it is made here, at this time.
+    AgainHere(Timestamp),
 }
 
 /// What becomes of a delivery that was brought to an end.
@@ -35,7 +35,7 @@ pub(super) fn settlement(done: Done) -> Settlement {
 /// Settles a job, or its join.
 pub(super) async fn job(
     engine: &Engine,
-    job: &Job,
+    job: &mut Job,
     def: &TaskDef,
     phase: Phase,
     called: Called,
@@ -54,10 +54,8 @@ pub(super) async fn job(
         }
     };
     if !engine.store.keeps() {
-        return Ok(match unkept(engine, &mut job.clone(), phase, how, output).await {
-            Some((attempt, due)) => Next::AgainHere(attempt, due),
-            None => Next::Done(done),
-        });
+        let again = unkept(engine, job, phase, how, output).await;
+        return Ok(again.map_or(Next::Done(done), Next::AgainHere));
     }
     let settle = Settle { job: job.id, phase, attempt: job.attempt, how, output, by: engine.by() };
     answered(engine, engine.store.apply(settle).await?).await;
@@ -67,20 +65,19 @@ pub(super) async fn job(
 /// Settles a job whose split did not come to its end.
 pub(super) async fn split(
     engine: &Engine,
-    claimed: Box<Job>,
+    mut claimed: Box<Job>,
     def: &TaskDef,
     ended: Split,
 ) -> Result<Done, ProcessError> {
     let called = match ended {
-        Split::Sealed => return Ok(Done::Settled),
-        Split::Ended(Called::Returned(())) => return Ok(Done::Settled),
+        Split::Sealed | Split::Ended(Called::Returned(())) => return Ok(Done::Settled),
         Split::Ended(Called::Failed(error)) => Called::Failed(error),
         Split::Ended(Called::Interrupted) => Called::Interrupted,
         Split::Ended(Called::Unwanted) => Called::Unwanted,
     };
-    match job(engine, &claimed, def, Phase::Start, called).await? {
+    match job(engine, &mut claimed, def, Phase::Start, called).await? {
         Next::Done(done) => Ok(done),
-        Next::AgainHere(..) => Ok(Done::Settled),
+        Next::AgainHere(_) => Ok(Done::Settled),
     }
 }
 
@@ -101,7 +98,12 @@ pub(super) async fn part(engine: &Engine, def: &TaskDef, part: PartKey, called: 
 }
 
 /// Fails a job that was lost with its workers too often.
-pub(super) async fn lost_job(engine: &Engine, job: Box<Job>, phase: Phase, times: u32) -> Result<Done, ProcessError> {
+pub(super) async fn lost_job(
+    engine: &Engine,
+    mut job: Box<Job>,
+    phase: Phase,
+    times: u32,
+) -> Result<Done, ProcessError> {
     let failure = lost(times);
     let words = failure.message.clone();
     let how = Attempt::Failed { failure, again: None };
@@ -109,7 +111,8 @@ pub(super) async fn lost_job(engine: &Engine, job: Box<Job>, phase: Phase, times
         let settle = Settle { job: job.id, phase, attempt: job.attempt, how, output: None, by: engine.by() };
         answered(engine, engine.store.apply(settle).await?).await;
     } else {
-        drop(unkept(engine, &mut job.clone(), phase, how, None).await);
+        let again = unkept(engine, &mut job, phase, how, None).await;
+        debug_assert_eq!(again, None, "the last attempt has no next one");
     }
     Ok(Done::Exhausted(words))
 }
@@ -147,23 +150,21 @@ fn failed(engine: &Engine, def: &TaskDef, attempt: u32, error: CallError) -> (Fa
     (failure, again)
 }
 
-/// Settles a job that no store keeps; answers the next attempt and its time, if there is one.
+/// Settles a job that no store keeps; answers the time of the next attempt, if there is one.
 pub(super) async fn unkept(
     engine: &Engine,
     job: &mut Job,
     phase: Phase,
     how: Attempt,
     output: Option<Bytes>,
-) -> Option<(u32, Timestamp)> {
+) -> Option<Timestamp> {
     let attempt = job.attempt;
     let Ended::Counted(effects) = job.end_attempt(phase, attempt, how, engine.clock.now()) else {
         return None;
     };
     for effect in effects {
         match effect {
-            Effect::Dispatch { attempt, due, .. } => {
-                return Some((attempt, due.unwrap_or_default()));
-            }
+            Effect::Dispatch { due, .. } => return Some(due.unwrap_or_default()),
             Effect::Reply => {
                 let Some(to) = job.reply.clone() else {
                     continue;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::invoke::{Called, call, flatten, guard, joined};
-use super::{Engine, ProcessError, services};
+use super::{Engine, ProcessError, invoke, services};
 use crate::accounting::{Append, Appended, Open, Page, Seal};
 use crate::job::Job;
 use crate::ledger;
@@ -60,7 +60,7 @@ pub(super) async fn split(
     let Some(epoch) = engine.store.apply(open).await? else {
         return Ok(Split::Sealed);
     };
-    let token = cancelled.child_token();
+    let token = invoke::token(def, cancelled);
     let call = call(engine, def, message, services::about_job(job), None, &token);
     let size = def.options.chunk.and_then(|chunk| usize::try_from(chunk).ok()).unwrap_or(engine.settings.page);
     let pages = |items| pages(engine, items, size);

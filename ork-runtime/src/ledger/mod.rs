@@ -187,9 +187,9 @@ impl Ledger {
         &self.head
     }
 
-    /// Whether the shard of `index` is on disk and must be given to [`Ledger::load`] first.
-    pub fn needs(&self, index: u64) -> bool {
-        self.slots.get(&place(index).0).is_some_and(|slot| slot.shard.is_none())
+    /// Whether the shard of this number is on disk and must be given to [`Ledger::load`] before it is touched.
+    pub fn needs(&self, number: u64) -> bool {
+        self.slots.get(&number).is_some_and(|slot| slot.shard.is_none())
     }
 
     /// The shards on disk that are not loaded; [`Ledger::halt`] needs them all.

@@ -1,13 +1,12 @@
 //! The store `memory:`: everything in one process's memory, gone with it. For tests and for jobs that need no trace.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::broadcast;
 
-use super::{Beat, Filter, JobView, Store, StoreError, Take, Taken, Work};
+use super::{Beat, Changes, Filter, JobView, Store, StoreError, Take, Taken, Work};
 use crate::accounting::{Books, By, Change, Entry, Owed, OwedAsk, OwedId, OwedRow, PartWrite};
 use crate::clock::Timestamp;
 use crate::context::Progress;
@@ -20,7 +19,7 @@ use crate::task::parts::SettledPart;
 #[derive(Debug)]
 pub struct Memory {
     tables: Mutex<Tables>,
-    changes: broadcast::Sender<Change>,
+    changes: Changes,
 }
 
 #[derive(Debug)]
@@ -42,12 +41,12 @@ struct PartRow {
 #[derive(Debug, Default)]
 struct Tables {
     jobs: HashMap<JobId, Row>,
-    by_age: BTreeMap<JobId, ()>,
+    by_age: BTreeSet<JobId>,
     owed: BTreeMap<OwedId, OwedRow>,
     /// The rows that are due and that nobody holds, highest priority first.
-    free: BTreeMap<(u8, OwedId), ()>,
+    free: BTreeSet<(u8, OwedId)>,
     /// The rows that are not due yet.
-    later: BTreeMap<(Timestamp, OwedId), ()>,
+    later: BTreeSet<(Timestamp, OwedId)>,
     workers: HashMap<[u8; 16], Timestamp>,
     next_owed: OwedId,
 }
@@ -56,7 +55,7 @@ impl Memory {
     /// An empty store.
     #[expect(clippy::new_without_default, reason = "every store is another one")]
     pub fn new() -> Self {
-        Self { tables: Mutex::default(), changes: broadcast::channel(1024).0 }
+        Self { tables: Mutex::default(), changes: Changes::new() }
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -66,8 +65,7 @@ impl Memory {
 
     fn tell(&self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
-            // Nobody may be listening.
-            drop(self.changes.send(change));
+            self.changes.tell(change);
         }
     }
 }
@@ -77,20 +75,18 @@ impl Tables {
         let mut books = Books::new(self.next_owed);
         // A row moves into the books and back, so that no ledger is copied.
         let mut rows = HashMap::new();
-        for id in work.jobs() {
-            let row = self.jobs.remove(&id);
-            books.open(id, None);
-            if let Some(row) = row {
-                books.put(id, row.entry);
-                rows.insert(id, (row.input, row.output, row.progress, row.parts));
-            }
+        let id = work.job();
+        books.open(id, None);
+        if let Some(row) = self.jobs.remove(&id) {
+            books.put(id, row.entry);
+            rows.insert(id, (row.input, row.output, row.progress, row.parts));
         }
         work.apply(&mut books);
         let (writes, changes) = books.finish();
         self.next_owed = books.next_owed();
         for (id, input) in writes.inputs {
             rows.insert(id, (input, None, None, BTreeMap::new()));
-            self.by_age.insert(id, ());
+            self.by_age.insert(id);
         }
         for entry in books.into_entries() {
             let id = entry.job.id;
@@ -130,26 +126,26 @@ impl Tables {
     fn insert(&mut self, row: OwedRow) {
         match (row.holder, row.due) {
             (Some(_), _) => {}
-            (None, None) => drop(self.free.insert((u8::MAX - row.priority, row.id), ())),
-            (None, Some(due)) => drop(self.later.insert((due, row.id), ())),
+            (None, None) => drop(self.free.insert((u8::MAX - row.priority, row.id))),
+            (None, Some(due)) => drop(self.later.insert((due, row.id))),
         }
         self.owed.insert(row.id, row);
     }
 
     fn take(&mut self, take: &Take) -> Taken {
-        while let Some((&(due, id), ())) = self.later.first_key_value() {
+        while let Some(&(due, id)) = self.later.first() {
             if due > take.by.now {
                 break;
             }
             self.later.remove(&(due, id));
             if let Some(row) = self.owed.get_mut(&id) {
                 row.due = None;
-                self.free.insert((u8::MAX - row.priority, id), ());
+                self.free.insert((u8::MAX - row.priority, id));
             }
         }
         let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
         let mut owed = Vec::new();
-        let free: Vec<_> = self.free.keys().copied().take(take.limit).collect();
+        let free: Vec<_> = self.free.iter().copied().take(take.limit).collect();
         for key @ (_, id) in free {
             if left == 0 {
                 break;
@@ -161,22 +157,19 @@ impl Tables {
                 continue;
             }
             let most = if row.lost > 0 { 1 } else { left };
-            let mut held = match row.split_off(self.next_owed, most) {
-                Some(cut) => {
-                    self.next_owed += 1;
-                    cut
-                }
-                None => {
-                    self.free.remove(&key);
-                    row.clone()
-                }
+            let mut held = if let Some(cut) = row.split_off(self.next_owed, most) {
+                self.next_owed += 1;
+                cut
+            } else {
+                self.free.remove(&key);
+                row.clone()
             };
             held.holder = Some(take.by.worker.boot());
-            left -= held.len().min(left);
+            left -= held.n_messages().min(left);
             owed.extend(self.messages(&held).map(|messages| Owed { id: held.id, lost: held.lost, messages }));
             self.owed.insert(held.id, held);
         }
-        Taken { owed, next_due: self.later.keys().next().map(|(due, _)| *due) }
+        Taken { owed, next_due: self.later.first().map(|(due, _)| *due) }
     }
 
     fn messages(&self, row: &OwedRow) -> Option<Vec<Outgoing>> {
@@ -198,7 +191,7 @@ impl Tables {
         for row in held {
             row.holder = None;
             row.lost += lost;
-            self.free.insert((u8::MAX - row.priority, row.id), ());
+            self.free.insert((u8::MAX - row.priority, row.id));
         }
     }
 
@@ -217,8 +210,8 @@ impl Tables {
 
 #[async_trait]
 impl Store for Memory {
-    fn watch(&self) -> broadcast::Receiver<Change> {
-        self.changes.subscribe()
+    fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     fn enqueue(&self, mut work: Box<dyn Work>) {
@@ -295,7 +288,7 @@ impl Store for Memory {
 
     async fn jobs(&self, filter: Filter) -> Result<Vec<JobView>, StoreError> {
         let tables = self.tables();
-        let ids = tables.by_age.keys().rev().filter(|id| filter.before.is_none_or(|before| **id < before));
+        let ids = tables.by_age.iter().rev().filter(|id| filter.before.is_none_or(|before| **id < before));
         let fits = |view: &JobView| {
             (filter.states.is_empty() || filter.states.contains(&view.job.state))
                 && filter.task.as_ref().is_none_or(|task| *task == view.job.task)

@@ -4,6 +4,7 @@
 //! books, let the pure code decide, write what it says, all in one transaction, and as many at once as are waiting.
 //! The rest are the outbox's rows, the signs of life, and views. `tests/contract` says what every adapter does.
 
+mod changes;
 pub mod memory;
 pub mod none;
 #[cfg(feature = "sqlite")]
@@ -16,15 +17,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 
-use crate::accounting::{By, Change, Operation, Owed, OwedId};
+use crate::accounting::{By, Operation, Owed, OwedId};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::job::{Job, State};
 use crate::ledger::{Counts, Head};
 use crate::task::parts::SettledPart;
+pub use changes::{Changes, Concerning};
 use work::Pending;
 pub use work::Work;
 
@@ -164,8 +166,8 @@ pub trait Store: Send + Sync + fmt::Debug {
         true
     }
 
-    /// News from now on.
-    fn watch(&self) -> broadcast::Receiver<Change>;
+    /// Its news.
+    fn changes(&self) -> &Changes;
 
     /// Does this in a transaction, together with whatever else is waiting, and finishes it; never waits.
     fn enqueue(&self, work: Box<dyn Work>);

@@ -1,10 +1,9 @@
 //! The store `none`: nothing is kept. Plain tasks run; whatever needs a memory is refused in words.
 
 use async_trait::async_trait;
-use tokio::sync::broadcast;
 
-use super::{Beat, Filter, JobView, Store, StoreError, StoreErrorKind, Take, Taken, Work};
-use crate::accounting::{By, Change, OwedId};
+use super::{Beat, Changes, Filter, JobView, Store, StoreError, StoreErrorKind, Take, Taken, Work};
+use crate::accounting::{By, OwedId};
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::task::parts::SettledPart;
@@ -12,14 +11,14 @@ use crate::task::parts::SettledPart;
 /// Keeps nothing.
 #[derive(Debug)]
 pub struct NoStore {
-    changes: broadcast::Sender<Change>,
+    changes: Changes,
 }
 
 impl NoStore {
     /// A store that keeps nothing.
     #[expect(clippy::new_without_default, reason = "every store is another one")]
     pub fn new() -> Self {
-        Self { changes: broadcast::channel(1).0 }
+        Self { changes: Changes::new() }
     }
 }
 
@@ -34,8 +33,8 @@ impl Store for NoStore {
         false
     }
 
-    fn watch(&self) -> broadcast::Receiver<Change> {
-        self.changes.subscribe()
+    fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     fn enqueue(&self, work: Box<dyn Work>) {

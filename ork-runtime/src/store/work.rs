@@ -8,13 +8,13 @@ use crate::id::JobId;
 
 /// An operation that a store carries out without knowing what it is.
 ///
-/// A store opens [`jobs`](Work::jobs), then [`shards`](Work::shards), calls [`apply`](Work::apply), and once all is
+/// A store opens [`job`](Work::job), then [`shards`](Work::shards), calls [`apply`](Work::apply), and once all is
 /// durable, or cannot be, [`finish`](Work::finish). It may apply it again from the start after a rollback.
 pub trait Work: Send {
-    /// The jobs it needs open.
-    fn jobs(&self) -> Vec<JobId>;
+    /// The job it is about.
+    fn job(&self) -> JobId;
 
-    /// The shards it needs open, now that its jobs are.
+    /// The shards it needs open, now that its job is.
     fn shards(&self, books: &Books) -> Shards;
 
     /// Decides, and notes in the books what is to be written.
@@ -31,8 +31,8 @@ pub(super) struct Pending<O: Operation> {
 }
 
 impl<O: Operation> Work for Pending<O> {
-    fn jobs(&self) -> Vec<JobId> {
-        self.operation.jobs()
+    fn job(&self) -> JobId {
+        self.operation.job()
     }
 
     fn shards(&self, books: &Books) -> Shards {

@@ -276,8 +276,8 @@ impl<T> Stream for PartStream<T> {
             let this = &mut *self;
             match &mut this.next {
                 Next::End => return Poll::Ready(None),
-                Next::Page(page) => match page.pop_front() {
-                    Some(part) => {
+                Next::Page(page) => {
+                    if let Some(part) = page.pop_front() {
                         this.from = part.index + 1;
                         match (this.read)(part) {
                             Ok(None) => {}
@@ -287,12 +287,11 @@ impl<T> Stream for PartStream<T> {
                                 return Poll::Ready(Some(Err(error)));
                             }
                         }
-                    }
-                    None => {
+                    } else {
                         let (source, from) = (Arc::clone(&this.source), this.from);
                         this.next = Next::Loading(Box::pin(async move { source.page(from, PAGE).await }));
                     }
-                },
+                }
                 Next::Loading(loading) => match ready!(loading.as_mut().poll(context)) {
                     Ok(page) if page.is_empty() => this.next = Next::End,
                     Ok(page) => this.next = Next::Page(page.into()),

@@ -45,16 +45,18 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for State<T> {
     }
 }
 
+type Value = Arc<dyn Any + Send + Sync>;
+
 /// Every state of one process, by type.
 #[derive(Default, Clone)]
 pub struct States {
-    by_type: HashMap<TypeId, (&'static str, Arc<dyn Any + Send + Sync>)>,
+    by_type: Arc<HashMap<TypeId, (&'static str, Value)>>,
 }
 
 impl States {
     /// Adds a value; answers whether there was none of its type.
     pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) -> bool {
-        self.by_type.insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value))).is_none()
+        Arc::make_mut(&mut self.by_type).insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value))).is_none()
     }
 
     /// The state of this type.

@@ -38,12 +38,12 @@ pub(super) async fn consume(
             subscription.resize(window.size());
         }
         let (engine, measure) = (Arc::clone(&engine), Arc::clone(&measure));
-        supervisor.delivery(async move {
+        supervisor.delivery(Box::pin(async move {
             let begun = engine.clock.now();
             let (settlement, receipt) = process(&engine, delivery).await;
             measure.add(engine.clock.now() - begun);
             receipt.settle(settlement);
-        });
+        }));
     }
     subscription.stop().await;
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounting::{Answer, Change, Claim, Claimed, NewJob, Owed, PartAttempt, PartKey, Settle, SettlePart};
@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Relays until `stop` fires and nothing is left on its way.
 pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: CancellationToken) {
-    let mut changes = engine.store.watch();
+    let mut changes = engine.store.changes().watch();
     let mut sending = FuturesUnordered::new();
     let (mut look, mut next_due) = (true, None);
     loop {
@@ -66,7 +66,7 @@ pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: C
                 }
                 sending.push(send(&engine, rows));
             }
-            change = changes.recv() => look |= is_owed(change),
+            change = changes.recv() => look |= is_owed(&change),
             () = due => look = true,
             () = stop.cancelled() => break,
         }
@@ -80,7 +80,7 @@ pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: C
     while sending.next().await.is_some() {}
 }
 
-fn is_owed(change: Result<Change, broadcast::error::RecvError>) -> bool {
+fn is_owed(change: &Result<Change, RecvError>) -> bool {
     match change {
         Ok(Change::Owed) | Err(RecvError::Lagged(_)) => true,
         Ok(Change::Ended(_) | Change::Moved(_) | Change::Elsewhere) | Err(RecvError::Closed) => false,

@@ -36,7 +36,7 @@ pub(crate) fn start(engine: &Arc<Engine>, supervisor: &Supervisor, owed: OutboxR
 
 /// Says that the process lives, and stops what was cancelled.
 async fn heartbeat(engine: Arc<Engine>, stop: CancellationToken) {
-    let mut changes = engine.store.watch();
+    let mut changes = engine.store.changes().watch();
     let mut next = engine.clock.now();
     loop {
         let running = engine.running.jobs();
@@ -61,8 +61,7 @@ async fn heartbeat(engine: Arc<Engine>, stop: CancellationToken) {
                 change = changes.recv() => match change {
                     Ok(Change::Ended(job)) => engine.running.stop(job),
                     // Another process may have cancelled what runs here.
-                    Ok(Change::Elsewhere) if looking => break,
-                    Err(RecvError::Lagged(_)) if looking => break,
+                    Ok(Change::Elsewhere) | Err(RecvError::Lagged(_)) if looking => break,
                     Ok(Change::Owed | Change::Moved(_) | Change::Elsewhere) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 },

@@ -7,7 +7,7 @@ use std::time::Duration;
 const AHEAD: Duration = Duration::from_millis(50);
 
 /// No window is larger: beyond it nothing is gained, and memory is lost.
-const MOST: usize = 2_000;
+const MOST: usize = 4_000;
 
 /// The weight of the newest measurement.
 const WEIGHT: f64 = 0.2;
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn long_tasks_get_a_small_window_and_short_ones_a_large_one() {
         let mut window = Window::new(2);
-        (0..100).for_each(|_| window.measured(Duration::from_secs(60)));
+        (0..100).for_each(|_| window.measured(Duration::from_mins(1)));
         assert_eq!(window.size(), 3);
         (0..100).for_each(|_| window.measured(Duration::from_micros(10)));
         assert_eq!(usize::from(window.size()), MOST);

@@ -16,6 +16,8 @@ mod adapters;
 #[cfg(feature = "amqp")]
 mod broker;
 #[cfg(feature = "amqp")]
+mod embedded;
+#[cfg(feature = "amqp")]
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[cfg(feature = "amqp")]

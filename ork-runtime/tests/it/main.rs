@@ -1,5 +1,14 @@
 //! Whole jobs through a whole process: embedded broker, every store, no network. One behaviour a file.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::unused_async,
+    clippy::needless_pass_by_value,
+    clippy::disallowed_methods,
+    reason = "tests and their tasks: what fails must fail loudly, and a task takes what it takes"
+)]
+
 mod cancel;
 mod context;
 mod failures;

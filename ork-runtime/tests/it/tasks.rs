@@ -47,8 +47,8 @@ pub(crate) fn blocks_for_ever(context: Context) {
 }
 
 #[task]
-pub(crate) fn unwritable() -> HashMap<String, Unwritable> {
-    HashMap::from([("key".to_owned(), Unwritable)])
+pub(crate) fn unwritable() -> Vec<Unwritable> {
+    vec![Unwritable]
 }
 
 #[derive(schemars::JsonSchema)]
@@ -171,7 +171,7 @@ pub(crate) fn strict_part(count: u64, run: String) -> Vec<strict> {
 /// What its join sees, in order.
 #[task]
 pub(crate) async fn seen(number: u64) -> Result<u64> {
-    if number % 3 == 0 { Err(Error::permanent("a third one")) } else { Ok(number) }
+    if number.is_multiple_of(3) { Err(Error::permanent("a third one")) } else { Ok(number) }
 }
 
 #[task(part)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ork::{JobId, JobOutcome, JobState, Ork, OrkBuilder, Status};
 
 /// Nothing here takes longer unless it hangs.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Runs a test in a world over each store.
 pub(crate) fn each<F: Future<Output = ()>>(test: impl Fn(World) -> F) {

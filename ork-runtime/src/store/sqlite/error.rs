@@ -1,4 +1,4 @@
-//! What SQLite says went wrong, in the store's words.
+//! What `SQLite` says went wrong, in the store's words.
 
 use std::path::Path;
 

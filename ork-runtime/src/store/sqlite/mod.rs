@@ -16,12 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 
 use self::error::closed;
 use self::wake::Wake;
 use self::writer::{Command, Io, Writer};
-use super::{Beat, Filter, JobView, Store, StoreError, Take, Taken, Work};
+use super::{Beat, Changes, Filter, JobView, Store, StoreError, Take, Taken, Work};
 use crate::accounting::{By, Change, OwedId};
 use crate::context::Progress;
 use crate::id::JobId;
@@ -44,7 +44,7 @@ pub struct Sqlite {
     writer: Mutex<Option<Writer>>,
     commands: std::sync::mpsc::Sender<Command>,
     reader: Arc<Mutex<Connection>>,
-    changes: broadcast::Sender<Change>,
+    changes: Changes,
     wake: Mutex<Option<Wake>>,
 }
 
@@ -54,9 +54,21 @@ impl Sqlite {
     /// # Errors
     /// When the file cannot be opened, read or written, is no store of ork, or is newer than this program.
     pub fn open(path: &Path, synchronous: Synchronous) -> Result<Self, StoreError> {
+        Self::with(path, schema::open(path, synchronous)?)
+    }
+
+    /// The same for a file that may not grow beyond so many pages, as on a full disk.
+    #[doc(hidden)]
+    pub fn open_bounded(path: &Path, synchronous: Synchronous, pages: i64) -> Result<Self, StoreError> {
         let connection = schema::open(path, synchronous)?;
+        let bounded = connection.pragma_update(None, "max_page_count", pages);
+        bounded.map_err(|error| error::store_error(path, error))?;
+        Self::with(path, connection)
+    }
+
+    fn with(path: &Path, connection: Connection) -> Result<Self, StoreError> {
         let reader = schema::open_reader(path)?;
-        let changes = broadcast::channel(1024).0;
+        let changes = Changes::new();
         let (wake, bell) = Wake::new(path, changes.clone())?;
         let (commands, queue) = std::sync::mpsc::channel();
         let writer = Writer::start(path.to_owned(), connection, queue, changes.clone(), bell)?;
@@ -97,8 +109,8 @@ impl Sqlite {
 
 #[async_trait]
 impl Store for Sqlite {
-    fn watch(&self) -> broadcast::Receiver<Change> {
-        self.changes.subscribe()
+    fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     fn enqueue(&self, work: Box<dyn Work>) {
@@ -155,7 +167,9 @@ impl Store for Sqlite {
         drop(self.commands.send(Command::Close));
         // The writer ends once it has done what was waiting; joining it must not block the runtime.
         let joined = tokio::task::spawn_blocking(move || {
-            drop(writer.map(Writer::join));
+            if let Some(writer) = writer {
+                writer.join();
+            }
             drop(wake);
         });
         drop(joined.await);

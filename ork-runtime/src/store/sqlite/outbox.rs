@@ -91,15 +91,14 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Tak
             break;
         }
         let most = if row.lost > 0 { 1 } else { left };
-        let held = match cut(connection, seq, &mut row, most, holder)? {
-            Some(held) => held,
-            None => {
-                let hold = "UPDATE owed SET holder = ?2 WHERE id = ?1";
-                connection.prepare_cached(hold)?.execute(params![signed(row.id), holder])?;
-                row
-            }
+        let held = if let Some(held) = cut(connection, seq, &mut row, most, holder)? {
+            held
+        } else {
+            let hold = "UPDATE owed SET holder = ?2 WHERE id = ?1";
+            connection.prepare_cached(hold)?.execute(params![signed(row.id), holder])?;
+            row
         };
-        left -= held.len().min(left);
+        left -= held.n_messages().min(left);
         let messages = messages(connection, seq, &held, &mut jobs)?;
         owed.push(Owed { id: held.id, lost: held.lost, messages });
     }
@@ -114,7 +113,7 @@ fn cut(
     most: u64,
     holder: [u8; 16],
 ) -> rusqlite::Result<Option<OwedRow>> {
-    if row.len() <= most {
+    if row.n_messages() <= most {
         return Ok(None);
     }
     let next = tables::next_owed(connection)?;

@@ -12,7 +12,7 @@ use crate::store::{StoreError, StoreErrorKind};
 /// Every migration, oldest first. A released one is never changed; a change is a new one.
 const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_core.sql")];
 
-/// Marks the file as ork's, in the place SQLite keeps for it: `ork` and a byte.
+/// Marks the file as ork's, in the place `SQLite` keeps for it: `ork` and a byte.
 const APPLICATION_ID: i64 = 0x6f72_6b01;
 
 /// How long a process waits for another one's transaction.

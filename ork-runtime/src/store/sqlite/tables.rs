@@ -139,19 +139,18 @@ pub(super) fn open_shards(
     seqs: &Seqs,
     shards: Shards,
 ) -> rusqlite::Result<()> {
-    let (id, index) = match shards {
+    let (id, range) = match shards {
         Shards::None => return Ok(()),
-        Shards::Of(id, index) => (id, Some(index)),
-        Shards::All(id) => (id, None),
+        Shards::Of(id, index) => (id, place(index).0..=place(index).0),
+        Shards::Between(id, first, last) => (id, place(first).0..=place(last).0),
+        Shards::All(id) => (id, 0..=u64::MAX),
     };
-    let (Some(entry), Some(seq)) = (books.get_mut(id), seqs.get(&id)) else {
+    let (Some(entry), Some(seq)) = (books.get_mut(id), seqs.get(&id)) else { return Ok(()) };
+    // Mostly one shard, which is loaded already; then nothing is to be looked for.
+    if range.start() == range.end() && !entry.ledger.needs(*range.start()) {
         return Ok(());
-    };
-    let numbers = match index {
-        None => entry.ledger.unloaded(),
-        Some(index) if entry.ledger.needs(index) => vec![place(index).0],
-        Some(_) => Vec::new(),
-    };
+    }
+    let numbers: Vec<_> = entry.ledger.unloaded().into_iter().filter(|number| range.contains(number)).collect();
     for number in numbers {
         entry.ledger.load(number, shard(connection, *seq, number)?);
     }

@@ -85,8 +85,8 @@ pub(super) fn parts(connection: &Connection, id: JobId, from: u64, limit: usize)
         while let (true, Some(row)) = (settled.len() < limit, rows.next()?) {
             let index = number(row, 0)?;
             let (shard, low) = place(index);
-            if !shards.contains_key(&shard) {
-                shards.insert(shard, tables::shard(&snapshot, seq, shard)?);
+            if let std::collections::hash_map::Entry::Vacant(e) = shards.entry(shard) {
+                e.insert(tables::shard(&snapshot, seq, shard)?);
             }
             let Some(how) = shards.get(&shard).and_then(|shard| shard.outcome(low)) else {
                 continue;

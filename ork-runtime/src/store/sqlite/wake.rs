@@ -8,11 +8,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::accounting::Change;
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::{Changes, StoreError, StoreErrorKind};
 
 /// At most one piece of news of each kind in this time: a busy neighbour must not keep the others busy.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -36,7 +35,7 @@ pub(super) struct Bell {
 
 impl Wake {
     /// Listens beside the store at `path`, and makes the bell of this process.
-    pub(super) fn new(path: &Path, changes: broadcast::Sender<Change>) -> Result<(Self, Bell), StoreError> {
+    pub(super) fn new(path: &Path, changes: Changes) -> Result<(Self, Bell), StoreError> {
         let mut folder = path.as_os_str().to_owned();
         folder.push("-wake");
         let folder = PathBuf::from(folder);
@@ -53,19 +52,17 @@ impl Wake {
         let bell = Bell { owed: make(owed)?, news: make(news)? };
 
         let (sender, receiver) = mpsc::channel();
-        let mine = format!("{boot}.");
+        let mine = boot.to_string();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
             if !event.kind.is_modify() {
                 return;
             }
             for path in event.paths {
-                let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-                    continue;
-                };
-                if !name.starts_with(&mine) {
-                    let change = if name.ends_with(".owed") { Change::Owed } else { Change::Elsewhere };
-                    drop(sender.send(change));
+                if path.file_stem().is_some_and(|stem| stem != mine.as_str()) {
+                    let owed = path.extension().is_some_and(|kind| kind == "owed");
+                    // Without a receiver the store is closing.
+                    let _closing = sender.send(if owed { Change::Owed } else { Change::Elsewhere });
                 }
             }
         })
@@ -85,19 +82,19 @@ impl Drop for Wake {
 }
 
 /// Passes news on, at most once in a while, the first piece at once and the last one surely.
-fn relay(news: &mpsc::Receiver<Change>, changes: &broadcast::Sender<Change>) {
+fn relay(news: &mpsc::Receiver<Change>, changes: &Changes) {
     while let Ok(first) = news.recv() {
         let mut told = vec![first];
         told.extend(news.try_iter().filter(|change| *change != first).take(1));
         for change in told {
-            drop(changes.send(change));
+            changes.tell(change);
         }
         std::thread::sleep(PAUSE);
         let mut waiting: Vec<_> = news.try_iter().collect();
         waiting.sort_unstable_by_key(|change| *change == Change::Owed);
         waiting.dedup();
         for change in waiting {
-            drop(changes.send(change));
+            changes.tell(change);
         }
     }
 }

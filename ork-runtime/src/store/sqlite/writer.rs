@@ -5,13 +5,13 @@ use std::sync::mpsc::{Receiver, RecvError};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, TransactionBehavior};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 
 use super::error::store_error;
 use super::tables;
 use super::wake::Bell;
 use crate::accounting::{Books, Change};
-use crate::store::{StoreError, StoreErrorKind, Work};
+use crate::store::{Changes, StoreError, StoreErrorKind, Work};
 
 /// At most so many commands make one transaction: what waits behind them should not wait for too long.
 const BATCH: usize = 4_096;
@@ -83,7 +83,7 @@ impl Writer {
         path: PathBuf,
         connection: Connection,
         queue: Receiver<Command>,
-        changes: broadcast::Sender<Change>,
+        changes: Changes,
         bell: Bell,
     ) -> Result<Self, StoreError> {
         let state = Thread { path, connection, changes, bell };
@@ -102,7 +102,7 @@ impl Writer {
 struct Thread {
     path: PathBuf,
     connection: Connection,
-    changes: broadcast::Sender<Change>,
+    changes: Changes,
     bell: Bell,
 }
 
@@ -132,7 +132,9 @@ impl Thread {
     fn carry_out(&mut self, mut batch: Vec<Command>) {
         match self.transaction(&mut batch) {
             Ok(changes) => {
-                batch.into_iter().for_each(|command| command.finish(Ok(())));
+                for command in batch {
+                    command.finish(Ok(()));
+                }
                 self.tell(&changes);
             }
             Err(error) if batch.len() == 1 || !is_of_one(&error) => {
@@ -174,9 +176,7 @@ impl Thread {
         let mut books = Books::new(next_owed);
         let mut seqs = tables::Seqs::default();
         for work in works.iter() {
-            for id in work.jobs() {
-                tables::open_job(connection, &mut books, &mut seqs, id)?;
-            }
+            tables::open_job(connection, &mut books, &mut seqs, work.job())?;
         }
         // One after the other: what an operation needs may depend on what the one before it did.
         for work in works.iter_mut() {
@@ -189,8 +189,7 @@ impl Thread {
 
     fn tell(&self, changes: &[Change]) {
         for change in changes {
-            // Nobody may be listening.
-            drop(self.changes.send(*change));
+            self.changes.tell(*change);
         }
         self.bell.ring(changes);
     }

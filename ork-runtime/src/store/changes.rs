@@ -1,0 +1,80 @@
+//! News of a store, told to whoever waits in this process.
+
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use crate::accounting::Change;
+use crate::id::JobId;
+
+/// How much news may wait for a slow listener before it is told to look for itself.
+const CAPACITY: usize = 1_024;
+
+/// Tells news. Moves of parts are frequent and few listen to them, so they go apart from the rest.
+#[derive(Debug, Clone)]
+pub struct Changes {
+    news: broadcast::Sender<Change>,
+    moves: broadcast::Sender<JobId>,
+}
+
+impl Changes {
+    /// A teller without listeners.
+    #[expect(clippy::new_without_default, reason = "every teller is another one")]
+    pub fn new() -> Self {
+        Self { news: broadcast::channel(CAPACITY).0, moves: broadcast::channel(CAPACITY).0 }
+    }
+
+    /// Tells; nobody may be listening.
+    pub fn tell(&self, change: Change) {
+        match change {
+            Change::Moved(_) if self.moves.receiver_count() == 0 => {}
+            Change::Moved(job) => drop(self.moves.send(job)),
+            Change::Owed | Change::Ended(_) | Change::Elsewhere => drop(self.news.send(change)),
+        }
+    }
+
+    /// Everything but moves, from now on.
+    pub fn watch(&self) -> broadcast::Receiver<Change> {
+        self.news.subscribe()
+    }
+
+    /// What may concern one job, from now on: its end, or also every move.
+    pub fn of(&self, job: JobId, moves: bool) -> Concerning {
+        Concerning { job, news: self.news.subscribe(), moves: moves.then(|| self.moves.subscribe()) }
+    }
+}
+
+/// News that may concern one job.
+#[derive(Debug)]
+pub struct Concerning {
+    job: JobId,
+    news: broadcast::Receiver<Change>,
+    moves: Option<broadcast::Receiver<JobId>>,
+}
+
+impl Concerning {
+    /// Waits until something may have changed about the job.
+    ///
+    /// # Cancel safety
+    /// No news is lost if the future is dropped.
+    pub async fn changed(&mut self) {
+        loop {
+            let moved = async {
+                match &mut self.moves {
+                    Some(moves) => moves.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                news = self.news.recv() => match news {
+                    Ok(Change::Ended(job)) if job != self.job => {}
+                    Ok(Change::Owed | Change::Moved(_)) => {}
+                    // A store that is closed says so when it is asked.
+                    Ok(Change::Ended(_) | Change::Elsewhere) | Err(RecvError::Lagged(_) | RecvError::Closed) => return,
+                },
+                moved = moved => match moved {
+                    Ok(job) if job != self.job => {}
+                    Ok(_) | Err(RecvError::Lagged(_) | RecvError::Closed) => return,
+                },
+            }
+        }
+    }
+}
