@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::books::Books;
 use super::owed::{NOT_HELD, Owed, OwedAsk, OwedRow};
 use super::{Answer, By, Operation, Shards};
+use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::{self, Attempt, Ended, Job, Phase, State};
 use crate::ledger::Halt;
@@ -71,7 +72,12 @@ pub struct Claim {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Claimed {
     /// Run it.
-    Ours(Box<Job>),
+    Ours {
+        /// The job.
+        job: Box<Job>,
+        /// Whether this attempt was begun before, and neither ended nor given back: its worker may have died.
+        again: bool,
+    },
     /// It has ended, waits for its parts, or the dispatch is of an older attempt: run nothing.
     Nothing,
 }
@@ -91,13 +97,60 @@ impl Operation for Claim {
         let Some(entry) = books.get_mut(id) else {
             return Claimed::Nothing;
         };
+        let again = entry.job.state == State::Running;
         match entry.job.claim(self.phase, self.attempt, &self.by.worker.to_string(), self.by.now) {
             job::Claim::Ours => {
                 entry.dirty = true;
-                Claimed::Ours(Box::new(entry.job.clone()))
+                Claimed::Ours { job: Box::new(entry.job.clone()), again }
             }
             job::Claim::Ended | job::Claim::Old => Claimed::Nothing,
         }
+    }
+}
+
+/// Fails a job whose message nobody can run: one that is new, or waits for just this message.
+///
+/// A message that only bears the name of a job does nothing to it: whoever can publish may submit, and no more.
+#[derive(Debug, Clone)]
+pub struct Refuse {
+    /// The job, as far as its message could be read; it is made if its id is unknown.
+    pub unknown: NewJob,
+    /// Why.
+    pub failure: Failure,
+    /// Who refuses.
+    pub by: By,
+}
+
+impl Operation for Refuse {
+    type Answer = Vec<Owed>;
+
+    fn job(&self) -> JobId {
+        self.unknown.job.id
+    }
+
+    fn apply(&self, books: &mut Books) -> Vec<Owed> {
+        let NewJob { job, input } = &self.unknown;
+        if books.get(job.id).is_none() {
+            books.create(job.clone(), input.clone());
+        }
+        let Some(entry) = books.get_mut(job.id) else {
+            return Vec::new();
+        };
+        let known = &mut entry.job;
+        let waits = matches!(known.state, State::Ready | State::Retrying);
+        if !waits || known.task != job.task {
+            return Vec::new();
+        }
+        let (phase, attempt) = (known.phase, known.attempt);
+        let claimed = known.claim(phase, attempt, &self.by.worker.to_string(), self.by.now);
+        debug_assert_eq!(claimed, job::Claim::Ours, "it waits");
+        let how = Attempt::Failed { failure: self.failure.clone(), again: None };
+        let Ended::Counted(effects) = known.end_attempt(phase, attempt, how, self.by.now) else {
+            return Vec::new();
+        };
+        entry.dirty = true;
+        let job = entry.job.clone();
+        books.carry_out(&job, effects, None, &self.by)
     }
 }
 

@@ -10,7 +10,7 @@ mod owed;
 mod parts;
 
 pub use books::{Books, Entry, PartWrite, Writes};
-pub use jobs::{Cancel, Claim, Claimed, NewJob, Retry, Settle, Steered, Submit, Submitted};
+pub use jobs::{Cancel, Claim, Claimed, NewJob, Refuse, Retry, Settle, Steered, Submit, Submitted};
 pub use owed::{Owed, OwedAsk, OwedId, OwedRow, outcome_json};
 pub use parts::{
     Append, Appended, Open, Page, PartAttempt, PartKey, RunStarted, Seal, SettlePart, StartPart, StartRun, Started,

@@ -182,6 +182,8 @@ pub enum Started {
     Run {
         /// How many parts there are.
         count: Option<u64>,
+        /// Whether this attempt was begun before, and neither ended nor given back: its worker may have died.
+        again: bool,
     },
     /// Run nothing: it has ended, belongs to an older epoch or attempt, or its job takes no further part. What is held
     /// must be sent.
@@ -205,7 +207,7 @@ impl Operation for StartPart {
             return Started::Nothing(Vec::new());
         };
         match entry.ledger.start(epoch, index, attempt) {
-            Start::Run => Started::Run { count: entry.ledger.head().sealed },
+            Start::Run { again } => Started::Run { count: entry.ledger.head().sealed, again },
             Start::Settled | Start::Old => Started::Nothing(Vec::new()),
             Start::Halted => Started::Nothing(books.complete(job, &self.by)),
         }
@@ -252,7 +254,7 @@ impl Operation for StartRun {
         let mut started = RunStarted { run: Vec::new(), count: None, owed: Vec::new() };
         let Some(entry) = books.get_mut(job) else { return started };
         started.count = entry.ledger.head().sealed;
-        let runs = |index: &u64| entry.ledger.start(epoch, *index, attempt) == Start::Run;
+        let runs = |index: &u64| matches!(entry.ledger.start(epoch, *index, attempt), Start::Run { .. });
         started.run = self.indices.iter().copied().filter(runs).collect();
         if started.run.len() < self.indices.len() {
             started.owed = books.complete(job, &self.by);

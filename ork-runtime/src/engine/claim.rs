@@ -9,7 +9,12 @@ use crate::message::{Ask, Message};
 /// The answer for a job.
 pub(super) enum ClaimedJob {
     /// Run it.
-    Ours(Box<Job>),
+    Ours {
+        /// The job.
+        job: Box<Job>,
+        /// Whether its worker may have died before.
+        again: bool,
+    },
     /// Run nothing.
     Nothing,
 }
@@ -22,6 +27,8 @@ pub(super) enum ClaimedPart {
         key: PartKey,
         /// How many parts there are, if that is known.
         count: Option<u64>,
+        /// Whether its worker may have died before.
+        again: bool,
     },
     /// Run nothing.
     Nothing,
@@ -34,13 +41,13 @@ pub(super) async fn job(engine: &Engine, message: &Message, phase: Phase) -> Res
         let mut job = unknown.job;
         job.attempt = message.attempt;
         return Ok(match job.claim(phase, message.attempt, &engine.worker.to_string(), engine.clock.now()) {
-            crate::job::Claim::Ours => ClaimedJob::Ours(Box::new(job)),
+            crate::job::Claim::Ours => ClaimedJob::Ours { job: Box::new(job), again: true },
             crate::job::Claim::Ended | crate::job::Claim::Old => ClaimedJob::Nothing,
         });
     }
     let claim = Claim { unknown, phase, attempt: message.attempt, by: engine.by() };
     Ok(match engine.store.apply(claim).await? {
-        Claimed::Ours(job) => ClaimedJob::Ours(job),
+        Claimed::Ours { job, again } => ClaimedJob::Ours { job, again },
         Claimed::Nothing => ClaimedJob::Nothing,
     })
 }
@@ -61,10 +68,11 @@ pub(super) async fn part(
 ) -> Result<ClaimedPart, ProcessError> {
     let key = PartKey { job: message.job, epoch, index, attempt: message.attempt };
     if let Some(StartedPart { count }) = started {
-        return Ok(ClaimedPart::Ours { key, count });
+        // It was held by those who died.
+        return Ok(ClaimedPart::Ours { key, count, again: true });
     }
     match engine.store.apply(StartPart { part: key, by: engine.by() }).await? {
-        Started::Run { count } => Ok(ClaimedPart::Ours { key, count }),
+        Started::Run { count, again } => Ok(ClaimedPart::Ours { key, count, again }),
         Started::Nothing(owed) => {
             engine.outbox.send(owed).await;
             Ok(ClaimedPart::Nothing)
@@ -74,8 +82,8 @@ pub(super) async fn part(
 
 /// Takes a message without an id into the store under a new one. Delivered again, it would get another id, so it is
 /// not run before it has one for good.
-pub(super) async fn adopt(engine: &Engine, message: Message) -> Result<Done, ProcessError> {
-    let submit = Submit { new: new_job(engine, &message), by: engine.by() };
+pub(super) async fn adopt(engine: &Engine, message: &Message) -> Result<Done, ProcessError> {
+    let submit = Submit { new: new_job(engine, message), by: engine.by() };
     match engine.store.apply(submit).await? {
         Submitted::Created(owed) => engine.outbox.send(owed).await,
         Submitted::Known => {}

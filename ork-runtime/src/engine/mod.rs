@@ -14,13 +14,14 @@ mod running;
 pub(crate) mod services;
 mod settle;
 mod split;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::accounting::By;
+use crate::accounting::{By, PartKey};
 use crate::broker::{Broker, Delivery, Refused, Settlement, StartedPart};
 use crate::clock::Clock;
 use crate::id::WorkerId;
@@ -67,6 +68,7 @@ pub(crate) struct Engine {
     pub(crate) slots: Slots,
     pub(crate) outbox: Outbox,
     pub(crate) running: Running,
+    turns: turns::Turns,
     pub(crate) reports: Reports,
     /// Fires when whatever still runs must stop now.
     pub(crate) force: CancellationToken,
@@ -95,6 +97,7 @@ impl Engine {
             slots: Slots::new(settings.concurrency, settings.blocking),
             outbox,
             running: Running::default(),
+            turns: turns::Turns::default(),
             reports,
             force: CancellationToken::new(),
             fatal: CancellationToken::new(),
@@ -113,7 +116,7 @@ impl Engine {
 pub(crate) enum ProcessError {
     /// It is no message, or not one for this program.
     #[error("{}", .0.detail)]
-    Refused(Box<Refused>),
+    Refused(Box<Refused>, Option<PartKey>),
     /// The store did not do what it was asked.
     #[error("the store does not work")]
     Store(#[from] StoreError),
@@ -138,23 +141,38 @@ pub(crate) enum Done {
 /// If the future is dropped the delivery is neither settled nor lost: the broker or the store hands it out again.
 pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) -> (Settlement, Box<dyn crate::broker::Receipt>) {
     let Delivery { message, redelivered, anonymous, started, receipt } = delivery;
-    let settlement = match run(engine, message, (redelivered, anonymous, started)).await {
-        Ok(done) => settle::settlement(done),
-        Err(error) => Box::pin(refuse::settlement(engine, error)).await,
+    let settlement = loop {
+        match run(engine, &message, (redelivered, anonymous, started)).await {
+            Ok(done) => break settle::settlement(done),
+            Err(error) => {
+                if let Some(settlement) = Box::pin(refuse::settlement(engine, error)).await {
+                    break settlement;
+                }
+            }
+        }
     };
     (settlement, receipt)
 }
 
 async fn run(
     engine: &Arc<Engine>,
-    message: Result<Message, Refused>,
+    message: &Result<Message, Refused>,
     (redelivered, anonymous, started): (u32, bool, Option<StartedPart>),
 ) -> Result<Done, ProcessError> {
-    let message = message.map_err(|refused| ProcessError::Refused(Box::new(refused)))?;
-    let task = refuse::check(engine, &message)?;
+    let message = message.as_ref().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
+    let task = refuse::check(engine, message)?;
     if anonymous && engine.store.keeps() {
         return Box::pin(claim::adopt(engine, message)).await;
     }
+    // Where a message can come twice, its second delivery waits for the first: a lost connection must not run twice
+    // what still runs here.
+    let _turn = match engine.broker.needs_relay().then_some((message.job, message.ask)) {
+        None => None,
+        Some(what) => tokio::select! {
+            turn = engine.turns.take(what) => Some(turn),
+            () = engine.force.cancelled() => return Ok(Done::Interrupted),
+        },
+    };
     match message.ask {
         Ask::Whole => match task.split {
             Some(split) => job(engine, task, split, Phase::Start, message, redelivered).await,
@@ -162,7 +180,7 @@ async fn run(
         },
         Ask::Item => job(engine, task, task.work, Phase::Start, message, redelivered).await,
         Ask::Join => {
-            let join = refuse::join_of(&task, &message)?;
+            let join = refuse::join_of(&task, message)?;
             job(engine, task, join, Phase::Join, message, redelivered).await
         }
         Ask::Part { epoch, index } => part(engine, task, (epoch, index), message, redelivered, started).await,
@@ -175,26 +193,26 @@ async fn job(
     task: Task,
     def: &'static TaskDef,
     phase: Phase,
-    message: Message,
+    message: &Message,
     redelivered: u32,
 ) -> Result<Done, ProcessError> {
-    let ClaimedJob::Ours(job) = claim::job(engine, &message, phase).await? else {
+    let ClaimedJob::Ours { job, again } = claim::job(engine, message, phase).await? else {
         return Ok(Done::Settled);
     };
-    if redelivered > engine.settings.losses {
+    if again && redelivered > engine.settings.losses {
         return Box::pin(settle::lost_job(engine, job, phase, redelivered)).await;
     }
     let running = engine.running.enter(job.id);
     if task.split.is_some_and(|split| std::ptr::eq(split, def)) {
         // A split is rare and its future large: on the heap it does not weigh on every other delivery.
-        let ended = Box::pin(split::split(engine, &job, task, def, &message, running.token())).await?;
+        let ended = Box::pin(split::split(engine, &job, task, def, message, running.token())).await?;
         return Box::pin(settle::split(engine, job, def, ended)).await;
     }
     let mut job = job;
     loop {
         let parts = Box::pin(join::parts(engine, &job, phase)).await?;
         let about = services::about_job(&job);
-        let called = invoke::invoke(engine, def, &message, about, parts, running.token()).await;
+        let called = invoke::invoke(engine, def, message, about, parts, running.token()).await;
         match settle::job(engine, &mut job, def, phase, called).await? {
             settle::Next::Done(done) => return Ok(done),
             // Without a store nobody else can keep the time of the next attempt.
@@ -213,18 +231,18 @@ async fn part(
     engine: &Arc<Engine>,
     task: Task,
     (epoch, index): (u32, u64),
-    message: Message,
+    message: &Message,
     redelivered: u32,
     started: Option<StartedPart>,
 ) -> Result<Done, ProcessError> {
-    let ClaimedPart::Ours { key, count } = claim::part(engine, &message, epoch, index, started).await? else {
+    let ClaimedPart::Ours { key, count, again } = claim::part(engine, message, epoch, index, started).await? else {
         return Ok(Done::Settled);
     };
-    if redelivered > engine.settings.losses {
+    if again && redelivered > engine.settings.losses {
         return Box::pin(settle::lost_part(engine, key, redelivered)).await;
     }
     let running = engine.running.enter(message.job);
-    let about = services::about_part(&message, index, count);
-    let called = invoke::invoke(engine, task.work, &message, about, None, running.token()).await;
+    let about = services::about_part(message, index, count);
+    let called = invoke::invoke(engine, task.work, message, about, None, running.token()).await;
     settle::part(engine, task.work, key, called).await
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::{Engine, ProcessError, settle};
-use crate::accounting::{Claim, Claimed, NewJob, Settle};
+use crate::accounting::{Answer, NewJob, PartAttempt, PartKey, Refuse, SettlePart};
 use crate::broker::{DeadReason, Refused, Settlement};
 use crate::failure::{Failure, FailureKind};
+use crate::id::JobId;
 use crate::job::{Attempt, Job, Phase};
-use crate::message::{BodyError, Message};
+use crate::message::{Ask, BodyError, Message};
 use crate::registry::Task;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::task::TaskDef;
@@ -36,22 +37,27 @@ pub(super) fn join_of(task: &Task, message: &Message) -> Result<&'static TaskDef
 }
 
 fn refused(message: &Message, reason: DeadReason, detail: String) -> ProcessError {
-    ProcessError::Refused(Box::new(Refused {
+    let part = match message.ask {
+        Ask::Part { epoch, index } => Some(PartKey { job: message.job, epoch, index, attempt: message.attempt }),
+        Ask::Whole | Ask::Item | Ask::Join => None,
+    };
+    let refused = Refused {
         reason,
         detail,
         reply: message.reply.clone(),
         job: Some(message.job),
         task: Some(message.task.clone()),
-    }))
+    };
+    ProcessError::Refused(Box::new(refused), part)
 }
 
-/// What becomes of a delivery that could not be brought to an end.
-pub(super) async fn settlement(engine: &Engine, error: ProcessError) -> Settlement {
+/// What becomes of a delivery that could not be brought to an end; `None` if it is worth another try.
+pub(super) async fn settlement(engine: &Engine, error: ProcessError) -> Option<Settlement> {
     match error {
-        ProcessError::Refused(refused) => {
+        ProcessError::Refused(refused, part) => {
             tracing::warn!(reason = refused.reason.as_str(), detail = refused.detail, "message refused");
-            match write_down(engine, &refused).await {
-                Ok(()) => Settlement::Dead(refused.reason, refused.detail),
+            match write_down(engine, &refused, part).await {
+                Ok(()) => Some(Settlement::Dead(refused.reason, refused.detail)),
                 Err(error) => store_failed(engine, &error).await,
             }
         }
@@ -59,52 +65,55 @@ pub(super) async fn settlement(engine: &Engine, error: ProcessError) -> Settleme
     }
 }
 
-async fn store_failed(engine: &Engine, error: &StoreError) -> Settlement {
-    match error.kind() {
+/// A store that fails now may work again soon. Until then the delivery stays here: given back it would come again at
+/// once, and the broker would count that as one more time that it came to nothing.
+async fn store_failed(engine: &Engine, error: &StoreError) -> Option<Settlement> {
+    let may_pass = match error.kind() {
         StoreErrorKind::Corrupt | StoreErrorKind::TooNew => {
             tracing::error!(%error, "the store can no longer be trusted, stopping");
             engine.fatal.cancel();
+            return Some(Settlement::Release);
         }
-        StoreErrorKind::Unavailable
-        | StoreErrorKind::ReadOnly
-        | StoreErrorKind::Config
-        | StoreErrorKind::NotFound
-        | StoreErrorKind::NoStore
-        | StoreErrorKind::Closed => {
-            let source = std::error::Error::source(error).map(ToString::to_string);
-            tracing::warn!(%error, source, "the store does not work, the work is kept back");
-            tokio::select! {
-                () = engine.clock.pause(STORE_PAUSE) => {}
-                () = engine.force.cancelled() => {}
-            }
-        }
+        StoreErrorKind::Unavailable | StoreErrorKind::ReadOnly => true,
+        StoreErrorKind::Config | StoreErrorKind::NotFound | StoreErrorKind::NoStore | StoreErrorKind::Closed => false,
+    };
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(%error, source, "the store does not work, the work is kept back");
+    tokio::select! {
+        () = engine.clock.pause(STORE_PAUSE) => (!may_pass).then_some(Settlement::Release),
+        () = engine.force.cancelled() => Some(Settlement::Release),
     }
-    Settlement::Release
 }
 
-/// Fails the job of a refused message, so that whoever looks for it, or waits for it, learns why.
-async fn write_down(engine: &Engine, refused: &Refused) -> Result<(), StoreError> {
-    let Some(id) = refused.job else { return Ok(()) };
+/// Fails the job or the part of a refused message, so that whoever looks for it, or waits for it, learns why.
+async fn write_down(engine: &Engine, refused: &Refused, part: Option<PartKey>) -> Result<(), StoreError> {
+    let failure = Failure::new(FailureKind::Input, refused.detail.clone());
+    if let Some(part) = part.filter(|_| engine.store.keeps()) {
+        let how = PartAttempt::Failed { failure, again: None };
+        if let Answer::Counted(owed) = engine.store.apply(SettlePart { part, how, by: engine.by() }).await? {
+            engine.outbox.send(owed).await;
+        }
+        return Ok(());
+    }
+    let id = match (refused.job, &refused.reply) {
+        (Some(id), _) => id,
+        // Somebody waits for an answer, which names a job.
+        (None, Some(_)) => JobId::new(),
+        (None, None) => return Ok(()),
+    };
     let task = refused.task.clone().unwrap_or_default();
     let mut job = Job::new(id, task, engine.clock.now());
     job.reply.clone_from(&refused.reply);
-    let failure = Failure::new(FailureKind::Input, refused.detail.clone());
-    let how = Attempt::Failed { failure, again: None };
     if !engine.store.keeps() {
         let claimed = job.claim(Phase::Start, 1, "", engine.clock.now());
         debug_assert_eq!(claimed, crate::job::Claim::Ours, "a new job can be claimed");
+        let how = Attempt::Failed { failure, again: None };
         let again = settle::unkept(engine, &mut job, Phase::Start, how, None).await;
         debug_assert_eq!(again, None, "the last attempt has no next one");
         return Ok(());
     }
     let unknown = NewJob { job, input: "null".into() };
-    let claim = Claim { unknown, phase: Phase::Start, attempt: 1, by: engine.by() };
-    if let Claimed::Ours(job) = engine.store.apply(claim).await? {
-        let (phase, attempt) = (Phase::Start, job.attempt);
-        let settle = Settle { job: id, phase, attempt, how, output: None, by: engine.by() };
-        if let crate::accounting::Answer::Counted(owed) = engine.store.apply(settle).await? {
-            engine.outbox.send(owed).await;
-        }
-    }
+    let owed = engine.store.apply(Refuse { unknown, failure, by: engine.by() }).await?;
+    engine.outbox.send(owed).await;
     Ok(())
 }

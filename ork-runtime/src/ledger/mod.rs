@@ -133,7 +133,10 @@ pub enum Seal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// Run it.
-    Run,
+    Run {
+        /// Whether this attempt was begun before, and neither ended nor given back: its worker may have died.
+        again: bool,
+    },
     /// It has ended: run nothing.
     Settled,
     /// The dispatch belongs to an older epoch or attempt, or to a part that does not exist: run nothing.
@@ -268,8 +271,7 @@ impl Ledger {
         } else if attempt < shard.attempt(low) {
             Start::Old
         } else {
-            shard.start(low, attempt);
-            Start::Run
+            Start::Run { again: shard.start(low, attempt) }
         }
     }
 

@@ -75,11 +75,13 @@ impl Shard {
         self.running.contains(low)
     }
 
-    pub(super) fn start(&mut self, low: u32, attempt: u32) {
-        self.running.insert(low);
+    /// Answers whether this attempt was under way already.
+    pub(super) fn start(&mut self, low: u32, attempt: u32) -> bool {
+        let again = attempt == self.attempt(low) && !self.running.insert(low);
         if attempt > 1 {
             self.attempts.insert(low, attempt);
         }
+        again
     }
 
     pub(super) fn stop(&mut self, low: u32) {

@@ -40,7 +40,7 @@ pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: C
                     next_due = taken.next_due;
                     look = !taken.owed.is_empty();
                     if look {
-                        sending.push(send(&engine, taken.owed));
+                        sending.push(send(&engine, taken.owed, &stop));
                     }
                 }
                 Err(error) => {
@@ -64,7 +64,7 @@ pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: C
                 if taken == 0 {
                     break;
                 }
-                sending.push(send(&engine, rows));
+                sending.push(send(&engine, rows, &stop));
             }
             change = changes.recv() => look |= is_owed(&change),
             () = due => look = true,
@@ -76,7 +76,7 @@ pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: C
     while let Ok(row) = owed.try_recv() {
         rows.push(row);
     }
-    sending.push(send(&engine, rows));
+    sending.push(send(&engine, rows, &stop));
     while sending.next().await.is_some() {}
 }
 
@@ -88,7 +88,7 @@ fn is_owed(change: &Result<Change, RecvError>) -> bool {
 }
 
 /// Publishes rows until each message is confirmed or cannot be, then removes them.
-async fn send(engine: &Arc<Engine>, rows: Vec<Owed>) {
+async fn send(engine: &Arc<Engine>, rows: Vec<Owed>, stop: &CancellationToken) {
     if rows.is_empty() {
         return;
     }
@@ -114,6 +114,7 @@ async fn send(engine: &Arc<Engine>, rows: Vec<Owed>) {
                 () = engine.clock.pause(PAUSE) => {}
                 // The rows stay in the outbox, for whoever comes next.
                 () = engine.force.cancelled() => return,
+                () = stop.cancelled() => return,
             }
         }
     }
@@ -162,7 +163,7 @@ async fn fail_job(engine: &Engine, message: &Message, phase: Phase, failure: Fai
     let unknown =
         NewJob { job: Job::new(message.job, message.task.clone(), engine.clock.now()), input: message.body.clone() };
     let claim = Claim { unknown, phase, attempt: message.attempt, by: engine.by() };
-    let Claimed::Ours(job) = engine.store.apply(claim).await? else {
+    let Claimed::Ours { job, .. } = engine.store.apply(claim).await? else {
         return Ok(());
     };
     let how = Attempt::Failed { failure, again: None };

@@ -1,7 +1,7 @@
 //! The adapters that the cases run over, and where their services are.
 
 use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use ork::broker::Broker;
@@ -9,37 +9,7 @@ use ork::broker::amqp::{Amqp, Config, QueueKind};
 use ork::message::Outgoing;
 
 use crate::broker::{self, World};
-use crate::rabbit::Rabbit;
-
-/// The RabbitMQ that cases share which do not harm it; `None` if there is none and none is required.
-pub fn shared_node() -> Option<&'static str> {
-    static NODE: OnceLock<Option<(String, Option<Rabbit>)>> = OnceLock::new();
-    let node = NODE.get_or_init(|| match environment("ORK_TEST_AMQP_URL") {
-        Some(url) => Some((url, None)),
-        None => private_node().map(|node| (node.url(), Some(node))),
-    });
-    node.as_ref().map(|(url, _)| url.as_str())
-}
-
-/// A RabbitMQ that the caller may kill.
-#[expect(clippy::print_stdout, reason = "a test that was skipped must say so")]
-pub fn private_node() -> Option<Rabbit> {
-    if Rabbit::is_installed() {
-        return Some(Rabbit::start());
-    }
-    let required = environment("ORK_TEST_REQUIRE").unwrap_or_default();
-    assert!(
-        !required.split(',').any(|service| service.trim() == "amqp"),
-        "RabbitMQ is required (ORK_TEST_REQUIRE) but not installed: run `.ci/services install`, or set ORK_TEST_AMQP_URL"
-    );
-    println!("skipped: RabbitMQ is not installed; run `.ci/services install`, or set ORK_TEST_AMQP_URL");
-    None
-}
-
-#[expect(clippy::disallowed_methods, reason = "the tests' own switches are no configuration of ork")]
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
+use crate::node::shared_node;
 
 /// One case's corner of a RabbitMQ: everything in it has the case's own prefix.
 #[derive(Debug, Clone)]

@@ -18,6 +18,9 @@ mod broker;
 #[cfg(feature = "amqp")]
 mod embedded;
 #[cfg(feature = "amqp")]
+#[path = "../support/node.rs"]
+mod node;
+#[cfg(feature = "amqp")]
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[cfg(feature = "amqp")]

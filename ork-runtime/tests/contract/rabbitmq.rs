@@ -19,8 +19,9 @@ use ork::job::ReplyTo;
 use ork::message::{Ask, Message, Outgoing, Reply};
 use tokio::time::{Instant, timeout};
 
-use crate::adapters::{Corner, in_a_corner, private_node, shared_node};
+use crate::adapters::{Corner, in_a_corner};
 use crate::broker::{QUEUE, SOON, next, nothing_comes, number_of, numbered, queue};
+use crate::node::{private_node, shared_node};
 use crate::proxy::Proxy;
 
 /// Both kinds of queue, each in a corner of the shared node.

@@ -1,0 +1,76 @@
+//! One at a time: deliveries of the same piece of work wait for one another within a process.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::id::JobId;
+use crate::message::Ask;
+
+type What = (JobId, Ask);
+
+/// Whose turn it is. Most turns are never waited for, so they hold nothing to wait on until somebody does.
+#[derive(Debug, Default)]
+pub(super) struct Turns(Mutex<HashMap<What, Option<CancellationToken>>>);
+
+/// A turn, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn<'turns> {
+    turns: &'turns Turns,
+    what: What,
+}
+
+impl Turns {
+    fn taken(&self) -> MutexGuard<'_, HashMap<What, Option<CancellationToken>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody else is at this.
+    ///
+    /// # Cancel safety
+    /// Nothing is taken if the future is dropped.
+    pub(super) async fn take(&self, what: What) -> Turn<'_> {
+        loop {
+            let ended = match self.taken().entry(what) {
+                std::collections::hash_map::Entry::Vacant(free) => {
+                    free.insert(None);
+                    return Turn { turns: self, what };
+                }
+                std::collections::hash_map::Entry::Occupied(mut taken) => {
+                    taken.get_mut().get_or_insert_with(CancellationToken::new).clone()
+                }
+            };
+            ended.cancelled().await;
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(Some(ended)) = self.turns.taken().remove(&self.what) {
+            ended.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_same_work_waits_and_other_work_does_not() {
+        let (turns, job) = (Turns::default(), JobId::new());
+        let first = turns.take((job, Ask::Whole)).now_or_never().unwrap();
+        let other = turns.take((job, Ask::Part { epoch: 1, index: 0 })).now_or_never().unwrap();
+        let mut second = Box::pin(turns.take((job, Ask::Whole)));
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(other);
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        drop(second.now_or_never().unwrap());
+        assert!(turns.taken().is_empty());
+    }
+}

@@ -1,0 +1,219 @@
+//! Messages of programs that know nothing of ork, or know it wrong: each is run and answered, or put aside with the
+//! reason where it can be seen.
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use ork::{Filter, JobId, JobState};
+
+use super::tasks::*;
+use super::world::{each, fresh, header, once, on, why};
+
+#[test]
+fn a_body_and_a_routing_key_are_enough() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        let mut foreigner = world.foreigner().await;
+        foreigner.publish("hello", br#"{"name": "Ada"}"#, foreigner.asking("first")).await;
+        let (correlation, answer) = foreigner.answer().await;
+        assert_eq!(correlation, "first");
+        assert_eq!((&answer["state"], &answer["output"]), (&"success".into(), &"hello Ada".into()), "{answer}");
+        let id: JobId = answer["job"].as_str().unwrap().parse().unwrap();
+        assert_eq!(ork.status(id).await.unwrap().state, JobState::Success);
+
+        let message = br#"{"count": 100, "run": "foreign", "hold": 1000, "failing": []}"#;
+        foreigner.publish("count", message, foreigner.asking("second")).await;
+        let (correlation, answer) = foreigner.answer().await;
+        assert_eq!((correlation.as_str(), &answer["output"]), ("second", &4950.into()), "{answer}");
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn a_named_message_that_is_sent_twice_runs_once() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        let mut foreigner = world.foreigner().await;
+        let key = fresh();
+        Gate::of(&key).open();
+        let body = format!(r#"{{"key": "{key}"}}"#);
+        let named = |foreigner: &super::world::Foreigner| foreigner.asking("named").with_message_id("order-7".into());
+        for _ in 0..2 {
+            foreigner.publish("gated", body.as_bytes(), named(&foreigner)).await;
+        }
+        assert_eq!(foreigner.answer().await.1["output"], key.as_str());
+        foreigner.publish("hello", br#"{"name": "Ada"}"#, foreigner.asking("after")).await;
+        assert_eq!(foreigner.answer().await.0, "after");
+        let id = JobId::from_foreign("order-7");
+        assert_eq!(ork.status(id).await.unwrap().state, JobState::Success);
+        // What was delivered before is dealt with once the worker has drained.
+        ork.shutdown().await;
+        assert_eq!(calls(&key), 1);
+    });
+}
+
+#[test]
+fn an_outcome_nobody_waits_for_any_more_is_no_trouble() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        let mut foreigner = world.foreigner().await;
+        let nowhere = foreigner.asking("x").with_reply_to("gone".into());
+        foreigner.publish("hello", br#"{"name": "Bob"}"#, nowhere).await;
+        // Nor may an outcome run as work, or fill the dead letters.
+        let loops = foreigner.asking("y").with_reply_to(format!("{}.task.plain", world.prefix).into());
+        foreigner.publish("hello", br#"{"name": "Eve"}"#, loops).await;
+        foreigner.publish("hello", br#"{"name": "Ada"}"#, foreigner.asking("z")).await;
+        assert_eq!(foreigner.answer().await.1["output"], "hello Ada");
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn a_task_that_nobody_knows_is_kept_with_the_dead() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        let mut foreigner = world.foreigner().await;
+        foreigner.publish("nobody", b"5", BasicProperties::default()).await;
+        assert_eq!(foreigner.dead().await.routing_key.as_str(), "nobody");
+
+        let id = JobId::new();
+        let named = foreigner.asking("c").with_message_id(id.to_string().into()).with_type("helo".into());
+        foreigner.publish("hello", br#"{"name": "Ada"}"#, named).await;
+        let dead = foreigner.dead().await;
+        assert_eq!(header(&dead, "x-ork-reason"), "unknown-task");
+        let words = header(&dead, "x-ork-detail");
+        assert!(words.contains("no task `helo`, did you mean `hello`?"), "{words}");
+        let (_, answer) = foreigner.answer().await;
+        assert_eq!((&answer["state"], &answer["job"]), (&"failed".into(), &id.to_string().into()));
+        assert!(why(&ork.wait(id).await.unwrap()).contains("no task `helo`"));
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn a_wrong_input_is_answered_written_down_and_put_aside() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        let mut foreigner = world.foreigner().await;
+        for (named, body, expected) in [
+            (true, r#"{"a": 1, "b": "x"}"#, "`b`: invalid type: string \"x\", expected i64"),
+            (false, r#"{"a": 1, "b": "x"}"#, "`b`: invalid type: string \"x\", expected i64"),
+            (true, r#"{"a": 1}"#, "`b` is missing: expected integer"),
+            (false, r#"{"a": 1, "b": 2"#, "the body is not JSON"),
+            (true, "", "the body is not JSON"),
+        ] {
+            let correlation = fresh();
+            let mut properties = foreigner.asking(&correlation);
+            if named {
+                properties = properties.with_message_id(correlation.as_str().into());
+            }
+            foreigner.publish("add", body.as_bytes(), properties).await;
+            let (told, answer) = foreigner.answer().await;
+            assert_eq!((told.as_str(), &answer["state"]), (correlation.as_str(), &"failed".into()), "{answer}");
+            let words = answer["error"]["message"].as_str().unwrap();
+            assert!(words.contains(expected), "{words}");
+            let id: JobId = answer["job"].as_str().unwrap().parse().unwrap();
+            assert!(!named || id.to_string() == correlation);
+            assert!(why(&ork.wait(id).await.unwrap()).contains(expected));
+            let dead = foreigner.dead().await;
+            assert_eq!(header(&dead, "x-ork-reason"), "wrong-input");
+            assert!(header(&dead, "x-ork-detail").contains(expected));
+            assert_eq!(dead.data, body.as_bytes());
+        }
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn what_is_no_message_is_answered_and_put_aside() {
+    once(|world| async move {
+        let ork = world.builder().set("max_message_bytes", "1000").build().await.unwrap();
+        ork.start_worker();
+        let mut foreigner = world.foreigner().await;
+        let large = format!(r#"{{"name": "{}"}}"#, "x".repeat(1_000));
+        let deep = format!(r#"{{"name": {}1{}}}"#, "[".repeat(100), "]".repeat(100));
+        let plain = |foreigner: &super::world::Foreigner, id: &str| foreigner.asking(id).with_message_id(id.into());
+        let part = FieldTable::from(std::collections::BTreeMap::from([(
+            "ork-ask".into(),
+            AMQPValue::LongString("part".into()),
+        )]));
+        for (reason, expected, body, change) in [
+            ("oversized", "max_message_bytes", large.as_str(), None),
+            ("oversized", "nested deeper than 64 levels", &deep, None),
+            ("undecodable", "the content type is `text/xml`", "<a/>", Some("text/xml")),
+            ("undecodable", "the header `ork-job` is missing", "{}", Some("part")),
+        ] {
+            for named in [true, false] {
+                let correlation = fresh();
+                let mut properties = if named { plain(&foreigner, &correlation) } else { foreigner.asking(&correlation) };
+                properties = match change {
+                    Some("part") => properties.with_headers(part.clone()),
+                    Some(content) => properties.with_content_type(content.into()),
+                    None => properties,
+                };
+                foreigner.publish("hello", body.as_bytes(), properties).await;
+                let dead = foreigner.dead().await;
+                assert_eq!(header(&dead, "x-ork-reason"), reason);
+                let words = header(&dead, "x-ork-detail");
+                assert!(words.contains(expected), "{words}");
+                assert_eq!(dead.data, body.as_bytes());
+                let (told, answer) = foreigner.answer().await;
+                assert_eq!((told.as_str(), &answer["state"]), (correlation.as_str(), &"failed".into()), "{answer}");
+                assert!(answer["error"]["message"].as_str().unwrap().contains(expected), "{answer}");
+                if named {
+                    let id = correlation.parse().unwrap();
+                    assert!(why(&ork.wait(id).await.unwrap()).contains(expected));
+                }
+            }
+        }
+        assert_eq!(ork.submit(hello { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn a_refused_message_cannot_harm_a_job_of_somebody_else() {
+    once(|world| async move {
+        let ork = world.worker().await;
+        let mut foreigner = world.foreigner().await;
+        let key = fresh();
+        let job = ork.submit(gated { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered(1).await;
+        let named = foreigner.asking("c").with_message_id(job.id().to_string().into()).with_type("helo".into());
+        foreigner.publish("hello", br#"{"name": "Ada"}"#, named).await;
+        assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "unknown-task");
+        Gate::of(&key).open();
+        assert_eq!(job.wait().await.unwrap(), key);
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn without_a_store_a_wrong_message_is_answered_and_put_aside_too() {
+    on("none", "quorum", |world| async move {
+        let ork = world.worker().await;
+        let mut foreigner = world.foreigner().await;
+        foreigner.publish("hello", br#"{"name": "Ada"}"#, foreigner.asking("good")).await;
+        assert_eq!(foreigner.answer().await.1["output"], "hello Ada");
+        for (reason, kind, body) in [("wrong-input", "add", "{}"), ("unknown-task", "nobody", "{}")] {
+            foreigner.publish("add", body.as_bytes(), foreigner.asking(reason).with_type(kind.into())).await;
+            let (told, answer) = foreigner.answer().await;
+            assert_eq!((told.as_str(), &answer["state"]), (reason, &"failed".into()), "{answer}");
+            assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), reason);
+        }
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn a_job_that_is_refused_without_a_name_leaves_no_trace_but_the_dead_letter() {
+    once(|world| async move {
+        let ork = world.worker().await;
+        let mut foreigner = world.foreigner().await;
+        let xml = BasicProperties::default().with_content_type("text/xml".into());
+        foreigner.publish("hello", b"<a/>", xml).await;
+        assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "undecodable");
+        assert!(ork.jobs(Filter { limit: 10, ..Filter::default() }).await.unwrap().is_empty());
+        ork.shutdown().await;
+    });
+}

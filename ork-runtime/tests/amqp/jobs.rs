@@ -1,0 +1,151 @@
+//! One process that submits and works: what a job may be, and how it may end.
+
+use ork::{ClientError, JobState};
+
+use super::tasks::*;
+use super::world::{each, fresh, on, until, why};
+
+#[test]
+fn a_result_comes_back_typed() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        assert_eq!(ork.submit(hello { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
+        assert_eq!(ork.submit(add { a: 2, b: 3 }).await.unwrap().wait().await.unwrap(), 5);
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn many_jobs_at_once_all_end() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        let jobs = ork.submit_all((0..1_000).map(|a| add { a, b: 1 })).await.unwrap();
+        for (a, job) in (0..).zip(&jobs) {
+            assert_eq!(job.wait().await.unwrap(), a + 1);
+        }
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn a_failed_attempt_is_tried_again() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        assert_eq!(ork.submit(succeeds_at { attempt: 3 }).and_wait().await.unwrap(), 3);
+        let job = ork.submit(succeeds_at { attempt: 9 }).await.unwrap();
+        assert_eq!(why(&job.outcome().await.unwrap()), "attempt 4");
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn failures_and_panics_carry_their_words() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        let job = ork.submit(fails { message: "no luck".into() }).await.unwrap();
+        assert_eq!(why(&job.outcome().await.unwrap()), "no luck");
+        let ended = ork.submit(fails { message: "no luck".into() }).and_wait().await;
+        assert!(matches!(ended, Err(ClientError::Failed { .. })), "{ended:?}");
+        let job = ork.submit(panics { message: "oh no".into() }).await.unwrap();
+        let words = why(&job.outcome().await.unwrap());
+        assert!(words.contains("oh no"), "{words}");
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn parts_are_joined_whether_none_one_or_many() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        for count in [0, 1, 1_000] {
+            let run = fresh();
+            let message = count_part { count, run: run.clone(), hold: u64::MAX, failing: Vec::new() };
+            let job = ork.submit(message).await.unwrap();
+            assert_eq!(job.wait().await.unwrap(), count * count.saturating_sub(1) / 2);
+            let status = job.status().await.unwrap();
+            assert_eq!((status.total, status.parts.ok, status.parts.settled()), (Some(count), count, count));
+            assert_eq!(calls(&format!("{}.join", job.id())), 1);
+            assert_eq!(calls(&format!("{run}.split")), 1);
+        }
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn a_failed_job_is_taken_up_where_it_broke() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        let run = fresh();
+        let message = count_part { count: 50, run: run.clone(), hold: u64::MAX, failing: vec![3, 40] };
+        let job = ork.submit(message).await.unwrap();
+        why(&job.outcome().await.unwrap());
+        called(&format!("{run}.healed"));
+        ork.retry(job.id()).await.unwrap();
+        assert_eq!(job.wait().await.unwrap(), 49 * 50 / 2);
+        assert_eq!((calls(&format!("{run}.3")), calls(&format!("{run}.4"))), (2, 1));
+        assert_eq!(calls(&format!("{run}.split")), 1);
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn the_first_failure_stops_a_strict_job() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        let run = fresh();
+        let job = ork.submit(strict_part { count: 1_000, run: run.clone() }).await.unwrap();
+        until(&ork, job.id(), |status| status.parts.failed > 0).await;
+        Gate::of(&run).open();
+        let outcome = job.outcome().await.unwrap();
+        assert_eq!(outcome.status().state, JobState::Failed);
+        let parts = outcome.status().parts;
+        assert_eq!((parts.failed, parts.settled()), (1, 1_000), "{parts:?}");
+        assert!(parts.skipped > 0, "{parts:?}");
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn a_cancelled_job_ends_and_what_ran_of_it_hears() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        let key = fresh();
+        let job = ork.submit(listens { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered(1).await;
+        job.cancel().await.unwrap();
+        Gate::of(&key).heard().await;
+        assert!(matches!(job.wait().await.unwrap_err(), ClientError::Cancelled { .. }));
+
+        let run = fresh();
+        let job = ork.submit(count_part { count: 500, run: run.clone(), hold: 0, failing: Vec::new() }).await.unwrap();
+        Gate::of(&run).entered(1).await;
+        job.cancel().await.unwrap();
+        assert!(matches!(job.wait().await.unwrap_err(), ClientError::Cancelled { .. }));
+        Gate::of(&run).open();
+        assert_eq!(calls(&format!("{}.join", job.id())), 0);
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2, "the worker goes on");
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn the_urgent_go_first_in_a_classic_queue() {
+    on("sqlite", "classic", |world| async move {
+        let run = fresh();
+        let client = world.client().await;
+        let last = client.submit_all((0..20).map(|_| low { run: run.clone() })).await.unwrap();
+        let first = client.submit(high { run: run.clone() }).await.unwrap();
+        // Both kinds are with the broker before anybody works.
+        client.shutdown().await;
+        let worker = world.builder().set("concurrency", "1").build().await.unwrap();
+        worker.start_worker();
+        for id in last.iter().map(ork::Handle::id).chain([first.id()]) {
+            assert_eq!(worker.wait(id).await.unwrap().status().state, JobState::Success);
+        }
+        let order: Vec<_> = ORDER.lock().unwrap().iter().filter(|line| line.starts_with(&run)).cloned().collect();
+        assert_eq!(order.len(), 21);
+        // One is at hand beside the one that runs.
+        assert!(order[..2].contains(&format!("{run} high")), "{order:?}");
+        worker.shutdown().await;
+    });
+}

@@ -1,0 +1,16 @@
+//! Whole jobs over a real RabbitMQ, in one process or two, and every way to lose the broker in the middle of them.
+//! Each test has names of its own on the shared node; what harms a node gets a private one.
+
+mod foreign;
+mod jobs;
+#[path = "../support/node.rs"]
+mod node;
+mod outages;
+mod processes;
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[path = "../support/rabbit.rs"]
+mod rabbit;
+mod storeless;
+mod tasks;
+mod world;

@@ -1,0 +1,186 @@
+//! Every way to lose the broker in the middle of work; nothing is lost with it, and nothing counts twice.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use ork::{JobState, Ork};
+
+use super::node::{private_node, shared_node};
+use super::proxy::Proxy;
+use super::rabbit::Rabbit;
+use super::tasks::*;
+use super::world::{World, fresh, run};
+
+/// How long an error may take that says the broker is away.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Names of its own on a private node.
+fn on_its_own(test: impl AsyncFn(&mut Rabbit, World)) {
+    let Some(mut node) = private_node() else { return };
+    let world = World::new(&node.url(), "sqlite", "quorum");
+    run(test(&mut node, world));
+}
+
+/// Submits a job of 2,000 parts, half of which have settled when this returns; the others wait at the gate.
+async fn half_done(ork: &Ork, key: &str) -> ork::Handle<count_part> {
+    let message = count_part { count: 2_000, run: key.to_owned(), hold: 1_000, failing: Vec::new() };
+    let job = ork.submit(message).await.unwrap();
+    super::world::until(ork, job.id(), |status| status.parts.ok >= 900).await;
+    Gate::of(key).entered(1).await;
+    job
+}
+
+async fn is_whole(job: &ork::Handle<count_part>) {
+    assert_eq!(job.wait().await.unwrap(), 1_999_000);
+    let status = job.status().await.unwrap();
+    assert_eq!((status.total, status.parts.ok, status.parts.settled()), (Some(2_000), 2_000, 2_000));
+    assert_eq!(status.parts.running, 0, "{status:?}");
+    assert_eq!(calls(&format!("{}.join", job.id())), 1);
+}
+
+#[test]
+fn a_broker_that_is_away_at_the_start_is_named() {
+    run(async {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("amqp://ada:sesame@127.0.0.1:{port}/%2f");
+        for store in ["sqlite", "none"] {
+            let world = World::new(&url, store, "quorum");
+            let built = tokio::time::timeout(SOON, world.builder().build()).await.expect("no word in time");
+            let words = built.unwrap_err().to_string();
+            assert!(words.contains(&format!("127.0.0.1:{port}")), "{words}");
+            assert!(!words.contains("sesame"), "{words}");
+        }
+    });
+}
+
+#[test]
+fn a_refused_login_is_named() {
+    let Some(url) = shared_node() else { return };
+    let url = url.replace("guest:guest", "guest:wrong");
+    run(async {
+        let world = World::new(&url, "sqlite", "quorum");
+        let built = tokio::time::timeout(SOON, world.builder().build()).await.expect("no word in time");
+        let words = built.unwrap_err().to_string();
+        assert!(words.contains("login") || words.contains("refused"), "{words}");
+        assert!(!words.contains("wrong"), "{words}");
+    });
+}
+
+#[test]
+fn a_broker_that_is_killed_in_the_middle_of_a_job_changes_nothing() {
+    on_its_own(async |node, world| {
+        let ork = world.worker().await;
+        for queue in ["task.parts", "task.plain"] {
+            node.wait_for_quorum_queue(&format!("{}.{queue}", world.prefix));
+        }
+        let key = fresh();
+        let job = half_done(&ork, &key).await;
+        node.kill();
+        // What runs settles while the broker is away.
+        Gate::of(&key).open();
+        node.restart();
+        is_whole(&job).await;
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn a_broker_that_is_restarted_while_parts_run_changes_nothing() {
+    on_its_own(async |node, world| {
+        let ork = world.worker().await;
+        for queue in ["task.parts", "task.plain"] {
+            node.wait_for_quorum_queue(&format!("{}.{queue}", world.prefix));
+        }
+        let key = fresh();
+        let job = half_done(&ork, &key).await;
+        node.restart();
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        // By now they have come again, while they still run; here they wait for themselves.
+        Gate::of(&key).open();
+        is_whole(&job).await;
+        assert_eq!((0..2_000).filter(|number| calls(&format!("{key}.{number}")) != 1).count(), 0);
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn work_goes_on_after_the_broker_was_away_for_a_while() {
+    on_its_own(async |node, world| {
+        let ork = world.worker().await;
+        for queue in ["task.parts", "task.plain"] {
+            node.wait_for_quorum_queue(&format!("{}.{queue}", world.prefix));
+        }
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        node.kill();
+        // The store takes what the broker cannot.
+        let jobs = ork.submit_all((0..500).map(|a| add { a, b: 1 })).await.unwrap();
+        let message = count_part { count: 500, run: fresh(), hold: u64::MAX, failing: Vec::new() };
+        let parts = ork.submit(message).await.unwrap();
+        let newcomer = tokio::time::timeout(SOON, world.builder().build()).await.expect("no word in time");
+        newcomer.unwrap_err();
+        assert_eq!(jobs[0].status().await.unwrap().state, JobState::Ready);
+        node.restart();
+        for (a, job) in (0..).zip(&jobs) {
+            assert_eq!(job.wait().await.unwrap(), a + 1);
+        }
+        assert_eq!(parts.wait().await.unwrap(), 499 * 500 / 2);
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn without_a_store_a_submission_says_that_the_broker_is_away() {
+    let Some(mut node) = private_node() else { return };
+    let world = World::new(&node.url(), "none", "quorum");
+    run(async {
+        let ork = world.worker().await;
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        node.kill();
+        let submitted = tokio::time::timeout(SOON, ork.submit(add { a: 1, b: 1 })).await.expect("no word in time");
+        let words = submitted.unwrap_err().to_string();
+        assert!(words.contains("RabbitMQ at"), "{words}");
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn a_process_ends_while_the_broker_is_away() {
+    on_its_own(async |node, world| {
+        let ork = world.worker().await;
+        node.wait_for_quorum_queue(&format!("{}.task.plain", world.prefix));
+        node.kill();
+        let job = ork.submit(add { a: 1, b: 1 }).await.unwrap();
+        tokio::time::timeout(SOON, ork.shutdown()).await.expect("it does not end");
+        node.restart();
+        let next = world.worker().await;
+        assert_eq!(next.wait(job.id()).await.unwrap().into_output::<i64>().unwrap(), 2);
+        next.shutdown().await;
+    });
+}
+
+#[test]
+fn a_cut_connection_changes_nothing() {
+    let Some(mut world) = shared_node().map(|url| World::new(url, "sqlite", "quorum")) else { return };
+    let direct = world.url.clone();
+    let authority: lapin::uri::AMQPUri = direct.parse().unwrap();
+    let proxy = Proxy::to(authority.authority.port);
+    let port = format!(":{}", authority.authority.port);
+    world.url = direct.replace(&port, &format!(":{}", proxy.port()));
+    run(async {
+        let ork = world.worker().await;
+        let key = fresh();
+        let job = half_done(&ork, &key).await;
+        // More often than a worker may die of a part.
+        for _ in 0..8 {
+            proxy.cut();
+            assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        }
+        Gate::of(&key).open();
+        proxy.cut();
+        is_whole(&job).await;
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        ork.shutdown().await;
+        super::world::clean(&direct, &world.prefix).await;
+    });
+}

@@ -1,0 +1,206 @@
+//! Several processes of ork on one broker: who works, who waits, and who takes over.
+
+use std::collections::BTreeMap;
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use ork::{JobState, Stopped};
+
+use super::tasks::*;
+use super::world::{each, fresh, once, until};
+
+#[test]
+fn two_workers_share_the_parts_of_a_job() {
+    once(|world| async move {
+        let mut workers = Vec::new();
+        for name in ["one", "two"] {
+            let worker = world.builder().set("name", name).set("concurrency", "2").build().await.unwrap();
+            worker.start_worker();
+            workers.push(worker);
+        }
+        let run = fresh();
+        // Only both together can stand at the gate with four.
+        let message = count_part { count: 2_000, run: run.clone(), hold: 0, failing: Vec::new() };
+        let job = workers[0].submit(message).await.unwrap();
+        Gate::of(&run).entered(4).await;
+        Gate::of(&run).open();
+        assert_eq!(job.wait().await.unwrap(), 1_999_000);
+        let parts = workers[1].status(job.id()).await.unwrap().parts;
+        assert_eq!((parts.ok, parts.settled()), (2_000, 2_000));
+        assert_eq!(calls(&format!("{}.join", job.id())), 1);
+        assert_eq!((0..2_000).filter(|number| calls(&format!("{run}.{number}")) != 1).count(), 0);
+        for worker in workers {
+            worker.shutdown().await;
+        }
+    });
+}
+
+#[test]
+fn an_outcome_finds_the_process_that_waits() {
+    // In memory the two share nothing but the broker.
+    each(|world| async move {
+        let worker = world.worker().await;
+        let client = world.client().await;
+        assert_eq!(client.submit(hello { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
+        let message = count_part { count: 300, run: fresh(), hold: u64::MAX, failing: Vec::new() };
+        assert_eq!(client.submit(message).and_wait().await.unwrap(), 299 * 300 / 2);
+        let failed = client.submit(fails { message: "no luck".into() }).and_wait().await.unwrap_err();
+        assert!(failed.to_string().contains("no luck"), "{failed}");
+        client.shutdown().await;
+        worker.shutdown().await;
+    });
+}
+
+#[test]
+fn what_was_submitted_before_anybody_works_is_done_later() {
+    once(|world| async move {
+        let client = world.client().await;
+        let jobs = client.submit_all((0..100).map(|a| add { a, b: 1 })).await.unwrap();
+        let worker = world.worker().await;
+        for (a, job) in (0..).zip(&jobs) {
+            assert_eq!(job.wait().await.unwrap(), a + 1);
+        }
+        client.shutdown().await;
+        worker.shutdown().await;
+    });
+}
+
+#[test]
+fn a_process_cancels_what_another_one_runs() {
+    once(|world| async move {
+        let worker = world.worker().await;
+        let client = world.client().await;
+        let key = fresh();
+        let job = client.submit(listens { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered(1).await;
+        client.cancel(job.id()).await.unwrap();
+        Gate::of(&key).heard().await;
+        client.shutdown().await;
+        worker.shutdown().await;
+    });
+}
+
+#[test]
+fn a_worker_that_ends_gives_back_what_it_had_begun() {
+    each(|world| async move {
+        if world.store == "memory:" {
+            return;
+        }
+        let client = world.client().await;
+        let key = fresh();
+        let run = fresh();
+        let job = client.submit(gated { key: key.clone() }).await.unwrap();
+        let message = count_part { count: 3_000, run: run.clone(), hold: 10, failing: Vec::new() };
+        let parts = client.submit(message).await.unwrap();
+        let first = world.client().await;
+        let working = async {
+            Gate::of(&key).entered(1).await;
+            Gate::of(&run).entered(50).await;
+            first.force_stop();
+        };
+        let (stopped, ()) = tokio::join!(first.work(), working);
+        assert_eq!(stopped.unwrap(), Stopped::Interrupted);
+        first.shutdown().await;
+        let status = job.status().await.unwrap();
+        assert_eq!((status.state, status.attempt, status.failure), (JobState::Ready, 1, None));
+
+        Gate::of(&key).open();
+        Gate::of(&run).open();
+        let second = world.worker().await;
+        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(job.status().await.unwrap().attempt, 1);
+        assert_eq!(parts.wait().await.unwrap(), 2_999 * 3_000 / 2);
+        let counts = parts.status().await.unwrap().parts;
+        assert_eq!((counts.ok, counts.settled()), (3_000, 3_000));
+        assert_eq!(calls(&format!("{}.join", parts.id())), 1);
+        second.shutdown().await;
+        client.shutdown().await;
+    });
+}
+
+#[test]
+fn however_often_a_job_is_given_back_it_is_not_lost() {
+    once(|world| async move {
+        let client = world.client().await;
+        let key = fresh();
+        let job = client.submit(gated { key: key.clone() }).await.unwrap();
+        for _ in 0..8 {
+            let worker = world.worker().await;
+            Gate::of(&key).entered(1).await;
+            worker.force_stop();
+            worker.shutdown().await;
+        }
+        Gate::of(&key).open();
+        let worker = world.worker().await;
+        assert_eq!(job.wait().await.unwrap(), key);
+        worker.shutdown().await;
+        client.shutdown().await;
+    });
+}
+
+#[test]
+fn a_worker_that_drains_ends_what_it_has_begun() {
+    once(|world| async move {
+        let worker = world.worker().await;
+        let client = world.client().await;
+        let key = fresh();
+        let job = client.submit(gated { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered(1).await;
+        worker.drain();
+        Gate::of(&key).open();
+        worker.shutdown().await;
+        assert_eq!(job.status().await.unwrap().state, JobState::Success);
+        client.shutdown().await;
+    });
+}
+
+#[test]
+fn what_is_settled_and_comes_again_does_nothing() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        let foreigner = world.foreigner().await;
+        let (run, key) = (fresh(), fresh());
+        Gate::of(&key).open();
+        let single = ork.submit(gated { key: key.clone() }).await.unwrap();
+        single.wait().await.unwrap();
+        let message = count_part { count: 20, run: run.clone(), hold: 10, failing: Vec::new() };
+        let job = ork.submit(message).await.unwrap();
+        until(&ork, job.id(), |status| status.parts.ok == 10).await;
+
+        let text = |text: String| AMQPValue::LongString(text.into());
+        let again = |headers: &[(&str, AMQPValue)]| {
+            let headers: BTreeMap<_, _> = headers.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
+            BasicProperties::default().with_headers(FieldTable::from(headers))
+        };
+        let id = text(job.id().to_string());
+        let part = |index: i64, epoch: i64| {
+            again(&[
+                ("ork-job", id.clone()),
+                ("ork-ask", text("part".into())),
+                ("ork-epoch", AMQPValue::LongLongInt(epoch)),
+                ("ork-index", AMQPValue::LongLongInt(index)),
+            ])
+        };
+        let input = |number: u64| format!(r#"{{"number": {number}, "run": "{run}", "hold": 1000, "fail": false}}"#);
+        // While the job runs: what is settled, of an older split, and beyond the last part.
+        for (index, epoch) in [(3, 1), (4, 1), (3, 0), (15, 0), (3, 9), (20, 1), (1 << 40, 1)] {
+            foreigner.publish("count", input(99).as_bytes(), part(index, epoch)).await;
+        }
+        Gate::of(&run).open();
+        assert_eq!(job.wait().await.unwrap(), 190);
+        // And when it has ended.
+        foreigner.publish("count", input(99).as_bytes(), part(3, 1)).await;
+        foreigner.publish("count", b"null", again(&[("ork-job", id.clone()), ("ork-ask", text("join".into()))])).await;
+        foreigner.publish("count", b"null", again(&[("ork-job", id.clone())])).await;
+        let body = format!(r#"{{"key": "{key}"}}"#);
+        foreigner.publish("gated", body.as_bytes(), again(&[("ork-job", text(single.id().to_string()))])).await;
+        // Behind them in both queues; and a worker that has drained has dealt with all of them.
+        ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap();
+        let last = count_part { count: 3, run: fresh(), hold: 10, failing: Vec::new() };
+        ork.submit(last).and_wait().await.unwrap();
+        let (id, single) = (job.id(), single.id());
+        ork.shutdown().await;
+        assert_eq!((calls(&key), calls(&format!("{run}.99"))), (1, 0), "of {single}");
+        assert_eq!((calls(&format!("{run}.split")), calls(&format!("{id}.join"))), (1, 1));
+    });
+}

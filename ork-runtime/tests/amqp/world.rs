@@ -1,0 +1,197 @@
+//! A world: processes of ork on one RabbitMQ and one store, with names of their own there, and a plain client.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
+use ork::{JobId, JobOutcome, JobState, Ork, OrkBuilder, Status};
+
+use crate::node::shared_node;
+
+/// Nothing here takes longer unless it hangs.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Where the processes of a world meet.
+pub(crate) struct World {
+    pub(crate) url: String,
+    pub(crate) prefix: String,
+    pub(crate) queues: &'static str,
+    pub(crate) store: String,
+    _folder: tempfile::TempDir,
+}
+
+/// Lets a test run, to its end or its deadline.
+pub(crate) fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(DEADLINE, test).await.expect("hangs") });
+    runtime.shutdown_background();
+}
+
+/// Runs a test on the shared node: over quorum queues with a store on disk, and over classic ones in memory.
+pub(crate) fn each<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
+    for (store, queues) in [("sqlite", "quorum"), ("memory:", "classic")] {
+        on(store, queues, &test);
+    }
+}
+
+/// Runs a test on the shared node over quorum queues, with a store on disk.
+pub(crate) fn once<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
+    on("sqlite", "quorum", test);
+}
+
+/// Runs a test on the shared node over this store and this kind of queue.
+pub(crate) fn on<F: Future<Output = ()>>(store: &str, queues: &'static str, test: impl Fn(World) -> F) {
+    let Some(url) = shared_node() else { return };
+    let world = World::new(url, store, queues);
+    let (url, prefix) = (world.url.clone(), world.prefix.clone());
+    run(async {
+        test(world).await;
+        clean(&url, &prefix).await;
+    });
+}
+
+/// Leaves nothing behind on a node that others use too.
+pub(crate) async fn clean(url: &str, prefix: &str) {
+    let (_connection, channel) = plain(url).await;
+    for queue in ["task.plain", "task.line", "task.parts", "dead"] {
+        channel.queue_delete(format!("{prefix}.{queue}").into(), QueueDeleteOptions::default()).await.unwrap();
+    }
+    for exchange in ["", ".unrouted"] {
+        let name = format!("{prefix}{exchange}");
+        channel.exchange_delete(name.into(), ExchangeDeleteOptions::default()).await.unwrap();
+    }
+}
+
+impl World {
+    /// Names of its own on the node at this URL.
+    pub(crate) fn new(url: &str, store: &str, queues: &'static str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = match store {
+            "sqlite" => format!("sqlite:{}", folder.path().join("ork.db").display()),
+            other => other.to_owned(),
+        };
+        let prefix = format!("t{}", &JobId::new().to_string()[20..]);
+        Self { url: url.to_owned(), prefix, queues, store, _folder: folder }
+    }
+
+    pub(crate) fn builder(&self) -> OrkBuilder {
+        let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
+        let builder = Ork::builder().config(config).store(&self.store).broker(&self.url);
+        builder.set("prefix", &self.prefix).set("queues", self.queues).set("grace", "100ms").set("shutdown", "10s")
+    }
+
+    /// A process that only submits.
+    pub(crate) async fn client(&self) -> Ork {
+        self.builder().build().await.unwrap()
+    }
+
+    /// A process that works.
+    pub(crate) async fn worker(&self) -> Ork {
+        let ork = self.client().await;
+        ork.start_worker();
+        ork
+    }
+
+    /// A program that knows nothing of ork.
+    pub(crate) async fn foreigner(&self) -> Foreigner {
+        let (connection, channel) = plain(&self.url).await;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+        let answers = channel.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap();
+        let answers = answers.name().to_string();
+        let told = consume(&channel, &answers).await;
+        let dead = consume(&channel, &format!("{}.dead", self.prefix)).await;
+        Foreigner { exchange: self.prefix.clone(), channel, answers, told, dead, _connection: connection }
+    }
+}
+
+async fn plain(url: &str) -> (Connection, Channel) {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    (connection, channel)
+}
+
+async fn consume(channel: &Channel, queue: &str) -> Consumer {
+    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await.unwrap()
+}
+
+/// A plain AMQP client that also sees the dead letters.
+pub(crate) struct Foreigner {
+    exchange: String,
+    pub(crate) channel: Channel,
+    pub(crate) answers: String,
+    told: Consumer,
+    dead: Consumer,
+    _connection: Connection,
+}
+
+impl Foreigner {
+    /// Properties that ask for an answer.
+    pub(crate) fn asking(&self, correlation: &str) -> BasicProperties {
+        let properties = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
+        properties.with_reply_to(self.answers.as_str().into()).with_correlation_id(correlation.into())
+    }
+
+    /// Publishes to a task and waits for the broker's word.
+    pub(crate) async fn publish(&self, task: &str, body: &[u8], properties: BasicProperties) {
+        self.publish_to(&self.exchange, task, body, properties).await;
+    }
+
+    pub(crate) async fn publish_to(&self, exchange: &str, key: &str, body: &[u8], properties: BasicProperties) {
+        let options = BasicPublishOptions { mandatory: true, immediate: false };
+        let sent = self.channel.basic_publish(exchange.into(), key.into(), options, body, properties).await.unwrap();
+        let confirmed = sent.await.unwrap();
+        assert!(confirmed.is_ack() && confirmed.take_message().is_none(), "not routed");
+    }
+
+    /// The next answer: what it correlates to, and its JSON.
+    pub(crate) async fn answer(&mut self) -> (String, serde_json::Value) {
+        let answer = self.told.next().await.unwrap().unwrap();
+        let correlation = answer.properties.correlation_id().as_ref().unwrap().to_string();
+        (correlation, serde_json::from_slice(&answer.data).unwrap())
+    }
+
+    /// The next dead letter.
+    pub(crate) async fn dead(&mut self) -> Delivery {
+        self.dead.next().await.unwrap().unwrap()
+    }
+}
+
+/// A header of a message, as text.
+pub(crate) fn header(message: &Delivery, name: &str) -> String {
+    match message.properties.headers().as_ref().and_then(|headers| headers.inner().get(name)) {
+        Some(AMQPValue::LongString(text)) => text.to_string(),
+        other => panic!("header {name}: {other:?}"),
+    }
+}
+
+/// Waits until a job is seen in this condition.
+pub(crate) async fn until(ork: &Ork, id: JobId, condition: impl Fn(&Status) -> bool) -> Status {
+    let mut progress = std::pin::pin!(ork.follow(id));
+    while let Some(status) = progress.next().await {
+        let status = status.unwrap();
+        if condition(&status) {
+            return status;
+        }
+        assert!(!status.state.is_final(), "ended without it: {status:?}");
+    }
+    panic!("the stream ended");
+}
+
+/// The failure's words of a job that failed.
+pub(crate) fn why(outcome: &JobOutcome) -> String {
+    assert_eq!(outcome.status().state, JobState::Failed, "{outcome:?}");
+    outcome.status().failure.as_ref().unwrap().to_string()
+}
+
+/// A name for one run.
+pub(crate) fn fresh() -> String {
+    JobId::new().to_string()
+}
