@@ -50,7 +50,7 @@ pub mod message;
 mod policy;
 mod retry;
 // 1 tasks
-mod context;
+pub mod context;
 mod registry;
 pub mod task;
 // 2 ports, and the pure accounting that stores carry out.
@@ -91,3 +91,14 @@ pub use worker::Stopped;
 
 #[cfg(feature = "cli")]
 pub use cli::main;
+
+/// The documents, so that `cargo test` compiles and runs what they say.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../docs/one-message.md")]
+    mod one_message {}
+    #[doc = include_str!("../../docs/style.md")]
+    mod style {}
+}

@@ -2,6 +2,8 @@
 //!
 //! `hello run hello name=Ada` prints a greeting; `hello tasks` lists what there is.
 
+#![expect(clippy::needless_pass_by_value, reason = "a task owns its inputs")]
+
 use ork::task;
 
 /// Greets somebody.

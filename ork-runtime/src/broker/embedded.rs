@@ -236,20 +236,13 @@ struct Pump {
 }
 
 impl Pump {
+    /// Runs until it is stopped or nobody takes what it hands out. It ends only between two takings: a row that was
+    /// taken while nobody listened would be held by nobody who knows of it.
     async fn run(mut self) {
-        let (stop, deliveries) = (self.stop.clone(), self.deliveries.clone());
-        // What is taken and not handed out is dropped with its receipts, and so released.
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = deliveries.closed() => {}
-            () = self.pump() => {}
-        }
-    }
-
-    async fn pump(&mut self) {
+        let (stop, deliveries, clock) = (self.stop.clone(), self.deliveries.clone(), Arc::clone(&self.clock));
         let mut more = true;
         let mut next_due = None;
-        loop {
+        while !stop.is_cancelled() && !deliveries.is_closed() {
             let size = *self.window.borrow_and_update();
             let room = size.saturating_sub(self.held.rows().messages);
             // A transaction for a message or two is not worth it while others are under way.
@@ -257,23 +250,27 @@ impl Pump {
                 match self.take(room).await {
                     Some(Taken { owed, next_due: due }) => {
                         let got: usize = owed.iter().map(|row| row.messages.len().max(1)).sum();
-                        (more, next_due) = (got >= room, due);
-                        if !self.hand_out(owed).await {
-                            return;
-                        }
+                        // What was lost with a worker comes a part at a time, so that few does not mean that it was all.
+                        let lost = owed.iter().any(|row| row.lost > 0);
+                        (more, next_due) = (got >= room || lost, due);
+                        self.hand_out(owed).await;
                     }
-                    None => self.clock.pause(PAUSE).await,
+                    None => tokio::select! {
+                        () = clock.pause(PAUSE) => {}
+                        () = stop.cancelled() => {}
+                    },
                 }
                 continue;
             }
-            let clock = Arc::clone(&self.clock);
-            let due = async move {
+            let due = async {
                 match next_due {
                     Some(due) => clock.pause_until(due).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
+                () = stop.cancelled() => {}
+                () = deliveries.closed() => {}
                 () = self.held.settled.notified(), if more => {}
                 changed = self.window.changed() => if changed.is_err() { return },
                 () = due => more = true,
@@ -292,8 +289,8 @@ impl Pump {
         taken.inspect_err(|error| tracing::warn!(%error, "the outbox cannot be read")).ok()
     }
 
-    /// Hands deliveries out; answers `false` once nobody takes them.
-    async fn hand_out(&self, owed: Vec<Owed>) -> bool {
+    /// Hands deliveries out. Once nobody takes them they are dropped with their receipts, and so released.
+    async fn hand_out(&self, owed: Vec<Owed>) {
         for row in &owed {
             self.held.add(row);
         }
@@ -302,10 +299,9 @@ impl Pump {
         let started = join_all(rows.into_iter().map(|row| self.start(row))).await;
         for delivery in started.into_iter().flatten() {
             if self.deliveries.send(delivery).await.is_err() {
-                return false;
+                return;
             }
         }
-        true
     }
 
     /// Starts the parts of one row at once, which costs far less than one by one.

@@ -60,7 +60,7 @@ pub struct Config {
     pub max_message_bytes: usize,
     /// How many parts travel in one page from a split to the store.
     pub page: usize,
-    /// How often work may be lost with its worker before it counts as failed.
+    /// How often work may come back unsettled before it counts as failed. RabbitMQ counts what a worker gave back, too.
     pub max_losses: u32,
     /// How long a worker that was told to stop may take to end what it has begun.
     pub shutdown: Duration,
@@ -107,7 +107,7 @@ impl Default for Config {
             blocking: None,
             max_message_bytes: 16 * 1024 * 1024,
             page: 1_000,
-            max_losses: 5,
+            max_losses: 20,
             shutdown: Duration::from_secs(30),
             grace: Duration::from_secs(5),
             queues: QueueType::default(),

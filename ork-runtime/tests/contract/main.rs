@@ -16,6 +16,8 @@ mod adapters;
 #[cfg(feature = "amqp")]
 mod broker;
 #[cfg(feature = "amqp")]
+mod embedded;
+#[cfg(feature = "amqp")]
 #[path = "../support/node.rs"]
 mod node;
 #[cfg(feature = "amqp")]

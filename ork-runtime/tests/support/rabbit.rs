@@ -46,6 +46,11 @@ impl Rabbit {
 
     /// A node that accepts connections.
     pub fn start() -> Self {
+        Self::start_with(|_| String::new())
+    }
+
+    /// A node with more lines in its configuration, which may name files in its folder.
+    pub fn start_with(more: impl FnOnce(&Path) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ports = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
         for folder in ["home", "mnesia", "log"] {
@@ -58,8 +63,9 @@ impl Rabbit {
         fs::write(
             dir.path().join("rabbitmq.conf"),
             format!(
-                "listeners.tcp.1 = 127.0.0.1:{}\nloopback_users = none\nlog.console = false\ndisk_free_limit.absolute = 50MB\n",
-                ports[0]
+                "listeners.tcp.1 = 127.0.0.1:{}\nloopback_users = none\nlog.console = false\ndisk_free_limit.absolute = 50MB\n{}",
+                ports[0],
+                more(dir.path())
             ),
         )
         .unwrap();

@@ -54,7 +54,19 @@ impl Sqlite {
     /// # Errors
     /// When the file cannot be opened, read or written, is no store of ork, or is newer than this program.
     pub fn open(path: &Path, synchronous: Synchronous) -> Result<Self, StoreError> {
+        Self::with(path, schema::open(path, synchronous)?)
+    }
+
+    /// The same for a file that may not grow beyond so many pages, as on a full disk.
+    #[doc(hidden)]
+    pub fn open_bounded(path: &Path, synchronous: Synchronous, pages: i64) -> Result<Self, StoreError> {
         let connection = schema::open(path, synchronous)?;
+        let bounded = connection.pragma_update(None, "max_page_count", pages);
+        bounded.map_err(|error| error::store_error(path, error))?;
+        Self::with(path, connection)
+    }
+
+    fn with(path: &Path, connection: Connection) -> Result<Self, StoreError> {
         let reader = schema::open_reader(path)?;
         let changes = Changes::new();
         let (wake, bell) = Wake::new(path, changes.clone())?;

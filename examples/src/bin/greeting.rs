@@ -1,0 +1,39 @@
+//! A task that uses what the application gives it: a `State<T>`, made once, shared by every task of the process.
+//!
+//! `greeting run greet name=Ada language=de` prints `hallo Ada`. A language that is not in the book is an error that no
+//! retry would change, so none is made.
+
+#![expect(clippy::needless_pass_by_value, reason = "a task owns its inputs")]
+
+use std::collections::BTreeMap;
+
+use ork::{Error, Ork, Result, State, task};
+
+/// The words for "hello", by language.
+#[derive(Debug)]
+struct Phrasebook(BTreeMap<&'static str, &'static str>);
+
+/// Greets somebody in a language.
+#[task(retries = 3)]
+fn greet(
+    /// Who is greeted.
+    name: String,
+    /// Two letters; English if nobody says.
+    language: Option<String>,
+    book: State<Phrasebook>,
+) -> Result<String> {
+    let language = language.as_deref().unwrap_or("en");
+    let Some(hello) = book.0.get(language) else {
+        let known: Vec<_> = book.0.keys().copied().collect();
+        return Err(Error::permanent(format!(
+            "there is no greeting in `{language}`: expected one of {}",
+            known.join(", ")
+        )));
+    };
+    Ok(format!("{hello} {name}"))
+}
+
+fn main() -> std::process::ExitCode {
+    let book = Phrasebook(BTreeMap::from([("de", "hallo"), ("en", "hello"), ("fr", "bonjour")]));
+    Ork::builder().state(book).main()
+}

@@ -1,0 +1,5 @@
+//! A program without tasks: what the command line says then is tested with it.
+
+fn main() -> std::process::ExitCode {
+    ork::main()
+}

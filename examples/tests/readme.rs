@@ -1,0 +1,196 @@
+//! Every command that the README gives is run as it stands there, by the programs of this build.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use support::{Place, Process, exe, tree};
+
+const README: &str = include_str!("../../README.md");
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// A fenced block: the heading it stands under, what follows the fence, and its lines.
+#[derive(Debug)]
+struct Block {
+    heading: &'static str,
+    info: &'static str,
+    lines: Vec<&'static str>,
+}
+
+fn blocks() -> Vec<Block> {
+    let (mut blocks, mut heading, mut open): (Vec<Block>, _, _) = (Vec::new(), "", false);
+    for line in README.lines() {
+        match (line.strip_prefix("```"), open) {
+            (Some(info), false) => {
+                blocks.push(Block { heading, info, lines: Vec::new() });
+                open = true;
+            }
+            (Some(_), true) => open = false,
+            (None, true) => blocks.last_mut().unwrap().lines.push(line),
+            (None, false) => heading = line.strip_prefix("## ").unwrap_or(heading),
+        }
+    }
+    blocks
+}
+
+/// The lines of the only block under a heading.
+fn only(heading: &str) -> Vec<&'static str> {
+    let mut found: Vec<_> = blocks().into_iter().filter(|block| block.heading == heading).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0).lines
+}
+
+/// The arguments of a command that runs `loc`, and nothing else.
+fn loc(line: &str) -> &str {
+    line.strip_prefix("cargo run --release -p ork-examples --bin loc -- ").unwrap_or_else(|| panic!("not run: {line}"))
+}
+
+/// A folder to count in.
+fn place() -> Place {
+    let place = Place::new();
+    tree(&place, 9, 1);
+    place
+}
+
+fn total(table: &str) -> Vec<&str> {
+    table.lines().last().unwrap().split_whitespace().collect()
+}
+
+const NINE: [&str; 6] = ["total", "9", "27", "9", "9", "9"];
+
+#[test]
+fn run_it_is_one_command_and_counts() {
+    let lines = only("Run it");
+    assert_eq!(lines, ["cargo run --release -p ork-examples --bin loc -- run loc root=."]);
+    let place = place();
+    assert_eq!(total(&place.run(exe!("loc"), loc(lines[0])).ok()), NINE);
+}
+
+#[test]
+fn test_it_is_one_command_that_can_be_run() {
+    use std::os::unix::fs::PermissionsExt as _;
+    assert_eq!(only("Test it"), [".ci/test"]);
+    // It is what runs this test.
+    let script = std::fs::metadata(root().join(".ci/test")).expect(".ci/test is there");
+    assert!(script.is_file() && script.permissions().mode() & 0o111 == 0o111, "it may be executed");
+}
+
+/// Starts the workers of a block, runs the others to their end, and stops the workers.
+fn with_workers(blocks: &[Block], broker: Option<&str>) {
+    let place = place();
+    // A queue of its own on a broker that other tests use too.
+    let prefix = format!("readme-{}", std::process::id());
+    let mut workers = Vec::new();
+    let mut results = 0;
+    for block in blocks {
+        let mut variables = Vec::new();
+        for line in &block.lines {
+            if let Some(variable) = line.strip_prefix("export ") {
+                let (name, value) = variable.split_once('=').unwrap();
+                variables.push((name, broker.unwrap_or(value)));
+                continue;
+            }
+            let args: Vec<_> = loc(line).split_whitespace().collect();
+            let start = || {
+                let mut command = place.command(exe!("loc"), &args);
+                command.envs(variables.iter().copied()).env("ORK_PREFIX", &prefix);
+                Process::start(command)
+            };
+            if args == ["worker"] {
+                for _ in 0..2 {
+                    let mut worker = start();
+                    worker.err_line(|line| line.contains("worker ready"));
+                    workers.push(worker);
+                }
+            } else {
+                assert_eq!(total(&start().end().ok()), NINE);
+                results += 1;
+            }
+        }
+    }
+    assert_eq!((workers.len(), results), (2, 1));
+    for worker in workers {
+        worker.signal("TERM");
+        assert_eq!(worker.end().code, Some(0));
+    }
+}
+
+#[test]
+fn several_workers_share_a_file() {
+    let blocks: Vec<_> = several().into_iter().filter(|block| block.info == "sh").collect();
+    with_workers(&blocks, None);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "whether there is a RabbitMQ is said by the environment")]
+fn several_workers_share_a_broker() {
+    let blocks: Vec<_> = several().into_iter().filter(|block| block.info == "sh amqp").collect();
+    assert_eq!(blocks.len(), 2);
+    if let Ok(url) = std::env::var("ORK_TEST_AMQP_URL") {
+        with_workers(&blocks, Some(&url));
+        return;
+    }
+    let required = std::env::var("ORK_TEST_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|word| word == "amqp"), "ORK_TEST_AMQP_URL is not set");
+    eprintln!("skipped: ORK_TEST_AMQP_URL is not set");
+}
+
+fn several() -> Vec<Block> {
+    blocks().into_iter().filter(|block| block.heading == "The same job with several workers").collect()
+}
+
+#[test]
+fn every_command_is_run_by_a_test_of_this_file() {
+    for block in blocks() {
+        let known = match block.heading {
+            "" => block.info.starts_with("rust"),
+            "Run it" | "Test it" => block.info == "sh" && block.lines.len() == 1,
+            "The same job with several workers" => matches!(block.info, "sh" | "sh amqp"),
+            _ => false,
+        };
+        assert!(known, "{block:?}");
+    }
+}
+
+#[test]
+fn the_configuration_is_that_of_the_code() {
+    let section = README.split("## Configuration").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<Vec<_>> = section
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    let config = ork::Config::default();
+    let keys = ork::CONFIG_KEYS.iter().zip(config.entries());
+    assert_eq!(rows.len(), ork::CONFIG_KEYS.len());
+    for (row, (key, (_, default, _))) in rows.iter().zip(keys) {
+        let (name, expected) = (key.name, key.expected);
+        let variable = format!("`ORK_{}`", name.to_uppercase());
+        assert_eq!(row[..3], [format!("`{name}`"), variable, expected.to_owned()]);
+        if !default.is_empty() {
+            assert_eq!(row[3], format!("`{default}`"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_exit_codes_are_those_of_the_help() {
+    let help = Place::new().run(exe!("hello"), "--help").ok();
+    for code in ["0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "130 "] {
+        assert!(README.contains(&format!("\n| {code}|")), "{code}");
+        assert!(help.contains(code), "{help}");
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let links = README.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+    for link in links.filter(|link| !link.starts_with("http")) {
+        assert!(root().join(link).exists(), "{link}");
+    }
+}

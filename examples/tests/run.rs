@@ -1,0 +1,294 @@
+//! Every example, run as the process that a user would start, in a folder of its own.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Place, Process, exe, tree};
+
+const HELLO: &str = exe!("hello");
+const LOC: &str = exe!("loc");
+const ALBUM: &str = exe!("album");
+const RETRIES: &str = exe!("retries");
+const PROGRESS: &str = exe!("progress");
+const GREETING: &str = exe!("greeting");
+
+#[test]
+fn hello_greets_people_and_programs() {
+    let place = Place::new();
+    assert_eq!(place.run(HELLO, "run hello name=Ada").ok(), "hello Ada\n");
+    assert_eq!(place.run(HELLO, "run hello name=Ada --json").json(), json!("hello Ada"));
+    assert_eq!(place.run(HELLO, r#"run hello --input {"name":"Ada"}"#).ok(), "hello Ada\n");
+    place.write("input.json", r#"{"name": "Ada Lovelace"}"#);
+    assert_eq!(place.run(HELLO, "run hello --input @input.json").ok(), "hello Ada Lovelace\n");
+}
+
+#[test]
+fn tasks_are_listed_with_their_inputs() {
+    let place = Place::new();
+    let list = place.run(LOC, "tasks").ok();
+    assert!(list.contains("loc   root    split, join  Counts lines of code"), "{list}");
+    let tasks = place.run(LOC, "tasks --json").json();
+    assert_eq!(tasks[0]["name"], "loc");
+    assert_eq!(tasks[0]["input"]["properties"]["root"]["type"], "string");
+    assert_eq!(tasks[0]["retries"], 2);
+    let greet = place.run(GREETING, "tasks greet --json").json();
+    assert_eq!(greet[0]["input"]["required"], json!(["name"]));
+    assert_eq!(greet[0]["input"]["properties"]["name"]["description"], "Who is greeted.");
+}
+
+#[test]
+fn loc_counts_a_tree_and_the_job_is_kept() {
+    let place = Place::new();
+    let expected = tree(&place, 30, 2);
+    assert_eq!(place.run(LOC, "run loc root=tree --json").json(), expected);
+    let table = place.run(LOC, "run loc root=tree").ok();
+    let rows: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["language", "files", "lines", "code", "comments", "blanks"]);
+    assert_eq!(rows[3], ["total", "30", "180", "60", "60", "60"]);
+
+    let list = place.run(LOC, "jobs list --json").json();
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    // The root and the 30 folders below it.
+    assert_eq!(list[0]["parts"]["ok"], 31);
+    let id = list[0]["id"].as_str().unwrap();
+    let shown = place.run(LOC, &format!("jobs show {id}")).ok();
+    assert!(shown.contains("state      success"), "{shown}");
+    assert!(shown.contains("parts      31: 31 ok, 0 failed"), "{shown}");
+    let row = place.run(LOC, "jobs list --task loc --state success --limit 1").ok();
+    assert!(row.contains(id) && row.contains("31/31") && row.lines().count() == 2, "{row}");
+    assert_eq!(place.run(LOC, "jobs list --state failed --json").json(), json!([]));
+    assert_eq!(place.run(LOC, &format!("jobs watch {id}")).ok(), table);
+}
+
+#[test]
+fn loc_of_an_empty_folder_and_of_none() {
+    let place = Place::new();
+    std::fs::create_dir(place.path().join("nothing")).unwrap();
+    let total = json!([{"language": "total", "files": 0, "lines": 0, "code": 0, "comments": 0, "blanks": 0}]);
+    assert_eq!(place.run(LOC, "run loc root=nothing --json").json(), total);
+    place.run(LOC, "run loc root=nowhere").fails(1, &["nowhere: No such file or directory", "jobs retry"]);
+}
+
+#[test]
+fn album_makes_thumbnails_and_a_sheet() {
+    let place = Place::new();
+    std::fs::create_dir(place.path().join("pictures")).unwrap();
+    for (name, width, height) in [("a.png", 300, 200), ("b.jpg", 20, 400), ("c.png", 64, 64)] {
+        let picture = image::RgbImage::from_fn(width, height, |x, y| {
+            image::Rgb([u8::try_from(x % 256).unwrap(), u8::try_from(y % 256).unwrap(), 7])
+        });
+        picture.save(place.path().join("pictures").join(name)).unwrap();
+    }
+    place.write("pictures/d.png", "no picture at all");
+    place.write("pictures/notes.txt", "not looked at");
+    let album = place.run(ALBUM, "run album folder=pictures size=50 --json").json();
+    assert_eq!(album["pictures"][0], json!({"picture": "a.png", "size": "300 x 200"}));
+    assert_eq!(album["pictures"][1], json!({"picture": "b.jpg", "size": "20 x 400"}));
+    assert_eq!(album["pictures"].as_array().unwrap().len(), 4);
+    let wrong = album["pictures"][3]["size"].as_str().unwrap();
+    assert!(wrong.contains("Png"), "{wrong}");
+    let sheet = image::open(album["sheet"].as_str().unwrap()).unwrap();
+    assert_eq!((sheet.width(), sheet.height()), (150, 50));
+    let thumbnail = image::open(place.path().join("pictures/thumbnails/b.jpg.png")).unwrap();
+    assert_eq!(thumbnail.height(), 50);
+}
+
+#[test]
+fn retries_end_as_their_header_says() {
+    let place = Place::new();
+    assert_eq!(place.run(RETRIES, "run fetch page=a busy=2").ok(), "a, at attempt 3\n");
+    place.run(RETRIES, "run fetch page=a busy=9").fails(1, &["the server was busy at attempt 4"]);
+    place.run(RETRIES, "run fetch page= busy=0").fails(1, &["the address of the page is empty"]);
+    let empty = &place.run(RETRIES, "jobs list --task fetch --json").json()[0];
+    assert_eq!((&empty["state"], &empty["attempt"]), (&json!("failed"), &json!(1)));
+    assert_eq!(place.run(RETRIES, "run crawl pages=8").ok(), "6 of 8 parts ok\n");
+    place.run(RETRIES, "run crawl pages=8 gone_every=2").fails(1, &["4 of 8 parts failed"]);
+    let bad = &place.run(RETRIES, "jobs list --task crawl --state failed --json").json()[0];
+    let shown = place.run(RETRIES, &format!("jobs show {} --parts 2", bad["id"].as_str().unwrap())).ok();
+    assert!(shown.contains("part 1 failed page 2 is gone\npart 3 failed page 4 is gone"), "{shown}");
+}
+
+#[test]
+fn progress_is_followed_and_a_cancel_is_heard() {
+    let place = Place::new();
+    let shown = place.run(PROGRESS, "").ok();
+    let lines: Vec<_> = shown.lines().collect();
+    assert!(lines.iter().any(|line| line.starts_with("running ") && line.contains("% step ")), "{shown}");
+    assert!(lines.contains(&"on top after 20 steps"), "{shown}");
+    assert_eq!(lines.last(), Some(&"the second climb was cancelled"));
+    assert_eq!(place.run(PROGRESS, "run climb steps=2").ok(), "on top after 2 steps\n");
+}
+
+#[test]
+fn a_cancel_from_another_process_stops_the_task() {
+    let place = Place::new();
+    let mut command = place.command(PROGRESS, &["worker"]);
+    command.env("ORK_LOG", "info");
+    let mut worker = Process::start(command);
+    worker.err_line(|line| line.contains("worker ready"));
+    let id = place.run(PROGRESS, "submit climb steps=1000000").ok();
+    let id = id.trim();
+    let mut watch = place.start(PROGRESS, &format!("jobs watch {id} --json"));
+    watch.out_json(|status| status["progress"]["info"].is_string());
+    assert_eq!(place.run(PROGRESS, &format!("jobs cancel {id}")).ok(), format!("job {id} cancelled\n"));
+    worker.err_line(|line| line.contains("turned back at step"));
+    let watched = watch.end();
+    assert_eq!(watched.code, Some(1), "{watched:?}");
+    assert!(watched.err.contains("cancelled"), "{watched:?}");
+    place.run(PROGRESS, &format!("jobs cancel {id}")).fails(2, &["is cancelled and cannot be cancelled"]);
+    worker.signal("TERM");
+    assert_eq!(worker.end().code, Some(0));
+}
+
+#[test]
+fn greeting_uses_the_state_of_its_application() {
+    let place = Place::new();
+    assert_eq!(place.run(GREETING, "run greet name=Ada language=de").ok(), "hallo Ada\n");
+    assert_eq!(place.run(GREETING, "run greet name=Ada").ok(), "hello Ada\n");
+    let expected = "there is no greeting in `tlh`: expected one of de, en, fr";
+    place.run(GREETING, "run greet name=Ada language=tlh").fails(1, &[expected]);
+}
+
+#[test]
+fn a_worker_notices_what_another_process_submits() {
+    let place = Place::new();
+    let worker = place.worker(HELLO);
+    assert_eq!(place.run(HELLO, "submit hello name=Ada --wait").ok(), "hello Ada\n");
+    let id = place.run(HELLO, "submit hello name=Bob --json").json();
+    let id = id["id"].as_str().unwrap();
+    assert_eq!(place.run(HELLO, &format!("jobs watch {id}")).ok(), "hello Bob\n");
+    worker.signal("TERM");
+    let ended = worker.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn a_job_waits_for_its_worker() {
+    let place = Place::new();
+    let id = place.run(HELLO, "submit hello name=Ada").ok();
+    let shown = place.run(HELLO, &format!("jobs show {}", id.trim())).ok();
+    assert!(shown.contains("state      ready"), "{shown}");
+    let worker = place.worker(HELLO);
+    assert_eq!(place.run(HELLO, &format!("jobs watch {}", id.trim())).ok(), "hello Ada\n");
+    drop(worker);
+}
+
+/// How many parts of a job have ended, and whether all of it has.
+fn settled(status: &Value) -> (u64, bool) {
+    let parts = &status["parts"];
+    let settled = ["ok", "failed", "skipped", "cancelled"].iter().map(|how| parts[how].as_u64().unwrap()).sum();
+    (settled, status["ended"].is_i64())
+}
+
+/// Kills a worker half-way through a job; the other one starts before the job, or after the kill.
+fn killed_half_way(other_is_there: bool) {
+    for lines in [200, 2_000, 20_000] {
+        let place = Place::new();
+        let expected = tree(&place, 300, lines);
+        let worker = place.worker(LOC);
+        let mut other = other_is_there.then(|| place.worker(LOC));
+        let id = place.run(LOC, "submit loc root=tree").ok();
+        let id = id.trim();
+        let mut watch = place.start(LOC, &format!("jobs watch {id} --json"));
+        watch.out_json(|status| settled(status).0 > 20);
+        worker.kill();
+        let now = place.run(LOC, &format!("jobs show {id} --json")).json();
+        let half_way = !settled(&now).1;
+        other.get_or_insert_with(|| place.worker(LOC));
+        let ended = watch.end();
+        let result: Value = serde_json::from_str(ended.out.lines().last().unwrap()).unwrap();
+        assert_eq!(result, expected);
+        let shown = place.run(LOC, &format!("jobs show {id} --json")).json();
+        assert_eq!(shown["parts"]["ok"], 301, "{shown}");
+        if half_way {
+            return;
+        }
+        // The machine was too fast for this tree.
+    }
+    panic!("no job was still running when its worker was killed");
+}
+
+#[test]
+fn a_worker_killed_half_way_changes_nothing_in_the_result() {
+    killed_half_way(true);
+}
+
+#[test]
+fn a_job_whose_only_worker_was_killed_is_ended_by_the_next_one() {
+    killed_half_way(false);
+}
+
+#[test]
+fn a_worker_ends_what_it_has_begun_when_it_is_told_to_stop() {
+    for signal in ["INT", "TERM"] {
+        let place = Place::new();
+        let worker = place.worker(PROGRESS);
+        let id = place.run(PROGRESS, "submit climb steps=40").ok();
+        let id = id.trim();
+        let mut watch = place.start(PROGRESS, &format!("jobs watch {id} --json"));
+        watch.out_json(|status| status["progress"]["info"].is_string());
+        worker.signal(signal);
+        let ended = worker.end();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.err.contains("ending within 30s"), "{ended:?}");
+        let watched = watch.end().ok();
+        assert_eq!(watched.lines().last(), Some("\"on top after 40 steps\""));
+    }
+}
+
+#[test]
+fn a_second_signal_gives_the_work_back() {
+    let place = Place::new();
+    let mut worker = place.worker(PROGRESS);
+    let id = place.run(PROGRESS, "submit climb steps=1000000").ok();
+    let id = id.trim();
+    let mut watch = place.start(PROGRESS, &format!("jobs watch {id} --json"));
+    watch.out_json(|status| status["progress"]["info"].is_string());
+    drop(watch);
+    worker.signal("INT");
+    worker.err_line(|line| line.contains("a second signal ends at once"));
+    worker.signal("INT");
+    assert_eq!(worker.end().code, Some(0));
+    let shown = place.run(PROGRESS, &format!("jobs show {id} --json")).json();
+    assert_eq!((&shown["state"], &shown["attempt"]), (&json!("ready"), &json!(1)), "interrupted is not failed");
+}
+
+#[test]
+fn an_interrupted_run_leaves_its_job_to_a_worker() {
+    let place = Place::new();
+    let mut command = place.command(PROGRESS, &["run", "climb", "steps=1000000"]);
+    command.env("ORK_LOG", "info");
+    let mut run = Process::start(command);
+    run.err_line(|line| line.contains("worker started"));
+    run.signal("INT");
+    let ended = run.end();
+    assert_eq!((ended.code, ended.out.as_str()), (Some(130), ""), "{ended:?}");
+    let jobs = place.run(PROGRESS, "jobs list --json").json();
+    assert_eq!((&jobs[0]["state"], &jobs[0]["attempt"]), (&json!("ready"), &json!(1)));
+    let id = jobs[0]["id"].as_str().unwrap();
+    assert!(ended.err.contains(&format!("interrupted; job {id} goes on when a worker starts")), "{}", ended.err);
+    assert_eq!(place.run(PROGRESS, &format!("jobs cancel {id}")).ok(), format!("job {id} cancelled\n"));
+}
+
+#[test]
+fn a_failed_job_is_taken_up_again() {
+    let place = Place::new();
+    place.run(LOC, "run loc root=tree").fails(1, &["No such file or directory"]);
+    let jobs = place.run(LOC, "jobs list --state failed --json").json();
+    let id = jobs[0]["id"].as_str().unwrap();
+    let expected = tree(&place, 3, 1);
+    let _worker = place.worker(LOC);
+    assert_eq!(place.run(LOC, &format!("jobs retry {id}")).ok(), format!("job {id} retried\n"));
+    let watched = place.run(LOC, &format!("jobs watch {id} --json")).ok();
+    let result: Value = serde_json::from_str(watched.lines().last().unwrap()).unwrap();
+    assert_eq!(result, expected);
+    place.run(LOC, &format!("jobs retry {id}")).fails(2, &["is success and cannot be retried"]);
+}
+
+#[test]
+fn completions_know_the_commands() {
+    let script = Place::new().run(HELLO, "completions bash").ok();
+    assert!(script.contains("submit") && script.contains("jobs"), "{script}");
+}

@@ -1,0 +1,254 @@
+//! Programs run as processes in a folder of their own, with a deadline on everything they do.
+
+#![allow(dead_code, reason = "each test file uses its share")]
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Nothing here takes that long; what does has hung.
+const DEADLINE: Duration = Duration::from_mins(2);
+
+/// The path of a built example.
+macro_rules! exe {
+    ($name:literal) => {
+        env!(concat!("CARGO_BIN_EXE_", $name))
+    };
+}
+pub(crate) use exe;
+
+/// A folder in which programs run: their store is in it.
+pub(crate) struct Place(tempfile::TempDir);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Writes a file, with its folders.
+    pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// A program with these arguments, and no setting but the default ones.
+    pub(crate) fn command<A: AsRef<OsStr>>(&self, exe: &str, args: &[A]) -> Command {
+        let mut command = Command::new(exe);
+        command.args(args).current_dir(self.path());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("ORK_") {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    /// Runs a program to its end; the arguments are split at spaces.
+    pub(crate) fn run(&self, exe: &str, args: &str) -> Ended {
+        let args: Vec<_> = args.split_whitespace().collect();
+        Process::start(self.command(exe, &args)).end()
+    }
+
+    /// The same with a setting.
+    pub(crate) fn run_with(&self, exe: &str, args: &str, (name, value): (&str, &str)) -> Ended {
+        let args: Vec<_> = args.split_whitespace().collect();
+        let mut command = self.command(exe, &args);
+        Process::start({
+            command.env(name, value);
+            command
+        })
+        .end()
+    }
+
+    /// Starts a program and leaves it running.
+    pub(crate) fn start(&self, exe: &str, args: &str) -> Process {
+        let args: Vec<_> = args.split_whitespace().collect();
+        Process::start(self.command(exe, &args))
+    }
+
+    /// Starts a worker, and waits until it works.
+    pub(crate) fn worker(&self, exe: &str) -> Process {
+        let mut worker = self.start(exe, "worker");
+        worker.err_line(|line| line.contains("worker ready"));
+        worker
+    }
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// `None`: a signal killed it.
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ended {
+    /// What it printed, if it ended well.
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.out
+    }
+
+    /// What it printed, as JSON, if it ended well.
+    #[track_caller]
+    pub(crate) fn json(self) -> Value {
+        let out = self.ok();
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+    }
+
+    /// Asserts an exit code, and words on stderr.
+    #[track_caller]
+    pub(crate) fn fails(self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        for words in words {
+            assert!(self.err.contains(words), "no `{words}` in:\n{}", self.err);
+        }
+        assert_eq!(self.out, "", "what fails has no result");
+    }
+}
+
+/// A running program. It does not outlive the test.
+pub(crate) struct Process {
+    pid: u32,
+    out: Lines,
+    err: Lines,
+    code: Receiver<Option<i32>>,
+    ended: bool,
+}
+
+struct Lines {
+    receiver: Receiver<String>,
+    seen: String,
+}
+
+impl Lines {
+    fn of(stream: impl Read + Send + 'static) -> Self {
+        let (sender, receiver): (Sender<String>, _) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stream).lines() {
+                let Ok(line) = line else { break };
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { receiver, seen: String::new() }
+    }
+
+    fn next(&mut self) -> Option<String> {
+        let line = self.receiver.recv_timeout(DEADLINE).ok()?;
+        self.seen.push_str(&line);
+        self.seen.push('\n');
+        Some(line)
+    }
+}
+
+impl Process {
+    pub(crate) fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let out = Lines::of(child.stdout.take().unwrap());
+        let err = Lines::of(child.stderr.take().unwrap());
+        let pid = child.id();
+        let (sender, code) = channel();
+        thread::spawn(move || {
+            let status = child.wait().unwrap();
+            // The test may have gone on without it.
+            let _gone = sender.send(status.code());
+        });
+        Self { pid, out, err, code, ended: false }
+    }
+
+    /// Waits for a line on stderr.
+    #[track_caller]
+    pub(crate) fn err_line(&mut self, is: impl Fn(&str) -> bool) -> String {
+        while let Some(line) = self.err.next() {
+            if is(&line) {
+                return line;
+            }
+        }
+        panic!("the line did not come; stderr:\n{}", self.err.seen);
+    }
+
+    /// Waits for a line of JSON on stdout.
+    #[track_caller]
+    pub(crate) fn out_json(&mut self, is: impl Fn(&Value) -> bool) -> Value {
+        while let Some(line) = self.out.next() {
+            let value: Value = serde_json::from_str(&line).unwrap();
+            if is(&value) {
+                return value;
+            }
+        }
+        panic!("the line did not come; stdout:\n{}", self.out.seen);
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.pid, name);
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn end(mut self) -> Ended {
+        let code = self.code.recv_timeout(DEADLINE).expect("the program should have ended");
+        self.ended = true;
+        while self.out.next().is_some() {}
+        while self.err.next().is_some() {}
+        let (out, err) = (std::mem::take(&mut self.out.seen), std::mem::take(&mut self.err.seen));
+        Ended { code, out, err }
+    }
+
+    /// Kills it, as the loss of power would.
+    pub(crate) fn kill(self) {
+        self.signal("KILL");
+        assert_eq!(self.end().code, None);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.signal("KILL");
+        }
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap();
+    assert!(sent.success() || thread::panicking(), "signal {name} was not sent to {pid}");
+}
+
+/// Makes a source tree of `files` files in as many folders, and answers the JSON that `loc` makes of it.
+pub(crate) fn tree(place: &Place, files: usize, lines: usize) -> Value {
+    let (mut rust, mut python) = (0, 0);
+    for file in 0..files {
+        if file % 3 == 0 {
+            place.write(&format!("tree/d{file}/a.py"), "# a comment\nprint(1)\n\n".repeat(lines));
+            python += 1;
+        } else {
+            place.write(&format!("tree/d{file}/a.rs"), "// a comment\nfn f() {}\n\n".repeat(lines));
+            rust += 1;
+        }
+    }
+    let row = |language: &str, files: usize| {
+        let each = files * lines;
+        serde_json::json!({
+            "language": language, "files": files, "lines": 3 * each, "code": each, "comments": each, "blanks": each,
+        })
+    };
+    Value::Array(vec![row("Rust", rust), row("Python", python), row("total", files)])
+}

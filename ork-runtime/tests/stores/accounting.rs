@@ -1,0 +1,282 @@
+//! The accounting, through a store: sets, epochs, attempts, and what is owed exactly once.
+
+use std::time::Duration;
+
+use ork::accounting::{Answer, Cancel, Claimed, PartAttempt, PartKey, Retry, Settle, Started, Steered};
+use ork::job::{Attempt, Phase};
+use ork::ledger::{Append, Seal};
+use ork::message::{Ask, Outgoing};
+use ork::{JobId, JobState, OnError, Policy, Tolerate};
+
+use super::world::{START, World, each, failed, ok, part};
+
+fn asks(owed: &[ork::accounting::Owed]) -> Vec<Ask> {
+    let ask = |message: &Outgoing| match message {
+        Outgoing::Work(message) => message.ask,
+        Outgoing::Reply(reply) => panic!("a reply: {reply:?}"),
+    };
+    owed.iter().flat_map(|row| row.messages.iter().map(ask)).collect()
+}
+
+async fn state(world: &World, id: JobId) -> JobState {
+    world.store.job(id).await.unwrap().unwrap().job.state
+}
+
+async fn end(world: &World, id: JobId, phase: Phase, attempt: u32, how: Attempt) -> Answer {
+    let settle = Settle { job: id, phase, attempt, how, output: Some("2".into()), by: world.by() };
+    world.store.apply(settle).await.unwrap()
+}
+
+#[test]
+fn an_ended_job_is_not_claimed_again() {
+    each(|world| async move {
+        let id = world.submit("one").await;
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours(_)));
+        // Delivered twice: both may run it, the first to settle counts.
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours(_)));
+        assert!(matches!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Counted(_)));
+        assert_eq!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Old);
+        assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Nothing);
+        assert_eq!(state(&world, id).await, JobState::Success);
+    });
+}
+
+#[test]
+fn an_unknown_job_is_made_when_it_is_claimed() {
+    each(|world| async move {
+        let id = JobId::new();
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours(_)));
+        assert_eq!(state(&world, id).await, JobState::Running);
+        assert_eq!(world.claim(JobId::new(), Phase::Join, 1).await, Claimed::Nothing);
+    });
+}
+
+#[test]
+fn an_older_attempt_changes_nothing() {
+    each(|world| async move {
+        let id = world.submit("one").await;
+        world.claim(id, Phase::Start, 1).await;
+        let failure = ork::Failure::new(ork::FailureKind::Task, "no");
+        let how = Attempt::Failed { failure, again: Some(START + Duration::from_secs(5)) };
+        assert_eq!(end(&world, id, Phase::Start, 1, how).await, Answer::Counted(Vec::new()));
+        assert_eq!(state(&world, id).await, JobState::Retrying);
+        assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Nothing);
+        assert_eq!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Old);
+        assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Ours(_)));
+        assert!(matches!(end(&world, id, Phase::Start, 2, Attempt::Succeeded).await, Answer::Counted(_)));
+    });
+}
+
+#[test]
+fn the_last_part_owes_the_join_exactly_once() {
+    each(|world| async move {
+        let id = world.with_parts(3, Policy::default(), true).await;
+        assert_eq!(world.take(100).await.len(), 2, "the job's start and the run of its parts");
+        for index in [2, 0, 0, 2] {
+            world.start(part(id, index)).await;
+            world.settle(part(id, index), ok()).await;
+        }
+        assert_eq!(state(&world, id).await, JobState::Waiting);
+        assert!(world.take(100).await.is_empty());
+        world.start(part(id, 1)).await;
+        assert!(matches!(world.settle(part(id, 1), failed()).await, Answer::Counted(_)));
+        assert_eq!(world.settle(part(id, 1), ok()).await, Answer::Old);
+        assert_eq!(asks(&world.take(100).await), [Ask::Join]);
+        assert!(world.take(100).await.is_empty());
+        let counts = world.store.job(id).await.unwrap().unwrap().counts;
+        assert_eq!((counts.ok, counts.failed, counts.running), (2, 1, 0));
+    });
+}
+
+#[test]
+fn no_parts_at_all_complete_at_once() {
+    each(|world| async move {
+        let joined = world.with_parts(0, Policy::default(), true).await;
+        let plain = world.with_parts(0, Policy::default(), false).await;
+        assert_eq!((state(&world, joined).await, state(&world, plain).await), (JobState::Ready, JobState::Success));
+    });
+}
+
+#[test]
+fn only_a_sealed_job_completes() {
+    each(|world| async move {
+        let id = world.submit("many").await;
+        let epoch = world.opened(id, Policy::default(), false).await;
+        world.append(id, epoch, 0, 2).await;
+        for index in 0..2 {
+            world.start(part(id, index)).await;
+            world.settle(part(id, index), ok()).await;
+        }
+        assert_eq!(state(&world, id).await, JobState::Running);
+        assert_eq!(world.seal(id, epoch, 3).await, Seal::Old, "a seal names the number that was appended");
+        assert_eq!(world.seal(id, epoch, 2).await, Seal::Sealed);
+        assert_eq!(world.seal(id, epoch, 2).await, Seal::Already);
+        assert_eq!(state(&world, id).await, JobState::Success);
+    });
+}
+
+#[test]
+fn a_page_twice_is_there_once_and_a_gap_is_refused() {
+    each(|world| async move {
+        let id = world.submit("many").await;
+        let epoch = world.opened(id, Policy::default(), false).await;
+        assert_eq!(world.append(id, epoch, 0, 10).await.answer, Append::Added);
+        assert_eq!(world.append(id, epoch, 0, 10).await.answer, Append::Already);
+        assert_eq!(world.append(id, epoch, 20, 10).await.answer, Append::Old);
+        assert_eq!(world.append(id, epoch, 10, 1).await.answer, Append::Added);
+        assert_eq!(world.store.job(id).await.unwrap().unwrap().head.appended, 11);
+    });
+}
+
+#[test]
+fn what_belongs_to_an_older_run_of_the_split_is_ignored() {
+    each(|world| async move {
+        let id = world.submit("many").await;
+        let first = world.opened(id, Policy::default(), false).await;
+        world.append(id, first, 0, 5).await;
+        world.start(part(id, 0)).await;
+        world.settle(part(id, 0), ok()).await;
+        let second = world.opened(id, Policy::default(), false).await;
+        assert_eq!(second, first + 1);
+        assert_eq!(world.append(id, first, 5, 5).await.answer, Append::Old);
+        assert_eq!(world.start(part(id, 1)).await, Started::Nothing(Vec::new()));
+        assert_eq!(world.settle(part(id, 1), ok()).await, Answer::Old);
+        assert_eq!(world.seal(id, first, 5).await, Seal::Old);
+        let view = world.store.job(id).await.unwrap().unwrap();
+        assert_eq!((view.head.appended, view.counts.settled()), (0, 0));
+        assert!(world.store.parts(id, 0, 10).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_retried_part_is_fenced_and_comes_again_when_it_is_due() {
+    each(|world| async move {
+        let id = world.with_parts(1, Policy::default(), false).await;
+        world.take(10).await;
+        world.start(part(id, 0)).await;
+        let failure = ork::Failure::new(ork::FailureKind::Task, "no");
+        let due = START + Duration::from_secs(3);
+        let how = PartAttempt::Failed { failure, again: Some(due) };
+        assert_eq!(world.settle(part(id, 0), how).await, Answer::Counted(Vec::new()));
+        assert_eq!(world.start(part(id, 0)).await, Started::Nothing(Vec::new()));
+        assert_eq!(world.settle(part(id, 0), ok()).await, Answer::Old);
+        let early = world.take_at(10, Duration::from_secs(2)).await;
+        assert_eq!((early.owed.len(), early.next_due), (0, Some(due)));
+        let taken = world.take_at(10, Duration::from_secs(3)).await.owed;
+        let Outgoing::Work(message) = &taken[0].messages[0] else { panic!("no work") };
+        assert_eq!((message.attempt, &*message.body), (2, &b"0"[..]));
+        let again = PartKey { attempt: 2, ..part(id, 0) };
+        assert!(matches!(world.start(again).await, Started::Run { count: Some(1) }));
+        assert!(matches!(world.settle(again, ok()).await, Answer::Counted(_)));
+        assert_eq!(state(&world, id).await, JobState::Success);
+    });
+}
+
+#[test]
+fn stop_skips_what_has_not_begun_and_waits_for_what_has() {
+    each(|world| async move {
+        let policy = Policy { on_error: OnError::Stop, tolerate: Tolerate::Count(0) };
+        let id = world.with_parts(10, policy, false).await;
+        world.start(part(id, 0)).await;
+        world.start(part(id, 1)).await;
+        world.settle(part(id, 0), failed()).await;
+        assert_eq!(state(&world, id).await, JobState::Waiting);
+        assert_eq!(world.start(part(id, 5)).await, Started::Nothing(Vec::new()));
+        world.settle(part(id, 1), ok()).await;
+        let view = world.store.job(id).await.unwrap().unwrap();
+        assert_eq!(view.job.state, JobState::Failed);
+        assert_eq!((view.counts.ok, view.counts.failed, view.counts.skipped), (1, 1, 8));
+    });
+}
+
+#[test]
+fn a_begun_part_of_a_stopped_job_whose_worker_died_is_skipped_when_it_comes_again() {
+    each(|world| async move {
+        let policy = Policy { on_error: OnError::Stop, tolerate: Tolerate::Count(0) };
+        let id = world.with_parts(2, policy, false).await;
+        world.start(part(id, 0)).await;
+        world.start(part(id, 1)).await;
+        world.settle(part(id, 0), failed()).await;
+        assert_eq!(world.start(part(id, 1)).await, Started::Nothing(Vec::new()));
+        assert_eq!(state(&world, id).await, JobState::Failed);
+    });
+}
+
+#[test]
+fn cancelling_settles_everything_at_once() {
+    each(|world| async move {
+        let id = world.with_parts(70_000, Policy::default(), true).await;
+        world.start(part(id, 69_999)).await;
+        let cancel = Cancel { job: id, by: world.by() };
+        assert_eq!(world.store.apply(cancel.clone()).await.unwrap(), Steered::Done(Vec::new()));
+        assert_eq!(world.store.apply(cancel).await.unwrap(), Steered::Refused(JobState::Cancelled));
+        assert_eq!(world.settle(part(id, 69_999), ok()).await, Answer::Old);
+        let view = world.store.job(id).await.unwrap().unwrap();
+        assert_eq!((view.counts.cancelled, view.counts.running), (70_000, 0));
+        let unknown = Cancel { job: JobId::new(), by: world.by() };
+        assert_eq!(world.store.apply(unknown).await.unwrap(), Steered::Unknown);
+    });
+}
+
+#[test]
+fn retrying_owes_exactly_what_is_not_ok() {
+    each(|world| async move {
+        let id = world.with_parts(6, Policy::default(), false).await;
+        world.take(100).await;
+        for index in 0..6 {
+            world.start(part(id, index)).await;
+            world.settle(part(id, index), if [1, 2, 5].contains(&index) { failed() } else { ok() }).await;
+        }
+        assert_eq!(state(&world, id).await, JobState::Failed);
+        assert!(matches!(world.store.apply(Retry { job: id, by: world.by() }).await.unwrap(), Steered::Done(_)));
+        assert_eq!(state(&world, id).await, JobState::Waiting);
+        let again = |index| Ask::Part { epoch: 2, index };
+        assert_eq!(asks(&world.take(100).await), [again(1), again(2), again(5)]);
+        for index in [1, 2, 5] {
+            assert_eq!(world.settle(part(id, index), ok()).await, Answer::Old, "of the epoch before");
+            let part = PartKey { epoch: 2, ..part(id, index) };
+            world.start(part).await;
+            world.settle(part, ok()).await;
+        }
+        let view = world.store.job(id).await.unwrap().unwrap();
+        assert_eq!((view.job.state, view.counts.ok), (JobState::Success, 6));
+    });
+}
+
+#[test]
+fn an_interrupted_attempt_costs_nothing() {
+    each(|world| async move {
+        let id = world.with_parts(1, Policy::default(), false).await;
+        world.start(part(id, 0)).await;
+        world.settle(part(id, 0), PartAttempt::Interrupted).await;
+        assert_eq!(world.store.job(id).await.unwrap().unwrap().counts.running, 0);
+        assert!(matches!(world.start(part(id, 0)).await, Started::Run { .. }));
+        let one = world.submit("one").await;
+        world.claim(one, Phase::Start, 1).await;
+        end(&world, one, Phase::Start, 1, Attempt::Interrupted).await;
+        assert_eq!(state(&world, one).await, JobState::Ready);
+        assert!(matches!(world.claim(one, Phase::Start, 1).await, Claimed::Ours(_)));
+    });
+}
+
+#[test]
+fn many_settlements_at_once_in_any_order_and_twice_count_once() {
+    each(|world| async move {
+        let id = world.with_parts(2_000, Policy::default(), true).await;
+        world.take(10_000).await;
+        let settle = |index: u64| {
+            let world = &world;
+            async move {
+                world.start(part(id, index)).await;
+                let first = world.settle(part(id, index), ok()).await;
+                let second = world.settle(part(id, index), failed()).await;
+                (first, second)
+            }
+        };
+        // A stride that is coprime to the count visits every index once, far from its neighbours.
+        let answers = futures_util::future::join_all((0..2_000_u64).map(|n| settle(n * 1_013 % 2_000))).await;
+        assert!(answers.iter().all(|(first, second)| *first != Answer::Old && *second == Answer::Old));
+        assert_eq!(asks(&world.take(10_000).await), [Ask::Join]);
+        assert_eq!(world.store.job(id).await.unwrap().unwrap().counts.ok, 2_000);
+    });
+}

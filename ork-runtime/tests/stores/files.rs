@@ -1,0 +1,202 @@
+//! The file of SQLite: kept over restarts, shared, and refused in words when it cannot be used.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use ork::accounting::{By, Change, NewJob, Submit};
+use ork::job::Job;
+use ork::store::sqlite::{Sqlite, Synchronous};
+use ork::store::{Store, StoreErrorKind};
+use ork::{JobId, WorkerId};
+use rusqlite::Connection;
+
+use super::world::START;
+
+fn open(path: &Path) -> Result<Sqlite, ork::store::StoreError> {
+    Sqlite::open(path, Synchronous::Full)
+}
+
+fn on<F: Future>(test: F) -> F::Output {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(test)
+}
+
+async fn submit(store: &dyn Store) -> JobId {
+    let job = Job::new(JobId::new(), "one", START);
+    let id = job.id;
+    let by = By { worker: WorkerId::new("one"), now: START, hold: false };
+    store.apply(Submit { new: NewJob { job, input: "{}".into() }, by }).await.unwrap();
+    id
+}
+
+fn refused(path: &Path, kind: StoreErrorKind, words: &str) {
+    let error = open(path).unwrap_err();
+    assert_eq!(error.kind(), kind, "{error}");
+    assert!(error.to_string().contains(words), "{error}");
+}
+
+#[test]
+fn what_was_kept_is_there_after_a_restart() {
+    on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/er/ork.db");
+        let store = open(&path).unwrap();
+        let id = submit(&store).await;
+        store.close().await;
+        let store = open(&path).unwrap();
+        assert!(store.job(id).await.unwrap().is_some());
+        store.close().await;
+    });
+}
+
+#[test]
+fn another_process_hears_of_new_work() {
+    on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ork.db");
+        let (one, two) = (open(&path).unwrap(), open(&path).unwrap());
+        let mut news = two.changes().watch();
+        submit(&one).await;
+        let heard = tokio::time::timeout(Duration::from_secs(30), news.recv()).await.unwrap().unwrap();
+        assert_eq!(heard, Change::Owed);
+        one.close().await;
+        two.close().await;
+        let left = std::fs::read_dir(folder.path().join("ork.db-wake")).unwrap().count();
+        assert_eq!(left, 0, "each one removes its files");
+    });
+}
+
+#[test]
+fn a_newer_file_is_refused() {
+    on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ork.db");
+        open(&path).unwrap().close().await;
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        refused(
+            &path,
+            StoreErrorKind::TooNew,
+            "has schema 99, this program knows 1 only: a newer version of ork made it",
+        );
+    });
+}
+
+#[test]
+fn the_file_of_another_program_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.db");
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    refused(&path, StoreErrorKind::Config, "is the database of another program");
+    let tables = "SELECT count(*) FROM sqlite_schema";
+    let tables: i64 = Connection::open(&path).unwrap().query_row(tables, [], |row| row.get(0)).unwrap();
+    assert_eq!(tables, 1);
+}
+
+#[test]
+fn what_is_no_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ork.db");
+    std::fs::write(&path, "not a database at all, but long enough to be looked into by a careful reader").unwrap();
+    refused(&path, StoreErrorKind::Corrupt, "is not an SQLite file");
+}
+
+#[test]
+fn a_damaged_file_is_refused_when_it_is_met() {
+    on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ork.db");
+        let store = open(&path).unwrap();
+        for _ in 0..200 {
+            submit(&store).await;
+        }
+        store.close().await;
+        // The first page stays, so that the file opens; everything after it is noise.
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[4_096..].fill(0xa5);
+        std::fs::write(&path, bytes).unwrap();
+        let store = match open(&path) {
+            Err(error) => {
+                assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
+                return;
+            }
+            Ok(store) => store,
+        };
+        let error = store.jobs(ork::Filter { limit: 10, ..ork::Filter::default() }).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
+        store.close().await;
+    });
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    refused(&folder.path().join("file/ork.db"), StoreErrorKind::Config, "the folder");
+}
+
+#[test]
+fn a_read_only_file_is_refused() {
+    on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ork.db");
+        open(&path).unwrap().close().await;
+        for path in [&path, folder.path()] {
+            let mut permissions = std::fs::metadata(path).unwrap().permissions();
+            permissions.set_mode(if path.is_dir() { 0o555 } else { 0o444 });
+            std::fs::set_permissions(path, permissions).unwrap();
+        }
+        // The superuser writes whatever the mode says; then there is nothing to refuse.
+        let refuses = std::fs::File::create(folder.path().join("probe")).is_err();
+        let opened = open(&path);
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        match opened {
+            Ok(store) => {
+                assert!(!refuses, "opened for writing");
+                store.close().await;
+            }
+            Err(error) => assert!(refuses, "{error}"),
+        }
+    });
+}
+
+#[test]
+fn a_locked_file_says_so_and_works_again_later() {
+    on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ork.db");
+        let store = open(&path).unwrap();
+        let blocker = Connection::open(&path).unwrap();
+        blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let by = By { worker: WorkerId::new("one"), now: START, hold: false };
+        let error = store.leave(by.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert!(error.to_string().contains("is locked: another program"), "{error}");
+        blocker.execute_batch("ROLLBACK").unwrap();
+        store.leave(by).await.unwrap();
+        store.close().await;
+    });
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_loses_nothing() {
+    on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ork.db");
+        let store = open(&path).unwrap();
+        let kept = submit(&store).await;
+        store.close().await;
+        // SQLite's own bound stands for the disk's: the error is the same.
+        let pages: i64 =
+            Connection::open(&path).unwrap().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        let store = Sqlite::open_bounded(&path, Synchronous::Full, pages).unwrap();
+        let job = Job::new(JobId::new(), "one", START);
+        let by = By { worker: WorkerId::new("one"), now: START, hold: false };
+        let large = NewJob { job: job.clone(), input: vec![b'1'; 1_000_000].into() };
+        let error = (&store as &dyn Store).apply(Submit { new: large, by }).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert!(error.to_string().contains("the disk is full"), "{error}");
+        assert!(store.job(job.id).await.unwrap().is_none());
+        assert!(store.job(kept).await.unwrap().is_some());
+        store.close().await;
+    });
+}

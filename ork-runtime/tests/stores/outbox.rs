@@ -1,0 +1,198 @@
+//! The outbox: held by one, cut to fit, freed when its holder dies, never lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ork::accounting::{By, Cancel, NewJob, Submit, Submitted};
+use ork::job::{Job, ReplyTo};
+use ork::message::{Ask, Outgoing};
+use ork::store::Take;
+use ork::{JobId, Policy};
+
+use super::world::{START, World, each};
+
+fn ids(owed: &[ork::accounting::Owed]) -> Vec<u64> {
+    owed.iter().map(|row| row.id).collect()
+}
+
+fn tasks(owed: &[ork::accounting::Owed]) -> Vec<String> {
+    let task = |message: &Outgoing| match message {
+        Outgoing::Work(message) => message.task.clone(),
+        Outgoing::Reply(_) => "reply".into(),
+    };
+    owed.iter().flat_map(|row| row.messages.iter().map(task)).collect()
+}
+
+#[test]
+fn a_known_job_is_not_owed_again() {
+    each(|world| async move {
+        let job = Job::new(JobId::new(), "one", START);
+        world.submit_with(job.clone()).await;
+        let new = NewJob { job, input: "{}".into() };
+        let again = world.store.apply(Submit { new, by: world.by() }).await.unwrap();
+        assert_eq!(again, Submitted::Known);
+        assert_eq!(world.take(10).await.len(), 1);
+    });
+}
+
+#[test]
+fn what_one_process_took_no_other_gets() {
+    each(|world| async move {
+        let other = world.other();
+        for _ in 0..10 {
+            world.submit("one").await;
+        }
+        let (mine, theirs) = tokio::join!(world.take(5), other.take(100));
+        assert_eq!(mine.len() + theirs.len(), 10);
+        assert!(ids(&mine).iter().all(|id| !ids(&theirs).contains(id)));
+        assert!(world.take(100).await.is_empty());
+        // Forgetting what another one holds changes nothing.
+        world.store.forget(ids(&theirs), world.by()).await.unwrap();
+        other.store.give_back(ids(&theirs), other.by()).await.unwrap();
+        assert_eq!(world.take(100).await.len(), theirs.len());
+    });
+}
+
+#[test]
+fn what_is_forgotten_never_comes_again_and_what_is_given_back_does() {
+    each(|world| async move {
+        world.submit("one").await;
+        world.submit("two").await;
+        let taken = world.take(10).await;
+        world.store.forget(vec![taken[0].id], world.by()).await.unwrap();
+        world.store.give_back(vec![taken[1].id], world.by()).await.unwrap();
+        let again = world.take(10).await;
+        assert_eq!(tasks(&again), ["two"]);
+        assert_eq!(again[0].lost, 0);
+    });
+}
+
+#[test]
+fn what_a_dead_process_held_is_freed_and_counted() {
+    each(|world| async move {
+        let other = world.other();
+        other.beat_at(Duration::ZERO, Vec::new()).await;
+        world.submit("one").await;
+        assert_eq!(other.take(10).await.len(), 1);
+        world.beat_at(Duration::from_secs(9), Vec::new()).await;
+        assert!(world.take(10).await.is_empty());
+        world.beat_at(Duration::from_secs(11), Vec::new()).await;
+        let taken = world.take(10).await;
+        assert_eq!(taken[0].lost, 1);
+        // The dead one comes back and settles what is no longer its own.
+        other.store.forget(ids(&taken), other.by()).await.unwrap();
+        world.store.give_back(ids(&taken), world.by()).await.unwrap();
+        assert_eq!(world.take(10).await.len(), 1);
+    });
+}
+
+#[test]
+fn what_a_leaving_process_held_is_freed_without_a_mark() {
+    each(|world| async move {
+        let other = world.other();
+        other.beat_at(Duration::ZERO, Vec::new()).await;
+        world.submit("one").await;
+        other.take(10).await;
+        other.store.leave(other.by()).await.unwrap();
+        assert_eq!(world.take(10).await[0].lost, 0);
+    });
+}
+
+#[test]
+fn a_run_of_parts_is_cut_to_fit_and_nothing_is_lost_or_doubled() {
+    each(|world| async move {
+        let id = world.with_parts(100, Policy::default(), false).await;
+        let mut seen = Vec::new();
+        for limit in [1, 7, 30, 1_000] {
+            for row in world.take(limit).await {
+                assert!(row.messages.len() <= limit);
+                for message in row.messages {
+                    let Outgoing::Work(message) = message else { panic!("a reply") };
+                    if let Ask::Part { index, .. } = message.ask {
+                        assert_eq!((message.job, &*message.body), (id, index.to_string().as_bytes()));
+                        seen.push(index);
+                    }
+                }
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..100).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_run_that_was_lost_comes_back_part_by_part() {
+    each(|world| async move {
+        let other = world.other();
+        other.beat_at(Duration::ZERO, Vec::new()).await;
+        world.with_parts(3, Policy::default(), false).await;
+        other.take(10).await;
+        world.beat_at(Duration::from_secs(11), Vec::new()).await;
+        // One of them may have killed the process: alone, it kills no other.
+        let taken = world.take(10).await;
+        assert!(taken.iter().all(|row| row.messages.len() == 1 && row.lost == 1), "{taken:?}");
+    });
+}
+
+#[test]
+fn higher_priority_goes_first_and_older_before_newer() {
+    each(|world| async move {
+        for (task, priority) in [("a", 0), ("b", 5), ("c", 9), ("d", 5)] {
+            let mut job = Job::new(JobId::new(), task, START);
+            job.priority = priority;
+            world.submit_with(job).await;
+        }
+        assert_eq!(tasks(&world.take(10).await), ["c", "b", "d", "a"]);
+    });
+}
+
+#[test]
+fn only_known_tasks_are_taken() {
+    each(|world| async move {
+        for task in ["a", "b", "c"] {
+            world.submit(task).await;
+        }
+        let known: Arc<[String]> = Arc::from(["a".to_owned(), "c".to_owned()]);
+        let taken = world.store.take(Take { limit: 10, tasks: Some(known), by: world.by() }).await.unwrap();
+        assert_eq!(tasks(&taken.owed), ["a", "c"]);
+        assert_eq!(tasks(&world.take(10).await), ["b"]);
+    });
+}
+
+#[test]
+fn what_is_held_from_the_start_needs_no_taking() {
+    each(|world| async move {
+        let job = Job::new(JobId::new(), "one", START);
+        let by = By { hold: true, ..world.by() };
+        let submit = Submit { new: NewJob { job, input: "[1]".into() }, by };
+        let Submitted::Created(Some(owed)) = world.store.apply(submit).await.unwrap() else { panic!("not held") };
+        let Outgoing::Work(message) = &owed.messages[0] else { panic!("a reply") };
+        assert_eq!((&*message.body, message.ask), (&b"[1]"[..], Ask::Whole));
+        assert!(world.take(10).await.is_empty());
+    });
+}
+
+#[test]
+fn who_asked_for_the_outcome_is_owed_it() {
+    each(|world| async move {
+        let mut job = Job::new(JobId::new(), "one", START);
+        job.reply = Some(ReplyTo { queue: "q".into(), correlation: "c".into() });
+        let id = world.submit_with(job).await;
+        world.take(10).await;
+        world.store.apply(Cancel { job: id, by: world.by() }).await.unwrap();
+        let taken = world.take(10).await;
+        let Outgoing::Reply(reply) = &taken[0].messages[0] else { panic!("no reply") };
+        assert_eq!((reply.to.queue.as_str(), reply.to.correlation.as_str()), ("q", "c"));
+        let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!(body, serde_json::json!({ "job": id.to_string(), "state": "cancelled" }));
+    });
+}
+
+#[test]
+fn a_heartbeat_says_which_jobs_have_ended() {
+    each(|world: World| async move {
+        let (one, two) = (world.submit("one").await, world.submit("two").await);
+        world.store.apply(Cancel { job: two, by: world.by() }).await.unwrap();
+        assert_eq!(world.beat_at(Duration::ZERO, vec![one, two]).await, [two]);
+    });
+}

@@ -1,0 +1,138 @@
+//! A store of its own for each case, and the few things the cases do with it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ork::accounting::{
+    Answer, Append, Appended, By, Claim, Claimed, NewJob, Open, Owed, Page, PartAttempt, PartKey, Seal, SettlePart,
+    StartPart, Started, Submit, Submitted,
+};
+use ork::job::{Job, Phase};
+use ork::store::memory::Memory;
+use ork::store::sqlite::{Sqlite, Synchronous};
+use ork::store::{Beat, Store, Take, Taken};
+use ork::{JobId, Policy, Timestamp, WorkerId};
+
+/// The time at which every case begins.
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_000_000);
+
+/// A store, and a process that uses it.
+pub(crate) struct World {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) worker: WorkerId,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+/// Runs a case over each store.
+pub(crate) fn each<F: Future<Output = ()>>(case: impl Fn(World) -> F) {
+    let memory = |_: &std::path::Path| -> Arc<dyn Store> { Arc::new(Memory::new()) };
+    let sqlite = |folder: &std::path::Path| -> Arc<dyn Store> {
+        Arc::new(Sqlite::open(&folder.join("ork.db"), Synchronous::Full).unwrap())
+    };
+    let stores: [(&str, &dyn Fn(&std::path::Path) -> Arc<dyn Store>); 2] = [("memory", &memory), ("sqlite", &sqlite)];
+    for (name, open) in stores {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let store = open(folder.path());
+            let world = World { store: Arc::clone(&store), worker: WorkerId::new("one"), folder };
+            let within = Duration::from_mins(1);
+            tokio::time::timeout(within, case(world)).await.unwrap_or_else(|_| panic!("hangs over {name}"));
+            store.close().await;
+        });
+    }
+}
+
+impl World {
+    pub(crate) fn by(&self) -> By {
+        By { worker: self.worker.clone(), now: START, hold: false }
+    }
+
+    /// The same store, used by another process.
+    pub(crate) fn other(&self) -> Self {
+        Self { store: Arc::clone(&self.store), worker: WorkerId::new("two"), folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) async fn submit(&self, task: &str) -> JobId {
+        self.submit_with(Job::new(JobId::new(), task, START)).await
+    }
+
+    pub(crate) async fn submit_with(&self, job: Job) -> JobId {
+        let id = job.id;
+        let new = NewJob { job, input: "{}".into() };
+        let submitted = self.store.apply(Submit { new, by: self.by() }).await.unwrap();
+        assert_eq!(submitted, Submitted::Created(None));
+        id
+    }
+
+    pub(crate) async fn claim(&self, id: JobId, phase: Phase, attempt: u32) -> Claimed {
+        let mut job = Job::new(id, "unknown", START);
+        job.phase = phase;
+        let unknown = NewJob { job, input: "{}".into() };
+        self.store.apply(Claim { unknown, phase, attempt, by: self.by() }).await.unwrap()
+    }
+
+    /// A job whose split was begun: the epoch.
+    pub(crate) async fn opened(&self, id: JobId, policy: Policy, joined: bool) -> u32 {
+        assert!(matches!(self.claim(id, Phase::Start, 1).await, Claimed::Ours(_)));
+        self.store.apply(Open { job: id, attempt: 1, policy, joined }).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn append(&self, job: JobId, epoch: u32, first: u64, len: u64) -> Appended {
+        let inputs = (first..first + len).map(|index| Bytes::from(index.to_string())).collect();
+        self.store.apply(Append { page: Page { job, epoch, first, inputs }, by: self.by() }).await.unwrap()
+    }
+
+    pub(crate) async fn seal(&self, job: JobId, epoch: u32, n: u64) -> ork::ledger::Seal {
+        self.store.apply(Seal { job, epoch, n, by: self.by() }).await.unwrap().0
+    }
+
+    /// A job that waits for `n` parts.
+    pub(crate) async fn with_parts(&self, n: u64, policy: Policy, joined: bool) -> JobId {
+        let id = self.submit("many").await;
+        let epoch = self.opened(id, policy, joined).await;
+        if n > 0 {
+            self.append(id, epoch, 0, n).await;
+        }
+        self.seal(id, epoch, n).await;
+        id
+    }
+
+    pub(crate) async fn start(&self, part: PartKey) -> Started {
+        self.store.apply(StartPart { part, by: self.by() }).await.unwrap()
+    }
+
+    pub(crate) async fn settle(&self, part: PartKey, how: PartAttempt) -> Answer {
+        self.store.apply(SettlePart { part, how, by: self.by() }).await.unwrap()
+    }
+
+    /// Takes at most so many messages of any task, at a time after the start.
+    pub(crate) async fn take_at(&self, limit: usize, after: Duration) -> Taken {
+        let by = By { now: START + after, ..self.by() };
+        self.store.take(Take { limit, tasks: None, by }).await.unwrap()
+    }
+
+    pub(crate) async fn take(&self, limit: usize) -> Vec<Owed> {
+        self.take_at(limit, Duration::ZERO).await.owed
+    }
+
+    pub(crate) async fn beat_at(&self, after: Duration, running: Vec<JobId>) -> Vec<JobId> {
+        let by = By { now: START + after, ..self.by() };
+        self.store.beat(Beat { ttl: Duration::from_secs(10), running, by }).await.unwrap()
+    }
+}
+
+/// The first attempt at a part of the first epoch.
+pub(crate) const fn part(job: JobId, index: u64) -> PartKey {
+    PartKey { job, epoch: 1, index, attempt: 1 }
+}
+
+pub(crate) fn ok() -> PartAttempt {
+    PartAttempt::Ok("1".into())
+}
+
+pub(crate) fn failed() -> PartAttempt {
+    PartAttempt::Failed { failure: ork::Failure::new(ork::FailureKind::Task, "no"), again: None }
+}

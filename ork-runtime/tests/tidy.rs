@@ -1,0 +1,410 @@
+//! What must stay true of the code as text: layers, forbidden names, sizes, documents. `docs/ARCHITECTURE.md` says why.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The rank of each module; the longest path that fits counts. A module names its own rank and lower ones.
+const LAYERS: &[(u32, &[&str])] = &[
+    (0, &["clock", "failure", "id", "job", "ledger", "message", "policy", "retry"]),
+    (1, &["context", "registry", "task"]),
+    (2, &["accounting", "broker", "store"]),
+    (3, &["engine"]),
+    (4, &["client", "supervisor", "worker"]),
+    (5, ADAPTERS),
+    (6, &["app", "config"]),
+    (7, &["cli"]),
+];
+
+/// Only `app` names these.
+const ADAPTERS: &[&str] =
+    &["broker::amqp", "broker::embedded", "clock::system", "store::memory", "store::none", "store::sqlite"];
+
+/// A word, and the only modules that may say it.
+const WORDS: &[(&str, &[&str])] = &[
+    ("lapin", &["broker::amqp"]),
+    ("rusqlite", &["store::sqlite"]),
+    ("notify", &["store::sqlite"]),
+    // The wake files of dead processes are as old as the file system says.
+    ("SystemTime", &["clock::system", "store::sqlite::wake"]),
+    ("Instant", &["clock::system", "broker::amqp"]),
+    ("env", &["config"]),
+    ("clap", &["cli"]),
+    ("indicatif", &["cli"]),
+    ("comfy_table", &["cli"]),
+    ("tracing_subscriber", &["cli"]),
+    ("inventory", &["registry", "task::def"]),
+];
+
+/// What pure code does not say.
+const IMPURE: &[&str] = &["tokio", "tracing", "async", "await", "fs", "net", "thread", "process"];
+
+/// Modules whose decisions are pure, besides those of layer 0.
+const PURE: &[&str] = &["accounting", "task::state", "worker::window"];
+
+/// More lines than these do not fit in a head: of the product, of its tests.
+const LONGEST: (usize, usize) = (500, 700);
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Every file below a folder of the workspace that ends so.
+fn files(folder: &str, end: &str) -> Vec<(String, String)> {
+    let (mut found, mut folders) = (Vec::new(), vec![root().join(folder)]);
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            let hidden = path.file_name().unwrap().to_string_lossy().starts_with('.');
+            if path.is_dir() && !hidden && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(end) {
+                let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+                found.push((name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "no {end} in {folder}");
+    found
+}
+
+/// The words and signs of Rust code; no comments, no texts, no tests at its end.
+fn tokens(code: &str) -> Vec<String> {
+    let code = code.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let (mut tokens, mut rest) = (Vec::new(), code.chars().peekable());
+    while let Some(c) = rest.next() {
+        match c {
+            '/' if rest.peek() == Some(&'/') => while rest.next_if(|c| *c != '\n').is_some() {},
+            '"' => {
+                while let Some(c) = rest.next() {
+                    match c {
+                        '\\' => drop(rest.next()),
+                        '"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            // A character or a lifetime: what follows is no path.
+            '\'' => {
+                if rest.next_if_eq(&'\\').is_some() || rest.clone().nth(1) == Some('\'') {
+                    rest.next();
+                    rest.next_if_eq(&'\'');
+                }
+            }
+            ':' if rest.next_if_eq(&':').is_some() => tokens.push("::".into()),
+            c if c.is_alphanumeric() || c == '_' => {
+                let mut word = String::from(c);
+                while let Some(c) = rest.next_if(|c| c.is_alphanumeric() || *c == '_') {
+                    word.push(c);
+                }
+                tokens.push(word);
+            }
+            c if c.is_whitespace() => {}
+            c => tokens.push(c.into()),
+        }
+    }
+    tokens
+}
+
+/// The paths of a tree such as `a::{b, c::d}` that begins at `tokens[0]`, with how many tokens it has.
+fn paths(tokens: &[String], before: &[String], found: &mut Vec<Vec<String>>) -> usize {
+    let (mut path, mut at) = (before.to_vec(), 0);
+    loop {
+        match tokens.get(at).map(String::as_str) {
+            Some("{") => {
+                at += 1;
+                while tokens.get(at).is_some_and(|token| token != "}") {
+                    at += paths(&tokens[at..], &path, found).max(1);
+                    at += usize::from(tokens.get(at).is_some_and(|token| token == ","));
+                }
+                return at + 1;
+            }
+            Some(word) if word.starts_with(|c: char| c.is_alphanumeric() || c == '_') => {
+                path.push(word.to_owned());
+                at += 1;
+            }
+            _ => {}
+        }
+        if tokens.get(at).is_some_and(|token| token == "::") {
+            at += 1;
+        } else {
+            if tokens.get(at).is_some_and(|token| token == "as") {
+                at += 2;
+            }
+            found.push(path);
+            return at;
+        }
+    }
+}
+
+/// A module of ork-runtime: its path, and the tokens of its file.
+struct Module {
+    file: String,
+    path: Vec<String>,
+    tokens: Vec<String>,
+}
+
+fn modules() -> Vec<Module> {
+    let of = |(file, code): (String, String)| {
+        let inner = file.strip_prefix("ork-runtime/src/")?.strip_suffix(".rs")?;
+        let inner = inner.strip_suffix("/mod").unwrap_or(inner);
+        // The root re-exports, and what expansions call may come from everywhere.
+        if matches!(inner, "lib" | "private") {
+            return None;
+        }
+        let path = inner.split('/').map(str::to_owned).collect();
+        Some(Module { path, tokens: tokens(&code), file })
+    };
+    files("ork-runtime/src", ".rs").into_iter().filter_map(of).collect()
+}
+
+fn is_in(path: &str, module: &str) -> bool {
+    path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// The rank of a path, and the entry that gave it.
+fn rank(path: &str) -> Option<(u32, &'static str)> {
+    let entries = LAYERS.iter().flat_map(|(rank, modules)| modules.iter().map(move |module| (*rank, *module)));
+    entries.filter(|(_, module)| is_in(path, module)).max_by_key(|(_, module)| module.len())
+}
+
+/// Where the names that the root re-exports come from.
+fn exports() -> BTreeMap<String, String> {
+    let lib = std::fs::read_to_string(root().join("ork-runtime/src/lib.rs")).unwrap();
+    let tokens = tokens(&lib);
+    let mut found = Vec::new();
+    for at in 0..tokens.len() {
+        if tokens[at..].starts_with(&["pub".to_owned(), "use".to_owned()]) {
+            paths(&tokens[at + 2..], &[], &mut found);
+        }
+    }
+    let own = found.into_iter().filter(|path| rank(&path.join("::")).is_some());
+    own.map(|path| (path.last().unwrap().clone(), path.join("::"))).collect()
+}
+
+/// Every path of this crate that a module names, from the root on.
+fn named(module: &Module, exports: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let mut all = Vec::new();
+    let tokens = &module.tokens;
+    for at in 0..tokens.len() {
+        let is_start = tokens.get(at + 1).is_some_and(|next| next == "::") && (at == 0 || tokens[at - 1] != "::");
+        if !is_start {
+            continue;
+        }
+        let (mut base, mut next) = match tokens[at].as_str() {
+            "crate" => (Vec::new(), at + 2),
+            "super" => (module.path[..module.path.len() - 1].to_vec(), at + 2),
+            _ => continue,
+        };
+        while tokens[next] == "super" {
+            base.pop();
+            next += 2;
+        }
+        paths(&tokens[next..], &base, &mut all);
+    }
+    let resolved = all.into_iter().map(|mut path| {
+        if let Some(export) = path.first().and_then(|first| exports.get(first)) {
+            path[0].clone_from(export);
+        }
+        path.join("::")
+    });
+    resolved.collect()
+}
+
+#[track_caller]
+fn none(problems: &[String]) {
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+}
+
+#[test]
+fn a_module_names_its_own_layer_and_lower_ones() {
+    let (exports, mut problems, mut seen) = (exports(), Vec::new(), 0);
+    for module in modules() {
+        let own = module.path.join("::");
+        let (own_rank, _) = rank(&own).unwrap_or_else(|| panic!("{} has no layer", module.file));
+        for path in named(&module, &exports) {
+            let Some((rank, layer)) = rank(&path) else {
+                problems.push(format!("{}: `{path}` has no layer", module.file));
+                continue;
+            };
+            seen += 1;
+            if rank > own_rank {
+                problems.push(format!("{}: layer {own_rank} names `{path}` of layer {rank}", module.file));
+            }
+            if ADAPTERS.contains(&layer) && !is_in(&own, layer) && !is_in(&own, "app") {
+                problems.push(format!("{}: only `app` picks adapters, this names `{path}`", module.file));
+            }
+        }
+    }
+    assert!(seen > 300, "only {seen} names were looked at");
+    none(&problems);
+}
+
+#[test]
+fn words_stay_in_their_modules() {
+    let mut problems = Vec::new();
+    for module in modules() {
+        let own = module.path.join("::");
+        for (word, places) in WORDS {
+            // A name of another module of this crate or a field is no name of a crate.
+            let says = module.tokens.windows(2).any(|pair| pair[0] == *word && matches!(pair[1].as_str(), "::" | ";"));
+            if says && !places.iter().any(|place| is_in(&own, place)) {
+                problems.push(format!("{}: only {places:?} may say `{word}`", module.file));
+            }
+        }
+        let is_pure = PURE.iter().any(|pure| is_in(&own, pure)) || rank(&own).is_some_and(|(rank, _)| rank == 0);
+        for word in IMPURE.iter().filter(|_| is_pure) {
+            let says =
+                module.tokens.windows(2).any(|pair| pair[0] == *word && (pair[1] == "::" || word.starts_with('a')));
+            if says {
+                problems.push(format!("{}: pure code does not say `{word}`", module.file));
+            }
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn files_are_short_and_say_what_they_are() {
+    let mut problems = Vec::new();
+    let members = ["ork-macros", "ork-runtime", "ork-derive-tests", "examples"];
+    for (file, code) in members.iter().flat_map(|member| files(member, ".rs")) {
+        let lines = code.lines().count();
+        let most = if file.contains("/src/") { LONGEST.0 } else { LONGEST.1 };
+        if lines > most {
+            problems.push(format!("{file} has {lines} lines, at most {most} fit in a head"));
+        }
+        if file.contains("/src/") && !code.starts_with("//!") {
+            problems.push(format!("{file} does not begin with what it is"));
+        }
+        if tokens(&code).windows(2).any(|pair| pair == ["todo", "!"] || pair == ["unimplemented", "!"]) {
+            problems.push(format!("{file} is not finished"));
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn no_example_goes_untested() {
+    let mut problems = Vec::new();
+    let mut all = files("ork-runtime/src", ".rs");
+    all.extend(files("ork-macros/src", ".rs"));
+    all.extend(files("docs", ".md"));
+    all.extend(files("", "README.md"));
+    for (file, text) in &all {
+        let fence = |line: &str| line.contains("```") && line.contains("ignore");
+        if text.lines().any(fence) {
+            problems.push(format!("{file} has an example that is never compiled"));
+        }
+    }
+    let lib = std::fs::read_to_string(root().join("ork-runtime/src/lib.rs")).unwrap();
+    for (file, text) in all.iter().filter(|(file, _)| file.ends_with(".md")) {
+        if text.contains("```rust") && !lib.contains(file.as_str()) {
+            problems.push(format!("{file} has Rust in it and is not doctested by ork-runtime/src/lib.rs"));
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn every_document_is_linked_and_every_link_leads_somewhere() {
+    let documents = files("docs", ".md");
+    let mut all = documents.clone();
+    all.extend(files("", "README.md").into_iter().filter(|(file, _)| file == "README.md"));
+    let (mut problems, mut linked) = (Vec::new(), BTreeSet::new());
+    for (file, text) in &all {
+        let from = root().join(file).parent().unwrap().to_owned();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("http") && !link.starts_with('#')) {
+            let target = from.join(link.split('#').next().unwrap());
+            match target.canonicalize() {
+                Ok(target) if file == "README.md" || file.ends_with("ARCHITECTURE.md") => drop(linked.insert(target)),
+                Ok(_) => {}
+                Err(_) => problems.push(format!("{file}: {link} leads nowhere")),
+            }
+        }
+    }
+    for (file, _) in &documents {
+        let path = root().join(file).canonicalize().unwrap();
+        if !linked.contains(&path) {
+            problems.push(format!("{file} is linked neither from README.md nor from docs/ARCHITECTURE.md"));
+        }
+    }
+    none(&problems);
+}
+
+/// The names under a heading of a manifest.
+fn table<'t>(manifest: &'t str, heading: &str) -> Vec<&'t str> {
+    let lines = manifest.lines().skip_while(|line| *line != heading).skip(1);
+    let lines = lines.take_while(|line| !line.starts_with('['));
+    lines
+        .filter_map(|line| line.split(['=', '.', ' ']).next())
+        .filter(|name| !name.is_empty() && *name != "#")
+        .collect()
+}
+
+#[test]
+fn dependencies_are_sorted_and_each_is_justified() {
+    let mut problems = Vec::new();
+    for (file, manifest) in files("", "Cargo.toml") {
+        for heading in ["[workspace.dependencies]", "[dependencies]", "[dev-dependencies]"] {
+            let names = table(&manifest, heading);
+            if !names.is_sorted() {
+                problems.push(format!("{file}: {heading} is not in alphabetical order"));
+            }
+        }
+    }
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let architecture = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let known = table(&manifest, "[workspace.dependencies]");
+    assert!(known.len() > 20, "{known:?}");
+    for name in known.into_iter().filter(|name| !name.starts_with("ork")) {
+        if !architecture.contains(&format!("`{name}`")) {
+            problems.push(format!("docs/ARCHITECTURE.md does not say why `{name}` is there"));
+        }
+    }
+    none(&problems);
+}
+
+#[test]
+fn the_states_are_those_of_the_document() {
+    let document = std::fs::read_to_string(root().join("docs/states.md")).unwrap();
+    let (jobs, parts) = document.split_once("## Parts").unwrap();
+    for state in ork::JobState::ALL {
+        let word = state.as_str();
+        assert!(jobs.contains(&format!("| `{word}` |")), "`{word}` is not described");
+        let ends = format!("    {word} --> [*]");
+        assert_eq!(jobs.contains(&ends), state.is_final(), "the end of `{word}`");
+    }
+    for how in [
+        ork::ledger::Settled::Ok,
+        ork::ledger::Settled::Failed,
+        ork::ledger::Settled::Skipped,
+        ork::ledger::Settled::Cancelled,
+    ] {
+        assert!(parts.contains(&format!("    {} --> [*]", how.as_str())), "{how:?}");
+    }
+    // Each arrow between two states has its line, and each line its arrow.
+    for text in [jobs, parts] {
+        let (mut drawn, mut told) = (BTreeSet::new(), BTreeSet::new());
+        for line in text.lines() {
+            let (line, set) = match line.strip_prefix("- ") {
+                Some(line) => (line.replace('`', ""), &mut told),
+                None => (line.to_owned(), &mut drawn),
+            };
+            if let Some((from, to)) = line.split_once(" --> ").or_else(|| line.split_once(" → ")) {
+                let to = to.split([':', ' ']).next().unwrap();
+                if to != "[*]" && from.trim() != "[*]" {
+                    set.insert((from.trim().to_owned(), to.to_owned()));
+                }
+            }
+        }
+        let mut differences = String::new();
+        drawn.symmetric_difference(&told).for_each(|pair| writeln!(differences, "{pair:?}").unwrap());
+        assert!(differences.is_empty() && !drawn.is_empty(), "drawn or told, not both:\n{differences}");
+    }
+}
