@@ -26,7 +26,8 @@ fn python() -> Option<String> {
     let python = set("ORK_TEST_PYTHON");
     if python.is_none() {
         let required = set("ORK_TEST_REQUIRE").unwrap_or_default();
-        let words = "there is no Python with pika: run `.ci/python target/python` and set ORK_TEST_PYTHON to what it prints";
+        let words =
+            "there is no Python with pika: run `.ci/python target/python` and set ORK_TEST_PYTHON to what it prints";
         assert!(!required.split(',').any(|service| service.trim() == "python"), "{words}");
         println!("skipped: {words}");
     }

@@ -116,7 +116,9 @@ fn main() {
         }
     }
     let [with_tasks, with_derives] = times.map(median);
-    println!("{TASKS} tasks: {with_tasks:.2} s; the same types with their derives: {with_derives:.2} s (medians of {rounds})");
+    println!(
+        "{TASKS} tasks: {with_tasks:.2} s; the same types with their derives: {with_derives:.2} s (medians of {rounds})"
+    );
     let line = json!({
         "bench": "macros",
         "ratio": round(with_tasks / with_derives),
