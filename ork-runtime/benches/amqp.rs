@@ -218,7 +218,8 @@ async fn raw_publish(channel: &Channel, queue: ShortString, count: u64) {
     let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
     let mut waiting = VecDeque::new();
     for number in 0..count {
-        let sent = channel.basic_publish("".into(), queue.clone(), options, &body(number), properties.clone());
+        let body = body(number);
+        let sent = channel.basic_publish("".into(), queue.clone(), options, &body, properties.clone());
         waiting.push_back(sent.await.unwrap());
         if waiting.len() >= 1_000 {
             assert!(waiting.pop_front().unwrap().await.unwrap().is_ack());
