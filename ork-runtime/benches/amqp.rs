@@ -65,7 +65,7 @@ async fn small(number: u64, text: String) {
 
 /// A body of 200 bytes.
 fn message(number: u64) -> small {
-    let text = "x".repeat(200 - 22 - number.to_string().len());
+    let text = "x".repeat(200 - 21 - number.to_string().len());
     small { number, text }
 }
 
