@@ -4,7 +4,7 @@
 //! The first raw program is what a user would write: confirms pipelined, each delivery acknowledged by itself. The
 //! second is at the limit: one acknowledgement for 500, and the prefetch that suits it. Neither remembers anything.
 //!
-//! `cargo bench -p ork-runtime --bench amqp [-- COUNT [ROUNDS]]`, on the node of `ORK_TEST_AMQP_URL` or on one of its
+//! `cargo bench -p ork-runtime --bench amqp [-- COUNT [ROUNDS]] [PROGRAM ..]`, on the node of `ORK_TEST_AMQP_URL` or on one of its
 //! own. The last line is one JSON object: `ratio` is ork with its default store, end to end on quorum queues, over the
 //! first raw program; `ratio_limit` over the second.
 #![allow(
@@ -270,7 +270,12 @@ async fn measure(url: &str, queues: &'static str, program: Program, count: u64, 
 }
 
 fn main() {
-    let args: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |program: &Program| {
+        let named = |word: &String| Program::ALL.iter().any(|program| program.name() == word);
+        !words.iter().any(named) || words.iter().any(|word| word == program.name())
+    };
+    let args: Vec<u64> = words.iter().filter_map(|word| word.parse().ok()).collect();
     let count = args.first().copied().unwrap_or(50_000);
     let rounds = args.get(1).copied().unwrap_or(3);
     let url = node::shared_node().expect("a RabbitMQ: run .ci/services install, or set ORK_TEST_AMQP_URL");
@@ -280,13 +285,13 @@ fn main() {
     let mut kinds = serde_json::Map::new();
     for queues in ["quorum", "classic"] {
         let mut programs = serde_json::Map::new();
-        for program in Program::ALL {
+        for program in Program::ALL.into_iter().filter(wanted) {
             let measured = runtime.block_on(measure(url, queues, program, count, rounds));
             programs.insert(program.name().to_owned(), measured);
         }
         kinds.insert(queues.to_owned(), programs.into());
     }
-    let of = |queues: &str, program: Program| kinds[queues][program.name()]["end_to_end_per_s"].as_f64().unwrap();
+    let of = |queues: &str, program: Program| kinds[queues][program.name()]["end_to_end_per_s"].as_f64().unwrap_or(f64::NAN);
     let against = |queues, ork, raw| round(of(queues, ork) / of(queues, raw));
     let line = json!({
         "bench": "amqp",
