@@ -50,7 +50,8 @@ fn the_row_describes_the_function() {
     assert!(add.location.file.ends_with("run/main.rs") && add.location.line > 1, "{}", add.location);
     assert_eq!(def("discover", Role::Join).function, "run::discover::main_join");
     let mut generator = schemars::SchemaGenerator::default();
-    let [row::Param::Field { docs: left, .. }, row::Param::Field { name, docs, schema, optional, .. }] = add.params else {
+    let [row::Param::Field { docs: left, .. }, row::Param::Field { name, docs, schema, optional, .. }] = add.params
+    else {
         panic!("{:?}", add.params)
     };
     assert_eq!((*left, *name, *docs), ("The first.", "right", "The second,\nif any."));

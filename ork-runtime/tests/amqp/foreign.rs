@@ -6,7 +6,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use ork::{Filter, JobId, JobState};
 
 use super::tasks::*;
-use super::world::{each, fresh, header, once, on, why};
+use super::world::{each, fresh, header, on, once, why};
 
 #[test]
 fn a_body_and_a_routing_key_are_enough() {
@@ -145,7 +145,8 @@ fn what_is_no_message_is_answered_and_put_aside() {
         ] {
             for named in [true, false] {
                 let correlation = fresh();
-                let mut properties = if named { plain(&foreigner, &correlation) } else { foreigner.asking(&correlation) };
+                let mut properties =
+                    if named { plain(&foreigner, &correlation) } else { foreigner.asking(&correlation) };
                 properties = match change {
                     Some("part") => properties.with_headers(part.clone()),
                     Some(content) => properties.with_content_type(content.into()),

@@ -127,9 +127,8 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) fn of(key: &str) -> Arc<Self> {
-        let gate = || {
-            Arc::new(Self { inside: Semaphore::new(0), left: Semaphore::new(0), open: watch::channel(false).0 })
-        };
+        let gate =
+            || Arc::new(Self { inside: Semaphore::new(0), left: Semaphore::new(0), open: watch::channel(false).0 });
         Arc::clone(GATES.lock().unwrap().entry(key.to_owned()).or_insert_with(gate))
     }
 
