@@ -90,6 +90,11 @@ async fn store_failed(engine: &Engine, error: &StoreError) -> Option<Settlement>
 async fn write_down(engine: &Engine, refused: &Refused, part: Option<PartKey>) -> Result<(), StoreError> {
     let failure = Failure::new(FailureKind::Input, refused.detail.clone());
     if let Some(part) = part.filter(|_| engine.store.keeps()) {
+        // A message that only bears the name of a job must not fail its parts.
+        let job = engine.store.job(part.job).await?;
+        if job.is_none_or(|view| Some(&view.job.task) != refused.task.as_ref()) {
+            return Ok(());
+        }
         let how = PartAttempt::Failed { failure, again: None };
         if let Answer::Counted(owed) = engine.store.apply(SettlePart { part, how, by: engine.by() }).await? {
             engine.outbox.send(owed).await;

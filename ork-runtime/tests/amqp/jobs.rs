@@ -99,8 +99,8 @@ fn the_first_failure_stops_a_strict_job() {
         let outcome = job.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Failed);
         let parts = outcome.status().parts;
-        assert_eq!((parts.failed, parts.settled()), (1, 1_000), "{parts:?}");
-        assert!(parts.skipped > 0, "{parts:?}");
+        assert_eq!(parts.settled(), 1_000, "{parts:?}");
+        assert!(parts.failed > 0 && parts.skipped > 0, "{parts:?}");
         ork.shutdown().await;
     });
 }

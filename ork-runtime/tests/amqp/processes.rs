@@ -7,7 +7,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use ork::{JobState, Stopped};
 
 use super::tasks::*;
-use super::world::{each, fresh, once, until};
+use super::world::{each, fresh, header, once, until, why};
 
 #[test]
 fn two_workers_share_the_parts_of_a_job() {
@@ -139,6 +139,44 @@ fn however_often_a_job_is_given_back_it_is_not_lost() {
 }
 
 #[test]
+fn parts_that_a_worker_refuses_fail_and_are_not_waited_for() {
+    once(|world| async move {
+        let first = world.worker().await;
+        let run = fresh();
+        let message = count_part { count: 50, run: run.clone(), hold: 0, failing: Vec::new() };
+        let job = first.submit(message).await.unwrap();
+        Gate::of(&run).entered(50).await;
+        let mut foreigner = world.foreigner().await;
+        // One that only bears the name does nothing.
+        let text = |text: &str| AMQPValue::LongString(text.into());
+        let headers = [
+            ("ork-job", text(&job.id().to_string())),
+            ("ork-ask", text("part")),
+            ("ork-epoch", AMQPValue::LongInt(1)),
+            ("ork-index", AMQPValue::LongInt(7)),
+        ];
+        let headers: BTreeMap<_, _> = headers.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let forged = BasicProperties::default().with_type("nobody".into()).with_headers(FieldTable::from(headers));
+        foreigner.publish("count", b"{}", forged).await;
+        assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "unknown-task");
+        assert_eq!(job.status().await.unwrap().parts.settled(), 0);
+        first.force_stop();
+        let client = world.client().await;
+        first.shutdown().await;
+
+        let strict = world.builder().set("max_message_bytes", "20").build().await.unwrap();
+        strict.start_worker();
+        let words = why(&client.wait(job.id()).await.unwrap());
+        assert!(words.contains("50 failed"), "{words}");
+        for _ in 0..50 {
+            assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "oversized");
+        }
+        strict.shutdown().await;
+        client.shutdown().await;
+    });
+}
+
+#[test]
 fn a_worker_that_drains_ends_what_it_has_begun() {
     once(|world| async move {
         let worker = world.worker().await;
@@ -183,7 +221,10 @@ fn what_is_settled_and_comes_again_does_nothing() {
         };
         let input = |number: u64| format!(r#"{{"number": {number}, "run": "{run}", "hold": 1000, "fail": false}}"#);
         // While the job runs: what is settled, of an older split, and beyond the last part.
-        for (index, epoch) in [(3, 1), (4, 1), (3, 0), (15, 0), (3, 9), (20, 1), (1 << 40, 1)] {
+        let settled: Vec<_> = ork.parts(job.id(), 0, 20).await.unwrap().iter().map(|part| part.index).collect();
+        assert_eq!(settled.len(), 10);
+        let known = settled.iter().map(|index| (i64::try_from(*index).unwrap(), 1));
+        for (index, epoch) in known.chain([(3, 0), (15, 0), (3, 9), (20, 1), (1 << 40, 1)]) {
             foreigner.publish("count", input(99).as_bytes(), part(index, epoch)).await;
         }
         Gate::of(&run).open();

@@ -1,0 +1,138 @@
+//! A program in another language submits jobs with a plain AMQP client: the programs in `docs/wire.md`, run as they
+//! stand there.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
+
+#[path = "../../ork-runtime/tests/support/node.rs"]
+mod node;
+#[path = "../../ork-runtime/tests/support/rabbit.rs"]
+mod rabbit;
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use support::{Ended, Place, Process, exe};
+
+const HELLO: &str = exe!("hello");
+
+/// The Python with an AMQP client; `None` if there is none and none is required.
+#[expect(clippy::print_stdout, reason = "a test that was skipped must say so")]
+#[expect(clippy::disallowed_methods, reason = "the tests' own switches are no configuration of ork")]
+fn python() -> Option<String> {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let python = set("ORK_TEST_PYTHON");
+    if python.is_none() {
+        let required = set("ORK_TEST_REQUIRE").unwrap_or_default();
+        let words =
+            "there is no Python with pika: run `.ci/python target/python` and set ORK_TEST_PYTHON to what it prints";
+        assert!(!required.split(',').any(|service| service.trim() == "python"), "{words}");
+        println!("skipped: {words}");
+    }
+    python
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+}
+
+/// The programs in the document, in order.
+fn programs() -> Vec<String> {
+    let text = read("docs/wire.md");
+    let blocks = text.split("```python\n").skip(1);
+    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// A worker of `hello` on the shared node, and programs beside it.
+struct World {
+    place: Place,
+    python: String,
+    url: String,
+    prefix: String,
+    _worker: Process,
+}
+
+impl World {
+    fn new() -> Option<Self> {
+        let (python, url) = (python()?, node::shared_node()?.to_owned());
+        let place = Place::new();
+        let prefix = format!("t{}", &ork::JobId::new().to_string()[20..]);
+        let mut worker = Process::start(at(place.command(HELLO, &["worker"]), &url, &prefix));
+        worker.err_line(|line| line.contains("worker ready"));
+        Some(Self { place, python, url, prefix, _worker: worker })
+    }
+
+    fn ork(&self, args: &str) -> Value {
+        let args: Vec<_> = args.split(' ').collect();
+        Process::start(at(self.place.command(HELLO, &args), &self.url, &self.prefix)).end().json()
+    }
+
+    fn python(&self, args: &[&str]) -> Ended {
+        Process::start(at(self.place.command(&self.python, args), &self.url, &self.prefix)).end()
+    }
+
+    fn submit(&self, input: &str, name: &str) -> (Option<i32>, Value) {
+        let program = self.place.write("submit.py", &programs()[1]);
+        let ended = self.python(&[program.to_str().unwrap(), &self.url, "hello", input, name]);
+        let outcome = serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+        (ended.code, outcome)
+    }
+}
+
+fn at(mut command: Command, url: &str, prefix: &str) -> Command {
+    command.env("ORK_BROKER", url).env("ORK_PREFIX", prefix);
+    command
+}
+
+#[test]
+fn the_document_shows_the_program_of_the_examples() {
+    assert_eq!(programs()[1], read("examples/python/submit.py"));
+}
+
+#[test]
+fn the_long_program_gets_its_answer() {
+    let Some(world) = World::new() else { return };
+    let (code, outcome) = world.submit(r#"{"name": "Ada"}"#, "order-7");
+    assert_eq!((code, &outcome["output"]), (Some(0), &json!("hello Ada")), "{outcome}");
+    let job = world.ork(&format!("jobs show {} --json", outcome["job"].as_str().unwrap()));
+    assert_eq!((&job["state"], &job["attempt"]), (&json!("success"), &json!(1)));
+    assert_eq!(world.ork("jobs list --json").as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_wrong_input_comes_back_as_an_error() {
+    let Some(world) = World::new() else { return };
+    for (input, expected) in
+        [("{}", "`name` is missing"), (r#"{"name": 7}"#, "expected a string"), ("hello", "not JSON")]
+    {
+        let (code, outcome) = world.submit(input, input);
+        assert_eq!((code, &outcome["state"]), (Some(1), &json!("failed")), "{outcome}");
+        let words = outcome["error"]["message"].as_str().unwrap();
+        assert!(words.contains(expected), "{words}");
+        let job = world.ork(&format!("jobs show {} --json", outcome["job"].as_str().unwrap()));
+        assert_eq!(job["state"], "failed");
+    }
+}
+
+#[test]
+fn the_short_program_is_enough() {
+    let Some(world) = World::new() else { return };
+    let program = &programs()[0];
+    assert_eq!(program.lines().count(), 4, "{program}");
+    let here = program.replace("amqp://guest:guest@localhost/", &world.url);
+    let here = here.replace("exchange=\"ork\"", &format!("exchange={:?}", world.prefix));
+    assert_eq!(world.python(&["-c", &here]).ok(), "");
+    // A job that was sent after it, so that it is in the store by now.
+    assert_eq!(world.submit(r#"{"name": "Bob"}"#, "after").0, Some(0));
+    let job = &world.ork("jobs list --json")[1];
+    assert_eq!(job["task"], "hello", "{job}");
+    let watched = format!("jobs watch {} --json", job["id"].as_str().unwrap());
+    let watched = Process::start(at(
+        world.place.command(HELLO, &watched.split(' ').collect::<Vec<_>>()),
+        &world.url,
+        &world.prefix,
+    ));
+    assert_eq!(watched.end().ok().lines().last(), Some("\"hello Ada\""));
+}

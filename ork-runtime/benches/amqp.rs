@@ -1,0 +1,302 @@
+//! Small tasks over RabbitMQ: published, consumed, and both at once, by ork with its default store (SQLite,
+//! `synchronous=FULL`) and with none, beside two raw lapin programs in the same run.
+//!
+//! The first raw program is what a user would write: confirms pipelined, each delivery acknowledged by itself. The
+//! second is at the limit: one acknowledgement for 500, and the prefetch that suits it. Neither remembers anything.
+//!
+//! `cargo bench -p ork-runtime --bench amqp [-- COUNT [ROUNDS]]`, on the node of `ORK_TEST_AMQP_URL` or on one of its
+//! own. The last line is one JSON object: `ratio` is ork with its default store, end to end on quorum queues, over the
+//! first raw program; `ratio_limit` over the second.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::as_conversions,
+    reason = "figures for people; the numbers are small"
+)]
+
+#[path = "../tests/support/node.rs"]
+mod node;
+#[path = "../tests/support/rabbit.rs"]
+mod rabbit;
+mod support;
+
+use std::collections::VecDeque;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::StreamExt as _;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use ork::{Ork, task};
+use serde_json::{Value, json};
+use support::{median, now, rate, round};
+use tokio::sync::Notify;
+
+static DONE: AtomicU64 = AtomicU64::new(0);
+static COUNT: AtomicU64 = AtomicU64::new(0);
+static ALL: LazyLock<Notify> = LazyLock::new(Notify::new);
+
+/// One more is done; whoever waits for the last one is woken.
+fn one_more() {
+    if DONE.fetch_add(1, Ordering::Relaxed) + 1 == COUNT.load(Ordering::Relaxed) {
+        ALL.notify_one();
+    }
+}
+
+fn expect(count: u64) {
+    DONE.store(0, Ordering::Relaxed);
+    COUNT.store(count, Ordering::Relaxed);
+}
+
+/// The work: nothing, so that what is measured is the way there.
+#[task]
+async fn small(number: u64, text: String) {
+    assert!(!text.is_empty(), "{number}");
+    one_more();
+}
+
+/// A body of 200 bytes.
+fn message(number: u64) -> small {
+    let text = "x".repeat(200 - 21 - number.to_string().len());
+    small { number, text }
+}
+
+fn body(number: u64) -> Vec<u8> {
+    let small { number, text } = message(number);
+    let body = format!("{{\"number\":{number},\"text\":\"{text}\"}}").into_bytes();
+    assert_eq!(body.len(), 200);
+    body
+}
+
+/// Who does the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Program {
+    /// lapin as a user would write it.
+    User,
+    /// lapin at the limit.
+    Limit,
+    /// ork with its default store.
+    Sqlite,
+    /// ork without a store.
+    None,
+}
+
+impl Program {
+    const ALL: [Self; 4] = [Self::User, Self::Limit, Self::Sqlite, Self::None];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::User => "lapin_each",
+            Self::Limit => "lapin_multiple",
+            Self::Sqlite => "ork_sqlite",
+            Self::None => "ork_none",
+        }
+    }
+}
+
+/// Names of its own on a node, for one measurement.
+struct Place {
+    url: String,
+    prefix: String,
+    queues: &'static str,
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(url: &str, queues: &'static str) -> Self {
+        let prefix = format!("b{}", &ork::JobId::new().to_string()[20..]);
+        Self { url: url.to_owned(), prefix, queues, folder: tempfile::tempdir().unwrap() }
+    }
+
+    async fn ork(&self, program: Program) -> Ork {
+        let store = match program {
+            Program::Sqlite => format!("sqlite:{}", self.folder.path().join("bench.db").display()),
+            _ => "none".to_owned(),
+        };
+        let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
+        let builder = Ork::builder().config(config).store(store).broker(&self.url);
+        builder.set("prefix", &self.prefix).set("queues", self.queues).build().await.unwrap()
+    }
+
+    async fn raw(&self) -> (Connection, Channel) {
+        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString(self.queues.into()));
+        channel.queue_declare(self.queue(), durable, arguments).await.unwrap();
+        (connection, channel)
+    }
+
+    fn queue(&self) -> ShortString {
+        format!("{}.raw", self.prefix).into()
+    }
+
+    async fn clean(&self) {
+        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        for queue in ["raw", "dead", "task.small"] {
+            let name = format!("{}.{queue}", self.prefix).into();
+            channel.queue_delete(name, QueueDeleteOptions::default()).await.unwrap();
+        }
+        for exchange in ["", ".unrouted"] {
+            let name = format!("{}{exchange}", self.prefix).into();
+            channel.exchange_delete(name, lapin::options::ExchangeDeleteOptions::default()).await.unwrap();
+        }
+    }
+
+    async fn publish(&self, program: Program, count: u64) {
+        match program {
+            Program::User | Program::Limit => {
+                let (_connection, channel) = self.raw().await;
+                raw_publish(&channel, self.queue(), count).await;
+            }
+            Program::Sqlite | Program::None => {
+                let ork = self.ork(program).await;
+                submit(&ork, count).await;
+                // Ends when the broker has confirmed the last one.
+                ork.shutdown().await;
+            }
+        }
+    }
+
+    async fn consume(&self, program: Program, count: u64) {
+        expect(count);
+        match program {
+            Program::User | Program::Limit => {
+                let (_connection, channel) = self.raw().await;
+                raw_consume(&channel, self.queue(), program, count).await;
+            }
+            Program::Sqlite | Program::None => {
+                let ork = self.ork(program).await;
+                ork.start_worker();
+                ALL.notified().await;
+                ork.shutdown().await;
+            }
+        }
+    }
+
+    async fn both(&self, program: Program, count: u64) {
+        expect(count);
+        match program {
+            Program::User | Program::Limit => {
+                let ((_one, publisher), (_two, consumer)) = (self.raw().await, self.raw().await);
+                tokio::join!(
+                    raw_publish(&publisher, self.queue(), count),
+                    raw_consume(&consumer, self.queue(), program, count)
+                );
+            }
+            Program::Sqlite | Program::None => {
+                let ork = self.ork(program).await;
+                ork.start_worker();
+                tokio::join!(submit(&ork, count), ALL.notified());
+                ork.shutdown().await;
+            }
+        }
+    }
+}
+
+/// Submits in runs of 1,000, as a program would that reads its input from somewhere.
+async fn submit(ork: &Ork, count: u64) {
+    for first in (0..count).step_by(1_000) {
+        ork.submit_all((first..(first + 1_000).min(count)).map(message)).await.unwrap();
+    }
+}
+
+/// Confirms are waited for with 1,000 messages on their way.
+async fn raw_publish(channel: &Channel, queue: ShortString, count: u64) {
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let options = BasicPublishOptions { mandatory: true, immediate: false };
+    let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
+    let mut waiting = VecDeque::new();
+    for number in 0..count {
+        let body = body(number);
+        let sent = channel.basic_publish("".into(), queue.clone(), options, &body, properties.clone());
+        waiting.push_back(sent.await.unwrap());
+        if waiting.len() >= 1_000 {
+            assert!(waiting.pop_front().unwrap().await.unwrap().is_ack());
+        }
+    }
+    for sent in waiting {
+        assert!(sent.await.unwrap().is_ack());
+    }
+}
+
+async fn raw_consume(channel: &Channel, queue: ShortString, program: Program, count: u64) {
+    let (prefetch, every) = if program == Program::Limit { (2_000, 500) } else { (250, 1) };
+    channel.basic_qos(prefetch, BasicQosOptions::default()).await.unwrap();
+    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+    let mut consumer = channel.basic_consume(queue, "".into(), options, arguments).await.unwrap();
+    for n in 1..=count {
+        let delivery = consumer.next().await.unwrap().unwrap();
+        let input: Value = serde_json::from_slice(&delivery.data).unwrap();
+        assert!(input["text"].is_string());
+        one_more();
+        if n % every == 0 || n == count {
+            delivery.acker.ack(BasicAckOptions { multiple: every > 1 }).await.unwrap();
+        }
+    }
+    ALL.notified().await;
+}
+
+async fn measure(url: &str, queues: &'static str, program: Program, count: u64, rounds: u64) -> Value {
+    let place = Place::new(url, queues);
+    let begun = now();
+    place.publish(program, count).await;
+    let published = begun.elapsed();
+    let begun = now();
+    place.consume(program, count).await;
+    let consumed = begun.elapsed();
+    place.clean().await;
+    let mut rates = Vec::new();
+    for _ in 0..rounds {
+        let place = Place::new(url, queues);
+        let begun = now();
+        place.both(program, count).await;
+        rates.push(rate(count, begun.elapsed()));
+        place.clean().await;
+    }
+    let (publish, consume, both) = (rate(count, published), rate(count, consumed), median(rates));
+    println!("{queues:>8}  {:>15}  {publish:>9.0}/s  {consume:>9.0}/s  {both:>9.0}/s", program.name());
+    json!({ "publish_per_s": round(publish), "consume_per_s": round(consume), "end_to_end_per_s": round(both) })
+}
+
+fn main() {
+    let args: Vec<u64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
+    let count = args.first().copied().unwrap_or(50_000);
+    let rounds = args.get(1).copied().unwrap_or(3);
+    let url = node::shared_node().expect("a RabbitMQ: run .ci/services install, or set ORK_TEST_AMQP_URL");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    println!("{count} tasks of 200 bytes; end to end: the median of {rounds}");
+    println!("{:>8}  {:>15}  {:>11}  {:>11}  {:>11}", "queues", "program", "publish", "consume", "end to end");
+    let mut kinds = serde_json::Map::new();
+    for queues in ["quorum", "classic"] {
+        let mut programs = serde_json::Map::new();
+        for program in Program::ALL {
+            let measured = runtime.block_on(measure(url, queues, program, count, rounds));
+            programs.insert(program.name().to_owned(), measured);
+        }
+        kinds.insert(queues.to_owned(), programs.into());
+    }
+    let of = |queues: &str, program: Program| kinds[queues][program.name()]["end_to_end_per_s"].as_f64().unwrap();
+    let against = |queues, ork, raw| round(of(queues, ork) / of(queues, raw));
+    let line = json!({
+        "bench": "amqp",
+        "ratio": against("quorum", Program::Sqlite, Program::User),
+        "ratio_limit": against("quorum", Program::Sqlite, Program::Limit),
+        "ratio_classic": against("classic", Program::Sqlite, Program::User),
+        "ratio_none": against("quorum", Program::None, Program::User),
+        "count": count,
+        "quorum": kinds["quorum"],
+        "classic": kinds["classic"],
+    });
+    println!("{line}");
+}

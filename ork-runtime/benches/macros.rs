@@ -1,0 +1,130 @@
+//! What `#[task]` costs the compiler: two crates of 200 functions each, one with `#[task]`, the other with the same
+//! types and only the derives that a task's types need anyway, built again after a touch; and the lines that a task
+//! expands to.
+//!
+//! `cargo bench -p ork-runtime --bench macros [-- ROUNDS]`. The last line is one JSON object; its `ratio` is the time
+//! with `#[task]` over the time with the derives alone, medians of both.
+#![allow(
+    missing_docs,
+    dead_code,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::as_conversions,
+    reason = "figures for people; the numbers are small"
+)]
+
+mod support;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+use support::{median, now, round};
+
+const TASKS: usize = 200;
+
+/// The functions as tasks.
+fn with_tasks() -> String {
+    let mut source = "//! Generated: functions as tasks.\nuse ork::{Result, task};\n".to_owned();
+    for n in 0..TASKS {
+        writeln!(
+            source,
+            "/// Task {n}.\n#[task(retries = 3)]\nasync fn task_{n}(path: String, width: u32, names: Vec<String>) -> Result<u64> {{\n    \
+             Ok(path.len() as u64 + u64::from(width) + names.len() as u64 + {n})\n}}"
+        )
+        .unwrap();
+    }
+    source
+}
+
+/// The same functions, and for each the types of its input as a struct with the derives it needs to travel.
+fn with_derives() -> String {
+    let mut source = "//! Generated: functions and derives.\nuse ork::Result;\nuse schemars::JsonSchema;\nuse serde::{Deserialize, Serialize};\n".to_owned();
+    for n in 0..TASKS {
+        writeln!(
+            source,
+            "/// Task {n}.\n#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]\npub struct Task{n} {{\n    pub path: String,\n    pub width: u32,\n    \
+             pub names: Vec<String>,\n}}\npub async fn task_{n}(path: String, width: u32, names: Vec<String>) -> Result<u64> {{\n    \
+             Ok(path.len() as u64 + u64::from(width) + names.len() as u64 + {n})\n}}"
+        )
+        .unwrap();
+    }
+    source
+}
+
+struct Generated<'a> {
+    folder: &'a Path,
+    target: &'a Path,
+    name: &'static str,
+}
+
+impl Generated<'_> {
+    fn new<'a>(root: &'a Path, folder: &'a Path, target: &'a Path, name: &'static str, source: &str) -> Generated<'a> {
+        let runtime = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let manifest = format!(
+            "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
+             ork = {{ package = \"ork-runtime\", path = {:?}, default-features = false }}\nschemars = \"1\"\n\
+             serde = {{ version = \"1\", features = [\"derive\"] }}\n",
+            runtime.display().to_string()
+        );
+        assert!(folder.starts_with(root));
+        fs::create_dir_all(folder.join("src")).unwrap();
+        fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+        // What this workspace was built with is at hand without a network.
+        fs::copy(runtime.join("../Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+        fs::write(folder.join("src/lib.rs"), source).unwrap();
+        Generated { folder, target, name }
+    }
+
+    fn cargo(&self, args: &[&str]) -> String {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(args).args(["--offline", "--quiet"]).current_dir(self.folder);
+        let output = cargo.env("CARGO_TARGET_DIR", self.target).env_remove("RUSTFLAGS").output().unwrap();
+        assert!(output.status.success(), "{}: {}", self.name, String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Seconds to build the crate again, its dependencies being there.
+    fn rebuild(&self) -> f64 {
+        let path = self.folder.join("src/lib.rs");
+        let source = fs::read(&path).unwrap();
+        fs::write(&path, source).unwrap();
+        let begun = now();
+        self.cargo(&["build"]);
+        begun.elapsed().as_secs_f64()
+    }
+}
+
+fn main() {
+    let rounds = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(5_usize);
+    let root = tempfile::tempdir().unwrap();
+    let [tasks, derives, target] = ["tasks", "derives", "target"].map(|name| root.path().join(name));
+    let tasks = Generated::new(root.path(), &tasks, &target, "with-tasks", &with_tasks());
+    let derives = Generated::new(root.path(), &derives, &target, "with-derives", &with_derives());
+    println!("building the dependencies once");
+    let programs = [&tasks, &derives];
+    for program in programs {
+        program.cargo(&["build"]);
+    }
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..rounds {
+        for (program, times) in programs.iter().zip(&mut times) {
+            times.push(program.rebuild());
+        }
+    }
+    let [with_tasks, with_derives] = times.map(median);
+    println!(
+        "{TASKS} tasks: {with_tasks:.2} s; the same types with their derives: {with_derives:.2} s (medians of {rounds})"
+    );
+    let line = json!({
+        "bench": "macros",
+        "ratio": round(with_tasks / with_derives),
+        "tasks": TASKS,
+        "tasks_s": round(with_tasks),
+        "derives_s": round(with_derives),
+    });
+    println!("{line}");
+}
