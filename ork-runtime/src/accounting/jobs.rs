@@ -80,6 +80,8 @@ pub enum Claimed {
     },
     /// It has ended, waits for its parts, or the dispatch is of an older attempt: run nothing.
     Nothing,
+    /// There is no such job, and the dispatch is not its first: run nothing.
+    Unknown,
 }
 
 impl Operation for Claim {
@@ -94,9 +96,7 @@ impl Operation for Claim {
         if books.get(id).is_none() && self.phase == Phase::Start && self.attempt == 1 {
             books.create(self.unknown.job.clone(), self.unknown.input.clone());
         }
-        let Some(entry) = books.get_mut(id) else {
-            return Claimed::Nothing;
-        };
+        let Some(entry) = books.get_mut(id) else { return Claimed::Unknown };
         let again = entry.job.state == State::Running;
         match entry.job.claim(self.phase, self.attempt, &self.by.worker.to_string(), self.by.now) {
             job::Claim::Ours => {

@@ -188,6 +188,11 @@ pub enum Started {
     /// Run nothing: it has ended, belongs to an older epoch or attempt, or its job takes no further part. What is held
     /// must be sent.
     Nothing(Vec<Owed>),
+    /// There is no such part; its job, if there is one, has this many.
+    Unknown {
+        /// How many parts there are.
+        parts: Option<u64>,
+    },
 }
 
 impl Operation for StartPart {
@@ -204,11 +209,12 @@ impl Operation for StartPart {
     fn apply(&self, books: &mut Books) -> Started {
         let PartKey { job, epoch, index, attempt } = self.part;
         let Some(entry) = books.get_mut(job) else {
-            return Started::Nothing(Vec::new());
+            return Started::Unknown { parts: None };
         };
         match entry.ledger.start(epoch, index, attempt) {
             Start::Run { again } => Started::Run { count: entry.ledger.head().sealed, again },
             Start::Settled | Start::Old => Started::Nothing(Vec::new()),
+            Start::Unknown => Started::Unknown { parts: Some(entry.ledger.head().appended) },
             Start::Halted => Started::Nothing(books.complete(job, &self.by)),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::broker::embedded::Embedded;
 use crate::broker::{Broker, BrokerError};
 use crate::clock::Clock;
-use crate::config::{Config, QueueType, Synchronous};
+use crate::config::{Config, Synchronous};
 use crate::id::WorkerId;
 use crate::store::memory::Memory;
 use crate::store::none::NoStore;
@@ -68,6 +68,7 @@ fn amqp(_config: &Config, _worker: &WorkerId) -> Result<Arc<dyn Broker>, BrokerE
 #[cfg(feature = "amqp")]
 fn amqp(config: &Config, worker: &WorkerId) -> Result<Arc<dyn Broker>, BrokerError> {
     use crate::broker::amqp::{self, Amqp};
+    use crate::config::QueueType;
     let mut amqp = amqp::Config::new(&config.broker)?;
     amqp.prefix.clone_from(&config.prefix);
     amqp.queues = match config.queues {

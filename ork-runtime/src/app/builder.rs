@@ -41,7 +41,7 @@ pub enum BuildError {
 type Ports = (Arc<dyn Store>, Arc<dyn Broker>, WorkerId);
 
 /// Sets up a process; made by [`Ork::builder`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build` or `main`"]
 pub struct OrkBuilder {
     overrides: Vec<(&'static str, String)>,

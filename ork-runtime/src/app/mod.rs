@@ -105,6 +105,7 @@ impl Ork {
         self.engine.fatal.clone()
     }
 
+    #[cfg(feature = "cli")]
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }

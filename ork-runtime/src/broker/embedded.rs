@@ -247,19 +247,18 @@ impl Pump {
             let room = size.saturating_sub(self.held.rows().messages);
             // A transaction for a message or two is not worth it while others are under way.
             if more && room >= size.div_ceil(4).max(1) {
-                match self.take(room).await {
-                    Some(Taken { owed, next_due: due }) => {
-                        let got: usize = owed.iter().map(|row| row.messages.len().max(1)).sum();
-                        // What was lost with a worker comes a part at a time, so that few does not mean that it was all.
-                        let lost = owed.iter().any(|row| row.lost > 0);
-                        (more, next_due) = (got >= room || lost, due);
-                        self.hand_out(owed).await;
-                    }
-                    None => tokio::select! {
+                let Some(Taken { owed, next_due: due }) = self.take(room).await else {
+                    tokio::select! {
                         () = clock.pause(PAUSE) => {}
                         () = stop.cancelled() => {}
-                    },
-                }
+                    }
+                    continue;
+                };
+                let got: usize = owed.iter().map(|row| row.messages.len().max(1)).sum();
+                // What was lost with a worker comes a part at a time, so that few does not mean that it was all.
+                let lost = owed.iter().any(|row| row.lost > 0);
+                (more, next_due) = (got >= room || lost, due);
+                self.hand_out(owed).await;
                 continue;
             }
             let due = async {

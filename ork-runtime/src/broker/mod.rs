@@ -73,6 +73,8 @@ pub enum DeadReason {
     Oversized,
     /// No worker knows its task.
     UnknownTask,
+    /// It is about a job, or a part of one, that the store does not have.
+    UnknownJob,
     /// Its input is not what the task takes.
     WrongInput,
     /// Every worker that took it died.
@@ -86,6 +88,7 @@ impl DeadReason {
             Self::Undecodable => "undecodable",
             Self::Oversized => "oversized",
             Self::UnknownTask => "unknown-task",
+            Self::UnknownJob => "unknown-job",
             Self::WrongInput => "wrong-input",
             Self::Exhausted => "exhausted",
         }

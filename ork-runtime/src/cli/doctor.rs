@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{Failure, Output};
-use crate::app::OrkBuilder;
+use crate::app::{BuildError, OrkBuilder};
+use crate::broker::{BrokerError, BrokerErrorKind};
 
 /// One thing that was looked at.
 struct Finding {
@@ -28,15 +29,12 @@ pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitC
         Err(error) => findings.push(Finding { what: "tasks", well: false, words: error.to_string() }),
     }
     if findings.iter().all(|finding| finding.well) {
-        match builder.build().await {
-            Err(error) => findings.push(Finding { what: "start", well: false, words: chain(&error) }),
-            Ok(ork) => {
-                let store = ork.engine().store.check().await.map_err(|error| chain(&error));
-                findings.push(finding("store", store));
-                let broker = ork.engine().broker.check().await.map_err(|error| chain(&error));
-                findings.push(finding("broker", broker));
-                ork.shutdown().await;
-            }
+        // One after the other, so that what is wrong with one does not hide how the other is.
+        if config.store != "none" {
+            findings.push(store(builder.clone().broker("embedded")).await);
+        }
+        if config.broker != "embedded" || config.store == "none" {
+            findings.push(broker(builder).await);
         }
     }
     let well = findings.iter().all(|finding| finding.well);
@@ -62,11 +60,49 @@ pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitC
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(4) })
 }
 
+async fn store(builder: OrkBuilder) -> Finding {
+    let found = async {
+        let ork = builder.build().await.map_err(|error| chain(&error))?;
+        let found = ork.engine().store.check().await.map_err(|error| chain(&error));
+        ork.shutdown().await;
+        found
+    };
+    finding("store", found.await)
+}
+
+async fn broker(builder: OrkBuilder) -> Finding {
+    let found = async {
+        let ork = builder.build().await.map_err(|error| match error {
+            BuildError::Broker(error) => advised(&error),
+            error => chain(&error),
+        })?;
+        let found = ork.engine().broker.check().await.map_err(|error| advised(&error));
+        ork.shutdown().await;
+        found
+    };
+    finding("broker", found.await)
+}
+
 fn finding(what: &'static str, found: Result<String, String>) -> Finding {
     match found {
         Ok(words) => Finding { what, well: true, words },
         Err(words) => Finding { what, well: false, words },
     }
+}
+
+/// What is wrong with a broker, and what to do about it.
+fn advised(error: &BrokerError) -> String {
+    let advice = match error.kind() {
+        BrokerErrorKind::Disconnected | BrokerErrorKind::TimedOut => {
+            "start RabbitMQ there, set ORK_BROKER to where it is, or unset it to run embedded"
+        }
+        BrokerErrorKind::Refused => "check the user, the password and the virtual host in ORK_BROKER",
+        BrokerErrorKind::Config => "write ORK_BROKER as amqp://user:password@host:5672/vhost",
+        BrokerErrorKind::Undeliverable | BrokerErrorKind::Closed | BrokerErrorKind::Protocol => {
+            "look into the log of RabbitMQ"
+        }
+    };
+    format!("{}; {advice}", chain(error))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -22,7 +22,12 @@ pub(super) struct Args {
 
 pub(super) async fn run(builder: OrkBuilder, args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
-    let ork = builder.broker("embedded").build().await?;
+    let mut builder = builder.broker("embedded");
+    // What runs here to its end needs a memory, and leaves no more of a trace than was asked for.
+    if builder.resolve()?.store == "none" {
+        builder = builder.store("memory:");
+    }
+    let ork = builder.build().await?;
     let submitted = async {
         let body = args.input.read(ork.entry(&args.task)?)?;
         Ok::<_, Failure>(ork.submit_json(&args.task, body).await?)

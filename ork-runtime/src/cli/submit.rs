@@ -29,6 +29,14 @@ pub(super) async fn submit(builder: OrkBuilder, args: Args, output: &Output) -> 
 
 async fn hand_over(ork: &Ork, args: &Args, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
     let body = args.input.read(ork.entry(&args.task)?)?;
+    if args.wait && !ork.keeps_jobs() {
+        let result = tokio::select! {
+            result = ork.submit_json_and_wait(&args.task, body) => result?,
+            () = signals.next() => return Ok(ExitCode::from(130)),
+        };
+        output.result(result.get().as_bytes());
+        return Ok(ExitCode::SUCCESS);
+    }
     let id = ork.submit_json(&args.task, body).await?;
     if !args.wait {
         if output.is_json() {

@@ -11,6 +11,9 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use futures_util::stream::Stream;
 
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
 pub use error::ClientError;
 use handle::follow;
 pub use handle::{Handle, JobOutcome, Status};
@@ -72,12 +75,44 @@ impl Client {
     /// # Cancel safety
     /// The job may or may not have been submitted if the future is dropped.
     pub async fn submit_json(&self, task: &str, body: Bytes) -> Result<JobId, ClientError> {
-        self.engine.settings.limits.check(&body)?;
-        let entry = self.entry(task)?;
-        if let Err(CallError::Input(error)) = entry.check(&body) {
-            return Err(ClientError::WrongInput { task: entry.name, error });
-        }
+        self.check(task, &body)?;
         self.send(task, Kind::Whole, body, None).await
+    }
+
+    /// Submits a job as [`Client::submit_json`] does, and waits for the JSON of its result; this works without a store.
+    ///
+    /// # Errors
+    /// When it cannot be submitted; `Failed` or `Cancelled` if it ended so.
+    ///
+    /// # Cancel safety
+    /// The job goes on if the future is dropped.
+    pub async fn submit_json_and_wait(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
+        self.check(task, &body)?;
+        self.send_and_wait(task, Kind::Whole, body).await
+    }
+
+    /// Submits a job and waits for its result, by reply where there are replies.
+    async fn send_and_wait<T: DeserializeOwned>(&self, task: &str, kind: Kind, body: Bytes) -> Result<T, ClientError> {
+        let waiter = self.waiters.waiter();
+        let id = self.send(task, kind, body, waiter.as_ref()).await?;
+        match waiter {
+            Some(waiter) => waiter.outcome(self, id).await,
+            None => self.wait(id).await?.into_output(),
+        }
+    }
+
+    /// Whether jobs are kept, so that they can be asked for later.
+    pub fn keeps_jobs(&self) -> bool {
+        self.engine.store.keeps()
+    }
+
+    fn check(&self, task: &str, body: &[u8]) -> Result<(), ClientError> {
+        self.engine.settings.limits.check(body)?;
+        let entry = self.entry(task)?;
+        match entry.check(body) {
+            Err(CallError::Input(error)) => Err(ClientError::WrongInput { task: entry.name, error }),
+            Err(_) | Ok(()) => Ok(()),
+        }
     }
 
     /// How a job stands.

@@ -47,12 +47,7 @@ impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Submission<M> {
         let Self { client, message } = self;
         let body = encode(&message)?;
         drop(message);
-        let waiter = client.waiters.waiter();
-        let id = client.send(M::TASK, M::KIND, body, waiter.as_ref()).await?;
-        match waiter {
-            Some(waiter) => waiter.outcome(&client, id).await,
-            None => client.wait(id).await?.into_output(),
-        }
+        client.send_and_wait(M::TASK, M::KIND, body).await
     }
 }
 

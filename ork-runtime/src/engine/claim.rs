@@ -1,8 +1,8 @@
 //! Is this delivery still owed? Called by `engine::process`; asks the store, which decides by the pure accounting.
 
-use super::{Done, Engine, ProcessError};
+use super::{Done, Engine, ProcessError, refuse};
 use crate::accounting::{Claim, Claimed, NewJob, PartKey, StartPart, Started, Submit, Submitted};
-use crate::broker::StartedPart;
+use crate::broker::{DeadReason, StartedPart};
 use crate::job::{Job, Kind, Phase};
 use crate::message::{Ask, Message};
 
@@ -49,6 +49,10 @@ pub(super) async fn job(engine: &Engine, message: &Message, phase: Phase) -> Res
     Ok(match engine.store.apply(claim).await? {
         Claimed::Ours { job, again } => ClaimedJob::Ours { job, again },
         Claimed::Nothing => ClaimedJob::Nothing,
+        Claimed::Unknown => {
+            let words = format!("there is no job {} in this store, so it cannot be joined or tried again", message.job);
+            return Err(refuse::refused(message, DeadReason::UnknownJob, words));
+        }
     })
 }
 
@@ -76,6 +80,13 @@ pub(super) async fn part(
         Started::Nothing(owed) => {
             engine.outbox.send(owed).await;
             Ok(ClaimedPart::Nothing)
+        }
+        Started::Unknown { parts } => {
+            let words = match parts {
+                None => format!("there is no job {} in this store, so it has no part {index}", message.job),
+                Some(parts) => format!("job {} has {parts} parts, so there is no part {index}", message.job),
+            };
+            Err(refuse::refused(message, DeadReason::UnknownJob, words))
         }
     }
 }

@@ -36,7 +36,8 @@ pub(super) fn join_of(task: &Task, message: &Message) -> Result<&'static TaskDef
     })
 }
 
-fn refused(message: &Message, reason: DeadReason, detail: String) -> ProcessError {
+/// A message that is refused, and why.
+pub(super) fn refused(message: &Message, reason: DeadReason, detail: String) -> ProcessError {
     let part = match message.ask {
         Ask::Part { epoch, index } => Some(PartKey { job: message.job, epoch, index, attempt: message.attempt }),
         Ask::Whole | Ask::Item | Ask::Join => None,

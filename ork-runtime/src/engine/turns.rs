@@ -48,7 +48,8 @@ impl Turns {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if let Some(Some(ended)) = self.turns.taken().remove(&self.what) {
+        let waited_for = self.turns.taken().remove(&self.what).flatten();
+        if let Some(ended) = waited_for {
             ended.cancel();
         }
     }

@@ -7,6 +7,7 @@
 
 mod shard;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 pub use shard::{DecodeShardError, SHARD_SIZE, Shard};
@@ -139,8 +140,10 @@ pub enum Start {
     },
     /// It has ended: run nothing.
     Settled,
-    /// The dispatch belongs to an older epoch or attempt, or to a part that does not exist: run nothing.
+    /// The dispatch belongs to an older epoch or attempt: run nothing.
     Old,
+    /// There is no such part: run nothing.
+    Unknown,
     /// The job takes no further part; this one is settled now: run nothing.
     Halted,
 }
@@ -258,8 +261,10 @@ impl Ledger {
 
     /// A worker is about to run attempt `attempt` of a part.
     pub fn start(&mut self, epoch: u32, index: u64, attempt: u32) -> Start {
-        if epoch != self.head.epoch || index >= self.head.appended {
-            return Start::Old;
+        match epoch.cmp(&self.head.epoch) {
+            Ordering::Less => return Start::Old,
+            Ordering::Equal if index < self.head.appended => {}
+            Ordering::Equal | Ordering::Greater => return Start::Unknown,
         }
         let halted = self.head.halted;
         let (shard, low) = self.shard_mut(index);

@@ -40,7 +40,6 @@ async fn heartbeat(engine: Arc<Engine>, stop: CancellationToken) {
     let mut next = engine.clock.now();
     loop {
         let running = engine.running.jobs();
-        let looking = !running.is_empty();
         let beat = Beat { ttl: TTL, running, by: engine.by() };
         match engine.store.beat(beat).await {
             Ok(ended) => ended.into_iter().for_each(|job| engine.running.stop(job)),
@@ -60,8 +59,8 @@ async fn heartbeat(engine: Arc<Engine>, stop: CancellationToken) {
                 () = engine.clock.pause_until(next) => break,
                 change = changes.recv() => match change {
                     Ok(Change::Ended(job)) => engine.running.stop(job),
-                    // Another process may have cancelled what runs here.
-                    Ok(Change::Elsewhere) | Err(RecvError::Lagged(_)) if looking => break,
+                    // Another process may have cancelled what runs here, be it begun since the last look.
+                    Ok(Change::Elsewhere) | Err(RecvError::Lagged(_)) if !engine.running.jobs().is_empty() => break,
                     Ok(Change::Owed | Change::Moved(_) | Change::Elsewhere) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 },

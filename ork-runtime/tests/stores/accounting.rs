@@ -31,9 +31,9 @@ async fn end(world: &World, id: JobId, phase: Phase, attempt: u32, how: Attempt)
 fn an_ended_job_is_not_claimed_again() {
     each(|world| async move {
         let id = world.submit("one").await;
-        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours(_)));
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
         // Delivered twice: both may run it, the first to settle counts.
-        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours(_)));
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
         assert!(matches!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Counted(_)));
         assert_eq!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Old);
         assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Nothing);
@@ -45,9 +45,10 @@ fn an_ended_job_is_not_claimed_again() {
 fn an_unknown_job_is_made_when_it_is_claimed() {
     each(|world| async move {
         let id = JobId::new();
-        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours(_)));
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
         assert_eq!(state(&world, id).await, JobState::Running);
-        assert_eq!(world.claim(JobId::new(), Phase::Join, 1).await, Claimed::Nothing);
+        assert_eq!(world.claim(JobId::new(), Phase::Join, 1).await, Claimed::Unknown);
+        assert_eq!(world.claim(JobId::new(), Phase::Start, 2).await, Claimed::Unknown);
     });
 }
 
@@ -62,7 +63,7 @@ fn an_older_attempt_changes_nothing() {
         assert_eq!(state(&world, id).await, JobState::Retrying);
         assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Nothing);
         assert_eq!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Old);
-        assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Ours(_)));
+        assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Ours { .. }));
         assert!(matches!(end(&world, id, Phase::Start, 2, Attempt::Succeeded).await, Answer::Counted(_)));
     });
 }
@@ -149,6 +150,18 @@ fn what_belongs_to_an_older_run_of_the_split_is_ignored() {
 }
 
 #[test]
+fn a_part_that_does_not_exist_is_not_run() {
+    each(|world| async move {
+        let id = world.with_parts(10, Policy::default(), false).await;
+        assert_eq!(world.start(part(id, 10)).await, Started::Unknown { parts: Some(10) });
+        assert_eq!(world.start(PartKey { epoch: 2, ..part(id, 0) }).await, Started::Unknown { parts: Some(10) });
+        assert_eq!(world.start(part(JobId::new(), 0)).await, Started::Unknown { parts: None });
+        assert_eq!(world.settle(part(id, 10), ok()).await, Answer::Old);
+        assert_eq!(world.store.job(id).await.unwrap().unwrap().counts, ork::Counts::default());
+    });
+}
+
+#[test]
 fn a_retried_part_is_fenced_and_comes_again_when_it_is_due() {
     each(|world| async move {
         let id = world.with_parts(1, Policy::default(), false).await;
@@ -166,7 +179,7 @@ fn a_retried_part_is_fenced_and_comes_again_when_it_is_due() {
         let Outgoing::Work(message) = &taken[0].messages[0] else { panic!("no work") };
         assert_eq!((message.attempt, &*message.body), (2, &b"0"[..]));
         let again = PartKey { attempt: 2, ..part(id, 0) };
-        assert!(matches!(world.start(again).await, Started::Run { count: Some(1) }));
+        assert!(matches!(world.start(again).await, Started::Run { count: Some(1), .. }));
         assert!(matches!(world.settle(again, ok()).await, Answer::Counted(_)));
         assert_eq!(state(&world, id).await, JobState::Success);
     });
@@ -255,7 +268,7 @@ fn an_interrupted_attempt_costs_nothing() {
         world.claim(one, Phase::Start, 1).await;
         end(&world, one, Phase::Start, 1, Attempt::Interrupted).await;
         assert_eq!(state(&world, one).await, JobState::Ready);
-        assert!(matches!(world.claim(one, Phase::Start, 1).await, Claimed::Ours(_)));
+        assert!(matches!(world.claim(one, Phase::Start, 1).await, Claimed::Ours { .. }));
     });
 }
 
