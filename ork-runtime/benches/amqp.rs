@@ -291,7 +291,8 @@ fn main() {
         }
         kinds.insert(queues.to_owned(), programs.into());
     }
-    let of = |queues: &str, program: Program| kinds[queues][program.name()]["end_to_end_per_s"].as_f64().unwrap_or(f64::NAN);
+    let of =
+        |queues: &str, program: Program| kinds[queues][program.name()]["end_to_end_per_s"].as_f64().unwrap_or(f64::NAN);
     let against = |queues, ork, raw| round(of(queues, ork) / of(queues, raw));
     let line = json!({
         "bench": "amqp",

@@ -135,7 +135,8 @@ struct JobCache(Option<(i64, Job)>);
 impl JobCache {
     fn get(&mut self, connection: &Connection, seq: i64) -> rusqlite::Result<Option<&Job>> {
         if self.0.as_ref().is_none_or(|(cached, _)| *cached != seq) {
-            let mut statement = connection.prepare_cached("SELECT * FROM job WHERE seq = ?1")?;
+            let mut statement =
+                connection.prepare_cached(concat!("SELECT ", tables::job_columns!(), " FROM job WHERE seq = ?1"))?;
             self.0 = statement.query_row([seq], tables::job).optional()?.map(|(seq, job, _)| (seq, job));
         }
         Ok(self.0.as_ref().map(|(_, job)| job))

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
+use rusqlite::types::{FromSql, ValueRef};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::error::damaged;
 use super::outbox;
@@ -17,20 +18,26 @@ use crate::policy::{OnError, Policy};
 /// The short numbers of jobs.
 pub(super) type Seqs = HashMap<JobId, i64>;
 
-const JOB: &str = "SELECT seq, id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, \
-    started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, \
-    tolerate, joined FROM job WHERE id = ?1";
+/// The columns of a job and of the head of its ledger, in the order in which [`job`] reads them.
+macro_rules! job_columns {
+    () => {
+        "seq, id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, \
+         due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined"
+    };
+}
+pub(super) use job_columns;
 
+const JOB: &str = concat!("SELECT ", job_columns!(), " FROM job WHERE id = ?1");
+
+// Numbers, not names: names would be looked up for every value of every row.
 const INSERT: &str = "INSERT INTO job (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, \
     created, started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, \
-    on_error, tolerate, joined, input, output) VALUES (:id, :root, :parent, :task, :kind, :phase, :state, :attempt, \
-    :base, :priority, :worker, :created, :started, :ended, :due, :failure, :reply_queue, :reply_correlation, :epoch, \
-    :appended, :sealed, :halted, :cut, :on_error, :tolerate, :joined, :input, :output)";
+    on_error, tolerate, joined, input, output) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
+    ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)";
 
-const UPDATE: &str = "UPDATE job SET phase = :phase, state = :state, attempt = :attempt, base = :base, \
-    worker = :worker, started = :started, ended = :ended, due = :due, failure = :failure, epoch = :epoch, \
-    appended = :appended, sealed = :sealed, halted = :halted, cut = :cut, on_error = :on_error, \
-    tolerate = :tolerate, joined = :joined, output = coalesce(:output, output) WHERE seq = :seq";
+const UPDATE: &str = "UPDATE job SET phase = ?2, state = ?3, attempt = ?4, base = ?5, worker = ?6, started = ?7, \
+    ended = ?8, due = ?9, failure = ?10, epoch = ?11, appended = ?12, sealed = ?13, halted = ?14, cut = ?15, \
+    on_error = ?16, tolerate = ?17, joined = ?18, output = coalesce(?19, output) WHERE seq = ?1";
 
 /// The row number of a part.
 pub(super) fn part_id(seq: i64, index: u64) -> i64 {
@@ -41,56 +48,88 @@ fn shard_id(seq: i64, number: u64) -> i64 {
     (seq << 16) | i64::from(u16::try_from(number).unwrap_or(u16::MAX))
 }
 
-/// Reads a job and the head of its ledger from the columns of [`JOB`].
+/// Reads one column after the other.
+struct Columns<'row, 'stmt> {
+    row: &'row Row<'stmt>,
+    next: usize,
+}
+
+impl<'row> Columns<'row, '_> {
+    fn raw(&mut self) -> rusqlite::Result<ValueRef<'row>> {
+        self.next += 1;
+        self.row.get_ref(self.next - 1)
+    }
+
+    fn get<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+        self.next += 1;
+        self.row.get(self.next - 1)
+    }
+
+    fn id(&mut self) -> rusqlite::Result<JobId> {
+        self.get().map(JobId::from_bytes)
+    }
+
+    fn time(&mut self) -> rusqlite::Result<Option<Timestamp>> {
+        Ok(self.get::<Option<i64>>()?.map(Timestamp::from_millis))
+    }
+
+    fn word(&mut self) -> rusqlite::Result<&'row str> {
+        self.raw()?.as_str().map_err(|_not_text| damaged("a word is missing"))
+    }
+
+    fn number(&mut self) -> rusqlite::Result<Option<u64>> {
+        Ok(self.get::<Option<i64>>()?.and_then(|n| u64::try_from(n).ok()))
+    }
+}
+
+/// Reads a job and the head of its ledger from [`job_columns`], which come first in the row.
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
-    let id = |place: &str| row.get(place).map(JobId::from_bytes);
-    let time = |place: &str| row.get::<_, Option<i64>>(place).map(|at| at.map(Timestamp::from_millis));
-    let word = |place: &str| row.get_ref(place)?.as_str().map_err(|_not_text| damaged("a word is missing"));
-    let failure = match row.get_ref("failure")?.as_bytes_or_null()? {
-        None => None,
-        Some(json) => Some(serde_json::from_slice(json).map_err(|_damaged| damaged("a failure cannot be read"))?),
-    };
-    let reply = row.get::<_, Option<String>>("reply_queue")?;
-    let correlation = row.get::<_, Option<String>>("reply_correlation")?;
+    let mut columns = Columns { row, next: 0 };
+    let c = &mut columns;
+    let seq = c.get()?;
     let job = Job {
-        id: id("id")?,
-        root: id("root")?,
-        parent: row.get::<_, Option<[u8; 16]>>("parent")?.map(JobId::from_bytes),
-        task: row.get("task")?,
-        kind: if word("kind")? == Kind::Item.as_str() { Kind::Item } else { Kind::Whole },
-        phase: if word("phase")? == "join" { Phase::Join } else { Phase::Start },
-        state: State::from_word(word("state")?).ok_or_else(|| damaged("a state is unknown"))?,
-        attempt: row.get("attempt")?,
-        base: row.get("base")?,
-        priority: row.get("priority")?,
-        worker: row.get("worker")?,
-        created: time("created")?.unwrap_or_default(),
-        started: time("started")?,
-        ended: time("ended")?,
-        due: time("due")?,
-        failure,
-        reply: reply.map(|queue| ReplyTo { queue, correlation: correlation.unwrap_or_default() }),
-    };
-    let number = |place: &str| row.get::<_, Option<i64>>(place).map(|n| n.and_then(|n| u64::try_from(n).ok()));
-    let halted = match row.get_ref("halted")?.as_str_or_null()? {
-        None => None,
-        Some("stopped") => Some(Halt::Stopped),
-        Some("cancelled") => Some(Halt::Cancelled),
-        Some(_) => return Err(damaged("a halt is unknown")),
+        id: c.id()?,
+        root: c.id()?,
+        parent: c.get::<Option<[u8; 16]>>()?.map(JobId::from_bytes),
+        task: c.get()?,
+        kind: if c.word()? == Kind::Item.as_str() { Kind::Item } else { Kind::Whole },
+        phase: if c.word()? == "join" { Phase::Join } else { Phase::Start },
+        state: State::from_word(c.word()?).ok_or_else(|| damaged("a state is unknown"))?,
+        attempt: c.get()?,
+        base: c.get()?,
+        priority: c.get()?,
+        worker: c.get()?,
+        created: c.time()?.unwrap_or_default(),
+        started: c.time()?,
+        ended: c.time()?,
+        due: c.time()?,
+        failure: match c.raw()?.as_bytes_or_null()? {
+            None => None,
+            Some(json) => Some(serde_json::from_slice(json).map_err(|_damaged| damaged("a failure cannot be read"))?),
+        },
+        reply: {
+            let (queue, correlation) = (c.get::<Option<String>>()?, c.get::<Option<String>>()?);
+            queue.map(|queue| ReplyTo { queue, correlation: correlation.unwrap_or_default() })
+        },
     };
     let head = Head {
-        epoch: row.get("epoch")?,
-        appended: number("appended")?.unwrap_or(0),
-        sealed: number("sealed")?,
-        halted,
-        cut: row.get("cut")?,
-        policy: Policy {
-            on_error: OnError::from_word(word("on_error")?).ok_or_else(|| damaged("a policy is unknown"))?,
-            tolerate: word("tolerate")?.parse().map_err(|_unknown| damaged("a tolerance cannot be read"))?,
+        epoch: c.get()?,
+        appended: c.number()?.unwrap_or(0),
+        sealed: c.number()?,
+        halted: match c.raw()?.as_str_or_null()? {
+            None => None,
+            Some("stopped") => Some(Halt::Stopped),
+            Some("cancelled") => Some(Halt::Cancelled),
+            Some(_) => return Err(damaged("a halt is unknown")),
         },
-        joined: row.get("joined")?,
+        cut: c.get()?,
+        policy: Policy {
+            on_error: OnError::from_word(c.word()?).ok_or_else(|| damaged("a policy is unknown"))?,
+            tolerate: c.word()?.parse().map_err(|_unknown| damaged("a tolerance cannot be read"))?,
+        },
+        joined: c.get()?,
     };
-    Ok((row.get("seq")?, job, head))
+    Ok((seq, job, head))
 }
 
 /// The counts of every shard of a job.
@@ -253,34 +292,63 @@ fn clear(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
 fn insert(connection: &Connection, entry: &Entry, input: &[u8], output: Option<&[u8]>) -> rusqlite::Result<i64> {
     let Entry { job, ledger, .. } = entry;
     let head = ledger.head();
-    connection.prepare_cached(INSERT)?.execute(named_params! {
-        ":id": job.id.as_bytes(), ":root": job.root.as_bytes(), ":parent": job.parent.as_ref().map(JobId::as_bytes),
-        ":task": job.task, ":kind": job.kind.as_str(), ":phase": phase(job.phase), ":state": job.state.as_str(),
-        ":attempt": job.attempt, ":base": job.base, ":priority": job.priority, ":worker": job.worker,
-        ":created": job.created.as_millis(), ":started": job.started.map(Timestamp::as_millis),
-        ":ended": job.ended.map(Timestamp::as_millis), ":due": job.due.map(Timestamp::as_millis),
-        ":failure": job.failure.as_ref().map(json),
-        ":reply_queue": job.reply.as_ref().map(|reply| &reply.queue),
-        ":reply_correlation": job.reply.as_ref().map(|reply| &reply.correlation),
-        ":epoch": head.epoch, ":appended": signed(head.appended), ":sealed": head.sealed.map(signed),
-        ":halted": head.halted.map(Halt::as_str), ":cut": head.cut, ":on_error": head.policy.on_error.as_str(),
-        ":tolerate": head.policy.tolerate.to_string(), ":joined": head.joined, ":input": input, ":output": output,
-    })?;
+    connection.prepare_cached(INSERT)?.execute(params![
+        job.id.as_bytes(),
+        job.root.as_bytes(),
+        job.parent.as_ref().map(JobId::as_bytes),
+        job.task,
+        job.kind.as_str(),
+        phase(job.phase),
+        job.state.as_str(),
+        job.attempt,
+        job.base,
+        job.priority,
+        job.worker,
+        job.created.as_millis(),
+        job.started.map(Timestamp::as_millis),
+        job.ended.map(Timestamp::as_millis),
+        job.due.map(Timestamp::as_millis),
+        job.failure.as_ref().map(json),
+        job.reply.as_ref().map(|reply| &reply.queue),
+        job.reply.as_ref().map(|reply| &reply.correlation),
+        head.epoch,
+        signed(head.appended),
+        head.sealed.map(signed),
+        head.halted.map(Halt::as_str),
+        head.cut,
+        head.policy.on_error.as_str(),
+        head.policy.tolerate.to_string(),
+        head.joined,
+        input,
+        output
+    ])?;
     Ok(connection.last_insert_rowid())
 }
 
 fn update(connection: &Connection, entry: &Entry, seq: i64, output: Option<&[u8]>) -> rusqlite::Result<()> {
     let Entry { job, ledger, .. } = entry;
     let head = ledger.head();
-    let updated = connection.prepare_cached(UPDATE)?.execute(named_params! {
-        ":seq": seq, ":phase": phase(job.phase), ":state": job.state.as_str(), ":attempt": job.attempt,
-        ":base": job.base, ":worker": job.worker, ":started": job.started.map(Timestamp::as_millis),
-        ":ended": job.ended.map(Timestamp::as_millis), ":due": job.due.map(Timestamp::as_millis),
-        ":failure": job.failure.as_ref().map(json), ":epoch": head.epoch, ":appended": signed(head.appended),
-        ":sealed": head.sealed.map(signed), ":halted": head.halted.map(Halt::as_str), ":cut": head.cut,
-        ":on_error": head.policy.on_error.as_str(), ":tolerate": head.policy.tolerate.to_string(),
-        ":joined": head.joined, ":output": output,
-    });
+    let updated = connection.prepare_cached(UPDATE)?.execute(params![
+        seq,
+        phase(job.phase),
+        job.state.as_str(),
+        job.attempt,
+        job.base,
+        job.worker,
+        job.started.map(Timestamp::as_millis),
+        job.ended.map(Timestamp::as_millis),
+        job.due.map(Timestamp::as_millis),
+        job.failure.as_ref().map(json),
+        head.epoch,
+        signed(head.appended),
+        head.sealed.map(signed),
+        head.halted.map(Halt::as_str),
+        head.cut,
+        head.policy.on_error.as_str(),
+        head.policy.tolerate.to_string(),
+        head.joined,
+        output
+    ]);
     updated.map(drop)
 }
 

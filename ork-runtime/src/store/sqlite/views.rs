@@ -12,6 +12,13 @@ use crate::ledger::place;
 use crate::store::{Filter, JobView};
 use crate::task::parts::SettledPart;
 
+/// What a view shows: the columns of a job, then its own.
+macro_rules! view_columns {
+    () => {
+        concat!("SELECT ", tables::job_columns!(), ", percent, info, input, output FROM job")
+    };
+}
+
 /// How many jobs there are.
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM job", [], |row| row.get(0))
@@ -19,7 +26,7 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
 
 /// One job.
 pub(super) fn job(connection: &Connection, id: JobId) -> rusqlite::Result<Option<JobView>> {
-    let mut statement = connection.prepare_cached("SELECT * FROM job WHERE id = ?1")?;
+    let mut statement = connection.prepare_cached(concat!(view_columns!(), " WHERE id = ?1"))?;
     let found = statement.query_row([id.as_bytes()], columns).optional()?;
     found.map(|columns| view(connection, columns)).transpose()
 }
@@ -39,7 +46,8 @@ pub(super) fn jobs(connection: &Connection, filter: &Filter) -> rusqlite::Result
         conditions.push("id < ?".to_owned());
         values.push(Value::Blob(before.as_bytes().to_vec()));
     }
-    let query = format!("SELECT * FROM job WHERE {} ORDER BY id DESC LIMIT {}", conditions.join(" AND "), filter.limit);
+    let conditions = conditions.join(" AND ");
+    let query = format!(concat!(view_columns!(), " WHERE {} ORDER BY id DESC LIMIT {}"), conditions, filter.limit);
     let found: Vec<_> =
         connection.prepare(&query)?.query_map(params_from_iter(values), columns)?.collect::<rusqlite::Result<_>>()?;
     found.into_iter().map(|columns| view(connection, columns)).collect()
