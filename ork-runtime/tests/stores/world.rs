@@ -55,7 +55,7 @@ impl World {
 
     /// The same store, used by another process.
     pub(crate) fn other(&self) -> Self {
-        Self { store: Arc::clone(&self.store), worker: WorkerId::new("two"), folder: tempfile::tempdir().unwrap() }
+        Self { store: Arc::clone(&self.store), worker: WorkerId::new("two"), _folder: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) async fn submit(&self, task: &str) -> JobId {
