@@ -1,5 +1,5 @@
 //! `amqps://`: a certificate that is trusted is accepted, one that is not is refused in words.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 #[path = "../../ork-runtime/tests/support/rabbit.rs"]
 #[expect(dead_code, unreachable_pub, reason = "shared with the tests of the runtime, which use more of it")]

@@ -1,4 +1,4 @@
-//! Small tasks over RabbitMQ: published, consumed, and both at once, by ork with its default store (SQLite,
+//! Small tasks over RabbitMQ: published, consumed, and both at once, by ork with its default store (`SQLite`,
 //! `synchronous=FULL`) and with none, beside two raw lapin programs in the same run.
 //!
 //! The first raw program is what a user would write: confirms pipelined, each delivery acknowledged by itself. The
@@ -8,6 +8,12 @@
 //! own. The last line is one JSON object: `ratio` is ork with its default store, end to end on quorum queues, over the
 //! first raw program; `ratio_limit` over the second.
 #![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unused_async,
+    clippy::disallowed_methods,
     missing_docs,
     unreachable_pub,
     dead_code,

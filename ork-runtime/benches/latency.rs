@@ -4,6 +4,12 @@
 //! `cargo bench -p ork-runtime --bench latency [-- COUNT]`, on the node of `ORK_TEST_AMQP_URL` or on one of its own.
 //! The last line is one JSON object; its `ratio` is the median over RabbitMQ with the default store over the raw one.
 #![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unused_async,
+    clippy::disallowed_methods,
     missing_docs,
     unreachable_pub,
     dead_code,

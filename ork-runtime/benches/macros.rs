@@ -5,6 +5,12 @@
 //! `cargo bench -p ork-runtime --bench macros [-- ROUNDS]`. The last line is one JSON object; its `ratio` is the time
 //! with `#[task]` over the time with the derives alone, medians of both.
 #![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unused_async,
+    clippy::disallowed_methods,
     missing_docs,
     dead_code,
     clippy::cast_precision_loss,

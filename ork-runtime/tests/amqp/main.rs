@@ -1,6 +1,17 @@
 //! Whole jobs over a real RabbitMQ, in one process or two, and every way to lose the broker in the middle of them.
 //! Each test has names of its own on the shared node; what harms a node gets a private one.
 
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unused_async,
+    clippy::needless_pass_by_value,
+    reason = "tests and their tasks: what fails must fail loudly, and a task takes what it takes"
+)]
+
 mod foreign;
 mod jobs;
 #[path = "../support/node.rs"]

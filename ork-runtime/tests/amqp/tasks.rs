@@ -95,7 +95,7 @@ pub(crate) fn count_join(parts: Parts<u64>, context: Context) -> Result<u64> {
 pub(crate) async fn strict(number: u64, run: String) -> Result<()> {
     called(&format!("{run}.ran"));
     // Whichever come first, there are enough of them.
-    if number % 50 == 0 {
+    if number.is_multiple_of(50) {
         return Err(Error::permanent("a fiftieth fails"));
     }
     Gate::of(&run).pass().await;

@@ -15,7 +15,7 @@ use ork::{JobId, JobOutcome, JobState, Ork, OrkBuilder, Status};
 use crate::node::shared_node;
 
 /// Nothing here takes longer unless it hangs.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(2);
 
 /// Where the processes of a world meet.
 pub(crate) struct World {

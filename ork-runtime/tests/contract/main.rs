@@ -21,6 +21,8 @@ mod embedded;
 #[path = "../support/node.rs"]
 mod node;
 #[cfg(feature = "amqp")]
+mod outages;
+#[cfg(feature = "amqp")]
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[cfg(feature = "amqp")]

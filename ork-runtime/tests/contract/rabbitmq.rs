@@ -1,14 +1,12 @@
-//! What is RabbitMQ's own: its names, its dead letters, its foreigners, and every way to lose it.
+//! What is RabbitMQ's own: its names, its dead letters, its foreigners, its refusals.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::options::{
-    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions,
-    QueueDeleteOptions,
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, message::BasicGetMessage};
@@ -21,11 +19,11 @@ use tokio::time::{Instant, timeout};
 
 use crate::adapters::{Corner, in_a_corner};
 use crate::broker::{QUEUE, SOON, next, nothing_comes, number_of, numbered, queue};
-use crate::node::{private_node, shared_node};
-use crate::proxy::Proxy;
+use crate::node::shared_node;
+use crate::outages::port_of;
 
 /// Both kinds of queue, each in a corner of the shared node.
-async fn over_both<Done: Future<Output = ()>>(case: impl Fn(Corner) -> Done) {
+pub async fn over_both<Done: Future<Output = ()>>(case: impl Fn(Corner) -> Done) {
     for kind in [QueueKind::Quorum, QueueKind::Classic] {
         in_a_corner(kind, &case).await;
     }
@@ -208,129 +206,6 @@ async fn outcomes_arrive_and_those_for_nobody_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn outcomes_find_their_queue_after_the_connection_was_cut() {
-    in_a_corner(QueueKind::Quorum, async |corner| {
-        let (proxy, cut_corner) = cuttable(&corner);
-        let (asker, worker) = (cut_corner.amqp(), corner.amqp());
-        worker.prepare(&[queue(1)]).await.unwrap();
-        let mut replies = asker.replies().await.unwrap().unwrap();
-        proxy.cut();
-        // The queue is gone with its connection, until the asker has made it again under the same name.
-        let answer = timeout(SOON, async {
-            loop {
-                let to = ReplyTo { queue: replies.queue.clone(), correlation: "c".to_owned() };
-                let reply = Reply { to, job: JobId::new(), body: "{}".into() };
-                if worker.publish(vec![Outgoing::Reply(reply)]).await.remove(0).is_ok()
-                    && let Ok(answer) = timeout(Duration::from_millis(200), replies.answers.recv()).await
-                {
-                    return answer.unwrap();
-                }
-            }
-        });
-        assert_eq!(answer.await.expect("an outcome").correlation, "c");
-    })
-    .await;
-}
-
-/// The same corner behind a wire that can be cut.
-fn cuttable(corner: &Corner) -> (Proxy, Corner) {
-    let port = port_of(&corner.url);
-    let proxy = Proxy::to(port);
-    let url = corner.url.replace(&format!(":{port}"), &format!(":{}", proxy.port()));
-    (proxy, Corner { url, ..corner.clone() })
-}
-
-fn port_of(url: &str) -> u16 {
-    let authority = url.split("//").nth(1).unwrap().split('/').next().unwrap();
-    authority.rsplit(':').next().unwrap().parse().unwrap_or(5672)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_not_settled_comes_again_after_a_cut_and_late_receipts_change_nothing() {
-    over_both(async |corner| {
-        let (proxy, cut_corner) = cuttable(&corner);
-        let broker = cut_corner.amqp();
-        let mut subscription = broker.subscribe(queue(10)).await.unwrap();
-        let world = corner.world().await;
-        world.publish((0..20).map(numbered).collect()).await;
-        let mut late = Vec::new();
-        for _ in 0..10 {
-            late.push(next(&mut subscription).await);
-        }
-        proxy.cut();
-        let first_again = next(&mut subscription).await;
-        // The tags of these mean other deliveries on the new channel, or none, which would end it.
-        for (at, delivery) in late.into_iter().enumerate() {
-            let settlement = match at % 3 {
-                0 => Settlement::Ack,
-                1 => Settlement::Release,
-                _ => Settlement::Dead(DeadReason::Exhausted, String::new()),
-            };
-            delivery.receipt.settle(settlement);
-        }
-        let (mut seen, mut n_again, mut delivery) = (BTreeSet::new(), 0, first_again);
-        loop {
-            n_again += delivery.redelivered;
-            assert!(seen.insert(number_of(&delivery)), "{} came again after it was settled", number_of(&delivery));
-            delivery.receipt.settle(Settlement::Ack);
-            if seen.len() == 20 {
-                break;
-            }
-            delivery = next(&mut subscription).await;
-        }
-        assert_eq!(n_again, 10);
-        nothing_comes(&mut subscription).await;
-        assert!(broker.n_stale() >= 10, "{}", broker.n_stale());
-        broker.close().await;
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_outlives_its_queue() {
-    over_both(async |corner| {
-        let world = corner.world().await;
-        let mut subscription = world.consume(5).await;
-        let (_connection, channel) = corner.plain().await;
-        for number in 0..3 {
-            channel.queue_delete(corner.name(".task.a"), QueueDeleteOptions::default()).await.unwrap();
-            // While there is no queue the message goes to the dead letters; the next one finds it made again.
-            let recovered = async {
-                loop {
-                    world.publish(vec![numbered(number)]).await;
-                    if let Ok(delivery) = timeout(Duration::from_millis(200), subscription.next()).await {
-                        return delivery.unwrap();
-                    }
-                }
-            };
-            let delivery = timeout(SOON, recovered).await.expect("the consumer did not come back");
-            delivery.receipt.settle(Settlement::Ack);
-        }
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_publisher_outlives_its_exchange() {
-    in_a_corner(QueueKind::Quorum, async |corner| {
-        let world = corner.world().await;
-        world.publish(vec![numbered(0)]).await;
-        let (_connection, channel) = corner.plain().await;
-        channel.exchange_delete(corner.name(""), ExchangeDeleteOptions::default()).await.unwrap();
-        // It is made again with what hung on it: nothing of this goes to the dead letters.
-        world.publish((1..50).map(numbered).collect()).await;
-        let mut subscription = world.consume(100).await;
-        let mut left: BTreeSet<_> = (0..50).collect();
-        while !left.is_empty() {
-            let delivery = next(&mut subscription).await;
-            left.remove(&number_of(&delivery));
-            delivery.receipt.settle(Settlement::Ack);
-        }
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_made_otherwise_says_what_to_do() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         corner.world().await;
@@ -468,147 +343,6 @@ async fn a_name_that_is_no_text_goes_to_the_dead_and_takes_nothing_along() {
         let dead = channel.queue_declare(corner.name(".dead"), passive, FieldTable::default()).await.unwrap();
         assert_eq!(dead.message_count(), 1);
         channel.queue_delete(corner.name(".task.b"), QueueDeleteOptions::default()).await.unwrap();
-    })
-    .await;
-}
-
-/// Publishes until each is confirmed, as the store's outbox does.
-async fn publish_until_confirmed(broker: &Arc<Amqp>, messages: Vec<Message>) {
-    let mut left = messages;
-    while !left.is_empty() {
-        let answers = broker.publish(left.iter().cloned().map(Outgoing::Work).collect()).await;
-        left =
-            left.into_iter().zip(answers).filter(|(_, answer)| answer.is_err()).map(|(message, _)| message).collect();
-    }
-}
-
-/// How many messages of each kind are under way when the broker is killed.
-const N_KILLED: usize = 6_000;
-
-/// One node is killed again and again, so these are one test.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_when_the_broker_is_killed() {
-    let Some(mut node) = private_node() else {
-        return;
-    };
-    let corners = [QueueKind::Quorum, QueueKind::Classic].map(|kind| Corner::new(&node.url(), kind));
-
-    // What was confirmed survives.
-    for corner in &corners {
-        let world = corner.world().await;
-        world.publish((0..500).map(numbered).collect()).await;
-        world.broker.close().await;
-    }
-    for queue in [".task.a", ".dead"] {
-        node.wait_for_quorum_queue(corners[0].name(queue).as_str());
-    }
-    node.restart();
-    for corner in &corners {
-        let world = corner.world().await;
-        let mut subscription = world.consume(100).await;
-        let mut left: BTreeSet<_> = (0..500).collect();
-        while !left.is_empty() {
-            let delivery = next(&mut subscription).await;
-            left.remove(&number_of(&delivery));
-            delivery.receipt.settle(Settlement::Ack);
-        }
-        world.broker.close().await;
-    }
-
-    // Killed while both sides work: they come back by themselves.
-    let mut sides = Vec::new();
-    let (half, mut halves) = tokio::sync::mpsc::unbounded_channel();
-    for corner in &corners {
-        let (publisher, consumer) = (corner.amqp(), corner.amqp());
-        publisher.prepare(&[queue(1)]).await.unwrap();
-        let mut subscription = consumer.subscribe(queue(50)).await.unwrap();
-        let half = half.clone();
-        sides.push(tokio::task::LocalSet::new());
-        let publishing = async move {
-            for chunk in (0..N_KILLED).collect::<Vec<_>>().chunks(100) {
-                publish_until_confirmed(&publisher, chunk.iter().copied().map(numbered).collect()).await;
-            }
-            publisher
-        };
-        let consuming = async move {
-            let mut left: BTreeSet<_> = (0..N_KILLED).collect();
-            while !left.is_empty() {
-                let delivery = timeout(2 * SOON, subscription.next()).await.expect("a delivery").unwrap();
-                left.remove(&number_of(&delivery));
-                delivery.receipt.settle(Settlement::Ack);
-                if left.len() == N_KILLED - N_KILLED / 3 {
-                    half.send(()).unwrap();
-                }
-            }
-            consumer
-        };
-        sides.last().unwrap().spawn_local(async move {
-            let (publisher, consumer) = tokio::join!(publishing, consuming);
-            publisher.close().await;
-            consumer.close().await;
-        });
-    }
-    drop(half);
-    let killing = async {
-        for _ in 0..corners.len() {
-            halves.recv().await.unwrap();
-        }
-        tokio::task::spawn_blocking(move || {
-            node.restart();
-            node
-        })
-        .await
-        .unwrap()
-    };
-    let [one, two] = <[_; 2]>::try_from(sides).unwrap();
-    let (mut node, (), ()) = tokio::join!(killing, one, two);
-
-    // Closing takes no longer when nobody is there to say goodbye to.
-    for corner in &corners {
-        let broker = corner.amqp();
-        let mut subscription = broker.subscribe(queue(10)).await.unwrap();
-        publish_until_confirmed(&broker, vec![numbered(1)]).await;
-        let held = next(&mut subscription).await;
-        node.kill();
-        let since = Instant::now();
-        broker.close().await;
-        assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
-        held.receipt.settle(Settlement::Ack);
-        assert!(subscription.next().await.is_none(), "a closed broker still delivers");
-        node.restart();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_settled_before_closing_is_settled() {
-    over_both(async |corner| {
-        let world = corner.world().await;
-        let mut subscription = world.consume(200).await;
-        world.publish((0..100).map(numbered).collect()).await;
-        let mut held = Vec::new();
-        for _ in 0..100 {
-            held.push(next(&mut subscription).await);
-        }
-        for delivery in held {
-            let number = number_of(&delivery);
-            delivery.receipt.settle(if number < 90 { Settlement::Ack } else { Settlement::Release });
-        }
-        world.broker.close().await;
-        assert!(timeout(SOON, subscription.next()).await.unwrap().is_none());
-        let (_connection, channel) = corner.plain().await;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        // The broker puts back what a connection held after it has answered its goodbye.
-        let poll = async {
-            loop {
-                let queue =
-                    channel.queue_declare(corner.name(".task.a"), passive, FieldTable::default()).await.unwrap();
-                if queue.message_count() == 10 {
-                    return;
-                }
-                assert!(queue.message_count() < 10, "{} came back", queue.message_count());
-            }
-        };
-        timeout(SOON, poll).await.expect("ten messages in the queue");
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! The file of SQLite: kept over restarts, shared, and refused in words when it cannot be used.
+//! The file of `SQLite`: kept over restarts, shared, and refused in words when it cannot be used.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -19,6 +19,11 @@ fn open(path: &Path) -> Result<Sqlite, ork::store::StoreError> {
 
 fn on<F: Future>(test: F) -> F::Output {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(test)
+}
+
+/// `apply` is there for stores whose type is not known.
+fn on_dyn(store: &Sqlite) -> &dyn Store {
+    store
 }
 
 async fn submit(store: &dyn Store) -> JobId {
@@ -192,7 +197,7 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
         let job = Job::new(JobId::new(), "one", START);
         let by = By { worker: WorkerId::new("one"), now: START, hold: false };
         let large = NewJob { job: job.clone(), input: vec![b'1'; 1_000_000].into() };
-        let error = (&store as &dyn Store).apply(Submit { new: large, by }).await.unwrap_err();
+        let error = on_dyn(&store).apply(Submit { new: large, by }).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         assert!(error.to_string().contains("the disk is full"), "{error}");
         assert!(store.job(job.id).await.unwrap().is_none());

@@ -22,8 +22,11 @@ pub(crate) const START: Timestamp = Timestamp::from_millis(1_000_000);
 pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) worker: WorkerId,
-    pub(crate) folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
+
+/// Makes a store in a folder.
+type Make = dyn Fn(&std::path::Path) -> Arc<dyn Store>;
 
 /// Runs a case over each store.
 pub(crate) fn each<F: Future<Output = ()>>(case: impl Fn(World) -> F) {
@@ -31,13 +34,13 @@ pub(crate) fn each<F: Future<Output = ()>>(case: impl Fn(World) -> F) {
     let sqlite = |folder: &std::path::Path| -> Arc<dyn Store> {
         Arc::new(Sqlite::open(&folder.join("ork.db"), Synchronous::Full).unwrap())
     };
-    let stores: [(&str, &dyn Fn(&std::path::Path) -> Arc<dyn Store>); 2] = [("memory", &memory), ("sqlite", &sqlite)];
+    let stores: [(&str, &Make); 2] = [("memory", &memory), ("sqlite", &sqlite)];
     for (name, open) in stores {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let folder = tempfile::tempdir().unwrap();
             let store = open(folder.path());
-            let world = World { store: Arc::clone(&store), worker: WorkerId::new("one"), folder };
+            let world = World { store: Arc::clone(&store), worker: WorkerId::new("one"), _folder: folder };
             let within = Duration::from_mins(1);
             tokio::time::timeout(within, case(world)).await.unwrap_or_else(|_| panic!("hangs over {name}"));
             store.close().await;
@@ -52,7 +55,7 @@ impl World {
 
     /// The same store, used by another process.
     pub(crate) fn other(&self) -> Self {
-        Self { store: Arc::clone(&self.store), worker: WorkerId::new("two"), folder: tempfile::tempdir().unwrap() }
+        Self { store: Arc::clone(&self.store), worker: WorkerId::new("two"), _folder: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) async fn submit(&self, task: &str) -> JobId {

@@ -262,7 +262,8 @@ impl Link {
                     },
                 };
                 silent = trouble.kind == BrokerErrorKind::TimedOut;
-                if failures == 0 {
+                // Before it was ever up, whoever asked for it is told, and may give up.
+                if failures == 0 && was_up {
                     tracing::warn!(error = trouble.words, "no connection to RabbitMQ, trying on");
                 }
                 failures += 1;
