@@ -168,8 +168,10 @@ fn parts_that_a_worker_refuses_fail_and_are_not_waited_for() {
         strict.start_worker();
         let words = why(&client.wait(job.id()).await.unwrap());
         assert!(words.contains("50 failed"), "{words}");
-        for _ in 0..50 {
-            assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "oversized");
+        // A dead letter may be there twice: the forged one was put aside just before its worker ended.
+        let mut n_oversized = 0;
+        while n_oversized < 50 {
+            n_oversized += usize::from(header(&foreigner.dead().await, "x-ork-reason") == "oversized");
         }
         strict.shutdown().await;
         client.shutdown().await;
