@@ -87,6 +87,8 @@ pub enum Claimed {
 impl Operation for Claim {
     type Answer = Claimed;
 
+    const DURABLE: bool = false;
+
     fn job(&self) -> JobId {
         self.unknown.job.id
     }

@@ -74,6 +74,12 @@ pub trait Operation: Send + Sync + 'static {
     /// The job it is about.
     fn job(&self) -> JobId;
 
+    /// Whether its answer promises that it outlives the loss of power.
+    ///
+    /// What is forgotten then must only lead to work that is handed out once more: a claim, a start. It still outlives
+    /// the death of the process, and is never forgotten without what came after it.
+    const DURABLE: bool = true;
+
     /// The shards it needs open, now that its job is.
     fn shards(&self, _books: &Books) -> Shards {
         Shards::None

@@ -198,6 +198,8 @@ pub enum Started {
 impl Operation for StartPart {
     type Answer = Started;
 
+    const DURABLE: bool = false;
+
     fn job(&self) -> JobId {
         self.part.job
     }
@@ -244,6 +246,8 @@ pub struct RunStarted {
 
 impl Operation for StartRun {
     type Answer = RunStarted;
+
+    const DURABLE: bool = false;
 
     fn job(&self) -> JobId {
         self.first.job

@@ -14,6 +14,9 @@ pub trait Work: Send {
     /// The job it is about.
     fn job(&self) -> JobId;
 
+    /// Whether it must be on disk before it is finished, or only safe from the death of this process.
+    fn is_durable(&self) -> bool;
+
     /// The shards it needs open, now that its job is.
     fn shards(&self, books: &Books) -> Shards;
 
@@ -33,6 +36,10 @@ pub(super) struct Pending<O: Operation> {
 impl<O: Operation> Work for Pending<O> {
     fn job(&self) -> JobId {
         self.operation.job()
+    }
+
+    fn is_durable(&self) -> bool {
+        O::DURABLE
     }
 
     fn shards(&self, books: &Books) -> Shards {

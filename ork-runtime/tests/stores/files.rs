@@ -54,6 +54,27 @@ fn what_was_kept_is_there_after_a_restart() {
     });
 }
 
+/// Two workers that started at one moment found each other half-way: one took the other's tables for somebody else's.
+#[test]
+fn many_processes_may_make_the_file_at_once() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ork.db");
+        let begin = std::sync::Barrier::new(8);
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let open = || {
+                begin.wait();
+                open(&path)
+            };
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        for store in opened {
+            on(async { store.unwrap().close().await });
+        }
+    }
+}
+
 #[test]
 fn another_process_hears_of_new_work() {
     on(async {

@@ -54,7 +54,7 @@ impl Sqlite {
     /// # Errors
     /// When the file cannot be opened, read or written, is no store of ork, or is newer than this program.
     pub fn open(path: &Path, synchronous: Synchronous) -> Result<Self, StoreError> {
-        Self::with(path, schema::open(path, synchronous)?)
+        Self::with(path, schema::open(path, synchronous)?, synchronous)
     }
 
     /// The same for a file that may not grow beyond so many pages, as on a full disk.
@@ -63,15 +63,15 @@ impl Sqlite {
         let connection = schema::open(path, synchronous)?;
         let bounded = connection.pragma_update(None, "max_page_count", pages);
         bounded.map_err(|error| error::store_error(path, error))?;
-        Self::with(path, connection)
+        Self::with(path, connection, synchronous)
     }
 
-    fn with(path: &Path, connection: Connection) -> Result<Self, StoreError> {
+    fn with(path: &Path, connection: Connection, synchronous: Synchronous) -> Result<Self, StoreError> {
         let reader = schema::open_reader(path)?;
         let changes = Changes::new();
         let (wake, bell) = Wake::new(path, changes.clone())?;
         let (commands, queue) = std::sync::mpsc::channel();
-        let writer = Writer::start(path.to_owned(), connection, queue, changes.clone(), bell)?;
+        let writer = Writer::start(path.to_owned(), (connection, synchronous), queue, changes.clone(), bell)?;
         Ok(Self {
             path: path.to_owned(),
             writer: Mutex::new(Some(writer)),

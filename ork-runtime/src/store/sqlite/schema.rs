@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::Synchronous;
 use super::error::store_error;
@@ -18,6 +18,9 @@ const APPLICATION_ID: i64 = 0x6f72_6b01;
 /// How long a process waits for another one's transaction.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Between two attempts where `SQLite` does not wait by itself.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Opens the file to write it.
 pub(super) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, StoreError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -29,12 +32,12 @@ pub(super) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, 
     let wrong = |error| store_error(path, error);
     let mut connection = Connection::open(path).map_err(wrong)?;
     connection.busy_timeout(PATIENCE).map_err(wrong)?;
-    check_owner(&connection, path)?;
+    check_owner(&mut connection, path)?;
     let synchronous = match synchronous {
         Synchronous::Full => "FULL",
         Synchronous::Normal => "NORMAL",
     };
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(wrong)?;
+    use_wal(&connection).map_err(wrong)?;
     connection.pragma_update(None, "synchronous", synchronous).map_err(wrong)?;
     // 32 MiB of pages, a bound whatever the number of parts; checkpoints are cheaper in larger steps.
     connection.pragma_update(None, "cache_size", -32_768).map_err(wrong)?;
@@ -54,16 +57,33 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 }
 
 /// Refuses a file that another program owns, before anything is written to it.
-fn check_owner(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+fn check_owner(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let wrong = |error| store_error(path, error);
-    let owner: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(wrong)?;
+    // One snapshot: another process may be making the tables just now.
+    let snapshot = connection.transaction().map_err(wrong)?;
+    let owner: i64 = snapshot.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(wrong)?;
     let count = "SELECT count(*) FROM sqlite_schema";
-    let tables: i64 = connection.query_row(count, [], |row| row.get(0)).map_err(wrong)?;
+    let tables: i64 = snapshot.query_row(count, [], |row| row.get(0)).map_err(wrong)?;
+    snapshot.commit().map_err(wrong)?;
     if owner == APPLICATION_ID || (owner == 0 && tables == 0) {
         return Ok(());
     }
     let words = format!("{} is the database of another program: name another file with ORK_STORE", path.display());
     Err(StoreError::new(StoreErrorKind::Config, words))
+}
+
+/// Switches to the write-ahead log. For this `SQLite` does not wait for others by itself, who may be doing the same.
+fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let mut left = PATIENCE;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && !left.is_zero() => {
+                std::thread::sleep(PAUSE);
+                left = left.saturating_sub(PAUSE);
+            }
+            done => return done,
+        }
+    }
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use super::Synchronous;
 use super::error::store_error;
 use super::tables;
 use super::wake::Bell;
@@ -65,6 +66,15 @@ where
 }
 
 impl Command {
+    /// Whether it must be on disk before it is finished. What only says who holds or does something need not be: if it
+    /// is forgotten, the work is handed out once more, and what was settled is not settled again.
+    fn is_durable(&self) -> bool {
+        match self {
+            Self::Work(work) => work.is_durable(),
+            Self::Io(_) | Self::Close => false,
+        }
+    }
+
     fn finish(self, result: Result<(), StoreError>) {
         match self {
             Self::Work(work) => work.finish(result),
@@ -81,12 +91,12 @@ pub(super) struct Writer(JoinHandle<()>);
 impl Writer {
     pub(super) fn start(
         path: PathBuf,
-        connection: Connection,
+        (connection, synchronous): (Connection, Synchronous),
         queue: Receiver<Command>,
         changes: Changes,
         bell: Bell,
     ) -> Result<Self, StoreError> {
-        let state = Thread { path, connection, changes, bell };
+        let state = Thread { path, connection, sync: Sync::new(synchronous), changes, bell };
         let thread = std::thread::Builder::new().name("ork-sqlite".into()).spawn(move || state.run(&queue));
         thread.map(Self).map_err(|error| {
             StoreError::new(StoreErrorKind::Unavailable, "no thread can be started for the store").with_source(error)
@@ -102,6 +112,7 @@ impl Writer {
 struct Thread {
     path: PathBuf,
     connection: Connection,
+    sync: Sync,
     changes: Changes,
     bell: Bell,
 }
@@ -148,8 +159,10 @@ impl Thread {
     }
 
     fn transaction(&mut self, batch: &mut [Command]) -> Result<Vec<Change>, StoreError> {
-        let Self { path, connection, .. } = self;
+        let Self { path, connection, sync, .. } = self;
         let wrong = |error| store_error(path, error);
+        let durable = batch.iter().any(Command::is_durable);
+        sync.set(connection, durable).map_err(wrong)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
         let mut works: Vec<&mut Box<dyn Work>> = Vec::new();
         let mut ios = Vec::new();
@@ -192,6 +205,31 @@ impl Thread {
             self.changes.tell(*change);
         }
         self.bell.ring(changes);
+    }
+}
+
+/// Whether the next commit waits for the disk.
+struct Sync {
+    full: bool,
+    now: bool,
+}
+
+impl Sync {
+    /// As `schema` has set it.
+    const fn new(synchronous: Synchronous) -> Self {
+        let full = matches!(synchronous, Synchronous::Full);
+        Self { full, now: full }
+    }
+
+    /// A commit that waits also brings those before it to disk, so that nothing is there without what it rests on.
+    fn set(&mut self, connection: &Connection, durable: bool) -> rusqlite::Result<()> {
+        let wanted = self.full && durable;
+        if wanted != self.now {
+            let pragma = if wanted { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+            connection.prepare_cached(pragma)?.execute([])?;
+            self.now = wanted;
+        }
+        Ok(())
     }
 }
 
