@@ -98,9 +98,10 @@ fn the_first_failure_stops_a_strict_job() {
         Gate::of(&run).open();
         let outcome = job.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Failed);
-        let parts = outcome.status().parts;
-        assert_eq!(parts.settled(), 1_000, "{parts:?}");
-        assert!(parts.failed > 0 && parts.skipped > 0, "{parts:?}");
+        // A failure that comes while the split still yields ends the split, too.
+        let (parts, total) = (outcome.status().parts, outcome.status().total.unwrap());
+        assert_eq!(parts.settled(), total, "{parts:?}");
+        assert!(parts.failed > 0 && (parts.skipped > 0 || total < 1_000), "{parts:?} of {total}");
         ork.shutdown().await;
     });
 }
