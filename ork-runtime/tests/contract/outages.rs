@@ -8,7 +8,7 @@ use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOpti
 use lapin::types::FieldTable;
 use ork::JobId;
 use ork::broker::amqp::{Amqp, QueueKind};
-use ork::broker::{Broker as _, DeadReason, Settlement};
+use ork::broker::{Broker as _, BrokerErrorKind, DeadReason, Settlement};
 use ork::job::ReplyTo;
 use ork::message::{Message, Outgoing, Reply};
 use tokio::time::{Instant, timeout};
@@ -20,26 +20,27 @@ use crate::proxy::Proxy;
 use crate::rabbitmq::over_both;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn outcomes_find_their_queue_after_the_connection_was_cut() {
+async fn outcomes_that_are_sent_while_the_connection_is_cut_are_not_lost() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let (proxy, cut_corner) = cuttable(&corner);
         let (asker, worker) = (cut_corner.amqp(), corner.amqp());
         worker.prepare(&[queue(1)]).await.unwrap();
         let mut replies = asker.replies().await.unwrap().unwrap();
-        proxy.cut();
-        // The queue is gone with its connection, until the asker has made it again under the same name.
-        let answer = timeout(SOON, async {
-            loop {
-                let to = ReplyTo { queue: replies.queue.clone(), correlation: "c".to_owned() };
-                let reply = Reply { to, job: JobId::new(), body: "{}".into() };
-                if worker.publish(vec![Outgoing::Reply(reply)]).await.remove(0).is_ok()
-                    && let Ok(answer) = timeout(Duration::from_millis(200), replies.answers.recv()).await
-                {
-                    return answer.unwrap();
-                }
-            }
-        });
-        assert_eq!(answer.await.expect("an outcome").correlation, "c");
+        for round in 0..3 {
+            proxy.cut();
+            let to = ReplyTo { queue: replies.queue.clone(), correlation: round.to_string() };
+            let reply = Reply { to, job: JobId::new(), body: "{}".into() };
+            worker.publish(vec![Outgoing::Reply(reply)]).await.remove(0).unwrap();
+            // One whose acknowledgement was cut off comes again, as everything may.
+            let answered = async { while replies.answers.recv().await.unwrap().correlation != round.to_string() {} };
+            timeout(SOON, answered).await.expect("an outcome");
+        }
+        let queue = replies.queue.clone();
+        asker.close().await;
+        let to = ReplyTo { queue, correlation: String::new() };
+        let late = Outgoing::Reply(Reply { to, job: JobId::new(), body: "{}".into() });
+        let error = worker.publish(vec![late]).await.remove(0).unwrap_err();
+        assert_eq!(error.kind(), BrokerErrorKind::Undeliverable, "the queue went with whoever asked");
     })
     .await;
 }

@@ -201,7 +201,7 @@ impl Broker for Amqp {
         let queue = self.topology.names.reply()?;
         let collector = replies::Collector { link: Arc::clone(&self.consuming), queue: queue.clone(), answers };
         let first = collector.open().await?;
-        self.tasks.spawn(collector.run(first, self.closing.clone()));
+        self.consumers.spawn(collector.run(first, self.closing.clone()));
         Ok(Some(Replies { queue: queue.to_string(), answers: answered }))
     }
 
