@@ -50,7 +50,10 @@ pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitC
             "findings": found.collect::<Vec<_>>(),
         }));
     } else {
-        let row = |(key, value, source): (&str, String, crate::Source)| vec![key.to_owned(), value, source.to_string()];
+        let row = |(key, value, source): (&str, String, crate::Source)| {
+            let value = if value.is_empty() { "by the machine".to_owned() } else { value };
+            vec![key.to_owned(), value, source.to_string()]
+        };
         output.table(&["setting", "value", "from"], config.entries().map(row));
         output.line("");
         for finding in &findings {
