@@ -5,11 +5,13 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use lapin::options::{
-    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, message::BasicGetMessage};
+use lapin::{BasicProperties, Channel, message::Delivery};
 use ork::JobId;
 use ork::broker::amqp::{Amqp, Config, QueueKind};
 use ork::broker::{Broker as _, BrokerError, BrokerErrorKind, DeadReason, Settlement, Subscribe};
@@ -29,20 +31,19 @@ pub async fn over_both<Done: Future<Output = ()>>(case: impl Fn(Corner) -> Done)
     }
 }
 
-/// The next message of a queue; RabbitMQ offers no event for somebody who does not consume.
-async fn get(channel: &Channel, queue: ShortString) -> BasicGetMessage {
-    let poll = async {
-        loop {
-            if let Some(message) = channel.basic_get(queue.clone(), BasicGetOptions { no_ack: true }).await.unwrap() {
-                return message;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(SOON, poll).await.expect("nothing in the queue")
+/// The next message of a queue, and no other: the consumer is gone before the message is acknowledged.
+async fn get(channel: &Channel, queue: ShortString) -> Delivery {
+    channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
+    let (tag, arguments) = (ShortString::from("get"), FieldTable::default());
+    let consume = channel.basic_consume(queue, tag.clone(), BasicConsumeOptions::default(), arguments);
+    let mut consumer = consume.await.unwrap();
+    let message = timeout(SOON, consumer.next()).await.expect("nothing in the queue").unwrap().unwrap();
+    channel.basic_cancel(tag, BasicCancelOptions::default()).await.unwrap();
+    message.acker.ack(BasicAckOptions::default()).await.unwrap();
+    message
 }
 
-fn header(message: &BasicGetMessage, name: &str) -> String {
+fn header(message: &Delivery, name: &str) -> String {
     match message.properties.headers().as_ref().and_then(|headers| headers.inner().get(name)) {
         Some(AMQPValue::LongString(text)) => text.to_string(),
         other => panic!("header {name}: {other:?}"),

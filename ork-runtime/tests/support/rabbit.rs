@@ -93,11 +93,7 @@ impl Rabbit {
             assert!(killed.success(), "cannot end the private node {group}");
             node.wait().unwrap();
             // The others of the group write to its folder until they are gone too.
-            let mut left = START;
-            while is_alive(node.id()) && !left.is_zero() {
-                left = left.saturating_sub(PAUSE);
-                std::thread::sleep(PAUSE);
-            }
+            wait_until(&format!("the private node {group} does not end"), || !is_alive(node.id()));
         }
     }
 
@@ -108,12 +104,9 @@ impl Rabbit {
     pub fn wait_for_quorum_queue(&self, queue: &str) {
         let node = format!("ork{}@localhost", self.port());
         let names = self.dir.path().join("mnesia").join(&node).join("quorum").join(&node).join("names.dets");
-        let mut left = START;
-        while !fs::read(&names).is_ok_and(|file| file.windows(queue.len()).any(|part| part == queue.as_bytes())) {
-            left = left.saturating_sub(PAUSE);
-            assert!(!left.is_zero(), "the quorum queue {queue} is not on disk");
-            std::thread::sleep(PAUSE);
-        }
+        wait_until(&format!("the quorum queue {queue} is not on disk"), || {
+            fs::read(&names).is_ok_and(|file| file.windows(queue.len()).any(|part| part == queue.as_bytes()))
+        });
     }
 
     /// Starts it again with its old data; returns when it accepts connections.
@@ -150,17 +143,23 @@ impl Rabbit {
             .stderr(log)
             .process_group(0);
         self.node = Some(command.spawn().unwrap());
-        let mut left = START;
-        while !speaks_amqp(amqp) {
-            let ended = self.node.as_mut().unwrap().try_wait().unwrap();
-            left = left.saturating_sub(PAUSE);
-            assert!(
-                ended.is_none() && !left.is_zero(),
-                "the private node does not start ({ended:?}): {}",
-                fs::read_to_string(self.dir.path().join("log/output")).unwrap_or_default()
-            );
-            std::thread::sleep(PAUSE);
-        }
+        let node = self.node.as_mut().unwrap();
+        let output = dir.join("log/output");
+        wait_until("the private node does not start", || {
+            let ended = node.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}: {}", fs::read_to_string(&output).unwrap_or_default());
+            speaks_amqp(amqp)
+        });
+    }
+}
+
+/// Looks again and again, for a process or a file of another program has no sign of its own to wait for.
+fn wait_until(otherwise: &str, mut condition: impl FnMut() -> bool) {
+    let mut left = START;
+    while !condition() {
+        assert!(!left.is_zero(), "{otherwise}");
+        left = left.saturating_sub(PAUSE);
+        std::thread::sleep(PAUSE);
     }
 }
 
