@@ -156,13 +156,12 @@ impl Run {
         let (len, mut ended) = (parts.len(), Vec::with_capacity(parts.len()));
         for part in parts {
             let mut attempt = Box::pin(Arc::clone(self).attempt(part));
-            match attempt.as_mut().now_or_never() {
-                Some(end) => ended.push(end),
-                None => {
-                    let run = Arc::clone(self);
-                    spawn(Box::pin(async move { run.settle(vec![attempt.await]).await }));
-                }
+            if let Some(end) = attempt.as_mut().now_or_never() {
+                ended.push(end);
+                continue;
             }
+            let run = Arc::clone(self);
+            spawn(Box::pin(async move { run.settle(vec![attempt.await]).await }));
         }
         self.engine.paces.measured(self.task.work.name, len, self.engine.clock.now() - begun);
         ended

@@ -25,13 +25,11 @@ pub(super) async fn consume(
     let mut window = Window::new(engine.settings.concurrency);
     let mut put_by = None;
     loop {
-        let delivery = match put_by.take() {
-            Some(delivery) => Some(delivery),
-            None => tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                delivery = subscription.next() => delivery,
-            },
+        let delivery = tokio::select! {
+            biased;
+            delivery = std::future::ready(put_by.take()), if put_by.is_some() => delivery,
+            () = stop.cancelled() => break,
+            delivery = subscription.next() => delivery,
         };
         let Some(delivery) = delivery else { break };
         let (count, busy) = measure.read();
