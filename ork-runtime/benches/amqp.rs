@@ -210,11 +210,11 @@ impl Place {
     }
 }
 
-/// Submits in runs of 1,000, as a program would that reads its input from somewhere.
+/// Submits in runs of 250, four of them under way at a time, as the raw programs have 1,000 messages under way.
 async fn submit(ork: &Ork, count: u64) {
-    for first in (0..count).step_by(1_000) {
-        ork.submit_all((first..(first + 1_000).min(count)).map(message)).await.unwrap();
-    }
+    let runs = futures_util::stream::iter((0..count).step_by(250));
+    let submitted = runs.map(|first| ork.submit_all((first..(first + 250).min(count)).map(message)));
+    submitted.buffered(4).for_each(|run| async { drop(run.unwrap()) }).await;
 }
 
 /// Confirms are waited for with 1,000 messages on their way.

@@ -199,7 +199,7 @@ async fn job(
     message: &Message,
     redelivered: u32,
 ) -> Result<Done, ProcessError> {
-    let ClaimedJob::Ours { job, again } = claim::job(engine, message, phase).await? else {
+    let ClaimedJob::Ours { job, again } = claim::job(engine, message, phase, redelivered > 0).await? else {
         return Ok(Done::Settled);
     };
     if again && redelivered > engine.settings.losses {
@@ -237,7 +237,7 @@ async fn part(
     message: &Message,
     redelivered: u32,
 ) -> Result<Done, ProcessError> {
-    let ClaimedPart::Ours { key, count, again } = claim::part(engine, message, epoch, index).await? else {
+    let ClaimedPart::Ours { key, count, again } = claim::part(engine, message, epoch, index, redelivered > 0).await? else {
         return Ok(Done::Settled);
     };
     if again && redelivered > engine.settings.losses {
