@@ -124,8 +124,10 @@ fn however_often_a_job_is_given_back_it_is_not_lost() {
         let client = world.client().await;
         let key = fresh();
         let job = client.submit(gated { key: key.clone() }).await.unwrap();
+        // More often than a worker may die of it, which is another thing.
         for _ in 0..8 {
-            let worker = world.worker().await;
+            let worker = world.builder().set("max_losses", "2").build().await.unwrap();
+            worker.start_worker();
             Gate::of(&key).entered(1).await;
             worker.force_stop();
             worker.shutdown().await;

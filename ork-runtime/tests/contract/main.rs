@@ -33,3 +33,5 @@ mod rabbitmq;
 #[cfg(feature = "amqp")]
 #[path = "../support/raw.rs"]
 mod raw;
+#[cfg(feature = "amqp")]
+mod wear;
