@@ -46,8 +46,8 @@ mod checked {
     use schemars::SchemaGenerator;
     use serde_json::{Map, Value, json};
 
-    use super::super::def::Param;
     use super::{InputError, TaskDef};
+    use crate::task::def::Param;
 
     /// Values that are longer are not repeated in an error.
     const LONGEST: usize = 100;

@@ -26,6 +26,7 @@ mod outages;
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[cfg(feature = "amqp")]
+#[expect(dead_code, reason = "other tests use another share of it")]
 #[path = "../support/rabbit.rs"]
 mod rabbit;
 #[cfg(feature = "amqp")]
