@@ -25,6 +25,7 @@ const ADAPTERS: &[&str] =
 /// A word, and the only modules that may say it.
 const WORDS: &[(&str, &[&str])] = &[
     ("lapin", &["broker::amqp"]),
+    ("jsonschema", &["task::rules"]),
     ("rusqlite", &["store::sqlite"]),
     ("notify", &["store::sqlite"]),
     // The wake files of dead processes are as old as the file system says.

@@ -15,6 +15,7 @@ mod failures;
 mod parts;
 mod policies;
 mod resume;
+mod rules;
 mod shutdown;
 mod submit;
 mod tasks;

@@ -128,7 +128,8 @@ impl Thread {
     fn run(mut self, queue: &Receiver<Command>) {
         let mut rounds = 0;
         loop {
-            let first = if self.session.is_begun() { queue.recv_timeout(LINGER) } else { queue.recv().map_err(Into::into) };
+            let first =
+                if self.session.is_begun() { queue.recv_timeout(LINGER) } else { queue.recv().map_err(Into::into) };
             let mut batch = Vec::new();
             let mut closing = false;
             match first {
