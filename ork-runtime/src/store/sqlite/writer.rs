@@ -176,7 +176,9 @@ impl Thread {
                     }
                 } else {
                     // One of them may be at fault; alone, it fails alone.
-                    batch.into_iter().for_each(|command| self.carry_out(vec![command], false));
+                    for command in batch {
+                        self.carry_out(vec![command], false);
+                    }
                 }
             }
         }
