@@ -246,7 +246,9 @@ impl Job {
 
     /// The attempt a worker claimed has ended.
     pub fn end_attempt(&mut self, phase: Phase, attempt: u32, how: Attempt, now: Timestamp) -> Ended {
-        if self.state != State::Running || self.phase != phase || self.attempt != attempt {
+        // A claim may have been forgotten, but not what came of it.
+        let open = matches!(self.state, State::Running | State::Ready | State::Retrying);
+        if !open || self.phase != phase || self.attempt != attempt {
             return Ended::Old;
         }
         Ended::Counted(match how {

@@ -31,8 +31,8 @@ pub struct PartKey {
 pub struct StartPart {
     /// Which.
     pub part: PartKey,
-    /// Whether its worker may have died before: then that it was begun must outlive this one too.
-    pub suspect: bool,
+    /// Whether that it was begun must outlive this process: its worker may have died before, or what follows rests on it.
+    pub firm: bool,
     /// Who.
     pub by: By,
 }
@@ -65,7 +65,7 @@ impl Operation for StartPart {
     }
 
     fn promise(&self) -> Promise {
-        if self.suspect { Promise::Written } else { Promise::Soon }
+        if self.firm { Promise::Written } else { Promise::Soon }
     }
 
     fn shards(&self, _books: &Books) -> Shards {

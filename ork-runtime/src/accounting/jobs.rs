@@ -64,8 +64,8 @@ pub struct Claim {
     pub phase: Phase,
     /// Which attempt it is.
     pub attempt: u32,
-    /// Whether its worker may have died before: then that it was begun must outlive this one too.
-    pub suspect: bool,
+    /// Whether that it was begun must outlive this process: its worker may have died before, or what follows rests on it.
+    pub firm: bool,
     /// Who claims.
     pub by: By,
 }
@@ -94,7 +94,7 @@ impl Operation for Claim {
     }
 
     fn promise(&self) -> Promise {
-        if self.suspect { Promise::Written } else { Promise::Soon }
+        if self.firm { Promise::Written } else { Promise::Soon }
     }
 
     fn apply(&self, books: &mut Books) -> Claimed {

@@ -8,7 +8,6 @@ pub(crate) mod waiters;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 use futures_util::stream::Stream;
 
 use serde::de::DeserializeOwned;
@@ -49,22 +48,19 @@ impl Client {
     /// Submits many jobs at once, which costs far less than one by one; the handles come in the same order.
     ///
     /// # Errors
-    /// The first error; jobs before and after it may have been submitted.
+    /// The first error. With a store then none of the jobs was submitted; without one some may have been.
     ///
     /// # Cancel safety
-    /// Some of the jobs may have been submitted if the future is dropped.
+    /// With a store all of the jobs are submitted or none is, if the future is dropped; without one some may be.
     pub async fn submit_all<M: TaskMessage>(
         &self,
         messages: impl IntoIterator<Item = M>,
     ) -> Result<Vec<Handle<M>>, ClientError> {
-        let one = |message: M| {
-            let body = encode(&message);
-            async move {
-                let id = self.send(M::TASK, M::KIND, body?, None).await?;
-                Ok(Handle::new(self.clone(), id))
-            }
-        };
-        try_join_all(messages.into_iter().map(one)).await
+        let new = |message: M| self.new_job(M::TASK, M::KIND, encode(&message)?, None);
+        let jobs = messages.into_iter().map(new).collect::<Result<Vec<_>, _>>()?;
+        let handles = jobs.iter().map(|new| Handle::new(self.clone(), new.job.id)).collect();
+        services::send_all(&self.engine, jobs).await?;
+        Ok(handles)
     }
 
     /// Submits a job by the name of its task, with the JSON of its input, which is checked first.
@@ -219,15 +215,20 @@ impl Client {
         body: Bytes,
         waiter: Option<&Waiter>,
     ) -> Result<JobId, ClientError> {
+        let new = self.new_job(task, kind, body, waiter)?;
+        let id = new.job.id;
+        services::send(&self.engine, new).await?;
+        Ok(id)
+    }
+
+    fn new_job(&self, task: &str, kind: Kind, body: Bytes, waiter: Option<&Waiter>) -> Result<NewJob, ClientError> {
         let task = *self.engine.registry.get(task)?;
         self.engine.settings.limits.check(&body)?;
         let def = if kind == Kind::Item { task.work } else { task.entry() };
         def.check_rules(&body).map_err(|error| ClientError::WrongInput { task: task.name(), error })?;
         let mut job = services::new_job(&self.engine, &task, kind);
-        let id = job.id;
-        job.reply = waiter.map(|waiter| waiter.expect(id));
-        services::send(&self.engine, NewJob { job, input: body }).await?;
-        Ok(id)
+        job.reply = waiter.map(|waiter| waiter.expect(job.id));
+        Ok(NewJob { job, input: body })
     }
 
     /// The function that takes the input of a whole job of this task.

@@ -39,7 +39,7 @@ pub(super) async fn job(
     engine: &Engine,
     message: &Message,
     phase: Phase,
-    suspect: bool,
+    firm: bool,
 ) -> Result<ClaimedJob, ProcessError> {
     let unknown = new_job(engine, message);
     if !engine.store.keeps() {
@@ -50,7 +50,7 @@ pub(super) async fn job(
             crate::job::Claim::Ended | crate::job::Claim::Old => ClaimedJob::Nothing,
         });
     }
-    let claim = Claim { unknown, phase, attempt: message.attempt, suspect, by: engine.by() };
+    let claim = Claim { unknown, phase, attempt: message.attempt, firm, by: engine.by() };
     Ok(match engine.store.apply(claim).await? {
         Claimed::Ours { job, again } => ClaimedJob::Ours { job, again },
         Claimed::Nothing => ClaimedJob::Nothing,
@@ -73,10 +73,10 @@ pub(super) async fn part(
     message: &Message,
     epoch: u32,
     index: u64,
-    suspect: bool,
+    firm: bool,
 ) -> Result<ClaimedPart, ProcessError> {
     let key = PartKey { job: message.job, epoch, index, attempt: message.attempt };
-    match engine.store.apply(StartPart { part: key, suspect, by: engine.by() }).await? {
+    match engine.store.apply(StartPart { part: key, firm, by: engine.by() }).await? {
         Started::Run { count, again } => Ok(ClaimedPart::Ours { key, count, again }),
         Started::Nothing(owed) => {
             engine.outbox.send(owed).await;

@@ -204,14 +204,15 @@ async fn job(
     message: &Message,
     redelivered: u32,
 ) -> Result<Done, ProcessError> {
-    let ClaimedJob::Ours { job, again } = claim::job(engine, message, phase, redelivered > 0).await? else {
+    let is_split = task.split.is_some_and(|split| std::ptr::eq(split, def));
+    let ClaimedJob::Ours { job, again } = claim::job(engine, message, phase, redelivered > 0 || is_split).await? else {
         return Ok(Done::Settled);
     };
     if again && redelivered > engine.settings.losses {
         return Box::pin(settle::lost_job(engine, job, phase, redelivered)).await;
     }
     let running = engine.running.enter(job.id);
-    if task.split.is_some_and(|split| std::ptr::eq(split, def)) {
+    if is_split {
         // A split is rare and its future large: on the heap it does not weigh on every other delivery.
         let ended = Box::pin(split::split(engine, &job, task, def, message, running.token())).await?;
         return Box::pin(settle::split(engine, job, def, ended)).await;

@@ -63,8 +63,29 @@ pub(crate) async fn send(engine: &Engine, new: NewJob) -> Result<bool, SendError
             Submitted::Known => false,
         });
     }
+    publish(engine, Outgoing::Work(first_message(new))).await?;
+    Ok(true)
+}
+
+/// Hands many jobs over at once: in one transaction, or in one run of messages.
+pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), SendError> {
+    if engine.store.keeps() {
+        let submits = new.into_iter().map(|new| Submit { new, by: engine.by() }).collect();
+        for submitted in engine.store.apply_all(submits).await? {
+            if let Submitted::Created(owed) = submitted {
+                engine.outbox.send(owed).await;
+            }
+        }
+        return Ok(());
+    }
+    let messages = new.into_iter().map(|new| Outgoing::Work(first_message(new))).collect();
+    Ok(engine.broker.publish(messages).await.into_iter().collect::<Result<(), _>>()?)
+}
+
+/// The first dispatch of a job that no store keeps.
+fn first_message(new: NewJob) -> Message {
     let NewJob { job, input } = new;
-    let message = Message {
+    Message {
         job: job.id,
         root: job.root,
         parent: job.parent,
@@ -74,9 +95,7 @@ pub(crate) async fn send(engine: &Engine, new: NewJob) -> Result<bool, SendError
         priority: job.priority,
         body: input,
         reply: job.reply,
-    };
-    publish(engine, Outgoing::Work(message)).await?;
-    Ok(true)
+    }
 }
 
 /// Publishes one message that no store keeps.

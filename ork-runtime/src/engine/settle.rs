@@ -41,25 +41,15 @@ pub(super) async fn job(
     phase: Phase,
     called: Called,
 ) -> Result<Next, ProcessError> {
-    let (how, output, done) = match called {
-        Called::Unwanted => return Ok(Next::Done(Done::Settled)),
-        Called::Interrupted => (Attempt::Interrupted, None, Done::Interrupted),
-        Called::Returned(output) => (Attempt::Succeeded, Some(output), Done::Settled),
-        Called::Failed(error) => {
-            let (failure, again) = failed(engine, def, job.counted_attempt(), error);
-            let done = match (failure.kind, phase) {
-                (FailureKind::Input, Phase::Start) => Done::WrongInput(failure.message.clone()),
-                _ => Done::Settled,
-            };
-            (Attempt::Failed { failure, again }, None, done)
-        }
+    let (Some((how, output)), done) = job_attempt(engine, job, def, phase, called) else {
+        return Ok(Next::Done(Done::Settled));
     };
     if !engine.store.keeps() {
         let again = unkept(engine, job, phase, how, output).await;
         return Ok(again.map_or(Next::Done(done), Next::AgainHere));
     }
     let settle = Settle { job: job.id, phase, attempt: job.attempt, how, output, by: engine.by() };
-    answered(engine, engine.store.apply(settle).await?).await;
+    answered(engine, [engine.store.apply(settle).await?]).await;
     Ok(Next::Done(done))
 }
 
@@ -88,8 +78,31 @@ pub(super) async fn part(engine: &Engine, def: &TaskDef, part: PartKey, called: 
         return Ok(Done::Settled);
     };
     let answer = engine.store.apply(SettleParts::one(part, how, engine.by())).await?;
-    answered(engine, answer).await;
+    answered(engine, [answer]).await;
     Ok(done)
+}
+
+/// How an attempt at a job ended and what it returned, unless nobody wants to know, and what came of its delivery.
+pub(super) fn job_attempt(
+    engine: &Engine,
+    job: &Job,
+    def: &TaskDef,
+    phase: Phase,
+    called: Called,
+) -> (Option<(Attempt, Option<Bytes>)>, Done) {
+    match called {
+        Called::Unwanted => (None, Done::Settled),
+        Called::Interrupted => (Some((Attempt::Interrupted, None)), Done::Interrupted),
+        Called::Returned(output) => (Some((Attempt::Succeeded, Some(output))), Done::Settled),
+        Called::Failed(error) => {
+            let (failure, again) = failed(engine, def, job.counted_attempt(), error);
+            let done = match (failure.kind, phase) {
+                (FailureKind::Input, Phase::Start) => Done::WrongInput(failure.message.clone()),
+                _ => Done::Settled,
+            };
+            (Some((Attempt::Failed { failure, again }, None)), done)
+        }
+    }
 }
 
 /// How an attempt at a part ended, unless nobody wants to know, and what came of its delivery.
@@ -122,7 +135,7 @@ pub(super) async fn lost_job(
     let how = Attempt::Failed { failure, again: None };
     if engine.store.keeps() {
         let settle = Settle { job: job.id, phase, attempt: job.attempt, how, output: None, by: engine.by() };
-        answered(engine, engine.store.apply(settle).await?).await;
+        answered(engine, [engine.store.apply(settle).await?]).await;
     } else {
         let again = unkept(engine, &mut job, phase, how, None).await;
         debug_assert_eq!(again, None, "the last attempt has no next one");
@@ -135,7 +148,7 @@ pub(super) async fn lost_part(engine: &Engine, part: PartKey, times: u32) -> Res
     let failure = lost(times);
     let words = failure.message.clone();
     let how = PartAttempt::Failed { failure, again: None };
-    answered(engine, engine.store.apply(SettleParts::one(part, how, engine.by())).await?).await;
+    answered(engine, [engine.store.apply(SettleParts::one(part, how, engine.by())).await?]).await;
     Ok(Done::Exhausted(words))
 }
 
@@ -143,10 +156,13 @@ fn lost(times: u32) -> Failure {
     Failure::new(FailureKind::Lost, format!("its worker died or lost its connection {times} times while it ran"))
 }
 
-async fn answered(engine: &Engine, answer: Answer) {
-    match answer {
-        Answer::Counted(owed) => engine.outbox.send(owed).await,
-        Answer::Old => tracing::debug!("a settlement came too late and changed nothing"),
+/// Sends what settlements owe.
+pub(super) async fn answered(engine: &Engine, answers: impl IntoIterator<Item = Answer>) {
+    for answer in answers {
+        match answer {
+            Answer::Counted(owed) => engine.outbox.send(owed).await,
+            Answer::Old => tracing::debug!("a settlement came too late and changed nothing"),
+        }
     }
 }
 

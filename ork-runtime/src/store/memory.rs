@@ -72,16 +72,20 @@ impl Memory {
 
 impl Tables {
     fn apply(&mut self, work: &mut dyn Work) -> Vec<Change> {
+        (0..work.count()).flat_map(|at| self.apply_one(work, at)).collect()
+    }
+
+    fn apply_one(&mut self, work: &mut dyn Work, at: usize) -> Vec<Change> {
         let mut books = Books::new(self.next_owed);
         // A row moves into the books and back, so that no ledger is copied.
         let mut rows = HashMap::new();
-        let id = work.job();
+        let id = work.job(at);
         books.open(id, None);
         if let Some(row) = self.jobs.remove(&id) {
             books.put(id, row.entry);
             rows.insert(id, (row.input, row.output, row.progress, row.parts));
         }
-        work.apply(&mut books);
+        work.apply(at, &mut books);
         let (writes, changes) = books.finish();
         self.next_owed = books.next_owed();
         for (id, input) in writes.inputs {

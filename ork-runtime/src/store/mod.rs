@@ -215,8 +215,23 @@ impl dyn Store + '_ {
     /// # Cancel safety
     /// The operation is done, or not, but never half, if the future is dropped.
     pub async fn apply<O: Operation>(&self, operation: O) -> Result<O::Answer, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        self.enqueue(Box::new(Pending { operation, answer: None, reply }));
-        answer.await.unwrap_or_else(|_dropped| Err(StoreError::new(StoreErrorKind::Closed, "the store is closed")))
+        let answer = self.apply_all(vec![operation]).await?.pop();
+        answer.ok_or_else(|| StoreError::new(StoreErrorKind::Corrupt, "the store did not apply an operation"))
+    }
+
+    /// Does operations in one transaction, in order, and answers each once they are durable.
+    ///
+    /// # Errors
+    /// When the store cannot be used; then nothing was changed.
+    ///
+    /// # Cancel safety
+    /// The operations are all done, or none is, if the future is dropped.
+    pub async fn apply_all<O: Operation>(&self, operations: Vec<O>) -> Result<Vec<O::Answer>, StoreError> {
+        if operations.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (reply, answers) = oneshot::channel();
+        self.enqueue(Box::new(Pending::new(operations, reply)));
+        answers.await.unwrap_or_else(|_dropped| Err(StoreError::new(StoreErrorKind::Closed, "the store is closed")))
     }
 }

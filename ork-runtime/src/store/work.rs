@@ -1,4 +1,4 @@
-//! Work: an operation on its way through a store, without its type.
+//! Work: operations on their way through a store, without their type.
 
 use tokio::sync::oneshot;
 
@@ -6,58 +6,75 @@ use super::StoreError;
 use crate::accounting::{Books, Operation, Promise, Shards};
 use crate::id::JobId;
 
-/// An operation that a store carries out without knowing what it is.
+/// Operations that a store carries out, one after the other in one transaction, without knowing what they are.
 ///
-/// A store opens [`job`](Work::job), then [`shards`](Work::shards), calls [`apply`](Work::apply), and once what it
-/// [promises](Work::promise) is true, or cannot be, [`finish`](Work::finish). It may apply it again from the start after
-/// a rollback.
+/// For each of them a store opens [`job`](Work::job), then [`shards`](Work::shards), and calls [`apply`](Work::apply).
+/// Once what they [promise](Work::promise) is true, or cannot be, it calls [`finish`](Work::finish). It may apply them
+/// again from the first one after a rollback.
 pub trait Work: Send {
-    /// The job it is about.
-    fn job(&self) -> JobId;
+    /// How many they are.
+    fn count(&self) -> usize;
 
-    /// What its answer promises; it must not be finished before that is true.
+    /// The job that one of them is about.
+    fn job(&self, at: usize) -> JobId;
+
+    /// What their answers promise; they must not be finished before that is true.
     fn promise(&self) -> Promise;
 
-    /// The shards it needs open, now that its job is.
-    fn shards(&self, books: &Books) -> Shards;
+    /// The shards that one of them needs open, now that its job is.
+    fn shards(&self, at: usize, books: &Books) -> Shards;
 
     /// Decides, and notes in the books what is to be written.
-    fn apply(&mut self, books: &mut Books);
+    fn apply(&mut self, at: usize, books: &mut Books);
 
     /// Tells whoever waits.
     fn finish(self: Box<Self>, result: Result<(), StoreError>);
 }
 
 pub(super) struct Pending<O: Operation> {
-    pub(super) operation: O,
-    pub(super) answer: Option<O::Answer>,
-    pub(super) reply: oneshot::Sender<Result<O::Answer, StoreError>>,
+    operations: Vec<O>,
+    answers: Vec<O::Answer>,
+    reply: oneshot::Sender<Result<Vec<O::Answer>, StoreError>>,
+}
+
+impl<O: Operation> Pending<O> {
+    pub(super) fn new(operations: Vec<O>, reply: oneshot::Sender<Result<Vec<O::Answer>, StoreError>>) -> Self {
+        Self { answers: Vec::with_capacity(operations.len()), operations, reply }
+    }
+
+    /// A store asks for what there is only.
+    fn operation(&self, at: usize) -> &O {
+        #[expect(clippy::indexing_slicing, reason = "`at` is below `count`: the contract of `Work`")]
+        &self.operations[at]
+    }
 }
 
 impl<O: Operation> Work for Pending<O> {
-    fn job(&self) -> JobId {
-        self.operation.job()
+    fn count(&self) -> usize {
+        self.operations.len()
+    }
+
+    fn job(&self, at: usize) -> JobId {
+        self.operation(at).job()
     }
 
     fn promise(&self) -> Promise {
-        self.operation.promise()
+        self.operations.iter().map(Operation::promise).max().unwrap_or(Promise::Soon)
     }
 
-    fn shards(&self, books: &Books) -> Shards {
-        self.operation.shards(books)
+    fn shards(&self, at: usize, books: &Books) -> Shards {
+        self.operation(at).shards(books)
     }
 
-    fn apply(&mut self, books: &mut Books) {
-        self.answer = Some(self.operation.apply(books));
+    fn apply(&mut self, at: usize, books: &mut Books) {
+        self.answers.truncate(at);
+        let answer = self.operation(at).apply(books);
+        self.answers.push(answer);
     }
 
     fn finish(self: Box<Self>, result: Result<(), StoreError>) {
-        let Self { answer, reply, .. } = *self;
+        let Self { answers, reply, .. } = *self;
         // Whoever waited may be gone; what was done stays done.
-        match (result, answer) {
-            (Ok(()), Some(answer)) => drop(reply.send(Ok(answer))),
-            (Err(error), _) => drop(reply.send(Err(error))),
-            (Ok(()), None) => drop(reply),
-        }
+        drop(reply.send(result.map(|()| answers)));
     }
 }

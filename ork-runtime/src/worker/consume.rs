@@ -1,4 +1,4 @@
-//! One subscription: what it delivers is processed on tasks of its own, parts that came together as a run.
+//! One subscription: what it delivers is processed on tasks of its own, those of one kind that came together as a run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,21 +38,21 @@ pub(super) async fn consume(
             measure.forget(count, busy);
             subscription.resize(window.size());
         }
-        let Some(kind) = run::kind(&delivery) else {
+        let Some(kind) = run::kind(&engine, &delivery) else {
             start_one(&engine, &supervisor, &measure, delivery);
             continue;
         };
         let (size, mut deliveries) = (run::size(&engine, &delivery), vec![delivery]);
         while deliveries.len() < size {
             match subscription.ready() {
-                Some(next) if run::kind(&next) == Some(kind) => deliveries.push(next),
+                Some(next) if run::kind(&engine, &next).as_ref() == Some(&kind) => deliveries.push(next),
                 next => {
                     put_by = next;
                     break;
                 }
             }
         }
-        start_run(&engine, &supervisor, &measure, deliveries);
+        start_run(&engine, &supervisor, &measure, (kind, deliveries));
     }
     subscription.stop().await;
 }
@@ -67,7 +67,12 @@ fn start_one(engine: &Arc<Engine>, supervisor: &Supervisor, measure: &Arc<Measur
     }));
 }
 
-fn start_run(engine: &Arc<Engine>, supervisor: &Supervisor, measure: &Arc<Measure>, deliveries: Vec<Delivery>) {
+fn start_run(
+    engine: &Arc<Engine>,
+    supervisor: &Supervisor,
+    measure: &Arc<Measure>,
+    (kind, deliveries): (run::Kind, Vec<Delivery>),
+) {
     let (engine, measure, tracker) = (Arc::clone(engine), Arc::clone(measure), supervisor.clone());
     supervisor.delivery(async move {
         let begun = engine.clock.now();
@@ -78,7 +83,7 @@ fn start_run(engine: &Arc<Engine>, supervisor: &Supervisor, measure: &Arc<Measur
                 measure.add(1, engine.clock.now() - begun);
             });
         };
-        let n_together = run::process_run(&engine, deliveries, &spawn).await;
+        let n_together = run::process_run(&engine, kind, deliveries, &spawn).await;
         measure.add(n_together, engine.clock.now() - begun);
     });
 }

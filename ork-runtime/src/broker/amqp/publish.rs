@@ -6,7 +6,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -159,13 +158,24 @@ impl Lane {
 
     async fn attempt(&mut self, parcels: &[Parcel]) -> Result<(Answers, Lost), Trouble> {
         let (live, channel) = self.channel().await?;
-        let confirms = join_all(parcels.iter().map(|parcel| {
-            let options = BasicPublishOptions { mandatory: parcel.mandatory, immediate: false };
-            let (exchange, key) = (parcel.exchange.clone(), parcel.routing_key.clone());
-            let sent = channel.basic_publish(exchange, key, options, &parcel.body, parcel.properties.clone());
-            async move { sent.await?.await }
-        }));
-        let all = live.within("publish", async { Ok(confirms.await) }).await;
+        // One after the other: confirms come in order, so that whoever waits for one is not woken for those after it.
+        let confirms = async {
+            let mut sent = Vec::with_capacity(parcels.len());
+            for parcel in parcels {
+                let options = BasicPublishOptions { mandatory: parcel.mandatory, immediate: false };
+                let (exchange, key) = (parcel.exchange.clone(), parcel.routing_key.clone());
+                sent.push(channel.basic_publish(exchange, key, options, &parcel.body, parcel.properties.clone()).await);
+            }
+            let mut confirms = Vec::with_capacity(sent.len());
+            for confirm in sent {
+                confirms.push(match confirm {
+                    Ok(confirm) => confirm.await,
+                    Err(error) => Err(error),
+                });
+            }
+            Ok(confirms)
+        };
+        let all = live.within("publish", confirms).await;
         let confirms = match all {
             Ok(confirms) => confirms,
             Err(failed) => {

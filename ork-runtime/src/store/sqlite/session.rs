@@ -71,14 +71,16 @@ impl Session {
         Ok(())
     }
 
-    /// Lets an operation decide. Answers whether it may be answered before the commit: what it promises is little, and
+    /// Lets operations decide. Answers whether they may be answered before the commit: what they promise is little, and
     /// nobody else hears of it.
     pub(super) fn apply(&mut self, work: &mut dyn Work) -> rusqlite::Result<bool> {
-        tables::open_job(&self.connection, &mut self.books, &mut self.seqs, work.job())?;
-        // One after the other: what an operation needs may depend on what the one before it did.
-        let shards = work.shards(&self.books);
-        tables::open_shards(&self.connection, &mut self.books, &self.seqs, shards)?;
-        work.apply(&mut self.books);
+        for at in 0..work.count() {
+            tables::open_job(&self.connection, &mut self.books, &mut self.seqs, work.job(at))?;
+            // One after the other: what an operation needs may depend on what the one before it did.
+            let shards = work.shards(at, &self.books);
+            tables::open_shards(&self.connection, &mut self.books, &self.seqs, shards)?;
+            work.apply(at, &mut self.books);
+        }
         Ok(work.promise() == Promise::Soon && self.books.is_quiet())
     }
 

@@ -1,0 +1,89 @@
+//! Parts of one job that came together: started in one transaction, settled in another.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::super::invoke::{Called, invoke};
+use super::super::running::Guest;
+use super::super::{Engine, services, settle};
+use super::{Item, Spawn, admit, call, persist};
+use crate::accounting::{PartKey, RunStarted, SettleParts, StartRun};
+use crate::broker::Delivery;
+use crate::id::JobId;
+use crate::message::Ask;
+use crate::registry::Task;
+
+/// What the parts of a run share.
+struct Run {
+    engine: Arc<Engine>,
+    task: Task,
+    first: PartKey,
+    count: Option<u64>,
+    running: Guest,
+}
+
+/// Brings parts to their end; answers how many of them ended together.
+pub(super) async fn process(
+    engine: &Arc<Engine>,
+    (job, epoch, attempt): (JobId, u32, u32),
+    deliveries: Vec<Delivery>,
+    spawn: Spawn<'_>,
+) -> usize {
+    let Some((task, mut items)) = admit(engine, deliveries, spawn) else { return 0 };
+    let Some(first) = items.first().map(|item| PartKey { job, epoch, index: index(item), attempt }) else { return 0 };
+    let start = StartRun { first, indices: items.iter().map(index).collect(), by: engine.by() };
+    // Where the store does not work, each part waits for it alone.
+    let RunStarted { run, count, owed } = engine.store.apply(start).await.unwrap_or_default();
+    engine.outbox.send(owed).await;
+    if run.len() < items.len() {
+        let run: HashSet<_> = run.into_iter().collect();
+        items.extract_if(.., |item| !run.contains(&index(item))).for_each(|item| item.alone(engine, spawn));
+    }
+    let run = Arc::new(Run { engine: Arc::clone(engine), task, first, count, running: engine.running.enter(job) });
+    let calls = items.into_iter().map(|item| Arc::clone(&run).attempt(item));
+    let settle = {
+        let run = Arc::clone(&run);
+        move |ended| Arc::clone(&run).settle(ended)
+    };
+    let ended = call(engine, task, calls, settle, spawn);
+    let n_together = ended.len();
+    run.settle(ended).await;
+    n_together
+}
+
+fn index(item: &Item) -> u64 {
+    match item.message.ask {
+        Ask::Part { index, .. } => index,
+        Ask::Whole | Ask::Item | Ask::Join => 0,
+    }
+}
+
+impl Run {
+    async fn attempt(self: Arc<Self>, item: Item) -> (Item, Called) {
+        let about = services::about_part(&item.message, index(&item), self.count);
+        let called = invoke(&self.engine, self.task.work, &item.message, about, None, self.running.token()).await;
+        (item, called)
+    }
+
+    /// Writes down in one transaction how the calls ended, then settles their deliveries.
+    async fn settle(self: Arc<Self>, calls: Vec<(Item, Called)>) {
+        let engine = &*self.engine;
+        let (mut ended, mut settlements) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
+        for (item, called) in calls {
+            let (how, done) = settle::part_attempt(engine, self.task.work, self.first.attempt, called);
+            ended.extend(how.map(|how| (index(&item), how)));
+            settlements.push((item, settle::settlement(done)));
+        }
+        let mut failed = None;
+        if !ended.is_empty() {
+            let settle = SettleParts { first: self.first, ended: ended.into(), by: engine.by() };
+            match persist(engine, vec![settle]).await {
+                Ok(answers) => settle::answered(engine, answers).await,
+                Err(settlement) => failed = Some(settlement),
+            }
+        }
+        for (item, settlement) in settlements {
+            item.receipt.settle(failed.clone().unwrap_or(settlement));
+        }
+    }
+}
