@@ -48,7 +48,7 @@ impl fmt::Display for Source {
 pub struct Config {
     /// `embedded`, or the URL of a RabbitMQ: `amqp://user:password@host:5672/vhost`.
     pub broker: String,
-    /// `sqlite:PATH`, `memory:`, or `none`.
+    /// `sqlite:PATH`, the URL of a PostgreSQL (`postgres://user:password@host:5432/database`), `memory:`, or `none`.
     pub store: String,
     /// What this worker is called; the host's name and the process's number if nobody says.
     pub name: Option<String>,
@@ -322,7 +322,7 @@ mod tests {
         let shown = format!("{config:?}");
         assert!(!shown.contains("s3cret") && shown.contains("amqp://me:***@[::1]:1/v"), "{shown}");
         assert_eq!(redact("amqp://me:p@ss:w@rd@host/v"), "amqp://me:***@host/v");
-        let error = with(&[("ORK_STORE", "postgres://me:s3cret@host/db")]).unwrap_err().to_string();
+        let error = with(&[("ORK_STORE", "mysql://me:s3cret@host/db")]).unwrap_err().to_string();
         assert!(!error.contains("s3cret"), "{error}");
     }
 }
