@@ -1,9 +1,12 @@
 //! What every store must do, run over each of them. The port changes here first.
-#![cfg(feature = "sqlite")]
+#![cfg(all(feature = "postgres", feature = "sqlite"))]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod accounting;
 mod files;
 mod outbox;
+#[path = "../support/postgres.rs"]
+#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
+mod postgres;
 mod views;
 mod world;
