@@ -3,10 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod accounting;
+mod commits;
 mod files;
+mod outages;
 mod outbox;
 #[path = "../support/postgres.rs"]
 #[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
 mod postgres;
+mod processes;
+mod servers;
 mod views;
 mod world;

@@ -53,7 +53,23 @@ async fn open(name: &str, folder: &Path) -> Option<Arc<dyn Store>> {
     })
 }
 
+/// Runs a case of its own.
+pub(crate) fn on<F: Future>(case: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_mins(2), case).await.expect("it hangs") })
+}
+
 impl World {
+    /// A process that uses this store.
+    pub(crate) fn over(store: Arc<dyn Store>) -> Self {
+        Self { store, worker: WorkerId::new("one"), _folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// A process with a store of its own over this database.
+    pub(crate) async fn postgres(url: &str) -> Self {
+        Self::over(Arc::new(Postgres::open(url).await.unwrap()))
+    }
+
     pub(crate) fn by(&self) -> By {
         By { worker: self.worker.clone(), now: START, hold: false }
     }

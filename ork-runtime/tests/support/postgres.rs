@@ -107,11 +107,24 @@ impl Server {
         }
     }
 
-    /// Sends it this signal.
-    pub fn signal(&self, signal: &str) {
+    /// Stops it in its tracks: it accepts, and says nothing any more.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// Sends a signal to the server and everything it has started.
+    fn signal(&self, signal: &str) {
         let pid = fs::read_to_string(self.dir.path().join("data/postmaster.pid")).unwrap();
         let pid = pid.lines().next().unwrap();
-        assert!(Command::new("kill").args([&format!("-{signal}"), pid]).status().unwrap().success());
+        let children = Command::new("pgrep").args(["--parent", pid]).output().unwrap();
+        let children = String::from_utf8(children.stdout).unwrap();
+        let all = children.lines().chain([pid]);
+        assert!(Command::new("kill").arg(format!("-{signal}")).args(all).status().unwrap().success());
     }
 
     fn spawn(&self, log: &Path) -> Child {
@@ -205,6 +218,11 @@ pub async fn database() -> Option<String> {
     });
     let (url, _) = server.as_ref()?;
     Some(create(url).await)
+}
+
+/// A connection of the test itself.
+pub async fn connect(url: &str) -> PgConnection {
+    PgConnection::connect(url).await.unwrap()
 }
 
 /// An empty database beside the one that this URL names.

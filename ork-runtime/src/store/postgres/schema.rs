@@ -11,7 +11,8 @@ use crate::store::{StoreError, StoreErrorKind};
 const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_core.sql")];
 
 /// The lock of those who migrate: `ork` and a byte, as in the files of `SQLite`.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(1869769473)";
+const LOCK: &str = "SELECT pg_advisory_lock(1869769473)";
+const UNLOCK: &str = "SELECT pg_advisory_unlock(1869769473)";
 
 /// Brings the tables up to date. All of it is one transaction, so that no half of it is ever seen.
 pub(super) async fn migrate(connection: &mut PgConnection, address: &Address) -> Result<(), StoreError> {
@@ -22,8 +23,9 @@ pub(super) async fn migrate(connection: &mut PgConnection, address: &Address) ->
             return Ok(());
         }
     }
-    raw_sql("BEGIN").execute(&mut *connection).await.map_err(wrong)?;
+    // The lock comes first: a transaction that waited for it would not see what was made in the meantime.
     raw_sql(LOCK).execute(&mut *connection).await.map_err(wrong)?;
+    raw_sql("BEGIN").execute(&mut *connection).await.map_err(wrong)?;
     let version = match version(connection).await.map_err(wrong)? {
         Some(version) => version,
         None => {
@@ -47,6 +49,7 @@ pub(super) async fn migrate(connection: &mut PgConnection, address: &Address) ->
     let update = "UPDATE ork.ork_schema SET version = $1";
     sqlx::query(update).bind(known).execute(&mut *connection).await.map_err(wrong)?;
     raw_sql("COMMIT").execute(&mut *connection).await.map_err(wrong)?;
+    raw_sql(UNLOCK).execute(&mut *connection).await.map_err(wrong)?;
     Ok(())
 }
 
