@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use ork::JobId;
 use ork::accounting::{NewJob, Submit, Submitted};
 use ork::job::Job;
 use ork::store::StoreErrorKind;
-use ork::JobId;
 
 use super::postgres;
 use super::world::{START, World, on};
@@ -126,7 +126,8 @@ fn a_server_that_falls_silent_is_noticed() {
         world.store.apply(submit(&world)).await.unwrap();
         server.freeze();
         let within = Duration::from_secs(40);
-        let error = tokio::time::timeout(within, world.store.apply(submit(&world))).await.expect("too late").unwrap_err();
+        let error =
+            tokio::time::timeout(within, world.store.apply(submit(&world))).await.expect("too late").unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
         server.thaw();
         let done = async { while world.store.apply(submit(&world)).await.is_err() {} };

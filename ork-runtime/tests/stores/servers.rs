@@ -112,7 +112,10 @@ fn a_process_leaves_no_trace_and_says_what_it_found() {
         let Some(url) = postgres::database().await else { return };
         let world = World::postgres(&url).await;
         let words = world.store.check().await.unwrap();
-        assert!(words.starts_with("PostgreSQL ") && words.contains("without TLS") && words.contains("0 jobs"), "{words}");
+        assert!(
+            words.starts_with("PostgreSQL ") && words.contains("without TLS") && words.contains("0 jobs"),
+            "{words}"
+        );
         assert!(!format!("{:?}", world.store).contains("s3cret"));
         world.store.close().await;
         world.store.close().await;
@@ -155,9 +158,14 @@ fn tls_is_used_as_the_url_says_and_certificates_are_checked() {
     let server = with(|folder| {
         std::fs::write(folder.join("server.crt"), certificate).unwrap();
         std::fs::write(folder.join("server.key"), key.serialize_pem()).unwrap();
-        std::fs::set_permissions(folder.join("server.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(folder.join("server.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
         let file = |name: &str| folder.join(name).display().to_string();
-        vec!["ssl=on".into(), format!("ssl_cert_file={}", file("server.crt")), format!("ssl_key_file={}", file("server.key"))]
+        vec![
+            "ssl=on".into(),
+            format!("ssl_cert_file={}", file("server.crt")),
+            format!("ssl_key_file={}", file("server.key")),
+        ]
     });
     let Some(server) = server else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -175,7 +183,8 @@ fn tls_is_used_as_the_url_says_and_certificates_are_checked() {
             (&named, format!("sslmode=verify-full&sslrootcert={trusted}"), "with TLSv1.3"),
         ];
         for (url, how, found) in works {
-            let store = Postgres::open(&format!("{url}?{how}")).await.unwrap_or_else(|error| panic!("{how}: {error:?}"));
+            let store =
+                Postgres::open(&format!("{url}?{how}")).await.unwrap_or_else(|error| panic!("{how}: {error:?}"));
             let words = store.check().await.unwrap();
             assert!(words.contains(found), "{how}: {words}");
             store.close().await;

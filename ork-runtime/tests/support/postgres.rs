@@ -27,6 +27,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const GUARD: &str = r#"
 ("$@" </dev/null; kill -KILL 0) &
 cat >/dev/null
+pkill -KILL --parent "$(head -n 1 "$0/data/postmaster.pid")"
 setsid sh -c 'echo apart; sleep 1; rm -rf "$0"' "$0" </dev/null | head -n 1 >/dev/null
 kill -KILL 0
 "#;
@@ -85,9 +86,13 @@ impl Server {
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let group = format!("-{}", process.id());
-            let killed = Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
+            // What serves the connections is in groups of its own; nothing of it is to outlive the server.
+            let serving = self.serving();
+            let killed = Command::new("kill").args(["-KILL", "--", &group]).args(serving).status().unwrap();
             assert!(killed.success(), "cannot end the private server {group}");
             process.wait().unwrap();
+            // The next one waits for a process of this number otherwise, whoever has it then.
+            drop(fs::remove_file(self.dir.path().join("data/postmaster.pid")));
         }
     }
 
@@ -119,12 +124,16 @@ impl Server {
 
     /// Sends a signal to the server and everything it has started.
     fn signal(&self, signal: &str) {
-        let pid = fs::read_to_string(self.dir.path().join("data/postmaster.pid")).unwrap();
-        let pid = pid.lines().next().unwrap();
+        assert!(Command::new("kill").arg(format!("-{signal}")).args(self.serving()).status().unwrap().success());
+    }
+
+    /// The server's process and everything that it has started.
+    fn serving(&self) -> Vec<String> {
+        let pid = fs::read_to_string(self.dir.path().join("data/postmaster.pid")).unwrap_or_default();
+        let Some(pid) = pid.lines().next() else { return Vec::new() };
         let children = Command::new("pgrep").args(["--parent", pid]).output().unwrap();
         let children = String::from_utf8(children.stdout).unwrap();
-        let all = children.lines().chain([pid]);
-        assert!(Command::new("kill").arg(format!("-{signal}")).args(all).status().unwrap().success());
+        children.lines().chain([pid]).map(str::to_owned).collect()
     }
 
     fn spawn(&self, log: &Path) -> Child {
@@ -134,7 +143,8 @@ impl Server {
         command.args(["-c", GUARD]).arg(self.dir.path()).arg(server.get_program()).args(server.get_args());
         command.arg("-D").arg(self.dir.path().join("data"));
         let port = format!("port={}", self.port);
-        let fixed = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", &port];
+        let fixed =
+            ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "max_connections=500", &port];
         for setting in fixed.into_iter().chain(self.settings.iter().map(String::as_str)) {
             command.args(["-c", setting]);
         }

@@ -102,7 +102,9 @@ fn words(address: &Address, error: &sqlx::Error) -> (StoreErrorKind, String) {
             }
             "42P01" | "42703" | "3F000" | "XX001" | "XX002" => (
                 Corrupt,
-                format!("the tables of ork in the database `{name}` of PostgreSQL at {host} are damaged: restore a copy"),
+                format!(
+                    "the tables of ork in the database `{name}` of PostgreSQL at {host} are damaged: restore a copy"
+                ),
             ),
             _ if class_of(error) == Class::Later || class_of(error) == Class::Again => {
                 (Unavailable, format!("PostgreSQL at {host} could not do this in the database `{name}`"))

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
-use sqlx::postgres::PgConnection;
 use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
 
 use super::codec::{Columns, Uid, signed};
 use super::rows;
@@ -94,7 +94,10 @@ async fn senders(connection: &mut PgConnection, owed: &[OwedRow]) -> sqlx::Resul
     for row in &found {
         let (job, _) = rows::job(row)?;
         let bytes = |place| row.try_get::<Option<Vec<u8>>, usize>(place).map(|bytes| bytes.map(Bytes::from));
-        senders.insert(job.id, Sender { job, input: bytes(rows::WIDTH)?.unwrap_or_default(), output: bytes(rows::WIDTH + 1)? });
+        senders.insert(
+            job.id,
+            Sender { job, input: bytes(rows::WIDTH)?.unwrap_or_default(), output: bytes(rows::WIDTH + 1)? },
+        );
     }
     Ok(senders)
 }

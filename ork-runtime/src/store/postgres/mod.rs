@@ -103,8 +103,11 @@ impl Postgres {
         let (changes, suspect, tasks) = (Changes::new(), Arc::new(Notify::new()), TaskTracker::new());
         let listener = Listener::new(&address, boot, changes.clone(), Arc::clone(&suspect));
         let first = listener.listen().await.map_err(wrong)?;
-        let readers =
-            PgPoolOptions::new().max_connections(READERS).acquire_timeout(PATIENCE).max_lifetime(None).idle_timeout(None);
+        let readers = PgPoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(PATIENCE)
+            .max_lifetime(None)
+            .idle_timeout(None);
         let readers = readers.connect_lazy_with(address.options("ork views"));
         let (commands, queue) = mpsc::unbounded_channel();
         let closing = CancellationToken::new();

@@ -104,7 +104,8 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) fn new(address: &Address, boot: Uuid, changes: Changes, suspect: Arc<Notify>) -> Self {
-        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).max_lifetime(None).idle_timeout(None);
+        let pool =
+            PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).max_lifetime(None).idle_timeout(None);
         Self { pool: pool.connect_lazy_with(address.options("ork news")), boot, changes, suspect }
     }
 

@@ -104,7 +104,8 @@ pub(super) async fn open(
 ) -> sqlx::Result<Books> {
     let mut books = Books::new(next_owed);
     let wanted: BTreeSet<JobId> = works.iter().map(|work| work.job()).collect();
-    let ids: Vec<Uid> = wanted.iter().copied().chain(more).collect::<BTreeSet<_>>().into_iter().map(Uid::from).collect();
+    let ids: Vec<Uid> =
+        wanted.iter().copied().chain(more).collect::<BTreeSet<_>>().into_iter().map(Uid::from).collect();
     if ids.is_empty() {
         return Ok(books);
     }

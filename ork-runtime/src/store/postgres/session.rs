@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::codec::Uid;
 use super::error::{is_read_only, no_answer, store_error};
-use super::url::Address;
 use super::schema;
+use super::url::Address;
 use crate::store::StoreError;
 
 /// How long a connection may take to come about, with all that is asked first.
@@ -42,7 +42,7 @@ impl Session {
 
     async fn connect(address: &Address, boot: Uuid, first: bool) -> Result<Self, StoreError> {
         let wrong = |error| store_error(address, error);
-        let mut connection = PgConnection::connect_with(&address.options(&name(boot))).await.map_err(wrong)?;
+        let mut connection = PgConnection::connect_with(&address.writing(&name(boot))).await.map_err(wrong)?;
         let standby = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
         let standby = async { sqlx::query(standby).fetch_one(&mut connection).await?.try_get::<bool, _>(0) };
         if standby.await.map_err(wrong)? {

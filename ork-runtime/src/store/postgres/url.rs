@@ -3,8 +3,8 @@
 use std::fmt;
 
 use base64::Engine as _;
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -18,6 +18,11 @@ const SETTINGS: [(&str, &str); 4] = [
     ("tcp_keepalives_count", "3"),
 ];
 
+/// How a session plans that only looks for keys. The tables may be empty when a statement is planned, and have millions
+/// of rows when it is used.
+const KEYS_ONLY: [(&str, &str); 4] =
+    [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off")];
+
 /// Where `PostgreSQL` is, and who we are there. `Display` and `Debug` hide the password.
 #[derive(Clone)]
 pub(super) struct Address(PgConnectOptions);
@@ -27,7 +32,8 @@ impl Address {
     /// libpq takes it.
     pub(super) fn parse(text: &str) -> Result<Self, StoreError> {
         let expected = "expected `postgres://user:password@host:5432/database`";
-        let wrong = |what: &str| StoreError::new(StoreErrorKind::Config, format!("the PostgreSQL URL {what}: {expected}"));
+        let wrong =
+            |what: &str| StoreError::new(StoreErrorKind::Config, format!("the PostgreSQL URL {what}: {expected}"));
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             return Err(wrong("does not begin with `postgres://` or `postgresql://`"));
         }
@@ -45,6 +51,11 @@ impl Address {
     /// How to connect as this application, which the server shows to its administrators.
     pub(super) fn options(&self, name: &str) -> PgConnectOptions {
         self.0.clone().application_name(name)
+    }
+
+    /// The same for the connection that writes.
+    pub(super) fn writing(&self, name: &str) -> PgConnectOptions {
+        self.options(name).options(KEYS_ONLY)
     }
 
     pub(super) fn user(&self) -> &str {
@@ -104,7 +115,11 @@ mod tests {
 
     #[test]
     fn a_url_that_cannot_be_read_is_not_quoted() {
-        for text in ["postgres://me:s3cret@host:port/", "mysql://me:s3cret@host/db", "postgres://me:s3cret@host/db?sslmode=s3cret"] {
+        for text in [
+            "postgres://me:s3cret@host:port/",
+            "mysql://me:s3cret@host/db",
+            "postgres://me:s3cret@host/db?sslmode=s3cret",
+        ] {
             let error = Address::parse(text).unwrap_err();
             assert_eq!(error.kind(), StoreErrorKind::Config, "{text}");
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{text}: {error:?}");

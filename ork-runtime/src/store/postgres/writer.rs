@@ -208,7 +208,8 @@ impl Writer {
         }
         if let Some(doubt) = self.doubt.as_mut().filter(|doubt| doubt.batch.iter().all(late)) {
             doubt.given_up |= !doubt.batch.is_empty();
-            let words = "the connection to PostgreSQL ended while this was committed, and it is not known yet whether it was";
+            let words =
+                "the connection to PostgreSQL ended while this was committed, and it is not known yet whether it was";
             for waiting in doubt.batch.drain(..) {
                 waiting.finish(Err(StoreError::new(StoreErrorKind::Unavailable, words)));
             }
