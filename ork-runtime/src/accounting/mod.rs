@@ -4,17 +4,17 @@
 //! [`Writes`] back, all in one transaction; then the answer counts. So every store, and the model checker, runs the
 //! same decisions, and settling the last part, the verdict and what is owed next cannot come apart.
 
+mod attempts;
 mod books;
 mod jobs;
 mod owed;
 mod parts;
 
+pub use attempts::{PartAttempt, PartKey, RunStarted, SettleParts, StartPart, StartRun, Started};
 pub use books::{Books, Entry, PartWrite, Writes};
 pub use jobs::{Cancel, Claim, Claimed, NewJob, Refuse, Retry, Settle, Steered, Submit, Submitted};
 pub use owed::{Owed, OwedAsk, OwedId, OwedRow, outcome_json};
-pub use parts::{
-    Append, Appended, Open, Page, PartAttempt, PartKey, RunStarted, Seal, SettlePart, StartPart, StartRun, Started,
-};
+pub use parts::{Append, Appended, Open, Page, Seal};
 
 use crate::clock::Timestamp;
 use crate::id::{JobId, WorkerId};

@@ -6,22 +6,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{
-    Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, StartedPart, Subscribe, Subscription,
-};
-use crate::accounting::{By, Change, Owed, OwedId, PartKey, RunStarted, StartRun};
+use super::{Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, Subscribe, Subscription};
+use crate::accounting::{By, Change, Owed, OwedId};
 use crate::clock::Clock;
 use crate::id::WorkerId;
-use crate::message::{Ask, Outgoing};
+use crate::message::Outgoing;
 use crate::store::{Store, Take, Taken};
-
-/// How many deliveries may lie between the outbox and the worker; the window bounds them all the same.
-const HANDED: usize = 256;
 
 /// How long a store that does not work is left alone.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -59,7 +53,7 @@ impl Broker for Embedded {
     }
 
     async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>, BrokerError> {
-        let (deliveries, receiver) = mpsc::channel(HANDED);
+        let (deliveries, receiver) = mpsc::unbounded_channel();
         let stop = self.closing.child_token();
         let (resize, window) = watch::channel(usize::from(subscribe.window));
         let held = Arc::new(Held::default());
@@ -103,7 +97,8 @@ impl Broker for Embedded {
 
 #[derive(Debug)]
 struct EmbeddedSubscription {
-    receiver: mpsc::Receiver<Delivery>,
+    /// Bounded by the window.
+    receiver: mpsc::UnboundedReceiver<Delivery>,
     resize: watch::Sender<usize>,
     stop: CancellationToken,
 }
@@ -112,6 +107,10 @@ struct EmbeddedSubscription {
 impl Subscription for EmbeddedSubscription {
     async fn next(&mut self) -> Option<Delivery> {
         self.receiver.recv().await
+    }
+
+    fn ready(&mut self) -> Option<Delivery> {
+        self.receiver.try_recv().ok()
     }
 
     fn resize(&mut self, window: u16) {
@@ -138,6 +137,8 @@ struct Held {
 struct Rows {
     open: HashMap<OwedId, Row>,
     messages: usize,
+    /// The pump wants to know once no more messages than this are open.
+    low: usize,
     done: Vec<OwedId>,
     released: Vec<OwedId>,
 }
@@ -151,6 +152,13 @@ struct Row {
 impl Held {
     fn rows(&self) -> std::sync::MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many messages are open; tells once no more than `low` are.
+    fn open(&self, low: usize) -> usize {
+        let mut rows = self.rows();
+        rows.low = low;
+        rows.messages
     }
 
     fn add(&self, owed: &Owed) {
@@ -193,8 +201,11 @@ impl Held {
                 self.done.notify_one();
             }
         }
+        let low = rows.messages <= rows.low;
         drop(rows);
-        self.settled.notify_one();
+        if low {
+            self.settled.notify_one();
+        }
     }
 }
 
@@ -230,7 +241,7 @@ struct Pump {
     tasks: Arc<[String]>,
     changes: broadcast::Receiver<Change>,
     held: Arc<Held>,
-    deliveries: mpsc::Sender<Delivery>,
+    deliveries: mpsc::UnboundedSender<Delivery>,
     window: watch::Receiver<usize>,
     stop: CancellationToken,
 }
@@ -244,9 +255,10 @@ impl Pump {
         let mut next_due = None;
         while !stop.is_cancelled() && !deliveries.is_closed() {
             let size = *self.window.borrow_and_update();
-            let room = size.saturating_sub(self.held.rows().messages);
             // A transaction for a message or two is not worth it while others are under way.
-            if more && room >= size.div_ceil(4).max(1) {
+            let worth = size.div_ceil(4).max(1);
+            let room = size.saturating_sub(self.held.open(size.saturating_sub(worth)));
+            if more && room >= worth {
                 let Some(Taken { owed, next_due: due }) = self.take(room).await else {
                     tokio::select! {
                         () = clock.pause(PAUSE) => {}
@@ -258,7 +270,7 @@ impl Pump {
                 // What was lost with a worker comes a part at a time, so that few does not mean that it was all.
                 let lost = owed.iter().any(|row| row.lost > 0);
                 (more, next_due) = (got >= room || lost, due);
-                self.hand_out(owed).await;
+                self.hand_out(owed);
                 continue;
             }
             let due = async {
@@ -289,48 +301,13 @@ impl Pump {
     }
 
     /// Hands deliveries out. Once nobody takes them they are dropped with their receipts, and so released.
-    async fn hand_out(&self, owed: Vec<Owed>) {
+    fn hand_out(&self, owed: Vec<Owed>) {
         for row in &owed {
             self.held.add(row);
         }
-        // Rows first, so that whatever happens next every message has a receipt that frees it.
-        let rows: Vec<_> = owed.into_iter().map(|row| unpack(&self.held, row)).collect();
-        let started = join_all(rows.into_iter().map(|row| self.start(row))).await;
-        for delivery in started.into_iter().flatten() {
-            if self.deliveries.send(delivery).await.is_err() {
-                return;
-            }
+        for delivery in owed.into_iter().flat_map(|row| unpack(&self.held, row)) {
+            let _gone = self.deliveries.send(delivery);
         }
-    }
-
-    /// Starts the parts of one row at once, which costs far less than one by one.
-    async fn start(&self, row: Vec<Delivery>) -> Vec<Delivery> {
-        let Some(first) = row.first().and_then(part_of) else { return row };
-        let indices = row.iter().filter_map(part_of).map(|part| part.index).collect();
-        let by = By { worker: self.worker.clone(), now: self.clock.now(), hold: false };
-        match self.store.apply(StartRun { first, indices, by }).await {
-            // One by one, as they are processed; then it is seen what is wrong, and told.
-            Err(_) => row,
-            Ok(RunStarted { run, count, .. }) => {
-                let runs =
-                    |delivery: &Delivery| part_of(delivery).is_some_and(|part| run.binary_search(&part.index).is_ok());
-                let (run, rest): (Vec<_>, Vec<_>) = row.into_iter().partition(runs);
-                for delivery in rest {
-                    delivery.receipt.settle(Settlement::Ack);
-                }
-                let started = Some(StartedPart { count });
-                run.into_iter().map(|delivery| Delivery { started, ..delivery }).collect()
-            }
-        }
-    }
-}
-
-/// Which part a delivery is, if it is one.
-fn part_of(delivery: &Delivery) -> Option<PartKey> {
-    let message = delivery.message.as_ref().ok()?;
-    match message.ask {
-        Ask::Part { epoch, index } => Some(PartKey { job: message.job, epoch, index, attempt: message.attempt }),
-        Ask::Whole | Ask::Item | Ask::Join => None,
     }
 }
 
@@ -338,13 +315,9 @@ fn unpack(held: &Arc<Held>, owed: Owed) -> Vec<Delivery> {
     let Owed { id, lost, messages } = owed;
     let receipt = || Box::new(EmbeddedReceipt { held: Arc::clone(held), id, settled: false });
     let deliveries = messages.into_iter().filter_map(|message| match message {
-        Outgoing::Work(message) => Some(Delivery {
-            message: Ok(message),
-            redelivered: lost,
-            anonymous: false,
-            started: None,
-            receipt: receipt(),
-        }),
+        Outgoing::Work(message) => {
+            Some(Delivery { message: Ok(message), redelivered: lost, anonymous: false, receipt: receipt() })
+        }
         // Whoever waits for an outcome here finds it in the store.
         Outgoing::Reply(_) => {
             receipt().settle(Settlement::Ack);

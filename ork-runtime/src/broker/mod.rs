@@ -119,21 +119,10 @@ pub struct Delivery {
     pub message: Result<Message, Refused>,
     /// How often it was delivered before, as far as the broker counts.
     pub redelivered: u32,
-    /// Whether its sender gave the job no name: then the id is new at every delivery, and only what keeps the job
-    /// under it before anything else makes it the job's id.
     /// Whether its sender gave it no id, so that it would get another one if it were delivered again.
     pub anonymous: bool,
-    /// Set for a part that was started when it was taken, so that nobody has to ask whether it is still owed.
-    pub started: Option<StartedPart>,
     /// The right to settle it.
     pub receipt: Box<dyn Receipt>,
-}
-
-/// What was learned about a part when it was started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StartedPart {
-    /// How many parts its job has, once that is fixed.
-    pub count: Option<u64>,
 }
 
 /// A delivery that is no message.
@@ -170,6 +159,9 @@ pub trait Subscription: Send + fmt::Debug {
     /// # Cancel safety
     /// No delivery is lost if the future is dropped.
     async fn next(&mut self) -> Option<Delivery>;
+
+    /// The next delivery if it is here already.
+    fn ready(&mut self) -> Option<Delivery>;
 
     /// Changes how many unsettled deliveries there may be.
     fn resize(&mut self, window: u16);

@@ -2,7 +2,7 @@
 
 use super::{Done, Engine, ProcessError, refuse};
 use crate::accounting::{Claim, Claimed, NewJob, PartKey, StartPart, Started, Submit, Submitted};
-use crate::broker::{DeadReason, StartedPart};
+use crate::broker::DeadReason;
 use crate::job::{Job, Kind, Phase};
 use crate::message::{Ask, Message};
 
@@ -62,19 +62,14 @@ pub(super) fn again(engine: &Engine, job: &mut Job, phase: Phase) {
     debug_assert_eq!(claimed, crate::job::Claim::Ours, "it waited for this attempt");
 }
 
-/// Starts an attempt at a part, unless that was done when it was taken.
+/// Starts an attempt at a part.
 pub(super) async fn part(
     engine: &Engine,
     message: &Message,
     epoch: u32,
     index: u64,
-    started: Option<StartedPart>,
 ) -> Result<ClaimedPart, ProcessError> {
     let key = PartKey { job: message.job, epoch, index, attempt: message.attempt };
-    if let Some(StartedPart { count }) = started {
-        // It was held by those who died.
-        return Ok(ClaimedPart::Ours { key, count, again: true });
-    }
     match engine.store.apply(StartPart { part: key, by: engine.by() }).await? {
         Started::Run { count, again } => Ok(ClaimedPart::Ours { key, count, again }),
         Started::Nothing(owed) => {

@@ -10,6 +10,7 @@ mod join;
 mod outbox;
 mod progress;
 mod refuse;
+pub(crate) mod run;
 mod running;
 pub(crate) mod services;
 mod settle;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounting::{By, PartKey};
-use crate::broker::{Broker, Delivery, Refused, Settlement, StartedPart};
+use crate::broker::{Broker, Delivery, Refused, Settlement};
 use crate::clock::Clock;
 use crate::id::WorkerId;
 use crate::job::Phase;
@@ -69,6 +70,7 @@ pub(crate) struct Engine {
     pub(crate) outbox: Outbox,
     pub(crate) running: Running,
     turns: turns::Turns,
+    paces: run::Paces,
     pub(crate) reports: Reports,
     /// Fires when whatever still runs must stop now.
     pub(crate) force: CancellationToken,
@@ -98,6 +100,7 @@ impl Engine {
             outbox,
             running: Running::default(),
             turns: turns::Turns::default(),
+            paces: run::Paces::default(),
             reports,
             force: CancellationToken::new(),
             fatal: CancellationToken::new(),
@@ -140,9 +143,9 @@ pub(crate) enum Done {
 /// # Cancel safety
 /// If the future is dropped the delivery is neither settled nor lost: the broker or the store hands it out again.
 pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) -> (Settlement, Box<dyn crate::broker::Receipt>) {
-    let Delivery { message, redelivered, anonymous, started, receipt } = delivery;
+    let Delivery { message, redelivered, anonymous, receipt } = delivery;
     let settlement = loop {
-        match run(engine, &message, (redelivered, anonymous, started)).await {
+        match run(engine, &message, (redelivered, anonymous)).await {
             Ok(done) => break settle::settlement(done),
             Err(error) => {
                 if let Some(settlement) = Box::pin(refuse::settlement(engine, error)).await {
@@ -157,7 +160,7 @@ pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) -> (Settle
 async fn run(
     engine: &Arc<Engine>,
     message: &Result<Message, Refused>,
-    (redelivered, anonymous, started): (u32, bool, Option<StartedPart>),
+    (redelivered, anonymous): (u32, bool),
 ) -> Result<Done, ProcessError> {
     let message = message.as_ref().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
     let task = refuse::check(engine, message)?;
@@ -183,7 +186,7 @@ async fn run(
             let join = refuse::join_of(&task, message)?;
             job(engine, task, join, Phase::Join, message, redelivered).await
         }
-        Ask::Part { epoch, index } => part(engine, task, (epoch, index), message, redelivered, started).await,
+        Ask::Part { epoch, index } => part(engine, task, (epoch, index), message, redelivered).await,
     }
 }
 
@@ -233,9 +236,8 @@ async fn part(
     (epoch, index): (u32, u64),
     message: &Message,
     redelivered: u32,
-    started: Option<StartedPart>,
 ) -> Result<Done, ProcessError> {
-    let ClaimedPart::Ours { key, count, again } = claim::part(engine, message, epoch, index, started).await? else {
+    let ClaimedPart::Ours { key, count, again } = claim::part(engine, message, epoch, index).await? else {
         return Ok(Done::Settled);
     };
     if again && redelivered > engine.settings.losses {

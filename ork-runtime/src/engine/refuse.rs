@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Engine, ProcessError, settle};
-use crate::accounting::{Answer, NewJob, PartAttempt, PartKey, Refuse, SettlePart};
+use crate::accounting::{Answer, NewJob, PartAttempt, PartKey, Refuse, SettleParts};
 use crate::broker::{DeadReason, Refused, Settlement};
 use crate::failure::{Failure, FailureKind};
 use crate::id::JobId;
@@ -68,7 +68,7 @@ pub(super) async fn settlement(engine: &Engine, error: ProcessError) -> Option<S
 
 /// A store that fails now may work again soon. Until then the delivery stays here: given back it would come again at
 /// once, and the broker would count that as one more time that it came to nothing.
-async fn store_failed(engine: &Engine, error: &StoreError) -> Option<Settlement> {
+pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<Settlement> {
     let may_pass = match error.kind() {
         StoreErrorKind::Corrupt | StoreErrorKind::TooNew => {
             tracing::error!(%error, "the store can no longer be trusted, stopping");
@@ -96,7 +96,7 @@ async fn write_down(engine: &Engine, refused: &Refused, part: Option<PartKey>) -
             return Ok(());
         }
         let how = PartAttempt::Failed { failure, again: None };
-        if let Answer::Counted(owed) = engine.store.apply(SettlePart { part, how, by: engine.by() }).await? {
+        if let Answer::Counted(owed) = engine.store.apply(SettleParts::one(part, how, engine.by())).await? {
             engine.outbox.send(owed).await;
         }
         return Ok(());

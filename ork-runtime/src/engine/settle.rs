@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::invoke::Called;
 use super::split::Split;
 use super::{Done, Engine, ProcessError, services};
-use crate::accounting::{Answer, PartAttempt, PartKey, Settle, SettlePart, outcome_json};
+use crate::accounting::{Answer, PartAttempt, PartKey, Settle, SettleParts, outcome_json};
 use crate::broker::{DeadReason, Settlement};
 use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
@@ -83,18 +83,30 @@ pub(super) async fn split(
 
 /// Settles a part.
 pub(super) async fn part(engine: &Engine, def: &TaskDef, part: PartKey, called: Called) -> Result<Done, ProcessError> {
-    let (how, done) = match called {
-        Called::Unwanted => return Ok(Done::Settled),
-        Called::Interrupted => (PartAttempt::Interrupted, Done::Interrupted),
-        Called::Returned(output) => (PartAttempt::Ok(output), Done::Settled),
-        Called::Failed(error) => {
-            let (failure, again) = failed(engine, def, part.attempt, error);
-            (PartAttempt::Failed { failure, again }, Done::Settled)
-        }
+    let (Some(how), done) = part_attempt(engine, def, part.attempt, called) else {
+        return Ok(Done::Settled);
     };
-    let answer = engine.store.apply(SettlePart { part, how, by: engine.by() }).await?;
+    let answer = engine.store.apply(SettleParts::one(part, how, engine.by())).await?;
     answered(engine, answer).await;
     Ok(done)
+}
+
+/// How an attempt at a part ended, unless nobody wants to know, and what came of its delivery.
+pub(super) fn part_attempt(
+    engine: &Engine,
+    def: &TaskDef,
+    attempt: u32,
+    called: Called,
+) -> (Option<PartAttempt>, Done) {
+    match called {
+        Called::Unwanted => (None, Done::Settled),
+        Called::Interrupted => (Some(PartAttempt::Interrupted), Done::Interrupted),
+        Called::Returned(output) => (Some(PartAttempt::Ok(output)), Done::Settled),
+        Called::Failed(error) => {
+            let (failure, again) = failed(engine, def, attempt, error);
+            (Some(PartAttempt::Failed { failure, again }), Done::Settled)
+        }
+    }
 }
 
 /// Fails a job that was lost with its workers too often.
@@ -122,7 +134,7 @@ pub(super) async fn lost_part(engine: &Engine, part: PartKey, times: u32) -> Res
     let failure = lost(times);
     let words = failure.message.clone();
     let how = PartAttempt::Failed { failure, again: None };
-    answered(engine, engine.store.apply(SettlePart { part, how, by: engine.by() }).await?).await;
+    answered(engine, engine.store.apply(SettleParts::one(part, how, engine.by())).await?).await;
     Ok(Done::Exhausted(words))
 }
 

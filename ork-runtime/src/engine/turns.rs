@@ -1,7 +1,7 @@
 //! One at a time: deliveries of the same piece of work wait for one another within a process.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,13 +11,13 @@ use crate::message::Ask;
 type What = (JobId, Ask);
 
 /// Whose turn it is. Most turns are never waited for, so they hold nothing to wait on until somebody does.
-#[derive(Debug, Default)]
-pub(super) struct Turns(Mutex<HashMap<What, Option<CancellationToken>>>);
+#[derive(Debug, Default, Clone)]
+pub(super) struct Turns(Arc<Mutex<HashMap<What, Option<CancellationToken>>>>);
 
 /// A turn, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn<'turns> {
-    turns: &'turns Turns,
+pub(super) struct Turn {
+    turns: Turns,
     what: What,
 }
 
@@ -26,16 +26,24 @@ impl Turns {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The turn, if nobody else is at this.
+    pub(super) fn try_take(&self, what: What) -> Option<Turn> {
+        let mut taken = self.taken();
+        let std::collections::hash_map::Entry::Vacant(free) = taken.entry(what) else { return None };
+        free.insert(None);
+        Some(Turn { turns: self.clone(), what })
+    }
+
     /// Waits until nobody else is at this.
     ///
     /// # Cancel safety
     /// Nothing is taken if the future is dropped.
-    pub(super) async fn take(&self, what: What) -> Turn<'_> {
+    pub(super) async fn take(&self, what: What) -> Turn {
         loop {
             let ended = match self.taken().entry(what) {
                 std::collections::hash_map::Entry::Vacant(free) => {
                     free.insert(None);
-                    return Turn { turns: self, what };
+                    return Turn { turns: self.clone(), what };
                 }
                 std::collections::hash_map::Entry::Occupied(mut taken) => {
                     taken.get_mut().get_or_insert_with(CancellationToken::new).clone()
@@ -46,7 +54,7 @@ impl Turns {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         let waited_for = self.turns.taken().remove(&self.what).flatten();
         if let Some(ended) = waited_for {

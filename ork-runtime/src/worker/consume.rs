@@ -1,4 +1,4 @@
-//! One subscription: each delivery is processed on a task of its own, and what comes of it is carried out.
+//! One subscription: what it delivers is processed on tasks of its own, parts that came together as a run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use super::window::Window;
-use crate::broker::Subscription;
-use crate::engine::{Engine, process};
+use crate::broker::{Delivery, Subscription};
+use crate::engine::{Engine, process, run};
 use crate::supervisor::Supervisor;
+use crate::task::def::BoxFuture;
 
 /// The window is thought over after this many deliveries.
 const REVIEW: u64 = 64;
@@ -22,30 +23,64 @@ pub(super) async fn consume(
 ) {
     let measure = Arc::new(Measure::default());
     let mut window = Window::new(engine.settings.concurrency);
-    let mut reviewed = 0;
+    let mut put_by = None;
     loop {
         let delivery = tokio::select! {
             biased;
+            delivery = std::future::ready(put_by.take()), if put_by.is_some() => delivery,
             () = stop.cancelled() => break,
             delivery = subscription.next() => delivery,
         };
         let Some(delivery) = delivery else { break };
         let (count, busy) = measure.read();
-        if count >= reviewed + REVIEW {
+        if count >= REVIEW {
             window.measured(std::time::Duration::from_micros(busy / count.max(1)));
             measure.forget(count, busy);
-            reviewed = 0;
             subscription.resize(window.size());
         }
-        let (engine, measure) = (Arc::clone(&engine), Arc::clone(&measure));
-        supervisor.delivery(Box::pin(async move {
-            let begun = engine.clock.now();
-            let (settlement, receipt) = process(&engine, delivery).await;
-            measure.add(engine.clock.now() - begun);
-            receipt.settle(settlement);
-        }));
+        let Some(kind) = run::kind(&delivery) else {
+            start_one(&engine, &supervisor, &measure, delivery);
+            continue;
+        };
+        let (size, mut deliveries) = (run::size(&engine, &delivery), vec![delivery]);
+        while deliveries.len() < size {
+            match subscription.ready() {
+                Some(next) if run::kind(&next) == Some(kind) => deliveries.push(next),
+                next => {
+                    put_by = next;
+                    break;
+                }
+            }
+        }
+        start_run(&engine, &supervisor, &measure, deliveries);
     }
     subscription.stop().await;
+}
+
+fn start_one(engine: &Arc<Engine>, supervisor: &Supervisor, measure: &Arc<Measure>, delivery: Delivery) {
+    let (engine, measure) = (Arc::clone(engine), Arc::clone(measure));
+    supervisor.delivery(Box::pin(async move {
+        let begun = engine.clock.now();
+        let (settlement, receipt) = process(&engine, delivery).await;
+        measure.add(1, engine.clock.now() - begun);
+        receipt.settle(settlement);
+    }));
+}
+
+fn start_run(engine: &Arc<Engine>, supervisor: &Supervisor, measure: &Arc<Measure>, deliveries: Vec<Delivery>) {
+    let (engine, measure, tracker) = (Arc::clone(engine), Arc::clone(measure), supervisor.clone());
+    supervisor.delivery(async move {
+        let begun = engine.clock.now();
+        let spawn = |alone: BoxFuture<()>| {
+            let (engine, measure) = (Arc::clone(&engine), Arc::clone(&measure));
+            tracker.delivery(async move {
+                alone.await;
+                measure.add(1, engine.clock.now() - begun);
+            });
+        };
+        let n_together = run::process_run(&engine, deliveries, &spawn).await;
+        measure.add(n_together, engine.clock.now() - begun);
+    });
 }
 
 /// How many deliveries took how long together.
@@ -56,9 +91,11 @@ struct Measure {
 }
 
 impl Measure {
-    fn add(&self, took: std::time::Duration) {
-        self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.count.fetch_add(1, Ordering::Relaxed);
+    /// So many deliveries took this long, each.
+    fn add(&self, count: u64, took: std::time::Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).saturating_mul(count);
+        self.micros.fetch_add(micros, Ordering::Relaxed);
+        self.count.fetch_add(count, Ordering::Relaxed);
     }
 
     fn read(&self) -> (u64, u64) {

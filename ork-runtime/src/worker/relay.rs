@@ -10,7 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use crate::accounting::{Answer, Change, Claim, Claimed, NewJob, Owed, PartAttempt, PartKey, Settle, SettlePart};
+use crate::accounting::{Answer, Change, Claim, Claimed, NewJob, Owed, PartAttempt, PartKey, Settle, SettleParts};
 use crate::broker::{BrokerError, BrokerErrorKind};
 use crate::engine::{Engine, OutboxReceiver};
 use crate::failure::{Failure, FailureKind};
@@ -153,7 +153,7 @@ async fn fail_part(
 ) -> Result<(), StoreError> {
     let part = PartKey { job: message.job, epoch, index, attempt: message.attempt };
     let how = PartAttempt::Failed { failure, again: None };
-    if let Answer::Counted(owed) = engine.store.apply(SettlePart { part, how, by: engine.by() }).await? {
+    if let Answer::Counted(owed) = engine.store.apply(SettleParts::one(part, how, engine.by())).await? {
         engine.outbox.send(owed).await;
     }
     Ok(())

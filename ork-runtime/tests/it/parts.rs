@@ -77,3 +77,21 @@ fn a_split_that_always_breaks_fails_its_job_and_stops_its_parts() {
         world.end().await;
     });
 }
+
+#[test]
+fn parts_that_come_together_end_each_in_its_own_way() {
+    each(|world| async move {
+        let run = ork::JobId::new().to_string();
+        let count = 5_000;
+        let job = world.ork.submit(mixed_part { count, run: run.clone() }).await.unwrap();
+        assert_eq!(job.wait().await.unwrap(), (count - 2 * count / 100, 2 * count / 100));
+        for number in 0..count {
+            let expected = match (number % 10, number % 100) {
+                (7, _) | (_, 9) => 2,
+                _ => 1,
+            };
+            assert_eq!(calls(&format!("{run}.{number}")), expected, "{number}");
+        }
+        world.end().await;
+    });
+}

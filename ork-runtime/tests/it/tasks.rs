@@ -229,3 +229,28 @@ pub(crate) async fn parent(name: String, context: Context) -> Result<String> {
     let id = context.submit(greet { name }).await?;
     Ok(id.to_string())
 }
+
+/// A part that ends at once, later, badly, at the second attempt, or with a panic, by its number.
+#[task(retries = 1, backoff = "1ms")]
+pub(crate) async fn mixed(number: u64, run: String, context: Context) -> Result<u64> {
+    called(&format!("{run}.{number}"));
+    match number % 10 {
+        3 => tokio::task::yield_now().await,
+        5 if number % 100 == 5 => return Err(Error::permanent("a five")),
+        7 if context.attempt() == 1 => return Err("a seven".into()),
+        9 if number % 100 == 9 => panic!("a nine"),
+        _ => {}
+    }
+    Ok(number)
+}
+
+#[task(part)]
+pub(crate) fn mixed_part(count: u64, run: String) -> impl Iterator<Item = mixed> {
+    (0..count).map(move |number| mixed { number, run: run.clone() })
+}
+
+#[task(join)]
+pub(crate) fn mixed_join(parts: Parts<u64>) -> Result<(u64, u64)> {
+    let counts = parts.counts();
+    Ok((counts.ok, counts.failed))
+}

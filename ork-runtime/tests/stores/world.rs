@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ork::accounting::{
-    Answer, Append, Appended, By, Claim, Claimed, NewJob, Open, Owed, Page, PartAttempt, PartKey, Seal, SettlePart,
+    Answer, Append, Appended, By, Claim, Claimed, NewJob, Open, Owed, Page, PartAttempt, PartKey, Seal, SettleParts,
     StartPart, Started, Submit, Submitted,
 };
 use ork::job::{Job, Phase};
@@ -129,7 +129,7 @@ impl World {
     }
 
     pub(crate) async fn settle(&self, part: PartKey, how: PartAttempt) -> Answer {
-        self.store.apply(SettlePart { part, how, by: self.by() }).await.unwrap()
+        self.store.apply(SettleParts::one(part, how, self.by())).await.unwrap()
     }
 
     /// Takes at most so many messages of any task, at a time after the start.

@@ -84,6 +84,15 @@ impl Subscription for Stream {
         }
     }
 
+    fn ready(&mut self) -> Option<Delivery> {
+        loop {
+            let (generation, delivery) = self.deliveries.try_recv().ok()?;
+            if generation == self.current.load(Ordering::Acquire) {
+                return Some(delivery);
+            }
+        }
+    }
+
     fn resize(&mut self, window: u16) {
         // Nobody listens once it is stopped, and then there is nothing to resize.
         let _stopped = self.commands.send(Command::Resize(window.max(1)));

@@ -260,7 +260,6 @@ impl Driver {
             message: decoded.message,
             redelivered: decoded.redelivered,
             anonymous: decoded.anonymous,
-            started: None,
             receipt: Box::new(ticket),
         };
         // A worker that went away without a word gets it back through the ticket's drop.
