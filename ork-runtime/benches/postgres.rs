@@ -10,6 +10,7 @@
     clippy::unused_async,
     clippy::needless_pass_by_value,
     clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::as_conversions,
@@ -17,7 +18,7 @@
 )]
 
 #[path = "../tests/support/postgres.rs"]
-#[expect(dead_code, unreachable_pub, clippy::expect_used, reason = "made for tests")]
+#[expect(dead_code, unreachable_pub, reason = "made for tests")]
 mod postgres;
 mod support;
 

@@ -48,7 +48,7 @@ impl fmt::Display for Source {
 pub struct Config {
     /// `embedded`, or the URL of a RabbitMQ: `amqp://user:password@host:5672/vhost`.
     pub broker: String,
-    /// `sqlite:PATH`, the URL of a PostgreSQL (`postgres://user:password@host:5432/database`), `memory:`, or `none`.
+    /// `sqlite:PATH`, the URL of a `PostgreSQL` (`postgres://user:password@host:5432/database`), `memory:`, or `none`.
     pub store: String,
     /// What this worker is called; the host's name and the process's number if nobody says.
     pub name: Option<String>,

@@ -1,6 +1,13 @@
 //! What every store must do, run over each of them. The port changes here first.
 #![cfg(all(feature = "postgres", feature = "sqlite"))]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "these are tests"
+)]
 
 mod accounting;
 mod commits;

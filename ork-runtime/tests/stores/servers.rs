@@ -153,8 +153,8 @@ fn tls_is_used_as_the_url_says_and_certificates_are_checked() {
     let root = authority.self_signed(&authority_key).unwrap().pem();
     let issuer = rcgen::Issuer::new(authority, authority_key);
     let key = rcgen::KeyPair::generate().unwrap();
-    let names = vec!["localhost".to_owned()];
-    let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap().pem();
+    let hosts = vec!["localhost".to_owned()];
+    let certificate = rcgen::CertificateParams::new(hosts).unwrap().signed_by(&key, &issuer).unwrap().pem();
     let server = with(|folder| {
         std::fs::write(folder.join("server.crt"), certificate).unwrap();
         std::fs::write(folder.join("server.key"), key.serialize_pem()).unwrap();
@@ -175,14 +175,14 @@ fn tls_is_used_as_the_url_says_and_certificates_are_checked() {
     on(async {
         let url = server.url("postgres");
         let named = url.replace("127.0.0.1", "localhost");
-        let works = [
+        let ways = [
             (&url, "sslmode=require".to_owned(), "with TLSv1.3"),
             (&url, "sslmode=disable".to_owned(), "without TLS"),
             (&url, String::new(), "with TLSv1.3"),
             (&url, format!("sslmode=verify-ca&sslrootcert={trusted}"), "with TLSv1.3"),
             (&named, format!("sslmode=verify-full&sslrootcert={trusted}"), "with TLSv1.3"),
         ];
-        for (url, how, found) in works {
+        for (url, how, found) in ways {
             let store =
                 Postgres::open(&format!("{url}?{how}")).await.unwrap_or_else(|error| panic!("{how}: {error:?}"));
             let words = store.check().await.unwrap();

@@ -140,9 +140,12 @@ impl Listener {
             tokio::select! {
                 () = closing.cancelled() => return,
                 () = self.suspect.notified() => listener = None,
-                heard = current.try_recv() => match heard {
-                    Ok(Some(note)) => read(note.payload(), self.boot).into_iter().for_each(|change| self.changes.tell(change)),
-                    Ok(None) | Err(_) => (listener, failures) = (None, failures.max(1)),
+                heard = current.try_recv() => if let Ok(Some(note)) = heard {
+                    for change in read(note.payload(), self.boot) {
+                        self.changes.tell(change);
+                    }
+                } else {
+                    (listener, failures) = (None, failures.max(1));
                 },
             }
         }

@@ -81,7 +81,7 @@ pub(super) async fn save(
     let mut entries: Vec<_> = books.entries_mut().collect();
     // New jobs in the order of their ids, too: two processes that make the same ones do not wait in a circle.
     entries.sort_unstable_by_key(|entry| entry.job.id);
-    let (mut new, mut changed, mut shards) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut new, mut known, mut shards) = (Vec::new(), Vec::new(), Vec::new());
     for entry in entries {
         let job = entry.job.id;
         for (number, shard) in entry.ledger.take_dirty() {
@@ -91,11 +91,11 @@ pub(super) async fn save(
         if row.input.is_some() {
             new.push(row);
         } else if row.entry.dirty || row.output.is_some() {
-            changed.push(row);
+            known.push(row);
         }
     }
     let bytes = |row: &JobRow<'_>| row.input.as_ref().map_or(0, Bytes::len) + row.output.as_ref().map_or(0, Bytes::len);
-    for (statement, rows) in [(INSERT, new), (UPDATE, changed)] {
+    for (statement, rows) in [(INSERT, new), (UPDATE, known)] {
         for rows in chunks(rows, bytes) {
             bind(sqlx::query(statement), &rows).execute(&mut *connection).await?;
         }

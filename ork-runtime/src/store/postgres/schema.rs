@@ -18,29 +18,25 @@ const UNLOCK: &str = "SELECT pg_advisory_unlock(1869769473)";
 pub(super) async fn migrate(connection: &mut PgConnection, address: &Address) -> Result<(), StoreError> {
     let wrong = |error| store_error(address, error);
     // Mostly nothing is to be done, and then nobody waits for anybody.
-    if let Some(version) = version(connection).await.map_err(wrong)? {
-        if todo(address, version)?.is_empty() {
-            return Ok(());
-        }
+    if let Some(version) = version(connection).await.map_err(wrong)?
+        && todo(address, version)?.is_empty()
+    {
+        return Ok(());
     }
     // The lock comes first: a transaction that waited for it would not see what was made in the meantime.
     raw_sql(LOCK).execute(&mut *connection).await.map_err(wrong)?;
     raw_sql("BEGIN").execute(&mut *connection).await.map_err(wrong)?;
-    let version = match version(connection).await.map_err(wrong)? {
-        Some(version) => version,
-        None => {
-            check_owner(connection, address).await?;
-            let tables = "CREATE SCHEMA IF NOT EXISTS ork; CREATE TABLE ork.ork_schema (version bigint NOT NULL); \
-                          INSERT INTO ork.ork_schema VALUES (0)";
-            // Where the schema is there, the right to make one is not needed.
-            let tables = if has_schema(connection).await.map_err(wrong)? {
-                tables.split_once("; ").map_or(tables, |(_, rest)| rest)
-            } else {
-                tables
-            };
-            raw_sql(tables).execute(&mut *connection).await.map_err(wrong)?;
-            0
+    let version = if let Some(version) = version(connection).await.map_err(wrong)? {
+        version
+    } else {
+        check_owner(connection, address).await?;
+        // Where the schema is there, the right to make one is not needed.
+        if !has_schema(connection).await.map_err(wrong)? {
+            raw_sql("CREATE SCHEMA ork").execute(&mut *connection).await.map_err(wrong)?;
         }
+        let table = "CREATE TABLE ork.ork_schema (version bigint NOT NULL); INSERT INTO ork.ork_schema VALUES (0)";
+        raw_sql(table).execute(&mut *connection).await.map_err(wrong)?;
+        0
     };
     for migration in todo(address, version)? {
         raw_sql(*migration).execute(&mut *connection).await.map_err(wrong)?;
