@@ -2,7 +2,9 @@
 //! processes, beside a raw program that does the same row operations by `UNNEST` in batches of 1,000.
 //!
 //! `cargo bench -p ork-runtime --bench postgres [-- PARTS]`. It starts a private server with `fsync` on, as installed
-//! otherwise. The last line is one JSON object; its `ratio` is ork's parts/s with one worker over the raw program's.
+//! otherwise. Each is measured with `concurrency` as it is by default and with 1,000: so many parts a process begins at
+//! once, and so many fit into one transaction. The last line is one JSON object; its `ratio` is ork's parts/s with one
+//! worker, as it is by default, over the raw program's; `ratio_wide` the same with 1,000.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -48,14 +50,16 @@ fn nothing_join(parts: Parts<u64>, context: Context) -> Result<u64> {
     parts.all_ok()?.into_iter().sum()
 }
 
-async fn process(url: &str) -> Ork {
+async fn process(url: &str, concurrency: &str) -> Ork {
     let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
-    Ork::builder().config(config).store(url).build().await.unwrap()
+    let builder = Ork::builder().config(config).store(url);
+    let builder = if concurrency == "default" { builder } else { builder.set("concurrency", concurrency) };
+    builder.build().await.unwrap()
 }
 
 /// A worker, until its standard input ends.
-async fn work(url: &str) {
-    let ork = process(url).await;
+async fn work(url: &str, concurrency: &str) {
+    let ork = process(url, concurrency).await;
     ork.start_worker();
     println!("ready");
     let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
@@ -63,10 +67,10 @@ async fn work(url: &str) {
     ork.shutdown().await;
 }
 
-fn worker(url: &str) -> Child {
+fn worker(url: &str, concurrency: &str) -> Child {
     let me = std::env::current_exe().unwrap();
     let mut command = Command::new(me);
-    command.args(["--worker", url]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.args(["--worker", url, concurrency]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut worker = command.spawn().unwrap();
     let mut line = String::new();
     BufReader::new(worker.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -75,10 +79,10 @@ fn worker(url: &str) -> Child {
 }
 
 /// Parts and commits a second of one job with so many workers.
-async fn measure(server: &str, workers: usize, count: u64) -> serde_json::Value {
+async fn measure(server: &str, (workers, concurrency): (usize, &str), count: u64) -> serde_json::Value {
     let url = postgres::create(server).await;
-    let mut children: Vec<_> = (0..workers).map(|_| worker(&url)).collect();
-    let ork = process(&url).await;
+    let mut children: Vec<_> = (0..workers).map(|_| worker(&url, concurrency)).collect();
+    let ork = process(&url, concurrency).await;
     let begun = now();
     let sum = ork.submit(nothing_part { count }).and_wait().await.unwrap();
     let took = begun.elapsed();
@@ -94,6 +98,7 @@ async fn measure(server: &str, workers: usize, count: u64) -> serde_json::Value 
     let commits: i64 = row.get(0);
     json!({
         "workers": workers,
+        "concurrency": concurrency,
         "parts_per_s": round(rate(count, took)),
         "commits_per_s": round(rate(commits as u64, took)),
     })
@@ -159,10 +164,10 @@ async fn raw(server: &str, count: u64) -> f64 {
 #[tokio::main]
 async fn main() {
     let args: Vec<_> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    if let [flag, url] = args.as_slice()
+    if let [flag, url, concurrency] = args.as_slice()
         && flag == "--worker"
     {
-        return work(url).await;
+        return work(url, concurrency).await;
     }
     let count = args.first().map_or(100_000, |arg| arg.parse().unwrap());
     let settings = ["fsync=on", "max_wal_size=4GB"].map(str::to_owned).to_vec();
@@ -172,19 +177,21 @@ async fn main() {
     println!("{count} parts of one job");
     println!("raw, one connection: {raw:>8.0} parts/s");
     let mut rows = Vec::new();
-    for workers in [1, 2, 4] {
-        let row = measure(&server, workers, count).await;
+    let all = ["default", "1000"].into_iter().flat_map(|concurrency| [1, 2, 4].map(|workers| (workers, concurrency)));
+    for (workers, concurrency) in all {
+        let row = measure(&server, (workers, concurrency), count).await;
         let of = |key: &str| row[key].as_f64().unwrap();
         println!(
-            "ork, {workers} workers:      {:>8.0} parts/s, {:>6.0} commits/s",
+            "ork, {workers} workers, concurrency {concurrency:>7}: {:>8.0} parts/s, {:>6.0} commits/s",
             of("parts_per_s"),
             of("commits_per_s")
         );
         rows.push(row);
     }
-    let ratio = rows[0]["parts_per_s"].as_f64().unwrap() / raw;
+    let ratio = |row: usize| round(rows[row]["parts_per_s"].as_f64().unwrap() / raw);
+    let (ratio, wide) = (ratio(0), ratio(3));
     println!(
         "{}",
-        json!({ "bench": "postgres", "ratio": round(ratio), "parts": count, "raw_parts_per_s": round(raw), "rows": rows })
+        json!({ "bench": "postgres", "ratio": ratio, "ratio_wide": wide, "parts": count, "raw_parts_per_s": round(raw), "rows": rows })
     );
 }
