@@ -4,8 +4,11 @@
 //! The first raw program is what a user would write: confirms pipelined, each delivery acknowledged by itself. The
 //! second is at the limit: one acknowledgement for 500, and the prefetch that suits it. Neither remembers anything.
 //!
+//! Then the fan-in of 10,000 parts: a process that submits, two that work, and a store they share; from the submission to
+//! the result of the join.
+//!
 //! `cargo bench -p ork-runtime --bench amqp [-- COUNT [ROUNDS]] [PROGRAM ..]`, on the node of `ORK_TEST_AMQP_URL` or on one of its
-//! own. The last line is one JSON object: `ratio` is ork with its default store, end to end on quorum queues, over the
+//! own; `fan_in` as PROGRAM measures that alone. The last line is one JSON object: `ratio` is ork with its default store, end to end on quorum queues, over the
 //! first raw program; `ratio_limit` over the second.
 #![allow(
     clippy::unwrap_used,
@@ -31,6 +34,7 @@ mod rabbit;
 mod support;
 
 use std::collections::VecDeque;
+use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,7 +45,7 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use ork::{Ork, task};
+use ork::{Ork, Parts, task};
 use serde_json::{Value, json};
 use support::{median, now, rate, round};
 use tokio::sync::Notify;
@@ -68,6 +72,25 @@ async fn small(number: u64, text: String) {
     assert!(!text.is_empty(), "{number}");
     one_more();
 }
+
+/// One part of a job; on the queue of the others, so that there is only one.
+#[task(queue = "small")]
+async fn one(number: u64) -> u64 {
+    number
+}
+
+#[task(part)]
+fn one_part(count: u64) -> impl Iterator<Item = one> {
+    (0..count).map(|number| one { number })
+}
+
+#[task(join)]
+async fn one_join(parts: Parts<u64>) -> ork::Result<u64> {
+    Ok(parts.all_ok()?.collect().await?.into_iter().sum())
+}
+
+/// How many parts the fan-in has: as many as in the figures that others are compared by.
+const PARTS: u64 = 10_000;
 
 /// A body of 200 bytes.
 fn message(number: u64) -> small {
@@ -130,6 +153,38 @@ impl Place {
         let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
         let builder = Ork::builder().config(config).store(store).broker(&self.url);
         builder.set("prefix", &self.prefix).set("queues", self.queues).build().await.unwrap()
+    }
+
+    /// A process that works here until its standard input ends.
+    fn worker(&self) -> Child {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("work").args([&self.url, &self.prefix, self.queues]).arg(self.folder.path().join("bench.db"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Parts a second of one job after another, the first of which warms up.
+    async fn fan_in(&self, rounds: u64) -> Vec<f64> {
+        let client = self.ork(Program::Sqlite).await;
+        let mut workers = [self.worker(), self.worker()];
+        for worker in &mut workers {
+            // Its first line says that it consumes.
+            let mut line = String::new();
+            std::io::BufRead::read_line(&mut std::io::BufReader::new(worker.stdout.as_mut().unwrap()), &mut line)
+                .unwrap();
+        }
+        let mut rates = Vec::new();
+        for _ in 0..=rounds {
+            let begun = now();
+            let sum = client.submit(one_part { count: PARTS }).and_wait().await.unwrap();
+            rates.push(rate(PARTS, begun.elapsed()));
+            assert_eq!(sum, PARTS * (PARTS - 1) / 2);
+        }
+        client.shutdown().await;
+        for mut worker in workers {
+            drop(worker.stdin.take());
+            assert!(worker.wait().unwrap().success());
+        }
+        rates.split_off(1)
     }
 
     async fn raw(&self) -> (Connection, Channel) {
@@ -210,11 +265,11 @@ impl Place {
     }
 }
 
-/// Submits in runs of 1,000, as a program would that reads its input from somewhere.
+/// Submits in runs of 250, four of them under way at a time, as the raw programs have 1,000 messages under way.
 async fn submit(ork: &Ork, count: u64) {
-    for first in (0..count).step_by(1_000) {
-        ork.submit_all((first..(first + 1_000).min(count)).map(message)).await.unwrap();
-    }
+    let runs = futures_util::stream::iter((0..count).step_by(250));
+    let submitted = runs.map(|first| ork.submit_all((first..(first + 250).min(count)).map(message)));
+    submitted.buffered(4).for_each(|run| async { drop(run.unwrap()) }).await;
 }
 
 /// Confirms are waited for with 1,000 messages on their way.
@@ -275,11 +330,30 @@ async fn measure(url: &str, queues: &'static str, program: Program, count: u64, 
     json!({ "publish_per_s": round(publish), "consume_per_s": round(consume), "end_to_end_per_s": round(both) })
 }
 
+/// A process of its own that works.
+async fn work(url: &str, prefix: &str, queues: &str, store: &str) {
+    let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
+    let builder = Ork::builder().config(config).store(format!("sqlite:{store}")).broker(url);
+    let ork = builder.set("prefix", prefix).set("queues", queues).build().await.unwrap();
+    ork.start_worker();
+    println!("works");
+    let ended = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+    ended.await.unwrap().unwrap();
+    ork.shutdown().await;
+}
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, url, prefix, queues, store] = words.as_slice()
+        && word == "work"
+    {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        return runtime.block_on(work(url, prefix, queues, store));
+    }
     let wanted = |program: &Program| {
         let named = |word: &String| Program::ALL.iter().any(|program| program.name() == word);
-        !words.iter().any(named) || words.iter().any(|word| word == program.name())
+        let others = words.iter().any(named) || words.iter().any(|word| word == "fan_in");
+        !others || words.iter().any(|word| word == program.name())
     };
     let args: Vec<u64> = words.iter().filter_map(|word| word.parse().ok()).collect();
     let count = args.first().copied().unwrap_or(50_000);
@@ -294,6 +368,17 @@ fn main() {
         for program in Program::ALL.into_iter().filter(wanted) {
             let measured = runtime.block_on(measure(url, queues, program, count, rounds));
             programs.insert(program.name().to_owned(), measured);
+        }
+        if words.iter().all(|word| word == "fan_in" || word.parse::<u64>().is_ok() || word.starts_with('-')) {
+            let place = Place::new(url, queues);
+            let rates = runtime.block_on(async {
+                let rates = place.fan_in(rounds).await;
+                place.clean().await;
+                rates
+            });
+            let fan_in = median(rates);
+            println!("{queues:>8}  {:>15}  {PARTS} parts, submit to joined, two workers: {fan_in:.0}/s", "ork_sqlite");
+            programs.insert("fan_in_per_s".to_owned(), round(fan_in).into());
         }
         kinds.insert(queues.to_owned(), programs.into());
     }

@@ -30,6 +30,12 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Inputs
+//!
+//! An input is JSON that serde reads, and keeps the rules of its schema: with `#[schemars(range(min = 1))]` on a field of
+//! a type, `length`, `regex` and the like, what breaks a rule is refused like what has the wrong type, wherever it comes
+//! from. A `format` is a note. A program without the feature `constraints`, which is on by default, checks types only.
+//!
 //! # The map
 //!
 //! Modules stand in the order of their layers; each names only those above it. A good place to start reading is

@@ -21,6 +21,7 @@ pub use crate::task::outcome::{
     Form, IntoItem, IntoItems, IsResult, Items, Never, NotResult, Probe, Returns, Splits, TaskError, TaskOutput,
     refuse_result, result, value,
 };
+pub use crate::task::rules::Rules;
 
 // What a test needs to call a task without an engine.
 pub use crate::ledger::{Counts, Settled};
@@ -43,3 +44,15 @@ macro_rules! __ork_here {
 }
 
 pub use crate::__ork_here as here;
+
+/// The rules of one function.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __ork_rules {
+    () => {{
+        static RULES: $crate::__private::Rules = $crate::__private::Rules::new();
+        &RULES
+    }};
+}
+
+pub use crate::__ork_rules as rules;

@@ -32,6 +32,7 @@ const ADAPTERS: &[&str] = &[
 /// A word, and the only modules that may say it.
 const WORDS: &[(&str, &[&str])] = &[
     ("lapin", &["broker::amqp"]),
+    ("jsonschema", &["task::rules"]),
     ("rusqlite", &["store::sqlite"]),
     ("sqlx", &["store::postgres"]),
     ("notify", &["store::sqlite"]),

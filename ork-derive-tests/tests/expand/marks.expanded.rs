@@ -57,6 +57,7 @@ const _: () = {
             },
             __RETURNS.write,
         )),
+        rules: __ork::rules!(),
     };
     __ork::submit!(__TASK);
 };

@@ -35,6 +35,7 @@ const _: () = {
             },
             __RETURNS.write,
         )),
+        rules: __ork::rules!(),
     };
     __ork::submit!(__TASK);
 };

@@ -58,6 +58,7 @@ const _: () = {
             },
             __RETURNS.write,
         )),
+        rules: __ork::rules!(),
     };
     __ork::submit!(__TASK);
 };

@@ -47,6 +47,7 @@ const _: () = {
             },
             __ork::Splits::<__Work>::fallible(),
         )),
+        rules: __ork::rules!(),
     };
     __ork::submit!(__TASK);
 };
@@ -93,6 +94,7 @@ const _: () = {
             |__call| { __ork::Ok(type_part(__INPUT.read(__call)?)) },
             __ork::Splits::<__Work>::plain(),
         )),
+        rules: __ork::rules!(),
     };
     __ork::submit!(__TASK);
 };

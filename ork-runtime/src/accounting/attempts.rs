@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::books::{Books, PartWrite};
 use super::owed::{NOT_HELD, Owed, OwedAsk};
-use super::{Answer, By, Change, Operation, Shards};
+use super::{Answer, By, Change, Operation, Promise, Shards};
 use crate::clock::Timestamp;
 use crate::failure::Failure;
 use crate::id::JobId;
@@ -31,6 +31,8 @@ pub struct PartKey {
 pub struct StartPart {
     /// Which.
     pub part: PartKey,
+    /// Whether its worker may have died before: then that it was begun must outlive this one too.
+    pub suspect: bool,
     /// Who.
     pub by: By,
 }
@@ -58,10 +60,12 @@ pub enum Started {
 impl Operation for StartPart {
     type Answer = Started;
 
-    const DURABLE: bool = false;
-
     fn job(&self) -> JobId {
         self.part.job
+    }
+
+    fn promise(&self) -> Promise {
+        if self.suspect { Promise::Written } else { Promise::Soon }
     }
 
     fn shards(&self, _books: &Books) -> Shards {
@@ -107,10 +111,12 @@ pub struct RunStarted {
 impl Operation for StartRun {
     type Answer = RunStarted;
 
-    const DURABLE: bool = false;
-
     fn job(&self) -> JobId {
         self.first.job
+    }
+
+    fn promise(&self) -> Promise {
+        Promise::Soon
     }
 
     fn shards(&self, _books: &Books) -> Shards {

@@ -54,6 +54,8 @@ pub struct Writes {
 #[derive(Debug, Default)]
 pub struct Books {
     entries: HashMap<JobId, Option<Entry>>,
+    /// Those that may have been changed since the books were written.
+    touched: Vec<JobId>,
     next_owed: OwedId,
     writes: Writes,
     changes: Vec<Change>,
@@ -87,7 +89,31 @@ impl Books {
 
     /// A job that is open and known, to be changed.
     pub fn get_mut(&mut self, id: JobId) -> Option<&mut Entry> {
-        self.entries.get_mut(&id)?.as_mut()
+        let entry = self.entries.get_mut(&id)?.as_mut();
+        if self.touched.last() != Some(&id) {
+            self.touched.push(id);
+        }
+        entry
+    }
+
+    /// How many jobs were looked up.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no job was looked up.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether what is to be written is of no consequence to anybody else: nothing is owed, nothing is told.
+    pub fn is_quiet(&self) -> bool {
+        self.writes.owed.is_empty() && self.changes.is_empty()
+    }
+
+    /// From now on rows of the outbox are numbered from here.
+    pub const fn number_from(&mut self, next_owed: OwedId) {
+        self.next_owed = next_owed;
     }
 
     /// The number after the last row of the outbox.
@@ -100,9 +126,14 @@ impl Books {
         (std::mem::take(&mut self.writes), std::mem::take(&mut self.changes))
     }
 
-    /// Every entry that is open.
-    pub fn entries_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.entries.values_mut().flatten()
+    /// The jobs that may have been changed since this was asked last, some of them twice.
+    pub fn take_touched(&mut self) -> Vec<JobId> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// A job whose changes are about to be written.
+    pub fn written(&mut self, id: JobId) -> Option<&mut Entry> {
+        self.entries.get_mut(&id)?.as_mut()
     }
 
     /// Hands out every entry.
@@ -123,6 +154,7 @@ impl Books {
     /// Adds a job.
     pub(super) fn create(&mut self, job: Job, input: Bytes) {
         self.writes.inputs.push((job.id, input));
+        self.touched.push(job.id);
         self.entries.insert(job.id, Some(Entry { job, ledger: Ledger::default(), dirty: true }));
     }
 

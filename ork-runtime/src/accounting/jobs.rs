@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::books::Books;
 use super::owed::{NOT_HELD, Owed, OwedAsk, OwedRow};
-use super::{Answer, By, Operation, Shards};
+use super::{Answer, By, Operation, Promise, Shards};
 use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::{self, Attempt, Ended, Job, Phase, State};
@@ -64,6 +64,8 @@ pub struct Claim {
     pub phase: Phase,
     /// Which attempt it is.
     pub attempt: u32,
+    /// Whether its worker may have died before: then that it was begun must outlive this one too.
+    pub suspect: bool,
     /// Who claims.
     pub by: By,
 }
@@ -87,10 +89,12 @@ pub enum Claimed {
 impl Operation for Claim {
     type Answer = Claimed;
 
-    const DURABLE: bool = false;
-
     fn job(&self) -> JobId {
         self.unknown.job.id
+    }
+
+    fn promise(&self) -> Promise {
+        if self.suspect { Promise::Written } else { Promise::Soon }
     }
 
     fn apply(&self, books: &mut Books) -> Claimed {

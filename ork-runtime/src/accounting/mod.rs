@@ -66,6 +66,17 @@ pub enum Change {
     Elsewhere,
 }
 
+/// What the answer to an operation promises. Nothing is ever forgotten without all that came after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Promise {
+    /// It will be written soon. Forgotten, it only leads to work that is handed out once more: a claim, a start.
+    Soon,
+    /// It outlives the death of the process: a claim of work whose worker may have died before.
+    Written,
+    /// It outlives the loss of power.
+    Durable,
+}
+
 /// One change of the truth, whole or not at all.
 pub trait Operation: Send + Sync + 'static {
     /// What it answers.
@@ -74,11 +85,10 @@ pub trait Operation: Send + Sync + 'static {
     /// The job it is about.
     fn job(&self) -> JobId;
 
-    /// Whether its answer promises that it outlives the loss of power.
-    ///
-    /// What is forgotten then must only lead to work that is handed out once more: a claim, a start. It still outlives
-    /// the death of the process, and is never forgotten without what came after it.
-    const DURABLE: bool = true;
+    /// What its answer promises.
+    fn promise(&self) -> Promise {
+        Promise::Durable
+    }
 
     /// The shards it needs open, now that its job is.
     fn shards(&self, _books: &Books) -> Shards {

@@ -221,7 +221,7 @@ impl Receipt for EmbeddedReceipt {
     fn settle(mut self: Box<Self>, settlement: Settlement) {
         self.settled = true;
         // Dead letters need no queue here: the job says in the store why it failed.
-        self.held.settle(self.id, settlement == Settlement::Release);
+        self.held.settle(self.id, matches!(settlement, Settlement::Release | Settlement::Decline(..)));
     }
 }
 

@@ -79,6 +79,8 @@ pub enum DeadReason {
     WrongInput,
     /// Every worker that took it died.
     Exhausted,
+    /// It is a part or a join, and the workers of its queue have no store.
+    NeedsStore,
 }
 
 impl DeadReason {
@@ -91,6 +93,7 @@ impl DeadReason {
             Self::UnknownJob => "unknown-job",
             Self::WrongInput => "wrong-input",
             Self::Exhausted => "exhausted",
+            Self::NeedsStore => "needs-store",
         }
     }
 }
@@ -100,8 +103,12 @@ impl DeadReason {
 pub enum Settlement {
     /// Done with: it is not delivered again.
     Ack,
-    /// Given back: somebody else may have it at once.
+    /// Given back, as the worker has to stop: somebody else may have it at once. However often that happens, the
+    /// broker does not give up on it.
     Release,
+    /// Given back, as this worker cannot run it and somebody else perhaps can. If it was declined too often, as far as
+    /// the broker counts, it is put aside with the reason in words.
+    Decline(DeadReason, String),
     /// Put aside, with the reason in words, and not delivered again.
     Dead(DeadReason, String),
 }

@@ -35,7 +35,7 @@ pub fn main() -> ExitCode {
     Ork::builder().main()
 }
 
-/// Runs tasks on this computer or on many.
+/// Runs this program's tasks, in one process or in many that share a store or a RabbitMQ.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Args {

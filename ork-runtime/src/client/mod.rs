@@ -221,6 +221,8 @@ impl Client {
     ) -> Result<JobId, ClientError> {
         let task = *self.engine.registry.get(task)?;
         self.engine.settings.limits.check(&body)?;
+        let def = if kind == Kind::Item { task.work } else { task.entry() };
+        def.check_rules(&body).map_err(|error| ClientError::WrongInput { task: task.name(), error })?;
         let mut job = services::new_job(&self.engine, &task, kind);
         let id = job.id;
         job.reply = waiter.map(|waiter| waiter.expect(id));

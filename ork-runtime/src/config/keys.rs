@@ -68,9 +68,9 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "max_losses",
-        expected: "a number from 0 to 1000",
+        expected: "a number from 0 to 50",
         set: |config, text| {
-            let losses = text.parse().ok().filter(|n| *n <= 1_000)?;
+            let losses = text.parse().ok().filter(|n| *n <= 50)?;
             config.max_losses = losses;
             Some(())
         },

@@ -35,7 +35,12 @@ pub(super) enum ClaimedPart {
 }
 
 /// Claims a job, which is made first if another program sent it.
-pub(super) async fn job(engine: &Engine, message: &Message, phase: Phase) -> Result<ClaimedJob, ProcessError> {
+pub(super) async fn job(
+    engine: &Engine,
+    message: &Message,
+    phase: Phase,
+    suspect: bool,
+) -> Result<ClaimedJob, ProcessError> {
     let unknown = new_job(engine, message);
     if !engine.store.keeps() {
         let mut job = unknown.job;
@@ -45,7 +50,7 @@ pub(super) async fn job(engine: &Engine, message: &Message, phase: Phase) -> Res
             crate::job::Claim::Ended | crate::job::Claim::Old => ClaimedJob::Nothing,
         });
     }
-    let claim = Claim { unknown, phase, attempt: message.attempt, by: engine.by() };
+    let claim = Claim { unknown, phase, attempt: message.attempt, suspect, by: engine.by() };
     Ok(match engine.store.apply(claim).await? {
         Claimed::Ours { job, again } => ClaimedJob::Ours { job, again },
         Claimed::Nothing => ClaimedJob::Nothing,
@@ -68,9 +73,10 @@ pub(super) async fn part(
     message: &Message,
     epoch: u32,
     index: u64,
+    suspect: bool,
 ) -> Result<ClaimedPart, ProcessError> {
     let key = PartKey { job: message.job, epoch, index, attempt: message.attempt };
-    match engine.store.apply(StartPart { part: key, by: engine.by() }).await? {
+    match engine.store.apply(StartPart { part: key, suspect, by: engine.by() }).await? {
         Started::Run { count, again } => Ok(ClaimedPart::Ours { key, count, again }),
         Started::Nothing(owed) => {
             engine.outbox.send(owed).await;

@@ -53,6 +53,9 @@ pub(super) async fn invoke(
     parts: Option<RawParts>,
     cancelled: &CancellationToken,
 ) -> Called {
+    if let Err(error) = def.check_rules(&message.body) {
+        return Called::Failed(CallError::Input(error));
+    }
     let slots = match def.run {
         Run::Async(_) | Run::AsyncSplit(_) => &engine.slots.tasks,
         Run::Blocking(_) | Run::BlockingSplit(_) => &engine.slots.blocking,

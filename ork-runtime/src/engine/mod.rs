@@ -136,6 +136,8 @@ pub(crate) enum Done {
     Exhausted(String),
     /// The worker has to stop: somebody else must run it.
     Interrupted,
+    /// It is about the parts of a job, and this worker has no store.
+    NeedsStore(String),
 }
 
 /// Brings one delivery to its end and says what is to become of it.
@@ -164,6 +166,9 @@ async fn run(
 ) -> Result<Done, ProcessError> {
     let message = message.as_ref().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
     let task = refuse::check(engine, message)?;
+    if matches!(message.ask, Ask::Part { .. } | Ask::Join) && !engine.store.keeps() {
+        return Ok(Box::pin(refuse::needs_store(engine, message, redelivered)).await);
+    }
     if anonymous && engine.store.keeps() {
         return Box::pin(claim::adopt(engine, message)).await;
     }
@@ -199,7 +204,7 @@ async fn job(
     message: &Message,
     redelivered: u32,
 ) -> Result<Done, ProcessError> {
-    let ClaimedJob::Ours { job, again } = claim::job(engine, message, phase).await? else {
+    let ClaimedJob::Ours { job, again } = claim::job(engine, message, phase, redelivered > 0).await? else {
         return Ok(Done::Settled);
     };
     if again && redelivered > engine.settings.losses {
@@ -237,7 +242,8 @@ async fn part(
     message: &Message,
     redelivered: u32,
 ) -> Result<Done, ProcessError> {
-    let ClaimedPart::Ours { key, count, again } = claim::part(engine, message, epoch, index).await? else {
+    let ClaimedPart::Ours { key, count, again } = claim::part(engine, message, epoch, index, redelivered > 0).await?
+    else {
         return Ok(Done::Settled);
     };
     if again && redelivered > engine.settings.losses {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Engine, ProcessError, settle};
+use super::{Done, Engine, ProcessError, settle};
 use crate::accounting::{Answer, NewJob, PartAttempt, PartKey, Refuse, SettleParts};
 use crate::broker::{DeadReason, Refused, Settlement};
 use crate::failure::{Failure, FailureKind};
@@ -15,6 +15,9 @@ use crate::task::TaskDef;
 
 /// How long a delivery is kept back when the store does not work, so that it does not come again at once.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest that a message is kept back by a worker that cannot run it.
+const DECLINE_PAUSE: Duration = Duration::from_secs(30);
 
 /// Checks a message against what is accepted, and finds its task.
 pub(super) fn check(engine: &Engine, message: &Message) -> Result<Task, ProcessError> {
@@ -34,6 +37,22 @@ pub(super) fn join_of(task: &Task, message: &Message) -> Result<&'static TaskDef
         let words = format!("the task `{}` of this program has no join, though its job was split for one", task.name());
         refused(message, DeadReason::UnknownTask, words)
     })
+}
+
+/// A part or a join that came to a worker without a store. Another worker of its queue may have one, so it is given
+/// back, each time after a longer pause; the broker puts it aside when that has gone on for too long.
+///
+/// Nothing is written down or answered: its job is in a store that this process does not know.
+pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered: u32) -> Done {
+    let what = if message.ask == Ask::Join { "a join" } else { "a part" };
+    let detail =
+        format!("it is {what} of job {}, and no worker that took it has a store (ORK_STORE=none)", message.job);
+    tracing::warn!(task = message.task, redelivered, detail, "message declined");
+    let pause = Duration::from_secs(1 << redelivered.min(5)).min(DECLINE_PAUSE);
+    tokio::select! {
+        () = engine.clock.pause(pause) => Done::NeedsStore(detail),
+        () = engine.force.cancelled() => Done::Interrupted,
+    }
 }
 
 /// A message that is refused, and why.
@@ -75,8 +94,12 @@ pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<
             engine.fatal.cancel();
             return Some(Settlement::Release);
         }
-        StoreErrorKind::Unavailable | StoreErrorKind::ReadOnly => true,
-        StoreErrorKind::Config | StoreErrorKind::NotFound | StoreErrorKind::NoStore | StoreErrorKind::Closed => false,
+        StoreErrorKind::Closed => false,
+        StoreErrorKind::Unavailable
+        | StoreErrorKind::ReadOnly
+        | StoreErrorKind::Config
+        | StoreErrorKind::NotFound
+        | StoreErrorKind::NoStore => true,
     };
     let source = std::error::Error::source(error).map(ToString::to_string);
     tracing::warn!(%error, source, "the store does not work, the work is kept back");

@@ -29,6 +29,7 @@ pub(super) fn settlement(done: Done) -> Settlement {
         Done::WrongInput(words) => Settlement::Dead(DeadReason::WrongInput, words),
         Done::Exhausted(words) => Settlement::Dead(DeadReason::Exhausted, words),
         Done::Interrupted => Settlement::Release,
+        Done::NeedsStore(words) => Settlement::Decline(DeadReason::NeedsStore, words),
     }
 }
 

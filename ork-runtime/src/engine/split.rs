@@ -55,6 +55,9 @@ pub(super) async fn split(
         let words = "a job with parts needs a store: unset ORK_STORE=none, or name one";
         return Ok(Split::Ended(Called::Failed(CallError::Task(crate::Error::permanent(words)))));
     }
+    if let Err(error) = def.check_rules(&message.body) {
+        return Ok(Split::Ended(Called::Failed(CallError::Input(error))));
+    }
     let policy = Policy { on_error: def.options.on_error, tolerate: def.options.tolerate.unwrap_or_default() };
     let open = Open { job: job.id, attempt: job.attempt, policy, joined: task.join.is_some() };
     let Some(epoch) = engine.store.apply(open).await? else {

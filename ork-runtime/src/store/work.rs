@@ -3,19 +3,20 @@
 use tokio::sync::oneshot;
 
 use super::StoreError;
-use crate::accounting::{Books, Operation, Shards};
+use crate::accounting::{Books, Operation, Promise, Shards};
 use crate::id::JobId;
 
 /// An operation that a store carries out without knowing what it is.
 ///
-/// A store opens [`job`](Work::job), then [`shards`](Work::shards), calls [`apply`](Work::apply), and once all is
-/// durable, or cannot be, [`finish`](Work::finish). It may apply it again from the start after a rollback.
+/// A store opens [`job`](Work::job), then [`shards`](Work::shards), calls [`apply`](Work::apply), and once what it
+/// [promises](Work::promise) is true, or cannot be, [`finish`](Work::finish). It may apply it again from the start after
+/// a rollback.
 pub trait Work: Send {
     /// The job it is about.
     fn job(&self) -> JobId;
 
-    /// Whether it must be on disk before it is finished, or only safe from the death of this process.
-    fn is_durable(&self) -> bool;
+    /// What its answer promises; it must not be finished before that is true.
+    fn promise(&self) -> Promise;
 
     /// The shards it needs open, now that its job is.
     fn shards(&self, books: &Books) -> Shards;
@@ -38,8 +39,8 @@ impl<O: Operation> Work for Pending<O> {
         self.operation.job()
     }
 
-    fn is_durable(&self) -> bool {
-        O::DURABLE
+    fn promise(&self) -> Promise {
+        self.operation.promise()
     }
 
     fn shards(&self, books: &Books) -> Shards {

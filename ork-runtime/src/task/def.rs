@@ -12,6 +12,7 @@ use schemars::{Schema, SchemaGenerator};
 use super::arg::{Call, Fields, IsState};
 use super::error::CallError;
 use super::outcome::Items;
+use super::rules::Rules;
 use crate::policy::{OnError, Tolerate};
 
 /// A boxed future, as the row's functions return it.
@@ -201,6 +202,8 @@ pub struct TaskDef {
     pub output: fn(&mut SchemaGenerator) -> Schema,
     /// How it is called.
     pub run: Run,
+    /// What its schema demands of its inputs beyond their types.
+    pub rules: &'static Rules,
 }
 
 impl TaskDef {
@@ -209,6 +212,11 @@ impl TaskDef {
     /// # Errors
     /// `Input`: what is wrong where, and what was expected.
     pub fn check(&self, body: &[u8]) -> Result<(), CallError> {
+        self.check_types(body)?;
+        self.check_rules(body).map_err(CallError::Input)
+    }
+
+    fn check_types(&self, body: &[u8]) -> Result<(), CallError> {
         let names = self.fields();
         let mut fields = None;
         for param in self.params {

@@ -1,7 +1,7 @@
 //! A task as the runtime sees it: a table row that `#[task]` writes and generic functions that its row points to.
 //!
 //! Nothing here knows of stores, brokers or workers. Start with [`TaskDef`]; `arg` reads inputs, `outcome` writes
-//! outputs, `error` says why a call failed.
+//! outputs, `rules` checks what a schema demands, `error` says why a call failed.
 
 pub mod arg;
 pub mod def;
@@ -9,6 +9,7 @@ pub mod error;
 pub mod message;
 pub mod outcome;
 pub mod parts;
+pub mod rules;
 pub mod state;
 
 pub use def::TaskDef;

@@ -218,3 +218,22 @@ fn a_job_that_is_refused_without_a_name_leaves_no_trace_but_the_dead_letter() {
         ork.shutdown().await;
     });
 }
+
+#[test]
+fn an_input_that_breaks_a_rule_of_its_schema_is_wrong() {
+    for store in ["sqlite", "none"] {
+        on(store, "quorum", |world| async move {
+            let ork = world.worker().await;
+            let mut foreigner = world.foreigner().await;
+            foreigner.publish("percent", br#"{"share": 0.5}"#, foreigner.asking("good")).await;
+            assert_eq!(foreigner.answer().await.1["output"], 50.0);
+            foreigner.publish("percent", br#"{"share": 1.5}"#, foreigner.asking("wrong")).await;
+            let (told, answer) = foreigner.answer().await;
+            assert_eq!((told.as_str(), &answer["error"]["kind"]), ("wrong", &"input".into()), "{answer}");
+            let dead = foreigner.dead().await;
+            assert_eq!(header(&dead, "x-ork-reason"), "wrong-input");
+            assert!(header(&dead, "x-ork-detail").contains("`share`: 1.5 is greater than the maximum of 1"));
+            ork.shutdown().await;
+        });
+    }
+}

@@ -23,5 +23,6 @@ mod proxy;
 #[path = "../support/rabbit.rs"]
 mod rabbit;
 mod storeless;
+mod stores;
 mod tasks;
 mod world;

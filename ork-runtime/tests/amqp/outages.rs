@@ -104,6 +104,22 @@ fn a_broker_that_is_restarted_while_parts_run_changes_nothing() {
 }
 
 #[test]
+fn a_broker_that_is_stopped_in_order_in_the_middle_of_a_job_changes_nothing() {
+    on_its_own(async |node, world| {
+        let ork = world.worker().await;
+        let key = fresh();
+        let job = half_done(&ork, &key).await;
+        node.stop();
+        Gate::of(&key).open();
+        let meanwhile = ork.submit(add { a: 1, b: 1 }).await.unwrap();
+        node.restart();
+        is_whole(&job).await;
+        assert_eq!(meanwhile.wait().await.unwrap(), 2);
+        ork.shutdown().await;
+    });
+}
+
+#[test]
 fn work_goes_on_after_the_broker_was_away_for_a_while() {
     on_its_own(async |node, world| {
         let ork = world.worker().await;

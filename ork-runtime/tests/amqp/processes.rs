@@ -124,8 +124,10 @@ fn however_often_a_job_is_given_back_it_is_not_lost() {
         let client = world.client().await;
         let key = fresh();
         let job = client.submit(gated { key: key.clone() }).await.unwrap();
+        // More often than a worker may die of it, which is another thing.
         for _ in 0..8 {
-            let worker = world.worker().await;
+            let worker = world.builder().set("max_losses", "2").build().await.unwrap();
+            worker.start_worker();
             Gate::of(&key).entered(1).await;
             worker.force_stop();
             worker.shutdown().await;
@@ -174,6 +176,38 @@ fn parts_that_a_worker_refuses_fail_and_are_not_waited_for() {
             n_oversized += usize::from(header(&foreigner.dead().await, "x-ork-reason") == "oversized");
         }
         strict.shutdown().await;
+        client.shutdown().await;
+    });
+}
+
+#[test]
+fn a_join_that_a_worker_does_not_know_fails_its_job() {
+    once(|world| async move {
+        let first = world.worker().await;
+        let client = world.client().await;
+        let mut foreigner = world.foreigner().await;
+        let run = fresh();
+        let message = count_part { count: 20, run: run.clone(), hold: 0, failing: Vec::new() };
+        let job = client.submit(message).await.unwrap();
+        Gate::of(&run).entered(20).await;
+        first.force_stop();
+        first.shutdown().await;
+        // An older program, from before there was a join.
+        let count = *ork::Registry::collect().unwrap().get("count").unwrap();
+        let registry = ork::Registry::of([count.work, count.split.unwrap()]).unwrap();
+        let older = world.builder().registry(registry).build().await.unwrap();
+        older.start_worker();
+        Gate::of(&run).open();
+        let words = why(&job.outcome().await.unwrap());
+        assert!(words.contains("the task `count` of this program has no join"), "{words}");
+        let dead = foreigner.dead().await;
+        assert_eq!((header(&dead, "x-ork-reason"), header(&dead, "ork-ask")), ("unknown-task".into(), "join".into()));
+        // A newer one takes it up: its parts are there, so only the join runs.
+        older.shutdown().await;
+        let newer = world.worker().await;
+        client.retry(job.id()).await.unwrap();
+        assert_eq!(job.wait().await.unwrap(), 190);
+        newer.shutdown().await;
         client.shutdown().await;
     });
 }

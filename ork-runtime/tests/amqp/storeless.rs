@@ -1,9 +1,16 @@
 //! With no store at all: plain tasks run, what needs a memory is refused in words.
 
-use ork::ClientError;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use ork::clock::{Pause, system::SystemClock};
+use ork::{ClientError, Clock, JobId, Timestamp};
 
 use super::tasks::*;
-use super::world::{fresh, on};
+use super::world::{fresh, header, on};
 
 #[test]
 fn results_come_by_reply() {
@@ -44,8 +51,53 @@ fn a_job_with_parts_is_refused_in_words() {
         let ended = ork.submit(message).and_wait().await;
         let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
         assert!(failure.to_string().contains("ORK_STORE"), "{failure}");
-        let words = ork.status(ork::JobId::new()).await.unwrap_err().to_string();
+        let words = ork.status(JobId::new()).await.unwrap_err().to_string();
         assert!(words.contains("there is no store"), "{words}");
         ork.shutdown().await;
     });
+}
+
+/// The system's clock, but nobody waits for seconds.
+#[derive(Debug)]
+struct Hasty(SystemClock);
+
+impl Clock for Hasty {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn pause(&self, duration: Duration) -> Pause {
+        self.0.pause(duration.min(Duration::from_millis(1)))
+    }
+}
+
+#[test]
+fn parts_and_joins_that_no_worker_can_serve_are_put_aside() {
+    for queues in ["quorum", "classic"] {
+        on("none", queues, |world| async move {
+            let builder = world.builder().clock(Arc::new(Hasty(SystemClock)));
+            let ork = builder.build().await.unwrap();
+            ork.start_worker();
+            let mut foreigner = world.foreigner().await;
+            let text = |text: &str| AMQPValue::LongString(text.into());
+            for ask in ["part", "join"] {
+                let id = JobId::new();
+                let headers = [
+                    ("ork-job", text(&id.to_string())),
+                    ("ork-ask", text(ask)),
+                    ("ork-epoch", AMQPValue::LongInt(1)),
+                    ("ork-index", AMQPValue::LongInt(7)),
+                ];
+                let headers: BTreeMap<_, _> = headers.into_iter().map(|(name, value)| (name.into(), value)).collect();
+                let properties = BasicProperties::default().with_headers(FieldTable::from(headers));
+                foreigner.publish("count", b"null", properties).await;
+                let dead = foreigner.dead().await;
+                assert_eq!(header(&dead, "x-ork-reason"), "needs-store");
+                let words = header(&dead, "x-ork-detail");
+                assert!(words.contains(&format!("a {ask} of job {id}")) && words.contains("ORK_STORE"), "{words}");
+            }
+            assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+            ork.shutdown().await;
+        });
+    }
 }

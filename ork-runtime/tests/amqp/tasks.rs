@@ -16,6 +16,15 @@ pub(crate) async fn hello(name: String) -> String {
     format!("hello {name}")
 }
 
+/// A part of a whole.
+#[derive(Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub(crate) struct Share(#[schemars(range(min = 0, max = 1))] pub(crate) f64);
+
+#[task(queue = "plain")]
+pub(crate) fn percent(share: Share) -> f64 {
+    share.0 * 100.0
+}
+
 #[task(queue = "plain")]
 pub(crate) fn fails(message: String) -> Result<()> {
     Err(Error::permanent(message))

@@ -26,6 +26,7 @@ mod outages;
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[cfg(feature = "amqp")]
+#[expect(dead_code, reason = "other tests use another share of it")]
 #[path = "../support/rabbit.rs"]
 mod rabbit;
 #[cfg(feature = "amqp")]
@@ -33,3 +34,5 @@ mod rabbitmq;
 #[cfg(feature = "amqp")]
 #[path = "../support/raw.rs"]
 mod raw;
+#[cfg(feature = "amqp")]
+mod wear;

@@ -32,7 +32,7 @@ pub async fn over_both<Done: Future<Output = ()>>(case: impl Fn(Corner) -> Done)
 }
 
 /// The next message of a queue, and no other: the consumer is gone before the message is acknowledged.
-async fn get(channel: &Channel, queue: ShortString) -> Delivery {
+pub async fn get(channel: &Channel, queue: ShortString) -> Delivery {
     channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
     let (tag, arguments) = (ShortString::from("get"), FieldTable::default());
     let consume = channel.basic_consume(queue, tag.clone(), BasicConsumeOptions::default(), arguments);
@@ -43,7 +43,7 @@ async fn get(channel: &Channel, queue: ShortString) -> Delivery {
     message
 }
 
-fn header(message: &Delivery, name: &str) -> String {
+pub fn header(message: &Delivery, name: &str) -> String {
     match message.properties.headers().as_ref().and_then(|headers| headers.inner().get(name)) {
         Some(AMQPValue::LongString(text)) => text.to_string(),
         other => panic!("header {name}: {other:?}"),
@@ -51,7 +51,7 @@ fn header(message: &Delivery, name: &str) -> String {
 }
 
 /// Publishes as a program would that knows nothing of ork.
-async fn publish_plainly(channel: &Channel, corner: &Corner, key: &str, body: &[u8], properties: BasicProperties) {
+pub async fn publish_plainly(channel: &Channel, corner: &Corner, key: &str, body: &[u8], properties: BasicProperties) {
     channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
     let options = BasicPublishOptions { mandatory: true, immediate: false };
     let sent = channel.basic_publish(corner.name(""), key.into(), options, body, properties).await.unwrap();

@@ -95,7 +95,7 @@ impl World {
         let mut job = Job::new(id, "unknown", START);
         job.phase = phase;
         let unknown = NewJob { job, input: "{}".into() };
-        self.store.apply(Claim { unknown, phase, attempt, by: self.by() }).await.unwrap()
+        self.store.apply(Claim { unknown, phase, attempt, suspect: false, by: self.by() }).await.unwrap()
     }
 
     /// A job whose split was begun: the epoch.
@@ -125,7 +125,7 @@ impl World {
     }
 
     pub(crate) async fn start(&self, part: PartKey) -> Started {
-        self.store.apply(StartPart { part, by: self.by() }).await.unwrap()
+        self.store.apply(StartPart { part, suspect: false, by: self.by() }).await.unwrap()
     }
 
     pub(crate) async fn settle(&self, part: PartKey, how: PartAttempt) -> Answer {

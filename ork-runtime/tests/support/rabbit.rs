@@ -97,6 +97,19 @@ impl Rabbit {
         }
     }
 
+    /// Ends it in order, as a system that goes down would.
+    pub fn stop(&mut self) {
+        let Some(mut node) = self.node.take() else { return };
+        let pid = fs::read_to_string(self.dir.path().join("beam.pid")).unwrap();
+        let told = Command::new("kill").args(["-TERM", "--", pid.trim()]).status().unwrap();
+        assert!(told.success(), "cannot stop the private node {pid}");
+        // When the server has ended its guard ends the whole group; were the input to end first, it would take the data.
+        let input = node.stdin.take();
+        node.wait().unwrap();
+        drop(input);
+        wait_until(&format!("the private node {pid} does not end"), || !is_alive(node.id()));
+    }
+
     /// Waits until a quorum queue is known on disk.
     ///
     /// RabbitMQ 3.10 keeps the names of quorum queues in memory for about three seconds; one that is killed within

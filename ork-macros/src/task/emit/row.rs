@@ -40,6 +40,7 @@ pub(super) fn row(args: &Args, model: &Model) -> TokenStream {
             params: &[#(#params),*],
             output: #schema,
             run: #run,
+            rules: __ork::rules!(),
         };
         __ork::submit!(__TASK);
     }

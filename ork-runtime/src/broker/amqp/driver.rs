@@ -18,7 +18,8 @@ use super::error::Trouble;
 use super::link::{BackOff, Link};
 use super::receipt::{Amount, Dead, Settled, Ticket};
 use super::session::{Ended, Gone, Session, consume};
-use super::wire::{Arrival, bury, decode};
+use super::topology::WORN;
+use super::wire::{Arrival, Parcel, bury, decode, redelivered, renew};
 use crate::broker::{Delivery, Subscribe};
 
 /// How long what is done waits to become part of a run.
@@ -95,8 +96,8 @@ impl Driver {
         let generation = self.shared.generations.fetch_add(1, Ordering::Relaxed) + 1;
         let consumer = consume(&live, &channel, &queue, self.window_now()).await?;
         self.current.store(generation, Ordering::Release);
-        let (acks, n_burying, since) = (Acks::default(), 0, Instant::now());
-        Ok(Session { live, channel, consumer, queue, generation, window: self.window_now(), acks, n_burying, since })
+        let (acks, n_copying, since) = (Acks::default(), 0, Instant::now());
+        Ok(Session { live, channel, consumer, queue, generation, window: self.window_now(), acks, n_copying, since })
     }
 
     pub(super) async fn run(mut self, first: Session) {
@@ -178,7 +179,7 @@ impl Driver {
         let mut closing = false;
         loop {
             // Closing settles what was said; what nobody has said anything about goes back with the channel.
-            let done = session.acks.is_empty() || (closing && session.n_burying == 0);
+            let done = session.acks.is_empty() || (closing && session.n_copying == 0);
             if (self.stopping || closing) && done {
                 return Ended::Stopped;
             }
@@ -255,6 +256,11 @@ impl Driver {
         if !session.acks.delivered(delivery_tag) {
             return Err(format!("delivery {delivery_tag} came out of turn"));
         }
+        // It came to nothing without a worker's word, as when connections are lost again and again.
+        if decoded.redelivered >= WORN && self.shared.topology.counts_deliveries() {
+            self.renew(session, delivery_tag, arrival);
+            return Ok(());
+        }
         let ticket = Ticket::new(session.generation, delivery_tag, arrival, self.settle.clone());
         let delivery = Delivery {
             message: decoded.message,
@@ -312,14 +318,27 @@ impl Driver {
                 Amount::Ack => {
                     session.acks.done(settled.tag);
                 }
-                Amount::Release => {
+                // The first time costs nothing; from then on a copy takes its place, so that nothing is counted.
+                Amount::Release(arrival) if self.shared.topology.counts_deliveries() && redelivered(&arrival) > 0 => {
+                    self.renew(session, settled.tag, *arrival);
+                }
+                Amount::Decline(dead) if redelivered(&dead.arrival) < self.shared.topology.declines() => {
                     if session.acks.released(settled.tag) {
                         released.push(settled.tag);
                     }
                 }
-                Amount::Dead(dead) => self.bury(session, settled.tag, *dead),
-                Amount::Buried { confirmed } => {
-                    session.n_burying = session.n_burying.saturating_sub(1);
+                Amount::Release(_) => {
+                    if session.acks.released(settled.tag) {
+                        released.push(settled.tag);
+                    }
+                }
+                Amount::Decline(dead) | Amount::Dead(dead) => {
+                    let Dead { arrival, reason, detail } = *dead;
+                    let (names, queue) = (&self.shared.topology.names, &self.subscribe.queue);
+                    self.copy(session, settled.tag, bury(arrival, names, queue, reason, &detail));
+                }
+                Amount::Copied { confirmed } => {
+                    session.n_copying = session.n_copying.saturating_sub(1);
                     if confirmed {
                         session.acks.done(settled.tag);
                     } else if session.acks.released(settled.tag) {
@@ -340,19 +359,24 @@ impl Driver {
         session.acknowledge(plan).await
     }
 
-    /// Publishes a copy to the dead letters and only then acknowledges.
-    fn bury(&self, session: &mut Session, tag: u64, dead: Dead) {
-        let parcel = bury(dead.arrival, &self.shared.topology.names, &self.subscribe.queue, dead.reason, &dead.detail);
+    /// Gives a delivery a new place in its queue.
+    fn renew(&self, session: &mut Session, tag: u64, arrival: Arrival) {
+        let parcel = renew(arrival, &self.shared.topology.names, &session.queue);
+        self.copy(session, tag, parcel);
+    }
+
+    /// Publishes the copy that stands for a delivery, and only then acknowledges.
+    fn copy(&self, session: &mut Session, tag: u64, parcel: Parcel) {
         let (publisher, settle) = (self.shared.publisher.clone(), self.settle.clone());
         let (generation, live, closing) = (session.generation, Arc::clone(&session.live), self.shared.closing.clone());
-        session.n_burying += 1;
+        session.n_copying += 1;
         self.shared.tasks.spawn(async move {
             let mut back_off = BackOff::new();
             let confirmed = loop {
                 let Err(trouble) = publisher.publish_one(parcel.clone()).await else {
                     break true;
                 };
-                tracing::warn!(error = trouble.words, "cannot put a message to the dead letters yet");
+                tracing::warn!(error = trouble.words, queue = %parcel.routing_key, "cannot copy a message yet");
                 tokio::select! {
                     () = closing.cancelled() => break false,
                     () = sleep(back_off.next()) => {}
@@ -362,7 +386,7 @@ impl Driver {
                     break false;
                 }
             };
-            let amount = Amount::Buried { confirmed };
+            let amount = Amount::Copied { confirmed };
             let _gone = settle.send(Settled { generation, tag, amount });
         });
     }

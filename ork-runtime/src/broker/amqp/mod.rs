@@ -207,12 +207,16 @@ impl Broker for Amqp {
 
     async fn check(&self) -> Result<String, BrokerError> {
         self.declare(&[]).await?;
+        let dead = match self.topology.n_dead(&*self.publishing.live().await?).await? {
+            0 => "empty".to_owned(),
+            n => format!("holding {n} that nobody could run"),
+        };
         let kind = match self.config.queues {
             QueueKind::Quorum => "quorum",
             QueueKind::Classic => "classic",
         };
         Ok(format!(
-            "RabbitMQ at {} answers; exchange `{}` and dead letters `{}` are there, {kind} queues",
+            "RabbitMQ at {} answers; exchange `{}` is there, {kind} queues; dead letters `{}` are {dead}",
             self.config.address, self.topology.names.exchange, self.topology.names.dead
         ))
     }

@@ -19,10 +19,11 @@ pub(super) struct Settled {
 #[derive(Debug)]
 pub(super) enum Amount {
     Ack,
-    Release,
+    Release(Box<Arrival>),
+    Decline(Box<Dead>),
     Dead(Box<Dead>),
-    /// The copy for the dead letters was confirmed, or will not be.
-    Buried {
+    /// The copy that stands for it was confirmed, or will not be.
+    Copied {
         confirmed: bool,
     },
 }
@@ -59,7 +60,8 @@ impl Ticket {
         };
         let amount = match settlement {
             Settlement::Ack => Amount::Ack,
-            Settlement::Release => Amount::Release,
+            Settlement::Release => Amount::Release(Box::new(arrival)),
+            Settlement::Decline(reason, detail) => Amount::Decline(Box::new(Dead { arrival, reason, detail })),
             Settlement::Dead(reason, detail) => Amount::Dead(Box::new(Dead { arrival, reason, detail })),
         };
         // Once the subscription has ended its channel has too, and the broker delivers the message again.

@@ -23,8 +23,8 @@ pub(super) struct Session {
     /// The window that the broker knows.
     pub(super) window: u16,
     pub(super) acks: Acks,
-    /// Copies on their way to the dead letters.
-    pub(super) n_burying: usize,
+    /// Copies on their way to the dead letters, or to the queue itself.
+    pub(super) n_copying: usize,
     pub(super) since: Instant,
 }
 

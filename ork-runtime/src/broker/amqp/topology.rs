@@ -27,6 +27,13 @@ pub enum QueueKind {
 /// reads them. RabbitMQ 4 would set 20 and count every graceful stop, RabbitMQ 3 would set none.
 const DELIVERY_LIMIT: i64 = 100;
 
+/// A message that was delivered so often gets a new place, and its count begins anew, before the queue gives up on it.
+/// More than any `max_losses`, so that work which kills its workers still comes to its end.
+pub(super) const WORN: u32 = 60;
+
+/// A message that was delivered so often is not declined once more, but put aside.
+const DECLINES: u32 = 10;
+
 /// The levels of priority of a classic queue; more than ten cost RabbitMQ memory for nothing.
 const PRIORITIES: u8 = 10;
 
@@ -115,6 +122,15 @@ impl Topology {
         matches!(self.kind, QueueKind::Quorum)
     }
 
+    /// How many deliveries a message may have behind it and still be declined; a classic queue says only whether there
+    /// was any.
+    pub(super) const fn declines(&self) -> u32 {
+        match self.kind {
+            QueueKind::Quorum => DECLINES,
+            QueueKind::Classic => 1,
+        }
+    }
+
     /// Declares a queue of work, and remembers it for the connections to come.
     pub(super) async fn declare(
         &self,
@@ -127,6 +143,16 @@ impl Topology {
         let mut known = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(queue.clone(), tasks.clone());
         Ok(name)
+    }
+
+    /// How many messages are with the dead letters.
+    pub(super) async fn n_dead(&self, live: &Live) -> Result<u32, Trouble> {
+        let channel = live.channel("open a channel").await?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let dead = channel.queue_declare(self.names.dead.clone(), passive, FieldTable::default());
+        let dead = live.within("count the dead letters", dead).await?;
+        live.finish(&channel).await;
+        Ok(dead.message_count())
     }
 
     /// Declares whatever was asked for until now.

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::outbox::Held;
-use crate::accounting::{By, OwedId};
+use crate::accounting::{By, OwedId, Promise};
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::store::{Beat, StoreError, Take, Taken, Work};
@@ -75,7 +75,7 @@ impl Waiting {
     /// is forgotten, the work is handed out once more, and what was settled is not settled again.
     pub(super) fn is_durable(&self) -> bool {
         match &self.command {
-            Command::Work(work) => work.is_durable(),
+            Command::Work(work) => work.promise() == Promise::Durable,
             _ => false,
         }
     }

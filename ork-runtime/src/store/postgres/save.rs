@@ -1,6 +1,6 @@
 //! Books into rows: what operations have noted is written by arrays, so that a thousand rows are one statement.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use sqlx::postgres::{PgArguments, PgConnection};
@@ -78,15 +78,22 @@ pub(super) async fn save(
     clear(connection, &writes.cleared).await?;
     let mut inputs: HashMap<_, _> = writes.inputs.into_iter().collect();
     let mut outputs: HashMap<_, _> = writes.outputs.into_iter().collect();
-    let mut entries: Vec<_> = books.entries_mut().collect();
     // New jobs in the order of their ids, too: two processes that make the same ones do not wait in a circle.
-    entries.sort_unstable_by_key(|entry| entry.job.id);
-    let (mut new, mut known, mut shards) = (Vec::new(), Vec::new(), Vec::new());
-    for entry in entries {
-        let job = entry.job.id;
-        for (number, shard) in entry.ledger.take_dirty() {
-            shards.push(ShardRow { job, number, sets: shard.encode(), counts: shard.counts() });
-        }
+    let touched: BTreeSet<_> = books.take_touched().into_iter().collect();
+    let mut shards = Vec::new();
+    for job in &touched {
+        let Some(entry) = books.written(*job) else { continue };
+        let dirty = entry.ledger.take_dirty().into_iter();
+        shards.extend(dirty.map(|(number, shard)| ShardRow {
+            job: *job,
+            number,
+            sets: shard.encode(),
+            counts: shard.counts(),
+        }));
+    }
+    let (mut new, mut known) = (Vec::new(), Vec::new());
+    for job in touched {
+        let Some(entry) = books.get(job) else { continue };
         let row = JobRow { input: inputs.remove(&job), output: outputs.remove(&job), entry };
         if row.input.is_some() {
             new.push(row);

@@ -6,6 +6,7 @@
 mod error;
 mod outbox;
 mod schema;
+mod session;
 mod tables;
 mod views;
 mod wake;

@@ -62,6 +62,9 @@ fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OwedRow)> {
     Ok((row.get(1)?, owed))
 }
 
+/// How many rows are looked at together: one may stand for a thousand parts.
+const ROWS: usize = 64;
+
 /// Takes rows that are due and that nobody holds.
 pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Taken> {
     let now = take.by.now.as_millis();
@@ -73,23 +76,26 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Tak
         None => String::new(),
         Some(_) => format!("AND task IN ({})", vec!["?"; tasks.len()].join(", ")),
     };
-    let rows = format!(
+    let free = format!(
         "SELECT id, job, task, ask, epoch, first, len, attempt, priority, lost FROM owed \
-         WHERE holder IS NULL AND due IS NULL {known} ORDER BY priority DESC, id LIMIT {}",
-        take.limit
+         WHERE holder IS NULL AND due IS NULL {known} ORDER BY priority DESC, id LIMIT {ROWS}"
     );
-    let rows: Vec<_> = connection
-        .prepare_cached(&rows)?
-        .query_map(params_from_iter(tasks.iter()), owed_row)?
-        .collect::<rusqlite::Result<_>>()?;
     let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
     let mut owed = Vec::new();
     let holder = take.by.worker.boot();
     let mut jobs = JobCache::default();
-    for (seq, mut row) in rows {
-        if left == 0 {
-            break;
-        }
+    let mut rows = Vec::new().into_iter();
+    while left > 0 {
+        let Some((seq, mut row)) = rows.next() else {
+            // What was taken is free no more, so the same question brings the next ones.
+            let mut statement = connection.prepare_cached(&free)?;
+            let found = statement.query_map(params_from_iter(tasks.iter()), owed_row)?;
+            rows = found.collect::<rusqlite::Result<Vec<_>>>()?.into_iter();
+            if rows.len() == 0 {
+                break;
+            }
+            continue;
+        };
         let most = if row.lost > 0 { 1 } else { left };
         let held = if let Some(held) = cut(connection, seq, &mut row, most, holder)? {
             held

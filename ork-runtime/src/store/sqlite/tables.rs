@@ -226,7 +226,7 @@ pub(super) fn set_next_owed(connection: &Connection, next: u64) -> rusqlite::Res
 pub(super) fn write(
     connection: &Connection,
     books: &mut Books,
-    mut seqs: Seqs,
+    seqs: &mut Seqs,
     next_owed: u64,
 ) -> rusqlite::Result<Vec<Change>> {
     let (writes, changes) = books.finish();
@@ -237,14 +237,15 @@ pub(super) fn write(
     }
     let mut inputs: HashMap<_, _> = writes.inputs.into_iter().collect();
     let mut outputs: HashMap<_, _> = writes.outputs.into_iter().collect();
-    for entry in books.entries_mut() {
-        let id = entry.job.id;
+    for id in books.take_touched() {
+        let Some(entry) = books.written(id) else { continue };
         let output = outputs.remove(&id);
         if let Some(input) = inputs.remove(&id) {
             seqs.insert(id, insert(connection, entry, &input, output.as_deref())?);
         } else if let (true, Some(seq)) = (entry.dirty || output.is_some(), seqs.get(&id)) {
             update(connection, entry, *seq, output.as_deref())?;
         }
+        entry.dirty = false;
         if let Some(seq) = seqs.get(&id) {
             write_shards(connection, entry, *seq)?;
         }

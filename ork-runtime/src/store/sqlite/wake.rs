@@ -40,6 +40,12 @@ impl Wake {
         folder.push("-wake");
         let folder = PathBuf::from(folder);
         let wrong = |error: Box<dyn std::error::Error + Send + Sync>| {
+            use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+            let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
+            if let Some(ReadOnlyFilesystem | PermissionDenied) = io {
+                let words = format!("the store {} cannot be written: its folder is read-only", path.display());
+                return StoreError::new(StoreErrorKind::ReadOnly, words).with_source(error);
+            }
             let words = format!("the folder {} beside the store cannot be watched", folder.display());
             StoreError::new(StoreErrorKind::Unavailable, words).with_source(error)
         };

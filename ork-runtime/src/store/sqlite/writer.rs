@@ -1,21 +1,29 @@
 //! The one thread that writes: takes all that waits, does it in one transaction, answers after the commit.
+//!
+//! Claims are answered before it, and the transaction waits a moment for what follows them: of a short task the claim and
+//! the outcome are written at once.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::Synchronous;
 use super::error::store_error;
-use super::tables;
+use super::session::Session;
 use super::wake::Bell;
-use crate::accounting::{Books, Change};
+use crate::accounting::{Change, Promise};
 use crate::store::{Changes, StoreError, StoreErrorKind, Work};
 
 /// At most so many commands make one transaction: what waits behind them should not wait for too long.
 const BATCH: usize = 4_096;
+
+/// How long a transaction with nothing but claims waits for what follows them, and how often.
+const LINGER: Duration = Duration::from_millis(1);
+const ROUNDS: usize = 4;
 
 /// What the writer is asked to do.
 pub(super) enum Command {
@@ -66,11 +74,11 @@ where
 }
 
 impl Command {
-    /// Whether it must be on disk before it is finished. What only says who holds or does something need not be: if it
-    /// is forgotten, the work is handed out once more, and what was settled is not settled again.
-    fn is_durable(&self) -> bool {
+    /// Whether its transaction must wait for the disk, or one that follows it in the same transaction may have to. What
+    /// only says who holds a row need not: if it is forgotten, the work is handed out once more.
+    fn may_be_durable(&self) -> bool {
         match self {
-            Self::Work(work) => work.is_durable(),
+            Self::Work(work) => work.promise() != Promise::Written,
             Self::Io(_) | Self::Close => false,
         }
     }
@@ -96,7 +104,7 @@ impl Writer {
         changes: Changes,
         bell: Bell,
     ) -> Result<Self, StoreError> {
-        let state = Thread { path, connection, sync: Sync::new(synchronous), changes, bell };
+        let state = Thread { path, session: Session::new(connection, synchronous), changes, bell };
         let thread = std::thread::Builder::new().name("ork-sqlite".into()).spawn(move || state.run(&queue));
         thread.map(Self).map_err(|error| {
             StoreError::new(StoreErrorKind::Unavailable, "no thread can be started for the store").with_source(error)
@@ -111,21 +119,24 @@ impl Writer {
 
 struct Thread {
     path: PathBuf,
-    connection: Connection,
-    sync: Sync,
+    session: Session,
     changes: Changes,
     bell: Bell,
 }
 
 impl Thread {
     fn run(mut self, queue: &Receiver<Command>) {
+        let mut rounds = 0;
         loop {
+            let first =
+                if self.session.is_begun() { queue.recv_timeout(LINGER) } else { queue.recv().map_err(Into::into) };
             let mut batch = Vec::new();
-            match queue.recv() {
-                Ok(Command::Close) | Err(RecvError) => return,
-                Ok(command) => batch.push(command),
-            }
             let mut closing = false;
+            match first {
+                Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => closing = true,
+                Ok(command) => batch.push(command),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
             while batch.len() < BATCH {
                 match queue.try_recv() {
                     Ok(Command::Close) => closing = true,
@@ -133,71 +144,71 @@ impl Thread {
                     Err(_empty) => break,
                 }
             }
-            self.carry_out(batch);
+            rounds = if self.session.is_begun() { rounds + 1 } else { 0 };
+            let linger = !closing && !batch.is_empty() && rounds < ROUNDS;
+            if !batch.is_empty() || self.session.is_begun() {
+                self.carry_out(batch, linger);
+            }
             if closing {
                 return;
             }
         }
     }
 
-    fn carry_out(&mut self, mut batch: Vec<Command>) {
-        match self.transaction(&mut batch) {
-            Ok(changes) => {
+    /// Does all of it, answers, and commits, unless nothing but what may `linger` was asked.
+    fn carry_out(&mut self, mut batch: Vec<Command>, linger: bool) {
+        match self.transaction(&mut batch, linger) {
+            Ok(Some(changes)) => {
                 for command in batch {
                     command.finish(Ok(()));
                 }
                 self.tell(&changes);
             }
-            Err(error) if batch.len() == 1 || !is_of_one(&error) => {
-                for command in batch {
-                    command.finish(Err(error.copy()));
+            Ok(None) => {}
+            Err(error) => {
+                self.session.roll_back();
+                if batch.is_empty() {
+                    tracing::warn!(%error, "claims could not be written, their work may be handed out once more");
+                }
+                if batch.len() == 1 || !is_of_one(&error) {
+                    for command in batch {
+                        command.finish(Err(error.copy()));
+                    }
+                } else {
+                    // One of them may be at fault; alone, it fails alone.
+                    for command in batch {
+                        self.carry_out(vec![command], false);
+                    }
                 }
             }
-            // One of them may be at fault; alone, it fails alone.
-            Err(_) => batch.into_iter().for_each(|command| self.carry_out(vec![command])),
         }
     }
 
-    fn transaction(&mut self, batch: &mut [Command]) -> Result<Vec<Change>, StoreError> {
-        let Self { path, connection, sync, .. } = self;
+    /// Answers the news of a commit; `None` if the transaction is still open.
+    fn transaction(&mut self, batch: &mut Vec<Command>, linger: bool) -> Result<Option<Vec<Change>>, StoreError> {
+        let Self { path, session, .. } = self;
         let wrong = |error| store_error(path, error);
-        let durable = batch.iter().any(Command::is_durable);
-        sync.set(connection, durable).map_err(wrong)?;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
-        let mut works: Vec<&mut Box<dyn Work>> = Vec::new();
-        let mut ios = Vec::new();
-        for command in batch {
-            match command {
-                Command::Work(work) => works.push(work),
-                Command::Io(io) => ios.push(io),
-                Command::Close => {}
-            }
+        session.begin(batch.iter().any(Command::may_be_durable)).map_err(wrong)?;
+        let mut early = Vec::with_capacity(batch.len());
+        for command in batch.iter_mut() {
+            early.push(match command {
+                Command::Work(work) => session.apply(work.as_mut()).map_err(wrong)?,
+                Command::Io(_) | Command::Close => false,
+            });
         }
-        let mut changes = Vec::new();
-        if !works.is_empty() {
-            changes = Self::works(&transaction, &mut works).map_err(wrong)?;
+        let all_early = early.iter().all(|early| *early);
+        let mut early = early.into_iter();
+        for command in batch.extract_if(.., |_| early.next().unwrap_or(false)) {
+            command.finish(Ok(()));
         }
-        for io in ios {
-            io.run(&transaction, &mut changes).map_err(wrong)?;
+        if all_early && linger && !session.is_shared() {
+            return Ok(None);
         }
-        transaction.commit().map_err(wrong)?;
-        Ok(changes)
-    }
-
-    fn works(connection: &Connection, works: &mut [&mut Box<dyn Work>]) -> rusqlite::Result<Vec<Change>> {
-        let next_owed = tables::next_owed(connection)?;
-        let mut books = Books::new(next_owed);
-        let mut seqs = tables::Seqs::default();
-        for work in works.iter() {
-            tables::open_job(connection, &mut books, &mut seqs, work.job())?;
-        }
-        // One after the other: what an operation needs may depend on what the one before it did.
-        for work in works.iter_mut() {
-            let shards = work.shards(&books);
-            tables::open_shards(connection, &mut books, &seqs, shards)?;
-            work.apply(&mut books);
-        }
-        tables::write(connection, &mut books, seqs, next_owed)
+        let ios = batch.iter_mut().filter_map(|command| match command {
+            Command::Io(io) => Some(io),
+            Command::Work(_) | Command::Close => None,
+        });
+        session.commit(&mut ios.collect::<Vec<_>>()).map(Some).map_err(wrong)
     }
 
     fn tell(&self, changes: &[Change]) {
@@ -205,31 +216,6 @@ impl Thread {
             self.changes.tell(*change);
         }
         self.bell.ring(changes);
-    }
-}
-
-/// Whether the next commit waits for the disk.
-struct Sync {
-    full: bool,
-    now: bool,
-}
-
-impl Sync {
-    /// As `schema` has set it.
-    const fn new(synchronous: Synchronous) -> Self {
-        let full = matches!(synchronous, Synchronous::Full);
-        Self { full, now: full }
-    }
-
-    /// A commit that waits also brings those before it to disk, so that nothing is there without what it rests on.
-    fn set(&mut self, connection: &Connection, durable: bool) -> rusqlite::Result<()> {
-        let wanted = self.full && durable;
-        if wanted != self.now {
-            let pragma = if wanted { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
-            connection.prepare_cached(pragma)?.execute([])?;
-            self.now = wanted;
-        }
-        Ok(())
     }
 }
 

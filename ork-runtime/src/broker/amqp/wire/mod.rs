@@ -13,6 +13,10 @@ use crate::id::JobId;
 use crate::job::ReplyTo;
 use crate::message::{Ask, Message, Outgoing, Reply};
 
+mod copy;
+
+pub(super) use copy::{bury, renew};
+
 const ASK: &str = "ork-ask";
 const JOB: &str = "ork-job";
 const ROOT: &str = "ork-root";
@@ -21,6 +25,9 @@ const EPOCH: &str = "ork-epoch";
 const INDEX: &str = "ork-index";
 const ATTEMPT: &str = "ork-attempt";
 const JSON: &str = "application/json";
+
+/// Where a quorum queue says how often it delivered a message before.
+const COUNT: &str = "x-delivery-count";
 
 /// The `type` of a message that carries an outcome.
 const OUTCOME: &str = "ork.outcome";
@@ -147,8 +154,7 @@ pub(super) struct Decoded {
 /// Reads a delivery. Never fails: what is no message says why.
 pub(super) fn decode(arrival: &Arrival, names: &Names) -> Decoded {
     let properties = &arrival.properties;
-    let kind = properties.kind().as_ref().map(ShortString::as_str).filter(|kind| !kind.is_empty());
-    let task = kind.unwrap_or_else(|| names.task_of(arrival.routing_key.as_str()));
+    let task = kind_of(arrival, names);
     let id = properties.message_id().as_ref().map(ShortString::as_str).filter(|id| !id.is_empty());
     let headers = Headers(properties.headers().as_ref());
     // Both are wanted even from a message that is refused, so that its sender hears of it.
@@ -163,7 +169,7 @@ pub(super) fn decode(arrival: &Arrival, names: &Names) -> Decoded {
             (None, None) => job.to_string(),
         },
     });
-    let redelivered = headers.redelivered().unwrap_or_else(|| arrival.redelivered.into());
+    let redelivered = redelivered(arrival);
     let message = read(arrival, headers, task, job, reply.clone()).map_err(|detail| Refused {
         reason: DeadReason::Undecodable,
         detail,
@@ -172,6 +178,18 @@ pub(super) fn decode(arrival: &Arrival, names: &Names) -> Decoded {
         task: (!task.is_empty()).then(|| task.to_owned()),
     });
     Decoded { message, redelivered, anonymous }
+}
+
+/// How often a delivery came before, as far as the broker counts.
+pub(super) fn redelivered(arrival: &Arrival) -> u32 {
+    let headers = Headers(arrival.properties.headers().as_ref());
+    headers.redelivered().unwrap_or_else(|| arrival.redelivered.into())
+}
+
+/// The task that a delivery names.
+fn kind_of<'a>(arrival: &'a Arrival, names: &Names) -> &'a str {
+    let kind = arrival.properties.kind().as_ref().map(ShortString::as_str).filter(|kind| !kind.is_empty());
+    kind.unwrap_or_else(|| names.task_of(arrival.routing_key.as_str()))
 }
 
 fn read(
@@ -232,29 +250,6 @@ fn read(
 pub(super) fn decode_reply(properties: &BasicProperties, body: Vec<u8>) -> Option<Answered> {
     let correlation = properties.correlation_id().as_ref()?.as_str().to_owned();
     Some(Answered { correlation, body: body.into() })
-}
-
-/// The copy of a delivery that goes to the dead letters.
-pub(super) fn bury(arrival: Arrival, names: &Names, queue: &str, reason: DeadReason, detail: &str) -> Parcel {
-    // What a header may hold, with room for all the others in one frame.
-    let detail: String = detail.chars().take(2_000).collect();
-    let mut headers = arrival.properties.headers().clone().unwrap_or_default();
-    for (name, value) in [
-        ("x-ork-reason", reason.as_str()),
-        ("x-ork-detail", detail.as_str()),
-        ("x-ork-exchange", arrival.exchange.as_str()),
-        ("x-ork-routing-key", arrival.routing_key.as_str()),
-        ("x-ork-queue", queue),
-    ] {
-        headers.insert(name.into(), text(value));
-    }
-    Parcel {
-        exchange: ShortString::default(),
-        routing_key: names.dead.clone(),
-        mandatory: true,
-        properties: arrival.properties.with_headers(headers).with_delivery_mode(2),
-        body: arrival.body,
-    }
 }
 
 fn is_json(content: &str) -> bool {
@@ -326,7 +321,7 @@ impl<'table> Headers<'table> {
 
     /// How often a quorum queue delivered it before.
     fn redelivered(self) -> Option<u32> {
-        self.number("x-delivery-count").ok().flatten().map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+        self.number(COUNT).ok().flatten().map(|count| u32::try_from(count).unwrap_or(u32::MAX))
     }
 }
 

@@ -219,3 +219,27 @@ fn what_is_too_large_or_too_long_is_not_sent() {
     let long = encode(message("x".repeat(256), Vec::new()), &names(), 100).unwrap_err();
     assert!(long.words.contains("256 bytes"), "{long:?}");
 }
+
+#[test]
+fn a_copy_for_the_queue_is_the_message_as_if_it_were_new() {
+    let count = (ShortString::from(COUNT), AMQPValue::LongLongInt(70));
+    let other = (ShortString::from("x-trace"), text("abc"));
+    let headers = FieldTable::from(BTreeMap::from([count, other.clone()]));
+    let kept = BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_correlation_id("c".into())
+        .with_reply_to("r".into())
+        .with_expiration("1000".into())
+        .with_message_id("order-7".into())
+        .with_app_id("shop".into())
+        .with_cluster_id("one".into())
+        .with_delivery_mode(2)
+        .with_priority(3)
+        .with_timestamp(5);
+    let original = arrival(kept.clone().with_user_id("eve".into()).with_headers(headers), b"{}");
+    assert_eq!(redelivered(&original), 70);
+    let parcel = renew(original, &names(), &"ork.task.group".into());
+    assert_eq!((parcel.exchange.as_str(), parcel.routing_key.as_str()), ("", "ork.task.group"));
+    let expected = kept.with_type("add".into()).with_headers(FieldTable::from(BTreeMap::from([other])));
+    assert_eq!((parcel.properties, &parcel.body[..]), (expected, &b"{}"[..]));
+}

@@ -1,0 +1,77 @@
+//! Copies of a delivery: for the dead letters, or for the queue it came from.
+
+use lapin::BasicProperties;
+use lapin::types::{FieldTable, ShortString};
+
+use super::{Arrival, COUNT, Parcel, kind_of, text};
+use crate::broker::DeadReason;
+use crate::broker::amqp::topology::Names;
+
+/// The copy of a delivery that goes to the dead letters.
+pub(in super::super) fn bury(arrival: Arrival, names: &Names, queue: &str, reason: DeadReason, detail: &str) -> Parcel {
+    // What a header may hold, with room for all the others in one frame.
+    let detail: String = detail.chars().take(2_000).collect();
+    let mut headers = arrival.properties.headers().clone().unwrap_or_default();
+    for (name, value) in [
+        ("x-ork-reason", reason.as_str()),
+        ("x-ork-detail", detail.as_str()),
+        ("x-ork-exchange", arrival.exchange.as_str()),
+        ("x-ork-routing-key", arrival.routing_key.as_str()),
+        ("x-ork-queue", queue),
+    ] {
+        headers.insert(name.into(), text(value));
+    }
+    let properties = without_user(&arrival.properties, headers).with_delivery_mode(2);
+    parcel(names.dead.clone(), properties, arrival)
+}
+
+/// The copy of a delivery that takes its place in its queue, as if it had never been delivered.
+pub(in super::super) fn renew(arrival: Arrival, names: &Names, queue: &ShortString) -> Parcel {
+    let headers = arrival.properties.headers().iter().flat_map(FieldTable::inner);
+    let headers = headers.filter(|(name, _)| name.as_str() != COUNT);
+    let headers: std::collections::BTreeMap<_, _> =
+        headers.map(|(name, value)| (name.clone(), value.clone())).collect();
+    // It comes by another routing key, so the task must be named.
+    let task = ShortString::try_new(kind_of(&arrival, names)).unwrap_or_else(|_too_long| arrival.routing_key.clone());
+    let properties = without_user(&arrival.properties, FieldTable::from(headers)).with_type(task);
+    parcel(queue.clone(), properties, arrival)
+}
+
+fn parcel(queue: ShortString, properties: BasicProperties, arrival: Arrival) -> Parcel {
+    Parcel { exchange: ShortString::default(), routing_key: queue, mandatory: true, properties, body: arrival.body }
+}
+
+/// The same properties without the sender's user, whom RabbitMQ lets nobody name but itself.
+fn without_user(from: &BasicProperties, headers: FieldTable) -> BasicProperties {
+    type With<T> = fn(BasicProperties, T) -> BasicProperties;
+    let texts: [(&Option<ShortString>, With<ShortString>); 9] = [
+        (from.content_type(), BasicProperties::with_content_type),
+        (from.content_encoding(), BasicProperties::with_content_encoding),
+        (from.correlation_id(), BasicProperties::with_correlation_id),
+        (from.reply_to(), BasicProperties::with_reply_to),
+        (from.expiration(), BasicProperties::with_expiration),
+        (from.message_id(), BasicProperties::with_message_id),
+        (from.kind(), BasicProperties::with_type),
+        (from.app_id(), BasicProperties::with_app_id),
+        (from.cluster_id(), BasicProperties::with_cluster_id),
+    ];
+    let mut properties = BasicProperties::default().with_headers(headers);
+    for (value, with) in texts {
+        if let Some(value) = value {
+            properties = with(properties, value.clone());
+        }
+    }
+    let numbers: [(&Option<u8>, With<u8>); 2] = [
+        (from.delivery_mode(), BasicProperties::with_delivery_mode),
+        (from.priority(), BasicProperties::with_priority),
+    ];
+    for (value, with) in numbers {
+        if let Some(value) = *value {
+            properties = with(properties, value);
+        }
+    }
+    match *from.timestamp() {
+        Some(timestamp) => properties.with_timestamp(timestamp),
+        None => properties,
+    }
+}

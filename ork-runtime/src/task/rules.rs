@@ -1,0 +1,187 @@
+//! What a task's schema demands of its inputs beyond what serde checks by reading them: ranges, lengths, patterns.
+//!
+//! A type says it with `#[schemars(range(min = 1))]`, `length`, `regex` and the like. A `format` is a note for readers,
+//! as JSON Schema has it; and a set takes what is there twice once.
+
+#[cfg(feature = "constraints")]
+use std::sync::OnceLock;
+
+use super::def::TaskDef;
+use super::error::InputError;
+
+/// The rules of one function, made ready when they are first needed. Most functions have none, and then it costs one
+/// look to know that.
+#[derive(Debug)]
+pub struct Rules {
+    #[cfg(feature = "constraints")]
+    ready: OnceLock<Option<Box<jsonschema::Validator>>>,
+}
+
+impl Rules {
+    /// Rules that nobody has asked for yet.
+    #[expect(clippy::new_without_default, reason = "only expanded code makes one")]
+    pub const fn new() -> Self {
+        Self {
+            #[cfg(feature = "constraints")]
+            ready: OnceLock::new(),
+        }
+    }
+}
+
+#[cfg(not(feature = "constraints"))]
+impl TaskDef {
+    /// Checks nothing: this program was built without the feature `constraints`.
+    ///
+    /// # Errors
+    /// None.
+    pub fn check_rules(&self, _body: &[u8]) -> Result<(), InputError> {
+        Ok(())
+    }
+}
+
+#[cfg(feature = "constraints")]
+mod checked {
+    use jsonschema::error::{ValidationError, ValidationErrorKind as Kind};
+    use jsonschema::paths::LocationSegment;
+    use schemars::SchemaGenerator;
+    use serde_json::{Map, Value, json};
+
+    use super::{InputError, TaskDef};
+    use crate::task::def::Param;
+
+    /// Values that are longer are not repeated in an error.
+    const LONGEST: usize = 100;
+
+    impl TaskDef {
+        /// Checks a body against what the schema demands and serde does not check.
+        ///
+        /// What serde refuses as well is not reported: it says it better.
+        ///
+        /// # Errors
+        /// `Wrong`: which input breaks which rule.
+        pub fn check_rules(&self, body: &[u8]) -> Result<(), InputError> {
+            let Some(validator) = self.rules.ready.get_or_init(|| validator(self)) else { return Ok(()) };
+            let Ok(input) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
+            let broken = validator.iter_errors(&input).find_map(|error| broken(&error));
+            broken.map_or(Ok(()), Err)
+        }
+    }
+
+    /// What checks the rules of a function, if it has any.
+    fn validator(def: &TaskDef) -> Option<Box<jsonschema::Validator>> {
+        let schema = schema(def);
+        if !has_rules(&schema) {
+            return None;
+        }
+        let options = jsonschema::options().should_validate_formats(false);
+        match options.build(&schema) {
+            Ok(validator) => Some(Box::new(validator)),
+            Err(error) => {
+                let (task, error) = (def.name, error.to_string());
+                tracing::warn!(task, error, "the schema of the input cannot be read, so its rules are not checked");
+                None
+            }
+        }
+    }
+
+    fn schema(def: &TaskDef) -> Value {
+        let mut generator = SchemaGenerator::default();
+        let mut properties = Map::new();
+        let mut whole = Vec::new();
+        for param in def.params {
+            match param {
+                Param::Field { name, schema, .. } => {
+                    properties.insert((*name).to_owned(), schema(&mut generator).to_value());
+                }
+                Param::Body { schema, .. } => whole.push(schema(&mut generator).to_value()),
+                Param::State { .. } | Param::Context | Param::Parts => {}
+            }
+        }
+        whole.push(json!({ "properties": properties }));
+        json!({ "allOf": whole, "$defs": generator.take_definitions(true) })
+    }
+
+    /// Whether there is a rule anywhere in a schema.
+    fn has_rules(schema: &Value) -> bool {
+        match schema {
+            Value::Object(schema) => {
+                schema.keys().any(|keyword| is_rule(schema, keyword)) || schema.values().any(has_rules)
+            }
+            Value::Array(schemas) => schemas.iter().any(has_rules),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        }
+    }
+
+    /// Whether a keyword of a schema demands what serde does not check by the type alone.
+    fn is_rule(schema: &Map<String, Value>, keyword: &str) -> bool {
+        let is = |keyword: &str, value: u64| schema.get(keyword).and_then(Value::as_u64) == Some(value);
+        match keyword {
+            // A property may have any name.
+            _ if !schema.get(keyword).is_some_and(|value| value.is_number() || value.is_string()) => false,
+            // The range of the type itself.
+            "minimum" | "maximum" => {
+                let format = schema.get("format").and_then(Value::as_str).unwrap_or_default();
+                let bound = schema.get(keyword).and_then(Value::as_i64);
+                let [low, high] = match format {
+                    "uint8" => [0, u8::MAX.into()],
+                    "uint16" => [0, u16::MAX.into()],
+                    "uint" | "uint32" | "uint64" | "uint128" => [0, u32::MAX.into()],
+                    "int8" => [i8::MIN.into(), i8::MAX.into()],
+                    "int16" => [i16::MIN.into(), i16::MAX.into()],
+                    _ => return true,
+                };
+                bound != Some(if keyword == "minimum" { low } else { high })
+            }
+            // A `char`.
+            "minLength" | "maxLength" => !(is("minLength", 1) && is("maxLength", 1)),
+            // An array of fixed length.
+            "minItems" | "maxItems" => schema.get("minItems") != schema.get("maxItems"),
+            "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" | "pattern" | "minProperties" | "maxProperties" => {
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The rule that an error is about; `None` if it is about something that serde decides.
+    fn broken(error: &ValidationError<'_>) -> Option<InputError> {
+        let rule = match error.kind() {
+            Kind::Minimum { .. }
+            | Kind::Maximum { .. }
+            | Kind::ExclusiveMinimum { .. }
+            | Kind::ExclusiveMaximum { .. }
+            | Kind::MultipleOf { .. }
+            | Kind::MinLength { .. }
+            | Kind::MaxLength { .. }
+            | Kind::Pattern { .. }
+            | Kind::MinItems { .. }
+            | Kind::MaxItems { .. }
+            | Kind::MinProperties { .. }
+            | Kind::MaxProperties { .. } => error,
+            // Of several forms it is the one that is wrong by rules alone.
+            Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
+                return context.iter().find_map(|form| {
+                    let broken: Option<Vec<_>> = form.iter().map(broken).collect();
+                    broken?.into_iter().next()
+                });
+            }
+            _ => return None,
+        };
+        let found = rule.instance().to_string();
+        let message = if found.len() > LONGEST { rule.masked().to_string() } else { rule.to_string() };
+        Some(InputError::Wrong { field: path(rule), message })
+    }
+
+    /// Where an error is, as serde's errors say it: `size.width`, `items[3]`.
+    fn path(error: &ValidationError<'_>) -> String {
+        let mut path = String::new();
+        for segment in error.instance_path() {
+            match segment {
+                LocationSegment::Index(index) => path.extend(["[", &index.to_string(), "]"]),
+                LocationSegment::Property(name) if path.is_empty() => path.push_str(&name),
+                LocationSegment::Property(name) => path.extend([".", &name]),
+            }
+        }
+        if path.is_empty() { "the body".to_owned() } else { path }
+    }
+}

@@ -1,0 +1,193 @@
+//! A store that fails for a while under a worker: what it has taken is kept until the store works again.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ork::accounting::{By, OwedId};
+use ork::broker::amqp::{self, Amqp};
+use ork::context::Progress;
+use ork::store::sqlite::{Sqlite, Synchronous};
+use ork::store::{Beat, Changes, JobView, Store, StoreError, StoreErrorKind, Take, Taken, Work};
+use ork::task::parts::SettledPart;
+use ork::{Filter, JobId, JobState, WorkerId};
+use tokio::sync::watch;
+
+use super::tasks::*;
+use super::world::{World, fresh, once};
+
+/// A store that does nothing while it is broken.
+#[derive(Debug)]
+struct Flaky {
+    store: Arc<dyn Store>,
+    broken: watch::Sender<bool>,
+    /// How many operations it refused.
+    refused: watch::Sender<usize>,
+}
+
+impl Flaky {
+    fn works(&self) -> Result<(), StoreError> {
+        if !*self.broken.borrow() {
+            return Ok(());
+        }
+        self.refused.send_modify(|n| *n += 1);
+        Err(StoreError::new(StoreErrorKind::Unavailable, "it was told to fail"))
+    }
+
+    /// Waits until so many more operations were refused.
+    async fn refused(&self, n: usize) {
+        let mut refused = self.refused.subscribe();
+        let before = *refused.borrow_and_update();
+        refused.wait_for(|now| *now >= before + n).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl Store for Flaky {
+    fn changes(&self) -> &Changes {
+        self.store.changes()
+    }
+
+    fn enqueue(&self, work: Box<dyn Work>) {
+        match self.works() {
+            Ok(()) => self.store.enqueue(work),
+            Err(error) => work.finish(Err(error)),
+        }
+    }
+
+    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+        self.works()?;
+        self.store.take(take).await
+    }
+
+    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        self.works()?;
+        self.store.forget(owed, by).await
+    }
+
+    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        self.works()?;
+        self.store.give_back(owed, by).await
+    }
+
+    async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
+        self.works()?;
+        self.store.beat(beat).await
+    }
+
+    async fn leave(&self, by: By) -> Result<(), StoreError> {
+        self.works()?;
+        self.store.leave(by).await
+    }
+
+    async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError> {
+        self.works()?;
+        self.store.progress(job, progress).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
+        self.works()?;
+        self.store.job(id).await
+    }
+
+    async fn jobs(&self, filter: Filter) -> Result<Vec<JobView>, StoreError> {
+        self.works()?;
+        self.store.jobs(filter).await
+    }
+
+    async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
+        self.works()?;
+        self.store.parts(job, from, limit).await
+    }
+
+    async fn check(&self) -> Result<String, StoreError> {
+        self.store.check().await
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+/// A worker whose store can be broken, over the file that others use too.
+async fn flaky_worker(world: &World) -> (ork::Ork, Arc<Flaky>) {
+    let path = world.store.strip_prefix("sqlite:").unwrap();
+    let store = Arc::new(Sqlite::open(path.as_ref(), Synchronous::Full).unwrap());
+    let flaky = Arc::new(Flaky { store, broken: watch::channel(false).0, refused: watch::channel(0).0 });
+    let mut config = amqp::Config::new(&world.url).unwrap();
+    config.prefix.clone_from(&world.prefix);
+    let broker = Arc::new(Amqp::new(config).unwrap());
+    let store: Arc<dyn Store> = Arc::<Flaky>::clone(&flaky);
+    let ork = world.builder().ports(store, broker, WorkerId::new("flaky")).build().await.unwrap();
+    ork.start_worker();
+    (ork, flaky)
+}
+
+#[test]
+fn a_store_that_fails_for_a_while_loses_nothing() {
+    once(|world| async move {
+        let client = world.client().await;
+        let (worker, flaky) = flaky_worker(&world).await;
+        let (key, run) = (fresh(), fresh());
+        let job = client.submit(gated { key: key.clone() }).await.unwrap();
+        let parts = count_part { count: 300, run: run.clone(), hold: 100, failing: Vec::new() };
+        let parts = client.submit(parts).await.unwrap();
+        Gate::of(&key).entered(1).await;
+        Gate::of(&run).entered(100).await;
+
+        flaky.broken.send_replace(true);
+        // What has run cannot be written down, and what comes now cannot be claimed.
+        Gate::of(&key).open();
+        Gate::of(&run).open();
+        let sums = client.submit_all((0..200).map(|a| add { a, b: 1 })).await.unwrap();
+        flaky.refused(300).await;
+        assert_eq!(job.status().await.unwrap().state, JobState::Running);
+        assert!(parts.status().await.unwrap().parts.settled() < 300);
+
+        flaky.broken.send_replace(false);
+        assert_eq!(job.wait().await.unwrap(), key);
+        for (a, sum) in (0..).zip(&sums) {
+            assert_eq!(sum.wait().await.unwrap(), a + 1);
+        }
+        assert_eq!(parts.wait().await.unwrap(), 299 * 300 / 2);
+        let status = parts.status().await.unwrap();
+        assert_eq!((status.parts.ok, status.parts.settled(), status.attempt), (300, 300, 2));
+        assert_eq!(calls(&format!("{}.join", parts.id())), 1);
+        // Nothing was given up meanwhile.
+        let words = client_check(&world).await;
+        assert!(words.contains("are empty"), "{words}");
+        worker.shutdown().await;
+        client.shutdown().await;
+    });
+}
+
+#[test]
+fn a_worker_ends_while_its_store_fails_and_the_next_one_goes_on() {
+    once(|world| async move {
+        let client = world.client().await;
+        let (first, flaky) = flaky_worker(&world).await;
+        let key = fresh();
+        let job = client.submit(gated { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered(1).await;
+        flaky.broken.send_replace(true);
+        Gate::of(&key).open();
+        flaky.refused(1).await;
+        first.force_stop();
+        first.shutdown().await;
+        let next = world.worker().await;
+        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(job.status().await.unwrap().attempt, 1);
+        next.shutdown().await;
+        client.shutdown().await;
+    });
+}
+
+/// What the broker says of itself.
+async fn client_check(world: &World) -> String {
+    use ork::broker::Broker as _;
+    let mut config = amqp::Config::new(&world.url).unwrap();
+    config.prefix.clone_from(&world.prefix);
+    let broker = Amqp::new(config).unwrap();
+    let words = broker.check().await.unwrap();
+    broker.close().await;
+    words
+}

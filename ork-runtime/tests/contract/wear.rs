@@ -1,0 +1,110 @@
+//! What comes again and again: given back it never wears out, declined it comes to an end.
+
+use futures_util::StreamExt as _;
+use lapin::BasicProperties;
+use lapin::options::{BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use ork::broker::amqp::QueueKind;
+use ork::broker::{Broker as _, DeadReason, Settlement};
+use tokio::time::timeout;
+
+use crate::adapters::{Corner, in_a_corner};
+use crate::broker::{SOON, next, nothing_comes, number_of, numbered};
+use crate::rabbitmq::{get, header, over_both, publish_plainly};
+
+/// More often than a quorum queue delivers a message by itself.
+const OFTEN: usize = 120;
+
+async fn n_dead(corner: &Corner) -> u32 {
+    let (_connection, channel) = corner.plain().await;
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(corner.name(".dead"), passive, FieldTable::default()).await.unwrap().message_count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_back_is_not_given_up_and_stays_as_it_was() {
+    over_both(async |corner| {
+        let world = corner.world().await;
+        let mut subscription = world.consume(5).await;
+        let (_connection, channel) = corner.plain().await;
+        let properties = BasicProperties::default().with_user_id("guest".into()).with_app_id("shop".into());
+        publish_plainly(&channel, &corner, "b", b"7", properties.with_message_id("order-7".into())).await;
+        for _ in 0..OFTEN {
+            let delivery = next(&mut subscription).await;
+            assert!(delivery.redelivered <= 1, "counted {}", delivery.redelivered);
+            let message = delivery.message.as_ref().unwrap();
+            assert_eq!((message.task.as_str(), &message.body[..]), ("b", &b"7"[..]));
+            assert_eq!(message.job, ork::JobId::from_foreign("order-7"));
+            delivery.receipt.settle(Settlement::Release);
+        }
+        next(&mut subscription).await.receipt.settle(Settlement::Ack);
+        nothing_comes(&mut subscription).await;
+        assert_eq!(n_dead(&corner).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_to_nothing_without_a_word_begins_anew_before_the_queue_gives_it_up() {
+    in_a_corner(QueueKind::Quorum, async |corner| {
+        let world = corner.world().await;
+        world.publish(vec![numbered(7)]).await;
+        let (connection, channel) = corner.plain().await;
+        channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
+        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        let mut consumer =
+            channel.basic_consume(corner.name(".task.a"), "plain".into(), options, arguments).await.unwrap();
+        for _ in 0..95 {
+            let delivery = timeout(SOON, consumer.next()).await.expect("a delivery").unwrap().unwrap();
+            delivery.acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await.unwrap();
+        }
+        connection.close(200, "done".into()).await.unwrap();
+        let mut subscription = world.consume(5).await;
+        let delivery = next(&mut subscription).await;
+        assert_eq!(delivery.redelivered, 0);
+        assert_eq!(number_of(&delivery), 7);
+        delivery.receipt.settle(Settlement::Ack);
+        nothing_comes(&mut subscription).await;
+        assert_eq!(n_dead(&corner).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_everybody_declines_is_put_aside() {
+    over_both(async |corner| {
+        let world = corner.world().await;
+        let mut subscription = world.consume(5).await;
+        world.publish(vec![numbered(7)]).await;
+        let n_declined = match corner.kind {
+            QueueKind::Quorum => 11,
+            QueueKind::Classic => 2,
+        };
+        for _ in 0..n_declined {
+            let words = "no store".to_owned();
+            next(&mut subscription).await.receipt.settle(Settlement::Decline(DeadReason::NeedsStore, words));
+        }
+        let (_connection, channel) = corner.plain().await;
+        let dead = get(&channel, corner.name(".dead")).await;
+        assert_eq!((header(&dead, "x-ork-reason").as_str(), &dead.data[..]), ("needs-store", &b"7"[..]));
+        assert_eq!(header(&dead, "x-ork-detail"), "no store");
+        nothing_comes(&mut subscription).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_says_how_many_are_dead() {
+    in_a_corner(QueueKind::Quorum, async |corner| {
+        let world = corner.world().await;
+        assert!(world.broker.check().await.unwrap().contains("are empty"));
+        let mut subscription = world.consume(5).await;
+        world.publish(vec![numbered(7)]).await;
+        next(&mut subscription).await.receipt.settle(Settlement::Dead(DeadReason::Exhausted, "it died".to_owned()));
+        // What was said is carried out before it is closed.
+        world.broker.close().await;
+        let words = corner.amqp().check().await.unwrap();
+        assert!(words.contains("holding 1 that nobody could run"), "{words}");
+    })
+    .await;
+}
