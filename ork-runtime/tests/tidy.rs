@@ -19,18 +19,26 @@ const LAYERS: &[(u32, &[&str])] = &[
 ];
 
 /// Only `app` names these.
-const ADAPTERS: &[&str] =
-    &["broker::amqp", "broker::embedded", "clock::system", "store::memory", "store::none", "store::sqlite"];
+const ADAPTERS: &[&str] = &[
+    "broker::amqp",
+    "broker::embedded",
+    "clock::system",
+    "store::memory",
+    "store::none",
+    "store::postgres",
+    "store::sqlite",
+];
 
 /// A word, and the only modules that may say it.
 const WORDS: &[(&str, &[&str])] = &[
     ("lapin", &["broker::amqp"]),
     ("jsonschema", &["task::rules"]),
     ("rusqlite", &["store::sqlite"]),
+    ("sqlx", &["store::postgres"]),
     ("notify", &["store::sqlite"]),
     // The wake files of dead processes are as old as the file system says.
     ("SystemTime", &["clock::system", "store::sqlite::wake"]),
-    ("Instant", &["clock::system", "broker::amqp"]),
+    ("Instant", &["clock::system", "broker::amqp", "store::postgres"]),
     ("env", &["config"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),

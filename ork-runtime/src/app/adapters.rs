@@ -12,9 +12,10 @@ use crate::store::none::NoStore;
 use crate::store::{Store, StoreError, StoreErrorKind};
 
 /// The store that the configuration names.
-pub(super) fn store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     match config.store.split_once(':') {
         Some(("sqlite", path)) => sqlite(path, config.synchronous),
+        Some(("postgres" | "postgresql", _)) => postgres(&config.store).await,
         Some(("memory", "")) => Ok(Arc::new(Memory::new())),
         None if config.store == "none" => {
             if config.broker == "embedded" {
@@ -24,7 +25,7 @@ pub(super) fn store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
             Ok(Arc::new(NoStore::new()))
         }
         _ => {
-            let words = "expected a store `sqlite:PATH`, `memory:` or `none`";
+            let words = "expected a store `sqlite:PATH`, `postgres://…`, `memory:` or `none`";
             Err(StoreError::new(StoreErrorKind::Config, words))
         }
     }
@@ -43,6 +44,18 @@ fn sqlite(path: &str, synchronous: Synchronous) -> Result<Arc<dyn Store>, StoreE
 #[cfg(not(feature = "sqlite"))]
 fn sqlite(path: &str, _synchronous: Synchronous) -> Result<Arc<dyn Store>, StoreError> {
     let words = format!("this program was built without the feature `sqlite`, which sqlite:{path} needs");
+    Err(StoreError::new(StoreErrorKind::Config, words))
+}
+
+#[cfg(feature = "postgres")]
+async fn postgres(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(crate::store::postgres::Postgres::open(url).await?))
+}
+
+#[cfg(not(feature = "postgres"))]
+#[expect(clippy::unused_async, reason = "as with the feature")]
+async fn postgres(_url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    let words = "this program was built without the feature `postgres`, which ORK_STORE needs";
     Err(StoreError::new(StoreErrorKind::Config, words))
 }
 

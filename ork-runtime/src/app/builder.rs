@@ -66,7 +66,7 @@ impl OrkBuilder {
         }
     }
 
-    /// The store: `sqlite:PATH`, `memory:` or `none`.
+    /// The store: `sqlite:PATH`, `postgres://user:password@host:5432/database`, `memory:` or `none`.
     pub fn store(self, store: impl Into<String>) -> Self {
         self.set("store", store)
     }
@@ -153,7 +153,7 @@ impl OrkBuilder {
             ports
         } else {
             let worker = WorkerId::new(config.name.clone().unwrap_or_else(default_name));
-            let store = adapters::store(&config)?;
+            let store = adapters::store(&config).await?;
             let broker = adapters::broker(&config, &store, &self.clock, &worker)?;
             (store, broker, worker)
         };

@@ -28,10 +28,11 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "store",
-        expected: "`sqlite:PATH`, `memory:` or `none`",
+        expected: "`sqlite:PATH`, `memory:`, `none`, or a URL that begins with `postgres://`",
         set: |config, text| {
             let file = text.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty());
-            (file || text == "memory:" || text == "none").then(|| text.clone_into(&mut config.store))
+            let server = text.starts_with("postgres://") || text.starts_with("postgresql://");
+            (file || server || text == "memory:" || text == "none").then(|| text.clone_into(&mut config.store))
         },
         get: |config| config.store.clone(),
     },

@@ -48,7 +48,7 @@ impl fmt::Display for Source {
 pub struct Config {
     /// `embedded`, or the URL of a RabbitMQ: `amqp://user:password@host:5672/vhost`.
     pub broker: String,
-    /// `sqlite:PATH`, `memory:`, or `none`.
+    /// `sqlite:PATH`, the URL of a `PostgreSQL` (`postgres://user:password@host:5432/database`), `memory:`, or `none`.
     pub store: String,
     /// What this worker is called; the host's name and the process's number if nobody says.
     pub name: Option<String>,
@@ -278,15 +278,34 @@ pub(crate) fn redact(text: &str) -> String {
         return text.to_owned();
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    // What follows a colon is a port, or else a password that should have been encoded.
+    let port = authority.rsplit_once(':').is_none_or(|(_, port)| port.ends_with(']') || port.parse::<u16>().is_ok());
+    let within = if authority.contains('@') || port { authority } else { rest };
     // The last `@` ends the password, which may hold others.
-    match authority.rsplit_once('@') {
-        None => text.to_owned(),
+    match within.rsplit_once('@') {
+        None => format!("{scheme}://{}", redact_query(rest)),
         Some((user, _)) => {
             let after = rest.get(user.len()..).unwrap_or_default();
             let user = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:***{after}")
+            format!("{scheme}://{user}:***{}", redact_query(after))
         }
     }
+}
+
+/// `PostgreSQL`'s URLs may say the password at their end, too.
+fn redact_query(text: &str) -> String {
+    let mut shown = String::new();
+    for (n, pair) in text.split('&').enumerate() {
+        shown.push_str(if n > 0 { "&" } else { "" });
+        match pair.find("password=") {
+            Some(at) => {
+                shown.push_str(pair.get(..at).unwrap_or_default());
+                shown.push_str("password=***");
+            }
+            None => shown.push_str(pair),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -322,7 +341,13 @@ mod tests {
         let shown = format!("{config:?}");
         assert!(!shown.contains("s3cret") && shown.contains("amqp://me:***@[::1]:1/v"), "{shown}");
         assert_eq!(redact("amqp://me:p@ss:w@rd@host/v"), "amqp://me:***@host/v");
-        let error = with(&[("ORK_STORE", "postgres://me:s3cret@host/db")]).unwrap_err().to_string();
+        assert_eq!(redact("postgres://me:p/w?x@host/db"), "postgres://me:***@host/db");
+        assert_eq!(redact("postgres://host:5432/db?a=b@c"), "postgres://host:5432/db?a=b@c");
+        assert_eq!(
+            redact("postgres://[::1]/db?user=me&password=s3cret&a=b"),
+            "postgres://[::1]/db?user=me&password=***&a=b"
+        );
+        let error = with(&[("ORK_STORE", "mysql://me:s3cret@host/db")]).unwrap_err().to_string();
         assert!(!error.contains("s3cret"), "{error}");
     }
 }

@@ -7,6 +7,8 @@
 mod changes;
 pub mod memory;
 pub mod none;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod work;

@@ -14,6 +14,10 @@ mod context;
 mod failures;
 mod parts;
 mod policies;
+#[cfg(feature = "postgres")]
+#[path = "../support/postgres.rs"]
+#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
+mod postgres;
 mod resume;
 mod rules;
 mod shutdown;

@@ -26,12 +26,11 @@ fn what_a_worker_gave_back_is_run_by_the_next_one_as_the_same_attempt() {
         let job = client.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
         world.ork.force_stop();
-        let folder = world.folder;
-        world.ork.shutdown().await;
+        let (ork, store, _folder) = world.parts();
+        ork.shutdown().await;
         let status = job.status().await.unwrap();
         assert_eq!((status.state, status.attempt), (JobState::Ready, 1));
 
-        let store = format!("sqlite:{}", folder.path().join("ork.db").display());
         let next = builder(&store).build().await.unwrap();
         next.start_worker();
         Gate::of(&key).entered().await;

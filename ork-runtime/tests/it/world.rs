@@ -9,14 +9,26 @@ pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Runs a test in a world over each store.
 pub(crate) fn each<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
-    for store in ["memory:", "sqlite"] {
+    for store in stores() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
-            let world = World::new(store).await;
+            let Some(world) = World::of(store).await else { return };
             tokio::time::timeout(DEADLINE, test(world)).await.unwrap_or_else(|_| panic!("hangs over {store}"));
         });
         runtime.shutdown_background();
     }
+}
+
+/// The stores that this program was built with.
+fn stores() -> Vec<&'static str> {
+    let mut stores = vec!["memory:"];
+    if cfg!(feature = "sqlite") {
+        stores.push("sqlite");
+    }
+    if cfg!(feature = "postgres") {
+        stores.push("postgres");
+    }
+    stores
 }
 
 /// One process of ork.
@@ -30,6 +42,20 @@ impl World {
     /// A process with this store, that works.
     pub(crate) async fn new(store: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        Self::over(folder, store).await
+    }
+
+    /// A process over an empty store of this kind; `None` if its server is not there.
+    async fn of(store: &str) -> Option<Self> {
+        #[cfg(feature = "postgres")]
+        if store == "postgres" {
+            let url = super::postgres::database().await?;
+            return Some(Self::new(&url).await);
+        }
+        Some(Self::new(store).await)
+    }
+
+    async fn over(folder: tempfile::TempDir, store: &str) -> Self {
         let store = match store {
             "sqlite" => format!("sqlite:{}", folder.path().join("ork.db").display()),
             other => other.to_owned(),
@@ -39,7 +65,7 @@ impl World {
         Self { ork, folder, store }
     }
 
-    /// Another process over the same store; only a file can be shared.
+    /// Another process over the same store; only a file or a server can be shared.
     pub(crate) async fn another(&self) -> Option<Ork> {
         if self.store == "memory:" {
             return None;
@@ -64,6 +90,11 @@ impl World {
             assert!(!status.state.is_final(), "ended without it: {status:?}");
         }
         panic!("the stream ended");
+    }
+
+    /// The process, the name of its store, and its folder.
+    pub(crate) fn parts(self) -> (Ork, String, tempfile::TempDir) {
+        (self.ork, self.store, self.folder)
     }
 
     /// Ends the process in order.

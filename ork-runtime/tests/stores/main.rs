@@ -1,9 +1,23 @@
 //! What every store must do, run over each of them. The port changes here first.
-#![cfg(feature = "sqlite")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+#![cfg(all(feature = "postgres", feature = "sqlite"))]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "these are tests"
+)]
 
 mod accounting;
+mod commits;
 mod files;
+mod outages;
 mod outbox;
+#[path = "../support/postgres.rs"]
+#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
+mod postgres;
+mod processes;
+mod servers;
 mod views;
 mod world;

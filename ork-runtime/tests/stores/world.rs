@@ -1,6 +1,7 @@
 //! A store of its own for each case, and the few things the cases do with it.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,12 @@ use ork::accounting::{
 };
 use ork::job::{Job, Phase};
 use ork::store::memory::Memory;
+use ork::store::postgres::Postgres;
 use ork::store::sqlite::{Sqlite, Synchronous};
 use ork::store::{Beat, Store, Take, Taken};
 use ork::{JobId, Policy, Timestamp, WorkerId};
+
+use super::postgres;
 
 /// The time at which every case begins.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_000_000);
@@ -25,21 +29,13 @@ pub(crate) struct World {
     _folder: tempfile::TempDir,
 }
 
-/// Makes a store in a folder.
-type Make = dyn Fn(&std::path::Path) -> Arc<dyn Store>;
-
 /// Runs a case over each store.
 pub(crate) fn each<F: Future<Output = ()>>(case: impl Fn(World) -> F) {
-    let memory = |_: &std::path::Path| -> Arc<dyn Store> { Arc::new(Memory::new()) };
-    let sqlite = |folder: &std::path::Path| -> Arc<dyn Store> {
-        Arc::new(Sqlite::open(&folder.join("ork.db"), Synchronous::Full).unwrap())
-    };
-    let stores: [(&str, &Make); 2] = [("memory", &memory), ("sqlite", &sqlite)];
-    for (name, open) in stores {
+    for name in ["memory", "sqlite", "postgres"] {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let folder = tempfile::tempdir().unwrap();
-            let store = open(folder.path());
+            let Some(store) = open(name, folder.path()).await else { return };
             let world = World { store: Arc::clone(&store), worker: WorkerId::new("one"), _folder: folder };
             let within = Duration::from_mins(1);
             tokio::time::timeout(within, case(world)).await.unwrap_or_else(|_| panic!("hangs over {name}"));
@@ -48,7 +44,32 @@ pub(crate) fn each<F: Future<Output = ()>>(case: impl Fn(World) -> F) {
     }
 }
 
+/// An empty store; `None` if its server is not there.
+async fn open(name: &str, folder: &Path) -> Option<Arc<dyn Store>> {
+    Some(match name {
+        "memory" => Arc::new(Memory::new()),
+        "sqlite" => Arc::new(Sqlite::open(&folder.join("ork.db"), Synchronous::Full).unwrap()),
+        _ => Arc::new(Postgres::open(&postgres::database().await?).await.unwrap()),
+    })
+}
+
+/// Runs a case of its own.
+pub(crate) fn on<F: Future>(case: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_mins(2), case).await.expect("it hangs") })
+}
+
 impl World {
+    /// A process that uses this store.
+    pub(crate) fn over(store: Arc<dyn Store>) -> Self {
+        Self { store, worker: WorkerId::new("one"), _folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// A process with a store of its own over this database.
+    pub(crate) async fn postgres(url: &str) -> Self {
+        Self::over(Arc::new(Postgres::open(url).await.unwrap()))
+    }
+
     pub(crate) fn by(&self) -> By {
         By { worker: self.worker.clone(), now: START, hold: false }
     }

@@ -1,0 +1,216 @@
+//! One transaction: the books are opened, the operations decide, what they noted is written, and all is committed.
+
+use std::fmt::Write as _;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, raw_sql};
+use uuid::Uuid;
+
+use super::command::{Command, Waiting, held};
+use super::error::{database, is_fatal};
+use super::news::News;
+use super::numbers::Numbers;
+use super::outbox::{self, Held};
+use super::session::Session;
+use super::{rows, save, workers};
+use crate::accounting::{Change, Shards};
+use crate::store::Work;
+
+/// What a transaction has done, to be told once it is known to be committed.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// Its news.
+    pub(super) changes: Vec<Change>,
+    /// The rows of the outbox that somebody in this process holds now.
+    pub(super) held: Vec<Held>,
+    /// Whether free rows were passed by because others had them locked.
+    pub(super) passed_by: bool,
+}
+
+/// Why a transaction is not known to be committed.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// It was not, for this reason.
+    Not(sqlx::Error),
+    /// It was not: it needs so many numbers in a row.
+    Numbers(u64),
+    /// It may have been: the commit was sent, and no answer came.
+    Perhaps(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Not(error)
+    }
+}
+
+/// The commands of a batch by what they do; those of one kind are one statement.
+#[derive(Default)]
+struct Sorted<'batch> {
+    works: Vec<&'batch mut Box<dyn Work>>,
+    others: Vec<&'batch mut Command>,
+    takes: Vec<&'batch mut Command>,
+    forget: Vec<Held>,
+    give_back: Vec<Held>,
+}
+
+impl<'batch> Sorted<'batch> {
+    fn new(batch: &'batch mut [Waiting]) -> Self {
+        let mut sorted = Self::default();
+        for waiting in batch {
+            match &mut waiting.command {
+                Command::Work(work) => sorted.works.push(work),
+                Command::Forget(rows, answer) => {
+                    sorted.forget.extend_from_slice(rows);
+                    answer.value = Some(());
+                }
+                Command::GiveBack(rows, answer) => {
+                    sorted.give_back.extend_from_slice(rows);
+                    answer.value = Some(());
+                }
+                Command::Nothing(answer) => answer.value = Some(()),
+                Command::Close => {}
+                command @ Command::Take(..) => sorted.takes.push(command),
+                command @ (Command::Beat(..) | Command::Progress(..) | Command::Leave(..)) => {
+                    sorted.others.push(command);
+                }
+            }
+        }
+        sorted
+    }
+}
+
+/// Does all of a batch in one transaction. What it has done is put into `done` before the commit is sent.
+///
+/// Everybody locks in one order, so that nobody waits in a circle: its own process, jobs by id and with them their
+/// ledgers, rows of the outbox, workers.
+pub(super) async fn run(
+    session: &mut Session,
+    boot: Uuid,
+    batch: &mut [Waiting],
+    numbers: &mut Numbers,
+    news: &mut News,
+    done: &mut Option<Done>,
+) -> Result<(), Failed> {
+    let durable = batch.iter().any(Waiting::is_durable);
+    begin(session, boot, durable).await?;
+    let connection = &mut session.connection;
+    let mut sorted = Sorted::new(batch);
+    let mut doing = Done::default();
+    works(connection, &mut sorted, numbers, &mut doing).await?;
+    others(connection, sorted, numbers, &mut doing).await?;
+    let payload = news.payload(boot, &doing.changes);
+    *done = Some(doing);
+    commit(connection, payload).await
+}
+
+/// Begins, and notes the number of the transaction in the row of the process, which keeps it locked to the end.
+///
+/// A transaction that need not be on disk does not wait for it: its commit is in the log of the server before every
+/// later one, and each commit that waits brings all before it to disk. So nothing is ever kept without what it rests
+/// on, and what is forgotten with the server's machine only leads to work that is handed out once more.
+async fn begin(session: &mut Session, boot: Uuid, durable: bool) -> Result<(), Failed> {
+    let soft = if durable { "" } else { "SET LOCAL synchronous_commit = off; " };
+    let begin = format!(
+        "BEGIN; {soft}UPDATE ork.process SET batch = {} WHERE boot = '{boot}' AND backend = {}",
+        session.last + 1,
+        session.backend
+    );
+    let noted = raw_sql(AssertSqlSafe(begin)).execute(&mut session.connection).await?;
+    if noted.rows_affected() == 1 {
+        Ok(())
+    } else {
+        let words = "the server has forgotten this process";
+        Err(Failed::Not(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::ConnectionAborted, words))))
+    }
+}
+
+async fn commit(connection: &mut PgConnection, payload: Option<String>) -> Result<(), Failed> {
+    let mut commit = String::new();
+    if let Some(payload) = payload {
+        // Ids and words of ours only.
+        let _infallible = write!(commit, "NOTIFY ork, '{payload}'; ");
+    }
+    commit.push_str("COMMIT");
+    match raw_sql(AssertSqlSafe(commit)).execute(connection).await {
+        Ok(_) => Ok(()),
+        // The server says itself that it did not.
+        Err(error) if database(&error).is_some_and(|error| !is_fatal(error)) => Err(Failed::Not(error)),
+        Err(error) => Err(Failed::Perhaps(error)),
+    }
+}
+
+async fn works(
+    connection: &mut PgConnection,
+    sorted: &mut Sorted<'_>,
+    numbers: &mut Numbers,
+    doing: &mut Done,
+) -> Result<(), Failed> {
+    let progress = sorted.others.iter().filter_map(|command| match &**command {
+        Command::Progress(job, ..) => Some(*job),
+        _ => None,
+    });
+    let progress: Vec<_> = progress.collect();
+    if sorted.works.is_empty() && progress.is_empty() {
+        return Ok(());
+    }
+    let first = numbers.first(connection).await?;
+    let mut books = rows::open(connection, &mut sorted.works, progress, first).await?;
+    // One after the other: what an operation needs may depend on what the one before it did.
+    for work in &mut sorted.works {
+        match work.shards(&books) {
+            Shards::None => {}
+            shards => rows::open_more(connection, &mut books, shards).await?,
+        }
+        work.apply(&mut books);
+    }
+    if !numbers.used(books.next_owed()) {
+        return Err(Failed::Numbers(books.next_owed() - first));
+    }
+    let (changes, owed) = save::save(connection, &mut books).await?;
+    doing.changes = changes;
+    doing.held.extend(owed.iter().filter_map(|row| Some((row.id, row.holder?))));
+    Ok(())
+}
+
+async fn others(
+    connection: &mut PgConnection,
+    sorted: Sorted<'_>,
+    numbers: &mut Numbers,
+    doing: &mut Done,
+) -> Result<(), Failed> {
+    let mut freed = !sorted.give_back.is_empty();
+    outbox::forget(connection, &sorted.forget).await?;
+    outbox::give_back(connection, &sorted.give_back).await?;
+    for command in sorted.takes {
+        if let Command::Take(take, answer) = command {
+            let took = outbox::take(connection, take, numbers).await?;
+            doing.held.extend(held(took.taken.owed.iter().map(|owed| owed.id), &take.by));
+            doing.passed_by |= took.passed_by;
+            answer.value = Some(took.taken);
+        }
+    }
+    for command in sorted.others {
+        match command {
+            Command::Progress(job, progress, answer) => {
+                workers::progress(connection, *job, progress).await?;
+                doing.changes.push(Change::Moved(*job));
+                answer.value = Some(());
+            }
+            Command::Beat(beat, answer) => {
+                let found = workers::beat(connection, beat).await?;
+                freed |= found.freed;
+                answer.value = Some(found.ended);
+            }
+            Command::Leave(by, answer) => {
+                freed |= workers::leave(connection, by).await?;
+                answer.value = Some(());
+            }
+            _ => {}
+        }
+    }
+    if freed && !doing.changes.contains(&Change::Owed) {
+        doing.changes.push(Change::Owed);
+    }
+    Ok(())
+}

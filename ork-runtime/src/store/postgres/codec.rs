@@ -1,0 +1,105 @@
+//! Ids and numbers as `PostgreSQL` knows them.
+
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo, PgValueRef};
+use sqlx::{Decode, Encode, Postgres, Row as _, Type};
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::id::JobId;
+
+/// Sixteen bytes, as `uuid`. The library's own feature for it would also ask for a second `SQLite`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Uid(pub(super) [u8; 16]);
+
+impl Type<Postgres> for Uid {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(2950))
+    }
+
+    fn compatible(_other: &PgTypeInfo) -> bool {
+        true
+    }
+}
+
+impl PgHasArrayType for Uid {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(2951))
+    }
+}
+
+impl Encode<'_, Postgres> for Uid {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+}
+
+impl Decode<'_, Postgres> for Uid {
+    fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
+        Ok(Self(value.as_bytes()?.try_into()?))
+    }
+}
+
+impl From<Uuid> for Uid {
+    fn from(id: Uuid) -> Self {
+        Self(id.into_bytes())
+    }
+}
+
+impl From<JobId> for Uid {
+    fn from(id: JobId) -> Self {
+        Self(*id.as_bytes())
+    }
+}
+
+/// Reads one column after the other.
+pub(super) struct Columns<'row> {
+    row: &'row PgRow,
+    next: usize,
+}
+
+impl<'row> Columns<'row> {
+    pub(super) const fn new(row: &'row PgRow) -> Self {
+        Self::at(row, 0)
+    }
+
+    /// From this column on.
+    pub(super) const fn at(row: &'row PgRow, next: usize) -> Self {
+        Self { row, next }
+    }
+
+    pub(super) fn get<T: Decode<'row, Postgres> + Type<Postgres>>(&mut self) -> sqlx::Result<T> {
+        self.next += 1;
+        self.row.try_get(self.next - 1)
+    }
+
+    pub(super) fn id(&mut self) -> sqlx::Result<JobId> {
+        self.get::<Uid>().map(|id| JobId::from_bytes(id.0))
+    }
+
+    pub(super) fn time(&mut self) -> sqlx::Result<Option<Timestamp>> {
+        Ok(self.get::<Option<i64>>()?.map(Timestamp::from_millis))
+    }
+
+    /// A number that is never negative.
+    pub(super) fn number<T: TryFrom<i64>>(&mut self) -> sqlx::Result<T> {
+        self.number_or_none()?.ok_or_else(|| super::error::damaged("a number is missing or too large"))
+    }
+
+    pub(super) fn number_or_none<T: TryFrom<i64>>(&mut self) -> sqlx::Result<Option<T>> {
+        Ok(self.get::<Option<i64>>()?.and_then(|n| T::try_from(n).ok()))
+    }
+}
+
+/// A number as a column holds it.
+pub(super) fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// A text that `PostgreSQL` takes: it knows no zero byte.
+pub(super) fn text(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}

@@ -1,0 +1,111 @@
+//! What the writer is asked to do, and the answers on their way back.
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::outbox::Held;
+use crate::accounting::{By, OwedId, Promise};
+use crate::context::Progress;
+use crate::id::JobId;
+use crate::store::{Beat, StoreError, Take, Taken, Work};
+
+/// What the writer is asked to do.
+pub(super) enum Command {
+    /// Carry out an operation.
+    Work(Box<dyn Work>),
+    /// Take rows of the outbox.
+    Take(Take, Answer<Taken>),
+    /// Remove rows.
+    Forget(Vec<Held>, Answer<()>),
+    /// Let go of rows.
+    GiveBack(Vec<Held>, Answer<()>),
+    /// Note that a process lives.
+    Beat(Beat, Answer<Vec<JobId>>),
+    /// Note how far a job has come.
+    Progress(JobId, Progress, Answer<()>),
+    /// Note that a process ends.
+    Leave(By, Answer<()>),
+    /// Nothing, to see whether it can be done.
+    Nothing(Answer<()>),
+    /// End, after what is waiting.
+    Close,
+}
+
+/// An answer, and who waits for it.
+pub(super) struct Answer<T> {
+    pub(super) value: Option<T>,
+    reply: Option<oneshot::Sender<Result<T, StoreError>>>,
+}
+
+impl<T> Answer<T> {
+    pub(super) const fn to(reply: oneshot::Sender<Result<T, StoreError>>) -> Self {
+        Self { value: None, reply: Some(reply) }
+    }
+
+    /// Nobody waits: the store itself wants it done.
+    pub(super) const fn to_nobody() -> Self {
+        Self { value: None, reply: None }
+    }
+
+    /// Tells it; an answer that nobody takes any more comes back.
+    fn send(self, result: Result<(), StoreError>) -> Option<T> {
+        let (value, reply) = (self.value, self.reply?);
+        let result = match (result, value) {
+            (Ok(()), Some(value)) => Ok(value),
+            (Err(error), _) => Err(error),
+            // Dropped, so that whoever waits is told that the store is closed.
+            (Ok(()), None) => return None,
+        };
+        reply.send(result).err()?.ok()
+    }
+}
+
+/// A command, and since when it waits.
+pub(super) struct Waiting {
+    pub(super) command: Command,
+    pub(super) since: Instant,
+}
+
+impl Waiting {
+    pub(super) fn now(command: Command) -> Self {
+        Self { command, since: Instant::now() }
+    }
+
+    /// Whether it must be on disk before it is answered. What only says who holds or does something need not be: if it
+    /// is forgotten, the work is handed out once more, and what was settled is not settled again.
+    pub(super) fn is_durable(&self) -> bool {
+        match &self.command {
+            Command::Work(work) => work.promise() == Promise::Durable,
+            _ => false,
+        }
+    }
+
+    /// Whether anybody waits for it.
+    pub(super) const fn is_awaited(&self) -> bool {
+        !matches!(&self.command, Command::GiveBack(_, Answer { reply: None, .. }))
+    }
+
+    /// Tells whoever waits. Answers with the rows that were taken for somebody who is gone.
+    pub(super) fn finish(self, result: Result<(), StoreError>) -> Vec<Held> {
+        match self.command {
+            Command::Work(work) => work.finish(result),
+            Command::Take(take, answer) => {
+                let taken = answer.send(result).unwrap_or_default();
+                return held(taken.owed.iter().map(|owed| owed.id), &take.by);
+            }
+            Command::Forget(_, answer)
+            | Command::GiveBack(_, answer)
+            | Command::Progress(.., answer)
+            | Command::Leave(_, answer)
+            | Command::Nothing(answer) => drop(answer.send(result)),
+            Command::Beat(_, answer) => drop(answer.send(result)),
+            Command::Close => {}
+        }
+        Vec::new()
+    }
+}
+
+/// Rows that this process holds.
+pub(super) fn held(rows: impl IntoIterator<Item = OwedId>, by: &By) -> Vec<Held> {
+    rows.into_iter().map(|id| (id, by.worker.boot())).collect()
+}

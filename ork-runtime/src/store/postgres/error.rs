@@ -1,0 +1,184 @@
+//! What `PostgreSQL` or the way to it says went wrong, in the store's words, and what to do about it.
+
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
+use super::url::Address;
+use crate::store::{StoreError, StoreErrorKind};
+
+/// What an error means for a transaction that was not carried out because of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// It met another transaction: the same again, at once.
+    Again,
+    /// The connection is gone, or the server cannot do it just now: connect anew, then the same again.
+    Later,
+    /// It will not do: one of those in it is at fault, or the tables are.
+    Never,
+}
+
+/// The server's own error, if it is one.
+pub(super) fn database(error: &sqlx::Error) -> Option<&PgDatabaseError> {
+    error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()
+}
+
+/// Whether the server has ended the connection with it.
+pub(super) fn is_fatal(error: &PgDatabaseError) -> bool {
+    matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
+}
+
+/// What an error means.
+pub(super) fn class(error: &sqlx::Error) -> Class {
+    let Some(error) = database(error) else {
+        return match error {
+            sqlx::Error::Decode(_)
+            | sqlx::Error::Encode(_)
+            | sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::ColumnIndexOutOfBounds { .. }
+            | sqlx::Error::RowNotFound => Class::Never,
+            _ => Class::Later,
+        };
+    };
+    if is_fatal(error) {
+        return Class::Later;
+    }
+    match error.code() {
+        // Deadlock, serialization, lock timeout; a job that another process has just made.
+        "40P01" | "40001" | "55P03" | "23505" => Class::Again,
+        "25006" => Class::Later,
+        code => match code.get(..2) {
+            // Connection, resources, the administrator, the system; a transaction that the server has ended.
+            Some("08" | "53" | "57" | "58" | "25") => Class::Later,
+            _ => Class::Never,
+        },
+    }
+}
+
+/// The error of a database, with what to do about it.
+pub(super) fn store_error(address: &Address, error: sqlx::Error) -> StoreError {
+    let (kind, words) = words(address, &error);
+    // What the libraries say of a URL could hold its password.
+    if matches!(error, sqlx::Error::Configuration(_)) {
+        return StoreError::new(kind, words);
+    }
+    StoreError::new(kind, words).with_source(error)
+}
+
+fn words(address: &Address, error: &sqlx::Error) -> (StoreErrorKind, String) {
+    use StoreErrorKind::{Config, Corrupt, Unavailable};
+    let (host, name, user) = (address.host(), address.database(), address.user());
+    if let Some(error) = database(error) {
+        return match error.code() {
+            "28P01" | "28000" => (
+                Config,
+                format!(
+                    "PostgreSQL at {host} refuses the login of user `{user}` for the database `{name}`: check user and password in ORK_STORE"
+                ),
+            ),
+            "3D000" => (
+                Config,
+                format!(
+                    "PostgreSQL at {host} has no database `{name}` (asked as user `{user}`): create it with `createdb`, or name another one in ORK_STORE"
+                ),
+            ),
+            "42501" => (
+                Config,
+                format!(
+                    "PostgreSQL at {host} does not let user `{user}` do this in the database `{name}`: grant it CREATE on the database, or make it the owner of the schema `ork`"
+                ),
+            ),
+            "25006" => read_only(address),
+            "53100" => (
+                Unavailable,
+                format!("the database `{name}` of PostgreSQL at {host} cannot grow: the server's disk is full"),
+            ),
+            "53300" => (
+                Unavailable,
+                format!(
+                    "PostgreSQL at {host} takes no more connections (as user `{user}` for `{name}`): each process of ork needs up to five, raise max_connections"
+                ),
+            ),
+            "57P01" | "57P02" | "57P03" => {
+                (Unavailable, format!("PostgreSQL at {host} is starting up or shutting down (database `{name}`)"))
+            }
+            "42P01" | "42703" | "3F000" | "XX001" | "XX002" => (
+                Corrupt,
+                format!(
+                    "the tables of ork in the database `{name}` of PostgreSQL at {host} are damaged: restore a copy"
+                ),
+            ),
+            _ if class_of(error) == Class::Later || class_of(error) == Class::Again => {
+                (Unavailable, format!("PostgreSQL at {host} could not do this in the database `{name}`"))
+            }
+            _ => (Unavailable, format!("PostgreSQL at {host} refuses this in the database `{name}`")),
+        };
+    }
+    match error {
+        sqlx::Error::Configuration(_) => {
+            (Config, format!("the settings of the connection to PostgreSQL at {host} cannot be used: check ORK_STORE"))
+        }
+        sqlx::Error::Tls(_) => (
+            Config,
+            format!(
+                "no encrypted connection to PostgreSQL at {host}: check sslmode and sslrootcert in ORK_STORE, and the server's certificate"
+            ),
+        ),
+        sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => (
+            Corrupt,
+            format!("the database `{name}` of PostgreSQL at {host} holds what no store of ork wrote: restore a copy"),
+        ),
+        // A certificate that is not trusted ends the connection, too.
+        sqlx::Error::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => (
+            Config,
+            format!(
+                "no encrypted connection to PostgreSQL at {host}: check sslmode and sslrootcert in ORK_STORE, and the server's certificate"
+            ),
+        ),
+        _ => (
+            Unavailable,
+            format!(
+                "cannot reach PostgreSQL at {host} (database `{name}`, user `{user}`): check that it runs there, or set ORK_STORE to where it is"
+            ),
+        ),
+    }
+}
+
+fn class_of(error: &PgDatabaseError) -> Class {
+    match error.code().get(..2) {
+        Some("08" | "53" | "57" | "58" | "25" | "40") => Class::Later,
+        _ => Class::Never,
+    }
+}
+
+fn read_only(address: &Address) -> (StoreErrorKind, String) {
+    let (host, name) = (address.host(), address.database());
+    let words = format!(
+        "the database `{name}` of PostgreSQL at {host} is read-only, a standby perhaps: name the primary in ORK_STORE"
+    );
+    (StoreErrorKind::ReadOnly, words)
+}
+
+/// Says that a server takes no changes.
+pub(super) fn is_read_only(address: &Address) -> StoreError {
+    let (kind, words) = read_only(address);
+    StoreError::new(kind, words)
+}
+
+/// Says that the server has not answered in time.
+pub(super) fn no_answer(address: &Address) -> StoreError {
+    let words = format!(
+        "PostgreSQL at {} does not answer (database `{}`, user `{}`)",
+        address.host(),
+        address.database(),
+        address.user()
+    );
+    StoreError::new(StoreErrorKind::Unavailable, words)
+}
+
+/// An error of the reader: what is stored is not what ork wrote.
+pub(super) fn damaged(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+    sqlx::Error::Decode(what.into())
+}
+
+pub(super) fn closed() -> StoreError {
+    StoreError::new(StoreErrorKind::Closed, "the store is closed")
+}

@@ -1,0 +1,103 @@
+//! The messages of rows that were taken: their jobs, inputs and outputs, read a few statements for all.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
+
+use super::codec::{Columns, Uid, signed};
+use super::rows;
+use super::save::column;
+use crate::accounting::{OwedAsk, OwedId, OwedRow};
+use crate::id::JobId;
+use crate::job::Job;
+use crate::message::Outgoing;
+
+/// A job with what its messages carry.
+struct Sender {
+    job: Job,
+    input: Bytes,
+    output: Option<Bytes>,
+}
+
+/// The messages of each row. A row whose job is gone has none.
+pub(super) async fn of(
+    connection: &mut PgConnection,
+    owed: &[OwedRow],
+) -> sqlx::Result<HashMap<OwedId, Vec<Outgoing>>> {
+    let mut messages: HashMap<OwedId, Vec<Outgoing>> = HashMap::new();
+    if owed.is_empty() {
+        return Ok(messages);
+    }
+    let senders = senders(connection, owed).await?;
+    let mut runs = Vec::new();
+    for row in owed {
+        let Some(sender) = senders.get(&row.job) else { continue };
+        match row.ask {
+            OwedAsk::Start | OwedAsk::Join => {
+                messages.insert(row.id, vec![row.work(&sender.job, sender.input.clone())]);
+            }
+            OwedAsk::Reply => {
+                messages.insert(row.id, OwedRow::reply(&sender.job, sender.output.as_ref()).into_iter().collect());
+            }
+            OwedAsk::Parts { epoch, first, len } => runs.push((row, &sender.job, epoch, first, len)),
+        }
+    }
+    if runs.is_empty() {
+        return Ok(messages);
+    }
+    let query = "SELECT run.n, part.index, part.input \
+                 FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[]) AS run (n, job, first, beyond) \
+                 JOIN ork.part ON part.job = run.job AND part.index >= run.first AND part.index < run.beyond \
+                 WHERE part.input IS NOT NULL";
+    let parts = sqlx::query(query)
+        .bind((0..i64::try_from(runs.len()).unwrap_or(i64::MAX)).collect::<Vec<_>>())
+        .bind(column(&runs, |(row, ..)| Uid::from(row.job)))
+        .bind(column(&runs, |(.., first, _)| signed(*first)))
+        .bind(column(&runs, |(.., first, len)| signed(first + len)))
+        .fetch_all(connection)
+        .await?;
+    let mut found = Vec::with_capacity(parts.len());
+    for part in &parts {
+        let c = &mut Columns::new(part);
+        let (run, index): (usize, u64) = (c.number()?, c.number()?);
+        found.push((run, index, Bytes::from(c.get::<Vec<u8>>()?)));
+    }
+    found.sort_unstable_by_key(|(run, index, _)| (*run, *index));
+    for (run, index, input) in found {
+        if let Some((row, job, epoch, ..)) = runs.get(run) {
+            messages.entry(row.id).or_default().push(row.part(job, *epoch, index, input));
+        }
+    }
+    Ok(messages)
+}
+
+async fn senders(connection: &mut PgConnection, owed: &[OwedRow]) -> sqlx::Result<HashMap<JobId, Sender>> {
+    let of = |wanted: fn(&OwedRow) -> bool| {
+        let jobs: BTreeSet<_> = owed.iter().filter(|row| wanted(row)).map(|row| Uid::from(row.job)).collect();
+        jobs.into_iter().collect::<Vec<_>>()
+    };
+    let query = concat!(
+        "SELECT ",
+        rows::job_columns!(),
+        ", CASE WHEN id = ANY($2) THEN input END, CASE WHEN id = ANY($3) THEN output END \
+         FROM ork.job WHERE id = ANY($1)"
+    );
+    let found = sqlx::query(query)
+        .bind(of(|_| true))
+        .bind(of(|row| row.ask == OwedAsk::Start))
+        .bind(of(|row| row.ask == OwedAsk::Reply))
+        .fetch_all(connection)
+        .await?;
+    let mut senders = HashMap::new();
+    for row in &found {
+        let (job, _) = rows::job(row)?;
+        let bytes = |place| row.try_get::<Option<Vec<u8>>, usize>(place).map(|bytes| bytes.map(Bytes::from));
+        senders.insert(
+            job.id,
+            Sender { job, input: bytes(rows::WIDTH)?.unwrap_or_default(), output: bytes(rows::WIDTH + 1)? },
+        );
+    }
+    Ok(senders)
+}

@@ -1,0 +1,201 @@
+//! The store `postgres://`: one database, shared by any number of processes on any number of machines.
+//!
+//! One task writes: it takes all that is waiting, does it in one transaction and answers after the commit. A few other
+//! connections read. `news` tells other processes that there is news, so that nobody has to ask again and again.
+
+mod batch;
+mod codec;
+mod command;
+mod error;
+mod messages;
+mod news;
+mod numbers;
+mod outbox;
+mod rows;
+mod save;
+mod schema;
+mod session;
+mod url;
+mod views;
+mod workers;
+mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use self::command::{Answer, Command, Waiting, held};
+use self::error::{Class, class, closed, store_error};
+use self::news::Listener;
+use self::session::{PATIENCE, Session};
+use self::url::Address;
+use self::writer::{Shared, Writer, pause};
+use super::{Beat, Changes, Filter, JobView, Store, StoreError, Take, Taken, Work};
+use crate::accounting::{By, OwedId};
+use crate::context::Progress;
+use crate::id::JobId;
+use crate::task::parts::SettledPart;
+
+/// How many connections read. They come about when they are needed.
+const READERS: u32 = 3;
+
+/// Keeps everything in one schema of a `PostgreSQL` database.
+pub struct Postgres {
+    address: Address,
+    commands: UnboundedSender<Waiting>,
+    readers: PgPool,
+    changes: Changes,
+    tasks: TaskTracker,
+    closing: DropGuard,
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Reads, again where the connection was lost: reading twice does no harm.
+macro_rules! read {
+    ($self:ident, $connection:ident => $read:expr) => {{
+        let (begun, mut failures) = (Instant::now(), 0);
+        loop {
+            let read = async {
+                let mut $connection = $self.readers.acquire().await?;
+                let $connection = &mut *$connection;
+                $read.await
+            };
+            match read.await {
+                Ok(read) => break Ok(read),
+                Err(sqlx::Error::PoolClosed) => break Err(closed()),
+                Err(error) if class(&error) == Class::Never || begun.elapsed() >= PATIENCE => {
+                    break Err(store_error(&$self.address, error));
+                }
+                Err(_) => failures += 1,
+            }
+            sleep(pause(failures)).await;
+        }
+    }};
+}
+
+impl Postgres {
+    /// Connects to `postgres://user:password@host:port/database`, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// When the URL is wrong, the database cannot be reached or written, its schema `ork` is another program's, or is
+    /// newer than this program.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind but up-to-date tables.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let address = Address::parse(url)?;
+        let boot = Uuid::new_v4();
+        let wrong = |error| store_error(&address, error);
+        let session = Session::open(&address, boot, true).await?;
+        let (changes, suspect, tasks) = (Changes::new(), Arc::new(Notify::new()), TaskTracker::new());
+        let listener = Listener::new(&address, boot, changes.clone(), Arc::clone(&suspect));
+        let first = listener.listen().await.map_err(wrong)?;
+        let readers = PgPoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(PATIENCE)
+            .max_lifetime(None)
+            .idle_timeout(None);
+        let readers = readers.connect_lazy_with(address.options("ork views"));
+        let (commands, queue) = mpsc::unbounded_channel();
+        let closing = CancellationToken::new();
+        let shared = Shared {
+            address: address.clone(),
+            boot,
+            changes: changes.clone(),
+            readers: readers.clone(),
+            suspect,
+            tasks: tasks.clone(),
+        };
+        tasks.spawn(Writer::new(shared, session, queue).run());
+        tasks.spawn(listener.run(first, closing.clone()));
+        Ok(Self { address, commands, readers, changes, tasks, closing: closing.drop_guard() })
+    }
+
+    /// Has the writer do something, and waits for its answer.
+    async fn write<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Waiting::now(command(Answer::to(reply)))).map_err(|_the_writer_is_gone| closed())?;
+        answer.await.unwrap_or_else(|_dropped| Err(closed()))
+    }
+}
+
+#[async_trait]
+impl Store for Postgres {
+    fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    fn enqueue(&self, work: Box<dyn Work>) {
+        if let Err(mpsc::error::SendError(waiting)) = self.commands.send(Waiting::now(Command::Work(work))) {
+            waiting.finish(Err(closed()));
+        }
+    }
+
+    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+        self.write(|answer| Command::Take(take, answer)).await
+    }
+
+    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        self.write(|answer| Command::Forget(held(owed, &by), answer)).await
+    }
+
+    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        self.write(|answer| Command::GiveBack(held(owed, &by), answer)).await
+    }
+
+    async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
+        self.write(|answer| Command::Beat(beat, answer)).await
+    }
+
+    async fn leave(&self, by: By) -> Result<(), StoreError> {
+        self.write(|answer| Command::Leave(by, answer)).await
+    }
+
+    async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError> {
+        self.write(|answer| Command::Progress(job, progress, answer)).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
+        read!(self, connection => views::job(connection, id))
+    }
+
+    async fn jobs(&self, filter: Filter) -> Result<Vec<JobView>, StoreError> {
+        read!(self, connection => views::jobs(connection, &filter))
+    }
+
+    async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
+        read!(self, connection => views::parts(connection, job, from, limit))
+    }
+
+    async fn check(&self) -> Result<String, StoreError> {
+        self.write(Command::Nothing).await?;
+        let (jobs, version, tls) = read!(self, connection => views::check(connection))?;
+        let tls = tls.map_or_else(|| "without TLS".to_owned(), |version| format!("with {version}"));
+        let (database, host, user) = (self.address.database(), self.address.host(), self.address.user());
+        Ok(format!(
+            "PostgreSQL {version} at {host}, database {database} as user {user}, {tls}, with {jobs} jobs, readable and writable"
+        ))
+    }
+
+    async fn close(&self) {
+        // A writer that is gone has nothing left to write.
+        drop(self.commands.send(Waiting::now(Command::Close)));
+        self.tasks.close();
+        self.closing.token().cancel();
+        self.tasks.wait().await;
+        self.readers.close().await;
+    }
+}

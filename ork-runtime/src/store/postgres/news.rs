@@ -1,0 +1,178 @@
+//! News between processes, by `NOTIFY`: what others must know, in as few words as that takes.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgListener, PgPool, PgPoolOptions};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::session::PATIENCE;
+use super::url::Address;
+use super::writer::pause;
+use crate::accounting::Change;
+use crate::id::JobId;
+use crate::store::Changes;
+
+/// Between two notes that parts have moved. They are frequent, few listen, and the server commits those who notify one
+/// after the other.
+pub(super) const MOVES: Duration = Duration::from_millis(200);
+
+/// With more jobs than these a note only says that there is something: the server takes 8,000 bytes.
+const MOST: usize = 100;
+
+/// What others have not been told yet.
+#[derive(Debug)]
+pub(super) struct News {
+    moved: BTreeSet<JobId>,
+    told: Option<Instant>,
+}
+
+impl News {
+    pub(super) const fn new() -> Self {
+        Self { moved: BTreeSet::new(), told: None }
+    }
+
+    /// When the moves that were kept back may be told; `None` if there are none.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let told = self.told.unwrap_or_else(Instant::now);
+        (!self.moved.is_empty()).then(|| told + MOVES)
+    }
+
+    /// The note that these changes call for, with the moves if it is time for them.
+    pub(super) fn payload(&mut self, boot: Uuid, changes: &[Change]) -> Option<String> {
+        let mut payload = boot.simple().to_string();
+        let none = payload.len();
+        if changes.contains(&Change::Owed) {
+            payload.push_str(" owed");
+        }
+        let mut ended = BTreeSet::new();
+        for change in changes {
+            match change {
+                Change::Ended(job) => drop(ended.insert(*job)),
+                Change::Moved(job) => drop(self.moved.insert(*job)),
+                Change::Owed | Change::Elsewhere => {}
+            }
+        }
+        self.moved.retain(|job| !ended.contains(job));
+        let mut say = |word: char, jobs: &BTreeSet<JobId>| {
+            if jobs.len() > MOST {
+                payload.push_str(" more");
+            } else {
+                for job in jobs {
+                    let _infallible = write!(payload, " {word}{job}");
+                }
+            }
+        };
+        say('e', &ended);
+        if self.due().is_some_and(|due| self.told.is_none() || due <= Instant::now()) {
+            say('m', &std::mem::take(&mut self.moved));
+            self.told = Some(Instant::now());
+        }
+        (payload.len() > none).then_some(payload)
+    }
+}
+
+/// What a note of another process says.
+fn read(payload: &str, boot: Uuid) -> Vec<Change> {
+    let mut words = payload.split(' ');
+    if words.next() == Some(boot.simple().to_string().as_str()) {
+        return Vec::new();
+    }
+    let change = |word: &str| match word {
+        "owed" => Change::Owed,
+        word => {
+            let job = |prefix| word.strip_prefix(prefix).and_then(|id: &str| id.parse().ok());
+            job('e').map(Change::Ended).or_else(|| job('m').map(Change::Moved)).unwrap_or(Change::Elsewhere)
+        }
+    };
+    words.map(change).collect()
+}
+
+/// Hears what other processes note.
+pub(super) struct Listener {
+    pool: PgPool,
+    boot: Uuid,
+    changes: Changes,
+    /// Told when another connection of this process was found dead: this one may be, without a sign.
+    suspect: Arc<Notify>,
+}
+
+impl Listener {
+    pub(super) fn new(address: &Address, boot: Uuid, changes: Changes, suspect: Arc<Notify>) -> Self {
+        let pool =
+            PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).max_lifetime(None).idle_timeout(None);
+        Self { pool: pool.connect_lazy_with(address.options("ork news")), boot, changes, suspect }
+    }
+
+    /// Listens from now on.
+    pub(super) async fn listen(&self) -> sqlx::Result<PgListener> {
+        let mut listener = PgListener::connect_with(&self.pool).await?;
+        listener.eager_reconnect(false);
+        listener.listen("ork").await?;
+        Ok(listener)
+    }
+
+    /// Tells what it hears until the store is closed. What was missed between two connections may be anything.
+    pub(super) async fn run(self, first: PgListener, closing: CancellationToken) {
+        let mut listener = Some(first);
+        let mut failures = 0;
+        while !closing.is_cancelled() {
+            let Some(current) = &mut listener else {
+                let connected = tokio::select! {
+                    () = closing.cancelled() => return,
+                    connected = async { sleep(pause(failures)).await; self.listen().await } => connected,
+                };
+                match connected {
+                    Ok(connected) => {
+                        (listener, failures) = (Some(connected), 0);
+                        self.changes.tell(Change::Elsewhere);
+                        self.changes.tell(Change::Owed);
+                    }
+                    Err(_) => failures += 1,
+                }
+                continue;
+            };
+            tokio::select! {
+                () = closing.cancelled() => return,
+                () = self.suspect.notified() => listener = None,
+                heard = current.try_recv() => if let Ok(Some(note)) = heard {
+                    for change in read(note.payload(), self.boot) {
+                        self.changes.tell(change);
+                    }
+                } else {
+                    (listener, failures) = (None, failures.max(1));
+                },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_read_as_it_was_written_but_not_by_its_author() {
+        let (boot, other, job) = (Uuid::new_v4(), Uuid::new_v4(), JobId::new());
+        let changes = [Change::Owed, Change::Ended(job)];
+        let payload = News::new().payload(boot, &changes).unwrap();
+        assert_eq!(read(&payload, other), changes);
+        assert_eq!(read(&payload, boot), []);
+        assert_eq!(News::new().payload(boot, &[]), None);
+        let many: Vec<_> = (0..200).map(|_| Change::Ended(JobId::new())).collect();
+        assert_eq!(read(&News::new().payload(boot, &many).unwrap(), other), [Change::Elsewhere]);
+    }
+
+    #[test]
+    fn moves_are_told_at_once_and_then_kept_back_for_a_while() {
+        let (mut news, boot, job) = (News::new(), Uuid::new_v4(), JobId::new());
+        assert!(news.payload(boot, &[Change::Moved(job)]).is_some());
+        assert_eq!(news.payload(boot, &[Change::Moved(job)]), None);
+        assert!(news.due().is_some());
+    }
+}

@@ -1,0 +1,209 @@
+//! The outbox's rows: added, taken by one process each, removed, given back.
+
+use sqlx::Row as _;
+use sqlx::postgres::{PgConnection, PgRow};
+
+use super::codec::{Columns, Uid, signed, text};
+use super::error::damaged;
+use super::messages;
+use super::numbers::Numbers;
+use super::save::column;
+use crate::accounting::{Owed, OwedAsk, OwedId, OwedRow};
+use crate::clock::Timestamp;
+use crate::store::{Take, Taken};
+
+/// How many rows are locked at first. Others pass by what is locked, so this is not more than is mostly needed.
+const FIRST: usize = 8;
+
+/// A row, and the process that is said to hold it.
+pub(super) type Held = (OwedId, [u8; 16]);
+
+/// Adds rows.
+pub(super) async fn insert(connection: &mut PgConnection, rows: &[OwedRow]) -> sqlx::Result<()> {
+    let insert = "INSERT INTO ork.owed (id, job, task, ask, epoch, first, len, attempt, priority, due, holder, lost) \
+                  SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], \
+                      $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::uuid[], $12::bigint[])";
+    for rows in rows.chunks(8_192) {
+        sqlx::query(insert)
+            .bind(column(rows, |row| signed(row.id)))
+            .bind(column(rows, |row| Uid::from(row.job)))
+            .bind(column(rows, |row| text(&row.task)))
+            .bind(column(rows, |row| ask(row).0))
+            .bind(column(rows, |row| i64::from(ask(row).1)))
+            .bind(column(rows, |row| signed(ask(row).2)))
+            .bind(column(rows, |row| signed(row.n_messages())))
+            .bind(column(rows, |row| i64::from(row.attempt)))
+            .bind(column(rows, |row| i64::from(row.priority)))
+            .bind(column(rows, |row| row.due.map(Timestamp::as_millis)))
+            .bind(column(rows, |row| row.holder.map(Uid)))
+            .bind(column(rows, |row| i64::from(row.lost)))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The word, the epoch and the first part of what a row asks for.
+const fn ask(row: &OwedRow) -> (&'static str, u32, u64) {
+    match row.ask {
+        OwedAsk::Start => ("start", 0, 0),
+        OwedAsk::Join => ("join", 0, 0),
+        OwedAsk::Reply => ("reply", 0, 0),
+        OwedAsk::Parts { epoch, first, .. } => ("parts", epoch, first),
+    }
+}
+
+fn owed_row(row: &PgRow) -> sqlx::Result<OwedRow> {
+    let c = &mut Columns::new(row);
+    let (id, job, task) = (c.number()?, c.id()?, c.get()?);
+    let (word, epoch, first, len) = (c.get::<&str>()?, c.number()?, c.number()?, c.number()?);
+    let ask = match word {
+        "start" => OwedAsk::Start,
+        "join" => OwedAsk::Join,
+        "reply" => OwedAsk::Reply,
+        "parts" => OwedAsk::Parts { epoch, first, len },
+        _ => return Err(damaged("an owed row has an unknown word")),
+    };
+    let (attempt, priority, lost) = (c.number()?, c.number()?, c.number()?);
+    Ok(OwedRow { id, job, task, ask, attempt, priority, due: None, holder: None, lost })
+}
+
+/// What taking has brought.
+pub(super) struct Took {
+    pub(super) taken: Taken,
+    /// Whether there may be more that others had locked just then: what they leave is to be looked for again.
+    pub(super) passed_by: bool,
+}
+
+/// Takes rows that are due and that nobody holds.
+pub(super) async fn take(connection: &mut PgConnection, take: &Take, numbers: &mut Numbers) -> sqlx::Result<Took> {
+    let now = take.by.now.as_millis();
+    let next_due = free_due(connection, now).await?;
+    let tasks = take.tasks.as_deref().map(|tasks| tasks.iter().map(|task| text(task)).collect::<Vec<_>>());
+    let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
+    let mut taken = Vec::new();
+    // Lost runs of which one part was cut off: of those no second one in one go.
+    let mut seen = Vec::new();
+    let mut page = take.limit.min(FIRST);
+    loop {
+        let rows = lock_page(connection, tasks.as_deref(), &seen, page).await?;
+        let last = rows.len() < page;
+        let (mut whole, mut cut, mut shorter) = (Vec::new(), Vec::new(), Vec::new());
+        for mut row in rows {
+            if left == 0 {
+                break;
+            }
+            let most = if row.lost > 0 { 1 } else { left };
+            if row.n_messages() > most {
+                let next = numbers.next(connection).await?;
+                let Some(mut held) = row.split_off(next, most) else { continue };
+                held.holder = Some(take.by.worker.boot());
+                left -= most;
+                seen.push(signed(row.id));
+                shorter.push((signed(row.id), signed(most)));
+                cut.push(held);
+            } else {
+                left -= row.n_messages();
+                whole.push(row);
+            }
+        }
+        hold(connection, &whole, take.by.worker.boot()).await?;
+        shorten(connection, &shorter).await?;
+        insert(connection, &cut).await?;
+        taken.append(&mut whole);
+        taken.append(&mut cut);
+        if last || left == 0 {
+            break;
+        }
+        page = usize::try_from(left).unwrap_or(usize::MAX).min(1_024);
+    }
+    let passed_by = left > 0 && is_more(connection, tasks.as_deref(), &seen, now).await?;
+    let mut messages = messages::of(connection, &taken).await?;
+    let owed = taken.into_iter().map(|row| {
+        let messages = messages.remove(&row.id).unwrap_or_default();
+        Owed { id: row.id, lost: row.lost, messages }
+    });
+    Ok(Took { taken: Taken { owed: owed.collect(), next_due }, passed_by })
+}
+
+/// Frees what is due, and answers when the next row will be.
+async fn free_due(connection: &mut PgConnection, now: i64) -> sqlx::Result<Option<Timestamp>> {
+    let query = "WITH freed AS (UPDATE ork.owed SET due = NULL WHERE id IN \
+                     (SELECT id FROM ork.owed WHERE due <= $1 ORDER BY id FOR UPDATE SKIP LOCKED)) \
+                 SELECT min(due) FROM ork.owed WHERE due > $1";
+    let row = sqlx::query(query).bind(now).fetch_one(connection).await?;
+    Ok(row.try_get::<Option<i64>, _>(0)?.map(Timestamp::from_millis))
+}
+
+/// Locks the next free rows that no other process has locked.
+async fn lock_page(
+    connection: &mut PgConnection,
+    tasks: Option<&[String]>,
+    seen: &[i64],
+    page: usize,
+) -> sqlx::Result<Vec<OwedRow>> {
+    let query = "SELECT id, job, task, ask, epoch, first, len, attempt, priority, lost FROM ork.owed \
+                 WHERE holder IS NULL AND due IS NULL AND ($1::text[] IS NULL OR task = ANY($1)) AND id <> ALL($2) \
+                 ORDER BY priority DESC, id LIMIT $3 FOR UPDATE SKIP LOCKED";
+    let page = i64::try_from(page).unwrap_or(i64::MAX);
+    let rows = sqlx::query(query).bind(tasks).bind(seen).bind(page).fetch_all(connection).await?;
+    rows.iter().map(owed_row).collect()
+}
+
+/// Whether rows are free that this transaction has not seen: others have them locked, and may leave them.
+async fn is_more(
+    connection: &mut PgConnection,
+    tasks: Option<&[String]>,
+    seen: &[i64],
+    now: i64,
+) -> sqlx::Result<bool> {
+    let query = "SELECT EXISTS (SELECT FROM ork.owed WHERE holder IS NULL AND due IS NULL \
+                     AND ($1::text[] IS NULL OR task = ANY($1)) AND id <> ALL($2)) \
+                 OR EXISTS (SELECT FROM ork.owed WHERE due <= $3 AND ($1::text[] IS NULL OR task = ANY($1)))";
+    sqlx::query(query).bind(tasks).bind(seen).bind(now).fetch_one(connection).await?.try_get(0)
+}
+
+async fn hold(connection: &mut PgConnection, rows: &[OwedRow], holder: [u8; 16]) -> sqlx::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let update = "UPDATE ork.owed SET holder = $2 WHERE id = ANY($1)";
+    let ids = column(rows, |row| signed(row.id));
+    sqlx::query(update).bind(ids).bind(Uid(holder)).execute(connection).await.map(drop)
+}
+
+/// Takes the first parts off runs that are too long: what is left stays free.
+async fn shorten(connection: &mut PgConnection, cuts: &[(i64, i64)]) -> sqlx::Result<()> {
+    if cuts.is_empty() {
+        return Ok(());
+    }
+    let update = "UPDATE ork.owed SET first = first + cut.len, len = owed.len - cut.len \
+                  FROM unnest($1::bigint[], $2::bigint[]) AS cut (id, len) WHERE owed.id = cut.id";
+    let (ids, lens) = (column(cuts, |(id, _)| *id), column(cuts, |(_, len)| *len));
+    sqlx::query(update).bind(ids).bind(lens).execute(connection).await.map(drop)
+}
+
+/// Removes rows, each if it is still held so.
+pub(super) async fn forget(connection: &mut PgConnection, rows: &[Held]) -> sqlx::Result<()> {
+    let delete = "DELETE FROM ork.owed USING unnest($1::bigint[], $2::uuid[]) AS done (id, holder) \
+                  WHERE owed.id = done.id AND owed.holder = done.holder";
+    each(connection, delete, rows).await
+}
+
+/// Lets go of rows, each if it is still held so.
+pub(super) async fn give_back(connection: &mut PgConnection, rows: &[Held]) -> sqlx::Result<()> {
+    let update = "UPDATE ork.owed SET holder = NULL FROM unnest($1::bigint[], $2::uuid[]) AS done (id, holder) \
+                  WHERE owed.id = done.id AND owed.holder = done.holder";
+    each(connection, update, rows).await
+}
+
+async fn each(connection: &mut PgConnection, statement: &'static str, rows: &[Held]) -> sqlx::Result<()> {
+    let mut rows = rows.to_vec();
+    // One order for all who touch them.
+    rows.sort_unstable();
+    for rows in rows.chunks(8_192) {
+        let (ids, holders) = (column(rows, |(id, _)| signed(*id)), column(rows, |(_, holder)| Uid(*holder)));
+        sqlx::query(statement).bind(ids).bind(holders).execute(&mut *connection).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Rows into books: jobs with the heads of their ledgers, locked in a fixed order, and the shards they need.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use sqlx::Row as _;
+use sqlx::postgres::{PgConnection, PgRow};
+
+use super::codec::{Columns, Uid, signed};
+use super::error::damaged;
+use crate::accounting::{Books, OwedId, Shards};
+use crate::id::JobId;
+use crate::job::{Job, Kind, Phase, ReplyTo, State};
+use crate::ledger::{Counts, Halt, Head, Ledger, Shard, place};
+use crate::policy::{OnError, Policy};
+use crate::store::Work;
+
+/// The columns of a job and of the head of its ledger, in the order in which [`job`] reads them.
+macro_rules! job_columns {
+    () => {
+        "id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, due, \
+         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined"
+    };
+}
+pub(super) use job_columns;
+
+/// How many columns those are.
+pub(super) const WIDTH: usize = 26;
+
+/// Reads a job and the head of its ledger from [`job_columns`], which come first in the row.
+pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
+    let mut columns = Columns::new(row);
+    let c = &mut columns;
+    let job = Job {
+        id: c.id()?,
+        root: c.id()?,
+        parent: c.get::<Option<Uid>>()?.map(|id| JobId::from_bytes(id.0)),
+        task: c.get()?,
+        kind: if c.get::<&str>()? == Kind::Item.as_str() { Kind::Item } else { Kind::Whole },
+        phase: if c.get::<&str>()? == "join" { Phase::Join } else { Phase::Start },
+        state: State::from_word(c.get()?).ok_or_else(|| damaged("a state is unknown"))?,
+        attempt: c.number()?,
+        base: c.number()?,
+        priority: c.number()?,
+        worker: c.get()?,
+        created: c.time()?.unwrap_or_default(),
+        started: c.time()?,
+        ended: c.time()?,
+        due: c.time()?,
+        failure: match c.get::<Option<&str>>()? {
+            None => None,
+            Some(json) => Some(serde_json::from_str(json).map_err(damaged)?),
+        },
+        reply: {
+            let (queue, correlation) = (c.get::<Option<Vec<u8>>>()?, c.get::<Option<Vec<u8>>>()?);
+            let text = |bytes| String::from_utf8(bytes).map_err(damaged);
+            match queue {
+                None => None,
+                Some(queue) => {
+                    Some(ReplyTo { queue: text(queue)?, correlation: text(correlation.unwrap_or_default())? })
+                }
+            }
+        },
+    };
+    let head = Head {
+        epoch: c.number()?,
+        appended: c.number()?,
+        sealed: c.number_or_none()?,
+        halted: match c.get::<Option<&str>>()? {
+            None => None,
+            Some("stopped") => Some(Halt::Stopped),
+            Some("cancelled") => Some(Halt::Cancelled),
+            Some(_) => return Err(damaged("a halt is unknown")),
+        },
+        cut: c.get()?,
+        policy: Policy {
+            on_error: OnError::from_word(c.get()?).ok_or_else(|| damaged("a policy is unknown"))?,
+            tolerate: c.get::<&str>()?.parse().map_err(damaged)?,
+        },
+        joined: c.get()?,
+    };
+    Ok((job, head))
+}
+
+/// The numbers of shards that are asked for, by job.
+type Ranges = BTreeSet<(JobId, u64, u64)>;
+
+fn range(shards: Shards) -> Option<(JobId, u64, u64)> {
+    match shards {
+        Shards::None => None,
+        Shards::Of(id, index) => Some((id, place(index).0, place(index).0)),
+        Shards::Between(id, first, last) => Some((id, place(first).0, place(last).0)),
+        Shards::All(id) => Some((id, 0, u64::MAX)),
+    }
+}
+
+/// Locks jobs, lowest id first, and opens them with the shards that this work is known to need.
+///
+/// Whoever has a job's row has its ledger, too. As everybody locks in the order of the ids, nobody waits in a circle.
+pub(super) async fn open(
+    connection: &mut PgConnection,
+    works: &mut [&mut Box<dyn Work>],
+    more: Vec<JobId>,
+    next_owed: OwedId,
+) -> sqlx::Result<Books> {
+    let mut books = Books::new(next_owed);
+    let wanted: BTreeSet<JobId> = works.iter().map(|work| work.job()).collect();
+    let ids: Vec<Uid> =
+        wanted.iter().copied().chain(more).collect::<BTreeSet<_>>().into_iter().map(Uid::from).collect();
+    if ids.is_empty() {
+        return Ok(books);
+    }
+    let lock = concat!("SELECT ", job_columns!(), " FROM ork.job WHERE id = ANY($1) ORDER BY id FOR UPDATE");
+    let rows = sqlx::query(lock).bind(ids).fetch_all(&mut *connection).await?;
+    let mut found = HashMap::new();
+    for row in &rows {
+        let (job, head) = job(row)?;
+        found.insert(job.id, (job, head));
+    }
+    // With their heads alone, so that the work can say what it needs of the ledgers.
+    for id in wanted {
+        books.open(id, found.get(&id).map(|(job, head)| (job.clone(), Ledger::new(*head, []))));
+    }
+    let has_parts = |(job, head): &&(Job, Head)| head.epoch > 0 && books.is_open(job.id);
+    let opened: Vec<_> = found.values().filter(has_parts).map(|(job, _)| job.id).collect();
+    if !opened.is_empty() {
+        let ranges = works.iter().filter_map(|work| range(work.shards(&books))).collect();
+        for (id, shards) in shards(connection, &opened, &ranges).await? {
+            if let Some((job, head)) = found.remove(&id) {
+                let mut ledger = Ledger::new(head, shards.iter().map(|(number, (counts, _))| (*number, *counts)));
+                for (number, (_, shard)) in shards {
+                    if let Some(shard) = shard {
+                        ledger.load(number, shard);
+                    }
+                }
+                books.open(id, Some((job, ledger)));
+            }
+        }
+    }
+    Ok(books)
+}
+
+/// The shards of one job: how its parts stand, and their sets where those were asked for.
+type Known = BTreeMap<u64, (Counts, Option<Shard>)>;
+
+/// The counts of every shard of these jobs, and the sets of those in the ranges.
+async fn shards(connection: &mut PgConnection, jobs: &[JobId], ranges: &Ranges) -> sqlx::Result<HashMap<JobId, Known>> {
+    let query = "SELECT job, number, ok, failed, skipped, cancelled, running, \
+                     CASE WHEN EXISTS (SELECT FROM unnest($2, $3, $4) AS r (job, first, last) \
+                         WHERE r.job = shard.job AND shard.number BETWEEN r.first AND r.last) THEN sets END \
+                 FROM ork.shard WHERE job = ANY($1)";
+    let rows = sqlx::query(query)
+        .bind(jobs.iter().copied().map(Uid::from).collect::<Vec<_>>())
+        .bind(ranges.iter().map(|(job, ..)| Uid::from(*job)).collect::<Vec<_>>())
+        .bind(ranges.iter().map(|(_, first, _)| signed(*first)).collect::<Vec<_>>())
+        .bind(ranges.iter().map(|(.., last)| signed(*last)).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+    let mut known: HashMap<JobId, Known> = HashMap::new();
+    for row in &rows {
+        let c = &mut Columns::new(row);
+        let (job, number) = (c.id()?, c.number()?);
+        let counts = Counts {
+            ok: c.number()?,
+            failed: c.number()?,
+            skipped: c.number()?,
+            cancelled: c.number()?,
+            running: c.number()?,
+        };
+        let sets = c.get::<Option<&[u8]>>()?.map(Shard::decode).transpose().map_err(damaged)?;
+        known.entry(job).or_default().insert(number, (counts, sets));
+    }
+    Ok(known)
+}
+
+/// Opens shards that only what came before in the same transaction has made necessary, which is rare.
+pub(super) async fn open_more(connection: &mut PgConnection, books: &mut Books, wanted: Shards) -> sqlx::Result<()> {
+    let Some((id, first, last)) = range(wanted) else { return Ok(()) };
+    let Some(entry) = books.get_mut(id) else { return Ok(()) };
+    // Mostly one shard, which is loaded already; then nothing is to be looked for.
+    if first == last && !entry.ledger.needs(first) {
+        return Ok(());
+    }
+    for number in entry.ledger.unloaded().into_iter().filter(|number| (first..=last).contains(number)) {
+        entry.ledger.load(number, shard(&mut *connection, id, number).await?);
+    }
+    Ok(())
+}
+
+/// One shard of a job.
+pub(super) async fn shard(connection: &mut PgConnection, job: JobId, number: u64) -> sqlx::Result<Shard> {
+    let query = "SELECT sets FROM ork.shard WHERE job = $1 AND number = $2";
+    let row = sqlx::query(query).bind(Uid::from(job)).bind(signed(number)).fetch_optional(connection).await?;
+    match row {
+        None => Ok(Shard::default()),
+        Some(row) => Shard::decode(row.try_get(0)?).map_err(damaged),
+    }
+}

@@ -1,0 +1,259 @@
+//! Books into rows: what operations have noted is written by arrays, so that a thousand rows are one statement.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Postgres};
+
+use super::codec::{Uid, signed, text};
+use super::outbox;
+use crate::accounting::{Books, Change, Entry, OwedRow, PartWrite};
+use crate::clock::Timestamp;
+use crate::id::JobId;
+use crate::job::Phase;
+use crate::ledger::{Counts, Halt};
+
+/// No statement carries more rows or bytes than these, whatever the size of a batch.
+const MOST: (usize, usize) = (8_192, 8 * 1024 * 1024);
+
+/// What new and changed jobs are written from; [`bind`] binds it.
+macro_rules! jobs {
+    () => {
+        "unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], \
+         $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], \
+         $16::text[], $17::bytea[], $18::bytea[], $19::bigint[], $20::bigint[], $21::bigint[], $22::text[], \
+         $23::boolean[], $24::text[], $25::text[], $26::boolean[], $27::bytea[], $28::bytea[]) \
+         AS n (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, \
+         due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, \
+         joined, input, output)"
+    };
+}
+
+const INSERT: &str = concat!(
+    "INSERT INTO ork.job (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, \
+     started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, \
+     tolerate, joined, input, output) SELECT * FROM ",
+    jobs!()
+);
+
+const UPDATE: &str = concat!(
+    "UPDATE ork.job SET phase = n.phase, state = n.state, attempt = n.attempt, base = n.base, worker = n.worker, \
+     started = n.started, ended = n.ended, due = n.due, failure = n.failure, epoch = n.epoch, \
+     appended = n.appended, sealed = n.sealed, halted = n.halted, cut = n.cut, on_error = n.on_error, \
+     tolerate = n.tolerate, joined = n.joined, output = coalesce(n.output, job.output) FROM ",
+    jobs!(),
+    " WHERE job.id = n.id"
+);
+
+/// A job to be written.
+struct JobRow<'books> {
+    entry: &'books Entry,
+    input: Option<Bytes>,
+    output: Option<Bytes>,
+}
+
+/// A shard to be written.
+struct ShardRow {
+    job: JobId,
+    number: u64,
+    sets: Vec<u8>,
+    counts: Counts,
+}
+
+/// What is to become of a part's row.
+#[derive(Default)]
+struct PartRow {
+    output: Option<Bytes>,
+    failure: Option<String>,
+}
+
+/// Writes what the operations have noted, and answers with the news and the new rows of the outbox.
+pub(super) async fn save(
+    connection: &mut PgConnection,
+    books: &mut Books,
+) -> sqlx::Result<(Vec<Change>, Vec<OwedRow>)> {
+    let (writes, changes) = books.finish();
+    clear(connection, &writes.cleared).await?;
+    let mut inputs: HashMap<_, _> = writes.inputs.into_iter().collect();
+    let mut outputs: HashMap<_, _> = writes.outputs.into_iter().collect();
+    // New jobs in the order of their ids, too: two processes that make the same ones do not wait in a circle.
+    let touched: BTreeSet<_> = books.take_touched().into_iter().collect();
+    let mut shards = Vec::new();
+    for job in &touched {
+        let Some(entry) = books.written(*job) else { continue };
+        let dirty = entry.ledger.take_dirty().into_iter();
+        shards.extend(dirty.map(|(number, shard)| ShardRow {
+            job: *job,
+            number,
+            sets: shard.encode(),
+            counts: shard.counts(),
+        }));
+    }
+    let (mut new, mut known) = (Vec::new(), Vec::new());
+    for job in touched {
+        let Some(entry) = books.get(job) else { continue };
+        let row = JobRow { input: inputs.remove(&job), output: outputs.remove(&job), entry };
+        if row.input.is_some() {
+            new.push(row);
+        } else if row.entry.dirty || row.output.is_some() {
+            known.push(row);
+        }
+    }
+    let bytes = |row: &JobRow<'_>| row.input.as_ref().map_or(0, Bytes::len) + row.output.as_ref().map_or(0, Bytes::len);
+    for (statement, rows) in [(INSERT, new), (UPDATE, known)] {
+        for rows in chunks(rows, bytes) {
+            bind(sqlx::query(statement), &rows).execute(&mut *connection).await?;
+        }
+    }
+    save_shards(connection, shards).await?;
+    save_pages(connection, writes.pages).await?;
+    save_parts(connection, writes.parts).await?;
+    outbox::insert(connection, &writes.owed).await?;
+    Ok((changes, writes.owed))
+}
+
+/// Cuts a list into pieces that one statement can carry.
+fn chunks<T>(items: Vec<T>, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let (mut chunks, mut chunk, mut size) = (Vec::new(), Vec::new(), 0);
+    for item in items {
+        let more = bytes(&item);
+        if chunk.len() >= MOST.0 || (size + more > MOST.1 && !chunk.is_empty()) {
+            chunks.push(std::mem::take(&mut chunk));
+            size = 0;
+        }
+        size += more;
+        chunk.push(item);
+    }
+    chunks.extend(Some(chunk).filter(|chunk| !chunk.is_empty()));
+    chunks
+}
+
+/// One column of many rows.
+pub(super) fn column<T, R>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
+fn bind<'q>(query: Query<'q, Postgres, PgArguments>, rows: &[JobRow<'_>]) -> Query<'q, Postgres, PgArguments> {
+    let time = |time: Option<Timestamp>| time.map(Timestamp::as_millis);
+    query
+        .bind(column(rows, |row| Uid::from(row.entry.job.id)))
+        .bind(column(rows, |row| Uid::from(row.entry.job.root)))
+        .bind(column(rows, |row| row.entry.job.parent.map(Uid::from)))
+        .bind(column(rows, |row| text(&row.entry.job.task)))
+        .bind(column(rows, |row| row.entry.job.kind.as_str()))
+        .bind(column(rows, |row| phase(row.entry.job.phase)))
+        .bind(column(rows, |row| row.entry.job.state.as_str()))
+        .bind(column(rows, |row| i64::from(row.entry.job.attempt)))
+        .bind(column(rows, |row| i64::from(row.entry.job.base)))
+        .bind(column(rows, |row| i64::from(row.entry.job.priority)))
+        .bind(column(rows, |row| row.entry.job.worker.as_deref().map(text)))
+        .bind(column(rows, |row| row.entry.job.created.as_millis()))
+        .bind(column(rows, |row| time(row.entry.job.started)))
+        .bind(column(rows, |row| time(row.entry.job.ended)))
+        .bind(column(rows, |row| time(row.entry.job.due)))
+        .bind(column(rows, |row| row.entry.job.failure.as_ref().map(json)))
+        .bind(column(rows, |row| row.entry.job.reply.as_ref().map(|reply| reply.queue.as_bytes().to_vec())))
+        .bind(column(rows, |row| row.entry.job.reply.as_ref().map(|reply| reply.correlation.as_bytes().to_vec())))
+        .bind(column(rows, |row| i64::from(row.entry.ledger.head().epoch)))
+        .bind(column(rows, |row| signed(row.entry.ledger.head().appended)))
+        .bind(column(rows, |row| row.entry.ledger.head().sealed.map(signed)))
+        .bind(column(rows, |row| row.entry.ledger.head().halted.map(Halt::as_str)))
+        .bind(column(rows, |row| row.entry.ledger.head().cut))
+        .bind(column(rows, |row| row.entry.ledger.head().policy.on_error.as_str()))
+        .bind(column(rows, |row| row.entry.ledger.head().policy.tolerate.to_string()))
+        .bind(column(rows, |row| row.entry.ledger.head().joined))
+        .bind(column(rows, |row| row.input.as_ref().map(|input| input.to_vec())))
+        .bind(column(rows, |row| row.output.as_ref().map(|output| output.to_vec())))
+}
+
+async fn clear(connection: &mut PgConnection, jobs: &[JobId]) -> sqlx::Result<()> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    for table in ["part", "shard"] {
+        let delete = format!("DELETE FROM ork.{table} WHERE job = ANY($1)");
+        let jobs = column(jobs, |job| Uid::from(*job));
+        sqlx::query(AssertSqlSafe(delete)).bind(jobs).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn save_shards(connection: &mut PgConnection, rows: Vec<ShardRow>) -> sqlx::Result<()> {
+    let upsert = "INSERT INTO ork.shard (job, number, sets, ok, failed, skipped, cancelled, running) \
+                  SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], \
+                      $6::bigint[], $7::bigint[], $8::bigint[]) \
+                  ON CONFLICT (job, number) DO UPDATE SET sets = excluded.sets, ok = excluded.ok, \
+                      failed = excluded.failed, skipped = excluded.skipped, cancelled = excluded.cancelled, \
+                      running = excluded.running";
+    for rows in chunks(rows, |row| row.sets.len()) {
+        sqlx::query(upsert)
+            .bind(column(&rows, |row| Uid::from(row.job)))
+            .bind(column(&rows, |row| signed(row.number)))
+            .bind(column(&rows, |row| row.sets.clone()))
+            .bind(column(&rows, |row| signed(row.counts.ok)))
+            .bind(column(&rows, |row| signed(row.counts.failed)))
+            .bind(column(&rows, |row| signed(row.counts.skipped)))
+            .bind(column(&rows, |row| signed(row.counts.cancelled)))
+            .bind(column(&rows, |row| signed(row.counts.running)))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn save_pages(connection: &mut PgConnection, pages: Vec<(JobId, u64, Vec<Bytes>)>) -> sqlx::Result<()> {
+    let insert = "INSERT INTO ork.part (job, index, input) SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bytea[])";
+    let parts = pages.into_iter().flat_map(|(job, first, inputs)| {
+        let indexed = (first..).zip(inputs);
+        indexed.map(move |(index, input)| (job, index, input))
+    });
+    for parts in chunks(parts.collect(), |(.., input)| input.len()) {
+        sqlx::query(insert)
+            .bind(column(&parts, |(job, ..)| Uid::from(*job)))
+            .bind(column(&parts, |(_, index, _)| signed(*index)))
+            .bind(column(&parts, |(.., input)| input.to_vec()))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn save_parts(connection: &mut PgConnection, parts: Vec<(JobId, u64, PartWrite)>) -> sqlx::Result<()> {
+    // One row may have several pieces of news; a statement that met it twice would take any one of them.
+    let mut rows: BTreeMap<(JobId, u64), PartRow> = BTreeMap::new();
+    for (job, index, write) in parts {
+        let row = rows.entry((job, index)).or_default();
+        match write {
+            PartWrite::Output(output) => *row = PartRow { output: Some(output), failure: None },
+            PartWrite::Failure(failure) => row.failure = Some(json(&failure)),
+        }
+    }
+    let update = "UPDATE ork.part SET input = CASE WHEN n.output IS NULL THEN part.input END, \
+                      output = coalesce(n.output, part.output), failure = n.failure \
+                  FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::text[]) AS n (job, index, output, failure) \
+                  WHERE part.job = n.job AND part.index = n.index";
+    let rows = rows.into_iter().collect();
+    for rows in chunks(rows, |(_, row): &(_, PartRow)| row.output.as_ref().map_or(0, Bytes::len)) {
+        sqlx::query(update)
+            .bind(column(&rows, |((job, _), _)| Uid::from(*job)))
+            .bind(column(&rows, |((_, index), _)| signed(*index)))
+            .bind(column(&rows, |(_, row)| row.output.as_ref().map(|output| output.to_vec())))
+            .bind(column(&rows, |(_, row)| row.failure.clone()))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+fn json(failure: &crate::Failure) -> String {
+    serde_json::to_string(failure).unwrap_or_default()
+}
+
+const fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Start => "start",
+        Phase::Join => "join",
+    }
+}

@@ -1,0 +1,82 @@
+//! One connection that writes, and what makes it safe to be the only one of its process.
+//!
+//! A process has a row with the number of its last transaction. When a connection ends in the middle of a commit, the
+//! next one first ends what is left of it on the server, then reads that number: so it is known what was done.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Row as _};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::codec::Uid;
+use super::error::{is_read_only, no_answer, store_error};
+use super::schema;
+use super::url::Address;
+use crate::store::StoreError;
+
+/// How long a connection may take to come about, with all that is asked first.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connection that writes.
+pub(super) struct Session {
+    pub(super) connection: PgConnection,
+    /// The number of the last transaction of this process that was carried out.
+    pub(super) last: i64,
+    /// The process of the server that serves it.
+    pub(super) backend: i64,
+}
+
+/// How the server shows the writing connection of a process.
+pub(super) fn name(boot: Uuid) -> String {
+    format!("ork {}", boot.simple())
+}
+
+impl Session {
+    /// Connects, and brings the tables up to date where this is the first connection of a process.
+    pub(super) async fn open(address: &Address, boot: Uuid, first: bool) -> Result<Self, StoreError> {
+        let open = Box::pin(Self::connect(address, boot, first));
+        timeout(PATIENCE, open).await.unwrap_or_else(|_elapsed| Err(no_answer(address)))
+    }
+
+    async fn connect(address: &Address, boot: Uuid, first: bool) -> Result<Self, StoreError> {
+        let wrong = |error| store_error(address, error);
+        let mut connection = PgConnection::connect_with(&address.writing(&name(boot))).await.map_err(wrong)?;
+        let standby = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
+        let standby = async { sqlx::query(standby).fetch_one(&mut connection).await?.try_get::<bool, _>(0) };
+        if standby.await.map_err(wrong)? {
+            return Err(is_read_only(address));
+        }
+        if first {
+            schema::migrate(&mut connection, address).await?;
+            forget_gone(&mut connection).await.map_err(wrong)?;
+        }
+        let (last, backend) = take_over(&mut connection, boot).await.map_err(wrong)?;
+        Ok(Self { connection, last, backend })
+    }
+}
+
+/// Ends what is left of the connection before, and answers the number of the last transaction that was carried out.
+///
+/// Writing the row waits for the end of a transaction that still has it, so what is read here does not change any more.
+async fn take_over(connection: &mut PgConnection, boot: Uuid) -> sqlx::Result<(i64, i64)> {
+    let end = "SELECT pg_terminate_backend(activity.pid) FROM pg_stat_activity activity \
+               JOIN ork.process ON process.backend = activity.pid \
+               WHERE process.boot = $1 AND activity.application_name = $2 AND activity.pid <> pg_backend_pid()";
+    sqlx::query(end).bind(Uid::from(boot)).bind(name(boot)).execute(&mut *connection).await?;
+    let take = "INSERT INTO ork.process VALUES ($1, 0, pg_backend_pid(), now()) \
+                ON CONFLICT (boot) DO UPDATE SET backend = excluded.backend, seen = excluded.seen \
+                RETURNING batch, backend";
+    let row = sqlx::query(take).bind(Uid::from(boot)).fetch_one(connection).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+/// Removes the rows of processes that ended long ago without having done so.
+async fn forget_gone(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let gone = "DELETE FROM ork.process WHERE boot IN ( \
+                    SELECT boot FROM ork.process WHERE seen < now() - interval '7 days' \
+                        AND NOT EXISTS (SELECT FROM pg_stat_activity activity WHERE activity.pid = process.backend) \
+                    FOR UPDATE SKIP LOCKED)";
+    sqlx::query(gone).execute(connection).await.map(drop)
+}

@@ -1,0 +1,136 @@
+//! The database's address: read once, and printed without its password for ever after.
+
+use std::fmt;
+
+use base64::Engine as _;
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+use crate::store::{StoreError, StoreErrorKind};
+
+/// What the server does for a session of ork, whatever else it is set up to do.
+///
+/// A process that was cut off from the network must not keep what it has locked: the server ends its transaction.
+const SETTINGS: [(&str, &str); 4] = [
+    ("idle_in_transaction_session_timeout", "10s"),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+];
+
+/// How a session plans that only looks for keys. The tables may be empty when a statement is planned, and have millions
+/// of rows when it is used.
+const KEYS_ONLY: [(&str, &str); 4] =
+    [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off")];
+
+/// Where `PostgreSQL` is, and who we are there. `Display` and `Debug` hide the password.
+#[derive(Clone)]
+pub(super) struct Address(PgConnectOptions);
+
+impl Address {
+    /// Reads `postgres://user:password@host:port/database?sslmode=…`, as libpq does; what is left out comes from where
+    /// libpq takes it.
+    pub(super) fn parse(text: &str) -> Result<Self, StoreError> {
+        let expected = "expected `postgres://user:password@host:5432/database`";
+        let wrong =
+            |what: &str| StoreError::new(StoreErrorKind::Config, format!("the PostgreSQL URL {what}: {expected}"));
+        if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+            return Err(wrong("does not begin with `postgres://` or `postgresql://`"));
+        }
+        // The parser's own words can quote the URL, password and all, so they stay here.
+        let options: PgConnectOptions = text.parse().map_err(|_words| wrong("cannot be read"))?;
+        let mut options = options.options(SETTINGS).disable_statement_logging();
+        let verifies = matches!(options.get_ssl_mode(), PgSslMode::VerifyCa | PgSslMode::VerifyFull);
+        let named = text.contains("sslrootcert=") && !text.contains("sslrootcert=system");
+        if verifies && !named {
+            options = options.ssl_root_cert_from_pem(system_roots());
+        }
+        Ok(Self(options))
+    }
+
+    /// How to connect as this application, which the server shows to its administrators.
+    pub(super) fn options(&self, name: &str) -> PgConnectOptions {
+        self.0.clone().application_name(name)
+    }
+
+    /// The same for the connection that writes.
+    pub(super) fn writing(&self, name: &str) -> PgConnectOptions {
+        self.options(name).options(KEYS_ONLY)
+    }
+
+    pub(super) fn user(&self) -> &str {
+        self.0.get_username()
+    }
+
+    /// The database; without a name it is the user's.
+    pub(super) fn database(&self) -> &str {
+        self.0.get_database().unwrap_or_else(|| self.user())
+    }
+
+    /// Host and port, or the folder of the socket.
+    pub(super) fn host(&self) -> String {
+        match self.0.get_socket() {
+            Some(folder) => folder.display().to_string(),
+            None if self.0.get_host().contains(':') && !self.0.get_host().starts_with('[') => {
+                format!("[{}]:{}", self.0.get_host(), self.0.get_port())
+            }
+            None => format!("{}:{}", self.0.get_host(), self.0.get_port()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "postgres://{}:***@{}/{}", self.user(), self.host(), self.database())
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The certificates that the system trusts, as PEM.
+fn system_roots() -> Vec<u8> {
+    let mut pem = String::new();
+    for certificate in rustls_native_certs::load_native_certs().certs {
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        pem.push_str(&base64::engine::general_purpose::STANDARD.encode(&certificate));
+        pem.push_str("\n-----END CERTIFICATE-----\n");
+    }
+    pem.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_is_never_printed() {
+        let address = Address::parse("postgres://me:s3cret%2F@db.example:5433/jobs?sslmode=require").unwrap();
+        assert_eq!(address.to_string(), "postgres://me:***@db.example:5433/jobs");
+        assert_eq!(format!("{address:?}"), address.to_string());
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_read_is_not_quoted() {
+        for text in [
+            "postgres://me:s3cret@host:port/",
+            "mysql://me:s3cret@host/db",
+            "postgres://me:s3cret@host/db?sslmode=s3cret",
+        ] {
+            let error = Address::parse(text).unwrap_err();
+            assert_eq!(error.kind(), StoreErrorKind::Config, "{text}");
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn sockets_and_addresses_of_version_six_are_shown() {
+        let socket = Address::parse("postgresql://me@%2Frun%2Fpostgresql/jobs").unwrap();
+        assert_eq!(socket.to_string(), "postgres://me:***@/run/postgresql/jobs");
+        let v6 = Address::parse("postgres://me@[::1]:5433").unwrap();
+        assert_eq!(v6.host(), "[::1]:5433");
+    }
+}

@@ -1,0 +1,132 @@
+//! Views: what is shown of jobs and parts. Only reads.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Connection as _, Row as _};
+
+use super::codec::{Columns, Uid, signed, text};
+use super::rows;
+use crate::context::Progress;
+use crate::id::JobId;
+use crate::ledger::{Counts, Shard, place};
+use crate::store::{Filter, JobView};
+use crate::task::parts::SettledPart;
+
+/// What a view shows: the columns of a job, its own, and the sums of its shards.
+macro_rules! view {
+    ($rest:literal) => {
+        concat!(
+            "SELECT ",
+            rows::job_columns!(),
+            ", percent, info, input, output, counts.* FROM ork.job CROSS JOIN LATERAL \
+             (SELECT coalesce(sum(ok), 0)::bigint, coalesce(sum(failed), 0)::bigint, \
+                 coalesce(sum(skipped), 0)::bigint, coalesce(sum(cancelled), 0)::bigint, \
+                 coalesce(sum(running), 0)::bigint FROM ork.shard WHERE shard.job = job.id) AS counts ",
+            $rest
+        )
+    };
+}
+
+/// How many jobs there are, the server's version, and how the connection is encrypted.
+pub(super) async fn check(connection: &mut PgConnection) -> sqlx::Result<(i64, String, Option<String>)> {
+    let query = "SELECT (SELECT count(*) FROM ork.job), current_setting('server_version'), \
+                     (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl)";
+    let row = sqlx::query(query).fetch_one(connection).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+}
+
+/// One job.
+pub(super) async fn job(connection: &mut PgConnection, id: JobId) -> sqlx::Result<Option<JobView>> {
+    let row = sqlx::query(view!("WHERE id = $1")).bind(Uid::from(id)).fetch_optional(connection).await?;
+    row.as_ref().map(shown).transpose()
+}
+
+/// Jobs, newest first: ids sort by time.
+pub(super) async fn jobs(connection: &mut PgConnection, filter: &Filter) -> sqlx::Result<Vec<JobView>> {
+    let query = view!(
+        "WHERE (cardinality($1::text[]) = 0 OR state = ANY($1)) AND ($2::text IS NULL OR task = $2) \
+         AND ($3::uuid IS NULL OR id < $3) ORDER BY id DESC LIMIT $4"
+    );
+    let rows = sqlx::query(query)
+        .bind(filter.states.iter().map(|state| state.as_str()).collect::<Vec<_>>())
+        .bind(filter.task.as_deref().map(text))
+        .bind(filter.before.map(Uid::from))
+        .bind(i64::try_from(filter.limit).unwrap_or(i64::MAX))
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(shown).collect()
+}
+
+fn shown(row: &PgRow) -> sqlx::Result<JobView> {
+    let (job, head) = rows::job(row)?;
+    let c = &mut Columns::at(row, rows::WIDTH);
+    let (percent, info): (Option<f64>, Option<String>) = (c.get()?, c.get()?);
+    Ok(JobView {
+        job,
+        head,
+        progress: percent.map(|percent| Progress { percent, info: info.unwrap_or_default() }),
+        input: Bytes::from(c.get::<Vec<u8>>()?),
+        output: c.get::<Option<Vec<u8>>>()?.map(Bytes::from),
+        counts: Counts {
+            ok: c.number()?,
+            failed: c.number()?,
+            skipped: c.number()?,
+            cancelled: c.number()?,
+            running: c.number()?,
+        },
+    })
+}
+
+/// Settled parts, in order.
+pub(super) async fn parts(
+    connection: &mut PgConnection,
+    id: JobId,
+    from: u64,
+    limit: usize,
+) -> sqlx::Result<Vec<SettledPart>> {
+    // One snapshot, so that the sets and the rows belong together.
+    let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    let mut shards: HashMap<u64, Shard> = HashMap::new();
+    let (mut settled, mut next) = (Vec::new(), from);
+    let query = "SELECT index, output, failure FROM ork.part WHERE job = $1 AND index >= $2 ORDER BY index LIMIT $3";
+    while settled.len() < limit {
+        // Mostly all of them are settled; where not, the rest comes in further pages.
+        let page = (limit - settled.len()).clamp(64, 4_096);
+        let rows = sqlx::query(query)
+            .bind(Uid::from(id))
+            .bind(signed(next))
+            .bind(i64::try_from(page).unwrap_or(i64::MAX))
+            .fetch_all(&mut *snapshot)
+            .await?;
+        let last = rows.len() < page;
+        for row in rows {
+            let c = &mut Columns::new(&row);
+            let index = c.number()?;
+            next = index + 1;
+            let (number, low) = place(index);
+            let shard = match shards.entry(number) {
+                std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+                std::collections::hash_map::Entry::Vacant(place) => {
+                    place.insert(rows::shard(&mut snapshot, id, number).await?)
+                }
+            };
+            let Some(how) = shard.outcome(low) else { continue };
+            if settled.len() == limit {
+                break;
+            }
+            settled.push(SettledPart {
+                index,
+                how,
+                output: c.get::<Option<Vec<u8>>>()?.map(Bytes::from),
+                failure: c.get::<Option<&str>>()?.and_then(|json| serde_json::from_str(json).ok()),
+            });
+        }
+        if last {
+            break;
+        }
+    }
+    snapshot.commit().await?;
+    Ok(settled)
+}

@@ -1,0 +1,72 @@
+//! The signs of life of those who hold rows, and how far jobs say they are.
+
+use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
+
+use super::codec::{Uid, text};
+use crate::accounting::By;
+use crate::context::Progress;
+use crate::id::JobId;
+use crate::job::State;
+use crate::store::Beat;
+
+/// What a beat has found.
+pub(super) struct Found {
+    /// Which of the jobs have ended.
+    pub(super) ended: Vec<JobId>,
+    /// Whether a process had died, so that what it held is free now.
+    pub(super) freed: bool,
+}
+
+/// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended.
+///
+/// Whoever removes a dead process's row frees what that one held, so of processes that race only one counts it lost.
+pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Result<Found> {
+    let (worker, now) = (&beat.by.worker, beat.by.now);
+    let note = "WITH beat AS (INSERT INTO ork.worker VALUES ($1, $2, $3) \
+                    ON CONFLICT (boot) DO UPDATE SET name = excluded.name, until = excluded.until) \
+                DELETE FROM ork.worker WHERE boot IN (SELECT boot FROM ork.worker \
+                    WHERE until < $4 AND boot <> $1 ORDER BY boot FOR UPDATE SKIP LOCKED) \
+                RETURNING boot";
+    let dead = sqlx::query(note)
+        .bind(Uid(worker.boot()))
+        .bind(text(worker.name()))
+        .bind((now + beat.ttl).as_millis())
+        .bind(now.as_millis())
+        .fetch_all(&mut *connection)
+        .await?;
+    let dead = dead.iter().map(|row| row.try_get::<Uid, _>(0)).collect::<sqlx::Result<Vec<_>>>()?;
+    let freed = !dead.is_empty();
+    if freed {
+        let free = "UPDATE ork.owed SET holder = NULL, lost = lost + 1 WHERE id IN \
+                        (SELECT id FROM ork.owed WHERE holder = ANY($1) ORDER BY id FOR UPDATE)";
+        sqlx::query(free).bind(dead).execute(&mut *connection).await?;
+    }
+    let mut ended = Vec::new();
+    if !beat.running.is_empty() {
+        let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
+        let running: Vec<_> = beat.running.iter().copied().map(Uid::from).collect();
+        let query = "SELECT id FROM ork.job WHERE id = ANY($1) AND state = ANY($2)";
+        for row in sqlx::query(query).bind(running).bind(finals).fetch_all(connection).await? {
+            ended.push(JobId::from_bytes(row.try_get::<Uid, _>(0)?.0));
+        }
+    }
+    Ok(Found { ended, freed })
+}
+
+/// Notes that a process ends. Answers whether it held anything.
+pub(super) async fn leave(connection: &mut PgConnection, by: &By) -> sqlx::Result<bool> {
+    let free = "UPDATE ork.owed SET holder = NULL WHERE id IN \
+                    (SELECT id FROM ork.owed WHERE holder = $1 ORDER BY id FOR UPDATE)";
+    let boot = Uid(by.worker.boot());
+    let freed = sqlx::query(free).bind(boot).execute(&mut *connection).await?.rows_affected();
+    sqlx::query("DELETE FROM ork.worker WHERE boot = $1").bind(boot).execute(connection).await?;
+    Ok(freed > 0)
+}
+
+/// Notes how far a job has come.
+pub(super) async fn progress(connection: &mut PgConnection, job: JobId, progress: &Progress) -> sqlx::Result<()> {
+    let update = "UPDATE ork.job SET percent = $2, info = $3 WHERE id = $1";
+    let query = sqlx::query(update).bind(Uid::from(job)).bind(progress.percent).bind(text(&progress.info));
+    query.execute(connection).await.map(drop)
+}

@@ -1,0 +1,173 @@
+//! A wire that is cut exactly at a commit: nothing is done twice, and no answer is lost.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use ork::accounting::{Answer, By, Submit, Submitted};
+use ork::job::Job;
+use ork::store::postgres::Postgres;
+use ork::{JobId, Policy, WorkerId};
+
+use super::postgres;
+use super::world::{START, World, ok, on, part};
+
+/// What becomes of the next commit: it passes; it never arrives; it is carried out, and its answer never arrives.
+const PASSES: u8 = 0;
+const LOST: u8 = 1;
+const UNANSWERED: u8 = 2;
+
+/// Forwards to a server, and cuts the connection at a commit if it is told to.
+struct Wire {
+    port: u16,
+    next: Arc<AtomicU8>,
+}
+
+impl Wire {
+    fn to(target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let next = Arc::new(AtomicU8::new(PASSES));
+        let order = Arc::clone(&next);
+        std::thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else { continue };
+                near.set_nodelay(true).unwrap();
+                far.set_nodelay(true).unwrap();
+                let silent = Arc::new(AtomicU8::new(0));
+                let (order, mute) = (Arc::clone(&order), Arc::clone(&silent));
+                let (from, to) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+                std::thread::spawn(move || forward(from, to, Some(&order), &mute));
+                std::thread::spawn(move || forward(far, near, None, &silent));
+            }
+        });
+        Self { port, next }
+    }
+}
+
+fn forward(mut from: TcpStream, mut to: TcpStream, order: Option<&AtomicU8>, silent: &AtomicU8) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(n_bytes @ 1..) = from.read(&mut buffer) {
+        let bytes = &buffer[..n_bytes];
+        // The server has answered: the commit is carried out, and nobody is told.
+        if order.is_none() && silent.load(Ordering::SeqCst) == 1 {
+            break;
+        }
+        if let Some(order) = order
+            && bytes.windows(7).any(|bytes| bytes == b"COMMIT\0")
+        {
+            match order.swap(PASSES, Ordering::SeqCst) {
+                LOST => break,
+                UNANSWERED => silent.store(1, Ordering::SeqCst),
+                _ => {}
+            }
+        }
+        if to.write_all(bytes).is_err() {
+            break;
+        }
+    }
+    let _gone = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+}
+
+/// A store whose wire to the server can be cut, and one whose wire cannot.
+async fn stores() -> Option<(World, Wire, World)> {
+    let url = postgres::database().await?;
+    let (before, after) = url.rsplit_once(':').unwrap();
+    let (port, database) = after.split_once('/').unwrap();
+    let wire = Wire::to(port.parse().unwrap());
+    let cut = Postgres::open(&format!("{before}:{}/{database}", wire.port)).await.unwrap();
+    let whole = Postgres::open(&url).await.unwrap();
+    Some((World::over(Arc::new(cut)), wire, World::over(Arc::new(whole))))
+}
+
+fn submit(hold: bool) -> (JobId, Submit) {
+    let job = Job::new(JobId::new(), "one", START);
+    let by = By { worker: WorkerId::new("one"), now: START, hold };
+    (job.id, Submit { new: ork::accounting::NewJob { job, input: "{}".into() }, by })
+}
+
+#[test]
+fn what_was_committed_is_not_done_again_and_what_was_not_is() {
+    on(async {
+        let Some((world, wire, whole)) = stores().await else { return };
+        for how in [LOST, UNANSWERED, UNANSWERED, LOST] {
+            wire.next.store(how, Ordering::SeqCst);
+            let (id, submit) = submit(false);
+            // Done twice, it would be known already.
+            assert_eq!(world.store.apply(submit).await.unwrap(), Submitted::Created(None), "{how}");
+            assert_eq!(wire.next.load(Ordering::SeqCst), PASSES, "the wire was not cut");
+            let taken = whole.take(10).await;
+            assert_eq!(taken.len(), 1, "{how}");
+            assert!(whole.store.job(id).await.unwrap().is_some());
+        }
+        world.store.close().await;
+        whole.store.close().await;
+    });
+}
+
+#[test]
+fn a_taking_that_is_cut_gives_every_row_to_one_process() {
+    on(async {
+        let Some((world, wire, whole)) = stores().await else { return };
+        for how in [UNANSWERED, LOST] {
+            whole.submit("one").await;
+            wire.next.store(how, Ordering::SeqCst);
+            let taken = world.take(10).await;
+            assert_eq!(taken.len(), 1, "{how}");
+            assert!(whole.take(10).await.is_empty(), "{how}");
+        }
+        world.store.close().await;
+        whole.store.close().await;
+    });
+}
+
+#[test]
+fn parts_settled_over_a_wire_that_is_cut_again_and_again_count_once() {
+    on(async {
+        let Some((world, wire, whole)) = stores().await else { return };
+        let id = world.with_parts(300, Policy::default(), true).await;
+        world.take(1_000).await;
+        for (round, how) in [LOST, UNANSWERED].into_iter().cycle().take(6).enumerate() {
+            let first = u64::try_from(round).unwrap() * 50;
+            wire.next.store(how, Ordering::SeqCst);
+            let settle = |index: u64| {
+                let world = &world;
+                async move {
+                    world.start(part(id, index)).await;
+                    world.settle(part(id, index), ok()).await
+                }
+            };
+            let answers = futures_util::future::join_all((first..first + 50).map(settle)).await;
+            assert!(answers.iter().all(|answer| matches!(answer, Answer::Counted(_))), "{round}: {answers:?}");
+        }
+        let view = whole.store.job(id).await.unwrap().unwrap();
+        assert_eq!((view.counts.ok, view.counts.running), (300, 0));
+        assert_eq!(whole.take(10).await.len(), 1, "the join is owed once");
+        world.store.close().await;
+        whole.store.close().await;
+    });
+}
+
+#[test]
+fn rows_that_were_taken_for_nobody_are_given_back() {
+    on(async {
+        let Some((world, _wire, whole)) = stores().await else { return };
+        whole.submit("one").await;
+        let mut news = whole.store.changes().watch();
+        {
+            // Dropped before the answer can come, after the command has gone.
+            let mut take = std::pin::pin!(world.take(10));
+            assert!(futures_util::poll!(&mut take).is_pending());
+        }
+        let freed = async {
+            while whole.take(10).await.is_empty() {
+                news.recv().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), freed).await.expect("nobody has the row");
+        world.store.close().await;
+        whole.store.close().await;
+    });
+}

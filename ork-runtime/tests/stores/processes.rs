@@ -1,0 +1,193 @@
+//! Several processes over one database: they race, and nothing is lost or doubled.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ork::accounting::{Answer, Change};
+use ork::job::{Job, Phase};
+use ork::message::Outgoing;
+use ork::{JobId, Policy};
+
+use super::postgres;
+use super::world::{START, World, ok, on, part};
+
+/// So many processes with a store each, over one database.
+async fn worlds(count: usize) -> Option<Vec<World>> {
+    let url = postgres::database().await?;
+    // All at once: the tables are made by one of them.
+    Some(futures_util::future::join_all((0..count).map(|_| World::postgres(&url))).await)
+}
+
+async fn close(worlds: Vec<World>) {
+    for world in worlds {
+        world.store.close().await;
+    }
+}
+
+#[test]
+fn every_row_goes_to_one_of_many_who_take_at_once() {
+    on(async {
+        let Some(worlds) = worlds(4).await else { return };
+        for _ in 0..200 {
+            worlds[0].submit("one").await;
+        }
+        worlds[1].with_parts(1_000, Policy::default(), false).await;
+        let takes = worlds.iter().map(|world| async move {
+            let (mut seen, mut news) = (Vec::new(), world.store.changes().watch());
+            loop {
+                let taken = world.take(37).await;
+                if taken.is_empty() {
+                    // What others had locked and left is told to us, soon.
+                    match tokio::time::timeout(Duration::from_millis(300), news.recv()).await {
+                        Ok(_) => continue,
+                        Err(_elapsed) => return seen,
+                    }
+                }
+                for row in taken {
+                    let parts = row.messages.into_iter().map(|message| match message {
+                        Outgoing::Work(message) => (message.job, format!("{:?}", message.ask)),
+                        Outgoing::Reply(reply) => panic!("{reply:?}"),
+                    });
+                    seen.extend(parts);
+                }
+            }
+        });
+        let seen: Vec<_> = futures_util::future::join_all(takes).await.into_iter().flatten().collect();
+        assert_eq!(seen.len(), 1_201);
+        assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 1_201);
+        close(worlds).await;
+    });
+}
+
+#[test]
+fn parts_that_many_processes_settle_at_once_count_once_and_complete_once() {
+    on(async {
+        let Some(worlds) = worlds(3).await else { return };
+        let id = worlds[0].with_parts(900, Policy::default(), true).await;
+        worlds[0].take(10_000).await;
+        // Each part is settled by two of them.
+        let settle = |index: u64, by: usize| {
+            let world = &worlds[by % 3];
+            async move {
+                world.start(part(id, index)).await;
+                world.settle(part(id, index), ok()).await
+            }
+        };
+        let both = (0..900_u64).flat_map(|index| [(index, 0), (index, 1)]);
+        let all = both.map(|(index, by)| settle(index, usize::try_from(index).unwrap() + by));
+        let answers = futures_util::future::join_all(all).await;
+        assert_eq!(answers.iter().filter(|answer| matches!(answer, Answer::Counted(_))).count(), 900);
+        let view = worlds[2].store.job(id).await.unwrap().unwrap();
+        assert_eq!((view.counts.ok, view.counts.running), (900, 0));
+        assert_eq!(worlds[1].take(10).await.len(), 1, "the join is owed once");
+        close(worlds).await;
+    });
+}
+
+#[test]
+fn many_jobs_settled_crosswise_do_not_block_each_other() {
+    on(async {
+        let Some(worlds) = worlds(3).await else { return };
+        let mut ids = Vec::new();
+        for _ in 0..30 {
+            ids.push(worlds[0].with_parts(10, Policy::default(), false).await);
+        }
+        let work = worlds.iter().enumerate().map(|(n, world)| {
+            let mut order: Vec<_> = ids.iter().flat_map(|id| (0..10).map(|index| (*id, index))).collect();
+            if n == 1 {
+                order.reverse();
+            }
+            let mine = order.into_iter().filter(move |(_, index)| index % 3 == u64::try_from(n).unwrap());
+            futures_util::future::join_all(mine.map(|(id, index)| async move {
+                world.start(part(id, index)).await;
+                world.settle(part(id, index), ok()).await
+            }))
+        });
+        for answer in futures_util::future::join_all(work).await.into_iter().flatten() {
+            assert!(matches!(answer, Answer::Counted(_)));
+        }
+        for id in ids {
+            assert_eq!(worlds[0].store.job(id).await.unwrap().unwrap().job.state, ork::JobState::Success);
+        }
+        close(worlds).await;
+    });
+}
+
+#[test]
+fn one_job_that_many_make_at_once_is_made_once() {
+    on(async {
+        let Some(worlds) = worlds(4).await else { return };
+        for _ in 0..10 {
+            let id = JobId::new();
+            let claims = worlds.iter().map(|world| world.claim(id, Phase::Start, 1));
+            futures_util::future::join_all(claims).await;
+            let job = Job::new(JobId::new(), "same", START);
+            let submits = worlds.iter().map(|world| {
+                let new = ork::accounting::NewJob { job: job.clone(), input: "{}".into() };
+                let submit = ork::accounting::Submit { new, by: world.by() };
+                async move { world.store.apply(submit).await.unwrap() }
+            });
+            let answers = futures_util::future::join_all(submits).await;
+            let created = |answer: &&ork::accounting::Submitted| **answer != ork::accounting::Submitted::Known;
+            assert_eq!(answers.iter().filter(created).count(), 1);
+        }
+        assert_eq!(worlds[0].take(100).await.len(), 10);
+        close(worlds).await;
+    });
+}
+
+#[test]
+fn of_many_who_find_a_process_dead_one_frees_what_it_held() {
+    on(async {
+        let Some(worlds) = worlds(4).await else { return };
+        worlds[0].beat_at(Duration::ZERO, Vec::new()).await;
+        for _ in 0..20 {
+            worlds[1].submit("one").await;
+        }
+        assert_eq!(worlds[0].take(100).await.len(), 20);
+        let beats = worlds[1..].iter().map(|world| world.beat_at(Duration::from_secs(11), Vec::new()));
+        futures_util::future::join_all(beats).await;
+        let taken = worlds[1].take(100).await;
+        assert_eq!(taken.len(), 20);
+        assert!(taken.iter().all(|row| row.lost == 1), "{taken:?}");
+        close(worlds).await;
+    });
+}
+
+#[test]
+fn others_hear_of_new_work_and_of_ends_and_nobody_of_himself() {
+    on(async {
+        let Some(worlds) = worlds(2).await else { return };
+        let mut own = worlds[0].store.changes().watch();
+        let mut news = worlds[1].store.changes().watch();
+        let id = worlds[0].submit("one").await;
+        assert_eq!(news.recv().await.unwrap(), Change::Owed);
+        let cancel = ork::accounting::Cancel { job: id, by: worlds[0].by() };
+        worlds[0].store.apply(cancel).await.unwrap();
+        assert_eq!(news.recv().await.unwrap(), Change::Ended(id));
+        // Its own news were told once, directly.
+        worlds[0].submit("two").await;
+        worlds[1].submit("three").await;
+        for expected in [Change::Owed, Change::Ended(id), Change::Owed, Change::Owed] {
+            assert_eq!(own.recv().await.unwrap(), expected);
+        }
+        assert!(own.try_recv().is_err());
+        close(worlds).await;
+    });
+}
+
+#[test]
+fn moves_of_parts_reach_who_follows_the_job_elsewhere() {
+    on(async {
+        let Some(worlds) = worlds(2).await else { return };
+        let id = worlds[0].with_parts(3, Policy::default(), false).await;
+        let mut moves = worlds[1].store.changes().of(id, true);
+        for index in 0..3 {
+            worlds[0].start(part(id, index)).await;
+            worlds[0].settle(part(id, index), ok()).await;
+            // The first is told at once, later ones are kept back for a moment, none is forgotten.
+            tokio::time::timeout(Duration::from_secs(10), moves.changed()).await.expect("no news");
+        }
+        close(worlds).await;
+    });
+}

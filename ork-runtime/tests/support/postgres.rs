@@ -1,0 +1,256 @@
+//! A `PostgreSQL` of our own: private servers on free loopback ports, to be killed and started again at will, and one
+//! that tests share which do not harm it, each in a database of its own.
+//!
+//! `.ci/services` does the same in shell for the server that a whole test run shares.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _};
+use tempfile::TempDir;
+
+/// How long a server may take to start on a busy machine.
+const START: Duration = Duration::from_mins(1);
+
+/// Between two looks whether it is up; the server has no other sign.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Starts the server, waits for the end of its own standard input, and takes everything down.
+///
+/// The input ends with the test process, however that ends, so a server kept in a `static` does not outlive it.
+const GUARD: &str = r#"
+("$@" </dev/null; kill -KILL 0) &
+cat >/dev/null
+pkill -KILL --parent "$(head -n 1 "$0/data/postmaster.pid")"
+setsid sh -c 'echo apart; sleep 1; rm -rf "$0"' "$0" </dev/null | head -n 1 >/dev/null
+kill -KILL 0
+"#;
+
+/// A private server; it ends when this is dropped, or with this process.
+#[derive(Debug)]
+pub struct Server {
+    dir: TempDir,
+    port: u16,
+    settings: Vec<String>,
+    process: Option<Child>,
+}
+
+impl Server {
+    /// A server that accepts connections.
+    pub fn start() -> Self {
+        Self::start_with(|_| Vec::new())
+    }
+
+    /// A server with more settings (`name=value`), which may name files in its folder.
+    pub fn start_with(more: impl FnOnce(&Path) -> Vec<String>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        fs::write(dir.path().join("password"), "s3cret\n").unwrap();
+        let settings = more(dir.path());
+        own(dir.path());
+        let data = dir.path().join("data");
+        let mut init = as_nobody(&bin("initdb"));
+        init.args(["--username=ork", "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync"])
+            .arg(format!("--pwfile={}", dir.path().join("password").display()))
+            .arg("--pgdata")
+            .arg(&data);
+        let made = init.output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut server = Self { dir, port, settings, process: None };
+        server.restart();
+        server
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where one of its databases is.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://ork:s3cret@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let group = format!("-{}", process.id());
+            // What serves the connections is in groups of its own; nothing of it is to outlive the server.
+            let serving = self.serving();
+            let killed = Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
+            assert!(killed.success(), "cannot end the private server {group}");
+            // Some may have ended by themselves.
+            let _status = Command::new("kill").arg("-KILL").args(serving).stderr(Stdio::null()).status().unwrap();
+            process.wait().unwrap();
+            // The next one waits for a process of this number otherwise, whoever has it then.
+            drop(fs::remove_file(self.dir.path().join("data/postmaster.pid")));
+        }
+    }
+
+    /// Starts it again with its old data; returns when it accepts connections.
+    pub fn restart(&mut self) {
+        self.kill();
+        let log = self.dir.path().join("log");
+        let mut left = START;
+        // What served the connections of the one before ends a moment after it; until then its memory is in use.
+        while !self.is_up() {
+            assert!(!left.is_zero(), "PostgreSQL does not start: {}", fs::read_to_string(&log).unwrap_or_default());
+            if self.process.as_mut().is_none_or(|process| process.try_wait().unwrap().is_some()) {
+                self.process = Some(self.spawn(&log));
+            }
+            left = left.saturating_sub(PAUSE);
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Stops it in its tracks: it accepts, and says nothing any more.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// Sends a signal to the server and everything it has started.
+    fn signal(&self, signal: &str) {
+        let mut kill = Command::new("kill");
+        // Some may have ended by themselves.
+        let _status = kill.arg(format!("-{signal}")).args(self.serving()).stderr(Stdio::null()).status().unwrap();
+    }
+
+    /// The server's process and everything that it has started.
+    fn serving(&self) -> Vec<String> {
+        let pid = fs::read_to_string(self.dir.path().join("data/postmaster.pid")).unwrap_or_default();
+        let Some(pid) = pid.lines().next() else { return Vec::new() };
+        let children = Command::new("pgrep").args(["--parent", pid]).output().unwrap();
+        let children = String::from_utf8(children.stdout).unwrap();
+        children.lines().chain([pid]).map(str::to_owned).collect()
+    }
+
+    fn spawn(&self, log: &Path) -> Child {
+        let log = fs::File::create(log).unwrap();
+        let server = as_nobody(&bin("postgres"));
+        let mut command = Command::new("bash");
+        command.args(["-c", GUARD]).arg(self.dir.path()).arg(server.get_program()).args(server.get_args());
+        command.arg("-D").arg(self.dir.path().join("data"));
+        let port = format!("port={}", self.port);
+        let fixed =
+            ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "max_connections=500", &port];
+        for setting in fixed.into_iter().chain(self.settings.iter().map(String::as_str)) {
+            command.args(["-c", setting]);
+        }
+        command.current_dir("/").stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
+        command.spawn().unwrap()
+    }
+
+    fn is_up(&self) -> bool {
+        let mut look = Command::new(bin("pg_isready"));
+        look.args(["--quiet", "--host=127.0.0.1", "--port", &self.port.to_string()]);
+        look.status().unwrap().success()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The server refuses to be run by root: then it is run by the user that its package has made.
+fn as_nobody(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("runuser");
+    command.args(["-u", "postgres", "--"]).arg(program).current_dir("/");
+    command
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    id.stdout.trim_ascii() == b"0"
+}
+
+/// Gives a folder to the server's user.
+fn own(folder: &Path) {
+    if is_root() {
+        assert!(Command::new("chown").args(["-R", "postgres"]).arg(folder).status().unwrap().success());
+    }
+}
+
+fn bin(program: &str) -> PathBuf {
+    installed().unwrap().join(program)
+}
+
+/// The folder with the newest server, where Debian puts it, or where `PATH` finds one.
+fn installed() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut folders: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
+    folders.sort();
+    let found = folders.into_iter().rev().find(|folder| folder.join("initdb").exists());
+    found.or_else(|| {
+        let which = Command::new("sh").args(["-c", "command -v initdb"]).output().ok()?;
+        let path = String::from_utf8(which.stdout).ok()?;
+        Some(Path::new(path.trim()).parent().filter(|folder| folder.is_absolute())?.to_owned())
+    })
+}
+
+/// A server that the caller may harm; `None` if none is installed and none is required.
+#[expect(clippy::print_stdout, reason = "a test that was skipped must say so")]
+pub fn private() -> Option<Server> {
+    if installed().is_some() {
+        return Some(Server::start());
+    }
+    let required = environment("ORK_TEST_REQUIRE").unwrap_or_default();
+    assert!(
+        !required.split(',').any(|service| service.trim() == "postgres"),
+        "PostgreSQL is required (ORK_TEST_REQUIRE) but not installed: run `.ci/services install`, or set ORK_TEST_POSTGRES_URL"
+    );
+    println!("skipped: PostgreSQL is not installed; run `.ci/services install`, or set ORK_TEST_POSTGRES_URL");
+    None
+}
+
+/// An empty database on the server that tests share; `None` if there is none and none is required.
+pub async fn database() -> Option<String> {
+    static SERVER: OnceLock<Option<(String, Option<Server>)>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| match environment("ORK_TEST_POSTGRES_URL") {
+        Some(url) => Some((url, None)),
+        None => private().map(|server| (server.url("postgres"), Some(server))),
+    });
+    let (url, _) = server.as_ref()?;
+    Some(create(url).await)
+}
+
+/// A connection of the test itself.
+pub async fn connect(url: &str) -> PgConnection {
+    PgConnection::connect(url).await.unwrap()
+}
+
+/// An empty database beside the one that this URL names.
+pub async fn create(url: &str) -> String {
+    let name = format!("ork_test_{}", uuid::Uuid::new_v4().simple());
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let (before, options) = url.split_once('?').map_or((url, None), |(before, options)| (before, Some(options)));
+    let server = before.rsplit_once('/').unwrap().0;
+    format!("{server}/{name}{}", options.map(|options| format!("?{options}")).unwrap_or_default())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tests' own switches are no configuration of ork")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
