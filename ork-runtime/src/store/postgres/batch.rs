@@ -158,11 +158,13 @@ async fn works(
     let mut books = rows::open(connection, &mut sorted.works, progress, first).await?;
     // One after the other: what an operation needs may depend on what the one before it did.
     for work in &mut sorted.works {
-        match work.shards(&books) {
-            Shards::None => {}
-            shards => rows::open_more(connection, &mut books, shards).await?,
+        for at in 0..work.count() {
+            match work.shards(at, &books) {
+                Shards::None => {}
+                shards => rows::open_more(connection, &mut books, shards).await?,
+            }
+            work.apply(at, &mut books);
         }
-        work.apply(&mut books);
     }
     if !numbers.used(books.next_owed()) {
         return Err(Failed::Numbers(books.next_owed() - first));

@@ -103,7 +103,7 @@ pub(super) async fn open(
     next_owed: OwedId,
 ) -> sqlx::Result<Books> {
     let mut books = Books::new(next_owed);
-    let wanted: BTreeSet<JobId> = works.iter().map(|work| work.job()).collect();
+    let wanted: BTreeSet<JobId> = works.iter().flat_map(|work| (0..work.count()).map(|at| work.job(at))).collect();
     let ids: Vec<Uid> =
         wanted.iter().copied().chain(more).collect::<BTreeSet<_>>().into_iter().map(Uid::from).collect();
     if ids.is_empty() {
@@ -123,7 +123,8 @@ pub(super) async fn open(
     let has_parts = |(job, head): &&(Job, Head)| head.epoch > 0 && books.is_open(job.id);
     let opened: Vec<_> = found.values().filter(has_parts).map(|(job, _)| job.id).collect();
     if !opened.is_empty() {
-        let ranges = works.iter().filter_map(|work| range(work.shards(&books))).collect();
+        let needs = works.iter().flat_map(|work| (0..work.count()).map(|at| work.shards(at, &books)));
+        let ranges = needs.filter_map(range).collect();
         for (id, shards) in shards(connection, &opened, &ranges).await? {
             if let Some((job, head)) = found.remove(&id) {
                 let mut ledger = Ledger::new(head, shards.iter().map(|(number, (counts, _))| (*number, *counts)));

@@ -13,6 +13,7 @@ mod wake;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -20,6 +21,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use self::error::closed;
+use self::session::Session;
 use self::wake::Wake;
 use self::writer::{Command, Io, Writer};
 use super::{Beat, Changes, Filter, JobView, Store, StoreError, Take, Taken, Work};
@@ -47,6 +49,8 @@ pub struct Sqlite {
     reader: Arc<Mutex<Connection>>,
     changes: Changes,
     wake: Mutex<Option<Wake>>,
+    /// Whether something was answered that is not committed.
+    open: Arc<AtomicBool>,
 }
 
 impl Sqlite {
@@ -72,7 +76,9 @@ impl Sqlite {
         let changes = Changes::new();
         let (wake, bell) = Wake::new(path, changes.clone())?;
         let (commands, queue) = std::sync::mpsc::channel();
-        let writer = Writer::start(path.to_owned(), (connection, synchronous), queue, changes.clone(), bell)?;
+        let open = Arc::new(AtomicBool::new(false));
+        let session = Session::new(connection, synchronous, Arc::clone(&open));
+        let writer = Writer::start(path.to_owned(), session, queue, changes.clone(), bell)?;
         Ok(Self {
             path: path.to_owned(),
             writer: Mutex::new(Some(writer)),
@@ -80,6 +86,7 @@ impl Sqlite {
             reader: Arc::new(Mutex::new(reader)),
             changes,
             wake: Mutex::new(Some(wake)),
+            open,
         })
     }
 
@@ -99,6 +106,11 @@ impl Sqlite {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
+        // What was answered before its commit is to be seen by whoever asks after the answer.
+        if self.open.load(Ordering::Acquire) {
+            // If it cannot be written it is forgotten, and what is there is all there is.
+            drop(self.write(|_, _| Ok(())).await);
+        }
         let (reader, path) = (Arc::clone(&self.reader), self.path.clone());
         let done = tokio::task::spawn_blocking(move || {
             let connection = reader.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,9 @@
 //! The writing connection and the books that are open on it: from the first operation to the commit, and as a cache of
 //! what was written until another process writes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rusqlite::Connection;
 
 use super::Synchronous;
@@ -24,12 +27,14 @@ pub(super) struct Session {
     version: Option<i64>,
     /// Whether a transaction is open.
     begun: bool,
+    /// Whether something was answered that is not committed.
+    answered: Arc<AtomicBool>,
     /// Whether another process has committed since the last transaction of this one.
     shared: bool,
 }
 
 impl Session {
-    pub(super) fn new(connection: Connection, synchronous: Synchronous) -> Self {
+    pub(super) fn new(connection: Connection, synchronous: Synchronous, answered: Arc<AtomicBool>) -> Self {
         Self {
             connection,
             sync: Sync::new(synchronous),
@@ -38,6 +43,7 @@ impl Session {
             next_owed: 0,
             version: None,
             begun: false,
+            answered,
             shared: false,
         }
     }
@@ -96,14 +102,21 @@ impl Session {
         self.next_owed = self.books.next_owed();
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         self.begun = false;
+        self.answered.store(false, Ordering::Release);
         if self.books.len() > JOBS {
             self.forget();
         }
         Ok(changes)
     }
 
+    /// Notes that something is answered before the commit, before it is.
+    pub(super) fn answer_early(&self, answered: bool) {
+        self.answered.fetch_or(answered, Ordering::Release);
+    }
+
     /// Undoes what was not committed.
     pub(super) fn roll_back(&mut self) {
+        self.answered.store(false, Ordering::Release);
         self.forget();
         if std::mem::take(&mut self.begun) && !self.connection.is_autocommit() {
             // Where even this fails the next transaction says why.

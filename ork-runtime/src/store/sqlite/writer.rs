@@ -11,7 +11,6 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::Synchronous;
 use super::error::store_error;
 use super::session::Session;
 use super::wake::Bell;
@@ -99,12 +98,12 @@ pub(super) struct Writer(JoinHandle<()>);
 impl Writer {
     pub(super) fn start(
         path: PathBuf,
-        (connection, synchronous): (Connection, Synchronous),
+        session: Session,
         queue: Receiver<Command>,
         changes: Changes,
         bell: Bell,
     ) -> Result<Self, StoreError> {
-        let state = Thread { path, session: Session::new(connection, synchronous), changes, bell };
+        let state = Thread { path, session, changes, bell };
         let thread = std::thread::Builder::new().name("ork-sqlite".into()).spawn(move || state.run(&queue));
         thread.map(Self).map_err(|error| {
             StoreError::new(StoreErrorKind::Unavailable, "no thread can be started for the store").with_source(error)
@@ -197,6 +196,7 @@ impl Thread {
             });
         }
         let all_early = early.iter().all(|early| *early);
+        session.answer_early(early.contains(&true));
         let mut early = early.into_iter();
         for command in batch.extract_if(.., |_| early.next().unwrap_or(false)) {
             command.finish(Ok(()));
