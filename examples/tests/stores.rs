@@ -42,7 +42,7 @@ fn a_newer_store_is_left_alone() {
     for command in ["run hello name=b", "submit hello name=b", "worker", "jobs list"] {
         place.run(HELLO, command).fails(3, &["has schema 99", "a newer version of ork made it"]);
     }
-    connect(&place).pragma_update(None, "user_version", 1).unwrap();
+    connect(&place).pragma_update(None, "user_version", 2).unwrap();
     assert_eq!(place.run(HELLO, "jobs list --json").json().as_array().unwrap().len(), 1);
 }
 

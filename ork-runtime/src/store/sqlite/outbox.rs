@@ -1,7 +1,7 @@
 //! The outbox's rows, and the signs of life of those who hold them.
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter, types::Value};
+use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params, params_from_iter, types::Value};
 
 use super::error::damaged;
 use super::tables::{self, number, part_id, signed};
@@ -12,16 +12,18 @@ use crate::job::{Job, State};
 use crate::message::Outgoing;
 use crate::store::{Beat, Take, Taken};
 
+/// Adds a row; for [`insert`].
+pub(super) const INSERT: &str = "INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+
 /// Adds a row.
-pub(super) fn insert(connection: &Connection, seq: i64, row: &OwedRow) -> rusqlite::Result<()> {
+pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OwedRow) -> rusqlite::Result<()> {
     let (ask, epoch, first, len) = match row.ask {
         OwedAsk::Start => ("start", 0, 0, 1),
         OwedAsk::Join => ("join", 0, 0, 1),
         OwedAsk::Reply => ("reply", 0, 0, 1),
         OwedAsk::Parts { epoch, first, len } => ("parts", epoch, first, len),
     };
-    connection
-        .prepare_cached("INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)")?
+    statement
         .execute(params![
             signed(row.id),
             seq,
@@ -128,7 +130,8 @@ fn cut(
     };
     tables::set_next_owed(connection, next + 1)?;
     held.holder = Some(holder);
-    insert(connection, seq, &held)?;
+    let mut statement = connection.prepare_cached(INSERT)?;
+    insert(&mut statement, seq, &held)?;
     let shorten = "UPDATE owed SET first = first + ?2, len = len - ?2 WHERE id = ?1";
     connection.prepare_cached(shorten)?.execute(params![signed(row.id), signed(most)])?;
     Ok(Some(held))

@@ -10,7 +10,10 @@ use super::error::store_error;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Every migration, oldest first. A released one is never changed; a change is a new one.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_core.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/0001_core.sql"),
+    include_str!("../../../migrations/sqlite/0002_held.sql"),
+];
 
 /// Marks the file as ork's, in the place `SQLite` keeps for it: `ork` and a byte.
 const APPLICATION_ID: i64 = 0x6f72_6b01;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use rusqlite::types::{FromSql, ValueRef};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
 
 use super::error::damaged;
 use super::outbox;
@@ -237,13 +237,15 @@ pub(super) fn write(
     }
     let mut inputs: HashMap<_, _> = writes.inputs.into_iter().collect();
     let mut outputs: HashMap<_, _> = writes.outputs.into_iter().collect();
+    // Once for all: looking a statement up takes longer than some of them do.
+    let (mut insert_job, mut update_job) = (connection.prepare_cached(INSERT)?, connection.prepare_cached(UPDATE)?);
     for id in books.take_touched() {
         let Some(entry) = books.written(id) else { continue };
         let output = outputs.remove(&id);
         if let Some(input) = inputs.remove(&id) {
-            seqs.insert(id, insert(connection, entry, &input, output.as_deref())?);
+            seqs.insert(id, insert(&mut insert_job, entry, &input, output.as_deref())?);
         } else if let (true, Some(seq)) = (entry.dirty || output.is_some(), seqs.get(&id)) {
-            update(connection, entry, *seq, output.as_deref())?;
+            update(&mut update_job, entry, *seq, output.as_deref())?;
         }
         entry.dirty = false;
         if let Some(seq) = seqs.get(&id) {
@@ -267,9 +269,10 @@ pub(super) fn write(
             PartWrite::Failure(failure) => fail.execute(params![part_id(*seq, index), json(&failure)])?,
         };
     }
+    let mut owe = connection.prepare_cached(outbox::INSERT)?;
     for row in &writes.owed {
         if let Some(seq) = seqs.get(&row.job) {
-            outbox::insert(connection, *seq, row)?;
+            outbox::insert(&mut owe, *seq, row)?;
         }
     }
     if books.next_owed() != next_owed {
@@ -290,10 +293,10 @@ fn clear(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn insert(connection: &Connection, entry: &Entry, input: &[u8], output: Option<&[u8]>) -> rusqlite::Result<i64> {
+fn insert(statement: &mut Statement<'_>, entry: &Entry, input: &[u8], output: Option<&[u8]>) -> rusqlite::Result<i64> {
     let Entry { job, ledger, .. } = entry;
     let head = ledger.head();
-    connection.prepare_cached(INSERT)?.execute(params![
+    statement.insert(params![
         job.id.as_bytes(),
         job.root.as_bytes(),
         job.parent.as_ref().map(JobId::as_bytes),
@@ -322,14 +325,13 @@ fn insert(connection: &Connection, entry: &Entry, input: &[u8], output: Option<&
         head.joined,
         input,
         output
-    ])?;
-    Ok(connection.last_insert_rowid())
+    ])
 }
 
-fn update(connection: &Connection, entry: &Entry, seq: i64, output: Option<&[u8]>) -> rusqlite::Result<()> {
+fn update(statement: &mut Statement<'_>, entry: &Entry, seq: i64, output: Option<&[u8]>) -> rusqlite::Result<()> {
     let Entry { job, ledger, .. } = entry;
     let head = ledger.head();
-    let updated = connection.prepare_cached(UPDATE)?.execute(params![
+    let updated = statement.execute(params![
         seq,
         phase(job.phase),
         job.state.as_str(),
