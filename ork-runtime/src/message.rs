@@ -40,6 +40,8 @@ pub struct Message {
     pub attempt: u32,
     /// 0 to 9; higher goes first.
     pub priority: u8,
+    /// How often a worker has died with this dispatch, apart from what the broker counts.
+    pub lost: u32,
     /// The input's JSON.
     pub body: Bytes,
     /// Where the outcome goes.

@@ -7,12 +7,14 @@
 mod attempts;
 mod books;
 mod jobs;
+mod lease;
 mod owed;
 mod parts;
 
 pub use attempts::{PartAttempt, PartKey, RunStarted, SettleParts, StartPart, StartRun, Started};
 pub use books::{Books, Entry, PartWrite, Writes};
 pub use jobs::{Cancel, Claim, Claimed, NewJob, Refuse, Retry, Settle, Steered, Submit, Submitted};
+pub use lease::Lease;
 pub use owed::{Owed, OwedAsk, OwedId, OwedRow, outcome_json};
 pub use parts::{Append, Appended, Open, Page, Seal};
 

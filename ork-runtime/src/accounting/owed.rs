@@ -121,6 +121,7 @@ impl OwedRow {
             ask,
             attempt: self.attempt,
             priority: self.priority,
+            lost: self.lost,
             body,
             reply: job.reply.clone(),
         }

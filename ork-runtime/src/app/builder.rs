@@ -187,6 +187,7 @@ fn settings(config: &Config) -> Settings {
         blocking: config.blocking.or(config.concurrency).unwrap_or(cores),
         page: config.page,
         losses: config.max_losses,
+        ack_within: config.ack_within,
         grace: config.grace,
         limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },
     }

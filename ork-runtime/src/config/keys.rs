@@ -77,6 +77,12 @@ pub const KEYS: &[Key] = &[
         get: |config| config.max_losses.to_string(),
     },
     Key {
+        name: "ack_within",
+        expected: "a time such as `10m` or `90s`",
+        set: |config, text| duration(text).map(|time| config.ack_within = time),
+        get: |config| humantime::format_duration(config.ack_within).to_string(),
+    },
+    Key {
         name: "shutdown",
         expected: "a time such as `30s` or `2m`",
         set: |config, text| duration(text).map(|time| config.shutdown = time),

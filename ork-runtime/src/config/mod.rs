@@ -62,6 +62,9 @@ pub struct Config {
     pub page: usize,
     /// How often work may come back unsettled before it counts as failed. RabbitMQ counts what a worker gave back, too.
     pub max_losses: u32,
+    /// How long RabbitMQ waits for the acknowledgement of long work, before a lease in the store takes its place. It must
+    /// be well below the server's `consumer_timeout`.
+    pub ack_within: Duration,
     /// How long a worker that was told to stop may take to end what it has begun.
     pub shutdown: Duration,
     /// How long a cancelled task may go on before it is dropped.
@@ -108,6 +111,7 @@ impl Default for Config {
             max_message_bytes: 16 * 1024 * 1024,
             page: 1_000,
             max_losses: 20,
+            ack_within: Duration::from_mins(10),
             shutdown: Duration::from_secs(30),
             grace: Duration::from_secs(5),
             queues: QueueType::default(),

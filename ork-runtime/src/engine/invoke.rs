@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, services};
@@ -56,15 +56,7 @@ pub(super) async fn invoke(
     if let Err(error) = def.check_rules(&message.body) {
         return Called::Failed(CallError::Input(error));
     }
-    let slots = match def.run {
-        Run::Async(_) | Run::AsyncSplit(_) => &engine.slots.tasks,
-        Run::Blocking(_) | Run::BlockingSplit(_) => &engine.slots.blocking,
-    };
-    let slot = tokio::select! {
-        biased;
-        slot = slots.acquire() => slot,
-        () = engine.force.cancelled() => return Called::Interrupted,
-    };
+    let Some(slot) = slot(engine, def).await else { return Called::Interrupted };
     let token = token(def, cancelled);
     let call = call(engine, def, message, about, parts, &token);
     let called = match def.run {
@@ -82,6 +74,30 @@ pub(super) async fn invoke(
     };
     drop(slot);
     called
+}
+
+/// Waits for a slot, unless the worker has to stop, or it would take so long that somebody else should have the work.
+async fn slot<'a>(engine: &'a Engine, def: &TaskDef) -> Option<SemaphorePermit<'a>> {
+    let slots = match def.run {
+        Run::Async(_) | Run::AsyncSplit(_) => &engine.slots.tasks,
+        Run::Blocking(_) | Run::BlockingSplit(_) => &engine.slots.blocking,
+    };
+    if let Ok(slot) = slots.try_acquire() {
+        return Some(slot);
+    }
+    let too_long = async {
+        if engine.broker.needs_relay() {
+            engine.clock.pause(engine.settings.ack_within).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        slot = slots.acquire() => slot.ok(),
+        () = engine.force.cancelled() => None,
+        () = too_long => None,
+    }
 }
 
 /// The token of one attempt. Only a timeout ends an attempt and not the other parts of its job, so only then it needs

@@ -7,6 +7,7 @@
 mod claim;
 mod invoke;
 mod join;
+mod lease;
 mod outbox;
 mod progress;
 mod refuse;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounting::{By, PartKey};
-use crate::broker::{Broker, Delivery, Refused, Settlement};
+use crate::broker::{Broker, Delivery, Refused};
 use crate::clock::Clock;
 use crate::id::WorkerId;
 use crate::job::Phase;
@@ -35,6 +36,7 @@ use crate::task::state::States;
 
 use self::claim::{ClaimedJob, ClaimedPart};
 use self::invoke::Slots;
+use self::lease::{Leases, Tenure};
 pub(crate) use self::outbox::{Outbox, OutboxReceiver};
 pub(crate) use self::progress::{ProgressReceiver, Reports};
 pub(crate) use self::running::Running;
@@ -52,6 +54,8 @@ pub(crate) struct Settings {
     pub losses: u32,
     /// How long a cancelled task may go on before it is dropped.
     pub grace: Duration,
+    /// How long a delivery may wait for its acknowledgement, before a lease takes its place.
+    pub ack_within: Duration,
     /// What a body may be.
     pub limits: Limits,
 }
@@ -67,6 +71,7 @@ pub(crate) struct Engine {
     pub(crate) worker: WorkerId,
     pub(crate) settings: Settings,
     pub(crate) slots: Slots,
+    pub(crate) leases: Leases,
     pub(crate) outbox: Outbox,
     pub(crate) running: Running,
     turns: turns::Turns,
@@ -97,6 +102,7 @@ impl Engine {
             worker,
             settings,
             slots: Slots::new(settings.concurrency, settings.blocking),
+            leases: Leases::default(),
             outbox,
             running: Running::default(),
             turns: turns::Turns::default(),
@@ -140,14 +146,15 @@ pub(crate) enum Done {
     NeedsStore(String),
 }
 
-/// Brings one delivery to its end and says what is to become of it.
+/// Brings one delivery to its end, and settles it.
 ///
 /// # Cancel safety
 /// If the future is dropped the delivery is neither settled nor lost: the broker or the store hands it out again.
-pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) -> (Settlement, Box<dyn crate::broker::Receipt>) {
+pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) {
     let Delivery { message, redelivered, anonymous, receipt } = delivery;
+    let mut tenure = Tenure::Delivery(receipt);
     let settlement = loop {
-        match run(engine, &message, (redelivered, anonymous)).await {
+        match run(engine, &message, (redelivered, anonymous), &mut tenure).await {
             Ok(done) => break settle::settlement(done),
             Err(error) => {
                 if let Some(settlement) = Box::pin(refuse::settlement(engine, error)).await {
@@ -156,13 +163,14 @@ pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) -> (Settle
             }
         }
     };
-    (settlement, receipt)
+    tenure.settle(engine, settlement).await;
 }
 
 async fn run(
     engine: &Arc<Engine>,
     message: &Result<Message, Refused>,
     (redelivered, anonymous): (u32, bool),
+    tenure: &mut Tenure,
 ) -> Result<Done, ProcessError> {
     let message = message.as_ref().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
     let task = refuse::check(engine, message)?;
@@ -183,15 +191,15 @@ async fn run(
     };
     match message.ask {
         Ask::Whole => match task.split {
-            Some(split) => job(engine, task, split, Phase::Start, message, redelivered).await,
-            None => job(engine, task, task.work, Phase::Start, message, redelivered).await,
+            Some(split) => job(engine, task, split, Phase::Start, message, redelivered, tenure).await,
+            None => job(engine, task, task.work, Phase::Start, message, redelivered, tenure).await,
         },
-        Ask::Item => job(engine, task, task.work, Phase::Start, message, redelivered).await,
+        Ask::Item => job(engine, task, task.work, Phase::Start, message, redelivered, tenure).await,
         Ask::Join => {
             let join = refuse::join_of(&task, message)?;
-            job(engine, task, join, Phase::Join, message, redelivered).await
+            job(engine, task, join, Phase::Join, message, redelivered, tenure).await
         }
-        Ask::Part { epoch, index } => part(engine, task, (epoch, index), message, redelivered).await,
+        Ask::Part { epoch, index } => part(engine, task, (epoch, index), message, redelivered, tenure).await,
     }
 }
 
@@ -203,6 +211,7 @@ async fn job(
     phase: Phase,
     message: &Message,
     redelivered: u32,
+    tenure: &mut Tenure,
 ) -> Result<Done, ProcessError> {
     let is_split = task.split.is_some_and(|split| std::ptr::eq(split, def));
     let ClaimedJob::Ours { job, again } = claim::job(engine, message, phase, redelivered > 0 || is_split).await? else {
@@ -214,14 +223,16 @@ async fn job(
     let running = engine.running.enter(job.id);
     if is_split {
         // A split is rare and its future large: on the heap it does not weigh on every other delivery.
-        let ended = Box::pin(split::split(engine, &job, task, def, message, running.token())).await?;
+        let split = Box::pin(split::split(engine, &job, task, def, message, running.token()));
+        let ended = lease::keep(engine, message, tenure, split).await?;
         return Box::pin(settle::split(engine, job, def, ended)).await;
     }
     let mut job = job;
     loop {
         let parts = Box::pin(join::parts(engine, &job, phase)).await?;
         let about = services::about_job(&job);
-        let called = invoke::invoke(engine, def, message, about, parts, running.token()).await;
+        let call = invoke::invoke(engine, def, message, about, parts, running.token());
+        let called = lease::keep(engine, message, tenure, call).await;
         match settle::job(engine, &mut job, def, phase, called).await? {
             settle::Next::Done(done) => return Ok(done),
             // Without a store nobody else can keep the time of the next attempt.
@@ -242,6 +253,7 @@ async fn part(
     (epoch, index): (u32, u64),
     message: &Message,
     redelivered: u32,
+    tenure: &mut Tenure,
 ) -> Result<Done, ProcessError> {
     let ClaimedPart::Ours { key, count, again } = claim::part(engine, message, epoch, index, redelivered > 0).await?
     else {
@@ -252,6 +264,7 @@ async fn part(
     }
     let running = engine.running.enter(message.job);
     let about = services::about_part(message, index, count);
-    let called = invoke::invoke(engine, task.work, message, about, None, running.token()).await;
+    let call = invoke::invoke(engine, task.work, message, about, None, running.token());
+    let called = lease::keep(engine, message, tenure, call).await;
     settle::part(engine, task.work, key, called).await
 }

@@ -93,6 +93,7 @@ fn first_message(new: NewJob) -> Message {
         ask: if job.kind == Kind::Item { Ask::Item } else { Ask::Whole },
         attempt: 1,
         priority: job.priority,
+        lost: 0,
         body: input,
         reply: job.reply,
     }

@@ -360,6 +360,14 @@ impl Ledger {
         (from..to.min(self.head.appended)).filter(|index| self.outcome(*index).is_none())
     }
 
+    /// Whether this attempt at a part is the one that counts, and has not ended; its shard must be loaded.
+    pub fn is_current(&self, epoch: u32, index: u64, attempt: u32) -> bool {
+        let (number, low) = place(index);
+        let shard = self.slots.get(&number).and_then(|slot| slot.shard.as_ref());
+        let open = shard.is_none_or(|shard| !shard.is_settled(low) && shard.attempt(low) == attempt);
+        epoch == self.head.epoch && index < self.head.appended && open
+    }
+
     /// How a part ended, if it has; its shard must be loaded.
     pub fn outcome(&self, index: u64) -> Option<Settled> {
         let (number, low) = place(index);

@@ -24,11 +24,16 @@ pub(super) async fn consume(
     let measure = Arc::new(Measure::default());
     let mut window = Window::new(engine.settings.concurrency);
     let mut put_by = None;
+    let mut leases = engine.leases.watch();
     loop {
         let delivery = tokio::select! {
             biased;
             delivery = std::future::ready(put_by.take()), if put_by.is_some() => delivery,
             () = stop.cancelled() => break,
+            Ok(()) = leases.changed() => {
+                subscription.resize(left(&window, *leases.borrow_and_update()));
+                continue;
+            }
             delivery = subscription.next() => delivery,
         };
         let Some(delivery) = delivery else { break };
@@ -36,7 +41,7 @@ pub(super) async fn consume(
         if count >= REVIEW {
             window.measured(std::time::Duration::from_micros(busy / count.max(1)));
             measure.forget(count, busy);
-            subscription.resize(window.size());
+            subscription.resize(left(&window, *leases.borrow()));
         }
         let Some(kind) = run::kind(&engine, &delivery) else {
             start_one(&engine, &supervisor, &measure, delivery);
@@ -57,13 +62,17 @@ pub(super) async fn consume(
     subscription.stop().await;
 }
 
+/// How many deliveries to have at hand beside those that are leased.
+fn left(window: &Window, leases: usize) -> u16 {
+    window.size().saturating_sub(u16::try_from(leases).unwrap_or(u16::MAX)).max(1)
+}
+
 fn start_one(engine: &Arc<Engine>, supervisor: &Supervisor, measure: &Arc<Measure>, delivery: Delivery) {
     let (engine, measure) = (Arc::clone(engine), Arc::clone(measure));
     supervisor.delivery(Box::pin(async move {
         let begun = engine.clock.now();
-        let (settlement, receipt) = process(&engine, delivery).await;
+        process(&engine, delivery).await;
         measure.add(1, engine.clock.now() - begun);
-        receipt.settle(settlement);
     }));
 }
 

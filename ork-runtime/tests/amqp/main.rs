@@ -14,6 +14,7 @@
 
 mod foreign;
 mod jobs;
+mod leases;
 #[path = "../support/node.rs"]
 mod node;
 mod outages;

@@ -58,6 +58,7 @@ pub fn numbered(number: usize) -> Message {
         ask: Ask::Whole,
         attempt: 1,
         priority: 0,
+        lost: 0,
         body: number.to_string().into(),
         reply: None,
     }
@@ -95,6 +96,7 @@ pub async fn published_messages_arrive_intact(world: World) {
             ask,
             attempt: 1 + u32::try_from(at).unwrap(),
             priority: 0,
+            lost: 0,
             body: Bytes::from(format!(r#"{{"text": "{}"}}"#, "é\u{1F980}".repeat(at * 50_000))),
             reply: (at == 3).then(|| reply.clone()),
             ..numbered(0)

@@ -12,6 +12,7 @@
 mod accounting;
 mod commits;
 mod files;
+mod leases;
 mod outages;
 mod outbox;
 #[path = "../support/postgres.rs"]

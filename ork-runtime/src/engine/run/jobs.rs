@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::invoke::{Called, invoke};
-use super::super::{Engine, claim, services, settle};
+use super::super::{Engine, claim, lease, services, settle};
 use super::{Item, Spawn, admit, call, persist};
 use crate::accounting::{Claim, Claimed, Settle};
 use crate::broker::{Delivery, Settlement};
@@ -24,7 +24,7 @@ pub(super) async fn process(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spa
     for (item, claimed) in items.into_iter().zip(claimed) {
         match claimed {
             Claimed::Ours { job, .. } => ours.push((item, job)),
-            Claimed::Nothing => item.receipt.settle(Settlement::Ack),
+            Claimed::Nothing => item.tenure.settle(engine, Settlement::Ack).await,
             Claimed::Unknown => item.alone(engine, spawn),
         }
     }
@@ -39,10 +39,11 @@ pub(super) async fn process(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spa
     n_together
 }
 
-async fn attempt(engine: Arc<Engine>, task: Task, item: Item, job: Box<Job>) -> (Item, Box<Job>, Called) {
+async fn attempt(engine: Arc<Engine>, task: Task, mut item: Item, job: Box<Job>) -> (Item, Box<Job>, Called) {
     let running = engine.running.enter(job.id);
     let about = services::about_job(&job);
-    let called = invoke(&engine, task.work, &item.message, about, None, running.token()).await;
+    let call = invoke(&engine, task.work, &item.message, about, None, running.token());
+    let called = lease::keep(&engine, &item.message, &mut item.tenure, call).await;
     drop(running);
     (item, job, called)
 }
@@ -64,6 +65,6 @@ async fn settle_all(engine: Arc<Engine>, task: Task, calls: Vec<(Item, Box<Job>,
         Err(settlement) => failed = Some(settlement),
     }
     for (item, settlement) in settlements {
-        item.receipt.settle(failed.clone().unwrap_or(settlement));
+        item.tenure.settle(&engine, failed.clone().unwrap_or(settlement)).await;
     }
 }

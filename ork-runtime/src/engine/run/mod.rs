@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
+use super::lease::Tenure;
 use super::turns::Turn;
 use super::{Engine, process, refuse};
 use crate::accounting::Operation;
-use crate::broker::{Delivery, Receipt, Settlement};
+use crate::broker::{Delivery, Settlement};
 use crate::id::JobId;
 use crate::message::{Ask, Message};
 use crate::registry::Task;
@@ -102,7 +103,7 @@ pub(crate) async fn process_run(engine: &Arc<Engine>, kind: Kind, deliveries: Ve
 /// One delivery of a run.
 struct Item {
     message: Message,
-    receipt: Box<dyn Receipt>,
+    tenure: Tenure,
     /// Held while it is worked on, where a message can come twice.
     turn: Option<Turn>,
 }
@@ -110,8 +111,9 @@ struct Item {
 impl Item {
     /// Processes it alone, which finds out what is special about it.
     fn alone(self, engine: &Arc<Engine>, spawn: Spawn<'_>) {
-        let Self { message, receipt, turn } = self;
+        let Self { message, tenure, turn } = self;
         drop(turn);
+        let Tenure::Delivery(receipt) = tenure else { return };
         spawn(alone(engine, Delivery { message: Ok(message), redelivered: 0, anonymous: false, receipt }));
     }
 }
@@ -129,7 +131,9 @@ fn admit(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) -> O
             same.then(|| if twice { engine.turns.try_take(what).map(Some) } else { Some(None) })?
         });
         match (turn, delivery) {
-            (Some(turn), Delivery { message: Ok(message), receipt, .. }) => items.push(Item { message, receipt, turn }),
+            (Some(turn), Delivery { message: Ok(message), receipt, .. }) => {
+                items.push(Item { message, tenure: Tenure::Delivery(receipt), turn });
+            }
             (_, delivery) => spawn(alone(engine, delivery)),
         }
     }
@@ -138,10 +142,7 @@ fn admit(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) -> O
 
 fn alone(engine: &Arc<Engine>, delivery: Delivery) -> BoxFuture<()> {
     let engine = Arc::clone(engine);
-    Box::pin(async move {
-        let (settlement, receipt) = process(&engine, delivery).await;
-        receipt.settle(settlement);
-    })
+    Box::pin(async move { process(&engine, delivery).await })
 }
 
 /// Processes each as if it had come alone, without a task of its own where it ends at once.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::invoke::{Called, invoke};
 use super::super::running::Guest;
-use super::super::{Engine, services, settle};
+use super::super::{Engine, lease, services, settle};
 use super::{Item, Spawn, admit, call, persist};
 use crate::accounting::{PartKey, RunStarted, SettleParts, StartRun};
 use crate::broker::Delivery;
@@ -59,9 +59,10 @@ fn index(item: &Item) -> u64 {
 }
 
 impl Run {
-    async fn attempt(self: Arc<Self>, item: Item) -> (Item, Called) {
+    async fn attempt(self: Arc<Self>, mut item: Item) -> (Item, Called) {
         let about = services::about_part(&item.message, index(&item), self.count);
-        let called = invoke(&self.engine, self.task.work, &item.message, about, None, self.running.token()).await;
+        let call = invoke(&self.engine, self.task.work, &item.message, about, None, self.running.token());
+        let called = lease::keep(&self.engine, &item.message, &mut item.tenure, call).await;
         (item, called)
     }
 
@@ -83,7 +84,7 @@ impl Run {
             }
         }
         for (item, settlement) in settlements {
-            item.receipt.settle(failed.clone().unwrap_or(settlement));
+            item.tenure.settle(engine, failed.clone().unwrap_or(settlement)).await;
         }
     }
 }

@@ -24,6 +24,7 @@ const PARENT: &str = "ork-parent";
 const EPOCH: &str = "ork-epoch";
 const INDEX: &str = "ork-index";
 const ATTEMPT: &str = "ork-attempt";
+const LOST: &str = "ork-lost";
 const JSON: &str = "application/json";
 
 /// Where a quorum queue says how often it delivered a message before.
@@ -86,6 +87,9 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
     }
     if message.attempt != 1 {
         headers.insert(ATTEMPT.into(), number(message.attempt.into()));
+    }
+    if message.lost > 0 {
+        headers.insert(LOST.into(), number(message.lost.into()));
     }
     match message.ask {
         Ask::Whole => {}
@@ -177,7 +181,8 @@ pub(super) fn decode(arrival: &Arrival, names: &Names) -> Decoded {
         job: (!anonymous).then_some(job),
         task: (!task.is_empty()).then(|| task.to_owned()),
     });
-    Decoded { message, redelivered, anonymous }
+    let lost = message.as_ref().map_or(0, |message| message.lost);
+    Decoded { message, redelivered: redelivered.saturating_add(lost), anonymous }
 }
 
 /// How often a delivery came before, as far as the broker counts.
@@ -241,6 +246,7 @@ fn read(
         ask,
         attempt: in_range(ATTEMPT, attempt)?.max(1),
         priority: properties.priority().unwrap_or(0).min(HIGHEST),
+        lost: in_range(LOST, headers.number(LOST)?.unwrap_or(0))?,
         body: arrival.body.clone(),
         reply,
     })

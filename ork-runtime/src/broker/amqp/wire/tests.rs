@@ -35,9 +35,9 @@ fn message() -> impl Strategy<Value = Message> {
         prop::option::of(("[a-z.-]{1,50}", ".{0,60}").prop_map(|(queue, correlation)| ReplyTo { queue, correlation }));
     (
         (id(), prop::option::of(id()), prop::option::of(id()), "[a-z_]{1,80}"),
-        (ask, 1..=u32::MAX, 0..=9_u8, any::<Vec<u8>>(), reply),
+        (ask, 1..=u32::MAX, (0..=9_u8, 0..=3_u32), any::<Vec<u8>>(), reply),
     )
-        .prop_map(|((job, root, parent, task), (ask, attempt, priority, body, reply))| Message {
+        .prop_map(|((job, root, parent, task), (ask, attempt, (priority, lost), body, reply))| Message {
             job,
             root: root.unwrap_or(job),
             parent,
@@ -45,6 +45,7 @@ fn message() -> impl Strategy<Value = Message> {
             ask,
             attempt,
             priority,
+            lost,
             body: body.into(),
             reply,
         })
@@ -210,6 +211,7 @@ fn what_is_too_large_or_too_long_is_not_sent() {
             ask: Ask::Whole,
             attempt: 1,
             priority: 0,
+            lost: 0,
             body: body.into(),
             reply: None,
         })

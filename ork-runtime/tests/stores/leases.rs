@@ -1,0 +1,94 @@
+//! Leases: what takes the place of a delivery, while its worker lives, and not longer.
+
+use std::time::Duration;
+
+use ork::accounting::{By, Claimed, Lease, OwedAsk, PartAttempt, PartKey};
+use ork::job::Phase;
+use ork::message::{Ask, Outgoing};
+use ork::store::{Beat, Take};
+use ork::{JobId, Policy};
+
+use super::world::{START, World, each};
+
+const TTL: Duration = Duration::from_secs(15);
+
+async fn lease(world: &World, job: JobId, ask: OwedAsk, attempt: u32) -> Option<u64> {
+    world.store.apply(Lease { job, ask, attempt, by: world.by() }).await.unwrap()
+}
+
+async fn beat(world: &World, after: Duration) {
+    let by = By { now: START + after, ..world.by() };
+    world.store.beat(Beat { ttl: TTL, running: Vec::new(), by }).await.unwrap();
+}
+
+/// A job that this process runs, and whose message is with the broker.
+async fn running(world: &World) -> JobId {
+    let id = world.submit("long").await;
+    let sent: Vec<_> = world.take(10).await.iter().map(|row| row.id).collect();
+    world.store.forget(sent, world.by()).await.unwrap();
+    assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
+    id
+}
+
+#[test]
+fn a_lease_is_nobody_elses_while_its_holder_lives() {
+    each(|world| async move {
+        let (id, other) = (running(&world).await, world.other());
+        beat(&world, Duration::ZERO).await;
+        lease(&world, id, OwedAsk::Start, 1).await.unwrap();
+        beat(&other, TTL).await;
+        assert!(other.take(10).await.is_empty());
+        assert!(world.take(10).await.is_empty());
+    });
+}
+
+/// Without `lost` in the message, work that kills its worker under a lease would be begun again for ever.
+#[test]
+fn a_lease_whose_holder_died_is_sent_again_and_says_how_often_that_was() {
+    each(|world| async move {
+        let (id, other) = (running(&world).await, world.other());
+        beat(&world, Duration::ZERO).await;
+        let row = lease(&world, id, OwedAsk::Start, 1).await.unwrap();
+        let late = TTL + Duration::from_millis(1);
+        beat(&other, late).await;
+        let by = By { now: START + late, ..other.by() };
+        let owed = other.store.take(Take { limit: 10, tasks: None, by }).await.unwrap().owed;
+        let [owed] = owed.try_into().unwrap();
+        let [Outgoing::Work(message)] = &owed.messages[..] else { panic!("no work") };
+        assert_eq!((owed.id, owed.lost), (row, 1));
+        assert_eq!((message.job, message.ask, message.attempt, message.lost), (id, Ask::Whole, 1, 1));
+        assert_eq!(&message.body[..], b"{}");
+        // The one that was believed dead has lost it.
+        world.store.forget(vec![row], world.by()).await.unwrap();
+        other.store.give_back(vec![row], other.by()).await.unwrap();
+        assert_eq!(other.take(10).await.len(), 1);
+    });
+}
+
+#[test]
+fn only_the_current_attempt_of_a_job_is_leased() {
+    each(|world| async move {
+        let id = running(&world).await;
+        assert_eq!(lease(&world, id, OwedAsk::Start, 2).await, None);
+        assert_eq!(lease(&world, id, OwedAsk::Join, 1).await, None);
+        assert_eq!(lease(&world, JobId::new(), OwedAsk::Start, 1).await, None);
+        world.store.apply(ork::accounting::Cancel { job: id, by: world.by() }).await.unwrap();
+        assert_eq!(lease(&world, id, OwedAsk::Start, 1).await, None);
+    });
+}
+
+#[test]
+fn only_the_current_attempt_of_a_part_is_leased() {
+    each(|world| async move {
+        let job = world.with_parts(3, Policy::default(), true).await;
+        let part = PartKey { job, epoch: 1, index: 1, attempt: 1 };
+        let ask = |epoch, first| OwedAsk::Parts { epoch, first, len: 1 };
+        world.start(part).await;
+        assert_eq!(lease(&world, job, ask(2, 1), 1).await, None);
+        assert_eq!(lease(&world, job, ask(1, 3), 1).await, None);
+        assert_eq!(lease(&world, job, ask(1, 1), 2).await, None);
+        lease(&world, job, ask(1, 1), 1).await.unwrap();
+        world.settle(part, PartAttempt::Ok("1".into())).await;
+        assert_eq!(lease(&world, job, ask(1, 1), 1).await, None);
+    });
+}
