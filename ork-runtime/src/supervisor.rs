@@ -33,6 +33,25 @@ impl Supervisor {
         });
     }
 
+    /// The same on a thread of its own, so that it goes on while every thread of the runtime is busy with user code.
+    pub(crate) fn thread(&self, name: &'static str, service: impl Future<Output = ()> + Send + 'static) {
+        let (running, failed) = (self.0.services.token(), self.0.failed.clone());
+        let thread = std::thread::Builder::new().name(format!("ork-{name}"));
+        let spawned = thread.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            let ended = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.map(|runtime| runtime.block_on(service))));
+            if !matches!(ended, Ok(Ok(()))) {
+                tracing::error!(service = name, "a service failed, stopping");
+                failed.cancel();
+            }
+            drop(running);
+        });
+        if let Err(error) = spawned {
+            tracing::error!(service = name, %error, "no thread can be started for a service, stopping");
+            self.0.failed.cancel();
+        }
+    }
+
     /// Spawns the processing of one delivery.
     pub(crate) fn delivery(&self, delivery: impl Future<Output = ()> + Send + 'static) {
         self.0.deliveries.spawn(delivery);
@@ -60,5 +79,39 @@ impl Supervisor {
         self.0.stop.cancel();
         self.0.services.close();
         self.0.services.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// On the runtime, as `service` has it, it would never get its turn.
+    #[test]
+    fn a_service_with_a_thread_goes_on_while_the_runtime_is_busy() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (supervisor, (alive, news)) = (Supervisor::default(), std::sync::mpsc::channel());
+            supervisor.thread("heartbeat", async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                alive.send(()).unwrap();
+            });
+            news.recv_timeout(Duration::from_mins(1)).unwrap();
+            supervisor.stop().await;
+            assert!(!supervisor.failed().is_cancelled());
+        });
+    }
+
+    #[test]
+    fn a_thread_that_panics_stops_the_process_in_order() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let supervisor = Supervisor::default();
+            supervisor.thread("heartbeat", async { panic!("a broken heart") });
+            supervisor.failed().cancelled().await;
+            supervisor.stop().await;
+        });
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn start(engine: &Arc<Engine>, supervisor: &Supervisor, owed: OutboxR
     if engine.broker.needs_relay() {
         supervisor.service("relay", relay(Arc::clone(engine), owed, stop.clone()));
     }
-    supervisor.service("heartbeat", heartbeat(Arc::clone(engine), stop.clone()));
+    supervisor.thread("heartbeat", heartbeat(Arc::clone(engine), stop.clone()));
     supervisor.service("progress", report(Arc::clone(engine), progress, stop));
 }
 

@@ -8,7 +8,7 @@ use ork::message::{Ask, Outgoing};
 use ork::store::{Beat, Take};
 use ork::{JobId, Policy};
 
-use super::world::{START, World, each};
+use super::world::{START, World, each, open};
 
 const TTL: Duration = Duration::from_secs(15);
 
@@ -91,4 +91,26 @@ fn only_the_current_attempt_of_a_part_is_leased() {
         world.settle(part, PartAttempt::Ok("1".into())).await;
         assert_eq!(lease(&world, job, ask(1, 1), 1).await, None);
     });
+}
+
+/// User code may keep every thread of the runtime busy; the process lives all the same.
+#[test]
+fn a_heart_beats_while_the_runtime_that_opened_the_store_is_busy() {
+    for name in ["memory", "sqlite", "postgres"] {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime().block_on(async {
+            let Some(store) = open(name, folder.path()).await else { return };
+            let (world, (beaten, news)) = (World::over(store), std::sync::mpsc::channel());
+            let other = world.other();
+            let heart = std::thread::spawn(move || {
+                runtime().block_on(beat(&other, Duration::ZERO));
+                beaten.send(()).unwrap();
+            });
+            // This keeps the only thread of the runtime busy.
+            news.recv_timeout(Duration::from_mins(1)).unwrap();
+            heart.join().unwrap();
+            world.store.close().await;
+        });
+    }
 }

@@ -45,7 +45,7 @@ pub(crate) fn each<F: Future<Output = ()>>(case: impl Fn(World) -> F) {
 }
 
 /// An empty store; `None` if its server is not there.
-async fn open(name: &str, folder: &Path) -> Option<Arc<dyn Store>> {
+pub(crate) async fn open(name: &str, folder: &Path) -> Option<Arc<dyn Store>> {
     Some(match name {
         "memory" => Arc::new(Memory::new()),
         "sqlite" => Arc::new(Sqlite::open(&folder.join("ork.db"), Synchronous::Full).unwrap()),

@@ -38,7 +38,7 @@ use self::news::Listener;
 use self::session::{PATIENCE, Session};
 use self::url::Address;
 use self::writer::{Shared, Writer, pause};
-use super::{Beat, Changes, Filter, JobView, Store, StoreError, Take, Taken, Work};
+use super::{Beat, Changes, Filter, JobView, Store, StoreError, StoreErrorKind, Take, Taken, Work};
 use crate::accounting::{By, OwedId};
 use crate::context::Progress;
 use crate::id::JobId;
@@ -97,30 +97,24 @@ impl Postgres {
     /// Nothing is left behind but up-to-date tables.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let address = Address::parse(url)?;
-        let boot = Uuid::new_v4();
-        let wrong = |error| store_error(&address, error);
-        let session = Session::open(&address, boot, true).await?;
-        let (changes, suspect, tasks) = (Changes::new(), Arc::new(Notify::new()), TaskTracker::new());
-        let listener = Listener::new(&address, boot, changes.clone(), Arc::clone(&suspect));
-        let first = listener.listen().await.map_err(wrong)?;
+        let (commands, queue) = mpsc::unbounded_channel();
         let readers = PgPoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(PATIENCE)
             .max_lifetime(None)
             .idle_timeout(None);
         let readers = readers.connect_lazy_with(address.options("ork views"));
-        let (commands, queue) = mpsc::unbounded_channel();
-        let closing = CancellationToken::new();
+        let (changes, tasks, closing) = (Changes::new(), TaskTracker::new(), CancellationToken::new());
         let shared = Shared {
             address: address.clone(),
-            boot,
+            boot: Uuid::new_v4(),
             changes: changes.clone(),
             readers: readers.clone(),
-            suspect,
+            suspect: Arc::new(Notify::new()),
             tasks: tasks.clone(),
         };
-        tasks.spawn(Writer::new(shared, session, queue).run());
-        tasks.spawn(listener.run(first, closing.clone()));
+        let opened = start(shared, queue, closing.clone())?;
+        opened.await.unwrap_or_else(|_the_thread_is_gone| Err(closed()))?;
         Ok(Self { address, commands, readers, changes, tasks, closing: closing.drop_guard() })
     }
 
@@ -130,6 +124,43 @@ impl Postgres {
         self.commands.send(Waiting::now(command(Answer::to(reply)))).map_err(|_the_writer_is_gone| closed())?;
         answer.await.unwrap_or_else(|_dropped| Err(closed()))
     }
+}
+
+/// Starts the thread on which the writer and the listener live: with a runtime of its own, so that they go on while
+/// every thread of the program's is busy with user code. Answers once they are connected.
+fn start(
+    shared: Shared,
+    queue: mpsc::UnboundedReceiver<Waiting>,
+    closing: CancellationToken,
+) -> Result<oneshot::Receiver<Result<(), StoreError>>, StoreError> {
+    let cannot = |error| {
+        StoreError::new(StoreErrorKind::Unavailable, "no thread can be started for the store").with_source(error)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
+    let (opened, answer) = oneshot::channel();
+    let life = async move {
+        let Shared { address, boot, changes, suspect, tasks, .. } = &shared;
+        let (boot, tasks) = (*boot, tasks.clone());
+        let connect = async {
+            let session = Session::open(address, boot, true).await?;
+            let listener = Listener::new(address, boot, changes.clone(), Arc::clone(suspect));
+            let first = listener.listen().await.map_err(|error| store_error(address, error))?;
+            Ok((session, listener, first))
+        };
+        match connect.await {
+            Ok((session, listener, first)) => {
+                tasks.spawn(listener.run(first, closing));
+                tasks.spawn(Writer::new(shared, session, queue).run());
+                // Nobody may be waiting any more: then the queue is closed, too, and the writer ends.
+                let _gone = opened.send(Ok(()));
+                tasks.close();
+                tasks.wait().await;
+            }
+            Err(error) => drop(opened.send(Err(error))),
+        }
+    };
+    std::thread::Builder::new().name("ork-postgres".into()).spawn(move || runtime.block_on(life)).map_err(cannot)?;
+    Ok(answer)
 }
 
 #[async_trait]
