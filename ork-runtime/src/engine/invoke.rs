@@ -57,6 +57,7 @@ pub(super) async fn invoke(
         return Called::Failed(CallError::Input(error));
     }
     let Some(slot) = slot(engine, def).await else { return Called::Interrupted };
+    let begun = engine.clock.now();
     let token = token(def, cancelled);
     let call = call(engine, def, message, about, parts, &token);
     let called = match def.run {
@@ -72,6 +73,7 @@ pub(super) async fn invoke(
             Called::Failed(CallError::Panicked("a split was called as a task".into()))
         }
     };
+    engine.calls.add(&message.task, engine.clock.now() - begun);
     drop(slot);
     called
 }

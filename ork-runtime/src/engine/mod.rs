@@ -4,6 +4,7 @@
 //! `split` or `invoke` (what does the task say?), then `settle` (write it down, send what is owed). It knows ports
 //! only, and answers with a value: what is to become of the delivery.
 
+mod calls;
 mod claim;
 mod invoke;
 mod join;
@@ -34,6 +35,7 @@ use crate::store::{Store, StoreError};
 use crate::task::TaskDef;
 use crate::task::state::States;
 
+use self::calls::Calls;
 use self::claim::{ClaimedJob, ClaimedPart};
 use self::invoke::Slots;
 use self::lease::{Leases, Tenure};
@@ -72,6 +74,7 @@ pub(crate) struct Engine {
     pub(crate) settings: Settings,
     pub(crate) slots: Slots,
     pub(crate) leases: Leases,
+    pub(crate) calls: Calls,
     pub(crate) outbox: Outbox,
     pub(crate) running: Running,
     turns: turns::Turns,
@@ -103,6 +106,7 @@ impl Engine {
             settings,
             slots: Slots::new(settings.concurrency, settings.blocking),
             leases: Leases::default(),
+            calls: Calls::default(),
             outbox,
             running: Running::default(),
             turns: turns::Turns::default(),

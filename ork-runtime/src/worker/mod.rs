@@ -61,7 +61,8 @@ pub(crate) async fn run(
     let queues = subscriptions(engine);
     let mut subscriptions = Vec::new();
     for queue in queues {
-        subscriptions.push(engine.broker.subscribe(queue).await?);
+        let tasks = queue.tasks.clone();
+        subscriptions.push((engine.broker.subscribe(queue).await?, tasks));
     }
     tracing::info!(worker = %engine.worker, tasks = engine.registry.names().join(" "), "worker started");
     let consuming = shutdown.drain.child_token();

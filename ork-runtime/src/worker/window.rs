@@ -7,7 +7,7 @@ use std::time::Duration;
 const AHEAD: Duration = Duration::from_millis(50);
 
 /// No window is larger: beyond it nothing is gained, and memory is lost.
-const MOST: usize = 8_000;
+const MOST: usize = 4_000;
 
 /// The weight of the newest measurement.
 const WEIGHT: f64 = 0.2;

@@ -10,9 +10,9 @@ use crate::broker::{Delivery, Settlement};
 use crate::job::{Job, Phase};
 use crate::registry::Task;
 
-/// Brings jobs to their end; answers how many of them ended together.
-pub(super) async fn process(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) -> usize {
-    let Some((task, items)) = admit(engine, deliveries, spawn) else { return 0 };
+/// Brings jobs to their end.
+pub(super) async fn process(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) {
+    let Some((task, items)) = admit(engine, deliveries, spawn) else { return };
     let claim = |item: &Item| {
         let (unknown, attempt) = (claim::new_job(engine, &item.message), item.message.attempt);
         Claim { unknown, phase: Phase::Start, attempt, firm: false, by: engine.by() }
@@ -34,9 +34,7 @@ pub(super) async fn process(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spa
         move |ended| settle_all(Arc::clone(&engine), task, ended)
     };
     let ended = call(engine, task, calls, settle.clone(), spawn);
-    let n_together = ended.len();
     settle(ended).await;
-    n_together
 }
 
 async fn attempt(engine: Arc<Engine>, task: Task, mut item: Item, job: Box<Job>) -> (Item, Box<Job>, Called) {

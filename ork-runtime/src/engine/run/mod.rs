@@ -86,18 +86,16 @@ pub(crate) fn size(engine: &Engine, delivery: &Delivery) -> usize {
 /// Lets one delivery go on alone.
 pub(crate) type Spawn<'a> = &'a (dyn Fn(BoxFuture<()>) + Send + Sync);
 
-/// Brings deliveries of one kind to their end, each with a settlement of its own. Answers how many of them ended
-/// together.
+/// Brings deliveries of one kind to their end, each with a settlement of its own.
 ///
 /// # Cancel safety
 /// If the future is dropped no delivery is lost: the broker or the store hands out again what was not settled.
-pub(crate) async fn process_run(engine: &Arc<Engine>, kind: Kind, deliveries: Vec<Delivery>, spawn: Spawn<'_>) -> u64 {
-    let n_together = match kind {
+pub(crate) async fn process_run(engine: &Arc<Engine>, kind: Kind, deliveries: Vec<Delivery>, spawn: Spawn<'_>) {
+    match kind {
         _ if !engine.store.keeps() => unkept(engine, deliveries, spawn),
         Kind::Parts(job, epoch, attempt) => parts::process(engine, (job, epoch, attempt), deliveries, spawn).await,
         Kind::Jobs(_) => jobs::process(engine, deliveries, spawn).await,
-    };
-    u64::try_from(n_together).unwrap_or(u64::MAX)
+    }
 }
 
 /// One delivery of a run.
@@ -146,22 +144,20 @@ fn alone(engine: &Arc<Engine>, delivery: Delivery) -> BoxFuture<()> {
 }
 
 /// Processes each as if it had come alone, without a task of its own where it ends at once.
-fn unkept(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) -> usize {
-    let (begun, len, mut ended) = (engine.clock.now(), deliveries.len(), 0);
+fn unkept(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) {
+    let (begun, len) = (engine.clock.now(), deliveries.len());
     let mut task = None;
     for delivery in deliveries {
         let name = delivery.message.as_ref().ok().and_then(|message| engine.registry.get(&message.task).ok());
         task = task.or(name.map(Task::name));
         let mut processed = alone(engine, delivery);
-        match processed.as_mut().now_or_never() {
-            Some(()) => ended += 1,
-            None => spawn(processed),
+        if processed.as_mut().now_or_never().is_none() {
+            spawn(processed);
         }
     }
     if let Some(task) = task {
         engine.paces.measured(task, len, engine.clock.now() - begun);
     }
-    ended
 }
 
 /// Calls each; answers those that have ended. The others go on alone, and then `settle`.

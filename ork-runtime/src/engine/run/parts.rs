@@ -22,15 +22,15 @@ struct Run {
     running: Guest,
 }
 
-/// Brings parts to their end; answers how many of them ended together.
+/// Brings parts to their end.
 pub(super) async fn process(
     engine: &Arc<Engine>,
     (job, epoch, attempt): (JobId, u32, u32),
     deliveries: Vec<Delivery>,
     spawn: Spawn<'_>,
-) -> usize {
-    let Some((task, mut items)) = admit(engine, deliveries, spawn) else { return 0 };
-    let Some(first) = items.first().map(|item| PartKey { job, epoch, index: index(item), attempt }) else { return 0 };
+) {
+    let Some((task, mut items)) = admit(engine, deliveries, spawn) else { return };
+    let Some(first) = items.first().map(|item| PartKey { job, epoch, index: index(item), attempt }) else { return };
     let start = StartRun { first, indices: items.iter().map(index).collect(), by: engine.by() };
     // Where the store does not work, each part waits for it alone.
     let RunStarted { run, count, owed } = engine.store.apply(start).await.unwrap_or_default();
@@ -46,9 +46,7 @@ pub(super) async fn process(
         move |ended| Arc::clone(&run).settle(ended)
     };
     let ended = call(engine, task, calls, settle, spawn);
-    let n_together = ended.len();
     run.settle(ended).await;
-    n_together
 }
 
 fn index(item: &Item) -> u64 {

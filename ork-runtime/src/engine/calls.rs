@@ -1,0 +1,58 @@
+//! How long calls of the user's functions take: what decides how much work to have at hand.
+//!
+//! Not how long a delivery takes: where the store or the broker is slow, more at hand is the cure, not less.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Sums by task, since they were asked for last.
+#[derive(Debug, Default)]
+pub(crate) struct Calls(Mutex<HashMap<String, Sum>>);
+
+#[derive(Debug, Default)]
+struct Sum {
+    count: u32,
+    took: Duration,
+}
+
+impl Calls {
+    /// One more call took this long.
+    pub(super) fn add(&self, task: &str, took: Duration) {
+        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = match sums.get_mut(task) {
+            Some(sum) => sum,
+            None => sums.entry(task.to_owned()).or_default(),
+        };
+        sum.count = sum.count.saturating_add(1);
+        sum.took += took;
+    }
+
+    /// The mean of these tasks' calls since this was asked last, if there were any.
+    pub(crate) fn take_mean(&self, tasks: &[String]) -> Option<Duration> {
+        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = tasks.iter().fold(Sum::default(), |all, task| {
+            let sum = sums.get_mut(task).map(std::mem::take).unwrap_or_default();
+            Sum { count: all.count.saturating_add(sum.count), took: all.took + sum.took }
+        });
+        (all.count > 0).then(|| all.took / all.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_is_that_of_the_tasks_asked_for_and_of_new_calls() {
+        let (calls, second) = (Calls::default(), Duration::from_secs(1));
+        for (task, n) in [("a", 1), ("a", 3), ("b", 8), ("c", 100)] {
+            calls.add(task, second * n);
+        }
+        let tasks = ["a".to_owned(), "b".to_owned(), "d".to_owned()];
+        assert_eq!(calls.take_mean(&tasks), Some(second * 4));
+        assert_eq!(calls.take_mean(&tasks), None);
+        calls.add("a", second);
+        assert_eq!(calls.take_mean(&tasks), Some(second));
+    }
+}
