@@ -228,6 +228,19 @@ impl Ledger {
         epoch
     }
 
+    /// Ends the current run of the split, if there is one, before the next one begins: its news change nothing more, and
+    /// what is under way of it does not count.
+    pub fn fence(&mut self) {
+        debug_assert!(self.unloaded().is_empty(), "every shard must be loaded before a fence");
+        if self.head.epoch > 0 {
+            self.head.epoch += 1;
+            for slot in self.slots.values_mut() {
+                slot.dirty = true;
+                slot.shard.get_or_insert_default().stop_all();
+            }
+        }
+    }
+
     /// Adds the parts `first..first + len`.
     pub fn append(&mut self, epoch: u32, first: u64, len: u64) -> Append {
         if epoch != self.head.epoch {
@@ -270,11 +283,11 @@ impl Ledger {
         let (shard, low) = self.shard_mut(index);
         if shard.is_settled(low) {
             Start::Settled
+        } else if attempt < shard.attempt(low) {
+            Start::Old
         } else if let Some(halt) = halted {
             shard.settle(low, halt.outcome());
             Start::Halted
-        } else if attempt < shard.attempt(low) {
-            Start::Old
         } else {
             Start::Run { again: shard.start(low, attempt) }
         }

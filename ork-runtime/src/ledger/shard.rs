@@ -88,6 +88,10 @@ impl Shard {
         self.running.remove(low);
     }
 
+    pub(super) fn stop_all(&mut self) {
+        self.running.clear();
+    }
+
     pub(super) fn again(&mut self, low: u32, next: u32) {
         self.running.remove(low);
         self.attempts.insert(low, next);
