@@ -115,6 +115,11 @@ async fn append_all(
             }
             // The job was stopped or cancelled, or another run of the split has taken over.
             Ok(Appended { answer: ledger::Append::Halted | ledger::Append::Old, .. }) => break,
+            Ok(Appended { answer: ledger::Append::TooMany, .. }) => {
+                let words =
+                    format!("the split yields more than {} parts, and no job may have more", ledger::MOST_PARTS);
+                return Err(CallError::Task(crate::Error::permanent(words)));
+            }
         }
     }
     Ok(Ok(first))

@@ -14,6 +14,9 @@ pub use shard::{DecodeShardError, SHARD_SIZE, Shard};
 
 use crate::policy::{OnError, Policy};
 
+/// No job has more parts: an index has 32 bits in every store.
+pub const MOST_PARTS: u64 = 1 << 32;
+
 /// How a part ended. Once, for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Settled {
@@ -117,6 +120,8 @@ pub enum Append {
     Old,
     /// No further part may be added: the split must stop.
     Halted,
+    /// The job would have more than [`MOST_PARTS`]: it cannot be run.
+    TooMany,
 }
 
 /// The answer to [`Ledger::seal`].
@@ -247,6 +252,8 @@ impl Ledger {
             Append::Old
         } else if self.head.halted.is_some() {
             Append::Halted
+        } else if first.checked_add(len).is_none_or(|end| end > MOST_PARTS) {
+            Append::TooMany
         } else if first + len <= self.head.appended {
             Append::Already
         } else if first == self.head.appended && self.head.sealed.is_none() {

@@ -326,7 +326,9 @@ impl World {
                 ork::ledger::Append::Added | ork::ledger::Append::Already => {
                     Hand::Split { attempt, counted, epoch, first: first + len, n }
                 }
-                ork::ledger::Append::Old | ork::ledger::Append::Halted => seal(self, first),
+                ork::ledger::Append::Old | ork::ledger::Append::Halted | ork::ledger::Append::TooMany => {
+                    seal(self, first)
+                }
             }
         };
     }
