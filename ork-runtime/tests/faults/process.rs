@@ -141,7 +141,7 @@ impl World {
             let life = async {
                 tokio::select! {
                     () = self.live(work, run, faults) => {}
-                    () = faults.died.cancelled() => {}
+                    () = faults.death() => {}
                 }
             };
             let in_time = tokio::time::timeout(DEADLINE, life).await;

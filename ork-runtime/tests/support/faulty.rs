@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ork::accounting::{By, OwedId, Promise, Shards};
@@ -14,6 +15,9 @@ use ork::store::{Beat, Changes, JobView, Store, StoreError, StoreErrorKind, Take
 use ork::task::parts::SettledPart;
 use ork::{Filter, JobId};
 use tokio_util::sync::CancellationToken;
+
+/// How long the last call of a process may take.
+const LAST_CALL: Duration = Duration::from_millis(200);
 
 /// What happens at the chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +34,10 @@ pub struct Faults {
     fault: Fault,
     calls: AtomicUsize,
     is_dead: AtomicBool,
-    /// Fires when the process has died.
-    pub died: CancellationToken,
+    /// Fires when the last call is made.
+    doomed: CancellationToken,
+    /// Fires when it is carried out.
+    died: CancellationToken,
     /// What a dead process would have been told.
     unheard: Mutex<Vec<Box<dyn Work>>>,
 }
@@ -54,12 +60,19 @@ impl Faults {
     /// Something happens at call `at`, from 1; at none if it is 0.
     pub fn at(at: usize, fault: Fault) -> Arc<Self> {
         let (calls, is_dead) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Arc::new(Self { at, fault, calls, is_dead, died: CancellationToken::new(), unheard: Mutex::default() })
+        let (doomed, died) = Default::default();
+        Arc::new(Self { at, fault, calls, is_dead, doomed, died, unheard: Mutex::default() })
     }
 
     /// How many calls there were.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the process has died. What it has called and waits for no more is cut off, done or not.
+    pub async fn death(&self) {
+        self.doomed.cancelled().await;
+        drop(tokio::time::timeout(LAST_CALL, self.died.cancelled()).await);
     }
 
     fn call(&self) -> Call {
@@ -73,6 +86,7 @@ impl Faults {
             Fault::Error => Call::Fails,
             Fault::Crash => {
                 self.is_dead.store(true, Ordering::SeqCst);
+                self.doomed.cancel();
                 Call::GoesUnheard
             }
         }
