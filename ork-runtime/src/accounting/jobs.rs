@@ -134,6 +134,11 @@ impl Operation for Refuse {
         self.unknown.job.id
     }
 
+    /// A split that failed and waits for its next attempt has yielded parts.
+    fn shards(&self, _books: &Books) -> Shards {
+        Shards::All(self.unknown.job.id)
+    }
+
     fn apply(&self, books: &mut Books) -> Vec<Owed> {
         let NewJob { job, input } = &self.unknown;
         if books.get(job.id).is_none() {
@@ -155,6 +160,9 @@ impl Operation for Refuse {
             return Vec::new();
         };
         entry.dirty = true;
+        if entry.ledger.head().sealed.is_none() {
+            entry.ledger.halt(Halt::Stopped);
+        }
         let job = entry.job.clone();
         books.carry_out(&job, effects, None, &self.by)
     }

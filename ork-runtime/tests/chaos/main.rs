@@ -9,6 +9,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::needless_pass_by_value,
     reason = "tests and their tasks: what fails must fail loudly, and other tests use another share of the support"
 )]
 

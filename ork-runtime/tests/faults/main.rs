@@ -3,7 +3,8 @@
 #![expect(
     unreachable_pub,
     clippy::unwrap_used,
-    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
     clippy::unused_async,
     clippy::disallowed_methods,
     reason = "tests and their tasks: what fails must fail loudly"

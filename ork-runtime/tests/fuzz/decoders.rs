@@ -209,7 +209,7 @@ proptest! {
         }
         let name = format!("ORK_{}", ork::CONFIG_KEYS[key % ork::CONFIG_KEYS.len()].name.to_uppercase());
         std::fs::write(&path, "").unwrap();
-        match Config::from(Some(&path), [(name, value.clone())]) {
+        match Config::from(Some(&path), [(name, value)]) {
             Ok(config) => {
                 let shown = format!("{config:?}");
                 prop_assert!(!shown.is_empty());

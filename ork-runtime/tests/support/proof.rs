@@ -2,14 +2,7 @@
 
 use std::io::Write as _;
 
-/// Whether the long forms are to run.
-#[allow(dead_code, clippy::allow_attributes, reason = "not every proof has a long form")]
-pub fn is_long() -> bool {
-    environment("ORK_TEST_LONG").is_some()
-}
-
 /// Notes a figure.
-#[allow(dead_code, clippy::allow_attributes, reason = "not every test measures")]
 pub fn note(what: &str, n: usize) {
     let Some(path) = environment("ORK_TEST_PROOF") else { return };
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
