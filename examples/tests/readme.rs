@@ -80,6 +80,16 @@ fn test_it_is_one_command_that_can_be_run() {
     assert!(script.is_file() && script.permissions().mode() & 0o111 == 0o111, "it may be executed");
 }
 
+#[test]
+fn the_proof_can_be_run_and_is_part_of_ci() {
+    use std::os::unix::fs::PermissionsExt as _;
+    assert!(README.contains("(.ci/prove)"));
+    let script = std::fs::metadata(root().join(".ci/prove")).expect(".ci/prove is there");
+    assert!(script.permissions().mode() & 0o111 == 0o111, "it may be executed");
+    let ci = std::fs::read_to_string(root().join(".ci/run")).expect(".ci/run is there");
+    assert!(ci.lines().any(|line| line == "step .ci/prove"), "{ci}");
+}
+
 /// Starts the workers of a block, runs the others to their end, and stops the workers.
 fn with_workers(blocks: &[Block], broker: Option<&str>) {
     let place = place();

@@ -244,11 +244,16 @@ impl Job {
         }
     }
 
+    /// Whether this attempt is the current one and has not ended. A store may have forgotten that it was claimed: what
+    /// was claimed is known by its attempt.
+    pub fn is_current(&self, phase: Phase, attempt: u32) -> bool {
+        let under_way = matches!(self.state, State::Ready | State::Running | State::Retrying);
+        under_way && self.phase == phase && self.attempt == attempt
+    }
+
     /// The attempt a worker claimed has ended.
     pub fn end_attempt(&mut self, phase: Phase, attempt: u32, how: Attempt, now: Timestamp) -> Ended {
-        // A claim may have been forgotten, but not what came of it.
-        let open = matches!(self.state, State::Running | State::Ready | State::Retrying);
-        if !open || self.phase != phase || self.attempt != attempt {
+        if !self.is_current(phase, attempt) {
             return Ended::Old;
         }
         Ended::Counted(match how {
@@ -269,7 +274,7 @@ impl Job {
                 }
             }
             Attempt::Interrupted => {
-                self.state = State::Ready;
+                (self.state, self.due) = (State::Ready, None);
                 Vec::new()
             }
         })
@@ -277,7 +282,7 @@ impl Job {
 
     /// The split has yielded its last part: from now on the job waits for them.
     pub fn wait_for_parts(&mut self) {
-        if self.state == State::Running {
+        if self.state == State::Running && self.phase == Phase::Start {
             self.state = State::Waiting;
         }
     }

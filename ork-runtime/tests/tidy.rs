@@ -381,6 +381,38 @@ fn dependencies_are_sorted_and_each_is_justified() {
     none(&problems);
 }
 
+/// Where a file that the guarantees name may be.
+fn named_file(file: &str) -> Option<String> {
+    let places = ["ork-runtime/tests", ""];
+    places.iter().find_map(|place| std::fs::read_to_string(root().join(place).join(file)).ok())
+}
+
+#[test]
+fn every_test_that_the_guarantees_name_exists() {
+    let document = std::fs::read_to_string(root().join("docs/guarantees.md")).unwrap();
+    let (mut problems, mut tests) = (Vec::new(), 0);
+    for name in document.split('`').skip(1).step_by(2).filter(|name| name.contains(".rs")) {
+        let (file, test) = name.split_once("::").unwrap_or((name, ""));
+        let Some(code) = named_file(file) else {
+            problems.push(format!("there is no file {file}"));
+            continue;
+        };
+        if test.is_empty() {
+            continue;
+        }
+        tests += 1;
+        // A case of the contract is a test through a macro that lists it.
+        let is_test = code.contains(&format!("fn {test}("));
+        if !is_test {
+            problems.push(format!("there is no test {test} in {file}"));
+        }
+    }
+    assert!(tests > 40, "only {tests} tests are named");
+    let rows = document.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.split(' ').nth(1));
+    assert!(rows.filter_map(|row| row.parse::<u32>().ok()).eq(1..=43), "a row is missing");
+    none(&problems);
+}
+
 #[test]
 fn the_states_are_those_of_the_document() {
     let document = std::fs::read_to_string(root().join("docs/states.md")).unwrap();

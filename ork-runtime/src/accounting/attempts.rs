@@ -81,7 +81,11 @@ impl Operation for StartPart {
             Start::Run { again } => Started::Run { count: entry.ledger.head().sealed, again },
             Start::Settled | Start::Old => Started::Nothing(Vec::new()),
             Start::Unknown => Started::Unknown { parts: Some(entry.ledger.head().appended) },
-            Start::Halted => Started::Nothing(books.complete(job, &self.by)),
+            Start::Halted => {
+                // News, so that it is written before its message is done with: nobody would settle it again.
+                books.tell(Change::Moved(job));
+                Started::Nothing(books.complete(job, &self.by))
+            }
         }
     }
 }
@@ -128,9 +132,15 @@ impl Operation for StartRun {
         let mut started = RunStarted::default();
         let Some(entry) = books.get_mut(job) else { return started };
         started.count = entry.ledger.head().sealed;
-        let runs = |index: &u64| matches!(entry.ledger.start(epoch, *index, attempt), Start::Run { .. });
+        let mut halted = false;
+        let runs = |index: &u64| {
+            let start = entry.ledger.start(epoch, *index, attempt);
+            halted |= start == Start::Halted;
+            matches!(start, Start::Run { .. })
+        };
         started.run = self.indices.iter().copied().filter(runs).collect();
-        if started.run.len() < self.indices.len() {
+        if halted {
+            books.tell(Change::Moved(job));
             started.owed = books.complete(job, &self.by);
         }
         started

@@ -106,9 +106,9 @@ impl Books {
         self.entries.is_empty()
     }
 
-    /// Whether what is to be written is of no consequence to anybody else: nothing is owed, nothing is told.
+    /// Whether what is to be written is of no consequence to anybody else: nothing is made, owed or told.
     pub fn is_quiet(&self) -> bool {
-        self.writes.owed.is_empty() && self.changes.is_empty()
+        self.writes.inputs.is_empty() && self.writes.owed.is_empty() && self.changes.is_empty()
     }
 
     /// From now on rows of the outbox are numbered from here.

@@ -134,6 +134,11 @@ impl Operation for Refuse {
         self.unknown.job.id
     }
 
+    /// A split that failed and waits for its next attempt has yielded parts.
+    fn shards(&self, _books: &Books) -> Shards {
+        Shards::All(self.unknown.job.id)
+    }
+
     fn apply(&self, books: &mut Books) -> Vec<Owed> {
         let NewJob { job, input } = &self.unknown;
         if books.get(job.id).is_none() {
@@ -155,6 +160,9 @@ impl Operation for Refuse {
             return Vec::new();
         };
         entry.dirty = true;
+        if entry.ledger.head().sealed.is_none() {
+            entry.ledger.halt(Halt::Stopped);
+        }
         let job = entry.job.clone();
         books.carry_out(&job, effects, None, &self.by)
     }
@@ -184,11 +192,11 @@ impl Operation for Settle {
         self.job
     }
 
-    /// A split that failed for good halts the parts it has yielded.
+    /// A split that failed halts the parts it has yielded, or forgets them.
     fn shards(&self, _books: &Books) -> Shards {
         match self.how {
-            Attempt::Failed { again: None, .. } => Shards::All(self.job),
-            Attempt::Failed { again: Some(_), .. } | Attempt::Succeeded | Attempt::Interrupted => Shards::None,
+            Attempt::Failed { .. } => Shards::All(self.job),
+            Attempt::Succeeded | Attempt::Interrupted => Shards::None,
         }
     }
 
@@ -201,8 +209,10 @@ impl Operation for Settle {
             return Answer::Old;
         };
         entry.dirty = true;
-        if entry.job.state == State::Failed && entry.ledger.head().sealed.is_none() {
-            entry.ledger.halt(Halt::Stopped);
+        match entry.job.state {
+            State::Failed if entry.ledger.head().sealed.is_none() => entry.ledger.halt(Halt::Stopped),
+            State::Retrying if self.phase == Phase::Start => entry.ledger.fence(),
+            _ => {}
         }
         let job = entry.job.clone();
         if let Some(output) = &self.output {
@@ -289,7 +299,12 @@ impl Operation for Retry {
         entry.dirty = true;
         let head = *entry.ledger.head();
         let whole = head.sealed.is_some() && !head.cut;
-        let ranges = if whole { entry.ledger.reopen() } else { Vec::new() };
+        let ranges = if whole {
+            entry.ledger.reopen()
+        } else {
+            entry.ledger.fence();
+            Vec::new()
+        };
         let epoch = entry.ledger.head().epoch;
         let phase = if whole { Phase::Join } else { Phase::Start };
         let effects = entry.job.resume(phase, whole && (!ranges.is_empty() || !head.joined));

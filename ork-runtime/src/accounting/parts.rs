@@ -32,11 +32,12 @@ impl Operation for Open {
 
     fn apply(&self, books: &mut Books) -> Option<u32> {
         let entry = books.get_mut(self.job)?;
-        let current = (State::Running, Phase::Start, self.attempt);
-        if (entry.job.state, entry.job.phase, entry.job.attempt) != current {
+        if !entry.job.is_current(Phase::Start, self.attempt) {
             return None;
         }
         entry.dirty = true;
+        // Its claim may have been forgotten.
+        (entry.job.state, entry.job.due) = (State::Running, None);
         let epoch = entry.ledger.open(self.policy, self.joined);
         if epoch > 1 {
             books.writes().cleared.push(self.job);

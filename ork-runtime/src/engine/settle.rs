@@ -62,6 +62,7 @@ pub(super) async fn split(
 ) -> Result<Done, ProcessError> {
     let called = match ended {
         Split::Sealed | Split::Ended(Called::Returned(())) => return Ok(Done::Settled),
+        Split::Overtaken => return Ok(Done::Interrupted),
         Split::Ended(Called::Failed(error)) => Called::Failed(error),
         Split::Ended(Called::Interrupted) => Called::Interrupted,
         Split::Ended(Called::Unwanted) => Called::Unwanted,

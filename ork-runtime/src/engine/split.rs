@@ -38,6 +38,8 @@ const PAGES_AHEAD: usize = 2;
 pub(super) enum Split {
     /// All parts are there, or no more are wanted: the job waits for them.
     Sealed,
+    /// Another run of the split has taken over. It may die, so the delivery is not done with.
+    Overtaken,
     /// It did not come to its end.
     Ended(Called<()>),
 }
@@ -85,9 +87,12 @@ pub(super) async fn split(
         Called::Unwanted => return Ok(Split::Ended(Called::Unwanted)),
     };
     let n = stored?;
-    let (_, owed) = engine.store.apply(Seal { job: job.id, epoch, n, by: engine.by() }).await?;
+    let (sealed, owed) = engine.store.apply(Seal { job: job.id, epoch, n, by: engine.by() }).await?;
     engine.outbox.send(owed).await;
-    Ok(Split::Sealed)
+    Ok(match sealed {
+        ledger::Seal::Sealed | ledger::Seal::Already => Split::Sealed,
+        ledger::Seal::Old => Split::Overtaken,
+    })
 }
 
 /// Appends page after page; answers how many parts there are, or why the store took no more.
@@ -110,6 +115,11 @@ async fn append_all(
             }
             // The job was stopped or cancelled, or another run of the split has taken over.
             Ok(Appended { answer: ledger::Append::Halted | ledger::Append::Old, .. }) => break,
+            Ok(Appended { answer: ledger::Append::TooMany, .. }) => {
+                let words =
+                    format!("the split yields more than {} parts, and no job may have more", ledger::MOST_PARTS);
+                return Err(CallError::Task(crate::Error::permanent(words)));
+            }
         }
     }
     Ok(Ok(first))

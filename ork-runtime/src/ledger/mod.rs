@@ -14,6 +14,9 @@ pub use shard::{DecodeShardError, SHARD_SIZE, Shard};
 
 use crate::policy::{OnError, Policy};
 
+/// No job has more parts: an index has 32 bits in every store.
+pub const MOST_PARTS: u64 = 1 << 32;
+
 /// How a part ended. Once, for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Settled {
@@ -117,6 +120,8 @@ pub enum Append {
     Old,
     /// No further part may be added: the split must stop.
     Halted,
+    /// The job would have more than [`MOST_PARTS`]: it cannot be run.
+    TooMany,
 }
 
 /// The answer to [`Ledger::seal`].
@@ -228,12 +233,27 @@ impl Ledger {
         epoch
     }
 
+    /// Ends the current run of the split, if there is one, before the next one begins: its news change nothing more, and
+    /// what is under way of it does not count.
+    pub fn fence(&mut self) {
+        debug_assert!(self.unloaded().is_empty(), "every shard must be loaded before a fence");
+        if self.head.epoch > 0 {
+            self.head.epoch += 1;
+            for slot in self.slots.values_mut() {
+                slot.dirty = true;
+                slot.shard.get_or_insert_default().stop_all();
+            }
+        }
+    }
+
     /// Adds the parts `first..first + len`.
     pub fn append(&mut self, epoch: u32, first: u64, len: u64) -> Append {
         if epoch != self.head.epoch {
             Append::Old
         } else if self.head.halted.is_some() {
             Append::Halted
+        } else if first.checked_add(len).is_none_or(|end| end > MOST_PARTS) {
+            Append::TooMany
         } else if first + len <= self.head.appended {
             Append::Already
         } else if first == self.head.appended && self.head.sealed.is_none() {
@@ -270,11 +290,11 @@ impl Ledger {
         let (shard, low) = self.shard_mut(index);
         if shard.is_settled(low) {
             Start::Settled
+        } else if attempt < shard.attempt(low) {
+            Start::Old
         } else if let Some(halt) = halted {
             shard.settle(low, halt.outcome());
             Start::Halted
-        } else if attempt < shard.attempt(low) {
-            Start::Old
         } else {
             Start::Run { again: shard.start(low, attempt) }
         }

@@ -9,6 +9,9 @@ use super::{Counts, Settled};
 /// How many neighbouring indices one shard holds.
 pub const SHARD_SIZE: u64 = 65_536;
 
+/// No shard is longer on disk: five sets of 8 KiB and a few bytes, and eight bytes for each part that is retried.
+const LONGEST: usize = 1 << 20;
+
 /// The form on disk; a store that meets a later one refuses it.
 const VERSION: u8 = 1;
 
@@ -88,6 +91,10 @@ impl Shard {
         self.running.remove(low);
     }
 
+    pub(super) fn stop_all(&mut self) {
+        self.running.clear();
+    }
+
     pub(super) fn again(&mut self, low: u32, next: u32) {
         self.running.remove(low);
         self.attempts.insert(low, next);
@@ -155,7 +162,14 @@ impl Shard {
         if found != VERSION {
             return Err(DecodeShardError::Version { found });
         }
-        let mut next = || RoaringBitmap::deserialize_from(&mut rest).map_err(DecodeShardError::Damaged);
+        if bytes.len() > LONGEST {
+            return Err(damaged("it is too long"));
+        }
+        let mut next = || {
+            let set = RoaringBitmap::deserialize_from(&mut rest).map_err(DecodeShardError::Damaged)?;
+            let fits = set.max().is_none_or(|last| u64::from(last) < SHARD_SIZE);
+            if fits { Ok(set) } else { Err(damaged("it has parts of another shard")) }
+        };
         let (ok, failed, skipped, cancelled, running) = (next()?, next()?, next()?, next()?, next()?);
         let (pairs, []) = rest.as_chunks::<8>() else {
             return Err(damaged("its end is torn"));

@@ -293,3 +293,67 @@ fn many_settlements_at_once_in_any_order_and_twice_count_once() {
         assert_eq!(world.store.job(id).await.unwrap().unwrap().counts.ok, 2_000);
     });
 }
+
+/// A store may forget a claim that it answered before it wrote it; its worker knows nothing of that and settles. It was
+/// told `Old`, acknowledged its message, and the job waited for ever. Found by the model checker.
+#[test]
+fn a_settlement_makes_good_the_claim_that_was_forgotten() {
+    each(|world| async move {
+        let id = world.submit("one").await;
+        assert!(matches!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Counted(_)));
+        assert_eq!(state(&world, id).await, JobState::Success);
+        let id = world.submit("many").await;
+        let open = ork::accounting::Open { job: id, attempt: 1, policy: Policy::default(), joined: false };
+        assert_eq!(world.store.apply(open).await.unwrap(), Some(1));
+        assert_eq!(world.seal(id, 1, 0).await, Seal::Sealed);
+        assert_eq!(state(&world, id).await, JobState::Success);
+    });
+}
+
+/// A split of before a cancel still ran when the job was retried; its seal ended the wait of the new one, and the join
+/// ran over cancelled parts. Found by the model checker.
+#[test]
+fn a_retry_ends_the_run_of_the_split_that_was_cut_short() {
+    each(|world| async move {
+        let id = world.submit("many").await;
+        let epoch = world.opened(id, Policy::default(), true).await;
+        world.append(id, epoch, 0, 2).await;
+        world.start(part(id, 0)).await;
+        let steer = |retry: bool| {
+            let (by, store) = (world.by(), std::sync::Arc::clone(&world.store));
+            async move {
+                if retry {
+                    store.apply(Retry { job: id, by }).await.unwrap()
+                } else {
+                    store.apply(Cancel { job: id, by }).await.unwrap()
+                }
+            }
+        };
+        assert!(matches!(steer(false).await, Steered::Done(_)));
+        assert!(matches!(steer(true).await, Steered::Done(_)));
+        assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Ours { .. }));
+        assert_eq!(world.append(id, epoch, 2, 1).await.answer, Append::Old);
+        assert_eq!(world.seal(id, epoch, 2).await, Seal::Old);
+        assert_eq!(state(&world, id).await, JobState::Running);
+    });
+}
+
+/// A late message of an older attempt took a part of a stopped job from the worker that ran it. Found by the model
+/// checker.
+#[test]
+fn an_older_attempt_does_not_skip_a_part_that_runs() {
+    each(|world| async move {
+        let policy = Policy { on_error: OnError::Stop, tolerate: Tolerate::Count(0) };
+        let id = world.with_parts(2, policy, false).await;
+        world.start(part(id, 0)).await;
+        let failure = ork::Failure::new(ork::FailureKind::Task, "no");
+        world.settle(part(id, 0), PartAttempt::Failed { failure, again: Some(START) }).await;
+        let again = PartKey { attempt: 2, ..part(id, 0) };
+        assert!(matches!(world.start(again).await, Started::Run { .. }));
+        world.start(part(id, 1)).await;
+        world.settle(part(id, 1), failed()).await;
+        assert_eq!(world.start(part(id, 0)).await, Started::Nothing(Vec::new()));
+        assert!(matches!(world.settle(again, ok()).await, Answer::Counted(_)));
+        assert_eq!(state(&world, id).await, JobState::Failed);
+    });
+}

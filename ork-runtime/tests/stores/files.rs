@@ -226,3 +226,32 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
         store.close().await;
     });
 }
+
+/// The claim of one job shares its transaction with what another one cannot write.
+#[test]
+fn a_claim_that_is_rolled_back_does_not_lose_its_job() {
+    on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ork.db");
+        let store = open(&path).unwrap();
+        let id = submit(&store).await;
+        store.close().await;
+        let pages: i64 =
+            Connection::open(&path).unwrap().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        let store = Sqlite::open_bounded(&path, Synchronous::Full, pages).unwrap();
+        let by = By { worker: WorkerId::new("one"), now: START, hold: false };
+        let unknown = NewJob { job: Job::new(id, "one", START), input: "{}".into() };
+        let phase = ork::job::Phase::Start;
+        let claim = ork::accounting::Claim { unknown, phase, attempt: 1, firm: false, by: by.clone() };
+        let job = Job::new(JobId::new(), "one", START);
+        let large = Submit { new: NewJob { job, input: vec![b'1'; 1_000_000].into() }, by: by.clone() };
+        let (claimed, submitted) = tokio::join!(on_dyn(&store).apply(claim), on_dyn(&store).apply(large));
+        assert!(matches!(claimed.unwrap(), ork::accounting::Claimed::Ours { .. }));
+        assert!(submitted.is_err());
+        let how = ork::job::Attempt::Succeeded;
+        let settle = ork::accounting::Settle { job: id, phase, attempt: 1, how, output: None, by };
+        assert!(matches!(on_dyn(&store).apply(settle).await.unwrap(), ork::accounting::Answer::Counted(_)));
+        assert_eq!(store.job(id).await.unwrap().unwrap().job.state, ork::JobState::Success);
+        store.close().await;
+    });
+}

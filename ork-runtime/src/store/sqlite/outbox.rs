@@ -167,7 +167,7 @@ fn messages(connection: &Connection, seq: i64, row: &OwedRow, jobs: &mut JobCach
         OwedAsk::Parts { epoch, first, len } => {
             let inputs = "SELECT id & 4294967295, input FROM part WHERE id BETWEEN ?1 AND ?2 AND input IS NOT NULL";
             let mut statement = connection.prepare_cached(inputs)?;
-            let ids = [part_id(seq, first), part_id(seq, first + len - 1)];
+            let ids = [part_id(seq, first)?, part_id(seq, first + len - 1)?];
             let part = |found: &Row<'_>| {
                 let input = Bytes::from(found.get::<_, Vec<u8>>(1)?);
                 Ok(row.part(job, epoch, number(found, 0)?, input))

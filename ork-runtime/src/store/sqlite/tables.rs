@@ -40,12 +40,24 @@ const UPDATE: &str = "UPDATE job SET phase = ?2, state = ?3, attempt = ?4, base 
     on_error = ?16, tolerate = ?17, joined = ?18, output = coalesce(?19, output) WHERE seq = ?1";
 
 /// The row number of a part.
-pub(super) fn part_id(seq: i64, index: u64) -> i64 {
-    (seq << 32) | i64::from(u32::try_from(index).unwrap_or(u32::MAX))
+pub(super) fn part_id(seq: i64, index: u64) -> rusqlite::Result<i64> {
+    let index = u32::try_from(index).map_err(|_too_large| damaged("a part has an index of more than 32 bits"))?;
+    Ok((seq << 32) | i64::from(index))
 }
 
-fn shard_id(seq: i64, number: u64) -> i64 {
-    (seq << 16) | i64::from(u16::try_from(number).unwrap_or(u16::MAX))
+/// The last row number that a part of this job can have.
+pub(super) const fn last_part_id(seq: i64) -> i64 {
+    (seq << 32) | 0xffff_ffff
+}
+
+fn shard_id(seq: i64, number: u64) -> rusqlite::Result<i64> {
+    let number = u16::try_from(number).map_err(|_too_large| damaged("a shard has a number of more than 16 bits"))?;
+    Ok((seq << 16) | i64::from(number))
+}
+
+/// The row numbers that the shards of a job can have.
+const fn shard_ids(seq: i64) -> [i64; 2] {
+    [seq << 16, (seq << 16) | 0xffff]
 }
 
 /// Reads one column after the other.
@@ -141,7 +153,7 @@ pub(super) fn shard_counts(connection: &Connection, seq: i64) -> rusqlite::Resul
         let (ok, failed, skipped) = (number(row, 1)?, number(row, 2)?, number(row, 3)?);
         Ok((number(row, 0)?, Counts { ok, failed, skipped, cancelled: number(row, 4)?, running: number(row, 5)? }))
     };
-    statement.query_map([shard_id(seq, 0), shard_id(seq, u64::from(u16::MAX))], counts)?.collect()
+    statement.query_map(shard_ids(seq), counts)?.collect()
 }
 
 /// A column that is never negative.
@@ -199,7 +211,7 @@ pub(super) fn open_shards(
 /// One shard of a job.
 pub(super) fn shard(connection: &Connection, seq: i64, number: u64) -> rusqlite::Result<Shard> {
     let mut statement = connection.prepare_cached("SELECT sets FROM shard WHERE id = ?1")?;
-    let mut rows = statement.query([shard_id(seq, number)])?;
+    let mut rows = statement.query([shard_id(seq, number)?])?;
     match rows.next()? {
         None => Ok(Shard::default()),
         Some(row) => {
@@ -256,7 +268,7 @@ pub(super) fn write(
     for (id, first, page) in writes.pages {
         let Some(seq) = seqs.get(&id) else { continue };
         for (input, index) in page.iter().zip(first..) {
-            insert.execute(params![part_id(*seq, index), &**input])?;
+            insert.execute(params![part_id(*seq, index)?, &**input])?;
         }
     }
     let mut succeed =
@@ -265,8 +277,8 @@ pub(super) fn write(
     for (id, index, write) in writes.parts {
         let Some(seq) = seqs.get(&id) else { continue };
         match write {
-            PartWrite::Output(output) => succeed.execute(params![part_id(*seq, index), &*output])?,
-            PartWrite::Failure(failure) => fail.execute(params![part_id(*seq, index), json(&failure)])?,
+            PartWrite::Output(output) => succeed.execute(params![part_id(*seq, index)?, &*output])?,
+            PartWrite::Failure(failure) => fail.execute(params![part_id(*seq, index)?, json(&failure)])?,
         };
     }
     let mut owe = connection.prepare_cached(outbox::INSERT)?;
@@ -286,10 +298,9 @@ fn json(failure: &crate::Failure) -> String {
 }
 
 fn clear(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
-    let (first, last) = (part_id(seq, 0), part_id(seq, u64::MAX));
-    connection.prepare_cached("DELETE FROM part WHERE id BETWEEN ?1 AND ?2")?.execute([first, last])?;
-    let (first, last) = (shard_id(seq, 0), shard_id(seq, u64::MAX));
-    connection.prepare_cached("DELETE FROM shard WHERE id BETWEEN ?1 AND ?2")?.execute([first, last])?;
+    let parts = [part_id(seq, 0)?, last_part_id(seq)];
+    connection.prepare_cached("DELETE FROM part WHERE id BETWEEN ?1 AND ?2")?.execute(parts)?;
+    connection.prepare_cached("DELETE FROM shard WHERE id BETWEEN ?1 AND ?2")?.execute(shard_ids(seq))?;
     Ok(())
 }
 
@@ -361,7 +372,7 @@ fn write_shards(connection: &Connection, entry: &mut Entry, seq: i64) -> rusqlit
         connection
             .prepare_cached("INSERT OR REPLACE INTO shard (id, sets, ok, failed, skipped, cancelled, running) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
             .execute(params![
-                shard_id(seq, number),
+                shard_id(seq, number)?,
                 shard.encode(),
                 signed(counts.ok),
                 signed(counts.failed),

@@ -89,7 +89,7 @@ pub(super) fn parts(connection: &Connection, id: JobId, from: u64, limit: usize)
     if from < head.appended {
         let query = "SELECT id & 4294967295, output, failure FROM part WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
         let mut statement = snapshot.prepare_cached(query)?;
-        let mut rows = statement.query([part_id(seq, from), part_id(seq, u64::MAX)])?;
+        let mut rows = statement.query([part_id(seq, from)?, tables::last_part_id(seq)])?;
         while let (true, Some(row)) = (settled.len() < limit, rows.next()?) {
             let index = number(row, 0)?;
             let (shard, low) = place(index);

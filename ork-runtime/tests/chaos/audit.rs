@@ -1,0 +1,80 @@
+//! What must be true when the dust has settled: nothing is lost, nothing is there twice, nothing is left over.
+
+use std::time::Duration;
+
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
+use ork::accounting::By;
+use ork::store::sqlite::{Sqlite, Synchronous};
+use ork::store::{Beat, Store, Take};
+use ork::{Clock as _, JobId, JobState, WorkerId};
+
+use super::processes::Place;
+use super::proof;
+use super::tasks::last;
+
+/// The store at its URL, as an adapter.
+fn open(url: &str) -> std::sync::Arc<dyn Store> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) => std::sync::Arc::new(Sqlite::open(path.as_ref(), Synchronous::Full).unwrap()),
+        other => panic!("no store for the audit: {other:?}"),
+    }
+}
+
+fn auditor() -> By {
+    let later = ork::clock::system::SystemClock.now() + Duration::from_hours(1);
+    By { worker: WorkerId::new("auditor"), now: later, hold: true }
+}
+
+/// Takes every process for dead, so that what the killed ones held is free.
+async fn free(store: &dyn Store) {
+    let by = auditor();
+    store.beat(Beat { ttl: Duration::from_secs(1), running: Vec::new(), by: by.clone() }).await.unwrap();
+    store.leave(by).await.unwrap();
+}
+
+/// How many messages wait in a queue.
+async fn waiting(place: &Place, queue: &str) -> u32 {
+    let connection = Connection::connect(&place.broker, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let name = format!("{}.{queue}", place.prefix);
+    channel.queue_declare(name.into(), passive, FieldTable::default()).await.unwrap().message_count()
+}
+
+/// No worker runs any more. Answers nothing; what is wrong panics.
+pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
+    let store = open(&place.store);
+    free(&*store).await;
+    // What the killed ones had begun to say is said again, and does nothing.
+    let ork = place.builder().build().await.unwrap();
+    ork.start_worker();
+    assert_eq!(ork.submit(last { number: 7 }).and_wait().await.unwrap(), 7);
+    ork.shutdown().await;
+
+    let view = store.job(id).await.unwrap().unwrap();
+    assert_eq!((view.job.state, &view.job.failure), (JobState::Success, &None));
+    assert_eq!(view.output.as_deref(), Some((parts * (parts - 1) / 2).to_string().as_bytes()));
+    let counts = view.counts;
+    let settled = store.parts(id, 0, usize::MAX).await.unwrap();
+    let distinct: std::collections::BTreeSet<_> = settled.iter().map(|part| part.index).collect();
+    let n_distinct = u64::try_from(distinct.len()).unwrap();
+    let lost = parts - n_distinct;
+    let doubled = counts.settled() - n_distinct + u64::try_from(settled.len()).unwrap() - n_distinct;
+    println!("{parts} parts: {lost} lost, {doubled} doubled, {counts:?}");
+    assert_eq!((lost, doubled, counts.ok, counts.running), (0, 0, parts, 0));
+    // A join that was owed again would be another attempt.
+    assert!(view.job.counted_attempt() == 1, "the join was owed {} times", view.job.counted_attempt());
+
+    for queue in ["task.storm", "task.last", "dead"] {
+        assert_eq!(waiting(place, queue).await, 0, "messages are left in {queue}");
+    }
+    free(&*store).await;
+    let left = store.take(Take { limit: 10, tasks: None, by: auditor() }).await.unwrap();
+    assert!(left.owed.is_empty() && left.next_due.is_none(), "left in the outbox: {left:?}");
+    store.close().await;
+    for (what, n) in [("chaos_rounds", 1), ("parts", parts), ("lost", lost), ("doubled", doubled)] {
+        proof::note(what, usize::try_from(n).unwrap());
+    }
+}

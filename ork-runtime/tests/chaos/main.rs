@@ -1,0 +1,28 @@
+//! The real thing: worker processes, a RabbitMQ and a store; workers are killed, RabbitMQ is killed, connections are cut
+//! while a job runs. The seed is printed; `ORK_TEST_SEED` runs it again.
+
+#![expect(
+    unreachable_pub,
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::needless_pass_by_value,
+    reason = "tests and their tasks: what fails must fail loudly, and other tests use another share of the support"
+)]
+
+mod audit;
+#[path = "../support/node.rs"]
+mod node;
+mod processes;
+#[path = "../support/proof.rs"]
+mod proof;
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[path = "../support/rabbit.rs"]
+mod rabbit;
+mod rounds;
+mod tasks;

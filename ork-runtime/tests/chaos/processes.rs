@@ -1,0 +1,93 @@
+//! Worker processes: this very program, told to be a worker, to be killed at any moment.
+
+use std::io::Read as _;
+use std::process::{Child, Command, Stdio};
+
+use ork::{Ork, OrkBuilder};
+
+/// What a worker must know, in one variable.
+const PLACE: &str = "ORK_TEST_CHAOS";
+
+/// Where processes meet.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// Any store that processes can share.
+    pub(crate) store: String,
+    pub(crate) broker: String,
+    pub(crate) prefix: String,
+}
+
+impl Place {
+    pub(crate) fn builder(&self) -> OrkBuilder {
+        let config = ork::Config::from(Some(std::path::Path::new("/dev/null")), []).unwrap();
+        let builder = Ork::builder().config(config).store(&self.store).broker(&self.broker);
+        builder.set("prefix", &self.prefix).set("concurrency", "8").set("max_losses", "50").set("shutdown", "20s")
+    }
+
+    /// The same place, by another way to the broker.
+    pub(crate) fn by(&self, broker: String) -> Self {
+        Self { broker, ..self.clone() }
+    }
+
+    pub(crate) fn worker(&self) -> Worker {
+        let place = [&*self.store, &self.broker, &self.prefix].join("\n");
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["processes::worker", "--exact", "--ignored"]).env(PLACE, place);
+        Worker(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+    }
+}
+
+/// A worker process; it ends when its input does, so it never outlives the test.
+#[derive(Debug)]
+pub(crate) struct Worker(Child);
+
+impl Worker {
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// Lets it end what it has begun.
+    pub(crate) fn drain(mut self) {
+        drop(self.0.stdin.take());
+        let ended = self.0.wait().unwrap();
+        assert!(ended.success(), "a worker ended badly: {ended}");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It may have ended before.
+        let _ended = (self.0.kill(), self.0.wait());
+    }
+}
+
+#[test]
+#[ignore = "a worker process of the other tests"]
+fn worker() {
+    let place = std::env::var(PLACE).expect("only the other tests start it");
+    let mut lines = place.lines().map(str::to_owned);
+    let mut next = || lines.next().unwrap();
+    let place = Place { store: next(), broker: next(), prefix: next() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        // RabbitMQ may be down just now.
+        let ork = loop {
+            if let Ok(ork) = place.builder().build().await {
+                break ork;
+            }
+        };
+        let drain = tokio::task::spawn_blocking(|| std::io::stdin().read(&mut [0]));
+        let working = async {
+            let stopped = ork.work().await.unwrap();
+            assert_ne!(stopped, ork::Stopped::Failed);
+        };
+        let draining = async {
+            assert_eq!(drain.await.unwrap().unwrap(), 0);
+            ork.drain();
+        };
+        tokio::join!(working, draining);
+        ork.shutdown().await;
+    });
+}

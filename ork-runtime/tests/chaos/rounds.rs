@@ -1,0 +1,122 @@
+//! Rounds of chaos. What goes wrong is chosen by the seed, and comes when the job has come so far as the seed says.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use ork::{JobId, Ork};
+
+use super::audit::audit;
+use super::node::private_node;
+use super::processes::{Place, Worker};
+use super::proxy::Proxy;
+use super::rabbit::Rabbit;
+use super::tasks::{last, storm_part};
+
+/// A round of this many parts takes no longer unless it hangs.
+const DEADLINE: Duration = Duration::from_mins(5);
+
+/// How many workers there are, and how much goes wrong in a round.
+const WORKERS: usize = 3;
+const BLOWS: usize = 6;
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy)]
+enum Blow {
+    KillWorker(usize),
+    KillRabbit,
+    CutConnections,
+}
+
+fn seed() -> u64 {
+    std::env::var("ORK_TEST_SEED").ok().map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a seed"))
+}
+
+/// Waits until so many parts have settled, or the job has ended.
+async fn until(ork: &Ork, id: JobId, settled: u64) {
+    let mut progress = std::pin::pin!(ork.follow(id));
+    while let Some(status) = progress.next().await {
+        if status.unwrap().parts.settled() >= settled {
+            return;
+        }
+    }
+}
+
+async fn round(rabbit: &mut Rabbit, parts: u64, seed: u64) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place {
+        store: format!("sqlite:{}", folder.path().join("ork.db").display()),
+        broker: rabbit.url(),
+        prefix: format!("c{seed:x}"),
+    };
+    let proxy = Proxy::to(rabbit.port());
+    let through = place.by(format!("amqp://guest:guest@127.0.0.1:{}/%2f", proxy.port()));
+    let client = place.builder().build().await.unwrap();
+    rabbit.wait_for_quorum_queue("task.storm");
+    let start = |at: usize| if at.is_multiple_of(2) { place.worker() } else { through.worker() };
+    let mut workers: Vec<Worker> = (0..WORKERS).map(start).collect();
+    let log = folder.path().join("log").display().to_string();
+    let job = client.submit(storm_part { parts, seed, log: log.clone() }).await.unwrap();
+
+    let mut blows: Vec<_> = (0..BLOWS)
+        .map(|n| {
+            let blow = match n {
+                0 => Blow::KillRabbit,
+                1 => Blow::CutConnections,
+                _ => Blow::KillWorker(rng.usize(..WORKERS)),
+            };
+            (rng.u64(..parts * 9 / 10), blow)
+        })
+        .collect();
+    blows.sort_unstable_by_key(|(when, _)| *when);
+    for (when, blow) in blows {
+        until(&client, job.id(), when).await;
+        println!("seed {seed}: {blow:?} at {when} of {parts}");
+        match blow {
+            Blow::KillWorker(at) => {
+                std::mem::replace(&mut workers[at], start(at)).kill();
+            }
+            Blow::KillRabbit => {
+                rabbit.kill();
+                rabbit.restart();
+            }
+            Blow::CutConnections => proxy.cut(),
+        }
+    }
+    let sum = job.wait().await.unwrap();
+    assert_eq!(sum, parts * (parts - 1) / 2);
+    assert_eq!(client.submit(last { number: 1 }).and_wait().await.unwrap(), 1);
+    client.shutdown().await;
+    for worker in workers {
+        worker.drain();
+    }
+    let splits = std::fs::read_to_string(&log).unwrap().lines().count();
+    assert!((1..=1 + BLOWS).contains(&splits), "the split ran {splits} times");
+    audit(&place, job.id(), parts).await;
+}
+
+fn rounds(n: u64, parts: u64) {
+    let Some(mut rabbit) = private_node() else { return };
+    let first = seed();
+    for seed in (0..n).map(|n| first.wrapping_add(n)) {
+        println!("seed {seed}: ORK_TEST_SEED={seed} runs it again");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let in_time = tokio::time::timeout(DEADLINE, round(&mut rabbit, parts, seed)).await;
+            assert!(in_time.is_ok(), "seed {seed} hangs");
+        });
+        runtime.shutdown_background();
+    }
+}
+
+#[test]
+fn a_short_round_loses_and_doubles_nothing() {
+    rounds(1, 2_000);
+}
+
+#[test]
+#[ignore = "long: .ci/prove --long"]
+fn twenty_long_rounds_lose_and_double_nothing() {
+    let n = std::env::var("ORK_TEST_ROUNDS").map_or(20, |n| n.parse().expect("a number of rounds"));
+    rounds(n, 20_000);
+}

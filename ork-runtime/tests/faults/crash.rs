@@ -1,0 +1,97 @@
+//! For every call `k` of a happy life: the process dies after it, or it fails; then all ends as if nothing had happened.
+
+use std::sync::Arc;
+
+use ork::JobId;
+
+use super::faulty::{Fault, Faults};
+use super::hub::Hub;
+use super::process::{Kind, Work, World, count};
+use super::proof;
+use super::slow::SlowStore;
+
+/// A run with faults makes some calls more than the happy one, as what it does at once it does in another order.
+const MORE: usize = 10;
+
+/// Tries every `step`th call.
+fn every(kind: Kind, relayed: bool, work: Work, fault: Fault, step: usize) {
+    let hub = || relayed.then(Hub::tame);
+    let calls = count(&World::new(kind, hub()), work, &JobId::new().to_string());
+    assert!(calls > 5, "only {calls} calls");
+    let mut points = 0;
+    for k in (1..=calls + MORE).step_by(step) {
+        let (world, run) = (World::new(kind, hub()), JobId::new().to_string());
+        let faults = Faults::at(k, fault);
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            world.life(work, &run, &faults);
+            world.life(work, &run, &Faults::at(0, Fault::Error));
+            world.audit(work, &run, 2);
+        }));
+        if let Err(panic) = told {
+            eprintln!("{fault:?} at call {k} of {calls}: {work:?} over {kind:?}, relayed: {relayed}");
+            std::panic::resume_unwind(panic);
+        }
+        points += usize::from(faults.calls() >= k);
+    }
+    assert!(points * step * 10 >= calls * 8, "only {points} of {calls} calls were met");
+    println!("{fault:?}, {work:?}, {kind:?}, relayed: {relayed}: {points} points of {calls} calls");
+    proof::note("crash_points", points);
+}
+
+const MANY: Work = Work::Parts(20);
+
+#[test]
+fn a_plain_job_outlives_every_crash() {
+    for (kind, relayed) in [(Kind::Memory, false), (Kind::Memory, true), (Kind::Sqlite, false), (Kind::Sqlite, true)] {
+        every(kind, relayed, Work::Plain, Fault::Crash, 1);
+    }
+}
+
+#[test]
+fn a_plain_job_outlives_every_error() {
+    for (kind, relayed) in [(Kind::Memory, false), (Kind::Memory, true), (Kind::Sqlite, false), (Kind::Sqlite, true)] {
+        every(kind, relayed, Work::Plain, Fault::Error, 1);
+    }
+}
+
+#[test]
+fn a_job_with_parts_outlives_crashes() {
+    every(Kind::Memory, false, MANY, Fault::Crash, 3);
+    every(Kind::Memory, true, MANY, Fault::Crash, 5);
+}
+
+#[test]
+fn a_job_with_parts_outlives_errors() {
+    every(Kind::Memory, false, MANY, Fault::Error, 3);
+    every(Kind::Memory, true, MANY, Fault::Error, 5);
+}
+
+#[test]
+#[ignore = "long: .ci/prove --long"]
+fn a_job_with_parts_outlives_every_crash_and_error() {
+    for fault in [Fault::Crash, Fault::Error] {
+        for (kind, relayed) in
+            [(Kind::Memory, false), (Kind::Memory, true), (Kind::Sqlite, false), (Kind::Sqlite, true)]
+        {
+            every(kind, relayed, MANY, fault, 1);
+        }
+    }
+}
+
+#[test]
+fn a_broker_that_delivers_all_twice_and_in_any_order_changes_nothing() {
+    for seed in 0..10 {
+        let (world, run) = (World::new(Kind::Memory, Some(Hub::wild(seed))), JobId::new().to_string());
+        let calls = count(&world, Work::Parts(50), &run);
+        assert!(calls > 50, "seed {seed}: {calls}");
+    }
+}
+
+#[test]
+fn a_store_that_answers_late_and_in_another_order_changes_nothing() {
+    for seed in 0..10 {
+        let hub = (seed % 2 == 0).then(|| Hub::wild(seed));
+        let world = World::new(Kind::Memory, hub).through(|store| Arc::new(SlowStore::new(store, seed)));
+        count(&world, Work::Parts(50), &JobId::new().to_string());
+    }
+}

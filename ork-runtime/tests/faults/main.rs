@@ -1,0 +1,23 @@
+//! Every call of a port is the last one of its process, or fails, or answers late; what was begun ends all the same.
+
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unused_async,
+    clippy::disallowed_methods,
+    reason = "tests and their tasks: what fails must fail loudly"
+)]
+
+mod crash;
+#[path = "../support/faulty.rs"]
+mod faulty;
+#[path = "../support/hub.rs"]
+mod hub;
+mod process;
+#[path = "../support/proof.rs"]
+mod proof;
+#[path = "../support/slow.rs"]
+mod slow;
+mod tasks;

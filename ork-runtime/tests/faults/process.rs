@@ -1,0 +1,206 @@
+//! A world that outlives its processes: a store, a broker and a clock that can be turned; and what is looked at in the end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use ork::accounting::By;
+use ork::broker::Broker;
+use ork::broker::embedded::Embedded;
+use ork::clock::{Clock, Pause};
+use ork::store::memory::Memory;
+use ork::store::sqlite::{Sqlite, Synchronous};
+use ork::store::{Beat, Store, Take};
+use ork::{Filter, JobId, JobState, Ork, Timestamp, WorkerId};
+
+use super::faulty::{Fault, Faults, FaultyBroker, FaultyStore};
+use super::hub::{Hub, HubEnd};
+use super::tasks::{calls, last, many_part, plain};
+
+/// Nothing takes longer unless it hangs.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+/// A clock that runs this much faster than the one on the wall.
+const FAST: u32 = 25;
+
+/// A fast clock that can be turned forward.
+#[derive(Debug)]
+pub(crate) struct FastClock {
+    start: Instant,
+    turned: AtomicI64,
+}
+
+impl Clock for FastClock {
+    fn now(&self) -> Timestamp {
+        let since = i64::try_from((self.start.elapsed() * FAST).as_millis()).unwrap();
+        Timestamp::from_millis(1_000_000_000 + since + self.turned.load(Ordering::SeqCst))
+    }
+
+    fn pause(&self, duration: Duration) -> Pause {
+        Box::pin(tokio::time::sleep(duration / FAST))
+    }
+}
+
+/// Where the store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Memory,
+    Sqlite,
+}
+
+/// What outlives a process.
+pub(crate) struct World {
+    pub(crate) store: Arc<dyn Store>,
+    /// None for a process whose messages travel through its store.
+    pub(crate) hub: Option<Arc<Hub>>,
+    clock: Arc<FastClock>,
+    _folder: tempfile::TempDir,
+}
+
+/// What is submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    Plain,
+    Parts(u64),
+}
+
+impl World {
+    pub(crate) fn new(kind: Kind, hub: Option<Arc<Hub>>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = match kind {
+            Kind::Memory => Arc::new(Memory::new()),
+            // It is the process that dies here, not the machine.
+            Kind::Sqlite => Arc::new(Sqlite::open(&folder.path().join("ork.db"), Synchronous::Normal).unwrap()),
+        };
+        let clock = Arc::new(FastClock { start: Instant::now(), turned: AtomicI64::new(0) });
+        Self { store, hub, clock, _folder: folder }
+    }
+
+    /// The same world with a store that does something to what passes through.
+    pub(crate) fn through(self, store: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Self {
+        Self { store: store(self.store), ..self }
+    }
+
+    async fn process(&self, faults: &Arc<Faults>) -> Option<Ork> {
+        let worker = WorkerId::new("one");
+        let store: Arc<dyn Store> = Arc::new(FaultyStore(Arc::clone(&self.store), Arc::clone(faults)));
+        let clock: Arc<dyn Clock> = Arc::<FastClock>::clone(&self.clock);
+        let broker: Arc<dyn Broker> = match &self.hub {
+            None => Arc::new(Embedded::new(Arc::clone(&store), Arc::clone(&clock), worker.clone())),
+            Some(hub) => Arc::new(FaultyBroker(Arc::new(HubEnd(Arc::clone(hub))), Arc::clone(faults))),
+        };
+        let config = ork::Config::from(Some(Path::new("/dev/null")), []).unwrap();
+        let builder = Ork::builder().config(config).set("concurrency", "4").set("blocking", "2");
+        builder.clock(clock).ports(store, broker, worker).build().await.ok()
+    }
+
+    /// Lets a process do the work until it is done or the process dies. One that cannot start is started again.
+    async fn live(&self, work: Work, run: &str, faults: &Arc<Faults>) {
+        let ork = loop {
+            if let Some(ork) = self.process(faults).await {
+                break ork;
+            }
+        };
+        ork.start_worker();
+        let failed = ork.failed();
+        let id = match self.find(work).await {
+            Some(id) => id,
+            None => loop {
+                let run = run.to_owned();
+                let submitted = match work {
+                    Work::Plain => ork.submit(plain { run }).await.map(|job| job.id()),
+                    Work::Parts(parts) => ork.submit(many_part { run, parts }).await.map(|job| job.id()),
+                };
+                // What was refused was not done.
+                if let Ok(id) = submitted {
+                    break id;
+                }
+            },
+        };
+        let ended = async {
+            while ork.wait(id).await.is_err() {}
+            // Rows are taken in order, so that what an earlier process held is done with when this one is.
+            while ork.submit(last { number: 1 }).and_wait().await.is_err() {}
+        };
+        tokio::select! {
+            () = ended => {}
+            // As under a supervisor: a worker that cannot work is started again.
+            () = failed.cancelled() => return,
+        }
+        if let Some(hub) = &self.hub {
+            hub.idle().await;
+        }
+        ork.shutdown().await;
+    }
+
+    /// A whole life of one process, to its end or its death; everything of it is gone afterwards.
+    pub(crate) fn life(&self, work: Work, run: &str, faults: &Arc<Faults>) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let life = async {
+                tokio::select! {
+                    () = self.live(work, run, faults) => {}
+                    () = faults.death() => {}
+                }
+            };
+            let in_time = tokio::time::timeout(DEADLINE, life).await;
+            assert!(in_time.is_ok(), "hangs after {} calls", faults.calls());
+        });
+        runtime.shutdown_timeout(DEADLINE);
+        // Longer than a dead process is believed to live.
+        self.clock.turned.fetch_add(60_000, Ordering::SeqCst);
+    }
+
+    async fn find(&self, work: Work) -> Option<JobId> {
+        let task = if work == Work::Plain { "plain" } else { "many" };
+        let filter = Filter { limit: 10, task: Some(task.to_owned()), ..Filter::default() };
+        let jobs = self.store.jobs(filter).await.unwrap();
+        assert!(jobs.len() <= 1, "submitted twice");
+        jobs.first().map(|view| view.job.id)
+    }
+
+    /// Looks whether all is as if nothing had happened; `lives` processes have lived.
+    pub(crate) fn audit(&self, work: Work, run: &str, lives: u32) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let id = self.find(work).await.unwrap();
+            let view = self.store.job(id).await.unwrap().unwrap();
+            assert_eq!(view.job.state, JobState::Success, "{view:?}");
+            match work {
+                Work::Plain => assert!((1..=lives).contains(&calls(&format!("{run}.plain")))),
+                Work::Parts(n) => {
+                    let counts = view.counts;
+                    assert_eq!((counts.ok, counts.settled(), counts.running), (n, n, 0));
+                    assert_eq!(view.output.as_deref(), Some((n * (n - 1) / 2).to_string().as_bytes()));
+                    // What died between the function and its settlement is called once more, never after it.
+                    let joins = calls(&format!("{id}.join"));
+                    assert!((1..=lives).contains(&joins), "joined {joins} times");
+                    let parts = self.store.parts(id, 0, usize::MAX).await.unwrap();
+                    assert!(parts.iter().map(|part| part.index).eq(0..n));
+                }
+            }
+            self.nothing_is_left().await;
+        });
+    }
+
+    async fn nothing_is_left(&self) {
+        let by = By { worker: WorkerId::new("auditor"), now: self.clock.now() + DEADLINE * 60, hold: true };
+        // Frees whatever a dead process holds, so that it would be taken.
+        let ttl = Duration::from_secs(1);
+        self.store.beat(Beat { ttl, running: Vec::new(), by: by.clone() }).await.unwrap();
+        let left = self.store.take(Take { limit: 1_000, tasks: None, by }).await.unwrap();
+        assert!(left.owed.is_empty() && left.next_due.is_none(), "left: {left:?}");
+        if let Some(hub) = &self.hub {
+            assert_eq!(hub.dead(), Vec::<String>::new());
+        }
+    }
+}
+
+/// How many calls a life without faults makes.
+pub(crate) fn count(world: &World, work: Work, run: &str) -> usize {
+    let faults = Faults::at(0, Fault::Error);
+    world.life(work, run, &faults);
+    world.audit(work, run, 1);
+    faults.calls()
+}

@@ -1,0 +1,52 @@
+//! The tasks whose processes die.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex};
+
+use ork::{Context, Error, Parts, Result, task};
+
+static CALLS: LazyLock<Mutex<HashMap<String, u32>>> = LazyLock::new(Mutex::default);
+
+fn called(key: String) {
+    *CALLS.lock().unwrap().entry(key).or_default() += 1;
+}
+
+/// How often something was done.
+pub(crate) fn calls(key: &str) -> u32 {
+    CALLS.lock().unwrap().get(key).copied().unwrap_or(0)
+}
+
+#[task(retries = 1, backoff = "1ms")]
+pub(crate) async fn plain(run: String) -> String {
+    called(format!("{run}.plain"));
+    run
+}
+
+/// Submitted last.
+#[task]
+pub(crate) async fn last(number: u64) -> u64 {
+    number
+}
+
+/// One part fails at its first attempt.
+#[task(retries = 1, backoff = "1ms")]
+pub(crate) async fn many(run: String, number: u64, context: Context) -> Result<u64> {
+    called(format!("{run}.{number}"));
+    if number == 7 && context.attempt() == 1 {
+        return Err(Error::new("not yet"));
+    }
+    Ok(number)
+}
+
+#[task(part, chunk = 8)]
+pub(crate) fn many_part(run: String, parts: u64) -> impl Iterator<Item = many> {
+    called(format!("{run}.split"));
+    (0..parts).map(move |number| many { run: run.clone(), number })
+}
+
+/// A store that fails while the parts are read fails the attempt.
+#[task(join, retries = 1, backoff = "1ms")]
+pub(crate) async fn many_join(parts: Parts<u64>, context: Context) -> Result<u64> {
+    called(format!("{}.join", context.job_id()));
+    Ok(parts.all_ok()?.collect().await?.into_iter().sum())
+}

@@ -1,0 +1,249 @@
+//! Every decoder that stands outside of an adapter; those of AMQP messages are in `src/broker/amqp/wire/tests.rs`.
+
+use std::io::Write as _;
+
+use ork::__private::Fields;
+use ork::ledger::Shard;
+use ork::message::{BodyError, Limits};
+use ork::{Config, Failure, JobId, JobState, Tolerate};
+use proptest::prelude::*;
+
+/// Bodies that are nearly JSON.
+const BODIES: &[&str] = &[
+    "",
+    "{",
+    "}",
+    "[",
+    "]",
+    "\"",
+    "\\",
+    "{\"a\":",
+    "{\"a\":1,}",
+    "{\"a\":1}{",
+    "nul",
+    "\u{feff}{}",
+    "{\"a\":1,\"a\":2}",
+    "{\"\\ud800\":1}",
+    "[[[[[[[[[[[[[[[[[[[[[[",
+    "1e999999",
+    "-",
+    "{\"a\":\"\\\"}",
+    "{\"\\u0061\":1}",
+    "\0",
+    "{\"b\":1}",
+];
+
+/// Text with the signs that matter to the readers.
+fn noise() -> impl Strategy<Value = String> {
+    let signs = prop::collection::vec(
+        prop_oneof![
+            Just("{"),
+            Just("}"),
+            Just("["),
+            Just("]"),
+            Just("\""),
+            Just("\\"),
+            Just(":"),
+            Just(","),
+            Just("\"a\""),
+            Just("\"b\""),
+            Just("1"),
+            Just("null"),
+            Just("\u{e4}"),
+            Just(" "),
+            Just("\\u"),
+            Just("-"),
+            Just("e9"),
+        ],
+        0..60,
+    );
+    prop_oneof![signs.prop_map(|signs| signs.concat()), ".{0,80}", prop::sample::select(BODIES).prop_map(str::to_owned)]
+}
+
+/// How deep a body is, found in the plainest way: by removing its strings first.
+fn depth(body: &str) -> usize {
+    let (mut plain, mut in_string, mut escaped) = (String::new(), false, false);
+    for c in body.chars() {
+        match (in_string, escaped, c) {
+            (true, true, _) => escaped = false,
+            (true, false, '\\') => escaped = true,
+            (_, _, '"') => in_string = !in_string,
+            (true, ..) => {}
+            (false, ..) => plain.push(c),
+        }
+    }
+    let levels = plain.chars().scan(0_usize, |level, c| {
+        match c {
+            '[' | '{' => *level += 1,
+            ']' | '}' => *level = level.saturating_sub(1),
+            _ => {}
+        }
+        Some(*level)
+    });
+    levels.max().unwrap_or(0)
+}
+
+#[track_caller]
+fn in_words(error: &impl std::fmt::Display) {
+    let words = error.to_string();
+    assert!(!words.is_empty() && words.len() < 12_000, "{} bytes", words.len());
+}
+
+/// A shard that a program wrote.
+fn written() -> Vec<u8> {
+    let mut ledger = ork::ledger::Ledger::default();
+    let epoch = ledger.open(ork::Policy::default(), true);
+    ledger.append(epoch, 0, 1_000);
+    for index in 0..500 {
+        ledger.start(epoch, index, 1);
+        if index % 3 == 0 {
+            ledger.settle(epoch, index, 1, ork::ledger::Settled::Ok);
+        } else if index % 3 == 1 {
+            ledger.again(epoch, index, 1);
+        }
+    }
+    ledger.take_dirty()[0].1.encode()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_body_is_measured_before_it_is_read(body in noise(), bytes in 0..60_usize, most in 0..6_usize) {
+        let found = Limits { bytes, depth: most }.check(body.as_bytes());
+        let expected = if body.len() > bytes {
+            Err(BodyError::TooLarge { found: body.len(), most: bytes })
+        } else if depth(&body) > most {
+            Err(BodyError::TooDeep { most })
+        } else {
+            Ok(())
+        };
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn any_bytes_are_measured(body: Vec<u8>) {
+        // Whatever serde reads is no deeper than what was measured.
+        let limits = Limits { bytes: 1_000, depth: 0 };
+        if limits.check(&body).is_ok() {
+            let read = serde_json::from_slice::<serde_json::Value>(&body);
+            prop_assert!(!matches!(read, Ok(serde_json::Value::Array(_) | serde_json::Value::Object(_))));
+        }
+    }
+
+    #[test]
+    fn inputs_are_found_or_refused(body in noise()) {
+        let fields = Fields::find(body.as_bytes(), &["a", "b"]);
+        let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&body);
+        if let Err(error) = &fields {
+            let shown = format!("{error:?}");
+            prop_assert!(shown.starts_with("Input") && shown.len() < 12_000, "{}", shown);
+        }
+        // It takes no body that is no object, and refuses no object but for its names.
+        prop_assert!(fields.is_err() || object.is_ok(), "{}", body);
+        if let Ok(object) = object {
+            let known = object.keys().all(|key| key == "a" || key == "b");
+            prop_assert!(known || fields.is_err(), "{}", body);
+        }
+    }
+
+    #[test]
+    fn a_stored_failure_is_read_or_refused(text in noise(), kind in "[a-z-]{0,12}") {
+        let _any = serde_json::from_str::<Failure>(&text).map_err(|error| in_words(&error));
+        let text = format!(r#"{{"kind":"{kind}","message":"m","causes":["c"],"details":{{"x":1}},"retryable":true}}"#);
+        match serde_json::from_str::<Failure>(&text) {
+            Ok(failure) => prop_assert_eq!(serde_json::to_string(&failure).unwrap(), text),
+            Err(error) => in_words(&error),
+        }
+    }
+
+    #[test]
+    fn a_stored_shard_is_read_or_refused(bytes: Vec<u8>) {
+        let mut bytes = bytes;
+        if let Err(error) = Shard::decode(&bytes) {
+            in_words(&error);
+        }
+        bytes.insert(0, 1);
+        if let Err(error) = Shard::decode(&bytes) {
+            in_words(&error);
+        }
+    }
+
+    #[test]
+    fn a_damaged_shard_is_read_or_refused(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), cut: prop::sample::Index) {
+        let mut bytes = written();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let torn = &bytes[..cut.index(bytes.len())];
+        for bytes in [&bytes[..], torn] {
+            match Shard::decode(bytes) {
+                // What is read fits into a shard, and is read again as it is written.
+                Ok(shard) => prop_assert_eq!(Shard::decode(&shard.encode()).unwrap(), shard),
+                Err(error) => in_words(&error),
+            }
+        }
+    }
+
+    #[test]
+    fn words_of_stores_are_known_or_not(word in ".{0,20}") {
+        prop_assert!(JobState::from_word(&word).is_none_or(|state| state.as_str() == word));
+        prop_assert!(ork::OnError::from_word(&word).is_none_or(|policy| policy.as_str() == word));
+        if let Ok(tolerate) = word.parse::<Tolerate>() {
+            prop_assert_eq!(tolerate.to_string().parse(), Ok(tolerate));
+        }
+        if let Err(error) = word.parse::<JobId>() {
+            in_words(&error);
+        }
+        prop_assert_eq!(JobId::from_foreign(&word), JobId::from_foreign(&word));
+    }
+
+    #[test]
+    fn a_file_and_variables_are_read_or_refused(file in "[a-z_=\"0-9\\[\\]{}.\n# ]{0,60}", key in 0..14_usize, value in ".{0,30}") {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ork.toml");
+        std::fs::File::create(&path).unwrap().write_all(file.as_bytes()).unwrap();
+        if let Err(error) = Config::from(Some(&path), []) {
+            in_words(&error);
+        }
+        let name = format!("ORK_{}", ork::CONFIG_KEYS[key % ork::CONFIG_KEYS.len()].name.to_uppercase());
+        std::fs::write(&path, "").unwrap();
+        match Config::from(Some(&path), [(name, value)]) {
+            Ok(config) => {
+                let shown = format!("{config:?}");
+                prop_assert!(!shown.is_empty());
+            }
+            Err(error) => in_words(&error),
+        }
+    }
+}
+
+#[cfg(feature = "amqp")]
+proptest! {
+    #[test]
+    fn a_url_is_read_or_refused_and_never_quoted(
+        scheme in prop::sample::select(&["amqp://", "amqps://", "http://", ""][..]), user in "[a-z%@:]{0,8}",
+        rest in "[a-z0-9:/?%@\\[\\]#=.]{0,30}",
+    ) {
+        let url = format!("{scheme}{user}:s3cret-word@{rest}");
+        match ork::broker::amqp::Config::new(&url) {
+            Ok(config) => {
+                let shown = format!("{config:?}");
+                prop_assert!(!shown.contains("s3cret-word"), "{}", shown);
+            }
+            Err(error) => {
+                in_words(&error);
+                let shown = format!("{error} {error:?}");
+                prop_assert!(!shown.contains("s3cret-word"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_shard_that_is_far_too_long_is_not_read() {
+    let mut bytes = written();
+    bytes.extend(vec![0; 2 << 20]);
+    in_words(&Shard::decode(&bytes).unwrap_err());
+}

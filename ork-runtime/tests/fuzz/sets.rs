@@ -1,0 +1,124 @@
+//! The ledger's sets against plain ones, with indices up to the last that there can be, and what lies beyond.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ork::Policy;
+use ork::ledger::{Append, Count, Halt, Ledger, MOST_PARTS, Seal, Settled, Start};
+use proptest::prelude::*;
+
+/// Indices near the borders of shards and at both ends.
+fn index() -> impl Strategy<Value = u64> {
+    let near = |middle: u64| (0..4_u64).prop_map(move |more| middle.saturating_sub(2) + more);
+    prop_oneof![near(2), near(65_536), near(131_072), near(MOST_PARTS - 2), 0..MOST_PARTS]
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Start(u64),
+    Settle(u64, Settled),
+    Again(u64),
+    GiveBack(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let how = prop::sample::select(&[Settled::Ok, Settled::Failed, Settled::Skipped][..]);
+    prop_oneof![
+        index().prop_map(Step::Start),
+        (index(), how).prop_map(|(index, how)| Step::Settle(index, how)),
+        index().prop_map(Step::Again),
+        index().prop_map(Step::GiveBack),
+    ]
+}
+
+/// The same in plain sets.
+#[derive(Debug, Default)]
+struct Plain {
+    settled: BTreeMap<u64, Settled>,
+    running: BTreeSet<u64>,
+    attempts: BTreeMap<u64, u32>,
+}
+
+impl Plain {
+    fn attempt(&self, index: u64) -> u32 {
+        self.attempts.get(&index).copied().unwrap_or(1)
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_sets_are_those_of_plain_ones(steps in prop::collection::vec(step(), 0..80)) {
+        let (mut ledger, mut plain) = (Ledger::default(), Plain::default());
+        let epoch = ledger.open(Policy::default(), true);
+        prop_assert_eq!(ledger.append(epoch, 0, MOST_PARTS), Append::Added);
+        for step in steps {
+            match step {
+                Step::Start(index) => {
+                    let expected = match plain.settled.get(&index) {
+                        Some(_) => Start::Settled,
+                        None => Start::Run { again: !plain.running.insert(index) },
+                    };
+                    prop_assert_eq!(ledger.start(epoch, index, plain.attempt(index)), expected);
+                }
+                Step::Settle(index, how) => {
+                    let expected = if plain.settled.contains_key(&index) { Count::Already } else { Count::Counted };
+                    prop_assert_eq!(ledger.settle(epoch, index, plain.attempt(index), how), expected);
+                    plain.settled.entry(index).or_insert(how);
+                    plain.running.remove(&index);
+                }
+                Step::Again(index) => {
+                    let expected = if plain.settled.contains_key(&index) { Count::Already } else { Count::Counted };
+                    let attempt = plain.attempt(index);
+                    prop_assert_eq!(ledger.again(epoch, index, attempt), expected);
+                    if expected == Count::Counted {
+                        prop_assert_eq!(ledger.settle(epoch, index, attempt, Settled::Ok), Count::Old);
+                        plain.attempts.insert(index, attempt + 1);
+                        plain.running.remove(&index);
+                    }
+                }
+                Step::GiveBack(index) => {
+                    ledger.give_back(epoch, index, plain.attempt(index));
+                    plain.running.remove(&index);
+                }
+            }
+            let of = |how| u64::try_from(plain.settled.values().filter(|settled| **settled == how).count()).unwrap();
+            let counts = ledger.counts();
+            prop_assert_eq!((counts.ok, counts.failed), (of(Settled::Ok), of(Settled::Failed)));
+            prop_assert_eq!(counts.skipped, of(Settled::Skipped));
+            prop_assert_eq!(counts.running, u64::try_from(plain.running.len()).unwrap());
+            prop_assert!(ledger.complete().is_none());
+        }
+        for (index, how) in &plain.settled {
+            prop_assert_eq!(ledger.outcome(*index), Some(*how));
+        }
+    }
+
+    #[test]
+    fn no_page_goes_beyond_the_last_index(first: u64, len: u64, near in 0..20_u64) {
+        let mut ledger = Ledger::default();
+        let epoch = ledger.open(Policy::default(), false);
+        let answer = ledger.append(epoch, first, len);
+        let beyond = first.checked_add(len).is_none_or(|end| end > MOST_PARTS);
+        prop_assert_eq!(answer == Append::TooMany, beyond);
+        prop_assert!(ledger.head().appended <= MOST_PARTS);
+        let mut ledger = Ledger::default();
+        let epoch = ledger.open(Policy::default(), false);
+        prop_assert_eq!(ledger.append(epoch, 0, MOST_PARTS - 10), Append::Added);
+        let answer = ledger.append(epoch, MOST_PARTS - 10, near + 1);
+        prop_assert_eq!(answer, if near < 10 { Append::Added } else { Append::TooMany });
+    }
+}
+
+#[test]
+fn a_job_of_all_the_parts_that_there_can_be_is_cancelled_whole() {
+    let mut ledger = Ledger::default();
+    let epoch = ledger.open(Policy::default(), false);
+    assert_eq!(ledger.append(epoch, 0, MOST_PARTS), Append::Added);
+    assert_eq!(ledger.append(epoch, MOST_PARTS, 1), Append::TooMany);
+    assert_eq!(ledger.seal(epoch, MOST_PARTS), Seal::Sealed);
+    ledger.start(epoch, MOST_PARTS - 1, 1);
+    assert_eq!(ledger.settle(epoch, MOST_PARTS - 1, 1, Settled::Ok), Count::Counted);
+    assert_eq!(ledger.start(epoch, MOST_PARTS, 1), Start::Unknown);
+    ledger.halt(Halt::Cancelled);
+    let counts = ledger.complete().unwrap();
+    assert_eq!((counts.ok, counts.cancelled), (1, MOST_PARTS - 1));
+}

@@ -1,0 +1,182 @@
+//! How large a world is explored, and the mutants: one falsehood each, of which a proof that proves anything must find
+//! a consequence. No mutant is in production code; each falsifies what a production operation has decided.
+
+use ork::accounting::{Books, OwedAsk, OwedId, OwedRow, PartAttempt, PartKey, Writes};
+use ork::job::{Attempt, Effect, Phase};
+use ork::ledger::Ledger;
+use ork::{JobState, Policy};
+
+use super::rules::Step;
+use super::store::{Applied, Tables, id};
+use super::world::{Left, NOW, failure};
+
+/// How large a world is, and what happens in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) workers: usize,
+    /// How many parts each run of the split yields; the last one begins from the first again.
+    pub(crate) sizes: &'static [u64],
+    /// How many parts a page has.
+    pub(crate) page: u64,
+    /// How often a part, or a phase of the job, may be tried.
+    pub(crate) tries: u32,
+    pub(crate) policy: Policy,
+    pub(crate) joined: bool,
+    /// The task has no split.
+    pub(crate) plain: bool,
+    /// Its message came before the store knew of it.
+    pub(crate) foreign: bool,
+    /// The relay may be late, so that it reads what was written since, and may die between two rows.
+    pub(crate) lazy: bool,
+    pub(crate) left: Left,
+    pub(crate) mutant: Option<Mutant>,
+}
+
+/// What a mutant does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// It counts settlements in place of keeping sets.
+    Counter,
+    /// It owes the join and the reply in a transaction of their own, after the one that settles.
+    CallbackOutside,
+    /// It takes news of older runs of the split for news of the current one.
+    NoEpoch,
+    /// It takes news of older attempts for news of the current one.
+    NoFence,
+    /// It acknowledges a delivery when it comes.
+    AckFirst,
+    /// It owes the join whenever a part settles and all have ended.
+    JoinAgain,
+    /// It retries all parts, those that are `ok` too.
+    RetryAll,
+    /// It joins once all parts that there are have ended, sealed or not.
+    NoSeal,
+    /// It settles only what it knows to be claimed, so that a forgotten claim loses the job.
+    ClaimNeeded,
+    /// It answers before it is written that a part will never run.
+    SkippedSoon,
+    /// It lets a retry of a split that was cut short leave the older run of the split in force.
+    RetryUnfenced,
+    /// It acknowledges the message of a split that another run has overtaken.
+    OvertakenAcked,
+}
+
+impl Mutant {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Counter,
+        Self::CallbackOutside,
+        Self::NoEpoch,
+        Self::NoFence,
+        Self::AckFirst,
+        Self::JoinAgain,
+        Self::RetryAll,
+        Self::NoSeal,
+        Self::ClaimNeeded,
+        Self::SkippedSoon,
+        Self::RetryUnfenced,
+        Self::OvertakenAcked,
+    ];
+}
+
+/// A row of the outbox.
+pub(crate) fn row(number: OwedId, ask: OwedAsk, attempt: u32) -> OwedRow {
+    let task = "task".to_owned();
+    OwedRow { id: number, job: id(), task, ask, attempt, priority: 0, due: None, holder: None, lost: 0 }
+}
+
+impl Config {
+    /// The part that news are about.
+    pub(crate) fn key(&self, seen: &Tables, mut key: PartKey) -> PartKey {
+        let Some(job) = &seen.job else { return key };
+        if self.mutant == Some(Mutant::NoEpoch) {
+            key.epoch = job.head.epoch;
+        }
+        if self.mutant == Some(Mutant::NoFence) {
+            key.attempt = job.part(key.index).attempt;
+        }
+        key
+    }
+
+    /// Whether an answer comes before what it says is written.
+    pub(crate) fn is_early<A>(&self, applied: &Applied<A>) -> bool {
+        let quiet = applied.quiet || (self.mutant == Some(Mutant::SkippedSoon) && applied.writes.owed.is_empty());
+        applied.soon && quiet
+    }
+
+    /// How an attempt at a job ended.
+    pub(crate) fn job_end(&self, fails: bool, counted: u32) -> Attempt {
+        if !fails {
+            return Attempt::Succeeded;
+        }
+        Attempt::Failed { failure: failure(), again: (counted < self.tries).then_some(NOW) }
+    }
+
+    /// How an attempt at a part failed.
+    pub(crate) fn part_failed(&self, attempt: u32) -> PartAttempt {
+        PartAttempt::Failed { failure: failure(), again: (attempt < self.tries).then_some(NOW) }
+    }
+
+    /// Whether a settlement is not even tried.
+    pub(crate) fn drops_settlement(&self, seen: &Tables) -> bool {
+        self.mutant == Some(Mutant::ClaimNeeded) && seen.state() != Some(JobState::Running)
+    }
+
+    /// How many settlements the counting mutant has counted after a step.
+    pub(crate) fn count(&self, before: &Tables, after: &Tables, step: Step) -> u64 {
+        let (Some(Mutant::Counter), Some(old), Some(new)) = (self.mutant, &before.job, &after.job) else { return 0 };
+        match step {
+            _ if old.head.epoch != new.head.epoch => new.counts().settled(),
+            Step::Settles { n, .. } => before.counter + n,
+            Step::Job { .. } | Step::Starts { .. } | Step::Retry | Step::Other => before.counter,
+        }
+    }
+
+    /// What the mutant makes of what an operation has decided.
+    pub(crate) fn falsify(&self, before: &Tables, books: &mut Books, writes: &mut Writes, step: Step) {
+        let (Some(mutant), Some(old)) = (self.mutant, &before.job) else { return };
+        let next = books.next_owed();
+        let Some(entry) = books.get_mut(id()) else { return };
+        let head = *entry.ledger.head();
+        let all_settled = entry.ledger.counts().settled() == head.appended;
+        let done = match (mutant, step) {
+            (Mutant::Counter, Step::Settles { n, .. }) => head.sealed == Some(before.counter + n),
+            (Mutant::NoSeal, Step::Settles { .. }) => {
+                if all_settled {
+                    entry.job.wait_for_parts();
+                }
+                all_settled
+            }
+            (Mutant::JoinAgain, Step::Settles { .. }) => {
+                if old.job.phase == Phase::Join && !old.job.state.is_final() {
+                    writes.owed.push(row(next, OwedAsk::Join, old.job.attempt));
+                    books.number_from(next + 1);
+                }
+                return;
+            }
+            (Mutant::RetryAll, Step::Retry) => {
+                writes.owed.retain(|row| !matches!(row.ask, OwedAsk::Parts { .. }));
+                let ask = OwedAsk::Parts { epoch: head.epoch, first: 0, len: head.appended };
+                writes.owed.push(row(next, ask, 1));
+                books.number_from(next + 1);
+                return;
+            }
+            (Mutant::RetryUnfenced, Step::Retry) if old.head.cut => {
+                entry.ledger = Ledger::new(old.head, old.shards.iter().map(|(number, (counts, _))| (*number, *counts)));
+                return;
+            }
+            _ => return,
+        };
+        if done {
+            let counts = entry.ledger.counts();
+            let effects = entry.job.parts_done(&head, counts, entry.job.created);
+            entry.dirty = true;
+            let owed = |effect| match effect {
+                Effect::Dispatch { attempt, .. } => (OwedAsk::Join, attempt),
+                Effect::Reply => (OwedAsk::Reply, 1),
+            };
+            let rows = effects.into_iter().map(owed).zip(next..);
+            writes.owed.extend(rows.map(|((ask, attempt), number)| row(number, ask, attempt)));
+            books.number_from(next + 2);
+        }
+    }
+}

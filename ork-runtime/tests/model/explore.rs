@@ -1,0 +1,271 @@
+//! The model as stateright sees it: which steps are possible in a world, and what is true of all worlds.
+
+use ork::JobState;
+use ork::ledger::Settled;
+use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
+
+use super::config::Config;
+use super::rules::Flaw;
+use super::world::{Asked, Hand, World};
+
+/// One step of the world.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    /// The relay publishes a row; if told to keep it, it died before it could remove it.
+    Publish {
+        row: usize,
+        keep: bool,
+    },
+    /// A worker takes a message, with its neighbours if it is a run.
+    Take {
+        worker: usize,
+        msg: usize,
+        run: bool,
+    },
+    /// A worker does what comes next; if it fails, its function has.
+    GoOn {
+        worker: usize,
+        fails: bool,
+    },
+    /// A worker gives back what it is at.
+    Interrupt {
+        worker: usize,
+    },
+    /// A worker dies, and the store forgets what it had promised it soon, or does not.
+    Crash {
+        worker: usize,
+        forget: bool,
+    },
+    /// The broker hands out again what a worker still holds.
+    Redeliver {
+        worker: usize,
+    },
+    /// The store cannot write what it had promised soon.
+    RollBack,
+    /// A worker refuses a message.
+    Refuse {
+        worker: usize,
+        msg: usize,
+    },
+    /// A mutant writes what it kept outside the transaction.
+    Late {
+        worker: usize,
+    },
+    Cancel,
+    Retry,
+}
+
+/// A config, explored.
+#[derive(Debug, Clone)]
+pub(crate) struct Explored(pub(crate) Config);
+
+impl Model for Explored {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new(&self.0)]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        if world.flaw.is_some() {
+            return;
+        }
+        progress(world, actions);
+        faults(world, actions);
+    }
+
+    fn next_state(&self, world: &World, action: Action) -> Option<World> {
+        let (mut next, config) = (world.clone(), &self.0);
+        let left = &mut next.left;
+        match action {
+            Action::Publish { row, keep } => {
+                left.doubles -= u8::from(keep);
+                next.publish(row, keep);
+            }
+            Action::Take { worker, msg, run } => next.take(config, worker, msg, run),
+            Action::GoOn { worker, fails } => {
+                left.failures -= u8::from(fails);
+                next.go_on(config, worker, fails);
+            }
+            Action::Interrupt { worker } => {
+                left.interrupts -= 1;
+                next.interrupt(config, worker);
+            }
+            Action::Crash { worker, forget } => {
+                left.crashes -= 1;
+                next.crash(worker, forget);
+            }
+            Action::Redeliver { worker } => {
+                left.doubles -= 1;
+                next.redeliver(worker);
+            }
+            Action::RollBack => {
+                left.forgets -= 1;
+                next.roll_back();
+            }
+            Action::Refuse { worker, msg } => {
+                left.refusals -= 1;
+                next.refuse(config, worker, msg);
+            }
+            Action::Late { worker } => next.late(config, worker),
+            Action::Cancel => {
+                left.cancels -= 1;
+                next.cancel(config);
+            }
+            Action::Retry => {
+                left.retries -= 1;
+                next.retry(config);
+            }
+        }
+        next.simplify();
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("join, verdict and reply are owed once", |_, w: &World| w.flaw != Some(Flaw::Twice)),
+            Property::always("nothing follows the parts before all have ended", |_, w: &World| {
+                w.flaw != Some(Flaw::Early)
+            }),
+            Property::always("nothing moves after the end", |_, w: &World| w.flaw != Some(Flaw::Moved)),
+            Property::always("older attempts and runs change nothing", |_, w: &World| w.flaw != Some(Flaw::Fenced)),
+            Property::always("counts are those of the sets", |_, w: &World| w.flaw != Some(Flaw::Miscounted)),
+            Property::always("a retry runs all but ok, and keeps ok", |_, w: &World| w.flaw != Some(Flaw::Resumed)),
+            Property::always("an output comes from its own input", |_, w: &World| w.flaw != Some(Flaw::Foreign)),
+            Property::always("no more attempts than the retries allow", |_, w: &World| w.flaw != Some(Flaw::Overtried)),
+            Property::always("what is quiet has ended", |_, w: &World| !is_quiet(w) || has_ended(w)),
+            Property::sometimes("a job succeeds", |_, w: &World| w.seen.state() == Some(JobState::Success)),
+        ]
+    }
+}
+
+/// What goes on by itself.
+fn progress(world: &World, actions: &mut Vec<Action>) {
+    actions.extend((0..world.seen.owed.len()).map(|row| Action::Publish { row, keep: false }));
+    for (worker, state) in world.workers.iter().enumerate() {
+        // Workers that are at the same are interchangeable.
+        if worker > 0 && world.workers[worker - 1] == *state {
+            continue;
+        }
+        if !state.late.is_empty() {
+            actions.push(Action::Late { worker });
+        } else if state.hand == Hand::Idle {
+            take(world, worker, actions);
+        } else {
+            actions.push(Action::GoOn { worker, fails: false });
+        }
+    }
+}
+
+fn take(world: &World, worker: usize, actions: &mut Vec<Action>) {
+    for (msg, message) in world.bag.iter().enumerate() {
+        if msg > 0 && world.bag[msg - 1] == *message {
+            continue;
+        }
+        actions.push(Action::Take { worker, msg, run: false });
+        let Asked::Part { epoch, .. } = message.asked else { continue };
+        let alike = |other: &&super::world::Msg| {
+            let same = matches!(other.asked, Asked::Part { epoch: theirs, .. } if theirs == epoch);
+            same && !other.suspect && other.attempt == message.attempt
+        };
+        // A run takes all that are alike, so it does not matter which of them comes first.
+        let first = world.bag.iter().position(|other| alike(&other)) == Some(msg);
+        if first && world.bag.iter().filter(alike).count() > 1 {
+            actions.push(Action::Take { worker, msg, run: true });
+        }
+    }
+}
+
+/// What goes wrong, or what somebody wants, as often as it still may.
+fn faults(world: &World, actions: &mut Vec<Action>) {
+    let left = world.left;
+    if left.doubles > 0 {
+        actions.extend((0..world.seen.owed.len()).map(|row| Action::Publish { row, keep: true }));
+    }
+    if left.forgets > 0 && world.disk != world.seen {
+        actions.push(Action::RollBack);
+    }
+    let state = world.seen.state();
+    if left.cancels > 0 && state.is_some_and(|state| !state.is_final()) {
+        actions.push(Action::Cancel);
+    }
+    if left.retries > 0 && matches!(state, Some(JobState::Failed | JobState::Cancelled)) {
+        actions.push(Action::Retry);
+    }
+    for (worker, it) in world.workers.iter().enumerate() {
+        if worker > 0 && world.workers[worker - 1] == *it {
+            continue;
+        }
+        let busy = matches!(it.hand, Hand::Job { .. } | Hand::Split { .. } | Hand::Parts { .. });
+        if left.failures > 0 && busy {
+            actions.push(Action::GoOn { worker, fails: true });
+        }
+        if left.interrupts > 0 && busy {
+            actions.push(Action::Interrupt { worker });
+        }
+        if left.crashes > 0 && it.soon {
+            actions.push(Action::Crash { worker, forget: true });
+        }
+        if left.crashes > 0 && (it.hand != Hand::Idle || !it.late.is_empty()) {
+            actions.push(Action::Crash { worker, forget: false });
+        }
+        if left.doubles > 0 && !it.unacked.is_empty() && !it.stale {
+            actions.push(Action::Redeliver { worker });
+        }
+        if left.refusals > 0 && it.hand == Hand::Idle {
+            // Not what came back from a dead worker: a refusal leaves a job that runs alone, so such a job would be stuck.
+            // That is a known gap, named in docs/guarantees.md.
+            let fresh = world.bag.iter().enumerate().filter(|(_, message)| !message.suspect);
+            actions.extend(fresh.map(|(msg, _)| Action::Refuse { worker, msg }));
+        }
+    }
+}
+
+/// Nothing is owed, under way or in anybody's hand.
+fn is_quiet(world: &World) -> bool {
+    let idle = world.workers.iter().all(|worker| worker.hand == Hand::Idle && worker.late.is_empty());
+    world.seen.owed.is_empty() && world.bag.is_empty() && idle
+}
+
+/// The job is final, each end of it was told once, and no part of it is left.
+fn has_ended(world: &World) -> bool {
+    let Some(row) = &world.seen.job else { return false };
+    let settled = row.parts().iter().all(|part| part.how.is_some() && !part.running);
+    let judged =
+        row.job.state != JobState::Success || row.parts().iter().all(|part| part.how != Some(Settled::Cancelled));
+    row.job.state.is_final() && settled && judged && world.seen.ends == world.seen.replies
+}
+
+/// What came of an exploration.
+pub(crate) struct Found {
+    /// How many different worlds there are.
+    pub(crate) states: usize,
+    /// What does not hold, and how that comes about.
+    pub(crate) broken: Option<(&'static str, String)>,
+}
+
+/// Explores every world, up to so many.
+pub(crate) fn explore(config: Config, most: usize) -> Found {
+    let properties = Explored(config.clone()).properties().into_iter();
+    let names: Vec<_> = properties.filter(|it| it.expectation == Expectation::Always).map(|it| it.name).collect();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let builder = Explored(config).checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
+    // The whole of it in the order that gives the shortest counterexample; a share of it down to its ends.
+    if most == 0 {
+        found(&builder.spawn_bfs().join(), names)
+    } else {
+        found(&builder.target_state_count(most).spawn_dfs().join(), names)
+    }
+}
+
+fn found(checker: &impl Checker<Explored>, names: Vec<&'static str>) -> Found {
+    let broken = names.into_iter().find_map(|name| {
+        let path = checker.discovery(name)?;
+        let end = format!("{:#?}", path.last_state());
+        let steps: Vec<_> = path.into_actions().iter().map(|action| format!("{action:?}")).collect();
+        Some((name, format!("{}\n{end}", steps.join("\n  "))))
+    });
+    assert!(broken.is_some() || checker.discovery("a job succeeds").is_some(), "no job succeeds: nothing was explored");
+    Found { states: checker.unique_state_count(), broken }
+}

@@ -1,0 +1,25 @@
+//! The model checker: every order in which workers, broker, client and crashes can meet, over the production job, ledger
+//! and operations. What is explored is the code itself; `config.rs` has the bounds, `rules.rs` what must hold.
+
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::redundant_clone,
+    clippy::struct_excessive_bools,
+    clippy::needless_pass_by_value,
+    reason = "tests: what fails must fail loudly, and what is found is printed"
+)]
+
+mod config;
+mod explore;
+mod mutants;
+#[path = "../support/proof.rs"]
+mod proof;
+mod rules;
+mod store;
+mod world;
+mod worlds;

@@ -1,0 +1,92 @@
+//! Each mutant is caught: of every falsehood the model checker finds a consequence, in a world in which the truth holds.
+
+use ork::Policy;
+
+use super::config::{Config, Mutant};
+use super::explore::explore;
+use super::proof;
+use super::world::Left;
+use super::worlds::{CALM, STOP, small};
+
+/// A world with as little in it as brings the falsehood to light.
+fn caught(mutant: Mutant, left: Left, sizes: &'static [u64], policy: Policy, tries: u32) {
+    let config = Config { left, sizes, policy, tries, page: 1, mutant: None, ..small() };
+    let truth = explore(config.clone(), 0);
+    assert!(truth.broken.is_none(), "the truth itself does not hold: {:?}", truth.broken);
+    let found = explore(Config { mutant: Some(mutant), ..config }, 0);
+    let Some((property, path)) = found.broken else { panic!("{mutant:?} was not caught in {} states", found.states) };
+    println!("{mutant:?}: it is not so that {property}:\n  {path}");
+    proof::note("mutants_caught", 1);
+}
+
+#[test]
+fn every_mutant_has_a_test() {
+    let tests = include_str!("mutants.rs");
+    for mutant in Mutant::ALL {
+        let name = format!("caught(Mutant::{mutant:?},");
+        assert!(tests.contains(&name), "{name}");
+    }
+    proof::note("mutants", Mutant::ALL.len());
+}
+
+#[test]
+fn a_counter_in_place_of_the_set() {
+    caught(Mutant::Counter, Left { doubles: 1, ..CALM }, &[2], Policy::default(), 1);
+}
+
+#[test]
+fn the_callback_outside_the_transaction() {
+    caught(Mutant::CallbackOutside, Left { crashes: 1, ..CALM }, &[1], Policy::default(), 1);
+}
+
+#[test]
+fn no_epoch() {
+    caught(Mutant::NoEpoch, Left { crashes: 1, ..CALM }, &[2, 1], Policy::default(), 1);
+}
+
+#[test]
+fn no_attempt_fence() {
+    caught(Mutant::NoFence, Left { doubles: 1, failures: 2, ..CALM }, &[1], Policy::default(), 2);
+}
+
+#[test]
+fn acknowledged_before_it_is_settled() {
+    caught(Mutant::AckFirst, Left { crashes: 1, ..CALM }, &[1], Policy::default(), 1);
+}
+
+#[test]
+fn the_join_owed_twice() {
+    caught(Mutant::JoinAgain, Left { doubles: 1, ..CALM }, &[1], Policy::default(), 1);
+}
+
+#[test]
+fn a_retry_of_all_parts() {
+    caught(Mutant::RetryAll, Left { failures: 1, retries: 1, cancels: 1, ..CALM }, &[2], Policy::default(), 1);
+}
+
+#[test]
+fn complete_without_a_seal() {
+    caught(Mutant::NoSeal, CALM, &[2], Policy::default(), 1);
+}
+
+#[test]
+fn a_forgotten_claim_that_nothing_makes_good() {
+    caught(Mutant::ClaimNeeded, Left { forgets: 1, failures: 1, ..CALM }, &[1], Policy::default(), 1);
+}
+
+#[test]
+fn a_part_that_will_never_run_and_that_is_not_written_down() {
+    let left = Left { forgets: 1, failures: 1, interrupts: 1, ..CALM };
+    caught(Mutant::SkippedSoon, left, &[2], STOP, 1);
+}
+
+#[test]
+fn a_retried_split_that_leaves_the_older_run_in_force() {
+    let left = Left { cancels: 1, retries: 1, doubles: 1, ..CALM };
+    caught(Mutant::RetryUnfenced, left, &[1], Policy::default(), 1);
+}
+
+#[test]
+fn an_overtaken_split_that_is_done_with() {
+    caught(Mutant::OvertakenAcked, Left { doubles: 1, crashes: 1, ..CALM }, &[1], Policy::default(), 1);
+}

@@ -1,0 +1,168 @@
+//! What must hold of every single step: each rule compares what was stored before with what is stored after.
+
+use ork::JobState;
+use ork::accounting::{OwedAsk, Writes};
+use ork::job::Phase;
+use ork::ledger::Settled;
+
+use super::store::{JobRow, Tables};
+
+/// A rule that was broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Flaw {
+    /// The join, a verdict, an attempt or a reply was owed twice.
+    Twice,
+    /// The join or the verdict came before every part had ended.
+    Early,
+    /// Something moved after the end.
+    Moved,
+    /// An older attempt, or an older run of the split, changed something.
+    Fenced,
+    /// The counts are not those of the sets, or a part is in two of them.
+    Miscounted,
+    /// A retry lost the output of a part, ran one again that was `ok`, or left one out.
+    Resumed,
+    /// A part's output comes from the input of another run of the split.
+    Foreign,
+    /// More attempts were made than the retries allow.
+    Overtried,
+}
+
+/// Who did it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A worker, with the attempt of the job that it has claimed, and the run of the split it is at.
+    Job { attempt: u32, epoch: Option<u32>, opens: bool },
+    /// A worker starts parts.
+    Starts { epoch: u32, attempt: u32 },
+    /// A worker settles parts, so many of them for good.
+    Settles { epoch: u32, attempt: u32, n: u64 },
+    /// A client retries.
+    Retry,
+    /// A client submits or cancels, or a worker claims, starts or refuses.
+    Other,
+}
+
+/// No part, and no phase of the job, is ever tried more often.
+pub(crate) const TRIES: u32 = 2;
+
+/// The first rule that a step has broken.
+pub(crate) fn flaw(before: &Tables, after: &Tables, writes: &Writes, step: Step) -> Option<Flaw> {
+    let new = after.job.as_ref()?;
+    let old = before.job.as_ref();
+    let rules = [
+        (Flaw::Miscounted, miscounted(new)),
+        (Flaw::Early, early(new)),
+        (Flaw::Moved, old.is_some_and(|old| moved(old, new, writes, step))),
+        (Flaw::Twice, twice(old, new, writes)),
+        (Flaw::Resumed, step == Step::Retry && old.is_some_and(|old| resumed(old, before, new, after, writes))),
+        (Flaw::Foreign, foreign(before, after)),
+        (Flaw::Overtried, overtried(new)),
+        (Flaw::Fenced, old.is_some_and(|old| fenced(old, new, before == after, step))),
+    ];
+    rules.into_iter().find(|(_, broken)| *broken).map(|(flaw, _)| flaw)
+}
+
+fn miscounted(row: &JobRow) -> bool {
+    let (parts, counts) = (row.parts(), row.counts());
+    let settled = |how| parts.iter().filter(|part| part.how == Some(how)).count();
+    let of_sets = [Settled::Ok, Settled::Failed, Settled::Skipped, Settled::Cancelled].map(settled);
+    let told = [counts.ok, counts.failed, counts.skipped, counts.cancelled].map(|n| usize::try_from(n).unwrap());
+    let running = parts.iter().filter(|part| part.running).count();
+    let both = parts.iter().any(|part| part.running && part.how.is_some());
+    let sealed = row.head.sealed.is_some_and(|n| n != row.head.appended);
+    of_sets != told || usize::try_from(counts.running).unwrap() != running || both || sealed
+}
+
+/// Whether every part there will be has ended.
+fn is_complete(row: &JobRow) -> bool {
+    row.head.sealed.is_some() && row.parts().iter().all(|part| part.how.is_some())
+}
+
+fn early(row: &JobRow) -> bool {
+    let split = row.head.epoch > 0;
+    let judged = row.job.failure.as_ref().is_some_and(|failure| failure.kind == ork::FailureKind::Parts);
+    let follows = row.job.phase == Phase::Join || judged || row.job.state == JobState::Success;
+    split && follows && row.job.state != JobState::Waiting && !is_complete(row)
+}
+
+fn moved(old: &JobRow, new: &JobRow, writes: &Writes, step: Step) -> bool {
+    let ended = old.job.state.is_final() && step != Step::Retry;
+    let after_end = ended && (old.job != new.job || writes.owed.iter().any(|row| !is_part(row.ask)));
+    let same_run = old.head.epoch == new.head.epoch;
+    let unsettled = |(old, new): (super::store::Part, super::store::Part)| old.how.is_some() && old.how != new.how;
+    after_end || (same_run && old.parts().into_iter().zip(new.parts()).any(unsettled))
+}
+
+const fn is_part(ask: OwedAsk) -> bool {
+    matches!(ask, OwedAsk::Parts { .. })
+}
+
+/// Every row is justified by the step itself: attempts and epochs only grow, so no row can come to be owed twice.
+fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
+    let before = old.map_or(0, |old| old.job.attempt);
+    let is_new = |part: OwedAsk, attempt: u32| {
+        let OwedAsk::Parts { epoch, first, len } = part else { return false };
+        let Some(old) = old else { return true };
+        (first..first + len).all(|index| {
+            let again = index < old.head.appended && old.part(index).attempt + 1 == attempt;
+            epoch == new.head.epoch && (epoch > old.head.epoch || index >= old.head.appended || again)
+        })
+    };
+    let justified = |row: &ork::accounting::OwedRow| match row.ask {
+        OwedAsk::Start | OwedAsk::Join => {
+            let phase = if row.ask == OwedAsk::Join { Phase::Join } else { Phase::Start };
+            row.attempt > before && row.attempt == new.job.attempt && new.job.phase == phase
+        }
+        OwedAsk::Reply => new.job.state.is_final() && old.is_none_or(|old| !old.job.state.is_final()),
+        OwedAsk::Parts { .. } => is_new(row.ask, row.attempt),
+    };
+    let single = writes.owed.iter().filter(|row| !is_part(row.ask)).count() <= 1;
+    !(single && writes.owed.iter().all(justified) && new.job.attempt >= before)
+}
+
+/// A retry of a job whose split had come to its end runs exactly what is not `ok`, and keeps what is.
+fn resumed(old: &JobRow, before: &Tables, new: &JobRow, after: &Tables, writes: &Writes) -> bool {
+    if !matches!(old.job.state, JobState::Failed | JobState::Cancelled) || old.head.sealed.is_none() || old.head.cut {
+        return false;
+    }
+    let rows = || {
+        writes.owed.iter().filter_map(|row| {
+            if let OwedAsk::Parts { first, len, .. } = row.ask { Some(first..first + len) } else { None }
+        })
+    };
+    old.parts().into_iter().zip(0..).any(|(part, index)| {
+        let times = rows().filter(|range| range.contains(&index)).count();
+        let ok = part.how == Some(Settled::Ok);
+        let kept = new.part(index).how == Some(Settled::Ok) && before.parts.get(&index) == after.parts.get(&index);
+        times != usize::from(!ok) || ok != kept
+    })
+}
+
+/// Each run of the split gives its parts its own number as input, and a part returns its input.
+fn foreign(before: &Tables, after: &Tables) -> bool {
+    after.parts.iter().any(|(index, part)| {
+        let old = before.parts.get(index);
+        part.output.is_some() && old.is_none_or(|old| old.output != part.output && old.input != part.output)
+    })
+}
+
+fn overtried(row: &JobRow) -> bool {
+    row.parts().iter().any(|part| part.attempt > TRIES) || row.job.counted_attempt() > TRIES
+}
+
+fn fenced(old: &JobRow, new: &JobRow, same: bool, step: Step) -> bool {
+    match step {
+        Step::Job { attempt, epoch, opens } => {
+            let stale = attempt != old.job.attempt || (!opens && epoch.is_some_and(|epoch| epoch != old.head.epoch));
+            stale && !same
+        }
+        Step::Starts { epoch, attempt } | Step::Settles { epoch, attempt, .. } => {
+            let current = |index: u64| epoch == old.head.epoch && old.part(index).attempt == attempt;
+            (0..old.head.appended.min(new.head.appended))
+                .any(|index| !current(index) && old.part(index) != new.part(index))
+                && old.head.halted == new.head.halted
+        }
+        Step::Retry | Step::Other => false,
+    }
+}

@@ -1,0 +1,192 @@
+//! A store as pure data: what `store/sqlite` keeps, in the form in which it keeps it, with the same contract. It opens
+//! the books, lets a production operation decide, and writes what that says; nothing else ever changes it.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+
+use bytes::Bytes;
+use ork::accounting::{Books, Operation, OwedAsk, OwedId, OwedRow, PartWrite, Promise, Shards, Writes};
+use ork::job::{Job, Phase};
+use ork::ledger::{Counts, Head, Ledger, Settled, Shard, place};
+use ork::{JobId, JobState};
+
+/// The only job there is.
+pub(crate) fn id() -> JobId {
+    JobId::from_bytes([7; 16])
+}
+
+/// A job with its ledger, as rows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct JobRow {
+    pub(crate) job: Job,
+    pub(crate) head: Head,
+    /// The sets of each shard as they would be on disk, with the counts beside them.
+    pub(crate) shards: BTreeMap<u64, (Counts, Vec<u8>)>,
+}
+
+/// A part's row.
+#[derive(Debug, Clone, PartialEq, Hash, Default)]
+pub(crate) struct PartRow {
+    pub(crate) input: Option<Bytes>,
+    pub(crate) output: Option<Bytes>,
+}
+
+/// All of it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Tables {
+    pub(crate) job: Option<JobRow>,
+    pub(crate) parts: BTreeMap<u64, PartRow>,
+    pub(crate) owed: Vec<OwedRow>,
+    pub(crate) next_owed: OwedId,
+    /// How often the job came to an end, and how often its outcome was owed to its client: not stored, only counted.
+    pub(crate) ends: u8,
+    pub(crate) replies: u8,
+    /// What a mutant counts in place of the sets.
+    pub(crate) counter: u64,
+}
+
+/// What one operation did.
+pub(crate) struct Applied<A> {
+    pub(crate) answer: A,
+    /// Whether its answer promises no more than to be written soon.
+    pub(crate) soon: bool,
+    /// Whether what it writes is of no consequence to anybody else.
+    pub(crate) quiet: bool,
+    pub(crate) writes: Writes,
+    pub(crate) tables: Tables,
+}
+
+/// How one part stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) how: Option<Settled>,
+    pub(crate) running: bool,
+    pub(crate) attempt: u32,
+}
+
+impl JobRow {
+    fn ledger(&self) -> Ledger {
+        Ledger::new(self.head, self.shards.iter().map(|(number, (counts, _))| (*number, *counts)))
+    }
+
+    /// How a part stands, read from the sets and not from any count.
+    pub(crate) fn part(&self, index: u64) -> Part {
+        let (number, low) = place(index);
+        match self.shards.get(&number) {
+            None => Part { how: None, running: false, attempt: 1 },
+            Some((_, sets)) => {
+                let shard = Shard::decode(sets).expect("what was written can be read");
+                Part { how: shard.outcome(low), running: shard.is_running(low), attempt: shard.attempt(low) }
+            }
+        }
+    }
+
+    pub(crate) fn parts(&self) -> Vec<Part> {
+        (0..self.head.appended).map(|index| self.part(index)).collect()
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.shards.values().map(|(counts, _)| *counts).sum()
+    }
+}
+
+impl Tables {
+    pub(crate) fn state(&self) -> Option<JobState> {
+        self.job.as_ref().map(|row| row.job.state)
+    }
+
+    /// Lets a production operation decide over what is stored. `mutate` may then falsify what it said, which only the
+    /// mutants do.
+    pub(crate) fn apply<O: Operation>(
+        &self,
+        operation: &O,
+        mutate: impl FnOnce(&mut Books, &mut Writes),
+    ) -> Applied<O::Answer> {
+        let mut books = Books::new(self.next_owed);
+        books.open(id(), self.job.as_ref().map(|row| (row.job.clone(), row.ledger())));
+        assert_eq!(operation.job(), id(), "an operation is about the only job");
+        let shards = operation.shards(&books);
+        self.load(&mut books, shards);
+        let answer = operation.apply(&mut books);
+        let (soon, quiet) = (operation.promise() == Promise::Soon, books.is_quiet());
+        let (mut writes, _) = books.finish();
+        mutate(&mut books, &mut writes);
+        let mut tables = self.clone();
+        tables.next_owed = books.next_owed();
+        tables.write(books, &writes);
+        Applied { answer, soon, quiet, writes, tables }
+    }
+
+    /// Only what was asked for is loaded: an operation that looks further fails in the ledger.
+    fn load(&self, books: &mut Books, shards: Shards) {
+        let range = match shards {
+            Shards::None => return,
+            Shards::Of(_, index) => place(index).0..=place(index).0,
+            Shards::Between(_, first, last) => place(first).0..=place(last).0,
+            Shards::All(_) => 0..=u64::MAX,
+        };
+        let (Some(entry), Some(row)) = (books.get_mut(id()), &self.job) else { return };
+        for (number, (_, sets)) in row.shards.range(range) {
+            entry.ledger.load(*number, Shard::decode(sets).expect("what was written can be read"));
+        }
+    }
+
+    fn write(&mut self, books: Books, writes: &Writes) {
+        if !writes.cleared.is_empty() {
+            self.parts.clear();
+            if let Some(row) = &mut self.job {
+                row.shards.clear();
+            }
+        }
+        for mut entry in books.into_entries() {
+            let dirty: Vec<_> =
+                entry.ledger.take_dirty().into_iter().map(|(number, shard)| (number, shard.clone())).collect();
+            let head = *entry.ledger.head();
+            let row = match &mut self.job {
+                Some(row) => row,
+                none => none.insert(JobRow { job: entry.job.clone(), head, shards: BTreeMap::new() }),
+            };
+            // What no operation calls changed is not written, as in SQLite.
+            if entry.dirty {
+                (row.job, row.head) = (entry.job, head);
+            }
+            row.shards.extend(dirty.into_iter().map(|(number, shard)| (number, (shard.counts(), shard.encode()))));
+        }
+        for (_, first, inputs) in &writes.pages {
+            let part = |input: &Bytes| PartRow { input: Some(input.clone()), output: None };
+            self.parts.extend((*first..).zip(inputs.iter().map(part)));
+        }
+        for (_, index, write) in &writes.parts {
+            if let (Some(part), PartWrite::Output(output)) = (self.parts.get_mut(index), write) {
+                *part = PartRow { input: None, output: Some(output.clone()) };
+            }
+        }
+        self.owed.extend(writes.owed.iter().cloned());
+    }
+
+    /// What the messages of an owed row would carry now: the part and its input; nothing for a part that has ended.
+    pub(crate) fn inputs(&self, row: &OwedRow) -> Vec<(u64, Bytes)> {
+        let OwedAsk::Parts { first, len, .. } = row.ask else { return Vec::new() };
+        let parts = self.parts.range(first..first + len);
+        parts.filter_map(|(index, part)| Some((*index, part.input.clone()?))).collect()
+    }
+}
+
+/// Times and names of workers are left out: none of them decides anything here.
+impl Hash for Tables {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        if let Some(JobRow { job, head, shards }) = &self.job {
+            (job.state, job.phase == Phase::Join, job.attempt, job.base, job.due.is_some()).hash(hasher);
+            job.failure.as_ref().map(|failure| failure.kind).hash(hasher);
+            (head.epoch, head.appended, head.sealed, head.halted, head.cut).hash(hasher);
+            for (number, (_, sets)) in shards {
+                (number, sets).hash(hasher);
+            }
+        }
+        self.parts.hash(hasher);
+        for row in &self.owed {
+            (row.ask, row.attempt).hash(hasher);
+        }
+        (self.ends, self.replies, self.counter).hash(hasher);
+    }
+}

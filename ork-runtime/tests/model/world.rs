@@ -1,0 +1,459 @@
+//! The world around the store: workers that die at any point between two operations and come back as zombies, a broker
+//! that loses, doubles and reorders, a client that cancels and retries, and a store that forgets what it promised soon.
+//! Every change of the store is a production operation; everything else here is environment.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use ork::accounting::{
+    Append, By, Cancel, Claim, Claimed, NewJob, Open, Operation, OwedAsk, OwedRow, Page, PartAttempt, PartKey, Refuse,
+    Retry, Seal, Settle, SettleParts, StartPart, StartRun, Started, Submit,
+};
+use ork::job::{Attempt, Job, Phase, ReplyTo};
+use ork::{Failure, FailureKind, Timestamp, WorkerId};
+
+use super::config::{Config, Mutant};
+use super::rules::{Flaw, Step, flaw};
+use super::store::{Tables, id};
+
+/// The time stands still: what is due later may come at any moment.
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1);
+
+fn by() -> By {
+    static WORKER: OnceLock<WorkerId> = OnceLock::new();
+    By { worker: WORKER.get_or_init(|| WorkerId::new("w")).clone(), now: NOW, hold: false }
+}
+
+fn new_job() -> NewJob {
+    let mut job = Job::new(id(), "task", NOW);
+    job.reply = Some(ReplyTo { queue: "client".into(), correlation: "1".into() });
+    NewJob { job, input: Bytes::from_static(b"{}") }
+}
+
+pub(crate) fn failure() -> Failure {
+    Failure::new(FailureKind::Task, "no")
+}
+
+/// What the broker carries.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Asked {
+    Whole,
+    Part { epoch: u32, index: u64, body: Bytes },
+    Join,
+}
+
+/// A message; `suspect` if it was delivered before and its worker may have died.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Msg {
+    pub(crate) asked: Asked,
+    pub(crate) attempt: u32,
+    pub(crate) suspect: bool,
+}
+
+/// What a worker is at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) enum Hand {
+    #[default]
+    Idle,
+    /// A claimed job, or its join.
+    Job { join: bool, attempt: u32, counted: u32 },
+    /// A split that has yielded `first` of its `n` parts.
+    Split { attempt: u32, counted: u32, epoch: u32, first: u64, n: u64 },
+    /// Started parts.
+    Parts { epoch: u32, attempt: u32, parts: Vec<(u64, Bytes)> },
+    /// It is all in the store; the broker does not know yet.
+    Done,
+}
+
+/// A worker: what it is at, and the deliveries it has not acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) struct Worker {
+    pub(crate) hand: Hand,
+    pub(crate) unacked: Vec<Msg>,
+    /// Whether the store has answered it what it has not written yet.
+    pub(crate) soon: bool,
+    /// Whether the broker has given its deliveries to others: it is a zombie.
+    pub(crate) stale: bool,
+    /// Rows that only a mutant keeps outside the transaction: the ask and the attempt.
+    pub(crate) late: Vec<(bool, u32)>,
+}
+
+/// How often each thing may still go wrong, so that there is an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Left {
+    pub(crate) crashes: u8,
+    pub(crate) doubles: u8,
+    pub(crate) forgets: u8,
+    pub(crate) cancels: u8,
+    pub(crate) retries: u8,
+    pub(crate) interrupts: u8,
+    pub(crate) failures: u8,
+    pub(crate) refusals: u8,
+}
+
+/// All there is.
+#[derive(Debug, Clone, PartialEq, Hash)]
+pub(crate) struct World {
+    /// What outlives a crash.
+    pub(crate) disk: Arc<Tables>,
+    /// What the store answers from: ahead of the disk by what was promised soon.
+    pub(crate) seen: Arc<Tables>,
+    pub(crate) bag: Vec<Msg>,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) left: Left,
+    pub(crate) flaw: Option<Flaw>,
+}
+
+impl World {
+    /// A job was submitted, or its message came from a program that knows no store.
+    pub(crate) fn new(config: &Config) -> Self {
+        let workers = vec![Worker::default(); config.workers];
+        let empty = Arc::new(Tables { next_owed: 1, ..Tables::default() });
+        let mut world =
+            Self { disk: Arc::clone(&empty), seen: empty, bag: Vec::new(), workers, left: config.left, flaw: None };
+        if config.foreign {
+            world.bag.push(Msg { asked: Asked::Whole, attempt: 1, suspect: false });
+        } else {
+            world.change(config, None, &Submit { new: new_job(), by: by() }, Step::Other);
+        }
+        world
+    }
+
+    /// Carries out an operation for a worker or a client, as one transaction.
+    fn change<O: Operation>(&mut self, config: &Config, worker: Option<usize>, operation: &O, step: Step) -> O::Answer {
+        // Whoever writes waits for the transaction of another process to end, with what that promised soon.
+        if self.workers.iter().enumerate().any(|(at, other)| other.soon && Some(at) != worker) {
+            self.write();
+        }
+        let before = Arc::clone(&self.seen);
+        let mut applied = before.apply(operation, |books, writes| config.falsify(&before, books, writes, step));
+        applied.tables.counter = config.count(&before, &applied.tables, step);
+        let ended = |tables: &Tables| tables.state().is_some_and(ork::JobState::is_final);
+        applied.tables.ends += u8::from(!ended(&before) && ended(&applied.tables));
+        let replies = applied.writes.owed.iter().filter(|row| row.ask == OwedAsk::Reply).count();
+        applied.tables.replies += u8::try_from(replies).unwrap();
+        if let (Some(Mutant::CallbackOutside), Some(worker)) = (config.mutant, worker) {
+            let follows = |row: &mut OwedRow| matches!(row.ask, OwedAsk::Join | OwedAsk::Reply);
+            for row in applied.tables.owed.extract_if(.., follows) {
+                applied.tables.replies -= u8::from(row.ask == OwedAsk::Reply);
+                self.workers[worker].late.push((row.ask == OwedAsk::Join, row.attempt));
+            }
+        }
+        if self.flaw.is_none() {
+            self.flaw = flaw(&before, &applied.tables, &applied.writes, step)
+                .filter(|flaw| config.mutant.is_none() || *flaw != Flaw::Fenced);
+        }
+        let early = config.is_early(&applied);
+        self.seen = Arc::new(applied.tables);
+        match worker {
+            Some(worker) if early => self.workers[worker].soon = self.seen != self.disk,
+            Some(_) | None => self.write(),
+        }
+        // A message may be late anyhow, so publishing at once leaves nothing out but what a late relay reads.
+        while !config.lazy && !self.seen.owed.is_empty() {
+            self.publish(0, false);
+        }
+        applied.answer
+    }
+
+    fn write(&mut self) {
+        self.disk = Arc::clone(&self.seen);
+        self.workers.iter_mut().for_each(|worker| worker.soon = false);
+    }
+
+    fn forget(&mut self) {
+        self.seen = Arc::clone(&self.disk);
+        self.workers.iter_mut().for_each(|worker| worker.soon = false);
+    }
+
+    /// The relay hands a row to the broker, and dies before it could say so if `keep`.
+    pub(crate) fn publish(&mut self, row: usize, keep: bool) {
+        self.write();
+        let mut tables = Tables::clone(&self.seen);
+        let owed = tables.owed[row].clone();
+        let inputs = tables.inputs(&owed);
+        let msg = |asked| Msg { asked, attempt: owed.attempt, suspect: false };
+        match owed.ask {
+            OwedAsk::Start => self.bag.push(msg(Asked::Whole)),
+            OwedAsk::Join => self.bag.push(msg(Asked::Join)),
+            OwedAsk::Parts { epoch, .. } => {
+                self.bag.extend(inputs.into_iter().map(|(index, body)| msg(Asked::Part { epoch, index, body })));
+            }
+            OwedAsk::Reply => {}
+        }
+        if !keep {
+            tables.owed.remove(row);
+            self.seen = Arc::new(tables);
+            self.write();
+        }
+    }
+
+    /// A worker is handed a message, and asks the store whether it is still owed; `run` takes its neighbours along.
+    pub(crate) fn take(&mut self, config: &Config, worker: usize, msg: usize, run: bool) {
+        let msg = self.bag.remove(msg);
+        if config.mutant != Some(Mutant::AckFirst) {
+            self.workers[worker].unacked.push(msg.clone());
+        }
+        let hand = match &msg.asked {
+            Asked::Whole => self.claim(config, worker, &msg, Phase::Start),
+            Asked::Join => self.claim(config, worker, &msg, Phase::Join),
+            Asked::Part { epoch, index, body } if !run => {
+                self.start(config, worker, (*epoch, *index, msg.attempt, body), msg.suspect)
+            }
+            Asked::Part { epoch, .. } => {
+                let neighbour = |other: &mut Msg| {
+                    let same = matches!(other.asked, Asked::Part { epoch: theirs, .. } if theirs == *epoch);
+                    same && !other.suspect && other.attempt == msg.attempt
+                };
+                let neighbours: Vec<_> = self.bag.extract_if(.., neighbour).collect();
+                if config.mutant != Some(Mutant::AckFirst) {
+                    self.workers[worker].unacked.extend(neighbours.iter().cloned());
+                }
+                let all = std::iter::once(&msg).chain(&neighbours);
+                let parts: Vec<_> = all.filter_map(part_of).collect();
+                self.start_run(config, worker, (*epoch, msg.attempt), &parts)
+            }
+        };
+        if hand == Hand::Idle {
+            self.workers[worker].unacked.clear();
+        }
+        self.workers[worker].hand = hand;
+    }
+
+    fn claim(&mut self, config: &Config, worker: usize, msg: &Msg, phase: Phase) -> Hand {
+        let claim = Claim { unknown: new_job(), phase, attempt: msg.attempt, firm: msg.suspect, by: by() };
+        match self.change(config, Some(worker), &claim, Step::Other) {
+            Claimed::Ours { job, .. } => {
+                Hand::Job { join: phase == Phase::Join, attempt: job.attempt, counted: job.counted_attempt() }
+            }
+            Claimed::Nothing | Claimed::Unknown => Hand::Idle,
+        }
+    }
+
+    fn start(&mut self, config: &Config, worker: usize, part: (u32, u64, u32, &Bytes), suspect: bool) -> Hand {
+        let (epoch, index, attempt, body) = part;
+        let part = config.key(&self.seen, PartKey { job: id(), epoch, index, attempt });
+        let step = Step::Starts { epoch, attempt };
+        match self.change(config, Some(worker), &StartPart { part, firm: suspect, by: by() }, step) {
+            Started::Run { .. } => Hand::Parts { epoch, attempt, parts: vec![(index, body.clone())] },
+            Started::Nothing(_) | Started::Unknown { .. } => Hand::Idle,
+        }
+    }
+
+    /// Parts that are not to be run are asked about alone, as the engine does.
+    fn start_run(&mut self, config: &Config, worker: usize, run: (u32, u32), parts: &[(u64, Bytes)]) -> Hand {
+        let (epoch, attempt) = run;
+        let indices: Vec<_> = parts.iter().map(|(index, _)| *index).collect();
+        let first = config.key(&self.seen, PartKey { job: id(), epoch, index: indices[0], attempt });
+        let step = Step::Starts { epoch, attempt };
+        let started = self.change(config, Some(worker), &StartRun { first, indices, by: by() }, step);
+        let (ours, others): (Vec<_>, Vec<_>) =
+            parts.iter().cloned().partition(|(index, _)| started.run.contains(index));
+        for (index, body) in &others {
+            let alone = self.start(config, worker, (epoch, *index, attempt, body), false);
+            assert_eq!(alone, Hand::Idle, "what a run does not take is not run alone");
+            self.workers[worker].unacked.retain(|msg| part_of(msg).is_none_or(|(other, _)| other != *index));
+        }
+        if ours.is_empty() { Hand::Idle } else { Hand::Parts { epoch, attempt, parts: ours } }
+    }
+
+    /// A worker does the next thing to what it is at; `fails` if it comes to nothing.
+    pub(crate) fn go_on(&mut self, config: &Config, worker: usize, fails: bool) {
+        match self.workers[worker].hand.clone() {
+            Hand::Idle => {}
+            Hand::Done => {
+                self.workers[worker] = Worker { soon: self.workers[worker].soon, ..Worker::default() };
+                return;
+            }
+            Hand::Job { join: false, attempt, counted } if !config.plain && !fails => {
+                self.open(config, worker, attempt, counted);
+                return;
+            }
+            Hand::Split { attempt, epoch, first, n, counted } if !fails => {
+                self.split(config, worker, Hand::Split { attempt, counted, epoch, first, n });
+                return;
+            }
+            Hand::Job { attempt, counted, join } => {
+                let phase = if join { Phase::Join } else { Phase::Start };
+                self.settle(config, worker, (phase, attempt, None), config.job_end(fails, counted));
+            }
+            Hand::Split { attempt, counted, epoch, .. } => {
+                self.settle(config, worker, (Phase::Start, attempt, Some(epoch)), config.job_end(fails, counted));
+            }
+            Hand::Parts { epoch, attempt, parts } => {
+                let how = |at: usize, body: Bytes| {
+                    if fails && at == 0 { config.part_failed(attempt) } else { PartAttempt::Ok(body) }
+                };
+                let ended = parts.into_iter().enumerate().map(|(at, (index, body))| (index, how(at, body)));
+                self.settle_parts(config, worker, (epoch, attempt), ended.collect());
+            }
+        }
+        self.workers[worker].hand = Hand::Done;
+    }
+
+    fn open(&mut self, config: &Config, worker: usize, attempt: u32, counted: u32) {
+        let open = Open { job: id(), attempt, policy: config.policy, joined: config.joined };
+        let step = Step::Job { attempt, epoch: None, opens: true };
+        self.workers[worker].hand = match self.change(config, Some(worker), &open, step) {
+            Some(epoch) => {
+                let n = config.sizes[usize::try_from(epoch - 1).unwrap() % config.sizes.len()];
+                Hand::Split { attempt, counted, epoch, first: 0, n }
+            }
+            None => Hand::Done,
+        };
+    }
+
+    fn split(&mut self, config: &Config, worker: usize, split: Hand) {
+        let Hand::Split { attempt, counted, epoch, first, n } = split else { return };
+        let step = Step::Job { attempt, epoch: Some(epoch), opens: false };
+        let seal = |world: &mut Self, n| {
+            let (sealed, _) = world.change(config, Some(worker), &Seal { job: id(), epoch, n, by: by() }, step);
+            if sealed == ork::ledger::Seal::Old && config.mutant != Some(Mutant::OvertakenAcked) {
+                // Another run has taken over, and may die: the delivery is given back.
+                let unacked = std::mem::take(&mut world.workers[worker].unacked);
+                world.bag.extend(unacked);
+                return Hand::Idle;
+            }
+            Hand::Done
+        };
+        self.workers[worker].hand = if first == n {
+            seal(self, n)
+        } else {
+            let len = config.page.min(n - first);
+            let inputs = vec![Bytes::from(vec![u8::try_from(epoch).unwrap()]); usize::try_from(len).unwrap()];
+            let page = Page { job: id(), epoch, first, inputs };
+            match self.change(config, Some(worker), &Append { page, by: by() }, step).answer {
+                ork::ledger::Append::Added | ork::ledger::Append::Already => {
+                    Hand::Split { attempt, counted, epoch, first: first + len, n }
+                }
+                ork::ledger::Append::Old | ork::ledger::Append::Halted | ork::ledger::Append::TooMany => {
+                    seal(self, first)
+                }
+            }
+        };
+    }
+
+    fn settle(&mut self, config: &Config, worker: usize, which: (Phase, u32, Option<u32>), how: Attempt) {
+        let (phase, attempt, epoch) = which;
+        let output = (how == Attempt::Succeeded).then(|| Bytes::from_static(b"0"));
+        let settle = Settle { job: id(), phase, attempt, how, output, by: by() };
+        if config.drops_settlement(&self.seen) {
+            return;
+        }
+        // Its own run of the split may have been cut short by a newer one of the same attempt: either may end it.
+        let step = Step::Job { attempt, epoch, opens: true };
+        self.change(config, Some(worker), &settle, step);
+    }
+
+    fn settle_parts(&mut self, config: &Config, worker: usize, run: (u32, u32), ended: Vec<(u64, PartAttempt)>) {
+        let (epoch, attempt) = run;
+        let first = config.key(&self.seen, PartKey { job: id(), epoch, index: ended[0].0, attempt });
+        let for_good = |(_, how): &&(u64, PartAttempt)| {
+            matches!(how, PartAttempt::Ok(_) | PartAttempt::Failed { again: None, .. })
+        };
+        let n = u64::try_from(ended.iter().filter(for_good).count()).unwrap();
+        let settle = SettleParts { first, ended: ended.into(), by: by() };
+        self.change(config, Some(worker), &settle, Step::Settles { epoch, attempt, n });
+    }
+
+    /// The worker has to stop: it gives back what it is at, which costs no attempt.
+    pub(crate) fn interrupt(&mut self, config: &Config, worker: usize) {
+        match self.workers[worker].hand.clone() {
+            Hand::Job { join, attempt, .. } => {
+                let phase = if join { Phase::Join } else { Phase::Start };
+                self.settle(config, worker, (phase, attempt, None), Attempt::Interrupted);
+            }
+            Hand::Split { attempt, epoch, .. } => {
+                self.settle(config, worker, (Phase::Start, attempt, Some(epoch)), Attempt::Interrupted);
+            }
+            Hand::Parts { epoch, attempt, parts } => {
+                let ended = parts.into_iter().map(|(index, _)| (index, PartAttempt::Interrupted));
+                self.settle_parts(config, worker, (epoch, attempt), ended.collect());
+            }
+            Hand::Idle | Hand::Done => {}
+        }
+        // What is given back begins anew: the broker does not count it.
+        let soon = self.workers[worker].soon;
+        let freed = std::mem::replace(&mut self.workers[worker], Worker { soon, ..Worker::default() });
+        self.bag.extend(freed.unacked);
+    }
+
+    /// The worker dies; what it was promised soon may be gone with it, what it held is free.
+    pub(crate) fn crash(&mut self, worker: usize, forget: bool) {
+        if forget {
+            self.forget();
+        } else if self.workers[worker].soon {
+            self.write();
+        }
+        let dead = std::mem::take(&mut self.workers[worker]);
+        self.bag.extend(dead.unacked.into_iter().map(|msg| Msg { suspect: true, ..msg }));
+    }
+
+    /// The broker takes the worker for dead and hands its deliveries to others, while it goes on.
+    pub(crate) fn redeliver(&mut self, worker: usize) {
+        self.workers[worker].stale = true;
+        let again = std::mem::take(&mut self.workers[worker].unacked);
+        self.bag.extend(again.into_iter().map(|msg| Msg { suspect: true, ..msg }));
+    }
+
+    /// Workers are alike, messages come in any order, and an acknowledgement that nothing can come between is no step:
+    /// one world stands for all that differ only in that.
+    pub(crate) fn simplify(&mut self) {
+        let fragile = self.left.crashes > 0;
+        for worker in &mut self.workers {
+            let safe = !fragile && (worker.stale || self.left.doubles == 0);
+            if worker.hand == Hand::Done && safe && worker.late.is_empty() {
+                *worker = Worker { soon: worker.soon, ..Worker::default() };
+            }
+        }
+        self.bag.sort_unstable();
+        self.workers.sort_unstable();
+    }
+
+    /// What was promised soon could not be written, as when the disk is full; the workers know nothing of it.
+    pub(crate) fn roll_back(&mut self) {
+        self.forget();
+    }
+
+    /// A worker that knows no such task, or whose limits are tighter, refuses a message.
+    pub(crate) fn refuse(&mut self, config: &Config, worker: usize, msg: usize) {
+        let msg = self.bag.remove(msg);
+        if let Asked::Part { epoch, index, .. } = msg.asked {
+            let how = PartAttempt::Failed { failure: failure(), again: None };
+            self.settle_parts(config, worker, (epoch, msg.attempt), vec![(index, how)]);
+        } else {
+            let refuse = Refuse { unknown: new_job(), failure: failure(), by: by() };
+            self.change(config, Some(worker), &refuse, Step::Other);
+        }
+    }
+
+    pub(crate) fn cancel(&mut self, config: &Config) {
+        self.change(config, None, &Cancel { job: id(), by: by() }, Step::Other);
+    }
+
+    pub(crate) fn retry(&mut self, config: &Config) {
+        self.change(config, None, &Retry { job: id(), by: by() }, Step::Retry);
+    }
+
+    /// What a mutant wrote only in its memory reaches the store.
+    pub(crate) fn late(&mut self, config: &Config, worker: usize) {
+        self.write();
+        let mut tables = Tables::clone(&self.seen);
+        for (join, attempt) in std::mem::take(&mut self.workers[worker].late) {
+            let ask = if join { OwedAsk::Join } else { OwedAsk::Reply };
+            tables.owed.push(super::config::row(tables.next_owed, ask, attempt));
+            tables.next_owed += 1;
+            tables.replies += u8::from(!join);
+        }
+        self.seen = Arc::new(tables);
+        self.write();
+        while !config.lazy && !self.seen.owed.is_empty() {
+            self.publish(0, false);
+        }
+    }
+}
+
+fn part_of(msg: &Msg) -> Option<(u64, Bytes)> {
+    let Asked::Part { index, body, .. } = &msg.asked else { return None };
+    Some((*index, body.clone()))
+}

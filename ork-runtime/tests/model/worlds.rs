@@ -1,0 +1,159 @@
+//! The worlds that every test run explores whole, and the large ones.
+
+use ork::{OnError, Policy, Tolerate};
+
+use super::config::Config;
+use super::explore::explore;
+use super::proof;
+use super::rules::TRIES;
+use super::world::Left;
+
+/// Nothing goes wrong.
+pub(crate) const CALM: Left =
+    Left { crashes: 0, doubles: 0, forgets: 0, cancels: 0, retries: 0, interrupts: 0, failures: 0, refusals: 0 };
+
+pub(crate) const STOP: Policy = Policy { on_error: OnError::Stop, tolerate: Tolerate::Count(0) };
+
+/// Two workers, two parts, then three when the split is run again.
+pub(crate) fn small() -> Config {
+    Config {
+        workers: 2,
+        sizes: &[2, 3],
+        page: 2,
+        tries: TRIES,
+        policy: Policy::default(),
+        joined: true,
+        plain: false,
+        foreign: false,
+        lazy: false,
+        left: CALM,
+        mutant: None,
+    }
+}
+
+#[track_caller]
+pub(crate) fn holds(name: &str, config: Config, most: usize) {
+    let found = explore(config, most);
+    if let Some((property, path)) = found.broken {
+        panic!("{name}: it is not so that {property}:\n  {path}");
+    }
+    println!("{name}: {} states", found.states);
+    proof::note("states", found.states);
+}
+
+#[test]
+fn a_worker_dies_between_any_two_steps() {
+    holds("crash", Config { left: Left { crashes: 2, ..CALM }, ..small() }, 0);
+}
+
+#[test]
+fn messages_are_doubled_and_zombies_go_on() {
+    holds("doubles", Config { left: Left { doubles: 2, ..CALM }, sizes: &[1, 2], ..small() }, 0);
+}
+
+#[test]
+fn parts_and_joins_fail_and_are_tried_again() {
+    holds("failures", Config { left: Left { failures: 3, ..CALM }, ..small() }, 0);
+}
+
+#[test]
+fn parts_fail_while_zombies_go_on() {
+    holds("failures of zombies", Config { left: Left { failures: 2, doubles: 1, ..CALM }, sizes: &[1], ..small() }, 0);
+}
+
+#[test]
+fn the_first_failure_stops_the_others() {
+    let left = Left { failures: 1, interrupts: 1, crashes: 1, ..CALM };
+    holds("stop", Config { left, policy: STOP, page: 1, tries: 1, sizes: &[2, 1], ..small() }, 0);
+}
+
+#[test]
+fn a_client_cancels_and_retries() {
+    let left = Left { cancels: 1, retries: 1, ..CALM };
+    holds("cancel and retry", Config { left, page: 1, ..small() }, 0);
+}
+
+#[test]
+fn a_client_retries_what_failed() {
+    let left = Left { failures: 2, retries: 1, ..CALM };
+    holds("retry", Config { left, sizes: &[2], ..small() }, 0);
+}
+
+#[test]
+fn a_client_cancels_and_retries_while_zombies_go_on() {
+    let left = Left { cancels: 1, retries: 1, doubles: 1, ..CALM };
+    holds("cancel and retry of zombies", Config { left, page: 1, tries: 1, sizes: &[1, 2], ..small() }, 0);
+}
+
+#[test]
+fn what_was_promised_soon_is_forgotten() {
+    let left = Left { forgets: 1, interrupts: 1, ..CALM };
+    holds("forgotten", Config { left, ..small() }, 0);
+}
+
+#[test]
+fn what_was_promised_soon_is_forgotten_after_a_stop() {
+    let left = Left { forgets: 1, failures: 1, interrupts: 1, ..CALM };
+    holds("forgotten after a stop", Config { left, policy: STOP, tries: 1, sizes: &[2], ..small() }, 0);
+}
+
+#[test]
+fn a_message_comes_before_its_job_is_known() {
+    let left = Left { forgets: 1, crashes: 1, failures: 1, ..CALM };
+    holds("foreign", Config { left, foreign: true, sizes: &[1], ..small() }, 0);
+    holds("foreign and plain", Config { left, foreign: true, plain: true, workers: 3, ..small() }, 0);
+}
+
+#[test]
+fn a_worker_refuses_what_it_does_not_know() {
+    let left = Left { refusals: 2, retries: 1, ..CALM };
+    holds("refusals", Config { left, ..small() }, 0);
+}
+
+#[test]
+fn there_are_no_parts_at_all() {
+    let left = Left { crashes: 1, cancels: 1, retries: 1, failures: 1, ..CALM };
+    holds("no parts", Config { left, sizes: &[0, 1], ..small() }, 0);
+}
+
+#[test]
+fn a_plain_job_has_no_parts() {
+    let left = Left { crashes: 1, doubles: 1, cancels: 1, retries: 1, failures: 1, forgets: 1, ..CALM };
+    holds("plain", Config { left, plain: true, ..small() }, 0);
+}
+
+#[test]
+fn parts_without_a_join_give_the_verdict() {
+    let left = Left { crashes: 1, failures: 1, ..CALM };
+    holds("no join", Config { left, joined: false, sizes: &[2], ..small() }, 0);
+}
+
+#[test]
+fn the_relay_is_late_and_dies() {
+    let left = Left { crashes: 1, ..CALM };
+    holds("lazy", Config { left, lazy: true, sizes: &[1, 2], ..small() }, 0);
+}
+
+/// How many steps are made in each kind of large world; each has more.
+const LARGE: usize = 1_000_000;
+
+/// Three workers, four parts, everything that can happen.
+#[test]
+#[ignore = "long: .ci/prove --long"]
+fn large_worlds() {
+    let all =
+        Left { crashes: 2, doubles: 2, forgets: 1, cancels: 1, retries: 1, interrupts: 1, failures: 2, refusals: 1 };
+    let large = Config { workers: 3, sizes: &[4, 3, 4], left: all, ..small() };
+    holds("large", large.clone(), LARGE);
+    holds("large, stopping", Config { policy: STOP, ..large.clone() }, LARGE);
+    holds("large, without a join", Config { joined: false, page: 1, ..large.clone() }, LARGE);
+    holds("large, with a late relay", Config { lazy: true, ..large.clone() }, LARGE);
+    let calm = Left { crashes: 1, doubles: 1, ..CALM };
+    holds(
+        "large, with little that goes wrong",
+        Config { left: calm, sizes: &[4, 3], tries: 1, ..large.clone() },
+        LARGE,
+    );
+    let steered = Left { cancels: 1, retries: 1, doubles: 1, failures: 1, ..CALM };
+    holds("large, cancelled and retried", Config { left: steered, tries: 1, sizes: &[4, 1], ..large }, LARGE);
+}

@@ -1,0 +1,318 @@
+//! Ports that fail at a chosen call: the store and the broker of one process, which dies with it or is told an error.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ork::accounting::{By, OwedId, Promise, Shards};
+use ork::broker::{
+    Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, Subscribe, Subscription,
+};
+use ork::context::Progress;
+use ork::message::Outgoing;
+use ork::store::{Beat, Changes, JobView, Store, StoreError, StoreErrorKind, Take, Taken, Work};
+use ork::task::parts::SettledPart;
+use ork::{Filter, JobId};
+use tokio_util::sync::CancellationToken;
+
+/// How long the last call of a process may take.
+const LAST_CALL: Duration = Duration::from_millis(200);
+
+/// What happens at the chosen call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is carried out, and the process dies before it hears of that.
+    Crash,
+    /// It is not carried out, and the process is told so.
+    Error,
+}
+
+/// The faults of one process.
+pub struct Faults {
+    at: usize,
+    fault: Fault,
+    calls: AtomicUsize,
+    is_dead: AtomicBool,
+    /// Fires when the last call is made.
+    doomed: CancellationToken,
+    /// Fires when it is carried out.
+    died: CancellationToken,
+    /// What a dead process would have been told.
+    unheard: Mutex<Vec<Box<dyn Work>>>,
+}
+
+impl std::fmt::Debug for Faults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} at call {} of {}", self.fault, self.at, self.calls())
+    }
+}
+
+/// What becomes of one call.
+enum Call {
+    Goes,
+    GoesUnheard,
+    Fails,
+    IsNotMade,
+}
+
+impl Faults {
+    /// Something happens at call `at`, from 1; at none if it is 0.
+    pub fn at(at: usize, fault: Fault) -> Arc<Self> {
+        let (calls, is_dead) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (doomed, died) = Default::default();
+        Arc::new(Self { at, fault, calls, is_dead, doomed, died, unheard: Mutex::default() })
+    }
+
+    /// How many calls there were.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the process has died. What it has called and waits for no more is cut off, done or not.
+    pub async fn death(&self) {
+        self.doomed.cancelled().await;
+        drop(tokio::time::timeout(LAST_CALL, self.died.cancelled()).await);
+    }
+
+    fn call(&self) -> Call {
+        if self.is_dead.load(Ordering::SeqCst) {
+            return Call::IsNotMade;
+        }
+        if self.calls.fetch_add(1, Ordering::SeqCst) + 1 != self.at {
+            return Call::Goes;
+        }
+        match self.fault {
+            Fault::Error => Call::Fails,
+            Fault::Crash => {
+                self.is_dead.store(true, Ordering::SeqCst);
+                self.doomed.cancel();
+                Call::GoesUnheard
+            }
+        }
+    }
+
+    /// Makes a call, or does not; a dead process hears nothing ever after.
+    async fn make<T, E>(&self, call: impl Future<Output = Result<T, E>>, error: impl FnOnce() -> E) -> Result<T, E> {
+        match self.call() {
+            Call::Fails => return Err(error()),
+            Call::IsNotMade => {}
+            Call::Goes => {
+                let made = call.await;
+                if !self.is_dead.load(Ordering::SeqCst) {
+                    return made;
+                }
+            }
+            Call::GoesUnheard => {
+                drop(call.await);
+                self.died.cancel();
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+fn no_store() -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, "it was told to fail")
+}
+
+fn no_broker() -> BrokerError {
+    BrokerError::new(BrokerErrorKind::Disconnected, "it was told to fail")
+}
+
+/// The store of a process that may die.
+#[derive(Debug)]
+pub struct FaultyStore(pub Arc<dyn Store>, pub Arc<Faults>);
+
+/// Work whose answer a dead process does not hear.
+struct Heard {
+    work: Box<dyn Work>,
+    faults: Arc<Faults>,
+    last: bool,
+}
+
+impl Work for Heard {
+    fn count(&self) -> usize {
+        self.work.count()
+    }
+
+    fn job(&self, at: usize) -> JobId {
+        self.work.job(at)
+    }
+
+    fn promise(&self) -> Promise {
+        self.work.promise()
+    }
+
+    fn shards(&self, at: usize, books: &ork::accounting::Books) -> Shards {
+        self.work.shards(at, books)
+    }
+
+    fn apply(&mut self, at: usize, books: &mut ork::accounting::Books) {
+        self.work.apply(at, books);
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), StoreError>) {
+        if self.faults.is_dead.load(Ordering::SeqCst) {
+            // Kept, for whoever waits would be told if it were dropped.
+            self.faults.unheard.lock().unwrap().push(self.work);
+        } else {
+            self.work.finish(result);
+        }
+        if self.last {
+            self.faults.died.cancel();
+        }
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    fn changes(&self) -> &Changes {
+        self.0.changes()
+    }
+
+    fn enqueue(&self, work: Box<dyn Work>) {
+        let last = match self.1.call() {
+            Call::Goes => false,
+            Call::GoesUnheard => true,
+            Call::Fails => return work.finish(Err(no_store())),
+            Call::IsNotMade => return self.1.unheard.lock().unwrap().push(work),
+        };
+        self.0.enqueue(Box::new(Heard { work, faults: Arc::clone(&self.1), last }));
+    }
+
+    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+        self.1.make(self.0.take(take), no_store).await
+    }
+
+    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        self.1.make(self.0.forget(owed, by), no_store).await
+    }
+
+    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        self.1.make(self.0.give_back(owed, by), no_store).await
+    }
+
+    async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
+        self.1.make(self.0.beat(beat), no_store).await
+    }
+
+    async fn leave(&self, by: By) -> Result<(), StoreError> {
+        self.1.make(self.0.leave(by), no_store).await
+    }
+
+    async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError> {
+        self.1.make(self.0.progress(job, progress), no_store).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
+        self.1.make(self.0.job(id), no_store).await
+    }
+
+    async fn jobs(&self, filter: Filter) -> Result<Vec<JobView>, StoreError> {
+        self.1.make(self.0.jobs(filter), no_store).await
+    }
+
+    async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
+        self.1.make(self.0.parts(job, from, limit), no_store).await
+    }
+
+    async fn check(&self) -> Result<String, StoreError> {
+        self.0.check().await
+    }
+
+    /// The store itself outlives the process.
+    async fn close(&self) {}
+}
+
+/// The broker of a process that may die.
+#[derive(Debug)]
+pub struct FaultyBroker(pub Arc<dyn Broker>, pub Arc<Faults>);
+
+#[async_trait]
+impl Broker for FaultyBroker {
+    fn needs_relay(&self) -> bool {
+        self.0.needs_relay()
+    }
+
+    async fn prepare(&self, queues: &[Subscribe]) -> Result<(), BrokerError> {
+        self.1.make(self.0.prepare(queues), no_broker).await
+    }
+
+    async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), BrokerError>> {
+        let n = messages.len();
+        let publish = async { Ok(self.0.publish(messages).await) };
+        let failed = |error: BrokerError| (0..n).map(|_| Err(BrokerError::new(error.kind(), "no"))).collect();
+        self.1.make(publish, no_broker).await.unwrap_or_else(failed)
+    }
+
+    async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>, BrokerError> {
+        let subscription = self.1.make(self.0.subscribe(subscribe), no_broker).await?;
+        Ok(Box::new(FaultySubscription(subscription, Arc::clone(&self.1))))
+    }
+
+    async fn replies(&self) -> Result<Option<Replies>, BrokerError> {
+        self.0.replies().await
+    }
+
+    async fn check(&self) -> Result<String, BrokerError> {
+        self.0.check().await
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+#[derive(Debug)]
+struct FaultySubscription(Box<dyn Subscription>, Arc<Faults>);
+
+impl FaultySubscription {
+    fn wrap(&self, delivery: Delivery) -> Delivery {
+        let receipt = Box::new(FaultyReceipt(delivery.receipt, Arc::clone(&self.1)));
+        Delivery { receipt, ..delivery }
+    }
+}
+
+#[async_trait]
+impl Subscription for FaultySubscription {
+    async fn next(&mut self) -> Option<Delivery> {
+        let delivery = self.0.next().await?;
+        if self.1.is_dead.load(Ordering::SeqCst) {
+            drop(delivery);
+            std::future::pending::<()>().await;
+            return None;
+        }
+        Some(self.wrap(delivery))
+    }
+
+    fn ready(&mut self) -> Option<Delivery> {
+        let delivery = self.0.ready()?;
+        Some(self.wrap(delivery))
+    }
+
+    fn resize(&mut self, window: u16) {
+        self.0.resize(window);
+    }
+
+    async fn stop(&mut self) {
+        self.0.stop().await;
+    }
+}
+
+#[derive(Debug)]
+struct FaultyReceipt(Box<dyn Receipt>, Arc<Faults>);
+
+impl Receipt for FaultyReceipt {
+    /// What a dead process, or one that has lost its connection, says does not reach the broker.
+    fn settle(self: Box<Self>, settlement: Settlement) {
+        match self.1.call() {
+            Call::Goes => self.0.settle(settlement),
+            Call::Fails | Call::IsNotMade => drop(self.0),
+            Call::GoesUnheard => {
+                self.0.settle(settlement);
+                self.1.died.cancel();
+            }
+        }
+    }
+}

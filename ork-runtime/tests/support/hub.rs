@@ -1,0 +1,195 @@
+//! A strict broker in memory that needs a relay: it delivers at least once, and if told to, twice and in any order. It
+//! outlives the processes that use it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use ork::broker::{
+    Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, Subscribe, Subscription,
+};
+use ork::message::{Message, Outgoing};
+use tokio::sync::watch;
+
+/// What there is of a queue.
+#[derive(Debug, Default)]
+struct Queue {
+    ready: Vec<(Message, u32)>,
+    unsettled: usize,
+}
+
+/// The broker.
+#[derive(Debug)]
+pub struct Hub {
+    queues: Mutex<HashMap<String, Queue>>,
+    /// The queue of each task.
+    routes: Mutex<HashMap<String, String>>,
+    moved: watch::Sender<()>,
+    /// Whether every message comes twice, and in any order.
+    wild: Option<Mutex<fastrand::Rng>>,
+    dead: Mutex<Vec<String>>,
+}
+
+/// One process's end of it.
+#[derive(Debug)]
+pub struct HubEnd(pub Arc<Hub>);
+
+impl Hub {
+    /// A broker that delivers in order and once, as long as nobody dies.
+    pub fn tame() -> Arc<Self> {
+        Self::new(None)
+    }
+
+    /// A broker that delivers everything twice, in an order that depends on the seed.
+    pub fn wild(seed: u64) -> Arc<Self> {
+        Self::new(Some(Mutex::new(fastrand::Rng::with_seed(seed))))
+    }
+
+    fn new(wild: Option<Mutex<fastrand::Rng>>) -> Arc<Self> {
+        let (queues, routes, dead) = Default::default();
+        Arc::new(Self { queues, routes, moved: watch::channel(()).0, wild, dead })
+    }
+
+    fn queues(&self) -> MutexGuard<'_, HashMap<String, Queue>> {
+        self.queues.lock().unwrap()
+    }
+
+    /// Waits until nothing is in any queue or in anybody's hand.
+    pub async fn idle(&self) {
+        let mut moved = self.moved.subscribe();
+        let idle = || self.queues().values().all(|queue| queue.ready.is_empty() && queue.unsettled == 0);
+        while !idle() {
+            moved.changed().await.unwrap();
+        }
+    }
+
+    /// Why messages were put aside.
+    pub fn dead(&self) -> Vec<String> {
+        self.dead.lock().unwrap().clone()
+    }
+
+    fn publish(&self, outgoing: &Outgoing) -> Result<(), BrokerError> {
+        let Outgoing::Work(message) = outgoing else { return Ok(()) };
+        let unroutable = || BrokerError::new(BrokerErrorKind::Undeliverable, "no queue was prepared for it");
+        let queue = self.routes.lock().unwrap().get(&message.task).cloned().ok_or_else(unroutable)?;
+        let times = if self.wild.is_some() { 2 } else { 1 };
+        for _ in 0..times {
+            self.queues().entry(queue.clone()).or_default().ready.push((message.clone(), 0));
+        }
+        self.moved.send_replace(());
+        Ok(())
+    }
+
+    fn take(self: &Arc<Self>, name: &str) -> Option<Delivery> {
+        let mut queues = self.queues();
+        let queue = queues.get_mut(name)?;
+        if queue.ready.is_empty() {
+            return None;
+        }
+        let at = self.wild.as_ref().map_or(0, |rng| rng.lock().unwrap().usize(..queue.ready.len()));
+        let (message, redelivered) = queue.ready.remove(at);
+        queue.unsettled += 1;
+        let receipt =
+            HubReceipt { hub: Arc::clone(self), queue: name.to_owned(), left: Some((message.clone(), redelivered)) };
+        Some(Delivery { message: Ok(message), redelivered, anonymous: false, receipt: Box::new(receipt) })
+    }
+}
+
+#[async_trait]
+impl Broker for HubEnd {
+    fn needs_relay(&self) -> bool {
+        true
+    }
+
+    async fn prepare(&self, queues: &[Subscribe]) -> Result<(), BrokerError> {
+        let mut routes = self.0.routes.lock().unwrap();
+        for queue in queues {
+            routes.extend(queue.tasks.iter().map(|task| (task.clone(), queue.queue.clone())));
+        }
+        Ok(())
+    }
+
+    async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), BrokerError>> {
+        messages.iter().map(|message| self.0.publish(message)).collect()
+    }
+
+    async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>, BrokerError> {
+        let (hub, moved) = (Arc::clone(&self.0), self.0.moved.subscribe());
+        Ok(Box::new(HubSubscription { hub, moved, queue: Some(subscribe.queue) }))
+    }
+
+    async fn replies(&self) -> Result<Option<Replies>, BrokerError> {
+        Ok(None)
+    }
+
+    async fn check(&self) -> Result<String, BrokerError> {
+        Ok("in memory".into())
+    }
+
+    async fn close(&self) {}
+}
+
+#[derive(Debug)]
+struct HubSubscription {
+    hub: Arc<Hub>,
+    moved: watch::Receiver<()>,
+    queue: Option<String>,
+}
+
+#[async_trait]
+impl Subscription for HubSubscription {
+    async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            let delivery = self.hub.take(self.queue.as_ref()?);
+            if delivery.is_some() {
+                return delivery;
+            }
+            self.moved.changed().await.ok()?;
+        }
+    }
+
+    fn ready(&mut self) -> Option<Delivery> {
+        self.hub.take(self.queue.as_ref()?)
+    }
+
+    fn resize(&mut self, _window: u16) {}
+
+    async fn stop(&mut self) {
+        self.queue = None;
+    }
+}
+
+#[derive(Debug)]
+struct HubReceipt {
+    hub: Arc<Hub>,
+    queue: String,
+    left: Option<(Message, u32)>,
+}
+
+impl HubReceipt {
+    fn end(&mut self, settlement: &Settlement, lost: u32) {
+        let Some((message, redelivered)) = self.left.take() else { return };
+        let mut queues = self.hub.queues();
+        let queue = queues.entry(self.queue.clone()).or_default();
+        queue.unsettled -= 1;
+        match settlement {
+            Settlement::Ack => {}
+            Settlement::Release | Settlement::Decline(..) => queue.ready.push((message, redelivered + lost)),
+            Settlement::Dead(_, words) => self.hub.dead.lock().unwrap().push(words.clone()),
+        }
+        drop(queues);
+        self.hub.moved.send_replace(());
+    }
+}
+
+impl Receipt for HubReceipt {
+    fn settle(mut self: Box<Self>, settlement: Settlement) {
+        self.end(&settlement, 0);
+    }
+}
+
+impl Drop for HubReceipt {
+    fn drop(&mut self) {
+        self.end(&Settlement::Release, 1);
+    }
+}

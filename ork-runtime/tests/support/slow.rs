@@ -1,0 +1,132 @@
+//! A store whose answers come late and in another order: what is done is done at once, but who waits is told when it
+//! suits a thread that shuffles.
+
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use ork::accounting::{Books, By, OwedId, Promise, Shards};
+use ork::context::Progress;
+use ork::store::{Beat, Changes, JobView, Store, StoreError, Take, Taken, Work};
+use ork::task::parts::SettledPart;
+use ork::{Filter, JobId};
+
+type Late = (Box<dyn Work>, Result<(), StoreError>);
+
+/// The store.
+#[derive(Debug)]
+pub struct SlowStore {
+    store: Arc<dyn Store>,
+    late: Mutex<Sender<Late>>,
+}
+
+impl SlowStore {
+    /// Shuffles by this seed.
+    pub fn new(store: Arc<dyn Store>, seed: u64) -> Self {
+        let (late, waiting) = channel::<Late>();
+        std::thread::spawn(move || {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            while let Ok(first) = waiting.recv() {
+                let mut together = vec![first];
+                // Others may be about to come: let them run, for a number of turns that nobody can foretell.
+                for _ in 0..rng.usize(..200) {
+                    std::thread::yield_now();
+                    together.extend(waiting.try_iter());
+                }
+                rng.shuffle(&mut together);
+                for (work, result) in together {
+                    work.finish(result);
+                }
+            }
+        });
+        Self { store, late: Mutex::new(late) }
+    }
+}
+
+struct Slow {
+    work: Box<dyn Work>,
+    late: Sender<Late>,
+}
+
+impl Work for Slow {
+    fn count(&self) -> usize {
+        self.work.count()
+    }
+
+    fn job(&self, at: usize) -> JobId {
+        self.work.job(at)
+    }
+
+    fn promise(&self) -> Promise {
+        self.work.promise()
+    }
+
+    fn shards(&self, at: usize, books: &Books) -> Shards {
+        self.work.shards(at, books)
+    }
+
+    fn apply(&mut self, at: usize, books: &mut Books) {
+        self.work.apply(at, books);
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), StoreError>) {
+        // The thread ends with the test.
+        let _gone = self.late.send((self.work, result));
+    }
+}
+
+#[async_trait]
+impl Store for SlowStore {
+    fn changes(&self) -> &Changes {
+        self.store.changes()
+    }
+
+    fn enqueue(&self, work: Box<dyn Work>) {
+        let late = self.late.lock().unwrap().clone();
+        self.store.enqueue(Box::new(Slow { work, late }));
+    }
+
+    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+        self.store.take(take).await
+    }
+
+    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        self.store.forget(owed, by).await
+    }
+
+    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        self.store.give_back(owed, by).await
+    }
+
+    async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
+        self.store.beat(beat).await
+    }
+
+    async fn leave(&self, by: By) -> Result<(), StoreError> {
+        self.store.leave(by).await
+    }
+
+    async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError> {
+        self.store.progress(job, progress).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
+        self.store.job(id).await
+    }
+
+    async fn jobs(&self, filter: Filter) -> Result<Vec<JobView>, StoreError> {
+        self.store.jobs(filter).await
+    }
+
+    async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
+        self.store.parts(job, from, limit).await
+    }
+
+    async fn check(&self) -> Result<String, StoreError> {
+        self.store.check().await
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
