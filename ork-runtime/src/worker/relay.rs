@@ -118,8 +118,14 @@ async fn send(engine: &Arc<Engine>, rows: Vec<Owed>, stop: &CancellationToken) {
             }
         }
     }
-    if let Err(error) = engine.store.forget(ids, engine.by()).await {
-        tracing::warn!(%error, "published messages stay in the outbox and will be published again");
+    while let Err(error) = engine.store.forget(ids.clone(), engine.by()).await {
+        tracing::warn!(%error, "published messages are still in the outbox");
+        tokio::select! {
+            () = engine.clock.pause(PAUSE) => {}
+            // They are published again by whoever comes next, and then found to be done.
+            () = engine.force.cancelled() => return,
+            () = stop.cancelled() => return,
+        }
     }
 }
 

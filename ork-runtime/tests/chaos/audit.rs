@@ -6,6 +6,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
 use ork::accounting::By;
+use ork::store::postgres::Postgres;
 use ork::store::sqlite::{Sqlite, Synchronous};
 use ork::store::{Beat, Store, Take};
 use ork::{Clock as _, JobId, JobState, WorkerId};
@@ -15,9 +16,10 @@ use super::proof;
 use super::tasks::last;
 
 /// The store at its URL, as an adapter.
-fn open(url: &str) -> std::sync::Arc<dyn Store> {
+async fn open(url: &str) -> std::sync::Arc<dyn Store> {
     match url.split_once(':') {
         Some(("sqlite", path)) => std::sync::Arc::new(Sqlite::open(path.as_ref(), Synchronous::Full).unwrap()),
+        Some(("postgres", _)) => std::sync::Arc::new(Postgres::open(url).await.unwrap()),
         other => panic!("no store for the audit: {other:?}"),
     }
 }
@@ -45,7 +47,7 @@ async fn waiting(place: &Place, queue: &str) -> u32 {
 
 /// No worker runs any more. Answers nothing; what is wrong panics.
 pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
-    let store = open(&place.store);
+    let store = open(&place.store).await;
     free(&*store).await;
     // What the killed ones had begun to say is said again, and does nothing.
     let ork = place.builder().build().await.unwrap();

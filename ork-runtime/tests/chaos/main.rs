@@ -1,5 +1,5 @@
-//! The real thing: worker processes, a RabbitMQ and a store; workers are killed, RabbitMQ is killed, connections are cut
-//! while a job runs. The seed is printed; `ORK_TEST_SEED` runs it again.
+//! The real thing: worker processes, a RabbitMQ and a store; workers are killed, RabbitMQ and PostgreSQL are killed,
+//! connections are cut while a job runs. The seed is printed; `ORK_TEST_SEED` runs it again.
 
 #![expect(
     unreachable_pub,
@@ -17,6 +17,8 @@
 mod audit;
 #[path = "../support/node.rs"]
 mod node;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod processes;
 #[path = "../support/proof.rs"]
 mod proof;

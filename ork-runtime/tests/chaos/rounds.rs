@@ -7,6 +7,7 @@ use ork::{JobId, Ork};
 
 use super::audit::audit;
 use super::node::private_node;
+use super::postgres::{self, Server};
 use super::processes::{Place, Worker};
 use super::proxy::Proxy;
 use super::rabbit::Rabbit;
@@ -25,6 +26,15 @@ enum Blow {
     KillWorker(usize),
     KillRabbit,
     CutConnections,
+    /// Only where there is one.
+    KillPostgres,
+}
+
+/// What the processes share, private to the rounds.
+struct Ground {
+    rabbit: Rabbit,
+    /// Without, they share an `SQLite` file.
+    postgres: Option<Server>,
 }
 
 fn seed() -> u64 {
@@ -41,11 +51,14 @@ async fn until(ork: &Ork, id: JobId, settled: u64) {
     }
 }
 
-async fn round(rabbit: &mut Rabbit, parts: u64, seed: u64) {
+async fn round(Ground { rabbit, postgres }: &mut Ground, parts: u64, seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let folder = tempfile::tempdir().unwrap();
     let place = Place {
-        store: format!("sqlite:{}", folder.path().join("ork.db").display()),
+        store: match postgres {
+            Some(server) => postgres::create(&server.url("postgres")).await,
+            None => format!("sqlite:{}", folder.path().join("ork.db").display()),
+        },
         broker: rabbit.url(),
         prefix: format!("c{seed:x}"),
     };
@@ -63,6 +76,7 @@ async fn round(rabbit: &mut Rabbit, parts: u64, seed: u64) {
             let blow = match n {
                 0 => Blow::KillRabbit,
                 1 => Blow::CutConnections,
+                2 if postgres.is_some() => Blow::KillPostgres,
                 _ => Blow::KillWorker(rng.usize(..WORKERS)),
             };
             (rng.u64(..parts * 9 / 10), blow)
@@ -81,6 +95,11 @@ async fn round(rabbit: &mut Rabbit, parts: u64, seed: u64) {
                 rabbit.restart();
             }
             Blow::CutConnections => proxy.cut(),
+            Blow::KillPostgres => {
+                let server = postgres.as_mut().unwrap();
+                server.kill();
+                server.restart();
+            }
         }
     }
     let sum = job.wait().await.unwrap();
@@ -95,14 +114,25 @@ async fn round(rabbit: &mut Rabbit, parts: u64, seed: u64) {
     audit(&place, job.id(), parts).await;
 }
 
-fn rounds(n: u64, parts: u64) {
-    let Some(mut rabbit) = private_node() else { return };
+/// Rounds over an `SQLite` file.
+fn over_sqlite(n: u64, parts: u64) {
+    let Some(rabbit) = private_node() else { return };
+    rounds(Ground { rabbit, postgres: None }, n, parts);
+}
+
+/// Rounds over a PostgreSQL.
+fn over_postgres(n: u64, parts: u64) {
+    let (Some(rabbit), Some(server)) = (private_node(), postgres::private()) else { return };
+    rounds(Ground { rabbit, postgres: Some(server) }, n, parts);
+}
+
+fn rounds(mut ground: Ground, n: u64, parts: u64) {
     let first = seed();
     for seed in (0..n).map(|n| first.wrapping_add(n)) {
         println!("seed {seed}: ORK_TEST_SEED={seed} runs it again");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
-            let in_time = tokio::time::timeout(DEADLINE, round(&mut rabbit, parts, seed)).await;
+            let in_time = tokio::time::timeout(DEADLINE, round(&mut ground, parts, seed)).await;
             assert!(in_time.is_ok(), "seed {seed} hangs");
         });
         runtime.shutdown_background();
@@ -111,12 +141,19 @@ fn rounds(n: u64, parts: u64) {
 
 #[test]
 fn a_short_round_loses_and_doubles_nothing() {
-    rounds(1, 2_000);
+    over_sqlite(1, 2_000);
+}
+
+#[test]
+fn a_short_round_over_postgres_loses_and_doubles_nothing() {
+    over_postgres(1, 2_000);
 }
 
 #[test]
 #[ignore = "long: .ci/prove --long"]
 fn twenty_long_rounds_lose_and_double_nothing() {
-    let n = std::env::var("ORK_TEST_ROUNDS").map_or(20, |n| n.parse().expect("a number of rounds"));
-    rounds(n, 20_000);
+    // Half of them over each store.
+    let n: u64 = std::env::var("ORK_TEST_ROUNDS").map_or(20, |n| n.parse().expect("a number of rounds"));
+    over_sqlite(n.div_ceil(2), 20_000);
+    over_postgres(n / 2, 20_000);
 }
