@@ -1,4 +1,4 @@
-//! `jobs`: list, show, watch, cancel, retry.
+//! `jobs`: list, show, why, watch, cancel, retry.
 
 use std::process::ExitCode;
 
@@ -40,6 +40,11 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 10)]
         parts: usize,
     },
+    /// Say what a job is waiting for
+    Why {
+        /// Its id
+        id: JobId,
+    },
     /// Follow a job to its end, and print its result
     Watch {
         /// Its id
@@ -75,6 +80,14 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
             list(&ork.jobs(Filter { states, task, before, limit }).await?, output);
         }
         Command::Show { id, parts } => show(ork, id, parts, output).await?,
+        Command::Why { id } => {
+            let why = ork.why(id).await?;
+            if output.is_json() {
+                output.json(&why);
+            } else {
+                output.line(format!("{} is {}: {why}", why.task, why.state));
+            }
+        }
         Command::Watch { id } => return watch(ork, id, output).await,
         Command::Cancel { id } => {
             ork.cancel(id).await?;

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Beat, Changes, Filter, JobView, Store, StoreError, Take, Taken, Work};
+use super::{Beat, Changes, Filter, JobView, OPEN, Process, Situation, Store, StoreError, Take, Taken, Work};
 use crate::accounting::{Books, By, Change, Entry, Owed, OwedAsk, OwedId, OwedRow, PartWrite};
 use crate::clock::Timestamp;
 use crate::context::Progress;
@@ -47,7 +47,7 @@ struct Tables {
     free: BTreeSet<(u8, OwedId)>,
     /// The rows that are not due yet.
     later: BTreeSet<(Timestamp, OwedId)>,
-    workers: HashMap<[u8; 16], Timestamp>,
+    workers: HashMap<[u8; 16], (String, Timestamp)>,
     next_owed: OwedId,
 }
 
@@ -199,6 +199,19 @@ impl Tables {
         }
     }
 
+    fn situation(&self, id: JobId) -> Situation {
+        let mut situation = Situation::default();
+        self.owed.values().filter(|row| row.job == id).for_each(|row| situation.owed.add(row));
+        let processes = self.workers.iter().map(|(boot, (name, until))| Process::new(name, *boot, *until));
+        situation.processes = processes.collect();
+        situation.processes.sort_by(|a, b| a.worker.cmp(&b.worker));
+        if let Some(Row { entry, .. }) = self.jobs.get(&id) {
+            let open = (0..entry.ledger.head().appended).filter(|index| entry.ledger.outcome(*index).is_none());
+            situation.open = open.take(OPEN).collect();
+        }
+        situation
+    }
+
     fn view(&self, id: JobId) -> Option<JobView> {
         let row = self.jobs.get(&id)?;
         Some(JobView {
@@ -256,8 +269,10 @@ impl Store for Memory {
     async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
         let now = beat.by.now;
         let mut tables = self.tables();
-        tables.workers.insert(beat.by.worker.boot(), now + beat.ttl);
-        let dead: Vec<_> = tables.workers.iter().filter(|(_, until)| **until < now).map(|(boot, _)| *boot).collect();
+        let alive = (beat.by.worker.name().to_owned(), now + beat.ttl);
+        tables.workers.insert(beat.by.worker.boot(), alive);
+        let dead: Vec<_> =
+            tables.workers.iter().filter(|(_, (_, until))| *until < now).map(|(boot, _)| *boot).collect();
         tables.workers.retain(|boot, _| !dead.contains(boot));
         tables.free(&dead, 1);
         let over = |id: &JobId| tables.jobs.get(id).is_some_and(|row| row.entry.job.state.is_final());
@@ -310,6 +325,10 @@ impl Store for Memory {
             Some(SettledPart { index: *index, how, output: part.output.clone(), failure: part.failure.clone() })
         });
         Ok(settled.take(limit).collect())
+    }
+
+    async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
+        Ok(self.tables().situation(job))
     }
 
     async fn check(&self) -> Result<String, StoreError> {

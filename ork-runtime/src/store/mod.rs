@@ -9,6 +9,7 @@ pub mod memory;
 pub mod none;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod situation;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod work;
@@ -29,6 +30,7 @@ use crate::job::{Job, State};
 use crate::ledger::{Counts, Head};
 use crate::task::parts::SettledPart;
 pub use changes::{Changes, Concerning};
+pub use situation::{OPEN, Owing, Process, Situation};
 use work::Pending;
 pub use work::Work;
 
@@ -200,6 +202,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// At most `limit` settled parts from index `from` on, in order.
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError>;
+
+    /// What is known of a job besides the job; of one that is not there, who lives.
+    async fn situation(&self, job: JobId) -> Result<Situation, StoreError>;
 
     /// Asks whether the store can be used, and says in words what was found.
     async fn check(&self) -> Result<String, StoreError>;

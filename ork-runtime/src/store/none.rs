@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Beat, Changes, Filter, JobView, Store, StoreError, StoreErrorKind, Take, Taken, Work};
+use super::{Beat, Changes, Filter, JobView, Situation, Store, StoreError, StoreErrorKind, Take, Taken, Work};
 use crate::accounting::{By, OwedId};
 use crate::context::Progress;
 use crate::id::JobId;
@@ -74,6 +74,10 @@ impl Store for NoStore {
     }
 
     async fn parts(&self, _job: JobId, _from: u64, _limit: usize) -> Result<Vec<SettledPart>, StoreError> {
+        none()
+    }
+
+    async fn situation(&self, _job: JobId) -> Result<Situation, StoreError> {
         none()
     }
 

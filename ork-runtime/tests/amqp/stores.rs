@@ -7,7 +7,7 @@ use ork::accounting::{By, OwedId};
 use ork::broker::amqp::{self, Amqp};
 use ork::context::Progress;
 use ork::store::sqlite::{Sqlite, Synchronous};
-use ork::store::{Beat, Changes, JobView, Store, StoreError, StoreErrorKind, Take, Taken, Work};
+use ork::store::{Beat, Changes, JobView, Situation, Store, StoreError, StoreErrorKind, Take, Taken, Work};
 use ork::task::parts::SettledPart;
 use ork::{Filter, JobId, JobState, WorkerId};
 use tokio::sync::watch;
@@ -97,6 +97,11 @@ impl Store for Flaky {
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         self.works()?;
         self.store.parts(job, from, limit).await
+    }
+
+    async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
+        self.works()?;
+        self.store.situation(job).await
     }
 
     async fn check(&self) -> Result<String, StoreError> {

@@ -23,4 +23,5 @@ mod rules;
 mod shutdown;
 mod submit;
 mod tasks;
+mod why;
 mod world;

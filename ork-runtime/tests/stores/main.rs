@@ -19,5 +19,6 @@ mod outbox;
 mod postgres;
 mod processes;
 mod servers;
+mod situation;
 mod views;
 mod world;

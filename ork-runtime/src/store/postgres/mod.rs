@@ -15,6 +15,7 @@ mod rows;
 mod save;
 mod schema;
 mod session;
+mod situation;
 mod url;
 mod views;
 mod workers;
@@ -38,7 +39,7 @@ use self::news::Listener;
 use self::session::{PATIENCE, Session};
 use self::url::Address;
 use self::writer::{Shared, Writer, pause};
-use super::{Beat, Changes, Filter, JobView, Store, StoreError, Take, Taken, Work};
+use super::{Beat, Changes, Filter, JobView, Situation, Store, StoreError, Take, Taken, Work};
 use crate::accounting::{By, OwedId};
 use crate::context::Progress;
 use crate::id::JobId;
@@ -178,6 +179,10 @@ impl Store for Postgres {
 
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         read!(self, connection => views::parts(connection, job, from, limit))
+    }
+
+    async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
+        read!(self, connection => situation::of(connection, job))
     }
 
     async fn check(&self) -> Result<String, StoreError> {

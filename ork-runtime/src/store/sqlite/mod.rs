@@ -24,7 +24,7 @@ use self::error::closed;
 use self::session::Session;
 use self::wake::Wake;
 use self::writer::{Command, Io, Writer};
-use super::{Beat, Changes, Filter, JobView, Store, StoreError, Take, Taken, Work};
+use super::{Beat, Changes, Filter, JobView, Situation, Store, StoreError, Take, Taken, Work};
 use crate::accounting::{By, Change, OwedId};
 use crate::context::Progress;
 use crate::id::JobId;
@@ -166,6 +166,10 @@ impl Store for Sqlite {
 
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         self.read(move |connection| views::parts(connection, job, from, limit)).await
+    }
+
+    async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
+        self.read(move |connection| views::situation(connection, job)).await
     }
 
     async fn check(&self) -> Result<String, StoreError> {
