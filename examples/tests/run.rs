@@ -308,3 +308,16 @@ fn jobs_say_what_they_wait_for() {
     assert!(words.starts_with("hello is cancelled: was cancelled "), "{words}");
     place.run(HELLO, &format!("jobs why {}", ork::JobId::new())).fails(2, &["there is no job"]);
 }
+
+#[test]
+fn jobs_that_ended_long_ago_are_removed() {
+    let place = Place::new();
+    place.run(HELLO, "run hello name=Ada").ok();
+    assert_eq!(place.run(HELLO, "jobs prune --older-than 7d").ok(), "0 jobs removed\n");
+    assert_eq!(place.run(HELLO, "jobs prune --older-than 0s --json").json(), json!({"removed": 1}));
+    assert_eq!(place.run(HELLO, "jobs list --json").json(), json!([]));
+    place.run(HELLO, "jobs prune --older-than soon").fails(2, &["--older-than"]);
+    assert!(place.run_with(HELLO, "doctor", ("ORK_RETENTION", "7d")).ok().contains("7days"));
+    let wrong = place.run_with(HELLO, "doctor", ("ORK_RETENTION", "1s"));
+    wrong.fails(3, &["`retention` is `1s`: expected `never`, or a time such as `7d`"]);
+}

@@ -188,6 +188,7 @@ fn settings(config: &Config) -> Settings {
         page: config.page,
         losses: config.max_losses,
         grace: config.grace,
+        retention: config.retention,
         limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },
     }
 }

@@ -1,6 +1,7 @@
-//! `jobs`: list, show, why, watch, cancel, retry.
+//! `jobs`: list, show, why, watch, cancel, retry, prune.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Subcommand;
 use futures_util::StreamExt as _;
@@ -60,6 +61,12 @@ pub(super) enum Command {
         /// Its id
         id: JobId,
     },
+    /// Remove jobs that ended long ago, with their parts and the jobs below them
+    Prune {
+        /// How long ago, such as 7d or 12h
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        older_than: Duration,
+    },
 }
 
 pub(super) async fn jobs(builder: OrkBuilder, command: Command, output: &Output) -> Result<ExitCode, Failure> {
@@ -96,6 +103,14 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
         Command::Retry { id } => {
             ork.retry(id).await?;
             said(output, id, "retried");
+        }
+        Command::Prune { older_than } => {
+            let n = ork.prune(older_than).await?;
+            if output.is_json() {
+                output.json(&serde_json::json!({ "removed": n }));
+            } else {
+                output.line(format!("{n} jobs removed"));
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

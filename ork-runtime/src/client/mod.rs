@@ -7,6 +7,7 @@ pub(crate) mod waiters;
 mod why;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::Stream;
@@ -29,6 +30,7 @@ use crate::store::{Filter, JobView, StoreError};
 use crate::task::def::TaskDef;
 use crate::task::parts::SettledPart;
 use crate::task::{CallError, TaskMessage};
+use crate::worker::retention;
 use crate::worker::services::TTL;
 
 /// Speaks to the store and the broker for a program that wants work done.
@@ -223,6 +225,21 @@ impl Client {
             options: def.map(limits),
             view,
         }))
+    }
+
+    /// Removes the jobs that ended so long ago, with their parts and all jobs below them; a tree in which one job has not
+    /// ended stays. Answers how many jobs are gone.
+    ///
+    /// A message of such a job that is still in a queue of a broker begins it anew.
+    ///
+    /// # Errors
+    /// When there is no store, or it cannot be written; some jobs may have been removed then.
+    ///
+    /// # Cancel safety
+    /// Jobs are removed whole, one after the other, until the future is dropped; of one with many parts, some may be gone.
+    pub async fn prune(&self, older_than: Duration) -> Result<u64, ClientError> {
+        let before = retention::earlier(self.engine.clock.now(), older_than);
+        Ok(retention::sweep(&*self.engine.store, before).await?.jobs)
     }
 
     async fn steered(&self, id: JobId, verb: &'static str, steered: Steered) -> Result<(), ClientError> {

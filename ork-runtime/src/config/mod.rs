@@ -66,6 +66,8 @@ pub struct Config {
     pub shutdown: Duration,
     /// How long a cancelled task may go on before it is dropped.
     pub grace: Duration,
+    /// How long jobs are kept after the last job of their tree has ended; `None`: for ever.
+    pub retention: Option<Duration>,
     /// Whether RabbitMQ's queues are `quorum` or `classic`.
     pub queues: QueueType,
     /// What the names of RabbitMQ's queues and exchanges begin with.
@@ -110,6 +112,7 @@ impl Default for Config {
             max_losses: 20,
             shutdown: Duration::from_secs(30),
             grace: Duration::from_secs(5),
+            retention: None,
             queues: QueueType::default(),
             prefix: "ork".into(),
             synchronous: Synchronous::default(),

@@ -52,6 +52,8 @@ pub(crate) struct Settings {
     pub losses: u32,
     /// How long a cancelled task may go on before it is dropped.
     pub grace: Duration,
+    /// How long jobs are kept after their end; `None`: for ever.
+    pub retention: Option<Duration>,
     /// What a body may be.
     pub limits: Limits,
 }

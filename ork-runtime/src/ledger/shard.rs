@@ -196,7 +196,9 @@ mod tests {
     #[test]
     fn what_is_open_is_found_in_its_place() {
         let mut shard = Shard::default();
-        [0, 1, 3].into_iter().for_each(|low| shard.settle(low, Settled::Ok));
+        for low in [0, 1, 3] {
+            shard.settle(low, Settled::Ok);
+        }
         assert_eq!(shard.open(2, 2 * SHARD_SIZE + 5).collect::<Vec<_>>(), [2, 4].map(|low| 2 * SHARD_SIZE + low));
         assert_eq!(shard.open(2, 9).count(), 0);
         assert_eq!(shard.open(0, 70_000).count(), 65_533);

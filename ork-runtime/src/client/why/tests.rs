@@ -67,8 +67,8 @@ fn says(facts: &Facts, waits_for: WaitsFor, sentence: &str) {
     assert_eq!((why.waits_for, why.sentence.as_str()), (waits_for, sentence));
 }
 
-fn no_luck() -> Option<Failure> {
-    Some(Failure::new(FailureKind::Task, "no luck\nat all"))
+fn no_luck() -> Failure {
+    Failure::new(FailureKind::Task, "no luck\nat all")
 }
 
 #[test]
@@ -92,16 +92,17 @@ fn ready_and_others_are_busy() {
 
 #[test]
 fn ready_and_taken() {
+    let base = facts(State::Ready);
     let owed = Owing { held: vec![(ONE, 1)], ..Owing::default() };
-    let facts = owing(with(facts(State::Ready), "one", ONE, 4), owed.clone());
+    let facts = owing(with(base.clone(), "one", ONE, 4), owed.clone());
     let words = "submitted 1m 40s ago and not begun: one/01010101 (last heard of 4s ago, presumed dead if not again \
                  until 1970-01-01T00:16:51.000Z) has taken its message and has not begun";
     says(&facts, WaitsFor::Worker, words);
 
-    let facts = owing(with(super::tests::facts(State::Ready), "one", ONE, 20), owed);
+    let late = owing(with(base, "one", ONE, 20), owed);
     let words = "submitted 1m 40s ago and not begun: one/01010101 (last heard of 20s ago, presumed dead since \
                  1970-01-01T00:16:35.000Z) has taken its message and has not begun";
-    says(&facts, WaitsFor::Worker, words);
+    says(&late, WaitsFor::Worker, words);
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn running() {
 fn running_with_a_worker_that_is_gone() {
     let mut facts = runs(facts(State::Running));
     facts.view.job.attempt = 2;
-    facts.view.job.failure = no_luck();
+    facts.view.job.failure = Some(no_luck());
     facts.options = None;
     let words = "one/01010101 runs it, attempt 2; first begun at 1970-01-01T00:16:20.000Z (20s ago); \
                  the attempt before failed: no luck; no sign of life of one/01010101 is left, so it has ended \
@@ -207,7 +208,7 @@ fn joining() {
 fn retrying() {
     let mut facts = owing(facts(State::Retrying), Owing { later: 1, next_due: Some(after(12)), ..Owing::default() });
     facts.view.job.attempt = 2;
-    facts.view.job.failure = no_luck();
+    facts.view.job.failure = Some(no_luck());
     facts.view.job.due = Some(after(12));
     let words = "attempt 2 of 3 is due in 12s, at 1970-01-01T00:16:52.000Z, because attempt 1 failed: no luck";
     says(&facts, WaitsFor::Time, words);
@@ -255,7 +256,7 @@ fn failed() {
     let mut facts = runs(facts(State::Failed));
     facts.view.job.ended = Some(before(15));
     facts.view.job.attempt = 3;
-    facts.view.job.failure = no_luck();
+    facts.view.job.failure = Some(no_luck());
     let id = facts.view.job.id;
     let words = format!(
         "failed 15s ago at 1970-01-01T00:16:25.000Z, 5s after it began in attempt 3 of 3: no luck; \

@@ -11,6 +11,7 @@ mod messages;
 mod news;
 mod numbers;
 mod outbox;
+mod prune;
 mod rows;
 mod save;
 mod schema;
@@ -39,8 +40,9 @@ use self::news::Listener;
 use self::session::{PATIENCE, Session};
 use self::url::Address;
 use self::writer::{Shared, Writer, pause};
-use super::{Beat, Changes, Filter, JobView, Situation, Store, StoreError, Take, Taken, Work};
+use super::{Beat, Changes, Expired, Filter, JobView, Prune, Pruned, Situation, Store, StoreError, Take, Taken, Work};
 use crate::accounting::{By, OwedId};
+use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::task::parts::SettledPart;
@@ -183,6 +185,14 @@ impl Store for Postgres {
 
     async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
         read!(self, connection => situation::of(connection, job))
+    }
+
+    async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
+        read!(self, connection => prune::expired(connection, before, limit))
+    }
+
+    async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
+        self.write(|answer| Command::Prune(prune, answer)).await
     }
 
     async fn check(&self) -> Result<String, StoreError> {

@@ -44,7 +44,7 @@ pub(super) fn part_id(seq: i64, index: u64) -> i64 {
     (seq << 32) | i64::from(u32::try_from(index).unwrap_or(u32::MAX))
 }
 
-fn shard_id(seq: i64, number: u64) -> i64 {
+pub(super) fn shard_id(seq: i64, number: u64) -> i64 {
     (seq << 16) | i64::from(u16::try_from(number).unwrap_or(u16::MAX))
 }
 
