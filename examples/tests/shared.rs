@@ -1,4 +1,4 @@
-//! The main job over RabbitMQ and PostgreSQL, as on many computers: workers are killed, and so is the database, and the
+//! The main job over RabbitMQ and `PostgreSQL`, as on many computers: workers are killed, and so is the database, and the
 //! table is the same.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
