@@ -1,5 +1,7 @@
 //! Processes of the example `loc` that meet on one RabbitMQ and in one store, to count one source tree.
 
+#![expect(clippy::indexing_slicing, reason = "tests")]
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
