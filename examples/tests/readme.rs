@@ -149,7 +149,7 @@ fn workers_on_many_computers_share_a_broker_and_a_database() {
 }
 
 /// Where the RabbitMQ is; `None` if there is none and none is required.
-#[expect(clippy::disallowed_methods, reason = "whether there is a RabbitMQ is said by the environment")]
+#[expect(clippy::disallowed_methods, clippy::print_stderr, reason = "the environment says whether there is a RabbitMQ")]
 fn broker() -> Option<String> {
     if let Ok(url) = std::env::var("ORK_TEST_AMQP_URL") {
         return Some(url);
