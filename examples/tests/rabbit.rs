@@ -1,7 +1,7 @@
 //! The main job on real input over RabbitMQ: the same table by one process and by several, and by several of which one
 //! is killed half-way.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
 
 #[path = "../../ork-runtime/tests/support/node.rs"]
