@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[path = "../../ork-runtime/tests/support/postgres.rs"]
+#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
+mod postgres;
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -91,7 +94,7 @@ fn the_proof_can_be_run_and_is_part_of_ci() {
 }
 
 /// Starts the workers of a block, runs the others to their end, and stops the workers.
-fn with_workers(blocks: &[Block], broker: Option<&str>) {
+fn with_workers(blocks: &[Block], services: &[(&str, &str)]) {
     let place = place();
     // A queue of its own on a broker that other tests use too.
     let prefix = format!("readme-{}", std::process::id());
@@ -102,7 +105,8 @@ fn with_workers(blocks: &[Block], broker: Option<&str>) {
         for line in &block.lines {
             if let Some(variable) = line.strip_prefix("export ") {
                 let (name, value) = variable.split_once('=').unwrap();
-                variables.push((name, broker.unwrap_or(value)));
+                let here = services.iter().find(|(service, _)| *service == name);
+                variables.push((name, here.map_or(value, |(_, url)| *url)));
                 continue;
             }
             let args: Vec<_> = loc(line).split_whitespace().collect();
@@ -133,21 +137,37 @@ fn with_workers(blocks: &[Block], broker: Option<&str>) {
 #[test]
 fn several_workers_share_a_file() {
     let blocks: Vec<_> = several().into_iter().filter(|block| block.info == "sh").collect();
-    with_workers(&blocks, None);
+    with_workers(&blocks, &[]);
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "whether there is a RabbitMQ is said by the environment")]
 fn several_workers_share_a_broker() {
     let blocks: Vec<_> = several().into_iter().filter(|block| block.info == "sh amqp").collect();
     assert_eq!(blocks.len(), 2);
+    let Some(url) = broker() else { return };
+    with_workers(&blocks, &[("ORK_BROKER", &url)]);
+}
+
+#[test]
+fn workers_on_many_computers_share_a_broker_and_a_database() {
+    let blocks: Vec<_> = blocks().into_iter().filter(|block| block.info == "sh shared").collect();
+    assert_eq!(blocks.len(), 2);
+    let Some(url) = broker() else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let Some(database) = runtime.block_on(postgres::database()) else { return };
+    with_workers(&blocks, &[("ORK_BROKER", &url), ("ORK_STORE", &database)]);
+}
+
+/// Where the RabbitMQ is; `None` if there is none and none is required.
+#[expect(clippy::disallowed_methods, clippy::print_stderr, reason = "the environment says whether there is a RabbitMQ")]
+fn broker() -> Option<String> {
     if let Ok(url) = std::env::var("ORK_TEST_AMQP_URL") {
-        with_workers(&blocks, Some(&url));
-        return;
+        return Some(url);
     }
     let required = std::env::var("ORK_TEST_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|word| word == "amqp"), "ORK_TEST_AMQP_URL is not set");
     eprintln!("skipped: ORK_TEST_AMQP_URL is not set");
+    None
 }
 
 fn several() -> Vec<Block> {
@@ -161,6 +181,7 @@ fn every_command_is_run_by_a_test_of_this_file() {
             "" => block.info.starts_with("rust"),
             "Run it" | "Test it" => block.info == "sh" && block.lines.len() == 1,
             "The same job with several workers" => matches!(block.info, "sh" | "sh amqp"),
+            "Workers on many computers" => block.info == "sh shared",
             _ => false,
         };
         assert!(known, "{block:?}");

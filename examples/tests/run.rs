@@ -292,3 +292,32 @@ fn completions_know_the_commands() {
     let script = Place::new().run(HELLO, "completions bash").ok();
     assert!(script.contains("submit") && script.contains("jobs"), "{script}");
 }
+
+#[test]
+fn jobs_say_what_they_wait_for() {
+    let place = Place::new();
+    let id = place.run(HELLO, "submit hello name=Ada --json").json()["id"].as_str().unwrap().to_owned();
+    let words = place.run(HELLO, &format!("jobs why {id}")).ok();
+    let end = "and not begun: no worker has taken its message; no other process lives: start a worker\n";
+    assert!(words.starts_with("hello is ready: submitted ") && words.ends_with(end), "{words}");
+    let why = place.run(HELLO, &format!("jobs why {id} --json")).json();
+    assert_eq!((&why["id"], &why["state"], &why["waits_for"]), (&json!(id), &json!("ready"), &json!("worker")));
+    assert!(why["sentence"].as_str().unwrap().ends_with(end.trim_end()), "{why}");
+    place.run(HELLO, &format!("jobs cancel {id}")).ok();
+    let words = place.run(HELLO, &format!("jobs why {id}")).ok();
+    assert!(words.starts_with("hello is cancelled: was cancelled "), "{words}");
+    place.run(HELLO, &format!("jobs why {}", ork::JobId::new())).fails(2, &["there is no job"]);
+}
+
+#[test]
+fn jobs_that_ended_long_ago_are_removed() {
+    let place = Place::new();
+    place.run(HELLO, "run hello name=Ada").ok();
+    assert_eq!(place.run(HELLO, "jobs prune --older-than 7d").ok(), "0 jobs removed\n");
+    assert_eq!(place.run(HELLO, "jobs prune --older-than 0s --json").json(), json!({"removed": 1}));
+    assert_eq!(place.run(HELLO, "jobs list --json").json(), json!([]));
+    place.run(HELLO, "jobs prune --older-than soon").fails(2, &["--older-than"]);
+    assert!(place.run_with(HELLO, "doctor", ("ORK_RETENTION", "7d")).ok().contains("7days"));
+    let wrong = place.run_with(HELLO, "doctor", ("ORK_RETENTION", "1s"));
+    wrong.fails(3, &["`retention` is `1s`: expected `never`, or a time such as `7d`"]);
+}

@@ -77,7 +77,7 @@ mod config;
 mod cli;
 
 pub use app::{BuildError, Ork, OrkBuilder};
-pub use client::{Client, ClientError, Handle, JobOutcome, Status, Submission};
+pub use client::{Client, ClientError, Handle, JobOutcome, Status, Submission, WaitsFor, Why};
 pub use clock::{Clock, Timestamp};
 pub use config::{Config, ConfigError, KEYS as CONFIG_KEYS, Key as ConfigKey, QueueType, Source, Synchronous};
 pub use context::{Context, Metrics, Progress};

@@ -189,6 +189,7 @@ fn settings(config: &Config) -> Settings {
         losses: config.max_losses,
         ack_within: config.ack_within,
         grace: config.grace,
+        retention: config.retention,
         limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },
     }
 }

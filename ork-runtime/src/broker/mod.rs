@@ -201,6 +201,11 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// Whether somebody must carry the store's outbox to it. If not, it takes the outbox itself.
     fn needs_relay(&self) -> bool;
 
+    /// What the broker calls this queue.
+    fn queue(&self, queue: &str) -> String {
+        queue.to_owned()
+    }
+
     /// Makes sure that messages of these queues find their place; called before the first publish to them.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
-//! `jobs`: list, show, watch, cancel, retry.
+//! `jobs`: list, show, why, watch, cancel, retry, prune.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Subcommand;
 use futures_util::StreamExt as _;
@@ -40,6 +41,11 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 10)]
         parts: usize,
     },
+    /// Say what a job is waiting for
+    Why {
+        /// Its id
+        id: JobId,
+    },
     /// Follow a job to its end, and print its result
     Watch {
         /// Its id
@@ -54,6 +60,12 @@ pub(super) enum Command {
     Retry {
         /// Its id
         id: JobId,
+    },
+    /// Remove jobs that ended long ago, with their parts and the jobs below them
+    Prune {
+        /// How long ago, such as 7d or 12h
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        older_than: Duration,
     },
 }
 
@@ -75,6 +87,14 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
             list(&ork.jobs(Filter { states, task, before, limit }).await?, output);
         }
         Command::Show { id, parts } => show(ork, id, parts, output).await?,
+        Command::Why { id } => {
+            let why = ork.why(id).await?;
+            if output.is_json() {
+                output.json(&why);
+            } else {
+                output.line(format!("{} is {}: {why}", why.task, why.state));
+            }
+        }
         Command::Watch { id } => return watch(ork, id, output).await,
         Command::Cancel { id } => {
             ork.cancel(id).await?;
@@ -83,6 +103,14 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
         Command::Retry { id } => {
             ork.retry(id).await?;
             said(output, id, "retried");
+        }
+        Command::Prune { older_than } => {
+            let n = ork.prune(older_than).await?;
+            if output.is_json() {
+                output.json(&serde_json::json!({ "removed": n }));
+            } else {
+                output.line(format!("{n} jobs removed"));
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -4,8 +4,10 @@ mod error;
 mod handle;
 mod submission;
 pub(crate) mod waiters;
+mod why;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::Stream;
@@ -17,16 +19,19 @@ pub use error::ClientError;
 use handle::follow;
 pub use handle::{Handle, JobOutcome, Status};
 pub use submission::Submission;
+pub use why::{WaitsFor, Why};
 
 use self::waiters::{Waiter, Waiters};
 use crate::accounting::{Cancel, NewJob, Retry, Steered};
 use crate::engine::{Engine, services};
 use crate::id::JobId;
-use crate::job::{Kind, State};
+use crate::job::{Kind, Phase, State};
 use crate::store::{Filter, JobView, StoreError};
 use crate::task::def::TaskDef;
 use crate::task::parts::SettledPart;
 use crate::task::{CallError, TaskMessage};
+use crate::worker::retention;
+use crate::worker::services::TTL;
 
 /// Speaks to the store and the broker for a program that wants work done.
 #[derive(Debug, Clone)]
@@ -189,6 +194,52 @@ impl Client {
     /// It only reads.
     pub async fn parts(&self, id: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, ClientError> {
         Ok(self.engine.store.parts(id, from, limit).await?)
+    }
+
+    /// What a job waits for, in one sentence with numbers and times.
+    ///
+    /// # Errors
+    /// When there is no such job, or the store cannot be read.
+    ///
+    /// # Cancel safety
+    /// It only reads.
+    pub async fn why(&self, id: JobId) -> Result<Why, ClientError> {
+        let engine = &self.engine;
+        // The job comes last: its state is the newest that is known.
+        let situation = engine.store.situation(id).await?;
+        let view = self.view(id).await?;
+        let task = engine.registry.get(&view.job.task).ok();
+        let def = task.and_then(|task| match (view.job.phase, view.job.kind) {
+            (Phase::Join, _) => task.join,
+            (Phase::Start, Kind::Item) => Some(task.work),
+            (Phase::Start, Kind::Whole) => Some(task.entry()),
+        });
+        let limits = |def: &TaskDef| why::Limits { attempts: def.options.retries + 1, timeout: def.options.timeout };
+        let queue = task.map_or_else(|| view.job.task.clone(), |task| task.queue().to_owned());
+        Ok(why::why(&why::Facts {
+            now: engine.clock.now(),
+            situation,
+            me: engine.worker.boot(),
+            ttl: TTL,
+            queue: engine.broker.needs_relay().then(|| engine.broker.queue(&queue)),
+            options: def.map(limits),
+            view,
+        }))
+    }
+
+    /// Removes the jobs that ended so long ago, with their parts and all jobs below them; a tree in which one job has not
+    /// ended stays. Answers how many jobs are gone.
+    ///
+    /// A message of such a job that is still in a queue of a broker begins it anew.
+    ///
+    /// # Errors
+    /// When there is no store, or it cannot be written; some jobs may have been removed then.
+    ///
+    /// # Cancel safety
+    /// Jobs are removed whole, one after the other, until the future is dropped; of one with many parts, some may be gone.
+    pub async fn prune(&self, older_than: Duration) -> Result<u64, ClientError> {
+        let before = retention::earlier(self.engine.clock.now(), older_than);
+        Ok(retention::sweep(&*self.engine.store, before).await?.jobs)
     }
 
     async fn steered(&self, id: JobId, verb: &'static str, steered: Steered) -> Result<(), ClientError> {

@@ -95,6 +95,18 @@ pub const KEYS: &[Key] = &[
         get: |config| humantime::format_duration(config.grace).to_string(),
     },
     Key {
+        name: "retention",
+        expected: "`never`, or a time such as `7d` or `12h`, at least `1m`",
+        set: |config, text| {
+            config.retention = match text {
+                "never" => None,
+                text => Some(duration(text).filter(|time| *time >= Duration::from_mins(1))?),
+            };
+            Some(())
+        },
+        get: |config| config.retention.map_or("never".into(), |time| humantime::format_duration(time).to_string()),
+    },
+    Key {
         name: "queues",
         expected: "`quorum` or `classic`",
         set: |config, text| {

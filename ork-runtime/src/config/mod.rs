@@ -69,6 +69,8 @@ pub struct Config {
     pub shutdown: Duration,
     /// How long a cancelled task may go on before it is dropped.
     pub grace: Duration,
+    /// How long jobs are kept after the last job of their tree has ended; `None`: for ever.
+    pub retention: Option<Duration>,
     /// Whether RabbitMQ's queues are `quorum` or `classic`.
     pub queues: QueueType,
     /// What the names of RabbitMQ's queues and exchanges begin with.
@@ -114,6 +116,7 @@ impl Default for Config {
             ack_within: Duration::from_mins(10),
             shutdown: Duration::from_secs(30),
             grace: Duration::from_secs(5),
+            retention: None,
             queues: QueueType::default(),
             prefix: "ork".into(),
             synchronous: Synchronous::default(),

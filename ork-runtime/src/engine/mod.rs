@@ -58,6 +58,8 @@ pub(crate) struct Settings {
     pub grace: Duration,
     /// How long a delivery may wait for its acknowledgement, before a lease takes its place.
     pub ack_within: Duration,
+    /// How long jobs are kept after their end; `None`: for ever.
+    pub retention: Option<Duration>,
     /// What a body may be.
     pub limits: Limits,
 }

@@ -68,6 +68,13 @@ impl Shard {
         self.outcome(low).is_some()
     }
 
+    /// The indices below `below` of the parts that have not ended, in order, if this is the shard of this number.
+    pub fn open(&self, number: u64, below: u64) -> impl Iterator<Item = u64> {
+        let first = number * SHARD_SIZE;
+        let within = u32::try_from(below.saturating_sub(first).min(SHARD_SIZE)).unwrap_or(0);
+        (0..within).filter(|low| self.outcome(*low).is_none()).map(move |low| first + u64::from(low))
+    }
+
     /// The attempt that is current, from 1.
     pub fn attempt(&self, low: u32) -> u32 {
         self.attempts.get(&low).copied().unwrap_or(1)
@@ -198,6 +205,17 @@ mod tests {
         shard.again(50_001, 3);
         assert_eq!(Shard::decode(&shard.encode()).unwrap(), shard);
         assert!(shard.encode().len() < 200, "runs are compressed");
+    }
+
+    #[test]
+    fn what_is_open_is_found_in_its_place() {
+        let mut shard = Shard::default();
+        for low in [0, 1, 3] {
+            shard.settle(low, Settled::Ok);
+        }
+        assert_eq!(shard.open(2, 2 * SHARD_SIZE + 5).collect::<Vec<_>>(), [2, 4].map(|low| 2 * SHARD_SIZE + low));
+        assert_eq!(shard.open(2, 9).count(), 0);
+        assert_eq!(shard.open(0, 70_000).count(), 65_533);
     }
 
     #[test]

@@ -6,7 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Beat, Changes, Filter, JobView, Store, StoreError, Take, Taken, Work};
+use super::{
+    Beat, Changes, Expired, Filter, JobView, OPEN, Process, Prune, Pruned, Situation, Store, StoreError, Take, Taken,
+    Work,
+};
 use crate::accounting::{Books, By, Change, Entry, Owed, OwedAsk, OwedId, OwedRow, PartWrite};
 use crate::clock::Timestamp;
 use crate::context::Progress;
@@ -47,7 +50,7 @@ struct Tables {
     free: BTreeSet<(u8, OwedId)>,
     /// The rows that are not due yet.
     later: BTreeSet<(Timestamp, OwedId)>,
-    workers: HashMap<[u8; 16], Timestamp>,
+    workers: HashMap<[u8; 16], (String, Timestamp)>,
     next_owed: OwedId,
 }
 
@@ -170,7 +173,9 @@ impl Tables {
             };
             held.holder = Some(take.by.worker.boot());
             left -= held.n_messages().min(left);
-            owed.extend(self.messages(&held).map(|messages| Owed { id: held.id, lost: held.lost, messages }));
+            // Of a job that is gone nothing is to be done; the row is handed out empty, to be forgotten.
+            let messages = self.messages(&held).unwrap_or_default();
+            owed.push(Owed { id: held.id, lost: held.lost, messages });
             self.owed.insert(held.id, held);
         }
         Taken { owed, next_due: self.later.first().map(|(due, _)| *due) }
@@ -197,6 +202,53 @@ impl Tables {
             row.lost += lost;
             self.free.insert((u8::MAX - row.priority, row.id));
         }
+    }
+
+    fn situation(&self, id: JobId) -> Situation {
+        let mut situation = Situation::default();
+        self.owed.values().filter(|row| row.job == id).for_each(|row| situation.owed.add(row));
+        let processes = self.workers.iter().map(|(boot, (name, until))| Process::new(name, *boot, *until));
+        situation.processes = processes.collect();
+        situation.processes.sort_by(|a, b| a.worker.cmp(&b.worker));
+        if let Some(Row { entry, .. }) = self.jobs.get(&id) {
+            let open = (0..entry.ledger.head().appended).filter(|index| entry.ledger.outcome(*index).is_none());
+            situation.open = open.take(OPEN).collect();
+        }
+        situation
+    }
+
+    fn expired(&self, before: Timestamp, limit: usize) -> Expired {
+        // When the last job of each tree ended; nothing for a tree that goes on.
+        let mut trees: HashMap<JobId, Option<Timestamp>> = HashMap::new();
+        for Row { entry, .. } in self.jobs.values() {
+            let last = trees.entry(entry.job.root).or_insert(entry.job.ended);
+            *last = (*last).zip(entry.job.ended).map(|(last, ended)| last.max(ended));
+        }
+        let root = |id: &JobId| self.jobs.get(id).map(|row| row.entry.job.root);
+        let is_due = |id: &&JobId| {
+            let last = root(id).and_then(|root| *trees.get(&root)?);
+            last.is_some_and(|last| last < before)
+        };
+        let mut jobs: Vec<_> = self.by_age.iter().filter(is_due).copied().collect();
+        jobs.sort_by_key(|id| root(id) == Some(*id));
+        jobs.truncate(limit);
+        Expired { jobs, next: trees.values().flatten().filter(|last| **last >= before).min().copied() }
+    }
+
+    fn prune(&mut self, prune: &Prune) -> Pruned {
+        let mut pruned = Pruned::default();
+        for id in &prune.jobs {
+            let ended =
+                |id: &JobId| self.jobs.get(id).map(|row| row.entry.job.ended.is_some_and(|at| at < prune.before));
+            let root = self.jobs.get(id).map(|row| row.entry.job.root);
+            if ended(id) == Some(true) && root.is_some_and(|root| ended(&root) != Some(false)) {
+                self.jobs.remove(id);
+                self.by_age.remove(id);
+                pruned.jobs += 1;
+            }
+            pruned.done += 1;
+        }
+        pruned
     }
 
     fn view(&self, id: JobId) -> Option<JobView> {
@@ -256,8 +308,10 @@ impl Store for Memory {
     async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
         let now = beat.by.now;
         let mut tables = self.tables();
-        tables.workers.insert(beat.by.worker.boot(), now + beat.ttl);
-        let dead: Vec<_> = tables.workers.iter().filter(|(_, until)| **until < now).map(|(boot, _)| *boot).collect();
+        let alive = (beat.by.worker.name().to_owned(), now + beat.ttl);
+        tables.workers.insert(beat.by.worker.boot(), alive);
+        let dead: Vec<_> =
+            tables.workers.iter().filter(|(_, (_, until))| *until < now).map(|(boot, _)| *boot).collect();
         tables.workers.retain(|boot, _| !dead.contains(boot));
         tables.free(&dead, 1);
         let over = |id: &JobId| tables.jobs.get(id).is_some_and(|row| row.entry.job.state.is_final());
@@ -310,6 +364,19 @@ impl Store for Memory {
             Some(SettledPart { index: *index, how, output: part.output.clone(), failure: part.failure.clone() })
         });
         Ok(settled.take(limit).collect())
+    }
+
+    async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
+        Ok(self.tables().situation(job))
+    }
+
+    async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
+        Ok(self.tables().expired(before, limit))
+    }
+
+    /// A page ends nowhere here: nobody waits for a disk.
+    async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
+        Ok(self.tables().prune(&prune))
     }
 
     async fn check(&self) -> Result<String, StoreError> {

@@ -9,6 +9,8 @@ pub mod memory;
 pub mod none;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod prune;
+mod situation;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod work;
@@ -29,6 +31,8 @@ use crate::job::{Job, State};
 use crate::ledger::{Counts, Head};
 use crate::task::parts::SettledPart;
 pub use changes::{Changes, Concerning};
+pub use prune::{Expired, Prune, Pruned};
+pub use situation::{OPEN, Owing, Process, Situation};
 use work::Pending;
 pub use work::Work;
 
@@ -200,6 +204,15 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// At most `limit` settled parts from index `from` on, in order.
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError>;
+
+    /// What is known of a job besides the job; of one that is not there, who lives.
+    async fn situation(&self, job: JobId) -> Result<Situation, StoreError>;
+
+    /// Looks up jobs whose whole tree ended before a moment, at most `limit`.
+    async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError>;
+
+    /// Removes jobs with their parts and all that is known of them, as far as the page goes.
+    async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError>;
 
     /// Asks whether the store can be used, and says in words what was found.
     async fn check(&self) -> Result<String, StoreError>;

@@ -2,8 +2,12 @@
 
 use async_trait::async_trait;
 
-use super::{Beat, Changes, Filter, JobView, Store, StoreError, StoreErrorKind, Take, Taken, Work};
+use super::{
+    Beat, Changes, Expired, Filter, JobView, Prune, Pruned, Situation, Store, StoreError, StoreErrorKind, Take, Taken,
+    Work,
+};
 use crate::accounting::{By, OwedId};
+use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::task::parts::SettledPart;
@@ -74,6 +78,18 @@ impl Store for NoStore {
     }
 
     async fn parts(&self, _job: JobId, _from: u64, _limit: usize) -> Result<Vec<SettledPart>, StoreError> {
+        none()
+    }
+
+    async fn situation(&self, _job: JobId) -> Result<Situation, StoreError> {
+        none()
+    }
+
+    async fn expired(&self, _before: Timestamp, _limit: usize) -> Result<Expired, StoreError> {
+        none()
+    }
+
+    async fn prune(&self, _prune: Prune) -> Result<Pruned, StoreError> {
         none()
     }
 

@@ -5,6 +5,7 @@
 
 mod consume;
 mod relay;
+pub(crate) mod retention;
 pub(crate) mod services;
 mod window;
 
@@ -69,6 +70,10 @@ pub(crate) async fn run(
     for subscription in subscriptions {
         let consume = consume::consume(Arc::clone(engine), supervisor.clone(), subscription, consuming.clone());
         supervisor.service("consume", consume);
+    }
+    if let Some(retention) = engine.settings.retention.filter(|_| engine.store.keeps()) {
+        let retain = retention::retain(Arc::clone(engine), retention, shutdown.drain.child_token());
+        supervisor.service("retention", retain);
     }
     let failed = supervisor.failed();
     let broken = tokio::select! {

@@ -3,7 +3,7 @@
 use ork::{ClientError, JobState};
 
 use super::tasks::*;
-use super::world::{each, fresh, on, until, why};
+use super::world::{each, fresh, on, once, until, why};
 
 #[test]
 fn a_result_comes_back_typed() {
@@ -148,5 +148,31 @@ fn the_urgent_go_first_in_a_classic_queue() {
         // One is at hand beside the one that runs.
         assert!(order[..2].contains(&format!("{run} high")), "{order:?}");
         worker.shutdown().await;
+    });
+}
+
+#[test]
+fn a_job_that_nobody_takes_says_in_which_queue_it_is() {
+    once(|world| async move {
+        let client = world.client().await;
+        let job = client.submit(add { a: 1, b: 1 }).await.unwrap();
+        let place =
+            format!("its message is in the queue `{}.task.plain` of the broker, or with a worker", world.prefix);
+        // First it is on its way there, which is said, too.
+        let why = loop {
+            let why = client.why(job.id()).await.unwrap();
+            if why.waits_for == ork::WaitsFor::Worker {
+                break why;
+            }
+            assert_eq!(why.waits_for, ork::WaitsFor::Broker, "{why}");
+            assert!(why.sentence.contains(" is sending its message to the broker"), "{why}");
+            tokio::task::yield_now().await;
+        };
+        let end = "no other process lives: start a worker";
+        assert!(why.sentence.contains(&place) && why.sentence.ends_with(end), "{why}");
+        let worker = world.worker().await;
+        job.wait().await.unwrap();
+        worker.shutdown().await;
+        client.shutdown().await;
     });
 }

@@ -18,6 +18,10 @@ mod leases;
 #[path = "../support/node.rs"]
 mod node;
 mod outages;
+#[cfg(feature = "postgres")]
+#[path = "../support/postgres.rs"]
+#[expect(dead_code, reason = "each test program uses its own share of it")]
+mod postgres;
 mod processes;
 #[path = "../support/proxy.rs"]
 mod proxy;

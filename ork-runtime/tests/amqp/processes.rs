@@ -7,11 +7,11 @@ use lapin::types::{AMQPValue, FieldTable};
 use ork::{JobState, Stopped};
 
 use super::tasks::*;
-use super::world::{each, fresh, header, once, until, why};
+use super::world::{each, fresh, header, once, shared, until, why};
 
 #[test]
 fn two_workers_share_the_parts_of_a_job() {
-    once(|world| async move {
+    shared(|world| async move {
         let mut workers = Vec::new();
         for name in ["one", "two"] {
             let worker = world.builder().set("name", name).set("concurrency", "2").build().await.unwrap();
@@ -67,7 +67,7 @@ fn what_was_submitted_before_anybody_works_is_done_later() {
 
 #[test]
 fn a_process_cancels_what_another_one_runs() {
-    once(|world| async move {
+    shared(|world| async move {
         let worker = world.worker().await;
         let client = world.client().await;
         let key = fresh();
@@ -120,7 +120,7 @@ fn a_worker_that_ends_gives_back_what_it_had_begun() {
 
 #[test]
 fn however_often_a_job_is_given_back_it_is_not_lost() {
-    once(|world| async move {
+    shared(|world| async move {
         let client = world.client().await;
         let key = fresh();
         let job = client.submit(gated { key: key.clone() }).await.unwrap();

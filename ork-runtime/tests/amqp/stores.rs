@@ -7,9 +7,11 @@ use ork::accounting::{By, OwedId};
 use ork::broker::amqp::{self, Amqp};
 use ork::context::Progress;
 use ork::store::sqlite::{Sqlite, Synchronous};
-use ork::store::{Beat, Changes, JobView, Store, StoreError, StoreErrorKind, Take, Taken, Work};
+use ork::store::{
+    Beat, Changes, Expired, JobView, Prune, Pruned, Situation, Store, StoreError, StoreErrorKind, Take, Taken, Work,
+};
 use ork::task::parts::SettledPart;
-use ork::{Filter, JobId, JobState, WorkerId};
+use ork::{Filter, JobId, JobState, Timestamp, WorkerId};
 use tokio::sync::watch;
 
 use super::tasks::*;
@@ -97,6 +99,21 @@ impl Store for Flaky {
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         self.works()?;
         self.store.parts(job, from, limit).await
+    }
+
+    async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
+        self.works()?;
+        self.store.situation(job).await
+    }
+
+    async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
+        self.works()?;
+        self.store.expired(before, limit).await
+    }
+
+    async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
+        self.works()?;
+        self.store.prune(prune).await
     }
 
     async fn check(&self) -> Result<String, StoreError> {

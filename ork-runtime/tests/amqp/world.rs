@@ -33,11 +33,35 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
     runtime.shutdown_background();
 }
 
-/// Runs a test on the shared node: over quorum queues with a store on disk, and over classic ones in memory.
+/// Runs a test on the shared node: over quorum queues with a store on disk or in a database, and over classic ones in
+/// memory.
 pub(crate) fn each<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
     for (store, queues) in [("sqlite", "quorum"), ("memory:", "classic")] {
         on(store, queues, &test);
     }
+    if let Some(store) = database() {
+        on(&store, "quorum", &test);
+    }
+}
+
+/// Runs a test on the shared node over quorum queues, over each store that processes can share.
+pub(crate) fn shared<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
+    on("sqlite", "quorum", &test);
+    if let Some(store) = database() {
+        on(&store, "quorum", &test);
+    }
+}
+
+/// A database of its own; `None` if there is no server and none is required.
+#[cfg(feature = "postgres")]
+fn database() -> Option<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(crate::postgres::database())
+}
+
+#[cfg(not(feature = "postgres"))]
+const fn database() -> Option<String> {
+    None
 }
 
 /// Runs a test on the shared node over quorum queues, with a store on disk.

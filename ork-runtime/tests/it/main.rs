@@ -19,8 +19,10 @@ mod policies;
 #[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
 mod postgres;
 mod resume;
+mod retention;
 mod rules;
 mod shutdown;
 mod submit;
 mod tasks;
+mod why;
 mod world;

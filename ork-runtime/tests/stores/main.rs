@@ -19,6 +19,8 @@ mod outbox;
 #[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
 mod postgres;
 mod processes;
+mod prune;
 mod servers;
+mod situation;
 mod views;
 mod world;

@@ -11,9 +11,11 @@ use ork::broker::{
 };
 use ork::context::Progress;
 use ork::message::Outgoing;
-use ork::store::{Beat, Changes, JobView, Store, StoreError, StoreErrorKind, Take, Taken, Work};
+use ork::store::{
+    Beat, Changes, Expired, JobView, Prune, Pruned, Situation, Store, StoreError, StoreErrorKind, Take, Taken, Work,
+};
 use ork::task::parts::SettledPart;
-use ork::{Filter, JobId};
+use ork::{Filter, JobId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 /// How long the last call of a process may take.
@@ -215,6 +217,18 @@ impl Store for FaultyStore {
 
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         self.1.make(self.0.parts(job, from, limit), no_store).await
+    }
+
+    async fn situation(&self, id: JobId) -> Result<Situation, StoreError> {
+        self.1.make(self.0.situation(id), no_store).await
+    }
+
+    async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
+        self.1.make(self.0.expired(before, limit), no_store).await
+    }
+
+    async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
+        self.1.make(self.0.prune(prune), no_store).await
     }
 
     async fn check(&self) -> Result<String, StoreError> {

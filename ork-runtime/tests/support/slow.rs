@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use ork::accounting::{Books, By, OwedId, Promise, Shards};
 use ork::context::Progress;
-use ork::store::{Beat, Changes, JobView, Store, StoreError, Take, Taken, Work};
+use ork::store::{Beat, Changes, Expired, JobView, Prune, Pruned, Situation, Store, StoreError, Take, Taken, Work};
 use ork::task::parts::SettledPart;
-use ork::{Filter, JobId};
+use ork::{Filter, JobId, Timestamp};
 
 type Late = (Box<dyn Work>, Result<(), StoreError>);
 
@@ -120,6 +120,18 @@ impl Store for SlowStore {
 
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         self.store.parts(job, from, limit).await
+    }
+
+    async fn situation(&self, id: JobId) -> Result<Situation, StoreError> {
+        self.store.situation(id).await
+    }
+
+    async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
+        self.store.expired(before, limit).await
+    }
+
+    async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
+        self.store.prune(prune).await
     }
 
     async fn check(&self) -> Result<String, StoreError> {

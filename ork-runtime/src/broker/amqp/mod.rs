@@ -159,6 +159,10 @@ impl Broker for Amqp {
         true
     }
 
+    fn queue(&self, queue: &str) -> String {
+        format!("{}{queue}", self.topology.names.tasks)
+    }
+
     async fn prepare(&self, queues: &[Subscribe]) -> Result<(), BrokerError> {
         Ok(self.declare(queues).await?)
     }

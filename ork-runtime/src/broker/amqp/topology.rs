@@ -50,7 +50,7 @@ pub(super) struct Names {
     /// The dead letters.
     pub(super) dead: ShortString,
     prefix: String,
-    tasks: String,
+    pub(super) tasks: String,
 }
 
 impl Names {

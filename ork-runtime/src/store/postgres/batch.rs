@@ -12,7 +12,7 @@ use super::news::News;
 use super::numbers::Numbers;
 use super::outbox::{self, Held};
 use super::session::Session;
-use super::{rows, save, workers};
+use super::{prune, rows, save, workers};
 use crate::accounting::{Change, Shards};
 use crate::store::Work;
 
@@ -71,7 +71,7 @@ impl<'batch> Sorted<'batch> {
                 Command::Nothing(answer) => answer.value = Some(()),
                 Command::Close => {}
                 command @ Command::Take(..) => sorted.takes.push(command),
-                command @ (Command::Beat(..) | Command::Progress(..) | Command::Leave(..)) => {
+                command @ (Command::Beat(..) | Command::Progress(..) | Command::Prune(..) | Command::Leave(..)) => {
                     sorted.others.push(command);
                 }
             }
@@ -203,6 +203,9 @@ async fn others(
                 let found = workers::beat(connection, beat).await?;
                 freed |= found.freed;
                 answer.value = Some(found.ended);
+            }
+            Command::Prune(page, answer) => {
+                answer.value = Some(prune::prune(connection, page).await?);
             }
             Command::Leave(by, answer) => {
                 freed |= workers::leave(connection, by).await?;

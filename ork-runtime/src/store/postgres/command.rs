@@ -7,7 +7,7 @@ use super::outbox::Held;
 use crate::accounting::{By, OwedId, Promise};
 use crate::context::Progress;
 use crate::id::JobId;
-use crate::store::{Beat, StoreError, Take, Taken, Work};
+use crate::store::{Beat, Prune, Pruned, StoreError, Take, Taken, Work};
 
 /// What the writer is asked to do.
 pub(super) enum Command {
@@ -23,6 +23,8 @@ pub(super) enum Command {
     Beat(Beat, Answer<Vec<JobId>>),
     /// Note how far a job has come.
     Progress(JobId, Progress, Answer<()>),
+    /// Remove jobs that ended long ago.
+    Prune(Prune, Answer<Pruned>),
     /// Note that a process ends.
     Leave(By, Answer<()>),
     /// Nothing, to see whether it can be done.
@@ -99,6 +101,7 @@ impl Waiting {
             | Command::Leave(_, answer)
             | Command::Nothing(answer) => drop(answer.send(result)),
             Command::Beat(_, answer) => drop(answer.send(result)),
+            Command::Prune(_, answer) => drop(answer.send(result)),
             Command::Close => {}
         }
         Vec::new()

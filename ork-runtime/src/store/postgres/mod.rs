@@ -11,10 +11,12 @@ mod messages;
 mod news;
 mod numbers;
 mod outbox;
+mod prune;
 mod rows;
 mod save;
 mod schema;
 mod session;
+mod situation;
 mod url;
 mod views;
 mod workers;
@@ -38,8 +40,12 @@ use self::news::Listener;
 use self::session::{PATIENCE, Session};
 use self::url::Address;
 use self::writer::{Shared, Writer, pause};
-use super::{Beat, Changes, Filter, JobView, Store, StoreError, StoreErrorKind, Take, Taken, Work};
+use super::{
+    Beat, Changes, Expired, Filter, JobView, Prune, Pruned, Situation, Store, StoreError, StoreErrorKind, Take, Taken,
+    Work,
+};
 use crate::accounting::{By, OwedId};
+use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::task::parts::SettledPart;
@@ -209,6 +215,18 @@ impl Store for Postgres {
 
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         read!(self, connection => views::parts(connection, job, from, limit))
+    }
+
+    async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
+        read!(self, connection => situation::of(connection, job))
+    }
+
+    async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
+        read!(self, connection => prune::expired(connection, before, limit))
+    }
+
+    async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
+        self.write(|answer| Command::Prune(prune, answer)).await
     }
 
     async fn check(&self) -> Result<String, StoreError> {

@@ -5,6 +5,7 @@
 
 mod error;
 mod outbox;
+mod prune;
 mod schema;
 mod session;
 mod tables;
@@ -24,8 +25,9 @@ use self::error::closed;
 use self::session::Session;
 use self::wake::Wake;
 use self::writer::{Command, Io, Writer};
-use super::{Beat, Changes, Filter, JobView, Store, StoreError, Take, Taken, Work};
+use super::{Beat, Changes, Expired, Filter, JobView, Prune, Pruned, Situation, Store, StoreError, Take, Taken, Work};
 use crate::accounting::{By, Change, OwedId};
+use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::task::parts::SettledPart;
@@ -101,6 +103,17 @@ impl Sqlite {
         answer.await.unwrap_or_else(|_dropped| Err(closed()))
     }
 
+    /// Runs `work`, which removes jobs, inside the next transaction.
+    async fn remove<T: Send + 'static>(
+        &self,
+        mut work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let io = Io::new(move |connection: &Connection, _: &mut Vec<Change>| work(connection), reply).removes();
+        self.commands.send(Command::Io(Box::new(io))).map_err(|_the_writer_is_gone| closed())?;
+        answer.await.unwrap_or_else(|_dropped| Err(closed()))
+    }
+
     /// Runs `work` on the reading connection, on a thread that may block.
     async fn read<T: Send + 'static>(
         &self,
@@ -166,6 +179,20 @@ impl Store for Sqlite {
 
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         self.read(move |connection| views::parts(connection, job, from, limit)).await
+    }
+
+    async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
+        self.read(move |connection| views::situation(connection, job)).await
+    }
+
+    async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
+        let path = self.path.clone();
+        let found = tokio::task::spawn_blocking(move || prune::expired(&path, before, limit));
+        found.await.unwrap_or_else(|_stopped| Err(closed()))
+    }
+
+    async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
+        self.remove(move |connection| prune::prune(connection, &prune)).await
     }
 
     async fn check(&self) -> Result<String, StoreError> {

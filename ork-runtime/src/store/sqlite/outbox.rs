@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::{Job, State};
 use crate::message::Outgoing;
-use crate::store::{Beat, Take, Taken};
+use crate::store::{Beat, Owing, Take, Taken};
 
 /// Adds a row; for [`insert`].
 pub(super) const INSERT: &str = "INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
@@ -62,6 +62,21 @@ fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OwedRow)> {
         lost: row.get(9)?,
     };
     Ok((row.get(1)?, owed))
+}
+
+/// Counts what is owed for a job. All of the outbox is looked through, which is rarely asked for.
+pub(super) fn owing(connection: &Connection, seq: i64, owing: &mut Owing) -> rusqlite::Result<()> {
+    let query =
+        "SELECT id, job, task, ask, epoch, first, len, attempt, priority, lost, holder, due FROM owed WHERE job = ?1";
+    let mut statement = connection.prepare_cached(query)?;
+    let mut rows = statement.query([seq])?;
+    while let Some(row) = rows.next()? {
+        let (_, mut owed) = owed_row(row)?;
+        owed.holder = row.get(10)?;
+        owed.due = row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis);
+        owing.add(&owed);
+    }
+    Ok(())
 }
 
 /// How many rows are looked at together: one may stand for a thousand parts.

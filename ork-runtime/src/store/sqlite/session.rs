@@ -103,7 +103,7 @@ impl Session {
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         self.begun = false;
         self.answered.store(false, Ordering::Release);
-        if self.books.len() > JOBS {
+        if self.books.len() > JOBS || ios.iter().any(|io| io.removes_jobs()) {
             self.forget();
         }
         Ok(changes)

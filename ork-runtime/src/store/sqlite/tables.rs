@@ -50,13 +50,13 @@ pub(super) const fn last_part_id(seq: i64) -> i64 {
     (seq << 32) | 0xffff_ffff
 }
 
-fn shard_id(seq: i64, number: u64) -> rusqlite::Result<i64> {
+pub(super) fn shard_id(seq: i64, number: u64) -> rusqlite::Result<i64> {
     let number = u16::try_from(number).map_err(|_too_large| damaged("a shard has a number of more than 16 bits"))?;
     Ok((seq << 16) | i64::from(number))
 }
 
 /// The row numbers that the shards of a job can have.
-const fn shard_ids(seq: i64) -> [i64; 2] {
+pub(super) const fn shard_ids(seq: i64) -> [i64; 2] {
     [seq << 16, (seq << 16) | 0xffff]
 }
 

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter, types::Value};
 
+use super::outbox;
 use super::tables::{self, number, part_id};
+use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
-use crate::ledger::place;
-use crate::store::{Filter, JobView};
+use crate::ledger::{SHARD_SIZE, place};
+use crate::store::{Filter, JobView, OPEN, Process, Situation};
 use crate::task::parts::SettledPart;
 
 /// What a view shows: the columns of a job, then its own.
@@ -75,6 +77,31 @@ fn view(connection: &Connection, columns: Columns) -> rusqlite::Result<JobView> 
     let Columns { job: (seq, job, head), progress, input, output } = columns;
     let counts = tables::shard_counts(connection, seq)?.into_iter().map(|(_, counts)| counts).sum();
     Ok(JobView { job, counts, head, progress, input, output })
+}
+
+/// What is known of a job besides the job.
+pub(super) fn situation(connection: &Connection, id: JobId) -> rusqlite::Result<Situation> {
+    let snapshot = connection.unchecked_transaction()?;
+    let mut situation = Situation::default();
+    let mut statement = snapshot.prepare_cached("SELECT boot, name, until FROM worker ORDER BY name, boot")?;
+    let process = |row: &Row<'_>| {
+        let (boot, name, until) = (row.get(0)?, row.get::<_, String>(1)?, row.get(2)?);
+        Ok(Process::new(&name, boot, Timestamp::from_millis(until)))
+    };
+    situation.processes = statement.query_map([], process)?.collect::<rusqlite::Result<_>>()?;
+    if let Some((seq, _, head)) = tables::find(&snapshot, id)? {
+        outbox::owing(&snapshot, seq, &mut situation.owed)?;
+        for number in 0..head.appended.div_ceil(SHARD_SIZE) {
+            if situation.open.len() >= OPEN {
+                break;
+            }
+            let shard = tables::shard(&snapshot, seq, number)?;
+            situation.open.extend(shard.open(number, head.appended).take(OPEN - situation.open.len()));
+        }
+    }
+    drop(statement);
+    snapshot.commit()?;
+    Ok(situation)
 }
 
 /// Settled parts, in order.

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{EventHandler, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher as _};
 use uuid::Uuid;
 
 use crate::accounting::Change;
@@ -16,14 +17,42 @@ use crate::store::{Changes, StoreError, StoreErrorKind};
 /// At most one piece of news of each kind in this time: a busy neighbour must not keep the others busy.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// Where the system does not tell of changes.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// Files untouched for this long belong to processes that ended without removing them.
 const FORGOTTEN: Duration = Duration::from_hours(24);
 
 /// Listens, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Wake {
-    _watcher: RecommendedWatcher,
+    _ears: Ears,
     own: [PathBuf; 2],
+}
+
+/// How a process hears.
+#[derive(Debug)]
+enum Ears {
+    /// The system tells.
+    Told { _watcher: RecommendedWatcher },
+    /// The system has told as many as it may (`fs.inotify.max_user_instances`): this looks for itself.
+    Looking { _watcher: PollWatcher },
+}
+
+impl Ears {
+    fn open<H: EventHandler>(folder: &Path, heard: impl Fn() -> H) -> notify::Result<Self> {
+        let told = || {
+            let mut watcher = notify::recommended_watcher(heard())?;
+            watcher.watch(folder, RecursiveMode::NonRecursive)?;
+            Ok(Self::Told { _watcher: watcher })
+        };
+        told().or_else(|error: notify::Error| {
+            tracing::warn!(%error, "the system does not tell of news from other processes, looking every half a second");
+            let mut watcher = PollWatcher::new(heard(), looking(LOOK))?;
+            watcher.watch(folder, RecursiveMode::NonRecursive)?;
+            Ok(Self::Looking { _watcher: watcher })
+        })
+    }
 }
 
 /// Rings at the other processes.
@@ -31,6 +60,13 @@ pub(super) struct Wake {
 pub(super) struct Bell {
     owed: File,
     news: File,
+    /// Each ring writes another number, so that whoever looks sees that it was rung.
+    rings: AtomicU64,
+}
+
+/// Looks into the files: their ages are told in seconds.
+fn looking(every: Duration) -> notify::Config {
+    notify::Config::default().with_poll_interval(every).with_compare_contents(true)
 }
 
 impl Wake {
@@ -55,28 +91,31 @@ impl Wake {
         let own = [folder.join(format!("{boot}.owed")), folder.join(format!("{boot}.news"))];
         let [owed, news] = &own;
         let make = |path: &Path| File::create(path).map_err(|error| wrong(error.into()));
-        let bell = Bell { owed: make(owed)?, news: make(news)? };
+        let bell = Bell { owed: make(owed)?, news: make(news)?, rings: AtomicU64::new(0) };
 
         let (sender, receiver) = mpsc::channel();
         let mine = boot.to_string();
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let Ok(event) = event else { return };
-            if !event.kind.is_modify() {
-                return;
-            }
-            for path in event.paths {
-                if path.file_stem().is_some_and(|stem| stem != mine.as_str()) {
-                    let owed = path.extension().is_some_and(|kind| kind == "owed");
-                    // Without a receiver the store is closing.
-                    let _closing = sender.send(if owed { Change::Owed } else { Change::Elsewhere });
+        let heard = || {
+            let (sender, mine) = (sender.clone(), mine.clone());
+            move |event: notify::Result<notify::Event>| {
+                let Ok(event) = event else { return };
+                if !event.kind.is_modify() {
+                    return;
+                }
+                for path in event.paths {
+                    if path.file_stem().is_some_and(|stem| stem != mine.as_str()) {
+                        let owed = path.extension().is_some_and(|kind| kind == "owed");
+                        // Without a receiver the store is closing.
+                        let _closing = sender.send(if owed { Change::Owed } else { Change::Elsewhere });
+                    }
                 }
             }
-        })
-        .map_err(|error| wrong(error.into()))?;
-        watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(|error| wrong(error.into()))?;
+        };
+        let ears = Ears::open(&folder, heard).map_err(|error| wrong(error.into()))?;
+        drop(sender);
         let relay = std::thread::Builder::new().name("ork-wake".into()).spawn(move || relay(&receiver, &changes));
         relay.map_err(|error| wrong(error.into()))?;
-        Ok((Self { _watcher: watcher, own }, bell))
+        Ok((Self { _ears: ears, own }, bell))
     }
 }
 
@@ -108,7 +147,8 @@ fn relay(news: &mpsc::Receiver<Change>, changes: &Changes) {
 impl Bell {
     /// Rings for these changes.
     pub(super) fn ring(&self, changes: &[Change]) {
-        let rung = |file: &File| -> io::Result<()> { file.write_all_at(b"!", 0) };
+        let number = self.rings.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+        let rung = |file: &File| -> io::Result<()> { file.write_all_at(&number, 0) };
         // A bell that cannot be rung delays the others until their next heartbeat; nothing is lost.
         if changes.contains(&Change::Owed) {
             drop(rung(&self.owed));
@@ -126,6 +166,29 @@ fn remove_forgotten(folder: &Path) {
         let touched = file.metadata().and_then(|metadata| metadata.modified());
         if touched.is_ok_and(|touched| now.duration_since(touched).is_ok_and(|age| age > FORGOTTEN)) {
             drop(std::fs::remove_file(file.path()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What happens where the system has no ear left for this process.
+    #[test]
+    fn who_is_not_told_looks() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |name: &str| File::create(folder.path().join(name)).unwrap();
+        let bell = Bell { owed: make("other.owed"), news: make("other.news"), rings: AtomicU64::new(0) };
+        let (sender, receiver) = mpsc::channel();
+        let heard = move |event: notify::Result<notify::Event>| drop(sender.send(event));
+        let mut watcher = PollWatcher::new(heard, looking(PAUSE)).unwrap();
+        watcher.watch(folder.path(), RecursiveMode::NonRecursive).unwrap();
+        for _ in 0..3 {
+            bell.ring(&[Change::Owed]);
+            let event = receiver.recv_timeout(Duration::from_mins(1)).unwrap().unwrap();
+            assert!(event.kind.is_modify(), "{event:?}");
+            assert!(event.paths[0].ends_with("other.owed"));
         }
     }
 }

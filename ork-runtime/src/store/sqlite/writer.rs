@@ -37,18 +37,26 @@ pub(super) enum Command {
 /// A change of rows, on its way through the writer without its type.
 pub(super) trait IoWork: Send {
     fn run(&mut self, connection: &Connection, changes: &mut Vec<Change>) -> rusqlite::Result<()>;
+    /// Whether jobs may be gone then, so that what is known of them is of no use any more.
+    fn removes_jobs(&self) -> bool;
     fn finish(self: Box<Self>, result: Result<(), StoreError>);
 }
 
 pub(super) struct Io<F, T> {
     work: F,
     answer: Option<T>,
+    removes: bool,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
 impl<F, T> Io<F, T> {
     pub(super) const fn new(work: F, reply: oneshot::Sender<Result<T, StoreError>>) -> Self {
-        Self { work, answer: None, reply }
+        Self { work, answer: None, removes: false, reply }
+    }
+
+    /// The same of work that removes jobs.
+    pub(super) fn removes(self) -> Self {
+        Self { removes: true, ..self }
     }
 }
 
@@ -57,6 +65,10 @@ where
     F: FnMut(&Connection, &mut Vec<Change>) -> rusqlite::Result<T> + Send,
     T: Send,
 {
+    fn removes_jobs(&self) -> bool {
+        self.removes
+    }
+
     fn run(&mut self, connection: &Connection, changes: &mut Vec<Change>) -> rusqlite::Result<()> {
         self.answer = Some((self.work)(connection, changes)?);
         Ok(())

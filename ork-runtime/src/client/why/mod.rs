@@ -1,0 +1,344 @@
+//! Why a job is where it is: what it waits for, in one sentence with numbers and times. Pure.
+
+#![warn(clippy::wildcard_enum_match_arm)]
+
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use self::words::{ago, attempt, list, some, span};
+use crate::clock::Timestamp;
+use crate::id::JobId;
+use crate::job::{Kind, Phase, State};
+use crate::store::{JobView, Process, Situation};
+
+/// What a job waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum WaitsFor {
+    /// For nothing: it has ended.
+    Nothing,
+    /// For its message to be sent to the broker.
+    Broker,
+    /// For a worker to take it.
+    Worker,
+    /// For the moment at which its next attempt is due.
+    Time,
+    /// For its function, or its join, which runs.
+    Run,
+    /// For its split, which runs.
+    Split,
+    /// For its parts.
+    Parts,
+}
+
+/// What a job waits for, in a word and in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Why {
+    /// Which job.
+    pub id: JobId,
+    /// Its task.
+    pub task: String,
+    /// Its state.
+    pub state: State,
+    /// What it waits for.
+    pub waits_for: WaitsFor,
+    /// The same for people.
+    pub sentence: String,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+/// All that the answer rests on.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    pub(super) now: Timestamp,
+    pub(super) view: JobView,
+    pub(super) situation: Situation,
+    /// The process that asks: it lives, but not for the job.
+    pub(super) me: [u8; 16],
+    /// For how long a sign of life is believed.
+    pub(super) ttl: Duration,
+    /// The broker's queue of the task, where messages travel through a broker; `None` where the outbox is the queue.
+    pub(super) queue: Option<String>,
+    /// What this program says of the function that is next; `None` if it does not know the task.
+    pub(super) options: Option<Limits>,
+}
+
+/// What a task bears.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Limits {
+    /// Attempts, the first included.
+    pub(super) attempts: u32,
+    /// How long one may take.
+    pub(super) timeout: Option<Duration>,
+}
+
+/// What a job waits for. Every state has its answer.
+pub(super) fn why(facts: &Facts) -> Why {
+    let job = &facts.view.job;
+    let (waits_for, sentence) = match job.state {
+        State::Ready => ready(facts),
+        State::Running => running(facts),
+        State::Retrying => retrying(facts),
+        State::Waiting => waiting(facts),
+        State::Success => (WaitsFor::Nothing, success(facts)),
+        State::Failed => (WaitsFor::Nothing, failed(facts)),
+        State::Cancelled => (WaitsFor::Nothing, cancelled(facts)),
+    };
+    Why { id: job.id, task: job.task.clone(), state: job.state, waits_for, sentence }
+}
+
+fn ready(facts: &Facts) -> (WaitsFor, String) {
+    let job = &facts.view.job;
+    let (waits_for, message) = message(facts, "its message");
+    let what = match job.phase {
+        Phase::Join => {
+            let counts = facts.view.counts;
+            let (ok, not_ok) = (counts.ok, counts.not_ok());
+            format!("all {} have ended ({ok} ok, {not_ok} not), and its join is next", some(counts.settled(), "part"))
+        }
+        Phase::Start if job.started.is_some() => {
+            let attempt = attempt(job.counted_attempt(), facts.options.map(|task| task.attempts));
+            format!("{attempt} was given back or taken up again, and is next")
+        }
+        Phase::Start => format!("submitted {} and not begun", ago(facts.now, job.created)),
+    };
+    (waits_for, format!("{what}: {message}"))
+}
+
+fn retrying(facts: &Facts) -> (WaitsFor, String) {
+    let job = &facts.view.job;
+    let counted = job.counted_attempt();
+    let next = attempt(counted, facts.options.map(|task| task.attempts));
+    let why = match &job.failure {
+        Some(failure) => format!("attempt {} failed: {}", counted.saturating_sub(1), first_line(failure)),
+        None => "the attempt before failed".to_owned(),
+    };
+    match job.due {
+        Some(due) if due > facts.now => {
+            (WaitsFor::Time, format!("{next} is due in {}, at {due}, because {why}", span(due - facts.now)))
+        }
+        due => {
+            let since = due.map(|due| format!(" {}", ago(facts.now, due))).unwrap_or_default();
+            let (waits_for, message) = message(facts, "its message");
+            (waits_for, format!("{next} was due{since}, because {why}: {message}"))
+        }
+    }
+}
+
+fn running(facts: &Facts) -> (WaitsFor, String) {
+    let JobView { job, head, counts, progress, .. } = &facts.view;
+    let worker = job.worker.as_deref().unwrap_or("a worker");
+    let next = attempt(job.counted_attempt(), facts.options.map(|task| task.attempts));
+    let splits = job.phase == Phase::Start && job.kind == Kind::Whole && head.epoch > 0;
+    let (waits_for, what) = match (job.phase, splits) {
+        (Phase::Start, true) => (WaitsFor::Split, "splits it"),
+        (Phase::Join, _) => (WaitsFor::Run, "runs its join"),
+        (Phase::Start, false) => (WaitsFor::Run, "runs it"),
+    };
+    let mut words = vec![format!("{worker} {what}, {next}")];
+    // When a later attempt began is not kept.
+    let first = job.attempt == 1;
+    if let Some(started) = job.started {
+        let since = if first { "since" } else { "first begun at" };
+        words.push(format!("{since} {started} ({})", ago(facts.now, started)));
+    }
+    if splits {
+        let (yielded, settled) = (some(head.appended, "part"), counts.settled());
+        words.push(format!("{yielded} so far, {settled} of them ended and {} running", counts.running));
+    }
+    if let Some(timeout) = facts.options.and_then(|task| task.timeout) {
+        words.push(match job.started.filter(|_| first) {
+            Some(started) if started + timeout > facts.now => {
+                format!("times out in {}, at {}", span(started + timeout - facts.now), started + timeout)
+            }
+            Some(started) => format!("was to time out {}", ago(facts.now, started + timeout)),
+            None => format!("each attempt may take {}", span(timeout)),
+        });
+    }
+    if let Some(progress) = progress {
+        let info = if progress.info.is_empty() { String::new() } else { format!(" ({})", progress.info) };
+        words.push(format!("last said to be at {:.0} %{info}", progress.percent));
+    }
+    if let Some(failure) = &job.failure {
+        words.push(format!("the attempt before failed: {}", first_line(failure)));
+    }
+    let process = facts.situation.processes.iter().find(|process| Some(&process.worker) == job.worker.as_ref());
+    words.push(match process {
+        Some(process) => heard(facts, process),
+        None => format!("no sign of life of {worker} is left, so it has ended or is presumed dead: {}", heir(facts)),
+    });
+    (waits_for, words.join("; "))
+}
+
+/// Who takes over what a dead process ran.
+fn heir(facts: &Facts) -> &'static str {
+    match facts.queue {
+        Some(_) => "the broker hands it out again",
+        None => "the next worker that is free takes it over",
+    }
+}
+
+fn waiting(facts: &Facts) -> (WaitsFor, String) {
+    let JobView { counts, head, .. } = &facts.view;
+    let total = head.sealed.unwrap_or(head.appended);
+    let open = total.saturating_sub(counts.settled());
+    let mut words = vec![format!(
+        "{} of {} ok, {} failed, {} running, {} to go",
+        counts.ok,
+        some(total, "part"),
+        counts.failed,
+        counts.running,
+        open.saturating_sub(counts.running)
+    )];
+    if counts.skipped + counts.cancelled > 0 {
+        words.push(format!("{} skipped, {} cancelled", counts.skipped, counts.cancelled));
+    }
+    if !facts.situation.open.is_empty() {
+        let more = if u64::try_from(facts.situation.open.len()).is_ok_and(|named| named < open) { ", .." } else { "" };
+        words.push(format!("not ended: {}{more}", list(&facts.situation.open)));
+    }
+    let owed = &facts.situation.owed;
+    if let (later @ 1.., Some(due)) = (owed.later, owed.next_due) {
+        let when = if due > facts.now {
+            format!("in {}, at {due}", span(due - facts.now))
+        } else {
+            format!("since {}", span(facts.now - due))
+        };
+        words.push(format!("{} to be tried again, the first {when}", some(later, "part")));
+    }
+    let now = owed.free + owed.held.iter().map(|(_, n)| n).sum::<u64>();
+    if now > 0 || (counts.running == 0 && owed.later == 0) {
+        let what =
+            if now > 0 { format!("what they owe ({})", some(now, "message")) } else { "what they owe".to_owned() };
+        words.push(message(facts, &what).1);
+    } else if counts.running > 0 {
+        words.push(living(facts));
+    }
+    (WaitsFor::Parts, format!("waits for its parts: {}", words.join("; ")))
+}
+
+fn success(facts: &Facts) -> String {
+    format!("ended well{}; it waits for nothing{}", ended(facts), told(facts))
+}
+
+fn failed(facts: &Facts) -> String {
+    let job = &facts.view.job;
+    let next = attempt(job.counted_attempt(), facts.options.map(|task| task.attempts));
+    let why = job.failure.as_ref().map(first_line).unwrap_or_default();
+    format!("failed{} in {next}: {why}; {}{}", ended(facts), again(facts), told(facts))
+}
+
+fn cancelled(facts: &Facts) -> String {
+    format!("was cancelled{}; {}{}", ended(facts), again(facts), told(facts))
+}
+
+/// What a retry would do.
+fn again(facts: &Facts) -> String {
+    let JobView { job, counts, head, .. } = &facts.view;
+    let what = match head.sealed {
+        Some(total) if !head.cut && total > counts.ok => {
+            format!("runs the {} again that are not ok", some(total - counts.ok, "part"))
+        }
+        Some(_) if !head.cut && head.joined => "runs its join again".to_owned(),
+        Some(_) | None => "runs it again".to_owned(),
+    };
+    format!("`jobs retry {}` {what}", job.id)
+}
+
+/// When it ended, and after how long.
+fn ended(facts: &Facts) -> String {
+    let job = &facts.view.job;
+    let Some(ended) = job.ended else { return String::new() };
+    let after = job.started.map(|started| format!(", {} after it began", span(ended - started)));
+    format!(" {} at {ended}{}", ago(facts.now, ended), after.unwrap_or_default())
+}
+
+fn told(facts: &Facts) -> &'static str {
+    if facts.situation.owed.replies > 0 { "; its outcome is still to be told to whoever asked for it" } else { "" }
+}
+
+/// Where `what` is on its way to a worker.
+fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
+    let owed = &facts.situation.owed;
+    let lost = match owed.lost {
+        0 => String::new(),
+        n => format!("; it was lost with its worker {}", if n == 1 { "once".into() } else { format!("{n} times") }),
+    };
+    let (waits_for, words) = match (&facts.queue, owed.held.first(), owed.free) {
+        (Some(_), Some((holder, _)), _) => {
+            let words =
+                format!("{} is sending {what} to the broker, which has not confirmed it", holding(facts, *holder));
+            (WaitsFor::Broker, format!("{words}: if that lasts the broker is away, and `doctor` says more"))
+        }
+        (None, Some((holder, _)), _) => {
+            (WaitsFor::Worker, format!("{} has taken {what} and has not begun", holding(facts, *holder)))
+        }
+        (Some(_), None, 1..) => {
+            let words = format!("{what} is not sent to the broker yet, which any process does that reaches it");
+            (WaitsFor::Broker, format!("{words}; {}", living(facts)))
+        }
+        (None, None, 1..) => (WaitsFor::Worker, format!("no worker has taken {what}; {}", living(facts))),
+        (Some(queue), None, 0) => (
+            WaitsFor::Worker,
+            format!("{what} is in the queue `{queue}` of the broker, or with a worker; {}", living(facts)),
+        ),
+        (None, None, 0) => {
+            let words =
+                "nothing is owed for it in this store: its messages are with a broker, and this process has none";
+            (WaitsFor::Worker, format!("{words}, so set ORK_BROKER as its workers have it"))
+        }
+    };
+    (waits_for, words + &lost)
+}
+
+/// Who holds a message, and whether he lives.
+fn holding(facts: &Facts, holder: [u8; 16]) -> String {
+    match facts.situation.processes.iter().find(|process| process.boot == holder) {
+        Some(process) => format!("{} ({})", process.worker, heard(facts, process)),
+        None => "a process that has not been heard of".to_owned(),
+    }
+}
+
+/// When a process was heard of.
+fn heard(facts: &Facts, process: &Process) -> String {
+    let ttl = i64::try_from(facts.ttl.as_millis()).unwrap_or(i64::MAX);
+    let last = Timestamp::from_millis(process.until.as_millis().saturating_sub(ttl));
+    let last = ago(facts.now, last);
+    if process.until < facts.now {
+        format!("last heard of {last}, presumed dead since {}", process.until)
+    } else {
+        format!("last heard of {last}, presumed dead if not again until {}", process.until)
+    }
+}
+
+/// Who lives besides the one that asks.
+fn living(facts: &Facts) -> String {
+    let others = facts.situation.processes.iter().filter(|process| process.boot != facts.me);
+    let alive: Vec<_> = others.filter(|process| process.until >= facts.now).map(|process| &process.worker).collect();
+    match alive.len() {
+        0 => "no other process lives: start a worker".to_owned(),
+        1 => format!("1 other process lives, {}: it is busy, or does not run this task", list(&alive)),
+        n => {
+            let most = alive.get(..n.min(5)).unwrap_or_default();
+            let more = if n > most.len() { ", .." } else { "" };
+            format!("{n} other processes live, {}{more}: they are busy, or do not run this task", list(most))
+        }
+    }
+}
+
+fn first_line(failure: &crate::failure::Failure) -> String {
+    failure.to_string().lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,304 @@
+//! The sentence of every state, word for word.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::context::Progress;
+use crate::failure::{Failure, FailureKind};
+use crate::job::Job;
+use crate::ledger::{Counts, Head};
+use crate::store::Owing;
+
+const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+const ME: [u8; 16] = [0; 16];
+const ONE: [u8; 16] = [1; 16];
+const TWO: [u8; 16] = [2; 16];
+
+fn before(secs: u64) -> Timestamp {
+    Timestamp::from_millis(1_000_000 - i64::try_from(secs * 1_000).unwrap())
+}
+
+fn after(secs: u64) -> Timestamp {
+    NOW + Duration::from_secs(secs)
+}
+
+/// A job in this state, submitted 100 s ago, embedded, of a task with two retries and a timeout of a minute.
+fn facts(state: State) -> Facts {
+    let mut job = Job::new(JobId::from_bytes([7; 16]), "count", before(100));
+    job.state = state;
+    let view = JobView {
+        job,
+        counts: Counts::default(),
+        head: Head::default(),
+        progress: None,
+        input: Bytes::new(),
+        output: None,
+    };
+    Facts {
+        now: NOW,
+        view,
+        situation: Situation { processes: vec![Process::new("me", ME, after(15))], ..Situation::default() },
+        me: ME,
+        ttl: Duration::from_secs(15),
+        queue: None,
+        options: Some(Limits { attempts: 3, timeout: Some(Duration::from_mins(1)) }),
+    }
+}
+
+fn over_a_broker(state: State) -> Facts {
+    Facts { queue: Some("ork.task.count".into()), ..facts(state) }
+}
+
+/// Another process, last heard of so many seconds ago.
+fn with(mut facts: Facts, name: &str, boot: [u8; 16], heard: u64) -> Facts {
+    let until = before(heard) + facts.ttl;
+    facts.situation.processes.push(Process::new(name, boot, until));
+    facts
+}
+
+fn owing(mut facts: Facts, owed: Owing) -> Facts {
+    facts.situation.owed = owed;
+    facts
+}
+
+#[track_caller]
+fn says(facts: &Facts, waits_for: WaitsFor, sentence: &str) {
+    let why = why(facts);
+    assert_eq!((why.waits_for, why.sentence.as_str()), (waits_for, sentence));
+}
+
+fn no_luck() -> Failure {
+    Failure::new(FailureKind::Task, "no luck\nat all")
+}
+
+#[test]
+fn ready_and_nobody_works() {
+    let facts = owing(facts(State::Ready), Owing { free: 1, ..Owing::default() });
+    let words = "submitted 1m 40s ago and not begun: no worker has taken its message; \
+                 no other process lives: start a worker";
+    says(&facts, WaitsFor::Worker, words);
+}
+
+#[test]
+fn ready_and_others_are_busy() {
+    let facts = with(facts(State::Ready), "one", ONE, 2);
+    let facts = with(with(facts, "two", TWO, 3), "dead", [3; 16], 40);
+    let facts = owing(facts, Owing { free: 1, lost: 2, ..Owing::default() });
+    let words = "submitted 1m 40s ago and not begun: no worker has taken its message; 2 other processes live, \
+                 one/01010101, two/02020202: they are busy, or do not run this task; \
+                 it was lost with its worker 2 times";
+    says(&facts, WaitsFor::Worker, words);
+}
+
+#[test]
+fn ready_and_taken() {
+    let base = facts(State::Ready);
+    let owed = Owing { held: vec![(ONE, 1)], ..Owing::default() };
+    let facts = owing(with(base.clone(), "one", ONE, 4), owed.clone());
+    let words = "submitted 1m 40s ago and not begun: one/01010101 (last heard of 4s ago, presumed dead if not again \
+                 until 1970-01-01T00:16:51.000Z) has taken its message and has not begun";
+    says(&facts, WaitsFor::Worker, words);
+
+    let late = owing(with(base, "one", ONE, 20), owed);
+    let words = "submitted 1m 40s ago and not begun: one/01010101 (last heard of 20s ago, presumed dead since \
+                 1970-01-01T00:16:35.000Z) has taken its message and has not begun";
+    says(&late, WaitsFor::Worker, words);
+}
+
+#[test]
+fn ready_and_not_sent_to_the_broker() {
+    let facts = with(over_a_broker(State::Ready), "one", ONE, 4);
+    let held = owing(facts.clone(), Owing { held: vec![(ONE, 1)], ..Owing::default() });
+    let words = "submitted 1m 40s ago and not begun: one/01010101 (last heard of 4s ago, presumed dead if not again \
+                 until 1970-01-01T00:16:51.000Z) is sending its message to the broker, which has not confirmed it: \
+                 if that lasts the broker is away, and `doctor` says more";
+    says(&held, WaitsFor::Broker, words);
+
+    let free = owing(facts, Owing { free: 1, ..Owing::default() });
+    let words = "submitted 1m 40s ago and not begun: its message is not sent to the broker yet, which any process \
+                 does that reaches it; 1 other process lives, one/01010101: it is busy, or does not run this task";
+    says(&free, WaitsFor::Broker, words);
+}
+
+#[test]
+fn ready_and_in_the_queue() {
+    let words = "submitted 1m 40s ago and not begun: its message is in the queue `ork.task.count` of the broker, \
+                 or with a worker; no other process lives: start a worker";
+    says(&over_a_broker(State::Ready), WaitsFor::Worker, words);
+}
+
+#[test]
+fn ready_and_sent_by_processes_that_have_a_broker() {
+    let words = "submitted 1m 40s ago and not begun: nothing is owed for it in this store: its messages are with a \
+                 broker, and this process has none, so set ORK_BROKER as its workers have it";
+    says(&facts(State::Ready), WaitsFor::Worker, words);
+}
+
+#[test]
+fn given_back() {
+    let mut facts = owing(facts(State::Ready), Owing { free: 1, lost: 1, ..Owing::default() });
+    facts.view.job.started = Some(before(50));
+    let words = "attempt 1 of 3 was given back or taken up again, and is next: no worker has taken its message; \
+                 no other process lives: start a worker; it was lost with its worker once";
+    says(&facts, WaitsFor::Worker, words);
+}
+
+#[test]
+fn ready_for_its_join() {
+    let mut facts = owing(facts(State::Ready), Owing { free: 1, ..Owing::default() });
+    facts.view.job.phase = Phase::Join;
+    facts.view.counts = Counts { ok: 8, failed: 2, ..Counts::default() };
+    let words = "all 10 parts have ended (8 ok, 2 not), and its join is next: no worker has taken its message; \
+                 no other process lives: start a worker";
+    says(&facts, WaitsFor::Worker, words);
+}
+
+/// Running since 20 s.
+fn runs(mut facts: Facts) -> Facts {
+    facts.view.job.started = Some(before(20));
+    facts.view.job.worker = Some("one/01010101".into());
+    facts
+}
+
+#[test]
+fn running() {
+    let mut facts = with(runs(facts(State::Running)), "one", ONE, 1);
+    facts.view.progress = Some(Progress { percent: 40.0, info: "reading".into() });
+    let words = "one/01010101 runs it, attempt 1 of 3; since 1970-01-01T00:16:20.000Z (20s ago); times out in 40s, at \
+                 1970-01-01T00:17:20.000Z; last said to be at 40 % (reading); last heard of 1s ago, presumed dead if \
+                 not again until 1970-01-01T00:16:54.000Z";
+    says(&facts, WaitsFor::Run, words);
+}
+
+#[test]
+fn running_with_a_worker_that_is_gone() {
+    let mut facts = runs(facts(State::Running));
+    facts.view.job.attempt = 2;
+    facts.view.job.failure = Some(no_luck());
+    facts.options = None;
+    let words = "one/01010101 runs it, attempt 2; first begun at 1970-01-01T00:16:20.000Z (20s ago); \
+                 the attempt before failed: no luck; no sign of life of one/01010101 is left, so it has ended \
+                 or is presumed dead: the next worker that is free takes it over";
+    says(&facts, WaitsFor::Run, words);
+    facts.queue = Some("q".into());
+    assert!(why(&facts).sentence.ends_with("presumed dead: the broker hands it out again"));
+}
+
+#[test]
+fn splitting() {
+    let mut facts = with(runs(facts(State::Running)), "one", ONE, 1);
+    facts.view.head = Head { epoch: 1, appended: 3_000, ..Head::default() };
+    facts.view.counts = Counts { ok: 5, running: 2, ..Counts::default() };
+    facts.options = Some(Limits { attempts: 1, timeout: None });
+    let words = "one/01010101 splits it, attempt 1 of 1; since 1970-01-01T00:16:20.000Z (20s ago); 3000 parts so far, \
+                 5 of them ended and 2 running; last heard of 1s ago, presumed dead if not again until \
+                 1970-01-01T00:16:54.000Z";
+    says(&facts, WaitsFor::Split, words);
+}
+
+#[test]
+fn joining() {
+    let mut facts = with(runs(facts(State::Running)), "one", ONE, 1);
+    facts.view.head = Head { epoch: 1, appended: 3, sealed: Some(3), ..Head::default() };
+    facts.view.job.phase = Phase::Join;
+    assert!(why(&facts).sentence.starts_with("one/01010101 runs its join, attempt 1 of 3; since "));
+}
+
+#[test]
+fn retrying() {
+    let mut facts = owing(facts(State::Retrying), Owing { later: 1, next_due: Some(after(12)), ..Owing::default() });
+    facts.view.job.attempt = 2;
+    facts.view.job.failure = Some(no_luck());
+    facts.view.job.due = Some(after(12));
+    let words = "attempt 2 of 3 is due in 12s, at 1970-01-01T00:16:52.000Z, because attempt 1 failed: no luck";
+    says(&facts, WaitsFor::Time, words);
+
+    facts.view.job.due = Some(before(5));
+    facts.situation.owed = Owing { free: 1, ..Owing::default() };
+    let words = "attempt 2 of 3 was due 5s ago, because attempt 1 failed: no luck: no worker has taken its \
+                 message; no other process lives: start a worker";
+    says(&facts, WaitsFor::Worker, words);
+}
+
+#[test]
+fn waiting_for_parts() {
+    let mut facts = with(over_a_broker(State::Waiting), "one", ONE, 1);
+    facts.view.head = Head { epoch: 1, appended: 100, sealed: Some(100), ..Head::default() };
+    facts.view.counts = Counts { ok: 90, failed: 3, running: 4, ..Counts::default() };
+    facts.situation.open = vec![3, 17, 18, 40, 41];
+    facts.situation.owed = Owing { later: 2, next_due: Some(after(6)), ..Owing::default() };
+    let words = "waits for its parts: 90 of 100 parts ok, 3 failed, 4 running, 3 to go; not ended: 3, 17, 18, 40, 41, \
+                 ..; 2 parts to be tried again, the first in 6s, at 1970-01-01T00:16:46.000Z; 1 other process lives, \
+                 one/01010101: it is busy, or does not run this task";
+    says(&facts, WaitsFor::Parts, words);
+
+    facts.view.counts = Counts { ok: 97, skipped: 1, ..Counts::default() };
+    facts.situation.open = vec![3, 17];
+    facts.situation.owed = Owing { free: 2, ..Owing::default() };
+    let words = "waits for its parts: 97 of 100 parts ok, 0 failed, 0 running, 2 to go; 1 skipped, 0 cancelled; \
+                 not ended: 3, 17; what they owe (2 messages) is not sent to the broker yet, which any process does \
+                 that reaches it; 1 other process lives, one/01010101: it is busy, or does not run this task";
+    says(&facts, WaitsFor::Parts, words);
+}
+
+#[test]
+fn success() {
+    let mut facts = runs(facts(State::Success));
+    facts.view.job.ended = Some(before(15));
+    facts.situation.owed.replies = 1;
+    let words = "ended well 15s ago at 1970-01-01T00:16:25.000Z, 5s after it began; it waits for nothing; its outcome \
+                 is still to be told to whoever asked for it";
+    says(&facts, WaitsFor::Nothing, words);
+}
+
+#[test]
+fn failed() {
+    let mut facts = runs(facts(State::Failed));
+    facts.view.job.ended = Some(before(15));
+    facts.view.job.attempt = 3;
+    facts.view.job.failure = Some(no_luck());
+    let id = facts.view.job.id;
+    let words = format!(
+        "failed 15s ago at 1970-01-01T00:16:25.000Z, 5s after it began in attempt 3 of 3: no luck; \
+         `jobs retry {id}` runs it again"
+    );
+    says(&facts, WaitsFor::Nothing, &words);
+
+    facts.view.head = Head { epoch: 1, appended: 9, sealed: Some(9), joined: true, ..Head::default() };
+    facts.view.counts = Counts { ok: 7, failed: 2, ..Counts::default() };
+    assert!(why(&facts).sentence.ends_with("runs the 2 parts again that are not ok"));
+    facts.view.counts = Counts { ok: 9, ..Counts::default() };
+    assert!(why(&facts).sentence.ends_with("runs its join again"));
+}
+
+#[test]
+fn cancelled() {
+    let mut facts = facts(State::Cancelled);
+    facts.view.job.ended = Some(before(15));
+    let id = facts.view.job.id;
+    let words = format!("was cancelled 15s ago at 1970-01-01T00:16:25.000Z; `jobs retry {id}` runs it again");
+    says(&facts, WaitsFor::Nothing, &words);
+}
+
+/// Whatever the facts, however odd together: a sentence, of one line.
+#[test]
+fn every_state_has_its_sentence_whatever_is_owed() {
+    for state in State::ALL {
+        for phase in [Phase::Start, Phase::Join] {
+            for owed in [
+                Owing::default(),
+                Owing { free: 3, ..Owing::default() },
+                Owing { held: vec![(TWO, 9)], ..Owing::default() },
+                Owing { later: 1, next_due: Some(before(1)), ..Owing::default() },
+            ] {
+                for queue in [None, Some("q".to_owned())] {
+                    let mut facts = owing(facts(state), owed.clone());
+                    (facts.queue, facts.view.job.phase) = (queue, phase);
+                    let why = why(&facts);
+                    assert!(!why.sentence.contains('\n') && why.sentence.len() > 20, "{why:?}");
+                    assert_eq!(why.waits_for == WaitsFor::Nothing, state.is_final(), "{why:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What is known of a job besides the job. Only reads.
+
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
+
+use super::codec::{Columns, Uid};
+use super::rows;
+use crate::id::JobId;
+use crate::ledger::SHARD_SIZE;
+use crate::store::{OPEN, Owing, Process, Situation};
+
+/// What is known of a job besides the job.
+pub(super) async fn of(connection: &mut PgConnection, job: JobId) -> sqlx::Result<Situation> {
+    let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    let situation = Situation {
+        owed: owed(&mut snapshot, job).await?,
+        processes: processes(&mut snapshot).await?,
+        open: open(&mut snapshot, job).await?,
+    };
+    snapshot.commit().await?;
+    Ok(situation)
+}
+
+/// All of the outbox is looked through, which is rarely asked for.
+async fn owed(connection: &mut PgConnection, job: JobId) -> sqlx::Result<Owing> {
+    let query = "SELECT CASE WHEN ask = 'reply' THEN 'reply' WHEN holder IS NOT NULL THEN 'held' \
+                     WHEN due IS NOT NULL THEN 'later' ELSE 'free' END AS how, holder, sum(len)::bigint, min(due), \
+                     max(lost)::bigint \
+                 FROM ork.owed WHERE job = $1 GROUP BY how, holder ORDER BY holder";
+    let mut owing = Owing::default();
+    for row in sqlx::query(query).bind(Uid::from(job)).fetch_all(connection).await? {
+        let c = &mut Columns::new(&row);
+        let (how, holder, n) = (c.get::<&str>()?, c.get::<Option<Uid>>()?, c.number::<u64>()?);
+        let (due, lost) = (c.time()?, c.number::<u32>()?);
+        owing.lost = owing.lost.max(lost);
+        match (how, holder) {
+            ("reply", _) => owing.replies += n,
+            (_, Some(Uid(holder))) => owing.held.push((holder, n)),
+            ("later", None) => (owing.later, owing.next_due) = (n, due),
+            _ => owing.free = n,
+        }
+    }
+    Ok(owing)
+}
+
+async fn processes(connection: &mut PgConnection) -> sqlx::Result<Vec<Process>> {
+    let query = "SELECT boot, name, until FROM ork.worker ORDER BY name, boot";
+    let rows = sqlx::query(query).fetch_all(connection).await?;
+    let process = |row| {
+        let c = &mut Columns::new(row);
+        let (Uid(boot), name, until) = (c.get()?, c.get::<&str>()?, c.time()?);
+        Ok(Process::new(name, boot, until.unwrap_or_default()))
+    };
+    rows.iter().map(process).collect()
+}
+
+/// Shards are read one after the other until enough open parts are found.
+async fn open(connection: &mut PgConnection, job: JobId) -> sqlx::Result<Vec<u64>> {
+    let query = "SELECT appended FROM ork.job WHERE id = $1";
+    let found = sqlx::query(query).bind(Uid::from(job)).fetch_optional(&mut *connection).await?;
+    let Some(row) = found else { return Ok(Vec::new()) };
+    let appended: u64 = Columns::new(&row).number()?;
+    let mut open = Vec::new();
+    for number in 0..appended.div_ceil(SHARD_SIZE) {
+        if open.len() >= OPEN {
+            break;
+        }
+        let shard = rows::shard(&mut *connection, job, number).await?;
+        open.extend(shard.open(number, appended).take(OPEN - open.len()));
+    }
+    Ok(open)
+}

@@ -1,0 +1,86 @@
+//! What a store knows of a job besides the job: what is owed for it, who lives, and which of its parts are open.
+
+use crate::accounting::{OwedAsk, OwedRow};
+use crate::clock::Timestamp;
+
+/// At most so many open parts are named.
+pub const OPEN: usize = 5;
+
+/// What a store knows of a job besides the job.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Situation {
+    /// What the outbox has for it.
+    pub owed: Owing,
+    /// The processes that are not known to have ended.
+    pub processes: Vec<Process>,
+    /// The first of its parts that have not ended, at most [`OPEN`].
+    pub open: Vec<u64>,
+}
+
+/// What the outbox has for one job. A row that stands for many parts counts as many messages.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Owing {
+    /// Messages that are due and that nobody has taken.
+    pub free: u64,
+    /// Messages that a process has taken, by the process.
+    pub held: Vec<([u8; 16], u64)>,
+    /// Messages that are not due yet.
+    pub later: u64,
+    /// When the first of those is due.
+    pub next_due: Option<Timestamp>,
+    /// How often processes died with one of them, at most.
+    pub lost: u32,
+    /// Outcomes that are still to be told.
+    pub replies: u64,
+}
+
+impl Owing {
+    /// Counts one row.
+    pub fn add(&mut self, row: &OwedRow) {
+        let n = row.n_messages();
+        self.lost = self.lost.max(row.lost);
+        match (row.ask, row.holder, row.due) {
+            (OwedAsk::Reply, ..) => self.replies += n,
+            (_, Some(holder), _) => match self.held.iter_mut().find(|(known, _)| *known == holder) {
+                Some((_, count)) => *count += n,
+                None => self.held.push((holder, n)),
+            },
+            (_, None, Some(due)) => {
+                self.later += n;
+                self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+            }
+            (_, None, None) => self.free += n,
+        }
+    }
+}
+
+/// A process that has said that it lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// How jobs name it.
+    pub worker: String,
+    /// The bytes that tell this start from every other.
+    pub boot: [u8; 16],
+    /// Until when that is believed.
+    pub until: Timestamp,
+}
+
+impl Process {
+    /// A process of this name.
+    pub fn new(name: &str, boot: [u8; 16], until: Timestamp) -> Self {
+        let [a, b, c, d, ..] = boot;
+        Self { worker: format!("{name}/{:08x}", u32::from_be_bytes([a, b, c, d])), boot, until }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::WorkerId;
+
+    #[test]
+    fn a_process_is_named_as_jobs_name_it() {
+        let worker = WorkerId::new("one");
+        assert_eq!(Process::new(worker.name(), worker.boot(), Timestamp::default()).worker, worker.to_string());
+    }
+}

@@ -1,0 +1,97 @@
+//! Jobs that ended long ago go by themselves, when they are due and not before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ork::clock::{Clock, Pause};
+use ork::{ClientError, JobId, Ork, Timestamp};
+use tokio::sync::watch;
+
+use super::tasks::*;
+use super::world::{builder, each};
+
+/// A clock that a test turns.
+#[derive(Debug)]
+struct Manual(watch::Sender<Timestamp>);
+
+impl Manual {
+    fn turn(&self, by: Duration) {
+        self.0.send_modify(|now| *now = *now + by);
+    }
+}
+
+impl Clock for Manual {
+    fn now(&self) -> Timestamp {
+        *self.0.borrow()
+    }
+
+    fn pause(&self, duration: Duration) -> Pause {
+        let (mut now, end) = (self.0.subscribe(), self.now() + duration);
+        Box::pin(async move {
+            // The clock outlives whoever waits for it.
+            let _turned = now.wait_for(|now| *now >= end).await;
+        })
+    }
+}
+
+async fn is_there(ork: &Ork, id: JobId) -> bool {
+    match ork.status(id).await {
+        Ok(_) => true,
+        Err(ClientError::Store(error)) if error.kind() == ork::store::StoreErrorKind::NotFound => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_worker_removes_what_is_due_and_nothing_else() {
+    each(|world| async move {
+        let (first, store, folder) = world.parts();
+        first.shutdown().await;
+        let clock = Arc::new(Manual(watch::channel(Timestamp::from_millis(1_000_000)).0));
+        let ork = builder(&store).clock(Arc::<Manual>::clone(&clock)).set("retention", "1h").build().await.unwrap();
+        ork.start_worker();
+        let ended = async || {
+            let job = ork.submit(add { a: 1, b: 1 }).await.unwrap();
+            job.wait().await.unwrap();
+            job.id()
+        };
+        let key = JobId::new().to_string();
+        let running = ork.submit(gated { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered().await;
+        let old = ended().await;
+        clock.turn(Duration::from_mins(30));
+        let young = ended().await;
+        clock.turn(Duration::from_mins(29));
+        assert!(is_there(&ork, old).await);
+        // Now it is due. That it goes is all that tells.
+        clock.turn(Duration::from_mins(2));
+        while is_there(&ork, old).await {
+            tokio::task::yield_now().await;
+        }
+        assert!(is_there(&ork, young).await && is_there(&ork, running.id()).await);
+        clock.turn(Duration::from_mins(30));
+        while is_there(&ork, young).await {
+            tokio::task::yield_now().await;
+        }
+        Gate::of(&key).open();
+        assert_eq!(running.wait().await.unwrap(), key);
+        ork.shutdown().await;
+        drop(folder);
+    });
+}
+
+#[test]
+fn a_client_removes_what_ended_so_long_ago() {
+    each(|world| async move {
+        let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
+        job.wait().await.unwrap();
+        assert_eq!(world.ork.prune(Duration::from_hours(1)).await.unwrap(), 0);
+        let parts = world.ork.submit(seen_part { count: 30 }).await.unwrap();
+        parts.outcome().await.unwrap();
+        while is_there(&world.ork, job.id()).await {
+            world.ork.prune(Duration::ZERO).await.unwrap();
+        }
+        assert!(!is_there(&world.ork, JobId::new()).await);
+        world.end().await;
+    });
+}

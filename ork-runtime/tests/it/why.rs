@@ -1,0 +1,63 @@
+//! What a job waits for, said while it does.
+
+use ork::{ClientError, JobId, WaitsFor};
+
+use super::tasks::*;
+use super::world::{builder, each};
+
+#[test]
+fn a_job_that_runs_and_one_that_has_ended() {
+    each(|world| async move {
+        let key = JobId::new().to_string();
+        let job = world.ork.submit(gated { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered().await;
+        let why = world.ork.why(job.id()).await.unwrap();
+        let worker = job.status().await.unwrap().worker.unwrap();
+        assert_eq!((why.id, why.waits_for), (job.id(), WaitsFor::Run));
+        assert!(why.sentence.starts_with(&format!("{worker} runs it, attempt 1 of 1; since ")), "{why}");
+        assert!(why.sentence.contains("; last heard of "), "{why}");
+        Gate::of(&key).open();
+        job.wait().await.unwrap();
+        let why = world.ork.why(job.id()).await.unwrap();
+        assert_eq!(why.waits_for, WaitsFor::Nothing);
+        assert!(why.sentence.starts_with("ended well "), "{why}");
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_job_that_waits_for_its_parts() {
+    each(|world| async move {
+        let run = JobId::new().to_string();
+        let job = world.ork.submit(strict_part { count: 50, run: run.clone() }).await.unwrap();
+        Gate::of(&format!("{run}.1")).entered().await;
+        world.until(job.id(), |status| status.state == ork::JobState::Waiting).await;
+        let why = world.ork.why(job.id()).await.unwrap();
+        assert_eq!(why.waits_for, WaitsFor::Parts);
+        let words = why.sentence;
+        assert!(words.starts_with("waits for its parts: ") && words.contains(" of 50 parts ok, "), "{words}");
+        assert!(words.contains("not ended: "), "{words}");
+        job.cancel().await.unwrap();
+        let words = world.ork.why(job.id()).await.unwrap().sentence;
+        assert!(words.starts_with("was cancelled ") && words.contains("`jobs retry "), "{words}");
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_job_that_nobody_runs() {
+    each(|world| async move {
+        let (ork, store, folder) = world.parts();
+        ork.shutdown().await;
+        let client = builder(&store).build().await.unwrap();
+        let job = client.submit(add { a: 1, b: 1 }).await.unwrap();
+        let why = client.why(job.id()).await.unwrap();
+        assert_eq!(why.waits_for, WaitsFor::Worker);
+        let end = "no worker has taken its message; no other process lives: start a worker";
+        assert!(why.sentence.ends_with(end), "{why}");
+        let unknown = client.why(JobId::new()).await.unwrap_err();
+        assert!(matches!(unknown, ClientError::Store(error) if error.to_string().contains("there is no job")));
+        client.shutdown().await;
+        drop(folder);
+    });
+}

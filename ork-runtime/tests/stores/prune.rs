@@ -1,0 +1,280 @@
+//! Jobs that ended long ago are removed, exactly those, with all that belongs to them.
+
+use std::collections::BTreeSet;
+
+use ork::accounting::{By, Cancel, NewJob, Retry, Settle, Steered, Submit};
+use ork::job::{Attempt, Job, Phase};
+use ork::store::{Expired, Prune, Pruned};
+use ork::{Failure, FailureKind, JobId, JobState, Policy, Timestamp};
+
+use super::world::{START, World, each, failed, ok, on, part};
+
+const fn at(secs: u64) -> Timestamp {
+    Timestamp::from_millis(1_000_000 + 1_000 * secs.cast_signed())
+}
+
+/// Ends a job by a cancel at a time after the start.
+async fn end(world: &World, job: JobId, secs: u64) {
+    let by = By { now: at(secs), ..world.by() };
+    assert!(matches!(world.store.apply(Cancel { job, by }).await.unwrap(), Steered::Done(_)));
+}
+
+/// A job below another one.
+async fn child(world: &World, root: JobId) -> JobId {
+    let job = Job { root, parent: Some(root), ..Job::new(JobId::new(), "child", START) };
+    world.submit_with(job).await
+}
+
+async fn expired(world: &World, secs: u64) -> (BTreeSet<JobId>, Option<Timestamp>) {
+    let Expired { jobs, next } = world.store.expired(at(secs), 1_000).await.unwrap();
+    (jobs.into_iter().collect(), next)
+}
+
+async fn prune(world: &World, jobs: &[JobId], secs: u64, parts: u64) -> Pruned {
+    world.store.prune(Prune { jobs: jobs.to_vec(), before: at(secs), parts }).await.unwrap()
+}
+
+async fn left(world: &World) -> BTreeSet<JobId> {
+    let all = ork::Filter { limit: 1_000, ..ork::Filter::default() };
+    world.store.jobs(all).await.unwrap().into_iter().map(|view| view.job.id).collect()
+}
+
+#[test]
+fn exactly_what_is_due_is_found_and_removed() {
+    each(|world| async move {
+        let [old, edge, young, open] = [(); 4].map(|()| world.submit("one"));
+        let (old, edge, young, open) = (old.await, edge.await, young.await, open.await);
+        end(&world, old, 1).await;
+        end(&world, edge, 10).await;
+        end(&world, young, 20).await;
+        assert_eq!(expired(&world, 10).await, ([old].into(), Some(at(10))));
+        // Whatever is asked for, only what is due goes.
+        let all = [old, edge, young, open, JobId::new()];
+        assert_eq!(prune(&world, &all, 10, 100).await, Pruned { jobs: 1, parts: 0, done: 5 });
+        assert_eq!(left(&world).await, [edge, young, open].into());
+        assert_eq!(expired(&world, 10).await, (BTreeSet::new(), Some(at(10))));
+        assert_eq!(expired(&world, 100).await, ([edge, young].into(), None));
+        assert_eq!(prune(&world, &all, 10, 100).await.jobs, 0);
+    });
+}
+
+#[test]
+fn a_tree_stays_until_its_last_job_has_ended() {
+    each(|world| async move {
+        let root = world.submit("root").await;
+        let (first, second) = (child(&world, root).await, child(&world, root).await);
+        end(&world, root, 1).await;
+        end(&world, first, 2).await;
+        assert_eq!(expired(&world, 100).await, (BTreeSet::new(), None));
+        end(&world, second, 50).await;
+        assert_eq!(expired(&world, 50).await, (BTreeSet::new(), Some(at(50))));
+        let Expired { jobs, .. } = world.store.expired(at(51), 1_000).await.unwrap();
+        assert_eq!((jobs.len(), jobs.last()), (3, Some(&root)), "the root comes last: {jobs:?}");
+        assert_eq!(prune(&world, &jobs, 51, 100).await.jobs, 3);
+        assert!(left(&world).await.is_empty());
+
+        // A job below a root that goes on stays, too, whoever asks.
+        let root = world.submit("root").await;
+        let below = child(&world, root).await;
+        end(&world, below, 1).await;
+        assert_eq!(prune(&world, &[below], 100, 100).await.jobs, 0);
+        // What is left of a tree that was removed half-way is found again.
+        end(&world, root, 2).await;
+        assert_eq!(prune(&world, &[root], 100, 100).await.jobs, 1);
+        assert_eq!(expired(&world, 100).await.0, [below].into());
+        assert_eq!(prune(&world, &[below], 100, 100).await.jobs, 1);
+    });
+}
+
+#[test]
+fn parts_go_a_page_at_a_time_and_leave_nothing() {
+    each(|world| async move {
+        let id = world.with_parts(1_000, Policy::default(), false).await;
+        end(&world, id, 1).await;
+        let keeper = world.submit("one").await;
+        let (mut pages, mut parts) = (0, 0);
+        loop {
+            let pruned = prune(&world, &[id], 10, 300).await;
+            (pages, parts) = (pages + 1, parts + pruned.parts);
+            assert!(pruned.parts <= 300);
+            if pruned.done == 1 {
+                assert_eq!(pruned.jobs, 1);
+                break;
+            }
+        }
+        // In memory all goes at once.
+        assert!((pages, parts) == (4, 1_000) || (pages, parts) == (1, 0), "{pages} pages, {parts} parts");
+        assert_eq!(left(&world).await, [keeper].into());
+        assert!(world.store.parts(id, 0, 10).await.unwrap().is_empty());
+        // Whoever has messages of it left is handed nothing to do, and what he says of it changes nothing.
+        let taken = world.take(10_000).await;
+        let messages: Vec<_> = taken.iter().flat_map(|row| &row.messages).collect();
+        assert!(taken.len() > 1 && messages.len() == 1, "only the message of the other job: {taken:?}");
+        world.store.forget(taken.iter().map(|row| row.id).collect(), world.by()).await.unwrap();
+        assert_eq!(world.settle(part(id, 3), ok()).await, ork::accounting::Answer::Old);
+        assert!(world.take(10).await.is_empty());
+    });
+}
+
+/// In a file of `SQLite` jobs have short numbers, which are used again.
+#[test]
+fn what_was_owed_for_a_job_that_is_gone_is_not_owed_for_the_next_one() {
+    each(|world| async move {
+        let id = world.with_parts(10, Policy::default(), false).await;
+        end(&world, id, 1).await;
+        assert_eq!(prune(&world, &[id], 10, 100).await.jobs, 1);
+        let next = world.with_parts(3, Policy::default(), false).await;
+        let mut n = 0;
+        for row in world.take(100).await {
+            for message in row.messages {
+                let ork::message::Outgoing::Work(message) = message else { panic!("{message:?}") };
+                assert_eq!(message.job, next);
+                n += 1;
+            }
+        }
+        assert_eq!(n, 4, "its split and its three parts");
+    });
+}
+
+#[test]
+fn a_job_that_is_taken_up_while_it_is_removed_begins_anew() {
+    each(|world| async move {
+        let id = world.with_parts(100, Policy::default(), false).await;
+        world.start(part(id, 3)).await;
+        world.settle(part(id, 3), failed()).await;
+        end(&world, id, 1).await;
+        let pruned = prune(&world, &[id], 10, 30).await;
+        if pruned.done == 1 {
+            return;
+        }
+        let retry = Retry { job: id, by: world.by() };
+        assert!(matches!(world.store.apply(retry).await.unwrap(), Steered::Done(_)));
+        assert_eq!(prune(&world, &[id], 10, 30).await, Pruned { done: 1, ..Pruned::default() }, "it has not ended");
+        let job = world.store.job(id).await.unwrap().unwrap().job;
+        assert_eq!((job.state, job.phase), (JobState::Ready, Phase::Start));
+        // Its split runs again, over parts of which nothing is left.
+        world.claim(id, Phase::Start, job.attempt).await;
+        let open = ork::accounting::Open { job: id, attempt: job.attempt, policy: Policy::default(), joined: false };
+        let epoch = world.store.apply(open).await.unwrap().unwrap();
+        world.append(id, epoch, 0, 50).await;
+        world.seal(id, epoch, 50).await;
+        let view = world.store.job(id).await.unwrap().unwrap();
+        assert_eq!((view.head.sealed, view.counts.settled()), (Some(50), 0));
+    });
+}
+
+/// What this process remembers of a job that it has removed is not taken for the truth.
+#[test]
+fn a_job_that_is_gone_is_gone_for_everybody() {
+    each(|world| async move {
+        let id = world.submit("one").await;
+        world.claim(id, Phase::Start, 1).await;
+        let failure = Failure::new(FailureKind::Task, "no");
+        let settle = || Settle {
+            job: id,
+            phase: Phase::Start,
+            attempt: 1,
+            how: Attempt::Failed { failure: failure.clone(), again: None },
+            output: None,
+            by: world.by(),
+        };
+        world.store.apply(settle()).await.unwrap();
+        assert_eq!(prune(&world, &[id], 10, 10).await.jobs, 1);
+        let retry = Retry { job: id, by: world.by() };
+        assert_eq!(world.store.apply(retry).await.unwrap(), Steered::Unknown);
+        assert_eq!(world.store.apply(settle()).await.unwrap(), ork::accounting::Answer::Old);
+        // Its id may be used again.
+        let new = NewJob { job: Job::new(id, "one", START), input: "{}".into() };
+        world.store.apply(Submit { new, by: world.by() }).await.unwrap();
+        assert_eq!(world.store.job(id).await.unwrap().unwrap().job.state, JobState::Ready);
+    });
+}
+
+/// Two processes remove the same jobs at once, and a third works on others meanwhile.
+async fn race(worlds: [World; 3]) {
+    let [one, two, three] = &worlds;
+    let mut ids = Vec::new();
+    for n in 0..40 {
+        let id = one.with_parts(if n % 4 == 0 { 500 } else { 3 }, Policy::default(), false).await;
+        end(one, id, 1).await;
+        ids.push(id);
+    }
+    let alive = three.with_parts(300, Policy::default(), false).await;
+    let sweep = async |world: &World| {
+        let mut jobs = world.store.expired(at(10), 1_000).await.unwrap().jobs;
+        let mut removed = 0;
+        while !jobs.is_empty() {
+            let pruned = prune(world, &jobs[..jobs.len().min(7)], 10, 100).await;
+            removed += pruned.jobs;
+            jobs.drain(..pruned.done);
+        }
+        removed
+    };
+    let work = async {
+        for index in 0..299 {
+            three.start(part(alive, index)).await;
+            three.settle(part(alive, index), ok()).await;
+        }
+    };
+    let (first, second, ()) = tokio::join!(sweep(one), sweep(two), work);
+    // What one had locked the other has passed by; a last look finds what both have left.
+    let rest = sweep(one).await;
+    assert_eq!(first + second + rest, 40, "each was removed once");
+    assert_eq!(left(one).await, [alive].into());
+    three.start(part(alive, 299)).await;
+    three.settle(part(alive, 299), ok()).await;
+    assert_eq!(three.store.job(alive).await.unwrap().unwrap().job.state, JobState::Success);
+    for world in worlds {
+        world.store.close().await;
+    }
+}
+
+#[test]
+fn processes_that_remove_the_same_jobs_do_no_harm_over_one_file() {
+    on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ork.db");
+        let world = || {
+            let store = ork::store::sqlite::Sqlite::open(&path, ork::store::sqlite::Synchronous::Full).unwrap();
+            World::over(std::sync::Arc::new(store))
+        };
+        race([world(), world(), world()]).await;
+    });
+}
+
+#[test]
+fn processes_that_remove_the_same_jobs_do_no_harm_over_postgres() {
+    on(async {
+        let Some(url) = super::postgres::database().await else { return };
+        let worlds = [World::postgres(&url).await, World::postgres(&url).await, World::postgres(&url).await];
+        race(worlds).await;
+    });
+}
+
+#[test]
+fn a_large_job_goes_while_others_go_on() {
+    each(|world| async move {
+        let large = world.with_parts(100_000, Policy::default(), false).await;
+        end(&world, large, 1).await;
+        let between = std::cell::Cell::new(0);
+        let remove = async {
+            let mut pages = 0;
+            while prune(&world, &[large], 10, 10_000).await.done == 0 {
+                pages += 1;
+            }
+            pages
+        };
+        let others = async {
+            for _ in 0..50 {
+                let id = world.submit("one").await;
+                world.claim(id, Phase::Start, 1).await;
+                end(&world, id, 60).await;
+                between.set(between.get() + usize::from(world.store.job(large).await.unwrap().is_some()));
+            }
+        };
+        let (pages, ()) = tokio::join!(remove, others);
+        // In memory all goes at once; elsewhere others were served while the job was still there.
+        assert!(pages == 0 || (pages == 10 && between.get() > 0), "{pages} pages, {} jobs between", between.get());
+        assert_eq!(left(&world).await.len(), 50);
+    });
+}

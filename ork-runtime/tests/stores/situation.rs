@@ -1,0 +1,102 @@
+//! What is known of a job besides the job: what is owed for it, who lives, which parts are open.
+
+use std::time::Duration;
+
+use ork::accounting::PartAttempt;
+use ork::store::{OPEN, Owing};
+use ork::{Failure, FailureKind, JobId, Policy};
+
+use super::world::{START, World, each, ok, part};
+
+async fn owed(world: &World, id: JobId) -> Owing {
+    world.store.situation(id).await.unwrap().owed
+}
+
+#[test]
+fn a_message_is_free_then_held_then_gone() {
+    each(|world| async move {
+        let (id, other) = (world.submit("one").await, world.submit("other").await);
+        assert_eq!(owed(&world, id).await, Owing { free: 1, ..Owing::default() });
+        let taken = world.take(10).await;
+        let boot = world.worker.boot();
+        for id in [id, other] {
+            assert_eq!(owed(&world, id).await, Owing { held: vec![(boot, 1)], ..Owing::default() });
+        }
+        world.store.forget(vec![taken[0].id], world.by()).await.unwrap();
+        assert_eq!(owed(&world, id).await, Owing::default());
+        assert_eq!(owed(&world, JobId::new()).await, Owing::default());
+    });
+}
+
+#[test]
+fn the_messages_of_parts_are_counted_by_who_has_them_and_when_they_are_due() {
+    each(|world| async move {
+        let id = world.with_parts(1_000, Policy::default(), false).await;
+        let other = world.other();
+        // Of the free ones one process takes 30, the other one 20, and dies.
+        world.beat_at(Duration::ZERO, Vec::new()).await;
+        world.take(30).await;
+        other.take(20).await;
+        for index in [5, 7] {
+            world.start(part(id, index)).await;
+            let due = START + Duration::from_secs(60 - index);
+            let failure = Failure::new(FailureKind::Task, "no");
+            world.settle(part(id, index), PartAttempt::Failed { failure, again: Some(due) }).await;
+        }
+        let mut owed = owed(&world, id).await;
+        owed.held.sort_by_key(|(_, n)| *n);
+        let expected = Owing {
+            // One of them is that of the split, which nobody has taken away.
+            free: 951,
+            held: vec![(other.worker.boot(), 20), (world.worker.boot(), 30)],
+            later: 2,
+            next_due: Some(START + Duration::from_secs(53)),
+            ..Owing::default()
+        };
+        assert_eq!(owed, expected);
+    });
+}
+
+#[test]
+fn what_was_lost_with_a_process_is_known_and_so_is_who_lives() {
+    each(|world| async move {
+        let other = world.other();
+        world.beat_at(Duration::ZERO, Vec::new()).await;
+        other.beat_at(Duration::from_secs(2), Vec::new()).await;
+        let id = world.submit("one").await;
+        world.take(10).await;
+        let known = world.store.situation(id).await.unwrap().processes;
+        let lives = |world: &World, secs: u64| {
+            (world.worker.to_string(), world.worker.boot(), START + Duration::from_secs(secs))
+        };
+        let found: Vec<_> = known.into_iter().map(|process| (process.worker, process.boot, process.until)).collect();
+        assert_eq!(found, [lives(&world, 10), lives(&other, 12)]);
+
+        other.beat_at(Duration::from_secs(11), Vec::new()).await;
+        let situation = world.store.situation(id).await.unwrap();
+        assert_eq!(situation.owed, Owing { free: 1, lost: 1, ..Owing::default() });
+        assert_eq!(situation.processes.len(), 1);
+    });
+}
+
+#[test]
+fn the_first_open_parts_are_named_across_shards() {
+    each(|world| async move {
+        let id = world.with_parts(65_538, Policy::default(), false).await;
+        let open = async || world.store.situation(id).await.unwrap().open;
+        assert_eq!(open().await, [0, 1, 2, 3, 4]);
+        assert_eq!(open().await.len(), OPEN);
+        // All of the first shard but three, and one of the second.
+        let (left, of_second) = ([7, 100, 65_535], 65_536);
+        let done: Vec<_> = (0..=of_second).filter(|index| !left.contains(index)).collect();
+        for page in done.chunks(4_096) {
+            let starts = page.iter().map(|index| world.start(part(id, *index)));
+            futures_util::future::join_all(starts).await;
+            let settles = page.iter().map(|index| world.settle(part(id, *index), ok()));
+            futures_util::future::join_all(settles).await;
+        }
+        assert_eq!(open().await, [7, 100, 65_535, 65_537]);
+        let empty = world.submit("one").await;
+        assert!(world.store.situation(empty).await.unwrap().open.is_empty());
+    });
+}
