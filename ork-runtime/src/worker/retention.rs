@@ -33,13 +33,14 @@ pub(super) async fn retain(engine: Arc<Engine>, retention: Duration, stop: Cance
             () = stop.cancelled() => return,
             () = engine.clock.pause_until(next) => {}
         }
-        let before = earlier(engine.clock.now(), retention);
+        let now = engine.clock.now();
+        let before = earlier(now, retention);
         let swept = tokio::select! {
             // What has begun is done whole: only whole pages are removed.
             () = stop.cancelled() => return,
             swept = sweep(&*engine.store, before) => swept,
         };
-        let now = engine.clock.now();
+        // Counted from when the look began: what fell due while it swept is not waited for again.
         next = match swept {
             Ok(swept) => {
                 if swept.jobs > 0 {
@@ -49,7 +50,7 @@ pub(super) async fn retain(engine: Arc<Engine>, retention: Duration, stop: Cance
             }
             Err(error) => {
                 tracing::warn!(%error, "jobs that ended long ago could not be removed");
-                now + PAUSE
+                engine.clock.now() + PAUSE
             }
         };
     }

@@ -26,10 +26,14 @@ impl Clock for Manual {
     }
 
     fn pause(&self, duration: Duration) -> Pause {
-        let (mut now, end) = (self.0.subscribe(), self.now() + duration);
+        self.pause_until(self.now() + duration)
+    }
+
+    fn pause_until(&self, moment: Timestamp) -> Pause {
+        let mut now = self.0.subscribe();
         Box::pin(async move {
             // The clock outlives whoever waits for it.
-            let _turned = now.wait_for(|now| *now >= end).await;
+            let _turned = now.wait_for(|now| *now >= moment).await;
         })
     }
 }
