@@ -246,7 +246,6 @@ impl Client {
         match steered {
             Steered::Done(owed) => {
                 self.engine.outbox.send(owed).await;
-                self.engine.running.stop(id);
                 Ok(())
             }
             Steered::Refused(state) => Err(ClientError::WrongState { id, verb, state }),

@@ -38,10 +38,8 @@ pub(super) enum Called<T = Bytes> {
     Returned(T),
     /// It failed.
     Failed(CallError),
-    /// The worker has to stop.
+    /// It was stopped: the worker has to stop, or its job has ended and nobody wants its result.
     Interrupted,
-    /// Its job was cancelled, and nobody wants its result.
-    Unwanted,
 }
 
 /// Calls the function of a task on a message.
@@ -153,7 +151,7 @@ pub(super) async fn guard<T>(
             token.cancel();
             Called::Failed(CallError::TimedOut(timeout))
         }
-        () = unwanted => Called::Unwanted,
+        () = unwanted => Called::Interrupted,
         () = engine.force.cancelled() => {
             token.cancel();
             Called::Interrupted

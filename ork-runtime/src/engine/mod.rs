@@ -226,19 +226,22 @@ async fn job(
     if again && redelivered > engine.settings.losses {
         return Box::pin(settle::lost_job(engine, job, phase, redelivered)).await;
     }
-    let running = engine.running.enter(job.id);
     if is_split {
+        let running = engine.running.enter(job.id);
         // A split is rare and its future large: on the heap it does not weigh on every other delivery.
         let split = Box::pin(split::split(engine, &job, task, def, message, running.token()));
         let ended = lease::keep(engine, message, tenure, split).await?;
+        drop(running);
         return Box::pin(settle::split(engine, job, def, ended)).await;
     }
     let mut job = job;
     loop {
         let parts = Box::pin(join::parts(engine, &job, phase)).await?;
         let about = services::about_job(&job);
+        let running = engine.running.enter(job.id);
         let call = invoke::invoke(engine, def, message, about, parts, running.token());
         let called = lease::keep(engine, message, tenure, call).await;
+        drop(running);
         match settle::job(engine, &mut job, def, phase, called).await? {
             settle::Next::Done(done) => return Ok(done),
             // Without a store nobody else can keep the time of the next attempt.
@@ -272,5 +275,6 @@ async fn part(
     let about = services::about_part(message, index, count);
     let call = invoke::invoke(engine, task.work, message, about, None, running.token());
     let called = lease::keep(engine, message, tenure, call).await;
+    drop(running);
     settle::part(engine, task.work, key, called).await
 }

@@ -1,51 +1,76 @@
 //! Which jobs this process runs right now, so that a cancel reaches them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::id::JobId;
 
-#[derive(Debug)]
-struct Place {
-    token: CancellationToken,
-    guests: usize,
+/// The calls that run here, by job and in the order in which they began, each with the token that stops it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Running(Arc<Mutex<Calls>>);
+
+#[derive(Debug, Default)]
+struct Calls {
+    begun: u64,
+    tokens: BTreeMap<(JobId, u64), CancellationToken>,
 }
 
-/// The jobs that run here, each with the token that stops it; parts share their job's.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Running(Arc<Mutex<HashMap<JobId, Place>>>);
+/// What ran here at one moment.
+///
+/// News of the end of a job may come late, when the job was retried and runs again. So the order is: note what runs, ask
+/// the store which jobs have ended, stop what was noted of these. What began after the note is never stopped by it.
+#[derive(Debug)]
+pub(crate) struct Noted {
+    /// Whose calls ran.
+    pub(crate) jobs: Vec<JobId>,
+    begun: u64,
+}
 
-/// Says that a job, or one part of it, runs here, until it is dropped.
+/// Says that a job, or parts of it, run here, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Guest {
     running: Running,
-    job: JobId,
+    key: (JobId, u64),
     token: CancellationToken,
 }
 
 impl Running {
-    fn places(&self) -> MutexGuard<'_, HashMap<JobId, Place>> {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn enter(&self, job: JobId) -> Guest {
-        let mut places = self.places();
-        let place = places.entry(job).or_insert_with(|| Place { token: CancellationToken::new(), guests: 0 });
-        place.guests += 1;
-        Guest { running: self.clone(), job, token: place.token.clone() }
+        let (mut calls, token) = (self.calls(), CancellationToken::new());
+        let key = (job, calls.begun);
+        calls.begun += 1;
+        calls.tokens.insert(key, token.clone());
+        Guest { running: self.clone(), key, token }
     }
 
-    /// The jobs that run here.
-    pub(crate) fn jobs(&self) -> Vec<JobId> {
-        self.places().keys().copied().collect()
+    /// Whether any job runs here.
+    pub(crate) fn any(&self) -> bool {
+        !self.calls().tokens.is_empty()
     }
 
-    /// Asks a job that runs here to stop.
-    pub(crate) fn stop(&self, job: JobId) {
-        if let Some(place) = self.places().get(&job) {
-            place.token.cancel();
+    /// Whether this job runs here.
+    pub(crate) fn runs(&self, job: JobId) -> bool {
+        self.calls().tokens.range((job, 0)..=(job, u64::MAX)).next().is_some()
+    }
+
+    /// What runs here now.
+    pub(crate) fn note(&self) -> Noted {
+        let calls = self.calls();
+        let mut jobs: Vec<_> = calls.tokens.keys().map(|(job, _)| *job).collect();
+        jobs.dedup();
+        Noted { jobs, begun: calls.begun }
+    }
+
+    /// Asks what was noted of a job to stop.
+    pub(crate) fn stop(&self, job: JobId, noted: &Noted) {
+        for token in self.calls().tokens.range((job, 0)..(job, noted.begun)).map(|(_, token)| token) {
+            token.cancel();
         }
     }
 }
@@ -58,12 +83,30 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let mut places = self.running.places();
-        if let Some(place) = places.get_mut(&self.job) {
-            place.guests -= 1;
-            if place.guests == 0 {
-                places.remove(&self.job);
-            }
-        }
+        self.running.calls().tokens.remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_noted_of_a_job_is_stopped() {
+        let (running, job, other) = (Running::default(), JobId::new(), JobId::new());
+        assert!(!running.any() && !running.runs(job));
+        let (first, second, stranger) = (running.enter(job), running.enter(job), running.enter(other));
+        let noted = running.note();
+        let mut jobs = vec![job, other];
+        jobs.sort();
+        assert_eq!(noted.jobs, jobs);
+        // It was retried while the store was asked.
+        drop(second);
+        let retried = running.enter(job);
+        running.stop(job, &noted);
+        assert!(first.token().is_cancelled());
+        assert!(!retried.token().is_cancelled() && !stranger.token().is_cancelled());
+        drop((first, retried));
+        assert!(!running.runs(job) && running.runs(other) && running.any());
     }
 }

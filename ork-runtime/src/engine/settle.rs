@@ -41,9 +41,7 @@ pub(super) async fn job(
     phase: Phase,
     called: Called,
 ) -> Result<Next, ProcessError> {
-    let (Some((how, output)), done) = job_attempt(engine, job, def, phase, called) else {
-        return Ok(Next::Done(Done::Settled));
-    };
+    let (how, output, done) = job_attempt(engine, job, def, phase, called);
     if !engine.store.keeps() {
         let again = unkept(engine, job, phase, how, output).await;
         return Ok(again.map_or(Next::Done(done), Next::AgainHere));
@@ -65,7 +63,6 @@ pub(super) async fn split(
         Split::Overtaken => return Ok(Done::Interrupted),
         Split::Ended(Called::Failed(error)) => Called::Failed(error),
         Split::Ended(Called::Interrupted) => Called::Interrupted,
-        Split::Ended(Called::Unwanted) => Called::Unwanted,
     };
     match job(engine, &mut claimed, def, Phase::Start, called).await? {
         Next::Done(done) => Ok(done),
@@ -75,51 +72,43 @@ pub(super) async fn split(
 
 /// Settles a part.
 pub(super) async fn part(engine: &Engine, def: &TaskDef, part: PartKey, called: Called) -> Result<Done, ProcessError> {
-    let (Some(how), done) = part_attempt(engine, def, part.attempt, called) else {
-        return Ok(Done::Settled);
-    };
+    let (how, done) = part_attempt(engine, def, part.attempt, called);
     let answer = engine.store.apply(SettleParts::one(part, how, engine.by())).await?;
     answered(engine, [answer]).await;
     Ok(done)
 }
 
-/// How an attempt at a job ended and what it returned, unless nobody wants to know, and what came of its delivery.
+/// How an attempt at a job ended, what it returned, and what came of its delivery.
 pub(super) fn job_attempt(
     engine: &Engine,
     job: &Job,
     def: &TaskDef,
     phase: Phase,
     called: Called,
-) -> (Option<(Attempt, Option<Bytes>)>, Done) {
+) -> (Attempt, Option<Bytes>, Done) {
     match called {
-        Called::Unwanted => (None, Done::Settled),
-        Called::Interrupted => (Some((Attempt::Interrupted, None)), Done::Interrupted),
-        Called::Returned(output) => (Some((Attempt::Succeeded, Some(output))), Done::Settled),
+        // If its job has ended, its delivery comes back once more and is found to be done with.
+        Called::Interrupted => (Attempt::Interrupted, None, Done::Interrupted),
+        Called::Returned(output) => (Attempt::Succeeded, Some(output), Done::Settled),
         Called::Failed(error) => {
             let (failure, again) = failed(engine, def, job.counted_attempt(), error);
             let done = match (failure.kind, phase) {
                 (FailureKind::Input, Phase::Start) => Done::WrongInput(failure.message.clone()),
                 _ => Done::Settled,
             };
-            (Some((Attempt::Failed { failure, again }, None)), done)
+            (Attempt::Failed { failure, again }, None, done)
         }
     }
 }
 
-/// How an attempt at a part ended, unless nobody wants to know, and what came of its delivery.
-pub(super) fn part_attempt(
-    engine: &Engine,
-    def: &TaskDef,
-    attempt: u32,
-    called: Called,
-) -> (Option<PartAttempt>, Done) {
+/// How an attempt at a part ended, and what came of its delivery.
+pub(super) fn part_attempt(engine: &Engine, def: &TaskDef, attempt: u32, called: Called) -> (PartAttempt, Done) {
     match called {
-        Called::Unwanted => (None, Done::Settled),
-        Called::Interrupted => (Some(PartAttempt::Interrupted), Done::Interrupted),
-        Called::Returned(output) => (Some(PartAttempt::Ok(output)), Done::Settled),
+        Called::Interrupted => (PartAttempt::Interrupted, Done::Interrupted),
+        Called::Returned(output) => (PartAttempt::Ok(output), Done::Settled),
         Called::Failed(error) => {
             let (failure, again) = failed(engine, def, attempt, error);
-            (Some(PartAttempt::Failed { failure, again }), Done::Settled)
+            (PartAttempt::Failed { failure, again }, Done::Settled)
         }
     }
 }

@@ -84,7 +84,6 @@ pub(super) async fn split(
         Called::Returned(stored) => stored,
         Called::Failed(error) => return Ok(Split::Ended(Called::Failed(error))),
         Called::Interrupted => return Ok(Split::Ended(Called::Interrupted)),
-        Called::Unwanted => return Ok(Split::Ended(Called::Unwanted)),
     };
     let n = stored?;
     let (sealed, owed) = engine.store.apply(Seal { job: job.id, epoch, n, by: engine.by() }).await?;

@@ -18,7 +18,7 @@ const BEAT: Duration = Duration::from_secs(5);
 /// For how long that is believed.
 pub(crate) const TTL: Duration = Duration::from_secs(15);
 
-/// How much time there is at least between two looks for cancelled jobs that other news gave rise to.
+/// How much time there is at least between two looks for jobs that ended while they run here.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Starts the services; they end with the supervisor.
@@ -39,10 +39,10 @@ async fn heartbeat(engine: Arc<Engine>, stop: CancellationToken) {
     let mut changes = engine.store.changes().watch();
     let mut next = engine.clock.now();
     loop {
-        let running = engine.running.jobs();
-        let beat = Beat { ttl: TTL, running, by: engine.by() };
+        let noted = engine.running.note();
+        let beat = Beat { ttl: TTL, running: noted.jobs.clone(), by: engine.by() };
         match engine.store.beat(beat).await {
-            Ok(ended) => ended.into_iter().for_each(|job| engine.running.stop(job)),
+            Ok(ended) => ended.into_iter().for_each(|job| engine.running.stop(job, &noted)),
             Err(error) => tracing::warn!(%error, "the heartbeat could not be written"),
         }
         if engine.clock.now() >= next {
@@ -58,10 +58,11 @@ async fn heartbeat(engine: Arc<Engine>, stop: CancellationToken) {
                 () = stop.cancelled() => return,
                 () = engine.clock.pause_until(next) => break,
                 change = changes.recv() => match change {
-                    Ok(Change::Ended(job)) => engine.running.stop(job),
+                    // It may have been retried since, so the store is asked.
+                    Ok(Change::Ended(job)) if engine.running.runs(job) => break,
                     // Another process may have cancelled what runs here, be it begun since the last look.
-                    Ok(Change::Elsewhere) | Err(RecvError::Lagged(_)) if !engine.running.jobs().is_empty() => break,
-                    Ok(Change::Owed | Change::Moved(_) | Change::Elsewhere) | Err(RecvError::Lagged(_)) => {}
+                    Ok(Change::Elsewhere) | Err(RecvError::Lagged(_)) if engine.running.any() => break,
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 },
             }

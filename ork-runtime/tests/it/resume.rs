@@ -40,6 +40,23 @@ fn a_cancelled_job_can_be_taken_up_again() {
     });
 }
 
+/// The news of the failure comes while the job runs again: it must not stop what it does not speak of. When it stopped
+/// whatever ran of the job, the second run was told to stop, and left its job `running` for ever.
+#[test]
+fn a_job_that_is_retried_at_once_is_not_stopped_by_the_news_of_its_failure() {
+    each(|world| async move {
+        for _ in 0..100 {
+            let key = ork::JobId::new().to_string();
+            let job = world.ork.submit(heals { key: key.clone() }).await.unwrap();
+            assert_eq!(job.outcome().await.unwrap().status().state, JobState::Failed);
+            world.ork.retry(job.id()).await.unwrap();
+            assert!(job.wait().await.unwrap(), "it was told to stop");
+            assert_eq!(calls(&key), 2);
+        }
+        world.end().await;
+    });
+}
+
 #[test]
 fn what_runs_or_succeeded_cannot_be_retried() {
     each(|world| async move {

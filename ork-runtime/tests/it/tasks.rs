@@ -120,6 +120,18 @@ pub(crate) async fn listens(key: String, context: Context) -> String {
     key
 }
 
+/// Fails once, then says whether nobody tells it to stop.
+#[task]
+pub(crate) async fn heals(key: String, context: Context) -> Result<bool> {
+    if called(&key) == 1 {
+        return Err(Error::permanent("ill"));
+    }
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    Ok(!context.cancelled().is_cancelled())
+}
+
 /// One part: doubles its number, or fails as its number says.
 #[task(retries = 1, backoff = "1ms")]
 pub(crate) async fn double(number: u64, fail: bool, run: String, context: Context) -> Result<u64> {

@@ -50,11 +50,9 @@ async fn attempt(engine: Arc<Engine>, task: Task, mut item: Item, job: Box<Job>)
 async fn settle_all(engine: Arc<Engine>, task: Task, calls: Vec<(Item, Box<Job>, Called)>) {
     let (mut settles, mut settlements) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
     for (item, job, called) in calls {
-        let (ended, done) = settle::job_attempt(&engine, &job, task.work, Phase::Start, called);
-        settles.extend(ended.map(|(how, output)| {
-            let (phase, attempt) = (Phase::Start, job.attempt);
-            Settle { job: job.id, phase, attempt, how, output, by: engine.by() }
-        }));
+        let phase = Phase::Start;
+        let (how, output, done) = settle::job_attempt(&engine, &job, task.work, phase, called);
+        settles.push(Settle { job: job.id, phase, attempt: job.attempt, how, output, by: engine.by() });
         settlements.push((item, settle::settlement(done)));
     }
     let mut failed = None;

@@ -19,7 +19,6 @@ struct Run {
     task: Task,
     first: PartKey,
     count: Option<u64>,
-    running: Guest,
 }
 
 /// Brings parts to their end.
@@ -39,8 +38,12 @@ pub(super) async fn process(
         let run: HashSet<_> = run.into_iter().collect();
         items.extract_if(.., |item| !run.contains(&index(item))).for_each(|item| item.alone(engine, spawn));
     }
-    let run = Arc::new(Run { engine: Arc::clone(engine), task, first, count, running: engine.running.enter(job) });
-    let calls = items.into_iter().map(|item| Arc::clone(&run).attempt(item));
+    let run = Arc::new(Run { engine: Arc::clone(engine), task, first, count });
+    let running = Arc::new(engine.running.enter(job));
+    let calls = {
+        let run = Arc::clone(&run);
+        items.into_iter().map(move |item| Arc::clone(&run).attempt(item, Arc::clone(&running)))
+    };
     let settle = {
         let run = Arc::clone(&run);
         move |ended| Arc::clone(&run).settle(ended)
@@ -57,29 +60,30 @@ fn index(item: &Item) -> u64 {
 }
 
 impl Run {
-    async fn attempt(self: Arc<Self>, mut item: Item) -> (Item, Called) {
+    async fn attempt(self: Arc<Self>, mut item: Item, running: Arc<Guest>) -> (Item, Called) {
         let about = services::about_part(&item.message, index(&item), self.count);
-        let call = invoke(&self.engine, self.task.work, &item.message, about, None, self.running.token());
+        let call = invoke(&self.engine, self.task.work, &item.message, about, None, running.token());
         let called = lease::keep(&self.engine, &item.message, &mut item.tenure, call).await;
         (item, called)
     }
 
     /// Writes down in one transaction how the calls ended, then settles their deliveries.
     async fn settle(self: Arc<Self>, calls: Vec<(Item, Called)>) {
+        if calls.is_empty() {
+            return;
+        }
         let engine = &*self.engine;
         let (mut ended, mut settlements) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
         for (item, called) in calls {
             let (how, done) = settle::part_attempt(engine, self.task.work, self.first.attempt, called);
-            ended.extend(how.map(|how| (index(&item), how)));
+            ended.push((index(&item), how));
             settlements.push((item, settle::settlement(done)));
         }
+        let settle = SettleParts { first: self.first, ended: ended.into(), by: engine.by() };
         let mut failed = None;
-        if !ended.is_empty() {
-            let settle = SettleParts { first: self.first, ended: ended.into(), by: engine.by() };
-            match persist(engine, vec![settle]).await {
-                Ok(answers) => settle::answered(engine, answers).await,
-                Err(settlement) => failed = Some(settlement),
-            }
+        match persist(engine, vec![settle]).await {
+            Ok(answers) => settle::answered(engine, answers).await,
+            Err(settlement) => failed = Some(settlement),
         }
         for (item, settlement) in settlements {
             item.tenure.settle(engine, failed.clone().unwrap_or(settlement)).await;
