@@ -17,31 +17,17 @@
     reason = "a benchmark prints figures, and stops at the first thing that is wrong"
 )]
 
+#[path = "support/nothing.rs"]
+mod nothing;
 mod support;
 
 use std::process::Command;
 
-use ork::{Context, Ork, Parts, Result, task};
+use nothing::nothing_part;
+use ork::Ork;
 use rusqlite::{Connection, params};
 use serde_json::json;
 use support::{now, peak_mib, rate, round};
-
-/// The work of one part: nothing, so that what is measured is ork.
-#[task]
-async fn nothing(number: u64) -> u64 {
-    number
-}
-
-#[task(part)]
-fn nothing_part(count: u64) -> impl Iterator<Item = nothing> {
-    (0..count).map(|number| nothing { number })
-}
-
-#[task(join)]
-fn nothing_join(parts: Parts<u64>, context: Context) -> Result<u64> {
-    assert_eq!(context.attempt(), 1);
-    parts.all_ok()?.into_iter().sum()
-}
 
 /// One measurement, in a process of its own so that its peak memory is its own.
 fn measure(what: &str, count: u64) -> serde_json::Value {

@@ -19,6 +19,8 @@
     reason = "a benchmark prints figures, and stops at the first thing that is wrong"
 )]
 
+#[path = "support/nothing.rs"]
+mod nothing;
 #[path = "../tests/support/postgres.rs"]
 #[expect(dead_code, unreachable_pub, reason = "made for tests")]
 mod postgres;
@@ -27,28 +29,12 @@ mod support;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 
-use ork::{Context, Ork, Parts, Result, task};
+use nothing::nothing_part;
+use ork::Ork;
 use serde_json::json;
 use sqlx::postgres::PgConnection;
 use sqlx::{Row as _, raw_sql};
 use support::{now, rate, round};
-
-/// The work of one part: nothing, so that what is measured is ork.
-#[task]
-async fn nothing(number: u64) -> u64 {
-    number
-}
-
-#[task(part)]
-fn nothing_part(count: u64) -> impl Iterator<Item = nothing> {
-    (0..count).map(|number| nothing { number })
-}
-
-#[task(join)]
-fn nothing_join(parts: Parts<u64>, context: Context) -> Result<u64> {
-    assert_eq!(context.attempt(), 1);
-    parts.all_ok()?.into_iter().sum()
-}
 
 async fn process(url: &str, concurrency: &str) -> Ork {
     let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();

@@ -87,6 +87,11 @@ impl Kind {
             Self::Item => "item",
         }
     }
+
+    /// The kind of this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Whole, Self::Item].into_iter().find(|kind| kind.as_str() == word)
+    }
 }
 
 /// Which function of the task is next.
@@ -96,6 +101,21 @@ pub enum Phase {
     Start,
     /// The join.
     Join,
+}
+
+impl Phase {
+    /// The word that stores use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Join => "join",
+        }
+    }
+
+    /// The phase of this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Start, Self::Join].into_iter().find(|phase| phase.as_str() == word)
+    }
 }
 
 /// Where the outcome of a job is sent.

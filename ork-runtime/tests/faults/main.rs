@@ -21,3 +21,5 @@ mod proof;
 #[path = "../support/slow.rs"]
 mod slow;
 mod tasks;
+#[path = "../support/told.rs"]
+mod told;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ork::accounting::{By, OwedId, Promise, Shards};
+use ork::accounting::{By, OwedId};
 use ork::broker::{
     Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, Subscribe, Subscription,
 };
@@ -17,6 +17,8 @@ use ork::store::{
 use ork::task::parts::SettledPart;
 use ork::{Filter, JobId, Timestamp};
 use tokio_util::sync::CancellationToken;
+
+use super::told::Told;
 
 /// How long the last call of a process may take.
 const LAST_CALL: Duration = Duration::from_millis(200);
@@ -126,47 +128,6 @@ fn no_broker() -> BrokerError {
 #[derive(Debug)]
 pub struct FaultyStore(pub Arc<dyn Store>, pub Arc<Faults>);
 
-/// Work whose answer a dead process does not hear.
-struct Heard {
-    work: Box<dyn Work>,
-    faults: Arc<Faults>,
-    last: bool,
-}
-
-impl Work for Heard {
-    fn count(&self) -> usize {
-        self.work.count()
-    }
-
-    fn job(&self, at: usize) -> JobId {
-        self.work.job(at)
-    }
-
-    fn promise(&self) -> Promise {
-        self.work.promise()
-    }
-
-    fn shards(&self, at: usize, books: &ork::accounting::Books) -> Shards {
-        self.work.shards(at, books)
-    }
-
-    fn apply(&mut self, at: usize, books: &mut ork::accounting::Books) {
-        self.work.apply(at, books);
-    }
-
-    fn finish(self: Box<Self>, result: Result<(), StoreError>) {
-        if self.faults.is_dead.load(Ordering::SeqCst) {
-            // Kept, for whoever waits would be told if it were dropped.
-            self.faults.unheard.lock().unwrap().push(self.work);
-        } else {
-            self.work.finish(result);
-        }
-        if self.last {
-            self.faults.died.cancel();
-        }
-    }
-}
-
 #[async_trait]
 impl Store for FaultyStore {
     fn changes(&self) -> &Changes {
@@ -180,7 +141,19 @@ impl Store for FaultyStore {
             Call::Fails => return work.finish(Err(no_store())),
             Call::IsNotMade => return self.1.unheard.lock().unwrap().push(work),
         };
-        self.0.enqueue(Box::new(Heard { work, faults: Arc::clone(&self.1), last }));
+        let faults = Arc::clone(&self.1);
+        let tell = move |work: Box<dyn Work>, result| {
+            if faults.is_dead.load(Ordering::SeqCst) {
+                // Kept, for whoever waits would be told if it were dropped.
+                faults.unheard.lock().unwrap().push(work);
+            } else {
+                work.finish(result);
+            }
+            if last {
+                faults.died.cancel();
+            }
+        };
+        self.0.enqueue(Box::new(Told { work, tell }));
     }
 
     async fn take(&self, take: Take) -> Result<Taken, StoreError> {

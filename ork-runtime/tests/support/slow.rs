@@ -5,11 +5,13 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ork::accounting::{Books, By, OwedId, Promise, Shards};
+use ork::accounting::{By, OwedId};
 use ork::context::Progress;
 use ork::store::{Beat, Changes, Expired, JobView, Prune, Pruned, Situation, Store, StoreError, Take, Taken, Work};
 use ork::task::parts::SettledPart;
 use ork::{Filter, JobId, Timestamp};
+
+use super::told::Told;
 
 type Late = (Box<dyn Work>, Result<(), StoreError>);
 
@@ -43,38 +45,6 @@ impl SlowStore {
     }
 }
 
-struct Slow {
-    work: Box<dyn Work>,
-    late: Sender<Late>,
-}
-
-impl Work for Slow {
-    fn count(&self) -> usize {
-        self.work.count()
-    }
-
-    fn job(&self, at: usize) -> JobId {
-        self.work.job(at)
-    }
-
-    fn promise(&self) -> Promise {
-        self.work.promise()
-    }
-
-    fn shards(&self, at: usize, books: &Books) -> Shards {
-        self.work.shards(at, books)
-    }
-
-    fn apply(&mut self, at: usize, books: &mut Books) {
-        self.work.apply(at, books);
-    }
-
-    fn finish(self: Box<Self>, result: Result<(), StoreError>) {
-        // The thread ends with the test.
-        let _gone = self.late.send((self.work, result));
-    }
-}
-
 #[async_trait]
 impl Store for SlowStore {
     fn changes(&self) -> &Changes {
@@ -83,7 +53,11 @@ impl Store for SlowStore {
 
     fn enqueue(&self, work: Box<dyn Work>) {
         let late = self.late.lock().unwrap().clone();
-        self.store.enqueue(Box::new(Slow { work, late }));
+        let tell = move |work, result| {
+            // The thread ends with the test.
+            let _gone = late.send((work, result));
+        };
+        self.store.enqueue(Box::new(Told { work, tell }));
     }
 
     async fn take(&self, take: Take) -> Result<Taken, StoreError> {

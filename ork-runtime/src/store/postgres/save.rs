@@ -12,7 +12,6 @@ use super::outbox;
 use crate::accounting::{Books, Change, Entry, OwedRow, PartWrite};
 use crate::clock::Timestamp;
 use crate::id::JobId;
-use crate::job::Phase;
 use crate::ledger::{Counts, Halt};
 
 /// No statement carries more rows or bytes than these, whatever the size of a batch.
@@ -143,7 +142,7 @@ fn bind<'q>(query: Query<'q, Postgres, PgArguments>, rows: &[JobRow<'_>]) -> Que
         .bind(column(rows, |row| row.entry.job.parent.map(Uid::from)))
         .bind(column(rows, |row| text(&row.entry.job.task)))
         .bind(column(rows, |row| row.entry.job.kind.as_str()))
-        .bind(column(rows, |row| phase(row.entry.job.phase)))
+        .bind(column(rows, |row| row.entry.job.phase.as_str()))
         .bind(column(rows, |row| row.entry.job.state.as_str()))
         .bind(column(rows, |row| i64::from(row.entry.job.attempt)))
         .bind(column(rows, |row| i64::from(row.entry.job.base)))
@@ -249,11 +248,4 @@ async fn save_parts(connection: &mut PgConnection, parts: Vec<(JobId, u64, PartW
 
 fn json(failure: &crate::Failure) -> String {
     serde_json::to_string(failure).unwrap_or_default()
-}
-
-const fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Start => "start",
-        Phase::Join => "join",
-    }
 }

@@ -104,8 +104,8 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
         root: c.id()?,
         parent: c.get::<Option<[u8; 16]>>()?.map(JobId::from_bytes),
         task: c.get()?,
-        kind: if c.word()? == Kind::Item.as_str() { Kind::Item } else { Kind::Whole },
-        phase: if c.word()? == "join" { Phase::Join } else { Phase::Start },
+        kind: Kind::from_word(c.word()?).ok_or_else(|| damaged("a kind is unknown"))?,
+        phase: Phase::from_word(c.word()?).ok_or_else(|| damaged("a phase is unknown"))?,
         state: State::from_word(c.word()?).ok_or_else(|| damaged("a state is unknown"))?,
         attempt: c.get()?,
         base: c.get()?,
@@ -313,7 +313,7 @@ fn insert(statement: &mut Statement<'_>, entry: &Entry, input: &[u8], output: Op
         job.parent.as_ref().map(JobId::as_bytes),
         job.task,
         job.kind.as_str(),
-        phase(job.phase),
+        job.phase.as_str(),
         job.state.as_str(),
         job.attempt,
         job.base,
@@ -344,7 +344,7 @@ fn update(statement: &mut Statement<'_>, entry: &Entry, seq: i64, output: Option
     let head = ledger.head();
     let updated = statement.execute(params![
         seq,
-        phase(job.phase),
+        job.phase.as_str(),
         job.state.as_str(),
         job.attempt,
         job.base,
@@ -395,13 +395,6 @@ pub(super) fn progress(
     connection.prepare_cached(update)?.execute(params![job.as_bytes(), progress.percent, progress.info])?;
     changes.push(Change::Moved(job));
     Ok(())
-}
-
-const fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Start => "start",
-        Phase::Join => "join",
-    }
 }
 
 pub(super) fn signed(n: u64) -> i64 {

@@ -1,0 +1,20 @@
+//! A job whose parts do nothing, so that what is measured is ork.
+
+use ork::{Context, Parts, Result, task};
+
+/// The work of one part.
+#[task]
+pub(crate) async fn nothing(number: u64) -> u64 {
+    number
+}
+
+#[task(part)]
+pub(crate) fn nothing_part(count: u64) -> impl Iterator<Item = nothing> {
+    (0..count).map(|number| nothing { number })
+}
+
+#[task(join)]
+pub(crate) fn nothing_join(parts: Parts<u64>, context: Context) -> Result<u64> {
+    assert_eq!(context.attempt(), 1);
+    parts.all_ok()?.into_iter().sum()
+}

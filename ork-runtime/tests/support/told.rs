@@ -1,0 +1,37 @@
+//! Work whose end is told by somebody else than the store that carried it out.
+
+use ork::JobId;
+use ork::accounting::{Books, Promise, Shards};
+use ork::store::{StoreError, Work};
+
+/// Work, and who tells its end.
+pub struct Told<F> {
+    pub work: Box<dyn Work>,
+    pub tell: F,
+}
+
+impl<F: FnOnce(Box<dyn Work>, Result<(), StoreError>) + Send> Work for Told<F> {
+    fn count(&self) -> usize {
+        self.work.count()
+    }
+
+    fn job(&self, at: usize) -> JobId {
+        self.work.job(at)
+    }
+
+    fn promise(&self) -> Promise {
+        self.work.promise()
+    }
+
+    fn shards(&self, at: usize, books: &Books) -> Shards {
+        self.work.shards(at, books)
+    }
+
+    fn apply(&mut self, at: usize, books: &mut Books) {
+        self.work.apply(at, books);
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), StoreError>) {
+        (self.tell)(self.work, result);
+    }
+}
