@@ -116,6 +116,15 @@ impl Policy {
     }
 }
 
+/// How many calls of a task may run at once, over all processes that share a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Concurrency {
+    /// How many.
+    pub calls: u32,
+    /// The input whose every value has a limit of its own.
+    pub key: Option<&'static str>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

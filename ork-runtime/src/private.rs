@@ -3,14 +3,14 @@
 use bytes::Bytes;
 
 pub use core::fmt::{Debug, Formatter, Result as Formatted};
-pub use core::option::Option::Some;
+pub use core::option::Option::{None, Some};
 pub use core::result::Result::Ok;
 pub use core::time::Duration;
 pub use core::{concat, module_path};
 pub use inventory::submit;
 
 pub use crate::job::Kind;
-pub use crate::policy::{OnError, Tolerate};
+pub use crate::policy::{Concurrency, OnError, Tolerate};
 pub use crate::task::arg::{Body, Call, Fields, Input, IsContext, IsState, PartsOf, TaskInput, body, input, schema};
 pub use crate::task::def::{
     BoxFuture, Location, Options, Param, Role, Run, TaskDef, module_name, run_async, run_blocking,

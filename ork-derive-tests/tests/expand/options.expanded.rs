@@ -42,6 +42,10 @@ const _: () = {
             timeout: __ork::Some(__ork::Duration::new(5400, 0)),
             queue: __ork::Some("slow"),
             priority: 9,
+            concurrency: __ork::Some(__ork::Concurrency {
+                calls: 4,
+                key: __ork::Some("path"),
+            }),
             ..__ork::Options::DEFAULT
         },
         params: &[__INPUTS.0.param()],

@@ -8,6 +8,7 @@
     backoff = "500ms",
     timeout = "1h 30m",
     priority = 9,
+    concurrency(4, key = "path"),
     crate = "other"
 )]
 #[cfg(feature = "slow")]

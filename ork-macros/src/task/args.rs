@@ -5,10 +5,11 @@ use std::time::Duration;
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
+use syn::token::Paren;
 use syn::{Expr, Token};
 
 use super::errors::Errors;
-use super::value::{self, OnError, Tolerate, Value};
+use super::value::{self, Concurrency, OnError, Tolerate, Value};
 use super::words;
 
 /// One option: its word where it was given, and its value where that was right.
@@ -29,6 +30,7 @@ pub(crate) struct Args {
     pub(crate) backoff: Slot<Duration>,
     pub(crate) timeout: Slot<Duration>,
     pub(crate) priority: Slot<u32>,
+    pub(crate) concurrency: Slot<Concurrency>,
     pub(crate) chunk: Slot<u32>,
     pub(crate) on_error: Slot<OnError>,
     pub(crate) tolerate: Slot<Tolerate>,
@@ -101,6 +103,9 @@ impl Args {
         }
         let value: Value = if input.is_empty() || input.peek(Token![,]) {
             None
+        } else if text == "concurrency" && input.peek(Paren) {
+            // `concurrency(4, key = "tenant")`: a tuple, as far as its form goes.
+            Some(input.parse::<Expr>()?)
         } else {
             let equals = input.parse::<Token![=]>();
             equals.map_err(|error| syn::Error::new(error.span(), format!("expected `=` after `{text}`")))?;
@@ -126,6 +131,7 @@ impl Args {
             "backoff" => self.backoff.fill(word, value::duration(w, value), errors),
             "timeout" => self.timeout.fill(word, value::some_duration(w, value), errors),
             "priority" => self.priority.fill(word, value::number(w, value, 0, 9), errors),
+            "concurrency" => self.concurrency.fill(word, value::concurrency(w, value), errors),
             "chunk" => self.chunk.fill(word, value::number(w, value, 1, u32::MAX), errors),
             "on_error" => self.on_error.fill(word, value::on_error(w, value), errors),
             "tolerate" => self.tolerate.fill(word, value::tolerate(w, value), errors),

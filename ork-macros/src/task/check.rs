@@ -5,8 +5,10 @@ use syn::ext::IdentExt as _;
 use super::args::Args;
 use super::errors::Errors;
 use super::function::Function;
+use super::model::{Model, Shape};
+use super::params::What;
 use super::value;
-use super::words::{Place, Role, place};
+use super::words::{Place, Role, list, place};
 
 /// The role that the options give.
 pub(crate) fn role(args: &Args, errors: &mut Errors) -> Role {
@@ -52,6 +54,18 @@ fn backoff_needs_retries(args: &Args, errors: &mut Errors) {
     if let (Some(word), None) = (args.backoff.word(), args.retries.word()) {
         errors.at(word, "`backoff` is the pause before another attempt: it needs `retries = n` beside it");
     }
+}
+
+/// A key that no message has would put all of them under one limit. What stands in a whole body is not known here.
+pub(crate) fn the_key_is_an_input(args: &Args, model: &Model, errors: &mut Errors) {
+    let Some(key) = args.concurrency.value().and_then(|concurrency| concurrency.key.as_ref()) else { return };
+    let is_whole = model.params.iter().any(|param| param.what == What::Body);
+    let inputs: Vec<_> = model.inputs().map(|param| param.name.unraw().to_string()).collect();
+    if model.shape < Shape::Task || is_whole || inputs.contains(&key.value()) {
+        return;
+    }
+    let there = if inputs.is_empty() { "it has none".to_owned() } else { format!("there are {}", list(&inputs)) };
+    errors.at(key, format!("the key of a limit is an input of the task, and `{}` is none: {there}", key.value()));
 }
 
 /// Names are wire API, and a Rust name may have letters that a queue's may not.

@@ -33,6 +33,7 @@ pub(crate) fn expand(words: TokenStream, item: &TokenStream) -> TokenStream {
         let role = check::role(&args, errors);
         check::check(&args, role, &function, errors);
         let model = Model::of(&function, role, errors);
+        check::the_key_is_an_input(&args, &model, errors);
         emit::beside(&function, &args, &model)
     });
     let function = function.plain();

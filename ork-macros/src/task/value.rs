@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote};
-use syn::{Expr, ExprLit, ExprUnary, Lit, LitStr, Path, UnOp};
+use syn::{Expr, ExprAssign, ExprLit, ExprUnary, Lit, LitStr, Path, UnOp};
 
 /// What stands behind the `=` of an option, if there is one.
 pub(super) type Value = Option<Expr>;
@@ -21,6 +21,13 @@ pub(crate) enum OnError {
 pub(crate) enum Tolerate {
     Count(u64),
     Percent(f64),
+}
+
+/// How many calls may run at once, and the input whose every value has a limit of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Concurrency {
+    pub(crate) calls: u32,
+    pub(crate) key: Option<LitStr>,
 }
 
 /// The longest name that fits into a queue's name with room for a prefix.
@@ -119,6 +126,34 @@ pub(super) fn tolerate(word: &Ident, value: Value) -> syn::Result<Tolerate> {
             Some(_) | None => Err(wrong(whole, message)),
         },
         (_, whole) => Err(wrong(whole, message)),
+    }
+}
+
+/// `4`, or `(4, key = "tenant")`.
+pub(super) fn concurrency(word: &Ident, value: Value) -> syn::Result<Concurrency> {
+    let (calls, key) = match value {
+        Some(Expr::Paren(paren)) => (Some(*paren.expr), None),
+        Some(Expr::Tuple(tuple)) => {
+            let mut elems = tuple.elems.into_iter();
+            let (calls, key, more) = (elems.next(), elems.next(), elems.next());
+            if let Some(more) = more {
+                return Err(wrong(more, format!("`{word}` takes a number and a key: `{word}(4, key = \"tenant\")`")));
+            }
+            (calls, key)
+        }
+        value => (value, None),
+    };
+    let calls = number(word, calls, 1, u32::MAX)?;
+    let Some(key) = key else { return Ok(Concurrency { calls, key: None }) };
+    let message = format!("the key names an input of the task: `{word}({calls}, key = \"tenant\")`");
+    match &key {
+        Expr::Assign(ExprAssign { left, right, .. }) => match (&**left, &**right) {
+            (Expr::Path(left), Expr::Lit(ExprLit { lit: Lit::Str(name), .. })) if left.path.is_ident("key") => {
+                Ok(Concurrency { calls, key: Some(name.clone()) })
+            }
+            _ => Err(wrong(&key, message)),
+        },
+        _ => Err(wrong(&key, message)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every word of the attribute, what it is for, and how a list of words reads.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 /// What the function is to its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(crate) enum Place {
 }
 
 /// Every word of the attribute, in the order in which messages list them.
-pub(crate) const WORDS: [(&str, Place); 12] = [
+pub(crate) const WORDS: [(&str, Place); 13] = [
     ("part", Place::Any),
     ("join", Place::Any),
     ("name", Place::Work),
@@ -45,6 +45,7 @@ pub(crate) const WORDS: [(&str, Place); 12] = [
     ("backoff", Place::Any),
     ("timeout", Place::Any),
     ("priority", Place::Work),
+    ("concurrency", Place::Work),
     ("chunk", Place::Split),
     ("on_error", Place::Split),
     ("tolerate", Place::Split),
@@ -64,14 +65,19 @@ pub(crate) fn unknown(word: &str) -> String {
         Some(best) if near(best) <= 2 => _ = write!(message, ": did you mean `{best}`?"),
         Some(_) | None => message.push(':'),
     }
-    message.push_str(" there are ");
-    list(&mut message, WORDS.iter().map(|(known, _)| *known));
+    let words: Vec<_> = WORDS.iter().map(|(known, _)| *known).collect();
+    _ = write!(message, " there are {}", list(&words));
     message
 }
 
-fn list<'a>(message: &mut String, words: impl Iterator<Item = &'a str>) {
-    let words: Vec<_> = words.map(|word| format!("`{word}`")).collect();
-    if let Some((last, rest)) = words.split_last() {
-        _ = write!(message, "{} and {last}", rest.join(", "));
+/// A list of words, as it reads in a sentence.
+pub(crate) fn list(words: &[impl Display]) -> String {
+    match words {
+        [] => String::new(),
+        [word] => format!("`{word}`"),
+        [rest @ .., last] => {
+            let rest: Vec<_> = rest.iter().map(|word| format!("`{word}`")).collect();
+            format!("{} and `{last}`", rest.join(", "))
+        }
     }
 }

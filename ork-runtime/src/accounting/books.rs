@@ -1,9 +1,11 @@
 //! The books: the jobs and ledgers that one transaction has open, and what it will write.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::limits::{Limit, Permits};
 use super::owed::{NOT_HELD, Owed, OwedAsk, OwedId, OwedRow, ask_of};
 use super::{By, Change};
 use crate::clock::Timestamp;
@@ -48,6 +50,10 @@ pub struct Writes {
     pub parts: Vec<(JobId, u64, PartWrite)>,
     /// New rows of the outbox.
     pub owed: Vec<OwedRow>,
+    /// How many permits of a limit a process holds now.
+    pub permits: BTreeMap<(Arc<str>, [u8; 16]), u32>,
+    /// How many rows that wait for a permit of a limit may go now, highest priority first, then the oldest.
+    pub woken: BTreeMap<Arc<str>, u32>,
 }
 
 /// The jobs and ledgers a transaction has open, and what it will write.
@@ -56,6 +62,7 @@ pub struct Books {
     entries: HashMap<JobId, Option<Entry>>,
     /// Those that may have been changed since the books were written.
     touched: Vec<JobId>,
+    pub(super) permits: HashMap<Arc<str>, Permits>,
     next_owed: OwedId,
     writes: Writes,
     changes: Vec<Change>,
@@ -123,6 +130,8 @@ impl Books {
 
     /// What is to be written: the changed entries and the rest, and the news to tell once it is.
     pub fn finish(&mut self) -> (Writes, Vec<Change>) {
+        // The permits of a process end with it, without an operation: they are looked up anew.
+        self.permits.clear();
         (std::mem::take(&mut self.writes), std::mem::take(&mut self.changes))
     }
 
@@ -179,6 +188,7 @@ impl Books {
             due,
             holder: held.as_ref().map(|_| by.worker.boot()),
             lost: 0,
+            waits: None,
         };
         let owed = held.map(|messages| Owed { id, lost: 0, messages: messages(&row) });
         self.writes.owed.push(row);
@@ -186,6 +196,15 @@ impl Books {
             self.tell(Change::Owed);
         }
         owed
+    }
+
+    /// Adds a row to the outbox that waits for a permit.
+    pub(super) fn wait(&mut self, job: &Job, (ask, attempt): (OwedAsk, u32), limit: &Limit) {
+        let (id, task, priority) = (self.next_owed, job.task.clone(), job.priority);
+        self.next_owed += 1;
+        let waits = Some(limit.clone());
+        let row = OwedRow { id, job: job.id, task, ask, attempt, priority, due: None, holder: None, lost: 0, waits };
+        self.writes.owed.push(row);
     }
 
     /// Carries out what a change of a job owes. An input is read again when its row is taken, so that only messages

@@ -86,6 +86,16 @@ pub enum Claimed {
     Unknown,
 }
 
+impl Claim {
+    /// Makes the job if its first message has come from another program.
+    pub(super) fn make(&self, books: &mut Books) {
+        let NewJob { job, input } = &self.unknown;
+        if books.get(job.id).is_none() && self.phase == Phase::Start && self.attempt == 1 {
+            books.create(job.clone(), input.clone());
+        }
+    }
+}
+
 impl Operation for Claim {
     type Answer = Claimed;
 
@@ -99,9 +109,7 @@ impl Operation for Claim {
 
     fn apply(&self, books: &mut Books) -> Claimed {
         let id = self.unknown.job.id;
-        if books.get(id).is_none() && self.phase == Phase::Start && self.attempt == 1 {
-            books.create(self.unknown.job.clone(), self.unknown.input.clone());
-        }
+        self.make(books);
         let Some(entry) = books.get_mut(id) else { return Claimed::Unknown };
         let again = entry.job.state == State::Running;
         match entry.job.claim(self.phase, self.attempt, &self.by.worker.to_string(), self.by.now) {

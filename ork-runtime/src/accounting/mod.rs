@@ -8,6 +8,7 @@ mod attempts;
 mod books;
 mod jobs;
 mod lease;
+mod limits;
 mod owed;
 mod parts;
 
@@ -15,8 +16,11 @@ pub use attempts::{PartAttempt, PartKey, RunStarted, SettleParts, StartPart, Sta
 pub use books::{Books, Entry, PartWrite, Writes};
 pub use jobs::{Cancel, Claim, Claimed, NewJob, Refuse, Retry, Settle, Steered, Submit, Submitted};
 pub use lease::Lease;
+pub use limits::{Admit, Admitted, Begin, Limit, Permits, Release, Settles};
 pub use owed::{Owed, OwedAsk, OwedId, OwedRow, outcome_json};
 pub use parts::{Append, Appended, Open, Page, Seal};
+
+use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::id::{JobId, WorkerId};
@@ -95,6 +99,11 @@ pub trait Operation: Send + Sync + 'static {
     /// The shards it needs open, now that its job is.
     fn shards(&self, _books: &Books) -> Shards {
         Shards::None
+    }
+
+    /// The concurrency limit whose permits it needs open.
+    fn limit(&self) -> Option<&Arc<str>> {
+        None
     }
 
     /// Decides, and notes in the books what is to be written.

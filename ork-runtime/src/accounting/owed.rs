@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::limits::Limit;
 use crate::clock::Timestamp;
 use crate::failure::Failure;
 use crate::id::JobId;
@@ -56,6 +57,8 @@ pub struct OwedRow {
     pub holder: Option<[u8; 16]>,
     /// How often a process that held it died.
     pub lost: u32,
+    /// The limit of which a permit must come first.
+    pub waits: Option<Limit>,
 }
 
 /// A row that this process holds, with its messages: it alone sends them, then forgets the row.

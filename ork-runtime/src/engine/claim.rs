@@ -1,7 +1,7 @@
 //! Is this delivery still owed? Called by `engine::process`; asks the store, which decides by the pure accounting.
 
-use super::{Done, Engine, ProcessError, refuse};
-use crate::accounting::{Claim, Claimed, NewJob, PartKey, StartPart, Started, Submit, Submitted};
+use super::{Done, Engine, ProcessError, permits, refuse};
+use crate::accounting::{Claim, Claimed, Limit, NewJob, PartKey, StartPart, Started, Submit, Submitted};
 use crate::broker::DeadReason;
 use crate::job::{Job, Kind, Phase};
 use crate::message::{Ask, Message};
@@ -15,7 +15,7 @@ pub(super) enum ClaimedJob {
         /// Whether its worker may have died before.
         again: bool,
     },
-    /// Run nothing.
+    /// Run nothing now.
     Nothing,
 }
 
@@ -39,7 +39,7 @@ pub(super) async fn job(
     engine: &Engine,
     message: &Message,
     phase: Phase,
-    firm: bool,
+    (firm, limit): (bool, Option<&Limit>),
 ) -> Result<ClaimedJob, ProcessError> {
     let unknown = new_job(engine, message);
     if !engine.store.keeps() {
@@ -51,10 +51,12 @@ pub(super) async fn job(
         });
     }
     let claim = Claim { unknown, phase, attempt: message.attempt, firm, by: engine.by() };
-    Ok(match engine.store.apply(claim).await? {
-        Claimed::Ours { job, again } => ClaimedJob::Ours { job, again },
-        Claimed::Nothing => ClaimedJob::Nothing,
-        Claimed::Unknown => {
+    let admitted = permits::begin(engine, limit, vec![claim]).await?.pop();
+    // What waits for a permit comes again when it has one.
+    Ok(match admitted.and_then(|admitted| admitted.answer) {
+        Some(Claimed::Ours { job, again }) => ClaimedJob::Ours { job, again },
+        Some(Claimed::Nothing) | None => ClaimedJob::Nothing,
+        Some(Claimed::Unknown) => {
             let words = format!("there is no job {} in this store, so it cannot be joined or tried again", message.job);
             return Err(refuse::refused(message, DeadReason::UnknownJob, words));
         }
@@ -71,18 +73,21 @@ pub(super) fn again(engine: &Engine, job: &mut Job, phase: Phase) {
 pub(super) async fn part(
     engine: &Engine,
     message: &Message,
-    epoch: u32,
-    index: u64,
-    firm: bool,
+    (epoch, index): (u32, u64),
+    (firm, limit): (bool, Option<&Limit>),
 ) -> Result<ClaimedPart, ProcessError> {
     let key = PartKey { job: message.job, epoch, index, attempt: message.attempt };
-    match engine.store.apply(StartPart { part: key, firm, by: engine.by() }).await? {
-        Started::Run { count, again } => Ok(ClaimedPart::Ours { key, count, again }),
-        Started::Nothing(owed) => {
+    let start = StartPart { part: key, firm, by: engine.by() };
+    let admitted = permits::begin(engine, limit, vec![start]).await?.pop();
+    match admitted.and_then(|admitted| admitted.answer) {
+        Some(Started::Run { count, again }) => Ok(ClaimedPart::Ours { key, count, again }),
+        // What waits for a permit comes again when it has one.
+        None => Ok(ClaimedPart::Nothing),
+        Some(Started::Nothing(owed)) => {
             engine.outbox.send(owed).await;
             Ok(ClaimedPart::Nothing)
         }
-        Started::Unknown { parts } => {
+        Some(Started::Unknown { parts }) => {
             let words = match parts {
                 None => format!("there is no job {} in this store, so it has no part {index}", message.job),
                 Some(parts) => format!("job {} has {parts} parts, so there is no part {index}", message.job),

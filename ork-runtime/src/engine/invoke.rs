@@ -29,7 +29,22 @@ impl Slots {
     pub(super) fn new(tasks: usize, blocking: usize) -> Self {
         Self { tasks: Semaphore::new(tasks), blocking: Semaphore::new(blocking) }
     }
+
+    const fn of(&self, def: &TaskDef) -> &Semaphore {
+        match def.run {
+            Run::Async(_) | Run::AsyncSplit(_) => &self.tasks,
+            Run::Blocking(_) | Run::BlockingSplit(_) => &self.blocking,
+        }
+    }
+
+    /// How many more functions like this one could run just now.
+    pub(super) fn free(&self, def: &TaskDef) -> usize {
+        self.of(def).available_permits()
+    }
 }
+
+/// The place of one function that runs.
+pub(super) type Slot<'a> = SemaphorePermit<'a>;
 
 /// How a call ended.
 #[derive(Debug)]
@@ -49,12 +64,13 @@ pub(super) async fn invoke(
     message: &Message,
     about: About,
     parts: Option<RawParts>,
-    cancelled: &CancellationToken,
+    (cancelled, held): (&CancellationToken, Option<Slot<'_>>),
 ) -> Called {
     if let Err(error) = def.check_rules(&message.body) {
         return Called::Failed(CallError::Input(error));
     }
-    let Some(slot) = slot(engine, def).await else { return Called::Interrupted };
+    let found = if held.is_some() { held } else { slot(engine, def).await };
+    let Some(slot) = found else { return Called::Interrupted };
     let begun = engine.clock.now();
     let token = token(def, cancelled);
     let call = call(engine, def, message, about, parts, &token);
@@ -77,11 +93,8 @@ pub(super) async fn invoke(
 }
 
 /// Waits for a slot, unless the worker has to stop, or it would take so long that somebody else should have the work.
-async fn slot<'a>(engine: &'a Engine, def: &TaskDef) -> Option<SemaphorePermit<'a>> {
-    let slots = match def.run {
-        Run::Async(_) | Run::AsyncSplit(_) => &engine.slots.tasks,
-        Run::Blocking(_) | Run::BlockingSplit(_) => &engine.slots.blocking,
-    };
+pub(super) async fn slot<'a>(engine: &'a Engine, def: &TaskDef) -> Option<Slot<'a>> {
+    let slots = engine.slots.of(def);
     if let Ok(slot) = slots.try_acquire() {
         return Some(slot);
     }

@@ -10,6 +10,7 @@ mod invoke;
 mod join;
 mod lease;
 mod outbox;
+mod permits;
 mod progress;
 mod refuse;
 pub(crate) mod run;
@@ -24,8 +25,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::accounting::{By, PartKey};
-use crate::broker::{Broker, Delivery, Refused};
+use crate::accounting::{By, Limit, PartKey};
+use crate::broker::{Broker, Delivery, Refused, Settlement};
 use crate::clock::Clock;
 use crate::id::WorkerId;
 use crate::job::Phase;
@@ -135,6 +136,9 @@ pub(crate) enum ProcessError {
     /// The store did not do what it was asked.
     #[error("the store does not work")]
     Store(#[from] StoreError),
+    /// How it ended was never written down; what becomes of its delivery.
+    #[error("the store does not work, and the worker has to stop")]
+    Unsettled(Settlement),
 }
 
 /// What came of a delivery.
@@ -180,7 +184,9 @@ async fn run(
 ) -> Result<Done, ProcessError> {
     let message = message.as_ref().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
     let task = refuse::check(engine, message)?;
-    if matches!(message.ask, Ask::Part { .. } | Ask::Join) && !engine.store.keeps() {
+    let limit = permits::limit(&task, message);
+    let has_parts = matches!(message.ask, Ask::Part { .. } | Ask::Join);
+    if (has_parts || limit.is_some()) && !engine.store.keeps() {
         return Ok(Box::pin(refuse::needs_store(engine, message, redelivered)).await);
     }
     if anonymous && engine.store.keeps() {
@@ -195,18 +201,32 @@ async fn run(
             () = engine.force.cancelled() => return Ok(Done::Interrupted),
         },
     };
-    match message.ask {
-        Ask::Whole => match task.split {
-            Some(split) => job(engine, task, split, Phase::Start, message, redelivered, tenure).await,
-            None => job(engine, task, task.work, Phase::Start, message, redelivered, tenure).await,
-        },
-        Ask::Item => job(engine, task, task.work, Phase::Start, message, redelivered, tenure).await,
-        Ask::Join => {
-            let join = refuse::join_of(&task, message)?;
-            job(engine, task, join, Phase::Join, message, redelivered, tenure).await
+    // Who has a permit must not wait for a slot then, so the slot comes first.
+    let mut slot = None;
+    if limit.is_some() {
+        slot = invoke::slot(engine, task.work).await;
+        if slot.is_none() {
+            return Ok(Done::Interrupted);
         }
-        Ask::Part { epoch, index } => part(engine, task, (epoch, index), message, redelivered, tenure).await,
     }
+    let dispatch = Dispatch { message, redelivered, limit, slot, tenure };
+    match message.ask {
+        Ask::Whole => job(engine, task, task.entry(), Phase::Start, dispatch).await,
+        Ask::Item => job(engine, task, task.work, Phase::Start, dispatch).await,
+        Ask::Join => job(engine, task, refuse::join_of(&task, message)?, Phase::Join, dispatch).await,
+        Ask::Part { epoch, index } => part(engine, task, (epoch, index), dispatch).await,
+    }
+}
+
+/// A dispatch that is worked on.
+struct Dispatch<'a> {
+    message: &'a Message,
+    redelivered: u32,
+    /// The concurrency limit that its call is under.
+    limit: Option<Limit>,
+    /// The slot that its call has already.
+    slot: Option<invoke::Slot<'a>>,
+    tenure: &'a mut Tenure,
 }
 
 /// A job, its split, or its join.
@@ -215,16 +235,17 @@ async fn job(
     task: Task,
     def: &'static TaskDef,
     phase: Phase,
-    message: &Message,
-    redelivered: u32,
-    tenure: &mut Tenure,
+    Dispatch { message, redelivered, limit, mut slot, tenure }: Dispatch<'_>,
 ) -> Result<Done, ProcessError> {
+    let limit = limit.as_ref();
     let is_split = task.split.is_some_and(|split| std::ptr::eq(split, def));
-    let ClaimedJob::Ours { job, again } = claim::job(engine, message, phase, redelivered > 0 || is_split).await? else {
+    let ClaimedJob::Ours { job, again } =
+        claim::job(engine, message, phase, (redelivered > 0 || is_split, limit)).await?
+    else {
         return Ok(Done::Settled);
     };
     if again && redelivered > engine.settings.losses {
-        return Box::pin(settle::lost_job(engine, job, phase, redelivered)).await;
+        return Box::pin(settle::lost_job(engine, (job, limit), phase, redelivered)).await;
     }
     if is_split {
         let running = engine.running.enter(job.id);
@@ -239,10 +260,10 @@ async fn job(
         let parts = Box::pin(join::parts(engine, &job, phase)).await?;
         let about = services::about_job(&job);
         let running = engine.running.enter(job.id);
-        let call = invoke::invoke(engine, def, message, about, parts, running.token());
+        let call = invoke::invoke(engine, def, message, about, parts, (running.token(), slot.take()));
         let called = lease::keep(engine, message, tenure, call).await;
         drop(running);
-        match settle::job(engine, &mut job, def, phase, called).await? {
+        match settle::job(engine, &mut job, (def, limit), phase, called).await? {
             settle::Next::Done(done) => return Ok(done),
             // Without a store nobody else can keep the time of the next attempt.
             settle::Next::AgainHere(due) => {
@@ -260,21 +281,20 @@ async fn part(
     engine: &Arc<Engine>,
     task: Task,
     (epoch, index): (u32, u64),
-    message: &Message,
-    redelivered: u32,
-    tenure: &mut Tenure,
+    Dispatch { message, redelivered, limit, slot, tenure }: Dispatch<'_>,
 ) -> Result<Done, ProcessError> {
-    let ClaimedPart::Ours { key, count, again } = claim::part(engine, message, epoch, index, redelivered > 0).await?
-    else {
+    let limit = limit.as_ref();
+    let claimed = claim::part(engine, message, (epoch, index), (redelivered > 0, limit)).await?;
+    let ClaimedPart::Ours { key, count, again } = claimed else {
         return Ok(Done::Settled);
     };
     if again && redelivered > engine.settings.losses {
-        return Box::pin(settle::lost_part(engine, key, redelivered)).await;
+        return Box::pin(settle::lost_part(engine, (key, limit), redelivered)).await;
     }
     let running = engine.running.enter(message.job);
     let about = services::about_part(message, index, count);
-    let call = invoke::invoke(engine, task.work, message, about, None, running.token());
+    let call = invoke::invoke(engine, task.work, message, about, None, (running.token(), slot));
     let called = lease::keep(engine, message, tenure, call).await;
     drop(running);
-    settle::part(engine, task.work, key, called).await
+    settle::part(engine, (task.work, limit), key, called).await
 }

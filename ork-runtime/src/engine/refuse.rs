@@ -44,9 +44,12 @@ pub(super) fn join_of(task: &Task, message: &Message) -> Result<&'static TaskDef
 ///
 /// Nothing is written down or answered: its job is in a store that this process does not know.
 pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered: u32) -> Done {
-    let what = if message.ask == Ask::Join { "a join" } else { "a part" };
-    let detail =
-        format!("it is {what} of job {}, and no worker that took it has a store (ORK_STORE=none)", message.job);
+    let what = match message.ask {
+        Ask::Join => "a join of",
+        Ask::Part { .. } => "a part of",
+        Ask::Whole | Ask::Item => "of a task with a concurrency limit,",
+    };
+    let detail = format!("it is {what} job {}, and no worker that took it has a store (ORK_STORE=none)", message.job);
     tracing::warn!(task = message.task, redelivered, detail, "message declined");
     let pause = Duration::from_secs(1 << redelivered.min(5)).min(DECLINE_PAUSE);
     tokio::select! {
@@ -82,6 +85,7 @@ pub(super) async fn settlement(engine: &Engine, error: ProcessError) -> Option<S
             }
         }
         ProcessError::Store(error) => store_failed(engine, &error).await,
+        ProcessError::Unsettled(settlement) => Some(settlement),
     }
 }
 

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::invoke::Called;
 use super::split::Split;
-use super::{Done, Engine, ProcessError, services};
-use crate::accounting::{Answer, PartAttempt, PartKey, Settle, SettleParts, outcome_json};
+use super::{Done, Engine, ProcessError, permits, services};
+use crate::accounting::{Limit, PartAttempt, PartKey, Settle, SettleParts, outcome_json};
 use crate::broker::{DeadReason, Settlement};
 use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
@@ -37,7 +37,7 @@ pub(super) fn settlement(done: Done) -> Settlement {
 pub(super) async fn job(
     engine: &Engine,
     job: &mut Job,
-    def: &TaskDef,
+    (def, limit): (&TaskDef, Option<&Limit>),
     phase: Phase,
     called: Called,
 ) -> Result<Next, ProcessError> {
@@ -47,7 +47,7 @@ pub(super) async fn job(
         return Ok(again.map_or(Next::Done(done), Next::AgainHere));
     }
     let settle = Settle { job: job.id, phase, attempt: job.attempt, how, output, by: engine.by() };
-    answered(engine, [engine.store.apply(settle).await?]).await;
+    permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
     Ok(Next::Done(done))
 }
 
@@ -64,17 +64,22 @@ pub(super) async fn split(
         Split::Ended(Called::Failed(error)) => Called::Failed(error),
         Split::Ended(Called::Interrupted) => Called::Interrupted,
     };
-    match job(engine, &mut claimed, def, Phase::Start, called).await? {
+    match job(engine, &mut claimed, (def, None), Phase::Start, called).await? {
         Next::Done(done) => Ok(done),
         Next::AgainHere(_) => Ok(Done::Settled),
     }
 }
 
 /// Settles a part.
-pub(super) async fn part(engine: &Engine, def: &TaskDef, part: PartKey, called: Called) -> Result<Done, ProcessError> {
+pub(super) async fn part(
+    engine: &Engine,
+    (def, limit): (&TaskDef, Option<&Limit>),
+    part: PartKey,
+    called: Called,
+) -> Result<Done, ProcessError> {
     let (how, done) = part_attempt(engine, def, part.attempt, called);
-    let answer = engine.store.apply(SettleParts::one(part, how, engine.by())).await?;
-    answered(engine, [answer]).await;
+    let settle = SettleParts::one(part, how, engine.by());
+    permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
     Ok(done)
 }
 
@@ -116,7 +121,7 @@ pub(super) fn part_attempt(engine: &Engine, def: &TaskDef, attempt: u32, called:
 /// Fails a job that was lost with its workers too often.
 pub(super) async fn lost_job(
     engine: &Engine,
-    mut job: Box<Job>,
+    (mut job, limit): (Box<Job>, Option<&Limit>),
     phase: Phase,
     times: u32,
 ) -> Result<Done, ProcessError> {
@@ -125,7 +130,7 @@ pub(super) async fn lost_job(
     let how = Attempt::Failed { failure, again: None };
     if engine.store.keeps() {
         let settle = Settle { job: job.id, phase, attempt: job.attempt, how, output: None, by: engine.by() };
-        answered(engine, [engine.store.apply(settle).await?]).await;
+        permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
     } else {
         let again = unkept(engine, &mut job, phase, how, None).await;
         debug_assert_eq!(again, None, "the last attempt has no next one");
@@ -134,26 +139,21 @@ pub(super) async fn lost_job(
 }
 
 /// Fails a part that was lost with its workers too often.
-pub(super) async fn lost_part(engine: &Engine, part: PartKey, times: u32) -> Result<Done, ProcessError> {
+pub(super) async fn lost_part(
+    engine: &Engine,
+    (part, limit): (PartKey, Option<&Limit>),
+    times: u32,
+) -> Result<Done, ProcessError> {
     let failure = lost(times);
     let words = failure.message.clone();
     let how = PartAttempt::Failed { failure, again: None };
-    answered(engine, [engine.store.apply(SettleParts::one(part, how, engine.by())).await?]).await;
+    let settle = SettleParts::one(part, how, engine.by());
+    permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
     Ok(Done::Exhausted(words))
 }
 
 fn lost(times: u32) -> Failure {
     Failure::new(FailureKind::Lost, format!("its worker died or lost its connection {times} times while it ran"))
-}
-
-/// Sends what settlements owe.
-pub(super) async fn answered(engine: &Engine, answers: impl IntoIterator<Item = Answer>) {
-    for answer in answers {
-        match answer {
-            Answer::Counted(owed) => engine.outbox.send(owed).await,
-            Answer::Old => tracing::debug!("a settlement came too late and changed nothing"),
-        }
-    }
 }
 
 /// The failure of a call, and when it is tried again.

@@ -1,7 +1,7 @@
 //! The store `memory:`: everything in one process's memory, gone with it. For tests and for jobs that need no trace.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use super::{
     Beat, Changes, Expired, Filter, JobView, OPEN, Process, Prune, Pruned, Situation, Store, StoreError, Take, Taken,
     Work,
 };
-use crate::accounting::{Books, By, Change, Entry, Owed, OwedAsk, OwedId, OwedRow, PartWrite};
+use crate::accounting::{Books, By, Change, Entry, Limit, Owed, OwedAsk, OwedId, OwedRow, PartWrite, Permits};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::failure::Failure;
@@ -50,6 +50,9 @@ struct Tables {
     free: BTreeSet<(u8, OwedId)>,
     /// The rows that are not due yet.
     later: BTreeSet<(Timestamp, OwedId)>,
+    /// The rows that wait for a permit of a limit, highest priority first.
+    waiting: BTreeMap<Arc<str>, BTreeSet<(u8, OwedId)>>,
+    permits: BTreeMap<Arc<str>, HashMap<[u8; 16], u32>>,
     workers: HashMap<[u8; 16], (String, Timestamp)>,
     next_owed: OwedId,
 }
@@ -88,8 +91,12 @@ impl Tables {
             books.put(id, row.entry);
             rows.insert(id, (row.input, row.output, row.progress, row.parts));
         }
+        if let Some(limit) = work.limit(at) {
+            let held = self.permits.get(limit).into_iter().flatten().map(|(boot, held)| (*boot, *held));
+            books.open_permits(Arc::clone(limit), Permits::new(held));
+        }
         work.apply(at, &mut books);
-        let (writes, changes) = books.finish();
+        let (writes, mut changes) = books.finish();
         self.next_owed = books.next_owed();
         for (id, input) in writes.inputs {
             rows.insert(id, (input, None, None, BTreeMap::new()));
@@ -127,12 +134,22 @@ impl Tables {
         for row in writes.owed {
             self.insert(row);
         }
+        for ((limit, boot), held) in writes.permits {
+            self.permits.entry(limit).or_default().insert(boot, held);
+        }
+        for (limit, count) in writes.woken {
+            changes.extend(self.wake(&limit, count));
+        }
         changes
     }
 
     fn insert(&mut self, row: OwedRow) {
         match (row.holder, row.due) {
             (Some(_), _) => {}
+            _ if let Some(limit) = &row.waits => {
+                let waiting = self.waiting.entry(Arc::clone(&limit.name)).or_default();
+                waiting.insert((u8::MAX - row.priority, row.id));
+            }
             (None, None) => drop(self.free.insert((u8::MAX - row.priority, row.id))),
             (None, Some(due)) => drop(self.later.insert((due, row.id))),
         }
@@ -194,6 +211,37 @@ impl Tables {
         })
     }
 
+    /// Lets rows go that wait for a permit of a limit; answers the news of it.
+    fn wake(&mut self, limit: &str, count: u32) -> Option<Change> {
+        let waiting = self.waiting.get_mut(limit)?;
+        for _ in 0..count {
+            let Some((priority, id)) = waiting.pop_first() else { break };
+            if let Some(row) = self.owed.get_mut(&id) {
+                row.waits = None;
+                self.free.insert((priority, id));
+            }
+        }
+        if waiting.is_empty() {
+            self.waiting.remove(limit);
+        }
+        Some(Change::Owed)
+    }
+
+    /// Takes the permits of these processes, and lets as many rows go as there are permits that nobody holds.
+    fn settle_permits(&mut self, ended: &[[u8; 16]]) -> Vec<Change> {
+        for held in self.permits.values_mut() {
+            held.retain(|boot, held| *held > 0 && !ended.contains(boot));
+        }
+        self.permits.retain(|_, held| !held.is_empty());
+        let room = |(limit, rows): (&Arc<str>, &BTreeSet<(u8, OwedId)>)| {
+            let Limit { permits, .. } = self.owed.get(&rows.first()?.1)?.waits.as_ref()?;
+            let used = self.permits.get(limit).into_iter().flatten().map(|(_, held)| *held).sum();
+            Some((Arc::clone(limit), permits.saturating_sub(used)))
+        };
+        let rooms: Vec<_> = self.waiting.iter().filter_map(room).filter(|(_, room)| *room > 0).collect();
+        rooms.into_iter().filter_map(|(limit, room)| self.wake(&limit, room)).collect()
+    }
+
     /// Frees the rows that any of these processes holds; `lost` more deaths are noted.
     fn free(&mut self, holders: &[[u8; 16]], lost: u32) {
         let held = self.owed.values_mut().filter(|row| row.holder.is_some_and(|holder| holders.contains(&holder)));
@@ -207,6 +255,9 @@ impl Tables {
     fn situation(&self, id: JobId) -> Situation {
         let mut situation = Situation::default();
         self.owed.values().filter(|row| row.job == id).for_each(|row| situation.owed.add(row));
+        if let Some((limit, taken)) = &mut situation.owed.limit {
+            *taken = self.permits.get(&limit.name).into_iter().flatten().map(|(_, held)| *held).sum();
+        }
         let processes = self.workers.iter().map(|(boot, (name, until))| Process::new(name, *boot, *until));
         situation.processes = processes.collect();
         situation.processes.sort_by(|a, b| a.worker.cmp(&b.worker));
@@ -314,12 +365,12 @@ impl Store for Memory {
             tables.workers.iter().filter(|(_, (_, until))| *until < now).map(|(boot, _)| *boot).collect();
         tables.workers.retain(|boot, _| !dead.contains(boot));
         tables.free(&dead, 1);
+        let mut changes = tables.settle_permits(&dead);
         let over = |id: &JobId| tables.jobs.get(id).is_some_and(|row| row.entry.job.state.is_final());
         let ended = beat.running.into_iter().filter(over).collect();
         drop(tables);
-        if !dead.is_empty() {
-            self.tell([Change::Owed]);
-        }
+        changes.extend((!dead.is_empty()).then_some(Change::Owed));
+        self.tell(changes);
         Ok(ended)
     }
 
@@ -327,6 +378,7 @@ impl Store for Memory {
         let mut tables = self.tables();
         tables.workers.remove(&by.worker.boot());
         tables.free(&[by.worker.boot()], 0);
+        tables.settle_permits(&[by.worker.boot()]);
         drop(tables);
         self.tell([Change::Owed]);
         Ok(())

@@ -1,6 +1,6 @@
 //! What a store knows of a job besides the job: what is owed for it, who lives, and which of its parts are open.
 
-use crate::accounting::{OwedAsk, OwedRow};
+use crate::accounting::{Limit, OwedAsk, OwedRow};
 use crate::clock::Timestamp;
 
 /// At most so many open parts are named.
@@ -30,6 +30,10 @@ pub struct Owing {
     pub next_due: Option<Timestamp>,
     /// How often processes died with one of them, at most.
     pub lost: u32,
+    /// Messages that wait for a permit.
+    pub waiting: u64,
+    /// The limit of which they need one, and how many of its permits are taken.
+    pub limit: Option<(Limit, u32)>,
     /// Outcomes that are still to be told.
     pub replies: u64,
 }
@@ -41,6 +45,10 @@ impl Owing {
         self.lost = self.lost.max(row.lost);
         match (row.ask, row.holder, row.due) {
             (OwedAsk::Reply, ..) => self.replies += n,
+            _ if row.waits.is_some() => {
+                self.waiting += n;
+                self.limit = row.waits.clone().map(|limit| (limit, 0));
+            }
             (_, Some(holder), _) => match self.held.iter_mut().find(|(known, _)| *known == holder) {
                 Some((_, count)) => *count += n,
                 None => self.held.push((holder, n)),

@@ -1,5 +1,7 @@
 //! Work: operations on their way through a store, without their type.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::StoreError;
@@ -8,7 +10,8 @@ use crate::id::JobId;
 
 /// Operations that a store carries out, one after the other in one transaction, without knowing what they are.
 ///
-/// For each of them a store opens [`job`](Work::job), then [`shards`](Work::shards), and calls [`apply`](Work::apply).
+/// For each of them a store opens [`job`](Work::job), then [`shards`](Work::shards) and [`limit`](Work::limit), and calls
+/// [`apply`](Work::apply).
 /// Once what they [promise](Work::promise) is true, or cannot be, it calls [`finish`](Work::finish). It may apply them
 /// again from the first one after a rollback.
 pub trait Work: Send {
@@ -23,6 +26,9 @@ pub trait Work: Send {
 
     /// The shards that one of them needs open, now that its job is.
     fn shards(&self, at: usize, books: &Books) -> Shards;
+
+    /// The concurrency limit whose permits one of them needs open.
+    fn limit(&self, at: usize) -> Option<&Arc<str>>;
 
     /// Decides, and notes in the books what is to be written.
     fn apply(&mut self, at: usize, books: &mut Books);
@@ -64,6 +70,10 @@ impl<O: Operation> Work for Pending<O> {
 
     fn shards(&self, at: usize, books: &Books) -> Shards {
         self.operation(at).shards(books)
+    }
+
+    fn limit(&self, at: usize) -> Option<&Arc<str>> {
+        self.operation(at).limit()
     }
 
     fn apply(&mut self, at: usize, books: &mut Books) {

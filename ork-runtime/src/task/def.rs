@@ -13,7 +13,7 @@ use super::arg::{Call, Fields, IsState};
 use super::error::CallError;
 use super::outcome::Items;
 use super::rules::Rules;
-use crate::policy::{OnError, Tolerate};
+use crate::policy::{Concurrency, OnError, Tolerate};
 
 /// A boxed future, as the row's functions return it.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -109,6 +109,8 @@ pub struct Options {
     pub on_error: OnError,
     /// How many failed parts are borne.
     pub tolerate: Option<Tolerate>,
+    /// How many calls may run at once.
+    pub concurrency: Option<Concurrency>,
 }
 
 impl Options {
@@ -122,6 +124,7 @@ impl Options {
         chunk: None,
         on_error: OnError::Finish,
         tolerate: None,
+        concurrency: None,
     };
 }
 

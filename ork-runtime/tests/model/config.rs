@@ -81,7 +81,7 @@ impl Mutant {
 /// A row of the outbox.
 pub(crate) fn row(number: OwedId, ask: OwedAsk, attempt: u32) -> OwedRow {
     let task = "task".to_owned();
-    OwedRow { id: number, job: id(), task, ask, attempt, priority: 0, due: None, holder: None, lost: 0 }
+    OwedRow { id: number, job: id(), task, ask, attempt, priority: 0, due: None, holder: None, lost: 0, waits: None }
 }
 
 impl Config {

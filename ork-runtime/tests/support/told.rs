@@ -1,5 +1,7 @@
 //! Work whose end is told by somebody else than the store that carried it out.
 
+use std::sync::Arc;
+
 use ork::JobId;
 use ork::accounting::{Books, Promise, Shards};
 use ork::store::{StoreError, Work};
@@ -25,6 +27,10 @@ impl<F: FnOnce(Box<dyn Work>, Result<(), StoreError>) + Send> Work for Told<F> {
 
     fn shards(&self, at: usize, books: &Books) -> Shards {
         self.work.shards(at, books)
+    }
+
+    fn limit(&self, at: usize) -> Option<&Arc<str>> {
+        self.work.limit(at)
     }
 
     fn apply(&mut self, at: usize, books: &mut Books) {

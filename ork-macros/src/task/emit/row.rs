@@ -11,7 +11,7 @@ use super::super::args::Args;
 use super::super::model::{Model, Returns};
 use super::super::params::{Param, What};
 use super::super::types;
-use super::super::value::{OnError, Tolerate};
+use super::super::value::{Concurrency, OnError, Tolerate};
 use super::super::words::Role;
 use super::{ends, ours, put, qualified, task_of_work, wire_name};
 
@@ -56,6 +56,11 @@ fn options(args: &Args) -> TokenStream {
         OnError::Finish => quote!(__ork::OnError::Finish),
         OnError::Stop => quote!(__ork::OnError::Stop),
     };
+    let concurrency = |Concurrency { calls, key }: &Concurrency| {
+        let key = key.as_ref().map_or_else(|| quote!(__ork::None), |key| quote!(__ork::Some(#key)));
+        let calls = Literal::u32_unsuffixed(*calls);
+        quote!(__ork::Concurrency { calls: #calls, key: #key })
+    };
     let number = |number: &u32| Literal::u32_unsuffixed(*number).into_token_stream();
     let given: Vec<_> = [
         ("retries", args.retries.value().map(number)),
@@ -66,6 +71,7 @@ fn options(args: &Args) -> TokenStream {
         ("chunk", args.chunk.value().map(number).map(some)),
         ("on_error", args.on_error.value().map(on_error)),
         ("tolerate", args.tolerate.value().map(tolerate).map(some)),
+        ("concurrency", args.concurrency.value().map(concurrency).map(some)),
     ]
     .into_iter()
     .filter_map(|(field, value)| Some((format_ident!("{field}"), value?)))

@@ -14,9 +14,9 @@ use futures_util::FutureExt as _;
 
 use super::lease::Tenure;
 use super::turns::Turn;
-use super::{Engine, process, refuse};
-use crate::accounting::Operation;
-use crate::broker::{Delivery, Settlement};
+use super::{Engine, permits, process, refuse};
+use crate::accounting::Limit;
+use crate::broker::Delivery;
 use crate::id::JobId;
 use crate::message::{Ask, Message};
 use crate::registry::Task;
@@ -67,10 +67,14 @@ pub(crate) enum Kind {
 pub(crate) fn kind(engine: &Engine, delivery: &Delivery) -> Option<Kind> {
     let fresh = delivery.redelivered == 0 && !delivery.anonymous;
     let message = delivery.message.as_ref().ok().filter(|_| fresh)?;
+    let task = engine.registry.get(&message.task).ok()?;
+    // Neighbours may be under different limits.
+    if task.work.options.concurrency.is_some_and(|limit| limit.key.is_some()) {
+        return None;
+    }
     match message.ask {
         Ask::Part { epoch, .. } => Some(Kind::Parts(message.job, epoch, message.attempt)),
         Ask::Whole | Ask::Item => {
-            let task = engine.registry.get(&message.task).ok()?;
             let splits = message.ask == Ask::Whole && task.split.is_some();
             (!splits).then(|| Kind::Jobs(message.task.clone()))
         }
@@ -116,8 +120,13 @@ impl Item {
     }
 }
 
-/// Takes those that can be run, all of the task of the first one; the others are processed alone.
-fn admit(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) -> Option<(Task, Vec<Item>)> {
+/// Takes those that can be run, all of the task of the first one, and the limit they are under; the others are processed
+/// alone. Of work that needs permits no more is begun than there are slots for.
+fn admit(
+    engine: &Arc<Engine>,
+    deliveries: Vec<Delivery>,
+    spawn: Spawn<'_>,
+) -> Option<(Task, Vec<Item>, Option<Limit>)> {
     let mut task: Option<Task> = None;
     let mut items = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
@@ -135,7 +144,15 @@ fn admit(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) -> O
             (_, delivery) => spawn(alone(engine, delivery)),
         }
     }
-    Some((task?, items))
+    let task = task?;
+    let limit = items.first().and_then(|item| permits::limit(&task, &item.message));
+    if limit.is_some() {
+        let rest = items.split_off(items.len().min(engine.slots.free(task.work)));
+        for item in rest {
+            item.alone(engine, spawn);
+        }
+    }
+    Some((task, items, limit))
 }
 
 fn alone(engine: &Arc<Engine>, delivery: Delivery) -> BoxFuture<()> {
@@ -189,21 +206,6 @@ where
     }
     engine.paces.measured(task.work.name, len, engine.clock.now() - begun);
     ended
-}
-
-/// Asks the store until it has it, so that nothing runs twice because the store rests. Answers what becomes of the
-/// deliveries if it never will.
-async fn persist<O: Operation + Clone>(engine: &Engine, operations: Vec<O>) -> Result<Vec<O::Answer>, Settlement> {
-    loop {
-        match engine.store.apply_all(operations.clone()).await {
-            Ok(answers) => return Ok(answers),
-            Err(error) => {
-                if let Some(settlement) = refuse::store_failed(engine, &error).await {
-                    return Err(settlement);
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

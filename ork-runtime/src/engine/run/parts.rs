@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::super::invoke::{Called, invoke};
 use super::super::running::Guest;
-use super::super::{Engine, lease, services, settle};
-use super::{Item, Spawn, admit, call, persist};
-use crate::accounting::{PartKey, RunStarted, SettleParts, StartRun};
-use crate::broker::Delivery;
+use super::super::{Engine, lease, permits, services, settle};
+use super::{Item, Spawn, admit, call};
+use crate::accounting::{Admitted, Limit, PartKey, RunStarted, SettleParts, StartRun};
+use crate::broker::{Delivery, Settlement};
 use crate::id::JobId;
 use crate::message::Ask;
 use crate::registry::Task;
@@ -19,6 +19,7 @@ struct Run {
     task: Task,
     first: PartKey,
     count: Option<u64>,
+    limit: Option<Limit>,
 }
 
 /// Brings parts to their end.
@@ -28,17 +29,26 @@ pub(super) async fn process(
     deliveries: Vec<Delivery>,
     spawn: Spawn<'_>,
 ) {
-    let Some((task, mut items)) = admit(engine, deliveries, spawn) else { return };
+    let Some((task, mut items, limit)) = admit(engine, deliveries, spawn) else { return };
     let Some(first) = items.first().map(|item| PartKey { job, epoch, index: index(item), attempt }) else { return };
     let start = StartRun { first, indices: items.iter().map(index).collect(), by: engine.by() };
     // Where the store does not work, each part waits for it alone.
-    let RunStarted { run, count, owed } = engine.store.apply(start).await.unwrap_or_default();
+    let begun = permits::begin(engine, limit.as_ref(), vec![start]).await.unwrap_or_default().pop();
+    let Admitted { answer, waiting } = begun.unwrap_or_default();
+    let RunStarted { run, count, owed } = answer.unwrap_or_default();
     engine.outbox.send(owed).await;
+    if !waiting.is_empty() {
+        // They come again when there are permits.
+        let mut at = 0..items.len();
+        for item in items.extract_if(.., |_| at.next().is_some_and(|at| waiting.binary_search(&at).is_ok())) {
+            item.tenure.settle(engine, Settlement::Ack).await;
+        }
+    }
     if run.len() < items.len() {
         let run: HashSet<_> = run.into_iter().collect();
         items.extract_if(.., |item| !run.contains(&index(item))).for_each(|item| item.alone(engine, spawn));
     }
-    let run = Arc::new(Run { engine: Arc::clone(engine), task, first, count });
+    let run = Arc::new(Run { engine: Arc::clone(engine), task, first, count, limit });
     let running = Arc::new(engine.running.enter(job));
     let calls = {
         let run = Arc::clone(&run);
@@ -62,7 +72,7 @@ fn index(item: &Item) -> u64 {
 impl Run {
     async fn attempt(self: Arc<Self>, mut item: Item, running: Arc<Guest>) -> (Item, Called) {
         let about = services::about_part(&item.message, index(&item), self.count);
-        let call = invoke(&self.engine, self.task.work, &item.message, about, None, running.token());
+        let call = invoke(&self.engine, self.task.work, &item.message, about, None, (running.token(), None));
         let called = lease::keep(&self.engine, &item.message, &mut item.tenure, call).await;
         (item, called)
     }
@@ -80,11 +90,7 @@ impl Run {
             settlements.push((item, settle::settlement(done)));
         }
         let settle = SettleParts { first: self.first, ended: ended.into(), by: engine.by() };
-        let mut failed = None;
-        match persist(engine, vec![settle]).await {
-            Ok(answers) => settle::answered(engine, answers).await,
-            Err(settlement) => failed = Some(settlement),
-        }
+        let failed = permits::settle(engine, self.limit.as_ref(), vec![settle]).await.err();
         for (item, settlement) in settlements {
             item.tenure.settle(engine, failed.clone().unwrap_or(settlement)).await;
         }

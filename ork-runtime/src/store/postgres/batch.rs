@@ -12,7 +12,7 @@ use super::news::News;
 use super::numbers::Numbers;
 use super::outbox::{self, Held};
 use super::session::Session;
-use super::{prune, rows, save, workers};
+use super::{permits, prune, rows, save, workers};
 use crate::accounting::{Change, Shards};
 use crate::store::Work;
 
@@ -83,7 +83,7 @@ impl<'batch> Sorted<'batch> {
 /// Does all of a batch in one transaction. What it has done is put into `done` before the commit is sent.
 ///
 /// Everybody locks in one order, so that nobody waits in a circle: its own process, jobs by id and with them their
-/// ledgers, rows of the outbox, workers.
+/// ledgers, concurrency limits, rows of the outbox, workers.
 pub(super) async fn run(
     session: &mut Session,
     boot: Uuid,
@@ -97,7 +97,11 @@ pub(super) async fn run(
     let connection = &mut session.connection;
     let mut sorted = Sorted::new(batch);
     let mut doing = Done::default();
-    works(connection, &mut sorted, numbers, &mut doing).await?;
+    let quiet = works(connection, &mut sorted, numbers, &mut doing).await?;
+    if !durable && !quiet {
+        // Their messages are done with once they are answered, so what was made of them must not be forgotten.
+        raw_sql("SET LOCAL synchronous_commit = on").execute(&mut *connection).await?;
+    }
     others(connection, sorted, numbers, &mut doing).await?;
     let payload = news.payload(boot, &doing.changes);
     *done = Some(doing);
@@ -140,22 +144,24 @@ async fn commit(connection: &mut PgConnection, payload: Option<String>) -> Resul
     }
 }
 
+/// Lets operations decide, and writes what they noted. Answers whether that is of no consequence to anybody else.
 async fn works(
     connection: &mut PgConnection,
     sorted: &mut Sorted<'_>,
     numbers: &mut Numbers,
     doing: &mut Done,
-) -> Result<(), Failed> {
+) -> Result<bool, Failed> {
     let progress = sorted.others.iter().filter_map(|command| match &**command {
         Command::Progress(job, ..) => Some(*job),
         _ => None,
     });
     let progress: Vec<_> = progress.collect();
     if sorted.works.is_empty() && progress.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     let first = numbers.first(connection).await?;
     let mut books = rows::open(connection, &mut sorted.works, progress, first).await?;
+    permits::open(connection, &mut books, &mut sorted.works).await?;
     // One after the other: what an operation needs may depend on what the one before it did.
     for work in &mut sorted.works {
         for at in 0..work.count() {
@@ -169,10 +175,11 @@ async fn works(
     if !numbers.used(books.next_owed()) {
         return Err(Failed::Numbers(books.next_owed() - first));
     }
+    let quiet = books.is_quiet();
     let (changes, owed) = save::save(connection, &mut books).await?;
     doing.changes = changes;
     doing.held.extend(owed.iter().filter_map(|row| Some((row.id, row.holder?))));
-    Ok(())
+    Ok(quiet)
 }
 
 async fn others(

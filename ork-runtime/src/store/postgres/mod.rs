@@ -11,6 +11,7 @@ mod messages;
 mod news;
 mod numbers;
 mod outbox;
+mod permits;
 mod prune;
 mod rows;
 mod save;

@@ -20,9 +20,9 @@ pub(super) type Held = (OwedId, [u8; 16]);
 
 /// Adds rows.
 pub(super) async fn insert(connection: &mut PgConnection, rows: &[OwedRow]) -> sqlx::Result<()> {
-    let insert = "INSERT INTO ork.owed (id, job, task, ask, epoch, first, len, attempt, priority, due, holder, lost) \
+    let insert = "INSERT INTO ork.owed (id, job, task, ask, epoch, first, len, attempt, priority, due, holder, lost, waits, permits) \
                   SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], \
-                      $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::uuid[], $12::bigint[])";
+                      $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::uuid[], $12::bigint[], $13::text[], $14::bigint[])";
     for rows in rows.chunks(8_192) {
         sqlx::query(insert)
             .bind(column(rows, |row| signed(row.id)))
@@ -37,6 +37,8 @@ pub(super) async fn insert(connection: &mut PgConnection, rows: &[OwedRow]) -> s
             .bind(column(rows, |row| row.due.map(Timestamp::as_millis)))
             .bind(column(rows, |row| row.holder.map(Uid)))
             .bind(column(rows, |row| i64::from(row.lost)))
+            .bind(column(rows, |row| row.waits.as_ref().map(|limit| limit.name.to_string())))
+            .bind(column(rows, |row| row.waits.as_ref().map(|limit| i64::from(limit.permits))))
             .execute(&mut *connection)
             .await?;
     }
@@ -65,7 +67,7 @@ fn owed_row(row: &PgRow) -> sqlx::Result<OwedRow> {
         _ => return Err(damaged("an owed row has an unknown word")),
     };
     let (attempt, priority, lost) = (c.number()?, c.number()?, c.number()?);
-    Ok(OwedRow { id, job, task, ask, attempt, priority, due: None, holder: None, lost })
+    Ok(OwedRow { id, job, task, ask, attempt, priority, due: None, holder: None, lost, waits: None })
 }
 
 /// What taking has brought.
@@ -143,7 +145,8 @@ async fn lock_page(
     page: usize,
 ) -> sqlx::Result<Vec<OwedRow>> {
     let query = "SELECT id, job, task, ask, epoch, first, len, attempt, priority, lost FROM ork.owed \
-                 WHERE holder IS NULL AND due IS NULL AND ($1::text[] IS NULL OR task = ANY($1)) AND id <> ALL($2) \
+                 WHERE holder IS NULL AND due IS NULL AND waits IS NULL AND ($1::text[] IS NULL OR task = ANY($1)) \
+                     AND id <> ALL($2) \
                  ORDER BY priority DESC, id LIMIT $3 FOR UPDATE SKIP LOCKED";
     let page = i64::try_from(page).unwrap_or(i64::MAX);
     let rows = sqlx::query(query).bind(tasks).bind(seen).bind(page).fetch_all(connection).await?;
@@ -157,7 +160,7 @@ async fn is_more(
     seen: &[i64],
     now: i64,
 ) -> sqlx::Result<bool> {
-    let query = "SELECT EXISTS (SELECT FROM ork.owed WHERE holder IS NULL AND due IS NULL \
+    let query = "SELECT EXISTS (SELECT FROM ork.owed WHERE holder IS NULL AND due IS NULL AND waits IS NULL \
                      AND ($1::text[] IS NULL OR task = ANY($1)) AND id <> ALL($2)) \
                  OR EXISTS (SELECT FROM ork.owed WHERE due <= $3 AND ($1::text[] IS NULL OR task = ANY($1)))";
     sqlx::query(query).bind(tasks).bind(seen).bind(now).fetch_one(connection).await?.try_get(0)

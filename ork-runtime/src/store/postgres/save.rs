@@ -8,7 +8,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres};
 
 use super::codec::{Uid, signed, text};
-use super::outbox;
+use super::{outbox, permits};
 use crate::accounting::{Books, Change, Entry, OwedRow, PartWrite};
 use crate::clock::Timestamp;
 use crate::id::JobId;
@@ -73,7 +73,7 @@ pub(super) async fn save(
     connection: &mut PgConnection,
     books: &mut Books,
 ) -> sqlx::Result<(Vec<Change>, Vec<OwedRow>)> {
-    let (writes, changes) = books.finish();
+    let (writes, mut changes) = books.finish();
     clear(connection, &writes.cleared).await?;
     let mut inputs: HashMap<_, _> = writes.inputs.into_iter().collect();
     let mut outputs: HashMap<_, _> = writes.outputs.into_iter().collect();
@@ -110,6 +110,9 @@ pub(super) async fn save(
     save_pages(connection, writes.pages).await?;
     save_parts(connection, writes.parts).await?;
     outbox::insert(connection, &writes.owed).await?;
+    if permits::write(connection, writes.permits, writes.woken).await? && !changes.contains(&Change::Owed) {
+        changes.push(Change::Owed);
+    }
     Ok((changes, writes.owed))
 }
 

@@ -5,6 +5,7 @@ use sqlx::postgres::PgConnection;
 
 use super::codec::{Columns, Uid};
 use super::rows;
+use crate::accounting::Limit;
 use crate::id::JobId;
 use crate::ledger::SHARD_SIZE;
 use crate::store::{OPEN, Owing, Process, Situation};
@@ -23,9 +24,10 @@ pub(super) async fn of(connection: &mut PgConnection, job: JobId) -> sqlx::Resul
 
 /// All of the outbox is looked through, which is rarely asked for.
 async fn owed(connection: &mut PgConnection, job: JobId) -> sqlx::Result<Owing> {
-    let query = "SELECT CASE WHEN ask = 'reply' THEN 'reply' WHEN holder IS NOT NULL THEN 'held' \
-                     WHEN due IS NOT NULL THEN 'later' ELSE 'free' END AS how, holder, sum(len)::bigint, min(due), \
-                     max(lost)::bigint \
+    let query = "SELECT CASE WHEN ask = 'reply' THEN 'reply' WHEN waits IS NOT NULL THEN 'waiting' \
+                     WHEN holder IS NOT NULL THEN 'held' WHEN due IS NOT NULL THEN 'later' ELSE 'free' END AS how, \
+                     holder, sum(len)::bigint, min(due), max(lost)::bigint, max(waits), max(permits), \
+                     (SELECT sum(held)::bigint FROM ork.permit WHERE name = max(waits)) \
                  FROM ork.owed WHERE job = $1 GROUP BY how, holder ORDER BY holder";
     let mut owing = Owing::default();
     for row in sqlx::query(query).bind(Uid::from(job)).fetch_all(connection).await? {
@@ -35,6 +37,11 @@ async fn owed(connection: &mut PgConnection, job: JobId) -> sqlx::Result<Owing> 
         owing.lost = owing.lost.max(lost);
         match (how, holder) {
             ("reply", _) => owing.replies += n,
+            ("waiting", _) => {
+                let name = c.get::<Option<&str>>()?.unwrap_or_default().into();
+                let (permits, taken) = (c.number()?, c.number_or_none()?.unwrap_or(0));
+                (owing.waiting, owing.limit) = (n, Some((Limit { name, permits }, taken)));
+            }
             (_, Some(Uid(holder))) => owing.held.push((holder, n)),
             ("later", None) => (owing.later, owing.next_due) = (n, due),
             _ => owing.free = n,

@@ -4,6 +4,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use super::codec::{Uid, text};
+use super::permits;
 use crate::accounting::By;
 use crate::context::Progress;
 use crate::id::JobId;
@@ -36,12 +37,14 @@ pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Re
         .fetch_all(&mut *connection)
         .await?;
     let dead = dead.iter().map(|row| row.try_get::<Uid, _>(0)).collect::<sqlx::Result<Vec<_>>>()?;
-    let freed = !dead.is_empty();
+    let mut freed = !dead.is_empty();
     if freed {
+        permits::end(connection, &dead).await?;
         let free = "UPDATE ork.owed SET holder = NULL, lost = lost + 1 WHERE id IN \
                         (SELECT id FROM ork.owed WHERE holder = ANY($1) ORDER BY id FOR UPDATE)";
         sqlx::query(free).bind(dead).execute(&mut *connection).await?;
     }
+    freed |= permits::sweep(connection).await?;
     let mut ended = Vec::new();
     if !beat.running.is_empty() {
         let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
@@ -60,8 +63,9 @@ pub(super) async fn leave(connection: &mut PgConnection, by: &By) -> sqlx::Resul
                     (SELECT id FROM ork.owed WHERE holder = $1 ORDER BY id FOR UPDATE)";
     let boot = Uid(by.worker.boot());
     let freed = sqlx::query(free).bind(boot).execute(&mut *connection).await?.rows_affected();
-    sqlx::query("DELETE FROM ork.worker WHERE boot = $1").bind(boot).execute(connection).await?;
-    Ok(freed > 0)
+    sqlx::query("DELETE FROM ork.worker WHERE boot = $1").bind(boot).execute(&mut *connection).await?;
+    permits::end(connection, &[boot]).await?;
+    Ok(permits::sweep(connection).await? || freed > 0)
 }
 
 /// Notes how far a job has come.

@@ -5,6 +5,7 @@
 
 mod error;
 mod outbox;
+mod permits;
 mod prune;
 mod schema;
 mod session;

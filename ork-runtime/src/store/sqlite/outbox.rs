@@ -4,6 +4,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params, params_from_iter, types::Value};
 
 use super::error::damaged;
+use super::permits;
 use super::tables::{self, number, part_id, signed};
 use crate::accounting::{By, Change, Owed, OwedAsk, OwedId, OwedRow};
 use crate::clock::Timestamp;
@@ -13,7 +14,7 @@ use crate::message::Outgoing;
 use crate::store::{Beat, Owing, Take, Taken};
 
 /// Adds a row; for [`insert`].
-pub(super) const INSERT: &str = "INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+pub(super) const INSERT: &str = "INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 
 /// Adds a row.
 pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OwedRow) -> rusqlite::Result<()> {
@@ -36,7 +37,9 @@ pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OwedRow) -> 
             row.priority,
             row.due.map(Timestamp::as_millis),
             row.holder,
-            row.lost
+            row.lost,
+            row.waits.as_ref().map(|limit| &limit.name),
+            row.waits.as_ref().map(|limit| limit.permits)
         ])
         .map(drop)
 }
@@ -60,21 +63,26 @@ fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OwedRow)> {
         due: None,
         holder: None,
         lost: row.get(9)?,
+        waits: None,
     };
     Ok((row.get(1)?, owed))
 }
 
 /// Counts what is owed for a job. All of the outbox is looked through, which is rarely asked for.
 pub(super) fn owing(connection: &Connection, seq: i64, owing: &mut Owing) -> rusqlite::Result<()> {
-    let query =
-        "SELECT id, job, task, ask, epoch, first, len, attempt, priority, lost, holder, due FROM owed WHERE job = ?1";
+    let query = "SELECT id, job, task, ask, epoch, first, len, attempt, priority, lost, holder, due, waits, permits FROM owed \
+         WHERE job = ?1";
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query([seq])?;
     while let Some(row) = rows.next()? {
         let (_, mut owed) = owed_row(row)?;
         owed.holder = row.get(10)?;
         owed.due = row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis);
+        owed.waits = permits::limit(row, 12)?;
         owing.add(&owed);
+    }
+    if let Some((limit, taken)) = &mut owing.limit {
+        *taken = permits::taken(connection, &limit.name)?;
     }
     Ok(())
 }
@@ -95,7 +103,7 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Tak
     };
     let free = format!(
         "SELECT id, job, task, ask, epoch, first, len, attempt, priority, lost FROM owed \
-         WHERE holder IS NULL AND due IS NULL {known} ORDER BY priority DESC, id LIMIT {ROWS}"
+         WHERE holder IS NULL AND due IS NULL AND waits IS NULL {known} ORDER BY priority DESC, id LIMIT {ROWS}"
     );
     let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
     let mut owed = Vec::new();
@@ -227,8 +235,10 @@ pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Chang
         let free = "UPDATE owed SET holder = NULL, lost = lost + 1 WHERE holder = ?1";
         connection.prepare_cached(free)?.execute([boot])?;
         connection.prepare_cached("DELETE FROM worker WHERE boot = ?1")?.execute([boot])?;
+        permits::end(connection, boot)?;
         changes.push(Change::Owed);
     }
+    permits::sweep(connection, changes)?;
     let mut ended = Vec::new();
     for page in beat.running.chunks(256) {
         let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
@@ -250,6 +260,8 @@ pub(super) fn leave(connection: &Connection, by: &By, changes: &mut Vec<Change>)
     let boot = by.worker.boot();
     let freed = connection.prepare_cached("UPDATE owed SET holder = NULL WHERE holder = ?1")?.execute([boot])?;
     connection.prepare_cached("DELETE FROM worker WHERE boot = ?1")?.execute([boot])?;
+    permits::end(connection, boot)?;
+    permits::sweep(connection, changes)?;
     if freed > 0 {
         changes.push(Change::Owed);
     }

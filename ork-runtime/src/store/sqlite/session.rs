@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rusqlite::Connection;
 
 use super::Synchronous;
+use super::permits;
 use super::tables::{self, Seqs};
 use super::writer::IoWork;
 use crate::accounting::{Books, Change, Promise};
@@ -85,6 +86,7 @@ impl Session {
             // One after the other: what an operation needs may depend on what the one before it did.
             let shards = work.shards(at, &self.books);
             tables::open_shards(&self.connection, &mut self.books, &self.seqs, shards)?;
+            permits::open(&self.connection, &mut self.books, work.limit(at))?;
             work.apply(at, &mut self.books);
         }
         Ok(work.promise() == Promise::Soon && self.books.is_quiet())

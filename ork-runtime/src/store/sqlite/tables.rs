@@ -6,7 +6,7 @@ use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
 
 use super::error::damaged;
-use super::outbox;
+use super::{outbox, permits};
 use crate::accounting::{Books, Change, Entry, PartWrite, Shards};
 use crate::clock::Timestamp;
 use crate::context::Progress;
@@ -241,7 +241,7 @@ pub(super) fn write(
     seqs: &mut Seqs,
     next_owed: u64,
 ) -> rusqlite::Result<Vec<Change>> {
-    let (writes, changes) = books.finish();
+    let (writes, mut changes) = books.finish();
     for id in &writes.cleared {
         if let Some(seq) = seqs.get(id) {
             clear(connection, *seq)?;
@@ -286,6 +286,10 @@ pub(super) fn write(
         if let Some(seq) = seqs.get(&row.job) {
             outbox::insert(&mut owe, *seq, row)?;
         }
+    }
+    permits::write(connection, &writes.permits)?;
+    for (limit, count) in writes.woken {
+        permits::wake(connection, &limit, count, &mut changes)?;
     }
     if books.next_owed() != next_owed {
         set_next_owed(connection, books.next_owed())?;

@@ -1,0 +1,324 @@
+//! Concurrency limits: work that begins only with a permit, which the transaction that settles it gives back.
+//!
+//! A limit has so many permits over all processes that share a store. A process holds a number of them, which ends with
+//! it. What finds none left waits as a row of the outbox, and whoever gives a permit back wakes one such row. So nobody
+//! polls, and no delivery is kept waiting at a broker.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::attempts::{RunStarted, SettleParts, StartPart, StartRun, Started};
+use super::books::{Books, Entry};
+use super::jobs::{Claim, Claimed, Settle};
+use super::owed::OwedAsk;
+use super::{Answer, By, Operation, Promise, Shards};
+use crate::id::JobId;
+use crate::job::{Phase, State};
+
+/// How many calls may run at once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Limit {
+    /// What is limited: a task, or a task for one value of a key.
+    pub name: Arc<str>,
+    /// How many calls may run at once.
+    pub permits: u32,
+}
+
+/// How many permits of one limit each process holds, by its boot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Permits(BTreeMap<[u8; 16], u32>);
+
+impl Permits {
+    /// What a store knows of them.
+    pub fn new(held: impl IntoIterator<Item = ([u8; 16], u32)>) -> Self {
+        Self(held.into_iter().collect())
+    }
+
+    /// Takes at most so many; answers how many, and what the process holds then.
+    fn take(&mut self, limit: u32, boot: [u8; 16], wanted: u32) -> (u32, u32) {
+        let used = self.0.values().fold(0, |sum: u32, held| sum.saturating_add(*held));
+        let taken = limit.saturating_sub(used).min(wanted);
+        let held = self.0.entry(boot).or_default();
+        *held += taken;
+        (taken, *held)
+    }
+
+    /// Gives so many back, if it has them: a process that was taken for dead has none. Answers what it holds then.
+    fn give(&mut self, boot: [u8; 16], given: u32) -> u32 {
+        let held = self.0.entry(boot).or_default();
+        *held = held.saturating_sub(given);
+        *held
+    }
+}
+
+impl Books {
+    /// Whether the permits of this limit were looked up.
+    pub fn knows_permits(&self, limit: &str) -> bool {
+        self.permits.contains_key(limit)
+    }
+
+    /// Takes what the store knows of the permits of a limit.
+    pub fn open_permits(&mut self, limit: Arc<str>, permits: Permits) {
+        self.permits.insert(limit, permits);
+    }
+
+    fn acquire(&mut self, limit: &Limit, by: &By, wanted: usize) -> usize {
+        let (boot, wanted) = (by.worker.boot(), u32::try_from(wanted).unwrap_or(u32::MAX));
+        let permits = self.permits.entry(Arc::clone(&limit.name)).or_default();
+        let (taken, held) = permits.take(limit.permits, boot, wanted);
+        if taken > 0 {
+            self.writes().permits.insert((Arc::clone(&limit.name), boot), held);
+        }
+        usize::try_from(taken).unwrap_or(usize::MAX)
+    }
+
+    fn release(&mut self, limit: &Limit, by: &By, given: usize) {
+        let (boot, given) = (by.worker.boot(), u32::try_from(given).unwrap_or(u32::MAX));
+        if given == 0 {
+            return;
+        }
+        let held = self.permits.entry(Arc::clone(&limit.name)).or_default().give(boot, given);
+        let writes = self.writes();
+        writes.permits.insert((Arc::clone(&limit.name), boot), held);
+        *writes.woken.entry(Arc::clone(&limit.name)).or_default() += given;
+    }
+}
+
+/// An operation that begins calls, each of which may need a permit.
+pub trait Begin: Operation {
+    /// Who begins them.
+    fn by(&self) -> &By;
+
+    /// How many calls it begins at most.
+    fn calls(&self) -> usize;
+
+    /// The same for the first `n` of them.
+    #[must_use]
+    fn first(&self, n: usize) -> Self;
+
+    /// How many of them were begun.
+    fn begun(answer: &Self::Answer) -> usize;
+
+    /// Makes what must be there before a call can wait.
+    fn prepare(&self, _books: &mut Books) {}
+
+    /// What asks for one of them again, with its attempt; `None` if it is not owed any more.
+    fn dispatch(&self, at: usize, entry: &Entry) -> Option<(OwedAsk, u32)>;
+}
+
+/// Begins what has a permit, and lets the rest wait for one.
+#[derive(Debug, Clone)]
+pub struct Admit<O> {
+    /// Where the permits come from.
+    pub limit: Limit,
+    /// What is to begin.
+    pub operation: O,
+}
+
+/// The answer to [`Admit`].
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Admitted<A> {
+    /// The answer for those that do not wait; `None` if all do.
+    pub answer: Option<A>,
+    /// Which calls wait in the outbox now: their deliveries are done with.
+    pub waiting: Vec<usize>,
+}
+
+impl<A> Admitted<A> {
+    /// The answer where nothing waits.
+    pub const fn all(answer: A) -> Self {
+        Self { answer: Some(answer), waiting: Vec::new() }
+    }
+}
+
+impl<O: Begin> Operation for Admit<O> {
+    type Answer = Admitted<O::Answer>;
+
+    fn job(&self) -> JobId {
+        self.operation.job()
+    }
+
+    fn promise(&self) -> Promise {
+        self.operation.promise()
+    }
+
+    fn shards(&self, books: &Books) -> Shards {
+        self.operation.shards(books)
+    }
+
+    fn limit(&self) -> Option<&Arc<str>> {
+        Some(&self.limit.name)
+    }
+
+    fn apply(&self, books: &mut Books) -> Self::Answer {
+        let Self { limit, operation } = self;
+        let (by, calls) = (operation.by(), operation.calls());
+        operation.prepare(books);
+        let permits = books.acquire(limit, by, calls);
+        let mut waiting = Vec::new();
+        if let Some(job) = books.get(operation.job()).filter(|_| permits < calls).map(|entry| entry.job.clone()) {
+            for at in permits..calls {
+                let dispatch = books.get(job.id).and_then(|entry| operation.dispatch(at, entry));
+                if let Some((ask, attempt)) = dispatch {
+                    books.wait(&job, (ask, attempt), limit);
+                    waiting.push(at);
+                }
+            }
+        }
+        // Without a permit nothing begins; what is not owed any more needs none to be told so.
+        let answer = if permits > 0 {
+            Some(operation.first(permits).apply(books))
+        } else if waiting.is_empty() {
+            Some(operation.apply(books))
+        } else {
+            None
+        };
+        let begun = answer.as_ref().map_or(0, O::begun);
+        debug_assert!(begun <= permits, "a call began without a permit");
+        books.release(limit, by, permits.saturating_sub(begun));
+        Admitted { answer, waiting }
+    }
+}
+
+/// An operation that settles calls.
+pub trait Settles: Operation<Answer = Answer> + Clone {
+    /// Who made them.
+    fn by(&self) -> &By;
+
+    /// How many there were.
+    fn calls(&self) -> usize;
+}
+
+/// Settles calls, and gives their permits back, even if it comes too late to count.
+#[derive(Debug, Clone)]
+pub struct Release<O> {
+    /// Where the permits came from.
+    pub limit: Limit,
+    /// Settles them.
+    pub operation: O,
+}
+
+impl<O: Settles> Operation for Release<O> {
+    type Answer = Answer;
+
+    fn job(&self) -> JobId {
+        self.operation.job()
+    }
+
+    fn promise(&self) -> Promise {
+        self.operation.promise()
+    }
+
+    fn shards(&self, books: &Books) -> Shards {
+        self.operation.shards(books)
+    }
+
+    fn limit(&self) -> Option<&Arc<str>> {
+        Some(&self.limit.name)
+    }
+
+    fn apply(&self, books: &mut Books) -> Answer {
+        let Self { limit, operation } = self;
+        let answer = operation.apply(books);
+        books.release(limit, operation.by(), operation.calls());
+        answer
+    }
+}
+
+impl Settles for Settle {
+    fn by(&self) -> &By {
+        &self.by
+    }
+
+    fn calls(&self) -> usize {
+        1
+    }
+}
+
+impl Settles for SettleParts {
+    fn by(&self) -> &By {
+        &self.by
+    }
+
+    fn calls(&self) -> usize {
+        self.ended.len()
+    }
+}
+
+impl Begin for StartPart {
+    fn by(&self) -> &By {
+        &self.by
+    }
+
+    fn calls(&self) -> usize {
+        1
+    }
+
+    fn first(&self, _n: usize) -> Self {
+        self.clone()
+    }
+
+    fn begun(answer: &Started) -> usize {
+        usize::from(matches!(answer, Started::Run { .. }))
+    }
+
+    fn dispatch(&self, _at: usize, entry: &Entry) -> Option<(OwedAsk, u32)> {
+        part(entry, self.part.epoch, self.part.index, self.part.attempt)
+    }
+}
+
+impl Begin for StartRun {
+    fn by(&self) -> &By {
+        &self.by
+    }
+
+    fn calls(&self) -> usize {
+        self.indices.len()
+    }
+
+    fn first(&self, n: usize) -> Self {
+        Self { indices: self.indices.iter().copied().take(n).collect(), ..self.clone() }
+    }
+
+    fn begun(answer: &RunStarted) -> usize {
+        answer.run.len()
+    }
+
+    fn dispatch(&self, at: usize, entry: &Entry) -> Option<(OwedAsk, u32)> {
+        part(entry, self.first.epoch, *self.indices.get(at)?, self.first.attempt)
+    }
+}
+
+impl Begin for Claim {
+    fn by(&self) -> &By {
+        &self.by
+    }
+
+    fn calls(&self) -> usize {
+        1
+    }
+
+    fn first(&self, _n: usize) -> Self {
+        self.clone()
+    }
+
+    fn begun(answer: &Claimed) -> usize {
+        usize::from(matches!(answer, Claimed::Ours { .. }))
+    }
+
+    fn prepare(&self, books: &mut Books) {
+        self.make(books);
+    }
+
+    fn dispatch(&self, _at: usize, Entry { job, .. }: &Entry) -> Option<(OwedAsk, u32)> {
+        let owed = matches!(job.state, State::Ready | State::Retrying | State::Running);
+        let current = (job.phase, job.attempt) == (self.phase, self.attempt);
+        let ask = if self.phase == Phase::Join { OwedAsk::Join } else { OwedAsk::Start };
+        (owed && current).then_some((ask, self.attempt))
+    }
+}
+
+fn part(entry: &Entry, epoch: u32, index: u64, attempt: u32) -> Option<(OwedAsk, u32)> {
+    let ask = OwedAsk::Parts { epoch, first: index, len: 1 };
+    entry.ledger.is_current(epoch, index, attempt).then_some((ask, attempt))
+}

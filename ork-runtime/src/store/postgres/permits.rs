@@ -1,0 +1,106 @@
+//! The permits of concurrency limits, and the rows of the outbox that wait for them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
+
+use super::codec::{Columns, Uid};
+use super::save::column;
+use crate::accounting::{Books, Permits};
+use crate::store::Work;
+
+/// Locks the limits that this work is about, and opens their permits in the books.
+///
+/// The locks are the server's advisory ones, in the order of what they are known by there, so that nobody waits in a
+/// circle. Two limits may share one, and then wait for each other in vain.
+pub(super) async fn open(
+    connection: &mut PgConnection,
+    books: &mut Books,
+    works: &mut [&mut Box<dyn Work>],
+) -> sqlx::Result<()> {
+    let limits: BTreeSet<Arc<str>> =
+        works.iter().flat_map(|work| (0..work.count()).filter_map(|at| work.limit(at).cloned())).collect();
+    if limits.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = limits.iter().map(ToString::to_string).collect();
+    let lock = "SELECT pg_advisory_xact_lock(1869769473, hash) FROM \
+                    (SELECT DISTINCT hashtext(name) AS hash FROM unnest($1::text[]) AS name ORDER BY hash) AS hashes";
+    sqlx::query(lock).bind(&names).execute(&mut *connection).await?;
+    let mut held: HashMap<String, Vec<([u8; 16], u32)>> = HashMap::new();
+    let query = "SELECT name, boot, held FROM ork.permit WHERE name = ANY($1)";
+    for row in sqlx::query(query).bind(names).fetch_all(connection).await? {
+        let c = &mut Columns::new(&row);
+        let (name, Uid(boot)) = (c.get()?, c.get()?);
+        held.entry(name).or_default().push((boot, c.number()?));
+    }
+    for limit in limits {
+        let held = held.remove(&*limit).unwrap_or_default();
+        books.open_permits(limit, Permits::new(held));
+    }
+    Ok(())
+}
+
+/// Writes who holds permits now, and lets rows go that waited for one. Answers whether there were any.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    permits: BTreeMap<(Arc<str>, [u8; 16]), u32>,
+    woken: BTreeMap<Arc<str>, u32>,
+) -> sqlx::Result<bool> {
+    let (held, none): (Vec<_>, Vec<_>) = permits.into_iter().partition(|(_, held)| *held > 0);
+    if !held.is_empty() {
+        let insert = "INSERT INTO ork.permit SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[]) \
+                    ON CONFLICT (name, boot) DO UPDATE SET held = excluded.held";
+        sqlx::query(insert)
+            .bind(column(&held, |((limit, _), _)| limit.to_string()))
+            .bind(column(&held, |((_, boot), _)| Uid(*boot)))
+            .bind(column(&held, |(_, held)| i64::from(*held)))
+            .execute(&mut *connection)
+            .await?;
+    }
+    if !none.is_empty() {
+        let drop = "DELETE FROM ork.permit USING unnest($1::text[], $2::uuid[]) AS ended (name, boot) \
+                    WHERE permit.name = ended.name AND permit.boot = ended.boot";
+        sqlx::query(drop)
+            .bind(column(&none, |((limit, _), _)| limit.to_string()))
+            .bind(column(&none, |((_, boot), _)| Uid(*boot)))
+            .execute(&mut *connection)
+            .await?;
+    }
+    let mut any = false;
+    for (limit, count) in woken {
+        any |= wake(connection, &limit, i64::from(count)).await?;
+    }
+    Ok(any)
+}
+
+async fn wake(connection: &mut PgConnection, limit: &str, count: i64) -> sqlx::Result<bool> {
+    let wake = "UPDATE ork.owed SET waits = NULL, permits = NULL WHERE id IN (SELECT id FROM ork.owed \
+                    WHERE waits = $1 ORDER BY priority DESC, id LIMIT $2 FOR UPDATE SKIP LOCKED)";
+    let woken = sqlx::query(wake).bind(limit).bind(count).execute(connection).await?;
+    Ok(woken.rows_affected() > 0)
+}
+
+/// Takes the permits of processes that have ended.
+pub(super) async fn end(connection: &mut PgConnection, boots: &[Uid]) -> sqlx::Result<()> {
+    let end = "DELETE FROM ork.permit WHERE boot = ANY($1)";
+    sqlx::query(end).bind(boots).execute(connection).await.map(drop)
+}
+
+/// Lets as many rows go as there are permits that nobody holds: those of the dead, and of messages that got lost. Answers
+/// whether there were any.
+pub(super) async fn sweep(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    let rooms = "SELECT waits, max(permits) - coalesce(\
+                     (SELECT sum(held)::bigint FROM ork.permit WHERE permit.name = waits), 0) AS room \
+                 FROM ork.owed WHERE waits IS NOT NULL GROUP BY waits ORDER BY waits";
+    let mut any = false;
+    for row in sqlx::query(rooms).fetch_all(&mut *connection).await? {
+        let room = row.try_get::<i64, _>(1)?;
+        if room > 0 {
+            any |= wake(connection, row.try_get(0)?, room).await?;
+        }
+    }
+    Ok(any)
+}

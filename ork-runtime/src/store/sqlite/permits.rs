@@ -1,0 +1,80 @@
+//! The permits of concurrency limits, and the rows of the outbox that wait for them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use crate::accounting::{Books, Change, Limit, Permits};
+
+/// Opens the permits of a limit in the books, once.
+pub(super) fn open(connection: &Connection, books: &mut Books, limit: Option<&Arc<str>>) -> rusqlite::Result<()> {
+    let Some(limit) = limit.filter(|limit| !books.knows_permits(limit)) else { return Ok(()) };
+    let mut statement = connection.prepare_cached("SELECT boot, held FROM permit WHERE name = ?1")?;
+    let held = statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    books.open_permits(Arc::clone(limit), Permits::new(held.collect::<rusqlite::Result<Vec<_>>>()?));
+    Ok(())
+}
+
+/// Writes who holds permits now.
+pub(super) fn write(connection: &Connection, permits: &BTreeMap<(Arc<str>, [u8; 16]), u32>) -> rusqlite::Result<()> {
+    for ((limit, boot), held) in permits {
+        if *held > 0 {
+            let hold = "INSERT OR REPLACE INTO permit (name, boot, held) VALUES (?1, ?2, ?3)";
+            connection.prepare_cached(hold)?.execute(params![limit, boot, held])?;
+        } else {
+            let drop = "DELETE FROM permit WHERE name = ?1 AND boot = ?2";
+            connection.prepare_cached(drop)?.execute(params![limit, boot])?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets rows go that wait for a permit, highest priority first, then the oldest.
+pub(super) fn wake(
+    connection: &Connection,
+    limit: &str,
+    count: u32,
+    changes: &mut Vec<Change>,
+) -> rusqlite::Result<()> {
+    let wake = "UPDATE owed SET waits = NULL, permits = NULL WHERE id IN \
+                    (SELECT id FROM owed WHERE waits = ?1 ORDER BY priority DESC, id LIMIT ?2)";
+    if connection.prepare_cached(wake)?.execute(params![limit, count])? > 0 && !changes.contains(&Change::Owed) {
+        changes.push(Change::Owed);
+    }
+    Ok(())
+}
+
+/// Takes the permits of a process that has ended.
+pub(super) fn end(connection: &Connection, boot: [u8; 16]) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM permit WHERE boot = ?1")?.execute([boot]).map(drop)
+}
+
+/// Lets as many rows go as there are permits that nobody holds: those of the dead, and of messages that got lost.
+pub(super) fn sweep(connection: &Connection, changes: &mut Vec<Change>) -> rusqlite::Result<()> {
+    let limits = "SELECT waits, max(permits) FROM owed WHERE waits IS NOT NULL GROUP BY waits";
+    let limit = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let limits: BTreeMap<String, u32> =
+        connection.prepare_cached(limits)?.query_map([], limit)?.collect::<Result<_, _>>()?;
+    for (limit, permits) in limits {
+        let room = permits.saturating_sub(taken(connection, &limit)?);
+        if room > 0 {
+            wake(connection, &limit, room, changes)?;
+        }
+    }
+    Ok(())
+}
+
+/// How many permits of a limit are taken.
+pub(super) fn taken(connection: &Connection, limit: &str) -> rusqlite::Result<u32> {
+    let sum = "SELECT sum(held) FROM permit WHERE name = ?1";
+    let sum = connection.prepare_cached(sum)?.query_row([limit], |row| row.get::<_, Option<u32>>(0)).optional()?;
+    Ok(sum.flatten().unwrap_or(0))
+}
+
+/// What a row waits for, from its columns `waits` and `permits`, which begin at `place`.
+pub(super) fn limit(row: &Row<'_>, place: usize) -> rusqlite::Result<Option<Limit>> {
+    let name = row.get::<_, Option<Arc<str>>>(place)?;
+    let permits = row.get::<_, Option<u32>>(place + 1)?.unwrap_or(0);
+    Ok(name.map(|name| Limit { name, permits }))
+}
