@@ -12,6 +12,7 @@
 mod cancel;
 mod context;
 mod failures;
+mod limits;
 mod parts;
 mod policies;
 #[cfg(feature = "postgres")]

@@ -98,8 +98,18 @@ impl Gate {
         self.entered.acquire().await.unwrap().forget();
     }
 
+    /// Says that somebody stands at the gate.
+    pub(crate) fn entered_by_one(&self) {
+        self.entered.add_permits(1);
+    }
+
     pub(crate) fn open(&self) {
         self.open.notify_one();
+    }
+
+    /// Waits until the gate is opened for one.
+    pub(crate) async fn opened(&self) {
+        self.open.notified().await;
     }
 }
 

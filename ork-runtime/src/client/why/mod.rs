@@ -28,6 +28,8 @@ pub enum WaitsFor {
     Broker,
     /// For a worker to take it.
     Worker,
+    /// For a permit of a concurrency limit.
+    Permit,
     /// For the moment at which its next attempt is due.
     Time,
     /// For its function, or its join, which runs.
@@ -219,8 +221,11 @@ fn waiting(facts: &Facts) -> (WaitsFor, String) {
         };
         words.push(format!("{} to be tried again, the first {when}", some(later, "part")));
     }
+    if owed.waiting > 0 {
+        words.push(format!("{} waiting for {}", some(owed.waiting, "part"), permit(facts)));
+    }
     let now = owed.free + owed.held.iter().map(|(_, n)| n).sum::<u64>();
-    if now > 0 || (counts.running == 0 && owed.later == 0) {
+    if now > 0 || (counts.running == 0 && owed.later == 0 && owed.waiting == 0) {
         let what =
             if now > 0 { format!("what they owe ({})", some(now, "message")) } else { "what they owe".to_owned() };
         words.push(message(facts, &what).1);
@@ -277,6 +282,9 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
         0 => String::new(),
         n => format!("; it was lost with its worker {}", if n == 1 { "once".into() } else { format!("{n} times") }),
     };
+    if owed.free == 0 && owed.held.is_empty() && owed.limit.is_some() {
+        return (WaitsFor::Permit, format!("{what} waits for {}{lost}", permit(facts)));
+    }
     let (waits_for, words) = match (&facts.queue, owed.held.first(), owed.free) {
         (Some(_), Some((holder, _)), _) => {
             let words =
@@ -302,6 +310,12 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
         }
     };
     (waits_for, words + &lost)
+}
+
+/// Which permit is waited for, and who has them.
+fn permit(facts: &Facts) -> String {
+    let Some((limit, taken)) = &facts.situation.owed.limit else { return "a permit".to_owned() };
+    format!("a permit of the concurrency limit `{}`: {taken} of {} are taken", limit.name, limit.permits)
 }
 
 /// Who holds a message, and whether he lives.

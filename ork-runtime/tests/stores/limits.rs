@@ -1,0 +1,201 @@
+//! Concurrency limits: permits, who holds them, and what waits for them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ork::accounting::{
+    Admit, Admitted, Claim, Claimed, Limit, NewJob, PartAttempt, PartKey, Release, RunStarted, Settle, SettleParts,
+    StartPart, StartRun, Started,
+};
+use ork::job::{Attempt, Job, Phase};
+use ork::{JobId, Policy};
+
+use super::world::{START, World, each, ok, part};
+
+/// Longer than [`World::beat_at`] lets a process live.
+const DEAD: Duration = Duration::from_secs(11);
+
+fn limit(permits: u32) -> Limit {
+    Limit { name: "narrow[tenant = 1]".into(), permits }
+}
+
+/// Starts these parts under a limit, as far as there are permits.
+async fn run(world: &World, job: JobId, indices: impl Iterator<Item = u64>, permits: u32) -> Admitted<RunStarted> {
+    let first = PartKey { job, epoch: 1, index: 0, attempt: 1 };
+    let operation = StartRun { first, indices: indices.collect(), by: world.by() };
+    world.store.apply(Admit { limit: limit(permits), operation }).await.unwrap()
+}
+
+/// Settles these parts, which gives their permits back.
+async fn settle(world: &World, job: JobId, indices: impl Iterator<Item = u64>) {
+    let ended: Arc<[_]> = indices.map(|index| (index, ok())).collect();
+    let first = PartKey { job, epoch: 1, index: 0, attempt: 1 };
+    let operation = SettleParts { first, ended, by: world.by() };
+    world.store.apply(Release { limit: limit(0), operation }).await.unwrap();
+}
+
+async fn waiting(world: &World, job: JobId) -> (u64, u32) {
+    let owed = world.store.situation(job).await.unwrap().owed;
+    (owed.waiting, owed.limit.map_or(0, |(_, taken)| taken))
+}
+
+/// A job of so many parts, none of which is in the outbox any more.
+async fn parts(world: &World, n: u64) -> JobId {
+    let job = world.with_parts(n, Policy::default(), false).await;
+    let taken: Vec<_> = world.take(usize::MAX).await.iter().map(|row| row.id).collect();
+    let by = ork::accounting::By { hold: true, ..world.by() };
+    world.store.forget(taken, by).await.unwrap();
+    job
+}
+
+fn ran(admitted: &Admitted<RunStarted>) -> Vec<u64> {
+    admitted.answer.as_ref().map(|answer| answer.run.clone()).unwrap_or_default()
+}
+
+/// Without the count of all processes each would begin as many as it likes.
+#[test]
+fn no_more_begin_than_there_are_permits_over_all_processes() {
+    each(|world| async move {
+        let (job, other) = (parts(&world, 10).await, world.other());
+        let first = run(&world, job, 0..3, 4).await;
+        assert_eq!((ran(&first), first.waiting), (vec![0, 1, 2], vec![]));
+        let second = run(&other, job, 3..6, 4).await;
+        assert_eq!((ran(&second), second.waiting), (vec![3], vec![1, 2]));
+        let third = run(&world, job, 6..8, 4).await;
+        assert_eq!((third.answer, third.waiting), (None, vec![0, 1]));
+        assert_eq!(waiting(&world, job).await, (4, 4));
+        assert!(world.take(10).await.is_empty(), "what waits is not handed out");
+        // Of another limit there are others.
+        let admit = StartPart { part: part(job, 9), firm: false, by: world.by() };
+        let other = Limit { name: "narrow[tenant = 2]".into(), permits: 1 };
+        let admitted = world.store.apply(Admit { limit: other, operation: admit }).await.unwrap();
+        assert!(matches!(admitted.answer, Some(Started::Run { .. })));
+    });
+}
+
+/// Without the waking in the same transaction what waits would wait for ever, or for somebody to look.
+#[test]
+fn as_many_are_woken_as_permits_are_given_back() {
+    each(|world| async move {
+        let job = parts(&world, 10).await;
+        run(&world, job, 0..10, 4).await;
+        assert_eq!(waiting(&world, job).await, (6, 4));
+        settle(&world, job, 0..3).await;
+        assert_eq!(waiting(&world, job).await, (3, 1));
+        let woken = world.take(10).await;
+        assert_eq!(woken.iter().map(|row| row.messages.len()).sum::<usize>(), 3);
+        // They come in the order in which they began to wait.
+        assert_eq!(ran(&run(&world, job, 4..7, 4).await), vec![4, 5, 6]);
+        assert_eq!(waiting(&world, job).await, (3, 4));
+    });
+}
+
+/// What is woken and not owed any more must wake the next one: without that the rest would wait for ever.
+#[test]
+fn what_is_not_owed_any_more_passes_its_permit_on() {
+    each(|world| async move {
+        let (job, gone) = (parts(&world, 3).await, parts(&world, 1).await);
+        run(&world, job, 0..1, 1).await;
+        run(&world, gone, 0..1, 1).await;
+        run(&world, job, 1..3, 1).await;
+        world.store.apply(ork::accounting::Cancel { job: gone, by: world.by() }).await.unwrap();
+        settle(&world, job, 0..1).await;
+        assert_eq!((waiting(&world, gone).await, waiting(&world, job).await.0), ((0, 0), 2));
+        let admitted = run(&world, gone, 0..1, 1).await;
+        assert_eq!((ran(&admitted), admitted.waiting), (vec![], vec![]));
+        assert_eq!(waiting(&world, job).await, (1, 0));
+    });
+}
+
+#[test]
+fn the_permits_of_a_dead_process_are_free() {
+    each(|world| async move {
+        let (job, other) = (parts(&world, 5).await, world.other());
+        world.beat_at(Duration::ZERO, Vec::new()).await;
+        run(&world, job, 0..2, 2).await;
+        run(&other, job, 2..5, 2).await;
+        assert_eq!(waiting(&other, job).await, (3, 2));
+        other.beat_at(Duration::from_secs(1), Vec::new()).await;
+        assert_eq!(waiting(&other, job).await, (3, 2), "it lives");
+        other.beat_at(DEAD, Vec::new()).await;
+        assert_eq!(waiting(&other, job).await, (1, 0));
+        assert_eq!(ran(&run(&other, job, 2..4, 2).await), vec![2, 3]);
+        // It was not dead. What it gives back is not that of others.
+        settle(&world, job, 0..2).await;
+        assert!(run(&other, job, 4..5, 2).await.answer.is_none());
+    });
+}
+
+#[test]
+fn the_permits_of_a_process_that_ends_are_free() {
+    each(|world| async move {
+        let (job, other) = (parts(&world, 4).await, world.other());
+        run(&world, job, 0..2, 2).await;
+        run(&other, job, 2..4, 2).await;
+        world.store.leave(world.by()).await.unwrap();
+        assert_eq!(waiting(&other, job).await, (0, 0));
+        assert_eq!(ran(&run(&other, job, 2..4, 2).await), vec![2, 3]);
+    });
+}
+
+/// A message that was woken and got lost in a broker wakes nobody. Whoever lives looks.
+#[test]
+fn a_beat_wakes_what_a_lost_message_would_have() {
+    each(|world| async move {
+        let job = parts(&world, 3).await;
+        run(&world, job, 0..3, 1).await;
+        settle(&world, job, 0..1).await;
+        let lost: Vec<_> = world.take(10).await.iter().map(|row| row.id).collect();
+        world.store.forget(lost, world.by()).await.unwrap();
+        assert_eq!(waiting(&world, job).await, (1, 0));
+        world.beat_at(Duration::ZERO, Vec::new()).await;
+        assert_eq!((waiting(&world, job).await, world.take(10).await.len()), ((0, 0), 1));
+    });
+}
+
+#[test]
+fn the_urgent_and_the_oldest_go_first() {
+    each(|world| async move {
+        let claim = async |id: JobId, priority: u8| {
+            let mut job = Job::new(id, "narrow", START);
+            job.priority = priority;
+            let unknown = NewJob { job, input: "{}".into() };
+            let claim = Claim { unknown, phase: Phase::Start, attempt: 1, firm: false, by: world.by() };
+            world.store.apply(Admit { limit: limit(1), operation: claim }).await.unwrap().answer
+        };
+        // Each comes from another program: the job is made, be there a permit or not.
+        let ids: Vec<_> = (0..4).map(|_| JobId::new()).collect();
+        assert!(matches!(claim(ids[0], 0).await, Some(Claimed::Ours { .. })));
+        for (id, priority) in [(ids[1], 0), (ids[2], 9), (ids[3], 0)] {
+            assert_eq!(claim(id, priority).await, None);
+            assert_eq!(waiting(&world, id).await, (1, 1));
+        }
+        let mut came = Vec::new();
+        let mut running = ids[0];
+        for _ in 0..3 {
+            let (phase, how) = (Phase::Start, Attempt::Succeeded);
+            let operation = Settle { job: running, phase, attempt: 1, how, output: Some("1".into()), by: world.by() };
+            world.store.apply(Release { limit: limit(1), operation }).await.unwrap();
+            let [owed] = world.take(10).await.try_into().unwrap();
+            let ork::message::Outgoing::Work(message) = &owed.messages[0] else { panic!("no work") };
+            running = message.job;
+            came.push(running);
+            assert!(matches!(claim(running, 0).await, Some(Claimed::Ours { .. })));
+        }
+        assert_eq!(came, [ids[2], ids[1], ids[3]]);
+    });
+}
+
+/// A settlement that comes too late counts for nothing, and the permit is free all the same.
+#[test]
+fn a_late_settlement_gives_its_permit_back() {
+    each(|world| async move {
+        let job = parts(&world, 2).await;
+        run(&world, job, 0..1, 1).await;
+        world.store.apply(ork::accounting::Cancel { job, by: world.by() }).await.unwrap();
+        let operation = SettleParts::one(part(job, 0), PartAttempt::Interrupted, world.by());
+        world.store.apply(Release { limit: limit(1), operation }).await.unwrap();
+        let other = parts(&world, 1).await;
+        assert_eq!(ran(&run(&world, other, 0..1, 1).await), vec![0]);
+    });
+}
