@@ -18,3 +18,19 @@ pub(crate) fn nothing_join(parts: Parts<u64>, context: Context) -> Result<u64> {
     assert_eq!(context.attempt(), 1);
     parts.all_ok()?.into_iter().sum()
 }
+
+/// The same under a concurrency limit that is never met: what counting permits costs.
+#[task(concurrency = 1_000_000)]
+pub(crate) async fn limited(number: u64) -> u64 {
+    number
+}
+
+#[task(part)]
+pub(crate) fn limited_part(count: u64) -> impl Iterator<Item = limited> {
+    (0..count).map(|number| limited { number })
+}
+
+#[task(join)]
+pub(crate) fn limited_join(parts: Parts<u64>) -> Result<u64> {
+    parts.all_ok()?.into_iter().sum()
+}

@@ -15,6 +15,7 @@
 mod foreign;
 mod jobs;
 mod leases;
+mod limits;
 #[path = "../support/node.rs"]
 mod node;
 mod outages;

@@ -146,7 +146,7 @@ impl Gate {
         Arc::clone(GATES.lock().unwrap().entry(key.to_owned()).or_insert_with(gate))
     }
 
-    async fn pass(&self) {
+    pub(crate) async fn pass(&self) {
         self.inside.add_permits(1);
         self.open.subscribe().wait_for(|open| *open).await.unwrap();
     }

@@ -39,6 +39,7 @@ fn every(kind: Kind, relayed: bool, work: Work, fault: Fault, step: usize) {
 }
 
 const MANY: Work = Work::Parts(20);
+const LIMITED: Work = Work::Limited(20);
 
 #[test]
 fn a_plain_job_outlives_every_crash() {
@@ -66,6 +67,16 @@ fn a_job_with_parts_outlives_errors() {
     every(Kind::Memory, true, MANY, Fault::Error, 5);
 }
 
+/// Permits end with their process, and what waited for one is not forgotten.
+#[test]
+fn a_limited_job_outlives_crashes_and_errors() {
+    for fault in [Fault::Crash, Fault::Error] {
+        every(Kind::Memory, false, LIMITED, fault, 5);
+        every(Kind::Memory, true, LIMITED, fault, 7);
+        every(Kind::Sqlite, true, LIMITED, fault, 15);
+    }
+}
+
 #[test]
 #[ignore = "long: .ci/prove --long"]
 fn a_job_with_parts_outlives_every_crash_and_error() {
@@ -74,6 +85,7 @@ fn a_job_with_parts_outlives_every_crash_and_error() {
             [(Kind::Memory, false), (Kind::Memory, true), (Kind::Sqlite, false), (Kind::Sqlite, true)]
         {
             every(kind, relayed, MANY, fault, 1);
+            every(kind, relayed, LIMITED, fault, 2);
         }
     }
 }

@@ -11,12 +11,12 @@ use ork::broker::embedded::Embedded;
 use ork::clock::{Clock, Pause};
 use ork::store::memory::Memory;
 use ork::store::sqlite::{Sqlite, Synchronous};
-use ork::store::{Beat, Store, Take};
+use ork::store::{Beat, Owing, Store, Take};
 use ork::{Filter, JobId, JobState, Ork, Timestamp, WorkerId};
 
 use super::faulty::{Fault, Faults, FaultyBroker, FaultyStore};
 use super::hub::{Hub, HubEnd};
-use super::tasks::{calls, last, many_part, plain};
+use super::tasks::{calls, last, many_part, narrow_part, plain};
 
 /// Nothing takes longer unless it hangs.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -63,6 +63,8 @@ pub(crate) struct World {
 pub(crate) enum Work {
     Plain,
     Parts(u64),
+    /// Parts under a concurrency limit.
+    Limited(u64),
 }
 
 impl World {
@@ -111,6 +113,7 @@ impl World {
                 let submitted = match work {
                     Work::Plain => ork.submit(plain { run }).await.map(|job| job.id()),
                     Work::Parts(parts) => ork.submit(many_part { run, parts }).await.map(|job| job.id()),
+                    Work::Limited(parts) => ork.submit(narrow_part { run, parts }).await.map(|job| job.id()),
                 };
                 // What was refused was not done.
                 if let Ok(id) = submitted {
@@ -153,7 +156,11 @@ impl World {
     }
 
     async fn find(&self, work: Work) -> Option<JobId> {
-        let task = if work == Work::Plain { "plain" } else { "many" };
+        let task = match work {
+            Work::Plain => "plain",
+            Work::Parts(_) => "many",
+            Work::Limited(_) => "narrow",
+        };
         let filter = Filter { limit: 10, task: Some(task.to_owned()), ..Filter::default() };
         let jobs = self.store.jobs(filter).await.unwrap();
         assert!(jobs.len() <= 1, "submitted twice");
@@ -169,7 +176,7 @@ impl World {
             assert_eq!(view.job.state, JobState::Success, "{view:?}");
             match work {
                 Work::Plain => assert!((1..=lives).contains(&calls(&format!("{run}.plain")))),
-                Work::Parts(n) => {
+                Work::Parts(n) | Work::Limited(n) => {
                     let counts = view.counts;
                     assert_eq!((counts.ok, counts.settled(), counts.running), (n, n, 0));
                     assert_eq!(view.output.as_deref(), Some((n * (n - 1) / 2).to_string().as_bytes()));
@@ -180,6 +187,7 @@ impl World {
                     assert!(parts.iter().map(|part| part.index).eq(0..n));
                 }
             }
+            assert_eq!(self.store.situation(id).await.unwrap().owed, Owing::default());
             self.nothing_is_left().await;
         });
     }

@@ -38,6 +38,23 @@ pub(crate) async fn many(run: String, number: u64, context: Context) -> Result<u
     Ok(number)
 }
 
+/// Two at a time.
+#[task(concurrency = 2, retries = 1, backoff = "1ms")]
+pub(crate) async fn narrow(run: String, number: u64, context: Context) -> Result<u64> {
+    many(run, number, context).await
+}
+
+#[task(part, chunk = 8)]
+pub(crate) fn narrow_part(run: String, parts: u64) -> impl Iterator<Item = narrow> {
+    called(format!("{run}.split"));
+    (0..parts).map(move |number| narrow { run: run.clone(), number })
+}
+
+#[task(join, retries = 1, backoff = "1ms")]
+pub(crate) async fn narrow_join(parts: Parts<u64>, context: Context) -> Result<u64> {
+    many_join(parts, context).await
+}
+
 #[task(part, chunk = 8)]
 pub(crate) fn many_part(run: String, parts: u64) -> impl Iterator<Item = many> {
     called(format!("{run}.split"));
