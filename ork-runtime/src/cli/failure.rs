@@ -148,6 +148,7 @@ impl From<ClientError> for Failure {
             ClientError::Input { .. }
             | ClientError::Body(_)
             | ClientError::WrongState { .. }
+            | ClientError::Outgrown { .. }
             | ClientError::WrongInput { .. } => Self::new(Kind::User, error),
             ClientError::Output { .. } => Self::new(Kind::Internal, error),
         }

@@ -88,6 +88,7 @@ fn describe(task: &Task) -> Value {
         "backoff": options.backoff.map(duration),
         "timeout": options.timeout.map(duration),
         "priority": options.priority,
+        "concurrency": options.concurrency.map(|limit| json!({ "calls": limit.calls, "key": limit.key })),
     })
 }
 

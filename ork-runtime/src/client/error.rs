@@ -30,6 +30,16 @@ pub enum ClientError {
         /// What is wrong where.
         error: InputError,
     },
+    /// A job cannot be retried, as its task does not take the input any more with which it was submitted.
+    #[error("job {id} cannot be retried: `{task}` does not take its input (any more): {error}; it stays as it is")]
+    Outgrown {
+        /// The job.
+        id: JobId,
+        /// Its task.
+        task: &'static str,
+        /// What is wrong where.
+        error: InputError,
+    },
     /// An input is too large or too deep.
     #[error(transparent)]
     Body(#[from] BodyError),

@@ -165,11 +165,21 @@ impl Client {
     /// Takes up a job that failed or was cancelled: exactly the parts that are not `ok`, then its join.
     ///
     /// # Errors
-    /// When there is no such job, it has not ended or succeeded, or the store cannot be written.
+    /// When there is no such job, it has not ended or succeeded, its task does not take its input any more, or the store
+    /// cannot be written.
     ///
     /// # Cancel safety
     /// The job may or may not have been taken up if the future is dropped.
     pub async fn retry(&self, id: JobId) -> Result<(), ClientError> {
+        let JobView { job, head, input, .. } = self.view(id).await?;
+        let from_its_start = head.sealed.is_none() || head.cut;
+        // What this program does not know, others may.
+        if let (true, Ok(task)) = (from_its_start, self.engine.registry.get(&job.task)) {
+            let def = if job.kind == Kind::Item { task.work } else { task.entry() };
+            if let Err(CallError::Input(error)) = def.check(&input) {
+                return Err(ClientError::Outgrown { id, task: task.name(), error });
+            }
+        }
         let steered = self.engine.store.apply(Retry { job: id, by: self.engine.by() }).await?;
         self.steered(id, "retried", steered).await
     }

@@ -45,11 +45,11 @@ pub(super) fn join_of(task: &Task, message: &Message) -> Result<&'static TaskDef
 /// Nothing is written down or answered: its job is in a store that this process does not know.
 pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered: u32) -> Done {
     let what = match message.ask {
-        Ask::Join => "a join of",
-        Ask::Part { .. } => "a part of",
-        Ask::Whole | Ask::Item => "of a task with a concurrency limit,",
+        Ask::Join => format!("a join of job {}", message.job),
+        Ask::Part { .. } => format!("a part of job {}", message.job),
+        Ask::Whole | Ask::Item => format!("job {} of a task with a concurrency limit", message.job),
     };
-    let detail = format!("it is {what} job {}, and no worker that took it has a store (ORK_STORE=none)", message.job);
+    let detail = format!("it is {what}, and no worker that took it has a store (ORK_STORE=none)");
     tracing::warn!(task = message.task, redelivered, detail, "message declined");
     let pause = Duration::from_secs(1 << redelivered.min(5)).min(DECLINE_PAUSE);
     tokio::select! {

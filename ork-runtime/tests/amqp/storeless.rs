@@ -96,6 +96,14 @@ fn parts_and_joins_that_no_worker_can_serve_are_put_aside() {
                 let words = header(&dead, "x-ork-detail");
                 assert!(words.contains(&format!("a {ask} of job {id}")) && words.contains("ORK_STORE"), "{words}");
             }
+            // How many run at once only a store can tell.
+            let item = FieldTable::from(BTreeMap::from([("ork-ask".into(), text("item"))]));
+            let properties = BasicProperties::default().with_headers(item);
+            foreigner.publish("narrow", b"{\"run\":\"r\",\"number\":1}", properties).await;
+            let dead = foreigner.dead().await;
+            assert_eq!(header(&dead, "x-ork-reason"), "needs-store");
+            let words = header(&dead, "x-ork-detail");
+            assert!(words.contains("a task with a concurrency limit") && words.contains("ORK_STORE"), "{words}");
             assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
             ork.shutdown().await;
         });

@@ -19,6 +19,7 @@ mod policies;
 #[path = "../support/postgres.rs"]
 #[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
 mod postgres;
+mod processes;
 mod resume;
 mod retention;
 mod rules;

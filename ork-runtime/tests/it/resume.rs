@@ -57,9 +57,42 @@ fn a_job_that_is_retried_at_once_is_not_stopped_by_the_news_of_its_failure() {
     });
 }
 
+/// A program from before a change has submitted it, or one that does not check what it sends.
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_job_whose_task_does_not_take_its_input_any_more_stays_as_it_is() {
+    use ork::accounting::{By, NewJob, Submit};
+    use ork::store::Store;
+    use ork::store::sqlite::{Sqlite, Synchronous};
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let world = super::world::World::new("sqlite").await;
+        let store = Sqlite::open(&world.folder.path().join("ork.db"), Synchronous::Full).unwrap();
+        let id = ork::JobId::new();
+        let new = NewJob { job: ork::job::Job::new(id, "add", ork::Timestamp::default()), input: "{\"a\":1}".into() };
+        let by = By { worker: ork::WorkerId::new("old"), now: ork::Timestamp::default(), hold: false };
+        let store: &dyn Store = &store;
+        store.apply(Submit { new, by }).await.unwrap();
+        assert_eq!(world.outcome(id).await.status().state, JobState::Failed);
+        let words = world.ork.retry(id).await.unwrap_err().to_string();
+        assert!(words.contains("`add` does not take its input (any more)") && words.contains("`b`"), "{words}");
+        assert_eq!(world.ork.status(id).await.unwrap().state, JobState::Failed);
+        store.close().await;
+        world.end().await;
+    });
+}
+
 #[test]
 fn what_runs_or_succeeded_cannot_be_retried() {
     each(|world| async move {
+        let key = ork::JobId::new().to_string();
+        let running = world.ork.submit(gated { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered().await;
+        let words = world.ork.retry(running.id()).await.unwrap_err().to_string();
+        assert_eq!(words, format!("job {} is running and cannot be retried", running.id()));
+        Gate::of(&key).open();
+        assert_eq!(running.wait().await.unwrap(), key);
         let job = world.ork.submit(add { a: 1, b: 1 }).await.unwrap();
         job.wait().await.unwrap();
         let words = world.ork.retry(job.id()).await.unwrap_err().to_string();

@@ -1,0 +1,103 @@
+//! Several processes over one store, and clocks that jump.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use ork::clock::{Clock, Pause, system::SystemClock};
+use ork::{JobState, Timestamp};
+
+use super::tasks::*;
+use super::world::{builder, each};
+
+/// A name is for people. Were it an identity, the one that ends would take the other's work with it.
+#[test]
+fn two_workers_of_one_name_are_two() {
+    each(|world| async move {
+        let (first, store, folder) = world.parts();
+        first.shutdown().await;
+        if store == "memory:" {
+            return;
+        }
+        let mut twins = Vec::new();
+        for _ in 0..2 {
+            twins.push(builder(&store).set("name", "twin").set("concurrency", "1").build().await.unwrap());
+        }
+        let key = ork::JobId::new().to_string();
+        let jobs = twins[0].submit_all((0..8).map(|_| gated { key: key.clone() })).await.unwrap();
+        for twin in &twins {
+            twin.start_worker();
+        }
+        // One alone runs no second one.
+        Gate::of(&key).entered().await;
+        Gate::of(&key).entered().await;
+        let mut workers = BTreeSet::new();
+        for job in &jobs {
+            let status = twins[1].status(job.id()).await.unwrap();
+            workers.extend(status.worker.filter(|_| status.state == JobState::Running));
+        }
+        assert!(workers.len() == 2 && workers.iter().all(|worker| worker.starts_with("twin/")), "{workers:?}");
+        // The one that ends leaves the other's job alone.
+        let (ends, stays) = (twins.remove(0), twins.remove(0));
+        let opens = async {
+            Gate::of(&key).open();
+            for _ in 2..8 {
+                Gate::of(&key).open();
+                Gate::of(&key).entered().await;
+            }
+            Gate::of(&key).open();
+        };
+        tokio::join!(ends.shutdown(), opens);
+        for job in &jobs {
+            assert_eq!(stays.wait(job.id()).await.unwrap().status().state, JobState::Success);
+        }
+        assert_eq!(calls(&key), 8);
+        stays.shutdown().await;
+        drop(folder);
+    });
+}
+
+/// A clock that somebody sets.
+#[derive(Debug)]
+struct Jumping(SystemClock, AtomicI64);
+
+impl Clock for Jumping {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.now().as_millis() + self.1.load(Ordering::SeqCst))
+    }
+
+    fn pause(&self, duration: Duration) -> Pause {
+        self.0.pause(duration)
+    }
+}
+
+const HOUR: i64 = 3_600_000;
+
+#[test]
+fn a_clock_that_is_set_back_or_forward_by_an_hour_loses_nothing() {
+    each(|world| async move {
+        let (first, store, folder) = world.parts();
+        first.shutdown().await;
+        let clock = Arc::new(Jumping(SystemClock, AtomicI64::new(0)));
+        let ork = builder(&store).clock(Arc::<Jumping>::clone(&clock)).build().await.unwrap();
+        ork.start_worker();
+        for jump in [-HOUR, HOUR] {
+            let key = ork::JobId::new().to_string();
+            let begun_before = ork.submit(gated { key: key.clone() }).await.unwrap();
+            Gate::of(&key).entered().await;
+            clock.1.fetch_add(jump, Ordering::SeqCst);
+            Gate::of(&key).open();
+            assert_eq!(begun_before.wait().await.unwrap(), key);
+            let run = ork::JobId::new().to_string();
+            let parts = double_part { count: 20, failing: Vec::new(), run };
+            assert_eq!(ork.submit(parts).and_wait().await.unwrap(), 380);
+            // Its second attempt is due by the new time.
+            assert_eq!(ork.submit(succeeds_at { attempt: 2 }).and_wait().await.unwrap(), 2);
+            let status = ork.status(begun_before.id()).await.unwrap();
+            assert_eq!((status.state, status.attempt), (JobState::Success, 1), "begun once");
+        }
+        ork.shutdown().await;
+        drop(folder);
+    });
+}
