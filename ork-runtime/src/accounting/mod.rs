@@ -15,7 +15,7 @@ pub use attempts::{PartAttempt, PartKey, RunStarted, SettleParts, StartPart, Sta
 pub use books::{Books, Entry, PartWrite, Writes};
 pub use jobs::{Cancel, Claim, Claimed, NewJob, Refuse, Retry, Settle, Steered, Submit, Submitted};
 pub use lease::Lease;
-pub use owed::{Owed, OwedAsk, OwedId, OwedRow, outcome_json};
+pub use owed::{Owed, OwedAsk, OwedId, OwedRow};
 pub use parts::{Append, Appended, Open, Page, Seal};
 
 use crate::clock::Timestamp;

@@ -94,12 +94,23 @@ async fn send(engine: &Arc<Engine>, rows: Vec<Owed>, stop: &CancellationToken) {
     }
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     let mut messages: Vec<_> = rows.into_iter().flat_map(|row| row.messages).collect();
+    for message in &mut messages {
+        if let Outgoing::Reply(reply) = message
+            && reply.output_bytes().is_some_and(|bytes| engine.large.is_large(bytes))
+        {
+            reply.leave_out();
+        }
+    }
     while !messages.is_empty() {
         let results = engine.broker.publish(messages.clone()).await;
         let mut again = Vec::new();
         for (message, result) in messages.into_iter().zip(results) {
             let Err(error) = result else { continue };
             match error.kind() {
+                BrokerErrorKind::TooLarge => match lighter(message) {
+                    Ok(message) => again.push(message),
+                    Err(message) => refused(engine, message, &error).await,
+                },
                 BrokerErrorKind::Undeliverable | BrokerErrorKind::Config => refused(engine, message, &error).await,
                 BrokerErrorKind::Disconnected
                 | BrokerErrorKind::Refused
@@ -129,11 +140,22 @@ async fn send(engine: &Arc<Engine>, rows: Vec<Owed>, stop: &CancellationToken) {
     }
 }
 
+/// The same message with less in it, if anything can be left out: what an outcome leaves out, the store has.
+fn lighter(message: Outgoing) -> Result<Outgoing, Outgoing> {
+    match message {
+        Outgoing::Reply(mut reply) => match reply.leave_out() {
+            true => Ok(Outgoing::Reply(reply)),
+            false => Err(Outgoing::Reply(reply)),
+        },
+        work @ Outgoing::Work(_) => Err(work),
+    }
+}
+
 /// A message that the broker will never take: its job fails, visibly.
 async fn refused(engine: &Engine, message: Outgoing, error: &BrokerError) {
     let message = match message {
         Outgoing::Reply(reply) => {
-            tracing::debug!(job = %reply.job, %error, "nobody waits for this outcome any more");
+            tracing::debug!(job = %reply.job, %error, "an outcome cannot be delivered: mostly nobody waits for it any more");
             return;
         }
         Outgoing::Work(message) => message,

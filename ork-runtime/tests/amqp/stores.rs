@@ -106,6 +106,16 @@ impl Store for Flaky {
         self.store.situation(job).await
     }
 
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        self.works()?;
+        self.store.identity().await
+    }
+
+    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+        self.works()?;
+        self.store.known(jobs).await
+    }
+
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
         self.works()?;
         self.store.expired(before, limit).await

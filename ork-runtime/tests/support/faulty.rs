@@ -196,6 +196,14 @@ impl Store for FaultyStore {
         self.1.make(self.0.situation(id), no_store).await
     }
 
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        self.1.make(self.0.identity(), no_store).await
+    }
+
+    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+        self.1.make(self.0.known(jobs), no_store).await
+    }
+
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
         self.1.make(self.0.expired(before, limit), no_store).await
     }

@@ -100,6 +100,14 @@ impl Store for SlowStore {
         self.store.situation(id).await
     }
 
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        self.store.identity().await
+    }
+
+    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+        self.store.known(jobs).await
+    }
+
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
         self.store.expired(before, limit).await
     }

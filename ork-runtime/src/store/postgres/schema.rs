@@ -8,7 +8,10 @@ use super::url::Address;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Every migration, oldest first. A released one is never changed; a change is a new one.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_core.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/postgres/0001_core.sql"),
+    include_str!("../../../migrations/postgres/0002_identity.sql"),
+];
 
 /// The lock of those who migrate: `ork` and a byte, as in the files of `SQLite`.
 const LOCK: &str = "SELECT pg_advisory_lock(1869769473)";
