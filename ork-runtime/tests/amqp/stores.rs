@@ -1,5 +1,6 @@
 //! A store that fails for a while under a worker: what it has taken is kept until the store works again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use ork::store::{
 use ork::task::parts::SettledPart;
 use ork::{Filter, JobId, JobState, Timestamp, WorkerId};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::tasks::*;
 use super::world::{World, fresh, once};

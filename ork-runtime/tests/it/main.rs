@@ -12,6 +12,10 @@
 mod cancel;
 mod context;
 mod failures;
+mod large;
+#[path = "../support/objects.rs"]
+#[expect(unreachable_pub, reason = "each test program uses its own share of it")]
+mod objects;
 mod parts;
 mod policies;
 #[cfg(feature = "postgres")]

@@ -1,5 +1,6 @@
 //! Ports that fail at a chosen call: the store and the broker of one process, which dies with it or is told an error.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use ork::store::{
 use ork::task::parts::SettledPart;
 use ork::{Filter, JobId, Timestamp};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::told::Told;
 
