@@ -88,11 +88,7 @@ impl Bucket {
         self.prefix.parts().chain(Path::from(name).parts()).collect()
     }
 
-    fn error(&self, doing: &str, name: &str, error: object_store::Error) -> ObjectError {
-        let kind = match &error {
-            object_store::Error::NotFound { .. } => ObjectErrorKind::Missing,
-            _ => ObjectErrorKind::Unavailable,
-        };
+    fn error(&self, kind: ObjectErrorKind, doing: &str, name: &str, error: object_store::Error) -> ObjectError {
         ObjectError::new(kind, format!("cannot {doing} `{name}` in {}", self.place)).with_source(error)
     }
 
@@ -138,11 +134,19 @@ impl Objects for Bucket {
     }
 
     async fn put(&self, name: &str, body: Bytes) -> Result<(), ObjectError> {
-        self.write(&self.path(name), body).await.map_err(|error| self.error("write", name, error))
+        let written = self.write(&self.path(name), body).await;
+        // A bucket that is not there may be made yet.
+        written.map_err(|error| self.error(ObjectErrorKind::Unavailable, "write", name, error))
     }
 
     async fn get(&self, name: &str, bytes: u64) -> Result<Bytes, ObjectError> {
-        self.read(&self.path(name), bytes).await.map_err(|error| self.error("read", name, error))
+        self.read(&self.path(name), bytes).await.map_err(|error| {
+            let kind = match &error {
+                object_store::Error::NotFound { .. } => ObjectErrorKind::Missing,
+                _ => ObjectErrorKind::Unavailable,
+            };
+            self.error(kind, "read", name, error)
+        })
     }
 
     fn list(&self, word: &str) -> BoxStream<'static, Result<Object, ObjectError>> {
@@ -170,7 +174,7 @@ impl Objects for Bucket {
         while let Some(end) = removed.next().await {
             match end {
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(self.error("remove", &first, error)),
+                Err(error) => return Err(self.error(ObjectErrorKind::Unavailable, "remove", &first, error)),
             }
         }
         Ok(())
