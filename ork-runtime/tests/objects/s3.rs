@@ -17,7 +17,15 @@ const START: Duration = Duration::from_mins(1);
 /// Between two looks whether it is up; it has no other sign.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The server; it ends when this is dropped.
+/// Ends when its input does, so that it does not outlive the test, however that ends.
+const SERVER: &str = "
+import os, sys, threading
+from moto.server import main
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+main(sys.argv[1:])
+";
+
+/// The server; it ends when this is dropped, or with this process.
 struct Server {
     process: Child,
     address: SocketAddr,
@@ -29,8 +37,8 @@ impl Server {
         let python = python()?;
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = Command::new(python);
-        command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &address.port().to_string()]);
-        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        command.args(["-c", SERVER, "-H", "127.0.0.1", "-p", &address.port().to_string()]);
+        let process = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let server = Self { process, address };
         let tries = START.as_millis() / PAUSE.as_millis();
         let up = (0..tries).any(|_| {
