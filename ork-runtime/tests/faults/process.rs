@@ -231,7 +231,10 @@ impl World {
         let ttl = Duration::from_secs(1);
         self.store.beat(Beat { ttl, running: Vec::new(), by: by.clone() }).await.unwrap();
         let left = self.store.take(Take { limit: 1_000, tasks: None, by }).await.unwrap();
-        assert!(left.owed.is_empty() && left.next_due.is_none(), "left: {left:?}");
+        // What was lost with a process comes a part at a time, so that the next one may have ended before it met all of
+        // a row; but nothing of it is open.
+        let done = left.owed.iter().all(|row| row.lost > 0 && row.messages.is_empty());
+        assert!(done && left.next_due.is_none(), "left: {left:?}");
         if let Some(hub) = &self.hub {
             assert_eq!(hub.dead(), Vec::<String>::new());
         }
