@@ -13,6 +13,7 @@ mod accounting;
 mod commits;
 mod files;
 mod leases;
+mod notes;
 mod outages;
 mod outbox;
 #[path = "../support/postgres.rs"]
