@@ -63,7 +63,7 @@ pub struct Reply {
     /// What it returned, as its row has it.
     pub output: Option<Bytes>,
     /// Why it failed.
-    pub error: Option<Failure>,
+    pub error: Option<Box<Failure>>,
 }
 
 #[derive(Serialize)]
@@ -81,7 +81,7 @@ struct ReplyJson<'a> {
 impl Reply {
     /// The outcome of a job that returned this; `None` if nobody asked for it.
     pub fn of(job: &Job, output: Option<&Bytes>) -> Option<Self> {
-        let error = job.failure.as_ref().filter(|_| job.state == State::Failed).cloned();
+        let error = job.failure.as_ref().filter(|_| job.state == State::Failed).cloned().map(Box::new);
         Some(Self { to: job.reply.clone()?, job: job.id, state: job.state, output: output.cloned(), error })
     }
 
@@ -90,7 +90,7 @@ impl Reply {
         let Self { to: _, job, state, output, error } = self;
         let output_at = output.as_deref().and_then(Elsewhere::read).and_then(Result::ok);
         let output = output.as_deref().and_then(|json| serde_json::from_slice(json).ok());
-        let json = ReplyJson { job: *job, state: *state, output, output_at, error: error.as_ref() };
+        let json = ReplyJson { job: *job, state: *state, output, output_at, error: error.as_deref() };
         serde_json::to_vec(&json).unwrap_or_default().into()
     }
 

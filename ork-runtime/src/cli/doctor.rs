@@ -121,9 +121,7 @@ fn advised(error: &BrokerError) -> String {
         BrokerErrorKind::Undeliverable
         | BrokerErrorKind::TooLarge
         | BrokerErrorKind::Closed
-        | BrokerErrorKind::Protocol => {
-            "look into the log of RabbitMQ"
-        }
+        | BrokerErrorKind::Protocol => "look into the log of RabbitMQ",
     };
     format!("{}; {advice}", chain(error))
 }

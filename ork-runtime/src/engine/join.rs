@@ -11,8 +11,8 @@ use crate::id::JobId;
 use crate::job::{Job, Phase};
 use crate::objects::ObjectErrorKind;
 use crate::store::StoreError;
-use crate::task::{Error, Result};
 use crate::task::parts::{PartSource, RawParts, SettledPart};
+use crate::task::{Error, Result};
 
 #[derive(Debug)]
 struct FromStore {

@@ -87,7 +87,8 @@ impl Large {
     pub(crate) async fn fetch(&self, whose: Whose, note: Elsewhere) -> Result<Bytes, ObjectError> {
         let Elsewhere { bytes, object } = note;
         let Some(object) = object else {
-            let words = format!("{whose} has {bytes} bytes and is in the store of its job: name that one with ORK_STORE");
+            let words =
+                format!("{whose} has {bytes} bytes and is in the store of its job: name that one with ORK_STORE");
             return Err(ObjectError::new(ObjectErrorKind::Config, words));
         };
         let Some(objects) = &self.objects else {
@@ -99,7 +100,11 @@ impl Large {
         let error = match objects.get(&object, bytes).await {
             Ok(output) if u64::try_from(output.len()) == Ok(bytes) => return Ok(output),
             Ok(output) => {
-                let words = format!("{whose} had {bytes} bytes, and the object `{object}` in {} has {}", objects.place(), output.len());
+                let words = format!(
+                    "{whose} had {bytes} bytes, and the object `{object}` in {} has {}",
+                    objects.place(),
+                    output.len()
+                );
                 return Err(ObjectError::new(ObjectErrorKind::Damaged, words));
             }
             Err(error) => error,

@@ -203,8 +203,9 @@ async fn tell(engine: &Engine, mut reply: Reply) -> Result<(), BrokerError> {
     match services::publish(engine, Outgoing::Reply(reply.clone())).await {
         Err(error) if error.kind() == BrokerErrorKind::TooLarge && reply.leave_out() => {
             if let Some(bytes) = bytes {
-                let words = format!("without a store an output travels in a message, and {bytes} bytes do not fit: {error}");
-                let error = Some(Failure::new(FailureKind::Output, words));
+                let words =
+                    format!("without a store an output travels in a message, and {bytes} bytes do not fit: {error}");
+                let error = Some(Failure::new(FailureKind::Output, words).into());
                 (reply.state, reply.output, reply.error) = (State::Failed, None, error);
             }
             services::publish(engine, Outgoing::Reply(reply)).await

@@ -67,7 +67,8 @@ impl Bucket {
         }
         let prefix = Path::parse(prefix).map_err(|error| config(place, "the prefix is wrong").with_source(error))?;
         // Whoever waits for this tries again, and says so.
-        let retry = RetryConfig { max_retries: 2, retry_timeout: std::time::Duration::from_secs(20), ..Default::default() };
+        let retry =
+            RetryConfig { max_retries: 2, retry_timeout: std::time::Duration::from_secs(20), ..Default::default() };
         let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
         let endpoint = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
         if endpoint.iter().filter_map(|key| builder.get_config_value(key)).any(|url| url.starts_with("http://")) {

@@ -321,10 +321,7 @@ impl<T> Stream for PartStream<T> {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            let part = match ready!(this.poll_part(context)) {
-                None => return Poll::Ready(None),
-                Some(part) => part,
-            };
+            let Some(part) = ready!(this.poll_part(context)) else { return Poll::Ready(None) };
             match part.and_then(&this.read) {
                 Ok(None) => {}
                 Ok(Some(item)) => return Poll::Ready(Some(Ok(item))),

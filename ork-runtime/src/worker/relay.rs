@@ -104,14 +104,13 @@ async fn send(engine: &Arc<Engine>, rows: Vec<Owed>, stop: &CancellationToken) {
     while !messages.is_empty() {
         let results = engine.broker.publish(messages.clone()).await;
         let mut again = Vec::new();
-        for (message, result) in messages.into_iter().zip(results) {
+        for (mut message, result) in messages.into_iter().zip(results) {
             let Err(error) = result else { continue };
             match error.kind() {
-                BrokerErrorKind::TooLarge => match lighter(message) {
-                    Ok(message) => again.push(message),
-                    Err(message) => refused(engine, message, &error).await,
-                },
-                BrokerErrorKind::Undeliverable | BrokerErrorKind::Config => refused(engine, message, &error).await,
+                BrokerErrorKind::TooLarge if leaves_out(&mut message) => again.push(message),
+                BrokerErrorKind::TooLarge | BrokerErrorKind::Undeliverable | BrokerErrorKind::Config => {
+                    refused(engine, message, &error).await;
+                }
                 BrokerErrorKind::Disconnected
                 | BrokerErrorKind::Refused
                 | BrokerErrorKind::TimedOut
@@ -140,14 +139,11 @@ async fn send(engine: &Arc<Engine>, rows: Vec<Owed>, stop: &CancellationToken) {
     }
 }
 
-/// The same message with less in it, if anything can be left out: what an outcome leaves out, the store has.
-fn lighter(message: Outgoing) -> Result<Outgoing, Outgoing> {
+/// Leaves out what the store has; says whether that made the message smaller.
+fn leaves_out(message: &mut Outgoing) -> bool {
     match message {
-        Outgoing::Reply(mut reply) => match reply.leave_out() {
-            true => Ok(Outgoing::Reply(reply)),
-            false => Err(Outgoing::Reply(reply)),
-        },
-        work @ Outgoing::Work(_) => Err(work),
+        Outgoing::Reply(reply) => reply.leave_out(),
+        Outgoing::Work(_) => false,
     }
 }
 

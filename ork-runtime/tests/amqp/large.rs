@@ -1,5 +1,7 @@
 //! Outputs that are too large for a message: the outcome says where they are, and who knows the place reads them.
 
+use std::sync::Arc;
+
 use ork::{ClientError, JobId};
 
 use super::node::private_node_with;
@@ -17,11 +19,9 @@ fn a_large_output_stays_where_it_is_kept_and_the_outcome_says_where() {
     each(|world| async move {
         let shelf = Shelf::new();
         for shelved in [false, true] {
-            let builder = || match shelved {
-                false => world.builder().set("large_output_bytes", "1000"),
-                true => world.builder().set("large_output_bytes", "1000").objects(shelf.clone()),
-            };
-            let ork = builder().build().await.unwrap();
+            let builder = world.builder().set("large_output_bytes", "1000");
+            let builder = if shelved { builder.objects(Arc::<Shelf>::clone(&shelf)) } else { builder };
+            let ork = builder.build().await.unwrap();
             ork.start_worker();
             assert_eq!(ork.submit(hello { name: name(1_000) }).and_wait().await.unwrap().len(), 1_006);
             let mut foreigner = world.foreigner().await;
@@ -53,9 +53,9 @@ fn a_client_without_a_store_reads_the_object_or_says_what_it_lacks() {
     on("memory:", "quorum", |world| async move {
         let shelf = Shelf::new();
         let builder = |store: &str| world.builder().store(store).set("large_output_bytes", "1000");
-        let worker = builder("memory:").objects(shelf.clone()).build().await.unwrap();
+        let worker = builder("memory:").objects(Arc::<Shelf>::clone(&shelf)).build().await.unwrap();
         worker.start_worker();
-        let client = builder("none").objects(shelf.clone()).build().await.unwrap();
+        let client = builder("none").objects(Arc::<Shelf>::clone(&shelf)).build().await.unwrap();
         assert_eq!(client.submit(hello { name: name(1_000) }).and_wait().await.unwrap().len(), 1_006);
         client.shutdown().await;
 

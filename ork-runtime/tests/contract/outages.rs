@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use ork::{JobId, JobState};
 use ork::broker::amqp::{Amqp, QueueKind};
 use ork::broker::{Broker as _, BrokerErrorKind, DeadReason, Settlement};
 use ork::job::ReplyTo;
 use ork::message::{Message, Outgoing, Reply};
+use ork::{JobId, JobState};
 use tokio::time::{Instant, timeout};
 
 use crate::adapters::{Corner, in_a_corner};

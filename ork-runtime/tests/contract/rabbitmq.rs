@@ -12,11 +12,11 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, message::Delivery};
-use ork::{JobId, JobState};
 use ork::broker::amqp::{Amqp, Config, QueueKind};
 use ork::broker::{Broker as _, BrokerError, BrokerErrorKind, DeadReason, Settlement, Subscribe};
 use ork::job::ReplyTo;
 use ork::message::{Ask, Message, Outgoing, Reply};
+use ork::{JobId, JobState};
 use tokio::time::{Instant, timeout};
 
 use crate::adapters::{Corner, in_a_corner};

@@ -113,9 +113,9 @@ impl World {
         let builder = Ork::builder().config(config).set("concurrency", "4").set("blocking", "2");
         let builder = match &self.shelf {
             None => builder,
-            Some(shelf) => {
-                let shelf: Arc<dyn Objects> = Arc::<Shelf>::clone(shelf);
-                let objects = FaultyObjects(shelf, Arc::clone(faults));
+            Some(objects) => {
+                let objects: Arc<dyn Objects> = Arc::<Shelf>::clone(objects);
+                let objects = FaultyObjects(objects, Arc::clone(faults));
                 builder.objects(Arc::new(objects)).set("large_output_bytes", "1")
             }
         };
@@ -221,8 +221,8 @@ impl World {
     async fn output(&self, row: Option<Bytes>) -> Bytes {
         let row = row.unwrap();
         let Some(note) = Elsewhere::read(&row) else { return row };
-        let (note, shelf) = (note.unwrap(), self.shelf.as_ref().unwrap());
-        shelf.get(&note.object.unwrap(), note.bytes).await.unwrap()
+        let (note, objects) = (note.unwrap(), self.shelf.as_ref().unwrap());
+        objects.get(&note.object.unwrap(), note.bytes).await.unwrap()
     }
 
     async fn nothing_is_left(&self) {

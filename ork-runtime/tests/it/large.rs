@@ -225,10 +225,9 @@ fn what_was_lost_or_damaged_is_named() {
         let held = ork.submit(held_part { count: 4 }).await.unwrap();
         let gate = Gate::of(&held.id().to_string());
         gate.entered().await;
-        for (left, kind, words) in [
-            (Some(5), ObjectErrorKind::Damaged, "had 1002 bytes"),
-            (None, ObjectErrorKind::Missing, "is lost"),
-        ] {
+        for (left, kind, words) in
+            [(Some(5), ObjectErrorKind::Damaged, "had 1002 bytes"), (None, ObjectErrorKind::Missing, "is lost")]
+        {
             shelf.damage(left);
             let Err(ClientError::Objects(error)) = job.wait().await else { panic!("it was read") };
             assert_eq!(error.kind(), kind);

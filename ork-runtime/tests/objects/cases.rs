@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use ork::clock::{Clock as _, system::SystemClock};
 use ork::objects::bucket::Bucket;
-use ork::objects::{ObjectErrorKind, Objects};
+use ork::objects::{ObjectErrorKind, Objects as _};
 use ork::{Ork, Parts, Result, task};
 
 /// Nothing here takes longer unless it hangs.
@@ -77,7 +77,8 @@ async fn a_word_lists_its_own_and_nothing_else(place: &Bucket) {
     assert_eq!(listed(place, "a").await, sorted);
     let written = place.list("b").map_ok(|object| object.written).try_collect::<Vec<_>>().await.unwrap();
     // Whoever keeps it may tell whole seconds only.
-    let near = (before + Duration::from_mins(1)).as_millis() - 61_000..(SystemClock.now() + Duration::from_mins(1)).as_millis();
+    let near = (before + Duration::from_mins(1)).as_millis() - 61_000
+        ..(SystemClock.now() + Duration::from_mins(1)).as_millis();
     assert!(written.len() == 1 && near.contains(&written[0].as_millis()), "{written:?}, {near:?}");
     place.remove(names).await.unwrap();
     assert_eq!(listed(place, "a").await, Vec::<String>::new());
@@ -86,7 +87,7 @@ async fn a_word_lists_its_own_and_nothing_else(place: &Bucket) {
 }
 
 #[task]
-async fn long(number: usize) -> String {
+fn long(number: usize) -> String {
     "x".repeat(1_000 + number)
 }
 

@@ -51,7 +51,11 @@ impl Server {
 
     fn put(&self, path: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(self.address)?;
-        write!(stream, "PUT {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", self.address)?;
+        write!(
+            stream,
+            "PUT {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            self.address
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
