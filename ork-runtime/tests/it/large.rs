@@ -27,7 +27,7 @@ async fn long(length: usize) -> String {
 /// Every part of an even number is large.
 #[task]
 async fn longs(number: u64) -> String {
-    letters(number, if number % 2 == 0 { 1_000 } else { 10 })
+    letters(number, if number.is_multiple_of(2) { 1_000 } else { 10 })
 }
 
 #[task(part)]
@@ -43,7 +43,7 @@ fn longs_join(parts: Parts<String>) -> Result<Vec<String>> {
 
 #[task]
 async fn odd(number: u64) -> Result<String> {
-    if number % 2 == 1 { Err("odd".into()) } else { Ok(letters(number, 1_000)) }
+    if number.is_multiple_of(2) { Ok(letters(number, 1_000)) } else { Err("odd".into()) }
 }
 
 #[task(part, tolerate = "100%")]
@@ -127,7 +127,7 @@ fn parts_with_large_outputs_are_joined_in_order_a_few_at_a_time() {
     each_shelved(|ork, shelf, _| async move {
         let job = ork.submit(longs_part { count: 41 }).await.unwrap();
         let joined = job.wait().await.unwrap();
-        let expected: Vec<_> = (0..41).map(|n| letters(n, if n % 2 == 0 { 1_000 } else { 10 })).collect();
+        let expected: Vec<_> = (0..41_u64).map(|n| letters(n, if n.is_multiple_of(2) { 1_000 } else { 10 })).collect();
         assert_eq!(joined, expected);
         // The parts, and what they were joined to.
         assert_eq!(shelf.names().len(), 21 + 1);

@@ -69,7 +69,7 @@ impl Shelf {
 
 #[async_trait]
 impl Objects for Shelf {
-    fn place(&self) -> &str {
+    fn place(&self) -> &'static str {
         "the shelf"
     }
 
