@@ -53,6 +53,7 @@ mod id;
 pub mod job;
 pub mod ledger;
 pub mod message;
+pub mod output;
 mod policy;
 mod retry;
 // 1 tasks
@@ -62,6 +63,7 @@ pub mod task;
 // 2 ports, and the pure accounting that stores carry out.
 pub mod accounting;
 pub mod broker;
+pub mod objects;
 pub mod store;
 // 3 engine: what happens to one delivery.
 mod engine;

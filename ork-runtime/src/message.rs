@@ -1,9 +1,12 @@
 //! What travels: one message a dispatch. The body is the input's JSON and nothing else; `docs/wire.md` has the rest.
 
 use bytes::Bytes;
+use serde::Serialize;
 
+use crate::failure::Failure;
 use crate::id::JobId;
-use crate::job::ReplyTo;
+use crate::job::{Job, ReplyTo, State};
+use crate::output::Elsewhere;
 
 /// What a message asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,18 +52,67 @@ pub struct Message {
 }
 
 /// The outcome of a job, for whoever asked for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     /// Where it goes.
     pub to: ReplyTo,
     /// Which job ended.
     pub job: JobId,
-    /// JSON: `{"job", "state", "output" or "error"}`.
-    pub body: Bytes,
+    /// How.
+    pub state: State,
+    /// What it returned, as its row has it.
+    pub output: Option<Bytes>,
+    /// Why it failed.
+    pub error: Option<Box<Failure>>,
+}
+
+#[derive(Serialize)]
+struct ReplyJson<'a> {
+    job: JobId,
+    state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a serde_json::value::RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_at: Option<Elsewhere>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a Failure>,
+}
+
+impl Reply {
+    /// The outcome of a job that returned this; `None` if nobody asked for it.
+    pub fn of(job: &Job, output: Option<&Bytes>) -> Option<Self> {
+        let error = job.failure.as_ref().filter(|_| job.state == State::Failed).cloned().map(Box::new);
+        Some(Self { to: job.reply.clone()?, job: job.id, state: job.state, output: output.cloned(), error })
+    }
+
+    /// Its JSON: `{"job", "state"}`, and `"output"`, or `"output_at"` for one that is elsewhere, or `"error"`.
+    pub fn body(&self) -> Bytes {
+        let Self { to: _, job, state, output, error } = self;
+        let output_at = output.as_deref().and_then(Elsewhere::read).and_then(Result::ok);
+        let output = output.as_deref().and_then(|json| serde_json::from_slice(json).ok());
+        let json = ReplyJson { job: *job, state: *state, output, output_at, error: error.as_deref() };
+        serde_json::to_vec(&json).unwrap_or_default().into()
+    }
+
+    /// The size of the output, if it is here.
+    pub fn output_bytes(&self) -> Option<usize> {
+        self.output.as_ref().filter(|output| !Elsewhere::is_in(output)).map(Bytes::len)
+    }
+
+    /// Leaves out what is large and can be: the output, which its row has, or what the task adds to its failure. Says
+    /// whether anything was left out.
+    pub fn leave_out(&mut self) -> bool {
+        let Some(bytes) = self.output_bytes() else {
+            return self.error.as_mut().is_some_and(|error| error.details.take().is_some());
+        };
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.output = Some(Elsewhere { bytes, object: None }.to_row());
+        true
+    }
 }
 
 /// What leaves a process through the outbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Outgoing {
     /// Work for a worker.
     Work(Message),

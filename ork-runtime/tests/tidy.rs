@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 /// The rank of each module; the longest path that fits counts. A module names its own rank and lower ones.
 const LAYERS: &[(u32, &[&str])] = &[
-    (0, &["clock", "failure", "id", "job", "ledger", "message", "policy", "retry"]),
+    (0, &["clock", "failure", "id", "job", "ledger", "message", "output", "policy", "retry"]),
     (1, &["context", "registry", "task"]),
-    (2, &["accounting", "broker", "store"]),
+    (2, &["accounting", "broker", "objects", "store"]),
     (3, &["engine"]),
     (4, &["client", "supervisor", "worker"]),
     (5, ADAPTERS),
@@ -23,6 +23,7 @@ const ADAPTERS: &[&str] = &[
     "broker::amqp",
     "broker::embedded",
     "clock::system",
+    "objects::bucket",
     "store::memory",
     "store::none",
     "store::postgres",
@@ -33,6 +34,7 @@ const ADAPTERS: &[&str] = &[
 const WORDS: &[(&str, &[&str])] = &[
     ("lapin", &["broker::amqp"]),
     ("jsonschema", &["task::rules"]),
+    ("object_store", &["objects::bucket"]),
     ("rusqlite", &["store::sqlite"]),
     ("sqlx", &["store::postgres"]),
     ("notify", &["store::sqlite"]),

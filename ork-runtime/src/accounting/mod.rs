@@ -17,7 +17,7 @@ pub use books::{Books, Entry, PartWrite, Writes};
 pub use jobs::{Cancel, Claim, Claimed, NewJob, Refuse, Retry, Settle, Steered, Submit, Submitted};
 pub use lease::Lease;
 pub use limits::{Admit, Admitted, Begin, Limit, Permits, Release, Settles};
-pub use owed::{Owed, OwedAsk, OwedId, OwedRow, outcome_json};
+pub use owed::{Owed, OwedAsk, OwedId, OwedRow};
 pub use parts::{Append, Appended, Open, Page, Seal};
 
 use std::sync::Arc;

@@ -1,13 +1,11 @@
 //! The outbox: what a transaction owes to the world, and the messages that pay it.
 
 use bytes::Bytes;
-use serde::Serialize;
 
 use super::limits::Limit;
 use crate::clock::Timestamp;
-use crate::failure::Failure;
 use crate::id::JobId;
-use crate::job::{Job, Kind, Phase, State};
+use crate::job::{Job, Kind, Phase};
 use crate::message::{Ask, Message, Outgoing, Reply};
 
 /// Names a row of the outbox; never used twice.
@@ -111,8 +109,7 @@ impl OwedRow {
 
     /// The message that tells the outcome; `None` if nobody asked for it.
     pub fn reply(job: &Job, output: Option<&Bytes>) -> Option<Outgoing> {
-        let to = job.reply.clone()?;
-        Some(Outgoing::Reply(Reply { to, job: job.id, body: outcome_json(job, output) }))
+        Reply::of(job, output).map(Outgoing::Reply)
     }
 
     fn message(&self, job: &Job, ask: Ask, body: Bytes) -> Message {
@@ -137,22 +134,4 @@ pub(super) const fn ask_of(phase: Phase) -> OwedAsk {
         Phase::Start => OwedAsk::Start,
         Phase::Join => OwedAsk::Join,
     }
-}
-
-#[derive(Serialize)]
-struct OutcomeJson<'a> {
-    job: JobId,
-    state: State,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output: Option<&'a serde_json::value::RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a Failure>,
-}
-
-/// The outcome of a job as JSON: `{"job", "state", "output"}` or `{"job", "state", "error"}`.
-pub fn outcome_json(job: &Job, output: Option<&Bytes>) -> Bytes {
-    let output = output.and_then(|json| serde_json::from_slice(json).ok());
-    let error = job.failure.as_ref().filter(|_| job.state == State::Failed);
-    let outcome = OutcomeJson { job: job.id, state: job.state, output, error };
-    serde_json::to_vec(&outcome).unwrap_or_default().into()
 }

@@ -7,6 +7,7 @@ use crate::broker::{Broker, BrokerError};
 use crate::clock::Clock;
 use crate::config::{Config, Synchronous};
 use crate::id::WorkerId;
+use crate::objects::{ObjectError, Objects};
 use crate::store::memory::Memory;
 use crate::store::none::NoStore;
 use crate::store::{Store, StoreError, StoreErrorKind};
@@ -57,6 +58,27 @@ async fn postgres(url: &str) -> Result<Arc<dyn Store>, StoreError> {
 async fn postgres(_url: &str) -> Result<Arc<dyn Store>, StoreError> {
     let words = "this program was built without the feature `postgres`, which ORK_STORE needs";
     Err(StoreError::new(StoreErrorKind::Config, words))
+}
+
+/// Where the configuration has large outputs kept; `None` for the store.
+pub(super) fn objects(config: &Config) -> Result<Option<Arc<dyn Objects>>, ObjectError> {
+    match config.large_outputs.as_str() {
+        "store" => Ok(None),
+        url => bucket(url).map(Some),
+    }
+}
+
+#[cfg(feature = "object-store")]
+fn bucket(url: &str) -> Result<Arc<dyn Objects>, ObjectError> {
+    Ok(Arc::new(crate::objects::bucket::Bucket::open(url)?))
+}
+
+#[cfg(not(feature = "object-store"))]
+fn bucket(url: &str) -> Result<Arc<dyn Objects>, ObjectError> {
+    let feature = if url.starts_with("s3:") { "s3" } else { "object-store" };
+    let words =
+        format!("large outputs cannot be kept in {url}: this program was built without the feature `{feature}`");
+    Err(ObjectError::new(crate::objects::ObjectErrorKind::Config, words))
 }
 
 /// The broker that the configuration names.

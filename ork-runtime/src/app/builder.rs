@@ -8,9 +8,11 @@ use crate::broker::{Broker, BrokerError};
 use crate::client::{Client, waiters::Waiters};
 use crate::clock::{Clock, system::SystemClock};
 use crate::config::{Config, ConfigError};
+use crate::engine::large::Large;
 use crate::engine::{Engine, Settings};
 use crate::id::WorkerId;
 use crate::message::Limits;
+use crate::objects::{ObjectError, Objects};
 use crate::registry::{Registry, RegistryError};
 use crate::store::{Beat, Store, StoreError};
 use crate::supervisor::Supervisor;
@@ -36,6 +38,9 @@ pub enum BuildError {
     /// The broker cannot be used.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// There is no place for large outputs.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
 }
 
 type Ports = (Arc<dyn Store>, Arc<dyn Broker>, WorkerId);
@@ -50,6 +55,7 @@ pub struct OrkBuilder {
     state_twice: Option<&'static str>,
     registry: Option<Registry>,
     ports: Option<Ports>,
+    objects: Option<Arc<dyn Objects>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -62,6 +68,7 @@ impl OrkBuilder {
             state_twice: None,
             registry: None,
             ports: None,
+            objects: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -114,6 +121,12 @@ impl OrkBuilder {
         self
     }
 
+    /// Where to keep large outputs, instead of the place that the configuration names.
+    pub fn objects(mut self, objects: Arc<dyn Objects>) -> Self {
+        self.objects = Some(objects);
+        self
+    }
+
     /// The configuration as it will be used.
     pub(crate) fn resolve(&self) -> Result<Config, ConfigError> {
         let mut config = match &self.config {
@@ -157,6 +170,11 @@ impl OrkBuilder {
             let broker = adapters::broker(&config, &store, &self.clock, &worker)?;
             (store, broker, worker)
         };
+        let objects = match self.objects {
+            Some(objects) => Some(objects),
+            None => adapters::objects(&config)?,
+        };
+        let home = if objects.is_some() && store.keeps() { Some(store.identity().await?) } else { None };
         broker.prepare(&worker::queues(&registry, 1)).await?;
         // Before anything is held: what a process holds is freed by the end of its heartbeat, so there must be one.
         let by = By { worker: worker.clone(), now: self.clock.now(), hold: false };
@@ -171,7 +189,8 @@ impl OrkBuilder {
             }
         };
         let tasks = (registry, self.states);
-        let (engine, owed, progress) = Engine::new(tasks, (store, broker), (self.clock, worker), settings(&config));
+        let settings = (settings(&config), Large::new(objects, home, config.large_output_bytes));
+        let (engine, owed, progress) = Engine::new(tasks, (store, broker), (self.clock, worker), settings);
         let engine = Arc::new(engine);
         worker::services::start(&engine, &supervisor, owed, progress);
         let client = Client::new(Arc::clone(&engine), waiters);

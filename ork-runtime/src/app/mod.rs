@@ -139,6 +139,14 @@ impl Ork {
     }
 }
 
+/// Its heartbeat has a thread of its own, and would go on: nobody would ever take over what it held.
+impl Drop for Ork {
+    fn drop(&mut self) {
+        self.force_stop();
+        self.supervisor.stopping().cancel();
+    }
+}
+
 impl Deref for Ork {
     type Target = Client;
 

@@ -32,8 +32,10 @@ pub enum BrokerErrorKind {
     Disconnected,
     /// It does not let us in, or forbids what was asked.
     Refused,
-    /// This message cannot be delivered: too large, or no queue takes it.
+    /// This message cannot be delivered: no queue takes it.
     Undeliverable,
+    /// This message is larger than the broker, or this program, lets one be.
+    TooLarge,
     /// It did not answer in time.
     TimedOut,
     /// The adapter was closed.

@@ -31,10 +31,14 @@ pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitC
     if findings.iter().all(|finding| finding.well) {
         // One after the other, so that what is wrong with one does not hide how the other is.
         if config.store != "none" {
-            findings.push(store(builder.clone().broker("embedded")).await);
+            let alone = builder.clone().broker("embedded").set("large_outputs", "store");
+            findings.push(store(alone).await);
+            if config.large_outputs != "store" {
+                findings.push(objects(builder.clone().broker("embedded")).await);
+            }
         }
         if config.broker != "embedded" || config.store == "none" {
-            findings.push(broker(builder).await);
+            findings.push(broker(builder.set("large_outputs", "store")).await);
         }
     }
     let well = findings.iter().all(|finding| finding.well);
@@ -73,6 +77,19 @@ async fn store(builder: OrkBuilder) -> Finding {
     finding("store", found.await)
 }
 
+async fn objects(builder: OrkBuilder) -> Finding {
+    let found = async {
+        let ork = builder.build().await.map_err(|error| chain(&error))?;
+        let found = match ork.engine().large.place() {
+            Some(place) => place.objects.check().await.map_err(|error| chain(&error)),
+            None => Ok("in the store".to_owned()),
+        };
+        ork.shutdown().await;
+        found
+    };
+    finding("large outputs", found.await)
+}
+
 async fn broker(builder: OrkBuilder) -> Finding {
     let found = async {
         let ork = builder.build().await.map_err(|error| match error {
@@ -101,9 +118,10 @@ fn advised(error: &BrokerError) -> String {
         }
         BrokerErrorKind::Refused => "check the user, the password and the virtual host in ORK_BROKER",
         BrokerErrorKind::Config => "write ORK_BROKER as amqp://user:password@host:5672/vhost",
-        BrokerErrorKind::Undeliverable | BrokerErrorKind::Closed | BrokerErrorKind::Protocol => {
-            "look into the log of RabbitMQ"
-        }
+        BrokerErrorKind::Undeliverable
+        | BrokerErrorKind::TooLarge
+        | BrokerErrorKind::Closed
+        | BrokerErrorKind::Protocol => "look into the log of RabbitMQ",
     };
     format!("{}; {advice}", chain(error))
 }

@@ -8,6 +8,7 @@ use crate::app::BuildError;
 use crate::broker::BrokerError;
 use crate::client::ClientError;
 use crate::config::ConfigError;
+use crate::objects::{ObjectError, ObjectErrorKind};
 use crate::registry::UnknownTask;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -113,6 +114,17 @@ impl From<BrokerError> for Failure {
     }
 }
 
+impl From<ObjectError> for Failure {
+    fn from(error: ObjectError) -> Self {
+        match error.kind() {
+            ObjectErrorKind::Config => Self::new(Kind::Config, error),
+            ObjectErrorKind::Unavailable | ObjectErrorKind::Missing | ObjectErrorKind::Damaged => {
+                Self::new(Kind::Unavailable, error).hint("`doctor` says what is set and what can be reached")
+            }
+        }
+    }
+}
+
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::new(Kind::Config, error)
@@ -131,6 +143,7 @@ impl From<BuildError> for Failure {
             BuildError::Config(error) => error.into(),
             BuildError::Store(error) => error.into(),
             BuildError::Broker(error) => error.into(),
+            BuildError::Objects(error) => error.into(),
             error @ (BuildError::Registry(_) | BuildError::StateTwice(_)) => Self::new(Kind::Config, error),
         }
     }
@@ -141,6 +154,7 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Store(error) => error.into(),
             ClientError::Broker(error) => error.into(),
+            ClientError::Objects(error) => error.into(),
             ClientError::UnknownTask(error) => error.into(),
             ClientError::Failed { .. } | ClientError::Cancelled { .. } | ClientError::Lost { .. } => {
                 Self::new(Kind::Job, error)

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::State;
 use crate::message::BodyError;
+use crate::objects::ObjectError;
 use crate::registry::UnknownTask;
 use crate::store::StoreError;
 use crate::task::error::InputError;
@@ -49,6 +50,9 @@ pub enum ClientError {
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A large output cannot be read, or those of removed jobs cannot be removed.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
     /// The broker did not do it.
     #[error(transparent)]
     Broker(#[from] BrokerError),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::Stream;
+use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _};
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -23,6 +23,7 @@ pub use why::{WaitsFor, Why};
 
 use self::waiters::{Waiter, Waiters};
 use crate::accounting::{Cancel, NewJob, Retry, Steered};
+use crate::engine::large::Whose;
 use crate::engine::{Engine, services};
 use crate::id::JobId;
 use crate::job::{Kind, Phase, State};
@@ -30,8 +31,12 @@ use crate::store::{Filter, JobView, StoreError};
 use crate::task::def::TaskDef;
 use crate::task::parts::SettledPart;
 use crate::task::{CallError, TaskMessage};
+use crate::worker::orphans::{self, OrphanError};
 use crate::worker::retention;
 use crate::worker::services::TTL;
+
+/// How many large outputs of parts are read at once.
+const READ_AHEAD: usize = 8;
 
 /// Speaks to the store and the broker for a program that wants work done.
 #[derive(Debug, Clone)]
@@ -130,15 +135,18 @@ impl Client {
     /// Waits for a job to end.
     ///
     /// # Errors
-    /// When there is no such job, no store, or the store cannot be read.
+    /// When there is no such job, no store, or the store or a large output cannot be read.
     ///
     /// # Cancel safety
     /// The job goes on if the future is dropped.
     pub async fn wait(&self, id: JobId) -> Result<JobOutcome, ClientError> {
         let mut changes = self.engine.store.changes().of(id, false);
         loop {
-            let view = self.view(id).await?;
+            let mut view = self.view(id).await?;
             if view.job.state.is_final() {
+                if let Some(row) = view.output.take() {
+                    view.output = Some(self.engine.large.read(Whose { job: id, part: None }, row).await?);
+                }
                 return Ok(JobOutcome::new(view));
             }
             changes.changed().await;
@@ -198,12 +206,19 @@ impl Client {
     /// At most `limit` settled parts of a job from index `from` on, in order.
     ///
     /// # Errors
-    /// When there is no store, or it cannot be read.
+    /// When there is no store, or it or a large output cannot be read.
     ///
     /// # Cancel safety
     /// It only reads.
     pub async fn parts(&self, id: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, ClientError> {
-        Ok(self.engine.store.parts(id, from, limit).await?)
+        let parts = self.engine.store.parts(id, from, limit).await?;
+        let whole = parts.into_iter().map(|mut part| async {
+            if let Some(row) = part.output.take() {
+                part.output = Some(self.engine.large.read(Whose { job: id, part: Some(part.index) }, row).await?);
+            }
+            Ok(part)
+        });
+        futures_util::stream::iter(whole).buffered(READ_AHEAD).try_collect().await
     }
 
     /// What a job waits for, in one sentence with numbers and times.
@@ -240,16 +255,26 @@ impl Client {
     /// Removes the jobs that ended so long ago, with their parts and all jobs below them; a tree in which one job has not
     /// ended stays. Answers how many jobs are gone.
     ///
-    /// A message of such a job that is still in a queue of a broker begins it anew.
+    /// A message of such a job that is still in a queue of a broker begins it anew. Large outputs that are kept elsewhere
+    /// and were written more than an hour ago go once their jobs are gone.
     ///
     /// # Errors
-    /// When there is no store, or it cannot be written; some jobs may have been removed then.
+    /// When there is no store, or it cannot be written; some jobs may have been removed then. When the large outputs of
+    /// jobs that are gone cannot be removed; a later call, or a worker with `retention`, does it then.
     ///
     /// # Cancel safety
     /// Jobs are removed whole, one after the other, until the future is dropped; of one with many parts, some may be gone.
     pub async fn prune(&self, older_than: Duration) -> Result<u64, ClientError> {
-        let before = retention::earlier(self.engine.clock.now(), older_than);
-        Ok(retention::sweep(&*self.engine.store, before).await?.jobs)
+        let now = self.engine.clock.now();
+        let jobs = retention::sweep(&*self.engine.store, retention::earlier(now, older_than)).await?.jobs;
+        if let Some(place) = self.engine.large.place() {
+            match orphans::collect(&*self.engine.store, &place, now).await {
+                Ok(_) => {}
+                Err(OrphanError::Store(error)) => return Err(error.into()),
+                Err(OrphanError::Objects(error)) => return Err(error.into()),
+            }
+        }
+        Ok(jobs)
     }
 
     async fn steered(&self, id: JobId, verb: &'static str, steered: Steered) -> Result<(), ClientError> {

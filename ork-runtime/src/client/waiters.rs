@@ -12,9 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Client, ClientError};
 use crate::broker::Replies;
+use crate::engine::large::Whose;
 use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::{ReplyTo, State};
+use crate::output::Elsewhere;
 
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Bytes>>>>;
 
@@ -76,6 +78,7 @@ struct Outcome<'a> {
     state: State,
     #[serde(borrow)]
     output: Option<&'a RawValue>,
+    output_at: Option<Elsewhere>,
     error: Option<Failure>,
 }
 
@@ -103,22 +106,39 @@ impl Waiter {
             told.await.ok()
         };
         drop(forget);
-        match answer {
-            Some(body) => read(id, &body),
-            None if client.engine.store.keeps() => client.wait(id).await?.into_output(),
+        let keeps = client.engine.store.keeps();
+        match answer.map(|body| read(id, &body)) {
+            Some(Told::Outcome(outcome)) => outcome,
+            Some(Told::Elsewhere(note)) if !keeps => {
+                let output = client.engine.large.fetch(Whose { job: id, part: None }, note).await?;
+                serde_json::from_slice(&output).map_err(|source| ClientError::Output { id, source })
+            }
+            Some(Told::Elsewhere(_)) => client.wait(id).await?.into_output(),
+            None if keeps => client.wait(id).await?.into_output(),
             None => Err(ClientError::Lost { id }),
         }
     }
 }
 
-fn read<T: DeserializeOwned>(id: JobId, body: &[u8]) -> Result<T, ClientError> {
+/// What a reply tells.
+enum Told<T> {
+    Outcome(Result<T, ClientError>),
+    /// The job went well, and its output is elsewhere.
+    Elsewhere(Elsewhere),
+}
+
+fn read<T: DeserializeOwned>(id: JobId, body: &[u8]) -> Told<T> {
     let wrong = |source| ClientError::Output { id, source };
-    let Outcome { state, output, error } = serde_json::from_slice(body).map_err(wrong)?;
-    match (state, error) {
-        (State::Cancelled, _) => Err(ClientError::Cancelled { id }),
-        (_, Some(failure)) => Err(ClientError::Failed { id, failure: Box::new(failure) }),
-        (_, None) => serde_json::from_str(output.map_or("null", RawValue::get)).map_err(wrong),
-    }
+    let Outcome { state, output, output_at, error } = match serde_json::from_slice(body) {
+        Ok(outcome) => outcome,
+        Err(error) => return Told::Outcome(Err(wrong(error))),
+    };
+    Told::Outcome(match (state, error, output_at) {
+        (State::Cancelled, _, _) => Err(ClientError::Cancelled { id }),
+        (_, Some(failure), _) => Err(ClientError::Failed { id, failure: Box::new(failure) }),
+        (_, None, Some(note)) => return Told::Elsewhere(note),
+        (_, None, None) => serde_json::from_str(output.map_or("null", RawValue::get)).map_err(wrong),
+    })
 }
 
 /// Forgets somebody who no longer waits.

@@ -107,6 +107,21 @@ pub const KEYS: &[Key] = &[
         get: |config| config.retention.map_or("never".into(), |time| humantime::format_duration(time).to_string()),
     },
     Key {
+        name: "large_outputs",
+        expected: "`store`, `file:PATH`, or `s3://BUCKET/PREFIX`",
+        set: |config, text| {
+            let place = ["file:", "s3://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
+            (place || text == "store").then(|| text.clone_into(&mut config.large_outputs))
+        },
+        get: |config| config.large_outputs.clone(),
+    },
+    Key {
+        name: "large_output_bytes",
+        expected: "a number from 1 to 134217728",
+        set: |config, text| number(text, 1, 128 * 1024 * 1024).map(|n| config.large_output_bytes = n),
+        get: |config| config.large_output_bytes.to_string(),
+    },
+    Key {
         name: "queues",
         expected: "`quorum` or `classic`",
         set: |config, text| {

@@ -71,6 +71,11 @@ pub struct Config {
     pub grace: Duration,
     /// How long jobs are kept after the last job of their tree has ended; `None`: for ever.
     pub retention: Option<Duration>,
+    /// Where large outputs are kept: `store`, beside their jobs; `file:PATH`, a folder that all processes see; or
+    /// `s3://BUCKET/PREFIX`, which the usual `AWS_` variables open.
+    pub large_outputs: String,
+    /// Outputs of more bytes than this are large: they travel in no message.
+    pub large_output_bytes: usize,
     /// Whether RabbitMQ's queues are `quorum` or `classic`.
     pub queues: QueueType,
     /// What the names of RabbitMQ's queues and exchanges begin with.
@@ -117,6 +122,8 @@ impl Default for Config {
             shutdown: Duration::from_secs(30),
             grace: Duration::from_secs(5),
             retention: None,
+            large_outputs: "store".into(),
+            large_output_bytes: 256 * 1024,
             queues: QueueType::default(),
             prefix: "ork".into(),
             synchronous: Synchronous::default(),

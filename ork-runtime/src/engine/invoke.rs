@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, services};
+use super::{Engine, large, services};
 use crate::context::{About, Context};
 use crate::message::Message;
 use crate::task::CallError;
@@ -88,6 +88,13 @@ pub(super) async fn invoke(
         }
     };
     engine.calls.add(&message.task, engine.clock.now() - begun);
+    let called = match called {
+        // Under its slot: while outputs cannot be put aside, not ever more of them pile up.
+        Called::Returned(output) if engine.large.is_large(output.len()) => {
+            Box::pin(large::put_aside(engine, message, output, cancelled)).await
+        }
+        called => called,
+    };
     drop(slot);
     called
 }

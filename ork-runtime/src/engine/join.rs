@@ -3,33 +3,56 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
+use super::large::{self, Whose};
 use super::{Engine, ProcessError};
 use crate::id::JobId;
 use crate::job::{Job, Phase};
-use crate::store::{Store, StoreError};
-use crate::task::Result;
+use crate::objects::ObjectErrorKind;
+use crate::store::StoreError;
 use crate::task::parts::{PartSource, RawParts, SettledPart};
+use crate::task::{Error, Result};
 
 #[derive(Debug)]
 struct FromStore {
-    store: Arc<dyn Store>,
+    engine: Arc<Engine>,
     job: JobId,
+    /// Fires when nobody wants the join any more.
+    unwanted: CancellationToken,
 }
 
 #[async_trait]
 impl PartSource for FromStore {
     async fn page(&self, from: u64, limit: usize) -> Result<Vec<SettledPart>> {
-        Ok(self.store.parts(self.job, from, limit).await?)
+        Ok(self.engine.store.parts(self.job, from, limit).await?)
+    }
+
+    async fn whole(&self, part: SettledPart) -> Result<SettledPart> {
+        let Some(row) = part.output else { return Ok(part) };
+        let (large, whose) = (&self.engine.large, Whose { job: self.job, part: Some(part.index) });
+        let may_pass = |kind| kind == ObjectErrorKind::Unavailable;
+        match large::patiently(&self.engine, &self.unwanted, may_pass, || large.read(whose, row.clone())).await {
+            Some(Ok(output)) => Ok(SettledPart { output: Some(output), ..part }),
+            // What is lost stays lost; what only this program does not find another one may.
+            Some(Err(error)) if error.kind() == ObjectErrorKind::Config => Err(Error::new(error)),
+            Some(Err(error)) => Err(Error::permanent(error)),
+            None => Err(Error::new(format!("{whose} was not read: the join is to stop"))),
+        }
     }
 }
 
 /// The parts of a job, if it is its join that runs.
-pub(super) async fn parts(engine: &Engine, job: &Job, phase: Phase) -> Result<Option<RawParts>, ProcessError> {
+pub(super) async fn parts(
+    engine: &Arc<Engine>,
+    job: &Job,
+    phase: Phase,
+    unwanted: &CancellationToken,
+) -> Result<Option<RawParts>, ProcessError> {
     if phase != Phase::Join {
         return Ok(None);
     }
     let view = engine.store.job(job.id).await?.ok_or_else(|| StoreError::no_job(job.id))?;
-    let source = FromStore { store: Arc::clone(&engine.store), job: job.id };
+    let source = FromStore { engine: Arc::clone(engine), job: job.id, unwanted: unwanted.clone() };
     Ok(Some(RawParts::new(view.counts, Arc::new(source))))
 }

@@ -8,6 +8,7 @@ mod calls;
 mod claim;
 mod invoke;
 mod join;
+pub(crate) mod large;
 mod lease;
 mod outbox;
 mod permits;
@@ -39,6 +40,7 @@ use crate::task::state::States;
 use self::calls::Calls;
 use self::claim::{ClaimedJob, ClaimedPart};
 use self::invoke::Slots;
+use self::large::Large;
 use self::lease::{Leases, Tenure};
 pub(crate) use self::outbox::{Outbox, OutboxReceiver};
 pub(crate) use self::progress::{ProgressReceiver, Reports};
@@ -75,6 +77,7 @@ pub(crate) struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) worker: WorkerId,
     pub(crate) settings: Settings,
+    pub(crate) large: Large,
     pub(crate) slots: Slots,
     pub(crate) leases: Leases,
     pub(crate) calls: Calls,
@@ -95,7 +98,7 @@ impl Engine {
         (registry, states): (Arc<Registry>, States),
         (store, broker): (Arc<dyn Store>, Arc<dyn Broker>),
         (clock, worker): (Arc<dyn Clock>, WorkerId),
-        settings: Settings,
+        (settings, large): (Settings, Large),
     ) -> (Self, OutboxReceiver, ProgressReceiver) {
         let (outbox, owed) = Outbox::new();
         let (reports, progress) = Reports::new();
@@ -107,6 +110,7 @@ impl Engine {
             clock,
             worker,
             settings,
+            large,
             slots: Slots::new(settings.concurrency, settings.blocking),
             leases: Leases::default(),
             calls: Calls::default(),
@@ -257,9 +261,9 @@ async fn job(
     }
     let mut job = job;
     loop {
-        let parts = Box::pin(join::parts(engine, &job, phase)).await?;
         let about = services::about_job(&job);
         let running = engine.running.enter(job.id);
+        let parts = Box::pin(join::parts(engine, &job, phase, running.token())).await?;
         let call = invoke::invoke(engine, def, message, about, parts, (running.token(), slot.take()));
         let called = lease::keep(engine, message, tenure, call).await;
         drop(running);

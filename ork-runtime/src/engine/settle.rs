@@ -5,11 +5,11 @@ use bytes::Bytes;
 use super::invoke::Called;
 use super::split::Split;
 use super::{Done, Engine, ProcessError, permits, services};
-use crate::accounting::{Limit, PartAttempt, PartKey, Settle, SettleParts, outcome_json};
-use crate::broker::{DeadReason, Settlement};
+use crate::accounting::{Limit, PartAttempt, PartKey, Settle, SettleParts};
+use crate::broker::{BrokerError, BrokerErrorKind, DeadReason, Settlement};
 use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
-use crate::job::{Attempt, Effect, Ended, Job, Phase};
+use crate::job::{Attempt, Effect, Ended, Job, Phase, State};
 use crate::message::{Outgoing, Reply};
 use crate::retry::RetryPolicy;
 use crate::task::{CallError, TaskDef};
@@ -185,15 +185,31 @@ pub(super) async fn unkept(
         match effect {
             Effect::Dispatch { due, .. } => return Some(due.unwrap_or_default()),
             Effect::Reply => {
-                let Some(to) = job.reply.clone() else {
+                let Some(reply) = Reply::of(job, output.as_ref()) else {
                     continue;
                 };
-                let reply = Reply { to, job: job.id, body: outcome_json(job, output.as_ref()) };
-                if let Err(error) = services::publish(engine, Outgoing::Reply(reply)).await {
+                if let Err(error) = tell(engine, reply).await {
                     tracing::warn!(job = %job.id, %error, "an outcome could not be sent");
                 }
             }
         }
     }
     None
+}
+
+/// Sends an outcome that no store keeps. An output that no message can carry is lost, so its job has failed.
+async fn tell(engine: &Engine, mut reply: Reply) -> Result<(), BrokerError> {
+    let bytes = reply.output_bytes();
+    match services::publish(engine, Outgoing::Reply(reply.clone())).await {
+        Err(error) if error.kind() == BrokerErrorKind::TooLarge && reply.leave_out() => {
+            if let Some(bytes) = bytes {
+                let words =
+                    format!("without a store an output travels in a message, and {bytes} bytes do not fit: {error}");
+                let error = Some(Failure::new(FailureKind::Output, words).into());
+                (reply.state, reply.output, reply.error) = (State::Failed, None, error);
+            }
+            services::publish(engine, Outgoing::Reply(reply)).await
+        }
+        told => told,
+    }
 }

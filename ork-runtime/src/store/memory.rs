@@ -1,10 +1,11 @@
 //! The store `memory:`: everything in one process's memory, gone with it. For tests and for jobs that need no trace.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::{
     Beat, Changes, Expired, Filter, JobView, OPEN, Process, Prune, Pruned, Situation, Store, StoreError, Take, Taken,
@@ -23,6 +24,7 @@ use crate::task::parts::SettledPart;
 pub struct Memory {
     tables: Mutex<Tables>,
     changes: Changes,
+    identity: Uuid,
 }
 
 #[derive(Debug)]
@@ -61,7 +63,7 @@ impl Memory {
     /// An empty store.
     #[expect(clippy::new_without_default, reason = "every store is another one")]
     pub fn new() -> Self {
-        Self { tables: Mutex::default(), changes: Changes::new() }
+        Self { tables: Mutex::default(), changes: Changes::new(), identity: Uuid::new_v4() }
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -420,6 +422,16 @@ impl Store for Memory {
 
     async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
         Ok(self.tables().situation(job))
+    }
+
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        Ok(self.identity)
+    }
+
+    async fn known(&self, mut jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+        let tables = self.tables();
+        jobs.retain(|id| tables.jobs.contains_key(id));
+        Ok(jobs.into_iter().collect())
     }
 
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {

@@ -15,6 +15,7 @@ mod situation;
 pub mod sqlite;
 mod work;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use crate::accounting::{By, Operation, Owed, OwedId};
 use crate::clock::Timestamp;
@@ -207,6 +209,12 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// What is known of a job besides the job; of one that is not there, who lives.
     async fn situation(&self, job: JobId) -> Result<Situation, StoreError>;
+
+    /// What tells this store from every other; it never changes.
+    async fn identity(&self) -> Result<Uuid, StoreError>;
+
+    /// Which of these jobs there are.
+    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError>;
 
     /// Looks up jobs whose whole tree ended before a moment, at most `limit`.
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError>;

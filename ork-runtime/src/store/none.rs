@@ -1,6 +1,9 @@
 //! The store `none`: nothing is kept. Plain tasks run; whatever needs a memory is refused in words.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::{
     Beat, Changes, Expired, Filter, JobView, Prune, Pruned, Situation, Store, StoreError, StoreErrorKind, Take, Taken,
@@ -82,6 +85,14 @@ impl Store for NoStore {
     }
 
     async fn situation(&self, _job: JobId) -> Result<Situation, StoreError> {
+        none()
+    }
+
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        none()
+    }
+
+    async fn known(&self, _jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
         none()
     }
 

@@ -9,13 +9,14 @@ use std::task::{Poll, ready};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::{Stream, StreamExt};
+use futures_util::stream::{FuturesOrdered, Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
 use super::def::BoxFuture;
 use super::error::{Error, Result};
 use crate::failure::Failure;
 use crate::ledger::{Counts, Settled};
+use crate::output::Elsewhere;
 
 /// One settled part, as a store keeps it.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +25,7 @@ pub struct SettledPart {
     pub index: u64,
     /// How it ended.
     pub how: Settled,
-    /// The output of one that ended `ok`.
+    /// The output of one that ended `ok`, or in its place a [note](crate::output::Elsewhere) about where it is.
     pub output: Option<Bytes>,
     /// Why it failed.
     pub failure: Option<Failure>,
@@ -35,6 +36,11 @@ pub struct SettledPart {
 pub trait PartSource: Send + Sync + fmt::Debug {
     /// At most `limit` settled parts from index `from` on, in order; an empty page is the end.
     async fn page(&self, from: u64, limit: usize) -> Result<Vec<SettledPart>>;
+
+    /// The same part with its output, where a note says that it is elsewhere.
+    async fn whole(&self, part: SettledPart) -> Result<SettledPart> {
+        Ok(part)
+    }
 }
 
 /// The outcomes of one job's parts before anybody says what type they have.
@@ -61,7 +67,7 @@ impl Default for RawParts {
 ///
 /// Nothing is ignored by accident: a join says whether it wants [all outputs](Self::all_ok), those that
 /// [are there](Self::ok), the [failures](Self::failed) or [everything](Self::outcomes). All four stream in index order
-/// and hold one page in memory, however many parts there are.
+/// and hold one page in memory, however many parts there are; of outputs that are kept elsewhere, a few.
 ///
 /// ```
 /// use ork::Parts;
@@ -196,6 +202,44 @@ const PAGE: usize = 512;
 
 type Read<T> = fn(SettledPart) -> Result<Option<T>>;
 
+/// How many outputs that are elsewhere are on their way at once, and how many bytes of them.
+const AHEAD: (usize, u64) = (8, 32 * 1024 * 1024);
+
+/// Parts in order of which the first one's output is on its way; those after it wait for it, at hand or not.
+#[derive(Default)]
+struct Ahead {
+    parts: FuturesOrdered<BoxFuture<(u64, Result<SettledPart>)>>,
+    bytes: u64,
+}
+
+impl Ahead {
+    /// Takes a part in if its output is elsewhere, or others are waited for.
+    fn take(&mut self, source: &Arc<dyn PartSource>, page: &mut VecDeque<SettledPart>) -> Option<u64> {
+        let row = page.front()?.output.as_deref().unwrap_or_default();
+        if self.parts.is_empty() && !Elsewhere::is_in(row) {
+            return None;
+        }
+        let bytes = Elsewhere::read(row).and_then(std::result::Result::ok).map_or(0, |note| note.bytes);
+        if !self.parts.is_empty() && (self.parts.len() >= AHEAD.0 || self.bytes + bytes > AHEAD.1) {
+            return None;
+        }
+        let (part, source) = (page.pop_front()?, Arc::clone(source));
+        let index = part.index;
+        self.bytes += bytes;
+        self.parts.push_back(Box::pin(async move { (bytes, source.whole(part).await) }));
+        Some(index)
+    }
+
+    /// The first of them; `None` if there are none.
+    fn poll(&mut self, context: &mut std::task::Context<'_>) -> Poll<Option<Result<SettledPart>>> {
+        self.parts.poll_next_unpin(context).map(|next| {
+            let (bytes, part) = next?;
+            self.bytes -= bytes;
+            Some(part)
+        })
+    }
+}
+
 enum Next {
     Page(VecDeque<SettledPart>),
     Loading(BoxFuture<Result<Vec<SettledPart>>>),
@@ -210,17 +254,20 @@ pub struct PartStream<T> {
     source: Arc<dyn PartSource>,
     from: u64,
     next: Next,
+    /// Absent where outputs are not asked for.
+    ahead: Option<Ahead>,
     read: Box<dyn Fn(SettledPart) -> Result<Option<T>> + Send>,
 }
 
 impl<T: 'static> PartStream<T> {
     fn from_raw(raw: RawParts, read: Read<T>) -> Self {
-        Self { source: raw.source, from: 0, next: Next::Page(VecDeque::new()), read: Box::new(read) }
+        Self { source: raw.source, from: 0, next: Next::Page(VecDeque::new()), ahead: None, read: Box::new(read) }
     }
 
     fn new<O: DeserializeOwned + 'static>(raw: RawParts, choose: fn(Outcome<O>) -> Option<T>) -> Self {
         let read = move |part| outcome(part).map(choose);
-        Self { source: raw.source, from: 0, next: Next::Page(VecDeque::new()), read: Box::new(read) }
+        let (next, ahead) = (Next::Page(VecDeque::new()), Some(Ahead::default()));
+        Self { source: raw.source, from: 0, next, ahead, read: Box::new(read) }
     }
 
     /// The next item.
@@ -272,33 +319,47 @@ impl<T> Stream for PartStream<T> {
     type Item = Result<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
         loop {
-            let this = &mut *self;
-            match &mut this.next {
+            let Some(part) = ready!(this.poll_part(context)) else { return Poll::Ready(None) };
+            match part.and_then(&this.read) {
+                Ok(None) => {}
+                Ok(Some(item)) => return Poll::Ready(Some(Ok(item))),
+                Err(error) => {
+                    (this.next, this.ahead) = (Next::End, None);
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+}
+
+impl<T> PartStream<T> {
+    /// The next part, with its output if that is asked for.
+    fn poll_part(&mut self, context: &mut std::task::Context<'_>) -> Poll<Option<Result<SettledPart>>> {
+        loop {
+            if let (Some(ahead), Next::Page(page)) = (&mut self.ahead, &mut self.next) {
+                while let Some(index) = ahead.take(&self.source, page) {
+                    self.from = index + 1;
+                }
+                if !ahead.parts.is_empty() {
+                    return ahead.poll(context);
+                }
+            }
+            match &mut self.next {
                 Next::End => return Poll::Ready(None),
                 Next::Page(page) => {
                     if let Some(part) = page.pop_front() {
-                        this.from = part.index + 1;
-                        match (this.read)(part) {
-                            Ok(None) => {}
-                            Ok(Some(item)) => return Poll::Ready(Some(Ok(item))),
-                            Err(error) => {
-                                this.next = Next::End;
-                                return Poll::Ready(Some(Err(error)));
-                            }
-                        }
-                    } else {
-                        let (source, from) = (Arc::clone(&this.source), this.from);
-                        this.next = Next::Loading(Box::pin(async move { source.page(from, PAGE).await }));
+                        self.from = part.index + 1;
+                        return Poll::Ready(Some(Ok(part)));
                     }
+                    let (source, from) = (Arc::clone(&self.source), self.from);
+                    self.next = Next::Loading(Box::pin(async move { source.page(from, PAGE).await }));
                 }
                 Next::Loading(loading) => match ready!(loading.as_mut().poll(context)) {
-                    Ok(page) if page.is_empty() => this.next = Next::End,
-                    Ok(page) => this.next = Next::Page(page.into()),
-                    Err(error) => {
-                        this.next = Next::End;
-                        return Poll::Ready(Some(Err(error)));
-                    }
+                    Ok(page) if page.is_empty() => self.next = Next::End,
+                    Ok(page) => self.next = Next::Page(page.into()),
+                    Err(error) => return Poll::Ready(Some(Err(error))),
                 },
             }
         }

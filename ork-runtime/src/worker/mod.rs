@@ -4,6 +4,7 @@
 //! says that the process lives, `reports` writes progress down.
 
 mod consume;
+pub(crate) mod orphans;
 mod relay;
 pub(crate) mod retention;
 pub(crate) mod services;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{BrokerError, Subscribe};
@@ -72,8 +74,11 @@ pub(crate) async fn run(
         supervisor.service("consume", consume);
     }
     if let Some(retention) = engine.settings.retention.filter(|_| engine.store.keeps()) {
-        let retain = retention::retain(Arc::clone(engine), retention, shutdown.drain.child_token());
+        let gone = Arc::new(Notify::new());
+        let orphans = orphans::collect_always(Arc::clone(engine), Arc::clone(&gone), shutdown.drain.child_token());
+        let retain = retention::retain(Arc::clone(engine), retention, gone, shutdown.drain.child_token());
         supervisor.service("retention", retain);
+        supervisor.service("orphans", orphans);
     }
     let failed = supervisor.failed();
     let broken = tokio::select! {

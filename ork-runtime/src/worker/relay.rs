@@ -94,13 +94,23 @@ async fn send(engine: &Arc<Engine>, rows: Vec<Owed>, stop: &CancellationToken) {
     }
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     let mut messages: Vec<_> = rows.into_iter().flat_map(|row| row.messages).collect();
+    for message in &mut messages {
+        if let Outgoing::Reply(reply) = message
+            && reply.output_bytes().is_some_and(|bytes| engine.large.is_large(bytes))
+        {
+            reply.leave_out();
+        }
+    }
     while !messages.is_empty() {
         let results = engine.broker.publish(messages.clone()).await;
         let mut again = Vec::new();
-        for (message, result) in messages.into_iter().zip(results) {
+        for (mut message, result) in messages.into_iter().zip(results) {
             let Err(error) = result else { continue };
             match error.kind() {
-                BrokerErrorKind::Undeliverable | BrokerErrorKind::Config => refused(engine, message, &error).await,
+                BrokerErrorKind::TooLarge if leaves_out(&mut message) => again.push(message),
+                BrokerErrorKind::TooLarge | BrokerErrorKind::Undeliverable | BrokerErrorKind::Config => {
+                    refused(engine, message, &error).await;
+                }
                 BrokerErrorKind::Disconnected
                 | BrokerErrorKind::Refused
                 | BrokerErrorKind::TimedOut
@@ -129,11 +139,19 @@ async fn send(engine: &Arc<Engine>, rows: Vec<Owed>, stop: &CancellationToken) {
     }
 }
 
+/// Leaves out what the store has; says whether that made the message smaller.
+fn leaves_out(message: &mut Outgoing) -> bool {
+    match message {
+        Outgoing::Reply(reply) => reply.leave_out(),
+        Outgoing::Work(_) => false,
+    }
+}
+
 /// A message that the broker will never take: its job fails, visibly.
 async fn refused(engine: &Engine, message: Outgoing, error: &BrokerError) {
     let message = match message {
         Outgoing::Reply(reply) => {
-            tracing::debug!(job = %reply.job, %error, "nobody waits for this outcome any more");
+            tracing::debug!(job = %reply.job, %error, "an outcome cannot be delivered: mostly nobody waits for it any more");
             return;
         }
         Outgoing::Work(message) => message,

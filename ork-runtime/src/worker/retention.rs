@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
@@ -25,8 +26,8 @@ const LOOK: usize = 100_000;
 const JOBS: usize = 100;
 const PARTS: u64 = 10_000;
 
-/// Removes what is due, whenever something is, until `stop` fires.
-pub(super) async fn retain(engine: Arc<Engine>, retention: Duration, stop: CancellationToken) {
+/// Removes what is due, whenever something is, until `stop` fires; tells when jobs are `gone`.
+pub(super) async fn retain(engine: Arc<Engine>, retention: Duration, gone: Arc<Notify>, stop: CancellationToken) {
     let mut next = engine.clock.now() + FIRST;
     loop {
         tokio::select! {
@@ -45,6 +46,7 @@ pub(super) async fn retain(engine: Arc<Engine>, retention: Duration, stop: Cance
             Ok(swept) => {
                 if swept.jobs > 0 {
                     tracing::info!(jobs = swept.jobs, parts = swept.parts, "removed jobs that ended before {before}");
+                    gone.notify_one();
                 }
                 next_look(now, retention, swept.next)
             }

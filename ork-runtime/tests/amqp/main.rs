@@ -14,10 +14,14 @@
 
 mod foreign;
 mod jobs;
+mod large;
 mod leases;
 mod limits;
 #[path = "../support/node.rs"]
 mod node;
+#[path = "../support/objects.rs"]
+#[expect(dead_code, reason = "each test program uses its own share of it")]
+mod objects;
 mod outages;
 #[cfg(feature = "postgres")]
 #[path = "../support/postgres.rs"]

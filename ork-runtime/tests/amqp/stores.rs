@@ -1,5 +1,6 @@
 //! A store that fails for a while under a worker: what it has taken is kept until the store works again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use ork::store::{
 use ork::task::parts::SettledPart;
 use ork::{Filter, JobId, JobState, Timestamp, WorkerId};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::tasks::*;
 use super::world::{World, fresh, once};
@@ -104,6 +106,16 @@ impl Store for Flaky {
     async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
         self.works()?;
         self.store.situation(job).await
+    }
+
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        self.works()?;
+        self.store.identity().await
+    }
+
+    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+        self.works()?;
+        self.store.known(jobs).await
     }
 
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use ork::JobId;
 use ork::broker::amqp::{Amqp, QueueKind};
 use ork::broker::{Broker as _, BrokerErrorKind, DeadReason, Settlement};
 use ork::job::ReplyTo;
 use ork::message::{Message, Outgoing, Reply};
+use ork::{JobId, JobState};
 use tokio::time::{Instant, timeout};
 
 use crate::adapters::{Corner, in_a_corner};
@@ -29,8 +29,7 @@ async fn outcomes_that_are_sent_while_the_connection_is_cut_are_not_lost() {
         for round in 0..3 {
             proxy.cut();
             let to = ReplyTo { queue: replies.queue.clone(), correlation: round.to_string() };
-            let reply = Reply { to, job: JobId::new(), body: "{}".into() };
-            worker.publish(vec![Outgoing::Reply(reply)]).await.remove(0).unwrap();
+            worker.publish(vec![outcome(to)]).await.remove(0).unwrap();
             // One whose acknowledgement was cut off comes again, as everything may.
             let answered = async { while replies.answers.recv().await.unwrap().correlation != round.to_string() {} };
             timeout(SOON, answered).await.expect("an outcome");
@@ -38,11 +37,14 @@ async fn outcomes_that_are_sent_while_the_connection_is_cut_are_not_lost() {
         let queue = replies.queue.clone();
         asker.close().await;
         let to = ReplyTo { queue, correlation: String::new() };
-        let late = Outgoing::Reply(Reply { to, job: JobId::new(), body: "{}".into() });
-        let error = worker.publish(vec![late]).await.remove(0).unwrap_err();
+        let error = worker.publish(vec![outcome(to)]).await.remove(0).unwrap_err();
         assert_eq!(error.kind(), BrokerErrorKind::Undeliverable, "the queue went with whoever asked");
     })
     .await;
+}
+
+fn outcome(to: ReplyTo) -> Outgoing {
+    Outgoing::Reply(Reply { to, job: JobId::new(), state: JobState::Success, output: None, error: None })
 }
 
 /// The same corner behind a wire that can be cut.

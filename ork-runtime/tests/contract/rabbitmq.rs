@@ -12,11 +12,11 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, message::Delivery};
-use ork::JobId;
 use ork::broker::amqp::{Amqp, Config, QueueKind};
 use ork::broker::{Broker as _, BrokerError, BrokerErrorKind, DeadReason, Settlement, Subscribe};
 use ork::job::ReplyTo;
 use ork::message::{Ask, Message, Outgoing, Reply};
+use ork::{JobId, JobState};
 use tokio::time::{Instant, timeout};
 
 use crate::adapters::{Corner, in_a_corner};
@@ -179,7 +179,9 @@ async fn outcomes_arrive_and_those_for_nobody_say_so() {
             Outgoing::Reply(Reply {
                 to: ReplyTo { queue: queue.to_owned(), correlation: correlation.to_owned() },
                 job: JobId::new(),
-                body: "{}".into(),
+                state: JobState::Success,
+                output: Some("7".into()),
+                error: None,
             })
         };
         // Only those to nobody fail, wherever they are among the others.
@@ -193,7 +195,7 @@ async fn outcomes_arrive_and_those_for_nobody_say_so() {
         let mut seen = BTreeSet::new();
         while seen.len() < (0..300).filter(|at| !gone(*at)).count() {
             let answer = timeout(SOON, replies.answers.recv()).await.expect("an outcome").unwrap();
-            assert!(seen.insert(answer.correlation) && answer.body == "{}");
+            assert!(seen.insert(answer.correlation) && answer.body.ends_with(br#""output":7}"#));
         }
         let own = worker.publish(vec![outcome(corner.name(".task.a").as_str(), "1")]).await.remove(0).unwrap_err();
         assert!(
@@ -233,8 +235,8 @@ async fn names_and_bodies_that_amqp_cannot_carry_are_refused_alone() {
         let batch = [numbered(1), long, numbered(2), large, numbered(3)].map(Outgoing::Work);
         let kinds: Vec<_> =
             broker.publish(batch.into()).await.into_iter().map(|answer| answer.map_err(|error| error.kind())).collect();
-        let no = Err(BrokerErrorKind::Undeliverable);
-        assert_eq!(kinds, [Ok(()), no, Ok(()), no, Ok(())]);
+        let (no, large) = (Err(BrokerErrorKind::Undeliverable), Err(BrokerErrorKind::TooLarge));
+        assert_eq!(kinds, [Ok(()), no, Ok(()), large, Ok(())]);
         let name = Subscribe { queue: "q".repeat(300), ..queue(1) };
         assert!(broker.prepare(&[name]).await.unwrap_err().to_string().contains("at most 255"));
     })

@@ -15,12 +15,16 @@ const MORE: usize = 10;
 
 /// Tries every `step`th call.
 fn every(kind: Kind, relayed: bool, work: Work, fault: Fault, step: usize) {
-    let hub = || relayed.then(Hub::tame);
-    let calls = count(&World::new(kind, hub()), work, &JobId::new().to_string());
+    every_in(&|| World::new(kind, relayed.then(Hub::tame)), work, fault, step);
+}
+
+/// The same in a world made like this.
+fn every_in(world: &dyn Fn() -> World, work: Work, fault: Fault, step: usize) {
+    let calls = count(&world(), work, &JobId::new().to_string());
     assert!(calls > 5, "only {calls} calls");
     let mut points = 0;
     for k in (1..=calls + MORE).step_by(step) {
-        let (world, run) = (World::new(kind, hub()), JobId::new().to_string());
+        let (world, run) = (world(), JobId::new().to_string());
         let faults = Faults::at(k, fault);
         let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             world.life(work, &run, &faults);
@@ -28,13 +32,13 @@ fn every(kind: Kind, relayed: bool, work: Work, fault: Fault, step: usize) {
             world.audit(work, &run, 2);
         }));
         if let Err(panic) = told {
-            eprintln!("{fault:?} at call {k} of {calls}: {work:?} over {kind:?}, relayed: {relayed}");
+            eprintln!("{fault:?} at call {k} of {calls}: {work:?} over {world:?}");
             std::panic::resume_unwind(panic);
         }
         points += usize::from(faults.calls() >= k);
     }
     assert!(points * step * 10 >= calls * 8, "only {points} of {calls} calls were met");
-    println!("{fault:?}, {work:?}, {kind:?}, relayed: {relayed}: {points} points of {calls} calls");
+    println!("{fault:?}, {work:?}, {:?}: {points} points of {calls} calls", world());
     proof::note("crash_points", points);
 }
 
@@ -78,6 +82,16 @@ fn a_limited_job_outlives_crashes_and_errors() {
 }
 
 #[test]
+fn large_outputs_outlive_every_crash_and_error() {
+    for fault in [Fault::Crash, Fault::Error] {
+        for kind in [Kind::Memory, Kind::Sqlite] {
+            every_in(&|| World::new(kind, Some(Hub::tame())).with_shelf(), Work::Plain, fault, 1);
+        }
+        every_in(&|| World::new(Kind::Memory, None).with_shelf(), MANY, fault, 7);
+    }
+}
+
+#[test]
 #[ignore = "long: .ci/prove --long"]
 fn a_job_with_parts_outlives_every_crash_and_error() {
     for fault in [Fault::Crash, Fault::Error] {
@@ -96,6 +110,9 @@ fn a_broker_that_delivers_all_twice_and_in_any_order_changes_nothing() {
         let (world, run) = (World::new(Kind::Memory, Some(Hub::wild(seed))), JobId::new().to_string());
         let calls = count(&world, Work::Parts(50), &run);
         assert!(calls > 50, "seed {seed}: {calls}");
+        // Nor are objects that are referred to written over: the shelf would notice.
+        let world = World::new(Kind::Memory, Some(Hub::wild(seed))).with_shelf();
+        count(&world, Work::Parts(50), &JobId::new().to_string());
     }
 }
 

@@ -15,6 +15,9 @@ mod crash;
 mod faulty;
 #[path = "../support/hub.rs"]
 mod hub;
+#[path = "../support/objects.rs"]
+#[expect(dead_code, reason = "each test program uses its own share of it")]
+mod objects;
 mod process;
 #[path = "../support/proof.rs"]
 mod proof;

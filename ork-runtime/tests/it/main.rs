@@ -12,7 +12,11 @@
 mod cancel;
 mod context;
 mod failures;
+mod large;
 mod limits;
+#[path = "../support/objects.rs"]
+#[expect(unreachable_pub, reason = "each test program uses its own share of it")]
+mod objects;
 mod parts;
 mod policies;
 #[cfg(feature = "postgres")]

@@ -12,10 +12,14 @@ use super::world::{builder, each};
 
 /// A clock that a test turns.
 #[derive(Debug)]
-struct Manual(watch::Sender<Timestamp>);
+pub(crate) struct Manual(watch::Sender<Timestamp>);
 
 impl Manual {
-    fn turn(&self, by: Duration) {
+    pub(crate) fn new(now: Timestamp) -> Arc<Self> {
+        Arc::new(Self(watch::channel(now).0))
+    }
+
+    pub(crate) fn turn(&self, by: Duration) {
         self.0.send_modify(|now| *now = *now + by);
     }
 }
@@ -51,7 +55,7 @@ fn a_worker_removes_what_is_due_and_nothing_else() {
     each(|world| async move {
         let (first, store, folder) = world.parts();
         first.shutdown().await;
-        let clock = Arc::new(Manual(watch::channel(Timestamp::from_millis(1_000_000)).0));
+        let clock = Manual::new(Timestamp::from_millis(1_000_000));
         let ork = builder(&store).clock(Arc::<Manual>::clone(&clock)).set("retention", "1h").build().await.unwrap();
         ork.start_worker();
         let ended = async || {

@@ -1,9 +1,15 @@
 //! Ending in order: what was begun is ended, or given back without having cost an attempt.
 
-use ork::{JobState, Stopped};
+use std::sync::Arc;
+
+use ork::broker::embedded::Embedded;
+use ork::clock::system::SystemClock;
+use ork::store::Store;
+use ork::store::memory::Memory;
+use ork::{JobState, Stopped, WorkerId};
 
 use super::tasks::*;
-use super::world::{builder, each};
+use super::world::{DEADLINE, builder, each};
 
 #[test]
 fn draining_waits_for_what_was_begun() {
@@ -51,5 +57,24 @@ fn a_worker_says_how_it_ended() {
         assert_eq!(worker.work().await.unwrap(), Stopped::Drained);
         worker.shutdown().await;
         world.end().await;
+    });
+}
+
+#[test]
+fn a_process_that_is_dropped_does_not_go_on_to_say_that_it_lives() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (store, worker) = (Arc::new(Memory::new()), WorkerId::new("one"));
+        let port: Arc<dyn Store> = Arc::<Memory>::clone(&store);
+        let broker = Embedded::new(Arc::clone(&port), Arc::new(SystemClock), worker.clone());
+        let ork = builder("memory:").ports(port, Arc::new(broker), worker).build().await.unwrap();
+        drop(ork);
+        // Its heartbeat has a thread of its own.
+        let gone = async {
+            while Arc::strong_count(&store) > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, gone).await.expect("something goes on");
     });
 }

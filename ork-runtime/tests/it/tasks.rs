@@ -93,6 +93,12 @@ impl Gate {
         Arc::clone(GATES.lock().unwrap().entry(key.to_owned()).or_insert_with(gate))
     }
 
+    /// Stands at the gate until it is opened.
+    pub(crate) async fn pass(&self) {
+        self.entered.add_permits(1);
+        self.open.notified().await;
+    }
+
     /// Waits until somebody stands at the gate.
     pub(crate) async fn entered(&self) {
         self.entered.acquire().await.unwrap().forget();

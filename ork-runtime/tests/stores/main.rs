@@ -14,6 +14,7 @@ mod commits;
 mod files;
 mod leases;
 mod limits;
+mod notes;
 mod outages;
 mod outbox;
 #[path = "../support/postgres.rs"]

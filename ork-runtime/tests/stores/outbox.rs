@@ -183,7 +183,7 @@ fn who_asked_for_the_outcome_is_owed_it() {
         let taken = world.take(10).await;
         let Outgoing::Reply(reply) = &taken[0].messages[0] else { panic!("no reply") };
         assert_eq!((reply.to.queue.as_str(), reply.to.correlation.as_str()), ("q", "c"));
-        let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&reply.body()).unwrap();
         assert_eq!(body, serde_json::json!({ "job": id.to_string(), "state": "cancelled" }));
     });
 }

@@ -1,22 +1,27 @@
 //! Ports that fail at a chosen call: the store and the broker of one process, which dies with it or is told an error.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use ork::accounting::{By, OwedId};
 use ork::broker::{
     Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, Subscribe, Subscription,
 };
 use ork::context::Progress;
 use ork::message::Outgoing;
+use ork::objects::{Object, ObjectError, ObjectErrorKind, Objects};
 use ork::store::{
     Beat, Changes, Expired, JobView, Prune, Pruned, Situation, Store, StoreError, StoreErrorKind, Take, Taken, Work,
 };
 use ork::task::parts::SettledPart;
 use ork::{Filter, JobId, Timestamp};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::told::Told;
 
@@ -196,6 +201,14 @@ impl Store for FaultyStore {
         self.1.make(self.0.situation(id), no_store).await
     }
 
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        self.1.make(self.0.identity(), no_store).await
+    }
+
+    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+        self.1.make(self.0.known(jobs), no_store).await
+    }
+
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
         self.1.make(self.0.expired(before, limit), no_store).await
     }
@@ -210,6 +223,41 @@ impl Store for FaultyStore {
 
     /// The store itself outlives the process.
     async fn close(&self) {}
+}
+
+/// The objects of a process that may die.
+#[derive(Debug)]
+pub struct FaultyObjects(pub Arc<dyn Objects>, pub Arc<Faults>);
+
+fn no_objects() -> ObjectError {
+    ObjectError::new(ObjectErrorKind::Unavailable, "it was told to fail")
+}
+
+#[async_trait]
+impl Objects for FaultyObjects {
+    fn place(&self) -> &str {
+        self.0.place()
+    }
+
+    async fn put(&self, name: &str, body: Bytes) -> Result<(), ObjectError> {
+        self.1.make(self.0.put(name, body), no_objects).await
+    }
+
+    async fn get(&self, name: &str, bytes: u64) -> Result<Bytes, ObjectError> {
+        self.1.make(self.0.get(name, bytes), no_objects).await
+    }
+
+    fn list(&self, word: &str) -> BoxStream<'static, Result<Object, ObjectError>> {
+        self.0.list(word)
+    }
+
+    async fn remove(&self, names: Vec<String>) -> Result<(), ObjectError> {
+        self.1.make(self.0.remove(names), no_objects).await
+    }
+
+    async fn check(&self) -> Result<String, ObjectError> {
+        self.0.check().await
+    }
 }
 
 /// The broker of a process that may die.

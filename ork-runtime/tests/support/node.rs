@@ -15,10 +15,15 @@ pub fn shared_node() -> Option<&'static str> {
 }
 
 /// A RabbitMQ that the caller may kill.
-#[expect(clippy::print_stdout, reason = "a test that was skipped must say so")]
 pub fn private_node() -> Option<Rabbit> {
+    private_node_with("")
+}
+
+/// The same with more lines in its configuration.
+#[expect(clippy::print_stdout, reason = "a test that was skipped must say so")]
+pub fn private_node_with(more: &str) -> Option<Rabbit> {
     if Rabbit::is_installed() {
-        return Some(Rabbit::start());
+        return Some(Rabbit::start_with(|_| more.to_owned()));
     }
     let required = environment("ORK_TEST_REQUIRE").unwrap_or_default();
     assert!(

@@ -44,12 +44,7 @@ impl Rabbit {
         sbin().is_some()
     }
 
-    /// A node that accepts connections.
-    pub fn start() -> Self {
-        Self::start_with(|_| String::new())
-    }
-
-    /// A node with more lines in its configuration, which may name files in its folder.
+    /// A node that accepts connections, with more lines in its configuration, which may name files in its folder.
     pub fn start_with(more: impl FnOnce(&Path) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ports = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());

@@ -1,6 +1,7 @@
 //! A store whose answers come late and in another order: what is done is done at once, but who waits is told when it
 //! suits a thread that shuffles.
 
+use std::collections::HashSet;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +11,7 @@ use ork::context::Progress;
 use ork::store::{Beat, Changes, Expired, JobView, Prune, Pruned, Situation, Store, StoreError, Take, Taken, Work};
 use ork::task::parts::SettledPart;
 use ork::{Filter, JobId, Timestamp};
+use uuid::Uuid;
 
 use super::told::Told;
 
@@ -98,6 +100,14 @@ impl Store for SlowStore {
 
     async fn situation(&self, id: JobId) -> Result<Situation, StoreError> {
         self.store.situation(id).await
+    }
+
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        self.store.identity().await
+    }
+
+    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+        self.store.known(jobs).await
     }
 
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {

@@ -101,6 +101,14 @@ pub(super) fn is_otherwise(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::PRECONDITIONFAILED)
 }
 
+/// How many bytes a body may have, if this is RabbitMQ's word for one that has more. It says so in words only: `message
+/// size 300 is larger than configured max size 200`.
+pub(super) fn most_accepted(error: &lapin::Error) -> Option<usize> {
+    let words = words(error);
+    let size = words.split_once("message size ")?.1;
+    size.split_once(" is larger than ")?.1.rsplit_once(' ')?.1.trim_end_matches(['\'', '.']).parse().ok()
+}
+
 fn is_soft(error: &lapin::Error, wanted: AMQPSoftError) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == AMQPErrorKind::Soft(wanted))
 }

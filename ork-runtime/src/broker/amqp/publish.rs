@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::error::{Trouble, is_not_found};
+use super::error::{Trouble, is_not_found, most_accepted};
 use super::link::{Link, Live};
 use super::topology::{Failed, Topology};
 use super::wire::Parcel;
@@ -139,21 +139,38 @@ impl Lane {
             Ok(sent) => sent,
             Err(trouble) => return vec![Err(trouble); parcels.len()],
         };
-        if lost == Lost::Exchange {
+        let most = match lost {
+            Lost::Nothing | Lost::Channel => return answers,
             // Somebody deleted it. The new channel declares it again; nothing of this was routed, so it is sent again.
-            let again: Vec<_> = (0..parcels.len()).filter(|at| answers.get(*at).is_some_and(Result::is_err)).collect();
-            let rest: Vec<_> = again.iter().filter_map(|at| parcels.get(*at)).cloned().collect();
-            let second = match self.attempt(&rest).await {
-                Ok((second, _)) => second,
-                Err(trouble) => vec![Err(trouble); rest.len()],
-            };
-            for (at, answer) in again.into_iter().zip(second) {
-                if let Some(slot) = answers.get_mut(at) {
-                    *slot = answer;
-                }
+            Lost::Exchange => usize::MAX,
+            // One message closed the channel under all of them: the others are sent again.
+            Lost::Beyond(most) => most,
+        };
+        let (mut again, mut rest) = (Vec::new(), Vec::new());
+        for (parcel, answer) in parcels.iter().zip(&mut answers).filter(|(_, answer)| answer.is_err()) {
+            if parcel.body.len() > most {
+                *answer = Err(self.too_large(parcel.body.len(), most));
+            } else {
+                again.push(answer);
+                rest.push(parcel.clone());
             }
         }
+        let second = match self.attempt(&rest).await {
+            Ok((second, _)) => second,
+            Err(trouble) => vec![Err(trouble); rest.len()],
+        };
+        for (answer, second) in again.into_iter().zip(second) {
+            *answer = second;
+        }
         answers
+    }
+
+    fn too_large(&self, found: usize, most: usize) -> Trouble {
+        let address = self.link.address();
+        let words = format!(
+            "the body has {found} bytes, at most {most} are accepted by RabbitMQ at {address} (its `max_message_size`)"
+        );
+        Trouble::new(BrokerErrorKind::TooLarge, words)
     }
 
     async fn attempt(&mut self, parcels: &[Parcel]) -> Result<(Answers, Lost), Trouble> {
@@ -204,7 +221,11 @@ impl Lane {
                     ),
                 )),
                 Err(error) => {
-                    lost = if is_not_found(&error) { Lost::Exchange } else { lost.max(Lost::Channel) };
+                    lost = lost.max(match most_accepted(&error) {
+                        Some(most) => Lost::Beyond(most),
+                        None if is_not_found(&error) => Lost::Exchange,
+                        None => Lost::Channel,
+                    });
                     Err(Trouble::while_up(self.link.address(), "publish", &error))
                 }
             });
@@ -266,6 +287,8 @@ enum Lost {
     Nothing,
     Channel,
     Exchange,
+    /// The channel, to a message of more bytes than this.
+    Beyond(usize),
 }
 
 fn flatten(orders: Vec<Order>) -> (Vec<(usize, oneshot::Sender<Answers>)>, Vec<Parcel>) {

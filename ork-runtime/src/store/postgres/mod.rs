@@ -23,6 +23,7 @@ mod views;
 mod workers;
 mod writer;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -220,6 +221,14 @@ impl Store for Postgres {
 
     async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
         read!(self, connection => situation::of(connection, job))
+    }
+
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        read!(self, connection => views::identity(connection))
+    }
+
+    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+        read!(self, connection => views::known(connection, &jobs))
     }
 
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {

@@ -11,6 +11,7 @@ use crate::store::{StoreError, StoreErrorKind};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0001_core.sql"),
     include_str!("../../../migrations/postgres/0002_limits.sql"),
+    include_str!("../../../migrations/postgres/0003_identity.sql"),
 ];
 
 /// The lock of those who migrate: `ork` and a byte, as in the files of `SQLite`.

@@ -1,10 +1,11 @@
 //! Views: what is shown of jobs and parts. Only reads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Connection as _, Row as _};
+use uuid::Uuid;
 
 use super::codec::{Columns, Uid, signed, text};
 use super::rows;
@@ -35,6 +36,19 @@ pub(super) async fn check(connection: &mut PgConnection) -> sqlx::Result<(i64, S
                      (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl)";
     let row = sqlx::query(query).fetch_one(connection).await?;
     Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+}
+
+/// What tells this database from every other.
+pub(super) async fn identity(connection: &mut PgConnection) -> sqlx::Result<Uuid> {
+    let row = sqlx::query("SELECT store FROM ork.ork_schema").fetch_one(connection).await?;
+    row.try_get::<Uid, _>(0).map(|uid| Uuid::from_bytes(uid.0))
+}
+
+/// Which of these jobs there are.
+pub(super) async fn known(connection: &mut PgConnection, jobs: &[JobId]) -> sqlx::Result<HashSet<JobId>> {
+    let ids: Vec<_> = jobs.iter().copied().map(Uid::from).collect();
+    let rows = sqlx::query("SELECT id FROM ork.job WHERE id = ANY($1)").bind(ids).fetch_all(connection).await?;
+    rows.iter().map(|row| Columns::new(row).id()).collect()
 }
 
 /// One job.

@@ -14,6 +14,7 @@ mod views;
 mod wake;
 mod writer;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use self::error::closed;
 use self::session::Session;
@@ -184,6 +186,14 @@ impl Store for Sqlite {
 
     async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
         self.read(move |connection| views::situation(connection, job)).await
+    }
+
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        self.read(views::identity).await
+    }
+
+    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+        self.read(move |connection| views::known(connection, jobs)).await
     }
 
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {

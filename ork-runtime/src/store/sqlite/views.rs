@@ -1,9 +1,10 @@
 //! Views: what is shown of jobs and parts. Only reads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter, types::Value};
+use uuid::Uuid;
 
 use super::outbox;
 use super::tables::{self, number, part_id};
@@ -24,6 +25,23 @@ macro_rules! view_columns {
 /// How many jobs there are.
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM job", [], |row| row.get(0))
+}
+
+/// What tells this file from every other.
+pub(super) fn identity(connection: &Connection) -> rusqlite::Result<Uuid> {
+    connection.query_row("SELECT store FROM counter", [], |row| row.get(0).map(Uuid::from_bytes))
+}
+
+/// Which of these jobs there are.
+pub(super) fn known(connection: &Connection, jobs: Vec<JobId>) -> rusqlite::Result<HashSet<JobId>> {
+    let mut there = connection.prepare_cached("SELECT 1 FROM job WHERE id = ?1")?;
+    let mut known = HashSet::new();
+    for job in jobs {
+        if there.exists([job.as_bytes()])? {
+            known.insert(job);
+        }
+    }
+    Ok(known)
 }
 
 /// One job.

@@ -69,7 +69,7 @@ pub(super) fn encode(outgoing: Outgoing, names: &Names, most: usize) -> Result<P
     let found = parcel.body.len();
     if found > most {
         return Err(Trouble::new(
-            BrokerErrorKind::Undeliverable,
+            BrokerErrorKind::TooLarge,
             format!("the body has {found} bytes, at most {most} are accepted (`max_message_bytes`)"),
         ));
     }
@@ -127,6 +127,7 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
 }
 
 fn encode_reply(reply: Reply, names: &Names) -> Result<Parcel, Trouble> {
+    let body = reply.body();
     let ReplyTo { queue, correlation } = reply.to;
     if !names.takes_replies(&queue) {
         let words = format!("`{queue}` is a queue of ork itself: no outcome goes there");
@@ -143,7 +144,7 @@ fn encode_reply(reply: Reply, names: &Names) -> Result<Parcel, Trouble> {
             .with_message_id(short(&reply.job.to_string())?)
             .with_correlation_id(short(&correlation)?)
             .with_type(OUTCOME.into()),
-        body: reply.body,
+        body,
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::job::State;
 
 fn names() -> Names {
     Names::new("ork").unwrap()
@@ -189,7 +190,9 @@ fn an_outcome_cannot_be_sent_as_work() {
         Outgoing::Reply(Reply {
             to: ReplyTo { queue: queue.to_owned(), correlation: "c".to_owned() },
             job: JobId::new(),
-            body: Bytes::from_static(b"{}"),
+            state: State::Success,
+            output: Some(Bytes::from_static(b"7")),
+            error: None,
         })
     };
     for queue in ["ork.task.add", "ork.dead"] {

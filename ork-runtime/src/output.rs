@@ -1,0 +1,71 @@
+//! An output as a store keeps it: its JSON, or a note that says where else it is.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Notes begin with this byte. JSON is UTF-8, which has no such byte, so nothing that a task returns looks like a note.
+const MARK: u8 = 0xff;
+
+/// Says where an output is that is not at hand.
+///
+/// ```
+/// use ork::output::Elsewhere;
+///
+/// let note = Elsewhere { bytes: 3_000_000, object: Some("a/b".into()) };
+/// assert_eq!(Elsewhere::read(&note.to_row()), Some(Ok(note)));
+/// assert_eq!(Elsewhere::read(br#"{"bytes": 3000000, "object": "a/b"}"#), None);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// How large it is.
+    pub bytes: u64,
+    /// The object that holds it, below what `large_outputs` names; without one it is in the row of its job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+}
+
+/// Says that a note cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the note about where the output is cannot be read: a newer version of ork may have written it")]
+pub struct UnreadableNote;
+
+impl Elsewhere {
+    /// What stands in the row in place of the output.
+    pub fn to_row(&self) -> Bytes {
+        let mut row = vec![MARK];
+        // Numbers and texts can always be written.
+        row.extend(serde_json::to_vec(self).unwrap_or_default());
+        row.into()
+    }
+
+    /// Whether a row holds a note and not the output itself.
+    pub fn is_in(row: &[u8]) -> bool {
+        row.first() == Some(&MARK)
+    }
+
+    /// The note in a row; `None` if the row holds the output itself.
+    pub fn read(row: &[u8]) -> Option<Result<Self, UnreadableNote>> {
+        let json = row.strip_prefix(&[MARK])?;
+        Some(serde_json::from_slice(json).map_err(|_unknown| UnreadableNote))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_json_is_taken_for_a_note() {
+        for value in ["", "a", "ÿ", "\u{ff}", "\u{10ffff}"] {
+            assert!(!Elsewhere::is_in(&serde_json::to_vec(value).unwrap()));
+        }
+        assert!(!Elsewhere::is_in(b""));
+        assert_eq!(Elsewhere::read(&[MARK, b'{']), Some(Err(UnreadableNote)));
+    }
+
+    #[test]
+    fn a_note_of_a_later_version_is_read_as_far_as_it_is_known() {
+        let row = [&[MARK], &br#"{"bytes": 7, "object": "a", "sum": "x"}"#[..]].concat();
+        assert_eq!(Elsewhere::read(&row), Some(Ok(Elsewhere { bytes: 7, object: Some("a".into()) })));
+    }
+}

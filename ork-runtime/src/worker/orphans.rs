@@ -1,0 +1,121 @@
+//! Removes large outputs whose jobs are gone, a page at a time and beside everything else.
+//!
+//! First the rows go, then the objects: no row ever refers to an object that was removed. What a process that died in
+//! between has left is found by looking through all objects of this store.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{StreamExt as _, TryStreamExt as _};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::retention::earlier;
+use crate::clock::Timestamp;
+use crate::engine::Engine;
+use crate::engine::large::{Place, job_of};
+use crate::objects::{Object, ObjectError};
+use crate::store::{Store, StoreError};
+
+/// When to look for what earlier processes have left.
+const FIRST: Duration = Duration::from_mins(2);
+
+/// An object that is younger may belong to a job that is only about to be known.
+pub(crate) const YOUNG: Duration = Duration::from_hours(1);
+
+/// All objects are looked at, so this is not done more often.
+const LEAST: Duration = Duration::from_hours(1);
+
+/// How many objects are looked at together.
+const PAGE: usize = 1_000;
+
+/// Why objects of jobs that are gone are still there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OrphanError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+}
+
+/// What was found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Collected {
+    /// How many objects were removed.
+    pub(crate) removed: usize,
+    /// Whether others are only too young.
+    pub(crate) young: bool,
+}
+
+/// Removes what is left of jobs, after each time that jobs are `gone`, until `stop` fires.
+pub(super) async fn collect_always(engine: Arc<Engine>, gone: Arc<Notify>, stop: CancellationToken) {
+    let Some(place) = engine.large.place() else { return };
+    let (mut next, mut last) = (Some(engine.clock.now() + FIRST), None);
+    loop {
+        let due = async {
+            match next {
+                Some(next) => engine.clock.pause_until(next).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = gone.notified() => {
+                let now = engine.clock.now();
+                let earliest = last.map_or(now, |last: Timestamp| (last + LEAST).max(now));
+                next = Some(next.map_or(earliest, |next| next.min(earliest)));
+                continue;
+            }
+            () = due => {}
+        }
+        let now = engine.clock.now();
+        let collected = tokio::select! {
+            // Whatever was done is done.
+            () = stop.cancelled() => return,
+            collected = collect(&*engine.store, &place, now) => collected,
+        };
+        last = Some(now);
+        next = match collected {
+            Ok(Collected { removed, young }) => {
+                if removed > 0 {
+                    tracing::info!(removed, "removed large outputs of jobs that are gone");
+                }
+                young.then_some(now + LEAST)
+            }
+            Err(error) => {
+                warn(&error);
+                Some(now + LEAST)
+            }
+        };
+    }
+}
+
+/// Says that objects are left.
+fn warn(error: &OrphanError) {
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(%error, source, "large outputs of jobs that are gone could not be removed, they are later");
+}
+
+/// Removes the objects of this store whose jobs it does not know.
+pub(crate) async fn collect(store: &dyn Store, place: &Place, now: Timestamp) -> Result<Collected, OrphanError> {
+    let mut collected = Collected::default();
+    let mut pages = place.objects.list(&place.home).try_ready_chunks(PAGE);
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|left| left.1)?;
+        let owned = |object: Object| Some((job_of(place, &object.name)?, object));
+        let mut objects: Vec<_> = page.into_iter().filter_map(owned).collect();
+        let jobs: BTreeSet<_> = objects.iter().map(|(job, _)| *job).collect();
+        // Asked for after they were listed: what is written from now on is not among them.
+        let known = store.known(jobs.into_iter().collect()).await?;
+        objects.retain(|(job, _)| !known.contains(job));
+        let found = objects.len();
+        objects.retain(|(_, object)| object.written < earlier(now, YOUNG));
+        collected.young |= objects.len() < found;
+        collected.removed += objects.len();
+        if !objects.is_empty() {
+            place.objects.remove(objects.into_iter().map(|(_, object)| object.name).collect()).await?;
+        }
+    }
+    Ok(collected)
+}

@@ -1,0 +1,127 @@
+//! Outputs that are too large for a message: the outcome says where they are, and who knows the place reads them.
+
+use std::sync::Arc;
+
+use ork::{ClientError, JobId};
+
+use super::node::private_node_with;
+use super::objects::Shelf;
+use super::tasks::*;
+use super::world::{World, each, on, run};
+
+/// `hello` answers with a few bytes more.
+fn name(length: usize) -> String {
+    "x".repeat(length)
+}
+
+#[test]
+fn a_large_output_stays_where_it_is_kept_and_the_outcome_says_where() {
+    each(|world| async move {
+        let shelf = Shelf::new();
+        for shelved in [false, true] {
+            let builder = world.builder().set("large_output_bytes", "1000");
+            let builder = if shelved { builder.objects(Arc::<Shelf>::clone(&shelf)) } else { builder };
+            let ork = builder.build().await.unwrap();
+            ork.start_worker();
+            assert_eq!(ork.submit(hello { name: name(1_000) }).and_wait().await.unwrap().len(), 1_006);
+            let mut foreigner = world.foreigner().await;
+            for (length, correlation) in [(992, "small"), (993, "large")] {
+                let body = format!(r#"{{"name": "{}"}}"#, name(length));
+                foreigner.publish("hello", body.as_bytes(), foreigner.asking(correlation)).await;
+                let (told, answer) = foreigner.answer().await;
+                assert_eq!((told.as_str(), &answer["state"]), (correlation, &"success".into()));
+                if length == 992 {
+                    assert_eq!(answer["output"].as_str().unwrap().len(), 998);
+                    continue;
+                }
+                let at = &answer["output_at"];
+                assert_eq!((answer.get("output"), &at["bytes"]), (None, &1_001.into()), "{answer}");
+                match at["object"].as_str() {
+                    None => assert!(!shelved, "{answer}"),
+                    Some(object) => assert!(shelved && shelf.names().iter().any(|name| name == object), "{answer}"),
+                }
+                let id: JobId = answer["job"].as_str().unwrap().parse().unwrap();
+                assert_eq!(ork.wait(id).await.unwrap().into_output::<String>().unwrap().len(), 999);
+            }
+            ork.shutdown().await;
+        }
+    });
+}
+
+#[test]
+fn a_client_without_a_store_reads_the_object_or_says_what_it_lacks() {
+    on("memory:", "quorum", |world| async move {
+        let shelf = Shelf::new();
+        let builder = |store: &str| world.builder().store(store).set("large_output_bytes", "1000");
+        let worker = builder("memory:").objects(Arc::<Shelf>::clone(&shelf)).build().await.unwrap();
+        worker.start_worker();
+        let client = builder("none").objects(Arc::<Shelf>::clone(&shelf)).build().await.unwrap();
+        assert_eq!(client.submit(hello { name: name(1_000) }).and_wait().await.unwrap().len(), 1_006);
+        client.shutdown().await;
+
+        let client = builder("none").build().await.unwrap();
+        let ended = client.submit(hello { name: name(1_000) }).and_wait().await;
+        let Err(ClientError::Objects(error)) = ended else { panic!("{ended:?}") };
+        assert!(error.to_string().contains("set ORK_LARGE_OUTPUTS"), "{error}");
+        worker.shutdown().await;
+
+        let worker = builder("memory:").build().await.unwrap();
+        worker.start_worker();
+        let ended = client.submit(hello { name: name(1_000) }).and_wait().await;
+        let Err(ClientError::Objects(error)) = ended else { panic!("{ended:?}") };
+        assert!(error.to_string().contains("1008 bytes") && error.to_string().contains("ORK_STORE"), "{error}");
+        worker.shutdown().await;
+        client.shutdown().await;
+    });
+}
+
+#[test]
+fn without_a_store_an_output_that_no_message_can_carry_is_a_failure() {
+    on("none", "quorum", |world| async move {
+        // The input and the output have nearly the same size: the client may send more than the worker.
+        let client = world.client().await;
+        let worker = world.builder().set("max_message_bytes", "1000").build().await.unwrap();
+        worker.start_worker();
+        let ended = client.submit(hello { name: name(980) }).and_wait().await;
+        let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
+        let words = failure.to_string();
+        assert!(words.contains("988 bytes") && words.contains("max_message_bytes"), "{words}");
+        assert_eq!(client.submit(hello { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
+        worker.shutdown().await;
+        client.shutdown().await;
+    });
+}
+
+#[test]
+fn what_is_too_large_for_the_server_harms_nothing_else() {
+    let Some(node) = private_node_with("max_message_size = 100000\n") else { return };
+    run(async {
+        let world = World::new(&node.url(), "sqlite", "quorum");
+        let ork = world.worker().await;
+        // Its input is too large for the server: it fails in words, and those beside it go on.
+        let large = ork.submit(hello { name: name(200_000) }).await.unwrap();
+        let beside = ork.submit_all((0..50).map(|a| add { a, b: 1 })).await.unwrap();
+        for (a, job) in (0..).zip(beside) {
+            assert_eq!(job.wait().await.unwrap(), a + 1);
+        }
+        let words = super::world::why(&large.outcome().await.unwrap());
+        assert!(words.contains("at most 100000") && words.contains("max_message_size"), "{words}");
+        // Its output is: the outcome goes without it.
+        let mut foreigner = world.foreigner().await;
+        let body = format!(r#"{{"name": "{}"}}"#, name(99_980));
+        foreigner.publish("hello", body.as_bytes(), foreigner.asking("large")).await;
+        assert_eq!(foreigner.answer().await.1["output_at"]["bytes"], 99_988);
+        ork.shutdown().await;
+
+        let storeless = World::new(&node.url(), "none", "quorum");
+        let ork = storeless.worker().await;
+        let ended = ork.submit(hello { name: name(99_980) }).and_wait().await;
+        let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
+        assert!(failure.to_string().contains("max_message_size"), "{failure}");
+        let ended = ork.submit(hello { name: name(200_000) }).and_wait().await;
+        let Err(ClientError::Broker(error)) = ended else { panic!("{ended:?}") };
+        assert!(error.to_string().contains("max_message_size"), "{error}");
+        assert_eq!(ork.submit(hello { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
+        ork.shutdown().await;
+    });
+}

@@ -1,0 +1,301 @@
+//! Large outputs leave their rows, come back where they are asked for, and go with their jobs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ork::clock::{Clock as _, system::SystemClock};
+use ork::objects::ObjectErrorKind;
+use ork::{ClientError, Context, JobId, JobState, Ork, OrkBuilder, Parts, Result, Timestamp, task};
+
+use super::objects::Shelf;
+use super::retention::Manual;
+use super::tasks::{Gate, add, called, calls};
+use super::world::{builder, each, why};
+
+/// What is larger than this does not stay in its row here.
+const LARGE: &str = "100";
+
+fn letters(number: u64, length: usize) -> String {
+    char::from(b'a' + u8::try_from(number % 26).unwrap()).to_string().repeat(length)
+}
+
+#[task]
+async fn long(length: usize) -> String {
+    letters(0, length)
+}
+
+/// Every part of an even number is large.
+#[task]
+async fn longs(number: u64) -> String {
+    letters(number, if number.is_multiple_of(2) { 1_000 } else { 10 })
+}
+
+#[task(part)]
+fn longs_part(count: u64) -> impl Iterator<Item = longs> {
+    (0..count).map(|number| longs { number })
+}
+
+/// A plain function, whose result is large, too.
+#[task(join)]
+fn longs_join(parts: Parts<String>) -> Result<Vec<String>> {
+    parts.all_ok()?.into_iter().collect()
+}
+
+#[task]
+async fn odd(number: u64) -> Result<String> {
+    if number.is_multiple_of(2) { Ok(letters(number, 1_000)) } else { Err("odd".into()) }
+}
+
+#[task(part, tolerate = "100%")]
+fn odd_part(count: u64) -> impl Iterator<Item = odd> {
+    (0..count).map(|number| odd { number })
+}
+
+/// Asks for the failures only.
+#[task(join)]
+async fn odd_join(parts: Parts<String>) -> Result<usize> {
+    Ok(parts.failed().collect().await?.len())
+}
+
+/// Its join waits for a gate of its own before it reads.
+#[task]
+async fn held(number: u64) -> String {
+    letters(number, 998)
+}
+
+#[task(part)]
+fn held_part(count: u64) -> impl Iterator<Item = held> {
+    (0..count).map(|number| held { number })
+}
+
+#[task(join)]
+async fn held_join(parts: Parts<String>, context: Context) -> Result<usize> {
+    let key = context.job_id().to_string();
+    called(&key);
+    Gate::of(&key).pass().await;
+    let mut parts = parts.all_ok()?;
+    let mut length = 0;
+    while let Some(part) = parts.next().await {
+        length += part?.len() + 2;
+    }
+    Ok(length)
+}
+
+/// A process that puts large outputs on a shelf.
+fn shelved(store: &str, shelf: &Arc<Shelf>) -> OrkBuilder {
+    builder(store).objects(Arc::<Shelf>::clone(shelf)).set("large_output_bytes", LARGE).set("shutdown", "10m")
+}
+
+/// Runs a case over each store, with a shelf.
+fn each_shelved<F: Future<Output = ()>>(case: impl Fn(Ork, Arc<Shelf>, String) -> F) {
+    each(|world| async {
+        let (first, store, folder) = world.parts();
+        first.shutdown().await;
+        let shelf = Shelf::new();
+        let ork = shelved(&store, &shelf).build().await.unwrap();
+        ork.start_worker();
+        case(ork, shelf, store).await;
+        drop(folder);
+    });
+}
+
+#[test]
+fn a_large_output_leaves_its_row_and_comes_back() {
+    each_shelved(|ork, shelf, store| async move {
+        assert_eq!(ork.submit(long { length: 98 }).and_wait().await.unwrap().len(), 98);
+        assert_eq!(shelf.names(), Vec::<String>::new());
+        let job = ork.submit(long { length: 99 }).await.unwrap();
+        assert_eq!(job.wait().await.unwrap(), letters(0, 99));
+        let [name] = &shelf.names()[..] else { panic!("{:?}", shelf.names()) };
+        assert!(name.contains(&format!("/{}/job-1-", job.id())), "{name}");
+        if store != "memory:" {
+            // A process that does not know the place.
+            let other = builder(&store).build().await.unwrap();
+            assert_eq!(other.status(job.id()).await.unwrap().state, JobState::Success);
+            let Err(ClientError::Objects(error)) = other.wait(job.id()).await else { panic!("it was read") };
+            let words = error.to_string();
+            assert_eq!(error.kind(), ObjectErrorKind::Config);
+            assert!(words.contains(&job.id().to_string()) && words.contains("set ORK_LARGE_OUTPUTS"), "{words}");
+            other.shutdown().await;
+        }
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn parts_with_large_outputs_are_joined_in_order_a_few_at_a_time() {
+    each_shelved(|ork, shelf, _| async move {
+        let job = ork.submit(longs_part { count: 41 }).await.unwrap();
+        let joined = job.wait().await.unwrap();
+        let expected: Vec<_> = (0..41_u64).map(|n| letters(n, if n.is_multiple_of(2) { 1_000 } else { 10 })).collect();
+        assert_eq!(joined, expected);
+        // The parts, and what they were joined to.
+        assert_eq!(shelf.names().len(), 21 + 1);
+        let most = shelf.most_read_at_once();
+        assert!((2..=8).contains(&most), "{most} were read at once");
+        let parts = ork.parts(job.id(), 0, 100).await.unwrap();
+        let outputs = parts.into_iter().map(|part| serde_json::from_slice::<String>(&part.output.unwrap()).unwrap());
+        assert!(outputs.eq(expected));
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn outputs_that_nobody_asks_for_are_not_read() {
+    each_shelved(|ork, shelf, _| async move {
+        assert_eq!(ork.submit(odd_part { count: 20 }).and_wait().await.unwrap(), 10);
+        assert_eq!((shelf.names().len(), shelf.most_read_at_once()), (10, 0));
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn outputs_wait_for_their_place_and_are_neither_lost_nor_failed() {
+    each_shelved(|ork, shelf, _| async move {
+        shelf.broken.send_replace(true);
+        let job = ork.submit(long { length: 1_000 }).await.unwrap();
+        let parts = ork.submit(longs_part { count: 10 }).await.unwrap();
+        shelf.has_refused().await;
+        assert!(!job.status().await.unwrap().state.is_final());
+        // What is small goes on.
+        assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        shelf.broken.send_replace(false);
+        assert_eq!(job.wait().await.unwrap().len(), 1_000);
+        assert_eq!(parts.wait().await.unwrap().len(), 10);
+        assert_eq!(job.status().await.unwrap().attempt, 1);
+        assert_eq!(parts.status().await.unwrap().parts.ok, 10);
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn a_join_waits_for_outputs_that_cannot_be_read_now() {
+    each_shelved(|ork, shelf, _| async move {
+        let job = ork.submit(held_part { count: 4 }).await.unwrap();
+        let gate = Gate::of(&job.id().to_string());
+        gate.entered().await;
+        shelf.broken.send_replace(true);
+        gate.open();
+        shelf.has_refused().await;
+        shelf.broken.send_replace(false);
+        assert_eq!(job.wait().await.unwrap(), 4_000);
+        assert_eq!(calls(&job.id().to_string()), 1);
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn a_worker_that_stops_meanwhile_gives_the_work_back() {
+    each_shelved(|ork, shelf, store| async move {
+        shelf.broken.send_replace(true);
+        let id = ork.submit(long { length: 1_000 }).await.unwrap().id();
+        shelf.has_refused().await;
+        ork.force_stop();
+        ork.shutdown().await;
+        if store == "memory:" {
+            return;
+        }
+        shelf.broken.send_replace(false);
+        let next = shelved(&store, &shelf).build().await.unwrap();
+        next.start_worker();
+        let outcome = next.wait(id).await.unwrap();
+        assert_eq!((outcome.status().attempt, outcome.output().unwrap().len()), (1, 1_002));
+        next.shutdown().await;
+    });
+}
+
+#[test]
+fn a_cancelled_job_waits_for_no_place() {
+    each_shelved(|ork, shelf, _| async move {
+        shelf.broken.send_replace(true);
+        let job = ork.submit(long { length: 1_000 }).await.unwrap();
+        shelf.has_refused().await;
+        ork.cancel(job.id()).await.unwrap();
+        // It drains, for longer than a test may take.
+        ork.shutdown().await;
+        assert_eq!(shelf.names(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn what_was_lost_or_damaged_is_named() {
+    each_shelved(|ork, shelf, _| async move {
+        let job = ork.submit(long { length: 1_000 }).await.unwrap();
+        job.wait().await.unwrap();
+        let held = ork.submit(held_part { count: 4 }).await.unwrap();
+        let gate = Gate::of(&held.id().to_string());
+        gate.entered().await;
+        for (left, kind, words) in
+            [(Some(5), ObjectErrorKind::Damaged, "had 1002 bytes"), (None, ObjectErrorKind::Missing, "is lost")]
+        {
+            shelf.damage(left);
+            let Err(ClientError::Objects(error)) = job.wait().await else { panic!("it was read") };
+            assert_eq!(error.kind(), kind);
+            let said = error.to_string();
+            assert!(said.contains(words) && said.contains(&job.id().to_string()), "{said}");
+        }
+        gate.open();
+        let said = why(&held.outcome().await.unwrap());
+        let object = format!("{}/part-1-0-1-", held.id());
+        assert!(said.contains(&format!("the output of part 0 of job {} is lost", held.id())), "{said}");
+        assert!(said.contains(&object) && said.contains("the shelf"), "{said}");
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn removed_jobs_take_their_large_outputs_with_them() {
+    each_shelved(|ork, shelf, _| async move {
+        let kept = ork.submit(held_part { count: 4 }).await.unwrap();
+        let gate = Gate::of(&kept.id().to_string());
+        gate.entered().await;
+        let of_kept = shelf.names();
+        let home = of_kept[0].split('/').next().unwrap().to_owned();
+        ork.submit(longs_part { count: 10 }).and_wait().await.unwrap();
+        // What a process that died has left, what another store has, and what may be just about to be known.
+        let unknown = JobId::new();
+        shelf.leave(&format!("{home}/{unknown}/job-1-old"), Timestamp::default());
+        let young = format!("{home}/{unknown}/job-1-young");
+        shelf.leave(&young, SystemClock.now());
+        let foreign = format!("{unknown}/{unknown}/job-1-foreign");
+        shelf.leave(&foreign, Timestamp::default());
+
+        let mut left = [of_kept, vec![young, foreign]].concat();
+        left.sort();
+        while shelf.names() != left {
+            // A row that was locked is removed the next time.
+            ork.prune(Duration::ZERO).await.unwrap();
+        }
+        gate.open();
+        assert_eq!(kept.wait().await.unwrap(), 4_000);
+        shelf.broken.send_replace(true);
+        let Err(ClientError::Objects(error)) = ork.prune(Duration::ZERO).await else { panic!("they were looked at") };
+        assert_eq!(error.kind(), ObjectErrorKind::Unavailable);
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn a_worker_with_retention_removes_them() {
+    each(|world| async {
+        let (first, store, folder) = world.parts();
+        first.shutdown().await;
+        let (shelf, clock) = (Shelf::new(), Manual::new(Timestamp::from_millis(1_000_000_000)));
+        let start = async || {
+            let builder = shelved(&store, &shelf).clock(Arc::<Manual>::clone(&clock)).set("retention", "2h");
+            let ork = builder.build().await.unwrap();
+            ork.start_worker();
+            ork
+        };
+        let ork = start().await;
+        ork.submit(long { length: 1_000 }).and_wait().await.unwrap();
+        assert_eq!(shelf.names().len(), 1);
+        // It may have looked just before the job was due, and looks again an hour later.
+        while !shelf.names().is_empty() {
+            clock.turn(Duration::from_hours(1));
+            tokio::task::yield_now().await;
+        }
+        ork.shutdown().await;
+        drop(folder);
+    });
+}

@@ -1,0 +1,132 @@
+//! The cases, for any place; and whole jobs whose outputs go there.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use ork::clock::{Clock as _, system::SystemClock};
+use ork::objects::bucket::Bucket;
+use ork::objects::{ObjectErrorKind, Objects as _};
+use ork::{Ork, Parts, Result, task};
+
+/// Nothing here takes longer unless it hangs.
+const DEADLINE: Duration = Duration::from_mins(2);
+
+/// Runs a case of its own.
+pub(crate) fn on<F: Future>(case: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(DEADLINE, case).await.expect("it hangs") })
+}
+
+/// Every case, one after the other, in one place that is empty.
+pub(crate) async fn all(url: &str) {
+    let place = Bucket::open(url).unwrap();
+    assert!(place.check().await.unwrap().contains(url));
+    what_is_written_is_read(&place).await;
+    a_large_object_travels_in_pieces(&place).await;
+    what_is_not_there_is_said_to_be_missing(&place).await;
+    a_word_lists_its_own_and_nothing_else(&place).await;
+    a_job_takes_its_objects_with_it(url).await;
+}
+
+async fn listed(place: &Bucket, word: &str) -> Vec<String> {
+    let mut names: Vec<_> = place.list(word).map_ok(|object| object.name).try_collect().await.unwrap();
+    names.sort();
+    names
+}
+
+async fn what_is_written_is_read(place: &Bucket) {
+    for body in ["", "{}", "other words"] {
+        // Written again, as after an answer that got lost.
+        for _ in 0..2 {
+            place.put("a/one", Bytes::from(body)).await.unwrap();
+        }
+        let read = place.get("a/one", body.len().try_into().unwrap()).await.unwrap();
+        assert_eq!(read, body);
+    }
+    place.remove(vec!["a/one".into()]).await.unwrap();
+}
+
+async fn a_large_object_travels_in_pieces(place: &Bucket) {
+    let body: Bytes = (0..20_000_000_u32).map(|n| n.to_le_bytes()[usize::from(n % 3 == 0)]).collect();
+    place.put("a/large", body.clone()).await.unwrap();
+    assert!(place.get("a/large", 20_000_000).await.unwrap() == body);
+    place.remove(vec!["a/large".into()]).await.unwrap();
+}
+
+async fn what_is_not_there_is_said_to_be_missing(place: &Bucket) {
+    for bytes in [7, 70_000_000] {
+        let error = place.get("a/none", bytes).await.unwrap_err();
+        assert_eq!(error.kind(), ObjectErrorKind::Missing);
+        assert!(error.to_string().contains("`a/none`") && error.to_string().contains(place.place()), "{error}");
+    }
+    place.remove(vec!["a/none".into()]).await.unwrap();
+    place.remove(Vec::new()).await.unwrap();
+}
+
+async fn a_word_lists_its_own_and_nothing_else(place: &Bucket) {
+    // More than a page of S3.
+    let names: Vec<_> = (0..1_100).map(|n| format!("a/{}/part-{n:04}", n % 3)).collect();
+    let others = ["ab/one".to_owned(), "b/a/one".to_owned()];
+    let before = SystemClock.now();
+    let puts = stream::iter(names.iter().chain(&others)).map(|name| place.put(name, Bytes::from_static(b"1")));
+    puts.buffer_unordered(32).try_collect::<Vec<_>>().await.unwrap();
+    let mut sorted = names.clone();
+    sorted.sort();
+    assert_eq!(listed(place, "a").await, sorted);
+    let written = place.list("b").map_ok(|object| object.written).try_collect::<Vec<_>>().await.unwrap();
+    // Whoever keeps it may tell whole seconds only.
+    let near = (before + Duration::from_mins(1)).as_millis() - 61_000
+        ..(SystemClock.now() + Duration::from_mins(1)).as_millis();
+    assert!(written.len() == 1 && near.contains(&written[0].as_millis()), "{written:?}, {near:?}");
+    place.remove(names).await.unwrap();
+    assert_eq!(listed(place, "a").await, Vec::<String>::new());
+    assert_eq!([listed(place, "ab").await, listed(place, "b").await].concat(), others);
+    place.remove(others.into()).await.unwrap();
+}
+
+#[task]
+fn long(number: usize) -> String {
+    "x".repeat(1_000 + number)
+}
+
+#[task(part)]
+fn long_part(count: usize) -> impl Iterator<Item = long> {
+    (0..count).map(|number| long { number })
+}
+
+#[task(join)]
+fn long_join(parts: Parts<String>) -> Result<usize> {
+    parts.all_ok()?.into_iter().map(|part| part.map(|text| text.len())).sum()
+}
+
+async fn a_job_takes_its_objects_with_it(url: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ork::Config::from(Some(Path::new("/dev/null")), []).unwrap();
+    let clock = std::sync::Arc::new(Later(SystemClock));
+    let builder = Ork::builder().config(config).store(format!("sqlite:{}", folder.path().join("ork.db").display()));
+    let builder = builder.set("large_outputs", url).set("large_output_bytes", "1000").clock(clock);
+    let ork = builder.build().await.unwrap();
+    ork.start_worker();
+    assert_eq!(ork.submit(long_part { count: 30 }).and_wait().await.unwrap(), 30_435);
+    let place = Bucket::open(url).unwrap();
+    assert_eq!(listed(&place, "").await.len(), 30);
+    assert_eq!(ork.prune(Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(listed(&place, "").await.len(), 0);
+    ork.shutdown().await;
+}
+
+/// The system's clock, but three hours later: what was just written is not young.
+#[derive(Debug)]
+struct Later(SystemClock);
+
+impl ork::Clock for Later {
+    fn now(&self) -> ork::Timestamp {
+        self.0.now() + Duration::from_hours(3)
+    }
+
+    fn pause(&self, duration: Duration) -> ork::clock::Pause {
+        self.0.pause(duration)
+    }
+}

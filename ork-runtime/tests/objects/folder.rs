@@ -1,0 +1,36 @@
+//! A folder.
+
+use ork::objects::ObjectErrorKind;
+use ork::objects::bucket::Bucket;
+
+use super::cases::{all, on};
+
+#[test]
+fn a_folder_does_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in ["file://", "file:"].map(|scheme| format!("{scheme}{}", folder.path().join("new/outputs").display())) {
+        on(all(&url));
+        // Not even an empty folder is left of what was removed.
+        assert_eq!(folder.path().join("new/outputs").read_dir().unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_place_that_cannot_work_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for (url, words) in [
+        (format!("file:{}", file.display()), "the folder cannot be made"),
+        ("file://".to_owned(), "it names no folder"),
+        ("ftp://host/path".to_owned(), "expected `file:PATH` or `s3://BUCKET/PREFIX`"),
+        #[cfg(feature = "s3")]
+        ("s3:///path".to_owned(), "it names no bucket"),
+        #[cfg(not(feature = "s3"))]
+        ("s3://bucket/path".to_owned(), "without the feature `s3`"),
+    ] {
+        let error = Bucket::open(&url).unwrap_err();
+        assert_eq!(error.kind(), ObjectErrorKind::Config);
+        assert!(error.to_string().contains(words) && error.to_string().contains(&url), "{error}");
+    }
+}

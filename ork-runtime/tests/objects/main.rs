@@ -1,0 +1,8 @@
+//! What every place for large outputs must do, run over a folder and over a server that speaks S3.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "these are tests")]
+
+mod cases;
+mod folder;
+#[cfg(feature = "s3")]
+mod s3;

@@ -1,0 +1,77 @@
+//! Outputs that are elsewhere: a row keeps the note about them as it is; and what finding those of nobody takes.
+
+use std::collections::HashSet;
+
+use ork::accounting::{Answer, PartAttempt, Settle};
+use ork::job::{Attempt, Job, Phase, ReplyTo};
+use ork::message::Outgoing;
+use ork::output::Elsewhere;
+use ork::{JobId, Policy};
+
+use super::world::{START, each, open, part};
+
+fn note(object: &str) -> Elsewhere {
+    Elsewhere { bytes: 3_000_000, object: Some(object.to_owned()) }
+}
+
+#[test]
+fn a_note_stays_a_note_in_rows_and_outcomes() {
+    each(|world| async move {
+        let to = ReplyTo { queue: "answers".into(), correlation: "c".into() };
+        let id = world.submit_with(Job { reply: Some(to), ..Job::new(JobId::new(), "one", START) }).await;
+        world.claim(id, Phase::Start, 1).await;
+        let output = Some(note("a/one").to_row());
+        let (how, by) = (Attempt::Succeeded, world.by());
+        let settle = Settle { job: id, phase: Phase::Start, attempt: 1, how, output: output.clone(), by };
+        assert!(matches!(world.store.apply(settle).await.unwrap(), Answer::Counted(_)));
+        assert_eq!(world.store.job(id).await.unwrap().unwrap().output, output);
+        let owed = world.take(10).await;
+        let reply = owed.iter().flat_map(|row| &row.messages).find_map(|message| match message {
+            Outgoing::Reply(reply) => Some(reply.body()),
+            Outgoing::Work(_) => None,
+        });
+        let told: serde_json::Value = serde_json::from_slice(&reply.unwrap()).unwrap();
+        let expected = serde_json::json!({"bytes": 3_000_000, "object": "a/one"});
+        assert_eq!((&told["output_at"], told.get("output")), (&expected, None), "{told}");
+
+        let id = world.with_parts(2, Policy::default(), true).await;
+        for index in 0..2 {
+            world.start(part(id, index)).await;
+            world.settle(part(id, index), PartAttempt::Ok(note(&format!("b/{index}")).to_row())).await;
+        }
+        let parts = world.store.parts(id, 0, 10).await.unwrap();
+        let notes = parts.iter().map(|part| Elsewhere::read(part.output.as_deref().unwrap()).unwrap().unwrap());
+        assert!(notes.eq([note("b/0"), note("b/1")]));
+    });
+}
+
+#[test]
+fn a_store_tells_itself_from_every_other() {
+    each(|world| async move {
+        let identity = world.store.identity().await.unwrap();
+        assert_eq!(world.store.identity().await.unwrap(), identity);
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["memory", "sqlite", "postgres"] {
+            let Some(other) = open(name, folder.path()).await else { continue };
+            let others = other.identity().await.unwrap();
+            assert_ne!(others, identity);
+            other.close().await;
+            if name == "sqlite" {
+                let again = open(name, folder.path()).await.unwrap();
+                assert_eq!(again.identity().await.unwrap(), others);
+                again.close().await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_store_says_which_jobs_it_knows() {
+    each(|world| async move {
+        let known: HashSet<_> = [world.submit("one").await, world.submit("two").await].into();
+        let mut asked: Vec<_> = (0..3_000).map(|_| JobId::new()).collect();
+        asked.extend(&known);
+        assert_eq!(world.store.known(asked).await.unwrap(), known);
+        assert_eq!(world.store.known(Vec::new()).await.unwrap(), HashSet::new());
+    });
+}
