@@ -127,15 +127,15 @@ impl Rabbit {
         self.kill();
         let dir = self.dir.path();
         let [amqp, dist, epmd] = self.ports;
-        let server = sbin().expect("rabbitmq-server is not installed").join("rabbitmq-server");
+        let programs = sbin().expect("rabbitmq-server is not installed");
         let log = fs::File::create(dir.join("log/output")).unwrap();
         let mut command = Command::new("bash");
         command
             .args(["-c", GUARD])
-            .arg(server)
+            .arg(programs.join("rabbitmq-server"))
             .arg(dir)
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("PATH", format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", programs.display()))
             .env("LANG", "C.UTF-8")
             .env("HOME", dir.join("home"))
             .env("ERL_EPMD_PORT", epmd.to_string())
@@ -207,7 +207,13 @@ fn speaks_amqp(port: u16) -> bool {
 }
 
 /// The folder with the server itself; the one in `PATH` changes to the system's user and paths.
+///
+/// `ORK_TEST_RABBITMQ` names that of another version.
+#[expect(clippy::disallowed_methods, reason = "the tests' own switches are no configuration of ork")]
 fn sbin() -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os("ORK_TEST_RABBITMQ").filter(|folder| !folder.is_empty()) {
+        return Some(folder.into());
+    }
     let versions = fs::read_dir("/usr/lib/rabbitmq/lib").ok()?.flatten().map(|entry| entry.path().join("sbin"));
     versions
         .chain([Path::new("/usr/lib/rabbitmq/bin").to_owned()])
