@@ -96,8 +96,8 @@ pub(super) fn is_not_found(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::NOTFOUND)
 }
 
-/// Whether this is RabbitMQ's word for something that exists, but otherwise.
-pub(super) fn is_otherwise(error: &lapin::Error) -> bool {
+/// Whether this is RabbitMQ's word for what it does not take as it is: a queue that exists otherwise, a message too large.
+pub(super) fn is_not_taken(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::PRECONDITIONFAILED)
 }
 

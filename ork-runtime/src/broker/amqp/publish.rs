@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::error::{Trouble, is_not_found};
+use super::error::{Trouble, is_not_found, is_not_taken};
 use super::link::{Link, Live};
 use super::topology::{Failed, Topology};
 use super::wire::Parcel;
@@ -139,16 +139,22 @@ impl Lane {
             Ok(sent) => sent,
             Err(trouble) => return vec![Err(trouble); parcels.len()],
         };
-        if lost == Lost::Exchange {
+        let n_together = match lost {
+            Lost::Nothing | Lost::Channel => return answers,
             // Somebody deleted it. The new channel declares it again; nothing of this was routed, so it is sent again.
-            let again: Vec<_> = (0..parcels.len()).filter(|at| answers.get(*at).is_some_and(Result::is_err)).collect();
+            Lost::Exchange => parcels.len(),
+            // The channel ended, and nobody said at which of them: alone, only the one that is refused fails.
+            Lost::Refused => 1,
+        };
+        let again: Vec<_> = (0..parcels.len()).filter(|at| answers.get(*at).is_some_and(Result::is_err)).collect();
+        for again in again.chunks(n_together) {
             let rest: Vec<_> = again.iter().filter_map(|at| parcels.get(*at)).cloned().collect();
             let second = match self.attempt(&rest).await {
                 Ok((second, _)) => second,
                 Err(trouble) => vec![Err(trouble); rest.len()],
             };
-            for (at, answer) in again.into_iter().zip(second) {
-                if let Some(slot) = answers.get_mut(at) {
+            for (at, answer) in again.iter().zip(second) {
+                if let Some(slot) = answers.get_mut(*at) {
                     *slot = answer;
                 }
             }
@@ -204,8 +210,18 @@ impl Lane {
                     ),
                 )),
                 Err(error) => {
-                    lost = if is_not_found(&error) { Lost::Exchange } else { lost.max(Lost::Channel) };
-                    Err(Trouble::while_up(self.link.address(), "publish", &error))
+                    lost = lost.max(if is_not_found(&error) {
+                        Lost::Exchange
+                    } else if is_not_taken(&error) {
+                        Lost::Refused
+                    } else {
+                        Lost::Channel
+                    });
+                    let mut trouble = Trouble::while_up(self.link.address(), "publish", &error);
+                    if lost == Lost::Refused && parcels.len() == 1 {
+                        trouble.kind = BrokerErrorKind::Undeliverable;
+                    }
+                    Err(trouble)
                 }
             });
         }
@@ -265,6 +281,8 @@ impl Lane {
 enum Lost {
     Nothing,
     Channel,
+    /// The channel, at a message that the broker does not take, for its size for instance.
+    Refused,
     Exchange,
 }
 
