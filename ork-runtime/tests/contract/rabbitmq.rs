@@ -320,7 +320,7 @@ async fn whoever_is_not_let_in_is_told_why_without_the_password() {
 }
 
 /// A port that answers whatever is said to it with these words, or never if there are none.
-fn answering(words: &'static [u8]) -> u16 {
+pub fn answering(words: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

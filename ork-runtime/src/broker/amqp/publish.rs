@@ -187,7 +187,7 @@ impl Lane {
             Err(failed) => {
                 // Late confirms must not be taken for those of the next batch.
                 self.open = None;
-                return Err(if live.is_blocked() { self.blocked() } else { failed.into() });
+                return Err(if live.is_blocked() { blocked(&live) } else { failed.into() });
             }
         };
         let mut lost = Lost::Nothing;
@@ -206,7 +206,7 @@ impl Lane {
                     BrokerErrorKind::Undeliverable,
                     format!(
                         "RabbitMQ at {} did not take the message: its queue is full or unavailable",
-                        self.link.address()
+                        live.address()
                     ),
                 )),
                 Err(error) => {
@@ -217,7 +217,7 @@ impl Lane {
                     } else {
                         Lost::Channel
                     });
-                    let mut trouble = Trouble::while_up(self.link.address(), "publish", &error);
+                    let mut trouble = Trouble::while_up(live.address(), "publish", &error);
                     if lost == Lost::Refused && parcels.len() == 1 {
                         trouble.kind = BrokerErrorKind::Undeliverable;
                     }
@@ -267,13 +267,13 @@ impl Lane {
         self.open = Some((Arc::clone(&live), channel.clone()));
         Ok((live, channel))
     }
+}
 
-    fn blocked(&self) -> Trouble {
-        Trouble::new(
-            BrokerErrorKind::TimedOut,
-            format!("RabbitMQ at {} blocks publishers: it is short of memory or disk", self.link.address()),
-        )
-    }
+fn blocked(live: &Live) -> Trouble {
+    Trouble::new(
+        BrokerErrorKind::TimedOut,
+        format!("RabbitMQ at {} blocks publishers: it is short of memory or disk", live.address()),
+    )
 }
 
 /// What an attempt lost besides messages.
