@@ -28,7 +28,8 @@ impl Cluster {
         let peers = format!("cluster_formation.peer_discovery_backend = classic_config\n{peers}");
         let mut nodes = ports.map(|ports| Rabbit::lay_out(ports, |_| peers.clone()));
         let mut command = nodes[0].command("bash");
-        let child = command.args(["-c", EPMD]).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0).spawn();
+        let child = command.args(["-c", EPMD]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = child.process_group(0).spawn();
         wait_until("epmd does not start", || TcpStream::connect(("127.0.0.1", epmd)).is_ok());
         // One after the other: each joins those that are there.
         nodes.iter_mut().for_each(Rabbit::restart);
