@@ -195,6 +195,36 @@ async fn publish_until_confirmed(broker: &Arc<Amqp>, messages: Vec<Message>) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_full_queue_does_not_take_it_takes_later() {
+    let Some(node) = private_node() else { return };
+    let full = r#"{"max-length": 3, "overflow": "reject-publish"}"#;
+    let told = node.command("rabbitmqctl").args(["set_policy", "full", r"\.task\.", full]).output().unwrap();
+    assert!(told.status.success(), "{told:?}");
+    let corner = Corner::new(&node.url(), QueueKind::Classic);
+    let broker = corner.amqp();
+    broker.prepare(&[queue(1)]).await.unwrap();
+    let answers = broker.publish((0..10).map(numbered).map(Outgoing::Work).collect()).await;
+    let refused: Vec<_> = (0..10).zip(answers).filter_map(|(at, answer)| Some((at, answer.err()?))).collect();
+    for (at, error) in &refused {
+        assert_eq!(error.kind(), BrokerErrorKind::Disconnected, "{at}: {error}");
+        assert!(error.to_string().contains("full or unavailable"), "{error}");
+    }
+    assert_eq!(refused.len(), 7);
+    let mut subscription = broker.subscribe(queue(10)).await.unwrap();
+    let again = publish_until_confirmed(&broker, refused.iter().map(|(at, _)| numbered(*at)).collect());
+    let arriving = async {
+        let mut left: BTreeSet<_> = (0..10).collect();
+        while !left.is_empty() {
+            let delivery = next(&mut subscription).await;
+            assert!(left.remove(&number_of(&delivery)), "one came twice");
+            delivery.receipt.settle(Settlement::Ack);
+        }
+    };
+    tokio::join!(again, arriving);
+    broker.close().await;
+}
+
 /// How many messages of each kind are under way when the broker is killed.
 const N_KILLED: usize = 6_000;
 

@@ -202,8 +202,9 @@ impl Lane {
                     }));
                     Ok(())
                 }
+                // It may take it soon, as when the node that led the queue is gone and another one is about to.
                 Ok(_) => Err(Trouble::new(
-                    BrokerErrorKind::Undeliverable,
+                    BrokerErrorKind::Disconnected,
                     format!(
                         "RabbitMQ at {} did not take the message: its queue is full or unavailable",
                         live.address()
