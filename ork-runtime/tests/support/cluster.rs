@@ -31,8 +31,11 @@ impl Cluster {
         let child = command.args(["-c", EPMD]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = child.process_group(0).spawn();
         wait_until("epmd does not start", || TcpStream::connect(("127.0.0.1", epmd)).is_ok());
-        // One after the other: each joins those that are there.
-        nodes.iter_mut().for_each(Rabbit::restart);
+        // Together: from 4.0 on a new node waits for its peers.
+        nodes.iter_mut().for_each(Rabbit::launch);
+        nodes.iter_mut().for_each(Rabbit::wait_for_start);
+        let joined = nodes[0].command("rabbitmqctl").args(["await_online_nodes", "3"]).output().unwrap();
+        assert!(joined.status.success(), "the nodes do not make a cluster: {joined:?}");
         Self { nodes, epmd: child.unwrap() }
     }
 

@@ -150,6 +150,12 @@ impl Rabbit {
     /// Starts it again with its old data; returns when it accepts connections.
     pub fn restart(&mut self) {
         self.kill();
+        self.launch();
+        self.wait_for_start();
+    }
+
+    /// Starts it without waiting for it.
+    pub fn launch(&mut self) {
         let dir = self.dir.path();
         let [amqp, dist, _] = self.ports;
         let log = fs::File::create(dir.join("log/output")).unwrap();
@@ -172,8 +178,13 @@ impl Rabbit {
             .stderr(log)
             .process_group(0);
         self.node = Some(command.spawn().unwrap());
+    }
+
+    /// Waits until it accepts connections.
+    pub fn wait_for_start(&mut self) {
+        let amqp = self.port();
+        let output = self.dir.path().join("log/output");
         let node = self.node.as_mut().unwrap();
-        let output = dir.join("log/output");
         wait_until("the private node does not start", || {
             let ended = node.try_wait().unwrap();
             assert!(ended.is_none(), "{ended:?}: {}", fs::read_to_string(&output).unwrap_or_default());
