@@ -7,18 +7,17 @@ use super::processes::{Place, Worker};
 use super::rounds::{in_rounds, until};
 use super::tasks::{last, storm_part};
 
-/// What goes wrong.
+/// What is killed.
 #[derive(Debug, Clone, Copy)]
 enum Blow {
     /// The node that leads the queue of the parts, whose processes go to another one.
-    KillLeader,
+    Leader,
     /// A node that follows.
-    KillFollower,
-    KillWorker,
+    Follower,
+    Worker,
 }
 
-const BLOWS: [Blow; 6] =
-    [Blow::KillLeader, Blow::KillFollower, Blow::KillLeader, Blow::KillFollower, Blow::KillWorker, Blow::KillWorker];
+const BLOWS: [Blow; 6] = [Blow::Leader, Blow::Follower, Blow::Leader, Blow::Follower, Blow::Worker, Blow::Worker];
 
 async fn round(cluster: &mut Cluster, parts: u64, seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -42,12 +41,12 @@ async fn round(cluster: &mut Cluster, parts: u64, seed: u64) {
         // In the middle of its share of the job.
         let when = (n * 10 + rng.u64(1..6)) * parts / 70;
         until(&client, job.id(), when).await;
-        println!("seed {seed}: {blow:?} at {when} of {parts}");
+        println!("seed {seed}: {blow:?} killed at {when} of {parts}");
         let leader = cluster.leader(&queue);
         let at = match blow {
-            Blow::KillLeader => leader,
-            Blow::KillFollower => (leader + rng.usize(1..3)) % 3,
-            Blow::KillWorker => {
+            Blow::Leader => leader,
+            Blow::Follower => (leader + rng.usize(1..3)) % 3,
+            Blow::Worker => {
                 let at = rng.usize(..workers.len());
                 std::mem::replace(&mut workers[at], places[at].worker()).kill();
                 continue;

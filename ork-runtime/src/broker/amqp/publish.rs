@@ -141,6 +141,7 @@ impl Lane {
         };
         let n_together = match lost {
             Lost::Nothing | Lost::Channel => return answers,
+            Lost::Refused if parcels.len() == 1 => return answers,
             // Somebody deleted it. The new channel declares it again; nothing of this was routed, so it is sent again.
             Lost::Exchange => parcels.len(),
             // The channel ended, and nobody said at which of them: alone, only the one that is refused fails.
@@ -193,7 +194,7 @@ impl Lane {
         let mut lost = Lost::Nothing;
         let mut returned = HashSet::new();
         let mut answers: Answers = Vec::with_capacity(parcels.len());
-        for confirm in confirms {
+        for (parcel, confirm) in parcels.iter().zip(confirms) {
             answers.push(match confirm {
                 Ok(Confirmation::Ack(message)) => {
                     // lapin hands a returned message to whichever confirm comes next, so it is known by its names.
@@ -202,9 +203,8 @@ impl Lane {
                     }));
                     Ok(())
                 }
-                // It may take it soon, as when the node that led the queue is gone and another one is about to.
                 Ok(_) => Err(Trouble::new(
-                    BrokerErrorKind::Disconnected,
+                    not_now(parcel),
                     format!(
                         "RabbitMQ at {} did not take the message: its queue is full or unavailable",
                         live.address()
@@ -268,6 +268,13 @@ impl Lane {
         self.open = Some((Arc::clone(&live), channel.clone()));
         Ok((live, channel))
     }
+}
+
+/// A queue of work may take it soon, as when the node that led the queue is gone and another one is about to. The
+/// outcomes of some stranger's full queue are not to hold up others.
+fn not_now(parcel: &Parcel) -> BrokerErrorKind {
+    let is_direct = parcel.exchange.as_str().is_empty();
+    if is_direct { BrokerErrorKind::Undeliverable } else { BrokerErrorKind::Disconnected }
 }
 
 fn blocked(live: &Live) -> Trouble {
