@@ -78,7 +78,7 @@ impl OrkBuilder {
         self.set("store", store)
     }
 
-    /// The broker: `embedded`, or the URL of a RabbitMQ.
+    /// The broker: `embedded`, or the URL of a RabbitMQ, or those of its nodes with commas between them.
     pub fn broker(self, broker: impl Into<String>) -> Self {
         self.set("broker", broker)
     }

@@ -15,6 +15,19 @@ use crate::message::{Message, Outgoing};
 #[cfg(feature = "amqp")]
 pub mod amqp;
 
+/// The URLs of one RabbitMQ's nodes, which have commas between them. A comma within a URL is none of these.
+pub(crate) fn urls(text: &str) -> Vec<String> {
+    let mut urls: Vec<String> = Vec::new();
+    for piece in text.split(',') {
+        let begins = ["amqp://", "amqps://"].iter().any(|scheme| piece.trim_start().starts_with(scheme));
+        match urls.last_mut() {
+            Some(url) if !begins => url.extend([",", piece]),
+            _ => urls.push(piece.trim_start().to_owned()),
+        }
+    }
+    urls
+}
+
 /// What an adapter could not do, and which kind of trouble that is.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]

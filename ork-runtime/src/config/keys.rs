@@ -19,7 +19,7 @@ pub struct Key {
 pub const KEYS: &[Key] = &[
     Key {
         name: "broker",
-        expected: "`embedded`, or a URL that begins with `amqp://` or `amqps://`",
+        expected: "`embedded`, or URLs that begin with `amqp://` or `amqps://`, with commas between them",
         set: |config, text| {
             let known = text == "embedded" || text.starts_with("amqp://") || text.starts_with("amqps://");
             known.then(|| text.clone_into(&mut config.broker))

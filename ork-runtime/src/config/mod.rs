@@ -8,6 +8,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::broker::urls;
+
 pub use keys::{KEYS, Key};
 
 /// Where a value comes from.
@@ -46,7 +48,8 @@ impl fmt::Display for Source {
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
-    /// `embedded`, or the URL of a RabbitMQ: `amqp://user:password@host:5672/vhost`.
+    /// `embedded`, or the URL of a RabbitMQ: `amqp://user:password@host:5672/vhost`. Of a cluster the URLs of several
+    /// nodes, with commas between them; they are tried in turn.
     pub broker: String,
     /// `sqlite:PATH`, the URL of a `PostgreSQL` (`postgres://user:password@host:5432/database`), `memory:`, or `none`.
     pub store: String,
@@ -286,8 +289,13 @@ impl fmt::Debug for Config {
     }
 }
 
-/// A URL without its password; anything else as it is.
+/// A URL, or several with commas between them, without passwords; anything else as it is.
 pub(crate) fn redact(text: &str) -> String {
+    let shown: Vec<_> = urls(text).iter().map(|url| redact_url(url)).collect();
+    shown.join(", ")
+}
+
+fn redact_url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();
     };
@@ -355,6 +363,7 @@ mod tests {
         let shown = format!("{config:?}");
         assert!(!shown.contains("s3cret") && shown.contains("amqp://me:***@[::1]:1/v"), "{shown}");
         assert_eq!(redact("amqp://me:p@ss:w@rd@host/v"), "amqp://me:***@host/v");
+        assert_eq!(redact("amqp://me:p,w@one/v,amqps://you:pw@two/v"), "amqp://me:***@one/v, amqps://you:***@two/v");
         assert_eq!(redact("postgres://me:p/w?x@host/db"), "postgres://me:***@host/db");
         assert_eq!(redact("postgres://host:5432/db?a=b@c"), "postgres://host:5432/db?a=b@c");
         assert_eq!(

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use ork::{ClientError, JobId};
 
-use super::node::private_node_with;
+use super::node::can_start_nodes;
 use super::objects::Shelf;
+use super::rabbit::Rabbit;
 use super::tasks::*;
 use super::world::{World, each, on, run};
 
@@ -94,7 +95,10 @@ fn without_a_store_an_output_that_no_message_can_carry_is_a_failure() {
 
 #[test]
 fn what_is_too_large_for_the_server_harms_nothing_else() {
-    let Some(node) = private_node_with("max_message_size = 100000\n") else { return };
+    if !can_start_nodes() {
+        return;
+    }
+    let node = Rabbit::start_with(|_| "max_message_size = 100000\n".to_owned());
     run(async {
         let world = World::new(&node.url(), "sqlite", "quorum");
         let ork = world.worker().await;

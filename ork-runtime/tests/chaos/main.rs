@@ -1,5 +1,5 @@
 //! The real thing: worker processes, a RabbitMQ and a store; workers are killed, RabbitMQ and PostgreSQL are killed,
-//! connections are cut while a job runs. The seed is printed; `ORK_TEST_SEED` runs it again.
+//! connections are cut while a job runs. Then three nodes of RabbitMQ, one killed at a time. The seed is printed; `ORK_TEST_SEED` runs it again.
 
 #![expect(
     unreachable_pub,
@@ -15,6 +15,9 @@
 )]
 
 mod audit;
+mod cluster;
+#[path = "../support/cluster.rs"]
+mod cluster_of;
 #[path = "../support/node.rs"]
 mod node;
 #[path = "../support/postgres.rs"]

@@ -42,7 +42,7 @@ fn seed() -> u64 {
 }
 
 /// Waits until so many parts have settled, or the job has ended.
-async fn until(ork: &Ork, id: JobId, settled: u64) {
+pub(crate) async fn until(ork: &Ork, id: JobId, settled: u64) {
     let mut progress = std::pin::pin!(ork.follow(id));
     while let Some(status) = progress.next().await {
         if status.unwrap().parts.settled() >= settled {
@@ -127,12 +127,17 @@ fn over_postgres(n: u64, parts: u64) {
 }
 
 fn rounds(mut ground: Ground, n: u64, parts: u64) {
+    in_rounds(n, async |seed| round(&mut ground, parts, seed).await);
+}
+
+/// So many rounds, each with a seed of its own.
+pub(crate) fn in_rounds(n: u64, mut round: impl AsyncFnMut(u64)) {
     let first = seed();
     for seed in (0..n).map(|n| first.wrapping_add(n)) {
         println!("seed {seed}: ORK_TEST_SEED={seed} runs it again");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
-            let in_time = tokio::time::timeout(DEADLINE, round(&mut ground, parts, seed)).await;
+            let in_time = tokio::time::timeout(DEADLINE, round(seed)).await;
             assert!(in_time.is_ok(), "seed {seed} hangs");
         });
         runtime.shutdown_background();

@@ -17,7 +17,7 @@ use crate::adapters::{Corner, in_a_corner};
 use crate::broker::{SOON, next, nothing_comes, number_of, numbered, queue};
 use crate::node::private_node;
 use crate::proxy::Proxy;
-use crate::rabbitmq::over_both;
+use crate::rabbitmq::{answering, over_both};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outcomes_that_are_sent_while_the_connection_is_cut_are_not_lost() {
@@ -45,6 +45,48 @@ async fn outcomes_that_are_sent_while_the_connection_is_cut_are_not_lost() {
 
 fn outcome(to: ReplyTo) -> Outgoing {
     Outgoing::Reply(Reply { to, job: JobId::new(), state: JobState::Success, output: None, error: None })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_are_tried_in_turn_until_one_takes_the_connection() {
+    in_a_corner(QueueKind::Quorum, async |corner| {
+        let (proxy, cut_corner) = cuttable(&corner);
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [nobody, silent] = [nobody, answering(b"")].map(|port| format!("amqp://ada:s3cret@127.0.0.1:{port}"));
+        // The first node that can be used is behind the wire; what comes after it waits for that to be cut.
+        let url = format!("{nobody}, {},{}", cut_corner.url, corner.url);
+        let at = |url: String| Corner { url, ..corner.clone() }.config();
+        let broker = Arc::new(Amqp::new(at(url)).unwrap());
+        let mut subscription = broker.subscribe(queue(10)).await.unwrap();
+        let used = broker.check().await.unwrap();
+        assert!(used.contains(&format!(":{}/", proxy.port())), "{used}");
+        for number in 0..3 {
+            publish_until_confirmed(&broker, vec![numbered(number)]).await;
+            let delivery = next(&mut subscription).await;
+            delivery.receipt.settle(Settlement::Ack);
+            proxy.cut();
+        }
+        let used = broker.check().await.unwrap();
+        assert!(used.contains(&format!(":{}/", port_of(&corner.url))), "{used}");
+        broker.close().await;
+
+        // One that never answers does not take all the time there is.
+        let broker = Amqp::new(at(format!("{silent},{}", corner.url))).unwrap();
+        broker.check().await.unwrap();
+        broker.close().await;
+
+        let mut config = at(format!("{nobody},{silent}"));
+        config.deadline = Duration::from_secs(4);
+        let broker = Amqp::new(config).unwrap();
+        let error = broker.check().await.unwrap_err().to_string();
+        for node in [nobody, silent] {
+            assert!(error.contains(&node.replace("s3cret", "***")), "{error}");
+        }
+        assert!(error.contains("connection refused") && error.contains("does not answer with AMQP"), "{error}");
+        broker.close().await;
+        corner.world().await;
+    })
+    .await;
 }
 
 /// The same corner behind a wire that can be cut.
@@ -153,6 +195,36 @@ async fn publish_until_confirmed(broker: &Arc<Amqp>, messages: Vec<Message>) {
         left =
             left.into_iter().zip(answers).filter(|(_, answer)| answer.is_err()).map(|(message, _)| message).collect();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_full_queue_does_not_take_it_takes_later() {
+    let Some(node) = private_node() else { return };
+    let full = r#"{"max-length": 3, "overflow": "reject-publish"}"#;
+    let told = node.command("rabbitmqctl").args(["set_policy", "full", r"\.task\.", full]).output().unwrap();
+    assert!(told.status.success(), "{told:?}");
+    let corner = Corner::new(&node.url(), QueueKind::Classic);
+    let broker = corner.amqp();
+    broker.prepare(&[queue(1)]).await.unwrap();
+    let answers = broker.publish((0..10).map(numbered).map(Outgoing::Work).collect()).await;
+    let refused: Vec<_> = (0..10).zip(answers).filter_map(|(at, answer)| Some((at, answer.err()?))).collect();
+    for (at, error) in &refused {
+        assert_eq!(error.kind(), BrokerErrorKind::Disconnected, "{at}: {error}");
+        assert!(error.to_string().contains("full or unavailable"), "{error}");
+    }
+    assert_eq!(refused.len(), 7);
+    let mut subscription = broker.subscribe(queue(10)).await.unwrap();
+    let again = publish_until_confirmed(&broker, refused.iter().map(|(at, _)| numbered(*at)).collect());
+    let arriving = async {
+        let mut left: BTreeSet<_> = (0..10).collect();
+        while !left.is_empty() {
+            let delivery = next(&mut subscription).await;
+            assert!(left.remove(&number_of(&delivery)), "one came twice");
+            delivery.receipt.settle(Settlement::Ack);
+        }
+    };
+    tokio::join!(again, arriving);
+    broker.close().await;
 }
 
 /// How many messages of each kind are under way when the broker is killed.

@@ -21,8 +21,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::adapters::{Corner, in_a_corner};
 use crate::broker::{QUEUE, SOON, next, nothing_comes, number_of, numbered, queue};
-use crate::node::shared_node;
+use crate::node::{can_start_nodes, shared_node};
 use crate::outages::port_of;
+use crate::rabbit::Rabbit;
 
 /// Both kinds of queue, each in a corner of the shared node.
 pub async fn over_both<Done: Future<Output = ()>>(case: impl Fn(Corner) -> Done) {
@@ -243,6 +244,41 @@ async fn names_and_bodies_that_amqp_cannot_carry_are_refused_alone() {
     .await;
 }
 
+/// The broker ends the channel at such a message and does not say which one it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_only_the_broker_finds_too_large_is_refused_alone() {
+    if !can_start_nodes() {
+        return;
+    }
+    let node = Rabbit::start_with(|_| "max_message_size = 100000\n".to_owned());
+    for kind in [QueueKind::Quorum, QueueKind::Classic] {
+        let corner = Corner::new(&node.url(), kind);
+        let broker = corner.amqp();
+        let mut subscription = broker.subscribe(queue(100)).await.unwrap();
+        let large = |at: usize| at % 20 == 7;
+        let length = |at: usize| if large(at) { 100_001 } else { 100_000 - at };
+        let message = |at: usize| Message { body: vec![b' '; length(at)].into(), ..numbered(at) };
+        let batch = (0..60).map(|at| Outgoing::Work(message(at))).collect();
+        for (at, answer) in broker.publish(batch).await.into_iter().enumerate() {
+            match answer {
+                Ok(()) => assert!(!large(at), "{at}"),
+                Err(error) => {
+                    assert!(large(at) && error.kind() == BrokerErrorKind::TooLarge, "{at}: {error}");
+                    assert!(error.to_string().contains("larger than configured max size"), "{error}");
+                }
+            }
+        }
+        // Those that the same channel lost may be there twice.
+        let mut left: BTreeSet<_> = (0..60).filter(|at| !large(*at)).map(length).collect();
+        while !left.is_empty() {
+            let delivery = next(&mut subscription).await;
+            left.remove(&delivery.message.unwrap().body.len());
+            delivery.receipt.settle(Settlement::Ack);
+        }
+        broker.close().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_not_let_in_is_told_why_without_the_password() {
     let Some(url) = shared_node() else { return };
@@ -286,7 +322,7 @@ async fn whoever_is_not_let_in_is_told_why_without_the_password() {
 }
 
 /// A port that answers whatever is said to it with these words, or never if there are none.
-fn answering(words: &'static [u8]) -> u16 {
+pub fn answering(words: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

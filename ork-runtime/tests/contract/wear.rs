@@ -6,6 +6,7 @@ use lapin::options::{BasicConsumeOptions, BasicNackOptions, BasicQosOptions, Que
 use lapin::types::FieldTable;
 use ork::broker::amqp::QueueKind;
 use ork::broker::{Broker as _, DeadReason, Settlement};
+use ork::message::Message;
 use tokio::time::timeout;
 
 use crate::adapters::{Corner, in_a_corner};
@@ -105,6 +106,24 @@ async fn a_broker_says_how_many_are_dead() {
         world.broker.close().await;
         let words = corner.amqp().check().await.unwrap();
         assert!(words.contains("holding 1 that nobody could run"), "{words}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_dead_stay_however_often_they_are_looked_at() {
+    over_both(async |corner| {
+        let world = corner.world().await;
+        world.publish(vec![Message { task: "nobody".to_owned(), ..numbered(5) }]).await;
+        let (_connection, channel) = corner.plain().await;
+        channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
+        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        let mut consumer =
+            channel.basic_consume(corner.name(".dead"), "eyes".into(), options, arguments).await.unwrap();
+        for _ in 0..OFTEN {
+            let dead = timeout(SOON, consumer.next()).await.expect("a dead letter").unwrap().unwrap();
+            dead.acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await.unwrap();
+        }
     })
     .await;
 }

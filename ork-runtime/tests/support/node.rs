@@ -16,14 +16,14 @@ pub fn shared_node() -> Option<&'static str> {
 
 /// A RabbitMQ that the caller may kill.
 pub fn private_node() -> Option<Rabbit> {
-    private_node_with("")
+    can_start_nodes().then(|| Rabbit::start_with(|_| String::new()))
 }
 
-/// The same with more lines in its configuration.
+/// Whether a test can have nodes of its own; if not, it says that it is skipped, or fails where it must not be.
 #[expect(clippy::print_stdout, reason = "a test that was skipped must say so")]
-pub fn private_node_with(more: &str) -> Option<Rabbit> {
+pub fn can_start_nodes() -> bool {
     if Rabbit::is_installed() {
-        return Some(Rabbit::start_with(|_| more.to_owned()));
+        return true;
     }
     let required = environment("ORK_TEST_REQUIRE").unwrap_or_default();
     assert!(
@@ -31,7 +31,7 @@ pub fn private_node_with(more: &str) -> Option<Rabbit> {
         "RabbitMQ is required (ORK_TEST_REQUIRE) but not installed: run `.ci/services install`, or set ORK_TEST_AMQP_URL"
     );
     println!("skipped: RabbitMQ is not installed; run `.ci/services install`, or set ORK_TEST_AMQP_URL");
-    None
+    false
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests' own switches are no configuration of ork")]

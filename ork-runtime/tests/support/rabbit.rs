@@ -46,8 +46,14 @@ impl Rabbit {
 
     /// A node that accepts connections, with more lines in its configuration, which may name files in its folder.
     pub fn start_with(more: impl FnOnce(&Path) -> String) -> Self {
+        let mut rabbit = Self::lay_out([(); 3].map(|()| free_port()), more);
+        rabbit.restart();
+        rabbit
+    }
+
+    /// A node that does not run yet, with its ports: for AMQP, for other nodes, and of its epmd.
+    pub fn lay_out(ports: [u16; 3], more: impl FnOnce(&Path) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ports = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
         for folder in ["home", "mnesia", "log"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
         }
@@ -64,9 +70,12 @@ impl Rabbit {
             ),
         )
         .unwrap();
-        let mut rabbit = Self { dir, ports, node: None };
-        rabbit.restart();
-        rabbit
+        Self { dir, ports, node: None }
+    }
+
+    /// What nodes call a node with this AMQP port.
+    pub fn name_of(port: u16) -> String {
+        format!("ork{port}@localhost")
     }
 
     /// Where it is.
@@ -110,32 +119,45 @@ impl Rabbit {
     /// RabbitMQ 3.10 keeps the names of quorum queues in memory for about three seconds; one that is killed within
     /// them starts with a queue that never finds its leader (rabbitmq-server#15725), whatever a client does.
     pub fn wait_for_quorum_queue(&self, queue: &str) {
-        let node = format!("ork{}@localhost", self.port());
+        let node = Self::name_of(self.port());
         let names = self.dir.path().join("mnesia").join(&node).join("quorum").join(&node).join("names.dets");
         wait_until(&format!("the quorum queue {queue} is not on disk"), || {
             fs::read(&names).is_ok_and(|file| file.windows(queue.len()).any(|part| part == queue.as_bytes()))
         });
     }
 
+    /// A command for programs of the server, about this node.
+    pub fn command(&self, program: &str) -> Command {
+        let programs = sbin().expect("rabbitmq-server is not installed");
+        let [amqp, _, epmd] = self.ports;
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", programs.display()))
+            .env("LANG", "C.UTF-8")
+            .env("HOME", self.dir.path().join("home"))
+            .env("ERL_EPMD_PORT", epmd.to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODENAME", Self::name_of(amqp));
+        command
+    }
+
     /// Starts it again with its old data; returns when it accepts connections.
     pub fn restart(&mut self) {
         self.kill();
+        self.launch();
+        self.wait_for_start();
+    }
+
+    /// Starts it without waiting for it.
+    pub fn launch(&mut self) {
         let dir = self.dir.path();
-        let [amqp, dist, epmd] = self.ports;
-        let server = sbin().expect("rabbitmq-server is not installed").join("rabbitmq-server");
+        let [amqp, dist, _] = self.ports;
         let log = fs::File::create(dir.join("log/output")).unwrap();
-        let mut command = Command::new("bash");
+        let mut command = self.command("bash");
         command
-            .args(["-c", GUARD])
-            .arg(server)
+            .args(["-c", GUARD, "rabbitmq-server"])
             .arg(dir)
-            .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("LANG", "C.UTF-8")
-            .env("HOME", dir.join("home"))
-            .env("ERL_EPMD_PORT", epmd.to_string())
-            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            .env("RABBITMQ_NODENAME", format!("ork{amqp}@localhost"))
             .env("RABBITMQ_NODE_PORT", amqp.to_string())
             .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
             .env("RABBITMQ_DIST_PORT", dist.to_string())
@@ -151,8 +173,13 @@ impl Rabbit {
             .stderr(log)
             .process_group(0);
         self.node = Some(command.spawn().unwrap());
+    }
+
+    /// Waits until it accepts connections.
+    pub fn wait_for_start(&mut self) {
+        let amqp = self.port();
+        let output = self.dir.path().join("log/output");
         let node = self.node.as_mut().unwrap();
-        let output = dir.join("log/output");
         wait_until("the private node does not start", || {
             let ended = node.try_wait().unwrap();
             assert!(ended.is_none(), "{ended:?}: {}", fs::read_to_string(&output).unwrap_or_default());
@@ -161,8 +188,13 @@ impl Rabbit {
     }
 }
 
+/// A port that nobody listens on just now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// Looks again and again, for a process or a file of another program has no sign of its own to wait for.
-fn wait_until(otherwise: &str, mut condition: impl FnMut() -> bool) {
+pub fn wait_until(otherwise: &str, mut condition: impl FnMut() -> bool) {
     let mut left = START;
     while !condition() {
         assert!(!left.is_zero(), "{otherwise}");
@@ -202,7 +234,13 @@ fn speaks_amqp(port: u16) -> bool {
 }
 
 /// The folder with the server itself; the one in `PATH` changes to the system's user and paths.
+///
+/// `ORK_TEST_RABBITMQ` names that of another version.
+#[expect(clippy::disallowed_methods, reason = "the tests' own switches are no configuration of ork")]
 fn sbin() -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os("ORK_TEST_RABBITMQ").filter(|folder| !folder.is_empty()) {
+        return Some(folder.into());
+    }
     let versions = fs::read_dir("/usr/lib/rabbitmq/lib").ok()?.flatten().map(|entry| entry.path().join("sbin"));
     versions
         .chain([Path::new("/usr/lib/rabbitmq/bin").to_owned()])

@@ -1,5 +1,7 @@
 //! What lapin reports, in the words and kinds of the broker port.
 
+use std::fmt::Display;
+
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
@@ -22,7 +24,14 @@ impl Trouble {
         Self::new(BrokerErrorKind::Closed, "the connection to RabbitMQ was closed by this program")
     }
 
-    pub(super) fn timed_out(address: &Address, doing: &str, after: std::time::Duration) -> Self {
+    /// One trouble with the words of all; the kind is that of the first.
+    pub(super) fn all(troubles: Vec<Self>) -> Self {
+        let kind = troubles.first().map_or(BrokerErrorKind::Disconnected, |first| first.kind);
+        let words: Vec<_> = troubles.into_iter().map(|trouble| trouble.words).collect();
+        Self::new(kind, words.join("; "))
+    }
+
+    pub(super) fn timed_out(address: &impl Display, doing: &str, after: std::time::Duration) -> Self {
         Self::new(BrokerErrorKind::TimedOut, format!("RabbitMQ at {address} did not answer within {after:?} ({doing})"))
     }
 
@@ -96,17 +105,9 @@ pub(super) fn is_not_found(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::NOTFOUND)
 }
 
-/// Whether this is RabbitMQ's word for something that exists, but otherwise.
-pub(super) fn is_otherwise(error: &lapin::Error) -> bool {
+/// Whether this is RabbitMQ's word for what it does not take as it is: a queue that exists otherwise, a message too large.
+pub(super) fn is_not_taken(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::PRECONDITIONFAILED)
-}
-
-/// How many bytes a body may have, if this is RabbitMQ's word for one that has more. It says so in words only: `message
-/// size 300 is larger than configured max size 200`.
-pub(super) fn most_accepted(error: &lapin::Error) -> Option<usize> {
-    let words = words(error);
-    let size = words.split_once("message size ")?.1;
-    size.split_once(" is larger than ")?.1.rsplit_once(' ')?.1.trim_end_matches(['\'', '.']).parse().ok()
 }
 
 fn is_soft(error: &lapin::Error, wanted: AMQPSoftError) -> bool {

@@ -3,6 +3,7 @@
 //! lapin's own recovery stays off. It replays topology and consumers behind our back, and a delivery tag of before
 //! would then be sent on the channel of after; here whoever uses a connection notices that it is another one.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -18,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::error::Trouble;
 use super::topology::{Failed, Topology};
-use super::url::Address;
+use super::url::{Address, Addresses};
 use crate::broker::BrokerErrorKind;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -53,6 +54,10 @@ pub(super) struct Live {
 }
 
 impl Live {
+    pub(super) const fn address(&self) -> &Address {
+        &self.address
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.connection.status().connected()
     }
@@ -121,10 +126,18 @@ enum State {
 /// What a [`Link`] needs to know.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    pub(super) address: Address,
+    pub(super) addresses: Addresses,
     /// The name that RabbitMQ shows for the connection.
     pub(super) name: String,
     pub(super) deadline: Duration,
+}
+
+/// A node to connect to.
+#[derive(Debug)]
+struct Candidate {
+    address: Address,
+    /// It accepted, or was not there, and said nothing.
+    silent: bool,
 }
 
 /// A connection to the broker, made when it is first asked for and again whenever it is lost.
@@ -154,10 +167,6 @@ impl Link {
 
     pub(super) const fn target(&self) -> &Target {
         &self.target
-    }
-
-    pub(super) const fn address(&self) -> &Address {
-        &self.target.address
     }
 
     pub(super) const fn deadline(&self) -> Duration {
@@ -203,7 +212,7 @@ impl Link {
                 Ok(Ok(())) => {}
                 Ok(Err(_gone)) => return Err(Trouble::closed()),
                 Err(_elapsed) => {
-                    let silent = || Trouble::timed_out(&self.target.address, "connect", self.target.deadline);
+                    let silent = || Trouble::timed_out(&self.target.addresses, "connect", self.target.deadline);
                     return Err(last.unwrap_or_else(silent));
                 }
             }
@@ -220,7 +229,7 @@ impl Link {
             ours
         });
         if changed {
-            tracing::warn!(broker = %self.target.address, "lost the connection to RabbitMQ, reconnecting");
+            tracing::warn!(broker = %live.address, "lost the connection to RabbitMQ, reconnecting");
             self.lost.notify_one();
         }
     }
@@ -238,30 +247,26 @@ impl Link {
         if let State::Up(live) = state
             && timeout(within, live.connection.close(200, "OK".into())).await.is_err()
         {
-            tracing::debug!(broker = %self.target.address, "RabbitMQ did not answer the goodbye");
+            tracing::debug!(broker = %live.address, "RabbitMQ did not answer the goodbye");
         }
     }
 
     async fn run(&self) {
-        let (mut was_up, mut silent, mut failures) = (false, false, 0);
+        let (mut was_up, mut failures) = (false, 0);
+        let addresses = self.target.addresses.as_slice().iter();
+        let mut candidates: VecDeque<_> =
+            addresses.map(|address| Candidate { address: address.clone(), silent: false }).collect();
         loop {
             let mut back_off = BackOff::new();
             let live = loop {
-                let attempt = async {
-                    if silent {
-                        self.look().await?;
-                    }
-                    self.connect().await
-                };
                 let trouble = tokio::select! {
                     biased;
                     () = self.closed.cancelled() => return,
-                    attempt = attempt => match attempt {
+                    attempt = self.try_each(&mut candidates, was_up) => match attempt {
                         Ok(live) => break live,
                         Err(trouble) => trouble,
                     },
                 };
-                silent = trouble.kind == BrokerErrorKind::TimedOut;
                 // Before it was ever up, whoever asked for it is told, and may give up.
                 if failures == 0 && was_up {
                     tracing::warn!(error = trouble.words, "no connection to RabbitMQ, trying on");
@@ -274,13 +279,15 @@ impl Link {
                     () = tokio::time::sleep(back_off.next()) => {}
                 }
             };
-            tracing::info!(broker = %self.target.address, again = was_up, "connected to RabbitMQ");
+            tracing::info!(broker = %live.address, again = was_up, "connected to RabbitMQ");
             self.become_if_open(State::Up(Arc::new(live)));
-            (was_up, silent, failures) = (true, false, 0);
+            (was_up, failures) = (true, 0);
             tokio::select! {
                 () = self.closed.cancelled() => return,
                 () = self.lost.notified() => {}
             }
+            // The one that was lost is tried last.
+            candidates.rotate_left(1);
         }
     }
 
@@ -294,11 +301,36 @@ impl Link {
         });
     }
 
-    async fn connect(&self) -> Result<Live, Trouble> {
-        let Target { address, name, deadline } = &self.target;
+    /// Tries each once, the first one first, where the one that was connected to is left.
+    async fn try_each(&self, candidates: &mut VecDeque<Candidate>, was_up: bool) -> Result<Live, Trouble> {
+        let n_candidates = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+        // Whoever waits for the first connection gives up at the deadline, so each has a share of that.
+        let patience = if was_up { self.target.deadline } else { self.target.deadline / n_candidates };
+        let mut troubles = Vec::new();
+        for _ in 0..n_candidates {
+            let Some(candidate) = candidates.front_mut() else { break };
+            let attempt = async {
+                if candidate.silent {
+                    self.look(&candidate.address, patience).await?;
+                }
+                self.connect(&candidate.address, patience).await
+            };
+            let attempt = attempt.await;
+            candidate.silent = attempt.as_ref().is_err_and(|trouble| trouble.kind == BrokerErrorKind::TimedOut);
+            match attempt {
+                Ok(live) => return Ok(live),
+                Err(trouble) => troubles.push(trouble),
+            }
+            candidates.rotate_left(1);
+        }
+        Err(Trouble::all(troubles))
+    }
+
+    async fn connect(&self, address: &Address, patience: Duration) -> Result<Live, Trouble> {
+        let Target { name, deadline, .. } = &self.target;
         let properties = ConnectionProperties::default().with_connection_name(name.as_str().into());
         // The rest of the deadline is for finding out what is wrong.
-        let handshake = deadline.mul_f64(0.7);
+        let handshake = patience.mul_f64(0.7);
         match timeout(handshake, Connection::connect_uri(address.uri(), properties)).await {
             Ok(Ok(connection)) => {
                 Ok(Live { connection, address: address.clone(), deadline: *deadline, prepared: Mutex::new(false) })
@@ -307,11 +339,11 @@ impl Link {
                 if let Some(trouble) = Trouble::while_connecting(address, &error) {
                     return Err(trouble);
                 }
-                self.look().await?;
+                self.look(address, patience).await?;
                 Err(Trouble::new(BrokerErrorKind::Disconnected, format!("cannot reach RabbitMQ at {address}: {error}")))
             }
             Err(_elapsed) => {
-                self.look().await?;
+                self.look(address, patience).await?;
                 Err(Trouble::timed_out(address, "connect", handshake))
             }
         }
@@ -321,11 +353,11 @@ impl Link {
     ///
     /// It also keeps an endpoint that accepts and then says nothing from collecting lapin's threads, which wait for
     /// it until it hangs up: after the first silence this goes before every attempt.
-    async fn look(&self) -> Result<(), Trouble> {
-        if self.target.address.is_encrypted() {
+    async fn look(&self, address: &Address, patience: Duration) -> Result<(), Trouble> {
+        if address.is_encrypted() {
             return Ok(());
         }
-        let (address, patience) = (self.target.address.clone(), self.target.deadline.mul_f64(0.1));
+        let (address, patience) = (address.clone(), patience.mul_f64(0.1));
         let look = self.tasks.spawn_blocking(move || greet(&address, patience));
         look.await.unwrap_or(Ok(()))
     }

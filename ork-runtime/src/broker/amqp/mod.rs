@@ -37,13 +37,13 @@ use error::Trouble;
 use link::{Link, Target};
 use publish::Publisher;
 use topology::Topology;
-use url::Address;
+use url::Addresses;
 
 /// How to use a RabbitMQ.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
-    address: Address,
+    addresses: Addresses,
     /// What the names of all exchanges and queues begin with: `ork`.
     pub prefix: String,
     /// Which kind of queue keeps the work.
@@ -59,13 +59,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults for the RabbitMQ at this URL.
+    /// The defaults for the RabbitMQ at this URL, or at these: its nodes, with commas between them.
     ///
     /// # Errors
-    /// `Config` if the URL cannot be read; the URL is not quoted, as it may hold a password.
+    /// `Config` if a URL cannot be read; it is not quoted, as it may hold a password.
     pub fn new(url: &str) -> Result<Self, BrokerError> {
         Ok(Self {
-            address: Address::parse(url)?,
+            addresses: Addresses::parse(url)?,
             prefix: "ork".to_owned(),
             queues: QueueKind::default(),
             deadline: Duration::from_secs(10),
@@ -79,7 +79,7 @@ impl Config {
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("url", &self.address)
+            .field("url", &self.addresses)
             .field("prefix", &self.prefix)
             .field("queues", &self.queues)
             .finish_non_exhaustive()
@@ -113,8 +113,8 @@ impl Amqp {
         let topology = Arc::new(Topology::new(&config.prefix, config.queues)?);
         let tasks = TaskTracker::new();
         let link = |what: &str| {
-            let (address, name) = (config.address.clone(), format!("{} {what}", config.name));
-            Link::new(Target { address, name, deadline: config.deadline }, tasks.clone())
+            let (addresses, name) = (config.addresses.clone(), format!("{} {what}", config.name));
+            Link::new(Target { addresses, name, deadline: config.deadline }, tasks.clone())
         };
         Ok(Self {
             publishing: link("publishes"),
@@ -211,7 +211,8 @@ impl Broker for Amqp {
 
     async fn check(&self) -> Result<String, BrokerError> {
         self.declare(&[]).await?;
-        let dead = match self.topology.n_dead(&*self.publishing.live().await?).await? {
+        let live = self.publishing.live().await?;
+        let dead = match self.topology.n_dead(&live).await? {
             0 => "empty".to_owned(),
             n => format!("holding {n} that nobody could run"),
         };
@@ -221,7 +222,9 @@ impl Broker for Amqp {
         };
         Ok(format!(
             "RabbitMQ at {} answers; exchange `{}` is there, {kind} queues; dead letters `{}` are {dead}",
-            self.config.address, self.topology.names.exchange, self.topology.names.dead
+            live.address(),
+            self.topology.names.exchange,
+            self.topology.names.dead
         ))
     }
 
@@ -237,7 +240,7 @@ impl Broker for Amqp {
             self.tasks.wait().await;
         };
         if timeout(self.config.close_deadline, orderly).await.is_err() {
-            tracing::warn!(broker = %self.config.address, "RabbitMQ did not let go in time, hanging up");
+            tracing::warn!(broker = %self.config.addresses, "RabbitMQ did not let go in time, hanging up");
             self.closed.cancel();
             let none = Duration::ZERO;
             tokio::join!(self.consuming.close(none), self.publishing.close(none));

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::error::{Trouble, is_not_found, most_accepted};
+use super::error::{Trouble, is_not_found, is_not_taken};
 use super::link::{Link, Live};
 use super::topology::{Failed, Topology};
 use super::wire::Parcel;
@@ -139,38 +139,28 @@ impl Lane {
             Ok(sent) => sent,
             Err(trouble) => return vec![Err(trouble); parcels.len()],
         };
-        let most = match lost {
+        let n_together = match lost {
             Lost::Nothing | Lost::Channel => return answers,
+            Lost::Refused if parcels.len() == 1 => return answers,
             // Somebody deleted it. The new channel declares it again; nothing of this was routed, so it is sent again.
-            Lost::Exchange => usize::MAX,
-            // One message closed the channel under all of them: the others are sent again.
-            Lost::Beyond(most) => most,
+            Lost::Exchange => parcels.len(),
+            // The channel ended, and nobody said at which of them: alone, only the one that is refused fails.
+            Lost::Refused => 1,
         };
-        let (mut again, mut rest) = (Vec::new(), Vec::new());
-        for (parcel, answer) in parcels.iter().zip(&mut answers).filter(|(_, answer)| answer.is_err()) {
-            if parcel.body.len() > most {
-                *answer = Err(self.too_large(parcel.body.len(), most));
-            } else {
-                again.push(answer);
-                rest.push(parcel.clone());
+        let again: Vec<_> = (0..parcels.len()).filter(|at| answers.get(*at).is_some_and(Result::is_err)).collect();
+        for again in again.chunks(n_together) {
+            let rest: Vec<_> = again.iter().filter_map(|at| parcels.get(*at)).cloned().collect();
+            let second = match self.attempt(&rest).await {
+                Ok((second, _)) => second,
+                Err(trouble) => vec![Err(trouble); rest.len()],
+            };
+            for (at, answer) in again.iter().zip(second) {
+                if let Some(slot) = answers.get_mut(*at) {
+                    *slot = answer;
+                }
             }
         }
-        let second = match self.attempt(&rest).await {
-            Ok((second, _)) => second,
-            Err(trouble) => vec![Err(trouble); rest.len()],
-        };
-        for (answer, second) in again.into_iter().zip(second) {
-            *answer = second;
-        }
         answers
-    }
-
-    fn too_large(&self, found: usize, most: usize) -> Trouble {
-        let address = self.link.address();
-        let words = format!(
-            "the body has {found} bytes, at most {most} are accepted by RabbitMQ at {address} (its `max_message_size`)"
-        );
-        Trouble::new(BrokerErrorKind::TooLarge, words)
     }
 
     async fn attempt(&mut self, parcels: &[Parcel]) -> Result<(Answers, Lost), Trouble> {
@@ -198,13 +188,13 @@ impl Lane {
             Err(failed) => {
                 // Late confirms must not be taken for those of the next batch.
                 self.open = None;
-                return Err(if live.is_blocked() { self.blocked() } else { failed.into() });
+                return Err(if live.is_blocked() { blocked(&live) } else { failed.into() });
             }
         };
         let mut lost = Lost::Nothing;
         let mut returned = HashSet::new();
         let mut answers: Answers = Vec::with_capacity(parcels.len());
-        for confirm in confirms {
+        for (parcel, confirm) in parcels.iter().zip(confirms) {
             answers.push(match confirm {
                 Ok(Confirmation::Ack(message)) => {
                     // lapin hands a returned message to whichever confirm comes next, so it is known by its names.
@@ -214,19 +204,25 @@ impl Lane {
                     Ok(())
                 }
                 Ok(_) => Err(Trouble::new(
-                    BrokerErrorKind::Undeliverable,
+                    not_now(parcel),
                     format!(
                         "RabbitMQ at {} did not take the message: its queue is full or unavailable",
-                        self.link.address()
+                        live.address()
                     ),
                 )),
                 Err(error) => {
-                    lost = lost.max(match most_accepted(&error) {
-                        Some(most) => Lost::Beyond(most),
-                        None if is_not_found(&error) => Lost::Exchange,
-                        None => Lost::Channel,
+                    lost = lost.max(if is_not_found(&error) {
+                        Lost::Exchange
+                    } else if is_not_taken(&error) {
+                        Lost::Refused
+                    } else {
+                        Lost::Channel
                     });
-                    Err(Trouble::while_up(self.link.address(), "publish", &error))
+                    let mut trouble = Trouble::while_up(live.address(), "publish", &error);
+                    if lost == Lost::Refused && parcels.len() == 1 {
+                        trouble.kind = BrokerErrorKind::TooLarge;
+                    }
+                    Err(trouble)
                 }
             });
         }
@@ -272,13 +268,20 @@ impl Lane {
         self.open = Some((Arc::clone(&live), channel.clone()));
         Ok((live, channel))
     }
+}
 
-    fn blocked(&self) -> Trouble {
-        Trouble::new(
-            BrokerErrorKind::TimedOut,
-            format!("RabbitMQ at {} blocks publishers: it is short of memory or disk", self.link.address()),
-        )
-    }
+/// A queue of work may take it soon, as when the node that led the queue is gone and another one is about to. The
+/// outcomes of some stranger's full queue are not to hold up others.
+fn not_now(parcel: &Parcel) -> BrokerErrorKind {
+    let is_direct = parcel.exchange.as_str().is_empty();
+    if is_direct { BrokerErrorKind::Undeliverable } else { BrokerErrorKind::Disconnected }
+}
+
+fn blocked(live: &Live) -> Trouble {
+    Trouble::new(
+        BrokerErrorKind::TimedOut,
+        format!("RabbitMQ at {} blocks publishers: it is short of memory or disk", live.address()),
+    )
 }
 
 /// What an attempt lost besides messages.
@@ -286,9 +289,9 @@ impl Lane {
 enum Lost {
     Nothing,
     Channel,
+    /// The channel, at a message that the broker does not take, for its size for instance.
+    Refused,
     Exchange,
-    /// The channel, to a message of more bytes than this.
-    Beyond(usize),
 }
 
 fn flatten(orders: Vec<Order>) -> (Vec<(usize, oneshot::Sender<Answers>)>, Vec<Parcel>) {

@@ -7,7 +7,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, ExchangeKind};
 
-use super::error::{Trouble, is_otherwise, words};
+use super::error::{Trouble, is_not_taken, words};
 use super::link::Live;
 use crate::broker::{BrokerErrorKind, Subscribe};
 
@@ -26,6 +26,10 @@ pub enum QueueKind {
 /// ork's engine gives up long before. This is the net below it, for messages that end the connection of whoever
 /// reads them. RabbitMQ 4 would set 20 and count every graceful stop, RabbitMQ 3 would set none.
 const DELIVERY_LIMIT: i64 = 100;
+
+/// The same for the dead letters, which only a person takes out, and looks at as often as they like. RabbitMQ 4 would
+/// drop them after 20 looks. Its word for no limit, -1, makes RabbitMQ 3.10 drop them after the first.
+const DEAD_DELIVERY_LIMIT: i64 = 1_000_000_000;
 
 /// A message that was delivered so often gets a new place, and its count begins anew, before the queue gives up on it.
 /// More than any `max_losses`, so that work which kills its workers still comes to its end.
@@ -188,7 +192,7 @@ async fn declare_base(live: &Live, names: &Names, kind: QueueKind) -> Result<(),
     let channel = match live.within("declare the dead letters", dead).await {
         Ok(_) => channel,
         // It is there, as another process or a person wanted it: that is good enough for dead letters.
-        Err(Failed::Lapin(error, _)) if is_otherwise(&error) => live.channel("open a channel").await?,
+        Err(Failed::Lapin(error, _)) if is_not_taken(&error) => live.channel("open a channel").await?,
         Err(error) => return Err(error.into()),
     };
     let bind = channel.queue_bind(
@@ -244,6 +248,7 @@ fn dead_arguments(kind: QueueKind) -> FieldTable {
     let mut arguments = FieldTable::default();
     if kind == QueueKind::Quorum {
         arguments.insert("x-queue-type".into(), text("quorum"));
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DEAD_DELIVERY_LIMIT));
     }
     arguments
 }
@@ -272,7 +277,7 @@ impl From<Failed> for Trouble {
 /// Says what to do about something that exists with other arguments.
 fn otherwise(what: &str, name: &ShortString, failed: Failed) -> Trouble {
     match failed {
-        Failed::Lapin(error, _) if is_otherwise(&error) => Trouble::new(
+        Failed::Lapin(error, _) if is_not_taken(&error) => Trouble::new(
             BrokerErrorKind::Refused,
             format!(
                 "the {what} `{name}` exists with other arguments than ork declares; configure the queue kind it was made \

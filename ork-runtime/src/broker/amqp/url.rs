@@ -1,10 +1,10 @@
-//! The broker's address: parsed once, and printed without its password for ever after.
+//! The broker's addresses: parsed once, and printed without their passwords for ever after.
 
 use std::fmt;
 
 use lapin::uri::{AMQPScheme, AMQPUri};
 
-use crate::broker::{BrokerError, BrokerErrorKind};
+use crate::broker::{BrokerError, BrokerErrorKind, urls};
 
 /// Seconds between heartbeats when the URL names none: a dead peer is noticed within twice this.
 const HEARTBEAT: u16 = 20;
@@ -80,6 +80,30 @@ impl fmt::Debug for Address {
     }
 }
 
+/// The nodes of one RabbitMQ, in the order in which they are tried; never empty.
+#[derive(Debug, Clone)]
+pub(super) struct Addresses(Vec<Address>);
+
+impl Addresses {
+    /// Reads one URL, or several with commas between them.
+    pub(super) fn parse(text: &str) -> Result<Self, BrokerError> {
+        urls(text).iter().map(|url| Address::parse(url.trim_end())).collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(super) fn as_slice(&self) -> &[Address] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, address) in self.0.iter().enumerate() {
+            write!(f, "{}{address}", if n > 0 { ", " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +130,15 @@ mod tests {
             assert_eq!(error.kind(), BrokerErrorKind::Config, "{text}");
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{text}: {error:?}");
         }
+    }
+
+    #[test]
+    fn several_nodes_have_commas_between_them() {
+        let both = Addresses::parse("amqp://me:a,b@one/v, amqps://me:s3cret@two:7/v").unwrap();
+        assert_eq!(both.to_string(), "amqp://me:***@one:5672/v, amqps://me:***@two:7/v");
+        assert_eq!(both.as_slice()[0].uri().authority.userinfo.password, "a,b");
+        let error = Addresses::parse("amqp://me:s3cret@one,amqp://me:s3cret@ho st").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
     }
 
     #[test]

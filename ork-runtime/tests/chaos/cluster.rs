@@ -1,0 +1,82 @@
+//! Rounds of chaos over three nodes of RabbitMQ, of which one at a time is killed and comes back, among other blows.
+
+use super::audit::audit;
+use super::cluster_of::Cluster;
+use super::node::can_start_nodes;
+use super::processes::{Place, Worker};
+use super::rounds::{in_rounds, until};
+use super::tasks::{last, storm_part};
+
+/// What is killed.
+#[derive(Debug, Clone, Copy)]
+enum Blow {
+    /// The node that leads the queue of the parts, whose processes go to another one.
+    Leader,
+    /// A node that follows.
+    Follower,
+    Worker,
+}
+
+const BLOWS: [Blow; 6] = [Blow::Leader, Blow::Follower, Blow::Leader, Blow::Follower, Blow::Worker, Blow::Worker];
+
+async fn round(cluster: &mut Cluster, parts: u64, seed: u64) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("ork.db").display());
+    let place = Place { store, broker: cluster.urls(0), prefix: format!("n{seed:x}") };
+    let client = place.builder().build().await.unwrap();
+    let queue = format!("{}.task.storm", place.prefix);
+    for node in &cluster.nodes {
+        node.wait_for_quorum_queue(&queue);
+    }
+    // Each begins with another node.
+    let places = [0, 1, 2].map(|first| place.by(cluster.urls(first)));
+    let mut workers = places.each_ref().map(Place::worker);
+    let log = folder.path().join("log").display().to_string();
+    let job = client.submit(storm_part { parts, seed, log: log.clone() }).await.unwrap();
+
+    let mut blows = BLOWS;
+    rng.shuffle(&mut blows);
+    for (n, blow) in (0..).zip(blows) {
+        // In the middle of its share of the job.
+        let when = (n * 10 + rng.u64(1..6)) * parts / 70;
+        until(&client, job.id(), when).await;
+        println!("seed {seed}: {blow:?} killed at {when} of {parts}");
+        let leader = cluster.leader(&queue);
+        let at = match blow {
+            Blow::Leader => leader,
+            Blow::Follower => (leader + rng.usize(1..3)) % 3,
+            Blow::Worker => {
+                let at = rng.usize(..workers.len());
+                std::mem::replace(&mut workers[at], places[at].worker()).kill();
+                continue;
+            }
+        };
+        cluster.nodes[at].kill();
+        // The other two do without it.
+        until(&client, job.id(), when + parts / 20).await;
+        cluster.nodes[at].restart();
+    }
+    let sum = job.wait().await;
+    if sum.is_err() {
+        let settled = client.parts(job.id(), 0, usize::MAX).await.unwrap();
+        panic!("{sum:?}: {:?}", settled.iter().find(|part| part.failure.is_some()));
+    }
+    assert_eq!(sum.unwrap(), parts * (parts - 1) / 2);
+    assert_eq!(client.submit(last { number: 1 }).and_wait().await.unwrap(), 1);
+    client.shutdown().await;
+    workers.into_iter().for_each(Worker::drain);
+    let splits = std::fs::read_to_string(&log).unwrap().lines().count();
+    assert!((1..=1 + BLOWS.len()).contains(&splits), "the split ran {splits} times");
+    audit(&place.by(cluster.nodes[0].url()), job.id(), parts).await;
+}
+
+#[test]
+#[ignore = "long: .ci/prove --long"]
+fn rounds_over_a_cluster_lose_and_double_nothing() {
+    if !can_start_nodes() {
+        return;
+    }
+    let mut cluster = Cluster::start();
+    in_rounds(3, async |seed| round(&mut cluster, 10_000, seed).await);
+}
