@@ -36,6 +36,17 @@ fn config(place: &str, words: &str) -> ObjectError {
 impl Bucket {
     /// Opens `file:PATH`, making the folder if it is not there, or `s3://BUCKET/PREFIX`, which is not reached yet.
     ///
+    /// ```
+    /// use ork::objects::{Objects as _, bucket::Bucket};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let place = Bucket::open(&format!("file:{}", folder.path().display()))?;
+    /// place.put("a/b", "{}".into()).await?;
+    /// assert_eq!(place.get("a/b", 2).await?, "{}");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// When the URL is wrong, the folder cannot be made, or this program was built without what it needs.
     pub fn open(url: &str) -> Result<Self, ObjectError> {
