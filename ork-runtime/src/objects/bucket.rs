@@ -106,7 +106,7 @@ impl Bucket {
     }
 
     fn error(&self, kind: ObjectErrorKind, doing: &str, name: &str, error: &object_store::Error) -> ObjectError {
-        ObjectError::new(kind, format!("cannot {doing} `{name}` in {}", self.place)).with_source(words(&error))
+        ObjectError::new(kind, format!("cannot {doing} `{name}` in {}", self.place)).with_source(words(error))
     }
 
     async fn write(&self, path: &Path, body: Bytes) -> object_store::Result<()> {
