@@ -1,6 +1,7 @@
 //! The parts a join is given: read from the store, a page at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,9 @@ use crate::objects::ObjectErrorKind;
 use crate::store::StoreError;
 use crate::task::parts::{PartSource, RawParts, SettledPart};
 use crate::task::{Error, Result};
+
+/// How long a join that is to stop is left waiting.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct FromStore {
@@ -37,7 +41,11 @@ impl PartSource for FromStore {
             // What is lost stays lost; what only this program does not find another one may.
             Some(Err(error)) if error.kind() == ObjectErrorKind::Config => Err(Error::new(error)),
             Some(Err(error)) => Err(Error::permanent(error)),
-            None => Err(Error::new(format!("{whose} was not read: the join is to stop"))),
+            None => {
+                // A join that can be dropped is dropped here; were it told first, its attempt would have failed.
+                self.engine.clock.pause(GOODBYE).await;
+                Err(Error::new(format!("{whose} was not read: the join is to stop")))
+            }
         }
     }
 }

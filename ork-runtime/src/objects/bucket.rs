@@ -29,12 +29,28 @@ pub struct Bucket {
     place: String,
 }
 
+/// The library's words hold those of its sources, which would be said twice.
+fn words(error: &object_store::Error) -> String {
+    error.to_string()
+}
+
 fn config(place: &str, words: &str) -> ObjectError {
     ObjectError::new(ObjectErrorKind::Config, format!("large outputs cannot be kept in {place}: {words}"))
 }
 
 impl Bucket {
     /// Opens `file:PATH`, making the folder if it is not there, or `s3://BUCKET/PREFIX`, which is not reached yet.
+    ///
+    /// ```
+    /// use ork::objects::{Objects as _, bucket::Bucket};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let place = Bucket::open(&format!("file:{}", folder.path().display()))?;
+    /// place.put("a/b", "{}".into()).await?;
+    /// assert_eq!(place.get("a/b", 2).await?, "{}");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// When the URL is wrong, the folder cannot be made, or this program was built without what it needs.
@@ -52,7 +68,7 @@ impl Bucket {
         }
         std::fs::create_dir_all(path).map_err(|error| config(place, "the folder cannot be made").with_source(error))?;
         let store = LocalFileSystem::new_with_prefix(path)
-            .map_err(|error| config(place, "the folder cannot be used").with_source(error))?;
+            .map_err(|error| config(place, "the folder cannot be used").with_source(words(&error)))?;
         let store = store.with_automatic_cleanup(true).with_fsync(true);
         Ok(Self { store: Box::new(store), prefix: Path::default(), place: place.to_owned() })
     }
@@ -75,7 +91,7 @@ impl Bucket {
             builder = builder.with_allow_http(true);
         }
         let store = builder.build().map_err(|error| {
-            config(place, "the bucket's name or one of the AWS_ variables is wrong").with_source(error)
+            config(place, "the bucket's name or one of the AWS_ variables is wrong").with_source(words(&error))
         })?;
         Ok(Self { store: Box::new(store), prefix, place: place.to_owned() })
     }
@@ -89,8 +105,8 @@ impl Bucket {
         self.prefix.parts().chain(Path::from(name).parts()).collect()
     }
 
-    fn error(&self, kind: ObjectErrorKind, doing: &str, name: &str, error: object_store::Error) -> ObjectError {
-        ObjectError::new(kind, format!("cannot {doing} `{name}` in {}", self.place)).with_source(error)
+    fn error(&self, kind: ObjectErrorKind, doing: &str, name: &str, error: &object_store::Error) -> ObjectError {
+        ObjectError::new(kind, format!("cannot {doing} `{name}` in {}", self.place)).with_source(words(error))
     }
 
     async fn write(&self, path: &Path, body: Bytes) -> object_store::Result<()> {
@@ -137,7 +153,7 @@ impl Objects for Bucket {
     async fn put(&self, name: &str, body: Bytes) -> Result<(), ObjectError> {
         let written = self.write(&self.path(name), body).await;
         // A bucket that is not there may be made yet.
-        written.map_err(|error| self.error(ObjectErrorKind::Unavailable, "write", name, error))
+        written.map_err(|error| self.error(ObjectErrorKind::Unavailable, "write", name, &error))
     }
 
     async fn get(&self, name: &str, bytes: u64) -> Result<Bytes, ObjectError> {
@@ -146,7 +162,7 @@ impl Objects for Bucket {
                 object_store::Error::NotFound { .. } => ObjectErrorKind::Missing,
                 _ => ObjectErrorKind::Unavailable,
             };
-            self.error(kind, "read", name, error)
+            self.error(kind, "read", name, &error)
         })
     }
 
@@ -161,8 +177,8 @@ impl Objects for Bucket {
                     Ok(Object { name: name.to_string(), written })
                 }
                 Err(error) => {
-                    let words = format!("cannot list `{word}` in {place}");
-                    Err(ObjectError::new(ObjectErrorKind::Unavailable, words).with_source(error))
+                    let what = format!("cannot list `{word}` in {place}");
+                    Err(ObjectError::new(ObjectErrorKind::Unavailable, what).with_source(words(&error)))
                 }
             })
             .boxed()
@@ -175,7 +191,7 @@ impl Objects for Bucket {
         while let Some(end) = removed.next().await {
             match end {
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(self.error(ObjectErrorKind::Unavailable, "remove", &first, error)),
+                Err(error) => return Err(self.error(ObjectErrorKind::Unavailable, "remove", &first, &error)),
             }
         }
         Ok(())

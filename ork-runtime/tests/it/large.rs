@@ -185,6 +185,30 @@ fn a_join_waits_for_outputs_that_cannot_be_read_now() {
 }
 
 #[test]
+fn a_join_that_waits_is_given_back_by_a_worker_that_stops() {
+    each_shelved(|ork, shelf, store| async move {
+        if store == "memory:" {
+            return ork.shutdown().await;
+        }
+        let id = ork.submit(held_part { count: 4 }).await.unwrap().id();
+        let gate = Gate::of(&id.to_string());
+        gate.entered().await;
+        shelf.broken.send_replace(true);
+        gate.open();
+        shelf.has_refused().await;
+        ork.force_stop();
+        ork.shutdown().await;
+        shelf.broken.send_replace(false);
+        let next = shelved(&store, &shelf).build().await.unwrap();
+        next.start_worker();
+        gate.entered().await;
+        gate.open();
+        assert_eq!(next.wait(id).await.unwrap().into_output::<usize>().unwrap(), 4_000);
+        next.shutdown().await;
+    });
+}
+
+#[test]
 fn a_worker_that_stops_meanwhile_gives_the_work_back() {
     each_shelved(|ork, shelf, store| async move {
         shelf.broken.send_replace(true);

@@ -48,6 +48,8 @@ fn a_note_stays_a_note_in_rows_and_outcomes() {
 #[test]
 fn a_store_tells_itself_from_every_other() {
     each(|world| async move {
+        // All of it, or its folder would be gone already.
+        let world = &world;
         let identity = world.store.identity().await.unwrap();
         assert_eq!(world.store.identity().await.unwrap(), identity);
         let folder = tempfile::tempdir().unwrap();
