@@ -199,11 +199,11 @@ impl Books {
     }
 
     /// Adds a row to the outbox that waits for a permit.
-    pub(super) fn wait(&mut self, job: &Job, (ask, attempt): (OwedAsk, u32), limit: &Limit) {
+    pub(super) fn wait(&mut self, job: &Job, (ask, attempt, lost): (OwedAsk, u32, u32), limit: &Limit) {
         let (id, task, priority) = (self.next_owed, job.task.clone(), job.priority);
         self.next_owed += 1;
         let waits = Some(limit.clone());
-        let row = OwedRow { id, job: job.id, task, ask, attempt, priority, due: None, holder: None, lost: 0, waits };
+        let row = OwedRow { id, job: job.id, task, ask, attempt, priority, due: None, holder: None, lost, waits };
         self.writes.owed.push(row);
     }
 

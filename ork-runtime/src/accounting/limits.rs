@@ -111,6 +111,8 @@ pub trait Begin: Operation {
 pub struct Admit<O> {
     /// Where the permits come from.
     pub limit: Limit,
+    /// How often workers died with its deliveries: what waits does not forget it.
+    pub lost: u32,
     /// What is to begin.
     pub operation: O,
 }
@@ -151,7 +153,7 @@ impl<O: Begin> Operation for Admit<O> {
     }
 
     fn apply(&self, books: &mut Books) -> Self::Answer {
-        let Self { limit, operation } = self;
+        let Self { limit, lost, operation } = self;
         let (by, calls) = (operation.by(), operation.calls());
         operation.prepare(books);
         let permits = books.acquire(limit, by, calls);
@@ -160,7 +162,7 @@ impl<O: Begin> Operation for Admit<O> {
             for at in permits..calls {
                 let dispatch = books.get(job.id).and_then(|entry| operation.dispatch(at, entry));
                 if let Some((ask, attempt)) = dispatch {
-                    books.wait(&job, (ask, attempt), limit);
+                    books.wait(&job, (ask, attempt, *lost), limit);
                     waiting.push(at);
                 }
             }

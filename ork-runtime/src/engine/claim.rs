@@ -39,7 +39,8 @@ pub(super) async fn job(
     engine: &Engine,
     message: &Message,
     phase: Phase,
-    (firm, limit): (bool, Option<&Limit>),
+    firm: bool,
+    limits: (Option<&Limit>, u32),
 ) -> Result<ClaimedJob, ProcessError> {
     let unknown = new_job(engine, message);
     if !engine.store.keeps() {
@@ -51,7 +52,7 @@ pub(super) async fn job(
         });
     }
     let claim = Claim { unknown, phase, attempt: message.attempt, firm, by: engine.by() };
-    let admitted = permits::begin(engine, limit, vec![claim]).await?.pop();
+    let admitted = permits::begin(engine, limits, vec![claim]).await?.pop();
     // What waits for a permit comes again when it has one.
     Ok(match admitted.and_then(|admitted| admitted.answer) {
         Some(Claimed::Ours { job, again }) => ClaimedJob::Ours { job, again },
@@ -74,11 +75,11 @@ pub(super) async fn part(
     engine: &Engine,
     message: &Message,
     (epoch, index): (u32, u64),
-    (firm, limit): (bool, Option<&Limit>),
+    (limit, redelivered): (Option<&Limit>, u32),
 ) -> Result<ClaimedPart, ProcessError> {
     let key = PartKey { job: message.job, epoch, index, attempt: message.attempt };
-    let start = StartPart { part: key, firm, by: engine.by() };
-    let admitted = permits::begin(engine, limit, vec![start]).await?.pop();
+    let start = StartPart { part: key, firm: redelivered > 0, by: engine.by() };
+    let admitted = permits::begin(engine, (limit, redelivered), vec![start]).await?.pop();
     match admitted.and_then(|admitted| admitted.answer) {
         Some(Started::Run { count, again }) => Ok(ClaimedPart::Ours { key, count, again }),
         // What waits for a permit comes again when it has one.

@@ -244,7 +244,7 @@ async fn job(
     let limit = limit.as_ref();
     let is_split = task.split.is_some_and(|split| std::ptr::eq(split, def));
     let ClaimedJob::Ours { job, again } =
-        claim::job(engine, message, phase, (redelivered > 0 || is_split, limit)).await?
+        claim::job(engine, message, phase, redelivered > 0 || is_split, (limit, redelivered)).await?
     else {
         return Ok(Done::Settled);
     };
@@ -288,7 +288,7 @@ async fn part(
     Dispatch { message, redelivered, limit, slot, tenure }: Dispatch<'_>,
 ) -> Result<Done, ProcessError> {
     let limit = limit.as_ref();
-    let claimed = claim::part(engine, message, (epoch, index), (redelivered > 0, limit)).await?;
+    let claimed = claim::part(engine, message, (epoch, index), (limit, redelivered)).await?;
     let ClaimedPart::Ours { key, count, again } = claimed else {
         return Ok(Done::Settled);
     };

@@ -38,17 +38,17 @@ pub(super) fn limit(task: &Task, message: &Message) -> Option<Limit> {
     Some(Limit { name: name.into(), permits: concurrency.calls })
 }
 
-/// Begins calls that are under one limit, or under none.
+/// Begins calls that are under one limit, or under none; workers have died with their deliveries `lost` times.
 pub(super) async fn begin<O: Begin>(
     engine: &Engine,
-    limit: Option<&Limit>,
+    (limit, lost): (Option<&Limit>, u32),
     operations: Vec<O>,
 ) -> Result<Vec<Admitted<O::Answer>>, StoreError> {
     let Some(limit) = limit else {
         let answers = engine.store.apply_all(operations).await?;
         return Ok(answers.into_iter().map(Admitted::all).collect());
     };
-    let admit = |operation| Admit { limit: limit.clone(), operation };
+    let admit = |operation| Admit { limit: limit.clone(), lost, operation };
     engine.store.apply_all(operations.into_iter().map(admit).collect()).await
 }
 

@@ -109,7 +109,7 @@ fn what_is_too_large_for_the_server_harms_nothing_else() {
             assert_eq!(job.wait().await.unwrap(), a + 1);
         }
         let words = super::world::why(&large.outcome().await.unwrap());
-        assert!(words.contains("at most 100000") && words.contains("max_message_size"), "{words}");
+        assert!(words.contains("configured max size 100000") && words.contains("max_message_size"), "{words}");
         // Its output is: the outcome goes without it.
         let mut foreigner = world.foreigner().await;
         let body = format!(r#"{{"name": "{}"}}"#, name(99_980));

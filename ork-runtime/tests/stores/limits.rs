@@ -23,7 +23,7 @@ fn limit(permits: u32) -> Limit {
 async fn run(world: &World, job: JobId, indices: impl Iterator<Item = u64>, permits: u32) -> Admitted<RunStarted> {
     let first = PartKey { job, epoch: 1, index: 0, attempt: 1 };
     let operation = StartRun { first, indices: indices.collect(), by: world.by() };
-    world.store.apply(Admit { limit: limit(permits), operation }).await.unwrap()
+    world.store.apply(Admit { limit: limit(permits), lost: 0, operation }).await.unwrap()
 }
 
 /// Settles these parts, which gives their permits back.
@@ -68,7 +68,7 @@ fn no_more_begin_than_there_are_permits_over_all_processes() {
         // Of another limit there are others.
         let admit = StartPart { part: part(job, 9), firm: false, by: world.by() };
         let other = Limit { name: "narrow[tenant = 2]".into(), permits: 1 };
-        let admitted = world.store.apply(Admit { limit: other, operation: admit }).await.unwrap();
+        let admitted = world.store.apply(Admit { limit: other, lost: 0, operation: admit }).await.unwrap();
         assert!(matches!(admitted.answer, Some(Started::Run { .. })));
     });
 }
@@ -161,7 +161,7 @@ fn the_urgent_and_the_oldest_go_first() {
             job.priority = priority;
             let unknown = NewJob { job, input: "{}".into() };
             let claim = Claim { unknown, phase: Phase::Start, attempt: 1, firm: false, by: world.by() };
-            world.store.apply(Admit { limit: limit(1), operation: claim }).await.unwrap().answer
+            world.store.apply(Admit { limit: limit(1), lost: 0, operation: claim }).await.unwrap().answer
         };
         // Each comes from another program: the job is made, be there a permit or not.
         let ids: Vec<_> = (0..4).map(|_| JobId::new()).collect();
@@ -183,6 +183,22 @@ fn the_urgent_and_the_oldest_go_first() {
             assert!(matches!(claim(running, 0).await, Some(Claimed::Ours { .. })));
         }
         assert_eq!(came, [ids[2], ids[1], ids[3]]);
+    });
+}
+
+/// Or work that kills its workers would do so for ever.
+#[test]
+fn what_waits_does_not_forget_how_often_its_workers_died() {
+    each(|world| async move {
+        let job = parts(&world, 2).await;
+        run(&world, job, 0..1, 1).await;
+        let operation = StartPart { part: part(job, 1), firm: true, by: world.by() };
+        let admitted = world.store.apply(Admit { limit: limit(1), lost: 3, operation }).await.unwrap();
+        assert_eq!((admitted.answer, admitted.waiting), (None, vec![0]));
+        settle(&world, job, 0..1).await;
+        let [owed] = world.take(10).await.try_into().unwrap();
+        let ork::message::Outgoing::Work(message) = &owed.messages[0] else { panic!("no work") };
+        assert_eq!((owed.lost, message.lost), (3, 3));
     });
 }
 

@@ -17,7 +17,7 @@ pub(super) async fn process(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spa
         let (unknown, attempt) = (claim::new_job(engine, &item.message), item.message.attempt);
         Claim { unknown, phase: Phase::Start, attempt, firm: false, by: engine.by() }
     };
-    let claimed = permits::begin(engine, limit.as_ref(), items.iter().map(claim).collect()).await;
+    let claimed = permits::begin(engine, (limit.as_ref(), 0), items.iter().map(claim).collect()).await;
     // Where the store does not work, each job waits for it alone.
     let claimed = claimed.unwrap_or_else(|_waits| items.iter().map(|_| Admitted::all(Claimed::Unknown)).collect());
     let mut ours = Vec::with_capacity(items.len());

@@ -33,7 +33,7 @@ pub(super) async fn process(
     let Some(first) = items.first().map(|item| PartKey { job, epoch, index: index(item), attempt }) else { return };
     let start = StartRun { first, indices: items.iter().map(index).collect(), by: engine.by() };
     // Where the store does not work, each part waits for it alone.
-    let begun = permits::begin(engine, limit.as_ref(), vec![start]).await.unwrap_or_default().pop();
+    let begun = permits::begin(engine, (limit.as_ref(), 0), vec![start]).await.unwrap_or_default().pop();
     let Admitted { answer, waiting } = begun.unwrap_or_default();
     let RunStarted { run, count, owed } = answer.unwrap_or_default();
     engine.outbox.send(owed).await;
