@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
 
+#[path = "../../ork-runtime/tests/support/python.rs"]
+mod interpreter;
 #[path = "../../ork-runtime/tests/support/node.rs"]
 mod node;
 #[path = "../../ork-runtime/tests/support/rabbit.rs"]
@@ -13,26 +15,11 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
+use interpreter::python;
 use serde_json::{Value, json};
 use support::{Ended, Place, Process, exe};
 
 const HELLO: &str = exe!("hello");
-
-/// The Python with an AMQP client; `None` if there is none and none is required.
-#[expect(clippy::print_stdout, reason = "a test that was skipped must say so")]
-#[expect(clippy::disallowed_methods, reason = "the tests' own switches are no configuration of ork")]
-fn python() -> Option<String> {
-    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let python = set("ORK_TEST_PYTHON");
-    if python.is_none() {
-        let required = set("ORK_TEST_REQUIRE").unwrap_or_default();
-        let words =
-            "there is no Python with pika: run `.ci/python target/python` and set ORK_TEST_PYTHON to what it prints";
-        assert!(!required.split(',').any(|service| service.trim() == "python"), "{words}");
-        println!("skipped: {words}");
-    }
-    python
-}
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()

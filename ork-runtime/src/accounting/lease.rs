@@ -4,7 +4,7 @@ use super::books::{Books, Entry};
 use super::owed::{OwedAsk, OwedId, OwedRow};
 use super::{By, Operation, Shards};
 use crate::id::JobId;
-use crate::job::{Phase, State};
+use crate::job::Phase;
 
 /// Owes the dispatch that a worker is just running once more, held by that worker.
 ///
@@ -55,8 +55,6 @@ impl Lease {
             OwedAsk::Join => Phase::Join,
             OwedAsk::Reply => return false,
         };
-        // A claim may have been forgotten, so a job may seem to be ready that runs.
-        let runs = matches!(job.state, State::Running | State::Ready | State::Retrying);
-        runs && (job.phase, job.attempt) == (phase, self.attempt)
+        job.is_current(phase, self.attempt)
     }
 }

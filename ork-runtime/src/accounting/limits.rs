@@ -10,10 +10,9 @@ use std::sync::Arc;
 use super::attempts::{RunStarted, SettleParts, StartPart, StartRun, Started};
 use super::books::{Books, Entry};
 use super::jobs::{Claim, Claimed, Settle};
-use super::owed::OwedAsk;
+use super::owed::{OwedAsk, ask_of};
 use super::{Answer, By, Operation, Promise, Shards};
 use crate::id::JobId;
-use crate::job::{Phase, State};
 
 /// How many calls may run at once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -85,16 +84,20 @@ impl Books {
 }
 
 /// An operation that begins calls, each of which may need a permit.
-pub trait Begin: Operation {
+pub trait Begin: Operation + Clone {
     /// Who begins them.
     fn by(&self) -> &By;
 
     /// How many calls it begins at most.
-    fn calls(&self) -> usize;
+    fn calls(&self) -> usize {
+        1
+    }
 
-    /// The same for the first `n` of them.
+    /// The same for the first `n` of them, at least one.
     #[must_use]
-    fn first(&self, n: usize) -> Self;
+    fn first(&self, _n: usize) -> Self {
+        self.clone()
+    }
 
     /// How many of them were begun.
     fn begun(answer: &Self::Answer) -> usize;
@@ -252,14 +255,6 @@ impl Begin for StartPart {
         &self.by
     }
 
-    fn calls(&self) -> usize {
-        1
-    }
-
-    fn first(&self, _n: usize) -> Self {
-        self.clone()
-    }
-
     fn begun(answer: &Started) -> usize {
         usize::from(matches!(answer, Started::Run { .. }))
     }
@@ -296,14 +291,6 @@ impl Begin for Claim {
         &self.by
     }
 
-    fn calls(&self) -> usize {
-        1
-    }
-
-    fn first(&self, _n: usize) -> Self {
-        self.clone()
-    }
-
     fn begun(answer: &Claimed) -> usize {
         usize::from(matches!(answer, Claimed::Ours { .. }))
     }
@@ -312,11 +299,8 @@ impl Begin for Claim {
         self.make(books);
     }
 
-    fn dispatch(&self, _at: usize, Entry { job, .. }: &Entry) -> Option<(OwedAsk, u32)> {
-        let owed = matches!(job.state, State::Ready | State::Retrying | State::Running);
-        let current = (job.phase, job.attempt) == (self.phase, self.attempt);
-        let ask = if self.phase == Phase::Join { OwedAsk::Join } else { OwedAsk::Start };
-        (owed && current).then_some((ask, self.attempt))
+    fn dispatch(&self, _at: usize, entry: &Entry) -> Option<(OwedAsk, u32)> {
+        entry.job.is_current(self.phase, self.attempt).then_some((ask_of(self.phase), self.attempt))
     }
 }
 

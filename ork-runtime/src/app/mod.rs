@@ -65,7 +65,7 @@ impl Ork {
     /// Works until [`Ork::drain`] or [`Ork::force_stop`] is called, or something it cannot do without fails.
     ///
     /// # Errors
-    /// When a queue cannot be consumed.
+    /// When a queue cannot be consumed; a broker that only went away is waited for.
     ///
     /// # Cancel safety
     /// Dropped, it takes no more deliveries; what it had begun goes on until [`Ork::shutdown`].

@@ -17,10 +17,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{BrokerError, Subscribe};
+use crate::broker::{BrokerError, BrokerErrorKind, Subscribe, Subscription};
 use crate::engine::Engine;
 use crate::registry::Registry;
 use crate::supervisor::Supervisor;
+
+/// Between two attempts to consume.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// How a worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +68,10 @@ pub(crate) async fn run(
     let mut subscriptions = Vec::new();
     for queue in queues {
         let tasks = queue.tasks.clone();
-        subscriptions.push((engine.broker.subscribe(queue).await?, tasks));
+        let Some(subscription) = subscribe(engine, queue, &shutdown.drain).await? else {
+            return Ok(Stopped::Drained);
+        };
+        subscriptions.push((subscription, tasks));
     }
     tracing::info!(worker = %engine.worker, tasks = engine.registry.names().join(" "), "worker started");
     let consuming = shutdown.drain.child_token();
@@ -104,6 +110,28 @@ pub(crate) async fn run(
         (false, true) => Stopped::Drained,
         (false, false) => Stopped::Interrupted,
     })
+}
+
+/// Subscribes, as soon as the broker is there: it was when the process was built. `None` if the worker was stopped first.
+async fn subscribe(
+    engine: &Engine,
+    queue: Subscribe,
+    stop: &CancellationToken,
+) -> Result<Option<Box<dyn Subscription>>, BrokerError> {
+    let subscribed = stop.run_until_cancelled(async {
+        loop {
+            let error = match engine.broker.subscribe(queue.clone()).await {
+                Ok(subscription) => return Ok(subscription),
+                Err(error) => error,
+            };
+            if !matches!(error.kind(), BrokerErrorKind::Disconnected | BrokerErrorKind::TimedOut) {
+                return Err(error);
+            }
+            tracing::warn!(%error, queue = queue.queue, "cannot consume yet, trying on");
+            engine.clock.pause(PAUSE).await;
+        }
+    });
+    subscribed.await.transpose()
 }
 
 /// What to subscribe to: every queue, or all at once where one stream carries everything.

@@ -25,9 +25,7 @@ async fn until_leased(world: &World) {
 /// One worker runs long work and loses what it has not acknowledged, while another one waits for work. Answers how often
 /// it ran.
 async fn runs_after(world: &World, ack_within: &str, loss: impl AsyncFnOnce(&Proxy)) -> u32 {
-    let direct: lapin::uri::AMQPUri = world.url.parse().unwrap();
-    let proxy = Proxy::to(direct.authority.port);
-    let through = world.url.replace(&format!(":{}", direct.authority.port), &format!(":{}", proxy.port()));
+    let (proxy, through) = Proxy::before(&world.url);
     let builder = world.builder().broker(&through).set("name", "long").set("ack_within", ack_within);
     let long = builder.build().await.unwrap();
     long.start_worker();

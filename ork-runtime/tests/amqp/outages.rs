@@ -9,7 +9,7 @@ use super::node::{private_node, shared_node};
 use super::proxy::Proxy;
 use super::rabbit::Rabbit;
 use super::tasks::*;
-use super::world::{World, fresh, run};
+use super::world::{World, fresh, once, run};
 
 /// How long an error may take that says the broker is away.
 const SOON: Duration = Duration::from_secs(20);
@@ -49,6 +49,29 @@ fn a_broker_that_is_away_at_the_start_is_named() {
             let words = built.unwrap_err().to_string();
             assert!(words.contains(&format!("127.0.0.1:{port}")), "{words}");
             assert!(!words.contains("sesame"), "{words}");
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_is_lost_while_a_worker_starts_is_made_again() {
+    once(async |mut world| {
+        let (proxy, through) = Proxy::before(&world.url);
+        world.url = through;
+        for answers in (1_i64..).step_by(4) {
+            let ork = world.client().await;
+            proxy.cut_after(answers.unsigned_abs());
+            let working = async { assert_eq!(ork.work().await.unwrap(), ork::Stopped::Drained) };
+            let asking = async {
+                assert_eq!(ork.submit(add { a: answers, b: 1 }).and_wait().await.unwrap(), answers + 1);
+                ork.drain();
+            };
+            tokio::join!(working, asking);
+            ork.shutdown().await;
+            if !proxy.has_cut() {
+                assert!(answers > 10, "a worker starts with more answers than {answers}");
+                break;
+            }
         }
     });
 }
@@ -178,11 +201,8 @@ fn a_process_ends_while_the_broker_is_away() {
 #[test]
 fn a_cut_connection_changes_nothing() {
     let Some(mut world) = shared_node().map(|url| World::new(url, "sqlite", "quorum")) else { return };
-    let direct = world.url.clone();
-    let authority: lapin::uri::AMQPUri = direct.parse().unwrap();
-    let proxy = Proxy::to(authority.authority.port);
-    let port = format!(":{}", authority.authority.port);
-    world.url = direct.replace(&port, &format!(":{}", proxy.port()));
+    let (proxy, through) = Proxy::before(&world.url);
+    let direct = std::mem::replace(&mut world.url, through);
     run(async {
         let ork = world.worker().await;
         let key = fresh();

@@ -26,6 +26,7 @@ mod processes;
 #[path = "../support/proof.rs"]
 mod proof;
 #[path = "../support/proxy.rs"]
+#[expect(dead_code, reason = "other tests use another share of it")]
 mod proxy;
 #[path = "../support/rabbit.rs"]
 mod rabbit;

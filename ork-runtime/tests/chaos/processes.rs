@@ -1,6 +1,7 @@
 //! Worker processes: this very program, told to be a worker, to be killed at any moment.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::process::{Child, Command, Stdio};
 
 use ork::{Ork, OrkBuilder};
@@ -32,34 +33,50 @@ impl Place {
     pub(crate) fn worker(&self) -> Worker {
         let place = [&*self.store, &self.broker, &self.prefix].join("\n");
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["processes::worker", "--exact", "--ignored"]).env(PLACE, place);
-        Worker(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+        command.args(["processes::worker", "--exact", "--ignored", "--nocapture"]).env(PLACE, place);
+        let told = tempfile::tempfile().unwrap();
+        let end = || told.try_clone().unwrap();
+        let process = command.stdin(Stdio::piped()).stdout(end()).stderr(end()).spawn().unwrap();
+        Worker { process, told }
     }
 }
 
 /// A worker process; it ends when its input does, so it never outlives the test.
 #[derive(Debug)]
-pub(crate) struct Worker(Child);
+pub(crate) struct Worker {
+    process: Child,
+    /// What it printed.
+    told: File,
+}
 
 impl Worker {
     /// Ends it as a power cut would.
     pub(crate) fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        let ended = self.process.try_wait().unwrap();
+        assert!(ended.is_none(), "a worker ended before it was killed: {ended:?}\n{}", self.told());
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 
     /// Lets it end what it has begun.
     pub(crate) fn drain(mut self) {
-        drop(self.0.stdin.take());
-        let ended = self.0.wait().unwrap();
-        assert!(ended.success(), "a worker ended badly: {ended}");
+        drop(self.process.stdin.take());
+        let ended = self.process.wait().unwrap();
+        assert!(ended.success(), "a worker ended badly: {ended}\n{}", self.told());
+    }
+
+    fn told(&mut self) -> String {
+        let mut told = String::new();
+        self.told.rewind().unwrap();
+        self.told.read_to_string(&mut told).unwrap();
+        told
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         // It may have ended before.
-        let _ended = (self.0.kill(), self.0.wait());
+        let _ended = (self.process.kill(), self.process.wait());
     }
 }
 

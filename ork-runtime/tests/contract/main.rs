@@ -24,6 +24,7 @@ mod node;
 mod outages;
 #[cfg(feature = "amqp")]
 #[path = "../support/proxy.rs"]
+#[expect(dead_code, reason = "other tests use another share of it")]
 mod proxy;
 #[cfg(feature = "amqp")]
 #[expect(dead_code, reason = "other tests use another share of it")]

@@ -91,9 +91,7 @@ async fn nodes_are_tried_in_turn_until_one_takes_the_connection() {
 
 /// The same corner behind a wire that can be cut.
 fn cuttable(corner: &Corner) -> (Proxy, Corner) {
-    let port = port_of(&corner.url);
-    let proxy = Proxy::to(port);
-    let url = corner.url.replace(&format!(":{port}"), &format!(":{}", proxy.port()));
+    let (proxy, url) = Proxy::before(&corner.url);
     (proxy, Corner { url, ..corner.clone() })
 }
 

@@ -5,4 +5,8 @@
 mod cases;
 mod folder;
 #[cfg(feature = "s3")]
+#[path = "../support/python.rs"]
+#[expect(unreachable_pub, reason = "other test programs use it, too")]
+mod python;
+#[cfg(feature = "s3")]
 mod s3;

@@ -2,14 +2,19 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A proxy on a free loopback port.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
-    open: Arc<Mutex<Vec<TcpStream>>>,
+    open: Open,
+    answers: Arc<AtomicU64>,
 }
+
+/// Both ends of every connection.
+type Open = Arc<Mutex<Vec<TcpStream>>>;
 
 impl Proxy {
     /// Forwards to this port.
@@ -18,6 +23,8 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let open = Arc::new(Mutex::new(Vec::new()));
         let streams = Arc::clone(&open);
+        let answers = Arc::new(AtomicU64::new(u64::MAX));
+        let left = Arc::clone(&answers);
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
                 let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else {
@@ -25,11 +32,26 @@ impl Proxy {
                 };
                 let pair = [near.try_clone().unwrap(), far.try_clone().unwrap()];
                 streams.lock().unwrap().extend(pair);
-                forward(near.try_clone().unwrap(), far.try_clone().unwrap());
-                forward(far, near);
+                forward(near.try_clone().unwrap(), far.try_clone().unwrap(), || {});
+                let (streams, left) = (Arc::clone(&streams), Arc::clone(&left));
+                forward(far, near, move || {
+                    let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+                    if before == Ok(1) {
+                        cut(&streams);
+                    }
+                });
             }
         });
-        Self { port, open }
+        Self { port, open, answers }
+    }
+
+    /// Before the node at this URL, which names its port; answers with the URL through it.
+    pub fn before(url: &str) -> (Self, String) {
+        let authority = url.split("//").nth(1).unwrap().split('/').next().unwrap();
+        let target = authority.rsplit(':').next().unwrap().parse().expect("a port");
+        let proxy = Self::to(target);
+        let through = url.replace(&format!(":{target}"), &format!(":{}", proxy.port()));
+        (proxy, through)
     }
 
     /// Where it listens.
@@ -39,20 +61,35 @@ impl Proxy {
 
     /// Cuts every connection; new ones are forwarded again.
     pub fn cut(&self) {
-        for stream in self.open.lock().unwrap().drain(..) {
-            // The other side may have gone first.
-            let _gone = stream.shutdown(Shutdown::Both);
-        }
+        cut(&self.open);
+    }
+
+    /// Cuts every connection once so many answers, at least one, have been forwarded from now on.
+    pub fn cut_after(&self, answers: u64) {
+        self.answers.store(answers, Ordering::Relaxed);
+    }
+
+    /// Whether that has come to pass. It does not any more after this.
+    pub fn has_cut(&self) -> bool {
+        self.answers.swap(u64::MAX, Ordering::Relaxed) == 0
     }
 }
 
-fn forward(mut from: TcpStream, mut to: TcpStream) {
+fn cut(open: &Open) {
+    for stream in open.lock().unwrap().drain(..) {
+        // The other side may have gone first.
+        let _gone = stream.shutdown(Shutdown::Both);
+    }
+}
+
+fn forward(mut from: TcpStream, mut to: TcpStream, forwarded: impl Fn() + Send + 'static) {
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(n_bytes @ 1..) = from.read(&mut buffer) {
             if to.write_all(&buffer[..n_bytes]).is_err() {
                 break;
             }
+            forwarded();
         }
         let _gone = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
     });

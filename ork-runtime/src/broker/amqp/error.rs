@@ -35,6 +35,12 @@ impl Trouble {
         Self::new(BrokerErrorKind::TimedOut, format!("RabbitMQ at {address} did not answer within {after:?} ({doing})"))
     }
 
+    /// The connection ended in the middle of something.
+    pub(super) fn lost(address: &Address, doing: &str, why: &str) -> Self {
+        let words = format!("lost the connection to RabbitMQ at {address} ({doing}): {why}");
+        Self::new(BrokerErrorKind::Disconnected, words)
+    }
+
     /// What went wrong on a connection that was up.
     pub(super) fn while_up(address: &Address, doing: &str, error: &lapin::Error) -> Self {
         let kind = match error.kind() {
@@ -54,9 +60,7 @@ impl Trouble {
             _ => BrokerErrorKind::Protocol,
         };
         match kind {
-            BrokerErrorKind::Disconnected => {
-                Self::new(kind, format!("lost the connection to RabbitMQ at {address} ({doing}): {}", words(error)))
-            }
+            BrokerErrorKind::Disconnected => Self::lost(address, doing, &words(error)),
             BrokerErrorKind::Refused => {
                 Self::new(kind, format!("RabbitMQ at {address} forbids it ({doing}): {}", words(error)))
             }

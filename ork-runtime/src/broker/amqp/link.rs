@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use lapin::{Channel, Connection, ConnectionProperties};
 use tokio::sync::{Mutex, Notify, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,6 +51,8 @@ pub(super) struct Live {
     connection: Connection,
     address: Address,
     deadline: Duration,
+    /// Fires when it has ended, for whatever reason.
+    gone: CancellationToken,
     prepared: Mutex<bool>,
 }
 
@@ -67,19 +70,21 @@ impl Live {
         self.connection.status().blocked()
     }
 
-    /// Waits for an answer of the broker, but not for ever.
+    /// Waits for an answer of the broker, but not for ever, nor longer than the connection lasts: lapin was seen to
+    /// leave calls unanswered that were made just when it ended.
     pub(super) async fn within<T>(
         &self,
         doing: &str,
         call: impl Future<Output = lapin::Result<T>>,
     ) -> Result<T, Failed> {
-        match timeout(self.deadline, call).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
+        tokio::select! {
+            biased;
+            answer = call => answer.map_err(|error| {
                 let trouble = Trouble::while_up(&self.address, doing, &error);
-                Err(Failed::Lapin(error, trouble))
-            }
-            Err(_elapsed) => Err(Failed::Silent(Trouble::timed_out(&self.address, doing, self.deadline))),
+                Failed::Lapin(error, trouble)
+            }),
+            () = self.gone.cancelled() => Err(Failed::Silent(Trouble::lost(&self.address, doing, "it has ended"))),
+            () = sleep(self.deadline) => Err(Failed::Silent(Trouble::timed_out(&self.address, doing, self.deadline))),
         }
     }
 
@@ -276,15 +281,22 @@ impl Link {
                 tokio::select! {
                     () = self.closed.cancelled() => return,
                     () = self.nudge.notified() => {}
-                    () = tokio::time::sleep(back_off.next()) => {}
+                    () = sleep(back_off.next()) => {}
                 }
             };
             tracing::info!(broker = %live.address, again = was_up, "connected to RabbitMQ");
-            self.become_if_open(State::Up(Arc::new(live)));
+            let live = Arc::new(live);
+            self.become_if_open(State::Up(Arc::clone(&live)));
             (was_up, failures) = (true, 0);
+            let unnoticed = async {
+                live.gone.cancelled().await;
+                self.is_lost(&live);
+                std::future::pending::<()>().await;
+            };
             tokio::select! {
                 () = self.closed.cancelled() => return,
                 () = self.lost.notified() => {}
+                () = unnoticed => {}
             }
             // The one that was lost is tried last.
             candidates.rotate_left(1);
@@ -333,7 +345,9 @@ impl Link {
         let handshake = patience.mul_f64(0.7);
         match timeout(handshake, Connection::connect_uri(address.uri(), properties)).await {
             Ok(Ok(connection)) => {
-                Ok(Live { connection, address: address.clone(), deadline: *deadline, prepared: Mutex::new(false) })
+                let gone = self.watch(&connection);
+                let (address, prepared) = (address.clone(), Mutex::new(false));
+                Ok(Live { connection, address, deadline: *deadline, gone, prepared })
             }
             Ok(Err(error)) => {
                 if let Some(trouble) = Trouble::while_connecting(address, &error) {
@@ -347,6 +361,19 @@ impl Link {
                 Err(Trouble::timed_out(address, "connect", handshake))
             }
         }
+    }
+
+    /// Fires when the connection ends.
+    fn watch(&self, connection: &Connection) -> CancellationToken {
+        let (mut events, status) = (Box::pin(connection.events_listener()), connection.status().clone());
+        let (gone, closed) = (CancellationToken::new(), self.closed.clone());
+        let ended = gone.clone().drop_guard();
+        self.tasks.spawn(closed.run_until_cancelled_owned(async move {
+            let _ended = ended;
+            // A channel's end is an event, too.
+            while events.next().await.is_some() && status.connected() {}
+        }));
+        gone
     }
 
     /// Looks with a bare socket whether AMQP is spoken there at all, for an error in words.
