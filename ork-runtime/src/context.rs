@@ -1,7 +1,8 @@
 //! `Context`: what a running task knows about its job and may ask of ork.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,18 +10,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
 use crate::id::JobId;
-use crate::job::Kind;
+use crate::job::{Kind, Phase};
 use crate::task::{Error, Result, TaskMessage};
 
 /// A job that a running task asks for.
 #[derive(Debug, Clone)]
 pub(crate) struct Child {
+    /// Its id; the same when the running task is run again.
+    pub id: JobId,
     /// The task's name.
     pub task: &'static str,
     /// What it asks of the task.
     pub kind: Kind,
     /// The input's JSON.
     pub body: Bytes,
+    /// The job after whose end it begins; then it is no child, but a job of its own.
+    pub after: Option<JobId>,
 }
 
 /// What a context asks of the engine: the only call upward, declared here so that tasks know no engine.
@@ -51,6 +56,8 @@ pub(crate) struct About {
     pub root: JobId,
     /// The task's name.
     pub task: String,
+    /// Which function runs.
+    pub phase: Phase,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// Which part, from 0, if the job has parts.
@@ -84,17 +91,20 @@ struct Inner {
     about: About,
     cancelled: CancellationToken,
     services: Arc<dyn Services>,
+    /// The ids of the jobs this attempt has asked for.
+    submitted: Mutex<HashSet<JobId>>,
 }
 
 impl Context {
     pub(crate) fn new(about: About, cancelled: CancellationToken, services: Arc<dyn Services>) -> Self {
-        Self(Arc::new(Inner { about, cancelled, services }))
+        Self(Arc::new(Inner { about, cancelled, services, submitted: Mutex::default() }))
     }
 
     /// A context for a unit test that calls a task as a plain function: a new job, its first attempt.
     pub fn for_test() -> Self {
         let job = JobId::new();
-        let about = About { job, root: job, task: "test".into(), attempt: 1, index: None, count: None, deadline: None };
+        let (task, phase) = ("test".into(), Phase::Start);
+        let about = About { job, root: job, task, phase, attempt: 1, index: None, count: None, deadline: None };
         Self::new(about, CancellationToken::new(), Arc::new(NoServices))
     }
 
@@ -174,14 +184,47 @@ impl Context {
 
     /// Submits a job as a child of this one and answers its id; it is safe in the store, or confirmed by the broker.
     ///
+    /// This job ends when its own work and all of its children have ended: failed, if one of them failed. With a store,
+    /// an attempt that asks for the same children again gets the same jobs: those that ended well stay as they are, and
+    /// those that did not are taken up.
+    ///
     /// # Errors
-    /// When the input cannot be written as JSON, the task is unknown, or neither store nor broker takes it.
+    /// When the input cannot be written as JSON, the task is unknown, this job was cancelled, or neither store nor broker
+    /// takes it.
     ///
     /// # Cancel safety
     /// If the future is dropped the child may or may not exist.
     pub async fn submit<M: TaskMessage>(&self, message: M) -> Result<JobId> {
-        let child = Child { task: M::TASK, kind: M::KIND, body: message.to_json()? };
+        self.send(message, None).await
+    }
+
+    /// Submits a job that begins when the whole tree of this one has ended, however it has. It is no part of the tree.
+    ///
+    /// # Errors
+    /// As [`Context::submit`]; and when there is no store.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped the job may or may not exist.
+    pub async fn submit_after<M: TaskMessage>(&self, message: M) -> Result<JobId> {
+        self.send(message, Some(self.root_id())).await
+    }
+
+    async fn send<M: TaskMessage>(&self, message: M, after: Option<JobId>) -> Result<JobId> {
+        let body = message.to_json()?;
+        let id = self.name(M::TASK, M::KIND, &body, after);
+        let child = Child { id, task: M::TASK, kind: M::KIND, body, after };
         self.0.services.submit(&self.0.about, child).await
+    }
+
+    /// The id of what is asked for, by what it is: the first one of its kind, the second, ..
+    fn name(&self, task: &str, kind: Kind, body: &[u8], after: Option<JobId>) -> JobId {
+        let Inner { about, submitted, .. } = &*self.0;
+        let after = if after.is_some() { "after" } else { "below" };
+        let who = [&self.idempotency_key(), about.phase.as_str(), after, task, kind.as_str()].join("\n");
+        let mut submitted = submitted.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids = (0_u64..).map(|n| about.job.below(&[format!("{who}\n{n}\n").as_bytes(), body].concat()));
+        // One of them is new: an attempt asks for no more than it has made.
+        ids.into_iter().find(|id| submitted.insert(*id)).unwrap_or_else(JobId::new)
     }
 }
 

@@ -21,6 +21,8 @@ pub enum FailureKind {
     Output,
     /// Too many parts failed.
     Parts,
+    /// Jobs that it submitted failed.
+    Children,
     /// The workers that ran it died, more often than is borne.
     Lost,
 }
@@ -30,7 +32,7 @@ impl FailureKind {
     pub const fn may_pass_later(self) -> bool {
         match self {
             Self::Task | Self::Panic | Self::Timeout | Self::Lost => true,
-            Self::Input | Self::Output | Self::Parts => false,
+            Self::Input | Self::Output | Self::Parts | Self::Children => false,
         }
     }
 }
@@ -44,6 +46,7 @@ impl fmt::Display for FailureKind {
             Self::Input => "wrong input",
             Self::Output => "unwritable output",
             Self::Parts => "failed parts",
+            Self::Children => "failed jobs below",
             Self::Lost => "lost worker",
         })
     }

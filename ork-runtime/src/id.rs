@@ -34,6 +34,16 @@ impl JobId {
         Self(Uuid::parse_str(name).unwrap_or_else(|_| Uuid::new_v5(&FOREIGN, name.as_bytes())))
     }
 
+    /// The id of a job below this one that is called `name` there. It sorts as if it were made at the same time.
+    pub(crate) fn below(self, name: &[u8]) -> Self {
+        let mut bytes = Uuid::new_v5(&self.0, name).into_bytes();
+        for (byte, time) in bytes.iter_mut().zip(self.0.as_bytes().iter().take(6)) {
+            *byte = *time;
+        }
+        // Version 8: what its bits mean is our own affair (RFC 9562, section 5.8).
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
     /// The sixteen bytes of the id, as stores keep it.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
 use crate::id::JobId;
 use crate::ledger::{Counts, Head};
+use crate::tree::{Stop, Tree};
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -22,7 +23,7 @@ pub enum State {
     Running,
     /// An attempt failed; the next one is due later.
     Retrying,
-    /// Its parts are under way.
+    /// Its parts are under way, or the jobs below it.
     Waiting,
     /// Ended well.
     Success,
@@ -164,6 +165,8 @@ pub struct Job {
     pub failure: Option<Failure>,
     /// Where its outcome goes.
     pub reply: Option<ReplyTo>,
+    /// What it knows of the jobs below it.
+    pub tree: Tree,
 }
 
 /// What a change of a job owes to the world.
@@ -180,6 +183,13 @@ pub enum Effect {
     },
     /// The outcome, to whoever asked for it.
     Reply,
+    /// Word of its end, to the jobs above it and to those that wait for it.
+    Ended,
+    /// Word that it goes on, to the jobs above it.
+    Reopened {
+        /// How it had ended.
+        was: State,
+    },
 }
 
 /// The answer to [`Job::claim`].
@@ -239,6 +249,7 @@ impl Job {
             due: None,
             failure: None,
             reply: None,
+            tree: Tree::default(),
         }
     }
 
@@ -283,7 +294,7 @@ impl Job {
             }
             Attempt::Failed { failure, again } => {
                 self.failure = Some(failure);
-                match again {
+                match again.filter(|_| self.tree.interrupted.is_none()) {
                     None => self.finish(State::Failed, now),
                     Some(due) => {
                         self.state = State::Retrying;
@@ -309,10 +320,12 @@ impl Job {
 
     /// Every part has ended: the join is next, or the verdict.
     pub fn parts_done(&mut self, head: &Head, counts: Counts, now: Timestamp) -> Vec<Effect> {
-        if self.state != State::Waiting {
+        if self.state != State::Waiting || self.is_over() {
             return Vec::new();
         }
-        if head.joined {
+        if self.tree.interrupted.is_some() {
+            self.finish(State::Cancelled, now)
+        } else if head.joined {
             self.begin(Phase::Join)
         } else if counts.skipped + counts.cancelled == 0 && !head.policy.is_broken(counts, counts.settled(), true) {
             self.finish(State::Success, now)
@@ -329,7 +342,10 @@ impl Job {
 
     /// Ends the job by request; answers what is owed, or nothing if it had ended.
     pub fn cancel(&mut self, now: Timestamp) -> Option<Vec<Effect>> {
-        (!self.state.is_final()).then(|| self.finish(State::Cancelled, now))
+        (!self.state.is_final()).then(|| {
+            self.interrupt(Stop::All);
+            self.finish(State::Cancelled, now)
+        })
     }
 
     /// Takes up a job that ended without success: the phase that is next runs again as a new attempt.
@@ -339,12 +355,14 @@ impl Job {
         if !matches!(self.state, State::Failed | State::Cancelled) {
             return Vec::new();
         }
-        (self.ended, self.failure) = (None, None);
+        (self.tree.verdict, self.tree.interrupted) = (None, None);
+        let mut effects = self.reopen(State::Waiting);
         if parts_first {
-            (self.phase, self.state) = (Phase::Start, State::Waiting);
-            return Vec::new();
+            self.phase = Phase::Start;
+        } else {
+            effects.extend(self.begin(phase));
         }
-        self.begin(phase)
+        effects
     }
 
     fn begin(&mut self, phase: Phase) -> Vec<Effect> {
@@ -353,12 +371,5 @@ impl Job {
         self.base = self.attempt;
         self.attempt += 1;
         vec![Effect::Dispatch { phase, attempt: self.attempt, due: None }]
-    }
-
-    fn finish(&mut self, state: State, now: Timestamp) -> Vec<Effect> {
-        self.state = state;
-        self.ended = Some(now);
-        self.due = None;
-        self.reply.iter().map(|_| Effect::Reply).collect()
     }
 }

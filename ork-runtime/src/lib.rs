@@ -56,6 +56,7 @@ pub mod message;
 pub mod output;
 mod policy;
 mod retry;
+pub mod tree;
 // 1 tasks
 pub mod context;
 mod registry;

@@ -161,7 +161,8 @@ impl Books {
     }
 
     /// Adds a job.
-    pub(super) fn create(&mut self, job: Job, input: Bytes) {
+    pub(super) fn create(&mut self, mut job: Job, input: Bytes) {
+        self.adopt(&mut job);
         self.writes.inputs.push((job.id, input));
         self.touched.push(job.id);
         self.entries.insert(job.id, Some(Entry { job, ledger: Ledger::default(), dirty: true }));
@@ -210,23 +211,39 @@ impl Books {
     /// Carries out what a change of a job owes. An input is read again when its row is taken, so that only messages
     /// that need none are held at once.
     pub(super) fn carry_out(&mut self, job: &Job, effects: Vec<Effect>, output: Option<&Bytes>, by: &By) -> Vec<Owed> {
-        if job.state.is_final() {
+        if job.is_over() {
             self.tell(Change::Ended(job.id));
         }
-        let carry = |effect| match effect {
-            Effect::Dispatch { phase: phase @ Phase::Join, attempt, due } => {
-                let work = |row: &OwedRow| vec![row.work(job, Bytes::new())];
-                self.owe(job, (ask_of(phase), attempt, due), by, Some(work))
-            }
-            Effect::Dispatch { phase: phase @ Phase::Start, attempt, due } => {
-                self.owe(job, (ask_of(phase), attempt, due), by, NOT_HELD)
-            }
-            Effect::Reply => {
-                let reply = |_: &OwedRow| OwedRow::reply(job, output).into_iter().collect();
-                self.owe(job, (OwedAsk::Reply, job.attempt, None), by, Some(reply))
-            }
-        };
-        effects.into_iter().filter_map(carry).collect()
+        let mut owed = Vec::new();
+        for effect in effects {
+            let one = match effect {
+                Effect::Dispatch { phase: phase @ Phase::Join, attempt, due } => {
+                    let work = |row: &OwedRow| vec![row.work(job, Bytes::new())];
+                    self.owe(job, (ask_of(phase), attempt, due), by, Some(work))
+                }
+                Effect::Dispatch { phase: phase @ Phase::Start, attempt, due } => {
+                    self.owe(job, (ask_of(phase), attempt, due), by, NOT_HELD)
+                }
+                // An output that was written before is read again.
+                Effect::Reply if output.is_none() && job.tree.verdict.is_some() => {
+                    self.owe(job, (OwedAsk::Reply, job.attempt, None), by, NOT_HELD)
+                }
+                Effect::Reply => {
+                    let reply = |_: &OwedRow| OwedRow::reply(job, output).into_iter().collect();
+                    self.owe(job, (OwedAsk::Reply, job.attempt, None), by, Some(reply))
+                }
+                Effect::Ended => {
+                    owed.extend(self.ended(job, by));
+                    None
+                }
+                Effect::Reopened { was } => {
+                    owed.extend(self.reopened(job, was, by));
+                    None
+                }
+            };
+            owed.extend(one);
+        }
+        owed
     }
 
     /// Ends a job's wait for its parts if the last one is settled.

@@ -1,14 +1,17 @@
-//! Operations on whole jobs: submit, claim, settle, cancel, retry.
+//! Operations on whole jobs: submit, claim, refuse, settle.
 
 use bytes::Bytes;
 
 use super::books::Books;
-use super::owed::{NOT_HELD, Owed, OwedAsk, OwedRow};
+use super::owed::{Owed, OwedAsk, OwedRow};
+use super::steer::{self, Cancel};
+use super::tree::{Follow, NoChild};
 use super::{Answer, By, Operation, Promise, Shards};
 use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::{self, Attempt, Ended, Job, Phase, State};
 use crate::ledger::Halt;
+use crate::tree::Stop;
 
 /// A job to be made, with its input's JSON.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +27,17 @@ pub struct NewJob {
 pub struct Submit {
     /// The job.
     pub new: NewJob,
+    /// The job after whose end it begins.
+    pub after: Option<JobId>,
     /// Who submits it.
     pub by: By,
+}
+
+impl Submit {
+    /// Submits a job that begins at once.
+    pub const fn new(new: NewJob, by: By) -> Self {
+        Self { new, after: None, by }
+    }
 }
 
 /// The answer to [`Submit`].
@@ -35,6 +47,12 @@ pub enum Submitted {
     Created(Option<Owed>),
     /// There was a job of its id.
     Known,
+    /// It was there, had not ended well, and is taken up again; what is held must be sent.
+    Again(Vec<Owed>),
+    /// The job above it takes no children any more.
+    NoChild(NoChild),
+    /// There is no job that it could follow.
+    NothingToFollow,
 }
 
 impl Operation for Submit {
@@ -44,12 +62,41 @@ impl Operation for Submit {
         self.new.job.id
     }
 
+    fn with(&self) -> Option<JobId> {
+        self.after.or(self.new.job.parent)
+    }
+
+    /// A child that is taken up again may have parts.
+    fn shards(&self, books: &Books) -> Shards {
+        let known = self.new.job.parent.is_some() && books.get(self.new.job.id).is_some();
+        if known { Shards::All(self.new.job.id) } else { Shards::None }
+    }
+
     fn apply(&self, books: &mut Books) -> Submitted {
         let NewJob { job, input } = &self.new;
-        if books.get(job.id).is_some() {
-            return Submitted::Known;
+        if let Some(parent) = job.parent
+            && let Err(no) = books.takes_child(parent)
+        {
+            return Submitted::NoChild(no);
         }
+        if let Some(known) = books.get(job.id).map(|entry| &entry.job) {
+            // The job above it runs again, and asks for it again.
+            let again = job.parent.is_some() && known.parent == job.parent;
+            return match known.state {
+                State::Failed | State::Cancelled if again => Submitted::Again(steer::take_up(books, job.id, &self.by)),
+                _ => Submitted::Known,
+            };
+        }
+        let waits = match self.after.map(|after| books.follow(after)) {
+            None | Some(Follow::Now) => None,
+            Some(Follow::Later(limit)) => Some(limit),
+            Some(Follow::Never) => return Submitted::NothingToFollow,
+        };
         books.create(job.clone(), input.clone());
+        if let Some(limit) = waits {
+            books.wait(job, (OwedAsk::Start, job.attempt, 0), &limit);
+            return Submitted::Created(None);
+        }
         let work = |row: &OwedRow| vec![row.work(job, input.clone())];
         Submitted::Created(books.owe(job, (OwedAsk::Start, job.attempt, None), &self.by, Some(work)))
     }
@@ -94,6 +141,15 @@ impl Claim {
             books.create(job.clone(), input.clone());
         }
     }
+
+    /// Whether a job above was interrupted, so that this does not begin any more. A join ends what has begun.
+    fn is_stopped(&self, books: &Books, job: &Job) -> bool {
+        let begins = job.is_current(self.phase, self.attempt) && job.parent.is_some();
+        begins
+            && books.interrupted_above(job).is_some_and(|(_, stop)| {
+                stop == Stop::All || (self.phase == Phase::Start && job.state != State::Running)
+            })
+    }
 }
 
 impl Operation for Claim {
@@ -103,6 +159,17 @@ impl Operation for Claim {
         self.unknown.job.id
     }
 
+    fn with(&self) -> Option<JobId> {
+        self.unknown.job.parent
+    }
+
+    /// A job that is found to be interrupted may have parts.
+    fn shards(&self, books: &Books) -> Shards {
+        let id = self.unknown.job.id;
+        let interrupted = books.get(id).is_some_and(|entry| self.is_stopped(books, &entry.job));
+        if interrupted { Shards::All(id) } else { Shards::None }
+    }
+
     fn promise(&self) -> Promise {
         if self.firm { Promise::Written } else { Promise::Soon }
     }
@@ -110,6 +177,13 @@ impl Operation for Claim {
     fn apply(&self, books: &mut Books) -> Claimed {
         let id = self.unknown.job.id;
         self.make(books);
+        let Some(entry) = books.get(id) else { return Claimed::Unknown };
+        if self.is_stopped(books, &entry.job) {
+            // Nobody is there to send what this owes.
+            let by = By { hold: false, ..self.by.clone() };
+            Cancel { job: id, stop: Stop::All, below: true, by }.apply(books);
+            return Claimed::Nothing;
+        }
         let Some(entry) = books.get_mut(id) else { return Claimed::Unknown };
         let again = entry.job.state == State::Running;
         match entry.job.claim(self.phase, self.attempt, &self.by.worker.to_string(), self.by.now) {
@@ -140,6 +214,10 @@ impl Operation for Refuse {
 
     fn job(&self) -> JobId {
         self.unknown.job.id
+    }
+
+    fn with(&self) -> Option<JobId> {
+        self.unknown.job.parent
     }
 
     /// A split that failed and waits for its next attempt has yielded parts.
@@ -227,102 +305,5 @@ impl Operation for Settle {
             books.writes().outputs.push((self.job, output.clone()));
         }
         Answer::Counted(books.carry_out(&job, effects, self.output.as_ref(), &self.by))
-    }
-}
-
-/// The answer to [`Cancel`] and [`Retry`].
-#[derive(Debug, Clone, PartialEq)]
-pub enum Steered {
-    /// It was done; what is held must be sent.
-    Done(Vec<Owed>),
-    /// The job is in a state in which it cannot be done.
-    Refused(State),
-    /// There is no such job.
-    Unknown,
-}
-
-/// Cancels a job that has not ended: no part of it starts any more.
-#[derive(Debug, Clone)]
-pub struct Cancel {
-    /// The job.
-    pub job: JobId,
-    /// Who cancels.
-    pub by: By,
-}
-
-impl Operation for Cancel {
-    type Answer = Steered;
-
-    fn job(&self) -> JobId {
-        self.job
-    }
-
-    fn shards(&self, _books: &Books) -> Shards {
-        Shards::All(self.job)
-    }
-
-    fn apply(&self, books: &mut Books) -> Steered {
-        let Some(entry) = books.get_mut(self.job) else {
-            return Steered::Unknown;
-        };
-        let Some(effects) = entry.job.cancel(self.by.now) else {
-            return Steered::Refused(entry.job.state);
-        };
-        entry.dirty = true;
-        entry.ledger.halt(Halt::Cancelled);
-        let job = entry.job.clone();
-        Steered::Done(books.carry_out(&job, effects, None, &self.by))
-    }
-}
-
-/// Takes up a job that failed or was cancelled: exactly the parts that are not `ok`, then its join.
-///
-/// A split that was cut short runs again from its start; a job without parts runs again.
-#[derive(Debug, Clone)]
-pub struct Retry {
-    /// The job.
-    pub job: JobId,
-    /// Who asks for it.
-    pub by: By,
-}
-
-impl Operation for Retry {
-    type Answer = Steered;
-
-    fn job(&self) -> JobId {
-        self.job
-    }
-
-    fn shards(&self, _books: &Books) -> Shards {
-        Shards::All(self.job)
-    }
-
-    fn apply(&self, books: &mut Books) -> Steered {
-        let Some(entry) = books.get_mut(self.job) else {
-            return Steered::Unknown;
-        };
-        if !matches!(entry.job.state, State::Failed | State::Cancelled) {
-            return Steered::Refused(entry.job.state);
-        }
-        entry.dirty = true;
-        let head = *entry.ledger.head();
-        let whole = head.sealed.is_some() && !head.cut;
-        let ranges = if whole {
-            entry.ledger.reopen()
-        } else {
-            entry.ledger.fence();
-            Vec::new()
-        };
-        let epoch = entry.ledger.head().epoch;
-        let phase = if whole { Phase::Join } else { Phase::Start };
-        let effects = entry.job.resume(phase, whole && (!ranges.is_empty() || !head.joined));
-        let job = entry.job.clone();
-        let mut owed = books.carry_out(&job, effects, None, &self.by);
-        for range in ranges {
-            let ask = OwedAsk::Parts { epoch, first: range.start, len: range.end - range.start };
-            owed.extend(books.owe(&job, (ask, 1, None), &self.by, NOT_HELD));
-        }
-        owed.extend(books.complete(self.job, &self.by));
-        Steered::Done(owed)
     }
 }

@@ -11,14 +11,18 @@ mod lease;
 mod limits;
 mod owed;
 mod parts;
+mod steer;
+mod tree;
 
 pub use attempts::{PartAttempt, PartKey, RunStarted, SettleParts, StartPart, StartRun, Started};
 pub use books::{Books, Entry, PartWrite, Writes};
-pub use jobs::{Cancel, Claim, Claimed, NewJob, Refuse, Retry, Settle, Steered, Submit, Submitted};
+pub use jobs::{Claim, Claimed, NewJob, Refuse, Settle, Submit, Submitted};
 pub use lease::Lease;
 pub use limits::{Admit, Admitted, Begin, Limit, Permits, Release, Settles};
 pub use owed::{Owed, OwedAsk, OwedId, OwedRow};
 pub use parts::{Append, Appended, Open, Page, Seal};
+pub use steer::{Cancel, Retry, Steered};
+pub use tree::{NoChild, end_of};
 
 use std::sync::Arc;
 
@@ -90,6 +94,11 @@ pub trait Operation: Send + Sync + 'static {
 
     /// The job it is about.
     fn job(&self) -> JobId;
+
+    /// Another job that it needs open: the one above a new job, or one that it follows. What is above these is opened, too.
+    fn with(&self) -> Option<JobId> {
+        None
+    }
 
     /// What its answer promises.
     fn promise(&self) -> Promise {

@@ -162,6 +162,8 @@ impl From<ClientError> for Failure {
             ClientError::Input { .. }
             | ClientError::Body(_)
             | ClientError::WrongState { .. }
+            | ClientError::NotTaken(_)
+            | ClientError::Interrupted { .. }
             | ClientError::Outgrown { .. }
             | ClientError::WrongInput { .. } => Self::new(Kind::User, error),
             ClientError::Output { .. } => Self::new(Kind::Internal, error),

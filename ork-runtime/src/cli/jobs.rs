@@ -1,4 +1,4 @@
-//! `jobs`: list, show, why, watch, cancel, retry, prune.
+//! `jobs`: list, show, why, tree, watch, cancel, retry, prune.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,10 +11,12 @@ use super::signals::Signals;
 use super::{Failure, Output};
 use crate::app::{Ork, OrkBuilder};
 use crate::client::Status;
+use crate::clock::{Clock as _, system::SystemClock};
 use crate::id::JobId;
 use crate::job::State;
 use crate::ledger::Settled;
 use crate::store::Filter;
+use crate::worker::retention::earlier;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -26,6 +28,12 @@ pub(super) enum Command {
         /// Only of this task
         #[arg(long)]
         task: Option<String>,
+        /// Only this job and those below it
+        #[arg(long)]
+        root: Option<JobId>,
+        /// Only submitted so long ago at most, such as 2h or 7d
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        since: Option<Duration>,
         /// Only older than this job: the last one of the page before
         #[arg(long)]
         before: Option<JobId>,
@@ -51,10 +59,18 @@ pub(super) enum Command {
         /// Its id
         id: JobId,
     },
-    /// Cancel a job: none of its parts starts any more
+    /// Draw a job and all jobs below it, with their states
+    Tree {
+        /// Its id
+        id: JobId,
+    },
+    /// Cancel a job and all jobs below it: nothing of them starts any more, and what runs is stopped
     Cancel {
         /// Its id
         id: JobId,
+        /// Bring to its end what has begun
+        #[arg(long)]
+        finish_running: bool,
     },
     /// Try again what did not succeed in a job that failed or was cancelled
     Retry {
@@ -82,10 +98,12 @@ pub(super) async fn jobs(builder: OrkBuilder, command: Command, output: &Output)
 
 async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<ExitCode, Failure> {
     match command {
-        Command::List { state, task, before, limit } => {
+        Command::List { state, task, root, since, before, limit } => {
             let states = state.iter().map(|word| known_state(word)).collect::<Result<_, _>>()?;
-            list(&ork.jobs(Filter { states, task, before, limit }).await?, output);
+            let since = since.map(|since| earlier(SystemClock.now(), since));
+            list(&ork.jobs(Filter { states, task, parent: None, root, since, before, limit }).await?, output);
         }
+        Command::Tree { id } => super::tree::tree(&ork.tree(id).await?, output),
         Command::Show { id, parts } => show(ork, id, parts, output).await?,
         Command::Why { id } => {
             let why = ork.why(id).await?;
@@ -96,9 +114,13 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
             }
         }
         Command::Watch { id } => return watch(ork, id, output).await,
-        Command::Cancel { id } => {
+        Command::Cancel { id, finish_running: false } => {
             ork.cancel(id).await?;
             said(output, id, "cancelled");
+        }
+        Command::Cancel { id, finish_running: true } => {
+            ork.interrupt(id).await?;
+            said(output, id, "interrupted");
         }
         Command::Retry { id } => {
             ork.retry(id).await?;
@@ -176,6 +198,16 @@ async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) -> Result<(),
         ("ended", moment(status.ended)),
         ("next try", moment(status.due)),
         ("worker", status.worker.clone().unwrap_or_default()),
+        ("root", if status.root == id { String::new() } else { status.root.to_string() }),
+        ("parent", status.parent.map(|parent| parent.to_string()).unwrap_or_default()),
+        (
+            "below it",
+            if status.below == 0 {
+                String::new()
+            } else {
+                format!("{} jobs, {} ended", status.below, status.below_ended)
+            },
+        ),
         ("progress", status.percent().map(|percent| format!("{percent:.0} %")).unwrap_or_default()),
         ("info", status.progress.as_ref().map(|progress| progress.info.clone()).unwrap_or_default()),
         ("why", status.failure.as_ref().map(ToString::to_string).unwrap_or_default()),

@@ -10,6 +10,7 @@ mod run;
 mod signals;
 mod submit;
 mod tasks;
+mod tree;
 mod worker;
 
 use std::process::ExitCode;

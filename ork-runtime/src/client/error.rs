@@ -78,6 +78,17 @@ pub enum ClientError {
         /// Why not.
         source: serde_json::Error,
     },
+    /// A job cannot be submitted there: below one that has ended, or to follow one that there is not.
+    #[error("{0}")]
+    NotTaken(String),
+    /// A job above it was cancelled, so that nothing below that begins.
+    #[error("job {id} cannot be retried alone: job {above} above it was cancelled, so retry that one")]
+    Interrupted {
+        /// Which job.
+        id: JobId,
+        /// Which one above it.
+        above: JobId,
+    },
     /// The job is in a state in which this cannot be done.
     #[error("job {id} is {state} and cannot be {verb}")]
     WrongState {
@@ -101,6 +112,7 @@ impl From<SendError> for ClientError {
         match error {
             SendError::Store(error) => Self::Store(error),
             SendError::Broker(error) => Self::Broker(error),
+            error => Self::NotTaken(error.to_string()),
         }
     }
 }

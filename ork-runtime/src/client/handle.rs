@@ -113,6 +113,12 @@ pub struct Status {
     pub attempt: u32,
     /// Who runs it, or ran it last.
     pub worker: Option<String>,
+    /// How many jobs there are below it, on every level.
+    pub below: u64,
+    /// How many of these have ended.
+    pub below_ended: u64,
+    /// Whether it was interrupted, so that nothing below it begins any more.
+    pub interrupted: bool,
     /// How many parts it has; `None` while its split still yields.
     pub total: Option<u64>,
     /// How many parts its split has yielded.
@@ -144,6 +150,9 @@ impl Status {
             state: job.state,
             attempt: job.attempt,
             worker: job.worker,
+            below: job.tree.made,
+            below_ended: job.tree.ended,
+            interrupted: job.tree.interrupted.is_some(),
             total: head.sealed,
             yielded: head.appended,
             parts: counts,
@@ -156,13 +165,15 @@ impl Status {
         }
     }
 
-    /// How far it is, from 0 to 100: the share of its settled parts, or what the task says.
+    /// How far it is, from 0 to 100: the share of the jobs below it that have ended, that of its settled parts, or what
+    /// the task says.
     pub fn percent(&self) -> Option<f64> {
-        #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "part counts stay far below 2^52")]
-        let share = |total: u64| self.parts.settled() as f64 * 100.0 / total as f64;
+        #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "counts stay far below 2^52")]
+        let share = |done: u64, total: u64| done as f64 * 100.0 / total as f64;
         match (self.state, self.total, &self.progress) {
             (State::Success, _, _) => Some(100.0),
-            (_, Some(total), _) if total > 0 => Some(share(total)),
+            _ if self.below > 0 => Some(share(self.below_ended, self.below)),
+            (_, Some(total), _) if total > 0 => Some(share(self.parts.settled(), total)),
             (_, _, Some(progress)) => Some(progress.percent),
             (_, _, None) => None,
         }

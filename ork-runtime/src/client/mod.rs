@@ -3,6 +3,7 @@
 mod error;
 mod handle;
 mod submission;
+mod tree;
 pub(crate) mod waiters;
 mod why;
 
@@ -22,7 +23,7 @@ pub use submission::Submission;
 pub use why::{WaitsFor, Why};
 
 use self::waiters::{Waiter, Waiters};
-use crate::accounting::{Cancel, NewJob, Retry, Steered};
+use crate::accounting::{NewJob, Retry, Steered};
 use crate::engine::large::Whose;
 use crate::engine::{Engine, services};
 use crate::id::JobId;
@@ -82,7 +83,7 @@ impl Client {
     /// The job may or may not have been submitted if the future is dropped.
     pub async fn submit_json(&self, task: &str, body: Bytes) -> Result<JobId, ClientError> {
         self.check(task, &body)?;
-        self.send(task, Kind::Whole, body, None).await
+        self.send(task, Kind::Whole, body, None, None).await
     }
 
     /// Submits a job as [`Client::submit_json`] does, and waits for the JSON of its result; this works without a store.
@@ -94,13 +95,19 @@ impl Client {
     /// The job goes on if the future is dropped.
     pub async fn submit_json_and_wait(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
         self.check(task, &body)?;
-        self.send_and_wait(task, Kind::Whole, body).await
+        self.send_and_wait(task, Kind::Whole, body, None).await
     }
 
     /// Submits a job and waits for its result, by reply where there are replies.
-    async fn send_and_wait<T: DeserializeOwned>(&self, task: &str, kind: Kind, body: Bytes) -> Result<T, ClientError> {
+    async fn send_and_wait<T: DeserializeOwned>(
+        &self,
+        task: &str,
+        kind: Kind,
+        body: Bytes,
+        after: Option<JobId>,
+    ) -> Result<T, ClientError> {
         let waiter = self.waiters.waiter();
-        let id = self.send(task, kind, body, waiter.as_ref()).await?;
+        let id = self.send(task, kind, body, after, waiter.as_ref()).await?;
         match waiter {
             Some(waiter) => waiter.outcome(self, id).await,
             None => self.wait(id).await?.into_output(),
@@ -158,18 +165,6 @@ impl Client {
         follow(self.clone(), id)
     }
 
-    /// Cancels a job: no further part of it starts, what runs is asked to stop, and its state is final at once.
-    ///
-    /// # Errors
-    /// When there is no such job, it has ended, or the store cannot be written.
-    ///
-    /// # Cancel safety
-    /// The job may or may not have been cancelled if the future is dropped.
-    pub async fn cancel(&self, id: JobId) -> Result<(), ClientError> {
-        let steered = self.engine.store.apply(Cancel { job: id, by: self.engine.by() }).await?;
-        self.steered(id, "cancelled", steered).await
-    }
-
     /// Takes up a job that failed or was cancelled: exactly the parts that are not `ok`, then its join.
     ///
     /// # Errors
@@ -179,8 +174,16 @@ impl Client {
     /// # Cancel safety
     /// The job may or may not have been taken up if the future is dropped.
     pub async fn retry(&self, id: JobId) -> Result<(), ClientError> {
+        if self.retry_one(id).await? {
+            self.retry_below(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Answers whether what is to be retried is below it.
+    async fn retry_one(&self, id: JobId) -> Result<bool, ClientError> {
         let JobView { job, head, input, .. } = self.view(id).await?;
-        let from_its_start = head.sealed.is_none() || head.cut;
+        let from_its_start = (head.sealed.is_none() || head.cut) && job.tree.verdict != Some(State::Success);
         // What this program does not know, others may.
         if let (true, Ok(task)) = (from_its_start, self.engine.registry.get(&job.task)) {
             let def = if job.kind == Kind::Item { task.work } else { task.entry() };
@@ -188,8 +191,10 @@ impl Client {
                 return Err(ClientError::Outgrown { id, task: task.name(), error });
             }
         }
-        let steered = self.engine.store.apply(Retry { job: id, by: self.engine.by() }).await?;
-        self.steered(id, "retried", steered).await
+        match self.engine.store.apply(Retry { job: id, by: self.engine.by() }).await? {
+            Steered::Below => Ok(true),
+            steered => self.steered(id, "retried", steered).await.map(|()| false),
+        }
     }
 
     /// Jobs, newest first.
@@ -283,6 +288,9 @@ impl Client {
                 self.engine.outbox.send(owed).await;
                 Ok(())
             }
+            // Only a retry can find this, and it looks below.
+            Steered::Below => Ok(()),
+            Steered::Interrupted(above) => Err(ClientError::Interrupted { id, above }),
             Steered::Refused(state) => Err(ClientError::WrongState { id, verb, state }),
             Steered::Unknown => Err(ClientError::Store(StoreError::no_job(id))),
         }
@@ -298,11 +306,12 @@ impl Client {
         task: &str,
         kind: Kind,
         body: Bytes,
+        after: Option<JobId>,
         waiter: Option<&Waiter>,
     ) -> Result<JobId, ClientError> {
         let new = self.new_job(task, kind, body, waiter)?;
         let id = new.job.id;
-        services::send(&self.engine, new).await?;
+        services::send(&self.engine, new, after).await?;
         Ok(id)
     }
 

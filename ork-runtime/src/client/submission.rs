@@ -5,6 +5,7 @@ use std::future::IntoFuture;
 use serde::de::DeserializeOwned;
 
 use super::{Client, ClientError, Handle, JobOutcome, encode};
+use crate::id::JobId;
 use crate::task::TaskMessage;
 use crate::task::def::BoxFuture;
 use crate::task::message::Answer;
@@ -15,11 +16,17 @@ use crate::task::message::Answer;
 pub struct Submission<M> {
     client: Client,
     message: M,
+    after: Option<JobId>,
 }
 
 impl<M: TaskMessage> Submission<M> {
     pub(super) const fn new(client: Client, message: M) -> Self {
-        Self { client, message }
+        Self { client, message, after: None }
+    }
+
+    /// The job begins when this one has ended, with all jobs below it and however it has; this needs a store.
+    pub fn after(self, job: JobId) -> Self {
+        Self { after: Some(job), ..self }
     }
 
     /// Submits the job and waits for it to end, whether it has a result or not.
@@ -44,10 +51,10 @@ impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Submission<M> {
     /// # Cancel safety
     /// The job goes on if the future is dropped.
     pub async fn and_wait(self) -> Result<<M::Answer as Answer>::Output, ClientError> {
-        let Self { client, message } = self;
+        let Self { client, message, after } = self;
         let body = encode(&message)?;
         drop(message);
-        client.send_and_wait(M::TASK, M::KIND, body).await
+        client.send_and_wait(M::TASK, M::KIND, body, after).await
     }
 }
 
@@ -56,10 +63,10 @@ impl<M: TaskMessage> IntoFuture for Submission<M> {
     type IntoFuture = BoxFuture<Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { client, message } = self;
+        let Self { client, message, after } = self;
         let body = encode(&message);
         Box::pin(async move {
-            let id = client.send(M::TASK, M::KIND, body?, None).await?;
+            let id = client.send(M::TASK, M::KIND, body?, after, None).await?;
             Ok(Handle::new(client, id))
         })
     }

@@ -101,10 +101,9 @@ pub(super) async fn part(
 /// Takes a message without an id into the store under a new one. Delivered again, it would get another id, so it is
 /// not run before it has one for good.
 pub(super) async fn adopt(engine: &Engine, message: &Message) -> Result<Done, ProcessError> {
-    let submit = Submit { new: new_job(engine, message), by: engine.by() };
-    match engine.store.apply(submit).await? {
-        Submitted::Created(owed) => engine.outbox.send(owed).await,
-        Submitted::Known => {}
+    let submit = Submit::new(new_job(engine, message), engine.by());
+    if let Submitted::Created(owed) = engine.store.apply(submit).await? {
+        engine.outbox.send(owed).await;
     }
     Ok(Done::Settled)
 }

@@ -5,24 +5,27 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Engine;
-use crate::accounting::{NewJob, Submit, Submitted};
+use crate::accounting::{NewJob, NoChild, Submit, Submitted};
 use crate::broker::BrokerError;
 use crate::context::{About, Child, Progress, Services};
 use crate::id::JobId;
-use crate::job::{Job, Kind};
+use crate::job::{Job, Kind, Phase};
 use crate::message::{Ask, Message, Outgoing};
 use crate::registry::Task;
 use crate::task::Result;
+use crate::tree::DEEPEST;
 
 #[async_trait]
 impl Services for Engine {
     async fn submit(&self, about: &About, child: Child) -> Result<JobId> {
-        let task = *self.registry.get(child.task)?;
-        let mut job = new_job(self, &task, child.kind);
-        job.root = about.root;
-        job.parent = Some(about.job);
-        let id = job.id;
-        send(self, NewJob { job, input: child.body }).await?;
+        let Child { id, task, kind, body, after } = child;
+        let task = *self.registry.get(task)?;
+        let mut job = new_job(self, &task, kind);
+        (job.id, job.root) = (id, id);
+        if after.is_none() {
+            (job.root, job.parent) = (about.root, Some(about.job));
+        }
+        send(self, NewJob { job, input: body }, after).await?;
         Ok(id)
     }
 
@@ -50,18 +53,41 @@ pub(crate) enum SendError {
     Store(#[from] crate::store::StoreError),
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    #[error("job {0} was cancelled, so nothing can be submitted below it any more")]
+    Interrupted(JobId),
+    #[error("job {0} has ended, so nothing can be submitted below it any more")]
+    Over(JobId),
+    #[error("job {0} is {DEEPEST} levels below its root, and no tree may be deeper")]
+    TooDeep(JobId),
+    #[error("there is no job {0}, so nothing can be submitted below it or to follow it")]
+    NoJob(JobId),
+    #[error("without a store nobody knows when job {0} ends: a job that follows it needs one, so set ORK_STORE")]
+    CannotFollow(JobId),
 }
 
 /// Hands a job over: it is in the store, or confirmed by the broker, when this returns. Answers whether it is new.
-pub(crate) async fn send(engine: &Engine, new: NewJob) -> Result<bool, SendError> {
+pub(crate) async fn send(engine: &Engine, new: NewJob, after: Option<JobId>) -> Result<bool, SendError> {
+    let parent = new.job.parent.unwrap_or(new.job.id);
     if engine.store.keeps() {
-        return Ok(match engine.store.apply(Submit { new, by: engine.by() }).await? {
+        return match engine.store.apply(Submit { new, after, by: engine.by() }).await? {
             Submitted::Created(owed) => {
                 engine.outbox.send(owed).await;
-                true
+                Ok(true)
             }
-            Submitted::Known => false,
-        });
+            Submitted::Again(owed) => {
+                engine.outbox.send(owed).await;
+                Ok(false)
+            }
+            Submitted::Known => Ok(false),
+            Submitted::NoChild(NoChild::Interrupted(job)) => Err(SendError::Interrupted(job)),
+            Submitted::NoChild(NoChild::Over(_)) => Err(SendError::Over(parent)),
+            Submitted::NoChild(NoChild::TooDeep) => Err(SendError::TooDeep(parent)),
+            Submitted::NoChild(NoChild::Unknown) => Err(SendError::NoJob(parent)),
+            Submitted::NothingToFollow => Err(SendError::NoJob(after.unwrap_or(parent))),
+        };
+    }
+    if let Some(after) = after {
+        return Err(SendError::CannotFollow(after));
     }
     publish(engine, Outgoing::Work(first_message(new))).await?;
     Ok(true)
@@ -70,7 +96,7 @@ pub(crate) async fn send(engine: &Engine, new: NewJob) -> Result<bool, SendError
 /// Hands many jobs over at once: in one transaction, or in one run of messages.
 pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), SendError> {
     if engine.store.keeps() {
-        let submits = new.into_iter().map(|new| Submit { new, by: engine.by() }).collect();
+        let submits = new.into_iter().map(|new| Submit::new(new, engine.by())).collect();
         for submitted in engine.store.apply_all(submits).await? {
             if let Submitted::Created(owed) = submitted {
                 engine.outbox.send(owed).await;
@@ -109,6 +135,7 @@ pub(super) fn about_job(job: &Job) -> About {
         job: job.id,
         root: job.root,
         task: job.task.clone(),
+        phase: job.phase,
         attempt: job.counted_attempt(),
         index: None,
         count: None,
@@ -121,6 +148,7 @@ pub(super) fn about_part(message: &Message, index: u64, count: Option<u64>) -> A
         job: message.job,
         root: message.root,
         task: message.task.clone(),
+        phase: Phase::Start,
         attempt: message.attempt,
         index: Some(index),
         count,

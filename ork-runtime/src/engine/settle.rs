@@ -184,6 +184,8 @@ pub(super) async fn unkept(
     for effect in effects {
         match effect {
             Effect::Dispatch { due, .. } => return Some(due.unwrap_or_default()),
+            // Nobody keeps what is above it.
+            Effect::Ended | Effect::Reopened { .. } => {}
             Effect::Reply => {
                 let Some(reply) = Reply::of(job, output.as_ref()) else {
                     continue;

@@ -87,11 +87,15 @@ impl Tables {
         let mut books = Books::new(self.next_owed);
         // A row moves into the books and back, so that no ledger is copied.
         let mut rows = HashMap::new();
-        let id = work.job(at);
-        books.open(id, None);
-        if let Some(row) = self.jobs.remove(&id) {
-            books.put(id, row.entry);
-            rows.insert(id, (row.input, row.output, row.progress, row.parts));
+        for id in [Some(work.job(at)), work.with(at)].into_iter().flatten() {
+            let mut next = Some(id);
+            while let Some(id) = next.filter(|id| !books.is_open(*id)) {
+                books.open(id, None);
+                let Some(row) = self.jobs.remove(&id) else { break };
+                next = row.entry.job.parent;
+                books.put(id, row.entry);
+                rows.insert(id, (row.input, row.output, row.progress, row.parts));
+            }
         }
         if let Some(limit) = work.limit(at) {
             let held = self.permits.get(limit).into_iter().flatten().map(|(boot, held)| (*boot, *held));
@@ -368,7 +372,7 @@ impl Store for Memory {
         tables.workers.retain(|boot, _| !dead.contains(boot));
         tables.free(&dead, 1);
         let mut changes = tables.settle_permits(&dead);
-        let over = |id: &JobId| tables.jobs.get(id).is_some_and(|row| row.entry.job.state.is_final());
+        let over = |id: &JobId| tables.jobs.get(id).is_some_and(|row| row.entry.job.is_over());
         let ended = beat.running.into_iter().filter(over).collect();
         drop(tables);
         changes.extend((!dead.is_empty()).then_some(Change::Owed));
@@ -404,6 +408,9 @@ impl Store for Memory {
         let fits = |view: &JobView| {
             (filter.states.is_empty() || filter.states.contains(&view.job.state))
                 && filter.task.as_ref().is_none_or(|task| *task == view.job.task)
+                && filter.parent.is_none_or(|parent| view.job.parent == Some(parent))
+                && filter.root.is_none_or(|root| view.job.root == root)
+                && filter.since.is_none_or(|since| view.job.created >= since)
         };
         Ok(ids.filter_map(|id| tables.view(*id)).filter(fits).take(filter.limit).collect())
     }

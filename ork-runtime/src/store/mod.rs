@@ -147,6 +147,12 @@ pub struct Filter {
     pub states: Vec<State>,
     /// Only of this task.
     pub task: Option<String>,
+    /// Only the children of this job.
+    pub parent: Option<JobId>,
+    /// Only this job and those below it, if it is a root.
+    pub root: Option<JobId>,
+    /// Only submitted at this time or later.
+    pub since: Option<Timestamp>,
     /// Only older than this one: the last id of the page before.
     pub before: Option<JobId>,
     /// At most this many.

@@ -10,8 +10,8 @@ use crate::id::JobId;
 
 /// Operations that a store carries out, one after the other in one transaction, without knowing what they are.
 ///
-/// For each of them a store opens [`job`](Work::job), then [`shards`](Work::shards) and [`limit`](Work::limit), and calls
-/// [`apply`](Work::apply).
+/// For each of them a store opens [`job`](Work::job) and the one it needs [`with`](Work::with) it, each with all jobs above
+/// it, then [`shards`](Work::shards) and [`limit`](Work::limit), and calls [`apply`](Work::apply).
 /// Once what they [promise](Work::promise) is true, or cannot be, it calls [`finish`](Work::finish). It may apply them
 /// again from the first one after a rollback.
 pub trait Work: Send {
@@ -20,6 +20,9 @@ pub trait Work: Send {
 
     /// The job that one of them is about.
     fn job(&self, at: usize) -> JobId;
+
+    /// Another job that one of them needs open.
+    fn with(&self, at: usize) -> Option<JobId>;
 
     /// What their answers promise; they must not be finished before that is true.
     fn promise(&self) -> Promise;
@@ -62,6 +65,10 @@ impl<O: Operation> Work for Pending<O> {
 
     fn job(&self, at: usize) -> JobId {
         self.operation(at).job()
+    }
+
+    fn with(&self, at: usize) -> Option<JobId> {
+        self.operation(at).with()
     }
 
     fn promise(&self) -> Promise {

@@ -20,7 +20,7 @@ fn world(store: Arc<dyn Store>) -> World {
         let (store, by) = (Arc::clone(&store), By { worker: worker.clone(), now: clock.now(), hold: false });
         Box::pin(async move {
             for message in messages {
-                store.apply(Submit { new: job_of(message), by: by.clone() }).await.unwrap();
+                store.apply(Submit::new(job_of(message), by.clone())).await.unwrap();
             }
         })
     };

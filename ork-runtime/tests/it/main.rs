@@ -30,5 +30,6 @@ mod rules;
 mod shutdown;
 mod submit;
 mod tasks;
+mod trees;
 mod why;
 mod world;

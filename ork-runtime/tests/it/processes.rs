@@ -11,6 +11,9 @@ use ork::{JobState, Timestamp};
 use super::tasks::*;
 use super::world::{builder, each};
 
+/// Between two looks at what another process writes.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// A name is for people. Were it an identity, the one that ends would take the other's work with it.
 #[test]
 fn two_workers_of_one_name_are_two() {
@@ -32,10 +35,14 @@ fn two_workers_of_one_name_are_two() {
         // One alone runs no second one.
         Gate::of(&key).entered().await;
         Gate::of(&key).entered().await;
+        // What a process has claimed is written soon; until then the other ones do not see it.
         let mut workers = BTreeSet::new();
-        for job in &jobs {
-            let status = twins[1].status(job.id()).await.unwrap();
-            workers.extend(status.worker.filter(|_| status.state == JobState::Running));
+        while workers.len() < 2 {
+            tokio::time::sleep(LOOK).await;
+            for job in &jobs {
+                let status = twins[1].status(job.id()).await.unwrap();
+                workers.extend(status.worker.filter(|_| status.state == JobState::Running));
+            }
         }
         assert!(workers.len() == 2 && workers.iter().all(|worker| worker.starts_with("twin/")), "{workers:?}");
         // The one that ends leaves the other's job alone.

@@ -73,7 +73,7 @@ fn a_job_whose_task_does_not_take_its_input_any_more_stays_as_it_is() {
         let new = NewJob { job: ork::job::Job::new(id, "add", ork::Timestamp::default()), input: "{\"a\":1}".into() };
         let by = By { worker: ork::WorkerId::new("old"), now: ork::Timestamp::default(), hold: false };
         let store: &dyn Store = &store;
-        store.apply(Submit { new, by }).await.unwrap();
+        store.apply(Submit::new(new, by)).await.unwrap();
         assert_eq!(world.outcome(id).await.status().state, JobState::Failed);
         let words = world.ork.retry(id).await.unwrap_err().to_string();
         assert!(words.contains("`add` does not take its input (any more)") && words.contains("`b`"), "{words}");

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use ork::{Context, Error, Parts, Result, State, task};
-use tokio::sync::Notify;
 
 pub(crate) struct Greeting(pub(crate) String);
 
@@ -84,19 +83,20 @@ static GATES: LazyLock<Mutex<HashMap<String, Arc<Gate>>>> = LazyLock::new(Mutex:
 
 pub(crate) struct Gate {
     entered: tokio::sync::Semaphore,
-    open: Notify,
+    open: tokio::sync::Semaphore,
 }
 
 impl Gate {
     pub(crate) fn of(key: &str) -> Arc<Self> {
-        let gate = || Arc::new(Self { entered: tokio::sync::Semaphore::new(0), open: Notify::new() });
+        let shut = || tokio::sync::Semaphore::new(0);
+        let gate = || Arc::new(Self { entered: shut(), open: shut() });
         Arc::clone(GATES.lock().unwrap().entry(key.to_owned()).or_insert_with(gate))
     }
 
     /// Stands at the gate until it is opened.
     pub(crate) async fn pass(&self) {
         self.entered.add_permits(1);
-        self.open.notified().await;
+        self.opened().await;
     }
 
     /// Waits until somebody stands at the gate.
@@ -110,21 +110,19 @@ impl Gate {
     }
 
     pub(crate) fn open(&self) {
-        self.open.notify_one();
+        self.open.add_permits(1);
     }
 
     /// Waits until the gate is opened for one.
     pub(crate) async fn opened(&self) {
-        self.open.notified().await;
+        self.open.acquire().await.unwrap().forget();
     }
 }
 
 #[task]
 pub(crate) async fn gated(key: String) -> String {
     called(&key);
-    let gate = Gate::of(&key);
-    gate.entered.add_permits(1);
-    gate.open.notified().await;
+    Gate::of(&key).pass().await;
     key
 }
 
@@ -187,7 +185,7 @@ pub(crate) async fn strict(number: u64, run: String) -> Result<()> {
     // The first part fails, once it is told to; the others wait at a gate of their own.
     let gate = Gate::of(&format!("{run}.{}", number.min(1)));
     gate.entered.add_permits(1);
-    gate.open.notified().await;
+    gate.opened().await;
     if number == 0 { Err(Error::permanent("the first one fails")) } else { Ok(()) }
 }
 

@@ -171,6 +171,7 @@ impl Config {
             let effects = entry.job.parts_done(&head, counts, entry.job.created);
             entry.dirty = true;
             let owed = |effect| match effect {
+                Effect::Ended | Effect::Reopened { .. } => unreachable!("the only job has none above it"),
                 Effect::Dispatch { attempt, .. } => (OwedAsk::Join, attempt),
                 Effect::Reply => (OwedAsk::Reply, 1),
             };

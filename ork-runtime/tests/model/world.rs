@@ -114,7 +114,7 @@ impl World {
         if config.foreign {
             world.bag.push(Msg { asked: Asked::Whole, attempt: 1, suspect: false });
         } else {
-            world.change(config, None, &Submit { new: new_job(), by: by() }, Step::Other);
+            world.change(config, None, &Submit::new(new_job(), by()), Step::Other);
         }
         world
     }
@@ -428,7 +428,7 @@ impl World {
     }
 
     pub(crate) fn cancel(&mut self, config: &Config) {
-        self.change(config, None, &Cancel { job: id(), by: by() }, Step::Other);
+        self.change(config, None, &Cancel::new(id(), by()), Step::Other);
     }
 
     pub(crate) fn retry(&mut self, config: &Config) {

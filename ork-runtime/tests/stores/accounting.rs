@@ -220,13 +220,13 @@ fn cancelling_settles_everything_at_once() {
     each(|world| async move {
         let id = world.with_parts(70_000, Policy::default(), true).await;
         world.start(part(id, 69_999)).await;
-        let cancel = Cancel { job: id, by: world.by() };
+        let cancel = Cancel::new(id, world.by());
         assert_eq!(world.store.apply(cancel.clone()).await.unwrap(), Steered::Done(Vec::new()));
         assert_eq!(world.store.apply(cancel).await.unwrap(), Steered::Refused(JobState::Cancelled));
         assert_eq!(world.settle(part(id, 69_999), ok()).await, Answer::Old);
         let view = world.store.job(id).await.unwrap().unwrap();
         assert_eq!((view.counts.cancelled, view.counts.running), (70_000, 0));
-        let unknown = Cancel { job: JobId::new(), by: world.by() };
+        let unknown = Cancel::new(JobId::new(), world.by());
         assert_eq!(world.store.apply(unknown).await.unwrap(), Steered::Unknown);
     });
 }
@@ -325,7 +325,7 @@ fn a_retry_ends_the_run_of_the_split_that_was_cut_short() {
                 if retry {
                     store.apply(Retry { job: id, by }).await.unwrap()
                 } else {
-                    store.apply(Cancel { job: id, by }).await.unwrap()
+                    store.apply(Cancel::new(id, by)).await.unwrap()
                 }
             }
         };

@@ -30,7 +30,7 @@ async fn submit(store: &dyn Store) -> JobId {
     let job = Job::new(JobId::new(), "one", START);
     let id = job.id;
     let by = By { worker: WorkerId::new("one"), now: START, hold: false };
-    store.apply(Submit { new: NewJob { job, input: "{}".into() }, by }).await.unwrap();
+    store.apply(Submit::new(NewJob { job, input: "{}".into() }, by)).await.unwrap();
     id
 }
 
@@ -102,7 +102,7 @@ fn a_newer_file_is_refused() {
         refused(
             &path,
             StoreErrorKind::TooNew,
-            "has schema 99, this program knows 4 only: a newer version of ork made it",
+            "has schema 99, this program knows 5 only: a newer version of ork made it",
         );
     });
 }
@@ -218,7 +218,7 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
         let job = Job::new(JobId::new(), "one", START);
         let by = By { worker: WorkerId::new("one"), now: START, hold: false };
         let large = NewJob { job: job.clone(), input: vec![b'1'; 1_000_000].into() };
-        let error = on_dyn(&store).apply(Submit { new: large, by }).await.unwrap_err();
+        let error = on_dyn(&store).apply(Submit::new(large, by)).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         assert!(error.to_string().contains("the disk is full"), "{error}");
         assert!(store.job(job.id).await.unwrap().is_none());
@@ -244,7 +244,7 @@ fn a_claim_that_is_rolled_back_does_not_lose_its_job() {
         let phase = ork::job::Phase::Start;
         let claim = ork::accounting::Claim { unknown, phase, attempt: 1, firm: false, by: by.clone() };
         let job = Job::new(JobId::new(), "one", START);
-        let large = Submit { new: NewJob { job, input: vec![b'1'; 1_000_000].into() }, by: by.clone() };
+        let large = Submit::new(NewJob { job, input: vec![b'1'; 1_000_000].into() }, by.clone());
         let (claimed, submitted) = tokio::join!(on_dyn(&store).apply(claim), on_dyn(&store).apply(large));
         assert!(matches!(claimed.unwrap(), ork::accounting::Claimed::Ours { .. }));
         assert!(submitted.is_err());

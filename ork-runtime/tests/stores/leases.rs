@@ -72,7 +72,7 @@ fn only_the_current_attempt_of_a_job_is_leased() {
         assert_eq!(lease(&world, id, OwedAsk::Start, 2).await, None);
         assert_eq!(lease(&world, id, OwedAsk::Join, 1).await, None);
         assert_eq!(lease(&world, JobId::new(), OwedAsk::Start, 1).await, None);
-        world.store.apply(ork::accounting::Cancel { job: id, by: world.by() }).await.unwrap();
+        world.store.apply(ork::accounting::Cancel::new(id, world.by())).await.unwrap();
         assert_eq!(lease(&world, id, OwedAsk::Start, 1).await, None);
     });
 }

@@ -98,7 +98,7 @@ fn what_is_not_owed_any_more_passes_its_permit_on() {
         run(&world, job, 0..1, 1).await;
         run(&world, gone, 0..1, 1).await;
         run(&world, job, 1..3, 1).await;
-        world.store.apply(ork::accounting::Cancel { job: gone, by: world.by() }).await.unwrap();
+        world.store.apply(ork::accounting::Cancel::new(gone, world.by())).await.unwrap();
         settle(&world, job, 0..1).await;
         assert_eq!((waiting(&world, gone).await, waiting(&world, job).await.0), ((0, 0), 2));
         let admitted = run(&world, gone, 0..1, 1).await;
@@ -208,7 +208,7 @@ fn a_late_settlement_gives_its_permit_back() {
     each(|world| async move {
         let job = parts(&world, 2).await;
         run(&world, job, 0..1, 1).await;
-        world.store.apply(ork::accounting::Cancel { job, by: world.by() }).await.unwrap();
+        world.store.apply(ork::accounting::Cancel::new(job, world.by())).await.unwrap();
         let operation = SettleParts::one(part(job, 0), PartAttempt::Interrupted, world.by());
         world.store.apply(Release { limit: limit(1), operation }).await.unwrap();
         let other = parts(&world, 1).await;

@@ -12,7 +12,7 @@ use super::world::{START, World, on};
 
 fn submit(world: &World) -> Submit {
     let job = Job::new(JobId::new(), "one", START);
-    Submit { new: NewJob { job, input: "{}".into() }, by: world.by() }
+    Submit::new(NewJob { job, input: "{}".into() }, world.by())
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn a_known_job_is_not_owed_again() {
         let job = Job::new(JobId::new(), "one", START);
         world.submit_with(job.clone()).await;
         let new = NewJob { job, input: "{}".into() };
-        let again = world.store.apply(Submit { new, by: world.by() }).await.unwrap();
+        let again = world.store.apply(Submit::new(new, world.by())).await.unwrap();
         assert_eq!(again, Submitted::Known);
         assert_eq!(world.take(10).await.len(), 1);
     });
@@ -164,7 +164,7 @@ fn what_is_held_from_the_start_needs_no_taking() {
     each(|world| async move {
         let job = Job::new(JobId::new(), "one", START);
         let by = By { hold: true, ..world.by() };
-        let submit = Submit { new: NewJob { job, input: "[1]".into() }, by };
+        let submit = Submit::new(NewJob { job, input: "[1]".into() }, by);
         let Submitted::Created(Some(owed)) = world.store.apply(submit).await.unwrap() else { panic!("not held") };
         let Outgoing::Work(message) = &owed.messages[0] else { panic!("a reply") };
         assert_eq!((&*message.body, message.ask), (&b"[1]"[..], Ask::Whole));
@@ -179,7 +179,7 @@ fn who_asked_for_the_outcome_is_owed_it() {
         job.reply = Some(ReplyTo { queue: "q".into(), correlation: "c".into() });
         let id = world.submit_with(job).await;
         world.take(10).await;
-        world.store.apply(Cancel { job: id, by: world.by() }).await.unwrap();
+        world.store.apply(Cancel::new(id, world.by())).await.unwrap();
         let taken = world.take(10).await;
         let Outgoing::Reply(reply) = &taken[0].messages[0] else { panic!("no reply") };
         assert_eq!((reply.to.queue.as_str(), reply.to.correlation.as_str()), ("q", "c"));
@@ -192,7 +192,7 @@ fn who_asked_for_the_outcome_is_owed_it() {
 fn a_heartbeat_says_which_jobs_have_ended() {
     each(|world: World| async move {
         let (one, two) = (world.submit("one").await, world.submit("two").await);
-        world.store.apply(Cancel { job: two, by: world.by() }).await.unwrap();
+        world.store.apply(Cancel::new(two, world.by())).await.unwrap();
         assert_eq!(world.beat_at(Duration::ZERO, vec![one, two]).await, [two]);
     });
 }

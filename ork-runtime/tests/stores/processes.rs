@@ -124,7 +124,7 @@ fn one_job_that_many_make_at_once_is_made_once() {
             let job = Job::new(JobId::new(), "same", START);
             let submits = worlds.iter().map(|world| {
                 let new = ork::accounting::NewJob { job: job.clone(), input: "{}".into() };
-                let submit = ork::accounting::Submit { new, by: world.by() };
+                let submit = ork::accounting::Submit::new(new, world.by());
                 async move { world.store.apply(submit).await.unwrap() }
             });
             let answers = futures_util::future::join_all(submits).await;
@@ -162,7 +162,7 @@ fn others_hear_of_new_work_and_of_ends_and_nobody_of_himself() {
         let mut news = worlds[1].store.changes().watch();
         let id = worlds[0].submit("one").await;
         assert_eq!(news.recv().await.unwrap(), Change::Owed);
-        let cancel = ork::accounting::Cancel { job: id, by: worlds[0].by() };
+        let cancel = ork::accounting::Cancel::new(id, worlds[0].by());
         worlds[0].store.apply(cancel).await.unwrap();
         assert_eq!(news.recv().await.unwrap(), Change::Ended(id));
         // Its own news were told once, directly.

@@ -16,7 +16,7 @@ const fn at(secs: u64) -> Timestamp {
 /// Ends a job by a cancel at a time after the start.
 async fn end(world: &World, job: JobId, secs: u64) {
     let by = By { now: at(secs), ..world.by() };
-    assert!(matches!(world.store.apply(Cancel { job, by }).await.unwrap(), Steered::Done(_)));
+    assert!(matches!(world.store.apply(Cancel::new(job, by)).await.unwrap(), Steered::Done(_)));
 }
 
 /// A job below another one.
@@ -185,7 +185,7 @@ fn a_job_that_is_gone_is_gone_for_everybody() {
         assert_eq!(world.store.apply(settle()).await.unwrap(), ork::accounting::Answer::Old);
         // Its id may be used again.
         let new = NewJob { job: Job::new(id, "one", START), input: "{}".into() };
-        world.store.apply(Submit { new, by: world.by() }).await.unwrap();
+        world.store.apply(Submit::new(new, world.by())).await.unwrap();
         assert_eq!(world.store.job(id).await.unwrap().unwrap().job.state, JobState::Ready);
     });
 }

@@ -86,7 +86,7 @@ impl World {
     pub(crate) async fn submit_with(&self, job: Job) -> JobId {
         let id = job.id;
         let new = NewJob { job, input: "{}".into() };
-        let submitted = self.store.apply(Submit { new, by: self.by() }).await.unwrap();
+        let submitted = self.store.apply(Submit::new(new, self.by())).await.unwrap();
         assert_eq!(submitted, Submitted::Created(None));
         id
     }

@@ -21,6 +21,10 @@ impl<F: FnOnce(Box<dyn Work>, Result<(), StoreError>) + Send> Work for Told<F> {
         self.work.job(at)
     }
 
+    fn with(&self, at: usize) -> Option<JobId> {
+        self.work.with(at)
+    }
+
     fn promise(&self) -> Promise {
         self.work.promise()
     }

@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::{Kind, Phase, State};
 use crate::store::{JobView, Process, Situation};
+use crate::tree::Tree;
 
 /// What a job waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -38,6 +39,10 @@ pub enum WaitsFor {
     Split,
     /// For its parts.
     Parts,
+    /// For the jobs below it.
+    Children,
+    /// For the end of another job, which it follows.
+    Job,
 }
 
 /// What a job waits for, in a word and in a sentence.
@@ -94,6 +99,7 @@ pub(super) fn why(facts: &Facts) -> Why {
         State::Ready => ready(facts),
         State::Running => running(facts),
         State::Retrying => retrying(facts),
+        State::Waiting if job.is_over() => children(facts),
         State::Waiting => waiting(facts),
         State::Success => (WaitsFor::Nothing, success(facts)),
         State::Failed => (WaitsFor::Nothing, failed(facts)),
@@ -235,6 +241,26 @@ fn waiting(facts: &Facts) -> (WaitsFor, String) {
     (WaitsFor::Parts, format!("waits for its parts: {}", words.join("; ")))
 }
 
+fn children(facts: &Facts) -> (WaitsFor, String) {
+    let job = &facts.view.job;
+    let Tree { made, ended, open, failed, cancelled, verdict, interrupted, .. } = job.tree;
+    let own = match verdict {
+        Some(State::Success) => "its own work ended well",
+        Some(State::Cancelled) => "it was cancelled",
+        _ => "its own work failed",
+    };
+    let mut words = vec![format!("{own}; it waits for {} that it submitted", some(open, "job"))];
+    words.push(format!("of {} below it {ended} have ended", some(made, "job")));
+    if failed + cancelled > 0 {
+        words.push(format!("of its own {failed} failed and {cancelled} were cancelled"));
+    }
+    if interrupted.is_some() {
+        words.push("it was interrupted, so that nothing below it begins any more".to_owned());
+    }
+    words.push(format!("`jobs tree {}` shows them", job.id));
+    (WaitsFor::Children, words.join("; "))
+}
+
 fn success(facts: &Facts) -> String {
     format!("ended well{}; it waits for nothing{}", ended(facts), told(facts))
 }
@@ -283,7 +309,8 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
         n => format!("; it was lost with its worker {}", if n == 1 { "once".into() } else { format!("{n} times") }),
     };
     if owed.free == 0 && owed.held.is_empty() && owed.limit.is_some() {
-        return (WaitsFor::Permit, format!("{what} waits for {}{lost}", permit(facts)));
+        let waits_for = if followed(facts) { WaitsFor::Job } else { WaitsFor::Permit };
+        return (waits_for, format!("{what} waits for {}{lost}", permit(facts)));
     }
     let (waits_for, words) = match (&facts.queue, owed.held.first(), owed.free) {
         (Some(_), Some((holder, _)), _) => {
@@ -315,7 +342,15 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
 /// Which permit is waited for, and who has them.
 fn permit(facts: &Facts) -> String {
     let Some((limit, taken)) = &facts.situation.owed.limit else { return "a permit".to_owned() };
+    if followed(facts) {
+        return format!("the {}, which it follows", limit.name);
+    }
     format!("a permit of the concurrency limit `{}`: {taken} of {} are taken", limit.name, limit.permits)
+}
+
+/// Whether it follows another job: of what it waits for, nobody ever has a permit.
+fn followed(facts: &Facts) -> bool {
+    facts.situation.owed.limit.as_ref().is_some_and(|(limit, _)| limit.permits == 0)
 }
 
 /// Who holds a message, and whether he lives.

@@ -13,24 +13,25 @@ use crate::job::{Job, Kind, Phase, ReplyTo, State};
 use crate::ledger::{Counts, Halt, Head, Ledger, Shard, place};
 use crate::policy::{OnError, Policy};
 use crate::store::Work;
+use crate::tree::Tree;
 
 /// The columns of a job and of the head of its ledger, in the order in which [`job`] reads them.
 macro_rules! job_columns {
     () => {
         "id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, due, \
-         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined"
+         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree"
     };
 }
 pub(super) use job_columns;
 
 /// How many columns those are.
-pub(super) const WIDTH: usize = 26;
+pub(super) const WIDTH: usize = 27;
 
 /// Reads a job and the head of its ledger from [`job_columns`], which come first in the row.
 pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
     let mut columns = Columns::new(row);
     let c = &mut columns;
-    let job = Job {
+    let mut job = Job {
         id: c.id()?,
         root: c.id()?,
         parent: c.get::<Option<Uid>>()?.map(|id| JobId::from_bytes(id.0)),
@@ -60,6 +61,7 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
                 }
             }
         },
+        tree: Tree::default(),
     };
     let head = Head {
         epoch: c.number()?,
@@ -78,6 +80,9 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
         },
         joined: c.get()?,
     };
+    if let Some(json) = c.get::<Option<&str>>()? {
+        job.tree = serde_json::from_str(json).map_err(damaged)?;
+    }
     Ok((job, head))
 }
 
@@ -103,21 +108,31 @@ pub(super) async fn open(
     next_owed: OwedId,
 ) -> sqlx::Result<Books> {
     let mut books = Books::new(next_owed);
-    let wanted: BTreeSet<JobId> = works.iter().flat_map(|work| (0..work.count()).map(|at| work.job(at))).collect();
+    let of_each = works.iter().flat_map(|work| (0..work.count()).map(|at| [Some(work.job(at)), work.with(at)]));
+    let wanted: BTreeSet<JobId> = of_each.flatten().flatten().collect();
     let ids: Vec<Uid> =
         wanted.iter().copied().chain(more).collect::<BTreeSet<_>>().into_iter().map(Uid::from).collect();
     if ids.is_empty() {
         return Ok(books);
     }
-    let lock = concat!("SELECT ", job_columns!(), " FROM ork.job WHERE id = ANY($1) ORDER BY id FOR UPDATE");
+    // A job stays below the one that made it, so that those above can be looked up before anything is locked.
+    let lock = concat!(
+        "SELECT ",
+        job_columns!(),
+        " FROM ork.job WHERE id = ANY($1 || ARRAY(WITH RECURSIVE up (parent) AS ( \
+              SELECT parent FROM ork.job WHERE id = ANY($1) AND parent IS NOT NULL \
+              UNION SELECT job.parent FROM ork.job JOIN up ON job.id = up.parent WHERE job.parent IS NOT NULL) \
+          SELECT parent FROM up)) ORDER BY id FOR UPDATE"
+    );
     let rows = sqlx::query(lock).bind(ids).fetch_all(&mut *connection).await?;
     let mut found = HashMap::new();
     for row in &rows {
         let (job, head) = job(row)?;
         found.insert(job.id, (job, head));
     }
+    let above: Vec<_> = found.keys().copied().collect();
     // With their heads alone, so that the work can say what it needs of the ledgers.
-    for id in wanted {
+    for id in wanted.into_iter().chain(above).collect::<BTreeSet<_>>() {
         books.open(id, found.get(&id).map(|(job, head)| (job.clone(), Ledger::new(*head, []))));
     }
     let has_parts = |(job, head): &&(Job, Head)| head.epoch > 0 && books.is_open(job.id);

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::codec::{Columns, Uid, signed, text};
 use super::rows;
+use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::ledger::{Counts, Shard, place};
@@ -61,13 +62,18 @@ pub(super) async fn job(connection: &mut PgConnection, id: JobId) -> sqlx::Resul
 pub(super) async fn jobs(connection: &mut PgConnection, filter: &Filter) -> sqlx::Result<Vec<JobView>> {
     let query = view!(
         "WHERE (cardinality($1::text[]) = 0 OR state = ANY($1)) AND ($2::text IS NULL OR task = $2) \
-         AND ($3::uuid IS NULL OR id < $3) ORDER BY id DESC LIMIT $4"
+         AND ($3::uuid IS NULL OR id < $3) AND ($5::uuid IS NULL OR parent = $5) \
+         AND ($6::uuid IS NULL OR id = $6 OR (root = $6 AND parent IS NOT NULL)) \
+         AND ($7::bigint IS NULL OR created >= $7) ORDER BY id DESC LIMIT $4"
     );
     let rows = sqlx::query(query)
         .bind(filter.states.iter().map(|state| state.as_str()).collect::<Vec<_>>())
         .bind(filter.task.as_deref().map(text))
         .bind(filter.before.map(Uid::from))
         .bind(i64::try_from(filter.limit).unwrap_or(i64::MAX))
+        .bind(filter.parent.map(Uid::from))
+        .bind(filter.root.map(Uid::from))
+        .bind(filter.since.map(Timestamp::as_millis))
         .fetch_all(connection)
         .await?;
     rows.iter().map(shown).collect()

@@ -49,7 +49,8 @@ pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Re
     if !beat.running.is_empty() {
         let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
         let running: Vec<_> = beat.running.iter().copied().map(Uid::from).collect();
-        let query = "SELECT id FROM ork.job WHERE id = ANY($1) AND state = ANY($2)";
+        let query =
+            "SELECT id FROM ork.job WHERE id = ANY($1) AND (state = ANY($2) OR (tree::json ->> 'verdict') IS NOT NULL)";
         for row in sqlx::query(query).bind(running).bind(finals).fetch_all(connection).await? {
             ended.push(JobId::from_bytes(row.try_get::<Uid, _>(0)?.0));
         }

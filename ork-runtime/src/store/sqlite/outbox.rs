@@ -243,7 +243,7 @@ pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Chang
     for page in beat.running.chunks(256) {
         let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
         let query = format!(
-            "SELECT id FROM job WHERE state IN ('{}') AND id IN ({})",
+            "SELECT id FROM job WHERE (state IN ('{}') OR json_extract(tree, '$.verdict') IS NOT NULL) AND id IN ({})",
             finals.join("', '"),
             vec!["?"; page.len()].join(", ")
         );

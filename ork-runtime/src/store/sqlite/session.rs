@@ -82,7 +82,9 @@ impl Session {
     /// nobody else hears of it.
     pub(super) fn apply(&mut self, work: &mut dyn Work) -> rusqlite::Result<bool> {
         for at in 0..work.count() {
-            tables::open_job(&self.connection, &mut self.books, &mut self.seqs, work.job(at))?;
+            for id in [Some(work.job(at)), work.with(at)].into_iter().flatten() {
+                tables::open_lineage(&self.connection, &mut self.books, &mut self.seqs, id)?;
+            }
             // One after the other: what an operation needs may depend on what the one before it did.
             let shards = work.shards(at, &self.books);
             tables::open_shards(&self.connection, &mut self.books, &self.seqs, shards)?;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
+use serde::Serialize;
 
 use super::error::damaged;
 use super::{outbox, permits};
@@ -14,6 +15,7 @@ use crate::id::JobId;
 use crate::job::{Job, Kind, Phase, ReplyTo, State};
 use crate::ledger::{Counts, Halt, Head, Ledger, Shard, place};
 use crate::policy::{OnError, Policy};
+use crate::tree::Tree;
 
 /// The short numbers of jobs.
 pub(super) type Seqs = HashMap<JobId, i64>;
@@ -22,7 +24,7 @@ pub(super) type Seqs = HashMap<JobId, i64>;
 macro_rules! job_columns {
     () => {
         "seq, id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, \
-         due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined"
+         due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree"
     };
 }
 pub(super) use job_columns;
@@ -32,12 +34,12 @@ const JOB: &str = concat!("SELECT ", job_columns!(), " FROM job WHERE id = ?1");
 // Numbers, not names: names would be looked up for every value of every row.
 const INSERT: &str = "INSERT INTO job (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, \
     created, started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, \
-    on_error, tolerate, joined, input, output) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
-    ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)";
+    on_error, tolerate, joined, tree, input, output) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
+    ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)";
 
 const UPDATE: &str = "UPDATE job SET phase = ?2, state = ?3, attempt = ?4, base = ?5, worker = ?6, started = ?7, \
     ended = ?8, due = ?9, failure = ?10, epoch = ?11, appended = ?12, sealed = ?13, halted = ?14, cut = ?15, \
-    on_error = ?16, tolerate = ?17, joined = ?18, output = coalesce(?19, output) WHERE seq = ?1";
+    on_error = ?16, tolerate = ?17, joined = ?18, tree = ?19, output = coalesce(?20, output) WHERE seq = ?1";
 
 /// The row number of a part.
 pub(super) fn part_id(seq: i64, index: u64) -> rusqlite::Result<i64> {
@@ -99,7 +101,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
     let mut columns = Columns { row, next: 0 };
     let c = &mut columns;
     let seq = c.get()?;
-    let job = Job {
+    let mut job = Job {
         id: c.id()?,
         root: c.id()?,
         parent: c.get::<Option<[u8; 16]>>()?.map(JobId::from_bytes),
@@ -123,6 +125,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
             let (queue, correlation) = (c.get::<Option<String>>()?, c.get::<Option<String>>()?);
             queue.map(|queue| ReplyTo { queue, correlation: correlation.unwrap_or_default() })
         },
+        tree: Tree::default(),
     };
     let head = Head {
         epoch: c.get()?,
@@ -141,6 +144,9 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
         },
         joined: c.get()?,
     };
+    if let Some(json) = c.raw()?.as_bytes_or_null()? {
+        job.tree = serde_json::from_slice(json).map_err(|_damaged| damaged("a tree cannot be read"))?;
+    }
     Ok((seq, job, head))
 }
 
@@ -180,6 +186,21 @@ pub(super) fn open_job(connection: &Connection, books: &mut Books, seqs: &mut Se
         }
     };
     books.open(id, found);
+    Ok(())
+}
+
+/// Opens a job and all jobs above it, once.
+pub(super) fn open_lineage(
+    connection: &Connection,
+    books: &mut Books,
+    seqs: &mut Seqs,
+    id: JobId,
+) -> rusqlite::Result<()> {
+    let mut next = Some(id);
+    while let Some(id) = next {
+        open_job(connection, books, seqs, id)?;
+        next = books.get(id).and_then(|entry| entry.job.parent);
+    }
     Ok(())
 }
 
@@ -297,8 +318,8 @@ pub(super) fn write(
     Ok(changes)
 }
 
-fn json(failure: &crate::Failure) -> String {
-    serde_json::to_string(failure).unwrap_or_default()
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 fn clear(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
@@ -338,6 +359,7 @@ fn insert(statement: &mut Statement<'_>, entry: &Entry, input: &[u8], output: Op
         head.policy.on_error.as_str(),
         head.policy.tolerate.to_string(),
         head.joined,
+        tree(&job.tree),
         input,
         output
     ])
@@ -365,9 +387,15 @@ fn update(statement: &mut Statement<'_>, entry: &Entry, seq: i64, output: Option
         head.policy.on_error.as_str(),
         head.policy.tolerate.to_string(),
         head.joined,
+        tree(&job.tree),
         output
     ]);
     updated.map(drop)
+}
+
+/// Nothing for most jobs.
+fn tree(tree: &Tree) -> Option<String> {
+    (!tree.is_empty()).then(|| json(tree))
 }
 
 fn write_shards(connection: &Connection, entry: &mut Entry, seq: i64) -> rusqlite::Result<()> {

@@ -62,6 +62,18 @@ pub(super) fn jobs(connection: &Connection, filter: &Filter) -> rusqlite::Result
         conditions.push("task = ?".to_owned());
         values.push(Value::Text(task.clone()));
     }
+    if let Some(parent) = filter.parent {
+        conditions.push("parent = ?".to_owned());
+        values.push(Value::Blob(parent.as_bytes().to_vec()));
+    }
+    if let Some(root) = filter.root {
+        conditions.push("(id = ? OR (root = ? AND parent IS NOT NULL))".to_owned());
+        values.extend([root, root].map(|root| Value::Blob(root.as_bytes().to_vec())));
+    }
+    if let Some(since) = filter.since {
+        conditions.push("created >= ?".to_owned());
+        values.push(Value::Integer(since.as_millis()));
+    }
     if let Some(before) = filter.before {
         conditions.push("id < ?".to_owned());
         values.push(Value::Blob(before.as_bytes().to_vec()));

@@ -1,0 +1,167 @@
+//! Operations by which people steer jobs: cancel, retry.
+
+use super::books::Books;
+use super::owed::{NOT_HELD, Owed, OwedAsk};
+use super::{By, Operation, Shards};
+use crate::id::JobId;
+use crate::job::{Phase, State};
+use crate::ledger::Halt;
+use crate::tree::Stop;
+
+/// The answer to [`Cancel`] and [`Retry`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Steered {
+    /// It was done; what is held must be sent.
+    Done(Vec<Owed>),
+    /// The job is in a state in which it cannot be done.
+    Refused(State),
+    /// The job's own work ended well: what is to be retried is below it.
+    Below,
+    /// This job above it was interrupted, so that nothing below that begins.
+    Interrupted(JobId),
+    /// There is no such job.
+    Unknown,
+}
+
+/// Cancels a job that has not ended: nothing of it, and nothing below it, starts any more.
+///
+/// The jobs below it are cancelled one by one, with `below`; what is not reached in time finds out when it is claimed.
+#[derive(Debug, Clone)]
+pub struct Cancel {
+    /// The job.
+    pub job: JobId,
+    /// Whether what runs is stopped, too.
+    pub stop: Stop,
+    /// Whether it is cancelled because of a job above it: then what has begun keeps its own end, if it is not stopped.
+    pub below: bool,
+    /// Who cancels.
+    pub by: By,
+}
+
+impl Cancel {
+    /// Cancels this job and stops what runs of it.
+    pub const fn new(job: JobId, by: By) -> Self {
+        Self { job, stop: Stop::All, below: false, by }
+    }
+}
+
+impl Operation for Cancel {
+    type Answer = Steered;
+
+    fn job(&self) -> JobId {
+        self.job
+    }
+
+    fn shards(&self, _books: &Books) -> Shards {
+        Shards::All(self.job)
+    }
+
+    fn apply(&self, books: &mut Books) -> Steered {
+        let Some(entry) = books.get_mut(self.job) else {
+            return Steered::Unknown;
+        };
+        let job = &mut entry.job;
+        if job.state.is_final() {
+            return Steered::Refused(job.state);
+        }
+        let begun = match job.state {
+            State::Running => true,
+            State::Waiting => job.is_over(),
+            // The join of a job is not its beginning.
+            State::Ready | State::Retrying => job.phase == Phase::Join && self.below,
+            State::Success | State::Failed | State::Cancelled => false,
+        };
+        let splits = job.state == State::Running && entry.ledger.head().epoch > 0 && job.phase == Phase::Start;
+        let in_parts = splits || (job.state == State::Waiting && !job.is_over());
+        let mut owed = Vec::new();
+        if self.stop == Stop::All || (!begun && !in_parts) {
+            let effects = job.cancel(self.by.now).unwrap_or_default();
+            entry.dirty = true;
+            entry.ledger.halt(Halt::Cancelled);
+            let job = entry.job.clone();
+            owed = books.carry_out(&job, effects, None, &self.by);
+        } else if in_parts {
+            job.interrupt(self.stop);
+            entry.dirty = true;
+            entry.ledger.halt(Halt::Stopped);
+            owed = books.complete(self.job, &self.by);
+        } else if !self.below {
+            job.interrupt(self.stop);
+            entry.dirty = true;
+        }
+        Steered::Done(owed)
+    }
+}
+
+/// Takes up a job that failed or was cancelled: exactly the parts that are not `ok`, then its join.
+///
+/// A split that was cut short runs again from its start; a job without parts runs again; a job whose own work ended well
+/// stays as it is until a job below it is taken up.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    /// The job.
+    pub job: JobId,
+    /// Who asks for it.
+    pub by: By,
+}
+
+impl Operation for Retry {
+    type Answer = Steered;
+
+    fn job(&self) -> JobId {
+        self.job
+    }
+
+    fn shards(&self, _books: &Books) -> Shards {
+        Shards::All(self.job)
+    }
+
+    fn apply(&self, books: &mut Books) -> Steered {
+        let Some(entry) = books.get(self.job) else {
+            return Steered::Unknown;
+        };
+        let job = &entry.job;
+        if !matches!(job.state, State::Failed | State::Cancelled) {
+            return Steered::Refused(job.state);
+        }
+        if let Some((above, _)) = books.interrupted_above(job) {
+            return Steered::Interrupted(above);
+        }
+        if job.tree.verdict == Some(State::Success) {
+            if let Some(entry) = books.get_mut(self.job) {
+                entry.dirty = true;
+                entry.job.tree.interrupted = None;
+                entry.job.judge_again();
+            }
+            return Steered::Below;
+        }
+        Steered::Done(take_up(books, self.job, &self.by))
+    }
+}
+
+/// Takes up a job whose own work did not end well.
+pub(super) fn take_up(books: &mut Books, id: JobId, by: &By) -> Vec<Owed> {
+    let Some(entry) = books.get_mut(id) else {
+        return Vec::new();
+    };
+    entry.dirty = true;
+    let head = *entry.ledger.head();
+    let whole = head.sealed.is_some() && !head.cut;
+    let ranges = if whole {
+        entry.ledger.reopen()
+    } else {
+        entry.ledger.fence();
+        Vec::new()
+    };
+    let epoch = entry.ledger.head().epoch;
+    let phase = if whole { Phase::Join } else { Phase::Start };
+    let effects = entry.job.resume(phase, whole && (!ranges.is_empty() || !head.joined));
+    let job = entry.job.clone();
+    let mut owed = books.carry_out(&job, effects, None, by);
+    for range in ranges {
+        let ask = OwedAsk::Parts { epoch, first: range.start, len: range.end - range.start };
+        owed.extend(books.owe(&job, (ask, 1, None), by, NOT_HELD));
+    }
+    owed.extend(books.complete(id, by));
+    owed
+}

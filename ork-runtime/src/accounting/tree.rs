@@ -1,0 +1,145 @@
+//! What the jobs of a tree owe to each other, in the transaction in which one of them is made, ends or goes on.
+//!
+//! Every job above the one that changes is open in the books: stores open them with it.
+
+use std::sync::Arc;
+
+use super::books::Books;
+use super::limits::Limit;
+use super::owed::Owed;
+use super::{By, Change};
+use crate::id::JobId;
+use crate::job::{Effect, Job, State};
+use crate::tree::{DEEPEST, Stop};
+
+/// What rows of the outbox wait for that follow the end of a job.
+pub fn end_of(job: JobId) -> Arc<str> {
+    format!("end of {job}").into()
+}
+
+/// Why a job takes no child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoChild {
+    /// There is no such job.
+    Unknown,
+    /// Its own work has ended, in the end or for now so.
+    Over(State),
+    /// It, or this job above it, was interrupted.
+    Interrupted(JobId),
+    /// It is at the bottom of the deepest tree that may be.
+    TooDeep,
+}
+
+/// Whether a job can begin after the end of another one.
+pub(super) enum Follow {
+    /// That one has ended.
+    Now,
+    /// A row of the outbox that waits for this goes with its end.
+    Later(Limit),
+    /// There is no such job.
+    Never,
+}
+
+impl Books {
+    /// A new job is to begin after the end of this one.
+    pub(super) fn follow(&mut self, job: JobId) -> Follow {
+        let Some(entry) = self.get_mut(job) else { return Follow::Never };
+        if entry.job.state.is_final() {
+            return Follow::Now;
+        }
+        entry.job.tree.awaited = true;
+        entry.dirty = true;
+        // Of this nobody ever has a permit: only the end of the job lets go what waits for it.
+        Follow::Later(Limit { name: end_of(job), permits: 0 })
+    }
+
+    /// The jobs above one, the nearest first.
+    pub(super) fn above(&self, job: &Job) -> Vec<JobId> {
+        let up = |id: &JobId| self.get(*id).and_then(|entry| entry.job.parent);
+        std::iter::successors(job.parent, up).take(DEEPEST + 1).collect()
+    }
+
+    /// How the nearest of the jobs above one that was interrupted was.
+    pub(super) fn interrupted_above(&self, job: &Job) -> Option<(JobId, Stop)> {
+        let above = self.above(job).into_iter().filter_map(|id| self.get(id));
+        above.filter_map(|entry| Some((entry.job.id, entry.job.tree.interrupted?))).max_by_key(|(_, stop)| *stop)
+    }
+
+    /// Whether this job can have a child that is new.
+    pub(super) fn takes_child(&self, parent: JobId) -> Result<(), NoChild> {
+        let Some(entry) = self.get(parent) else {
+            return Err(NoChild::Unknown);
+        };
+        let job = &entry.job;
+        if let Some((above, _)) = self.interrupted_above(job) {
+            return Err(NoChild::Interrupted(above));
+        }
+        if job.tree.interrupted.is_some() {
+            return Err(NoChild::Interrupted(parent));
+        }
+        if !job.takes_children() {
+            return Err(NoChild::Over(job.tree.verdict.unwrap_or(job.state)));
+        }
+        if self.above(job).len() >= DEEPEST {
+            return Err(NoChild::TooDeep);
+        }
+        Ok(())
+    }
+
+    /// Counts a new job on every level above it. One whose parent takes none is on its own.
+    pub(super) fn adopt(&mut self, job: &mut Job) {
+        let Some(parent) = job.parent else { return };
+        if self.takes_child(parent).is_err() {
+            (job.parent, job.root) = (None, job.id);
+            return;
+        }
+        for (level, above) in self.above(job).into_iter().enumerate() {
+            self.change(above, |job| {
+                job.tree.made += 1;
+                job.tree.open += u64::from(level == 0);
+            });
+        }
+    }
+
+    /// A job has ended: it is counted above, and what waits for it goes on.
+    pub(super) fn ended(&mut self, job: &Job, by: &By) -> Vec<Owed> {
+        if job.tree.awaited {
+            self.writes().woken.insert(end_of(job.id), u32::MAX);
+        }
+        for above in self.above(job) {
+            self.change(above, |job| job.tree.ended += 1);
+        }
+        let Some(parent) = job.parent else { return Vec::new() };
+        let effects = self.change(parent, |parent| parent.child_ended(job.state, by.now));
+        self.pass_on(parent, effects, by)
+    }
+
+    /// A job that had ended goes on.
+    pub(super) fn reopened(&mut self, job: &Job, was: State, by: &By) -> Vec<Owed> {
+        for above in self.above(job) {
+            self.change(above, |job| job.tree.ended = job.tree.ended.saturating_sub(1));
+        }
+        let Some(parent) = job.parent else { return Vec::new() };
+        let effects = self.change(parent, |parent| parent.child_reopened(was));
+        self.pass_on(parent, effects, by)
+    }
+
+    fn change<T: Default>(&mut self, id: JobId, change: impl FnOnce(&mut Job) -> T) -> T {
+        let Some(entry) = self.get_mut(id) else { return T::default() };
+        entry.dirty = true;
+        let done = change(&mut entry.job);
+        let root = entry.job.parent.is_none();
+        // Whoever watches a tree looks at its root.
+        if root {
+            self.tell(Change::Moved(id));
+        }
+        done
+    }
+
+    fn pass_on(&mut self, id: JobId, effects: Vec<Effect>, by: &By) -> Vec<Owed> {
+        match self.get(id).map(|entry| entry.job.clone()) {
+            Some(job) if !effects.is_empty() || job.state.is_final() => self.carry_out(&job, effects, None, by),
+            _ => Vec::new(),
+        }
+    }
+}

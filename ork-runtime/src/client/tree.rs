@@ -1,0 +1,127 @@
+//! What a client does to whole trees of jobs: cancel, interrupt, retry, show.
+
+use super::{Client, ClientError, Status};
+use crate::accounting::{Cancel, Steered};
+use crate::id::JobId;
+use crate::job::State;
+use crate::store::{Filter, JobView};
+use crate::tree::Stop;
+
+/// How many jobs are looked at in one go.
+const PAGE: usize = 500;
+
+impl Client {
+    /// Cancels a job and all jobs below it: nothing of them starts any more, and what runs is asked to stop. A job whose
+    /// children have all ended is final at once.
+    ///
+    /// # Errors
+    /// When there is no such job, it has ended, or the store cannot be written.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the job may or may not have been cancelled; if it has, what runs below it may go on to
+    /// its end, and nothing begins there.
+    pub async fn cancel(&self, id: JobId) -> Result<(), ClientError> {
+        self.stop(id, Stop::All).await
+    }
+
+    /// Interrupts a job and all jobs below it: what has begun is brought to its end, and nothing else starts any more.
+    /// Then the job is cancelled.
+    ///
+    /// # Errors
+    /// As [`Client::cancel`].
+    ///
+    /// # Cancel safety
+    /// The job may or may not have been interrupted if the future is dropped; if it has, nothing begins below it.
+    pub async fn interrupt(&self, id: JobId) -> Result<(), ClientError> {
+        self.stop(id, Stop::Pending).await
+    }
+
+    async fn stop(&self, id: JobId, stop: Stop) -> Result<(), ClientError> {
+        let cancel = Cancel { job: id, stop, below: false, by: self.engine.by() };
+        let steered = self.engine.store.apply(cancel).await?;
+        self.steered(id, "cancelled", steered).await?;
+        // From here on nothing below it begins; this only makes it known sooner, and stops what runs.
+        let mut parents = vec![id];
+        while let Some(parent) = parents.pop() {
+            let mut before = None;
+            loop {
+                let open = State::ALL.into_iter().filter(|state| !state.is_final()).collect();
+                let children = self.children(parent, open, before).await?;
+                let cancel = |child: &JobView| Cancel { job: child.job.id, stop, below: true, by: self.engine.by() };
+                for steered in self.engine.store.apply_all(children.iter().map(cancel).collect()).await? {
+                    if let Steered::Done(owed) = steered {
+                        self.engine.outbox.send(owed).await;
+                    }
+                }
+                parents.extend(children.iter().filter(|child| child.job.tree.open > 0).map(|child| child.job.id));
+                match children.last() {
+                    Some(last) => before = Some(last.job.id),
+                    None => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up what did not end well below a job whose own work did.
+    pub(super) async fn retry_below(&self, id: JobId) -> Result<(), ClientError> {
+        let mut parents = vec![id];
+        while let Some(parent) = parents.pop() {
+            let mut before = None;
+            loop {
+                let children = self.children(parent, vec![State::Failed, State::Cancelled], before).await?;
+                for child in &children {
+                    match self.retry_one(child.job.id).await {
+                        Ok(true) => parents.push(child.job.id),
+                        // Somebody else was faster.
+                        Ok(false) | Err(ClientError::WrongState { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                match children.last() {
+                    Some(last) => before = Some(last.job.id),
+                    None => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A job and all jobs below it, each after the one that submitted it, with its depth: 0 for the job itself.
+    ///
+    /// # Errors
+    /// When there is no such job, or the store cannot be read.
+    ///
+    /// # Cancel safety
+    /// It only reads.
+    pub async fn tree(&self, id: JobId) -> Result<Vec<(usize, Status)>, ClientError> {
+        let mut tree = Vec::new();
+        let mut next = vec![(0, self.view(id).await?)];
+        while let Some((depth, view)) = next.pop() {
+            if view.job.tree.made > 0 {
+                let mut before = None;
+                loop {
+                    let children = self.children(view.job.id, Vec::new(), before).await?;
+                    before = children.last().map(|last| last.job.id);
+                    // Newest first, as they come: so the oldest is on top.
+                    next.extend(children.into_iter().map(|child| (depth + 1, child)));
+                    if before.is_none() {
+                        break;
+                    }
+                }
+            }
+            tree.push((depth, Status::new(view)));
+        }
+        Ok(tree)
+    }
+
+    async fn children(
+        &self,
+        parent: JobId,
+        states: Vec<State>,
+        before: Option<JobId>,
+    ) -> Result<Vec<JobView>, ClientError> {
+        let filter = Filter { states, parent: Some(parent), before, limit: PAGE, ..Filter::default() };
+        Ok(self.engine.store.jobs(filter).await?)
+    }
+}

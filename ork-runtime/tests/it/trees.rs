@@ -1,0 +1,364 @@
+//! Trees of jobs: children of children, ends that wait for each other, interrupts, and jobs that follow.
+
+use std::time::Duration;
+
+use ork::{Context, Error, JobId, JobState, Result, Status, task};
+
+use super::tasks::*;
+use super::world::{World, each, why};
+
+/// Submits `width` jobs below it, each of which does the same one level lower; those at the bottom wait at the gate.
+#[task]
+async fn grow(key: String, levels: u32, width: u32, context: Context) -> Result<u32> {
+    called(&format!("{key}.{levels}"));
+    if levels == 0 {
+        Gate::of(&key).pass().await;
+        return Ok(0);
+    }
+    for _ in 0..width {
+        context.submit(grow { key: key.clone(), levels: levels - 1, width }).await?;
+    }
+    Ok(width)
+}
+
+/// A leaf: waits at the gate, then ends as it is told.
+#[task]
+async fn leaf(key: String, number: u32, fails: bool) -> Result<u32> {
+    called(&format!("{key}.{number}"));
+    Gate::of(&key).pass().await;
+    // A failure of one time.
+    if fails && calls(&format!("{key}.{number}")) == 1 {
+        return Err(Error::permanent(format!("leaf {number} is rotten")));
+    }
+    Ok(number)
+}
+
+/// A leaf of which one runs at a time.
+#[task(concurrency(1, key = "key"))]
+async fn needle(key: String, number: u32) -> u32 {
+    called(&format!("{key}.{number}"));
+    Gate::of(&key).pass().await;
+    number
+}
+
+#[task]
+async fn stem(key: String, leaves: u32, context: Context) -> Result<u32> {
+    for number in 0..leaves {
+        context.submit(needle { key: key.clone(), number }).await?;
+    }
+    Ok(leaves)
+}
+
+/// Submits leaves, some of which fail; fails itself, once, after that, if it is told to.
+#[task(retries = 1, backoff = "1ms")]
+async fn branch(key: String, leaves: u32, failing: Vec<u32>, breaks: bool, context: Context) -> Result<String> {
+    for number in 0..leaves {
+        context.submit(leaf { key: key.clone(), number, fails: failing.contains(&number) }).await?;
+    }
+    if breaks && context.attempt() == 1 {
+        return Err("the branch broke".into());
+    }
+    Ok(format!("{leaves} leaves"))
+}
+
+/// Submits a leaf, then waits for the gate and submits another one.
+#[task]
+async fn late(key: String, context: Context) -> Result<()> {
+    Gate::of(&key).pass().await;
+    let refused = context.submit(leaf { key: key.clone(), number: 1, fails: false }).await.unwrap_err();
+    REFUSED.lock().unwrap().push(format!("{key}: {refused}"));
+    Ok(())
+}
+
+static REFUSED: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+
+/// Says who came after whom.
+#[task]
+async fn note(key: String, word: String, context: Context) -> Result<()> {
+    if word == "root" {
+        context.submit_after(note { key: key.clone(), word: "after".into() }).await?;
+        context.submit(note { key: key.clone(), word: "child".into() }).await?;
+    } else if word == "child" {
+        Gate::of(&key).pass().await;
+    }
+    NOTES.lock().unwrap().push(format!("{key}: {word}"));
+    Ok(())
+}
+
+static NOTES: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+
+fn noted(key: &str) -> Vec<String> {
+    let prefix = format!("{key}: ");
+    NOTES.lock().unwrap().iter().filter_map(|note| note.strip_prefix(&prefix).map(str::to_owned)).collect()
+}
+
+fn key() -> String {
+    JobId::new().to_string()
+}
+
+/// Lets so many pass, each when it stands at the gate.
+async fn let_pass(key: &str, n: u32) {
+    for _ in 0..n {
+        Gate::of(key).entered().await;
+        Gate::of(key).open();
+    }
+}
+
+async fn children(world: &World, id: JobId) -> Vec<Status> {
+    world.ork.tree(id).await.unwrap().into_iter().filter(|(depth, _)| *depth == 1).map(|(_, job)| job).collect()
+}
+
+fn in_state(jobs: &[Status], state: JobState) -> usize {
+    jobs.iter().filter(|job| job.state == state).count()
+}
+
+#[test]
+fn a_root_runs_until_its_whole_tree_has_ended() {
+    each(|world| async move {
+        let key = key();
+        let root = world.ork.submit(grow { key: key.clone(), levels: 2, width: 3 }).await.unwrap();
+        let_pass(&key, 8).await;
+        let waits = world.until(root.id(), |status| (status.below, status.below_ended) == (12, 10)).await;
+        // One leaf is left, and the one above it; of that nothing but the wait is left.
+        assert_eq!(waits.state, JobState::Waiting);
+        assert!((waits.percent().unwrap() - 1000.0 / 12.0).abs() < 1e-9);
+        let why = world.ork.why(root.id()).await.unwrap();
+        assert_eq!(why.waits_for, ork::WaitsFor::Children);
+        assert!(why.sentence.starts_with("its own work ended well; it waits for 1 job that it submitted"), "{why}");
+        assert!(why.sentence.contains("of 12 jobs below it 10 have ended"), "{why}");
+        let_pass(&key, 1).await;
+        assert_eq!(root.wait().await.unwrap(), 3);
+        let tree = world.ork.tree(root.id()).await.unwrap();
+        assert_eq!(
+            tree.iter().map(|(depth, _)| depth).collect::<Vec<_>>(),
+            [&0, &1, &2, &2, &2, &1, &2, &2, &2, &1, &2, &2, &2]
+        );
+        for (depth, job) in tree {
+            assert_eq!((job.state, job.root), (JobState::Success, root.id()));
+            assert_eq!(job.below, [12, 3, 0][depth]);
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_failed_child_fails_the_job_above_it_and_a_retry_runs_just_that_child() {
+    each(|world| async move {
+        let key = key();
+        let submitted = branch { key: key.clone(), leaves: 3, failing: vec![1], breaks: false };
+        let root = world.ork.submit(submitted).await.unwrap();
+        let_pass(&key, 3).await;
+        let outcome = world.outcome(root.id()).await;
+        assert_eq!(why(&outcome), "failed jobs below: 1 of the jobs it submitted failed");
+        world.ork.retry(root.id()).await.unwrap();
+        let status = world.ork.status(root.id()).await.unwrap();
+        assert_eq!((status.state, status.below, status.below_ended), (JobState::Waiting, 3, 2));
+        let_pass(&key, 1).await;
+        // Its own work was done before, and is not done again.
+        assert_eq!(root.wait().await.unwrap(), "3 leaves");
+        assert_eq!([0, 1, 2].map(|number| calls(&format!("{key}.{number}"))), [1, 2, 1]);
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_failed_child_can_be_retried_alone() {
+    each(|world| async move {
+        let key = key();
+        let submitted = branch { key: key.clone(), leaves: 2, failing: vec![0], breaks: false };
+        let root = world.ork.submit(submitted).await.unwrap();
+        let_pass(&key, 2).await;
+        world.outcome(root.id()).await;
+        let failed = children(&world, root.id()).await.into_iter().find(|job| job.state == JobState::Failed).unwrap();
+        world.ork.retry(failed.id).await.unwrap();
+        let_pass(&key, 1).await;
+        assert_eq!(root.wait().await.unwrap(), "2 leaves");
+        world.end().await;
+    });
+}
+
+/// Were a new job made at each attempt, what the first one has asked for would be done twice.
+#[test]
+fn an_attempt_that_asks_again_gets_the_same_children() {
+    each(|world| async move {
+        let key = key();
+        let root = branch { key: key.clone(), leaves: 4, failing: Vec::new(), breaks: true };
+        let root = world.ork.submit(root).await.unwrap();
+        let_pass(&key, 4).await;
+        assert_eq!(root.wait().await.unwrap(), "4 leaves");
+        let status = root.status().await.unwrap();
+        assert_eq!((status.attempt, status.below, status.below_ended), (2, 4, 4));
+        assert!((0..4).all(|number| calls(&format!("{key}.{number}")) == 1));
+        world.end().await;
+    });
+}
+
+#[test]
+fn what_is_equal_is_still_as_many_jobs_as_were_asked_for() {
+    each(|world| async move {
+        let key = key();
+        let root = world.ork.submit(grow { key: key.clone(), levels: 1, width: 5 }).await.unwrap();
+        let_pass(&key, 5).await;
+        assert_eq!(root.wait().await.unwrap(), 5);
+        assert_eq!(root.status().await.unwrap().below, 5);
+        world.end().await;
+    });
+}
+
+#[test]
+fn an_interrupted_root_lets_running_children_end_and_starts_no_other() {
+    each(|world| async move {
+        let (ork, key) = (&world.ork, key());
+        let root = ork.submit(stem { key: key.clone(), leaves: 5 }).await.unwrap();
+        Gate::of(&key).entered().await;
+        world.until(root.id(), |status| (status.state, status.below) == (JobState::Waiting, 5)).await;
+        ork.interrupt(root.id()).await.unwrap();
+        let status = root.status().await.unwrap();
+        assert_eq!((status.state, status.interrupted, status.below_ended), (JobState::Waiting, true, 4));
+        let sentence = ork.why(root.id()).await.unwrap().sentence;
+        assert!(sentence.contains("it was interrupted, so that nothing below it begins any more"), "{sentence}");
+        Gate::of(&key).open();
+        assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
+        let below: Vec<_> = ork.tree(root.id()).await.unwrap().into_iter().skip(1).map(|(_, job)| job).collect();
+        assert_eq!((in_state(&below, JobState::Success), in_state(&below, JobState::Cancelled)), (1, 4));
+        assert_eq!((0..5).map(|number| calls(&format!("{key}.{number}"))).sum::<u32>(), 1);
+        // One that was interrupted with its root is not taken up without it.
+        let one = below.iter().find(|job| job.state == JobState::Cancelled).unwrap();
+        let refused = ork.retry(one.id).await.unwrap_err().to_string();
+        assert!(refused.contains(&format!("job {} above it was cancelled, so retry that one", root.id())), "{refused}");
+        ork.retry(root.id()).await.unwrap();
+        let_pass(&key, 4).await;
+        assert_eq!(root.wait().await.unwrap(), 5);
+        assert!((0..5).all(|number| calls(&format!("{key}.{number}")) == 1));
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_cancelled_root_stops_what_runs_below_it() {
+    each(|world| async move {
+        let keys: Vec<_> = (0..3).map(|_| key()).collect();
+        let root = world.ork.submit(nurse { keys: keys.clone() }).await.unwrap();
+        for key in &keys {
+            Gate::of(key).entered().await;
+        }
+        world.ork.cancel(root.id()).await.unwrap();
+        // Every one of them hears it.
+        for key in &keys {
+            Gate::of(key).entered().await;
+        }
+        assert_eq!(world.outcome(root.id()).await.status().state, JobState::Cancelled);
+        let children = children(&world, root.id()).await;
+        assert_eq!(in_state(&children, JobState::Cancelled), 3);
+        let again = world.ork.cancel(root.id()).await.unwrap_err().to_string();
+        assert!(again.contains("is cancelled and cannot be cancelled"), "{again}");
+        world.end().await;
+    });
+}
+
+/// Submits jobs that run until they are stopped.
+#[task]
+async fn nurse(keys: Vec<String>, context: Context) -> Result<()> {
+    for key in keys {
+        context.submit(cry { key }).await?;
+    }
+    Ok(())
+}
+
+#[task]
+async fn cry(key: String, context: Context) {
+    Gate::of(&key).entered_by_one();
+    context.cancelled().cancelled().await;
+    Gate::of(&key).entered_by_one();
+}
+
+#[test]
+fn nothing_is_submitted_below_a_job_that_was_interrupted() {
+    each(|world| async move {
+        let key = key();
+        let root = world.ork.submit(late { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered().await;
+        world.ork.interrupt(root.id()).await.unwrap();
+        Gate::of(&key).open();
+        assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
+        let words = format!("{key}: job {} was cancelled, so nothing can be submitted below it any more", root.id());
+        assert!(REFUSED.lock().unwrap().contains(&words));
+        assert_eq!(root.status().await.unwrap().below, 0);
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_job_that_follows_begins_when_the_whole_tree_has_ended() {
+    each(|world| async move {
+        let key = key();
+        let root = world.ork.submit(note { key: key.clone(), word: "root".into() }).await.unwrap();
+        Gate::of(&key).entered().await;
+        let last = note { key: key.clone(), word: "last".into() };
+        let last = world.ork.submit(last).after(root.id()).await.unwrap();
+        let why = world.ork.why(last.id()).await.unwrap();
+        assert_eq!(why.waits_for, ork::WaitsFor::Job);
+        assert!(why.sentence.contains(&format!("waits for the end of {}, which it follows", root.id())), "{why}");
+        assert_eq!(noted(&key), ["root"]);
+        Gate::of(&key).open();
+        last.outcome().await.unwrap();
+        let root_ended = root.outcome().await.unwrap().status().ended;
+        assert!(last.status().await.unwrap().started >= root_ended);
+        // After the end of a job it begins at once.
+        let more = world.ork.submit(note { key: key.clone(), word: "more".into() }).after(root.id()).await.unwrap();
+        more.outcome().await.unwrap();
+        let after = world
+            .ork
+            .jobs(ork::Filter { task: Some("note".into()), limit: 100, ..ork::Filter::default() })
+            .await
+            .unwrap();
+        for job in after {
+            world.outcome(job.id).await;
+        }
+        let mut words = noted(&key);
+        words[2..].sort();
+        assert_eq!(words, ["root", "child", "after", "last", "more"]);
+        let nobody = JobId::new();
+        let unknown = world.ork.submit(note { key, word: "never".into() }).after(nobody).await.unwrap_err().to_string();
+        assert!(unknown.starts_with(&format!("there is no job {nobody}")), "{unknown}");
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_job_that_follows_can_be_cancelled_before_it_begins() {
+    each(|world| async move {
+        let key = key();
+        let root = world.ork.submit(leaf { key: key.clone(), number: 0, fails: true }).await.unwrap();
+        let follows =
+            world.ork.submit(leaf { key: key.clone(), number: 7, fails: false }).after(root.id()).await.unwrap();
+        let other = world.ork.submit(greet { name: "Ada".into() }).after(root.id()).await.unwrap();
+        world.ork.cancel(follows.id()).await.unwrap();
+        let_pass(&key, 1).await;
+        // However it ended.
+        assert_eq!(world.outcome(root.id()).await.status().state, JobState::Failed);
+        assert_eq!(other.wait().await.unwrap(), "hello Ada");
+        assert_eq!(
+            (world.outcome(follows.id()).await.status().state, calls(&format!("{key}.7"))),
+            (JobState::Cancelled, 0)
+        );
+        world.end().await;
+    });
+}
+
+/// A whole tree stays until all of it has ended.
+#[test]
+fn a_tree_is_removed_when_all_of_it_has_ended() {
+    each(|world| async move {
+        let key = key();
+        let root = world.ork.submit(grow { key: key.clone(), levels: 1, width: 2 }).await.unwrap();
+        let_pass(&key, 1).await;
+        world.until(root.id(), |status| status.below_ended == 1).await;
+        assert_eq!(world.ork.prune(Duration::ZERO).await.unwrap(), 0);
+        let_pass(&key, 1).await;
+        root.wait().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert_eq!(world.ork.prune(Duration::ZERO).await.unwrap(), 3);
+        world.end().await;
+    });
+}
