@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
 use crate::id::JobId;
-use crate::job::{Kind, Phase};
+use crate::job::{Kind, Phase, Unique};
 use crate::task::{Error, Result, TaskMessage};
 
 /// A job that a running task asks for.
@@ -26,6 +26,8 @@ pub(crate) struct Child {
     pub body: Bytes,
     /// The job after whose end it begins; then it is no child, but a job of its own.
     pub after: Option<JobId>,
+    /// The key that it takes; another job that has it stands for it.
+    pub unique: Option<Unique>,
 }
 
 /// What a context asks of the engine: the only call upward, declared here so that tasks know no engine.
@@ -195,7 +197,7 @@ impl Context {
     /// # Cancel safety
     /// If the future is dropped the child may or may not exist.
     pub async fn submit<M: TaskMessage>(&self, message: M) -> Result<JobId> {
-        self.send(message, None).await
+        self.send(message, None, None).await
     }
 
     /// Submits a job that begins when the whole tree of this one has ended, however it has. It is no part of the tree.
@@ -206,13 +208,26 @@ impl Context {
     /// # Cancel safety
     /// If the future is dropped the job may or may not exist.
     pub async fn submit_after<M: TaskMessage>(&self, message: M) -> Result<JobId> {
-        self.send(message, Some(self.root_id())).await
+        self.send(message, Some(self.root_id()), None).await
     }
 
-    async fn send<M: TaskMessage>(&self, message: M, after: Option<JobId>) -> Result<JobId> {
+    /// Submits a job as a child of this one, unless another job has taken this key and has not ended: then it answers the
+    /// id of that one, of which nothing here waits.
+    ///
+    /// # Errors
+    /// As [`Context::submit`]; and when there is no store, or the key is empty or longer than 512 bytes.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped the child may or may not exist.
+    pub async fn submit_unique<M: TaskMessage>(&self, key: impl Into<Arc<str>>, message: M) -> Result<JobId> {
+        let unique = Unique { key: key.into(), stale_after: None };
+        self.send(message, None, Some(unique)).await
+    }
+
+    async fn send<M: TaskMessage>(&self, message: M, after: Option<JobId>, unique: Option<Unique>) -> Result<JobId> {
         let body = message.to_json()?;
         let id = self.name(M::TASK, M::KIND, &body, after);
-        let child = Child { id, task: M::TASK, kind: M::KIND, body, after };
+        let child = Child { id, task: M::TASK, kind: M::KIND, body, after, unique };
         self.0.services.submit(&self.0.about, child).await
     }
 

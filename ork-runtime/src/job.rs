@@ -5,6 +5,9 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -126,6 +129,15 @@ pub struct ReplyTo {
     pub queue: String,
     /// What the sender wants to see again.
     pub correlation: String,
+}
+
+/// A key, and for how long the job that has it is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unique {
+    /// The key.
+    pub key: Arc<str>,
+    /// A job that took the key so long ago does not keep it, even if it has not ended.
+    pub stale_after: Option<Duration>,
 }
 
 /// A job, apart from its input and output.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::limits::{Limit, Permits};
 use super::owed::{NOT_HELD, Owed, OwedAsk, OwedId, OwedRow, ask_of};
+use super::unique::Holder;
 use super::{By, Change};
 use crate::clock::Timestamp;
 use crate::failure::Failure;
@@ -50,6 +51,8 @@ pub struct Writes {
     pub parts: Vec<(JobId, u64, PartWrite)>,
     /// New rows of the outbox.
     pub owed: Vec<OwedRow>,
+    /// Which jobs have taken unique keys, and when.
+    pub uniques: BTreeMap<Arc<str>, (JobId, Timestamp)>,
     /// How many permits of a limit a process holds now.
     pub permits: BTreeMap<(Arc<str>, [u8; 16]), u32>,
     /// How many rows that wait for a permit of a limit may go now, highest priority first, then the oldest.
@@ -63,6 +66,7 @@ pub struct Books {
     /// Those that may have been changed since the books were written.
     touched: Vec<JobId>,
     pub(super) permits: HashMap<Arc<str>, Permits>,
+    pub(super) uniques: HashMap<Arc<str>, Option<Holder>>,
     next_owed: OwedId,
     writes: Writes,
     changes: Vec<Change>,
@@ -132,6 +136,8 @@ impl Books {
     pub fn finish(&mut self) -> (Writes, Vec<Change>) {
         // The permits of a process end with it, without an operation: they are looked up anew.
         self.permits.clear();
+        // Other processes take keys, too.
+        self.uniques.clear();
         (std::mem::take(&mut self.writes), std::mem::take(&mut self.changes))
     }
 

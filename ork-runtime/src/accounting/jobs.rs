@@ -1,5 +1,7 @@
 //! Operations on whole jobs: submit, claim, refuse, settle.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::books::Books;
@@ -9,7 +11,7 @@ use super::tree::{Follow, NoChild};
 use super::{Answer, By, Operation, Promise, Shards};
 use crate::failure::Failure;
 use crate::id::JobId;
-use crate::job::{self, Attempt, Ended, Job, Phase, State};
+use crate::job::{self, Attempt, Ended, Job, Phase, State, Unique};
 use crate::ledger::Halt;
 use crate::tree::Stop;
 
@@ -29,6 +31,8 @@ pub struct Submit {
     pub new: NewJob,
     /// The job after whose end it begins.
     pub after: Option<JobId>,
+    /// The key that it takes, unless another job has it.
+    pub unique: Option<Unique>,
     /// Who submits it.
     pub by: By,
 }
@@ -36,7 +40,7 @@ pub struct Submit {
 impl Submit {
     /// Submits a job that begins at once.
     pub const fn new(new: NewJob, by: By) -> Self {
-        Self { new, after: None, by }
+        Self { new, after: None, unique: None, by }
     }
 }
 
@@ -53,6 +57,8 @@ pub enum Submitted {
     NoChild(NoChild),
     /// There is no job that it could follow.
     NothingToFollow,
+    /// This job has its key and has not ended.
+    Taken(JobId),
 }
 
 impl Operation for Submit {
@@ -64,6 +70,10 @@ impl Operation for Submit {
 
     fn with(&self) -> Option<JobId> {
         self.after.or(self.new.job.parent)
+    }
+
+    fn unique(&self) -> Option<&Arc<str>> {
+        self.unique.as_ref().map(|unique| &unique.key)
     }
 
     /// A child that is taken up again may have parts.
@@ -87,11 +97,17 @@ impl Operation for Submit {
                 _ => Submitted::Known,
             };
         }
+        if let Some(keeper) = self.unique.as_ref().and_then(|unique| books.keeper(unique, self.by.now)) {
+            return Submitted::Taken(keeper);
+        }
         let waits = match self.after.map(|after| books.follow(after)) {
             None | Some(Follow::Now) => None,
             Some(Follow::Later(limit)) => Some(limit),
             Some(Follow::Never) => return Submitted::NothingToFollow,
         };
+        if let Some(unique) = &self.unique {
+            books.hold(unique, job.id, self.by.now);
+        }
         books.create(job.clone(), input.clone());
         if let Some(limit) = waits {
             books.wait(job, (OwedAsk::Start, job.attempt, 0), &limit);

@@ -13,6 +13,7 @@ mod owed;
 mod parts;
 mod steer;
 mod tree;
+mod unique;
 
 pub use attempts::{PartAttempt, PartKey, RunStarted, SettleParts, StartPart, StartRun, Started};
 pub use books::{Books, Entry, PartWrite, Writes};
@@ -23,6 +24,7 @@ pub use owed::{Owed, OwedAsk, OwedId, OwedRow};
 pub use parts::{Append, Appended, Open, Page, Seal};
 pub use steer::{Cancel, Retry, Steered};
 pub use tree::{NoChild, end_of};
+pub use unique::Holder;
 
 use std::sync::Arc;
 
@@ -112,6 +114,11 @@ pub trait Operation: Send + Sync + 'static {
 
     /// The concurrency limit whose permits it needs open.
     fn limit(&self) -> Option<&Arc<str>> {
+        None
+    }
+
+    /// The unique key that it needs open.
+    fn unique(&self) -> Option<&Arc<str>> {
         None
     }
 

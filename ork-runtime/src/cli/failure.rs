@@ -163,6 +163,7 @@ impl From<ClientError> for Failure {
             | ClientError::Body(_)
             | ClientError::WrongState { .. }
             | ClientError::NotTaken(_)
+            | ClientError::Taken { .. }
             | ClientError::Interrupted { .. }
             | ClientError::Outgrown { .. }
             | ClientError::WrongInput { .. } => Self::new(Kind::User, error),

@@ -11,7 +11,6 @@ use super::signals::Signals;
 use super::{Failure, Output};
 use crate::app::{Ork, OrkBuilder};
 use crate::client::Status;
-use crate::clock::{Clock as _, system::SystemClock};
 use crate::id::JobId;
 use crate::job::State;
 use crate::ledger::Settled;
@@ -100,7 +99,7 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
     match command {
         Command::List { state, task, root, since, before, limit } => {
             let states = state.iter().map(|word| known_state(word)).collect::<Result<_, _>>()?;
-            let since = since.map(|since| earlier(SystemClock.now(), since));
+            let since = since.map(|since| earlier(ork.engine().clock.now(), since));
             list(&ork.jobs(Filter { states, task, parent: None, root, since, before, limit }).await?, output);
         }
         Command::Tree { id } => super::tree::tree(&ork.tree(id).await?, output),

@@ -81,6 +81,14 @@ pub enum ClientError {
     /// A job cannot be submitted there: below one that has ended, or to follow one that there is not.
     #[error("{0}")]
     NotTaken(String),
+    /// Another job has the unique key.
+    #[error("the unique key `{key}` is taken: job {by} has it and has not ended")]
+    Taken {
+        /// The key.
+        key: String,
+        /// The job that has it.
+        by: JobId,
+    },
     /// A job above it was cancelled, so that nothing below that begins.
     #[error("job {id} cannot be retried alone: job {above} above it was cancelled, so retry that one")]
     Interrupted {
@@ -112,6 +120,7 @@ impl From<SendError> for ClientError {
         match error {
             SendError::Store(error) => Self::Store(error),
             SendError::Broker(error) => Self::Broker(error),
+            SendError::Taken { key, job } => Self::Taken { key: key.to_string(), by: job },
             error => Self::NotTaken(error.to_string()),
         }
     }

@@ -25,6 +25,7 @@ pub use why::{WaitsFor, Why};
 use self::waiters::{Waiter, Waiters};
 use crate::accounting::{NewJob, Retry, Steered};
 use crate::engine::large::Whose;
+use crate::engine::services::Terms;
 use crate::engine::{Engine, services};
 use crate::id::JobId;
 use crate::job::{Kind, Phase, State};
@@ -83,7 +84,7 @@ impl Client {
     /// The job may or may not have been submitted if the future is dropped.
     pub async fn submit_json(&self, task: &str, body: Bytes) -> Result<JobId, ClientError> {
         self.check(task, &body)?;
-        self.send(task, Kind::Whole, body, None, None).await
+        self.send(task, Kind::Whole, body, Terms::default(), None).await
     }
 
     /// Submits a job as [`Client::submit_json`] does, and waits for the JSON of its result; this works without a store.
@@ -95,7 +96,7 @@ impl Client {
     /// The job goes on if the future is dropped.
     pub async fn submit_json_and_wait(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
         self.check(task, &body)?;
-        self.send_and_wait(task, Kind::Whole, body, None).await
+        self.send_and_wait(task, Kind::Whole, body, Terms::default()).await
     }
 
     /// Submits a job and waits for its result, by reply where there are replies.
@@ -104,10 +105,10 @@ impl Client {
         task: &str,
         kind: Kind,
         body: Bytes,
-        after: Option<JobId>,
+        terms: Terms,
     ) -> Result<T, ClientError> {
         let waiter = self.waiters.waiter();
-        let id = self.send(task, kind, body, after, waiter.as_ref()).await?;
+        let id = self.send(task, kind, body, terms, waiter.as_ref()).await?;
         match waiter {
             Some(waiter) => waiter.outcome(self, id).await,
             None => self.wait(id).await?.into_output(),
@@ -306,12 +307,12 @@ impl Client {
         task: &str,
         kind: Kind,
         body: Bytes,
-        after: Option<JobId>,
+        terms: Terms,
         waiter: Option<&Waiter>,
     ) -> Result<JobId, ClientError> {
         let new = self.new_job(task, kind, body, waiter)?;
         let id = new.job.id;
-        services::send(&self.engine, new, after).await?;
+        services::send(&self.engine, new, terms).await?;
         Ok(id)
     }
 

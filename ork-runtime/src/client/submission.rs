@@ -1,11 +1,15 @@
 //! A submission: awaited, it is a handle; with `and_wait`, a result.
 
 use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
 use super::{Client, ClientError, Handle, JobOutcome, encode};
+use crate::engine::services::Terms;
 use crate::id::JobId;
+use crate::job::Unique;
 use crate::task::TaskMessage;
 use crate::task::def::BoxFuture;
 use crate::task::message::Answer;
@@ -16,17 +20,40 @@ use crate::task::message::Answer;
 pub struct Submission<M> {
     client: Client,
     message: M,
-    after: Option<JobId>,
+    terms: Terms,
+    joins: bool,
 }
 
 impl<M: TaskMessage> Submission<M> {
     pub(super) const fn new(client: Client, message: M) -> Self {
-        Self { client, message, after: None }
+        Self { client, message, terms: Terms { after: None, unique: None }, joins: false }
     }
 
     /// The job begins when this one has ended, with all jobs below it and however it has; this needs a store.
-    pub fn after(self, job: JobId) -> Self {
-        Self { after: Some(job), ..self }
+    pub fn after(mut self, job: JobId) -> Self {
+        self.terms.after = Some(job);
+        self
+    }
+
+    /// The job takes this key, of 1 to 512 bytes, until it has ended with all jobs below it. If another job has the key,
+    /// this one is refused with [`ClientError::Taken`], which names that one; this needs a store.
+    pub fn unique(mut self, key: impl Into<Arc<str>>) -> Self {
+        self.terms.unique = Some(Unique { key: key.into(), stale_after: None });
+        self
+    }
+
+    /// The [key](Submission::unique) is taken over from a job that has had it for so long, whether it has ended or not.
+    pub fn stale_after(mut self, stale_after: Duration) -> Self {
+        if let Some(unique) = &mut self.terms.unique {
+            unique.stale_after = Some(stale_after);
+        }
+        self
+    }
+
+    /// If another job has the [key](Submission::unique), that one is joined: its handle is answered, or its result.
+    pub fn or_join(mut self) -> Self {
+        self.joins = true;
+        self
     }
 
     /// Submits the job and waits for it to end, whether it has a result or not.
@@ -51,10 +78,13 @@ impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Submission<M> {
     /// # Cancel safety
     /// The job goes on if the future is dropped.
     pub async fn and_wait(self) -> Result<<M::Answer as Answer>::Output, ClientError> {
-        let Self { client, message, after } = self;
+        let Self { client, message, terms, joins } = self;
         let body = encode(&message)?;
         drop(message);
-        client.send_and_wait(M::TASK, M::KIND, body, after).await
+        match client.send_and_wait(M::TASK, M::KIND, body, terms).await {
+            Err(ClientError::Taken { by, .. }) if joins => client.wait(by).await?.into_output(),
+            result => result,
+        }
     }
 }
 
@@ -63,10 +93,13 @@ impl<M: TaskMessage> IntoFuture for Submission<M> {
     type IntoFuture = BoxFuture<Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { client, message, after } = self;
+        let Self { client, message, terms, joins } = self;
         let body = encode(&message);
         Box::pin(async move {
-            let id = client.send(M::TASK, M::KIND, body?, after, None).await?;
+            let id = match client.send(M::TASK, M::KIND, body?, terms, None).await {
+                Err(ClientError::Taken { by, .. }) if joins => by,
+                sent => sent?,
+            };
             Ok(Handle::new(client, id))
         })
     }

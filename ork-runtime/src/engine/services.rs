@@ -9,7 +9,7 @@ use crate::accounting::{NewJob, NoChild, Submit, Submitted};
 use crate::broker::BrokerError;
 use crate::context::{About, Child, Progress, Services};
 use crate::id::JobId;
-use crate::job::{Job, Kind, Phase};
+use crate::job::{Job, Kind, Phase, Unique};
 use crate::message::{Ask, Message, Outgoing};
 use crate::registry::Task;
 use crate::task::Result;
@@ -18,15 +18,18 @@ use crate::tree::DEEPEST;
 #[async_trait]
 impl Services for Engine {
     async fn submit(&self, about: &About, child: Child) -> Result<JobId> {
-        let Child { id, task, kind, body, after } = child;
+        let Child { id, task, kind, body, after, unique } = child;
         let task = *self.registry.get(task)?;
         let mut job = new_job(self, &task, kind);
         (job.id, job.root) = (id, id);
         if after.is_none() {
             (job.root, job.parent) = (about.root, Some(about.job));
         }
-        send(self, NewJob { job, input: body }, after).await?;
-        Ok(id)
+        let joins = unique.is_some();
+        match send(self, NewJob { job, input: body }, Terms { after, unique }).await {
+            Err(SendError::Taken { job, .. }) if joins => Ok(job),
+            sent => Ok(sent.map(|_new| id)?),
+        }
     }
 
     fn progress(&self, about: &About, progress: Progress) {
@@ -46,6 +49,18 @@ pub(crate) fn new_job(engine: &Engine, task: &Task, kind: Kind) -> Job {
     job
 }
 
+/// The longest unique key, in bytes: it is an index of databases.
+const LONGEST_KEY: usize = 512;
+
+/// On what terms a job is submitted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Terms {
+    /// The job after whose end it begins.
+    pub(crate) after: Option<JobId>,
+    /// The key that it takes.
+    pub(crate) unique: Option<Unique>,
+}
+
 /// Why a job could not be handed over.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
@@ -61,15 +76,26 @@ pub(crate) enum SendError {
     TooDeep(JobId),
     #[error("there is no job {0}, so nothing can be submitted below it or to follow it")]
     NoJob(JobId),
+    #[error("the unique key `{key}` is taken: job {job} has it and has not ended")]
+    Taken { key: Arc<str>, job: JobId },
+    #[error("a unique key has 1 to {LONGEST_KEY} bytes, this one has {0}")]
+    Key(usize),
+    #[error("without a store nobody knows whether the unique key `{0}` is taken, so set ORK_STORE")]
+    CannotHold(Arc<str>),
     #[error("without a store nobody knows when job {0} ends: a job that follows it needs one, so set ORK_STORE")]
     CannotFollow(JobId),
 }
 
 /// Hands a job over: it is in the store, or confirmed by the broker, when this returns. Answers whether it is new.
-pub(crate) async fn send(engine: &Engine, new: NewJob, after: Option<JobId>) -> Result<bool, SendError> {
+pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<bool, SendError> {
     let parent = new.job.parent.unwrap_or(new.job.id);
+    let Terms { after, unique } = terms;
+    let key = unique.as_ref().map(|unique| Arc::clone(&unique.key));
+    if let Some(key) = key.as_ref().filter(|key| key.is_empty() || key.len() > LONGEST_KEY) {
+        return Err(SendError::Key(key.len()));
+    }
     if engine.store.keeps() {
-        return match engine.store.apply(Submit { new, after, by: engine.by() }).await? {
+        return match engine.store.apply(Submit { new, after, unique, by: engine.by() }).await? {
             Submitted::Created(owed) => {
                 engine.outbox.send(owed).await;
                 Ok(true)
@@ -83,11 +109,15 @@ pub(crate) async fn send(engine: &Engine, new: NewJob, after: Option<JobId>) -> 
             Submitted::NoChild(NoChild::Over(_)) => Err(SendError::Over(parent)),
             Submitted::NoChild(NoChild::TooDeep) => Err(SendError::TooDeep(parent)),
             Submitted::NoChild(NoChild::Unknown) => Err(SendError::NoJob(parent)),
+            Submitted::Taken(job) => Err(SendError::Taken { key: key.unwrap_or_default(), job }),
             Submitted::NothingToFollow => Err(SendError::NoJob(after.unwrap_or(parent))),
         };
     }
     if let Some(after) = after {
         return Err(SendError::CannotFollow(after));
+    }
+    if let Some(key) = key {
+        return Err(SendError::CannotHold(key));
     }
     publish(engine, Outgoing::Work(first_message(new))).await?;
     Ok(true)

@@ -11,7 +11,7 @@ use super::{
     Beat, Changes, Expired, Filter, JobView, OPEN, Process, Prune, Pruned, Situation, Store, StoreError, Take, Taken,
     Work,
 };
-use crate::accounting::{Books, By, Change, Entry, Limit, Owed, OwedAsk, OwedId, OwedRow, PartWrite, Permits};
+use crate::accounting::{Books, By, Change, Entry, Holder, Limit, Owed, OwedAsk, OwedId, OwedRow, PartWrite, Permits};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::failure::Failure;
@@ -55,6 +55,7 @@ struct Tables {
     /// The rows that wait for a permit of a limit, highest priority first.
     waiting: BTreeMap<Arc<str>, BTreeSet<(u8, OwedId)>>,
     permits: BTreeMap<Arc<str>, HashMap<[u8; 16], u32>>,
+    uniques: HashMap<Arc<str>, (JobId, Timestamp)>,
     workers: HashMap<[u8; 16], (String, Timestamp)>,
     next_owed: OwedId,
 }
@@ -101,6 +102,12 @@ impl Tables {
             let held = self.permits.get(limit).into_iter().flatten().map(|(boot, held)| (*boot, *held));
             books.open_permits(Arc::clone(limit), Permits::new(held));
         }
+        if let Some(key) = work.unique(at) {
+            let open = |job| self.jobs.get(&job).is_some_and(|row| !row.entry.job.state.is_final());
+            let holder =
+                self.uniques.get(key).map(|(job, since)| Holder { job: *job, since: *since, open: open(*job) });
+            books.open_unique(Arc::clone(key), holder);
+        }
         work.apply(at, &mut books);
         let (writes, mut changes) = books.finish();
         self.next_owed = books.next_owed();
@@ -143,6 +150,7 @@ impl Tables {
         for ((limit, boot), held) in writes.permits {
             self.permits.entry(limit).or_default().insert(boot, held);
         }
+        self.uniques.extend(writes.uniques);
         for (limit, count) in writes.woken {
             changes.extend(self.wake(&limit, count));
         }
@@ -301,6 +309,7 @@ impl Tables {
             if ended(id) == Some(true) && root.is_some_and(|root| ended(&root) != Some(false)) {
                 self.jobs.remove(id);
                 self.by_age.remove(id);
+                self.uniques.retain(|_, (job, _)| job != id);
                 pruned.jobs += 1;
             }
             pruned.done += 1;

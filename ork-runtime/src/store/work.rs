@@ -11,7 +11,7 @@ use crate::id::JobId;
 /// Operations that a store carries out, one after the other in one transaction, without knowing what they are.
 ///
 /// For each of them a store opens [`job`](Work::job) and the one it needs [`with`](Work::with) it, each with all jobs above
-/// it, then [`shards`](Work::shards) and [`limit`](Work::limit), and calls [`apply`](Work::apply).
+/// it, then [`shards`](Work::shards), [`limit`](Work::limit) and [`unique`](Work::unique), and calls [`apply`](Work::apply).
 /// Once what they [promise](Work::promise) is true, or cannot be, it calls [`finish`](Work::finish). It may apply them
 /// again from the first one after a rollback.
 pub trait Work: Send {
@@ -32,6 +32,9 @@ pub trait Work: Send {
 
     /// The concurrency limit whose permits one of them needs open.
     fn limit(&self, at: usize) -> Option<&Arc<str>>;
+
+    /// The unique key that one of them needs open.
+    fn unique(&self, at: usize) -> Option<&Arc<str>>;
 
     /// Decides, and notes in the books what is to be written.
     fn apply(&mut self, at: usize, books: &mut Books);
@@ -81,6 +84,10 @@ impl<O: Operation> Work for Pending<O> {
 
     fn limit(&self, at: usize) -> Option<&Arc<str>> {
         self.operation(at).limit()
+    }
+
+    fn unique(&self, at: usize) -> Option<&Arc<str>> {
+        self.operation(at).unique()
     }
 
     fn apply(&mut self, at: usize, books: &mut Books) {

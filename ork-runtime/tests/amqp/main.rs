@@ -35,4 +35,5 @@ mod rabbit;
 mod storeless;
 mod stores;
 mod tasks;
+mod trees;
 mod world;

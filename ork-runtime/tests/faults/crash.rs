@@ -44,6 +44,7 @@ fn every_in(world: &dyn Fn() -> World, work: Work, fault: Fault, step: usize) {
 
 const MANY: Work = Work::Parts(20);
 const LIMITED: Work = Work::Limited(20);
+const TREE: Work = Work::Tree(12);
 
 #[test]
 fn a_plain_job_outlives_every_crash() {
@@ -78,6 +79,16 @@ fn a_limited_job_outlives_crashes_and_errors() {
         every(Kind::Memory, false, LIMITED, fault, 5);
         every(Kind::Memory, true, LIMITED, fault, 7);
         every(Kind::Sqlite, true, LIMITED, fault, 15);
+    }
+}
+
+/// No job of a tree is lost or there twice, none is counted twice, and what follows comes after all of it.
+#[test]
+fn a_tree_outlives_crashes_and_errors() {
+    for fault in [Fault::Crash, Fault::Error] {
+        every(Kind::Memory, false, TREE, fault, 1);
+        every(Kind::Memory, true, TREE, fault, 2);
+        every(Kind::Sqlite, true, TREE, fault, 5);
     }
 }
 

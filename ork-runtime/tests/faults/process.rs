@@ -14,13 +14,13 @@ use ork::objects::Objects;
 use ork::output::Elsewhere;
 use ork::store::memory::Memory;
 use ork::store::sqlite::{Sqlite, Synchronous};
-use ork::store::{Beat, Owing, Store, Take};
+use ork::store::{Beat, JobView, Owing, Store, Take};
 use ork::{Filter, JobId, JobState, Ork, Timestamp, WorkerId};
 
 use super::faulty::{Fault, Faults, FaultyBroker, FaultyObjects, FaultyStore};
 use super::hub::{Hub, HubEnd};
 use super::objects::Shelf;
-use super::tasks::{calls, last, many_part, narrow_part, plain};
+use super::tasks::{calls, last, many_part, narrow_part, plain, trunk};
 
 /// Nothing takes longer unless it hangs.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -79,6 +79,8 @@ pub(crate) enum Work {
     Parts(u64),
     /// Parts under a concurrency limit.
     Limited(u64),
+    /// So many jobs below one, and one that follows.
+    Tree(u64),
 }
 
 impl World {
@@ -141,6 +143,7 @@ impl World {
                     Work::Plain => ork.submit(plain { run }).await.map(|job| job.id()),
                     Work::Parts(parts) => ork.submit(many_part { run, parts }).await.map(|job| job.id()),
                     Work::Limited(parts) => ork.submit(narrow_part { run, parts }).await.map(|job| job.id()),
+                    Work::Tree(twigs) => ork.submit(trunk { run, twigs }).await.map(|job| job.id()),
                 };
                 // What was refused was not done.
                 if let Ok(id) = submitted {
@@ -150,6 +153,11 @@ impl World {
         };
         let ended = async {
             while ork.wait(id).await.is_err() {}
+            if let Work::Tree(_) = work {
+                for follows in self.of_task("crown").await {
+                    while ork.wait(follows.job.id).await.is_err() {}
+                }
+            }
             // Rows are taken in order, so that what an earlier process held is done with when this one is.
             while ork.submit(last { number: 1 }).and_wait().await.is_err() {}
         };
@@ -187,11 +195,17 @@ impl World {
             Work::Plain => "plain",
             Work::Parts(_) => "many",
             Work::Limited(_) => "narrow",
+            Work::Tree(_) => "trunk",
         };
         let filter = Filter { limit: 10, task: Some(task.to_owned()), ..Filter::default() };
         let jobs = self.store.jobs(filter).await.unwrap();
         assert!(jobs.len() <= 1, "submitted twice");
         jobs.first().map(|view| view.job.id)
+    }
+
+    async fn of_task(&self, task: &str) -> Vec<JobView> {
+        let filter = Filter { limit: 1_000, task: Some(task.to_owned()), ..Filter::default() };
+        self.store.jobs(filter).await.unwrap()
     }
 
     /// Looks whether all is as if nothing had happened; `lives` processes have lived.
@@ -205,6 +219,24 @@ impl World {
                 Work::Plain => {
                     assert!((1..=lives).contains(&calls(&format!("{run}.plain"))));
                     assert_eq!(self.output(view.output).await, format!("{run:?}").as_bytes());
+                }
+                Work::Tree(n) => {
+                    let tree = view.job.tree;
+                    assert_eq!((tree.made, tree.ended, tree.open, tree.failed), (n, n, 0, 0));
+                    // However often the attempt was made that asks for them, and the one that follows ran after it.
+                    let follows = self.of_task("crown").await;
+                    let [crown] = &*follows else { panic!("{follows:?}") };
+                    assert_eq!(crown.job.state, JobState::Success);
+                    assert!((1..=lives).contains(&calls(&format!("{run}.crown"))));
+                    assert!(crown.job.started >= view.job.ended);
+                    let twigs = self.of_task("twig").await;
+                    assert_eq!(u64::try_from(twigs.len()).unwrap(), n);
+                    assert!(twigs.iter().all(|twig| twig.job.state == JobState::Success));
+                    for number in 0..n {
+                        let attempts = if number == 7 { 2 } else { 1 };
+                        let calls = calls(&format!("{run}.{number}"));
+                        assert!((attempts..attempts + lives).contains(&calls), "twig {number} ran {calls} times");
+                    }
                 }
                 Work::Parts(n) | Work::Limited(n) => {
                     let counts = view.counts;

@@ -55,6 +55,27 @@ pub(crate) async fn narrow_join(parts: Parts<u64>, context: Context) -> Result<u
     many_join(parts, context).await
 }
 
+/// Submits jobs below it, and one that follows it.
+#[task(retries = 1, backoff = "1ms")]
+pub(crate) async fn trunk(run: String, twigs: u64, context: Context) -> Result<u64> {
+    context.submit_after(crown { run: run.clone() }).await?;
+    for number in 0..twigs {
+        context.submit(twig { run: run.clone(), number }).await?;
+    }
+    Ok(twigs)
+}
+
+/// One fails at its first attempt.
+#[task(retries = 1, backoff = "1ms")]
+pub(crate) async fn twig(run: String, number: u64, context: Context) -> Result<u64> {
+    many(run, number, context).await
+}
+
+#[task(retries = 1, backoff = "1ms")]
+pub(crate) async fn crown(run: String) {
+    called(format!("{run}.crown"));
+}
+
 #[task(part, chunk = 8)]
 pub(crate) fn many_part(run: String, parts: u64) -> impl Iterator<Item = many> {
     called(format!("{run}.split"));

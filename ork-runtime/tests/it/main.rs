@@ -31,5 +31,6 @@ mod shutdown;
 mod submit;
 mod tasks;
 mod trees;
+mod unique;
 mod why;
 mod world;

@@ -24,5 +24,6 @@ mod processes;
 mod prune;
 mod servers;
 mod situation;
+mod trees;
 mod views;
 mod world;

@@ -37,6 +37,10 @@ impl<F: FnOnce(Box<dyn Work>, Result<(), StoreError>) + Send> Work for Told<F> {
         self.work.limit(at)
     }
 
+    fn unique(&self, at: usize) -> Option<&Arc<str>> {
+        self.work.unique(at)
+    }
+
     fn apply(&mut self, at: usize, books: &mut Books) {
         self.work.apply(at, books);
     }

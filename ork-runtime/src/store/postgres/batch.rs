@@ -12,7 +12,7 @@ use super::news::News;
 use super::numbers::Numbers;
 use super::outbox::{self, Held};
 use super::session::Session;
-use super::{permits, prune, rows, save, workers};
+use super::{permits, prune, rows, save, uniques, workers};
 use crate::accounting::{Change, Shards};
 use crate::store::Work;
 
@@ -83,7 +83,7 @@ impl<'batch> Sorted<'batch> {
 /// Does all of a batch in one transaction. What it has done is put into `done` before the commit is sent.
 ///
 /// Everybody locks in one order, so that nobody waits in a circle: its own process, jobs by id and with them their
-/// ledgers, concurrency limits, rows of the outbox, workers.
+/// ledgers, concurrency limits, unique keys, rows of the outbox, workers.
 pub(super) async fn run(
     session: &mut Session,
     boot: Uuid,
@@ -162,6 +162,7 @@ async fn works(
     let first = numbers.first(connection).await?;
     let mut books = rows::open(connection, &mut sorted.works, progress, first).await?;
     permits::open(connection, &mut books, &mut sorted.works).await?;
+    uniques::open(connection, &mut books, &mut sorted.works).await?;
     // One after the other: what an operation needs may depend on what the one before it did.
     for work in &mut sorted.works {
         for at in 0..work.count() {

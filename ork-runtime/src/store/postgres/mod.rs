@@ -18,6 +18,7 @@ mod save;
 mod schema;
 mod session;
 mod situation;
+mod uniques;
 mod url;
 mod views;
 mod workers;

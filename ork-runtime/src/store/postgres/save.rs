@@ -9,7 +9,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres};
 
 use super::codec::{Uid, signed, text};
-use super::{outbox, permits};
+use super::{outbox, permits, uniques};
 use crate::accounting::{Books, Change, Entry, OwedRow, PartWrite};
 use crate::clock::Timestamp;
 use crate::id::JobId;
@@ -111,6 +111,7 @@ pub(super) async fn save(
     save_pages(connection, writes.pages).await?;
     save_parts(connection, writes.parts).await?;
     outbox::insert(connection, &writes.owed).await?;
+    uniques::write(connection, writes.uniques).await?;
     if permits::write(connection, writes.permits, writes.woken).await? && !changes.contains(&Change::Owed) {
         changes.push(Change::Owed);
     }

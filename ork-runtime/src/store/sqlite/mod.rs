@@ -10,6 +10,7 @@ mod prune;
 mod schema;
 mod session;
 mod tables;
+mod uniques;
 mod views;
 mod wake;
 mod writer;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::schema;
 use super::tables::{last_part_id, part_id, shard_ids, signed};
+use super::{schema, uniques};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::store::{Expired, Prune, Pruned, StoreError};
@@ -51,6 +51,7 @@ pub(super) fn prune(connection: &Connection, prune: &Prune) -> rusqlite::Result<
             break;
         }
         connection.prepare_cached("DELETE FROM job WHERE seq = ?1")?.execute([seq])?;
+        uniques::forget(connection, *id)?;
         pruned.jobs += 1;
         pruned.done += 1;
         if newest == Some(seq) {

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use super::Synchronous;
 use super::permits;
 use super::tables::{self, Seqs};
+use super::uniques;
 use super::writer::IoWork;
 use crate::accounting::{Books, Change, Promise};
 use crate::store::Work;
@@ -89,6 +90,7 @@ impl Session {
             let shards = work.shards(at, &self.books);
             tables::open_shards(&self.connection, &mut self.books, &self.seqs, shards)?;
             permits::open(&self.connection, &mut self.books, work.limit(at))?;
+            uniques::open(&self.connection, &mut self.books, work.unique(at))?;
             work.apply(at, &mut self.books);
         }
         Ok(work.promise() == Promise::Soon && self.books.is_quiet())

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
 use serde::Serialize;
 
 use super::error::damaged;
-use super::{outbox, permits};
+use super::{outbox, permits, uniques};
 use crate::accounting::{Books, Change, Entry, PartWrite, Shards};
 use crate::clock::Timestamp;
 use crate::context::Progress;
@@ -309,6 +309,7 @@ pub(super) fn write(
         }
     }
     permits::write(connection, &writes.permits)?;
+    uniques::write(connection, &writes.uniques)?;
     for (limit, count) in writes.woken {
         permits::wake(connection, &limit, count, &mut changes)?;
     }

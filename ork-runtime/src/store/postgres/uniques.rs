@@ -1,0 +1,67 @@
+//! Unique keys, and the jobs that took them last.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use sqlx::postgres::PgConnection;
+
+use super::codec::{Columns, Uid, text};
+use super::save::column;
+use crate::accounting::{Books, Holder};
+use crate::clock::Timestamp;
+use crate::id::JobId;
+use crate::job::State;
+use crate::store::Work;
+
+/// Locks the keys that this work is about, and opens them in the books.
+///
+/// The locks are the server's advisory ones, in the order of what they are known by there, after those of jobs and of
+/// concurrency limits: so nobody waits in a circle. Of a job that is not open in the books the state is read without a
+/// lock: one that ends just now has not ended yet.
+pub(super) async fn open(
+    connection: &mut PgConnection,
+    books: &mut Books,
+    works: &mut [&mut Box<dyn Work>],
+) -> sqlx::Result<()> {
+    let keys: BTreeSet<Arc<str>> =
+        works.iter().flat_map(|work| (0..work.count()).filter_map(|at| work.unique(at).cloned())).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = keys.iter().map(|key| text(key)).collect();
+    let lock = "SELECT pg_advisory_xact_lock(1869769474, hash) FROM \
+                    (SELECT DISTINCT hashtext(key) AS hash FROM unnest($1::text[]) AS key ORDER BY hash) AS hashes";
+    sqlx::query(lock).bind(&names).execute(&mut *connection).await?;
+    let query = "SELECT key, unique_key.job, since, state FROM ork.unique_key \
+                 LEFT JOIN ork.job ON job.id = unique_key.job WHERE key = ANY($1)";
+    let mut held: HashMap<String, Holder> = HashMap::new();
+    for row in sqlx::query(query).bind(names).fetch_all(connection).await? {
+        let c = &mut Columns::new(&row);
+        let (key, job, since) = (c.get()?, c.id()?, c.time()?.unwrap_or_default());
+        let open = c.get::<Option<&str>>()?.and_then(State::from_word).is_some_and(|state| !state.is_final());
+        held.insert(key, Holder { job, since, open });
+    }
+    for key in keys {
+        let holder = held.get(&text(&key)).copied();
+        books.open_unique(key, holder);
+    }
+    Ok(())
+}
+
+/// Writes who has taken keys.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    taken: BTreeMap<Arc<str>, (JobId, Timestamp)>,
+) -> sqlx::Result<()> {
+    if taken.is_empty() {
+        return Ok(());
+    }
+    // Two keys may be one as the server spells them.
+    let rows: BTreeMap<String, _> = taken.into_iter().map(|(key, holder)| (text(&key), holder)).collect();
+    let rows: Vec<_> = rows.into_iter().collect();
+    let take = "INSERT INTO ork.unique_key (key, job, since) SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[]) \
+                ON CONFLICT (key) DO UPDATE SET job = excluded.job, since = excluded.since";
+    let query = sqlx::query(take).bind(column(&rows, |(key, _)| key.clone()));
+    let query = query.bind(column(&rows, |(_, (job, _))| Uid::from(*job)));
+    query.bind(column(&rows, |(_, (_, since))| since.as_millis())).execute(connection).await.map(drop)
+}

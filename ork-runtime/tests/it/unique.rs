@@ -1,0 +1,130 @@
+//! Unique keys: of all jobs with one key, one at a time has not ended.
+
+use std::time::Duration;
+
+use ork::{ClientError, Context, JobId, JobState, Result, task};
+
+use super::tasks::*;
+use super::world::each;
+
+/// Submits a job below it that waits at the gate.
+#[task]
+async fn keeper(key: String, context: Context) -> Result<JobId> {
+    context.submit(gated { key }).await
+}
+
+/// Submits the same twice, under one key.
+#[task]
+async fn twice(key: String, context: Context) -> Result<Vec<JobId>> {
+    let unique = format!("twice {key}");
+    let one = context.submit_unique(unique.as_str(), gated { key: key.clone() }).await?;
+    let two = context.submit_unique(unique, gated { key }).await?;
+    Ok(vec![one, two])
+}
+
+fn fresh() -> String {
+    JobId::new().to_string()
+}
+
+#[test]
+fn a_second_job_of_one_key_is_refused_until_the_whole_tree_of_the_first_has_ended() {
+    each(|world| async move {
+        let (ork, key) = (&world.ork, fresh());
+        let first = ork.submit(keeper { key: key.clone() }).unique(key.as_str()).await.unwrap();
+        Gate::of(&key).entered().await;
+        world.until(first.id(), |status| status.state == JobState::Waiting).await;
+        match ork.submit(greet { name: "Ada".into() }).unique(key.as_str()).await.unwrap_err() {
+            ClientError::Taken { key: named, by } => assert_eq!((named, by), (key.clone(), first.id())),
+            other => panic!("{other}"),
+        }
+        // Another key is another matter.
+        ork.submit(greet { name: "Ada".into() }).unique(fresh()).and_wait().await.unwrap();
+        Gate::of(&key).open();
+        first.wait().await.unwrap();
+        assert_eq!(ork.submit(greet { name: "Ada".into() }).unique(key).and_wait().await.unwrap(), "hello Ada");
+        world.end().await;
+    });
+}
+
+#[test]
+fn one_that_joins_gets_the_job_that_has_the_key() {
+    each(|world| async move {
+        let (ork, key) = (&world.ork, fresh());
+        let submit = || ork.submit(gated { key: key.clone() }).unique(key.as_str()).or_join();
+        let (first, second) = (submit().await.unwrap(), submit().await.unwrap());
+        assert_eq!(first.id(), second.id());
+        Gate::of(&key).entered().await;
+        let (third, ()) = tokio::join!(submit().and_wait(), async { Gate::of(&key).open() });
+        assert_eq!((third.unwrap(), calls(&key)), (key.clone(), 1));
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_key_is_taken_over_from_a_job_that_has_had_it_for_too_long() {
+    each(|world| async move {
+        let (ork, key) = (&world.ork, fresh());
+        let first = ork.submit(gated { key: key.clone() }).unique(key.as_str()).await.unwrap();
+        Gate::of(&key).entered().await;
+        let again = |stale| ork.submit(greet { name: "Ada".into() }).unique(key.as_str()).stale_after(stale);
+        let taken = again(Duration::from_hours(1)).await.unwrap_err();
+        assert!(matches!(taken, ClientError::Taken { by, .. } if by == first.id()), "{taken}");
+        again(Duration::ZERO).and_wait().await.unwrap();
+        Gate::of(&key).open();
+        first.wait().await.unwrap();
+        world.end().await;
+    });
+}
+
+#[test]
+fn of_many_who_ask_at_once_one_gets_the_key() {
+    each(|world| async move {
+        let other = world.another().await;
+        for _ in 0..20 {
+            let key = fresh();
+            let submit = |at: usize| {
+                let ork = other.as_ref().filter(|_| at % 2 == 1).unwrap_or(&world.ork);
+                let submission = ork.submit(gated { key: key.clone() }).unique(key.as_str());
+                async move { submission.await }
+            };
+            let handles = futures_util::future::join_all((0..8).map(submit)).await;
+            let (won, lost): (Vec<_>, Vec<_>) = handles.into_iter().partition(Result::is_ok);
+            let won: Vec<_> = won.into_iter().map(|handle| handle.unwrap().id()).collect();
+            assert_eq!((won.len(), lost.len()), (1, 7));
+            for lost in lost {
+                assert!(matches!(lost.unwrap_err(), ClientError::Taken { by, .. } if by == won[0]));
+            }
+            Gate::of(&key).open();
+            world.outcome(won[0]).await;
+        }
+        if let Some(other) = other {
+            other.shutdown().await;
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_task_gets_the_job_that_has_the_key() {
+    each(|world| async move {
+        let key = fresh();
+        let root = world.ork.submit(twice { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered().await;
+        Gate::of(&key).open();
+        let ids = root.wait().await.unwrap();
+        assert_eq!((ids[0], calls(&key), root.status().await.unwrap().below), (ids[1], 1, 1));
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_key_that_no_index_can_hold_is_refused() {
+    each(|world| async move {
+        for key in [String::new(), "k".repeat(10_000)] {
+            let refused = world.ork.submit(greet { name: "Ada".into() }).unique(key.as_str()).await.unwrap_err();
+            let words = format!("a unique key has 1 to 512 bytes, this one has {}", key.len());
+            assert_eq!(refused.to_string(), words);
+        }
+        world.end().await;
+    });
+}

@@ -1,0 +1,149 @@
+//! Trees: random programs of submits, claims, ends, cancels and retries, after each step of which the numbers that jobs
+//! keep of those below them are those that counting gives.
+
+use std::collections::BTreeMap;
+
+use ork::accounting::{Cancel, Claim, Claimed, NewJob, Retry, Settle, Submit, Submitted};
+use ork::job::{Attempt, Job, Phase};
+use ork::store::JobView;
+use ork::tree::Stop;
+use ork::{Failure, FailureKind, Filter, JobId, JobState};
+
+use super::world::{START, World, each};
+
+/// How many jobs a program makes at most.
+const JOBS: usize = 24;
+
+struct Program<'world> {
+    world: &'world World,
+    rng: fastrand::Rng,
+    jobs: Vec<JobId>,
+}
+
+impl Program<'_> {
+    fn any(&mut self) -> Option<JobId> {
+        (!self.jobs.is_empty()).then(|| self.jobs[self.rng.usize(..self.jobs.len())])
+    }
+
+    async fn submit(&mut self, parent: Option<JobId>) {
+        let mut bytes = [0; 16];
+        self.rng.fill(&mut bytes);
+        let mut job = Job::new(JobId::from_bytes(bytes), "any", START);
+        if let Some(parent) = parent {
+            job.parent = Some(parent);
+            job.root = self.view(parent).await.job.root;
+        }
+        let id = job.id;
+        let submit = Submit::new(NewJob { job, input: "{}".into() }, self.world.by());
+        match self.world.store.apply(submit).await.unwrap() {
+            Submitted::Created(_) => self.jobs.push(id),
+            Submitted::NoChild(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn view(&self, id: JobId) -> JobView {
+        self.world.store.job(id).await.unwrap().unwrap()
+    }
+
+    async fn run(&self, id: JobId, how: Attempt) {
+        let job = self.view(id).await.job;
+        let unknown = NewJob { job: Job::new(id, "any", START), input: "{}".into() };
+        let claim = Claim { unknown, phase: Phase::Start, attempt: job.attempt, firm: false, by: self.world.by() };
+        if let Claimed::Ours { job, .. } = self.world.store.apply(claim).await.unwrap() {
+            let (attempt, phase, by) = (job.attempt, job.phase, self.world.by());
+            let settle = Settle { job: id, phase, attempt, how, output: Some("1".into()), by };
+            self.world.store.apply(settle).await.unwrap();
+        }
+    }
+
+    async fn step(&mut self) {
+        let Some(id) = self.any() else { return self.submit(None).await };
+        let failure = || Failure::new(FailureKind::Task, "no");
+        match self.rng.u32(..12) {
+            0 if self.jobs.len() < JOBS => self.submit(None).await,
+            1..=4 if self.jobs.len() < JOBS => self.submit(Some(id)).await,
+            5 => self.run(id, Attempt::Failed { failure: failure(), again: None }).await,
+            6 => self.run(id, Attempt::Failed { failure: failure(), again: Some(START) }).await,
+            7 => {
+                let stop = if self.rng.bool() { Stop::All } else { Stop::Pending };
+                let cancel = Cancel { job: id, stop, below: self.rng.bool(), by: self.world.by() };
+                self.world.store.apply(cancel).await.unwrap();
+            }
+            8 => drop(self.world.store.apply(Retry { job: id, by: self.world.by() }).await.unwrap()),
+            _ => self.run(id, Attempt::Succeeded).await,
+        }
+    }
+
+    async fn all(&self) -> BTreeMap<JobId, Job> {
+        let filter = Filter { limit: JOBS * 2, ..Filter::default() };
+        let views = self.world.store.jobs(filter).await.unwrap();
+        views.into_iter().map(|view| (view.job.id, view.job)).collect()
+    }
+
+    /// Counts, and compares.
+    async fn audit(&self) -> BTreeMap<JobId, Job> {
+        let jobs = self.all().await;
+        assert_eq!(jobs.len(), self.jobs.len());
+        for job in jobs.values() {
+            let above = |other: &Job| std::iter::successors(other.parent, |id| jobs[id].parent).any(|id| id == job.id);
+            let below: Vec<_> = jobs.values().filter(|other| above(other)).collect();
+            let children = || below.iter().filter(|other| other.parent == Some(job.id));
+            let count = |state| u64::try_from(children().filter(|child| child.state == state).count()).unwrap();
+            let open = children().filter(|child| !child.state.is_final()).count();
+            let ended = below.iter().filter(|other| other.state.is_final()).count();
+            let tree = &job.tree;
+            let counted = [below.len(), ended, open].map(|n| u64::try_from(n).unwrap());
+            assert_eq!([tree.made, tree.ended, tree.open], counted, "{job:?}");
+            assert_eq!((tree.failed, tree.cancelled), (count(JobState::Failed), count(JobState::Cancelled)), "{job:?}");
+            match job.state {
+                JobState::Success => assert_eq!((tree.open, tree.failed, tree.cancelled), (0, 0, 0), "{job:?}"),
+                JobState::Waiting => assert!(tree.open > 0 && tree.verdict.is_some(), "{job:?}"),
+                _ => {}
+            }
+            assert_eq!(job.state.is_final(), job.ended.is_some(), "{job:?}");
+            let filter = Filter { root: Some(job.root), limit: JOBS * 2, ..Filter::default() };
+            let of_root = self.world.store.jobs(filter).await.unwrap();
+            let same = jobs.values().filter(|other| other.root == job.root).count();
+            assert_eq!(of_root.len(), same);
+        }
+        jobs
+    }
+
+    /// Runs whatever can be run, from the bottom to the top.
+    async fn drain(&self) {
+        for _ in 0..JOBS {
+            for id in &self.jobs {
+                self.run(*id, Attempt::Succeeded).await;
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_of_trees_are_what_counting_gives() {
+    let ends = std::sync::Mutex::new(BTreeMap::new());
+    each(async |world| {
+        let memory = world.store.check().await.unwrap().starts_with("in memory");
+        for seed in 0..if memory { 300 } else { 6 } {
+            // A seed makes the same jobs over every store, and they end alike.
+            let mut program = Program { world: &world, rng: fastrand::Rng::with_seed(seed), jobs: Vec::new() };
+            for _ in 0..60 {
+                program.step().await;
+                program.audit().await;
+            }
+            program.drain().await;
+            let jobs = program.audit().await;
+            assert!(jobs.values().all(|job| job.state.is_final()), "seed {seed}: {jobs:?}");
+            let told: Vec<_> =
+                jobs.values().map(|job| (job.id, job.parent, job.state, job.attempt, job.tree)).collect();
+            let first = ends.lock().unwrap().entry(seed).or_insert_with(|| told.clone()).clone();
+            assert_eq!(told, first, "seed {seed}");
+            let done = program.jobs.clone();
+            let prune =
+                ork::store::Prune { jobs: done, before: START + std::time::Duration::from_secs(1), parts: u64::MAX };
+            world.store.prune(prune).await.unwrap();
+            assert!(world.store.jobs(Filter { limit: 1, ..Filter::default() }).await.unwrap().is_empty());
+        }
+    });
+}
