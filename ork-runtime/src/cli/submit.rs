@@ -1,12 +1,17 @@
 //! `submit`: hand a job over to the workers, and wait for it if asked.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::input::Input;
 use super::run::finish;
 use super::signals::Signals;
 use super::{Failure, Output};
 use crate::app::{Ork, OrkBuilder};
+use crate::client::ClientError;
+use crate::engine::services::Terms;
+use crate::id::JobId;
+use crate::job::Unique;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -17,6 +22,25 @@ pub(super) struct Args {
     /// Wait for the result and print it
     #[arg(long)]
     wait: bool,
+    /// Take this key: refused while another job has it that has not ended
+    #[arg(long, value_name = "KEY")]
+    unique: Option<String>,
+    /// Take the key over from a job that has had it for so long, such as 2h
+    #[arg(long, value_name = "TIME", requires = "unique", value_parser = humantime::parse_duration)]
+    stale_after: Option<Duration>,
+    /// If another job has the key, print its id, or wait for it
+    #[arg(long, requires = "unique")]
+    or_join: bool,
+    /// Begin when this job has ended, with all jobs below it
+    #[arg(long, value_name = "ID")]
+    after: Option<JobId>,
+}
+
+impl Args {
+    fn terms(&self) -> Terms {
+        let unique = |key: &String| Unique { key: key.as_str().into(), stale_after: self.stale_after };
+        Terms { after: self.after, unique: self.unique.as_ref().map(unique) }
+    }
 }
 
 pub(super) async fn submit(builder: OrkBuilder, args: Args, output: &Output) -> Result<ExitCode, Failure> {
@@ -29,7 +53,8 @@ pub(super) async fn submit(builder: OrkBuilder, args: Args, output: &Output) -> 
 
 async fn hand_over(ork: &Ork, args: &Args, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
     let body = args.input.read(ork.entry(&args.task)?)?;
-    if args.wait && !ork.keeps_jobs() {
+    let terms = args.terms();
+    if args.wait && !ork.keeps_jobs() && terms.are_plain() {
         let result = tokio::select! {
             result = ork.submit_json_and_wait(&args.task, body) => result?,
             () = signals.next() => return Ok(ExitCode::from(130)),
@@ -37,7 +62,10 @@ async fn hand_over(ork: &Ork, args: &Args, signals: &mut Signals, output: &Outpu
         output.result(result.get().as_bytes());
         return Ok(ExitCode::SUCCESS);
     }
-    let id = ork.submit_json(&args.task, body).await?;
+    let id = match ork.submit_json_on(&args.task, body, terms).await {
+        Err(ClientError::Taken { by, .. }) if args.or_join => by,
+        submitted => submitted?,
+    };
     if !args.wait {
         if output.is_json() {
             output.json(&serde_json::json!({ "id": id }));

@@ -83,8 +83,13 @@ impl Client {
     /// # Cancel safety
     /// The job may or may not have been submitted if the future is dropped.
     pub async fn submit_json(&self, task: &str, body: Bytes) -> Result<JobId, ClientError> {
+        self.submit_json_on(task, body, Terms::default()).await
+    }
+
+    /// The same, on these terms.
+    pub(crate) async fn submit_json_on(&self, task: &str, body: Bytes, terms: Terms) -> Result<JobId, ClientError> {
         self.check(task, &body)?;
-        self.send(task, Kind::Whole, body, Terms::default(), None).await
+        self.send(task, Kind::Whole, body, terms, None).await
     }
 
     /// Submits a job as [`Client::submit_json`] does, and waits for the JSON of its result; this works without a store.

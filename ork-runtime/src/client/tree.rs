@@ -99,16 +99,16 @@ impl Client {
         let mut next = vec![(0, self.view(id).await?)];
         while let Some((depth, view)) = next.pop() {
             if view.job.tree.made > 0 {
-                let mut before = None;
+                let (mut below, mut before) = (Vec::new(), None);
                 loop {
                     let children = self.children(view.job.id, Vec::new(), before).await?;
-                    before = children.last().map(|last| last.job.id);
-                    // Newest first, as they come: so the oldest is on top.
-                    next.extend(children.into_iter().map(|child| (depth + 1, child)));
-                    if before.is_none() {
-                        break;
-                    }
+                    let Some(last) = children.last() else { break };
+                    before = Some(last.job.id);
+                    below.extend(children);
                 }
+                // The oldest is taken first.
+                below.sort_by_key(|child| std::cmp::Reverse((child.job.created, child.job.id)));
+                next.extend(below.into_iter().map(|child| (depth + 1, child)));
             }
             tree.push((depth, Status::new(view)));
         }

@@ -61,6 +61,14 @@ pub(crate) struct Terms {
     pub(crate) unique: Option<Unique>,
 }
 
+impl Terms {
+    /// Whether there are none.
+    #[cfg(feature = "cli")]
+    pub(crate) const fn are_plain(&self) -> bool {
+        self.after.is_none() && self.unique.is_none()
+    }
+}
+
 /// Why a job could not be handed over.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {

@@ -225,8 +225,8 @@ impl World {
                     assert_eq!((tree.made, tree.ended, tree.open, tree.failed), (n, n, 0, 0));
                     // However often the attempt was made that asks for them, and the one that follows ran after it.
                     let follows = self.of_task("crown").await;
-                    let [crown] = &*follows else { panic!("{follows:?}") };
-                    assert_eq!(crown.job.state, JobState::Success);
+                    let crown = follows.first().unwrap();
+                    assert_eq!((follows.len(), crown.job.state), (1, JobState::Success));
                     assert!((1..=lives).contains(&calls(&format!("{run}.crown"))));
                     assert!(crown.job.started >= view.job.ended);
                     let twigs = self.of_task("twig").await;

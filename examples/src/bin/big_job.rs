@@ -1,0 +1,85 @@
+//! A big job that submits small jobs below it: one big job at a time, one of the small ones invalid, and a report that
+//! follows when all of it has ended.
+//!
+//! Without arguments it shows that. With arguments it is an ordinary program of ork: `big_job worker` beside
+//! `big_job submit big_job small_jobs='["a","b"]' --unique big_job`, then `big_job jobs tree ID`.
+
+use std::process::ExitCode;
+
+use futures_util::StreamExt as _;
+use ork::{ClientError, Context, Error, Ork, Result, task};
+
+/// Submits the small jobs: they are in the store before any of them is begun.
+#[task]
+async fn big_job(small_jobs: Vec<String>, context: Context) -> Result<String> {
+    let n = small_jobs.len();
+    for data in small_jobs {
+        context.submit(small_job { data }).await?;
+    }
+    Ok(format!("{n} small jobs submitted"))
+}
+
+/// Does one of them, if its data are valid.
+#[task]
+async fn small_job(data: String) -> Result<String> {
+    if data.contains('!') {
+        return Err(Error::permanent(format!("invalid data: {data:?}")));
+    }
+    Ok(data.to_uppercase())
+}
+
+/// Follows the big job.
+#[task]
+async fn report(title: String) -> String {
+    format!("{title}: reported")
+}
+
+async fn show() -> Result<(), Box<dyn std::error::Error>> {
+    let ork = Ork::builder().store("memory:").build().await?;
+    let small_jobs = ["one", "two!", "three"].map(str::to_owned).to_vec();
+    let big = ork.submit(big_job { small_jobs }).unique("big_job").await?;
+    let report = ork.submit(report { title: "big job".into() }).after(big.id()).await?;
+
+    // Of one key there is one job at a time.
+    match ork.submit(big_job { small_jobs: Vec::new() }).unique("big_job").await {
+        Err(ClientError::Taken { by, .. }) if by == big.id() => say("a second big job was refused"),
+        other => say(&format!("unexpected: {other:?}")),
+    }
+
+    ork.start_worker();
+    let mut progress = std::pin::pin!(big.progress());
+    let mut last = None;
+    while let Some(status) = progress.next().await {
+        let status = status?;
+        if last.replace(status.state) != Some(status.state) {
+            say(&format!("big job {}", status.state));
+        }
+    }
+    for (depth, job) in ork.tree(big.id()).await? {
+        let why = job.failure.map(|failure| format!(": {failure}")).unwrap_or_default();
+        say(&format!("{}{} {}{why}", "  ".repeat(depth), job.task, job.state));
+    }
+    say(&report.wait().await?);
+    ork.shutdown().await;
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "this is what it is for")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+fn main() -> ExitCode {
+    if std::env::args().len() > 1 {
+        return ork::main();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let shown = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(show()));
+    match shown {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

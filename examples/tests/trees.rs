@@ -1,0 +1,125 @@
+//! A big job with small jobs below it, one of them invalid: as one program, and over processes on RabbitMQ.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
+
+#[path = "../../ork-runtime/tests/support/node.rs"]
+mod node;
+#[path = "../../ork-runtime/tests/support/rabbit.rs"]
+mod rabbit;
+mod support;
+
+use serde_json::Value;
+use support::{Ended, Place, Process, exe};
+
+const BIG_JOB: &str = exe!("big_job");
+
+/// What is set for every process.
+struct Setting<'a> {
+    place: &'a Place,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Setting<'_> {
+    fn start(&self, args: &str) -> Process {
+        let args: Vec<_> = args.split_whitespace().collect();
+        let mut command = self.place.command(BIG_JOB, &args);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        Process::start(command)
+    }
+
+    fn run(&self, args: &str) -> Ended {
+        self.start(args).end()
+    }
+
+    fn worker(&self) -> Process {
+        let mut worker = self.start("worker");
+        worker.err_line(|line| line.contains("worker ready"));
+        worker
+    }
+
+    /// The states that a job is seen in, until it has ended, each once.
+    fn states(&self, id: &str) -> Vec<String> {
+        let watched = self.run(&format!("jobs watch {id} --json"));
+        let states = watched.out.lines().filter_map(|line| {
+            let status: Value = serde_json::from_str(line).ok()?;
+            Some(status["state"].as_str()?.to_owned())
+        });
+        let mut states: Vec<_> = states.collect();
+        states.dedup();
+        states
+    }
+}
+
+/// The whole story, whatever carries the messages.
+fn a_big_job_is_done(setting: &Setting<'_>) {
+    let big = setting.run(r#"submit big_job small_jobs=["one","two!","three"] --unique big_job --json"#).json();
+    let big = big["id"].as_str().unwrap().to_owned();
+    let report = setting.run(&format!("submit report title=big --after {big}")).ok().trim().to_owned();
+    // A new one cannot run until all of this one has ended; whoever asks may join it.
+    let again = "submit big_job small_jobs=[] --unique big_job";
+    let taken = format!("the unique key `big_job` is taken: job {big} has it and has not ended");
+    setting.run(again).fails(2, &[&taken]);
+    assert_eq!(setting.run(&format!("{again} --or-join")).ok().trim(), big);
+    let why = setting.run(&format!("jobs why {report}")).ok();
+    assert!(why.contains(&format!("waits for the end of {big}, which it follows")), "{why}");
+
+    let workers = [setting.worker(), setting.worker()];
+    let states = setting.states(&big);
+    assert_eq!(states.last().unwrap(), "failed");
+    let order = ["ready", "running", "waiting", "failed"];
+    let places: Vec<_> = states.iter().map(|state| order.iter().position(|known| known == state).unwrap()).collect();
+    assert!(places.is_sorted(), "{states:?}");
+    assert_eq!(setting.states(&report).last().unwrap(), "success");
+
+    let tree = setting.run(&format!("jobs tree {big}")).ok();
+    let lines: Vec<_> = tree.lines().collect();
+    assert_eq!(lines.len(), 4, "{tree}");
+    let head =
+        format!("big_job {big} failed (3 of 3 below it ended): failed jobs below: 1 of the jobs it submitted failed");
+    assert_eq!(lines[0], head);
+    assert_eq!(lines.iter().filter(|line| line.ends_with(" success")).count(), 2, "{tree}");
+    assert_eq!(lines.iter().filter(|line| line.ends_with(r#" failed: invalid data: "two!""#)).count(), 1, "{tree}");
+    assert!(lines[1].starts_with("├─ small_job ") && lines[3].starts_with("└─ small_job "), "{tree}");
+    let tree = setting.run(&format!("jobs tree {big} --json")).json();
+    let jobs = tree.as_array().unwrap();
+    for job in &jobs[1..] {
+        assert_eq!(
+            (&job["depth"], &job["job"]["parent"], &job["job"]["root"]),
+            (&1.into(), &big.clone().into(), &big.clone().into())
+        );
+    }
+    let listed = setting.run(&format!("jobs list --root {big} --state success --since 1h --json")).json();
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    // The key is free now.
+    setting.run(&format!("{again} --wait")).ok();
+    for worker in workers {
+        worker.signal("TERM");
+        assert_eq!(worker.end().code, Some(0));
+    }
+}
+
+#[test]
+fn a_big_job_shows_itself() {
+    let told = Place::new().run(BIG_JOB, "").ok();
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines[0], "a second big job was refused");
+    assert!(lines.contains(&"big job failed") && lines.contains(&"big job: reported"), "{told}");
+    assert_eq!(lines.iter().filter(|line| **line == "  small_job success").count(), 2, "{told}");
+    assert!(lines.contains(&"  small_job failed: invalid data: \"two!\""), "{told}");
+}
+
+#[test]
+fn a_big_job_is_done_embedded() {
+    let place = Place::new();
+    a_big_job_is_done(&Setting { place: &place, variables: Vec::new() });
+}
+
+#[test]
+fn a_big_job_is_done_over_rabbitmq() {
+    let Some(url) = node::shared_node() else { return };
+    let place = Place::new();
+    let prefix = format!("b{}", &uuid::Uuid::now_v7().simple().to_string()[20..]);
+    let variables = vec![("ORK_BROKER", url.to_owned()), ("ORK_PREFIX", prefix)];
+    a_big_job_is_done(&Setting { place: &place, variables });
+}
