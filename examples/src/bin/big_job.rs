@@ -21,7 +21,7 @@ async fn big_job(small_jobs: Vec<String>, context: Context) -> Result<String> {
 
 /// Does one of them, if its data are valid.
 #[task]
-async fn small_job(data: String) -> Result<String> {
+fn small_job(data: String) -> Result<String> {
     if data.contains('!') {
         return Err(Error::permanent(format!("invalid data: {data:?}")));
     }
@@ -30,7 +30,7 @@ async fn small_job(data: String) -> Result<String> {
 
 /// Follows the big job.
 #[task]
-async fn report(title: String) -> String {
+fn report(title: String) -> String {
     format!("{title}: reported")
 }
 
