@@ -5,6 +5,7 @@
 //! `big_job submit big_job small_jobs='["a","b"]' --unique big_job`, then `big_job jobs tree ID`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use ork::{ClientError, Context, Error, Ork, Result, task};
@@ -21,17 +22,19 @@ async fn big_job(small_jobs: Vec<String>, context: Context) -> Result<String> {
 
 /// Does one of them, if its data are valid.
 #[task]
-fn small_job(data: String) -> Result<String> {
+async fn small_job(data: String) -> Result<String> {
     if data.contains('!') {
         return Err(Error::permanent(format!("invalid data: {data:?}")));
     }
+    // The work.
+    tokio::time::sleep(Duration::from_millis(10)).await;
     Ok(data.to_uppercase())
 }
 
 /// Follows the big job.
 #[task]
 fn report(title: String) -> String {
-    format!("{title}: reported")
+    title + ": reported"
 }
 
 async fn show() -> Result<(), Box<dyn std::error::Error>> {
