@@ -59,10 +59,14 @@ pub(crate) enum Mutant {
     RetryUnfenced,
     /// It acknowledges the message of a split that another run has overtaken.
     OvertakenAcked,
+    /// It puts a refused message aside while its job runs, whether or not somebody is there to end it.
+    RefusedAlone,
+    /// It fails a job whose message is refused while a living process runs it.
+    RefusedRunning,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Counter,
         Self::CallbackOutside,
         Self::NoEpoch,
@@ -75,6 +79,8 @@ impl Mutant {
         Self::SkippedSoon,
         Self::RetryUnfenced,
         Self::OvertakenAcked,
+        Self::RefusedAlone,
+        Self::RefusedRunning,
     ];
 }
 
@@ -119,6 +125,15 @@ impl Config {
     /// Whether a settlement is not even tried.
     pub(crate) fn drops_settlement(&self, seen: &Tables) -> bool {
         self.mutant == Some(Mutant::ClaimNeeded) && seen.state() != Some(JobState::Running)
+    }
+
+    /// Whether who refuses takes the process for dead that claimed the job last.
+    pub(crate) fn believes_dead(&self, lives: bool) -> bool {
+        match self.mutant {
+            Some(Mutant::RefusedAlone) => false,
+            Some(Mutant::RefusedRunning) => true,
+            _ => !lives,
+        }
     }
 
     /// How many settlements the counting mutant has counted after a step.

@@ -133,6 +133,9 @@ impl Model for Explored {
             Property::always("counts are those of the sets", |_, w: &World| w.flaw != Some(Flaw::Miscounted)),
             Property::always("a retry runs all but ok, and keeps ok", |_, w: &World| w.flaw != Some(Flaw::Resumed)),
             Property::always("an output comes from its own input", |_, w: &World| w.flaw != Some(Flaw::Foreign)),
+            Property::always("a refusal ends nothing that a living process runs", |_, w: &World| {
+                w.flaw != Some(Flaw::Killed)
+            }),
             Property::always("no more attempts than the retries allow", |_, w: &World| w.flaw != Some(Flaw::Overtried)),
             Property::always("what is quiet has ended", |_, w: &World| !is_quiet(w) || has_ended(w)),
             Property::sometimes("a job succeeds", |_, w: &World| w.seen.state() == Some(JobState::Success)),
@@ -214,10 +217,7 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
             actions.push(Action::Redeliver { worker });
         }
         if left.refusals > 0 && it.hand == Hand::Idle {
-            // Not what came back from a dead worker: a refusal leaves a job that runs alone, so such a job would be stuck.
-            // That is a known gap, named in docs/guarantees.md.
-            let fresh = world.bag.iter().enumerate().filter(|(_, message)| !message.suspect);
-            actions.extend(fresh.map(|(msg, _)| Action::Refuse { worker, msg }));
+            actions.extend((0..world.bag.len()).map(|msg| Action::Refuse { worker, msg }));
         }
     }
 }

@@ -90,3 +90,13 @@ fn a_retried_split_that_leaves_the_older_run_in_force() {
 fn an_overtaken_split_that_is_done_with() {
     caught(Mutant::OvertakenAcked, Left { doubles: 1, crashes: 1, ..CALM }, &[1], Policy::default(), 1);
 }
+
+#[test]
+fn a_refusal_that_leaves_the_job_of_a_dead_process_alone() {
+    caught(Mutant::RefusedAlone, Left { crashes: 1, refusals: 1, ..CALM }, &[1], Policy::default(), 1);
+}
+
+#[test]
+fn a_refusal_that_fails_the_job_of_a_living_process() {
+    caught(Mutant::RefusedRunning, Left { doubles: 1, refusals: 1, ..CALM }, &[1], Policy::default(), 1);
+}

@@ -24,6 +24,8 @@ pub(crate) enum Flaw {
     Resumed,
     /// A part's output comes from the input of another run of the split.
     Foreign,
+    /// A refusal ended a job that a living process ran.
+    Killed,
     /// More attempts were made than the retries allow.
     Overtried,
 }

@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use ork::accounting::{
-    Append, By, Cancel, Claim, Claimed, NewJob, Open, Operation, OwedAsk, OwedRow, Page, PartAttempt, PartKey, Refuse,
-    Retry, Seal, Settle, SettleParts, StartPart, StartRun, Started, Submit,
+    Append, By, Cancel, Claim, Claimed, NewJob, Open, Operation, OwedAsk, OwedRow, Page, PartAttempt, PartKey, Refusal,
+    Refuse, Retry, Seal, Settle, SettleParts, StartPart, StartRun, Started, Submit,
 };
 use ork::job::{Attempt, Job, Phase, ReplyTo};
-use ork::{Failure, FailureKind, Timestamp, WorkerId};
+use ork::{Failure, FailureKind, JobState, Timestamp, WorkerId};
 
 use super::config::{Config, Mutant};
 use super::rules::{Flaw, Step, flaw};
@@ -74,6 +74,8 @@ pub(crate) struct Worker {
     pub(crate) soon: bool,
     /// Whether the broker has given its deliveries to others: it is a zombie.
     pub(crate) stale: bool,
+    /// Whether it was the last one to claim the job: as long as it lives nobody refuses for it.
+    pub(crate) owner: bool,
     /// Rows that only a mutant keeps outside the transaction: the ask and the attempt.
     pub(crate) late: Vec<(bool, u32)>,
 }
@@ -128,7 +130,7 @@ impl World {
         let before = Arc::clone(&self.seen);
         let mut applied = before.apply(operation, |books, writes| config.falsify(&before, books, writes, step));
         applied.tables.counter = config.count(&before, &applied.tables, step);
-        let ended = |tables: &Tables| tables.state().is_some_and(ork::JobState::is_final);
+        let ended = |tables: &Tables| tables.state().is_some_and(JobState::is_final);
         applied.tables.ends += u8::from(!ended(&before) && ended(&applied.tables));
         let replies = applied.writes.owed.iter().filter(|row| row.ask == OwedAsk::Reply).count();
         applied.tables.replies += u8::try_from(replies).unwrap();
@@ -224,6 +226,9 @@ impl World {
         let claim = Claim { unknown: new_job(), phase, attempt: msg.attempt, firm: msg.suspect, by: by() };
         match self.change(config, Some(worker), &claim, Step::Other) {
             Claimed::Ours { job, .. } => {
+                if self.left.refusals > 0 {
+                    self.workers.iter_mut().enumerate().for_each(|(at, other)| other.owner = at == worker);
+                }
                 Hand::Job { join: phase == Phase::Join, attempt: job.attempt, counted: job.counted_attempt() }
             }
             Claimed::Nothing | Claimed::Unknown => Hand::Idle,
@@ -400,6 +405,9 @@ impl World {
     /// one world stands for all that differ only in that.
     pub(crate) fn simplify(&mut self) {
         let fragile = self.left.crashes > 0;
+        if self.left.refusals == 0 {
+            self.workers.iter_mut().for_each(|worker| worker.owner = false);
+        }
         for worker in &mut self.workers {
             let safe = !fragile && (worker.stale || self.left.doubles == 0);
             if worker.hand == Hand::Done && safe && worker.late.is_empty() {
@@ -422,8 +430,18 @@ impl World {
             let how = PartAttempt::Failed { failure: failure(), again: None };
             self.settle_parts(config, worker, (epoch, msg.attempt), vec![(index, how)]);
         } else {
-            let refuse = Refuse { unknown: new_job(), failure: failure(), by: by() };
-            self.change(config, Some(worker), &refuse, Step::Other);
+            let phase = if msg.asked == Asked::Join { Phase::Join } else { Phase::Start };
+            let lives = self.workers.iter().any(|worker| worker.owner);
+            let dead = config.believes_dead(lives).then(|| by().worker.to_string());
+            let asked = Some((phase, msg.attempt));
+            let runs = self.seen.state() == Some(JobState::Running);
+            let refuse = Refuse { unknown: new_job(), asked, dead, failure: failure(), by: by() };
+            match self.change(config, Some(worker), &refuse, Step::Other) {
+                // It is kept back until that process has died, or somebody else takes it.
+                Refusal::Runs(_) if config.mutant != Some(Mutant::RefusedAlone) => self.bag.push(msg),
+                Refusal::Failed(_) if lives && runs => self.flaw = self.flaw.or(Some(Flaw::Killed)),
+                Refusal::Runs(_) | Refusal::Failed(_) | Refusal::Nothing => {}
+            }
         }
     }
 

@@ -111,6 +111,13 @@ fn a_worker_refuses_what_it_does_not_know() {
 }
 
 #[test]
+fn a_worker_refuses_what_comes_back_from_dead_ones_and_zombies() {
+    let left = Left { refusals: 2, crashes: 1, doubles: 1, ..CALM };
+    holds("refusals after deaths", Config { left, sizes: &[1], ..small() }, 0);
+    holds("refusals of plain jobs", Config { left, plain: true, workers: 3, ..small() }, 0);
+}
+
+#[test]
 fn there_are_no_parts_at_all() {
     let left = Left { crashes: 1, cancels: 1, retries: 1, failures: 1, ..CALM };
     holds("no parts", Config { left, sizes: &[0, 1], ..small() }, 0);

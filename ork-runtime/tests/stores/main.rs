@@ -22,6 +22,7 @@ mod outbox;
 mod postgres;
 mod processes;
 mod prune;
+mod refusals;
 mod servers;
 mod situation;
 mod views;
