@@ -11,6 +11,7 @@
 
 mod accounting;
 mod commits;
+mod disk;
 mod files;
 mod leases;
 mod limits;
@@ -25,5 +26,6 @@ mod prune;
 mod refusals;
 mod servers;
 mod situation;
+mod standby;
 mod views;
 mod world;
