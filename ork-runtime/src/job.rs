@@ -323,9 +323,10 @@ impl Job {
         })
     }
 
-    /// The split has yielded its last part: from now on the job waits for them.
+    /// The split has yielded its last part: from now on the job waits for them. Another worker of the same attempt, which
+    /// was overtaken, may have given it back in the meantime.
     pub fn wait_for_parts(&mut self) {
-        if self.state == State::Running && self.phase == Phase::Start {
+        if matches!(self.state, State::Ready | State::Running) && self.phase == Phase::Start {
             self.state = State::Waiting;
         }
     }

@@ -212,21 +212,37 @@ impl Operation for Claim {
     }
 }
 
-/// Fails a job whose message nobody can run: one that is new, or waits for just this message.
+/// Fails a job whose message nobody can run: one that is new, or waits for just this message, as one does that was left
+/// `running` by a process that died.
 ///
 /// A message that only bears the name of a job does nothing to it: whoever can publish may submit, and no more.
 #[derive(Debug, Clone)]
 pub struct Refuse {
     /// The job, as far as its message could be read; it is made if its id is unknown.
     pub unknown: NewJob,
+    /// Which function the message asks for, and which attempt; `None` if that could not be read.
+    pub asked: Option<(Phase, u32)>,
+    /// A process that is known to be dead, as jobs name it.
+    pub dead: Option<String>,
     /// Why.
     pub failure: Failure,
     /// Who refuses.
     pub by: By,
 }
 
+/// The answer to [`Refuse`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Refusal {
+    /// The job has failed, and this is held by the caller, who must send it.
+    Failed(Vec<Owed>),
+    /// This process runs it: nothing changed, and nothing may as long as it lives.
+    Runs(String),
+    /// The message is not what the job waits for: nothing changed.
+    Nothing,
+}
+
 impl Operation for Refuse {
-    type Answer = Vec<Owed>;
+    type Answer = Refusal;
 
     fn job(&self) -> JobId {
         self.unknown.job.id
@@ -241,32 +257,35 @@ impl Operation for Refuse {
         Shards::All(self.unknown.job.id)
     }
 
-    fn apply(&self, books: &mut Books) -> Vec<Owed> {
+    fn apply(&self, books: &mut Books) -> Refusal {
         let NewJob { job, input } = &self.unknown;
         if books.get(job.id).is_none() {
             books.create(job.clone(), input.clone());
         }
-        let Some(entry) = books.get_mut(job.id) else {
-            return Vec::new();
+        let Some(entry) = books.get_mut(job.id).filter(|entry| entry.job.task == job.task) else {
+            return Refusal::Nothing;
         };
         let known = &mut entry.job;
-        let waits = matches!(known.state, State::Ready | State::Retrying);
-        if !waits || known.task != job.task {
-            return Vec::new();
-        }
         let (phase, attempt) = (known.phase, known.attempt);
+        match known.state {
+            State::Ready | State::Retrying => {}
+            State::Running if self.asked.is_some_and(|asked| asked != (phase, attempt)) => return Refusal::Nothing,
+            State::Running if self.dead.is_some() && known.worker == self.dead => {}
+            State::Running => return Refusal::Runs(known.worker.clone().unwrap_or_default()),
+            State::Waiting | State::Success | State::Failed | State::Cancelled => return Refusal::Nothing,
+        }
         let claimed = known.claim(phase, attempt, &self.by.worker.to_string(), self.by.now);
         debug_assert_eq!(claimed, job::Claim::Ours, "it waits");
         let how = Attempt::Failed { failure: self.failure.clone(), again: None };
         let Ended::Counted(effects) = known.end_attempt(phase, attempt, how, self.by.now) else {
-            return Vec::new();
+            return Refusal::Nothing;
         };
         entry.dirty = true;
         if entry.ledger.head().sealed.is_none() {
             entry.ledger.halt(Halt::Stopped);
         }
         let job = entry.job.clone();
-        books.carry_out(&job, effects, None, &self.by)
+        Refusal::Failed(books.carry_out(&job, effects, None, &self.by))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::message::{Ask, Message, Outgoing, Reply};
 pub type OwedId = u64;
 
 /// What a row of the outbox stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OwedAsk {
     /// Run the job.
     Start,

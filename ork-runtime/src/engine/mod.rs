@@ -171,7 +171,8 @@ pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) {
         match run(engine, &message, (redelivered, anonymous), &mut tenure).await {
             Ok(done) => break settle::settlement(done),
             Err(error) => {
-                if let Some(settlement) = Box::pin(refuse::settlement(engine, error)).await {
+                let message = message.as_ref().ok();
+                if let Some(settlement) = Box::pin(refuse::settlement(engine, error, message, &mut tenure)).await {
                     break settlement;
                 }
             }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::lease::{self, Tenure};
 use super::{Done, Engine, ProcessError, settle};
-use crate::accounting::{Answer, NewJob, PartAttempt, PartKey, Refuse, SettleParts};
+use crate::accounting::{Answer, NewJob, PartAttempt, PartKey, Refusal, Refuse, SettleParts};
 use crate::broker::{DeadReason, Refused, Settlement};
 use crate::failure::{Failure, FailureKind};
 use crate::id::JobId;
@@ -18,6 +19,9 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest that a message is kept back by a worker that cannot run it.
 const DECLINE_PAUSE: Duration = Duration::from_secs(30);
+
+/// The least by which one moment is after another.
+const INSTANT: Duration = Duration::from_millis(1);
 
 /// Checks a message against what is accepted, and finds its task.
 pub(super) fn check(engine: &Engine, message: &Message) -> Result<Task, ProcessError> {
@@ -75,13 +79,26 @@ pub(super) fn refused(message: &Message, reason: DeadReason, detail: String) -> 
 }
 
 /// What becomes of a delivery that could not be brought to an end; `None` if it is worth another try.
-pub(super) async fn settlement(engine: &Engine, error: ProcessError) -> Option<Settlement> {
+pub(super) async fn settlement(
+    engine: &Engine,
+    error: ProcessError,
+    message: Option<&Message>,
+    tenure: &mut Tenure,
+) -> Option<Settlement> {
     match error {
         ProcessError::Refused(refused, part) => {
             tracing::warn!(reason = refused.reason.as_str(), detail = refused.detail, "message refused");
-            match write_down(engine, &refused, part).await {
+            let written = write_down(engine, &refused, (part, message));
+            // It may wait for as long as somebody else runs the job.
+            let written = match message {
+                Some(message) => lease::keep(engine, message, tenure, written).await,
+                None => written.await,
+            };
+            match written {
                 Ok(()) => Some(Settlement::Dead(refused.reason, refused.detail)),
-                Err(error) => store_failed(engine, &error).await,
+                Err(ProcessError::Store(error)) => store_failed(engine, &error).await,
+                Err(ProcessError::Unsettled(settlement)) => Some(settlement),
+                Err(ProcessError::Refused(..)) => None,
             }
         }
         ProcessError::Store(error) => store_failed(engine, &error).await,
@@ -114,7 +131,11 @@ pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<
 }
 
 /// Fails the job or the part of a refused message, so that whoever looks for it, or waits for it, learns why.
-async fn write_down(engine: &Engine, refused: &Refused, part: Option<PartKey>) -> Result<(), StoreError> {
+async fn write_down(
+    engine: &Engine,
+    refused: &Refused,
+    (part, message): (Option<PartKey>, Option<&Message>),
+) -> Result<(), ProcessError> {
     let failure = Failure::new(FailureKind::Input, refused.detail.clone());
     if let Some(part) = part.filter(|_| engine.store.keeps()) {
         // A message that only bears the name of a job must not fail its parts.
@@ -146,7 +167,35 @@ async fn write_down(engine: &Engine, refused: &Refused, part: Option<PartKey>) -
         return Ok(());
     }
     let unknown = NewJob { job, input: "null".into() };
-    let owed = engine.store.apply(Refuse { unknown, failure, by: engine.by() }).await?;
-    engine.outbox.send(owed).await;
-    Ok(())
+    let asked = message.map(|message| {
+        let phase = if message.ask == Ask::Join { Phase::Join } else { Phase::Start };
+        (phase, message.attempt)
+    });
+    let mut dead = None;
+    loop {
+        let refuse = Refuse { unknown: unknown.clone(), asked, dead, failure: failure.clone(), by: engine.by() };
+        match engine.store.apply(refuse).await? {
+            Refusal::Failed(owed) => {
+                engine.outbox.send(owed).await;
+                return Ok(());
+            }
+            Refusal::Nothing => return Ok(()),
+            // As long as that process lives the message is only another copy of what it runs. When it has died, this may
+            // be what its job waits for.
+            Refusal::Runs(worker) => dead = outlived(engine, id, worker).await?,
+        }
+    }
+}
+
+/// The process that runs a job, if it is dead; otherwise waits until it would be if it said no more that it lives.
+async fn outlived(engine: &Engine, job: JobId, worker: String) -> Result<Option<String>, ProcessError> {
+    let processes = engine.store.situation(job).await?.processes;
+    // Each says that it lives before it runs anything, so one that is not there has ended.
+    let sign = processes.iter().find(|process| process.worker == worker).map(|process| process.until);
+    let Some(until) = sign.filter(|until| *until >= engine.clock.now()) else { return Ok(Some(worker)) };
+    tracing::debug!(%job, worker, "a refused message waits for the end of the process that runs its job");
+    tokio::select! {
+        () = engine.clock.pause_until(until + INSTANT) => Ok(None),
+        () = engine.force.cancelled() => Err(ProcessError::Unsettled(Settlement::Release)),
+    }
 }

@@ -32,6 +32,8 @@ mod processes;
 mod proxy;
 #[path = "../support/rabbit.rs"]
 mod rabbit;
+#[cfg(feature = "sqlite")]
+mod refusals;
 mod storeless;
 mod stores;
 mod tasks;

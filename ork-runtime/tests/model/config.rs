@@ -1,14 +1,14 @@
 //! How large a world is explored, and the mutants: one falsehood each, of which a proof that proves anything must find
 //! a consequence. No mutant is in production code; each falsifies what a production operation has decided.
 
-use ork::accounting::{Books, OwedAsk, OwedId, OwedRow, PartAttempt, PartKey, Writes};
+use ork::accounting::{Books, Limit, OwedAsk, OwedId, OwedRow, PartAttempt, PartKey, Writes};
 use ork::job::{Attempt, Effect, Phase};
 use ork::ledger::Ledger;
 use ork::{JobState, Policy};
 
 use super::rules::Step;
 use super::store::{Applied, Tables, id};
-use super::world::{Left, NOW, failure};
+use super::world::{NOW, failure};
 
 /// How large a world is, and what happens in it.
 #[derive(Debug, Clone)]
@@ -28,8 +28,27 @@ pub(crate) struct Config {
     pub(crate) foreign: bool,
     /// The relay may be late, so that it reads what was written since, and may die between two rows.
     pub(crate) lazy: bool,
+    /// How many calls may run at once, where that is limited.
+    pub(crate) permits: Option<u32>,
     pub(crate) left: Left,
     pub(crate) mutant: Option<Mutant>,
+}
+
+/// How often each thing may still go wrong, so that there is an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Left {
+    pub(crate) crashes: u8,
+    pub(crate) doubles: u8,
+    pub(crate) forgets: u8,
+    pub(crate) cancels: u8,
+    pub(crate) retries: u8,
+    pub(crate) interrupts: u8,
+    pub(crate) failures: u8,
+    pub(crate) refusals: u8,
+    /// How often work takes so long that it is leased.
+    pub(crate) leases: u8,
+    /// How often a worker is taken for dead that is not.
+    pub(crate) expiries: u8,
 }
 
 /// What a mutant does wrong.
@@ -59,10 +78,26 @@ pub(crate) enum Mutant {
     RetryUnfenced,
     /// It acknowledges the message of a split that another run has overtaken.
     OvertakenAcked,
+    /// It puts a refused message aside while its job runs, whether or not somebody is there to end it.
+    RefusedAlone,
+    /// It fails a job whose message is refused while a living process runs it.
+    RefusedRunning,
+    /// It acknowledges long work without a row that says who has it.
+    Unleased,
+    /// It leaves the row of leased work behind when that has ended.
+    LeaseKept,
+    /// It settles without giving the permit back.
+    PermitKept,
+    /// It gives permits back and wakes nobody.
+    NobodyWoken,
+    /// It counts no other process's permits.
+    PermitsUncounted,
+    /// It lets the dead keep their permits.
+    PermitsOfDead,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Counter,
         Self::CallbackOutside,
         Self::NoEpoch,
@@ -75,6 +110,14 @@ impl Mutant {
         Self::SkippedSoon,
         Self::RetryUnfenced,
         Self::OvertakenAcked,
+        Self::RefusedAlone,
+        Self::RefusedRunning,
+        Self::Unleased,
+        Self::LeaseKept,
+        Self::PermitKept,
+        Self::NobodyWoken,
+        Self::PermitsUncounted,
+        Self::PermitsOfDead,
     ];
 }
 
@@ -121,6 +164,25 @@ impl Config {
         self.mutant == Some(Mutant::ClaimNeeded) && seen.state() != Some(JobState::Running)
     }
 
+    /// The limit of the task, where there is one.
+    pub(crate) fn limit(&self) -> Option<Limit> {
+        self.permits.map(|permits| Limit { name: "task".into(), permits })
+    }
+
+    /// Whether a worker sees the permits of the one at a place.
+    pub(crate) fn counts_permits(&self, at: usize, worker: Option<usize>) -> bool {
+        self.mutant != Some(Mutant::PermitsUncounted) || worker == Some(at)
+    }
+
+    /// Whether who refuses takes the process for dead that claimed the job last.
+    pub(crate) fn believes_dead(&self, lives: bool) -> bool {
+        match self.mutant {
+            Some(Mutant::RefusedAlone) => false,
+            Some(Mutant::RefusedRunning) => true,
+            _ => !lives,
+        }
+    }
+
     /// How many settlements the counting mutant has counted after a step.
     pub(crate) fn count(&self, before: &Tables, after: &Tables, step: Step) -> u64 {
         let (Some(Mutant::Counter), Some(old), Some(new)) = (self.mutant, &before.job, &after.job) else { return 0 };
@@ -160,6 +222,7 @@ impl Config {
                 books.number_from(next + 1);
                 return;
             }
+            (Mutant::NobodyWoken, _) => return writes.woken.clear(),
             (Mutant::RetryUnfenced, Step::Retry) if old.head.cut => {
                 entry.ledger = Ledger::new(old.head, old.shards.iter().map(|(number, (counts, _))| (*number, *counts)));
                 return;

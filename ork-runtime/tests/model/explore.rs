@@ -6,6 +6,7 @@ use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 
 use super::config::Config;
 use super::rules::Flaw;
+use super::tenure::asked;
 use super::world::{Asked, Hand, World};
 
 /// One step of the world.
@@ -36,6 +37,16 @@ pub(crate) enum Action {
         worker: usize,
         forget: bool,
     },
+    /// What a worker is at takes long, and is leased.
+    Lease {
+        worker: usize,
+    },
+    /// A process that lives lets rows go that wait for permits which nobody holds.
+    Beat,
+    /// A worker is taken for dead, and goes on.
+    Expire {
+        worker: usize,
+    },
     /// The broker hands out again what a worker still holds.
     Redeliver {
         worker: usize,
@@ -54,6 +65,9 @@ pub(crate) enum Action {
     Cancel,
     Retry,
 }
+
+/// No world is followed in which the split has begun more often.
+const SPLITS: u32 = 6;
 
 /// A config, explored.
 #[derive(Debug, Clone)]
@@ -94,7 +108,16 @@ impl Model for Explored {
             }
             Action::Crash { worker, forget } => {
                 left.crashes -= 1;
-                next.crash(worker, forget);
+                next.crash(config, worker, forget);
+            }
+            Action::Lease { worker } => {
+                left.leases -= 1;
+                next.lease(config, worker);
+            }
+            Action::Beat => next.sweep(config, |_| {}),
+            Action::Expire { worker } => {
+                left.expiries -= 1;
+                next.expire(config, worker);
             }
             Action::Redeliver { worker } => {
                 left.doubles -= 1;
@@ -102,7 +125,7 @@ impl Model for Explored {
             }
             Action::RollBack => {
                 left.forgets -= 1;
-                next.roll_back();
+                next.roll_back(config);
             }
             Action::Refuse { worker, msg } => {
                 left.refusals -= 1;
@@ -122,6 +145,11 @@ impl Model for Explored {
         Some(next)
     }
 
+    /// Two workers that each have the right to run a split may overtake one another again and again.
+    fn within_boundary(&self, world: &World) -> bool {
+        world.seen.job.as_ref().is_none_or(|row| row.head.epoch <= SPLITS)
+    }
+
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always("join, verdict and reply are owed once", |_, w: &World| w.flaw != Some(Flaw::Twice)),
@@ -133,8 +161,33 @@ impl Model for Explored {
             Property::always("counts are those of the sets", |_, w: &World| w.flaw != Some(Flaw::Miscounted)),
             Property::always("a retry runs all but ok, and keeps ok", |_, w: &World| w.flaw != Some(Flaw::Resumed)),
             Property::always("an output comes from its own input", |_, w: &World| w.flaw != Some(Flaw::Foreign)),
+            Property::always("a refusal ends nothing that a living process runs", |_, w: &World| {
+                w.flaw != Some(Flaw::Killed)
+            }),
             Property::always("no more attempts than the retries allow", |_, w: &World| w.flaw != Some(Flaw::Overtried)),
-            Property::always("what is quiet has ended", |_, w: &World| !is_quiet(w) || has_ended(w)),
+            Property::always("what is quiet has ended", |_, w: &World| {
+                !is_quiet(w) || has_ended(w) || w.seen.room() > 0
+            }),
+            Property::always("no more permits are held than there are, nor calls run", |model: &Self, w: &World| {
+                let Self(config) = model;
+                let most = config.permits.unwrap_or(u32::MAX);
+                // The permits of those that are taken for dead, or of claims that are forgotten, are others'.
+                let sure = config.left.expiries + config.left.forgets == 0;
+                let calls = u32::try_from(w.limited_calls(config)).unwrap();
+                w.seen.permits.iter().sum::<u32>() <= most && (calls <= most || !sure)
+            }),
+            Property::always("a permit that comes back wakes who waits for it", |_, w: &World| {
+                w.flaw != Some(Flaw::Unwoken)
+            }),
+            Property::always("every permit is given back", |_, w: &World| {
+                !is_quiet(w) || w.seen.permits.iter().all(|held| *held == 0)
+            }),
+            Property::always("nobody waits for a permit for ever", |_, w: &World| {
+                !is_quiet(w) || w.seen.room() > 0 || w.seen.owed.iter().all(|row| row.waits.is_none())
+            }),
+            Property::always("a lease ends with its work", |_, w: &World| {
+                !is_quiet(w) || w.seen.owed.iter().all(|row| row.holder.is_none())
+            }),
             Property::sometimes("a job succeeds", |_, w: &World| w.seen.state() == Some(JobState::Success)),
         ]
     }
@@ -142,10 +195,14 @@ impl Model for Explored {
 
 /// What goes on by itself.
 fn progress(world: &World, actions: &mut Vec<Action>) {
-    actions.extend((0..world.seen.owed.len()).map(|row| Action::Publish { row, keep: false }));
+    // It comes every few seconds; when all that is quick has been done is the one moment at which it is needed.
+    if is_quiet(world) && world.seen.room() > 0 {
+        actions.push(Action::Beat);
+    }
+    actions.extend(world.free_rows().map(|row| Action::Publish { row, keep: false }));
     for (worker, state) in world.workers.iter().enumerate() {
         // Workers that are at the same are interchangeable.
-        if worker > 0 && world.workers[worker - 1] == *state {
+        if worker > 0 && alike(world, worker - 1, worker) {
             continue;
         }
         if !state.late.is_empty() {
@@ -156,6 +213,12 @@ fn progress(world: &World, actions: &mut Vec<Action>) {
             actions.push(Action::GoOn { worker, fails: false });
         }
     }
+}
+
+/// Whether two workers are at the same, and hold the same.
+fn alike(world: &World, one: usize, other: usize) -> bool {
+    let same = |permits: &[u32]| permits.get(one) == permits.get(other);
+    world.workers[one] == world.workers[other] && same(&world.seen.permits) && same(&world.disk.permits)
 }
 
 fn take(world: &World, worker: usize, actions: &mut Vec<Action>) {
@@ -181,7 +244,7 @@ fn take(world: &World, worker: usize, actions: &mut Vec<Action>) {
 fn faults(world: &World, actions: &mut Vec<Action>) {
     let left = world.left;
     if left.doubles > 0 {
-        actions.extend((0..world.seen.owed.len()).map(|row| Action::Publish { row, keep: true }));
+        actions.extend(world.free_rows().map(|row| Action::Publish { row, keep: true }));
     }
     if left.forgets > 0 && world.disk != world.seen {
         actions.push(Action::RollBack);
@@ -194,7 +257,7 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
         actions.push(Action::Retry);
     }
     for (worker, it) in world.workers.iter().enumerate() {
-        if worker > 0 && world.workers[worker - 1] == *it {
+        if worker > 0 && alike(world, worker - 1, worker) {
             continue;
         }
         let busy = matches!(it.hand, Hand::Job { .. } | Hand::Split { .. } | Hand::Parts { .. });
@@ -210,14 +273,18 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
         if left.crashes > 0 && (it.hand != Hand::Idle || !it.late.is_empty()) {
             actions.push(Action::Crash { worker, forget: false });
         }
+        if left.leases > 0 && it.lease.is_none() && asked(it).is_some() {
+            actions.push(Action::Lease { worker });
+        }
+        let permits = world.seen.permits.get(worker).is_some_and(|held| *held > 0);
+        if left.expiries > 0 && (it.lease.is_some() || permits) {
+            actions.push(Action::Expire { worker });
+        }
         if left.doubles > 0 && !it.unacked.is_empty() && !it.stale {
             actions.push(Action::Redeliver { worker });
         }
         if left.refusals > 0 && it.hand == Hand::Idle {
-            // Not what came back from a dead worker: a refusal leaves a job that runs alone, so such a job would be stuck.
-            // That is a known gap, named in docs/guarantees.md.
-            let fresh = world.bag.iter().enumerate().filter(|(_, message)| !message.suspect);
-            actions.extend(fresh.map(|(msg, _)| Action::Refuse { worker, msg }));
+            actions.extend((0..world.bag.len()).map(|msg| Action::Refuse { worker, msg }));
         }
     }
 }
@@ -225,7 +292,7 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
 /// Nothing is owed, under way or in anybody's hand.
 fn is_quiet(world: &World) -> bool {
     let idle = world.workers.iter().all(|worker| worker.hand == Hand::Idle && worker.late.is_empty());
-    world.seen.owed.is_empty() && world.bag.is_empty() && idle
+    world.free_rows().next().is_none() && world.bag.is_empty() && idle
 }
 
 /// The job is final, each end of it was told once, and no part of it is left.

@@ -19,7 +19,9 @@ mod explore;
 mod mutants;
 #[path = "../support/proof.rs"]
 mod proof;
+mod refusals;
 mod rules;
 mod store;
+mod tenure;
 mod world;
 mod worlds;

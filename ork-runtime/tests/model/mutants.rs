@@ -2,15 +2,17 @@
 
 use ork::Policy;
 
-use super::config::{Config, Mutant};
+use super::config::{Config, Left, Mutant};
 use super::explore::explore;
 use super::proof;
-use super::world::Left;
 use super::worlds::{CALM, STOP, small};
 
 /// A world with as little in it as brings the falsehood to light.
 fn caught(mutant: Mutant, left: Left, sizes: &'static [u64], policy: Policy, tries: u32) {
-    let config = Config { left, sizes, policy, tries, page: 1, mutant: None, ..small() };
+    caught_in(mutant, Config { left, sizes, policy, tries, page: 1, ..small() });
+}
+
+fn caught_in(mutant: Mutant, config: Config) {
     let truth = explore(config.clone(), 0);
     assert!(truth.broken.is_none(), "the truth itself does not hold: {:?}", truth.broken);
     let found = explore(Config { mutant: Some(mutant), ..config }, 0);
@@ -23,8 +25,8 @@ fn caught(mutant: Mutant, left: Left, sizes: &'static [u64], policy: Policy, tri
 fn every_mutant_has_a_test() {
     let tests = include_str!("mutants.rs");
     for mutant in Mutant::ALL {
-        let name = format!("caught(Mutant::{mutant:?},");
-        assert!(tests.contains(&name), "{name}");
+        let names = ["caught", "caught_in"].map(|name| format!("{name}(Mutant::{mutant:?},"));
+        assert!(names.iter().any(|name| tests.contains(name)), "{mutant:?}");
     }
     proof::note("mutants", Mutant::ALL.len());
 }
@@ -89,4 +91,49 @@ fn a_retried_split_that_leaves_the_older_run_in_force() {
 #[test]
 fn an_overtaken_split_that_is_done_with() {
     caught(Mutant::OvertakenAcked, Left { doubles: 1, crashes: 1, ..CALM }, &[1], Policy::default(), 1);
+}
+
+#[test]
+fn a_refusal_that_leaves_the_job_of_a_dead_process_alone() {
+    caught(Mutant::RefusedAlone, Left { crashes: 1, refusals: 1, ..CALM }, &[1], Policy::default(), 1);
+}
+
+#[test]
+fn a_refusal_that_fails_the_job_of_a_living_process() {
+    caught(Mutant::RefusedRunning, Left { doubles: 1, refusals: 1, ..CALM }, &[1], Policy::default(), 1);
+}
+
+#[test]
+fn long_work_that_is_acknowledged_and_not_leased() {
+    caught(Mutant::Unleased, Left { leases: 1, crashes: 1, ..CALM }, &[1], Policy::default(), 1);
+}
+
+#[test]
+fn a_lease_that_outlives_its_work() {
+    caught(Mutant::LeaseKept, Left { leases: 1, ..CALM }, &[1], Policy::default(), 1);
+}
+
+/// Two parts, and one of them at a time.
+fn limited() -> Config {
+    Config { permits: Some(1), sizes: &[2], page: 1, tries: 1, ..small() }
+}
+
+#[test]
+fn a_settlement_that_keeps_its_permit() {
+    caught_in(Mutant::PermitKept, limited());
+}
+
+#[test]
+fn a_permit_that_comes_back_and_wakes_nobody() {
+    caught_in(Mutant::NobodyWoken, limited());
+}
+
+#[test]
+fn permits_of_others_that_are_not_counted() {
+    caught_in(Mutant::PermitsUncounted, limited());
+}
+
+#[test]
+fn permits_that_die_with_their_process() {
+    caught_in(Mutant::PermitsOfDead, Config { left: Left { crashes: 1, ..CALM }, sizes: &[1], ..limited() });
 }

@@ -24,6 +24,10 @@ pub(crate) enum Flaw {
     Resumed,
     /// A part's output comes from the input of another run of the split.
     Foreign,
+    /// A refusal ended a job that a living process ran.
+    Killed,
+    /// A permit came back, and none of those that wait for one was woken.
+    Unwoken,
     /// More attempts were made than the retries allow.
     Overtried,
 }
@@ -58,7 +62,8 @@ pub(crate) fn flaw(before: &Tables, after: &Tables, writes: &Writes, step: Step)
         (Flaw::Resumed, step == Step::Retry && old.is_some_and(|old| resumed(old, before, new, after, writes))),
         (Flaw::Foreign, foreign(before, after)),
         (Flaw::Overtried, overtried(new)),
-        (Flaw::Fenced, old.is_some_and(|old| fenced(old, new, before == after, step))),
+        (Flaw::Unwoken, unwoken(before, after)),
+        (Flaw::Fenced, old.is_some_and(|old| fenced(old, new, same(before, after), step))),
     ];
     rules.into_iter().find(|(_, broken)| *broken).map(|(flaw, _)| flaw)
 }
@@ -109,7 +114,14 @@ fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
             epoch == new.head.epoch && (epoch > old.head.epoch || index >= old.head.appended || again)
         })
     };
+    // A lease, or what waits for a permit, asks once more for what is current.
+    let is_copy = |row: &ork::accounting::OwedRow| row.holder.is_some() || row.waits.is_some();
     let justified = |row: &ork::accounting::OwedRow| match row.ask {
+        OwedAsk::Parts { epoch, first, .. } if is_copy(row) => {
+            let part = new.part(first);
+            epoch == new.head.epoch && part.attempt == row.attempt && part.how.is_none()
+        }
+        OwedAsk::Start | OwedAsk::Join if is_copy(row) => row.attempt == new.job.attempt && !new.job.state.is_final(),
         OwedAsk::Start | OwedAsk::Join => {
             let phase = if row.ask == OwedAsk::Join { Phase::Join } else { Phase::Start };
             row.attempt > before && row.attempt == new.job.attempt && new.job.phase == phase
@@ -117,7 +129,7 @@ fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
         OwedAsk::Reply => new.job.state.is_final() && old.is_none_or(|old| !old.job.state.is_final()),
         OwedAsk::Parts { .. } => is_new(row.ask, row.attempt),
     };
-    let single = writes.owed.iter().filter(|row| !is_part(row.ask)).count() <= 1;
+    let single = writes.owed.iter().filter(|row| !is_part(row.ask) && !is_copy(row)).count() <= 1;
     !(single && writes.owed.iter().all(justified) && new.job.attempt >= before)
 }
 
@@ -149,6 +161,21 @@ fn foreign(before: &Tables, after: &Tables) -> bool {
 
 fn overtried(row: &JobRow) -> bool {
     row.parts().iter().any(|part| part.attempt > TRIES) || row.job.counted_attempt() > TRIES
+}
+
+/// Whether nothing has changed but permits, and who waits for them: those that come late come back all the same.
+fn same(before: &Tables, after: &Tables) -> bool {
+    let but_for_permits = |tables: &Tables| {
+        let mut tables = Tables { permits: Vec::new(), ..tables.clone() };
+        tables.owed.iter_mut().for_each(|row| row.waits = None);
+        tables
+    };
+    before == after || (!before.permits.is_empty() && but_for_permits(before) == but_for_permits(after))
+}
+
+fn unwoken(before: &Tables, after: &Tables) -> bool {
+    let held = |tables: &Tables| tables.permits.iter().sum::<u32>();
+    held(after) < held(before) && before.waiting() > 0 && after.waiting() >= before.waiting()
 }
 
 fn fenced(old: &JobRow, new: &JobRow, same: bool, step: Step) -> bool {

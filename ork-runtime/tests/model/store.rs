@@ -3,16 +3,27 @@
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use ork::accounting::{Books, Operation, OwedAsk, OwedId, OwedRow, PartWrite, Promise, Shards, Writes};
+use ork::accounting::{Books, Operation, OwedAsk, OwedId, OwedRow, PartWrite, Permits, Promise, Shards, Writes};
 use ork::job::{Job, Phase};
 use ork::ledger::{Counts, Head, Ledger, Settled, Shard, place};
-use ork::{JobId, JobState};
+use ork::{JobId, JobState, WorkerId};
 
 /// The only job there is.
 pub(crate) fn id() -> JobId {
     JobId::from_bytes([7; 16])
+}
+
+/// The worker at a place; a client is at the first that is free.
+pub(crate) fn worker(at: usize) -> &'static WorkerId {
+    static WORKERS: LazyLock<[WorkerId; 4]> = LazyLock::new(|| std::array::from_fn(|_| WorkerId::new("w")));
+    &WORKERS[at]
+}
+
+fn boot(at: usize) -> [u8; 16] {
+    worker(at).boot()
 }
 
 /// A job with its ledger, as rows.
@@ -38,6 +49,8 @@ pub(crate) struct Tables {
     pub(crate) parts: BTreeMap<u64, PartRow>,
     pub(crate) owed: Vec<OwedRow>,
     pub(crate) next_owed: OwedId,
+    /// How many permits of the only limit each worker holds; empty where there is no limit.
+    pub(crate) permits: Vec<u32>,
     /// How often the job came to an end, and how often its outcome was owed to its client: not stored, only counted.
     pub(crate) ends: u8,
     pub(crate) replies: u8,
@@ -95,11 +108,12 @@ impl Tables {
         self.job.as_ref().map(|row| row.job.state)
     }
 
-    /// Lets a production operation decide over what is stored. `mutate` may then falsify what it said, which only the
-    /// mutants do.
+    /// Lets a production operation decide over what is stored. The permits of those that do not count are left out, and
+    /// `mutate` may then falsify what it said, which only the mutants do.
     pub(crate) fn apply<O: Operation>(
         &self,
         operation: &O,
+        counts: impl Fn(usize) -> bool,
         mutate: impl FnOnce(&mut Books, &mut Writes),
     ) -> Applied<O::Answer> {
         let mut books = Books::new(self.next_owed);
@@ -107,6 +121,10 @@ impl Tables {
         assert_eq!(operation.job(), id(), "an operation is about the only job");
         let shards = operation.shards(&books);
         self.load(&mut books, shards);
+        if let Some(limit) = operation.limit() {
+            let held = self.permits.iter().enumerate().filter(|(at, _)| counts(*at));
+            books.open_permits(Arc::clone(limit), Permits::new(held.map(|(at, held)| (boot(at), *held))));
+        }
         let answer = operation.apply(&mut books);
         let (soon, quiet) = (operation.promise() == Promise::Soon, books.is_quiet());
         let (mut writes, _) = books.finish();
@@ -162,6 +180,48 @@ impl Tables {
             }
         }
         self.owed.extend(writes.owed.iter().cloned());
+        for ((_, of), held) in &writes.permits {
+            let at = (0..self.permits.len()).find(|at| boot(*at) == *of).expect("a worker has taken it");
+            self.permits[at] = *held;
+        }
+        writes.woken.values().for_each(|count| self.wake(*count));
+    }
+
+    /// Lets rows go that wait for a permit, the oldest first: no other tells them apart here.
+    fn wake(&mut self, count: u32) {
+        let waiting = self.owed.iter_mut().filter(|row| row.waits.is_some());
+        waiting.take(usize::try_from(count).unwrap()).for_each(|row| row.waits = None);
+    }
+
+    /// Lets as many rows go as there are permits that nobody holds, as every beat does.
+    pub(crate) fn sweep(&mut self) {
+        self.wake(self.room());
+    }
+
+    /// How many permits nobody holds, if a row waits for one.
+    pub(crate) fn room(&self) -> u32 {
+        let limit = self.owed.iter().find_map(|row| Some(row.waits.as_ref()?.permits));
+        limit.unwrap_or(0).saturating_sub(self.permits.iter().sum())
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.owed.iter().filter(|row| row.waits.is_some()).count()
+    }
+
+    /// Lets go of a row that a worker holds, whichever of those that ask for the same; `lost` if the worker died.
+    pub(crate) fn free(&mut self, (ask, attempt): (OwedAsk, u32), lost: bool) {
+        if let Some(row) =
+            self.owed.iter_mut().find(|row| row.holder.is_some() && (row.ask, row.attempt) == (ask, attempt))
+        {
+            row.holder = None;
+            row.lost = (row.lost + u32::from(lost)).min(1);
+        }
+    }
+
+    /// Removes a row that a worker holds.
+    pub(crate) fn forget(&mut self, (ask, attempt): (OwedAsk, u32)) {
+        let held = self.owed.iter().position(|row| row.holder.is_some() && (row.ask, row.attempt) == (ask, attempt));
+        held.map(|row| self.owed.remove(row));
     }
 
     /// What the messages of an owed row would carry now: the part and its input; nothing for a part that has ended.
@@ -185,8 +245,8 @@ impl Hash for Tables {
         }
         self.parts.hash(hasher);
         for row in &self.owed {
-            (row.ask, row.attempt).hash(hasher);
+            (row.ask, row.attempt, row.lost, row.holder.is_some(), row.waits.is_some()).hash(hasher);
         }
-        (self.ends, self.replies, self.counter).hash(hasher);
+        (&self.permits, self.ends, self.replies, self.counter).hash(hasher);
     }
 }

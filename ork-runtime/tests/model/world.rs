@@ -2,29 +2,29 @@
 //! that loses, doubles and reorders, a client that cancels and retries, and a store that forgets what it promised soon.
 //! Every change of the store is a production operation; everything else here is environment.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ork::accounting::{
-    Append, By, Cancel, Claim, Claimed, NewJob, Open, Operation, OwedAsk, OwedRow, Page, PartAttempt, PartKey, Refuse,
-    Retry, Seal, Settle, SettleParts, StartPart, StartRun, Started, Submit,
+    Append, By, Cancel, Claim, Claimed, NewJob, Open, Operation, OwedAsk, OwedRow, Page, PartAttempt, PartKey, Retry,
+    Seal, Settle, SettleParts, StartPart, StartRun, Started, Submit,
 };
 use ork::job::{Attempt, Job, Phase, ReplyTo};
-use ork::{Failure, FailureKind, Timestamp, WorkerId};
+use ork::{Failure, FailureKind, JobState, Timestamp};
 
-use super::config::{Config, Mutant};
+use super::config::{Config, Left, Mutant};
 use super::rules::{Flaw, Step, flaw};
 use super::store::{Tables, id};
 
 /// The time stands still: what is due later may come at any moment.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1);
 
-fn by() -> By {
-    static WORKER: OnceLock<WorkerId> = OnceLock::new();
-    By { worker: WORKER.get_or_init(|| WorkerId::new("w")).clone(), now: NOW, hold: false }
+/// A worker, or a client, who holds nothing.
+pub(crate) fn by(worker: Option<usize>) -> By {
+    By { worker: super::store::worker(worker.unwrap_or(3)).clone(), now: NOW, hold: false }
 }
 
-fn new_job() -> NewJob {
+pub(crate) fn new_job() -> NewJob {
     let mut job = Job::new(id(), "task", NOW);
     job.reply = Some(ReplyTo { queue: "client".into(), correlation: "1".into() });
     NewJob { job, input: Bytes::from_static(b"{}") }
@@ -74,21 +74,12 @@ pub(crate) struct Worker {
     pub(crate) soon: bool,
     /// Whether the broker has given its deliveries to others: it is a zombie.
     pub(crate) stale: bool,
+    /// Whether it was the last one to claim the job: as long as it lives nobody refuses for it.
+    pub(crate) owner: bool,
+    /// What the row asks for that it holds in place of its delivery.
+    pub(crate) lease: Option<(OwedAsk, u32)>,
     /// Rows that only a mutant keeps outside the transaction: the ask and the attempt.
     pub(crate) late: Vec<(bool, u32)>,
-}
-
-/// How often each thing may still go wrong, so that there is an end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(crate) struct Left {
-    pub(crate) crashes: u8,
-    pub(crate) doubles: u8,
-    pub(crate) forgets: u8,
-    pub(crate) cancels: u8,
-    pub(crate) retries: u8,
-    pub(crate) interrupts: u8,
-    pub(crate) failures: u8,
-    pub(crate) refusals: u8,
 }
 
 /// All there is.
@@ -108,27 +99,35 @@ impl World {
     /// A job was submitted, or its message came from a program that knows no store.
     pub(crate) fn new(config: &Config) -> Self {
         let workers = vec![Worker::default(); config.workers];
-        let empty = Arc::new(Tables { next_owed: 1, ..Tables::default() });
+        let permits = vec![0; if config.permits.is_some() { config.workers } else { 0 }];
+        let empty = Arc::new(Tables { next_owed: 1, permits, ..Tables::default() });
         let mut world =
             Self { disk: Arc::clone(&empty), seen: empty, bag: Vec::new(), workers, left: config.left, flaw: None };
         if config.foreign {
             world.bag.push(Msg { asked: Asked::Whole, attempt: 1, suspect: false });
         } else {
-            world.change(config, None, &Submit::new(new_job(), by()), Step::Other);
+            world.change(config, None, &Submit::new(new_job(), by(None)), Step::Other);
         }
         world
     }
 
     /// Carries out an operation for a worker or a client, as one transaction.
-    fn change<O: Operation>(&mut self, config: &Config, worker: Option<usize>, operation: &O, step: Step) -> O::Answer {
+    pub(crate) fn change<O: Operation>(
+        &mut self,
+        config: &Config,
+        worker: Option<usize>,
+        operation: &O,
+        step: Step,
+    ) -> O::Answer {
         // Whoever writes waits for the transaction of another process to end, with what that promised soon.
         if self.workers.iter().enumerate().any(|(at, other)| other.soon && Some(at) != worker) {
             self.write();
         }
         let before = Arc::clone(&self.seen);
-        let mut applied = before.apply(operation, |books, writes| config.falsify(&before, books, writes, step));
+        let counts = |at| config.counts_permits(at, worker);
+        let mut applied = before.apply(operation, counts, |books, writes| config.falsify(&before, books, writes, step));
         applied.tables.counter = config.count(&before, &applied.tables, step);
-        let ended = |tables: &Tables| tables.state().is_some_and(ork::JobState::is_final);
+        let ended = |tables: &Tables| tables.state().is_some_and(JobState::is_final);
         applied.tables.ends += u8::from(!ended(&before) && ended(&applied.tables));
         let replies = applied.writes.owed.iter().filter(|row| row.ask == OwedAsk::Reply).count();
         applied.tables.replies += u8::try_from(replies).unwrap();
@@ -150,13 +149,26 @@ impl World {
             Some(_) | None => self.write(),
         }
         // A message may be late anyhow, so publishing at once leaves nothing out but what a late relay reads.
-        while !config.lazy && !self.seen.owed.is_empty() {
-            self.publish(0, false);
-        }
+        self.relay(config);
         applied.answer
     }
 
-    fn write(&mut self) {
+    /// Publishes what nobody holds and what waits for nothing.
+    pub(crate) fn relay(&mut self, config: &Config) {
+        loop {
+            let next = self.free_rows().next().filter(|_| !config.lazy);
+            let Some(row) = next else { return };
+            self.publish(row, false);
+        }
+    }
+
+    /// The rows that a relay may take.
+    pub(crate) fn free_rows(&self) -> impl Iterator<Item = usize> {
+        let free = |(_, row): &(usize, &OwedRow)| row.holder.is_none() && row.waits.is_none();
+        self.seen.owed.iter().enumerate().filter(free).map(|(at, _)| at)
+    }
+
+    pub(crate) fn write(&mut self) {
         self.disk = Arc::clone(&self.seen);
         self.workers.iter_mut().for_each(|worker| worker.soon = false);
     }
@@ -172,7 +184,7 @@ impl World {
         let mut tables = Tables::clone(&self.seen);
         let owed = tables.owed[row].clone();
         let inputs = tables.inputs(&owed);
-        let msg = |asked| Msg { asked, attempt: owed.attempt, suspect: false };
+        let msg = |asked| Msg { asked, attempt: owed.attempt, suspect: owed.lost > 0 };
         match owed.ask {
             OwedAsk::Start => self.bag.push(msg(Asked::Whole)),
             OwedAsk::Join => self.bag.push(msg(Asked::Join)),
@@ -221,12 +233,16 @@ impl World {
     }
 
     fn claim(&mut self, config: &Config, worker: usize, msg: &Msg, phase: Phase) -> Hand {
-        let claim = Claim { unknown: new_job(), phase, attempt: msg.attempt, firm: msg.suspect, by: by() };
-        match self.change(config, Some(worker), &claim, Step::Other) {
-            Claimed::Ours { job, .. } => {
+        let claim = Claim { unknown: new_job(), phase, attempt: msg.attempt, firm: msg.suspect, by: by(Some(worker)) };
+        let limited = config.plain && phase == Phase::Start;
+        match self.begin(config, (worker, limited, msg.suspect), claim, Step::Other).answer {
+            Some(Claimed::Ours { job, .. }) => {
+                if self.left.refusals > 0 {
+                    self.workers.iter_mut().enumerate().for_each(|(at, other)| other.owner = at == worker);
+                }
                 Hand::Job { join: phase == Phase::Join, attempt: job.attempt, counted: job.counted_attempt() }
             }
-            Claimed::Nothing | Claimed::Unknown => Hand::Idle,
+            Some(Claimed::Nothing | Claimed::Unknown) | None => Hand::Idle,
         }
     }
 
@@ -234,9 +250,10 @@ impl World {
         let (epoch, index, attempt, body) = part;
         let part = config.key(&self.seen, PartKey { job: id(), epoch, index, attempt });
         let step = Step::Starts { epoch, attempt };
-        match self.change(config, Some(worker), &StartPart { part, firm: suspect, by: by() }, step) {
-            Started::Run { .. } => Hand::Parts { epoch, attempt, parts: vec![(index, body.clone())] },
-            Started::Nothing(_) | Started::Unknown { .. } => Hand::Idle,
+        let start = StartPart { part, firm: suspect, by: by(Some(worker)) };
+        match self.begin(config, (worker, true, suspect), start, step).answer {
+            Some(Started::Run { .. }) => Hand::Parts { epoch, attempt, parts: vec![(index, body.clone())] },
+            Some(Started::Nothing(_) | Started::Unknown { .. }) | None => Hand::Idle,
         }
     }
 
@@ -246,9 +263,14 @@ impl World {
         let indices: Vec<_> = parts.iter().map(|(index, _)| *index).collect();
         let first = config.key(&self.seen, PartKey { job: id(), epoch, index: indices[0], attempt });
         let step = Step::Starts { epoch, attempt };
-        let started = self.change(config, Some(worker), &StartRun { first, indices, by: by() }, step);
-        let (ours, others): (Vec<_>, Vec<_>) =
-            parts.iter().cloned().partition(|(index, _)| started.run.contains(index));
+        let start = StartRun { first, indices, by: by(Some(worker)) };
+        let begun = self.begin(config, (worker, true, false), start, step);
+        let started = begun.answer.unwrap_or_default();
+        // What waits for a permit comes again when it has one.
+        let waits: Vec<_> = begun.waiting.into_iter().map(|at| parts[at].0).collect();
+        self.workers[worker].unacked.retain(|msg| part_of(msg).is_none_or(|(index, _)| !waits.contains(&index)));
+        let known = parts.iter().filter(|(index, _)| !waits.contains(index)).cloned();
+        let (ours, others): (Vec<_>, Vec<_>) = known.partition(|(index, _)| started.run.contains(index));
         for (index, body) in &others {
             let alone = self.start(config, worker, (epoch, *index, attempt, body), false);
             assert_eq!(alone, Hand::Idle, "what a run does not take is not run alone");
@@ -262,6 +284,7 @@ impl World {
         match self.workers[worker].hand.clone() {
             Hand::Idle => {}
             Hand::Done => {
+                self.end_lease(config, worker);
                 self.workers[worker] = Worker { soon: self.workers[worker].soon, ..Worker::default() };
                 return;
             }
@@ -285,7 +308,7 @@ impl World {
                     if fails && at == 0 { config.part_failed(attempt) } else { PartAttempt::Ok(body) }
                 };
                 let ended = parts.into_iter().enumerate().map(|(at, (index, body))| (index, how(at, body)));
-                self.settle_parts(config, worker, (epoch, attempt), ended.collect());
+                self.settle_parts(config, (worker, true), (epoch, attempt), ended.collect());
             }
         }
         self.workers[worker].hand = Hand::Done;
@@ -307,9 +330,11 @@ impl World {
         let Hand::Split { attempt, counted, epoch, first, n } = split else { return };
         let step = Step::Job { attempt, epoch: Some(epoch), opens: false };
         let seal = |world: &mut Self, n| {
-            let (sealed, _) = world.change(config, Some(worker), &Seal { job: id(), epoch, n, by: by() }, step);
+            let (sealed, _) =
+                world.change(config, Some(worker), &Seal { job: id(), epoch, n, by: by(Some(worker)) }, step);
             if sealed == ork::ledger::Seal::Old && config.mutant != Some(Mutant::OvertakenAcked) {
                 // Another run has taken over, and may die: the delivery is given back.
+                world.free(config, worker, false);
                 let unacked = std::mem::take(&mut world.workers[worker].unacked);
                 world.bag.extend(unacked);
                 return Hand::Idle;
@@ -322,7 +347,7 @@ impl World {
             let len = config.page.min(n - first);
             let inputs = vec![Bytes::from(vec![u8::try_from(epoch).unwrap()]); usize::try_from(len).unwrap()];
             let page = Page { job: id(), epoch, first, inputs };
-            match self.change(config, Some(worker), &Append { page, by: by() }, step).answer {
+            match self.change(config, Some(worker), &Append { page, by: by(Some(worker)) }, step).answer {
                 ork::ledger::Append::Added | ork::ledger::Append::Already => {
                     Hand::Split { attempt, counted, epoch, first: first + len, n }
                 }
@@ -336,24 +361,30 @@ impl World {
     fn settle(&mut self, config: &Config, worker: usize, which: (Phase, u32, Option<u32>), how: Attempt) {
         let (phase, attempt, epoch) = which;
         let output = (how == Attempt::Succeeded).then(|| Bytes::from_static(b"0"));
-        let settle = Settle { job: id(), phase, attempt, how, output, by: by() };
+        let settle = Settle { job: id(), phase, attempt, how, output, by: by(Some(worker)) };
         if config.drops_settlement(&self.seen) {
             return;
         }
         // Its own run of the split may have been cut short by a newer one of the same attempt: either may end it.
         let step = Step::Job { attempt, epoch, opens: true };
-        self.change(config, Some(worker), &settle, step);
+        self.end(config, (worker, config.plain && phase == Phase::Start), settle, step);
     }
 
-    fn settle_parts(&mut self, config: &Config, worker: usize, run: (u32, u32), ended: Vec<(u64, PartAttempt)>) {
-        let (epoch, attempt) = run;
+    pub(crate) fn settle_parts(
+        &mut self,
+        config: &Config,
+        begun: (usize, bool),
+        run: (u32, u32),
+        ended: Vec<(u64, PartAttempt)>,
+    ) {
+        let ((epoch, attempt), (worker, _)) = (run, begun);
         let first = config.key(&self.seen, PartKey { job: id(), epoch, index: ended[0].0, attempt });
         let for_good = |(_, how): &&(u64, PartAttempt)| {
             matches!(how, PartAttempt::Ok(_) | PartAttempt::Failed { again: None, .. })
         };
         let n = u64::try_from(ended.iter().filter(for_good).count()).unwrap();
-        let settle = SettleParts { first, ended: ended.into(), by: by() };
-        self.change(config, Some(worker), &settle, Step::Settles { epoch, attempt, n });
+        let settle = SettleParts { first, ended: ended.into(), by: by(Some(worker)) };
+        self.end(config, begun, settle, Step::Settles { epoch, attempt, n });
     }
 
     /// The worker has to stop: it gives back what it is at, which costs no attempt.
@@ -368,10 +399,11 @@ impl World {
             }
             Hand::Parts { epoch, attempt, parts } => {
                 let ended = parts.into_iter().map(|(index, _)| (index, PartAttempt::Interrupted));
-                self.settle_parts(config, worker, (epoch, attempt), ended.collect());
+                self.settle_parts(config, (worker, true), (epoch, attempt), ended.collect());
             }
             Hand::Idle | Hand::Done => {}
         }
+        self.free(config, worker, false);
         // What is given back begins anew: the broker does not count it.
         let soon = self.workers[worker].soon;
         let freed = std::mem::replace(&mut self.workers[worker], Worker { soon, ..Worker::default() });
@@ -379,12 +411,13 @@ impl World {
     }
 
     /// The worker dies; what it was promised soon may be gone with it, what it held is free.
-    pub(crate) fn crash(&mut self, worker: usize, forget: bool) {
+    pub(crate) fn crash(&mut self, config: &Config, worker: usize, forget: bool) {
         if forget {
             self.forget();
         } else if self.workers[worker].soon {
             self.write();
         }
+        self.expire(config, worker);
         let dead = std::mem::take(&mut self.workers[worker]);
         self.bag.extend(dead.unacked.into_iter().map(|msg| Msg { suspect: true, ..msg }));
     }
@@ -400,39 +433,35 @@ impl World {
     /// one world stands for all that differ only in that.
     pub(crate) fn simplify(&mut self) {
         let fragile = self.left.crashes > 0;
+        if self.left.refusals == 0 {
+            self.workers.iter_mut().for_each(|worker| worker.owner = false);
+        }
         for worker in &mut self.workers {
             let safe = !fragile && (worker.stale || self.left.doubles == 0);
-            if worker.hand == Hand::Done && safe && worker.late.is_empty() {
+            if worker.hand == Hand::Done && safe && worker.late.is_empty() && worker.lease.is_none() {
                 *worker = Worker { soon: worker.soon, ..Worker::default() };
             }
         }
         self.bag.sort_unstable();
-        self.workers.sort_unstable();
-    }
-
-    /// What was promised soon could not be written, as when the disk is full; the workers know nothing of it.
-    pub(crate) fn roll_back(&mut self) {
-        self.forget();
-    }
-
-    /// A worker that knows no such task, or whose limits are tighter, refuses a message.
-    pub(crate) fn refuse(&mut self, config: &Config, worker: usize, msg: usize) {
-        let msg = self.bag.remove(msg);
-        if let Asked::Part { epoch, index, .. } = msg.asked {
-            let how = PartAttempt::Failed { failure: failure(), again: None };
-            self.settle_parts(config, worker, (epoch, msg.attempt), vec![(index, how)]);
+        if self.seen.permits.is_empty() {
+            self.workers.sort_unstable();
         } else {
-            let refuse = Refuse { unknown: new_job(), failure: failure(), by: by() };
-            self.change(config, Some(worker), &refuse, Step::Other);
+            self.sort_with_permits();
         }
     }
 
+    /// What was promised soon could not be written, as when the disk is full; the workers know nothing of it.
+    pub(crate) fn roll_back(&mut self, config: &Config) {
+        self.forget();
+        self.sweep(config, |_| {});
+    }
+
     pub(crate) fn cancel(&mut self, config: &Config) {
-        self.change(config, None, &Cancel::new(id(), by()), Step::Other);
+        self.change(config, None, &Cancel::new(id(), by(None)), Step::Other);
     }
 
     pub(crate) fn retry(&mut self, config: &Config) {
-        self.change(config, None, &Retry { job: id(), by: by() }, Step::Retry);
+        self.change(config, None, &Retry { job: id(), by: by(None) }, Step::Retry);
     }
 
     /// What a mutant wrote only in its memory reaches the store.
@@ -447,9 +476,7 @@ impl World {
         }
         self.seen = Arc::new(tables);
         self.write();
-        while !config.lazy && !self.seen.owed.is_empty() {
-            self.publish(0, false);
-        }
+        self.relay(config);
     }
 }
 

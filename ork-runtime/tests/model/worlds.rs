@@ -2,15 +2,24 @@
 
 use ork::{OnError, Policy, Tolerate};
 
-use super::config::Config;
+use super::config::{Config, Left};
 use super::explore::explore;
 use super::proof;
 use super::rules::TRIES;
-use super::world::Left;
 
 /// Nothing goes wrong.
-pub(crate) const CALM: Left =
-    Left { crashes: 0, doubles: 0, forgets: 0, cancels: 0, retries: 0, interrupts: 0, failures: 0, refusals: 0 };
+pub(crate) const CALM: Left = Left {
+    crashes: 0,
+    doubles: 0,
+    forgets: 0,
+    cancels: 0,
+    retries: 0,
+    interrupts: 0,
+    failures: 0,
+    refusals: 0,
+    leases: 0,
+    expiries: 0,
+};
 
 pub(crate) const STOP: Policy = Policy { on_error: OnError::Stop, tolerate: Tolerate::Count(0) };
 
@@ -26,6 +35,7 @@ pub(crate) fn small() -> Config {
         plain: false,
         foreign: false,
         lazy: false,
+        permits: None,
         left: CALM,
         mutant: None,
     }
@@ -49,6 +59,13 @@ fn a_worker_dies_between_any_two_steps() {
 #[test]
 fn messages_are_doubled_and_zombies_go_on() {
     holds("doubles", Config { left: Left { doubles: 2, ..CALM }, sizes: &[1, 2], ..small() }, 0);
+}
+
+/// Its connection is lost, so the broker hands its work to another one, and then it has to stop.
+#[test]
+fn a_zombie_gives_back_what_another_one_runs() {
+    let left = Left { doubles: 1, interrupts: 1, ..CALM };
+    holds("zombies that stop", Config { left, sizes: &[1, 2], ..small() }, 0);
 }
 
 #[test]
@@ -111,6 +128,13 @@ fn a_worker_refuses_what_it_does_not_know() {
 }
 
 #[test]
+fn a_worker_refuses_what_comes_back_from_dead_ones_and_zombies() {
+    let left = Left { refusals: 2, crashes: 1, doubles: 1, ..CALM };
+    holds("refusals after deaths", Config { left, sizes: &[1], ..small() }, 0);
+    holds("refusals of plain jobs", Config { left, plain: true, workers: 3, ..small() }, 0);
+}
+
+#[test]
 fn there_are_no_parts_at_all() {
     let left = Left { crashes: 1, cancels: 1, retries: 1, failures: 1, ..CALM };
     holds("no parts", Config { left, sizes: &[0, 1], ..small() }, 0);
@@ -134,6 +158,50 @@ fn the_relay_is_late_and_dies() {
     holds("lazy", Config { left, lazy: true, sizes: &[1, 2], ..small() }, 0);
 }
 
+#[test]
+fn leased_work_is_run_again_when_its_worker_dies() {
+    let left = Left { leases: 2, crashes: 1, ..CALM };
+    holds("leases", Config { left, sizes: &[2], ..small() }, 0);
+    holds("leases of plain jobs", Config { left: Left { interrupts: 1, ..left }, plain: true, ..small() }, 0);
+}
+
+#[test]
+fn leases_of_those_that_were_taken_for_dead() {
+    let left = Left { leases: 1, expiries: 1, ..CALM };
+    holds("leases that expire", Config { left, ..small() }, 0);
+    let left = Left { leases: 1, doubles: 1, ..CALM };
+    holds("leases of zombies", Config { left, sizes: &[1], ..small() }, 0);
+    let left = Left { leases: 1, expiries: 1, cancels: 1, retries: 1, failures: 1, ..CALM };
+    holds("leases of what is cancelled", Config { left, sizes: &[1], tries: 1, ..small() }, 0);
+}
+
+#[test]
+fn permits_are_never_too_many_and_all_come_back() {
+    let limited = || Config { permits: Some(1), sizes: &[2], ..small() };
+    holds("permits", Config { left: Left { crashes: 2, ..CALM }, ..limited() }, 0);
+    holds("permits of zombies", Config { left: Left { doubles: 1, interrupts: 1, ..CALM }, ..limited() }, 0);
+    holds("permits of failures", Config { left: Left { failures: 2, crashes: 1, ..CALM }, ..limited() }, 0);
+    let three = Config { permits: Some(2), sizes: &[3], page: 3, workers: 3, tries: 1, ..small() };
+    holds("two permits for three", Config { left: Left { crashes: 1, ..CALM }, ..three }, 0);
+}
+
+#[test]
+fn permits_of_those_that_were_taken_for_dead_and_of_forgotten_claims() {
+    let limited = || Config { permits: Some(1), sizes: &[2], ..small() };
+    holds("permits expire", Config { left: Left { expiries: 1, crashes: 1, ..CALM }, ..limited() }, 0);
+    holds("permits are forgotten", Config { left: Left { forgets: 1, interrupts: 1, ..CALM }, ..limited() }, 0);
+}
+
+#[test]
+fn permits_while_a_client_cancels_and_retries() {
+    let left = Left { cancels: 1, retries: 1, crashes: 1, ..CALM };
+    holds("permits, cancelled", Config { left, permits: Some(1), sizes: &[2], tries: 1, ..small() }, 0);
+    let left = Left { failures: 1, leases: 1, crashes: 1, ..CALM };
+    holds("permits, stopping", Config { left, permits: Some(1), sizes: &[2], tries: 1, policy: STOP, ..small() }, 0);
+    let left = Left { cancels: 1, retries: 1, crashes: 1, failures: 1, leases: 1, ..CALM };
+    holds("permits of a plain job", Config { left, permits: Some(1), plain: true, ..small() }, 0);
+}
+
 /// How many steps are made in each kind of large world; each has more.
 const LARGE: usize = 1_000_000;
 
@@ -141,13 +209,24 @@ const LARGE: usize = 1_000_000;
 #[test]
 #[ignore = "long: .ci/prove --long"]
 fn large_worlds() {
-    let all =
-        Left { crashes: 2, doubles: 2, forgets: 1, cancels: 1, retries: 1, interrupts: 1, failures: 2, refusals: 1 };
+    let all = Left {
+        crashes: 2,
+        doubles: 2,
+        forgets: 1,
+        cancels: 1,
+        retries: 1,
+        interrupts: 1,
+        failures: 2,
+        refusals: 1,
+        ..CALM
+    };
     let large = Config { workers: 3, sizes: &[4, 3, 4], left: all, ..small() };
     holds("large", large.clone(), LARGE);
     holds("large, stopping", Config { policy: STOP, ..large.clone() }, LARGE);
     holds("large, without a join", Config { joined: false, page: 1, ..large.clone() }, LARGE);
     holds("large, with a late relay", Config { lazy: true, ..large.clone() }, LARGE);
+    let held = Left { leases: 2, expiries: 1, ..all };
+    holds("large, leased and limited", Config { left: held, permits: Some(2), ..large.clone() }, LARGE);
     let calm = Left { crashes: 1, doubles: 1, ..CALM };
     holds(
         "large, with little that goes wrong",

@@ -116,6 +116,25 @@ fn only_a_sealed_job_completes() {
     });
 }
 
+/// Its connection was lost, so that another one runs the split again; and then it has to stop.
+#[test]
+fn a_split_that_an_overtaken_worker_gave_back_waits_for_its_parts() {
+    each(|world| async move {
+        let (id, other) = (world.submit("many").await, world.other());
+        world.opened(id, Policy::default(), false).await;
+        let epoch = other.opened(id, Policy::default(), false).await;
+        assert_eq!(end(&world, id, Phase::Start, 1, Attempt::Interrupted).await, Answer::Counted(Vec::new()));
+        assert_eq!(state(&world, id).await, JobState::Ready);
+        other.append(id, epoch, 0, 1).await;
+        assert_eq!(other.seal(id, epoch, 1).await, Seal::Sealed);
+        assert_eq!(state(&world, id).await, JobState::Waiting);
+        let key = PartKey { epoch, ..part(id, 0) };
+        other.start(key).await;
+        other.settle(key, ok()).await;
+        assert_eq!(state(&world, id).await, JobState::Success);
+    });
+}
+
 #[test]
 fn a_page_twice_is_there_once_and_a_gap_is_refused() {
     each(|world| async move {

@@ -3,12 +3,15 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use ork::accounting::{Answer, By, Submit, Submitted};
+use ork::accounting::{
+    Admit, Admitted, Answer, By, Limit, Release, SettleParts, StartPart, Started, Submit, Submitted,
+};
 use ork::job::Job;
 use ork::store::postgres::Postgres;
+use ork::store::{StoreError, StoreErrorKind};
 use ork::{JobId, Policy, WorkerId};
 
 use super::postgres;
@@ -23,6 +26,8 @@ const UNANSWERED: u8 = 2;
 struct Wire {
     port: u16,
     next: Arc<AtomicU8>,
+    /// Whether nobody gets through any more once it was cut.
+    closed: Arc<AtomicBool>,
 }
 
 impl Wire {
@@ -30,9 +35,13 @@ impl Wire {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let next = Arc::new(AtomicU8::new(PASSES));
-        let order = Arc::clone(&next);
+        let closed = Arc::new(AtomicBool::new(false));
+        let (order, refuses) = (Arc::clone(&next), Arc::clone(&closed));
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
+                if refuses.load(Ordering::SeqCst) {
+                    continue;
+                }
                 let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else { continue };
                 near.set_nodelay(true).unwrap();
                 far.set_nodelay(true).unwrap();
@@ -43,7 +52,7 @@ impl Wire {
                 std::thread::spawn(move || forward(far, near, None, &silent));
             }
         });
-        Self { port, next }
+        Self { port, next, closed }
     }
 }
 
@@ -167,6 +176,60 @@ fn rows_that_were_taken_for_nobody_are_given_back() {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), freed).await.expect("nobody has the row");
+        world.store.close().await;
+        whole.store.close().await;
+    });
+}
+
+fn limit() -> Limit {
+    Limit { name: "narrow".into(), permits: 3 }
+}
+
+async fn begin(world: &World, id: JobId, index: u64) -> Result<Admitted<Started>, StoreError> {
+    let operation = StartPart { part: part(id, index), firm: false, by: world.by() };
+    world.store.apply(Admit { limit: limit(), lost: 0, operation }).await
+}
+
+async fn end(world: &World, id: JobId, index: u64) -> Result<Answer, StoreError> {
+    let operation = SettleParts::one(part(id, index), ok(), world.by());
+    world.store.apply(Release { limit: limit(), operation }).await
+}
+
+/// Whoever is told that it is not known asks again: then as many permits are taken as calls run.
+#[test]
+fn permits_of_a_commit_that_nobody_was_told_of_are_counted_once() {
+    on(async {
+        let Some((world, wire, whole)) = stores().await else { return };
+        let id = world.with_parts(5, Policy::default(), true).await;
+        world.beat_at(Duration::ZERO, Vec::new()).await;
+        let taken = || async {
+            // What waits for a permit tells how many are taken.
+            whole.store.situation(id).await.unwrap().owed.limit.map(|(_, taken)| taken)
+        };
+        for index in 0..2 {
+            assert!(matches!(begin(&world, id, index).await.unwrap().answer, Some(Started::Run { .. })));
+        }
+        let doubtful = |error: &StoreError| {
+            assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+            assert!(error.to_string().contains("not known yet whether it was"), "{error}");
+        };
+        // Taken, and taken again.
+        wire.closed.store(true, Ordering::SeqCst);
+        wire.next.store(UNANSWERED, Ordering::SeqCst);
+        doubtful(&begin(&world, id, 2).await.unwrap_err());
+        wire.closed.store(false, Ordering::SeqCst);
+        assert!(matches!(begin(&world, id, 2).await.unwrap().answer, Some(Started::Run { .. })));
+        assert_eq!(begin(&whole, id, 3).await.unwrap().answer, None, "there were three");
+        assert_eq!(taken().await, Some(3));
+        // Given back, and given back again: the permits of the two that still run stay theirs.
+        wire.closed.store(true, Ordering::SeqCst);
+        wire.next.store(UNANSWERED, Ordering::SeqCst);
+        doubtful(&end(&world, id, 0).await.unwrap_err());
+        wire.closed.store(false, Ordering::SeqCst);
+        assert_eq!(end(&world, id, 0).await.unwrap(), Answer::Old);
+        assert!(matches!(begin(&whole, id, 3).await.unwrap().answer, Some(Started::Run { .. })));
+        assert_eq!(begin(&whole, id, 4).await.unwrap().answer, None, "a permit was given back twice");
+        assert_eq!(taken().await, Some(3));
         world.store.close().await;
         whole.store.close().await;
     });

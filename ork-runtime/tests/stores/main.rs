@@ -11,6 +11,7 @@
 
 mod accounting;
 mod commits;
+mod disk;
 mod files;
 mod leases;
 mod limits;
@@ -22,8 +23,10 @@ mod outbox;
 mod postgres;
 mod processes;
 mod prune;
+mod refusals;
 mod servers;
 mod situation;
+mod standby;
 mod trees;
 mod views;
 mod world;

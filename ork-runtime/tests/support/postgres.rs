@@ -67,6 +67,43 @@ impl Server {
         server
     }
 
+    /// A standby of it, which follows it and takes no changes.
+    pub fn standby(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        own(dir.path());
+        let mut copy = as_nobody(&bin("pg_basebackup"));
+        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--pgdata"]).arg(dir.path().join("data"));
+        copy.args(["--dbname", &self.url("postgres")]);
+        let copied = copy.output().unwrap();
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        let mut server = Self { dir, port, settings: self.settings.clone(), process: None };
+        server.restart();
+        server
+    }
+
+    /// What it has logged since it was started.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    /// Leaves a file of its data no room to grow: it is the device then that is always full. The server must have closed
+    /// the file, which has to be empty.
+    pub fn fill(&self, file: &str) {
+        let path = self.dir.path().join("data").join(file);
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0, "{file} is not empty");
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/full", path).unwrap();
+    }
+
+    /// Gives the file room again.
+    pub fn empty(&self, file: &str) {
+        let path = self.dir.path().join("data").join(file);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        own(&path);
+    }
+
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port

@@ -11,8 +11,10 @@ use super::error::{database, is_fatal};
 use super::news::News;
 use super::numbers::Numbers;
 use super::outbox::{self, Held};
+use super::permits::{self, Moved};
+use super::save::{self, Saved};
 use super::session::Session;
-use super::{permits, prune, rows, save, uniques, workers};
+use super::{prune, rows, uniques, workers};
 use crate::accounting::{Change, Shards};
 use crate::store::Work;
 
@@ -23,6 +25,8 @@ pub(super) struct Done {
     pub(super) changes: Vec<Change>,
     /// The rows of the outbox that somebody in this process holds now.
     pub(super) held: Vec<Held>,
+    /// The permits that processes took, or gave back.
+    pub(super) moved: Vec<Moved>,
     /// Whether free rows were passed by because others had them locked.
     pub(super) passed_by: bool,
 }
@@ -52,6 +56,7 @@ struct Sorted<'batch> {
     takes: Vec<&'batch mut Command>,
     forget: Vec<Held>,
     give_back: Vec<Held>,
+    undo: Vec<Moved>,
 }
 
 impl<'batch> Sorted<'batch> {
@@ -68,6 +73,7 @@ impl<'batch> Sorted<'batch> {
                     sorted.give_back.extend_from_slice(rows);
                     answer.value = Some(());
                 }
+                Command::Undo(moved) => sorted.undo.extend_from_slice(moved),
                 Command::Nothing(answer) => answer.value = Some(()),
                 Command::Close => {}
                 command @ Command::Take(..) => sorted.takes.push(command),
@@ -156,12 +162,12 @@ async fn works(
         _ => None,
     });
     let progress: Vec<_> = progress.collect();
-    if sorted.works.is_empty() && progress.is_empty() {
+    if sorted.works.is_empty() && progress.is_empty() && sorted.undo.is_empty() {
         return Ok(true);
     }
     let first = numbers.first(connection).await?;
     let mut books = rows::open(connection, &mut sorted.works, progress, first).await?;
-    permits::open(connection, &mut books, &mut sorted.works).await?;
+    let before = permits::open(connection, &mut books, &mut sorted.works, &sorted.undo).await?;
     uniques::open(connection, &mut books, &mut sorted.works).await?;
     // One after the other: what an operation needs may depend on what the one before it did.
     for work in &mut sorted.works {
@@ -177,8 +183,8 @@ async fn works(
         return Err(Failed::Numbers(books.next_owed() - first));
     }
     let quiet = books.is_quiet();
-    let (changes, owed) = save::save(connection, &mut books).await?;
-    doing.changes = changes;
+    let Saved { changes, owed, moved } = save::save(connection, &mut books, &before).await?;
+    (doing.changes, doing.moved) = (changes, moved);
     doing.held.extend(owed.iter().filter_map(|row| Some((row.id, row.holder?))));
     Ok(quiet)
 }

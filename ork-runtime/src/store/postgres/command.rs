@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::outbox::Held;
+use super::permits::Moved;
 use crate::accounting::{By, OwedId, Promise};
 use crate::context::Progress;
 use crate::id::JobId;
@@ -27,6 +28,8 @@ pub(super) enum Command {
     Prune(Prune, Answer<Pruned>),
     /// Note that a process ends.
     Leave(By, Answer<()>),
+    /// Take back what became of permits in a transaction of which nobody knows.
+    Undo(Vec<Moved>),
     /// Nothing, to see whether it can be done.
     Nothing(Answer<()>),
     /// End, after what is waiting.
@@ -84,7 +87,7 @@ impl Waiting {
 
     /// Whether anybody waits for it.
     pub(super) const fn is_awaited(&self) -> bool {
-        !matches!(&self.command, Command::GiveBack(_, Answer { reply: None, .. }))
+        !matches!(&self.command, Command::GiveBack(_, Answer { reply: None, .. }) | Command::Undo(_))
     }
 
     /// Tells whoever waits. Answers with the rows that were taken for somebody who is gone.
@@ -102,7 +105,7 @@ impl Waiting {
             | Command::Nothing(answer) => drop(answer.send(result)),
             Command::Beat(_, answer) => drop(answer.send(result)),
             Command::Prune(_, answer) => drop(answer.send(result)),
-            Command::Close => {}
+            Command::Undo(_) | Command::Close => {}
         }
         Vec::new()
     }

@@ -11,7 +11,14 @@ use super::save::column;
 use crate::accounting::{Books, Permits};
 use crate::store::Work;
 
-/// Locks the limits that this work is about, and opens their permits in the books.
+/// How many permits of a limit a process holds.
+pub(super) type Holders = BTreeMap<(Arc<str>, [u8; 16]), u32>;
+
+/// So many permits of a limit more, or fewer, that a process holds.
+pub(super) type Moved = (Arc<str>, [u8; 16], i64);
+
+/// Locks the limits that this work is about, and opens their permits in the books; before that takes back what has
+/// moved for nobody. Answers who held them.
 ///
 /// The locks are the server's advisory ones, in the order of what they are known by there, so that nobody waits in a
 /// circle. Two limits may share one, and then wait for each other in vain.
@@ -19,16 +26,21 @@ pub(super) async fn open(
     connection: &mut PgConnection,
     books: &mut Books,
     works: &mut [&mut Box<dyn Work>],
-) -> sqlx::Result<()> {
-    let limits: BTreeSet<Arc<str>> =
-        works.iter().flat_map(|work| (0..work.count()).filter_map(|at| work.limit(at).cloned())).collect();
+    undo: &[Moved],
+) -> sqlx::Result<Holders> {
+    let limits = works.iter().flat_map(|work| (0..work.count()).filter_map(|at| work.limit(at).cloned()));
+    let limits: BTreeSet<Arc<str>> = limits.chain(undo.iter().map(|(limit, ..)| Arc::clone(limit))).collect();
+    let mut before = Holders::new();
     if limits.is_empty() {
-        return Ok(());
+        return Ok(before);
     }
     let names: Vec<String> = limits.iter().map(ToString::to_string).collect();
     let lock = "SELECT pg_advisory_xact_lock(1869769473, hash) FROM \
                     (SELECT DISTINCT hashtext(name) AS hash FROM unnest($1::text[]) AS name ORDER BY hash) AS hashes";
     sqlx::query(lock).bind(&names).execute(&mut *connection).await?;
+    for moved in undo {
+        take_back(connection, moved).await?;
+    }
     let mut held: HashMap<String, Vec<([u8; 16], u32)>> = HashMap::new();
     let query = "SELECT name, boot, held FROM ork.permit WHERE name = ANY($1)";
     for row in sqlx::query(query).bind(names).fetch_all(connection).await? {
@@ -38,15 +50,44 @@ pub(super) async fn open(
     }
     for limit in limits {
         let held = held.remove(&*limit).unwrap_or_default();
+        before.extend(held.iter().map(|(boot, held)| ((Arc::clone(&limit), *boot), *held)));
         books.open_permits(limit, Permits::new(held));
     }
-    Ok(())
+    Ok(before)
+}
+
+/// What has moved, from who held them before and who does now.
+pub(super) fn moved(before: &Holders, now: &Holders) -> Vec<Moved> {
+    let more = |(of, held): (&(Arc<str>, [u8; 16]), &u32)| {
+        let more = i64::from(*held) - i64::from(before.get(of).copied().unwrap_or(0));
+        (more != 0).then(|| (Arc::clone(&of.0), of.1, more))
+    };
+    now.iter().filter_map(more).collect()
+}
+
+/// Undoes a move of which nobody knows: whoever asked for it was told that it had failed, and asks again. Who waits for
+/// a permit is woken by the next beat.
+async fn take_back(connection: &mut PgConnection, (limit, boot, more): &Moved) -> sqlx::Result<()> {
+    // One that was taken for dead in the meantime holds nothing any more.
+    let undo = "INSERT INTO ork.permit SELECT $1, $2, -$3 WHERE $3 < 0 \
+                    AND EXISTS (SELECT FROM ork.worker WHERE boot = $2) \
+                ON CONFLICT (name, boot) DO UPDATE SET held = permit.held + excluded.held";
+    let lower = "UPDATE ork.permit SET held = greatest(held - $3, 0) WHERE $3 > 0 AND name = $1 AND boot = $2";
+    for statement in [undo, lower] {
+        sqlx::query(statement).bind(limit.to_string()).bind(Uid(*boot)).bind(more).execute(&mut *connection).await?;
+    }
+    sqlx::query("DELETE FROM ork.permit WHERE name = $1 AND boot = $2 AND held = 0")
+        .bind(limit.to_string())
+        .bind(Uid(*boot))
+        .execute(connection)
+        .await
+        .map(drop)
 }
 
 /// Writes who holds permits now, and lets rows go that waited for one. Answers whether there were any.
 pub(super) async fn write(
     connection: &mut PgConnection,
-    permits: BTreeMap<(Arc<str>, [u8; 16]), u32>,
+    permits: Holders,
     woken: BTreeMap<Arc<str>, u32>,
 ) -> sqlx::Result<bool> {
     let (held, none): (Vec<_>, Vec<_>) = permits.into_iter().partition(|(_, held)| *held > 0);

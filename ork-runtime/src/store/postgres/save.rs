@@ -9,7 +9,8 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres};
 
 use super::codec::{Uid, signed, text};
-use super::{outbox, permits, uniques};
+use super::permits::{self, Holders, Moved};
+use super::{outbox, uniques};
 use crate::accounting::{Books, Change, Entry, OwedRow, PartWrite};
 use crate::clock::Timestamp;
 use crate::id::JobId;
@@ -69,12 +70,20 @@ struct PartRow {
     failure: Option<String>,
 }
 
-/// Writes what the operations have noted, and answers with the news and the new rows of the outbox.
-pub(super) async fn save(
-    connection: &mut PgConnection,
-    books: &mut Books,
-) -> sqlx::Result<(Vec<Change>, Vec<OwedRow>)> {
+/// What was written.
+pub(super) struct Saved {
+    /// The news of it.
+    pub(super) changes: Vec<Change>,
+    /// The new rows of the outbox.
+    pub(super) owed: Vec<OwedRow>,
+    /// The permits that were taken and given back.
+    pub(super) moved: Vec<Moved>,
+}
+
+/// Writes what the operations have noted; `before` says who held permits.
+pub(super) async fn save(connection: &mut PgConnection, books: &mut Books, before: &Holders) -> sqlx::Result<Saved> {
     let (writes, mut changes) = books.finish();
+    let moved = permits::moved(before, &writes.permits);
     clear(connection, &writes.cleared).await?;
     let mut inputs: HashMap<_, _> = writes.inputs.into_iter().collect();
     let mut outputs: HashMap<_, _> = writes.outputs.into_iter().collect();
@@ -115,7 +124,7 @@ pub(super) async fn save(
     if permits::write(connection, writes.permits, writes.woken).await? && !changes.contains(&Change::Owed) {
         changes.push(Change::Owed);
     }
-    Ok((changes, writes.owed))
+    Ok(Saved { changes, owed: writes.owed, moved })
 }
 
 /// Cuts a list into pieces that one statement can carry.

@@ -37,6 +37,10 @@ impl Address {
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             return Err(wrong("does not begin with `postgres://` or `postgresql://`"));
         }
+        let hosts = text.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
+        if hosts.rsplit('@').next().is_some_and(|hosts| hosts.contains(',')) {
+            return Err(wrong("names several hosts, and one is needed that always leads to the primary"));
+        }
         // The parser's own words can quote the URL, password and all, so they stay here.
         let options: PgConnectOptions = text.parse().map_err(|_words| wrong("cannot be read"))?;
         let mut options = options.options(SETTINGS).disable_statement_logging();
@@ -124,6 +128,17 @@ mod tests {
             assert_eq!(error.kind(), StoreErrorKind::Config, "{text}");
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{text}: {error:?}");
         }
+    }
+
+    #[test]
+    fn several_hosts_are_refused_in_words() {
+        for text in
+            ["postgres://me:s3cret@one,two/jobs", "postgresql://me:s3cret@one:1,two:2", "postgres://a,b?user=me"]
+        {
+            let error = Address::parse(text).unwrap_err().to_string();
+            assert!(error.contains("names several hosts") && !error.contains("s3cret"), "{text}: {error}");
+        }
+        Address::parse("postgres://me:a%2Cb@one/jobs?options=-c%20search_path=a,b").unwrap();
     }
 
     #[test]

@@ -206,11 +206,13 @@ impl Writer {
                 }
             }
         }
-        if let Some(doubt) = self.doubt.as_mut().filter(|doubt| doubt.batch.iter().all(late)) {
-            doubt.given_up |= !doubt.batch.is_empty();
+        let is_over = |doubt: &&mut Doubt| doubt.batch.iter().all(|waiting| late(waiting) || !waiting.is_awaited());
+        if let Some(doubt) = self.doubt.as_mut().filter(is_over) {
             let words =
                 "the connection to PostgreSQL ended while this was committed, and it is not known yet whether it was";
-            for waiting in doubt.batch.drain(..) {
+            // What nobody waits for is done all the same, if it was not.
+            for waiting in doubt.batch.extract_if(.., |waiting| late(waiting)) {
+                doubt.given_up = true;
                 waiting.finish(Err(StoreError::new(StoreErrorKind::Unavailable, words)));
             }
             if closing {
@@ -232,9 +234,14 @@ impl Writer {
             }
             return;
         }
-        let held = if doubt.given_up { doubt.done.held.clone() } else { Vec::new() };
+        let (held, moved) =
+            if doubt.given_up { (doubt.done.held.clone(), doubt.done.moved.clone()) } else { Default::default() };
         self.finish(doubt.batch, doubt.done);
         self.let_go(held);
+        if !moved.is_empty() {
+            // Before those who were told that it had failed ask again.
+            self.waiting.push_front(Waiting::now(Command::Undo(moved)));
+        }
     }
 
     /// Does the next of what is waiting.

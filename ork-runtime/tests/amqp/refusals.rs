@@ -1,0 +1,97 @@
+//! A worker died, and whoever gets its message next does not know the task.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use lapin::options::BasicConsumeOptions;
+use lapin::types::FieldTable;
+use ork::accounting::{By, Claim, Claimed, NewJob};
+use ork::clock::{Clock as _, system::SystemClock};
+use ork::job::{Job, Phase};
+use ork::store::{Beat, Store};
+use ork::{FailureKind, JobId, JobState, Registry, Timestamp, WorkerId};
+
+use super::tasks::*;
+use super::world::{World, fresh, header, shared, why};
+
+async fn open(world: &World) -> Arc<dyn Store> {
+    #[cfg(feature = "postgres")]
+    if world.store.starts_with("postgres") {
+        return Arc::new(ork::store::postgres::Postgres::open(&world.store).await.unwrap());
+    }
+    let path = world.store.strip_prefix("sqlite:").unwrap();
+    Arc::new(ork::store::sqlite::Sqlite::open(path.as_ref(), ork::store::sqlite::Synchronous::Full).unwrap())
+}
+
+/// A process that is killed while it runs a job: it says no more that it lives.
+struct Doomed {
+    store: Arc<dyn Store>,
+    worker: WorkerId,
+}
+
+impl Doomed {
+    fn by(&self) -> By {
+        By { worker: self.worker.clone(), now: SystemClock.now(), hold: false }
+    }
+
+    /// Says that it lives; answers until when that is believed.
+    async fn beat(&self, ttl: Duration) -> Timestamp {
+        let by = self.by();
+        let until = by.now + ttl;
+        self.store.beat(Beat { ttl, running: Vec::new(), by }).await.unwrap();
+        until
+    }
+
+    async fn claim(&self, id: JobId) {
+        let unknown = NewJob { job: Job::new(id, "gated", SystemClock.now()), input: "{}".into() };
+        let claim = Claim { unknown, phase: Phase::Start, attempt: 1, firm: true, by: self.by() };
+        assert!(matches!(self.store.apply(claim).await.unwrap(), Claimed::Ours { .. }));
+    }
+}
+
+/// Without the wait a job was left `running` here for ever.
+#[test]
+fn a_job_whose_worker_died_fails_when_nobody_knows_its_task() {
+    shared(|world| async move {
+        let client = world.client().await;
+        let key = fresh();
+        let job = client.submit(gated { key }).await.unwrap();
+        let doomed = Doomed { store: open(&world).await, worker: WorkerId::new("doomed") };
+        let foreigner = world.foreigner().await;
+        let (options, queue) = (BasicConsumeOptions::default(), format!("{}.task.plain", world.prefix));
+        let consume = foreigner.channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+        let mut deliveries = consume.await.unwrap();
+        let held = deliveries.next().await.unwrap().unwrap();
+        assert!(!held.redelivered);
+        doomed.beat(Duration::from_mins(1)).await;
+        doomed.claim(job.id()).await;
+        // Its connection is gone; the process may live.
+        foreigner.channel.close(200, "killed".into()).await.unwrap();
+
+        let known = *Registry::collect().unwrap().get("add").unwrap();
+        let older = world.builder().registry(Registry::of([known.work]).unwrap()).build().await.unwrap();
+        let mut watcher = world.foreigner().await;
+        older.start_worker();
+        // Behind it in the queue.
+        for a in 0..20 {
+            assert_eq!(client.submit(add { a, b: 1 }).and_wait().await.unwrap(), a + 1);
+        }
+        assert_eq!(job.status().await.unwrap().state, JobState::Running);
+        let until = doomed.beat(Duration::from_secs(2)).await;
+        // A worker that stops while it waits hands the message to the next one.
+        older.force_stop();
+        older.shutdown().await;
+        let older = world.builder().registry(Registry::of([known.work]).unwrap()).build().await.unwrap();
+        older.start_worker();
+        let outcome = job.outcome().await.unwrap();
+        assert!(why(&outcome).contains("gated"), "{outcome:?}");
+        let status = outcome.status();
+        assert_eq!(status.failure.as_ref().unwrap().kind, FailureKind::Input);
+        assert!(status.ended.unwrap() > until, "it was refused while its process was believed to live");
+        assert_eq!(header(&watcher.dead().await, "x-ork-reason"), "unknown-task");
+        older.shutdown().await;
+        client.shutdown().await;
+        doomed.store.close().await;
+    });
+}

@@ -1,0 +1,34 @@
+//! Messages that a worker cannot run: its refusal ends what is owed, unless a process that lives is at it.
+
+use ork::JobState;
+use ork::accounting::{PartAttempt, Refusal, Refuse};
+use ork::job::Phase;
+
+use super::config::{Config, Mutant};
+use super::rules::{Flaw, Step};
+use super::world::{Asked, World, by, failure, new_job};
+
+impl World {
+    /// A worker that knows no such task, or whose limits are tighter, refuses a message.
+    pub(crate) fn refuse(&mut self, config: &Config, worker: usize, msg: usize) {
+        let msg = self.bag.remove(msg);
+        if let Asked::Part { epoch, index, .. } = msg.asked {
+            let how = PartAttempt::Failed { failure: failure(), again: None };
+            self.settle_parts(config, (worker, false), (epoch, msg.attempt), vec![(index, how)]);
+        } else {
+            let phase = if msg.asked == Asked::Join { Phase::Join } else { Phase::Start };
+            let lives = self.workers.iter().any(|worker| worker.owner);
+            let owner = self.seen.job.as_ref().and_then(|row| row.job.worker.clone());
+            let dead = owner.filter(|_| config.believes_dead(lives));
+            let asked = Some((phase, msg.attempt));
+            let runs = self.seen.state() == Some(JobState::Running);
+            let refuse = Refuse { unknown: new_job(), asked, dead, failure: failure(), by: by(Some(worker)) };
+            match self.change(config, Some(worker), &refuse, Step::Other) {
+                // It is kept back until that process has died, or somebody else takes it.
+                Refusal::Runs(_) if config.mutant != Some(Mutant::RefusedAlone) => self.bag.push(msg),
+                Refusal::Failed(_) if lives && runs => self.flaw = self.flaw.or(Some(Flaw::Killed)),
+                Refusal::Runs(_) | Refusal::Failed(_) | Refusal::Nothing => {}
+            }
+        }
+    }
+}

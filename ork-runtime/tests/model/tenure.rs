@@ -1,0 +1,133 @@
+//! What a worker holds besides its deliveries: leases of long work, and permits of a limit. Both end with it, whether it
+//! is dead or only taken for dead.
+
+use std::sync::Arc;
+
+use ork::accounting::{Admit, Admitted, Answer, Begin, Lease, OwedAsk, Release, Settles};
+
+use super::config::{Config, Mutant};
+use super::rules::Step;
+use super::store::{Tables, id};
+use super::world::{Hand, Worker, World, by};
+
+impl World {
+    /// Begins calls, with permits if they are `limited` and there is a limit.
+    pub(crate) fn begin<O: Begin>(
+        &mut self,
+        config: &Config,
+        (worker, limited, suspect): (usize, bool, bool),
+        operation: O,
+        step: Step,
+    ) -> Admitted<O::Answer> {
+        match config.limit().filter(|_| limited) {
+            None => Admitted::all(self.change(config, Some(worker), &operation, step)),
+            Some(limit) => {
+                self.change(config, Some(worker), &Admit { limit, lost: u32::from(suspect), operation }, step)
+            }
+        }
+    }
+
+    /// Settles calls, and gives their permits back if they were `limited`.
+    pub(crate) fn end<O: Settles>(
+        &mut self,
+        config: &Config,
+        (worker, limited): (usize, bool),
+        operation: O,
+        step: Step,
+    ) -> Answer {
+        let kept = config.mutant == Some(Mutant::PermitKept);
+        match config.limit().filter(|_| limited && !kept) {
+            None => self.change(config, Some(worker), &operation, step),
+            Some(limit) => self.change(config, Some(worker), &Release { limit, operation }, step),
+        }
+    }
+
+    /// The work takes long: a lease takes the place of its delivery.
+    pub(crate) fn lease(&mut self, config: &Config, worker: usize) {
+        let Some((ask, attempt)) = asked(&self.workers[worker]) else { return };
+        let lease = Lease { job: id(), ask, attempt, by: by(Some(worker)) };
+        let leased =
+            config.mutant == Some(Mutant::Unleased) || self.change(config, Some(worker), &lease, Step::Other).is_some();
+        self.workers[worker].unacked.clear();
+        self.workers[worker].lease = (leased && config.mutant != Some(Mutant::Unleased)).then_some((ask, attempt));
+    }
+
+    /// The leased work has ended, or need not be done.
+    pub(crate) fn end_lease(&mut self, config: &Config, worker: usize) {
+        if let Some(lease) = self.workers[worker].lease.take().filter(|_| config.mutant != Some(Mutant::LeaseKept)) {
+            self.edit(config, |tables| tables.forget(lease));
+        }
+    }
+
+    /// A lease is let go: somebody else may have the work.
+    pub(crate) fn free(&mut self, config: &Config, worker: usize, lost: bool) {
+        if let Some(lease) = self.workers[worker].lease.take() {
+            self.edit(config, |tables| tables.free(lease, lost));
+        }
+    }
+
+    /// A worker said for too long that it lives: what it held is free. It may go on all the same.
+    pub(crate) fn expire(&mut self, config: &Config, worker: usize) {
+        self.free(config, worker, true);
+        let freed = config.mutant != Some(Mutant::PermitsOfDead);
+        self.sweep(config, |permits| permits[worker] *= u32::from(!freed));
+    }
+
+    /// Whoever lives lets as many rows go as there are permits that nobody holds.
+    pub(crate) fn sweep(&mut self, config: &Config, end: impl FnOnce(&mut Vec<u32>)) {
+        if config.permits.is_some() {
+            self.edit(config, |tables| {
+                end(&mut tables.permits);
+                tables.sweep();
+            });
+        }
+    }
+
+    /// Changes rows that no operation decides about.
+    fn edit(&mut self, config: &Config, change: impl FnOnce(&mut Tables)) {
+        let mut tables = Tables::clone(&self.seen);
+        change(&mut tables);
+        self.seen = Arc::new(tables);
+        self.write();
+        self.relay(config);
+    }
+
+    /// Workers are alike: the permits follow them.
+    pub(crate) fn sort_with_permits(&mut self) {
+        let mut order: Vec<_> = (0..self.workers.len()).collect();
+        order.sort_by_key(|at| (&self.workers[*at], self.seen.permits[*at], self.disk.permits[*at]));
+        if order.is_sorted() {
+            return;
+        }
+        let same = Arc::ptr_eq(&self.seen, &self.disk);
+        self.workers = order.iter().map(|at| self.workers[*at].clone()).collect();
+        let sorted = |tables: &Tables| {
+            let permits = order.iter().map(|at| tables.permits[*at]).collect();
+            Arc::new(Tables { permits, ..tables.clone() })
+        };
+        self.seen = sorted(&self.seen);
+        self.disk = if same { Arc::clone(&self.seen) } else { sorted(&self.disk) };
+    }
+
+    /// How many calls run that need permits.
+    pub(crate) fn limited_calls(&self, config: &Config) -> usize {
+        let calls = |worker: &Worker| match &worker.hand {
+            Hand::Parts { parts, .. } => parts.len(),
+            Hand::Job { join: false, .. } if config.plain => 1,
+            Hand::Idle | Hand::Job { .. } | Hand::Split { .. } | Hand::Done => 0,
+        };
+        self.workers.iter().map(calls).sum()
+    }
+}
+
+/// What asks for the work that a worker is at, if that is one thing.
+pub(crate) fn asked(worker: &Worker) -> Option<(OwedAsk, u32)> {
+    match &worker.hand {
+        Hand::Job { join: true, attempt, .. } => Some((OwedAsk::Join, *attempt)),
+        Hand::Job { join: false, attempt, .. } | Hand::Split { attempt, .. } => Some((OwedAsk::Start, *attempt)),
+        Hand::Parts { epoch, attempt, parts } if parts.len() == 1 => {
+            Some((OwedAsk::Parts { epoch: *epoch, first: parts[0].0, len: 1 }, *attempt))
+        }
+        Hand::Parts { .. } | Hand::Idle | Hand::Done => None,
+    }
+}

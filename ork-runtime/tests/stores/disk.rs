@@ -1,0 +1,78 @@
+//! A server whose disk is full: an error in words, nothing is acknowledged that is not written, and work goes on once
+//! there is room.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ork::accounting::{NewJob, Submit, Submitted};
+use ork::job::Job;
+use ork::store::StoreErrorKind;
+use ork::{Filter, JobId};
+use sqlx::Row as _;
+
+use super::postgres::{self, Server};
+use super::world::{START, World, on};
+
+fn submit(world: &World) -> Submit {
+    let job = Job::new(JobId::new(), "one", START);
+    Submit::new(NewJob { job, input: "{}".into() }, world.by())
+}
+
+/// The file that holds the jobs.
+async fn file(server: &Server) -> String {
+    let path = sqlx::query("SELECT pg_relation_filepath('ork.job')");
+    path.fetch_one(&mut postgres::connect(&server.url("postgres")).await).await.unwrap().get(0)
+}
+
+/// Ends all connections of stores, with what they have open.
+async fn disconnect(server: &Server) {
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    sqlx::raw_sql(end).execute(&mut postgres::connect(&server.url("postgres")).await).await.unwrap();
+}
+
+/// How often the server said that it has no room.
+fn attempts(server: &Server) -> usize {
+    server.log().matches("ERROR:  could not extend file").count()
+}
+
+async fn count(world: &World) -> usize {
+    world.store.jobs(Filter { limit: 100, ..Filter::default() }).await.unwrap().len()
+}
+
+#[test]
+fn a_full_disk_is_said_in_words_and_work_goes_on_once_there_is_room() {
+    let Some(server) = postgres::private() else { return };
+    on(async {
+        let world = World::postgres(&server.url("postgres")).await;
+        let file = file(&server).await;
+        disconnect(&server).await;
+        server.fill(&file);
+        let within = Duration::from_secs(20);
+        let answer = tokio::time::timeout(within, world.store.apply(submit(&world))).await.expect("too late");
+        let error = answer.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert!(error.to_string().contains("cannot grow: the server's disk is full"), "{error}");
+        // It was tried again for as long as it was waited for, with longer and longer pauses, and then no more.
+        let tried = attempts(&server);
+        assert!((2..20).contains(&tried), "{tried} attempts");
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_eq!(attempts(&server), tried, "nobody waits, and it is tried again");
+
+        // What waits when there is room again is done, once.
+        let (store, waiting) = (Arc::clone(&world.store), submit(&world));
+        let again = waiting.clone();
+        let waiting = tokio::spawn(async move { store.apply(waiting).await });
+        while attempts(&server) == tried {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server.empty(&file);
+        disconnect(&server).await;
+        assert_eq!(waiting.await.unwrap().unwrap(), Submitted::Created(None));
+        assert_eq!(count(&world).await, 1, "what failed was not written");
+        assert_eq!(world.store.apply(again).await.unwrap(), Submitted::Known);
+        world.store.apply(submit(&world)).await.unwrap();
+        assert_eq!((world.take(10).await.len(), count(&world).await), (2, 2));
+        world.store.close().await;
+    });
+}
