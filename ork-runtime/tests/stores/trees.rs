@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ork::accounting::{Cancel, Claim, Claimed, NewJob, Retry, Settle, Submit, Submitted};
+use ork::accounting::{Cancel, Claim, Claimed, NewJob, NoChild, Retry, Settle, Submit, Submitted};
 use ork::job::{Attempt, Job, Phase};
 use ork::store::JobView;
 use ork::tree::Stop;
@@ -144,6 +144,66 @@ fn numbers_of_trees_are_what_counting_gives() {
                 ork::store::Prune { jobs: done, before: START + std::time::Duration::from_secs(1), parts: u64::MAX };
             world.store.prune(prune).await.unwrap();
             assert!(world.store.jobs(Filter { limit: 1, ..Filter::default() }).await.unwrap().is_empty());
+        }
+    });
+}
+
+/// A child of a job, as another program would ask for it.
+fn below(parent: JobId, world: &World) -> Submit {
+    let mut job = Job::new(JobId::new(), "any", START);
+    job.parent = Some(parent);
+    Submit::new(NewJob { job, input: "{}".into() }, world.by())
+}
+
+#[test]
+fn a_job_takes_children_only_while_its_own_work_goes_on() {
+    each(async |world| {
+        let unknown = JobId::new();
+        let answer = world.store.apply(below(unknown, &world)).await.unwrap();
+        assert_eq!(answer, Submitted::NoChild(NoChild::Unknown));
+        let (parent, cancelled) = (world.submit("any").await, world.submit("any").await);
+        let program = Program { world: &world, rng: fastrand::Rng::with_seed(0), jobs: Vec::new() };
+        program.run(parent, Attempt::Succeeded).await;
+        let answer = world.store.apply(below(parent, &world)).await.unwrap();
+        assert_eq!(answer, Submitted::NoChild(NoChild::Over(JobState::Success)));
+        world.store.apply(Cancel::new(cancelled, world.by())).await.unwrap();
+        let answer = world.store.apply(below(cancelled, &world)).await.unwrap();
+        assert_eq!(answer, Submitted::NoChild(NoChild::Interrupted(cancelled)));
+        assert_eq!(program.view(parent).await.job.tree.made + program.view(cancelled).await.job.tree.made, 0);
+    });
+}
+
+#[test]
+fn a_tree_has_a_deepest_level() {
+    each(async |world| {
+        let root = world.submit("any").await;
+        let mut parent = root;
+        for _ in 0..ork::tree::DEEPEST {
+            let submit = below(parent, &world);
+            parent = submit.new.job.id;
+            assert!(matches!(world.store.apply(submit).await.unwrap(), Submitted::Created(_)));
+        }
+        let answer = world.store.apply(below(parent, &world)).await.unwrap();
+        assert_eq!(answer, Submitted::NoChild(NoChild::TooDeep));
+        let tree = world.store.job(root).await.unwrap().unwrap().job.tree;
+        assert_eq!((tree.made, tree.open), (64, 1));
+    });
+}
+
+/// Whoever can publish may name any job as the one above: a message is run, but on its own.
+#[test]
+fn a_message_that_names_no_open_job_above_it_is_a_root() {
+    each(async |world| {
+        let ended = world.submit("any").await;
+        let program = Program { world: &world, rng: fastrand::Rng::with_seed(0), jobs: Vec::new() };
+        program.run(ended, Attempt::Succeeded).await;
+        for parent in [ended, JobId::new()] {
+            let Submit { new, by, .. } = below(parent, &world);
+            let id = new.job.id;
+            let claim = Claim { unknown: new, phase: Phase::Start, attempt: 1, firm: true, by };
+            assert!(matches!(world.store.apply(claim).await.unwrap(), Claimed::Ours { .. }));
+            let job = program.view(id).await.job;
+            assert_eq!((job.parent, job.root), (None, id));
         }
     });
 }
