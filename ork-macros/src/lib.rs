@@ -104,6 +104,7 @@ mod task;
 /// | `priority = 9` | `x` | from 0 to 9; higher goes first |
 /// | `concurrency = 4` | `x` | how many calls of it may run at once, over all workers of a store |
 /// | `concurrency(4, key = "tenant")` | `x` | the same for each value of an input |
+/// | `unique = "report"` | `x` | a key: of all jobs with it one at a time has not ended, and others are refused |
 /// | `retries = 3` | each | attempts after the first |
 /// | `backoff = "1s"` | each | the pause before the first retry |
 /// | `timeout = "1h 30m"` | each | how long one attempt may take |

@@ -23,6 +23,8 @@ pub enum FailureKind {
     Parts,
     /// Jobs that it submitted failed.
     Children,
+    /// Another job has its unique key.
+    Taken,
     /// The workers that ran it died, more often than is borne.
     Lost,
 }
@@ -32,7 +34,7 @@ impl FailureKind {
     pub const fn may_pass_later(self) -> bool {
         match self {
             Self::Task | Self::Panic | Self::Timeout | Self::Lost => true,
-            Self::Input | Self::Output | Self::Parts | Self::Children => false,
+            Self::Input | Self::Output | Self::Parts | Self::Children | Self::Taken => false,
         }
     }
 }
@@ -47,6 +49,7 @@ impl fmt::Display for FailureKind {
             Self::Output => "unwritable output",
             Self::Parts => "failed parts",
             Self::Children => "failed jobs below",
+            Self::Taken => "taken key",
             Self::Lost => "lost worker",
         })
     }

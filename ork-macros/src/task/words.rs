@@ -36,7 +36,7 @@ pub(crate) enum Place {
 }
 
 /// Every word of the attribute, in the order in which messages list them.
-pub(crate) const WORDS: [(&str, Place); 13] = [
+pub(crate) const WORDS: [(&str, Place); 14] = [
     ("part", Place::Any),
     ("join", Place::Any),
     ("name", Place::Work),
@@ -46,6 +46,7 @@ pub(crate) const WORDS: [(&str, Place); 13] = [
     ("timeout", Place::Any),
     ("priority", Place::Work),
     ("concurrency", Place::Work),
+    ("unique", Place::Work),
     ("chunk", Place::Split),
     ("on_error", Place::Split),
     ("tolerate", Place::Split),

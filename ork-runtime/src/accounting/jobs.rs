@@ -8,6 +8,7 @@ use super::books::Books;
 use super::owed::{Owed, OwedAsk, OwedRow};
 use super::steer::{self, Cancel};
 use super::tree::{Follow, NoChild};
+use super::unique::taken;
 use super::{Answer, By, Operation, Promise, Shards};
 use crate::failure::Failure;
 use crate::id::JobId;
@@ -123,6 +124,8 @@ impl Operation for Submit {
 pub struct Claim {
     /// The job of the dispatch; it is made first if its id is unknown, as when another program sent it.
     pub unknown: NewJob,
+    /// The key that it takes if it is made.
+    pub unique: Option<Unique>,
     /// Which function it runs.
     pub phase: Phase,
     /// Which attempt it is.
@@ -155,6 +158,23 @@ impl Claim {
         let NewJob { job, input } = &self.unknown;
         if books.get(job.id).is_none() && self.phase == Phase::Start && self.attempt == 1 {
             books.create(job.clone(), input.clone());
+            self.take_key(books);
+        }
+    }
+
+    /// Gives its key to the job that was just made, or fails it, if another one has the key.
+    fn take_key(&self, books: &mut Books) {
+        let (Some(unique), id) = (&self.unique, self.unknown.job.id) else { return };
+        let Some(keeper) = books.keeper(unique, self.by.now) else {
+            return books.hold(unique, id, self.by.now);
+        };
+        let Some(entry) = books.get_mut(id) else { return };
+        let how = Attempt::Failed { failure: taken(&unique.key, keeper), again: None };
+        if let Ended::Counted(effects) = entry.job.end_attempt(self.phase, self.attempt, how, self.by.now) {
+            let job = entry.job.clone();
+            // Nobody is there to send what this owes.
+            let by = By { hold: false, ..self.by.clone() };
+            books.carry_out(&job, effects, None, &by);
         }
     }
 
@@ -177,6 +197,10 @@ impl Operation for Claim {
 
     fn with(&self) -> Option<JobId> {
         self.unknown.job.parent
+    }
+
+    fn unique(&self) -> Option<&Arc<str>> {
+        self.unique.as_ref().map(|unique| &unique.key)
     }
 
     /// A job that is found to be interrupted may have parts.

@@ -155,6 +155,14 @@ impl<O: Begin> Operation for Admit<O> {
         Some(&self.limit.name)
     }
 
+    fn with(&self) -> Option<JobId> {
+        self.operation.with()
+    }
+
+    fn unique(&self) -> Option<&Arc<str>> {
+        self.operation.unique()
+    }
+
     fn apply(&self, books: &mut Books) -> Self::Answer {
         let Self { limit, lost, operation } = self;
         let (by, calls) = (operation.by(), operation.calls());
@@ -220,6 +228,14 @@ impl<O: Settles> Operation for Release<O> {
 
     fn limit(&self) -> Option<&Arc<str>> {
         Some(&self.limit.name)
+    }
+
+    fn with(&self) -> Option<JobId> {
+        self.operation.with()
+    }
+
+    fn unique(&self) -> Option<&Arc<str>> {
+        self.operation.unique()
     }
 
     fn apply(&self, books: &mut Books) -> Answer {

@@ -24,7 +24,7 @@ pub use owed::{Owed, OwedAsk, OwedId, OwedRow};
 pub use parts::{Append, Appended, Open, Page, Seal};
 pub use steer::{Cancel, Retry, Steered};
 pub use tree::{NoChild, end_of};
-pub use unique::Holder;
+pub use unique::{Holder, taken};
 
 use std::sync::Arc;
 

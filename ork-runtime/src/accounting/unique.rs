@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::books::Books;
 use crate::clock::Timestamp;
+use crate::failure::{Failure, FailureKind};
 use crate::id::JobId;
 use crate::job::Unique;
 
@@ -19,6 +20,12 @@ pub struct Holder {
     pub since: Timestamp,
     /// Whether it is there and has not ended.
     pub open: bool,
+}
+
+/// Why a job fails whose key another one has.
+pub fn taken(key: &str, keeper: JobId) -> Failure {
+    let words = format!("the unique key `{key}` is taken: job {keeper} has it and has not ended");
+    Failure::new(FailureKind::Taken, words)
 }
 
 impl Books {

@@ -1,9 +1,11 @@
 //! Is this delivery still owed? Called by `engine::process`; asks the store, which decides by the pure accounting.
 
-use super::{Done, Engine, ProcessError, permits, refuse};
-use crate::accounting::{Claim, Claimed, Limit, NewJob, PartKey, StartPart, Started, Submit, Submitted};
+use super::{Done, Engine, ProcessError, permits, refuse, services};
+use crate::accounting::{
+    Claim, Claimed, Limit, NewJob, PartKey, Refusal, Refuse, StartPart, Started, Submit, Submitted, taken,
+};
 use crate::broker::DeadReason;
-use crate::job::{Job, Kind, Phase};
+use crate::job::{Job, Kind, Phase, Unique};
 use crate::message::{Ask, Message};
 
 /// The answer for a job.
@@ -34,6 +36,12 @@ pub(super) enum ClaimedPart {
     Nothing,
 }
 
+/// The key that the job of a message takes, if this is its first message.
+pub(super) fn unique_of(engine: &Engine, message: &Message) -> Option<Unique> {
+    let first = message.attempt == 1 && matches!(message.ask, Ask::Whole | Ask::Item);
+    first.then(|| services::unique_of(engine, &message.task)).flatten()
+}
+
 /// Claims a job, which is made first if another program sent it.
 pub(super) async fn job(
     engine: &Engine,
@@ -51,7 +59,8 @@ pub(super) async fn job(
             crate::job::Claim::Ended | crate::job::Claim::Old => ClaimedJob::Nothing,
         });
     }
-    let claim = Claim { unknown, phase, attempt: message.attempt, firm, by: engine.by() };
+    let unique = unique_of(engine, message);
+    let claim = Claim { unknown, unique, phase, attempt: message.attempt, firm, by: engine.by() };
     let admitted = permits::begin(engine, limits, vec![claim]).await?.pop();
     // What waits for a permit comes again when it has one.
     Ok(match admitted.and_then(|admitted| admitted.answer) {
@@ -101,9 +110,19 @@ pub(super) async fn part(
 /// Takes a message without an id into the store under a new one. Delivered again, it would get another id, so it is
 /// not run before it has one for good.
 pub(super) async fn adopt(engine: &Engine, message: &Message) -> Result<Done, ProcessError> {
-    let submit = Submit::new(new_job(engine, message), engine.by());
-    if let Submitted::Created(owed) = engine.store.apply(submit).await? {
-        engine.outbox.send(owed).await;
+    let unique = unique_of(engine, message);
+    let submit = Submit { unique, ..Submit::new(new_job(engine, message), engine.by()) };
+    match engine.store.apply(submit.clone()).await? {
+        Submitted::Created(owed) => engine.outbox.send(owed).await,
+        Submitted::Taken(keeper) => {
+            let Submit { new, unique, by, .. } = submit;
+            let failure = taken(unique.as_ref().map_or("", |unique| &unique.key), keeper);
+            let refuse = Refuse { unknown: new, failure, asked: None, dead: None, by };
+            if let Refusal::Failed(owed) = engine.store.apply(refuse).await? {
+                engine.outbox.send(owed).await;
+            }
+        }
+        Submitted::Known | Submitted::Again(_) | Submitted::NoChild(_) | Submitted::NothingToFollow => {}
     }
     Ok(Done::Settled)
 }

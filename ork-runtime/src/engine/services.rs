@@ -61,6 +61,12 @@ pub(crate) struct Terms {
     pub(crate) unique: Option<Unique>,
 }
 
+/// The key that every job of a task takes, if this program knows the task.
+pub(crate) fn unique_of(engine: &Engine, task: &str) -> Option<Unique> {
+    let key = engine.registry.get(task).ok()?.work.options.unique?;
+    Some(Unique { key: key.into(), stale_after: None })
+}
+
 impl Terms {
     /// Whether there are none.
     #[cfg(feature = "cli")]
@@ -98,6 +104,7 @@ pub(crate) enum SendError {
 pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<bool, SendError> {
     let parent = new.job.parent.unwrap_or(new.job.id);
     let Terms { after, unique } = terms;
+    let unique = unique.or_else(|| unique_of(engine, &new.job.task));
     let key = unique.as_ref().map(|unique| Arc::clone(&unique.key));
     if let Some(key) = key.as_ref().filter(|key| key.is_empty() || key.len() > LONGEST_KEY) {
         return Err(SendError::Key(key.len()));
@@ -134,13 +141,21 @@ pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<b
 /// Hands many jobs over at once: in one transaction, or in one run of messages.
 pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), SendError> {
     if engine.store.keeps() {
-        let submits = new.into_iter().map(|new| Submit::new(new, engine.by())).collect();
+        let submit = |new: NewJob| {
+            let unique = unique_of(engine, &new.job.task);
+            Submit { unique, ..Submit::new(new, engine.by()) }
+        };
+        let submits: Vec<_> = new.into_iter().map(submit).collect();
+        let key = submits.iter().find_map(|submit| submit.unique.as_ref()).map(|unique| Arc::clone(&unique.key));
+        let mut done = Ok(());
         for submitted in engine.store.apply_all(submits).await? {
-            if let Submitted::Created(owed) = submitted {
-                engine.outbox.send(owed).await;
+            match submitted {
+                Submitted::Created(owed) => engine.outbox.send(owed).await,
+                Submitted::Taken(job) => done = Err(SendError::Taken { key: key.clone().unwrap_or_default(), job }),
+                Submitted::Known | Submitted::Again(_) | Submitted::NoChild(_) | Submitted::NothingToFollow => {}
             }
         }
-        return Ok(());
+        return done;
     }
     let messages = new.into_iter().map(|new| Outgoing::Work(first_message(new))).collect();
     Ok(engine.broker.publish(messages).await.into_iter().collect::<Result<(), _>>()?)

@@ -111,6 +111,8 @@ pub struct Options {
     pub tolerate: Option<Tolerate>,
     /// How many calls may run at once.
     pub concurrency: Option<Concurrency>,
+    /// The key of which one job at a time has not ended.
+    pub unique: Option<&'static str>,
 }
 
 impl Options {
@@ -125,6 +127,7 @@ impl Options {
         on_error: OnError::Finish,
         tolerate: None,
         concurrency: None,
+        unique: None,
     };
 }
 

@@ -89,6 +89,36 @@ fn a_task_that_nobody_knows_is_kept_with_the_dead() {
     });
 }
 
+/// Its key is the task's; a message with an id is a job at its first claim, one without it when it is adopted.
+#[test]
+fn a_message_whose_key_is_taken_is_answered_and_its_job_fails() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        let mut foreigner = world.foreigner().await;
+        let key = fresh();
+        let first = ork.submit(lone { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered(1).await;
+        let body = format!(r#"{{"key": "{key}"}}"#);
+        for named in [true, false] {
+            let mut properties = foreigner.asking("c");
+            if named {
+                properties = properties.with_message_id(JobId::new().to_string().into());
+            }
+            foreigner.publish("lone", body.as_bytes(), properties).await;
+            let (_, answer) = foreigner.answer().await;
+            assert_eq!((&answer["state"], &answer["error"]["kind"]), (&"failed".into(), &"taken".into()));
+            let id: JobId = answer["job"].as_str().unwrap().parse().unwrap();
+            let words = format!("the unique key `lone` is taken: job {} has it and has not ended", first.id());
+            assert_eq!(why(&ork.wait(id).await.unwrap()), format!("taken key: {words}"));
+        }
+        Gate::of(&key).open();
+        first.wait().await.unwrap();
+        foreigner.publish("lone", body.as_bytes(), foreigner.asking("d")).await;
+        assert_eq!(foreigner.answer().await.1["state"], "success");
+        ork.shutdown().await;
+    });
+}
+
 #[test]
 fn a_wrong_input_is_answered_written_down_and_put_aside() {
     each(|world| async move {

@@ -45,7 +45,7 @@ impl Doomed {
 
     async fn claim(&self, id: JobId) {
         let unknown = NewJob { job: Job::new(id, "gated", SystemClock.now()), input: "{}".into() };
-        let claim = Claim { unknown, phase: Phase::Start, attempt: 1, firm: true, by: self.by() };
+        let claim = Claim { unknown, unique: None, phase: Phase::Start, attempt: 1, firm: true, by: self.by() };
         assert!(matches!(self.store.apply(claim).await.unwrap(), Claimed::Ours { .. }));
     }
 }

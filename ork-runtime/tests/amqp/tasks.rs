@@ -50,6 +50,12 @@ pub(crate) async fn gated(key: String) -> String {
     key
 }
 
+/// One at a time.
+#[task(queue = "plain", unique = "lone")]
+pub(crate) async fn lone(key: String) -> String {
+    gated(key).await
+}
+
 #[task(queue = "plain")]
 pub(crate) async fn listens(key: String, context: Context) {
     Gate::of(&key).inside.add_permits(1);

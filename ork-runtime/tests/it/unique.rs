@@ -7,6 +7,12 @@ use ork::{ClientError, Context, JobId, JobState, Result, task};
 use super::tasks::*;
 use super::world::each;
 
+#[task(unique = "the-only-one")]
+async fn only(key: String) -> String {
+    Gate::of(&key).pass().await;
+    key
+}
+
 /// Submits a job below it that waits at the gate.
 #[task]
 async fn keeper(key: String, context: Context) -> Result<JobId> {
@@ -42,6 +48,27 @@ fn a_second_job_of_one_key_is_refused_until_the_whole_tree_of_the_first_has_ende
         Gate::of(&key).open();
         first.wait().await.unwrap();
         assert_eq!(ork.submit(greet { name: "Ada".into() }).unique(key).and_wait().await.unwrap(), "hello Ada");
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_task_may_say_that_one_job_of_it_runs_at_a_time() {
+    each(|world| async move {
+        let (ork, key) = (&world.ork, fresh());
+        let first = ork.submit(only { key: key.clone() }).await.unwrap();
+        let refused = ork.submit(only { key: key.clone() }).await.unwrap_err();
+        assert!(matches!(&refused, ClientError::Taken { key, by } if key == "the-only-one" && *by == first.id()));
+        let many = ork.submit_all((0..2).map(|_| only { key: key.clone() })).await.unwrap_err();
+        assert_eq!(many.to_string(), refused.to_string());
+        // Another key of its own.
+        let other = ork.submit(only { key: key.clone() }).unique(key.as_str()).await.unwrap();
+        Gate::of(&key).open();
+        Gate::of(&key).open();
+        first.wait().await.unwrap();
+        other.wait().await.unwrap();
+        Gate::of(&key).open();
+        ork.submit(only { key: key.clone() }).and_wait().await.unwrap();
         world.end().await;
     });
 }

@@ -233,7 +233,14 @@ impl World {
     }
 
     fn claim(&mut self, config: &Config, worker: usize, msg: &Msg, phase: Phase) -> Hand {
-        let claim = Claim { unknown: new_job(), phase, attempt: msg.attempt, firm: msg.suspect, by: by(Some(worker)) };
+        let claim = Claim {
+            unknown: new_job(),
+            unique: None,
+            phase,
+            attempt: msg.attempt,
+            firm: msg.suspect,
+            by: by(Some(worker)),
+        };
         let limited = config.plain && phase == Phase::Start;
         match self.begin(config, (worker, limited, msg.suspect), claim, Step::Other).answer {
             Some(Claimed::Ours { job, .. }) => {

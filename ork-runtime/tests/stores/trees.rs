@@ -49,7 +49,14 @@ impl Program<'_> {
     async fn run(&self, id: JobId, how: Attempt) {
         let job = self.view(id).await.job;
         let unknown = NewJob { job: Job::new(id, "any", START), input: "{}".into() };
-        let claim = Claim { unknown, phase: Phase::Start, attempt: job.attempt, firm: false, by: self.world.by() };
+        let claim = Claim {
+            unknown,
+            unique: None,
+            phase: Phase::Start,
+            attempt: job.attempt,
+            firm: false,
+            by: self.world.by(),
+        };
         if let Claimed::Ours { job, .. } = self.world.store.apply(claim).await.unwrap() {
             let (attempt, phase, by) = (job.attempt, job.phase, self.world.by());
             let settle = Settle { job: id, phase, attempt, how, output: Some("1".into()), by };
@@ -200,7 +207,7 @@ fn a_message_that_names_no_open_job_above_it_is_a_root() {
         for parent in [ended, JobId::new()] {
             let Submit { new, by, .. } = below(parent, &world);
             let id = new.job.id;
-            let claim = Claim { unknown: new, phase: Phase::Start, attempt: 1, firm: true, by };
+            let claim = Claim { unknown: new, unique: None, phase: Phase::Start, attempt: 1, firm: true, by };
             assert!(matches!(world.store.apply(claim).await.unwrap(), Claimed::Ours { .. }));
             let job = program.view(id).await.job;
             assert_eq!((job.parent, job.root), (None, id));

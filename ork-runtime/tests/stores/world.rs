@@ -95,7 +95,7 @@ impl World {
         let mut job = Job::new(id, "unknown", START);
         job.phase = phase;
         let unknown = NewJob { job, input: "{}".into() };
-        self.store.apply(Claim { unknown, phase, attempt, firm: false, by: self.by() }).await.unwrap()
+        self.store.apply(Claim { unknown, unique: None, phase, attempt, firm: false, by: self.by() }).await.unwrap()
     }
 
     /// A job whose split was begun: the epoch.

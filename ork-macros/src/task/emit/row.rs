@@ -72,6 +72,7 @@ fn options(args: &Args) -> TokenStream {
         ("on_error", args.on_error.value().map(on_error)),
         ("tolerate", args.tolerate.value().map(tolerate).map(some)),
         ("concurrency", args.concurrency.value().map(concurrency).map(some)),
+        ("unique", args.unique.value().map(|key| some(quote!(#key)))),
     ]
     .into_iter()
     .filter_map(|(field, value)| Some((format_ident!("{field}"), value?)))

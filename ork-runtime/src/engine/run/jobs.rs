@@ -15,7 +15,8 @@ pub(super) async fn process(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spa
     let Some((task, items, limit)) = admit(engine, deliveries, spawn) else { return };
     let claim = |item: &Item| {
         let (unknown, attempt) = (claim::new_job(engine, &item.message), item.message.attempt);
-        Claim { unknown, phase: Phase::Start, attempt, firm: false, by: engine.by() }
+        let unique = claim::unique_of(engine, &item.message);
+        Claim { unknown, unique, phase: Phase::Start, attempt, firm: false, by: engine.by() }
     };
     let claimed = permits::begin(engine, (limit.as_ref(), 0), items.iter().map(claim).collect()).await;
     // Where the store does not work, each job waits for it alone.
