@@ -34,6 +34,12 @@ impl JobId {
         Self(Uuid::parse_str(name).unwrap_or_else(|_| Uuid::new_v5(&FOREIGN, name.as_bytes())))
     }
 
+    /// The id of what follows this job by its hook number `at`; always the same one.
+    #[must_use]
+    pub fn following(self, at: usize) -> Self {
+        Self(Uuid::new_v5(&self.0, format!("on_complete.{at}").as_bytes()))
+    }
+
     /// The sixteen bytes of the id, as stores keep it.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
