@@ -43,10 +43,19 @@ struct World {
 
 impl World {
     fn new() -> Option<Self> {
+        Self::with(None)
+    }
+
+    /// With this store; `None` for the default one.
+    fn with(store: Option<&str>) -> Option<Self> {
         let (python, url) = (python()?, node::shared_node()?.to_owned());
         let place = Place::new();
         let prefix = format!("t{}", &ork::JobId::new().to_string()[20..]);
-        let mut worker = Process::start(at(place.command(HELLO, &["worker"]), &url, &prefix));
+        let mut command = place.command(HELLO, &["worker"]);
+        if let Some(store) = store {
+            command.env("ORK_STORE", store);
+        }
+        let mut worker = Process::start(at(command, &url, &prefix));
         worker.err_line(|line| line.contains("worker ready"));
         Some(Self { place, python, url, prefix, _worker: worker })
     }
@@ -122,4 +131,21 @@ fn the_short_program_is_enough() {
         &world.prefix,
     ));
     assert_eq!(watched.end().ok().lines().last(), Some("\"hello Ada\""));
+}
+
+/// The program of the other side: it makes the set and its queue, ork's workers do some parts and it does the others.
+fn exchange(store: Option<&str>) {
+    let Some(world) = World::with(store) else { return };
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/parts.py");
+    for (total, ours, order) in [("20", "7", "first"), ("20", "7", "last"), ("3", "0", "first"), ("1", "1", "first")] {
+        let ended = world.python(&[program.to_str().unwrap(), &world.url, "hello", total, ours, order]);
+        let told: Value = serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+        let once = json!([{"id": told["expected"], "body": {"set": told["set"]}}]);
+        assert_eq!((&told["followed"], &told["left"]), (&once, &Value::Null), "{total} {ours} {order}");
+    }
+}
+
+#[test]
+fn a_set_is_shared_with_workers_without_a_store_and_followed_once() {
+    exchange(Some("none"));
 }

@@ -44,6 +44,12 @@ impl JobId {
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 
+    /// The id of what follows this job by its hook number `at`; always the same one.
+    #[must_use]
+    pub fn following(self, at: usize) -> Self {
+        Self(Uuid::new_v5(&self.0, format!("on_complete.{at}").as_bytes()))
+    }
+
     /// The sixteen bytes of the id, as stores keep it.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()

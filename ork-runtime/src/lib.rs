@@ -47,8 +47,10 @@
 pub mod __private;
 
 // 0 words: data and pure functions; no tokio, no I/O.
+pub mod barrier;
 pub mod clock;
 mod failure;
+pub mod hook;
 mod id;
 pub mod job;
 pub mod ledger;

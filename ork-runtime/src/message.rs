@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::hook::Hooks;
 use crate::id::JobId;
 use crate::job::{Job, ReplyTo, State};
 use crate::output::Elsewhere;
@@ -49,6 +50,8 @@ pub struct Message {
     pub body: Bytes,
     /// Where the outcome goes.
     pub reply: Option<ReplyTo>,
+    /// What follows when it has ended, and the set of parts that it is one of.
+    pub hooks: Option<Box<Hooks>>,
 }
 
 /// The outcome of a job, for whoever asked for it.
@@ -111,6 +114,21 @@ impl Reply {
     }
 }
 
+/// What follows a job that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follow {
+    /// Its id, the same however often it is sent.
+    pub id: JobId,
+    /// The routing key.
+    pub route: String,
+    /// The task.
+    pub task: String,
+    /// The input's JSON.
+    pub body: Bytes,
+    /// Why it goes to the dead letters instead.
+    pub failed: Option<String>,
+}
+
 /// What leaves a process through the outbox.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outgoing {
@@ -118,6 +136,8 @@ pub enum Outgoing {
     Work(Message),
     /// An outcome for a client.
     Reply(Reply),
+    /// A message of a hook.
+    Follow(Follow),
 }
 
 /// How large a body may be before anything looks into it.

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 
 /// The rank of each module; the longest path that fits counts. A module names its own rank and lower ones.
 const LAYERS: &[(u32, &[&str])] = &[
-    (0, &["clock", "failure", "id", "job", "ledger", "message", "output", "policy", "retry", "tree"]),
+    (
+        0,
+        &["barrier", "clock", "failure", "hook", "id", "job", "ledger", "message", "output", "policy", "retry", "tree"],
+    ),
     (1, &["context", "registry", "task"]),
     (2, &["accounting", "broker", "objects", "store"]),
     (3, &["engine"]),

@@ -124,6 +124,7 @@ impl OwedRow {
             lost: self.lost,
             body,
             reply: job.reply.clone(),
+            hooks: None,
         }
     }
 }

@@ -112,5 +112,9 @@ fn amqp(config: &Config, worker: &WorkerId) -> Result<Arc<dyn Broker>, BrokerErr
     };
     amqp.name = format!("ork {worker}");
     amqp.max_message_bytes = config.max_message_bytes;
+    amqp.allowed = crate::hook::Allowed {
+        part_queues: config.part_queues.split(',').map(str::to_owned).collect(),
+        routes: config.hook_routes.split(',').map(str::to_owned).collect(),
+    };
     Ok(Arc::new(Amqp::new(amqp)?))
 }

@@ -319,7 +319,7 @@ fn unpack(held: &Arc<Held>, owed: Owed) -> Vec<Delivery> {
             Some(Delivery { message: Ok(message), redelivered: lost, anonymous: false, receipt: receipt() })
         }
         // Whoever waits for an outcome here finds it in the store.
-        Outgoing::Reply(_) => {
+        Outgoing::Reply(_) | Outgoing::Follow(_) => {
             receipt().settle(Settlement::Ack);
             None
         }

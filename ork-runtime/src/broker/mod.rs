@@ -4,6 +4,7 @@
 //! and what is not settled comes again. Who must do what exactly once is the store's business, not the broker's.
 
 pub mod embedded;
+mod parts;
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use crate::message::{Message, Outgoing};
+pub use parts::{Opened, PartQueues, PartReader, PartRecord, ReadRecord};
 
 #[cfg(feature = "amqp")]
 pub mod amqp;
@@ -96,6 +98,10 @@ pub enum DeadReason {
     Exhausted,
     /// It is a part or a join, and the workers of its queue have no store.
     NeedsStore,
+    /// It is one of a set of parts, and the queue is not there in which they are counted.
+    NoPartQueue,
+    /// It follows a job that has ended, and no queue takes it.
+    NoRoute,
 }
 
 impl DeadReason {
@@ -109,6 +115,8 @@ impl DeadReason {
             Self::WrongInput => "wrong-input",
             Self::Exhausted => "exhausted",
             Self::NeedsStore => "needs-store",
+            Self::NoPartQueue => "no-part-queue",
+            Self::NoRoute => "no-route",
         }
     }
 }
@@ -244,6 +252,11 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// # Errors
     /// When the broker refuses, or cannot be reached in time.
     async fn replies(&self) -> Result<Option<Replies>, BrokerError>;
+
+    /// Its part queues, if it has any.
+    fn parts(&self) -> Option<&dyn PartQueues> {
+        None
+    }
 
     /// Asks whether the broker can be reached, and says in words what was found.
     ///

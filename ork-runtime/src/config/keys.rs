@@ -145,6 +145,24 @@ pub const KEYS: &[Key] = &[
         get: |config| config.prefix.clone(),
     },
     Key {
+        name: "part_queues",
+        expected: "what names begin with, such as `part.` or `part.,jobs.part.`",
+        set: |config, text| {
+            let prefixes = text.split(',').all(|prefix| (1..=50).contains(&prefix.len()));
+            prefixes.then(|| text.clone_into(&mut config.part_queues))
+        },
+        get: |config| config.part_queues.clone(),
+    },
+    Key {
+        name: "hook_routes",
+        expected: "nothing, or what names begin with, such as `orders.` or `orders.,bills.`",
+        set: |config, text| {
+            text.clone_into(&mut config.hook_routes);
+            Some(())
+        },
+        get: |config| config.hook_routes.clone(),
+    },
+    Key {
         name: "synchronous",
         expected: "`full` or `normal`",
         set: |config, text| {

@@ -83,6 +83,10 @@ pub struct Config {
     pub queues: QueueType,
     /// What the names of RabbitMQ's queues and exchanges begin with.
     pub prefix: String,
+    /// What the names of part queues may begin with, with commas between them; the first one is for ork's own.
+    pub part_queues: String,
+    /// What the routes of hooks may begin with, with commas between them; nothing: whatever they like.
+    pub hook_routes: String,
     /// Whether `SQLite` survives the loss of power (`full`) or only that of the process (`normal`).
     pub synchronous: Synchronous,
     /// What is logged, as a filter: `warn`, or `info,ork=debug`.
@@ -129,6 +133,8 @@ impl Default for Config {
             large_output_bytes: 256 * 1024,
             queues: QueueType::default(),
             prefix: "ork".into(),
+            part_queues: "part.".into(),
+            hook_routes: String::new(),
             synchronous: Synchronous::default(),
             log: "warn,lapin=off".into(),
             sources: BTreeMap::new(),

@@ -132,7 +132,8 @@ pub(super) fn new_job(engine: &Engine, message: &Message) -> NewJob {
     let mut job = Job::new(message.job, message.task.clone(), engine.clock.now());
     job.root = message.root;
     job.parent = message.parent;
-    job.kind = if message.ask == Ask::Item { Kind::Item } else { Kind::Whole };
+    let is_part = message.hooks.as_ref().is_some_and(|hooks| hooks.part.is_some());
+    job.kind = if message.ask == Ask::Item || is_part { Kind::Item } else { Kind::Whole };
     job.phase = if message.ask == Ask::Join { Phase::Join } else { Phase::Start };
     job.priority = message.priority;
     job.reply.clone_from(&message.reply);

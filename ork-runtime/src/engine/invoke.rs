@@ -57,6 +57,16 @@ pub(super) enum Called<T = Bytes> {
     Interrupted,
 }
 
+impl<T> Called<T> {
+    /// What it returned.
+    pub(super) const fn returned(&self) -> Option<&T> {
+        match self {
+            Self::Returned(output) => Some(output),
+            Self::Failed(_) | Self::Interrupted => None,
+        }
+    }
+}
+
 /// Calls the function of a task on a message.
 pub(super) async fn invoke(
     engine: &Arc<Engine>,

@@ -4,8 +4,10 @@
 //! `split` or `invoke` (what does the task say?), then `settle` (write it down, send what is owed). It knows ports
 //! only, and answers with a value: what is to become of the delivery.
 
+mod barrier;
 mod calls;
 mod claim;
+pub(crate) mod hooks;
 mod invoke;
 mod join;
 pub(crate) mod large;
@@ -20,6 +22,7 @@ pub(crate) mod services;
 mod settle;
 mod split;
 mod turns;
+pub(crate) mod unkept;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -190,7 +193,13 @@ async fn run(
     let message = message.as_ref().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
     let task = refuse::check(engine, message)?;
     let limit = permits::limit(&task, message);
-    let has_parts = matches!(message.ask, Ask::Part { .. } | Ask::Join);
+    // Parts that are counted by the broker need no store, and ask none.
+    let counted = message.hooks.as_deref().and_then(|hooks| hooks.part.as_ref());
+    let has_parts = match message.ask {
+        Ask::Part { .. } => counted.is_none(),
+        Ask::Join => true,
+        Ask::Whole | Ask::Item => false,
+    };
     if (has_parts || limit.is_some()) && !engine.store.keeps() {
         return Ok(Box::pin(refuse::needs_store(engine, message, redelivered)).await);
     }
@@ -214,8 +223,13 @@ async fn run(
             return Ok(Done::Interrupted);
         }
     }
+    if let (Ask::Part { epoch, index }, Some(part)) = (message.ask, counted) {
+        return Box::pin(unkept::part(engine, task, (message, part), (epoch, index), redelivered)).await;
+    }
     let dispatch = Dispatch { message, redelivered, limit, slot, tenure };
     match message.ask {
+        // Who is a part already is not split once more.
+        Ask::Whole if counted.is_some() => job(engine, task, task.work, Phase::Start, dispatch).await,
         Ask::Whole => job(engine, task, task.entry(), Phase::Start, dispatch).await,
         Ask::Item => job(engine, task, task.work, Phase::Start, dispatch).await,
         Ask::Join => job(engine, task, refuse::join_of(&task, message)?, Phase::Join, dispatch).await,
@@ -252,6 +266,9 @@ async fn job(
     if again && redelivered > engine.settings.losses {
         return Box::pin(settle::lost_job(engine, (job, limit), phase, redelivered)).await;
     }
+    if is_split && !engine.store.keeps() {
+        return Box::pin(unkept::split(engine, (task, def), message, job)).await;
+    }
     if is_split {
         let running = engine.running.enter(job.id);
         // A split is rare and its future large: on the heap it does not weigh on every other delivery.
@@ -268,8 +285,13 @@ async fn job(
         let call = invoke::invoke(engine, def, message, about, parts, (running.token(), slot.take()));
         let called = lease::keep(engine, message, tenure, call).await;
         drop(running);
+        let output = message.hooks.as_ref().and_then(|_| called.returned().cloned());
         match settle::job(engine, &mut job, (def, limit), phase, called).await? {
-            settle::Next::Done(done) => return Ok(done),
+            settle::Next::Done(done) if engine.store.keeps() => return Ok(done),
+            settle::Next::Done(done) => {
+                let fresh = redelivered == 0;
+                return Box::pin(unkept::follow(engine, message, (&job, output), fresh, done)).await;
+            }
             // Without a store nobody else can keep the time of the next attempt.
             settle::Next::AgainHere(due) => {
                 tokio::select! {

@@ -175,6 +175,7 @@ fn first_message(new: NewJob) -> Message {
         lost: 0,
         body: input,
         reply: job.reply,
+        hooks: None,
     }
 }
 

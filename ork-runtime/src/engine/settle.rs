@@ -152,7 +152,7 @@ pub(super) async fn lost_part(
     Ok(Done::Exhausted(words))
 }
 
-fn lost(times: u32) -> Failure {
+pub(super) fn lost(times: u32) -> Failure {
     Failure::new(FailureKind::Lost, format!("its worker died or lost its connection {times} times while it ran"))
 }
 
@@ -181,13 +181,23 @@ pub(super) async fn unkept(
     let Ended::Counted(effects) = job.end_attempt(phase, attempt, how, engine.clock.now()) else {
         return None;
     };
+    carry_out(engine, job, effects, output.as_ref()).await
+}
+
+/// Carries out what a change of a job owes that no store keeps; answers the time of the next attempt, if there is one.
+pub(super) async fn carry_out(
+    engine: &Engine,
+    job: &Job,
+    effects: Vec<Effect>,
+    output: Option<&Bytes>,
+) -> Option<Timestamp> {
     for effect in effects {
         match effect {
             Effect::Dispatch { due, .. } => return Some(due.unwrap_or_default()),
             // Nobody keeps what is above it.
             Effect::Ended | Effect::Reopened { .. } => {}
             Effect::Reply => {
-                let Some(reply) = Reply::of(job, output.as_ref()) else {
+                let Some(reply) = Reply::of(job, output) else {
                     continue;
                 };
                 if let Err(error) = tell(engine, reply).await {

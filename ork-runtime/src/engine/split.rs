@@ -22,6 +22,7 @@ use crate::policy::Policy;
 use crate::registry::Task;
 use crate::store::StoreError;
 use crate::task::CallError;
+use crate::task::arg::Call;
 use crate::task::def::{Run, TaskDef};
 use crate::task::outcome::Items;
 
@@ -53,10 +54,6 @@ pub(super) async fn split(
     message: &Message,
     cancelled: &CancellationToken,
 ) -> Result<Split, ProcessError> {
-    if !engine.store.keeps() {
-        let words = "a job with parts needs a store: unset ORK_STORE=none, or name one";
-        return Ok(Split::Ended(Called::Failed(CallError::Task(crate::Error::permanent(words)))));
-    }
     if let Err(error) = def.check_rules(&message.body) {
         return Ok(Split::Ended(Called::Failed(CallError::Input(error))));
     }
@@ -92,6 +89,43 @@ pub(super) async fn split(
         ledger::Seal::Sealed | ledger::Seal::Already => Split::Sealed,
         ledger::Seal::Old => Split::Overtaken,
     })
+}
+
+/// Runs a split to its end without handing on what it yields, which must not be more than so many bytes.
+pub(super) async fn collect(
+    engine: &Arc<Engine>,
+    def: &'static TaskDef,
+    call: Call,
+    most: usize,
+) -> Result<Vec<Bytes>, CallError> {
+    let all = async {
+        let mut pages = match def.run {
+            Run::AsyncSplit(run) => pages(engine, run(call).await?, engine.settings.page),
+            Run::BlockingSplit(run) => {
+                let items = joined(tokio::task::spawn_blocking(move || run(call)).await)?;
+                pages(engine, items, engine.settings.page)
+            }
+            Run::Async(_) | Run::Blocking(_) => {
+                return Err(CallError::Panicked("a task was called as a split".into()));
+            }
+        };
+        let (mut items, mut bytes) = (Vec::new(), 0_usize);
+        while let Some(page) = pages.next().await {
+            for item in page? {
+                bytes += item.len();
+                items.push(item);
+            }
+            if bytes > most {
+                let words = format!(
+                    "the parts have more than {most} bytes of input, and without a store all are held in memory: \
+                     name a store with ORK_STORE"
+                );
+                return Err(CallError::Task(crate::Error::permanent(words)));
+            }
+        }
+        Ok(items)
+    };
+    flatten(futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(all)).await)
 }
 
 /// Appends page after page; answers how many parts there are, or why the store took no more.

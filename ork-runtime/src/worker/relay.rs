@@ -143,7 +143,7 @@ async fn send(engine: &Arc<Engine>, rows: Vec<Owed>, stop: &CancellationToken) {
 fn leaves_out(message: &mut Outgoing) -> bool {
     match message {
         Outgoing::Reply(reply) => reply.leave_out(),
-        Outgoing::Work(_) => false,
+        Outgoing::Work(_) | Outgoing::Follow(_) => false,
     }
 }
 
@@ -154,6 +154,7 @@ async fn refused(engine: &Engine, message: Outgoing, error: &BrokerError) {
             tracing::debug!(job = %reply.job, %error, "an outcome cannot be delivered: mostly nobody waits for it any more");
             return;
         }
+        Outgoing::Follow(_) => return,
         Outgoing::Work(message) => message,
     };
     tracing::warn!(job = %message.job, task = message.task, %error, "a message cannot be delivered");

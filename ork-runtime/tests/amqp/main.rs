@@ -23,6 +23,7 @@ mod node;
 #[expect(dead_code, reason = "each test program uses its own share of it")]
 mod objects;
 mod outages;
+mod parts;
 #[cfg(feature = "postgres")]
 #[path = "../support/postgres.rs"]
 #[expect(dead_code, reason = "each test program uses its own share of it")]

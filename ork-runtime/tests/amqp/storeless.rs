@@ -10,7 +10,7 @@ use ork::clock::{Pause, system::SystemClock};
 use ork::{ClientError, Clock, JobId, Timestamp};
 
 use super::tasks::*;
-use super::world::{fresh, header, on};
+use super::world::{header, on};
 
 #[test]
 fn results_come_by_reply() {
@@ -44,13 +44,9 @@ fn attempts_are_made_in_place_and_failures_come_back() {
 }
 
 #[test]
-fn a_job_with_parts_is_refused_in_words() {
+fn what_needs_a_memory_is_refused_in_words() {
     on("none", "quorum", |world| async move {
         let ork = world.worker().await;
-        let message = count_part { count: 10, run: fresh(), hold: u64::MAX, failing: Vec::new() };
-        let ended = ork.submit(message).and_wait().await;
-        let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
-        assert!(failure.to_string().contains("ORK_STORE"), "{failure}");
         let words = ork.status(JobId::new()).await.unwrap_err().to_string();
         assert!(words.contains("there is no store"), "{words}");
         ork.shutdown().await;

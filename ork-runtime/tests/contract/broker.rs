@@ -61,6 +61,7 @@ pub fn numbered(number: usize) -> Message {
         lost: 0,
         body: number.to_string().into(),
         reply: None,
+        hooks: None,
     }
 }
 

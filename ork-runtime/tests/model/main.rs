@@ -14,6 +14,7 @@
     reason = "tests: what fails must fail loudly, and what is found is printed"
 )]
 
+mod barrier;
 mod config;
 mod explore;
 mod mutants;

@@ -13,7 +13,7 @@ use super::world::{START, World, each, failed, ok, part};
 fn asks(owed: &[ork::accounting::Owed]) -> Vec<Ask> {
     let ask = |message: &Outgoing| match message {
         Outgoing::Work(message) => message.ask,
-        Outgoing::Reply(reply) => panic!("a reply: {reply:?}"),
+        other => panic!("no work: {other:?}"),
     };
     owed.iter().flat_map(|row| row.messages.iter().map(ask)).collect()
 }

@@ -46,7 +46,7 @@ fn every_row_goes_to_one_of_many_who_take_at_once() {
                 for row in taken {
                     let parts = row.messages.into_iter().map(|message| match message {
                         Outgoing::Work(message) => (message.job, format!("{:?}", message.ask)),
-                        Outgoing::Reply(reply) => panic!("{reply:?}"),
+                        other => panic!("{other:?}"),
                     });
                     seen.extend(parts);
                 }

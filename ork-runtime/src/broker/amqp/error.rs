@@ -114,6 +114,11 @@ pub(super) fn is_not_taken(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::PRECONDITIONFAILED)
 }
 
+/// Whether this is RabbitMQ's word for what somebody else has for himself, as a queue with an exclusive consumer.
+pub(super) fn is_refused(error: &lapin::Error) -> bool {
+    is_soft(error, AMQPSoftError::ACCESSREFUSED)
+}
+
 fn is_soft(error: &lapin::Error, wanted: AMQPSoftError) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == AMQPErrorKind::Soft(wanted))
 }

@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Broker, BrokerError, Replies, Subscribe, Subscription};
+use super::{Broker, BrokerError, PartQueues, Replies, Subscribe, Subscription};
+use crate::hook::Allowed;
 use crate::message::{Limits, Outgoing};
 
 mod ack;
@@ -23,7 +24,9 @@ mod consume;
 mod driver;
 mod error;
 mod link;
+mod parts;
 mod publish;
+mod reader;
 mod receipt;
 mod replies;
 mod session;
@@ -35,7 +38,7 @@ pub use topology::QueueKind;
 
 use error::Trouble;
 use link::{Link, Target};
-use publish::Publisher;
+use publish::{Publisher, Publishing};
 use topology::Topology;
 use url::Addresses;
 
@@ -56,6 +59,8 @@ pub struct Config {
     pub name: String,
     /// Larger bodies are not published.
     pub max_message_bytes: usize,
+    /// What the hooks of messages may name.
+    pub allowed: Allowed,
 }
 
 impl Config {
@@ -72,6 +77,7 @@ impl Config {
             close_deadline: Duration::from_secs(2),
             name: "ork".to_owned(),
             max_message_bytes: Limits::default().bytes,
+            allowed: Allowed::default(),
         })
     }
 }
@@ -93,7 +99,10 @@ pub struct Amqp {
     topology: Arc<Topology>,
     publishing: Arc<Link>,
     consuming: Arc<Link>,
-    publisher: OnceCell<Publisher>,
+    publishes: Arc<Publishing>,
+    /// For part queues alone.
+    reading: Arc<Link>,
+    parts: parts::Parts,
     /// Cancelled first: consumers carry out what was said.
     closing: CancellationToken,
     /// Cancelled last: nothing is published any more.
@@ -110,19 +119,30 @@ impl Amqp {
     /// # Errors
     /// `Config` if the configuration cannot work.
     pub fn new(config: Config) -> Result<Self, BrokerError> {
-        let topology = Arc::new(Topology::new(&config.prefix, config.queues)?);
+        let topology = Arc::new(Topology::new(&config.prefix, config.queues, config.allowed.clone())?);
         let tasks = TaskTracker::new();
         let link = |what: &str| {
             let (addresses, name) = (config.addresses.clone(), format!("{} {what}", config.name));
             Link::new(Target { addresses, name, deadline: config.deadline }, tasks.clone())
         };
+        let (publishing, reading, closed) = (link("publishes"), link("reads"), CancellationToken::new());
+        let publishes = Arc::new(Publishing {
+            link: Arc::clone(&publishing),
+            topology: Arc::clone(&topology),
+            tasks: tasks.clone(),
+            closed: closed.clone(),
+            publisher: OnceCell::new(),
+        });
+        let parts = parts::Parts::new(Arc::clone(&reading), topology.names.clone(), Arc::clone(&publishes));
         Ok(Self {
-            publishing: link("publishes"),
+            publishing,
             consuming: link("consumes"),
             topology,
-            publisher: OnceCell::new(),
+            publishes,
+            reading,
+            parts,
             closing: CancellationToken::new(),
-            closed: CancellationToken::new(),
+            closed,
             consumers: TaskTracker::new(),
             tasks,
             generations: Arc::default(),
@@ -137,8 +157,7 @@ impl Amqp {
     }
 
     async fn publisher(&self) -> &Publisher {
-        let start = async || Publisher::new(&self.publishing, &self.topology, &self.tasks, &self.closed);
-        self.publisher.get_or_init(start).await
+        self.publishes.publisher().await
     }
 
     async fn declare(&self, queues: &[Subscribe]) -> Result<(), Trouble> {
@@ -209,6 +228,10 @@ impl Broker for Amqp {
         Ok(Some(Replies { queue: queue.to_string(), answers: answered }))
     }
 
+    fn parts(&self) -> Option<&dyn PartQueues> {
+        Some(&self.parts)
+    }
+
     async fn check(&self) -> Result<String, BrokerError> {
         self.declare(&[]).await?;
         let live = self.publishing.live().await?;
@@ -235,7 +258,7 @@ impl Broker for Amqp {
         let orderly = async {
             self.consumers.wait().await;
             self.closed.cancel();
-            tokio::join!(self.consuming.close(goodbye), self.publishing.close(goodbye));
+            tokio::join!(self.consuming.close(goodbye), self.publishing.close(goodbye), self.reading.close(goodbye));
             self.tasks.close();
             self.tasks.wait().await;
         };
@@ -243,7 +266,7 @@ impl Broker for Amqp {
             tracing::warn!(broker = %self.config.addresses, "RabbitMQ did not let go in time, hanging up");
             self.closed.cancel();
             let none = Duration::ZERO;
-            tokio::join!(self.consuming.close(none), self.publishing.close(none));
+            tokio::join!(self.consuming.close(none), self.publishing.close(none), self.reading.close(none));
         }
     }
 }
@@ -254,5 +277,6 @@ impl Drop for Amqp {
         self.closed.cancel();
         self.publishing.abandon();
         self.consuming.abandon();
+        self.reading.abandon();
     }
 }

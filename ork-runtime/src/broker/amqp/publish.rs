@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, OnceCell, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -94,6 +94,24 @@ impl Publisher {
     /// The same for one parcel.
     pub(super) async fn publish_one(&self, parcel: Parcel) -> Result<(), Trouble> {
         self.publish(vec![parcel]).await.pop().unwrap_or_else(|| Err(Trouble::closed()))
+    }
+}
+
+/// A publisher that starts when it is first used: a broker may be made where nothing can run yet.
+#[derive(Debug)]
+pub(super) struct Publishing {
+    pub(super) link: Arc<Link>,
+    pub(super) topology: Arc<Topology>,
+    pub(super) tasks: TaskTracker,
+    /// Cancelled when nothing is to be published any more.
+    pub(super) closed: CancellationToken,
+    pub(super) publisher: OnceCell<Publisher>,
+}
+
+impl Publishing {
+    pub(super) async fn publisher(&self) -> &Publisher {
+        let start = async || Publisher::new(&self.link, &self.topology, &self.tasks, &self.closed);
+        self.publisher.get_or_init(start).await
     }
 }
 
@@ -274,8 +292,7 @@ impl Lane {
 /// A queue of work may take it soon, as when the node that led the queue is gone and another one is about to. The
 /// outcomes of some stranger's full queue are not to hold up others.
 fn not_now(parcel: &Parcel) -> BrokerErrorKind {
-    let is_direct = parcel.exchange.as_str().is_empty();
-    if is_direct { BrokerErrorKind::Undeliverable } else { BrokerErrorKind::Disconnected }
+    if parcel.is_outcome() { BrokerErrorKind::Undeliverable } else { BrokerErrorKind::Disconnected }
 }
 
 fn blocked(live: &Live) -> Trouble {

@@ -10,6 +10,7 @@ use lapin::{Channel, ExchangeKind};
 use super::error::{Trouble, is_not_taken, words};
 use super::link::Live;
 use crate::broker::{BrokerErrorKind, Subscribe};
+use crate::hook::Allowed;
 
 /// Which kind of queue keeps the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -49,16 +50,20 @@ const LONGEST: usize = 255;
 pub(super) struct Names {
     /// Work is published here, with the task's name as routing key.
     pub(super) exchange: ShortString,
+    /// What follows jobs that have ended is published here, with its route as routing key.
+    pub(super) hooks: ShortString,
     /// Where the broker sends what no queue takes.
     pub(super) unrouted: ShortString,
     /// The dead letters.
     pub(super) dead: ShortString,
     prefix: String,
     pub(super) tasks: String,
+    /// What the hooks of messages may name.
+    pub(super) allowed: Allowed,
 }
 
 impl Names {
-    pub(super) fn new(prefix: &str) -> Result<Self, Trouble> {
+    pub(super) fn new(prefix: &str, allowed: Allowed) -> Result<Self, Trouble> {
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if prefix.is_empty() || prefix.len() > 100 || !prefix.bytes().all(good) {
             return Err(Trouble::new(
@@ -68,10 +73,12 @@ impl Names {
         }
         Ok(Self {
             exchange: short(prefix)?,
+            hooks: short(&format!("{prefix}.hooks"))?,
             unrouted: short(&format!("{prefix}.unrouted"))?,
             dead: short(&format!("{prefix}.dead"))?,
             prefix: prefix.to_owned(),
             tasks: format!("{prefix}.task."),
+            allowed,
         })
     }
 
@@ -117,8 +124,8 @@ pub(super) struct Topology {
 }
 
 impl Topology {
-    pub(super) fn new(prefix: &str, kind: QueueKind) -> Result<Self, Trouble> {
-        Ok(Self { names: Names::new(prefix)?, kind, queues: Mutex::default() })
+    pub(super) fn new(prefix: &str, kind: QueueKind, allowed: Allowed) -> Result<Self, Trouble> {
+        Ok(Self { names: Names::new(prefix, allowed)?, kind, queues: Mutex::default() })
     }
 
     /// Whether the queues count how often they deliver a message, and give up at some point.
@@ -187,6 +194,9 @@ async fn declare_base(live: &Live, names: &Names, kind: QueueKind) -> Result<(),
     let direct = channel.exchange_declare(names.exchange.clone(), ExchangeKind::Direct, durable, arguments);
     live.within(doing, direct).await.map_err(|error| otherwise("exchange", &names.exchange, error))?;
 
+    let hooks = channel.exchange_declare(names.hooks.clone(), ExchangeKind::Direct, durable, FieldTable::default());
+    live.within(doing, hooks).await.map_err(|error| otherwise("exchange", &names.hooks, error))?;
+
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let dead = channel.queue_declare(names.dead.clone(), options, dead_arguments(kind));
     let channel = match live.within("declare the dead letters", dead).await {
@@ -220,8 +230,9 @@ async fn declare_queue(
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let declare = channel.queue_declare(queue.clone(), options, work_arguments(kind, names));
     live.within("declare a queue", declare).await.map_err(|error| otherwise("queue", &queue, error))?;
-    for task in tasks {
-        let (queue, exchange, key) = (queue.clone(), names.exchange.clone(), short(task)?);
+    let exchanges = [&names.exchange, &names.hooks];
+    for (task, exchange) in tasks.iter().flat_map(|task| exchanges.map(|exchange| (task, exchange))) {
+        let (queue, exchange, key) = (queue.clone(), exchange.clone(), short(task)?);
         let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
         let bind = channel.queue_bind(queue, exchange, key, options, arguments);
         live.within("bind a queue", bind).await?;

@@ -72,6 +72,9 @@ pub(crate) fn kind(engine: &Engine, delivery: &Delivery) -> Option<Kind> {
     if task.work.options.concurrency.is_some_and(|limit| limit.key.is_some()) {
         return None;
     }
+    if message.hooks.as_ref().is_some_and(|hooks| hooks.part.is_some()) {
+        return None;
+    }
     match message.ask {
         Ask::Part { epoch, .. } => Some(Kind::Parts(message.job, epoch, message.attempt)),
         Ask::Whole | Ask::Item => {

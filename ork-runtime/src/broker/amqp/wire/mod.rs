@@ -9,11 +9,14 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use super::error::Trouble;
 use super::topology::{Names, short};
 use crate::broker::{Answered, BrokerErrorKind, DeadReason, Refused};
+use crate::hook::Allowed;
 use crate::id::JobId;
 use crate::job::ReplyTo;
 use crate::message::{Ask, Message, Outgoing, Reply};
 
 mod copy;
+mod hooks;
+pub(super) mod records;
 
 pub(super) use copy::{bury, renew};
 
@@ -50,6 +53,13 @@ pub(super) struct Parcel {
     pub(super) body: Bytes,
 }
 
+impl Parcel {
+    /// Whether it carries an outcome.
+    pub(super) fn is_outcome(&self) -> bool {
+        self.properties.kind().as_ref().is_some_and(|kind| kind.as_str() == OUTCOME)
+    }
+}
+
 /// One `basic.deliver`, apart from its delivery tag.
 #[derive(Debug, Clone)]
 pub(super) struct Arrival {
@@ -65,6 +75,7 @@ pub(super) fn encode(outgoing: Outgoing, names: &Names, most: usize) -> Result<P
     let parcel = match outgoing {
         Outgoing::Work(message) => encode_work(message, names)?,
         Outgoing::Reply(reply) => encode_reply(reply, names)?,
+        Outgoing::Follow(follow) => hooks::encode(follow, names)?,
     };
     let found = parcel.body.len();
     if found > most {
@@ -107,6 +118,9 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
             id.push('.');
             id.push_str(&index.to_string());
         }
+    }
+    if let Some(hooks) = &message.hooks {
+        hooks::write(hooks, &mut headers);
     }
     let task = short(&message.task)?;
     let mut properties = BasicProperties::default()
@@ -175,7 +189,7 @@ pub(super) fn decode(arrival: &Arrival, names: &Names) -> Decoded {
         },
     });
     let redelivered = redelivered(arrival);
-    let message = read(arrival, headers, task, job, reply.clone()).map_err(|detail| Refused {
+    let message = read(arrival, headers, (task, job, reply.clone()), &names.allowed).map_err(|detail| Refused {
         reason: DeadReason::Undecodable,
         detail,
         reply,
@@ -201,9 +215,8 @@ fn kind_of<'a>(arrival: &'a Arrival, names: &Names) -> &'a str {
 fn read(
     arrival: &Arrival,
     headers: Headers<'_>,
-    task: &str,
-    job: JobId,
-    reply: Option<ReplyTo>,
+    (task, job, reply): (&str, JobId, Option<ReplyTo>),
+    allowed: &Allowed,
 ) -> Result<Message, String> {
     let properties = &arrival.properties;
     let content = properties.content_type().as_ref().map(ShortString::as_str).filter(|content| !content.is_empty());
@@ -250,6 +263,7 @@ fn read(
         lost: in_range(LOST, headers.number(LOST)?.unwrap_or(0))?,
         body: arrival.body.clone(),
         reply,
+        hooks: hooks::read(headers, ask, allowed)?,
     })
 }
 

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::hook::{Hooks, OnComplete, PartHook, When};
 use crate::job::State;
 
 fn names() -> Names {
-    Names::new("ork").unwrap()
+    Names::new("ork", Allowed::default()).unwrap()
 }
 
 fn arrival(properties: BasicProperties, body: &'static [u8]) -> Arrival {
@@ -36,9 +37,9 @@ fn message() -> impl Strategy<Value = Message> {
         prop::option::of(("[a-z.-]{1,50}", ".{0,60}").prop_map(|(queue, correlation)| ReplyTo { queue, correlation }));
     (
         (id(), prop::option::of(id()), prop::option::of(id()), "[a-z_]{1,80}"),
-        (ask, 1..=u32::MAX, (0..=9_u8, 0..=3_u32), any::<Vec<u8>>(), reply),
+        (ask, 1..=u32::MAX, (0..=9_u8, 0..=3_u32), any::<Vec<u8>>(), (reply, hooks())),
     )
-        .prop_map(|((job, root, parent, task), (ask, attempt, (priority, lost), body, reply))| Message {
+        .prop_map(|((job, root, parent, task), (ask, attempt, (priority, lost), body, (reply, hooks)))| Message {
             job,
             root: root.unwrap_or(job),
             parent,
@@ -49,8 +50,45 @@ fn message() -> impl Strategy<Value = Message> {
             lost,
             body: body.into(),
             reply,
+            hooks: hooks.filter(|hooks| hooks.part.is_none() || !matches!(ask, Ask::Part { .. })),
         })
 }
+
+fn hooks() -> impl Strategy<Value = Option<Box<Hooks>>> {
+    let part = (any::<u64>(), 1..=1_u64 << 32, "part[.][a-z.]{0,40}")
+        .prop_map(|(part_id, total_parts, part_queue)| PartHook { part_id, total_parts, part_queue });
+    let when = prop_oneof![Just(When::Always), Just(When::Success), Just(When::Failure)];
+    let inputs = prop::option::of(prop_oneof![Just("null"), Just("{\"a\":1.0}"), Just("[\"\u{e4}\"]")]);
+    let hook = (".{1,40}", prop::option::of("[a-z]{1,9}"), inputs, when).prop_filter_map(
+        "a name without control characters, and a method that is not the route",
+        |(route, method, inputs, when)| {
+            let good = !route.contains(char::is_control) && method.as_ref() != Some(&route);
+            good.then(|| OnComplete { route, method, inputs: inputs.map(str::to_owned), when })
+        },
+    );
+    (prop::option::of(part), prop::collection::vec(hook, 0..4)).prop_map(|(part, on_complete)| {
+        let hooks = Hooks { part, on_complete };
+        (!hooks.is_empty()).then(|| Box::new(hooks))
+    })
+}
+
+/// What lists of hooks are made of.
+const HOOKS: &[&str] = &[
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    "\"route\"",
+    "\"when\"",
+    "\"inputs\"",
+    "\"a\"",
+    "\"success\"",
+    "{\"route\":\"a\"}",
+    "\\",
+    "7",
+];
 
 fn value() -> impl Strategy<Value = AMQPValue> {
     let leaf = prop_oneof![
@@ -63,11 +101,16 @@ fn value() -> impl Strategy<Value = AMQPValue> {
         any::<f64>().prop_map(AMQPValue::Double),
         any::<u64>().prop_map(AMQPValue::Timestamp),
         any::<Vec<u8>>().prop_map(|bytes| AMQPValue::LongString(bytes.into())),
-        prop_oneof![Just("item"), Just("part"), Just("join"), Just("7"), Just("")].prop_map(text),
+        prop_oneof![Just("item"), Just("part"), Just("join"), Just("7"), Just(""), Just("part.a")].prop_map(text),
+        prop::collection::vec(prop::sample::select(HOOKS), 0..12).prop_map(|signs| text(&signs.concat())),
         Just(AMQPValue::Void),
     ];
     leaf.prop_recursive(3, 16, 4, |inner| {
-        prop::collection::vec(inner, 0..4).prop_map(|values| AMQPValue::FieldArray(values.into()))
+        let name = prop::sample::select(&["route", "when", "inputs", "type", "x"][..]).prop_map(ShortString::from);
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|values| AMQPValue::FieldArray(values.into())),
+            prop::collection::btree_map(name, inner, 0..4).prop_map(|fields| AMQPValue::FieldTable(fields.into())),
+        ]
     })
 }
 
@@ -91,7 +134,8 @@ proptest! {
     #[test]
     fn nothing_that_comes_in_breaks_the_reader(
         headers in prop::collection::btree_map(
-            prop_oneof![Just(ASK), Just(JOB), Just(ROOT), Just(PARENT), Just(EPOCH), Just(INDEX), Just(ATTEMPT), Just("x-delivery-count")]
+            prop_oneof![Just(ASK), Just(JOB), Just(ROOT), Just(PARENT), Just(EPOCH), Just(INDEX), Just(ATTEMPT), Just("x-delivery-count"),
+                    Just("part_id"), Just("total_parts"), Just("part_queue"), Just("on_complete"), Just("oncomplete")]
                 .prop_map(ShortString::from),
             value(),
             0..8,
@@ -217,6 +261,7 @@ fn what_is_too_large_or_too_long_is_not_sent() {
             lost: 0,
             body: body.into(),
             reply: None,
+            hooks: None,
         })
     };
     let large = encode(message("add".to_owned(), vec![b' '; 101]), &names(), 100).unwrap_err();

@@ -1,0 +1,220 @@
+//! Part queues over RabbitMQ. Those of ork are classic queues: short-lived, one exclusive reader, no window too small.
+//!
+//! Those of others may be quorum queues, which know no exclusive consumer: there a single active consumer, if the queue
+//! was made so, keeps readers apart.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use lapin::Channel;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use tokio::sync::oneshot;
+
+use super::error::{Trouble, is_not_found, is_refused};
+use super::link::{Link, Live};
+use super::publish::Publishing;
+use super::reader::Reader;
+use super::topology::{Failed, Names, short};
+use super::wire::records;
+use crate::broker::{BrokerError, BrokerErrorKind, Opened, PartQueues, PartRecord};
+
+/// A quorum queue takes no window for unlimited but one of 2,000, and a window has 16 bits.
+const WINDOW: u16 = u16::MAX;
+
+/// Sets beyond this do not fit into a window, and are read without one.
+const FITS: u64 = 60_000;
+
+/// Who waits for the number of records in a queue.
+type Waiting = Vec<oneshot::Sender<Result<Option<u64>, Trouble>>>;
+
+/// The channel on which is counted, while it is there.
+type Counter = tokio::sync::Mutex<Option<(Arc<Live>, Channel)>>;
+
+/// The part queues of one RabbitMQ.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// A connection of their own: what is in the queue of a stranger may end it.
+    pub(super) link: Arc<Link>,
+    pub(super) names: Names,
+    pub(super) publishes: Arc<Publishing>,
+    /// Those that count just now, and who wants to know it after that.
+    counting: Arc<Mutex<HashMap<String, Waiting>>>,
+    channel: Arc<Counter>,
+}
+
+impl Parts {
+    pub(super) fn new(link: Arc<Link>, names: Names, publishes: Arc<Publishing>) -> Self {
+        Self { link, names, publishes, counting: Arc::default(), channel: Arc::default() }
+    }
+
+    async fn with_channel<T>(
+        &self,
+        doing: &str,
+        call: impl AsyncFnOnce(&Live, &Channel) -> Result<T, Failed>,
+    ) -> Result<T, Trouble> {
+        let live = self.link.live().await?;
+        let channel = live.channel(doing).await?;
+        let done = call(&live, &channel).await?;
+        live.finish(&channel).await;
+        Ok(done)
+    }
+
+    fn queue(&self, queue: &str) -> Result<ShortString, Trouble> {
+        // A prefix of ork that begins as part queues do must not make its own queues part queues.
+        if !self.names.takes_replies(queue) {
+            let words = format!("`{queue}` is a queue of ork itself: no parts are counted there");
+            return Err(Trouble::new(BrokerErrorKind::Undeliverable, words));
+        }
+        short(queue)
+    }
+
+    async fn consume(&self, queue: &ShortString, total: u64, exclusive: bool) -> Result<Consuming, Trouble> {
+        let doing = "read a part queue";
+        let live = self.link.live().await?;
+        let channel = live.channel(doing).await?;
+        let window = if total > FITS { 0 } else { WINDOW };
+        live.within(doing, channel.basic_qos(window, BasicQosOptions { global: false })).await?;
+        let options = BasicConsumeOptions { exclusive, ..BasicConsumeOptions::default() };
+        let consume = channel.basic_consume(queue.clone(), ShortString::default(), options, FieldTable::default());
+        match live.within(doing, consume).await {
+            Ok(consumer) => {
+                let (names, publisher) = (self.names.clone(), self.publishes.publisher().await.clone());
+                let reader = Reader::new((live, channel), consumer, queue.clone(), (names, publisher));
+                Ok(Consuming::Reader(Box::new(reader)))
+            }
+            Err(Failed::Lapin(error, _)) if is_not_found(&error) => Ok(Consuming::NoQueue),
+            Err(Failed::Lapin(error, _)) if is_refused(&error) => Ok(Consuming::Refused),
+            Err(failed) => Err(failed.into()),
+        }
+    }
+}
+
+enum Consuming {
+    Reader(Box<Reader>),
+    Refused,
+    NoQueue,
+}
+
+#[async_trait]
+impl PartQueues for Parts {
+    fn name(&self, task: &str, job: &str) -> Result<String, BrokerError> {
+        let prefix = self.names.allowed.part_queues.first().map_or("part.", String::as_str);
+        let name = format!("{prefix}{}-{task}-{job}", self.names.exchange);
+        short(&name)?;
+        Ok(name)
+    }
+
+    async fn make(&self, queue: &str) -> Result<(), BrokerError> {
+        let queue = self.queue(queue)?;
+        let made = self.with_channel("make a part queue", async |live, channel| {
+            let delete = channel.queue_delete(queue.clone(), QueueDeleteOptions::default());
+            live.within("make a part queue", delete).await?;
+            let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+            let mut arguments = FieldTable::default();
+            arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
+            let declare = channel.queue_declare(queue.clone(), options, arguments);
+            live.within("make a part queue", declare).await
+        });
+        made.await?;
+        Ok(())
+    }
+
+    async fn record(&self, record: &PartRecord) -> Result<(), BrokerError> {
+        self.queue(&record.queue)?;
+        Ok(self.publishes.publisher().await.publish_one(records::encode(record)?).await?)
+    }
+
+    async fn count(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
+        let name = self.queue(queue)?;
+        let (answer, answered) = oneshot::channel();
+        let first = {
+            let mut counting = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = !counting.contains_key(queue);
+            counting.entry(queue.to_owned()).or_default().push(answer);
+            first
+        };
+        // Many parts of a set end together, and one look is enough for all that came before it.
+        if first {
+            let (link, channel, counting) =
+                (Arc::clone(&self.link), Arc::clone(&self.channel), Arc::clone(&self.counting));
+            let queue = queue.to_owned();
+            self.publishes.tasks.spawn(async move { count_for_all(&link, &channel, &counting, (queue, name)).await });
+        }
+        let closed = || Err(Trouble::closed());
+        Ok(answered.await.unwrap_or_else(|_gone| closed())?)
+    }
+
+    async fn open(&self, queue: &str, total: u64) -> Result<Opened, BrokerError> {
+        let queue = self.queue(queue)?;
+        let mut consuming = self.consume(&queue, total, true).await?;
+        if matches!(consuming, Consuming::Refused) {
+            // A classic queue with a single active consumer takes no exclusive one; any other classic queue that refused
+            // an exclusive one has one, and takes none beside it.
+            consuming = self.consume(&queue, total, false).await?;
+        }
+        Ok(match consuming {
+            Consuming::Reader(reader) => Opened::Reader(reader),
+            Consuming::Refused => Opened::Busy,
+            Consuming::NoQueue => Opened::NoQueue,
+        })
+    }
+
+    async fn remove(&self, queue: &str) -> Result<(), BrokerError> {
+        let queue = self.queue(queue)?;
+        let removed = self.with_channel("remove a part queue", async |live, channel| {
+            // Not "if empty": a quorum queue ends the connection over it.
+            let delete = channel.queue_delete(queue.clone(), QueueDeleteOptions::default());
+            live.within("remove a part queue", delete).await
+        });
+        removed.await?;
+        Ok(())
+    }
+}
+
+/// Counts, and again for those who came while it counted, until nobody is left.
+async fn count_for_all(
+    link: &Arc<Link>,
+    channel: &Counter,
+    counting: &Mutex<HashMap<String, Waiting>>,
+    (queue, name): (String, ShortString),
+) {
+    loop {
+        let waiting = {
+            let mut counting = counting.lock().unwrap_or_else(PoisonError::into_inner);
+            let waiting = counting.get_mut(&queue).map(std::mem::take).unwrap_or_default();
+            if waiting.is_empty() {
+                counting.remove(&queue);
+                return;
+            }
+            waiting
+        };
+        let counted = count_once(link, channel, &name).await;
+        for answer in waiting {
+            // Whoever asked may have gone away.
+            let _gone = answer.send(counted.clone());
+        }
+    }
+}
+
+async fn count_once(link: &Arc<Link>, held: &Counter, queue: &ShortString) -> Result<Option<u64>, Trouble> {
+    let mut held = held.lock().await;
+    let usable = held.take().filter(|(live, channel)| live.is_up() && channel.status().connected());
+    let (live, channel) = if let Some(usable) = usable {
+        usable
+    } else {
+        let live = link.live().await?;
+        let channel = live.channel("count parts").await?;
+        (live, channel)
+    };
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    match live.within("count parts", channel.queue_declare(queue.clone(), passive, FieldTable::default())).await {
+        Ok(found) => {
+            *held = Some((live, channel));
+            Ok(Some(found.message_count().into()))
+        }
+        Err(Failed::Lapin(error, _)) if is_not_found(&error) => Ok(None),
+        Err(failed) => Err(failed.into()),
+    }
+}

@@ -1,0 +1,129 @@
+//! The records in a part queue. Programs in other languages write them too, so a part's needs one header only.
+
+use lapin::BasicProperties;
+use lapin::types::{FieldTable, ShortString};
+
+use super::hooks::{PART_ID, TOTAL_PARTS};
+use super::{EPOCH, Headers, JSON, Parcel, in_range, number, text};
+use crate::barrier::Entry;
+use crate::broker::PartRecord;
+use crate::broker::amqp::error::Trouble;
+use crate::broker::amqp::topology::short;
+
+/// What a record is that is not about a part.
+const RECORD: &str = "ork-record";
+const MARK: &str = "ork-mark";
+
+/// How a part ended.
+const STATE: &str = "state";
+
+/// The `type` of a record.
+const KIND: &str = "ork.part";
+
+/// The parcel that carries a record.
+pub(in super::super) fn encode(record: &PartRecord) -> Result<Parcel, Trouble> {
+    let mut headers = FieldTable::default();
+    let epoch_of = |headers: &mut FieldTable, epoch: u32| {
+        if epoch != 0 {
+            headers.insert(EPOCH.into(), number(epoch.into()));
+        }
+    };
+    match &record.entry {
+        Entry::Head { epoch } => {
+            headers.insert(RECORD.into(), text("head"));
+            epoch_of(&mut headers, *epoch);
+        }
+        Entry::Part { epoch, id, total, ok } => {
+            headers.insert(PART_ID.into(), number(*id));
+            headers.insert(TOTAL_PARTS.into(), number(*total));
+            epoch_of(&mut headers, *epoch);
+            if !ok {
+                headers.insert(STATE.into(), text("failed"));
+            }
+        }
+        Entry::Mark(mark) => {
+            headers.insert(RECORD.into(), text("mark"));
+            headers.insert(MARK.into(), text(&format!("{mark:032x}")));
+        }
+        Entry::Unknown(_) => {}
+    }
+    let properties = BasicProperties::default()
+        .with_content_type(JSON.into())
+        .with_delivery_mode(2)
+        .with_message_id(short(&record.id)?)
+        .with_type(KIND.into())
+        .with_headers(headers);
+    let routing_key = short(&record.queue)?;
+    Ok(Parcel { exchange: ShortString::default(), routing_key, mandatory: true, properties, body: record.body.clone() })
+}
+
+/// What a record says.
+pub(in super::super) fn decode(properties: &BasicProperties) -> Entry {
+    read(Headers(properties.headers().as_ref())).unwrap_or_else(Entry::Unknown)
+}
+
+fn read(headers: Headers<'_>) -> Result<Entry, String> {
+    let epoch = in_range(EPOCH, headers.number(EPOCH)?.unwrap_or(0))?;
+    match headers.text(RECORD)? {
+        None => {}
+        Some("head") => return Ok(Entry::Head { epoch }),
+        Some("mark") => {
+            let mark = headers.text(MARK)?.and_then(|mark| u128::from_str_radix(mark, 16).ok());
+            return mark.map(Entry::Mark).ok_or_else(|| format!("the header `{MARK}` is no mark"));
+        }
+        Some(other) => {
+            let head: String = other.chars().take(40).collect();
+            return Err(format!("the header `{RECORD}` is `{head}`, expected `head`, `mark` or none"));
+        }
+    }
+    let missing = || format!("the header `{PART_ID}` is missing, a record in a part queue needs it");
+    let id = headers.number(PART_ID)?.ok_or_else(missing)?;
+    let total = headers.number(TOTAL_PARTS)?.unwrap_or(0);
+    let ok = match headers.text(STATE)? {
+        None | Some("success") => true,
+        Some("failed") => false,
+        Some(other) => {
+            let head: String = other.chars().take(40).collect();
+            return Err(format!("the header `{STATE}` is `{head}`, expected `success`, `failed` or none"));
+        }
+    };
+    Ok(Entry::Part { epoch, id, total, ok })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_as_they_went() {
+        for entry in [
+            Entry::Head { epoch: 7 },
+            Entry::Part { epoch: 0, id: 3, total: 9, ok: true },
+            Entry::Part { epoch: 1, id: 0, total: 1, ok: false },
+            Entry::Mark(u128::MAX),
+        ] {
+            let record =
+                PartRecord { queue: "part.a".to_owned(), id: "1".to_owned(), entry: entry.clone(), body: "1".into() };
+            assert_eq!(decode(&encode(&record).unwrap().properties), entry);
+        }
+    }
+
+    #[test]
+    fn a_record_of_others_needs_one_header_and_what_is_none_says_why() {
+        let headers = |name: &str, value| {
+            let mut headers = FieldTable::default();
+            headers.insert(name.into(), value);
+            decode(&BasicProperties::default().with_headers(headers))
+        };
+        assert_eq!(headers(PART_ID, number(4)), Entry::Part { epoch: 0, id: 4, total: 0, ok: true });
+        for (entry, words) in [
+            (decode(&BasicProperties::default()), "`part_id` is missing"),
+            (headers(PART_ID, text("four")), "not a whole number"),
+            (headers(RECORD, text("tail")), "expected `head`"),
+            (headers(RECORD, text("mark")), "is no mark"),
+        ] {
+            let Entry::Unknown(why) = entry else { panic!("{entry:?}") };
+            assert!(why.contains(words), "{why}");
+        }
+    }
+}

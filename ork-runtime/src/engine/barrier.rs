@@ -1,0 +1,208 @@
+//! Carrying out the barrier of a set of parts that no store knows: `crate::barrier` decides, a broker's part queue counts.
+//!
+//! Called when a part has ended, before its delivery is acknowledged.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use super::Engine;
+use super::hooks::{Unsent, patiently};
+use crate::barrier::{Barrier, End, Entry, Event, Fate, Next, Set, Whose};
+use crate::broker::{Opened, PartQueues, PartReader, PartRecord};
+
+/// How long a reader waits for its own mark. It comes at once, unless somebody else takes from the queue as well.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a worker passed the barrier.
+#[derive(Debug)]
+pub(super) enum Passed {
+    /// It is done there.
+    Done(End),
+    /// The worker has to stop: the part comes again.
+    Interrupted,
+    /// The broker has no part queues.
+    NoParts,
+}
+
+/// A record that is held.
+#[derive(Debug)]
+pub(super) struct Kept {
+    tag: u64,
+    pub(super) entry: Entry,
+    pub(super) body: bytes::Bytes,
+}
+
+/// Whether bodies are kept: whoever joins the parts needs them, whoever only counts them does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bodies {
+    Keep,
+    Drop,
+}
+
+/// What follows a complete set, from its records; it answers whether it could be done.
+pub(super) type Fire<'a> = Box<dyn FnOnce(Set, Vec<Kept>) -> BoxFuture<'a, bool> + Send + 'a>;
+
+/// Brings a worker past the barrier. `fire` does what follows the set, once it is complete.
+pub(super) async fn pass(
+    engine: &Engine,
+    (whose, bodies): (Whose, Bodies),
+    record: PartRecord,
+    fire: Fire<'_>,
+) -> Passed {
+    let Some(queues) = engine.broker.parts() else { return Passed::NoParts };
+    let passing = Passing { engine, queues, record, bodies, total: whose.total, rounds: 0, reader: None };
+    tokio::select! {
+        biased;
+        passed = passing.run(Barrier::new(whose), fire) => passed,
+        () = engine.force.cancelled() => Passed::Interrupted,
+    }
+}
+
+struct Passing<'a> {
+    engine: &'a Engine,
+    queues: &'a dyn PartQueues,
+    record: PartRecord,
+    bodies: Bodies,
+    total: u64,
+    /// How often all was put back, and how often a reader was lost.
+    rounds: u32,
+    reader: Option<(Box<dyn PartReader>, Vec<Kept>)>,
+}
+
+impl Passing<'_> {
+    async fn run(mut self, mut barrier: Barrier, fire: Fire<'_>) -> Passed {
+        let mut fire = Some(fire);
+        loop {
+            let event = match barrier.next() {
+                Next::End(end) => return Passed::Done(end),
+                Next::Read => {
+                    if self.read(&mut barrier).await {
+                        continue;
+                    }
+                    (self.reader, self.rounds) = (None, self.rounds + 1);
+                    Ok(Event::Lost)
+                }
+                Next::Fire => {
+                    let kept = self.reader.as_mut().map(|(_, kept)| std::mem::take(kept)).unwrap_or_default();
+                    let (Some(fire), Some(set)) = (fire.take(), barrier.complete()) else {
+                        return Passed::Interrupted;
+                    };
+                    if !fire(set.clone(), kept).await {
+                        // Dropping the reader gives all back.
+                        return Passed::Interrupted;
+                    }
+                    Ok(Event::Fired)
+                }
+                Next::PutBack => self.put_back(&barrier).await,
+                Next::Record => self.record().await,
+                Next::Count => self.count().await,
+                Next::Open => self.open().await,
+                Next::Remove => self.remove().await,
+            };
+            match event {
+                Ok(event) => barrier.happened(event),
+                Err(_interrupted) => return Passed::Interrupted,
+            }
+        }
+    }
+
+    async fn record(&mut self) -> Result<Event, Unsent> {
+        let (queues, record) = (self.queues, &self.record);
+        let recorded = patiently(self.engine, move || queues.record(record)).await?;
+        Ok(recorded.map_or(Event::NoQueue, |()| Event::Recorded))
+    }
+
+    async fn count(&mut self) -> Result<Event, Unsent> {
+        if self.rounds > 1 {
+            // Somebody shares the queue, or takes from it: not always at the same moment again.
+            let pause = super::hooks::PAUSE.mul_f64(fastrand::f64());
+            self.engine.clock.pause(pause).await;
+        }
+        let (queues, queue) = (self.queues, &*self.record.queue);
+        let counted = patiently(self.engine, move || queues.count(queue)).await?;
+        Ok(counted.ok().flatten().map_or(Event::NoQueue, Event::Counted))
+    }
+
+    async fn open(&mut self) -> Result<Event, Unsent> {
+        let (queues, queue, total) = (self.queues, &*self.record.queue, self.total);
+        let opened = patiently(self.engine, move || queues.open(queue, total)).await?;
+        Ok(match opened {
+            Ok(Opened::Reader(reader)) => {
+                self.reader = Some((reader, Vec::new()));
+                Event::Opened
+            }
+            Ok(Opened::Busy) => Event::Busy,
+            Ok(Opened::NoQueue) | Err(_) => Event::NoQueue,
+        })
+    }
+
+    /// Reads one record; answers whether the reader is still there.
+    async fn read(&mut self, barrier: &mut Barrier) -> bool {
+        let Some((reader, kept)) = &mut self.reader else { return false };
+        // Before the first one another reader may be at work, for as long as it likes.
+        let patience = async {
+            match barrier.marks_now() {
+                Some(_) => std::future::pending().await,
+                None => self.engine.clock.pause(PATIENCE).await,
+            }
+        };
+        let next = tokio::select! {
+            biased;
+            next = reader.next() => next,
+            () = patience => None,
+        };
+        let Some(mut read) = next else { return false };
+        if let Some(mark) = barrier.marks_now()
+            && !reader.mark(mark).await
+        {
+            return false;
+        }
+        match barrier.read(&read.entry) {
+            Fate::Keep => {
+                let is_head = matches!(read.entry, Entry::Head { .. });
+                if self.bodies == Bodies::Drop && !is_head {
+                    read.body = bytes::Bytes::new();
+                }
+                kept.push(Kept { tag: read.tag, entry: read.entry, body: read.body });
+                true
+            }
+            Fate::Drop => reader.done(read.tag).await,
+            Fate::Bury(why) => reader.bury(read.tag, &why).await,
+        }
+    }
+
+    async fn put_back(&mut self, barrier: &Barrier) -> Result<Event, Unsent> {
+        self.rounds += 1;
+        let Some((mut reader, kept)) = self.reader.take() else { return Ok(Event::Lost) };
+        tracing::debug!(queue = self.record.queue, kept = kept.len(), "not every part is there, all go back");
+        let mut own = None;
+        for Kept { tag, entry, .. } in kept {
+            if barrier.is_stale(&entry) && !reader.done(tag).await {
+                return Ok(Event::Lost);
+            }
+            if same_part(&entry, &self.record.entry) {
+                own = Some(tag);
+            }
+        }
+        Ok(if reader.put_back(self.record.clone(), own).await { Event::PutBack } else { Event::Lost })
+    }
+
+    async fn remove(&mut self) -> Result<Event, Unsent> {
+        let (queues, queue) = (self.queues, &*self.record.queue);
+        let removed = patiently(self.engine, move || queues.remove(queue)).await?;
+        if let Err(error) = removed {
+            tracing::warn!(%error, queue = self.record.queue, "a part queue is left behind");
+        }
+        self.reader = None;
+        Ok(Event::Removed)
+    }
+}
+
+/// Whether two records are about the same part, with the same end.
+fn same_part(one: &Entry, other: &Entry) -> bool {
+    match (one, other) {
+        (Entry::Part { epoch, id, ok, .. }, Entry::Part { epoch: e, id: i, ok: o, .. }) => (epoch, id, ok) == (e, i, o),
+        _ => false,
+    }
+}

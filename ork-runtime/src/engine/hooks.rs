@@ -1,0 +1,112 @@
+//! What follows a job that has ended: its hooks, sent one after the other, each under an id that is always the same.
+
+use std::time::Duration;
+
+use super::{Engine, services};
+use crate::broker::{BrokerError, BrokerErrorKind};
+use crate::hook::OnComplete;
+use crate::id::JobId;
+use crate::message::{Follow, Outgoing};
+
+/// How long to wait when the broker is away.
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
+
+/// Whose hooks they are, for those that do not say what to send.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended<'a> {
+    /// What the ids of the messages are made from.
+    pub(crate) job: JobId,
+    /// What it is called.
+    pub(crate) name: &'a str,
+    /// Its task.
+    pub(crate) task: &'a str,
+    /// What it was given.
+    pub(crate) inputs: &'a [u8],
+    /// Whether it ended well.
+    pub(crate) success: bool,
+}
+
+impl Ended<'_> {
+    /// The message of one hook.
+    pub(crate) fn follow(&self, at: usize, hook: &OnComplete) -> Follow {
+        Follow {
+            id: self.job.following(at),
+            route: hook.route.clone(),
+            task: hook.task().to_owned(),
+            body: hook.body(self.name, self.task, self.inputs).into(),
+            failed: None,
+        }
+    }
+}
+
+/// Why hooks were not sent.
+#[derive(Debug)]
+pub(crate) enum Unsent {
+    /// The worker has to stop; they are sent again, under the same ids.
+    Interrupted,
+    /// No queue takes this one, so those after it were not sent.
+    NoRoute(String),
+}
+
+/// Sends the hooks of a job that no store keeps. What no queue takes goes to the dead letters, and nothing follows it.
+pub(super) async fn fire(engine: &Engine, hooks: &[OnComplete], ended: Ended<'_>) -> Result<(), Unsent> {
+    let due = hooks.iter().enumerate().filter(|(_, hook)| hook.when.holds(ended.success));
+    let follows = due.map(|(at, hook)| (at, ended.follow(at, hook)));
+    match send(engine, follows).await {
+        Ok(()) => Ok(()),
+        Err((follow, Unsent::NoRoute(why))) => {
+            tracing::error!(job = ended.name, route = follow.route, why, "a hook was not sent, nor those after it");
+            let dead = Follow { failed: Some(why), ..*follow };
+            patiently(engine, || services::publish(engine, Outgoing::Follow(dead.clone()))).await.map(drop)
+        }
+        Err((_, interrupted)) => Err(interrupted),
+    }
+}
+
+/// Sends messages of hooks in order; answers the one that was not sent.
+pub(crate) async fn send(
+    engine: &Engine,
+    follows: impl Iterator<Item = (usize, Follow)> + Send,
+) -> Result<(), (Box<Follow>, Unsent)> {
+    for (at, follow) in follows {
+        let sent = patiently(engine, || services::publish(engine, Outgoing::Follow(follow.clone()))).await;
+        let why = match sent {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => Unsent::NoRoute(format!("hook {at} of `on_complete` was not sent: {error}")),
+            Err(interrupted) => interrupted,
+        };
+        return Err((Box::new(follow), why));
+    }
+    Ok(())
+}
+
+/// Asks the broker until it has done what it is asked, or never will: that is its answer.
+pub(super) async fn patiently<T, F>(
+    engine: &Engine,
+    ask: impl Fn() -> F + Send,
+) -> Result<Result<T, BrokerError>, Unsent>
+where
+    F: Future<Output = Result<T, BrokerError>> + Send,
+{
+    loop {
+        let error = match ask().await {
+            Ok(done) => return Ok(Ok(done)),
+            Err(error) => error,
+        };
+        match error.kind() {
+            BrokerErrorKind::Undeliverable | BrokerErrorKind::TooLarge | BrokerErrorKind::Config => {
+                return Ok(Err(error));
+            }
+            BrokerErrorKind::Closed => return Err(Unsent::Interrupted),
+            BrokerErrorKind::Disconnected
+            | BrokerErrorKind::Refused
+            | BrokerErrorKind::TimedOut
+            | BrokerErrorKind::Protocol => {}
+        }
+        tracing::debug!(%error, "the broker is asked again");
+        tokio::select! {
+            () = engine.clock.pause(PAUSE) => {}
+            () = engine.force.cancelled() => return Err(Unsent::Interrupted),
+        }
+    }
+}

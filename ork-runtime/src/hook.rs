@@ -1,0 +1,425 @@
+//! Hooks: what a message asks to be done when its job has ended, and which set of parts it is one of. Pure.
+//!
+//! They come from whoever can publish, so everything in here has a bound, and what is beyond it is refused in words.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::message::Limits;
+
+/// No message has more `on_complete` hooks.
+pub const MOST_HOOKS: usize = 32;
+
+/// The hooks of one message, as text; a frame of AMQP holds twice as much.
+pub const MOST_BYTES: usize = 64 * 1024;
+
+/// The longest name that AMQP carries.
+pub const LONGEST_NAME: usize = 255;
+
+/// No set has more parts.
+pub const MOST_PARTS: u64 = crate::ledger::MOST_PARTS;
+
+/// What a hook calls the only thing it can do.
+const SEND: &str = "sendmessage";
+
+/// How the job must have ended for a hook to be carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum When {
+    /// However it ended.
+    #[default]
+    Always,
+    /// Only if it succeeded.
+    Success,
+    /// Only if it did not.
+    Failure,
+}
+
+impl When {
+    /// Whether a job that ended so has the hook carried out.
+    pub const fn holds(self, success: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Success => success,
+            Self::Failure => !success,
+        }
+    }
+}
+
+/// A message to be sent when the job has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OnComplete {
+    /// The routing key: the name of a task, as a rule.
+    pub route: String,
+    /// The task, if it is not named as the route is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// The JSON of the input; without it, the job tells its id, its task and its own input.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "raw")]
+    pub inputs: Option<String>,
+    /// How the job must have ended.
+    #[serde(skip_serializing_if = "is_always")]
+    pub when: When,
+}
+
+/// One of several messages of which the last one that is done is followed by the hooks of all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartHook {
+    /// Which one: a label that no other one of them has.
+    pub part_id: u64,
+    /// How many there are.
+    pub total_parts: u64,
+    /// The queue in which the parts that are done are counted.
+    pub part_queue: String,
+}
+
+/// The hooks of one message.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hooks {
+    /// The set of which it is a part.
+    pub part: Option<PartHook>,
+    /// What follows, in this order.
+    pub on_complete: Vec<OnComplete>,
+}
+
+/// Which names the hooks of a message may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    /// What the names of part queues begin with. The first one is for sets that ork makes itself.
+    pub part_queues: Vec<String>,
+    /// What routes begin with.
+    pub routes: Vec<String>,
+}
+
+impl Default for Allowed {
+    /// Part queues begin with `part.`, routes as they like: they lead to whom everybody may publish to anyway.
+    fn default() -> Self {
+        Self { part_queues: vec!["part.".to_owned()], routes: vec![String::new()] }
+    }
+}
+
+/// What is wrong with the hooks of a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HookError {
+    /// Too many bytes.
+    #[error("the hooks `on_complete` have {found} bytes, at most {MOST_BYTES} are accepted")]
+    TooLarge {
+        /// How many.
+        found: usize,
+    },
+    /// Too deep.
+    #[error("the hooks `on_complete` are nested deeper than {most} levels")]
+    TooDeep {
+        /// The limit.
+        most: usize,
+    },
+    /// Too many hooks.
+    #[error("the message has {found} hooks `on_complete`, at most {MOST_HOOKS} are accepted")]
+    TooMany {
+        /// How many.
+        found: usize,
+    },
+    /// Given under both of its names.
+    #[error("the hooks are given twice, as `on_complete` and as `oncomplete`")]
+    Twice,
+    /// No list of hooks.
+    #[error(
+        "the hooks `on_complete` are no list of objects such as {{\"route\": \"task\", \"when\": \"success\"}}: {detail}"
+    )]
+    NoList {
+        /// What was found.
+        detail: String,
+    },
+    /// A field of a hook.
+    #[error("hook {at} of `on_complete`: `{field}` {expected}")]
+    Field {
+        /// Which hook, from 0.
+        at: usize,
+        /// Which field.
+        field: String,
+        /// What is wrong with it.
+        expected: String,
+    },
+    /// A part hook lacks a field.
+    #[error("the part hook has no `{field}`: it needs `part_id`, `total_parts` and `part_queue`")]
+    NoField {
+        /// Which one.
+        field: &'static str,
+    },
+    /// A number of a part hook.
+    #[error("the part hook's `{field}` is {found}, expected {expected}")]
+    Number {
+        /// Which one.
+        field: &'static str,
+        /// What it is.
+        found: u64,
+        /// What it may be.
+        expected: String,
+    },
+    /// A name.
+    #[error("the part hook's `part_queue` {expected}")]
+    Queue {
+        /// What is wrong with it.
+        expected: String,
+    },
+}
+
+/// The beginning of a name that is too long to be shown.
+fn head(name: &str) -> String {
+    clip(name, 60)
+}
+
+fn clip(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+    }
+}
+
+/// Says what is wrong with a name.
+fn name(name: &str, prefixes: &[String]) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    if name.len() > LONGEST_NAME {
+        return Err(format!("`{}` has {} bytes, at most {LONGEST_NAME} are possible", head(name), name.len()));
+    }
+    if let Some(odd) = name.chars().find(|c| c.is_control()) {
+        return Err(format!("has the character {odd:?}, which no name may have"));
+    }
+    if !prefixes.iter().any(|prefix| name.starts_with(prefix)) {
+        let prefixes = prefixes.join("`, `");
+        return Err(format!("is `{}`, allowed are names that begin with `{prefixes}`", head(name)));
+    }
+    Ok(())
+}
+
+impl PartHook {
+    /// The hook with these fields; `None` if there are none of them.
+    ///
+    /// # Errors
+    /// When some are missing, or one is not what it must be.
+    pub fn read(
+        part_id: Option<u64>,
+        total_parts: Option<u64>,
+        part_queue: Option<&str>,
+        allowed: &Allowed,
+    ) -> Result<Option<Self>, HookError> {
+        let (part_id, total_parts, part_queue) = match (part_id, total_parts, part_queue) {
+            (None, None, None) => return Ok(None),
+            (Some(part_id), Some(total_parts), Some(part_queue)) => (part_id, total_parts, part_queue),
+            (None, ..) => return Err(HookError::NoField { field: "part_id" }),
+            (_, None, _) => return Err(HookError::NoField { field: "total_parts" }),
+            (.., None) => return Err(HookError::NoField { field: "part_queue" }),
+        };
+        if !(1..=MOST_PARTS).contains(&total_parts) {
+            let expected = format!("1 to {MOST_PARTS}");
+            return Err(HookError::Number { field: "total_parts", found: total_parts, expected });
+        }
+        name(part_queue, &allowed.part_queues).map_err(|expected| HookError::Queue { expected })?;
+        Ok(Some(Self { part_id, total_parts, part_queue: part_queue.to_owned() }))
+    }
+
+    /// Checks the id of a part of a set that ork made: they are counted from 0.
+    ///
+    /// # Errors
+    /// When it is out of range.
+    pub fn check_range(&self) -> Result<(), HookError> {
+        if self.part_id < self.total_parts {
+            return Ok(());
+        }
+        let expected = format!("less than `total_parts`, which is {}", self.total_parts);
+        Err(HookError::Number { field: "part_id", found: self.part_id, expected })
+    }
+}
+
+impl OnComplete {
+    /// A hook that sends an input to a task, however the job ended.
+    pub fn new(route: impl Into<String>, inputs: Option<String>) -> Self {
+        Self { route: route.into(), method: None, inputs, when: When::Always }
+    }
+
+    /// The task that it is about.
+    pub fn task(&self) -> &str {
+        self.method.as_deref().unwrap_or(&self.route)
+    }
+
+    /// Reads a JSON list of hooks.
+    ///
+    /// # Errors
+    /// When it is too large, or not such a list.
+    pub fn read_all(text: &[u8], allowed: &Allowed) -> Result<Vec<Self>, HookError> {
+        if text.len() > MOST_BYTES {
+            return Err(HookError::TooLarge { found: text.len() });
+        }
+        let limits = Limits { bytes: MOST_BYTES, ..Limits::default() };
+        limits.check(text).map_err(|_too_deep| HookError::TooDeep { most: limits.depth })?;
+        let no_list = |error: serde_json::Error| HookError::NoList { detail: clip(&error.to_string(), 200) };
+        let hooks: Vec<&RawValue> = serde_json::from_slice(text).map_err(no_list)?;
+        if hooks.len() > MOST_HOOKS {
+            return Err(HookError::TooMany { found: hooks.len() });
+        }
+        hooks.into_iter().enumerate().map(|(at, hook)| Self::read(at, hook, allowed)).collect()
+    }
+
+    fn read(at: usize, hook: &RawValue, allowed: &Allowed) -> Result<Self, HookError> {
+        let wrong = |field: &str, expected: String| HookError::Field { at, field: head(field), expected };
+        let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(hook.get())
+            .map_err(|error| HookError::NoList { detail: clip(&error.to_string(), 200) })?;
+        let text = |field: &str| match fields.get(field).map(|value| value.get()) {
+            None | Some("null") => Ok(None),
+            Some(value) => match serde_json::from_str::<String>(value) {
+                Ok(text) => Ok(Some(text)),
+                Err(_other) => Err(wrong(field, format!("is {}, expected a text", head(value)))),
+            },
+        };
+        if let Some(unknown) = fields.keys().find(|field| !FIELDS.contains(&&***field)) {
+            return Err(wrong(unknown, format!("is unknown, expected are `{}`", FIELDS.join("`, `"))));
+        }
+        if let Some(kind) = text("type")?.filter(|kind| kind != SEND) {
+            return Err(wrong("type", format!("is `{}`, expected `{SEND}` or none", head(&kind))));
+        }
+        let route = text("route")?.ok_or_else(|| wrong("route", "is missing".to_owned()))?;
+        name(&route, &allowed.routes).map_err(|expected| wrong("route", expected))?;
+        let method = text("method")?.filter(|method| *method != route);
+        if let Some(method) = &method {
+            name(method, &[String::new()]).map_err(|expected| wrong("method", expected))?;
+        }
+        let when = match text("when")?.as_deref() {
+            None | Some("always") => When::Always,
+            Some("success") => When::Success,
+            Some("failure") => When::Failure,
+            Some(other) => {
+                return Err(wrong("when", format!("is `{}`, expected `success`, `failure` or `always`", head(other))));
+            }
+        };
+        let inputs = fields.get("inputs").map(|inputs| inputs.get().to_owned());
+        Ok(Self { route, method, inputs, when })
+    }
+
+    /// The JSON list of hooks, as [`OnComplete::read_all`] reads it.
+    pub fn write_all(hooks: &[Self]) -> String {
+        serde_json::to_string(hooks).unwrap_or_default()
+    }
+
+    /// The body of its message: the given inputs, or those of the job.
+    pub fn body(&self, job: &str, task: &str, inputs: &[u8]) -> Vec<u8> {
+        if let Some(inputs) = &self.inputs {
+            return inputs.clone().into_bytes();
+        }
+        let inputs = serde_json::from_slice(inputs).ok();
+        serde_json::to_vec(&OfTheJob { id: job, method: task, inputs }).unwrap_or_default()
+    }
+}
+
+/// What a hook may say.
+const FIELDS: [&str; 5] = ["type", "route", "method", "inputs", "when"];
+
+/// What a hook sends that does not say what to send.
+#[derive(Serialize)]
+struct OfTheJob<'a> {
+    id: &'a str,
+    method: &'a str,
+    inputs: Option<&'a RawValue>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_always(when: &When) -> bool {
+    *when == When::Always
+}
+
+#[expect(clippy::ref_option, reason = "serde asks so")]
+fn raw<S: serde::Serializer>(inputs: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let raw: Option<&RawValue> = inputs.as_deref().and_then(|inputs| serde_json::from_str(inputs).ok());
+    raw.serialize(serializer)
+}
+
+impl Hooks {
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.part.is_none() && self.on_complete.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<OnComplete>, String> {
+        OnComplete::read_all(text.as_bytes(), &Allowed::default()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn hooks_are_read_and_written_as_they_are() {
+        let text = r#"[{"type": "sendmessage", "route": "a"}, {"route": "b", "method": "m", "when": "failure",
+            "inputs": {"z": 1.0, "a": 123456789012345678901234567890}}, {"route": "c", "inputs": null}]"#;
+        let hooks = read(text).unwrap();
+        let [first, second, third] = &hooks[..] else { panic!("{hooks:?}") };
+        assert_eq!(*first, OnComplete::new("a", None));
+        assert_eq!((second.task(), second.when), ("m", When::Failure));
+        assert_eq!(second.body("1", "t", b"7"), br#"{"z": 1.0, "a": 123456789012345678901234567890}"#);
+        assert_eq!(third.body("1", "t", b"7"), b"null");
+        assert_eq!(first.body("1", "t", b"[7]"), br#"{"id":"1","method":"t","inputs":[7]}"#);
+        assert_eq!(first.body("1", "t", b"no json"), br#"{"id":"1","method":"t","inputs":null}"#);
+        assert_eq!(read(&OnComplete::write_all(&hooks)).unwrap(), hooks);
+    }
+
+    #[test]
+    fn what_is_no_hook_says_why() {
+        let many = format!("[{}]", vec![r#"{"route":"a"}"#; 1_000].join(","));
+        let long = format!(r#"[{{"route":"{}"}}]"#, "x".repeat(256));
+        let deep = format!(r#"[{{"route":"a","inputs":{}{}}}]"#, "[".repeat(100), "]".repeat(100));
+        let large = format!("[{}]", " ".repeat(MOST_BYTES));
+        for (text, words) in [
+            ("7", "no list"),
+            ("[7]", "no list"),
+            ("[", "no list"),
+            (r#"{"route": "a"}"#, "no list"),
+            ("[{}]", "hook 0 of `on_complete`: `route` is missing"),
+            (r#"[{"route": "a"}, {"route": 7}]"#, "hook 1 of `on_complete`: `route` is 7, expected a text"),
+            (r#"[{"route": ""}]"#, "`route` is empty"),
+            (r#"[{"route": "a\u0000"}]"#, "which no name may have"),
+            (r#"[{"route": "a", "when": "never"}]"#, "expected `success`, `failure` or `always`"),
+            (r#"[{"route": "a", "type": "shell"}]"#, "`type` is `shell`"),
+            (r#"[{"route": "a", "input": 1}]"#, "`input` is unknown, expected are `type`"),
+            (&many, "1000 hooks `on_complete`, at most 32"),
+            (&long, "has 256 bytes, at most 255"),
+            (&deep, "nested deeper than 64"),
+            (&large, "at most 65536"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(words), "{text:.60}: {error}");
+        }
+        let allowed = Allowed { routes: vec!["mine.".to_owned()], ..Allowed::default() };
+        let error = OnComplete::read_all(br#"[{"route": "other"}]"#, &allowed).unwrap_err().to_string();
+        assert!(error.contains("allowed are names that begin with `mine.`"), "{error}");
+    }
+
+    #[test]
+    fn a_part_hook_has_all_its_fields_or_none() {
+        let allowed = Allowed::default();
+        let read = |id, total, queue| PartHook::read(id, total, queue, &allowed).map_err(|error| error.to_string());
+        assert_eq!(read(None, None, None), Ok(None));
+        let hook = read(Some(7), Some(3), Some("part.a")).unwrap().unwrap();
+        assert!(hook.check_range().unwrap_err().to_string().contains("`part_id` is 7, expected less than"));
+        assert_eq!(PartHook { part_id: 2, ..hook }.check_range(), Ok(()));
+        let long = format!("part.{}", "x".repeat(251));
+        for (id, total, queue, words) in [
+            (None, Some(3), Some("part.a"), "has no `part_id`"),
+            (Some(0), None, Some("part.a"), "has no `total_parts`"),
+            (Some(0), Some(3), None, "has no `part_queue`"),
+            (Some(0), Some(0), Some("part.a"), "`total_parts` is 0, expected 1 to"),
+            (Some(0), Some(MOST_PARTS + 1), Some("part.a"), "expected 1 to"),
+            (Some(0), Some(3), Some(""), "is empty"),
+            (Some(0), Some(3), Some("ork.task.a"), "begin with `part.`"),
+            (Some(0), Some(3), Some(&*long), "has 256 bytes, at most 255"),
+        ] {
+            let error = read(id, total, queue).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Sets of parts that are counted in a part queue: those of ork without a store, and those of others with any.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use lapin::BasicProperties;
+use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use ork::{ClientError, JobId};
+
+use super::tasks::*;
+use super::world::{Foreigner, World, fresh, header, on};
+
+fn text(text: &str) -> AMQPValue {
+    AMQPValue::LongString(text.into())
+}
+
+fn table<'a>(fields: impl IntoIterator<Item = (&'a str, AMQPValue)>) -> FieldTable {
+    FieldTable::from(fields.into_iter().map(|(name, value)| (name.into(), value)).collect::<BTreeMap<_, _>>())
+}
+
+/// Whether a queue is there.
+async fn is_there(world: &World, queue: &str) -> bool {
+    let other = world.foreigner().await;
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    other.channel.queue_declare(queue.into(), passive, FieldTable::default()).await.is_ok()
+}
+
+#[test]
+fn a_job_is_split_and_joined_without_a_store() {
+    for queues in ["quorum", "classic"] {
+        on("none", queues, |world| async move {
+            let (ork, other) = (world.worker().await, world.worker().await);
+            for count in [1, 2, 500] {
+                let run = fresh();
+                let message = count_part { count, run: run.clone(), hold: u64::MAX, failing: Vec::new() };
+                let sum = ork.submit(message).and_wait().await.unwrap();
+                assert_eq!(sum, count * (count - 1) / 2);
+                for part in 0..count {
+                    assert_eq!(calls(&format!("{run}.{part}")), 1);
+                }
+            }
+            let none = count_part { count: 0, run: fresh(), hold: 0, failing: Vec::new() };
+            assert_eq!(ork.submit(none).and_wait().await.unwrap(), 0);
+            ork.shutdown().await;
+            other.shutdown().await;
+        });
+    }
+}
+
+#[test]
+fn many_jobs_at_once_are_joined_each_by_itself() {
+    on("none", "quorum", |world| async move {
+        let (ork, other) = (world.worker().await, world.worker().await);
+        let jobs = (1..=20).map(|count| {
+            ork.submit(count_part { count, run: fresh(), hold: u64::MAX, failing: Vec::new() }).and_wait()
+        });
+        let sums = futures_util::future::try_join_all(jobs).await.unwrap();
+        assert_eq!(sums, (1..=20).map(|count| count * (count - 1) / 2).collect::<Vec<_>>());
+        ork.shutdown().await;
+        other.shutdown().await;
+    });
+}
+
+#[test]
+fn a_part_that_failed_is_seen_by_the_join_and_its_words_come_back() {
+    on("none", "quorum", |world| async move {
+        let ork = world.worker().await;
+        let message = count_part { count: 5, run: fresh(), hold: u64::MAX, failing: vec![3] };
+        let ended = ork.submit(message).and_wait().await;
+        let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
+        assert!(failure.to_string().contains("of 5 parts 1 failed"), "{failure}");
+        // Without a join the policy judges.
+        let run = fresh();
+        Gate::of(&run).open();
+        let input = serde_json::json!({"count": 3, "run": run}).to_string();
+        let ended = ork.submit_json_and_wait("strict", input.into()).await;
+        let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
+        assert!(failure.to_string().contains("1 of 3 parts failed"), "{failure}");
+        ork.shutdown().await;
+    });
+}
+
+/// A queue of its own for what follows.
+struct Followed {
+    consumer: lapin::Consumer,
+}
+
+impl Followed {
+    async fn new(world: &World, foreigner: &Foreigner, route: &str) -> Self {
+        let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+        let queue = foreigner.channel.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap();
+        let (name, exchange) = (queue.name().clone(), format!("{}.hooks", world.prefix));
+        let bind = QueueBindOptions::default();
+        foreigner
+            .channel
+            .queue_bind(name.clone(), exchange.into(), route.into(), bind, FieldTable::default())
+            .await
+            .unwrap();
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let consumer = foreigner.channel.basic_consume(name, "".into(), options, FieldTable::default()).await.unwrap();
+        Self { consumer }
+    }
+
+    /// The next message: its id, its task and its body.
+    async fn next(&mut self) -> (String, String, serde_json::Value) {
+        let delivery = self.consumer.next().await.unwrap().unwrap();
+        let word = |word: &Option<ShortString>| word.as_ref().unwrap().to_string();
+        let properties = &delivery.properties;
+        let body = serde_json::from_slice(&delivery.data).unwrap();
+        (word(properties.message_id()), word(properties.kind()), body)
+    }
+
+    async fn nothing(&mut self) {
+        let more = tokio::time::timeout(Duration::from_millis(300), self.consumer.next()).await;
+        assert!(more.is_err(), "{more:?}");
+    }
+}
+
+/// The properties of a part of a set.
+fn part(id: u64, total: u64, queue: &str, hooks: &str) -> BasicProperties {
+    let headers = table([
+        ("part_id", AMQPValue::LongLongInt(i64::try_from(id).unwrap())),
+        ("total_parts", AMQPValue::LongLongInt(i64::try_from(total).unwrap())),
+        ("part_queue", text(queue)),
+        ("on_complete", text(hooks)),
+    ]);
+    BasicProperties::default().with_message_id(format!("{queue}.{id}").into()).with_headers(headers)
+}
+
+/// Queues as others make them: a plain one, one with a single active consumer, and quorum queues with it and without.
+fn kinds() -> [FieldTable; 4] {
+    let single = ("x-single-active-consumer", AMQPValue::Boolean(true));
+    let quorum = ("x-queue-type", text("quorum"));
+    [table([]), table([single.clone()]), table([quorum.clone(), single]), table([quorum])]
+}
+
+async fn make(foreigner: &Foreigner, queue: &str, arguments: FieldTable) {
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    foreigner.channel.queue_declare(queue.into(), durable, arguments).await.unwrap();
+}
+
+#[test]
+fn a_set_of_others_is_followed_once_whatever_its_queue_is() {
+    on("none", "quorum", |world| async move {
+        let (ork, other) = (world.worker().await, world.worker().await);
+        let foreigner = world.foreigner().await;
+        let mut followed = Followed::new(&world, &foreigner, "after").await;
+        for (kind, arguments) in kinds().into_iter().enumerate() {
+            let queue = format!("part.{}-{kind}", fresh());
+            make(&foreigner, &queue, arguments).await;
+            let hooks = r#"[{"route": "after", "inputs": {"n": 1}}, {"route": "after"}, {"route": "after", "when": "failure"}]"#;
+            for id in (10..40).chain(10..15) {
+                foreigner.publish("add", br#"{"a": 1, "b": 2}"#, part(id, 30, &queue, hooks)).await;
+            }
+            let (first, task, body) = followed.next().await;
+            assert_eq!((first, &*task), (JobId::from_foreign(&queue).following(0).to_string(), "after"));
+            assert_eq!(body, serde_json::json!({"n": 1}));
+            let (second, _, body) = followed.next().await;
+            assert_eq!(second, JobId::from_foreign(&queue).following(1).to_string());
+            assert_eq!(body, serde_json::json!({"id": queue, "method": "add", "inputs": null}));
+            followed.nothing().await;
+            assert!(!is_there(&world, &queue).await, "kind {kind}: the queue is left");
+        }
+        ork.shutdown().await;
+        other.shutdown().await;
+    });
+}
+
+#[test]
+fn a_set_that_is_not_complete_is_put_back_and_forgets_nobody() {
+    on("none", "quorum", |world| async move {
+        let (ork, foreigner) = (world.worker().await, world.foreigner().await);
+        let mut followed = Followed::new(&world, &foreigner, "after").await;
+        for arguments in kinds() {
+            let queue = format!("part.{}", fresh());
+            make(&foreigner, &queue, arguments).await;
+            let hooks = r#"[{"route": "after", "inputs": 1, "when": "success"}, {"route": "after", "inputs": 2, "when": "failure"}]"#;
+            // As many records as parts, but not of all parts.
+            for (at, id) in [0, 0, 1, 1, 1, 0].into_iter().enumerate() {
+                let properties = part(id, 3, &queue, hooks).with_message_id(format!("{queue}.{at}").into());
+                foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
+            }
+            // Those are done when this is.
+            assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+            followed.nothing().await;
+            foreigner.publish("fails", br#"{"message": "no"}"#, part(2, 3, &queue, hooks)).await;
+            assert_eq!(followed.next().await.2, serde_json::json!(2));
+            followed.nothing().await;
+            assert!(!is_there(&world, &queue).await);
+        }
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn hooks_of_a_plain_job_are_sent_in_order_until_one_has_no_route() {
+    on("none", "quorum", |world| async move {
+        let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
+        let mut followed = Followed::new(&world, &foreigner, "after").await;
+        let hooks = r#"[{"route": "after", "inputs": 1}, {"route": "nowhere"}, {"route": "after", "inputs": 3}]"#;
+        let headers = table([("oncomplete", text(hooks))]);
+        let properties = BasicProperties::default().with_message_id("order-7".into()).with_headers(headers);
+        foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
+        let id = JobId::from_foreign("order-7");
+        assert_eq!(followed.next().await.0, id.following(0).to_string());
+        let dead = foreigner.dead().await;
+        assert_eq!(header(&dead, "x-ork-reason"), "no-route");
+        assert!(header(&dead, "x-ork-detail").contains("hook 1 of `on_complete` was not sent"));
+        assert_eq!(header(&dead, "x-ork-routing-key"), "nowhere");
+        let told = serde_json::json!({"id": id.to_string(), "method": "add", "inputs": {"a": 1, "b": 2}});
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&dead.data).unwrap(), told);
+        followed.nothing().await;
+        // A hook may run a task of ork.
+        let hooks = format!(r#"[{{"route": "low", "inputs": {{"run": "{id}"}}}}, {{"route": "after", "inputs": 9}}]"#);
+        let properties = BasicProperties::default().with_headers(table([("on_complete", text(&hooks))]));
+        foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
+        assert_eq!(followed.next().await.2, serde_json::json!(9));
+        ork.submit(low { run: "x".into() }).and_wait().await.unwrap();
+        assert!(ORDER.lock().unwrap().contains(&format!("{id} low")));
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn wrong_hooks_go_to_the_dead_letters_in_words() {
+    on("none", "quorum", |world| async move {
+        let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
+        let number = AMQPValue::LongInt;
+        let queue = |queue: &str| [("part_id", number(0)), ("total_parts", number(2)), ("part_queue", text(queue))];
+        let many = AMQPValue::FieldArray(vec![AMQPValue::FieldTable(table([("route", text("a"))])); 3_000].into());
+        let cases = [
+            (table([("part_id", number(0))]), "has no `total_parts`"),
+            (table(queue("work.a")), "allowed are names that begin with `part.`"),
+            (table(queue(&format!("part.{}", "x".repeat(300)))), "has 305 bytes, at most 255"),
+            (table([("on_complete", many)]), "3000 hooks"),
+            (table([("on_complete", text(r#"[{"when": "never"}]"#))]), "`route` is missing"),
+        ];
+        for (headers, words) in cases {
+            foreigner.publish("add", b"{}", BasicProperties::default().with_headers(headers)).await;
+            let dead = foreigner.dead().await;
+            assert_eq!(header(&dead, "x-ork-reason"), "undecodable");
+            assert!(header(&dead, "x-ork-detail").contains(words), "{}", header(&dead, "x-ork-detail"));
+        }
+        // Its queue was never made.
+        foreigner.publish("add", br#"{"a": 1, "b": 2}"#, part(0, 2, "part.nowhere", "[]")).await;
+        let dead = foreigner.dead().await;
+        assert_eq!(header(&dead, "x-ork-reason"), "no-part-queue");
+        assert!(header(&dead, "x-ork-detail").contains("there is no queue `part.nowhere`"));
+        // They disagree on their number: the first one counts, and the other one is not lost.
+        let set = format!("part.{}", fresh());
+        make(&foreigner, &set, FieldTable::default()).await;
+        let mut followed = Followed::new(&world, &foreigner, "after").await;
+        let hooks = r#"[{"route": "after", "inputs": 1}]"#;
+        for (id, total) in [(0, 2), (1, 1)] {
+            foreigner.publish("add", br#"{"a": 1, "b": 2}"#, part(id, total, &set, hooks)).await;
+            assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
+        }
+        let dead = foreigner.dead().await;
+        assert!(header(&dead, "x-ork-detail").contains("`total_parts` is 1, others said 2"));
+        followed.nothing().await;
+        foreigner.channel.queue_delete(set.into(), QueueDeleteOptions::default()).await.unwrap();
+        ork.shutdown().await;
+    });
+}
