@@ -5,7 +5,7 @@ use super::owed::{NOT_HELD, Owed, OwedAsk};
 use super::{By, Operation, Shards};
 use crate::id::JobId;
 use crate::job::{Phase, State};
-use crate::ledger::Halt;
+use crate::ledger::{Halt, Settled};
 use crate::tree::Stop;
 
 /// The answer to [`Cancel`] and [`Retry`].
@@ -19,6 +19,8 @@ pub enum Steered {
     Below,
     /// This job above it was interrupted, so that nothing below that begins.
     Interrupted(JobId),
+    /// The part is not there, or ended so that there is nothing to retry.
+    PartStays(Option<Settled>),
     /// There is no such job.
     Unknown,
 }
@@ -101,8 +103,17 @@ impl Operation for Cancel {
 pub struct Retry {
     /// The job.
     pub job: JobId,
+    /// Only this part of it, then its join; the others stay as they are.
+    pub part: Option<u64>,
     /// Who asks for it.
     pub by: By,
+}
+
+impl Retry {
+    /// Takes up whatever did not end well.
+    pub const fn new(job: JobId, by: By) -> Self {
+        Self { job, part: None, by }
+    }
 }
 
 impl Operation for Retry {
@@ -135,7 +146,32 @@ impl Operation for Retry {
             }
             return Steered::Below;
         }
+        if let Some(index) = self.part {
+            return self.part(books, index);
+        }
         Steered::Done(take_up(books, self.job, &self.by))
+    }
+}
+
+impl Retry {
+    fn part(&self, books: &mut Books, index: u64) -> Steered {
+        let Some(entry) = books.get_mut(self.job) else {
+            return Steered::Unknown;
+        };
+        let head = *entry.ledger.head();
+        let stays = entry.ledger.outcome(index);
+        // Of a split that was cut short nobody knows whether it would make this part again.
+        if head.sealed.is_none() || head.cut || !entry.ledger.reopen_one(index) {
+            return Steered::PartStays(stays);
+        }
+        entry.dirty = true;
+        let epoch = entry.ledger.head().epoch;
+        let effects = entry.job.resume(Phase::Join, true);
+        let job = entry.job.clone();
+        let mut owed = books.carry_out(&job, effects, None, &self.by);
+        let ask = OwedAsk::Parts { epoch, first: index, len: 1 };
+        owed.extend(books.owe(&job, (ask, 1, None), &self.by, NOT_HELD));
+        Steered::Done(owed)
     }
 }
 

@@ -164,6 +164,7 @@ impl From<ClientError> for Failure {
             | ClientError::WrongState { .. }
             | ClientError::NotTaken(_)
             | ClientError::Taken { .. }
+            | ClientError::PartStays { .. }
             | ClientError::Interrupted { .. }
             | ClientError::Outgrown { .. }
             | ClientError::WrongInput { .. } => Self::new(Kind::User, error),

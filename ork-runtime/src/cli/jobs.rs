@@ -75,6 +75,9 @@ pub(super) enum Command {
     Retry {
         /// Its id
         id: JobId,
+        /// Only this part of it, and its join
+        #[arg(long, value_name = "INDEX")]
+        part: Option<u64>,
     },
     /// Remove jobs that ended long ago, with their parts and the jobs below them
     Prune {
@@ -121,8 +124,11 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
             ork.interrupt(id).await?;
             said(output, id, "interrupted");
         }
-        Command::Retry { id } => {
-            ork.retry(id).await?;
+        Command::Retry { id, part } => {
+            match part {
+                None => ork.retry(id).await?,
+                Some(index) => ork.retry_part(id, index).await?,
+            }
             said(output, id, "retried");
         }
         Command::Prune { older_than } => {

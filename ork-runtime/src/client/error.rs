@@ -5,6 +5,7 @@ use crate::engine::services::SendError;
 use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::State;
+use crate::ledger::Settled;
 use crate::message::BodyError;
 use crate::objects::ObjectError;
 use crate::registry::UnknownTask;
@@ -81,6 +82,16 @@ pub enum ClientError {
     /// A job cannot be submitted there: below one that has ended, or to follow one that there is not.
     #[error("{0}")]
     NotTaken(String),
+    /// A part of a job cannot be retried.
+    #[error("part {index} of job {id} cannot be retried: {}", stays(*how))]
+    PartStays {
+        /// The job.
+        id: JobId,
+        /// Which part.
+        index: u64,
+        /// How it ended, if it is there.
+        how: Option<Settled>,
+    },
     /// Another job has the unique key.
     #[error("the unique key `{key}` is taken: job {by} has it and has not ended")]
     Taken {
@@ -113,6 +124,14 @@ pub enum ClientError {
         /// Which job.
         id: JobId,
     },
+}
+
+fn stays(how: Option<Settled>) -> &'static str {
+    match how {
+        Some(Settled::Ok) => "it ended well",
+        Some(_) => "its split was cut short, so retry the whole job",
+        None => "there is no such part, or it has not ended",
+    }
 }
 
 impl From<SendError> for ClientError {

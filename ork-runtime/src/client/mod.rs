@@ -186,6 +186,22 @@ impl Client {
         Ok(())
     }
 
+    /// Takes up one part of a job that failed or was cancelled, then its join; the other parts stay as they are.
+    ///
+    /// # Errors
+    /// When there is no such job or part, the job has not ended or succeeded, the part ended well, or the store cannot be
+    /// written.
+    ///
+    /// # Cancel safety
+    /// The part may or may not have been taken up if the future is dropped.
+    pub async fn retry_part(&self, id: JobId, index: u64) -> Result<(), ClientError> {
+        let retry = Retry { part: Some(index), ..Retry::new(id, self.engine.by()) };
+        match self.engine.store.apply(retry).await? {
+            Steered::PartStays(how) => Err(ClientError::PartStays { id, index, how }),
+            steered => self.steered(id, "retried", steered).await,
+        }
+    }
+
     /// Answers whether what is to be retried is below it.
     async fn retry_one(&self, id: JobId) -> Result<bool, ClientError> {
         let JobView { job, head, input, .. } = self.view(id).await?;
@@ -197,7 +213,7 @@ impl Client {
                 return Err(ClientError::Outgrown { id, task: task.name(), error });
             }
         }
-        match self.engine.store.apply(Retry { job: id, by: self.engine.by() }).await? {
+        match self.engine.store.apply(Retry::new(id, self.engine.by())).await? {
             Steered::Below => Ok(true),
             steered => self.steered(id, "retried", steered).await.map(|()| false),
         }
@@ -294,8 +310,8 @@ impl Client {
                 self.engine.outbox.send(owed).await;
                 Ok(())
             }
-            // Only a retry can find this, and it looks below.
-            Steered::Below => Ok(()),
+            // Only a retry can find these, and it looks at them.
+            Steered::Below | Steered::PartStays(_) => Ok(()),
             Steered::Interrupted(above) => Err(ClientError::Interrupted { id, above }),
             Steered::Refused(state) => Err(ClientError::WrongState { id, verb, state }),
             Steered::Unknown => Err(ClientError::Store(StoreError::no_job(id))),

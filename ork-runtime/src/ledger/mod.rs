@@ -368,6 +368,18 @@ impl Ledger {
         ranges
     }
 
+    /// Prepares a resume of one part that did not end `ok`; the others stay as they are. Its shard must be loaded.
+    pub fn reopen_one(&mut self, index: u64) -> bool {
+        if !self.outcome(index).is_some_and(|how| how != Settled::Ok) {
+            return false;
+        }
+        self.head.epoch += 1;
+        self.head.halted = None;
+        let (shard, low) = self.shard_mut(index);
+        shard.unsettle(low);
+        true
+    }
+
     /// The final counts, once the number of parts is fixed and every part has ended.
     pub fn complete(&self) -> Option<Counts> {
         let sealed = self.head.sealed?;

@@ -135,6 +135,14 @@ impl Shard {
         *self = Self { ok: std::mem::take(&mut self.ok), ..Self::default() };
     }
 
+    /// Forgets how one part ended.
+    pub(super) fn unsettle(&mut self, low: u32) {
+        for set in [&mut self.ok, &mut self.failed, &mut self.skipped, &mut self.cancelled, &mut self.running] {
+            set.remove(low);
+        }
+        self.attempts.remove(&low);
+    }
+
     fn set(&mut self, how: Settled) -> &mut RoaringBitmap {
         match how {
             Settled::Ok => &mut self.ok,

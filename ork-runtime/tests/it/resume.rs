@@ -25,6 +25,59 @@ fn retry_runs_exactly_the_parts_that_are_not_ok() {
 }
 
 #[test]
+fn one_part_can_be_retried_alone() {
+    each(|world| async move {
+        let run = ork::JobId::new().to_string();
+        let job = double_part { count: 20, failing: vec![3, 4], run: run.clone() };
+        let job = world.ork.submit(job).await.unwrap();
+        job.outcome().await.unwrap();
+        world.ork.retry_part(job.id(), 4).await.unwrap();
+        let outcome = job.outcome().await.unwrap();
+        assert_eq!(outcome.status().state, JobState::Failed);
+        let counts = outcome.status().parts;
+        assert_eq!((counts.ok, counts.failed, counts.settled()), (18, 2, 20));
+        for number in 0..20 {
+            let expected = if number == 4 { 2 } else { 1 };
+            assert_eq!(calls(&format!("{run}.{number}")), expected, "part {number}");
+        }
+        for (index, words) in [(0, "it ended well"), (20, "there is no such part, or it has not ended")] {
+            let refused = world.ork.retry_part(job.id(), index).await.unwrap_err().to_string();
+            assert_eq!(refused, format!("part {index} of job {} cannot be retried: {words}", job.id()));
+        }
+        world.ork.retry(job.id()).await.unwrap();
+        job.outcome().await.unwrap();
+        assert_eq!([3, 4].map(|number| calls(&format!("{run}.{number}"))), [2, 3]);
+        world.end().await;
+    });
+}
+
+/// What was skipped because of others can be run all the same.
+#[test]
+fn a_skipped_part_can_be_retried_alone() {
+    each(|world| async move {
+        let run = ork::JobId::new().to_string();
+        let job = world.ork.submit(strict_part { count: 200, run: run.clone() }).await.unwrap();
+        Gate::of(&format!("{run}.0")).entered().await;
+        world.until(job.id(), |status| status.total == Some(200)).await;
+        Gate::of(&format!("{run}.0")).open();
+        for _ in 1..200 {
+            Gate::of(&format!("{run}.1")).open();
+        }
+        let status = job.outcome().await.unwrap().status().clone();
+        assert!(status.state == JobState::Failed && status.parts.skipped > 0, "{status:?}");
+        let skipped = world.ork.parts(job.id(), 0, 200).await.unwrap();
+        let skipped = skipped.iter().find(|part| part.how == ork::ledger::Settled::Skipped).unwrap().index;
+        let ran = calls(&format!("{run}.ran"));
+        Gate::of(&format!("{run}.1")).open();
+        world.ork.retry_part(job.id(), skipped).await.unwrap();
+        let again = job.outcome().await.unwrap().status().clone();
+        assert_eq!((again.state, calls(&format!("{run}.ran"))), (JobState::Failed, ran + 1));
+        assert_eq!((again.parts.ok, again.parts.skipped), (status.parts.ok + 1, status.parts.skipped - 1));
+        world.end().await;
+    });
+}
+
+#[test]
 fn a_cancelled_job_can_be_taken_up_again() {
     each(|world| async move {
         let key = ork::JobId::new().to_string();

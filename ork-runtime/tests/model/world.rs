@@ -468,7 +468,7 @@ impl World {
     }
 
     pub(crate) fn retry(&mut self, config: &Config) {
-        self.change(config, None, &Retry { job: id(), by: by(None) }, Step::Retry);
+        self.change(config, None, &Retry::new(id(), by(None)), Step::Retry);
     }
 
     /// What a mutant wrote only in its memory reaches the store.

@@ -260,7 +260,7 @@ fn retrying_owes_exactly_what_is_not_ok() {
             world.settle(part(id, index), if [1, 2, 5].contains(&index) { failed() } else { ok() }).await;
         }
         assert_eq!(state(&world, id).await, JobState::Failed);
-        assert!(matches!(world.store.apply(Retry { job: id, by: world.by() }).await.unwrap(), Steered::Done(_)));
+        assert!(matches!(world.store.apply(Retry::new(id, world.by())).await.unwrap(), Steered::Done(_)));
         assert_eq!(state(&world, id).await, JobState::Waiting);
         let again = |index| Ask::Part { epoch: 2, index };
         assert_eq!(asks(&world.take(100).await), [again(1), again(2), again(5)]);
@@ -342,7 +342,7 @@ fn a_retry_ends_the_run_of_the_split_that_was_cut_short() {
             let (by, store) = (world.by(), std::sync::Arc::clone(&world.store));
             async move {
                 if retry {
-                    store.apply(Retry { job: id, by }).await.unwrap()
+                    store.apply(Retry::new(id, by)).await.unwrap()
                 } else {
                     store.apply(Cancel::new(id, by)).await.unwrap()
                 }

@@ -147,7 +147,7 @@ fn a_job_that_is_taken_up_while_it_is_removed_begins_anew() {
         if pruned.done == 1 {
             return;
         }
-        let retry = Retry { job: id, by: world.by() };
+        let retry = Retry::new(id, world.by());
         assert!(matches!(world.store.apply(retry).await.unwrap(), Steered::Done(_)));
         assert_eq!(prune(&world, &[id], 10, 30).await, Pruned { done: 1, ..Pruned::default() }, "it has not ended");
         let job = world.store.job(id).await.unwrap().unwrap().job;
@@ -180,7 +180,7 @@ fn a_job_that_is_gone_is_gone_for_everybody() {
         };
         world.store.apply(settle()).await.unwrap();
         assert_eq!(prune(&world, &[id], 10, 10).await.jobs, 1);
-        let retry = Retry { job: id, by: world.by() };
+        let retry = Retry::new(id, world.by());
         assert_eq!(world.store.apply(retry).await.unwrap(), Steered::Unknown);
         assert_eq!(world.store.apply(settle()).await.unwrap(), ork::accounting::Answer::Old);
         // Its id may be used again.

@@ -77,7 +77,7 @@ impl Program<'_> {
                 let cancel = Cancel { job: id, stop, below: self.rng.bool(), by: self.world.by() };
                 self.world.store.apply(cancel).await.unwrap();
             }
-            8 => drop(self.world.store.apply(Retry { job: id, by: self.world.by() }).await.unwrap()),
+            8 => drop(self.world.store.apply(Retry::new(id, self.world.by())).await.unwrap()),
             _ => self.run(id, Attempt::Succeeded).await,
         }
     }
