@@ -370,7 +370,7 @@ impl Ledger {
 
     /// Prepares a resume of one part that did not end `ok`; the others stay as they are. Its shard must be loaded.
     pub fn reopen_one(&mut self, index: u64) -> bool {
-        if !self.outcome(index).is_some_and(|how| how != Settled::Ok) {
+        if self.outcome(index).is_none_or(|how| how == Settled::Ok) {
             return false;
         }
         self.head.epoch += 1;

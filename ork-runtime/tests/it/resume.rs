@@ -56,16 +56,17 @@ fn one_part_can_be_retried_alone() {
 fn a_skipped_part_can_be_retried_alone() {
     each(|world| async move {
         let run = ork::JobId::new().to_string();
-        let job = world.ork.submit(strict_part { count: 200, run: run.clone() }).await.unwrap();
+        let job = world.ork.submit(strict_part { count: 1_000, run: run.clone() }).await.unwrap();
         Gate::of(&format!("{run}.0")).entered().await;
-        world.until(job.id(), |status| status.total == Some(200)).await;
+        world.until(job.id(), |status| status.total == Some(1_000)).await;
         Gate::of(&format!("{run}.0")).open();
-        for _ in 1..200 {
+        world.until(job.id(), |status| status.parts.skipped > 0).await;
+        for _ in 1..1_000 {
             Gate::of(&format!("{run}.1")).open();
         }
         let status = job.outcome().await.unwrap().status().clone();
         assert!(status.state == JobState::Failed && status.parts.skipped > 0, "{status:?}");
-        let skipped = world.ork.parts(job.id(), 0, 200).await.unwrap();
+        let skipped = world.ork.parts(job.id(), 0, 1_000).await.unwrap();
         let skipped = skipped.iter().find(|part| part.how == ork::ledger::Settled::Skipped).unwrap().index;
         let ran = calls(&format!("{run}.ran"));
         Gate::of(&format!("{run}.1")).open();
