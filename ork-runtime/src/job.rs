@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
+use crate::hook::Kept;
 use crate::id::JobId;
 use crate::ledger::{Counts, Head};
 
@@ -164,6 +165,8 @@ pub struct Job {
     pub failure: Option<Failure>,
     /// Where its outcome goes.
     pub reply: Option<ReplyTo>,
+    /// What follows when it has ended.
+    pub hooks: Option<Box<Kept>>,
 }
 
 /// What a change of a job owes to the world.
@@ -180,6 +183,8 @@ pub enum Effect {
     },
     /// The outcome, to whoever asked for it.
     Reply,
+    /// These hooks, a bit for each.
+    Hooks(u32),
 }
 
 /// The answer to [`Job::claim`].
@@ -239,6 +244,7 @@ impl Job {
             due: None,
             failure: None,
             reply: None,
+            hooks: None,
         }
     }
 
@@ -359,6 +365,8 @@ impl Job {
         self.state = state;
         self.ended = Some(now);
         self.due = None;
-        self.reply.iter().map(|_| Effect::Reply).collect()
+        let which = self.hooks.as_mut().map_or(0, |hooks| hooks.owe(state == State::Success));
+        let hooks = (which != 0).then_some(Effect::Hooks(which));
+        self.reply.iter().map(|_| Effect::Reply).chain(hooks).collect()
     }
 }

@@ -230,6 +230,31 @@ impl Operation for Settle {
     }
 }
 
+/// Notes that a hook of a job was not sent, nor those after it.
+#[derive(Debug, Clone)]
+pub struct HookFailed {
+    /// The job.
+    pub job: JobId,
+    /// Why, in words.
+    pub why: String,
+}
+
+impl Operation for HookFailed {
+    type Answer = ();
+
+    fn job(&self) -> JobId {
+        self.job
+    }
+
+    fn apply(&self, books: &mut Books) {
+        let Some(entry) = books.get_mut(self.job) else { return };
+        if let Some(hooks) = &mut entry.job.hooks {
+            hooks.failure = Some(self.why.clone());
+            entry.dirty = true;
+        }
+    }
+}
+
 /// The answer to [`Cancel`] and [`Retry`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Steered {

@@ -14,7 +14,7 @@ mod parts;
 
 pub use attempts::{PartAttempt, PartKey, RunStarted, SettleParts, StartPart, StartRun, Started};
 pub use books::{Books, Entry, PartWrite, Writes};
-pub use jobs::{Cancel, Claim, Claimed, NewJob, Refuse, Retry, Settle, Steered, Submit, Submitted};
+pub use jobs::{Cancel, Claim, Claimed, HookFailed, NewJob, Refuse, Retry, Settle, Steered, Submit, Submitted};
 pub use lease::Lease;
 pub use limits::{Admit, Admitted, Begin, Limit, Permits, Release, Settles};
 pub use owed::{Owed, OwedAsk, OwedId, OwedRow};

@@ -2,6 +2,7 @@
 
 mod error;
 mod handle;
+mod hooks;
 mod submission;
 pub(crate) mod waiters;
 mod why;
@@ -25,6 +26,7 @@ use self::waiters::{Waiter, Waiters};
 use crate::accounting::{Cancel, NewJob, Retry, Steered};
 use crate::engine::large::Whose;
 use crate::engine::{Engine, services};
+use crate::hook::Kept;
 use crate::id::JobId;
 use crate::job::{Kind, Phase, State};
 use crate::store::{Filter, JobView, StoreError};
@@ -82,7 +84,7 @@ impl Client {
     /// The job may or may not have been submitted if the future is dropped.
     pub async fn submit_json(&self, task: &str, body: Bytes) -> Result<JobId, ClientError> {
         self.check(task, &body)?;
-        self.send(task, Kind::Whole, body, None).await
+        self.send(task, Kind::Whole, body, (None, None)).await
     }
 
     /// Submits a job as [`Client::submit_json`] does, and waits for the JSON of its result; this works without a store.
@@ -94,13 +96,18 @@ impl Client {
     /// The job goes on if the future is dropped.
     pub async fn submit_json_and_wait(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
         self.check(task, &body)?;
-        self.send_and_wait(task, Kind::Whole, body).await
+        self.send_and_wait((task, Kind::Whole), body, None).await
     }
 
     /// Submits a job and waits for its result, by reply where there are replies.
-    async fn send_and_wait<T: DeserializeOwned>(&self, task: &str, kind: Kind, body: Bytes) -> Result<T, ClientError> {
+    async fn send_and_wait<T: DeserializeOwned>(
+        &self,
+        (task, kind): (&str, Kind),
+        body: Bytes,
+        hooks: Option<Box<Kept>>,
+    ) -> Result<T, ClientError> {
         let waiter = self.waiters.waiter();
-        let id = self.send(task, kind, body, waiter.as_ref()).await?;
+        let id = self.send(task, kind, body, (waiter.as_ref(), hooks)).await?;
         match waiter {
             Some(waiter) => waiter.outcome(self, id).await,
             None => self.wait(id).await?.into_output(),
@@ -298,9 +305,10 @@ impl Client {
         task: &str,
         kind: Kind,
         body: Bytes,
-        waiter: Option<&Waiter>,
+        (waiter, hooks): (Option<&Waiter>, Option<Box<Kept>>),
     ) -> Result<JobId, ClientError> {
-        let new = self.new_job(task, kind, body, waiter)?;
+        let mut new = self.new_job(task, kind, body, waiter)?;
+        new.job.hooks = hooks;
         let id = new.job.id;
         services::send(&self.engine, new).await?;
         Ok(id)

@@ -4,7 +4,9 @@ use std::future::IntoFuture;
 
 use serde::de::DeserializeOwned;
 
+use super::hooks::Following;
 use super::{Client, ClientError, Handle, JobOutcome, encode};
+use crate::hook::When;
 use crate::task::TaskMessage;
 use crate::task::def::BoxFuture;
 use crate::task::message::Answer;
@@ -15,11 +17,31 @@ use crate::task::message::Answer;
 pub struct Submission<M> {
     client: Client,
     message: M,
+    following: Following,
 }
 
 impl<M: TaskMessage> Submission<M> {
-    pub(super) const fn new(client: Client, message: M) -> Self {
-        Self { client, message }
+    pub(super) fn new(client: Client, message: M) -> Self {
+        Self { client, message, following: Following::default() }
+    }
+
+    /// Has this submitted when the job has ended, well or not: once, in the order in which it was asked for. It is kept
+    /// with the job, whose parts know nothing of it.
+    pub fn on_complete<N: TaskMessage>(mut self, next: N) -> Self {
+        self.following.add(next, When::Always);
+        self
+    }
+
+    /// The same only if the job succeeds.
+    pub fn on_success<N: TaskMessage>(mut self, next: N) -> Self {
+        self.following.add(next, When::Success);
+        self
+    }
+
+    /// The same only if the job does not succeed.
+    pub fn on_failure<N: TaskMessage>(mut self, next: N) -> Self {
+        self.following.add(next, When::Failure);
+        self
     }
 
     /// Submits the job and waits for it to end, whether it has a result or not.
@@ -44,10 +66,10 @@ impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Submission<M> {
     /// # Cancel safety
     /// The job goes on if the future is dropped.
     pub async fn and_wait(self) -> Result<<M::Answer as Answer>::Output, ClientError> {
-        let Self { client, message } = self;
-        let body = encode(&message)?;
+        let Self { client, message, following } = self;
+        let (body, hooks) = (encode(&message)?, following.into_kept(&client)?);
         drop(message);
-        client.send_and_wait(M::TASK, M::KIND, body).await
+        client.send_and_wait((M::TASK, M::KIND), body, hooks).await
     }
 }
 
@@ -56,10 +78,10 @@ impl<M: TaskMessage> IntoFuture for Submission<M> {
     type IntoFuture = BoxFuture<Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { client, message } = self;
-        let body = encode(&message);
+        let Self { client, message, following } = self;
+        let (body, hooks) = (encode(&message), following.into_kept(&client));
         Box::pin(async move {
-            let id = client.send(M::TASK, M::KIND, body?, None).await?;
+            let id = client.send(M::TASK, M::KIND, body?, (None, hooks?)).await?;
             Ok(Handle::new(client, id))
         })
     }

@@ -3,6 +3,7 @@
 use super::{Done, Engine, ProcessError, permits, refuse};
 use crate::accounting::{Claim, Claimed, Limit, NewJob, PartKey, StartPart, Started, Submit, Submitted};
 use crate::broker::DeadReason;
+use crate::hook::Kept;
 use crate::job::{Job, Kind, Phase};
 use crate::message::{Ask, Message};
 
@@ -119,5 +120,6 @@ pub(super) fn new_job(engine: &Engine, message: &Message) -> NewJob {
     job.phase = if message.ask == Ask::Join { Phase::Join } else { Phase::Start };
     job.priority = message.priority;
     job.reply.clone_from(&message.reply);
+    job.hooks = message.hooks.as_deref().and_then(Kept::new);
     NewJob { job, input: message.body.clone() }
 }

@@ -96,7 +96,7 @@ fn first_message(new: NewJob) -> Message {
         lost: 0,
         body: input,
         reply: job.reply,
-        hooks: None,
+        hooks: job.hooks.map(|kept| Box::new(kept.hooks)),
     }
 }
 

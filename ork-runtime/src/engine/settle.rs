@@ -194,6 +194,8 @@ pub(super) async fn carry_out(
     for effect in effects {
         match effect {
             Effect::Dispatch { due, .. } => return Some(due.unwrap_or_default()),
+            // They are those of its message, and are sent after this.
+            Effect::Hooks(_) => {}
             Effect::Reply => {
                 let Some(reply) = Reply::of(job, output) else {
                     continue;

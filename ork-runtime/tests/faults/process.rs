@@ -20,7 +20,7 @@ use ork::{Filter, JobId, JobState, Ork, Timestamp, WorkerId};
 use super::faulty::{Fault, Faults, FaultyBroker, FaultyObjects, FaultyStore};
 use super::hub::{Hub, HubEnd};
 use super::objects::Shelf;
-use super::tasks::{calls, last, many_part, narrow_part, plain};
+use super::tasks::{calls, follows, last, many_part, narrow_part, plain};
 
 /// Nothing takes longer unless it hangs.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -79,7 +79,12 @@ pub(crate) enum Work {
     Parts(u64),
     /// Parts under a concurrency limit.
     Limited(u64),
+    /// A plain one that others follow.
+    Hooked,
 }
+
+/// How many follow it.
+const FOLLOWERS: u64 = 3;
 
 impl World {
     pub(crate) fn new(kind: Kind, hub: Option<Arc<Hub>>) -> Self {
@@ -139,6 +144,13 @@ impl World {
                 let run = run.to_owned();
                 let submitted = match work {
                     Work::Plain => ork.submit(plain { run }).await.map(|job| job.id()),
+                    Work::Hooked => {
+                        let mut job = ork.submit(plain { run: run.clone() });
+                        for number in 0..FOLLOWERS {
+                            job = job.on_complete(follows { run: run.clone(), number });
+                        }
+                        job.on_failure(follows { run, number: FOLLOWERS }).await.map(|job| job.id())
+                    }
                     Work::Parts(parts) => ork.submit(many_part { run, parts }).await.map(|job| job.id()),
                     Work::Limited(parts) => ork.submit(narrow_part { run, parts }).await.map(|job| job.id()),
                 };
@@ -150,6 +162,9 @@ impl World {
         };
         let ended = async {
             while ork.wait(id).await.is_err() {}
+            if work == Work::Hooked {
+                self.followed(id).await;
+            }
             // Rows are taken in order, so that what an earlier process held is done with when this one is.
             while ork.submit(last { number: 1 }).and_wait().await.is_err() {}
         };
@@ -184,7 +199,7 @@ impl World {
 
     async fn find(&self, work: Work) -> Option<JobId> {
         let task = match work {
-            Work::Plain => "plain",
+            Work::Plain | Work::Hooked => "plain",
             Work::Parts(_) => "many",
             Work::Limited(_) => "narrow",
         };
@@ -192,6 +207,15 @@ impl World {
         let jobs = self.store.jobs(filter).await.unwrap();
         assert!(jobs.len() <= 1, "submitted twice");
         jobs.first().map(|view| view.job.id)
+    }
+
+    /// Waits for the last of those that follow a job.
+    async fn followed(&self, id: JobId) {
+        let mut changes = self.store.changes().watch();
+        let last = id.following(usize::try_from(FOLLOWERS).unwrap() - 1);
+        while self.store.job(last).await.unwrap().is_none_or(|view| !view.job.state.is_final()) {
+            changes.recv().await.unwrap();
+        }
     }
 
     /// Looks whether all is as if nothing had happened; `lives` processes have lived.
@@ -202,7 +226,7 @@ impl World {
             let view = self.store.job(id).await.unwrap().unwrap();
             assert_eq!(view.job.state, JobState::Success, "{view:?}");
             match work {
-                Work::Plain => {
+                Work::Plain | Work::Hooked => {
                     assert!((1..=lives).contains(&calls(&format!("{run}.plain"))));
                     assert_eq!(self.output(view.output).await, format!("{run:?}").as_bytes());
                 }
@@ -219,6 +243,19 @@ impl World {
                         assert_eq!(self.output(part.output).await, part.index.to_string().as_bytes());
                     }
                 }
+            }
+            if work == Work::Hooked {
+                let filter = Filter { limit: 10, task: Some("follows".to_owned()), ..Filter::default() };
+                let mut follow: Vec<_> =
+                    self.store.jobs(filter).await.unwrap().into_iter().map(|it| it.job.id).collect();
+                let mut expected: Vec<_> = (0..3).map(|at| id.following(at)).collect();
+                follow.sort_unstable();
+                expected.sort_unstable();
+                assert_eq!(follow, expected);
+                for number in 0..FOLLOWERS {
+                    assert!((1..=lives).contains(&calls(&format!("{run}.follows.{number}"))));
+                }
+                assert_eq!(view.job.hooks.unwrap().failure, None);
             }
             self.nothing_is_left(matches!(work, Work::Limited(_))).await;
             assert_eq!(self.store.situation(id).await.unwrap().owed, Owing::default());

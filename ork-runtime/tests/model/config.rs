@@ -173,6 +173,7 @@ impl Config {
             let owed = |effect| match effect {
                 Effect::Dispatch { attempt, .. } => (OwedAsk::Join, attempt),
                 Effect::Reply => (OwedAsk::Reply, 1),
+                Effect::Hooks(which) => (OwedAsk::Hooks { which }, 1),
             };
             let rows = effects.into_iter().map(owed).zip(next..);
             writes.owed.extend(rows.map(|((ask, attempt), number)| row(number, ask, attempt)));

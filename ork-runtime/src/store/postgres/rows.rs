@@ -8,6 +8,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use super::codec::{Columns, Uid, signed};
 use super::error::damaged;
 use crate::accounting::{Books, OwedId, Shards};
+use crate::hook::Kept;
 use crate::id::JobId;
 use crate::job::{Job, Kind, Phase, ReplyTo, State};
 use crate::ledger::{Counts, Halt, Head, Ledger, Shard, place};
@@ -18,19 +19,19 @@ use crate::store::Work;
 macro_rules! job_columns {
     () => {
         "id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, due, \
-         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined"
+         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, hooks"
     };
 }
 pub(super) use job_columns;
 
 /// How many columns those are.
-pub(super) const WIDTH: usize = 26;
+pub(super) const WIDTH: usize = 27;
 
 /// Reads a job and the head of its ledger from [`job_columns`], which come first in the row.
 pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
     let mut columns = Columns::new(row);
     let c = &mut columns;
-    let job = Job {
+    let mut job = Job {
         id: c.id()?,
         root: c.id()?,
         parent: c.get::<Option<Uid>>()?.map(|id| JobId::from_bytes(id.0)),
@@ -60,6 +61,7 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
                 }
             }
         },
+        hooks: None,
     };
     let head = Head {
         epoch: c.number()?,
@@ -78,6 +80,9 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
         },
         joined: c.get()?,
     };
+    if let Some(row) = c.get::<Option<&str>>()? {
+        job.hooks = Some(Kept::from_row(row).map_err(damaged)?);
+    }
     Ok((job, head))
 }
 

@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0002_held.sql"),
     include_str!("../../../migrations/sqlite/0003_limits.sql"),
     include_str!("../../../migrations/sqlite/0004_identity.sql"),
+    include_str!("../../../migrations/sqlite/0005_hooks.sql"),
 ];
 
 /// Marks the file as ork's, in the place `SQLite` keeps for it: `ork` and a byte.
