@@ -9,6 +9,7 @@ use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions,
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use ork::{ClientError, JobId};
 
+use super::proxy::Proxy;
 use super::tasks::*;
 use super::world::{Foreigner, World, each, fresh, header, on};
 
@@ -305,4 +306,35 @@ fn hooks_of_a_kept_job_are_sent_by_its_store_and_a_missing_route_is_seen_there()
         assert!(why.contains("there is no queue `part.nowhere`"), "{why}");
         ork.shutdown().await;
     });
+}
+
+#[test]
+fn parts_whose_worker_stops_or_loses_its_connection_are_counted_once() {
+    for queues in ["quorum", "classic"] {
+        on("none", queues, |world| async move {
+            let (proxy, through) = Proxy::before(&world.url);
+            let client = world.client().await;
+            let leaving = world.worker().await;
+            let lost = world.builder().broker(&through).build().await.unwrap();
+            lost.start_worker();
+            let run = fresh();
+            let job =
+                client.submit(count_part { count: 40, run: run.clone(), hold: 20, failing: Vec::new() }).and_wait();
+            let others = async {
+                // All that is left waits at the gate, with either of them.
+                Gate::of(&run).entered(20).await;
+                let other = world.worker().await;
+                leaving.force_stop();
+                leaving.shutdown().await;
+                proxy.cut();
+                Gate::of(&run).open();
+                other
+            };
+            let (sum, other) = tokio::join!(job, others);
+            assert_eq!(sum.unwrap(), 780);
+            for worker in [lost, other, client] {
+                worker.shutdown().await;
+            }
+        });
+    }
 }
