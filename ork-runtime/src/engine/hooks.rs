@@ -86,14 +86,14 @@ async fn send(
 
 /// Sends the hooks of a job in the store, a bit for each, and notes it if that cannot be. Answers whether it is done: if
 /// not, the worker has to stop, and another one does it.
-pub(crate) async fn pay(engine: &Engine, id: JobId, which: u32) -> Result<bool, StoreError> {
+pub(crate) async fn pay(engine: &Engine, id: JobId, which: u32, lost: u32) -> Result<bool, StoreError> {
     let Some(JobView { job, input, output, .. }) = engine.store.job(id).await? else { return Ok(true) };
     let Some(kept) = &job.hooks else { return Ok(true) };
     let success = job.state == State::Success;
     let unsent = if kept.hooks.part.is_some() {
         let failure = || serde_json::to_vec(&job.failure).unwrap_or_default().into();
         let body = output.filter(|_| success).unwrap_or_else(failure);
-        match member(engine, &kept.hooks, (&job.task, id, &input), (success, body)).await {
+        match member(engine, &kept.hooks, (&job.task, id, &input), (success, body, lost > 0)).await {
             Member::Done => None,
             Member::Interrupted => return Ok(false),
             Member::NoQueue(why) => Some(why),

@@ -203,7 +203,7 @@ async fn run(
         return Ok(Box::pin(refuse::needs_store(engine, message, redelivered)).await);
     }
     if let Ask::Hooks(which) = message.ask {
-        let paid = Box::pin(hooks::pay(engine, message.job, which)).await?;
+        let paid = Box::pin(hooks::pay(engine, message.job, which, redelivered)).await?;
         return Ok(if paid { Done::Settled } else { Done::Interrupted });
     }
     if anonymous && engine.store.keeps() {

@@ -98,7 +98,7 @@ async fn follow(engine: &Arc<Engine>, row: Owed) {
     let Some(Outgoing::Hooks { job, which, .. }) = row.messages.first() else { return };
     loop {
         let done = async {
-            let paid = hooks::pay(engine, *job, *which).await?;
+            let paid = hooks::pay(engine, *job, *which, row.lost).await?;
             if paid { engine.store.forget(vec![row.id], engine.by()).await } else { Ok(()) }
         };
         let Err(error) = done.await else { return };
