@@ -149,3 +149,8 @@ fn exchange(store: Option<&str>) {
 fn a_set_is_shared_with_workers_without_a_store_and_followed_once() {
     exchange(Some("none"));
 }
+
+#[test]
+fn a_set_is_shared_with_workers_that_have_a_store_and_followed_once() {
+    exchange(None);
+}

@@ -4,8 +4,8 @@
 //! The first raw program is what a user would write: confirms pipelined, each delivery acknowledged by itself. The
 //! second is at the limit: one acknowledgement for 500, and the prefetch that suits it. Neither remembers anything.
 //!
-//! Then the fan-in of 10,000 parts: a process that submits, two that work, and a store they share; from the submission to
-//! the result of the join.
+//! Then the fan-in of 10,000 parts: a process that submits, two that work, and a store they share, or none: then the parts
+//! are counted in a part queue. From the submission to the result of the join.
 //!
 //! `cargo bench -p ork-runtime --bench amqp [-- COUNT [ROUNDS]] [PROGRAM ..]`, on the node of `ORK_TEST_AMQP_URL` or on one of its
 //! own; `fan_in` as PROGRAM measures that alone. The last line is one JSON object: `ratio` is ork with its default store, end to end on quorum queues, over the
@@ -146,31 +146,40 @@ impl Place {
     }
 
     async fn ork(&self, program: Program) -> Ork {
-        let store = match program {
-            Program::Sqlite => format!("sqlite:{}", self.folder.path().join("bench.db").display()),
-            _ => "none".to_owned(),
-        };
         let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
-        let builder = Ork::builder().config(config).store(store).broker(&self.url);
+        let builder = Ork::builder().config(config).store(self.store(program)).broker(&self.url);
         builder.set("prefix", &self.prefix).set("queues", self.queues).build().await.unwrap()
     }
 
+    fn store(&self, program: Program) -> String {
+        match program {
+            Program::Sqlite => format!("sqlite:{}", self.folder.path().join("bench.db").display()),
+            _ => "none".to_owned(),
+        }
+    }
+
     /// A process that works here until its standard input ends.
-    fn worker(&self) -> Child {
+    fn worker(&self, program: Program) -> Child {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg("work").args([&self.url, &self.prefix, self.queues]).arg(self.folder.path().join("bench.db"));
+        command.arg("work").args([&self.url, &self.prefix, self.queues]).arg(self.store(program));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
     }
 
-    /// Parts a second of one job after another, the first of which warms up.
-    async fn fan_in(&self, rounds: u64) -> Vec<f64> {
-        let client = self.ork(Program::Sqlite).await;
-        let mut workers = [self.worker(), self.worker()];
-        for worker in &mut workers {
-            // Its first line says that it consumes.
+    /// Parts a second of one job after another, the first of which warms up, and the most memory that a worker needed.
+    async fn fan_in(&self, program: Program, rounds: u64) -> (Vec<f64>, f64) {
+        let client = self.ork(program).await;
+        let mut workers = [self.worker(program), self.worker(program)].map(|mut worker| {
+            let out = std::io::BufReader::new(worker.stdout.take().unwrap());
+            (worker, out)
+        });
+        let line = |out: &mut std::io::BufReader<std::process::ChildStdout>| {
             let mut line = String::new();
-            std::io::BufRead::read_line(&mut std::io::BufReader::new(worker.stdout.as_mut().unwrap()), &mut line)
-                .unwrap();
+            std::io::BufRead::read_line(out, &mut line).unwrap();
+            line
+        };
+        for (_, out) in &mut workers {
+            // Its first line says that it consumes.
+            line(out);
         }
         let mut rates = Vec::new();
         for _ in 0..=rounds {
@@ -180,11 +189,13 @@ impl Place {
             assert_eq!(sum, PARTS * (PARTS - 1) / 2);
         }
         client.shutdown().await;
-        for mut worker in workers {
+        let mut peak = 0.0_f64;
+        for (mut worker, mut out) in workers {
             drop(worker.stdin.take());
+            peak = peak.max(line(&mut out).trim().parse().unwrap());
             assert!(worker.wait().unwrap().success());
         }
-        rates.split_off(1)
+        (rates.split_off(1), peak)
     }
 
     async fn raw(&self) -> (Connection, Channel) {
@@ -208,7 +219,7 @@ impl Place {
             let name = format!("{}.{queue}", self.prefix).into();
             channel.queue_delete(name, QueueDeleteOptions::default()).await.unwrap();
         }
-        for exchange in ["", ".unrouted"] {
+        for exchange in ["", ".hooks", ".unrouted"] {
             let name = format!("{}{exchange}", self.prefix).into();
             channel.exchange_delete(name, lapin::options::ExchangeDeleteOptions::default()).await.unwrap();
         }
@@ -333,12 +344,13 @@ async fn measure(url: &str, queues: &'static str, program: Program, count: u64, 
 /// A process of its own that works.
 async fn work(url: &str, prefix: &str, queues: &str, store: &str) {
     let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
-    let builder = Ork::builder().config(config).store(format!("sqlite:{store}")).broker(url);
+    let builder = Ork::builder().config(config).store(store).broker(url);
     let ork = builder.set("prefix", prefix).set("queues", queues).build().await.unwrap();
     ork.start_worker();
     println!("works");
     let ended = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     ended.await.unwrap().unwrap();
+    println!("{}", support::peak_mib());
     ork.shutdown().await;
 }
 
@@ -370,15 +382,19 @@ fn main() {
             programs.insert(program.name().to_owned(), measured);
         }
         if words.iter().all(|word| word == "fan_in" || word.parse::<u64>().is_ok() || word.starts_with('-')) {
-            let place = Place::new(url, queues);
-            let rates = runtime.block_on(async {
-                let rates = place.fan_in(rounds).await;
-                place.clean().await;
-                rates
-            });
-            let fan_in = median(rates);
-            println!("{queues:>8}  {:>15}  {PARTS} parts, submit to joined, two workers: {fan_in:.0}/s", "ork_sqlite");
-            programs.insert("fan_in_per_s".to_owned(), round(fan_in).into());
+            for (program, key) in [(Program::Sqlite, "fan_in_per_s"), (Program::None, "fan_in_none_per_s")] {
+                let place = Place::new(url, queues);
+                let (rates, peak) = runtime.block_on(async {
+                    let measured = place.fan_in(program, rounds).await;
+                    place.clean().await;
+                    measured
+                });
+                let (fan_in, name) = (median(rates), program.name());
+                let words = format!("{PARTS} parts, submit to joined, two workers of at most {peak:.0} MiB");
+                println!("{queues:>8}  {name:>15}  {words}: {fan_in:.0}/s");
+                programs.insert(key.to_owned(), round(fan_in).into());
+                programs.insert(key.replace("per_s", "mib"), round(peak).into());
+            }
         }
         kinds.insert(queues.to_owned(), programs.into());
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
+use crate::hook::Kept;
 use crate::id::JobId;
 use crate::ledger::{Counts, Head};
 use crate::tree::{Stop, Tree};
@@ -179,6 +180,8 @@ pub struct Job {
     pub reply: Option<ReplyTo>,
     /// What it knows of the jobs below it.
     pub tree: Tree,
+    /// What follows when it has ended.
+    pub hooks: Option<Box<Kept>>,
 }
 
 /// What a change of a job owes to the world.
@@ -202,6 +205,8 @@ pub enum Effect {
         /// How it had ended.
         was: State,
     },
+    /// These hooks, a bit for each.
+    Hooks(u32),
 }
 
 /// The answer to [`Job::claim`].
@@ -262,6 +267,7 @@ impl Job {
             failure: None,
             reply: None,
             tree: Tree::default(),
+            hooks: None,
         }
     }
 

@@ -25,6 +25,8 @@ pub enum Ask {
     },
     /// Run the join.
     Join,
+    /// Send what follows the job: these of its hooks, a bit for each. It never travels through a broker.
+    Hooks(u32),
 }
 
 /// One dispatch of a job or of one of its parts.
@@ -52,6 +54,25 @@ pub struct Message {
     pub reply: Option<ReplyTo>,
     /// What follows when it has ended, and the set of parts that it is one of.
     pub hooks: Option<Box<Hooks>>,
+}
+
+impl Message {
+    /// A message about a job that says nothing else.
+    pub fn about(job: JobId, task: &str) -> Self {
+        Self {
+            job,
+            root: job,
+            parent: None,
+            task: task.to_owned(),
+            ask: Ask::Whole,
+            attempt: 1,
+            priority: 0,
+            lost: 0,
+            body: Bytes::new(),
+            reply: None,
+            hooks: None,
+        }
+    }
 }
 
 /// The outcome of a job, for whoever asked for it.
@@ -138,6 +159,15 @@ pub enum Outgoing {
     Reply(Reply),
     /// A message of a hook.
     Follow(Follow),
+    /// The hooks of a job in the store that are to be sent: a bit for each.
+    Hooks {
+        /// The job.
+        job: JobId,
+        /// Its task.
+        task: String,
+        /// Which.
+        which: u32,
+    },
 }
 
 /// How large a body may be before anything looks into it.

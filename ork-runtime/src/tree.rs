@@ -126,7 +126,10 @@ impl Job {
         self.ended = Some(now);
         let told = self.parent.is_some() || self.tree.awaited;
         let ended = told.then_some(Effect::Ended);
-        ended.into_iter().chain(self.reply.iter().map(|_| Effect::Reply)).collect()
+        let reply = self.reply.as_ref().map(|_| Effect::Reply);
+        let which = self.hooks.as_mut().map_or(0, |hooks| hooks.owe(self.state == State::Success));
+        let hooks = (which != 0).then_some(Effect::Hooks(which));
+        [ended, reply, hooks].into_iter().flatten().collect()
     }
 
     const fn judge(&self, own: State) -> State {

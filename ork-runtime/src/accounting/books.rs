@@ -238,6 +238,10 @@ impl Books {
                     let reply = |_: &OwedRow| OwedRow::reply(job, output).into_iter().collect();
                     self.owe(job, (OwedAsk::Reply, job.attempt, None), by, Some(reply))
                 }
+                Effect::Hooks(which) => {
+                    let hooks = |_: &OwedRow| vec![OwedRow::hooks(job, which)];
+                    self.owe(job, (OwedAsk::Hooks { which }, job.attempt, None), by, Some(hooks))
+                }
                 Effect::Ended => {
                     owed.extend(self.ended(job, by));
                     None

@@ -366,3 +366,28 @@ impl Operation for Settle {
         Answer::Counted(books.carry_out(&job, effects, self.output.as_ref(), &self.by))
     }
 }
+
+/// Notes that a hook of a job was not sent, nor those after it.
+#[derive(Debug, Clone)]
+pub struct HookFailed {
+    /// The job.
+    pub job: JobId,
+    /// Why, in words.
+    pub why: String,
+}
+
+impl Operation for HookFailed {
+    type Answer = ();
+
+    fn job(&self) -> JobId {
+        self.job
+    }
+
+    fn apply(&self, books: &mut Books) {
+        let Some(entry) = books.get_mut(self.job) else { return };
+        if let Some(hooks) = &mut entry.job.hooks {
+            hooks.failure = Some(self.why.clone());
+            entry.dirty = true;
+        }
+    }
+}

@@ -17,7 +17,7 @@ mod unique;
 
 pub use attempts::{PartAttempt, PartKey, RunStarted, SettleParts, StartPart, StartRun, Started};
 pub use books::{Books, Entry, PartWrite, Writes};
-pub use jobs::{Claim, Claimed, NewJob, Refusal, Refuse, Settle, Submit, Submitted};
+pub use jobs::{Claim, Claimed, HookFailed, NewJob, Refusal, Refuse, Settle, Submit, Submitted};
 pub use lease::Lease;
 pub use limits::{Admit, Admitted, Begin, Limit, Permits, Release, Settles};
 pub use owed::{Owed, OwedAsk, OwedId, OwedRow};

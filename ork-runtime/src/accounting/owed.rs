@@ -29,6 +29,11 @@ pub enum OwedAsk {
     },
     /// Tell the outcome.
     Reply,
+    /// Send what follows it: these hooks, a bit for each.
+    Hooks {
+        /// Which.
+        which: u32,
+    },
 }
 
 /// Messages that are not at hand: the row is taken from the store later.
@@ -75,7 +80,7 @@ impl OwedRow {
     pub const fn n_messages(&self) -> u64 {
         match self.ask {
             OwedAsk::Parts { len, .. } => len,
-            OwedAsk::Start | OwedAsk::Join | OwedAsk::Reply => 1,
+            OwedAsk::Start | OwedAsk::Join | OwedAsk::Reply | OwedAsk::Hooks { .. } => 1,
         }
     }
 
@@ -110,6 +115,11 @@ impl OwedRow {
     /// The message that tells the outcome; `None` if nobody asked for it.
     pub fn reply(job: &Job, output: Option<&Bytes>) -> Option<Outgoing> {
         Reply::of(job, output).map(Outgoing::Reply)
+    }
+
+    /// The message that has the hooks of a job sent: these, a bit for each.
+    pub fn hooks(job: &Job, which: u32) -> Outgoing {
+        Outgoing::Hooks { job: job.id, task: job.task.clone(), which }
     }
 
     fn message(&self, job: &Job, ask: Ask, body: Bytes) -> Message {

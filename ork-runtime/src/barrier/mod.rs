@@ -5,8 +5,9 @@
 //! ids, never by their number, for anything may come twice. If so, what follows the set is fired, then the queue is
 //! removed. If not, all goes back, and the worker counts again: what came while it read was counted by nobody else.
 //!
-//! A reader that dies has acknowledged nothing: its records are there again, and so is its part, whose next worker goes
-//! the same way. One that dies between firing and removing fires again, under the same message ids. `tests/model`
+//! A reader that dies has acknowledged nothing: its records come back, and so does its part, though not at the same moment.
+//! So whoever has a part that came before does not believe a low count until it was let in as a reader, for then no
+//! other one holds anything, be it a dead one; so does a reader that has lost its channel. One that dies between firing and removing fires again, under the same message ids. `tests/model`
 //! explores this very code; `engine::barrier` carries out what it says.
 
 mod set;
@@ -22,6 +23,8 @@ pub struct Whose {
     pub headed: bool,
     /// What this reader's marks are known by.
     pub mark: u128,
+    /// Whether the part came before, so that its worker may have died as the reader.
+    pub suspect: bool,
 }
 
 impl Whose {
@@ -40,6 +43,8 @@ pub enum Next {
     Count,
     /// Become the queue's only reader.
     Open,
+    /// The same, to read one record and give it back; if another one reads, try again.
+    Probe,
     /// Read one record.
     Read,
     /// Give all back that was kept, and be sure that whoever counts next counts it.
@@ -78,7 +83,9 @@ pub enum Event {
     Busy,
     /// All was given back.
     PutBack,
-    /// The channel of the reader is lost, and what it had read is in the queue again.
+    /// The mark does not come: somebody shares the queue.
+    Impatient,
+    /// The channel of the reader is lost, and what it had read comes back some time.
     Lost,
     /// What follows was done.
     Fired,
@@ -93,6 +100,8 @@ enum Stage {
     Recording,
     Counting,
     Opening,
+    Probing,
+    Touching,
     Reading(Set),
     PuttingBack(Set),
     Firing(Set),
@@ -124,7 +133,8 @@ impl Barrier {
             Stage::Recording => Next::Record,
             Stage::Counting => Next::Count,
             Stage::Opening => Next::Open,
-            Stage::Reading(_) => Next::Read,
+            Stage::Probing => Next::Probe,
+            Stage::Touching | Stage::Reading(_) => Next::Read,
             Stage::PuttingBack(_) => Next::PutBack,
             Stage::Firing(_) => Next::Fire,
             Stage::Removing => Next::Remove,
@@ -135,6 +145,11 @@ impl Barrier {
     /// The mark that its reader is to set now, as nothing was read before. It comes back after all that was in the queue.
     pub fn marks_now(&self) -> Option<u128> {
         matches!(&self.stage, Stage::Reading(set) if set.is_fresh()).then_some(self.whose.mark)
+    }
+
+    /// Whether its mark is on its way.
+    pub fn waits_for_mark(&self) -> bool {
+        matches!(&self.stage, Stage::Reading(set) if !set.is_fresh())
     }
 
     /// The complete set, while what follows it is done.
@@ -152,8 +167,13 @@ impl Barrier {
 
     /// A record was read. Answers what becomes of it.
     pub fn read(&mut self, entry: &Entry) -> Fate {
-        let Stage::Reading(set) = &mut self.stage else {
-            return Fate::Keep;
+        let set = match &mut self.stage {
+            Stage::Reading(set) => set,
+            Stage::Touching => {
+                self.stage = Stage::PuttingBack(Set::default());
+                return Fate::Keep;
+            }
+            _ => return Fate::Keep,
         };
         if *entry == Entry::Mark(self.whose.mark) {
             self.stage = Stage::PuttingBack(std::mem::take(set));
@@ -171,10 +191,13 @@ impl Barrier {
         let stage = std::mem::replace(&mut self.stage, Stage::Removing);
         self.stage = match (stage, event) {
             (Stage::Recording, Event::NoQueue) => Stage::Ended(End::NoQueue),
-            (Stage::Counting | Stage::Opening, Event::NoQueue) => Stage::Ended(End::Gone),
-            (Stage::Recording, Event::Recorded)
-            | (Stage::PuttingBack(_), Event::PutBack)
-            | (Stage::Opening | Stage::Reading(_) | Stage::PuttingBack(_), Event::Lost) => Stage::Counting,
+            (Stage::Counting | Stage::Opening | Stage::Probing, Event::NoQueue) => Stage::Ended(End::Gone),
+            (Stage::Recording, Event::Recorded) if self.whose.suspect => Stage::Probing,
+            (Stage::Recording, Event::Recorded) | (Stage::PuttingBack(_), Event::PutBack) => Stage::Counting,
+            (Stage::Opening | Stage::Touching | Stage::Reading(_) | Stage::PuttingBack(_), Event::Lost)
+            | (Stage::Probing, Event::Busy) => Stage::Probing,
+            (Stage::Probing, Event::Opened) => Stage::Touching,
+            (Stage::Reading(set), Event::Impatient) => Stage::PuttingBack(set),
             (Stage::Counting, Event::Counted(n)) if n >= self.whose.full() => Stage::Opening,
             // Whoever reads counts again after it, and this part's record is in the queue by now.
             (Stage::Counting, Event::Counted(_)) | (Stage::Opening, Event::Busy) => Stage::Ended(End::Waits),

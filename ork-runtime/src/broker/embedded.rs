@@ -14,7 +14,7 @@ use super::{Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Se
 use crate::accounting::{By, Change, Owed, OwedId};
 use crate::clock::Clock;
 use crate::id::WorkerId;
-use crate::message::Outgoing;
+use crate::message::{Ask, Message, Outgoing};
 use crate::store::{Store, Take, Taken};
 
 /// How long a store that does not work is left alone.
@@ -319,6 +319,11 @@ fn unpack(held: &Arc<Held>, owed: Owed) -> Vec<Delivery> {
             Some(Delivery { message: Ok(message), redelivered: lost, anonymous: false, receipt: receipt() })
         }
         // Whoever waits for an outcome here finds it in the store.
+        // The engine sends them, which knows the tasks and the store.
+        Outgoing::Hooks { job, task, which } => {
+            let message = Message { ask: Ask::Hooks(which), ..Message::about(job, &task) };
+            Some(Delivery { message: Ok(message), redelivered: lost, anonymous: false, receipt: receipt() })
+        }
         Outgoing::Reply(_) | Outgoing::Follow(_) => {
             receipt().settle(Settlement::Ack);
             None

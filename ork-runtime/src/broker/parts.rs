@@ -70,7 +70,8 @@ pub trait PartQueues: Send + Sync + fmt::Debug {
     /// When the broker cannot be reached in time.
     async fn count(&self, queue: &str) -> Result<Option<u64>, BrokerError>;
 
-    /// Becomes the only reader of a queue that may hold `total` parts, at once or as soon as another one has stopped.
+    /// Becomes the only reader of a queue that may hold `total` parts, at once or as soon as another one has stopped. With 0
+    /// it is handed one record at a time.
     ///
     /// # Errors
     /// When the broker cannot be reached in time, or refuses.

@@ -161,6 +161,7 @@ impl From<ClientError> for Failure {
             }
             ClientError::Input { .. }
             | ClientError::Body(_)
+            | ClientError::Hook(_)
             | ClientError::WrongState { .. }
             | ClientError::NotTaken(_)
             | ClientError::Taken { .. }

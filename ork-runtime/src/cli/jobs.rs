@@ -216,6 +216,7 @@ async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) -> Result<(),
         ("progress", status.percent().map(|percent| format!("{percent:.0} %")).unwrap_or_default()),
         ("info", status.progress.as_ref().map(|progress| progress.info.clone()).unwrap_or_default()),
         ("why", status.failure.as_ref().map(ToString::to_string).unwrap_or_default()),
+        ("hooks", status.hooks_failed.clone().unwrap_or_default()),
     ];
     if status.yielded > 0 || status.total.is_some() {
         let counts = status.parts;

@@ -3,6 +3,7 @@
 use crate::broker::BrokerError;
 use crate::engine::services::SendError;
 use crate::failure::Failure;
+use crate::hook::HookError;
 use crate::id::JobId;
 use crate::job::State;
 use crate::ledger::Settled;
@@ -45,6 +46,9 @@ pub enum ClientError {
     /// An input is too large or too deep.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// What is to follow cannot.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// There is no such task.
     #[error(transparent)]
     UnknownTask(#[from] UnknownTask),

@@ -107,6 +107,9 @@ pub struct Status {
     pub parent: Option<JobId>,
     /// The task's name.
     pub task: String,
+    /// Why a hook was not sent, nor those after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hooks_failed: Option<String>,
     /// Its state.
     pub state: State,
     /// The current attempt, from 1.
@@ -147,6 +150,7 @@ impl Status {
             root: job.root,
             parent: job.parent,
             task: job.task,
+            hooks_failed: job.hooks.and_then(|hooks| hooks.failure),
             state: job.state,
             attempt: job.attempt,
             worker: job.worker,

@@ -2,6 +2,7 @@
 
 mod error;
 mod handle;
+mod hooks;
 mod submission;
 mod tree;
 pub(crate) mod waiters;
@@ -101,14 +102,13 @@ impl Client {
     /// The job goes on if the future is dropped.
     pub async fn submit_json_and_wait(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
         self.check(task, &body)?;
-        self.send_and_wait(task, Kind::Whole, body, Terms::default()).await
+        self.send_and_wait((task, Kind::Whole), body, Terms::default()).await
     }
 
     /// Submits a job and waits for its result, by reply where there are replies.
     async fn send_and_wait<T: DeserializeOwned>(
         &self,
-        task: &str,
-        kind: Kind,
+        (task, kind): (&str, Kind),
         body: Bytes,
         terms: Terms,
     ) -> Result<T, ClientError> {
@@ -328,10 +328,11 @@ impl Client {
         task: &str,
         kind: Kind,
         body: Bytes,
-        terms: Terms,
+        mut terms: Terms,
         waiter: Option<&Waiter>,
     ) -> Result<JobId, ClientError> {
-        let new = self.new_job(task, kind, body, waiter)?;
+        let mut new = self.new_job(task, kind, body, waiter)?;
+        new.job.hooks = terms.hooks.take();
         let id = new.job.id;
         services::send(&self.engine, new, terms).await?;
         Ok(id)

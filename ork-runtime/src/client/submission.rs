@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+use super::hooks::Following;
 use super::{Client, ClientError, Handle, JobOutcome, encode};
 use crate::engine::services::Terms;
+use crate::hook::When;
 use crate::id::JobId;
 use crate::job::Unique;
 use crate::task::TaskMessage;
@@ -22,11 +24,12 @@ pub struct Submission<M> {
     message: M,
     terms: Terms,
     joins: bool,
+    following: Following,
 }
 
 impl<M: TaskMessage> Submission<M> {
-    pub(super) const fn new(client: Client, message: M) -> Self {
-        Self { client, message, terms: Terms { after: None, unique: None }, joins: false }
+    pub(super) fn new(client: Client, message: M) -> Self {
+        Self { client, message, terms: Terms::default(), joins: false, following: Following::default() }
     }
 
     /// The job begins when this one has ended, with all jobs below it and however it has; this needs a store.
@@ -56,6 +59,25 @@ impl<M: TaskMessage> Submission<M> {
         self
     }
 
+    /// Has this submitted when the job has ended, well or not: once, in the order in which it was asked for. It is kept
+    /// with the job, whose parts know nothing of it.
+    pub fn on_complete<N: TaskMessage>(mut self, next: N) -> Self {
+        self.following.add(next, When::Always);
+        self
+    }
+
+    /// The same only if the job succeeds.
+    pub fn on_success<N: TaskMessage>(mut self, next: N) -> Self {
+        self.following.add(next, When::Success);
+        self
+    }
+
+    /// The same only if the job does not succeed.
+    pub fn on_failure<N: TaskMessage>(mut self, next: N) -> Self {
+        self.following.add(next, When::Failure);
+        self
+    }
+
     /// Submits the job and waits for it to end, whether it has a result or not.
     ///
     /// # Errors
@@ -78,10 +100,11 @@ impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Submission<M> {
     /// # Cancel safety
     /// The job goes on if the future is dropped.
     pub async fn and_wait(self) -> Result<<M::Answer as Answer>::Output, ClientError> {
-        let Self { client, message, terms, joins } = self;
+        let Self { client, message, mut terms, joins, following } = self;
         let body = encode(&message)?;
+        terms.hooks = following.into_kept(&client)?;
         drop(message);
-        match client.send_and_wait(M::TASK, M::KIND, body, terms).await {
+        match client.send_and_wait((M::TASK, M::KIND), body, terms).await {
             Err(ClientError::Taken { by, .. }) if joins => client.wait(by).await?.into_output(),
             result => result,
         }
@@ -93,9 +116,10 @@ impl<M: TaskMessage> IntoFuture for Submission<M> {
     type IntoFuture = BoxFuture<Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { client, message, terms, joins } = self;
-        let body = encode(&message);
+        let Self { client, message, mut terms, joins, following } = self;
+        let (body, hooks) = (encode(&message), following.into_kept(&client));
         Box::pin(async move {
+            terms.hooks = hooks?;
             let id = match client.send(M::TASK, M::KIND, body?, terms, None).await {
                 Err(ClientError::Taken { by, .. }) if joins => by,
                 sent => sent?,

@@ -77,11 +77,12 @@ impl Passing<'_> {
             let event = match barrier.next() {
                 Next::End(end) => return Passed::Done(end),
                 Next::Read => {
-                    if self.read(&mut barrier).await {
-                        continue;
+                    let Some(event) = self.read(&mut barrier).await else { continue };
+                    self.rounds += 1;
+                    if event == Event::Lost {
+                        self.reader = None;
                     }
-                    (self.reader, self.rounds) = (None, self.rounds + 1);
-                    Ok(Event::Lost)
+                    Ok(event)
                 }
                 Next::Fire => {
                     let kept = self.reader.as_mut().map(|(_, kept)| std::mem::take(kept)).unwrap_or_default();
@@ -97,7 +98,8 @@ impl Passing<'_> {
                 Next::PutBack => self.put_back(&barrier).await,
                 Next::Record => self.record().await,
                 Next::Count => self.count().await,
-                Next::Open => self.open().await,
+                Next::Open => self.open(self.total).await,
+                Next::Probe => self.probe().await,
                 Next::Remove => self.remove().await,
             };
             match event {
@@ -124,8 +126,17 @@ impl Passing<'_> {
         Ok(counted.ok().flatten().map_or(Event::NoQueue, Event::Counted))
     }
 
-    async fn open(&mut self) -> Result<Event, Unsent> {
-        let (queues, queue, total) = (self.queues, &*self.record.queue, self.total);
+    /// Looks whether nobody holds records that are not counted.
+    async fn probe(&mut self) -> Result<Event, Unsent> {
+        let event = self.open(0).await?;
+        if event == Event::Busy {
+            self.engine.clock.pause(super::hooks::PAUSE.mul_f64(0.2)).await;
+        }
+        Ok(event)
+    }
+
+    async fn open(&mut self, total: u64) -> Result<Event, Unsent> {
+        let (queues, queue) = (self.queues, &*self.record.queue);
         let opened = patiently(self.engine, move || queues.open(queue, total)).await?;
         Ok(match opened {
             Ok(Opened::Reader(reader)) => {
@@ -137,28 +148,29 @@ impl Passing<'_> {
         })
     }
 
-    /// Reads one record; answers whether the reader is still there.
-    async fn read(&mut self, barrier: &mut Barrier) -> bool {
-        let Some((reader, kept)) = &mut self.reader else { return false };
+    /// Reads one record; answers what has come in between.
+    async fn read(&mut self, barrier: &mut Barrier) -> Option<Event> {
+        let Some((reader, kept)) = &mut self.reader else { return Some(Event::Lost) };
         // Before the first one another reader may be at work, for as long as it likes.
         let patience = async {
-            match barrier.marks_now() {
-                Some(_) => std::future::pending().await,
-                None => self.engine.clock.pause(PATIENCE).await,
+            if barrier.waits_for_mark() {
+                self.engine.clock.pause(PATIENCE).await;
+            } else {
+                std::future::pending::<()>().await;
             }
         };
         let next = tokio::select! {
             biased;
             next = reader.next() => next,
-            () = patience => None,
+            () = patience => return Some(Event::Impatient),
         };
-        let Some(mut read) = next else { return false };
+        let Some(mut read) = next else { return Some(Event::Lost) };
         if let Some(mark) = barrier.marks_now()
             && !reader.mark(mark).await
         {
-            return false;
+            return Some(Event::Lost);
         }
-        match barrier.read(&read.entry) {
+        let there = match barrier.read(&read.entry) {
             Fate::Keep => {
                 let is_head = matches!(read.entry, Entry::Head { .. });
                 if self.bodies == Bodies::Drop && !is_head {
@@ -169,7 +181,8 @@ impl Passing<'_> {
             }
             Fate::Drop => reader.done(read.tag).await,
             Fate::Bury(why) => reader.bury(read.tag, &why).await,
-        }
+        };
+        (!there).then_some(Event::Lost)
     }
 
     async fn put_back(&mut self, barrier: &Barrier) -> Result<Event, Unsent> {

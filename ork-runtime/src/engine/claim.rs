@@ -5,6 +5,7 @@ use crate::accounting::{
     Claim, Claimed, Limit, NewJob, PartKey, Refusal, Refuse, StartPart, Started, Submit, Submitted, taken,
 };
 use crate::broker::DeadReason;
+use crate::hook::Kept;
 use crate::job::{Job, Kind, Phase, Unique};
 use crate::message::{Ask, Message};
 
@@ -137,5 +138,6 @@ pub(super) fn new_job(engine: &Engine, message: &Message) -> NewJob {
     job.phase = if message.ask == Ask::Join { Phase::Join } else { Phase::Start };
     job.priority = message.priority;
     job.reply.clone_from(&message.reply);
+    job.hooks = message.hooks.as_deref().and_then(Kept::new);
     NewJob { job, input: message.body.clone() }
 }

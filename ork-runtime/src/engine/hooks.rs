@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use super::unkept::{Member, member};
 use super::{Engine, services};
+use crate::accounting::{HookFailed, NewJob, Submit, Submitted};
 use crate::broker::{BrokerError, BrokerErrorKind};
 use crate::hook::OnComplete;
 use crate::id::JobId;
+use crate::job::{Kind, State};
 use crate::message::{Follow, Outgoing};
+use crate::store::{JobView, StoreError};
 
 /// How long to wait when the broker is away.
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
@@ -64,7 +68,7 @@ pub(super) async fn fire(engine: &Engine, hooks: &[OnComplete], ended: Ended<'_>
 }
 
 /// Sends messages of hooks in order; answers the one that was not sent.
-pub(crate) async fn send(
+async fn send(
     engine: &Engine,
     follows: impl Iterator<Item = (usize, Follow)> + Send,
 ) -> Result<(), (Box<Follow>, Unsent)> {
@@ -78,6 +82,71 @@ pub(crate) async fn send(
         return Err((Box::new(follow), why));
     }
     Ok(())
+}
+
+/// Sends the hooks of a job in the store, a bit for each, and notes it if that cannot be. Answers whether it is done: if
+/// not, the worker has to stop, and another one does it.
+pub(crate) async fn pay(engine: &Engine, id: JobId, which: u32, lost: u32) -> Result<bool, StoreError> {
+    let Some(JobView { job, input, output, .. }) = engine.store.job(id).await? else { return Ok(true) };
+    let Some(kept) = &job.hooks else { return Ok(true) };
+    let success = job.state == State::Success;
+    let unsent = if kept.hooks.part.is_some() {
+        let failure = || serde_json::to_vec(&job.failure).unwrap_or_default().into();
+        let body = output.filter(|_| success).unwrap_or_else(failure);
+        match member(engine, &kept.hooks, (&job.task, id, &input), (success, body, lost > 0)).await {
+            Member::Done => None,
+            Member::Interrupted => return Ok(false),
+            Member::NoQueue(why) => Some(why),
+        }
+    } else {
+        let name = id.to_string();
+        let ended = Ended { job: id, name: &name, task: &job.task, inputs: &input, success };
+        let follows: Vec<_> = kept.due(which).map(|(at, hook)| (at, ended.follow(at, hook))).collect();
+        let sent = if engine.broker.needs_relay() {
+            send(engine, follows.into_iter()).await
+        } else {
+            submit(engine, follows).await?
+        };
+        match sent {
+            Ok(()) => None,
+            Err((_, Unsent::NoRoute(why))) => Some(why),
+            Err((_, Unsent::Interrupted)) => return Ok(false),
+        }
+    };
+    if let Some(why) = unsent {
+        tracing::error!(job = %id, why, "a hook was not sent, nor those after it");
+        engine.store.apply(HookFailed { job: id, why }).await?;
+    }
+    Ok(true)
+}
+
+/// The same without a broker: what follows are jobs of the same store, which knows those that are there already.
+async fn submit(
+    engine: &Engine,
+    follows: Vec<(usize, Follow)>,
+) -> Result<Result<(), (Box<Follow>, Unsent)>, StoreError> {
+    for (at, follow) in follows {
+        let Ok(task) = engine.registry.get(&follow.task) else {
+            let why = format!("hook {at} of `on_complete` was not sent: there is no task `{}`", follow.task);
+            return Ok(Err((Box::new(follow), Unsent::NoRoute(why))));
+        };
+        let mut job = services::new_job(engine, task, Kind::Whole);
+        (job.id, job.root) = (follow.id, follow.id);
+        let unique = services::unique_of(engine, &follow.task);
+        let new = NewJob { job, input: follow.body.clone() };
+        match engine.store.apply(Submit { unique, ..Submit::new(new, engine.by()) }).await? {
+            Submitted::Created(owed) => engine.outbox.send(owed).await,
+            Submitted::Taken(by) => {
+                let why = format!(
+                    "hook {at} of `on_complete` was not sent: job {by} has the unique key of `{}`",
+                    follow.task
+                );
+                return Ok(Err((Box::new(follow), Unsent::NoRoute(why))));
+            }
+            Submitted::Known | Submitted::Again(_) | Submitted::NoChild(_) | Submitted::NothingToFollow => {}
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// Asks the broker until it has done what it is asked, or never will: that is its answer.

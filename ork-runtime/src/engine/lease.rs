@@ -87,6 +87,7 @@ impl Tenure {
         let ask = match message.ask {
             Ask::Whole | Ask::Item => OwedAsk::Start,
             Ask::Join => OwedAsk::Join,
+            Ask::Hooks(which) => OwedAsk::Hooks { which },
             Ask::Part { epoch, index } => OwedAsk::Parts { epoch, first: index, len: 1 },
         };
         let lease = Lease { job: message.job, ask, attempt: message.attempt, by: engine.by() };

@@ -197,11 +197,15 @@ async fn run(
     let counted = message.hooks.as_deref().and_then(|hooks| hooks.part.as_ref());
     let has_parts = match message.ask {
         Ask::Part { .. } => counted.is_none(),
-        Ask::Join => true,
+        Ask::Join | Ask::Hooks(_) => true,
         Ask::Whole | Ask::Item => false,
     };
     if (has_parts || limit.is_some()) && !engine.store.keeps() {
         return Ok(Box::pin(refuse::needs_store(engine, message, redelivered)).await);
+    }
+    if let Ask::Hooks(which) = message.ask {
+        let paid = Box::pin(hooks::pay(engine, message.job, which, redelivered)).await?;
+        return Ok(if paid { Done::Settled } else { Done::Interrupted });
     }
     if anonymous && engine.store.keeps() {
         return Box::pin(claim::adopt(engine, message)).await;
@@ -234,6 +238,7 @@ async fn run(
         Ask::Item => job(engine, task, task.work, Phase::Start, dispatch).await,
         Ask::Join => job(engine, task, refuse::join_of(&task, message)?, Phase::Join, dispatch).await,
         Ask::Part { epoch, index } => part(engine, task, (epoch, index), dispatch).await,
+        Ask::Hooks(_) => Ok(Done::Settled),
     }
 }
 

@@ -20,7 +20,7 @@ const LONGEST: usize = 500;
 pub(super) fn limit(task: &Task, message: &Message) -> Option<Limit> {
     let concurrency = task.work.options.concurrency?;
     let calls = match message.ask {
-        Ask::Join => false,
+        Ask::Join | Ask::Hooks(_) => false,
         Ask::Whole => task.split.is_none(),
         Ask::Item | Ask::Part { .. } => true,
     };

@@ -50,6 +50,7 @@ pub(super) fn join_of(task: &Task, message: &Message) -> Result<&'static TaskDef
 pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered: u32) -> Done {
     let what = match message.ask {
         Ask::Join => format!("a join of job {}", message.job),
+        Ask::Hooks(_) => format!("what follows job {}", message.job),
         Ask::Part { .. } => format!("a part of job {}", message.job),
         Ask::Whole | Ask::Item => format!("job {} of a task with a concurrency limit", message.job),
     };
@@ -66,7 +67,7 @@ pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered:
 pub(super) fn refused(message: &Message, reason: DeadReason, detail: String) -> ProcessError {
     let part = match message.ask {
         Ask::Part { epoch, index } => Some(PartKey { job: message.job, epoch, index, attempt: message.attempt }),
-        Ask::Whole | Ask::Item | Ask::Join => None,
+        Ask::Whole | Ask::Item | Ask::Join | Ask::Hooks(_) => None,
     };
     let refused = Refused {
         reason,

@@ -8,6 +8,7 @@ use super::Engine;
 use crate::accounting::{NewJob, NoChild, Submit, Submitted};
 use crate::broker::BrokerError;
 use crate::context::{About, Child, Progress, Services};
+use crate::hook::Kept;
 use crate::id::JobId;
 use crate::job::{Job, Kind, Phase, Unique};
 use crate::message::{Ask, Message, Outgoing};
@@ -26,7 +27,7 @@ impl Services for Engine {
             (job.root, job.parent) = (about.root, Some(about.job));
         }
         let joins = unique.is_some();
-        match send(self, NewJob { job, input: body }, Terms { after, unique }).await {
+        match send(self, NewJob { job, input: body }, Terms { after, unique, hooks: None }).await {
             Err(SendError::Taken { job, .. }) if joins => Ok(job),
             sent => Ok(sent.map(|_new| id)?),
         }
@@ -59,6 +60,8 @@ pub(crate) struct Terms {
     pub(crate) after: Option<JobId>,
     /// The key that it takes.
     pub(crate) unique: Option<Unique>,
+    /// What follows it.
+    pub(crate) hooks: Option<Box<Kept>>,
 }
 
 /// The key that every job of a task takes, if this program knows the task.
@@ -103,7 +106,7 @@ pub(crate) enum SendError {
 /// Hands a job over: it is in the store, or confirmed by the broker, when this returns. Answers whether it is new.
 pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<bool, SendError> {
     let parent = new.job.parent.unwrap_or(new.job.id);
-    let Terms { after, unique } = terms;
+    let Terms { after, unique, hooks: _ } = terms;
     let unique = unique.or_else(|| unique_of(engine, &new.job.task));
     let key = unique.as_ref().map(|unique| Arc::clone(&unique.key));
     if let Some(key) = key.as_ref().filter(|key| key.is_empty() || key.len() > LONGEST_KEY) {
@@ -175,7 +178,7 @@ fn first_message(new: NewJob) -> Message {
         lost: 0,
         body: input,
         reply: job.reply,
-        hooks: None,
+        hooks: job.hooks.map(|kept| Box::new(kept.hooks)),
     }
 }
 

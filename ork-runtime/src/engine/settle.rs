@@ -196,6 +196,8 @@ pub(super) async fn carry_out(
             Effect::Dispatch { due, .. } => return Some(due.unwrap_or_default()),
             // Nobody keeps what is above it.
             Effect::Ended | Effect::Reopened { .. } => {}
+            // They are those of its message, and are sent after this.
+            Effect::Hooks(_) => {}
             Effect::Reply => {
                 let Some(reply) = Reply::of(job, output) else {
                     continue;

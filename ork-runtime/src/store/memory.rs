@@ -217,6 +217,7 @@ impl Tables {
         Some(match row.ask {
             OwedAsk::Start | OwedAsk::Join => vec![row.work(&entry.job, input.clone())],
             OwedAsk::Reply => OwedRow::reply(&entry.job, output.as_ref()).into_iter().collect(),
+            OwedAsk::Hooks { which } => vec![OwedRow::hooks(&entry.job, which)],
             OwedAsk::Parts { epoch, first, len } => {
                 let parts = parts.range(first..first + len);
                 let parts = parts.filter_map(|(index, part)| Some((*index, part.input.clone()?)));

@@ -36,6 +36,8 @@ pub struct Owing {
     pub limit: Option<(Limit, u32)>,
     /// Outcomes that are still to be told.
     pub replies: u64,
+    /// Runs of hooks that are still to be sent.
+    pub hooks: u64,
 }
 
 impl Owing {
@@ -45,6 +47,7 @@ impl Owing {
         self.lost = self.lost.max(row.lost);
         match (row.ask, row.holder, row.due) {
             (OwedAsk::Reply, ..) => self.replies += n,
+            (OwedAsk::Hooks { .. }, ..) => self.hooks += n,
             _ if row.waits.is_some() => {
                 self.waiting += n;
                 self.limit = row.waits.clone().map(|limit| (limit, 0));

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounting::{Answer, Change, Claim, Claimed, NewJob, Owed, PartAttempt, PartKey, Settle, SettleParts};
 use crate::broker::{BrokerError, BrokerErrorKind};
-use crate::engine::{Engine, OutboxReceiver};
+use crate::engine::{Engine, OutboxReceiver, hooks};
 use crate::failure::{Failure, FailureKind};
 use crate::job::{Attempt, Job, Phase};
 use crate::message::{Ask, Message, Outgoing};
@@ -30,17 +30,19 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Relays until `stop` fires and nothing is left on its way.
 pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: CancellationToken) {
     let mut changes = engine.store.changes().watch();
-    let mut sending = FuturesUnordered::new();
+    let (mut sending, mut hooking) = (FuturesUnordered::new(), FuturesUnordered::new());
     let (mut look, mut next_due) = (true, None);
     loop {
-        if look && sending.len() < BATCHES {
+        if look && sending.len() < BATCHES && hooking.len() < BATCH {
             let take = Take { limit: BATCH, tasks: None, by: engine.by() };
             match engine.store.take(take).await {
                 Ok(taken) => {
                     next_due = taken.next_due;
                     look = !taken.owed.is_empty();
                     if look {
-                        sending.push(send(&engine, taken.owed, &stop));
+                        let (hooks, rest) = apart(taken.owed);
+                        hooking.extend(hooks.into_iter().map(|row| follow(&engine, row)));
+                        sending.push(send(&engine, rest, &stop));
                     }
                 }
                 Err(error) => {
@@ -60,11 +62,14 @@ pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: C
         tokio::select! {
             biased;
             Some(()) = sending.next(), if !sending.is_empty() => {}
+            Some(()) = hooking.next(), if !hooking.is_empty() => {}
             taken = owed.recv_many(&mut rows, BATCH), if sending.len() < BATCHES => {
                 if taken == 0 {
                     break;
                 }
-                sending.push(send(&engine, rows, &stop));
+                let (hooks, rest) = apart(rows);
+                hooking.extend(hooks.into_iter().map(|row| follow(&engine, row)));
+                sending.push(send(&engine, rest, &stop));
             }
             change = changes.recv() => look |= is_owed(&change),
             () = due => look = true,
@@ -76,8 +81,34 @@ pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: C
     while let Ok(row) = owed.try_recv() {
         rows.push(row);
     }
-    sending.push(send(&engine, rows, &stop));
+    let (hooks, rest) = apart(rows);
+    hooking.extend(hooks.into_iter().map(|row| follow(&engine, row)));
+    sending.push(send(&engine, rest, &stop));
     while sending.next().await.is_some() {}
+    while hooking.next().await.is_some() {}
+}
+
+/// The rows that have hooks sent, one after the other and each by itself, and the rest.
+fn apart(rows: Vec<Owed>) -> (Vec<Owed>, Vec<Owed>) {
+    rows.into_iter().partition(|row| matches!(row.messages.first(), Some(Outgoing::Hooks { .. })))
+}
+
+/// Has the hooks of one job sent, then removes their row.
+async fn follow(engine: &Arc<Engine>, row: Owed) {
+    let Some(Outgoing::Hooks { job, which, .. }) = row.messages.first() else { return };
+    loop {
+        let done = async {
+            let paid = hooks::pay(engine, *job, *which, row.lost).await?;
+            if paid { engine.store.forget(vec![row.id], engine.by()).await } else { Ok(()) }
+        };
+        let Err(error) = done.await else { return };
+        tracing::warn!(%error, %job, "what follows a job is not sent yet");
+        tokio::select! {
+            () = engine.clock.pause(PAUSE) => {}
+            // The row stays in the outbox, for whoever comes next.
+            () = engine.force.cancelled() => return,
+        }
+    }
 }
 
 fn is_owed(change: &Result<Change, RecvError>) -> bool {
@@ -143,7 +174,7 @@ async fn send(engine: &Arc<Engine>, rows: Vec<Owed>, stop: &CancellationToken) {
 fn leaves_out(message: &mut Outgoing) -> bool {
     match message {
         Outgoing::Reply(reply) => reply.leave_out(),
-        Outgoing::Work(_) | Outgoing::Follow(_) => false,
+        Outgoing::Work(_) | Outgoing::Follow(_) | Outgoing::Hooks { .. } => false,
     }
 }
 
@@ -154,7 +185,7 @@ async fn refused(engine: &Engine, message: Outgoing, error: &BrokerError) {
             tracing::debug!(job = %reply.job, %error, "an outcome cannot be delivered: mostly nobody waits for it any more");
             return;
         }
-        Outgoing::Follow(_) => return,
+        Outgoing::Follow(_) | Outgoing::Hooks { .. } => return,
         Outgoing::Work(message) => message,
     };
     tracing::warn!(job = %message.job, task = message.task, %error, "a message cannot be delivered");
@@ -163,6 +194,7 @@ async fn refused(engine: &Engine, message: Outgoing, error: &BrokerError) {
         Ask::Part { epoch, index } => fail_part(engine, &message, epoch, index, failure).await,
         Ask::Whole | Ask::Item => fail_job(engine, &message, Phase::Start, failure).await,
         Ask::Join => fail_job(engine, &message, Phase::Join, failure).await,
+        Ask::Hooks(_) => Ok(()),
     };
     if let Err(error) = settled {
         tracing::warn!(%error, "the failure could not be written down");

@@ -9,8 +9,9 @@ use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions,
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use ork::{ClientError, JobId};
 
+use super::proxy::Proxy;
 use super::tasks::*;
-use super::world::{Foreigner, World, fresh, header, on};
+use super::world::{Foreigner, World, each, fresh, header, on};
 
 fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
@@ -18,6 +19,12 @@ fn text(text: &str) -> AMQPValue {
 
 fn table<'a>(fields: impl IntoIterator<Item = (&'a str, AMQPValue)>) -> FieldTable {
     FieldTable::from(fields.into_iter().map(|(name, value)| (name.into(), value)).collect::<BTreeMap<_, _>>())
+}
+
+/// Runs a test without a store and with one.
+fn with_and_without<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
+    on("none", "quorum", &test);
+    on("sqlite", "quorum", &test);
 }
 
 /// Whether a queue is there.
@@ -143,7 +150,7 @@ async fn make(foreigner: &Foreigner, queue: &str, arguments: FieldTable) {
 
 #[test]
 fn a_set_of_others_is_followed_once_whatever_its_queue_is() {
-    on("none", "quorum", |world| async move {
+    with_and_without(|world| async move {
         let (ork, other) = (world.worker().await, world.worker().await);
         let foreigner = world.foreigner().await;
         let mut followed = Followed::new(&world, &foreigner, "after").await;
@@ -170,7 +177,7 @@ fn a_set_of_others_is_followed_once_whatever_its_queue_is() {
 
 #[test]
 fn a_set_that_is_not_complete_is_put_back_and_forgets_nobody() {
-    on("none", "quorum", |world| async move {
+    with_and_without(|world| async move {
         let (ork, foreigner) = (world.worker().await, world.foreigner().await);
         let mut followed = Followed::new(&world, &foreigner, "after").await;
         for arguments in kinds() {
@@ -179,7 +186,7 @@ fn a_set_that_is_not_complete_is_put_back_and_forgets_nobody() {
             let hooks = r#"[{"route": "after", "inputs": 1, "when": "success"}, {"route": "after", "inputs": 2, "when": "failure"}]"#;
             // As many records as parts, but not of all parts.
             for (at, id) in [0, 0, 1, 1, 1, 0].into_iter().enumerate() {
-                let properties = part(id, 3, &queue, hooks).with_message_id(format!("{queue}.{at}").into());
+                let properties = part(id, 3, &queue, hooks).with_message_id(format!("{queue}.early.{at}").into());
                 foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
             }
             // Those are done when this is.
@@ -253,14 +260,81 @@ fn wrong_hooks_go_to_the_dead_letters_in_words() {
         make(&foreigner, &set, FieldTable::default()).await;
         let mut followed = Followed::new(&world, &foreigner, "after").await;
         let hooks = r#"[{"route": "after", "inputs": 1}]"#;
-        for (id, total) in [(0, 2), (1, 1)] {
-            foreigner.publish("add", br#"{"a": 1, "b": 2}"#, part(id, total, &set, hooks)).await;
-            assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
-        }
+        let done = table([("part_id", number(0)), ("total_parts", number(2))]);
+        foreigner.publish_to("", &set, b"3", BasicProperties::default().with_headers(done)).await;
+        foreigner.publish("add", br#"{"a": 1, "b": 2}"#, part(1, 1, &set, hooks)).await;
         let dead = foreigner.dead().await;
         assert!(header(&dead, "x-ork-detail").contains("`total_parts` is 1, others said 2"));
         followed.nothing().await;
         foreigner.channel.queue_delete(set.into(), QueueDeleteOptions::default()).await.unwrap();
         ork.shutdown().await;
     });
+}
+
+#[test]
+fn hooks_of_a_kept_job_are_sent_by_its_store_and_a_missing_route_is_seen_there() {
+    each(|world| async move {
+        let (ork, foreigner) = (world.worker().await, world.foreigner().await);
+        let mut followed = Followed::new(&world, &foreigner, "after").await;
+        let hooks = r#"[{"route": "after"}, {"route": "nowhere"}, {"route": "after", "inputs": 3}]"#;
+        let headers = table([("on_complete", text(hooks))]);
+        let properties = BasicProperties::default().with_message_id("order-8".into()).with_headers(headers);
+        foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
+        let id = JobId::from_foreign("order-8");
+        let told = serde_json::json!({"id": id.to_string(), "method": "add", "inputs": {"a": 1, "b": 2}});
+        assert_eq!(followed.next().await, (id.following(0).to_string(), "after".to_owned(), told));
+        followed.nothing().await;
+        let status = ork.status(id).await.unwrap();
+        assert_eq!(status.state, ork::JobState::Success);
+        let why = status.hooks_failed.unwrap();
+        assert!(why.contains("hook 1 of `on_complete` was not sent"), "{why}");
+        let why = ork.why(id).await.unwrap().to_string();
+        assert!(why.contains("what follows it was not sent: hook 1"), "{why}");
+        // From a client, to another task of ork.
+        let run = fresh();
+        Gate::of(&run).open();
+        let job =
+            ork.submit(add { a: 1, b: 2 }).on_success(gated { key: run.clone() }).on_failure(low { run: run.clone() });
+        let id = job.await.unwrap().id();
+        Gate::of(&run).entered(1).await;
+        assert_eq!(ork.wait(id.following(0)).await.unwrap().into_output::<String>().unwrap(), run);
+        // A set without its queue is seen at its part.
+        foreigner.publish("add", br#"{"a": 1, "b": 2}"#, part(0, 2, "part.nowhere", "[]")).await;
+        let id = JobId::from_foreign("part.nowhere.0");
+        followed.nothing().await;
+        let why = ork.status(id).await.unwrap().hooks_failed.unwrap();
+        assert!(why.contains("there is no queue `part.nowhere`"), "{why}");
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn parts_whose_worker_stops_or_loses_its_connection_are_counted_once() {
+    for queues in ["quorum", "classic"] {
+        on("none", queues, |world| async move {
+            let (proxy, through) = Proxy::before(&world.url);
+            let client = world.client().await;
+            let leaving = world.worker().await;
+            let lost = world.builder().broker(&through).build().await.unwrap();
+            lost.start_worker();
+            let run = fresh();
+            let job =
+                client.submit(count_part { count: 40, run: run.clone(), hold: 20, failing: Vec::new() }).and_wait();
+            let others = async {
+                // All that is left waits at the gate, with either of them.
+                Gate::of(&run).entered(20).await;
+                let other = world.worker().await;
+                leaving.force_stop();
+                leaving.shutdown().await;
+                proxy.cut();
+                Gate::of(&run).open();
+                other
+            };
+            let (sum, other) = tokio::join!(job, others);
+            assert_eq!(sum.unwrap(), 780);
+            for worker in [lost, other, client] {
+                worker.shutdown().await;
+            }
+        });
+    }
 }

@@ -61,6 +61,15 @@ fn a_plain_job_outlives_every_error() {
 }
 
 #[test]
+fn what_follows_a_job_outlives_every_crash_and_error() {
+    for fault in [Fault::Crash, Fault::Error] {
+        for (kind, relayed) in [(Kind::Memory, false), (Kind::Memory, true), (Kind::Sqlite, true)] {
+            every(kind, relayed, Work::Hooked, fault, 1);
+        }
+    }
+}
+
+#[test]
 fn a_job_with_parts_outlives_crashes() {
     every(Kind::Memory, false, MANY, Fault::Crash, 3);
     every(Kind::Memory, true, MANY, Fault::Crash, 5);

@@ -20,7 +20,7 @@ use ork::{Filter, JobId, JobState, Ork, Timestamp, WorkerId};
 use super::faulty::{Fault, Faults, FaultyBroker, FaultyObjects, FaultyStore};
 use super::hub::{Hub, HubEnd};
 use super::objects::Shelf;
-use super::tasks::{calls, last, many_part, narrow_part, plain, trunk};
+use super::tasks::{calls, follows, last, many_part, narrow_part, plain, trunk};
 
 /// Nothing takes longer unless it hangs.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -81,7 +81,12 @@ pub(crate) enum Work {
     Limited(u64),
     /// So many jobs below one, and one that follows.
     Tree(u64),
+    /// A plain one that others follow.
+    Hooked,
 }
+
+/// How many follow it.
+const FOLLOWERS: u64 = 3;
 
 impl World {
     pub(crate) fn new(kind: Kind, hub: Option<Arc<Hub>>) -> Self {
@@ -141,6 +146,13 @@ impl World {
                 let run = run.to_owned();
                 let submitted = match work {
                     Work::Plain => ork.submit(plain { run }).await.map(|job| job.id()),
+                    Work::Hooked => {
+                        let mut job = ork.submit(plain { run: run.clone() });
+                        for number in 0..FOLLOWERS {
+                            job = job.on_complete(follows { run: run.clone(), number });
+                        }
+                        job.on_failure(follows { run, number: FOLLOWERS }).await.map(|job| job.id())
+                    }
                     Work::Parts(parts) => ork.submit(many_part { run, parts }).await.map(|job| job.id()),
                     Work::Limited(parts) => ork.submit(narrow_part { run, parts }).await.map(|job| job.id()),
                     Work::Tree(twigs) => ork.submit(trunk { run, twigs }).await.map(|job| job.id()),
@@ -157,6 +169,9 @@ impl World {
                 for follows in self.of_task("crown").await {
                     while ork.wait(follows.job.id).await.is_err() {}
                 }
+            }
+            if work == Work::Hooked {
+                self.followed(id).await;
             }
             // Rows are taken in order, so that what an earlier process held is done with when this one is.
             while ork.submit(last { number: 1 }).and_wait().await.is_err() {}
@@ -192,7 +207,7 @@ impl World {
 
     async fn find(&self, work: Work) -> Option<JobId> {
         let task = match work {
-            Work::Plain => "plain",
+            Work::Plain | Work::Hooked => "plain",
             Work::Parts(_) => "many",
             Work::Limited(_) => "narrow",
             Work::Tree(_) => "trunk",
@@ -208,6 +223,15 @@ impl World {
         self.store.jobs(filter).await.unwrap()
     }
 
+    /// Waits for the last of those that follow a job.
+    async fn followed(&self, id: JobId) {
+        let mut changes = self.store.changes().watch();
+        let last = id.following(usize::try_from(FOLLOWERS).unwrap() - 1);
+        while self.store.job(last).await.unwrap().is_none_or(|view| !view.job.state.is_final()) {
+            changes.recv().await.unwrap();
+        }
+    }
+
     /// Looks whether all is as if nothing had happened; `lives` processes have lived.
     pub(crate) fn audit(&self, work: Work, run: &str, lives: u32) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -216,7 +240,7 @@ impl World {
             let view = self.store.job(id).await.unwrap().unwrap();
             assert_eq!(view.job.state, JobState::Success, "{view:?}");
             match work {
-                Work::Plain => {
+                Work::Plain | Work::Hooked => {
                     assert!((1..=lives).contains(&calls(&format!("{run}.plain"))));
                     assert_eq!(self.output(view.output).await, format!("{run:?}").as_bytes());
                 }
@@ -251,6 +275,19 @@ impl World {
                         assert_eq!(self.output(part.output).await, part.index.to_string().as_bytes());
                     }
                 }
+            }
+            if work == Work::Hooked {
+                let filter = Filter { limit: 10, task: Some("follows".to_owned()), ..Filter::default() };
+                let mut follow: Vec<_> =
+                    self.store.jobs(filter).await.unwrap().into_iter().map(|it| it.job.id).collect();
+                let mut expected: Vec<_> = (0..3).map(|at| id.following(at)).collect();
+                follow.sort_unstable();
+                expected.sort_unstable();
+                assert_eq!(follow, expected);
+                for number in 0..FOLLOWERS {
+                    assert!((1..=lives).contains(&calls(&format!("{run}.follows.{number}"))));
+                }
+                assert_eq!(view.job.hooks.unwrap().failure, None);
             }
             self.nothing_is_left(matches!(work, Work::Limited(_))).await;
             assert_eq!(self.store.situation(id).await.unwrap().owed, Owing::default());

@@ -22,6 +22,13 @@ pub(crate) async fn plain(run: String) -> String {
     run
 }
 
+/// Follows another one.
+#[task]
+pub(crate) async fn follows(run: String, number: u64) -> u64 {
+    called(format!("{run}.follows.{number}"));
+    number
+}
+
 /// Submitted last.
 #[task]
 pub(crate) async fn last(number: u64) -> u64 {

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use ork::__private::Fields;
+use ork::hook::{Allowed, Hooks, Kept, OnComplete, PartHook};
 use ork::ledger::Shard;
 use ork::message::{BodyError, Limits};
 use ork::{Config, Failure, JobId, JobState, Tolerate};
@@ -31,6 +32,25 @@ const BODIES: &[&str] = &[
     "{\"\\u0061\":1}",
     "\0",
     "{\"b\":1}",
+];
+
+/// What lists of hooks are made of.
+const HOOKS: &[&str] = &[
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    "\"route\"",
+    "\"when\"",
+    "\"inputs\"",
+    "\"a\"",
+    "\"success\"",
+    "{\"route\":\"a\"}",
+    "{\"on_complete\":[",
+    "\\",
+    "7",
 ];
 
 /// Text with the signs that matter to the readers.
@@ -144,6 +164,37 @@ proptest! {
         if let Ok(object) = object {
             let known = object.keys().all(|key| key == "a" || key == "b");
             prop_assert!(known || fields.is_err(), "{}", body);
+        }
+    }
+
+    #[test]
+    fn hooks_are_read_or_refused(signs in prop::collection::vec(prop::sample::select(HOOKS), 0..20), text in noise()) {
+        for text in [signs.concat(), text] {
+            match OnComplete::read_all(text.as_bytes(), &Allowed::default()) {
+                // What is read is read again as it is written.
+                Ok(hooks) => {
+                    let again = OnComplete::read_all(OnComplete::write_all(&hooks).as_bytes(), &Allowed::default());
+                    prop_assert_eq!(again, Ok(hooks.clone()));
+                    let kept = Kept::new(&Hooks { part: None, on_complete: hooks });
+                    prop_assert!(kept.is_none_or(|kept| Kept::from_row(&kept.to_row()) == Ok(kept)));
+                }
+                Err(error) => in_words(&error),
+            }
+            if let Err(error) = Kept::from_row(&text) {
+                in_words(&error);
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_hook_is_read_or_refused(id: Option<u64>, total: Option<u64>, queue in prop::option::of("(part.)?.{0,300}")) {
+        match PartHook::read(id, total, queue.as_deref(), &Allowed::default()) {
+            Ok(None) => prop_assert!(id.is_none() && total.is_none() && queue.is_none()),
+            Ok(Some(part)) => {
+                prop_assert!(part.part_queue.starts_with("part.") && part.part_queue.len() <= 255 && part.total_parts > 0);
+                prop_assert_eq!(part.check_range().is_ok(), part.part_id < part.total_parts);
+            }
+            Err(error) => in_words(&error),
         }
     }
 

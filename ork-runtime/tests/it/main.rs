@@ -12,6 +12,7 @@
 mod cancel;
 mod context;
 mod failures;
+mod hooks;
 mod large;
 mod limits;
 #[path = "../support/objects.rs"]

@@ -19,6 +19,8 @@ enum Mutant {
     NoRecount,
     /// What is given back is counted before it is back.
     NoFence,
+    /// Whose part came before believes a low count at once.
+    NoSuspicion,
 }
 
 /// How large a world is, and how much goes wrong in it.
@@ -54,10 +56,20 @@ struct Worker {
     removed: bool,
 }
 
+/// What a reader held that has died or lost its channel: the broker does not know it yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Ghost {
+    /// Its place among the readers.
+    reader: usize,
+    held: Vec<Entry>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
-    /// Messages of parts.
-    work: Vec<u8>,
+    /// Messages of parts, and whether they came before.
+    work: Vec<(u8, bool)>,
+    ghosts: Vec<Ghost>,
+    n_ghosts: usize,
     workers: Vec<Option<Worker>>,
     /// The queue, while it is there.
     queue: Option<Vec<Entry>>,
@@ -89,6 +101,14 @@ enum Action {
     Crash {
         worker: usize,
     },
+    /// The reader's channel is lost, and its worker lives on.
+    Lose {
+        worker: usize,
+    },
+    /// The broker learns of a ghost.
+    Gone {
+        ghost: usize,
+    },
     Double {
         part: u8,
     },
@@ -101,8 +121,9 @@ enum Action {
 struct Explored(Config);
 
 impl Config {
-    fn whose(&self, mark: u8) -> Whose {
-        Whose { total: self.parts.into(), headed: self.headed, mark: mark.into() }
+    fn whose(&self, mark: u8, suspect: bool) -> Whose {
+        let suspect = suspect && self.mutant != Some(Mutant::NoSuspicion);
+        Whose { total: self.parts.into(), headed: self.headed, mark: mark.into(), suspect }
     }
 
     fn record(&self, part: u8) -> Entry {
@@ -115,7 +136,9 @@ impl World {
     fn new(config: &Config) -> Self {
         let head = config.headed.then_some(Entry::Head { epoch: 1 });
         Self {
-            work: (0..config.parts).collect(),
+            work: (0..config.parts).map(|part| (part, false)).collect(),
+            ghosts: Vec::new(),
+            n_ghosts: 0,
             workers: vec![None; config.workers],
             queue: Some(head.into_iter().collect()),
             readers: Vec::new(),
@@ -145,11 +168,35 @@ impl World {
         }
     }
 
+    /// A reader leaves, and the broker does not know it yet.
+    fn haunt(&mut self, at: usize) {
+        let worker = self.worker(at);
+        let mut held = std::mem::take(&mut worker.back);
+        held.append(&mut worker.held);
+        let Some(place) = self.readers.iter().position(|reader| *reader == at) else { return self.give_back(held) };
+        // Ghosts are numbered beyond all workers.
+        let reader = 100 + self.n_ghosts;
+        self.n_ghosts += 1;
+        self.readers[place] = reader;
+        self.ghosts.push(Ghost { reader, held });
+    }
+
+    fn give_back(&mut self, mut held: Vec<Entry>) {
+        if let Some(queue) = &mut self.queue {
+            held.append(queue);
+            *queue = held;
+        }
+    }
+
     fn end(&mut self, at: usize, ack: bool) {
-        self.leave(at);
+        if ack {
+            self.leave(at);
+        } else {
+            self.haunt(at);
+        }
         let worker = self.workers[at].take().unwrap();
         if !ack && !worker.acked {
-            self.work.push(worker.part);
+            self.work.push((worker.part, true));
             self.work.sort_unstable();
         }
     }
@@ -162,6 +209,7 @@ impl World {
     fn remove(&mut self) {
         self.queue = None;
         self.readers.clear();
+        self.ghosts.clear();
         for worker in self.workers.iter_mut().flatten() {
             worker.held.clear();
             worker.back.clear();
@@ -191,7 +239,7 @@ impl World {
                 None => Event::NoQueue,
                 Some(queue) => {
                     let n = u64::try_from(queue.len()).unwrap();
-                    if config.mutant == Some(Mutant::Length) && n == config.whose(0).full() {
+                    if config.mutant == Some(Mutant::Length) && n == config.whose(0, false).full() {
                         self.fire();
                         self.remove();
                         return self.end(at, true);
@@ -199,9 +247,9 @@ impl World {
                     Event::Counted(n)
                 }
             },
-            Next::Open if self.queue.is_none() => Event::NoQueue,
-            Next::Open if !self.readers.is_empty() && !config.waits => Event::Busy,
-            Next::Open => {
+            Next::Open | Next::Probe if self.queue.is_none() => Event::NoQueue,
+            Next::Open | Next::Probe if !self.readers.is_empty() && !config.waits => Event::Busy,
+            Next::Open | Next::Probe => {
                 self.readers.push(at);
                 Event::Opened
             }
@@ -281,11 +329,15 @@ impl Model for Explored {
             }
             if world.left.crashes > 0 {
                 actions.push(Action::Crash { worker });
+                if world.readers.contains(&worker) && it.barrier.next() == Next::Read {
+                    actions.push(Action::Lose { worker });
+                }
             }
             if world.left.doubles > 0 && it.barrier.next() == Next::Count && world.queue.is_some() {
                 actions.push(Action::Again { worker });
             }
         }
+        actions.extend((0..world.ghosts.len()).map(|ghost| Action::Gone { ghost }));
         if world.left.doubles > 0 {
             actions.extend((0..self.0.parts).map(|part| Action::Double { part }));
         }
@@ -295,9 +347,9 @@ impl Model for Explored {
         let (mut next, config) = (world.clone(), &self.0);
         match action {
             Action::Take { worker, msg } => {
-                let part = next.work.remove(msg);
+                let (part, suspect) = next.work.remove(msg);
                 next.marks += 1;
-                let barrier = Barrier::new(config.whose(next.marks));
+                let barrier = Barrier::new(config.whose(next.marks, suspect));
                 let (held, back) = (Vec::new(), Vec::new());
                 next.workers[worker] = Some(Worker { part, acked: false, barrier, held, back, removed: false });
             }
@@ -317,9 +369,19 @@ impl Model for Explored {
                 next.excused += u8::from(matches!(next.worker(worker).barrier.next(), Next::Remove));
                 next.end(worker, false);
             }
+            Action::Lose { worker } => {
+                next.left.crashes -= 1;
+                next.haunt(worker);
+                next.worker(worker).barrier.happened(Event::Lost);
+            }
+            Action::Gone { ghost } => {
+                let Ghost { reader, held } = next.ghosts.remove(ghost);
+                next.readers.retain(|other| *other != reader);
+                next.give_back(held);
+            }
             Action::Double { part } => {
                 next.left.doubles -= 1;
-                next.work.push(part);
+                next.work.push((part, false));
                 next.work.sort_unstable();
             }
             Action::Again { worker } => {
@@ -348,7 +410,10 @@ impl Model for Explored {
                 let quiet = w.work.is_empty() && w.workers.iter().all(Option::is_none);
                 quiet
                     || actions.iter().any(|action| {
-                        !matches!(action, Action::Crash { .. } | Action::Double { .. } | Action::Again { .. })
+                        !matches!(
+                            action,
+                            Action::Crash { .. } | Action::Lose { .. } | Action::Double { .. } | Action::Again { .. }
+                        )
                     })
             }),
             Property::sometimes("a set is followed", |_, w: &World| w.fired == 1),
@@ -442,4 +507,9 @@ fn not_counting_again_is_caught() {
 #[test]
 fn counting_before_all_is_back_is_caught() {
     caught(Mutant::NoFence, Config { left: Left { crashes: 0, doubles: 1 }, ..SMALL });
+}
+
+#[test]
+fn believing_a_low_count_after_a_death_is_caught() {
+    caught(Mutant::NoSuspicion, Config { left: Left { crashes: 1, doubles: 1 }, ..SMALL });
 }

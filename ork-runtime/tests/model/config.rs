@@ -237,6 +237,7 @@ impl Config {
                 Effect::Ended | Effect::Reopened { .. } => unreachable!("the only job has none above it"),
                 Effect::Dispatch { attempt, .. } => (OwedAsk::Join, attempt),
                 Effect::Reply => (OwedAsk::Reply, 1),
+                Effect::Hooks(which) => (OwedAsk::Hooks { which }, 1),
             };
             let rows = effects.into_iter().map(owed).zip(next..);
             writes.owed.extend(rows.map(|((ask, attempt), number)| row(number, ask, attempt)));

@@ -126,7 +126,9 @@ fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
             let phase = if row.ask == OwedAsk::Join { Phase::Join } else { Phase::Start };
             row.attempt > before && row.attempt == new.job.attempt && new.job.phase == phase
         }
-        OwedAsk::Reply => new.job.state.is_final() && old.is_none_or(|old| !old.job.state.is_final()),
+        OwedAsk::Reply | OwedAsk::Hooks { .. } => {
+            new.job.state.is_final() && old.is_none_or(|old| !old.job.state.is_final())
+        }
         OwedAsk::Parts { .. } => is_new(row.ask, row.attempt),
     };
     let single = writes.owed.iter().filter(|row| !is_part(row.ask) && !is_copy(row)).count() <= 1;

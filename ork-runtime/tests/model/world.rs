@@ -191,7 +191,7 @@ impl World {
             OwedAsk::Parts { epoch, .. } => {
                 self.bag.extend(inputs.into_iter().map(|(index, body)| msg(Asked::Part { epoch, index, body })));
             }
-            OwedAsk::Reply => {}
+            OwedAsk::Reply | OwedAsk::Hooks { .. } => {}
         }
         if !keep {
             tables.owed.remove(row);

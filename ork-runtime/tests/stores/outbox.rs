@@ -19,7 +19,7 @@ fn tasks(owed: &[ork::accounting::Owed]) -> Vec<String> {
     let task = |message: &Outgoing| match message {
         Outgoing::Work(message) => message.task.clone(),
         Outgoing::Reply(_) => "reply".into(),
-        Outgoing::Follow(follow) => follow.route.clone(),
+        Outgoing::Follow(_) | Outgoing::Hooks { .. } => "hooks".into(),
     };
     owed.iter().flat_map(|row| row.messages.iter().map(task)).collect()
 }

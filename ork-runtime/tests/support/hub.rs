@@ -69,7 +69,13 @@ impl Hub {
     }
 
     fn publish(&self, outgoing: &Outgoing) -> Result<(), BrokerError> {
-        let Outgoing::Work(message) = outgoing else { return Ok(()) };
+        let message = match outgoing {
+            Outgoing::Work(message) => message.clone(),
+            Outgoing::Follow(follow) => {
+                Message { body: follow.body.clone(), ..Message::about(follow.id, &follow.route) }
+            }
+            Outgoing::Reply(_) | Outgoing::Hooks { .. } => return Ok(()),
+        };
         let unroutable = || BrokerError::new(BrokerErrorKind::Undeliverable, "no queue was prepared for it");
         let queue = self.routes.lock().unwrap().get(&message.task).cloned().ok_or_else(unroutable)?;
         let times = if self.wild.is_some() { 2 } else { 1 };

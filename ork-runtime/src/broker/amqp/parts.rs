@@ -74,7 +74,11 @@ impl Parts {
         let doing = "read a part queue";
         let live = self.link.live().await?;
         let channel = live.channel(doing).await?;
-        let window = if total > FITS { 0 } else { WINDOW };
+        let window = match total {
+            0 => 1,
+            1..=FITS => WINDOW,
+            _ => 0,
+        };
         live.within(doing, channel.basic_qos(window, BasicQosOptions { global: false })).await?;
         let options = BasicConsumeOptions { exclusive, ..BasicConsumeOptions::default() };
         let consume = channel.basic_consume(queue.clone(), ShortString::default(), options, FieldTable::default());

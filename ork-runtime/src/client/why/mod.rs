@@ -297,8 +297,21 @@ fn ended(facts: &Facts) -> String {
     format!(" {} at {ended}{}", ago(facts.now, ended), after.unwrap_or_default())
 }
 
-fn told(facts: &Facts) -> &'static str {
-    if facts.situation.owed.replies > 0 { "; its outcome is still to be told to whoever asked for it" } else { "" }
+/// What is still to be told, or never will be.
+fn told(facts: &Facts) -> String {
+    let owed = &facts.situation.owed;
+    let mut words = String::new();
+    if owed.replies > 0 {
+        words.push_str("; its outcome is still to be told to whoever asked for it");
+    }
+    if owed.hooks > 0 {
+        words.push_str("; what follows it is still to be sent");
+    }
+    if let Some(why) = facts.view.job.hooks.as_ref().and_then(|hooks| hooks.failure.as_ref()) {
+        words.push_str("; what follows it was not sent: ");
+        words.push_str(why);
+    }
+    words
 }
 
 /// Where `what` is on its way to a worker.

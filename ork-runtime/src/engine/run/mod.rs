@@ -81,7 +81,7 @@ pub(crate) fn kind(engine: &Engine, delivery: &Delivery) -> Option<Kind> {
             let splits = message.ask == Ask::Whole && task.split.is_some();
             (!splits).then(|| Kind::Jobs(message.task.clone()))
         }
-        Ask::Join => None,
+        Ask::Join | Ask::Hooks(_) => None,
     }
 }
 

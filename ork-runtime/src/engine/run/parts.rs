@@ -65,7 +65,7 @@ pub(super) async fn process(
 fn index(item: &Item) -> u64 {
     match item.message.ask {
         Ask::Part { index, .. } => index,
-        Ask::Whole | Ask::Item | Ask::Join => 0,
+        Ask::Whole | Ask::Item | Ask::Join | Ask::Hooks(_) => 0,
     }
 }
 

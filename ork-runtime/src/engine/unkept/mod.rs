@@ -84,7 +84,7 @@ pub(super) async fn part(
         }
     };
     let words = ended.as_ref().err().map(|failure| failure.message.clone());
-    let passed = Box::pin(arrive(engine, task, (message, part), epoch, ended)).await;
+    let passed = Box::pin(arrive(engine, task, (message, part), (epoch, redelivered > 0), ended)).await;
     Ok(match (passed, words) {
         (Passed::Done(_), Some(words)) if lost => Done::Exhausted(words),
         (Passed::Done(_), _) => Done::Settled,
@@ -126,10 +126,10 @@ async fn arrive(
     engine: &Arc<Engine>,
     task: Task,
     (message, part): (&Message, &PartHook),
-    epoch: u32,
+    (epoch, suspect): (u32, bool),
     ended: Result<Bytes, Failure>,
 ) -> Passed {
-    let whose = Whose { total: part.total_parts, headed: true, mark: Uuid::new_v4().as_u128() };
+    let whose = Whose { total: part.total_parts, headed: true, mark: Uuid::new_v4().as_u128(), suspect };
     let entry = Entry::Part { epoch, id: part.part_id, total: part.total_parts, ok: ended.is_ok() };
     let body = ended.unwrap_or_else(|failure| serde_json::to_vec(&failure).unwrap_or_default().into());
     let id = format!("{}.{}", message.job, part.part_id);
@@ -158,7 +158,7 @@ pub(super) async fn follow(
         (Some(output), None) => output,
         (_, failure) => serde_json::to_vec(&failure).unwrap_or_default().into(),
     };
-    match member(engine, hooks, (&message.task, job.id, &message.body), (success, body)).await {
+    match member(engine, hooks, (&message.task, job.id, &message.body), (success, body, !fresh)).await {
         Member::Done => Ok(done),
         Member::Interrupted => Ok(Done::Interrupted),
         // One that comes again may have been counted before: its set is complete then.
@@ -182,7 +182,7 @@ pub(crate) async fn member(
     engine: &Engine,
     hooks: &Hooks,
     (task, job, inputs): (&str, JobId, &[u8]),
-    (success, body): (bool, Bytes),
+    (success, body, suspect): (bool, Bytes, bool),
 ) -> Member {
     let Hooks { part, on_complete } = hooks;
     let Some(part) = part else {
@@ -192,7 +192,7 @@ pub(crate) async fn member(
             Err(_) => Member::Interrupted,
         };
     };
-    let whose = Whose { total: part.total_parts, headed: false, mark: Uuid::new_v4().as_u128() };
+    let whose = Whose { total: part.total_parts, headed: false, mark: Uuid::new_v4().as_u128(), suspect };
     let entry = Entry::Part { epoch: 0, id: part.part_id, total: part.total_parts, ok: success };
     let record = PartRecord { queue: part.part_queue.clone(), id: job.to_string(), entry, body };
     let follows: Fire<'_> = Box::new(move |set, _kept| {

@@ -100,7 +100,7 @@ async fn settle_unsent(
     let Never { queue, epoch, total, parts } = never;
     for (index, failure) in parts {
         let part = PartHook { part_id: index, total_parts: total, part_queue: queue.clone() };
-        if let Passed::Interrupted = arrive(engine, task, (message, &part), epoch, Err(failure)).await {
+        if let Passed::Interrupted = arrive(engine, task, (message, &part), (epoch, false), Err(failure)).await {
             return Ok(Done::Interrupted);
         }
     }

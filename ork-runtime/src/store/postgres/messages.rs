@@ -41,6 +41,9 @@ pub(super) async fn of(
             OwedAsk::Reply => {
                 messages.insert(row.id, OwedRow::reply(&sender.job, sender.output.as_ref()).into_iter().collect());
             }
+            OwedAsk::Hooks { which } => {
+                messages.insert(row.id, vec![OwedRow::hooks(&sender.job, which)]);
+            }
             OwedAsk::Parts { epoch, first, len } => runs.push((row, &sender.job, epoch, first, len)),
         }
     }

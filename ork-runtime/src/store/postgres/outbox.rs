@@ -51,6 +51,7 @@ const fn ask(row: &OwedRow) -> (&'static str, u32, u64) {
         OwedAsk::Start => ("start", 0, 0),
         OwedAsk::Join => ("join", 0, 0),
         OwedAsk::Reply => ("reply", 0, 0),
+        OwedAsk::Hooks { which } => ("hooks", which, 0),
         OwedAsk::Parts { epoch, first, .. } => ("parts", epoch, first),
     }
 }
@@ -63,6 +64,7 @@ fn owed_row(row: &PgRow) -> sqlx::Result<OwedRow> {
         "start" => OwedAsk::Start,
         "join" => OwedAsk::Join,
         "reply" => OwedAsk::Reply,
+        "hooks" => OwedAsk::Hooks { which: epoch },
         "parts" => OwedAsk::Parts { epoch, first, len },
         _ => return Err(damaged("an owed row has an unknown word")),
     };

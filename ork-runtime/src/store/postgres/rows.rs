@@ -8,6 +8,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use super::codec::{Columns, Uid, signed};
 use super::error::damaged;
 use crate::accounting::{Books, OwedId, Shards};
+use crate::hook::Kept;
 use crate::id::JobId;
 use crate::job::{Job, Kind, Phase, ReplyTo, State};
 use crate::ledger::{Counts, Halt, Head, Ledger, Shard, place};
@@ -19,13 +20,13 @@ use crate::tree::Tree;
 macro_rules! job_columns {
     () => {
         "id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, due, \
-         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree"
+         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks"
     };
 }
 pub(super) use job_columns;
 
 /// How many columns those are.
-pub(super) const WIDTH: usize = 27;
+pub(super) const WIDTH: usize = 28;
 
 /// Reads a job and the head of its ledger from [`job_columns`], which come first in the row.
 pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
@@ -62,6 +63,7 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
             }
         },
         tree: Tree::default(),
+        hooks: None,
     };
     let head = Head {
         epoch: c.number()?,
@@ -82,6 +84,9 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
     };
     if let Some(json) = c.get::<Option<&str>>()? {
         job.tree = serde_json::from_str(json).map_err(damaged)?;
+    }
+    if let Some(row) = c.get::<Option<&str>>()? {
+        job.hooks = Some(Kept::from_row(row).map_err(damaged)?);
     }
     Ok((job, head))
 }

@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0002_limits.sql"),
     include_str!("../../../migrations/postgres/0003_identity.sql"),
     include_str!("../../../migrations/postgres/0004_trees.sql"),
+    include_str!("../../../migrations/postgres/0005_hooks.sql"),
 ];
 
 /// The lock of those who migrate: `ork` and a byte, as in the files of `SQLite`.

@@ -22,6 +22,7 @@ pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OwedRow) -> 
         OwedAsk::Start => ("start", 0, 0, 1),
         OwedAsk::Join => ("join", 0, 0, 1),
         OwedAsk::Reply => ("reply", 0, 0, 1),
+        OwedAsk::Hooks { which } => ("hooks", which, 0, 1),
         OwedAsk::Parts { epoch, first, len } => ("parts", epoch, first, len),
     };
     statement
@@ -49,6 +50,7 @@ fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OwedRow)> {
         "start" => OwedAsk::Start,
         "join" => OwedAsk::Join,
         "reply" => OwedAsk::Reply,
+        "hooks" => OwedAsk::Hooks { which: row.get(4)? },
         "parts" => OwedAsk::Parts { epoch: row.get(4)?, first: number(row, 5)?, len: number(row, 6)? },
         _ => return Err(damaged("an owed row has an unknown word")),
     };
@@ -187,6 +189,7 @@ fn messages(connection: &Connection, seq: i64, row: &OwedRow, jobs: &mut JobCach
         OwedAsk::Join => vec![row.work(job, Bytes::new())],
         OwedAsk::Start => vec![row.work(job, column("input")?.unwrap_or_default())],
         OwedAsk::Reply => OwedRow::reply(job, column("output")?.as_ref()).into_iter().collect(),
+        OwedAsk::Hooks { which } => vec![OwedRow::hooks(job, which)],
         OwedAsk::Parts { epoch, first, len } => {
             let inputs = "SELECT id & 4294967295, input FROM part WHERE id BETWEEN ?1 AND ?2 AND input IS NOT NULL";
             let mut statement = connection.prepare_cached(inputs)?;

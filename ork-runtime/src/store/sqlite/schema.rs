@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0003_limits.sql"),
     include_str!("../../../migrations/sqlite/0004_identity.sql"),
     include_str!("../../../migrations/sqlite/0005_trees.sql"),
+    include_str!("../../../migrations/sqlite/0006_hooks.sql"),
 ];
 
 /// Marks the file as ork's, in the place `SQLite` keeps for it: `ork` and a byte.

@@ -76,6 +76,7 @@ pub(super) fn encode(outgoing: Outgoing, names: &Names, most: usize) -> Result<P
         Outgoing::Work(message) => encode_work(message, names)?,
         Outgoing::Reply(reply) => encode_reply(reply, names)?,
         Outgoing::Follow(follow) => hooks::encode(follow, names)?,
+        Outgoing::Hooks { .. } => return Err(stays_here()),
     };
     let found = parcel.body.len();
     if found > most {
@@ -110,6 +111,7 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
         Ask::Join => {
             headers.insert(ASK.into(), text("join"));
         }
+        Ask::Hooks(_) => return Err(stays_here()),
         Ask::Part { epoch, index } => {
             headers.insert(ASK.into(), text("part"));
             headers.insert(JOB.into(), text(&id));
@@ -138,6 +140,11 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
         properties = properties.with_headers(headers);
     }
     Ok(Parcel { exchange: names.exchange.clone(), routing_key: task, mandatory: true, properties, body: message.body })
+}
+
+/// The hooks of a job are sent by whoever has its store.
+fn stays_here() -> Trouble {
+    Trouble::new(BrokerErrorKind::Config, "the hooks of a job do not travel")
 }
 
 fn encode_reply(reply: Reply, names: &Names) -> Result<Parcel, Trouble> {

@@ -2,6 +2,8 @@
 //!
 //! They come from whoever can publish, so everything in here has a bound, and what is beyond it is refused in words.
 
+mod kept;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::message::Limits;
+pub use kept::Kept;
 
 /// No message has more `on_complete` hooks.
 pub const MOST_HOOKS: usize = 32;

@@ -1,0 +1,2 @@
+-- What follows a job that has ended, as JSON.
+ALTER TABLE job ADD COLUMN hooks TEXT;

@@ -1,0 +1,45 @@
+//! What a client asks to follow a job.
+
+use super::{Client, ClientError, encode};
+use crate::hook::{HookError, Hooks, Kept, MOST_BYTES, MOST_HOOKS, OnComplete, When};
+use crate::job::Kind;
+use crate::task::TaskMessage;
+
+/// Messages that follow a job, in order.
+#[derive(Debug, Default)]
+pub(super) struct Following(Vec<Result<(OnComplete, Kind), ClientError>>);
+
+impl Following {
+    /// One more.
+    pub(super) fn add<N: TaskMessage>(&mut self, message: N, when: When) {
+        let body = encode(&message);
+        drop(message);
+        let hook = body.map(|body| {
+            let inputs = Some(String::from_utf8_lossy(&body).into_owned());
+            (OnComplete { when, ..OnComplete::new(N::TASK, inputs) }, N::KIND)
+        });
+        self.0.push(hook);
+    }
+
+    /// The hooks of the job, checked as those of others are.
+    pub(super) fn into_kept(self, client: &Client) -> Result<Option<Box<Kept>>, ClientError> {
+        let mut on_complete = Vec::with_capacity(self.0.len());
+        for (at, hook) in self.0.into_iter().enumerate() {
+            let (hook, kind) = hook?;
+            let splits = client.engine.registry.get(&hook.route)?.split.is_some();
+            if splits && kind == Kind::Item {
+                let expected = format!("is an item of `{}`, which is split: send `{0}_part` instead", hook.route);
+                return Err(HookError::Field { at, field: "route".to_owned(), expected }.into());
+            }
+            on_complete.push(hook);
+        }
+        if on_complete.len() > MOST_HOOKS {
+            return Err(HookError::TooMany { found: on_complete.len() }.into());
+        }
+        let found = OnComplete::write_all(&on_complete).len();
+        if found > MOST_BYTES {
+            return Err(HookError::TooLarge { found }.into());
+        }
+        Ok(Kept::new(&Hooks { part: None, on_complete }))
+    }
+}

@@ -1,0 +1,100 @@
+//! What follows a job: `on_complete`, `on_success`, `on_failure`, in one process without a broker.
+
+use ork::JobState;
+
+use super::tasks::*;
+use super::world::each;
+
+/// A task that notes that it was called, and ends at once.
+fn noted(key: &str) -> gated {
+    Gate::of(key).open();
+    gated { key: key.to_owned() }
+}
+
+async fn came(key: &str) {
+    Gate::of(key).entered().await;
+    assert_eq!(calls(key), 1, "{key}");
+}
+
+fn fresh() -> String {
+    ork::JobId::new().to_string()
+}
+
+#[test]
+fn what_follows_a_job_is_submitted_once_well_or_not() {
+    each(|world| async move {
+        let key = |word: &str, run: &str| format!("{run}.{word}");
+        for (well, run) in [(true, fresh()), (false, fresh())] {
+            let (always, success, failure, last) =
+                (key("always", &run), key("success", &run), key("failure", &run), key("last", &run));
+            let id = if well {
+                let job = world.ork.submit(add { a: 1, b: 2 }).on_complete(noted(&always)).on_success(noted(&success));
+                job.on_failure(noted(&failure)).on_complete(noted(&last)).await.unwrap().id()
+            } else {
+                let job = world.ork.submit(fails { message: "no".into() }).on_complete(noted(&always));
+                let job = job.on_success(noted(&success)).on_failure(noted(&failure)).on_complete(noted(&last));
+                job.await.unwrap().id()
+            };
+            came(&always).await;
+            came(if well { &success } else { &failure }).await;
+            came(&last).await;
+            assert_eq!(calls(if well { &failure } else { &success }), 0);
+            // Each is a job under an id that is always the same.
+            let follows = world.outcome(id.following(0)).await;
+            assert_eq!((follows.status().state, follows.status().root), (JobState::Success, id.following(0)));
+            let why = world.ork.why(id).await.unwrap().to_string();
+            assert!(!why.contains("was not sent"), "{why}");
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn hooks_belong_to_the_job_and_not_to_its_parts() {
+    each(|world| async move {
+        let key = fresh();
+        let sum = world.ork.submit(double_part { count: 20, failing: Vec::new(), run: fresh() });
+        assert_eq!(sum.on_complete(noted(&key)).and_wait().await.unwrap(), 380);
+        came(&key).await;
+        // One that waits for its parts for ever is cancelled, and that is no success.
+        let (key, run) = (fresh(), fresh());
+        let job = world.ork.submit(gated { key: run.clone() }).on_failure(noted(&key)).await.unwrap();
+        Gate::of(&run).entered().await;
+        job.cancel().await.unwrap();
+        came(&key).await;
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_retry_sends_only_what_was_not_sent_before() {
+    each(|world| async move {
+        let [run, always, failed, well] = [(); 4].map(|()| fresh());
+        let job = world.ork.submit(heals { key: run.clone() }).on_complete(noted(&always));
+        let job = job.on_failure(noted(&failed)).on_success(noted(&well)).await.unwrap();
+        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Failed);
+        came(&always).await;
+        came(&failed).await;
+        world.ork.retry(job.id()).await.unwrap();
+        came(&well).await;
+        assert_eq!((calls(&always), calls(&failed)), (1, 1));
+        world.end().await;
+    });
+}
+
+#[test]
+fn more_hooks_than_are_accepted_are_refused_before_anything_is_submitted() {
+    each(|world| async move {
+        let mut job = world.ork.submit(add { a: 1, b: 2 });
+        for _ in 0..33 {
+            job = job.on_complete(add { a: 1, b: 2 });
+        }
+        let error = job.await.unwrap_err().to_string();
+        assert!(error.contains("33 hooks `on_complete`, at most 32"), "{error}");
+        let item = double { number: 1, fail: false, run: fresh() };
+        let error = world.ork.submit(add { a: 1, b: 2 }).on_complete(item).await.unwrap_err().to_string();
+        assert!(error.contains("send `double_part` instead"), "{error}");
+        assert!(world.ork.jobs(ork::Filter { limit: 10, ..ork::Filter::default() }).await.unwrap().is_empty());
+        world.end().await;
+    });
+}
