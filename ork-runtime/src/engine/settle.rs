@@ -194,10 +194,8 @@ pub(super) async fn carry_out(
     for effect in effects {
         match effect {
             Effect::Dispatch { due, .. } => return Some(due.unwrap_or_default()),
-            // Nobody keeps what is above it.
-            Effect::Ended | Effect::Reopened { .. } => {}
-            // They are those of its message, and are sent after this.
-            Effect::Hooks(_) => {}
+            // Nobody keeps what is above it; hooks are those of its message, and are sent after this.
+            Effect::Ended | Effect::Reopened { .. } | Effect::Hooks(_) => {}
             Effect::Reply => {
                 let Some(reply) = Reply::of(job, output) else {
                     continue;
