@@ -36,7 +36,7 @@ async fn runs_after(world: &World, ack_within: &str, loss: impl AsyncFnOnce(&Pro
         until_leased(world).await;
     }
     // Whatever was acknowledged before these is with the broker when they are done.
-    for a in 0..5 {
+    for a in 0..20 {
         assert_eq!(long.submit(add { a, b: 1 }).and_wait().await.unwrap(), a + 1);
     }
     let other = world.worker().await;
