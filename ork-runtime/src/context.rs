@@ -56,6 +56,8 @@ pub(crate) struct About {
     pub job: JobId,
     /// The job a client submitted, from which this one comes.
     pub root: JobId,
+    /// The job that created this one.
+    pub parent: Option<JobId>,
     /// The task's name.
     pub task: String,
     /// Which function runs.
@@ -106,7 +108,8 @@ impl Context {
     pub fn for_test() -> Self {
         let job = JobId::new();
         let (task, phase) = ("test".into(), Phase::Start);
-        let about = About { job, root: job, task, phase, attempt: 1, index: None, count: None, deadline: None };
+        let about =
+            About { job, root: job, parent: None, task, phase, attempt: 1, index: None, count: None, deadline: None };
         Self::new(about, CancellationToken::new(), Arc::new(NoServices))
     }
 

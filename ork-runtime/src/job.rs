@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::event::EventKind;
 use crate::failure::{Failure, FailureKind};
 use crate::hook::Kept;
 use crate::id::JobId;
@@ -207,6 +208,8 @@ pub enum Effect {
     },
     /// These hooks, a bit for each.
     Hooks(u32),
+    /// Word to whoever listens.
+    Told(EventKind),
 }
 
 /// The answer to [`Job::claim`].
@@ -318,7 +321,8 @@ impl Job {
                         self.state = State::Retrying;
                         self.attempt += 1;
                         self.due = Some(due);
-                        vec![Effect::Dispatch { phase, attempt: self.attempt, due: Some(due) }]
+                        let dispatch = Effect::Dispatch { phase, attempt: self.attempt, due: Some(due) };
+                        vec![Effect::Told(EventKind::Retrying), dispatch]
                     }
                 }
             }
@@ -342,7 +346,7 @@ impl Job {
         if self.state != State::Waiting || self.is_over() {
             return Vec::new();
         }
-        if self.tree.interrupted.is_some() {
+        let effects = if self.tree.interrupted.is_some() {
             self.finish(State::Cancelled, now)
         } else if head.joined {
             self.begin(Phase::Join)
@@ -356,7 +360,8 @@ impl Job {
             };
             self.failure = Some(Failure::new(FailureKind::Parts, message));
             self.finish(State::Failed, now)
-        }
+        };
+        [vec![Effect::Told(EventKind::PartsCompleted)], effects].concat()
     }
 
     /// Ends the job by request; answers what is owed, or nothing if it had ended.

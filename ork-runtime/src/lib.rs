@@ -49,6 +49,7 @@ pub mod __private;
 // 0 words: data and pure functions; no tokio, no I/O.
 pub mod barrier;
 pub mod clock;
+pub mod event;
 mod failure;
 pub mod hook;
 mod id;
@@ -86,6 +87,7 @@ pub use client::{Client, ClientError, Handle, JobOutcome, Status, Submission, Wa
 pub use clock::{Clock, Timestamp};
 pub use config::{Config, ConfigError, KEYS as CONFIG_KEYS, Key as ConfigKey, QueueType, Source, Synchronous};
 pub use context::{Context, Metrics, Progress};
+pub use event::{EndedParts, Event, EventKind};
 pub use failure::{Failure, FailureKind};
 pub use id::{JobId, ParseJobIdError, WorkerId};
 pub use job::State as JobState;

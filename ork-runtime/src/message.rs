@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::event::{Event, ToTell};
 use crate::failure::Failure;
 use crate::hook::Hooks;
 use crate::id::JobId;
@@ -159,6 +160,17 @@ pub enum Outgoing {
     Reply(Reply),
     /// A message of a hook.
     Follow(Follow),
+    /// Word to whoever listens.
+    Event(Box<Event>),
+    /// The same, to be made from what the store knows.
+    Tell {
+        /// The job.
+        job: JobId,
+        /// The row that owes it.
+        row: u64,
+        /// What.
+        what: ToTell,
+    },
     /// The hooks of a job in the store that are to be sent: a bit for each.
     Hooks {
         /// The job.

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::event::EventKind;
 use crate::failure::{Failure, FailureKind};
 use crate::job::{Effect, Job, State};
 
@@ -129,7 +130,8 @@ impl Job {
         let reply = self.reply.as_ref().map(|_| Effect::Reply);
         let which = self.hooks.as_mut().map_or(0, |hooks| hooks.owe(self.state == State::Success));
         let hooks = (which != 0).then_some(Effect::Hooks(which));
-        [ended, reply, hooks].into_iter().flatten().collect()
+        let event = Some(Effect::Told(EventKind::of_end(self.state)));
+        [event, ended, reply, hooks].into_iter().flatten().collect()
     }
 
     const fn judge(&self, own: State) -> State {

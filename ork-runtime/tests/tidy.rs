@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(u32, &[&str])] = &[
     (
         0,
-        &["barrier", "clock", "failure", "hook", "id", "job", "ledger", "message", "output", "policy", "retry", "tree"],
+        &[
+            "barrier", "clock", "event", "failure", "hook", "id", "job", "ledger", "message", "output", "policy",
+            "retry", "tree",
+        ],
     ),
     (1, &["context", "registry", "task"]),
     (2, &["accounting", "broker", "objects", "store"]),

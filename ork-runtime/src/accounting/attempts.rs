@@ -8,6 +8,7 @@ use super::books::{Books, PartWrite};
 use super::owed::{NOT_HELD, Owed, OwedAsk};
 use super::{Answer, By, Change, Operation, Promise, Shards};
 use crate::clock::Timestamp;
+use crate::event::{EventKind, Told, brief};
 use crate::failure::Failure;
 use crate::id::JobId;
 use crate::ledger::{Count, Halt, Ledger, Settled, Start};
@@ -219,14 +220,29 @@ impl Operation for SettleParts {
             entry.ledger.halt(Halt::Stopped);
         }
         let retried = (!again.is_empty()).then(|| entry.job.clone());
+        let mut owed = Vec::new();
+        if self.by.tells.told() == Told::Parts {
+            let ended = written.iter().filter(|(_, index, _)| again.iter().all(|(retried, _)| retried != index));
+            let ended = ended.map(|(_, index, write)| (*index, how_ended(write))).collect();
+            let job = entry.job.clone();
+            owed.extend(books.parts_ended(&job, attempt, ended, &self.by));
+        }
         books.writes().parts.extend(written);
         books.tell(Change::Moved(job));
-        let mut owed = books.complete(job, &self.by);
+        owed.extend(books.complete(job, &self.by));
         for ((index, due), job) in again.into_iter().zip(retried.iter().cycle()) {
             let ask = OwedAsk::Parts { epoch, first: index, len: 1 };
             owed.extend(books.owe(job, (ask, attempt + 1, Some(due)), &self.by, NOT_HELD));
         }
         Answer::Counted(owed)
+    }
+}
+
+/// The event of what is written of a part that has ended.
+fn how_ended(write: &PartWrite) -> (EventKind, Option<Failure>) {
+    match write {
+        PartWrite::Output(_) => (EventKind::Completed, None),
+        PartWrite::Failure(failure) => (EventKind::Failed, Some(brief(failure))),
     }
 }
 

@@ -10,10 +10,12 @@ use super::steer::{self, Cancel};
 use super::tree::{Follow, NoChild};
 use super::unique::taken;
 use super::{Answer, By, Operation, Promise, Shards};
+use crate::event::{Event, EventKind, Telling};
 use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::{self, Attempt, Ended, Job, Phase, State, Unique};
 use crate::ledger::Halt;
+use crate::message::Outgoing;
 use crate::tree::Stop;
 
 /// A job to be made, with its input's JSON.
@@ -112,9 +114,18 @@ impl Operation for Submit {
         books.create(job.clone(), input.clone());
         if let Some(limit) = waits {
             books.wait(job, (OwedAsk::Start, job.attempt, 0), &limit);
-            return Submitted::Created(None);
+            return Submitted::Created(books.happened(job, EventKind::Created, &self.by));
         }
-        let work = |row: &OwedRow| vec![row.work(job, input.clone())];
+        let owed = matches!(self.by.tells, Telling::Owed(_));
+        if !owed {
+            books.happened(job, EventKind::Created, &self.by);
+        }
+        // Its first message says that it is there.
+        let created = owed.then(|| Event::of(job, EventKind::Created, 0, self.by.now));
+        let work = |row: &OwedRow| {
+            let event = created.map(|event| Outgoing::Event(event.into()));
+            event.into_iter().chain([row.work(job, input.clone())]).collect()
+        };
         Submitted::Created(books.owe(job, (OwedAsk::Start, job.attempt, None), &self.by, Some(work)))
     }
 }
@@ -145,6 +156,8 @@ pub enum Claimed {
         job: Box<Job>,
         /// Whether this attempt was begun before, and neither ended nor given back: its worker may have died.
         again: bool,
+        /// Whether the job was made now: its first message has come from another program.
+        made: bool,
     },
     /// It has ended, waits for its parts, or the dispatch is of an older attempt: run nothing.
     Nothing,
@@ -217,6 +230,7 @@ impl Operation for Claim {
     fn apply(&self, books: &mut Books) -> Claimed {
         let id = self.unknown.job.id;
         self.make(books);
+        let made = books.writes().inputs.iter().any(|(new, _)| *new == id);
         let Some(entry) = books.get(id) else { return Claimed::Unknown };
         if self.is_stopped(books, &entry.job) {
             // Nobody is there to send what this owes.
@@ -229,7 +243,7 @@ impl Operation for Claim {
         match entry.job.claim(self.phase, self.attempt, &self.by.worker.to_string(), self.by.now) {
             job::Claim::Ours => {
                 entry.dirty = true;
-                Claimed::Ours { job: Box::new(entry.job.clone()), again }
+                Claimed::Ours { job: Box::new(entry.job.clone()), again, made }
             }
             job::Claim::Ended | job::Claim::Old => Claimed::Nothing,
         }
@@ -283,8 +297,10 @@ impl Operation for Refuse {
 
     fn apply(&self, books: &mut Books) -> Refusal {
         let NewJob { job, input } = &self.unknown;
+        let mut owed = Vec::new();
         if books.get(job.id).is_none() {
             books.create(job.clone(), input.clone());
+            owed.extend(books.happened(job, EventKind::Created, &self.by));
         }
         let Some(entry) = books.get_mut(job.id).filter(|entry| entry.job.task == job.task) else {
             return Refusal::Nothing;
@@ -309,7 +325,8 @@ impl Operation for Refuse {
             entry.ledger.halt(Halt::Stopped);
         }
         let job = entry.job.clone();
-        Refusal::Failed(books.carry_out(&job, effects, None, &self.by))
+        owed.extend(books.carry_out(&job, effects, None, &self.by));
+        Refusal::Failed(owed)
     }
 }
 

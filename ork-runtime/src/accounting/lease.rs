@@ -33,7 +33,7 @@ impl Operation for Lease {
     fn shards(&self, _books: &Books) -> Shards {
         match self.ask {
             OwedAsk::Parts { first, .. } => Shards::Of(self.job, first),
-            OwedAsk::Start | OwedAsk::Join | OwedAsk::Reply | OwedAsk::Hooks { .. } => Shards::None,
+            OwedAsk::Start | OwedAsk::Join | OwedAsk::Reply | OwedAsk::Hooks { .. } | OwedAsk::Tell(_) => Shards::None,
         }
     }
 
@@ -53,7 +53,7 @@ impl Lease {
             OwedAsk::Parts { epoch, first, .. } => return ledger.is_current(epoch, first, self.attempt),
             OwedAsk::Start => Phase::Start,
             OwedAsk::Join => Phase::Join,
-            OwedAsk::Reply | OwedAsk::Hooks { .. } => return false,
+            OwedAsk::Reply | OwedAsk::Hooks { .. } | OwedAsk::Tell(_) => return false,
         };
         job.is_current(phase, self.attempt)
     }

@@ -29,6 +29,7 @@ pub use unique::{Holder, taken};
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
+use crate::event::{Event, Telling};
 use crate::id::{JobId, WorkerId};
 
 /// Who acts, and when.
@@ -40,6 +41,8 @@ pub struct By {
     pub now: Timestamp,
     /// Whether what comes to be owed is held by the process at once, so that it can send it without asking for it.
     pub hold: bool,
+    /// Which events are told, and how.
+    pub tells: Telling,
 }
 
 /// The answer to a settlement.
@@ -64,8 +67,8 @@ pub enum Shards {
     All(JobId),
 }
 
-/// News from a store, to whoever waits. It says that something may have changed, never what to believe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// News from a store, to whoever waits. But for events it says that something may have changed, never what to believe.
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Change {
     /// The outbox has rows that nobody holds.
@@ -76,6 +79,8 @@ pub enum Change {
     Moved(JobId),
     /// Another process changed something.
     Elsewhere,
+    /// This happened, and is told in this process.
+    Told(Arc<Event>),
 }
 
 /// What the answer to an operation promises. Nothing is ever forgotten without all that came after it.

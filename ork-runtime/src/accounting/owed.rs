@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::limits::Limit;
 use crate::clock::Timestamp;
+use crate::event::ToTell;
 use crate::id::JobId;
 use crate::job::{Job, Kind, Phase};
 use crate::message::{Ask, Message, Outgoing, Reply};
@@ -34,6 +35,8 @@ pub enum OwedAsk {
         /// Which.
         which: u32,
     },
+    /// Tell whoever listens.
+    Tell(ToTell),
 }
 
 /// Messages that are not at hand: the row is taken from the store later.
@@ -80,7 +83,7 @@ impl OwedRow {
     pub const fn n_messages(&self) -> u64 {
         match self.ask {
             OwedAsk::Parts { len, .. } => len,
-            OwedAsk::Start | OwedAsk::Join | OwedAsk::Reply | OwedAsk::Hooks { .. } => 1,
+            OwedAsk::Start | OwedAsk::Join | OwedAsk::Reply | OwedAsk::Hooks { .. } | OwedAsk::Tell(_) => 1,
         }
     }
 
@@ -120,6 +123,11 @@ impl OwedRow {
     /// The message that has the hooks of a job sent: these, a bit for each.
     pub fn hooks(job: &Job, which: u32) -> Outgoing {
         Outgoing::Hooks { job: job.id, task: job.task.clone(), which }
+    }
+
+    /// What stands for the events of a row until they are read from the store.
+    pub const fn tell(&self, job: &Job, what: ToTell) -> Outgoing {
+        Outgoing::Tell { job: job.id, row: self.id, what }
     }
 
     fn message(&self, job: &Job, ask: Ask, body: Bytes) -> Message {

@@ -10,6 +10,7 @@ use crate::clock::{Clock, system::SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::engine::large::Large;
 use crate::engine::{Engine, Settings};
+use crate::event::Telling;
 use crate::id::WorkerId;
 use crate::message::Limits;
 use crate::objects::{ObjectError, Objects};
@@ -177,7 +178,7 @@ impl OrkBuilder {
         let home = if objects.is_some() && store.keeps() { Some(store.identity().await?) } else { None };
         broker.prepare(&worker::queues(&registry, 1)).await?;
         // Before anything is held: what a process holds is freed by the end of its heartbeat, so there must be one.
-        let by = By { worker: worker.clone(), now: self.clock.now(), hold: false };
+        let by = By { worker: worker.clone(), now: self.clock.now(), hold: false, tells: Telling::Nothing };
         store.beat(Beat { ttl: worker::services::TTL, running: Vec::new(), by }).await?;
         let supervisor = Supervisor::default();
         let waiters = match broker.replies().await? {
@@ -209,6 +210,7 @@ fn settings(config: &Config) -> Settings {
         ack_within: config.ack_within,
         grace: config.grace,
         retention: config.retention,
+        events: config.events,
         limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::{Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, Subscribe, Subscription};
 use crate::accounting::{By, Change, Owed, OwedId};
 use crate::clock::Clock;
+use crate::event::Telling;
 use crate::id::WorkerId;
 use crate::message::{Ask, Message, Outgoing};
 use crate::store::{Store, Take, Taken};
@@ -287,7 +288,7 @@ impl Pump {
                 () = due => more = true,
                 change = self.changes.recv() => match change {
                     Ok(Change::Owed) | Err(broadcast::error::RecvError::Lagged(_)) => more = true,
-                    Ok(Change::Ended(_) | Change::Moved(_) | Change::Elsewhere) => {}
+                    Ok(Change::Ended(_) | Change::Moved(_) | Change::Elsewhere | Change::Told(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
             }
@@ -295,7 +296,7 @@ impl Pump {
     }
 
     async fn take(&self, limit: usize) -> Option<Taken> {
-        let by = By { worker: self.worker.clone(), now: self.clock.now(), hold: true };
+        let by = By { worker: self.worker.clone(), now: self.clock.now(), hold: true, tells: Telling::Nothing };
         let taken = self.store.take(Take { limit, tasks: Some(Arc::clone(&self.tasks)), by }).await;
         taken.inspect_err(|error| tracing::warn!(%error, "the outbox cannot be read")).ok()
     }
@@ -324,7 +325,7 @@ fn unpack(held: &Arc<Held>, owed: Owed) -> Vec<Delivery> {
             let message = Message { ask: Ask::Hooks(which), ..Message::about(job, &task) };
             Some(Delivery { message: Ok(message), redelivered: lost, anonymous: false, receipt: receipt() })
         }
-        Outgoing::Reply(_) | Outgoing::Follow(_) => {
+        Outgoing::Reply(_) | Outgoing::Follow(_) | Outgoing::Event(_) | Outgoing::Tell { .. } => {
             receipt().settle(Settlement::Ack);
             None
         }
@@ -349,7 +350,7 @@ impl Settler {
                 () = self.closing.cancelled() => true,
             };
             let (done, released) = self.held.take_settled();
-            let by = By { worker: self.worker.clone(), now: self.clock.now(), hold: true };
+            let by = By { worker: self.worker.clone(), now: self.clock.now(), hold: true, tells: Telling::Nothing };
             let forgotten = if done.is_empty() { Ok(()) } else { self.store.forget(done.clone(), by.clone()).await };
             let given = if released.is_empty() { Ok(()) } else { self.store.give_back(released.clone(), by).await };
             if let Err(error) = forgotten.and(given) {

@@ -11,6 +11,7 @@ use std::fmt;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
+use crate::event::Event;
 use crate::message::{Message, Outgoing};
 pub use parts::{Opened, PartQueues, PartReader, PartRecord, ReadRecord};
 
@@ -252,6 +253,14 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// # Errors
     /// When the broker refuses, or cannot be reached in time.
     async fn replies(&self) -> Result<Option<Replies>, BrokerError>;
+
+    /// Events of all processes, from now on; `None` for a broker that carries none.
+    ///
+    /// # Errors
+    /// When the broker refuses, or cannot be reached in time.
+    async fn events(&self) -> Result<Option<mpsc::Receiver<Event>>, BrokerError> {
+        Ok(None)
+    }
 
     /// Its part queues, if it has any.
     fn parts(&self) -> Option<&dyn PartQueues> {

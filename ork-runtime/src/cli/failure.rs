@@ -168,8 +168,9 @@ impl From<ClientError> for Failure {
             | ClientError::PartStays { .. }
             | ClientError::Interrupted { .. }
             | ClientError::Outgrown { .. }
+            | ClientError::NoEvents
             | ClientError::WrongInput { .. } => Self::new(Kind::User, error),
-            ClientError::Output { .. } => Self::new(Kind::Internal, error),
+            ClientError::Output { .. } | ClientError::MissedEvents { .. } => Self::new(Kind::Internal, error),
         }
     }
 }

@@ -53,10 +53,14 @@ pub(super) enum Command {
         /// Its id
         id: JobId,
     },
-    /// Follow a job to its end, and print its result
+    /// Follow a job to its end and print its result, or follow what happens
     Watch {
-        /// Its id
-        id: JobId,
+        /// Its id; without one `--events` follows all jobs
+        #[arg(required_unless_present = "events")]
+        id: Option<JobId>,
+        /// Print what happens to it and to the jobs below it, a line each
+        #[arg(long)]
+        events: bool,
     },
     /// Draw a job and all jobs below it, with their states
     Tree {
@@ -115,7 +119,9 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
                 output.line(format!("{} is {}: {why}", why.task, why.state));
             }
         }
-        Command::Watch { id } => return watch(ork, id, output).await,
+        Command::Watch { id, events: true } => super::events::watch(ork, id, output).await?,
+        Command::Watch { id: Some(id), events: false } => return watch(ork, id, output).await,
+        Command::Watch { id: None, events: false } => {}
         Command::Cancel { id, finish_running: false } => {
             ork.cancel(id).await?;
             said(output, id, "cancelled");

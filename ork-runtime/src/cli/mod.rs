@@ -2,6 +2,7 @@
 //! exit code.
 
 mod doctor;
+mod events;
 mod failure;
 mod input;
 mod jobs;

@@ -122,6 +122,15 @@ pub enum ClientError {
         /// Its state.
         state: State,
     },
+    /// Nobody tells events.
+    #[error("no events are told: `events` is `none`, so set ORK_EVENTS to `jobs` or `parts`")]
+    NoEvents,
+    /// This process did not take events as fast as they came.
+    #[error("{n} events were missed: they came faster than they were taken")]
+    MissedEvents {
+        /// How many.
+        n: u64,
+    },
     /// The process ends, or lost its broker, before the outcome came.
     #[error("the outcome of job {id} did not come back: without a store it is not kept anywhere")]
     Lost {

@@ -1,6 +1,7 @@
 //! The client: submit, wait, watch, cancel, retry; typed by the messages of tasks, or by name for programs.
 
 mod error;
+mod events;
 mod handle;
 mod hooks;
 mod submission;

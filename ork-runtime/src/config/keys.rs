@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Config, QueueType, Synchronous};
+use crate::event::Told;
 
 /// One key. Its variable is `ORK_` and the name in capitals.
 #[derive(Debug, Clone, Copy)]
@@ -161,6 +162,27 @@ pub const KEYS: &[Key] = &[
             Some(())
         },
         get: |config| config.hook_routes.clone(),
+    },
+    Key {
+        name: "events",
+        expected: "`none`, `jobs` or `parts`",
+        set: |config, text| {
+            config.events = match text {
+                "none" => Told::Nothing,
+                "jobs" => Told::Jobs,
+                "parts" => Told::Parts,
+                _ => return None,
+            };
+            Some(())
+        },
+        get: |config| {
+            let word = match config.events {
+                Told::Nothing => "none",
+                Told::Jobs => "jobs",
+                Told::Parts => "parts",
+            };
+            word.into()
+        },
     },
     Key {
         name: "synchronous",

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::broker::urls;
+use crate::event::Told;
 
 pub use keys::{KEYS, Key};
 
@@ -87,6 +88,8 @@ pub struct Config {
     pub part_queues: String,
     /// What the routes of hooks may begin with, with commas between them; nothing: whatever they like.
     pub hook_routes: String,
+    /// Which events are told: none, those about jobs, or those about parts as well.
+    pub events: Told,
     /// Whether `SQLite` survives the loss of power (`full`) or only that of the process (`normal`).
     pub synchronous: Synchronous,
     /// What is logged, as a filter: `warn`, or `info,ork=debug`.
@@ -135,6 +138,7 @@ impl Default for Config {
             prefix: "ork".into(),
             part_queues: "part.".into(),
             hook_routes: String::new(),
+            events: Told::default(),
             synchronous: Synchronous::default(),
             log: "warn,lapin=off".into(),
             sources: BTreeMap::new(),

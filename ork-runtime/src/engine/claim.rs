@@ -65,7 +65,13 @@ pub(super) async fn job(
     let admitted = permits::begin(engine, limits, vec![claim]).await?.pop();
     // What waits for a permit comes again when it has one.
     Ok(match admitted.and_then(|admitted| admitted.answer) {
-        Some(Claimed::Ours { job, again }) => ClaimedJob::Ours { job, again },
+        Some(Claimed::Ours { job, again, made }) => {
+            // Its sender told nothing, and a worker that died may not have either.
+            if made || (again && phase == Phase::Start && message.attempt == 1) {
+                engine.tell(engine.before(message, true)).await;
+            }
+            ClaimedJob::Ours { job, again }
+        }
         Some(Claimed::Nothing) | None => ClaimedJob::Nothing,
         Some(Claimed::Unknown) => {
             let words = format!("there is no job {} in this store, so it cannot be joined or tried again", message.job);

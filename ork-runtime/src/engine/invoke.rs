@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Engine, large, services};
 use crate::context::{About, Context};
+use crate::id::JobId;
 use crate::message::Message;
 use crate::task::CallError;
 use crate::task::arg::Call;
@@ -98,6 +99,7 @@ pub(super) async fn invoke(
         }
     };
     engine.calls.add(&message.task, engine.clock.now() - begun);
+    last_word(engine, message.job);
     let called = match called {
         // Under its slot: while outputs cannot be put aside, not ever more of them pile up.
         Called::Returned(output) if engine.large.is_large(output.len()) => {
@@ -107,6 +109,13 @@ pub(super) async fn invoke(
     };
     drop(slot);
     called
+}
+
+/// Tells how far a job said it was, before anything can tell its end.
+pub(super) fn last_word(engine: &Engine, job: JobId) {
+    if let Some(report) = engine.reports.last(job) {
+        engine.tell_progress(&report.about, &report.progress);
+    }
 }
 
 /// Waits for a slot, unless the worker has to stop, or it would take so long that somebody else should have the work.

@@ -7,6 +7,7 @@
 mod barrier;
 mod calls;
 mod claim;
+pub(crate) mod events;
 pub(crate) mod hooks;
 mod invoke;
 mod join;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounting::{By, Limit, PartKey};
 use crate::broker::{Broker, Delivery, Refused, Settlement};
 use crate::clock::Clock;
+use crate::event::Told;
 use crate::id::WorkerId;
 use crate::job::Phase;
 use crate::message::{Ask, Limits, Message};
@@ -45,7 +47,7 @@ use self::claim::{ClaimedJob, ClaimedPart};
 use self::invoke::Slots;
 use self::large::Large;
 use self::lease::{Leases, Tenure};
-pub(crate) use self::outbox::{Outbox, OutboxReceiver};
+pub(crate) use self::outbox::{EventReceiver, Outbox, OutboxReceiver, RowReceiver, Telling};
 pub(crate) use self::progress::{ProgressReceiver, Reports};
 pub(crate) use self::running::Running;
 
@@ -66,6 +68,8 @@ pub(crate) struct Settings {
     pub ack_within: Duration,
     /// How long jobs are kept after their end; `None`: for ever.
     pub retention: Option<Duration>,
+    /// Which events are told.
+    pub events: Told,
     /// What a body may be.
     pub limits: Limits,
 }
@@ -130,7 +134,12 @@ impl Engine {
 
     /// This process, now.
     pub(crate) fn by(&self) -> By {
-        By { worker: self.worker.clone(), now: self.clock.now(), hold: self.broker.needs_relay() }
+        By {
+            worker: self.worker.clone(),
+            now: self.clock.now(),
+            hold: self.broker.needs_relay(),
+            tells: self.telling(),
+        }
     }
 }
 

@@ -1,31 +1,64 @@
 //! The way from the engine to whoever sends what is owed: bounded, so that a slow broker slows the work down.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::accounting::Owed;
+use crate::event::Event;
 
 /// How many rows may wait to be sent; a row holds one message, or one page of parts.
 const CAPACITY: usize = 1_024;
 
 /// Takes what this process holds and must send.
 #[derive(Debug, Clone)]
-pub(crate) struct Outbox(mpsc::Sender<Owed>);
+pub(crate) struct Outbox {
+    rows: mpsc::Sender<Owed>,
+    events: mpsc::UnboundedSender<Telling>,
+}
 
 /// What is to be sent, in order.
-pub(crate) type OutboxReceiver = mpsc::Receiver<Owed>;
+pub(crate) type RowReceiver = mpsc::Receiver<Owed>;
+
+/// What is to be told, in order.
+pub(crate) type EventReceiver = mpsc::UnboundedReceiver<Telling>;
+
+/// Events that are to be told, and who waits for it.
+#[derive(Debug)]
+pub(crate) struct Telling {
+    pub(crate) events: Vec<Event>,
+    pub(crate) done: Option<oneshot::Sender<()>>,
+}
+
+/// The other ends.
+#[derive(Debug)]
+pub(crate) struct OutboxReceiver {
+    pub(crate) rows: RowReceiver,
+    pub(crate) events: EventReceiver,
+}
 
 impl Outbox {
     /// An outbox and its other end.
     pub(super) fn new() -> (Self, OutboxReceiver) {
-        let (sender, receiver) = mpsc::channel(CAPACITY);
-        (Self(sender), receiver)
+        let (sender, rows) = mpsc::channel(CAPACITY);
+        let (told, events) = mpsc::unbounded_channel();
+        (Self { rows: sender, events: told }, OutboxReceiver { rows, events })
     }
 
     /// Hands rows over; waits while too many are on their way.
     pub(crate) async fn send(&self, owed: impl IntoIterator<Item = Owed>) {
         for row in owed {
             // Without a sender the process is ending; the rows stay in the store for the next one.
-            drop(self.0.send(row).await);
+            drop(self.rows.send(row).await);
         }
+    }
+
+    /// Has events told, in the order of these calls; what comes back says when the broker has them.
+    pub(crate) fn tell(&self, events: Vec<Event>) -> oneshot::Receiver<()> {
+        let (done, told) = oneshot::channel();
+        if events.is_empty() {
+            let _nobody_waits_yet = done.send(());
+        } else {
+            drop(self.events.send(Telling { events, done: Some(done) }));
+        }
+        told
     }
 }

@@ -5,12 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::context::Progress;
+use crate::context::{About, Progress};
 use crate::id::JobId;
+
+/// How far a job is, and who says so.
+#[derive(Debug, Clone)]
+pub(crate) struct Report {
+    pub(crate) about: About,
+    pub(crate) progress: Progress,
+    /// Whether its event was told.
+    pub(crate) told: bool,
+}
 
 #[derive(Debug, Default)]
 struct Shared {
-    newest: Mutex<HashMap<JobId, Progress>>,
+    newest: Mutex<HashMap<JobId, Report>>,
     some: Notify,
 }
 
@@ -28,9 +37,18 @@ impl Reports {
         (Self(Arc::clone(&shared)), ProgressReceiver(shared))
     }
 
-    pub(super) fn report(&self, job: JobId, progress: Progress) {
-        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(job, progress);
+    pub(super) fn report(&self, about: &About, progress: Progress) {
+        let report = Report { about: about.clone(), progress, told: false };
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(about.job, report);
         self.0.some.notify_one();
+    }
+
+    /// The report of a job of which no event was told: now is the time, for the job is about to end.
+    pub(super) fn last(&self, job: JobId) -> Option<Report> {
+        let mut newest = self.0.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = newest.get_mut(&job).filter(|report| !report.told)?;
+        report.told = true;
+        Some(report.clone())
     }
 }
 
@@ -39,7 +57,7 @@ impl ProgressReceiver {
     ///
     /// # Cancel safety
     /// No report is lost if the future is dropped.
-    pub(crate) async fn next(&self) -> HashMap<JobId, Progress> {
+    pub(crate) async fn next(&self) -> HashMap<JobId, Report> {
         loop {
             let newest = self.take();
             if !newest.is_empty() {
@@ -50,7 +68,7 @@ impl ProgressReceiver {
     }
 
     /// The reports that wait right now.
-    pub(crate) fn take(&self) -> HashMap<JobId, Progress> {
+    pub(crate) fn take(&self) -> HashMap<JobId, Report> {
         std::mem::take(&mut *self.0.newest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

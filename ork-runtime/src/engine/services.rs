@@ -36,7 +36,7 @@ impl Services for Engine {
     fn progress(&self, about: &About, progress: Progress) {
         // A part's own progress would overwrite that of the job, which is the share of its settled parts.
         if about.index.is_none() {
-            self.reports.report(about.job, progress);
+            self.reports.report(about, progress);
         }
     }
 }
@@ -137,7 +137,9 @@ pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<b
     if let Some(key) = key {
         return Err(SendError::CannotHold(key));
     }
-    publish(engine, Outgoing::Work(first_message(new))).await?;
+    let message = first_message(new);
+    engine.tell(engine.before(&message, true)).await;
+    publish(engine, Outgoing::Work(message)).await?;
     Ok(true)
 }
 
@@ -160,7 +162,9 @@ pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), Se
         }
         return done;
     }
-    let messages = new.into_iter().map(|new| Outgoing::Work(first_message(new))).collect();
+    let messages: Vec<_> = new.into_iter().map(first_message).collect();
+    engine.tell(messages.iter().flat_map(|message| engine.before(message, true)).collect()).await;
+    let messages = messages.into_iter().map(Outgoing::Work).collect();
     Ok(engine.broker.publish(messages).await.into_iter().collect::<Result<(), _>>()?)
 }
 
@@ -191,6 +195,7 @@ pub(super) fn about_job(job: &Job) -> About {
     About {
         job: job.id,
         root: job.root,
+        parent: job.parent,
         task: job.task.clone(),
         phase: job.phase,
         attempt: job.counted_attempt(),
@@ -204,6 +209,7 @@ pub(super) fn about_part(message: &Message, index: u64, count: Option<u64>) -> A
     About {
         job: message.job,
         root: message.root,
+        parent: message.parent,
         task: message.task.clone(),
         phase: Phase::Start,
         attempt: message.attempt,

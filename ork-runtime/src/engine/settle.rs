@@ -196,6 +196,7 @@ pub(super) async fn carry_out(
             Effect::Dispatch { due, .. } => return Some(due.unwrap_or_default()),
             // Nobody keeps what is above it; hooks are those of its message, and are sent after this.
             Effect::Ended | Effect::Reopened { .. } | Effect::Hooks(_) => {}
+            Effect::Told(kind) => engine.tell_of(job, kind).await,
             Effect::Reply => {
                 let Some(reply) = Reply::of(job, output) else {
                     continue;

@@ -77,7 +77,9 @@ pub(super) async fn split(
         append_all(engine, job, epoch, &mut pages).await
     };
     let run = async { flatten(futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(run)).await) };
-    let stored = match guard(engine, def, &token, run).await {
+    let split = guard(engine, def, &token, run).await;
+    invoke::last_word(engine, job.id);
+    let stored = match split {
         Called::Returned(stored) => stored,
         Called::Failed(error) => return Ok(Split::Ended(Called::Failed(error))),
         Called::Interrupted => return Ok(Split::Ended(Called::Interrupted)),

@@ -1,25 +1,36 @@
 //! News of a store, told to whoever waits in this process.
 
+use std::sync::Arc;
+
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::accounting::Change;
+use crate::event::Event;
 use crate::id::JobId;
 
 /// How much news may wait for a slow listener before it is told to look for itself.
 const CAPACITY: usize = 1_024;
 
-/// Tells news. Moves of parts are frequent and few listen to them, so they go apart from the rest.
+/// How many events may wait for a slow listener before it misses some.
+const EVENTS: usize = 65_536;
+
+/// Tells news. Moves of parts are frequent and few listen to them, so they go apart from the rest, and so do events.
 #[derive(Debug, Clone)]
 pub struct Changes {
     news: broadcast::Sender<Change>,
     moves: broadcast::Sender<JobId>,
+    events: broadcast::Sender<Arc<Event>>,
 }
 
 impl Changes {
     /// A teller without listeners.
     #[expect(clippy::new_without_default, reason = "every teller is another one")]
     pub fn new() -> Self {
-        Self { news: broadcast::channel(CAPACITY).0, moves: broadcast::channel(CAPACITY).0 }
+        Self {
+            news: broadcast::channel(CAPACITY).0,
+            moves: broadcast::channel(CAPACITY).0,
+            events: broadcast::channel(EVENTS).0,
+        }
     }
 
     /// Tells; nobody may be listening.
@@ -27,8 +38,19 @@ impl Changes {
         match change {
             Change::Moved(_) if self.moves.receiver_count() == 0 => {}
             Change::Moved(job) => drop(self.moves.send(job)),
+            Change::Told(event) => drop(self.events.send(event)),
             Change::Owed | Change::Ended(_) | Change::Elsewhere => drop(self.news.send(change)),
         }
+    }
+
+    /// Whether anybody listens to events here.
+    pub fn is_heard(&self) -> bool {
+        self.events.receiver_count() > 0
+    }
+
+    /// The events of this process, from now on.
+    pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.events.subscribe()
     }
 
     /// Everything but moves, from now on.
@@ -66,7 +88,7 @@ impl Concerning {
             tokio::select! {
                 news = self.news.recv() => match news {
                     Ok(Change::Ended(job)) if job != self.job => {}
-                    Ok(Change::Owed | Change::Moved(_)) => {}
+                    Ok(Change::Owed | Change::Moved(_) | Change::Told(_)) => {}
                     // A store that is closed says so when it is asked.
                     Ok(Change::Ended(_) | Change::Elsewhere) | Err(RecvError::Lagged(_) | RecvError::Closed) => return,
                 },

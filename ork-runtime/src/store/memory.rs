@@ -218,6 +218,7 @@ impl Tables {
             OwedAsk::Start | OwedAsk::Join => vec![row.work(&entry.job, input.clone())],
             OwedAsk::Reply => OwedRow::reply(&entry.job, output.as_ref()).into_iter().collect(),
             OwedAsk::Hooks { which } => vec![OwedRow::hooks(&entry.job, which)],
+            OwedAsk::Tell(what) => vec![row.tell(&entry.job, what)],
             OwedAsk::Parts { epoch, first, len } => {
                 let parts = parts.range(first..first + len);
                 let parts = parts.filter_map(|(index, part)| Some((*index, part.input.clone()?)));

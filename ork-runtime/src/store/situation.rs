@@ -48,6 +48,8 @@ impl Owing {
         match (row.ask, row.holder, row.due) {
             (OwedAsk::Reply, ..) => self.replies += n,
             (OwedAsk::Hooks { .. }, ..) => self.hooks += n,
+            // Of these nobody waits.
+            (OwedAsk::Tell(_), ..) => {}
             _ if row.waits.is_some() => {
                 self.waiting += n;
                 self.limit = row.waits.clone().map(|limit| (limit, 0));

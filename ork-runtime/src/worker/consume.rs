@@ -37,6 +37,7 @@ pub(super) async fn consume(
         };
         let Some(delivery) = delivery else { break };
         n_deliveries += 1;
+        engine.tell_ready(&delivery);
         if n_deliveries.is_multiple_of(REVIEW)
             && let Some(mean) = engine.calls.take_mean(&tasks)
         {
@@ -50,7 +51,10 @@ pub(super) async fn consume(
         let (size, mut deliveries) = (run::size(&engine, &delivery), vec![delivery]);
         while deliveries.len() < size {
             match subscription.ready() {
-                Some(next) if run::kind(&engine, &next).as_ref() == Some(&kind) => deliveries.push(next),
+                Some(next) if run::kind(&engine, &next).as_ref() == Some(&kind) => {
+                    engine.tell_ready(&next);
+                    deliveries.push(next);
+                }
                 next => {
                     put_by = next;
                     break;

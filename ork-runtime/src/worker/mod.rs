@@ -4,6 +4,7 @@
 //! says that the process lives, `reports` writes progress down.
 
 mod consume;
+mod events;
 pub(crate) mod orphans;
 mod relay;
 pub(crate) mod retention;

@@ -10,9 +10,11 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use crate::accounting::{Answer, Change, Claim, Claimed, NewJob, Owed, PartAttempt, PartKey, Settle, SettleParts};
+use crate::accounting::{
+    Answer, Change, Claim, Claimed, NewJob, Owed, OwedId, PartAttempt, PartKey, Settle, SettleParts,
+};
 use crate::broker::{BrokerError, BrokerErrorKind};
-use crate::engine::{Engine, OutboxReceiver, hooks};
+use crate::engine::{Engine, OutboxReceiver, RowReceiver, events, hooks};
 use crate::failure::{Failure, FailureKind};
 use crate::job::{Attempt, Job, Phase};
 use crate::message::{Ask, Message, Outgoing};
@@ -25,10 +27,21 @@ const BATCH: usize = 512;
 const BATCHES: usize = 8;
 
 /// How long to wait after the broker was found to be away.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 /// Relays until `stop` fires and nothing is left on its way.
-pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: CancellationToken) {
+pub(super) async fn relay(engine: Arc<Engine>, owed: OutboxReceiver, stop: CancellationToken) {
+    let OutboxReceiver { rows, events } = owed;
+    let closing = CancellationToken::new();
+    let lane = super::events::publish(&engine, events, &stop, &closing);
+    let rows = async {
+        send_rows(&engine, rows, &stop).await;
+        closing.cancel();
+    };
+    tokio::join!(lane, rows);
+}
+
+async fn send_rows(engine: &Arc<Engine>, mut owed: RowReceiver, stop: &CancellationToken) {
     let mut changes = engine.store.changes().watch();
     let (mut sending, mut hooking) = (FuturesUnordered::new(), FuturesUnordered::new());
     let (mut look, mut next_due) = (true, None);
@@ -41,8 +54,9 @@ pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: C
                     look = !taken.owed.is_empty();
                     if look {
                         let (hooks, rest) = apart(taken.owed);
-                        hooking.extend(hooks.into_iter().map(|row| follow(&engine, row)));
-                        sending.push(send(&engine, rest, &stop));
+                        hooking.extend(hooks.into_iter().map(|row| follow(engine, row)));
+                        let rest = read_events(engine, rest, stop).await;
+                        sending.push(send(engine, (rest, true), stop));
                     }
                 }
                 Err(error) => {
@@ -68,8 +82,8 @@ pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: C
                     break;
                 }
                 let (hooks, rest) = apart(rows);
-                hooking.extend(hooks.into_iter().map(|row| follow(&engine, row)));
-                sending.push(send(&engine, rest, &stop));
+                hooking.extend(hooks.into_iter().map(|row| follow(engine, row)));
+                sending.push(send(engine, (rest, false), stop));
             }
             change = changes.recv() => look |= is_owed(&change),
             () = due => look = true,
@@ -82,8 +96,8 @@ pub(super) async fn relay(engine: Arc<Engine>, mut owed: OutboxReceiver, stop: C
         rows.push(row);
     }
     let (hooks, rest) = apart(rows);
-    hooking.extend(hooks.into_iter().map(|row| follow(&engine, row)));
-    sending.push(send(&engine, rest, &stop));
+    hooking.extend(hooks.into_iter().map(|row| follow(engine, row)));
+    sending.push(send(engine, (rest, false), stop));
     while sending.next().await.is_some() {}
     while hooking.next().await.is_some() {}
 }
@@ -114,17 +128,60 @@ async fn follow(engine: &Arc<Engine>, row: Owed) {
 fn is_owed(change: &Result<Change, RecvError>) -> bool {
     match change {
         Ok(Change::Owed) | Err(RecvError::Lagged(_)) => true,
-        Ok(Change::Ended(_) | Change::Moved(_) | Change::Elsewhere) | Err(RecvError::Closed) => false,
+        Ok(Change::Ended(_) | Change::Moved(_) | Change::Elsewhere | Change::Told(_)) | Err(RecvError::Closed) => false,
     }
 }
 
-/// Publishes rows until each message is confirmed or cannot be, then removes them.
-async fn send(engine: &Arc<Engine>, rows: Vec<Owed>, stop: &CancellationToken) {
-    if rows.is_empty() {
+/// Makes the events that rows stand for which another process has left.
+async fn read_events(engine: &Engine, mut rows: Vec<Owed>, stop: &CancellationToken) -> Vec<Owed> {
+    for row in &mut rows {
+        while let Some(Outgoing::Tell { job, row: id, what }) = row.messages.first() {
+            match events::read(engine, (*job, *id), *what).await {
+                Ok(events) => row.messages = events,
+                Err(error) => {
+                    tracing::warn!(%error, %job, "what happened to a job is not told yet");
+                    if stop.run_until_cancelled(engine.clock.pause(PAUSE)).await.is_none() {
+                        return Vec::new();
+                    }
+                }
+            }
+        }
+    }
+    rows
+}
+
+/// Has events told, then publishes rows until each message is confirmed or cannot be, then removes them. Rows that were
+/// `found` in the outbox may be those of a process that died before it told anything.
+fn send<'a>(
+    engine: &'a Arc<Engine>,
+    (rows, found): (Vec<Owed>, bool),
+    stop: &'a CancellationToken,
+) -> impl Future<Output = ()> + use<'a> {
+    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    let (mut told, mut messages) = (Vec::new(), Vec::new());
+    for message in rows.into_iter().flat_map(|row| row.messages) {
+        match message {
+            Outgoing::Event(event) => told.push(*event),
+            Outgoing::Work(message) => {
+                told.extend(engine.before(&message, found));
+                messages.push(Outgoing::Work(message));
+            }
+            message => messages.push(message),
+        }
+    }
+    // Their place is taken here, whichever batch is done first.
+    let told = engine.outbox.tell(told);
+    async move {
+        if told.await.is_ok() {
+            publish(engine, (ids, messages), stop).await;
+        }
+    }
+}
+
+async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OwedId>, Vec<Outgoing>), stop: &CancellationToken) {
+    if ids.is_empty() {
         return;
     }
-    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-    let mut messages: Vec<_> = rows.into_iter().flat_map(|row| row.messages).collect();
     for message in &mut messages {
         if let Outgoing::Reply(reply) = message
             && reply.output_bytes().is_some_and(|bytes| engine.large.is_large(bytes))
@@ -174,7 +231,11 @@ async fn send(engine: &Arc<Engine>, rows: Vec<Owed>, stop: &CancellationToken) {
 fn leaves_out(message: &mut Outgoing) -> bool {
     match message {
         Outgoing::Reply(reply) => reply.leave_out(),
-        Outgoing::Work(_) | Outgoing::Follow(_) | Outgoing::Hooks { .. } => false,
+        Outgoing::Work(_)
+        | Outgoing::Follow(_)
+        | Outgoing::Hooks { .. }
+        | Outgoing::Event(_)
+        | Outgoing::Tell { .. } => false,
     }
 }
 
@@ -185,7 +246,7 @@ async fn refused(engine: &Engine, message: Outgoing, error: &BrokerError) {
             tracing::debug!(job = %reply.job, %error, "an outcome cannot be delivered: mostly nobody waits for it any more");
             return;
         }
-        Outgoing::Follow(_) | Outgoing::Hooks { .. } => return,
+        Outgoing::Follow(_) | Outgoing::Hooks { .. } | Outgoing::Event(_) | Outgoing::Tell { .. } => return,
         Outgoing::Work(message) => message,
     };
     tracing::warn!(job = %message.job, task = message.task, %error, "a message cannot be delivered");

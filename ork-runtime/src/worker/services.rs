@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use super::events;
 use super::relay::relay;
 use crate::accounting::Change;
 use crate::engine::{Engine, OutboxReceiver, ProgressReceiver};
@@ -25,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(crate) fn start(engine: &Arc<Engine>, supervisor: &Supervisor, owed: OutboxReceiver, progress: ProgressReceiver) {
     let stop = supervisor.stopping();
     if !engine.store.keeps() {
+        let engine = Arc::clone(engine);
+        supervisor.service("events", async move { events::publish(&engine, owed.events, &stop, &stop).await });
         return;
     }
     if engine.broker.needs_relay() {
@@ -77,8 +80,12 @@ async fn report(engine: Arc<Engine>, progress: ProgressReceiver, stop: Cancellat
             newest = progress.next() => (newest, false),
             () = stop.cancelled() => (progress.take(), true),
         };
-        for (job, progress) in newest {
-            if let Err(error) = engine.store.progress(job, progress).await {
+        // At once, before the job can tell its end.
+        for report in newest.values().filter(|report| !report.told) {
+            engine.tell_progress(&report.about, &report.progress);
+        }
+        for (job, report) in newest {
+            if let Err(error) = engine.store.progress(job, report.progress).await {
                 tracing::debug!(%error, %job, "a progress report was not written");
             }
         }

@@ -32,7 +32,7 @@ struct Doomed {
 
 impl Doomed {
     fn by(&self) -> By {
-        By { worker: self.worker.clone(), now: SystemClock.now(), hold: false }
+        By { worker: self.worker.clone(), now: SystemClock.now(), hold: false, tells: ork::event::Telling::Nothing }
     }
 
     /// Says that it lives; answers until when that is believed.

@@ -26,7 +26,7 @@ async fn open(url: &str) -> std::sync::Arc<dyn Store> {
 
 fn auditor() -> By {
     let later = ork::clock::system::SystemClock.now() + Duration::from_hours(1);
-    By { worker: WorkerId::new("auditor"), now: later, hold: true }
+    By { worker: WorkerId::new("auditor"), now: later, hold: true, tells: ork::event::Telling::Nothing }
 }
 
 /// Takes every process for dead, so that what the killed ones held is free.

@@ -17,7 +17,10 @@ fn world(store: Arc<dyn Store>) -> World {
     let worker = WorkerId::new("embedded");
     let broker = Embedded::new(Arc::clone(&store), Arc::clone(&clock), worker.clone());
     let publish = move |messages: Vec<Message>| -> futures_util::future::BoxFuture<'static, ()> {
-        let (store, by) = (Arc::clone(&store), By { worker: worker.clone(), now: clock.now(), hold: false });
+        let (store, by) = (
+            Arc::clone(&store),
+            By { worker: worker.clone(), now: clock.now(), hold: false, tells: ork::event::Telling::Nothing },
+        );
         Box::pin(async move {
             for message in messages {
                 store.apply(Submit::new(job_of(message), by.clone())).await.unwrap();

@@ -303,7 +303,12 @@ impl World {
     }
 
     async fn nothing_is_left(&self, limited: bool) {
-        let by = By { worker: WorkerId::new("auditor"), now: self.clock.now() + DEADLINE * 60, hold: true };
+        let by = By {
+            worker: WorkerId::new("auditor"),
+            now: self.clock.now() + DEADLINE * 60,
+            hold: true,
+            tells: ork::event::Telling::Nothing,
+        };
         loop {
             // Frees whatever a dead process holds, and what waits for its permits, so that it would be taken.
             let ttl = Duration::from_secs(1);

@@ -125,7 +125,12 @@ fn a_job_whose_task_does_not_take_its_input_any_more_stays_as_it_is() {
         let store = Sqlite::open(&world.folder.path().join("ork.db"), Synchronous::Full).unwrap();
         let id = ork::JobId::new();
         let new = NewJob { job: ork::job::Job::new(id, "add", ork::Timestamp::default()), input: "{\"a\":1}".into() };
-        let by = By { worker: ork::WorkerId::new("old"), now: ork::Timestamp::default(), hold: false };
+        let by = By {
+            worker: ork::WorkerId::new("old"),
+            now: ork::Timestamp::default(),
+            hold: false,
+            tells: ork::event::Telling::Nothing,
+        };
         let store: &dyn Store = &store;
         store.apply(Submit::new(new, by)).await.unwrap();
         assert_eq!(world.outcome(id).await.status().state, JobState::Failed);

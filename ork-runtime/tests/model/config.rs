@@ -2,6 +2,7 @@
 //! a consequence. No mutant is in production code; each falsifies what a production operation has decided.
 
 use ork::accounting::{Books, Limit, OwedAsk, OwedId, OwedRow, PartAttempt, PartKey, Writes};
+use ork::event::ToTell;
 use ork::job::{Attempt, Effect, Phase};
 use ork::ledger::Ledger;
 use ork::{JobState, Policy};
@@ -238,6 +239,7 @@ impl Config {
                 Effect::Dispatch { attempt, .. } => (OwedAsk::Join, attempt),
                 Effect::Reply => (OwedAsk::Reply, 1),
                 Effect::Hooks(which) => (OwedAsk::Hooks { which }, 1),
+                Effect::Told(kind) => (OwedAsk::Tell(ToTell::Job(kind)), 1),
             };
             let rows = effects.into_iter().map(owed).zip(next..);
             writes.owed.extend(rows.map(|((ask, attempt), number)| row(number, ask, attempt)));

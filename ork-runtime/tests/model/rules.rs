@@ -1,9 +1,11 @@
 //! What must hold of every single step: each rule compares what was stored before with what is stored after.
 
-use ork::JobState;
 use ork::accounting::{OwedAsk, Writes};
+use ork::event::{EventKind, ToTell};
 use ork::job::Phase;
 use ork::ledger::Settled;
+use ork::tree::Stop;
+use ork::{FailureKind, JobState};
 
 use super::store::{JobRow, Tables};
 
@@ -86,7 +88,7 @@ fn is_complete(row: &JobRow) -> bool {
 
 fn early(row: &JobRow) -> bool {
     let split = row.head.epoch > 0;
-    let judged = row.job.failure.as_ref().is_some_and(|failure| failure.kind == ork::FailureKind::Parts);
+    let judged = row.job.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Parts);
     let follows = row.job.phase == Phase::Join || judged || row.job.state == JobState::Success;
     split && follows && row.job.state != JobState::Waiting && !is_complete(row)
 }
@@ -130,9 +132,48 @@ fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
             new.job.state.is_final() && old.is_none_or(|old| !old.job.state.is_final())
         }
         OwedAsk::Parts { .. } => is_new(row.ask, row.attempt),
+        OwedAsk::Tell(_) => true,
     };
-    let single = writes.owed.iter().filter(|row| !is_part(row.ask) && !is_copy(row)).count() <= 1;
-    !(single && writes.owed.iter().all(justified) && new.job.attempt >= before)
+    let is_told = |ask| matches!(ask, OwedAsk::Tell(_));
+    let asks = |row: &&ork::accounting::OwedRow| !is_part(row.ask) && !is_told(row.ask) && !is_copy(row);
+    let single = writes.owed.iter().filter(asks).count() <= 1;
+    !(single && told(old, new, writes) && writes.owed.iter().all(justified) && new.job.attempt >= before)
+}
+
+/// What is told is what the step has done to the job, each once: its parts have ended, it has ended, an attempt
+/// failed. That it is there is told by its first message.
+fn told(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
+    let state = |job: Option<&JobRow>| job.map(|row| row.job.state);
+    let (was, is) = (state(old), new.job.state);
+    let fails = |row: &JobRow| matches!(row.job.state, JobState::Retrying).then_some(row.job.attempt);
+    let sealed = |row: &JobRow| row.head.sealed.is_some();
+    let completed = old.is_some_and(|old| old.job.phase == Phase::Start && !old.job.state.is_final())
+        && match is {
+            JobState::Ready => new.job.phase == Phase::Join,
+            JobState::Success => was == Some(JobState::Waiting) || (sealed(new) && !old.is_some_and(sealed)),
+            // A split that fails takes its parts with it.
+            JobState::Failed => new.job.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Parts),
+            // Whoever is cancelled at once has no parts to wait for; whoever is interrupted waits for those that run.
+            JobState::Cancelled => new.job.tree.interrupted == Some(Stop::Pending),
+            JobState::Running | JobState::Retrying | JobState::Waiting => false,
+        };
+    // A retry that finds every part settled completes them once more.
+    let again = was.is_some_and(JobState::is_final);
+    let expected = [
+        (fails(new).is_some() && old.and_then(fails) != fails(new)).then_some(EventKind::Retrying),
+        completed.then_some(EventKind::PartsCompleted),
+        (is.is_final() && was.is_none_or(|was| !was.is_final())).then_some(match is {
+            JobState::Success => EventKind::Completed,
+            JobState::Cancelled => EventKind::Canceled,
+            _ => EventKind::Failed,
+        }),
+    ];
+    let told = writes
+        .owed
+        .iter()
+        .filter_map(|row| if let OwedAsk::Tell(ToTell::Job(kind)) = row.ask { Some(kind) } else { None });
+    let told = told.filter(|kind| !(again && *kind == EventKind::PartsCompleted));
+    told.eq(expected.into_iter().flatten())
 }
 
 /// A retry of a job whose split had come to its end runs exactly what is not `ok`, and keeps what is.

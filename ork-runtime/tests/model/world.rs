@@ -9,6 +9,7 @@ use ork::accounting::{
     Append, By, Cancel, Claim, Claimed, NewJob, Open, Operation, OwedAsk, OwedRow, Page, PartAttempt, PartKey, Retry,
     Seal, Settle, SettleParts, StartPart, StartRun, Started, Submit,
 };
+use ork::event::{Telling, Told};
 use ork::job::{Attempt, Job, Phase, ReplyTo};
 use ork::{Failure, FailureKind, JobState, Timestamp};
 
@@ -21,7 +22,12 @@ pub(crate) const NOW: Timestamp = Timestamp::from_millis(1);
 
 /// A worker, or a client, who holds nothing.
 pub(crate) fn by(worker: Option<usize>) -> By {
-    By { worker: super::store::worker(worker.unwrap_or(3)).clone(), now: NOW, hold: false }
+    By {
+        worker: super::store::worker(worker.unwrap_or(3)).clone(),
+        now: NOW,
+        hold: false,
+        tells: Telling::Owed(Told::Jobs),
+    }
 }
 
 pub(crate) fn new_job() -> NewJob {
@@ -131,6 +137,8 @@ impl World {
         applied.tables.ends += u8::from(!ended(&before) && ended(&applied.tables));
         let replies = applied.writes.owed.iter().filter(|row| row.ask == OwedAsk::Reply).count();
         applied.tables.replies += u8::try_from(replies).unwrap();
+        // What is told is looked at below; that it arrives is no other than that an outcome does.
+        applied.tables.owed.retain(|row| !matches!(row.ask, OwedAsk::Tell(_)));
         if let (Some(Mutant::CallbackOutside), Some(worker)) = (config.mutant, worker) {
             let follows = |row: &mut OwedRow| matches!(row.ask, OwedAsk::Join | OwedAsk::Reply);
             for row in applied.tables.owed.extract_if(.., follows) {
@@ -191,7 +199,7 @@ impl World {
             OwedAsk::Parts { epoch, .. } => {
                 self.bag.extend(inputs.into_iter().map(|(index, body)| msg(Asked::Part { epoch, index, body })));
             }
-            OwedAsk::Reply | OwedAsk::Hooks { .. } => {}
+            OwedAsk::Reply | OwedAsk::Hooks { .. } | OwedAsk::Tell(_) => {}
         }
         if !keep {
             tables.owed.remove(row);

@@ -93,7 +93,7 @@ async fn stores() -> Option<(World, Wire, World)> {
 
 fn submit(hold: bool) -> (JobId, Submit) {
     let job = Job::new(JobId::new(), "one", START);
-    let by = By { worker: WorkerId::new("one"), now: START, hold };
+    let by = By { worker: WorkerId::new("one"), now: START, hold, tells: ork::event::Telling::Nothing };
     (job.id, Submit::new(ork::accounting::NewJob { job, input: "{}".into() }, by))
 }
 

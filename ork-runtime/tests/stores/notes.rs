@@ -28,7 +28,7 @@ fn a_note_stays_a_note_in_rows_and_outcomes() {
         let owed = world.take(10).await;
         let reply = owed.iter().flat_map(|row| &row.messages).find_map(|message| match message {
             Outgoing::Reply(reply) => Some(reply.body()),
-            Outgoing::Work(_) | Outgoing::Follow(_) | Outgoing::Hooks { .. } => None,
+            _ => None,
         });
         let told: serde_json::Value = serde_json::from_slice(&reply.unwrap()).unwrap();
         let expected = serde_json::json!({"bytes": 3_000_000, "object": "a/one"});

@@ -20,6 +20,7 @@ fn tasks(owed: &[ork::accounting::Owed]) -> Vec<String> {
         Outgoing::Work(message) => message.task.clone(),
         Outgoing::Reply(_) => "reply".into(),
         Outgoing::Follow(_) | Outgoing::Hooks { .. } => "hooks".into(),
+        Outgoing::Event(_) | Outgoing::Tell { .. } => "event".into(),
     };
     owed.iter().flat_map(|row| row.messages.iter().map(task)).collect()
 }

@@ -71,7 +71,7 @@ impl World {
     }
 
     pub(crate) fn by(&self) -> By {
-        By { worker: self.worker.clone(), now: START, hold: false }
+        By { worker: self.worker.clone(), now: START, hold: false, tells: ork::event::Telling::Nothing }
     }
 
     /// The same store, used by another process.

@@ -290,6 +290,10 @@ impl Broker for FaultyBroker {
         self.0.replies().await
     }
 
+    async fn events(&self) -> Result<Option<tokio::sync::mpsc::Receiver<ork::Event>>, BrokerError> {
+        self.0.events().await
+    }
+
     async fn check(&self) -> Result<String, BrokerError> {
         self.0.check().await
     }

@@ -74,7 +74,7 @@ impl Hub {
             Outgoing::Follow(follow) => {
                 Message { body: follow.body.clone(), ..Message::about(follow.id, &follow.route) }
             }
-            Outgoing::Reply(_) | Outgoing::Hooks { .. } => return Ok(()),
+            Outgoing::Reply(_) | Outgoing::Hooks { .. } | Outgoing::Event(_) | Outgoing::Tell { .. } => return Ok(()),
         };
         let unroutable = || BrokerError::new(BrokerErrorKind::Undeliverable, "no queue was prepared for it");
         let queue = self.routes.lock().unwrap().get(&message.task).cloned().ok_or_else(unroutable)?;

@@ -10,12 +10,14 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lapin::types::ShortString;
 use tokio::sync::{OnceCell, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Broker, BrokerError, PartQueues, Replies, Subscribe, Subscription};
+use crate::event::Event;
 use crate::hook::Allowed;
 use crate::message::{Limits, Outgoing};
 
@@ -160,6 +162,20 @@ impl Amqp {
         self.publishes.publisher().await
     }
 
+    /// Collects what comes to a queue of this process's own.
+    async fn collect<T: Send + 'static>(
+        &self,
+        queue: ShortString,
+        exchange: Option<ShortString>,
+        taken: mpsc::Sender<T>,
+        read: replies::Read<T>,
+    ) -> Result<(), Trouble> {
+        let collector = replies::Collector { link: Arc::clone(&self.consuming), queue, exchange, taken, read };
+        let first = collector.open().await?;
+        self.consumers.spawn(collector.run(first, self.closing.clone()));
+        Ok(())
+    }
+
     async fn declare(&self, queues: &[Subscribe]) -> Result<(), Trouble> {
         let live = self.publishing.live().await?;
         live.prepare(&self.topology).await?;
@@ -222,10 +238,16 @@ impl Broker for Amqp {
     async fn replies(&self) -> Result<Option<Replies>, BrokerError> {
         let (answers, answered) = mpsc::channel(replies::WAITING);
         let queue = self.topology.names.reply()?;
-        let collector = replies::Collector { link: Arc::clone(&self.consuming), queue: queue.clone(), answers };
-        let first = collector.open().await?;
-        self.consumers.spawn(collector.run(first, self.closing.clone()));
+        self.collect(queue.clone(), None, answers, wire::decode_reply).await?;
         Ok(Some(Replies { queue: queue.to_string(), answers: answered }))
+    }
+
+    async fn events(&self) -> Result<Option<mpsc::Receiver<Event>>, BrokerError> {
+        let (heard, events) = mpsc::channel(replies::WAITING);
+        self.declare(&[]).await?;
+        let exchange = self.topology.names.events.clone();
+        self.collect(self.topology.names.listener()?, Some(exchange), heard, wire::decode_event).await?;
+        Ok(Some(events))
     }
 
     fn parts(&self) -> Option<&dyn PartQueues> {

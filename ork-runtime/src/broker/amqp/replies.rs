@@ -1,22 +1,20 @@
-//! Outcomes that come back to this process: a queue of its own, whose name outlives the connection.
+//! Outcomes and events that come to this process: a queue of its own, whose name outlives the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use lapin::Consumer;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Consumer};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Trouble;
 use super::link::{BackOff, Link, Live};
-use super::wire::decode_reply;
-use crate::broker::Answered;
 
-/// Outcomes that wait for whoever asked, before the broker has to keep them.
+/// What waits for whoever asked, before the broker has to keep them.
 pub(super) const WAITING: usize = 1024;
 
 /// How long the queue outlives its last consumer, in milliseconds.
@@ -25,14 +23,20 @@ const EXPIRES: u32 = 10 * 60 * 1000;
 /// How long the last word to the broker may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
+/// Reads a delivery; nothing if it is of no use.
+pub(super) type Read<T> = fn(&BasicProperties, Vec<u8>) -> Option<T>;
+
 /// Keeps the queue and hands on what comes in.
-pub(super) struct Collector {
+pub(super) struct Collector<T> {
     pub(super) link: Arc<Link>,
     pub(super) queue: ShortString,
-    pub(super) answers: mpsc::Sender<Answered>,
+    /// All that is published here comes to the queue, too.
+    pub(super) exchange: Option<ShortString>,
+    pub(super) taken: mpsc::Sender<T>,
+    pub(super) read: Read<T>,
 }
 
-impl Collector {
+impl<T: Send + 'static> Collector<T> {
     /// Declares and consumes the queue.
     ///
     /// It outlives a lost connection, so that an outcome that is sent meanwhile is not lost; without a consumer for a
@@ -44,24 +48,29 @@ impl Collector {
         let mut arguments = FieldTable::default();
         arguments.insert("x-expires".into(), AMQPValue::LongUInt(EXPIRES));
         let declare = channel.queue_declare(self.queue.clone(), options, arguments);
-        live.within("declare the queue for outcomes", declare).await?;
+        live.within("declare a queue of one's own", declare).await?;
+        if let Some(exchange) = self.exchange.clone() {
+            let (all, options, none) = (ShortString::from("#"), QueueBindOptions::default(), FieldTable::default());
+            let bind = channel.queue_bind(self.queue.clone(), exchange, all, options, none);
+            live.within("bind a queue of one's own", bind).await?;
+        }
         let options = BasicConsumeOptions::default();
         let (tag, arguments) = (ShortString::default(), FieldTable::default());
         let consume = channel.basic_consume(self.queue.clone(), tag, options, arguments);
-        let consumer = live.within("consume outcomes", consume).await?;
+        let consumer = live.within("consume a queue of one's own", consume).await?;
         Ok((live, consumer))
     }
 
-    /// Hands on outcomes until nobody takes them any more.
+    /// Hands on what comes until nobody takes it any more.
     pub(super) async fn run(self, first: (Arc<Live>, Consumer), closed: CancellationToken) {
         tokio::select! {
             () = closed.cancelled() => {}
-            () = self.answers.closed() => {}
+            () = self.taken.closed() => {}
             () = self.collect(first) => {}
         }
         // Whoever ends in order leaves nothing behind; for the others the broker does it later.
         if timeout(GOODBYE, self.remove()).await.is_err() {
-            tracing::debug!(queue = %self.queue, "the queue for outcomes is left to expire");
+            tracing::debug!(queue = %self.queue, "a queue of one's own is left to expire");
         }
     }
 
@@ -70,11 +79,11 @@ impl Collector {
             let live = self.link.live().await?;
             let channel = live.channel("open a channel").await?;
             let delete = channel.queue_delete(self.queue.clone(), QueueDeleteOptions::default());
-            live.within("delete the queue for outcomes", delete).await?;
+            live.within("delete a queue of one's own", delete).await?;
             Ok::<_, Trouble>(())
         };
         if let Err(trouble) = removed.await {
-            tracing::debug!(error = trouble.words, "the queue for outcomes is left to expire");
+            tracing::debug!(error = trouble.words, "a queue of one's own is left to expire");
         }
     }
 
@@ -91,22 +100,22 @@ impl Collector {
                     while let Some(Ok(delivery)) = consumer.next().await {
                         back_off = BackOff::new();
                         let acker = delivery.acker;
-                        let Some(answer) = decode_reply(&delivery.properties, delivery.data) else {
-                            tracing::debug!(queue = %self.queue, "an outcome without a correlation id is of no use");
+                        let Some(read) = (self.read)(&delivery.properties, delivery.data) else {
+                            tracing::debug!(queue = %self.queue, "a message is of no use: an outcome without a correlation id, or no event of ork");
                             acker.ack(BasicAckOptions::default()).await.unwrap_or_default();
                             continue;
                         };
-                        if self.answers.send(answer).await.is_err() {
+                        if self.taken.send(read).await.is_err() {
                             return;
                         }
-                        // If this does not arrive the outcome comes again, and nobody waits for it any more.
+                        // If this does not arrive it comes again: nobody waits for an outcome any more, and an event has its id.
                         acker.ack(BasicAckOptions::default()).await.unwrap_or_default();
                     }
                     if !live.is_up() {
                         self.link.is_lost(&live);
                     }
                 }
-                Err(trouble) => tracing::debug!(error = trouble.words, "no queue for outcomes yet"),
+                Err(trouble) => tracing::debug!(error = trouble.words, "no queue of one's own yet"),
             }
             tokio::time::sleep(back_off.next()).await;
         }

@@ -52,6 +52,8 @@ pub(super) struct Names {
     pub(super) exchange: ShortString,
     /// What follows jobs that have ended is published here, with its route as routing key.
     pub(super) hooks: ShortString,
+    /// Events are published here, with their type as routing key.
+    pub(super) events: ShortString,
     /// Where the broker sends what no queue takes.
     pub(super) unrouted: ShortString,
     /// The dead letters.
@@ -74,6 +76,7 @@ impl Names {
         Ok(Self {
             exchange: short(prefix)?,
             hooks: short(&format!("{prefix}.hooks"))?,
+            events: short(&format!("{prefix}.events"))?,
             unrouted: short(&format!("{prefix}.unrouted"))?,
             dead: short(&format!("{prefix}.dead"))?,
             prefix: prefix.to_owned(),
@@ -90,6 +93,11 @@ impl Names {
     /// The name of a new queue for outcomes.
     pub(super) fn reply(&self) -> Result<ShortString, Trouble> {
         short(&format!("{}.reply.{}", self.prefix, uuid::Uuid::new_v4()))
+    }
+
+    /// The name of a new queue for events.
+    pub(super) fn listener(&self) -> Result<ShortString, Trouble> {
+        short(&format!("{}.listener.{}", self.prefix, uuid::Uuid::new_v4()))
     }
 
     /// The task that a routing key names: itself, or what follows the prefix of a queue published to directly.
@@ -196,6 +204,9 @@ async fn declare_base(live: &Live, names: &Names, kind: QueueKind) -> Result<(),
 
     let hooks = channel.exchange_declare(names.hooks.clone(), ExchangeKind::Direct, durable, FieldTable::default());
     live.within(doing, hooks).await.map_err(|error| otherwise("exchange", &names.hooks, error))?;
+
+    let events = channel.exchange_declare(names.events.clone(), ExchangeKind::Topic, durable, FieldTable::default());
+    live.within(doing, events).await.map_err(|error| otherwise("exchange", &names.events, error))?;
 
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let dead = channel.queue_declare(names.dead.clone(), options, dead_arguments(kind));

@@ -22,13 +22,22 @@ pub(super) async fn process(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spa
     // Where the store does not work, each job waits for it alone.
     let claimed = claimed.unwrap_or_else(|_waits| items.iter().map(|_| Admitted::all(Claimed::Unknown)).collect());
     let mut ours = Vec::with_capacity(items.len());
+    let mut told = Vec::new();
     for (item, claimed) in items.into_iter().zip(claimed) {
         match claimed.answer {
-            Some(Claimed::Ours { job, .. }) => ours.push((item, job)),
+            Some(Claimed::Ours { job, again, made }) => {
+                if made || again {
+                    told.extend(engine.before(&item.message, true));
+                }
+                ours.push((item, job));
+            }
             // What waits for a permit comes again when it has one.
             Some(Claimed::Nothing) | None => item.tenure.settle(engine, Settlement::Ack).await,
             Some(Claimed::Unknown) => item.alone(engine, spawn),
         }
+    }
+    if !told.is_empty() {
+        engine.tell(told).await;
     }
     let calls = ours.into_iter().map(|(item, job)| attempt(Arc::clone(engine), task, item, job));
     let settle = {

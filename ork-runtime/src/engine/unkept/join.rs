@@ -12,8 +12,9 @@ use super::super::settle::{self, Next};
 use super::super::{Engine, claim, invoke, services};
 use super::Head;
 use crate::barrier::{Entry, Set};
+use crate::event::EventKind;
 use crate::failure::{Failure, FailureKind};
-use crate::job::{Job, Phase, State};
+use crate::job::{Effect, Job, Phase, State};
 use crate::ledger::{self, Counts, Settled};
 use crate::message::{Ask, Message};
 use crate::policy::Policy;
@@ -76,13 +77,15 @@ pub(super) async fn finish(
     let policy = Policy { on_error: options.on_error, tolerate: options.tolerate.unwrap_or_default() };
     let joined = ledger::Head { policy, joined: task.join.is_some(), ..ledger::Head::default() };
     let effects = job.parts_done(&joined, counts, engine.clock.now());
+    engine.tell_parts(&job, counts).await;
     if let Some(def) = task.join {
         let parts = RawParts::new(counts, Arc::new(AtHand(parts)));
         if !attempts(engine, def, (message, &mut job), parts).await {
             return false;
         }
     } else {
-        settle::carry_out(engine, &job, effects, None).await;
+        let others = effects.into_iter().filter(|effect| *effect != Effect::Told(EventKind::PartsCompleted));
+        settle::carry_out(engine, &job, others.collect(), None).await;
     }
     let hooks = crate::hook::OnComplete::read_all(head.on_complete.as_bytes(), &super::everything());
     let hooks = hooks.unwrap_or_default();

@@ -44,6 +44,9 @@ pub(super) async fn of(
             OwedAsk::Hooks { which } => {
                 messages.insert(row.id, vec![OwedRow::hooks(&sender.job, which)]);
             }
+            OwedAsk::Tell(what) => {
+                messages.insert(row.id, vec![row.tell(&sender.job, what)]);
+            }
             OwedAsk::Parts { epoch, first, len } => runs.push((row, &sender.job, epoch, first, len)),
         }
     }

@@ -55,7 +55,7 @@ impl News {
             match change {
                 Change::Ended(job) => drop(ended.insert(*job)),
                 Change::Moved(job) => drop(self.moved.insert(*job)),
-                Change::Owed | Change::Elsewhere => {}
+                Change::Owed | Change::Elsewhere | Change::Told(_) => {}
             }
         }
         self.moved.retain(|job| !ended.contains(job));

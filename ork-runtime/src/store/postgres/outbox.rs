@@ -10,6 +10,7 @@ use super::numbers::Numbers;
 use super::save::column;
 use crate::accounting::{Owed, OwedAsk, OwedId, OwedRow};
 use crate::clock::Timestamp;
+use crate::event::{EventKind, ToTell};
 use crate::store::{Take, Taken};
 
 /// How many rows are locked at first. Others pass by what is locked, so this is not more than is mostly needed.
@@ -31,7 +32,7 @@ pub(super) async fn insert(connection: &mut PgConnection, rows: &[OwedRow]) -> s
             .bind(column(rows, |row| ask(row).0))
             .bind(column(rows, |row| i64::from(ask(row).1)))
             .bind(column(rows, |row| signed(ask(row).2)))
-            .bind(column(rows, |row| signed(row.n_messages())))
+            .bind(column(rows, |row| signed(ask(row).3)))
             .bind(column(rows, |row| i64::from(row.attempt)))
             .bind(column(rows, |row| i64::from(row.priority)))
             .bind(column(rows, |row| row.due.map(Timestamp::as_millis)))
@@ -45,28 +46,33 @@ pub(super) async fn insert(connection: &mut PgConnection, rows: &[OwedRow]) -> s
     Ok(())
 }
 
-/// The word, the epoch and the first part of what a row asks for.
-const fn ask(row: &OwedRow) -> (&'static str, u32, u64) {
+/// The word, the epoch, the first part and how many of them a row asks for.
+fn ask(row: &OwedRow) -> (&'static str, u32, u64, u64) {
     match row.ask {
-        OwedAsk::Start => ("start", 0, 0),
-        OwedAsk::Join => ("join", 0, 0),
-        OwedAsk::Reply => ("reply", 0, 0),
-        OwedAsk::Hooks { which } => ("hooks", which, 0),
-        OwedAsk::Parts { epoch, first, .. } => ("parts", epoch, first),
+        OwedAsk::Start => ("start", 0, 0, 1),
+        OwedAsk::Join => ("join", 0, 0, 1),
+        OwedAsk::Reply => ("reply", 0, 0, 1),
+        OwedAsk::Hooks { which } => ("hooks", which, 0, 1),
+        OwedAsk::Tell(ToTell::Job(kind)) => ("tell", kind.code(), 0, 1),
+        OwedAsk::Tell(ToTell::Parts { first, len }) => ("tell-parts", 0, first, len),
+        OwedAsk::Parts { epoch, first, len } => ("parts", epoch, first, len),
     }
 }
 
 fn owed_row(row: &PgRow) -> sqlx::Result<OwedRow> {
     let c = &mut Columns::new(row);
     let (id, job, task) = (c.number()?, c.id()?, c.get()?);
+    let unknown = || damaged("an owed row has an unknown word");
     let (word, epoch, first, len) = (c.get::<&str>()?, c.number()?, c.number()?, c.number()?);
     let ask = match word {
         "start" => OwedAsk::Start,
         "join" => OwedAsk::Join,
         "reply" => OwedAsk::Reply,
         "hooks" => OwedAsk::Hooks { which: epoch },
+        "tell" => OwedAsk::Tell(ToTell::Job(EventKind::from_code(epoch).ok_or_else(unknown)?)),
+        "tell-parts" => OwedAsk::Tell(ToTell::Parts { first, len }),
         "parts" => OwedAsk::Parts { epoch, first, len },
-        _ => return Err(damaged("an owed row has an unknown word")),
+        _ => return Err(unknown()),
     };
     let (attempt, priority, lost) = (c.number()?, c.number()?, c.number()?);
     Ok(OwedRow { id, job, task, ask, attempt, priority, due: None, holder: None, lost, waits: None })

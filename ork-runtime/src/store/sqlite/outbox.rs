@@ -8,6 +8,7 @@ use super::permits;
 use super::tables::{self, number, part_id, signed};
 use crate::accounting::{By, Change, Owed, OwedAsk, OwedId, OwedRow};
 use crate::clock::Timestamp;
+use crate::event::{EventKind, ToTell};
 use crate::id::JobId;
 use crate::job::{Job, State};
 use crate::message::Outgoing;
@@ -23,6 +24,8 @@ pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OwedRow) -> 
         OwedAsk::Join => ("join", 0, 0, 1),
         OwedAsk::Reply => ("reply", 0, 0, 1),
         OwedAsk::Hooks { which } => ("hooks", which, 0, 1),
+        OwedAsk::Tell(ToTell::Job(kind)) => ("tell", kind.code(), 0, 1),
+        OwedAsk::Tell(ToTell::Parts { first, len }) => ("tell-parts", 0, first, len),
         OwedAsk::Parts { epoch, first, len } => ("parts", epoch, first, len),
     };
     statement
@@ -46,13 +49,16 @@ pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OwedRow) -> 
 }
 
 fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OwedRow)> {
+    let unknown = || damaged("an owed row has an unknown word");
     let ask = match row.get_ref(3)?.as_str().map_err(|_not_text| damaged("an owed row has no word"))? {
         "start" => OwedAsk::Start,
         "join" => OwedAsk::Join,
         "reply" => OwedAsk::Reply,
         "hooks" => OwedAsk::Hooks { which: row.get(4)? },
+        "tell" => OwedAsk::Tell(ToTell::Job(EventKind::from_code(row.get(4)?).ok_or_else(unknown)?)),
+        "tell-parts" => OwedAsk::Tell(ToTell::Parts { first: number(row, 5)?, len: number(row, 6)? }),
         "parts" => OwedAsk::Parts { epoch: row.get(4)?, first: number(row, 5)?, len: number(row, 6)? },
-        _ => return Err(damaged("an owed row has an unknown word")),
+        _ => return Err(unknown()),
     };
     let owed = OwedRow {
         id: number(row, 0)?,
@@ -190,6 +196,7 @@ fn messages(connection: &Connection, seq: i64, row: &OwedRow, jobs: &mut JobCach
         OwedAsk::Start => vec![row.work(job, column("input")?.unwrap_or_default())],
         OwedAsk::Reply => OwedRow::reply(job, column("output")?.as_ref()).into_iter().collect(),
         OwedAsk::Hooks { which } => vec![OwedRow::hooks(job, which)],
+        OwedAsk::Tell(what) => vec![row.tell(job, what)],
         OwedAsk::Parts { epoch, first, len } => {
             let inputs = "SELECT id & 4294967295, input FROM part WHERE id BETWEEN ?1 AND ?2 AND input IS NOT NULL";
             let mut statement = connection.prepare_cached(inputs)?;

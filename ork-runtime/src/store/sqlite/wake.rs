@@ -129,9 +129,8 @@ impl Drop for Wake {
 /// Passes news on, at most once in a while, the first piece at once and the last one surely.
 fn relay(news: &mpsc::Receiver<Change>, changes: &Changes) {
     while let Ok(first) = news.recv() {
-        let mut told = vec![first];
-        told.extend(news.try_iter().filter(|change| *change != first).take(1));
-        for change in told {
+        let other = news.try_iter().find(|change| *change != first);
+        for change in [first].into_iter().chain(other) {
             changes.tell(change);
         }
         std::thread::sleep(PAUSE);
@@ -153,7 +152,7 @@ impl Bell {
         if changes.contains(&Change::Owed) {
             drop(rung(&self.owed));
         }
-        if changes.iter().any(|change| *change != Change::Owed) {
+        if changes.iter().any(|change| !matches!(change, Change::Owed | Change::Told(_))) {
             drop(rung(&self.news));
         }
     }

@@ -225,7 +225,7 @@ impl Thread {
 
     fn tell(&self, changes: &[Change]) {
         for change in changes {
-            self.changes.tell(*change);
+            self.changes.tell(change.clone());
         }
         self.bell.ring(changes);
     }

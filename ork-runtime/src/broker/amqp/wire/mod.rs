@@ -9,6 +9,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use super::error::Trouble;
 use super::topology::{Names, short};
 use crate::broker::{Answered, BrokerErrorKind, DeadReason, Refused};
+use crate::event::Event;
 use crate::hook::Allowed;
 use crate::id::JobId;
 use crate::job::ReplyTo;
@@ -29,6 +30,7 @@ const INDEX: &str = "ork-index";
 const ATTEMPT: &str = "ork-attempt";
 const LOST: &str = "ork-lost";
 const JSON: &str = "application/json";
+const EVENT: &str = "application/cloudevents+json";
 
 /// Where a quorum queue says how often it delivered a message before.
 const COUNT: &str = "x-delivery-count";
@@ -76,7 +78,8 @@ pub(super) fn encode(outgoing: Outgoing, names: &Names, most: usize) -> Result<P
         Outgoing::Work(message) => encode_work(message, names)?,
         Outgoing::Reply(reply) => encode_reply(reply, names)?,
         Outgoing::Follow(follow) => hooks::encode(follow, names)?,
-        Outgoing::Hooks { .. } => return Err(stays_here()),
+        Outgoing::Event(event) => encode_event(&event, names)?,
+        Outgoing::Hooks { .. } | Outgoing::Tell { .. } => return Err(stays_here()),
     };
     let found = parcel.body.len();
     if found > most {
@@ -142,9 +145,9 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
     Ok(Parcel { exchange: names.exchange.clone(), routing_key: task, mandatory: true, properties, body: message.body })
 }
 
-/// The hooks of a job are sent by whoever has its store.
+/// What is owed to the world is made by whoever has the store.
 fn stays_here() -> Trouble {
-    Trouble::new(BrokerErrorKind::Config, "the hooks of a job do not travel")
+    Trouble::new(BrokerErrorKind::Config, "what stands for something in the store does not travel")
 }
 
 fn encode_reply(reply: Reply, names: &Names) -> Result<Parcel, Trouble> {
@@ -166,6 +169,22 @@ fn encode_reply(reply: Reply, names: &Names) -> Result<Parcel, Trouble> {
             .with_correlation_id(short(&correlation)?)
             .with_type(OUTCOME.into()),
         body,
+    })
+}
+
+fn encode_event(event: &Event, names: &Names) -> Result<Parcel, Trouble> {
+    let kind = short(event.kind.as_str())?;
+    Ok(Parcel {
+        exchange: names.events.clone(),
+        routing_key: kind.clone(),
+        // Where nobody listens nobody misses it.
+        mandatory: false,
+        properties: BasicProperties::default()
+            .with_content_type(EVENT.into())
+            .with_delivery_mode(2)
+            .with_message_id(short(&event.id)?)
+            .with_type(kind),
+        body: event.to_json().into(),
     })
 }
 
@@ -278,6 +297,11 @@ fn read(
 pub(super) fn decode_reply(properties: &BasicProperties, body: Vec<u8>) -> Option<Answered> {
     let correlation = properties.correlation_id().as_ref()?.as_str().to_owned();
     Some(Answered { correlation, body: body.into() })
+}
+
+/// The event in a delivery to a queue of events.
+pub(super) fn decode_event(_properties: &BasicProperties, body: Vec<u8>) -> Option<Event> {
+    Event::from_json(&body).inspect_err(|error| tracing::debug!(%error, "no event of ork")).ok()
 }
 
 fn is_json(content: &str) -> bool {

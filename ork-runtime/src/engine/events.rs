@@ -1,0 +1,141 @@
+//! Telling events: which ones, on which way, and in which order.
+//!
+//! What a transaction tells comes with it, as rows of the outbox or as news of the store. That a job is there and ready is
+//! told by whoever sends its message, and before it: so no worker can tell anything of a job that nobody has heard of.
+
+use super::Engine;
+use crate::accounting::{Change, OwedId};
+use crate::broker::Delivery;
+use crate::context::{self, Progress};
+use crate::event::{About, Event, EventKind, Telling, ToTell, Told, brief, serial};
+use crate::id::JobId;
+use crate::job::Job;
+use crate::ledger::Counts;
+use crate::message::{Ask, Message, Outgoing};
+use crate::store::StoreError;
+
+impl Engine {
+    /// How this process tells events.
+    pub(crate) fn telling(&self) -> Telling {
+        match self.settings.events {
+            Told::Nothing => Telling::Nothing,
+            told if self.broker.needs_relay() => Telling::Owed(told),
+            told if self.store.changes().is_heard() => Telling::Here(told),
+            Told::Jobs | Told::Parts => Telling::Nothing,
+        }
+    }
+
+    /// Tells events that no store owes; they come after those told before. Answers once the broker has them, or never will.
+    pub(crate) async fn tell(&self, events: Vec<Event>) {
+        // If it is not done the process ends.
+        drop(self.tell_soon(events).await);
+    }
+
+    fn tell_soon(&self, events: Vec<Event>) -> tokio::sync::oneshot::Receiver<()> {
+        match self.telling() {
+            Telling::Owed(_) => self.outbox.tell(events),
+            Telling::Here(_) => {
+                events.into_iter().for_each(|event| self.store.changes().tell(Change::Told(event.into())));
+                told()
+            }
+            Telling::Nothing => told(),
+        }
+    }
+
+    /// Tells how far a job says it is.
+    pub(crate) fn tell_progress(&self, about: &context::About, progress: &Progress) {
+        if self.telling() == Telling::Nothing {
+            return;
+        }
+        let (now, root, task) = (self.clock.now(), about.root, about.task.clone());
+        let whom =
+            About { job: about.job, part: about.index, root, parent: about.parent, task, attempt: about.attempt };
+        let number = u64::try_from(now.as_millis()).unwrap_or(0);
+        let event = Event::new(EventKind::Progress, whom, number, now);
+        let (percent, info) = (Some(progress.percent), Some(progress.info.clone()));
+        drop(self.tell_soon(vec![Event { progress: percent, info, ..event }]));
+    }
+
+    /// What is told before a message is sent; that the job is there, too, unless whoever made it has told that.
+    pub(crate) fn before(&self, message: &Message, new: bool) -> Vec<Event> {
+        let part = match message.ask {
+            Ask::Whole | Ask::Item => None,
+            Ask::Part { index, .. } => Some(index),
+            Ask::Join | Ask::Hooks(_) => return Vec::new(),
+        };
+        let told = self.telling().told();
+        if told == Told::Nothing || (part.is_some() && told != Told::Parts) {
+            return Vec::new();
+        }
+        let (new, now) = ((new || part.is_some()) && message.attempt == 1, self.clock.now());
+        let event = |kind| {
+            let about = About {
+                job: message.job,
+                part,
+                root: message.root,
+                parent: message.parent,
+                task: message.task.clone(),
+                attempt: message.attempt,
+            };
+            Event::new(kind, about, serial(kind, message.attempt, 0), now)
+        };
+        new.then_some(EventKind::Created).into_iter().chain([EventKind::Ready]).map(event).collect()
+    }
+
+    /// The same where the store hands messages out itself.
+    pub(crate) fn tell_ready(&self, delivery: &Delivery) {
+        if let (Telling::Here(_), Ok(message)) = (self.telling(), &delivery.message) {
+            drop(self.tell_soon(self.before(message, false)));
+        }
+    }
+
+    /// Tells what became of a job that no store keeps.
+    pub(super) async fn tell_of(&self, job: &Job, kind: EventKind) {
+        if self.telling() != Telling::Nothing {
+            self.tell(vec![Event::of(job, kind, serial(kind, job.attempt, job.attempt.into()), self.clock.now())])
+                .await;
+        }
+    }
+
+    /// Tells how the parts of a job ended that no store keeps.
+    pub(super) async fn tell_parts(&self, job: &Job, counts: Counts) {
+        if self.telling() != Telling::Nothing {
+            let kind = EventKind::PartsCompleted;
+            let event = Event::of(job, kind, job.attempt.into(), self.clock.now());
+            self.tell(vec![Event { parts: Some(counts.into()), ..event }]).await;
+        }
+    }
+}
+
+/// What is told already.
+fn told() -> tokio::sync::oneshot::Receiver<()> {
+    tokio::sync::oneshot::channel().1
+}
+
+/// The events of a row that another process left: what the store still knows of them.
+pub(crate) async fn read(
+    engine: &Engine,
+    (id, row): (JobId, OwedId),
+    what: ToTell,
+) -> Result<Vec<Outgoing>, StoreError> {
+    let Some(view) = engine.store.job(id).await? else { return Ok(Vec::new()) };
+    let now = engine.clock.now();
+    let events = match what {
+        ToTell::Job(kind) => {
+            let parts = (kind == EventKind::PartsCompleted).then(|| view.counts.into());
+            let event = Event::of(&view.job, kind, serial(kind, view.job.attempt, row), now);
+            vec![Event { parts, ..event }]
+        }
+        ToTell::Parts { first, len } => {
+            let limit = usize::try_from(len).unwrap_or(usize::MAX);
+            let parts = engine.store.parts(id, first, limit).await?.into_iter();
+            let event = |part: crate::task::parts::SettledPart| {
+                let kind = if part.failure.is_some() { EventKind::Failed } else { EventKind::Completed };
+                let about = About { part: Some(part.index), attempt: 1, ..About::job(&view.job) };
+                Event { error: part.failure.as_ref().map(brief), ..Event::new(kind, about, row, now) }
+            };
+            parts.filter(|part| part.index < first + len).map(event).collect()
+        }
+    };
+    Ok(events.into_iter().map(|event| Outgoing::Event(event.into())).collect())
+}
