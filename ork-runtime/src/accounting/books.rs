@@ -198,12 +198,23 @@ impl Books {
             lost: 0,
             waits: None,
         };
-        let owed = held.map(|messages| Owed { id, lost: 0, messages: messages(&row) });
+        let owed = held.map(|messages| Owed { id, lost: 0, messages: messages(&row), waits: false });
         self.writes.owed.push(row);
         if owed.is_none() {
             self.tell(Change::Owed);
         }
         owed
+    }
+
+    /// Adds a row to the outbox that is due later, and that the caller holds until what is owed before it is told.
+    fn owe_when_told(&mut self, job: &Job, (ask, attempt, due): (OwedAsk, u32, Timestamp), by: &By) -> Owed {
+        let id = self.next_owed;
+        let row = self.owe(job, (ask, attempt, Some(due)), &By { hold: false, ..by.clone() }, NOT_HELD);
+        debug_assert_eq!(row, None, "it is not due");
+        if let Some(row) = self.writes.owed.last_mut() {
+            row.holder = Some(by.worker.boot());
+        }
+        Owed { id, lost: 0, messages: Vec::new(), waits: true }
     }
 
     /// Adds a row to the outbox that waits for a permit.
@@ -224,6 +235,12 @@ impl Books {
         let mut owed = Vec::new();
         for effect in effects {
             let one = match effect {
+                // Somebody else may send it as soon as it is due, and must not before it is told why.
+                Effect::Dispatch { phase, attempt, due: Some(due) }
+                    if by.hold && matches!(by.tells, Telling::Owed(_)) =>
+                {
+                    Some(self.owe_when_told(job, (ask_of(phase), attempt, due), by))
+                }
                 Effect::Dispatch { phase: phase @ Phase::Join, attempt, due } => {
                     let work = |row: &OwedRow| vec![row.work(job, Bytes::new())];
                     self.owe(job, (ask_of(phase), attempt, due), by, Some(work))

@@ -76,6 +76,8 @@ pub struct Owed {
     pub lost: u32,
     /// One message, or one a part.
     pub messages: Vec<Outgoing>,
+    /// Whether it waits for those before it to be sent, and is given back then.
+    pub waits: bool,
 }
 
 impl OwedRow {

@@ -33,6 +33,7 @@ impl Engine {
 
     fn tell_soon(&self, events: Vec<Event>) -> tokio::sync::oneshot::Receiver<()> {
         match self.telling() {
+            _ if events.is_empty() => told(),
             Telling::Owed(_) => self.outbox.tell(events),
             Telling::Here(_) => {
                 events.into_iter().for_each(|event| self.store.changes().tell(Change::Told(event.into())));

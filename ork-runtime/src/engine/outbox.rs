@@ -54,11 +54,7 @@ impl Outbox {
     /// Has events told, in the order of these calls; what comes back says when the broker has them.
     pub(crate) fn tell(&self, events: Vec<Event>) -> oneshot::Receiver<()> {
         let (done, told) = oneshot::channel();
-        if events.is_empty() {
-            let _nobody_waits_yet = done.send(());
-        } else {
-            drop(self.events.send(Telling { events, done: Some(done) }));
-        }
+        drop(self.events.send(Telling { events, done: Some(done) }));
         told
     }
 }

@@ -137,9 +137,7 @@ pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<b
     if let Some(key) = key {
         return Err(SendError::CannotHold(key));
     }
-    let message = first_message(new);
-    engine.tell(engine.before(&message, true)).await;
-    publish(engine, Outgoing::Work(message)).await?;
+    publish_first(engine, vec![new]).await?;
     Ok(true)
 }
 
@@ -162,10 +160,17 @@ pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), Se
         }
         return done;
     }
-    let messages: Vec<_> = new.into_iter().map(first_message).collect();
-    engine.tell(messages.iter().flat_map(|message| engine.before(message, true)).collect()).await;
-    let messages = messages.into_iter().map(Outgoing::Work).collect();
-    Ok(engine.broker.publish(messages).await.into_iter().collect::<Result<(), _>>()?)
+    Ok(publish_first(engine, new).await?)
+}
+
+/// Publishes the first messages of jobs that no store keeps, each after its events.
+async fn publish_first(engine: &Engine, new: Vec<NewJob>) -> Result<(), BrokerError> {
+    let mut outgoing = Vec::with_capacity(new.len());
+    for message in new.into_iter().map(first_message) {
+        outgoing.extend(engine.before(&message, true).into_iter().map(|event| Outgoing::Event(event.into())));
+        outgoing.push(Outgoing::Work(message));
+    }
+    engine.broker.publish(outgoing).await.into_iter().collect()
 }
 
 /// The first dispatch of a job that no store keeps.

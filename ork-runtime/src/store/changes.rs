@@ -43,6 +43,15 @@ impl Changes {
         }
     }
 
+    /// Tells the events among these, and answers the rest. A store does so before it answers anybody: whoever hears of a
+    /// job in its answer may have something to tell of it.
+    pub(super) fn tell_events(&self, changes: Vec<Change>) -> impl Iterator<Item = Change> + use<> {
+        let (events, rest): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|change| matches!(change, Change::Told(_)));
+        events.into_iter().for_each(|event| self.tell(event));
+        rest.into_iter()
+    }
+
     /// Whether anybody listens to events here.
     pub fn is_heard(&self) -> bool {
         self.events.receiver_count() > 0

@@ -206,7 +206,7 @@ impl Tables {
             left -= held.n_messages().min(left);
             // Of a job that is gone nothing is to be done; the row is handed out empty, to be forgotten.
             let messages = self.messages(&held).unwrap_or_default();
-            owed.push(Owed { id: held.id, lost: held.lost, messages });
+            owed.push(Owed { id: held.id, lost: held.lost, messages, waits: false });
             self.owed.insert(held.id, held);
         }
         Taken { owed, next_due: self.later.first().map(|(due, _)| *due) }
@@ -264,7 +264,10 @@ impl Tables {
         for row in held {
             row.holder = None;
             row.lost += lost;
-            self.free.insert((u8::MAX - row.priority, row.id));
+            match row.due {
+                None => drop(self.free.insert((u8::MAX - row.priority, row.id))),
+                Some(due) => drop(self.later.insert((due, row.id))),
+            }
         }
     }
 
@@ -339,7 +342,10 @@ impl Store for Memory {
     }
 
     fn enqueue(&self, mut work: Box<dyn Work>) {
-        let changes = self.tables().apply(work.as_mut());
+        let mut tables = self.tables();
+        // Nobody else may take what is new before its events are told.
+        let changes = self.changes.tell_events(tables.apply(work.as_mut()));
+        drop(tables);
         work.finish(Ok(()));
         self.tell(changes);
     }

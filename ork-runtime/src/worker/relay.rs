@@ -157,7 +157,8 @@ fn send<'a>(
     (rows, found): (Vec<Owed>, bool),
     stop: &'a CancellationToken,
 ) -> impl Future<Output = ()> + use<'a> {
-    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    let (waits, ids): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.waits);
+    let [waits, ids] = [waits, ids].map(|rows| rows.into_iter().map(|row: &Owed| row.id).collect::<Vec<_>>());
     let (mut told, mut messages) = (Vec::new(), Vec::new());
     for message in rows.into_iter().flat_map(|row| row.messages) {
         match message {
@@ -170,9 +171,14 @@ fn send<'a>(
         }
     }
     // Their place is taken here, whichever batch is done first.
-    let told = engine.outbox.tell(told);
+    let told = (!told.is_empty() || !waits.is_empty()).then(|| engine.outbox.tell(told));
     async move {
-        if told.await.is_ok() {
+        let is_told = match told {
+            Some(told) => told.await.is_ok(),
+            None => true,
+        };
+        if is_told {
+            give_back(engine, waits, stop).await;
             publish(engine, (ids, messages), stop).await;
         }
     }
@@ -223,6 +229,20 @@ async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OwedId>, Vec<Ou
             // They are published again by whoever comes next, and then found to be done.
             () = engine.force.cancelled() => return,
             () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Lets others have rows that waited for what was sent before.
+async fn give_back(engine: &Arc<Engine>, ids: Vec<OwedId>, stop: &CancellationToken) {
+    if ids.is_empty() {
+        return;
+    }
+    while let Err(error) = engine.store.give_back(ids.clone(), engine.by()).await {
+        tracing::warn!(%error, "the next attempt of a job waits for the store");
+        // They are free once this process has ended.
+        if stop.run_until_cancelled(engine.clock.pause(PAUSE)).await.is_none() {
+            return;
         }
     }
 }

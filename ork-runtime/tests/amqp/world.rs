@@ -86,7 +86,7 @@ pub(crate) async fn clean(url: &str, prefix: &str) {
     for queue in ["task.plain", "task.line", "task.parts", "dead"] {
         channel.queue_delete(format!("{prefix}.{queue}").into(), QueueDeleteOptions::default()).await.unwrap();
     }
-    for exchange in ["", ".hooks", ".unrouted"] {
+    for exchange in ["", ".hooks", ".events", ".unrouted"] {
         let name = format!("{prefix}{exchange}");
         channel.exchange_delete(name.into(), ExchangeDeleteOptions::default()).await.unwrap();
     }

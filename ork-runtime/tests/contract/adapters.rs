@@ -71,7 +71,7 @@ impl Corner {
         for queue in [".task.a", ".dead"] {
             channel.queue_delete(self.name(queue), QueueDeleteOptions::default()).await.unwrap();
         }
-        for exchange in ["", ".hooks", ".unrouted"] {
+        for exchange in ["", ".hooks", ".events", ".unrouted"] {
             channel.exchange_delete(self.name(exchange), ExchangeDeleteOptions::default()).await.unwrap();
         }
     }

@@ -11,6 +11,7 @@
 
 mod cancel;
 mod context;
+mod events;
 mod failures;
 mod hooks;
 mod large;

@@ -131,7 +131,7 @@ pub(super) async fn take(connection: &mut PgConnection, take: &Take, numbers: &m
     let mut messages = messages::of(connection, &taken).await?;
     let owed = taken.into_iter().map(|row| {
         let messages = messages.remove(&row.id).unwrap_or_default();
-        Owed { id: row.id, lost: row.lost, messages }
+        Owed { id: row.id, lost: row.lost, messages, waits: false }
     });
     Ok(Took { taken: Taken { owed: owed.collect(), next_due }, passed_by })
 }

@@ -343,11 +343,12 @@ impl Writer {
 
     /// Tells whoever waits, and all the others.
     fn finish(&mut self, batch: Vec<Waiting>, done: Done) {
+        let changes = self.shared.changes.tell_events(done.changes);
         let mut nobodys = Vec::new();
         for waiting in batch {
             nobodys.extend(waiting.finish(Ok(())));
         }
-        for change in done.changes {
+        for change in changes {
             self.shared.changes.tell(change);
         }
         if done.passed_by {

@@ -139,7 +139,7 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Tak
         };
         left -= held.n_messages().min(left);
         let messages = messages(connection, seq, &held, &mut jobs)?;
-        owed.push(Owed { id: held.id, lost: held.lost, messages });
+        owed.push(Owed { id: held.id, lost: held.lost, messages, waits: false });
     }
     Ok(Taken { owed, next_due })
 }

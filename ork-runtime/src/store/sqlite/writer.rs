@@ -170,10 +170,11 @@ impl Thread {
     fn carry_out(&mut self, mut batch: Vec<Command>, linger: bool) {
         match self.transaction(&mut batch, linger) {
             Ok(Some(changes)) => {
+                let changes: Vec<_> = self.changes.tell_events(changes).collect();
                 for command in batch {
                     command.finish(Ok(()));
                 }
-                self.tell(&changes);
+                self.tell(changes);
             }
             Ok(None) => {}
             Err(error) => {
@@ -223,11 +224,11 @@ impl Thread {
         session.commit(&mut ios.collect::<Vec<_>>()).map(Some).map_err(wrong)
     }
 
-    fn tell(&self, changes: &[Change]) {
+    fn tell(&self, changes: Vec<Change>) {
+        self.bell.ring(&changes);
         for change in changes {
-            self.changes.tell(change.clone());
+            self.changes.tell(change);
         }
-        self.bell.ring(changes);
     }
 }
 

@@ -1,0 +1,227 @@
+//! Events on the topic exchange: what a program hears that knows nothing of ork but `docs/wire.md`.
+//!
+//! Published beside the work and not before it, the events of a job come in another order in about every tenth run of
+//! `the_events_of_a_job_come_in_order_whoever_tells_them`. Told by the process and not by the transaction, that of the
+//! last part is missing after its worker has died.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::StreamExt as _;
+use lapin::Consumer;
+use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use ork::EventKind::{self, Completed, Created, PartsCompleted, Ready, Retrying};
+use ork::accounting::{By, Claim, NewJob, Settle, Submit};
+use ork::event::{Telling, Told};
+use ork::job::{Attempt, Job, Phase};
+use ork::store::Store;
+use ork::store::sqlite::Sqlite;
+use ork::{JobId, Timestamp, WorkerId};
+use serde_json::Value;
+
+use super::tasks::*;
+use super::world::{Foreigner, World, each, fresh, on, once, shared};
+
+/// A durable queue of some program's own, bound for what it wants to hear.
+struct Listener {
+    queue: String,
+    heard: Consumer,
+}
+
+impl Listener {
+    async fn new(world: &World, foreigner: &Foreigner, keys: &[&str]) -> Self {
+        let queue = format!("listener.{}", JobId::new());
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let channel = &foreigner.channel;
+        channel.queue_declare(queue.as_str().into(), durable, FieldTable::default()).await.unwrap();
+        for key in keys {
+            let exchange = format!("{}.events", world.prefix);
+            let options = QueueBindOptions::default();
+            let bind = channel.queue_bind(
+                queue.as_str().into(),
+                exchange.into(),
+                (*key).into(),
+                options,
+                FieldTable::default(),
+            );
+            bind.await.unwrap();
+        }
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let tag = queue.as_str().into();
+        let heard = channel.basic_consume(queue.as_str().into(), tag, options, FieldTable::default()).await.unwrap();
+        Self { queue, heard }
+    }
+
+    /// The next event, as it is on the wire.
+    async fn next(&mut self) -> Value {
+        let delivery = self.heard.next().await.unwrap().unwrap();
+        let json: Value = serde_json::from_slice(&delivery.data).unwrap();
+        let properties = &delivery.properties;
+        assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/cloudevents+json");
+        assert_eq!(properties.message_id().as_ref().unwrap().as_str(), json["id"].as_str().unwrap());
+        assert_eq!(delivery.routing_key.as_str(), json["type"].as_str().unwrap());
+        assert_eq!(*properties.delivery_mode(), Some(2), "it outlives a restart where it is bound");
+        json
+    }
+
+    /// The types of what is told of one job until its end, and the data of each.
+    async fn life(&mut self, job: JobId) -> Vec<(String, Value)> {
+        let mut life = Vec::new();
+        loop {
+            let event = self.next().await;
+            if event["data"]["job"] != job.to_string() {
+                continue;
+            }
+            let (kind, data) = (event["type"].as_str().unwrap().to_owned(), event["data"].clone());
+            let ended = data["isPart"] == false
+                && ["success", "failed", "cancelled"].contains(&data["state"].as_str().unwrap());
+            life.push((kind, data));
+            if ended {
+                return life;
+            }
+        }
+    }
+
+    async fn end(self, foreigner: &Foreigner) {
+        foreigner.channel.queue_delete(self.queue.into(), QueueDeleteOptions::default()).await.unwrap();
+    }
+}
+
+fn kinds(life: &[(String, Value)]) -> Vec<&str> {
+    life.iter().map(|(kind, _)| kind.trim_start_matches("job.")).collect()
+}
+
+#[test]
+fn any_program_hears_what_happens_to_jobs() {
+    each(|world| async move {
+        let ork = world.worker().await;
+        let foreigner = world.foreigner().await;
+        let mut listener = Listener::new(&world, &foreigner, &["#"]).await;
+
+        let job = ork.submit(succeeds_at { attempt: 2 }).await.unwrap();
+        let life = listener.life(job.id()).await;
+        assert_eq!(kinds(&life), ["created", "ready", "updated", "ready", "completed"]);
+        let (_, retrying) = &life[2];
+        assert_eq!((&retrying["state"], &retrying["error"]["message"]), (&"retrying".into(), &"attempt 1".into()));
+
+        let job = ork.submit(count_part { count: 5, run: fresh(), hold: u64::MAX, failing: vec![3] }).await.unwrap();
+        let life = listener.life(job.id()).await;
+        assert_eq!(kinds(&life), ["created", "ready", "parts-completed", "failed"]);
+        let parts = serde_json::json!({ "total": 5, "completed": 4, "failed": 1, "canceled": 0 });
+        assert_eq!(life[2].1["parts"], parts);
+
+        // A job that another program has sent is told by the worker that takes it.
+        let name = fresh();
+        let properties = foreigner.asking(&name).with_message_id(name.as_str().into());
+        foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
+        let life = listener.life(JobId::from_foreign(&name)).await;
+        assert_eq!(kinds(&life), ["created", "ready", "completed"]);
+        listener.end(&foreigner).await;
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn a_binding_chooses_what_is_heard() {
+    once(|world| async move {
+        let ork = world.worker().await;
+        let foreigner = world.foreigner().await;
+        let mut listener = Listener::new(&world, &foreigner, &["job.parts-completed", "job.canceled"]).await;
+        let sum = count_part { count: 3, run: fresh(), hold: u64::MAX, failing: Vec::new() };
+        let job = ork.submit(sum).await.unwrap();
+        assert_eq!(job.wait().await.unwrap(), 3);
+        let event = listener.next().await;
+        assert_eq!((&event["type"], &event["subject"]), (&"job.parts-completed".into(), &job.id().to_string().into()));
+        let key = fresh();
+        let job = ork.submit(gated { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered(1).await;
+        job.cancel().await.unwrap();
+        let event = listener.next().await;
+        assert_eq!((&event["type"], &event["subject"]), (&"job.canceled".into(), &job.id().to_string().into()));
+        Gate::of(&key).open();
+        listener.end(&foreigner).await;
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn the_events_of_a_job_come_in_order_whoever_tells_them() {
+    shared(|world| async move {
+        let (one, two) = (world.worker().await, world.worker().await);
+        let client = world.client().await;
+        let mut events = client.events().await.unwrap();
+        let messages = (0..300).map(|n| succeeds_at { attempt: 1 + u32::from(n % 3 == 0) });
+        let jobs = client.submit_all(messages).await.unwrap();
+        let mut open: HashSet<_> = jobs.iter().map(ork::Handle::id).collect();
+        let mut lives: HashMap<JobId, Vec<EventKind>> = HashMap::new();
+        while !open.is_empty() {
+            let event = events.next().await.unwrap().unwrap();
+            lives.entry(event.job).or_default().push(event.kind);
+            if event.kind == Completed {
+                open.remove(&event.job);
+            }
+        }
+        for life in lives.values() {
+            assert!(
+                *life == [Created, Ready, Completed] || *life == [Created, Ready, Retrying, Ready, Completed],
+                "{life:?}"
+            );
+        }
+        for ork in [client, one, two] {
+            ork.shutdown().await;
+        }
+    });
+}
+
+#[test]
+fn without_a_store_events_are_told_too() {
+    on("none", "quorum", |world| async move {
+        let ork = world.worker().await;
+        let mut events = ork.events().await.unwrap();
+        let sum = count_part { count: 4, run: fresh(), hold: u64::MAX, failing: Vec::new() };
+        assert_eq!(ork.submit(sum).and_wait().await.unwrap(), 6);
+        let mut told = Vec::new();
+        while told.last() != Some(&Completed) {
+            let event = events.next().await.unwrap().unwrap();
+            if event.kind == PartsCompleted {
+                let parts = event.parts.unwrap();
+                assert_eq!((parts.total, parts.completed), (4, 4));
+            }
+            told.push(event.kind);
+        }
+        assert_eq!(told, [Created, Ready, PartsCompleted, Completed]);
+        ork.shutdown().await;
+    });
+}
+
+/// A process writes down what it owes and dies before it tells anybody; another one finds it in the store.
+#[test]
+fn what_a_dead_process_owed_is_told_by_another() {
+    once(|world| async move {
+        let first = world.worker().await;
+        let foreigner = world.foreigner().await;
+        let mut listener = Listener::new(&world, &foreigner, &["#"]).await;
+        first.shutdown().await;
+
+        let path = world.store.strip_prefix("sqlite:").unwrap();
+        let store = Sqlite::open(path.as_ref(), ork::store::sqlite::Synchronous::Full).unwrap();
+        let store: &dyn Store = &store;
+        let (id, now) = (JobId::new(), Timestamp::from_millis(1_000));
+        let by = By { worker: WorkerId::new("dead"), now, hold: false, tells: Telling::Owed(Told::Jobs) };
+        let new = NewJob { job: Job::new(id, "add", now), input: r#"{"a": 1, "b": 2}"#.into() };
+        store.apply(Submit::new(new.clone(), by.clone())).await.unwrap();
+        let (phase, attempt) = (Phase::Start, 1);
+        let claim = Claim { unknown: new, unique: None, phase, attempt, firm: false, by: by.clone() };
+        store.apply(claim).await.unwrap();
+        let settle = Settle { job: id, phase, attempt, how: Attempt::Succeeded, output: Some("3".into()), by };
+        store.apply(settle).await.unwrap();
+        store.close().await;
+
+        let next = world.client().await;
+        let life = listener.life(id).await;
+        assert_eq!(kinds(&life), ["created", "ready", "completed"]);
+        assert_eq!(next.wait(id).await.unwrap().into_output::<i64>().unwrap(), 3);
+        listener.end(&foreigner).await;
+        next.shutdown().await;
+    });
+}
