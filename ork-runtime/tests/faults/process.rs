@@ -290,6 +290,9 @@ impl World {
                 assert_eq!(view.job.hooks.unwrap().failure, None);
             }
             self.nothing_is_left(matches!(work, Work::Limited(_))).await;
+            if let Some(hub) = &self.hub {
+                super::heard::audit(hub.events(), id, matches!(work, Work::Parts(_) | Work::Limited(_)));
+            }
             assert_eq!(self.store.situation(id).await.unwrap().owed, Owing::default());
         });
     }

@@ -2,7 +2,7 @@
 //! a consequence. No mutant is in production code; each falsifies what a production operation has decided.
 
 use ork::accounting::{Books, Limit, OwedAsk, OwedId, OwedRow, PartAttempt, PartKey, Writes};
-use ork::event::ToTell;
+use ork::event::{EventKind, ToTell};
 use ork::job::{Attempt, Effect, Phase};
 use ork::ledger::Ledger;
 use ork::{JobState, Policy};
@@ -95,10 +95,14 @@ pub(crate) enum Mutant {
     PermitsUncounted,
     /// It lets the dead keep their permits.
     PermitsOfDead,
+    /// It tells that all parts have ended whenever one has, once all are there.
+    ToldEarly,
+    /// It ends a job and tells nobody.
+    EndUntold,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Counter,
         Self::CallbackOutside,
         Self::NoEpoch,
@@ -119,6 +123,8 @@ impl Mutant {
         Self::NobodyWoken,
         Self::PermitsUncounted,
         Self::PermitsOfDead,
+        Self::ToldEarly,
+        Self::EndUntold,
     ];
 }
 
@@ -224,6 +230,14 @@ impl Config {
                 return;
             }
             (Mutant::NobodyWoken, _) => return writes.woken.clear(),
+            (Mutant::ToldEarly, Step::Settles { .. }) => {
+                if head.sealed.is_some() && !all_settled {
+                    writes.owed.push(row(next, OwedAsk::Tell(ToTell::Job(EventKind::PartsCompleted)), 1));
+                    books.number_from(next + 1);
+                }
+                return;
+            }
+            (Mutant::EndUntold, _) => return writes.owed.retain(|row| !matches!(row.ask, OwedAsk::Tell(_))),
             (Mutant::RetryUnfenced, Step::Retry) if old.head.cut => {
                 entry.ledger = Ledger::new(old.head, old.shards.iter().map(|(number, (counts, _))| (*number, *counts)));
                 return;

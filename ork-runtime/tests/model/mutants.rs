@@ -137,3 +137,13 @@ fn permits_of_others_that_are_not_counted() {
 fn permits_that_die_with_their_process() {
     caught_in(Mutant::PermitsOfDead, Config { left: Left { crashes: 1, ..CALM }, sizes: &[1], ..limited() });
 }
+
+#[test]
+fn parts_completed_told_before_the_last_part() {
+    caught(Mutant::ToldEarly, CALM, &[2], Policy::default(), 1);
+}
+
+#[test]
+fn an_end_that_nobody_hears_of() {
+    caught(Mutant::EndUntold, CALM, &[1], Policy::default(), 1);
+}

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use ork::Event;
 use ork::broker::{
     Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, Subscribe, Subscription,
 };
@@ -28,6 +29,7 @@ pub struct Hub {
     /// Whether every message comes twice, and in any order.
     wild: Option<Mutex<fastrand::Rng>>,
     dead: Mutex<Vec<String>>,
+    events: Mutex<Vec<Event>>,
 }
 
 /// One process's end of it.
@@ -46,8 +48,8 @@ impl Hub {
     }
 
     fn new(wild: Option<Mutex<fastrand::Rng>>) -> Arc<Self> {
-        let (queues, routes, dead) = Default::default();
-        Arc::new(Self { queues, routes, moved: watch::channel(()).0, wild, dead })
+        let (queues, routes, dead, events) = Default::default();
+        Arc::new(Self { queues, routes, moved: watch::channel(()).0, wild, dead, events })
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<String, Queue>> {
@@ -63,6 +65,11 @@ impl Hub {
         }
     }
 
+    /// What was told.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.lock().unwrap().clone()
+    }
+
     /// Why messages were put aside.
     pub fn dead(&self) -> Vec<String> {
         self.dead.lock().unwrap().clone()
@@ -74,7 +81,11 @@ impl Hub {
             Outgoing::Follow(follow) => {
                 Message { body: follow.body.clone(), ..Message::about(follow.id, &follow.route) }
             }
-            Outgoing::Reply(_) | Outgoing::Hooks { .. } | Outgoing::Event(_) | Outgoing::Tell { .. } => return Ok(()),
+            Outgoing::Event(event) => {
+                self.events.lock().unwrap().push(Event::clone(event));
+                return Ok(());
+            }
+            Outgoing::Reply(_) | Outgoing::Hooks { .. } | Outgoing::Tell { .. } => return Ok(()),
         };
         let unroutable = || BrokerError::new(BrokerErrorKind::Undeliverable, "no queue was prepared for it");
         let queue = self.routes.lock().unwrap().get(&message.task).cloned().ok_or_else(unroutable)?;
