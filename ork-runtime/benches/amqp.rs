@@ -9,7 +9,7 @@
 //!
 //! `cargo bench -p ork-runtime --bench amqp [-- COUNT [ROUNDS]] [PROGRAM ..]`, on the node of `ORK_TEST_AMQP_URL` or on one of its
 //! own; `fan_in` as PROGRAM measures that alone. The last line is one JSON object: `ratio` is ork with its default store, end to end on quorum queues, over the
-//! first raw program; `ratio_limit` over the second.
+//! first raw program; `ratio_limit` over the second; `ratio_told` is that ork telling events over the same ork telling none.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -114,18 +114,21 @@ enum Program {
     Limit,
     /// ork with its default store.
     Sqlite,
+    /// The same, telling what happens to every job; the others tell nothing.
+    Told,
     /// ork without a store.
     None,
 }
 
 impl Program {
-    const ALL: [Self; 4] = [Self::User, Self::Limit, Self::Sqlite, Self::None];
+    const ALL: [Self; 5] = [Self::User, Self::Limit, Self::Sqlite, Self::Told, Self::None];
 
     const fn name(self) -> &'static str {
         match self {
             Self::User => "lapin_each",
             Self::Limit => "lapin_multiple",
             Self::Sqlite => "ork_sqlite",
+            Self::Told => "ork_told",
             Self::None => "ork_none",
         }
     }
@@ -148,12 +151,14 @@ impl Place {
     async fn ork(&self, program: Program) -> Ork {
         let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
         let builder = Ork::builder().config(config).store(self.store(program)).broker(&self.url);
-        builder.set("prefix", &self.prefix).set("queues", self.queues).build().await.unwrap()
+        let events = if program == Program::Told { "jobs" } else { "none" };
+        let builder = builder.set("prefix", &self.prefix).set("queues", self.queues).set("events", events);
+        builder.build().await.unwrap()
     }
 
     fn store(&self, program: Program) -> String {
         match program {
-            Program::Sqlite => format!("sqlite:{}", self.folder.path().join("bench.db").display()),
+            Program::Sqlite | Program::Told => format!("sqlite:{}", self.folder.path().join("bench.db").display()),
             _ => "none".to_owned(),
         }
     }
@@ -219,7 +224,7 @@ impl Place {
             let name = format!("{}.{queue}", self.prefix).into();
             channel.queue_delete(name, QueueDeleteOptions::default()).await.unwrap();
         }
-        for exchange in ["", ".hooks", ".unrouted"] {
+        for exchange in ["", ".hooks", ".events", ".unrouted"] {
             let name = format!("{}{exchange}", self.prefix).into();
             channel.exchange_delete(name, lapin::options::ExchangeDeleteOptions::default()).await.unwrap();
         }
@@ -231,7 +236,7 @@ impl Place {
                 let (_connection, channel) = self.raw().await;
                 raw_publish(&channel, self.queue(), count).await;
             }
-            Program::Sqlite | Program::None => {
+            Program::Sqlite | Program::Told | Program::None => {
                 let ork = self.ork(program).await;
                 submit(&ork, count).await;
                 // Ends when the broker has confirmed the last one.
@@ -247,7 +252,7 @@ impl Place {
                 let (_connection, channel) = self.raw().await;
                 raw_consume(&channel, self.queue(), program, count).await;
             }
-            Program::Sqlite | Program::None => {
+            Program::Sqlite | Program::Told | Program::None => {
                 let ork = self.ork(program).await;
                 ork.start_worker();
                 ALL.notified().await;
@@ -266,7 +271,7 @@ impl Place {
                     raw_consume(&consumer, self.queue(), program, count)
                 );
             }
-            Program::Sqlite | Program::None => {
+            Program::Sqlite | Program::Told | Program::None => {
                 let ork = self.ork(program).await;
                 ork.start_worker();
                 tokio::join!(submit(&ork, count), ALL.notified());
@@ -345,7 +350,7 @@ async fn measure(url: &str, queues: &'static str, program: Program, count: u64, 
 async fn work(url: &str, prefix: &str, queues: &str, store: &str) {
     let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
     let builder = Ork::builder().config(config).store(store).broker(url);
-    let ork = builder.set("prefix", prefix).set("queues", queues).build().await.unwrap();
+    let ork = builder.set("prefix", prefix).set("queues", queues).set("events", "none").build().await.unwrap();
     ork.start_worker();
     println!("works");
     let ended = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
@@ -407,6 +412,7 @@ fn main() {
         "ratio_limit": against("quorum", Program::Sqlite, Program::Limit),
         "ratio_classic": against("classic", Program::Sqlite, Program::User),
         "ratio_none": against("quorum", Program::None, Program::User),
+        "ratio_told": against("quorum", Program::Told, Program::Sqlite),
         "count": count,
         "quorum": kinds["quorum"],
         "classic": kinds["classic"],

@@ -223,7 +223,7 @@ impl Event {
         let About { task, .. } = about;
         let is_part = part.is_some();
         let state = kind.state();
-        let data = Data { job, part, root, parent, task, is_part, state, attempt, progress, info, parts, error };
+        let data = Data { job, task, root, parent, is_part, part, state, attempt, progress, info, parts, error };
         let envelope = Envelope {
             specversion: "1.0".into(),
             id,

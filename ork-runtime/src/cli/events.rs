@@ -4,7 +4,7 @@ use futures_util::StreamExt as _;
 
 use super::{Failure, Output};
 use crate::app::Ork;
-use crate::event::Event;
+use crate::event::{EndedParts, Event};
 use crate::id::JobId;
 
 /// Prints events until the job has ended, or for ever.
@@ -28,20 +28,12 @@ pub(super) async fn watch(ork: &Ork, id: Option<JobId>, output: &Output) -> Resu
 fn line(event: &Event) -> String {
     let Event { time, kind, job, part, task, progress, info, parts, error, .. } = event;
     let part = part.map(|index| format!(".{index}")).unwrap_or_default();
-    let mut words = format!("{time} {kind:<20} {job}{part} {task}");
-    if let Some(percent) = progress {
-        words.push_str(&format!(" {percent:.0} %"));
-    }
-    if let Some(info) = info.as_deref().filter(|info| !info.is_empty()) {
-        words.push_str(&format!(" {info}"));
-    }
-    if let Some(parts) = parts {
-        let counts = (parts.total, parts.completed, parts.failed, parts.canceled);
-        let (total, completed, failed, canceled) = counts;
-        words.push_str(&format!(" {total} parts: {completed} completed, {failed} failed, {canceled} canceled"));
-    }
-    if let Some(error) = error {
-        words.push_str(&format!(" {}", error.to_string().lines().next().unwrap_or_default()));
-    }
-    words
+    let mut words = vec![format!("{time} {kind:<20} {job}{part} {task}")];
+    words.extend(progress.map(|percent| format!("{percent:.0} %")));
+    words.extend(info.clone().filter(|info| !info.is_empty()));
+    words.extend(parts.map(|EndedParts { total, completed, failed, canceled, .. }| {
+        format!("{total} parts: {completed} completed, {failed} failed, {canceled} canceled")
+    }));
+    words.extend(error.as_ref().and_then(|error| error.to_string().lines().next().map(str::to_owned)));
+    words.join(" ")
 }

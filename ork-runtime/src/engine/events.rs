@@ -36,7 +36,9 @@ impl Engine {
             _ if events.is_empty() => told(),
             Telling::Owed(_) => self.outbox.tell(events),
             Telling::Here(_) => {
-                events.into_iter().for_each(|event| self.store.changes().tell(Change::Told(event.into())));
+                for event in events {
+                    self.store.changes().tell(Change::Told(event.into()));
+                }
                 told()
             }
             Telling::Nothing => told(),

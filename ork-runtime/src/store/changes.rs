@@ -48,7 +48,9 @@ impl Changes {
     pub(super) fn tell_events(&self, changes: Vec<Change>) -> impl Iterator<Item = Change> + use<> {
         let (events, rest): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|change| matches!(change, Change::Told(_)));
-        events.into_iter().for_each(|event| self.tell(event));
+        for event in events {
+            self.tell(event);
+        }
         rest.into_iter()
     }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use lapin::Consumer;
+use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Consumer};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +25,7 @@ const EXPIRES: u32 = 10 * 60 * 1000;
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// Reads a delivery; nothing if it is of no use.
-pub(super) type Read<T> = fn(&BasicProperties, Vec<u8>) -> Option<T>;
+pub(super) type Read<T> = fn(&Delivery) -> Option<T>;
 
 /// Keeps the queue and hands on what comes in.
 pub(super) struct Collector<T> {
@@ -99,8 +100,9 @@ impl<T: Send + 'static> Collector<T> {
                 Ok((live, mut consumer)) => {
                     while let Some(Ok(delivery)) = consumer.next().await {
                         back_off = BackOff::new();
+                        let read = (self.read)(&delivery);
                         let acker = delivery.acker;
-                        let Some(read) = (self.read)(&delivery.properties, delivery.data) else {
+                        let Some(read) = read else {
                             tracing::debug!(queue = %self.queue, "a message is of no use: an outcome without a correlation id, or no event of ork");
                             acker.ack(BasicAckOptions::default()).await.unwrap_or_default();
                             continue;

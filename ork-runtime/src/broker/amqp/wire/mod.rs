@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use lapin::BasicProperties;
+use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
 use super::error::Trouble;
@@ -294,14 +295,14 @@ fn read(
 }
 
 /// The outcome in a delivery to a queue of outcomes.
-pub(super) fn decode_reply(properties: &BasicProperties, body: Vec<u8>) -> Option<Answered> {
-    let correlation = properties.correlation_id().as_ref()?.as_str().to_owned();
-    Some(Answered { correlation, body: body.into() })
+pub(super) fn decode_reply(delivery: &Delivery) -> Option<Answered> {
+    let correlation = delivery.properties.correlation_id().as_ref()?.as_str().to_owned();
+    Some(Answered { correlation, body: delivery.data.clone().into() })
 }
 
 /// The event in a delivery to a queue of events.
-pub(super) fn decode_event(_properties: &BasicProperties, body: Vec<u8>) -> Option<Event> {
-    Event::from_json(&body).inspect_err(|error| tracing::debug!(%error, "no event of ork")).ok()
+pub(super) fn decode_event(delivery: &Delivery) -> Option<Event> {
+    Event::from_json(&delivery.data).inspect_err(|error| tracing::debug!(%error, "no event of ork")).ok()
 }
 
 fn is_json(content: &str) -> bool {
