@@ -99,7 +99,7 @@ pub use registry::{Registry, RegistryError, Task, UnknownTask};
 pub use retry::RetryPolicy;
 pub use store::Filter;
 pub use task::parts::{Outcome, PartStream};
-pub use task::{Error, Parts, Result, State};
+pub use task::{Conclusion, Error, Next, Parts, Result, Said, State};
 pub use worker::Stopped;
 
 #[cfg(feature = "cli")]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
+use crate::task::Conclusion;
 
 /// Where a command writes, and how.
 #[derive(Debug)]
@@ -90,6 +91,15 @@ impl Output {
 
     /// Writes the result of a job: as a table where it is one, as text where it is text, else as JSON.
     pub(super) fn result(&self, json: &[u8]) {
+        if let (false, Ok(Conclusion { outcome, data })) =
+            (self.json, serde_json::from_slice::<Conclusion<Value>>(json))
+        {
+            self.line(outcome);
+            if !data.is_null() {
+                self.line(pretty(&data));
+            }
+            return;
+        }
         match serde_json::from_slice(json) {
             Ok(value) if !self.json => self.line(pretty(&value)),
             Ok(_) | Err(_) => self.raw(&[json, b"\n"].concat()),

@@ -20,12 +20,12 @@ impl Client {
     /// ```
     /// # use futures_util::StreamExt as _;
     /// # use ork::{EventKind, Ork, task};
-    /// # #[task] fn hello(name: String) -> String { format!("hello {name}") }
+    /// # #[task] fn salute(name: String) -> String { format!("hello {name}") }
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let ork = Ork::builder().store("memory:").build().await?;
     /// ork.start_worker();
     /// let mut events = ork.events().await?;
-    /// ork.submit(hello { name: "Ada".into() }).await?;
+    /// ork.submit(salute { name: "Ada".into() }).await?;
     /// while let Some(event) = events.next().await {
     ///     let event = event?;
     ///     println!("{} {} {}", event.time, event.kind, event.task);

@@ -4,6 +4,7 @@
 //! outputs, `rules` checks what a schema demands, `error` says why a call failed.
 
 pub mod arg;
+pub mod conclusion;
 pub mod def;
 pub mod error;
 pub mod message;
@@ -12,6 +13,7 @@ pub mod parts;
 pub mod rules;
 pub mod state;
 
+pub use conclusion::{Conclusion, Next, Said};
 pub use def::TaskDef;
 pub use error::{CallError, Error, Result};
 pub use message::TaskMessage;

@@ -1,0 +1,148 @@
+//! `Conclusion<T>`: a result with a word to a person, and what they may do next.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A result that also says something to whoever asked for it: a task returns one in place of its plain result.
+///
+/// The command line shows the message and the next step before the data, and any program finds them in the result:
+/// `{"outcome": {"message": "…", "next": {"type": "url", "url": "…"}}, "data": …}`.
+///
+/// ```
+/// use ork::{Conclusion, Next, task};
+///
+/// /// Sends the records of a sheet.
+/// #[task]
+/// async fn send(records: u64) -> Conclusion<u64> {
+///     let sheet = Next::Url { url: "https://example.com/sheet".into(), label: Some("See the sheet".into()) };
+///     Conclusion::new(format!("{records} records were sent."), records).next(sheet)
+/// }
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// let sent = runtime.block_on(send(12));
+/// assert_eq!((sent.data, sent.outcome.message.as_str()), (12, "12 records were sent."));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Conclusion<T> {
+    /// What is said.
+    pub outcome: Said,
+    /// The result itself.
+    pub data: T,
+}
+
+/// A word to a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Said {
+    /// What has come of the job, as a sentence.
+    pub message: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
+}
+
+/// What a person may do next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Next {
+    /// Look at something.
+    Url {
+        /// Where it is.
+        url: String,
+        /// What it is called.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<String>,
+    },
+    /// Fetch a file.
+    Download {
+        /// Where it is.
+        url: String,
+        /// What it is called.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<String>,
+        /// What to call it when it is saved.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file_name: Option<String>,
+    },
+    /// Go to something of the application.
+    Id {
+        /// Its id there.
+        id: String,
+        /// What it is called.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<String>,
+    },
+    /// Wait for another job.
+    Wait {
+        /// Its id.
+        job: crate::JobId,
+    },
+    /// Try it again.
+    Retry {
+        /// What that is called.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<String>,
+    },
+}
+
+impl<T> Conclusion<T> {
+    /// A result and what is said with it.
+    pub fn new(message: impl Into<String>, data: T) -> Self {
+        Self { outcome: Said { message: message.into(), next: None }, data }
+    }
+
+    /// The same with what to do next.
+    #[must_use]
+    pub fn next(mut self, next: Next) -> Self {
+        self.outcome.next = Some(next);
+        self
+    }
+}
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        self.next.iter().try_for_each(|next| write!(f, "\nnext: {next}"))
+    }
+}
+
+impl std::fmt::Display for Next {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (label, what) = match self {
+            Self::Url { url, label } | Self::Download { url, label, .. } => (label.as_deref(), url.clone()),
+            Self::Id { id, label } => (label.as_deref(), id.clone()),
+            Self::Wait { job } => (Some("wait"), format!("`jobs watch {job}`")),
+            Self::Retry { label } => (None, label.clone().unwrap_or_else(|| "try it again".into())),
+        };
+        label.iter().try_for_each(|label| write!(f, "{label}: "))?;
+        f.write_str(&what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reads_as_others_know_it() {
+        let next = Next::Download { url: "https://a/b".into(), label: None, file_name: Some("b.csv".into()) };
+        let conclusion = Conclusion::new("done", 3).next(next);
+        let json = serde_json::json!({
+            "outcome": { "message": "done", "next": { "type": "download", "url": "https://a/b", "fileName": "b.csv" } },
+            "data": 3,
+        });
+        assert_eq!(serde_json::to_value(&conclusion).unwrap(), json);
+        assert_eq!(serde_json::from_value::<Conclusion<u32>>(json).unwrap(), conclusion);
+        assert_eq!(conclusion.outcome.to_string(), "done\nnext: https://a/b");
+    }
+
+    /// The command line knows it by its shape: a plain result must not be taken for one.
+    #[test]
+    fn what_only_looks_like_it_is_none() {
+        for json in [r#"{"outcome": "fine", "data": 1}"#, r#"{"outcome": {"message": "a"}, "data": 1, "more": 2}"#] {
+            assert!(serde_json::from_str::<Conclusion<serde_json::Value>>(json).is_err(), "{json}");
+        }
+    }
+}
