@@ -284,12 +284,11 @@ pub enum ToTell {
 }
 
 /// Which events are told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Told {
     /// None.
     Nothing,
     /// Those about whole jobs.
-    #[default]
     Jobs,
     /// Those about parts as well.
     Parts,

@@ -10,7 +10,7 @@ use crate::clock::{Clock, system::SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::engine::large::Large;
 use crate::engine::{Engine, Settings};
-use crate::event::Telling;
+use crate::event::{Telling, Told};
 use crate::id::WorkerId;
 use crate::message::Limits;
 use crate::objects::{ObjectError, Objects};
@@ -190,7 +190,7 @@ impl OrkBuilder {
             }
         };
         let tasks = (registry, self.states);
-        let settings = (settings(&config), Large::new(objects, home, config.large_output_bytes));
+        let settings = (settings(&config, &*broker), Large::new(objects, home, config.large_output_bytes));
         let (engine, owed, progress) = Engine::new(tasks, (store, broker), (self.clock, worker), settings);
         let engine = Arc::new(engine);
         worker::services::start(&engine, &supervisor, owed, progress);
@@ -200,7 +200,7 @@ impl OrkBuilder {
     }
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, broker: &dyn Broker) -> Settings {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     Settings {
         concurrency: config.concurrency.unwrap_or(cores * 64),
@@ -210,7 +210,7 @@ fn settings(config: &Config) -> Settings {
         ack_within: config.ack_within,
         grace: config.grace,
         retention: config.retention,
-        events: config.events,
+        events: config.events.unwrap_or(if broker.needs_relay() { Told::Nothing } else { Told::Jobs }),
         limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },
     }
 }

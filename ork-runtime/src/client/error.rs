@@ -123,7 +123,7 @@ pub enum ClientError {
         state: State,
     },
     /// Nobody tells events.
-    #[error("no events are told: `events` is `none`, so set ORK_EVENTS to `jobs` or `parts`")]
+    #[error("no events are told: set ORK_EVENTS to `jobs` or `parts`, here and where the work is done")]
     NoEvents,
     /// This process did not take events as fast as they came.
     #[error("{n} events were missed: they came faster than they were taken")]

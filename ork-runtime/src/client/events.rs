@@ -38,18 +38,19 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// When the broker cannot be asked for them; when this process tells none (`events` is `none`) and there is no broker.
+    /// When the broker cannot be asked for them; when this process tells none: over RabbitMQ `events` must be
+    /// set.
     /// The stream has a `MissedEvents` where this process could not keep up.
     ///
     /// # Cancel safety
     /// Nothing is lost but the stream if the future is dropped.
     pub async fn events(&self) -> Result<BoxStream<'static, Result<Event, ClientError>>, ClientError> {
+        if self.engine.settings.events == Told::Nothing {
+            return Err(ClientError::NoEvents);
+        }
         if let Some(events) = self.engine.broker.events().await? {
             let next = |mut events: mpsc::Receiver<Event>| async { Some((Ok(events.recv().await?), events)) };
             return Ok(unfold(events, next).boxed());
-        }
-        if self.engine.settings.events == Told::Nothing {
-            return Err(ClientError::NoEvents);
         }
         let next = |mut events: broadcast::Receiver<Arc<Event>>| async {
             let event = match events.recv().await {

@@ -167,19 +167,20 @@ pub const KEYS: &[Key] = &[
         name: "events",
         expected: "`none`, `jobs` or `parts`",
         set: |config, text| {
-            config.events = match text {
+            config.events = Some(match text {
                 "none" => Told::Nothing,
                 "jobs" => Told::Jobs,
                 "parts" => Told::Parts,
                 _ => return None,
-            };
+            });
             Some(())
         },
         get: |config| {
             let word = match config.events {
-                Told::Nothing => "none",
-                Told::Jobs => "jobs",
-                Told::Parts => "parts",
+                None => "",
+                Some(Told::Nothing) => "none",
+                Some(Told::Jobs) => "jobs",
+                Some(Told::Parts) => "parts",
             };
             word.into()
         },

@@ -88,8 +88,9 @@ pub struct Config {
     pub part_queues: String,
     /// What the routes of hooks may begin with, with commas between them; nothing: whatever they like.
     pub hook_routes: String,
-    /// Which events are told: none, those about jobs, or those about parts as well.
-    pub events: Told,
+    /// Which events are told: none, those about jobs, or those about parts as well. If nobody says: those about jobs, to whoever
+    /// listens in the process; over a broker none, for there they have their price even where nobody listens.
+    pub events: Option<Told>,
     /// Whether `SQLite` survives the loss of power (`full`) or only that of the process (`normal`).
     pub synchronous: Synchronous,
     /// What is logged, as a filter: `warn`, or `info,ork=debug`.
@@ -138,7 +139,7 @@ impl Default for Config {
             prefix: "ork".into(),
             part_queues: "part.".into(),
             hook_routes: String::new(),
-            events: Told::default(),
+            events: None,
             synchronous: Synchronous::default(),
             log: "warn,lapin=off".into(),
             sources: BTreeMap::new(),

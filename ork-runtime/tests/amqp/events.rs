@@ -16,7 +16,7 @@ use ork::event::{Telling, Told};
 use ork::job::{Attempt, Job, Phase};
 use ork::store::Store;
 use ork::store::sqlite::Sqlite;
-use ork::{JobId, Timestamp, WorkerId};
+use ork::{JobId, Ork, Timestamp, WorkerId};
 use serde_json::Value;
 
 use super::tasks::*;
@@ -87,6 +87,18 @@ impl Listener {
     }
 }
 
+/// A process that submits and tells events.
+async fn client(world: &World) -> Ork {
+    world.builder().set("events", "jobs").build().await.unwrap()
+}
+
+/// A process that works and tells events.
+async fn worker(world: &World) -> Ork {
+    let ork = client(world).await;
+    ork.start_worker();
+    ork
+}
+
 fn kinds(life: &[(String, Value)]) -> Vec<&str> {
     life.iter().map(|(kind, _)| kind.trim_start_matches("job.")).collect()
 }
@@ -94,7 +106,7 @@ fn kinds(life: &[(String, Value)]) -> Vec<&str> {
 #[test]
 fn any_program_hears_what_happens_to_jobs() {
     each(|world| async move {
-        let ork = world.worker().await;
+        let ork = worker(&world).await;
         let foreigner = world.foreigner().await;
         let mut listener = Listener::new(&world, &foreigner, &["#"]).await;
 
@@ -124,7 +136,7 @@ fn any_program_hears_what_happens_to_jobs() {
 #[test]
 fn a_binding_chooses_what_is_heard() {
     once(|world| async move {
-        let ork = world.worker().await;
+        let ork = worker(&world).await;
         let foreigner = world.foreigner().await;
         let mut listener = Listener::new(&world, &foreigner, &["job.parts-completed", "job.canceled"]).await;
         let sum = count_part { count: 3, run: fresh(), hold: u64::MAX, failing: Vec::new() };
@@ -147,8 +159,8 @@ fn a_binding_chooses_what_is_heard() {
 #[test]
 fn the_events_of_a_job_come_in_order_whoever_tells_them() {
     shared(|world| async move {
-        let (one, two) = (world.worker().await, world.worker().await);
-        let client = world.client().await;
+        let (one, two) = (worker(&world).await, worker(&world).await);
+        let client = client(&world).await;
         let mut events = client.events().await.unwrap();
         let messages = (0..300).map(|n| succeeds_at { attempt: 1 + u32::from(n % 3 == 0) });
         let jobs = client.submit_all(messages).await.unwrap();
@@ -173,10 +185,31 @@ fn the_events_of_a_job_come_in_order_whoever_tells_them() {
     });
 }
 
+/// They have a price there even where nobody listens.
+#[test]
+fn over_a_broker_nothing_is_told_unless_asked_for() {
+    once(|world| async move {
+        let (quiet, foreigner_first) = (world.worker().await, worker(&world).await);
+        let foreigner = world.foreigner().await;
+        let mut listener = Listener::new(&world, &foreigner, &["#"]).await;
+        foreigner_first.shutdown().await;
+        let error = quiet.events().await.map(drop).unwrap_err().to_string();
+        assert!(error.contains("set ORK_EVENTS to `jobs` or `parts`"), "{error}");
+        assert_eq!(quiet.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
+        quiet.shutdown().await;
+        // The first that is heard is of somebody who tells.
+        let loud = worker(&world).await;
+        let job = loud.submit(add { a: 2, b: 2 }).await.unwrap();
+        assert_eq!(listener.next().await["subject"], job.id().to_string());
+        listener.end(&foreigner).await;
+        loud.shutdown().await;
+    });
+}
+
 #[test]
 fn without_a_store_events_are_told_too() {
     on("none", "quorum", |world| async move {
-        let ork = world.worker().await;
+        let ork = worker(&world).await;
         let mut events = ork.events().await.unwrap();
         let sum = count_part { count: 4, run: fresh(), hold: u64::MAX, failing: Vec::new() };
         assert_eq!(ork.submit(sum).and_wait().await.unwrap(), 6);
@@ -198,7 +231,7 @@ fn without_a_store_events_are_told_too() {
 #[test]
 fn what_a_dead_process_owed_is_told_by_another() {
     once(|world| async move {
-        let first = world.worker().await;
+        let first = worker(&world).await;
         let foreigner = world.foreigner().await;
         let mut listener = Listener::new(&world, &foreigner, &["#"]).await;
         first.shutdown().await;
@@ -217,7 +250,7 @@ fn what_a_dead_process_owed_is_told_by_another() {
         store.apply(settle).await.unwrap();
         store.close().await;
 
-        let next = world.client().await;
+        let next = client(&world).await;
         let life = listener.life(id).await;
         assert_eq!(kinds(&life), ["created", "ready", "completed"]);
         assert_eq!(next.wait(id).await.unwrap().into_output::<i64>().unwrap(), 3);

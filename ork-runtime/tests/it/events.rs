@@ -150,7 +150,7 @@ fn nothing_and_no_parts_are_told_unless_asked_for() {
         };
         let quiet = of("none").await;
         let error = quiet.events().await.map(drop).unwrap_err().to_string();
-        assert_eq!(error, "no events are told: `events` is `none`, so set ORK_EVENTS to `jobs` or `parts`");
+        assert_eq!(error, "no events are told: set ORK_EVENTS to `jobs` or `parts`, here and where the work is done");
         quiet.shutdown().await;
 
         let ork = of("parts").await;
