@@ -395,9 +395,8 @@ fn named_file(file: &str) -> Option<String> {
     places.iter().find_map(|place| std::fs::read_to_string(root().join(place).join(file)).ok())
 }
 
-#[test]
-fn every_test_that_the_guarantees_name_exists() {
-    let document = std::fs::read_to_string(root().join("docs/guarantees.md")).unwrap();
+/// The tests that a document names which are not there, and how many it names.
+fn missing_tests(document: &str) -> (Vec<String>, usize) {
     let (mut problems, mut tests) = (Vec::new(), 0);
     for name in document.split('`').skip(1).step_by(2).filter(|name| name.contains(".rs")) {
         let (file, test) = name.split_once("::").unwrap_or((name, ""));
@@ -415,6 +414,17 @@ fn every_test_that_the_guarantees_name_exists() {
             problems.push(format!("there is no test {test} in {file}"));
         }
     }
+    (problems, tests)
+}
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let read = |name: &str| std::fs::read_to_string(root().join("docs").join(name)).unwrap();
+    let (problems, tests) = missing_tests(&read("behaviours.md"));
+    assert!(tests > 40, "only {tests} tests are named");
+    none(&problems);
+    let document = read("guarantees.md");
+    let (problems, tests) = missing_tests(&document);
     assert!(tests > 40, "only {tests} tests are named");
     let rows = document.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.split(' ').nth(1));
     assert!(rows.filter_map(|row| row.parse::<u32>().ok()).eq(1..=43), "a row is missing");
