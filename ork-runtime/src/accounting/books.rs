@@ -231,7 +231,7 @@ impl Books {
                     self.owe(job, (ask_of(phase), attempt, due), by, NOT_HELD)
                 }
                 // An output that was written before is read again.
-                Effect::Reply if output.is_none() && job.tree.verdict.is_some() => {
+                Effect::Reply if output.is_none() && self.has_written(job) => {
                     self.owe(job, (OwedAsk::Reply, job.attempt, None), by, NOT_HELD)
                 }
                 Effect::Reply => {
@@ -254,6 +254,11 @@ impl Books {
             owed.extend(one);
         }
         owed
+    }
+
+    /// Whether a job may have returned its output before it ended: it waited for the jobs below it, or for its parts.
+    fn has_written(&self, job: &Job) -> bool {
+        job.tree.verdict.is_some() || self.get(job.id).is_some_and(|entry| entry.ledger.head().epoch > 0)
     }
 
     /// Ends a job's wait for its parts if the last one is settled.

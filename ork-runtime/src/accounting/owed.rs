@@ -135,6 +135,7 @@ impl OwedRow {
             body,
             reply: job.reply.clone(),
             hooks: None,
+            data: None,
         }
     }
 }

@@ -13,6 +13,7 @@ mod cancel;
 mod context;
 mod failures;
 mod hooks;
+mod itself;
 mod large;
 mod limits;
 #[path = "../support/objects.rs"]

@@ -337,9 +337,10 @@ impl World {
         let Hand::Split { attempt, counted, epoch, first, n } = split else { return };
         let step = Step::Job { attempt, epoch: Some(epoch), opens: false };
         let seal = |world: &mut Self, n| {
-            let (sealed, _) =
-                world.change(config, Some(worker), &Seal { job: id(), epoch, n, by: by(Some(worker)) }, step);
-            if sealed == ork::ledger::Seal::Old && config.mutant != Some(Mutant::OvertakenAcked) {
+            let seal = Seal { job: id(), epoch, n, output: None, by: by(Some(worker)) };
+            if world.change(config, Some(worker), &seal, step) == Answer::Old
+                && config.mutant != Some(Mutant::OvertakenAcked)
+            {
                 // Another run has taken over, and may die: the delivery is given back.
                 world.free(config, worker, false);
                 let unacked = std::mem::take(&mut world.workers[worker].unacked);
