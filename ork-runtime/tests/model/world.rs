@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ork::accounting::{
-    Append, By, Cancel, Claim, Claimed, NewJob, Open, Operation, OwedAsk, OwedRow, Page, PartAttempt, PartKey, Retry,
-    Seal, Settle, SettleParts, StartPart, StartRun, Started, Submit,
+    Answer, Append, By, Cancel, Claim, Claimed, NewJob, Open, Operation, OwedAsk, OwedRow, Page, PartAttempt, PartKey,
+    Retry, Seal, Settle, SettleParts, StartPart, StartRun, Started, Submit,
 };
 use ork::job::{Attempt, Job, Phase, ReplyTo};
 use ork::{Failure, FailureKind, JobState, Timestamp};
