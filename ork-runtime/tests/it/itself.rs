@@ -1,9 +1,19 @@
-//! Tasks that split themselves: their parts, their joins, their outputs, and what they may not do.
+//! Tasks that split themselves: their parts, their joins, their outputs, and how they end.
 
-use ork::{Context, Error, JobState, Parts, Result, task};
+use std::collections::HashMap;
+
+use ork::{Context, Error, JobId, JobState, Parts, Result, WaitsFor, task};
 
 use super::tasks::*;
 use super::world::{each, why};
+
+/// What parts that were made by number are told.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Numbered {
+    part: u64,
+    total: u64,
+}
 
 /// Splits itself into so many parts, each of which says which one it is and what it was given.
 #[task]
@@ -21,15 +31,13 @@ async fn rows(sheet: String, n: u64, context: Context) -> Result<String> {
 
 #[task(join)]
 async fn rows_join(parts: Parts<String>, context: Context) -> Result<String> {
+    assert!(!context.is_part());
     called(&format!("{}.join", context.job_id()));
     Ok(parts.all_ok()?.collect().await?.join(" "))
 }
 
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Numbered {
-    part: u64,
-    total: u64,
+fn rows_of(n: u64) -> String {
+    (0..n).map(|part| format!("s{part}/{n}")).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -37,12 +45,358 @@ fn a_join_sees_all_parts_in_order_and_runs_once() {
     each(|world| async move {
         for n in [0, 1, 2, 17, 1_000] {
             let job = world.ork.submit(rows { sheet: "s".into(), n }).await.unwrap();
-            let expected: Vec<_> = (0..n).map(|part| format!("s{part}/{n}")).collect();
-            assert_eq!(job.wait().await.unwrap(), expected.join(" "));
+            assert_eq!(job.wait().await.unwrap(), rows_of(n));
             assert_eq!(calls(&format!("{}.join", job.id())), 1);
             let status = job.status().await.unwrap();
             assert_eq!((status.total, status.parts.ok, status.parts.settled()), (Some(n), n, n));
         }
         world.end().await;
+    });
+}
+
+/// Many of them are begun and settled in one transaction; each is sealed by its own.
+#[test]
+fn many_jobs_split_themselves_at_once() {
+    each(|world| async move {
+        let mut jobs = Vec::new();
+        for n in 0..40 {
+            jobs.push((n, world.ork.submit(rows { sheet: "s".into(), n: n % 5 }).await.unwrap()));
+        }
+        for (n, job) in jobs {
+            assert_eq!(job.wait().await.unwrap(), rows_of(n % 5));
+            assert_eq!(calls(&format!("{}.join", job.id())), 1);
+        }
+        world.end().await;
+    });
+}
+
+/// Follows a script: how often it splits, whether it fails, where it waits.
+#[task(retries = 2, backoff = "1ms", chunk = 3, on_error = "stop")]
+async fn scripted(run: String, script: Vec<Step>, context: Context) -> Result<String> {
+    if context.is_part() {
+        let data: String = context.part_data()?;
+        called(&format!("{run}.{data}"));
+        match data.as_str() {
+            "bad" => return Err(Error::permanent("a bad part")),
+            "waits" => Gate::of(&format!("{run}.part")).pass().await,
+            "tells" => context.progress(99.0, "told by a part"),
+            _ => {}
+        }
+        return Ok(data);
+    }
+    called(&format!("{run}.function"));
+    let nth = usize::try_from(context.attempt()).unwrap() - 1;
+    for step in script.into_iter().filter(|step| step.attempt.is_none_or(|attempt| attempt == nth + 1)) {
+        match step.what.as_str() {
+            "split" => context.split_into(step.parts).await?,
+            "break" => {
+                // The last one cannot be written, and nobody looks at that.
+                let parts = step.parts.into_iter().map(Ok).chain([Err(Unwritable)]);
+                drop(context.split_into(parts.map(Part)).await);
+            }
+            "fail" => return Err(Error::new("told to fail")),
+            "wait" => Gate::of(&format!("{run}.gate")).pass().await,
+            "tell" => context.progress(20.0, "The job is split"),
+            "child" => drop(context.submit(greet { name: run.clone() }).await?),
+            other => panic!("{other}"),
+        }
+    }
+    Ok("by the function".into())
+}
+
+/// A part that may be one that cannot be written.
+struct Part(std::result::Result<String, Unwritable>);
+
+impl serde::Serialize for Part {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match &self.0 {
+            Ok(part) => part.serialize(serializer),
+            Err(part) => part.serialize(serializer),
+        }
+    }
+}
+
+/// One step of a script, of every attempt or of one.
+#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+struct Step {
+    what: String,
+    parts: Vec<String>,
+    attempt: Option<usize>,
+}
+
+fn step(attempt: Option<usize>, what: &str, parts: &[&str]) -> Step {
+    Step { what: what.into(), parts: parts.iter().map(|part| (*part).to_owned()).collect(), attempt }
+}
+
+fn run_of(script: Vec<Step>) -> (String, scripted) {
+    let run = JobId::new().to_string();
+    (run.clone(), scripted { run, script })
+}
+
+#[test]
+fn without_a_join_the_output_is_what_the_function_returned() {
+    each(|world| async move {
+        for parts in [&[][..], &["a"], &["a", "b", "c", "d", "e", "f", "g"]] {
+            let (run, job) = run_of(vec![step(None, "split", parts)]);
+            let job = world.ork.submit(job).await.unwrap();
+            assert_eq!(job.wait().await.unwrap(), "by the function");
+            assert!(parts.iter().all(|part| calls(&format!("{run}.{part}")) == 1));
+            assert_eq!(job.status().await.unwrap().parts.ok, u64::try_from(parts.len()).unwrap());
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn nothing_ends_before_the_function_has_returned() {
+    each(|world| async move {
+        let script = vec![step(None, "split", &["a", "tells", "c"]), step(None, "tell", &[]), step(None, "wait", &[])];
+        let (run, job) = run_of(script);
+        let job = world.ork.submit(job).await.unwrap();
+        let status = world.until(job.id(), |status| status.parts.ok == 3 && status.progress.is_some()).await;
+        assert_eq!((status.state, status.total, status.yielded), (JobState::Running, None, 3));
+        let progress = status.progress.unwrap();
+        assert_eq!(
+            (progress.percent, progress.info.as_str()),
+            (20.0, "The job is split"),
+            "no part speaks for the job"
+        );
+        let told = world.ork.why(job.id()).await.unwrap();
+        assert_eq!(told.waits_for, WaitsFor::Split);
+        assert!(told.sentence.contains("3 parts so far, 3 of them ended"), "{told}");
+        Gate::of(&format!("{run}.gate")).open();
+        assert_eq!(job.wait().await.unwrap(), "by the function");
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_function_that_fails_after_its_split_makes_other_parts_in_its_next_attempt() {
+    each(|world| async move {
+        let script = vec![
+            step(Some(1), "split", &["old", "old", "old", "old"]),
+            step(Some(1), "fail", &[]),
+            step(Some(2), "split", &["new", "new"]),
+        ];
+        let (run, job) = run_of(script);
+        let job = world.ork.submit(job).await.unwrap();
+        assert_eq!(job.wait().await.unwrap(), "by the function");
+        let status = job.status().await.unwrap();
+        assert_eq!((status.total, status.parts.ok, status.parts.settled()), (Some(2), 2, 2));
+        assert_eq!(status.failure, None, "what failed before is over");
+        assert_eq!((calls(&format!("{run}.new")), calls(&format!("{run}.function"))), (2, 2));
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_function_that_fails_after_its_split_and_then_returns_without_one_has_no_parts() {
+    each(|world| async move {
+        let (_, job) = run_of(vec![step(Some(1), "split", &["a", "b", "c"]), step(Some(1), "fail", &[])]);
+        let job = world.ork.submit(job).await.unwrap();
+        assert_eq!(job.wait().await.unwrap(), "by the function");
+        let status = job.status().await.unwrap();
+        assert_eq!((status.total, status.yielded, status.parts.settled()), (None, 0, 0));
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_function_that_always_fails_after_its_split_stops_its_parts() {
+    each(|world| async move {
+        let (run, job) = run_of(vec![step(None, "split", &["waits", "a"]), step(None, "fail", &[])]);
+        let job = world.ork.submit(job).await.unwrap();
+        let outcome = job.outcome().await.unwrap();
+        assert_eq!(why(&outcome), "told to fail");
+        assert_eq!(calls(&format!("{run}.function")), 3);
+        world.end().await;
+    });
+}
+
+/// The other parts would be missing.
+#[test]
+fn a_function_that_does_not_care_how_its_split_ended_fails() {
+    each(|world| async move {
+        let (_, job) = run_of(vec![step(None, "break", &["a", "b", "c", "d"])]);
+        let outcome = world.ork.submit(job).await.unwrap().outcome().await.unwrap();
+        assert_eq!(why(&outcome), "it returned before its split had come to its end");
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_job_with_parts_and_children_waits_for_both() {
+    each(|world| async move {
+        let (_, job) = run_of(vec![step(None, "child", &[]), step(None, "split", &["a", "b"])]);
+        let job = world.ork.submit(job).await.unwrap();
+        assert_eq!(job.wait().await.unwrap(), "by the function");
+        let status = job.status().await.unwrap();
+        assert_eq!((status.parts.ok, status.below, status.below_ended), (2, 1, 1));
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_cancel_while_it_splits_is_final() {
+    each(|world| async move {
+        let script =
+            vec![step(None, "split", &["a", "waits"]), step(None, "wait", &[]), step(None, "split", &["never"])];
+        let (run, job) = run_of(script);
+        let job = world.ork.submit(job).await.unwrap();
+        Gate::of(&format!("{run}.gate")).entered().await;
+        Gate::of(&format!("{run}.part")).entered().await;
+        world.until(job.id(), |status| status.parts.ok == 1).await;
+        job.cancel().await.unwrap();
+        Gate::of(&format!("{run}.gate")).open();
+        Gate::of(&format!("{run}.part")).open();
+        let status = world.outcome(job.id()).await.status().clone();
+        assert_eq!((status.state, status.parts.settled(), status.parts.cancelled), (JobState::Cancelled, 2, 1));
+        // Its function had not returned, so that nobody knows whether these are all: it runs again, as a new attempt.
+        world.ork.retry(job.id()).await.unwrap();
+        Gate::of(&format!("{run}.gate")).open();
+        Gate::of(&format!("{run}.part")).open();
+        let outcome = world.outcome(job.id()).await;
+        assert_eq!(why(&outcome), format!("job {} was split already, and an attempt splits its job once", job.id()));
+        assert_eq!(calls(&format!("{run}.never")), 0);
+        world.end().await;
+    });
+}
+
+#[test]
+fn the_first_bad_part_stops_the_others_and_the_job_fails_when_its_function_returns() {
+    each(|world| async move {
+        let parts: Vec<_> = std::iter::once("bad").chain((0..2_000).map(|_| "a")).collect();
+        let (run, job) = run_of(vec![step(None, "split", &parts), step(None, "wait", &[])]);
+        let job = world.ork.submit(job).await.unwrap();
+        world.until(job.id(), |status| status.parts.failed == 1).await;
+        Gate::of(&format!("{run}.gate")).open();
+        let outcome = job.outcome().await.unwrap();
+        assert!(why(&outcome).starts_with("1 of "), "{outcome:?}");
+        assert_eq!((calls(&format!("{run}.bad")), calls(&format!("{run}.function"))), (1, 1));
+        assert_eq!(outcome.output(), None);
+        world.end().await;
+    });
+}
+
+/// Fails where it is told to, until it is told otherwise.
+#[task(tolerate = 1)]
+async fn heals_by_part(run: String, context: Context) -> Result<String> {
+    if !context.is_part() {
+        called(&format!("{run}.function"));
+        context.split_into(["good", "ill", "ill", "ill"]).await?;
+        return Ok("healed".into());
+    }
+    let (kind, index) = (context.part_data::<String>()?, context.parallel_index());
+    let times = called(&format!("{run}.{index}"));
+    if kind == "ill" && times == 1 { Err(Error::permanent("ill")) } else { Ok(kind) }
+}
+
+#[test]
+fn only_the_parts_that_failed_are_run_again_and_the_output_stays() {
+    each(|world| async move {
+        let run = JobId::new().to_string();
+        let job = world.ork.submit(heals_by_part { run: run.clone() }).await.unwrap();
+        assert_eq!(why(&job.outcome().await.unwrap()), "3 of 4 parts failed");
+        world.ork.retry_part(job.id(), 2).await.unwrap();
+        assert_eq!(why(&job.outcome().await.unwrap()), "2 of 4 parts failed");
+        assert_eq!([0, 1, 2, 3].map(|index| calls(&format!("{run}.{index}"))), [1, 1, 2, 1]);
+        let told = world.ork.why(job.id()).await.unwrap();
+        assert!(told.sentence.contains("runs the 2 parts again that are not ok"), "{told}");
+        world.ork.retry(job.id()).await.unwrap();
+        assert_eq!(job.wait().await.unwrap(), "healed");
+        assert_eq!([0, 1, 2, 3].map(|index| calls(&format!("{run}.{index}"))), [1, 2, 2, 2]);
+        assert_eq!(calls(&format!("{run}.function")), 1);
+        world.end().await;
+    });
+}
+
+/// One at a time for each tenant, which the input of the whole job says.
+#[task(concurrency(1, key = "tenant"))]
+async fn billed(tenant: String, n: u64, context: Context) -> Result<u64> {
+    static RUNNING: std::sync::Mutex<Option<HashMap<String, u32>>> = std::sync::Mutex::new(None);
+    let add = |one: bool| {
+        let mut running = RUNNING.lock().unwrap();
+        let now = running.get_or_insert_default().entry(tenant.clone()).or_default();
+        *now = if one { *now + 1 } else { *now - 1 };
+        *now
+    };
+    assert_eq!(add(true), 1, "more than one at a time");
+    if context.is_part() {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        called(&tenant);
+    } else {
+        context.split(n).await?;
+    }
+    add(false);
+    Ok(n)
+}
+
+#[test]
+fn parts_are_under_the_limit_of_their_jobs_input_and_the_split_gives_its_permit_back() {
+    each(|world| async move {
+        let tenants = [(); 3].map(|()| JobId::new().to_string());
+        let submit = |tenant: &String| world.ork.submit(billed { tenant: tenant.clone(), n: 20 });
+        let jobs = [submit(&tenants[0]), submit(&tenants[1]), submit(&tenants[2])];
+        for job in jobs {
+            assert_eq!(job.await.unwrap().wait().await.unwrap(), 20);
+        }
+        assert_eq!(tenants.each_ref().map(|tenant| calls(tenant)), [20, 20, 20]);
+        world.end().await;
+    });
+}
+
+/// The input is read once for the parts that come together, and is theirs even if it is large.
+#[task]
+async fn heavy(load: String, n: u64, context: Context) -> Result<u64> {
+    if context.is_part() {
+        return Ok(u64::try_from(load.len()).unwrap() + context.parallel_index());
+    }
+    context.split(n).await?;
+    Ok(0)
+}
+
+#[task(join)]
+fn heavy_join(parts: Parts<u64>) -> Result<u64> {
+    parts.all_ok()?.into_iter().sum()
+}
+
+#[test]
+fn a_large_input_is_given_to_every_part() {
+    each(|world| async move {
+        let heavies = [2_000_000, 3_000_000].map(|len| heavy { load: "x".repeat(len), n: 50 });
+        for (message, expected) in heavies.into_iter().zip([100_001_225, 150_001_225]) {
+            assert_eq!(world.ork.submit(message).and_wait().await.unwrap(), expected);
+        }
+        world.end().await;
+    });
+}
+
+/// What is under way when its process ends is done by the next one.
+#[test]
+fn another_process_goes_on_with_the_parts() {
+    each(|world| async move {
+        let (run, job) = run_of(vec![step(None, "split", &["waits", "a"]), step(None, "wait", &[])]);
+        let Some(other) = world.another().await else { return world.end().await };
+        let job = other.submit(job).await.unwrap().id();
+        Gate::of(&format!("{run}.gate")).entered().await;
+        Gate::of(&format!("{run}.part")).entered().await;
+        world.ork.force_stop();
+        let (ork, _, _folder) = world.parts();
+        ork.shutdown().await;
+        let status = other.status(job).await.unwrap();
+        assert_eq!((status.state, status.attempt, status.yielded), (JobState::Ready, 1, 2));
+        for gate in ["gate", "part"] {
+            // One for those that stood there, and one for those that come.
+            Gate::of(&format!("{run}.{gate}")).open();
+            Gate::of(&format!("{run}.{gate}")).open();
+        }
+        other.start_worker();
+        let outcome = other.wait(job).await.unwrap();
+        assert_eq!(outcome.into_output::<String>().unwrap(), "by the function");
+        let status = other.status(job).await.unwrap();
+        assert_eq!((status.total, status.parts.ok, status.attempt), (Some(2), 2, 1));
+        other.shutdown().await;
     });
 }

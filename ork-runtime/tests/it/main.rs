@@ -16,6 +16,7 @@ mod hooks;
 mod itself;
 mod large;
 mod limits;
+mod no_splits;
 #[path = "../support/objects.rs"]
 #[expect(unreachable_pub, reason = "each test program uses its own share of it")]
 mod objects;
