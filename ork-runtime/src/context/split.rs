@@ -1,6 +1,7 @@
 //! A task that splits itself: what its function asks of its context, and what one of its parts is told.
 
 use std::any::type_name;
+use std::pin::Pin;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
@@ -147,12 +148,13 @@ impl Context {
     ///
     /// # Cancel safety
     /// As for [`Context::split`].
-    pub async fn split_into<I>(&self, parts: I) -> Result<()>
+    pub fn split_into<'a, I>(&'a self, parts: I) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>
     where
-        I: IntoIterator<Item: Serialize, IntoIter: Send> + Send,
+        I: IntoIterator<Item: Serialize, IntoIter: Send + 'a>,
     {
         let mut data = parts.into_iter().map(|part| serde_json::to_vec(&part).map(Bytes::from));
-        self.make(&mut data).await
+        // The future does not name the iterator: in that of its caller, closures over what is borrowed would not be `Send`.
+        Box::pin(async move { self.make(&mut data).await })
     }
 
     /// Whether this call is for a part of a job, whichever way the job was split.

@@ -13,6 +13,7 @@
 )]
 
 mod foreign;
+mod itself;
 mod jobs;
 mod large;
 mod leases;
