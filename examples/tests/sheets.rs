@@ -1,6 +1,6 @@
 //! A large sheet that is submitted in batches: as one program, and over processes, embedded and on RabbitMQ.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
 
 #[path = "../../ork-runtime/tests/support/node.rs"]

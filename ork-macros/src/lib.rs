@@ -115,7 +115,6 @@ mod task;
 /// fn sum_join(parts: Parts<u64>) -> Result<u64> {
 ///     parts.all_ok()?.into_iter().sum()
 /// }
-/// # fn main() {}
 /// ```
 ///
 /// # Names

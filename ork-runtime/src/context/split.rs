@@ -124,8 +124,8 @@ impl Context {
     /// Splits this job into one part for each item, whose JSON is the part's data.
     ///
     /// Otherwise it does what [`Context::split`] does. The items are taken page by page, as the store takes them, so
-    /// that there may be any number; they are taken where this function runs, so that an iterator that blocks for long
-    /// belongs in a task that is no `async fn`.
+    /// that there may be any number. They are taken by the task's own thread: an iterator that blocks for long holds up
+    /// others.
     ///
     /// ```
     /// use ork::{Context, Result, task};

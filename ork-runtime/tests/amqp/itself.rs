@@ -1,11 +1,12 @@
 //! Tasks that split themselves, over RabbitMQ: their parts go to any worker, with no more than their own data.
 
-use lapin::types::FieldTable;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
 use ork::{ClientError, Context, Error, JobId, JobState, Parts, Result, task};
 
 use super::parts::{make, part};
 use super::tasks::*;
-use super::world::{each, fresh, on, once, shared, until, why};
+use super::world::{each, fresh, header, on, once, shared, until, why};
 
 /// A batch of a sheet, by the numbers of its rows.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -149,6 +150,34 @@ fn a_part_of_a_set_that_others_count_splits_nothing() {
         };
         let words = format!("job {id} is a part of a set that others count, and a part cannot be split");
         assert_eq!(why(&outcome), words);
+        ork.shutdown().await;
+    });
+}
+
+/// A message that only bears the name of a job neither runs with its input nor fails its parts.
+#[test]
+fn parts_of_no_job_and_of_another_tasks_are_put_aside() {
+    once(|world| async move {
+        let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
+        let of_another = ork.submit(hello { name: "Ada".into() }).await.unwrap();
+        of_another.wait().await.unwrap();
+        let unknown = JobId::new();
+        for (job, words) in [
+            (unknown, format!("there is no job {unknown} in this store, so it has no parts")),
+            (of_another.id(), format!("job {} is one of `hello`, so it has no parts for `mailing`", of_another.id())),
+        ] {
+            let text = |text: &str| AMQPValue::LongString(text.into());
+            let mut headers = FieldTable::default();
+            headers.insert("ork-ask".into(), text("part"));
+            headers.insert("ork-job".into(), text(&job.to_string()));
+            headers.insert("ork-epoch".into(), AMQPValue::LongLongInt(1));
+            headers.insert("ork-index".into(), AMQPValue::LongLongInt(0));
+            let properties = BasicProperties::default().with_headers(headers);
+            foreigner.publish("mailing", br#""a@b""#, properties).await;
+            let dead = foreigner.dead().await;
+            assert_eq!((header(&dead, "x-ork-reason"), header(&dead, "x-ork-detail")), ("unknown-job".into(), words));
+        }
+        assert_eq!(of_another.status().await.unwrap().state, JobState::Success);
         ork.shutdown().await;
     });
 }

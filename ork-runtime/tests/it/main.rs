@@ -20,6 +20,7 @@ mod no_splits;
 #[path = "../support/objects.rs"]
 #[expect(unreachable_pub, reason = "each test program uses its own share of it")]
 mod objects;
+mod own_parts;
 mod parts;
 mod policies;
 #[cfg(feature = "postgres")]

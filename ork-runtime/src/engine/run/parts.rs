@@ -30,7 +30,9 @@ pub(super) async fn process(
     spawn: Spawn<'_>,
 ) {
     if !inherit(engine, &mut deliveries).await {
-        deliveries.into_iter().for_each(|delivery| spawn(alone(engine, delivery)));
+        for delivery in deliveries {
+            spawn(alone(engine, delivery));
+        }
         return;
     }
     let Some((task, mut items, limit)) = admit(engine, deliveries, spawn) else { return };
