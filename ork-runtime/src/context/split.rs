@@ -81,7 +81,7 @@ impl Context {
     ///
     /// /// Counts the words of a book, a tenth at a time.
     /// #[task]
-    /// async fn words(book: String, context: Context) -> Result<usize> {
+    /// async fn tenths(book: String, context: Context) -> Result<usize> {
     ///     if !context.is_part() {
     ///         context.progress(10.0, "splitting the job");
     ///         context.split(10).await?;
@@ -93,13 +93,13 @@ impl Context {
     ///
     /// /// Adds up what the parts returned.
     /// #[task(join)]
-    /// fn words_join(parts: Parts<usize>) -> Result<usize> {
+    /// fn tenths_join(parts: Parts<usize>) -> Result<usize> {
     ///     parts.all_ok()?.into_iter().sum()
     /// }
     /// # async fn book() -> Result<(), Box<dyn std::error::Error>> {
     /// let ork = ork::Ork::builder().store("memory:").build().await?;
     /// ork.start_worker();
-    /// assert_eq!(ork.submit(words { book: "a b\nc\nd e f".into() }).and_wait().await?, 6);
+    /// assert_eq!(ork.submit(tenths { book: "a b\nc\nd e f".into() }).and_wait().await?, 6);
     /// # ork.shutdown().await;
     /// # Ok(())
     /// # }
@@ -132,12 +132,12 @@ impl Context {
     ///
     /// /// Mails a letter to everybody, a hundred to a part.
     /// #[task(retries = 3, chunk = 50)]
-    /// async fn mail(letter: String, to: Vec<String>, context: Context) -> Result<()> {
+    /// async fn letters(text: String, to: Vec<String>, context: Context) -> Result<()> {
     ///     if !context.is_part() {
     ///         return context.split_into(to.chunks(100)).await;
     ///     }
     ///     for address in context.part_data::<Vec<String>>()? {
-    ///         context.log(format!("{letter}, {address}"));
+    ///         context.log(format!("{text}, {address}"));
     ///     }
     ///     Ok(())
     /// }
