@@ -4,6 +4,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use ork::{ClientError, Context, Error, JobId, JobState, Parts, Result, task};
 
+use super::leases::until_leased;
 use super::parts::{make, part};
 use super::tasks::*;
 use super::world::{each, fresh, header, on, once, shared, until, why};
@@ -121,8 +122,7 @@ fn a_split_that_takes_long_is_leased_and_its_job_ends_all_the_same() {
         let job = ork.submit(slow_to_split { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
         until(&ork, job.id(), |status| status.parts.ok == 3).await;
-        // Whoever waits for a lease waits longer than the delivery did.
-        tokio::time::timeout(std::time::Duration::from_millis(500), std::future::pending::<()>()).await.unwrap_err();
+        until_leased(&world).await;
         Gate::of(&key).open();
         assert_eq!(job.wait().await.unwrap(), key);
         let status = job.status().await.unwrap();
