@@ -87,7 +87,35 @@ mod task;
 /// - `#[task] fn x(..)` runs once for each part.
 /// - `#[task(join)] fn x_join(parts: Parts<T>)` runs once, when every part has ended. `T` is what `x` returns.
 ///
-/// `x_part { .. }` submits the whole job and `x { .. }` one run of the function alone.
+/// `x_part { .. }` submits the whole job and `x { .. }` one run of the function alone. The three stand in one crate.
+///
+/// # A task that splits itself
+///
+/// A task without a split may make its parts while it runs, with `Context::split`. Each part is a call of the same
+/// function with the same input, in which `Context::is_part` is true. Such a task may have a join, which returns what the
+/// task returns: it runs for the jobs that have split themselves, and only for those.
+///
+/// ```
+/// use ork::{Context, Parts, Result, task};
+///
+/// /// Adds up numbers, a hundred at a time if they are many.
+/// #[task(tolerate = 1)]
+/// async fn sum(numbers: Vec<u64>, context: Context) -> Result<u64> {
+///     if context.is_part() {
+///         return Ok(context.part_data::<Vec<u64>>()?.into_iter().sum());
+///     }
+///     if numbers.len() > 100 {
+///         context.split_into(numbers.chunks(100)).await?;
+///         return Ok(0);
+///     }
+///     Ok(numbers.into_iter().sum())
+/// }
+///
+/// #[task(join)]
+/// fn sum_join(parts: Parts<u64>) -> Result<u64> {
+///     parts.all_ok()?.into_iter().sum()
+/// }
+/// ```
 ///
 /// # Names
 ///
@@ -108,9 +136,9 @@ mod task;
 /// | `retries = 3` | each | attempts after the first |
 /// | `backoff = "1s"` | each | the pause before the first retry |
 /// | `timeout = "1h 30m"` | each | how long one attempt may take |
-/// | `chunk = 100` | `x_part` | how many parts go to the store at once |
-/// | `on_error = "stop"` | `x_part` | a failed part skips those that have not started; `"finish"` runs them all |
-/// | `tolerate = "5%"`, `= 3` | `x_part` | how many parts may fail in a job that succeeds |
+/// | `chunk = 100` | `x_part`, or an `x` that splits itself | how many parts go to the store at once |
+/// | `on_error = "stop"` | as `chunk` | a failed part skips those that have not started; `"finish"` runs them all |
+/// | `tolerate = "5%"`, `= 3` | as `chunk` | how many parts may fail in a job that succeeds |
 /// | `crate = "other"` | each | the path of ork's crate, if it is not `ork` |
 ///
 /// Durations are numbers with `ms`, `s`, `m`, `h` or `d`.

@@ -338,6 +338,7 @@ impl Job {
     pub fn wait_for_parts(&mut self) {
         if matches!(self.state, State::Ready | State::Running) && self.phase == Phase::Start {
             self.state = State::Waiting;
+            self.failure = None;
         }
     }
 

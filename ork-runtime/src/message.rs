@@ -55,6 +55,9 @@ pub struct Message {
     pub reply: Option<ReplyTo>,
     /// What follows when it has ended, and the set of parts that it is one of.
     pub hooks: Option<Box<Hooks>>,
+    /// For a part of a job that has split itself, what it is told of itself, once the body is the job's input. It never
+    /// travels: on its way such a part has these for a body.
+    pub data: Option<Bytes>,
 }
 
 impl Message {
@@ -72,6 +75,7 @@ impl Message {
             body: Bytes::new(),
             reply: None,
             hooks: None,
+            data: None,
         }
     }
 }
@@ -107,7 +111,9 @@ impl Reply {
     /// The outcome of a job that returned this; `None` if nobody asked for it.
     pub fn of(job: &Job, output: Option<&Bytes>) -> Option<Self> {
         let error = job.failure.as_ref().filter(|_| job.state == State::Failed).cloned().map(Box::new);
-        Some(Self { to: job.reply.clone()?, job: job.id, state: job.state, output: output.cloned(), error })
+        // Its own work may have returned well before its parts, or the jobs below it, failed it.
+        let output = output.filter(|_| job.state == State::Success).cloned();
+        Some(Self { to: job.reply.clone()?, job: job.id, state: job.state, output, error })
     }
 
     /// Its JSON: `{"job", "state"}`, and `"output"`, or `"output_at"` for one that is elsewhere, or `"error"`.

@@ -12,6 +12,7 @@ pub use inventory::submit;
 pub use crate::job::Kind;
 pub use crate::policy::{Concurrency, OnError, Tolerate};
 pub use crate::task::arg::{Body, Call, Fields, Input, IsContext, IsState, PartsOf, TaskInput, body, input, schema};
+pub use crate::task::binding::{Binding, HasSplit, JoinOutput, NoSplit, refuse_option};
 pub use crate::task::def::{
     BoxFuture, Location, Options, Param, Role, Run, TaskDef, module_name, run_async, run_blocking,
 };

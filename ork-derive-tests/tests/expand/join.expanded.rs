@@ -8,6 +8,10 @@ const _: () = {
     impl __ork::Joined for __Work {
         type Output = <Result<Sheet> as __ork::IsResult>::Output;
     }
+    const _: fn() = || {
+        use __ork::NoSplit as _;
+        __ork::Binding::<__Work>::joined::<<Result<Sheet> as __ork::IsResult>::Output>()
+    };
     const __RETURNS: __ork::Returns<Result<Sheet>> = __ork::result();
     const __TASK: __ork::TaskDef = __ork::TaskDef {
         name: <__Work as __ork::TaskMessage>::TASK,

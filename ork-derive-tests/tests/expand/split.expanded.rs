@@ -25,6 +25,7 @@ const _: () = {
             __ork::debug("thumbnail_part", self, __f)
         }
     }
+    impl __ork::HasSplit for __Work {}
     const __TASK: __ork::TaskDef = __ork::TaskDef {
         name: <__Work as __ork::TaskMessage>::TASK,
         role: __ork::Role::Split,
@@ -76,6 +77,7 @@ const _: () = {
             __ork::debug("type_part", self, __f)
         }
     }
+    impl __ork::HasSplit for __Work {}
     const _: () = {
         use __ork::NotResult as _;
         __ork::refuse_result(__ork::Probe::<Vec<r#type>>::IS_RESULT)

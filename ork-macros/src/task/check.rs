@@ -39,9 +39,11 @@ fn options_stand_where_they_belong(args: &Args, role: Role, function: &Function,
                 let message = format!("`{word}` is about the whole task: it belongs on `#[task] fn {work}`");
                 errors.at(word, message);
             }
-            (Some(Place::Split), Role::Work | Role::Join) => {
-                let message =
-                    format!("`{word}` is about the parts: it belongs on the split, `#[task(part)] fn {work}_part`");
+            (Some(Place::Split), Role::Join) => {
+                let message = format!(
+                    "`{word}` is about the parts: it belongs on the split, `#[task(part)] fn {work}_part`, or on \
+                     `#[task] fn {work}` if that splits itself"
+                );
                 errors.at(word, message);
             }
             (Some(Place::Any | Place::Work | Place::Split) | None, _) => {}

@@ -31,7 +31,7 @@ pub(crate) enum Place {
     Any,
     /// The one that does the work: the option holds for the task as a whole.
     Work,
-    /// The split: the option is about the parts.
+    /// The one that makes the parts: the split, or the one that does the work if it splits itself.
     Split,
 }
 

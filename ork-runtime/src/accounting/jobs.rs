@@ -371,12 +371,20 @@ impl Operation for Settle {
             return Answer::Old;
         };
         entry.dirty = true;
+        // It returned without parts, and an earlier run of it, which was cut short, has left some.
+        let forgets = self.phase == Phase::Start && self.how == Attempt::Succeeded && entry.ledger.head().epoch > 0;
+        if forgets {
+            entry.ledger.forget();
+        }
         match entry.job.state {
             State::Failed if entry.ledger.head().sealed.is_none() => entry.ledger.halt(Halt::Stopped),
             State::Retrying if self.phase == Phase::Start => entry.ledger.fence(),
             _ => {}
         }
         let job = entry.job.clone();
+        if forgets {
+            books.writes().cleared.push(self.job);
+        }
         if let Some(output) = &self.output {
             books.writes().outputs.push((self.job, output.clone()));
         }

@@ -11,6 +11,7 @@ use super::attempts::{RunStarted, SettleParts, StartPart, StartRun, Started};
 use super::books::{Books, Entry};
 use super::jobs::{Claim, Claimed, Settle};
 use super::owed::{OwedAsk, ask_of};
+use super::parts::Seal;
 use super::{Answer, By, Operation, Promise, Shards};
 use crate::id::JobId;
 
@@ -247,6 +248,17 @@ impl<O: Settles> Operation for Release<O> {
 }
 
 impl Settles for Settle {
+    fn by(&self) -> &By {
+        &self.by
+    }
+
+    fn calls(&self) -> usize {
+        1
+    }
+}
+
+/// A task that has split itself gives back the permit of its own call.
+impl Settles for Seal {
     fn by(&self) -> &By {
         &self.by
     }

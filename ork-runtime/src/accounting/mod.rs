@@ -12,6 +12,7 @@ mod limits;
 mod owed;
 mod parts;
 mod steer;
+mod told;
 mod tree;
 mod unique;
 

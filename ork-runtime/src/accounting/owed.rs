@@ -145,6 +145,7 @@ impl OwedRow {
             body,
             reply: job.reply.clone(),
             hooks: None,
+            data: None,
         }
     }
 }

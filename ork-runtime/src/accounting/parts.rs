@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::books::Books;
 use super::owed::{Owed, OwedAsk, OwedRow};
-use super::{By, Change, Operation, Shards};
+use super::{Answer, By, Change, Operation, Shards};
 use crate::id::JobId;
 use crate::job::{Phase, State};
 use crate::ledger::{self, Halt};
@@ -39,6 +39,10 @@ impl Operation for Open {
         // Its claim may have been forgotten.
         (entry.job.state, entry.job.due) = (State::Running, None);
         let epoch = entry.ledger.open(self.policy, self.joined);
+        if entry.job.tree.interrupted.is_some() {
+            // It was told to begin nothing more before there was a ledger to tell.
+            entry.ledger.halt(Halt::Stopped);
+        }
         if epoch > 1 {
             books.writes().cleared.push(self.job);
         }
@@ -116,12 +120,14 @@ pub struct Seal {
     pub epoch: u32,
     /// How many parts it has yielded.
     pub n: u64,
+    /// What the function of a task returned that has split itself: the job's output, unless a join makes it.
+    pub output: Option<Bytes>,
     /// Who seals.
     pub by: By,
 }
 
 impl Operation for Seal {
-    type Answer = (ledger::Seal, Vec<Owed>);
+    type Answer = Answer;
 
     fn job(&self) -> JobId {
         self.job
@@ -132,21 +138,22 @@ impl Operation for Seal {
         Shards::All(self.job)
     }
 
-    fn apply(&self, books: &mut Books) -> Self::Answer {
-        let Some(entry) = books.get_mut(self.job) else {
-            return (ledger::Seal::Old, Vec::new());
-        };
-        let answer = entry.ledger.seal(self.epoch, self.n);
-        match answer {
-            ledger::Seal::Old => (answer, Vec::new()),
+    fn apply(&self, books: &mut Books) -> Answer {
+        let Some(entry) = books.get_mut(self.job) else { return Answer::Old };
+        match entry.ledger.seal(self.epoch, self.n) {
+            ledger::Seal::Old => Answer::Old,
             ledger::Seal::Already | ledger::Seal::Sealed => {
                 entry.dirty = true;
                 entry.job.wait_for_parts();
                 if entry.ledger.must_stop() {
                     entry.ledger.halt(Halt::Stopped);
                 }
+                let keeps = entry.job.state == State::Waiting && !entry.ledger.head().joined;
+                if let Some(output) = self.output.as_ref().filter(|_| keeps) {
+                    books.writes().outputs.push((self.job, output.clone()));
+                }
                 books.tell(Change::Moved(self.job));
-                (answer, books.complete(self.job, &self.by))
+                Answer::Counted(books.complete(self.job, &self.by))
             }
         }
     }

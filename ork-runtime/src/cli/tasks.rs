@@ -37,7 +37,9 @@ pub(super) fn tasks(registry: &Registry, args: &Args, output: &Output) -> Result
 
 fn shape(task: &Task) -> String {
     match (task.split, task.join) {
-        (None, _) => "one".into(),
+        (None, None) => "one".into(),
+        // Whether one without a join splits itself is known when it runs.
+        (None, Some(_)) => "splits itself, join".into(),
         (Some(_), None) => "split".into(),
         (Some(_), Some(_)) => "split, join".into(),
     }

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, large, services};
-use crate::context::{About, Context};
+use crate::context::{About, Context, Made, Split};
 use crate::id::JobId;
 use crate::message::Message;
 use crate::task::CallError;
@@ -68,7 +68,8 @@ impl<T> Called<T> {
     }
 }
 
-/// Calls the function of a task on a message.
+/// Calls the function of a task on a message. Answers how that ended, and the parts that it has made of its job: if it
+/// returned, they are sealed.
 pub(super) async fn invoke(
     engine: &Arc<Engine>,
     def: &'static TaskDef,
@@ -76,15 +77,16 @@ pub(super) async fn invoke(
     about: About,
     parts: Option<RawParts>,
     (cancelled, held): (&CancellationToken, Option<Slot<'_>>),
-) -> Called {
+) -> (Called, Option<Made>) {
     if let Err(error) = def.check_rules(&message.body) {
-        return Called::Failed(CallError::Input(error));
+        return (Called::Failed(CallError::Input(error)), None);
     }
     let found = if held.is_some() { held } else { slot(engine, def).await };
-    let Some(slot) = found else { return Called::Interrupted };
+    let Some(slot) = found else { return (Called::Interrupted, None) };
     let begun = engine.clock.now();
     let token = token(def, cancelled);
     let call = call(engine, def, message, about, parts, &token);
+    let context = call.context.clone();
     let called = match def.run {
         Run::Async(run) => {
             let output = AssertUnwindSafe(async { run(call).await }).catch_unwind();
@@ -98,6 +100,7 @@ pub(super) async fn invoke(
             Called::Failed(CallError::Panicked("a split was called as a task".into()))
         }
     };
+    let split = context.end_split();
     engine.calls.add(&message.task, engine.clock.now() - begun);
     last_word(engine, message.job);
     let called = match called {
@@ -108,7 +111,16 @@ pub(super) async fn invoke(
         called => called,
     };
     drop(slot);
-    called
+    match (called, split) {
+        (called, Split::Made(made)) => (called, Some(made)),
+        // Whoever has split it anew settles it.
+        (_, Split::Overtaken) => (Called::Interrupted, None),
+        (Called::Returned(_), Split::Begun) => {
+            let words = "it returned before its split had come to its end";
+            (Called::Failed(CallError::Task(crate::Error::new(words))), None)
+        }
+        (called, Split::Not | Split::Begun | Split::Over) => (called, None),
+    }
 }
 
 /// Tells how far a job said it was, before anything can tell its end.

@@ -10,6 +10,7 @@ mod claim;
 pub(crate) mod events;
 pub(crate) mod hooks;
 mod invoke;
+mod itself;
 mod join;
 pub(crate) mod large;
 mod lease;
@@ -45,6 +46,7 @@ use crate::task::state::States;
 use self::calls::Calls;
 use self::claim::{ClaimedJob, ClaimedPart};
 use self::invoke::Slots;
+use self::itself::Inputs;
 use self::large::Large;
 use self::lease::{Leases, Tenure};
 pub(crate) use self::outbox::{EventReceiver, Outbox, OutboxReceiver, RowReceiver, Telling};
@@ -88,6 +90,7 @@ pub(crate) struct Engine {
     pub(crate) slots: Slots,
     pub(crate) leases: Leases,
     pub(crate) calls: Calls,
+    inputs: Inputs,
     pub(crate) outbox: Outbox,
     pub(crate) running: Running,
     turns: turns::Turns,
@@ -121,6 +124,7 @@ impl Engine {
             slots: Slots::new(settings.concurrency, settings.blocking),
             leases: Leases::default(),
             calls: Calls::default(),
+            inputs: Inputs::default(),
             outbox,
             running: Running::default(),
             turns: turns::Turns::default(),
@@ -177,10 +181,10 @@ pub(crate) enum Done {
 /// # Cancel safety
 /// If the future is dropped the delivery is neither settled nor lost: the broker or the store hands it out again.
 pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) {
-    let Delivery { message, redelivered, anonymous, receipt } = delivery;
+    let Delivery { mut message, redelivered, anonymous, receipt } = delivery;
     let mut tenure = Tenure::Delivery(receipt);
     let settlement = loop {
-        match run(engine, &message, (redelivered, anonymous), &mut tenure).await {
+        match run(engine, &mut message, (redelivered, anonymous), &mut tenure).await {
             Ok(done) => break settle::settlement(done),
             Err(error) => {
                 let message = message.as_ref().ok();
@@ -195,12 +199,16 @@ pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) {
 
 async fn run(
     engine: &Arc<Engine>,
-    message: &Result<Message, Refused>,
+    message: &mut Result<Message, Refused>,
     (redelivered, anonymous): (u32, bool),
     tenure: &mut Tenure,
 ) -> Result<Done, ProcessError> {
-    let message = message.as_ref().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
+    let message = message.as_mut().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
     let task = refuse::check(engine, message)?;
+    if itself::inherits(engine, &task, message) {
+        Box::pin(itself::inherit(engine, &task, message)).await?;
+    }
+    let message = &*message;
     let limit = permits::limit(&task, message);
     // Parts that are counted by the broker need no store, and ask none.
     let counted = message.hooks.as_deref().and_then(|hooks| hooks.part.as_ref());
@@ -299,7 +307,7 @@ async fn job(
         let call = invoke::invoke(engine, def, message, about, parts, (running.token(), slot.take()));
         let called = lease::keep(engine, message, tenure, call).await;
         drop(running);
-        let output = message.hooks.as_ref().and_then(|_| called.returned().cloned());
+        let output = message.hooks.as_ref().and_then(|_| called.0.returned().cloned());
         match settle::job(engine, &mut job, (def, limit), phase, called).await? {
             settle::Next::Done(done) if engine.store.keeps() => return Ok(done),
             settle::Next::Done(done) => {
@@ -335,7 +343,7 @@ async fn part(
     let running = engine.running.enter(message.job);
     let about = services::about_part(message, index, count);
     let call = invoke::invoke(engine, task.work, message, about, None, (running.token(), slot));
-    let called = lease::keep(engine, message, tenure, call).await;
+    let (called, _) = lease::keep(engine, message, tenure, call).await;
     drop(running);
     settle::part(engine, (task.work, limit), key, called).await
 }

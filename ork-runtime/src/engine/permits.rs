@@ -53,7 +53,7 @@ pub(super) async fn begin<O: Begin>(
 }
 
 /// Settles calls and sends what that owes. Asks the store until it has it, so that nothing runs twice because the store
-/// rests.
+/// rests. Answers whether each of them counted.
 ///
 /// # Errors
 /// What becomes of the deliveries if the store never will.
@@ -61,7 +61,7 @@ pub(super) async fn settle<O: Settles>(
     engine: &Engine,
     limit: Option<&Limit>,
     operations: Vec<O>,
-) -> Result<(), Settlement> {
+) -> Result<bool, Settlement> {
     let answers = match limit {
         None => persist(engine, operations).await?,
         Some(limit) => {
@@ -69,13 +69,17 @@ pub(super) async fn settle<O: Settles>(
             persist(engine, operations.into_iter().map(release).collect()).await?
         }
     };
+    let mut counted = true;
     for answer in answers {
         match answer {
             Answer::Counted(owed) => engine.outbox.send(owed).await,
-            Answer::Old => tracing::debug!("a settlement came too late and changed nothing"),
+            Answer::Old => {
+                tracing::debug!("a settlement came too late and changed nothing");
+                counted = false;
+            }
         }
     }
-    Ok(())
+    Ok(counted)
 }
 
 async fn persist<O: Operation + Clone>(engine: &Engine, operations: Vec<O>) -> Result<Vec<O::Answer>, Settlement> {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::Engine;
+use super::{Engine, itself};
 use crate::accounting::{NewJob, NoChild, Submit, Submitted};
 use crate::broker::BrokerError;
-use crate::context::{About, Child, Progress, Services};
+use crate::context::{About, Child, Data, Made, NoSplit, Progress, Services};
 use crate::hook::Kept;
 use crate::id::JobId;
 use crate::job::{Job, Kind, Phase, Unique};
@@ -31,6 +31,10 @@ impl Services for Engine {
             Err(SendError::Taken { job, .. }) if joins => Ok(job),
             sent => Ok(sent.map(|_new| id)?),
         }
+    }
+
+    async fn split(&self, about: &About, data: &mut Data<'_>) -> Result<Made, NoSplit> {
+        itself::split(self, about, data).await
     }
 
     fn progress(&self, about: &About, progress: Progress) {
@@ -188,6 +192,7 @@ fn first_message(new: NewJob) -> Message {
         body: input,
         reply: job.reply,
         hooks: job.hooks.map(|kept| Box::new(kept.hooks)),
+        data: None,
     }
 }
 
@@ -198,29 +203,22 @@ pub(crate) async fn publish(engine: &Engine, message: Outgoing) -> Result<(), Br
 
 pub(super) fn about_job(job: &Job) -> About {
     About {
-        job: job.id,
-        root: job.root,
         parent: job.parent,
-        task: job.task.clone(),
-        phase: job.phase,
         attempt: job.counted_attempt(),
-        index: None,
-        count: None,
-        deadline: None,
+        fence: job.attempt,
+        member: job.hooks.as_ref().is_some_and(|kept| kept.hooks.part.is_some()),
+        ..About::new(job.id, job.root, job.task.clone(), job.phase)
     }
 }
 
 pub(super) fn about_part(message: &Message, index: u64, count: Option<u64>) -> About {
     About {
-        job: message.job,
-        root: message.root,
         parent: message.parent,
-        task: message.task.clone(),
-        phase: Phase::Start,
         attempt: message.attempt,
         index: Some(index),
         count,
-        deadline: None,
+        data: message.data.clone(),
+        ..About::new(message.job, message.root, message.task.clone(), Phase::Start)
     }
 }
 

@@ -5,9 +5,10 @@ use bytes::Bytes;
 use super::invoke::Called;
 use super::split::Split;
 use super::{Done, Engine, ProcessError, permits, services};
-use crate::accounting::{Limit, PartAttempt, PartKey, Settle, SettleParts};
+use crate::accounting::{Limit, PartAttempt, PartKey, Seal, Settle, SettleParts};
 use crate::broker::{BrokerError, BrokerErrorKind, DeadReason, Settlement};
 use crate::clock::Timestamp;
+use crate::context::Made;
 use crate::failure::{Failure, FailureKind};
 use crate::job::{Attempt, Effect, Ended, Job, Phase, State};
 use crate::message::{Outgoing, Reply};
@@ -39,8 +40,12 @@ pub(super) async fn job(
     job: &mut Job,
     (def, limit): (&TaskDef, Option<&Limit>),
     phase: Phase,
-    called: Called,
+    (called, made): (Called, Option<Made>),
 ) -> Result<Next, ProcessError> {
+    if let (Called::Returned(output), Some(made)) = (&called, made) {
+        let sealed = seal(engine, job, limit, (output.clone(), made)).await;
+        return sealed.map(Next::Done).map_err(ProcessError::Unsettled);
+    }
     let (how, output, done) = job_attempt(engine, job, def, phase, called);
     if !engine.store.keeps() {
         let again = unkept(engine, job, phase, how, output).await;
@@ -49,6 +54,22 @@ pub(super) async fn job(
     let settle = Settle { job: job.id, phase, attempt: job.attempt, how, output, by: engine.by() };
     permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
     Ok(Next::Done(done))
+}
+
+/// Lets a job that has split itself wait for its parts.
+///
+/// # Errors
+/// What becomes of its delivery if the store never will.
+pub(super) async fn seal(
+    engine: &Engine,
+    job: &Job,
+    limit: Option<&Limit>,
+    (output, Made { epoch, n }): (Bytes, Made),
+) -> Result<Done, Settlement> {
+    let seal = Seal { job: job.id, epoch, n, output: Some(output), by: engine.by() };
+    // Whoever has split it anew may die, so that the delivery is not done with.
+    let sealed = permits::settle(engine, limit, vec![seal]).await?;
+    Ok(if sealed { Done::Settled } else { Done::Interrupted })
 }
 
 /// Settles a job whose split did not come to its end.
@@ -64,7 +85,7 @@ pub(super) async fn split(
         Split::Ended(Called::Failed(error)) => Called::Failed(error),
         Split::Ended(Called::Interrupted) => Called::Interrupted,
     };
-    match job(engine, &mut claimed, (def, None), Phase::Start, called).await? {
+    match job(engine, &mut claimed, (def, None), Phase::Start, (called, None)).await? {
         Next::Done(done) => Ok(done),
         Next::AgainHere(_) => Ok(Done::Settled),
     }

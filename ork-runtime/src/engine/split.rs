@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::invoke::{Called, call, flatten, guard, joined};
 use super::{Engine, ProcessError, invoke, services};
-use crate::accounting::{Append, Appended, Open, Page, Seal};
+use crate::accounting::{Answer, Append, Appended, Open, Page, Seal};
 use crate::job::Job;
 use crate::ledger;
 use crate::message::Message;
@@ -27,7 +27,7 @@ use crate::task::def::{Run, TaskDef};
 use crate::task::outcome::Items;
 
 /// The first page is small, so that the first parts start soon; each page doubles up to the configured size.
-const FIRST_PAGE: usize = 16;
+pub(super) const FIRST_PAGE: usize = 16;
 
 /// A page that takes longer than this to fill is sent as it is.
 const PAGE_TIME: Duration = Duration::from_millis(50);
@@ -57,15 +57,13 @@ pub(super) async fn split(
     if let Err(error) = def.check_rules(&message.body) {
         return Ok(Split::Ended(Called::Failed(CallError::Input(error))));
     }
-    let policy = Policy { on_error: def.options.on_error, tolerate: def.options.tolerate.unwrap_or_default() };
-    let open = Open { job: job.id, attempt: job.attempt, policy, joined: task.join.is_some() };
+    let open = Open { job: job.id, attempt: job.attempt, policy: policy(def), joined: task.join.is_some() };
     let Some(epoch) = engine.store.apply(open).await? else {
         return Ok(Split::Sealed);
     };
     let token = invoke::token(def, cancelled);
     let call = call(engine, def, message, services::about_job(job), None, &token);
-    let size = def.options.chunk.and_then(|chunk| usize::try_from(chunk).ok()).unwrap_or(engine.settings.page);
-    let pages = |items| pages(engine, items, size);
+    let pages = |items| pages(engine, items, page_size(engine, def));
     let run = async {
         let mut pages = match def.run {
             Run::AsyncSplit(run) => pages(run(call).await?),
@@ -85,12 +83,24 @@ pub(super) async fn split(
         Called::Interrupted => return Ok(Split::Ended(Called::Interrupted)),
     };
     let n = stored?;
-    let (sealed, owed) = engine.store.apply(Seal { job: job.id, epoch, n, by: engine.by() }).await?;
-    engine.outbox.send(owed).await;
-    Ok(match sealed {
-        ledger::Seal::Sealed | ledger::Seal::Already => Split::Sealed,
-        ledger::Seal::Old => Split::Overtaken,
+    let seal = Seal { job: job.id, epoch, n, output: None, by: engine.by() };
+    Ok(match engine.store.apply(seal).await? {
+        Answer::Counted(owed) => {
+            engine.outbox.send(owed).await;
+            Split::Sealed
+        }
+        Answer::Old => Split::Overtaken,
     })
+}
+
+/// What failed parts mean, by the options of the function that makes them.
+pub(super) fn policy(def: &TaskDef) -> Policy {
+    Policy { on_error: def.options.on_error, tolerate: def.options.tolerate.unwrap_or_default() }
+}
+
+/// How many parts of this function travel in one page.
+pub(super) fn page_size(engine: &Engine, def: &TaskDef) -> usize {
+    def.options.chunk.and_then(|chunk| usize::try_from(chunk).ok()).unwrap_or(engine.settings.page)
 }
 
 /// Runs a split to its end without handing on what it yields, which must not be more than so many bytes.
@@ -142,22 +152,27 @@ async fn append_all(
         let inputs = inputs?;
         let len = u64::try_from(inputs.len()).unwrap_or(u64::MAX);
         let page = Page { job: job.id, epoch, first, inputs };
-        match engine.store.apply(Append { page, by: engine.by() }).await {
+        match append(engine, page).await {
             Err(error) => return Ok(Err(error)),
-            Ok(Appended { answer: ledger::Append::Added | ledger::Append::Already, owed }) => {
-                engine.outbox.send(owed).await;
-                first += len;
-            }
+            Ok(ledger::Append::Added | ledger::Append::Already) => first += len,
             // The job was stopped or cancelled, or another run of the split has taken over.
-            Ok(Appended { answer: ledger::Append::Halted | ledger::Append::Old, .. }) => break,
-            Ok(Appended { answer: ledger::Append::TooMany, .. }) => {
-                let words =
-                    format!("the split yields more than {} parts, and no job may have more", ledger::MOST_PARTS);
-                return Err(CallError::Task(crate::Error::permanent(words)));
-            }
+            Ok(ledger::Append::Halted | ledger::Append::Old) => break,
+            Ok(ledger::Append::TooMany) => return Err(CallError::Task(too_many())),
         }
     }
     Ok(Ok(first))
+}
+
+/// Appends one page, and sends what it owes.
+pub(super) async fn append(engine: &Engine, page: Page) -> Result<ledger::Append, StoreError> {
+    let Appended { answer, owed } = engine.store.apply(Append { page, by: engine.by() }).await?;
+    engine.outbox.send(owed).await;
+    Ok(answer)
+}
+
+pub(super) fn too_many() -> crate::Error {
+    let most = ledger::MOST_PARTS;
+    crate::Error::permanent(format!("the split yields more than {most} parts, and no job may have more"))
 }
 
 /// Groups items into pages, ahead of the store by a few.

@@ -233,6 +233,11 @@ impl Ledger {
         epoch
     }
 
+    /// Forgets every part: the job ended without any. Late news of them change nothing.
+    pub fn forget(&mut self) {
+        self.open(Policy::default(), false);
+    }
+
     /// Ends the current run of the split, if there is one, before the next one begins: its news change nothing more, and
     /// what is under way of it does not count.
     pub fn fence(&mut self) {

@@ -4,6 +4,7 @@
 //! outputs, `rules` checks what a schema demands, `error` says why a call failed.
 
 pub mod arg;
+pub mod binding;
 pub mod conclusion;
 pub mod def;
 pub mod error;

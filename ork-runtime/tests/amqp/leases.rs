@@ -12,7 +12,7 @@ use super::tasks::*;
 use super::world::{World, fresh, once, run};
 
 /// Waits until somebody holds a row of the outbox. The file is the store's, and has no sign of its own to wait for.
-async fn until_leased(world: &World) {
+pub(crate) async fn until_leased(world: &World) {
     let path = world.store.strip_prefix("sqlite:").unwrap();
     let file = rusqlite::Connection::open(path).unwrap();
     let held = "SELECT count(*) FROM owed WHERE holder IS NOT NULL AND ask = 'start'";

@@ -14,6 +14,7 @@
 
 mod events;
 mod foreign;
+mod itself;
 mod jobs;
 mod large;
 mod leases;

@@ -126,7 +126,7 @@ impl Followed {
 }
 
 /// The properties of a part of a set.
-fn part(id: u64, total: u64, queue: &str, hooks: &str) -> BasicProperties {
+pub(crate) fn part(id: u64, total: u64, queue: &str, hooks: &str) -> BasicProperties {
     let headers = table([
         ("part_id", AMQPValue::LongLongInt(i64::try_from(id).unwrap())),
         ("total_parts", AMQPValue::LongLongInt(i64::try_from(total).unwrap())),
@@ -143,7 +143,7 @@ fn kinds() -> [FieldTable; 4] {
     [table([]), table([single.clone()]), table([quorum.clone(), single]), table([quorum])]
 }
 
-async fn make(foreigner: &Foreigner, queue: &str, arguments: FieldTable) {
+pub(crate) async fn make(foreigner: &Foreigner, queue: &str, arguments: FieldTable) {
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     foreigner.channel.queue_declare(queue.into(), durable, arguments).await.unwrap();
 }

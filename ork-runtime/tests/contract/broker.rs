@@ -62,6 +62,7 @@ pub fn numbered(number: usize) -> Message {
         body: number.to_string().into(),
         reply: None,
         hooks: None,
+        data: None,
     }
 }
 

@@ -44,6 +44,7 @@ fn every_in(world: &dyn Fn() -> World, work: Work, fault: Fault, step: usize) {
 
 const MANY: Work = Work::Parts(20);
 const LIMITED: Work = Work::Limited(20);
+const ITSELF: Work = Work::Itself(3);
 const TREE: Work = Work::Tree(12);
 
 #[test]
@@ -101,6 +102,18 @@ fn a_tree_outlives_crashes_and_errors() {
     }
 }
 
+/// The function that splits its job is run again, and its last run says which parts there are.
+#[test]
+fn a_job_that_splits_itself_outlives_every_crash_and_error() {
+    for fault in [Fault::Crash, Fault::Error] {
+        for (kind, relayed) in
+            [(Kind::Memory, false), (Kind::Memory, true), (Kind::Sqlite, false), (Kind::Sqlite, true)]
+        {
+            every(kind, relayed, ITSELF, fault, 1);
+        }
+    }
+}
+
 #[test]
 fn large_outputs_outlive_every_crash_and_error() {
     for fault in [Fault::Crash, Fault::Error] {
@@ -130,6 +143,7 @@ fn a_broker_that_delivers_all_twice_and_in_any_order_changes_nothing() {
         let (world, run) = (World::new(Kind::Memory, Some(Hub::wild(seed))), JobId::new().to_string());
         let calls = count(&world, Work::Parts(50), &run);
         assert!(calls > 50, "seed {seed}: {calls}");
+        count(&World::new(Kind::Memory, Some(Hub::wild(seed))), Work::Itself(50), &JobId::new().to_string());
         // Nor are objects that are referred to written over: the shelf would notice.
         let world = World::new(Kind::Memory, Some(Hub::wild(seed))).with_shelf();
         count(&world, Work::Parts(50), &JobId::new().to_string());

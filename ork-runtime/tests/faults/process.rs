@@ -20,7 +20,7 @@ use ork::{Filter, JobId, JobState, Ork, Timestamp, WorkerId};
 use super::faulty::{Fault, Faults, FaultyBroker, FaultyObjects, FaultyStore};
 use super::hub::{Hub, HubEnd};
 use super::objects::Shelf;
-use super::tasks::{calls, follows, last, many_part, narrow_part, plain, trunk};
+use super::tasks::{calls, follows, itself, last, many_part, narrow_part, plain, trunk};
 
 /// Nothing takes longer unless it hangs.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -79,6 +79,8 @@ pub(crate) enum Work {
     Parts(u64),
     /// Parts under a concurrency limit.
     Limited(u64),
+    /// Parts of a job that splits itself.
+    Itself(u64),
     /// So many jobs below one, and one that follows.
     Tree(u64),
     /// A plain one that others follow.
@@ -155,6 +157,7 @@ impl World {
                     }
                     Work::Parts(parts) => ork.submit(many_part { run, parts }).await.map(|job| job.id()),
                     Work::Limited(parts) => ork.submit(narrow_part { run, parts }).await.map(|job| job.id()),
+                    Work::Itself(parts) => ork.submit(itself { run, parts }).await.map(|job| job.id()),
                     Work::Tree(twigs) => ork.submit(trunk { run, twigs }).await.map(|job| job.id()),
                 };
                 // What was refused was not done.
@@ -210,6 +213,7 @@ impl World {
             Work::Plain | Work::Hooked => "plain",
             Work::Parts(_) => "many",
             Work::Limited(_) => "narrow",
+            Work::Itself(_) => "itself",
             Work::Tree(_) => "trunk",
         };
         let filter = Filter { limit: 10, task: Some(task.to_owned()), ..Filter::default() };
@@ -262,7 +266,7 @@ impl World {
                         assert!((attempts..attempts + lives).contains(&calls), "twig {number} ran {calls} times");
                     }
                 }
-                Work::Parts(n) | Work::Limited(n) => {
+                Work::Parts(n) | Work::Limited(n) | Work::Itself(n) => {
                     let counts = view.counts;
                     assert_eq!((counts.ok, counts.settled(), counts.running), (n, n, 0));
                     assert_eq!(self.output(view.output).await, (n * (n - 1) / 2).to_string().as_bytes());

@@ -62,6 +62,24 @@ pub(crate) async fn narrow_join(parts: Parts<u64>, context: Context) -> Result<u
     many_join(parts, context).await
 }
 
+/// Splits itself. What its contexts are told fails their attempt.
+#[task(retries = 2, backoff = "1ms", chunk = 2)]
+pub(crate) async fn itself(run: String, parts: u64, context: Context) -> Result<u64> {
+    if context.is_part() {
+        let number = context.part_data::<u64>()?;
+        called(format!("{run}.{number}"));
+        return Ok(number);
+    }
+    called(format!("{run}.split"));
+    context.split_into(0..parts).await?;
+    Ok(parts)
+}
+
+#[task(join, retries = 1, backoff = "1ms")]
+pub(crate) async fn itself_join(parts: Parts<u64>, context: Context) -> Result<u64> {
+    many_join(parts, context).await
+}
+
 /// Submits jobs below it, and one that follows it.
 #[task(retries = 1, backoff = "1ms")]
 pub(crate) async fn trunk(run: String, twigs: u64, context: Context) -> Result<u64> {

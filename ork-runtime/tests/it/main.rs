@@ -14,11 +14,14 @@ mod context;
 mod events;
 mod failures;
 mod hooks;
+mod itself;
 mod large;
 mod limits;
+mod no_splits;
 #[path = "../support/objects.rs"]
 #[expect(unreachable_pub, reason = "each test program uses its own share of it")]
 mod objects;
+mod own_parts;
 mod parts;
 mod policies;
 #[cfg(feature = "postgres")]

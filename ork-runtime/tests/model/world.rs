@@ -5,40 +5,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ork::JobState;
 use ork::accounting::{
-    Append, By, Cancel, Claim, Claimed, NewJob, Open, Operation, OwedAsk, OwedRow, Page, PartAttempt, PartKey, Retry,
-    Seal, Settle, SettleParts, StartPart, StartRun, Started, Submit,
+    Answer, Append, Cancel, Claim, Claimed, Open, Operation, OwedAsk, OwedRow, Page, PartAttempt, PartKey, Retry, Seal,
+    Settle, SettleParts, StartPart, StartRun, Started, Submit,
 };
-use ork::event::{Telling, Told};
-use ork::job::{Attempt, Job, Phase, ReplyTo};
-use ork::{Failure, FailureKind, JobState, Timestamp};
+use ork::job::{Attempt, Phase};
 
 use super::config::{Config, Left, Mutant};
+pub(crate) use super::given::{NOW, by, failure, new_job};
 use super::rules::{Flaw, Step, flaw};
 use super::store::{Tables, id};
-
-/// The time stands still: what is due later may come at any moment.
-pub(crate) const NOW: Timestamp = Timestamp::from_millis(1);
-
-/// A worker, or a client, who holds nothing.
-pub(crate) fn by(worker: Option<usize>) -> By {
-    By {
-        worker: super::store::worker(worker.unwrap_or(3)).clone(),
-        now: NOW,
-        hold: false,
-        tells: Telling::Owed(Told::Jobs),
-    }
-}
-
-pub(crate) fn new_job() -> NewJob {
-    let mut job = Job::new(id(), "task", NOW);
-    job.reply = Some(ReplyTo { queue: "client".into(), correlation: "1".into() });
-    NewJob { job, input: Bytes::from_static(b"{}") }
-}
-
-pub(crate) fn failure() -> Failure {
-    Failure::new(FailureKind::Task, "no")
-}
 
 /// What the broker carries.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -345,9 +322,10 @@ impl World {
         let Hand::Split { attempt, counted, epoch, first, n } = split else { return };
         let step = Step::Job { attempt, epoch: Some(epoch), opens: false };
         let seal = |world: &mut Self, n| {
-            let (sealed, _) =
-                world.change(config, Some(worker), &Seal { job: id(), epoch, n, by: by(Some(worker)) }, step);
-            if sealed == ork::ledger::Seal::Old && config.mutant != Some(Mutant::OvertakenAcked) {
+            let seal = Seal { job: id(), epoch, n, output: None, by: by(Some(worker)) };
+            if world.change(config, Some(worker), &seal, step) == Answer::Old
+                && config.mutant != Some(Mutant::OvertakenAcked)
+            {
                 // Another run has taken over, and may die: the delivery is given back.
                 world.free(config, worker, false);
                 let unacked = std::mem::take(&mut world.workers[worker].unacked);

@@ -13,6 +13,7 @@ mod accounting;
 mod commits;
 mod disk;
 mod files;
+mod itself;
 mod leases;
 mod limits;
 mod notes;

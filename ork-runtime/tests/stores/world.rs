@@ -109,8 +109,9 @@ impl World {
         self.store.apply(Append { page: Page { job, epoch, first, inputs }, by: self.by() }).await.unwrap()
     }
 
-    pub(crate) async fn seal(&self, job: JobId, epoch: u32, n: u64) -> ork::ledger::Seal {
-        self.store.apply(Seal { job, epoch, n, by: self.by() }).await.unwrap().0
+    pub(crate) async fn seal(&self, job: JobId, epoch: u32, n: u64) -> bool {
+        let seal = Seal { job, epoch, n, output: None, by: self.by() };
+        self.store.apply(seal).await.unwrap() != Answer::Old
     }
 
     /// A job that waits for `n` parts.

@@ -1,4 +1,4 @@
-//! Options of the parts, given to the task or the join.
+//! Options of the parts, given to a task whose split has its own, and to a join.
 
 use ork::{Parts, task};
 
@@ -7,9 +7,20 @@ fn album() -> u32 {
     1
 }
 
+#[task(part)]
+fn album_part() -> Vec<album> {
+    vec![album {}]
+}
+
 #[task(join, tolerate = "5%")]
 fn album_join(parts: Parts<u32>) {
     drop(parts);
+}
+
+// It splits itself.
+#[task(chunk = 100, on_error = "stop", tolerate = 2)]
+async fn book(context: ork::Context) -> ork::Result<()> {
+    context.split(2).await
 }
 
 fn main() {}

@@ -10,8 +10,8 @@ fn album() -> u32 {
 }
 
 #[task(join)]
-fn album_join(parts: Parts<u32>) {
-    drop(parts);
+fn album_join(parts: Parts<u32>) -> u32 {
+    parts.0
 }
 
 fn main() {}

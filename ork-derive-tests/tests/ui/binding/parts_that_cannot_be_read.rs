@@ -13,8 +13,9 @@ fn sheet() -> Sheet {
 }
 
 #[task(join)]
-fn sheet_join(parts: Parts<Sheet>) {
+fn sheet_join(parts: Parts<Sheet>) -> Sheet {
     drop(parts);
+    Sheet { rows: 2 }
 }
 
 fn main() {}

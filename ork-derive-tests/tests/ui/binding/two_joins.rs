@@ -8,16 +8,18 @@ fn album() -> u32 {
 }
 
 #[task(join)]
-fn album_join(parts: Parts<u32>) {
+fn album_join(parts: Parts<u32>) -> u32 {
     drop(parts);
+    1
 }
 
 mod other {
     use super::{album, task};
 
     #[task(join)]
-    fn album_join(parts: ork::Parts<u32>) {
+    fn album_join(parts: ork::Parts<u32>) -> u32 {
         drop(parts);
+        1
     }
 }
 

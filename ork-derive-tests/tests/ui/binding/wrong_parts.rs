@@ -8,8 +8,8 @@ fn album() -> ork::Result<String> {
 }
 
 #[task(join)]
-fn album_join(parts: Parts<u32>) -> u64 {
-    parts.len()
+fn album_join(parts: Parts<u32>) -> String {
+    parts.len().to_string()
 }
 
 #[task]
@@ -18,8 +18,8 @@ fn film() -> ork::Result<String> {
 }
 
 #[task(join)]
-async fn film_join(parts: Parts<ork::Result<String>>) -> u64 {
-    parts.len()
+async fn film_join(parts: Parts<ork::Result<String>>) -> String {
+    parts.len().to_string()
 }
 
 fn main() {}

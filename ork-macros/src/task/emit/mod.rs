@@ -4,6 +4,7 @@
 //! Names that begin with two underscores are the expansion's own; everything else that it names comes through
 //! `__ork`, since a user's module may give `Option` or `str` any meaning.
 
+mod binding;
 mod message;
 mod place;
 mod row;
@@ -35,6 +36,7 @@ pub(crate) fn beside(function: &Function, args: &Args, model: &Model) -> TokenSt
         Role::Work | Role::Split => message::impls(args, model),
         Role::Join => message::joined(model),
     };
+    let binding = binding::binding(args, model);
     let row = (model.shape == Shape::Task).then(|| row::row(args, model));
     quote! {
         #structure
@@ -45,6 +47,7 @@ pub(crate) fn beside(function: &Function, args: &Args, model: &Model) -> TokenSt
             #alias
             #inputs
             #impls
+            #binding
             #row
         };
     }

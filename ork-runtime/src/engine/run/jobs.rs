@@ -7,6 +7,7 @@ use super::super::{Engine, claim, lease, permits, services, settle};
 use super::{Item, Spawn, admit, call};
 use crate::accounting::{Admitted, Claim, Claimed, Limit, Settle};
 use crate::broker::{Delivery, Settlement};
+use crate::context::Made;
 use crate::job::{Job, Phase};
 use crate::registry::Task;
 
@@ -48,7 +49,7 @@ pub(super) async fn process(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spa
     settle(ended).await;
 }
 
-async fn attempt(engine: Arc<Engine>, task: Task, mut item: Item, job: Box<Job>) -> (Item, Box<Job>, Called) {
+async fn attempt(engine: Arc<Engine>, task: Task, mut item: Item, job: Box<Job>) -> Ended {
     let running = engine.running.enter(job.id);
     let about = services::about_job(&job);
     let call = invoke(&engine, task.work, &item.message, about, None, (running.token(), None));
@@ -57,11 +58,21 @@ async fn attempt(engine: Arc<Engine>, task: Task, mut item: Item, job: Box<Job>)
     (item, job, called)
 }
 
+/// A call that has ended: of which job, how, and the parts that it has made.
+type Ended = (Item, Box<Job>, (Called, Option<Made>));
+
 /// Writes down in one transaction how the calls ended, then settles their deliveries.
-async fn settle_all(engine: Arc<Engine>, task: Task, limit: Option<Limit>, calls: Vec<(Item, Box<Job>, Called)>) {
+async fn settle_all(engine: Arc<Engine>, task: Task, limit: Option<Limit>, calls: Vec<Ended>) {
     let (mut settles, mut settlements) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
-    for (item, job, called) in calls {
+    for (item, job, (called, made)) in calls {
         let phase = Phase::Start;
+        if let (Called::Returned(output), Some(made)) = (&called, made) {
+            // What has split itself has a transaction of its own, since few do.
+            let sealed = Box::pin(settle::seal(&engine, &job, limit.as_ref(), (output.clone(), made))).await;
+            let settlement = sealed.map_or_else(|settlement| settlement, settle::settlement);
+            item.tenure.settle(&engine, settlement).await;
+            continue;
+        }
         let (how, output, done) = settle::job_attempt(&engine, &job, task.work, phase, called);
         settles.push(Settle { job: job.id, phase, attempt: job.attempt, how, output, by: engine.by() });
         settlements.push((item, settle::settlement(done)));

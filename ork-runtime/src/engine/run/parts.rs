@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::super::invoke::{Called, invoke};
 use super::super::running::Guest;
-use super::super::{Engine, lease, permits, services, settle};
-use super::{Item, Spawn, admit, call};
+use super::super::{Engine, itself, lease, permits, refuse, services, settle};
+use super::{Item, Spawn, admit, alone, call};
 use crate::accounting::{Admitted, Limit, PartKey, RunStarted, SettleParts, StartRun};
 use crate::broker::{Delivery, Settlement};
 use crate::id::JobId;
@@ -26,9 +26,15 @@ struct Run {
 pub(super) async fn process(
     engine: &Arc<Engine>,
     (job, epoch, attempt): (JobId, u32, u32),
-    deliveries: Vec<Delivery>,
+    mut deliveries: Vec<Delivery>,
     spawn: Spawn<'_>,
 ) {
+    if !inherit(engine, &mut deliveries).await {
+        for delivery in deliveries {
+            spawn(alone(engine, delivery));
+        }
+        return;
+    }
     let Some((task, mut items, limit)) = admit(engine, deliveries, spawn) else { return };
     let Some(first) = items.first().map(|item| PartKey { job, epoch, index: index(item), attempt }) else { return };
     let start = StartRun { first, indices: items.iter().map(index).collect(), by: engine.by() };
@@ -62,6 +68,17 @@ pub(super) async fn process(
     run.settle(ended).await;
 }
 
+/// Gives parts of a job that has split itself its input. Where the store does not work, each part waits for it alone.
+async fn inherit(engine: &Engine, deliveries: &mut [Delivery]) -> bool {
+    for message in deliveries.iter_mut().filter_map(|delivery| delivery.message.as_mut().ok()) {
+        let Ok(task) = refuse::check(engine, message) else { continue };
+        if itself::inherits(engine, &task, message) && itself::inherit(engine, &task, message).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
 fn index(item: &Item) -> u64 {
     match item.message.ask {
         Ask::Part { index, .. } => index,
@@ -73,7 +90,7 @@ impl Run {
     async fn attempt(self: Arc<Self>, mut item: Item, running: Arc<Guest>) -> (Item, Called) {
         let about = services::about_part(&item.message, index(&item), self.count);
         let call = invoke(&self.engine, self.task.work, &item.message, about, None, (running.token(), None));
-        let called = lease::keep(&self.engine, &item.message, &mut item.tenure, call).await;
+        let (called, _) = lease::keep(&self.engine, &item.message, &mut item.tenure, call).await;
         (item, called)
     }
 

@@ -105,7 +105,7 @@ async fn attempts(
     loop {
         let running = engine.running.enter(message.job);
         let about = services::about_part(&message, index, Some(count));
-        let called = invoke::invoke(engine, task.work, &message, about, None, (running.token(), None)).await;
+        let (called, _) = invoke::invoke(engine, task.work, &message, about, None, (running.token(), None)).await;
         drop(running);
         match settle::part_attempt(engine, task.work, message.attempt, called).0 {
             PartAttempt::Interrupted => return None,

@@ -40,7 +40,7 @@ pub(in super::super) async fn split(
     let Some(queues) = engine.broker.parts() else {
         let words = "a job with parts needs a store: unset ORK_STORE=none, or name one";
         let failed = Called::Failed(CallError::Task(crate::Error::permanent(words)));
-        settle::job(engine, &mut job, (def, None), Phase::Start, failed).await?;
+        settle::job(engine, &mut job, (def, None), Phase::Start, (failed, None)).await?;
         return Ok(Done::Settled);
     };
     loop {
@@ -57,7 +57,7 @@ pub(in super::super) async fn split(
             Called::Failed(error) => Called::Failed(error),
             Called::Interrupted => Called::Interrupted,
         };
-        match settle::job(engine, &mut job, (def, None), Phase::Start, called).await? {
+        match settle::job(engine, &mut job, (def, None), Phase::Start, (called, None)).await? {
             Next::Done(done) => return super::follow(engine, message, (&job, None), false, done).await,
             Next::AgainHere(due) => {
                 tokio::select! {

@@ -291,6 +291,7 @@ fn read(
         body: arrival.body.clone(),
         reply,
         hooks: hooks::read(headers, ask, allowed)?,
+        data: None,
     })
 }
 

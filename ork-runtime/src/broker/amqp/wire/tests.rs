@@ -51,6 +51,7 @@ fn message() -> impl Strategy<Value = Message> {
             body: body.into(),
             reply,
             hooks: hooks.filter(|hooks| hooks.part.is_none() || !matches!(ask, Ask::Part { .. })),
+            data: None,
         })
 }
 
@@ -262,6 +263,7 @@ fn what_is_too_large_or_too_long_is_not_sent() {
             body: body.into(),
             reply: None,
             hooks: None,
+            data: None,
         })
     };
     let large = encode(message("add".to_owned(), vec![b' '; 101]), &names(), 100).unwrap_err();

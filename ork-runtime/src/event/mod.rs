@@ -1,6 +1,6 @@
 //! Events: what is told of jobs to whoever listens, as `CloudEvents` 1.0 JSON. Pure; `docs/wire.md` lists them.
 
-use std::time::Duration;
+mod json;
 
 use serde::{Deserialize, Serialize};
 
@@ -81,11 +81,13 @@ impl EventKind {
     }
 
     /// The number of this kind in stores.
+    #[cfg(any(feature = "sqlite", feature = "postgres", test))]
     pub(crate) fn code(self) -> u32 {
         Self::ALL.into_iter().zip(0..).find(|(kind, _)| *kind == self).map_or(0, |(_, code)| code)
     }
 
     /// The kind of this number.
+    #[cfg(any(feature = "sqlite", feature = "postgres", test))]
     pub(crate) fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().zip(0..).find(|(_, known)| *known == code).map(|(kind, _)| kind)
     }
@@ -205,52 +207,6 @@ impl Event {
     pub const fn state(&self) -> State {
         self.kind.state()
     }
-
-    /// Its JSON: a `CloudEvents` 1.0 envelope in structured mode.
-    ///
-    /// ```
-    /// # let json = br#"{"specversion":"1.0","id":"a/created/0","source":"/ork","type":"job.created","subject":"a","time":"2026-01-15T00:00:00.000Z","data":{"job":"0190a6a8-7d5f-7c3a-9b1e-3f1d2c4b5a69","task":"hello","root":"0190a6a8-7d5f-7c3a-9b1e-3f1d2c4b5a69","isPart":false,"state":"ready","attempt":1}}"#;
-    /// let event = ork::Event::from_json(json)?;
-    /// assert_eq!((event.kind, &*event.task), (ork::EventKind::Created, "hello"));
-    /// assert_eq!(ork::Event::from_json(&event.to_json())?, event);
-    /// # Ok::<(), serde_json::Error>(())
-    /// ```
-    pub fn to_json(&self) -> Vec<u8> {
-        let Self { kind, id, time, job, part, root, parent, task, attempt, progress, info, parts, error } =
-            self.clone();
-        let about = About { job, part, root, parent, task, attempt };
-        let subject = about.subject();
-        let About { task, .. } = about;
-        let is_part = part.is_some();
-        let state = kind.state();
-        let data = Data { job, task, root, parent, is_part, part, state, attempt, progress, info, parts, error };
-        let envelope = Envelope {
-            specversion: "1.0".into(),
-            id,
-            source: "/ork".into(),
-            kind: kind.as_str().into(),
-            subject,
-            time: time.to_string(),
-            datacontenttype: "application/json".into(),
-            data,
-        };
-        serde_json::to_vec(&envelope).unwrap_or_default()
-    }
-
-    /// The event of this JSON.
-    ///
-    /// # Errors
-    /// When it is no event of ork.
-    pub fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
-        let Envelope { id, kind, time, data, .. } = serde_json::from_slice(json)?;
-        let Data { job, part, root, parent, task, state, attempt, progress, info, parts, error, is_part: _ } = data;
-        let wrong = <serde_json::Error as serde::de::Error>::custom;
-        let known = EventKind::read(&kind, state).ok_or_else(|| wrong(format!("`{kind}` in state `{state}`")))?;
-        let time = humantime::parse_rfc3339(&time).map_err(|error| wrong(format!("time `{time}`: {error}")))?;
-        let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let time = Timestamp::default() + since;
-        Ok(Self { kind: known, id, time, job, part, root, parent, task, attempt, progress, info, parts, error })
-    }
 }
 
 /// What tells an event from others of its kind about the same, however often it is told: the attempt, or the row of the
@@ -313,92 +269,5 @@ impl Telling {
             Self::Nothing => Told::Nothing,
             Self::Here(told) | Self::Owed(told) => told,
         }
-    }
-}
-
-/// The envelope (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>).
-#[derive(Serialize, Deserialize)]
-struct Envelope {
-    specversion: String,
-    id: String,
-    source: String,
-    #[serde(rename = "type")]
-    kind: String,
-    subject: String,
-    time: String,
-    #[serde(default)]
-    datacontenttype: String,
-    data: Data,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Data {
-    job: JobId,
-    task: String,
-    root: JobId,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    parent: Option<JobId>,
-    is_part: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    part: Option<u64>,
-    state: State,
-    attempt: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    progress: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    info: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    parts: Option<EndedParts>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    error: Option<Failure>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::failure::FailureKind;
-
-    #[test]
-    fn every_event_reads_what_it_writes() {
-        let job = Job::new(JobId::new(), "hello", Timestamp::from_millis(7));
-        for (kind, code) in EventKind::ALL.into_iter().zip(0..) {
-            assert_eq!((kind.code(), EventKind::from_code(code)), (code, Some(kind)));
-            let mut event = Event::of(&job, kind, 3, Timestamp::from_millis(9));
-            event.part = (code % 2 == 0).then_some(4);
-            event.progress = Some(12.5);
-            event.info = Some("half".into());
-            event.parts = Some(Counts { ok: 3, failed: 2, skipped: 1, cancelled: 1, running: 0 }.into());
-            event.error = Some(Failure::new(FailureKind::Task, "no"));
-            assert_eq!(Event::from_json(&event.to_json()).unwrap(), event);
-        }
-    }
-
-    /// What a listener of another system knows from its own documents.
-    #[test]
-    fn the_counts_of_parts_completed_are_named_as_elsewhere() {
-        let job = Job::new(JobId::new(), "hello", Timestamp::default());
-        let mut event = Event::of(&job, EventKind::PartsCompleted, 1, Timestamp::default());
-        event.parts = Some(Counts { ok: 10, ..Counts::default() }.into());
-        let json: serde_json::Value = serde_json::from_slice(&event.to_json()).unwrap();
-        assert_eq!(json["type"], "job.parts-completed");
-        let parts = serde_json::json!({ "total": 10, "completed": 10, "failed": 0, "canceled": 0 });
-        assert_eq!(json["data"]["parts"], parts);
-        assert_eq!(json["specversion"], "1.0");
-        assert_eq!(json["time"], "1970-01-01T00:00:00.000Z");
-        assert_eq!(json["data"]["isPart"], false);
-    }
-
-    #[test]
-    fn what_is_no_event_says_what_is_wrong() {
-        let job = Job::new(JobId::new(), "hello", Timestamp::default());
-        let json = Event::of(&job, EventKind::Completed, 1, Timestamp::default()).to_json();
-        let mut json: serde_json::Value = serde_json::from_slice(&json).unwrap();
-        json["data"]["state"] = "running".into();
-        let error = Event::from_json(json.to_string().as_bytes()).unwrap_err().to_string();
-        assert_eq!(error, "`job.completed` in state `running`");
-        json["data"]["state"] = "success".into();
-        json["time"] = "yesterday".into();
-        assert!(Event::from_json(json.to_string().as_bytes()).unwrap_err().to_string().starts_with("time `yesterday`"));
     }
 }

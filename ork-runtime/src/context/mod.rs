@@ -1,5 +1,7 @@
 //! `Context`: what a running task knows about its job and may ask of ork.
 
+mod split;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::split::{Data, Made, NoSplit, Split};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::{Kind, Phase, Unique};
@@ -36,6 +39,9 @@ pub(crate) trait Services: Send + Sync + fmt::Debug {
     /// Submits a job as a child of the running one.
     async fn submit(&self, about: &About, child: Child) -> Result<JobId>;
 
+    /// Makes parts of the running job, which are in the store then.
+    async fn split(&self, about: &About, data: &mut Data<'_>) -> Result<Made, NoSplit>;
+
     /// Notes how far the job has come.
     fn progress(&self, about: &About, progress: Progress);
 }
@@ -56,20 +62,46 @@ pub(crate) struct About {
     pub job: JobId,
     /// The job a client submitted, from which this one comes.
     pub root: JobId,
-    /// The job that created this one.
+    /// The job that submitted this one.
     pub parent: Option<JobId>,
     /// The task's name.
     pub task: String,
     /// Which function runs.
     pub phase: Phase,
-    /// Which attempt this is, from 1.
+    /// Which attempt this is, as the task counts them, from 1.
     pub attempt: u32,
+    /// The same as the store counts them.
+    pub fence: u32,
+    /// Whether it is a part of a set that others made.
+    pub member: bool,
     /// Which part, from 0, if the job has parts.
     pub index: Option<u64>,
     /// How many parts there are, once that is known.
     pub count: Option<u64>,
+    /// What a job that has split itself says of this part.
+    pub data: Option<Bytes>,
     /// When the attempt times out.
     pub deadline: Option<Timestamp>,
+}
+
+impl About {
+    /// The first attempt at a job of which nothing else is known.
+    pub(crate) const fn new(job: JobId, root: JobId, task: String, phase: Phase) -> Self {
+        Self {
+            job,
+            root,
+            parent: None,
+            task,
+            phase,
+            attempt: 1,
+            fence: 1,
+            member: false,
+            index: None,
+            count: None,
+            data: None,
+            deadline: None,
+        }
+    }
 }
 
 /// What a running task knows about its job, and what it may ask of ork.
@@ -97,19 +129,19 @@ struct Inner {
     services: Arc<dyn Services>,
     /// The ids of the jobs this attempt has asked for.
     submitted: Mutex<HashSet<JobId>>,
+    /// What this attempt has made of its job.
+    split: Mutex<Split>,
 }
 
 impl Context {
     pub(crate) fn new(about: About, cancelled: CancellationToken, services: Arc<dyn Services>) -> Self {
-        Self(Arc::new(Inner { about, cancelled, services, submitted: Mutex::default() }))
+        Self(Arc::new(Inner { about, cancelled, services, submitted: Mutex::default(), split: Mutex::default() }))
     }
 
     /// A context for a unit test that calls a task as a plain function: a new job, its first attempt.
     pub fn for_test() -> Self {
         let job = JobId::new();
-        let (task, phase) = ("test".into(), Phase::Start);
-        let about =
-            About { job, root: job, parent: None, task, phase, attempt: 1, index: None, count: None, deadline: None };
+        let about = About::new(job, job, "test".into(), Phase::Start);
         Self::new(about, CancellationToken::new(), Arc::new(NoServices))
     }
 
@@ -272,6 +304,10 @@ struct NoServices;
 impl Services for NoServices {
     async fn submit(&self, _about: &About, child: Child) -> Result<JobId> {
         Err(Error::permanent(format!("a context for tests cannot submit `{}`", child.task)))
+    }
+
+    async fn split(&self, _about: &About, _data: &mut Data<'_>) -> Result<Made, NoSplit> {
+        Err(NoSplit::Refused(Error::permanent("a context for tests cannot split its job")))
     }
 
     fn progress(&self, _about: &About, _progress: Progress) {}

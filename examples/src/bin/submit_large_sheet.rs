@@ -1,0 +1,138 @@
+//! A large sheet that is submitted in batches: the job counts the records, splits itself into so many parts as there are
+//! batches, and each part submits all records of its own.
+//!
+//! Without arguments it shows that, with a record that is wrong and then put right. With arguments it is an ordinary program
+//! of ork: `submit_large_sheet worker` beside `submit_large_sheet submit submit_large_sheet sheet=records.csv to=submitted`.
+
+use std::fs;
+use std::io::{self, BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use futures_util::StreamExt as _;
+use ork::{Context, Error, Ork, Parts, Result, task};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How many records a part submits, if nothing else is asked for.
+const BATCH: usize = 1_000;
+
+/// What came of a sheet, or of one batch of it.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Submitted {
+    message: String,
+    records: usize,
+}
+
+/// What a part is told: which batch is its own.
+#[derive(Deserialize)]
+struct Batch {
+    part: usize,
+}
+
+/// Submits the records of a sheet, one in a line, as files of a folder: a batch is there whole or not at all.
+#[task(retries = 1)]
+async fn submit_large_sheet(sheet: PathBuf, to: PathBuf, batch: Option<usize>, context: Context) -> Result<Submitted> {
+    let size = batch.unwrap_or(BATCH).max(1);
+    if context.is_part() {
+        let Batch { part } = context.part_data()?;
+        context.log(format!("submitting part {part}"));
+        let records = tokio::task::spawn_blocking(move || submit_batch(&sheet, &to, part, size)).await??;
+        return Ok(Submitted { message: format!("part {part} is submitted"), records });
+    }
+    let records = tokio::task::spawn_blocking(move || lines(&sheet).map(Iterator::count)).await??;
+    if records == 0 {
+        return Ok(Submitted { message: "There is nothing to do.".into(), records });
+    }
+    context.progress(10.0, "Splitting the job");
+    let parts = records.div_ceil(size);
+    context.split(u64::try_from(parts)?).await?;
+    context.progress(20.0, format!("The job is split into {parts} parts"));
+    Ok(Submitted { message: "The job is split.".into(), records })
+}
+
+/// Completes the job when every part has ended, or fails it if one has failed.
+#[task(join)]
+async fn submit_large_sheet_join(parts: Parts<Submitted>) -> Result<Submitted> {
+    let (total, not_ok) = (parts.len(), parts.counts().not_ok());
+    if not_ok > 0 {
+        return Err(Error::permanent(format!("{not_ok} of {total} parts were not submitted")));
+    }
+    let batches = parts.all_ok()?.collect().await?;
+    let records = batches.iter().map(|batch| batch.records).sum();
+    Ok(Submitted { message: "This job is now complete.".into(), records })
+}
+
+fn lines(sheet: &Path) -> io::Result<impl Iterator<Item = io::Result<String>>> {
+    Ok(BufReader::new(fs::File::open(sheet)?).lines())
+}
+
+/// Submits all records of one batch. However often it is done, they are there once.
+fn submit_batch(sheet: &Path, to: &Path, part: usize, size: usize) -> Result<usize> {
+    let records: Vec<String> = lines(sheet)?.skip(part * size).take(size).collect::<io::Result<_>>()?;
+    if let Some(at) = records.iter().position(|record| !record.contains('@')) {
+        let line = part * size + at + 1;
+        return Err(Error::permanent(format!("line {line} has no address")));
+    }
+    fs::create_dir_all(to)?;
+    let unfinished = to.join(format!(".{part:05}.csv"));
+    fs::write(&unfinished, records.join("\n") + "\n")?;
+    fs::rename(unfinished, to.join(format!("{part:05}.csv")))?;
+    Ok(records.len())
+}
+
+async fn show(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let ork = Ork::builder().store("memory:").build().await?;
+    ork.start_worker();
+    let (sheet, to) = (folder.join("records.csv"), folder.join("submitted"));
+    let record = |n: usize| if n == 7_777 { "nobody".to_owned() } else { format!("{n},{n}@example.org") };
+    fs::write(&sheet, (0..10_500).map(record).collect::<Vec<_>>().join("\n"))?;
+
+    let job = ork.submit(submit_large_sheet { sheet: sheet.clone(), to, batch: None }).await?;
+    let (mut progress, mut last) = (std::pin::pin!(job.progress()), None);
+    while let Some(status) = progress.next().await {
+        let info = status?.progress.map(|progress| progress.info);
+        if info.is_some() && info != last {
+            say(info.as_deref().unwrap_or_default());
+            last = info;
+        }
+    }
+    match job.wait().await {
+        Err(error) => say(&error.to_string()),
+        Ok(submitted) => say(&format!("unexpected: {submitted:?}")),
+    }
+    for part in ork.parts(job.id(), 0, 100).await?.into_iter().filter(|part| part.failure.is_some()) {
+        say(&format!("part {}: {}", part.index, part.failure.map(|why| why.to_string()).unwrap_or_default()));
+    }
+
+    // Put right, the part that failed is run again, and no other.
+    fs::write(&sheet, fs::read_to_string(&sheet)?.replace("nobody", "7777,7777@example.org"))?;
+    ork.retry(job.id()).await?;
+    let Submitted { message, records } = job.wait().await?;
+    say(&format!("{message} {records} records"));
+    ork.shutdown().await;
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "this is what it is for")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+fn main() -> ExitCode {
+    if std::env::args().len() > 1 {
+        return ork::main();
+    }
+    let folder = std::env::temp_dir().join(format!("submit_large_sheet-{}", std::process::id()));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let shown = fs::create_dir_all(&folder).and(runtime).map_err(Into::into);
+    let shown = shown.and_then(|runtime| runtime.block_on(show(&folder)));
+    let removed = fs::remove_dir_all(&folder).map_err(Into::into);
+    match shown.and(removed) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What binds the functions of a task: its split says that it is there, and what rests on there being none is checked.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::super::args::Args;
+use super::super::model::{Model, Returns, Shape};
+use super::super::words::{Place, Role, place};
+use super::{ends, ours, output_type, put};
+
+/// The statements of one function.
+pub(super) fn binding(args: &Args, model: &Model) -> TokenStream {
+    match model.role {
+        Role::Work => options(args, model),
+        Role::Split => put(ends(&ours(&model.function)), quote!(impl __ork::HasSplit for __Work {})),
+        Role::Join if model.shape == Shape::Task => output(model),
+        Role::Join => TokenStream::new(),
+    }
+}
+
+/// Options about the parts hold for a task that splits itself; those of a split stand there.
+fn options(args: &Args, model: &Model) -> TokenStream {
+    let message = ours(&model.function);
+    let about_parts = args.given().iter().filter(|word| place(&word.to_string()) == Some(Place::Split));
+    let checks = about_parts.map(|word| {
+        let refuse = put(ends(word), quote!(__ork::refuse_option(__ork::Binding::<#message>::HAS_SPLIT)));
+        quote! {
+            const _: () = {
+                use __ork::NoSplit as _;
+                #refuse
+            };
+        }
+    });
+    checks.collect()
+}
+
+/// The join of a task that splits itself returns what the task returns.
+fn output(model: &Model) -> TokenStream {
+    let output = output_type(&model.returns);
+    // The output keeps its own place.
+    let place = match &model.returns {
+        Returns::Nothing => ends(&model.function),
+        Returns::Value(ty) | Returns::Result(ty) => ends(ty),
+    };
+    let (first, last) = place;
+    let (open, close) =
+        (put((first, first), quote!(__ork::Binding::<__Work>::joined::<)), put((last, last), quote!(>())));
+    quote! {
+        const _: fn() = || {
+            use __ork::NoSplit as _;
+            #open #output #close
+        };
+    }
+}

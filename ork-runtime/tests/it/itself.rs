@@ -1,0 +1,305 @@
+//! Tasks that split themselves: their parts, their joins, their outputs, and how they end.
+
+use ork::{Context, Error, JobId, JobState, Parts, Result, WaitsFor, task};
+
+use super::tasks::*;
+use super::world::{each, why};
+
+/// What parts that were made by number are told.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Numbered {
+    part: u64,
+    total: u64,
+}
+
+/// Splits itself into so many parts, each of which says which one it is and what it was given.
+#[task]
+async fn rows(sheet: String, n: u64, context: Context) -> Result<String> {
+    if context.is_part() {
+        assert_eq!(context.parent_id(), Some(context.job_id()));
+        let Numbered { part, total } = context.part_data()?;
+        assert_eq!(part, context.parallel_index());
+        return Ok(format!("{sheet}{part}/{total}"));
+    }
+    assert_eq!(context.parent_id(), None);
+    context.split(n).await?;
+    Ok("not joined".into())
+}
+
+#[task(join)]
+async fn rows_join(parts: Parts<String>, context: Context) -> Result<String> {
+    assert!(!context.is_part());
+    called(&format!("{}.join", context.job_id()));
+    Ok(parts.all_ok()?.collect().await?.join(" "))
+}
+
+fn rows_of(n: u64) -> String {
+    (0..n).map(|part| format!("s{part}/{n}")).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_join_sees_all_parts_in_order_and_runs_once() {
+    each(|world| async move {
+        for n in [0, 1, 2, 17, 1_000] {
+            let job = world.ork.submit(rows { sheet: "s".into(), n }).await.unwrap();
+            assert_eq!(job.wait().await.unwrap(), rows_of(n));
+            assert_eq!(calls(&format!("{}.join", job.id())), 1);
+            let status = job.status().await.unwrap();
+            assert_eq!((status.total, status.parts.ok, status.parts.settled()), (Some(n), n, n));
+        }
+        world.end().await;
+    });
+}
+
+/// Many of them are begun and settled in one transaction; each is sealed by its own.
+#[test]
+fn many_jobs_split_themselves_at_once() {
+    each(|world| async move {
+        let mut jobs = Vec::new();
+        for n in 0..40 {
+            jobs.push((n, world.ork.submit(rows { sheet: "s".into(), n: n % 5 }).await.unwrap()));
+        }
+        for (n, job) in jobs {
+            assert_eq!(job.wait().await.unwrap(), rows_of(n % 5));
+            assert_eq!(calls(&format!("{}.join", job.id())), 1);
+        }
+        world.end().await;
+    });
+}
+
+/// Follows a script: how often it splits, whether it fails, where it waits.
+#[task(retries = 2, backoff = "1ms", chunk = 3, on_error = "stop")]
+async fn scripted(run: String, script: Vec<Step>, context: Context) -> Result<String> {
+    if context.is_part() {
+        let data: String = context.part_data()?;
+        called(&format!("{run}.{data}"));
+        match data.as_str() {
+            "bad" => return Err(Error::permanent("a bad part")),
+            "waits" => Gate::of(&format!("{run}.part")).pass().await,
+            "tells" => context.progress(99.0, "told by a part"),
+            _ => {}
+        }
+        return Ok(data);
+    }
+    called(&format!("{run}.function"));
+    let nth = usize::try_from(context.attempt()).unwrap() - 1;
+    for step in script.into_iter().filter(|step| step.attempt.is_none_or(|attempt| attempt == nth + 1)) {
+        match step.what.as_str() {
+            "split" => context.split_into(step.parts).await?,
+            "break" => {
+                // The last one cannot be written, and nobody looks at that.
+                let parts = step.parts.into_iter().map(Ok).chain([Err(Unwritable)]);
+                drop(context.split_into(parts.map(Part)).await);
+            }
+            "fail" => return Err(Error::new("told to fail")),
+            "wait" => Gate::of(&format!("{run}.gate")).pass().await,
+            "tell" => context.progress(20.0, "The job is split"),
+            "child" => drop(context.submit(greet { name: run.clone() }).await?),
+            other => panic!("{other}"),
+        }
+    }
+    Ok("by the function".into())
+}
+
+/// A part that may be one that cannot be written.
+struct Part(std::result::Result<String, Unwritable>);
+
+impl serde::Serialize for Part {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match &self.0 {
+            Ok(part) => part.serialize(serializer),
+            Err(part) => part.serialize(serializer),
+        }
+    }
+}
+
+/// One step of a script, of every attempt or of one.
+#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+struct Step {
+    what: String,
+    parts: Vec<String>,
+    attempt: Option<usize>,
+}
+
+fn step(attempt: Option<usize>, what: &str, parts: &[&str]) -> Step {
+    Step { what: what.into(), parts: parts.iter().map(|part| (*part).to_owned()).collect(), attempt }
+}
+
+fn run_of(script: Vec<Step>) -> (String, scripted) {
+    let run = JobId::new().to_string();
+    (run.clone(), scripted { run, script })
+}
+
+#[test]
+fn without_a_join_the_output_is_what_the_function_returned() {
+    each(|world| async move {
+        for parts in [&[][..], &["a"], &["a", "b", "c", "d", "e", "f", "g"]] {
+            let (run, job) = run_of(vec![step(None, "split", parts)]);
+            let job = world.ork.submit(job).await.unwrap();
+            assert_eq!(job.wait().await.unwrap(), "by the function");
+            assert!(parts.iter().all(|part| calls(&format!("{run}.{part}")) == 1));
+            assert_eq!(job.status().await.unwrap().parts.ok, u64::try_from(parts.len()).unwrap());
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn nothing_ends_before_the_function_has_returned() {
+    each(|world| async move {
+        let script = vec![step(None, "split", &["a", "tells", "c"]), step(None, "tell", &[]), step(None, "wait", &[])];
+        let (run, job) = run_of(script);
+        let job = world.ork.submit(job).await.unwrap();
+        let status = world.until(job.id(), |status| status.parts.ok == 3 && status.progress.is_some()).await;
+        assert_eq!((status.state, status.total, status.yielded), (JobState::Running, None, 3));
+        let progress = status.progress.unwrap();
+        assert_eq!(
+            (progress.percent, progress.info.as_str()),
+            (20.0, "The job is split"),
+            "no part speaks for the job"
+        );
+        let told = world.ork.why(job.id()).await.unwrap();
+        assert_eq!(told.waits_for, WaitsFor::Split);
+        assert!(told.sentence.contains("3 parts so far, 3 of them ended"), "{told}");
+        Gate::of(&format!("{run}.gate")).open();
+        assert_eq!(job.wait().await.unwrap(), "by the function");
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_function_that_fails_after_its_split_makes_other_parts_in_its_next_attempt() {
+    each(|world| async move {
+        let script = vec![
+            step(Some(1), "split", &["old", "old", "old", "old"]),
+            step(Some(1), "fail", &[]),
+            step(Some(2), "split", &["new", "new"]),
+        ];
+        let (run, job) = run_of(script);
+        let job = world.ork.submit(job).await.unwrap();
+        assert_eq!(job.wait().await.unwrap(), "by the function");
+        let status = job.status().await.unwrap();
+        assert_eq!((status.total, status.parts.ok, status.parts.settled()), (Some(2), 2, 2));
+        assert_eq!(status.failure, None, "what failed before is over");
+        assert_eq!((calls(&format!("{run}.new")), calls(&format!("{run}.function"))), (2, 2));
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_function_that_fails_after_its_split_and_then_returns_without_one_has_no_parts() {
+    each(|world| async move {
+        let (_, job) = run_of(vec![step(Some(1), "split", &["a", "b", "c"]), step(Some(1), "fail", &[])]);
+        let job = world.ork.submit(job).await.unwrap();
+        assert_eq!(job.wait().await.unwrap(), "by the function");
+        let status = job.status().await.unwrap();
+        assert_eq!((status.total, status.yielded, status.parts.settled()), (None, 0, 0));
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_function_that_always_fails_after_its_split_stops_its_parts() {
+    each(|world| async move {
+        let (run, job) = run_of(vec![step(None, "split", &["waits", "a"]), step(None, "fail", &[])]);
+        let job = world.ork.submit(job).await.unwrap();
+        let outcome = job.outcome().await.unwrap();
+        assert_eq!(why(&outcome), "told to fail");
+        assert_eq!(calls(&format!("{run}.function")), 3);
+        world.end().await;
+    });
+}
+
+/// The other parts would be missing.
+#[test]
+fn a_function_that_does_not_care_how_its_split_ended_fails() {
+    each(|world| async move {
+        let (_, job) = run_of(vec![step(None, "break", &["a", "b", "c", "d"])]);
+        let outcome = world.ork.submit(job).await.unwrap().outcome().await.unwrap();
+        assert_eq!(why(&outcome), "it returned before its split had come to its end");
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_job_with_parts_and_children_waits_for_both() {
+    each(|world| async move {
+        let (_, job) = run_of(vec![step(None, "child", &[]), step(None, "split", &["a", "b"])]);
+        let job = world.ork.submit(job).await.unwrap();
+        assert_eq!(job.wait().await.unwrap(), "by the function");
+        let status = job.status().await.unwrap();
+        assert_eq!((status.parts.ok, status.below, status.below_ended), (2, 1, 1));
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_cancel_while_it_splits_is_final() {
+    each(|world| async move {
+        let script =
+            vec![step(None, "split", &["a", "waits"]), step(None, "wait", &[]), step(None, "split", &["never"])];
+        let (run, job) = run_of(script);
+        let job = world.ork.submit(job).await.unwrap();
+        Gate::of(&format!("{run}.gate")).entered().await;
+        Gate::of(&format!("{run}.part")).entered().await;
+        world.until(job.id(), |status| status.parts.ok == 1).await;
+        job.cancel().await.unwrap();
+        Gate::of(&format!("{run}.gate")).open();
+        Gate::of(&format!("{run}.part")).open();
+        let status = world.outcome(job.id()).await.status().clone();
+        assert_eq!((status.state, status.parts.settled(), status.parts.cancelled), (JobState::Cancelled, 2, 1));
+        // Its function had not returned, so that nobody knows whether these are all: it runs again, as a new attempt.
+        world.ork.retry(job.id()).await.unwrap();
+        Gate::of(&format!("{run}.gate")).open();
+        Gate::of(&format!("{run}.part")).open();
+        let outcome = world.outcome(job.id()).await;
+        assert_eq!(why(&outcome), format!("job {} was split already, and an attempt splits its job once", job.id()));
+        assert_eq!(calls(&format!("{run}.never")), 0);
+        world.end().await;
+    });
+}
+
+#[test]
+fn the_first_bad_part_stops_the_others_and_the_job_fails_when_its_function_returns() {
+    each(|world| async move {
+        let parts: Vec<_> = std::iter::once("bad").chain((0..2_000).map(|_| "a")).collect();
+        let (run, job) = run_of(vec![step(None, "split", &parts), step(None, "wait", &[])]);
+        let job = world.ork.submit(job).await.unwrap();
+        world.until(job.id(), |status| status.parts.failed == 1).await;
+        Gate::of(&format!("{run}.gate")).open();
+        let outcome = job.outcome().await.unwrap();
+        assert!(why(&outcome).starts_with("1 of "), "{outcome:?}");
+        assert_eq!((calls(&format!("{run}.bad")), calls(&format!("{run}.function"))), (1, 1));
+        assert_eq!(outcome.output(), None);
+        world.end().await;
+    });
+}
+
+/// What is under way when its process ends is done by the next one.
+#[test]
+fn another_process_goes_on_with_the_parts() {
+    each(|world| async move {
+        let (run, job) = run_of(vec![step(None, "split", &["waits", "a"]), step(None, "wait", &[])]);
+        let Some(other) = world.another().await else { return world.end().await };
+        let job = other.submit(job).await.unwrap().id();
+        Gate::of(&format!("{run}.gate")).entered().await;
+        Gate::of(&format!("{run}.part")).entered().await;
+        world.ork.force_stop();
+        let (ork, _, _folder) = world.parts();
+        ork.shutdown().await;
+        let status = other.status(job).await.unwrap();
+        assert_eq!((status.state, status.attempt, status.yielded), (JobState::Ready, 1, 2));
+        for gate in ["gate", "part"] {
+            // One for those that stood there, and one for those that come.
+            Gate::of(&format!("{run}.{gate}")).open();
+            Gate::of(&format!("{run}.{gate}")).open();
+        }
+        other.start_worker();
+        let outcome = other.wait(job).await.unwrap();
+        assert_eq!(outcome.into_output::<String>().unwrap(), "by the function");
+        let status = other.status(job).await.unwrap();
+        assert_eq!((status.total, status.parts.ok, status.attempt), (Some(2), 2, 1));
+        other.shutdown().await;
+    });
+}

@@ -1,0 +1,192 @@
+//! Where a task cannot split itself, what a part cannot be told, and that nothing is lost by asking.
+
+use ork::{Context, Parts, Result, task};
+
+use super::tasks::*;
+use super::world::{each, why};
+
+/// Asks for parts in one place, and says what the answer was.
+#[task]
+async fn asks(place: String, context: Context) -> Result<String> {
+    match (place.as_str(), context.is_part()) {
+        ("twice", false) => {
+            context.split(2).await?;
+            said(context.split(2).await)
+        }
+        ("part", false) => context.split(1).await.map(|()| String::new()),
+        ("part", true) => said(context.split(1).await),
+        ("many", false) => said(context.split((1 << 32) + 1).await),
+        ("data", false) => said(context.part_data::<u64>().map(drop)),
+        ("kind", false) => context.split_into([serde_json::json!({"rows": [1, "two"]})]).await.map(|()| String::new()),
+        ("kind", true) => said(context.part_data::<Rows>().map(drop)),
+        (_, true) => Ok(String::new()),
+        _ => said(context.split(1).await),
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Rows {
+    #[expect(dead_code, reason = "it is read, and never looked at")]
+    rows: Vec<u64>,
+}
+
+/// What was said no to, in words.
+fn said(answer: Result<()>) -> Result<String> {
+    answer.map(|()| "yes".to_owned()).or_else(|no| Ok(no.to_string()))
+}
+
+#[task(join)]
+async fn asks_join(parts: Parts<String>, context: Context) -> Result<String> {
+    let mut words = parts.all_ok()?.collect().await?;
+    words.push(said(context.split(1).await)?);
+    Ok(words.join(" | "))
+}
+
+#[test]
+fn each_says_why_not_and_nothing_is_lost() {
+    each(|world| async move {
+        let ask = |place: &str| world.ork.submit(asks { place: place.into() });
+        let job = ask("part").await.unwrap();
+        let id = job.id();
+        let join = |id| format!("this is the join of job {id}: its parts have ended, and there can be no more");
+        let part = format!("this is part 0 of job {id}, and a part cannot be split");
+        assert_eq!(job.wait().await.unwrap(), format!("{part} | {}", join(id)));
+        // What is said twice does not undo what was done once.
+        let job = ask("twice").await.unwrap();
+        assert_eq!(job.wait().await.unwrap(), format!(" |  | {}", join(job.id())));
+        assert_eq!(job.status().await.unwrap().parts.ok, 2);
+        let job = ask("many").await.unwrap();
+        assert_eq!(job.wait().await.unwrap(), "4294967297 parts are more than 4294967296, and no job may have more");
+        assert_eq!(job.status().await.unwrap().total, None);
+        let job = ask("data").await.unwrap();
+        let words = format!("job {} is no part of a job that has split itself, so it has no data of a part", job.id());
+        assert_eq!(job.wait().await.unwrap(), words);
+        let job = ask("kind").await.unwrap();
+        let words = format!(
+            "the data of part 0 of job {} are no `it::no_splits::Rows`: `rows[1]`: invalid type: string \"two\", \
+             expected u64 at line 1 column 16",
+            job.id()
+        );
+        assert_eq!(job.wait().await.unwrap(), format!("{words} | {}", join(job.id())));
+        world.end().await;
+    });
+}
+
+/// Its parts are made by its split.
+#[task]
+async fn made(context: Context) -> Result<String> {
+    assert!(context.is_part());
+    said(context.part_data::<u64>().map(drop)).map(|data| format!("{data} | {:?}", context.parent_id()))
+}
+
+#[task(part)]
+fn made_part() -> Vec<made> {
+    vec![made {}]
+}
+
+#[task(join)]
+async fn made_join(parts: Parts<String>) -> Result<String> {
+    Ok(parts.all_ok()?.collect().await?.concat())
+}
+
+/// The same, as one item.
+#[task]
+async fn item(context: Context) -> Result<String> {
+    said(context.split(1).await)
+}
+
+#[task(part)]
+fn item_part() -> Vec<item> {
+    vec![item {}]
+}
+
+#[test]
+fn where_a_split_makes_the_parts_its_task_makes_none() {
+    each(|world| async move {
+        let words = world.ork.submit(item {}).and_wait().await.unwrap();
+        assert_eq!(
+            words,
+            "the parts of `item` are made by its split, `it::no_splits::item_part`, so its function makes none"
+        );
+        let job = world.ork.submit(made_part {}).await.unwrap();
+        let id = job.id();
+        let no_data = format!("job {id} is no part of a job that has split itself, so it has no data of a part");
+        assert_eq!(job.wait().await.unwrap(), format!("{no_data} | {:?}", Some(id)));
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_context_for_tests_splits_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let refused = runtime.block_on(Context::for_test().split(1)).unwrap_err();
+    assert_eq!(refused.to_string(), "a context for tests cannot split its job");
+}
+
+/// Cancelled while it runs, it is not split any more.
+#[task]
+async fn tardy(key: String, context: Context) -> Result<()> {
+    Gate::of(&key).pass().await;
+    let no = context.split(1).await.unwrap_err().to_string();
+    assert_eq!(no, format!("job {} was cancelled or has ended, so it cannot be split any more", context.job_id()));
+    called(&key);
+    Ok(())
+}
+
+#[test]
+fn a_job_that_was_cancelled_is_not_split_any_more() {
+    each(|world| async move {
+        let key = ork::JobId::new().to_string();
+        let job = world.ork.submit(tardy { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered().await;
+        job.cancel().await.unwrap();
+        Gate::of(&key).open();
+        let refused = async {
+            while calls(&key) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        refused.await;
+        let status = world.outcome(job.id()).await.status().clone();
+        assert_eq!((status.state, status.yielded), (ork::JobState::Cancelled, 0));
+        world.end().await;
+    });
+}
+
+/// An interrupt lets what has begun end, and lets nothing begin: neither more parts nor those that there are.
+#[test]
+fn a_job_that_was_interrupted_is_not_split_any_more() {
+    each(|world| async move {
+        let key = ork::JobId::new().to_string();
+        let job = world.ork.submit(tardy { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered().await;
+        world.ork.interrupt(job.id()).await.unwrap();
+        Gate::of(&key).open();
+        let status = job.outcome().await.unwrap().status().clone();
+        assert_eq!((status.state, status.yielded, calls(&key)), (ork::JobState::Cancelled, 0, 1));
+        world.end().await;
+    });
+}
+
+/// Fails with what it cannot read.
+#[task(retries = 3)]
+async fn reads(context: Context) -> Result<u64> {
+    if context.is_part() {
+        return context.part_data();
+    }
+    context.split_into(["one"]).await?;
+    Ok(1)
+}
+
+#[test]
+fn data_of_another_type_fail_their_part_for_good() {
+    each(|world| async move {
+        let job = world.ork.submit(reads {}).await.unwrap();
+        assert_eq!(why(&job.outcome().await.unwrap()), "1 of 1 parts failed");
+        let part = &world.ork.parts(job.id(), 0, 1).await.unwrap()[0];
+        let words = part.failure.as_ref().unwrap().to_string();
+        let expected = "are no `u64`: invalid type: string \"one\", expected u64";
+        assert!(words.starts_with(&format!("the data of part 0 of job {} {expected}", job.id())), "{words}");
+        world.end().await;
+    });
+}

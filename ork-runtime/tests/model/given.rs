@@ -1,0 +1,32 @@
+//! What every world is given: the time, who acts, the job, how it fails.
+
+use bytes::Bytes;
+use ork::accounting::{By, NewJob};
+use ork::event::{Telling, Told};
+use ork::job::{Job, ReplyTo};
+use ork::{Failure, FailureKind, Timestamp};
+
+use super::store::id;
+
+/// The time stands still: what is due later may come at any moment.
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1);
+
+/// A worker, or a client, who holds nothing.
+pub(crate) fn by(worker: Option<usize>) -> By {
+    By {
+        worker: super::store::worker(worker.unwrap_or(3)).clone(),
+        now: NOW,
+        hold: false,
+        tells: Telling::Owed(Told::Jobs),
+    }
+}
+
+pub(crate) fn new_job() -> NewJob {
+    let mut job = Job::new(id(), "task", NOW);
+    job.reply = Some(ReplyTo { queue: "client".into(), correlation: "1".into() });
+    NewJob { job, input: Bytes::from_static(b"{}") }
+}
+
+pub(crate) fn failure() -> Failure {
+    Failure::new(FailureKind::Task, "no")
+}

@@ -1,0 +1,203 @@
+//! Tasks that split themselves, through a store: what their function returned is kept by the seal, and told in the end.
+
+use std::sync::Arc;
+
+use ork::accounting::{
+    Admit, Admitted, Answer, Append, Cancel, Claim, Claimed, Limit, NewJob, Open, Owed, Page, PartKey, Release, Retry,
+    Seal, Settle,
+};
+use ork::job::{Attempt, Job, Phase, ReplyTo};
+use ork::ledger;
+use ork::message::{Ask, Outgoing, Reply};
+use ork::store::JobView;
+use ork::tree::Stop;
+use ork::{JobId, JobState, Policy};
+
+use super::world::{START, World, each, failed, ok, part};
+
+/// A job whose outcome somebody asked for.
+async fn asked(world: &World) -> JobId {
+    let to = ReplyTo { queue: "q".into(), correlation: "c".into() };
+    world.submit_with(Job { reply: Some(to), ..Job::new(JobId::new(), "many", START) }).await
+}
+
+async fn seal(world: &World, job: JobId, epoch: u32, n: u64) -> Answer {
+    let seal = Seal { job, epoch, n, output: Some("\"returned\"".into()), by: world.by() };
+    world.store.apply(seal).await.unwrap()
+}
+
+async fn view(world: &World, id: JobId) -> JobView {
+    world.store.job(id).await.unwrap().unwrap()
+}
+
+fn output(view: &JobView) -> Option<&[u8]> {
+    view.output.as_deref()
+}
+
+/// The outcomes that are owed, whoever asked for them.
+async fn told(world: &World) -> Vec<Reply> {
+    let reply = |message| match message {
+        Outgoing::Reply(reply) => Some(reply),
+        _ => None,
+    };
+    world.take(100).await.into_iter().flat_map(|row: Owed| row.messages).filter_map(reply).collect()
+}
+
+#[test]
+fn what_the_function_returned_is_told_when_the_last_part_has_ended() {
+    each(|world| async move {
+        // Sealed before the last part has ended, after it, and without parts.
+        for (n, before) in [(2, true), (2, false), (0, true)] {
+            let id = asked(&world).await;
+            let epoch = world.opened(id, Policy::default(), false).await;
+            if n > 0 {
+                world.append(id, epoch, 0, n).await;
+            }
+            if before {
+                assert!(matches!(seal(&world, id, epoch, n).await, Answer::Counted(_)));
+                assert_eq!(output(&view(&world, id).await), Some(&b"\"returned\""[..]));
+            }
+            for index in 0..n {
+                world.start(part(id, index)).await;
+                world.settle(part(id, index), ok()).await;
+            }
+            if !before {
+                assert_eq!((view(&world, id).await.job.state, told(&world).await), (JobState::Running, Vec::new()));
+                assert!(matches!(seal(&world, id, epoch, n).await, Answer::Counted(_)));
+            }
+            let view = view(&world, id).await;
+            assert_eq!((view.job.state, output(&view)), (JobState::Success, Some(&b"\"returned\""[..])));
+            let told = told(&world).await;
+            assert_eq!(told.len(), 1);
+            assert_eq!(told[0].output.as_deref(), Some(&b"\"returned\""[..]));
+        }
+    });
+}
+
+#[test]
+fn what_a_join_returns_comes_in_place_of_what_the_function_did() {
+    each(|world| async move {
+        let id = asked(&world).await;
+        let epoch = world.opened(id, Policy::default(), true).await;
+        assert!(matches!(seal(&world, id, epoch, 0).await, Answer::Counted(_)));
+        assert_eq!(view(&world, id).await.output, None);
+        assert!(matches!(world.claim(id, Phase::Join, 2).await, Claimed::Ours { .. }));
+        let output = Some("\"joined\"".into());
+        let how = Attempt::Succeeded;
+        let settle = Settle { job: id, phase: Phase::Join, attempt: 2, how, output, by: world.by() };
+        world.store.apply(settle).await.unwrap();
+        let told = told(&world).await;
+        assert_eq!(told[0].output.as_deref(), Some(&b"\"joined\""[..]));
+    });
+}
+
+/// Its own work went well, and is kept for when its parts do.
+#[test]
+fn a_job_that_its_parts_failed_tells_no_output_and_keeps_it() {
+    each(|world| async move {
+        let id = asked(&world).await;
+        let epoch = world.opened(id, Policy::default(), false).await;
+        world.append(id, epoch, 0, 1).await;
+        assert!(matches!(seal(&world, id, epoch, 1).await, Answer::Counted(_)));
+        world.start(part(id, 0)).await;
+        world.settle(part(id, 0), failed()).await;
+        let told_first = told(&world).await;
+        assert_eq!((told_first[0].state, &told_first[0].output), (JobState::Failed, &None));
+        world.store.apply(Retry::new(id, world.by())).await.unwrap();
+        let again = PartKey { epoch: 2, ..part(id, 0) };
+        world.start(again).await;
+        world.settle(again, ok()).await;
+        let told = told(&world).await;
+        assert_eq!((told[0].state, told[0].output.as_deref()), (JobState::Success, Some(&b"\"returned\""[..])));
+    });
+}
+
+#[test]
+fn an_older_run_and_a_cancelled_job_are_not_sealed() {
+    each(|world| async move {
+        let id = asked(&world).await;
+        let first = world.opened(id, Policy::default(), false).await;
+        world.append(id, first, 0, 1).await;
+        let open = Open { job: id, attempt: 1, policy: Policy::default(), joined: false };
+        let second = world.store.apply(open).await.unwrap().unwrap();
+        assert_eq!(seal(&world, id, first, 1).await, Answer::Old);
+        world.store.apply(Cancel::new(id, world.by())).await.unwrap();
+        assert_eq!(seal(&world, id, second, 0).await, Answer::Counted(Vec::new()));
+        let view = view(&world, id).await;
+        assert_eq!((view.job.state, view.output), (JobState::Cancelled, None));
+    });
+}
+
+/// The run that counts made none.
+#[test]
+fn parts_of_a_run_that_was_cut_short_are_forgotten_when_the_next_one_makes_none() {
+    each(|world| async move {
+        let id = asked(&world).await;
+        let epoch = world.opened(id, Policy::default(), false).await;
+        world.append(id, epoch, 0, 3).await;
+        world.start(part(id, 0)).await;
+        world.settle(part(id, 0), ok()).await;
+        let settle = |how, output| Settle { job: id, phase: Phase::Start, attempt: 1, how, output, by: world.by() };
+        world.store.apply(settle(Attempt::Interrupted, None)).await.unwrap();
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
+        let answer = world.store.apply(settle(Attempt::Succeeded, Some("1".into()))).await.unwrap();
+        assert!(matches!(answer, Answer::Counted(_)));
+        let view = view(&world, id).await;
+        assert_eq!((view.job.state, output(&view)), (JobState::Success, Some(&b"1"[..])));
+        assert_eq!((view.head.appended, view.head.sealed, view.counts), (0, None, ledger::Counts::default()));
+        assert!(world.store.parts(id, 0, 10).await.unwrap().is_empty());
+        // Nor are they run, if somebody has their messages.
+        assert_eq!(world.start(part(id, 1)).await, ork::accounting::Started::Nothing(Vec::new()));
+        let left = world.take(100).await;
+        let parts = left
+            .iter()
+            .flat_map(|row| &row.messages)
+            .filter(|message| matches!(message, Outgoing::Work(message) if matches!(message.ask, Ask::Part { .. })));
+        assert_eq!(parts.count(), 0, "{left:?}");
+    });
+}
+
+/// It was told to begin nothing more while nobody knew that it would have parts.
+#[test]
+fn a_job_that_was_interrupted_takes_no_parts() {
+    each(|world| async move {
+        let id = asked(&world).await;
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
+        let cancel = Cancel { job: id, stop: Stop::Pending, below: false, by: world.by() };
+        world.store.apply(cancel).await.unwrap();
+        let open = Open { job: id, attempt: 1, policy: Policy::default(), joined: false };
+        let epoch = world.store.apply(open).await.unwrap().unwrap();
+        let page = Page { job: id, epoch, first: 0, inputs: vec!["1".into()] };
+        let appended = world.store.apply(Append { page, by: world.by() }).await.unwrap();
+        assert_eq!((appended.answer, appended.owed), (ledger::Append::Halted, None));
+        assert!(matches!(seal(&world, id, epoch, 0).await, Answer::Counted(_)));
+        assert_eq!(view(&world, id).await.job.state, JobState::Cancelled);
+    });
+}
+
+/// The transaction that seals gives the permit of the call back, and wakes who waits for it.
+#[test]
+fn a_seal_gives_its_permit_back() {
+    each(|world| async move {
+        let limit = Limit { name: Arc::from("many"), permits: 1 };
+        let claim = |id| {
+            let unknown = NewJob { job: Job::new(id, "many", START), input: "{}".into() };
+            let operation =
+                Claim { unknown, unique: None, phase: Phase::Start, attempt: 1, firm: false, by: world.by() };
+            Admit { limit: limit.clone(), lost: 0, operation }
+        };
+        let (one, two) = (asked(&world).await, asked(&world).await);
+        let begun = world.store.apply(claim(one)).await.unwrap();
+        assert!(matches!(begun, Admitted { answer: Some(Claimed::Ours { .. }), .. }), "{begun:?}");
+        let waits = Admitted { answer: None, waiting: vec![0] };
+        assert_eq!(world.store.apply(claim(two)).await.unwrap(), waits);
+        world.take(100).await;
+        let open = Open { job: one, attempt: 1, policy: Policy::default(), joined: false };
+        let epoch = world.store.apply(open).await.unwrap().unwrap();
+        let seal = Seal { job: one, epoch, n: 0, output: None, by: world.by() };
+        let answer = world.store.apply(Release { limit: limit.clone(), operation: seal }).await.unwrap();
+        assert!(matches!(answer, Answer::Counted(_)));
+        let begun = world.store.apply(claim(two)).await.unwrap();
+        assert!(matches!(begun, Admitted { answer: Some(Claimed::Ours { .. }), .. }), "{begun:?}");
+    });
+}
