@@ -10,6 +10,7 @@
 )]
 
 mod cancel;
+mod clock;
 mod context;
 mod failures;
 mod hooks;
