@@ -12,8 +12,15 @@
 mod cancel;
 mod clock;
 mod context;
+#[path = "../support/counted.rs"]
+#[expect(unreachable_pub, reason = "each test program uses its own share of it")]
+mod counted;
 mod failures;
 mod hooks;
+#[path = "../support/hub.rs"]
+#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
+mod hub;
+mod idle;
 mod large;
 mod limits;
 #[path = "../support/objects.rs"]
