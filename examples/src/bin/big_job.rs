@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use ork::{ClientError, Context, Error, Ork, Result, task};
+use ork_examples::say;
 
 /// Submits the small jobs: they are in the store before any of them is begun.
 #[task]
@@ -67,22 +68,6 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "this is what it is for")]
-fn say(line: &str) {
-    println!("{line}");
-}
-
 fn main() -> ExitCode {
-    if std::env::args().len() > 1 {
-        return ork::main();
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let shown = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(show()));
-    match shown {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&format!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    ork_examples::main(show())
 }

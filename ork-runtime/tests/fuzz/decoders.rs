@@ -9,6 +9,8 @@ use ork::message::{BodyError, Limits};
 use ork::{Config, Failure, JobId, JobState, Tolerate};
 use proptest::prelude::*;
 
+use super::hook_words::HOOKS;
+
 /// Bodies that are nearly JSON.
 const BODIES: &[&str] = &[
     "",
@@ -32,25 +34,6 @@ const BODIES: &[&str] = &[
     "{\"\\u0061\":1}",
     "\0",
     "{\"b\":1}",
-];
-
-/// What lists of hooks are made of.
-const HOOKS: &[&str] = &[
-    "[",
-    "]",
-    "{",
-    "}",
-    ",",
-    ":",
-    "\"route\"",
-    "\"when\"",
-    "\"inputs\"",
-    "\"a\"",
-    "\"success\"",
-    "{\"route\":\"a\"}",
-    "{\"on_complete\":[",
-    "\\",
-    "7",
 ];
 
 /// Text with the signs that matter to the readers.

@@ -7,8 +7,8 @@ use ork::clock::{Clock as _, system::SystemClock};
 use ork::objects::ObjectErrorKind;
 use ork::{ClientError, Context, JobId, JobState, Ork, OrkBuilder, Parts, Result, Timestamp, task};
 
+use super::clock::Manual;
 use super::objects::Shelf;
-use super::retention::Manual;
 use super::tasks::{Gate, add, called, calls};
 use super::world::{builder, each, why};
 
@@ -304,21 +304,27 @@ fn a_worker_with_retention_removes_them() {
     each(|world| async {
         let (first, store, folder) = world.parts();
         first.shutdown().await;
-        let (shelf, clock) = (Shelf::new(), Manual::new(Timestamp::from_millis(1_000_000_000)));
-        let start = async || {
-            let builder = shelved(&store, &shelf).clock(Arc::<Manual>::clone(&clock)).set("retention", "2h");
-            let ork = builder.build().await.unwrap();
-            ork.start_worker();
-            ork
-        };
-        let ork = start().await;
-        ork.submit(long { length: 1_000 }).and_wait().await.unwrap();
+        let start = Timestamp::from_millis(1_000_000_000);
+        let (shelf, clock) = (Shelf::new(), Manual::new(start));
+        let builder = shelved(&store, &shelf).clock(Arc::<Manual>::clone(&clock)).set("retention", "2h");
+        let ork = builder.build().await.unwrap();
+        ork.start_worker();
+        let job = ork.submit(long { length: 1_000 }).await.unwrap();
+        let id = job.id();
+        job.wait().await.unwrap();
         assert_eq!(shelf.names().len(), 1);
-        // It may have looked just before the job was due, and looks again an hour later.
+        // Both who remove have begun to wait: for jobs that are due, and for what is left of jobs.
+        for first in [1, 2] {
+            clock.is_awaited(start + Duration::from_mins(first)).await;
+        }
+        clock.turn(Duration::from_hours(3));
+        while ork.status(id).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        // Who looked for what is left just before, looks again within the hour.
+        clock.turn(Duration::from_hours(2));
         while !shelf.names().is_empty() {
-            clock.turn(Duration::from_hours(1));
-            // One that turned without a pause would keep others from reading it.
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
         ork.shutdown().await;
         drop(folder);

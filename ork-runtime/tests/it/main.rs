@@ -10,10 +10,18 @@
 )]
 
 mod cancel;
+mod clock;
 mod context;
+#[path = "../support/counted.rs"]
+#[expect(unreachable_pub, reason = "each test program uses its own share of it")]
+mod counted;
 mod events;
 mod failures;
 mod hooks;
+#[path = "../support/hub.rs"]
+#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
+mod hub;
+mod idle;
 mod itself;
 mod large;
 mod limits;

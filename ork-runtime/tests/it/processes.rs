@@ -5,14 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use futures_util::stream::{StreamExt as _, select_all};
 use ork::clock::{Clock, Pause, system::SystemClock};
 use ork::{JobState, Timestamp};
 
 use super::tasks::*;
 use super::world::{builder, each};
-
-/// Between two looks at what another process writes.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// A name is for people. Were it an identity, the one that ends would take the other's work with it.
 #[test]
@@ -35,15 +33,14 @@ fn two_workers_of_one_name_are_two() {
         // One alone runs no second one.
         Gate::of(&key).entered().await;
         Gate::of(&key).entered().await;
-        // What a process has claimed is written soon; until then the other ones do not see it.
+        // What a process has claimed is written soon; the other ones hear of it then.
+        let mut seen = select_all(jobs.iter().map(|job| twins[1].follow(job.id()).boxed()));
         let mut workers = BTreeSet::new();
         while workers.len() < 2 {
-            tokio::time::sleep(LOOK).await;
-            for job in &jobs {
-                let status = twins[1].status(job.id()).await.unwrap();
-                workers.extend(status.worker.filter(|_| status.state == JobState::Running));
-            }
+            let status = seen.next().await.unwrap().unwrap();
+            workers.extend(status.worker.filter(|_| status.state == JobState::Running));
         }
+        drop(seen);
         assert!(workers.len() == 2 && workers.iter().all(|worker| worker.starts_with("twin/")), "{workers:?}");
         // The one that ends leaves the other's job alone.
         let (ends, stays) = (twins.remove(0), twins.remove(0));

@@ -3,44 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ork::clock::{Clock, Pause};
-use ork::{ClientError, JobId, Ork, Timestamp};
-use tokio::sync::watch;
-
+use super::clock::Manual;
 use super::tasks::*;
 use super::world::{builder, each};
-
-/// A clock that a test turns.
-#[derive(Debug)]
-pub(crate) struct Manual(watch::Sender<Timestamp>);
-
-impl Manual {
-    pub(crate) fn new(now: Timestamp) -> Arc<Self> {
-        Arc::new(Self(watch::channel(now).0))
-    }
-
-    pub(crate) fn turn(&self, by: Duration) {
-        self.0.send_modify(|now| *now = *now + by);
-    }
-}
-
-impl Clock for Manual {
-    fn now(&self) -> Timestamp {
-        *self.0.borrow()
-    }
-
-    fn pause(&self, duration: Duration) -> Pause {
-        self.pause_until(self.now() + duration)
-    }
-
-    fn pause_until(&self, moment: Timestamp) -> Pause {
-        let mut now = self.0.subscribe();
-        Box::pin(async move {
-            // The clock outlives whoever waits for it.
-            let _turned = now.wait_for(|now| *now >= moment).await;
-        })
-    }
-}
+use ork::{ClientError, JobId, Ork, Timestamp};
 
 async fn is_there(ork: &Ork, id: JobId) -> bool {
     match ork.status(id).await {

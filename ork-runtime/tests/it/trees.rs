@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use ork::{Context, Error, JobId, JobState, Result, Status, task};
+use ork::{Context, Error, JobId, JobState, Result, Status, Timestamp, task};
 
+use super::clock::Manual;
 use super::tasks::*;
 use super::world::{World, each, why};
 
@@ -350,14 +351,19 @@ fn a_job_that_follows_can_be_cancelled_before_it_begins() {
 #[test]
 fn a_tree_is_removed_when_all_of_it_has_ended() {
     each(|world| async move {
+        let clock = Manual::new(Timestamp::from_millis(1_000_000));
+        let world = world.with_clock(&clock).await;
         let key = key();
         let root = world.ork.submit(grow { key: key.clone(), levels: 1, width: 2 }).await.unwrap();
         let_pass(&key, 1).await;
-        world.until(root.id(), |status| status.below_ended == 1).await;
+        // Who follows a job waits by the clock.
+        while world.ork.status(root.id()).await.unwrap().below_ended < 1 {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(world.ork.prune(Duration::ZERO).await.unwrap(), 0);
         let_pass(&key, 1).await;
         root.wait().await.unwrap();
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        clock.turn(Duration::from_millis(1));
         assert_eq!(world.ork.prune(Duration::ZERO).await.unwrap(), 3);
         world.end().await;
     });

@@ -1,8 +1,11 @@
 //! A world: one process of ork with a store of its own, gone at the end of the test.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ork::{JobId, JobOutcome, JobState, Ork, OrkBuilder, Status};
+
+use super::clock::Manual;
 
 /// Nothing here takes longer unless it hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -90,6 +93,14 @@ impl World {
             assert!(!status.state.is_final(), "ended without it: {status:?}");
         }
         panic!("the stream ended");
+    }
+
+    /// A new process over the same store, which works by this clock, in place of the first one.
+    pub(crate) async fn with_clock(self, clock: &Arc<Manual>) -> Self {
+        self.ork.shutdown().await;
+        let ork = builder(&self.store).clock(Arc::<Manual>::clone(clock)).build().await.unwrap();
+        ork.start_worker();
+        Self { ork, ..self }
     }
 
     /// The process, the name of its store, and its folder.

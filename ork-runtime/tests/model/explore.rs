@@ -2,10 +2,11 @@
 
 use ork::JobState;
 use ork::ledger::Settled;
-use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
+use stateright::{Model, Property};
 
 use super::config::Config;
 use super::rules::Flaw;
+use super::search::{Found, search};
 use super::tenure::asked;
 use super::world::{Asked, Hand, World};
 
@@ -304,35 +305,7 @@ fn has_ended(world: &World) -> bool {
     row.job.state.is_final() && settled && judged && world.seen.ends == world.seen.replies
 }
 
-/// What came of an exploration.
-pub(crate) struct Found {
-    /// How many different worlds there are.
-    pub(crate) states: usize,
-    /// What does not hold, and how that comes about.
-    pub(crate) broken: Option<(&'static str, String)>,
-}
-
 /// Explores every world, up to so many.
 pub(crate) fn explore(config: Config, most: usize) -> Found {
-    let properties = Explored(config.clone()).properties().into_iter();
-    let names: Vec<_> = properties.filter(|it| it.expectation == Expectation::Always).map(|it| it.name).collect();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let builder = Explored(config).checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
-    // The whole of it in the order that gives the shortest counterexample; a share of it down to its ends.
-    if most == 0 {
-        found(&builder.spawn_bfs().join(), names)
-    } else {
-        found(&builder.target_state_count(most).spawn_dfs().join(), names)
-    }
-}
-
-fn found(checker: &impl Checker<Explored>, names: Vec<&'static str>) -> Found {
-    let broken = names.into_iter().find_map(|name| {
-        let path = checker.discovery(name)?;
-        let end = format!("{:#?}", path.last_state());
-        let steps: Vec<_> = path.into_actions().iter().map(|action| format!("{action:?}")).collect();
-        Some((name, format!("{}\n{end}", steps.join("\n  "))))
-    });
-    assert!(broken.is_some() || checker.discovery("a job succeeds").is_some(), "no job succeeds: nothing was explored");
-    Found { states: checker.unique_state_count(), broken }
+    search(Explored(config), most)
 }

@@ -11,8 +11,12 @@
 
 mod accounting;
 mod commits;
+#[path = "../support/counted.rs"]
+#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
+mod counted;
 mod disk;
 mod files;
+mod idle;
 mod itself;
 mod leases;
 mod limits;

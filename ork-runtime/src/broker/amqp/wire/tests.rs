@@ -8,6 +8,9 @@ use super::*;
 use crate::hook::{Hooks, OnComplete, PartHook, When};
 use crate::job::State;
 
+#[path = "../../../../tests/support/hook_words.rs"]
+mod hook_words;
+
 fn names() -> Names {
     Names::new("ork", Allowed::default()).unwrap()
 }
@@ -73,24 +76,6 @@ fn hooks() -> impl Strategy<Value = Option<Box<Hooks>>> {
     })
 }
 
-/// What lists of hooks are made of.
-const HOOKS: &[&str] = &[
-    "[",
-    "]",
-    "{",
-    "}",
-    ",",
-    ":",
-    "\"route\"",
-    "\"when\"",
-    "\"inputs\"",
-    "\"a\"",
-    "\"success\"",
-    "{\"route\":\"a\"}",
-    "\\",
-    "7",
-];
-
 fn value() -> impl Strategy<Value = AMQPValue> {
     let leaf = prop_oneof![
         any::<bool>().prop_map(AMQPValue::Boolean),
@@ -103,7 +88,7 @@ fn value() -> impl Strategy<Value = AMQPValue> {
         any::<u64>().prop_map(AMQPValue::Timestamp),
         any::<Vec<u8>>().prop_map(|bytes| AMQPValue::LongString(bytes.into())),
         prop_oneof![Just("item"), Just("part"), Just("join"), Just("7"), Just(""), Just("part.a")].prop_map(text),
-        prop::collection::vec(prop::sample::select(HOOKS), 0..12).prop_map(|signs| text(&signs.concat())),
+        prop::collection::vec(prop::sample::select(hook_words::HOOKS), 0..12).prop_map(|signs| text(&signs.concat())),
         Just(AMQPValue::Void),
     ];
     leaf.prop_recursive(3, 16, 4, |inner| {

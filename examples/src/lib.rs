@@ -1,0 +1,26 @@
+//! What the examples share that are a demonstration without arguments and a program of ork with them.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// Prints a line.
+#[expect(clippy::print_stdout, reason = "this is what it is for")]
+pub fn say(line: &str) {
+    println!("{line}");
+}
+
+/// Runs the demonstration if there are no arguments, and ork's command line if there are.
+pub fn main(demonstration: impl Future<Output = Result<(), Box<dyn Error>>>) -> ExitCode {
+    if std::env::args().len() > 1 {
+        return ork::main();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let shown = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(demonstration));
+    match shown {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

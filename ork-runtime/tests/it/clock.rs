@@ -1,0 +1,75 @@
+//! A clock that a test turns, and that tells who waits for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ork::Timestamp;
+use ork::clock::{Clock, Pause};
+use tokio::sync::watch;
+
+/// How many wait for each moment.
+type Sleepers = Arc<watch::Sender<BTreeMap<Timestamp, usize>>>;
+
+/// A clock that stands still until it is turned.
+#[derive(Debug)]
+pub(crate) struct Manual {
+    now: watch::Sender<Timestamp>,
+    sleepers: Sleepers,
+}
+
+impl Manual {
+    pub(crate) fn new(now: Timestamp) -> Arc<Self> {
+        Arc::new(Self { now: watch::channel(now).0, sleepers: Arc::default() })
+    }
+
+    pub(crate) fn turn(&self, by: Duration) {
+        self.now.send_modify(|now| *now = *now + by);
+    }
+
+    /// Waits until somebody waits for this moment.
+    pub(crate) async fn is_awaited(&self, moment: Timestamp) {
+        self.sleepers.subscribe().wait_for(|sleepers| sleepers.contains_key(&moment)).await.unwrap();
+    }
+}
+
+impl Clock for Manual {
+    fn now(&self) -> Timestamp {
+        *self.now.borrow()
+    }
+
+    fn pause(&self, duration: Duration) -> Pause {
+        self.pause_until(self.now() + duration)
+    }
+
+    fn pause_until(&self, moment: Timestamp) -> Pause {
+        let (mut now, sleep) = (self.now.subscribe(), Sleep::new(&self.sleepers, moment));
+        Box::pin(async move {
+            // The clock outlives whoever waits for it.
+            let _turned = now.wait_for(|now| *now >= moment).await;
+            drop(sleep);
+        })
+    }
+}
+
+/// One who waits.
+struct Sleep(Sleepers, Timestamp);
+
+impl Sleep {
+    fn new(sleepers: &Sleepers, until: Timestamp) -> Self {
+        sleepers.send_modify(|sleepers| *sleepers.entry(until).or_default() += 1);
+        Self(Arc::clone(sleepers), until)
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.0.send_modify(|sleepers| {
+            if let Some(n) = sleepers.get_mut(&self.1).filter(|n| **n > 1) {
+                *n -= 1;
+            } else {
+                sleepers.remove(&self.1);
+            }
+        });
+    }
+}

@@ -1,0 +1,175 @@
+//! The barrier as stateright sees it: which steps are possible in a world, and what is true of all worlds.
+
+use ork::barrier::{Barrier, End, Event, Next};
+use stateright::{Model, Property};
+
+use super::super::search::{Found, search};
+use super::Config;
+use super::world::{Ghost, Worker, World};
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Action {
+    Take {
+        worker: usize,
+        msg: usize,
+    },
+    GoOn {
+        worker: usize,
+    },
+    /// What was given back arrives.
+    Back {
+        worker: usize,
+    },
+    Crash {
+        worker: usize,
+    },
+    /// The reader's channel is lost, and its worker lives on.
+    Lose {
+        worker: usize,
+    },
+    /// The broker learns of a ghost.
+    Gone {
+        ghost: usize,
+    },
+    Double {
+        part: u8,
+    },
+    Again {
+        worker: usize,
+    },
+}
+
+#[derive(Debug, Clone)]
+struct Explored(Config);
+impl Model for Explored {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new(&self.0)]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        for (worker, it) in world.workers.iter().enumerate() {
+            let Some(it) = it else {
+                // Idle workers are interchangeable.
+                if world.workers[..worker].iter().all(Option::is_some) {
+                    actions.extend((0..world.work.len()).map(|msg| Action::Take { worker, msg }));
+                }
+                continue;
+            };
+            let empty = world.queue.as_ref().is_none_or(Vec::is_empty);
+            let reads = it.barrier.next() == Next::Read && world.readers.contains(&worker);
+            let waits = reads && (world.readers.first() != Some(&worker) || empty);
+            let fenced = it.barrier.next() == Next::PutBack && !it.back.is_empty() && it.held.is_empty();
+            if !waits && !fenced {
+                actions.push(Action::GoOn { worker });
+            }
+            if !it.back.is_empty() {
+                actions.push(Action::Back { worker });
+            }
+            if world.left.crashes > 0 {
+                actions.push(Action::Crash { worker });
+                if world.readers.contains(&worker) && it.barrier.next() == Next::Read {
+                    actions.push(Action::Lose { worker });
+                }
+            }
+            if world.left.doubles > 0 && it.barrier.next() == Next::Count && world.queue.is_some() {
+                actions.push(Action::Again { worker });
+            }
+        }
+        actions.extend((0..world.ghosts.len()).map(|ghost| Action::Gone { ghost }));
+        if world.left.doubles > 0 {
+            actions.extend((0..self.0.parts).map(|part| Action::Double { part }));
+        }
+    }
+
+    fn next_state(&self, world: &World, action: Action) -> Option<World> {
+        let (mut next, config) = (world.clone(), &self.0);
+        match action {
+            Action::Take { worker, msg } => {
+                let (part, suspect) = next.work.remove(msg);
+                next.marks += 1;
+                let barrier = Barrier::new(config.whose(next.marks, suspect));
+                let (held, back) = (Vec::new(), Vec::new());
+                next.workers[worker] = Some(Worker { part, acked: false, barrier, held, back, removed: false });
+            }
+            Action::GoOn { worker } => next.go_on(config, worker),
+            Action::Back { worker } => {
+                let mut back = std::mem::take(&mut next.worker(worker).back);
+                if let Some(queue) = &mut next.queue {
+                    back.append(queue);
+                    *queue = back;
+                }
+                if next.worker(worker).barrier.next() == Next::PutBack {
+                    next.worker(worker).barrier.happened(Event::PutBack);
+                }
+            }
+            Action::Crash { worker } => {
+                next.left.crashes -= 1;
+                next.excused += u8::from(matches!(next.worker(worker).barrier.next(), Next::Remove));
+                next.end(worker, false);
+            }
+            Action::Lose { worker } => {
+                next.left.crashes -= 1;
+                next.haunt(worker);
+                next.worker(worker).barrier.happened(Event::Lost);
+            }
+            Action::Gone { ghost } => {
+                let Ghost { reader, held } = next.ghosts.remove(ghost);
+                next.readers.retain(|other| *other != reader);
+                next.give_back(held);
+            }
+            Action::Double { part } => {
+                next.left.doubles -= 1;
+                next.work.push((part, false));
+                next.work.sort_unstable();
+            }
+            Action::Again { worker } => {
+                next.left.doubles -= 1;
+                let part = next.worker(worker).part;
+                next.queue.as_mut()?.push(config.record(part));
+            }
+        }
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(
+                "what follows is done once, unless its worker died before it removed the queue",
+                |_, w: &World| w.fired <= 1 + w.excused,
+            ),
+            Property::always("nothing follows before every part has ended", |_, w: &World| !w.early),
+            Property::always("what is quiet has been followed, and leaves no queue", |_, w: &World| {
+                let quiet = w.work.is_empty() && w.workers.iter().all(Option::is_none);
+                !quiet || (w.fired > 0 && w.queue.is_none())
+            }),
+            Property::always("somebody can always go on", |m: &Self, w: &World| {
+                let mut actions = Vec::new();
+                m.actions(w, &mut actions);
+                let quiet = w.work.is_empty() && w.workers.iter().all(Option::is_none);
+                quiet
+                    || actions.iter().any(|action| {
+                        !matches!(
+                            action,
+                            Action::Crash { .. } | Action::Lose { .. } | Action::Double { .. } | Action::Again { .. }
+                        )
+                    })
+            }),
+            Property::sometimes("a set is followed", |_, w: &World| w.fired == 1),
+            Property::sometimes("a reader finds that parts are missing", |_, w: &World| {
+                w.workers.iter().flatten().any(|worker| worker.barrier.next() == Next::PutBack)
+            }),
+            Property::sometimes("a worker comes to a queue that is gone", |_, w: &World| {
+                let gone = |worker: &Worker| matches!(worker.barrier.next(), Next::End(End::NoQueue | End::Gone));
+                w.workers.iter().flatten().any(gone)
+            }),
+        ]
+    }
+}
+
+/// Explores all of it, or of a large one so many steps down to its ends.
+pub(super) fn explore(config: Config, most: usize) -> Found {
+    search(Explored(config), most)
+}

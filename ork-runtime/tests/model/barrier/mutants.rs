@@ -1,0 +1,40 @@
+//! Each falsehood about the barrier is caught, in a world in which the truth holds.
+
+use super::super::{proof, search};
+use super::explore::explore;
+use super::{Config, Left, Mutant, SMALL};
+
+fn caught(mutant: Mutant, config: Config) {
+    search::caught(mutant, &explore(config, 0), &explore(Config { mutant: Some(mutant), ..config }, 0));
+    proof::note("mutants", 1);
+}
+
+#[test]
+fn the_length_of_the_queue_in_place_of_distinct_parts_is_caught() {
+    caught(Mutant::Length, Config { left: Left { crashes: 0, doubles: 1 }, ..SMALL });
+}
+
+#[test]
+fn removing_before_firing_is_caught() {
+    caught(Mutant::RemoveFirst, Config { left: Left { crashes: 1, doubles: 0 }, ..SMALL });
+}
+
+#[test]
+fn acknowledging_before_publishing_is_caught() {
+    caught(Mutant::AckFirst, Config { left: Left { crashes: 1, doubles: 0 }, ..SMALL });
+}
+
+#[test]
+fn not_counting_again_is_caught() {
+    caught(Mutant::NoRecount, Config { left: Left { crashes: 0, doubles: 1 }, ..SMALL });
+}
+
+#[test]
+fn counting_before_all_is_back_is_caught() {
+    caught(Mutant::NoFence, Config { left: Left { crashes: 0, doubles: 1 }, ..SMALL });
+}
+
+#[test]
+fn believing_a_low_count_after_a_death_is_caught() {
+    caught(Mutant::NoSuspicion, Config { left: Left { crashes: 1, doubles: 1 }, ..SMALL });
+}

@@ -1,0 +1,215 @@
+//! The part queue, who reads it, and the workers: each step of a worker, and what its loss leaves behind.
+
+use ork::barrier::{Barrier, Entry, Event, Fate, Next};
+
+use super::{Config, Left, Mutant};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Worker {
+    /// The part whose message it holds; `None` if it has acknowledged it and still goes on, which only a mutant does.
+    pub(super) part: u8,
+    pub(super) acked: bool,
+    pub(super) barrier: Barrier,
+    /// What it has read and not settled.
+    pub(super) held: Vec<Entry>,
+    /// What it has given back, and is not in the queue yet.
+    pub(super) back: Vec<Entry>,
+    pub(super) removed: bool,
+}
+
+/// What a reader held that has died or lost its channel: the broker does not know it yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Ghost {
+    /// Its place among the readers.
+    pub(super) reader: usize,
+    pub(super) held: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct World {
+    /// Messages of parts, and whether they came before.
+    pub(super) work: Vec<(u8, bool)>,
+    pub(super) ghosts: Vec<Ghost>,
+    pub(super) n_ghosts: usize,
+    pub(super) workers: Vec<Option<Worker>>,
+    /// The queue, while it is there.
+    pub(super) queue: Option<Vec<Entry>>,
+    /// Who reads, then who waits to.
+    pub(super) readers: Vec<usize>,
+    /// Which parts were ever recorded.
+    pub(super) recorded: Vec<bool>,
+    pub(super) fired: u8,
+    pub(super) early: bool,
+    /// How often a worker died after it fired.
+    pub(super) excused: u8,
+    pub(super) left: Left,
+    pub(super) marks: u8,
+}
+
+impl World {
+    pub(super) fn new(config: &Config) -> Self {
+        let head = config.headed.then_some(Entry::Head { epoch: 1 });
+        Self {
+            work: (0..config.parts).map(|part| (part, false)).collect(),
+            ghosts: Vec::new(),
+            n_ghosts: 0,
+            workers: vec![None; config.workers],
+            queue: Some(head.into_iter().collect()),
+            readers: Vec::new(),
+            recorded: vec![false; config.parts.into()],
+            fired: 0,
+            early: false,
+            excused: 0,
+            left: config.left,
+            marks: 0,
+        }
+    }
+
+    pub(super) fn worker(&mut self, at: usize) -> &mut Worker {
+        self.workers[at].as_mut().unwrap()
+    }
+
+    /// A reader leaves, with what it holds or has on its way back in the queue again.
+    fn leave(&mut self, at: usize) {
+        let worker = self.worker(at);
+        let mut back = std::mem::take(&mut worker.back);
+        back.append(&mut worker.held);
+        self.readers.retain(|reader| *reader != at);
+        if let Some(queue) = &mut self.queue {
+            // To where they were: before what came since.
+            back.append(queue);
+            *queue = back;
+        }
+    }
+
+    /// A reader leaves, and the broker does not know it yet.
+    pub(super) fn haunt(&mut self, at: usize) {
+        let worker = self.worker(at);
+        let mut held = std::mem::take(&mut worker.back);
+        held.append(&mut worker.held);
+        let Some(place) = self.readers.iter().position(|reader| *reader == at) else { return self.give_back(held) };
+        // Ghosts are numbered beyond all workers.
+        let reader = 100 + self.n_ghosts;
+        self.n_ghosts += 1;
+        self.readers[place] = reader;
+        self.ghosts.push(Ghost { reader, held });
+    }
+
+    pub(super) fn give_back(&mut self, mut held: Vec<Entry>) {
+        if let Some(queue) = &mut self.queue {
+            held.append(queue);
+            *queue = held;
+        }
+    }
+
+    pub(super) fn end(&mut self, at: usize, ack: bool) {
+        if ack {
+            self.leave(at);
+        } else {
+            self.haunt(at);
+        }
+        let worker = self.workers[at].take().unwrap();
+        if !ack && !worker.acked {
+            self.work.push((worker.part, true));
+            self.work.sort_unstable();
+        }
+    }
+
+    fn fire(&mut self) {
+        self.fired += 1;
+        self.early |= self.recorded.contains(&false);
+    }
+
+    fn remove(&mut self) {
+        self.queue = None;
+        self.readers.clear();
+        self.ghosts.clear();
+        for worker in self.workers.iter_mut().flatten() {
+            worker.held.clear();
+            worker.back.clear();
+        }
+    }
+
+    /// One step of a worker.
+    pub(super) fn go_on(&mut self, config: &Config, at: usize) {
+        let next = self.worker(at).barrier.next();
+        let event = match next {
+            Next::Record => {
+                if config.mutant == Some(Mutant::AckFirst) && !self.worker(at).acked {
+                    self.worker(at).acked = true;
+                    return;
+                }
+                let part = self.worker(at).part;
+                match &mut self.queue {
+                    None => Event::NoQueue,
+                    Some(queue) => {
+                        queue.push(config.record(part));
+                        self.recorded[usize::from(part)] = true;
+                        Event::Recorded
+                    }
+                }
+            }
+            Next::Count => match &self.queue {
+                None => Event::NoQueue,
+                Some(queue) => {
+                    let n = u64::try_from(queue.len()).unwrap();
+                    if config.mutant == Some(Mutant::Length) && n == config.whose(0, false).full() {
+                        self.fire();
+                        self.remove();
+                        return self.end(at, true);
+                    }
+                    Event::Counted(n)
+                }
+            },
+            Next::Open | Next::Probe if self.queue.is_none() => Event::NoQueue,
+            Next::Open | Next::Probe if !self.readers.is_empty() && !config.waits => Event::Busy,
+            Next::Open | Next::Probe => {
+                self.readers.push(at);
+                Event::Opened
+            }
+            Next::Read if self.readers.contains(&at) => return self.read(at),
+            // The queue was removed under it.
+            Next::Read => Event::Lost,
+            Next::PutBack => {
+                self.readers.retain(|reader| *reader != at);
+                let worker = self.worker(at);
+                worker.back.append(&mut worker.held);
+                if config.mutant == Some(Mutant::NoRecount) {
+                    return self.end(at, true);
+                }
+                if config.mutant != Some(Mutant::NoFence) && !worker.back.is_empty() {
+                    // It waits for the fence; `Back` is the other step.
+                    return;
+                }
+                Event::PutBack
+            }
+            Next::Fire => {
+                if config.mutant == Some(Mutant::RemoveFirst) && !self.worker(at).removed {
+                    self.remove();
+                    self.worker(at).removed = true;
+                    return;
+                }
+                self.fire();
+                Event::Fired
+            }
+            Next::Remove => {
+                self.remove();
+                Event::Removed
+            }
+            Next::End(_) => return self.end(at, true),
+        };
+        self.worker(at).barrier.happened(event);
+    }
+
+    fn read(&mut self, at: usize) {
+        let queue = self.queue.as_mut().unwrap();
+        let entry = queue.remove(0);
+        let worker = self.workers[at].as_mut().unwrap();
+        if let Some(mark) = worker.barrier.marks_now() {
+            queue.push(Entry::Mark(mark));
+        }
+        if worker.barrier.read(&entry) == Fate::Keep {
+            worker.held.push(entry);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! How any model is explored, and when a falsehood counts as caught.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use stateright::{Checker, Expectation, HasDiscoveries, Model};
+
+use super::proof;
+
+/// What came of an exploration.
+pub(crate) struct Found {
+    /// How many different worlds there are.
+    pub(crate) states: usize,
+    /// What does not hold, and how that comes about.
+    pub(crate) broken: Option<(&'static str, String)>,
+}
+
+/// Explores every world, or of a large model so many steps down to its ends.
+pub(crate) fn search<M>(model: M, most: usize) -> Found
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Clone + Debug + Hash + PartialEq + Send + Sync,
+    M::Action: Clone + Debug + PartialEq + Send + Sync,
+{
+    let named = |expectation: Expectation| {
+        let properties = model.properties().into_iter().filter(move |it| it.expectation == expectation);
+        properties.map(|it| it.name).collect::<Vec<_>>()
+    };
+    let (always, sometimes) = (named(Expectation::Always), named(Expectation::Sometimes));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let builder = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
+    // The whole of it in the order that gives the shortest counterexample; a share of it down to its ends.
+    if most == 0 {
+        found(&builder.spawn_bfs().join(), always, &sometimes)
+    } else {
+        found(&builder.target_state_count(most).spawn_dfs().join(), always, &sometimes)
+    }
+}
+
+fn found<M>(checker: &impl Checker<M>, always: Vec<&'static str>, sometimes: &[&'static str]) -> Found
+where
+    M: Model<State: Clone + Debug + Hash + PartialEq, Action: Clone + Debug + PartialEq>,
+{
+    let broken = always.into_iter().find_map(|name| {
+        let path = checker.discovery(name)?;
+        let end = format!("{:#?}", path.last_state());
+        let steps: Vec<_> = path.into_actions().iter().map(|action| format!("{action:?}")).collect();
+        Some((name, format!("{}\n{end}", steps.join("\n  "))))
+    });
+    let never = sometimes.iter().find(|name| checker.discovery(name).is_none());
+    assert!(broken.is_some() || never.is_none(), "it never comes to pass that {never:?}: too little was explored");
+    Found { states: checker.unique_state_count(), broken }
+}
+
+/// The truth holds, and the falsehood does not: it has a consequence, which is printed.
+pub(crate) fn caught(mutant: impl Debug, truth: &Found, falsehood: &Found) {
+    assert!(truth.broken.is_none(), "the truth itself does not hold: {:?}", truth.broken);
+    let Some((property, path)) = &falsehood.broken else {
+        panic!("{mutant:?} was not caught in {} states", falsehood.states)
+    };
+    println!("{mutant:?}: it is not so that {property}:\n  {path}");
+    proof::note("mutants_caught", 1);
+}

@@ -1,0 +1,55 @@
+//! What an idle process says to its PostgreSQL server, counted by the server.
+
+use std::sync::Arc;
+
+use ork::broker::embedded::Embedded;
+use ork::clock::{Clock, system::SystemClock};
+use ork::store::Store;
+use ork::store::postgres::Postgres;
+use ork::{Ork, WorkerId, task};
+use sqlx::{AssertSqlSafe, Executor as _};
+
+use super::counted::{Calls, CountedStore};
+use super::postgres::{self, Server};
+
+#[task]
+fn rest() {}
+
+/// The statements that were made so far.
+fn statements(server: &Server) -> Vec<String> {
+    let log = server.log();
+    let made = log.lines().filter_map(|line| {
+        let (_, statement) = line.split_once("LOG:  ")?;
+        statement.strip_prefix("statement: ").or_else(|| Some(statement.strip_prefix("execute ")?.split_once(": ")?.1))
+    });
+    made.map(str::to_owned).collect()
+}
+
+/// The broken variant, a pump that looks once a second, was made by hand and failed it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_process_makes_no_statements_but_those_of_its_heart() {
+    let Some(server) = postgres::private() else { return };
+    let url = postgres::create(&server.url("postgres")).await;
+    let name = url.rsplit_once('/').unwrap().1;
+    let noted = AssertSqlSafe(format!("ALTER DATABASE {name} SET log_statement = 'all'"));
+    postgres::connect(&server.url("postgres")).await.execute(noted).await.unwrap();
+    let calls = Calls::default();
+    let store: Arc<dyn Store> = Arc::new(CountedStore(Arc::new(Postgres::open(&url).await.unwrap()), calls.clone()));
+    let (worker, clock): (_, Arc<dyn Clock>) = (WorkerId::new("one"), Arc::new(SystemClock));
+    let broker = Arc::new(Embedded::new(Arc::clone(&store), clock, worker.clone()));
+    let config = ork::Config::from(Some(std::path::Path::new("/dev/null")), []).unwrap();
+    let ork = Ork::builder().config(config).ports(store, broker, worker).build().await.unwrap();
+    ork.start_worker();
+    ork.submit(rest {}).and_wait().await.unwrap();
+    // From one beat to the next, and to the one after it: what the job left to do is done in the first of these times.
+    let mut made = Vec::new();
+    for beat in 3..=5 {
+        calls.reach("beat", beat).await;
+        made.push(statements(&server).len());
+    }
+    let of_all = statements(&server);
+    let between = of_all.get(made[1]..made[2]).unwrap();
+    let hearts = between.iter().filter(|statement| statement.contains("INSERT INTO ork.worker")).count();
+    assert!(hearts == 1 && between.len() <= 4, "{between:?}");
+    ork.shutdown().await;
+}

@@ -1,0 +1,171 @@
+//! Ports that count their calls: what a process asks of its store and its broker.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ork::accounting::{By, OwedId};
+use ork::broker::{Broker, BrokerError, Replies, Subscribe, Subscription};
+use ork::context::Progress;
+use ork::message::Outgoing;
+use ork::store::{Beat, Changes, Expired, JobView, Prune, Pruned, Situation, Store, StoreError, Take, Taken, Work};
+use ork::task::parts::SettledPart;
+use ork::{Filter, JobId, Timestamp};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// How often each was called.
+pub type Counts = BTreeMap<&'static str, usize>;
+
+/// Counts calls.
+#[derive(Debug, Clone, Default)]
+pub struct Calls(Arc<watch::Sender<Counts>>);
+
+impl Calls {
+    fn count(&self, call: &'static str) {
+        self.0.send_modify(|calls| *calls.entry(call).or_default() += 1);
+    }
+
+    /// Makes a call, and counts it once it is answered.
+    async fn made<T>(&self, call: &'static str, future: impl Future<Output = T>) -> T {
+        let answer = future.await;
+        self.count(call);
+        answer
+    }
+
+    /// How often each was called so far.
+    pub fn so_far(&self) -> Counts {
+        self.0.borrow().clone()
+    }
+
+    /// What was called since, without those that were not.
+    pub fn since(&self, before: &Counts) -> Counts {
+        let since = self.so_far().into_iter().map(|(call, n)| (call, n - before.get(call).unwrap_or(&0)));
+        since.filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// How often this was called so far.
+    pub fn of(&self, call: &str) -> usize {
+        self.0.borrow().get(call).copied().unwrap_or_default()
+    }
+
+    /// Waits until this was called so often.
+    pub async fn reach(&self, call: &str, n: usize) {
+        self.0.subscribe().wait_for(|calls| calls.get(call).is_some_and(|called| *called >= n)).await.unwrap();
+    }
+}
+
+/// A store that counts its calls.
+#[derive(Debug)]
+pub struct CountedStore(pub Arc<dyn Store>, pub Calls);
+
+#[async_trait]
+impl Store for CountedStore {
+    fn changes(&self) -> &Changes {
+        self.0.changes()
+    }
+
+    fn enqueue(&self, work: Box<dyn Work>) {
+        self.1.count("enqueue");
+        self.0.enqueue(work);
+    }
+
+    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+        self.1.made("take", self.0.take(take)).await
+    }
+
+    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        self.1.made("forget", self.0.forget(owed, by)).await
+    }
+
+    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        self.1.made("give_back", self.0.give_back(owed, by)).await
+    }
+
+    async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
+        self.1.made("beat", self.0.beat(beat)).await
+    }
+
+    async fn leave(&self, by: By) -> Result<(), StoreError> {
+        self.1.made("leave", self.0.leave(by)).await
+    }
+
+    async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError> {
+        self.1.made("progress", self.0.progress(job, progress)).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
+        self.1.made("job", self.0.job(id)).await
+    }
+
+    async fn jobs(&self, filter: Filter) -> Result<Vec<JobView>, StoreError> {
+        self.1.made("jobs", self.0.jobs(filter)).await
+    }
+
+    async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
+        self.1.made("parts", self.0.parts(job, from, limit)).await
+    }
+
+    async fn situation(&self, id: JobId) -> Result<Situation, StoreError> {
+        self.1.made("situation", self.0.situation(id)).await
+    }
+
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        self.1.made("identity", self.0.identity()).await
+    }
+
+    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+        self.1.made("known", self.0.known(jobs)).await
+    }
+
+    async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
+        self.1.made("expired", self.0.expired(before, limit)).await
+    }
+
+    async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
+        self.1.made("prune", self.0.prune(prune)).await
+    }
+
+    async fn check(&self) -> Result<String, StoreError> {
+        self.1.made("check", self.0.check()).await
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+/// A broker that counts its calls.
+#[derive(Debug)]
+pub struct CountedBroker(pub Arc<dyn Broker>, pub Calls);
+
+#[async_trait]
+impl Broker for CountedBroker {
+    fn needs_relay(&self) -> bool {
+        self.0.needs_relay()
+    }
+
+    async fn prepare(&self, queues: &[Subscribe]) -> Result<(), BrokerError> {
+        self.1.made("prepare", self.0.prepare(queues)).await
+    }
+
+    async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), BrokerError>> {
+        self.1.made("publish", self.0.publish(messages)).await
+    }
+
+    async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>, BrokerError> {
+        self.1.made("subscribe", self.0.subscribe(subscribe)).await
+    }
+
+    async fn replies(&self) -> Result<Option<Replies>, BrokerError> {
+        self.0.replies().await
+    }
+
+    async fn check(&self) -> Result<String, BrokerError> {
+        self.1.made("check", self.0.check()).await
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
