@@ -27,6 +27,11 @@ impl Setting {
         Process::start(command)
     }
 
+    /// Whether processes tell each other what happens.
+    fn listens(&self) -> bool {
+        self.variables.iter().any(|(name, _)| *name == "ORK_EVENTS")
+    }
+
     fn run(&self, args: &str) -> Ended {
         self.start(args).end()
     }
@@ -58,6 +63,11 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
         worker.err_line(|line| line.contains("worker ready"));
         worker
     });
+    // Over a broker others hear of it.
+    let mut listener = setting.listens().then(|| setting.start("jobs watch --events"));
+    if let Some(listener) = &mut listener {
+        listener.err_line(|line| line.contains("watching"));
+    }
     let submit = "submit submit_large_sheet sheet=records.csv to=submitted batch=10";
     let job = setting.run(submit).ok().trim().to_owned();
     setting.run(&format!("jobs watch {job}")).fails(1, &["2 of 10 parts were not submitted"]);
@@ -83,6 +93,34 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
     assert_eq!((records.len(), batches), (95, 10));
     assert!(records.iter().enumerate().all(|(n, record)| *record == format!("{n}@example.org")));
 
+    let told = setting.run(&format!("jobs watch {job}")).ok();
+    assert_eq!(told.lines().next(), Some("This job is now complete."), "{told}");
+    assert!(told.ends_with("next: See what was submitted: https://example.org/submissions\n95\n"), "{told}");
+    if let Some(mut listener) = listener {
+        let parts = |completed, failed| format!(" 10 parts: {completed} completed, {failed} failed, 0 canceled");
+        let events = [
+            ("job.created", String::new()),
+            ("job.ready", String::new()),
+            ("job.updated", " 20 % The job is split into 10 parts".to_owned()),
+            ("job.parts-completed", parts(8, 2)),
+            ("job.failed", " 2 of 10 parts were not submitted".to_owned()),
+            ("job.parts-completed", parts(9, 1)),
+            ("job.failed", " 1 of 10 parts were not submitted".to_owned()),
+            ("job.parts-completed", parts(10, 0)),
+            ("job.completed", String::new()),
+        ];
+        for (kind, words) in events {
+            // Progress that was said right before may have been heard, too.
+            let line = listener.out_line(|line| line.contains(&job) && !line.contains(" 10 % "));
+            assert!(
+                line.contains(&format!(" {kind} ")) && line.ends_with(&format!(" submit_large_sheet{words}")),
+                "{line}"
+            );
+        }
+        listener.signal("TERM");
+        assert_eq!(listener.end().code, Some(130));
+    }
+
     // An empty one is not split.
     setting.place.write("records.csv", "");
     let answer = setting.run(&format!("{submit} --wait --json")).ok();
@@ -97,11 +135,15 @@ fn a_large_sheet_is_submitted(setting: &Setting) {
 fn a_large_sheet_shows_itself() {
     let told = Place::new().run(PROGRAM, "").ok();
     let lines: Vec<_> = told.lines().collect();
-    assert!(lines[lines.len() - 3].ends_with("1 of 11 parts were not submitted"), "{told}");
-    assert_eq!(
-        lines[lines.len() - 2..],
-        ["part 7: line 7778 has no address", "This job is now complete. 10500 records"]
-    );
+    // Of progress only the newest is told.
+    let lines = if lines[0] == "Splitting the job" { &lines[1..] } else { &lines };
+    let [splits, completed, failed, part, records, next] = lines[..] else { panic!("{told}") };
+    assert_eq!(splits, "The job is split into 11 parts");
+    assert_eq!(completed, "job.parts-completed: 10 of 11 completed, 1 failed");
+    assert!(failed.ends_with("1 of 11 parts were not submitted"), "{told}");
+    assert_eq!(part, "part 7: line 7778 has no address");
+    assert_eq!(records, "10500 records. This job is now complete.");
+    assert_eq!(next, "next: See what was submitted: https://example.org/submissions");
 }
 
 #[test]
@@ -113,6 +155,7 @@ fn a_large_sheet_is_submitted_embedded() {
 fn a_large_sheet_is_submitted_over_rabbitmq() {
     let Some(url) = node::shared_node() else { return };
     let prefix = format!("s{}", &uuid::Uuid::now_v7().simple().to_string()[20..]);
-    let variables = vec![("ORK_BROKER", url.to_owned()), ("ORK_PREFIX", prefix)];
+    let events = ("ORK_EVENTS", "jobs".to_owned());
+    let variables = vec![("ORK_BROKER", url.to_owned()), ("ORK_PREFIX", prefix), events];
     a_large_sheet_is_submitted(&Setting { place: Place::new(), variables });
 }

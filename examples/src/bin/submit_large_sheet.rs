@@ -10,19 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use futures_util::StreamExt as _;
-use ork::{Context, Error, Ork, Parts, Result, task};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use ork::{Conclusion, Context, Error, EventKind, Next, Ork, Parts, Result, task};
+use ork_examples::say;
+use serde::Deserialize;
 
 /// How many records a part submits, if nothing else is asked for.
 const BATCH: usize = 1_000;
 
-/// What came of a sheet, or of one batch of it.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Submitted {
-    message: String,
-    records: usize,
-}
+/// What came of a sheet, or of one batch of it: how many records were submitted, and a word about that.
+type Submitted = Conclusion<usize>;
 
 /// What a part is told: which batch is its own.
 #[derive(Deserialize)]
@@ -38,17 +34,17 @@ async fn submit_large_sheet(sheet: PathBuf, to: PathBuf, batch: Option<usize>, c
         let Batch { part } = context.part_data()?;
         context.log(format!("submitting part {part}"));
         let records = tokio::task::spawn_blocking(move || submit_batch(&sheet, &to, part, size)).await??;
-        return Ok(Submitted { message: format!("part {part} is submitted"), records });
+        return Ok(Submitted::new(format!("part {part} is submitted"), records));
     }
     let records = tokio::task::spawn_blocking(move || lines(&sheet).map(Iterator::count)).await??;
     if records == 0 {
-        return Ok(Submitted { message: "There is nothing to do.".into(), records });
+        return Ok(Submitted::new("There is nothing to do.", records));
     }
     context.progress(10.0, "Splitting the job");
     let parts = records.div_ceil(size);
     context.split(u64::try_from(parts)?).await?;
     context.progress(20.0, format!("The job is split into {parts} parts"));
-    Ok(Submitted { message: "The job is split.".into(), records })
+    Ok(Submitted::new("The job is split.", records))
 }
 
 /// Completes the job when every part has ended, or fails it if one has failed.
@@ -59,8 +55,10 @@ async fn submit_large_sheet_join(parts: Parts<Submitted>) -> Result<Submitted> {
         return Err(Error::permanent(format!("{not_ok} of {total} parts were not submitted")));
     }
     let batches = parts.all_ok()?.collect().await?;
-    let records = batches.iter().map(|batch| batch.records).sum();
-    Ok(Submitted { message: "This job is now complete.".into(), records })
+    let records = batches.iter().map(|batch| batch.data).sum();
+    let next =
+        Next::Url { url: "https://example.org/submissions".into(), label: Some("See what was submitted".into()) };
+    Ok(Submitted::new("This job is now complete.", records).next(next))
 }
 
 fn lines(sheet: &Path) -> io::Result<impl Iterator<Item = io::Result<String>>> {
@@ -88,13 +86,18 @@ async fn show(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let record = |n: usize| if n == 7_777 { "nobody".to_owned() } else { format!("{n},{n}@example.org") };
     fs::write(&sheet, (0..10_500).map(record).collect::<Vec<_>>().join("\n"))?;
 
+    let mut events = ork.events().await?;
     let job = ork.submit(submit_large_sheet { sheet: sheet.clone(), to, batch: None }).await?;
-    let (mut progress, mut last) = (std::pin::pin!(job.progress()), None);
-    while let Some(status) = progress.next().await {
-        let info = status?.progress.map(|progress| progress.info);
-        if info.is_some() && info != last {
-            say(info.as_deref().unwrap_or_default());
-            last = info;
+    while let Some(event) = events.next().await {
+        let event = event?;
+        if let Some(info) = event.info {
+            say(&info);
+        }
+        if let Some(parts) = event.parts {
+            say(&format!("{}: {} of {} completed, {} failed", event.kind, parts.completed, parts.total, parts.failed));
+        }
+        if matches!(event.kind, EventKind::Completed | EventKind::Failed) {
+            break;
         }
     }
     match job.wait().await {
@@ -108,31 +111,18 @@ async fn show(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     // Put right, the part that failed is run again, and no other.
     fs::write(&sheet, fs::read_to_string(&sheet)?.replace("nobody", "7777,7777@example.org"))?;
     ork.retry(job.id()).await?;
-    let Submitted { message, records } = job.wait().await?;
-    say(&format!("{message} {records} records"));
+    let submitted = job.wait().await?;
+    say(&format!("{} records. {}", submitted.data, submitted.outcome));
     ork.shutdown().await;
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "this is what it is for")]
-fn say(line: &str) {
-    println!("{line}");
-}
-
 fn main() -> ExitCode {
-    if std::env::args().len() > 1 {
-        return ork::main();
-    }
-    let folder = std::env::temp_dir().join(format!("submit_large_sheet-{}", std::process::id()));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let shown = fs::create_dir_all(&folder).and(runtime).map_err(Into::into);
-    let shown = shown.and_then(|runtime| runtime.block_on(show(&folder)));
-    let removed = fs::remove_dir_all(&folder).map_err(Into::into);
-    match shown.and(removed) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&format!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    ork_examples::main(async {
+        let folder = std::env::temp_dir().join(format!("submit_large_sheet-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let shown = show(&folder).await;
+        fs::remove_dir_all(&folder)?;
+        shown
+    })
 }

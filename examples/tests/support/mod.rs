@@ -186,6 +186,17 @@ impl Process {
         panic!("the line did not come; stderr:\n{}", self.err.seen);
     }
 
+    /// Waits for a line on stdout.
+    #[track_caller]
+    pub(crate) fn out_line(&mut self, is: impl Fn(&str) -> bool) -> String {
+        while let Some(line) = self.out.next() {
+            if is(&line) {
+                return line;
+            }
+        }
+        panic!("the line did not come; stdout:\n{}", self.out.seen);
+    }
+
     /// Waits for a line of JSON on stdout.
     #[track_caller]
     pub(crate) fn out_json(&mut self, is: impl Fn(&Value) -> bool) -> Value {

@@ -295,7 +295,11 @@ impl World {
             }
             self.nothing_is_left(matches!(work, Work::Limited(_))).await;
             if let Some(hub) = &self.hub {
-                super::heard::audit(hub.events(), id, matches!(work, Work::Parts(_) | Work::Limited(_)));
+                super::heard::audit(
+                    hub.events(),
+                    id,
+                    matches!(work, Work::Parts(_) | Work::Limited(_) | Work::Itself(_)),
+                );
             }
             assert_eq!(self.store.situation(id).await.unwrap().owed, Owing::default());
         });
