@@ -49,7 +49,7 @@ use self::invoke::Slots;
 use self::itself::Inputs;
 use self::large::Large;
 use self::lease::{Leases, Tenure};
-pub(crate) use self::outbox::{EventReceiver, Outbox, OutboxReceiver, RowReceiver, Telling};
+pub(crate) use self::outbox::{Batch, EventReceiver, Outbox, OutboxReceiver, RowReceiver};
 pub(crate) use self::progress::{ProgressReceiver, Reports};
 pub(crate) use self::running::Running;
 

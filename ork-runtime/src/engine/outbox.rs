@@ -12,18 +12,18 @@ const CAPACITY: usize = 1_024;
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
     rows: mpsc::Sender<Owed>,
-    events: mpsc::UnboundedSender<Telling>,
+    events: mpsc::UnboundedSender<Batch>,
 }
 
 /// What is to be sent, in order.
 pub(crate) type RowReceiver = mpsc::Receiver<Owed>;
 
 /// What is to be told, in order.
-pub(crate) type EventReceiver = mpsc::UnboundedReceiver<Telling>;
+pub(crate) type EventReceiver = mpsc::UnboundedReceiver<Batch>;
 
-/// Events that are to be told, and who waits for it.
+/// Events that are to be told together, and who waits for that.
 #[derive(Debug)]
-pub(crate) struct Telling {
+pub(crate) struct Batch {
     pub(crate) events: Vec<Event>,
     pub(crate) done: Option<oneshot::Sender<()>>,
 }
@@ -54,7 +54,7 @@ impl Outbox {
     /// Has events told, in the order of these calls; what comes back says when the broker has them.
     pub(crate) fn tell(&self, events: Vec<Event>) -> oneshot::Receiver<()> {
         let (done, told) = oneshot::channel();
-        drop(self.events.send(Telling { events, done: Some(done) }));
+        drop(self.events.send(Batch { events, done: Some(done) }));
         told
     }
 }

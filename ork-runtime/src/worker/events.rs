@@ -6,12 +6,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::relay::PAUSE;
 use crate::broker::BrokerErrorKind;
-use crate::engine::{Engine, EventReceiver, Telling};
+use crate::engine::{Batch, Engine, EventReceiver};
 use crate::event::Event;
 use crate::message::Outgoing;
 
 /// No more are published at once: beyond it a broker may send them on more than one way.
-const BATCH: usize = 256;
+const MOST: usize = 256;
 
 /// Publishes until `closing` fires and nothing waits any more. Once `stop` fires it waits for no broker.
 pub(super) async fn publish(
@@ -26,14 +26,14 @@ pub(super) async fn publish(
             first = told.recv() => first,
             () = closing.cancelled() => told.try_recv().ok(),
         };
-        let Some(Telling { events, mut done }) = first else { return };
-        let (mut events, mut all_done) = (events, vec![done.take()]);
-        while events.len() < BATCH {
+        let Some(Batch { mut events, done }) = first else { return };
+        let mut all_done = vec![done];
+        while events.len() < MOST {
             let Ok(more) = told.try_recv() else { break };
             events.extend(more.events);
             all_done.push(more.done);
         }
-        for batch in events.chunks(BATCH) {
+        for batch in events.chunks(MOST) {
             if !send(engine, batch, stop).await {
                 // Who waits sees that it is not done; rows stay in the outbox for whoever comes next.
                 all_done.clear();

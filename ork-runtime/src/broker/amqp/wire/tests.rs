@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Timestamp;
+use crate::event::{EventKind, ToTell};
 use crate::hook::{Hooks, OnComplete, PartHook, When};
-use crate::job::State;
+use crate::job::{Job, State};
 
 #[path = "../../../../tests/support/hook_words.rs"]
 mod hook_words;
@@ -279,4 +281,19 @@ fn a_copy_for_the_queue_is_the_message_as_if_it_were_new() {
     assert_eq!((parcel.exchange.as_str(), parcel.routing_key.as_str()), ("", "ork.task.group"));
     let expected = kept.with_type("add".into()).with_headers(FieldTable::from(BTreeMap::from([other])));
     assert_eq!((parcel.properties, &parcel.body[..]), (expected, &b"{}"[..]));
+}
+
+/// Where nobody listens an event goes nowhere, and that is no error.
+#[test]
+fn an_event_is_published_by_its_type_to_whoever_listens() {
+    let job = Job::new(JobId::new(), "add", Timestamp::from_millis(1));
+    let event = Event::of(&job, EventKind::Completed, 7, Timestamp::from_millis(2));
+    let parcel = encode(Outgoing::Event(event.clone().into()), &names(), usize::MAX).unwrap();
+    assert_eq!((parcel.exchange.as_str(), parcel.routing_key.as_str()), ("ork.events", "job.completed"));
+    assert!(!parcel.mandatory);
+    assert_eq!(*parcel.properties.delivery_mode(), Some(2));
+    assert_eq!(parcel.properties.message_id().as_ref().unwrap().as_str(), event.id);
+    assert_eq!(Event::from_json(&parcel.body).unwrap(), event);
+    let tell = Outgoing::Tell { job: job.id, row: 7, what: ToTell::Job(EventKind::Completed) };
+    assert_eq!(encode(tell, &names(), usize::MAX).unwrap_err().kind, BrokerErrorKind::Config);
 }
