@@ -83,6 +83,7 @@ pub(super) async fn invoke(
     let Some(slot) = found else { return Called::Interrupted };
     let begun = engine.clock.now();
     let token = token(def, cancelled);
+    let part = about.index.map(|index| (about.job, Some(index)));
     let call = call(engine, def, message, about, parts, &token);
     let called = match def.run {
         Run::Async(run) => {
@@ -98,6 +99,10 @@ pub(super) async fn invoke(
         }
     };
     engine.calls.add(&message.task, engine.clock.now() - begun);
+    // Of a part that has ended nobody asks how far it is. Short ones may report faster than that is written.
+    if let Some(part) = part {
+        engine.reports.forget(part);
+    }
     let called = match called {
         // Under its slot: while outputs cannot be put aside, not ever more of them pile up.
         Called::Returned(output) if engine.large.is_large(output.len()) => {

@@ -1,4 +1,4 @@
-//! The way of progress reports to the store: the newest of each job, never in a task's way.
+//! The way of progress reports to the store: the newest of each job and part, never in a task's way.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,9 +8,12 @@ use tokio::sync::Notify;
 use crate::context::Progress;
 use crate::id::JobId;
 
+/// A job, or one part of it.
+pub(crate) type Of = (JobId, Option<u64>);
+
 #[derive(Debug, Default)]
 struct Shared {
-    newest: Mutex<HashMap<JobId, Progress>>,
+    newest: Mutex<HashMap<Of, Progress>>,
     some: Notify,
 }
 
@@ -28,18 +31,23 @@ impl Reports {
         (Self(Arc::clone(&shared)), ProgressReceiver(shared))
     }
 
-    pub(super) fn report(&self, job: JobId, progress: Progress) {
-        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(job, progress);
+    pub(super) fn report(&self, of: Of, progress: Progress) {
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(of, progress);
         self.0.some.notify_one();
+    }
+
+    /// Forgets what was not written yet: it has ended.
+    pub(super) fn forget(&self, of: Of) {
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&of);
     }
 }
 
 impl ProgressReceiver {
-    /// The newest report of each job that has one; waits for some.
+    /// The newest report of each job and part that has one; waits for some.
     ///
     /// # Cancel safety
     /// No report is lost if the future is dropped.
-    pub(crate) async fn next(&self) -> HashMap<JobId, Progress> {
+    pub(crate) async fn next(&self) -> HashMap<Of, Progress> {
         loop {
             let newest = self.take();
             if !newest.is_empty() {
@@ -50,7 +58,7 @@ impl ProgressReceiver {
     }
 
     /// The reports that wait right now.
-    pub(crate) fn take(&self) -> HashMap<JobId, Progress> {
+    pub(crate) fn take(&self) -> HashMap<Of, Progress> {
         std::mem::take(&mut *self.0.newest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -34,9 +34,9 @@ impl Services for Engine {
     }
 
     fn progress(&self, about: &About, progress: Progress) {
-        // A part's own progress would overwrite that of the job, which is the share of its settled parts.
-        if about.index.is_none() {
-            self.reports.report(about.job, progress);
+        // Without a store nobody writes it down.
+        if self.store.keeps() {
+            self.reports.report((about.job, about.index), progress);
         }
     }
 }

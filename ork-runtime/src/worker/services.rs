@@ -77,8 +77,8 @@ async fn report(engine: Arc<Engine>, progress: ProgressReceiver, stop: Cancellat
             newest = progress.next() => (newest, false),
             () = stop.cancelled() => (progress.take(), true),
         };
-        for (job, progress) in newest {
-            if let Err(error) = engine.store.progress(job, progress).await {
+        for ((job, part), progress) in newest {
+            if let Err(error) = engine.store.progress(job, part, progress).await {
                 tracing::debug!(%error, %job, "a progress report was not written");
             }
         }
