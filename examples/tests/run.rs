@@ -108,6 +108,25 @@ fn retries_end_as_their_header_says() {
     let bad = &place.run(RETRIES, "jobs list --task crawl --state failed --json").json()[0];
     let shown = place.run(RETRIES, &format!("jobs show {} --parts 2", bad["id"].as_str().unwrap())).ok();
     assert!(shown.contains("part 1 failed page 2 is gone\npart 3 failed page 4 is gone"), "{shown}");
+    let id = bad["id"].as_str().unwrap();
+    let page = place.run(RETRIES, &format!("jobs parts {id} --limit 3"));
+    assert!(page.err.contains(&format!("the next ones: jobs parts {id} --from 3 --limit 3\n")), "{}", page.err);
+    let page = page.ok();
+    let lines: Vec<Vec<_>> = page.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["index", "state", "attempts", "progress", "why"]);
+    assert_eq!(lines[1], ["0", "success", "1"]);
+    assert_eq!(lines[2], ["1", "failed", "1", "page", "2", "is", "gone"]);
+    assert_eq!(lines.len(), 4);
+    let failed = format!("jobs parts {id} --state failed --from 4 --json");
+    let found = place.run(RETRIES, &failed).json();
+    let failure = |page: u32| json!({"kind": "task", "message": format!("page {page} is gone"), "retryable": false});
+    let part = |index: u32, page: u32| json!({"index": index, "state": "failed", "attempts": 1, "failure": failure(page), "progress": null});
+    assert_eq!(found, json!([part(5, 6), part(7, 8)]));
+    let last = place.run(RETRIES, &format!("jobs parts {id} --from 7"));
+    assert!(!last.err.contains("the next ones"), "{}", last.err);
+    let none = place.run(RETRIES, &format!("jobs parts {id} --state skipped"));
+    assert_eq!((none.err.trim(), none.code), ("no parts", Some(0)));
+    place.run(RETRIES, &format!("jobs parts {id} --state ok")).fails(2, &["no part has a state `ok`", "success"]);
 }
 
 #[test]

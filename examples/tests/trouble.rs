@@ -36,7 +36,7 @@ fn bad_input_is_refused_in_words() {
 fn unknown_jobs_are_named() {
     let place = Place::new();
     let id = "01890000-0000-7000-8000-000000000000";
-    for command in ["show", "watch", "cancel", "retry"] {
+    for command in ["show", "parts", "watch", "cancel", "retry"] {
         place.run(HELLO, &format!("jobs {command} {id}")).fails(2, &[&format!("there is no job {id}"), "jobs list"]);
     }
     place.run(HELLO, "jobs show 17").fails(2, &["17"]);

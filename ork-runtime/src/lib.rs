@@ -91,13 +91,13 @@ pub use event::{EndedParts, Event, EventKind};
 pub use failure::{Failure, FailureKind};
 pub use id::{JobId, ParseJobIdError, WorkerId};
 pub use job::State as JobState;
-pub use ledger::Counts;
+pub use ledger::{Counts, PartState};
 #[doc(inline)]
 pub use ork_macros::task;
 pub use policy::{OnError, ParseTolerateError, Policy, Tolerate};
 pub use registry::{Registry, RegistryError, Task, UnknownTask};
 pub use retry::RetryPolicy;
-pub use store::Filter;
+pub use store::{Filter, PartFilter, PartStatus};
 pub use task::parts::{Outcome, PartStream};
 pub use task::{Conclusion, Error, Next, Parts, Result, Said, State};
 pub use worker::Stopped;

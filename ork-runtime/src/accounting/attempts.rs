@@ -240,33 +240,31 @@ impl Operation for SettleParts {
 
 /// The event of what is written of a part that has ended.
 fn how_ended(write: &PartWrite) -> (EventKind, Option<Failure>) {
-    match write {
-        PartWrite::Output(_) => (EventKind::Completed, None),
-        PartWrite::Failure(failure) => (EventKind::Failed, Some(brief(failure))),
+    match &write.ended {
+        Ok(_) => (EventKind::Completed, None),
+        Err(failure) => (EventKind::Failed, Some(brief(failure))),
     }
 }
 
 /// Settles one part; answers what is to be written of it and when it is tried again, or nothing if it did not count.
 fn settle(ledger: &mut Ledger, part: PartKey, how: &PartAttempt) -> Option<(PartWrite, Option<Timestamp>)> {
     let PartKey { epoch, index, attempt, .. } = part;
-    let (count, write, again) = match how {
-        PartAttempt::Ok(output) => {
-            (ledger.settle(epoch, index, attempt, Settled::Ok), PartWrite::Output(output.clone()), None)
-        }
+    let (count, ended, again) = match how {
+        PartAttempt::Ok(output) => (ledger.settle(epoch, index, attempt, Settled::Ok), Ok(output.clone()), None),
         PartAttempt::Failed { failure, again: None } => {
             let count = ledger.settle(epoch, index, attempt, Settled::Failed);
-            (count, PartWrite::Failure(failure.clone()), None)
+            (count, Err(failure.clone()), None)
         }
         PartAttempt::Failed { failure, again: Some(due) } => {
             let due = ledger.head().halted.is_none().then_some(*due);
-            (ledger.again(epoch, index, attempt), PartWrite::Failure(failure.clone()), due)
+            (ledger.again(epoch, index, attempt), Err(failure.clone()), due)
         }
         PartAttempt::Interrupted => {
             ledger.give_back(epoch, index, attempt);
             return None;
         }
     };
-    (count == Count::Counted).then_some((write, again))
+    (count == Count::Counted).then_some((PartWrite { attempt, ended }, again))
 }
 
 /// The shards of these indices and of all between them.

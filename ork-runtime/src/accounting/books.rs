@@ -30,11 +30,11 @@ pub struct Entry {
 
 /// What became of one part's row.
 #[derive(Debug, Clone, PartialEq)]
-pub enum PartWrite {
-    /// It returned this.
-    Output(Bytes),
-    /// It failed, for good or not.
-    Failure(Failure),
+pub struct PartWrite {
+    /// Which attempt at it has ended.
+    pub attempt: u32,
+    /// What it returned, or why it failed, for good or not.
+    pub ended: Result<Bytes, Failure>,
 }
 
 /// What a transaction writes besides its entries.

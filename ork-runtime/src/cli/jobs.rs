@@ -1,4 +1,4 @@
-//! `jobs`: list, show, why, tree, watch, cancel, retry, prune.
+//! `jobs`: list, show, parts, why, tree, watch, cancel, retry, prune.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -48,6 +48,8 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 10)]
         parts: usize,
     },
+    /// List the parts of a job, in order, each with its state, attempts and progress
+    Parts(super::parts::Page),
     /// Say what a job is waiting for
     Why {
         /// Its id
@@ -111,6 +113,7 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
         }
         Command::Tree { id } => super::tree::tree(&ork.tree(id).await?, output),
         Command::Show { id, parts } => show(ork, id, parts, output).await?,
+        Command::Parts(page) => super::parts::parts(ork, page, output).await?,
         Command::Why { id } => {
             let why = ork.why(id).await?;
             if output.is_json() {
@@ -164,6 +167,12 @@ fn said(output: &Output, id: JobId, verb: &str) {
     }
 }
 
+/// A failure in as few words as fit in a table.
+pub(super) fn brief(failure: Option<&crate::Failure>) -> String {
+    let why = failure.map(ToString::to_string).unwrap_or_default();
+    why.lines().next().unwrap_or_default().chars().take(60).collect()
+}
+
 fn list(jobs: &[Status], output: &Output) {
     if output.is_json() {
         output.json(&jobs);
@@ -175,8 +184,7 @@ fn list(jobs: &[Status], output: &Output) {
             (yielded, None) => format!("{}/{yielded}+", job.parts.settled()),
             (_, Some(total)) => format!("{}/{total}", job.parts.settled()),
         };
-        let why = job.failure.as_ref().map(ToString::to_string).unwrap_or_default();
-        let why: String = why.lines().next().unwrap_or_default().chars().take(60).collect();
+        let why = brief(job.failure.as_ref());
         vec![job.id.to_string(), job.task.clone(), job.state.to_string(), parts, job.created.to_string(), why]
     };
     if jobs.is_empty() {

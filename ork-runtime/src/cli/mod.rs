@@ -7,6 +7,7 @@ mod failure;
 mod input;
 mod jobs;
 mod output;
+mod parts;
 mod run;
 mod signals;
 mod submit;

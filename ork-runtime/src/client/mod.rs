@@ -31,7 +31,7 @@ use crate::engine::services::Terms;
 use crate::engine::{Engine, services};
 use crate::id::JobId;
 use crate::job::{Kind, Phase, State};
-use crate::store::{Filter, JobView, StoreError};
+use crate::store::{Filter, JobView, PartFilter, PartStatus, StoreError};
 use crate::task::def::TaskDef;
 use crate::task::parts::SettledPart;
 use crate::task::{CallError, TaskMessage};
@@ -247,6 +247,31 @@ impl Client {
             Ok(part)
         });
         futures_util::stream::iter(whole).buffered(READ_AHEAD).try_collect().await
+    }
+
+    /// How the parts of a job stand that its split has yielded: a page of them, in order of their index.
+    ///
+    /// ```
+    /// # use ork::{Client, ClientError, JobId, PartFilter, PartState};
+    /// # async fn example(client: Client, id: JobId) -> Result<(), ClientError> {
+    /// let busy = vec![PartState::Running, PartState::Retrying];
+    /// for part in client.list_parts(id, PartFilter { states: busy, from: 0, limit: 20 }).await? {
+    ///     println!("part {} is {} in attempt {}", part.index, part.state, part.attempts);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no such job, no store, or the store cannot be read.
+    ///
+    /// # Cancel safety
+    /// It only reads.
+    pub async fn list_parts(&self, id: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, ClientError> {
+        let parts = self.engine.store.list_parts(id, filter).await?;
+        if parts.is_empty() {
+            self.view(id).await?;
+        }
+        Ok(parts)
     }
 
     /// What a job waits for, in one sentence with numbers and times.

@@ -45,9 +45,10 @@ impl Engine {
         }
     }
 
-    /// Tells how far a job says it is.
+    /// Tells how far a job, or a part, says it is.
     pub(crate) fn tell_progress(&self, about: &context::About, progress: &Progress) {
-        if self.telling() == Telling::Nothing {
+        let told = self.telling().told();
+        if told == Told::Nothing || (about.index.is_some() && told != Told::Parts) {
             return;
         }
         let (now, root, task) = (self.clock.now(), about.root, about.task.clone());

@@ -10,9 +10,9 @@ use futures_util::FutureExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
+use super::progress::Of;
 use super::{Engine, large, services};
 use crate::context::{About, Context, Made, Split};
-use crate::id::JobId;
 use crate::message::Message;
 use crate::task::CallError;
 use crate::task::arg::Call;
@@ -85,6 +85,7 @@ pub(super) async fn invoke(
     let Some(slot) = found else { return (Called::Interrupted, None) };
     let begun = engine.clock.now();
     let token = token(def, cancelled);
+    let part = about.index;
     let call = call(engine, def, message, about, parts, &token);
     let context = call.context.clone();
     let called = match def.run {
@@ -102,7 +103,11 @@ pub(super) async fn invoke(
     };
     let split = context.end_split();
     engine.calls.add(&message.task, engine.clock.now() - begun);
-    last_word(engine, message.job);
+    last_word(engine, (message.job, part));
+    // Of a part that has ended nobody asks how far it is. Short ones may report faster than that is written.
+    if part.is_some() {
+        engine.reports.forget((message.job, part));
+    }
     let called = match called {
         // Under its slot: while outputs cannot be put aside, not ever more of them pile up.
         Called::Returned(output) if engine.large.is_large(output.len()) => {
@@ -123,9 +128,9 @@ pub(super) async fn invoke(
     }
 }
 
-/// Tells how far a job said it was, before anything can tell its end.
-pub(super) fn last_word(engine: &Engine, job: JobId) {
-    if let Some(report) = engine.reports.last(job) {
+/// Tells how far a job, or a part, said it was, before anything can tell its end.
+pub(super) fn last_word(engine: &Engine, of: Of) {
+    if let Some(report) = engine.reports.last(of) {
         engine.tell_progress(&report.about, &report.progress);
     }
 }

@@ -1,4 +1,4 @@
-//! The way of progress reports to the store: the newest of each job, never in a task's way.
+//! The way of progress reports to the store: the newest of each job and part, never in a task's way.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,10 @@ use tokio::sync::Notify;
 use crate::context::{About, Progress};
 use crate::id::JobId;
 
-/// How far a job is, and who says so.
+/// A job, or one part of it.
+pub(crate) type Of = (JobId, Option<u64>);
+
+/// How far a job, or a part, is, and who says so.
 #[derive(Debug, Clone)]
 pub(crate) struct Report {
     pub(crate) about: About,
@@ -19,7 +22,7 @@ pub(crate) struct Report {
 
 #[derive(Debug, Default)]
 struct Shared {
-    newest: Mutex<HashMap<JobId, Report>>,
+    newest: Mutex<HashMap<Of, Report>>,
     some: Notify,
 }
 
@@ -39,25 +42,30 @@ impl Reports {
 
     pub(super) fn report(&self, about: &About, progress: Progress) {
         let report = Report { about: about.clone(), progress, told: false };
-        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(about.job, report);
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).insert((about.job, about.index), report);
         self.0.some.notify_one();
     }
 
-    /// The report of a job of which no event was told: now is the time, for the job is about to end.
-    pub(super) fn last(&self, job: JobId) -> Option<Report> {
+    /// The report of which no event was told: now is the time, for the end is near.
+    pub(super) fn last(&self, of: Of) -> Option<Report> {
         let mut newest = self.0.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let report = newest.get_mut(&job).filter(|report| !report.told)?;
+        let report = newest.get_mut(&of).filter(|report| !report.told)?;
         report.told = true;
         Some(report.clone())
+    }
+
+    /// Forgets what was not written yet: it has ended.
+    pub(super) fn forget(&self, of: Of) {
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&of);
     }
 }
 
 impl ProgressReceiver {
-    /// The newest report of each job that has one; waits for some.
+    /// The newest report of each job and part that has one; waits for some.
     ///
     /// # Cancel safety
     /// No report is lost if the future is dropped.
-    pub(crate) async fn next(&self) -> HashMap<JobId, Report> {
+    pub(crate) async fn next(&self) -> HashMap<Of, Report> {
         loop {
             let newest = self.take();
             if !newest.is_empty() {
@@ -68,7 +76,7 @@ impl ProgressReceiver {
     }
 
     /// The reports that wait right now.
-    pub(crate) fn take(&self) -> HashMap<JobId, Report> {
+    pub(crate) fn take(&self) -> HashMap<Of, Report> {
         std::mem::take(&mut *self.0.newest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

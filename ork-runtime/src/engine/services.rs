@@ -38,9 +38,11 @@ impl Services for Engine {
     }
 
     fn progress(&self, about: &About, progress: Progress) {
-        // A part's own progress would overwrite that of the job, which is the share of its settled parts.
-        if about.index.is_none() {
+        if self.store.keeps() {
             self.reports.report(about, progress);
+        } else {
+            // Nobody writes it down.
+            self.tell_progress(about, &progress);
         }
     }
 }

@@ -76,7 +76,7 @@ pub(super) async fn split(
     };
     let run = async { flatten(futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(run)).await) };
     let split = guard(engine, def, &token, run).await;
-    invoke::last_word(engine, job.id);
+    invoke::last_word(engine, (job.id, None));
     let stored = match split {
         Called::Returned(stored) => stored,
         Called::Failed(error) => return Ok(Split::Ended(Called::Failed(error))),

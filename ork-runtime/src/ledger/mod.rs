@@ -5,11 +5,13 @@
 //! Every answer is an enum, so that whoever carries it out must handle late, doubled and unknown news.
 //! Stores keep the [`Head`] with the job and each [`Shard`] in a row of its own; the model checker runs this very code.
 
+mod part;
 mod shard;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+pub use part::{PartState, Standing};
 pub use shard::{DecodeShardError, SHARD_SIZE, Shard};
 
 use crate::policy::{OnError, Policy};
@@ -211,6 +213,11 @@ impl Ledger {
     /// Takes a shard read from disk.
     pub fn load(&mut self, number: u64, shard: Shard) {
         self.slots.entry(number).or_default().shard = Some(shard);
+    }
+
+    /// The sets of this number, if they are loaded.
+    pub fn shard(&self, number: u64) -> Option<&Shard> {
+        self.slots.get(&number)?.shard.as_ref()
     }
 
     /// The shards changed since they were loaded, to be written; they count as clean from now on.

@@ -7,6 +7,7 @@
 mod changes;
 pub mod memory;
 pub mod none;
+mod parts;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod prune;
@@ -33,6 +34,7 @@ use crate::job::{Job, State};
 use crate::ledger::{Counts, Head};
 use crate::task::parts::SettledPart;
 pub use changes::{Changes, Concerning};
+pub use parts::{PartFilter, PartNotes, PartStatus};
 pub use prune::{Expired, Prune, Pruned};
 pub use situation::{OPEN, Owing, Process, Situation};
 use work::Pending;
@@ -201,8 +203,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Says that the process ends: it holds nothing any more.
     async fn leave(&self, by: By) -> Result<(), StoreError>;
 
-    /// Notes how far a job has come.
-    async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError>;
+    /// Notes how far a job has come, or one part of it.
+    async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError>;
 
     /// One job.
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError>;
@@ -212,6 +214,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// At most `limit` settled parts from index `from` on, in order.
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError>;
+
+    /// How the parts of a job stand that its split has yielded, in order, a page of them; none of a job that is not there.
+    async fn list_parts(&self, job: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, StoreError>;
 
     /// What is known of a job besides the job; of one that is not there, who lives.
     async fn situation(&self, job: JobId) -> Result<Situation, StoreError>;

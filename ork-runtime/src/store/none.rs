@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Beat, Changes, Expired, Filter, JobView, Prune, Pruned, Situation, Store, StoreError, StoreErrorKind, Take, Taken,
-    Work,
+    Beat, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError,
+    StoreErrorKind, Take, Taken, Work,
 };
 use crate::accounting::{By, OwedId};
 use crate::clock::Timestamp;
@@ -68,7 +68,7 @@ impl Store for NoStore {
         Ok(())
     }
 
-    async fn progress(&self, _job: JobId, _progress: Progress) -> Result<(), StoreError> {
+    async fn progress(&self, _job: JobId, _part: Option<u64>, _progress: Progress) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -81,6 +81,10 @@ impl Store for NoStore {
     }
 
     async fn parts(&self, _job: JobId, _from: u64, _limit: usize) -> Result<Vec<SettledPart>, StoreError> {
+        none()
+    }
+
+    async fn list_parts(&self, _job: JobId, _filter: PartFilter) -> Result<Vec<PartStatus>, StoreError> {
         none()
     }
 

@@ -84,8 +84,8 @@ async fn report(engine: Arc<Engine>, progress: ProgressReceiver, stop: Cancellat
         for report in newest.values().filter(|report| !report.told) {
             engine.tell_progress(&report.about, &report.progress);
         }
-        for (job, report) in newest {
-            if let Err(error) = engine.store.progress(job, report.progress).await {
+        for ((job, part), report) in newest {
+            if let Err(error) = engine.store.progress(job, part, report.progress).await {
                 tracing::debug!(%error, %job, "a progress report was not written");
             }
         }

@@ -9,7 +9,8 @@ use ork::broker::amqp::{self, Amqp};
 use ork::context::Progress;
 use ork::store::sqlite::{Sqlite, Synchronous};
 use ork::store::{
-    Beat, Changes, Expired, JobView, Prune, Pruned, Situation, Store, StoreError, StoreErrorKind, Take, Taken, Work,
+    Beat, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError,
+    StoreErrorKind, Take, Taken, Work,
 };
 use ork::task::parts::SettledPart;
 use ork::{Filter, JobId, JobState, Timestamp, WorkerId};
@@ -83,9 +84,9 @@ impl Store for Flaky {
         self.store.leave(by).await
     }
 
-    async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError> {
+    async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
         self.works()?;
-        self.store.progress(job, progress).await
+        self.store.progress(job, part, progress).await
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
@@ -101,6 +102,11 @@ impl Store for Flaky {
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         self.works()?;
         self.store.parts(job, from, limit).await
+    }
+
+    async fn list_parts(&self, job: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, StoreError> {
+        self.works()?;
+        self.store.list_parts(job, filter).await
     }
 
     async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {

@@ -1,7 +1,9 @@
 //! Jobs with parts: none, one and many, in order, joined once.
 
+use ork::{Context, PartFilter, PartState, task};
+
 use super::tasks::*;
-use super::world::{each, why};
+use super::world::{World, each, why};
 
 #[test]
 fn every_number_of_parts_is_joined_once() {
@@ -92,6 +94,48 @@ fn parts_that_come_together_end_each_in_its_own_way() {
             };
             assert_eq!(calls(&format!("{run}.{number}")), expected, "{number}");
         }
+        world.end().await;
+    });
+}
+
+/// Says how far it is, and waits at the gate.
+#[task]
+async fn step(key: String, number: u64, context: Context) -> u64 {
+    context.progress(50.0, format!("half of {number}"));
+    Gate::of(&key).pass().await;
+    number
+}
+
+#[task(part)]
+fn step_part(key: String, count: u64) -> impl Iterator<Item = step> {
+    (0..count).map(move |number| step { key: key.clone(), number })
+}
+
+async fn listed(world: &World, id: ork::JobId) -> Vec<(PartState, u32, Option<String>)> {
+    let parts = world.ork.list_parts(id, PartFilter { limit: 10, ..PartFilter::default() }).await.unwrap();
+    parts.into_iter().map(|part| (part.state, part.attempts, part.progress.map(|progress| progress.info))).collect()
+}
+
+#[test]
+fn every_part_says_how_far_it_is_and_its_job_is_as_far_as_its_parts() {
+    each(|world| async move {
+        let key = ork::JobId::new().to_string();
+        let job = world.ork.submit(step_part { key: key.clone(), count: 3 }).await.unwrap();
+        let runs = |number: u64| (PartState::Running, 1, Some(format!("half of {number}")));
+        let expected: Vec<_> = (0..3).map(runs).collect();
+        // What was begun and said is written soon.
+        while listed(&world, job.id()).await != expected {
+            tokio::task::yield_now().await;
+        }
+        let status = job.status().await.unwrap();
+        assert_eq!((status.percent(), status.progress), (Some(0.0), None));
+        for _ in 0..3 {
+            Gate::of(&key).open();
+        }
+        job.outcome().await.unwrap();
+        assert_eq!(listed(&world, job.id()).await, vec![(PartState::Success, 1, None); 3]);
+        let nobody = world.ork.list_parts(ork::JobId::new(), PartFilter::default()).await.unwrap_err();
+        assert!(nobody.to_string().contains("there is no job"), "{nobody}");
         world.end().await;
     });
 }

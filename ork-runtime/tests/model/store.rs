@@ -175,7 +175,7 @@ impl Tables {
             self.parts.extend((*first..).zip(inputs.iter().map(part)));
         }
         for (_, index, write) in &writes.parts {
-            if let (Some(part), PartWrite::Output(output)) = (self.parts.get_mut(index), write) {
+            if let (Some(part), PartWrite { ended: Ok(output), .. }) = (self.parts.get_mut(index), write) {
                 *part = PartRow { input: None, output: Some(output.clone()) };
             }
         }

@@ -23,6 +23,7 @@ mod limits;
 mod notes;
 mod outages;
 mod outbox;
+mod parts;
 #[path = "../support/postgres.rs"]
 #[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
 mod postgres;

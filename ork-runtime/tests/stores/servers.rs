@@ -133,7 +133,7 @@ fn what_a_text_of_the_database_cannot_hold_does_no_harm() {
         let world = World::postgres(&url).await;
         let id = world.submit("nul\0task").await;
         let progress = ork::context::Progress { percent: 1.0, info: "a\0b".into() };
-        world.store.progress(id, progress).await.unwrap();
+        world.store.progress(id, None, progress).await.unwrap();
         assert_eq!(world.take(10).await.len(), 1);
         world.store.close().await;
     });

@@ -51,7 +51,7 @@ fn progress_is_kept() {
     each(|world| async move {
         let id = world.submit("one").await;
         let progress = Progress { percent: 12.5, info: "reading".into() };
-        world.store.progress(id, progress.clone()).await.unwrap();
+        world.store.progress(id, None, progress.clone()).await.unwrap();
         assert_eq!(world.store.job(id).await.unwrap().unwrap().progress, Some(progress));
     });
 }

@@ -8,7 +8,10 @@ use ork::accounting::{By, OwedId};
 use ork::broker::{Broker, BrokerError, Replies, Subscribe, Subscription};
 use ork::context::Progress;
 use ork::message::Outgoing;
-use ork::store::{Beat, Changes, Expired, JobView, Prune, Pruned, Situation, Store, StoreError, Take, Taken, Work};
+use ork::store::{
+    Beat, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError, Take, Taken,
+    Work,
+};
 use ork::task::parts::SettledPart;
 use ork::{Filter, JobId, Timestamp};
 use tokio::sync::watch;
@@ -90,8 +93,8 @@ impl Store for CountedStore {
         self.1.made("leave", self.0.leave(by)).await
     }
 
-    async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError> {
-        self.1.made("progress", self.0.progress(job, progress)).await
+    async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
+        self.1.made("progress", self.0.progress(job, part, progress)).await
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
@@ -104,6 +107,10 @@ impl Store for CountedStore {
 
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         self.1.made("parts", self.0.parts(job, from, limit)).await
+    }
+
+    async fn list_parts(&self, job: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, StoreError> {
+        self.1.made("list_parts", self.0.list_parts(job, filter)).await
     }
 
     async fn situation(&self, id: JobId) -> Result<Situation, StoreError> {

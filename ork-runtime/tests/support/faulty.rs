@@ -16,7 +16,8 @@ use ork::context::Progress;
 use ork::message::Outgoing;
 use ork::objects::{Object, ObjectError, ObjectErrorKind, Objects};
 use ork::store::{
-    Beat, Changes, Expired, JobView, Prune, Pruned, Situation, Store, StoreError, StoreErrorKind, Take, Taken, Work,
+    Beat, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError,
+    StoreErrorKind, Take, Taken, Work,
 };
 use ork::task::parts::SettledPart;
 use ork::{Filter, JobId, Timestamp};
@@ -181,8 +182,8 @@ impl Store for FaultyStore {
         self.1.make(self.0.leave(by), no_store).await
     }
 
-    async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError> {
-        self.1.make(self.0.progress(job, progress), no_store).await
+    async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
+        self.1.make(self.0.progress(job, part, progress), no_store).await
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
@@ -195,6 +196,10 @@ impl Store for FaultyStore {
 
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         self.1.make(self.0.parts(job, from, limit), no_store).await
+    }
+
+    async fn list_parts(&self, job: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, StoreError> {
+        self.1.make(self.0.list_parts(job, filter), no_store).await
     }
 
     async fn situation(&self, id: JobId) -> Result<Situation, StoreError> {

@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use ork::accounting::{By, OwedId};
 use ork::context::Progress;
-use ork::store::{Beat, Changes, Expired, JobView, Prune, Pruned, Situation, Store, StoreError, Take, Taken, Work};
+use ork::store::{
+    Beat, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError, Take, Taken,
+    Work,
+};
 use ork::task::parts::SettledPart;
 use ork::{Filter, JobId, Timestamp};
 use uuid::Uuid;
@@ -82,8 +85,8 @@ impl Store for SlowStore {
         self.store.leave(by).await
     }
 
-    async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError> {
-        self.store.progress(job, progress).await
+    async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
+        self.store.progress(job, part, progress).await
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
@@ -96,6 +99,10 @@ impl Store for SlowStore {
 
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         self.store.parts(job, from, limit).await
+    }
+
+    async fn list_parts(&self, job: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, StoreError> {
+        self.store.list_parts(job, filter).await
     }
 
     async fn situation(&self, id: JobId) -> Result<Situation, StoreError> {

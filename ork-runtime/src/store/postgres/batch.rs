@@ -208,8 +208,8 @@ async fn others(
     }
     for command in sorted.others {
         match command {
-            Command::Progress(job, progress, answer) => {
-                workers::progress(connection, *job, progress).await?;
+            Command::Progress(job, part, progress, answer) => {
+                workers::progress(connection, *job, *part, progress).await?;
                 doing.changes.push(Change::Moved(*job));
                 answer.value = Some(());
             }

@@ -22,8 +22,8 @@ pub(super) enum Command {
     GiveBack(Vec<Held>, Answer<()>),
     /// Note that a process lives.
     Beat(Beat, Answer<Vec<JobId>>),
-    /// Note how far a job has come.
-    Progress(JobId, Progress, Answer<()>),
+    /// Note how far a job has come, or one part of it.
+    Progress(JobId, Option<u64>, Progress, Answer<()>),
     /// Remove jobs that ended long ago.
     Prune(Prune, Answer<Pruned>),
     /// Note that a process ends.

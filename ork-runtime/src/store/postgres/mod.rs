@@ -44,8 +44,8 @@ use self::session::{PATIENCE, Session};
 use self::url::Address;
 use self::writer::{Shared, Writer, pause};
 use super::{
-    Beat, Changes, Expired, Filter, JobView, Prune, Pruned, Situation, Store, StoreError, StoreErrorKind, Take, Taken,
-    Work,
+    Beat, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError,
+    StoreErrorKind, Take, Taken, Work,
 };
 use crate::accounting::{By, OwedId};
 use crate::clock::Timestamp;
@@ -204,8 +204,8 @@ impl Store for Postgres {
         self.write(|answer| Command::Leave(by, answer)).await
     }
 
-    async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError> {
-        self.write(|answer| Command::Progress(job, progress, answer)).await
+    async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
+        self.write(|answer| Command::Progress(job, part, progress, answer)).await
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
@@ -218,6 +218,10 @@ impl Store for Postgres {
 
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         read!(self, connection => views::parts(connection, job, from, limit))
+    }
+
+    async fn list_parts(&self, job: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, StoreError> {
+        read!(self, connection => views::list_parts(connection, job, &filter))
     }
 
     async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {

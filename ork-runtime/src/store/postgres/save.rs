@@ -68,6 +68,7 @@ struct ShardRow {
 struct PartRow {
     output: Option<Bytes>,
     failure: Option<String>,
+    attempt: u32,
 }
 
 /// What was written.
@@ -240,14 +241,18 @@ async fn save_parts(connection: &mut PgConnection, parts: Vec<(JobId, u64, PartW
     let mut rows: BTreeMap<(JobId, u64), PartRow> = BTreeMap::new();
     for (job, index, write) in parts {
         let row = rows.entry((job, index)).or_default();
-        match write {
-            PartWrite::Output(output) => *row = PartRow { output: Some(output), failure: None },
-            PartWrite::Failure(failure) => row.failure = Some(json(&failure)),
+        let PartWrite { attempt, ended } = write;
+        row.attempt = attempt;
+        match ended {
+            Ok(output) => (row.output, row.failure) = (Some(output), None),
+            Err(failure) => row.failure = Some(json(&failure)),
         }
     }
     let update = "UPDATE ork.part SET input = CASE WHEN n.output IS NULL THEN part.input END, \
-                      output = coalesce(n.output, part.output), failure = n.failure \
-                  FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::text[]) AS n (job, index, output, failure) \
+                      output = coalesce(n.output, part.output), failure = n.failure, attempts = n.attempts, \
+                      percent = NULL, info = NULL \
+                  FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::text[], $5::bigint[]) \
+                      AS n (job, index, output, failure, attempts) \
                   WHERE part.job = n.job AND part.index = n.index";
     let rows = rows.into_iter().collect();
     for rows in chunks(rows, |(_, row): &(_, PartRow)| row.output.as_ref().map_or(0, Bytes::len)) {
@@ -256,6 +261,7 @@ async fn save_parts(connection: &mut PgConnection, parts: Vec<(JobId, u64, PartW
             .bind(column(&rows, |((_, index), _)| signed(*index)))
             .bind(column(&rows, |(_, row)| row.output.as_ref().map(|output| output.to_vec())))
             .bind(column(&rows, |(_, row)| row.failure.clone()))
+            .bind(column(&rows, |(_, row)| i64::from(row.attempt)))
             .execute(&mut *connection)
             .await?;
     }

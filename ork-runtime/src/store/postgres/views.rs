@@ -12,8 +12,8 @@ use super::rows;
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
-use crate::ledger::{Counts, Shard, place};
-use crate::store::{Filter, JobView};
+use crate::ledger::{Counts, SHARD_SIZE, Shard, place};
+use crate::store::{Filter, JobView, PartFilter, PartNotes, PartStatus};
 use crate::task::parts::SettledPart;
 
 /// What a view shows: the columns of a job, its own, and the sums of its shards.
@@ -82,11 +82,10 @@ pub(super) async fn jobs(connection: &mut PgConnection, filter: &Filter) -> sqlx
 fn shown(row: &PgRow) -> sqlx::Result<JobView> {
     let (job, head) = rows::job(row)?;
     let c = &mut Columns::at(row, rows::WIDTH);
-    let (percent, info): (Option<f64>, Option<String>) = (c.get()?, c.get()?);
     Ok(JobView {
         job,
         head,
-        progress: percent.map(|percent| Progress { percent, info: info.unwrap_or_default() }),
+        progress: progress(c)?,
         input: Bytes::from(c.get::<Vec<u8>>()?),
         output: c.get::<Option<Vec<u8>>>()?.map(Bytes::from),
         counts: Counts {
@@ -149,4 +148,43 @@ pub(super) async fn parts(
     }
     snapshot.commit().await?;
     Ok(settled)
+}
+
+/// How parts stand, in order.
+pub(super) async fn list_parts(
+    connection: &mut PgConnection,
+    id: JobId,
+    filter: &PartFilter,
+) -> sqlx::Result<Vec<PartStatus>> {
+    let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    let query = "SELECT appended FROM ork.job WHERE id = $1";
+    let row = sqlx::query(query).bind(Uid::from(id)).fetch_optional(&mut *snapshot).await?;
+    let appended: u64 = row.map(|row| Columns::new(&row).number()).transpose()?.unwrap_or(0);
+    let mut found = Vec::new();
+    for number in place(filter.from).0..appended.div_ceil(SHARD_SIZE) {
+        if found.len() >= filter.limit {
+            break;
+        }
+        filter.pick(&rows::shard(&mut snapshot, id, number).await?, number, appended, &mut found);
+    }
+    let query = "SELECT index, attempts, failure, percent, info FROM ork.part WHERE job = $1 AND index = ANY($2)";
+    let indices: Vec<_> = found.iter().map(|part| signed(part.index)).collect();
+    let mut notes: HashMap<u64, _> = HashMap::with_capacity(found.len());
+    for row in sqlx::query(query).bind(Uid::from(id)).bind(indices).fetch_all(&mut *snapshot).await? {
+        let c = &mut Columns::new(&row);
+        let index = c.number()?;
+        let note = PartNotes {
+            attempts: c.get::<Option<i64>>()?.and_then(|n| u32::try_from(n).ok()),
+            failure: c.get::<Option<&str>>()?.and_then(|json| serde_json::from_str(json).ok()),
+            progress: progress(c)?,
+        };
+        notes.insert(index, note);
+    }
+    snapshot.commit().await?;
+    Ok(found.into_iter().map(|part| PartStatus::new(part, notes.remove(&part.index).unwrap_or_default())).collect())
+}
+
+fn progress(c: &mut Columns<'_>) -> sqlx::Result<Option<Progress>> {
+    let (percent, info): (Option<f64>, Option<String>) = (c.get()?, c.get()?);
+    Ok(percent.map(|percent| Progress { percent, info: info.unwrap_or_default() }))
 }

@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
-use super::codec::{Uid, text};
+use super::codec::{Uid, signed, text};
 use super::permits;
 use crate::accounting::By;
 use crate::context::Progress;
@@ -69,9 +69,18 @@ pub(super) async fn leave(connection: &mut PgConnection, by: &By) -> sqlx::Resul
     Ok(permits::sweep(connection).await? || freed > 0)
 }
 
-/// Notes how far a job has come.
-pub(super) async fn progress(connection: &mut PgConnection, job: JobId, progress: &Progress) -> sqlx::Result<()> {
-    let update = "UPDATE ork.job SET percent = $2, info = $3 WHERE id = $1";
+/// Notes how far a job has come, or one part of it; what has ended needs it no more.
+pub(super) async fn progress(
+    connection: &mut PgConnection,
+    job: JobId,
+    part: Option<u64>,
+    progress: &Progress,
+) -> sqlx::Result<()> {
+    let update = match part {
+        None => "UPDATE ork.job SET percent = $2, info = $3 WHERE id = $1",
+        Some(_) => "UPDATE ork.part SET percent = $2, info = $3 WHERE job = $1 AND index = $4 AND output IS NULL",
+    };
     let query = sqlx::query(update).bind(Uid::from(job)).bind(progress.percent).bind(text(&progress.info));
+    let query = if let Some(index) = part { query.bind(signed(index)) } else { query };
     query.execute(connection).await.map(drop)
 }

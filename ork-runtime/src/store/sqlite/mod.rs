@@ -29,7 +29,10 @@ use self::error::closed;
 use self::session::Session;
 use self::wake::Wake;
 use self::writer::{Command, Io, Writer};
-use super::{Beat, Changes, Expired, Filter, JobView, Prune, Pruned, Situation, Store, StoreError, Take, Taken, Work};
+use super::{
+    Beat, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError, Take,
+    Taken, Work,
+};
 use crate::accounting::{By, Change, OwedId};
 use crate::clock::Timestamp;
 use crate::context::Progress;
@@ -169,8 +172,8 @@ impl Store for Sqlite {
         self.write(move |connection, changes| outbox::leave(connection, &by, changes)).await
     }
 
-    async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError> {
-        self.write(move |connection, changes| tables::progress(connection, job, &progress, changes)).await
+    async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
+        self.write(move |connection, changes| tables::progress(connection, (job, part), &progress, changes)).await
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
@@ -183,6 +186,10 @@ impl Store for Sqlite {
 
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
         self.read(move |connection| views::parts(connection, job, from, limit)).await
+    }
+
+    async fn list_parts(&self, job: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, StoreError> {
+        self.read(move |connection| views::list_parts(connection, job, &filter)).await
     }
 
     async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {

@@ -297,14 +297,17 @@ pub(super) fn write(
             insert.execute(params![part_id(*seq, index)?, &**input])?;
         }
     }
-    let mut succeed =
-        connection.prepare_cached("UPDATE part SET input = NULL, output = ?2, failure = NULL WHERE id = ?1")?;
-    let mut fail = connection.prepare_cached("UPDATE part SET failure = ?2 WHERE id = ?1")?;
+    let mut succeed = connection.prepare_cached(
+        "UPDATE part SET input = NULL, output = ?2, failure = NULL, attempts = ?3, percent = NULL, info = NULL WHERE id = ?1",
+    )?;
+    let mut fail = connection
+        .prepare_cached("UPDATE part SET failure = ?2, attempts = ?3, percent = NULL, info = NULL WHERE id = ?1")?;
     for (id, index, write) in writes.parts {
         let Some(seq) = seqs.get(&id) else { continue };
-        match write {
-            PartWrite::Output(output) => succeed.execute(params![part_id(*seq, index)?, &*output])?,
-            PartWrite::Failure(failure) => fail.execute(params![part_id(*seq, index)?, json(&failure)])?,
+        let PartWrite { attempt, ended } = write;
+        match ended {
+            Ok(output) => succeed.execute(params![part_id(*seq, index)?, &*output, attempt])?,
+            Err(failure) => fail.execute(params![part_id(*seq, index)?, json(&failure), attempt])?,
         };
     }
     let mut owe = connection.prepare_cached(outbox::INSERT)?;
@@ -424,15 +427,25 @@ fn write_shards(connection: &Connection, entry: &mut Entry, seq: i64) -> rusqlit
     Ok(())
 }
 
-/// Notes how far a job has come.
+/// Notes how far a job has come, or one part of it; what has ended needs it no more.
 pub(super) fn progress(
     connection: &Connection,
-    job: JobId,
+    (job, part): (JobId, Option<u64>),
     progress: &Progress,
     changes: &mut Vec<Change>,
 ) -> rusqlite::Result<()> {
-    let update = "UPDATE job SET percent = ?2, info = ?3 WHERE id = ?1";
-    connection.prepare_cached(update)?.execute(params![job.as_bytes(), progress.percent, progress.info])?;
+    let Progress { percent, info } = progress;
+    match part {
+        None => {
+            let update = "UPDATE job SET percent = ?2, info = ?3 WHERE id = ?1";
+            connection.prepare_cached(update)?.execute(params![job.as_bytes(), percent, info])?;
+        }
+        Some(index) => {
+            let Some((seq, ..)) = find(connection, job)? else { return Ok(()) };
+            let update = "UPDATE part SET percent = ?2, info = ?3 WHERE id = ?1 AND output IS NULL";
+            connection.prepare_cached(update)?.execute(params![part_id(seq, index)?, percent, info])?;
+        }
+    }
     changes.push(Change::Moved(job));
     Ok(())
 }

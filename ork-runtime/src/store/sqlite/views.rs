@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::ledger::{SHARD_SIZE, place};
-use crate::store::{Filter, JobView, OPEN, Process, Situation};
+use crate::store::{Filter, JobView, OPEN, PartFilter, PartNotes, PartStatus, Process, Situation};
 use crate::task::parts::SettledPart;
 
 /// What a view shows: the columns of a job, then its own.
@@ -93,11 +93,9 @@ struct Columns {
 }
 
 fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
-    let percent: Option<f64> = row.get("percent")?;
-    let info: Option<String> = row.get("info")?;
     Ok(Columns {
         job: tables::job(row)?,
-        progress: percent.map(|percent| Progress { percent, info: info.unwrap_or_default() }),
+        progress: progress(row.get("percent")?, row.get("info")?),
         input: row.get::<_, Vec<u8>>("input")?.into(),
         output: row.get::<_, Option<Vec<u8>>>("output")?.map(Bytes::from),
     })
@@ -167,4 +165,40 @@ pub(super) fn parts(connection: &Connection, id: JobId, from: u64, limit: usize)
     }
     snapshot.commit()?;
     Ok(settled)
+}
+
+/// How parts stand, in order.
+pub(super) fn list_parts(connection: &Connection, id: JobId, filter: &PartFilter) -> rusqlite::Result<Vec<PartStatus>> {
+    let snapshot = connection.unchecked_transaction()?;
+    let Some((seq, _, head)) = tables::find(&snapshot, id)? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for number in place(filter.from).0..head.appended.div_ceil(SHARD_SIZE) {
+        if found.len() >= filter.limit {
+            break;
+        }
+        filter.pick(&tables::shard(&snapshot, seq, number)?, number, head.appended, &mut found);
+    }
+    let query = "SELECT attempts, failure, percent, info FROM part WHERE id = ?1";
+    let mut statement = snapshot.prepare_cached(query)?;
+    let mut parts = Vec::with_capacity(found.len());
+    for part in found {
+        let notes = statement.query_row([part_id(seq, part.index)?], notes).optional()?;
+        parts.push(PartStatus::new(part, notes.unwrap_or_default()));
+    }
+    drop(statement);
+    snapshot.commit()?;
+    Ok(parts)
+}
+
+fn notes(row: &Row<'_>) -> rusqlite::Result<PartNotes> {
+    let failure: Option<String> = row.get(1)?;
+    Ok(PartNotes {
+        attempts: row.get(0)?,
+        failure: failure.and_then(|json| serde_json::from_str(&json).ok()),
+        progress: progress(row.get(2)?, row.get(3)?),
+    })
+}
+
+fn progress(percent: Option<f64>, info: Option<String>) -> Option<Progress> {
+    percent.map(|percent| Progress { percent, info: info.unwrap_or_default() })
 }

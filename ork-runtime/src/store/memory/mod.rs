@@ -1,5 +1,7 @@
 //! The store `memory:`: everything in one process's memory, gone with it. For tests and for jobs that need no trace.
 
+mod parts;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,14 +9,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use self::parts::PartRow;
 use super::{
-    Beat, Changes, Expired, Filter, JobView, OPEN, Process, Prune, Pruned, Situation, Store, StoreError, Take, Taken,
-    Work,
+    Beat, Changes, Expired, Filter, JobView, OPEN, PartFilter, PartStatus, Process, Prune, Pruned, Situation, Store,
+    StoreError, Take, Taken, Work,
 };
-use crate::accounting::{Books, By, Change, Entry, Holder, Limit, Owed, OwedAsk, OwedId, OwedRow, PartWrite, Permits};
+use crate::accounting::{Books, By, Change, Entry, Holder, Limit, Owed, OwedAsk, OwedId, OwedRow, Permits};
 use crate::clock::Timestamp;
 use crate::context::Progress;
-use crate::failure::Failure;
 use crate::id::JobId;
 use crate::message::Outgoing;
 use crate::task::parts::SettledPart;
@@ -34,13 +36,6 @@ struct Row {
     output: Option<Bytes>,
     progress: Option<Progress>,
     parts: BTreeMap<u64, PartRow>,
-}
-
-#[derive(Debug, Default)]
-struct PartRow {
-    input: Option<Bytes>,
-    output: Option<Bytes>,
-    failure: Option<Failure>,
 }
 
 #[derive(Debug, Default)]
@@ -132,16 +127,12 @@ impl Tables {
         }
         for (id, first, inputs) in writes.pages {
             if let Some(row) = self.jobs.get_mut(&id) {
-                let part = |input| PartRow { input: Some(input), ..PartRow::default() };
-                row.parts.extend((first..).zip(inputs.into_iter().map(part)));
+                row.parts.extend((first..).zip(inputs.into_iter().map(PartRow::new)));
             }
         }
         for (id, index, write) in writes.parts {
             if let Some(part) = self.jobs.get_mut(&id).and_then(|row| row.parts.get_mut(&index)) {
-                match write {
-                    PartWrite::Output(output) => *part = PartRow { output: Some(output), ..PartRow::default() },
-                    PartWrite::Failure(failure) => part.failure = Some(failure),
-                }
+                part.write(write);
             }
         }
         for row in writes.owed {
@@ -407,9 +398,12 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn progress(&self, job: JobId, progress: Progress) -> Result<(), StoreError> {
+    async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
         if let Some(row) = self.tables().jobs.get_mut(&job) {
-            row.progress = Some(progress);
+            match part {
+                None => row.progress = Some(progress),
+                Some(index) => drop(row.parts.get_mut(&index).map(|part| part.note(progress))),
+            }
         }
         self.tell([Change::Moved(job)]);
         Ok(())
@@ -439,9 +433,13 @@ impl Store for Memory {
         };
         let settled = row.parts.range(from..).filter_map(|(index, part)| {
             let how = row.entry.ledger.outcome(*index)?;
-            Some(SettledPart { index: *index, how, output: part.output.clone(), failure: part.failure.clone() })
+            Some(SettledPart { index: *index, how, output: part.output.clone(), failure: part.notes.failure.clone() })
         });
         Ok(settled.take(limit).collect())
+    }
+
+    async fn list_parts(&self, job: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, StoreError> {
+        Ok(self.tables().jobs.get(&job).map(|row| row.page(&filter)).unwrap_or_default())
     }
 
     async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {

@@ -1,0 +1,68 @@
+//! `jobs parts`: how the parts of a job stand, a page at a time.
+
+use clap::Args;
+
+use super::jobs::brief;
+use super::{Failure, Output};
+use crate::app::Ork;
+use crate::id::JobId;
+use crate::ledger::PartState;
+use crate::store::{PartFilter, PartStatus};
+
+#[derive(Debug, Args)]
+pub(super) struct Page {
+    /// The job's id
+    id: JobId,
+    /// From this index on
+    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    from: u64,
+    /// At most this many
+    #[arg(long, default_value_t = 20)]
+    limit: usize,
+    /// Only in this state: ready, running, retrying, success, failed, skipped, cancelled
+    #[arg(long)]
+    state: Vec<String>,
+}
+
+/// Lists a page of parts, and says where the next one begins.
+pub(super) async fn parts(ork: &Ork, page: Page, output: &Output) -> Result<(), Failure> {
+    let Page { id, from, limit, state } = page;
+    let states = state.iter().map(|word| known_state(word)).collect::<Result<_, _>>()?;
+    // One more, which tells whether there is a next page.
+    let filter = PartFilter { states, from, limit: limit.saturating_add(1) };
+    let mut parts = ork.list_parts(id, filter).await?;
+    let next = parts.get(limit).map(|part| part.index);
+    parts.truncate(limit);
+    if output.is_json() {
+        output.json(&parts);
+        return Ok(());
+    }
+    if parts.is_empty() {
+        output.note("no parts");
+    } else {
+        output.table(&["index", "state", "attempts", "progress", "why"], parts.iter().map(row));
+    }
+    if let Some(next) = next {
+        let states = state.iter().flat_map(|word| [" --state ", word]).collect::<String>();
+        output.note(format!("the next ones: jobs parts {id} --from {next} --limit {limit}{states}"));
+    }
+    Ok(())
+}
+
+fn row(part: &PartStatus) -> Vec<String> {
+    let progress = part.progress.as_ref().map(|progress| format!("{:.0} % {}", progress.percent, progress.info));
+    vec![
+        part.index.to_string(),
+        part.state.to_string(),
+        part.attempts.to_string(),
+        progress.unwrap_or_default().trim_end().to_owned(),
+        brief(part.failure.as_ref()),
+    ]
+}
+
+fn known_state(word: &str) -> Result<PartState, Failure> {
+    PartState::from_word(word).ok_or_else(|| {
+        let known: Vec<_> = PartState::ALL.iter().map(|state| state.as_str()).collect();
+        Failure::user(format!("no part has a state `{word}`: expected {}", known.join(", ")))
+    })
+}

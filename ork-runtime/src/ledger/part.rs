@@ -1,0 +1,143 @@
+//! How one part of a job stands, from its first dispatch to its end.
+
+use serde::{Deserialize, Serialize};
+
+use super::{SHARD_SIZE, Settled, Shard};
+
+/// Where a part stands.
+///
+/// ```
+/// use ork::PartState;
+///
+/// assert_eq!(PartState::from_word("retrying"), Some(PartState::Retrying));
+/// assert!(PartState::Skipped.is_final() && !PartState::Running.is_final());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartState {
+    /// Waits for a worker.
+    Ready,
+    /// A worker runs it.
+    Running,
+    /// An attempt failed; the next one has not begun.
+    Retrying,
+    /// Ended well.
+    Success,
+    /// Ended badly.
+    Failed,
+    /// Not run, as others failed.
+    Skipped,
+    /// Ended by request.
+    Cancelled,
+}
+
+impl PartState {
+    /// Every state, in the order of a part's life.
+    pub const ALL: [Self; 7] =
+        [Self::Ready, Self::Running, Self::Retrying, Self::Success, Self::Failed, Self::Skipped, Self::Cancelled];
+
+    /// Whether nothing can change any more, unless its job is retried.
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::Success | Self::Failed | Self::Skipped | Self::Cancelled => true,
+            Self::Ready | Self::Running | Self::Retrying => false,
+        }
+    }
+
+    /// The word for it in documents and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Success => "success",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The state of this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+impl std::fmt::Display for PartState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl From<Settled> for PartState {
+    fn from(how: Settled) -> Self {
+        match how {
+            Settled::Ok => Self::Success,
+            Settled::Failed => Self::Failed,
+            Settled::Skipped => Self::Skipped,
+            Settled::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// What the ledger knows of one part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Which one.
+    pub index: u64,
+    /// Where it stands.
+    pub state: PartState,
+    /// How many attempts were begun; `None` if it has ended, for the ledger forgets that then.
+    pub attempts: Option<u32>,
+}
+
+impl Shard {
+    /// How the parts from index `from` to below `below` stand, in order, if this is the shard of this number.
+    pub fn standings(&self, number: u64, from: u64, below: u64) -> impl Iterator<Item = Standing> {
+        let first = number * SHARD_SIZE;
+        let low = |index: u64| u32::try_from(index.saturating_sub(first).min(SHARD_SIZE)).unwrap_or(0);
+        (low(from)..low(below)).map(move |low| {
+            let index = first + u64::from(low);
+            let attempt = self.attempt(low);
+            let (state, attempts) = match self.outcome(low) {
+                Some(how) => (how.into(), None),
+                None if self.is_running(low) => (PartState::Running, Some(attempt)),
+                None if attempt > 1 => (PartState::Retrying, Some(attempt - 1)),
+                None => (PartState::Ready, Some(0)),
+            };
+            Standing { index, state, attempts }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_a_shard_stands_somewhere() {
+        let mut shard = Shard::default();
+        shard.settle(0, Settled::Ok);
+        shard.start(1, 1);
+        shard.again(2, 3);
+        shard.again(3, 2);
+        shard.start(3, 2);
+        shard.settle(5, Settled::Cancelled);
+        let first = 2 * SHARD_SIZE;
+        let seen: Vec<_> = shard.standings(2, 0, first + 6).map(|part| (part.state, part.attempts)).collect();
+        let expected = [
+            (PartState::Success, None),
+            (PartState::Running, Some(1)),
+            (PartState::Retrying, Some(2)),
+            (PartState::Running, Some(2)),
+            (PartState::Ready, Some(0)),
+            (PartState::Cancelled, None),
+        ];
+        assert_eq!(seen, expected);
+        let page: Vec<_> = shard.standings(2, first + 4, first + 99).map(|part| part.index - first).take(2).collect();
+        assert_eq!(page, [4, 5]);
+        assert_eq!(shard.standings(2, 0, first).count(), 0);
+        assert_eq!(shard.standings(1, first, first + 6).count(), 0);
+        assert_eq!(shard.standings(0, 1, 2 * first).count(), 65_535);
+    }
+}

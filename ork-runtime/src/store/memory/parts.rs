@@ -1,0 +1,59 @@
+//! The rows of parts: what becomes of one, and a page of all of a job.
+
+use bytes::Bytes;
+
+use super::{PartFilter, PartStatus, Row};
+use crate::accounting::PartWrite;
+use crate::context::Progress;
+use crate::ledger::{SHARD_SIZE, Shard, Standing, place};
+use crate::store::PartNotes;
+
+/// A part, besides how it ended.
+#[derive(Debug, Default)]
+pub(super) struct PartRow {
+    pub(super) input: Option<Bytes>,
+    pub(super) output: Option<Bytes>,
+    pub(super) notes: PartNotes,
+}
+
+impl PartRow {
+    pub(super) fn new(input: Bytes) -> Self {
+        Self { input: Some(input), ..Self::default() }
+    }
+
+    /// An attempt at it has ended.
+    pub(super) fn write(&mut self, write: PartWrite) {
+        let PartWrite { attempt, ended } = write;
+        self.notes = PartNotes { attempts: Some(attempt), ..PartNotes::default() };
+        match ended {
+            Ok(output) => (self.input, self.output) = (None, Some(output)),
+            Err(failure) => self.notes.failure = Some(failure),
+        }
+    }
+
+    /// It says how far it is. What has ended needs it no more.
+    pub(super) fn note(&mut self, progress: Progress) {
+        if self.output.is_none() {
+            self.notes.progress = Some(progress);
+        }
+    }
+}
+
+impl Row {
+    /// A page of its parts.
+    pub(super) fn page(&self, filter: &PartFilter) -> Vec<PartStatus> {
+        let (ledger, mut found) = (&self.entry.ledger, Vec::new());
+        let (appended, untouched) = (ledger.head().appended, Shard::default());
+        for number in place(filter.from).0..appended.div_ceil(SHARD_SIZE) {
+            if found.len() >= filter.limit {
+                break;
+            }
+            filter.pick(ledger.shard(number).unwrap_or(&untouched), number, appended, &mut found);
+        }
+        let status = |part: Standing| {
+            let notes = self.parts.get(&part.index).map(|row| row.notes.clone());
+            PartStatus::new(part, notes.unwrap_or_default())
+        };
+        found.into_iter().map(status).collect()
+    }
+}
