@@ -287,7 +287,11 @@ impl Pump {
                 changed = self.window.changed() => if changed.is_err() { return },
                 () = due => more = true,
                 change = self.changes.recv() => match change {
-                    Ok(Change::Owed) | Err(broadcast::error::RecvError::Lagged(_)) => more = true,
+                    Ok(Change::Owed) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                        more = true;
+                        // One look is enough for all that was told until now.
+                        while self.changes.try_recv().is_ok() {}
+                    }
                     Ok(Change::Ended(_) | Change::Moved(_) | Change::Elsewhere | Change::Told(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return,
                 },

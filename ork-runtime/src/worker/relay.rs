@@ -85,7 +85,13 @@ async fn send_rows(engine: &Arc<Engine>, mut owed: RowReceiver, stop: &Cancellat
                 hooking.extend(hooks.into_iter().map(|row| follow(engine, row)));
                 sending.push(send(engine, (rest, false), stop));
             }
-            change = changes.recv() => look |= is_owed(&change),
+            change = changes.recv() => {
+                if is_owed(&change) {
+                    look = true;
+                    // One look is enough for all that was told until now.
+                    while changes.try_recv().is_ok() {}
+                }
+            }
             () = due => look = true,
             () = stop.cancelled() => break,
         }

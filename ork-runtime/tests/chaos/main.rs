@@ -18,6 +18,7 @@ mod audit;
 mod cluster;
 #[path = "../support/cluster.rs"]
 mod cluster_of;
+mod heard;
 #[path = "../support/node.rs"]
 mod node;
 #[path = "../support/postgres.rs"]

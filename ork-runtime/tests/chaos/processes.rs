@@ -22,7 +22,8 @@ impl Place {
     pub(crate) fn builder(&self) -> OrkBuilder {
         let config = ork::Config::from(Some(std::path::Path::new("/dev/null")), []).unwrap();
         let builder = Ork::builder().config(config).store(&self.store).broker(&self.broker);
-        builder.set("prefix", &self.prefix).set("concurrency", "8").set("max_losses", "50").set("shutdown", "20s")
+        let builder = builder.set("prefix", &self.prefix).set("events", "jobs");
+        builder.set("concurrency", "8").set("max_losses", "50").set("shutdown", "20s")
     }
 
     /// The same place, by another way to the broker.
