@@ -78,13 +78,14 @@ impl World {
 }
 
 fn at(mut command: Command, url: &str, prefix: &str) -> Command {
-    command.env("ORK_BROKER", url).env("ORK_PREFIX", prefix);
+    command.env("ORK_BROKER", url).env("ORK_PREFIX", prefix).env("ORK_EVENTS", "jobs");
     command
 }
 
 #[test]
 fn the_document_shows_the_program_of_the_examples() {
     assert_eq!(programs()[1], read("examples/python/submit.py"));
+    assert_eq!(programs()[2], read("examples/python/listen.py"));
 }
 
 #[test]
@@ -95,6 +96,19 @@ fn the_long_program_gets_its_answer() {
     let job = world.ork(&format!("jobs show {} --json", outcome["job"].as_str().unwrap()));
     assert_eq!((&job["state"], &job["attempt"]), (&json!("success"), &json!(1)));
     assert_eq!(world.ork("jobs list --json").as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_listener_hears_what_happens_to_a_job_of_another_program() {
+    let Some(world) = World::new() else { return };
+    let program = world.place.write("listen.py", &programs()[2]);
+    let queue = format!("{}.heard", world.prefix);
+    let args = [program.to_str().unwrap(), &world.url, &queue, "job.completed"];
+    let mut listener = Process::start(at(world.place.command(&world.python, &args), &world.url, &world.prefix));
+    listener.err_line(|line| line == "listening");
+    assert_eq!(world.submit(r#"{"name": "Ada"}"#, "order-8").0, Some(0));
+    let heard = listener.end();
+    assert_eq!(heard.out, "job.created hello ready\njob.ready hello ready\njob.completed hello success\n", "{heard:?}");
 }
 
 #[test]
