@@ -1,10 +1,10 @@
 //! Fan-out and fan-in in one process: parts a second from submit to joined, over `SQLite` (`synchronous=FULL`) and in
 //! memory, beside a raw `SQLite` program that does the same row operations in batches of 1,000; and over `SQLite` with a
-//! concurrency limit that is never met.
+//! concurrency limit that is never met, and with four of them, by a key.
 //!
 //! `cargo bench -p ork-runtime --bench embedded [-- SIZE ..]`; sizes are numbers of parts, 1,000 to 1,000,000 if none
 //! are given. The last line is one JSON object; its `ratio` is ork's parts/s over the raw program's at 10^5 parts, its
-//! `limited` those with the limit over those without, at as many.
+//! `limited` those with the limit over those without, at as many, its `keyed` the same with limits by a key.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,7 +25,7 @@ mod support;
 
 use std::process::Command;
 
-use nothing::{limited_part, nothing_part};
+use nothing::{keyed_part, limited_part, nothing_part};
 use ork::Ork;
 use rusqlite::{Connection, params};
 use serde_json::json;
@@ -38,24 +38,23 @@ fn measure(what: &str, count: u64) -> serde_json::Value {
     let begun = now();
     match what {
         "raw" => raw(&path, count),
-        "sqlite" => ork(&format!("sqlite:{}", path.display()), count, false),
-        "limited" => ork(&format!("sqlite:{}", path.display()), count, true),
-        _ => ork("memory:", count, false),
+        "memory" => ork("memory:", count, what),
+        _ => ork(&format!("sqlite:{}", path.display()), count, what),
     }
     let took = begun.elapsed();
     json!({ "parts_per_s": round(rate(count, took)), "peak_mib": round(peak_mib()) })
 }
 
-fn ork(store: &str, count: u64, limited: bool) {
+fn ork(store: &str, count: u64, what: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
         let ork = Ork::builder().config(config).store(store).build().await.unwrap();
         ork.start_worker();
-        let sum = if limited {
-            ork.submit(limited_part { count }).and_wait().await.unwrap()
-        } else {
-            ork.submit(nothing_part { count }).and_wait().await.unwrap()
+        let sum = match what {
+            "limited" => ork.submit(limited_part { count }).and_wait().await.unwrap(),
+            "keyed" => ork.submit(keyed_part { count }).and_wait().await.unwrap(),
+            _ => ork.submit(nothing_part { count }).and_wait().await.unwrap(),
         };
         assert_eq!(sum, count * count.saturating_sub(1) / 2);
         ork.shutdown().await;
@@ -134,29 +133,40 @@ fn main() {
         sizes = vec![1_000, 10_000, 100_000, 1_000_000];
     }
     println!(
-        "{:>9}  {:>22}  {:>22}  {:>22}  {:>22}  {:>6}  {:>7}",
-        "parts", "raw sqlite", "ork sqlite", "with a limit", "ork memory", "ratio", "limited"
+        "{:>9}  {:>22}  {:>22}  {:>22}  {:>22}  {:>22}  {:>6}  {:>7}  {:>5}",
+        "parts",
+        "raw sqlite",
+        "ork sqlite",
+        "with a limit",
+        "with limits by key",
+        "ork memory",
+        "ratio",
+        "limited",
+        "keyed"
     );
     let mut rows = Vec::new();
-    let (mut ratio, mut limited_ratio) = (0.0, 0.0);
+    let (mut ratio, mut limited_ratio, mut keyed_ratio) = (0.0, 0.0, 0.0);
     for count in sizes {
-        let [raw, sqlite, limited, memory] = ["raw", "sqlite", "limited", "memory"].map(|what| child(what, count));
+        let whats = ["raw", "sqlite", "limited", "keyed", "memory"];
+        let [raw, sqlite, limited, keyed, memory] = whats.map(|what| child(what, count));
         let of = |value: &serde_json::Value, key: &str| value[key].as_f64().unwrap();
         let show = |value: &serde_json::Value| {
             format!("{:>8.0}/s {:>6.0} MiB", of(value, "parts_per_s"), of(value, "peak_mib"))
         };
         let this = of(&sqlite, "parts_per_s") / of(&raw, "parts_per_s");
-        let with_limit = of(&limited, "parts_per_s") / of(&sqlite, "parts_per_s");
-        let [a, b, c, d] = [&raw, &sqlite, &limited, &memory].map(show);
-        println!("{count:>9}  {a:>22}  {b:>22}  {c:>22}  {d:>22}  {this:>6.2}  {with_limit:>7.2}");
+        let [with_limit, with_keys] = [&limited, &keyed].map(|it| of(it, "parts_per_s") / of(&sqlite, "parts_per_s"));
+        let [a, b, c, d, e] = [&raw, &sqlite, &limited, &keyed, &memory].map(show);
+        println!(
+            "{count:>9}  {a:>22}  {b:>22}  {c:>22}  {d:>22}  {e:>22}  {this:>6.2}  {with_limit:>7.2}  {with_keys:>5.2}"
+        );
         if ratio == 0.0 || count == 100_000 {
-            (ratio, limited_ratio) = (this, with_limit);
+            (ratio, limited_ratio, keyed_ratio) = (this, with_limit, with_keys);
         }
         rows.push(json!({
-            "parts": count, "raw": raw, "sqlite": sqlite, "limited": limited, "memory": memory,
-            "ratio": round(this), "limited_ratio": round(with_limit),
+            "parts": count, "raw": raw, "sqlite": sqlite, "limited": limited, "keyed": keyed, "memory": memory,
+            "ratio": round(this), "limited_ratio": round(with_limit), "keyed_ratio": round(with_keys),
         }));
     }
-    let (ratio, limited) = (round(ratio), round(limited_ratio));
-    println!("{}", json!({ "bench": "embedded", "ratio": ratio, "limited": limited, "rows": rows }));
+    let [ratio, limited, keyed] = [ratio, limited_ratio, keyed_ratio].map(round);
+    println!("{}", json!({ "bench": "embedded", "ratio": ratio, "limited": limited, "keyed": keyed, "rows": rows }));
 }

@@ -19,6 +19,23 @@ pub(crate) fn nothing_join(parts: Parts<u64>, context: Context) -> Result<u64> {
     parts.all_ok()?.into_iter().sum()
 }
 
+/// The same under limits that are never met, one for each of four tenants.
+#[task(concurrency(1_000_000, key = "tenant"))]
+pub(crate) async fn keyed(number: u64, tenant: u64) -> u64 {
+    assert_eq!(number % 4, tenant);
+    number
+}
+
+#[task(part)]
+pub(crate) fn keyed_part(count: u64) -> impl Iterator<Item = keyed> {
+    (0..count).map(|number| keyed { number, tenant: number % 4 })
+}
+
+#[task(join)]
+pub(crate) fn keyed_join(parts: Parts<u64>) -> Result<u64> {
+    parts.all_ok()?.into_iter().sum()
+}
+
 /// The same under a concurrency limit that is never met: what counting permits costs.
 #[task(concurrency = 1_000_000)]
 pub(crate) async fn limited(number: u64) -> u64 {

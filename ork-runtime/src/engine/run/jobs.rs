@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use super::super::invoke::{Called, invoke};
 use super::super::{Engine, claim, lease, permits, services, settle};
-use super::{Item, Spawn, admit, call};
+use super::{Group, Item, Spawn, call};
 use crate::accounting::{Admitted, Claim, Claimed, Limit, Settle};
-use crate::broker::{Delivery, Settlement};
+use crate::broker::Settlement;
 use crate::context::Made;
 use crate::job::{Job, Phase};
 use crate::registry::Task;
 
 /// Brings jobs to their end.
-pub(super) async fn process(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) {
-    let Some((task, items, limit)) = admit(engine, deliveries, spawn) else { return };
+pub(super) async fn process(engine: &Arc<Engine>, Group { task, items, limit }: Group, spawn: Spawn<'_>) {
     let claim = |item: &Item| {
         let (unknown, attempt) = (claim::new_job(engine, &item.message), item.message.attempt);
         let unique = claim::unique_of(engine, &item.message);

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 
 use super::lease::Tenure;
 use super::turns::Turn;
@@ -68,10 +69,6 @@ pub(crate) fn kind(engine: &Engine, delivery: &Delivery) -> Option<Kind> {
     let fresh = delivery.redelivered == 0 && !delivery.anonymous;
     let message = delivery.message.as_ref().ok().filter(|_| fresh)?;
     let task = engine.registry.get(&message.task).ok()?;
-    // Neighbours may be under different limits.
-    if task.work.options.concurrency.is_some_and(|limit| limit.key.is_some()) {
-        return None;
-    }
     if message.hooks.as_ref().is_some_and(|hooks| hooks.part.is_some()) {
         return None;
     }
@@ -98,10 +95,19 @@ pub(crate) type Spawn<'a> = &'a (dyn Fn(BoxFuture<()>) + Send + Sync);
 /// # Cancel safety
 /// If the future is dropped no delivery is lost: the broker or the store hands out again what was not settled.
 pub(crate) async fn process_run(engine: &Arc<Engine>, kind: Kind, deliveries: Vec<Delivery>, spawn: Spawn<'_>) {
+    if !engine.store.keeps() {
+        return unkept(engine, deliveries, spawn);
+    }
     match kind {
-        _ if !engine.store.keeps() => unkept(engine, deliveries, spawn),
-        Kind::Parts(job, epoch, attempt) => parts::process(engine, (job, epoch, attempt), deliveries, spawn).await,
-        Kind::Jobs(_) => jobs::process(engine, deliveries, spawn).await,
+        Kind::Parts(job, epoch, attempt) => {
+            let deliveries = parts::inherit(engine, deliveries, spawn).await;
+            let groups = admit(engine, deliveries, spawn).into_iter();
+            join_all(groups.map(|group| parts::process(engine, (job, epoch, attempt), group, spawn))).await;
+        }
+        Kind::Jobs(_) => {
+            let groups = admit(engine, deliveries, spawn).into_iter();
+            join_all(groups.map(|group| jobs::process(engine, group, spawn))).await;
+        }
     }
 }
 
@@ -123,13 +129,16 @@ impl Item {
     }
 }
 
-/// Takes those that can be run, all of the task of the first one, and the limit they are under; the others are processed
+/// Deliveries of one task that are under one limit, or under none.
+struct Group {
+    task: Task,
+    items: Vec<Item>,
+    limit: Option<Limit>,
+}
+
+/// Takes those that can be run, all of the task of the first one, those under one limit together; the others are processed
 /// alone. Of work that needs permits no more is begun than there are slots for.
-fn admit(
-    engine: &Arc<Engine>,
-    deliveries: Vec<Delivery>,
-    spawn: Spawn<'_>,
-) -> Option<(Task, Vec<Item>, Option<Limit>)> {
+fn admit(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) -> Vec<Group> {
     let mut task: Option<Task> = None;
     let mut items = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
@@ -147,15 +156,25 @@ fn admit(
             (_, delivery) => spawn(alone(engine, delivery)),
         }
     }
-    let task = task?;
-    let limit = items.first().and_then(|item| permits::limit(&task, &item.message));
-    if limit.is_some() {
-        let rest = items.split_off(items.len().min(engine.slots.free(task.work)));
-        for item in rest {
-            item.alone(engine, spawn);
+    let Some(task) = task else { return Vec::new() };
+    match task.work.options.concurrency {
+        None => return vec![Group { task, items, limit: None }],
+        Some(_) => {
+            let rest = items.split_off(items.len().min(engine.slots.free(task.work)));
+            for item in rest {
+                item.alone(engine, spawn);
+            }
         }
     }
-    Some((task, items, limit))
+    let mut groups: Vec<Group> = Vec::new();
+    for item in items {
+        let limit = permits::limit(&task, &item.message);
+        match groups.iter_mut().find(|group| group.limit == limit) {
+            Some(group) => group.items.push(item),
+            None => groups.push(Group { task, items: vec![item], limit }),
+        }
+    }
+    groups
 }
 
 fn alone(engine: &Arc<Engine>, delivery: Delivery) -> BoxFuture<()> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::invoke::{Called, invoke};
 use super::super::running::Guest;
 use super::super::{Engine, itself, lease, permits, refuse, services, settle};
-use super::{Item, Spawn, admit, alone, call};
+use super::{Group, Item, Spawn, alone, call};
 use crate::accounting::{Admitted, Limit, PartKey, RunStarted, SettleParts, StartRun};
 use crate::broker::{Delivery, Settlement};
 use crate::id::JobId;
@@ -26,16 +26,9 @@ struct Run {
 pub(super) async fn process(
     engine: &Arc<Engine>,
     (job, epoch, attempt): (JobId, u32, u32),
-    mut deliveries: Vec<Delivery>,
+    Group { task, mut items, limit }: Group,
     spawn: Spawn<'_>,
 ) {
-    if !inherit(engine, &mut deliveries).await {
-        for delivery in deliveries {
-            spawn(alone(engine, delivery));
-        }
-        return;
-    }
-    let Some((task, mut items, limit)) = admit(engine, deliveries, spawn) else { return };
     let Some(first) = items.first().map(|item| PartKey { job, epoch, index: index(item), attempt }) else { return };
     let start = StartRun { first, indices: items.iter().map(index).collect(), by: engine.by() };
     // Where the store does not work, each part waits for it alone.
@@ -68,15 +61,20 @@ pub(super) async fn process(
     run.settle(ended).await;
 }
 
-/// Gives parts of a job that has split itself its input. Where the store does not work, each part waits for it alone.
-async fn inherit(engine: &Engine, deliveries: &mut [Delivery]) -> bool {
-    for message in deliveries.iter_mut().filter_map(|delivery| delivery.message.as_mut().ok()) {
+/// Gives parts of a job that has split itself its input; answers those that can go on. Where the store does not work, each
+/// part waits for it alone.
+pub(super) async fn inherit(engine: &Arc<Engine>, mut deliveries: Vec<Delivery>, spawn: Spawn<'_>) -> Vec<Delivery> {
+    for at in 0..deliveries.len() {
+        let Some(Ok(message)) = deliveries.get_mut(at).map(|delivery| &mut delivery.message) else { continue };
         let Ok(task) = refuse::check(engine, message) else { continue };
         if itself::inherits(engine, &task, message) && itself::inherit(engine, &task, message).await.is_err() {
-            return false;
+            for delivery in deliveries {
+                spawn(alone(engine, delivery));
+            }
+            return Vec::new();
         }
     }
-    true
+    deliveries
 }
 
 fn index(item: &Item) -> u64 {
