@@ -155,10 +155,8 @@ fn main() {
         };
         let this = of(&sqlite, "parts_per_s") / of(&raw, "parts_per_s");
         let [with_limit, with_keys] = [&limited, &keyed].map(|it| of(it, "parts_per_s") / of(&sqlite, "parts_per_s"));
-        let [a, b, c, d, e] = [&raw, &sqlite, &limited, &keyed, &memory].map(show);
-        println!(
-            "{count:>9}  {a:>22}  {b:>22}  {c:>22}  {d:>22}  {e:>22}  {this:>6.2}  {with_limit:>7.2}  {with_keys:>5.2}"
-        );
+        let shown = [&raw, &sqlite, &limited, &keyed, &memory].map(|value| format!("  {:>22}", show(value))).concat();
+        println!("{count:>9}{shown}  {this:>6.2}  {with_limit:>7.2}  {with_keys:>5.2}");
         if ratio == 0.0 || count == 100_000 {
             (ratio, limited_ratio, keyed_ratio) = (this, with_limit, with_keys);
         }

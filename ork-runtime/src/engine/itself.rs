@@ -51,6 +51,7 @@ pub(super) async fn split(engine: &Engine, about: &About, data: &mut Data<'_>) -
             ledger::Append::Added | ledger::Append::Already => n += len,
             ledger::Append::Halted => return halted(engine, about.job, Made { epoch, n }).await,
             ledger::Append::Old => {
+                split::outlast(engine, about.job, about.fence).await;
                 let words = format!("another worker has split job {} anew, so that this one must stop", about.job);
                 return Err(NoSplit::Overtaken(Error::permanent(words)));
             }

@@ -15,12 +15,13 @@ use tokio_util::sync::CancellationToken;
 use super::invoke::{Called, call, flatten, guard, joined};
 use super::{Engine, ProcessError, invoke, services};
 use crate::accounting::{Answer, Append, Appended, Open, Page, Seal};
-use crate::job::Job;
+use crate::id::JobId;
+use crate::job::{Job, Phase, State};
 use crate::ledger;
 use crate::message::Message;
 use crate::policy::Policy;
 use crate::registry::Task;
-use crate::store::StoreError;
+use crate::store::{JobView, StoreError};
 use crate::task::CallError;
 use crate::task::arg::Call;
 use crate::task::def::{Run, TaskDef};
@@ -31,6 +32,9 @@ pub(super) const FIRST_PAGE: usize = 16;
 
 /// A page that takes longer than this to fill is sent as it is.
 const PAGE_TIME: Duration = Duration::from_millis(50);
+
+/// How often a worker whose run was overtaken looks for the end of the other one.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How many pages may wait between the split and the store.
 const PAGES_AHEAD: usize = 2;
@@ -89,8 +93,35 @@ pub(super) async fn split(
             engine.outbox.send(owed).await;
             Split::Sealed
         }
-        Answer::Old => Split::Overtaken,
+        Answer::Old => {
+            outlast(engine, job.id, job.attempt).await;
+            Split::Overtaken
+        }
     })
+}
+
+/// Another worker has another copy of the message, and its run of the split counts now. Given back at once, this copy would
+/// overtake that run in turn, and so on; so it waits here until that has come to its end, or was given up.
+pub(super) async fn outlast(engine: &Engine, job: JobId, attempt: u32) {
+    let mut changes = engine.store.changes().of(job, true);
+    loop {
+        let runs = match engine.store.job(job).await {
+            Ok(view) => view.is_some_and(|JobView { job, .. }| {
+                job.state == State::Running && job.is_current(Phase::Start, attempt)
+            }),
+            // It may know more later.
+            Err(_) => true,
+        };
+        if !runs {
+            return;
+        }
+        tokio::select! {
+            () = changes.changed() => {}
+            // That a split has come to its end is no news to others.
+            () = engine.clock.pause(LOOK) => {}
+            () = engine.force.cancelled() => return,
+        }
+    }
 }
 
 /// What failed parts mean, by the options of the function that makes them.

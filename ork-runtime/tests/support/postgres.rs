@@ -4,7 +4,6 @@
 //! `.ci/services` does the same in shell for the server that a whole test run shares.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,6 +13,9 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 use tempfile::TempDir;
+
+// Not a module: some programs have both kinds of server.
+include!("ports.rs");
 
 /// How long a server may take to start on a busy machine.
 const START: Duration = Duration::from_mins(1);
@@ -50,7 +52,7 @@ impl Server {
     /// A server with more settings (`name=value`), which may name files in its folder.
     pub fn start_with(more: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         fs::write(dir.path().join("password"), "s3cret\n").unwrap();
         let settings = more(dir.path());
         own(dir.path());
@@ -70,7 +72,7 @@ impl Server {
     /// A standby of it, which follows it and takes no changes.
     pub fn standby(&self) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         own(dir.path());
         let mut copy = as_nobody(&bin("pg_basebackup"));
         copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--pgdata"]).arg(dir.path().join("data"));

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
+
+// Not a module: some programs have both kinds of server.
+include!("ports.rs");
 
 /// How long a node may take to start on a busy machine.
 const START: Duration = Duration::from_mins(2);
@@ -186,11 +189,6 @@ impl Rabbit {
             speaks_amqp(amqp)
         });
     }
-}
-
-/// A port that nobody listens on just now.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Looks again and again, for a process or a file of another program has no sign of its own to wait for.

@@ -157,14 +157,11 @@ fn admit(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) -> V
         }
     }
     let Some(task) = task else { return Vec::new() };
-    match task.work.options.concurrency {
-        None => return vec![Group { task, items, limit: None }],
-        Some(_) => {
-            let rest = items.split_off(items.len().min(engine.slots.free(task.work)));
-            for item in rest {
-                item.alone(engine, spawn);
-            }
-        }
+    if task.work.options.concurrency.is_none() {
+        return vec![Group { task, items, limit: None }];
+    }
+    for item in items.split_off(items.len().min(engine.slots.free(task.work))) {
+        item.alone(engine, spawn);
     }
     let mut groups: Vec<Group> = Vec::new();
     for item in items {
