@@ -26,6 +26,8 @@ fn bad_input_is_refused_in_words() {
     place.run(PROGRESS, "run climb steps=many").fails(2, &["steps", "many"]);
     place.run(PROGRESS, "run climb steps=-1").fails(2, &["steps", "-1"]);
     place.run(HELLO, "fly").fails(2, &["fly"]);
+    place.run(HELLO, "jobs watch").fails(2, &["<ID>"]);
+    place.run(HELLO, "jobs watch --events").fails(2, &["without a broker", "`jobs watch ID`"]);
     let error = place.run(HELLO, "run helo --json");
     let json: Value = serde_json::from_str(error.err.trim()).unwrap();
     assert!(json["error"].as_str().unwrap().contains("no task `helo`"), "{json}");

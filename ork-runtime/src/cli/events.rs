@@ -9,6 +9,11 @@ use crate::id::JobId;
 
 /// Prints events until the job has ended, or for ever.
 pub(super) async fn watch(ork: &Ork, id: Option<JobId>, output: &Output) -> Result<(), Failure> {
+    // This process does nothing that could be heard.
+    if !ork.engine().broker.needs_relay() {
+        let words = "without a broker what happens is told only in the process that does the work";
+        return Err(Failure::user(words).hint("`jobs watch ID`, without `--events`, follows a job wherever it runs"));
+    }
     let mut events = match id {
         Some(id) => ork.events_of(id).await?,
         None => ork.events().await?,
