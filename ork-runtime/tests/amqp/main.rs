@@ -20,6 +20,7 @@ mod jobs;
 mod large;
 mod leases;
 mod limits;
+mod losses;
 #[path = "../support/node.rs"]
 mod node;
 #[path = "../support/objects.rs"]

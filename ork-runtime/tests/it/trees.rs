@@ -235,6 +235,32 @@ fn an_interrupted_root_lets_running_children_end_and_starts_no_other() {
     });
 }
 
+/// Of one child: what has begun is brought to its end, what has not never starts, and its siblings go on.
+#[test]
+fn an_interrupted_child_ends_if_it_runs_and_never_starts_if_it_does_not() {
+    each(|world| async move {
+        let (ork, key) = (&world.ork, key());
+        let root = ork.submit(stem { key: key.clone(), leaves: 3 }).await.unwrap();
+        Gate::of(&key).entered().await;
+        world.until(root.id(), |status| (status.state, status.below) == (JobState::Waiting, 3)).await;
+        let below = children(&world, root.id()).await;
+        let (runs, waits): (Vec<_>, Vec<_>) = below.iter().partition(|job| job.started.is_some());
+        assert_eq!((runs.len(), waits.len()), (1, 2));
+        ork.interrupt(waits[0].id).await.unwrap();
+        ork.interrupt(runs[0].id).await.unwrap();
+        assert_eq!(ork.status(waits[0].id).await.unwrap().state, JobState::Cancelled);
+        assert_eq!(root.status().await.unwrap().state, JobState::Waiting, "the others go on");
+        Gate::of(&key).open();
+        let_pass(&key, 1).await;
+        assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
+        assert_eq!(ork.status(waits[1].id).await.unwrap().state, JobState::Success);
+        assert_eq!((0..3).map(|number| calls(&format!("{key}.{number}"))).sum::<u32>(), 2);
+        // It came to its end, and that was asked for.
+        assert_eq!(ork.status(runs[0].id).await.unwrap().state, JobState::Cancelled);
+        world.end().await;
+    });
+}
+
 #[test]
 fn a_cancelled_root_stops_what_runs_below_it() {
     each(|world| async move {
