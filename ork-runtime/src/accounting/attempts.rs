@@ -8,7 +8,7 @@ use super::books::{Books, PartWrite};
 use super::owed::{NOT_HELD, Owed, OwedAsk};
 use super::{Answer, By, Change, Operation, Promise, Shards};
 use crate::clock::Timestamp;
-use crate::event::{EventKind, Told, brief};
+use crate::event::{EventKind, Scope, brief};
 use crate::failure::Failure;
 use crate::id::JobId;
 use crate::ledger::{Count, Halt, Ledger, Settled, Start};
@@ -221,7 +221,7 @@ impl Operation for SettleParts {
         }
         let retried = (!again.is_empty()).then(|| entry.job.clone());
         let mut owed = Vec::new();
-        if self.by.tells.told() == Told::Parts {
+        if self.by.tells.scope() == Scope::Parts {
             let ended = written.iter().filter(|(_, index, _)| again.iter().all(|(retried, _)| retried != index));
             let ended = ended.map(|(_, index, write)| (*index, how_ended(write))).collect();
             let job = entry.job.clone();

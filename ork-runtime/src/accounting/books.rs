@@ -1,6 +1,6 @@
 //! The books: the jobs and ledgers that one transaction has open, and what it will write.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -69,6 +69,8 @@ pub struct Books {
     pub(super) permits: HashMap<Arc<str>, Permits>,
     pub(super) uniques: HashMap<Arc<str>, Option<Holder>>,
     pub(super) next_owed: OwedId,
+    /// Jobs that were made because a message of another program asks for them.
+    pub(super) made: HashSet<JobId>,
     writes: Writes,
     pub(super) changes: Vec<Change>,
 }
@@ -139,6 +141,7 @@ impl Books {
         self.permits.clear();
         // Other processes take keys, too.
         self.uniques.clear();
+        self.made.clear();
         (std::mem::take(&mut self.writes), std::mem::take(&mut self.changes))
     }
 
@@ -198,7 +201,7 @@ impl Books {
             lost: 0,
             waits: None,
         };
-        let owed = held.map(|messages| Owed { id, lost: 0, messages: messages(&row), waits: false });
+        let owed = held.map(|messages| Owed { id, lost: 0, messages: messages(&row), goes_back: false });
         self.writes.owed.push(row);
         if owed.is_none() {
             self.tell(Change::Owed);
@@ -214,7 +217,7 @@ impl Books {
         if let Some(row) = self.writes.owed.last_mut() {
             row.holder = Some(by.worker.boot());
         }
-        Owed { id, lost: 0, messages: Vec::new(), waits: true }
+        Owed { id, lost: 0, messages: Vec::new(), goes_back: true }
     }
 
     /// Adds a row to the outbox that waits for a permit.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::limits::Limit;
 use crate::clock::Timestamp;
-use crate::event::ToTell;
+use crate::event::{EventKind, ToTell};
 use crate::id::JobId;
 use crate::job::{Job, Kind, Phase};
 use crate::message::{Ask, Message, Outgoing, Reply};
@@ -37,6 +37,35 @@ pub enum OwedAsk {
     },
     /// Tell whoever listens.
     Tell(ToTell),
+}
+
+impl OwedAsk {
+    /// How stores write it: a word, and what goes with it; the epoch or a code, the first part, how many.
+    pub fn to_columns(self) -> (&'static str, u32, u64, u64) {
+        match self {
+            Self::Start => ("start", 0, 0, 1),
+            Self::Join => ("join", 0, 0, 1),
+            Self::Reply => ("reply", 0, 0, 1),
+            Self::Hooks { which } => ("hooks", which, 0, 1),
+            Self::Tell(ToTell::Job(kind)) => ("tell", kind.code(), 0, 1),
+            Self::Tell(ToTell::Parts { first, len }) => ("tell-parts", 0, first, len),
+            Self::Parts { epoch, first, len } => ("parts", epoch, first, len),
+        }
+    }
+
+    /// What was written so; `None` if nothing was.
+    pub fn from_columns((word, code, first, len): (&str, u32, u64, u64)) -> Option<Self> {
+        Some(match word {
+            "start" => Self::Start,
+            "join" => Self::Join,
+            "reply" => Self::Reply,
+            "hooks" => Self::Hooks { which: code },
+            "tell" => Self::Tell(ToTell::Job(EventKind::from_code(code)?)),
+            "tell-parts" => Self::Tell(ToTell::Parts { first, len }),
+            "parts" => Self::Parts { epoch: code, first, len },
+            _ => return None,
+        })
+    }
 }
 
 /// Messages that are not at hand: the row is taken from the store later.
@@ -76,8 +105,8 @@ pub struct Owed {
     pub lost: u32,
     /// One message, or one a part.
     pub messages: Vec<Outgoing>,
-    /// Whether it waits for those before it to be sent, and is given back then.
-    pub waits: bool,
+    /// Whether it is given back, instead of sent, once those before it have been sent.
+    pub goes_back: bool,
 }
 
 impl OwedRow {

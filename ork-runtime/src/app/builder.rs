@@ -10,7 +10,7 @@ use crate::clock::{Clock, system::SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::engine::large::Large;
 use crate::engine::{Engine, Settings};
-use crate::event::{Telling, Told};
+use crate::event::{Scope, Telling};
 use crate::id::WorkerId;
 use crate::message::Limits;
 use crate::objects::{ObjectError, Objects};
@@ -210,7 +210,7 @@ fn settings(config: &Config, broker: &dyn Broker) -> Settings {
         ack_within: config.ack_within,
         grace: config.grace,
         retention: config.retention,
-        events: config.events.unwrap_or(if broker.needs_relay() { Told::Nothing } else { Told::Jobs }),
+        events: config.events.unwrap_or(if broker.needs_relay() { Scope::Nothing } else { Scope::Jobs }),
         limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },
     }
 }

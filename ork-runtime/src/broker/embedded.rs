@@ -317,7 +317,7 @@ impl Pump {
 }
 
 fn unpack(held: &Arc<Held>, owed: Owed) -> Vec<Delivery> {
-    let Owed { id, lost, messages, waits: _ } = owed;
+    let Owed { id, lost, messages, goes_back: _ } = owed;
     let receipt = || Box::new(EmbeddedReceipt { held: Arc::clone(held), id, settled: false });
     let deliveries = messages.into_iter().filter_map(|message| match message {
         Outgoing::Work(message) => {

@@ -7,7 +7,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc;
 
 use super::{Client, ClientError};
-use crate::event::{Event, EventKind, Told};
+use crate::event::{Event, EventKind, Scope};
 use crate::id::JobId;
 
 impl Client {
@@ -45,7 +45,7 @@ impl Client {
     /// # Cancel safety
     /// Nothing is lost but the stream if the future is dropped.
     pub async fn events(&self) -> Result<BoxStream<'static, Result<Event, ClientError>>, ClientError> {
-        if self.engine.settings.events == Told::Nothing {
+        if self.engine.settings.events == Scope::Nothing {
             return Err(ClientError::NoEvents);
         }
         if let Some(events) = self.engine.broker.events().await? {

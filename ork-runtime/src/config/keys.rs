@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Config, QueueType, Synchronous};
-use crate::event::Told;
+use crate::event::Scope;
 
 /// One key. Its variable is `ORK_` and the name in capitals.
 #[derive(Debug, Clone, Copy)]
@@ -168,9 +168,9 @@ pub const KEYS: &[Key] = &[
         expected: "`none`, `jobs` or `parts`",
         set: |config, text| {
             config.events = Some(match text {
-                "none" => Told::Nothing,
-                "jobs" => Told::Jobs,
-                "parts" => Told::Parts,
+                "none" => Scope::Nothing,
+                "jobs" => Scope::Jobs,
+                "parts" => Scope::Parts,
                 _ => return None,
             });
             Some(())
@@ -178,9 +178,9 @@ pub const KEYS: &[Key] = &[
         get: |config| {
             let word = match config.events {
                 None => "",
-                Some(Told::Nothing) => "none",
-                Some(Told::Jobs) => "jobs",
-                Some(Told::Parts) => "parts",
+                Some(Scope::Nothing) => "none",
+                Some(Scope::Jobs) => "jobs",
+                Some(Scope::Parts) => "parts",
             };
             word.into()
         },

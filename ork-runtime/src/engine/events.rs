@@ -3,52 +3,56 @@
 //! What a transaction tells comes with it, as rows of the outbox or as news of the store. That a job is there and ready is
 //! told by whoever sends its message, and before it: so no worker can tell anything of a job that nobody has heard of.
 
+use tokio::sync::oneshot;
+
 use super::Engine;
 use crate::accounting::{Change, OwedId};
 use crate::broker::Delivery;
 use crate::context::{self, Progress};
-use crate::event::{About, Event, EventKind, Telling, ToTell, Told, brief, serial};
+use crate::event::{About, Event, EventKind, Scope, Telling, ToTell, brief, serial};
 use crate::id::JobId;
 use crate::job::Job;
-use crate::ledger::Counts;
+use crate::ledger::{Counts, PartState};
 use crate::message::{Ask, Message, Outgoing};
-use crate::store::StoreError;
+use crate::store::{PartFilter, PartStatus, StoreError};
 
 impl Engine {
     /// How this process tells events.
     pub(crate) fn telling(&self) -> Telling {
         match self.settings.events {
-            Told::Nothing => Telling::Nothing,
+            Scope::Nothing => Telling::Nothing,
             told if self.broker.needs_relay() => Telling::Owed(told),
             told if self.store.changes().is_heard() => Telling::Here(told),
-            Told::Jobs | Told::Parts => Telling::Nothing,
+            Scope::Jobs | Scope::Parts => Telling::Nothing,
         }
     }
 
     /// Tells events that no store owes; they come after those told before. Answers once the broker has them, or never will.
     pub(crate) async fn tell(&self, events: Vec<Event>) {
-        // If it is not done the process ends.
-        drop(self.tell_soon(events).await);
+        if let Some(told) = self.tell_soon(events) {
+            // If it is not done the process ends.
+            drop(told.await);
+        }
     }
 
-    fn tell_soon(&self, events: Vec<Event>) -> tokio::sync::oneshot::Receiver<()> {
+    /// The same, answering with what says that the broker has them, if that takes time.
+    fn tell_soon(&self, events: Vec<Event>) -> Option<oneshot::Receiver<()>> {
         match self.telling() {
-            _ if events.is_empty() => told(),
-            Telling::Owed(_) => self.outbox.tell(events),
+            Telling::Owed(_) => return (!events.is_empty()).then(|| self.outbox.tell(events)),
             Telling::Here(_) => {
                 for event in events {
                     self.store.changes().tell(Change::Told(event.into()));
                 }
-                told()
             }
-            Telling::Nothing => told(),
+            Telling::Nothing => {}
         }
+        None
     }
 
     /// Tells how far a job, or a part, says it is.
     pub(crate) fn tell_progress(&self, about: &context::About, progress: &Progress) {
-        let told = self.telling().told();
-        if told == Told::Nothing || (about.index.is_some() && told != Told::Parts) {
+        let told = self.telling().scope();
+        if told == Scope::Nothing || (about.index.is_some() && told != Scope::Parts) {
             return;
         }
         let (now, root, task) = (self.clock.now(), about.root, about.task.clone());
@@ -67,8 +71,8 @@ impl Engine {
             Ask::Part { index, .. } => Some(index),
             Ask::Join | Ask::Hooks(_) => return Vec::new(),
         };
-        let told = self.telling().told();
-        if told == Told::Nothing || (part.is_some() && told != Told::Parts) {
+        let told = self.telling().scope();
+        if told == Scope::Nothing || (part.is_some() && told != Scope::Parts) {
             return Vec::new();
         }
         let (new, now) = ((new || part.is_some()) && message.attempt == 1, self.clock.now());
@@ -111,11 +115,6 @@ impl Engine {
     }
 }
 
-/// What is told already.
-fn told() -> tokio::sync::oneshot::Receiver<()> {
-    tokio::sync::oneshot::channel().1
-}
-
 /// The events of a row that another process left: what the store still knows of them.
 pub(crate) async fn read(
     engine: &Engine,
@@ -131,11 +130,12 @@ pub(crate) async fn read(
             vec![Event { parts, ..event }]
         }
         ToTell::Parts { first, len } => {
-            let limit = usize::try_from(len).unwrap_or(usize::MAX);
-            let parts = engine.store.parts(id, first, limit).await?.into_iter();
-            let event = |part: crate::task::parts::SettledPart| {
-                let kind = if part.failure.is_some() { EventKind::Failed } else { EventKind::Completed };
-                let about = About { part: Some(part.index), attempt: 1, ..About::job(&view.job) };
+            let states = vec![PartState::Success, PartState::Failed];
+            let filter = PartFilter { states, from: first, limit: usize::try_from(len).unwrap_or(usize::MAX) };
+            let parts = engine.store.list_parts(id, filter).await?.into_iter();
+            let event = |part: PartStatus| {
+                let kind = if part.state == PartState::Failed { EventKind::Failed } else { EventKind::Completed };
+                let about = About { part: Some(part.index), attempt: part.attempts, ..About::job(&view.job) };
                 Event { error: part.failure.as_ref().map(brief), ..Event::new(kind, about, row, now) }
             };
             parts.filter(|part| part.index < first + len).map(event).collect()

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounting::{By, Limit, PartKey};
 use crate::broker::{Broker, Delivery, Refused, Settlement};
 use crate::clock::Clock;
-use crate::event::Told;
+use crate::event::Scope;
 use crate::id::WorkerId;
 use crate::job::Phase;
 use crate::message::{Ask, Limits, Message};
@@ -71,7 +71,7 @@ pub(crate) struct Settings {
     /// How long jobs are kept after their end; `None`: for ever.
     pub retention: Option<Duration>,
     /// Which events are told.
-    pub events: Told,
+    pub events: Scope,
     /// What a body may be.
     pub limits: Limits,
 }

@@ -81,13 +81,11 @@ impl EventKind {
     }
 
     /// The number of this kind in stores.
-    #[cfg(any(feature = "sqlite", feature = "postgres", test))]
     pub(crate) fn code(self) -> u32 {
         Self::ALL.into_iter().zip(0..).find(|(kind, _)| *kind == self).map_or(0, |(_, code)| code)
     }
 
     /// The kind of this number.
-    #[cfg(any(feature = "sqlite", feature = "postgres", test))]
     pub(crate) fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().zip(0..).find(|(_, known)| *known == code).map(|(kind, _)| kind)
     }
@@ -241,7 +239,7 @@ pub enum ToTell {
 
 /// Which events are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Told {
+pub enum Scope {
     /// None.
     Nothing,
     /// Those about whole jobs.
@@ -257,16 +255,16 @@ pub enum Telling {
     #[default]
     Nothing,
     /// To whoever listens in this process, once they have happened.
-    Here(Told),
+    Here(Scope),
     /// To a broker: they are owed.
-    Owed(Told),
+    Owed(Scope),
 }
 
 impl Telling {
     /// Which events that are.
-    pub const fn told(self) -> Told {
+    pub const fn scope(self) -> Scope {
         match self {
-            Self::Nothing => Told::Nothing,
+            Self::Nothing => Scope::Nothing,
             Self::Here(told) | Self::Owed(told) => told,
         }
     }

@@ -163,8 +163,8 @@ fn send<'a>(
     (rows, found): (Vec<Owed>, bool),
     stop: &'a CancellationToken,
 ) -> impl Future<Output = ()> + use<'a> {
-    let (waits, ids): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.waits);
-    let [waits, ids] = [waits, ids].map(|rows| rows.into_iter().map(|row: &Owed| row.id).collect::<Vec<_>>());
+    let ids = |back: bool| rows.iter().filter(|row| row.goes_back == back).map(|row| row.id).collect::<Vec<_>>();
+    let (back, ids) = (ids(true), ids(false));
     let (mut told, mut messages) = (Vec::new(), Vec::new());
     for message in rows.into_iter().flat_map(|row| row.messages) {
         match message {
@@ -177,14 +177,14 @@ fn send<'a>(
         }
     }
     // Their place is taken here, whichever batch is done first.
-    let told = (!told.is_empty() || !waits.is_empty()).then(|| engine.outbox.tell(told));
+    let told = (!told.is_empty() || !back.is_empty()).then(|| engine.outbox.tell(told));
     async move {
         let is_told = match told {
             Some(told) => told.await.is_ok(),
             None => true,
         };
         if is_told {
-            give_back(engine, waits, stop).await;
+            give_back(engine, back, stop).await;
             publish(engine, (ids, messages), stop).await;
         }
     }

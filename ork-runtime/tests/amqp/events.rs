@@ -11,12 +11,14 @@ use lapin::Consumer;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use ork::EventKind::{self, Completed, Created, PartsCompleted, Ready, Retrying};
-use ork::accounting::{By, Claim, NewJob, Settle, Submit};
-use ork::event::{Telling, Told};
+use ork::accounting::{
+    Append, By, Claim, NewJob, Open, Page, PartAttempt, PartKey, Seal, Settle, SettleParts, StartPart, Submit,
+};
+use ork::event::{Scope, Telling};
 use ork::job::{Attempt, Job, Phase};
 use ork::store::Store;
 use ork::store::sqlite::Sqlite;
-use ork::{JobId, Ork, Timestamp, WorkerId};
+use ork::{Failure, FailureKind, JobId, Ork, Policy, Timestamp, WorkerId};
 use serde_json::Value;
 
 use super::tasks::*;
@@ -227,6 +229,66 @@ fn without_a_store_events_are_told_too() {
     });
 }
 
+/// The store of a world, and a process that writes into it and dies before it tells anybody.
+fn dead(world: &World, scope: Scope) -> (Sqlite, By) {
+    let path = world.store.strip_prefix("sqlite:").unwrap();
+    let store = Sqlite::open(path.as_ref(), ork::store::sqlite::Synchronous::Full).unwrap();
+    let now = Timestamp::from_millis(1_000);
+    (store, By { worker: WorkerId::new("dead"), now, hold: false, tells: Telling::Owed(scope) })
+}
+
+/// What happened to parts is made anew from what the store knows of them.
+#[test]
+fn what_a_dead_process_owed_of_parts_is_told_by_another() {
+    once(|world| async move {
+        let first = worker(&world).await;
+        let foreigner = world.foreigner().await;
+        let mut listener = Listener::new(&world, &foreigner, &["#"]).await;
+        first.shutdown().await;
+
+        let (store, by) = dead(&world, Scope::Parts);
+        let (store, id): (&dyn Store, _) = (&store, JobId::new());
+        let new = NewJob { job: Job::new(id, "count", by.now), input: "{}".into() };
+        store.apply(Submit::new(new.clone(), by.clone())).await.unwrap();
+        let (phase, attempt) = (Phase::Start, 1);
+        let claim = Claim { unknown: new, unique: None, phase, attempt, firm: false, by: by.clone() };
+        store.apply(claim).await.unwrap();
+        let open = Open { job: id, attempt, policy: Policy::default(), joined: false };
+        let epoch = store.apply(open).await.unwrap().unwrap();
+        let page = Page { job: id, epoch, first: 0, inputs: vec!["{}".into(), "{}".into(), "{}".into()] };
+        store.apply(Append { page, by: by.clone() }).await.unwrap();
+        store.apply(Seal { job: id, epoch, n: 3, output: None, by: by.clone() }).await.unwrap();
+        let part = |index| PartKey { job: id, epoch, index, attempt };
+        let no = Failure::new(FailureKind::Task, "no");
+        let ended = [(0, PartAttempt::Ok("1".into())), (2, PartAttempt::Failed { failure: no, again: None })];
+        for (index, _) in &ended {
+            store.apply(StartPart { part: part(*index), firm: false, by: by.clone() }).await.unwrap();
+        }
+        store.apply(SettleParts { first: part(0), ended: ended.into(), by }).await.unwrap();
+        store.close().await;
+
+        let next = client(&world).await;
+        let mut told = Vec::new();
+        while told.len() < 2 {
+            let event = listener.next().await;
+            if event["data"]["isPart"] == true && event["type"] != "job.created" && event["type"] != "job.ready" {
+                let data = &event["data"];
+                told.push((
+                    event["type"].clone(),
+                    data["part"].clone(),
+                    data["attempt"].clone(),
+                    data["error"]["message"].clone(),
+                ));
+            }
+        }
+        let none = Value::Null;
+        let completed = ("job.completed".into(), 0.into(), 1.into(), none);
+        assert_eq!(told, [completed, ("job.failed".into(), 2.into(), 1.into(), "no".into())]);
+        listener.end(&foreigner).await;
+        next.shutdown().await;
+    });
+}
+
 /// A process writes down what it owes and dies before it tells anybody; another one finds it in the store.
 #[test]
 fn what_a_dead_process_owed_is_told_by_another() {
@@ -236,12 +298,9 @@ fn what_a_dead_process_owed_is_told_by_another() {
         let mut listener = Listener::new(&world, &foreigner, &["#"]).await;
         first.shutdown().await;
 
-        let path = world.store.strip_prefix("sqlite:").unwrap();
-        let store = Sqlite::open(path.as_ref(), ork::store::sqlite::Synchronous::Full).unwrap();
-        let store: &dyn Store = &store;
-        let (id, now) = (JobId::new(), Timestamp::from_millis(1_000));
-        let by = By { worker: WorkerId::new("dead"), now, hold: false, tells: Telling::Owed(Told::Jobs) };
-        let new = NewJob { job: Job::new(id, "add", now), input: r#"{"a": 1, "b": 2}"#.into() };
+        let (store, by) = dead(&world, Scope::Jobs);
+        let (store, id): (&dyn Store, _) = (&store, JobId::new());
+        let new = NewJob { job: Job::new(id, "add", by.now), input: r#"{"a": 1, "b": 2}"#.into() };
         store.apply(Submit::new(new.clone(), by.clone())).await.unwrap();
         let (phase, attempt) = (Phase::Start, 1);
         let claim = Claim { unknown: new, unique: None, phase, attempt, firm: false, by: by.clone() };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ork::accounting::{By, NewJob};
-use ork::event::{Telling, Told};
+use ork::event::{Scope, Telling};
 use ork::job::{Job, ReplyTo};
 use ork::{Failure, FailureKind, Timestamp};
 
@@ -17,7 +17,7 @@ pub(crate) fn by(worker: Option<usize>) -> By {
         worker: super::store::worker(worker.unwrap_or(3)).clone(),
         now: NOW,
         hold: false,
-        tells: Telling::Owed(Told::Jobs),
+        tells: Telling::Owed(Scope::Jobs),
     }
 }
 

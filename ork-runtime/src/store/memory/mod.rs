@@ -197,7 +197,7 @@ impl Tables {
             left -= held.n_messages().min(left);
             // Of a job that is gone nothing is to be done; the row is handed out empty, to be forgotten.
             let messages = self.messages(&held).unwrap_or_default();
-            owed.push(Owed { id: held.id, lost: held.lost, messages, waits: false });
+            owed.push(Owed { id: held.id, lost: held.lost, messages, goes_back: false });
             self.owed.insert(held.id, held);
         }
         Taken { owed, next_due: self.later.first().map(|(due, _)| *due) }

@@ -10,7 +10,6 @@ use super::numbers::Numbers;
 use super::save::column;
 use crate::accounting::{Owed, OwedAsk, OwedId, OwedRow};
 use crate::clock::Timestamp;
-use crate::event::{EventKind, ToTell};
 use crate::store::{Take, Taken};
 
 /// How many rows are locked at first. Others pass by what is locked, so this is not more than is mostly needed.
@@ -29,10 +28,10 @@ pub(super) async fn insert(connection: &mut PgConnection, rows: &[OwedRow]) -> s
             .bind(column(rows, |row| signed(row.id)))
             .bind(column(rows, |row| Uid::from(row.job)))
             .bind(column(rows, |row| text(&row.task)))
-            .bind(column(rows, |row| ask(row).0))
-            .bind(column(rows, |row| i64::from(ask(row).1)))
-            .bind(column(rows, |row| signed(ask(row).2)))
-            .bind(column(rows, |row| signed(ask(row).3)))
+            .bind(column(rows, |row| row.ask.to_columns().0))
+            .bind(column(rows, |row| i64::from(row.ask.to_columns().1)))
+            .bind(column(rows, |row| signed(row.ask.to_columns().2)))
+            .bind(column(rows, |row| signed(row.ask.to_columns().3)))
             .bind(column(rows, |row| i64::from(row.attempt)))
             .bind(column(rows, |row| i64::from(row.priority)))
             .bind(column(rows, |row| row.due.map(Timestamp::as_millis)))
@@ -46,34 +45,11 @@ pub(super) async fn insert(connection: &mut PgConnection, rows: &[OwedRow]) -> s
     Ok(())
 }
 
-/// The word, the epoch, the first part and how many of them a row asks for.
-fn ask(row: &OwedRow) -> (&'static str, u32, u64, u64) {
-    match row.ask {
-        OwedAsk::Start => ("start", 0, 0, 1),
-        OwedAsk::Join => ("join", 0, 0, 1),
-        OwedAsk::Reply => ("reply", 0, 0, 1),
-        OwedAsk::Hooks { which } => ("hooks", which, 0, 1),
-        OwedAsk::Tell(ToTell::Job(kind)) => ("tell", kind.code(), 0, 1),
-        OwedAsk::Tell(ToTell::Parts { first, len }) => ("tell-parts", 0, first, len),
-        OwedAsk::Parts { epoch, first, len } => ("parts", epoch, first, len),
-    }
-}
-
 fn owed_row(row: &PgRow) -> sqlx::Result<OwedRow> {
     let c = &mut Columns::new(row);
     let (id, job, task) = (c.number()?, c.id()?, c.get()?);
-    let unknown = || damaged("an owed row has an unknown word");
-    let (word, epoch, first, len) = (c.get::<&str>()?, c.number()?, c.number()?, c.number()?);
-    let ask = match word {
-        "start" => OwedAsk::Start,
-        "join" => OwedAsk::Join,
-        "reply" => OwedAsk::Reply,
-        "hooks" => OwedAsk::Hooks { which: epoch },
-        "tell" => OwedAsk::Tell(ToTell::Job(EventKind::from_code(epoch).ok_or_else(unknown)?)),
-        "tell-parts" => OwedAsk::Tell(ToTell::Parts { first, len }),
-        "parts" => OwedAsk::Parts { epoch, first, len },
-        _ => return Err(unknown()),
-    };
+    let columns = (c.get::<&str>()?, c.number()?, c.number()?, c.number()?);
+    let ask = OwedAsk::from_columns(columns).ok_or_else(|| damaged("an owed row has an unknown word"))?;
     let (attempt, priority, lost) = (c.number()?, c.number()?, c.number()?);
     Ok(OwedRow { id, job, task, ask, attempt, priority, due: None, holder: None, lost, waits: None })
 }
@@ -131,7 +107,7 @@ pub(super) async fn take(connection: &mut PgConnection, take: &Take, numbers: &m
     let mut messages = messages::of(connection, &taken).await?;
     let owed = taken.into_iter().map(|row| {
         let messages = messages.remove(&row.id).unwrap_or_default();
-        Owed { id: row.id, lost: row.lost, messages, waits: false }
+        Owed { id: row.id, lost: row.lost, messages, goes_back: false }
     });
     Ok(Took { taken: Taken { owed: owed.collect(), next_due }, passed_by })
 }

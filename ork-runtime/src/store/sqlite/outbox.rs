@@ -8,7 +8,6 @@ use super::permits;
 use super::tables::{self, number, part_id, signed};
 use crate::accounting::{By, Change, Owed, OwedAsk, OwedId, OwedRow};
 use crate::clock::Timestamp;
-use crate::event::{EventKind, ToTell};
 use crate::id::JobId;
 use crate::job::{Job, State};
 use crate::message::Outgoing;
@@ -19,15 +18,7 @@ pub(super) const INSERT: &str = "INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6
 
 /// Adds a row.
 pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OwedRow) -> rusqlite::Result<()> {
-    let (ask, epoch, first, len) = match row.ask {
-        OwedAsk::Start => ("start", 0, 0, 1),
-        OwedAsk::Join => ("join", 0, 0, 1),
-        OwedAsk::Reply => ("reply", 0, 0, 1),
-        OwedAsk::Hooks { which } => ("hooks", which, 0, 1),
-        OwedAsk::Tell(ToTell::Job(kind)) => ("tell", kind.code(), 0, 1),
-        OwedAsk::Tell(ToTell::Parts { first, len }) => ("tell-parts", 0, first, len),
-        OwedAsk::Parts { epoch, first, len } => ("parts", epoch, first, len),
-    };
+    let (ask, epoch, first, len) = row.ask.to_columns();
     statement
         .execute(params![
             signed(row.id),
@@ -49,17 +40,9 @@ pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OwedRow) -> 
 }
 
 fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OwedRow)> {
-    let unknown = || damaged("an owed row has an unknown word");
-    let ask = match row.get_ref(3)?.as_str().map_err(|_not_text| damaged("an owed row has no word"))? {
-        "start" => OwedAsk::Start,
-        "join" => OwedAsk::Join,
-        "reply" => OwedAsk::Reply,
-        "hooks" => OwedAsk::Hooks { which: row.get(4)? },
-        "tell" => OwedAsk::Tell(ToTell::Job(EventKind::from_code(row.get(4)?).ok_or_else(unknown)?)),
-        "tell-parts" => OwedAsk::Tell(ToTell::Parts { first: number(row, 5)?, len: number(row, 6)? }),
-        "parts" => OwedAsk::Parts { epoch: row.get(4)?, first: number(row, 5)?, len: number(row, 6)? },
-        _ => return Err(unknown()),
-    };
+    let word = row.get_ref(3)?.as_str().map_err(|_not_text| damaged("an owed row has no word"))?;
+    let columns = (word, row.get(4)?, number(row, 5)?, number(row, 6)?);
+    let ask = OwedAsk::from_columns(columns).ok_or_else(|| damaged("an owed row has an unknown word"))?;
     let owed = OwedRow {
         id: number(row, 0)?,
         // Found by the short number; the long one is the job's.
@@ -139,7 +122,7 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Tak
         };
         left -= held.n_messages().min(left);
         let messages = messages(connection, seq, &held, &mut jobs)?;
-        owed.push(Owed { id: held.id, lost: held.lost, messages, waits: false });
+        owed.push(Owed { id: held.id, lost: held.lost, messages, goes_back: false });
     }
     Ok(Taken { owed, next_due })
 }
