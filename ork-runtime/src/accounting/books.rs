@@ -71,6 +71,8 @@ pub struct Books {
     pub(super) next_owed: OwedId,
     /// Jobs that were made because a message of another program asks for them.
     pub(super) made: HashSet<JobId>,
+    /// Jobs that were claimed: told once it is written, yet nobody waits for that.
+    begun: Vec<JobId>,
     writes: Writes,
     pub(super) changes: Vec<Change>,
 }
@@ -120,7 +122,8 @@ impl Books {
         self.entries.is_empty()
     }
 
-    /// Whether what is to be written is of no consequence to anybody else: nothing is made, owed or told.
+    /// Whether nobody else has to wait for what is to be written: nothing is made or owed, and nothing told but that
+    /// jobs have begun.
     pub fn is_quiet(&self) -> bool {
         self.writes.inputs.is_empty() && self.writes.owed.is_empty() && self.changes.is_empty()
     }
@@ -142,7 +145,9 @@ impl Books {
         // Other processes take keys, too.
         self.uniques.clear();
         self.made.clear();
-        (std::mem::take(&mut self.writes), std::mem::take(&mut self.changes))
+        let mut changes = std::mem::take(&mut self.changes);
+        changes.extend(self.begun.drain(..).map(Change::Moved));
+        (std::mem::take(&mut self.writes), changes)
     }
 
     /// The jobs that may have been changed since this was asked last, some of them twice.
@@ -162,6 +167,10 @@ impl Books {
 
     pub(super) fn writes(&mut self) -> &mut Writes {
         &mut self.writes
+    }
+
+    pub(super) fn tell_begun(&mut self, job: JobId) {
+        self.begun.push(job);
     }
 
     pub(super) fn tell(&mut self, change: Change) {

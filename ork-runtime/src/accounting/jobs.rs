@@ -245,7 +245,9 @@ impl Operation for Claim {
         match entry.job.claim(self.phase, self.attempt, &self.by.worker.to_string(), self.by.now) {
             job::Claim::Ours => {
                 entry.dirty = true;
-                Claimed::Ours { job: Box::new(entry.job.clone()), again, made }
+                let job = Box::new(entry.job.clone());
+                books.tell_begun(id);
+                Claimed::Ours { job, again, made }
             }
             job::Claim::Ended | job::Claim::Old => Claimed::Nothing,
         }

@@ -76,7 +76,7 @@ pub enum Change {
     Owed,
     /// This job has ended.
     Ended(JobId),
-    /// The parts or the progress of this job have moved.
+    /// This job has begun, or its parts or its progress have moved.
     Moved(JobId),
     /// Another process changed something.
     Elsewhere,

@@ -62,6 +62,31 @@ fn two_workers_of_one_name_are_two() {
     });
 }
 
+/// A view of a job that has begun, and then does nothing for an hour, must not say for an hour that it is ready.
+#[test]
+fn who_follows_from_another_process_hears_that_a_job_begins() {
+    each(|world| async move {
+        let (first, store, folder) = world.parts();
+        first.shutdown().await;
+        if store == "memory:" {
+            return;
+        }
+        let follows = builder(&store).build().await.unwrap();
+        let key = ork::JobId::new().to_string();
+        let job = follows.submit(gated { key: key.clone() }).await.unwrap();
+        let mut seen = follows.follow(job.id()).boxed();
+        assert_eq!(seen.next().await.unwrap().unwrap().state, JobState::Ready);
+        let works = builder(&store).build().await.unwrap();
+        works.start_worker();
+        while seen.next().await.unwrap().unwrap().state != JobState::Running {}
+        Gate::of(&key).open();
+        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Success);
+        works.shutdown().await;
+        follows.shutdown().await;
+        drop(folder);
+    });
+}
+
 /// A clock that somebody sets.
 #[derive(Debug)]
 struct Jumping(SystemClock, AtomicI64);
