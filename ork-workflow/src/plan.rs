@@ -1,0 +1,131 @@
+//! The plan: what a checked workflow comes to. It travels with its run, and no worker needs anything else of the workflow.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// No workflow has more tasks. Each of them may still have millions of instances.
+pub const MOST_TASKS: usize = 1_000;
+
+/// A checked workflow with the values of its parameters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Its name.
+    pub name: String,
+    /// The folder that its files are in, as whoever checked it knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+    /// Its tasks; each one stands after those it needs.
+    pub tasks: Vec<Step>,
+}
+
+/// One task of a workflow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name in the workflow.
+    pub name: String,
+    /// What runs.
+    #[serde(flatten)]
+    pub runs: Runs,
+    /// The tasks that must have ended before it begins: their places in [`Plan::tasks`], rising.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<usize>,
+    /// What each property of its input comes from. The `item` of a fan-out is not among them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub input: BTreeMap<String, Source>,
+    /// How it is made many; `None` if it runs once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fan: Option<Fan>,
+    /// What becomes of it if a task that it needs does not succeed.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// How many of its instances run at once, in the whole run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// Attempts after the first; `None` if the task decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// The pause before the first retry, in milliseconds; `None` if the task decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_delay: Option<u64>,
+    /// How long an attempt may take, in milliseconds; `None` if the task decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+    /// Variables of the environment of a program that runs for it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+/// What runs for a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "executor", rename_all = "lowercase")]
+pub enum Runs {
+    /// A task of the worker's own program.
+    Rust {
+        /// Its name there.
+        task: String,
+    },
+    /// A function in a Python file.
+    Python {
+        /// The file, from the workflow's folder.
+        file: String,
+    },
+    /// Any program.
+    Process {
+        /// The program, from the workflow's folder if it has a `/`, and its arguments.
+        command: Vec<String>,
+    },
+}
+
+/// Where the value of one property of an input comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// It is this.
+    Value(Value),
+    /// It is what another task returned, or a field of it: a list in the order of its instances, if that one fans out.
+    Output(Reference),
+}
+
+/// What a task returned, or a field inside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The task's place in [`Plan::tasks`].
+    pub task: usize,
+    /// The fields on the way, the outermost first; empty for the whole output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<String>,
+}
+
+/// How a task is made many. With both, each item has `count` instances of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fan {
+    /// A list: one instance for each of its items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreach: Option<Reference>,
+    /// How many instances there are, or how many of each item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel: Option<Count>,
+}
+
+/// A number of instances.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Count {
+    /// This many.
+    Fixed(u64),
+    /// As many as another task says.
+    Of(Reference),
+}
+
+/// What becomes of a task if one that it needs does not succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// It does not run.
+    #[default]
+    Skip,
+    /// It runs; what did not succeed has returned `null`.
+    Run,
+}
