@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::event::EventKind;
 use crate::failure::{Failure, FailureKind};
+use crate::flow::Role;
 use crate::hook::Kept;
 use crate::id::JobId;
 use crate::ledger::{Counts, Head};
@@ -83,6 +84,8 @@ pub enum Kind {
     Whole,
     /// The function alone, on one item, even where the task has a split.
     Item,
+    /// The whole task, as a step of a run: its input comes from what the steps before it returned.
+    Step,
 }
 
 impl Kind {
@@ -91,12 +94,13 @@ impl Kind {
         match self {
             Self::Whole => "job",
             Self::Item => "item",
+            Self::Step => "step",
         }
     }
 
     /// The kind of this word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Whole, Self::Item].into_iter().find(|kind| kind.as_str() == word)
+        [Self::Whole, Self::Item, Self::Step].into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
@@ -183,6 +187,8 @@ pub struct Job {
     pub tree: Tree,
     /// What follows when it has ended.
     pub hooks: Option<Box<Kept>>,
+    /// What it is to a workflow.
+    pub flow: Option<Box<Role>>,
 }
 
 /// What a change of a job owes to the world.
@@ -271,6 +277,7 @@ impl Job {
             reply: None,
             tree: Tree::default(),
             hooks: None,
+            flow: None,
         }
     }
 

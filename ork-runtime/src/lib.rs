@@ -51,6 +51,7 @@ pub mod barrier;
 pub mod clock;
 pub mod event;
 mod failure;
+pub mod flow;
 pub mod hook;
 mod id;
 pub mod job;
@@ -83,17 +84,19 @@ mod config;
 mod cli;
 
 pub use app::{BuildError, Ork, OrkBuilder};
-pub use client::{Client, ClientError, Handle, JobOutcome, Status, Submission, WaitsFor, Why};
+pub use client::{Client, ClientError, Handle, JobOutcome, RunStatus, Status, Submission, TaskStatus, WaitsFor, Why};
 pub use clock::{Clock, Timestamp};
 pub use config::{Config, ConfigError, KEYS as CONFIG_KEYS, Key as ConfigKey, QueueType, Source, Synchronous};
 pub use context::{Context, Metrics, Progress};
 pub use event::{EndedParts, Event, EventKind};
 pub use failure::{Failure, FailureKind};
+pub use flow::Stage;
 pub use id::{JobId, ParseJobIdError, WorkerId};
 pub use job::State as JobState;
 pub use ledger::{Counts, PartState};
 #[doc(inline)]
 pub use ork_macros::task;
+pub use ork_workflow as workflow;
 pub use policy::{OnError, ParseTolerateError, Policy, Tolerate};
 pub use registry::{Registry, RegistryError, Task, UnknownTask};
 pub use retry::RetryPolicy;

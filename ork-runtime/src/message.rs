@@ -24,6 +24,8 @@ pub enum Ask {
         /// Which part, from 0.
         index: u64,
     },
+    /// Run the task as a step of a run: its input is made from what the steps before it returned.
+    Step,
     /// Run the join.
     Join,
     /// Send what follows the job: these of its hooks, a bit for each. It never travels through a broker.

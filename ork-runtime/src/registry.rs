@@ -1,19 +1,21 @@
 //! The registry: every annotated function of the program, by task name, checked once at the start.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::task::builtin;
 use crate::task::def::{Location, Param, Role, TaskDef};
 use crate::task::state::States;
 
 /// One task: its function and, where they exist, its split and its join.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Task {
     /// The function that does the work.
-    pub work: &'static TaskDef,
+    pub work: TaskDef,
     /// The function that makes the parts.
-    pub split: Option<&'static TaskDef>,
+    pub split: Option<TaskDef>,
     /// The function that folds their outputs.
-    pub join: Option<&'static TaskDef>,
+    pub join: Option<TaskDef>,
 }
 
 impl Task {
@@ -23,8 +25,8 @@ impl Task {
     }
 
     /// The function that takes the input of a whole job: the split if there is one.
-    pub fn entry(&self) -> &'static TaskDef {
-        self.split.unwrap_or(self.work)
+    pub fn entry(&self) -> &TaskDef {
+        self.split.as_ref().unwrap_or(&self.work)
     }
 
     /// The queue its messages travel through.
@@ -101,7 +103,7 @@ fn known_words(known: &[&'static str]) -> String {
 /// The tasks of a program.
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
-    tasks: BTreeMap<&'static str, Task>,
+    tasks: BTreeMap<&'static str, Arc<Task>>,
 }
 
 impl Registry {
@@ -110,14 +112,14 @@ impl Registry {
     /// # Errors
     /// Every way in which they do not fit together, in the order of their names.
     pub fn collect() -> Result<Self, Vec<RegistryError>> {
-        Self::of(inventory::iter::<TaskDef>)
+        Self::of(inventory::iter::<TaskDef>.into_iter().copied())
     }
 
     /// The registry of these functions.
     ///
     /// # Errors
     /// As for [`Registry::collect`].
-    pub fn of(defs: impl IntoIterator<Item = &'static TaskDef>) -> Result<Self, Vec<RegistryError>> {
+    pub fn of(defs: impl IntoIterator<Item = TaskDef>) -> Result<Self, Vec<RegistryError>> {
         let mut defs: Vec<_> = defs.into_iter().collect();
         defs.sort_by_key(|def| (def.name, def.role, def.location.file, def.location.line));
         let (mut tasks, mut problems) = (BTreeMap::<_, Task>::new(), Vec::new());
@@ -149,6 +151,7 @@ impl Registry {
                 problems.push(RegistryError::Duplicate { name: def.name, first, second });
             }
         }
+        let tasks = tasks.into_iter().map(|(name, task)| (name, Arc::new(task))).collect();
         if problems.is_empty() { Ok(Self { tasks }) } else { Err(problems) }
     }
 
@@ -156,8 +159,8 @@ impl Registry {
     ///
     /// # Errors
     /// [`UnknownTask`], with the names there are and the nearest one.
-    pub fn get(&self, name: &str) -> Result<&Task, UnknownTask> {
-        self.tasks.get(name).ok_or_else(|| {
+    pub fn get(&self, name: &str) -> Result<&Arc<Task>, UnknownTask> {
+        self.tasks.get(name).or_else(|| builtin::tasks().get(name)).ok_or_else(|| {
             let known: Vec<_> = self.tasks.keys().copied().collect();
             let near = |known: &&'static str| strsim::jaro_winkler(known, name);
             let best = known.iter().copied().max_by(|a, b| near(a).total_cmp(&near(b)));
@@ -168,7 +171,12 @@ impl Registry {
 
     /// Every task, by name.
     pub fn tasks(&self) -> impl Iterator<Item = &Task> {
-        self.tasks.values()
+        self.tasks.values().map(|task| &**task)
+    }
+
+    /// Every task that a worker serves: those of the program, and those that every program has.
+    pub(crate) fn served(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.values().chain(builtin::tasks().values()).map(|task| &**task)
     }
 
     /// The names of all tasks, in order.
@@ -186,7 +194,8 @@ impl Registry {
     /// # Errors
     /// Every state that is missing.
     pub fn check_states(&self, states: &States) -> Result<(), Vec<RegistryError>> {
-        let defs = self.tasks.values().flat_map(|task| [Some(task.work), task.split, task.join]).flatten();
+        let defs =
+            self.tasks.values().flat_map(|task| [Some(&task.work), task.split.as_ref(), task.join.as_ref()]).flatten();
         let missing = defs.flat_map(|def| {
             def.params.iter().filter_map(move |param| match param {
                 Param::State { type_id, type_name } if !states.contains(type_id()) => Some(RegistryError::NoState {

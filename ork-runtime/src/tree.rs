@@ -90,10 +90,18 @@ impl Job {
         self.tree.open += 1;
         let counted = self.not_ok(child);
         *counted = counted.saturating_sub(u64::from(child != State::Success));
+        // The own work of a run is its tasks.
+        let is_run = self.run().is_some();
         let because_of_children = matches!(self.state, State::Failed | State::Cancelled)
-            && self.tree.verdict == Some(State::Success)
+            && (is_run || self.tree.verdict == Some(State::Success))
             && self.tree.interrupted.is_none();
-        if because_of_children { self.reopen(State::Waiting) } else { Vec::new() }
+        if !because_of_children {
+            return Vec::new();
+        }
+        if is_run {
+            self.tree.verdict = None;
+        }
+        self.reopen(State::Waiting)
     }
 
     /// It had ended, and goes on in this state.

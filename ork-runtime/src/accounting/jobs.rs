@@ -111,22 +111,30 @@ impl Operation for Submit {
         if let Some(unique) = &self.unique {
             books.hold(unique, job.id, self.by.now);
         }
-        books.create(job.clone(), input.clone());
         if let Some(limit) = waits {
+            books.create(job.clone(), input.clone());
             books.wait(job, (OwedAsk::Start, job.attempt, 0), &limit);
             return Submitted::Created(books.happened(job, EventKind::Created, &self.by));
         }
-        let owed = matches!(self.by.tells, Telling::Owed(_));
+        Submitted::Created(books.submit(&self.new, &self.by))
+    }
+}
+
+impl Books {
+    /// Makes a job and owes its first dispatch.
+    pub(super) fn submit(&mut self, NewJob { job, input }: &NewJob, by: &By) -> Option<Owed> {
+        self.create(job.clone(), input.clone());
+        let owed = matches!(by.tells, Telling::Owed(_));
         if !owed {
-            books.happened(job, EventKind::Created, &self.by);
+            self.happened(job, EventKind::Created, by);
         }
         // Its first message says that it is there.
-        let created = owed.then(|| Event::of(job, EventKind::Created, 0, self.by.now));
+        let created = owed.then(|| Event::of(job, EventKind::Created, 0, by.now));
         let work = |row: &OwedRow| {
             let event = created.map(|event| Outgoing::Event(event.into()));
             event.into_iter().chain([row.work(job, input.clone())]).collect()
         };
-        Submitted::Created(books.owe(job, (OwedAsk::Start, job.attempt, None), &self.by, Some(work)))
+        self.owe(job, (OwedAsk::Start, job.attempt, None), by, Some(work))
     }
 }
 

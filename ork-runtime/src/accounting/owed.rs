@@ -137,6 +137,7 @@ impl OwedRow {
             (OwedAsk::Join, _) => (Ask::Join, Bytes::from_static(b"null")),
             (_, Kind::Whole) => (Ask::Whole, input),
             (_, Kind::Item) => (Ask::Item, input),
+            (_, Kind::Step) => (Ask::Step, Bytes::from_static(b"null")),
         };
         Outgoing::Work(self.message(job, ask, body))
     }

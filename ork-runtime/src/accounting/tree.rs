@@ -110,8 +110,15 @@ impl Books {
             self.change(above, |job| job.tree.ended += 1);
         }
         let Some(parent) = job.parent else { return Vec::new() };
-        let effects = self.change(parent, |parent| parent.child_ended(job.state, by.now));
-        self.pass_on(parent, effects, by)
+        let effects = self.change(parent, |parent| {
+            if let (Some((at, _)), Some(flow)) = (job.step(), parent.run_mut()) {
+                flow.ended(at, job.state);
+            }
+            parent.child_ended(job.state, by.now)
+        });
+        let mut owed = self.pass_on(parent, effects, by);
+        owed.extend(self.advance(parent, by));
+        owed
     }
 
     /// A job that had ended goes on.
@@ -120,11 +127,16 @@ impl Books {
             self.change(above, |job| job.tree.ended = job.tree.ended.saturating_sub(1));
         }
         let Some(parent) = job.parent else { return Vec::new() };
-        let effects = self.change(parent, |parent| parent.child_reopened(was));
+        let effects = self.change(parent, |parent| {
+            if let (Some((at, _)), Some(flow)) = (job.step(), parent.run_mut()) {
+                flow.reopened(at);
+            }
+            parent.child_reopened(was)
+        });
         self.pass_on(parent, effects, by)
     }
 
-    fn change<T: Default>(&mut self, id: JobId, change: impl FnOnce(&mut Job) -> T) -> T {
+    pub(super) fn change<T: Default>(&mut self, id: JobId, change: impl FnOnce(&mut Job) -> T) -> T {
         let Some(entry) = self.get_mut(id) else { return T::default() };
         entry.dirty = true;
         let done = change(&mut entry.job);
@@ -136,7 +148,7 @@ impl Books {
         done
     }
 
-    fn pass_on(&mut self, id: JobId, effects: Vec<Effect>, by: &By) -> Vec<Owed> {
+    pub(super) fn pass_on(&mut self, id: JobId, effects: Vec<Effect>, by: &By) -> Vec<Owed> {
         match self.get(id).map(|entry| entry.job.clone()) {
             Some(job) if !effects.is_empty() || job.state.is_final() => self.carry_out(&job, effects, None, by),
             _ => Vec::new(),

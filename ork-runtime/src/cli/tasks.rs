@@ -17,7 +17,7 @@ pub(super) struct Args {
 
 pub(super) fn tasks(registry: &Registry, args: &Args, output: &Output) -> Result<ExitCode, Failure> {
     let tasks: Vec<_> = match &args.task {
-        Some(name) => vec![registry.get(name)?],
+        Some(name) => vec![&**registry.get(name)?],
         None => registry.tasks().collect(),
     };
     if output.is_json() {
@@ -72,8 +72,8 @@ fn inputs(def: &TaskDef) -> String {
 fn describe(task: &Task) -> Value {
     let mut generator = SchemaGenerator::default();
     let input = input_schema(task.entry(), &mut generator);
-    let item = task.split.map(|_| input_schema(task.work, &mut generator));
-    let output = (task.join.unwrap_or(task.work).output)(&mut generator).to_value();
+    let item = task.split.map(|_| input_schema(&task.work, &mut generator));
+    let output = (task.join.as_ref().unwrap_or(&task.work).output)(&mut generator).to_value();
     let options = task.work.options;
     let duration = |time: std::time::Duration| humantime::format_duration(time).to_string();
     json!({

@@ -9,6 +9,7 @@ use futures_util::stream::{Stream, unfold};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::runs::RunStatus;
 use super::{Client, ClientError};
 use crate::clock::Timestamp;
 use crate::context::Progress;
@@ -107,6 +108,12 @@ pub struct Status {
     pub parent: Option<JobId>,
     /// The task's name.
     pub task: String,
+    /// The name that its workflow has for it, if it is a task of a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// The tasks of a run that has begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunStatus>,
     /// Why a hook was not sent, nor those after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hooks_failed: Option<String>,
@@ -146,6 +153,8 @@ impl Status {
     pub(super) fn new(view: JobView) -> Self {
         let JobView { job, counts, head, progress, .. } = view;
         Self {
+            step: job.step().map(|(_, name)| name.to_owned()),
+            run: job.run().map(|flow| RunStatus::of(job.id, flow)),
             id: job.id,
             root: job.root,
             parent: job.parent,
@@ -176,6 +185,7 @@ impl Status {
         let share = |done: u64, total: u64| done as f64 * 100.0 / total as f64;
         match (self.state, self.total, &self.progress) {
             (State::Success, _, _) => Some(100.0),
+            _ if self.run.is_some() => self.run.as_ref().map(RunStatus::percent),
             _ if self.below > 0 => Some(share(self.below_ended, self.below)),
             (_, Some(total), _) if total > 0 => Some(share(self.parts.settled(), total)),
             (_, _, Some(progress)) => Some(progress.percent),

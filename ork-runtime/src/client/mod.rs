@@ -4,6 +4,7 @@ mod error;
 mod events;
 mod handle;
 mod hooks;
+mod runs;
 mod submission;
 mod tree;
 pub(crate) mod waiters;
@@ -21,6 +22,7 @@ use serde_json::value::RawValue;
 pub use error::ClientError;
 use handle::follow;
 pub use handle::{Handle, JobOutcome, Status};
+pub use runs::{RunStatus, TaskStatus};
 pub use submission::Submission;
 pub use why::{WaitsFor, Why};
 
@@ -206,10 +208,12 @@ impl Client {
     /// Answers whether what is to be retried is below it.
     async fn retry_one(&self, id: JobId) -> Result<bool, ClientError> {
         let JobView { job, head, input, .. } = self.view(id).await?;
-        let from_its_start = (head.sealed.is_none() || head.cut) && job.tree.verdict != Some(State::Success);
+        // The input of a step is made anew.
+        let from_its_start =
+            (head.sealed.is_none() || head.cut) && job.tree.verdict != Some(State::Success) && job.kind != Kind::Step;
         // What this program does not know, others may.
         if let (true, Ok(task)) = (from_its_start, self.engine.registry.get(&job.task)) {
-            let def = if job.kind == Kind::Item { task.work } else { task.entry() };
+            let def = if job.kind == Kind::Item { &task.work } else { task.entry() };
             if let Err(CallError::Input(error)) = def.check(&input) {
                 return Err(ClientError::Outgrown { id, task: task.name(), error });
             }
@@ -288,9 +292,9 @@ impl Client {
         let view = self.view(id).await?;
         let task = engine.registry.get(&view.job.task).ok();
         let def = task.and_then(|task| match (view.job.phase, view.job.kind) {
-            (Phase::Join, _) => task.join,
-            (Phase::Start, Kind::Item) => Some(task.work),
-            (Phase::Start, Kind::Whole) => Some(task.entry()),
+            (Phase::Join, _) => task.join.as_ref(),
+            (Phase::Start, Kind::Item) => Some(&task.work),
+            (Phase::Start, Kind::Whole | Kind::Step) => Some(task.entry()),
         });
         let limits = |def: &TaskDef| why::Limits { attempts: def.options.retries + 1, timeout: def.options.timeout };
         let queue = task.map_or_else(|| view.job.task.clone(), |task| task.queue().to_owned());
@@ -365,9 +369,9 @@ impl Client {
     }
 
     fn new_job(&self, task: &str, kind: Kind, body: Bytes, waiter: Option<&Waiter>) -> Result<NewJob, ClientError> {
-        let task = *self.engine.registry.get(task)?;
+        let task = Arc::clone(self.engine.registry.get(task)?);
         self.engine.settings.limits.check(&body)?;
-        let def = if kind == Kind::Item { task.work } else { task.entry() };
+        let def = if kind == Kind::Item { &task.work } else { task.entry() };
         def.check_rules(&body).map_err(|error| ClientError::WrongInput { task: task.name(), error })?;
         let mut job = services::new_job(&self.engine, &task, kind);
         job.reply = waiter.map(|waiter| waiter.expect(job.id));
@@ -378,7 +382,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is no such task.
-    pub fn entry(&self, task: &str) -> Result<&'static TaskDef, ClientError> {
+    pub fn entry(&self, task: &str) -> Result<&TaskDef, ClientError> {
         Ok(self.engine.registry.get(task)?.entry())
     }
 }

@@ -80,8 +80,19 @@ pub(crate) struct About {
     pub count: Option<u64>,
     /// What a job that has split itself says of this part.
     pub data: Option<Bytes>,
+    /// What it is to a workflow.
+    pub step: Option<Arc<StepName>>,
     /// When the attempt times out.
     pub deadline: Option<Timestamp>,
+}
+
+/// A task of a workflow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StepName {
+    /// The workflow's name.
+    pub workflow: String,
+    /// The task's name in it.
+    pub step: String,
 }
 
 impl About {
@@ -99,6 +110,7 @@ impl About {
             index: None,
             count: None,
             data: None,
+            step: None,
             deadline: None,
         }
     }
@@ -162,7 +174,12 @@ impl Context {
 
     /// The name of the workflow this job belongs to, if it belongs to one.
     pub fn workflow_name(&self) -> Option<&str> {
-        None
+        self.0.about.step.as_ref().map(|step| &*step.workflow)
+    }
+
+    /// The name that the workflow has for this task, if the job belongs to one.
+    pub fn step_name(&self) -> Option<&str> {
+        self.0.about.step.as_ref().map(|step| &*step.step)
     }
 
     /// Which attempt this is, from 1.

@@ -140,7 +140,17 @@ pub(super) fn new_job(engine: &Engine, message: &Message) -> NewJob {
     job.root = message.root;
     job.parent = message.parent;
     let is_part = message.hooks.as_ref().is_some_and(|hooks| hooks.part.is_some());
-    job.kind = if message.ask == Ask::Item || is_part { Kind::Item } else { Kind::Whole };
+    job.kind = match message.ask {
+        Ask::Step => Kind::Step,
+        Ask::Item => Kind::Item,
+        Ask::Whole | Ask::Part { .. } | Ask::Join | Ask::Hooks(_) => {
+            if is_part {
+                Kind::Item
+            } else {
+                Kind::Whole
+            }
+        }
+    };
     job.phase = if message.ask == Ask::Join { Phase::Join } else { Phase::Start };
     job.priority = message.priority;
     job.reply.clone_from(&message.reply);

@@ -67,7 +67,7 @@ impl Engine {
     /// What is told before a message is sent; that the job is there, too, unless whoever made it has told that.
     pub(crate) fn before(&self, message: &Message, new: bool) -> Vec<Event> {
         let part = match message.ask {
-            Ask::Whole | Ask::Item => None,
+            Ask::Whole | Ask::Item | Ask::Step => None,
             Ask::Part { index, .. } => Some(index),
             Ask::Join | Ask::Hooks(_) => return Vec::new(),
         };

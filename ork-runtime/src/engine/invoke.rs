@@ -72,7 +72,7 @@ impl<T> Called<T> {
 /// returned, they are sealed.
 pub(super) async fn invoke(
     engine: &Arc<Engine>,
-    def: &'static TaskDef,
+    def: &TaskDef,
     message: &Message,
     about: About,
     parts: Option<RawParts>,

@@ -140,7 +140,7 @@ fn name(place: &Place, message: &Message) -> String {
     let Message { job, attempt, .. } = message;
     let once = Uuid::new_v4().simple();
     match message.ask {
-        Ask::Whole | Ask::Item | Ask::Hooks(_) => format!("{}/{job}/job-{attempt}-{once}", place.home),
+        Ask::Whole | Ask::Item | Ask::Step | Ask::Hooks(_) => format!("{}/{job}/job-{attempt}-{once}", place.home),
         Ask::Join => format!("{}/{job}/join-{attempt}-{once}", place.home),
         Ask::Part { epoch, index } => format!("{}/{job}/part-{epoch}-{index}-{attempt}-{once}", place.home),
     }

@@ -85,7 +85,7 @@ impl Tenure {
     /// Exchanges the receipt for a lease.
     async fn exchange(&mut self, engine: &Engine, message: &Message) {
         let ask = match message.ask {
-            Ask::Whole | Ask::Item => OwedAsk::Start,
+            Ask::Whole | Ask::Item | Ask::Step => OwedAsk::Start,
             Ask::Join => OwedAsk::Join,
             Ask::Hooks(which) => OwedAsk::Hooks { which },
             Ask::Part { epoch, index } => OwedAsk::Parts { epoch, first: index, len: 1 },

@@ -23,6 +23,7 @@ mod running;
 pub(crate) mod services;
 mod settle;
 mod split;
+mod step;
 mod turns;
 pub(crate) mod unkept;
 
@@ -35,6 +36,7 @@ use crate::accounting::{By, Limit, PartKey};
 use crate::broker::{Broker, Delivery, Refused, Settlement};
 use crate::clock::Clock;
 use crate::event::Scope;
+use crate::flow::RUN;
 use crate::id::WorkerId;
 use crate::job::Phase;
 use crate::message::{Ask, Limits, Message};
@@ -52,6 +54,7 @@ use self::lease::{Leases, Tenure};
 pub(crate) use self::outbox::{Batch, EventReceiver, Outbox, OutboxReceiver, RowReceiver};
 pub(crate) use self::progress::{ProgressReceiver, Reports};
 pub(crate) use self::running::Running;
+use self::step::Step;
 
 /// What the engine may be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,16 +208,21 @@ async fn run(
 ) -> Result<Done, ProcessError> {
     let message = message.as_mut().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
     let task = refuse::check(engine, message)?;
+    let mut step = None;
     if itself::inherits(engine, &task, message) {
-        Box::pin(itself::inherit(engine, &task, message)).await?;
+        step = Box::pin(itself::inherit(engine, &task, message)).await?;
     }
     let message = &*message;
-    let limit = permits::limit(&task, message);
+    let task = step.as_ref().map_or(task, |step| Arc::clone(&step.task));
+    let limit = match &step {
+        Some(step) if step.fans_out() && message.ask == Ask::Step => None,
+        step => step.as_ref().and_then(|step| step.limit.clone()).or_else(|| permits::limit(&task, message)),
+    };
     // Parts that are counted by the broker need no store, and ask none.
     let counted = message.hooks.as_deref().and_then(|hooks| hooks.part.as_ref());
     let has_parts = match message.ask {
         Ask::Part { .. } => counted.is_none(),
-        Ask::Join | Ask::Hooks(_) => true,
+        Ask::Step | Ask::Join | Ask::Hooks(_) => true,
         Ask::Whole | Ask::Item => false,
     };
     if (has_parts || limit.is_some()) && !engine.store.keeps() {
@@ -239,22 +247,22 @@ async fn run(
     // Who has a permit must not wait for a slot then, so the slot comes first.
     let mut slot = None;
     if limit.is_some() {
-        slot = invoke::slot(engine, task.work).await;
+        slot = invoke::slot(engine, &task.work).await;
         if slot.is_none() {
             return Ok(Done::Interrupted);
         }
     }
     if let (Ask::Part { epoch, index }, Some(part)) = (message.ask, counted) {
-        return Box::pin(unkept::part(engine, task, (message, part), (epoch, index), redelivered)).await;
+        return Box::pin(unkept::part(engine, &task, (message, part), (epoch, index), redelivered)).await;
     }
-    let dispatch = Dispatch { message, redelivered, limit, slot, tenure };
+    let dispatch = Dispatch { message, redelivered, limit, slot, step, tenure };
     match message.ask {
         // Who is a part already is not split once more.
-        Ask::Whole if counted.is_some() => job(engine, task, task.work, Phase::Start, dispatch).await,
-        Ask::Whole => job(engine, task, task.entry(), Phase::Start, dispatch).await,
-        Ask::Item => job(engine, task, task.work, Phase::Start, dispatch).await,
-        Ask::Join => job(engine, task, refuse::join_of(&task, message)?, Phase::Join, dispatch).await,
-        Ask::Part { epoch, index } => part(engine, task, (epoch, index), dispatch).await,
+        Ask::Whole if counted.is_some() => job(engine, &task, &task.work, Phase::Start, dispatch).await,
+        Ask::Whole | Ask::Step => job(engine, &task, task.entry(), Phase::Start, dispatch).await,
+        Ask::Item => job(engine, &task, &task.work, Phase::Start, dispatch).await,
+        Ask::Join => job(engine, &task, refuse::join_of(&task, message)?, Phase::Join, dispatch).await,
+        Ask::Part { epoch, index } => part(engine, &task, (epoch, index), dispatch).await,
         Ask::Hooks(_) => Ok(Done::Settled),
     }
 }
@@ -267,19 +275,21 @@ struct Dispatch<'a> {
     limit: Option<Limit>,
     /// The slot that its call has already.
     slot: Option<invoke::Slot<'a>>,
+    /// The step that it is of a run.
+    step: Option<Arc<Step>>,
     tenure: &'a mut Tenure,
 }
 
 /// A job, its split, or its join.
 async fn job(
     engine: &Arc<Engine>,
-    task: Task,
-    def: &'static TaskDef,
+    task: &Task,
+    def: &TaskDef,
     phase: Phase,
-    Dispatch { message, redelivered, limit, mut slot, tenure }: Dispatch<'_>,
+    Dispatch { message, redelivered, limit, mut slot, step, tenure }: Dispatch<'_>,
 ) -> Result<Done, ProcessError> {
     let limit = limit.as_ref();
-    let is_split = task.split.is_some_and(|split| std::ptr::eq(split, def));
+    let is_split = task.split.as_ref().is_some_and(|split| std::ptr::eq(split, def));
     let ClaimedJob::Ours { job, again } =
         claim::job(engine, message, phase, redelivered > 0 || is_split, (limit, redelivered)).await?
     else {
@@ -287,6 +297,16 @@ async fn job(
     };
     if again && redelivered > engine.settings.losses {
         return Box::pin(settle::lost_job(engine, (job, limit), phase, redelivered)).await;
+    }
+    if task.name() == RUN {
+        return Box::pin(step::begin(engine, job, task, message)).await;
+    }
+    if let Some(step) = step.as_ref().filter(|step| step.fans_out() || step.input.is_err()) {
+        let running = engine.running.enter(job.id);
+        let fan = Box::pin(step::fan_out(engine, &job, step, running.token()));
+        let ended = lease::keep(engine, message, tenure, fan).await?;
+        drop(running);
+        return Box::pin(settle::split(engine, job, (def, limit), ended)).await;
     }
     if is_split && !engine.store.keeps() {
         return Box::pin(unkept::split(engine, (task, def), message, job)).await;
@@ -297,11 +317,12 @@ async fn job(
         let split = Box::pin(split::split(engine, &job, task, def, message, running.token()));
         let ended = lease::keep(engine, message, tenure, split).await?;
         drop(running);
-        return Box::pin(settle::split(engine, job, def, ended)).await;
+        return Box::pin(settle::split(engine, job, (def, None), ended)).await;
     }
     let mut job = job;
     loop {
-        let about = services::about_job(&job);
+        let mut about = services::about_job(&job);
+        about.step = step.as_ref().map(|step| Arc::clone(&step.name));
         let running = engine.running.enter(job.id);
         let parts = Box::pin(join::parts(engine, &job, phase, running.token())).await?;
         let call = invoke::invoke(engine, def, message, about, parts, (running.token(), slot.take()));
@@ -328,9 +349,9 @@ async fn job(
 /// One part of a job.
 async fn part(
     engine: &Arc<Engine>,
-    task: Task,
+    task: &Task,
     (epoch, index): (u32, u64),
-    Dispatch { message, redelivered, limit, slot, tenure }: Dispatch<'_>,
+    Dispatch { message, redelivered, limit, slot, step, tenure }: Dispatch<'_>,
 ) -> Result<Done, ProcessError> {
     let limit = limit.as_ref();
     let claimed = claim::part(engine, message, (epoch, index), (limit, redelivered)).await?;
@@ -341,9 +362,9 @@ async fn part(
         return Box::pin(settle::lost_part(engine, (key, limit), redelivered)).await;
     }
     let running = engine.running.enter(message.job);
-    let about = services::about_part(message, index, count);
-    let call = invoke::invoke(engine, task.work, message, about, None, (running.token(), slot));
+    let about = services::about_part(message, (index, count), step.as_ref());
+    let call = invoke::invoke(engine, &task.work, message, about, None, (running.token(), slot));
     let (called, _) = lease::keep(engine, message, tenure, call).await;
     drop(running);
-    settle::part(engine, (task.work, limit), key, called).await
+    settle::part(engine, (&task.work, limit), key, called).await
 }

@@ -21,7 +21,7 @@ pub(super) fn limit(task: &Task, message: &Message) -> Option<Limit> {
     let concurrency = task.work.options.concurrency?;
     let calls = match message.ask {
         Ask::Join | Ask::Hooks(_) => false,
-        Ask::Whole => task.split.is_none(),
+        Ask::Whole | Ask::Step => task.split.is_none(),
         Ask::Item | Ask::Part { .. } => true,
     };
     if !calls {

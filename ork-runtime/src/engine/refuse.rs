@@ -1,5 +1,6 @@
 //! What cannot be run: found before anything runs, written down where there is a store, put aside with the reason.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::lease::{self, Tenure};
@@ -24,7 +25,7 @@ const DECLINE_PAUSE: Duration = Duration::from_secs(30);
 const INSTANT: Duration = Duration::from_millis(1);
 
 /// Checks a message against what is accepted, and finds its task.
-pub(super) fn check(engine: &Engine, message: &Message) -> Result<Task, ProcessError> {
+pub(super) fn check(engine: &Engine, message: &Message) -> Result<Arc<Task>, ProcessError> {
     engine.settings.limits.check(&message.body).map_err(|error| {
         let reason = match error {
             BodyError::TooLarge { .. } | BodyError::TooDeep { .. } => DeadReason::Oversized,
@@ -32,12 +33,12 @@ pub(super) fn check(engine: &Engine, message: &Message) -> Result<Task, ProcessE
         refused(message, reason, error.to_string())
     })?;
     let task = engine.registry.get(&message.task);
-    task.copied().map_err(|unknown| refused(message, DeadReason::UnknownTask, unknown.to_string()))
+    task.cloned().map_err(|unknown| refused(message, DeadReason::UnknownTask, unknown.to_string()))
 }
 
 /// The join of a task, for a message that asks for one.
-pub(super) fn join_of(task: &Task, message: &Message) -> Result<&'static TaskDef, ProcessError> {
-    task.join.ok_or_else(|| {
+pub(super) fn join_of<'a>(task: &'a Task, message: &Message) -> Result<&'a TaskDef, ProcessError> {
+    task.join.as_ref().ok_or_else(|| {
         let words = format!("the task `{}` of this program has no join, though its job was split for one", task.name());
         refused(message, DeadReason::UnknownTask, words)
     })
@@ -52,6 +53,7 @@ pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered:
         Ask::Join => format!("a join of job {}", message.job),
         Ask::Hooks(_) => format!("what follows job {}", message.job),
         Ask::Part { .. } => format!("a part of job {}", message.job),
+        Ask::Step => format!("job {}, a step of a run", message.job),
         Ask::Whole | Ask::Item => format!("job {} of a task with a concurrency limit", message.job),
     };
     let detail = format!("it is {what}, and no worker that took it has a store (ORK_STORE=none)");
@@ -67,7 +69,7 @@ pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered:
 pub(super) fn refused(message: &Message, reason: DeadReason, detail: String) -> ProcessError {
     let part = match message.ask {
         Ask::Part { epoch, index } => Some(PartKey { job: message.job, epoch, index, attempt: message.attempt }),
-        Ask::Whole | Ask::Item | Ask::Join | Ask::Hooks(_) => None,
+        Ask::Whole | Ask::Item | Ask::Step | Ask::Join | Ask::Hooks(_) => None,
     };
     let refused = Refused {
         reason,

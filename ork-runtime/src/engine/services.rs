@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::step::Step;
 use super::{Engine, itself};
 use crate::accounting::{NewJob, NoChild, Submit, Submitted};
 use crate::broker::BrokerError;
@@ -20,7 +21,7 @@ use crate::tree::DEEPEST;
 impl Services for Engine {
     async fn submit(&self, about: &About, child: Child) -> Result<JobId> {
         let Child { id, task, kind, body, after, unique } = child;
-        let task = *self.registry.get(task)?;
+        let task = Arc::clone(self.registry.get(task)?);
         let mut job = new_job(self, &task, kind);
         (job.id, job.root) = (id, id);
         if after.is_none() {
@@ -213,8 +214,11 @@ pub(super) fn about_job(job: &Job) -> About {
     }
 }
 
-pub(super) fn about_part(message: &Message, index: u64, count: Option<u64>) -> About {
+pub(super) fn about_part(message: &Message, place: (u64, Option<u64>), step: Option<&Arc<Step>>) -> About {
+    let of_step = |(index, count)| (index, Some(count));
+    let (index, count) = step.map_or(place, |step| of_step(step.place(place.0)));
     About {
+        step: step.map(|step| Arc::clone(&step.name)),
         parent: message.parent,
         attempt: message.attempt,
         index: Some(index),

@@ -76,7 +76,7 @@ pub(super) async fn seal(
 pub(super) async fn split(
     engine: &Engine,
     mut claimed: Box<Job>,
-    def: &TaskDef,
+    of: (&TaskDef, Option<&Limit>),
     ended: Split,
 ) -> Result<Done, ProcessError> {
     let called = match ended {
@@ -85,7 +85,7 @@ pub(super) async fn split(
         Split::Ended(Called::Failed(error)) => Called::Failed(error),
         Split::Ended(Called::Interrupted) => Called::Interrupted,
     };
-    match job(engine, &mut claimed, (def, None), Phase::Start, (called, None)).await? {
+    match job(engine, &mut claimed, of, Phase::Start, (called, None)).await? {
         Next::Done(done) => Ok(done),
         Next::AgainHere(_) => Ok(Done::Settled),
     }

@@ -53,8 +53,8 @@ pub(super) enum Split {
 pub(super) async fn split(
     engine: &Arc<Engine>,
     job: &Job,
-    task: Task,
-    def: &'static TaskDef,
+    task: &Task,
+    def: &TaskDef,
     message: &Message,
     cancelled: &CancellationToken,
 ) -> Result<Split, ProcessError> {
@@ -67,19 +67,32 @@ pub(super) async fn split(
     };
     let token = invoke::token(def, cancelled);
     let call = call(engine, def, message, services::about_job(job), None, &token);
-    let pages = |items| pages(engine, items, page_size(engine, def));
+    make(engine, (job, epoch), def, &token, items(def, call)).await
+}
+
+/// What a split yields.
+async fn items(def: &TaskDef, call: Call) -> Result<Items, CallError> {
+    match def.run {
+        Run::AsyncSplit(run) => run(call).await,
+        Run::BlockingSplit(run) => joined(tokio::task::spawn_blocking(move || run(call)).await),
+        Run::Async(_) | Run::Blocking(_) => Err(CallError::Panicked("a task was called as a split".into())),
+    }
+}
+
+/// Makes a part of each item, page after page, and seals them.
+pub(super) async fn make(
+    engine: &Arc<Engine>,
+    (job, epoch): (&Job, u32),
+    def: &TaskDef,
+    token: &CancellationToken,
+    items: impl Future<Output = Result<Items, CallError>>,
+) -> Result<Split, ProcessError> {
     let run = async {
-        let mut pages = match def.run {
-            Run::AsyncSplit(run) => pages(run(call).await?),
-            Run::BlockingSplit(run) => pages(joined(tokio::task::spawn_blocking(move || run(call)).await)?),
-            Run::Async(_) | Run::Blocking(_) => {
-                return Err(CallError::Panicked("a task was called as a split".into()));
-            }
-        };
+        let mut pages = pages(engine, items.await?, page_size(engine, def));
         append_all(engine, job, epoch, &mut pages).await
     };
     let run = async { flatten(futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(run)).await) };
-    let split = guard(engine, def, &token, run).await;
+    let split = guard(engine, def, token, run).await;
     invoke::last_word(engine, (job.id, None));
     let stored = match split {
         Called::Returned(stored) => stored,
@@ -137,21 +150,12 @@ pub(super) fn page_size(engine: &Engine, def: &TaskDef) -> usize {
 /// Runs a split to its end without handing on what it yields, which must not be more than so many bytes.
 pub(super) async fn collect(
     engine: &Arc<Engine>,
-    def: &'static TaskDef,
+    def: &TaskDef,
     call: Call,
     most: usize,
 ) -> Result<Vec<Bytes>, CallError> {
     let all = async {
-        let mut pages = match def.run {
-            Run::AsyncSplit(run) => pages(engine, run(call).await?, engine.settings.page),
-            Run::BlockingSplit(run) => {
-                let items = joined(tokio::task::spawn_blocking(move || run(call)).await)?;
-                pages(engine, items, engine.settings.page)
-            }
-            Run::Async(_) | Run::Blocking(_) => {
-                return Err(CallError::Panicked("a task was called as a split".into()));
-            }
-        };
+        let mut pages = pages(engine, items(def, call).await?, engine.settings.page);
         let (mut items, mut bytes) = (Vec::new(), 0_usize);
         while let Some(page) = pages.next().await {
             for item in page? {

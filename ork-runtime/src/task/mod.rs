@@ -5,6 +5,7 @@
 
 pub mod arg;
 pub mod binding;
+pub(crate) mod builtin;
 pub mod conclusion;
 pub mod def;
 pub mod error;

@@ -52,7 +52,7 @@ pub(crate) struct Shutdown {
 /// The queues of a program: each with the tasks whose messages travel through it.
 pub(crate) fn queues(registry: &Registry, window: u16) -> Vec<Subscribe> {
     let mut queues: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for task in registry.tasks() {
+    for task in registry.served() {
         queues.entry(task.queue()).or_default().push(task.name().to_owned());
     }
     let queues = queues.into_iter();
@@ -142,6 +142,6 @@ fn subscriptions(engine: &Engine) -> Vec<Subscribe> {
     if engine.broker.needs_relay() || queues.is_empty() {
         return queues;
     }
-    let tasks = engine.registry.names().into_iter().map(str::to_owned).collect();
+    let tasks = engine.registry.served().map(|task| task.name().to_owned()).collect();
     vec![Subscribe { queue: "all".into(), tasks, window }]
 }

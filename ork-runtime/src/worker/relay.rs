@@ -279,7 +279,7 @@ async fn refused(engine: &Engine, message: Outgoing, error: &BrokerError) {
     let failure = Failure::new(FailureKind::Lost, format!("its message cannot be delivered: {error}"));
     let settled = match message.ask {
         Ask::Part { epoch, index } => fail_part(engine, &message, epoch, index, failure).await,
-        Ask::Whole | Ask::Item => fail_job(engine, &message, Phase::Start, failure).await,
+        Ask::Whole | Ask::Item | Ask::Step => fail_job(engine, &message, Phase::Start, failure).await,
         Ask::Join => fail_job(engine, &message, Phase::Join, failure).await,
         Ask::Hooks(_) => Ok(()),
     };

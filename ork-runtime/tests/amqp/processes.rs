@@ -193,7 +193,7 @@ fn a_join_that_a_worker_does_not_know_fails_its_job() {
         first.force_stop();
         first.shutdown().await;
         // An older program, from before there was a join.
-        let count = *ork::Registry::collect().unwrap().get("count").unwrap();
+        let count = Arc::clone(ork::Registry::collect().unwrap().get("count").unwrap());
         let registry = ork::Registry::of([count.work, count.split.unwrap()]).unwrap();
         let older = world.builder().registry(registry).build().await.unwrap();
         older.start_worker();

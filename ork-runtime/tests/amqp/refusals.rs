@@ -69,7 +69,7 @@ fn a_job_whose_worker_died_fails_when_nobody_knows_its_task() {
         // Its connection is gone; the process may live.
         foreigner.channel.close(200, "killed".into()).await.unwrap();
 
-        let known = *Registry::collect().unwrap().get("add").unwrap();
+        let known = Arc::clone(Registry::collect().unwrap().get("add").unwrap());
         let older = world.builder().registry(Registry::of([known.work]).unwrap()).build().await.unwrap();
         let mut watcher = world.foreigner().await;
         older.start_worker();

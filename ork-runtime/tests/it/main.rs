@@ -46,4 +46,5 @@ mod tasks;
 mod trees;
 mod unique;
 mod why;
+mod workflows;
 mod world;

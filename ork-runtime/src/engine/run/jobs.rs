@@ -12,7 +12,7 @@ use crate::job::{Job, Phase};
 use crate::registry::Task;
 
 /// Brings jobs to their end.
-pub(super) async fn process(engine: &Arc<Engine>, Group { task, items, limit }: Group, spawn: Spawn<'_>) {
+pub(super) async fn process(engine: &Arc<Engine>, Group { task, items, limit, step: _ }: Group, spawn: Spawn<'_>) {
     let claim = |item: &Item| {
         let (unknown, attempt) = (claim::new_job(engine, &item.message), item.message.attempt);
         let unique = claim::unique_of(engine, &item.message);
@@ -39,19 +39,19 @@ pub(super) async fn process(engine: &Arc<Engine>, Group { task, items, limit }: 
     if !told.is_empty() {
         engine.tell(told).await;
     }
-    let calls = ours.into_iter().map(|(item, job)| attempt(Arc::clone(engine), task, item, job));
+    let calls = ours.into_iter().map(|(item, job)| attempt(Arc::clone(engine), Arc::clone(&task), item, job));
     let settle = {
-        let engine = Arc::clone(engine);
-        move |ended| settle_all(Arc::clone(&engine), task, limit.clone(), ended)
+        let (engine, task) = (Arc::clone(engine), Arc::clone(&task));
+        move |ended| settle_all(Arc::clone(&engine), Arc::clone(&task), limit.clone(), ended)
     };
-    let ended = call(engine, task, calls, settle.clone(), spawn);
+    let ended = call(engine, &task, calls, settle.clone(), spawn);
     settle(ended).await;
 }
 
-async fn attempt(engine: Arc<Engine>, task: Task, mut item: Item, job: Box<Job>) -> Ended {
+async fn attempt(engine: Arc<Engine>, task: Arc<Task>, mut item: Item, job: Box<Job>) -> Ended {
     let running = engine.running.enter(job.id);
     let about = services::about_job(&job);
-    let call = invoke(&engine, task.work, &item.message, about, None, (running.token(), None));
+    let call = invoke(&engine, &task.work, &item.message, about, None, (running.token(), None));
     let called = lease::keep(&engine, &item.message, &mut item.tenure, call).await;
     drop(running);
     (item, job, called)
@@ -61,7 +61,7 @@ async fn attempt(engine: Arc<Engine>, task: Task, mut item: Item, job: Box<Job>)
 type Ended = (Item, Box<Job>, (Called, Option<Made>));
 
 /// Writes down in one transaction how the calls ended, then settles their deliveries.
-async fn settle_all(engine: Arc<Engine>, task: Task, limit: Option<Limit>, calls: Vec<Ended>) {
+async fn settle_all(engine: Arc<Engine>, task: Arc<Task>, limit: Option<Limit>, calls: Vec<Ended>) {
     let (mut settles, mut settlements) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
     for (item, job, (called, made)) in calls {
         let phase = Phase::Start;
@@ -72,7 +72,7 @@ async fn settle_all(engine: Arc<Engine>, task: Task, limit: Option<Limit>, calls
             item.tenure.settle(&engine, settlement).await;
             continue;
         }
-        let (how, output, done) = settle::job_attempt(&engine, &job, task.work, phase, called);
+        let (how, output, done) = settle::job_attempt(&engine, &job, &task.work, phase, called);
         settles.push(Settle { job: job.id, phase, attempt: job.attempt, how, output, by: engine.by() });
         settlements.push((item, settle::settlement(done)));
     }

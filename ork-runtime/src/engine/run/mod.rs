@@ -14,10 +14,12 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use super::lease::Tenure;
+use super::step::Step;
 use super::turns::Turn;
 use super::{Engine, permits, process, refuse};
 use crate::accounting::Limit;
 use crate::broker::Delivery;
+use crate::flow::RUN;
 use crate::id::JobId;
 use crate::message::{Ask, Message};
 use crate::registry::Task;
@@ -75,10 +77,10 @@ pub(crate) fn kind(engine: &Engine, delivery: &Delivery) -> Option<Kind> {
     match message.ask {
         Ask::Part { epoch, .. } => Some(Kind::Parts(message.job, epoch, message.attempt)),
         Ask::Whole | Ask::Item => {
-            let splits = message.ask == Ask::Whole && task.split.is_some();
-            (!splits).then(|| Kind::Jobs(message.task.clone()))
+            let alone = message.ask == Ask::Whole && (task.split.is_some() || task.name() == RUN);
+            (!alone).then(|| Kind::Jobs(message.task.clone()))
         }
-        Ask::Join | Ask::Hooks(_) => None,
+        Ask::Step | Ask::Join | Ask::Hooks(_) => None,
     }
 }
 
@@ -100,12 +102,12 @@ pub(crate) async fn process_run(engine: &Arc<Engine>, kind: Kind, deliveries: Ve
     }
     match kind {
         Kind::Parts(job, epoch, attempt) => {
-            let deliveries = parts::inherit(engine, deliveries, spawn).await;
-            let groups = admit(engine, deliveries, spawn).into_iter();
+            let (deliveries, step) = parts::inherit(engine, deliveries, spawn).await;
+            let groups = admit(engine, deliveries, step.as_ref(), spawn).into_iter();
             join_all(groups.map(|group| parts::process(engine, (job, epoch, attempt), group, spawn))).await;
         }
         Kind::Jobs(_) => {
-            let groups = admit(engine, deliveries, spawn).into_iter();
+            let groups = admit(engine, deliveries, None, spawn).into_iter();
             join_all(groups.map(|group| jobs::process(engine, group, spawn))).await;
         }
     }
@@ -131,20 +133,22 @@ impl Item {
 
 /// Deliveries of one task that are under one limit, or under none.
 struct Group {
-    task: Task,
+    task: Arc<Task>,
     items: Vec<Item>,
     limit: Option<Limit>,
+    step: Option<Arc<Step>>,
 }
 
 /// Takes those that can be run, all of the task of the first one, those under one limit together; the others are processed
 /// alone. Of work that needs permits no more is begun than there are slots for.
-fn admit(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) -> Vec<Group> {
-    let mut task: Option<Task> = None;
+fn admit(engine: &Arc<Engine>, deliveries: Vec<Delivery>, step: Option<&Arc<Step>>, spawn: Spawn<'_>) -> Vec<Group> {
+    let mut task: Option<Arc<Task>> = None;
     let mut items = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
         let turn = delivery.message.as_ref().ok().and_then(|message| {
             let known = refuse::check(engine, message).ok()?;
-            let same = task.get_or_insert(known).name() == known.name();
+            let name = known.name();
+            let same = task.get_or_insert(known).name() == name;
             let what = (message.job, message.ask);
             let twice = engine.broker.needs_relay();
             same.then(|| if twice { engine.turns.try_take(what).map(Some) } else { Some(None) })?
@@ -157,18 +161,20 @@ fn admit(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) -> V
         }
     }
     let Some(task) = task else { return Vec::new() };
-    if task.work.options.concurrency.is_none() {
-        return vec![Group { task, items, limit: None }];
+    let task = step.map_or(task, |step| Arc::clone(&step.task));
+    let own = step.and_then(|step| step.limit.as_ref());
+    if task.work.options.concurrency.is_none() && own.is_none() {
+        return vec![Group { task, items, limit: None, step: step.cloned() }];
     }
-    for item in items.split_off(items.len().min(engine.slots.free(task.work))) {
+    for item in items.split_off(items.len().min(engine.slots.free(&task.work))) {
         item.alone(engine, spawn);
     }
     let mut groups: Vec<Group> = Vec::new();
     for item in items {
-        let limit = permits::limit(&task, &item.message);
+        let limit = own.cloned().or_else(|| permits::limit(&task, &item.message));
         match groups.iter_mut().find(|group| group.limit == limit) {
             Some(group) => group.items.push(item),
-            None => groups.push(Group { task, items: vec![item], limit }),
+            None => groups.push(Group { task: Arc::clone(&task), items: vec![item], limit, step: step.cloned() }),
         }
     }
     groups
@@ -185,7 +191,7 @@ fn unkept(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) {
     let mut task = None;
     for delivery in deliveries {
         let name = delivery.message.as_ref().ok().and_then(|message| engine.registry.get(&message.task).ok());
-        task = task.or(name.map(Task::name));
+        task = task.or(name.map(|task| task.name()));
         let mut processed = alone(engine, delivery);
         if processed.as_mut().now_or_never().is_none() {
             spawn(processed);
@@ -199,7 +205,7 @@ fn unkept(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) {
 /// Calls each; answers those that have ended. The others go on alone, and then `settle`.
 fn call<T, C, S>(
     engine: &Engine,
-    task: Task,
+    task: &Task,
     calls: impl ExactSizeIterator<Item = C>,
     settle: impl FnOnce(Vec<T>) -> S + Clone + Send + 'static,
     spawn: Spawn<'_>,

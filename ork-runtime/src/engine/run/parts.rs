@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::invoke::{Called, invoke};
 use super::super::running::Guest;
+use super::super::step::Step;
 use super::super::{Engine, itself, lease, permits, refuse, services, settle};
 use super::{Group, Item, Spawn, alone, call};
 use crate::accounting::{Admitted, Limit, PartKey, RunStarted, SettleParts, StartRun};
@@ -16,17 +17,18 @@ use crate::registry::Task;
 /// What the parts of a run share.
 struct Run {
     engine: Arc<Engine>,
-    task: Task,
+    task: Arc<Task>,
     first: PartKey,
     count: Option<u64>,
     limit: Option<Limit>,
+    step: Option<Arc<Step>>,
 }
 
 /// Brings parts to their end.
 pub(super) async fn process(
     engine: &Arc<Engine>,
     (job, epoch, attempt): (JobId, u32, u32),
-    Group { task, mut items, limit }: Group,
+    Group { task, mut items, limit, step }: Group,
     spawn: Spawn<'_>,
 ) {
     let Some(first) = items.first().map(|item| PartKey { job, epoch, index: index(item), attempt }) else { return };
@@ -47,7 +49,7 @@ pub(super) async fn process(
         let run: HashSet<_> = run.into_iter().collect();
         items.extract_if(.., |item| !run.contains(&index(item))).for_each(|item| item.alone(engine, spawn));
     }
-    let run = Arc::new(Run { engine: Arc::clone(engine), task, first, count, limit });
+    let run = Arc::new(Run { engine: Arc::clone(engine), task: Arc::clone(&task), first, count, limit, step });
     let running = Arc::new(engine.running.enter(job));
     let calls = {
         let run = Arc::clone(&run);
@@ -57,37 +59,48 @@ pub(super) async fn process(
         let run = Arc::clone(&run);
         move |ended| Arc::clone(&run).settle(ended)
     };
-    let ended = call(engine, task, calls, settle, spawn);
+    let ended = call(engine, &task, calls, settle, spawn);
     run.settle(ended).await;
 }
 
-/// Gives parts of a job that has split itself its input; answers those that can go on. Where the store does not work, each
-/// part waits for it alone.
-pub(super) async fn inherit(engine: &Arc<Engine>, mut deliveries: Vec<Delivery>, spawn: Spawn<'_>) -> Vec<Delivery> {
+/// Gives parts of a job that has split itself its input; answers those that can go on, and the step that they are of, if
+/// they are. Where the store does not work, each part waits for it alone.
+pub(super) async fn inherit(
+    engine: &Arc<Engine>,
+    mut deliveries: Vec<Delivery>,
+    spawn: Spawn<'_>,
+) -> (Vec<Delivery>, Option<Arc<Step>>) {
+    let mut step = None;
     for at in 0..deliveries.len() {
         let Some(Ok(message)) = deliveries.get_mut(at).map(|delivery| &mut delivery.message) else { continue };
         let Ok(task) = refuse::check(engine, message) else { continue };
-        if itself::inherits(engine, &task, message) && itself::inherit(engine, &task, message).await.is_err() {
-            for delivery in deliveries {
-                spawn(alone(engine, delivery));
+        if !itself::inherits(engine, &task, message) {
+            continue;
+        }
+        match itself::inherit(engine, &task, message).await {
+            Ok(of) => step = of,
+            Err(_) => {
+                for delivery in deliveries {
+                    spawn(alone(engine, delivery));
+                }
+                return (Vec::new(), None);
             }
-            return Vec::new();
         }
     }
-    deliveries
+    (deliveries, step)
 }
 
 fn index(item: &Item) -> u64 {
     match item.message.ask {
         Ask::Part { index, .. } => index,
-        Ask::Whole | Ask::Item | Ask::Join | Ask::Hooks(_) => 0,
+        Ask::Whole | Ask::Item | Ask::Step | Ask::Join | Ask::Hooks(_) => 0,
     }
 }
 
 impl Run {
     async fn attempt(self: Arc<Self>, mut item: Item, running: Arc<Guest>) -> (Item, Called) {
-        let about = services::about_part(&item.message, index(&item), self.count);
-        let call = invoke(&self.engine, self.task.work, &item.message, about, None, (running.token(), None));
+        let about = services::about_part(&item.message, (index(&item), self.count), self.step.as_ref());
+        let call = invoke(&self.engine, &self.task.work, &item.message, about, None, (running.token(), None));
         let (called, _) = lease::keep(&self.engine, &item.message, &mut item.tenure, call).await;
         (item, called)
     }
@@ -100,7 +113,7 @@ impl Run {
         let engine = &*self.engine;
         let (mut ended, mut settlements) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
         for (item, called) in calls {
-            let (how, done) = settle::part_attempt(engine, self.task.work, self.first.attempt, called);
+            let (how, done) = settle::part_attempt(engine, &self.task.work, self.first.attempt, called);
             ended.push((index(&item), how));
             settlements.push((item, settle::settlement(done)));
         }

@@ -42,7 +42,7 @@ impl PartSource for AtHand {
 }
 
 /// Ends a job whose parts are all there. Answers whether it is done: if not, somebody else does it.
-pub(super) async fn join(engine: &Arc<Engine>, task: Task, message: &Message, (set, kept): (Set, Vec<Kept>)) -> bool {
+pub(super) async fn join(engine: &Arc<Engine>, task: &Task, message: &Message, (set, kept): (Set, Vec<Kept>)) -> bool {
     let Some(run) = set.epoch() else { return false };
     let (mut head, mut parts) = (None, BTreeMap::new());
     for Kept { entry, body, .. } in kept {
@@ -64,7 +64,7 @@ pub(super) async fn join(engine: &Arc<Engine>, task: Task, message: &Message, (s
 /// Ends a job with these parts.
 pub(super) async fn finish(
     engine: &Arc<Engine>,
-    task: Task,
+    task: &Task,
     (message, head): (&Message, Head),
     parts: BTreeMap<u64, (bool, Bytes)>,
 ) -> bool {
@@ -78,7 +78,7 @@ pub(super) async fn finish(
     let joined = ledger::Head { policy, joined: task.join.is_some(), ..ledger::Head::default() };
     let effects = job.parts_done(&joined, counts, engine.clock.now());
     engine.tell_parts(&job, counts).await;
-    if let Some(def) = task.join {
+    if let Some(def) = &task.join {
         let parts = RawParts::new(counts, Arc::new(AtHand(parts)));
         if !attempts(engine, def, (message, &mut job), parts).await {
             return false;
@@ -98,7 +98,7 @@ pub(super) async fn finish(
 /// Runs the join until it has succeeded or has no attempt left. Answers whether it has ended.
 async fn attempts(
     engine: &Arc<Engine>,
-    def: &'static crate::task::TaskDef,
+    def: &crate::task::TaskDef,
     (message, job): (&Message, &mut Job),
     parts: RawParts,
 ) -> bool {

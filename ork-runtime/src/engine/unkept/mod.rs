@@ -69,7 +69,7 @@ impl Head {
 /// One part of a job whose parts are counted in a part queue.
 pub(super) async fn part(
     engine: &Arc<Engine>,
-    task: Task,
+    task: &Task,
     (message, part): (&Message, &PartHook),
     (epoch, index): (u32, u64),
     redelivered: u32,
@@ -96,7 +96,7 @@ pub(super) async fn part(
 /// Calls the function until it has succeeded or has no attempt left; `None` if the worker has to stop.
 async fn attempts(
     engine: &Arc<Engine>,
-    task: Task,
+    task: &Task,
     message: &Message,
     index: u64,
     count: u64,
@@ -104,10 +104,10 @@ async fn attempts(
     let mut message = message.clone();
     loop {
         let running = engine.running.enter(message.job);
-        let about = services::about_part(&message, index, Some(count));
-        let (called, _) = invoke::invoke(engine, task.work, &message, about, None, (running.token(), None)).await;
+        let about = services::about_part(&message, (index, Some(count)), None);
+        let (called, _) = invoke::invoke(engine, &task.work, &message, about, None, (running.token(), None)).await;
         drop(running);
-        match settle::part_attempt(engine, task.work, message.attempt, called).0 {
+        match settle::part_attempt(engine, &task.work, message.attempt, called).0 {
             PartAttempt::Interrupted => return None,
             PartAttempt::Ok(output) => return Some(Ok(output)),
             PartAttempt::Failed { failure, again: None } => return Some(Err(failure)),
@@ -124,7 +124,7 @@ async fn attempts(
 /// A part has ended: to the barrier, and if it was the last one, what follows.
 async fn arrive(
     engine: &Arc<Engine>,
-    task: Task,
+    task: &Task,
     (message, part): (&Message, &PartHook),
     (epoch, suspect): (u32, bool),
     ended: Result<Bytes, Failure>,

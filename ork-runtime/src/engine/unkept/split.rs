@@ -33,7 +33,7 @@ const BATCH: usize = 512;
 /// Splits a job and sends its parts.
 pub(in super::super) async fn split(
     engine: &Arc<Engine>,
-    (task, def): (Task, &'static TaskDef),
+    (task, def): (&Task, &TaskDef),
     message: &Message,
     mut job: Box<Job>,
 ) -> Result<Done, ProcessError> {
@@ -70,7 +70,7 @@ pub(in super::super) async fn split(
 }
 
 /// Runs the split to its end.
-async fn items(engine: &Arc<Engine>, def: &'static TaskDef, message: &Message, job: &Job) -> Called<Vec<Bytes>> {
+async fn items(engine: &Arc<Engine>, def: &TaskDef, message: &Message, job: &Job) -> Called<Vec<Bytes>> {
     if let Err(error) = def.check_rules(&message.body) {
         return Called::Failed(CallError::Input(error));
     }
@@ -93,7 +93,7 @@ struct Never {
 /// Parts that cannot be sent have failed, and the last one of them may be the last one of all.
 async fn settle_unsent(
     engine: &Arc<Engine>,
-    task: Task,
+    task: &Task,
     message: &Message,
     never: Never,
 ) -> Result<Done, ProcessError> {

@@ -20,13 +20,13 @@ use crate::tree::Tree;
 macro_rules! job_columns {
     () => {
         "id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, due, \
-         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks"
+         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, flow"
     };
 }
 pub(super) use job_columns;
 
 /// How many columns those are.
-pub(super) const WIDTH: usize = 28;
+pub(super) const WIDTH: usize = 29;
 
 /// Reads a job and the head of its ledger from [`job_columns`], which come first in the row.
 pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
@@ -64,6 +64,7 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
         },
         tree: Tree::default(),
         hooks: None,
+        flow: None,
     };
     let head = Head {
         epoch: c.number()?,
@@ -87,6 +88,9 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
     }
     if let Some(row) = c.get::<Option<&str>>()? {
         job.hooks = Some(Kept::from_row(row).map_err(damaged)?);
+    }
+    if let Some(json) = c.get::<Option<&str>>()? {
+        job.flow = Some(serde_json::from_str(json).map_err(damaged)?);
     }
     Ok((job, head))
 }

@@ -112,6 +112,9 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
         Ask::Item => {
             headers.insert(ASK.into(), text("item"));
         }
+        Ask::Step => {
+            headers.insert(ASK.into(), text("step"));
+        }
         Ask::Join => {
             headers.insert(ASK.into(), text("join"));
         }
@@ -265,6 +268,7 @@ fn read(
     let ask = match headers.text(ASK)? {
         None => Ask::Whole,
         Some("item") => Ask::Item,
+        Some("step") => Ask::Step,
         Some("join") => Ask::Join,
         Some("part") => {
             let missing = |header: &str| format!("the header `{header}` is missing, a part needs it");
@@ -276,7 +280,7 @@ fn read(
         }
         Some(other) => {
             let head: String = other.chars().take(40).collect();
-            return Err(format!("the header `{ASK}` is `{head}`, expected `item`, `part`, `join` or none"));
+            return Err(format!("the header `{ASK}` is `{head}`, expected `item`, `step`, `part`, `join` or none"));
         }
     };
     Ok(Message {

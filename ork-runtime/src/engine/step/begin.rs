@@ -1,0 +1,51 @@
+//! Beginning a run: its first tasks are made. A run that was taken up takes up what of it did not succeed.
+
+use std::sync::Arc;
+
+use ork_workflow::Plan;
+
+use super::super::invoke::Called;
+use super::super::{Done, Engine, ProcessError, settle};
+use crate::accounting::{Answer, BeginRun, Retry, Steered};
+use crate::flow::{Flow, Stage, step_id};
+use crate::job::{Job, Phase};
+use crate::message::Message;
+use crate::registry::Task;
+use crate::task::{CallError, Error};
+
+/// Begins a claimed run.
+pub(in super::super) async fn begin(
+    engine: &Arc<Engine>,
+    mut job: Box<Job>,
+    task: &Task,
+    message: &Message,
+) -> Result<Done, ProcessError> {
+    let flow = match flow(message) {
+        Ok(flow) => flow,
+        Err(error) => {
+            let called = (Called::Failed(error), None);
+            settle::job(engine, &mut job, (&task.work, None), Phase::Start, called).await?;
+            return Ok(Done::Settled);
+        }
+    };
+    if let Some(before) = job.run() {
+        for step in before.steps.iter().filter(|step| matches!(step.stage, Stage::Failed | Stage::Cancelled)) {
+            let retry = Retry::new(step_id(job.id, &step.name), engine.by());
+            // What others have taken up in the meantime goes on.
+            if let Steered::Done(owed) = engine.store.apply(retry).await? {
+                engine.outbox.send(owed).await;
+            }
+        }
+    }
+    let begin = BeginRun { job: job.id, attempt: job.attempt, flow, by: engine.by() };
+    if let Answer::Counted(owed) = engine.store.apply(begin).await? {
+        engine.outbox.send(owed).await;
+    }
+    Ok(Done::Settled)
+}
+
+fn flow(message: &Message) -> Result<Flow, CallError> {
+    let plan: Plan = serde_json::from_slice(&message.body)
+        .map_err(|error| CallError::Task(Error::permanent(format!("this is no plan of a workflow: {error}"))))?;
+    Flow::of(&plan).map_err(|error| CallError::Task(Error::permanent(error.to_string())))
+}

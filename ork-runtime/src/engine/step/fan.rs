@@ -1,0 +1,55 @@
+//! Making a step many: a part for each item, or as many as were asked for.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use super::super::invoke::Called;
+use super::super::split::{self, Split};
+use super::super::{Engine, ProcessError};
+use super::output::{Outputs, Trouble};
+use super::{Many, Step};
+use crate::accounting::Open;
+use crate::job::Job;
+use crate::ledger::MOST_PARTS;
+use crate::policy::Policy;
+use crate::task::def::{Options, TaskDef};
+use crate::task::outcome::Items;
+use crate::task::{CallError, Error};
+
+/// Makes the parts of a claimed step.
+pub(in super::super) async fn fan_out(
+    engine: &Arc<Engine>,
+    job: &Job,
+    step: &Step,
+    cancelled: &CancellationToken,
+) -> Result<Split, ProcessError> {
+    let failed = |error| Ok(Split::Ended(Called::Failed(error)));
+    if let Some(trouble) = step.trouble() {
+        return failed(trouble);
+    }
+    let Some(Many { foreach, items: _, count, run, plan }) = &step.many else { return Ok(Split::Sealed) };
+    let items = match foreach {
+        None => vec![Bytes::from_static(b"null")],
+        Some(reference) => match (Outputs { engine, run: *run, plan }).items(reference).await? {
+            Ok(items) => items,
+            Err(Trouble(why)) => return failed(CallError::Task(Error::permanent(why))),
+        },
+    };
+    let n = u64::try_from(items.len()).unwrap_or(u64::MAX).saturating_mul(*count);
+    if n > MOST_PARTS {
+        return failed(CallError::Task(split::too_many()));
+    }
+    let open = Open { job: job.id, attempt: job.attempt, policy: Policy::default(), joined: false };
+    let Some(epoch) = engine.store.apply(open).await? else {
+        return Ok(Split::Sealed);
+    };
+    let count = *count;
+    let parts = items.into_iter().flat_map(move |item| (0..count).map(move |_| Ok(item.clone())));
+    let parts = async { Ok(Items::Iterator(Box::new(parts))) };
+    // How long an attempt may take is said of the instances.
+    let work = &step.task.work;
+    let def = TaskDef { options: Options { timeout: None, ..work.options }, ..*work };
+    split::make(engine, (job, epoch), &def, cancelled, parts).await
+}

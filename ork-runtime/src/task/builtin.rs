@@ -1,0 +1,42 @@
+//! The tasks that every program has: those that runs of workflows are made of.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+
+use super::arg::Call;
+use super::def::{BoxFuture, Location, Options, Param, Role, Run, TaskDef};
+use super::error::CallError;
+use super::rules::Rules;
+use crate::flow::RUN;
+use crate::registry::Task;
+
+static RULES: Rules = Rules::new();
+
+static TASKS: LazyLock<BTreeMap<&'static str, Arc<Task>>> = LazyLock::new(|| {
+    let run = def(RUN, "Begins a run of a workflow: its input is the plan.", |_call| {
+        Box::pin(async { Err(CallError::Panicked("the run of a workflow was called as a function".into())) })
+    });
+    [run].map(|work| (work.name, Arc::new(Task { work, split: None, join: None }))).into()
+});
+
+/// All of them, by name.
+pub(crate) fn tasks() -> &'static BTreeMap<&'static str, Arc<Task>> {
+    &TASKS
+}
+
+fn def(name: &'static str, docs: &'static str, run: fn(Call) -> BoxFuture<Result<Bytes, CallError>>) -> TaskDef {
+    TaskDef {
+        name,
+        role: Role::Work,
+        function: name,
+        location: Location { file: file!(), line: line!() },
+        docs,
+        options: Options::DEFAULT,
+        params: &[Param::Body { schema: |_| schemars::json_schema!({ "type": "object" }), check: |_| Ok(()) }],
+        output: |_| schemars::json_schema!({ "type": "null" }),
+        run: Run::Async(run),
+        rules: &RULES,
+    }
+}

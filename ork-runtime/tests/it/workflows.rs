@@ -1,0 +1,224 @@
+//! Runs of workflows: what follows what, how often, with which input, and what becomes of failures.
+
+use std::collections::BTreeMap;
+
+use ork::workflow::{Count, Fan, OnFailure, Plan, Reference, Runs, Source, Step};
+use ork::{Context, Error, JobId, JobOutcome, JobState, Result, Stage, task};
+use serde_json::{Value, json};
+
+use super::tasks::{called, calls};
+use super::world::{World, each};
+
+/// What the instances of these tests record under this key.
+#[task]
+async fn flow_discover(run: String, files: Vec<String>) -> Result<Value> {
+    called(&format!("{run}.discover"));
+    Ok(json!({ "count": files.len(), "files": files, "odd": 1.5 }))
+}
+
+#[task]
+async fn flow_process(run: String, item: Option<String>, context: Context) -> Result<Value> {
+    let (index, count) = (context.parallel_index(), context.parallel_count());
+    called(&format!("{run}.process"));
+    match item.as_deref() {
+        Some("bad") if calls(&format!("{run}.process.heal")) == 0 => Err(Error::permanent("a bad file")),
+        _ => Ok(json!({ "file": item, "index": index, "of": count, "by": context.step_name() })),
+    }
+}
+
+#[task]
+async fn flow_gather(run: String, process: Value) -> Value {
+    called(&format!("{run}.gather"));
+    process
+}
+
+fn step(name: &str, run: JobId, needs: &[usize]) -> Step {
+    Step {
+        name: name.into(),
+        runs: Runs::Rust { task: format!("flow_{name}") },
+        needs: needs.to_vec(),
+        input: [("run".into(), Source::Value(json!(run.to_string())))].into(),
+        fan: None,
+        on_failure: OnFailure::Skip,
+        concurrency: None,
+        retries: None,
+        retry_delay: None,
+        timeout: None,
+        env: BTreeMap::new(),
+    }
+}
+
+fn output(task: usize, path: &[&str]) -> Reference {
+    Reference { task, path: path.iter().map(|field| (*field).to_owned()).collect() }
+}
+
+/// `discover`, a `process` that is made many like this, and a `gather` of what all have returned.
+fn plan(run: JobId, files: &[&str], fan: Option<Fan>) -> Plan {
+    let mut discover = step("discover", run, &[]);
+    discover.input.insert("files".into(), Source::Value(json!(files)));
+    let mut process = step("process", run, &[0]);
+    process.fan = fan;
+    let mut gather = step("gather", run, &[1]);
+    gather.input.insert("process".into(), Source::Output(output(1, &[])));
+    Plan { name: "files".into(), folder: None, tasks: vec![discover, process, gather] }
+}
+
+fn foreach() -> Fan {
+    Fan { foreach: Some(output(0, &["files"])), parallel: None }
+}
+
+async fn ended(world: &World, plan: &Plan) -> (JobId, JobOutcome) {
+    let run = world.ork.submit_plan(plan).await.unwrap();
+    (run.id(), run.outcome().await.unwrap())
+}
+
+fn stages(outcome: &JobOutcome) -> Vec<Stage> {
+    outcome.status().run.as_ref().unwrap().tasks.iter().map(|task| task.stage).collect()
+}
+
+#[test]
+fn each_item_of_a_list_is_an_instance_and_what_they_return_is_a_list_in_their_order() {
+    each(|world| async move {
+        let run = JobId::new();
+        let (id, outcome) = ended(&world, &plan(run, &["a", "b", "c"], Some(foreach()))).await;
+        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+        assert_eq!(stages(&outcome), [Stage::Success; 3]);
+        let of = |file: &str, index: u64| json!({ "file": file, "index": index, "of": 3, "by": "process" });
+        let all = json!([of("a", 0), of("b", 1), of("c", 2)]);
+        assert_eq!(world.ork.task_output(id, "gather").await.unwrap(), Some(all.clone()));
+        assert_eq!(world.ork.task_output(id, "process").await.unwrap(), Some(all));
+        assert_eq!([".discover", ".process", ".gather"].map(|task| calls(&format!("{run}{task}"))), [1, 3, 1]);
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_number_makes_as_many_and_with_a_list_so_many_for_each_item() {
+    each(|world| async move {
+        for (fan, expected) in [
+            (
+                Fan { foreach: None, parallel: Some(Count::Fixed(4)) },
+                vec![(Value::Null, 0, 4), (Value::Null, 1, 4), (Value::Null, 2, 4), (Value::Null, 3, 4)],
+            ),
+            (
+                Fan { foreach: None, parallel: Some(Count::Of(output(0, &["count"]))) },
+                vec![(Value::Null, 0, 2), (Value::Null, 1, 2)],
+            ),
+            (
+                Fan { parallel: Some(Count::Fixed(2)), ..foreach() },
+                vec![(json!("a"), 0, 2), (json!("a"), 1, 2), (json!("b"), 0, 2), (json!("b"), 1, 2)],
+            ),
+        ] {
+            let (id, outcome) = ended(&world, &plan(JobId::new(), &["a", "b"], Some(fan))).await;
+            assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+            let expected: Vec<_> = expected
+                .into_iter()
+                .map(|(file, index, of)| json!({ "file": file, "index": index, "of": of, "by": "process" }))
+                .collect();
+            assert_eq!(world.ork.task_output(id, "gather").await.unwrap(), Some(json!(expected)));
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn an_empty_list_completes_at_once() {
+    each(|world| async move {
+        let run = JobId::new();
+        let (id, outcome) = ended(&world, &plan(run, &[], Some(foreach()))).await;
+        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+        assert_eq!(world.ork.task_output(id, "gather").await.unwrap(), Some(json!([])));
+        assert_eq!(calls(&format!("{run}.process")), 0);
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_list_of_what_instances_returned_makes_many_in_turn() {
+    each(|world| async move {
+        let run = JobId::new();
+        let mut plan = plan(run, &["a", "b"], Some(foreach()));
+        let mut again = step("gather", run, &[1]);
+        again.name = "again".into();
+        again.fan = Some(Fan { foreach: Some(output(1, &[])), parallel: None });
+        again.input.insert("process".into(), Source::Value(json!("each")));
+        again.runs = Runs::Rust { task: "flow_nested".into() };
+        plan.tasks.push(again);
+        let (id, outcome) = ended(&world, &plan).await;
+        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+        assert_eq!(world.ork.task_output(id, "again").await.unwrap(), Some(json!(["a each", "b each"])));
+        world.end().await;
+    });
+}
+
+#[task]
+async fn flow_nested(run: String, item: Value, process: String) -> String {
+    called(&run);
+    format!("{} {process}", item["file"].as_str().unwrap_or_default())
+}
+
+#[test]
+fn what_rests_on_a_failure_is_skipped_and_a_retry_runs_what_did_not_succeed_and_what_rests_on_it() {
+    each(|world| async move {
+        let run = JobId::new();
+        let (id, outcome) = ended(&world, &plan(run, &["a", "bad", "c"], Some(foreach()))).await;
+        assert_eq!(stages(&outcome), [Stage::Success, Stage::Failed, Stage::Skipped], "{outcome:?}");
+        let failure = outcome.status().failure.as_ref().unwrap().to_string();
+        assert!(failure.contains("the task `process` failed, of 3, and 1 was skipped"), "{failure}");
+        let count = |task: &str| calls(&format!("{run}.{task}"));
+        assert_eq!((count("discover"), count("process"), count("gather")), (1, 3, 0));
+        // It is healed, and taken up: only the part that failed runs once more.
+        called(&format!("{run}.process.heal"));
+        world.ork.retry(id).await.unwrap();
+        let outcome = world.outcome(id).await;
+        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+        assert_eq!((count("discover"), count("process"), count("gather")), (1, 4, 1));
+        let gathered = world.ork.task_output(id, "gather").await.unwrap().unwrap();
+        let files: Vec<_> = gathered.as_array().unwrap().iter().map(|part| part["file"].clone()).collect();
+        assert_eq!(files, ["a", "bad", "c"]);
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_task_that_runs_on_failure_is_given_null_for_what_failed() {
+    each(|world| async move {
+        let run = JobId::new();
+        let mut plan = plan(run, &["a", "bad"], Some(foreach()));
+        plan.tasks[2].on_failure = OnFailure::Run;
+        let (id, outcome) = ended(&world, &plan).await;
+        assert_eq!(stages(&outcome), [Stage::Success, Stage::Failed, Stage::Success]);
+        assert_eq!(outcome.status().state, JobState::Failed);
+        let gathered = world.ork.task_output(id, "gather").await.unwrap().unwrap();
+        assert_eq!((gathered[0]["file"].clone(), gathered[1].clone()), (json!("a"), Value::Null));
+        world.end().await;
+    });
+}
+
+#[test]
+fn what_a_task_returned_is_no_number_or_no_list_and_the_run_says_where() {
+    each(|world| async move {
+        for (fan, words) in [
+            (
+                Fan { foreach: None, parallel: Some(Count::Of(output(0, &["odd"]))) },
+                "`parallel: discover.odd` is `1.5`, expected a whole number from 0 to 4294967296",
+            ),
+            (
+                Fan { foreach: Some(output(0, &["count"])), parallel: None },
+                "`foreach: discover.count` is `1`, expected a list",
+            ),
+            (
+                Fan { foreach: Some(output(0, &["no", "such"])), parallel: None },
+                "`discover.no.such`: what `discover` returned has no field `no`",
+            ),
+        ] {
+            let (id, outcome) = ended(&world, &plan(JobId::new(), &["a"], Some(fan))).await;
+            assert_eq!(stages(&outcome), [Stage::Success, Stage::Failed, Stage::Skipped], "{outcome:?}");
+            let process = outcome.status().run.as_ref().unwrap().tasks[1].job;
+            let failure = world.outcome(process).await.status().failure.clone().unwrap().to_string();
+            assert!(failure.contains(words), "{failure}");
+            assert_eq!(world.ork.task_output(id, "gather").await.unwrap(), None);
+        }
+        world.end().await;
+    });
+}
