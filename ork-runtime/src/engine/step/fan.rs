@@ -29,7 +29,7 @@ pub(in super::super) async fn fan_out(
     if let Some(trouble) = step.trouble() {
         return failed(trouble);
     }
-    let Some(Many { foreach, items: _, count, run, plan }) = &step.many else { return Ok(Split::Sealed) };
+    let Some(Many { foreach, items: _, each, run, plan }) = &step.many else { return Ok(Split::Sealed) };
     let items = match foreach {
         None => vec![Bytes::from_static(b"null")],
         Some(reference) => match (Outputs { engine, run: *run, plan }).items(reference).await? {
@@ -37,7 +37,8 @@ pub(in super::super) async fn fan_out(
             Err(Trouble(why)) => return failed(CallError::Task(Error::permanent(why))),
         },
     };
-    let n = u64::try_from(items.len()).unwrap_or(u64::MAX).saturating_mul(*count);
+    let each = each.unwrap_or(1);
+    let n = u64::try_from(items.len()).unwrap_or(u64::MAX).saturating_mul(each);
     if n > MOST_PARTS {
         return failed(CallError::Task(split::too_many()));
     }
@@ -45,8 +46,7 @@ pub(in super::super) async fn fan_out(
     let Some(epoch) = engine.store.apply(open).await? else {
         return Ok(Split::Sealed);
     };
-    let count = *count;
-    let parts = items.into_iter().flat_map(move |item| (0..count).map(move |_| Ok(item.clone())));
+    let parts = items.into_iter().flat_map(move |item| (0..each).map(move |_| Ok(item.clone())));
     let parts = async { Ok(Items::Iterator(Box::new(parts))) };
     // How long an attempt may take is said of the instances.
     let work = &step.task.work;

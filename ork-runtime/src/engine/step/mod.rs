@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ork_workflow::{Count, Fan, Plan, Reference, Source};
+use ork_workflow::{Count, Plan, Reference, Source};
 
 pub(super) use self::begin::begin;
 pub(super) use self::fan::fan_out;
@@ -49,8 +49,8 @@ struct Many {
     foreach: Option<Reference>,
     /// How many items that list has.
     items: Option<u64>,
-    /// How many instances there are, or how many of each item.
-    count: u64,
+    /// How many instances there are, or how many of each item; `None` for one of each.
+    each: Option<u64>,
     run: crate::id::JobId,
     plan: Plan,
 }
@@ -79,8 +79,8 @@ impl Step {
     pub(super) fn place(&self, index: u64) -> (u64, u64) {
         match &self.many {
             None => (0, 1),
-            Some(Many { items: Some(items), count: 1, .. }) => (index, *items),
-            Some(Many { count, .. }) => (index % count.max(&1), *count),
+            Some(Many { each: Some(each), .. }) => (index % each.max(&1), *each),
+            Some(Many { items, .. }) => (index, items.unwrap_or(1)),
         }
     }
 }
@@ -118,15 +118,14 @@ pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Re
             Bytes::new()
         }
     };
-    let count = match &step.fan {
+    let each = match step.fan.as_ref().and_then(|fan| fan.parallel.as_ref()) {
         None => None,
-        Some(Fan { parallel: None, .. }) => Some(1),
-        Some(Fan { parallel: Some(Count::Fixed(count)), .. }) => Some(*count),
-        Some(Fan { parallel: Some(Count::Of(reference)), .. }) => match outputs.count(reference).await? {
+        Some(Count::Fixed(count)) => Some(*count),
+        Some(Count::Of(reference)) => match outputs.count(reference).await? {
             Ok(count) => Some(count),
             Err(why) => {
                 trouble = trouble.or(Some(why));
-                Some(0)
+                None
             }
         },
     };
@@ -146,7 +145,7 @@ pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Re
         name: Arc::new(StepName { workflow: plan.name.clone(), step: step.name.clone() }),
         input: trouble.map_or(Ok(input), |Trouble(why)| Err(why)),
         limit: step.concurrency.map(|permits| Limit { name: limit_name(&view.job).into(), permits }),
-        many: count.map(|count| Many { foreach, items, count, run: run.job.id, plan: plan.clone() }),
+        many: step.fan.as_ref().map(|_| Many { foreach, items, each, run: run.job.id, plan: plan.clone() }),
     })
 }
 

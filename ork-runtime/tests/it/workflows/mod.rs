@@ -1,5 +1,7 @@
 //! Runs of workflows: what follows what, how often, with which input, and what becomes of failures.
 
+mod steering;
+
 use std::collections::BTreeMap;
 
 use ork::workflow::{Count, Fan, OnFailure, Plan, Reference, Runs, Source, Step};

@@ -1,0 +1,187 @@
+//! What people and options do to runs: cancel, retry one task, limits, attempts.
+
+use ork::workflow::{Count, Fan, Plan, Runs, Source, Step};
+use ork::{Context, JobId, JobState, Result, Stage, task};
+use serde_json::json;
+
+use super::super::tasks::{Gate, called, calls};
+use super::super::world::each;
+use super::{ended, output, stages, step};
+
+#[task]
+async fn flow_gated(run: String, item: Option<u64>) -> u64 {
+    called(&run);
+    Gate::of(&run).pass().await;
+    item.unwrap_or_default()
+}
+
+#[task]
+fn flow_list(run: String, n: u64) -> Vec<u64> {
+    called(&format!("{run}.list"));
+    (0..n).collect()
+}
+
+#[task]
+fn flow_flaky(run: String, context: Context) -> Result<u32> {
+    called(&run);
+    if context.attempt() < 3 { Err(ork::Error::new("not yet")) } else { Ok(context.attempt()) }
+}
+
+#[task]
+async fn flow_slow(run: String) {
+    called(&run);
+    std::future::pending::<()>().await;
+}
+
+fn of(task: &str, run: JobId, needs: &[usize]) -> Step {
+    Step { runs: Runs::Rust { task: format!("flow_{task}") }, ..step(task, run, needs) }
+}
+
+fn workflow(tasks: Vec<Step>) -> Plan {
+    Plan { name: "steered".into(), folder: None, tasks }
+}
+
+/// A list of `n`, and a gated instance for each item.
+fn gates(run: JobId, n: u64) -> Plan {
+    let mut list = of("list", run, &[]);
+    list.input.insert("n".into(), Source::Value(json!(n)));
+    let mut gated = of("gated", run, &[0]);
+    gated.fan = Some(Fan { foreach: Some(output(0, &[])), parallel: None });
+    workflow(vec![list, gated])
+}
+
+#[test]
+fn a_run_that_is_cancelled_begins_nothing_any_more_and_a_retry_goes_on_with_it() {
+    each(|world| async move {
+        let run = JobId::new();
+        let mut plan = gates(run, 2);
+        plan.tasks.push(of("list", run, &[1]));
+        plan.tasks[2].name = "after".into();
+        plan.tasks[2].input.insert("n".into(), Source::Value(json!(1)));
+        let handle = world.ork.submit_plan(&plan).await.unwrap();
+        let gate = Gate::of(&run.to_string());
+        gate.entered().await;
+        gate.entered().await;
+        world.ork.cancel(handle.id()).await.unwrap();
+        let outcome = handle.outcome().await.unwrap();
+        assert_eq!(outcome.status().state, JobState::Cancelled, "{outcome:?}");
+        assert_eq!(stages(&outcome), [Stage::Success, Stage::Cancelled, Stage::Waiting]);
+        // Taken up, the instances that were stopped run again, and what never began does.
+        world.ork.retry(handle.id()).await.unwrap();
+        gate.entered().await;
+        gate.entered().await;
+        // Those that were stopped may stand at the gate for a moment longer.
+        (0..4).for_each(|_| gate.open());
+        let outcome = world.outcome(handle.id()).await;
+        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+        assert_eq!(stages(&outcome), [Stage::Success; 3]);
+        assert_eq!((calls(&run.to_string()), calls(&format!("{run}.list"))), (4, 2));
+        world.end().await;
+    });
+}
+
+#[test]
+fn one_task_of_an_ended_run_can_be_taken_up_and_the_run_goes_on() {
+    each(|world| async move {
+        let run = JobId::new();
+        let flaky = of("flaky", run, &[]);
+        let mut after = of("list", run, &[0]);
+        after.input.insert("n".into(), Source::Value(json!(1)));
+        let (id, outcome) = ended(&world, &workflow(vec![flaky, after])).await;
+        assert_eq!(stages(&outcome), [Stage::Failed, Stage::Skipped]);
+        let job = outcome.status().run.as_ref().unwrap().tasks[0].job;
+        // It fails twice and then succeeds, and each time the run ends with it.
+        for _ in 0..2 {
+            world.ork.retry(job).await.unwrap();
+            world.outcome(id).await;
+        }
+        assert_eq!(calls(&run.to_string()), 3);
+        world.end().await;
+    });
+}
+
+#[test]
+fn the_options_of_a_step_hold_in_place_of_those_of_its_task() {
+    each(|world| async move {
+        let run = JobId::new();
+        let mut flaky = of("flaky", run, &[]);
+        (flaky.retries, flaky.retry_delay) = (Some(2), Some(1));
+        let mut slow = of("slow", run, &[]);
+        slow.timeout = Some(20);
+        let (id, outcome) = ended(&world, &workflow(vec![flaky, slow])).await;
+        assert_eq!(stages(&outcome), [Stage::Success, Stage::Failed], "{outcome:?}");
+        assert_eq!(world.ork.task_output(id, "flaky").await.unwrap(), Some(json!(3)));
+        let slow = outcome.status().run.as_ref().unwrap().tasks[1].job;
+        let failure = world.outcome(slow).await.status().failure.clone().unwrap();
+        assert_eq!(failure.kind, ork::FailureKind::Timeout, "{failure}");
+        world.end().await;
+    });
+}
+
+/// Four instances, two at once, however many processes work.
+#[test]
+fn a_limit_of_a_step_holds_for_the_whole_run_across_processes() {
+    each(|world| async move {
+        let run = JobId::new();
+        let mut plan = gates(run, 4);
+        plan.tasks[1].concurrency = Some(2);
+        let other = world.another().await;
+        if let Some(other) = &other {
+            other.start_worker();
+        }
+        let handle = world.ork.submit_plan(&plan).await.unwrap();
+        let gate = Gate::of(&run.to_string());
+        for begun in 2..=4 {
+            if begun == 2 {
+                gate.entered().await;
+            }
+            gate.entered().await;
+            assert_eq!(calls(&run.to_string()), begun, "no more than two run");
+            let step = handle.status().await.unwrap().run.unwrap().tasks[1].job;
+            let parts = world.ork.status(step).await.unwrap().parts;
+            assert!(parts.running <= 2, "{parts:?}");
+            gate.open();
+        }
+        gate.open();
+        assert_eq!(handle.outcome().await.unwrap().status().state, JobState::Success);
+        if let Some(other) = other {
+            other.shutdown().await;
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_run_without_tasks_ends_at_once_and_what_is_no_plan_fails() {
+    each(|world| async move {
+        let (_, outcome) = ended(&world, &workflow(Vec::new())).await;
+        assert_eq!(outcome.status().state, JobState::Success);
+        let plan = workflow(vec![of("flaky", JobId::new(), &[0])]);
+        let (_, outcome) = ended(&world, &plan).await;
+        let failure = outcome.status().failure.as_ref().unwrap().to_string();
+        assert!(
+            failure.contains("task 0 of the plan, `flaky`, needs task 0, which does not stand before it"),
+            "{failure}"
+        );
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_hundred_tasks_in_a_chain_and_beside_one_another() {
+    each(|world| async move {
+        let run = JobId::new();
+        let mut tasks = Vec::new();
+        for at in 0..100_usize {
+            let mut task = of("list", run, &at.checked_sub(50).into_iter().collect::<Vec<_>>());
+            task.name = format!("t{at}");
+            task.input.insert("n".into(), Source::Value(json!(1)));
+            tasks.push(task);
+        }
+        tasks[99].fan = Some(Fan { foreach: None, parallel: Some(Count::Fixed(3)) });
+        let (_, outcome) = ended(&world, &workflow(tasks)).await;
+        assert_eq!(outcome.status().state, JobState::Success);
+        assert_eq!(calls(&format!("{run}.list")), 102);
+        world.end().await;
+    });
+}
