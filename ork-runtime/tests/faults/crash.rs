@@ -54,6 +54,7 @@ const MANY: Work = Work::Parts(20);
 const LIMITED: Work = Work::Limited(20);
 const ITSELF: Work = Work::Itself(3);
 const TREE: Work = Work::Tree(12);
+const RUN: Work = Work::Run(5);
 
 #[test]
 fn a_plain_job_outlives_every_crash() {
@@ -107,6 +108,16 @@ fn a_tree_outlives_crashes_and_errors() {
         every(Kind::Memory, false, TREE, fault, 1);
         every(Kind::Memory, true, TREE, fault, 2);
         every(Kind::Sqlite, true, TREE, fault, 5);
+    }
+}
+
+/// Each task of a run follows those that it needs once, and the run ends once.
+#[test]
+fn a_run_of_a_workflow_outlives_every_crash_and_error() {
+    for fault in [Fault::Crash, Fault::Error] {
+        every(Kind::Memory, false, RUN, fault, 1);
+        every(Kind::Memory, true, RUN, fault, 2);
+        every(Kind::Sqlite, true, RUN, fault, 5);
     }
 }
 

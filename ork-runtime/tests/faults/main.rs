@@ -13,6 +13,7 @@
 mod crash;
 #[path = "../support/faulty.rs"]
 mod faulty;
+mod flows;
 mod heard;
 #[path = "../support/hub.rs"]
 mod hub;

@@ -18,6 +18,7 @@ use ork::store::{Beat, JobView, Owing, Store, Take};
 use ork::{Filter, JobId, JobState, Ork, Timestamp, WorkerId};
 
 use super::faulty::{Fault, Faults, FaultyBroker, FaultyObjects, FaultyStore};
+use super::flows;
 use super::hub::{Hub, HubEnd};
 use super::objects::Shelf;
 use super::tasks::{calls, follows, itself, last, many_part, narrow_part, plain, trunk};
@@ -85,6 +86,8 @@ pub(crate) enum Work {
     Tree(u64),
     /// A plain one that others follow.
     Hooked,
+    /// A run of a workflow with so many instances of a task.
+    Run(u64),
 }
 
 /// How many follow it.
@@ -159,6 +162,7 @@ impl World {
                     Work::Limited(parts) => ork.submit(narrow_part { run, parts }).await.map(|job| job.id()),
                     Work::Itself(parts) => ork.submit(itself { run, parts }).await.map(|job| job.id()),
                     Work::Tree(twigs) => ork.submit(trunk { run, twigs }).await.map(|job| job.id()),
+                    Work::Run(n) => ork.submit_plan(&flows::plan(&run, n)).await.map(|run| run.id()),
                 };
                 // What was refused was not done.
                 if let Ok(id) = submitted {
@@ -215,6 +219,7 @@ impl World {
             Work::Limited(_) => "narrow",
             Work::Itself(_) => "itself",
             Work::Tree(_) => "trunk",
+            Work::Run(_) => ork::flow::RUN,
         };
         let filter = Filter { limit: 10, task: Some(task.to_owned()), ..Filter::default() };
         let jobs = self.store.jobs(filter).await.unwrap();
@@ -244,6 +249,7 @@ impl World {
             let view = self.store.job(id).await.unwrap().unwrap();
             assert_eq!(view.job.state, JobState::Success, "{view:?}");
             match work {
+                Work::Run(n) => flows::audit(&*self.store, id, (run, n), lives).await,
                 Work::Plain | Work::Hooked => {
                     assert!((1..=lives).contains(&calls(&format!("{run}.plain"))));
                     assert_eq!(self.output(view.output).await, format!("{run:?}").as_bytes());

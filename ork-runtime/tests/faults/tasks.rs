@@ -7,7 +7,7 @@ use ork::{Context, Error, Parts, Result, task};
 
 static CALLS: LazyLock<Mutex<HashMap<String, u32>>> = LazyLock::new(Mutex::default);
 
-fn called(key: String) {
+pub(crate) fn called(key: String) {
     *CALLS.lock().unwrap().entry(key).or_default() += 1;
 }
 

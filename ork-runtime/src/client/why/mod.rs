@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use self::words::{ago, attempt, list, some, span};
 use crate::clock::Timestamp;
+use crate::flow::{Flow, Stage, step_id};
 use crate::id::JobId;
 use crate::job::{Kind, Phase, State};
 use crate::store::{JobView, Process, Situation};
@@ -100,12 +101,32 @@ pub(super) fn why(facts: &Facts) -> Why {
         State::Running => running(facts),
         State::Retrying => retrying(facts),
         State::Waiting if job.is_over() => children(facts),
-        State::Waiting => waiting(facts),
+        State::Waiting => match job.run() {
+            Some(flow) => (WaitsFor::Children, tasks(job.id, flow)),
+            None => waiting(facts),
+        },
         State::Success => (WaitsFor::Nothing, success(facts)),
         State::Failed => (WaitsFor::Nothing, failed(facts)),
         State::Cancelled => (WaitsFor::Nothing, cancelled(facts)),
     };
     Why { id: job.id, task: job.task.clone(), state: job.state, waits_for, sentence }
+}
+
+/// What a run waits for.
+fn tasks(run: JobId, flow: &Flow) -> String {
+    let in_stage = |stage| flow.steps.iter().filter(move |step| step.stage == stage);
+    let ended = flow.steps.iter().filter(|step| step.stage.is_final()).count();
+    let names = |steps: Vec<String>| list(&steps);
+    let begun = in_stage(Stage::Begun).map(|step| format!("`{}` (job {})", step.name, step_id(run, &step.name)));
+    let ahead = in_stage(Stage::Waiting).map(|step| format!("`{}`", step.name));
+    let (begun, ahead): (Vec<_>, Vec<_>) = (begun.collect(), ahead.collect());
+    let mut words = format!("waits for its tasks: {ended} of {} have ended", flow.steps.len());
+    for (what, steps) in [("begun", begun), ("to begin after them", ahead)] {
+        if !steps.is_empty() {
+            words = format!("{words}; {what}: {}", names(steps));
+        }
+    }
+    words
 }
 
 fn ready(facts: &Facts) -> (WaitsFor, String) {

@@ -1,0 +1,83 @@
+//! A run of a workflow among faults: a list, an instance for each item, what all returned, and a task beside them.
+
+use std::collections::BTreeMap;
+
+use ork::store::Store;
+use ork::workflow::{Fan, OnFailure, Plan, Reference, Runs, Source, Step};
+use ork::{JobId, JobState, Stage, task};
+use serde_json::{Value, json};
+
+use super::tasks::{called, calls};
+
+#[task]
+async fn run_list(run: String, n: u64) -> Vec<u64> {
+    called(format!("{run}.list"));
+    (0..n).collect()
+}
+
+#[task]
+async fn run_each(run: String, item: u64) -> u64 {
+    called(format!("{run}.each.{item}"));
+    item * 10
+}
+
+#[task]
+async fn run_gather(run: String, each: Vec<u64>) -> u64 {
+    called(format!("{run}.gather"));
+    each.iter().sum()
+}
+
+/// The workflow.
+pub(crate) fn plan(run: &str, n: u64) -> Plan {
+    let step = |name: &str, needs: &[usize], input: &[(&str, Source)]| Step {
+        name: name.into(),
+        runs: Runs::Rust { task: format!("run_{name}") },
+        needs: needs.to_vec(),
+        input: input
+            .iter()
+            .cloned()
+            .chain([("run", Source::Value(json!(run)))])
+            .map(|(name, source)| (name.to_owned(), source))
+            .collect(),
+        fan: None,
+        on_failure: OnFailure::Skip,
+        concurrency: None,
+        retries: None,
+        retry_delay: None,
+        timeout: None,
+        env: BTreeMap::new(),
+    };
+    let whole = |task| Reference { task, path: Vec::new() };
+    let list = step("list", &[], &[("n", Source::Value(json!(n)))]);
+    let fan = Some(Fan { foreach: Some(whole(0)), parallel: None });
+    let each = Step { fan, ..step("each", &[0], &[]) };
+    let gather = step("gather", &[1], &[("each", Source::Output(whole(1)))]);
+    let beside = Step { name: "beside".into(), ..step("list", &[], &[("n", Source::Value(json!(1)))]) };
+    Plan { name: "faulty".into(), folder: None, tasks: vec![list, each, gather, beside] }
+}
+
+/// Each task has ended well and once, whatever died in between.
+pub(crate) async fn audit(store: &dyn Store, id: JobId, (run, n): (&str, u64), lives: u32) {
+    let view = store.job(id).await.unwrap().unwrap();
+    let flow = view.job.run().unwrap();
+    assert!(flow.steps.iter().all(|step| step.stage == Stage::Success), "{flow:?}");
+    let tree = view.job.tree;
+    assert_eq!((tree.made, tree.ended, tree.open, tree.failed), (4, 4, 0, 0));
+    for step in &flow.steps {
+        let job = store.job(ork::flow::step_id(id, &step.name)).await.unwrap().unwrap();
+        assert_eq!(job.job.state, JobState::Success);
+        if step.name == "each" {
+            assert_eq!((job.counts.ok, job.counts.settled(), job.counts.running), (n, n, 0));
+        }
+        if step.name == "gather" {
+            let output: Value = serde_json::from_slice(&job.output.unwrap()).unwrap();
+            assert_eq!(output, json!(5 * n * (n - 1)));
+        }
+    }
+    // `beside` is the same function.
+    assert!((2..=2 * lives).contains(&calls(&format!("{run}.list"))));
+    assert!((1..=lives).contains(&calls(&format!("{run}.gather"))));
+    for item in 0..n {
+        assert!((1..=lives).contains(&calls(&format!("{run}.each.{item}"))));
+    }
+}
