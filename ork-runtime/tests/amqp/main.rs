@@ -43,4 +43,5 @@ mod storeless;
 mod stores;
 mod tasks;
 mod trees;
+mod workflows;
 mod world;

@@ -1,6 +1,7 @@
 //! Several processes of ork on one broker: who works, who waits, and who takes over.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};

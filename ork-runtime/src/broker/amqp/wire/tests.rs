@@ -35,6 +35,7 @@ fn message() -> impl Strategy<Value = Message> {
     let ask = prop_oneof![
         Just(Ask::Whole),
         Just(Ask::Item),
+        Just(Ask::Step),
         Just(Ask::Join),
         (any::<u32>(), any::<u64>()).prop_map(|(epoch, index)| Ask::Part { epoch, index }),
     ];

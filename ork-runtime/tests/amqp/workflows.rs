@@ -1,0 +1,83 @@
+//! Runs of workflows over RabbitMQ, with two workers: the tasks of one run are worked on by both.
+
+use ork::workflow::Plan;
+use ork::{JobId, JobState, Stage, task};
+use serde_json::{Value, json};
+
+use super::tasks::{called, calls};
+use super::world::shared;
+
+#[task(queue = "plain")]
+async fn wire_list(run: String, n: u64) -> Value {
+    called(&format!("{run}.list"));
+    json!({ "count": 3, "items": (0..n).collect::<Vec<_>>() })
+}
+
+#[task(queue = "plain")]
+async fn wire_each(run: String, item: Option<u64>, context: ork::Context) -> Vec<Option<u64>> {
+    called(&format!("{run}.each"));
+    vec![item, Some(context.parallel_index()), context.parallel_count()]
+}
+
+#[task(queue = "plain")]
+async fn wire_gather(run: String, each: Vec<Vec<u64>>, by_number: Vec<Vec<Option<u64>>>) -> Value {
+    called(&format!("{run}.gather"));
+    json!([each.len(), each.iter().map(|each| each[0]).sum::<u64>(), by_number])
+}
+
+/// A list, an instance for each item with two of each, as many as it says, and what all have returned.
+fn plan(run: &str, n: u64) -> Plan {
+    let list = json!({ "name": "list", "executor": "rust", "task": "wire_list",
+        "input": { "run": { "value": run }, "n": { "value": n } } });
+    let each = json!({ "name": "each", "executor": "rust", "task": "wire_each", "needs": [0], "concurrency": 7,
+        "input": { "run": { "value": run } },
+        "fan": { "foreach": { "task": 0, "path": ["items"] }, "parallel": { "fixed": 2 } } });
+    let by_number = json!({ "name": "by_number", "executor": "rust", "task": "wire_each", "needs": [0],
+        "input": { "run": { "value": run } }, "fan": { "parallel": { "of": { "task": 0, "path": ["count"] } } } });
+    let gather = json!({ "name": "gather", "executor": "rust", "task": "wire_gather", "needs": [1, 2],
+        "input": { "run": { "value": run }, "each": { "output": { "task": 1 } }, "by_number": { "output": { "task": 2 } } } });
+    serde_json::from_value(json!({ "name": "wire", "tasks": [list, each, by_number, gather] })).unwrap()
+}
+
+#[test]
+fn a_run_is_worked_on_by_all_and_each_task_follows_once() {
+    shared(|world| async move {
+        let run = JobId::new().to_string();
+        let (one, two) = (world.worker().await, world.worker().await);
+        let handle = one.submit_plan(&plan(&run, 100)).await.unwrap();
+        let outcome = handle.outcome().await.unwrap();
+        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+        let tasks = &outcome.status().run.as_ref().unwrap().tasks;
+        assert!(tasks.iter().all(|task| task.stage == Stage::Success));
+        let by_number = json!([[null, 0, 3], [null, 1, 3], [null, 2, 3]]);
+        let expected = json!([200, 2 * 4950, by_number]);
+        assert_eq!(two.task_output(handle.id(), "gather").await.unwrap(), Some(expected));
+        assert_eq!([".list", ".each", ".gather"].map(|task| calls(&format!("{run}{task}"))), [1, 203, 1]);
+        let each = two.task_output(handle.id(), "each").await.unwrap().unwrap();
+        assert_eq!((each[13].clone(), each[198].clone()), (json!([6, 1, 2]), json!([99, 0, 2])));
+        one.shutdown().await;
+        two.shutdown().await;
+    });
+}
+
+/// Whoever can publish can submit a run; a step of a run that there is not is refused.
+#[test]
+fn a_program_in_another_language_submits_a_run_and_cannot_invent_a_step() {
+    shared(|world| async move {
+        let run = JobId::new().to_string();
+        let worker = world.worker().await;
+        let mut foreigner = world.foreigner().await;
+        let body = serde_json::to_vec(&plan(&run, 2)).unwrap();
+        foreigner.publish("ork.run", &body, foreigner.asking("one")).await;
+        let (_, answer) = foreigner.answer().await;
+        assert_eq!(answer["state"], "success", "{answer}");
+        assert_eq!(calls(&format!("{run}.gather")), 1);
+        let mut headers = lapin::types::FieldTable::default();
+        headers.insert("ork-ask".into(), lapin::types::AMQPValue::LongString("step".into()));
+        foreigner.publish("wire_list", b"null", foreigner.asking("two").with_headers(headers)).await;
+        let dead = foreigner.dead().await;
+        let why = super::world::header(&dead, "x-ork-detail");
+        assert!(why.contains("there is no job"), "{why}");
+        worker.shutdown().await;
+    });
+}
