@@ -8,12 +8,15 @@ use crate::assign::resolve;
 const DEEPEST: u32 = 4;
 /// Of so many fields or alternatives.
 const MOST: usize = 8;
+/// A type is shown in so many characters, if it can be.
+const LINE: usize = 100;
 /// A value in a message has at most so many characters.
 const LONGEST: usize = 60;
 
-/// A type in a line.
+/// A type in a line: with less of what is inside, if it is too long.
 pub(crate) fn show(schema: &Value, root: &Value) -> String {
-    inner(schema, root, 0)
+    let all = inner(schema, root, 0);
+    if all.chars().count() <= LINE { all } else { inner(schema, root, DEEPEST - 2) }
 }
 
 /// A value in a line, shortened.
@@ -79,13 +82,22 @@ fn list(keys: &Map<String, Value>, root: &Value, depth: u32) -> String {
         Some(_) if depth >= DEEPEST => "list of ..".to_owned(),
         Some(items) => {
             let item = inner(items, root, depth + 1);
-            if item.contains(" | ") && !item.starts_with(['{', '[']) {
-                format!("list of ({item})")
-            } else {
-                format!("list of {item}")
-            }
+            if is_union(&item) { format!("list of ({item})") } else { format!("list of {item}") }
         }
     }
+}
+
+/// Whether a shown type has alternatives outside of brackets.
+fn is_union(shown: &str) -> bool {
+    let mut depth = 0_i32;
+    shown.chars().any(|it| {
+        depth += match it {
+            '{' | '[' | '(' => 1,
+            '}' | ']' | ')' => -1,
+            _ => 0,
+        };
+        it == '|' && depth == 0
+    })
 }
 
 fn object(keys: &Map<String, Value>, root: &Value, depth: u32) -> String {

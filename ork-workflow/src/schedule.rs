@@ -67,20 +67,12 @@ pub(crate) fn check(text: &ScheduleText, problems: &mut Problems) -> Option<Sche
     if let (None, Some(word)) = (&timezone, &text.timezone) {
         problems.add(unknown_zone(word));
     }
-    let parsed = parse(&text.cron.text);
-    let cron = match &parsed {
-        Ok(cron) => cron,
-        Err(error) => {
-            let problem = Diagnostic::new(Code::BadCron, format!("`{}` is not a schedule", text.cron.text));
-            let problem = problem.at(text.cron.span, "not five fields of cron").note(reason(&error.to_string()));
-            let help = "the fields are minute, hour, day of the month, month and day of the week: \
-                        \"0 6 * * 1-5\" is six o'clock from Monday to Friday";
-            problems.add(problem.help(help));
-            return None;
-        }
+    let Ok(cron) = parse(&text.cron.text) else {
+        problems.add(bad_cron(&text.cron));
+        return None;
     };
     // Eight years have every date there is.
-    if next(cron, TimeZone::UTC, 946_684_800_000).is_none() {
+    if next(&cron, TimeZone::UTC, 946_684_800_000).is_none() {
         let problem = Diagnostic::new(Code::ScheduleNever, format!("`{}` never comes", text.cron.text));
         problems.add(problem.at(text.cron.span, "no such day exists").help("look at the day and the month"));
         return None;
@@ -101,12 +93,33 @@ fn unknown_zone(word: &crate::yaml::Word) -> Diagnostic {
     }
 }
 
-/// What the parser says, as ork says things.
-fn reason(error: &str) -> String {
-    let text = error.trim_end_matches('.');
-    let text = text.split_once(": ").map_or(text, |(_, rest)| rest);
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+/// The fields of a schedule, and what each can be.
+const FIELDS: [(&str, &str); 5] = [
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31"),
+    ("month", "1 to 12"),
+    ("day of the week", "0 to 7, where 0 and 7 are Sunday"),
+];
+
+/// Says which field of a schedule is wrong.
+fn bad_cron(word: &crate::yaml::Word) -> Diagnostic {
+    let problem = Diagnostic::new(Code::BadCron, format!("`{}` is not a schedule", word.text));
+    let problem = problem.help(
+        "the fields are minute, hour, day of the month, month and day of the week: \
+         \"0 6 * * 1-5\" is six o'clock from Monday to Friday",
+    );
+    let fields: Vec<&str> = word.text.split_whitespace().collect();
+    if fields.len() != FIELDS.len() {
+        return problem.at(word.span, format!("five fields are expected, and this has {}", fields.len()));
+    }
+    for (place, (field, (name, range))) in fields.iter().zip(FIELDS).enumerate() {
+        let alone: Vec<&str> = (0..FIELDS.len()).map(|at| if at == place { *field } else { "*" }).collect();
+        if parse(&alone.join(" ")).is_err() {
+            return problem.at(word.span, format!("`{field}` is no {name}")).note(format!("the {name} is {range}"));
+        }
+    }
+    problem.at(word.span, "not a schedule")
 }
 
 #[cfg(test)]

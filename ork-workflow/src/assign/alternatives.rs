@@ -156,9 +156,9 @@ impl Alternative {
             merged.restrict(key, value);
         }
         // What a schema says of "all others" means others than its own.
-        let says = |it: &Self, key: &str| it.keys.contains_key(key);
         for (own, others) in [("properties", "additionalProperties"), ("prefixItems", "items")] {
-            merged.is_wider |= (says(self, others) || says(other, others)) && self.keys.get(own) != other.keys.get(own);
+            let says = |it: &Self| it.keys.contains_key(own) || it.keys.contains_key(others);
+            merged.is_wider |= says(self) && says(other) && self.keys.get(own) != other.keys.get(own);
         }
         Some(merged)
     }

@@ -63,21 +63,27 @@ pub fn assignable(from: Type<'_>, to: Type<'_>) -> Verdict {
     }
 }
 
-/// A verdict on the way. `never` says that no value at all fits, which matters where there is a choice.
+/// A verdict on the way.
 #[derive(Debug, Clone)]
 enum Fit {
     Yes,
-    No { whys: Vec<Why>, never: bool },
+    No {
+        whys: Vec<Why>,
+        /// No value at all fits, which matters where there is a choice.
+        never: bool,
+        /// It is of another kind altogether, such as a text for a list.
+        alien: bool,
+    },
     Unknown(String),
 }
 
 impl Fit {
     fn no(path: &str, text: impl Into<String>) -> Self {
-        Self::No { whys: vec![Why { path: path.to_owned(), text: text.into() }], never: false }
+        Self::No { whys: vec![Why { path: path.to_owned(), text: text.into() }], never: false, alien: false }
     }
 
     fn never(path: &str, text: impl Into<String>) -> Self {
-        Self::No { whys: vec![Why { path: path.to_owned(), text: text.into() }], never: true }
+        Self::No { whys: vec![Why { path: path.to_owned(), text: text.into() }], never: true, alien: false }
     }
 
     fn unknown(why: &str) -> Self {
@@ -87,7 +93,7 @@ impl Fit {
     /// Where values without the part in question exist, some of them fit.
     fn sometimes(self) -> Self {
         match self {
-            Self::No { whys, .. } => Self::No { whys, never: false },
+            Self::No { whys, alien, .. } => Self::No { whys, never: false, alien },
             other => other,
         }
     }
@@ -95,9 +101,9 @@ impl Fit {
     /// Both must hold.
     fn and(self, other: Self) -> Self {
         match (self, other) {
-            (Self::No { whys: mut all, never: a }, Self::No { whys, never: b }) => {
+            (Self::No { whys: mut all, never: a, alien: c }, Self::No { whys, never: b, alien: d }) => {
                 all.extend(whys);
-                Self::No { whys: all, never: a || b }
+                Self::No { whys: all, never: a || b, alien: c || d }
             }
             (no @ Self::No { .. }, _) | (_, no @ Self::No { .. }) => no,
             (unknown @ Self::Unknown(_), _) | (_, unknown @ Self::Unknown(_)) => unknown,
@@ -146,7 +152,7 @@ impl Judge<'_> {
         }
         self.depth -= 1;
         match fit {
-            Fit::No { whys, .. } => Fit::No { whys, never: all_never },
+            Fit::No { whys, .. } => Fit::No { whys, never: all_never, alien: false },
             other => other,
         }
     }
@@ -207,24 +213,33 @@ impl Judge<'_> {
         if fits.iter().any(|it| matches!(it, Fit::Unknown(_))) {
             return Fit::unknown("whether one of the alternatives fits cannot be said");
         }
-        let (near, mut far): (Vec<Fit>, Vec<Fit>) =
+        let (near, far): (Vec<Fit>, Vec<Fit>) =
             fits.into_iter().partition(|it| matches!(it, Fit::No { never: false, .. }));
-        match (near.len(), far.len()) {
+        match near.len() {
+            0 => self.none(from, far, to, path),
+            1 => near.into_iter().next().unwrap_or(Fit::Yes),
             // Some values fit one of them, some another one: together that may be all.
-            (2.., _) => Fit::unknown("each value may fit another alternative"),
-            (1, _) => near.into_iter().next().unwrap_or(Fit::Yes),
-            (_, 1) => far.pop().unwrap_or(Fit::Yes),
-            _ => {
-                let inner = far.into_iter().find_map(|it| match it {
-                    // What fails deeper inside says more than a list of the alternatives.
-                    Fit::No { whys, .. } if whys.iter().any(|why| why.path.len() > path.len()) => Some(whys),
-                    _ => None,
-                });
-                let text = format!("{} is none of {}", from.show(self.from), notation::show(to, self.to));
-                let whys = inner.unwrap_or_else(|| vec![Why { path: path.to_owned(), text }]);
-                Fit::No { whys, never: true }
+            _ => Fit::unknown("each value may fit another alternative"),
+        }
+    }
+
+    /// Says that none of several schemas fits, or, if one of them is the nearest, why that one does not.
+    fn none(&self, from: &Alternative, fits: Vec<Fit>, to: &Value, path: &str) -> Fit {
+        let mut near: Vec<Vec<Why>> = Vec::new();
+        for fit in fits {
+            if let Fit::No { whys, alien: false, .. } = fit {
+                near.push(whys);
             }
         }
+        let least = near.iter().map(Vec::len).min().unwrap_or_default();
+        near.retain(|whys| whys.len() == least);
+        let text = format!("{} is none of {}", from.show(self.from), notation::show(to, self.to));
+        let alien = near.is_empty();
+        let whys = match near.pop() {
+            Some(whys) if near.is_empty() => whys,
+            _ => vec![Why { path: path.to_owned(), text }],
+        };
+        Fit::No { whys, never: true, alien }
     }
 
     /// What the schema demands by itself: its type, its values, and what each type has.
@@ -276,7 +291,10 @@ impl Judge<'_> {
             Is::Number if types.contains(&"integer") && from.value.is_none() => {
                 Fit::no(path, format!("number where {expected} is expected"))
             }
-            _ => Fit::never(path, format!("{} where {expected} is expected", from.show(self.from))),
+            _ => {
+                let text = format!("{} where {expected} is expected", from.show(self.from));
+                Fit::No { whys: vec![Why { path: path.to_owned(), text }], never: true, alien: true }
+            }
         }
     }
 

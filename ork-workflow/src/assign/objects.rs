@@ -80,11 +80,13 @@ impl Judge<'_> {
         if requires(from, name) {
             return Fit::Yes;
         }
-        let expected = property(to, name).map_or_else(|| "anything".to_owned(), |it| notation::show(it, self.to));
+        let expected = property(to, name).filter(|it| !super::is_anything(it));
+        let expected =
+            expected.map_or_else(String::new, |it| format!(", and {} is expected", notation::show(it, self.to)));
         if property(from, name).is_some() {
-            return Fit::no(path, format!("the field `{name}` may be missing, and {expected} is expected"));
+            return Fit::no(path, format!("the field `{name}` may be missing{expected}"));
         }
-        let missing = format!("the field `{name}` is missing, and {expected} is expected");
+        let missing = format!("the field `{name}` is missing{expected}");
         match others(from) {
             Others::None => Fit::never(path, missing),
             Others::Of(_) | Others::Silent => Fit::no(path, missing),

@@ -41,6 +41,10 @@ fn upper(keys: &Map<String, Value>) -> Bound {
 
 /// Compares a range with the one that is demanded.
 fn range(from: (Bound, Bound), to: (Bound, Bound), what: &str, path: &str) -> Fit {
+    let is = |mine: f64, bound: &str| match from {
+        (Some(a), Some(b)) if a.0.total_cmp(&b.0).is_eq() => format!("{what} is {mine}"),
+        _ => format!("{what} is {bound} {mine}"),
+    };
     let above = |a: (f64, bool), b: (f64, bool)| a.0 > b.0 || (a.0 >= b.0 && (a.1 || b.1));
     let within = |mine: (f64, bool), other: (f64, bool), lower: bool| {
         let beyond = if lower { mine.0 > other.0 } else { mine.0 < other.0 };
@@ -52,7 +56,7 @@ fn range(from: (Bound, Bound), to: (Bound, Bound), what: &str, path: &str) -> Fi
             (Some(mine), _) if within(mine, least, true) => Fit::Yes,
             (_, Some(most)) if above(least, most) => {
                 let sign = if least.1 { "more than" } else { "at least" };
-                Fit::never(path, format!("{what} is at most {} where {sign} {} is expected", most.0, least.0))
+                Fit::never(path, format!("{} where {sign} {} is expected", is(most.0, "at most"), least.0))
             }
             _ => Fit::Unknown(format!("{what} may be too small")),
         });
@@ -62,7 +66,7 @@ fn range(from: (Bound, Bound), to: (Bound, Bound), what: &str, path: &str) -> Fi
             (_, Some(mine)) if within(mine, most, false) => Fit::Yes,
             (Some(least), _) if above(least, most) => {
                 let sign = if most.1 { "less than" } else { "at most" };
-                Fit::never(path, format!("{what} is at least {} where {sign} {} is expected", least.0, most.0))
+                Fit::never(path, format!("{} where {sign} {} is expected", is(least.0, "at least"), most.0))
             }
             _ => Fit::Unknown(format!("{what} may be too large")),
         });

@@ -5,9 +5,10 @@ use serde_json::json;
 use super::Check;
 use super::lookup::Known;
 use super::shape::{Field, Items, Shape};
-use crate::assign::Verdict;
+use crate::assign::{Verdict, Why};
 use crate::diagnostic::{Code, Diagnostic, Problems, list};
 use crate::document::{ITEM, Many, Path, Task};
+use crate::yaml::Word;
 
 /// Checks the fan-out of a task.
 pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) {
@@ -21,7 +22,7 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) {
             let shown = shape.show();
             let message = format!("`parallel` needs a whole number, and `{}` is {shown}", text(path));
             let problem = Diagnostic::new(Code::NotACount, message).at(path.span, format!("this is {shown}"));
-            let problem = returns(check, other, problem);
+            let problem = returns(check, other, &path.fields, problem);
             let is_list = matches!(shape.items(), Items::Are(_));
             problems.add(if is_list && task.foreach.is_none() {
                 problem.help(format!("for one instance an item, write `foreach: {}`", text(path)))
@@ -65,9 +66,9 @@ fn foreach(check: &Check<'_>, task: &Task, known: &Known, path: &Path, other: Op
         let message = format!("the items of `{}` are not what `{name}` takes", text(path));
         let problem = Diagnostic::new(Code::ItemType, message);
         let problem = problem.at(path.span, format!("each item is {}", item.show()));
-        let problem = whys.iter().filter(|why| !why.path.is_empty()).fold(problem, |it, why| it.note(why.to_string()));
+        let problem = reasons(&whys, &item, takes).into_iter().fold(problem, Diagnostic::note);
         let problem = problem.note(format!("`{name}` takes `{ITEM}`: {}{}", takes.show(), known.at()));
-        problems.add(returns(check, other, problem));
+        problems.add(returns(check, other, &path.fields, problem));
     }
 }
 
@@ -75,7 +76,7 @@ fn not_a_list(check: &Check<'_>, path: &Path, other: usize, shape: &Shape) -> Di
     let shown = shape.show();
     let message = format!("`foreach` needs a list, and `{}` is {shown}", text(path));
     let problem = Diagnostic::new(Code::NotAList, message).at(path.span, format!("this is {shown}"));
-    let problem = returns(check, other, problem);
+    let problem = returns(check, other, &path.fields, problem);
     let lists = match check.task(other).and_then(|(_, known, _)| known.output.as_ref()) {
         Some(output) => lists_in(output),
         None => Vec::new(),
@@ -132,7 +133,7 @@ fn follow(check: &Check<'_>, task: &Task, path: &Path, other: usize, problems: &
                 let shown = shape.show();
                 let message = format!("`{way}` is {shown}, which has no fields");
                 let problem = Diagnostic::new(Code::UnknownField, message).at(field.span, "no such field");
-                problems.add(returns(check, other, problem));
+                problems.add(returns(check, other, &path.fields, problem));
                 return None;
             }
             Field::Missing(names) => {
@@ -140,7 +141,7 @@ fn follow(check: &Check<'_>, task: &Task, path: &Path, other: usize, problems: &
                 let problem = Diagnostic::new(Code::UnknownField, message).at(field.span, "no such field");
                 let names = names.iter().map(String::as_str);
                 let problem = problem.meant(field.span, &field.text, names, "its fields are");
-                problems.add(returns(check, other, problem));
+                problems.add(returns(check, other, &path.fields, problem));
                 return None;
             }
         };
@@ -157,12 +158,23 @@ pub(super) fn output(check: &Check<'_>, task: &Task, other: usize) -> Option<Sha
     Some(if source.fans() { one.list() } else { one })
 }
 
-/// Adds what a task returns, and which file says so.
-pub(super) fn returns(check: &Check<'_>, other: usize, problem: Diagnostic) -> Diagnostic {
+/// Adds what a task returns, or the field of it that is meant, and which file says so.
+pub(super) fn returns(check: &Check<'_>, other: usize, fields: &[Word], problem: Diagnostic) -> Diagnostic {
     let Some((task, known, _)) = check.task(other) else { return problem };
     let Some(output) = &known.output else { return problem };
-    let each = if task.fans() { "each instance of " } else { "" };
-    problem.note(format!("{each}`{}` returns {}{}", task.name.text, output.show(), known.at()))
+    let name = &task.name.text;
+    let field = fields.first().map(|word| (&word.text, output.field(&word.text)));
+    problem.note(match field {
+        Some((field, Field::Is(shape))) => format!("`{name}` returns `{field}`: {}{}", shape.show(), known.at()),
+        _ if task.fans() => format!("each instance of `{name}` returns {}{}", output.show(), known.at()),
+        _ => format!("`{name}` returns {}{}", output.show(), known.at()),
+    })
+}
+
+/// Why a type does not fit, without what is obvious from the two types.
+pub(super) fn reasons(whys: &[Why], from: &Shape, to: &Shape) -> Vec<String> {
+    let obvious = format!("{} where {} is expected", from.show(), to.show());
+    whys.iter().map(ToString::to_string).filter(|why| *why != obvious).collect()
 }
 
 /// A reference as it is written.

@@ -6,7 +6,7 @@ use super::lookup::Known;
 use super::shape::Shape;
 use super::{Check, fan};
 use crate::assign::Verdict;
-use crate::diagnostic::{Code, Diagnostic, Problems, list, nearest};
+use crate::diagnostic::{Code, Diagnostic, Problems, nearest};
 use crate::document::{Constant, ITEM, Task};
 use crate::notation;
 use crate::yaml::Word;
@@ -148,9 +148,9 @@ fn upstream(check: &Check<'_>, index: usize, need: usize, givers: &mut Givers, p
         let message = format!("what `{input}` returns is not what `{name}` takes");
         let problem = Diagnostic::new(Code::OutputType, message);
         let problem = problem.at(at, format!("gives `{input}`: {}", output.show()));
-        let problem = whys.iter().fold(problem, |it, why| it.note(why.to_string()));
+        let problem = fan::reasons(&whys, &output, takes_it).into_iter().fold(problem, Diagnostic::note);
         let problem = problem.note(takes(task, known, input, takes_it));
-        let problem = fan::returns(check, need, problem);
+        let problem = fan::returns(check, need, &[], problem);
         problems.add(advice(problem, source, task, &output, takes_it));
     }
 }
@@ -188,24 +188,26 @@ fn missing(check: &Check<'_>, task: &Task, known: &Known, givers: &Givers, meant
             problem.help("add `foreach: task.field`, which gives each instance an item of a list")
         } else if is_task {
             problem.help(format!("add `depends_on: [{input}]` to get what that task returns"))
+        } else if let Some(other) = misnamed(check, task, known, shape) {
+            let problem = problem.note(format!("it waits for `{other}`, and has no input of that name"));
+            problem.help(format!("name the task `{other}` `{input}`: outputs come under the names of their tasks"))
         } else {
-            let problem = unused(check, task, known, problem);
-            let value = example(shape);
-            problem.help(format!("add `{input}: {value}` below the task's `input`, or `{input}:` below the workflow's `input`, as a parameter of its runs"))
+            problem.help(format!(
+                "add `{input}: {}` below the task's `input`, or `{input}:` below the workflow's `input`, \
+                 as a parameter of its runs",
+                example(shape)
+            ))
         });
     }
 }
 
-/// Names the tasks that it waits for and takes nothing from: one of them may have the wrong name.
-fn unused(check: &Check<'_>, task: &Task, known: &Known, problem: Diagnostic) -> Diagnostic {
-    let needs = check.tasks().find(|(it, ..)| it.name.text == task.name.text).map(|(_, _, wires)| &wires.needs);
-    let names =
-        needs.into_iter().flatten().filter_map(|(need, _)| check.task(*need)).map(|(it, ..)| it.name.text.as_str());
-    let names: Vec<&str> = names.filter(|name| !known.inputs.names(name)).collect();
-    if names.is_empty() {
-        return problem;
-    }
-    problem.note(format!("it waits for {}, and has no inputs of these names", list(&names)))
+/// A task that it waits for and takes nothing from, though what it returns would fit.
+fn misnamed<'a>(check: &'a Check<'_>, task: &Task, known: &Known, shape: &Shape) -> Option<&'a str> {
+    let listed = |other: &Task| task.depends_on.iter().any(|word| word.text == other.name.text);
+    let others = check.document.tasks.iter().enumerate().filter(|(_, other)| listed(other));
+    let mut others = others.filter(|(_, other)| !known.inputs.names(&other.name.text));
+    let fits = |index| fan::output(check, task, index).is_some_and(|output| output.fits(shape) == Verdict::Yes);
+    others.find(|(index, _)| fits(*index)).map(|(_, other)| other.name.text.as_str())
 }
 
 /// A value of a type, to show how one is written.

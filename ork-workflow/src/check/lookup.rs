@@ -107,8 +107,11 @@ fn unavailable(word: &Word, program: &Program, why: Unavailable, catalog: &dyn C
             let problem = said(Code::NoSuchTask, format!("the program has no task `{name}`"), "no such task");
             let names = catalog.rust_names();
             let problem = problem.meant(word.span, name, names.iter().map(String::as_str), "its tasks are");
+            if problem.suggestion.is_some() {
+                return problem;
+            }
             let problem = problem.note("a task without `executor` is a task of the Rust program");
-            problem.help("is the crate that has the task used by this program? Else it is not linked")
+            problem.help("if a crate has it: is that crate used by this program? Else it is not linked")
         }
         Unavailable::NoSuchFile { nearest } => {
             let found = match program {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::inputs::{Giver, Givers, takes};
 use super::lookup::Known;
 use super::shape::Shape;
-use super::{Check, Given, Parameters};
+use super::{Check, Given, Parameters, Wires};
 use crate::diagnostic::{Code, Diagnostic, Problems, nearest};
 use crate::document::{Parameter, Task};
 use crate::file::Span;
@@ -56,17 +56,17 @@ fn value(
     if let Some(default) = &parameter.default {
         let message = format!("the default of `{}` does not fit", name.text);
         let problem = Diagnostic::new(Code::DefaultType, message);
-        refused(problem, default.span, &name.text, &default.value, takers, problems);
+        refused(problem, (default.span, "is"), &name.text, &default.value, takers, problems);
     } else if let Some(schedule) = &check.document.schedule {
         let message = format!("the workflow runs by a schedule, and `{}` has no default", name.text);
         let problem = Diagnostic::new(Code::ScheduleParameter, message).at(name.span, "no default");
         let problem = problem.and(schedule.at, "nobody is there to give a value");
-        problems.add(problem.help(format!("write `{}: value`", name.text)));
+        problems.add(problem.help(format!("give it a default: `{}: ..`", name.text)));
     }
     match given.and_then(|given| given.get(&name.text)) {
         Some(Given::Value(value)) => {
             let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` does not fit", name.text));
-            refused(problem, name.span, &name.text, value, takers, problems);
+            refused(problem, (name.span, "was given as"), &name.text, value, takers, problems);
             Some(value.clone())
         }
         Some(Given::Text(text)) => Some(typed(parameter, text, takers, problems)),
@@ -92,7 +92,7 @@ fn typed(parameter: &Parameter, text: &str, takers: &[Taker<'_>], problems: &mut
     let Ok(json) = serde_json::from_str::<Value>(text) else {
         let name = &parameter.name;
         let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` does not fit", name.text));
-        refused(problem, name.span, &name.text, &plain, takers, problems);
+        refused(problem, (name.span, "was given as"), &name.text, &plain, takers, problems);
         return plain;
     };
     if accepted(&json) {
@@ -103,12 +103,19 @@ fn typed(parameter: &Parameter, text: &str, takers: &[Taker<'_>], problems: &mut
     }
     let name = &parameter.name;
     let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` does not fit", name.text));
-    refused(problem, name.span, &name.text, &json, takers, problems);
+    refused(problem, (name.span, "was given as"), &name.text, &json, takers, problems);
     json
 }
 
 /// Says which tasks do not accept a value.
-fn refused(problem: Diagnostic, at: Span, name: &str, value: &Value, takers: &[Taker<'_>], problems: &mut Problems) {
+fn refused(
+    problem: Diagnostic,
+    (at, is): (Span, &str),
+    name: &str,
+    value: &Value,
+    takers: &[Taker<'_>],
+    problems: &mut Problems,
+) {
     let mut whys: Vec<String> = Vec::new();
     for (task, known, shape) in takers.iter().filter(|(_, known, _)| known.is_sound) {
         let refused = shape.refuses(value);
@@ -120,7 +127,7 @@ fn refused(problem: Diagnostic, at: Span, name: &str, value: &Value, takers: &[T
     if whys.is_empty() {
         return;
     }
-    let problem = problem.at(at, format!("the value is {}", notation::literal(value)));
+    let problem = problem.at(at, format!("`{name}` {is} {}", notation::literal(value)));
     problems.add(whys.into_iter().fold(problem, Diagnostic::note));
 }
 
@@ -149,8 +156,21 @@ fn unused(check: &Check<'_>, parameter: &Parameter, problems: &mut Problems) {
         return;
     }
     let name = &parameter.name;
+    let has_it = |(_, known, wires): (&Task, &Known, &Wires)| {
+        let from_task =
+            wires.needs.iter().any(|(need, _)| check.task(*need).is_some_and(|it| it.0.name.text == name.text));
+        (known.inputs.names(&name.text), from_task)
+    };
+    if check.tasks().map(has_it).any(|(names, from_task)| names && from_task) {
+        // That was said: the parameter is hidden by a task.
+        return;
+    }
     let problem = Diagnostic::new(Code::UnusedParameter, format!("no task takes the parameter `{}`", name.text));
     let problem = problem.at(name.span, "unused");
+    if check.tasks().map(has_it).any(|(names, _)| names) {
+        problems.add(problem.note("the tasks that have such an input set it themselves"));
+        return;
+    }
     let inputs = check.tasks().flat_map(|(_, known, _)| known.inputs.fields.iter().map(|(name, ..)| name.as_str()));
     problems.add(match nearest(&name.text, inputs) {
         Some(near) => problem.did_you_mean(name.span, near),

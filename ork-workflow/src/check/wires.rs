@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::diagnostic::{Code, Diagnostic, Problems};
 use crate::document::{Document, Many, Path, Task};
 use crate::file::Span;
+use crate::plan::OnFailure;
 use crate::yaml::Word;
 
 /// What a task is connected to. Tasks are numbered in the order of the file.
@@ -56,6 +57,11 @@ impl Connector<'_> {
         }
         if let Some(Many::Of(path)) = &task.parallel {
             wires.parallel = self.path(index, path, &mut wires, problems);
+        }
+        if let (Some((OnFailure::Run, span)), true, true) = (task.on_failure, wires.is_whole, wires.needs.is_empty()) {
+            let message = format!("`{}` waits for no task that could fail", task.name.text);
+            let problem = Diagnostic::new(Code::NothingToFail, message).at(span, "does nothing here");
+            problems.add(problem.help("remove it, or add `depends_on`"));
         }
         wires
     }

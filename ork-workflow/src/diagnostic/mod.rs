@@ -165,7 +165,7 @@ fn fold(word: &str) -> String {
 
 /// Words as a list, not too many of them.
 pub(crate) fn list(words: &[&str]) -> String {
-    const MOST: usize = 12;
+    const MOST: usize = 16;
     let all = words.iter().take(MOST).map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
     match words.len().saturating_sub(MOST) {
         0 => all,

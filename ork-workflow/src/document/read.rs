@@ -83,10 +83,14 @@ fn tasks(file: &File, entry: &Entry, problems: &mut Problems) -> Vec<super::Task
         Kind::Map(entries) => entries.as_slice(),
         Kind::Null => &[],
         _ => {
-            values::wrong(&entry.value, "`tasks` is a mapping of names to tasks", problems);
+            values::wrong(&entry.value, "`tasks` is a mapping of names to tasks, such as `clean: {..}`", problems);
             return Vec::new();
         }
     };
+    if entries.is_empty() && problems.count() > 0 {
+        // The keys may be what could not be read.
+        return Vec::new();
+    }
     if entries.is_empty() || entries.len() > MOST_TASKS {
         let message = match entries.len() {
             0 => "the workflow has no tasks".to_owned(),

@@ -42,7 +42,9 @@ pub(super) fn number(node: &Node, what: &str, least: u64, most: u64, problems: &
     };
     let value = number.as_u64().filter(|it| (least..=most).contains(it));
     if value.is_none() {
-        let problem = Diagnostic::new(Code::OutOfRange, format!("{what} is a whole number from {least} to {most}"));
+        let range =
+            if most < u64::from(u32::MAX) { format!("from {least} to {most}") } else { format!("from {least} on") };
+        let problem = Diagnostic::new(Code::OutOfRange, format!("{what} is a whole number {range}"));
         problems.add(problem.at(node.span, format!("`{number}` is not")));
     }
     value

@@ -182,15 +182,22 @@ impl Builder<'_> {
     fn refuse(&mut self, span: Span, anchor: usize, tag: Option<&Tag>) -> bool {
         if anchor > 0 {
             let anchor = Diagnostic::new(Code::Anchor, "workflows have no anchors");
-            let anchor = anchor.at(span, "this has an anchor (`&`)");
+            let anchor = anchor.at(self.first_line(span), "this has an anchor (`&`)");
             self.problems.add(anchor.help("write the value where it is needed, each time"));
         }
-        if let Some(tag) = tag {
+        if tag.is_some() {
+            let tag = self.file.slice(span).split_whitespace().next().unwrap_or_default();
             let message = format!("workflows have no tags such as `{tag}`");
-            let problem = Diagnostic::new(Code::Tag, message).at(span, "this has a tag (`!`)");
+            let problem = Diagnostic::new(Code::Tag, message).at(self.first_line(span), "this has a tag (`!`)");
             self.problems.add(problem.help("write the value without the tag; quotes make any value a text"));
         }
         anchor > 0 || tag.is_some()
+    }
+
+    /// The part of a place that is in its first line.
+    fn first_line(&self, span: Span) -> Span {
+        let line = self.file.slice(span).lines().next().unwrap_or_default().trim_end();
+        Span::new(span.start, span.start + line.len())
     }
 
     fn scalar(&mut self, text: &str, is_plain: bool, span: Span) -> Kind {
@@ -214,7 +221,7 @@ impl Builder<'_> {
             self.problems.add(alias(Span::new(at, at + 1)));
             return;
         }
-        let mut problem = Diagnostic::new(Code::NotYaml, "this is not YAML").at(Span::new(at, at), error.info());
+        let mut problem = Diagnostic::new(Code::NotYaml, "this is not YAML").at(Span::new(at, at), said(error.info()));
         if line.starts_with('\t') || line.trim_start_matches(' ').starts_with('\t') {
             problem = problem.help("indent with spaces; YAML does not allow tabs there");
         } else if bare.matches(": ").count() > 1 {
@@ -227,6 +234,22 @@ impl Builder<'_> {
         }
         self.problems.add(problem);
     }
+}
+
+/// What the parser says, in the words of this language where they are known.
+fn said(info: &str) -> &str {
+    const WORDS: &[(&str, &str)] = &[
+        ("tabs disallowed", "a tab"),
+        ("indentation in quoted scalar", "this text has no end, or goes on too far to the left"),
+        ("mapping values are not allowed", "a key is not possible here"),
+        ("did not find expected key", "a key was expected, as far to the right as the keys before it"),
+        ("did not find expected '-'", "an item was expected, as far to the right as the items before it"),
+        ("illegal placement of ':'", "`:` is not possible here"),
+        ("did not find expected ',' or ']'", "`,` or `]` was expected"),
+        ("did not find expected ',' or '}'", "`,` or `}` was expected"),
+        ("unexpected end of", "something is missing at the end"),
+    ];
+    WORDS.iter().find(|(part, _)| info.contains(part)).map_or(info, |(_, words)| *words)
 }
 
 /// The word that a key is; `None` if it cannot be one, which is then said.
