@@ -1,8 +1,43 @@
 //! Workflows: graphs of tasks, written in YAML and checked before anything runs.
 //!
-//! A text goes strictly downward: `language` reads it and keeps where everything stands, `check` says everything that is
-//! wrong with it, and what is left is a [`Plan`]: plain data, which a run carries and workers read.
+//! A text goes strictly downward. `yaml` reads it and keeps where everything stands, `document` knows the words of the
+//! language, `check` looks tasks up in a [`Catalog`] and says everything that is wrong, and what is left is a [`Plan`]:
+//! plain data, which a run carries and workers read. Nothing here reads a file, a clock or the environment.
 
+#[cfg(feature = "language")]
+mod assign;
+#[cfg(feature = "language")]
+mod catalog;
+#[cfg(feature = "language")]
+mod check;
+#[cfg(feature = "language")]
+mod diagnostic;
+#[cfg(feature = "language")]
+mod document;
+#[cfg(feature = "language")]
+mod file;
+#[cfg(feature = "language")]
+mod notation;
 mod plan;
+#[cfg(feature = "language")]
+mod schedule;
+#[cfg(feature = "language")]
+mod workflow;
+#[cfg(feature = "language")]
+mod yaml;
 
+#[cfg(feature = "language")]
+pub use assign::{Type, Verdict, Why, assignable};
+#[cfg(feature = "language")]
+pub use catalog::{Answer, Catalog, NoCatalog, Signature, Unavailable};
+#[cfg(feature = "language")]
+pub use check::{Given, Parameters};
+#[cfg(feature = "language")]
+pub use diagnostic::{Code, Diagnostic, Label, Level, Report, ReportLabel, Style, Suggestion, render};
+#[cfg(feature = "language")]
+pub use file::{File, Position, Span};
 pub use plan::{Count, Fan, MOST_TASKS, OnFailure, Plan, Reference, Runs, Source, Step};
+#[cfg(feature = "language")]
+pub use schedule::{Missed, Schedule};
+#[cfg(feature = "language")]
+pub use workflow::{Checked, Workflow};

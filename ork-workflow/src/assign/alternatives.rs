@@ -1,0 +1,282 @@
+//! A schema as the alternatives that it allows: references followed, unions spread out, types and values one by one.
+
+use serde_json::{Map, Value, json};
+
+use crate::notation;
+
+/// A schema with more alternatives is not compared.
+const MOST: usize = 64;
+/// References that lead to each other end here.
+const DEEPEST: u32 = 24;
+
+/// What kind of value an alternative is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Is {
+    Null,
+    Boolean,
+    Integer,
+    Number,
+    Text,
+    List,
+    Object,
+    Anything,
+}
+
+impl Is {
+    /// Its word in JSON Schema.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Boolean => "boolean",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Text => "string",
+            Self::List => "array",
+            Self::Object => "object",
+            Self::Anything => "anything",
+        }
+    }
+
+    fn of(word: &str) -> Option<Self> {
+        let all = [Self::Null, Self::Boolean, Self::Integer, Self::Number, Self::Text, Self::List, Self::Object];
+        all.into_iter().find(|it| it.word() == word)
+    }
+}
+
+/// One kind of value that a schema allows.
+#[derive(Debug, Clone)]
+pub(crate) struct Alternative {
+    pub(crate) is: Is,
+    /// The one value it is, if it is one.
+    pub(crate) value: Option<Value>,
+    /// What the schema says of it, without references and unions.
+    pub(crate) keys: Map<String, Value>,
+    /// Whether the schema has rules that this leaves out, so that it allows more than the schema does.
+    pub(crate) is_wider: bool,
+}
+
+/// Rules that are left out.
+const LEFT_OUT: &[&str] = &[
+    "not",
+    "if",
+    "contains",
+    "dependencies",
+    "dependentRequired",
+    "dependentSchemas",
+    "maxProperties",
+    "minProperties",
+    "patternProperties",
+    "propertyNames",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+];
+
+impl Alternative {
+    fn new(is: Is, keys: Map<String, Value>) -> Self {
+        let is_wider = LEFT_OUT.iter().any(|key| keys.contains_key(*key));
+        Self { is, value: None, keys, is_wider }
+    }
+
+    /// The alternative that is one value.
+    pub(crate) fn constant(value: &Value) -> Self {
+        let (is, keys) = match value {
+            Value::Null => (Is::Null, json!({})),
+            Value::Bool(_) => (Is::Boolean, json!({})),
+            Value::Number(number) => {
+                let is_whole = number.as_f64().is_none_or(|it| it.fract() == 0.0);
+                (if is_whole { Is::Integer } else { Is::Number }, json!({ "minimum": value, "maximum": value }))
+            }
+            Value::String(text) => {
+                let length = text.chars().count();
+                (Is::Text, json!({ "minLength": length, "maxLength": length }))
+            }
+            Value::Array(items) => {
+                let each: Vec<Value> = items.iter().map(|it| json!({ "const": it })).collect();
+                let count = items.len();
+                (Is::List, json!({ "prefixItems": each, "items": false, "minItems": count, "maxItems": count }))
+            }
+            Value::Object(fields) => {
+                let each: Map<String, Value> = fields.iter().map(|(k, v)| (k.clone(), json!({ "const": v }))).collect();
+                let names: Vec<&String> = fields.keys().collect();
+                (Is::Object, json!({ "properties": each, "required": names, "additionalProperties": false }))
+            }
+        };
+        let keys = match keys {
+            Value::Object(keys) => keys,
+            _ => Map::new(),
+        };
+        Self { is, value: Some(value.clone()), keys, is_wider: false }
+    }
+
+    /// What it is, for messages.
+    pub(crate) fn show(&self, root: &Value) -> String {
+        match &self.value {
+            Some(value) => notation::literal(value),
+            None if self.is == Is::Anything => "anything".to_owned(),
+            None => {
+                let mut keys = self.keys.clone();
+                keys.insert("type".to_owned(), self.is.word().into());
+                notation::show(&Value::Object(keys), root)
+            }
+        }
+    }
+
+    /// What makes it different from others.
+    pub(super) fn key(&self) -> String {
+        format!("{} {} {}", self.is.word(), Value::from(self.value.clone()), Value::Object(self.keys.clone()))
+    }
+
+    /// Whether it may come down to a few values, which it does not list.
+    pub(super) fn could_be_few(&self) -> bool {
+        let narrow: &[&str] = match self.is {
+            Is::Text => &["pattern", "format", "maxLength"],
+            Is::Integer | Is::Number => &["maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "multipleOf"],
+            Is::Null | Is::Boolean => &[],
+            Is::List | Is::Object | Is::Anything => return true,
+        };
+        narrow.iter().any(|key| self.keys.contains_key(*key))
+    }
+
+    /// What both allow; `None` if that is nothing.
+    fn merge(&self, other: &Self) -> Option<Self> {
+        let is = match (self.is, other.is) {
+            (a, b) if a == b => a,
+            (Is::Anything, it) | (it, Is::Anything) => it,
+            (Is::Integer, Is::Number) | (Is::Number, Is::Integer) => Is::Integer,
+            _ => return None,
+        };
+        match (&self.value, &other.value) {
+            (Some(a), Some(b)) if !super::scalars::same(a, b) => return None,
+            (Some(_), _) => return Some(Self { is_wider: true, ..self.clone() }),
+            (None, Some(_)) => return Some(Self { is_wider: true, ..other.clone() }),
+            (None, None) => {}
+        }
+        let mut merged = Self { is, value: None, keys: self.keys.clone(), is_wider: self.is_wider || other.is_wider };
+        for (key, value) in &other.keys {
+            merged.restrict(key, value);
+        }
+        // What a schema says of "all others" means others than its own.
+        for (own, others) in [("properties", "additionalProperties"), ("prefixItems", "items")] {
+            let says = |it: &Self| it.keys.contains_key(own) || it.keys.contains_key(others);
+            merged.is_wider |= says(self) && says(other) && self.keys.get(own) != other.keys.get(own);
+        }
+        Some(merged)
+    }
+
+    /// Takes over what another schema says under a key.
+    fn restrict(&mut self, key: &str, value: &Value) {
+        let Some(mine) = self.keys.get_mut(key) else {
+            self.keys.insert(key.to_owned(), value.clone());
+            return;
+        };
+        if mine == value {
+            return;
+        }
+        let both = |a: &Value, b: &Value| json!({ "allOf": [a, b] });
+        match (key, mine, value) {
+            ("properties", Value::Object(mine), Value::Object(others)) => {
+                for (name, schema) in others {
+                    let merged = mine.get(name).filter(|it| *it != schema).map(|it| both(it, schema));
+                    mine.insert(name.clone(), merged.unwrap_or_else(|| schema.clone()));
+                }
+            }
+            ("required", Value::Array(mine), Value::Array(others)) => {
+                let new: Vec<Value> = others.iter().filter(|it| !mine.contains(it)).cloned().collect();
+                mine.extend(new);
+            }
+            ("items", mine, value) => *mine = both(mine, value),
+            ("minimum" | "exclusiveMinimum" | "minLength" | "minItems", mine, value) => {
+                if value.as_f64() > mine.as_f64() {
+                    *mine = value.clone();
+                }
+            }
+            ("maximum" | "exclusiveMaximum" | "maxLength" | "maxItems", mine, value) => {
+                if value.as_f64() < mine.as_f64() {
+                    *mine = value.clone();
+                }
+            }
+            (key, _, _) if super::NOTES.contains(&key) => {}
+            _ => self.is_wider = true,
+        }
+    }
+}
+
+/// The alternatives of a schema; `None` if they are too many.
+pub(crate) fn expand(schema: &Value, root: &Value) -> Option<Vec<Alternative>> {
+    inner(schema, root, 0)
+}
+
+fn inner(schema: &Value, root: &Value, depth: u32) -> Option<Vec<Alternative>> {
+    let keys = match schema {
+        Value::Bool(true) => return Some(vec![Alternative::new(Is::Anything, Map::new())]),
+        Value::Bool(false) => return Some(Vec::new()),
+        Value::Object(keys) => keys,
+        _ => return None,
+    };
+    if depth >= DEEPEST || keys.contains_key("$dynamicRef") || keys.contains_key("$recursiveRef") {
+        return None;
+    }
+    let mut found = own(keys);
+    if let Some(reference) = keys.get("$ref") {
+        let target = resolve(reference.as_str()?, root)?;
+        found = product(&found, &inner(target, root, depth + 1)?)?;
+    }
+    for part in super::parts(keys, "allOf") {
+        found = product(&found, &inner(part, root, depth + 1)?)?;
+    }
+    for key in ["anyOf", "oneOf"] {
+        let Some(Value::Array(branches)) = keys.get(key) else { continue };
+        let mut union = Vec::new();
+        for branch in branches {
+            union.extend(inner(branch, root, depth + 1)?);
+        }
+        found = product(&found, &union)?;
+    }
+    (found.len() <= MOST).then_some(found)
+}
+
+/// What a schema says by itself.
+fn own(keys: &Map<String, Value>) -> Vec<Alternative> {
+    const APART: &[&str] = &["type", "enum", "const", "$ref", "allOf", "anyOf", "oneOf", "$defs", "definitions"];
+    let rest: Map<String, Value> =
+        keys.iter().filter(|(key, _)| !APART.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let types: Vec<Is> = match keys.get("type") {
+        Some(Value::String(word)) => Is::of(word).into_iter().collect(),
+        Some(Value::Array(words)) => words.iter().filter_map(Value::as_str).filter_map(Is::of).collect(),
+        _ => vec![Is::Anything],
+    };
+    let few = keys.get("enum").and_then(Value::as_array);
+    let Some(values) = keys.get("const").map(std::slice::from_ref).or(few.map(Vec::as_slice)) else {
+        let each = types.into_iter().flat_map(|is| {
+            let flags = [Value::Bool(false), Value::Bool(true)];
+            match is {
+                Is::Boolean => flags.iter().map(Alternative::constant).collect(),
+                _ => vec![Alternative::new(is, rest.clone())],
+            }
+        });
+        return each.collect();
+    };
+    // Each value that is of a type. What else is said of it should not exclude it, but who knows.
+    let constants = values.iter().map(Alternative::constant);
+    let fits = |it: &Alternative| {
+        types.iter().any(|is| *is == Is::Anything || *is == it.is || (*is == Is::Number && it.is == Is::Integer))
+    };
+    let is_wider = !super::is_plain(&rest) || few.is_some_and(|_| keys.contains_key("const"));
+    constants.filter(fits).map(|it| Alternative { is_wider, ..it }).collect()
+}
+
+fn product(some: &[Alternative], others: &[Alternative]) -> Option<Vec<Alternative>> {
+    if some.len() * others.len() > MOST * MOST {
+        return None;
+    }
+    let pairs = some.iter().flat_map(|a| others.iter().filter_map(move |b| a.merge(b)));
+    let merged: Vec<Alternative> = pairs.collect();
+    (merged.len() <= MOST).then_some(merged)
+}
+
+/// What a reference within a document leads to.
+pub(crate) fn resolve<'a>(reference: &str, root: &'a Value) -> Option<&'a Value> {
+    let pointer = reference.strip_prefix('#')?;
+    let decoded = pointer.replace("%24", "$").replace("%25", "%");
+    root.pointer(&decoded)
+}

@@ -1,0 +1,111 @@
+//! Objects: fields that are needed, fields that may be missing, fields beyond those.
+
+use serde_json::{Map, Value};
+
+use super::{Alternative, Fit, Judge};
+use crate::notation;
+
+/// What is known of the fields that a schema does not name.
+enum Others<'a> {
+    /// There are none.
+    None,
+    /// They are of this type.
+    Of(&'a Value),
+    /// Nothing is said.
+    Silent,
+    /// Anything, and that is said.
+    Anything,
+}
+
+fn others(keys: &Map<String, Value>) -> Others<'_> {
+    match keys.get("additionalProperties") {
+        _ if keys.contains_key("patternProperties") => Others::Anything,
+        None => Others::Silent,
+        Some(Value::Bool(false)) => Others::None,
+        Some(schema) if super::is_anything(schema) => Others::Anything,
+        Some(schema) => Others::Of(schema),
+    }
+}
+
+fn properties(keys: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    keys.get("properties").and_then(Value::as_object).into_iter().flatten()
+}
+
+fn property<'a>(keys: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    keys.get("properties").and_then(|it| it.get(name))
+}
+
+fn requires(keys: &Map<String, Value>, name: &str) -> bool {
+    super::parts(keys, "required").iter().any(|it| it == name)
+}
+
+impl Judge<'_> {
+    pub(super) fn object(&mut self, from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
+        let from = &from.keys;
+        let mut fit = Fit::Yes;
+        for name in super::parts(to, "required").iter().filter_map(Value::as_str) {
+            fit = fit.and(self.needed(from, to, name, path));
+        }
+        for (name, schema) in properties(to) {
+            fit = fit.and(self.named(from, name, schema, path));
+        }
+        let theirs = match others(to) {
+            Others::Silent | Others::Anything => return fit,
+            Others::None => &Value::Bool(false),
+            Others::Of(schema) => schema,
+        };
+        for (name, mine) in properties(from).filter(|(name, _)| property(to, name).is_none()) {
+            fit = fit.and(match theirs {
+                Value::Bool(false) if *mine == Value::Bool(false) => Fit::Yes,
+                Value::Bool(false) if requires(from, name) => {
+                    Fit::never(path, format!("the field `{name}` is not accepted"))
+                }
+                Value::Bool(false) => Fit::no(path, format!("the field `{name}` is not accepted")),
+                _ => {
+                    let one = self.whole(mine, theirs, &format!("{path}.{name}"));
+                    if requires(from, name) { one } else { one.sometimes() }
+                }
+            });
+        }
+        fit.and(match (others(from), theirs) {
+            (Others::None, _) => Fit::Yes,
+            (Others::Of(_), Value::Bool(false)) => Fit::no(path, "fields of any name are not accepted"),
+            (Others::Of(mine), theirs) => self.whole(mine, theirs, &format!("{path}.*")).sometimes(),
+            (Others::Silent | Others::Anything, _) => Fit::unknown("there may be more fields"),
+        })
+    }
+
+    /// A field that must be there.
+    fn needed(&mut self, from: &Map<String, Value>, to: &Map<String, Value>, name: &str, path: &str) -> Fit {
+        if requires(from, name) {
+            return Fit::Yes;
+        }
+        let expected = property(to, name).filter(|it| !super::is_anything(it));
+        let expected =
+            expected.map_or_else(String::new, |it| format!(", and {} is expected", notation::show(it, self.to)));
+        if property(from, name).is_some() {
+            return Fit::no(path, format!("the field `{name}` may be missing{expected}"));
+        }
+        let missing = format!("the field `{name}` is missing{expected}");
+        match others(from) {
+            Others::None => Fit::never(path, missing),
+            Others::Of(_) | Others::Silent => Fit::no(path, missing),
+            Others::Anything => Fit::unknown("which fields there are is not known"),
+        }
+    }
+
+    /// A field that has a type in the second schema.
+    fn named(&mut self, from: &Map<String, Value>, name: &str, schema: &Value, path: &str) -> Fit {
+        let at = format!("{path}.{name}");
+        if let Some(mine) = property(from, name) {
+            let one = self.whole(mine, schema, &at);
+            return if requires(from, name) { one } else { one.sometimes() };
+        }
+        match others(from) {
+            _ if super::is_anything(schema) => Fit::Yes,
+            Others::None => Fit::Yes,
+            Others::Of(mine) => self.whole(mine, schema, &at).sometimes(),
+            Others::Silent | Others::Anything => Fit::Unknown(format!("there may be a field `{name}` of another type")),
+        }
+    }
+}

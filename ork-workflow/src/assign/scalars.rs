@@ -1,0 +1,123 @@
+//! Numbers and texts: bounds, lengths, patterns, formats. Values that may lie outside of bounds are unknown, not wrong.
+
+use serde_json::{Map, Value};
+
+use super::{Alternative, Fit, Is};
+
+/// Whether two values are the same to JSON Schema, for which `1` is `1.0`.
+pub(super) fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(x), Value::Number(y)) => x == y || x.as_f64() == y.as_f64(),
+        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(x, y)),
+        (Value::Object(x), Value::Object(y)) => {
+            x.len() == y.len() && x.iter().all(|(key, x)| y.get(key).is_some_and(|y| same(x, y)))
+        }
+        _ => a == b,
+    }
+}
+
+/// A bound: the number, and whether it is outside itself.
+type Bound = Option<(f64, bool)>;
+
+fn get(keys: &Map<String, Value>, key: &str) -> Option<f64> {
+    keys.get(key).and_then(Value::as_f64)
+}
+
+fn lower(keys: &Map<String, Value>) -> Bound {
+    let (at, beyond) = (get(keys, "minimum").map(|it| (it, false)), get(keys, "exclusiveMinimum").map(|it| (it, true)));
+    match (at, beyond) {
+        (Some(a), Some(b)) => Some(if b.0 >= a.0 { b } else { a }),
+        (a, b) => a.or(b),
+    }
+}
+
+fn upper(keys: &Map<String, Value>) -> Bound {
+    let (at, beyond) = (get(keys, "maximum").map(|it| (it, false)), get(keys, "exclusiveMaximum").map(|it| (it, true)));
+    match (at, beyond) {
+        (Some(a), Some(b)) => Some(if b.0 <= a.0 { b } else { a }),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Compares a range with the one that is demanded.
+fn range(from: (Bound, Bound), to: (Bound, Bound), what: &str, path: &str) -> Fit {
+    let is = |mine: f64, bound: &str| match from {
+        (Some(a), Some(b)) if a.0.total_cmp(&b.0).is_eq() => format!("{what} is {mine}"),
+        _ => format!("{what} is {bound} {mine}"),
+    };
+    let above = |a: (f64, bool), b: (f64, bool)| a.0 > b.0 || (a.0 >= b.0 && (a.1 || b.1));
+    let within = |mine: (f64, bool), other: (f64, bool), lower: bool| {
+        let beyond = if lower { mine.0 > other.0 } else { mine.0 < other.0 };
+        beyond || (mine.0.total_cmp(&other.0).is_eq() && (mine.1 || !other.1))
+    };
+    let mut fit = Fit::Yes;
+    if let Some(least) = to.0 {
+        fit = fit.and(match from {
+            (Some(mine), _) if within(mine, least, true) => Fit::Yes,
+            (_, Some(most)) if above(least, most) => {
+                let sign = if least.1 { "more than" } else { "at least" };
+                Fit::never(path, format!("{} where {sign} {} is expected", is(most.0, "at most"), least.0))
+            }
+            _ => Fit::Unknown(format!("{what} may be too small")),
+        });
+    }
+    if let Some(most) = to.1 {
+        fit = fit.and(match from {
+            (_, Some(mine)) if within(mine, most, false) => Fit::Yes,
+            (Some(least), _) if above(least, most) => {
+                let sign = if most.1 { "less than" } else { "at most" };
+                Fit::never(path, format!("{} where {sign} {} is expected", is(least.0, "at least"), most.0))
+            }
+            _ => Fit::Unknown(format!("{what} may be too large")),
+        });
+    }
+    fit
+}
+
+pub(super) fn number(from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
+    let ends = |keys| (lower(keys), upper(keys));
+    let fit = range(ends(&from.keys), ends(to), "the number", path);
+    let steps = get(to, "multipleOf").map_or(Fit::Yes, |step| {
+        let mine = get(&from.keys, "multipleOf").or((from.is == Is::Integer).then_some(1.0));
+        let mine = from.value.as_ref().and_then(Value::as_f64).or(mine);
+        match mine {
+            Some(mine) if step > 0.0 && mine % step == 0.0 => Fit::Yes,
+            _ => Fit::unknown("whether the number is a multiple cannot be said"),
+        }
+    });
+    fit.and(steps).and(format(from, to))
+}
+
+/// The bounds of a length.
+fn length(keys: &Map<String, Value>, least: &str, most: &str) -> (Bound, Bound) {
+    (Some((get(keys, least).unwrap_or(0.0), false)), get(keys, most).map(|it| (it, false)))
+}
+
+/// What a length must be: no least one unless it says so.
+fn demanded(keys: &Map<String, Value>, least: &str, most: &str) -> (Bound, Bound) {
+    (get(keys, least).filter(|it| *it > 0.0).map(|it| (it, false)), get(keys, most).map(|it| (it, false)))
+}
+
+pub(super) fn text(from: &Alternative, to: &Map<String, Value>, path: &str) -> Fit {
+    let (mine, theirs) = (length(&from.keys, "minLength", "maxLength"), demanded(to, "minLength", "maxLength"));
+    let pattern = match (from.keys.get("pattern"), to.get("pattern")) {
+        (_, None) => Fit::Yes,
+        (Some(mine), Some(theirs)) if mine == theirs => Fit::Yes,
+        _ => Fit::unknown("whether the text has the pattern cannot be said"),
+    };
+    range(mine, theirs, "the length", path).and(pattern).and(format(from, to))
+}
+
+pub(super) fn count(from: &Map<String, Value>, to: &Map<String, Value>, path: &str) -> Fit {
+    let (mine, theirs) = (length(from, "minItems", "maxItems"), demanded(to, "minItems", "maxItems"));
+    range(mine, theirs, "the length of the list", path)
+}
+
+/// Formats are compared by name only.
+fn format(from: &Alternative, to: &Map<String, Value>) -> Fit {
+    match (from.keys.get("format"), to.get("format")) {
+        (_, None) => Fit::Yes,
+        (Some(mine), Some(theirs)) if mine == theirs => Fit::Yes,
+        _ => Fit::unknown("whether it has the format cannot be said"),
+    }
+}

@@ -1,0 +1,100 @@
+//! The order of the tasks, or the circles that keep them from having one.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::Check;
+use crate::diagnostic::{Code, Diagnostic, Problems};
+
+/// The tasks in an order in which each stands after those it waits for; where that is free, in that of the file.
+pub(super) fn order(check: &Check<'_>, problems: &mut Problems) -> Option<Vec<usize>> {
+    let count = check.wires.len();
+    let mut waits: Vec<usize> = check.wires.iter().map(|it| it.needs.len()).collect();
+    let mut ready: BTreeSet<usize> = (0..count).filter(|index| waits.get(*index) == Some(&0)).collect();
+    let mut followers: Vec<Vec<usize>> = vec![Vec::new(); count];
+    for (index, wires) in check.wires.iter().enumerate() {
+        for (need, _) in &wires.needs {
+            if let Some(list) = followers.get_mut(*need) {
+                list.push(index);
+            }
+        }
+    }
+    let mut order = Vec::new();
+    while let Some(index) = ready.pop_first() {
+        order.push(index);
+        for follower in followers.get(index).into_iter().flatten() {
+            if let Some(left) = waits.get_mut(*follower) {
+                *left -= 1;
+                if *left == 0 {
+                    ready.insert(*follower);
+                }
+            }
+        }
+    }
+    if order.len() == count {
+        return Some(order);
+    }
+    let mut said = BTreeSet::new();
+    for index in (0..count).filter(|index| waits.get(*index) > Some(&0)) {
+        if said.contains(&index) {
+            continue;
+        }
+        if let Some(circle) = circle(check, index) {
+            // Tasks of one knot are in many circles; the shortest one says enough.
+            said.extend(reached(check, index).into_iter().filter(|it| reached(check, *it).contains(&index)));
+            problems.add(diagnostic(check, &circle));
+        }
+    }
+    None
+}
+
+fn needs(check: &Check<'_>, index: usize) -> impl Iterator<Item = usize> {
+    check.wires.get(index).into_iter().flat_map(|it| it.needs.iter().map(|(need, _)| *need))
+}
+
+/// All that a task waits for, near and far.
+fn reached(check: &Check<'_>, from: usize) -> BTreeSet<usize> {
+    let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+    while let Some(index) = open.pop() {
+        open.extend(needs(check, index).filter(|need| seen.insert(*need)));
+    }
+    seen
+}
+
+/// The shortest way from a task back to itself.
+fn circle(check: &Check<'_>, from: usize) -> Option<Vec<usize>> {
+    let mut came: Vec<Option<usize>> = vec![None; check.wires.len()];
+    let mut open = VecDeque::from([from]);
+    while let Some(index) = open.pop_front() {
+        for need in needs(check, index) {
+            if need == from {
+                let mut way = vec![index];
+                let mut at = index;
+                while at != from {
+                    at = came.get(at).copied().flatten()?;
+                    way.push(at);
+                }
+                way.reverse();
+                return Some(way);
+            }
+            if let Some(slot) = came.get_mut(need).filter(|it| it.is_none()) {
+                *slot = Some(index);
+                open.push_back(need);
+            }
+        }
+    }
+    None
+}
+
+fn diagnostic(check: &Check<'_>, circle: &[usize]) -> Diagnostic {
+    let name = |index: usize| check.document.tasks.get(index).map_or("", |task| task.name.text.as_str());
+    let names: Vec<&str> = circle.iter().chain(circle.first()).map(|index| name(*index)).collect();
+    let mut problem = Diagnostic::new(Code::Cycle, format!("tasks wait for each other: {}", names.join(" -> ")));
+    let next = circle.iter().skip(1).chain(circle.first());
+    for (index, need) in circle.iter().zip(next) {
+        let place = check.wires.get(*index).and_then(|it| it.needs.iter().find(|(it, _)| it == need));
+        let Some((_, span)) = place else { continue };
+        let text = format!("`{}` waits for `{}`", name(*index), name(*need));
+        problem = if problem.span.is_none() { problem.at(*span, text) } else { problem.and(*span, text) };
+    }
+    problem.help("remove one of these dependencies")
+}

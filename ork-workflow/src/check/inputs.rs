@@ -1,0 +1,228 @@
+//! Who gives each input of a task: its own constants, then the tasks it waits for, then the parameters of the run.
+
+use serde_json::Value;
+
+use super::lookup::Known;
+use super::shape::Shape;
+use super::{Check, fan};
+use crate::assign::Verdict;
+use crate::diagnostic::{Code, Diagnostic, Problems, nearest};
+use crate::document::{Constant, ITEM, Task};
+use crate::notation;
+use crate::yaml::Word;
+
+/// What gives an input.
+#[derive(Debug, Clone)]
+pub(super) enum Giver {
+    /// It is written down.
+    Constant(Value),
+    /// What the task of that number returns.
+    Task(usize),
+    /// The parameter of that number.
+    Parameter(usize),
+}
+
+/// The inputs of a task and what gives them.
+pub(super) type Givers = Vec<(String, Giver)>;
+
+/// Finds out what gives the inputs of a task, and whether that fits.
+pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) -> Givers {
+    let Some((task, known, wires)) = check.task(index) else { return Vec::new() };
+    let mut givers = Givers::new();
+    let mut meant = Vec::new();
+    for (word, constant) in &task.input {
+        if word.text == ITEM && task.foreach.is_some() {
+            continue;
+        }
+        if let Some(near) = one_constant(task, known, word, constant, problems) {
+            meant.push(near);
+        }
+        givers.push((word.text.clone(), Giver::Constant(constant.value.clone())));
+    }
+    for (need, _) in &wires.needs {
+        upstream(check, index, *need, &mut givers, problems);
+    }
+    for (number, parameter) in check.document.parameters.iter().enumerate() {
+        let name = &parameter.name.text;
+        let is_taken = known.inputs.names(name) || known.inputs.is_open();
+        if !is_taken {
+            continue;
+        }
+        match givers.iter().find(|(given, _)| given == name) {
+            None => givers.push((name.clone(), Giver::Parameter(number))),
+            Some((_, Giver::Task(other))) => {
+                let at = wires.needs.iter().find(|(need, _)| need == other).map_or(task.name.span, |(_, span)| *span);
+                let message = format!("`{name}` of `{}` could be the task or the parameter", task.name.text);
+                let problem = Diagnostic::new(Code::AmbiguousInput, message);
+                let problem = problem.at(at, format!("it gets what the task `{name}` returns"));
+                let problem = problem.and(parameter.name.span, "not the value of this parameter");
+                problems.add(problem.help("rename the task or the parameter"));
+            }
+            Some(_) => {}
+        }
+    }
+    if known.is_sound && task.is_whole && wires.is_whole && check.document.is_whole {
+        missing(check, task, known, &givers, &meant, problems);
+    }
+    givers
+}
+
+/// Checks a constant. Answers with the input that it was probably meant for.
+fn one_constant(
+    task: &Task,
+    known: &Known,
+    word: &Word,
+    constant: &Constant,
+    problems: &mut Problems,
+) -> Option<String> {
+    if !known.is_sound {
+        return None;
+    }
+    let name = &task.name.text;
+    let Some(shape) = known.inputs.get(&word.text) else {
+        let problem = Diagnostic::new(Code::UnknownInput, format!("`{name}` has no input `{}`", word.text));
+        let problem = problem.at(word.span, "no such input");
+        let fields: Vec<&str> = known.inputs.fields.iter().map(|(name, ..)| name.as_str()).collect();
+        let near = nearest(&word.text, fields.iter().copied()).map(str::to_owned);
+        problems.add(if fields.is_empty() {
+            problem.note(format!("it takes no inputs{}", known.at()))
+        } else {
+            let problem = problem.meant(word.span, &word.text, fields.iter().copied(), "its inputs are");
+            problem.note(takes_all(task, known))
+        });
+        return near;
+    };
+    let whys = shape.refuses(&constant.value);
+    if !whys.is_empty() {
+        let message = format!("`{}` is not what `{name}` takes", word.text);
+        let problem = Diagnostic::new(Code::ConstantType, message);
+        problems.add(refused(problem.at(constant.span, short(&whys)), task, known, &word.text, shape, &whys));
+    }
+    None
+}
+
+/// A reason that fits beside a place.
+fn short(whys: &[String]) -> String {
+    whys.first().cloned().unwrap_or_default()
+}
+
+/// Adds what is taken, and why a value is not.
+fn refused(problem: Diagnostic, task: &Task, known: &Known, input: &str, shape: &Shape, whys: &[String]) -> Diagnostic {
+    let problem = whys.iter().skip(1).fold(problem, |it, why| it.note(why.clone()));
+    problem.note(takes(task, known, input, shape))
+}
+
+/// What a task takes, and which file says so.
+pub(super) fn takes(task: &Task, known: &Known, input: &str, shape: &Shape) -> String {
+    format!("`{}` takes `{input}`: {}{}", task.name.text, shape.show(), known.at())
+}
+
+/// All that a task takes, and which file says so.
+fn takes_all(task: &Task, known: &Known) -> String {
+    let each = known
+        .inputs
+        .fields
+        .iter()
+        .map(|(name, shape, required)| format!("{name}{}: {}", if *required { "" } else { "?" }, shape.show()));
+    format!("`{}` takes {{{}}}{}", task.name.text, each.collect::<Vec<_>>().join(", "), known.at())
+}
+
+/// Gives the output of a task that it waits for, if it takes it.
+fn upstream(check: &Check<'_>, index: usize, need: usize, givers: &mut Givers, problems: &mut Problems) {
+    let Some((task, known, wires)) = check.task(index) else { return };
+    let Some((source, ..)) = check.task(need) else { return };
+    let (name, input) = (&task.name.text, &source.name.text);
+    let Some(takes_it) = known.inputs.get(input) else { return };
+    if let Some((word, _)) = task.input.iter().find(|(word, _)| word.text == *input) {
+        let at = wires.needs.iter().find(|(it, _)| *it == need).map_or(task.name.span, |(_, span)| *span);
+        let message = format!("`{input}` of `{name}` could be the task or the constant");
+        let problem = Diagnostic::new(Code::AmbiguousInput, message);
+        let problem = problem.at(word.span, "it gets this constant").and(at, "not what this task returns");
+        problems.add(problem.help("remove the constant, or rename the task"));
+        return;
+    }
+    givers.push((input.clone(), Giver::Task(need)));
+    let Some(output) = fan::output(check, task, need).filter(|_| known.is_sound) else { return };
+    if let Verdict::No(whys) = output.fits(takes_it) {
+        let at = wires.needs.iter().find(|(it, _)| *it == need).map_or(task.name.span, |(_, span)| *span);
+        let message = format!("what `{input}` returns is not what `{name}` takes");
+        let problem = Diagnostic::new(Code::OutputType, message);
+        let problem = problem.at(at, format!("gives `{input}`: {}", output.show()));
+        let problem = fan::reasons(&whys, &output, takes_it).into_iter().fold(problem, Diagnostic::note);
+        let problem = problem.note(takes(task, known, input, takes_it));
+        let problem = fan::returns(check, need, &[], problem);
+        problems.add(advice(problem, source, task, &output, takes_it));
+    }
+}
+
+/// What probably has to change where an output does not fit.
+fn advice(problem: Diagnostic, source: &Task, task: &Task, output: &Shape, takes: &Shape) -> Diagnostic {
+    let name = &source.name.text;
+    let lists = matches!(output.items(), super::shape::Items::Are(item) if item.fits(takes) == Verdict::Yes);
+    if source.fans() && lists {
+        return problem
+            .help(format!("`{name}` is made many: its outputs come as a list, in the order of its instances"));
+    }
+    if !source.fans() && output.list().fits(takes) == Verdict::Yes {
+        return problem.help(format!("`{name}` runs once: its output comes by itself, not as a list"));
+    }
+    if task.runs_on_failure() {
+        return problem.help(format!("with `on_failure: run` it is `null` where `{name}` has failed: accept that too"));
+    }
+    problem
+}
+
+/// Says which inputs nobody gives.
+fn missing(check: &Check<'_>, task: &Task, known: &Known, givers: &Givers, meant: &[String], problems: &mut Problems) {
+    let name = &task.name.text;
+    for (input, shape, _) in known.inputs.fields.iter().filter(|(.., required)| *required) {
+        let is_item = input == ITEM && task.foreach.is_some();
+        if is_item || meant.contains(input) || givers.iter().any(|(given, _)| given == input) {
+            continue;
+        }
+        let problem = Diagnostic::new(Code::MissingInput, format!("`{name}` needs `{input}`, and nobody gives it"));
+        let problem = problem.at(task.name.span, format!("needs `{input}`"));
+        let problem = problem.note(takes(task, known, input, shape));
+        let is_task = check.document.tasks.iter().any(|other| other.name.text == *input && other.name.text != *name);
+        problems.add(if input == ITEM {
+            problem.help("add `foreach: task.field`, which gives each instance an item of a list")
+        } else if is_task {
+            problem.help(format!("add `depends_on: [{input}]` to get what that task returns"))
+        } else if let Some(other) = misnamed(check, task, known, shape) {
+            let problem = problem.note(format!("it waits for `{other}`, and has no input of that name"));
+            problem.help(format!("name the task `{other}` `{input}`: outputs come under the names of their tasks"))
+        } else {
+            problem.help(format!(
+                "add `{input}: {}` below the task's `input`, or `{input}:` below the workflow's `input`, \
+                 as a parameter of its runs",
+                example(shape)
+            ))
+        });
+    }
+}
+
+/// A task that it waits for and takes nothing from, though what it returns would fit.
+fn misnamed<'a>(check: &'a Check<'_>, task: &Task, known: &Known, shape: &Shape) -> Option<&'a str> {
+    let listed = |other: &Task| task.depends_on.iter().any(|word| word.text == other.name.text);
+    let others = check.document.tasks.iter().enumerate().filter(|(_, other)| listed(other));
+    let mut others = others.filter(|(_, other)| !known.inputs.names(&other.name.text));
+    let fits = |index| fan::output(check, task, index).is_some_and(|output| output.fits(shape) == Verdict::Yes);
+    others.find(|(index, _)| fits(*index)).map(|(_, other)| other.name.text.as_str())
+}
+
+/// A value of a type, to show how one is written.
+fn example(shape: &Shape) -> String {
+    let shown = shape.show();
+    match shown.split(" | ").next().unwrap_or_default() {
+        "integer" => "1".to_owned(),
+        "number" => "0.5".to_owned(),
+        "boolean" => "true".to_owned(),
+        "string" => "text".to_owned(),
+        word if word.starts_with('"') => {
+            notation::literal(&Value::from(word.trim_matches('"'))).trim_matches('"').to_owned()
+        }
+        word if word.starts_with("list") => "[..]".to_owned(),
+        word if word.starts_with('{') => "{..}".to_owned(),
+        _ => "..".to_owned(),
+    }
+}

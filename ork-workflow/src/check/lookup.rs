@@ -1,0 +1,151 @@
+//! What runs for each task, and what it takes and returns.
+
+use super::shape::{Inputs, Shape};
+use crate::catalog::{Answer, Catalog, Signature, Unavailable};
+use crate::diagnostic::{Code, Diagnostic, Problems};
+use crate::document::{Program, Task};
+use crate::plan::Runs;
+use crate::yaml::Word;
+
+/// What is known of a task.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// `None` if it cannot run.
+    pub(super) runs: Option<Runs>,
+    /// What it takes.
+    pub(super) inputs: Inputs,
+    /// What one instance returns; `None` if that is not known.
+    pub(super) output: Option<Shape>,
+    /// Where its function is; empty if that is not known.
+    pub(super) place: String,
+    /// Whether all of this is what it seems: it is not, if something about it is wrong.
+    pub(super) is_sound: bool,
+}
+
+impl Known {
+    fn unknown(runs: Option<Runs>) -> Self {
+        let is_sound = runs.is_some();
+        Self { runs, inputs: Inputs::anything(), output: None, place: String::new(), is_sound }
+    }
+
+    /// Where its function is, in brackets.
+    pub(super) fn at(&self) -> String {
+        if self.place.is_empty() { String::new() } else { format!(" ({})", self.place) }
+    }
+}
+
+/// Asks the catalog about a task.
+pub(super) fn look_up(task: &Task, catalog: &dyn Catalog, problems: &mut Problems) -> Known {
+    let Some(program) = &task.program else { return Known::unknown(None) };
+    let (word, runs, answer) = match program {
+        Program::Rust(word) => (word, Runs::Rust { task: word.text.clone() }, catalog.rust(&word.text)),
+        Program::Python(word) => {
+            let answer = inside(&word.text, || catalog.python(&word.text));
+            (word, Runs::Python { file: word.text.clone() }, answer)
+        }
+        Program::Process(words) => {
+            let Some(word) = words.first() else { return Known::unknown(None) };
+            let command = words.iter().map(|word| word.text.clone()).collect();
+            (word, Runs::Process { command }, inside(&word.text, || catalog.program(&word.text)))
+        }
+    };
+    match answer {
+        Answer::Known(signature) => known(task, word, runs, &signature, problems),
+        Answer::Unknown => Known::unknown(Some(runs)),
+        Answer::Unavailable(why) => {
+            problems.add(unavailable(word, program, why, catalog));
+            Known::unknown(None)
+        }
+    }
+}
+
+/// The answer for a file, unless its name leads out of the folder.
+fn inside(file: &str, answer: impl FnOnce() -> Answer) -> Answer {
+    let mut depth = 0_i32;
+    let mut leaves = file.starts_with(['/', '\\']) || file.get(1..3).is_some_and(|it| it == ":\\" || it == ":/");
+    for part in file.split(['/', '\\']) {
+        depth += match part {
+            ".." => -1,
+            "" | "." => 0,
+            _ => 1,
+        };
+        leaves |= depth < 0;
+    }
+    if leaves { Answer::Unavailable(Unavailable::Outside) } else { answer() }
+}
+
+fn known(task: &Task, word: &Word, runs: Runs, signature: &Signature, problems: &mut Problems) -> Known {
+    let (input, output) = (Shape::new(signature.input.clone()), Shape::new(signature.output.clone()));
+    let mut known = Known::unknown(Some(runs));
+    known.place.clone_from(&signature.place);
+    known.output = Some(output);
+    if signature.splits && task.fans() {
+        let message = format!("`{}` splits itself into parts, and cannot be made many once more", word.text);
+        let at = task.paths().next().map_or(task.name.span, |path| path.span);
+        let problem = Diagnostic::new(Code::SplitsItself, message).at(at, "made many here");
+        let problem = problem.note(format!("its split is part of the program{}", known.at()));
+        problems.add(problem.help("remove `foreach` and `parallel`, or name a task without a split"));
+        known.is_sound = false;
+    }
+    if let Some(inputs) = input.inputs() {
+        known.inputs = inputs;
+    } else {
+        let message = format!("`{}` takes {}, and a workflow gives an object", task.name.text, input.show());
+        let problem = Diagnostic::new(Code::InputNotObject, message).at(word.span, "takes no object");
+        let problem = problem.note(format!("a workflow gives a task its inputs by name{}", known.at()));
+        problems.add(problem.help("let the task take an object with named fields"));
+        known.is_sound = false;
+    }
+    known
+}
+
+fn unavailable(word: &Word, program: &Program, why: Unavailable, catalog: &dyn Catalog) -> Diagnostic {
+    let name = &word.text;
+    let said = |code, message: String, label: &str| Diagnostic::new(code, message).at(word.span, label);
+    match why {
+        Unavailable::NoSuchTask => {
+            let problem = said(Code::NoSuchTask, format!("the program has no task `{name}`"), "no such task");
+            let names = catalog.rust_names();
+            let problem = problem.meant(word.span, name, names.iter().map(String::as_str), "its tasks are");
+            if problem.suggestion.is_some() {
+                return problem;
+            }
+            let problem = problem.note("a task without `executor` is a task of the Rust program");
+            problem.help("if a crate has it: is that crate used by this program? Else it is not linked")
+        }
+        Unavailable::NoSuchFile { nearest } => {
+            let found = match program {
+                Program::Process(_) if !name.contains('/') => "there is no program",
+                _ => "there is no file",
+            };
+            let problem = said(Code::NoSuchFile, format!("{found} `{name}`"), "not found");
+            match nearest {
+                Some(near) => problem.did_you_mean(word.span, &near),
+                None if name.contains('/') || !matches!(program, Program::Process(_)) => {
+                    problem.note("files are named from the folder of the workflow")
+                }
+                None => problem.help(format!("write `./{name}` for a file in the folder of the workflow")),
+            }
+        }
+        Unavailable::Outside => {
+            let message = format!("`{name}` is outside the folder of the workflow");
+            let problem = said(Code::OutsideFolder, message, "leads out of the folder");
+            let problem =
+                problem.note("a workflow runs only what is in its own folder, and programs of the system by name");
+            match (program, name.rsplit('/').next()) {
+                (Program::Process(_), Some(last)) if name.starts_with('/') => {
+                    problem.help(format!("write `{last}` for the program of that name in the search path"))
+                }
+                _ => problem.help("move the file into the folder, and name it from there"),
+            }
+        }
+        Unavailable::Broken { message } => {
+            let problem = said(Code::BrokenFile, format!("`{name}` cannot be loaded"), "has no task that could run");
+            message.lines().filter(|line| !line.trim().is_empty()).fold(problem, |it, line| it.note(line.trim_end()))
+        }
+        Unavailable::NoExecutor { message } => {
+            let problem = said(Code::NoExecutor, format!("`{name}` cannot run here"), "nothing that could run it");
+            message.lines().filter(|line| !line.trim().is_empty()).fold(problem, |it, line| it.note(line.trim_end()))
+        }
+    }
+}

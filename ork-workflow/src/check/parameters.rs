@@ -1,0 +1,179 @@
+//! The parameters of a run: what they are worth this time, and whether the tasks that take them accept that.
+
+use serde_json::Value;
+
+use super::inputs::{Giver, Givers, takes};
+use super::lookup::Known;
+use super::shape::Shape;
+use super::{Check, Given, Parameters, Wires};
+use crate::diagnostic::{Code, Diagnostic, Problems, nearest};
+use crate::document::{Parameter, Task};
+use crate::file::Span;
+use crate::notation;
+
+/// A task that takes a parameter, and as what.
+type Taker<'a> = (&'a Task, &'a Known, &'a Shape);
+
+/// The value of each parameter, in the order of the file; `None` if it has none.
+pub(super) fn check(
+    check: &Check<'_>,
+    givers: &[Givers],
+    given: Option<&Parameters>,
+    problems: &mut Problems,
+) -> Vec<Option<Value>> {
+    let parameters = &check.document.parameters;
+    if let Some(given) = given.filter(|_| check.document.is_whole) {
+        unknown(check, given, problems);
+    }
+    let mut values = Vec::new();
+    for (number, parameter) in parameters.iter().enumerate() {
+        let takers = takers(check, givers, number);
+        if takers.is_empty() {
+            unused(check, parameter, problems);
+        }
+        values.push(value(check, parameter, &takers, given, problems));
+    }
+    values
+}
+
+fn takers<'a>(check: &'a Check<'_>, givers: &[Givers], number: usize) -> Vec<Taker<'a>> {
+    let all = check.tasks().zip(givers).filter_map(|((task, known, _), givers)| {
+        let (name, _) = givers.iter().find(|(_, giver)| matches!(giver, Giver::Parameter(it) if *it == number))?;
+        Some((task, known, known.inputs.get(name)?))
+    });
+    all.collect()
+}
+
+/// What a parameter is worth in this run.
+fn value(
+    check: &Check<'_>,
+    parameter: &Parameter,
+    takers: &[Taker<'_>],
+    given: Option<&Parameters>,
+    problems: &mut Problems,
+) -> Option<Value> {
+    let name = &parameter.name;
+    if let Some(default) = &parameter.default {
+        let message = format!("the default of `{}` does not fit", name.text);
+        let problem = Diagnostic::new(Code::DefaultType, message);
+        refused(problem, (default.span, "is"), &name.text, &default.value, takers, problems);
+    } else if let Some(schedule) = &check.document.schedule {
+        let message = format!("the workflow runs by a schedule, and `{}` has no default", name.text);
+        let problem = Diagnostic::new(Code::ScheduleParameter, message).at(name.span, "no default");
+        let problem = problem.and(schedule.at, "nobody is there to give a value");
+        problems.add(problem.help(format!("give it a default: `{}: ..`", name.text)));
+    }
+    match given.and_then(|given| given.get(&name.text)) {
+        Some(Given::Value(value)) => {
+            let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` does not fit", name.text));
+            refused(problem, (name.span, "was given as"), &name.text, value, takers, problems);
+            Some(value.clone())
+        }
+        Some(Given::Text(text)) => Some(typed(parameter, text, takers, problems)),
+        None => {
+            let default = parameter.default.as_ref().map(|it| it.value.clone());
+            if default.is_none() && given.is_some() {
+                let message = format!("the parameter `{}` was not given", name.text);
+                let problem = Diagnostic::new(Code::MissingParameter, message).at(name.span, "has no default");
+                let problem = takers
+                    .iter()
+                    .fold(problem, |it, (task, known, shape)| it.note(takes(task, known, &name.text, shape)));
+                problems.add(problem.help(format!("give it a value: `{}=..`", name.text)));
+            }
+            default
+        }
+    }
+}
+
+/// The value of a text: as JSON if all takers accept that, else as a text.
+fn typed(parameter: &Parameter, text: &str, takers: &[Taker<'_>], problems: &mut Problems) -> Value {
+    let accepted = |value: &Value| takers.iter().all(|(_, _, shape)| shape.refuses(value).is_empty());
+    let plain = Value::from(text);
+    let Ok(json) = serde_json::from_str::<Value>(text) else {
+        let name = &parameter.name;
+        let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` does not fit", name.text));
+        refused(problem, (name.span, "was given as"), &name.text, &plain, takers, problems);
+        return plain;
+    };
+    if accepted(&json) {
+        return json;
+    }
+    if accepted(&plain) {
+        return plain;
+    }
+    let name = &parameter.name;
+    let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` does not fit", name.text));
+    refused(problem, (name.span, "was given as"), &name.text, &json, takers, problems);
+    json
+}
+
+/// Says which tasks do not accept a value.
+fn refused(
+    problem: Diagnostic,
+    (at, is): (Span, &str),
+    name: &str,
+    value: &Value,
+    takers: &[Taker<'_>],
+    problems: &mut Problems,
+) {
+    let mut whys: Vec<String> = Vec::new();
+    for (task, known, shape) in takers.iter().filter(|(_, known, _)| known.is_sound) {
+        let refused = shape.refuses(value);
+        if !refused.is_empty() {
+            whys.extend(refused);
+            whys.push(takes(task, known, name, shape));
+        }
+    }
+    if whys.is_empty() {
+        return;
+    }
+    let problem = problem.at(at, format!("`{name}` {is} {}", notation::literal(value)));
+    problems.add(whys.into_iter().fold(problem, Diagnostic::note));
+}
+
+/// Names the parameters that were given and that the workflow does not have.
+fn unknown(check: &Check<'_>, given: &Parameters, problems: &mut Problems) {
+    let names: Vec<&str> = check.document.parameters.iter().map(|it| it.name.text.as_str()).collect();
+    for name in given.keys().filter(|name| !names.contains(&name.as_str())) {
+        let mut problem = Diagnostic::new(Code::UnknownParameter, format!("the workflow has no parameter `{name}`"));
+        problem = match check.document.parameters_at {
+            Some(at) => problem.at(at, "its parameters are declared here"),
+            None => problem.note("it has no `input`, where parameters are declared"),
+        };
+        problem = match nearest(name, names.iter().copied()) {
+            Some(near) => problem.help(format!("did you mean `{near}`?")),
+            None if names.is_empty() => problem,
+            None => problem.note(format!("its parameters are {}", crate::diagnostic::list(&names))),
+        };
+        problems.add(problem);
+    }
+}
+
+/// Warns of a parameter that does nothing, unless that may have another reason.
+fn unused(check: &Check<'_>, parameter: &Parameter, problems: &mut Problems) {
+    let clear = check.tasks().all(|(task, known, wires)| task.is_whole && known.is_sound && wires.is_whole);
+    if !clear || check.document.tasks.is_empty() {
+        return;
+    }
+    let name = &parameter.name;
+    let has_it = |(_, known, wires): (&Task, &Known, &Wires)| {
+        let from_task =
+            wires.needs.iter().any(|(need, _)| check.task(*need).is_some_and(|it| it.0.name.text == name.text));
+        (known.inputs.names(&name.text), from_task)
+    };
+    if check.tasks().map(has_it).any(|(names, from_task)| names && from_task) {
+        // That was said: the parameter is hidden by a task.
+        return;
+    }
+    let problem = Diagnostic::new(Code::UnusedParameter, format!("no task takes the parameter `{}`", name.text));
+    let problem = problem.at(name.span, "unused");
+    if check.tasks().map(has_it).any(|(names, _)| names) {
+        problems.add(problem.note("the tasks that have such an input set it themselves"));
+        return;
+    }
+    let inputs = check.tasks().flat_map(|(_, known, _)| known.inputs.fields.iter().map(|(name, ..)| name.as_str()));
+    problems.add(match nearest(&name.text, inputs) {
+        Some(near) => problem.did_you_mean(name.span, near),
+        None => problem.help("a task takes it if it has an input of that name"),
+    });
+}

@@ -1,0 +1,225 @@
+//! A type as the checker handles it: a schema with its document, its fields, its items, lists of it.
+
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+
+use crate::assign::{Alternative, Is, Type, Verdict, assignable, expand};
+use crate::notation;
+
+/// A type.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    schema: Value,
+    root: Rc<Value>,
+}
+
+/// What a field of a type is.
+#[derive(Debug)]
+pub(super) enum Field {
+    /// It is this.
+    Is(Shape),
+    /// There is none of that name, only of these.
+    Missing(Vec<String>),
+    /// The type has no fields.
+    NotAnObject,
+    /// That is not known.
+    Unknown,
+}
+
+/// What the items of a type are.
+#[derive(Debug)]
+pub(super) enum Items {
+    Are(Shape),
+    NotAList,
+    Unknown,
+}
+
+/// What a task takes.
+#[derive(Debug, Clone)]
+pub(super) struct Inputs {
+    /// Each input, and whether it must be given.
+    pub(super) fields: Vec<(String, Shape, bool)>,
+    /// What inputs of other names are; `None` if there are no others.
+    pub(super) others: Option<Shape>,
+}
+
+impl Inputs {
+    /// Those of a task of which nothing is known.
+    pub(super) fn anything() -> Self {
+        Self { fields: Vec::new(), others: Some(Shape::new(Value::Bool(true))) }
+    }
+
+    /// The input of a name.
+    pub(super) fn get(&self, name: &str) -> Option<&Shape> {
+        let own = self.fields.iter().find(|(field, ..)| field == name).map(|(_, shape, _)| shape);
+        own.or(self.others.as_ref())
+    }
+
+    /// Whether it has an input of that name, not only of any name.
+    pub(super) fn names(&self, name: &str) -> bool {
+        self.fields.iter().any(|(field, ..)| field == name)
+    }
+
+    /// Whether inputs of any name can be anything.
+    pub(super) fn is_open(&self) -> bool {
+        self.others.as_ref().is_some_and(Shape::is_anything)
+    }
+}
+
+impl Shape {
+    /// The type that a whole document describes.
+    pub(super) fn new(root: Value) -> Self {
+        Self { schema: root.clone(), root: Rc::new(root) }
+    }
+
+    fn part(&self, schema: Value) -> Self {
+        Self { schema, root: Rc::clone(&self.root) }
+    }
+
+    /// A list of it.
+    pub(super) fn list(&self) -> Self {
+        self.part(json!({ "type": "array", "items": self.schema }))
+    }
+
+    /// It, or nothing.
+    pub(super) fn or_null(&self) -> Self {
+        self.part(json!({ "anyOf": [self.schema, { "type": "null" }] }))
+    }
+
+    fn is_anything(&self) -> bool {
+        matches!(self.alternatives().as_slice(), [one] if one.is == Is::Anything && one.keys.is_empty())
+    }
+
+    /// It in a line.
+    pub(super) fn show(&self) -> String {
+        notation::show(&self.schema, &self.root)
+    }
+
+    /// Whether each of its values is one of another type.
+    pub(super) fn fits(&self, to: &Self) -> Verdict {
+        let of = |it| -> Type<'_> { Self::borrow(it) };
+        assignable(of(self), of(to))
+    }
+
+    fn borrow(&self) -> Type<'_> {
+        Type { schema: &self.schema, root: &self.root }
+    }
+
+    /// Why a value is none of its values, in words; nothing if it is one.
+    pub(super) fn refuses(&self, value: &Value) -> Vec<String> {
+        let exactly = json!({ "const": value });
+        match assignable(Type { schema: &exactly, root: &exactly }, self.borrow()) {
+            Verdict::Yes => Vec::new(),
+            Verdict::No(whys) => whys.iter().map(ToString::to_string).collect(),
+            Verdict::Unknown(_) => self.breaks(value).into_iter().collect(),
+        }
+    }
+
+    /// The rule that a value breaks, by a full validation.
+    fn breaks(&self, value: &Value) -> Option<String> {
+        let mut document = json!({ "allOf": [self.schema] });
+        for key in ["$defs", "definitions"] {
+            if let (Some(defs), Some(document)) = (self.root.get(key), document.as_object_mut()) {
+                document.insert(key.to_owned(), defs.clone());
+            }
+        }
+        let validator = jsonschema::options().should_validate_formats(false).build(&document).ok()?;
+        let error = validator.iter_errors(value).next()?;
+        Some(match error.instance_path().to_string().as_str() {
+            "" => error.to_string(),
+            path => format!("at `{}`: {error}", path.trim_start_matches('/').replace('/', ".")),
+        })
+    }
+
+    fn alternatives(&self) -> Vec<Alternative> {
+        expand(&self.schema, &self.root).unwrap_or_default()
+    }
+
+    /// One type out of several.
+    fn any_of(&self, mut schemas: Vec<Value>) -> Self {
+        schemas.dedup();
+        match (schemas.pop(), schemas.is_empty()) {
+            (Some(one), true) => self.part(one),
+            (Some(one), false) => {
+                schemas.push(one);
+                self.part(json!({ "anyOf": schemas }))
+            }
+            (None, _) => self.part(Value::Bool(true)),
+        }
+    }
+
+    /// The field of a name.
+    pub(super) fn field(&self, name: &str) -> Field {
+        let (mut found, mut known, mut objects) = (Vec::new(), Vec::new(), 0);
+        let alternatives = self.alternatives();
+        for alternative in &alternatives {
+            match alternative.is {
+                Is::Anything => return Field::Unknown,
+                Is::Object => objects += 1,
+                _ => continue,
+            }
+            let fields = alternative.keys.get("properties").and_then(Value::as_object);
+            known.extend(fields.into_iter().flat_map(|it| it.keys().cloned()));
+            let others = alternative.keys.get("additionalProperties").filter(|it| **it != Value::Bool(false));
+            match fields.and_then(|it| it.get(name)).or(others) {
+                Some(Value::Bool(true)) => return Field::Unknown,
+                Some(schema) => found.push(schema.clone()),
+                None if alternative.keys.contains_key("patternProperties") => return Field::Unknown,
+                None => {}
+            }
+        }
+        if !found.is_empty() {
+            return Field::Is(self.any_of(found));
+        }
+        match (objects, alternatives.is_empty()) {
+            (_, true) => Field::Unknown,
+            (0, _) => Field::NotAnObject,
+            _ => Field::Missing(known),
+        }
+    }
+
+    /// Its items.
+    pub(super) fn items(&self) -> Items {
+        let alternatives = self.alternatives();
+        if alternatives.is_empty() || alternatives.iter().any(|it| it.is == Is::Anything) {
+            return Items::Unknown;
+        }
+        let mut found = Vec::new();
+        for alternative in &alternatives {
+            if alternative.is != Is::List {
+                return Items::NotAList;
+            }
+            let first = alternative.keys.get("prefixItems").and_then(Value::as_array);
+            found.extend(first.into_iter().flatten().cloned());
+            let rest = alternative.keys.get("items").cloned().unwrap_or(Value::Bool(true));
+            if rest != Value::Bool(false) {
+                found.push(rest);
+            }
+        }
+        Items::Are(self.any_of(found))
+    }
+
+    /// The inputs that it stands for; `None` if it is not an object.
+    pub(super) fn inputs(&self) -> Option<Inputs> {
+        let alternatives = self.alternatives();
+        if alternatives.iter().any(|it| it.is == Is::Anything) || alternatives.is_empty() {
+            return Some(Inputs::anything());
+        }
+        let mut objects = alternatives.iter().filter(|it| it.is == Is::Object);
+        let one = objects.next()?;
+        if objects.next().is_some() {
+            return Some(Inputs::anything());
+        }
+        let required = one.keys.get("required").and_then(Value::as_array);
+        let is_required = |name: &String| required.is_some_and(|all| all.iter().any(|it| it == name));
+        let fields = one.keys.get("properties").and_then(Value::as_object).into_iter().flatten();
+        let fields = fields.map(|(name, schema)| (name.clone(), self.part(schema.clone()), is_required(name)));
+        let others = match one.keys.get("additionalProperties") {
+            _ if one.keys.contains_key("patternProperties") => Some(self.part(Value::Bool(true))),
+            None | Some(Value::Bool(false)) => None,
+            Some(schema) => Some(self.part(schema.clone())),
+        };
+        Some(Inputs { fields: fields.collect(), others })
+    }
+}

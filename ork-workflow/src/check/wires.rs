@@ -1,0 +1,104 @@
+//! Which tasks each task waits for, by their names.
+
+use std::collections::HashMap;
+
+use crate::diagnostic::{Code, Diagnostic, Problems};
+use crate::document::{Document, Many, Path, Task};
+use crate::file::Span;
+use crate::plan::OnFailure;
+use crate::yaml::Word;
+
+/// What a task is connected to. Tasks are numbered in the order of the file.
+#[derive(Debug, Default)]
+pub(super) struct Wires {
+    /// The tasks it waits for, each with the place that says so first.
+    pub(super) needs: Vec<(usize, Span)>,
+    /// The task whose output it is made many by.
+    pub(super) foreach: Option<usize>,
+    /// The task that says how many there are.
+    pub(super) parallel: Option<usize>,
+    /// Whether all names were found.
+    pub(super) is_whole: bool,
+}
+
+impl Wires {
+    pub(super) fn waits_for(&self, index: usize) -> bool {
+        self.needs.iter().any(|(need, _)| *need == index)
+    }
+}
+
+/// Connects all tasks.
+pub(super) fn connect(document: &Document, problems: &mut Problems) -> Vec<Wires> {
+    let names = document.tasks.iter().enumerate().map(|(index, task)| (task.name.text.as_str(), index));
+    let connector = Connector { document, names: names.collect() };
+    document.tasks.iter().enumerate().map(|(index, task)| connector.task(index, task, problems)).collect()
+}
+
+struct Connector<'a> {
+    document: &'a Document,
+    names: HashMap<&'a str, usize>,
+}
+
+impl Connector<'_> {
+    fn task(&self, index: usize, task: &Task, problems: &mut Problems) -> Wires {
+        let mut wires = Wires { is_whole: true, ..Wires::default() };
+        let mut listed: HashMap<&str, Span> = HashMap::new();
+        for word in &task.depends_on {
+            if let Some(first) = listed.insert(&word.text, word.span) {
+                let message = format!("`{}` depends on `{}` twice", task.name.text, word.text);
+                let problem = Diagnostic::new(Code::DuplicateDependency, message);
+                problems.add(problem.at(word.span, "the second time").and(first, "the first"));
+                continue;
+            }
+            self.wire(index, word, word.span, &mut wires, problems);
+        }
+        if let Some(path) = &task.foreach {
+            wires.foreach = self.path(index, path, &mut wires, problems);
+        }
+        if let Some(Many::Of(path)) = &task.parallel {
+            wires.parallel = self.path(index, path, &mut wires, problems);
+        }
+        if let (Some((OnFailure::Run, span)), true, true) = (task.on_failure, wires.is_whole, wires.needs.is_empty()) {
+            let message = format!("`{}` waits for no task that could fail", task.name.text);
+            let problem = Diagnostic::new(Code::NothingToFail, message).at(span, "does nothing here");
+            problems.add(problem.help("remove it, or add `depends_on`"));
+        }
+        wires
+    }
+
+    fn path(&self, index: usize, path: &Path, wires: &mut Wires, problems: &mut Problems) -> Option<usize> {
+        self.wire(index, &path.task, path.span, wires, problems)
+    }
+
+    /// Finds the task of a name, and waits for it.
+    fn wire(&self, index: usize, word: &Word, at: Span, wires: &mut Wires, problems: &mut Problems) -> Option<usize> {
+        let Some(need) = self.names.get(word.text.as_str()).copied() else {
+            problems.add(self.unknown(index, word));
+            wires.is_whole = false;
+            return None;
+        };
+        if need == index {
+            let message = format!("`{}` waits for itself", word.text);
+            let problem = Diagnostic::new(Code::SelfReference, message).at(at, "the task itself");
+            problems.add(problem.help("name a task that comes before it"));
+            wires.is_whole = false;
+            return None;
+        }
+        if !wires.waits_for(need) {
+            wires.needs.push((need, at));
+        }
+        Some(need)
+    }
+
+    fn unknown(&self, index: usize, word: &Word) -> Diagnostic {
+        let problem = Diagnostic::new(Code::UnknownTask, format!("there is no task `{}`", word.text));
+        let problem = problem.at(word.span, "not a task of this workflow");
+        if self.document.parameters.iter().any(|it| it.name.text == word.text) {
+            let note =
+                format!("`{}` is a parameter; tasks with an input of that name get it without being told", word.text);
+            return problem.note(note);
+        }
+        let others = self.document.tasks.iter().enumerate().filter(|(other, _)| *other != index);
+        problem.meant(word.span, &word.text, others.map(|(_, task)| task.name.text.as_str()), "the other tasks are")
+    }
+}

@@ -1,0 +1,99 @@
+//! The keys that each place has, and what is said about others.
+
+use crate::diagnostic::{Code, Diagnostic, Problems};
+use crate::yaml::{Entry, Kind, Node, Word};
+
+/// The keys of a workflow.
+pub(super) const WORKFLOW: &[&str] = &["name", "schedule", "input", "tasks"];
+
+/// The keys of a schedule.
+pub(super) const SCHEDULE: &[&str] = &["cron", "timezone", "missed"];
+
+/// The keys of a task.
+pub(super) const TASK: &[&str] = &[
+    "executor",
+    "task",
+    "file",
+    "command",
+    "depends_on",
+    "input",
+    "foreach",
+    "parallel",
+    "concurrency",
+    "retries",
+    "retry_delay",
+    "timeout",
+    "on_failure",
+    "env",
+];
+
+/// What other systems call things, and what it is here.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("needs", "depends_on"),
+    ("after", "depends_on"),
+    ("requires", "depends_on"),
+    ("dependencies", "depends_on"),
+    ("with", "input"),
+    ("inputs", "input"),
+    ("args", "input"),
+    ("arguments", "input"),
+    ("params", "input"),
+    ("parameters", "input"),
+    ("for_each", "foreach"),
+    ("loop", "foreach"),
+    ("with_items", "foreach"),
+    ("matrix", "foreach"),
+    ("max_parallel", "concurrency"),
+    ("run", "command"),
+    ("cmd", "command"),
+    ("script", "file"),
+    ("type", "executor"),
+    ("uses", "executor"),
+    ("retry", "retries"),
+    ("environment", "env"),
+    ("steps", "tasks"),
+    ("jobs", "tasks"),
+    ("cron", "schedule"),
+    ("tz", "timezone"),
+    ("catchup", "missed"),
+];
+
+/// The keys of one mapping, looked up by name.
+#[derive(Debug)]
+pub(super) struct Keys<'a> {
+    entries: &'a [Entry],
+}
+
+impl<'a> Keys<'a> {
+    /// The mapping that a value is; says so if it is none, and which of its keys do not exist.
+    pub(super) fn of(node: &'a Node, owner: &str, known: &[&str], problems: &mut Problems) -> Option<Self> {
+        let Kind::Map(entries) = &node.kind else {
+            super::values::wrong(node, &format!("{owner} is a mapping"), problems);
+            return None;
+        };
+        for entry in entries.iter().filter(|it| !known.contains(&it.key.text.as_str())) {
+            problems.add(unknown(&entry.key, owner, known));
+        }
+        Some(Self { entries })
+    }
+
+    /// The value of a key.
+    pub(super) fn get(&self, key: &str) -> Option<&'a Node> {
+        self.entry(key).map(|it| &it.value)
+    }
+
+    /// A key and its value.
+    pub(super) fn entry(&self, key: &str) -> Option<&'a Entry> {
+        self.entries.iter().find(|it| it.key.text == key)
+    }
+}
+
+fn unknown(key: &Word, owner: &str, known: &[&str]) -> Diagnostic {
+    let problem = Diagnostic::new(Code::UnknownKey, format!("{owner} has no key `{}`", key.text));
+    let problem = problem.at(key.span, "unknown key");
+    let elsewhere = ELSEWHERE.iter().find(|(word, here)| *word == key.text && known.contains(here));
+    match elsewhere {
+        Some((_, here)) => problem.did_you_mean(key.span, here),
+        None => problem.meant(key.span, &key.text, known.iter().copied(), "its keys are"),
+    }
+}

@@ -1,0 +1,109 @@
+//! The workflow itself: its name, schedule, parameters and tasks.
+
+use super::keys::{Keys, SCHEDULE, WORKFLOW};
+use super::{Document, Parameter, ScheduleText, task, values};
+use crate::diagnostic::{Code, Diagnostic, Problems};
+use crate::file::File;
+use crate::plan::MOST_TASKS;
+use crate::schedule::Missed;
+use crate::yaml::{Entry, Kind, Node};
+
+/// Reads a workflow, saying everything that is wrong with the way it is written.
+pub(crate) fn read(file: &File, root: &Node, problems: &mut Problems) -> Document {
+    let mut document = Document::default();
+    let before = problems.count();
+    let Some(keys) = Keys::of(root, "a workflow", WORKFLOW, problems) else { return document };
+    document.name = keys.get("name").and_then(|node| name(file, node, problems));
+    document.schedule = keys.entry("schedule").and_then(|entry| schedule(file, entry, problems));
+    if let Some(entry) = keys.entry("input") {
+        document.parameters_at = Some(entry.key.span);
+        document.parameters = parameters(&entry.value, problems);
+    }
+    document.is_whole = problems.count() == before;
+    match keys.entry("tasks") {
+        Some(entry) => document.tasks = tasks(file, entry, problems),
+        None if document.is_whole => {
+            let missing = Diagnostic::new(Code::MissingKey, "a workflow has `tasks`, and this one has none");
+            let missing = missing.at(root.place(), "no `tasks` here");
+            problems.add(missing.help("add `tasks:` and below it a key for each task"));
+        }
+        None => {}
+    }
+    document
+}
+
+fn name(file: &File, node: &Node, problems: &mut Problems) -> Option<String> {
+    let word = values::text(file, node, "`name`", problems)?;
+    values::check_name(&word, "a workflow", problems).then_some(word.text)
+}
+
+fn schedule(file: &File, entry: &Entry, problems: &mut Problems) -> Option<ScheduleText> {
+    let at = entry.key.span;
+    if !matches!(entry.value.kind, Kind::Map(_)) {
+        let cron = values::text(file, &entry.value, "`schedule`", problems)?;
+        return Some(ScheduleText { at, cron, timezone: None, missed: Missed::default() });
+    }
+    let keys = Keys::of(&entry.value, "`schedule`", SCHEDULE, problems)?;
+    let timezone = keys.get("timezone").and_then(|node| values::text(file, node, "`timezone`", problems));
+    let words = &[("skip", Missed::Skip), ("once", Missed::Once), ("all", Missed::All)];
+    let missed = keys.get("missed").and_then(|node| values::choice(file, node, "`missed`", words, problems));
+    let Some(node) = keys.get("cron") else {
+        let missing = Diagnostic::new(Code::MissingKey, "a schedule needs `cron`").at(at, "no `cron` below this");
+        problems.add(missing.help("add a line such as `cron: \"0 6 * * *\"`, every day at six"));
+        return None;
+    };
+    let cron = values::text(file, node, "`cron`", problems)?;
+    Some(ScheduleText { at, cron, timezone, missed: missed.unwrap_or_default() })
+}
+
+fn parameters(node: &Node, problems: &mut Problems) -> Vec<Parameter> {
+    let entries = match &node.kind {
+        Kind::Map(entries) => entries,
+        Kind::Null => return Vec::new(),
+        _ => {
+            values::wrong(node, "`input` is a mapping of parameters and their defaults", problems);
+            return Vec::new();
+        }
+    };
+    let mut found = Vec::new();
+    for Entry { key, value } in entries {
+        if values::check_name(key, "a parameter", problems) {
+            let default = match value.kind {
+                Kind::Null => None,
+                _ => values::constant(value),
+            };
+            found.push(Parameter { name: key.clone(), default });
+        }
+    }
+    found
+}
+
+fn tasks(file: &File, entry: &Entry, problems: &mut Problems) -> Vec<super::Task> {
+    let entries = match &entry.value.kind {
+        Kind::Map(entries) => entries.as_slice(),
+        Kind::Null => &[],
+        _ => {
+            values::wrong(&entry.value, "`tasks` is a mapping of names to tasks, such as `clean: {..}`", problems);
+            return Vec::new();
+        }
+    };
+    if entries.is_empty() && problems.count() > 0 {
+        // The keys may be what could not be read.
+        return Vec::new();
+    }
+    if entries.is_empty() || entries.len() > MOST_TASKS {
+        let message = match entries.len() {
+            0 => "the workflow has no tasks".to_owned(),
+            count => format!("the workflow has {count} tasks; at most {MOST_TASKS} are possible"),
+        };
+        let problem = Diagnostic::new(Code::TaskCount, message);
+        let problem = problem.at(entry.key.span, if entries.is_empty() { "nothing is below this" } else { "too many" });
+        problems.add(if entries.is_empty() {
+            problem.help("write a key for each task, such as `clean:` with `executor: process` and `command: [..]`")
+        } else {
+            problem.help("one task with `foreach` can have millions of instances")
+        });
+        return Vec::new();
+    }
+    entries.iter().map(|entry| task::read(file, entry, problems)).collect()
+}

@@ -1,0 +1,175 @@
+//! One value each: texts, numbers, durations, words out of a few, names, references.
+
+use crate::diagnostic::{Code, Diagnostic, Problems, list};
+use crate::document::{Constant, ITEM, Path};
+use crate::file::{File, Span};
+use crate::yaml::{Kind, Node, Word};
+
+/// No name is longer, in characters.
+const LONGEST: usize = 64;
+
+/// Says that a value is of the wrong kind, unless something worse was said of it.
+pub(super) fn wrong(node: &Node, expected: &str, problems: &mut Problems) {
+    if !matches!(node.kind, Kind::Broken) {
+        let problem = Diagnostic::new(Code::WrongValue, format!("{expected}, and this is {}", node.is()));
+        problems.add(problem.at(node.place(), format!("this is {}", node.is())));
+    }
+}
+
+/// A text. Numbers and the like are asked to be quoted.
+pub(super) fn text(file: &File, node: &Node, what: &str, problems: &mut Problems) -> Option<Word> {
+    match &node.kind {
+        Kind::Text(text) => Some(Word { text: text.clone(), span: node.span }),
+        Kind::Bool(_) | Kind::Number(_) => {
+            let message = format!("{what} is a text, and this is {}", node.is());
+            let problem = Diagnostic::new(Code::WrongValue, message);
+            let help = format!("quote it: \"{}\"", file.slice(node.span));
+            problems.add(problem.at(node.span, format!("this is {}", node.is())).help(help));
+            None
+        }
+        _ => {
+            wrong(node, &format!("{what} is a text"), problems);
+            None
+        }
+    }
+}
+
+/// A whole number within bounds.
+pub(super) fn number(node: &Node, what: &str, least: u64, most: u64, problems: &mut Problems) -> Option<u64> {
+    let Kind::Number(number) = &node.kind else {
+        wrong(node, &format!("{what} is a whole number"), problems);
+        return None;
+    };
+    let value = number.as_u64().filter(|it| (least..=most).contains(it));
+    if value.is_none() {
+        let range =
+            if most < u64::from(u32::MAX) { format!("from {least} to {most}") } else { format!("from {least} on") };
+        let problem = Diagnostic::new(Code::OutOfRange, format!("{what} is a whole number {range}"));
+        problems.add(problem.at(node.span, format!("`{number}` is not")));
+    }
+    value
+}
+
+/// The same, as a smaller type.
+pub(super) fn small(node: &Node, what: &str, least: u64, problems: &mut Problems) -> Option<u32> {
+    number(node, what, least, u64::from(u32::MAX), problems).and_then(|it| u32::try_from(it).ok())
+}
+
+/// A duration in milliseconds.
+pub(super) fn duration(file: &File, node: &Node, what: &str, least: u64, problems: &mut Problems) -> Option<u64> {
+    let spelled = match &node.kind {
+        Kind::Text(text) => text.clone(),
+        Kind::Number(_) => {
+            let number = file.slice(node.span);
+            let problem = Diagnostic::new(Code::BadDuration, format!("{what} needs a unit"));
+            let problem = problem.at(node.span, "of what?");
+            problems.add(problem.help(format!("write `{number}s` for seconds, `{number}ms` for milliseconds")));
+            return None;
+        }
+        _ => {
+            wrong(node, &format!("{what} is a duration such as `30s`"), problems);
+            return None;
+        }
+    };
+    let read = humantime::parse_duration(&spelled).ok().and_then(|it| u64::try_from(it.as_millis()).ok());
+    let longest = 366 * 24 * 3_600_000;
+    match read {
+        Some(millis) if (least..=longest).contains(&millis) => Some(millis),
+        Some(_) => {
+            let bounds = if least > 0 { "is longer than nothing and" } else { "is" };
+            let problem = Diagnostic::new(Code::OutOfRange, format!("{what} {bounds} at most a year"));
+            problems.add(problem.at(node.span, format!("`{spelled}` is not")));
+            None
+        }
+        None => {
+            let problem = Diagnostic::new(Code::BadDuration, format!("{what} cannot be read: `{spelled}`"));
+            let problem = problem.at(node.span, "not a duration");
+            problems.add(problem.help("durations are written `500ms`, `30s`, `5m` or `1h30m`"));
+            None
+        }
+    }
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(
+    file: &File,
+    node: &Node,
+    what: &str,
+    words: &[(&str, T)],
+    problems: &mut Problems,
+) -> Option<T> {
+    let word = text(file, node, what, problems)?;
+    let found = words.iter().find(|(known, _)| *known == word.text);
+    if found.is_none() {
+        let all: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
+        let problem = Diagnostic::new(Code::UnknownWord, format!("{what} is one of {}", list(&all)));
+        let problem = problem.at(node.span, format!("`{}` is not", word.text));
+        let near = crate::diagnostic::nearest(&word.text, all.into_iter());
+        problems.add(match near {
+            Some(near) => problem.did_you_mean(node.span, near),
+            None => problem,
+        });
+    }
+    found.map(|(_, value)| *value)
+}
+
+/// A value of any kind.
+pub(super) fn constant(node: &Node) -> Option<Constant> {
+    Some(Constant { value: node.json()?, span: node.place() })
+}
+
+/// Whether a word can be the name of a task or a parameter.
+pub(super) fn is_name(word: &str) -> bool {
+    let mut letters = word.chars();
+    letters.next().is_some_and(|it| it.is_ascii_alphabetic() || it == '_')
+        && letters.all(|it| it.is_ascii_alphanumeric() || matches!(it, '_' | '-'))
+        && word.len() <= LONGEST
+}
+
+/// Says why a word cannot be a name, if so.
+pub(super) fn check_name(word: &Word, of: &str, problems: &mut Problems) -> bool {
+    if word.text == ITEM {
+        let problem = Diagnostic::new(Code::BadName, format!("{of} cannot be named `{ITEM}`"));
+        let problem = problem.at(word.span, "this name is taken");
+        problems.add(problem.note(format!("`{ITEM}` is what `foreach` gives to each instance")));
+        return false;
+    }
+    let good = is_name(&word.text);
+    if !good {
+        let problem = Diagnostic::new(Code::BadName, format!("{of} cannot be named `{}`", word.text));
+        let problem = problem.at(word.span, "not a name");
+        let rule = format!(
+            "a name begins with a letter or `_`, goes on with letters, digits, `_` and `-`, and has at most {LONGEST} of them"
+        );
+        problems.add(problem.note(rule));
+    }
+    good
+}
+
+/// A reference: a task, and fields of its output.
+pub(super) fn path(file: &File, word: &Word, key: &str, problems: &mut Problems) -> Option<Path> {
+    let mut at = word.span.start + file.slice(word.span).find(&word.text).unwrap_or_default();
+    let is_plain = file.slice(word.span).contains(&word.text);
+    let mut parts = word.text.split('.').map(|part| {
+        let span = if is_plain { Span::new(at, at + part.len()) } else { word.span };
+        at += part.len() + 1;
+        Word { text: part.to_owned(), span }
+    });
+    let task = parts.next()?;
+    let fields: Vec<Word> = parts.collect();
+    if is_name(&task.text)
+        && fields.iter().all(|field| !field.text.is_empty() && !field.text.contains(char::is_whitespace))
+    {
+        return Some(Path { span: word.span, task, fields });
+    }
+    let problem = Diagnostic::new(Code::BadReference, format!("`{}` does not name the output of a task", word.text));
+    let problem = problem.at(word.span, "not a reference");
+    let bare: String = word.text.chars().filter(|it| !"${}() ".contains(*it)).collect();
+    let help = if bare != word.text && bare.split('.').all(is_name) {
+        format!("write it without signs around it: `{key}: {bare}`")
+    } else {
+        format!("write `{key}: task` or `{key}: task.field`")
+    };
+    problems.add(problem.help(help));
+    None
+}

@@ -1,0 +1,165 @@
+//! When a workflow runs by itself: a schedule of cron in a time zone.
+
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::{Timestamp, Zoned};
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::{Code, Diagnostic, Problems, nearest};
+use crate::document::ScheduleText;
+
+/// The time zone of a schedule that does not name one.
+const UTC: &str = "UTC";
+
+/// When a workflow runs by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Minute, hour, day of the month, month, day of the week.
+    pub cron: String,
+    /// The time zone they are read in, by its name in the IANA database.
+    pub timezone: String,
+    /// What becomes of times at which nobody was there to start it.
+    #[serde(default)]
+    pub missed: Missed,
+}
+
+/// What becomes of times that have passed while no worker was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missed {
+    /// Nothing: it runs at the next time.
+    #[default]
+    Skip,
+    /// It runs once for all of them.
+    Once,
+    /// It runs for each of them.
+    All,
+}
+
+impl Schedule {
+    /// The first time after another one, both in milliseconds since 1970. `None` if there is none, or if this is not
+    /// a schedule that was checked.
+    pub fn next_after(&self, millis: i64) -> Option<i64> {
+        let zone = zone(&self.timezone)?;
+        next(&parse(&self.cron).ok()?, zone, millis)
+    }
+}
+
+fn parse(cron: &str) -> Result<Cron, croner::errors::CronError> {
+    CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build().parse(cron)
+}
+
+/// A time zone by its name, out of the database that is part of the program.
+fn zone(name: &str) -> Option<TimeZone> {
+    if name == UTC { Some(TimeZone::UTC) } else { TimeZoneDatabase::bundled().get(name).ok() }
+}
+
+fn next(cron: &Cron, zone: TimeZone, millis: i64) -> Option<i64> {
+    let start = Zoned::new(Timestamp::from_millisecond(millis).ok()?, zone);
+    cron.find_next_occurrence(&start, false).ok().map(|next| next.timestamp().as_millisecond())
+}
+
+/// The schedule that is written, if it is one.
+pub(crate) fn check(text: &ScheduleText, problems: &mut Problems) -> Option<Schedule> {
+    let name = text.timezone.as_ref().map_or(UTC, |word| word.text.as_str());
+    let timezone = zone(name).map(|_| name.to_owned());
+    if let (None, Some(word)) = (&timezone, &text.timezone) {
+        problems.add(unknown_zone(word));
+    }
+    let Ok(cron) = parse(&text.cron.text) else {
+        problems.add(bad_cron(&text.cron));
+        return None;
+    };
+    // Eight years have every date there is.
+    if next(&cron, TimeZone::UTC, 946_684_800_000).is_none() {
+        let problem = Diagnostic::new(Code::ScheduleNever, format!("`{}` never comes", text.cron.text));
+        problems.add(problem.at(text.cron.span, "no such day exists").help("look at the day and the month"));
+        return None;
+    }
+    Some(Schedule { cron: text.cron.text.clone(), timezone: timezone?, missed: text.missed })
+}
+
+fn unknown_zone(word: &crate::yaml::Word) -> Diagnostic {
+    let problem = Diagnostic::new(Code::UnknownTimezone, format!("there is no time zone `{}`", word.text));
+    let problem = problem.at(word.span, "unknown time zone");
+    let database = TimeZoneDatabase::bundled();
+    let names: Vec<String> = database.available().map(|name| name.as_str().to_owned()).collect();
+    let city = |name: &&str| name.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(&word.text));
+    let near = names.iter().map(String::as_str).find(city);
+    match near.or_else(|| nearest(&word.text, names.iter().map(String::as_str))) {
+        Some(near) => problem.did_you_mean(word.span, near),
+        None => problem.help("time zones have names such as `UTC`, `Europe/Berlin` or `America/New_York`"),
+    }
+}
+
+/// The fields of a schedule, and what each can be.
+const FIELDS: [(&str, &str); 5] = [
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31"),
+    ("month", "1 to 12"),
+    ("day of the week", "0 to 7, where 0 and 7 are Sunday"),
+];
+
+/// Says which field of a schedule is wrong.
+fn bad_cron(word: &crate::yaml::Word) -> Diagnostic {
+    let problem = Diagnostic::new(Code::BadCron, format!("`{}` is not a schedule", word.text));
+    let problem = problem.help(
+        "the fields are minute, hour, day of the month, month and day of the week: \
+         \"0 6 * * 1-5\" is six o'clock from Monday to Friday",
+    );
+    let fields: Vec<&str> = word.text.split_whitespace().collect();
+    if fields.len() != FIELDS.len() {
+        return problem.at(word.span, format!("five fields are expected, and this has {}", fields.len()));
+    }
+    for (place, (field, (name, range))) in fields.iter().zip(FIELDS).enumerate() {
+        let alone: Vec<&str> = (0..FIELDS.len()).map(|at| if at == place { *field } else { "*" }).collect();
+        if parse(&alone.join(" ")).is_err() {
+            return problem.at(word.span, format!("`{field}` is no {name}")).note(format!("the {name} is {range}"));
+        }
+    }
+    problem.at(word.span, "not a schedule")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(cron: &str, timezone: &str, from: &str, count: usize) -> Vec<String> {
+        let schedule = Schedule { cron: cron.to_owned(), timezone: timezone.to_owned(), missed: Missed::Skip };
+        let mut at = from.parse::<Timestamp>().unwrap().as_millisecond();
+        let mut all = Vec::new();
+        for _ in 0..count {
+            at = schedule.next_after(at).unwrap();
+            all.push(Timestamp::from_millisecond(at).unwrap().to_string());
+        }
+        all
+    }
+
+    #[test]
+    fn a_schedule_is_read_in_its_time_zone() {
+        let six = times("0 6 * * *", "Europe/Berlin", "2026-03-28T00:00:00Z", 3);
+        assert_eq!(six, ["2026-03-28T05:00:00Z", "2026-03-29T04:00:00Z", "2026-03-30T04:00:00Z"]);
+        assert_eq!(
+            times("*/20 * * * *", "UTC", "2026-01-01T00:00:00Z", 2),
+            ["2026-01-01T00:20:00Z", "2026-01-01T00:40:00Z"]
+        );
+    }
+
+    #[test]
+    fn a_time_that_the_clock_skips_or_repeats_comes_once() {
+        let skipped = times("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 2);
+        assert_eq!(skipped, ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]);
+        let repeated = times("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2);
+        assert_eq!(repeated, ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]);
+    }
+
+    #[test]
+    fn what_is_no_schedule_has_no_next_time() {
+        for (cron, timezone) in [("0 0 30 2 *", "UTC"), ("x", "UTC"), ("0 * * * *", "Mars/Base")] {
+            let schedule = Schedule { cron: cron.to_owned(), timezone: timezone.to_owned(), missed: Missed::All };
+            assert_eq!(schedule.next_after(0), None);
+        }
+    }
+}

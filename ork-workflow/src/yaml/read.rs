@@ -1,0 +1,297 @@
+//! From text to values: the events of the parser, put together and held to the limits.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Marks, Tag};
+
+use super::{Entry, Kind, Node, Word, scalar};
+use crate::diagnostic::{Code, Diagnostic, Problems};
+use crate::file::{File, Span};
+
+/// No workflow is longer, in bytes.
+const LONGEST: usize = 1 << 20;
+/// Nothing is nested deeper.
+const DEEPEST: usize = 64;
+
+/// Reads a text. `None` if it says nothing that could be checked; why is among the problems.
+pub(crate) fn read(file: &File, problems: &mut Problems) -> Option<Node> {
+    let text = file.text();
+    if let Some(problem) = unfit(file) {
+        problems.add(problem);
+        return None;
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut builder =
+        Builder { file, problems, bytes: bytes(text, file.text().len() - text.len()), open: Vec::new(), root: None };
+    let mut parser = Parser::new_from_str(text);
+    while let Some(event) = parser.next_event() {
+        let (event, marks) = match event {
+            Ok(event) => event,
+            Err(error) => {
+                builder.not_yaml(&error);
+                return None;
+            }
+        };
+        builder.take(event, marks)?;
+    }
+    let root = builder.root;
+    if root.as_ref().is_none_or(|root| matches!(root.kind, Kind::Null)) {
+        let empty = Diagnostic::new(Code::Empty, "there is no workflow in this file");
+        problems.add(empty.help("a workflow begins with `tasks:`, and each task is a key below it"));
+        return None;
+    }
+    root
+}
+
+/// What is wrong with the text as such.
+fn unfit(file: &File) -> Option<Diagnostic> {
+    let text = file.text();
+    if text.len() > LONGEST {
+        let message = format!("the file has {} bytes; a workflow has at most {LONGEST}", text.len());
+        return Some(Diagnostic::new(Code::TooLong, message));
+    }
+    if let Some(at) = file.broken() {
+        let place = Span::new(at, at + 1);
+        return Some(Diagnostic::new(Code::NotText, "the file is not UTF-8").at(place, "from here on"));
+    }
+    let at = text.find('\0')?;
+    Some(Diagnostic::new(Code::NotText, "the file holds a NUL").at(Span::new(at, at), "here"))
+}
+
+/// The byte of each character, and of the end.
+fn bytes(text: &str, first: usize) -> Vec<usize> {
+    text.char_indices().map(|(at, _)| first + at).chain([first + text.len()]).collect()
+}
+
+/// A list or mapping that is not yet closed.
+struct Open {
+    span: Span,
+    what: Inside,
+}
+
+enum Inside {
+    List(Vec<Node>),
+    Map { entries: Vec<Entry>, seen: HashMap<String, Span>, next: Next },
+}
+
+/// What comes next in a mapping.
+enum Next {
+    Key,
+    Value(Word),
+    /// The value of a key that cannot be one.
+    Nothing,
+}
+
+struct Builder<'a> {
+    file: &'a File,
+    problems: &'a mut Problems,
+    bytes: Vec<usize>,
+    open: Vec<Open>,
+    root: Option<Node>,
+}
+
+impl Builder<'_> {
+    fn byte(&self, index: usize) -> usize {
+        self.bytes.get(index).or(self.bytes.last()).copied().unwrap_or_default()
+    }
+
+    fn span(&self, marks: Marks) -> Span {
+        let start = self.byte(marks.start.index());
+        Span::new(start, self.byte(marks.end.index()).max(start))
+    }
+
+    /// Takes an event. `None`: there is no use in going on.
+    fn take(&mut self, event: Event<'_>, marks: Marks) -> Option<()> {
+        let span = self.span(marks);
+        match event {
+            Event::DocumentStart(_) if self.root.is_some() => {
+                let several = Diagnostic::new(Code::SeveralDocuments, "the file holds several documents");
+                let several = several.at(span, "the second begins here");
+                self.problems.add(several.help("write each workflow in a file of its own"));
+                return None;
+            }
+            Event::Alias(_) => {
+                self.problems.add(alias(span));
+                self.put(Node { span, kind: Kind::Broken }, false);
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let wrong = self.refuse(span, anchor, tag.as_deref());
+                let is_plain = style == ScalarStyle::Plain;
+                let kind = if wrong { Kind::Broken } else { self.scalar(&text, is_plain, span) };
+                self.put(Node { span, kind }, is_plain);
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.refuse(span, anchor, tag.as_deref());
+                self.begin(span, Inside::List(Vec::new()))?;
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.refuse(span, anchor, tag.as_deref());
+                self.begin(span, Inside::Map { entries: Vec::new(), seen: HashMap::new(), next: Next::Key })?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(span),
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn begin(&mut self, span: Span, what: Inside) -> Option<()> {
+        if self.open.len() >= DEEPEST {
+            let message = format!("lists and mappings are nested more than {DEEPEST} deep");
+            self.problems.add(Diagnostic::new(Code::TooDeep, message).at(span, "this is too deep"));
+            return None;
+        }
+        self.open.push(Open { span, what });
+        Some(())
+    }
+
+    fn close(&mut self, end: Span) {
+        let Some(open) = self.open.pop() else { return };
+        let (last, kind) = match open.what {
+            Inside::List(nodes) => (nodes.last().map(|it| it.span), Kind::List(nodes)),
+            Inside::Map { entries, .. } => (entries.last().map(|it| it.value.span), Kind::Map(entries)),
+        };
+        // Brackets have an end of their own; what is indented ends with the last thing in it.
+        let span = if end.end > end.start { open.span.to(end) } else { open.span.to(last.unwrap_or(open.span)) };
+        self.put(Node { span, kind }, false);
+    }
+
+    /// Puts a value where it belongs: as an item, a key, the value of a key, or the whole.
+    fn put(&mut self, node: Node, is_plain: bool) {
+        let Some(open) = self.open.last_mut() else {
+            self.root = Some(node);
+            return;
+        };
+        match &mut open.what {
+            Inside::List(nodes) => nodes.push(node),
+            Inside::Map { entries, seen, next } => match std::mem::replace(next, Next::Key) {
+                Next::Key => *next = name(self.file, node, is_plain, self.problems).map_or(Next::Nothing, Next::Value),
+                Next::Nothing => {}
+                Next::Value(word) => {
+                    if let Some(first) = seen.get(&word.text) {
+                        self.problems.add(twice(&word, *first));
+                        return;
+                    }
+                    seen.insert(word.text.clone(), word.span);
+                    entries.push(Entry { key: word, value: node });
+                }
+            },
+        }
+    }
+
+    /// Whether a value has an anchor or a tag, which is then said.
+    fn refuse(&mut self, span: Span, anchor: usize, tag: Option<&Tag>) -> bool {
+        if anchor > 0 {
+            let anchor = Diagnostic::new(Code::Anchor, "workflows have no anchors");
+            let anchor = anchor.at(self.first_line(span), "this has an anchor (`&`)");
+            self.problems.add(anchor.help("write the value where it is needed, each time"));
+        }
+        if tag.is_some() {
+            let tag = self.file.slice(span).split_whitespace().next().unwrap_or_default();
+            let message = format!("workflows have no tags such as `{tag}`");
+            let problem = Diagnostic::new(Code::Tag, message).at(self.first_line(span), "this has a tag (`!`)");
+            self.problems.add(problem.help("write the value without the tag; quotes make any value a text"));
+        }
+        anchor > 0 || tag.is_some()
+    }
+
+    /// The part of a place that is in its first line.
+    fn first_line(&self, span: Span) -> Span {
+        let line = self.file.slice(span).lines().next().unwrap_or_default().trim_end();
+        Span::new(span.start, span.start + line.len())
+    }
+
+    fn scalar(&mut self, text: &str, is_plain: bool, span: Span) -> Kind {
+        if !is_plain {
+            return Kind::Text(text.to_owned());
+        }
+        scalar::plain(text).unwrap_or_else(|| {
+            let problem = Diagnostic::new(Code::NoSuchNumber, format!("`{text}` is not a number of JSON"));
+            let problem = problem.at(span, "too large, too exact, or no number at all");
+            self.problems.add(problem.help(format!("if a text is meant, quote it: \"{text}\"")));
+            Kind::Broken
+        })
+    }
+
+    fn not_yaml(&mut self, error: &ScanError) {
+        let at = self.byte(error.marker().index());
+        let line = line_of(self.file.text(), at);
+        let bare = line.trim_start();
+        if error.info().contains("unknown anchor") || bare.starts_with("schedule: *") || bare.starts_with("cron: *") {
+            let at = line.find('*').map_or(at, |star| start_of(self.file.text(), at) + star);
+            self.problems.add(alias(Span::new(at, at + 1)));
+            return;
+        }
+        let mut problem = Diagnostic::new(Code::NotYaml, "this is not YAML").at(Span::new(at, at), said(error.info()));
+        if line.starts_with('\t') || line.trim_start_matches(' ').starts_with('\t') {
+            problem = problem.help("indent with spaces; YAML does not allow tabs there");
+        } else if bare.matches(": ").count() > 1 {
+            problem = problem.help("a text with `: ` in it must be quoted");
+        } else if bare.contains(['\'', '"']) {
+            problem = problem.help("a text that begins with a quote ends with the same one");
+        } else {
+            problem =
+                problem.help("look at the indentation, the brackets and the quotes of this line and of the one before");
+        }
+        self.problems.add(problem);
+    }
+}
+
+/// What the parser says, in the words of this language where they are known.
+fn said(info: &str) -> &str {
+    const WORDS: &[(&str, &str)] = &[
+        ("tabs disallowed", "a tab"),
+        ("indentation in quoted scalar", "this text has no end, or goes on too far to the left"),
+        ("mapping values are not allowed", "a key is not possible here"),
+        ("did not find expected key", "a key was expected, as far to the right as the keys before it"),
+        ("did not find expected '-'", "an item was expected, as far to the right as the items before it"),
+        ("illegal placement of ':'", "`:` is not possible here"),
+        ("did not find expected ',' or ']'", "`,` or `]` was expected"),
+        ("did not find expected ',' or '}'", "`,` or `}` was expected"),
+        ("unexpected end of", "something is missing at the end"),
+    ];
+    WORDS.iter().find(|(part, _)| info.contains(part)).map_or(info, |(_, words)| *words)
+}
+
+/// The word that a key is; `None` if it cannot be one, which is then said.
+fn name(file: &File, node: Node, is_plain: bool, problems: &mut Problems) -> Option<Word> {
+    let span = node.span;
+    match node.kind {
+        Kind::Text(text) if is_plain && text == "<<" => {
+            let merge = Diagnostic::new(Code::Anchor, "workflows have no merge keys").at(span, "`<<` is one");
+            problems.add(merge.help("write the keys where they are needed, each time"));
+            None
+        }
+        Kind::Text(text) => Some(Word { text, span }),
+        Kind::Broken => None,
+        Kind::Null | Kind::Bool(_) | Kind::Number(_) => {
+            let text = file.slice(span);
+            let problem = Diagnostic::new(Code::KeyNotText, format!("the key is {}, not a text", node.is()));
+            let problem = problem.at(span, "keys are texts");
+            problems.add(if text.is_empty() { problem } else { problem.help(format!("quote it: \"{text}\"")) });
+            None
+        }
+        Kind::List(_) | Kind::Map(_) => {
+            let message = format!("the key is {}, not a text", node.is());
+            problems.add(Diagnostic::new(Code::KeyNotText, message).at(span, "keys are texts"));
+            None
+        }
+    }
+}
+
+fn twice(word: &Word, first: Span) -> Diagnostic {
+    let problem = Diagnostic::new(Code::DuplicateKey, format!("`{}` occurs twice", word.text));
+    problem.at(word.span, "the second").and(first, "the first").help("rename or remove one of them")
+}
+
+fn alias(span: Span) -> Diagnostic {
+    let problem = Diagnostic::new(Code::Anchor, "workflows have no aliases").at(span, "`*` begins an alias in YAML");
+    problem.help("quote a text that begins with `*`, such as a cron schedule: \"*/5 * * * *\"")
+}
+
+fn start_of(text: &str, at: usize) -> usize {
+    text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1)
+}
+
+fn line_of(text: &str, at: usize) -> &str {
+    text.get(start_of(text, at)..).and_then(|rest| rest.lines().next()).unwrap_or_default()
+}
