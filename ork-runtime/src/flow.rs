@@ -11,28 +11,16 @@ use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
 use crate::id::JobId;
 use crate::job::{Effect, Job, State};
+use crate::role::Role;
 
 /// The task that begins the runs of workflows.
 pub const RUN: &str = "ork.run";
+/// The task that starts others by the clock.
+pub const SCHEDULE: &str = "ork.schedule";
 /// The task that runs functions in Python files.
 pub const PYTHON: &str = "ork.python";
 /// The task that runs programs.
 pub const PROCESS: &str = "ork.process";
-
-/// What a job is to a workflow.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// It is a run.
-    Run(Flow),
-    /// It is a task of the run above it.
-    Step {
-        /// The task's place in the plan.
-        at: usize,
-        /// Its name.
-        name: String,
-    },
-}
 
 /// How far a task of a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,31 +204,26 @@ impl Flow {
 }
 
 impl Job {
-    /// What it is to a workflow.
-    pub fn role(&self) -> Option<&Role> {
-        self.flow.as_deref()
-    }
-
     /// The place and the name of the task that it is in its run.
     pub fn step(&self) -> Option<(usize, &str)> {
-        match self.role()? {
+        match self.role.as_deref()? {
             Role::Step { at, name } => Some((*at, name)),
-            Role::Run(_) => None,
+            Role::Run(_) | Role::Schedule(_) => None,
         }
     }
 
     /// The flow, if it is a run that has begun.
     pub fn run(&self) -> Option<&Flow> {
-        match self.role()? {
+        match self.role.as_deref()? {
             Role::Run(flow) => Some(flow),
-            Role::Step { .. } => None,
+            Role::Step { .. } | Role::Schedule(_) => None,
         }
     }
 
     pub(crate) fn run_mut(&mut self) -> Option<&mut Flow> {
-        match self.flow.as_deref_mut()? {
+        match self.role.as_deref_mut()? {
             Role::Run(flow) => Some(flow),
-            Role::Step { .. } => None,
+            Role::Step { .. } | Role::Schedule(_) => None,
         }
     }
 
@@ -248,7 +231,7 @@ impl Job {
     pub(crate) fn wait_for_tasks(&mut self, flow: &Flow) {
         match self.run_mut() {
             Some(flow) => flow.unskip(),
-            None => self.flow = Some(Box::new(Role::Run(flow.clone()))),
+            None => self.role = Some(Box::new(Role::Run(flow.clone()))),
         }
         (self.state, self.failure) = (State::Waiting, None);
     }
@@ -304,7 +287,7 @@ mod tests {
         flow.ended(0, State::Success);
         assert_eq!(flow.begin(), [1, 3]);
         flow.ended(1, State::Failed);
-        assert_eq!(flow.begin(), []);
+        assert_eq!(flow.begin(), Vec::<usize>::new());
         assert_eq!(stages(&flow), [Success, Failed, Skipped, Begun, Waiting]);
         flow.ended(3, State::Success);
         assert_eq!(flow.begin(), [4]);

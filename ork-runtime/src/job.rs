@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::event::EventKind;
 use crate::failure::{Failure, FailureKind};
-use crate::flow::Role;
 use crate::hook::Kept;
 use crate::id::JobId;
 use crate::ledger::{Counts, Head};
+use crate::role::Role;
 use crate::tree::{Stop, Tree};
 
 /// Where a job stands.
@@ -187,8 +187,8 @@ pub struct Job {
     pub tree: Tree,
     /// What follows when it has ended.
     pub hooks: Option<Box<Kept>>,
-    /// What it is to a workflow.
-    pub flow: Option<Box<Role>>,
+    /// What it is besides a call of its task.
+    pub role: Option<Box<Role>>,
 }
 
 /// What a change of a job owes to the world.
@@ -277,7 +277,7 @@ impl Job {
             reply: None,
             tree: Tree::default(),
             hooks: None,
-            flow: None,
+            role: None,
         }
     }
 

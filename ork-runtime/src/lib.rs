@@ -60,6 +60,8 @@ pub mod message;
 pub mod output;
 mod policy;
 mod retry;
+pub mod role;
+pub mod schedule;
 pub mod tree;
 // 1 tasks
 pub mod context;
@@ -84,6 +86,8 @@ mod config;
 mod cli;
 
 pub use app::{BuildError, Ork, OrkBuilder};
+#[cfg(feature = "workflow")]
+pub use client::ScheduleStatus;
 pub use client::{Client, ClientError, Handle, JobOutcome, RunStatus, Status, Submission, TaskStatus, WaitsFor, Why};
 pub use clock::{Clock, Timestamp};
 pub use config::{Config, ConfigError, KEYS as CONFIG_KEYS, Key as ConfigKey, QueueType, Source, Synchronous};

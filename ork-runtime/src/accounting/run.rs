@@ -6,9 +6,10 @@ use super::books::Books;
 use super::jobs::NewJob;
 use super::owed::Owed;
 use super::{Answer, By, Operation};
-use crate::flow::{Flow, FlowStep, Role, step_id};
+use crate::flow::{Flow, FlowStep, step_id};
 use crate::id::JobId;
 use crate::job::{Job, Kind, Phase};
+use crate::role::Role;
 
 /// Begins a claimed run, or goes on with one that was taken up again: it waits for its tasks from now on, and those that
 /// can begin do.
@@ -69,6 +70,6 @@ fn task_of(run: &Job, (at, step): (usize, FlowStep), by: &By) -> Job {
     let FlowStep { name, task, .. } = step;
     let mut job = Job::new(step_id(run.id, &name), task, by.now);
     (job.root, job.parent, job.priority) = (run.root, Some(run.id), run.priority);
-    (job.kind, job.flow) = (Kind::Step, Some(Box::new(Role::Step { at, name })));
+    (job.kind, job.role) = (Kind::Step, Some(Box::new(Role::Step { at, name })));
     job
 }

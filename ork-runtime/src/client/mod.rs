@@ -5,6 +5,8 @@ mod events;
 mod handle;
 mod hooks;
 mod runs;
+#[cfg(feature = "workflow")]
+mod schedules;
 mod submission;
 mod tree;
 pub(crate) mod waiters;
@@ -23,6 +25,8 @@ pub use error::ClientError;
 use handle::follow;
 pub use handle::{Handle, JobOutcome, Status};
 pub use runs::{RunStatus, TaskStatus};
+#[cfg(feature = "workflow")]
+pub use schedules::ScheduleStatus;
 pub use submission::Submission;
 pub use why::{WaitsFor, Why};
 

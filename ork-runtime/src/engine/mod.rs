@@ -24,6 +24,8 @@ pub(crate) mod services;
 mod settle;
 mod split;
 mod step;
+#[cfg(feature = "workflow")]
+pub(crate) mod timetable;
 mod turns;
 pub(crate) mod unkept;
 
@@ -37,6 +39,8 @@ use crate::broker::{Broker, Delivery, Refused, Settlement};
 use crate::clock::Clock;
 use crate::event::Scope;
 use crate::flow::RUN;
+#[cfg(feature = "workflow")]
+use crate::flow::SCHEDULE;
 use crate::id::WorkerId;
 use crate::job::Phase;
 use crate::message::{Ask, Limits, Message};
@@ -298,8 +302,11 @@ async fn job(
     if again && redelivered > engine.settings.losses {
         return Box::pin(settle::lost_job(engine, (job, limit), phase, redelivered)).await;
     }
-    if task.name() == RUN {
-        return Box::pin(step::begin(engine, job, task, message)).await;
+    match task.name() {
+        RUN => return Box::pin(step::begin(engine, job, task, message)).await,
+        #[cfg(feature = "workflow")]
+        SCHEDULE => return Box::pin(timetable::tick(engine, job, task, message)).await,
+        _ => {}
     }
     if let Some(step) = step.as_ref().filter(|step| step.fans_out() || step.input.is_err()) {
         let running = engine.running.enter(job.id);

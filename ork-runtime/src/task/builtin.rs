@@ -9,21 +9,30 @@ use super::arg::Call;
 use super::def::{BoxFuture, Location, Options, Param, Role, Run, TaskDef};
 use super::error::CallError;
 use super::rules::Rules;
-use crate::flow::RUN;
+use crate::flow::{RUN, SCHEDULE};
 use crate::registry::Task;
 
 static RULES: Rules = Rules::new();
 
 static TASKS: LazyLock<BTreeMap<&'static str, Arc<Task>>> = LazyLock::new(|| {
-    let run = def(RUN, "Begins a run of a workflow: its input is the plan.", |_call| {
-        Box::pin(async { Err(CallError::Panicked("the run of a workflow was called as a function".into())) })
-    });
-    [run].map(|work| (work.name, Arc::new(Task { work, split: None, join: None }))).into()
+    let run = def(RUN, "Begins a run of a workflow: its input is the plan.", brought_on);
+    let schedule = def(SCHEDULE, "Starts another task by the clock.", brought_on);
+    [run, schedule].map(|work| (work.name, Arc::new(Task { work, split: None, join: None }))).into()
 });
 
 /// All of them, by name.
 pub(crate) fn tasks() -> &'static BTreeMap<&'static str, Arc<Task>> {
     &TASKS
+}
+
+/// Whether a task of this name is one of them.
+pub(crate) fn is(name: &str) -> bool {
+    TASKS.contains_key(name)
+}
+
+/// The engine brings such a job on itself.
+fn brought_on(_: Call) -> BoxFuture<Result<Bytes, CallError>> {
+    Box::pin(async { Err(CallError::Panicked("this task is no function".into())) })
 }
 
 fn def(name: &'static str, docs: &'static str, run: fn(Call) -> BoxFuture<Result<Bytes, CallError>>) -> TaskDef {

@@ -40,6 +40,7 @@ mod processes;
 mod resume;
 mod retention;
 mod rules;
+mod schedules;
 mod shutdown;
 mod submit;
 mod tasks;

@@ -76,6 +76,11 @@ impl World {
         Some(builder(&self.store).build().await.unwrap())
     }
 
+    /// The store, if other processes can share it.
+    pub(crate) fn shared_store(&self) -> Option<&str> {
+        (self.store != "memory:").then_some(&self.store)
+    }
+
     /// A job's outcome.
     pub(crate) async fn outcome(&self, id: JobId) -> JobOutcome {
         self.ork.wait(id).await.unwrap()

@@ -19,10 +19,10 @@ use super::turns::Turn;
 use super::{Engine, permits, process, refuse};
 use crate::accounting::Limit;
 use crate::broker::Delivery;
-use crate::flow::RUN;
 use crate::id::JobId;
 use crate::message::{Ask, Message};
 use crate::registry::Task;
+use crate::task::builtin;
 use crate::task::def::BoxFuture;
 
 /// A run is to keep its thread about this long: then it costs little, and delays nobody.
@@ -77,7 +77,7 @@ pub(crate) fn kind(engine: &Engine, delivery: &Delivery) -> Option<Kind> {
     match message.ask {
         Ask::Part { epoch, .. } => Some(Kind::Parts(message.job, epoch, message.attempt)),
         Ask::Whole | Ask::Item => {
-            let alone = message.ask == Ask::Whole && (task.split.is_some() || task.name() == RUN);
+            let alone = message.ask == Ask::Whole && (task.split.is_some() || builtin::is(task.name()));
             (!alone).then(|| Kind::Jobs(message.task.clone()))
         }
         Ask::Step | Ask::Join | Ask::Hooks(_) => None,

@@ -20,7 +20,7 @@ use crate::tree::Tree;
 macro_rules! job_columns {
     () => {
         "id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, due, \
-         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, flow"
+         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, role"
     };
 }
 pub(super) use job_columns;
@@ -64,7 +64,7 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
         },
         tree: Tree::default(),
         hooks: None,
-        flow: None,
+        role: None,
     };
     let head = Head {
         epoch: c.number()?,
@@ -90,7 +90,7 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
         job.hooks = Some(Kept::from_row(row).map_err(damaged)?);
     }
     if let Some(json) = c.get::<Option<&str>>()? {
-        job.flow = Some(serde_json::from_str(json).map_err(damaged)?);
+        job.role = Some(serde_json::from_str(json).map_err(damaged)?);
     }
     Ok((job, head))
 }

@@ -28,14 +28,14 @@ macro_rules! jobs {
          $23::boolean[], $24::text[], $25::text[], $26::boolean[], $27::text[], $28::bytea[], $29::bytea[], $30::text[], $31::text[]) \
          AS n (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, \
          due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, \
-         joined, tree, input, output, hooks, flow)"
+         joined, tree, input, output, hooks, role)"
     };
 }
 
 const INSERT: &str = concat!(
     "INSERT INTO ork.job (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, \
      started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, \
-     tolerate, joined, tree, input, output, hooks, flow) SELECT * FROM ",
+     tolerate, joined, tree, input, output, hooks, role) SELECT * FROM ",
     jobs!()
 );
 
@@ -43,7 +43,7 @@ const UPDATE: &str = concat!(
     "UPDATE ork.job SET phase = n.phase, state = n.state, attempt = n.attempt, base = n.base, worker = n.worker, \
      started = n.started, ended = n.ended, due = n.due, failure = n.failure, epoch = n.epoch, \
      appended = n.appended, sealed = n.sealed, halted = n.halted, cut = n.cut, on_error = n.on_error, \
-     tolerate = n.tolerate, joined = n.joined, tree = n.tree, output = coalesce(n.output, job.output), hooks = n.hooks, flow = n.flow FROM ",
+     tolerate = n.tolerate, joined = n.joined, tree = n.tree, output = coalesce(n.output, job.output), hooks = n.hooks, role = n.role FROM ",
     jobs!(),
     " WHERE job.id = n.id"
 );
@@ -182,7 +182,7 @@ fn bind<'q>(query: Query<'q, Postgres, PgArguments>, rows: &[JobRow<'_>]) -> Que
         .bind(column(rows, |row| row.input.as_ref().map(|input| input.to_vec())))
         .bind(column(rows, |row| row.output.as_ref().map(|output| output.to_vec())))
         .bind(column(rows, |row| row.entry.job.hooks.as_ref().map(|hooks| hooks.to_row())))
-        .bind(column(rows, |row| row.entry.job.flow.as_ref().map(json)))
+        .bind(column(rows, |row| row.entry.job.role.as_ref().map(json)))
 }
 
 async fn clear(connection: &mut PgConnection, jobs: &[JobId]) -> sqlx::Result<()> {

@@ -1,0 +1,23 @@
+//! What a job is besides a call of its task: a run of a workflow, one of its tasks, a schedule.
+
+use serde::{Deserialize, Serialize};
+
+use crate::flow::Flow;
+use crate::schedule::Ticks;
+
+/// What a job is besides a call of its task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// A run of a workflow.
+    Run(Flow),
+    /// A task of the run above it.
+    Step {
+        /// The task's place in the plan.
+        at: usize,
+        /// Its name.
+        name: String,
+    },
+    /// It starts others by the clock.
+    Schedule(Ticks),
+}

@@ -1,0 +1,156 @@
+//! Schedules: started by the clock, once, whichever process is alive; paused, resumed, triggered, replaced.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use ork::workflow::{Missed, Schedule};
+use ork::{Filter, JobId, JobState, Ork, ScheduleStatus, Timestamp, task};
+use serde_json::json;
+
+use super::clock::Manual;
+use super::tasks::{called, calls};
+use super::world::{World, builder, each};
+
+#[task]
+async fn ticked(run: String) {
+    called(&run);
+}
+
+const TEN: Duration = Duration::from_mins(10);
+
+fn ten(missed: Missed) -> Schedule {
+    Schedule { cron: "*/10 * * * *".into(), timezone: "UTC".into(), missed }
+}
+
+/// Five minutes before the first time.
+fn start() -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000 - 300_000)
+}
+
+fn first() -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000)
+}
+
+async fn found(ork: &Ork) -> ScheduleStatus {
+    ork.schedules().await.unwrap().pop().unwrap()
+}
+
+/// How many jobs were started.
+async fn started(ork: &Ork) -> usize {
+    let filter = Filter { task: Some("ticked".into()), limit: 100, ..Filter::default() };
+    ork.jobs(filter).await.unwrap().len()
+}
+
+/// A process by a clock, with a schedule that waits for its first time.
+async fn scheduled(world: World, missed: Missed) -> (World, Arc<Manual>, String) {
+    let clock = Manual::new(start());
+    let (world, run) = (world.with_clock(&clock).await, JobId::new().to_string());
+    world.ork.schedule("ten", ten(missed), "ticked", json!({ "run": run })).await.unwrap();
+    clock.is_awaited(first()).await;
+    (world, clock, run)
+}
+
+#[test]
+fn a_schedule_starts_its_task_at_each_time_once_however_many_processes_work() {
+    each(|world| async move {
+        let (world, clock, run) = scheduled(world, Missed::Skip).await;
+        let mut others = Vec::new();
+        for _ in 0..2 {
+            if let Some(store) = world.shared_store() {
+                let other = builder(store).clock(Arc::<Manual>::clone(&clock)).build().await.unwrap();
+                other.start_worker();
+                others.push(other);
+            }
+        }
+        assert_eq!(found(&world.ork).await.next, Some(first()));
+        clock.turn(first() - start());
+        for tick in 1..=3_u32 {
+            clock.is_awaited(first() + TEN * tick).await;
+            let status = found(&world.ork).await;
+            assert_eq!(status.next, Some(first() + TEN * tick));
+            assert_eq!(world.outcome(status.last.unwrap()).await.status().state, JobState::Success);
+            assert_eq!(calls(&run), tick);
+            clock.turn(TEN);
+        }
+        clock.is_awaited(first() + TEN * 4).await;
+        assert_eq!(started(&world.ork).await, 4);
+        join_all(others.into_iter().map(Ork::shutdown)).await;
+        world.end().await;
+    });
+}
+
+#[test]
+fn what_was_missed_while_nobody_was_there_is_skipped_done_once_or_made_up_for() {
+    each(|world| async move {
+        let Some(store) = world.shared_store().map(str::to_owned) else { return world.end().await };
+        let (first_one, _, folder) = world.parts();
+        first_one.shutdown().await;
+        let mut before = 0;
+        for (day, missed, made_up) in [(0, Missed::Skip, 0), (1, Missed::Once, 1), (2, Missed::All, 4)] {
+            // What the one before waited for is long past.
+            let day = TEN * 144 * day;
+            let clock = Manual::new(start() + day);
+            let now = builder(&store).clock(Arc::<Manual>::clone(&clock)).build().await.unwrap();
+            now.start_worker();
+            now.schedule("ten", ten(missed), "ticked", json!({ "run": "missed" })).await.unwrap();
+            clock.is_awaited(first() + day).await;
+            // Nobody is there for 35 minutes, in which four times pass.
+            now.shutdown().await;
+            clock.turn(Duration::from_mins(5 + 35));
+            let later = builder(&store).clock(Arc::<Manual>::clone(&clock)).build().await.unwrap();
+            later.start_worker();
+            clock.is_awaited(first() + day + TEN * 4).await;
+            assert_eq!(started(&later).await - before, made_up, "{missed:?}");
+            before += made_up;
+            later.remove_schedule("ten").await.unwrap();
+            later.shutdown().await;
+        }
+        drop(folder);
+    });
+}
+
+#[test]
+fn a_schedule_is_paused_resumed_triggered_replaced_and_removed() {
+    each(|world| async move {
+        let (world, clock, run) = scheduled(world, Missed::Skip).await;
+        let ork = &world.ork;
+        assert!(ork.pause_schedule("ten").await.unwrap());
+        assert!(!ork.pause_schedule("ten").await.unwrap());
+        clock.turn(Duration::from_mins(15));
+        assert_eq!((found(ork).await.paused, found(ork).await.next), (true, None));
+        // By hand it starts all the same.
+        let job = ork.trigger_schedule("ten").await.unwrap();
+        assert_eq!(world.outcome(job).await.status().state, JobState::Success);
+        assert!(ork.resume_schedule("ten").await.unwrap());
+        assert!(!ork.resume_schedule("ten").await.unwrap());
+        clock.is_awaited(first() + TEN * 2).await;
+        assert_eq!((started(ork).await, calls(&run)), (1, 1));
+        // Another one of its name takes its place.
+        let hourly = Schedule { cron: "0 * * * *".into(), timezone: "Europe/Berlin".into(), missed: Missed::Once };
+        ork.schedule("ten", hourly.clone(), "ticked", json!({ "run": run })).await.unwrap();
+        let all = ork.schedules().await.unwrap();
+        assert_eq!((all.len(), &all[0].schedule), (1, &hourly));
+        ork.remove_schedule("ten").await.unwrap();
+        assert_eq!(ork.schedules().await.unwrap(), []);
+        world.end().await;
+    });
+}
+
+#[test]
+fn what_can_be_no_schedule_is_refused() {
+    each(|world| async move {
+        let ork = &world.ork;
+        let words = |refused: Result<ScheduleStatus, ork::ClientError>| refused.unwrap_err().to_string();
+        let run = json!({ "run": "a" });
+        let never = Schedule { cron: "0 0 30 2 *".into(), ..ten(Missed::Skip) };
+        let refused = words(ork.schedule("never", never, "ticked", run.clone()).await);
+        assert_eq!(refused, "the schedule `0 0 30 2 *` never comes");
+        let refused = words(ork.schedule("a", ten(Missed::Skip), "tickt", run).await);
+        assert!(refused.contains("there is no task `tickt`, did you mean `ticked`?"), "{refused}");
+        let refused = ork.pause_schedule("a").await.unwrap_err().to_string();
+        assert_eq!(refused, "there is no schedule `a`: there are none");
+        assert_eq!(ork.schedules().await.unwrap(), []);
+        world.end().await;
+    });
+}
