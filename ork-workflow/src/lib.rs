@@ -15,7 +15,10 @@ mod diagnostic;
 #[cfg(feature = "language")]
 mod document;
 #[cfg(feature = "language")]
+mod editor;
+#[cfg(feature = "language")]
 mod file;
+mod graph;
 #[cfg(feature = "language")]
 mod notation;
 mod plan;
@@ -35,7 +38,10 @@ pub use check::{Given, Parameters};
 #[cfg(feature = "language")]
 pub use diagnostic::{Code, Diagnostic, Label, Level, Report, ReportLabel, Style, Suggestion, render};
 #[cfg(feature = "language")]
+pub use editor::json_schema;
+#[cfg(feature = "language")]
 pub use file::{File, Position, Span};
+pub use graph::{Drawing, draw};
 pub use plan::{Count, Fan, MOST_TASKS, OnFailure, Plan, Reference, Runs, Source, Step};
 #[cfg(feature = "language")]
 pub use schedule::{Missed, Schedule};

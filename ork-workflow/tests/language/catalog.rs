@@ -7,7 +7,11 @@ pub(crate) struct TestCatalog(Value);
 
 impl TestCatalog {
     pub(crate) fn new() -> Self {
-        Self(serde_json::from_str(include_str!("catalog.json")).unwrap())
+        Self::read(include_str!("catalog.json"))
+    }
+
+    pub(crate) fn read(text: &str) -> Self {
+        Self(serde_json::from_str(text).unwrap())
     }
 
     fn known(task: &Value) -> Answer {

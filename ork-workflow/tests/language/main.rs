@@ -5,4 +5,5 @@
 mod assign;
 mod catalog;
 mod gallery;
+mod seed;
 mod support;

@@ -1,0 +1,62 @@
+//! The language as a JSON Schema, by which editors complete and mark what is typed.
+
+/// The JSON Schema (draft 2020-12) of a workflow. It knows keys, words and kinds; the check knows the rest.
+pub fn json_schema() -> &'static str {
+    include_str!("workflow.schema.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::diagnostic::{Code, Problems};
+    use crate::{File, NoCatalog, Workflow, yaml};
+
+    /// What an editor can find, too.
+    const FOUND: &[Code] = &[
+        Code::MissingKey,
+        Code::TaskCount,
+        Code::UnknownKey,
+        Code::UnknownWord,
+        Code::WrongExecutor,
+        Code::WrongValue,
+    ];
+
+    fn texts() -> Vec<(String, String)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        let folders = ["gallery", "seed"].map(|it| std::fs::read_dir(root.join(it)).unwrap());
+        let paths = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
+        let paths = paths.filter(|path| path.extension().is_some_and(|it| it == "yaml"));
+        paths.filter_map(|path| Some((path.display().to_string(), std::fs::read_to_string(&path).ok()?))).collect()
+    }
+
+    #[test]
+    fn an_editor_agrees_with_the_check() {
+        let schema: Value = serde_json::from_str(json_schema()).unwrap();
+        assert!(jsonschema::draft202012::meta::is_valid(&schema));
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let (mut good, mut bad) = (0, 0);
+        for (path, text) in texts() {
+            let file = File::new("x.yaml", text);
+            let mut problems = Problems::default();
+            let Some(json) = yaml::read(&file, &mut problems).and_then(|root| root.json()) else { continue };
+            if problems.count() > 0 {
+                continue;
+            }
+            let checked = Workflow::read(file).check(&NoCatalog, None);
+            let finds = checked.diagnostics.iter().any(|it| FOUND.contains(&it.code));
+            let errors: Vec<String> = validator.iter_errors(&json).map(|it| it.to_string()).collect();
+            if !checked.has_errors() {
+                assert!(errors.is_empty(), "{path}: {errors:?}");
+                good += 1;
+            } else if finds {
+                assert!(!errors.is_empty(), "{path}: an editor finds nothing");
+                bad += 1;
+            }
+        }
+        assert!(good > 20 && bad > 10, "{good} and {bad}");
+    }
+}
