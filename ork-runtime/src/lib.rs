@@ -85,6 +85,8 @@ mod config;
 #[cfg(feature = "cli")]
 mod cli;
 
+#[cfg(feature = "workflow")]
+pub use app::WorkflowError;
 pub use app::{BuildError, Ork, OrkBuilder};
 #[cfg(feature = "workflow")]
 pub use client::ScheduleStatus;

@@ -2,6 +2,8 @@
 
 mod adapters;
 mod builder;
+#[cfg(feature = "workflow")]
+pub(crate) mod workflows;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub use builder::{BuildError, OrkBuilder};
+#[cfg(feature = "workflow")]
+pub use workflows::WorkflowError;
 
 use crate::broker::BrokerError;
 use crate::client::Client;

@@ -82,7 +82,7 @@ impl Failure {
 }
 
 /// An error and what caused it, one a line.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| (*error).source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join("\n  because: ")
 }

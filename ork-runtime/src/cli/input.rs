@@ -17,16 +17,25 @@ pub(super) struct Input {
     #[arg(value_name = "KEY=VALUE")]
     pairs: Vec<String>,
     /// The whole input as JSON, `@FILE` for a file of it, or `-` for stdin
+    ///
+    /// For a workflow: a parameter of the run, NAME=VALUE; it may be given more than once
     #[arg(long, value_name = "JSON|@FILE|-", conflicts_with = "pairs")]
-    input: Option<String>,
+    input: Vec<String>,
 }
 
 impl Input {
+    /// The parameters of a run of a workflow.
+    #[cfg(feature = "workflow")]
+    pub(super) fn parameters(&self) -> Result<ork_workflow::Parameters, Failure> {
+        super::workflow::parameters(&self.pairs, &self.input)
+    }
+
     /// The input as JSON.
     pub(super) fn read(&self, def: &TaskDef) -> Result<Bytes, Failure> {
-        let json = match &self.input {
-            None => return self.pairs(def),
-            Some(text) => match (text.as_str(), text.strip_prefix('@')) {
+        let json = match self.input.as_slice() {
+            [] => return self.pairs(def),
+            [_, _, ..] => return Err(Failure::user("a task has one input: `--input` was given more than once")),
+            [text] => match (text.as_str(), text.strip_prefix('@')) {
                 ("-", _) => {
                     let mut json = Vec::new();
                     let read = std::io::stdin().read_to_end(&mut json);

@@ -173,6 +173,15 @@ pub(super) fn brief(failure: Option<&crate::Failure>) -> String {
     why.lines().next().unwrap_or_default().chars().take(60).collect()
 }
 
+/// A job's task; the workflow of a run, and the name of a task in its run.
+pub(super) fn name(job: &Status) -> String {
+    match (&job.run, &job.step) {
+        (Some(run), _) => format!("{} ({})", run.workflow, job.task),
+        (None, Some(step)) if *step != job.task => format!("{step} ({})", job.task),
+        (None, _) => job.task.clone(),
+    }
+}
+
 fn list(jobs: &[Status], output: &Output) {
     if output.is_json() {
         output.json(&jobs);
@@ -185,7 +194,7 @@ fn list(jobs: &[Status], output: &Output) {
             (_, Some(total)) => format!("{}/{total}", job.parts.settled()),
         };
         let why = brief(job.failure.as_ref());
-        vec![job.id.to_string(), job.task.clone(), job.state.to_string(), parts, job.created.to_string(), why]
+        vec![job.id.to_string(), name(job), job.state.to_string(), parts, job.created.to_string(), why]
     };
     if jobs.is_empty() {
         output.note("no jobs");
@@ -209,7 +218,7 @@ async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) -> Result<(),
     let moment = |at: Option<crate::Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
     let mut rows = vec![
         ("job", id.to_string()),
-        ("task", status.task.clone()),
+        ("task", name(&status)),
         ("state", status.state.to_string()),
         ("attempt", status.attempt.to_string()),
         ("submitted", status.created.to_string()),
@@ -243,6 +252,9 @@ async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) -> Result<(),
     }
     for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
         output.line(format!("{name:<10} {value}"));
+    }
+    for task in status.run.iter().flat_map(|run| &run.tasks) {
+        output.line(format!("task {:<24} {:<9} {}", task.name, task.stage.as_str(), task.job));
     }
     for (index, how, why) in bad {
         output.line(format!("part {index} {how} {why}"));

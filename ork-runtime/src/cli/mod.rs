@@ -8,12 +8,18 @@ mod input;
 mod jobs;
 mod output;
 mod parts;
+#[cfg(feature = "workflow")]
+mod progress;
 mod run;
+#[cfg(feature = "workflow")]
+mod schedules;
 mod signals;
 mod submit;
 mod tasks;
 mod tree;
 mod worker;
+#[cfg(feature = "workflow")]
+mod workflow;
 
 use std::process::ExitCode;
 
@@ -57,10 +63,20 @@ other settings are read from the environment and from ork.toml; `doctor` shows t
 enum Command {
     /// List the tasks of this program
     Tasks(tasks::Args),
-    /// Run a task here, to its end, and print its result
+    /// Run a task or a workflow here, to its end, and print its result
     Run(run::Args),
-    /// Hand a job over to the workers
+    /// Hand a job, or a run of a workflow, over to the workers
     Submit(submit::Args),
+    /// Say everything that is wrong with workflows, without running anything
+    #[cfg(feature = "workflow")]
+    Check(workflow::Check),
+    /// Draw a workflow
+    #[cfg(feature = "workflow")]
+    Graph(workflow::Graph),
+    /// Look at what is started by the clock, and steer it
+    #[cfg(feature = "workflow")]
+    #[command(subcommand)]
+    Schedules(schedules::Command),
     /// Work until told to stop
     Worker(worker::Args),
     /// Look at jobs and steer them
@@ -109,6 +125,12 @@ impl OrkBuilder {
                 Command::Submit(args) => submit::submit(builder, args, output).await,
                 Command::Worker(args) => worker::worker(builder, args, output).await,
                 Command::Jobs(command) => jobs::jobs(builder, command, output).await,
+                #[cfg(feature = "workflow")]
+                Command::Check(args) => workflow::check(&builder.tasks()?, &args, output).await,
+                #[cfg(feature = "workflow")]
+                Command::Graph(args) => workflow::graph(&builder.tasks()?, &args, output).await,
+                #[cfg(feature = "workflow")]
+                Command::Schedules(command) => schedules::schedules(builder, command, output).await,
                 Command::Doctor => doctor::doctor(builder, output).await,
                 Command::Tasks(_) | Command::Completions { .. } => Ok(ExitCode::SUCCESS),
             }

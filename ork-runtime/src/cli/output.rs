@@ -32,6 +32,11 @@ impl Output {
         !self.json && std::io::stderr().is_terminal()
     }
 
+    /// Whether what is written on stderr may have colours.
+    pub(super) const fn is_coloured(&self) -> bool {
+        self.color
+    }
+
     /// Starts the log, on stderr.
     pub(super) fn log(&self, filter: &str) -> Result<(), Failure> {
         let filter = EnvFilter::try_new(filter)

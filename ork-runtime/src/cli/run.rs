@@ -14,7 +14,8 @@ use crate::job::State;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The task
+    /// The task, or the file of a workflow
+    #[arg(value_name = "TASK|FILE.yaml")]
     task: String,
     #[command(flatten)]
     input: Input,
@@ -28,6 +29,12 @@ pub(super) async fn run(builder: OrkBuilder, args: Args, output: &Output) -> Res
         builder = builder.store("memory:");
     }
     let ork = builder.build().await?;
+    #[cfg(feature = "workflow")]
+    if super::workflow::is_file(&args.task) {
+        let ended = workflow(&ork, &args, &mut signals, output).await;
+        ork.shutdown().await;
+        return ended;
+    }
     let submitted = async {
         let body = args.input.read(ork.entry(&args.task)?)?;
         Ok::<_, Failure>(ork.submit_json(&args.task, body).await?)
@@ -77,22 +84,72 @@ pub(super) async fn run(builder: OrkBuilder, args: Args, output: &Output) -> Res
     finish(&outcome?, output)
 }
 
+/// Runs a workflow to its end.
+#[cfg(feature = "workflow")]
+async fn workflow(ork: &crate::Ork, args: &Args, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
+    let parameters = args.input.parameters()?;
+    let file = crate::app::workflows::check(ork.registry(), args.task.as_ref(), Some(&parameters)).await?;
+    let plan = super::workflow::plan(&file.workflow, file.checked, output)?;
+    let run = ork.submit_plan(&plan).await?;
+    ork.start_worker();
+    let failed = ork.failed();
+    let status = tokio::select! {
+        status = super::progress::follow(ork, run.id(), output) => status?,
+        () = failed.cancelled() => return Err(Failure::internal("the worker stopped", "the log says why")),
+        () = signals.next() => {
+            let id = run.id();
+            output.note(format!("interrupted; run {id} goes on when a worker starts, or with `jobs cancel {id}` never"));
+            ork.force_stop();
+            return Ok(ExitCode::from(130));
+        }
+    };
+    finish_run(ork, &status, &plan, output).await
+}
+
+/// Prints what a run has come to.
+#[cfg(feature = "workflow")]
+pub(super) async fn finish_run(
+    ork: &crate::Ork,
+    status: &Status,
+    plan: &ork_workflow::Plan,
+    output: &Output,
+) -> Result<ExitCode, Failure> {
+    let result = super::progress::result(ork, status.id, plan).await?;
+    if output.is_json() {
+        output.json(&super::progress::report(status, &result));
+    }
+    if status.state != State::Success {
+        return Err(not_well(status));
+    }
+    if !output.is_json() {
+        output.result(&serde_json::to_vec(&result).unwrap_or_default());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn not_well(status: &Status) -> Failure {
+    let id = status.id;
+    let why = status.failure.as_ref().map_or_else(|| "it was cancelled".into(), ToString::to_string);
+    Failure::job(format!("job {id} ({}) {}: {why}", status.task, status.state))
+        .hint(format!("`jobs show {id}` says more; `jobs retry {id}` tries what did not succeed again"))
+}
+
 /// Prints the outcome of a job.
 pub(super) fn finish(outcome: &crate::JobOutcome, output: &Output) -> Result<ExitCode, Failure> {
     let status = outcome.status();
     match (status.state, outcome.output()) {
         (State::Success, Some(json)) => output.result(json),
         // A job with parts and without a join has no result but how they ended.
+        (State::Success, None) if output.is_json() && status.run.is_some() => output.json(&status.run),
         (State::Success, None) if output.is_json() => output.json(&status.parts),
+        (State::Success, None) if status.run.is_some() => {
+            let tasks = status.run.as_ref().map_or(0, |run| run.tasks.len());
+            output.line(format!("{tasks} tasks ok; `jobs tree {}` shows them", status.id));
+        }
         (State::Success, None) => {
             output.line(format!("{} of {} parts ok", status.parts.ok, status.parts.settled()));
         }
-        _ => {
-            let id = status.id;
-            let why = status.failure.as_ref().map_or_else(|| "it was cancelled".into(), ToString::to_string);
-            return Err(Failure::job(format!("job {id} ({}) {}: {why}", status.task, status.state))
-                .hint(format!("`jobs show {id}` says more; `jobs retry {id}` tries what did not succeed again")));
-        }
+        _ => return Err(not_well(status)),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,8 @@ use crate::job::Unique;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The task
+    /// The task, or the file of a workflow
+    #[arg(value_name = "TASK|FILE.yaml")]
     task: String,
     #[command(flatten)]
     input: Input,
@@ -51,9 +52,45 @@ pub(super) async fn submit(builder: OrkBuilder, args: Args, output: &Output) -> 
     done
 }
 
+/// Hands a run of a workflow over.
+#[cfg(feature = "workflow")]
+async fn workflow(ork: &Ork, args: &Args, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
+    let parameters = args.input.parameters()?;
+    let file = crate::app::workflows::check(ork.registry(), args.task.as_ref(), Some(&parameters)).await?;
+    let plan = super::workflow::plan(&file.workflow, file.checked, output)?;
+    let id = match ork.submit_plan_on(&plan, args.terms()).await {
+        Err(ClientError::Taken { by, .. }) if args.or_join => by,
+        submitted => submitted?.id(),
+    };
+    if !args.wait {
+        said(id, output);
+        return Ok(ExitCode::SUCCESS);
+    }
+    output.note(format!("run {id}"));
+    tokio::select! {
+        status = super::progress::follow(ork, id, output) => super::run::finish_run(ork, &status?, &plan, output).await,
+        () = signals.next() => {
+            output.note(format!("run {id} goes on; `jobs watch {id}` follows it"));
+            Ok(ExitCode::from(130))
+        }
+    }
+}
+
+fn said(id: JobId, output: &Output) {
+    if output.is_json() {
+        output.json(&serde_json::json!({ "id": id }));
+    } else {
+        output.line(id);
+    }
+}
+
 async fn hand_over(ork: &Ork, args: &Args, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
-    let body = args.input.read(ork.entry(&args.task)?)?;
     let terms = args.terms();
+    #[cfg(feature = "workflow")]
+    if super::workflow::is_file(&args.task) {
+        return workflow(ork, args, signals, output).await;
+    }
+    let body = args.input.read(ork.entry(&args.task)?)?;
     if args.wait && !ork.keeps_jobs() && terms.are_plain() {
         let result = tokio::select! {
             result = ork.submit_json_and_wait(&args.task, body) => result?,
@@ -67,11 +104,7 @@ async fn hand_over(ork: &Ork, args: &Args, signals: &mut Signals, output: &Outpu
         submitted => submitted?,
     };
     if !args.wait {
-        if output.is_json() {
-            output.json(&serde_json::json!({ "id": id }));
-        } else {
-            output.line(id);
-        }
+        said(id, output);
         return Ok(ExitCode::SUCCESS);
     }
     output.note(format!("job {id}"));

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use schemars::SchemaGenerator;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Failure, Output};
 use crate::registry::{Registry, Task};
 use crate::task::def::{Param, TaskDef};
+use crate::task::schema;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -71,8 +72,8 @@ fn inputs(def: &TaskDef) -> String {
 /// A task as JSON, with the schemas of its input and output.
 fn describe(task: &Task) -> Value {
     let mut generator = SchemaGenerator::default();
-    let input = input_schema(task.entry(), &mut generator);
-    let item = task.split.map(|_| input_schema(&task.work, &mut generator));
+    let input = schema::input(task.entry(), &mut generator);
+    let item = task.split.map(|_| schema::input(&task.work, &mut generator));
     let output = (task.join.as_ref().unwrap_or(&task.work).output)(&mut generator).to_value();
     let options = task.work.options;
     let duration = |time: std::time::Duration| humantime::format_duration(time).to_string();
@@ -92,25 +93,4 @@ fn describe(task: &Task) -> Value {
         "priority": options.priority,
         "concurrency": options.concurrency.map(|limit| json!({ "calls": limit.calls, "key": limit.key })),
     })
-}
-
-fn input_schema(def: &TaskDef, generator: &mut SchemaGenerator) -> Value {
-    let (mut properties, mut required) = (Map::new(), Vec::new());
-    for param in def.params {
-        match param {
-            Param::Body { schema, .. } => return schema(generator).to_value(),
-            Param::Field { name, docs, schema, optional, .. } => {
-                let mut schema = schema(generator).to_value();
-                if let (Value::Object(schema), false) = (&mut schema, docs.is_empty()) {
-                    schema.insert("description".into(), Value::String((*docs).to_owned()));
-                }
-                properties.insert((*name).to_owned(), schema);
-                if !optional() {
-                    required.push(*name);
-                }
-            }
-            Param::State { .. } | Param::Context | Param::Parts => {}
-        }
-    }
-    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }

@@ -18,7 +18,7 @@ pub(super) fn tree(jobs: &[(usize, Status)], output: &Output) {
             0 => String::new(),
             below => format!(" ({} of {below} below it ended)", job.below_ended),
         };
-        output.line(format!("{branch}{} {} {}{share}{why}", job.task, job.id, job.state));
+        output.line(format!("{branch}{} {} {}{share}{why}", super::jobs::name(job), job.id, job.state));
     }
 }
 

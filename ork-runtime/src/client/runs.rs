@@ -64,12 +64,17 @@ impl Client {
     /// # Cancel safety
     /// The run may or may not have been submitted if the future is dropped.
     pub async fn submit_plan(&self, plan: &Plan) -> Result<Handle<Plan>, ClientError> {
+        self.submit_plan_on(plan, Terms::default()).await
+    }
+
+    /// The same on these terms.
+    pub(crate) async fn submit_plan_on(&self, plan: &Plan, terms: Terms) -> Result<Handle<Plan>, ClientError> {
         if !self.engine.store.keeps() {
             let words = "the tasks of a workflow are kept in a store, and this process has none, so set ORK_STORE";
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::NoStore, words)));
         }
         let body = serde_json::to_vec(plan).map_err(|source| ClientError::Input { task: RUN, source })?;
-        let id = self.send(RUN, Kind::Whole, body.into(), Terms::default(), None).await?;
+        let id = self.send(RUN, Kind::Whole, body.into(), terms, None).await?;
         Ok(Handle::new(self.clone(), id))
     }
 

@@ -13,6 +13,7 @@ pub mod message;
 pub mod outcome;
 pub mod parts;
 pub mod rules;
+pub(crate) mod schema;
 pub mod state;
 
 pub use conclusion::{Conclusion, Next, Said};

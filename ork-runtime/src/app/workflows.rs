@@ -1,0 +1,109 @@
+//! Workflow files: read, and checked against the tasks of this program.
+
+use std::path::{Path, PathBuf};
+
+use ork_workflow::{Answer, Catalog, Checked, File, Parameters, Plan, Signature, Style, Unavailable, Workflow};
+
+use crate::app::Ork;
+use crate::registry::{Registry, Task};
+use crate::task::schema;
+
+/// Why a workflow cannot run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkflowError {
+    /// Its file cannot be read.
+    #[error("the workflow {} cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It has errors: all of them, as for people.
+    #[error("the workflow has errors:\n{0}")]
+    Wrong(String),
+}
+
+/// A workflow file that was checked.
+#[derive(Debug)]
+pub(crate) struct CheckedFile {
+    pub(crate) workflow: Workflow,
+    pub(crate) checked: Checked,
+}
+
+impl Ork {
+    /// Reads a workflow, checks it against the tasks of this program, and answers the plan of a run with these values for
+    /// its parameters, for [`Client::submit_plan`](crate::Client::submit_plan).
+    ///
+    /// # Errors
+    /// When the file cannot be read, or anything is wrong with it: all of that at once.
+    ///
+    /// # Cancel safety
+    /// It only reads.
+    pub async fn plan(&self, path: &Path, parameters: &Parameters) -> Result<Plan, WorkflowError> {
+        let file = check(self.registry(), path, Some(parameters)).await?;
+        match file.checked.plan {
+            Some(plan) => Ok(plan),
+            None => Err(WorkflowError::Wrong(file.checked.render(file.workflow.file(), Style::Plain))),
+        }
+    }
+}
+
+/// Reads a file and checks it. `parameters` are the values for one run.
+pub(crate) async fn check(
+    registry: &Registry,
+    path: &Path,
+    parameters: Option<&Parameters>,
+) -> Result<CheckedFile, WorkflowError> {
+    let unreadable = |source| WorkflowError::Unreadable { path: path.to_owned(), source };
+    let bytes = tokio::fs::read(path).await.map_err(unreadable)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = tokio::fs::canonicalize(folder).await.map_err(unreadable)?;
+    let workflow = Workflow::read(File::from_bytes(path.display().to_string(), &bytes));
+    let mut checked = workflow.check(&Known { registry, folder: &folder }, parameters);
+    if let Some(plan) = &mut checked.plan {
+        plan.folder = Some(folder.display().to_string());
+    }
+    Ok(CheckedFile { workflow, checked })
+}
+
+/// What this program and the workflow's folder have.
+struct Known<'a> {
+    registry: &'a Registry,
+    folder: &'a Path,
+}
+
+impl Catalog for Known<'_> {
+    fn rust(&self, name: &str) -> Answer {
+        match self.registry.tasks().find(|task| task.name() == name) {
+            Some(task) => Answer::Known(signature(task)),
+            None => Answer::Unavailable(Unavailable::NoSuchTask),
+        }
+    }
+
+    fn rust_names(&self) -> Vec<String> {
+        self.registry.names().into_iter().map(str::to_owned).collect()
+    }
+
+    fn python(&self, _file: &str) -> Answer {
+        Answer::Unknown
+    }
+
+    fn program(&self, name: &str) -> Answer {
+        if !name.contains('/') || self.folder.join(name).is_file() {
+            return Answer::Unknown;
+        }
+        Answer::Unavailable(Unavailable::NoSuchFile { nearest: None })
+    }
+}
+
+fn signature(task: &Task) -> Signature {
+    let returns = task.join.as_ref().unwrap_or(&task.work);
+    Signature {
+        input: schema::whole(|generator| schema::input(task.entry(), generator)),
+        output: schema::whole(|generator| (returns.output)(generator).to_value()),
+        place: task.entry().location.to_string(),
+        splits: task.split.is_some(),
+    }
+}

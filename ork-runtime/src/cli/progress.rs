@@ -1,0 +1,145 @@
+//! How a run of a workflow is shown while it goes on and when it has ended: a line for each of its tasks.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ork_workflow::Plan;
+use serde_json::{Map, Value, json};
+
+use super::{Failure, Output};
+use crate::app::Ork;
+use crate::client::{Status, TaskStatus};
+use crate::flow::Stage;
+use crate::id::JobId;
+
+/// On a terminal, how often the instances that run are counted.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Follows a run to its end.
+pub(super) async fn follow(ork: &Ork, run: JobId, output: &Output) -> Result<Status, Failure> {
+    let mut lines = Lines::new(output);
+    let mut seen = std::pin::pin!(ork.follow(run));
+    let mut last = None;
+    loop {
+        let look = async {
+            if output.is_watched() && last.is_some() {
+                ork.engine().clock.pause(LOOK).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            status = seen.next() => match status.transpose()? {
+                Some(status) => last = Some(status),
+                None => break,
+            },
+            () = look => {}
+        }
+        if let Some(status) = &last {
+            lines.show(ork, status, output).await?;
+            if status.state.is_final() {
+                break;
+            }
+        }
+    }
+    lines.end();
+    Ok(ork.status(run).await?)
+}
+
+/// A line for each task: bars on a terminal, a note for each end elsewhere.
+struct Lines {
+    all: MultiProgress,
+    of: HashMap<String, ProgressBar>,
+    said: HashMap<String, Stage>,
+}
+
+impl Lines {
+    fn new(output: &Output) -> Self {
+        let target = if output.is_watched() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self { all: MultiProgress::with_draw_target(target), of: HashMap::new(), said: HashMap::new() }
+    }
+
+    async fn show(&mut self, ork: &Ork, status: &Status, output: &Output) -> Result<(), Failure> {
+        for task in status.run.iter().flat_map(|run| &run.tasks) {
+            let before = self.said.insert(task.name.clone(), task.stage);
+            if before == Some(task.stage) && (task.stage != Stage::Begun || !output.is_watched()) {
+                continue;
+            }
+            let words = words(ork, task).await?;
+            if output.is_watched() {
+                let bar = self.of.entry(task.name.clone()).or_insert_with(|| {
+                    let bar = self.all.add(ProgressBar::new_spinner());
+                    bar.set_style(
+                        ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+                    );
+                    bar
+                });
+                bar.set_message(words);
+                bar.tick();
+            } else if task.stage.is_final() {
+                output.note(words);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self) {
+        // What is shown stays: it says how each task ended.
+        self.of.values().for_each(ProgressBar::abandon);
+    }
+}
+
+/// A task in a line: a mark, its name, how far it is, how long it took, why it failed.
+async fn words(ork: &Ork, task: &TaskStatus) -> Result<String, Failure> {
+    let mark = match task.stage {
+        Stage::Waiting => "\u{b7}",
+        Stage::Begun => "\u{2026}",
+        Stage::Success => "\u{2713}",
+        Stage::Failed => "\u{2717}",
+        Stage::Cancelled | Stage::Skipped => "-",
+    };
+    let mut words = format!("{mark} {:<24} {}", task.name, task.stage.as_str());
+    if matches!(task.stage, Stage::Waiting | Stage::Skipped) {
+        return Ok(words);
+    }
+    let job = ork.status(task.job).await?;
+    if job.yielded > 0 {
+        let total = job.total.unwrap_or(job.yielded);
+        words = format!("{words}, {} of {total}", job.parts.settled());
+    }
+    if job.parts.failed > 0 {
+        words = format!("{words}, {} failed", job.parts.failed);
+    }
+    if let Some(progress) = job.progress.filter(|_| task.stage == Stage::Begun) {
+        words = format!("{words}, {:.0} % {}", progress.percent, progress.info);
+    }
+    if let (Some(started), Some(ended)) = (job.started, job.ended) {
+        let took = Duration::from_millis(u64::try_from((ended - started).as_millis()).unwrap_or(u64::MAX));
+        words = format!("{words} in {}", humantime::format_duration(took));
+    }
+    if let Some(failure) = job.failure.filter(|_| task.stage == Stage::Failed) {
+        words = format!("{words}: {}", failure.to_string().lines().next().unwrap_or_default());
+    }
+    Ok(words)
+}
+
+/// What a run has come to: the outputs of the tasks that no other one needs, or of the only one.
+pub(super) async fn result(ork: &Ork, run: JobId, plan: &Plan) -> Result<Value, Failure> {
+    let needed = |at: usize| plan.tasks.iter().any(|step| step.needs.contains(&at));
+    let last = plan.tasks.iter().enumerate().filter(|(at, _)| !needed(*at)).map(|(_, step)| &step.name);
+    let mut outputs = Map::new();
+    for name in last {
+        outputs.insert(name.clone(), ork.task_output(run, name).await?.unwrap_or_default());
+    }
+    Ok(match outputs.len() {
+        1 => outputs.into_iter().next().map(|(_, output)| output).unwrap_or_default(),
+        _ => Value::Object(outputs),
+    })
+}
+
+/// The end of a run, for programs.
+pub(super) fn report(status: &Status, result: &Value) -> Value {
+    json!({ "run": status.id, "state": status.state, "tasks": status.run.as_ref().map(|run| &run.tasks), "result": result })
+}

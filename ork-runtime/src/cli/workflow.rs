@@ -1,0 +1,132 @@
+//! `check` and `graph`: workflows looked at without running anything.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use ork_workflow::{Checked, Drawing, Given, Parameters, Plan, Report, Style, Workflow, draw};
+
+use super::{Failure, Output};
+use crate::app::workflows::{self, CheckedFile, WorkflowError};
+use crate::registry::Registry;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    /// Workflow files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Graph {
+    /// The workflow file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// How it is drawn
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// How a graph is drawn.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// For reading
+    Text,
+    /// For Markdown
+    Mermaid,
+    /// For Graphviz
+    Dot,
+}
+
+/// Whether this names a workflow, and not a task.
+pub(super) fn is_file(name: &str) -> bool {
+    let extension = Path::new(name).extension();
+    extension.is_some_and(|word| word.eq_ignore_ascii_case("yaml") || word.eq_ignore_ascii_case("yml"))
+}
+
+/// Values for the parameters of a run: `KEY=VALUE` pairs, or an object as JSON, or `@FILE` with one.
+pub(super) fn parameters(pairs: &[String], inputs: &[String]) -> Result<Parameters, Failure> {
+    let mut parameters = Parameters::new();
+    for text in pairs.iter().chain(inputs) {
+        let json = match text.strip_prefix('@') {
+            Some(path) => Some(
+                std::fs::read_to_string(path)
+                    .map_err(|error| Failure::user(format!("the input file {path} cannot be read: {error}")))?,
+            ),
+            None => text.trim_start().starts_with('{').then(|| text.clone()),
+        };
+        match (json, text.split_once('=')) {
+            (Some(json), _) => {
+                let object = serde_json::from_str::<serde_json::Map<_, _>>(&json)
+                    .map_err(|error| Failure::user(format!("the input is no JSON object: {error}")))?;
+                parameters.extend(object.into_iter().map(|(name, value)| (name, Given::Value(value))));
+            }
+            (None, Some((name, value))) => {
+                parameters.insert(name.to_owned(), Given::Text(value.to_owned()));
+            }
+            (None, None) => return Err(Failure::user(format!("`{text}` is no input: expected NAME=VALUE"))),
+        }
+    }
+    Ok(parameters)
+}
+
+pub(super) async fn check(registry: &Registry, args: &Check, output: &Output) -> Result<ExitCode, Failure> {
+    let (mut reports, mut errors) = (Vec::new(), 0);
+    for path in &args.files {
+        let CheckedFile { workflow, checked } = workflows::check(registry, path, None).await?;
+        errors += usize::from(checked.has_errors());
+        reports.extend(checked.diagnostics.iter().map(|found| Report::new(workflow.file(), found)));
+        if !output.is_json() {
+            show(&workflow, &checked, output);
+            if let Some(plan) = &checked.plan {
+                let tasks = if plan.tasks.len() == 1 { "task" } else { "tasks" };
+                output.line(format!("{}: {} {tasks}, fine", path.display(), plan.tasks.len()));
+            }
+        }
+    }
+    if output.is_json() {
+        output.json(&reports);
+    }
+    Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+/// Says what is wrong with a workflow, and what may be.
+fn show(workflow: &Workflow, checked: &Checked, output: &Output) {
+    if !checked.diagnostics.is_empty() {
+        let style = if output.is_coloured() { Style::Coloured } else { Style::Plain };
+        output.note(checked.render(workflow.file(), style).trim_end());
+    }
+}
+
+pub(super) async fn graph(registry: &Registry, args: &Graph, output: &Output) -> Result<ExitCode, Failure> {
+    let CheckedFile { workflow, checked } = workflows::check(registry, &args.file, None).await?;
+    let plan = plan(&workflow, checked, output)?;
+    if output.is_json() {
+        output.json(&plan);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let drawing = match args.format {
+        Format::Text => Drawing::Text,
+        Format::Mermaid => Drawing::Mermaid,
+        Format::Dot => Drawing::Dot,
+    };
+    output.line(draw(&plan, drawing).trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The plan of a checked workflow, after whatever is to be said of it.
+pub(super) fn plan(workflow: &Workflow, checked: Checked, output: &Output) -> Result<Plan, Failure> {
+    if output.is_json() && checked.has_errors() {
+        output.json(&checked.diagnostics.iter().map(|found| Report::new(workflow.file(), found)).collect::<Vec<_>>());
+    } else {
+        show(workflow, &checked, output);
+    }
+    let path = workflow.file().path().to_owned();
+    checked.plan.ok_or_else(|| Failure::user(format!("the workflow {path} has errors: nothing was started")))
+}
+
+impl From<WorkflowError> for Failure {
+    fn from(error: WorkflowError) -> Self {
+        Self::user(super::failure::chain(&error))
+    }
+}

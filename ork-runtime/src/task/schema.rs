@@ -1,0 +1,40 @@
+//! The JSON Schemas of tasks: what a function takes and returns.
+
+use schemars::SchemaGenerator;
+use serde_json::{Map, Value, json};
+
+use super::def::{Param, TaskDef};
+
+/// The schema of a function's input: an object with a property for each input, or the type of its whole body.
+pub(crate) fn input(def: &TaskDef, generator: &mut SchemaGenerator) -> Value {
+    let (mut properties, mut required) = (Map::new(), Vec::new());
+    for param in def.params {
+        match param {
+            Param::Body { schema, .. } => return schema(generator).to_value(),
+            Param::Field { name, docs, schema, optional, .. } => {
+                let mut schema = schema(generator).to_value();
+                if let (Value::Object(schema), false) = (&mut schema, docs.is_empty()) {
+                    schema.insert("description".into(), Value::String((*docs).to_owned()));
+                }
+                properties.insert((*name).to_owned(), schema);
+                if !optional() {
+                    required.push(*name);
+                }
+            }
+            Param::State { .. } | Param::Context | Param::Parts => {}
+        }
+    }
+    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+}
+
+/// A schema that stands alone: the types that it names are in it.
+#[cfg(feature = "workflow")]
+pub(crate) fn whole(schema: impl FnOnce(&mut SchemaGenerator) -> Value) -> Value {
+    let mut generator = SchemaGenerator::default();
+    let mut schema = schema(&mut generator);
+    let definitions = generator.take_definitions(true);
+    if let (Value::Object(schema), false) = (&mut schema, definitions.is_empty()) {
+        schema.insert("$defs".into(), Value::Object(definitions));
+    }
+    schema
+}
