@@ -124,6 +124,9 @@ impl Diagnostic {
     }
 }
 
+/// No more problems of one file are kept; errors are kept before warnings.
+const MOST: usize = 500;
+
 /// What is found on the way.
 #[derive(Debug, Default)]
 pub(crate) struct Problems(Vec<Diagnostic>);
@@ -139,11 +142,17 @@ impl Problems {
 
     /// All of them in the order of the file; what is nowhere in it comes last.
     pub(crate) fn sorted(mut self) -> Vec<Diagnostic> {
-        self.0.sort_by(|a, b| {
-            let place = |it: &Diagnostic| it.span.map_or((1, Span::default()), |span| (0, span));
+        let place = |it: &Diagnostic| it.span.map_or((1, Span::default()), |span| (0, span));
+        let order = |a: &Diagnostic, b: &Diagnostic| {
             place(a).cmp(&place(b)).then(a.level.cmp(&b.level)).then_with(|| a.message.cmp(&b.message))
-        });
+        };
+        self.0.sort_by(order);
         self.0.dedup();
+        if self.0.len() > MOST {
+            self.0.sort_by_key(|it| it.level);
+            self.0.truncate(MOST);
+            self.0.sort_by(order);
+        }
         self.0
     }
 }

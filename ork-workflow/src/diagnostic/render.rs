@@ -15,15 +15,22 @@ pub enum Style {
     Coloured,
 }
 
-/// Prints diagnostics of a file, one after another, with an empty line between them.
+/// So many are printed; the others are counted.
+const MOST: usize = 50;
+/// What is further away in the same line is not shown with it, in bytes.
+const FARTHEST: usize = 300;
+
+/// Prints diagnostics of a file, one after another, with an empty line between them. Of very many it prints the first.
 pub fn render(file: &File, diagnostics: &[Diagnostic], style: Style) -> String {
     let renderer = match style {
         Style::Plain => Renderer::plain(),
         Style::Coloured => Renderer::styled(),
     };
     let renderer = renderer.decor_style(DecorStyle::Ascii);
-    let shown: Vec<String> = diagnostics.iter().map(|it| renderer.render(&[group(file, it)]) + "\n").collect();
-    shown.join("\n")
+    let shown = diagnostics.iter().take(MOST).map(|it| renderer.render(&[group(file, it)]) + "\n");
+    let more = diagnostics.len().saturating_sub(MOST);
+    let more = (more > 0).then(|| format!("and {more} more problems\n"));
+    shown.chain(more).collect::<Vec<_>>().join("\n")
 }
 
 fn group<'a>(file: &'a File, diagnostic: &'a Diagnostic) -> Group<'a> {
@@ -36,7 +43,7 @@ fn group<'a>(file: &'a File, diagnostic: &'a Diagnostic) -> Group<'a> {
         Some(span) => {
             let label = Some(diagnostic.label.as_str()).filter(|label| !label.is_empty());
             let main = AnnotationKind::Primary.span(inside(file, span)).label(label);
-            let others = diagnostic.labels.iter().map(|it| {
+            let others = diagnostic.labels.iter().filter(|it| is_near(file, span, it.span)).map(|it| {
                 let text = Some(it.text.as_str()).filter(|text| !text.is_empty());
                 AnnotationKind::Context.span(inside(file, it.span)).label(text)
             });
@@ -47,6 +54,12 @@ fn group<'a>(file: &'a File, diagnostic: &'a Diagnostic) -> Group<'a> {
     let notes = diagnostic.notes.iter().map(|note| Title::NOTE.message(note.as_str()));
     let help = diagnostic.help.iter().map(|help| Title::HELP.message(help.as_str()));
     title.element(snippet).elements(notes).elements(help)
+}
+
+/// Whether two places can be shown together: not at the two ends of a very long line.
+fn is_near(file: &File, one: Span, other: Span) -> bool {
+    let between = inside(file, Span::new(one.start.min(other.start), one.start.max(other.start)));
+    between.len() < FARTHEST || file.text().get(between).is_some_and(|text| text.contains('\n'))
 }
 
 /// The bytes of a place, whatever it is, within the text and between characters.

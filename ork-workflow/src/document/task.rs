@@ -152,7 +152,7 @@ impl Reader<'_> {
                 let help = "add a line such as `command: [./clean.sh, --all]`";
                 self.missing(name, "process", "`command` or `file`", help);
             }
-            return self.text("file").map(|file| vec![file]);
+            return self.text("file").map(|file| vec![here(file)]);
         };
         if let Some(entry) = both {
             let problem = Diagnostic::new(Code::WrongValue, "a task has `command` or `file`, not both");
@@ -255,6 +255,12 @@ impl Reader<'_> {
         }
         variables
     }
+}
+
+/// A file of the workflow's folder: without a `/` it would be searched elsewhere.
+fn here(file: Word) -> Word {
+    let text = if file.text.contains('/') { file.text } else { format!("./{}", file.text) };
+    Word { text, span: file.span }
 }
 
 /// A text; of a number and the like, as it is spelled.

@@ -4,6 +4,8 @@
 
 mod assign;
 mod catalog;
+mod fuzz;
 mod gallery;
+mod plans;
 mod seed;
 mod support;

@@ -1,0 +1,152 @@
+//! No text brings the checker down, and whatever it says of a text is about that text.
+
+use ork_workflow::{File, NoCatalog, Parameters, Report, Style, Workflow};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use crate::catalog::TestCatalog;
+use crate::support::files;
+
+/// What is put into texts: pieces of YAML and of the language.
+const PIECES: &[&str] = &[
+    "\n",
+    "  ",
+    "\t",
+    ":",
+    ": ",
+    "- ",
+    "[",
+    "]",
+    "{",
+    "}",
+    "&a ",
+    "*a",
+    "!t ",
+    "<<: ",
+    "? ",
+    "| ",
+    ">\n",
+    "'",
+    "\"",
+    "#",
+    "---\n",
+    "...\n",
+    "%YAML 1.2\n",
+    "\\",
+    "\u{0}",
+    "\u{feff}",
+    "é",
+    "🦀",
+    "\r\n",
+    "\u{2028}",
+    ",",
+    ".",
+    "..",
+    "null",
+    "~",
+    "true",
+    "0",
+    "-1",
+    "1e9",
+    "99999999999999999999",
+    "tasks",
+    "input",
+    "item",
+    "foreach: discover.files",
+    "parallel: 3",
+    "depends_on: [discover]",
+    "on_failure: run",
+    "discover",
+    "process",
+    "schedule: \"* * * * *\"",
+    "\"\\u0000\"",
+    "\"\\uD800\"",
+    "0 0 31 12 *",
+];
+
+fn check(text: &str) {
+    let file = File::new("fuzz.yaml", text);
+    let workflow = Workflow::read(file);
+    for checked in [workflow.check(&TestCatalog::new(), Some(&Parameters::new())), workflow.check(&NoCatalog, None)] {
+        assert_eq!(checked.plan.is_some(), !checked.has_errors(), "{text}");
+        for diagnostic in &checked.diagnostics {
+            let spans = diagnostic.span.into_iter().chain(diagnostic.labels.iter().map(|it| it.span));
+            for span in spans {
+                assert!(text.get(span.start..span.end).is_some(), "{span:?} of {text:?}: {diagnostic:?}");
+            }
+            serde_json::to_string(&Report::new(workflow.file(), diagnostic)).unwrap();
+        }
+        checked.render(workflow.file(), Style::Coloured);
+        for step in checked.plan.iter().flat_map(|plan| plan.tasks.iter().enumerate()) {
+            assert!(step.1.needs.iter().all(|need| *need < step.0), "{text}");
+        }
+    }
+}
+
+fn texts() -> Vec<String> {
+    let all = ["tests/gallery", "tests/seed", "tests/plans"].into_iter().flat_map(|folder| files(folder, ".yaml"));
+    all.map(|(_, text)| text).filter(|text| text.len() < 2_000).collect()
+}
+
+fn place(text: &str, index: Index) -> usize {
+    text.floor_char_boundary(index.index(text.len() + 1))
+}
+
+proptest! {
+    #[test]
+    fn no_mutation_of_a_workflow_brings_it_down(
+        text in select(texts()),
+        changes in vec((any::<Index>(), any::<Index>(), select(PIECES), 0..4_u8), 1..6),
+    ) {
+        let mut text = text;
+        for (from, to, piece, kind) in changes {
+            let (a, b) = (place(&text, from), place(&text, to));
+            let (a, b) = (a.min(b), a.max(b));
+            match kind {
+                0 => text.insert_str(a, piece),
+                1 => text.replace_range(a..text.ceil_char_boundary((a + 5).min(text.len())), piece),
+                2 => text.replace_range(a..b, ""),
+                _ => {
+                    let copy = text[a..b].to_owned();
+                    text.insert_str(a, &copy);
+                }
+            }
+        }
+        check(&text);
+    }
+
+    #[test]
+    fn no_heap_of_pieces_brings_it_down(pieces in vec(select(PIECES), 0..40)) {
+        check(&pieces.concat());
+    }
+
+    #[test]
+    fn no_bytes_bring_it_down(bytes in vec(any::<u8>(), 0..200)) {
+        let workflow = Workflow::read(File::from_bytes("fuzz.yaml", &bytes));
+        let checked = workflow.check(&NoCatalog, None);
+        checked.render(workflow.file(), Style::Plain);
+    }
+}
+
+/// What could take very long takes its time, but not for ever.
+#[test]
+fn texts_made_to_be_slow_are_not() {
+    for text in [
+        "[".repeat(1 << 19),
+        "{a: ".repeat(100_000),
+        "- ".repeat(200_000),
+        "? ".repeat(200_000),
+        "a: &b [*b, *b]\n".repeat(20_000),
+        format!("tasks:\n  a: {{{}}}", "depends_on: b, ".repeat(20_000)),
+        format!("tasks:\n  a:\n    depends_on: [{}]", "b, ".repeat(100_000)),
+        format!("tasks: {{a: {{foreach: {}}}}}", "b.".repeat(200_000)),
+        format!("tasks:\n  a:\n    input:\n      x: {}", "'\n\n".repeat(100_000)),
+        "\"".to_owned() + &"\\u00e9".repeat(100_000),
+    ] {
+        let workflow = Workflow::read(File::new("slow.yaml", text));
+        let checked = workflow.check(&NoCatalog, None);
+        assert!(checked.has_errors());
+        checked.render(workflow.file(), Style::Plain);
+    }
+}

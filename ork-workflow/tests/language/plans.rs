@@ -1,0 +1,83 @@
+//! What good workflows come to: who gives which input, in which order, and what a plan says of it.
+
+use ork_workflow::{Catalog, File, Given, NoCatalog, Parameters, Report, Workflow};
+use serde_json::json;
+
+use crate::catalog::TestCatalog;
+use crate::support::{comment, differs, files, folder, given};
+
+#[test]
+fn good_workflows_come_to_plans() {
+    let (mut wrong, known) = (Vec::new(), TestCatalog::new());
+    for (name, text) in files("tests/plans", ".yaml") {
+        let workflow = Workflow::read(File::new(&name, &text));
+        let catalog: &dyn Catalog = if comment(&text, "no catalog").is_some() { &NoCatalog } else { &known };
+        let parameters = given(&text).or_else(|| comment(&text, "only checked").is_none().then(Parameters::new));
+        let checked = workflow.check(catalog, parameters.as_ref());
+        assert_eq!(checked.diagnostics, [], "{name}");
+        let all = json!({ "plan": checked.plan.unwrap(), "schedule": checked.schedule });
+        let path = folder("tests/plans").join(&name).with_extension("json");
+        wrong.extend(differs(&path, &(serde_json::to_string_pretty(&all).unwrap() + "\n")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn one_parameter(task: &str, name: &str, given: Given) -> Result<serde_json::Value, Vec<String>> {
+    let text = format!("input: {{{name}: }}\ntasks:\n  {task}:\n    input: {{item: x}}\n");
+    let workflow = Workflow::read(File::new("x.yaml", text));
+    let parameters = Parameters::from([(name.to_owned(), given)]);
+    let checked = workflow.check(&TestCatalog::new(), Some(&parameters));
+    match checked.plan {
+        Some(plan) => Ok(serde_json::to_value(&plan).unwrap()["tasks"][0]["input"][name]["value"].clone()),
+        None => Err(checked.diagnostics.into_iter().map(|it| it.message).collect()),
+    }
+}
+
+#[test]
+fn a_typed_parameter_is_json_where_the_task_takes_that() {
+    let text = |text: &str| Given::Text(text.to_owned());
+    assert_eq!(one_parameter("process", "threshold", text("0.5")), Ok(json!(0.5)));
+    assert_eq!(one_parameter("process", "threshold", text("null")), Ok(json!(null)));
+    assert_eq!(one_parameter("anything", "x", text("[1]")), Ok(json!([1])));
+    assert_eq!(one_parameter("anything", "x", text("[1")), Ok(json!("[1")));
+    assert_eq!(one_parameter("anything", "x", Given::Value(json!("[1]"))), Ok(json!("[1]")));
+    let refused = one_parameter("process", "threshold", text("much")).unwrap_err();
+    assert_eq!(refused, ["the value for `threshold` does not fit"]);
+}
+
+#[test]
+fn a_diagnostic_for_programs_counts_lines_and_characters() {
+    let workflow = Workflow::read(File::new("flows/x.yaml", "tasks:\n  discover: {tïme: 1, timeuot: 5s}\n"));
+    let checked = workflow.check(&TestCatalog::new(), None);
+    let report = Report::new(workflow.file(), &checked.diagnostics[1]);
+    assert_eq!(
+        serde_json::to_value(report).unwrap(),
+        json!({
+            "level": "error",
+            "code": "unknown-key",
+            "message": "a task has no key `timeuot`",
+            "file": "flows/x.yaml",
+            "line": 2,
+            "column": 23,
+            "end_line": 2,
+            "end_column": 30,
+            "text": "unknown key",
+            "labels": [],
+            "notes": [],
+            "help": ["did you mean `timeout`?"],
+            "suggestion": { "line": 2, "column": 23, "end_line": 2, "end_column": 30, "text": "timeout" },
+        })
+    );
+}
+
+#[test]
+fn a_caller_learns_what_a_workflow_names_before_it_is_checked() {
+    let path = folder("tests/plans/everything.yaml");
+    let workflow = Workflow::read(File::new("everything.yaml", std::fs::read_to_string(path).unwrap()));
+    assert_eq!(workflow.name(), "everything");
+    assert_eq!(workflow.python_files(), ["tasks/shard.py"]);
+    assert_eq!(workflow.process_programs(), ["./clean.sh", "scripts/export.sh"]);
+    let path = folder("tests/plans/inputs.yaml");
+    let workflow = Workflow::read(File::new("flows/inputs.yaml", std::fs::read_to_string(path).unwrap()));
+    assert_eq!(workflow.parameters()[..2], [("day", None), ("threshold", Some(&json!(0.5)))]);
+}
