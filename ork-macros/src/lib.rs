@@ -5,6 +5,8 @@
 use proc_macro::TokenStream;
 
 mod task;
+#[cfg(feature = "workflow")]
+mod workflow;
 
 /// Makes a function a task, or the split or the join of one.
 ///
@@ -150,4 +152,20 @@ mod task;
 #[proc_macro_attribute]
 pub fn task(words: TokenStream, item: TokenStream) -> TokenStream {
     task::expand(words.into(), &item.into()).into()
+}
+
+/// A workflow that is part of the program: `workflow!(pub NAME = "file.yaml")` makes a static of that name.
+///
+/// The path starts where the source file is, as that of `include_str!` does. Everything that is wrong with the workflow and can be
+/// known while the program is built is a compile error: its language, its references, its graph. What its tasks take and
+/// return is known when the program is linked: beside the static stands a test that checks that, so that `cargo test` fails
+/// where a type does not fit, and every run checks it once more.
+///
+/// # Errors
+///
+/// All that is wrong at once, with the places in the workflow's file.
+#[cfg(feature = "workflow")]
+#[proc_macro]
+pub fn workflow(input: TokenStream) -> TokenStream {
+    workflow::expand(input.into()).into()
 }

@@ -86,6 +86,8 @@ mod config;
 mod cli;
 
 #[cfg(feature = "workflow")]
+pub use app::EmbeddedWorkflow;
+#[cfg(feature = "workflow")]
 pub use app::WorkflowError;
 pub use app::{BuildError, Ork, OrkBuilder};
 #[cfg(feature = "workflow")]
@@ -102,6 +104,9 @@ pub use job::State as JobState;
 pub use ledger::{Counts, PartState};
 #[doc(inline)]
 pub use ork_macros::task;
+#[cfg(feature = "workflow")]
+#[doc(inline)]
+pub use ork_macros::workflow;
 pub use ork_workflow as workflow;
 pub use policy::{OnError, ParseTolerateError, Policy, Tolerate};
 pub use registry::{Registry, RegistryError, Task, UnknownTask};

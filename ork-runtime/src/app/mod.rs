@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use builder::{BuildError, OrkBuilder};
 #[cfg(feature = "workflow")]
-pub use workflows::WorkflowError;
+pub use workflows::{EmbeddedWorkflow, WorkflowError};
 
 use crate::broker::BrokerError;
 use crate::client::Client;

@@ -50,6 +50,75 @@ impl Ork {
     }
 }
 
+/// A workflow that is part of the program; [`workflow!`](crate::workflow!) makes one.
+///
+/// ```
+/// use ork::{Ork, task, workflow::Parameters};
+///
+/// #[task]
+/// fn names() -> Vec<String> {
+///     vec!["Ada".into(), "Grace".into()]
+/// }
+///
+/// #[task]
+/// fn greet(item: String) -> String {
+///     format!("hello {item}")
+/// }
+///
+/// ork::workflow!(GREETINGS = "../../tests/greetings.yaml");
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ork = Ork::builder().store("memory:").build().await?;
+/// ork.start_worker();
+/// let run = ork.submit_plan(&GREETINGS.plan(ork.registry(), &Parameters::new())?).await?;
+/// run.outcome().await?;
+/// assert_eq!(ork.task_output(run.id(), "all").await?.unwrap()[1], "hello Grace");
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct EmbeddedWorkflow {
+    path: &'static str,
+    text: &'static str,
+}
+
+impl EmbeddedWorkflow {
+    #[doc(hidden)]
+    pub const fn new(path: &'static str, text: &'static str) -> Self {
+        Self { path, text }
+    }
+
+    /// The plan of a run with these values for its parameters, checked against these tasks. Its files are looked for in
+    /// the folder in which a worker runs.
+    ///
+    /// # Errors
+    /// `Wrong`, with all that is.
+    pub fn plan(&self, registry: &Registry, parameters: &Parameters) -> Result<Plan, WorkflowError> {
+        self.checked(registry, Some(parameters))?.ok_or_else(|| WorkflowError::Wrong("it has no plan".into()))
+    }
+
+    fn checked(&self, registry: &Registry, parameters: Option<&Parameters>) -> Result<Option<Plan>, WorkflowError> {
+        let workflow = Workflow::read(File::new(self.path, self.text));
+        let checked = workflow.check(&Known { registry, folder: Path::new(".") }, parameters);
+        if checked.has_errors() {
+            return Err(WorkflowError::Wrong(checked.render(workflow.file(), Style::Plain)));
+        }
+        Ok(checked.plan)
+    }
+
+    /// Holds it against the tasks that are linked into this program.
+    ///
+    /// # Panics
+    /// When they do not fit together, with all that is wrong.
+    #[doc(hidden)]
+    #[expect(clippy::panic, reason = "it is the body of a test")]
+    pub fn assert_fits(&self) {
+        let registry = Registry::collect().unwrap_or_else(|problems| panic!("{problems:?}"));
+        if let Err(error) = self.checked(&registry, None) {
+            panic!("{error}");
+        }
+    }
+}
+
 /// Reads a file and checks it. `parameters` are the values for one run.
 pub(crate) async fn check(
     registry: &Registry,
