@@ -147,8 +147,8 @@ impl Alternative {
         };
         match (&self.value, &other.value) {
             (Some(a), Some(b)) if !super::scalars::same(a, b) => return None,
-            (Some(_), _) => return Some(Self { is_wider: true, ..self.clone() }),
-            (None, Some(_)) => return Some(Self { is_wider: true, ..other.clone() }),
+            (Some(_), _) => return Some(self.beside(other)),
+            (None, Some(_)) => return Some(other.beside(self)),
             (None, None) => {}
         }
         let mut merged = Self { is, value: None, keys: self.keys.clone(), is_wider: self.is_wider || other.is_wider };
@@ -161,6 +161,12 @@ impl Alternative {
             merged.is_wider |= says(self) && says(other) && self.keys.get(own) != other.keys.get(own);
         }
         Some(merged)
+    }
+
+    /// One value, of which another schema says something too, perhaps that it is not allowed.
+    fn beside(&self, other: &Self) -> Self {
+        let may_exclude = other.value.is_none() && !super::is_plain(&other.keys);
+        Self { is_wider: self.is_wider || other.is_wider || may_exclude, ..self.clone() }
     }
 
     /// Takes over what another schema says under a key.

@@ -132,7 +132,10 @@ fn upstream(check: &Check<'_>, index: usize, need: usize, givers: &mut Givers, p
     let Some((task, known, wires)) = check.task(index) else { return };
     let Some((source, ..)) = check.task(need) else { return };
     let (name, input) = (&task.name.text, &source.name.text);
-    let Some(takes_it) = known.inputs.get(input) else { return };
+    // Of a task of which nothing is known, what `foreach` names is given item by item, not once more as a whole.
+    let is_listed = task.depends_on.iter().any(|word| word.text == *input);
+    let is_taken = known.inputs.names(input) || (known.inputs.is_open() && is_listed);
+    let Some(takes_it) = known.inputs.get(input).filter(|_| is_taken) else { return };
     if let Some((word, _)) = task.input.iter().find(|(word, _)| word.text == *input) {
         let at = wires.needs.iter().find(|(it, _)| *it == need).map_or(task.name.span, |(_, span)| *span);
         let message = format!("`{input}` of `{name}` could be the task or the constant");
