@@ -46,7 +46,7 @@ enum Outer {
     Unit,
     One(Shape),
     Two(i32, String),
-    Named { left: Box<Outer>, right: Option<Box<Outer>> },
+    Named { left: Box<Self>, right: Option<Box<Self>> },
 }
 
 #[derive(JsonSchema, Serialize, Deserialize)]
@@ -54,14 +54,14 @@ enum Outer {
 enum Loose {
     Text(String),
     Number(i64),
-    Many(Vec<Loose>),
+    Many(Vec<Self>),
 }
 
 #[derive(JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Tree {
     value: Loose,
-    children: Vec<Tree>,
+    children: Vec<Self>,
 }
 
 #[derive(JsonSchema, Serialize, Deserialize)]
@@ -124,7 +124,7 @@ fn what_is_not_the_same_is_told_apart() {
         (of::<f64>(), of::<i64>(), "number where integer is expected"),
         (of::<(i32, String)>(), of::<(i32, i32)>(), "at `[1]`: string where integer is expected"),
         (of::<BTreeMap<String, String>>(), of::<BTreeMap<String, i32>>(), "at `*`: string where integer is expected"),
-        (of::<String>(), of::<Kind>(), "any string where \"photo\" | \"drawing\" is expected"),
+        (of::<String>(), of::<Kind>(), "string is none of \"photo\" | \"drawing\""),
         (of::<Nothing>(), of::<Image>(), "the field `path` is missing, and string is expected"),
     ] {
         match judge(&from, &to) {
