@@ -47,7 +47,11 @@ impl Workflow {
     pub fn read(file: File) -> Self {
         let mut problems = Problems::default();
         let root = yaml::read(&file, &mut problems);
-        let document = root.map(|root| document::read(&file, &root, &mut problems));
+        let is_yaml = problems.count() == 0;
+        let mut document = root.map(|root| document::read(&file, &root, &mut problems));
+        if let (Some(document), false) = (&mut document, is_yaml) {
+            document.is_broken();
+        }
         let text = document.as_ref().and_then(|it| it.schedule.as_ref());
         let schedule = text.and_then(|text| schedule::check(text, &mut problems));
         Self { file, document, schedule, problems: problems.sorted() }

@@ -8,6 +8,8 @@ use crate::notation;
 const MOST: usize = 64;
 /// References that lead to each other end here.
 const DEEPEST: u32 = 24;
+/// No schema is made of more parts, counted each time that one is met.
+const MOST_PARTS: u32 = 1_000;
 
 /// What kind of value an alternative is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,32 +211,34 @@ impl Alternative {
 
 /// The alternatives of a schema; `None` if they are too many.
 pub(crate) fn expand(schema: &Value, root: &Value) -> Option<Vec<Alternative>> {
-    inner(schema, root, 0)
+    inner(schema, root, 0, &mut 0)
 }
 
-fn inner(schema: &Value, root: &Value, depth: u32) -> Option<Vec<Alternative>> {
+fn inner(schema: &Value, root: &Value, depth: u32, parts: &mut u32) -> Option<Vec<Alternative>> {
+    *parts += 1;
     let keys = match schema {
         Value::Bool(true) => return Some(vec![Alternative::new(Is::Anything, Map::new())]),
         Value::Bool(false) => return Some(Vec::new()),
         Value::Object(keys) => keys,
         _ => return None,
     };
-    if depth >= DEEPEST || keys.contains_key("$dynamicRef") || keys.contains_key("$recursiveRef") {
+    if depth >= DEEPEST || *parts > MOST_PARTS || keys.contains_key("$dynamicRef") || keys.contains_key("$recursiveRef")
+    {
         return None;
     }
     let mut found = own(keys);
     if let Some(reference) = keys.get("$ref") {
         let target = resolve(reference.as_str()?, root)?;
-        found = product(&found, &inner(target, root, depth + 1)?)?;
+        found = product(&found, &inner(target, root, depth + 1, parts)?)?;
     }
     for part in super::parts(keys, "allOf") {
-        found = product(&found, &inner(part, root, depth + 1)?)?;
+        found = product(&found, &inner(part, root, depth + 1, parts)?)?;
     }
     for key in ["anyOf", "oneOf"] {
         let Some(Value::Array(branches)) = keys.get(key) else { continue };
         let mut union = Vec::new();
         for branch in branches {
-            union.extend(inner(branch, root, depth + 1)?);
+            union.extend(inner(branch, root, depth + 1, parts)?);
         }
         found = product(&found, &union)?;
     }

@@ -120,10 +120,9 @@ fn follow(check: &Check<'_>, task: &Task, path: &Path, other: usize, problems: &
         problems.add(problem.help(format!("for each output of `{0}`, write `foreach: {0}`", path.task.text)));
         return None;
     }
-    let mut shape = output(check, task, other)?;
-    if !path.fields.is_empty() {
-        shape = known.output.clone()?;
-    }
+    let seen = output(check, task, other)?;
+    // What did not succeed makes nothing many, whatever `on_failure` says.
+    let mut shape = if source.fans() { seen } else { known.output.clone()? };
     let mut way = path.task.text.clone();
     for field in &path.fields {
         shape = match shape.field(&field.text) {

@@ -58,7 +58,9 @@ impl Connector<'_> {
         if let Some(Many::Of(path)) = &task.parallel {
             wires.parallel = self.path(index, path, &mut wires, problems);
         }
-        if let (Some((OnFailure::Run, span)), true, true) = (task.on_failure, wires.is_whole, wires.needs.is_empty()) {
+        if let (Some((OnFailure::Run, span)), true, true) =
+            (task.on_failure, wires.is_whole && task.is_whole, wires.needs.is_empty())
+        {
             let message = format!("`{}` waits for no task that could fail", task.name.text);
             let problem = Diagnostic::new(Code::NothingToFail, message).at(span, "does nothing here");
             problems.add(problem.help("remove it, or add `depends_on`"));

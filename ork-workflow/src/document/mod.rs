@@ -31,6 +31,14 @@ pub(crate) struct Document {
     pub(crate) is_whole: bool,
 }
 
+impl Document {
+    /// Notes that parts of it could not be read, wherever they are.
+    pub(crate) fn is_broken(&mut self) {
+        self.is_whole = false;
+        self.tasks.iter_mut().for_each(|task| task.is_whole = false);
+    }
+}
+
 /// When it runs by itself.
 #[derive(Debug)]
 pub(crate) struct ScheduleText {

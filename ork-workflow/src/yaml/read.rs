@@ -183,7 +183,8 @@ impl Builder<'_> {
         if anchor > 0 {
             let anchor = Diagnostic::new(Code::Anchor, "workflows have no anchors");
             let anchor = anchor.at(self.first_line(span), "this has an anchor (`&`)");
-            self.problems.add(anchor.help("write the value where it is needed, each time"));
+            self.problems
+                .add(anchor.help("write the value where it is needed, each time; quote a text that begins with `&`"));
         }
         if tag.is_some() {
             let tag = self.file.slice(span).split_whitespace().next().unwrap_or_default();
