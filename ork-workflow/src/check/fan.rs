@@ -115,7 +115,7 @@ fn follow(check: &Check<'_>, task: &Task, path: &Path, other: usize, problems: &
     if source.fans() && !path.fields.is_empty() {
         let message = format!("`{}` is made many, so its output is a list", path.task.text);
         let problem = Diagnostic::new(Code::FieldOfList, message).at(path.span, "a list has no such field");
-        let at = source.paths().next().map_or(source.name.span, |path| path.span);
+        let at = source.many_at.unwrap_or(source.name.span);
         let problem = problem.and(at, "made many here");
         problems.add(problem.help(format!("for each output of `{0}`, write `foreach: {0}`", path.task.text)));
         return None;

@@ -34,7 +34,7 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) ->
         if word.text == ITEM && task.foreach.is_some() {
             continue;
         }
-        if let Some(near) = one_constant(task, known, word, constant, problems) {
+        if let Some(near) = one_constant(check, task, known, word, constant, problems) {
             meant.push(near);
         }
         givers.push((word.text.clone(), Giver::Constant(constant.value.clone())));
@@ -69,6 +69,7 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) ->
 
 /// Checks a constant. Answers with the input that it was probably meant for.
 fn one_constant(
+    check: &Check<'_>,
     task: &Task,
     known: &Known,
     word: &Word,
@@ -96,7 +97,18 @@ fn one_constant(
     if !whys.is_empty() {
         let message = format!("`{}` is not what `{name}` takes", word.text);
         let problem = Diagnostic::new(Code::ConstantType, message);
-        problems.add(refused(problem.at(constant.span, short(&whys)), task, known, &word.text, shape, &whys));
+        let problem = refused(problem.at(constant.span, short(&whys)), task, known, &word.text, shape, &whys);
+        let source = constant.value.as_str().and_then(|text| text.split('.').next());
+        let source = source.filter(|name| check.document.tasks.iter().any(|it| it.name.text == *name));
+        problems.add(match source {
+            Some(source) => {
+                let problem = problem.note("what stands in `input` is a constant, never a reference");
+                problem.help(format!(
+                    "remove it, and write `depends_on: [{source}]`: the task gets what `{source}` returns"
+                ))
+            }
+            None => problem,
+        });
     }
     None
 }

@@ -100,6 +100,9 @@ impl Connector<'_> {
                 format!("`{}` is a parameter; tasks with an input of that name get it without being told", word.text);
             return problem.note(note);
         }
+        if let Some((task, _)) = word.text.split_once('.').filter(|(task, _)| self.names.contains_key(task)) {
+            return problem.note("`depends_on` names tasks, not what they return").did_you_mean(word.span, task);
+        }
         let others = self.document.tasks.iter().enumerate().filter(|(other, _)| *other != index);
         problem.meant(word.span, &word.text, others.map(|(_, task)| task.name.text.as_str()), "the other tasks are")
     }
