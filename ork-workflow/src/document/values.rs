@@ -126,6 +126,13 @@ pub(super) fn is_name(word: &str) -> bool {
         && word.len() <= LONGEST
 }
 
+/// What a name is.
+pub(super) fn rule() -> String {
+    format!(
+        "a name begins with a letter or `_`, goes on with letters, digits, `_` and `-`, and has at most {LONGEST} of them"
+    )
+}
+
 /// Says why a word cannot be a name, if so.
 pub(super) fn check_name(word: &Word, of: &str, problems: &mut Problems) -> bool {
     if word.text == ITEM {
@@ -138,10 +145,7 @@ pub(super) fn check_name(word: &Word, of: &str, problems: &mut Problems) -> bool
     if !good {
         let problem = Diagnostic::new(Code::BadName, format!("{of} cannot be named `{}`", word.text));
         let problem = problem.at(word.span, "not a name");
-        let rule = format!(
-            "a name begins with a letter or `_`, goes on with letters, digits, `_` and `-`, and has at most {LONGEST} of them"
-        );
-        problems.add(problem.note(rule));
+        problems.add(problem.note(rule()));
     }
     good
 }

@@ -71,6 +71,16 @@ fn a_diagnostic_for_programs_counts_lines_and_characters() {
 }
 
 #[test]
+fn a_file_gives_its_name_to_the_workflow_if_it_can() {
+    let check = |path: &str| Workflow::read(File::new(path, "tasks: {discover: }")).check(&TestCatalog::new(), None);
+    assert_eq!(check("flows/daily.yaml").plan.unwrap().name, "daily");
+    let refused = check("flows/2026 daily.prod.yaml");
+    assert_eq!(refused.plan, None);
+    assert_eq!(refused.diagnostics[0].message, "a workflow cannot be named `2026 daily.prod`, as its file is");
+    assert_eq!(refused.diagnostics[0].help, ["add a line `name: daily_prod`"]);
+}
+
+#[test]
 fn a_caller_learns_what_a_workflow_names_before_it_is_checked() {
     let path = folder("tests/plans/everything.yaml");
     let workflow = Workflow::read(File::new("everything.yaml", std::fs::read_to_string(path).unwrap()));
