@@ -2,7 +2,7 @@
 
 use crate::catalog::Catalog;
 use crate::check::{self, Parameters};
-use crate::diagnostic::{Diagnostic, Problems, Style, render};
+use crate::diagnostic::{Diagnostic, Problems, Report, Style, render};
 use crate::document::{self, Document, Program};
 use crate::file::File;
 use crate::plan::Plan;
@@ -34,6 +34,11 @@ impl Checked {
     /// Whether something keeps the workflow from running.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+
+    /// The diagnostics for programs.
+    pub fn reports(&self, file: &File) -> Vec<Report> {
+        self.diagnostics.iter().map(|it| Report::new(file, it)).collect()
     }
 
     /// Prints the diagnostics of a file.

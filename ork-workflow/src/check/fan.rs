@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Check;
 use super::lookup::Known;
-use super::shape::{Field, Items, Shape};
+use super::shape::{Field, Items, Shape, few};
 use crate::assign::{Verdict, Why};
 use crate::diagnostic::{Code, Diagnostic, Problems, list};
 use crate::document::{ITEM, Many, Path, Task};
@@ -173,7 +173,7 @@ pub(super) fn returns(check: &Check<'_>, other: usize, fields: &[Word], problem:
 /// Why a type does not fit, without what is obvious from the two types.
 pub(super) fn reasons(whys: &[Why], from: &Shape, to: &Shape) -> Vec<String> {
     let obvious = format!("{} where {} is expected", from.show(), to.show());
-    whys.iter().map(ToString::to_string).filter(|why| *why != obvious).collect()
+    few(whys.iter().map(ToString::to_string).filter(|why| *why != obvious).collect())
 }
 
 /// A reference as it is written.

@@ -1,5 +1,7 @@
 //! Who gives each input of a task: its own constants, then the tasks it waits for, then the parameters of the run.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::lookup::Known;
@@ -23,11 +25,11 @@ pub(super) enum Giver {
 }
 
 /// The inputs of a task and what gives them.
-pub(super) type Givers = Vec<(String, Giver)>;
+pub(super) type Givers = BTreeMap<String, Giver>;
 
 /// Finds out what gives the inputs of a task, and whether that fits.
 pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) -> Givers {
-    let Some((task, known, wires)) = check.task(index) else { return Vec::new() };
+    let Some((task, known, wires)) = check.task(index) else { return Givers::new() };
     let mut givers = Givers::new();
     let mut meant = Vec::new();
     for (word, constant) in &task.input {
@@ -37,7 +39,7 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) ->
         if let Some(near) = one_constant(check, task, known, word, constant, problems) {
             meant.push(near);
         }
-        givers.push((word.text.clone(), Giver::Constant(constant.value.clone())));
+        givers.insert(word.text.clone(), Giver::Constant(constant.value.clone()));
     }
     for (need, _) in &wires.needs {
         upstream(check, index, *need, &mut givers, problems);
@@ -48,9 +50,9 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) ->
         if !is_taken {
             continue;
         }
-        match givers.iter().find(|(given, _)| given == name) {
-            None => givers.push((name.clone(), Giver::Parameter(number))),
-            Some((_, Giver::Task(other))) => {
+        match givers.get(name) {
+            None => drop(givers.insert(name.clone(), Giver::Parameter(number))),
+            Some(Giver::Task(other)) => {
                 let at = wires.needs.iter().find(|(need, _)| need == other).map_or(task.name.span, |(_, span)| *span);
                 let message = format!("`{name}` of `{}` could be the task or the parameter", task.name.text);
                 let problem = Diagnostic::new(Code::AmbiguousInput, message);
@@ -156,7 +158,7 @@ fn upstream(check: &Check<'_>, index: usize, need: usize, givers: &mut Givers, p
         problems.add(problem.help("remove the constant, or rename the task"));
         return;
     }
-    givers.push((input.clone(), Giver::Task(need)));
+    givers.insert(input.clone(), Giver::Task(need));
     let Some(output) = fan::output(check, task, need).filter(|_| known.is_sound) else { return };
     if let Verdict::No(whys) = output.fits(takes_it) {
         let at = wires.needs.iter().find(|(it, _)| *it == need).map_or(task.name.span, |(_, span)| *span);
@@ -192,7 +194,7 @@ fn missing(check: &Check<'_>, task: &Task, known: &Known, givers: &Givers, meant
     let name = &task.name.text;
     for (input, shape, _) in known.inputs.fields.iter().filter(|(.., required)| *required) {
         let is_item = input == ITEM && task.foreach.is_some();
-        if is_item || meant.contains(input) || givers.iter().any(|(given, _)| given == input) {
+        if is_item || meant.contains(input) || givers.contains_key(input) {
             continue;
         }
         let problem = Diagnostic::new(Code::MissingInput, format!("`{name}` needs `{input}`, and nobody gives it"));

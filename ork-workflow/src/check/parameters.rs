@@ -37,9 +37,11 @@ pub(super) fn check(
 }
 
 fn takers<'a>(check: &'a Check<'_>, givers: &[Givers], number: usize) -> Vec<Taker<'a>> {
-    let all = check.tasks().zip(givers).filter_map(|((task, known, _), givers)| {
-        let (name, _) = givers.iter().find(|(_, giver)| matches!(giver, Giver::Parameter(it) if *it == number))?;
-        Some((task, known, known.inputs.get(name)?))
+    let Some(parameter) = check.document.parameters.get(number) else { return Vec::new() };
+    let name = &parameter.name.text;
+    let all = check.tasks().zip(givers).filter_map(|((task, known, _), givers)| match givers.get(name) {
+        Some(Giver::Parameter(it)) if *it == number => Some((task, known, known.inputs.get(name)?)),
+        _ => None,
     });
     all.collect()
 }

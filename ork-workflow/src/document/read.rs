@@ -8,6 +8,9 @@ use crate::plan::MOST_TASKS;
 use crate::schedule::Missed;
 use crate::yaml::{Entry, Kind, Node};
 
+/// No workflow has more parameters.
+const MOST_PARAMETERS: usize = 1_000;
+
 /// Reads a workflow, saying everything that is wrong with the way it is written.
 pub(crate) fn read(file: &File, root: &Node, problems: &mut Problems) -> Document {
     let mut document = Document::default();
@@ -83,6 +86,11 @@ fn parameters(node: &Node, problems: &mut Problems) -> Vec<Parameter> {
         }
     };
     let mut found = Vec::new();
+    if let Some(first) = entries.get(MOST_PARAMETERS) {
+        let message = format!("the workflow has {} parameters; at most {MOST_PARAMETERS} are possible", entries.len());
+        problems.add(Diagnostic::new(Code::OutOfRange, message).at(first.key.span, "one too many"));
+        return found;
+    }
     for Entry { key, value } in entries {
         if values::check_name(key, "a parameter", problems) {
             let default = match value.kind {

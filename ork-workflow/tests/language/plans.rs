@@ -1,6 +1,6 @@
 //! What good workflows come to: who gives which input, in which order, and what a plan says of it.
 
-use ork_workflow::{Catalog, File, Given, NoCatalog, Parameters, Report, Workflow};
+use ork_workflow::{Catalog, File, Given, NoCatalog, Parameters, Workflow};
 use serde_json::json;
 
 use crate::catalog::TestCatalog;
@@ -49,9 +49,9 @@ fn a_typed_parameter_is_json_where_the_task_takes_that() {
 fn a_diagnostic_for_programs_counts_lines_and_characters() {
     let workflow = Workflow::read(File::new("flows/x.yaml", "tasks:\n  discover: {tïme: 1, timeuot: 5s}\n"));
     let checked = workflow.check(&TestCatalog::new(), None);
-    let report = Report::new(workflow.file(), &checked.diagnostics[1]);
+    let reports = checked.reports(workflow.file());
     assert_eq!(
-        serde_json::to_value(report).unwrap(),
+        serde_json::to_value(&reports[1]).unwrap(),
         json!({
             "level": "error",
             "code": "unknown-key",
