@@ -76,7 +76,7 @@ impl File {
     /// The name that a workflow has by its file.
     pub fn stem(&self) -> &str {
         let last = self.path.rsplit(['/', '\\']).next().unwrap_or(&self.path);
-        last.split('.').find(|part| !part.is_empty()).unwrap_or("workflow")
+        last.rsplit_once('.').map_or(last, |(stem, _)| stem)
     }
 
     /// The text of a place.
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(file.position(0), Position { line: 1, column: 1 });
         assert_eq!(file.position(6), Position { line: 2, column: 1 });
         assert_eq!(file.position(9), Position { line: 2, column: 3 });
-        assert_eq!(file.stem(), "daily");
-        assert_eq!(File::new("", "").stem(), "workflow");
+        assert_eq!(file.stem(), "daily.prod");
+        assert_eq!(File::new("daily", "").stem(), "daily");
     }
 }

@@ -3,6 +3,21 @@
 //! A text goes strictly downward. `yaml` reads it and keeps where everything stands, `document` knows the words of the
 //! language, `check` looks tasks up in a [`Catalog`] and says everything that is wrong, and what is left is a [`Plan`]:
 //! plain data, which a run carries and workers read. Nothing here reads a file, a clock or the environment.
+//!
+//! ```
+//! # #[cfg(feature = "language")] {
+//! use ork_workflow::{File, NoCatalog, Style, Workflow};
+//!
+//! let text = "tasks:\n  discover:\n  process:\n    foreach: discovr.files\n";
+//! let workflow = Workflow::read(File::new("daily.yaml", text));
+//! let checked = workflow.check(&NoCatalog, None);
+//! assert!(checked.plan.is_none());
+//!
+//! let said = checked.render(workflow.file(), Style::Plain);
+//! assert!(said.contains("error[unknown-task]: there is no task `discovr`"));
+//! assert!(said.contains("did you mean `discover`?"));
+//! # }
+//! ```
 
 #[cfg(feature = "language")]
 mod assign;

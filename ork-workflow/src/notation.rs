@@ -42,7 +42,7 @@ fn inner(schema: &Value, root: &Value, depth: u32) -> String {
     }
     for key in ["anyOf", "oneOf"] {
         if let Some(Value::Array(branches)) = keys.get(key) {
-            return union(branches.iter().map(|it| inner(it, root, depth + 1)));
+            return union(branches.iter().take(2 * MOST).map(|it| inner(it, root, depth + 1)));
         }
     }
     if let Some(value) = keys.get("const") {
@@ -58,7 +58,9 @@ fn inner(schema: &Value, root: &Value, depth: u32) -> String {
         }
         _ => match keys.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
             Some([one]) => inner(one, root, depth + 1),
-            Some(several) => several.iter().map(|it| inner(it, root, depth + 1)).collect::<Vec<_>>().join(" & "),
+            Some(several) => {
+                several.iter().take(MOST).map(|it| inner(it, root, depth + 1)).collect::<Vec<_>>().join(" & ")
+            }
             None => "anything".to_owned(),
         },
     }

@@ -148,6 +148,14 @@ mod tests {
     }
 
     #[test]
+    fn words_and_last_days_are_possible() {
+        assert_eq!(times("@daily", "UTC", "2026-01-01T12:00:00Z", 1), ["2026-01-02T00:00:00Z"]);
+        assert_eq!(times("0 6 * JAN-FEB MON", "UTC", "2026-02-23T12:00:00Z", 1), ["2027-01-04T06:00:00Z"]);
+        assert_eq!(times("0 0 L * *", "UTC", "2028-02-01T00:00:00Z", 1), ["2028-02-29T00:00:00Z"]);
+        assert_eq!(times("0 0 29 2 *", "UTC", "2096-03-01T00:00:00Z", 1), ["2104-02-29T00:00:00Z"]);
+    }
+
+    #[test]
     fn a_time_that_the_clock_skips_or_repeats_comes_once() {
         let skipped = times("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 2);
         assert_eq!(skipped, ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]);

@@ -2,7 +2,7 @@
 
 use crate::catalog::Catalog;
 use crate::check::{self, Parameters};
-use crate::diagnostic::{Diagnostic, Problems, Style, render};
+use crate::diagnostic::{Diagnostic, Problems, Report, Style, render};
 use crate::document::{self, Document, Program};
 use crate::file::File;
 use crate::plan::Plan;
@@ -36,6 +36,11 @@ impl Checked {
         self.diagnostics.iter().any(Diagnostic::is_error)
     }
 
+    /// The diagnostics for programs.
+    pub fn reports(&self, file: &File) -> Vec<Report> {
+        self.diagnostics.iter().map(|it| Report::new(file, it)).collect()
+    }
+
     /// Prints the diagnostics of a file.
     pub fn render(&self, file: &File, style: Style) -> String {
         render(file, &self.diagnostics, style)
@@ -47,7 +52,11 @@ impl Workflow {
     pub fn read(file: File) -> Self {
         let mut problems = Problems::default();
         let root = yaml::read(&file, &mut problems);
-        let document = root.map(|root| document::read(&file, &root, &mut problems));
+        let is_yaml = problems.count() == 0;
+        let mut document = root.map(|root| document::read(&file, &root, &mut problems));
+        if let (Some(document), false) = (&mut document, is_yaml) {
+            document.is_broken();
+        }
         let text = document.as_ref().and_then(|it| it.schedule.as_ref());
         let schedule = text.and_then(|text| schedule::check(text, &mut problems));
         Self { file, document, schedule, problems: problems.sorted() }

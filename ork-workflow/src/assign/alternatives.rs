@@ -8,6 +8,8 @@ use crate::notation;
 const MOST: usize = 64;
 /// References that lead to each other end here.
 const DEEPEST: u32 = 24;
+/// No schema is made of more parts, counted each time that one is met.
+const MOST_PARTS: u32 = 1_000;
 
 /// What kind of value an alternative is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,8 +149,8 @@ impl Alternative {
         };
         match (&self.value, &other.value) {
             (Some(a), Some(b)) if !super::scalars::same(a, b) => return None,
-            (Some(_), _) => return Some(Self { is_wider: true, ..self.clone() }),
-            (None, Some(_)) => return Some(Self { is_wider: true, ..other.clone() }),
+            (Some(_), _) => return Some(self.beside(other)),
+            (None, Some(_)) => return Some(other.beside(self)),
             (None, None) => {}
         }
         let mut merged = Self { is, value: None, keys: self.keys.clone(), is_wider: self.is_wider || other.is_wider };
@@ -161,6 +163,12 @@ impl Alternative {
             merged.is_wider |= says(self) && says(other) && self.keys.get(own) != other.keys.get(own);
         }
         Some(merged)
+    }
+
+    /// One value, of which another schema says something too, perhaps that it is not allowed.
+    fn beside(&self, other: &Self) -> Self {
+        let may_exclude = other.value.is_none() && !super::is_plain(&other.keys);
+        Self { is_wider: self.is_wider || other.is_wider || may_exclude, ..self.clone() }
     }
 
     /// Takes over what another schema says under a key.
@@ -203,32 +211,34 @@ impl Alternative {
 
 /// The alternatives of a schema; `None` if they are too many.
 pub(crate) fn expand(schema: &Value, root: &Value) -> Option<Vec<Alternative>> {
-    inner(schema, root, 0)
+    inner(schema, root, 0, &mut 0)
 }
 
-fn inner(schema: &Value, root: &Value, depth: u32) -> Option<Vec<Alternative>> {
+fn inner(schema: &Value, root: &Value, depth: u32, parts: &mut u32) -> Option<Vec<Alternative>> {
+    *parts += 1;
     let keys = match schema {
         Value::Bool(true) => return Some(vec![Alternative::new(Is::Anything, Map::new())]),
         Value::Bool(false) => return Some(Vec::new()),
         Value::Object(keys) => keys,
         _ => return None,
     };
-    if depth >= DEEPEST || keys.contains_key("$dynamicRef") || keys.contains_key("$recursiveRef") {
+    if depth >= DEEPEST || *parts > MOST_PARTS || keys.contains_key("$dynamicRef") || keys.contains_key("$recursiveRef")
+    {
         return None;
     }
     let mut found = own(keys);
     if let Some(reference) = keys.get("$ref") {
         let target = resolve(reference.as_str()?, root)?;
-        found = product(&found, &inner(target, root, depth + 1)?)?;
+        found = product(&found, &inner(target, root, depth + 1, parts)?)?;
     }
     for part in super::parts(keys, "allOf") {
-        found = product(&found, &inner(part, root, depth + 1)?)?;
+        found = product(&found, &inner(part, root, depth + 1, parts)?)?;
     }
     for key in ["anyOf", "oneOf"] {
         let Some(Value::Array(branches)) = keys.get(key) else { continue };
         let mut union = Vec::new();
         for branch in branches {
-            union.extend(inner(branch, root, depth + 1)?);
+            union.extend(inner(branch, root, depth + 1, parts)?);
         }
         found = product(&found, &union)?;
     }

@@ -69,21 +69,34 @@ enum Fit {
     Yes,
     No {
         whys: Vec<Why>,
-        /// No value at all fits, which matters where there is a choice.
-        never: bool,
+        /// How many of the values do not fit, which matters where there is a choice.
+        misses: Misses,
         /// It is of another kind altogether, such as a text for a list.
         alien: bool,
     },
     Unknown(String),
 }
 
+/// How many values do not fit. Schemas that each miss most values miss some together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Misses {
+    Some,
+    /// All but a few out of infinitely many.
+    Most,
+    All,
+}
+
 impl Fit {
+    fn new(path: &str, text: impl Into<String>, misses: Misses) -> Self {
+        Self::No { whys: vec![Why { path: path.to_owned(), text: text.into() }], misses, alien: false }
+    }
+
     fn no(path: &str, text: impl Into<String>) -> Self {
-        Self::No { whys: vec![Why { path: path.to_owned(), text: text.into() }], never: false, alien: false }
+        Self::new(path, text, Misses::Some)
     }
 
     fn never(path: &str, text: impl Into<String>) -> Self {
-        Self::No { whys: vec![Why { path: path.to_owned(), text: text.into() }], never: true, alien: false }
+        Self::new(path, text, Misses::All)
     }
 
     fn unknown(why: &str) -> Self {
@@ -93,7 +106,7 @@ impl Fit {
     /// Where values without the part in question exist, some of them fit.
     fn sometimes(self) -> Self {
         match self {
-            Self::No { whys, alien, .. } => Self::No { whys, never: false, alien },
+            Self::No { whys, alien, .. } => Self::No { whys, misses: Misses::Some, alien },
             other => other,
         }
     }
@@ -101,9 +114,9 @@ impl Fit {
     /// Both must hold.
     fn and(self, other: Self) -> Self {
         match (self, other) {
-            (Self::No { whys: mut all, never: a, alien: c }, Self::No { whys, never: b, alien: d }) => {
+            (Self::No { whys: mut all, misses: a, alien: c }, Self::No { whys, misses: b, alien: d }) => {
                 all.extend(whys);
-                Self::No { whys: all, never: a || b, alien: c || d }
+                Self::No { whys: all, misses: a.max(b), alien: c || d }
             }
             (no @ Self::No { .. }, _) | (_, no @ Self::No { .. }) => no,
             (unknown @ Self::Unknown(_), _) | (_, unknown @ Self::Unknown(_)) => unknown,
@@ -139,7 +152,7 @@ impl Judge<'_> {
             return Fit::unknown("the first type is too large to compare");
         };
         self.depth += 1;
-        let (mut fit, mut all_never) = (Fit::Yes, true);
+        let (mut fit, mut least) = (Fit::Yes, Misses::All);
         for alternative in &alternatives {
             let one = match self.one(alternative, to, path) {
                 Fit::No { .. } if alternative.is_wider => {
@@ -147,12 +160,15 @@ impl Judge<'_> {
                 }
                 one => one,
             };
-            all_never &= matches!(one, Fit::No { never: true, .. });
+            least = least.min(match one {
+                Fit::No { misses, .. } => misses,
+                Fit::Yes | Fit::Unknown(_) => Misses::Some,
+            });
             fit = fit.and(one);
         }
         self.depth -= 1;
         match fit {
-            Fit::No { whys, .. } => Fit::No { whys, never: all_never, alien: false },
+            Fit::No { whys, .. } => Fit::No { whys, misses: least, alien: false },
             other => other,
         }
     }
@@ -205,7 +221,7 @@ impl Judge<'_> {
     fn some(&mut self, from: &Alternative, branches: &[Value], only_one: bool, to: &Value, path: &str) -> Fit {
         let fits: Vec<Fit> = branches.iter().map(|branch| self.one(from, branch, path)).collect();
         let yes = fits.iter().filter(|it| matches!(it, Fit::Yes)).count();
-        let never = fits.iter().filter(|it| matches!(it, Fit::No { never: true, .. })).count();
+        let never = fits.iter().filter(|it| matches!(it, Fit::No { misses: Misses::All, .. })).count();
         if yes > 0 {
             let clear = !only_one || (yes == 1 && never + 1 == fits.len());
             return if clear { Fit::Yes } else { Fit::unknown("several alternatives of `oneOf` may fit") };
@@ -214,7 +230,7 @@ impl Judge<'_> {
             return Fit::unknown("whether one of the alternatives fits cannot be said");
         }
         let (near, far): (Vec<Fit>, Vec<Fit>) =
-            fits.into_iter().partition(|it| matches!(it, Fit::No { never: false, .. }));
+            fits.into_iter().partition(|it| matches!(it, Fit::No { misses: Misses::Some, .. }));
         match near.len() {
             0 => self.none(from, far, to, path),
             1 => near.into_iter().next().unwrap_or(Fit::Yes),
@@ -226,8 +242,11 @@ impl Judge<'_> {
     /// Says that none of several schemas fits, or, if one of them is the nearest, why that one does not.
     fn none(&self, from: &Alternative, fits: Vec<Fit>, to: &Value, path: &str) -> Fit {
         let mut near: Vec<Vec<Why>> = Vec::new();
+        let mut least_misses = Misses::All;
         for fit in fits {
-            if let Fit::No { whys, alien: false, .. } = fit {
+            let Fit::No { whys, misses, alien } = fit else { continue };
+            least_misses = least_misses.min(misses);
+            if !alien {
                 near.push(whys);
             }
         }
@@ -239,7 +258,7 @@ impl Judge<'_> {
             Some(whys) if near.is_empty() => whys,
             _ => vec![Why { path: path.to_owned(), text }],
         };
-        Fit::No { whys, never: true, alien }
+        Fit::No { whys, misses: least_misses, alien }
     }
 
     /// What the schema demands by itself: its type, its values, and what each type has.
@@ -293,7 +312,7 @@ impl Judge<'_> {
             }
             _ => {
                 let text = format!("{} where {expected} is expected", from.show(self.from));
-                Fit::No { whys: vec![Why { path: path.to_owned(), text }], never: true, alien: true }
+                Fit::No { whys: vec![Why { path: path.to_owned(), text }], misses: Misses::All, alien: true }
             }
         }
     }
@@ -310,7 +329,8 @@ impl Judge<'_> {
                 None if from.is == Is::Null && accepted.contains(&Value::Null) => Fit::Yes,
                 None if from.could_be_few() => Fit::unknown("the first type may have few values"),
                 None if from.is != Is::Null => {
-                    Fit::no(path, format!("any {} where {} is expected", from.show(self.from), expected()))
+                    let text = format!("any {} where {} is expected", from.show(self.from), expected());
+                    Fit::new(path, text, Misses::Most)
                 }
                 _ => Fit::never(path, format!("{} where {} is expected", from.show(self.from), expected())),
             });

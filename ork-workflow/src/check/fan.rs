@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Check;
 use super::lookup::Known;
-use super::shape::{Field, Items, Shape};
+use super::shape::{Field, Items, Shape, few};
 use crate::assign::{Verdict, Why};
 use crate::diagnostic::{Code, Diagnostic, Problems, list};
 use crate::document::{ITEM, Many, Path, Task};
@@ -115,15 +115,14 @@ fn follow(check: &Check<'_>, task: &Task, path: &Path, other: usize, problems: &
     if source.fans() && !path.fields.is_empty() {
         let message = format!("`{}` is made many, so its output is a list", path.task.text);
         let problem = Diagnostic::new(Code::FieldOfList, message).at(path.span, "a list has no such field");
-        let at = source.paths().next().map_or(source.name.span, |path| path.span);
+        let at = source.many_at.unwrap_or(source.name.span);
         let problem = problem.and(at, "made many here");
         problems.add(problem.help(format!("for each output of `{0}`, write `foreach: {0}`", path.task.text)));
         return None;
     }
-    let mut shape = output(check, task, other)?;
-    if !path.fields.is_empty() {
-        shape = known.output.clone()?;
-    }
+    let seen = output(check, task, other)?;
+    // What did not succeed makes nothing many, whatever `on_failure` says.
+    let mut shape = if source.fans() { seen } else { known.output.clone()? };
     let mut way = path.task.text.clone();
     for field in &path.fields {
         shape = match shape.field(&field.text) {
@@ -174,7 +173,7 @@ pub(super) fn returns(check: &Check<'_>, other: usize, fields: &[Word], problem:
 /// Why a type does not fit, without what is obvious from the two types.
 pub(super) fn reasons(whys: &[Why], from: &Shape, to: &Shape) -> Vec<String> {
     let obvious = format!("{} where {} is expected", from.show(), to.show());
-    whys.iter().map(ToString::to_string).filter(|why| *why != obvious).collect()
+    few(whys.iter().map(ToString::to_string).filter(|why| *why != obvious).collect())
 }
 
 /// A reference as it is written.

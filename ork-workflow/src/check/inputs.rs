@@ -1,5 +1,7 @@
 //! Who gives each input of a task: its own constants, then the tasks it waits for, then the parameters of the run.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::lookup::Known;
@@ -23,21 +25,21 @@ pub(super) enum Giver {
 }
 
 /// The inputs of a task and what gives them.
-pub(super) type Givers = Vec<(String, Giver)>;
+pub(super) type Givers = BTreeMap<String, Giver>;
 
 /// Finds out what gives the inputs of a task, and whether that fits.
 pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) -> Givers {
-    let Some((task, known, wires)) = check.task(index) else { return Vec::new() };
+    let Some((task, known, wires)) = check.task(index) else { return Givers::new() };
     let mut givers = Givers::new();
     let mut meant = Vec::new();
     for (word, constant) in &task.input {
         if word.text == ITEM && task.foreach.is_some() {
             continue;
         }
-        if let Some(near) = one_constant(task, known, word, constant, problems) {
+        if let Some(near) = one_constant(check, task, known, word, constant, problems) {
             meant.push(near);
         }
-        givers.push((word.text.clone(), Giver::Constant(constant.value.clone())));
+        givers.insert(word.text.clone(), Giver::Constant(constant.value.clone()));
     }
     for (need, _) in &wires.needs {
         upstream(check, index, *need, &mut givers, problems);
@@ -48,9 +50,9 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) ->
         if !is_taken {
             continue;
         }
-        match givers.iter().find(|(given, _)| given == name) {
-            None => givers.push((name.clone(), Giver::Parameter(number))),
-            Some((_, Giver::Task(other))) => {
+        match givers.get(name) {
+            None => drop(givers.insert(name.clone(), Giver::Parameter(number))),
+            Some(Giver::Task(other)) => {
                 let at = wires.needs.iter().find(|(need, _)| need == other).map_or(task.name.span, |(_, span)| *span);
                 let message = format!("`{name}` of `{}` could be the task or the parameter", task.name.text);
                 let problem = Diagnostic::new(Code::AmbiguousInput, message);
@@ -69,6 +71,7 @@ pub(super) fn check(check: &Check<'_>, index: usize, problems: &mut Problems) ->
 
 /// Checks a constant. Answers with the input that it was probably meant for.
 fn one_constant(
+    check: &Check<'_>,
     task: &Task,
     known: &Known,
     word: &Word,
@@ -96,7 +99,18 @@ fn one_constant(
     if !whys.is_empty() {
         let message = format!("`{}` is not what `{name}` takes", word.text);
         let problem = Diagnostic::new(Code::ConstantType, message);
-        problems.add(refused(problem.at(constant.span, short(&whys)), task, known, &word.text, shape, &whys));
+        let problem = refused(problem.at(constant.span, short(&whys)), task, known, &word.text, shape, &whys);
+        let source = constant.value.as_str().and_then(|text| text.split('.').next());
+        let source = source.filter(|name| check.document.tasks.iter().any(|it| it.name.text == *name));
+        problems.add(match source {
+            Some(source) => {
+                let problem = problem.note("what stands in `input` is a constant, never a reference");
+                problem.help(format!(
+                    "remove it, and write `depends_on: [{source}]`: the task gets what `{source}` returns"
+                ))
+            }
+            None => problem,
+        });
     }
     None
 }
@@ -132,7 +146,10 @@ fn upstream(check: &Check<'_>, index: usize, need: usize, givers: &mut Givers, p
     let Some((task, known, wires)) = check.task(index) else { return };
     let Some((source, ..)) = check.task(need) else { return };
     let (name, input) = (&task.name.text, &source.name.text);
-    let Some(takes_it) = known.inputs.get(input) else { return };
+    // Of a task of which nothing is known, what `foreach` names is given item by item, not once more as a whole.
+    let is_listed = task.depends_on.iter().any(|word| word.text == *input);
+    let is_taken = known.inputs.names(input) || (known.inputs.is_open() && is_listed);
+    let Some(takes_it) = known.inputs.get(input).filter(|_| is_taken) else { return };
     if let Some((word, _)) = task.input.iter().find(|(word, _)| word.text == *input) {
         let at = wires.needs.iter().find(|(it, _)| *it == need).map_or(task.name.span, |(_, span)| *span);
         let message = format!("`{input}` of `{name}` could be the task or the constant");
@@ -141,7 +158,7 @@ fn upstream(check: &Check<'_>, index: usize, need: usize, givers: &mut Givers, p
         problems.add(problem.help("remove the constant, or rename the task"));
         return;
     }
-    givers.push((input.clone(), Giver::Task(need)));
+    givers.insert(input.clone(), Giver::Task(need));
     let Some(output) = fan::output(check, task, need).filter(|_| known.is_sound) else { return };
     if let Verdict::No(whys) = output.fits(takes_it) {
         let at = wires.needs.iter().find(|(it, _)| *it == need).map_or(task.name.span, |(_, span)| *span);
@@ -177,7 +194,7 @@ fn missing(check: &Check<'_>, task: &Task, known: &Known, givers: &Givers, meant
     let name = &task.name.text;
     for (input, shape, _) in known.inputs.fields.iter().filter(|(.., required)| *required) {
         let is_item = input == ITEM && task.foreach.is_some();
-        if is_item || meant.contains(input) || givers.iter().any(|(given, _)| given == input) {
+        if is_item || meant.contains(input) || givers.contains_key(input) {
             continue;
         }
         let problem = Diagnostic::new(Code::MissingInput, format!("`{name}` needs `{input}`, and nobody gives it"));

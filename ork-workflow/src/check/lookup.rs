@@ -81,7 +81,7 @@ fn known(task: &Task, word: &Word, runs: Runs, signature: &Signature, problems: 
     known.output = Some(output);
     if signature.splits && task.fans() {
         let message = format!("`{}` splits itself into parts, and cannot be made many once more", word.text);
-        let at = task.paths().next().map_or(task.name.span, |path| path.span);
+        let at = task.many_at.unwrap_or(task.name.span);
         let problem = Diagnostic::new(Code::SplitsItself, message).at(at, "made many here");
         let problem = problem.note(format!("its split is part of the program{}", known.at()));
         problems.add(problem.help("remove `foreach` and `parallel`, or name a task without a split"));

@@ -37,9 +37,11 @@ pub(super) fn check(
 }
 
 fn takers<'a>(check: &'a Check<'_>, givers: &[Givers], number: usize) -> Vec<Taker<'a>> {
-    let all = check.tasks().zip(givers).filter_map(|((task, known, _), givers)| {
-        let (name, _) = givers.iter().find(|(_, giver)| matches!(giver, Giver::Parameter(it) if *it == number))?;
-        Some((task, known, known.inputs.get(name)?))
+    let Some(parameter) = check.document.parameters.get(number) else { return Vec::new() };
+    let name = &parameter.name.text;
+    let all = check.tasks().zip(givers).filter_map(|((task, known, _), givers)| match givers.get(name) {
+        Some(Giver::Parameter(it)) if *it == number => Some((task, known, known.inputs.get(name)?)),
+        _ => None,
     });
     all.collect()
 }
@@ -57,7 +59,7 @@ fn value(
         let message = format!("the default of `{}` does not fit", name.text);
         let problem = Diagnostic::new(Code::DefaultType, message);
         refused(problem, (default.span, "is"), &name.text, &default.value, takers, problems);
-    } else if let Some(schedule) = &check.document.schedule {
+    } else if let Some(schedule) = check.document.schedule.as_ref().filter(|_| check.document.is_whole) {
         let message = format!("the workflow runs by a schedule, and `{}` has no default", name.text);
         let problem = Diagnostic::new(Code::ScheduleParameter, message).at(name.span, "no default");
         let problem = problem.and(schedule.at, "nobody is there to give a value");
@@ -72,7 +74,7 @@ fn value(
         Some(Given::Text(text)) => Some(typed(parameter, text, takers, problems)),
         None => {
             let default = parameter.default.as_ref().map(|it| it.value.clone());
-            if default.is_none() && given.is_some() {
+            if default.is_none() && given.is_some() && check.document.is_whole {
                 let message = format!("the parameter `{}` was not given", name.text);
                 let problem = Diagnostic::new(Code::MissingParameter, message).at(name.span, "has no default");
                 let problem = takers

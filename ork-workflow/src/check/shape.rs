@@ -44,6 +44,17 @@ pub(super) struct Inputs {
     pub(super) others: Option<Shape>,
 }
 
+/// The first few of many reasons.
+pub(super) fn few(mut reasons: Vec<String>) -> Vec<String> {
+    const MOST: usize = 5;
+    let more = reasons.len().saturating_sub(MOST);
+    if more > 0 {
+        reasons.truncate(MOST);
+        reasons.push(format!("and {more} more such reasons"));
+    }
+    reasons
+}
+
 impl Inputs {
     /// Those of a task of which nothing is known.
     pub(super) fn anything() -> Self {
@@ -111,7 +122,7 @@ impl Shape {
         let exactly = json!({ "const": value });
         match assignable(Type { schema: &exactly, root: &exactly }, self.borrow()) {
             Verdict::Yes => Vec::new(),
-            Verdict::No(whys) => whys.iter().map(ToString::to_string).collect(),
+            Verdict::No(whys) => few(whys.iter().map(ToString::to_string).collect()),
             Verdict::Unknown(_) => self.breaks(value).into_iter().collect(),
         }
     }

@@ -58,7 +58,9 @@ impl Connector<'_> {
         if let Some(Many::Of(path)) = &task.parallel {
             wires.parallel = self.path(index, path, &mut wires, problems);
         }
-        if let (Some((OnFailure::Run, span)), true, true) = (task.on_failure, wires.is_whole, wires.needs.is_empty()) {
+        if let (Some((OnFailure::Run, span)), true, true) =
+            (task.on_failure, wires.is_whole && task.is_whole, wires.needs.is_empty())
+        {
             let message = format!("`{}` waits for no task that could fail", task.name.text);
             let problem = Diagnostic::new(Code::NothingToFail, message).at(span, "does nothing here");
             problems.add(problem.help("remove it, or add `depends_on`"));
@@ -97,6 +99,9 @@ impl Connector<'_> {
             let note =
                 format!("`{}` is a parameter; tasks with an input of that name get it without being told", word.text);
             return problem.note(note);
+        }
+        if let Some((task, _)) = word.text.split_once('.').filter(|(task, _)| self.names.contains_key(task)) {
+            return problem.note("`depends_on` names tasks, not what they return").did_you_mean(word.span, task);
         }
         let others = self.document.tasks.iter().enumerate().filter(|(other, _)| *other != index);
         problem.meant(word.span, &word.text, others.map(|(_, task)| task.name.text.as_str()), "the other tasks are")

@@ -31,6 +31,14 @@ pub(crate) struct Document {
     pub(crate) is_whole: bool,
 }
 
+impl Document {
+    /// Notes that parts of it could not be read, wherever they are.
+    pub(crate) fn is_broken(&mut self) {
+        self.is_whole = false;
+        self.tasks.iter_mut().for_each(|task| task.is_whole = false);
+    }
+}
+
 /// When it runs by itself.
 #[derive(Debug)]
 pub(crate) struct ScheduleText {
@@ -67,6 +75,8 @@ pub(crate) struct Task {
     pub(crate) input: Vec<(Word, Constant)>,
     pub(crate) foreach: Option<Path>,
     pub(crate) parallel: Option<Many>,
+    /// What makes it many.
+    pub(crate) many_at: Option<Span>,
     pub(crate) concurrency: Option<u32>,
     pub(crate) retries: Option<u32>,
     pub(crate) retry_delay: Option<u64>,
@@ -79,15 +89,6 @@ impl Task {
     /// Whether there are several instances of it.
     pub(crate) fn fans(&self) -> bool {
         self.foreach.is_some() || self.parallel.is_some()
-    }
-
-    /// The tasks that its fan-out names.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
-        let count = self.parallel.as_ref().and_then(|many| match many {
-            Many::Of(path) => Some(path),
-            Many::Fixed(_) => None,
-        });
-        self.foreach.iter().chain(count)
     }
 
     /// Whether it runs although what it needs has failed.

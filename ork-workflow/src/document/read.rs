@@ -8,12 +8,19 @@ use crate::plan::MOST_TASKS;
 use crate::schedule::Missed;
 use crate::yaml::{Entry, Kind, Node};
 
+/// No workflow has more parameters.
+const MOST_PARAMETERS: usize = 1_000;
+
 /// Reads a workflow, saying everything that is wrong with the way it is written.
 pub(crate) fn read(file: &File, root: &Node, problems: &mut Problems) -> Document {
     let mut document = Document::default();
     let before = problems.count();
     let Some(keys) = Keys::of(root, "a workflow", WORKFLOW, problems) else { return document };
-    document.name = keys.get("name").and_then(|node| name(file, node, problems));
+    match keys.get("name") {
+        Some(node) => document.name = name(file, node, problems),
+        None if !values::is_name(file.stem()) => problems.add(nameless(file)),
+        None => {}
+    }
     document.schedule = keys.entry("schedule").and_then(|entry| schedule(file, entry, problems));
     if let Some(entry) = keys.entry("input") {
         document.parameters_at = Some(entry.key.span);
@@ -35,6 +42,19 @@ pub(crate) fn read(file: &File, root: &Node, problems: &mut Problems) -> Documen
 fn name(file: &File, node: &Node, problems: &mut Problems) -> Option<String> {
     let word = values::text(file, node, "`name`", problems)?;
     values::check_name(&word, "a workflow", problems).then_some(word.text)
+}
+
+/// Says that a file's name does not do for its workflow.
+fn nameless(file: &File) -> Diagnostic {
+    let message = format!("a workflow cannot be named `{}`, as its file is", file.stem());
+    let word: String = file.stem().chars().map(|it| if it.is_ascii_alphanumeric() { it } else { '_' }).collect();
+    let problem = Diagnostic::new(Code::BadName, message).note(values::rule());
+    let word = word.trim_start_matches(|it: char| !it.is_ascii_alphabetic());
+    if values::is_name(word) {
+        problem.help(format!("add a line `name: {word}`"))
+    } else {
+        problem.help("add a line `name: ..`")
+    }
 }
 
 fn schedule(file: &File, entry: &Entry, problems: &mut Problems) -> Option<ScheduleText> {
@@ -66,6 +86,11 @@ fn parameters(node: &Node, problems: &mut Problems) -> Vec<Parameter> {
         }
     };
     let mut found = Vec::new();
+    if let Some(first) = entries.get(MOST_PARAMETERS) {
+        let message = format!("the workflow has {} parameters; at most {MOST_PARAMETERS} are possible", entries.len());
+        problems.add(Diagnostic::new(Code::OutOfRange, message).at(first.key.span, "one too many"));
+        return found;
+    }
     for Entry { key, value } in entries {
         if values::check_name(key, "a parameter", problems) {
             let default = match value.kind {

@@ -27,7 +27,7 @@ const EXECUTORS: &[(&str, Executor)] =
 pub(super) fn read(file: &File, entry: &Entry, problems: &mut Problems) -> Task {
     let before = problems.count();
     values::check_name(&entry.key, "a task", problems);
-    let empty = Node { span: entry.value.span, kind: Kind::Map(Vec::new()) };
+    let empty = Node::new(entry.value.span, Kind::Map(Vec::new()));
     let node = if matches!(entry.value.kind, Kind::Null) { &empty } else { &entry.value };
     let mut task = blank(entry.key.clone());
     let Some(keys) = Keys::of(node, "a task", TASK, problems) else { return task };
@@ -37,6 +37,7 @@ pub(super) fn read(file: &File, entry: &Entry, problems: &mut Problems) -> Task 
     task.input = reader.input();
     task.foreach = reader.foreach();
     task.parallel = reader.parallel();
+    task.many_at = ["foreach", "parallel"].iter().find_map(|key| reader.keys.get(key)).map(Node::place);
     task.concurrency = reader.small("concurrency", 1);
     task.retries = reader.small("retries", 0);
     task.retry_delay = reader.duration("retry_delay", 0);
@@ -56,6 +57,7 @@ fn blank(name: Word) -> Task {
         input: Vec::new(),
         foreach: None,
         parallel: None,
+        many_at: None,
         concurrency: None,
         retries: None,
         retry_delay: None,

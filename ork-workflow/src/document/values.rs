@@ -126,6 +126,13 @@ pub(super) fn is_name(word: &str) -> bool {
         && word.len() <= LONGEST
 }
 
+/// What a name is.
+pub(super) fn rule() -> String {
+    format!(
+        "a name begins with a letter or `_`, goes on with letters, digits, `_` and `-`, and has at most {LONGEST} of them"
+    )
+}
+
 /// Says why a word cannot be a name, if so.
 pub(super) fn check_name(word: &Word, of: &str, problems: &mut Problems) -> bool {
     if word.text == ITEM {
@@ -138,10 +145,7 @@ pub(super) fn check_name(word: &Word, of: &str, problems: &mut Problems) -> bool
     if !good {
         let problem = Diagnostic::new(Code::BadName, format!("{of} cannot be named `{}`", word.text));
         let problem = problem.at(word.span, "not a name");
-        let rule = format!(
-            "a name begins with a letter or `_`, goes on with letters, digits, `_` and `-`, and has at most {LONGEST} of them"
-        );
-        problems.add(problem.note(rule));
+        problems.add(problem.note(rule()));
     }
     good
 }
@@ -157,9 +161,10 @@ pub(super) fn path(file: &File, word: &Word, key: &str, problems: &mut Problems)
     });
     let task = parts.next()?;
     let fields: Vec<Word> = parts.collect();
-    if is_name(&task.text)
-        && fields.iter().all(|field| !field.text.is_empty() && !field.text.contains(char::is_whitespace))
-    {
+    let is_field = |field: &Word| {
+        !field.text.is_empty() && !field.text.contains(|it: char| it.is_whitespace() || "[]".contains(it))
+    };
+    if is_name(&task.text) && fields.iter().all(is_field) {
         return Some(Path { span: word.span, task, fields });
     }
     let problem = Diagnostic::new(Code::BadReference, format!("`{}` does not name the output of a task", word.text));
@@ -167,6 +172,8 @@ pub(super) fn path(file: &File, word: &Word, key: &str, problems: &mut Problems)
     let bare: String = word.text.chars().filter(|it| !"${}() ".contains(*it)).collect();
     let help = if bare != word.text && bare.split('.').all(is_name) {
         format!("write it without signs around it: `{key}: {bare}`")
+    } else if let Some((list, _)) = word.text.split_once('[') {
+        format!("one item of a list cannot be named; `foreach: {list}` makes an instance for each of them")
     } else {
         format!("write `{key}: task` or `{key}: task.field`")
     };

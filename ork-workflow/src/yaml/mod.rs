@@ -16,6 +16,8 @@ use crate::file::Span;
 pub(crate) struct Node {
     pub(crate) span: Span,
     pub(crate) kind: Kind,
+    /// Whether a key of it could not be read, which has been said.
+    pub(crate) is_lossy: bool,
 }
 
 /// What a value is.
@@ -46,6 +48,10 @@ pub(crate) struct Word {
 }
 
 impl Node {
+    pub(crate) fn new(span: Span, kind: Kind) -> Self {
+        Self { span, kind, is_lossy: false }
+    }
+
     /// What it is, for messages.
     pub(crate) fn is(&self) -> &'static str {
         match &self.kind {
@@ -61,6 +67,9 @@ impl Node {
 
     /// Its value as JSON; `None` if something in it is wrong.
     pub(crate) fn json(&self) -> Option<Value> {
+        if self.is_lossy {
+            return None;
+        }
         Some(match &self.kind {
             Kind::Null => Value::Null,
             Kind::Bool(is) => Value::Bool(*is),

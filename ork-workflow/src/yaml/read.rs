@@ -63,6 +63,10 @@ fn bytes(text: &str, first: usize) -> Vec<usize> {
     text.char_indices().map(|(at, _)| first + at).chain([first + text.len()]).collect()
 }
 
+/// What is said to those who know other systems.
+const NO_TEMPLATES: &str = "there are no templates: a task that depends on another one gets what that returned, and a \
+                            parameter goes to each task with an input of its name";
+
 /// A list or mapping that is not yet closed.
 struct Open {
     span: Span,
@@ -71,7 +75,7 @@ struct Open {
 
 enum Inside {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, seen: HashMap<String, Span>, next: Next },
+    Map { entries: Vec<Entry>, seen: HashMap<String, Span>, next: Next, is_lossy: bool },
 }
 
 /// What comes next in a mapping.
@@ -112,13 +116,13 @@ impl Builder<'_> {
             }
             Event::Alias(_) => {
                 self.problems.add(alias(span));
-                self.put(Node { span, kind: Kind::Broken }, false);
+                self.put(Node::new(span, Kind::Broken), false);
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let wrong = self.refuse(span, anchor, tag.as_deref());
                 let is_plain = style == ScalarStyle::Plain;
                 let kind = if wrong { Kind::Broken } else { self.scalar(&text, is_plain, span) };
-                self.put(Node { span, kind }, is_plain);
+                self.put(Node::new(span, kind), is_plain);
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse(span, anchor, tag.as_deref());
@@ -126,7 +130,10 @@ impl Builder<'_> {
             }
             Event::MappingStart(anchor, tag) => {
                 self.refuse(span, anchor, tag.as_deref());
-                self.begin(span, Inside::Map { entries: Vec::new(), seen: HashMap::new(), next: Next::Key })?;
+                self.begin(
+                    span,
+                    Inside::Map { entries: Vec::new(), seen: HashMap::new(), next: Next::Key, is_lossy: false },
+                )?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             _ => {}
@@ -146,13 +153,14 @@ impl Builder<'_> {
 
     fn close(&mut self, end: Span) {
         let Some(open) = self.open.pop() else { return };
+        let is_lossy = matches!(open.what, Inside::Map { is_lossy: true, .. });
         let (last, kind) = match open.what {
             Inside::List(nodes) => (nodes.last().map(|it| it.span), Kind::List(nodes)),
             Inside::Map { entries, .. } => (entries.last().map(|it| it.value.span), Kind::Map(entries)),
         };
         // Brackets have an end of their own; what is indented ends with the last thing in it.
         let span = if end.end > end.start { open.span.to(end) } else { open.span.to(last.unwrap_or(open.span)) };
-        self.put(Node { span, kind }, false);
+        self.put(Node { span, kind, is_lossy }, false);
     }
 
     /// Puts a value where it belongs: as an item, a key, the value of a key, or the whole.
@@ -163,9 +171,9 @@ impl Builder<'_> {
         };
         match &mut open.what {
             Inside::List(nodes) => nodes.push(node),
-            Inside::Map { entries, seen, next } => match std::mem::replace(next, Next::Key) {
+            Inside::Map { entries, seen, next, is_lossy } => match std::mem::replace(next, Next::Key) {
                 Next::Key => *next = name(self.file, node, is_plain, self.problems).map_or(Next::Nothing, Next::Value),
-                Next::Nothing => {}
+                Next::Nothing => *is_lossy = true,
                 Next::Value(word) => {
                     if let Some(first) = seen.get(&word.text) {
                         self.problems.add(twice(&word, *first));
@@ -183,7 +191,8 @@ impl Builder<'_> {
         if anchor > 0 {
             let anchor = Diagnostic::new(Code::Anchor, "workflows have no anchors");
             let anchor = anchor.at(self.first_line(span), "this has an anchor (`&`)");
-            self.problems.add(anchor.help("write the value where it is needed, each time"));
+            self.problems
+                .add(anchor.help("write the value where it is needed, each time; quote a text that begins with `&`"));
         }
         if tag.is_some() {
             let tag = self.file.slice(span).split_whitespace().next().unwrap_or_default();
@@ -224,6 +233,8 @@ impl Builder<'_> {
         let mut problem = Diagnostic::new(Code::NotYaml, "this is not YAML").at(Span::new(at, at), said(error.info()));
         if line.starts_with('\t') || line.trim_start_matches(' ').starts_with('\t') {
             problem = problem.help("indent with spaces; YAML does not allow tabs there");
+        } else if line.contains("{{") {
+            problem = problem.help(NO_TEMPLATES);
         } else if bare.matches(": ").count() > 1 {
             problem = problem.help("a text with `: ` in it must be quoted");
         } else if bare.contains(['\'', '"']) {
@@ -272,7 +283,9 @@ fn name(file: &File, node: Node, is_plain: bool, problems: &mut Problems) -> Opt
         }
         Kind::List(_) | Kind::Map(_) => {
             let message = format!("the key is {}, not a text", node.is());
-            problems.add(Diagnostic::new(Code::KeyNotText, message).at(span, "keys are texts"));
+            let problem = Diagnostic::new(Code::KeyNotText, message).at(span, "keys are texts");
+            let is_template = matches!(node.kind, Kind::Map(_)) && file.slice(span).starts_with('{');
+            problems.add(if is_template { problem.help(NO_TEMPLATES) } else { problem });
             None
         }
     }

@@ -65,8 +65,7 @@ mod tests {
 
     #[test]
     fn words_mean_what_yaml_1_2_says() {
-        let json =
-            |word| super::super::Node { span: crate::Span::default(), kind: plain(word).unwrap() }.json().unwrap();
+        let json = |word| super::super::Node::new(crate::Span::default(), plain(word).unwrap()).json().unwrap();
         for word in
             ["no", "yes", "on", "off", "y", "1_000", "1:30", "0b1", "e5", ".", "-", "+", "0x", "nan", "-.e1", "1e"]
         {

@@ -129,6 +129,13 @@ proptest! {
     }
 }
 
+/// As many tasks as possible, which all wait for each other and take everything.
+fn large_tasks() -> String {
+    let all: Vec<String> = (0..150).map(|at| format!("t{at}")).collect();
+    let task = |name: &String| format!("  {name}: {{task: anything, depends_on: [{}]}}\n", all.join(", "));
+    all.iter().map(task).collect::<Vec<_>>().concat()
+}
+
 /// What could take very long takes its time, but not for ever.
 #[test]
 fn texts_made_to_be_slow_are_not() {
@@ -143,9 +150,14 @@ fn texts_made_to_be_slow_are_not() {
         format!("tasks: {{a: {{foreach: {}}}}}", "b.".repeat(200_000)),
         format!("tasks:\n  a:\n    input:\n      x: {}", "'\n\n".repeat(100_000)),
         "\"".to_owned() + &"\\u00e9".repeat(100_000),
+        format!("tasks:\n  report:\n    input:\n      day: x\n      recipients: [{}]", "1, ".repeat(100_000)),
+        "input:\n".to_owned()
+            + &(0..900).map(|at| format!("  p{at}:\n")).collect::<Vec<_>>().concat()
+            + "tasks:\n"
+            + &large_tasks(),
     ] {
         let workflow = Workflow::read(File::new("slow.yaml", text));
-        let checked = workflow.check(&NoCatalog, None);
+        let checked = workflow.check(&TestCatalog::new(), None);
         assert!(checked.has_errors());
         checked.render(workflow.file(), Style::Plain);
     }

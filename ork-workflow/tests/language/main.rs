@@ -4,8 +4,10 @@
 
 mod assign;
 mod catalog;
+mod docs;
 mod fuzz;
 mod gallery;
 mod plans;
 mod seed;
 mod support;
+mod types;

@@ -1,6 +1,6 @@
 //! What good workflows come to: who gives which input, in which order, and what a plan says of it.
 
-use ork_workflow::{Catalog, File, Given, NoCatalog, Parameters, Report, Workflow};
+use ork_workflow::{Catalog, File, Given, NoCatalog, Parameters, Workflow};
 use serde_json::json;
 
 use crate::catalog::TestCatalog;
@@ -49,9 +49,9 @@ fn a_typed_parameter_is_json_where_the_task_takes_that() {
 fn a_diagnostic_for_programs_counts_lines_and_characters() {
     let workflow = Workflow::read(File::new("flows/x.yaml", "tasks:\n  discover: {tïme: 1, timeuot: 5s}\n"));
     let checked = workflow.check(&TestCatalog::new(), None);
-    let report = Report::new(workflow.file(), &checked.diagnostics[1]);
+    let reports = checked.reports(workflow.file());
     assert_eq!(
-        serde_json::to_value(report).unwrap(),
+        serde_json::to_value(&reports[1]).unwrap(),
         json!({
             "level": "error",
             "code": "unknown-key",
@@ -68,6 +68,16 @@ fn a_diagnostic_for_programs_counts_lines_and_characters() {
             "suggestion": { "line": 2, "column": 23, "end_line": 2, "end_column": 30, "text": "timeout" },
         })
     );
+}
+
+#[test]
+fn a_file_gives_its_name_to_the_workflow_if_it_can() {
+    let check = |path: &str| Workflow::read(File::new(path, "tasks: {discover: }")).check(&TestCatalog::new(), None);
+    assert_eq!(check("flows/daily.yaml").plan.unwrap().name, "daily");
+    let refused = check("flows/2026 daily.prod.yaml");
+    assert_eq!(refused.plan, None);
+    assert_eq!(refused.diagnostics[0].message, "a workflow cannot be named `2026 daily.prod`, as its file is");
+    assert_eq!(refused.diagnostics[0].help, ["add a line `name: daily_prod`"]);
 }
 
 #[test]
