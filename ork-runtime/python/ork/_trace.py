@@ -1,0 +1,64 @@
+"""What is told of an exception: the user's frames, none of the machinery below them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+from typing import Any, Dict, List, Optional
+
+from ._task import TaskError
+
+LONGEST = 16 * 1024
+MOST_PLACES = 8
+
+_MACHINERY = tuple(os.path.dirname(os.path.abspath(path)) + os.sep for path in (__file__, asyncio.__file__))
+
+
+def _is_machinery(frame: traceback.FrameSummary) -> bool:
+    # Imports go through frames that no file has.
+    return frame.filename.startswith(_MACHINERY) or frame.filename.startswith("<frozen importlib")
+
+
+def _strip(told: Optional[traceback.TracebackException]) -> None:
+    """Drops the frames before the first one of the user."""
+    seen = set()
+    while told is not None and id(told) not in seen:
+        seen.add(id(told))
+        frames = list(told.stack)
+        first = next((at for at, frame in enumerate(frames) if not _is_machinery(frame)), len(frames))
+        told.stack = traceback.StackSummary.from_list(frames[first:])
+        told = told.__cause__ or told.__context__
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an exception that cannot say what it is
+        text = "(it has no text)"
+    if isinstance(error, TaskError):
+        return text
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
+def tell(error: BaseException, folder: str) -> Dict[str, Any]:
+    """An exception in plain data."""
+    told = traceback.TracebackException.from_exception(error)
+    frames = list(told.stack)
+    _strip(told)
+    text = "".join(told.format())
+    if len(text) > LONGEST:
+        text = "…" + text[-LONGEST:]
+    own: List[str] = []
+    for frame in frames:
+        if frame.filename.startswith(folder + os.sep) and not _is_machinery(frame):
+            own.append(f"{os.path.relpath(frame.filename, folder)}:{frame.lineno} in {frame.name}")
+    return {
+        "message": _message(error),
+        "kind": type(error).__name__,
+        "details": error.details if isinstance(error, TaskError) else None,
+        "retry": error.retry if isinstance(error, TaskError) else True,
+        "traceback": text,
+        "at": own[-MOST_PLACES:],
+    }
