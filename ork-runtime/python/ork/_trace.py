@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import traceback
 from typing import Any, Dict, List, Optional
@@ -12,12 +11,14 @@ from ._task import TaskError
 LONGEST = 16 * 1024
 MOST_PLACES = 8
 
-_MACHINERY = tuple(os.path.dirname(os.path.abspath(path)) + os.sep for path in (__file__, asyncio.__file__))
+_OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+_MACHINERY = (_OWN, os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep, "<frozen importlib")
 
 
 def _is_machinery(frame: traceback.FrameSummary) -> bool:
     # Imports go through frames that no file has.
-    return frame.filename.startswith(_MACHINERY) or frame.filename.startswith("<frozen importlib")
+    return frame.filename.startswith(_MACHINERY)
 
 
 def _strip(told: Optional[traceback.TracebackException]) -> None:

@@ -153,7 +153,7 @@ def _record(type_: type) -> Record:
 
 def _dataclass(type_: type) -> Mapping[str, Field]:
     types_, fields = hints(type_), {}
-    for field in dataclasses.fields(type_):  # type: ignore[arg-type]
+    for field in dataclasses.fields(type_):
         if field.init:
             required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
             fields[field.name] = Field(shape_of(types_[field.name]), required, field.default)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import json
 import os
 import queue
 import signal
@@ -38,7 +38,7 @@ class Worker:
         self._busy: Optional[int] = None
         # Those that were cancelled before they began.
         self._unwanted: Optional[int] = None
-        self._cancel: List[Callable[[], None]] = []
+        self._cancel: List[Callable[[], object]] = []
 
     def run(self) -> None:
         signal.signal(signal.SIGTERM, _raise)
@@ -98,18 +98,16 @@ class Worker:
             return {"type": "returned"}, output
         except Unwritable as problem:
             return {"type": "unwritable", "message": str(problem)}, None
-        except (Cancelled, asyncio.CancelledError) as error:
-            if context.cancelled or isinstance(error, Cancelled):
-                return {"type": "cancelled"}, None
-            return {"type": "raised", **tell(error, self._folder)}, None
+        except Cancelled:
+            return {"type": "cancelled"}, None
         except BaseException as error:  # noqa: BLE001 - `SystemExit` and `KeyboardInterrupt` of the task, too
+            if context.cancelled and type(error).__name__ == "CancelledError":
+                return {"type": "cancelled"}, None
             return {"type": "raised", **tell(error, self._folder)}, None
         finally:
             self._end()
 
     def _describe(self, function: Function) -> Tuple[Dict[str, Any], Optional[bytes]]:
-        import json
-
         try:
             return {"type": "described"}, json.dumps(function.signature()).encode("ascii")
         except Exception as error:  # noqa: BLE001 - a type that pydantic cannot describe, for one
@@ -121,6 +119,9 @@ class Worker:
         value = function.call(*args, **named)
         if not inspect.isawaitable(value):
             return value
+
+        # Only what is async pays for it.
+        import asyncio
 
         async def supervised() -> Any:
             running, loop = asyncio.current_task(), asyncio.get_running_loop()
@@ -137,7 +138,7 @@ class Worker:
             if self._unwanted == number:
                 context.cancelled.set()
 
-    def _on_cancel(self, then: Callable[[], None]) -> None:
+    def _on_cancel(self, then: Callable[[], object]) -> None:
         with self._lock:
             self._cancel.append(then)
             if self._unwanted == self._busy:

@@ -10,7 +10,7 @@ import sys
 OLDEST = (3, 9)
 
 
-def private_pipes():
+def private_pipes():  # type: ignore[no-untyped-def]
     """The pipes to ork; what the task prints goes to the log, and it has no input to read."""
     reader, writer = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -20,12 +20,14 @@ def private_pipes():
     return reader, writer
 
 
-def main():
+def main():  # type: ignore[no-untyped-def]
     reader, writer = private_pipes()
+    # What the start of Python has printed before, if anything, ends here.
+    os.write(writer, b"\n")
     if sys.version_info[:2] < OLDEST:
         found, oldest = ".".join(map(str, sys.version_info[:3])), ".".join(map(str, OLDEST))
         words = "%s is Python %s, and tasks need %s or newer" % (sys.executable, found, oldest)
-        os.write(writer, ("\n" + json.dumps({"type": "unfit", "message": words}) + "\n").encode("ascii"))
+        os.write(writer, (json.dumps({"type": "unfit", "message": words}) + "\n").encode("ascii"))
         return
     # Python puts this folder first by itself, unless its variables or options say otherwise.
     here = os.path.dirname(os.path.abspath(__file__))

@@ -1,0 +1,215 @@
+//! What is not wanted any more ends, whatever it does, with all that it has started.
+
+use std::io::BufRead as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use ork::executor::{Executor as _, ExecutorError};
+use serde_json::json;
+
+use super::world::{World, gone, is_alive, within};
+
+/// Says which processes there are: its own and those that it has started.
+const STUBBORN: &str = r#"
+import os, signal, subprocess, sys, time
+from ork import task, Context
+
+IGNORES = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(1000)"
+
+@task
+def main(how: str, ctx: Context):
+    if how == "subprocess":
+        child = subprocess.Popen([sys.executable, "-c", IGNORES], stdout=subprocess.PIPE)
+        child.stdout.readline()
+        ctx.log.info("pids %d %d", os.getpid(), child.pid)
+        child.wait()
+    ctx.log.info("pids %d", os.getpid())
+    if how == "ignore":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if how == "catch":
+        while True:
+            try:
+                time.sleep(1000)
+            except BaseException:
+                pass
+    if how == "sleep":
+        time.sleep(1000)
+    while how != "flood":
+        pass
+    while True:
+        ctx.log.info("flood")
+"#;
+
+const WAYS: [&str; 6] = ["busy", "sleep", "subprocess", "ignore", "catch", "flood"];
+
+#[tokio::test]
+async fn a_cancelled_call_ends_whatever_it_does() {
+    let Some(world) = World::new() else { return };
+    world.file("task.py", STUBBORN);
+    for how in WAYS {
+        let call = world.python("task.py", &json!({ "how": how }));
+        let (cancelled, said) = (call.cancelled.clone(), super::world::Said::default());
+        let said = std::sync::Arc::new(said);
+        let (local, listener) = (std::sync::Arc::clone(&world.local), std::sync::Arc::clone(&said));
+        let running = tokio::task::spawn(async move { local.run(call, listener).await });
+        let pids = said.pids("INFO pids ").await;
+        cancelled.cancel();
+        let ended = within(running).await.unwrap();
+        assert!(matches!(ended, Err(ExecutorError::Interrupted)), "{how}: {ended:?}");
+        gone(&pids).await;
+        assert_eq!(world.local.interpreters(), 0, "{how}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_call_that_takes_too_long_is_stopped_and_a_call_that_nobody_waits_for_too() {
+    let Some(world) = World::new() else { return };
+    world.file("task.py", STUBBORN);
+    let mut call = world.python("task.py", &json!({ "how": "subprocess" }));
+    call.timeout = Some(Duration::from_secs(1));
+    let ended = world.make(call).await;
+    assert!(matches!(ended, Err(ExecutorError::TimedOut(after)) if after.as_secs() == 1), "{ended:?}");
+    // On a busy machine it may not have come so far.
+    if let Some(line) = world.said.all().iter().find_map(|line| line.strip_prefix("INFO pids ")) {
+        gone(&line.split(' ').map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).await;
+    }
+    let Some(world) = World::new() else { return };
+    world.file("task.py", STUBBORN);
+    let running = world.start(world.python("task.py", &json!({ "how": "busy" })));
+    let pids = world.said.pids("INFO pids ").await;
+    running.abort();
+    gone(&pids).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_task_that_looks_may_tidy_up_and_an_async_one_is_cancelled() {
+    let Some(world) = World::with(|settings| settings.grace = Duration::from_mins(1)) else { return };
+    let polite = "
+def main(ctx):
+    ctx.log.info('begun')
+    ctx.cancelled.wait()
+    ctx.log.info('tidy')
+";
+    let asynchronous = "
+import asyncio
+async def main(ctx):
+    ctx.log.info('begun')
+    try:
+        await asyncio.sleep(1000)
+    finally:
+        ctx.log.info('tidy')
+";
+    for text in [polite, asynchronous] {
+        world.file("task.py", text);
+        let world = World { said: std::sync::Arc::default(), ..again(&world) };
+        let call = world.python("task.py", &json!({}));
+        let cancelled = call.cancelled.clone();
+        let running = world.start(call);
+        world.said.wait("INFO begun").await;
+        cancelled.cancel();
+        assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
+        world.said.wait("INFO tidy").await;
+    }
+    world.end().await;
+}
+
+/// The same executor and folder, heard by somebody else.
+fn again(world: &World) -> World {
+    let folder = tempfile::TempDir::new().unwrap();
+    std::fs::copy(world.folder.path().join("task.py"), folder.path().join("task.py")).unwrap();
+    World {
+        local: std::sync::Arc::clone(&world.local),
+        folder,
+        scratch: tempfile::TempDir::new().unwrap(),
+        said: std::sync::Arc::default(),
+    }
+}
+
+/// With SIGTERM an exception comes, so that what is open can be closed.
+#[tokio::test]
+async fn a_sleeping_task_runs_its_last_blocks() {
+    let Some(world) = World::with(|settings| settings.grace = Duration::from_secs(1)) else { return };
+    let text = "
+import time
+from ork import Cancelled
+def main(ctx):
+    ctx.log.info('begun')
+    try:
+        time.sleep(1000)
+    except Cancelled:
+        ctx.log.info('tidy')
+        raise
+";
+    world.file("task.py", text);
+    let call = world.python("task.py", &json!({}));
+    let cancelled = call.cancelled.clone();
+    let running = world.start(call);
+    world.said.wait("INFO begun").await;
+    cancelled.cancel();
+    assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
+    world.said.wait("INFO tidy").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_file_that_never_loads_is_stopped_too() {
+    let Some(world) = World::new() else { return };
+    world.file("task.py", "import os\nprint('pids', os.getpid())\nwhile True: pass\n");
+    let call = world.python("task.py", &json!({}));
+    let cancelled = call.cancelled.clone();
+    let running = world.start(call);
+    let pids = world.said.pids("INFO pids ").await;
+    cancelled.cancel();
+    assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
+    gone(&pids).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn shutdown_ends_what_runs_and_what_is_idle() {
+    let Some(world) = World::new() else { return };
+    world.file("idle.py", "import os\ndef main():\n    return os.getpid()\n");
+    let idle = world.make(world.python("idle.py", &json!({}))).await.unwrap();
+    let idle = i32::try_from(idle.as_i64().unwrap()).unwrap();
+    assert!(is_alive(idle));
+    world.file("task.py", STUBBORN);
+    let running = world.start(world.python("task.py", &json!({ "how": "ignore" })));
+    let busy = world.said.pids("INFO pids ").await;
+    within(world.local.shutdown()).await;
+    assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
+    gone(&[idle]).await;
+    gone(&busy).await;
+    let late = world.make(world.python("idle.py", &json!({}))).await;
+    assert!(matches!(late, Err(ExecutorError::Interrupted)), "{late:?}");
+    world.end().await;
+}
+
+/// A program that is killed takes its interpreters with it. This is the program.
+#[tokio::test]
+#[ignore = "it is started by the test after it"]
+async fn a_program_that_is_killed() {
+    let world = World::new().unwrap();
+    world.file("task.py", STUBBORN);
+    let running = world.start(world.python("task.py", &json!({ "how": "subprocess" })));
+    let pids = world.said.pids("INFO pids ").await;
+    println!("\npids {} {}", pids[0], pids[1]);
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn no_orphan_is_left_when_the_program_is_killed() {
+    let Some(world) = World::new() else { return };
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["stop::a_program_that_is_killed", "--exact", "--ignored", "--nocapture"]);
+    let mut program = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(program.stdout.take().unwrap()).lines();
+    let found = lines.find_map(|line| line.unwrap().strip_prefix("pids ").map(str::to_owned)).unwrap();
+    let pids: Vec<i32> = found.split(' ').map(|pid| pid.parse().unwrap()).collect();
+    assert!(pids.iter().all(|pid| is_alive(*pid)));
+    program.kill().unwrap();
+    program.wait().unwrap();
+    gone(&pids).await;
+    world.end().await;
+}
