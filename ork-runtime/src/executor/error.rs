@@ -28,7 +28,7 @@ pub enum ExecutorError {
     },
     /// The task raised an exception.
     #[error("{}", .0.message)]
-    Raised(Raised),
+    Raised(Box<Raised>),
     /// The process ended without a result.
     #[error("{0}")]
     Crashed(Crash),
@@ -134,12 +134,12 @@ impl ExecutorError {
         Some(match self {
             Self::Unfit(_) => CallError::Task(Error::permanent(words)),
             Self::Unavailable(_) => CallError::Task(Error::new(words)),
-            Self::Input { field, message } if field.is_empty() => CallError::Input(InputError::Wrong {
-                field: "input".into(),
-                message,
-            }),
+            Self::Input { field, message } if field.is_empty() => {
+                CallError::Input(InputError::Wrong { field: "input".into(), message })
+            }
             Self::Input { field, message } => CallError::Input(InputError::Wrong { field, message }),
             Self::Raised(raised) => {
+                let raised = *raised;
                 let details = raised.details.unwrap_or_else(|| json!({ "type": raised.kind, "at": raised.at }));
                 let error = if raised.retry { Error::new(words) } else { Error::permanent(words) };
                 CallError::Task(error.with_details(details))

@@ -62,7 +62,10 @@ async fn memory_recursion_and_exit_are_failures_like_others() {
         ("def main():\n    raise MemoryError()\n", "MemoryError"),
         ("def main():\n    return main()\n", "RecursionError: maximum recursion depth exceeded"),
         ("import sys\ndef main():\n    sys.exit(3)\n", "SystemExit: 3"),
-        ("import asyncio\nasync def main():\n    raise asyncio.CancelledError('by itself')\n", "CancelledError: by itself"),
+        (
+            "import asyncio\nasync def main():\n    raise asyncio.CancelledError('by itself')\n",
+            "CancelledError: by itself",
+        ),
         ("class Odd(Exception):\n    def __str__(self):\n        return 1/0\ndef main():\n    raise Odd()\n", "Odd"),
     ] {
         says(&world.fails(body, json!({})).await, &[words]);
@@ -103,7 +106,7 @@ async fn a_file_without_a_task_says_what_is_missing() {
         // The same to whoever asks for its types.
         says(&world.describe(text).await.unwrap_err(), &[words]);
     }
-    assert_eq!(world.local.interpreters(), 1, "what could not load a file is not kept");
+    assert_eq!(world.local.interpreters(), 0, "what could not load a file is not kept");
     world.end().await;
 }
 
@@ -162,7 +165,10 @@ def main():
 async fn without_python_or_file_it_says_what_to_do() {
     let world = World::without_python(|_| {});
     let words = world.fails("def main(): ...\n", json!({})).await;
-    says(&words, &["`python-that-is-not-there`: it was not found; install Python 3.9 or newer, or say with ORK_PYTHON"]);
+    says(
+        &words,
+        &["`python-that-is-not-there`: it was not found; install Python 3.9 or newer, or say with ORK_PYTHON"],
+    );
     let missing = world.make(world.python("tasks/none.py", &json!({}))).await.unwrap_err();
     says(&missing, &["there is no `tasks/none.py` in the workflow's folder"]);
     assert_eq!(world.local.interpreters(), 0);

@@ -1,6 +1,11 @@
 //! Tasks in other languages: real interpreters and real programs, what they say, and that none of them is left.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "these are tests: what fails must fail loudly"
+)]
 
 mod errors;
 mod pools;

@@ -34,7 +34,8 @@ async fn an_interpreter_is_used_again_until_its_file_changes() {
 async fn one_that_died_while_it_was_idle_is_not_used() {
     let Some(world) = World::new() else { return };
     let first = pid(&world.run(PID, json!({})).await.unwrap());
-    rustix::process::kill_process(rustix::process::Pid::from_raw(first).unwrap(), rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(first).unwrap(), rustix::process::Signal::KILL)
+        .unwrap();
     gone(&[first]).await;
     assert_ne!(pid(&world.run(PID, json!({})).await.unwrap()), first);
     world.end().await;
@@ -71,8 +72,10 @@ def main(me: str, other: str, ctx):
 ";
     world.file("task.py", text);
     let calls = [("x", "y"), ("y", "x"), ("z", "x"), ("x", "z"), ("y", "z"), ("z", "y")];
-    let running: Vec<_> =
-        calls.iter().map(|(me, other)| world.start(world.python("task.py", &json!({ "me": me, "other": other })))).collect();
+    let running: Vec<_> = calls
+        .iter()
+        .map(|(me, other)| world.start(world.python("task.py", &json!({ "me": me, "other": other }))))
+        .collect();
     for call in running {
         within(call).await.unwrap().unwrap();
         assert!(world.local.interpreters() <= 2);
@@ -93,7 +96,8 @@ def main(me: str, other: str, ctx):
 #[tokio::test]
 async fn an_idle_interpreter_ends_after_a_while() {
     let Some(world) = World::with(|settings| settings.idle = Duration::from_millis(1)) else { return };
-    let text = "import atexit, os\natexit.register(lambda: open('ended', 'w').close())\ndef main():\n    return os.getpid()\n";
+    let text =
+        "import atexit, os\natexit.register(lambda: open('ended', 'w').close())\ndef main():\n    return os.getpid()\n";
     let found = pid(&world.run(text, json!({})).await.unwrap());
     gone(&[found]).await;
     assert!(world.folder.path().join("ended").exists(), "it ended by itself, in order");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ork::executor::{Ended, ExecutorError};
 use serde_json::json;
 
-use super::world::{World, gone, says, within};
+use super::world::{World, gone, killed, says, within};
 
 fn script(world: &World, name: &str, text: &str) {
     world.file(name, text);
@@ -53,7 +53,10 @@ async fn it_fails_with_its_exit_code_and_its_last_lines() {
     let words = world.make(world.program(&["sh", "-c", "echo done"], &json!({}))).await.unwrap_err();
     says(&words, &["`sh` wrote no JSON to its standard output", "\"done\\n\"", "print the output only"]);
     let call = world.program(&["sh", "-c", "while :; do echo 1234567890; done"], &json!({}));
-    assert_eq!(world.make(call).await.unwrap_err().to_string(), "`sh` wrote more than 1000 bytes to its standard output");
+    assert_eq!(
+        world.make(call).await.unwrap_err().to_string(),
+        "`sh` wrote more than 1000 bytes to its standard output"
+    );
     world.end().await;
 }
 
@@ -98,6 +101,24 @@ async fn it_is_stopped_with_all_that_it_has_started() {
     call.timeout = Some(Duration::from_millis(50));
     assert!(matches!(world.make(call).await, Err(ExecutorError::TimedOut(_))));
     world.end().await;
+}
+
+/// A program that is killed takes those that it runs with it. This is the program.
+#[tokio::test]
+#[ignore = "it is started by the test after it"]
+async fn a_program_that_is_killed() {
+    let world = World::without_python(|_| {});
+    assert_eq!(world.make(world.program(&["echo", "1"], &json!({}))).await.unwrap(), json!(1));
+    let running = world.start(world.program(&["sh", "-c", STUBBORN], &json!({})));
+    let pids = world.said.pids("INFO pids ").await;
+    println!("\npids {} {}", pids[0], pids[1]);
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn no_orphan_is_left_when_ork_is_killed() {
+    let pids = killed("programs::a_program_that_is_killed");
+    gone(&pids).await;
 }
 
 #[tokio::test]

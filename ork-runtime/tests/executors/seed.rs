@@ -39,7 +39,7 @@ def main(input: Input, ctx: Context) -> Output:
     return Output(processed=len(results))
 "#;
 
-const COUNT: &str = r#"
+const COUNT: &str = "
 from ork import task
 from pydantic import BaseModel
 
@@ -53,7 +53,7 @@ class Output(BaseModel):
 def main() -> Output:
     count = count_items_to_process()
     return Output(count=count)
-"#;
+";
 
 const DISCOVER: &str = r#"
 # tasks/discover.py
@@ -127,7 +127,7 @@ def main(input: Input, ctx: Context) -> Output:
     )
 "#;
 
-const AGGREGATE: &str = r#"
+const AGGREGATE: &str = "
 # tasks/aggregate.py
 from ork import task
 from pydantic import BaseModel
@@ -150,7 +150,7 @@ def main(input: Input) -> Output:
         total_rows=sum(p.rows for p in input.process),
         files_processed=len(input.process)
     )
-"#;
+";
 
 #[tokio::test]
 async fn an_instance_knows_its_share_of_the_work() {

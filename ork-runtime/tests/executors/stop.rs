@@ -1,13 +1,12 @@
 //! What is not wanted any more ends, whatever it does, with all that it has started.
 
-use std::io::BufRead as _;
-use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ork::executor::{Executor as _, ExecutorError};
 use serde_json::json;
 
-use super::world::{World, gone, is_alive, within};
+use super::world::{Said, World, gone, is_alive, killed, within};
 
 /// Says which processes there are: its own and those that it has started.
 const STUBBORN: &str = r#"
@@ -48,10 +47,8 @@ async fn a_cancelled_call_ends_whatever_it_does() {
     world.file("task.py", STUBBORN);
     for how in WAYS {
         let call = world.python("task.py", &json!({ "how": how }));
-        let (cancelled, said) = (call.cancelled.clone(), super::world::Said::default());
-        let said = std::sync::Arc::new(said);
-        let (local, listener) = (std::sync::Arc::clone(&world.local), std::sync::Arc::clone(&said));
-        let running = tokio::task::spawn(async move { local.run(call, listener).await });
+        let (cancelled, said) = (call.cancelled.clone(), Arc::new(Said::default()));
+        let running = world.start_heard(call, &said);
         let pids = said.pids("INFO pids ").await;
         cancelled.cancel();
         let ended = within(running).await.unwrap();
@@ -103,28 +100,15 @@ async def main(ctx):
 ";
     for text in [polite, asynchronous] {
         world.file("task.py", text);
-        let world = World { said: std::sync::Arc::default(), ..again(&world) };
         let call = world.python("task.py", &json!({}));
-        let cancelled = call.cancelled.clone();
-        let running = world.start(call);
-        world.said.wait("INFO begun").await;
+        let (cancelled, said) = (call.cancelled.clone(), Arc::new(Said::default()));
+        let running = world.start_heard(call, &said);
+        said.wait("INFO begun").await;
         cancelled.cancel();
         assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
-        world.said.wait("INFO tidy").await;
+        said.wait("INFO tidy").await;
     }
     world.end().await;
-}
-
-/// The same executor and folder, heard by somebody else.
-fn again(world: &World) -> World {
-    let folder = tempfile::TempDir::new().unwrap();
-    std::fs::copy(world.folder.path().join("task.py"), folder.path().join("task.py")).unwrap();
-    World {
-        local: std::sync::Arc::clone(&world.local),
-        folder,
-        scratch: tempfile::TempDir::new().unwrap(),
-        said: std::sync::Arc::default(),
-    }
 }
 
 /// With SIGTERM an exception comes, so that what is open can be closed.
@@ -201,15 +185,7 @@ async fn a_program_that_is_killed() {
 #[tokio::test]
 async fn no_orphan_is_left_when_the_program_is_killed() {
     let Some(world) = World::new() else { return };
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["stop::a_program_that_is_killed", "--exact", "--ignored", "--nocapture"]);
-    let mut program = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut lines = std::io::BufReader::new(program.stdout.take().unwrap()).lines();
-    let found = lines.find_map(|line| line.unwrap().strip_prefix("pids ").map(str::to_owned)).unwrap();
-    let pids: Vec<i32> = found.split(' ').map(|pid| pid.parse().unwrap()).collect();
-    assert!(pids.iter().all(|pid| is_alive(*pid)));
-    program.kill().unwrap();
-    program.wait().unwrap();
+    let pids = killed("stop::a_program_that_is_killed");
     gone(&pids).await;
     world.end().await;
 }

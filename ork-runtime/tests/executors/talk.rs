@@ -97,7 +97,10 @@ async fn names_of_the_library_stay_what_they_are() {
     let Some(world) = World::new() else { return };
     world.file("copy.py", "raise RuntimeError('not the library')\n");
     world.file("ork.py", "raise RuntimeError('not ork')\n");
-    world.file("random.py", "import copy, random\ndef main():\n    return copy.copy([random.Random(1).randint(1, 1)])\n");
+    world.file(
+        "random.py",
+        "import copy, random\ndef main():\n    return copy.copy([random.Random(1).randint(1, 1)])\n",
+    );
     assert_eq!(world.make(world.python("random.py", &json!({}))).await.unwrap(), json!([1]));
     world.end().await;
 }

@@ -131,8 +131,7 @@ async def main(word: str, ctx: Context):
     let mut call = world.python("task.py", &json!({ "word": "you" }));
     call.timeout = Some(super::world::LONG);
     let about = call.instance.clone();
-    let expected =
-        json!([about.job, about.root, "process", "nightly", 2, 1, 4, format!("{}.1", about.job)]);
+    let expected = json!([about.job, about.root, "process", "nightly", 2, 1, 4, format!("{}.1", about.job)]);
     assert_eq!(world.make(call).await.unwrap(), expected);
     let said = [
         "WARN careful, you",
@@ -169,7 +168,9 @@ def main(kind: str):
         "tuple": [1, 2], "text": "ü\u{2028}", "when": "2024-01-15T00:00:00", "3": 4
     });
     assert_eq!(world.run(text, json!({ "kind": "all" })).await.unwrap(), expected);
-    for (kind, words) in [("nan", "Out of range float"), ("object", "type `object` has no form"), ("half", "no Unicode")] {
+    for (kind, words) in
+        [("nan", "Out of range float"), ("object", "type `object` has no form"), ("half", "no Unicode")]
+    {
         says(&world.fails(text, json!({ "kind": kind })).await, &[words]);
     }
     let wrong = "def main() -> list[int]:\n    return [1, 'two']\n";
@@ -184,7 +185,7 @@ def main(kind: str):
 #[tokio::test]
 async fn schemas_are_read_from_types() {
     let Some(world) = World::new() else { return };
-    let models = r#"
+    let models = "
 from typing import Optional
 from pydantic import BaseModel
 from ork import task
@@ -197,7 +198,7 @@ class Output(BaseModel):
     files: list[str]
 @task
 def main(input: Input) -> Output: ...
-"#;
+";
     let signature = world.describe(models).await.unwrap();
     assert_eq!((signature.function.as_str(), signature.line), ("main", 12));
     assert_eq!(signature.input["type"], "object");

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,14 +21,17 @@ use tracing::Level;
 use super::python::python;
 
 /// Nothing here takes so long, however busy the machine is.
-pub const LONG: Duration = Duration::from_mins(2);
+pub(crate) const LONG: Duration = Duration::from_mins(2);
 
 /// Between two looks whether a process is gone; it has no other sign.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// A call that runs beside its test.
+pub(crate) type Running = tokio::task::JoinHandle<Result<bytes::Bytes, ExecutorError>>;
+
 /// Remembers what was said.
 #[derive(Debug, Default)]
-pub struct Said {
+pub(crate) struct Said {
     lines: Mutex<Vec<String>>,
     news: Notify,
 }
@@ -37,12 +42,12 @@ impl Said {
         self.news.notify_waiters();
     }
 
-    pub fn all(&self) -> Vec<String> {
+    pub(crate) fn all(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
     }
 
     /// The rest of the first line that begins so, once it is there.
-    pub async fn wait(&self, start: &str) -> String {
+    pub(crate) async fn wait(&self, start: &str) -> String {
         let found = async {
             loop {
                 let mut news = std::pin::pin!(self.news.notified());
@@ -57,7 +62,7 @@ impl Said {
     }
 
     /// The numbers after a word, once they are there.
-    pub async fn pids(&self, start: &str) -> Vec<i32> {
+    pub(crate) async fn pids(&self, start: &str) -> Vec<i32> {
         self.wait(start).await.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
     }
 }
@@ -76,12 +81,12 @@ impl Listener for Said {
     }
 }
 
-pub async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LONG, work).await.expect("it takes too long")
+pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, work).await.unwrap_or_else(|_| panic!("it takes too long"))
 }
 
 /// Settings for tests: nothing waits long.
-pub fn settings(python: impl Into<PathBuf>, scratch: &Path) -> Settings {
+pub(crate) fn settings(python: impl Into<PathBuf>, scratch: &Path) -> Settings {
     Settings {
         python: python.into(),
         interpreters: 2,
@@ -91,25 +96,25 @@ pub fn settings(python: impl Into<PathBuf>, scratch: &Path) -> Settings {
     }
 }
 
-pub struct World {
-    pub local: Arc<Local>,
-    pub folder: TempDir,
-    pub scratch: TempDir,
-    pub said: Arc<Said>,
+pub(crate) struct World {
+    pub(crate) local: Arc<Local>,
+    pub(crate) folder: TempDir,
+    pub(crate) scratch: TempDir,
+    pub(crate) said: Arc<Said>,
 }
 
 impl World {
     /// A world with Python; `None` if there is none and none is required.
-    pub fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         Self::with(|_| {})
     }
 
-    pub fn with(change: impl FnOnce(&mut Settings)) -> Option<Self> {
+    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Option<Self> {
         Some(Self::of(&python()?, change))
     }
 
     /// A world for programs only.
-    pub fn without_python(change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) fn without_python(change: impl FnOnce(&mut Settings)) -> Self {
         Self::of("python-that-is-not-there", change)
     }
 
@@ -121,7 +126,7 @@ impl World {
         Self { local, folder, scratch, said: Arc::default() }
     }
 
-    pub fn file(&self, name: &str, text: &str) {
+    pub(crate) fn file(&self, name: &str, text: &str) {
         let path = self.folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
@@ -131,7 +136,7 @@ impl World {
         Code { program, folder: self.folder.path().to_owned(), env: BTreeMap::new() }
     }
 
-    pub fn call(&self, program: Program, input: &Value) -> Call {
+    pub(crate) fn call(&self, program: Program, input: &Value) -> Call {
         let (job, root) = (JobId::new(), JobId::new());
         let key = format!("{job}.1");
         let instance = Instance {
@@ -148,48 +153,53 @@ impl World {
         Call { code: self.code(program), input, instance, timeout: None, cancelled }
     }
 
-    pub fn python(&self, file: &str, input: &Value) -> Call {
+    pub(crate) fn python(&self, file: &str, input: &Value) -> Call {
         self.call(Program::Python { file: file.into() }, input)
     }
 
-    pub fn program(&self, command: &[&str], input: &Value) -> Call {
+    pub(crate) fn program(&self, command: &[&str], input: &Value) -> Call {
         self.call(Program::Process { command: command.iter().map(|&word| word.into()).collect() }, input)
     }
 
     /// Makes a call, and answers its output.
-    pub async fn make(&self, call: Call) -> Result<Value, ExecutorError> {
-        let listener: Arc<dyn Listener> = Arc::clone(&self.said) as _;
+    pub(crate) async fn make(&self, call: Call) -> Result<Value, ExecutorError> {
+        let listener = Arc::clone(&self.said);
         let output = within(self.local.run(call, listener)).await?;
         Ok(serde_json::from_slice(&output).unwrap())
     }
 
     /// Makes a call beside the test.
-    pub fn start(&self, call: Call) -> tokio::task::JoinHandle<Result<bytes::Bytes, ExecutorError>> {
-        let (local, listener) = (Arc::clone(&self.local), Arc::clone(&self.said));
+    pub(crate) fn start(&self, call: Call) -> Running {
+        self.start_heard(call, &self.said)
+    }
+
+    /// The same, heard by somebody else.
+    pub(crate) fn start_heard(&self, call: Call, said: &Arc<Said>) -> Running {
+        let (local, listener) = (Arc::clone(&self.local), Arc::clone(said));
         tokio::task::spawn(async move { local.run(call, listener).await })
     }
 
     /// Writes a file, calls its task, and answers its output.
-    pub async fn run(&self, text: &str, input: Value) -> Result<Value, ExecutorError> {
+    pub(crate) async fn run(&self, text: &str, input: Value) -> Result<Value, ExecutorError> {
         self.file("task.py", text);
         self.make(self.python("task.py", &input)).await
     }
 
     /// The same as words: how the call failed.
-    pub async fn fails(&self, text: &str, input: Value) -> String {
+    pub(crate) async fn fails(&self, text: &str, input: Value) -> String {
         match self.run(text, input).await {
             Ok(output) => panic!("it returned {output}"),
             Err(error) => error.to_string(),
         }
     }
 
-    pub async fn describe(&self, text: &str) -> Result<Arc<Signature>, ExecutorError> {
+    pub(crate) async fn describe(&self, text: &str) -> Result<Arc<Signature>, ExecutorError> {
         self.file("task.py", text);
         within(self.local.describe(self.code(Program::Python { file: "task.py".into() }))).await
     }
 
     /// Ends it: no interpreter is left, and no file of ork.
-    pub async fn end(self) {
+    pub(crate) async fn end(self) {
         within(self.local.shutdown()).await;
         assert_eq!(self.local.interpreters(), 0);
         drop(self.local);
@@ -199,18 +209,19 @@ impl World {
 }
 
 /// Whether a process is there. What has ended and was not buried yet is not.
-pub fn is_alive(pid: i32) -> bool {
+pub(crate) fn is_alive(pid: i32) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(stat) => !stat.rsplit(')').next().unwrap().trim_start().starts_with(['Z', 'X']),
-        Err(_) => Path::new("/proc/self").exists().then_some(false).unwrap_or_else(|| {
+        Err(_) if Path::new("/proc/self").exists() => false,
+        Err(_) => {
             let pid = rustix::process::Pid::from_raw(pid).unwrap();
             rustix::process::test_kill_process(pid).is_ok()
-        }),
+        }
     }
 }
 
 /// Waits until none of these processes is there.
-pub async fn gone(pids: &[i32]) {
+pub(crate) async fn gone(pids: &[i32]) {
     within(async {
         while pids.iter().any(|pid| is_alive(*pid)) {
             tokio::time::sleep(PAUSE).await;
@@ -221,9 +232,23 @@ pub async fn gone(pids: &[i32]) {
 
 /// An error whose words have all of these in them.
 #[track_caller]
-pub fn says(words: &(impl Debug + ToString), expected: &[&str]) {
+pub(crate) fn says(words: &(impl Debug + ToString), expected: &[&str]) {
     let text = words.to_string();
     for word in expected {
         assert!(text.contains(word), "`{word}` is not in: {text}");
     }
+}
+
+/// Starts a test that is ignored otherwise, kills it once it has said which processes there are, and answers those.
+pub(crate) fn killed(test: &str) -> Vec<i32> {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--ignored", "--nocapture"]);
+    let mut program = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    let found = lines.find_map(|line| line.unwrap().strip_prefix("pids ").map(str::to_owned)).unwrap();
+    let pids: Vec<i32> = found.split(' ').map(|pid| pid.parse().unwrap()).collect();
+    assert!(pids.iter().all(|pid| is_alive(*pid)));
+    program.kill().unwrap();
+    program.wait().unwrap();
+    pids
 }

@@ -3,17 +3,21 @@
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
+use super::guard::Guard;
 use crate::executor::Ended;
 
 /// A process with its group. When it is dropped the whole group is killed.
 #[derive(Debug)]
 pub(super) struct Group {
     child: Child,
+    /// Its number, until it is known to have ended.
     id: Option<Pid>,
+    guard: Arc<Guard>,
 }
 
 /// The ends of a process's pipes.
@@ -26,14 +30,19 @@ pub(super) struct Pipes {
 
 impl Group {
     /// Starts a process in a group of its own, with pipes.
-    pub(super) fn start(mut command: Command) -> io::Result<(Self, Pipes)> {
+    pub(super) fn start(mut command: Command, guard: &Arc<Guard>) -> io::Result<(Self, Pipes)> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Keys such as Ctrl-C reach the group in front: what runs here is told by ork.
         command.process_group(0).kill_on_drop(true);
         let mut child = command.spawn()?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
-            (Some(stdin), Some(stdout), Some(stderr)) => Ok((Self { child, id }, Pipes { stdin, stdout, stderr })),
+        if let Some(id) = id {
+            guard.watch(id);
+        }
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let group = Self { child, id, guard: Arc::clone(guard) };
+        match (stdin, stdout, stderr) {
+            (Some(stdin), Some(stdout), Some(stderr)) => Ok((group, Pipes { stdin, stdout, stderr })),
             _ => Err(io::Error::other("the process has no pipes")),
         }
     }
@@ -76,20 +85,26 @@ impl Group {
     pub(super) async fn end(mut self) -> Ended {
         self.kill();
         let ended = self.ended().await;
-        self.id = None;
+        self.let_go();
         ended
     }
 
     /// Ends what is left of the group after its process has ended.
     pub(super) fn sweep(&mut self) {
         self.kill();
-        self.id = None;
+        self.let_go();
+    }
+
+    fn let_go(&mut self) {
+        if let Some(id) = self.id.take() {
+            self.guard.forget(id);
+        }
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.kill();
+        self.sweep();
     }
 }
 

@@ -54,12 +54,11 @@ impl Ladder {
     /// # Cancel safety
     /// If the future is dropped no step is lost.
     pub(super) async fn next(&mut self) -> Rung {
-        match &mut self.climbing {
-            Some((_, pause)) => pause.await,
-            None => {
-                let why = self.unwanted.as_mut().await;
-                self.climbing = Some((why, self.clock.pause(self.grace)));
-            }
+        if let Some((_, pause)) = &mut self.climbing {
+            pause.await;
+        } else {
+            let why = self.unwanted.as_mut().await;
+            self.climbing = Some((why, self.clock.pause(self.grace)));
         }
         let rung = self.next;
         self.next = rung.next();

@@ -62,9 +62,10 @@ impl Ears {
             inner.last.push_back(line.to_owned());
             inner.listener.clone()
         };
-        match listener {
-            Some(listener) => listener.log(Level::INFO, line),
-            None => tracing::debug!(target: "ork::task", line, "said between two calls"),
+        if let Some(listener) = listener {
+            listener.log(Level::INFO, line);
+        } else {
+            tracing::debug!(target: "ork::task", line, "said between two calls");
         }
     }
 

@@ -4,6 +4,7 @@
 //! and nothing that it started is left.
 
 mod group;
+mod guard;
 mod ladder;
 mod lines;
 mod place;
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::guard::Guard;
 use self::ladder::{Ladder, Rung};
 use self::python::Pools;
 use super::{Call, Code, Executor, ExecutorError, Listener, Program, Signature};
@@ -80,13 +82,14 @@ struct Shared {
     clock: Arc<dyn Clock>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    guard: Arc<Guard>,
 }
 
 impl Local {
     /// An executor that has started nothing yet.
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
-        let shared = Shared { settings, clock, tasks: TaskTracker::new(), stop: CancellationToken::new() };
-        let shared = Arc::new(shared);
+        let (tasks, stop, guard) = (TaskTracker::new(), CancellationToken::new(), Arc::default());
+        let shared = Arc::new(Shared { settings, clock, tasks, stop, guard });
         Self(Arc::new(Inner { pools: Pools::new(Arc::clone(&shared)), shared }))
     }
 
@@ -187,13 +190,7 @@ impl Shared {
         self.climb(Rung::Ask, call, None, unheard)
     }
 
-    fn climb(
-        &self,
-        first: Rung,
-        call: Option<&Call>,
-        timeout: Option<Duration>,
-        unheard: CancellationToken,
-    ) -> Ladder {
+    fn climb(&self, first: Rung, call: Option<&Call>, timeout: Option<Duration>, unheard: CancellationToken) -> Ladder {
         let (stop, cancelled) = (self.stop.clone(), call.map(|call| call.cancelled.clone()));
         let late = timeout.map(|timeout| (timeout, self.clock.pause(timeout)));
         let unwanted = Box::pin(async move {

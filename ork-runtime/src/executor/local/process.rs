@@ -42,14 +42,16 @@ pub(super) async fn run(
     let mut command = shared.command(&found, &folder, &call.code);
     command.args(args);
     describe_instance(&mut command, &call.instance);
-    let (mut group, pipes) = Group::start(command).map_err(|error| not_started(program, &found, &error))?;
+    let (mut group, pipes) =
+        Group::start(command, &shared.guard).map_err(|error| not_started(program, &found, &error))?;
     let Pipes { stdin, stdout, stderr } = pipes;
     let ears = Ears::new();
     ears.listen(Some(listener));
     shared.tasks.spawn(Arc::clone(&ears).read(stderr));
     let mut ladder = shared.ladder(Rung::Terminate, Some(call), unheard);
     let most = shared.settings.most_output;
-    let mut talk = Talk { input: call.input.clone(), most, clock: &*shared.clock, ended: None, output: BytesMut::new() };
+    let mut talk =
+        Talk { input: call.input.clone(), most, clock: &*shared.clock, ended: None, output: BytesMut::new() };
     talk.run(&mut group, (stdin, stdout), &mut ladder).await;
     let Talk { ended, output, .. } = talk;
     tokio::select! {

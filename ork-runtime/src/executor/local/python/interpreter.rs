@@ -56,7 +56,7 @@ pub(super) struct Answer {
 impl Interpreter {
     /// Starts an interpreter, which loads the file at once.
     pub(super) fn start(shared: &Shared, command: Command, file: &str) -> std::io::Result<Self> {
-        let (group, Pipes { stdin, stdout, stderr }) = Group::start(command)?;
+        let (group, Pipes { stdin, stdout, stderr }) = Group::start(command, &shared.guard)?;
         let (ears, (to, messages)) = (Ears::new(), mpsc::unbounded_channel());
         shared.tasks.spawn(Arc::clone(&ears).read(stderr));
         shared.tasks.spawn(write(stdin, messages));
@@ -226,18 +226,20 @@ impl Interpreter {
             }
             Frame::Unfit { message } => (Err(ExecutorError::Unavailable(message)), false),
             Frame::Unloadable(told) => {
-                let raised = Raised::from(told);
+                let raised = Box::new(Raised::from(told));
                 let unfit = !raised.retry && raised.traceback.is_empty();
                 let error = if unfit { ExecutorError::Unfit(raised.message) } else { ExecutorError::Raised(raised) };
                 (Err(error), false)
             }
-            Frame::Returned { .. } | Frame::Described { .. } => match serde_json::from_slice::<serde::de::IgnoredAny>(&body) {
-                Ok(_) => (Ok(body), true),
-                Err(_) => return Some(Err(Ended::Nonsense)),
-            },
+            Frame::Returned { .. } | Frame::Described { .. } => {
+                match serde_json::from_slice::<serde::de::IgnoredAny>(&body) {
+                    Ok(_) => (Ok(body), true),
+                    Err(_) => return Some(Err(Ended::Nonsense)),
+                }
+            }
             // Whatever took the memory may still be there.
             Frame::Raised { told, .. } => {
-                let raised = Raised::from(told);
+                let raised = Box::new(Raised::from(told));
                 let reusable = raised.kind != "MemoryError";
                 (Err(ExecutorError::Raised(raised)), reusable)
             }
