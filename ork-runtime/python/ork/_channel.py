@@ -7,7 +7,7 @@ import os
 import threading
 from typing import Any, Dict, Optional, Tuple
 
-LONGEST_HEADER = 4 * 1024 * 1024
+LONGEST_HEADER = 1024 * 1024
 
 
 class Channel:
@@ -32,7 +32,10 @@ class Channel:
             raise RuntimeError("a process made by `fork` cannot speak to ork: say it in the task's own process")
         if body is not None:
             header = {**header, "bytes": len(body)}
-        line = json.dumps(header, default=repr).encode("ascii") + b"\n"
+        # Not every text of Python is Unicode, and what is not must not break the conversation.
+        line = json.dumps(header, ensure_ascii=False, allow_nan=False, default=repr).encode("utf-8", "replace") + b"\n"
+        if len(line) > LONGEST_HEADER:
+            raise ValueError(f"{len(line)} bytes are too many to say at once, at most {LONGEST_HEADER} are taken")
         with self._lock:
             self._write(line)
             if body is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from datetime import datetime, timezone
 from typing import Any, Callable, Dict, Mapping, Optional
@@ -11,6 +12,7 @@ from typing import Any, Callable, Dict, Mapping, Optional
 Say = Callable[[Dict[str, Any]], None]
 
 LONGEST_LINE = 8 * 1024
+LONGEST_LABEL = 1024
 
 
 class Cancelled(BaseException):
@@ -30,14 +32,19 @@ class CancelEvent(threading.Event):
 class Metrics:
     """Records the measurements of a task."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Say, log: logging.Logger) -> None:
         self._say = say
+        self._log = log
 
     def record(self, name: str, value: float, labels: Optional[Mapping[str, Any]] = None, **more: Any) -> None:
         """Records one value: `ctx.metrics.record("rows", 3, table="users")`."""
         both = {**(labels or {}), **more}
-        words = {str(key): str(label) for key, label in both.items()}
-        self._say({"type": "metric", "name": str(name), "value": float(value), "labels": words})
+        words = {str(key): str(label)[:LONGEST_LABEL] for key, label in both.items()}
+        number = float(value)
+        if math.isfinite(number):
+            self._say({"type": "metric", "name": str(name)[:LONGEST_LABEL], "value": number, "labels": words})
+        else:
+            self._log.warning("the measurement %s is %s and was left out", name, number)
 
 
 class _Handler(logging.Handler):
@@ -98,13 +105,15 @@ class Context:
         # Not one of the loggers by name: it ends with its instance.
         self.log = logging.Logger("ork.task", logging.DEBUG)
         self.log.addHandler(_Handler(say))
-        self.metrics = Metrics(say)
+        self.metrics = Metrics(say, self.log)
         self.cancelled = CancelEvent()
         self._say = say
 
     def progress(self, percent: float, info: str = "") -> None:
         """Notes how far the task has come, from 0 to 100, with a word about what is going on."""
-        self._say({"type": "progress", "percent": float(percent), "info": str(info)[:LONGEST_LINE]})
+        number = float(percent)
+        number = min(max(number, 0.0), 100.0) if math.isfinite(number) else 0.0
+        self._say({"type": "progress", "percent": number, "info": str(info)[:LONGEST_LINE]})
 
     @classmethod
     def for_test(cls, **about: Any) -> "Context":

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ._context import Context
 from ._output import Unwritable, to_json
-from ._records import Field, Model, object_schema, read_fields, standalone
+from ._records import Field, Model, is_model, object_schema, read_fields, standalone
 from ._shapes import ANYTHING, NOTHING, Definitions, Mismatch, Shape, Table, Unsupported
 from ._types import hints, is_record, shape_of
 
@@ -109,9 +109,10 @@ class Function:
     def write(self, value: Any) -> bytes:
         """The JSON of what the function returned, if it is what the function says that it returns."""
         text = to_json(value)
-        if isinstance(self._output, Model) and isinstance(value, self._hints["return"] if _is_class(self._hints["return"]) else ()):
-            return text
-        if self._output is not ANYTHING:
+        returns = self._hints.get("return")
+        # What is a model already was checked when it was made.
+        checked = self._output is ANYTHING or is_model(returns) and isinstance(value, returns)  # type: ignore[arg-type]
+        if not checked:
             try:
                 self._output.read(json.loads(text), "")
             except Mismatch as problem:
@@ -140,6 +141,3 @@ class Function:
             return NOTHING.schema(definitions)
         return standalone(self._output.schema(definitions), definitions)
 
-
-def _is_class(hint: Any) -> bool:
-    return isinstance(hint, type) and typing.get_origin(hint) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import types
@@ -25,12 +26,16 @@ def prepare_path(folder: str, file: str) -> None:
     sys.path[place:place] = [folder] if os.path.samefile(beside, folder) else [folder, beside]
 
 
-def module_name(file: str) -> str:
-    """The name by which the file could be imported, if it is free; so that what is pickled finds its way back."""
+def module_name(folder: str, file: str) -> str:
+    """The name by which the file can be imported, so that what is pickled finds its way back; another if it has none."""
     steps = os.path.splitext(os.path.normpath(file))[0].split(os.sep)
-    name = ".".join(steps)
-    known = steps[0] in sys.modules or steps[0] in getattr(sys, "stdlib_module_names", ()) or steps[0] == "ork"
-    return name if all(step.isidentifier() for step in steps) and not known else FALLBACK
+    if not all(step.isidentifier() for step in steps) or steps[0] in sys.modules:
+        return FALLBACK
+    spec = importlib.util.find_spec(steps[0])
+    places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
+    own = os.path.join(folder, steps[0])
+    # Another module may go by the same name, and come first.
+    return ".".join(steps) if own in places or own + ".py" in places else FALLBACK
 
 
 def load(folder: str, file: str) -> Function:
@@ -42,7 +47,7 @@ def load(folder: str, file: str) -> Function:
     with open(path, "rb") as source:
         # Not through the importer: what it has cached may be older than the file.
         code = compile(source.read(), path, "exec", dont_inherit=True)
-    module = types.ModuleType(module_name(file))
+    module = types.ModuleType(module_name(folder, file))
     module.__file__ = path
     sys.modules[module.__name__] = module
     exec(code, module.__dict__)

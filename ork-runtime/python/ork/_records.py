@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import typing
 from typing import Any, Callable, Dict, Mapping, Optional
 
 from ._shapes import Definitions, Mismatch, Shape, inside
@@ -87,10 +88,15 @@ def pydantic() -> Any:
     return sys.modules.get("pydantic")
 
 
+def is_class(type_: Any) -> bool:
+    """Whether it is a class: `list[int]` is none, though some versions of Python say so."""
+    return isinstance(type_, type) and typing.get_origin(type_) is None
+
+
 def is_model(type_: Any) -> bool:
     """Whether it is one of pydantic's models."""
     module = pydantic()
-    return module is not None and isinstance(type_, type) and issubclass(type_, module.BaseModel)
+    return module is not None and is_class(type_) and issubclass(type_, module.BaseModel)
 
 
 class Model(Shape):

@@ -87,7 +87,10 @@ class Number(Plain):
     """A number, read as a `float`."""
 
     def read(self, value: Any, path: str) -> Any:
-        return float(super().read(value, path))
+        try:
+            return float(super().read(value, path))
+        except OverflowError:
+            raise self.wrong(value, path) from None
 
 
 ANYTHING = Shape()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import traceback
 from typing import Any, Dict, List, Optional
 
+from ._output import Unwritable, to_json
 from ._task import TaskError
 
 LONGEST = 16 * 1024
+MOST_DETAILS = 256 * 1024
 MOST_PLACES = 8
 
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -37,10 +40,23 @@ def _message(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - an exception that cannot say what it is
         text = "(it has no text)"
-    if isinstance(error, TaskError):
-        return text
-    name = type(error).__name__
-    return f"{name}: {text}" if text else name
+    if not isinstance(error, TaskError):
+        name = type(error).__name__
+        text = f"{name}: {text}" if text else name
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
+
+
+def _details(error: BaseException) -> Any:
+    """What the task adds for programs, as far as it is JSON that is not too long."""
+    if not isinstance(error, TaskError) or error.details is None:
+        return None
+    try:
+        text = to_json(error.details)
+    except Unwritable as problem:
+        return {"unwritable": str(problem), "repr": repr(error.details)[:LONGEST]}
+    if len(text) > MOST_DETAILS:
+        return {"too_long": len(text), "most": MOST_DETAILS}
+    return json.loads(text)
 
 
 def tell(error: BaseException, folder: str) -> Dict[str, Any]:
@@ -58,7 +74,7 @@ def tell(error: BaseException, folder: str) -> Dict[str, Any]:
     return {
         "message": _message(error),
         "kind": type(error).__name__,
-        "details": error.details if isinstance(error, TaskError) else None,
+        "details": _details(error),
         "retry": error.retry if isinstance(error, TaskError) else True,
         "traceback": text,
         "at": own[-MOST_PLACES:],

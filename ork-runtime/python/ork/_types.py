@@ -13,7 +13,7 @@ import typing
 import uuid
 from typing import Any, Callable, Dict, Mapping, Optional
 
-from ._records import Field, Model, Record, is_model, pydantic
+from ._records import Field, Model, Record, is_class, is_model, pydantic
 from ._shapes import ANYTHING, BOOLEAN, INTEGER, NOTHING, NUMBER, TEXT, Choice, Fixed, Items, OneOf, Shape, Spelled, Table
 from ._shapes import Unsupported
 
@@ -68,7 +68,7 @@ _RECORDS: Dict[type, Record] = {}
 
 def is_record(type_: Any) -> bool:
     """Whether it has fields by name: a pydantic model, a dataclass or a `TypedDict`."""
-    return is_model(type_) or isinstance(type_, type) and (dataclasses.is_dataclass(type_) or _is_typed_dict(type_))
+    return is_model(type_) or is_class(type_) and (dataclasses.is_dataclass(type_) or _is_typed_dict(type_))
 
 
 def shape_of(type_: Any) -> Shape:
@@ -100,9 +100,9 @@ def _known(type_: Any) -> Optional[Shape]:
         return None
     if is_model(type_):
         return Model(type_)
-    if isinstance(type_, type) and issubclass(type_, enum.Enum):
+    if is_class(type_) and issubclass(type_, enum.Enum):
         return Choice([(member.value, member) for member in type_])
-    if isinstance(type_, type) and is_record(type_):
+    if is_record(type_):
         return _record(type_)
     if hasattr(type_, "__supertype__"):
         return shape_of(type_.__supertype__)

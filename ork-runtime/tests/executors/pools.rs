@@ -61,7 +61,7 @@ async fn there_are_never_more_than_so_many_and_the_longest_idle_goes_first() {
 #[tokio::test]
 async fn calls_wait_for_each_other_and_run_beside_each_other() {
     let Some(world) = World::new() else { return };
-    // Each of two waits until the other has begun; a third one has to wait for one of them.
+    // Each of two waits until the other has begun; others have to wait for one of them.
     let text = "
 import pathlib
 def main(me: str, other: str, ctx):
@@ -71,7 +71,7 @@ def main(me: str, other: str, ctx):
     return me
 ";
     world.file("task.py", text);
-    let calls = [("x", "y"), ("y", "x"), ("z", "x"), ("x", "z"), ("y", "z"), ("z", "y")];
+    let calls = [("x", "y"), ("y", "x"), ("z", "z"), ("z", "z"), ("z", "z"), ("z", "z")];
     let running: Vec<_> = calls
         .iter()
         .map(|(me, other)| world.start(world.python("task.py", &json!({ "me": me, "other": other }))))

@@ -55,6 +55,34 @@ def main(text: str, times: int) -> str:
     world.end().await;
 }
 
+/// Whatever is said, the conversation goes on.
+#[tokio::test]
+async fn what_is_no_json_is_said_all_the_same() {
+    let Some(world) = World::new() else { return };
+    let text = r#"
+from ork import TaskError
+def main(fail: bool, ctx):
+    ctx.log.info("half \ud800 text")
+    ctx.metrics.record("odd", float("nan"))
+    ctx.progress(float("inf"), "far")
+    if fail:
+        raise TaskError("odd details", details={"nan": float("nan")})
+    deep = []
+    for _ in range(500):
+        deep = [deep]
+    return deep
+"#;
+    let words = world.fails(text, json!({ "fail": false })).await;
+    assert_eq!(words, "what it returned is not taken: recursion limit exceeded at line 1 column 128");
+    let error = world.run(text, json!({ "fail": true })).await.unwrap_err();
+    let details = error.into_call_error().unwrap().into_failure().details.unwrap();
+    assert_eq!(details["repr"], "{'nan': nan}");
+    let said = ["INFO half ? text", "WARN the measurement odd is nan and was left out", "progress 0 far"];
+    assert_eq!(world.said.all()[..3], said);
+    assert_eq!(world.local.interpreters(), 1, "it goes on");
+    world.end().await;
+}
+
 #[tokio::test]
 async fn threads_and_copies_of_the_process_do_no_harm() {
     let Some(world) = World::new() else { return };

@@ -67,6 +67,24 @@ def main(params: Params) -> str:
     assert_eq!(world.run(dataclass, json!({ "item": "x" })).await.unwrap(), json!("xx"));
     let anything = "def main(input):\n    return sorted(input)\n";
     assert_eq!(world.run(anything, json!({ "b": 1, "a": 2 })).await.unwrap(), json!(["a", "b"]));
+    // Models in lists and dicts, and what pydantic adds to plain types.
+    let nested = "
+from typing import Annotated, Dict, List, Optional
+from pydantic import BaseModel, Field
+class File(BaseModel):
+    path: str
+def main(files: list[File], more: Dict[str, File], n: Annotated[int, Field(gt=1)], none: Optional[File] = None) -> List[File]:
+    return [*files, more['a']]
+";
+    let input = json!({ "files": [{ "path": "p" }], "more": { "a": { "path": "q" } }, "n": 2 });
+    assert_eq!(world.run(nested, input).await.unwrap(), json!([{ "path": "p" }, { "path": "q" }]));
+    let wrong = json!({ "files": [{ "path": "p" }, { "path": 1 }], "more": {}, "n": 1 });
+    assert_eq!(world.fails(nested, wrong).await, "`files.1.path`: Input should be a valid string");
+    let wrong = json!({ "files": [], "more": {}, "n": 1 });
+    assert_eq!(world.fails(nested, wrong).await, "`n`: Input should be greater than 1");
+    let signature = world.describe(nested).await.unwrap();
+    assert_eq!(signature.input["properties"]["files"]["items"]["required"], json!(["path"]));
+    assert_eq!(signature.input["properties"]["n"], json!({ "exclusiveMinimum": 1, "type": "integer" }));
     // An item is an item, whatever its type.
     let item = "
 from pydantic import BaseModel

@@ -239,10 +239,12 @@ pub(crate) fn says(words: &(impl Debug + ToString), expected: &[&str]) {
     }
 }
 
-/// Starts a test that is ignored otherwise, kills it once it has said which processes there are, and answers those.
-pub(crate) fn killed(test: &str) -> Vec<i32> {
+/// Starts a test that is ignored otherwise, kills it once it has said which processes there are, and waits until they are
+/// gone, and all of ork's own files.
+pub(crate) async fn killed(test: &str) {
+    let folder = TempDir::new().unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([test, "--exact", "--ignored", "--nocapture"]);
+    command.args([test, "--exact", "--ignored", "--nocapture"]).env("TMPDIR", folder.path());
     let mut program = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
     let found = lines.find_map(|line| line.unwrap().strip_prefix("pids ").map(str::to_owned)).unwrap();
@@ -250,5 +252,19 @@ pub(crate) fn killed(test: &str) -> Vec<i32> {
     assert!(pids.iter().all(|pid| is_alive(*pid)));
     program.kill().unwrap();
     program.wait().unwrap();
-    pids
+    gone(&pids).await;
+    within(async {
+        while packages(folder.path()) > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+    })
+    .await;
+}
+
+/// How many copies of the Python package are in the folders of a folder.
+fn packages(folder: &Path) -> usize {
+    let inside =
+        |path: &Path| path.read_dir().into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
+    let own = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("python-");
+    inside(folder).iter().map(|path| inside(path).iter().filter(|path| own(path)).count()).sum()
 }

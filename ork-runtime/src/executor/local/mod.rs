@@ -10,6 +10,7 @@ mod lines;
 mod place;
 mod process;
 mod python;
+mod well_formed;
 
 use std::fmt;
 use std::path::PathBuf;

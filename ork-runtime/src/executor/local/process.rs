@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use serde::de::IgnoredAny;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +13,7 @@ use super::group::{Group, Pipes};
 use super::ladder::{Ladder, Rung};
 use super::lines::Ears;
 use super::place::{Place, blocking, root};
+use super::well_formed;
 use super::{LAST_WORDS, Shared};
 use crate::clock::{Clock, Pause};
 use crate::executor::{Call, Crash, Ended, ExecutorError, Instance, Listener};
@@ -67,7 +67,7 @@ pub(super) async fn run(
         _ if output.len() > most => {
             Err(ExecutorError::Output(format!("`{program}` wrote more than {most} bytes to its standard output")))
         }
-        Some(Ended::Code(0)) => json(program, output.freeze()),
+        Some(Ended::Code(0)) => output_of(program, output.freeze()),
         Some(ended) => Err(ExecutorError::Crashed(Crash { what: format!("`{program}`"), ended, stderr: last })),
         None => Err(ExecutorError::Interrupted),
     }
@@ -142,12 +142,12 @@ impl Talk<'_> {
     }
 }
 
-fn json(program: &str, output: Bytes) -> Result<Bytes, ExecutorError> {
+fn output_of(program: &str, output: Bytes) -> Result<Bytes, ExecutorError> {
     if output.trim_ascii().is_empty() {
         return Ok(Bytes::from_static(b"null"));
     }
-    match serde_json::from_slice::<IgnoredAny>(&output) {
-        Ok(_) => Ok(output),
+    match well_formed::check(&output) {
+        Ok(()) => Ok(output),
         Err(error) => {
             let first = String::from_utf8_lossy(output.get(..SHOWN).unwrap_or(&output)).into_owned();
             let words = format!(

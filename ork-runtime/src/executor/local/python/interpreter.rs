@@ -12,6 +12,7 @@ use tracing::Level;
 use super::super::group::{Group, Pipes};
 use super::super::ladder::{Ladder, Rung};
 use super::super::lines::Ears;
+use super::super::well_formed;
 use super::super::{LAST_WORDS, Shared};
 use super::frames::{Frame, Frames, Heard};
 use crate::executor::{Crash, Ended, ExecutorError, Listener, Raised};
@@ -232,9 +233,10 @@ impl Interpreter {
                 (Err(error), false)
             }
             Frame::Returned { .. } | Frame::Described { .. } => {
-                match serde_json::from_slice::<serde::de::IgnoredAny>(&body) {
-                    Ok(_) => (Ok(body), true),
-                    Err(_) => return Some(Err(Ended::Nonsense)),
+                match well_formed::check(&body) {
+                    Ok(()) => (Ok(body), true),
+                    // Nested more deeply than is read, for one.
+                    Err(error) => (Err(ExecutorError::Output(format!("what it returned is not taken: {error}"))), true),
                 }
             }
             // Whatever took the memory may still be there.

@@ -66,7 +66,7 @@ struct Idle {
 impl Pools {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let most = shared.settings.interpreters.clamp(1, Semaphore::MAX_PERMITS);
-        let sdk = Arc::new(Sdk::new(shared.settings.scratch.clone()));
+        let sdk = Arc::new(Sdk::new(shared.settings.scratch.clone(), Arc::clone(&shared.guard)));
         Self { shared, sdk, busy: Semaphore::new(most), state: Arc::default() }
     }
 

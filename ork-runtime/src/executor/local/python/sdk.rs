@@ -4,10 +4,11 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
 
+use super::super::guard::Guard;
 use crate::executor::ExecutorError;
 
 macro_rules! files {
@@ -39,12 +40,13 @@ const FILES: [(&str, &str); 14] = files![
 #[derive(Debug)]
 pub(super) struct Sdk {
     scratch: PathBuf,
+    guard: Arc<Guard>,
     folder: Mutex<Option<PathBuf>>,
 }
 
 impl Sdk {
-    pub(super) const fn new(scratch: PathBuf) -> Self {
-        Self { scratch, folder: Mutex::new(None) }
+    pub(super) const fn new(scratch: PathBuf, guard: Arc<Guard>) -> Self {
+        Self { scratch, guard, folder: Mutex::new(None) }
     }
 
     /// The folder with the package. It writes files the first time, or if somebody has tidied them away; so it may block.
@@ -57,6 +59,7 @@ impl Sdk {
             let scratch = self.scratch.display();
             ExecutorError::Unavailable(format!("the Python package of ork cannot be written to `{scratch}`: {error}"))
         })?;
+        self.guard.remove(&made);
         *folder = Some(made.clone());
         drop(folder);
         Ok(made)
