@@ -36,12 +36,13 @@ class Worker:
         self._asked: "queue.SimpleQueue[Optional[Message]]" = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._busy: Optional[int] = None
-        # Those that were cancelled before they began.
+        # The call that was cancelled; it may not have begun.
         self._unwanted: Optional[int] = None
         self._cancel: List[Callable[[], object]] = []
 
     def run(self) -> None:
-        signal.signal(signal.SIGTERM, _raise)
+        signal.signal(signal.SIGTERM, self._told_to_end)
+        os.register_at_fork(after_in_child=self._forget_signals)
         threading.Thread(target=self._listen, name="ork", daemon=True).start()
         self._channel.send({"type": "ready", "python": ".".join(map(str, sys.version_info[:3]))})
         function = self._load()
@@ -98,10 +99,8 @@ class Worker:
             return {"type": "returned"}, output
         except Unwritable as problem:
             return {"type": "unwritable", "message": str(problem)}, None
-        except Cancelled:
-            return {"type": "cancelled"}, None
         except BaseException as error:  # noqa: BLE001 - `SystemExit` and `KeyboardInterrupt` of the task, too
-            if context.cancelled and type(error).__name__ == "CancelledError":
+            if context.cancelled and type(error).__name__ in ("Cancelled", "CancelledError"):
                 return {"type": "cancelled"}, None
             return {"type": "raised", **tell(error, self._folder)}, None
         finally:
@@ -172,6 +171,16 @@ class Worker:
             os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(1)
 
+    def _told_to_end(self, _number: int, _frame: object) -> None:
+        # Who ends services may tell each process of them. When this one ends is for ork to say.
+        if self._unwanted is not None:
+            raise Cancelled("nobody waits for this task any more")
+
+    def _forget_signals(self) -> None:
+        # A copy of this process belongs to the task, which may want to end it.
+        if signal.getsignal(signal.SIGTERM) == self._told_to_end:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
     def _flush(self, number: int) -> None:
         """Writes what was printed, and a mark after it, so that ork knows when it has read all of it."""
         for stream in (sys.stdout, sys.stderr):
@@ -185,10 +194,6 @@ class Worker:
             return
 
 
-def _raise(_number: int, _frame: object) -> None:
-    raise Cancelled("nobody waits for this task any more")
-
-
 def serve(reader: int, writer: int, folder: str, file: str) -> None:
     """Runs until ork closes its end."""
     for stream in (sys.stdout, sys.stderr):
@@ -198,5 +203,5 @@ def serve(reader: int, writer: int, folder: str, file: str) -> None:
     try:
         worker.run()
     except Cancelled:
-        # Told to end while it had nothing to do.
+        # Told to end outside of the task's own code.
         sys.exit(143)

@@ -193,3 +193,22 @@ async fn files_are_discovered_processed_and_aggregated() {
     assert_eq!(world.make(call).await.unwrap(), json!({ "total_rows": 9, "files_processed": 3 }));
     world.end().await;
 }
+
+/// The program of the document is what it says.
+#[tokio::test]
+async fn the_document_is_true() {
+    let Some(world) = World::new() else { return };
+    let document = include_str!("../../../docs/python.md");
+    let programs: Vec<_> =
+        document.split("```python\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    world.file("tasks/process.py", programs[0]);
+    world.file("rows.txt", "one\ntwo\n");
+    let call = world.python("tasks/process.py", &json!({ "item": "rows.txt" }));
+    assert_eq!(world.make(call).await.unwrap(), json!({ "path": "rows.txt", "rows": 2 }));
+    assert_eq!(world.said.all(), ["INFO reading rows.txt", "metric rows 2 {\"table\": \"users\"}"]);
+    let raises = programs[1].replace("raise", "def main():\n    raise");
+    let failure = world.run(&raises, json!({})).await.unwrap_err().into_call_error().unwrap().into_failure();
+    assert_eq!((failure.message.as_str(), failure.retryable), ("the album is empty", false));
+    assert_eq!(failure.details, Some(json!({ "album": 7 })));
+    world.end().await;
+}

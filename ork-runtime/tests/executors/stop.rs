@@ -138,6 +138,24 @@ def main(ctx):
     world.end().await;
 }
 
+/// Who stops a service may send SIGTERM to each of its processes. The worker says which of them end, and when.
+#[tokio::test]
+async fn only_ork_tells_a_task_to_end() {
+    let Some(world) = World::new() else { return };
+    let text = "
+import os, signal
+from ork import Cancelled
+def main(fail: bool):
+    os.kill(os.getpid(), signal.SIGTERM)
+    if fail:
+        raise Cancelled('by itself')
+    return 1
+";
+    assert_eq!(world.run(text, json!({ "fail": false })).await.unwrap(), json!(1));
+    assert_eq!(world.fails(text, json!({ "fail": true })).await, "Cancelled: by itself");
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_file_that_never_loads_is_stopped_too() {
     let Some(world) = World::new() else { return };

@@ -15,6 +15,7 @@ use super::super::lines::Ears;
 use super::super::well_formed;
 use super::super::{LAST_WORDS, Shared};
 use super::frames::{Frame, Frames, Heard};
+use crate::clock::Pause;
 use crate::executor::{Crash, Ended, ExecutorError, Listener, Raised};
 
 /// Descriptions of types may be long, whatever the limit for outputs is.
@@ -145,6 +146,8 @@ impl Interpreter {
         ladder: &mut Ladder,
     ) -> Result<Answer, Ended> {
         let mut ended = None;
+        // What has left the group may hold the pipe open.
+        let mut last: Pause = Box::pin(std::future::pending());
         loop {
             tokio::select! {
                 heard = self.frames.next() => match heard {
@@ -162,6 +165,7 @@ impl Interpreter {
                 },
                 end = self.group.ended(), if ended.is_none() => {
                     ended = Some(end);
+                    last = shared.clock.pause(LAST_WORDS);
                     // Copies of it must not hold its pipes open.
                     self.group.sweep();
                 }
@@ -171,6 +175,7 @@ impl Interpreter {
                     Rung::Kill => self.group.kill(),
                     Rung::GiveUp => return Err(Ended::Signal(9)),
                 },
+                () = &mut last => return Err(ended.unwrap_or(Ended::Nonsense)),
             }
         }
     }
@@ -247,8 +252,8 @@ impl Interpreter {
             }
             Frame::Rejected { field, message, .. } => (Err(ExecutorError::Input { field, message }), true),
             Frame::Unwritable { message, .. } => (Err(ExecutorError::Output(message)), true),
-            // Only who was asked to end ends so.
-            Frame::Cancelled { .. } => (Err(ExecutorError::Interrupted), false),
+            // Who was asked to end, and nobody waits for, may say so.
+            Frame::Cancelled { .. } => return Some(Err(Ended::Nonsense)),
         };
         Some(Ok(Answer { result, reusable }))
     }
