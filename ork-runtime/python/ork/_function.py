@@ -122,7 +122,8 @@ class Function:
 
     def signature(self) -> Dict[str, Any]:
         """Its schemas, its name and its line."""
-        return {"input": self._input_schema(), "output": self._output_schema(), "function": self.name, "line": self.line}
+        schemas = {"input": self._input_schema(), "output": self._output_schema()}
+        return {**schemas, "function": self.name, "line": self.line}
 
     def _input_schema(self) -> Mapping[str, Any]:
         definitions: Definitions = {}

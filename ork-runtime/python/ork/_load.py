@@ -27,7 +27,7 @@ def prepare_path(folder: str, file: str) -> None:
 
 
 def module_name(folder: str, file: str) -> str:
-    """The name by which the file can be imported, so that what is pickled finds its way back; another if it has none."""
+    """The name by which the file can be imported, so that what is pickled finds its way back, or one that is free."""
     steps = os.path.splitext(os.path.normpath(file))[0].split(os.sep)
     if not all(step.isidentifier() for step in steps) or steps[0] in sys.modules:
         return FALLBACK

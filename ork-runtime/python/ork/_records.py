@@ -165,12 +165,16 @@ def _renamed(schema: Any, names: Mapping[str, str]) -> Any:
     return changed
 
 
+def _without(schema: Mapping[str, Any], key: str) -> Dict[str, Any]:
+    return {name: value for name, value in schema.items() if name != key}
+
+
 def standalone(schema: Dict[str, Any], definitions: Definitions) -> Dict[str, Any]:
     """The schema with the definitions that it refers to; an object stands at its root and not behind a reference."""
-    clean = {name: {key: value for key, value in schema.items() if key != "_of"} for name, schema in definitions.items()}
+    clean = {name: _without(schema, "_of") for name, schema in definitions.items()}
     reference = schema.get("$ref")
     if isinstance(reference, str):
-        schema = {**clean[reference[len("#/$defs/") :]], **{key: value for key, value in schema.items() if key != "$ref"}}
+        schema = {**clean[reference[len("#/$defs/") :]], **_without(schema, "$ref")}
     used: Dict[str, Any] = {}
     queue: list[Any] = [schema]
     while queue:

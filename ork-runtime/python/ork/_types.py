@@ -14,8 +14,8 @@ import uuid
 from typing import Any, Callable, Dict, Mapping, Optional
 
 from ._records import Field, Model, Record, is_class, is_model, pydantic
-from ._shapes import ANYTHING, BOOLEAN, INTEGER, NOTHING, NUMBER, TEXT, Choice, Fixed, Items, OneOf, Shape, Spelled, Table
-from ._shapes import Unsupported
+from ._shapes import ANYTHING, BOOLEAN, INTEGER, NOTHING, NUMBER, TEXT
+from ._shapes import Choice, Fixed, Items, OneOf, Shape, Spelled, Table, Unsupported
 
 
 def _moment(text: str) -> datetime.datetime:

@@ -24,6 +24,7 @@ from ._trace import tell
 LAST_WORDS = 2.0
 
 Message = Tuple[Dict[str, Any], bytes]
+Answer = Tuple[Dict[str, Any], Optional[bytes]]
 
 
 class Worker:
@@ -80,11 +81,12 @@ class Worker:
         self._flush(0)
         self._channel.send({"type": "unloadable", **told})
 
-    def _answer(self, function: Function, header: Dict[str, Any], body: bytes) -> Tuple[Dict[str, Any], Optional[bytes]]:
+    def _answer(self, function: Function, header: Dict[str, Any], body: bytes) -> Answer:
         if header["type"] == "describe":
             return self._describe(function)
-        context = Context(header["about"], self._channel.send)
-        self._begin(header["id"], context)
+        number = header["id"]
+        context = Context(header["about"], lambda said: self._say(number, said))
+        self._begin(number, context)
         try:
             try:
                 args, named = function.arguments(body, context)
@@ -106,7 +108,12 @@ class Worker:
         finally:
             self._end()
 
-    def _describe(self, function: Function) -> Tuple[Dict[str, Any], Optional[bytes]]:
+    def _say(self, number: int, said: Dict[str, Any]) -> None:
+        # A thread that goes on after its call has nobody to talk to.
+        if self._busy == number:
+            self._channel.send(said)
+
+    def _describe(self, function: Function) -> Answer:
         try:
             return {"type": "described"}, json.dumps(function.signature()).encode("ascii")
         except Exception as error:  # noqa: BLE001 - a type that pydantic cannot describe, for one

@@ -1,7 +1,7 @@
 //! The executor port: runs tasks that are not functions of this program, one call at a time, in plain data.
 //!
-//! What a call may say while it runs goes to a [`Listener`]; how it ends is the answer. Which job it belongs to, whether
-//! another attempt is made and what is stored of it is not known here.
+//! What a call may say while it runs goes to a [`Listener`]; how it ends is the answer. Whether another attempt is made
+//! and what is stored of it is not known here.
 
 mod error;
 mod listener;

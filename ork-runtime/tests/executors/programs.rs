@@ -121,6 +121,21 @@ async fn no_orphan_is_left_when_ork_is_killed() {
 }
 
 #[tokio::test]
+async fn what_has_left_its_group_holds_nobody_up() {
+    let world = World::without_python(|_| {});
+    let line = "setsid sh -c 'echo pids $$ >&2; : > up; exec sleep 1000' & while [ ! -e up ]; do :; done; echo 1";
+    let call = world.program(&["sh", "-c", line], &json!({}));
+    assert_eq!(world.make(call).await.unwrap(), json!(1));
+    let pids = world.said.pids("INFO pids ").await;
+    world.end().await;
+    for pid in &pids {
+        let pid = rustix::process::Pid::from_raw(*pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    gone(&pids).await;
+}
+
+#[tokio::test]
 async fn what_it_leaves_behind_ends_with_it() {
     let world = World::without_python(|_| {});
     let call = world.program(&["sh", "-c", "sleep 1000 & echo pids $! >&2; echo 1"], &json!({}));

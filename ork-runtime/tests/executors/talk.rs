@@ -121,6 +121,32 @@ def main(ctx: Context):
 }
 
 #[tokio::test]
+async fn a_thread_that_goes_on_says_nothing_in_the_next_call() {
+    let Some(world) = World::new() else { return };
+    let text = "
+import threading
+old = []
+def main(ctx):
+    for event, done in old:
+        event.set()
+        done.wait()
+    event, done = threading.Event(), threading.Event()
+    def late():
+        event.wait()
+        ctx.log.info('late')
+        done.set()
+    threading.Thread(target=late, daemon=True).start()
+    old.append((event, done))
+    return len(old)
+";
+    for n in 1..=2 {
+        assert_eq!(world.run(text, json!({})).await.unwrap(), json!(n));
+    }
+    assert!(world.said.all().is_empty(), "{:?}", world.said.all());
+    world.end().await;
+}
+
+#[tokio::test]
 async fn names_of_the_library_stay_what_they_are() {
     let Some(world) = World::new() else { return };
     world.file("copy.py", "raise RuntimeError('not the library')\n");

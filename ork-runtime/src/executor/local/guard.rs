@@ -1,7 +1,7 @@
 //! The guard: a small shell that outlives this program if it is killed, and then tidies up what it has left behind.
 //!
-//! Interpreters end by themselves when they hear no more, but a program that runs as a task does not listen, and code in
-//! C may not let Python listen.
+//! Interpreters end by themselves when they hear no more, but a program that runs as a task does not listen, and code
+//! in C may not let Python listen.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use rustix::process::Pid;
 use tokio::process::Command;
 
-/// Keeps the groups that it is told of, and kills them when its input ends. It also ends when this program ends in order;
-/// then there are none.
+/// Keeps the groups that it is told of, and kills them when its input ends. It also ends when this program ends in
+/// order; then there are none.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 groups=' ' folder=

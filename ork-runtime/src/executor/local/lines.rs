@@ -3,8 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::ChildStderr;
 use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 use tracing::Level;
 
 use crate::executor::Listener;
@@ -80,8 +83,16 @@ impl Ears {
         self.marked(CLOSED).await;
     }
 
-    /// Reads until the end.
-    pub(super) async fn read(self: Arc<Self>, mut from: impl AsyncRead + Unpin) {
+    /// Reads until the end, or until the answer is dropped: what has left its group may hold its standard error open.
+    pub(super) fn read_by(self: &Arc<Self>, tasks: &TaskTracker, from: ChildStderr) -> DropGuard {
+        let unheard = CancellationToken::new();
+        let heard = unheard.clone().drop_guard();
+        let ears = Arc::clone(self);
+        tasks.spawn(async move { unheard.run_until_cancelled(ears.read(from)).await });
+        heard
+    }
+
+    async fn read(&self, mut from: ChildStderr) {
         let (mut lines, mut chunk) = (Lines::default(), vec![0; 8 * 1024]);
         while let Ok(count @ 1..) = from.read(&mut chunk).await {
             lines.push(chunk.get(..count).unwrap_or_default(), |line| self.take(line));

@@ -47,7 +47,7 @@ pub(super) async fn run(
     let Pipes { stdin, stdout, stderr } = pipes;
     let ears = Ears::new();
     ears.listen(Some(listener));
-    shared.tasks.spawn(Arc::clone(&ears).read(stderr));
+    let reading = ears.read_by(&shared.tasks, stderr);
     let mut ladder = shared.ladder(Rung::Terminate, Some(call), unheard);
     let most = shared.settings.most_output;
     let mut talk =
@@ -58,6 +58,7 @@ pub(super) async fn run(
         () = ears.closed() => {}
         () = shared.clock.pause(LAST_WORDS) => {}
     }
+    drop(reading);
     let last = ears.last();
     ears.listen(None);
     if let Some(why) = ladder.why() {

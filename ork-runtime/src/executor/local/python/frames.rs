@@ -144,6 +144,10 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         loop {
             if let Some(frame) = self.waiting.take_if(|frame| frame.body() <= self.buffer.len()) {
                 let body = self.buffer.split_to(frame.body()).freeze();
+                if body.len() > CHUNK {
+                    // The rest of the buffer would keep all of the memory of a large body.
+                    self.buffer = BytesMut::from(&*self.buffer);
+                }
                 return Some(Heard::Frame(frame, body));
             }
             if self.waiting.is_some() {

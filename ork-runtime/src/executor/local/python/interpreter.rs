@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
+use tokio_util::sync::DropGuard;
 use tracing::Level;
 
 use super::super::group::{Group, Pipes};
@@ -28,6 +29,8 @@ pub(super) struct Interpreter {
     frames: Frames<ChildStdout>,
     to: mpsc::UnboundedSender<Bytes>,
     ears: Arc<Ears>,
+    /// Its standard error is read as long as this is here.
+    _reading: DropGuard,
     file: String,
     calls: u64,
 }
@@ -60,10 +63,10 @@ impl Interpreter {
     pub(super) fn start(shared: &Shared, command: Command, file: &str) -> std::io::Result<Self> {
         let (group, Pipes { stdin, stdout, stderr }) = Group::start(command, &shared.guard)?;
         let (ears, (to, messages)) = (Ears::new(), mpsc::unbounded_channel());
-        shared.tasks.spawn(Arc::clone(&ears).read(stderr));
+        let reading = ears.read_by(&shared.tasks, stderr);
         shared.tasks.spawn(write(stdin, messages));
         let frames = Frames::new(stdout, shared.settings.most_output.max(MOST_DESCRIPTION));
-        Ok(Self { group, frames, to, ears, file: file.to_owned(), calls: 0 })
+        Ok(Self { group, frames, to, ears, _reading: reading, file: file.to_owned(), calls: 0 })
     }
 
     /// Whether it still runs, as far as is known.

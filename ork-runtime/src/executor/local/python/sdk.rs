@@ -49,7 +49,7 @@ impl Sdk {
         Self { scratch, guard, folder: Mutex::new(None) }
     }
 
-    /// The folder with the package. It writes files the first time, or if somebody has tidied them away; so it may block.
+    /// The folder with the package. It writes files the first time, or if somebody has tidied them away, and may block.
     pub(super) fn folder(&self) -> Result<PathBuf, ExecutorError> {
         let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(folder) = folder.as_ref().filter(|folder| is_whole(folder)) {
