@@ -227,8 +227,24 @@ impl Context {
 
     /// Writes a line to the log, with the job, the task, the part and the attempt beside it.
     pub fn log(&self, line: impl fmt::Display) {
+        self.log_at(tracing::Level::INFO, line);
+    }
+
+    /// The same, as more or less important.
+    pub(crate) fn log_at(&self, level: tracing::Level, line: impl fmt::Display) {
         let about = &self.0.about;
-        tracing::info!(target: "ork::task", job = %about.job, task = about.task, index = about.index, attempt = about.attempt, "{line}");
+        macro_rules! write_line {
+            ($level:ident) => {
+                tracing::$level!(target: "ork::task", job = %about.job, task = about.task, index = about.index, attempt = about.attempt, "{line}")
+            };
+        }
+        match level {
+            tracing::Level::ERROR => write_line!(error),
+            tracing::Level::WARN => write_line!(warn),
+            tracing::Level::INFO => write_line!(info),
+            tracing::Level::DEBUG => write_line!(debug),
+            tracing::Level::TRACE => write_line!(trace),
+        }
     }
 
     /// Where a task records its measurements.

@@ -1,0 +1,56 @@
+"""The private pipes to ork: a line of JSON, and after it as many bytes as the line says."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from typing import Any, Dict, Optional, Tuple
+
+LONGEST_HEADER = 1024 * 1024
+
+
+class Channel:
+    """Sends from every thread, receives on one."""
+
+    def __init__(self, reader: int, writer: int) -> None:
+        self._reader = os.fdopen(reader, "rb", buffering=64 * 1024)
+        self._writer = writer
+        self._lock = threading.Lock()
+        self._forked = False
+        # A copy of this process must neither speak for it nor hold its pipes open.
+        os.register_at_fork(after_in_child=self._leave)
+
+    def _leave(self) -> None:
+        self._forked = True
+        os.close(self._writer)
+        os.close(self._reader.fileno())
+
+    def send(self, header: Dict[str, Any], body: Optional[bytes] = None) -> None:
+        """Sends one message."""
+        if self._forked:
+            raise RuntimeError("a process made by `fork` cannot speak to ork: say it in the task's own process")
+        if body is not None:
+            header = {**header, "bytes": len(body)}
+        # Not every text of Python is Unicode, and what is not must not break the conversation.
+        line = json.dumps(header, ensure_ascii=False, allow_nan=False, default=repr).encode("utf-8", "replace") + b"\n"
+        if len(line) > LONGEST_HEADER:
+            raise ValueError(f"{len(line)} bytes are too many to say at once, at most {LONGEST_HEADER} are taken")
+        with self._lock:
+            self._write(line)
+            if body is not None:
+                self._write(body)
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._writer, rest) :]
+
+    def receive(self) -> Optional[Tuple[Dict[str, Any], bytes]]:
+        """The next message; `None` when ork is gone or wants no more."""
+        line = self._reader.readline(LONGEST_HEADER)
+        if not line.endswith(b"\n"):
+            return None
+        header: Dict[str, Any] = json.loads(line)
+        body = self._reader.read(header.get("bytes", 0))
+        return (header, body) if len(body) == header.get("bytes", 0) else None

@@ -1,0 +1,187 @@
+//! Standard error as lines: each goes to whoever listens, the last ones are kept. However much comes, no memory grows.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::AsyncReadExt as _;
+use tokio::process::ChildStderr;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tracing::Level;
+
+use crate::executor::Listener;
+
+/// The rest of a longer line is left out.
+const LONGEST: usize = 8 * 1024;
+
+/// How many lines are kept for those who ask what went wrong.
+const KEPT: usize = 20;
+
+/// The mark of what can come no more.
+const CLOSED: u64 = u64::MAX;
+
+/// Hears the standard error of one process.
+#[derive(Debug)]
+pub(super) struct Ears {
+    inner: Mutex<Inner>,
+    marks: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    listener: Option<Arc<dyn Listener>>,
+    last: VecDeque<String>,
+}
+
+impl Ears {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { inner: Mutex::default(), marks: watch::Sender::new(0) })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on lines go to this listener, and older ones are forgotten. Without one they go nowhere.
+    pub(super) fn listen(&self, listener: Option<Arc<dyn Listener>>) {
+        let mut inner = self.inner();
+        inner.last.clear();
+        inner.listener = listener;
+    }
+
+    /// The last lines.
+    pub(super) fn last(&self) -> Vec<String> {
+        self.inner().last.iter().cloned().collect()
+    }
+
+    /// Hears one line.
+    pub(super) fn hear(&self, line: &str) {
+        let listener = {
+            let mut inner = self.inner();
+            if inner.last.len() == KEPT {
+                inner.last.pop_front();
+            }
+            inner.last.push_back(line.to_owned());
+            inner.listener.clone()
+        };
+        if let Some(listener) = listener {
+            listener.log(Level::INFO, line);
+        } else {
+            tracing::debug!(target: "ork::task", line, "said between two calls");
+        }
+    }
+
+    /// Waits until this mark was read, or nothing can come any more.
+    pub(super) async fn marked(&self, mark: u64) {
+        // The sender is here, so it cannot be gone.
+        drop(self.marks.subscribe().wait_for(|seen| *seen == CLOSED || *seen == mark).await);
+    }
+
+    /// Waits until nothing can come any more.
+    pub(super) async fn closed(&self) {
+        self.marked(CLOSED).await;
+    }
+
+    /// Reads until the end, or until the answer is dropped: what has left its group may hold its standard error open.
+    pub(super) fn read_by(self: &Arc<Self>, tasks: &TaskTracker, from: ChildStderr) -> DropGuard {
+        let unheard = CancellationToken::new();
+        let heard = unheard.clone().drop_guard();
+        let ears = Arc::clone(self);
+        tasks.spawn(async move { unheard.run_until_cancelled(ears.read(from)).await });
+        heard
+    }
+
+    async fn read(&self, mut from: ChildStderr) {
+        let (mut lines, mut chunk) = (Lines::default(), vec![0; 8 * 1024]);
+        while let Ok(count @ 1..) = from.read(&mut chunk).await {
+            lines.push(chunk.get(..count).unwrap_or_default(), |line| self.take(line));
+        }
+        lines.push(b"\n", |line| self.take(line));
+        self.marks.send_replace(CLOSED);
+    }
+
+    fn take(&self, line: &str) {
+        let (line, mark) = match mark(line) {
+            Some((before, mark)) => (before, Some(mark)),
+            None => (line, None),
+        };
+        if !line.trim_end().is_empty() {
+            self.hear(line.trim_end());
+        }
+        if let Some(mark) = mark {
+            self.marks.send_replace(mark);
+        }
+    }
+}
+
+/// The mark at the end of a line, which the Python side writes after all that a call has said, and what is before it.
+fn mark(line: &str) -> Option<(&str, u64)> {
+    let (before, mark) = line.strip_suffix('\0')?.rsplit_once("\0ork ")?;
+    Some((before, mark.parse().ok()?))
+}
+
+/// Bytes that become lines.
+#[derive(Debug, Default)]
+struct Lines {
+    line: Vec<u8>,
+    /// The line goes back to its beginning, as those of progress bars do, unless it ends here.
+    returned: bool,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) {
+        for &byte in bytes {
+            match byte {
+                b'\n' => {
+                    each(&String::from_utf8_lossy(&self.line));
+                    self.line.clear();
+                    self.returned = false;
+                    continue;
+                }
+                b'\r' => {
+                    self.returned = true;
+                    continue;
+                }
+                _ => {}
+            }
+            if std::mem::take(&mut self.returned) {
+                self.line.clear();
+            }
+            if self.line.len() < LONGEST {
+                self.line.push(byte);
+            } else if byte == 0 {
+                // A mark must not get lost at the end of a long line without an end of its own.
+                self.line.clear();
+                self.line.push(byte);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(chunks: &[&str]) -> Vec<String> {
+        let (mut lines, mut found) = (Lines::default(), Vec::new());
+        for chunk in chunks {
+            lines.push(chunk.as_bytes(), |line| found.push(line.to_owned()));
+        }
+        found
+    }
+
+    #[test]
+    fn lines_are_put_together_and_progress_bars_are_one_line() {
+        assert_eq!(lines(&["a", "b\nc\r\n", "10%\r50%", "\r100%\n"]), ["ab", "c", "100%"]);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_and_its_mark_is_not() {
+        let found = lines(&[&"x".repeat(LONGEST * 3), "\0ork 7\0\n", "next\n"]);
+        assert_eq!(mark(&found[0]), Some(("", 7)));
+        assert_eq!(found[1], "next");
+        assert_eq!(mark("half\0ork 9\0"), Some(("half", 9)));
+        assert_eq!(mark("none"), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! Tasks in processes of this machine: Python files in interpreters that live on between calls, and any other program.
+//!
+//! A call runs in a task of its own. Whoever asked for it may go away; then it is stopped like one that was cancelled,
+//! and nothing that it started is left.
+
+mod group;
+mod guard;
+mod ladder;
+mod lines;
+mod place;
+mod process;
+mod python;
+mod well_formed;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::json;
+use tokio::process::Command;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::guard::Guard;
+use self::ladder::{Ladder, Rung};
+use self::python::Pools;
+use super::{Call, Code, Executor, ExecutorError, Listener, Program, Signature};
+use crate::clock::{Clock, Pause};
+
+/// How long what a process said last may take to arrive, once the process has ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How processes are run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The interpreter of Python tasks: a path, or a name that is looked up.
+    pub python: PathBuf,
+    /// How many interpreters there are at most, busy and idle ones.
+    pub interpreters: usize,
+    /// How long an idle interpreter is kept.
+    pub idle: Duration,
+    /// How long a call that was asked to end may take before it is ended by force; each step of that takes as long.
+    pub grace: Duration,
+    /// The largest output, in bytes.
+    pub most_output: usize,
+    /// A folder in which a private one is made for the Python package of ork.
+    pub scratch: PathBuf,
+    /// Variables of this process that its children do not get, such as those with passwords in them.
+    pub withheld: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            python: "python3".into(),
+            interpreters: 8,
+            idle: Duration::from_mins(1),
+            grace: Duration::from_secs(5),
+            most_output: 64 * 1024 * 1024,
+            scratch: ".ork".into(),
+            withheld: Vec::new(),
+        }
+    }
+}
+
+/// Runs calls in processes of this machine.
+pub struct Local(Arc<Inner>);
+
+/// What all calls share.
+struct Inner {
+    shared: Arc<Shared>,
+    pools: Pools,
+}
+
+/// What every kind of process needs.
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    guard: Arc<Guard>,
+}
+
+impl Local {
+    /// An executor that has started nothing yet.
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        let (tasks, stop, guard) = (TaskTracker::new(), CancellationToken::new(), Arc::default());
+        let shared = Arc::new(Shared { settings, clock, tasks, stop, guard });
+        Self(Arc::new(Inner { pools: Pools::new(Arc::clone(&shared)), shared }))
+    }
+
+    /// How many interpreters are alive.
+    pub fn interpreters(&self) -> usize {
+        self.0.pools.alive()
+    }
+
+    /// Runs what is asked for in a task of its own, which is told when nobody waits for it any more.
+    async fn apart<T, F>(&self, work: impl FnOnce(Arc<Inner>, CancellationToken) -> F) -> Result<T, ExecutorError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ExecutorError>> + Send + 'static,
+    {
+        let shared = &self.0.shared;
+        if shared.stop.is_cancelled() {
+            return Err(ExecutorError::Interrupted);
+        }
+        let unheard = CancellationToken::new();
+        let heard = unheard.clone().drop_guard();
+        let (answer, result) = oneshot::channel();
+        let work = work(Arc::clone(&self.0), unheard);
+        shared.tasks.spawn(async move {
+            // Nobody may wait for it any more.
+            drop(answer.send(work.await));
+        });
+        let result = result.await;
+        drop(heard);
+        result.unwrap_or_else(|_| Err(ExecutorError::Unavailable("the call was lost: its runtime ended".into())))
+    }
+}
+
+#[async_trait]
+impl Executor for Local {
+    async fn run(&self, call: Call, listener: Arc<dyn Listener>) -> Result<Bytes, ExecutorError> {
+        self.apart(|inner, unheard| async move {
+            match call.code.program.clone() {
+                Program::Python { file } => inner.pools.run(&call, &file, listener, unheard).await,
+                Program::Process { command } => process::run(&inner.shared, &call, &command, listener, unheard).await,
+            }
+        })
+        .await
+    }
+
+    async fn describe(&self, code: Code) -> Result<Arc<Signature>, ExecutorError> {
+        match code.program.clone() {
+            Program::Python { file } => {
+                self.apart(|inner, unheard| async move { inner.pools.describe(&code, &file, unheard).await }).await
+            }
+            Program::Process { command } => {
+                let function = command.into_iter().next().unwrap_or_default();
+                let (input, output) = (json!({ "type": "object" }), json!({}));
+                Ok(Arc::new(Signature { input, output, function, line: 1 }))
+            }
+        }
+    }
+
+    async fn shutdown(&self) {
+        self.0.shared.stop.cancel();
+        self.0.pools.clear().await;
+        self.0.shared.tasks.close();
+        self.0.shared.tasks.wait().await;
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.0.shared.stop.cancel();
+        self.0.pools.abandon();
+    }
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").field("settings", &self.0.shared.settings).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// A command in the folder of a workflow, with its variables.
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>, folder: &std::path::Path, code: &Code) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(folder);
+        for name in &self.settings.withheld {
+            command.env_remove(name);
+        }
+        command.envs(&code.env);
+        command
+    }
+
+    /// What happens to a call when nobody wants its result any more; `first` is the gentlest way to say so.
+    fn ladder(&self, first: Rung, call: Option<&Call>, unheard: CancellationToken) -> Ladder {
+        self.climb(first, call, call.and_then(|call| call.timeout), unheard)
+    }
+
+    /// The same for a call that has not begun, whose time does not run yet.
+    fn waiting(&self, call: Option<&Call>, unheard: CancellationToken) -> Ladder {
+        self.climb(Rung::Ask, call, None, unheard)
+    }
+
+    fn climb(&self, first: Rung, call: Option<&Call>, timeout: Option<Duration>, unheard: CancellationToken) -> Ladder {
+        let (stop, cancelled) = (self.stop.clone(), call.map(|call| call.cancelled.clone()));
+        let late = timeout.map(|timeout| (timeout, self.clock.pause(timeout)));
+        let unwanted = Box::pin(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => ExecutorError::Interrupted,
+                () = unheard.cancelled() => ExecutorError::Interrupted,
+                () = either(cancelled.as_ref()) => ExecutorError::Interrupted,
+                timeout = elapsed(late) => ExecutorError::TimedOut(timeout),
+            }
+        });
+        Ladder::new(first, unwanted, Arc::clone(&self.clock), self.settings.grace)
+    }
+}
+
+async fn either(token: Option<&CancellationToken>) {
+    match token {
+        Some(token) => token.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn elapsed(late: Option<(Duration, Pause)>) -> Duration {
+    match late {
+        Some((timeout, pause)) => {
+            pause.await;
+            timeout
+        }
+        None => std::future::pending().await,
+    }
+}

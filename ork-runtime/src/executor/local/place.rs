@@ -1,0 +1,63 @@
+//! Where a file of a workflow is: inside of its folder, whatever it is called and whoever has linked it.
+
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
+
+use crate::executor::ExecutorError;
+
+/// A file in the folder of a workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    /// The folder, without links in its path.
+    pub folder: PathBuf,
+    /// The file, from there.
+    pub file: PathBuf,
+}
+
+impl Place {
+    /// The whole path.
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.join(&self.file)
+    }
+
+    /// Finds a file. It reads the file system, so it may block.
+    pub(super) fn find(folder: &Path, file: &str) -> Result<Self, ExecutorError> {
+        let unfit = |words: &str| ExecutorError::Unfit(format!("`{file}` {words}"));
+        if file.is_empty() {
+            return Err(ExecutorError::Unfit("no file is named".into()));
+        }
+        let steps = Path::new(file).components();
+        if steps.clone().any(|step| !matches!(step, Component::Normal(_) | Component::CurDir)) {
+            return Err(unfit("is outside of the workflow's folder: write a path from that folder, without `..`"));
+        }
+        let folder = root(folder)?;
+        let file: PathBuf = steps.filter(|step| matches!(step, Component::Normal(_))).collect();
+        match folder.join(&file).canonicalize() {
+            Ok(real) if !real.starts_with(&folder) => {
+                Err(unfit("is a link that leads out of the workflow's folder: copy what it leads to into the folder"))
+            }
+            Ok(real) if !real.is_file() => Err(unfit("is not a file")),
+            Ok(_) => Ok(Self { folder, file }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let words = format!("there is no `{}` in the workflow's folder `{}`", file.display(), folder.display());
+                Err(ExecutorError::Unavailable(words))
+            }
+            Err(error) => Err(ExecutorError::Unavailable(format!("`{}` cannot be read: {error}", file.display()))),
+        }
+    }
+}
+
+/// The folder of a workflow, without links in its path.
+pub(super) fn root(folder: &Path) -> Result<PathBuf, ExecutorError> {
+    folder.canonicalize().map_err(|error| {
+        ExecutorError::Unavailable(format!("the workflow's folder `{}` cannot be found: {error}", folder.display()))
+    })
+}
+
+/// Does what reads the file system where that holds nobody up.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ExecutorError> + Send + 'static,
+) -> Result<T, ExecutorError> {
+    let lost = |error| ExecutorError::Unavailable(format!("a file could not be looked at: {error}"));
+    tokio::task::spawn_blocking(work).await.map_err(lost)?
+}

@@ -1,0 +1,174 @@
+//! Any program as a task: its input comes as JSON on its standard input, its output is the JSON that it prints.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio_util::sync::CancellationToken;
+
+use super::group::{Group, Pipes};
+use super::ladder::{Ladder, Rung};
+use super::lines::Ears;
+use super::place::{Place, blocking, root};
+use super::well_formed;
+use super::{LAST_WORDS, Shared};
+use crate::clock::{Clock, Pause};
+use crate::executor::{Call, Crash, Ended, ExecutorError, Instance, Listener};
+
+/// How much is read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// How much of an output that is no JSON is shown, in bytes.
+const SHOWN: usize = 200;
+
+/// Runs a program to its end.
+pub(super) async fn run(
+    shared: &Shared,
+    call: &Call,
+    command: &[String],
+    listener: Arc<dyn Listener>,
+    unheard: CancellationToken,
+) -> Result<Bytes, ExecutorError> {
+    let Some((program, args)) = command.split_first() else {
+        return Err(ExecutorError::Unfit("no program is named: `command` is a list that begins with one".into()));
+    };
+    let (folder, found) = {
+        let (folder, program) = (call.code.folder.clone(), program.clone());
+        blocking(move || find(&folder, &program)).await?
+    };
+    let mut command = shared.command(&found, &folder, &call.code);
+    command.args(args);
+    describe_instance(&mut command, &call.instance);
+    let (mut group, pipes) =
+        Group::start(command, &shared.guard).map_err(|error| not_started(program, &found, &error))?;
+    let Pipes { stdin, stdout, stderr } = pipes;
+    let ears = Ears::new();
+    ears.listen(Some(listener));
+    let reading = ears.read_by(&shared.tasks, stderr);
+    let mut ladder = shared.ladder(Rung::Terminate, Some(call), unheard);
+    let most = shared.settings.most_output;
+    let mut talk =
+        Talk { input: call.input.clone(), most, clock: &*shared.clock, ended: None, output: BytesMut::new() };
+    talk.run(&mut group, (stdin, stdout), &mut ladder).await;
+    let Talk { ended, output, .. } = talk;
+    tokio::select! {
+        () = ears.closed() => {}
+        () = shared.clock.pause(LAST_WORDS) => {}
+    }
+    drop(reading);
+    let last = ears.last();
+    ears.listen(None);
+    if let Some(why) = ladder.why() {
+        return Err(why);
+    }
+    match ended {
+        _ if output.len() > most => {
+            Err(ExecutorError::Output(format!("`{program}` wrote more than {most} bytes to its standard output")))
+        }
+        Some(Ended::Code(0)) => output_of(program, output.freeze()),
+        Some(ended) => Err(ExecutorError::Crashed(Crash { what: format!("`{program}`"), ended, stderr: last })),
+        None => Err(ExecutorError::Interrupted),
+    }
+}
+
+/// The folder to run in, and what to run there.
+fn find(folder: &Path, program: &str) -> Result<(PathBuf, PathBuf), ExecutorError> {
+    if program.contains('/') {
+        let place = Place::find(folder, program)?;
+        return Ok((place.folder.clone(), place.path()));
+    }
+    Ok((root(folder)?, program.into()))
+}
+
+fn describe_instance(command: &mut Command, instance: &Instance) {
+    command.env("ORK_JOB_ID", instance.job.to_string());
+    command.env("ORK_ROOT_ID", instance.root.to_string());
+    command.env("ORK_ATTEMPT", instance.attempt.to_string());
+    command.env("ORK_PARALLEL_INDEX", instance.index.to_string());
+    command.env("ORK_PARALLEL_COUNT", instance.count.to_string());
+    command.env("ORK_IDEMPOTENCY_KEY", &instance.key);
+    command.env("ORK_TASK", &instance.task);
+    command.env("ORK_WORKFLOW", instance.workflow.as_deref().unwrap_or_default());
+}
+
+/// A conversation with a program.
+struct Talk<'a> {
+    input: Bytes,
+    most: usize,
+    clock: &'a dyn Clock,
+    ended: Option<Ended>,
+    /// What it has written; longer than is allowed, if it wrote more.
+    output: BytesMut,
+}
+
+impl Talk<'_> {
+    /// Writes the input and reads the output until the program has ended.
+    async fn run(&mut self, group: &mut Group, pipes: (ChildStdin, ChildStdout), ladder: &mut Ladder) {
+        let ((mut stdin, mut stdout), input) = (pipes, std::mem::take(&mut self.input));
+        let write = async move {
+            // A program need not read its input; it says by its exit code whether that was wrong.
+            drop(stdin.write_all(&input).await);
+        };
+        tokio::pin!(write);
+        let (mut written, mut open) = (false, true);
+        // What has left the group may hold the pipe open.
+        let mut last: Pause = Box::pin(std::future::pending());
+        while open || self.ended.is_none() {
+            self.output.reserve(CHUNK);
+            tokio::select! {
+                () = &mut write, if !written => written = true,
+                read = stdout.read_buf(&mut self.output), if open => {
+                    open = matches!(read, Ok(1..)) && self.output.len() <= self.most;
+                    if self.output.len() > self.most {
+                        group.kill();
+                    }
+                }
+                end = group.ended(), if self.ended.is_none() => {
+                    self.ended = Some(end);
+                    last = self.clock.pause(LAST_WORDS);
+                    // What it left behind ends with it.
+                    group.sweep();
+                }
+                rung = ladder.next() => match rung {
+                    Rung::Ask | Rung::Terminate => group.terminate(),
+                    Rung::Kill => group.kill(),
+                    Rung::GiveUp => return,
+                },
+                () = &mut last => return,
+            }
+        }
+    }
+}
+
+fn output_of(program: &str, output: Bytes) -> Result<Bytes, ExecutorError> {
+    if output.trim_ascii().is_empty() {
+        return Ok(Bytes::from_static(b"null"));
+    }
+    match well_formed::check(&output) {
+        Ok(()) => Ok(output),
+        Err(error) => {
+            let first = String::from_utf8_lossy(output.get(..SHOWN).unwrap_or(&output)).into_owned();
+            let words = format!(
+                "`{program}` wrote no JSON to its standard output ({error}): {first:?}; print the output only, and what is for people to the standard error"
+            );
+            Err(ExecutorError::Output(words))
+        }
+    }
+}
+
+fn not_started(program: &str, found: &Path, error: &std::io::Error) -> ExecutorError {
+    let hint = match error.kind() {
+        ErrorKind::NotFound if found.is_absolute() => "the program in its first line (`#!`) is not there",
+        ErrorKind::NotFound => {
+            "it was not found: install it, or write a path from the workflow's folder, such as `./program`"
+        }
+        ErrorKind::PermissionDenied => "it is not executable: `chmod +x` makes it so",
+        // ENOEXEC
+        _ if error.raw_os_error() == Some(8) => "it is no program: a script needs a first line such as `#!/bin/sh`",
+        _ => return ExecutorError::Unavailable(format!("`{program}` cannot be started: {error}")),
+    };
+    ExecutorError::Unavailable(format!("`{program}` cannot be started: {hint}"))
+}

@@ -1,0 +1,93 @@
+//! The Python package `ork`, which is part of this program: written to a private folder when it is needed first.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use uuid::Uuid;
+
+use super::super::guard::Guard;
+use crate::executor::ExecutorError;
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_str!(concat!("../../../../python/", $name)))),*]
+    };
+}
+
+/// The files of the package, and the one that starts a process.
+const FILES: [(&str, &str); 14] = files![
+    "__main__.py",
+    "ork/__init__.py",
+    "ork/_channel.py",
+    "ork/_context.py",
+    "ork/_function.py",
+    "ork/_load.py",
+    "ork/_output.py",
+    "ork/_records.py",
+    "ork/_shapes.py",
+    "ork/_task.py",
+    "ork/_trace.py",
+    "ork/_types.py",
+    "ork/_worker.py",
+    "ork/py.typed",
+];
+
+/// The package on disk. The folder has a name that nobody can guess and is open to this user only, so nobody else can
+/// put code there; it is removed with this.
+#[derive(Debug)]
+pub(super) struct Sdk {
+    scratch: PathBuf,
+    guard: Arc<Guard>,
+    folder: Mutex<Option<PathBuf>>,
+}
+
+impl Sdk {
+    pub(super) const fn new(scratch: PathBuf, guard: Arc<Guard>) -> Self {
+        Self { scratch, guard, folder: Mutex::new(None) }
+    }
+
+    /// The folder with the package. It writes files the first time, or if somebody has tidied them away, and may block.
+    pub(super) fn folder(&self) -> Result<PathBuf, ExecutorError> {
+        let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(folder) = folder.as_ref().filter(|folder| is_whole(folder)) {
+            return Ok(folder.clone());
+        }
+        let made = write(&self.scratch).map_err(|error| {
+            let scratch = self.scratch.display();
+            ExecutorError::Unavailable(format!("the Python package of ork cannot be written to `{scratch}`: {error}"))
+        })?;
+        self.guard.remove(&made);
+        *folder = Some(made.clone());
+        drop(folder);
+        Ok(made)
+    }
+}
+
+fn is_whole(folder: &Path) -> bool {
+    FILES.iter().all(|(name, _)| folder.join(name).is_file())
+}
+
+fn write(scratch: &Path) -> io::Result<PathBuf> {
+    fs::create_dir_all(scratch)?;
+    let folder = scratch.canonicalize()?.join(format!("python-{}", Uuid::new_v4().simple()));
+    let mut private = DirBuilder::new();
+    private.mode(0o700);
+    private.create(&folder)?;
+    private.create(folder.join("ork"))?;
+    FILES.iter().try_for_each(|(name, text)| fs::write(folder.join(name), text))?;
+    Ok(folder)
+}
+
+impl Drop for Sdk {
+    fn drop(&mut self) {
+        let folder = self.folder.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(folder) = folder.take()
+            && let Err(error) = fs::remove_dir_all(&folder)
+        {
+            tracing::debug!(folder = %folder.display(), %error, "a folder could not be removed");
+        }
+    }
+}

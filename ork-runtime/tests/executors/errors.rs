@@ -1,0 +1,196 @@
+//! What goes wrong: exceptions, files that are no tasks, interpreters that crash or are not there.
+
+use ork::executor::{Ended, ExecutorError};
+use serde_json::json;
+
+use super::world::{World, gone, says};
+
+#[tokio::test]
+async fn an_exception_is_a_failure_with_its_place_and_its_traceback_is_logged() {
+    let Some(world) = World::new() else { return };
+    let text = "
+from ork import task
+@task
+def main(n: int):
+    return helper(n)
+def helper(n):
+    try:
+        return 1 / n
+    except ZeroDivisionError as error:
+        raise ValueError('no such share') from error
+";
+    let Err(ExecutorError::Raised(raised)) = world.run(text, json!({ "n": 0 })).await else { panic!("no exception") };
+    assert_eq!((raised.message.as_str(), raised.kind.as_str()), ("ValueError: no such share", "ValueError"));
+    assert_eq!(raised.at, ["task.py:5 in main", "task.py:10 in helper"]);
+    assert!(raised.retry && raised.details.is_none());
+    says(&raised.traceback, &["ZeroDivisionError", "return 1 / n", "direct cause", "in helper"]);
+    assert!(!raised.traceback.contains("_worker.py"), "{}", raised.traceback);
+    let traceback = world.said.wait("ERROR Traceback").await;
+    says(&traceback, &["ValueError: no such share"]);
+    let failure = ExecutorError::Raised(raised).into_call_error().unwrap().into_failure();
+    assert!(failure.retryable);
+    let details = json!({ "type": "ValueError", "at": ["task.py:5 in main", "task.py:10 in helper"] });
+    assert_eq!(failure.details, Some(details));
+    // The interpreter has seen worse.
+    assert_eq!(world.make(world.python("task.py", &json!({ "n": 1 }))).await.unwrap(), json!(1.0));
+    assert_eq!(world.local.interpreters(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_error_of_the_task_has_details_and_may_be_final() {
+    let Some(world) = World::new() else { return };
+    let text = "
+from ork import task, TaskError
+@task
+def main(retry: bool):
+    raise TaskError('the album is empty', details={'album': 7}, retry=retry)
+";
+    for retry in [true, false] {
+        let error = world.run(text, json!({ "retry": retry })).await.unwrap_err();
+        let failure = error.into_call_error().unwrap().into_failure();
+        assert_eq!(failure.message, "the album is empty");
+        assert_eq!((failure.details, failure.retryable), (Some(json!({ "album": 7 })), retry));
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn memory_recursion_and_exit_are_failures_like_others() {
+    let Some(world) = World::new() else { return };
+    for (body, words) in [
+        ("def main():\n    raise MemoryError()\n", "MemoryError"),
+        ("def main():\n    return main()\n", "RecursionError: maximum recursion depth exceeded"),
+        ("import sys\ndef main():\n    sys.exit(3)\n", "SystemExit: 3"),
+        ("import asyncio\nasync def main():\n    raise asyncio.CancelledError('by itself')\n", "CancelledError"),
+        ("class Odd(Exception):\n    def __str__(self):\n        return 1/0\ndef main():\n    raise Odd()\n", "Odd"),
+    ] {
+        says(&world.fails(body, json!({})).await, &[words]);
+    }
+    assert_eq!(world.run("def main():\n    return 1\n", json!({})).await.unwrap(), json!(1));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_file_without_a_task_says_what_is_missing() {
+    let Some(world) = World::new() else { return };
+    let task = "from ork import task\n";
+    for (text, words) in [
+        ("x = 1\n", vec!["task.py has no task", "put `@task` above its function, or name it `main`"]),
+        ("main = 5\n", vec!["`main` in task.py is not a function, but int"]),
+        ("def main(:\n", vec!["task.py, line 1: invalid syntax"]),
+        ("def main(*all): ...\n", vec!["`main` has `*all`"]),
+        ("def main(x: complex): ...\n", vec!["the parameter `x` of `main`", "`complex` has no form in JSON"]),
+        ("def main(x: 'Missing'): ...\n", vec!["annotations of `main` cannot be read: name 'Missing' is not defined"]),
+        ("def main(x: dict[int, int]): ...\n", vec!["write `dict[str, ..]`"]),
+    ] {
+        let error = world.run(text, json!({})).await.unwrap_err();
+        says(&error, &words);
+        assert!(!error.into_call_error().unwrap().into_failure().retryable, "{words:?}");
+    }
+    let two = format!("{task}@task\ndef a(): ...\n@task\ndef b(): ...\n");
+    says(&world.fails(&two, json!({})).await, &["2 functions with @task: `a` (line 2), `b` (line 4)"]);
+    // A task that it imports from elsewhere is not its own.
+    world.file("other.py", &format!("{task}@task\ndef other(): ...\n"));
+    let own = format!("{task}from other import other\n@task()\ndef own():\n    return 'own'\n");
+    assert_eq!(world.run(&own, json!({})).await.unwrap(), json!("own"));
+    for (text, words) in [
+        ("import not_there\n", "task.py cannot be imported: ModuleNotFoundError: No module named 'not_there'"),
+        ("from ork import task\n@task\nclass A: ...\n", "@task stands above a function"),
+        ("raise SystemExit(1)\n", "task.py cannot be imported: SystemExit: 1"),
+    ] {
+        says(&world.fails(text, json!({})).await, &[words]);
+        // The same to whoever asks for its types.
+        says(&world.describe(text).await.unwrap_err(), &[words]);
+    }
+    assert_eq!(world.local.interpreters(), 0, "what could not load a file is not kept");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_crash_says_how_and_what_was_said_last_and_the_next_call_has_a_new_interpreter() {
+    let Some(world) = World::new() else { return };
+    let text = "
+import ctypes, os, signal, sys
+from ork import task, Context
+@task
+def main(how: str, ctx: Context):
+    print('pid', os.getpid())
+    sys.stderr.write('last words')
+    if how == 'exit':
+        os._exit(7)
+    if how == 'kill':
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == 'segfault':
+        ctypes.string_at(0)
+    return how
+";
+    for (how, ended) in [("exit", Ended::Code(7)), ("kill", Ended::Signal(9)), ("segfault", Ended::Signal(11))] {
+        let Err(ExecutorError::Crashed(crash)) = world.run(text, json!({ "how": how })).await else { panic!("{how}") };
+        assert_eq!(crash.ended, ended, "{how}");
+        assert_eq!(crash.stderr.last().unwrap(), "last words", "{how}");
+        says(&crash, &["the Python process of `task.py`", "last words"]);
+        let failure = ExecutorError::Crashed(crash).into_call_error().unwrap().into_failure();
+        assert!(failure.retryable);
+        assert_eq!(world.local.interpreters(), 0, "{how}");
+    }
+    gone(&world.said.pids("INFO pid ").await).await;
+    assert_eq!(world.run(text, json!({ "how": "well" })).await.unwrap(), json!("well"));
+    world.end().await;
+}
+
+/// Somebody who writes to every file descriptor breaks the conversation, and nothing else.
+#[tokio::test]
+async fn nonsense_on_the_private_pipe_ends_the_interpreter() {
+    let Some(world) = World::new() else { return };
+    let text = "
+import os
+def main():
+    for fd in range(3, 20):
+        try:
+            os.write(fd, b'nonsense\\n')
+        except OSError:
+            pass
+    return 1
+";
+    says(&world.fails(text, json!({})).await, &["wrote what ork does not understand to its private pipe"]);
+    assert_eq!(world.local.interpreters(), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn without_python_or_file_it_says_what_to_do() {
+    let world = World::without_python(|_| {});
+    let words = world.fails("def main(): ...\n", json!({})).await;
+    says(
+        &words,
+        &["`python-that-is-not-there`: it was not found; install Python 3.9 or newer, or say with ORK_PYTHON"],
+    );
+    let missing = world.make(world.python("tasks/none.py", &json!({}))).await.unwrap_err();
+    says(&missing, &["there is no `tasks/none.py` in the workflow's folder"]);
+    assert_eq!(world.local.interpreters(), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn files_outside_of_the_folder_are_refused() {
+    let world = World::without_python(|_| {});
+    let outside = world.scratch.path().join("outside.py");
+    std::fs::write(&outside, "def main(): ...\n").unwrap();
+    std::os::unix::fs::symlink(&outside, world.folder.path().join("link.py")).unwrap();
+    world.file("tasks/in.py", "");
+    for (file, words) in [
+        (outside.to_str().unwrap(), "is outside of the workflow's folder"),
+        ("../outside.py", "is outside of the workflow's folder"),
+        ("tasks/../tasks/in.py", "is outside of the workflow's folder"),
+        ("link.py", "is a link that leads out of the workflow's folder"),
+        ("tasks", "is not a file"),
+        ("", "no file is named"),
+    ] {
+        let error = world.make(world.python(file, &json!({}))).await.unwrap_err();
+        says(&error, &[words]);
+        assert!(!error.into_call_error().unwrap().into_failure().retryable);
+    }
+    std::fs::remove_file(outside).unwrap();
+    world.end().await;
+}

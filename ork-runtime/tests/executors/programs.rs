@@ -1,0 +1,145 @@
+//! Any program as a task.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use ork::executor::{Ended, ExecutorError};
+use serde_json::json;
+
+use super::world::{World, gone, killed, says, within};
+
+fn script(world: &World, name: &str, text: &str) {
+    world.file(name, text);
+    let path = world.folder.path().join(name);
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test]
+async fn it_reads_its_input_and_prints_its_output() {
+    let world = World::without_python(|settings| settings.withheld = vec!["PATH_TO_SECRETS".into()]);
+    script(&world, "bin/echo.sh", "#!/bin/sh\necho \"said $1\" >&2\ncat\n");
+    let input = json!({ "a": [1, "ü"] });
+    assert_eq!(world.make(world.program(&["./bin/echo.sh", "this"], &input)).await.unwrap(), input);
+    assert_eq!(world.said.all(), ["INFO said this"]);
+    // A program by its name, that says nothing, does not read, and closes what it does not need.
+    assert_eq!(world.make(world.program(&["true"], &json!({}))).await.unwrap(), json!(null));
+    let long = json!({ "text": "x".repeat(10_000_000) });
+    assert_eq!(world.make(world.program(&["sh", "-c", "exec <&-; echo 1"], &long)).await.unwrap(), json!(1));
+    assert_eq!(world.make(world.program(&["cat"], &long)).await.unwrap(), long);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn it_knows_its_job_and_runs_in_the_workflow_folder() {
+    let world = World::without_python(|settings| settings.withheld = vec!["HOME".into()]);
+    let line = r#"printf '["%s","%s","%s","%s","%s","%s","%s","%s","%s","%s"]' "$ORK_JOB_ID" "$ORK_ROOT_ID" "$ORK_ATTEMPT" "$ORK_PARALLEL_INDEX" "$ORK_PARALLEL_COUNT" "$ORK_TASK" "$ORK_WORKFLOW" "$REGION" "$HOME" "$(pwd -P)""#;
+    let mut call = world.program(&["sh", "-c", line], &json!({}));
+    call.code.env.insert("REGION".into(), "eu".into());
+    let (about, folder) = (call.instance.clone(), world.folder.path().canonicalize().unwrap());
+    let expected = json!([about.job, about.root, "2", "1", "4", "process", "nightly", "eu", "", folder]);
+    assert_eq!(world.make(call).await.unwrap(), expected);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn it_fails_with_its_exit_code_and_its_last_lines() {
+    let world = World::without_python(|settings| settings.most_output = 1000);
+    let call = world.program(&["sh", "-c", "echo one >&2; echo two >&2; echo 1; exit 3"], &json!({}));
+    let Err(ExecutorError::Crashed(crash)) = world.make(call).await else { panic!("it returned") };
+    assert_eq!((crash.ended, &crash.stderr[..]), (Ended::Code(3), &["one".to_owned(), "two".into()][..]));
+    assert_eq!(crash.to_string(), "`sh` ended with exit code 3; the last it said was: two");
+    let killed = world.make(world.program(&["sh", "-c", "kill -9 $$"], &json!({}))).await.unwrap_err();
+    says(&killed, &["was killed by signal 9"]);
+    let words = world.make(world.program(&["sh", "-c", "echo done"], &json!({}))).await.unwrap_err();
+    says(&words, &["`sh` wrote no JSON to its standard output", "\"done\\n\"", "print the output only"]);
+    let call = world.program(&["sh", "-c", "while :; do echo 1234567890; done"], &json!({}));
+    assert_eq!(
+        world.make(call).await.unwrap_err().to_string(),
+        "`sh` wrote more than 1000 bytes to its standard output"
+    );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_says_why() {
+    let world = World::without_python(|_| {});
+    world.file("plain.txt", "hello\n");
+    script(&world, "odd.sh", "#!/no/such/shell\n");
+    script(&world, "bare", "\u{1}\u{2}no program\n");
+    let outside = world.scratch.path().join("outside.sh");
+    std::fs::write(&outside, "#!/bin/sh\n").unwrap();
+    for (program, words) in [
+        ("no-such-program", "`no-such-program` cannot be started: it was not found"),
+        ("./none.sh", "there is no `none.sh` in the workflow's folder"),
+        ("./plain.txt", "it is not executable: `chmod +x` makes it so"),
+        ("./odd.sh", "the program in its first line (`#!`) is not there"),
+        ("./bare", "it is no program"),
+        (outside.to_str().unwrap(), "is outside of the workflow's folder"),
+        ("../outside.sh", "is outside of the workflow's folder"),
+    ] {
+        says(&world.make(world.program(&[program], &json!({}))).await.unwrap_err(), &[words]);
+    }
+    says(&world.make(world.program(&[], &json!({}))).await.unwrap_err(), &["no program is named"]);
+    std::fs::remove_file(outside).unwrap();
+    world.end().await;
+}
+
+/// Ignores SIGTERM, as does what it has started.
+const STUBBORN: &str = "trap '' TERM; sleep 1000 & echo pids $$ $! >&2; wait; wait; sleep 1000";
+
+#[tokio::test]
+async fn it_is_stopped_with_all_that_it_has_started() {
+    let world = World::without_python(|_| {});
+    let call = world.program(&["sh", "-c", STUBBORN], &json!({}));
+    let cancelled = call.cancelled.clone();
+    let running = world.start(call);
+    let pids = world.said.pids("INFO pids ").await;
+    cancelled.cancel();
+    assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
+    gone(&pids).await;
+    let mut call = world.program(&["sh", "-c", STUBBORN], &json!({}));
+    call.timeout = Some(Duration::from_millis(50));
+    assert!(matches!(world.make(call).await, Err(ExecutorError::TimedOut(_))));
+    world.end().await;
+}
+
+/// A program that is killed takes those that it runs with it. This is the program.
+#[tokio::test]
+#[ignore = "it is started by the test after it"]
+async fn a_program_that_is_killed() {
+    let world = World::without_python(|_| {});
+    assert_eq!(world.make(world.program(&["echo", "1"], &json!({}))).await.unwrap(), json!(1));
+    let running = world.start(world.program(&["sh", "-c", STUBBORN], &json!({})));
+    let pids = world.said.pids("INFO pids ").await;
+    println!("\npids {} {}", pids[0], pids[1]);
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn no_orphan_is_left_when_ork_is_killed() {
+    killed("programs::a_program_that_is_killed").await;
+}
+
+#[tokio::test]
+async fn what_has_left_its_group_holds_nobody_up() {
+    let world = World::without_python(|_| {});
+    let line = "setsid sh -c 'echo pids $$ >&2; : > up; exec sleep 1000' & while [ ! -e up ]; do :; done; echo 1";
+    let call = world.program(&["sh", "-c", line], &json!({}));
+    assert_eq!(world.make(call).await.unwrap(), json!(1));
+    let pids = world.said.pids("INFO pids ").await;
+    world.end().await;
+    for pid in &pids {
+        let pid = rustix::process::Pid::from_raw(*pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    gone(&pids).await;
+}
+
+#[tokio::test]
+async fn what_it_leaves_behind_ends_with_it() {
+    let world = World::without_python(|_| {});
+    let call = world.program(&["sh", "-c", "sleep 1000 & echo pids $! >&2; echo 1"], &json!({}));
+    assert_eq!(world.make(call).await.unwrap(), json!(1));
+    gone(&world.said.pids("INFO pids ").await).await;
+    world.end().await;
+}

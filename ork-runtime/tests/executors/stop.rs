@@ -1,0 +1,209 @@
+//! What is not wanted any more ends, whatever it does, with all that it has started.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ork::executor::{Executor as _, ExecutorError};
+use serde_json::json;
+
+use super::python::python;
+use super::world::{Said, World, gone, is_alive, killed, within};
+
+/// Says which processes there are: its own and those that it has started.
+const STUBBORN: &str = r#"
+import os, signal, subprocess, sys, time
+from ork import task, Context
+
+IGNORES = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(1000)"
+
+@task
+def main(how: str, ctx: Context):
+    if how == "subprocess":
+        child = subprocess.Popen([sys.executable, "-c", IGNORES], stdout=subprocess.PIPE)
+        child.stdout.readline()
+        ctx.log.info("pids %d %d", os.getpid(), child.pid)
+        child.wait()
+    ctx.log.info("pids %d", os.getpid())
+    if how == "ignore":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if how == "catch":
+        while True:
+            try:
+                time.sleep(1000)
+            except BaseException:
+                pass
+    if how == "sleep":
+        time.sleep(1000)
+    while how != "flood":
+        pass
+    while True:
+        ctx.log.info("flood")
+"#;
+
+const WAYS: [&str; 6] = ["busy", "sleep", "subprocess", "ignore", "catch", "flood"];
+
+#[tokio::test]
+async fn a_cancelled_call_ends_whatever_it_does() {
+    let Some(world) = World::new() else { return };
+    world.file("task.py", STUBBORN);
+    for how in WAYS {
+        let call = world.python("task.py", &json!({ "how": how }));
+        let (cancelled, said) = (call.cancelled.clone(), Arc::new(Said::default()));
+        let running = world.start_heard(call, &said);
+        let pids = said.pids("INFO pids ").await;
+        cancelled.cancel();
+        let ended = within(running).await.unwrap();
+        assert!(matches!(ended, Err(ExecutorError::Interrupted)), "{how}: {ended:?}");
+        gone(&pids).await;
+        assert_eq!(world.local.interpreters(), 0, "{how}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_call_that_takes_too_long_is_stopped_and_a_call_that_nobody_waits_for_too() {
+    let Some(world) = World::new() else { return };
+    world.file("task.py", STUBBORN);
+    let mut call = world.python("task.py", &json!({ "how": "subprocess" }));
+    call.timeout = Some(Duration::from_secs(1));
+    let ended = world.make(call).await;
+    assert!(matches!(ended, Err(ExecutorError::TimedOut(after)) if after.as_secs() == 1), "{ended:?}");
+    // On a busy machine it may not have come so far.
+    if let Some(line) = world.said.all().iter().find_map(|line| line.strip_prefix("INFO pids ")) {
+        gone(&line.split(' ').map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).await;
+    }
+    let Some(world) = World::new() else { return };
+    world.file("task.py", STUBBORN);
+    let running = world.start(world.python("task.py", &json!({ "how": "busy" })));
+    let pids = world.said.pids("INFO pids ").await;
+    running.abort();
+    gone(&pids).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_task_that_looks_may_tidy_up_and_an_async_one_is_cancelled() {
+    let Some(world) = World::with(|settings| settings.grace = Duration::from_mins(1)) else { return };
+    let polite = "
+def main(ctx):
+    ctx.log.info('begun')
+    ctx.cancelled.wait()
+    ctx.log.info('tidy')
+";
+    let asynchronous = "
+import asyncio
+async def main(ctx):
+    ctx.log.info('begun')
+    try:
+        await asyncio.sleep(1000)
+    finally:
+        ctx.log.info('tidy')
+";
+    for text in [polite, asynchronous] {
+        world.file("task.py", text);
+        let call = world.python("task.py", &json!({}));
+        let (cancelled, said) = (call.cancelled.clone(), Arc::new(Said::default()));
+        let running = world.start_heard(call, &said);
+        said.wait("INFO begun").await;
+        cancelled.cancel();
+        assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
+        said.wait("INFO tidy").await;
+    }
+    world.end().await;
+}
+
+/// With SIGTERM an exception comes, so that what is open can be closed.
+#[tokio::test]
+async fn a_sleeping_task_runs_its_last_blocks() {
+    let Some(world) = World::with(|settings| settings.grace = Duration::from_secs(1)) else { return };
+    let text = "
+import time
+from ork import Cancelled
+def main(ctx):
+    ctx.log.info('begun')
+    try:
+        time.sleep(1000)
+    except Cancelled:
+        ctx.log.info('tidy')
+        raise
+";
+    world.file("task.py", text);
+    let call = world.python("task.py", &json!({}));
+    let cancelled = call.cancelled.clone();
+    let running = world.start(call);
+    world.said.wait("INFO begun").await;
+    cancelled.cancel();
+    assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
+    world.said.wait("INFO tidy").await;
+    world.end().await;
+}
+
+/// Who stops a service may send SIGTERM to each of its processes. The worker says which of them end, and when.
+#[tokio::test]
+async fn only_ork_tells_a_task_to_end() {
+    let Some(world) = World::new() else { return };
+    let text = "
+import os, signal
+from ork import Cancelled
+def main(fail: bool):
+    os.kill(os.getpid(), signal.SIGTERM)
+    if fail:
+        raise Cancelled('by itself')
+    return 1
+";
+    assert_eq!(world.run(text, json!({ "fail": false })).await.unwrap(), json!(1));
+    assert_eq!(world.fails(text, json!({ "fail": true })).await, "Cancelled: by itself");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_file_that_never_loads_is_stopped_too() {
+    let Some(world) = World::new() else { return };
+    world.file("task.py", "import os\nprint('pids', os.getpid())\nwhile True: pass\n");
+    let call = world.python("task.py", &json!({}));
+    let cancelled = call.cancelled.clone();
+    let running = world.start(call);
+    let pids = world.said.pids("INFO pids ").await;
+    cancelled.cancel();
+    assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
+    gone(&pids).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn shutdown_ends_what_runs_and_what_is_idle() {
+    let Some(world) = World::new() else { return };
+    world.file("idle.py", "import os\ndef main():\n    return os.getpid()\n");
+    let idle = world.make(world.python("idle.py", &json!({}))).await.unwrap();
+    let idle = i32::try_from(idle.as_i64().unwrap()).unwrap();
+    assert!(is_alive(idle));
+    world.file("task.py", STUBBORN);
+    let running = world.start(world.python("task.py", &json!({ "how": "ignore" })));
+    let busy = world.said.pids("INFO pids ").await;
+    within(world.local.shutdown()).await;
+    assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
+    gone(&[idle]).await;
+    gone(&busy).await;
+    let late = world.make(world.python("idle.py", &json!({}))).await;
+    assert!(matches!(late, Err(ExecutorError::Interrupted)), "{late:?}");
+    world.end().await;
+}
+
+/// A program that is killed takes its interpreters with it. This is the program.
+#[tokio::test]
+#[ignore = "it is started by the test after it"]
+async fn a_program_that_is_killed() {
+    let world = World::new().unwrap();
+    world.file("task.py", STUBBORN);
+    let running = world.start(world.python("task.py", &json!({ "how": "subprocess" })));
+    let pids = world.said.pids("INFO pids ").await;
+    println!("\npids {} {}", pids[0], pids[1]);
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn no_orphan_is_left_when_the_program_is_killed() {
+    if python().is_some() {
+        killed("stop::a_program_that_is_killed").await;
+    }
+}

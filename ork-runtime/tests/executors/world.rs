@@ -1,0 +1,270 @@
+//! One executor with a folder of files, and somebody who hears what its calls say.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ork::JobId;
+use ork::clock::system::SystemClock;
+use ork::executor::local::{Local, Settings};
+use ork::executor::{Call, Code, Executor as _, ExecutorError, Instance, Listener, Program, Signature};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::Level;
+
+use super::python::python;
+
+/// Nothing here takes so long, however busy the machine is.
+pub(crate) const LONG: Duration = Duration::from_mins(2);
+
+/// Between two looks whether a process is gone; it has no other sign.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A call that runs beside its test.
+pub(crate) type Running = tokio::task::JoinHandle<Result<bytes::Bytes, ExecutorError>>;
+
+/// Remembers what was said.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    lines: Mutex<Vec<String>>,
+    news: Notify,
+}
+
+impl Said {
+    fn add(&self, line: String) {
+        self.lines.lock().unwrap().push(line);
+        self.news.notify_waiters();
+    }
+
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// The rest of the first line that begins so, once it is there.
+    pub(crate) async fn wait(&self, start: &str) -> String {
+        let found = async {
+            loop {
+                let mut news = std::pin::pin!(self.news.notified());
+                news.as_mut().enable();
+                if let Some(rest) = self.all().iter().find_map(|line| line.strip_prefix(start)) {
+                    return rest.to_owned();
+                }
+                news.await;
+            }
+        };
+        within(found).await
+    }
+
+    /// The numbers after a word, once they are there.
+    pub(crate) async fn pids(&self, start: &str) -> Vec<i32> {
+        self.wait(start).await.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    }
+}
+
+impl Listener for Said {
+    fn log(&self, level: Level, line: &str) {
+        self.add(format!("{level} {line}"));
+    }
+
+    fn metric(&self, name: &str, value: f64, labels: &BTreeMap<String, String>) {
+        self.add(format!("metric {name} {value} {labels:?}"));
+    }
+
+    fn progress(&self, percent: f64, info: &str) {
+        self.add(format!("progress {percent} {info}"));
+    }
+}
+
+pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, work).await.unwrap_or_else(|_| panic!("it takes too long"))
+}
+
+/// Settings for tests: nothing waits long.
+pub(crate) fn settings(python: impl Into<PathBuf>, scratch: &Path) -> Settings {
+    Settings {
+        python: python.into(),
+        interpreters: 2,
+        grace: Duration::from_millis(50),
+        scratch: scratch.to_owned(),
+        ..Settings::default()
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) local: Arc<Local>,
+    pub(crate) folder: TempDir,
+    pub(crate) scratch: TempDir,
+    pub(crate) said: Arc<Said>,
+}
+
+impl World {
+    /// A world with Python; `None` if there is none and none is required.
+    pub(crate) fn new() -> Option<Self> {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Option<Self> {
+        Some(Self::of(&python()?, change))
+    }
+
+    /// A world for programs only.
+    pub(crate) fn without_python(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::of("python-that-is-not-there", change)
+    }
+
+    fn of(python: &str, change: impl FnOnce(&mut Settings)) -> Self {
+        let (folder, scratch) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let mut settings = settings(python, scratch.path());
+        change(&mut settings);
+        let local = Arc::new(Local::new(settings, Arc::new(SystemClock)));
+        Self { local, folder, scratch, said: Arc::default() }
+    }
+
+    pub(crate) fn file(&self, name: &str, text: &str) {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn code(&self, program: Program) -> Code {
+        Code { program, folder: self.folder.path().to_owned(), env: BTreeMap::new() }
+    }
+
+    pub(crate) fn call(&self, program: Program, input: &Value) -> Call {
+        let (job, root) = (JobId::new(), JobId::new());
+        let key = format!("{job}.1");
+        let instance = Instance {
+            job,
+            root,
+            task: "process".into(),
+            workflow: Some("nightly".into()),
+            attempt: 2,
+            index: 1,
+            count: 4,
+            key,
+        };
+        let (input, cancelled) = (input.to_string().into(), CancellationToken::new());
+        Call { code: self.code(program), input, instance, timeout: None, cancelled }
+    }
+
+    pub(crate) fn python(&self, file: &str, input: &Value) -> Call {
+        self.call(Program::Python { file: file.into() }, input)
+    }
+
+    pub(crate) fn program(&self, command: &[&str], input: &Value) -> Call {
+        self.call(Program::Process { command: command.iter().map(|&word| word.into()).collect() }, input)
+    }
+
+    /// Makes a call, and answers its output.
+    pub(crate) async fn make(&self, call: Call) -> Result<Value, ExecutorError> {
+        let listener = Arc::clone(&self.said);
+        let output = within(self.local.run(call, listener)).await?;
+        Ok(serde_json::from_slice(&output).unwrap())
+    }
+
+    /// Makes a call beside the test.
+    pub(crate) fn start(&self, call: Call) -> Running {
+        self.start_heard(call, &self.said)
+    }
+
+    /// The same, heard by somebody else.
+    pub(crate) fn start_heard(&self, call: Call, said: &Arc<Said>) -> Running {
+        let (local, listener) = (Arc::clone(&self.local), Arc::clone(said));
+        tokio::task::spawn(async move { local.run(call, listener).await })
+    }
+
+    /// Writes a file, calls its task, and answers its output.
+    pub(crate) async fn run(&self, text: &str, input: Value) -> Result<Value, ExecutorError> {
+        self.file("task.py", text);
+        self.make(self.python("task.py", &input)).await
+    }
+
+    /// The same as words: how the call failed.
+    pub(crate) async fn fails(&self, text: &str, input: Value) -> String {
+        match self.run(text, input).await {
+            Ok(output) => panic!("it returned {output}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    pub(crate) async fn describe(&self, text: &str) -> Result<Arc<Signature>, ExecutorError> {
+        self.file("task.py", text);
+        within(self.local.describe(self.code(Program::Python { file: "task.py".into() }))).await
+    }
+
+    /// Ends it: no interpreter is left, and no file of ork.
+    pub(crate) async fn end(self) {
+        within(self.local.shutdown()).await;
+        assert_eq!(self.local.interpreters(), 0);
+        drop(self.local);
+        let left: Vec<_> = self.scratch.path().read_dir().unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+/// Whether a process is there. What has ended and was not buried yet is not.
+pub(crate) fn is_alive(pid: i32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => !stat.rsplit(')').next().unwrap().trim_start().starts_with(['Z', 'X']),
+        Err(_) if Path::new("/proc/self").exists() => false,
+        Err(_) => {
+            let pid = rustix::process::Pid::from_raw(pid).unwrap();
+            rustix::process::test_kill_process(pid).is_ok()
+        }
+    }
+}
+
+/// Waits until none of these processes is there.
+pub(crate) async fn gone(pids: &[i32]) {
+    within(async {
+        while pids.iter().any(|pid| is_alive(*pid)) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    })
+    .await;
+}
+
+/// An error whose words have all of these in them.
+#[track_caller]
+pub(crate) fn says(words: &(impl Debug + ToString), expected: &[&str]) {
+    let text = words.to_string();
+    for word in expected {
+        assert!(text.contains(word), "`{word}` is not in: {text}");
+    }
+}
+
+/// Starts a test that is ignored otherwise, kills it once it has said which processes there are, and waits until they are
+/// gone, and all of ork's own files.
+pub(crate) async fn killed(test: &str) {
+    let folder = TempDir::new().unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--ignored", "--nocapture"]).env("TMPDIR", folder.path());
+    let mut program = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    let found = lines.find_map(|line| line.unwrap().strip_prefix("pids ").map(str::to_owned)).unwrap();
+    let pids: Vec<i32> = found.split(' ').map(|pid| pid.parse().unwrap()).collect();
+    assert!(pids.iter().all(|pid| is_alive(*pid)));
+    program.kill().unwrap();
+    program.wait().unwrap();
+    gone(&pids).await;
+    within(async {
+        while packages(folder.path()) > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+    })
+    .await;
+}
+
+/// How many copies of the Python package are in the folders of a folder.
+fn packages(folder: &Path) -> usize {
+    let inside =
+        |path: &Path| path.read_dir().into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
+    let own = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("python-");
+    inside(folder).iter().map(|path| inside(path).iter().filter(|path| own(path)).count()).sum()
+}
