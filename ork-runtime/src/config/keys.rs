@@ -123,6 +123,24 @@ pub const KEYS: &[Key] = &[
         get: |config| config.large_output_bytes.to_string(),
     },
     Key {
+        name: "python",
+        expected: "the path of a Python interpreter, or a name that is looked up",
+        set: |config, text| (!text.is_empty()).then(|| config.python = text.into()),
+        get: |config| config.python.display().to_string(),
+    },
+    Key {
+        name: "interpreters",
+        expected: "a number from 1 to 1000",
+        set: |config, text| number(text, 1, 1_000).map(|n| config.interpreters = n),
+        get: |config| config.interpreters.to_string(),
+    },
+    Key {
+        name: "workflows",
+        expected: "a folder",
+        set: |config, text| (!text.is_empty()).then(|| config.workflows = Some(text.into())),
+        get: |config| config.workflows.as_ref().map(|folder| folder.display().to_string()).unwrap_or_default(),
+    },
+    Key {
         name: "queues",
         expected: "`quorum` or `classic`",
         set: |config, text| {

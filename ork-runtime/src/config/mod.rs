@@ -80,6 +80,12 @@ pub struct Config {
     pub large_outputs: String,
     /// Outputs of more bytes than this are large: they travel in no message.
     pub large_output_bytes: usize,
+    /// The interpreter of tasks in Python.
+    pub python: PathBuf,
+    /// How many interpreters run at once, busy and idle ones.
+    pub interpreters: usize,
+    /// Where the files of workflows are on this machine; by default where they were when a run was submitted.
+    pub workflows: Option<PathBuf>,
     /// Whether RabbitMQ's queues are `quorum` or `classic`.
     pub queues: QueueType,
     /// What the names of RabbitMQ's queues and exchanges begin with.

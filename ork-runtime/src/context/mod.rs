@@ -2,19 +2,21 @@
 
 mod split;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use ork_workflow::Runs;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::split::{Data, Made, NoSplit, Split};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::{Kind, Phase, Unique};
-use crate::task::{Error, Result, TaskMessage};
+use crate::task::{CallError, Error, Result, TaskMessage};
 
 /// A job that a running task asks for.
 #[derive(Debug, Clone)]
@@ -44,6 +46,9 @@ pub(crate) trait Services: Send + Sync + fmt::Debug {
 
     /// Notes how far the job has come.
     fn progress(&self, about: &About, progress: Progress);
+
+    /// Runs the step of a workflow that is no function of this program.
+    async fn execute(&self, context: Context, input: Bytes) -> Result<Bytes, CallError>;
 }
 
 /// How far a job has come.
@@ -93,6 +98,21 @@ pub(crate) struct StepName {
     pub workflow: String,
     /// The task's name in it.
     pub step: String,
+    /// What runs for it, if it is no function of this program.
+    pub external: Option<External>,
+}
+
+/// A task that is no function of this program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct External {
+    /// The file or the program.
+    pub runs: Runs,
+    /// The workflow's folder, as whoever has submitted it knows it.
+    pub folder: Option<String>,
+    /// Variables of its environment.
+    pub env: BTreeMap<String, String>,
+    /// How long it may take, from when it begins to run.
+    pub timeout: Option<Duration>,
 }
 
 impl About {
@@ -175,6 +195,18 @@ impl Context {
     /// The name of the workflow this job belongs to, if it belongs to one.
     pub fn workflow_name(&self) -> Option<&str> {
         self.0.about.step.as_ref().map(|step| &*step.workflow)
+    }
+
+    /// What runs for it, if it is a step of a workflow and no function of this program.
+    pub(crate) fn external(&self) -> Option<(Arc<StepName>, External)> {
+        let step = self.0.about.step.as_ref()?;
+        Some((Arc::clone(step), step.external.clone()?))
+    }
+
+    /// Runs what is no function of this program.
+    pub(crate) async fn execute(self, input: Bytes) -> Result<Bytes, CallError> {
+        let services = Arc::clone(&self.0.services);
+        services.execute(self, input).await
     }
 
     /// The name that the workflow has for this task, if the job belongs to one.
@@ -344,4 +376,8 @@ impl Services for NoServices {
     }
 
     fn progress(&self, _about: &About, _progress: Progress) {}
+
+    async fn execute(&self, _context: Context, _input: Bytes) -> Result<Bytes, CallError> {
+        Err(CallError::Task(Error::permanent("a context for tests runs nothing")))
+    }
 }

@@ -9,6 +9,7 @@ mod calls;
 mod claim;
 pub(crate) mod events;
 pub(crate) mod hooks;
+mod external;
 mod invoke;
 mod itself;
 mod join;
@@ -38,6 +39,7 @@ use crate::accounting::{By, Limit, PartKey};
 use crate::broker::{Broker, Delivery, Refused, Settlement};
 use crate::clock::Clock;
 use crate::event::Scope;
+use crate::executor::Executor;
 use crate::flow::RUN;
 #[cfg(feature = "workflow")]
 use crate::flow::SCHEDULE;
@@ -75,6 +77,8 @@ pub(crate) struct Settings {
     pub grace: Duration,
     /// How long a delivery may wait for its acknowledgement, before a lease takes its place.
     pub ack_within: Duration,
+    /// Where the files of workflows are here; where their plans say if `None`.
+    pub workflows: Option<PathBuf>,
     /// How long jobs are kept after their end; `None`: for ever.
     pub retention: Option<Duration>,
     /// Which events are told.
@@ -90,6 +94,8 @@ pub(crate) struct Engine {
     pub(crate) states: States,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) broker: Arc<dyn Broker>,
+    /// Runs what is no function of this program; `None` if this program cannot.
+    pub(crate) executor: Option<Arc<dyn Executor>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) worker: WorkerId,
     pub(crate) settings: Settings,
@@ -113,7 +119,7 @@ impl Engine {
     /// An engine over these ports, and the receiving ends of what it sends.
     pub(crate) fn new(
         (registry, states): (Arc<Registry>, States),
-        (store, broker): (Arc<dyn Store>, Arc<dyn Broker>),
+        (store, broker, executor): (Arc<dyn Store>, Arc<dyn Broker>, Option<Arc<dyn Executor>>),
         (clock, worker): (Arc<dyn Clock>, WorkerId),
         (settings, large): (Settings, Large),
     ) -> (Self, OutboxReceiver, ProgressReceiver) {
@@ -124,6 +130,7 @@ impl Engine {
             states,
             store,
             broker,
+            executor,
             clock,
             worker,
             settings,

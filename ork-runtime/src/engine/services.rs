@@ -5,16 +5,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::step::Step;
-use super::{Engine, itself};
+use super::{Engine, external, itself};
 use crate::accounting::{NewJob, NoChild, Submit, Submitted};
 use crate::broker::BrokerError;
-use crate::context::{About, Child, Data, Made, NoSplit, Progress, Services};
+use crate::context::{About, Child, Context, Data, Made, NoSplit, Progress, Services};
 use crate::hook::Kept;
 use crate::id::JobId;
 use crate::job::{Job, Kind, Phase, Unique};
 use crate::message::{Ask, Message, Outgoing};
 use crate::registry::Task;
-use crate::task::Result;
+use crate::task::{CallError, Result};
 use crate::tree::DEEPEST;
 
 #[async_trait]
@@ -45,6 +45,10 @@ impl Services for Engine {
             // Nobody writes it down.
             self.tell_progress(about, &progress);
         }
+    }
+
+    async fn execute(&self, context: Context, input: Bytes) -> Result<Bytes, CallError> {
+        external::execute(self, context, input).await
     }
 }
 

@@ -9,7 +9,7 @@ use super::arg::Call;
 use super::def::{BoxFuture, Location, Options, Param, Role, Run, TaskDef};
 use super::error::CallError;
 use super::rules::Rules;
-use crate::flow::{RUN, SCHEDULE};
+use crate::flow::{PROCESS, PYTHON, RUN, SCHEDULE};
 use crate::registry::Task;
 
 static RULES: Rules = Rules::new();
@@ -17,7 +17,9 @@ static RULES: Rules = Rules::new();
 static TASKS: LazyLock<BTreeMap<&'static str, Arc<Task>>> = LazyLock::new(|| {
     let run = def(RUN, "Begins a run of a workflow: its input is the plan.", brought_on);
     let schedule = def(SCHEDULE, "Starts another task by the clock.", brought_on);
-    [run, schedule].map(|work| (work.name, Arc::new(Task { work, split: None, join: None }))).into()
+    let python = def(PYTHON, "Runs the function in a Python file, as a task of a workflow.", external);
+    let process = def(PROCESS, "Runs a program, as a task of a workflow.", external);
+    [run, schedule, python, process].map(|work| (work.name, Arc::new(Task { work, split: None, join: None }))).into()
 });
 
 /// All of them, by name.
@@ -25,9 +27,14 @@ pub(crate) fn tasks() -> &'static BTreeMap<&'static str, Arc<Task>> {
     &TASKS
 }
 
-/// Whether a task of this name is one of them.
-pub(crate) fn is(name: &str) -> bool {
-    TASKS.contains_key(name)
+/// Whether a task of this name is no function: the engine brings its jobs on itself.
+pub(crate) fn is_brought_on(name: &str) -> bool {
+    matches!(name, RUN | SCHEDULE)
+}
+
+fn external(call: Call) -> BoxFuture<Result<Bytes, CallError>> {
+    let Call { body, context, .. } = call;
+    Box::pin(async move { context.execute(body).await })
 }
 
 /// The engine brings such a job on itself.

@@ -77,7 +77,7 @@ pub(crate) fn kind(engine: &Engine, delivery: &Delivery) -> Option<Kind> {
     match message.ask {
         Ask::Part { epoch, .. } => Some(Kind::Parts(message.job, epoch, message.attempt)),
         Ask::Whole | Ask::Item => {
-            let alone = message.ask == Ask::Whole && (task.split.is_some() || builtin::is(task.name()));
+            let alone = message.ask == Ask::Whole && (task.split.is_some() || builtin::is_brought_on(task.name()));
             (!alone).then(|| Kind::Jobs(message.task.clone()))
         }
         Ask::Step | Ask::Join | Ask::Hooks(_) => None,

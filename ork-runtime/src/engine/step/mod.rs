@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ork_workflow::{Count, Plan, Reference, Source};
+use ork_workflow::{Count, Plan, Reference, Runs, Source};
 
 pub(super) use self::begin::begin;
 pub(super) use self::fan::fan_out;
@@ -20,7 +20,7 @@ use self::output::{Outputs, Trouble};
 use super::{Engine, ProcessError, refuse};
 use crate::accounting::Limit;
 use crate::broker::DeadReason;
-use crate::context::StepName;
+use crate::context::{External, StepName};
 use crate::job::Job;
 use crate::message::Message;
 use crate::registry::Task;
@@ -142,7 +142,11 @@ pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Re
     };
     Ok(Step {
         task: Arc::new(with_options(engine, &view.job, step)?),
-        name: Arc::new(StepName { workflow: plan.name.clone(), step: step.name.clone() }),
+        name: Arc::new(StepName {
+            workflow: plan.name.clone(),
+            step: step.name.clone(),
+            external: external(&plan, step),
+        }),
         input: trouble.map_or(Ok(input), |Trouble(why)| Err(why)),
         limit: step.concurrency.map(|permits| Limit { name: limit_name(&view.job).into(), permits }),
         many: step.fan.as_ref().map(|_| Many { foreach, items, each, run: run.job.id, plan: plan.clone() }),
@@ -152,6 +156,19 @@ pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Re
 /// One limit for all instances of a step in its run.
 fn limit_name(job: &Job) -> String {
     format!("{} of {}", job.task, job.id)
+}
+
+/// What runs for a step that is no function of this program.
+fn external(plan: &Plan, step: &ork_workflow::Step) -> Option<External> {
+    match &step.runs {
+        Runs::Rust { .. } => None,
+        runs @ (Runs::Python { .. } | Runs::Process { .. }) => Some(External {
+            runs: runs.clone(),
+            folder: plan.folder.clone(),
+            env: step.env.clone(),
+            timeout: step.timeout.map(Duration::from_millis),
+        }),
+    }
 }
 
 /// The task with the options of the step in place of its own.
@@ -165,7 +182,9 @@ fn with_options(engine: &Engine, job: &Job, step: &ork_workflow::Step) -> Result
         let options = &mut def.options;
         options.retries = step.retries.unwrap_or(options.retries);
         options.backoff = step.retry_delay.map(Duration::from_millis).or(options.backoff);
-        options.timeout = step.timeout.map(Duration::from_millis).or(options.timeout);
+        // What waits for a process does not run yet: whoever runs it keeps its time.
+        let timeout = step.timeout.filter(|_| matches!(step.runs, Runs::Rust { .. }));
+        options.timeout = timeout.map(Duration::from_millis).or(options.timeout);
     }
     Ok(task)
 }

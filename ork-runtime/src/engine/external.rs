@@ -1,0 +1,51 @@
+//! Calling what is no function of this program: a step of a workflow, handed to the executor with all it has to know.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ork_workflow::Runs;
+
+use super::Engine;
+use crate::context::Context;
+use crate::executor::{Call, Code, Instance, Listener, Program};
+use crate::task::{CallError, Error};
+
+/// Runs it to its end; what it says while it runs is told as if a function had said it.
+pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> Result<Bytes, CallError> {
+    let permanent = |words: &str| CallError::Task(Error::permanent(words));
+    let Some(executor) = &engine.executor else {
+        return Err(permanent("this program was built without the feature `workflow`, which runs tasks in other languages"));
+    };
+    let Some((step, external)) = context.external() else {
+        return Err(permanent("this task runs as a task of a workflow, and only so"));
+    };
+    let program = match &external.runs {
+        Runs::Python { file } => Program::Python { file: file.clone() },
+        Runs::Process { command } => Program::Process { command: command.clone() },
+        Runs::Rust { task } => return Err(permanent(&format!("`{task}` is a function of this program"))),
+    };
+    let folder = engine.settings.workflows.clone().or_else(|| external.folder.as_ref().map(Into::into));
+    let call = Call {
+        code: Code { program, folder: folder.unwrap_or_else(|| ".".into()), env: external.env.clone() },
+        input,
+        instance: Instance {
+            job: context.job_id(),
+            root: context.root_id(),
+            task: step.step.clone(),
+            workflow: Some(step.workflow.clone()),
+            attempt: context.attempt(),
+            index: context.parallel_index(),
+            count: context.parallel_count().unwrap_or(1),
+            key: context.idempotency_key(),
+        },
+        timeout: external.timeout,
+        cancelled: context.cancelled().clone(),
+    };
+    let listener: Arc<dyn Listener> = Arc::new(context);
+    match executor.run(call, listener).await.map_err(crate::executor::ExecutorError::into_call_error) {
+        Ok(output) => Ok(output),
+        Err(Some(error)) => Err(error),
+        // Whoever guards the call knows why, and ends it.
+        Err(None) => std::future::pending().await,
+    }
+}
