@@ -6,6 +6,7 @@ use crate::broker::embedded::Embedded;
 use crate::broker::{Broker, BrokerError};
 use crate::clock::Clock;
 use crate::config::{Config, Synchronous};
+use crate::executor::Executor;
 use crate::id::WorkerId;
 use crate::objects::{ObjectError, Objects};
 use crate::store::memory::Memory;
@@ -117,4 +118,28 @@ fn amqp(config: &Config, worker: &WorkerId) -> Result<Arc<dyn Broker>, BrokerErr
         routes: config.hook_routes.split(',').map(str::to_owned).collect(),
     };
     Ok(Arc::new(Amqp::new(amqp)?))
+}
+
+/// Variables with passwords in them, which no task in another language is given.
+#[cfg(feature = "workflow")]
+const SECRETS: [&str; 2] = ["ORK_BROKER", "ORK_STORE"];
+
+/// What runs tasks that are no functions of this program.
+#[cfg(feature = "workflow")]
+pub(super) fn executor(config: &Config, clock: &Arc<dyn Clock>) -> Option<Arc<dyn Executor>> {
+    use crate::executor::local::{Local, Settings};
+    let settings = Settings {
+        python: config.python.clone(),
+        interpreters: config.interpreters,
+        grace: config.grace,
+        most_output: config.max_message_bytes,
+        withheld: SECRETS.map(str::to_owned).into(),
+        ..Settings::default()
+    };
+    Some(Arc::new(Local::new(settings, Arc::clone(clock))))
+}
+
+#[cfg(not(feature = "workflow"))]
+pub(super) fn executor(_config: &Config, _clock: &Arc<dyn Clock>) -> Option<Arc<dyn Executor>> {
+    None
 }

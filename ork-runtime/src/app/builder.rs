@@ -11,6 +11,7 @@ use crate::config::{Config, ConfigError};
 use crate::engine::large::Large;
 use crate::engine::{Engine, Settings};
 use crate::event::{Scope, Telling};
+use crate::executor::Executor;
 use crate::id::WorkerId;
 use crate::message::Limits;
 use crate::objects::{ObjectError, Objects};
@@ -153,6 +154,12 @@ impl OrkBuilder {
         Ok(registry)
     }
 
+    /// What runs tasks that are no functions of this program.
+    #[cfg(all(feature = "cli", feature = "workflow"))]
+    pub(crate) fn executor(&self) -> Result<Option<Arc<dyn Executor>>, ConfigError> {
+        Ok(adapters::executor(&self.resolve()?, &self.clock))
+    }
+
     /// Opens the store, reaches the broker and starts the services; a worker is started apart.
     ///
     /// # Errors
@@ -191,7 +198,9 @@ impl OrkBuilder {
         };
         let tasks = (registry, self.states);
         let settings = (settings(&config, &*broker), Large::new(objects, home, config.large_output_bytes));
-        let (engine, owed, progress) = Engine::new(tasks, (store, broker), (self.clock, worker), settings);
+        let executor = adapters::executor(&config, &self.clock);
+        let ports = (store, broker, executor);
+        let (engine, owed, progress) = Engine::new(tasks, ports, (self.clock, worker), settings);
         let engine = Arc::new(engine);
         worker::services::start(&engine, &supervisor, owed, progress);
         let client = Client::new(Arc::clone(&engine), waiters);
@@ -208,6 +217,7 @@ fn settings(config: &Config, broker: &dyn Broker) -> Settings {
         page: config.page,
         losses: config.max_losses,
         ack_within: config.ack_within,
+        workflows: config.workflows.clone(),
         grace: config.grace,
         retention: config.retention,
         events: config.events.unwrap_or(if broker.needs_relay() { Scope::Nothing } else { Scope::Jobs }),

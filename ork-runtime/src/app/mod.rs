@@ -61,6 +61,12 @@ impl Ork {
         &self.engine.registry
     }
 
+    /// What runs tasks that are no functions of this program.
+    #[cfg(feature = "workflow")]
+    pub(crate) fn executor(&self) -> Option<&Arc<dyn crate::executor::Executor>> {
+        self.engine.executor.as_ref()
+    }
+
     /// How this process is set up.
     pub const fn config(&self) -> &Config {
         &self.config
@@ -134,6 +140,9 @@ impl Ork {
                     () = self.engine.clock.pause(LAST_WORDS) => {}
                 }
             }
+        }
+        if let Some(executor) = &self.engine.executor {
+            executor.shutdown().await;
         }
         self.engine.broker.close().await;
         if let Err(error) = self.engine.store.leave(self.engine.by()).await {

@@ -1,10 +1,14 @@
 //! Workflow files: read, and checked against the tasks of this program.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use futures_util::future::join_all;
 use ork_workflow::{Answer, Catalog, Checked, File, Parameters, Plan, Signature, Style, Unavailable, Workflow};
 
 use crate::app::Ork;
+use crate::executor::{Code, Executor, ExecutorError, Program};
 use crate::registry::{Registry, Task};
 use crate::task::schema;
 
@@ -42,7 +46,7 @@ impl Ork {
     /// # Cancel safety
     /// It only reads.
     pub async fn plan(&self, path: &Path, parameters: &Parameters) -> Result<Plan, WorkflowError> {
-        let file = check(self.registry(), path, Some(parameters)).await?;
+        let file = check((self.registry(), self.executor()), path, Some(parameters)).await?;
         match file.checked.plan {
             Some(plan) => Ok(plan),
             None => Err(WorkflowError::Wrong(file.checked.render(file.workflow.file(), Style::Plain))),
@@ -98,7 +102,8 @@ impl EmbeddedWorkflow {
 
     fn checked(&self, registry: &Registry, parameters: Option<&Parameters>) -> Result<Option<Plan>, WorkflowError> {
         let workflow = Workflow::read(File::new(self.path, self.text));
-        let checked = workflow.check(&Known { registry, folder: Path::new(".") }, parameters);
+        let known = Known { registry, folder: Path::new("."), python: HashMap::new() };
+        let checked = workflow.check(&known, parameters);
         if checked.has_errors() {
             return Err(WorkflowError::Wrong(checked.render(workflow.file(), Style::Plain)));
         }
@@ -121,7 +126,7 @@ impl EmbeddedWorkflow {
 
 /// Reads a file and checks it. `parameters` are the values for one run.
 pub(crate) async fn check(
-    registry: &Registry,
+    (registry, executor): (&Registry, Option<&Arc<dyn Executor>>),
     path: &Path,
     parameters: Option<&Parameters>,
 ) -> Result<CheckedFile, WorkflowError> {
@@ -130,7 +135,8 @@ pub(crate) async fn check(
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = tokio::fs::canonicalize(folder).await.map_err(unreadable)?;
     let workflow = Workflow::read(File::from_bytes(path.display().to_string(), &bytes));
-    let mut checked = workflow.check(&Known { registry, folder: &folder }, parameters);
+    let known = Known::of(registry, executor, &folder, &workflow).await;
+    let mut checked = workflow.check(&known, parameters);
     if let Some(plan) = &mut checked.plan {
         plan.folder = Some(folder.display().to_string());
     }
@@ -141,6 +147,70 @@ pub(crate) async fn check(
 struct Known<'a> {
     registry: &'a Registry,
     folder: &'a Path,
+    /// What the Python files say of themselves.
+    python: HashMap<String, Answer>,
+}
+
+impl<'a> Known<'a> {
+    /// Asks the Python files that a workflow names what they take and return.
+    async fn of(
+        registry: &'a Registry,
+        executor: Option<&Arc<dyn Executor>>,
+        folder: &'a Path,
+        workflow: &Workflow,
+    ) -> Self {
+        let mut known = Self { registry, folder, python: HashMap::new() };
+        let ask = workflow.python_files().into_iter().map(|file| {
+            let trouble = known.trouble(file);
+            async move {
+                let answer = match (trouble, executor) {
+                    (Some(trouble), _) => Answer::Unavailable(trouble),
+                    (None, Some(executor)) => described(executor, folder, file).await,
+                    (None, None) => Answer::Unknown,
+                };
+                (file.to_owned(), answer)
+            }
+        });
+        let answers = join_all(ask).await;
+        known.python.extend(answers);
+        known
+    }
+
+    /// What is wrong with a file that is named, before anything looks into it.
+    fn trouble(&self, name: &str) -> Option<Unavailable> {
+        match self.folder.join(name).canonicalize() {
+            Ok(path) if !path.starts_with(self.folder) => Some(Unavailable::Outside),
+            Ok(path) if path.is_file() => None,
+            Ok(_) | Err(_) => Some(Unavailable::NoSuchFile { nearest: self.nearest(name) }),
+        }
+    }
+
+    /// The file that was probably meant: one beside it, or in the folder.
+    fn nearest(&self, name: &str) -> Option<String> {
+        let parent = Path::new(name).parent().unwrap_or(Path::new(""));
+        let beside = [parent, Path::new(""), Path::new("tasks")].into_iter().flat_map(|place| {
+            let entries = std::fs::read_dir(self.folder.join(place)).into_iter().flatten().flatten();
+            entries.filter(|entry| entry.path().is_file()).map(|entry| place.join(entry.file_name()).display().to_string())
+        });
+        let near = |other: &String| strsim::jaro_winkler(other, name);
+        beside.filter(|other| near(other) > 0.8).max_by(|a, b| near(a).total_cmp(&near(b)))
+    }
+}
+
+/// What a Python file says of itself.
+async fn described(executor: &Arc<dyn Executor>, folder: &Path, file: &str) -> Answer {
+    let program = Program::Python { file: file.to_owned() };
+    let code = Code { program, folder: folder.to_owned(), env: BTreeMap::new() };
+    match executor.describe(code).await {
+        Ok(signature) => Answer::Known(Signature {
+            input: signature.input.clone(),
+            output: signature.output.clone(),
+            place: format!("{file}:{}", signature.line),
+            splits: false,
+        }),
+        Err(ExecutorError::Unavailable(message)) => Answer::Unavailable(Unavailable::NoExecutor { message }),
+        Err(error) => Answer::Unavailable(Unavailable::Broken { message: error.to_string() }),
+    }
 }
 
 impl Catalog for Known<'_> {
@@ -155,15 +225,13 @@ impl Catalog for Known<'_> {
         self.registry.names().into_iter().map(str::to_owned).collect()
     }
 
-    fn python(&self, _file: &str) -> Answer {
-        Answer::Unknown
+    fn python(&self, file: &str) -> Answer {
+        self.python.get(file).cloned().unwrap_or(Answer::Unknown)
     }
 
     fn program(&self, name: &str) -> Answer {
-        if !name.contains('/') || self.folder.join(name).is_file() {
-            return Answer::Unknown;
-        }
-        Answer::Unavailable(Unavailable::NoSuchFile { nearest: None })
+        let trouble = name.contains('/').then(|| self.trouble(name)).flatten();
+        trouble.map_or(Answer::Unknown, Answer::Unavailable)
     }
 }
 

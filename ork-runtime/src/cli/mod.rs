@@ -126,9 +126,9 @@ impl OrkBuilder {
                 Command::Worker(args) => worker::worker(builder, args, output).await,
                 Command::Jobs(command) => jobs::jobs(builder, command, output).await,
                 #[cfg(feature = "workflow")]
-                Command::Check(args) => workflow::check(&builder.tasks()?, &args, output).await,
+                Command::Check(args) => workflow::check(&builder, &args, output).await,
                 #[cfg(feature = "workflow")]
-                Command::Graph(args) => workflow::graph(&builder.tasks()?, &args, output).await,
+                Command::Graph(args) => workflow::graph(&builder, &args, output).await,
                 #[cfg(feature = "workflow")]
                 Command::Schedules(command) => schedules::schedules(builder, command, output).await,
                 Command::Doctor => doctor::doctor(builder, output).await,

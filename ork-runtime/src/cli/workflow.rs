@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use ork_workflow::{Checked, Drawing, Given, Parameters, Plan, Report, Style, Workflow, draw};
 
 use super::{Failure, Output};
 use crate::app::workflows::{self, CheckedFile, WorkflowError};
-use crate::registry::Registry;
+use crate::app::OrkBuilder;
+use crate::executor::Executor;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
@@ -70,10 +72,11 @@ pub(super) fn parameters(pairs: &[String], inputs: &[String]) -> Result<Paramete
     Ok(parameters)
 }
 
-pub(super) async fn check(registry: &Registry, args: &Check, output: &Output) -> Result<ExitCode, Failure> {
+pub(super) async fn check(builder: &OrkBuilder, args: &Check, output: &Output) -> Result<ExitCode, Failure> {
+    let (registry, executor) = (builder.tasks()?, builder.executor()?);
     let (mut reports, mut errors) = (Vec::new(), 0);
     for path in &args.files {
-        let CheckedFile { workflow, checked } = workflows::check(registry, path, None).await?;
+        let CheckedFile { workflow, checked } = workflows::check((&registry, executor.as_ref()), path, None).await?;
         errors += usize::from(checked.has_errors());
         reports.extend(checked.diagnostics.iter().map(|found| Report::new(workflow.file(), found)));
         if !output.is_json() {
@@ -84,10 +87,18 @@ pub(super) async fn check(registry: &Registry, args: &Check, output: &Output) ->
             }
         }
     }
+    end(executor).await;
     if output.is_json() {
         output.json(&reports);
     }
     Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+/// Ends the interpreters that were asked.
+async fn end(executor: Option<Arc<dyn Executor>>) {
+    if let Some(executor) = executor {
+        executor.shutdown().await;
+    }
 }
 
 /// Says what is wrong with a workflow, and what may be.
@@ -98,8 +109,10 @@ fn show(workflow: &Workflow, checked: &Checked, output: &Output) {
     }
 }
 
-pub(super) async fn graph(registry: &Registry, args: &Graph, output: &Output) -> Result<ExitCode, Failure> {
-    let CheckedFile { workflow, checked } = workflows::check(registry, &args.file, None).await?;
+pub(super) async fn graph(builder: &OrkBuilder, args: &Graph, output: &Output) -> Result<ExitCode, Failure> {
+    let (registry, executor) = (builder.tasks()?, builder.executor()?);
+    let CheckedFile { workflow, checked } = workflows::check((&registry, executor.as_ref()), &args.file, None).await?;
+    end(executor).await;
     let plan = plan(&workflow, checked, output)?;
     if output.is_json() {
         output.json(&plan);

@@ -30,6 +30,7 @@ pub(crate) mod timetable;
 mod turns;
 pub(crate) mod unkept;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ pub(crate) use self::running::Running;
 use self::step::Step;
 
 /// What the engine may be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
     /// How many `async fn` tasks run at once.
     pub concurrency: usize,
@@ -133,9 +134,9 @@ impl Engine {
             executor,
             clock,
             worker,
+            slots: Slots::new(settings.concurrency, settings.blocking),
             settings,
             large,
-            slots: Slots::new(settings.concurrency, settings.blocking),
             leases: Leases::default(),
             calls: Calls::default(),
             inputs: Inputs::default(),

@@ -44,7 +44,8 @@ impl Outputs<'_> {
         let view = self.engine.store.job(job).await?;
         let whole = match (&step.fan, view) {
             // It was skipped.
-            (_, None) => return Ok(Ok(Bytes::from_static(b"null"))),
+            (None, None) => return Ok(Ok(Bytes::from_static(b"null"))),
+            (Some(_), None) => Ok(Bytes::from_static(b"[]")),
             (Some(_), Some(view)) => self.list(&view).await?,
             (None, Some(JobView { job, output: Some(output), .. })) if job.state == State::Success => {
                 self.read(Whose { job: job.id, part: None }, output).await?
