@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the services' share that other tests use")]
 
+#[path = "../../ork-runtime/tests/support/python.rs"]
+mod interpreter;
 #[path = "../../ork-runtime/tests/support/node.rs"]
 mod node;
 #[path = "../../ork-runtime/tests/support/postgres.rs"]
@@ -38,7 +40,8 @@ impl Setting {
         Some(Self::with(vec![("ORK_BROKER", url.to_owned()), ("ORK_STORE", database), ("ORK_PREFIX", prefix)]))
     }
 
-    fn with(variables: Vec<(&'static str, String)>) -> Self {
+    fn with(mut variables: Vec<(&'static str, String)>) -> Self {
+        variables.extend(interpreter::python().map(|python| ("ORK_PYTHON", python)));
         let place = Place::new();
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("flows"), &place.path().join("flows"));
         Self { place, variables }
@@ -69,22 +72,33 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Each workflow, and what it comes to.
-fn workflows() -> [(&'static str, Value); 4] {
+/// Each workflow, what it is called and what it comes to.
+fn workflows() -> Vec<(&'static str, &'static str, Value)> {
     let region = |region: &str| (0..4).map(|n| json!(format!("{region} {n}/4"))).collect::<Vec<_>>();
-    [
-        ("files", json!({ "total_rows": 1200, "files_processed": 5 })),
-        ("shares", json!(vec![json!({ "processed": 25 }); 4])),
-        ("count", json!(vec![json!({ "processed": 20 }); 5])),
-        ("regions", json!([region("eu"), region("us"), region("asia")].concat())),
-    ]
+    let regions = json!([region("eu"), region("us"), region("asia")].concat());
+    let mut all = vec![
+        ("files", "files", json!({ "total_rows": 1200, "files_processed": 5 })),
+        ("shares", "shares", json!(vec![json!({ "processed": 25 }); 4])),
+        ("count", "count", json!(vec![json!({ "processed": 20 }); 5])),
+        ("regions", "regions", regions.clone()),
+    ];
+    if interpreter::python().is_some() {
+        all.extend([
+            ("python/static/flow", "flow", json!(vec![json!({ "processed": 25 }); 4])),
+            ("python/count/flow", "flow", json!(vec![json!({ "processed": 20 }); 5])),
+            ("python/foreach/flow", "flow", json!({ "total_rows": 288, "files_processed": 12 })),
+            ("python/combined/flow", "flow", regions),
+            ("mixed", "mixed", json!("5 short names")),
+        ]);
+    }
+    all
 }
 
 #[test]
 fn every_workflow_runs_here() {
     let setting = Setting::embedded();
-    for (name, expected) in workflows() {
-        let run = setting.run(&format!("run flows/{name}.yaml --json")).json();
+    for (file, name, expected) in workflows() {
+        let run = setting.run(&format!("run flows/{file}.yaml --json")).json();
         assert_eq!((&run["state"], &run["result"]), (&json!("success"), &expected), "{run}");
         let id = run["run"].as_str().unwrap();
         let shown = setting.run(&format!("jobs show {id}")).ok();
@@ -106,8 +120,8 @@ fn every_workflow_runs_on_a_cluster_of_two_workers() {
         worker.err_line(|line| line.contains("worker ready"));
         worker
     });
-    for (name, expected) in workflows() {
-        let run = setting.run(&format!("submit flows/{name}.yaml --wait --json")).json();
+    for (file, _, expected) in workflows() {
+        let run = setting.run(&format!("submit flows/{file}.yaml --wait --json")).json();
         assert_eq!((&run["state"], &run["result"]), (&json!("success"), &expected), "{run}");
     }
     for worker in workers {

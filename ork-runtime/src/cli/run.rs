@@ -88,7 +88,8 @@ pub(super) async fn run(builder: OrkBuilder, args: Args, output: &Output) -> Res
 #[cfg(feature = "workflow")]
 async fn workflow(ork: &crate::Ork, args: &Args, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
     let parameters = args.input.parameters()?;
-    let file = crate::app::workflows::check((ork.registry(), ork.executor()), args.task.as_ref(), Some(&parameters)).await?;
+    let file =
+        crate::app::workflows::check((ork.registry(), ork.executor()), args.task.as_ref(), Some(&parameters)).await?;
     let plan = super::workflow::plan(&file.workflow, file.checked, output)?;
     let run = ork.submit_plan(&plan).await?;
     ork.start_worker();

@@ -56,7 +56,8 @@ pub(super) async fn submit(builder: OrkBuilder, args: Args, output: &Output) -> 
 #[cfg(feature = "workflow")]
 async fn workflow(ork: &Ork, args: &Args, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
     let parameters = args.input.parameters()?;
-    let file = crate::app::workflows::check((ork.registry(), ork.executor()), args.task.as_ref(), Some(&parameters)).await?;
+    let file =
+        crate::app::workflows::check((ork.registry(), ork.executor()), args.task.as_ref(), Some(&parameters)).await?;
     let plan = super::workflow::plan(&file.workflow, file.checked, output)?;
     let id = match ork.submit_plan_on(&plan, args.terms()).await {
         Err(ClientError::Taken { by, .. }) if args.or_join => by,

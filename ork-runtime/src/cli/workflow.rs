@@ -8,8 +8,8 @@ use clap::ValueEnum;
 use ork_workflow::{Checked, Drawing, Given, Parameters, Plan, Report, Style, Workflow, draw};
 
 use super::{Failure, Output};
-use crate::app::workflows::{self, CheckedFile, WorkflowError};
 use crate::app::OrkBuilder;
+use crate::app::workflows::{self, CheckedFile, WorkflowError};
 use crate::executor::Executor;
 
 #[derive(Debug, clap::Args)]

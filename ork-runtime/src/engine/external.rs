@@ -14,7 +14,9 @@ use crate::task::{CallError, Error};
 pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> Result<Bytes, CallError> {
     let permanent = |words: &str| CallError::Task(Error::permanent(words));
     let Some(executor) = &engine.executor else {
-        return Err(permanent("this program was built without the feature `workflow`, which runs tasks in other languages"));
+        return Err(permanent(
+            "this program was built without the feature `workflow`, which runs tasks in other languages",
+        ));
     };
     let Some((step, external)) = context.external() else {
         return Err(permanent("this task runs as a task of a workflow, and only so"));

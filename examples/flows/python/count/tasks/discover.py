@@ -1,0 +1,13 @@
+"""Says how many instances there are to be."""
+
+from ork import task
+from pydantic import BaseModel
+
+
+class Output(BaseModel):
+    count: int
+
+
+@task
+def main() -> Output:
+    return Output(count=5)
