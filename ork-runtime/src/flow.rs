@@ -150,13 +150,12 @@ impl Flow {
 
     /// The job of a task has ended so.
     pub(crate) fn ended(&mut self, at: usize, state: State) {
-        let stage = match state {
-            State::Success => Stage::Success,
-            State::Failed => Stage::Failed,
-            State::Cancelled => Stage::Cancelled,
-            State::Ready | State::Running | State::Retrying | State::Waiting => return,
-        };
-        self.set(at, stage);
+        match state {
+            State::Success => self.set(at, Stage::Success),
+            State::Failed => self.set(at, Stage::Failed),
+            State::Cancelled => self.set(at, Stage::Cancelled),
+            State::Ready | State::Running | State::Retrying | State::Waiting => {}
+        }
     }
 
     /// The job of a task that had ended goes on: what was skipped may run after all.

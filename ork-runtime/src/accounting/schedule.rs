@@ -83,12 +83,11 @@ impl Operation for Pause {
             return Paused::Already;
         }
         entry.dirty = true;
-        let effects = match self.next {
-            Some(next) => vec![entry.job.unpause(next)],
-            None => {
-                entry.job.pause();
-                Vec::new()
-            }
+        let effects = if let Some(next) = self.next {
+            vec![entry.job.unpause(next)]
+        } else {
+            entry.job.pause();
+            Vec::new()
         };
         let job = entry.job.clone();
         Paused::Done(books.carry_out(&job, effects, None, &self.by))

@@ -126,6 +126,7 @@ const SECRETS: [&str; 2] = ["ORK_BROKER", "ORK_STORE"];
 
 /// What runs tasks that are no functions of this program.
 #[cfg(feature = "workflow")]
+#[expect(clippy::unnecessary_wraps, reason = "as without the feature")]
 pub(super) fn executor(config: &Config, clock: &Arc<dyn Clock>) -> Option<Arc<dyn Executor>> {
     use crate::executor::local::{Local, Settings};
     let settings = Settings {

@@ -9,9 +9,8 @@ use crate::client::{Client, waiters::Waiters};
 use crate::clock::{Clock, system::SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::engine::large::Large;
-use crate::engine::{Engine, Settings};
+use crate::engine::{self, Engine, Settings};
 use crate::event::{Scope, Telling};
-use crate::executor::Executor;
 use crate::id::WorkerId;
 use crate::message::Limits;
 use crate::objects::{ObjectError, Objects};
@@ -156,7 +155,7 @@ impl OrkBuilder {
 
     /// What runs tasks that are no functions of this program.
     #[cfg(all(feature = "cli", feature = "workflow"))]
-    pub(crate) fn executor(&self) -> Result<Option<Arc<dyn Executor>>, ConfigError> {
+    pub(crate) fn executor(&self) -> Result<Option<Arc<dyn crate::executor::Executor>>, ConfigError> {
         Ok(adapters::executor(&self.resolve()?, &self.clock))
     }
 
@@ -199,7 +198,7 @@ impl OrkBuilder {
         let tasks = (registry, self.states);
         let settings = (settings(&config, &*broker), Large::new(objects, home, config.large_output_bytes));
         let executor = adapters::executor(&config, &self.clock);
-        let ports = (store, broker, executor);
+        let ports = engine::Ports { store, broker, executor };
         let (engine, owed, progress) = Engine::new(tasks, ports, (self.clock, worker), settings);
         let engine = Arc::new(engine);
         worker::services::start(&engine, &supervisor, owed, progress);

@@ -116,11 +116,18 @@ pub(crate) struct Engine {
     pub(crate) fatal: CancellationToken,
 }
 
+/// What an engine stands on.
+pub(crate) struct Ports {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) executor: Option<Arc<dyn Executor>>,
+}
+
 impl Engine {
     /// An engine over these ports, and the receiving ends of what it sends.
     pub(crate) fn new(
         (registry, states): (Arc<Registry>, States),
-        (store, broker, executor): (Arc<dyn Store>, Arc<dyn Broker>, Option<Arc<dyn Executor>>),
+        Ports { store, broker, executor }: Ports,
         (clock, worker): (Arc<dyn Clock>, WorkerId),
         (settings, large): (Settings, Large),
     ) -> (Self, OutboxReceiver, ProgressReceiver) {

@@ -77,15 +77,13 @@ pub(super) async fn inherit(
         if !itself::inherits(engine, &task, message) {
             continue;
         }
-        match itself::inherit(engine, &task, message).await {
-            Ok(of) => step = of,
-            Err(_) => {
-                for delivery in deliveries {
-                    spawn(alone(engine, delivery));
-                }
-                return (Vec::new(), None);
+        let Ok(of) = itself::inherit(engine, &task, message).await else {
+            for delivery in deliveries {
+                spawn(alone(engine, delivery));
             }
-        }
+            return (Vec::new(), None);
+        };
+        step = of;
     }
     (deliveries, step)
 }

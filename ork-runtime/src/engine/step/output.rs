@@ -152,7 +152,7 @@ fn field(whole: &Bytes, reference: &Reference) -> Result<Bytes, NoField> {
             return Ok(value);
         }
         let object: HashMap<String, &RawValue> =
-            serde_json::from_slice(&value).map_err(|_| NoField::Not(shown(&value)))?;
+            serde_json::from_slice(&value).map_err(|_no_object| NoField::Not(shown(&value)))?;
         let found = object.get(name).ok_or_else(|| NoField::Missing(name.clone()))?;
         value = Bytes::copy_from_slice(found.get().as_bytes());
     }
