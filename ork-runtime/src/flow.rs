@@ -304,8 +304,11 @@ mod tests {
         assert_eq!(flow.verdict(), Some((State::Success, None)));
     }
 
+    /// The tasks that one needs, and whether it runs anyway.
+    type Needs = (Vec<usize>, bool);
+
     /// A graph: for each task those it needs, and whether it runs anyway; then the order and the way in which they end.
-    fn graphs() -> impl Strategy<Value = (Vec<(Vec<usize>, bool)>, Vec<(usize, bool)>)> {
+    fn graphs() -> impl Strategy<Value = (Vec<Needs>, Vec<(usize, bool)>)> {
         let steps = (1_usize..12).prop_flat_map(|n| {
             let step = |at: usize| (proptest::collection::vec(0..at.max(1), 0..=at.min(3)), any::<bool>());
             (0..n).map(step).collect::<Vec<_>>()
@@ -316,9 +319,12 @@ mod tests {
     proptest! {
         #[test]
         fn each_task_begins_at_most_once_after_all_it_needs_and_the_run_ends((steps, ends) in graphs()) {
-            let steps: Vec<_> = steps.into_iter().map(|(mut needs, anyway)| { needs.sort_unstable(); needs.dedup(); (needs, anyway) }).collect();
             let mut steps = steps;
             steps[0].0.clear();
+            for (needs, _) in &mut steps {
+                needs.sort_unstable();
+                needs.dedup();
+            }
             let shape: Vec<_> = steps.iter().map(|(needs, anyway)| (needs.as_slice(), *anyway)).collect();
             let mut flow = flow(&shape);
             let (mut running, mut begun) = (Vec::new(), std::collections::BTreeSet::new());

@@ -149,9 +149,9 @@ mod names {
 
 // ---- how they are called
 
-fn def(name: &str, role: Role) -> &'static TaskDef {
+fn def(name: &str, role: Role) -> TaskDef {
     let registry = Registry::collect().unwrap();
-    let task = *registry.get(name).unwrap();
+    let task = registry.get(name).unwrap();
     match role {
         Role::Work => Some(task.work),
         Role::Split => task.split,
@@ -174,7 +174,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-fn run(def: &TaskDef, call: Call) -> std::result::Result<Value, CallError> {
+fn run(def: TaskDef, call: Call) -> std::result::Result<Value, CallError> {
     let output = match def.run {
         Run::Async(run) => now(run(call)),
         Run::Blocking(run) => run(call),
