@@ -1,6 +1,6 @@
 //! The workflows of the examples: checked, drawn, run here and by workers, scheduled; and what is said of broken ones.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the services' share that other tests use")]
 
 #[path = "../../ork-runtime/tests/support/python.rs"]

@@ -2,6 +2,8 @@
 //!
 //! Beside it are workflows of other shapes, and `flows check`, `flows graph` and `flows schedules` for each of them.
 
+#![expect(clippy::needless_pass_by_value, reason = "a task owns its inputs")]
+
 use std::process::ExitCode;
 
 use ork::task;
@@ -75,7 +77,7 @@ fn share(context: ork::Context) -> Share {
 
 /// What one of several did for a region.
 #[derive(Serialize, Deserialize, JsonSchema)]
-struct Region {
+struct Done {
     region: String,
     worker: u64,
     of: u64,
@@ -95,13 +97,13 @@ fn discover_regions() -> Regions {
 
 /// Does one share of the work of one region.
 #[task]
-fn process_region(item: String, context: ork::Context) -> Region {
-    Region { region: item, worker: context.parallel_index(), of: context.parallel_count().unwrap_or(1) }
+fn process_region(item: String, context: ork::Context) -> Done {
+    Done { region: item, worker: context.parallel_index(), of: context.parallel_count().unwrap_or(1) }
 }
 
 /// Counts what was done for each region.
 #[task]
-fn aggregate_regions(process_region: Vec<Region>) -> Vec<String> {
+fn aggregate_regions(process_region: Vec<Done>) -> Vec<String> {
     process_region.iter().map(|one| format!("{} {}/{}", one.region, one.worker, one.of)).collect()
 }
 

@@ -156,7 +156,7 @@ fn a_list_of_what_instances_returned_makes_many_in_turn() {
 #[task]
 async fn flow_nested(run: String, item: Value, process: String) -> String {
     called(&run);
-    format!("{} {process}", item["file"].as_str().unwrap_or_default())
+    format!("{} {process}", item.get("file").and_then(Value::as_str).unwrap_or_default())
 }
 
 #[test]
