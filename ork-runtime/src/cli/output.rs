@@ -33,6 +33,7 @@ impl Output {
     }
 
     /// Whether what is written on stderr may have colours.
+    #[cfg(feature = "workflow")]
     pub(super) const fn is_coloured(&self) -> bool {
         self.color
     }
