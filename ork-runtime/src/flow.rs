@@ -207,7 +207,7 @@ impl Job {
     pub fn step(&self) -> Option<(usize, &str)> {
         match self.role.as_deref()? {
             Role::Step { at, name } => Some((*at, name)),
-            Role::Run(_) | Role::Schedule(_) => None,
+            Role::Run(_) | Role::Schedule(_) | Role::Foreign => None,
         }
     }
 
@@ -215,14 +215,14 @@ impl Job {
     pub fn run(&self) -> Option<&Flow> {
         match self.role.as_deref()? {
             Role::Run(flow) => Some(flow),
-            Role::Step { .. } | Role::Schedule(_) => None,
+            Role::Step { .. } | Role::Schedule(_) | Role::Foreign => None,
         }
     }
 
     pub(crate) fn run_mut(&mut self) -> Option<&mut Flow> {
         match self.role.as_deref_mut()? {
             Role::Run(flow) => Some(flow),
-            Role::Step { .. } | Role::Schedule(_) => None,
+            Role::Step { .. } | Role::Schedule(_) | Role::Foreign => None,
         }
     }
 

@@ -20,4 +20,6 @@ pub enum Role {
     },
     /// It starts others by the clock.
     Schedule(Ticks),
+    /// A run or a schedule that came over a broker, from somebody who is trusted with no more than the tasks of the program.
+    Foreign,
 }

@@ -28,7 +28,7 @@ impl Job {
     pub fn ticks(&self) -> Option<&Ticks> {
         match self.role.as_deref()? {
             Role::Schedule(ticks) => Some(ticks),
-            Role::Run(_) | Role::Step { .. } => None,
+            Role::Run(_) | Role::Step { .. } | Role::Foreign => None,
         }
     }
 

@@ -282,6 +282,12 @@ async fn not_ok(ork: &Ork, status: &Status, most: usize) -> Result<Vec<(u64, &'s
 }
 
 async fn watch(ork: &Ork, id: JobId, output: &Output) -> Result<ExitCode, Failure> {
+    #[cfg(feature = "workflow")]
+    if ork.status(id).await?.task == crate::flow::RUN {
+        let plan = ork.plan_of(id).await?;
+        let status = super::progress::follow(ork, id, output).await?;
+        return super::run::finish_run(ork, &status, &plan, output).await;
+    }
     let bar = Bar::new(output);
     let mut last = None;
     let mut progress = std::pin::pin!(ork.follow(id));

@@ -141,12 +141,7 @@ pub(super) fn finish(outcome: &crate::JobOutcome, output: &Output) -> Result<Exi
     match (status.state, outcome.output()) {
         (State::Success, Some(json)) => output.result(json),
         // A job with parts and without a join has no result but how they ended.
-        (State::Success, None) if output.is_json() && status.run.is_some() => output.json(&status.run),
         (State::Success, None) if output.is_json() => output.json(&status.parts),
-        (State::Success, None) if status.run.is_some() => {
-            let tasks = status.run.as_ref().map_or(0, |run| run.tasks.len());
-            output.line(format!("{tasks} tasks ok; `jobs tree {}` shows them", status.id));
-        }
         (State::Success, None) => {
             output.line(format!("{} of {} parts ok", status.parts.ok, status.parts.settled()));
         }

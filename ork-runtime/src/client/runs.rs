@@ -87,15 +87,23 @@ impl Client {
     /// # Cancel safety
     /// It only reads.
     pub async fn task_output(&self, run: JobId, task: &str) -> Result<Option<Value>, ClientError> {
-        let view = self.view(run).await?;
-        let no_run = || ClientError::Store(StoreError::new(StoreErrorKind::NotFound, format!("job {run} is no run")));
-        let plan: Plan = serde_json::from_slice(&view.input).map_err(|_no_plan| no_run())?;
+        let plan = self.plan_of(run).await?;
         let step = plan.tasks.iter().find(|step| step.name == task).ok_or_else(|| {
             let words = format!("the workflow `{}` has no task `{task}`", plan.name);
             ClientError::Store(StoreError::new(StoreErrorKind::NotFound, words))
         })?;
         let Some(view) = self.engine.store.job(step_id(run, task)).await? else { return Ok(None) };
         self.output_of(step, view).await
+    }
+
+    /// The plan of a run.
+    pub(crate) async fn plan_of(&self, run: JobId) -> Result<Plan, ClientError> {
+        let view = self.view(run).await?;
+        let plan =
+            Some(&view).filter(|view| view.job.task == RUN).and_then(|view| serde_json::from_slice(&view.input).ok());
+        plan.ok_or_else(|| {
+            ClientError::Store(StoreError::new(StoreErrorKind::NotFound, format!("job {run} is no run of a workflow")))
+        })
     }
 
     async fn output_of(&self, step: &Step, view: JobView) -> Result<Option<Value>, ClientError> {

@@ -8,6 +8,8 @@ use crate::broker::DeadReason;
 use crate::hook::Kept;
 use crate::job::{Job, Kind, Phase, Unique};
 use crate::message::{Ask, Message};
+use crate::role::Role;
+use crate::task::builtin;
 
 /// The answer for a job.
 pub(super) enum ClaimedJob {
@@ -134,7 +136,7 @@ pub(super) async fn adopt(engine: &Engine, message: &Message) -> Result<Done, Pr
     Ok(Done::Settled)
 }
 
-/// The job that a message asks for.
+/// The job that a message asks for, if the store does not know it.
 pub(super) fn new_job(engine: &Engine, message: &Message) -> NewJob {
     let mut job = Job::new(message.job, message.task.clone(), engine.clock.now());
     job.root = message.root;
@@ -155,5 +157,6 @@ pub(super) fn new_job(engine: &Engine, message: &Message) -> NewJob {
     job.priority = message.priority;
     job.reply.clone_from(&message.reply);
     job.hooks = message.hooks.as_deref().and_then(Kept::new);
+    job.role = builtin::is_brought_on(&message.task).then(|| Box::new(Role::Foreign));
     NewJob { job, input: message.body.clone() }
 }

@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::job::{Job, Kind, Phase};
 use crate::message::Message;
 use crate::registry::Task;
+use crate::role::Role;
 use crate::schedule::Ticks;
 use crate::task::{CallError, Error};
 
@@ -68,8 +69,14 @@ pub(super) async fn tick(
     task: &Task,
     message: &Message,
 ) -> Result<Done, ProcessError> {
-    let table = serde_json::from_slice::<Timetable>(&message.body)
-        .map_err(|error| Error::permanent(format!("this is no schedule: {error}")));
+    let foreign = matches!(job.role.as_deref(), Some(Role::Foreign));
+    let refused = Error::permanent("schedules are made through the store, with `schedules add`, and not over a broker");
+    let table = if foreign {
+        Err(refused)
+    } else {
+        serde_json::from_slice::<Timetable>(&message.body)
+            .map_err(|error| Error::permanent(format!("this is no schedule: {error}")))
+    };
     let now = engine.clock.now();
     let due = table.and_then(|table| {
         let (starts, next) = table.due(job.ticks().copied().unwrap_or_default(), now);

@@ -60,6 +60,32 @@ fn a_run_is_worked_on_by_all_and_each_task_follows_once() {
     });
 }
 
+/// Whoever can publish is trusted with the tasks of the program, and with nothing that runs other programs.
+#[test]
+fn a_run_that_comes_over_the_broker_starts_no_programs_and_no_schedules() {
+    shared(|world| async move {
+        let worker = world.worker().await;
+        let mut foreigner = world.foreigner().await;
+        let marked = tempfile::tempdir().unwrap().path().join("was here");
+        let touch = json!({ "name": "touch", "executor": "process", "command": ["touch", marked] });
+        let plan = json!({ "name": "evil", "tasks": [touch] });
+        let schedule =
+            json!({ "name": "evil", "cron": "* * * * *", "timezone": "UTC", "task": "ork.run", "input": plan });
+        for (task, body, words) in [
+            ("ork.run", plan, "the task `touch` is no function of this program"),
+            ("ork.schedule", schedule, "schedules are made through the store"),
+            ("ork.process", json!({ "command": ["touch", marked] }), "runs as a task of a workflow, and only so"),
+        ] {
+            foreigner.publish(task, &serde_json::to_vec(&body).unwrap(), foreigner.asking(task)).await;
+            let (_, answer) = foreigner.answer().await;
+            let said = answer["error"]["message"].as_str().unwrap();
+            assert!(answer["state"] == "failed" && said.contains(words), "{answer}");
+        }
+        assert!(!marked.exists() && worker.schedules().await.unwrap().is_empty());
+        worker.shutdown().await;
+    });
+}
+
 /// Whoever can publish can submit a run; a step of a run that there is not is refused.
 #[test]
 fn a_program_in_another_language_submits_a_run_and_cannot_invent_a_step() {

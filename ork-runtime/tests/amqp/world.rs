@@ -83,7 +83,16 @@ pub(crate) fn on<F: Future<Output = ()>>(store: &str, queues: &'static str, test
 /// Leaves nothing behind on a node that others use too.
 pub(crate) async fn clean(url: &str, prefix: &str) {
     let (_connection, channel) = plain(url).await;
-    for queue in ["task.plain", "task.line", "task.parts", "task.ork.run", "dead"] {
+    for queue in [
+        "task.plain",
+        "task.line",
+        "task.parts",
+        "task.ork.run",
+        "task.ork.schedule",
+        "task.ork.python",
+        "task.ork.process",
+        "dead",
+    ] {
         channel.queue_delete(format!("{prefix}.{queue}").into(), QueueDeleteOptions::default()).await.unwrap();
     }
     for exchange in ["", ".hooks", ".events", ".unrouted"] {

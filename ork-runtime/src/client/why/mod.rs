@@ -99,11 +99,15 @@ pub(super) fn why(facts: &Facts) -> Why {
     let (waits_for, sentence) = match job.state {
         State::Ready => ready(facts),
         State::Running => running(facts),
-        State::Retrying => retrying(facts),
+        State::Retrying => match job.ticks().and_then(|ticks| ticks.next).filter(|next| *next > facts.now) {
+            Some(next) => (WaitsFor::Time, format!("starts the next one in {}, at {next}", span(next - facts.now))),
+            None => retrying(facts),
+        },
         State::Waiting if job.is_over() => children(facts),
-        State::Waiting => match job.run() {
-            Some(flow) => (WaitsFor::Children, tasks(job.id, flow)),
-            None => waiting(facts),
+        State::Waiting => match (job.run(), job.ticks()) {
+            (Some(flow), _) => (WaitsFor::Children, tasks(job.id, flow)),
+            (None, Some(_)) => (WaitsFor::Nothing, "is paused, and starts nothing until it is resumed".to_owned()),
+            (None, None) => waiting(facts),
         },
         State::Success => (WaitsFor::Nothing, success(facts)),
         State::Failed => (WaitsFor::Nothing, failed(facts)),
@@ -116,14 +120,13 @@ pub(super) fn why(facts: &Facts) -> Why {
 fn tasks(run: JobId, flow: &Flow) -> String {
     let in_stage = |stage| flow.steps.iter().filter(move |step| step.stage == stage);
     let ended = flow.steps.iter().filter(|step| step.stage.is_final()).count();
-    let names = |steps: Vec<String>| list(&steps);
     let begun = in_stage(Stage::Begun).map(|step| format!("`{}` (job {})", step.name, step_id(run, &step.name)));
     let ahead = in_stage(Stage::Waiting).map(|step| format!("`{}`", step.name));
     let (begun, ahead): (Vec<_>, Vec<_>) = (begun.collect(), ahead.collect());
     let mut words = format!("waits for its tasks: {ended} of {} have ended", flow.steps.len());
     for (what, steps) in [("begun", begun), ("to begin after them", ahead)] {
         if !steps.is_empty() {
-            words = format!("{words}; {what}: {}", names(steps));
+            words = format!("{words}; {what}: {}", list(&steps));
         }
     }
     words

@@ -5,8 +5,11 @@ use bytes::Bytes;
 use super::*;
 use crate::context::Progress;
 use crate::failure::{Failure, FailureKind};
+use crate::flow::FlowStep;
 use crate::job::Job;
 use crate::ledger::{Counts, Head};
+use crate::role::Role;
+use crate::schedule::Ticks;
 use crate::store::Owing;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -301,4 +304,27 @@ fn every_state_has_its_sentence_whatever_is_owed() {
             }
         }
     }
+}
+
+#[test]
+fn a_run_that_waits_for_its_tasks() {
+    let mut facts = facts(State::Waiting);
+    let step =
+        |name: &str, stage| FlowStep { name: name.into(), task: "t".into(), needs: Vec::new(), anyway: false, stage };
+    let steps = vec![step("a", Stage::Success), step("b", Stage::Begun), step("c", Stage::Waiting)];
+    facts.view.job.role = Some(Box::new(Role::Run(Flow { workflow: "w".into(), steps })));
+    let job = step_id(facts.view.job.id, "b");
+    let words = format!("waits for its tasks: 1 of 3 have ended; begun: `b` (job {job}); to begin after them: `c`");
+    says(&facts, WaitsFor::Children, &words);
+}
+
+#[test]
+fn a_schedule_between_its_times_and_one_that_is_paused() {
+    let mut facts = facts(State::Retrying);
+    let ticks = Ticks { next: Some(after(6)), ..Ticks::default() };
+    facts.view.job.role = Some(Box::new(Role::Schedule(ticks)));
+    says(&facts, WaitsFor::Time, "starts the next one in 6s, at 1970-01-01T00:16:46.000Z");
+    facts.view.job.state = State::Waiting;
+    facts.view.job.role = Some(Box::new(Role::Schedule(Ticks { next: None, paused: true, last: None })));
+    says(&facts, WaitsFor::Nothing, "is paused, and starts nothing until it is resumed");
 }

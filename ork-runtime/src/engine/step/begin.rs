@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ork_workflow::Plan;
+use ork_workflow::{Plan, Runs};
 
 use super::super::invoke::Called;
 use super::super::{Done, Engine, ProcessError, settle};
@@ -11,6 +11,7 @@ use crate::flow::{Flow, Stage, step_id};
 use crate::job::{Job, Phase};
 use crate::message::Message;
 use crate::registry::Task;
+use crate::role::Role;
 use crate::task::{CallError, Error};
 
 /// Begins a claimed run.
@@ -20,7 +21,7 @@ pub(in super::super) async fn begin(
     task: &Task,
     message: &Message,
 ) -> Result<Done, ProcessError> {
-    let flow = match flow(message) {
+    let flow = match flow(&job, message) {
         Ok(flow) => flow,
         Err(error) => {
             let called = (Called::Failed(error), None);
@@ -44,8 +45,17 @@ pub(in super::super) async fn begin(
     Ok(Done::Settled)
 }
 
-fn flow(message: &Message) -> Result<Flow, CallError> {
+fn flow(job: &Job, message: &Message) -> Result<Flow, CallError> {
     let plan: Plan = serde_json::from_slice(&message.body)
         .map_err(|error| CallError::Task(Error::permanent(format!("this is no plan of a workflow: {error}"))))?;
+    let program = |step: &&ork_workflow::Step| !matches!(step.runs, Runs::Rust { .. });
+    if let (Some(Role::Foreign), Some(step)) = (job.role.as_deref(), plan.tasks.iter().find(program)) {
+        let words = format!(
+            "the task `{}` is no function of this program, and whoever sends a run over a broker is trusted with no more: \
+             submit it through the store, with `submit`",
+            step.name
+        );
+        return Err(CallError::Task(Error::permanent(words)));
+    }
     Flow::of(&plan).map_err(|error| CallError::Task(Error::permanent(error.to_string())))
 }
