@@ -13,8 +13,8 @@ use crate::app::{Ork, OrkBuilder};
 use crate::client::Status;
 use crate::id::JobId;
 use crate::job::State;
-use crate::ledger::Settled;
-use crate::store::Filter;
+use crate::ledger::PartState;
+use crate::store::{Filter, PartFilter, PartStatus};
 use crate::worker::retention::earlier;
 
 #[derive(Debug, Subcommand)]
@@ -264,21 +264,15 @@ async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) -> Result<(),
 
 /// The first parts that did not succeed.
 async fn not_ok(ork: &Ork, status: &Status, most: usize) -> Result<Vec<(u64, &'static str, String)>, Failure> {
-    let (mut bad, mut from) = (Vec::new(), 0);
-    if status.parts.not_ok() == 0 {
-        return Ok(bad);
+    if status.parts.not_ok() == 0 || most == 0 {
+        return Ok(Vec::new());
     }
-    while bad.len() < most {
-        // Not by the client: it would read the outputs of those that went well, too.
-        let page = ork.engine().store.parts(status.id, from, 1_000).await?;
-        let Some(last) = page.last() else { break };
-        from = last.index + 1;
-        let found = page.into_iter().filter(|part| part.how != Settled::Ok).map(|part| {
-            (part.index, part.how.as_str(), part.failure.map(|failure| failure.to_string()).unwrap_or_default())
-        });
-        bad.extend(found.take(most - bad.len()));
-    }
-    Ok(bad)
+    let states = vec![PartState::Failed, PartState::Skipped, PartState::Cancelled];
+    let parts = ork.list_parts(status.id, PartFilter { states, from: 0, limit: most }).await?;
+    let why = |part: PartStatus| {
+        (part.index, part.state.as_str(), part.failure.map(|failure| failure.to_string()).unwrap_or_default())
+    };
+    Ok(parts.into_iter().map(why).collect())
 }
 
 async fn watch(ork: &Ork, id: JobId, output: &Output) -> Result<ExitCode, Failure> {
