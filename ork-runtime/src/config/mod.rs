@@ -58,7 +58,7 @@ pub struct Config {
     pub name: Option<String>,
     /// How many `async fn` tasks run at once.
     pub concurrency: Option<usize>,
-    /// How many `fn` tasks run at once.
+    /// How many `fn` tasks run at once, and tasks in other languages.
     pub blocking: Option<usize>,
     /// No message may be larger.
     pub max_message_bytes: usize,

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::progress::Of;
 use super::{Engine, large, services};
 use crate::context::{About, Context, Made, Split};
+use crate::flow::{PROCESS, PYTHON};
 use crate::message::Message;
 use crate::task::CallError;
 use crate::task::arg::Call;
@@ -31,8 +32,10 @@ impl Slots {
         Self { tasks: Semaphore::new(tasks), blocking: Semaphore::new(blocking) }
     }
 
-    const fn of(&self, def: &TaskDef) -> &Semaphore {
+    fn of(&self, def: &TaskDef) -> &Semaphore {
         match def.run {
+            // Each is a process of its own, which works as a thread would.
+            Run::Async(_) if matches!(def.name, PYTHON | PROCESS) => &self.blocking,
             Run::Async(_) | Run::AsyncSplit(_) => &self.tasks,
             Run::Blocking(_) | Run::BlockingSplit(_) => &self.blocking,
         }
