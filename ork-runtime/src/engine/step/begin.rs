@@ -8,10 +8,12 @@ use super::super::invoke::Called;
 use super::super::{Done, Engine, ProcessError, settle};
 use crate::accounting::{Answer, BeginRun, Retry, Steered};
 use crate::flow::{Flow, Stage, step_id};
-use crate::job::{Job, Phase};
+use crate::id::JobId;
+use crate::job::{Job, Phase, State};
 use crate::message::Message;
 use crate::registry::Task;
 use crate::role::Role;
+use crate::store::Filter;
 use crate::task::{CallError, Error};
 
 /// Begins a claimed run.
@@ -31,11 +33,7 @@ pub(in super::super) async fn begin(
     };
     if let Some(before) = job.run() {
         for step in before.steps.iter().filter(|step| matches!(step.stage, Stage::Failed | Stage::Cancelled)) {
-            let retry = Retry::new(step_id(job.id, &step.name), engine.by());
-            // What others have taken up in the meantime goes on.
-            if let Steered::Done(owed) = engine.store.apply(retry).await? {
-                engine.outbox.send(owed).await;
-            }
+            take_up(engine, step_id(job.id, &step.name)).await?;
         }
     }
     let begin = BeginRun { job: job.id, attempt: job.attempt, flow, by: engine.by() };
@@ -43,6 +41,24 @@ pub(in super::super) async fn begin(
         engine.outbox.send(owed).await;
     }
     Ok(Done::Settled)
+}
+
+/// Takes up a job that did not end well, or what of the jobs below it did not.
+async fn take_up(engine: &Engine, job: JobId) -> Result<(), ProcessError> {
+    let mut jobs = vec![job];
+    while let Some(job) = jobs.pop() {
+        match engine.store.apply(Retry::new(job, engine.by())).await? {
+            Steered::Done(owed) => engine.outbox.send(owed).await,
+            Steered::Below => {
+                let states = vec![State::Failed, State::Cancelled];
+                let below = Filter { states, parent: Some(job), limit: usize::from(u16::MAX), ..Filter::default() };
+                jobs.extend(engine.store.jobs(below).await?.into_iter().map(|view| view.job.id));
+            }
+            // What others have taken up in the meantime goes on.
+            Steered::Refused(_) | Steered::Interrupted(_) | Steered::PartStays(_) | Steered::Unknown => {}
+        }
+    }
+    Ok(())
 }
 
 fn flow(job: &Job, message: &Message) -> Result<Flow, CallError> {

@@ -81,6 +81,59 @@ fn a_run_that_is_cancelled_begins_nothing_any_more_and_a_retry_goes_on_with_it()
 }
 
 #[test]
+fn a_run_that_is_interrupted_ends_what_has_begun_and_begins_nothing_else() {
+    each(|world| async move {
+        let run = JobId::new();
+        let mut plan = gates(run, 2);
+        plan.tasks.push(of("list", run, &[1]));
+        plan.tasks[2].name = "after".into();
+        let handle = world.ork.submit_plan(&plan).await.unwrap();
+        let gate = Gate::of(&run.to_string());
+        gate.entered().await;
+        gate.entered().await;
+        world.ork.interrupt(handle.id()).await.unwrap();
+        gate.open();
+        gate.open();
+        let outcome = handle.outcome().await.unwrap();
+        assert_eq!(outcome.status().state, JobState::Cancelled, "{outcome:?}");
+        assert_eq!(stages(&outcome)[2], Stage::Waiting);
+        assert_eq!(calls(&format!("{run}.list")), 1, "only the first one");
+        let gated = outcome.status().run.as_ref().unwrap().tasks[1].job;
+        assert_eq!(world.ork.status(gated).await.unwrap().parts.ok, 2, "what had begun was not stopped");
+        world.end().await;
+    });
+}
+
+/// Fails until it was called three times.
+#[task]
+fn flow_third(run: String) -> Result<u32> {
+    if called(&run) < 3 { Err(ork::Error::permanent("not yet")) } else { Ok(3) }
+}
+
+#[task]
+async fn flow_parent(run: String, context: Context) -> Result<String> {
+    called(&format!("{run}.parent"));
+    context.submit(flow_third { run: run.clone() }).await?;
+    Ok(run)
+}
+
+#[test]
+fn a_retry_of_a_run_reaches_the_jobs_that_its_tasks_have_submitted() {
+    each(|world| async move {
+        let run = JobId::new();
+        let (id, mut outcome) = ended(&world, &workflow(vec![of("parent", run, &[])])).await;
+        for _ in 0..2 {
+            assert_eq!(stages(&outcome), [Stage::Failed], "{outcome:?}");
+            world.ork.retry(id).await.unwrap();
+            outcome = world.outcome(id).await;
+        }
+        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Success, vec![Stage::Success]));
+        assert_eq!((calls(&run.to_string()), calls(&format!("{run}.parent"))), (3, 1));
+        world.end().await;
+    });
+}
+
+#[test]
 fn one_task_of_an_ended_run_can_be_taken_up_and_the_run_goes_on() {
     each(|world| async move {
         let run = JobId::new();
