@@ -77,6 +77,9 @@ pub struct FlowStep {
     pub anyway: bool,
     /// How far it is.
     pub stage: Stage,
+    /// Why it failed, in a line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// The tasks of a run; each one stands after those it needs.
@@ -96,6 +99,9 @@ pub struct NoOrder {
     name: String,
     needs: usize,
 }
+
+/// No more is kept of why a task failed; its job has all of it.
+const LONGEST: usize = 200;
 
 /// The id of the job of a task in a run; always the same one.
 pub fn step_id(run: JobId, name: &str) -> JobId {
@@ -124,6 +130,7 @@ impl Flow {
                 needs: step.needs.clone(),
                 anyway: step.on_failure == OnFailure::Run,
                 stage: Stage::Waiting,
+                why: None,
             });
         }
         Ok(Self { workflow: plan.name.clone(), steps })
@@ -149,7 +156,12 @@ impl Flow {
     }
 
     /// The job of a task has ended so.
-    pub(crate) fn ended(&mut self, at: usize, state: State) {
+    pub(crate) fn ended(&mut self, at: usize, state: State, failure: Option<&Failure>) {
+        if let Some(step) = self.steps.get_mut(at) {
+            let line =
+                |failure: &Failure| failure.message.lines().next().unwrap_or_default().chars().take(LONGEST).collect();
+            step.why = failure.filter(|_| state == State::Failed).map(line);
+        }
         match state {
             State::Success => self.set(at, Stage::Success),
             State::Failed => self.set(at, Stage::Failed),
@@ -176,6 +188,12 @@ impl Flow {
         }
     }
 
+    /// What has not begun when the run ends never will, unless it is taken up.
+    fn skip_the_rest(&mut self) {
+        let waiting = self.steps.iter_mut().filter(|step| step.stage == Stage::Waiting);
+        waiting.for_each(|step| step.stage = Stage::Skipped);
+    }
+
     /// How the run ends, and why not well; `None` as long as it goes on.
     pub(crate) fn verdict(&self) -> Option<(State, Option<Failure>)> {
         if !self.steps.iter().all(|step| step.stage.is_final()) {
@@ -190,9 +208,10 @@ impl Flow {
         Some(match (of(Stage::Failed).next(), of(Stage::Cancelled).next()) {
             (Some(first), _) => {
                 let (n, all) = (of(Stage::Failed).count(), self.steps.len());
+                let why = first.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
                 let words = match n {
-                    1 => format!("the task `{}` failed, of {all}{skipped}", first.name),
-                    n => format!("{n} of {all} tasks failed, the first one is `{}`{skipped}", first.name),
+                    1 => format!("1 of {all} tasks failed{skipped}; `{}`{why}", first.name),
+                    n => format!("{n} of {all} tasks failed{skipped}; the first one is `{}`{why}", first.name),
                 };
                 (State::Failed, Some(Failure::new(FailureKind::Children, words)))
             }
@@ -252,6 +271,9 @@ impl Job {
         };
         let Some((state, failure)) = verdict else { return Vec::new() };
         self.failure = failure;
+        if let Some(flow) = self.run_mut() {
+            flow.skip_the_rest();
+        }
         self.finish(state, now)
     }
 }
@@ -269,6 +291,7 @@ mod tests {
             needs: needs.to_vec(),
             anyway: *anyway,
             stage: Stage::Waiting,
+            why: None,
         };
         Flow { workflow: "w".into(), steps: steps.iter().enumerate().map(step).collect() }
     }
@@ -283,24 +306,24 @@ mod tests {
         // 0 -> 1 -> 2, 0 -> 3, {2, 3} -> 4 anyway
         let mut flow = flow(&[(&[], false), (&[0], false), (&[1], false), (&[0], false), (&[2, 3], true)]);
         assert_eq!(flow.begin(), [0]);
-        flow.ended(0, State::Success);
+        flow.ended(0, State::Success, None);
         assert_eq!(flow.begin(), [1, 3]);
-        flow.ended(1, State::Failed);
+        flow.ended(1, State::Failed, Some(&Failure::new(FailureKind::Task, "no luck\nat all")));
         assert_eq!(flow.begin(), Vec::<usize>::new());
         assert_eq!(stages(&flow), [Success, Failed, Skipped, Begun, Waiting]);
-        flow.ended(3, State::Success);
+        flow.ended(3, State::Success, None);
         assert_eq!(flow.begin(), [4]);
         assert_eq!(flow.verdict(), None);
-        flow.ended(4, State::Success);
+        flow.ended(4, State::Success, None);
         let (state, failure) = flow.verdict().unwrap();
         assert_eq!(state, State::Failed);
-        assert_eq!(failure.unwrap().message, "the task `t1` failed, of 5, and 1 was skipped");
+        assert_eq!(failure.unwrap().message, "1 of 5 tasks failed, and 1 was skipped; `t1`: no luck");
         // Taken up again, what was skipped runs after all.
         flow.reopened(1);
         assert_eq!(stages(&flow), [Success, Begun, Waiting, Success, Success]);
-        flow.ended(1, State::Success);
+        flow.ended(1, State::Success, None);
         assert_eq!(flow.begin(), [2]);
-        flow.ended(2, State::Success);
+        flow.ended(2, State::Success, None);
         assert_eq!(flow.verdict(), Some((State::Success, None)));
     }
 
@@ -344,7 +367,7 @@ mod tests {
                 }
                 let (which, well) = ends.next().unwrap();
                 let at = running.swap_remove(which % running.len());
-                flow.ended(at, if well { State::Success } else { State::Failed });
+                flow.ended(at, if well { State::Success } else { State::Failed }, None);
             }
             for (at, step) in flow.steps.iter().enumerate() {
                 prop_assert_eq!(step.stage == Stage::Skipped, !begun.contains(&at));

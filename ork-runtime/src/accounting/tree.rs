@@ -112,7 +112,7 @@ impl Books {
         let Some(parent) = job.parent else { return Vec::new() };
         let effects = self.change(parent, |parent| {
             if let (Some((at, _)), Some(flow)) = (job.step(), parent.run_mut()) {
-                flow.ended(at, job.state);
+                flow.ended(at, job.state, job.failure.as_ref());
             }
             parent.child_ended(job.state, by.now)
         });

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use ork_workflow::{Answer, Catalog, Checked, File, Parameters, Plan, Signature, Style, Unavailable, Workflow};
 
 use crate::app::Ork;
+use crate::clock::{Clock as _, system::SystemClock};
 use crate::executor::{Code, Executor, ExecutorError, Program};
 use crate::registry::{Registry, Task};
 use crate::task::schema;
@@ -199,11 +201,21 @@ impl<'a> Known<'a> {
     }
 }
 
+/// How long a Python file may take to say what it is.
+const IMPORT: Duration = Duration::from_mins(1);
+
 /// What a Python file says of itself.
 async fn described(executor: &Arc<dyn Executor>, folder: &Path, file: &str) -> Answer {
     let program = Program::Python { file: file.to_owned() };
     let code = Code { program, folder: folder.to_owned(), env: BTreeMap::new() };
-    match executor.describe(code).await {
+    let described = tokio::select! {
+        described = executor.describe(code) => described,
+        () = SystemClock.pause(IMPORT) => {
+            let words = format!("its import has not ended after {}", humantime::format_duration(IMPORT));
+            return Answer::Unavailable(Unavailable::Broken { message: words });
+        }
+    };
+    match described {
         Ok(signature) => Answer::Known(Signature {
             input: signature.input.clone(),
             output: signature.output.clone(),

@@ -169,6 +169,7 @@ impl From<ClientError> for Failure {
             | ClientError::Interrupted { .. }
             | ClientError::Outgrown { .. }
             | ClientError::NoEvents
+            | ClientError::NoSchedule { .. }
             | ClientError::WrongInput { .. } => Self::new(Kind::User, error),
             ClientError::Output { .. } | ClientError::MissedEvents { .. } => Self::new(Kind::Internal, error),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use futures_util::StreamExt as _;
 
+use super::output::printable;
 use super::run::{Bar, finish};
 use super::signals::Signals;
 use super::{Failure, Output};
@@ -169,7 +170,7 @@ fn said(output: &Output, id: JobId, verb: &str) {
 
 /// A failure in as few words as fit in a table.
 pub(super) fn brief(failure: Option<&crate::Failure>) -> String {
-    let why = failure.map(ToString::to_string).unwrap_or_default();
+    let why = failure.map(|failure| printable(&failure.to_string())).unwrap_or_default();
     why.lines().next().unwrap_or_default().chars().take(60).collect()
 }
 
@@ -238,7 +239,7 @@ async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) -> Result<(),
         ),
         ("progress", status.percent().map(|percent| format!("{percent:.0} %")).unwrap_or_default()),
         ("info", status.progress.as_ref().map(|progress| progress.info.clone()).unwrap_or_default()),
-        ("why", status.failure.as_ref().map(ToString::to_string).unwrap_or_default()),
+        ("why", status.failure.as_ref().map(|failure| printable(&failure.to_string())).unwrap_or_default()),
         ("hooks", status.hooks_failed.clone().unwrap_or_default()),
     ];
     if status.yielded > 0 || status.total.is_some() {
@@ -270,7 +271,11 @@ async fn not_ok(ork: &Ork, status: &Status, most: usize) -> Result<Vec<(u64, &'s
     let states = vec![PartState::Failed, PartState::Skipped, PartState::Cancelled];
     let parts = ork.list_parts(status.id, PartFilter { states, from: 0, limit: most }).await?;
     let why = |part: PartStatus| {
-        (part.index, part.state.as_str(), part.failure.map(|failure| failure.to_string()).unwrap_or_default())
+        (
+            part.index,
+            part.state.as_str(),
+            part.failure.map(|failure| printable(&failure.to_string())).unwrap_or_default(),
+        )
     };
     Ok(parts.into_iter().map(why).collect())
 }

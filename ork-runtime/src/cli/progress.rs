@@ -8,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ork_workflow::Plan;
 use serde_json::{Map, Value, json};
 
+use super::output::printable;
 use super::{Failure, Output};
 use crate::app::Ork;
 use crate::client::{Status, TaskStatus};
@@ -120,7 +121,7 @@ async fn words(ork: &Ork, task: &TaskStatus) -> Result<String, Failure> {
         words = format!("{words} in {}", humantime::format_duration(took));
     }
     if let Some(failure) = job.failure.filter(|_| task.stage == Stage::Failed) {
-        words = format!("{words}: {}", failure.to_string().lines().next().unwrap_or_default());
+        words = format!("{words}: {}", printable(failure.to_string().lines().next().unwrap_or_default()));
     }
     Ok(words)
 }

@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::input::Input;
+use super::output::printable;
 use super::signals::Signals;
 use super::{Failure, Output};
 use crate::app::OrkBuilder;
@@ -130,7 +131,7 @@ pub(super) async fn finish_run(
 
 fn not_well(status: &Status) -> Failure {
     let id = status.id;
-    let why = status.failure.as_ref().map_or_else(|| "it was cancelled".into(), ToString::to_string);
+    let why = status.failure.as_ref().map_or_else(|| "it was cancelled".into(), |why| printable(&why.to_string()));
     Failure::job(format!("job {id} ({}) {}: {why}", status.task, status.state))
         .hint(format!("`jobs show {id}` says more; `jobs retry {id}` tries what did not succeed again"))
 }

@@ -65,14 +65,14 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<(), 
                 return Err(Failure::user(format!("the workflow {path} has no schedule")).hint(hint));
             };
             let input = serde_json::to_value(&plan).unwrap_or_default();
+            let before = ork.schedules().await?.iter().any(|schedule| schedule.name == plan.name);
             let added = ork.schedule(&plan.name, schedule, RUN, input).await?;
             if output.is_json() {
                 output.json(&added);
             } else {
-                output.line(format!(
-                    "{} is scheduled: {} ({})",
-                    added.name, added.schedule.cron, added.schedule.timezone
-                ));
+                let before = if before { ", in place of the one before" } else { "" };
+                let (cron, zone) = (&added.schedule.cron, &added.schedule.timezone);
+                output.line(format!("{} is scheduled: {cron} ({zone}){before}", added.name));
             }
         }
         Command::Pause { name } => {

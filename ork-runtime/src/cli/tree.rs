@@ -1,6 +1,7 @@
 //! `jobs tree`: a job and the jobs below it, drawn with their states.
 
 use super::Output;
+use super::output::printable;
 use crate::client::Status;
 
 /// Draws jobs that come with their depth, each after the one that submitted it.
@@ -12,7 +13,7 @@ pub(super) fn tree(jobs: &[(usize, Status)], output: &Output) {
     }
     let depths: Vec<_> = jobs.iter().map(|(depth, _)| *depth).collect();
     for ((_, job), branch) in jobs.iter().zip(branches(&depths)) {
-        let why = job.failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
+        let why = job.failure.as_ref().map(|failure| printable(&format!(": {failure}"))).unwrap_or_default();
         let why = why.lines().next().unwrap_or_default().to_owned();
         let share = match job.below {
             0 => String::new(),

@@ -52,6 +52,14 @@ pub enum ClientError {
     /// There is no such task.
     #[error(transparent)]
     UnknownTask(#[from] UnknownTask),
+    /// There is no schedule of this name.
+    #[error("there is no schedule `{name}`: {known}")]
+    NoSchedule {
+        /// The name asked for.
+        name: String,
+        /// The names there are, in words.
+        known: String,
+    },
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),

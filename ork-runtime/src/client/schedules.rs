@@ -182,5 +182,5 @@ fn status(table: Timetable, view: &JobView) -> ScheduleStatus {
 fn no_schedule(name: &str, all: &[ScheduleStatus]) -> ClientError {
     let known: Vec<_> = all.iter().map(|schedule| format!("`{}`", schedule.name)).collect();
     let known = if known.is_empty() { "there are none".to_owned() } else { format!("there are {}", known.join(", ")) };
-    ClientError::Store(StoreError::new(StoreErrorKind::NotFound, format!("there is no schedule `{name}`: {known}")))
+    ClientError::NoSchedule { name: name.to_owned(), known }
 }

@@ -1,14 +1,21 @@
 //! Calling what is no function of this program: a step of a workflow, handed to the executor with all it has to know.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ork_workflow::Runs;
 
 use super::Engine;
 use crate::context::Context;
-use crate::executor::{Call, Code, Instance, Listener, Program};
+use crate::executor::{Call, Code, Crash, Ended, ExecutorError, Instance, Listener, Program};
 use crate::task::{CallError, Error};
+
+const SIGINT: i32 = 2;
+const SIGTERM: i32 = 15;
+
+/// How much later than others this process may hear of a signal.
+const RUMOUR: Duration = Duration::from_millis(500);
 
 /// Runs it to its end; what it says while it runs is told as if a function had said it.
 pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> Result<Bytes, CallError> {
@@ -44,7 +51,16 @@ pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> 
         cancelled: context.cancelled().clone(),
     };
     let listener: Arc<dyn Listener> = Arc::new(context);
-    match executor.run(call, listener).await.map_err(crate::executor::ExecutorError::into_call_error) {
+    let called = executor.run(call, listener).await;
+    if let Err(ExecutorError::Crashed(Crash { ended: Ended::Signal(SIGINT | SIGTERM), .. })) = &called {
+        // Who stops a service, or types Ctrl-C, may have met the program before this process hears of it. Then what has
+        // died is given back, and has not failed.
+        tokio::select! {
+            () = engine.force.cancelled() => return std::future::pending().await,
+            () = engine.clock.pause(RUMOUR) => {}
+        }
+    }
+    match called.map_err(ExecutorError::into_call_error) {
         Ok(output) => Ok(output),
         Err(Some(error)) => Err(error),
         // Whoever guards the call knows why, and ends it.

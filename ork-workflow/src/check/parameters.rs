@@ -55,11 +55,12 @@ fn value(
     problems: &mut Problems,
 ) -> Option<Value> {
     let name = &parameter.name;
+    let is_given = given.is_some_and(|given| given.contains_key(&name.text));
     if let Some(default) = &parameter.default {
         let message = format!("the default of `{}` does not fit", name.text);
         let problem = Diagnostic::new(Code::DefaultType, message);
         refused(problem, (default.span, "is"), &name.text, &default.value, takers, problems);
-    } else if let Some(schedule) = check.document.schedule.as_ref().filter(|_| check.document.is_whole) {
+    } else if let Some(schedule) = check.document.schedule.as_ref().filter(|_| check.document.is_whole && !is_given) {
         let message = format!("the workflow runs by a schedule, and `{}` has no default", name.text);
         let problem = Diagnostic::new(Code::ScheduleParameter, message).at(name.span, "no default");
         let problem = problem.and(schedule.at, "nobody is there to give a value");

@@ -309,8 +309,14 @@ fn every_state_has_its_sentence_whatever_is_owed() {
 #[test]
 fn a_run_that_waits_for_its_tasks() {
     let mut facts = facts(State::Waiting);
-    let step =
-        |name: &str, stage| FlowStep { name: name.into(), task: "t".into(), needs: Vec::new(), anyway: false, stage };
+    let step = |name: &str, stage| FlowStep {
+        name: name.into(),
+        task: "t".into(),
+        needs: Vec::new(),
+        anyway: false,
+        stage,
+        why: None,
+    };
     let steps = vec![step("a", Stage::Success), step("b", Stage::Begun), step("c", Stage::Waiting)];
     facts.view.job.role = Some(Box::new(Role::Run(Flow { workflow: "w".into(), steps })));
     let job = step_id(facts.view.job.id, "b");

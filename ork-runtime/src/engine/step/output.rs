@@ -59,7 +59,7 @@ impl Outputs<'_> {
     pub(super) async fn count(&self, reference: &Reference) -> Result<Result<u64, Trouble>, ProcessError> {
         let value = self.value(reference).await?;
         Ok(value.and_then(|value| {
-            let count = serde_json::from_slice::<u64>(&value).ok().filter(|count| *count <= MOST_PARTS);
+            let count = whole(&value).filter(|count| *count <= MOST_PARTS);
             count.ok_or_else(|| {
                 let (words, found) = (self.words(reference), shown(&value));
                 Trouble(format!("`parallel: {words}` is {found}, expected a whole number from 0 to {MOST_PARTS}"))
@@ -139,6 +139,19 @@ fn push(list: &mut Vec<u8>, value: &[u8]) {
     list.extend_from_slice(value);
 }
 
+/// A whole number, however it is written: `2.0` is one, too.
+fn whole(value: &[u8]) -> Option<u64> {
+    let number: serde_json::Number = serde_json::from_slice(value).ok()?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::as_conversions,
+        reason = "it is whole and in range"
+    )]
+    let from_float = |float: f64| (float.fract() == 0.0 && (0.0..1e15).contains(&float)).then_some(float as u64);
+    number.as_u64().or_else(|| number.as_f64().and_then(from_float))
+}
+
 enum NoField {
     Missing(String),
     Not(String),
@@ -162,7 +175,8 @@ fn field(whole: &Bytes, reference: &Reference) -> Result<Bytes, NoField> {
 /// The beginning of a value, for people.
 fn shown(value: &[u8]) -> String {
     const LONGEST: usize = 60;
-    let text = String::from_utf8_lossy(value);
+    // A program may have written it over many lines.
+    let text = String::from_utf8_lossy(value).split_whitespace().collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(LONGEST) {
         None => format!("`{text}`"),
         Some((end, _)) => format!("`{}…`", text.get(..end).unwrap_or_default()),

@@ -50,7 +50,10 @@ impl Place {
 /// The folder of a workflow, without links in its path.
 pub(super) fn root(folder: &Path) -> Result<PathBuf, ExecutorError> {
     folder.canonicalize().map_err(|error| {
-        ExecutorError::Unavailable(format!("the workflow's folder `{}` cannot be found: {error}", folder.display()))
+        ExecutorError::Unavailable(format!(
+            "the workflow's folder `{}` cannot be found here: {error}; ORK_WORKFLOWS says where it is",
+            folder.display()
+        ))
     })
 }
 

@@ -166,7 +166,10 @@ fn what_rests_on_a_failure_is_skipped_and_a_retry_runs_what_did_not_succeed_and_
         let (id, outcome) = ended(&world, &plan(run, &["a", "bad", "c"], Some(foreach()))).await;
         assert_eq!(stages(&outcome), [Stage::Success, Stage::Failed, Stage::Skipped], "{outcome:?}");
         let failure = outcome.status().failure.as_ref().unwrap().to_string();
-        assert!(failure.contains("the task `process` failed, of 3, and 1 was skipped"), "{failure}");
+        assert!(
+            failure.contains("1 of 3 tasks failed, and 1 was skipped; `process`: 1 of 3 parts failed"),
+            "{failure}"
+        );
         let count = |task: &str| calls(&format!("{run}.{task}"));
         assert_eq!((count("discover"), count("process"), count("gather")), (1, 3, 0));
         // It is healed, and taken up: only the part that failed runs once more.

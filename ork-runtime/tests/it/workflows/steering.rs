@@ -65,7 +65,7 @@ fn a_run_that_is_cancelled_begins_nothing_any_more_and_a_retry_goes_on_with_it()
         world.ork.cancel(handle.id()).await.unwrap();
         let outcome = handle.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Cancelled, "{outcome:?}");
-        assert_eq!(stages(&outcome), [Stage::Success, Stage::Cancelled, Stage::Waiting]);
+        assert_eq!(stages(&outcome), [Stage::Success, Stage::Cancelled, Stage::Skipped]);
         // Taken up, the instances that were stopped run again, and what never began does.
         world.ork.retry(handle.id()).await.unwrap();
         gate.entered().await;
@@ -96,7 +96,7 @@ fn a_run_that_is_interrupted_ends_what_has_begun_and_begins_nothing_else() {
         gate.open();
         let outcome = handle.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Cancelled, "{outcome:?}");
-        assert_eq!(stages(&outcome)[2], Stage::Waiting);
+        assert_eq!(stages(&outcome)[2], Stage::Skipped);
         assert_eq!(calls(&format!("{run}.list")), 1, "only the first one");
         let gated = outcome.status().run.as_ref().unwrap().tasks[1].job;
         assert_eq!(world.ork.status(gated).await.unwrap().parts.ok, 2, "what had begun was not stopped");
