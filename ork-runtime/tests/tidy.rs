@@ -11,7 +11,7 @@ const LAYERS: &[(u32, &[&str])] = &[
     (
         0,
         &[
-            "barrier", "clock", "event", "failure", "flow", "hook", "id", "job", "ledger", "message", "output",
+            "barrier", "clock", "event", "failure", "flow", "hook", "id", "job", "ledger", "message", "metric", "output",
             "policy", "retry", "role", "schedule", "tree",
         ],
     ),
