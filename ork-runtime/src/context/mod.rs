@@ -425,3 +425,6 @@ impl Services for NoServices {
         Err(CallError::Task(Error::permanent("a context for tests runs nothing")))
     }
 }
+
+#[cfg(test)]
+mod tests;

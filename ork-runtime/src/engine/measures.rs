@@ -142,7 +142,8 @@ impl Measures {
         self.0.some.notify_one();
         self.0.press.notify_one();
         // Once nobody writes any more, nothing is waited for.
-        let _ended = self.0.written.clone().wait_for(|written| *written >= ticket).await;
+        let mut written = self.0.written.clone();
+        let _ended = written.wait_for(|written| *written >= ticket).await;
     }
 }
 

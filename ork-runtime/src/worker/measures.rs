@@ -100,14 +100,14 @@ async fn pages(engine: &Engine, measures: &MeasureReceiver, last: bool) -> Resul
 }
 
 /// Keeps what may be written later, and says what is lost.
-fn give_up(measures: &MeasureReceiver, left: Vec<Delta>, error: &StoreError, last: bool) {
-    let lost = if last || error.kind() != StoreErrorKind::Unavailable {
+fn give_up(measures: &MeasureReceiver, left: Vec<Delta>, error: &StoreError, ends: bool) {
+    let dropped = if ends || error.kind() != StoreErrorKind::Unavailable {
         left.len()
     } else {
         tracing::debug!(%error, "measurements were not written, trying again");
         measures.put_back(left)
     };
-    if lost > 0 {
-        tracing::warn!(%error, lost, "measurements could not be written and are lost");
+    if dropped > 0 {
+        tracing::warn!(%error, dropped, "measurements could not be written and are lost");
     }
 }
