@@ -21,7 +21,7 @@ fn measure_part(count: u64) -> impl Iterator<Item = measure> {
 #[task(join)]
 async fn measure_join(parts: Parts<u64>, context: Context) -> usize {
     context.metrics().record("parts", 1.0, &[]);
-    parts.all_ok().map(|all| all.len()).unwrap_or_default()
+    parts.all_ok().map(|all| all.into_iter().count()).unwrap_or_default()
 }
 
 /// Records much, and what cannot be kept.
