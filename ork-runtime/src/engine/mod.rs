@@ -136,7 +136,7 @@ impl Engine {
     ) -> (Self, OutboxReceiver, (ProgressReceiver, MeasureReceiver)) {
         let (outbox, owed) = Outbox::new();
         let (reports, progress) = Reports::new();
-        let (measures, measured) = Measures::new();
+        let (measures, to_write) = Measures::new();
         let engine = Self {
             registry,
             states,
@@ -160,7 +160,7 @@ impl Engine {
             force: CancellationToken::new(),
             fatal: CancellationToken::new(),
         };
-        (engine, owed, (progress, measured))
+        (engine, owed, (progress, to_write))
     }
 
     /// This process, now.

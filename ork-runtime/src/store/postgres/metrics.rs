@@ -58,7 +58,9 @@ fn added_up(deltas: &[Delta]) -> Vec<Delta> {
 /// Those that jobs have room for, and the jobs that have none for others.
 async fn bounded(connection: &mut PgConnection, mut deltas: Vec<Delta>) -> sqlx::Result<(Vec<Delta>, Vec<JobId>)> {
     let mut counts: BTreeMap<JobId, usize> = BTreeMap::new();
-    deltas.iter().for_each(|delta| *counts.entry(delta.job).or_default() += 1);
+    for delta in &deltas {
+        *counts.entry(delta.job).or_default() += 1;
+    }
     let ids: Vec<_> = counts.keys().copied().map(Uid::from).collect();
     let query = "SELECT job, count(*) FROM ork.metric WHERE job = ANY($1) GROUP BY job";
     for row in sqlx::query(query).bind(ids).fetch_all(&mut *connection).await? {
