@@ -162,7 +162,7 @@ fn what_a_python_task_records_is_kept() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let folder = tempfile::tempdir().unwrap();
-        let code = "def load(ctx, rows: int):\n    for row in range(rows):\n        \
+        let code = "from ork import Context\n\ndef main(ctx: Context, rows: int):\n    for row in range(rows):\n        \
                     ctx.metrics.record('bytes', row, table='users')\n    return rows\n";
         std::fs::write(folder.path().join("load.py"), code).unwrap();
         let mut load = step("load", Runs::Python { file: "load.py".into() }, &[]);
