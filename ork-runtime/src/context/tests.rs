@@ -1,6 +1,6 @@
 //! What stands beside the lines and the measurements of a task.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
 
 use tracing::field::{Field, Visit};
@@ -17,7 +17,7 @@ struct Line<'a>(&'a mut String);
 
 impl Visit for Line<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.push_str(&format!(" {field}={value:?}"));
+        let _infallible = write!(self.0, " {field}={value:?}");
     }
 }
 
