@@ -57,6 +57,7 @@ mod id;
 pub mod job;
 pub mod ledger;
 pub mod message;
+pub mod metric;
 pub mod output;
 mod policy;
 mod retry;
@@ -103,6 +104,7 @@ pub use flow::Stage;
 pub use id::{JobId, ParseJobIdError, WorkerId};
 pub use job::State as JobState;
 pub use ledger::{Counts, PartState};
+pub use metric::Metric;
 #[doc(inline)]
 pub use ork_macros::task;
 #[cfg(feature = "workflow")]

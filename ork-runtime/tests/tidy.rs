@@ -11,8 +11,8 @@ const LAYERS: &[(u32, &[&str])] = &[
     (
         0,
         &[
-            "barrier", "clock", "event", "failure", "flow", "hook", "id", "job", "ledger", "message", "output",
-            "policy", "retry", "role", "schedule", "tree",
+            "barrier", "clock", "event", "failure", "flow", "hook", "id", "job", "ledger", "message", "metric",
+            "output", "policy", "retry", "role", "schedule", "tree",
         ],
     ),
     (1, &["context", "registry", "task"]),

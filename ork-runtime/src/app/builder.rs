@@ -199,9 +199,9 @@ impl OrkBuilder {
         let settings = (settings(&config, &*broker), Large::new(objects, home, config.large_output_bytes));
         let executor = adapters::executor(&config, &self.clock);
         let ports = engine::Ports { store, broker, executor };
-        let (engine, owed, progress) = Engine::new(tasks, ports, (self.clock, worker), settings);
+        let (engine, owed, said) = Engine::new(tasks, ports, (self.clock, worker), settings);
         let engine = Arc::new(engine);
-        worker::services::start(&engine, &supervisor, owed, progress);
+        worker::services::start(&engine, &supervisor, owed, said);
         let client = Client::new(Arc::clone(&engine), waiters);
         let (drain, force) = Default::default();
         Ok(Ork { client, engine, supervisor, config, drain, force })

@@ -1,4 +1,4 @@
-//! `jobs`: list, show, parts, why, tree, watch, cancel, retry, prune.
+//! `jobs`: list, show, parts, metrics, why, tree, watch, cancel, retry, prune.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -51,6 +51,11 @@ pub(super) enum Command {
     },
     /// List the parts of a job, in order, each with its state, attempts and progress
     Parts(super::parts::Page),
+    /// List what a job and all jobs below it have recorded
+    Metrics {
+        /// Its id
+        id: JobId,
+    },
     /// Say what a job is waiting for
     Why {
         /// Its id
@@ -115,6 +120,7 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<Exit
         Command::Tree { id } => super::tree::tree(&ork.tree(id).await?, output),
         Command::Show { id, parts } => show(ork, id, parts, output).await?,
         Command::Parts(page) => super::parts::parts(ork, page, output).await?,
+        Command::Metrics { id } => super::metrics::metrics(ork, id, output).await?,
         Command::Why { id } => {
             let why = ork.why(id).await?;
             if output.is_json() {

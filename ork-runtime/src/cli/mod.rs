@@ -6,6 +6,7 @@ mod events;
 mod failure;
 mod input;
 mod jobs;
+mod metrics;
 mod output;
 mod parts;
 #[cfg(feature = "workflow")]

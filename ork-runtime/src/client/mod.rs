@@ -4,6 +4,7 @@ mod error;
 mod events;
 mod handle;
 mod hooks;
+mod metrics;
 mod runs;
 #[cfg(feature = "workflow")]
 mod schedules;

@@ -16,6 +16,7 @@ pub(crate) use self::split::{Data, Made, NoSplit, Split};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::{Kind, Phase, Unique};
+use crate::metric::{NoMetric, Series};
 use crate::task::{CallError, Error, Result, TaskMessage};
 
 /// A job that a running task asks for.
@@ -46,6 +47,9 @@ pub(crate) trait Services: Send + Sync + fmt::Debug {
 
     /// Notes how far the job has come.
     fn progress(&self, about: &About, progress: Progress);
+
+    /// Adds a finite value to what the job has recorded.
+    fn record(&self, about: &About, series: Series, value: f64);
 
     /// Runs the step of a workflow that is no function of this program.
     async fn execute(&self, context: Context, input: Bytes) -> Result<Bytes, CallError>;
@@ -257,7 +261,8 @@ impl Context {
         self.0.services.progress(&self.0.about, Progress { percent, info: info.into() });
     }
 
-    /// Writes a line to the log, with the job, the task, the part and the attempt beside it.
+    /// Writes a line to the log, with the job, the task, the part and the attempt beside it, and
+    /// the workflow and its name for the task, if the job belongs to one.
     pub fn log(&self, line: impl fmt::Display) {
         self.log_at(tracing::Level::INFO, line);
     }
@@ -267,7 +272,16 @@ impl Context {
         let about = &self.0.about;
         macro_rules! write_line {
             ($level:ident) => {
-                tracing::$level!(target: "ork::task", job = %about.job, task = about.task, index = about.index, attempt = about.attempt, "{line}")
+                tracing::$level!(
+                    target: "ork::task",
+                    job = %about.job,
+                    task = about.task,
+                    workflow = self.workflow_name(),
+                    step = self.step_name(),
+                    index = about.index,
+                    attempt = about.attempt,
+                    "{line}"
+                )
             };
         }
         match level {
@@ -354,10 +368,38 @@ impl fmt::Debug for Context {
 pub struct Metrics<'a>(&'a Context);
 
 impl Metrics<'_> {
-    /// Records one value, as a `tracing` event of target `ork::metrics` with the job beside it.
+    /// Records one value: as a `tracing` event of target `ork::metrics` with the job beside it, and in the record of the
+    /// job, where all values with this name and these labels are added up, those of its parts and of all its attempts,
+    /// too. [`Client::metrics`](crate::Client::metrics) shows it.
+    ///
+    /// It returns at once; what was recorded is written about once a second, and soon after the job has ended. A job
+    /// keeps 1,000 different names with labels. A value that is not finite, a name that is empty or longer than 200 bytes,
+    /// more than 16 labels and labels of more than 2,000 bytes are only logged, with a warning.
     pub fn record(&self, name: &str, value: f64, labels: &[(&str, &str)]) {
-        let about = &self.0.0.about;
-        tracing::info!(target: "ork::metrics", job = %about.job, task = about.task, index = about.index, name, value, ?labels);
+        let Self(context) = self;
+        let about = &context.0.about;
+        let (workflow, step) = (context.workflow_name(), context.step_name());
+        tracing::info!(
+            target: "ork::metrics",
+            job = %about.job,
+            task = about.task,
+            workflow,
+            step,
+            index = about.index,
+            attempt = about.attempt,
+            name,
+            value,
+            ?labels
+        );
+        let finite = if value.is_finite() { Ok(()) } else { Err(NoMetric::Value) };
+        match finite.and_then(|()| Series::new(name, labels)) {
+            Ok(series) => context.0.services.record(about, series, value),
+            Err(error) => {
+                // As it is, it could fill the log.
+                let name: String = name.chars().take(40).collect();
+                tracing::warn!(job = %about.job, task = about.task, step, name, %error, "a measurement is not kept");
+            }
+        }
     }
 }
 
@@ -377,7 +419,12 @@ impl Services for NoServices {
 
     fn progress(&self, _about: &About, _progress: Progress) {}
 
+    fn record(&self, _about: &About, _series: Series, _value: f64) {}
+
     async fn execute(&self, _context: Context, _input: Bytes) -> Result<Bytes, CallError> {
         Err(CallError::Task(Error::permanent("a context for tests runs nothing")))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ mod itself;
 mod join;
 pub(crate) mod large;
 mod lease;
+mod measures;
 mod outbox;
 mod permits;
 mod progress;
@@ -58,6 +59,7 @@ use self::invoke::Slots;
 use self::itself::Inputs;
 use self::large::Large;
 use self::lease::{Leases, Tenure};
+pub(crate) use self::measures::{MeasureReceiver, Measures};
 pub(crate) use self::outbox::{Batch, EventReceiver, Outbox, OutboxReceiver, RowReceiver};
 pub(crate) use self::progress::{ProgressReceiver, Reports};
 pub(crate) use self::running::Running;
@@ -110,6 +112,7 @@ pub(crate) struct Engine {
     turns: turns::Turns,
     paces: run::Paces,
     pub(crate) reports: Reports,
+    pub(crate) measures: Measures,
     /// Fires when whatever still runs must stop now.
     pub(crate) force: CancellationToken,
     /// Fires when the store can no longer be trusted: the process must end.
@@ -130,9 +133,10 @@ impl Engine {
         Ports { store, broker, executor }: Ports,
         (clock, worker): (Arc<dyn Clock>, WorkerId),
         (settings, large): (Settings, Large),
-    ) -> (Self, OutboxReceiver, ProgressReceiver) {
+    ) -> (Self, OutboxReceiver, (ProgressReceiver, MeasureReceiver)) {
         let (outbox, owed) = Outbox::new();
         let (reports, progress) = Reports::new();
+        let (measures, to_write) = Measures::new();
         let engine = Self {
             registry,
             states,
@@ -152,10 +156,11 @@ impl Engine {
             turns: turns::Turns::default(),
             paces: run::Paces::default(),
             reports,
+            measures,
             force: CancellationToken::new(),
             fatal: CancellationToken::new(),
         };
-        (engine, owed, progress)
+        (engine, owed, (progress, to_write))
     }
 
     /// This process, now.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::measures::Added;
 use super::step::Step;
 use super::{Engine, external, itself};
 use crate::accounting::{NewJob, NoChild, Submit, Submitted};
@@ -14,6 +15,7 @@ use crate::hook::Kept;
 use crate::id::JobId;
 use crate::job::{Job, Kind, Phase, Unique};
 use crate::message::{Ask, Message, Outgoing};
+use crate::metric::{MOST_SERIES, Measured, Series};
 use crate::registry::Task;
 use crate::task::{CallError, Result};
 use crate::tree::DEEPEST;
@@ -45,6 +47,24 @@ impl Services for Engine {
         } else {
             // Nobody writes it down.
             self.tell_progress(about, &progress);
+        }
+    }
+
+    fn record(&self, about: &About, series: Series, value: f64) {
+        if !self.store.keeps() {
+            return;
+        }
+        let job = about.job;
+        match self.measures.add(job, series, &Measured::one(value, self.clock.now())) {
+            Added::Crowded { first: true } => tracing::warn!(
+                %job,
+                task = about.task,
+                "a job has recorded {MOST_SERIES} names with labels, further ones are dropped"
+            ),
+            Added::Full { first: true } => {
+                tracing::warn!(%job, task = about.task, "too many measurements wait for the store, new ones are dropped");
+            }
+            Added::Kept | Added::Crowded { first: false } | Added::Full { first: false } => {}
         }
     }
 

@@ -32,6 +32,7 @@ use crate::context::Progress;
 use crate::id::JobId;
 use crate::job::{Job, State};
 use crate::ledger::{Counts, Head};
+use crate::metric::{Delta, Metric};
 use crate::task::parts::SettledPart;
 pub use changes::{Changes, Concerning};
 pub use parts::{PartFilter, PartNotes, PartStatus};
@@ -161,6 +162,15 @@ pub struct Filter {
     pub limit: usize,
 }
 
+/// Of which jobs to show what they have recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// Of this one.
+    By(JobId),
+    /// Of this root and of all jobs below it.
+    Below(JobId),
+}
+
 /// A process says that it lives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Beat {
@@ -205,6 +215,16 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Notes how far a job has come, or one part of it.
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError>;
+
+    /// Adds to what jobs have recorded; of jobs that are not there nothing is kept. Answers those of which something was
+    /// dropped, as they have as many names with labels as a job may have.
+    ///
+    /// Said twice it is added twice. After an error that is [`StoreErrorKind::Unavailable`] it may have been added, so who
+    /// says it again then may count it twice.
+    async fn record(&self, deltas: Vec<Delta>) -> Result<Vec<JobId>, StoreError>;
+
+    /// What jobs have recorded, in order of their ids, of the names and of the labels; nothing of a job that is not there.
+    async fn metrics(&self, of: Recorded) -> Result<Vec<Metric>, StoreError>;
 
     /// One job.
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError>;

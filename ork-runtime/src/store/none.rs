@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Beat, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError,
-    StoreErrorKind, Take, Taken, Work,
+    Beat, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Recorded, Situation, Store,
+    StoreError, StoreErrorKind, Take, Taken, Work,
 };
 use crate::accounting::{By, OwedId};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
+use crate::metric::{Delta, Metric};
 use crate::task::parts::SettledPart;
 
 /// Keeps nothing.
@@ -70,6 +71,14 @@ impl Store for NoStore {
 
     async fn progress(&self, _job: JobId, _part: Option<u64>, _progress: Progress) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn record(&self, _deltas: Vec<Delta>) -> Result<Vec<JobId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn metrics(&self, _of: Recorded) -> Result<Vec<Metric>, StoreError> {
+        none()
     }
 
     async fn job(&self, _id: JobId) -> Result<Option<JobView>, StoreError> {

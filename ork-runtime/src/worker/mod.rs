@@ -1,10 +1,11 @@
 //! The worker: consumes every queue of the program's tasks until it is told to stop, then drains within a deadline.
 //!
 //! Beside it run the services that a process needs even if it only submits: `relay` sends what is owed, `heartbeat`
-//! says that the process lives, `reports` writes progress down.
+//! says that the process lives, `reports` and `measures` write down what tasks say.
 
 mod consume;
 mod events;
+mod measures;
 pub(crate) mod orphans;
 mod relay;
 pub(crate) mod retention;

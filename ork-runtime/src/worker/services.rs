@@ -1,4 +1,4 @@
-//! The services of every process, worker or not: the relay, the heartbeat, the writer of progress.
+//! The services of every process, worker or not: the relay, the heartbeat, the writers of progress and of measurements.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +7,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::events;
+use super::measures;
 use super::relay::relay;
 use crate::accounting::Change;
-use crate::engine::{Engine, OutboxReceiver, ProgressReceiver};
+use crate::engine::{Engine, MeasureReceiver, OutboxReceiver, ProgressReceiver};
 use crate::store::Beat;
 use crate::supervisor::Supervisor;
 
@@ -23,7 +24,12 @@ pub(crate) const TTL: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Starts the services; they end with the supervisor.
-pub(crate) fn start(engine: &Arc<Engine>, supervisor: &Supervisor, owed: OutboxReceiver, progress: ProgressReceiver) {
+pub(crate) fn start(
+    engine: &Arc<Engine>,
+    supervisor: &Supervisor,
+    owed: OutboxReceiver,
+    (progress, measured): (ProgressReceiver, MeasureReceiver),
+) {
     let stop = supervisor.stopping();
     if !engine.store.keeps() {
         let engine = Arc::clone(engine);
@@ -34,7 +40,8 @@ pub(crate) fn start(engine: &Arc<Engine>, supervisor: &Supervisor, owed: OutboxR
         supervisor.service("relay", relay(Arc::clone(engine), owed, stop.clone()));
     }
     supervisor.thread("heartbeat", heartbeat(Arc::clone(engine), stop.clone()));
-    supervisor.service("progress", report(Arc::clone(engine), progress, stop));
+    supervisor.service("progress", report(Arc::clone(engine), progress, stop.clone()));
+    supervisor.service("measures", measures::write(Arc::clone(engine), measured, stop));
 }
 
 /// Says that the process lives, and stops what was cancelled.

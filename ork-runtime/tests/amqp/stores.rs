@@ -89,6 +89,16 @@ impl Store for Flaky {
         self.store.progress(job, part, progress).await
     }
 
+    async fn record(&self, deltas: Vec<ork::metric::Delta>) -> Result<Vec<JobId>, StoreError> {
+        self.works()?;
+        self.store.record(deltas).await
+    }
+
+    async fn metrics(&self, of: ork::store::Recorded) -> Result<Vec<ork::Metric>, StoreError> {
+        self.works()?;
+        self.store.metrics(of).await
+    }
+
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
         self.works()?;
         self.store.job(id).await

@@ -114,6 +114,13 @@ fn sqlite(_folder: &tempfile::TempDir) -> Vec<Arc<dyn Store>> {
     Vec::new()
 }
 
+/// Records something before it waits at its gate.
+#[task]
+async fn measured_and_gated(key: String, context: ork::Context) {
+    context.metrics().record("value", 1.0, &[]);
+    Gate::of(&key).pass().await;
+}
+
 /// Fails at first, and is due again after the time that is looked at.
 #[task(retries = 1, backoff = "10m")]
 async fn due_later(first: String, context: ork::Context) -> Result<String> {
@@ -130,6 +137,46 @@ fn an_idle_process_asks_for_nothing_and_says_every_five_seconds_that_it_lives() 
         assert_eq!(job.wait().await.unwrap(), 2);
         world.only_beats(120, 5).await;
         world.ork.shutdown().await;
+    });
+}
+
+/// Records something.
+#[task]
+async fn measured(value: f64, context: ork::Context) {
+    context.metrics().record("value", value, &[]);
+}
+
+/// Recorded in one go, as the job has ended; on and on only while there is something to write.
+#[test]
+fn what_was_recorded_is_written_once_without_being_asked_for() {
+    each_counted(&[false], |world| async move {
+        let job = world.ork.submit(measured { value: 2.5 }).await.unwrap();
+        job.wait().await.unwrap();
+        world.calls.reach("record", 1).await;
+        world.only_beats(20, 3).await;
+        assert_eq!(world.calls.of("record"), 1);
+        assert_eq!(world.ork.metrics(job.id()).await.unwrap().len(), 1);
+        assert_eq!(world.calls.of("record"), 1, "who only looks writes nothing");
+        world.ork.shutdown().await;
+    });
+}
+
+/// While its job goes on it is written a second after it was recorded.
+#[test]
+fn what_is_recorded_while_a_job_goes_on_is_written_after_a_second() {
+    each_counted(&[false], |world| async move {
+        let key = ork::JobId::new().to_string();
+        let job = world.ork.submit(measured_and_gated { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered().await;
+        let second = Duration::from_secs(1);
+        world.clock.is_awaited(world.clock.now() + second).await;
+        assert_eq!(world.calls.of("record"), 0);
+        world.clock.turn(second);
+        world.calls.reach("record", 1).await;
+        Gate::of(&key).open();
+        job.wait().await.unwrap();
+        world.ork.shutdown().await;
+        assert_eq!(world.calls.of("record"), 1);
     });
 }
 

@@ -25,6 +25,7 @@ mod idle;
 mod itself;
 mod large;
 mod limits;
+mod metrics;
 mod no_splits;
 #[path = "../support/objects.rs"]
 #[expect(unreachable_pub, reason = "each test program uses its own share of it")]
@@ -37,6 +38,10 @@ mod policies;
 #[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
 mod postgres;
 mod processes;
+#[cfg(feature = "workflow")]
+#[path = "../support/python.rs"]
+#[expect(unreachable_pub, reason = "each test program uses its own share of it")]
+mod python;
 mod resume;
 mod retention;
 mod rules;

@@ -97,6 +97,14 @@ impl Store for CountedStore {
         self.1.made("progress", self.0.progress(job, part, progress)).await
     }
 
+    async fn record(&self, deltas: Vec<ork::metric::Delta>) -> Result<Vec<JobId>, StoreError> {
+        self.1.made("record", self.0.record(deltas)).await
+    }
+
+    async fn metrics(&self, of: ork::store::Recorded) -> Result<Vec<ork::Metric>, StoreError> {
+        self.1.made("metrics", self.0.metrics(of)).await
+    }
+
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
         self.1.made("job", self.0.job(id)).await
     }

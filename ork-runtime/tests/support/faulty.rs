@@ -186,6 +186,14 @@ impl Store for FaultyStore {
         self.1.make(self.0.progress(job, part, progress), no_store).await
     }
 
+    async fn record(&self, deltas: Vec<ork::metric::Delta>) -> Result<Vec<JobId>, StoreError> {
+        self.1.make(self.0.record(deltas), no_store).await
+    }
+
+    async fn metrics(&self, of: ork::store::Recorded) -> Result<Vec<ork::Metric>, StoreError> {
+        self.1.make(self.0.metrics(of), no_store).await
+    }
+
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
         self.1.make(self.0.job(id), no_store).await
     }

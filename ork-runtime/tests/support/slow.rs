@@ -89,6 +89,14 @@ impl Store for SlowStore {
         self.store.progress(job, part, progress).await
     }
 
+    async fn record(&self, deltas: Vec<ork::metric::Delta>) -> Result<Vec<JobId>, StoreError> {
+        self.store.record(deltas).await
+    }
+
+    async fn metrics(&self, of: ork::store::Recorded) -> Result<Vec<ork::Metric>, StoreError> {
+        self.store.metrics(of).await
+    }
+
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
         self.store.job(id).await
     }

@@ -1,5 +1,6 @@
 //! The store `memory:`: everything in one process's memory, gone with it. For tests and for jobs that need no trace.
 
+mod metrics;
 mod parts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -9,16 +10,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use self::metrics::Metrics;
 use self::parts::PartRow;
 use super::{
-    Beat, Changes, Expired, Filter, JobView, OPEN, PartFilter, PartStatus, Process, Prune, Pruned, Situation, Store,
-    StoreError, Take, Taken, Work,
+    Beat, Changes, Expired, Filter, JobView, OPEN, PartFilter, PartStatus, Process, Prune, Pruned, Recorded, Situation,
+    Store, StoreError, Take, Taken, Work,
 };
 use crate::accounting::{Books, By, Change, Entry, Holder, Limit, Owed, OwedAsk, OwedId, OwedRow, Permits};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::message::Outgoing;
+use crate::metric::{Delta, Metric};
 use crate::task::parts::SettledPart;
 
 /// Keeps everything in memory.
@@ -42,6 +45,7 @@ struct Row {
 struct Tables {
     jobs: HashMap<JobId, Row>,
     by_age: BTreeSet<JobId>,
+    metrics: Metrics,
     owed: BTreeMap<OwedId, OwedRow>,
     /// The rows that are due and that nobody holds, highest priority first.
     free: BTreeSet<(u8, OwedId)>,
@@ -305,6 +309,7 @@ impl Tables {
             if ended(id) == Some(true) && root.is_some_and(|root| ended(&root) != Some(false)) {
                 self.jobs.remove(id);
                 self.by_age.remove(id);
+                self.metrics.forget(*id);
                 self.uniques.retain(|_, (job, _)| job != id);
                 pruned.jobs += 1;
             }
@@ -407,6 +412,14 @@ impl Store for Memory {
         }
         self.tell([Change::Moved(job)]);
         Ok(())
+    }
+
+    async fn record(&self, deltas: Vec<Delta>) -> Result<Vec<JobId>, StoreError> {
+        Ok(self.tables().record(deltas))
+    }
+
+    async fn metrics(&self, of: Recorded) -> Result<Vec<Metric>, StoreError> {
+        Ok(self.tables().recorded(of))
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {

@@ -14,7 +14,7 @@ use super::outbox::{self, Held};
 use super::permits::{self, Moved};
 use super::save::{self, Saved};
 use super::session::Session;
-use super::{prune, rows, uniques, workers};
+use super::{metrics, prune, rows, uniques, workers};
 use crate::accounting::{Change, Shards};
 use crate::store::Work;
 
@@ -77,7 +77,11 @@ impl<'batch> Sorted<'batch> {
                 Command::Nothing(answer) => answer.value = Some(()),
                 Command::Close => {}
                 command @ Command::Take(..) => sorted.takes.push(command),
-                command @ (Command::Beat(..) | Command::Progress(..) | Command::Prune(..) | Command::Leave(..)) => {
+                command @ (Command::Beat(..)
+                | Command::Progress(..)
+                | Command::Record(..)
+                | Command::Prune(..)
+                | Command::Leave(..)) => {
                     sorted.others.push(command);
                 }
             }
@@ -157,16 +161,20 @@ async fn works(
     numbers: &mut Numbers,
     doing: &mut Done,
 ) -> Result<bool, Failed> {
-    let progress = sorted.others.iter().filter_map(|command| match &**command {
-        Command::Progress(job, ..) => Some(*job),
-        _ => None,
-    });
-    let progress: Vec<_> = progress.collect();
-    if sorted.works.is_empty() && progress.is_empty() && sorted.undo.is_empty() {
+    // Their rows are changed later on, and must be locked in the order of all.
+    let mut more = Vec::new();
+    for command in &sorted.others {
+        match &**command {
+            Command::Progress(job, ..) => more.push(*job),
+            Command::Record(deltas, _) => more.extend(deltas.iter().map(|delta| delta.job)),
+            _ => {}
+        }
+    }
+    if sorted.works.is_empty() && more.is_empty() && sorted.undo.is_empty() {
         return Ok(true);
     }
     let first = numbers.first(connection).await?;
-    let mut books = rows::open(connection, &mut sorted.works, progress, first).await?;
+    let mut books = rows::open(connection, &mut sorted.works, more, first).await?;
     let before = permits::open(connection, &mut books, &mut sorted.works, &sorted.undo).await?;
     uniques::open(connection, &mut books, &mut sorted.works).await?;
     // One after the other: what an operation needs may depend on what the one before it did.
@@ -212,6 +220,9 @@ async fn others(
                 workers::progress(connection, *job, *part, progress).await?;
                 doing.changes.push(Change::Moved(*job));
                 answer.value = Some(());
+            }
+            Command::Record(deltas, answer) => {
+                answer.value = Some(metrics::record(connection, deltas).await?);
             }
             Command::Beat(beat, answer) => {
                 let found = workers::beat(connection, beat).await?;

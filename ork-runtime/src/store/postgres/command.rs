@@ -8,6 +8,7 @@ use super::permits::Moved;
 use crate::accounting::{By, OwedId, Promise};
 use crate::context::Progress;
 use crate::id::JobId;
+use crate::metric::Delta;
 use crate::store::{Beat, Prune, Pruned, StoreError, Take, Taken, Work};
 
 /// What the writer is asked to do.
@@ -24,6 +25,8 @@ pub(super) enum Command {
     Beat(Beat, Answer<Vec<JobId>>),
     /// Note how far a job has come, or one part of it.
     Progress(JobId, Option<u64>, Progress, Answer<()>),
+    /// Add to what jobs have recorded.
+    Record(Vec<Delta>, Answer<Vec<JobId>>),
     /// Remove jobs that ended long ago.
     Prune(Prune, Answer<Pruned>),
     /// Note that a process ends.
@@ -103,7 +106,7 @@ impl Waiting {
             | Command::Progress(.., answer)
             | Command::Leave(_, answer)
             | Command::Nothing(answer) => drop(answer.send(result)),
-            Command::Beat(_, answer) => drop(answer.send(result)),
+            Command::Beat(_, answer) | Command::Record(_, answer) => drop(answer.send(result)),
             Command::Prune(_, answer) => drop(answer.send(result)),
             Command::Undo(_) | Command::Close => {}
         }

@@ -8,6 +8,7 @@ mod codec;
 mod command;
 mod error;
 mod messages;
+mod metrics;
 mod news;
 mod numbers;
 mod outbox;
@@ -44,13 +45,14 @@ use self::session::{PATIENCE, Session};
 use self::url::Address;
 use self::writer::{Shared, Writer, pause};
 use super::{
-    Beat, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError,
-    StoreErrorKind, Take, Taken, Work,
+    Beat, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Recorded, Situation, Store,
+    StoreError, StoreErrorKind, Take, Taken, Work,
 };
 use crate::accounting::{By, OwedId};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
+use crate::metric::{Delta, Metric};
 use crate::task::parts::SettledPart;
 
 /// How many connections read. They come about when they are needed.
@@ -206,6 +208,14 @@ impl Store for Postgres {
 
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
         self.write(|answer| Command::Progress(job, part, progress, answer)).await
+    }
+
+    async fn record(&self, deltas: Vec<Delta>) -> Result<Vec<JobId>, StoreError> {
+        self.write(|answer| Command::Record(deltas, answer)).await
+    }
+
+    async fn metrics(&self, of: Recorded) -> Result<Vec<Metric>, StoreError> {
+        read!(self, connection => metrics::recorded(connection, of))
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {

@@ -52,6 +52,8 @@ pub(super) async fn prune(connection: &mut PgConnection, prune: &Prune) -> sqlx:
     }
     let keys = "DELETE FROM ork.unique_key WHERE job = ANY($1)";
     sqlx::query(keys).bind(&gone).execute(&mut *connection).await?;
+    let metrics = "DELETE FROM ork.metric WHERE job = ANY($1)";
+    sqlx::query(metrics).bind(&gone).execute(&mut *connection).await?;
     let delete = "DELETE FROM ork.job WHERE id = ANY($1)";
     pruned.jobs = sqlx::query(delete).bind(gone).execute(connection).await?.rows_affected();
     Ok(pruned)

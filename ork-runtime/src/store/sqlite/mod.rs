@@ -4,6 +4,7 @@
 //! full durability costs one `fsync` a batch. Another connection reads. `wake` tells other processes that there is news.
 
 mod error;
+mod metrics;
 mod outbox;
 mod permits;
 mod prune;
@@ -30,13 +31,14 @@ use self::session::Session;
 use self::wake::Wake;
 use self::writer::{Command, Io, Writer};
 use super::{
-    Beat, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError, Take,
-    Taken, Work,
+    Beat, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Recorded, Situation, Store,
+    StoreError, Take, Taken, Work,
 };
 use crate::accounting::{By, Change, OwedId};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
+use crate::metric::{Delta, Metric};
 use crate::task::parts::SettledPart;
 
 /// How the file is written.
@@ -174,6 +176,14 @@ impl Store for Sqlite {
 
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
         self.write(move |connection, changes| tables::progress(connection, (job, part), &progress, changes)).await
+    }
+
+    async fn record(&self, deltas: Vec<Delta>) -> Result<Vec<JobId>, StoreError> {
+        self.write(move |connection, _| metrics::record(connection, &deltas)).await
+    }
+
+    async fn metrics(&self, of: Recorded) -> Result<Vec<Metric>, StoreError> {
+        self.read(move |connection| metrics::recorded(connection, of)).await
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::tables::{last_part_id, part_id, shard_ids, signed};
-use super::{schema, uniques};
+use super::{metrics, schema, uniques};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::store::{Expired, Prune, Pruned, StoreError};
@@ -52,6 +52,7 @@ pub(super) fn prune(connection: &Connection, prune: &Prune) -> rusqlite::Result<
         }
         connection.prepare_cached("DELETE FROM job WHERE seq = ?1")?.execute([seq])?;
         uniques::forget(connection, *id)?;
+        metrics::forget(connection, seq)?;
         pruned.jobs += 1;
         pruned.done += 1;
         if newest == Some(seq) {

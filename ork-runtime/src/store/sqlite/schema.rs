@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0006_hooks.sql"),
     include_str!("../../../migrations/sqlite/0007_parts.sql"),
     include_str!("../../../migrations/sqlite/0008_roles.sql"),
+    include_str!("../../../migrations/sqlite/0009_metrics.sql"),
 ];
 
 /// Marks the file as ork's, in the place `SQLite` keeps for it: `ork` and a byte.

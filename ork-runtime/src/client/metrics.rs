@@ -1,0 +1,54 @@
+//! What jobs have recorded.
+
+use std::collections::HashSet;
+
+use super::{Client, ClientError};
+use crate::id::JobId;
+use crate::metric::Metric;
+use crate::store::Recorded;
+
+impl Client {
+    /// What a job and all jobs below it have recorded with [`Metrics::record`](crate::Metrics::record): of a run, what its
+    /// tasks have. Everything that one job has recorded under one name with the same labels is one [`Metric`], whichever
+    /// of its parts and attempts it comes from. They come in order of their jobs, which is that of time, of their names
+    /// and of their labels.
+    ///
+    /// What was recorded in this process is there at once, what others have recorded about a second later.
+    ///
+    /// ```
+    /// # #[ork::task] async fn load(rows: u64, context: ork::Context) {
+    /// #     for row in 0..rows { context.metrics().record("bytes", row as f64, &[("table", "users")]); }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ork = ork::Ork::builder().store("memory:").build().await?;
+    /// # ork.start_worker();
+    /// let job = ork.submit(load { rows: 5 }).await?;
+    /// job.wait().await?;
+    /// for metric in ork.metrics(job.id()).await? {
+    ///     println!("{} {} {:?}: {} values, {} on average", metric.task, metric.name, metric.labels, metric.count, metric.mean());
+    /// #   assert_eq!((metric.count, metric.sum, metric.mean()), (5, 10.0, 2.0));
+    /// }
+    /// # ork.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no such job, no store, or the store cannot be read.
+    ///
+    /// # Cancel safety
+    /// It only reads.
+    pub async fn metrics(&self, id: JobId) -> Result<Vec<Metric>, ClientError> {
+        let job = self.view(id).await?.job;
+        self.engine.measures.written().await;
+        if job.root == id {
+            return Ok(self.engine.store.metrics(Recorded::Below(id)).await?);
+        }
+        if job.tree.made == 0 {
+            return Ok(self.engine.store.metrics(Recorded::By(id)).await?);
+        }
+        let below: HashSet<_> = self.tree(id).await?.into_iter().map(|(_, status)| status.id).collect();
+        let mut metrics = self.engine.store.metrics(Recorded::Below(job.root)).await?;
+        metrics.retain(|metric| below.contains(&metric.job));
+        Ok(metrics)
+    }
+}

@@ -1,0 +1,72 @@
+//! What stands beside the lines and the measurements of a task.
+
+use std::fmt::{Debug, Write as _};
+use std::sync::{Arc, Mutex};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use super::*;
+
+/// Keeps the fields of events as text.
+#[derive(Debug, Clone, Default)]
+struct Fields(Arc<Mutex<Vec<String>>>);
+
+struct Line<'a>(&'a mut String);
+
+impl Visit for Line<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let _infallible = write!(self.0, " {field}={value:?}");
+    }
+}
+
+impl Subscriber for Fields {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("ork")
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = event.metadata().target().to_owned();
+        event.record(&mut Line(&mut line));
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn lines_and_measurements_say_which_instance_of_which_task_they_come_from() {
+    let job = JobId::new();
+    let step = StepName { workflow: "files".into(), step: "load".into(), external: None };
+    let about =
+        About { index: Some(7), step: Some(Arc::new(step)), ..About::new(job, job, "load_file".into(), Phase::Start) };
+    let context = Context::new(about, CancellationToken::new(), Arc::new(NoServices));
+    let fields = Fields::default();
+    tracing::subscriber::with_default(fields.clone(), || {
+        context.log("hello");
+        context.log_at(tracing::Level::WARN, "careful");
+        context.metrics().record("rows", 2.5, &[("table", "users")]);
+        context.metrics().record("rows", f64::NAN, &[]);
+        Context::for_test().log("alone");
+    });
+    let lines = fields.0.lock().unwrap().clone();
+    assert_eq!(lines.len(), 6, "{lines:#?}");
+    let at = format!(r#"job={job} task="load_file" workflow="files" step="load" index=7 attempt=1"#);
+    for (line, target) in lines.iter().zip(["ork::task", "ork::task", "ork::metrics", "ork::metrics"]) {
+        assert!(line.starts_with(target) && line.contains(&at), "{line}");
+    }
+    assert!(lines[2].contains(r#"name="rows" value=2.5 labels=[("table", "users")]"#), "{}", lines[2]);
+    assert!(lines[4].contains("a measurement is not kept") && lines[4].contains("not finite"), "{}", lines[4]);
+    assert!(!lines[5].contains("workflow") && !lines[5].contains("index"), "{}", lines[5]);
+}

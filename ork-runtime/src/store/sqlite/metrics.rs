@@ -1,0 +1,97 @@
+//! What jobs have recorded.
+
+use std::collections::{BTreeSet, HashMap};
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::error::damaged;
+use super::tables::signed;
+use crate::clock::Timestamp;
+use crate::id::JobId;
+use crate::metric::{Delta, MOST_SERIES, Measured, Metric, Series};
+use crate::store::Recorded;
+
+// A sum stops at the largest number there is.
+const ADD: &str = "UPDATE metric SET count = count + ?4, sum = max(?10, min(?11, sum + ?5)), min = min(min, ?6), \
+    max = max(max, ?7), last = iif(?9 >= at, ?8, last), at = max(at, ?9) WHERE job = ?1 AND name = ?2 AND labels = ?3";
+
+const INSERT: &str = "INSERT INTO metric (job, name, labels, count, sum, min, max, last, at) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+
+/// Adds to what jobs have recorded; answers those that have too much of it.
+pub(super) fn record(connection: &Connection, deltas: &[Delta]) -> rusqlite::Result<Vec<JobId>> {
+    let mut job = connection.prepare_cached("SELECT seq FROM job WHERE id = ?1")?;
+    let mut count = connection.prepare_cached("SELECT count(*) FROM metric WHERE job = ?1")?;
+    let (mut add, mut insert) = (connection.prepare_cached(ADD)?, connection.prepare_cached(INSERT)?);
+    let mut seqs: HashMap<JobId, Option<i64>> = HashMap::new();
+    let mut counts: HashMap<i64, usize> = HashMap::new();
+    let mut crowded = BTreeSet::new();
+    for Delta { job: id, series, measured } in deltas {
+        let seq = match seqs.get(id) {
+            Some(known) => *known,
+            None => *seqs.entry(*id).or_insert(job.query_row([id.as_bytes()], |row| row.get(0)).optional()?),
+        };
+        let Some(seq) = seq else { continue };
+        let Measured { count: n, sum, min, max, last, at } = measured;
+        let (n, at, name, labels) = (signed(*n), at.as_millis(), series.name(), series.labels());
+        if add.execute(params![seq, name, labels, n, sum, min, max, last, at, f64::MIN, f64::MAX])? > 0 {
+            continue;
+        }
+        let known = match counts.entry(seq) {
+            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                let known: i64 = count.query_row([seq], |row| row.get(0))?;
+                place.insert(usize::try_from(known).unwrap_or(usize::MAX))
+            }
+        };
+        if *known < MOST_SERIES {
+            insert.execute(params![seq, name, labels, n, sum, min, max, last, at])?;
+            *known += 1;
+        } else {
+            crowded.insert(*id);
+        }
+    }
+    Ok(crowded.into_iter().collect())
+}
+
+/// Forgets what a job has recorded.
+pub(super) fn forget(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM metric WHERE job = ?1")?.execute([seq]).map(drop)
+}
+
+/// What jobs have recorded, in order.
+pub(super) fn recorded(connection: &Connection, of: Recorded) -> rusqlite::Result<Vec<Metric>> {
+    macro_rules! query {
+        ($jobs:literal) => {
+            concat!(
+                "SELECT job.id, job.task, job.role, metric.name, metric.labels, metric.count, metric.sum, metric.min, \
+                 metric.max, metric.last, metric.at FROM job JOIN metric ON metric.job = job.seq WHERE ",
+                $jobs,
+                " ORDER BY job.id, metric.name, metric.labels"
+            )
+        };
+    }
+    let (query, id) = match of {
+        Recorded::By(id) => (query!("job.id = ?1"), id),
+        Recorded::Below(root) => (query!("(job.id = ?1 OR (job.root = ?1 AND job.parent IS NOT NULL))"), root),
+    };
+    let mut query = connection.prepare_cached(query)?;
+    query.query_map([id.as_bytes()], metric)?.collect()
+}
+
+fn metric(row: &Row<'_>) -> rusqlite::Result<Metric> {
+    let role = match row.get_ref(2)?.as_bytes_or_null()? {
+        None => None,
+        Some(json) => Some(serde_json::from_slice(json).map_err(|_damaged| damaged("a role cannot be read"))?),
+    };
+    let series = Series::of_row(row.get(3)?, row.get(4)?);
+    let measured = Measured {
+        count: u64::try_from(row.get::<_, i64>(5)?).unwrap_or(0),
+        sum: row.get(6)?,
+        min: row.get(7)?,
+        max: row.get(8)?,
+        last: row.get(9)?,
+        at: Timestamp::from_millis(row.get(10)?),
+    };
+    Ok(Metric::new((JobId::from_bytes(row.get(0)?), row.get(1)?), role.as_ref(), &series, measured))
+}
