@@ -151,6 +151,7 @@ pub struct Delta {
 
 /// Takes those away that would give a job more names with labels than it may have, and answers the jobs of those;
 /// `known` has the ones that each job has already.
+#[cfg_attr(not(any(test, feature = "postgres")), expect(dead_code, reason = "only one store counts them so"))]
 pub(crate) fn keep_bounded(deltas: &mut Vec<Delta>, known: &mut BTreeMap<JobId, BTreeSet<Series>>) -> Vec<JobId> {
     let mut crowded = BTreeSet::new();
     deltas.retain(|delta| {
@@ -199,7 +200,7 @@ impl Metric {
     pub fn new((job, task): (JobId, String), role: Option<&Role>, series: &Series, measured: Measured) -> Self {
         let step = match role {
             Some(Role::Step { name, .. }) => Some(name.clone()),
-            Some(Role::Run(_) | Role::Schedule(_)) | None => None,
+            Some(Role::Run(_) | Role::Schedule(_) | Role::Foreign) | None => None,
         };
         let Measured { count, sum, min, max, last, at } = measured;
         // Only a store that others have written to has what cannot be read.

@@ -274,8 +274,8 @@ async fn not_ok(ork: &Ork, status: &Status, most: usize) -> Result<Vec<(u64, &'s
     if status.parts.not_ok() == 0 || most == 0 {
         return Ok(Vec::new());
     }
-    let states = vec![PartState::Failed, PartState::Skipped, PartState::Cancelled];
-    let parts = ork.list_parts(status.id, PartFilter { states, from: 0, limit: most }).await?;
+    let bad = vec![PartState::Failed, PartState::Skipped, PartState::Cancelled];
+    let parts = ork.list_parts(status.id, PartFilter { states: bad, from: 0, limit: most }).await?;
     let why = |part: PartStatus| {
         (
             part.index,
