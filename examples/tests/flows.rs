@@ -188,3 +188,23 @@ fn a_workflow_is_scheduled_triggered_and_forgotten() {
     worker.signal("TERM");
     worker.end();
 }
+
+/// How many parts of the job of this task have ended, the oldest one of its kind.
+fn settled(setting: &Setting) -> u64 {
+    let jobs = setting.run("jobs list --task share --json").json();
+    let parts = &jobs.as_array().unwrap().last().map(|job| job["parts"].clone()).unwrap_or_default();
+    parts["ok"].as_u64().unwrap_or_default()
+}
+
+#[test]
+fn what_is_run_here_goes_before_what_is_left_of_earlier_runs() {
+    const MANY: u64 = 100_000;
+    let setting = Setting::embedded();
+    setting.place.write("flows/big.yaml", format!("tasks:\n  share:\n    parallel: {MANY}\n"));
+    setting.run("submit flows/big.yaml").ok();
+    let worker = setting.start("worker");
+    while settled(&setting) == 0 {}
+    worker.kill();
+    assert_eq!(setting.run("run flows/shares.yaml --json").json()["state"], "success");
+    assert!(settled(&setting) < MANY, "it has waited for all that was left");
+}

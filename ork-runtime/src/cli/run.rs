@@ -11,6 +11,7 @@ use super::signals::Signals;
 use super::{Failure, Output};
 use crate::app::OrkBuilder;
 use crate::client::Status;
+use crate::engine::services::Terms;
 use crate::job::State;
 
 #[derive(Debug, clap::Args)]
@@ -38,7 +39,7 @@ pub(super) async fn run(builder: OrkBuilder, args: Args, output: &Output) -> Res
     }
     let submitted = async {
         let body = args.input.read(ork.entry(&args.task)?)?;
-        Ok::<_, Failure>(ork.submit_json(&args.task, body).await?)
+        Ok::<_, Failure>(ork.submit_json_on(&args.task, body, at_once()).await?)
     };
     let id = match submitted.await {
         Ok(id) => id,
@@ -85,6 +86,11 @@ pub(super) async fn run(builder: OrkBuilder, args: Args, output: &Output) -> Res
     finish(&outcome?, output)
 }
 
+/// What is run here goes before what is left in the store of earlier runs.
+fn at_once() -> Terms {
+    Terms { first: true, ..Terms::default() }
+}
+
 /// Runs a workflow to its end.
 #[cfg(feature = "workflow")]
 async fn workflow(ork: &crate::Ork, args: &Args, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
@@ -92,7 +98,7 @@ async fn workflow(ork: &crate::Ork, args: &Args, signals: &mut Signals, output: 
     let file =
         crate::app::workflows::check((ork.registry(), ork.executor()), args.task.as_ref(), Some(&parameters)).await?;
     let plan = super::workflow::plan(&file.workflow, file.checked, output)?;
-    let run = ork.submit_plan(&plan).await?;
+    let run = ork.submit_plan_on(&plan, at_once()).await?;
     ork.start_worker();
     let failed = ork.failed();
     let status = tokio::select! {

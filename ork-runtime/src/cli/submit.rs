@@ -40,7 +40,7 @@ pub(super) struct Args {
 impl Args {
     fn terms(&self) -> Terms {
         let unique = |key: &String| Unique { key: key.as_str().into(), stale_after: self.stale_after };
-        Terms { after: self.after, unique: self.unique.as_ref().map(unique), hooks: None }
+        Terms { after: self.after, unique: self.unique.as_ref().map(unique), ..Terms::default() }
     }
 }
 

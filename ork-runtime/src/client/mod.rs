@@ -46,6 +46,9 @@ use crate::worker::orphans::{self, OrphanError};
 use crate::worker::retention;
 use crate::worker::services::TTL;
 
+/// The highest priority.
+const FIRST: u8 = 9;
+
 /// How many large outputs of parts are read at once.
 const READ_AHEAD: usize = 8;
 
@@ -368,6 +371,9 @@ impl Client {
     ) -> Result<JobId, ClientError> {
         let mut new = self.new_job(task, kind, body, waiter)?;
         new.job.hooks = terms.hooks.take();
+        if terms.first {
+            new.job.priority = FIRST;
+        }
         let id = new.job.id;
         services::send(&self.engine, new, terms).await?;
         Ok(id)

@@ -31,7 +31,7 @@ impl Services for Engine {
             (job.root, job.parent) = (about.root, Some(about.job));
         }
         let joins = unique.is_some();
-        match send(self, NewJob { job, input: body }, Terms { after, unique, hooks: None }).await {
+        match send(self, NewJob { job, input: body }, Terms { after, unique, ..Terms::default() }).await {
             Err(SendError::Taken { job, .. }) if joins => Ok(job),
             sent => Ok(sent.map(|_new| id)?),
         }
@@ -94,6 +94,8 @@ pub(crate) struct Terms {
     pub(crate) unique: Option<Unique>,
     /// What follows it.
     pub(crate) hooks: Option<Box<Kept>>,
+    /// Whether it goes before all that waits, whatever its task says.
+    pub(crate) first: bool,
 }
 
 /// The key that every job of a task takes, if this program knows the task.
@@ -138,7 +140,7 @@ pub(crate) enum SendError {
 /// Hands a job over: it is in the store, or confirmed by the broker, when this returns. Answers whether it is new.
 pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<bool, SendError> {
     let parent = new.job.parent.unwrap_or(new.job.id);
-    let Terms { after, unique, hooks: _ } = terms;
+    let Terms { after, unique, hooks: _, first: _ } = terms;
     let unique = unique.or_else(|| unique_of(engine, &new.job.task));
     let key = unique.as_ref().map(|unique| Arc::clone(&unique.key));
     if let Some(key) = key.as_ref().filter(|key| key.is_empty() || key.len() > LONGEST_KEY) {
