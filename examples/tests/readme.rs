@@ -97,7 +97,8 @@ fn the_proof_can_be_run_and_is_part_of_ci() {
 fn with_workers(blocks: &[Block], services: &[(&str, &str)]) {
     let place = place();
     // A queue of its own on a broker that other tests use too.
-    let prefix = format!("readme-{}", std::process::id());
+    // Of its own: workers of another store would take what is not theirs.
+    let prefix = format!("readme-{}", &uuid::Uuid::now_v7().simple().to_string()[20..]);
     let mut workers = Vec::new();
     let mut results = 0;
     for block in blocks {
@@ -170,6 +171,24 @@ fn broker() -> Option<String> {
     None
 }
 
+/// The workflow is that of the example, and its commands do what is said of them.
+#[test]
+fn a_workflow_is_checked_and_run() {
+    let file = include_str!("../flows/files.yaml");
+    let shown = blocks().into_iter().find(|block| block.info == "yaml").unwrap().lines;
+    assert!(file.lines().filter(|line| !line.starts_with('#')).eq(shown), "{file}");
+    let place = Place::new();
+    place.write("examples/flows/files.yaml", file);
+    let lines = only("Run a workflow");
+    let [check, run] = lines[..] else { panic!("{lines:?}") };
+    let flows = |line: &'static str| {
+        let arguments = line.strip_prefix("cargo run --release -p ork-examples --bin flows -- ");
+        place.run(exe!("flows"), arguments.unwrap_or_else(|| panic!("not run: {line}")))
+    };
+    assert_eq!(flows(check).ok(), "examples/flows/files.yaml: 3 tasks, fine\n");
+    assert!(flows(run).ok().contains("\"files_processed\": 5"));
+}
+
 fn several() -> Vec<Block> {
     blocks().into_iter().filter(|block| block.heading == "The same job with several workers").collect()
 }
@@ -178,7 +197,8 @@ fn several() -> Vec<Block> {
 fn every_command_is_run_by_a_test_of_this_file() {
     for block in blocks() {
         let known = match block.heading {
-            "" => block.info.starts_with("rust"),
+            "" => block.info.starts_with("rust") || block.info == "yaml",
+            "Run a workflow" => block.info == "sh",
             "Run it" | "Test it" => block.info == "sh" && block.lines.len() == 1,
             "The same job with several workers" => matches!(block.info, "sh" | "sh amqp"),
             "Workers on many computers" => block.info == "sh shared",
