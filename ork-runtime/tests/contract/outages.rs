@@ -168,13 +168,15 @@ async fn a_consumer_outlives_its_queue() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_publisher_outlives_its_exchange() {
     in_a_corner(QueueKind::Quorum, async |corner| {
-        let world = corner.world().await;
-        world.publish(vec![numbered(0)]).await;
+        let publisher = corner.amqp();
+        publisher.prepare(&[queue(1)]).await.unwrap();
+        publish_until_confirmed(&publisher, vec![numbered(0)]).await;
         let (_connection, channel) = corner.plain().await;
         channel.exchange_delete(corner.name(""), ExchangeDeleteOptions::default()).await.unwrap();
-        // It is made again with what hung on it: nothing of this goes to the dead letters.
-        world.publish((1..50).map(numbered).collect()).await;
-        let mut subscription = world.consume(100).await;
+        // It is made again with what hung on it: nothing of this goes to the dead letters. What meets the channel while it
+        // is closed for that is refused, and sent once more.
+        publish_until_confirmed(&publisher, (1..50).map(numbered).collect()).await;
+        let mut subscription = publisher.subscribe(queue(100)).await.unwrap();
         let mut left: BTreeSet<_> = (0..50).collect();
         while !left.is_empty() {
             let delivery = next(&mut subscription).await;
