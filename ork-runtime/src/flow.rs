@@ -189,7 +189,7 @@ impl Flow {
     }
 
     /// What has not begun when the run ends never will, unless it is taken up.
-    fn skip_the_rest(&mut self) {
+    pub(crate) fn skip_the_rest(&mut self) {
         let waiting = self.steps.iter_mut().filter(|step| step.stage == Stage::Waiting);
         waiting.for_each(|step| step.stage = Stage::Skipped);
     }
@@ -271,9 +271,6 @@ impl Job {
         };
         let Some((state, failure)) = verdict else { return Vec::new() };
         self.failure = failure;
-        if let Some(flow) = self.run_mut() {
-            flow.skip_the_rest();
-        }
         self.finish(state, now)
     }
 }

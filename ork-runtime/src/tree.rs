@@ -133,6 +133,9 @@ impl Job {
             self.failure = Some(Failure::new(FailureKind::Children, words));
         }
         self.ended = Some(now);
+        if let Some(flow) = self.run_mut() {
+            flow.skip_the_rest();
+        }
         let told = self.parent.is_some() || self.tree.awaited;
         let ended = told.then_some(Effect::Ended);
         let reply = self.reply.as_ref().map(|_| Effect::Reply);
