@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the services' share that other tests use")]
 
-#[path = "../../ork-runtime/tests/support/python.rs"]
-mod interpreter;
+#[path = "../../ork-runtime/tests/support/installed.rs"]
+mod installed;
 #[path = "../../ork-runtime/tests/support/node.rs"]
 mod node;
 #[path = "../../ork-runtime/tests/support/postgres.rs"]
@@ -41,7 +41,7 @@ impl Setting {
     }
 
     fn with(mut variables: Vec<(&'static str, String)>) -> Self {
-        variables.extend(interpreter::python().map(|python| ("ORK_PYTHON", python)));
+        variables.extend(installed::python().map(|python| ("ORK_PYTHON", python)));
         let place = Place::new();
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("flows"), &place.path().join("flows"));
         Self { place, variables }
@@ -82,10 +82,10 @@ fn workflows() -> Vec<(&'static str, &'static str, Value)> {
         ("count", "count", json!(vec![json!({ "processed": 20 }); 5])),
         ("regions", "regions", regions.clone()),
     ];
-    if interpreter::python().is_some() {
+    if installed::python().is_some() {
         all.extend([
-            ("python/static/flow", "flow", json!(vec![json!({ "processed": 25 }); 4])),
-            ("python/count/flow", "flow", json!(vec![json!({ "processed": 20 }); 5])),
+            ("python/shares/static", "static", json!(vec![json!({ "processed": 25 }); 4])),
+            ("python/shares/count", "count", json!(vec![json!({ "processed": 20 }); 5])),
             ("python/foreach/flow", "flow", json!({ "total_rows": 288, "files_processed": 12 })),
             ("python/combined/flow", "flow", regions),
             ("mixed", "mixed", json!("5 short names")),
@@ -127,6 +127,30 @@ fn every_workflow_runs_on_a_cluster_of_two_workers() {
     for worker in workers {
         worker.signal("TERM");
         assert_eq!(worker.end().code, Some(0));
+    }
+}
+
+/// The tree is that of the workflows themselves, with what is to be left out: what is hidden, and a link.
+#[test]
+fn a_tree_is_counted_alike_in_rust_and_in_python() {
+    let setting = Setting::embedded();
+    let folder = setting.place.path().join("flows");
+    setting.place.write("flows/.hidden/a.py", "no");
+    setting.place.write("flows/no utf8 \u{e4}.bin", "one two\n\nthree");
+    std::os::unix::fs::symlink(&folder, folder.join("python/link")).unwrap();
+    let wc = "find . -name '.?*' -prune -o -type f -exec cat {} + | wc -lc";
+    let counted = std::process::Command::new("sh").args(["-c", wc]).current_dir(&folder).output().unwrap();
+    let expected: Vec<u64> =
+        String::from_utf8(counted.stdout).unwrap().split_whitespace().map(|n| n.parse().unwrap()).collect();
+    let run = |file: &str| setting.run(&format!("run {file} --json --input folder={}", folder.display())).json();
+    let result = run("flows/tree.yaml")["result"].clone();
+    let sum =
+        |what: &str| -> u64 { result.as_object().unwrap().values().map(|counts| counts[what].as_u64().unwrap()).sum() };
+    assert_eq!([sum("lines"), sum("bytes")], expected[..], "{result}");
+    assert_eq!(result["bin"], json!({ "files": 1, "bytes": 14, "lines": 2, "words": 3 }));
+    assert!(result["yaml"]["files"].as_u64() > Some(5) && result["py"]["words"].as_u64() > Some(100), "{result}");
+    if installed::python().is_some() {
+        assert_eq!(run("flows/python/tree/flow.yaml")["result"], result);
     }
 }
 
@@ -189,6 +213,28 @@ fn a_workflow_is_scheduled_triggered_and_forgotten() {
     worker.end();
 }
 
+#[test]
+fn a_scheduled_run_is_told_its_date_and_one_by_hand_is_asked_for_it() {
+    let setting = Setting::embedded();
+    let daily = "schedule: {cron: \"0 6 * * *\", date_as: prefix}\ninput: {prefix: }\ntasks:\n  discover:\n";
+    setting.place.write("daily.yaml", daily);
+    setting.place.write("wrong.yaml", daily.replace("date_as: prefix", "date_as: prefx"));
+    let wrong = setting.run("schedules add wrong.yaml");
+    assert_eq!(wrong.err.matches("the workflow has no parameter `prefx`").count(), 1, "{wrong:?}");
+    wrong.fails(2, &["did you mean `prefix`?"]);
+    setting.run("run daily.yaml").fails(2, &["the parameter `prefix` was not given", "`prefix=..`"]);
+    assert_eq!(setting.run("schedules add daily.yaml").ok(), "daily is scheduled: 0 6 * * * (UTC)\n");
+    let worker = setting.place.worker(FLOWS);
+    let run = setting.run("schedules trigger daily").ok();
+    setting.run(&format!("jobs watch {}", run.trim())).ok();
+    let found = setting.run(&format!("jobs output {}.discover --json", run.trim())).json().to_string();
+    let created = setting.run(&format!("jobs show {} --json", run.trim())).json()["created"].clone();
+    let day = ork::Timestamp::from_millis(created.as_i64().unwrap()).to_string();
+    assert!(found.contains(&day[..10]), "{found} of {day}");
+    worker.signal("TERM");
+    worker.end();
+}
+
 /// How many parts of the job of this task have ended, the oldest one of its kind.
 fn settled(setting: &Setting) -> u64 {
     let jobs = setting.run("jobs list --task share --json").json();
@@ -204,7 +250,220 @@ fn what_is_run_here_goes_before_what_is_left_of_earlier_runs() {
     setting.run("submit flows/big.yaml").ok();
     let worker = setting.start("worker");
     while settled(&setting) == 0 {}
-    worker.kill();
+    // What is left is free at once: a worker that was killed would hold it for a while.
+    worker.signal("TERM");
+    worker.end();
+    assert!(settled(&setting) < MANY);
     assert_eq!(setting.run("run flows/shares.yaml --json").json()["state"], "success");
     assert!(settled(&setting) < MANY, "it has waited for all that was left");
+}
+
+/// Programs, so that nothing but a shell is needed: one makes three, one needs a file that is not there yet.
+const TROUBLE: &str = r#"
+name: trouble
+tasks:
+  list:
+    executor: process
+    command: [sh, -c, 'echo "{\"items\": [1, 2, 3]}"']
+  each:
+    executor: process
+    command: [sh, -c, "echo $ORK_PARALLEL_INDEX"]
+    foreach: list.items
+  broken:
+    executor: process
+    command: [sh, -c, "test -e luck || { echo no luck >&2; exit 3; }; echo 7"]
+    depends_on: [each]
+  after:
+    executor: process
+    command: [cat]
+    depends_on: [broken]
+"#;
+
+#[test]
+fn a_run_is_followed_drawn_and_read_task_by_task_and_taken_up_again() {
+    let setting = Setting::embedded();
+    setting.place.write("flows/trouble.yaml", TROUBLE);
+    let run = setting.run("submit flows/trouble.yaml").ok();
+    let run = run.trim();
+    setting.run(&format!("jobs output {run}")).fails(2, &["is ready, and has no output yet", "jobs watch"]);
+    setting.run(&format!("jobs output {run}.list")).fails(2, &["task `list` of run", "has not begun"]);
+    let mut watch = setting.start(&format!("jobs watch {run} --json"));
+    // It tells before anything has happened, and not only when all is over.
+    assert_eq!(watch.out_json(|line| line["id"] == run)["state"], "ready");
+    let mut worker = setting.start("worker");
+    worker.err_line(|line| line.contains("worker ready"));
+    let status = watch.out_json(|line| line["id"] == run && line["state"] == "failed");
+    assert_eq!(status["run"]["tasks"][3]["stage"], "skipped", "{status}");
+    assert_eq!(watch.out_json(|line| line["run"] == run)["state"], "failed");
+    watch.end();
+
+    let tree = setting.run(&format!("jobs tree {run}")).ok();
+    let lines: Vec<_> = tree.lines().collect();
+    let id = |line: &str| line.split_whitespace().find(|word| word.len() == 36).unwrap().to_owned();
+    assert!(lines[0].starts_with(&format!("trouble (ork.run) {run} failed (3 of 3 below it ended): ")), "{tree}");
+    assert!(lines[1].starts_with("\u{251c}\u{2500} list (process) ") && lines[1].ends_with(" success"), "{tree}");
+    assert!(lines[2].starts_with("\u{251c}\u{2500} each (process) ") && lines[2].ends_with(" success 3/3"), "{tree}");
+    assert!(lines[3].starts_with("\u{251c}\u{2500} broken (process) ") && lines[3].contains(" failed: "), "{tree}");
+    assert_eq!(lines[4..], ["\u{2514}\u{2500} after skipped"], "{tree}");
+    let broken = id(lines[3]);
+    let shown = setting.run(&format!("jobs show {broken}")).ok();
+    for row in [
+        "task       broken (process)",
+        "workflow   trouble, task 3 of 4: `broken`",
+        r#"details    {"exit_code":3,"stderr":["no luck"]}"#,
+    ] {
+        assert!(shown.lines().any(|line| line == row), "no `{row}` in {shown}");
+    }
+    let why = setting.run(&format!("jobs why {broken}")).ok();
+    assert!(why.starts_with("broken (process) is failed: "), "{why}");
+
+    assert_eq!(setting.run(&format!("jobs output {run}.list")).ok(), "{\"items\": [1, 2, 3]}\n");
+    assert_eq!(setting.run(&format!("jobs output {run}.each")).json(), json!([0, 1, 2]));
+    setting.run(&format!("jobs output {run}")).fails(1, &["(trouble (ork.run)) failed, so it has no output", ".TASK`"]);
+    setting.run(&format!("jobs output {run}.broken")).fails(1, &["(broken (process)) failed", "no luck"]);
+    setting.run(&format!("jobs output {broken}")).fails(1, &["failed, so it has no output"]);
+    setting.run(&format!("jobs output {run}.after")).fails(1, &["task `after` of run", "was skipped"]);
+    setting.run(&format!("jobs output {run}.none")).fails(2, &["has no task `none`", "list, each, broken, after"]);
+    setting.run(&format!("jobs output {broken}.list")).fails(2, &["is no run of a workflow"]);
+    setting.run("jobs output 17").fails(2, &["17", "RUN.TASK"]);
+
+    setting.run(&format!("jobs retry {run} --wait")).fails(1, &["(trouble (ork.run)) failed", "`broken`"]);
+    // A signal ends the waiting, and not the run.
+    worker.signal("TERM");
+    worker.end();
+    let mut waiting = setting.start(&format!("jobs retry {run} --wait"));
+    waiting.err_line(|line| line == format!("job {run}"));
+    waiting.signal("INT");
+    let ended = waiting.end();
+    assert_eq!(ended.code, Some(130));
+    assert!(ended.err.contains(&format!("job {run} goes on; `jobs watch {run}` follows it")), "{ended:?}");
+    let mut worker = setting.start("worker");
+    worker.err_line(|line| line.contains("worker ready"));
+    setting.run(&format!("jobs watch {run}")).fails(1, &["`broken`"]);
+    setting.place.write("flows/luck", "");
+    assert_eq!(setting.run(&format!("jobs retry {run} --wait --json")).json()["result"], json!({ "broken": 7 }));
+    assert_eq!(setting.run(&format!("jobs output {run}")).json(), json!({ "broken": 7 }));
+    setting.run(&format!("jobs retry {run} --wait")).fails(2, &["is success and cannot be retried"]);
+    worker.signal("TERM");
+    worker.end();
+}
+
+#[test]
+fn what_ran_on_a_failure_runs_anew_with_what_is_returned_after_a_retry() {
+    let setting = Setting::embedded();
+    let task = |name: &str, command: &str| format!("  {name}:\n    executor: process\n    command: {command}\n");
+    let broken = task("broken", "[sh, -c, 'test -e luck && echo 7']");
+    let tidy = task("tidy", "[cat]") + "    depends_on: broken\n    on_failure: run\n";
+    setting.place.write("flows/tidy.yaml", format!("tasks:\n{broken}{tidy}"));
+    setting.run("run flows/tidy.yaml").fails(1, &["`broken`"]);
+    let run = setting.run("jobs list --task ork.run --json").json()[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(setting.run(&format!("jobs output {run}.tidy")).json(), json!({ "broken": null }));
+    setting.place.write("flows/luck", "");
+    let worker = setting.start("worker");
+    assert_eq!(setting.run(&format!("jobs retry {run} --wait --json")).json()["result"], json!({ "broken": 7 }));
+    let tree = setting.run(&format!("jobs tree {run}")).ok();
+    let lines: Vec<_> = tree.lines().collect();
+    assert!(lines[2].contains(" tidy (process) ") && lines[2].ends_with(" success"), "{tree}");
+    assert!(lines[3].contains(" tidy (process) ") && lines[3].ends_with(" success (replaced)"), "{tree}");
+    worker.signal("TERM");
+    worker.end();
+}
+
+#[test]
+fn what_is_no_file_and_what_may_not_be_executed_is_said_and_nothing_waits_for_it() {
+    let setting = Setting::embedded();
+    let fifo = setting.place.path().join("flows/pipe.yaml");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for command in ["check", "run", "submit", "graph", "schedules add"] {
+        setting
+            .run(&format!("{command} flows/pipe.yaml"))
+            .fails(2, &["flows/pipe.yaml is a named pipe: expected a YAML file"]);
+    }
+    setting.place.write("flows/folder.yaml/file", "");
+    setting.run("check flows/folder.yaml").fails(2, &["flows/folder.yaml is a folder: expected a YAML file"]);
+    let text = "tasks:\n  a:\n    executor: python\n    file: pipe.yaml\n  b:\n    executor: process\n    command: [./plain.sh]\n  c:\n    executor: python\n    file: python\n";
+    setting.place.write("flows/odd.yaml", text);
+    setting.place.write("flows/plain.sh", "#!/bin/sh\necho 1\n");
+    let words = [
+        "error[not-a-file]: `pipe.yaml` is a named pipe",
+        "error[not-executable]: `./plain.sh` is not executable",
+        "`chmod +x ./plain.sh`",
+        "error[not-a-file]: `python` is a folder",
+        "flows/odd.yaml:7:15",
+    ];
+    setting.run("check flows/odd.yaml").fails(2, &words);
+    setting.run("run flows/odd.yaml").fails(2, &words);
+}
+
+#[test]
+fn what_tasks_have_recorded_is_shown_by_task_name_and_labels() {
+    let setting = Setting::embedded();
+    let run = setting.run("run flows/files.yaml --json").json();
+    let id = run["run"].as_str().unwrap();
+    let metrics = setting.run(&format!("jobs metrics {id} --json")).json();
+    let [rows] = &metrics.as_array().unwrap()[..] else { panic!("{metrics}") };
+    assert_eq!(
+        (&rows["task"], &rows["step"], &rows["name"]),
+        (&json!("process"), &json!("process"), &json!("rows_processed"))
+    );
+    assert_eq!((&rows["count"], &rows["sum"]), (&json!(5), &json!(1200.0)), "one of each instance: {rows}");
+    let table = setting.run(&format!("jobs metrics {id}")).ok();
+    let lines: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["job", "task", "name", "labels", "count", "mean", "min", "max", "last", "sum"]);
+    assert_eq!(
+        (lines[1][1..5].join(" "), *lines[1].last().unwrap()),
+        ("process rows_processed 5 240".to_owned(), "1200")
+    );
+    let quiet = setting.run("run flows/shares.yaml --json").json();
+    let none = setting.run(&format!("jobs metrics {}", quiet["run"].as_str().unwrap()));
+    assert_eq!((none.err.as_str(), none.out.as_str(), none.code), ("nothing recorded\n", "", Some(0)));
+    setting.run("jobs metrics 0190a6a8-7d5f-7c3a-9b1e-3f1d2c4b5a69").fails(2, &["there is no job"]);
+}
+
+/// A plain function that would sleep for hours, and a worker that is told twice to end: nobody waits for the grace.
+#[test]
+fn a_worker_that_is_told_twice_to_end_does_not_wait_for_python() {
+    let mut setting = Setting::embedded();
+    if installed::python().is_none() {
+        return;
+    }
+    setting.variables.push(("ORK_GRACE", "1h".into()));
+    let text = "import time\ndef main(ctx):\n    ctx.log.warning('begun')\n    time.sleep(10000)\n";
+    setting.place.write("flows/nap.py", text);
+    setting.place.write("flows/nap.yaml", "tasks:\n  nap:\n    executor: python\n    file: nap.py\n");
+    let run = setting.run("submit flows/nap.yaml").ok();
+    let mut worker = setting.start("worker");
+    let said = worker.err_line(|line| line.contains("begun"));
+    assert!(said.contains("task=\"nap\"") && !said.contains("ork.python"), "{said}");
+    worker.signal("TERM");
+    worker.err_line(|line| line.contains("a second signal ends at once"));
+    worker.signal("TERM");
+    assert_eq!(worker.end().code, Some(0));
+    let step = setting.run(&format!("jobs show {} --json", run.trim())).json()["run"]["tasks"][0]["job"].clone();
+    let job = setting.run(&format!("jobs show {} --json", step.as_str().unwrap())).json();
+    assert_eq!(
+        (&job["state"], &job["attempt"]),
+        (&json!("ready"), &json!(1)),
+        "it is given back, and has not failed: {job}"
+    );
+}
+
+#[test]
+fn what_a_task_adds_to_its_failure_is_shown() {
+    let setting = Setting::embedded();
+    if installed::python().is_none() {
+        return;
+    }
+    let text = "from ork import TaskError\ndef main(ctx):\n    raise TaskError('the album is empty', details={'album': ctx.parallel_index}, retry=False)\n";
+    setting.place.write("flows/fail.py", text);
+    let tasks = "tasks:\n  one:\n    executor: python\n    file: fail.py\n  two:\n    executor: python\n    file: fail.py\n    parallel: 2\n";
+    setting.place.write("flows/fail.yaml", tasks);
+    let ended = setting.run("run flows/fail.yaml --json");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let run: Value = serde_json::from_str(&ended.out).unwrap();
+    let show = |at: usize| setting.run(&format!("jobs show {}", run["tasks"][at]["job"].as_str().unwrap())).ok();
+    let (one, two) = (show(0), show(1));
+    assert!(one.contains("the album is empty\ndetails    {\"album\":0}\n"), "{one}");
+    assert!(one.contains("task       one (python)\nworkflow   fail, task 1 of 2: `one`\n"), "{one}");
+    assert!(two.contains("the album is empty\n     details {\"album\":1}\n"), "{two}");
 }

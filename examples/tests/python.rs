@@ -4,8 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![allow(dead_code, unreachable_pub, reason = "the node's share that other tests use")]
 
-#[path = "../../ork-runtime/tests/support/python.rs"]
-mod interpreter;
+#[path = "../../ork-runtime/tests/support/installed.rs"]
+mod installed;
 #[path = "../../ork-runtime/tests/support/node.rs"]
 mod node;
 #[path = "../../ork-runtime/tests/support/rabbit.rs"]
@@ -15,7 +15,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use interpreter::python;
+use installed::python;
 use serde_json::{Value, json};
 use support::{Ended, Place, Process, exe};
 

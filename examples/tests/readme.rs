@@ -171,6 +171,44 @@ fn broker() -> Option<String> {
     None
 }
 
+/// In a folder of its own, from nothing to the first result.
+#[test]
+fn a_program_of_ones_own_is_made_and_run() {
+    let place = Place::new();
+    std::os::unix::fs::symlink(root(), place.path().join("ork")).unwrap();
+    let blocks: Vec<_> = blocks().into_iter().filter(|block| block.heading == "Use it").collect();
+    let [make, run] = &blocks[..] else { panic!("{blocks:?}") };
+    let program = self::blocks().into_iter().find(|block| block.info.starts_with("rust")).unwrap().lines.join("\n");
+    place.write("main.rs", program);
+    place.write("Cargo.lock", std::fs::read(root().join("Cargo.lock")).unwrap());
+    let lines = [&make.lines[..], &["mv ../main.rs src", "mv ../Cargo.lock ."], &run.lines].concat();
+    let mut shell = place.command("sh", &["-ec", &lines.join("\n")]);
+    // With the versions of this build, and what it has built where that is the same.
+    let built = Path::new(exe!("loc")).ancestors().nth(2).unwrap();
+    let ended = shell.env("CARGO_NET_OFFLINE", "true").env("CARGO_TARGET_DIR", built).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "3\n", "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+/// The features are those of the code.
+#[test]
+fn the_features_are_those_of_the_code() {
+    let manifest: toml::Table =
+        std::fs::read_to_string(root().join("ork-runtime/Cargo.toml")).unwrap().parse().unwrap();
+    let mut features = manifest["features"].as_table().unwrap().clone();
+    let default = features.remove("default").unwrap();
+    let said = README.split("\n| feature |").nth(1).unwrap().split("\n\n").next().unwrap();
+    for line in said.lines().skip(2) {
+        let [_, name, by_default, ..] = line.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        let name = name.trim_matches('`');
+        assert!(features.remove(name).is_some(), "{line}");
+        let is_default = default.as_array().unwrap().iter().any(|it| it.as_str() == Some(name));
+        assert_eq!(by_default == "yes", is_default, "{line}");
+    }
+    assert!(features.is_empty(), "{features:?}");
+}
+
 /// The workflow is that of the example, and its commands do what is said of them.
 #[test]
 fn a_workflow_is_checked_and_run() {
@@ -199,6 +237,7 @@ fn every_command_is_run_by_a_test_of_this_file() {
         let known = match block.heading {
             "" => block.info.starts_with("rust") || block.info == "yaml",
             "Run a workflow" => block.info == "sh",
+            "Use it" => block.info == "sh own",
             "Run it" | "Test it" => block.info == "sh" && block.lines.len() == 1,
             "The same job with several workers" => matches!(block.info, "sh" | "sh amqp"),
             "Workers on many computers" => block.info == "sh shared",

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What kind of thing went wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(rename = "OrkFailureKind")]
 #[non_exhaustive]
 pub enum FailureKind {
     /// The task returned an error.
@@ -58,7 +60,8 @@ impl fmt::Display for FailureKind {
 /// Why an attempt failed.
 ///
 /// It is read by people and by programs in other languages, so it holds words and JSON, no backtrace and no secret.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OrkFailure")]
 #[non_exhaustive]
 pub struct Failure {
     /// What kind of thing went wrong.

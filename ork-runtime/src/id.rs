@@ -142,6 +142,81 @@ impl fmt::Debug for WorkerId {
     }
 }
 
+/// The namespace of fingerprints (RFC 9562, section 5.5).
+const SCHEMAS: Uuid = Uuid::from_u128(0x6f72_6b2d_7363_5568_8d61_2d76_3100_0001);
+
+/// A short name for what a JSON Schema demands: two schemas of one name are the same but for their words.
+///
+/// ```
+/// use ork::Fingerprint;
+///
+/// let text = "026efc0d-5269-5386-8c1e-8100806a251c";
+/// assert_eq!(text.parse::<Fingerprint>().unwrap().to_string(), text);
+/// assert!("026efc0d".parse::<Fingerprint>().is_err());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(Uuid);
+
+/// Says that a text is no fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a fingerprint such as `026efc0d-5269-5386-8c1e-8100806a251c`")]
+pub struct ParseFingerprintError;
+
+impl Fingerprint {
+    /// The fingerprint of a schema in its canonical form.
+    pub(crate) fn of(canonical: &str) -> Self {
+        Self(Uuid::new_v5(&SCHEMAS, canonical.as_bytes()))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = ParseFingerprintError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::parse_str(text).map(Self).map_err(|_other_form| ParseFingerprintError)
+    }
+}
+
+/// The schemas that a job was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct MadeFor {
+    /// That of its input.
+    pub input: Option<Fingerprint>,
+    /// That of the inputs of its parts.
+    pub part: Option<Fingerprint>,
+}
+
+impl MadeFor {
+    /// Both as stores keep them; `None` if neither is known.
+    pub fn to_row(self) -> Option<Vec<u8>> {
+        let bytes = |one: Option<Fingerprint>| one.map_or(Uuid::nil(), |one| one.0).into_bytes();
+        (self != Self::default()).then(|| [bytes(self.input), bytes(self.part)].concat())
+    }
+
+    /// Both from a row.
+    ///
+    /// ```
+    /// use ork::MadeFor;
+    ///
+    /// let input = "026efc0d-5269-5386-8c1e-8100806a251c".parse().ok();
+    /// let made_for = MadeFor { input, part: None };
+    /// assert_eq!(MadeFor::from_row(made_for.to_row().as_deref()), made_for);
+    /// ```
+    pub fn from_row(row: Option<&[u8]>) -> Self {
+        let one = |at: usize| {
+            let bytes = row?.get(at..at + 16)?;
+            Uuid::from_slice(bytes).ok().filter(|id| !id.is_nil()).map(Fingerprint)
+        };
+        Self { input: one(0), part: one(16) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

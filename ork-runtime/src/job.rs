@@ -8,20 +8,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::event::EventKind;
 use crate::failure::{Failure, FailureKind};
 use crate::hook::Kept;
-use crate::id::JobId;
+use crate::id::{JobId, MadeFor};
 use crate::ledger::{Counts, Head};
 use crate::role::Role;
 use crate::tree::{Stop, Tree};
 
 /// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "OrkJobState")]
 pub enum State {
     /// Waits for a worker.
     Ready,
@@ -189,6 +191,8 @@ pub struct Job {
     pub hooks: Option<Box<Kept>>,
     /// What it is besides a call of its task.
     pub role: Option<Box<Role>>,
+    /// The schemas that its input and its parts were made for, as far as that is known.
+    pub made_for: MadeFor,
 }
 
 /// What a change of a job owes to the world.
@@ -241,6 +245,13 @@ pub enum Attempt {
         /// When the next attempt is due.
         again: Option<Timestamp>,
     },
+    /// Its input does not fit here, and may fit elsewhere: it is looked at again at `again`. This costs no attempt.
+    Parked {
+        /// What does not fit.
+        failure: Failure,
+        /// When it is looked at again.
+        again: Timestamp,
+    },
     /// The worker had to stop; this costs no attempt.
     Interrupted,
 }
@@ -278,6 +289,7 @@ impl Job {
             tree: Tree::default(),
             hooks: None,
             role: None,
+            made_for: MadeFor::default(),
         }
     }
 
@@ -324,20 +336,29 @@ impl Job {
                 self.failure = Some(failure);
                 match again.filter(|_| self.tree.interrupted.is_none()) {
                     None => self.finish(State::Failed, now),
-                    Some(due) => {
-                        self.state = State::Retrying;
-                        self.attempt += 1;
-                        self.due = Some(due);
-                        let dispatch = Effect::Dispatch { phase, attempt: self.attempt, due: Some(due) };
-                        vec![Effect::Told(EventKind::Retrying), dispatch]
-                    }
+                    Some(due) => self.again(phase, due),
                 }
+            }
+            Attempt::Parked { .. } if self.tree.interrupted.is_some() => self.finish(State::Cancelled, now),
+            Attempt::Parked { failure, again } => {
+                self.failure = Some(failure);
+                self.base += 1;
+                self.again(phase, again)
             }
             Attempt::Interrupted => {
                 (self.state, self.due) = (State::Ready, None);
                 Vec::new()
             }
         })
+    }
+
+    /// The next attempt is made later.
+    fn again(&mut self, phase: Phase, due: Timestamp) -> Vec<Effect> {
+        self.state = State::Retrying;
+        self.attempt += 1;
+        self.due = Some(due);
+        let dispatch = Effect::Dispatch { phase, attempt: self.attempt, due: Some(due) };
+        vec![Effect::Told(EventKind::Retrying), dispatch]
     }
 
     /// The split has yielded its last part: from now on the job waits for them. Another worker of the same attempt, which

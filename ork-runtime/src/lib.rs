@@ -67,6 +67,7 @@ pub mod tree;
 // 1 tasks
 pub mod context;
 mod registry;
+pub mod schema;
 pub mod task;
 // 2 ports, and the pure accounting that stores carry out.
 pub mod accounting;
@@ -101,7 +102,7 @@ pub use context::{Context, Metrics, Progress};
 pub use event::{EndedParts, Event, EventKind};
 pub use failure::{Failure, FailureKind};
 pub use flow::Stage;
-pub use id::{JobId, ParseJobIdError, WorkerId};
+pub use id::{Fingerprint, JobId, MadeFor, ParseFingerprintError, ParseJobIdError, WorkerId};
 pub use job::State as JobState;
 pub use ledger::{Counts, PartState};
 pub use metric::Metric;

@@ -1,12 +1,15 @@
 //! What travels: one message a dispatch. The body is the input's JSON and nothing else; `docs/wire.md` has the rest.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
 use crate::event::{Event, ToTell};
 use crate::failure::Failure;
 use crate::hook::Hooks;
-use crate::id::JobId;
+use crate::id::{Fingerprint, JobId};
 use crate::job::{Job, ReplyTo, State};
 use crate::output::Elsewhere;
 
@@ -55,6 +58,8 @@ pub struct Message {
     pub body: Bytes,
     /// Where the outcome goes.
     pub reply: Option<ReplyTo>,
+    /// The schema that the input was made for, if its sender said so.
+    pub schema: Option<Fingerprint>,
     /// What follows when it has ended, and the set of parts that it is one of.
     pub hooks: Option<Box<Hooks>>,
     /// For a part of a job that has split itself, what it is told of itself, once the body is the job's input. It never
@@ -76,6 +81,7 @@ impl Message {
             lost: 0,
             body: Bytes::new(),
             reply: None,
+            schema: None,
             hooks: None,
             data: None,
         }
@@ -97,16 +103,32 @@ pub struct Reply {
     pub error: Option<Box<Failure>>,
 }
 
-#[derive(Serialize)]
+/// How a job ended.
+#[derive(Serialize, JsonSchema)]
 struct ReplyJson<'a> {
     job: JobId,
+    #[schemars(with = "String", extend("enum" = ["success", "failed", "cancelled"]))]
     state: State,
+    /// What it returned, if it ended well.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>")]
     output: Option<&'a serde_json::value::RawValue>,
+    /// Where that is, if no message carries it.
     #[serde(skip_serializing_if = "Option::is_none")]
     output_at: Option<Elsewhere>,
+    /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a Failure>,
+}
+
+impl JsonSchema for Reply {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("OrkOutcome")
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        ReplyJson::json_schema(generator)
+    }
 }
 
 impl Reply {

@@ -1,6 +1,7 @@
 //! An output as a store keeps it: its JSON, or a note that says where else it is.
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Notes begin with this byte. JSON is UTF-8, which has no such byte, so nothing that a task returns looks like a note.
@@ -15,7 +16,8 @@ const MARK: u8 = 0xff;
 /// assert_eq!(Elsewhere::read(&note.to_row()), Some(Ok(note)));
 /// assert_eq!(Elsewhere::read(br#"{"bytes": 3000000, "object": "a/b"}"#), None);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OrkOutputAt")]
 pub struct Elsewhere {
     /// How large it is.
     pub bytes: u64,

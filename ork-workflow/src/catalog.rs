@@ -53,6 +53,13 @@ pub enum Unavailable {
         /// The file that was probably meant.
         nearest: Option<String>,
     },
+    /// It is there and no file, such as a folder.
+    NotAFile {
+        /// What it is, as in "a folder".
+        found: String,
+    },
+    /// The file of a program may not be executed.
+    NotExecutable,
     /// The file is outside the workflow's folder; links can lead there.
     Outside,
     /// The file cannot be loaded, or has no task in it.

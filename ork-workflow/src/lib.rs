@@ -57,8 +57,10 @@ pub use editor::json_schema;
 #[cfg(feature = "language")]
 pub use file::{File, Position, Span};
 pub use graph::{Drawing, draw};
-pub use plan::{Count, Fan, MOST_TASKS, OnFailure, Plan, Reference, Runs, Source, Step};
 #[cfg(feature = "language")]
-pub use schedule::{Missed, Schedule};
+pub use notation::show as show_type;
+pub use plan::{Count, Fan, MOST_TASKS, OnFailure, Plan, Reference, Runs, Source, Step, date_of};
+#[cfg(feature = "language")]
+pub use schedule::{Missed, Overlap, Schedule};
 #[cfg(feature = "language")]
 pub use workflow::{Checked, Workflow};

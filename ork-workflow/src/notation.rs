@@ -14,7 +14,14 @@ const LINE: usize = 100;
 const LONGEST: usize = 60;
 
 /// A type in a line: with less of what is inside, if it is too long.
-pub(crate) fn show(schema: &Value, root: &Value) -> String {
+///
+/// ```
+/// use serde_json::json;
+///
+/// let schema = json!({ "type": "array", "items": { "$ref": "#/$defs/A" }, "$defs": { "A": { "type": ["string", "null"] } } });
+/// assert_eq!(ork_workflow::show_type(&schema, &schema), "list of (string | null)");
+/// ```
+pub fn show(schema: &Value, root: &Value) -> String {
     let all = inner(schema, root, 0);
     if all.chars().count() <= LINE { all } else { inner(schema, root, DEEPEST - 2) }
 }

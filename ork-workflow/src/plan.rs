@@ -57,6 +57,33 @@ pub struct Step {
     pub env: BTreeMap<String, String>,
 }
 
+impl Step {
+    /// A task that runs once, needs nothing, is given nothing, and has the options of what runs.
+    ///
+    /// ```
+    /// use ork_workflow::{Runs, Step};
+    ///
+    /// let clean = Step::new("clean", Runs::Rust { task: "remove_files".into() });
+    /// let after = Step { needs: vec![0], ..Step::new("after", Runs::Rust { task: "report".into() }) };
+    /// assert_eq!((clean.name.as_str(), after.fan), ("clean", None));
+    /// ```
+    pub fn new(name: impl Into<String>, runs: Runs) -> Self {
+        Self {
+            name: name.into(),
+            runs,
+            needs: Vec::new(),
+            input: BTreeMap::new(),
+            fan: None,
+            on_failure: OnFailure::Skip,
+            concurrency: None,
+            retries: None,
+            retry_delay: None,
+            timeout: None,
+            env: BTreeMap::new(),
+        }
+    }
+}
+
 /// What runs for a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "executor", rename_all = "lowercase")]
@@ -86,6 +113,44 @@ pub enum Source {
     Value(Value),
     /// It is what another task returned, or a field of it: a list in the order of its instances, if that one fans out.
     Output(Reference),
+    /// It is the time for which a schedule has started the run, as RFC 3339. It is put there when that comes.
+    Time,
+    /// It is the date of that time.
+    Date,
+}
+
+impl Plan {
+    /// Tells a run the time for which it is started, in RFC 3339, if it wants to know.
+    ///
+    /// ```
+    /// use ork_workflow::{Plan, Runs, Source, Step};
+    ///
+    /// let mut report = Step::new("report", Runs::Rust { task: "report".into() });
+    /// report.input.insert("at".into(), Source::Time);
+    /// report.input.insert("day".into(), Source::Date);
+    /// let mut plan = Plan { name: "daily".into(), folder: None, tasks: vec![report] };
+    /// plan.start_at("2026-01-15T06:00:00+01:00");
+    /// assert_eq!(plan.tasks[0].input["at"], Source::Value("2026-01-15T06:00:00+01:00".into()));
+    /// assert_eq!(plan.tasks[0].input["day"], Source::Value("2026-01-15".into()));
+    /// ```
+    pub fn start_at(&mut self, time: &str) {
+        for source in self.tasks.iter_mut().flat_map(|step| step.input.values_mut()) {
+            match source {
+                Source::Value(_) | Source::Output(_) => {}
+                Source::Time => *source = Source::Value(time.into()),
+                Source::Date => *source = Source::Value(date_of(time).into()),
+            }
+        }
+    }
+}
+
+/// The date of a time in RFC 3339.
+///
+/// ```
+/// assert_eq!(ork_workflow::date_of("2026-01-15T06:00:00+01:00"), "2026-01-15");
+/// ```
+pub fn date_of(time: &str) -> &str {
+    time.split('T').next().unwrap_or_default()
 }
 
 /// What a task returned, or a field inside it.

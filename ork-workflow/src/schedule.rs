@@ -22,6 +22,15 @@ pub struct Schedule {
     /// What becomes of times at which nobody was there to start it.
     #[serde(default)]
     pub missed: Missed,
+    /// What becomes of a time at which the run before is still under way.
+    #[serde(default)]
+    pub overlap: Overlap,
+    /// The parameter that tells a run the time for which it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_as: Option<String>,
+    /// The parameter that tells a run the date of that time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date_as: Option<String>,
 }
 
 /// What becomes of times that have passed while no worker was there.
@@ -37,7 +46,44 @@ pub enum Missed {
     All,
 }
 
+/// What becomes of a time at which the run that was started before is still under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Overlap {
+    /// Both run.
+    #[default]
+    Allow,
+    /// Nothing is started.
+    Skip,
+}
+
 impl Schedule {
+    /// A schedule of these five fields, read in this time zone.
+    ///
+    /// ```
+    /// use ork_workflow::Schedule;
+    ///
+    /// let noon = Schedule::new("0 12 * * *", "UTC");
+    /// assert_eq!(noon.next_after(0), Some(12 * 3_600_000));
+    /// ```
+    pub fn new(cron: impl Into<String>, timezone: impl Into<String>) -> Self {
+        let (missed, overlap) = (Missed::default(), Overlap::default());
+        Self { cron: cron.into(), timezone: timezone.into(), missed, overlap, time_as: None, date_as: None }
+    }
+
+    /// A time in milliseconds since 1970 as runs are told it: RFC 3339, in the schedule's time zone.
+    ///
+    /// ```
+    /// use ork_workflow::Schedule;
+    ///
+    /// let noon = Schedule::new("0 12 * * *", "Europe/Berlin");
+    /// assert_eq!(noon.shown(0).unwrap(), "1970-01-01T01:00:00+01:00");
+    /// ```
+    pub fn shown(&self, millis: i64) -> Option<String> {
+        let time = Timestamp::from_millisecond(millis).ok()?.to_zoned(zone(&self.timezone)?);
+        Some(time.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string())
+    }
+
     /// The first time after another one, both in milliseconds since 1970. `None` if there is none, or if this is not
     /// a schedule that was checked.
     pub fn next_after(&self, millis: i64) -> Option<i64> {
@@ -77,7 +123,9 @@ pub(crate) fn check(text: &ScheduleText, problems: &mut Problems) -> Option<Sche
         problems.add(problem.at(text.cron.span, "no such day exists").help("look at the day and the month"));
         return None;
     }
-    Some(Schedule { cron: text.cron.text.clone(), timezone: timezone?, missed: text.missed })
+    let [time_as, date_as] = [&text.time_as, &text.date_as].map(|word| word.as_ref().map(|word| word.text.clone()));
+    let (missed, overlap) = (text.missed, text.overlap);
+    Some(Schedule { missed, overlap, time_as, date_as, ..Schedule::new(&text.cron.text, timezone?) })
 }
 
 fn unknown_zone(word: &crate::yaml::Word) -> Diagnostic {
@@ -127,7 +175,7 @@ mod tests {
     use super::*;
 
     fn times(cron: &str, timezone: &str, from: &str, count: usize) -> Vec<String> {
-        let schedule = Schedule { cron: cron.to_owned(), timezone: timezone.to_owned(), missed: Missed::Skip };
+        let schedule = Schedule::new(cron, timezone);
         let mut at = from.parse::<Timestamp>().unwrap().as_millisecond();
         let mut all = Vec::new();
         for _ in 0..count {
@@ -166,8 +214,7 @@ mod tests {
     #[test]
     fn what_is_no_schedule_has_no_next_time() {
         for (cron, timezone) in [("0 0 30 2 *", "UTC"), ("x", "UTC"), ("0 * * * *", "Mars/Base")] {
-            let schedule = Schedule { cron: cron.to_owned(), timezone: timezone.to_owned(), missed: Missed::All };
-            assert_eq!(schedule.next_after(0), None);
+            assert_eq!(Schedule::new(cron, timezone).next_after(0), None);
         }
     }
 }

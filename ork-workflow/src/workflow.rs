@@ -1,7 +1,7 @@
 //! A workflow from its text to its plan.
 
 use crate::catalog::Catalog;
-use crate::check::{self, Parameters};
+use crate::check::{self, Given, Parameters};
 use crate::diagnostic::{Diagnostic, Problems, Report, Style, render};
 use crate::document::{self, Document, Program};
 use crate::file::File;
@@ -103,6 +103,13 @@ impl Workflow {
     pub fn parameters(&self) -> Vec<(&str, Option<&serde_json::Value>)> {
         let all = self.document.iter().flat_map(|it| &it.parameters);
         all.map(|it| (it.name.text.as_str(), it.default.as_ref().map(|it| &it.value))).collect()
+    }
+
+    /// The values of the parameters that its schedule tells its time or date. What is no parameter is left to the check.
+    pub fn told(&self) -> Parameters {
+        let told = self.schedule.as_ref().map(|it| [(&it.time_as, Given::Time), (&it.date_as, Given::Date)]);
+        let told = told.into_iter().flatten().filter_map(|(name, given)| Some((name.clone()?, given)));
+        told.filter(|(name, _)| self.parameters().iter().any(|(known, _)| known == name)).collect()
     }
 
     /// Checks it. `parameters` are the values for one run; `None` if there is no run, and the workflow alone is checked.

@@ -1,12 +1,15 @@
 //! Workflows over tasks in Rust: `flows run flows/files.yaml --input prefix=raw/2026-01-15`.
 //!
-//! Beside it are workflows of other shapes, and `flows check`, `flows graph` and `flows schedules` for each of them.
+//! `flows run flows/tree.yaml --input folder=$PWD` counts what is in the files of a tree, as the one in `flows/python/tree` does
+//! in Python. Beside them are workflows of other shapes, and `flows check`, `flows graph` and `flows schedules` for each of them.
 
 #![expect(clippy::needless_pass_by_value, reason = "a task owns its inputs")]
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 
-use ork::task;
+use ork::{Result, task};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +108,77 @@ fn process_region(item: String, context: ork::Context) -> Done {
 #[task]
 fn aggregate_regions(process_region: Vec<Done>) -> Vec<String> {
     process_region.iter().map(|one| format!("{} {}/{}", one.region, one.worker, one.of)).collect()
+}
+
+/// The files of a tree.
+#[derive(Serialize, JsonSchema)]
+struct Files {
+    /// Their paths from its folder, in order.
+    files: Vec<String>,
+}
+
+/// Finds all files below a folder, but for hidden ones.
+#[task]
+fn find_files(folder: String) -> Result<Files> {
+    let (mut files, mut folders) = (Vec::new(), vec![String::new()]);
+    while let Some(inner) = folders.pop() {
+        for entry in Path::new(&folder).join(&inner).read_dir()? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_str().filter(|name| !name.starts_with('.'));
+            let Some(path) = name.map(|name| format!("{inner}{name}")) else { continue };
+            match entry.file_type()? {
+                kind if kind.is_dir() => folders.push(path + "/"),
+                kind if kind.is_file() => files.push(path),
+                // A link may lead out of the tree.
+                _ => {}
+            }
+        }
+    }
+    files.sort();
+    Ok(Files { files })
+}
+
+/// What is in a file, or in several.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
+struct Counts {
+    files: u64,
+    bytes: usize,
+    lines: usize,
+    words: usize,
+}
+
+/// What is in one file.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Counted {
+    /// The end of its name.
+    kind: String,
+    counts: Counts,
+}
+
+/// Counts the bytes, the lines and the words of one file.
+#[task]
+fn count_file(folder: String, item: String) -> Result<Counted> {
+    let path = Path::new(&folder).join(&item);
+    let content = std::fs::read(&path)?;
+    let words = content.split(|byte| b" \t\r\n".contains(byte)).filter(|word| !word.is_empty()).count();
+    let lines = content.split(|byte| *byte == b'\n').count().saturating_sub(1);
+    let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or("none").to_owned();
+    Ok(Counted { kind, counts: Counts { files: 1, bytes: content.len(), lines, words } })
+}
+
+/// Adds up what was counted, by kind of file.
+#[task]
+fn count_all(count_file: Vec<Counted>) -> BTreeMap<String, Counts> {
+    let mut kinds = BTreeMap::<String, Counts>::new();
+    for Counted { kind, counts } in count_file {
+        let all = kinds.entry(kind).or_default();
+        all.files += counts.files;
+        all.bytes += counts.bytes;
+        all.lines += counts.lines;
+        all.words += counts.words;
+    }
+    kinds
 }
 
 fn main() -> ExitCode {

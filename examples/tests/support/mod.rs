@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its share")]
 
+pub(crate) mod clients;
 pub(crate) mod meeting;
 
 use std::ffi::OsStr;

@@ -9,6 +9,12 @@ from typing import Any, Dict, Optional, Tuple
 
 LONGEST_HEADER = 1024 * 1024
 
+# A body that is not longer is written with its header at once.
+COPIED = 64 * 1024
+
+# Not every text of Python is Unicode, and what is not must not break the conversation.
+HEADER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=repr)
+
 
 class Channel:
     """Sends from every thread, receives on one."""
@@ -32,13 +38,14 @@ class Channel:
             raise RuntimeError("a process made by `fork` cannot speak to ork: say it in the task's own process")
         if body is not None:
             header = {**header, "bytes": len(body)}
-        # Not every text of Python is Unicode, and what is not must not break the conversation.
-        line = json.dumps(header, ensure_ascii=False, allow_nan=False, default=repr).encode("utf-8", "replace") + b"\n"
+        line = HEADER.encode(header).encode("utf-8", "replace") + b"\n"
         if len(line) > LONGEST_HEADER:
             raise ValueError(f"{len(line)} bytes are too many to say at once, at most {LONGEST_HEADER} are taken")
         with self._lock:
-            self._write(line)
-            if body is not None:
+            if body is None or len(body) <= COPIED:
+                self._write(line + (body or b""))
+            else:
+                self._write(line)
                 self._write(body)
 
     def _write(self, data: bytes) -> None:

@@ -39,8 +39,11 @@ class Function:
             self._hints = hints(function)
         except (NameError, TypeError, AttributeError) as error:
             raise Unfit(f"the annotations of `{self.name}` cannot be read: {error}") from None
-        for parameter in inspect.signature(function).parameters.values():
+        parameters = inspect.signature(function).parameters.values()
+        for parameter in parameters:
             self._sort(parameter)
+        # Those that cannot be given by name.
+        self._placed = [one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_ONLY]
         self._whole = self._find_whole()
         self._fields = {} if self._whole else {p.name: self._field(p) for p in self._data}
         self._output = self._shape("what it returns", self._hints.get("return", Any))
@@ -96,9 +99,7 @@ class Function:
             values.update(read_fields(self._fields, whole, ""))
             if self._rest is not None:
                 values.update({key: value for key, value in whole.items() if key not in values})
-        first = [p for p in (*self._contexts, *self._data) if p.kind is inspect.Parameter.POSITIONAL_ONLY]
-        order = [name for name in inspect.signature(self.call).parameters if any(p.name == name for p in first)]
-        return [values.pop(name) for name in order if name in values], values
+        return [values.pop(name) for name in self._placed if name in values], values
 
     @staticmethod
     def _read_whole(shape: Shape, body: bytes) -> Any:

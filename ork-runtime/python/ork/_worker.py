@@ -40,6 +40,11 @@ class Worker:
         # The call that was cancelled; it may not have begun.
         self._unwanted: Optional[int] = None
         self._cancel: List[Callable[[], object]] = []
+        # Whether asyncio runs the call, and cancels it.
+        self._is_async = False
+        # Whether it has to end now; and whether it was interrupted, or asyncio does that: it is done once.
+        self._hurry = False
+        self._interrupted = False
 
     def run(self) -> None:
         signal.signal(signal.SIGTERM, self._told_to_end)
@@ -139,13 +144,14 @@ class Worker:
 
     def _begin(self, number: int, context: Context) -> None:
         with self._lock:
-            self._busy = number
+            self._busy, self._is_async = number, False
             self._cancel = [context.cancelled.set]
             if self._unwanted == number:
                 context.cancelled.set()
 
     def _on_cancel(self, then: Callable[[], object]) -> None:
         with self._lock:
+            self._is_async = True
             self._cancel.append(then)
             if self._unwanted == self._busy:
                 then()
@@ -165,11 +171,7 @@ class Worker:
                 self._asked.put(message)
                 del message
                 continue
-            with self._lock:
-                self._unwanted = header["id"]
-                if self._busy == header["id"]:
-                    for then in self._cancel:
-                        then()
+            self._stop(header["id"], header["now"])
         # Nobody hears a task any more whose ork is gone.
         if self._busy is None:
             self._asked.put(None)
@@ -178,10 +180,33 @@ class Worker:
             os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(1)
 
+    def _stop(self, number: int, now: bool) -> None:
+        """Tells a call that nobody waits for it, and interrupts what it does if it has to end now."""
+        with self._lock:
+            again, self._unwanted = self._unwanted == number, number
+            if self._busy == number and not again:
+                for then in self._cancel:
+                    then()
+            self._hurry, self._interrupted = now, now and self._is_async
+        if self._interrupted:
+            self._terminate_what_it_started()
+        elif now:
+            # Only what a signal calls can raise something in the main thread, wherever that is.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
     def _told_to_end(self, _number: int, _frame: object) -> None:
         # Who ends services may tell each process of them. When this one ends is for ork to say.
-        if self._unwanted is not None:
-            raise Cancelled("nobody waits for this task any more")
+        if self._unwanted is None or self._interrupted:
+            return
+        self._interrupted = True
+        if self._hurry:
+            # After the task itself: it must not find what it waits for ended before it knows why.
+            self._terminate_what_it_started()
+        raise Cancelled("nobody waits for this task any more")
+
+    def _terminate_what_it_started(self) -> None:
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), signal.SIGTERM)
 
     def _forget_signals(self) -> None:
         # A copy of this process belongs to the task, which may want to end it.

@@ -112,6 +112,11 @@ impl Books {
         entry
     }
 
+    /// A job whose start was claimed as this attempt, to be changed, if nothing has overtaken that.
+    pub(super) fn current(&mut self, id: JobId, attempt: u32) -> Option<&mut Entry> {
+        self.get_mut(id).filter(|entry| entry.job.is_current(Phase::Start, attempt))
+    }
+
     /// How many jobs were looked up.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -366,10 +366,10 @@ impl Operation for Settle {
         self.job
     }
 
-    /// A split that failed halts the parts it has yielded, or forgets them.
+    /// A split that failed halts the parts it has yielded, or forgets them; so does one whose input fits no more.
     fn shards(&self, _books: &Books) -> Shards {
         match self.how {
-            Attempt::Failed { .. } => Shards::All(self.job),
+            Attempt::Failed { .. } | Attempt::Parked { .. } => Shards::All(self.job),
             Attempt::Succeeded | Attempt::Interrupted => Shards::None,
         }
     }

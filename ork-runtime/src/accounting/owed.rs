@@ -163,6 +163,11 @@ impl OwedRow {
     }
 
     fn message(&self, job: &Job, ask: Ask, body: Bytes) -> Message {
+        let schema = match ask {
+            Ask::Whole | Ask::Item => job.made_for.input,
+            Ask::Part { .. } => job.made_for.part,
+            Ask::Step | Ask::Join | Ask::Hooks(_) => None,
+        };
         Message {
             job: job.id,
             root: job.root,
@@ -174,6 +179,7 @@ impl OwedRow {
             lost: self.lost,
             body,
             reply: job.reply.clone(),
+            schema,
             hooks: None,
             data: None,
         }

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::books::Books;
 use super::owed::{Owed, OwedAsk, OwedRow};
 use super::{Answer, By, Change, Operation, Shards};
-use crate::id::JobId;
-use crate::job::{Phase, State};
+use crate::id::{Fingerprint, JobId};
+use crate::job::State;
 use crate::ledger::{self, Halt};
 use crate::policy::Policy;
 
@@ -21,6 +21,8 @@ pub struct Open {
     pub policy: Policy,
     /// Whether a join runs in the end.
     pub joined: bool,
+    /// The schema that the inputs of its parts are made for.
+    pub made_for: Option<Fingerprint>,
 }
 
 impl Operation for Open {
@@ -31,13 +33,11 @@ impl Operation for Open {
     }
 
     fn apply(&self, books: &mut Books) -> Option<u32> {
-        let entry = books.get_mut(self.job)?;
-        if !entry.job.is_current(Phase::Start, self.attempt) {
-            return None;
-        }
+        let entry = books.current(self.job, self.attempt)?;
         entry.dirty = true;
         // Its claim may have been forgotten.
         (entry.job.state, entry.job.due) = (State::Running, None);
+        entry.job.made_for.part = self.made_for;
         let epoch = entry.ledger.open(self.policy, self.joined);
         if entry.job.tree.interrupted.is_some() {
             // It was told to begin nothing more before there was a ledger to tell.

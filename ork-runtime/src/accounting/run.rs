@@ -6,9 +6,9 @@ use super::books::Books;
 use super::jobs::NewJob;
 use super::owed::Owed;
 use super::{Answer, By, Operation};
-use crate::flow::{Flow, FlowStep, step_id};
+use crate::flow::{Flow, FlowStep};
 use crate::id::JobId;
-use crate::job::{Job, Kind, Phase};
+use crate::job::{Job, Kind};
 use crate::role::Role;
 
 /// Begins a claimed run, or goes on with one that was taken up again: it waits for its tasks from now on, and those that
@@ -33,10 +33,7 @@ impl Operation for BeginRun {
     }
 
     fn apply(&self, books: &mut Books) -> Answer {
-        let Some(entry) = books.get_mut(self.job) else { return Answer::Old };
-        if !entry.job.is_current(Phase::Start, self.attempt) {
-            return Answer::Old;
-        }
+        let Some(entry) = books.current(self.job, self.attempt) else { return Answer::Old };
         entry.job.wait_for_tasks(&self.flow);
         entry.dirty = true;
         Answer::Counted(books.advance(self.job, &self.by))
@@ -67,8 +64,9 @@ impl Books {
 
 /// The job of a task of a run.
 fn task_of(run: &Job, (at, step): (usize, FlowStep), by: &By) -> Job {
+    let id = step.job(run.id);
     let FlowStep { name, task, .. } = step;
-    let mut job = Job::new(step_id(run.id, &name), task, by.now);
+    let mut job = Job::new(id, task, by.now);
     (job.root, job.parent, job.priority) = (run.root, Some(run.id), run.priority);
     (job.kind, job.role) = (Kind::Step, Some(Box::new(Role::Step { at, name })));
     job

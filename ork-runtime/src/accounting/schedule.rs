@@ -6,7 +6,6 @@ use super::owed::Owed;
 use super::{Answer, By, Operation};
 use crate::clock::Timestamp;
 use crate::id::JobId;
-use crate::job::Phase;
 
 /// The time of a claimed schedule has come.
 #[derive(Debug, Clone)]
@@ -31,10 +30,7 @@ impl Operation for Tick {
     }
 
     fn apply(&self, books: &mut Books) -> Answer {
-        let Some(entry) = books.get_mut(self.job) else { return Answer::Old };
-        if !entry.job.is_current(Phase::Start, self.attempt) {
-            return Answer::Old;
-        }
+        let Some(entry) = books.current(self.job, self.attempt) else { return Answer::Old };
         let started = self.starts.as_ref().map(|new| new.job.id);
         let effects = entry.job.tick(started, self.next, self.by.now);
         entry.dirty = true;

@@ -19,6 +19,8 @@ pub enum Steered {
     Below,
     /// This job above it was interrupted, so that nothing below that begins.
     Interrupted(JobId),
+    /// Its run has begun its task anew, or is about to: as this job.
+    Replaced(JobId),
     /// The part is not there, or ended so that there is nothing to retry.
     PartStays(Option<Settled>),
     /// There is no such job.
@@ -137,6 +139,9 @@ impl Operation for Retry {
         }
         if let Some((above, _)) = books.interrupted_above(job) {
             return Steered::Interrupted(above);
+        }
+        if let Some(counts) = books.replaced(job) {
+            return Steered::Replaced(counts);
         }
         if job.tree.verdict == Some(State::Success) {
             if let Some(entry) = books.get_mut(self.job) {

@@ -40,6 +40,11 @@ pub(super) enum Follow {
     Never,
 }
 
+/// The place of a job among the tasks of the run above it, if it is the one that counts there.
+fn place(run: &Job, job: &Job) -> Option<usize> {
+    run.counted(job).filter(|(_, counts)| *counts == job.id).map(|(at, _)| at)
+}
+
 impl Books {
     /// A new job is to begin after the end of this one.
     pub(super) fn follow(&mut self, job: JobId) -> Follow {
@@ -111,7 +116,7 @@ impl Books {
         }
         let Some(parent) = job.parent else { return Vec::new() };
         let effects = self.change(parent, |parent| {
-            if let (Some((at, _)), Some(flow)) = (job.step(), parent.run_mut()) {
+            if let (Some(at), Some(flow)) = (place(parent, job), parent.run_mut()) {
                 flow.ended(at, job.state, job.failure.as_ref());
             }
             parent.child_ended(job.state, by.now)
@@ -121,6 +126,12 @@ impl Books {
         owed
     }
 
+    /// The job that counts in place of this one, which is of a task that its run has begun anew or is about to.
+    pub(super) fn replaced(&self, job: &Job) -> Option<JobId> {
+        let (_, counts) = self.get(job.parent?)?.job.counted(job)?;
+        (counts != job.id).then_some(counts)
+    }
+
     /// A job that had ended goes on.
     pub(super) fn reopened(&mut self, job: &Job, was: State, by: &By) -> Vec<Owed> {
         for above in self.above(job) {
@@ -128,7 +139,7 @@ impl Books {
         }
         let Some(parent) = job.parent else { return Vec::new() };
         let effects = self.change(parent, |parent| {
-            if let (Some((at, _)), Some(flow)) = (job.step(), parent.run_mut()) {
+            if let (Some(at), Some(flow)) = (place(parent, job), parent.run_mut()) {
                 flow.reopened(at);
             }
             parent.child_reopened(was)

@@ -1,6 +1,8 @@
 //! Workflow files: read, and checked against the tasks of this program.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::FileType;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,14 @@ pub enum WorkflowError {
         /// Why.
         source: std::io::Error,
     },
+    /// It is no file.
+    #[error("the workflow {} is {found}: expected a YAML file", path.display())]
+    NotAFile {
+        /// Its path.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
     /// It has errors: all of them, as for people.
     #[error("the workflow has errors:\n{0}")]
     Wrong(String),
@@ -48,7 +58,7 @@ impl Ork {
     /// # Cancel safety
     /// It only reads.
     pub async fn plan(&self, path: &Path, parameters: &Parameters) -> Result<Plan, WorkflowError> {
-        let file = check((self.registry(), self.executor()), path, Some(parameters)).await?;
+        let file = check((self.registry(), self.executor()), path, For::Run(parameters)).await?;
         match file.checked.plan {
             Some(plan) => Ok(plan),
             None => Err(WorkflowError::Wrong(file.checked.render(file.workflow.file(), Style::Plain))),
@@ -126,23 +136,64 @@ impl EmbeddedWorkflow {
     }
 }
 
-/// Reads a file and checks it. `parameters` are the values for one run.
+/// What a file is checked for, and the values for its parameters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum For<'a> {
+    /// To know whether it is right.
+    Itself,
+    /// One run.
+    Run(&'a Parameters),
+    /// The runs that its schedule starts.
+    Schedule(&'a Parameters),
+}
+
+impl For<'_> {
+    fn parameters(self, workflow: &Workflow) -> Option<Parameters> {
+        match self {
+            Self::Itself => None,
+            Self::Run(given) => Some(given.clone()),
+            Self::Schedule(given) => {
+                let mut all = workflow.told();
+                all.extend(given.clone());
+                Some(all)
+            }
+        }
+    }
+}
+
+/// Reads a file and checks it.
 pub(crate) async fn check(
     (registry, executor): (&Registry, Option<&Arc<dyn Executor>>),
     path: &Path,
-    parameters: Option<&Parameters>,
+    what_for: For<'_>,
 ) -> Result<CheckedFile, WorkflowError> {
     let unreadable = |source| WorkflowError::Unreadable { path: path.to_owned(), source };
+    // A pipe would be waited for.
+    let what = tokio::fs::metadata(path).await.map_err(unreadable)?.file_type();
+    if let Some(found) = other_than_a_file(what) {
+        return Err(WorkflowError::NotAFile { path: path.to_owned(), found });
+    }
     let bytes = tokio::fs::read(path).await.map_err(unreadable)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = tokio::fs::canonicalize(folder).await.map_err(unreadable)?;
     let workflow = Workflow::read(File::from_bytes(path.display().to_string(), &bytes));
     let known = Known::of(registry, executor, &folder, &workflow).await;
-    let mut checked = workflow.check(&known, parameters);
+    let mut checked = workflow.check(&known, what_for.parameters(&workflow).as_ref());
     if let Some(plan) = &mut checked.plan {
         plan.folder = Some(folder.display().to_string());
     }
     Ok(CheckedFile { workflow, checked })
+}
+
+/// What it is, if it is no file: who reads that may wait for ever.
+fn other_than_a_file(what: FileType) -> Option<&'static str> {
+    match what {
+        _ if what.is_file() => None,
+        _ if what.is_dir() => Some("a folder"),
+        _ if what.is_fifo() => Some("a named pipe"),
+        _ if what.is_socket() => Some("a socket"),
+        _ => Some("a device"),
+    }
 }
 
 /// What this program and the workflow's folder have.
@@ -182,9 +233,20 @@ impl<'a> Known<'a> {
     fn trouble(&self, name: &str) -> Option<Unavailable> {
         match self.folder.join(name).canonicalize() {
             Ok(path) if !path.starts_with(self.folder) => Some(Unavailable::Outside),
-            Ok(path) if path.is_file() => None,
-            Ok(_) | Err(_) => Some(Unavailable::NoSuchFile { nearest: self.nearest(name) }),
+            Ok(path) => match path.metadata().map(|found| other_than_a_file(found.file_type())) {
+                Ok(found) => found.map(|found| Unavailable::NotAFile { found: found.into() }),
+                Err(error) => Some(Unavailable::Broken { message: format!("it cannot be looked at: {error}") }),
+            },
+            Err(_) => Some(Unavailable::NoSuchFile { nearest: self.nearest(name) }),
         }
+    }
+
+    /// The same of a program, which the system must be allowed to execute.
+    fn trouble_of_program(&self, name: &str) -> Option<Unavailable> {
+        self.trouble(name).or_else(|| {
+            let mode = self.folder.join(name).metadata().ok()?.permissions().mode();
+            (mode & 0o111 == 0).then_some(Unavailable::NotExecutable)
+        })
     }
 
     /// The file that was probably meant: one beside it, or in the folder.
@@ -244,7 +306,7 @@ impl Catalog for Known<'_> {
     }
 
     fn program(&self, name: &str) -> Answer {
-        let trouble = name.contains('/').then(|| self.trouble(name)).flatten();
+        let trouble = name.contains('/').then(|| self.trouble_of_program(name)).flatten();
         trouble.map_or(Answer::Unknown, Answer::Unavailable)
     }
 }

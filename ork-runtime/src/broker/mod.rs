@@ -99,6 +99,8 @@ pub enum DeadReason {
     Exhausted,
     /// It is a part or a join, and the workers of its queue have no store.
     NeedsStore,
+    /// Its input was made for another version of the task, and fits no worker that took it.
+    OtherSchema,
     /// It is one of a set of parts, and the queue is not there in which they are counted.
     NoPartQueue,
     /// It follows a job that has ended, and no queue takes it.
@@ -116,6 +118,7 @@ impl DeadReason {
             Self::WrongInput => "wrong-input",
             Self::Exhausted => "exhausted",
             Self::NeedsStore => "needs-store",
+            Self::OtherSchema => "other-schema",
             Self::NoPartQueue => "no-part-queue",
             Self::NoRoute => "no-route",
         }

@@ -167,6 +167,7 @@ impl From<ClientError> for Failure {
             | ClientError::Taken { .. }
             | ClientError::PartStays { .. }
             | ClientError::Interrupted { .. }
+            | ClientError::Replaced { .. }
             | ClientError::Outgrown { .. }
             | ClientError::NoEvents
             | ClientError::NoSchedule { .. }

@@ -7,15 +7,8 @@ use crate::metric::Metric;
 
 /// Lists what was recorded, a line for each name with labels of each job.
 pub(super) async fn metrics(ork: &Ork, id: JobId, output: &Output) -> Result<(), Failure> {
-    let metrics = ork.metrics(id).await?;
-    if output.is_json() {
-        output.json(&metrics);
-    } else if metrics.is_empty() {
-        output.note("nothing recorded");
-    } else {
-        let head = ["job", "task", "name", "labels", "count", "mean", "min", "max", "last", "sum"];
-        output.table(&head, metrics.iter().map(row));
-    }
+    let head = ["job", "task", "name", "labels", "count", "mean", "min", "max", "last", "sum"];
+    output.list(&ork.metrics(id).await?, "nothing recorded", &head, row);
     Ok(())
 }
 

@@ -4,20 +4,25 @@
 mod doctor;
 mod events;
 mod failure;
+mod finish;
 mod input;
 mod jobs;
 mod metrics;
 mod output;
+mod outputs;
 mod parts;
-#[cfg(feature = "workflow")]
 mod progress;
 mod run;
 #[cfg(feature = "workflow")]
 mod schedules;
+mod schema;
+mod show;
 mod signals;
 mod submit;
 mod tasks;
 mod tree;
+mod watch;
+mod work;
 mod worker;
 #[cfg(feature = "workflow")]
 mod workflow;
@@ -38,7 +43,7 @@ use crate::app::{Ork, OrkBuilder};
 /// }
 /// ```
 ///
-/// The exit code is 0 when all went well, 1 when the job failed or was cancelled, 2 when the command line or an input
+/// The exit code is 0 when all went well, 1 when the job failed or was cancelled or schemas do not go together, 2 when the command line or an input
 /// is wrong, 3 when the configuration or the tasks are wrong, 4 when the store or the broker cannot be used, 5 on a
 /// defect, and 130 when it was interrupted. A program that gives its tasks a state calls [`OrkBuilder::main`].
 pub fn main() -> ExitCode {
@@ -56,7 +61,7 @@ struct Args {
     json: bool,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 well, 1 the job failed or was cancelled, 2 wrong command line or input, 3 wrong \
+const EXIT_CODES: &str = "Exit codes: 0 well, 1 the job failed or was cancelled, or schemas do not go together, 2 wrong command line or input, 3 wrong \
 configuration or tasks, 4 store or broker cannot be used, 5 defect, 130 interrupted.\n\nORK_BROKER, ORK_STORE and the \
 other settings are read from the environment and from ork.toml; `doctor` shows them all.";
 
@@ -64,6 +69,9 @@ other settings are read from the environment and from ork.toml; `doctor` shows t
 enum Command {
     /// List the tasks of this program
     Tasks(tasks::Args),
+    /// Describe the tasks to programs in other languages
+    #[command(subcommand)]
+    Schema(schema::Command),
     /// Run a task or a workflow here, to its end, and print its result
     Run(run::Args),
     /// Hand a job, or a run of a workflow, over to the workers
@@ -117,6 +125,9 @@ impl OrkBuilder {
         if let Command::Tasks(args) = command {
             return tasks::tasks(&self.tasks()?, &args, output);
         }
+        if let Command::Schema(command) = command {
+            return schema::schema((&self.tasks()?, &config), command, output);
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::internal("the runtime cannot be started", error))?;
         let builder = self.config(config);
@@ -133,7 +144,7 @@ impl OrkBuilder {
                 #[cfg(feature = "workflow")]
                 Command::Schedules(command) => schedules::schedules(builder, command, output).await,
                 Command::Doctor => doctor::doctor(builder, output).await,
-                Command::Tasks(_) | Command::Completions { .. } => Ok(ExitCode::SUCCESS),
+                Command::Tasks(_) | Command::Schema(_) | Command::Completions { .. } => Ok(ExitCode::SUCCESS),
             }
         });
         // A blocking task that never returns must not keep the process from ending.

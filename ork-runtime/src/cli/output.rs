@@ -61,6 +61,27 @@ impl Output {
         drop(std::io::stdout().write_all(bytes));
     }
 
+    /// Says the same to whoever reads: to programs as JSON, to people as a line.
+    pub(super) fn say(&self, json: impl Serialize, line: impl std::fmt::Display) {
+        if self.json {
+            self.json(&json);
+        } else {
+            self.line(line);
+        }
+    }
+
+    /// Lists the same for whoever reads: for programs as JSON, for people as rows under a head, or as the words for
+    /// nothing.
+    pub(super) fn list<T: Serialize>(&self, all: &[T], none: &str, head: &[&str], row: impl FnMut(&T) -> Vec<String>) {
+        if self.json {
+            self.json(&all);
+        } else if all.is_empty() {
+            self.note(none);
+        } else {
+            self.table(head, all.iter().map(row));
+        }
+    }
+
     /// Writes a value as JSON on one line.
     pub(super) fn json(&self, value: &impl Serialize) {
         self.line(serde_json::to_string(value).unwrap_or_default());

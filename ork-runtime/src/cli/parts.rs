@@ -33,15 +33,7 @@ pub(super) async fn parts(ork: &Ork, page: Page, output: &Output) -> Result<(), 
     let mut parts = ork.list_parts(id, filter).await?;
     let next = parts.get(limit).map(|part| part.index);
     parts.truncate(limit);
-    if output.is_json() {
-        output.json(&parts);
-        return Ok(());
-    }
-    if parts.is_empty() {
-        output.note("no parts");
-    } else {
-        output.table(&["index", "state", "attempts", "progress", "why"], parts.iter().map(row));
-    }
+    output.list(&parts, "no parts", &["index", "state", "attempts", "progress", "why"], row);
     if let Some(next) = next {
         let states = state.iter().flat_map(|word| [" --state ", word]).collect::<String>();
         output.note(format!("the next ones: jobs parts {id} --from {next} --limit {limit}{states}"));

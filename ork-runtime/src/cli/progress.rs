@@ -1,14 +1,14 @@
-//! How a run of a workflow is shown while it goes on and when it has ended: a line for each of its tasks.
+//! How a job is shown while it goes on: a bar for its parts, and a line for each task of a run.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ork_workflow::Plan;
-use serde_json::{Map, Value, json};
 
+use super::jobs::name;
 use super::output::printable;
+use super::watch::Told;
 use super::{Failure, Output};
 use crate::app::Ork;
 use crate::client::{Status, TaskStatus};
@@ -18,11 +18,30 @@ use crate::id::JobId;
 /// On a terminal, how often the instances that run are counted.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Follows a run to its end.
-pub(super) async fn follow(ork: &Ork, run: JobId, output: &Output) -> Result<Status, Failure> {
-    let mut lines = Lines::new(output);
-    let mut seen = std::pin::pin!(ork.follow(run));
+/// Follows a job to its end.
+pub(super) async fn job(ork: &Ork, id: JobId, told: Told, output: &Output) -> Result<(), Failure> {
+    let bar = Bar::new(output);
     let mut last = None;
+    let mut seen = std::pin::pin!(ork.follow(id));
+    while let Some(status) = seen.next().await.transpose()? {
+        bar.show(&status);
+        match told {
+            Told::Each if output.is_json() => output.json(&status),
+            Told::Each if !output.is_watched() && last != Some(status.state) => {
+                output.note(format_args!("{} {}", name(&status), status.state));
+            }
+            Told::Each | Told::End => {}
+        }
+        last = Some(status.state);
+    }
+    Ok(())
+}
+
+/// Follows a run to its end.
+pub(super) async fn run(ork: &Ork, id: JobId, told: Told, output: &Output) -> Result<Status, Failure> {
+    let mut lines = Lines::new(output);
+    let mut seen = std::pin::pin!(ork.follow(id));
+    let mut last: Option<Status> = None;
     loop {
         let look = async {
             if output.is_watched() && last.is_some() {
@@ -33,7 +52,12 @@ pub(super) async fn follow(ork: &Ork, run: JobId, output: &Output) -> Result<Sta
         };
         tokio::select! {
             status = seen.next() => match status.transpose()? {
-                Some(status) => last = Some(status),
+                Some(status) => {
+                    if told == Told::Each && output.is_json() {
+                        output.json(&status);
+                    }
+                    last = Some(status);
+                }
                 None => break,
             },
             () = look => {}
@@ -46,7 +70,55 @@ pub(super) async fn follow(ork: &Ork, run: JobId, output: &Output) -> Result<Sta
         }
     }
     lines.end();
-    Ok(ork.status(run).await?)
+    Ok(ork.status(id).await?)
+}
+
+/// A bar on a terminal, nothing elsewhere.
+#[derive(Debug)]
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new(output: &Output) -> Self {
+        let target = if output.is_watched() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_style(spinner());
+        Self(bar)
+    }
+
+    fn show(&self, status: &Status) {
+        let parts = &status.parts;
+        let mut words = match &status.progress {
+            Some(progress) if status.yielded == 0 => {
+                format!("{} {:.0} % {}", name(status), progress.percent, progress.info)
+            }
+            _ => format!("{} {}", name(status), status.state),
+        };
+        if parts.failed > 0 {
+            words = format!("{words}, {} failed", parts.failed);
+        }
+        match status.total {
+            Some(total) if total > 0 => {
+                self.0.set_style(with_length());
+                self.0.set_length(total);
+                self.0.set_position(parts.settled());
+            }
+            _ if status.yielded > 0 => {
+                words = format!("{words}, {} of {} parts so far", parts.settled(), status.yielded);
+            }
+            _ => {}
+        }
+        self.0.set_message(words);
+        self.0.tick();
+    }
+}
+
+fn spinner() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+fn with_length() -> ProgressStyle {
+    let template = "{bar:30} {pos}/{len} {percent} % {per_sec} {msg}";
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// A line for each task: bars on a terminal, a note for each end elsewhere.
@@ -124,23 +196,4 @@ async fn words(ork: &Ork, task: &TaskStatus) -> Result<String, Failure> {
         words = format!("{words}: {}", printable(failure.to_string().lines().next().unwrap_or_default()));
     }
     Ok(words)
-}
-
-/// What a run has come to: the outputs of the tasks that no other one needs, or of the only one.
-pub(super) async fn result(ork: &Ork, run: JobId, plan: &Plan) -> Result<Value, Failure> {
-    let needed = |at: usize| plan.tasks.iter().any(|step| step.needs.contains(&at));
-    let last = plan.tasks.iter().enumerate().filter(|(at, _)| !needed(*at)).map(|(_, step)| &step.name);
-    let mut outputs = Map::new();
-    for name in last {
-        outputs.insert(name.clone(), ork.task_output(run, name).await?.unwrap_or_default());
-    }
-    Ok(match outputs.len() {
-        1 => outputs.into_iter().next().map(|(_, output)| output).unwrap_or_default(),
-        _ => Value::Object(outputs),
-    })
-}
-
-/// The end of a run, for programs.
-pub(super) fn report(status: &Status, result: &Value) -> Value {
-    json!({ "run": status.id, "state": status.state, "tasks": status.run.as_ref().map(|run| &run.tasks), "result": result })
 }

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use serde_json::json;
 
 use super::{Failure, Output, workflow};
-use crate::app::{Ork, OrkBuilder, workflows};
+use crate::app::workflows::{self, For};
+use crate::app::{Ork, OrkBuilder};
 use crate::client::ScheduleStatus;
 use crate::flow::RUN;
 
@@ -57,7 +59,7 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<(), 
         Command::List => list(&ork.schedules().await?, output),
         Command::Add { file, input } => {
             let parameters = workflow::parameters(&[], &input)?;
-            let file = workflows::check((ork.registry(), ork.executor()), &file, Some(&parameters)).await?;
+            let file = workflows::check((ork.registry(), ork.executor()), &file, For::Schedule(&parameters)).await?;
             let (schedule, path) = (file.checked.schedule.clone(), file.workflow.file().path().to_owned());
             let plan = workflow::plan(&file.workflow, file.checked, output)?;
             let Some(schedule) = schedule else {
@@ -67,13 +69,9 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<(), 
             let input = serde_json::to_value(&plan).unwrap_or_default();
             let before = ork.schedules().await?.iter().any(|schedule| schedule.name == plan.name);
             let added = ork.schedule(&plan.name, schedule, RUN, input).await?;
-            if output.is_json() {
-                output.json(&added);
-            } else {
-                let before = if before { ", in place of the one before" } else { "" };
-                let (cron, zone) = (&added.schedule.cron, &added.schedule.timezone);
-                output.line(format!("{} is scheduled: {cron} ({zone}){before}", added.name));
-            }
+            let before = if before { ", in place of the one before" } else { "" };
+            let (name, cron, zone) = (&added.name, &added.schedule.cron, &added.schedule.timezone);
+            output.say(&added, format_args!("{name} is scheduled: {cron} ({zone}){before}"));
         }
         Command::Pause { name } => {
             let changed = ork.pause_schedule(&name).await?;
@@ -85,11 +83,7 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<(), 
         }
         Command::Trigger { name } => {
             let id = ork.trigger_schedule(&name).await?;
-            if output.is_json() {
-                output.json(&serde_json::json!({ "id": id }));
-            } else {
-                output.line(id);
-            }
+            output.say(json!({ "id": id }), id);
         }
         Command::Remove { name } => {
             ork.remove_schedule(&name).await?;
@@ -100,28 +94,18 @@ async fn command_of(ork: &Ork, command: Command, output: &Output) -> Result<(), 
 }
 
 fn said(output: &Output, name: &str, done: &str) {
-    if output.is_json() {
-        output.json(&serde_json::json!({ "name": name, "done": done }));
-    } else {
-        output.line(format!("{name} {done}"));
-    }
+    output.say(json!({ "name": name, "done": done }), format_args!("{name} {done}"));
 }
 
 fn list(all: &[ScheduleStatus], output: &Output) {
-    if output.is_json() {
-        output.json(&all);
-    } else if all.is_empty() {
-        output.note("no schedules");
-    } else {
-        let row = |schedule: &ScheduleStatus| {
-            let next = match (schedule.paused, schedule.next) {
-                (true, _) => "paused".to_owned(),
-                (false, Some(next)) => next.to_string(),
-                (false, None) => "as soon as a worker takes it".to_owned(),
-            };
-            let last = schedule.last.map(|last| last.to_string()).unwrap_or_default();
-            vec![schedule.name.clone(), schedule.schedule.cron.clone(), schedule.schedule.timezone.clone(), next, last]
+    let row = |schedule: &ScheduleStatus| {
+        let next = match (schedule.paused, schedule.next) {
+            (true, _) => "paused".to_owned(),
+            (false, Some(next)) => next.to_string(),
+            (false, None) => "as soon as a worker takes it".to_owned(),
         };
-        output.table(&["name", "schedule", "time zone", "next", "last run"], all.iter().map(row));
-    }
+        let last = schedule.last.map(|last| last.to_string()).unwrap_or_default();
+        vec![schedule.name.clone(), schedule.schedule.cron.clone(), schedule.schedule.timezone.clone(), next, last]
+    };
+    output.list(all, "no schedules", &["name", "schedule", "time zone", "next", "last run"], row);
 }

@@ -1,25 +1,81 @@
-//! `jobs tree`: a job and the jobs below it, drawn with their states.
+//! `jobs tree`: a job and the jobs below it, drawn with their states; those of a run in the order of its workflow.
+
+use serde_json::json;
 
 use super::Output;
+use super::jobs::{name, settled};
 use super::output::printable;
-use crate::client::Status;
+use crate::client::{Status, TaskStatus};
+
+/// A line of the tree.
+#[derive(Debug, Clone, Copy)]
+enum Node<'a> {
+    /// A job.
+    Job(&'a Status),
+    /// A job of a task of a run that has begun anew since.
+    Replaced(&'a Status),
+    /// A task of a run that has not begun, and may never do so.
+    Task(&'a TaskStatus),
+}
 
 /// Draws jobs that come with their depth, each after the one that submitted it.
 pub(super) fn tree(jobs: &[(usize, Status)], output: &Output) {
+    let mut nodes = Vec::new();
+    in_order(jobs, &mut nodes);
     if output.is_json() {
-        let jobs = jobs.iter().map(|(depth, status)| serde_json::json!({ "depth": depth, "job": status }));
+        let jobs = nodes.iter().filter_map(|(depth, node)| match node {
+            Node::Job(job) | Node::Replaced(job) => Some(json!({ "depth": depth, "job": job })),
+            // The run has a list of its tasks.
+            Node::Task(_) => None,
+        });
         output.json(&jobs.collect::<Vec<_>>());
         return;
     }
-    let depths: Vec<_> = jobs.iter().map(|(depth, _)| *depth).collect();
-    for ((_, job), branch) in jobs.iter().zip(branches(&depths)) {
-        let why = job.failure.as_ref().map(|failure| printable(&format!(": {failure}"))).unwrap_or_default();
-        let why = why.lines().next().unwrap_or_default().to_owned();
-        let share = match job.below {
-            0 => String::new(),
-            below => format!(" ({} of {below} below it ended)", job.below_ended),
-        };
-        output.line(format!("{branch}{} {} {}{share}{why}", super::jobs::name(job), job.id, job.state));
+    let depths: Vec<_> = nodes.iter().map(|(depth, _)| *depth).collect();
+    for ((_, node), branch) in nodes.iter().zip(branches(&depths)) {
+        output.line(format_args!("{branch}{}", words(node)));
+    }
+}
+
+/// A job with all below it, the tasks of a run in the order of its workflow, those that have not begun among them.
+fn in_order<'a>(jobs: &'a [(usize, Status)], nodes: &mut Vec<(usize, Node<'a>)>) {
+    let Some(((depth, job), below)) = jobs.split_first() else { return };
+    nodes.push((*depth, Node::Job(job)));
+    let mut children: Vec<_> = below.chunk_by(|_, (next, _)| *next > depth + 1).collect();
+    for task in job.run.iter().flat_map(|run| &run.tasks) {
+        match children.iter().position(|child| child.first().is_some_and(|(_, child)| child.id == task.job)) {
+            Some(at) => in_order(children.remove(at), nodes),
+            None => nodes.push((depth + 1, Node::Task(task))),
+        }
+    }
+    for child in children {
+        let first = nodes.len();
+        in_order(child, nodes);
+        if let (Some(_), Some((_, node))) = (&job.run, nodes.get_mut(first))
+            && let Node::Job(child) = *node
+        {
+            *node = Node::Replaced(child);
+        }
+    }
+}
+
+fn words(node: &Node<'_>) -> String {
+    let job = match node {
+        Node::Task(task) => return format!("{} {}", task.name, task.stage.as_str()),
+        Node::Job(job) | Node::Replaced(job) => job,
+    };
+    let mut words = vec![name(job), job.id.to_string(), job.state.to_string()];
+    words.extend(Some(settled(job)).filter(|parts| !parts.is_empty()));
+    if job.below > 0 {
+        words.push(format!("({} of {} below it ended)", job.below_ended, job.below));
+    }
+    if let Node::Replaced(_) = node {
+        words.push("(replaced)".into());
+    }
+    let why = job.failure.as_ref().map(|why| printable(&why.to_string())).unwrap_or_default();
+    match why.lines().next() {
+        Some(why) => format!("{}: {why}", words.join(" ")),
+        None => words.join(" "),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `check` and `graph`: workflows looked at without running anything.
+//! Files of workflows: read and checked for those who run them, and `check` and `graph`, which run nothing.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,8 +8,8 @@ use clap::ValueEnum;
 use ork_workflow::{Checked, Drawing, Given, Parameters, Plan, Report, Style, Workflow, draw};
 
 use super::{Failure, Output};
-use crate::app::OrkBuilder;
-use crate::app::workflows::{self, CheckedFile, WorkflowError};
+use crate::app::workflows::{self, CheckedFile, For, WorkflowError};
+use crate::app::{Ork, OrkBuilder};
 use crate::executor::Executor;
 
 #[derive(Debug, clap::Args)]
@@ -76,7 +76,8 @@ pub(super) async fn check(builder: &OrkBuilder, args: &Check, output: &Output) -
     let (registry, executor) = (builder.tasks()?, builder.executor()?);
     let (mut reports, mut errors) = (Vec::new(), 0);
     for path in &args.files {
-        let CheckedFile { workflow, checked } = workflows::check((&registry, executor.as_ref()), path, None).await?;
+        let CheckedFile { workflow, checked } =
+            workflows::check((&registry, executor.as_ref()), path, For::Itself).await?;
         errors += usize::from(checked.has_errors());
         reports.extend(checked.diagnostics.iter().map(|found| Report::new(workflow.file(), found)));
         if !output.is_json() {
@@ -111,7 +112,8 @@ fn show(workflow: &Workflow, checked: &Checked, output: &Output) {
 
 pub(super) async fn graph(builder: &OrkBuilder, args: &Graph, output: &Output) -> Result<ExitCode, Failure> {
     let (registry, executor) = (builder.tasks()?, builder.executor()?);
-    let CheckedFile { workflow, checked } = workflows::check((&registry, executor.as_ref()), &args.file, None).await?;
+    let CheckedFile { workflow, checked } =
+        workflows::check((&registry, executor.as_ref()), &args.file, For::Itself).await?;
     end(executor).await;
     let plan = plan(&workflow, checked, output)?;
     if output.is_json() {
@@ -125,6 +127,13 @@ pub(super) async fn graph(builder: &OrkBuilder, args: &Graph, output: &Output) -
     };
     output.line(draw(&plan, drawing).trim_end());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The plan of a run with these parameters.
+pub(super) async fn read(ork: &Ork, path: &Path, parameters: &Parameters, output: &Output) -> Result<Plan, Failure> {
+    let CheckedFile { workflow, checked } =
+        workflows::check((ork.registry(), ork.executor()), path, For::Run(parameters)).await?;
+    plan(&workflow, checked, output)
 }
 
 /// The plan of a checked workflow, after whatever is to be said of it.

@@ -112,6 +112,16 @@ pub enum ClientError {
         /// The job that has it.
         by: JobId,
     },
+    /// Its run has begun its task anew, because one before it was taken up.
+    #[error(
+        "job {id} cannot be retried: its run begins the task anew, as job {counts}, with what the tasks before it return now"
+    )]
+    Replaced {
+        /// Which job.
+        id: JobId,
+        /// Which one counts in its place, once it has begun.
+        counts: JobId,
+    },
     /// A job above it was cancelled, so that nothing below that begins.
     #[error("job {id} cannot be retried alone: job {above} above it was cancelled, so retry that one")]
     Interrupted {

@@ -38,7 +38,7 @@ use crate::engine::services::Terms;
 use crate::engine::{Engine, services};
 use crate::id::JobId;
 use crate::job::{Kind, Phase, State};
-use crate::store::{Filter, JobView, PartFilter, PartStatus, StoreError};
+use crate::store::{Filter, JobView, PartFilter, PartStatus, StoreError, StoreErrorKind};
 use crate::task::def::TaskDef;
 use crate::task::parts::SettledPart;
 use crate::task::{CallError, TaskMessage};
@@ -51,6 +51,9 @@ const FIRST: u8 = 9;
 
 /// How many large outputs of parts are read at once.
 const READ_AHEAD: usize = 8;
+
+/// Of so many tasks of a run it is said what they wait for.
+const MOST_BELOW: usize = 20;
 
 /// Speaks to the store and the broker for a program that wants work done.
 #[derive(Debug, Clone)]
@@ -286,7 +289,7 @@ impl Client {
         Ok(parts)
     }
 
-    /// What a job waits for, in one sentence with numbers and times.
+    /// What a job waits for, in one sentence with numbers and times; of a run of a workflow also what its tasks wait for.
     ///
     /// # Errors
     /// When there is no such job, or the store cannot be read.
@@ -294,6 +297,20 @@ impl Client {
     /// # Cancel safety
     /// It only reads.
     pub async fn why(&self, id: JobId) -> Result<Why, ClientError> {
+        let (mut why, begun) = self.why_one(id).await?;
+        for task in begun.into_iter().take(MOST_BELOW) {
+            match self.why_one(task).await {
+                Ok((task, _)) => why.below.push(task),
+                // It was removed in the meantime.
+                Err(ClientError::Store(error)) if error.kind() == StoreErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(why)
+    }
+
+    /// The same of the job alone, and the jobs of its tasks that have begun, if it is a run.
+    async fn why_one(&self, id: JobId) -> Result<(Why, Vec<JobId>), ClientError> {
         let engine = &self.engine;
         // The job comes last: its state is the newest that is known.
         let situation = engine.store.situation(id).await?;
@@ -306,7 +323,8 @@ impl Client {
         });
         let limits = |def: &TaskDef| why::Limits { attempts: def.options.retries + 1, timeout: def.options.timeout };
         let queue = task.map_or_else(|| view.job.task.clone(), |task| task.queue().to_owned());
-        Ok(why::why(&why::Facts {
+        let begun = view.job.run().map(|flow| flow.begun(id)).unwrap_or_default();
+        let why = why::why(&why::Facts {
             now: engine.clock.now(),
             situation,
             me: engine.worker.boot(),
@@ -314,7 +332,8 @@ impl Client {
             queue: engine.broker.needs_relay().then(|| engine.broker.queue(&queue)),
             options: def.map(limits),
             view,
-        }))
+        });
+        Ok((why, begun))
     }
 
     /// Removes the jobs that ended so long ago, with their parts and all jobs below them; a tree in which one job has not
@@ -351,6 +370,7 @@ impl Client {
             // Only a retry can find these, and it looks at them.
             Steered::Below | Steered::PartStays(_) => Ok(()),
             Steered::Interrupted(above) => Err(ClientError::Interrupted { id, above }),
+            Steered::Replaced(counts) => Err(ClientError::Replaced { id, counts }),
             Steered::Refused(state) => Err(ClientError::WrongState { id, verb, state }),
             Steered::Unknown => Err(ClientError::Store(StoreError::no_job(id))),
         }

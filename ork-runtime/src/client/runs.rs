@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Client, ClientError, Handle};
 use crate::engine::services::Terms;
-use crate::flow::{Flow, RUN, Stage, step_id};
+use crate::flow::{Flow, RUN, Stage};
 use crate::id::JobId;
 use crate::job::{Kind, State};
 use crate::store::{JobView, StoreError, StoreErrorKind};
@@ -49,7 +49,7 @@ impl RunStatus {
         let task = |step: &crate::flow::FlowStep| TaskStatus {
             name: step.name.clone(),
             stage: step.stage,
-            job: step_id(run, &step.name),
+            job: step.job(run),
         };
         Self { workflow: flow.workflow.clone(), tasks: flow.steps.iter().map(task).collect() }
     }
@@ -87,23 +87,24 @@ impl Client {
     /// # Cancel safety
     /// It only reads.
     pub async fn task_output(&self, run: JobId, task: &str) -> Result<Option<Value>, ClientError> {
-        let plan = self.plan_of(run).await?;
+        let view = self.view(run).await?;
+        let plan = plan(&view)?;
         let step = plan.tasks.iter().find(|step| step.name == task).ok_or_else(|| {
             let words = format!("the workflow `{}` has no task `{task}`", plan.name);
             ClientError::Store(StoreError::new(StoreErrorKind::NotFound, words))
         })?;
-        let Some(view) = self.engine.store.job(step_id(run, task)).await? else { return Ok(None) };
-        self.output_of(step, view).await
+        let begun = view.job.run().and_then(|flow| flow.steps.iter().find(|step| step.name == task));
+        let Some(begun) = begun else { return Ok(None) };
+        match self.engine.store.job(begun.job(run)).await? {
+            Some(view) => self.output_of(step, view).await,
+            None => Ok(None),
+        }
     }
 
     /// The plan of a run.
+    #[cfg(feature = "cli")]
     pub(crate) async fn plan_of(&self, run: JobId) -> Result<Plan, ClientError> {
-        let view = self.view(run).await?;
-        let plan =
-            Some(&view).filter(|view| view.job.task == RUN).and_then(|view| serde_json::from_slice(&view.input).ok());
-        plan.ok_or_else(|| {
-            ClientError::Store(StoreError::new(StoreErrorKind::NotFound, format!("job {run} is no run of a workflow")))
-        })
+        plan(&self.view(run).await?)
     }
 
     async fn output_of(&self, step: &Step, view: JobView) -> Result<Option<Value>, ClientError> {
@@ -129,4 +130,12 @@ impl Client {
             }
         }
     }
+}
+
+fn plan(view: &JobView) -> Result<Plan, ClientError> {
+    let plan = Some(view).filter(|view| view.job.task == RUN).and_then(|view| serde_json::from_slice(&view.input).ok());
+    plan.ok_or_else(|| {
+        let words = format!("job {} is no run of a workflow", view.job.id);
+        ClientError::Store(StoreError::new(StoreErrorKind::NotFound, words))
+    })
 }

@@ -53,10 +53,11 @@ impl Client {
         task: &str,
         input: Value,
     ) -> Result<ScheduleStatus, ClientError> {
-        let body = serde_json::to_vec(&input).map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
-        drop(self.new_job(task, Kind::Whole, body.into(), None)?);
         let table = Timetable { name: name.to_owned(), schedule, task: task.to_owned(), input };
-        if table.after(self.engine.clock.now()).is_none() {
+        let now = self.engine.clock.now();
+        let body = table.input_at(now).map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
+        drop(self.new_job(task, Kind::Whole, body, None)?);
+        if table.after(now).is_none() {
             let words = format!("the schedule `{}` never comes", table.schedule.cron);
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::Config, words)));
         }
@@ -126,8 +127,9 @@ impl Client {
     /// The job may or may not have been submitted if the future is dropped.
     pub async fn trigger_schedule(&self, name: &str) -> Result<JobId, ClientError> {
         let (_, table) = self.find_schedule(name).await?;
-        let body = serde_json::to_vec(&table.input).map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
-        self.send(&table.task, Kind::Whole, body.into(), Terms::default(), None).await
+        let body = table.input_at(self.engine.clock.now());
+        let body = body.map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
+        self.send(&table.task, Kind::Whole, body, Terms::default(), None).await
     }
 
     /// Removes a schedule. What it has started goes on.

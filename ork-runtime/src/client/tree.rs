@@ -1,7 +1,7 @@
 //! What a client does to whole trees of jobs: cancel, interrupt, retry, show.
 
 use super::{Client, ClientError, Status};
-use crate::accounting::{Cancel, Steered};
+use crate::engine::cancel;
 use crate::id::JobId;
 use crate::job::State;
 use crate::store::{Filter, JobView};
@@ -37,30 +37,8 @@ impl Client {
     }
 
     async fn stop(&self, id: JobId, stop: Stop) -> Result<(), ClientError> {
-        let cancel = Cancel { job: id, stop, below: false, by: self.engine.by() };
-        let steered = self.engine.store.apply(cancel).await?;
-        self.steered(id, "cancelled", steered).await?;
-        // From here on nothing below it begins; this only makes it known sooner, and stops what runs.
-        let mut parents = vec![id];
-        while let Some(parent) = parents.pop() {
-            let mut before = None;
-            loop {
-                let open = State::ALL.into_iter().filter(|state| !state.is_final()).collect();
-                let children = self.children(parent, open, before).await?;
-                let cancel = |child: &JobView| Cancel { job: child.job.id, stop, below: true, by: self.engine.by() };
-                for steered in self.engine.store.apply_all(children.iter().map(cancel).collect()).await? {
-                    if let Steered::Done(owed) = steered {
-                        self.engine.outbox.send(owed).await;
-                    }
-                }
-                parents.extend(children.iter().filter(|child| child.job.tree.open > 0).map(|child| child.job.id));
-                match children.last() {
-                    Some(last) => before = Some(last.job.id),
-                    None => break,
-                }
-            }
-        }
-        Ok(())
+        let steered = cancel::stop(&self.engine, id, stop).await?;
+        self.steered(id, "cancelled", steered).await
     }
 
     /// Takes up what did not end well below a job whose own work did.

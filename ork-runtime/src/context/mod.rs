@@ -218,6 +218,12 @@ impl Context {
         self.0.about.step.as_ref().map(|step| &*step.step)
     }
 
+    /// What its task is called in the log: a step that is no function of this program goes by its own name.
+    fn known_as(&self) -> &str {
+        let step = self.0.about.step.as_ref().filter(|step| step.external.is_some());
+        step.map_or(&self.0.about.task, |step| &step.step)
+    }
+
     /// Which attempt this is, from 1.
     pub fn attempt(&self) -> u32 {
         self.0.about.attempt
@@ -275,7 +281,7 @@ impl Context {
                 tracing::$level!(
                     target: "ork::task",
                     job = %about.job,
-                    task = about.task,
+                    task = self.known_as(),
                     workflow = self.workflow_name(),
                     step = self.step_name(),
                     index = about.index,
@@ -382,7 +388,7 @@ impl Metrics<'_> {
         tracing::info!(
             target: "ork::metrics",
             job = %about.job,
-            task = about.task,
+            task = context.known_as(),
             workflow,
             step,
             index = about.index,

@@ -157,6 +157,7 @@ pub(super) fn new_job(engine: &Engine, message: &Message) -> NewJob {
     job.priority = message.priority;
     job.reply.clone_from(&message.reply);
     job.hooks = message.hooks.as_deref().and_then(Kept::new);
+    job.made_for.input = message.schema.filter(|_| matches!(message.ask, Ask::Whole | Ask::Item));
     job.role = builtin::is_brought_on(&message.task).then(|| Box::new(Role::Foreign));
     NewJob { job, input: message.body.clone() }
 }

@@ -6,10 +6,12 @@
 
 mod barrier;
 mod calls;
+pub(crate) mod cancel;
 mod claim;
 pub(crate) mod events;
 mod external;
 pub(crate) mod hooks;
+mod inherit;
 mod invoke;
 mod itself;
 mod join;
@@ -17,6 +19,7 @@ pub(crate) mod large;
 mod lease;
 mod measures;
 mod outbox;
+mod parked;
 mod permits;
 mod progress;
 mod refuse;
@@ -51,12 +54,13 @@ use crate::message::{Ask, Limits, Message};
 use crate::registry::{Registry, Task};
 use crate::store::{Store, StoreError};
 use crate::task::TaskDef;
+use crate::task::builtin::CANCEL;
 use crate::task::state::States;
 
 use self::calls::Calls;
 use self::claim::{ClaimedJob, ClaimedPart};
+use self::inherit::Inputs;
 use self::invoke::Slots;
-use self::itself::Inputs;
 use self::large::Large;
 use self::lease::{Leases, Tenure};
 pub(crate) use self::measures::{MeasureReceiver, Measures};
@@ -201,6 +205,8 @@ pub(crate) enum Done {
     Interrupted,
     /// It is about the parts of a job, and this worker has no store.
     NeedsStore(String),
+    /// Its input was made for another schema and does not fit, and no store keeps it.
+    OtherSchema(String),
 }
 
 /// Brings one delivery to its end, and settles it.
@@ -212,7 +218,7 @@ pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) {
     let mut tenure = Tenure::Delivery(receipt);
     let settlement = loop {
         match run(engine, &mut message, (redelivered, anonymous), &mut tenure).await {
-            Ok(done) => break settle::settlement(done),
+            Ok(done) => break settle::settlement(parked::hold(engine, done, redelivered).await),
             Err(error) => {
                 let message = message.as_ref().ok();
                 if let Some(settlement) = Box::pin(refuse::settlement(engine, error, message, &mut tenure)).await {
@@ -233,15 +239,12 @@ async fn run(
     let message = message.as_mut().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
     let task = refuse::check(engine, message)?;
     let mut step = None;
-    if itself::inherits(engine, &task, message) {
-        step = Box::pin(itself::inherit(engine, &task, message)).await?;
+    if inherit::inherits(engine, &task, message) {
+        step = Box::pin(inherit::inherit(engine, &task, message)).await?;
     }
     let message = &*message;
     let task = step.as_ref().map_or(task, |step| Arc::clone(&step.task));
-    let limit = match &step {
-        Some(step) if step.fans_out() && message.ask == Ask::Step => None,
-        step => step.as_ref().and_then(|step| step.limit.clone()).or_else(|| permits::limit(&task, message)),
-    };
+    let limit = permits::limit(&task, step.as_deref(), message);
     // Parts that are counted by the broker need no store, and ask none.
     let counted = message.hooks.as_deref().and_then(|hooks| hooks.part.as_ref());
     let has_parts = match message.ask {
@@ -251,6 +254,9 @@ async fn run(
     };
     if (has_parts || limit.is_some()) && !engine.store.keeps() {
         return Ok(Box::pin(refuse::needs_store(engine, message, redelivered)).await);
+    }
+    if let Some(words) = parked::without_store(engine, &task, message) {
+        return Ok(Done::OtherSchema(words));
     }
     if let Ask::Hooks(which) = message.ask {
         let paid = Box::pin(hooks::pay(engine, message.job, which, redelivered)).await?;
@@ -323,12 +329,13 @@ async fn job(
         return Box::pin(settle::lost_job(engine, (job, limit), phase, redelivered)).await;
     }
     match task.name() {
+        CANCEL => return Box::pin(cancel::ask(engine, job, task, message)).await,
         RUN => return Box::pin(step::begin(engine, job, task, message)).await,
         #[cfg(feature = "workflow")]
         SCHEDULE => return Box::pin(timetable::tick(engine, job, task, message)).await,
         _ => {}
     }
-    if let Some(step) = step.as_ref().filter(|step| step.fans_out() || step.input.is_err()) {
+    if let Some(step) = step.as_ref().filter(|step| step.fans_out() || step.trouble().is_some()) {
         let running = engine.running.enter(job.id);
         let fan = Box::pin(step::fan_out(engine, &job, step, running.token()));
         let ended = lease::keep(engine, message, tenure, fan).await?;
@@ -393,5 +400,5 @@ async fn part(
     let call = invoke::invoke(engine, &task.work, message, about, None, (running.token(), slot));
     let (called, _) = lease::keep(engine, message, tenure, call).await;
     drop(running);
-    settle::part(engine, (&task.work, limit), key, called).await
+    settle::part(engine, (&task.work, limit), (key, message.schema), called).await
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use serde_json::value::RawValue;
 
+use super::step::Step;
 use super::{Engine, refuse};
 use crate::accounting::{Admit, Admitted, Answer, Begin, Limit, Operation, Release, Settles};
 use crate::broker::Settlement;
@@ -16,8 +17,15 @@ use crate::store::StoreError;
 /// No more of a key's value tells one limit from another.
 const LONGEST: usize = 500;
 
-/// The limit under which the call is that a message asks for. A split and a join are under none.
-pub(super) fn limit(task: &Task, message: &Message) -> Option<Limit> {
+/// The limit under which the call is that a message asks for: that of the step, if it has one, or else that of the task.
+/// What makes parts and a join are under none.
+pub(super) fn limit(task: &Task, step: Option<&Step>, message: &Message) -> Option<Limit> {
+    if step.is_some_and(|step| step.fans_out() && message.ask == Ask::Step) {
+        return None;
+    }
+    if let Some(limit) = step.and_then(|step| step.limit.as_ref()) {
+        return Some(limit.clone());
+    }
     let concurrency = task.work.options.concurrency?;
     let calls = match message.ask {
         Ask::Join | Ask::Hooks(_) => false,

@@ -79,6 +79,8 @@ pub(crate) fn new_job(engine: &Engine, task: &Task, kind: Kind) -> Job {
     // Without a split both mean the same, and the message is simpler.
     job.kind = if task.split.is_some() { kind } else { Kind::Whole };
     job.priority = task.work.options.priority;
+    let takes = if job.kind == Kind::Item { &task.work } else { task.entry() };
+    job.made_for.input = Some(takes.fingerprint());
     job
 }
 
@@ -221,6 +223,7 @@ fn first_message(new: NewJob) -> Message {
         lost: 0,
         body: input,
         reply: job.reply,
+        schema: job.made_for.input,
         hooks: job.hooks.map(|kept| Box::new(kept.hooks)),
         data: None,
     }
@@ -242,8 +245,7 @@ pub(super) fn about_job(job: &Job) -> About {
 }
 
 pub(super) fn about_part(message: &Message, place: (u64, Option<u64>), step: Option<&Arc<Step>>) -> About {
-    let of_step = |(index, count)| (index, Some(count));
-    let (index, count) = step.map_or(place, |step| of_step(step.place(place.0)));
+    let (index, count) = step.map_or(place, |step| step.place(place.0));
     About {
         step: step.map(|step| Arc::clone(&step.name)),
         parent: message.parent,

@@ -4,12 +4,13 @@ use bytes::Bytes;
 
 use super::invoke::Called;
 use super::split::Split;
-use super::{Done, Engine, ProcessError, permits, services};
+use super::{Done, Engine, ProcessError, parked, permits, services};
 use crate::accounting::{Limit, PartAttempt, PartKey, Seal, Settle, SettleParts};
 use crate::broker::{BrokerError, BrokerErrorKind, DeadReason, Settlement};
 use crate::clock::Timestamp;
 use crate::context::Made;
 use crate::failure::{Failure, FailureKind};
+use crate::id::Fingerprint;
 use crate::job::{Attempt, Effect, Ended, Job, Phase, State};
 use crate::message::{Outgoing, Reply};
 use crate::retry::RetryPolicy;
@@ -31,6 +32,7 @@ pub(super) fn settlement(done: Done) -> Settlement {
         Done::Exhausted(words) => Settlement::Dead(DeadReason::Exhausted, words),
         Done::Interrupted => Settlement::Release,
         Done::NeedsStore(words) => Settlement::Decline(DeadReason::NeedsStore, words),
+        Done::OtherSchema(words) => Settlement::Decline(DeadReason::OtherSchema, words),
     }
 }
 
@@ -95,10 +97,10 @@ pub(super) async fn split(
 pub(super) async fn part(
     engine: &Engine,
     (def, limit): (&TaskDef, Option<&Limit>),
-    part: PartKey,
+    (part, made_for): (PartKey, Option<Fingerprint>),
     called: Called,
 ) -> Result<Done, ProcessError> {
-    let (how, done) = part_attempt(engine, def, part.attempt, called);
+    let (how, done) = part_attempt(engine, def, (part.attempt, made_for), called);
     let settle = SettleParts::one(part, how, engine.by());
     permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
     Ok(done)
@@ -117,6 +119,12 @@ pub(super) fn job_attempt(
         Called::Interrupted => (Attempt::Interrupted, None, Done::Interrupted),
         Called::Returned(output) => (Attempt::Succeeded, Some(output), Done::Settled),
         Called::Failed(error) => {
+            // Without a store this was looked at before.
+            let made_for = job.made_for.input.filter(|_| phase == Phase::Start && engine.store.keeps());
+            if let Some(failure) = parked::why(def, made_for, &error) {
+                let again = parked::again(engine, job.attempt);
+                return (Attempt::Parked { failure, again }, None, Done::Settled);
+            }
             let (failure, again) = failed(engine, def, job.counted_attempt(), error);
             let done = match (failure.kind, phase) {
                 (FailureKind::Input, Phase::Start) => Done::WrongInput(failure.message.clone()),
@@ -128,11 +136,20 @@ pub(super) fn job_attempt(
 }
 
 /// How an attempt at a part ended, and what came of its delivery.
-pub(super) fn part_attempt(engine: &Engine, def: &TaskDef, attempt: u32, called: Called) -> (PartAttempt, Done) {
+pub(super) fn part_attempt(
+    engine: &Engine,
+    def: &TaskDef,
+    (attempt, made_for): (u32, Option<Fingerprint>),
+    called: Called,
+) -> (PartAttempt, Done) {
     match called {
         Called::Interrupted => (PartAttempt::Interrupted, Done::Interrupted),
         Called::Returned(output) => (PartAttempt::Ok(output), Done::Settled),
         Called::Failed(error) => {
+            if let Some(failure) = parked::why(def, made_for, &error) {
+                let again = Some(parked::again(engine, attempt));
+                return (PartAttempt::Failed { failure, again }, Done::Settled);
+            }
             let (failure, again) = failed(engine, def, attempt, error);
             (PartAttempt::Failed { failure, again }, Done::Settled)
         }

@@ -61,7 +61,8 @@ pub(super) async fn split(
     if let Err(error) = def.check_rules(&message.body) {
         return Ok(Split::Ended(Called::Failed(CallError::Input(error))));
     }
-    let open = Open { job: job.id, attempt: job.attempt, policy: policy(def), joined: task.join.is_some() };
+    let made_for = Some(task.work.fingerprint());
+    let open = Open { job: job.id, attempt: job.attempt, policy: policy(def), joined: task.join.is_some(), made_for };
     let Some(epoch) = engine.store.apply(open).await? else {
         return Ok(Split::Sealed);
     };

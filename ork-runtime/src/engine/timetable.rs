@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ork_workflow::{Missed, Schedule};
+use bytes::Bytes;
+use ork_workflow::{Missed, Overlap, Plan, Schedule, date_of};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -11,11 +12,13 @@ use super::invoke::Called;
 use super::{Done, Engine, ProcessError, services, settle};
 use crate::accounting::{Answer, NewJob, Tick};
 use crate::clock::Timestamp;
+use crate::flow::RUN;
 use crate::job::{Job, Kind, Phase};
 use crate::message::Message;
 use crate::registry::Task;
 use crate::role::Role;
 use crate::schedule::Ticks;
+use crate::store::StoreError;
 use crate::task::{CallError, Error};
 
 /// A time that is so long past was missed.
@@ -41,25 +44,50 @@ impl Timetable {
         self.schedule.next_after(moment.as_millis()).map(Timestamp::from_millis)
     }
 
-    /// Whether something starts now, and the next time.
-    fn due(&self, ticks: Ticks, now: Timestamp) -> (bool, Option<Timestamp>) {
+    /// The time for which something starts now, if one does, and the next time.
+    fn due(&self, ticks: Ticks, now: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
         // Nothing is started twice where a clock was set back.
         let Some(due) = ticks.next.filter(|due| *due <= now) else {
-            return (false, ticks.next.or_else(|| self.after(now)));
+            return (None, ticks.next.or_else(|| self.after(now)));
         };
         match self.schedule.missed {
-            Missed::Skip => (now - due <= LATE, self.after(now)),
-            Missed::Once => (true, self.after(now)),
-            Missed::All => (true, self.after(due)),
+            Missed::Skip => (Some(due).filter(|due| now - *due <= LATE), self.after(now)),
+            Missed::Once => (Some(due), self.after(now)),
+            Missed::All => (Some(due), self.after(due)),
         }
     }
 
-    /// The job that it starts.
-    pub(crate) fn start(&self, engine: &Engine) -> Result<NewJob, Error> {
-        let task = engine.registry.get(&self.task)?;
-        let input = serde_json::to_vec(&self.input).map_err(Error::permanent)?;
-        Ok(NewJob { job: services::new_job(engine, task, Kind::Whole), input: input.into() })
+    /// The input of what it starts for this time.
+    ///
+    /// # Errors
+    /// When that is a run, and its plan cannot be read.
+    pub(crate) fn input_at(&self, time: Timestamp) -> serde_json::Result<Bytes> {
+        let mut input = self.input.clone();
+        let time = self.schedule.shown(time.as_millis()).unwrap_or_default();
+        if self.task == RUN {
+            let mut plan: Plan = serde_json::from_value(input)?;
+            plan.start_at(&time);
+            input = serde_json::to_value(plan)?;
+        } else if let Value::Object(fields) = &mut input {
+            let Schedule { time_as, date_as, .. } = &self.schedule;
+            let told = [(time_as, &*time), (date_as, date_of(&time))].into_iter();
+            fields.extend(told.filter_map(|(name, told)| Some((name.clone()?, Value::from(told)))));
+        }
+        serde_json::to_vec(&input).map(Bytes::from)
     }
+
+    /// The job that it starts for this time.
+    fn start(&self, engine: &Engine, time: Timestamp) -> Result<NewJob, Error> {
+        let task = engine.registry.get(&self.task)?;
+        let input = self.input_at(time).map_err(Error::permanent)?;
+        Ok(NewJob { job: services::new_job(engine, task, Kind::Whole), input })
+    }
+}
+
+/// Whether what a schedule has started last is still under way.
+async fn is_busy(engine: &Engine, ticks: Ticks) -> Result<bool, StoreError> {
+    let Some(last) = ticks.last else { return Ok(false) };
+    Ok(engine.store.job(last).await?.is_some_and(|view| !view.job.state.is_final()))
 }
 
 /// Does what is due of a claimed schedule.
@@ -77,10 +105,13 @@ pub(super) async fn tick(
         serde_json::from_slice::<Timetable>(&message.body)
             .map_err(|error| Error::permanent(format!("this is no schedule: {error}")))
     };
-    let now = engine.clock.now();
+    let (now, ticks) = (engine.clock.now(), job.ticks().copied().unwrap_or_default());
+    let skips = matches!(&table, Ok(table) if table.schedule.overlap == Overlap::Skip);
+    let is_busy = skips && is_busy(engine, ticks).await?;
     let due = table.and_then(|table| {
-        let (starts, next) = table.due(job.ticks().copied().unwrap_or_default(), now);
-        Ok((starts.then(|| table.start(engine)).transpose()?, next))
+        let (time, next) = table.due(ticks, now);
+        let time = time.filter(|_| !is_busy);
+        Ok((time.map(|time| table.start(engine, time)).transpose()?, next))
     });
     let (starts, next) = match due {
         Ok(due) => due,
@@ -103,23 +134,24 @@ mod tests {
 
     const MINUTE: i64 = 60_000;
 
-    fn due(missed: Missed, next: Option<i64>, now: i64) -> (bool, Option<i64>) {
-        let schedule = Schedule { cron: "*/10 * * * *".into(), timezone: "UTC".into(), missed };
+    fn due(missed: Missed, next: Option<i64>, now: i64) -> (Option<i64>, Option<i64>) {
+        let schedule = Schedule { missed, ..Schedule::new("*/10 * * * *", "UTC") };
         let table = Timetable { name: "a".into(), schedule, task: "t".into(), input: Value::Null };
         let ticks = Ticks { next: next.map(|next| Timestamp::from_millis(next * MINUTE)), ..Ticks::default() };
-        let (starts, next) = table.due(ticks, Timestamp::from_millis(now * MINUTE));
-        (starts, next.map(|next| next.as_millis() / MINUTE))
+        let (time, next) = table.due(ticks, Timestamp::from_millis(now * MINUTE));
+        let minutes = |time: Timestamp| time.as_millis() / MINUTE;
+        (time.map(minutes), next.map(minutes))
     }
 
     #[test]
     fn what_was_missed_is_skipped_done_once_or_made_up_for() {
         for missed in [Missed::Skip, Missed::Once, Missed::All] {
-            assert_eq!(due(missed, None, 5), (false, Some(10)), "it has only begun");
-            assert_eq!(due(missed, Some(10), 10), (true, Some(20)), "in time");
-            assert_eq!(due(missed, Some(10), 5), (false, Some(10)), "the clock was set back");
+            assert_eq!(due(missed, None, 5), (None, Some(10)), "it has only begun");
+            assert_eq!(due(missed, Some(10), 10), (Some(10), Some(20)), "in time");
+            assert_eq!(due(missed, Some(10), 5), (None, Some(10)), "the clock was set back");
         }
-        assert_eq!(due(Missed::Skip, Some(10), 35), (false, Some(40)));
-        assert_eq!(due(Missed::Once, Some(10), 35), (true, Some(40)));
-        assert_eq!(due(Missed::All, Some(10), 35), (true, Some(20)));
+        assert_eq!(due(Missed::Skip, Some(10), 35), (None, Some(40)));
+        assert_eq!(due(Missed::Once, Some(10), 35), (Some(10), Some(40)));
+        assert_eq!(due(Missed::All, Some(10), 35), (Some(10), Some(20)));
     }
 }

@@ -1,7 +1,9 @@
 //! An event as JSON, both ways: a `CloudEvents` 1.0 envelope in structured mode.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::{About, EndedParts, Event, EventKind};
@@ -11,26 +13,35 @@ use crate::id::JobId;
 use crate::job::State;
 
 /// The envelope (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>).
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Envelope {
+    #[schemars(extend("const" = "1.0"))]
     specversion: String,
+    /// The same text however often this event is told.
     id: String,
     source: String,
+    /// What happened, which is the routing key, too.
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = EventKind::names()))]
     kind: String,
+    /// The job, or `JOB.INDEX` for a part.
     subject: String,
+    #[schemars(extend("format" = "date-time"))]
     time: String,
     #[serde(default)]
     datacontenttype: String,
     data: Data,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "OrkEventData")]
 struct Data {
     job: JobId,
     task: String,
+    /// The job that a client submitted, from which this one comes.
     root: JobId,
+    /// The job that created this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parent: Option<JobId>,
     is_part: bool,
@@ -38,14 +49,26 @@ struct Data {
     part: Option<u64>,
     state: State,
     attempt: u32,
+    /// How far it is: 0 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     progress: Option<f64>,
+    /// How far it is, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     info: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parts: Option<EndedParts>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<Failure>,
+}
+
+impl JsonSchema for Event {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("OrkEvent")
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Envelope::json_schema(generator)
+    }
 }
 
 impl Event {

@@ -2,6 +2,7 @@
 
 mod json;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -58,6 +59,13 @@ impl EventKind {
         }
     }
 
+    /// The types there are, in the order of a job's life.
+    fn names() -> Vec<&'static str> {
+        let mut names = Self::ALL.map(Self::as_str).to_vec();
+        names.dedup();
+        names
+    }
+
     /// The state in which the job is then.
     pub const fn state(self) -> State {
         match self {
@@ -102,7 +110,8 @@ impl std::fmt::Display for EventKind {
 }
 
 /// How the parts of a job have ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OrkEndedParts")]
 #[non_exhaustive]
 pub struct EndedParts {
     /// How many there are.

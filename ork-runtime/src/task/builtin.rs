@@ -12,14 +12,20 @@ use super::rules::Rules;
 use crate::flow::{PROCESS, PYTHON, RUN, SCHEDULE};
 use crate::registry::Task;
 
+/// The task that cancels a job.
+pub(crate) const CANCEL: &str = "ork.cancel";
+
 static RULES: Rules = Rules::new();
 
 static TASKS: LazyLock<BTreeMap<&'static str, Arc<Task>>> = LazyLock::new(|| {
+    let cancel = def(CANCEL, "Cancels a job, and all jobs below it.", brought_on);
     let run = def(RUN, "Begins a run of a workflow: its input is the plan.", brought_on);
     let schedule = def(SCHEDULE, "Starts another task by the clock.", brought_on);
     let python = def(PYTHON, "Runs the function in a Python file, as a task of a workflow.", external);
     let process = def(PROCESS, "Runs a program, as a task of a workflow.", external);
-    [run, schedule, python, process].map(|work| (work.name, Arc::new(Task { work, split: None, join: None }))).into()
+    [cancel, run, schedule, python, process]
+        .map(|work| (work.name, Arc::new(Task { work, split: None, join: None })))
+        .into()
 });
 
 /// All of them, by name.
@@ -29,7 +35,7 @@ pub(crate) fn tasks() -> &'static BTreeMap<&'static str, Arc<Task>> {
 
 /// Whether a task of this name is no function: the engine brings its jobs on itself.
 pub(crate) fn is_brought_on(name: &str) -> bool {
-    matches!(name, RUN | SCHEDULE)
+    matches!(name, CANCEL | RUN | SCHEDULE)
 }
 
 fn external(call: Call) -> BoxFuture<Result<Bytes, CallError>> {

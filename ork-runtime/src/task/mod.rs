@@ -13,7 +13,6 @@ pub mod message;
 pub mod outcome;
 pub mod parts;
 pub mod rules;
-#[cfg(any(feature = "cli", feature = "workflow"))]
 pub(crate) mod schema;
 pub mod state;
 

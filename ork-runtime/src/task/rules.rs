@@ -3,16 +3,18 @@
 //! A type says it with `#[schemars(range(min = 1))]`, `length`, `regex` and the like. A `format` is a note for readers,
 //! as JSON Schema has it; and a set takes what is there twice once.
 
-#[cfg(feature = "constraints")]
 use std::sync::OnceLock;
 
 use super::def::TaskDef;
 use super::error::InputError;
+use crate::id::Fingerprint;
 
 /// The rules of one function, made ready when they are first needed. Most functions have none, and then it costs one
 /// look to know that.
 #[derive(Debug)]
 pub struct Rules {
+    /// The name of the schema, for messages.
+    fingerprint: OnceLock<Fingerprint>,
     #[cfg(feature = "constraints")]
     ready: OnceLock<Option<Box<jsonschema::Validator>>>,
 }
@@ -22,9 +24,20 @@ impl Rules {
     #[expect(clippy::new_without_default, reason = "only expanded code makes one")]
     pub const fn new() -> Self {
         Self {
+            fingerprint: OnceLock::new(),
             #[cfg(feature = "constraints")]
             ready: OnceLock::new(),
         }
+    }
+}
+
+impl TaskDef {
+    /// The fingerprint of the schema of its input, made when it is first needed.
+    pub fn fingerprint(&self) -> Fingerprint {
+        *self.rules.fingerprint.get_or_init(|| {
+            let schema = super::schema::whole(|generator| super::schema::input(self, generator));
+            crate::schema::fingerprint(&schema, &schema)
+        })
     }
 }
 

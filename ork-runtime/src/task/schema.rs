@@ -28,7 +28,6 @@ pub(crate) fn input(def: &TaskDef, generator: &mut SchemaGenerator) -> Value {
 }
 
 /// A schema that stands alone: the types that it names are in it.
-#[cfg(feature = "workflow")]
 pub(crate) fn whole(schema: impl FnOnce(&mut SchemaGenerator) -> Value) -> Value {
     let mut generator = SchemaGenerator::default();
     let mut schema = schema(&mut generator);

@@ -24,8 +24,12 @@ const SOON: Duration = Duration::from_millis(100);
 const PAGE: usize = 1_000;
 
 /// Writes until `stop` fires and nothing is left.
-pub(super) async fn write(engine: Arc<Engine>, measures: MeasureReceiver, stop: CancellationToken) {
-    let mut changes = engine.store.changes().watch();
+pub(super) async fn write(
+    engine: Arc<Engine>,
+    measures: MeasureReceiver,
+    mut changes: Receiver<Change>,
+    stop: CancellationToken,
+) {
     let mut soonest = engine.clock.now();
     loop {
         tokio::select! {

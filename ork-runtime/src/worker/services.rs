@@ -41,7 +41,9 @@ pub(crate) fn start(
     }
     supervisor.thread("heartbeat", heartbeat(Arc::clone(engine), stop.clone()));
     supervisor.service("progress", report(Arc::clone(engine), progress, stop.clone()));
-    supervisor.service("measures", measures::write(Arc::clone(engine), measured, stop));
+    // It hears from now on of what ends, however late it begins.
+    let changes = engine.store.changes().watch();
+    supervisor.service("measures", measures::write(Arc::clone(engine), measured, changes, stop));
 }
 
 /// Says that the process lives, and stops what was cancelled.

@@ -253,7 +253,7 @@ fn what_a_dead_process_owed_of_parts_is_told_by_another() {
         let (phase, attempt) = (Phase::Start, 1);
         let claim = Claim { unknown: new, unique: None, phase, attempt, firm: false, by: by.clone() };
         store.apply(claim).await.unwrap();
-        let open = Open { job: id, attempt, policy: Policy::default(), joined: false };
+        let open = Open { job: id, attempt, policy: Policy::default(), joined: false, made_for: None };
         let epoch = store.apply(open).await.unwrap().unwrap();
         let page = Page { job: id, epoch, first: 0, inputs: vec!["{}".into(), "{}".into(), "{}".into()] };
         store.apply(Append { page, by: by.clone() }).await.unwrap();

@@ -267,3 +267,36 @@ fn an_input_that_breaks_a_rule_of_its_schema_is_wrong() {
         });
     }
 }
+
+/// The one task that runs at a time is the one that must end.
+#[test]
+fn a_job_is_cancelled_by_a_program_that_knows_no_more_than_its_name() {
+    each(|world| async move {
+        let ork = world.builder().set("concurrency", "1").build().await.unwrap();
+        ork.start_worker();
+        let mut foreigner = world.foreigner().await;
+        let key = fresh();
+        let body = format!(r#"{{"key": "{key}"}}"#);
+        let named = foreigner.asking("long").with_message_id("order-8".into());
+        foreigner.publish("gated", body.as_bytes(), named).await;
+        let id = JobId::from_foreign("order-8");
+        Gate::of(&key).entered(1).await;
+
+        foreigner.publish("ork.cancel", br#"{"job": "order-8"}"#, foreigner.asking("cancel")).await;
+        let answers = [foreigner.answer().await, foreigner.answer().await];
+        let state = |of: &str| answers.iter().find(|(name, _)| name == of).map(|(_, answer)| answer["state"].clone());
+        assert_eq!((state("cancel"), state("long")), (Some("success".into()), Some("cancelled".into())), "{answers:?}");
+        assert_eq!(ork.status(id).await.unwrap().state, JobState::Cancelled);
+
+        for (body, expected) in [
+            (r#"{"job": "order-8"}"#, "is cancelled: only a job that has not ended"),
+            (r#"{"job": "order-9"}"#, "there is no job"),
+            (r#"{"id": 7}"#, "this names no job: expected {\"job\": ID}"),
+        ] {
+            foreigner.publish("ork.cancel", body.as_bytes(), foreigner.asking(body)).await;
+            let said = foreigner.answer().await.1["error"]["message"].clone();
+            assert!(said.as_str().is_some_and(|said| said.contains(expected)), "{said}");
+        }
+        ork.shutdown().await;
+    });
+}

@@ -34,11 +34,13 @@ mod parts;
 mod postgres;
 mod processes;
 #[path = "../support/proxy.rs"]
+#[expect(dead_code, reason = "other tests use another share of it")]
 mod proxy;
 #[path = "../support/rabbit.rs"]
 mod rabbit;
 #[cfg(feature = "sqlite")]
 mod refusals;
+mod schemas;
 mod storeless;
 mod stores;
 mod tasks;

@@ -58,7 +58,7 @@ fn a_connection_that_is_lost_while_a_worker_starts_is_made_again() {
     once(async |mut world| {
         let (proxy, through) = Proxy::before(&world.url);
         world.url = through;
-        for answers in (1_i64..).step_by(4) {
+        for answers in (1_i64..).step_by(13) {
             let ork = world.client().await;
             proxy.cut_after(answers.unsigned_abs());
             let working = async { assert_eq!(ork.work().await.unwrap(), ork::Stopped::Drained) };

@@ -54,8 +54,8 @@ fn what_needs_a_memory_is_refused_in_words() {
 }
 
 /// The system's clock, but nobody waits for seconds.
-#[derive(Debug)]
-struct Hasty(SystemClock);
+#[derive(Debug, Default)]
+pub(crate) struct Hasty(SystemClock);
 
 impl Clock for Hasty {
     fn now(&self) -> Timestamp {

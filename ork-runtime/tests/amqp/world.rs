@@ -87,6 +87,7 @@ pub(crate) async fn clean(url: &str, prefix: &str) {
         "task.plain",
         "task.line",
         "task.parts",
+        "task.ork.cancel",
         "task.ork.run",
         "task.ork.schedule",
         "task.ork.python",
@@ -111,6 +112,11 @@ impl World {
         };
         let prefix = format!("t{}", &JobId::new().to_string()[20..]);
         Self { url: url.to_owned(), prefix, queues, store, _folder: folder }
+    }
+
+    /// Whether only one process can have the store.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.store == "memory:"
     }
 
     pub(crate) fn builder(&self) -> OrkBuilder {

@@ -61,6 +61,7 @@ pub fn numbered(number: usize) -> Message {
         lost: 0,
         body: number.to_string().into(),
         reply: None,
+        schema: None,
         hooks: None,
         data: None,
     }
@@ -101,6 +102,7 @@ pub async fn published_messages_arrive_intact(world: World) {
             lost: 0,
             body: Bytes::from(format!(r#"{{"text": "{}"}}"#, "é\u{1F980}".repeat(at * 50_000))),
             reply: (at == 3).then(|| reply.clone()),
+            schema: (at != 2).then(|| "026efc0d-5269-5386-8c1e-8100806a251c".parse().unwrap()),
             ..numbered(0)
         })
         .collect();

@@ -26,7 +26,7 @@ async fn outcomes_that_are_sent_while_the_connection_is_cut_are_not_lost() {
         let (asker, worker) = (cut_corner.amqp(), corner.amqp());
         worker.prepare(&[queue(1)]).await.unwrap();
         let mut replies = asker.replies().await.unwrap().unwrap();
-        for round in 0..3 {
+        for round in 0..30 {
             proxy.cut();
             let to = ReplyTo { queue: replies.queue.clone(), correlation: round.to_string() };
             worker.publish(vec![outcome(to)]).await.remove(0).unwrap();
@@ -83,6 +83,38 @@ async fn nodes_are_tried_in_turn_until_one_takes_the_connection() {
             assert!(error.contains(&node.replace("s3cret", "***")), "{error}");
         }
         assert!(error.contains("connection refused") && error.contains("does not answer with AMQP"), "{error}");
+        broker.close().await;
+        corner.world().await;
+    })
+    .await;
+}
+
+/// What stands before a broker goes on taking connections when that is away: whoever had the broker is told that it is
+/// gone, not that there is something else, and tries on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_away_behind_something_that_is_there_is_away() {
+    in_a_corner(QueueKind::Quorum, async |corner| {
+        let (proxy, cut_corner) = cuttable(&corner);
+        let mut config = cut_corner.config();
+        config.deadline = Duration::from_secs(1);
+        let broker = Arc::new(Amqp::new(config).unwrap());
+        broker.prepare(&[queue(1)]).await.unwrap();
+        proxy.is_away();
+        // The first may only find out that the connection is lost.
+        for words in ["", "hangs up when it hears AMQP"] {
+            let error = broker.subscribe(queue(1)).await.map(drop).unwrap_err();
+            assert_eq!(error.kind(), BrokerErrorKind::Disconnected, "{error}");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        proxy.is_back(1).await;
+        let mut subscription = loop {
+            match broker.subscribe(queue(1)).await {
+                Ok(subscription) => break subscription,
+                Err(error) => assert_eq!(error.kind(), BrokerErrorKind::Disconnected, "{error}"),
+            }
+        };
+        publish_until_confirmed(&broker, vec![numbered(1)]).await;
+        next(&mut subscription).await.receipt.settle(Settlement::Ack);
         broker.close().await;
         corner.world().await;
     })

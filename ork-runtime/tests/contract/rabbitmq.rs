@@ -23,6 +23,7 @@ use crate::adapters::{Corner, in_a_corner};
 use crate::broker::{QUEUE, SOON, next, nothing_comes, number_of, numbered, queue};
 use crate::node::{can_start_nodes, shared_node};
 use crate::outages::port_of;
+use crate::proxy::Proxy;
 use crate::rabbit::Rabbit;
 
 /// Both kinds of queue, each in a corner of the shared node.
@@ -286,13 +287,16 @@ async fn whoever_is_not_let_in_is_told_why_without_the_password() {
     let closed_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let web = answering(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     let silent = answering(b"");
+    // As a load balancer does before a broker that is away.
+    let in_vain = Proxy::to(closed_port).port();
     let cases = [
         (format!("amqp://guest:s3cret@127.0.0.1:{port}/%2f"), BrokerErrorKind::Refused, "login of user `guest`"),
         (format!("amqp://nobody:s3cret@127.0.0.1:{port}/%2f"), BrokerErrorKind::Refused, "login of user `nobody`"),
         (format!("amqp://guest:guest@127.0.0.1:{port}/s3cret-no-vhost"), BrokerErrorKind::Refused, "the vhost"),
         (format!("amqp://u:s3cret@127.0.0.1:{closed_port}/"), BrokerErrorKind::Disconnected, "connection refused"),
         (format!("amqp://u:s3cret@127.0.0.1:{web}/"), BrokerErrorKind::Protocol, "does not speak AMQP"),
-        (format!("amqp://u:s3cret@127.0.0.1:{silent}/"), BrokerErrorKind::Protocol, "does not answer with AMQP"),
+        (format!("amqp://u:s3cret@127.0.0.1:{silent}/"), BrokerErrorKind::TimedOut, "does not answer with AMQP"),
+        (format!("amqp://u:s3cret@127.0.0.1:{in_vain}/"), BrokerErrorKind::Disconnected, "hangs up when it hears AMQP"),
         (format!("amqps://u:s3cret@127.0.0.1:{port}/"), BrokerErrorKind::Disconnected, "cannot reach RabbitMQ"),
     ];
     for (url, kind, words) in cases {

@@ -1,5 +1,8 @@
 //! Tasks in other languages: real interpreters and real programs, what they say, and that none of them is left.
+//!
+//! It sees processes as Linux shows them.
 
+#![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -7,12 +10,15 @@
     reason = "these are tests: what fails must fail loudly"
 )]
 
+#[path = "../it/clock.rs"]
+#[expect(dead_code, reason = "other test programs use more of it")]
+mod clock;
 mod errors;
+#[path = "../support/installed.rs"]
+#[expect(unreachable_pub, reason = "other test programs use it, too")]
+mod installed;
 mod pools;
 mod programs;
-#[path = "../support/python.rs"]
-#[expect(unreachable_pub, reason = "other test programs use it, too")]
-mod python;
 mod seed;
 mod stop;
 mod talk;

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ork::Timestamp;
 use ork::executor::{Executor as _, ExecutorError};
 use serde_json::json;
 
-use super::python::python;
+use super::clock::Manual;
+use super::installed::python;
 use super::world::{Said, World, gone, is_alive, killed, within};
 
 /// Says which processes there are: its own and those that it has started.
@@ -110,6 +112,91 @@ async def main(ctx):
         said.wait("INFO tidy").await;
     }
     world.end().await;
+}
+
+/// Sleeps, in the ways in which tasks do, and says when it was interrupted.
+const SLEEPERS: [&str; 3] = [
+    "
+import os, time
+from ork import Cancelled
+def main(ctx):
+    try:
+        ctx.log.info('pids %d', os.getpid())
+        time.sleep(1000)
+    except Cancelled:
+        ctx.log.info('tidy %s', bool(ctx.cancelled))
+        raise
+",
+    "
+import os, subprocess
+def main(ctx):
+    child = subprocess.Popen(['sh', '-c', 'trap \"exit 7\" TERM; echo up; while :; do sleep 1; done'], stdout=subprocess.PIPE)
+    child.stdout.readline()
+    try:
+        ctx.log.info('pids %d %d', os.getpid(), child.pid)
+        child.wait()
+    finally:
+        ctx.log.info('tidy %s', child.wait() == 7)
+",
+    "
+import asyncio, os
+async def main(ctx):
+    try:
+        ctx.log.info('pids %d', os.getpid())
+        await asyncio.sleep(1000)
+    finally:
+        await asyncio.sleep(0.01)
+        ctx.log.info('tidy %s', bool(ctx.cancelled))
+",
+];
+
+/// Whose time is up has no time to look whether it was cancelled.
+#[tokio::test]
+async fn a_time_limit_interrupts_at_once() {
+    let clock = Manual::new(Timestamp::default());
+    let Some(world) = World::still(&clock) else { return };
+    for text in SLEEPERS {
+        world.file("task.py", text);
+        let mut call = world.python("task.py", &json!({}));
+        call.timeout = Some(Duration::from_secs(3));
+        let said = Arc::new(Said::default());
+        let running = world.start_heard(call, &said);
+        let pids = said.pids("INFO pids ").await;
+        clock.turn(Duration::from_secs(3));
+        let ended = within(running).await.unwrap();
+        assert!(matches!(ended, Err(ExecutorError::TimedOut(_))), "{ended:?}");
+        assert_eq!(said.wait("INFO tidy ").await, "True", "{text}");
+        gone(&pids).await;
+    }
+    world.end().await;
+}
+
+/// The worker has to go, or nobody waits any more: that is no time to be polite either, whoever was asked before.
+#[tokio::test]
+async fn who_must_go_interrupts_at_once() {
+    for asked in [false, true] {
+        let Some(world) = World::still(&Manual::new(Timestamp::default())) else { return };
+        for text in SLEEPERS {
+            world.file("task.py", text);
+            let call = world.python("task.py", &json!({}));
+            let (cancelled, said) = (call.cancelled.clone(), Arc::new(Said::default()));
+            let running = world.start_heard(call, &said);
+            let pids = said.pids("INFO pids ").await;
+            if asked {
+                cancelled.cancel();
+            }
+            running.abort();
+            assert_eq!(said.wait("INFO tidy ").await, "True", "{text}");
+            gone(&pids).await;
+        }
+        world.file("task.py", SLEEPERS[0]);
+        let running = world.start(world.python("task.py", &json!({})));
+        let pids = world.said.pids("INFO pids ").await;
+        within(world.local.shutdown()).await;
+        assert!(matches!(within(running).await.unwrap(), Err(ExecutorError::Interrupted)));
+        gone(&pids).await;
+        world.end().await;
+    }
 }
 
 /// With SIGTERM an exception comes, so that what is open can be closed.

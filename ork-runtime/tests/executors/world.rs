@@ -3,28 +3,31 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::{BufRead as _, BufReader};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ork::JobId;
+use ork::clock::Clock;
 use ork::clock::system::SystemClock;
 use ork::executor::local::{Local, Settings};
 use ork::executor::{Call, Code, Executor as _, ExecutorError, Instance, Listener, Program, Signature};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::python::python;
+use super::clock::Manual;
+use super::installed::python;
 
 /// Nothing here takes so long, however busy the machine is.
 pub(crate) const LONG: Duration = Duration::from_mins(2);
-
-/// Between two looks whether a process is gone; it has no other sign.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// A call that runs beside its test.
 pub(crate) type Running = tokio::task::JoinHandle<Result<bytes::Bytes, ExecutorError>>;
@@ -110,19 +113,24 @@ impl World {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Option<Self> {
-        Some(Self::of(&python()?, change))
+        Some(Self::of(&python()?, Arc::new(SystemClock), change))
+    }
+
+    /// A world in which no time goes by unless this clock is turned.
+    pub(crate) fn still(clock: &Arc<Manual>) -> Option<Self> {
+        Some(Self::of(&python()?, Arc::<Manual>::clone(clock), |_| {}))
     }
 
     /// A world for programs only.
     pub(crate) fn without_python(change: impl FnOnce(&mut Settings)) -> Self {
-        Self::of("python-that-is-not-there", change)
+        Self::of("python-that-is-not-there", Arc::new(SystemClock), change)
     }
 
-    fn of(python: &str, change: impl FnOnce(&mut Settings)) -> Self {
+    fn of(python: &str, clock: Arc<dyn Clock>, change: impl FnOnce(&mut Settings)) -> Self {
         let (folder, scratch) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let mut settings = settings(python, scratch.path());
         change(&mut settings);
-        let local = Arc::new(Local::new(settings, Arc::new(SystemClock)));
+        let local = Arc::new(Local::new(settings, clock));
         Self { local, folder, scratch, said: Arc::default() }
     }
 
@@ -210,24 +218,52 @@ impl World {
 
 /// Whether a process is there. What has ended and was not buried yet is not.
 pub(crate) fn is_alive(pid: i32) -> bool {
-    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => !stat.rsplit(')').next().unwrap().trim_start().starts_with(['Z', 'X']),
-        Err(_) if Path::new("/proc/self").exists() => false,
-        Err(_) => {
-            let pid = rustix::process::Pid::from_raw(pid).unwrap();
-            rustix::process::test_kill_process(pid).is_ok()
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.rsplit(')').next().unwrap().trim_start().starts_with(['Z', 'X']))
+}
+
+/// The end of a process that is still there; its number may be given away, this is of the one that had it.
+pub(crate) struct End(OwnedFd);
+
+impl End {
+    /// `None` if the process is gone already.
+    fn of(pid: i32) -> Option<Self> {
+        match pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()) {
+            Ok(process) => Some(Self(process)),
+            Err(Errno::SRCH) => None,
+            Err(error) => panic!("process {pid} cannot be waited for: {error}"),
         }
     }
+
+    /// Waits for it.
+    async fn came(self) {
+        let long = Timespec { tv_sec: LONG.as_secs().try_into().unwrap(), tv_nsec: 0 };
+        let came = move || retry_on_intr(|| poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&long)));
+        let ended = tokio::task::spawn_blocking(came).await.unwrap().unwrap();
+        assert_eq!(ended, 1, "it takes too long");
+    }
+}
+
+/// The ends of those of these processes that are still there.
+fn ends(pids: &[i32]) -> Vec<End> {
+    pids.iter().filter_map(|pid| End::of(*pid)).collect()
 }
 
 /// Waits until none of these processes is there.
 pub(crate) async fn gone(pids: &[i32]) {
-    within(async {
-        while pids.iter().any(|pid| is_alive(*pid)) {
-            tokio::time::sleep(PAUSE).await;
-        }
-    })
-    .await;
+    for end in ends(pids) {
+        end.came().await;
+    }
+}
+
+/// The processes that this one has started itself.
+fn children(pid: u32) -> Vec<i32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of = |thread: std::io::Result<std::fs::DirEntry>| {
+        let pids = std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap();
+        pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()
+    };
+    threads.flat_map(of).collect()
 }
 
 /// An error whose words have all of these in them.
@@ -250,15 +286,16 @@ pub(crate) async fn killed(test: &str) {
     let found = lines.find_map(|line| line.unwrap().strip_prefix("pids ").map(str::to_owned)).unwrap();
     let pids: Vec<i32> = found.split(' ').map(|pid| pid.parse().unwrap()).collect();
     assert!(pids.iter().all(|pid| is_alive(*pid)));
+    let own = children(program.id());
+    assert!(own.len() > 1 && pids.iter().any(|pid| own.contains(pid)), "{own:?} are the guard and what it guards");
+    let ends: Vec<_> = ends(&pids).into_iter().chain(ends(&own)).collect();
     program.kill().unwrap();
     program.wait().unwrap();
-    gone(&pids).await;
-    within(async {
-        while packages(folder.path()) > 0 {
-            tokio::time::sleep(PAUSE).await;
-        }
-    })
-    .await;
+    for end in ends {
+        end.came().await;
+    }
+    // The guard was the last to end.
+    assert_eq!(packages(folder.path()), 0);
 }
 
 /// How many copies of the Python package are in the folders of a folder.

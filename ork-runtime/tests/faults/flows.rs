@@ -1,9 +1,7 @@
 //! A run of a workflow among faults: a list, an instance for each item, what all returned, and a task beside them.
 
-use std::collections::BTreeMap;
-
 use ork::store::Store;
-use ork::workflow::{Fan, OnFailure, Plan, Reference, Runs, Source, Step};
+use ork::workflow::{Fan, Plan, Reference, Runs, Source, Step};
 use ork::{JobId, JobState, Stage, task};
 use serde_json::{Value, json};
 
@@ -30,8 +28,6 @@ async fn run_gather(run: String, each: Vec<u64>) -> u64 {
 /// The workflow.
 pub(crate) fn plan(run: &str, n: u64) -> Plan {
     let step = |name: &str, needs: &[usize], input: &[(&str, Source)]| Step {
-        name: name.into(),
-        runs: Runs::Rust { task: format!("run_{name}") },
         needs: needs.to_vec(),
         input: input
             .iter()
@@ -39,13 +35,7 @@ pub(crate) fn plan(run: &str, n: u64) -> Plan {
             .chain([("run", Source::Value(json!(run)))])
             .map(|(name, source)| (name.to_owned(), source))
             .collect(),
-        fan: None,
-        on_failure: OnFailure::Skip,
-        concurrency: None,
-        retries: None,
-        retry_delay: None,
-        timeout: None,
-        env: BTreeMap::new(),
+        ..Step::new(name, Runs::Rust { task: format!("run_{name}") })
     };
     let whole = |task| Reference { task, path: Vec::new() };
     let list = step("list", &[], &[("n", Source::Value(json!(n)))]);
@@ -64,7 +54,7 @@ pub(crate) async fn audit(store: &dyn Store, id: JobId, (run, n): (&str, u64), l
     let tree = view.job.tree;
     assert_eq!((tree.made, tree.ended, tree.open, tree.failed), (4, 4, 0, 0));
     for step in &flow.steps {
-        let job = store.job(ork::flow::step_id(id, &step.name)).await.unwrap().unwrap();
+        let job = store.job(step.job(id)).await.unwrap().unwrap();
         assert_eq!(job.job.state, JobState::Success);
         if step.name == "each" {
             assert_eq!((job.counts.ok, job.counts.settled(), job.counts.running), (n, n, 0));

@@ -11,6 +11,8 @@
 
 mod cancel;
 mod clock;
+#[cfg(feature = "workflow")]
+mod compatibility;
 mod context;
 #[path = "../support/counted.rs"]
 #[expect(unreachable_pub, reason = "each test program uses its own share of it")]
@@ -22,6 +24,10 @@ mod hooks;
 #[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
 mod hub;
 mod idle;
+#[cfg(feature = "workflow")]
+#[path = "../support/installed.rs"]
+#[expect(unreachable_pub, reason = "each test program uses its own share of it")]
+mod installed;
 mod itself;
 mod large;
 mod limits;
@@ -31,6 +37,7 @@ mod no_splits;
 #[expect(unreachable_pub, reason = "each test program uses its own share of it")]
 mod objects;
 mod own_parts;
+mod parked;
 mod parts;
 mod policies;
 #[cfg(feature = "postgres")]
@@ -38,14 +45,12 @@ mod policies;
 #[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
 mod postgres;
 mod processes;
-#[cfg(feature = "workflow")]
-#[path = "../support/python.rs"]
-#[expect(unreachable_pub, reason = "each test program uses its own share of it")]
-mod python;
 mod resume;
 mod retention;
 mod rules;
 mod schedules;
+#[cfg(feature = "constraints")]
+mod schemas;
 mod shutdown;
 mod submit;
 mod tasks;

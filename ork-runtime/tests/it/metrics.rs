@@ -1,6 +1,6 @@
 //! What tasks record is added up in the record of their job.
 
-use ork::workflow::{Count, Fan, OnFailure, Plan, Runs, Source, Step};
+use ork::workflow::{Count, Fan, Plan, Runs, Source, Step};
 use ork::{Context, JobId, JobState, Metric, Parts, task};
 use serde_json::json;
 
@@ -46,6 +46,14 @@ async fn measure_parent(name: String, context: Context) -> ork::Result<()> {
     Ok(())
 }
 
+/// Records in every attempt, and fails in all but the last.
+#[task(retries = 2, backoff = "1ms")]
+async fn measure_attempts(context: Context) -> ork::Result<()> {
+    let attempt = context.attempt();
+    context.metrics().record("tried", f64::from(attempt), &[]);
+    if attempt < 3 { Err(ork::Error::new("not yet")) } else { Ok(()) }
+}
+
 fn brief(metrics: &[Metric]) -> Vec<(&str, &str, u64, f64)> {
     metrics.iter().map(|metric| (&*metric.task, &*metric.name, metric.count, metric.sum)).collect()
 }
@@ -84,6 +92,19 @@ fn a_job_below_another_counts_with_it_and_has_a_record_of_its_own() {
     });
 }
 
+/// What is recorded is what was done, and an attempt that failed was done as well.
+#[test]
+fn each_attempt_counts_once() {
+    each(|world| async move {
+        let job = world.ork.submit(measure_attempts {}).await.unwrap();
+        job.wait().await.unwrap();
+        let metrics = world.ork.metrics(job.id()).await.unwrap();
+        assert_eq!(brief(&metrics), [("measure_attempts", "tried", 3, 6.0)]);
+        assert_eq!((metrics[0].min, metrics[0].max, metrics[0].last), (1.0, 3.0, 3.0));
+        world.end().await;
+    });
+}
+
 #[test]
 fn a_job_keeps_so_many_names_and_no_more() {
     each(|world| async move {
@@ -118,19 +139,7 @@ fn what_was_recorded_is_kept_when_the_process_ends() {
 }
 
 fn step(name: &str, runs: Runs, needs: &[usize]) -> Step {
-    Step {
-        name: name.into(),
-        runs,
-        needs: needs.to_vec(),
-        input: std::collections::BTreeMap::new(),
-        fan: None,
-        on_failure: OnFailure::Skip,
-        concurrency: None,
-        retries: None,
-        retry_delay: None,
-        timeout: None,
-        env: std::collections::BTreeMap::new(),
-    }
+    Step { needs: needs.to_vec(), ..Step::new(name, runs) }
 }
 
 #[test]
@@ -158,7 +167,7 @@ fn a_run_shows_what_its_tasks_have_recorded() {
 #[cfg(feature = "workflow")]
 #[test]
 fn what_a_python_task_records_is_kept() {
-    let Some(python) = super::python::python() else { return };
+    let Some(python) = super::installed::python() else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let folder = tempfile::tempdir().unwrap();

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use ork::workflow::{Missed, Schedule};
+use ork::workflow::{Missed, Overlap, Schedule};
 use ork::{Filter, JobId, JobState, Ork, ScheduleStatus, Timestamp, task};
 use serde_json::json;
 
 use super::clock::Manual;
-use super::tasks::{called, calls};
+use super::tasks::{Gate, called, calls};
 use super::world::{World, builder, each};
 
 #[task]
@@ -17,10 +17,15 @@ async fn ticked(run: String) {
     called(&run);
 }
 
+#[task]
+async fn told(at: String, on: String) -> String {
+    format!("{on} {at}")
+}
+
 const TEN: Duration = Duration::from_mins(10);
 
 fn ten(missed: Missed) -> Schedule {
-    Schedule { cron: "*/10 * * * *".into(), timezone: "UTC".into(), missed }
+    Schedule { missed, ..Schedule::new("*/10 * * * *", "UTC") }
 }
 
 /// Five minutes before the first time.
@@ -127,12 +132,76 @@ fn a_schedule_is_paused_resumed_triggered_replaced_and_removed() {
         clock.is_awaited(first() + TEN * 2).await;
         assert_eq!((started(ork).await, calls(&run)), (1, 1));
         // Another one of its name takes its place.
-        let hourly = Schedule { cron: "0 * * * *".into(), timezone: "Europe/Berlin".into(), missed: Missed::Once };
+        let hourly = Schedule { missed: Missed::Once, ..Schedule::new("0 * * * *", "Europe/Berlin") };
         ork.schedule("ten", hourly.clone(), "ticked", json!({ "run": run })).await.unwrap();
         let all = ork.schedules().await.unwrap();
         assert_eq!((all.len(), &all[0].schedule), (1, &hourly));
         ork.remove_schedule("ten").await.unwrap();
         assert_eq!(ork.schedules().await.unwrap(), []);
+        world.end().await;
+    });
+}
+
+#[test]
+fn what_is_started_is_told_the_time_for_which_it_is() {
+    each(|world| async move {
+        let (world, clock) = {
+            let clock = Manual::new(start());
+            (world.with_clock(&clock).await, clock)
+        };
+        // The others came to no worker, as the clock jumps over them.
+        let schedule = Schedule {
+            timezone: "Asia/Kolkata".into(),
+            time_as: Some("at".into()),
+            date_as: Some("on".into()),
+            ..ten(Missed::All)
+        };
+        world.ork.schedule("told", schedule, "told", json!({})).await.unwrap();
+        clock.is_awaited(first()).await;
+        clock.turn(Duration::from_mins(5 + 25));
+        clock.is_awaited(first() + TEN * 3).await;
+        let by_hand = world.ork.trigger_schedule("told").await.unwrap();
+        let filter = Filter { task: Some("told".into()), limit: 100, ..Filter::default() };
+        let mut told = Vec::new();
+        for job in world.ork.jobs(filter).await.unwrap() {
+            let time: String = serde_json::from_slice(world.outcome(job.id).await.output().unwrap()).unwrap();
+            told.push((job.id == by_hand, time));
+        }
+        told.sort();
+        let expected = [(false, "13:30"), (false, "13:40"), (false, "13:50"), (true, "13:55")];
+        let expected = expected.map(|(by_hand, time)| (by_hand, format!("2027-01-15 2027-01-15T{time}:00+05:30")));
+        assert_eq!(told, expected);
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_time_is_skipped_at_which_the_run_before_is_under_way_if_the_schedule_says_so() {
+    each(|world| async move {
+        let clock = Manual::new(start());
+        let (world, key) = (world.with_clock(&clock).await, JobId::new().to_string());
+        let schedule = Schedule { overlap: Overlap::Skip, ..ten(Missed::All) };
+        world.ork.schedule("slow", schedule, "gated", json!({ "key": key })).await.unwrap();
+        clock.is_awaited(first()).await;
+        clock.turn(first() - start());
+        let gate = Gate::of(&key);
+        gate.entered().await;
+        let slow = || Filter { task: Some("gated".into()), limit: 100, ..Filter::default() };
+        for tick in 1..=2 {
+            clock.is_awaited(first() + TEN * tick).await;
+            assert_eq!(world.ork.jobs(slow()).await.unwrap().len(), 1);
+            clock.turn(TEN);
+        }
+        clock.is_awaited(first() + TEN * 3).await;
+        gate.open();
+        let first_one = world.ork.jobs(slow()).await.unwrap().pop().unwrap().id;
+        assert_eq!(world.outcome(first_one).await.status().state, JobState::Success);
+        clock.turn(TEN);
+        clock.is_awaited(first() + TEN * 4).await;
+        gate.open();
+        let jobs = world.ork.jobs(slow()).await.unwrap();
+        let [second, _] = &jobs[..] else { panic!("{jobs:?}") };
+        assert_eq!(world.outcome(second.id).await.status().state, JobState::Success);
         world.end().await;
     });
 }

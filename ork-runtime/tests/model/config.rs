@@ -50,6 +50,8 @@ pub(crate) struct Left {
     pub(crate) leases: u8,
     /// How often a worker is taken for dead that is not.
     pub(crate) expiries: u8,
+    /// How often the input does not fit a worker of another version.
+    pub(crate) parks: u8,
 }
 
 /// What a mutant does wrong.

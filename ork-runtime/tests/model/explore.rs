@@ -29,6 +29,10 @@ pub(crate) enum Action {
         worker: usize,
         fails: bool,
     },
+    /// A worker finds that the input was made for another version, and leaves it to a later attempt.
+    Park {
+        worker: usize,
+    },
     /// A worker gives back what it is at.
     Interrupt {
         worker: usize,
@@ -102,6 +106,10 @@ impl Model for Explored {
             Action::GoOn { worker, fails } => {
                 left.failures -= u8::from(fails);
                 next.go_on(config, worker, fails);
+            }
+            Action::Park { worker } => {
+                left.parks -= 1;
+                next.park(config, worker);
             }
             Action::Interrupt { worker } => {
                 left.interrupts -= 1;
@@ -264,6 +272,9 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
         let busy = matches!(it.hand, Hand::Job { .. } | Hand::Split { .. } | Hand::Parts { .. });
         if left.failures > 0 && busy {
             actions.push(Action::GoOn { worker, fails: true });
+        }
+        if left.parks > 0 && matches!(it.hand, Hand::Job { join: false, .. }) {
+            actions.push(Action::Park { worker });
         }
         if left.interrupts > 0 && busy {
             actions.push(Action::Interrupt { worker });

@@ -23,6 +23,7 @@ mod mutants;
 mod proof;
 mod refusals;
 mod rules;
+mod runs;
 mod search;
 mod store;
 mod tenure;

@@ -307,7 +307,7 @@ impl World {
     }
 
     fn open(&mut self, config: &Config, worker: usize, attempt: u32, counted: u32) {
-        let open = Open { job: id(), attempt, policy: config.policy, joined: config.joined };
+        let open = Open { job: id(), attempt, policy: config.policy, joined: config.joined, made_for: None };
         let step = Step::Job { attempt, epoch: None, opens: true };
         self.workers[worker].hand = match self.change(config, Some(worker), &open, step) {
             Some(epoch) => {
@@ -378,6 +378,14 @@ impl World {
         let n = u64::try_from(ended.iter().filter(for_good).count()).unwrap();
         let settle = SettleParts { first, ended: ended.into(), by: by(Some(worker)) };
         self.end(config, begun, settle, Step::Settles { epoch, attempt, n });
+    }
+
+    /// The input was made for another version than the worker's: it leaves it to a later attempt.
+    pub(crate) fn park(&mut self, config: &Config, worker: usize) {
+        let Hand::Job { attempt, .. } = self.workers[worker].hand else { return };
+        let how = Attempt::Parked { failure: failure(), again: NOW };
+        self.settle(config, worker, (Phase::Start, attempt, None), how);
+        self.workers[worker].hand = Hand::Done;
     }
 
     /// The worker has to stop: it gives back what it is at, which costs no attempt.

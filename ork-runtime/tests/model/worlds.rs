@@ -19,6 +19,7 @@ pub(crate) const CALM: Left = Left {
     refusals: 0,
     leases: 0,
     expiries: 0,
+    parks: 0,
 };
 
 pub(crate) const STOP: Policy = Policy { on_error: OnError::Stop, tolerate: Tolerate::Count(0) };
@@ -76,6 +77,16 @@ fn parts_and_joins_fail_and_are_tried_again() {
 #[test]
 fn parts_fail_while_zombies_go_on() {
     holds("failures of zombies", Config { left: Left { failures: 2, doubles: 1, ..CALM }, sizes: &[1], ..small() }, 0);
+}
+
+/// Workers of two versions: one that the input does not fit leaves it to a later attempt.
+#[test]
+fn what_was_made_for_another_version_is_parked() {
+    holds("parked", Config { left: Left { parks: 2, crashes: 1, failures: 1, ..CALM }, ..small() }, 0);
+    let left = Left { parks: 1, crashes: 1, cancels: 1, retries: 1, ..CALM };
+    holds("parked and cancelled", Config { left, page: 1, sizes: &[2], tries: 1, ..small() }, 0);
+    let left = Left { parks: 1, doubles: 1, interrupts: 1, ..CALM };
+    holds("parked by zombies", Config { left, sizes: &[1, 2], ..small() }, 0);
 }
 
 #[test]

@@ -5,8 +5,8 @@
 mod cases;
 mod folder;
 #[cfg(feature = "s3")]
-#[path = "../support/python.rs"]
+#[path = "../support/installed.rs"]
 #[expect(unreachable_pub, reason = "other test programs use it, too")]
-mod python;
+mod installed;
 #[cfg(feature = "s3")]
 mod s3;

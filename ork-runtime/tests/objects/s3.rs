@@ -1,22 +1,15 @@
 //! A bucket, on a server that speaks S3: moto, which the tests' Python brings.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use ork::objects::ObjectErrorKind;
 use ork::objects::Objects as _;
 use ork::objects::bucket::Bucket;
 
 use super::cases::{all, on};
-use super::python::python;
-
-/// How long the server may take to start on a busy machine.
-const START: Duration = Duration::from_mins(1);
-
-/// Between two looks whether it is up; it has no other sign.
-const PAUSE: Duration = Duration::from_millis(100);
+use super::installed::python;
 
 /// Ends when its input does, so that it does not outlive the test, however that ends.
 const SERVER: &str = "
@@ -39,14 +32,13 @@ impl Server {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = Command::new(python);
         command.args(["-c", SERVER, "-H", "127.0.0.1", "-p", &address.port().to_string()]);
-        let process = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut words = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
         let server = Self { process, address };
-        let tries = START.as_millis() / PAUSE.as_millis();
-        let up = (0..tries).any(|_| {
-            std::thread::sleep(PAUSE);
-            server.put("/outputs").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
-        });
-        assert!(up, "the server does not start");
+        assert!(words.any(|line| line.contains("Running on")), "the server does not start");
+        // It says a word for each request, and somebody must read it.
+        std::thread::spawn(move || words.for_each(drop));
+        assert!(server.put("/outputs").unwrap().starts_with("HTTP/1.1 200"));
         Some(server)
     }
 

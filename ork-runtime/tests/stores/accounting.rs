@@ -322,7 +322,8 @@ fn a_settlement_makes_good_the_claim_that_was_forgotten() {
         assert!(matches!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Counted(_)));
         assert_eq!(state(&world, id).await, JobState::Success);
         let id = world.submit("many").await;
-        let open = ork::accounting::Open { job: id, attempt: 1, policy: Policy::default(), joined: false };
+        let open =
+            ork::accounting::Open { job: id, attempt: 1, policy: Policy::default(), joined: false, made_for: None };
         assert_eq!(world.store.apply(open).await.unwrap(), Some(1));
         assert!(world.seal(id, 1, 0).await);
         assert_eq!(state(&world, id).await, JobState::Success);

@@ -1,6 +1,9 @@
 //! A server whose disk is full: an error in words, nothing is acknowledged that is not written, and work goes on once
 //! there is room.
 
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,9 +34,21 @@ async fn disconnect(server: &Server) {
     sqlx::raw_sql(end).execute(&mut postgres::connect(&server.url("postgres")).await).await.unwrap();
 }
 
-/// How often the server said that it has no room.
+/// What the server says when it has no room.
+const FULL: &str = "ERROR:  could not extend file";
+
+/// How often the server said so.
 fn attempts(server: &Server) -> usize {
-    server.log().matches("ERROR:  could not extend file").count()
+    server.log().matches(FULL).count()
+}
+
+/// Reads the server's log until it has said so this often.
+fn follow(log: &Path, times: usize) {
+    let mut tail = Command::new("tail").args(["-n", "+1", "-F"]).arg(log).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(tail.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.filter(|line| line.contains(FULL)).take(times).count(), times);
+    tail.kill().unwrap();
+    tail.wait().unwrap();
 }
 
 async fn count(world: &World) -> usize {
@@ -63,9 +78,8 @@ fn a_full_disk_is_said_in_words_and_work_goes_on_once_there_is_room() {
         let (store, waiting) = (Arc::clone(&world.store), submit(&world));
         let again = waiting.clone();
         let waiting = tokio::spawn(async move { store.apply(waiting).await });
-        while attempts(&server) == tried {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let log = server.folder().join("log");
+        tokio::task::spawn_blocking(move || follow(&log, tried + 1)).await.unwrap();
         server.empty(&file);
         disconnect(&server).await;
         assert_eq!(waiting.await.unwrap().unwrap(), Submitted::Created(None));

@@ -118,7 +118,7 @@ fn an_older_run_and_a_cancelled_job_are_not_sealed() {
         let id = asked(&world).await;
         let first = world.opened(id, Policy::default(), false).await;
         world.append(id, first, 0, 1).await;
-        let open = Open { job: id, attempt: 1, policy: Policy::default(), joined: false };
+        let open = Open { job: id, attempt: 1, policy: Policy::default(), joined: false, made_for: None };
         let second = world.store.apply(open).await.unwrap().unwrap();
         assert_eq!(seal(&world, id, first, 1).await, Answer::Old);
         world.store.apply(Cancel::new(id, world.by())).await.unwrap();
@@ -165,7 +165,7 @@ fn a_job_that_was_interrupted_takes_no_parts() {
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
         let cancel = Cancel { job: id, stop: Stop::Pending, below: false, by: world.by() };
         world.store.apply(cancel).await.unwrap();
-        let open = Open { job: id, attempt: 1, policy: Policy::default(), joined: false };
+        let open = Open { job: id, attempt: 1, policy: Policy::default(), joined: false, made_for: None };
         let epoch = world.store.apply(open).await.unwrap().unwrap();
         let page = Page { job: id, epoch, first: 0, inputs: vec!["1".into()] };
         let appended = world.store.apply(Append { page, by: world.by() }).await.unwrap();
@@ -192,7 +192,7 @@ fn a_seal_gives_its_permit_back() {
         let waits = Admitted { answer: None, waiting: vec![0] };
         assert_eq!(world.store.apply(claim(two)).await.unwrap(), waits);
         world.take(100).await;
-        let open = Open { job: one, attempt: 1, policy: Policy::default(), joined: false };
+        let open = Open { job: one, attempt: 1, policy: Policy::default(), joined: false, made_for: None };
         let epoch = world.store.apply(open).await.unwrap().unwrap();
         let seal = Seal { job: one, epoch, n: 0, output: None, by: world.by() };
         let answer = world.store.apply(Release { limit: limit.clone(), operation: seal }).await.unwrap();

@@ -26,11 +26,12 @@ mod outages;
 mod outbox;
 mod parts;
 #[path = "../support/postgres.rs"]
-#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
+#[expect(unreachable_pub, reason = "other test programs use it, too")]
 mod postgres;
 mod processes;
 mod prune;
 mod refusals;
+mod schemas;
 mod servers;
 mod situation;
 mod standby;

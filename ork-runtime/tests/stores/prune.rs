@@ -154,7 +154,13 @@ fn a_job_that_is_taken_up_while_it_is_removed_begins_anew() {
         assert_eq!((job.state, job.phase), (JobState::Ready, Phase::Start));
         // Its split runs again, over parts of which nothing is left.
         world.claim(id, Phase::Start, job.attempt).await;
-        let open = ork::accounting::Open { job: id, attempt: job.attempt, policy: Policy::default(), joined: false };
+        let open = ork::accounting::Open {
+            job: id,
+            attempt: job.attempt,
+            policy: Policy::default(),
+            joined: false,
+            made_for: None,
+        };
         let epoch = world.store.apply(open).await.unwrap().unwrap();
         world.append(id, epoch, 0, 50).await;
         world.seal(id, epoch, 50).await;

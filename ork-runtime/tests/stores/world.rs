@@ -101,7 +101,7 @@ impl World {
     /// A job whose split was begun: the epoch.
     pub(crate) async fn opened(&self, id: JobId, policy: Policy, joined: bool) -> u32 {
         assert!(matches!(self.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
-        self.store.apply(Open { job: id, attempt: 1, policy, joined }).await.unwrap().unwrap()
+        self.store.apply(Open { job: id, attempt: 1, policy, joined, made_for: None }).await.unwrap().unwrap()
     }
 
     pub(crate) async fn append(&self, job: JobId, epoch: u32, first: u64, len: u64) -> Appended {

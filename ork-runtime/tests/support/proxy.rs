@@ -5,12 +5,22 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::watch;
+
 /// A proxy on a free loopback port.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
     open: Open,
     answers: Arc<AtomicU64>,
+    away: Arc<watch::Sender<Away>>,
+}
+
+/// Whether the other end is, and on how many that came for it was hung up.
+#[derive(Debug, Default)]
+struct Away {
+    is: bool,
+    in_vain: u64,
 }
 
 /// Both ends of every connection.
@@ -25,9 +35,13 @@ impl Proxy {
         let streams = Arc::clone(&open);
         let answers = Arc::new(AtomicU64::new(u64::MAX));
         let left = Arc::clone(&answers);
+        let away = Arc::new(watch::Sender::new(Away::default()));
+        let now = Arc::clone(&away);
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
-                let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else {
+                let far = TcpStream::connect(("127.0.0.1", target)).ok();
+                let Some(far) = far.filter(|_| !now.borrow().is) else {
+                    now.send_modify(|away| away.in_vain += 1);
                     continue;
                 };
                 let pair = [near.try_clone().unwrap(), far.try_clone().unwrap()];
@@ -42,7 +56,7 @@ impl Proxy {
                 });
             }
         });
-        Self { port, open, answers }
+        Self { port, open, answers, away }
     }
 
     /// Before the node at this URL, which names its port; answers with the URL through it.
@@ -62,6 +76,18 @@ impl Proxy {
     /// Cuts every connection; new ones are forwarded again.
     pub fn cut(&self) {
         cut(&self.open);
+    }
+
+    /// Cuts every connection and hangs up on new ones, as if the other end were away, until [`Proxy::is_back`].
+    pub fn is_away(&self) {
+        self.away.send_replace(Away { is: true, in_vain: 0 });
+        self.cut();
+    }
+
+    /// Once it has hung up on so many: forwards again.
+    pub async fn is_back(&self, in_vain: u64) {
+        self.away.subscribe().wait_for(|away| away.in_vain >= in_vain).await.unwrap();
+        self.away.send_modify(|away| away.is = false);
     }
 
     /// Cuts every connection once so many answers, at least one, have been forwarded from now on.

@@ -113,11 +113,31 @@ pub(super) fn count(from: &Map<String, Value>, to: &Map<String, Value>, path: &s
     range(mine, theirs, "the length of the list", path)
 }
 
-/// Formats are compared by name only.
+/// Formats are compared by name only, but for those of numbers.
 fn format(from: &Alternative, to: &Map<String, Value>) -> Fit {
     match (from.keys.get("format"), to.get("format")) {
         (_, None) => Fit::Yes,
-        (Some(mine), Some(theirs)) if mine == theirs => Fit::Yes,
+        (Some(mine), Some(theirs)) if mine == theirs || widens(mine, theirs) => Fit::Yes,
         _ => Fit::unknown("whether it has the format cannot be said"),
+    }
+}
+
+/// Whether every number of a format, as Rust's types are called, is one of another format.
+fn widens(from: &Value, to: &Value) -> bool {
+    /// Whether it has negative numbers, and its bits.
+    fn integer(format: &str) -> Option<(bool, u32)> {
+        let (is_signed, bits) = match format.strip_prefix('u') {
+            Some(rest) => (false, rest.strip_prefix("int")?),
+            None => (true, format.strip_prefix("int")?),
+        };
+        Some((is_signed, if bits.is_empty() { 64 } else { bits.parse().ok()? }))
+    }
+    let (Some(from), Some(to)) = (from.as_str(), to.as_str()) else { return false };
+    match (integer(from), integer(to)) {
+        (Some((false, mine)), Some((true, theirs))) => mine < theirs,
+        (Some((true, _)), Some((false, _))) | (None, Some(_)) => false,
+        (Some((_, mine)), Some((_, theirs))) => mine <= theirs,
+        (Some(_), None) => matches!(to, "float" | "double"),
+        (None, None) => (from, to) == ("float", "double"),
     }
 }

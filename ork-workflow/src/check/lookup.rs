@@ -127,6 +127,17 @@ fn unavailable(word: &Word, program: &Program, why: Unavailable, catalog: &dyn C
                 None => problem.help(format!("write `./{name}` for a file in the folder of the workflow")),
             }
         }
+        Unavailable::NotAFile { found } => {
+            let expected = match program {
+                Program::Process(_) => "the file of a program",
+                Program::Rust(_) | Program::Python(_) => "a Python file",
+            };
+            said(Code::NotAFile, format!("`{name}` is {found}, and no file"), &format!("expected {expected}"))
+        }
+        Unavailable::NotExecutable => {
+            let problem = said(Code::NotExecutable, format!("`{name}` is not executable"), "expected a program");
+            problem.help(format!("`chmod +x {name}` in the folder of the workflow makes it executable"))
+        }
         Unavailable::Outside => {
             let message = format!("`{name}` is outside the folder of the workflow");
             let problem = said(Code::OutsideFolder, message, "leads out of the folder");

@@ -32,6 +32,10 @@ pub enum Given {
     Text(String),
     /// As it is.
     Value(Value),
+    /// The time for which a schedule starts the run.
+    Time,
+    /// The date of that time.
+    Date,
 }
 
 /// Values for the parameters of a run, by name.

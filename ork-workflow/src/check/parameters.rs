@@ -10,18 +10,28 @@ use crate::diagnostic::{Code, Diagnostic, Problems, nearest};
 use crate::document::{Parameter, Task};
 use crate::file::Span;
 use crate::notation;
+use crate::plan::Source;
+use crate::yaml::Word;
 
 /// A task that takes a parameter, and as what.
 type Taker<'a> = (&'a Task, &'a Known, &'a Shape);
 
-/// The value of each parameter, in the order of the file; `None` if it has none.
+/// A time of a schedule, and its date, as runs are told them.
+const TIME: &str = "2026-01-15T06:00:00+01:00";
+const DATE: &str = "2026-01-15";
+
+/// Where the value of each parameter comes from, in the order of the file; `None` if it has none.
 pub(super) fn check(
     check: &Check<'_>,
     givers: &[Givers],
     given: Option<&Parameters>,
     problems: &mut Problems,
-) -> Vec<Option<Value>> {
+) -> Vec<Option<Source>> {
     let parameters = &check.document.parameters;
+    let told: Vec<_> = told(check).collect();
+    for (word, _) in told.iter().filter(|_| check.document.is_whole) {
+        no_parameter(check, word, problems);
+    }
     if let Some(given) = given.filter(|_| check.document.is_whole) {
         unknown(check, given, problems);
     }
@@ -30,6 +40,11 @@ pub(super) fn check(
         let takers = takers(check, givers, number);
         if takers.is_empty() {
             unused(check, parameter, problems);
+        }
+        for (word, sample) in told.iter().filter(|(word, _)| word.text == parameter.name.text) {
+            let message = format!("what the schedule tells `{}` does not fit", word.text);
+            let problem = Diagnostic::new(Code::ParameterType, message);
+            refused(problem, (word.span, "is a text such as"), &word.text, &Value::from(*sample), &takers, problems);
         }
         values.push(value(check, parameter, &takers, given, problems));
     }
@@ -46,6 +61,27 @@ fn takers<'a>(check: &'a Check<'_>, givers: &[Givers], number: usize) -> Vec<Tak
     all.collect()
 }
 
+/// The parameters that the schedule tells its time or date, with an example of that.
+fn told<'a>(check: &Check<'a>) -> impl Iterator<Item = (&'a Word, &'static str)> {
+    let schedule = check.document.schedule.as_ref();
+    let words = schedule.map(|it| [(it.time_as.as_ref(), TIME), (it.date_as.as_ref(), DATE)]);
+    words.into_iter().flatten().filter_map(|(word, sample)| Some((word?, sample)))
+}
+
+/// Says that the schedule tells its time to a parameter that is not there.
+fn no_parameter(check: &Check<'_>, word: &Word, problems: &mut Problems) {
+    let names: Vec<&str> = check.document.parameters.iter().map(|it| it.name.text.as_str()).collect();
+    if names.contains(&word.text.as_str()) {
+        return;
+    }
+    let problem = Diagnostic::new(Code::UnknownParameter, format!("the workflow has no parameter `{}`", word.text));
+    let problem = problem.at(word.span, "the schedule tells it its time");
+    problems.add(match nearest(&word.text, names.iter().copied()) {
+        Some(near) => problem.did_you_mean(word.span, near),
+        None => problem.help(format!("declare it: `input:` and below it `{}:`", word.text)),
+    });
+}
+
 /// What a parameter is worth in this run.
 fn value(
     check: &Check<'_>,
@@ -53,14 +89,16 @@ fn value(
     takers: &[Taker<'_>],
     given: Option<&Parameters>,
     problems: &mut Problems,
-) -> Option<Value> {
+) -> Option<Source> {
     let name = &parameter.name;
     let is_given = given.is_some_and(|given| given.contains_key(&name.text));
+    let is_told = told(check).any(|(word, _)| word.text == name.text);
+    let needs_default = check.document.is_whole && !is_given && !is_told;
     if let Some(default) = &parameter.default {
         let message = format!("the default of `{}` does not fit", name.text);
         let problem = Diagnostic::new(Code::DefaultType, message);
         refused(problem, (default.span, "is"), &name.text, &default.value, takers, problems);
-    } else if let Some(schedule) = check.document.schedule.as_ref().filter(|_| check.document.is_whole && !is_given) {
+    } else if let Some(schedule) = check.document.schedule.as_ref().filter(|_| needs_default) {
         let message = format!("the workflow runs by a schedule, and `{}` has no default", name.text);
         let problem = Diagnostic::new(Code::ScheduleParameter, message).at(name.span, "no default");
         let problem = problem.and(schedule.at, "nobody is there to give a value");
@@ -70,9 +108,11 @@ fn value(
         Some(Given::Value(value)) => {
             let problem = Diagnostic::new(Code::ParameterType, format!("the value for `{}` does not fit", name.text));
             refused(problem, (name.span, "was given as"), &name.text, value, takers, problems);
-            Some(value.clone())
+            Some(Source::Value(value.clone()))
         }
-        Some(Given::Text(text)) => Some(typed(parameter, text, takers, problems)),
+        Some(Given::Text(text)) => Some(Source::Value(typed(parameter, text, takers, problems))),
+        Some(Given::Time) => Some(Source::Time),
+        Some(Given::Date) => Some(Source::Date),
         None => {
             let default = parameter.default.as_ref().map(|it| it.value.clone());
             if default.is_none() && given.is_some() && check.document.is_whole {
@@ -83,7 +123,7 @@ fn value(
                     .fold(problem, |it, (task, known, shape)| it.note(takes(task, known, &name.text, shape)));
                 problems.add(problem.help(format!("give it a value: `{}=..`", name.text)));
             }
-            default
+            default.map(Source::Value)
         }
     }
 }

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use super::Check;
 use super::inputs::{Giver, Givers};
 use crate::document::{Many, Path};
 use crate::plan::{Count, Fan, OnFailure, Plan, Reference, Source, Step};
 
 /// Puts the plan together; `None` if something it needs is missing, which has been said.
-pub(super) fn plan(check: &Check<'_>, order: &[usize], givers: &[Givers], values: &[Option<Value>]) -> Option<Plan> {
+pub(super) fn plan(check: &Check<'_>, order: &[usize], givers: &[Givers], values: &[Option<Source>]) -> Option<Plan> {
     let mut places = vec![0; order.len()];
     for (place, index) in order.iter().enumerate() {
         *places.get_mut(*index)? = place;
@@ -26,7 +24,7 @@ struct Builder<'a> {
     /// The place of each task in the plan.
     places: Vec<usize>,
     givers: &'a [Givers],
-    values: &'a [Option<Value>],
+    values: &'a [Option<Source>],
 }
 
 impl Builder<'_> {
@@ -57,7 +55,7 @@ impl Builder<'_> {
                 Giver::Constant(value) => Source::Value(value.clone()),
                 Giver::Task(other) => Source::Output(self.reference(*other, &[])?),
                 Giver::Parameter(number) => match self.values.get(*number)? {
-                    Some(value) => Source::Value(value.clone()),
+                    Some(source) => source.clone(),
                     None => continue,
                 },
             };

@@ -91,6 +91,10 @@ codes! {
     Error NoSuchTask "no-such-task"
     /// A file does not exist.
     Error NoSuchFile "no-such-file"
+    /// What is named as a file is a folder, a pipe or a device.
+    Error NotAFile "not-a-file"
+    /// The file of a program is not executable.
+    Error NotExecutable "not-executable"
     /// A file outside the workflow's folder.
     Error OutsideFolder "outside-folder"
     /// A Python file cannot be loaded, or has no task in it.

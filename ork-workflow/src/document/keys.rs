@@ -7,7 +7,7 @@ use crate::yaml::{Entry, Kind, Node, Word};
 pub(super) const WORKFLOW: &[&str] = &["name", "schedule", "input", "tasks"];
 
 /// The keys of a schedule.
-pub(super) const SCHEDULE: &[&str] = &["cron", "timezone", "missed"];
+pub(super) const SCHEDULE: &[&str] = &["cron", "timezone", "missed", "overlap", "time_as", "date_as"];
 
 /// The keys of a task.
 pub(super) const TASK: &[&str] = &[
@@ -56,6 +56,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("cron", "schedule"),
     ("tz", "timezone"),
     ("catchup", "missed"),
+    ("concurrency_policy", "overlap"),
 ];
 
 /// The keys of one mapping, looked up by name.

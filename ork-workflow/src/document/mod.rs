@@ -47,6 +47,11 @@ pub(crate) struct ScheduleText {
     pub(crate) cron: Word,
     pub(crate) timezone: Option<Word>,
     pub(crate) missed: crate::schedule::Missed,
+    pub(crate) overlap: crate::schedule::Overlap,
+    /// The parameter that tells a run its time.
+    pub(crate) time_as: Option<Word>,
+    /// The one that tells it the date.
+    pub(crate) date_as: Option<Word>,
 }
 
 /// A parameter of its runs.

@@ -5,7 +5,7 @@ use super::{Document, Parameter, ScheduleText, task, values};
 use crate::diagnostic::{Code, Diagnostic, Problems};
 use crate::file::File;
 use crate::plan::MOST_TASKS;
-use crate::schedule::Missed;
+use crate::schedule::{Missed, Overlap};
 use crate::yaml::{Entry, Kind, Node};
 
 /// No workflow has more parameters.
@@ -61,19 +61,25 @@ fn schedule(file: &File, entry: &Entry, problems: &mut Problems) -> Option<Sched
     let at = entry.key.span;
     if !matches!(entry.value.kind, Kind::Map(_)) {
         let cron = values::text(file, &entry.value, "`schedule`", problems)?;
-        return Some(ScheduleText { at, cron, timezone: None, missed: Missed::default() });
+        let (missed, overlap) = (Missed::default(), Overlap::default());
+        return Some(ScheduleText { at, cron, timezone: None, missed, overlap, time_as: None, date_as: None });
     }
     let keys = Keys::of(&entry.value, "`schedule`", SCHEDULE, problems)?;
     let timezone = keys.get("timezone").and_then(|node| values::text(file, node, "`timezone`", problems));
     let words = &[("skip", Missed::Skip), ("once", Missed::Once), ("all", Missed::All)];
     let missed = keys.get("missed").and_then(|node| values::choice(file, node, "`missed`", words, problems));
+    let words = &[("allow", Overlap::Allow), ("skip", Overlap::Skip)];
+    let overlap = keys.get("overlap").and_then(|node| values::choice(file, node, "`overlap`", words, problems));
+    let time_as = keys.get("time_as").and_then(|node| values::text(file, node, "`time_as`", problems));
+    let date_as = keys.get("date_as").and_then(|node| values::text(file, node, "`date_as`", problems));
     let Some(node) = keys.get("cron") else {
         let missing = Diagnostic::new(Code::MissingKey, "a schedule needs `cron`").at(at, "no `cron` below this");
         problems.add(missing.help("add a line such as `cron: \"0 6 * * *\"`, every day at six"));
         return None;
     };
     let cron = values::text(file, node, "`cron`", problems)?;
-    Some(ScheduleText { at, cron, timezone, missed: missed.unwrap_or_default() })
+    let (missed, overlap) = (missed.unwrap_or_default(), overlap.unwrap_or_default());
+    Some(ScheduleText { at, cron, timezone, missed, overlap, time_as, date_as })
 }
 
 fn parameters(node: &Node, problems: &mut Problems) -> Vec<Parameter> {

@@ -28,6 +28,8 @@ impl TestCatalog {
         let text = |key: &str| about[key].as_str().map(str::to_owned);
         Answer::Unavailable(match about {
             _ if about["outside"] == true => Unavailable::Outside,
+            _ if about["not_executable"] == true => Unavailable::NotExecutable,
+            _ if about["found"].is_string() => Unavailable::NotAFile { found: text("found").unwrap() },
             _ if about["broken"].is_string() => Unavailable::Broken { message: text("broken").unwrap() },
             _ if about["no_executor"].is_string() => Unavailable::NoExecutor { message: text("no_executor").unwrap() },
             _ => Unavailable::NoSuchFile { nearest: text("nearest") },

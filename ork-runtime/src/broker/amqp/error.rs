@@ -1,6 +1,7 @@
 //! What lapin reports, in the words and kinds of the broker port.
 
 use std::fmt::Display;
+use std::io::ErrorKind as Io;
 
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
@@ -88,7 +89,7 @@ impl Trouble {
                     }
                 })
             }
-            ErrorKind::IOError(io) if io.kind() == std::io::ErrorKind::ConnectionAborted => None,
+            ErrorKind::IOError(io) if matches!(io.kind(), Io::ConnectionAborted | Io::ConnectionReset) => None,
             ErrorKind::IOError(io) => Some(Self::new(
                 BrokerErrorKind::Disconnected,
                 format!("cannot reach RabbitMQ at {address}: {}", io_words(io)),
@@ -134,7 +135,6 @@ pub(super) fn words(error: &lapin::Error) -> String {
 
 /// An I/O error in plain words, without the number of the operating system.
 fn io_words(error: &std::io::Error) -> String {
-    use std::io::ErrorKind as Io;
     match error.kind() {
         Io::ConnectionRefused => "connection refused".to_owned(),
         Io::ConnectionReset | Io::ConnectionAborted => "the connection was cut".to_owned(),

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::message::Delivery;
+use lapin::{Channel, Connection, ConnectionProperties, Consumer};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -85,6 +86,15 @@ impl Live {
             }),
             () = self.gone.cancelled() => Err(Failed::Silent(Trouble::lost(&self.address, doing, "it has ended"))),
             () = sleep(self.deadline) => Err(Failed::Silent(Trouble::timed_out(&self.address, doing, self.deadline))),
+        }
+    }
+
+    /// What comes next to a consumer of this connection; nothing more once either has ended.
+    pub(super) async fn next(&self, consumer: &mut Consumer) -> Option<Delivery> {
+        tokio::select! {
+            biased;
+            next = consumer.next() => next?.ok(),
+            () = self.gone.cancelled() => None,
         }
     }
 
@@ -391,6 +401,9 @@ impl Link {
 }
 
 /// Says hello and judges the answer.
+///
+/// One that hangs up or says nothing may be what stands before a broker that is away just now, so it is tried again;
+/// what answers with something else never will be a broker.
 fn greet(address: &Address, patience: Duration) -> Result<(), Trouble> {
     let talk = || -> std::io::Result<[u8; 4]> {
         let mut sockets = address.socket().to_socket_addrs()?;
@@ -403,19 +416,18 @@ fn greet(address: &Address, patience: Duration) -> Result<(), Trouble> {
         stream.read_exact(&mut head)?;
         Ok(head)
     };
-    let strange =
-        |what: &str| Err(Trouble::new(BrokerErrorKind::Protocol, format!("what listens at {address} {what}")));
+    let strange = |kind, what: &str| Err(Trouble::new(kind, format!("what listens at {address} {what}")));
     match talk() {
         // A method frame on channel 0: `connection.start`.
         Ok([1, 0, 0, _]) => Ok(()),
-        Ok([b'A', b'M', b'Q', b'P']) => strange("speaks another version of AMQP than 0-9-1"),
-        Ok(_) => strange("does not speak AMQP"),
+        Ok([b'A', b'M', b'Q', b'P']) => strange(BrokerErrorKind::Protocol, "speaks another version of AMQP than 0-9-1"),
+        Ok(_) => strange(BrokerErrorKind::Protocol, "does not speak AMQP"),
         Err(error) => match error.kind() {
             std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
-                strange("accepts connections but does not answer with AMQP")
+                strange(BrokerErrorKind::TimedOut, "accepts connections but does not answer with AMQP")
             }
             std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => {
-                strange("hangs up when it hears AMQP")
+                strange(BrokerErrorKind::Disconnected, "hangs up when it hears AMQP")
             }
             _ => Ok(()),
         },

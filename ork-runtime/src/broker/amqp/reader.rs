@@ -84,7 +84,7 @@ impl Reader {
 #[async_trait]
 impl PartReader for Reader {
     async fn next(&mut self) -> Option<ReadRecord> {
-        let delivery = self.consumer.next().await?.ok()?;
+        let delivery = self.live.next(&mut self.consumer).await?;
         let tag = delivery.delivery_tag;
         let entry = records::decode(&delivery.properties);
         let body: bytes::Bytes = delivery.data.into();

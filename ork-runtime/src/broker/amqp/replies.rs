@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use lapin::Consumer;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
@@ -98,20 +97,20 @@ impl<T: Send + 'static> Collector<T> {
             };
             match opened {
                 Ok((live, mut consumer)) => {
-                    while let Some(Ok(delivery)) = consumer.next().await {
+                    while let Some(delivery) = live.next(&mut consumer).await {
                         back_off = BackOff::new();
-                        let read = (self.read)(&delivery);
-                        let acker = delivery.acker;
-                        let Some(read) = read else {
+                        if let Some(read) = (self.read)(&delivery) {
+                            if self.taken.send(read).await.is_err() {
+                                return;
+                            }
+                        } else {
                             tracing::debug!(queue = %self.queue, "a message is of no use: an outcome without a correlation id, or no event of ork");
-                            acker.ack(BasicAckOptions::default()).await.unwrap_or_default();
-                            continue;
-                        };
-                        if self.taken.send(read).await.is_err() {
-                            return;
                         }
                         // If this does not arrive it comes again: nobody waits for an outcome any more, and an event has its id.
-                        acker.ack(BasicAckOptions::default()).await.unwrap_or_default();
+                        let acknowledge = delivery.acker.ack(BasicAckOptions::default());
+                        if live.within("acknowledge an outcome", acknowledge).await.is_err() {
+                            break;
+                        }
                     }
                     if !live.is_up() {
                         self.link.is_lost(&live);

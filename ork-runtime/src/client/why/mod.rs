@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use self::words::{ago, attempt, list, some, span};
 use crate::clock::Timestamp;
-use crate::flow::{Flow, Stage, step_id};
+use crate::failure::FailureKind;
+use crate::flow::{Flow, Stage};
 use crate::id::JobId;
 use crate::job::{Kind, Phase, State};
 use crate::store::{JobView, Process, Situation};
@@ -60,11 +61,21 @@ pub struct Why {
     pub waits_for: WaitsFor,
     /// The same for people.
     pub sentence: String,
+    /// What it is called in its workflow, if it is a task of a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Of a run: the same of its tasks that have begun, the first 20.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub below: Vec<Self>,
 }
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence)
+        f.write_str(&self.sentence)?;
+        for why in &self.below {
+            write!(f, "\n  `{}` is {}: {why}", why.step.as_ref().unwrap_or(&why.task), why.state)?;
+        }
+        Ok(())
     }
 }
 
@@ -113,14 +124,15 @@ pub(super) fn why(facts: &Facts) -> Why {
         State::Failed => (WaitsFor::Nothing, failed(facts)),
         State::Cancelled => (WaitsFor::Nothing, cancelled(facts)),
     };
-    Why { id: job.id, task: job.task.clone(), state: job.state, waits_for, sentence }
+    let step = job.step().map(|(_, name)| name.to_owned());
+    Why { id: job.id, task: job.task.clone(), state: job.state, waits_for, sentence, step, below: Vec::new() }
 }
 
 /// What a run waits for.
 fn tasks(run: JobId, flow: &Flow) -> String {
     let in_stage = |stage| flow.steps.iter().filter(move |step| step.stage == stage);
     let ended = flow.steps.iter().filter(|step| step.stage.is_final()).count();
-    let begun = in_stage(Stage::Begun).map(|step| format!("`{}` (job {})", step.name, step_id(run, &step.name)));
+    let begun = in_stage(Stage::Begun).map(|step| format!("`{}` (job {})", step.name, step.job(run)));
     let ahead = in_stage(Stage::Waiting).map(|step| format!("`{}`", step.name));
     let (begun, ahead): (Vec<_>, Vec<_>) = (begun.collect(), ahead.collect());
     let mut words = format!("waits for its tasks: {ended} of {} have ended", flow.steps.len());
@@ -158,7 +170,13 @@ fn retrying(facts: &Facts) -> (WaitsFor, String) {
         Some(failure) => format!("attempt {} failed: {}", counted.saturating_sub(1), first_line(failure)),
         None => "the attempt before failed".to_owned(),
     };
+    // Nothing else that is tried again has an input that does not fit.
+    let parked = job.failure.as_ref().filter(|failure| failure.kind == FailureKind::Input);
     match job.due {
+        Some(due) if let Some(parked) = parked.filter(|_| due > facts.now) => {
+            let (what, pause) = (&parked.message, span(due - facts.now));
+            (WaitsFor::Time, format!("its input is {what}; it is looked at again in {pause}, at {due}"))
+        }
         Some(due) if due > facts.now => {
             (WaitsFor::Time, format!("{next} is due in {}, at {due}, because {why}", span(due - facts.now)))
         }
@@ -174,7 +192,7 @@ fn running(facts: &Facts) -> (WaitsFor, String) {
     let JobView { job, head, counts, progress, .. } = &facts.view;
     let worker = job.worker.as_deref().unwrap_or("a worker");
     let next = attempt(job.counted_attempt(), facts.options.map(|task| task.attempts));
-    let splits = job.phase == Phase::Start && job.kind == Kind::Whole && head.epoch > 0;
+    let splits = job.phase == Phase::Start && job.kind != Kind::Item && head.epoch > 0;
     let (waits_for, what) = match (job.phase, splits) {
         (Phase::Start, true) => (WaitsFor::Split, "splits it"),
         (Phase::Join, _) => (WaitsFor::Run, "runs its join"),

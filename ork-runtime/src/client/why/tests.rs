@@ -309,17 +309,10 @@ fn every_state_has_its_sentence_whatever_is_owed() {
 #[test]
 fn a_run_that_waits_for_its_tasks() {
     let mut facts = facts(State::Waiting);
-    let step = |name: &str, stage| FlowStep {
-        name: name.into(),
-        task: "t".into(),
-        needs: Vec::new(),
-        anyway: false,
-        stage,
-        why: None,
-    };
+    let step = |name: &str, stage| FlowStep { stage, ..FlowStep::new(name.into(), "t".into()) };
     let steps = vec![step("a", Stage::Success), step("b", Stage::Begun), step("c", Stage::Waiting)];
+    let job = steps[1].job(facts.view.job.id);
     facts.view.job.role = Some(Box::new(Role::Run(Flow { workflow: "w".into(), steps })));
-    let job = step_id(facts.view.job.id, "b");
     let words = format!("waits for its tasks: 1 of 3 have ended; begun: `b` (job {job}); to begin after them: `c`");
     says(&facts, WaitsFor::Children, &words);
 }

@@ -162,8 +162,7 @@ fn admit(engine: &Arc<Engine>, deliveries: Vec<Delivery>, step: Option<&Arc<Step
     }
     let Some(task) = task else { return Vec::new() };
     let task = step.map_or(task, |step| Arc::clone(&step.task));
-    let own = step.and_then(|step| step.limit.as_ref());
-    if task.work.options.concurrency.is_none() && own.is_none() {
+    if task.work.options.concurrency.is_none() && step.is_none_or(|step| step.limit.is_none()) {
         return vec![Group { task, items, limit: None, step: step.cloned() }];
     }
     for item in items.split_off(items.len().min(engine.slots.free(&task.work))) {
@@ -171,7 +170,7 @@ fn admit(engine: &Arc<Engine>, deliveries: Vec<Delivery>, step: Option<&Arc<Step
     }
     let mut groups: Vec<Group> = Vec::new();
     for item in items {
-        let limit = own.cloned().or_else(|| permits::limit(&task, &item.message));
+        let limit = permits::limit(&task, step.map(AsRef::as_ref), &item.message);
         match groups.iter_mut().find(|group| group.limit == limit) {
             Some(group) => group.items.push(item),
             None => groups.push(Group { task: Arc::clone(&task), items: vec![item], limit, step: step.cloned() }),

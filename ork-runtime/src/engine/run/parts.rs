@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::invoke::{Called, invoke};
 use super::super::running::Guest;
 use super::super::step::Step;
-use super::super::{Engine, itself, lease, permits, refuse, services, settle};
+use super::super::{Engine, inherit, lease, permits, refuse, services, settle};
 use super::{Group, Item, Spawn, alone, call};
 use crate::accounting::{Admitted, Limit, PartKey, RunStarted, SettleParts, StartRun};
 use crate::broker::{Delivery, Settlement};
@@ -74,10 +74,10 @@ pub(super) async fn inherit(
     for at in 0..deliveries.len() {
         let Some(Ok(message)) = deliveries.get_mut(at).map(|delivery| &mut delivery.message) else { continue };
         let Ok(task) = refuse::check(engine, message) else { continue };
-        if !itself::inherits(engine, &task, message) {
+        if !inherit::inherits(engine, &task, message) {
             continue;
         }
-        let Ok(of) = itself::inherit(engine, &task, message).await else {
+        let Ok(of) = inherit::inherit(engine, &task, message).await else {
             for delivery in deliveries {
                 spawn(alone(engine, delivery));
             }
@@ -111,7 +111,8 @@ impl Run {
         let engine = &*self.engine;
         let (mut ended, mut settlements) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
         for (item, called) in calls {
-            let (how, done) = settle::part_attempt(engine, &self.task.work, self.first.attempt, called);
+            let (how, done) =
+                settle::part_attempt(engine, &self.task.work, (self.first.attempt, item.message.schema), called);
             ended.push((index(&item), how));
             settlements.push((item, settle::settlement(done)));
         }

@@ -7,7 +7,7 @@ use ork_workflow::{Plan, Runs};
 use super::super::invoke::Called;
 use super::super::{Done, Engine, ProcessError, settle};
 use crate::accounting::{Answer, BeginRun, Retry, Steered};
-use crate::flow::{Flow, Stage, step_id};
+use crate::flow::Flow;
 use crate::id::JobId;
 use crate::job::{Job, Phase, State};
 use crate::message::Message;
@@ -31,10 +31,8 @@ pub(in super::super) async fn begin(
             return Ok(Done::Settled);
         }
     };
-    if let Some(before) = job.run() {
-        for step in before.steps.iter().filter(|step| matches!(step.stage, Stage::Failed | Stage::Cancelled)) {
-            take_up(engine, step_id(job.id, &step.name)).await?;
-        }
+    for task in job.run().map(|flow| flow.not_well(job.id)).unwrap_or_default() {
+        take_up(engine, task).await?;
     }
     let begin = BeginRun { job: job.id, attempt: job.attempt, flow, by: engine.by() };
     if let Answer::Counted(owed) = engine.store.apply(begin).await? {
@@ -54,8 +52,12 @@ async fn take_up(engine: &Engine, job: JobId) -> Result<(), ProcessError> {
                 let below = Filter { states, parent: Some(job), limit: usize::from(u16::MAX), ..Filter::default() };
                 jobs.extend(engine.store.jobs(below).await?.into_iter().map(|view| view.job.id));
             }
-            // What others have taken up in the meantime goes on.
-            Steered::Refused(_) | Steered::Interrupted(_) | Steered::PartStays(_) | Steered::Unknown => {}
+            // What others have taken up in the meantime goes on, and what rests on something that was begins anew.
+            Steered::Refused(_)
+            | Steered::Interrupted(_)
+            | Steered::Replaced(_)
+            | Steered::PartStays(_)
+            | Steered::Unknown => {}
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::invoke::Called;
 use super::super::split::{self, Split};
 use super::super::{Engine, ProcessError};
-use super::output::{Outputs, Trouble};
+use super::output::{NoOutput, Outputs};
 use super::{Many, Step};
 use crate::accounting::Open;
 use crate::job::Job;
@@ -29,12 +29,13 @@ pub(in super::super) async fn fan_out(
     if let Some(trouble) = step.trouble() {
         return failed(trouble);
     }
-    let Some(Many { foreach, items: _, each, run, plan }) = &step.many else { return Ok(Split::Sealed) };
+    let Some(Many { foreach, items: _, each, run }) = step.many() else { return Ok(Split::Sealed) };
     let items = match foreach {
         None => vec![Bytes::from_static(b"null")],
-        Some(reference) => match (Outputs { engine, run: *run, plan }).items(reference).await? {
+        Some(reference) => match (Outputs { engine, run }).items(reference).await {
             Ok(items) => items,
-            Err(Trouble(why)) => return failed(CallError::Task(Error::permanent(why))),
+            Err(NoOutput::Wrong(why)) => return failed(CallError::Task(Error::permanent(why))),
+            Err(NoOutput::Process(error)) => return Err(error),
         },
     };
     let each = each.unwrap_or(1);
@@ -42,7 +43,7 @@ pub(in super::super) async fn fan_out(
     if n > MOST_PARTS {
         return failed(CallError::Task(split::too_many()));
     }
-    let open = Open { job: job.id, attempt: job.attempt, policy: Policy::default(), joined: false };
+    let open = Open { job: job.id, attempt: job.attempt, policy: Policy::default(), joined: false, made_for: None };
     let Some(epoch) = engine.store.apply(open).await? else {
         return Ok(Split::Sealed);
     };

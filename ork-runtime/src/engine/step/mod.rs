@@ -16,7 +16,7 @@ use ork_workflow::{Count, Plan, Reference, Runs, Source};
 
 pub(super) use self::begin::begin;
 pub(super) use self::fan::fan_out;
-use self::output::{Outputs, Trouble};
+use self::output::{NoOutput, Outputs, Run};
 use super::{Engine, ProcessError, refuse};
 use crate::accounting::Limit;
 use crate::broker::DeadReason;
@@ -34,10 +34,19 @@ pub(super) struct Step {
     pub(super) task: Arc<Task>,
     /// What it is called.
     pub(super) name: Arc<StepName>,
-    /// Its input without the `item`; why it cannot be made, if so.
-    pub(super) input: Result<Bytes, String>,
     /// The limit that its calls are under, if the workflow gives it one.
     pub(super) limit: Option<Limit>,
+    /// Whether it is made many.
+    fans_out: bool,
+    /// What is made of what other steps returned; why it cannot be made, if so.
+    made: Result<Made, String>,
+}
+
+/// What a step is given.
+#[derive(Debug)]
+struct Made {
+    /// Its input, without the `item`.
+    input: Bytes,
     /// How it is made many.
     many: Option<Many>,
 }
@@ -51,37 +60,45 @@ struct Many {
     items: Option<u64>,
     /// How many instances there are, or how many of each item; `None` for one of each.
     each: Option<u64>,
-    run: crate::id::JobId,
-    plan: Plan,
+    /// Whose outputs the list is in.
+    run: Run,
 }
 
 impl Step {
     /// Whether it is made many.
     pub(super) const fn fans_out(&self) -> bool {
-        self.many.is_some()
+        self.fans_out
     }
 
     /// Why it cannot run.
     pub(super) fn trouble(&self) -> Option<CallError> {
-        self.input.as_ref().err().map(|why| CallError::Task(Error::permanent(why.clone())))
+        self.made.as_ref().err().map(|why| CallError::Task(Error::permanent(why.clone())))
+    }
+
+    /// Its input, without the item; empty if it cannot run.
+    pub(super) fn input(&self) -> Bytes {
+        self.made.as_ref().map(|made| made.input.clone()).unwrap_or_default()
     }
 
     /// The input of the instance with this data, which is its item.
     pub(super) fn input_of(&self, data: &Bytes) -> Bytes {
-        let common = self.input.clone().unwrap_or_default();
-        match self.many.as_ref().and_then(|many| many.foreach.as_ref()) {
-            Some(_) => with_item(&common, data),
-            None => common,
+        match self.many().and_then(|many| many.foreach.as_ref()) {
+            Some(_) => with_item(&self.input(), data),
+            None => self.input(),
         }
     }
 
     /// Which instance a part is, and of how many: of those of its item, if each has more than one.
-    pub(super) fn place(&self, index: u64) -> (u64, u64) {
-        match &self.many {
-            None => (0, 1),
-            Some(Many { each: Some(each), .. }) => (index % each.max(&1), *each),
-            Some(Many { items, .. }) => (index, items.unwrap_or(1)),
+    pub(super) fn place(&self, index: u64) -> (u64, Option<u64>) {
+        match self.many() {
+            None => (0, Some(1)),
+            Some(Many { each: Some(each), .. }) => (index % each.max(&1), Some(*each)),
+            Some(Many { items, .. }) => (index, Some(items.unwrap_or(1))),
         }
+    }
+
+    fn many(&self) -> Option<&Many> {
+        self.made.as_ref().ok()?.many.as_ref()
     }
 }
 
@@ -102,55 +119,42 @@ pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Re
         let words = format!("job {} is no step of a run", view.job.id);
         return Err(refuse::refused(message, DeadReason::UnknownJob, words));
     };
-    let no_plan = |why: String| refuse::refused(message, DeadReason::UnknownJob, why);
-    let run = engine.store.job(run).await?.ok_or_else(|| no_plan(format!("its run {run} is not in this store")))?;
-    let plan: Plan = serde_json::from_slice(&run.input)
-        .map_err(|error| no_plan(format!("the plan of its run {} cannot be read: {error}", run.job.id)))?;
-    let Some(step) = plan.tasks.get(at) else {
-        return Err(no_plan(format!("the plan of its run {} has no task {at}", run.job.id)));
-    };
-    let outputs = Outputs { engine, run: run.job.id, plan: &plan };
-    let mut trouble = None;
-    let input = match input(&outputs, at).await? {
-        Ok(input) => input,
-        Err(why) => {
-            trouble = Some(why);
-            Bytes::new()
-        }
-    };
-    let each = match step.fan.as_ref().and_then(|fan| fan.parallel.as_ref()) {
-        None => None,
-        Some(Count::Fixed(count)) => Some(*count),
-        Some(Count::Of(reference)) => match outputs.count(reference).await? {
-            Ok(count) => Some(count),
-            Err(why) => {
-                trouble = trouble.or(Some(why));
-                None
-            }
-        },
-    };
-    let foreach = step.fan.as_ref().and_then(|fan| fan.foreach.clone());
-    let items = match &foreach {
-        None => None,
-        Some(reference) => match outputs.items(reference).await? {
-            Ok(items) => u64::try_from(items.len()).ok(),
-            Err(why) => {
-                trouble = trouble.or(Some(why));
-                None
-            }
-        },
+    let run = Run::read(engine, message, run).await?;
+    let Some(step) = run.plan.tasks.get(at) else {
+        let words = format!("the plan of its run {} has no task {at}", run.id);
+        return Err(refuse::refused(message, DeadReason::UnknownJob, words));
     };
     Ok(Step {
         task: Arc::new(with_options(engine, &view.job, step)?),
         name: Arc::new(StepName {
-            workflow: plan.name.clone(),
+            workflow: run.plan.name.clone(),
             step: step.name.clone(),
-            external: external(&plan, step),
+            external: external(&run.plan, step),
         }),
-        input: trouble.map_or(Ok(input), |Trouble(why)| Err(why)),
         limit: step.concurrency.map(|permits| Limit { name: limit_name(&view.job).into(), permits }),
-        many: step.fan.as_ref().map(|_| Many { foreach, items, each, run: run.job.id, plan: plan.clone() }),
+        fans_out: step.fan.is_some(),
+        made: match make(&Outputs { engine, run: &run }, step).await {
+            Ok(made) => Ok(made),
+            Err(NoOutput::Wrong(why)) => Err(why),
+            Err(NoOutput::Process(error)) => return Err(error),
+        },
     })
+}
+
+/// Makes what a step is given of what other steps returned.
+async fn make(outputs: &Outputs<'_>, step: &ork_workflow::Step) -> Result<Made, NoOutput> {
+    let input = input(outputs, step).await?;
+    let Some(fan) = &step.fan else { return Ok(Made { input, many: None }) };
+    let each = match &fan.parallel {
+        None => None,
+        Some(Count::Fixed(count)) => Some(*count),
+        Some(Count::Of(reference)) => Some(outputs.count(reference).await?),
+    };
+    let items = match &fan.foreach {
+        None => None,
+        Some(reference) => u64::try_from(outputs.items(reference).await?.len()).ok(),
+    };
+    Ok(Made { input, many: Some(Many { foreach: fan.foreach.clone(), items, each, run: outputs.run.clone() }) })
 }
 
 /// One limit for all instances of a step in its run.
@@ -190,10 +194,9 @@ fn with_options(engine: &Engine, job: &Job, step: &ork_workflow::Step) -> Result
 }
 
 /// The input of a step, without its item.
-async fn input(outputs: &Outputs<'_>, at: usize) -> Result<Result<Bytes, Trouble>, ProcessError> {
+async fn input(outputs: &Outputs<'_>, step: &ork_workflow::Step) -> Result<Bytes, NoOutput> {
     let mut object = b"{".to_vec();
-    let sources = outputs.plan.tasks.get(at).map(|step| &step.input);
-    for (name, source) in sources.into_iter().flatten() {
+    for (name, source) in &step.input {
         if object.len() > 1 {
             object.push(b',');
         }
@@ -201,14 +204,16 @@ async fn input(outputs: &Outputs<'_>, at: usize) -> Result<Result<Bytes, Trouble
         object.push(b':');
         match source {
             Source::Value(value) => object.extend(serde_json::to_vec(value).unwrap_or_default()),
-            Source::Output(reference) => match outputs.value(reference).await? {
-                Ok(value) => object.extend_from_slice(&value),
-                Err(why) => return Ok(Err(why)),
-            },
+            Source::Output(reference) => object.extend_from_slice(&outputs.value(reference).await?),
+            Source::Time | Source::Date => {
+                return Err(NoOutput::Wrong(format!(
+                    "`{name}` is the time of a schedule, and none has started this run"
+                )));
+            }
         }
     }
     object.push(b'}');
-    Ok(Ok(object.into()))
+    Ok(object.into())
 }
 
 #[cfg(test)]

@@ -1,85 +1,118 @@
 //! What the steps of a run have returned: read from the store, as a whole or a field of it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ork_workflow::{Plan, Reference};
 use serde_json::value::RawValue;
 
 use super::super::large::Whose;
-use super::super::{Engine, ProcessError};
-use crate::flow::step_id;
+use super::super::{Engine, ProcessError, refuse};
+use crate::broker::DeadReason;
+use crate::flow::Flow;
 use crate::id::JobId;
 use crate::job::State;
 use crate::ledger::MOST_PARTS;
+use crate::message::Message;
 use crate::objects::{ObjectError, ObjectErrorKind};
 use crate::store::{JobView, StoreError, StoreErrorKind};
 
 /// So many parts are read at once.
 const PAGE: usize = 1_000;
 
-/// What a step finds wrong with what another one returned.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Trouble(pub(super) String);
+/// Why a step has not what it needs of what another one returned.
+#[derive(Debug)]
+pub(super) enum NoOutput {
+    /// That is not what the workflow says.
+    Wrong(String),
+    /// It cannot be read now.
+    Process(ProcessError),
+}
+
+impl From<StoreError> for NoOutput {
+    fn from(error: StoreError) -> Self {
+        Self::Process(error.into())
+    }
+}
+
+/// A run, as its steps see it.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    pub(super) id: JobId,
+    pub(super) plan: Arc<Plan>,
+    /// How far it was when the step began: what it needs had ended, and does not change without it.
+    pub(super) flow: Arc<Flow>,
+}
+
+impl Run {
+    /// Reads a run of which this message is about a step.
+    pub(super) async fn read(engine: &Engine, message: &Message, id: JobId) -> Result<Self, ProcessError> {
+        let refused = |why: String| refuse::refused(message, DeadReason::UnknownJob, why);
+        let view = engine.store.job(id).await?.ok_or_else(|| refused(format!("its run {id} is not in this store")))?;
+        let flow = view.job.run().ok_or_else(|| refused(format!("its run {id} has not begun")))?;
+        let plan = serde_json::from_slice(&view.input)
+            .map_err(|error| refused(format!("the plan of its run {id} cannot be read: {error}")))?;
+        Ok(Self { id, plan: Arc::new(plan), flow: Arc::new(flow.clone()) })
+    }
+}
 
 /// The outputs of one run.
 pub(super) struct Outputs<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) run: JobId,
-    pub(super) plan: &'a Plan,
+    pub(super) run: &'a Run,
 }
 
 impl Outputs<'_> {
+    fn task(&self, reference: &Reference) -> &str {
+        self.run.plan.tasks.get(reference.task).map_or("?", |step| &step.name)
+    }
+
     fn words(&self, reference: &Reference) -> String {
-        let task = self.plan.tasks.get(reference.task).map_or("?", |step| &step.name);
-        [&[task.to_owned()], reference.path.as_slice()].concat().join(".")
+        [&[self.task(reference).to_owned()], reference.path.as_slice()].concat().join(".")
     }
 
     /// What is referred to, as JSON.
-    pub(super) async fn value(&self, reference: &Reference) -> Result<Result<Bytes, Trouble>, ProcessError> {
-        let Some(step) = self.plan.tasks.get(reference.task) else {
-            return Ok(Err(Trouble(format!("the plan has no task {}", reference.task))));
+    pub(super) async fn value(&self, reference: &Reference) -> Result<Bytes, NoOutput> {
+        let Run { id, plan, flow } = self.run;
+        let (Some(step), Some(of)) = (plan.tasks.get(reference.task), flow.steps.get(reference.task)) else {
+            return Err(NoOutput::Wrong(format!("the plan has no task {}", reference.task)));
         };
-        let job = step_id(self.run, &step.name);
-        let view = self.engine.store.job(job).await?;
+        let view = self.engine.store.job(of.job(*id)).await?;
         let whole = match (&step.fan, view) {
             // It was skipped.
-            (None, None) => return Ok(Ok(Bytes::from_static(b"null"))),
-            (Some(_), None) => Ok(Bytes::from_static(b"[]")),
+            (None, None) => return Ok(Bytes::from_static(b"null")),
+            (Some(_), None) => Bytes::from_static(b"[]"),
             (Some(_), Some(view)) => self.list(&view).await?,
             (None, Some(JobView { job, output: Some(output), .. })) if job.state == State::Success => {
                 self.read(Whose { job: job.id, part: None }, output).await?
             }
-            (None, Some(_)) => Ok(Bytes::from_static(b"null")),
+            (None, Some(_)) => Bytes::from_static(b"null"),
         };
-        Ok(whole.and_then(|whole| field(&whole, reference).map_err(|at| self.no_field(reference, at))))
+        field(&whole, reference).map_err(|at| self.no_field(reference, at))
     }
 
     /// A whole number that says how many instances there are.
-    pub(super) async fn count(&self, reference: &Reference) -> Result<Result<u64, Trouble>, ProcessError> {
+    pub(super) async fn count(&self, reference: &Reference) -> Result<u64, NoOutput> {
         let value = self.value(reference).await?;
-        Ok(value.and_then(|value| {
-            let count = whole(&value).filter(|count| *count <= MOST_PARTS);
-            count.ok_or_else(|| {
-                let (words, found) = (self.words(reference), shown(&value));
-                Trouble(format!("`parallel: {words}` is {found}, expected a whole number from 0 to {MOST_PARTS}"))
-            })
-        }))
+        whole(&value).filter(|count| *count <= MOST_PARTS).ok_or_else(|| {
+            let (words, found) = (self.words(reference), shown(&value));
+            NoOutput::Wrong(format!("`parallel: {words}` is {found}, expected a whole number from 0 to {MOST_PARTS}"))
+        })
     }
 
     /// The items of a list.
-    pub(super) async fn items(&self, reference: &Reference) -> Result<Result<Vec<Bytes>, Trouble>, ProcessError> {
+    pub(super) async fn items(&self, reference: &Reference) -> Result<Vec<Bytes>, NoOutput> {
         let value = self.value(reference).await?;
-        Ok(value.and_then(|value| match serde_json::from_slice::<Vec<&RawValue>>(&value) {
-            Ok(items) => Ok(items.into_iter().map(|item| Bytes::copy_from_slice(item.get().as_bytes())).collect()),
-            Err(_) => {
-                Err(Trouble(format!("`foreach: {}` is {}, expected a list", self.words(reference), shown(&value))))
-            }
-        }))
+        let items: Vec<&RawValue> = serde_json::from_slice(&value).map_err(|_not_a_list| {
+            let (words, found) = (self.words(reference), shown(&value));
+            NoOutput::Wrong(format!("`foreach: {words}` is {found}, expected a list"))
+        })?;
+        Ok(items.into_iter().map(|item| Bytes::copy_from_slice(item.get().as_bytes())).collect())
     }
 
     /// What the instances of a step have returned, in order; `null` for each that has not.
-    async fn list(&self, view: &JobView) -> Result<Result<Bytes, Trouble>, ProcessError> {
+    async fn list(&self, view: &JobView) -> Result<Bytes, NoOutput> {
         let (job, total) = (view.job.id, view.head.appended);
         let (mut list, mut next) = (b"[".to_vec(), 0);
         while next < total {
@@ -92,37 +125,31 @@ impl Outputs<'_> {
                 next = part.index + 1;
                 match part.output {
                     None => push(&mut list, b"null"),
-                    Some(output) => match self.read(Whose { job, part: Some(part.index) }, output).await? {
-                        Ok(output) => push(&mut list, &output),
-                        Err(why) => return Ok(Err(why)),
-                    },
+                    Some(output) => {
+                        push(&mut list, &self.read(Whose { job, part: Some(part.index) }, output).await?);
+                    }
                 }
             }
         }
         (next..total).for_each(|_| push(&mut list, b"null"));
         list.push(b']');
-        Ok(Ok(list.into()))
+        Ok(list.into())
     }
 
     /// An output that may be elsewhere.
-    async fn read(&self, whose: Whose, row: Bytes) -> Result<Result<Bytes, Trouble>, ProcessError> {
-        match self.engine.large.read(whose, row).await {
-            Ok(output) => Ok(Ok(output)),
-            Err(error) if matches!(error.kind(), ObjectErrorKind::Unavailable | ObjectErrorKind::Config) => {
-                Err(ProcessError::Store(not_read(error)))
-            }
-            Err(error) => Ok(Err(Trouble(error.to_string()))),
-        }
+    async fn read(&self, whose: Whose, row: Bytes) -> Result<Bytes, NoOutput> {
+        self.engine.large.read(whose, row).await.map_err(|error| match error.kind() {
+            ObjectErrorKind::Unavailable | ObjectErrorKind::Config => not_read(error).into(),
+            ObjectErrorKind::Missing | ObjectErrorKind::Damaged => NoOutput::Wrong(error.to_string()),
+        })
     }
 
-    fn no_field(&self, reference: &Reference, at: NoField) -> Trouble {
-        let task = self.plan.tasks.get(reference.task).map_or("?", |step| &step.name);
-        Trouble(match at {
-            NoField::Missing(field) => {
-                format!("`{}`: what `{task}` returned has no field `{field}`", self.words(reference))
-            }
+    fn no_field(&self, reference: &Reference, at: NoField) -> NoOutput {
+        let (task, words) = (self.task(reference), self.words(reference));
+        NoOutput::Wrong(match at {
+            NoField::Missing(field) => format!("`{words}`: what `{task}` returned has no field `{field}`"),
             NoField::Not(found) => {
-                format!("`{}`: what `{task}` returned is {found} there, expected an object", self.words(reference))
+                format!("`{words}`: what `{task}` returned is {found} there, expected an object")
             }
         })
     }

@@ -107,7 +107,7 @@ async fn attempts(
         let about = services::about_part(&message, (index, Some(count)), None);
         let (called, _) = invoke::invoke(engine, &task.work, &message, about, None, (running.token(), None)).await;
         drop(running);
-        match settle::part_attempt(engine, &task.work, message.attempt, called).0 {
+        match settle::part_attempt(engine, &task.work, (message.attempt, None), called).0 {
             PartAttempt::Interrupted => return None,
             PartAttempt::Ok(output) => return Some(Ok(output)),
             PartAttempt::Failed { failure, again: None } => return Some(Err(failure)),

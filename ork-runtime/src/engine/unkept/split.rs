@@ -19,6 +19,7 @@ use crate::barrier::Entry;
 use crate::broker::{BrokerErrorKind, PartQueues, PartRecord};
 use crate::failure::{Failure, FailureKind};
 use crate::hook::{Hooks, PartHook};
+use crate::id::Fingerprint;
 use crate::job::{Job, Phase};
 use crate::message::{Ask, Message, Outgoing};
 use crate::registry::Task;
@@ -49,7 +50,7 @@ pub(in super::super) async fn split(
                 let done = join::finish(engine, task, (message, Head::of(message)), BTreeMap::new()).await;
                 return Ok(if done { Done::Settled } else { Done::Interrupted });
             }
-            Called::Returned(items) => match send(engine, queues, message, items).await {
+            Called::Returned(items) => match send(engine, queues, message, (items, task.work.fingerprint())).await {
                 Ok(Ok(unsent)) => return settle_unsent(engine, task, message, unsent).await,
                 Ok(Err(failure)) => Called::Failed(CallError::Task(crate::Error::permanent(failure.message))),
                 Err(_interrupted) => Called::Interrupted,
@@ -112,7 +113,7 @@ async fn send(
     engine: &Engine,
     queues: &dyn PartQueues,
     message: &Message,
-    items: Vec<Bytes>,
+    (items, made_for): (Vec<Bytes>, Fingerprint),
 ) -> Result<Result<Never, Failure>, Unsent> {
     let never = |error: &dyn std::fmt::Display| {
         Ok(Err(Failure::new(FailureKind::Lost, format!("its parts cannot be sent: {error}"))))
@@ -138,6 +139,7 @@ async fn send(
         lost: 0,
         body,
         reply: None,
+        schema: Some(made_for),
         hooks: Some(Box::new(Hooks {
             part: Some(PartHook { part_id: index, total_parts, part_queue: queue.clone() }),
             on_complete: Vec::new(),

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::guard::Guard;
-use self::ladder::{Ladder, Rung};
+use self::ladder::{Foot, Ladder, Unwanted};
 use self::python::Pools;
 use super::{Call, Code, Executor, ExecutorError, Listener, Program, Signature};
 use crate::clock::{Clock, Pause};
@@ -43,7 +43,8 @@ pub struct Settings {
     pub interpreters: usize,
     /// How long an idle interpreter is kept.
     pub idle: Duration,
-    /// How long a call that was asked to end may take before it is ended by force; each step of that takes as long.
+    /// How long a call that was told to end may take before it is ended by force. One that was cancelled has this time
+    /// before anything interrupts it, too.
     pub grace: Duration,
     /// The largest output, in bytes.
     pub most_output: usize,
@@ -181,29 +182,29 @@ impl Shared {
         command
     }
 
-    /// What happens to a call when nobody wants its result any more; `first` is the gentlest way to say so.
-    fn ladder(&self, first: Rung, call: Option<&Call>, unheard: CancellationToken) -> Ladder {
-        self.climb(first, call, call.and_then(|call| call.timeout), unheard)
+    /// What happens to a call when nobody wants its result any more.
+    fn ladder(&self, foot: Foot, call: Option<&Call>, unheard: CancellationToken) -> Ladder {
+        self.climb(foot, call, call.and_then(|call| call.timeout), unheard)
     }
 
     /// The same for a call that has not begun, whose time does not run yet.
-    fn waiting(&self, call: Option<&Call>, unheard: CancellationToken) -> Ladder {
-        self.climb(Rung::Ask, call, None, unheard)
+    fn waiting(&self, foot: Foot, call: Option<&Call>, unheard: CancellationToken) -> Ladder {
+        self.climb(foot, call, None, unheard)
     }
 
-    fn climb(&self, first: Rung, call: Option<&Call>, timeout: Option<Duration>, unheard: CancellationToken) -> Ladder {
-        let (stop, cancelled) = (self.stop.clone(), call.map(|call| call.cancelled.clone()));
+    fn climb(&self, foot: Foot, call: Option<&Call>, timeout: Option<Duration>, unheard: CancellationToken) -> Ladder {
+        let (stop, token) = (self.stop.clone(), call.map(|call| call.cancelled.clone()));
         let late = timeout.map(|timeout| (timeout, self.clock.pause(timeout)));
-        let unwanted = Box::pin(async move {
+        let hurry = Box::pin(async move {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => ExecutorError::Interrupted,
                 () = unheard.cancelled() => ExecutorError::Interrupted,
-                () = either(cancelled.as_ref()) => ExecutorError::Interrupted,
                 timeout = elapsed(late) => ExecutorError::TimedOut(timeout),
             }
         });
-        Ladder::new(first, unwanted, Arc::clone(&self.clock), self.settings.grace)
+        let cancelled = Box::pin(async move { either(token.as_ref()).await });
+        Ladder::new(foot, Unwanted { cancelled, hurry }, Arc::clone(&self.clock), self.settings.grace)
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::group::{Group, Pipes};
-use super::ladder::{Ladder, Rung};
+use super::ladder::{Foot, Ladder, Rung};
 use super::lines::Ears;
 use super::place::{Place, blocking, root};
 use super::well_formed;
@@ -23,6 +23,9 @@ const CHUNK: usize = 64 * 1024;
 
 /// How much of an output that is no JSON is shown, in bytes.
 const SHOWN: usize = 200;
+
+/// It hears nothing but signals.
+const FOOT: Foot = Foot { gentle: Rung::Terminate, hurried: Rung::Terminate };
 
 /// Runs a program to its end.
 pub(super) async fn run(
@@ -48,7 +51,7 @@ pub(super) async fn run(
     let ears = Ears::new();
     ears.listen(Some(listener));
     let reading = ears.read_by(&shared.tasks, stderr);
-    let mut ladder = shared.ladder(Rung::Terminate, Some(call), unheard);
+    let mut ladder = shared.ladder(FOOT, Some(call), unheard);
     let most = shared.settings.most_output;
     let mut talk =
         Talk { input: call.input.clone(), most, clock: &*shared.clock, ended: None, output: BytesMut::new() };
@@ -133,7 +136,7 @@ impl Talk<'_> {
                     group.sweep();
                 }
                 rung = ladder.next() => match rung {
-                    Rung::Ask | Rung::Terminate => group.terminate(),
+                    Rung::Ask | Rung::Interrupt | Rung::Terminate => group.terminate(),
                     Rung::Kill => group.kill(),
                     Rung::GiveUp => return,
                 },

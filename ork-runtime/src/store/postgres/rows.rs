@@ -9,7 +9,7 @@ use super::codec::{Columns, Uid, signed};
 use super::error::damaged;
 use crate::accounting::{Books, OwedId, Shards};
 use crate::hook::Kept;
-use crate::id::JobId;
+use crate::id::{JobId, MadeFor};
 use crate::job::{Job, Kind, Phase, ReplyTo, State};
 use crate::ledger::{Counts, Halt, Head, Ledger, Shard, place};
 use crate::policy::{OnError, Policy};
@@ -20,13 +20,13 @@ use crate::tree::Tree;
 macro_rules! job_columns {
     () => {
         "id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, due, \
-         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, role"
+         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, role, schemas"
     };
 }
 pub(super) use job_columns;
 
 /// How many columns those are.
-pub(super) const WIDTH: usize = 29;
+pub(super) const WIDTH: usize = 30;
 
 /// Reads a job and the head of its ledger from [`job_columns`], which come first in the row.
 pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
@@ -65,6 +65,7 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
         tree: Tree::default(),
         hooks: None,
         role: None,
+        made_for: MadeFor::default(),
     };
     let head = Head {
         epoch: c.number()?,
@@ -92,6 +93,7 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
     if let Some(json) = c.get::<Option<&str>>()? {
         job.role = Some(serde_json::from_str(json).map_err(damaged)?);
     }
+    job.made_for = MadeFor::from_row(c.get::<Option<&[u8]>>()?);
     Ok((job, head))
 }
 

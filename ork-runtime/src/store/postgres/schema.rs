@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0006_parts.sql"),
     include_str!("../../../migrations/postgres/0007_roles.sql"),
     include_str!("../../../migrations/postgres/0008_metrics.sql"),
+    include_str!("../../../migrations/postgres/0009_schemas.sql"),
 ];
 
 /// The lock of those who migrate: `ork` and a byte, as in the files of `SQLite`.

@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0007_parts.sql"),
     include_str!("../../../migrations/sqlite/0008_roles.sql"),
     include_str!("../../../migrations/sqlite/0009_metrics.sql"),
+    include_str!("../../../migrations/sqlite/0010_schemas.sql"),
 ];
 
 /// Marks the file as ork's, in the place `SQLite` keeps for it: `ork` and a byte.

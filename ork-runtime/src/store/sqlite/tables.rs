@@ -12,7 +12,7 @@ use crate::accounting::{Books, Change, Entry, PartWrite, Shards};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::hook::Kept;
-use crate::id::JobId;
+use crate::id::{JobId, MadeFor};
 use crate::job::{Job, Kind, Phase, ReplyTo, State};
 use crate::ledger::{Counts, Halt, Head, Ledger, Shard, place};
 use crate::policy::{OnError, Policy};
@@ -25,7 +25,7 @@ pub(super) type Seqs = HashMap<JobId, i64>;
 macro_rules! job_columns {
     () => {
         "seq, id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, \
-         due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, role"
+         due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, role, schemas"
     };
 }
 pub(super) use job_columns;
@@ -35,12 +35,12 @@ const JOB: &str = concat!("SELECT ", job_columns!(), " FROM job WHERE id = ?1");
 // Numbers, not names: names would be looked up for every value of every row.
 const INSERT: &str = "INSERT INTO job (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, \
     created, started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, \
-    on_error, tolerate, joined, tree, input, output, hooks, role) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
-    ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)";
+    on_error, tolerate, joined, tree, input, output, hooks, role, schemas) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
+    ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)";
 
 const UPDATE: &str = "UPDATE job SET phase = ?2, state = ?3, attempt = ?4, base = ?5, worker = ?6, started = ?7, \
     ended = ?8, due = ?9, failure = ?10, epoch = ?11, appended = ?12, sealed = ?13, halted = ?14, cut = ?15, \
-    on_error = ?16, tolerate = ?17, joined = ?18, tree = ?19, output = coalesce(?20, output), hooks = ?21, role = ?22 WHERE seq = ?1";
+    on_error = ?16, tolerate = ?17, joined = ?18, tree = ?19, output = coalesce(?20, output), hooks = ?21, role = ?22, schemas = ?23 WHERE seq = ?1";
 
 /// The row number of a part.
 pub(super) fn part_id(seq: i64, index: u64) -> rusqlite::Result<i64> {
@@ -129,6 +129,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
         tree: Tree::default(),
         hooks: None,
         role: None,
+        made_for: MadeFor::default(),
     };
     let head = Head {
         epoch: c.get()?,
@@ -156,6 +157,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
     if let Some(json) = c.raw()?.as_bytes_or_null()? {
         job.role = Some(serde_json::from_slice(json).map_err(|_damaged| damaged("a role cannot be read"))?);
     }
+    job.made_for = MadeFor::from_row(c.raw()?.as_blob_or_null()?);
     Ok((seq, job, head))
 }
 
@@ -376,7 +378,8 @@ fn insert(statement: &mut Statement<'_>, entry: &Entry, input: &[u8], output: Op
         input,
         output,
         job.hooks.as_ref().map(|hooks| hooks.to_row()),
-        job.role.as_ref().map(json)
+        job.role.as_ref().map(json),
+        job.made_for.to_row()
     ])
 }
 
@@ -405,7 +408,8 @@ fn update(statement: &mut Statement<'_>, entry: &Entry, seq: i64, output: Option
         tree(&job.tree),
         output,
         job.hooks.as_ref().map(|hooks| hooks.to_row()),
-        job.role.as_ref().map(json)
+        job.role.as_ref().map(json),
+        job.made_for.to_row()
     ]);
     updated.map(drop)
 }

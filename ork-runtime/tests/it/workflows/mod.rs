@@ -2,8 +2,6 @@
 
 mod steering;
 
-use std::collections::BTreeMap;
-
 use ork::workflow::{Count, Fan, OnFailure, Plan, Reference, Runs, Source, Step};
 use ork::{Context, Error, JobId, JobOutcome, JobState, Result, Stage, task};
 use serde_json::{Value, json};
@@ -36,17 +34,9 @@ async fn flow_gather(run: String, process: Value) -> Value {
 
 fn step(name: &str, run: JobId, needs: &[usize]) -> Step {
     Step {
-        name: name.into(),
-        runs: Runs::Rust { task: format!("flow_{name}") },
         needs: needs.to_vec(),
         input: [("run".into(), Source::Value(json!(run.to_string())))].into(),
-        fan: None,
-        on_failure: OnFailure::Skip,
-        concurrency: None,
-        retries: None,
-        retry_delay: None,
-        timeout: None,
-        env: BTreeMap::new(),
+        ..Step::new(name, Runs::Rust { task: format!("flow_{name}") })
     }
 }
 
@@ -76,6 +66,19 @@ async fn ended(world: &World, plan: &Plan) -> (JobId, JobOutcome) {
 
 fn stages(outcome: &JobOutcome) -> Vec<Stage> {
     outcome.status().run.as_ref().unwrap().tasks.iter().map(|task| task.stage).collect()
+}
+
+#[test]
+fn a_run_that_no_schedule_has_started_has_no_time_of_one() {
+    each(|world| async move {
+        let mut plan = plan(JobId::new(), &[], Some(foreach()));
+        plan.tasks[0].input.insert("files".into(), Source::Date);
+        let (_, outcome) = ended(&world, &plan).await;
+        assert_eq!(stages(&outcome), [Stage::Failed, Stage::Skipped, Stage::Skipped]);
+        let why = &outcome.status().failure.as_ref().unwrap().message;
+        assert!(why.contains("`files` is the time of a schedule, and none has started this run"), "{why}");
+        world.end().await;
+    });
 }
 
 #[test]

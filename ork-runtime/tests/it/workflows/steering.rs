@@ -1,7 +1,7 @@
 //! What people and options do to runs: cancel, retry one task, limits, attempts.
 
-use ork::workflow::{Count, Fan, Plan, Runs, Source, Step};
-use ork::{Context, JobId, JobState, Result, Stage, task};
+use ork::workflow::{Count, Fan, OnFailure, Plan, Runs, Source, Step};
+use ork::{Context, JobId, JobOutcome, JobState, Result, Stage, WaitsFor, task};
 use serde_json::json;
 
 use super::super::tasks::{Gate, called, calls};
@@ -91,6 +91,12 @@ fn a_run_that_is_interrupted_ends_what_has_begun_and_begins_nothing_else() {
         let gate = Gate::of(&run.to_string());
         gate.entered().await;
         gate.entered().await;
+        let why = world.ork.why(handle.id()).await.unwrap();
+        let [gated] = why.below.as_slice() else { panic!("{why}") };
+        // Its instances begin before it is known that there are no more.
+        assert!(matches!(gated.waits_for, WaitsFor::Split | WaitsFor::Parts), "{why}");
+        assert_eq!(gated.step.as_deref(), Some("gated"));
+        assert!(why.to_string().contains(&format!("\n  `gated` is {}: {}", gated.state, gated.sentence)), "{why}");
         world.ork.interrupt(handle.id()).await.unwrap();
         gate.open();
         gate.open();
@@ -137,18 +143,65 @@ fn a_retry_of_a_run_reaches_the_jobs_that_its_tasks_have_submitted() {
 fn one_task_of_an_ended_run_can_be_taken_up_and_the_run_goes_on() {
     each(|world| async move {
         let run = JobId::new();
-        let flaky = of("flaky", run, &[]);
         let mut after = of("list", run, &[0]);
         after.input.insert("n".into(), Source::Value(json!(1)));
-        let (id, outcome) = ended(&world, &workflow(vec![flaky, after])).await;
-        assert_eq!(stages(&outcome), [Stage::Failed, Stage::Skipped]);
+        let (id, mut outcome) = ended(&world, &workflow(vec![of("third", run, &[]), after])).await;
         let job = outcome.status().run.as_ref().unwrap().tasks[0].job;
         // It fails twice and then succeeds, and each time the run ends with it.
         for _ in 0..2 {
+            assert_eq!((outcome.status().state, calls(&format!("{run}.list"))), (JobState::Failed, 0));
+            assert_eq!(stages(&outcome), [Stage::Failed, Stage::Skipped]);
             world.ork.retry(job).await.unwrap();
-            world.outcome(id).await;
+            outcome = world.outcome(id).await;
         }
-        assert_eq!(calls(&run.to_string()), 3);
+        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Success, vec![Stage::Success; 2]));
+        assert_eq!((calls(&run.to_string()), calls(&format!("{run}.list"))), (3, 1));
+        world.end().await;
+    });
+}
+
+/// What it is given, and in the first call of a run a failure with it.
+#[task]
+fn flow_cautious(run: String, given: Option<u32>) -> Result<Option<u32>> {
+    let first = called(&format!("{run}.cautious")) == 1;
+    if first { Err(ork::Error::permanent("given nothing")) } else { Ok(given) }
+}
+
+/// Tasks that run on a failure: `of_third` gets what `third` returns, `last` what that returns.
+fn anyway(run: JobId) -> Plan {
+    let given = |name: &str, task: &str, needs: usize| {
+        let mut step = Step { name: name.into(), on_failure: OnFailure::Run, ..of(task, run, &[needs]) };
+        step.input.insert("given".into(), Source::Output(output(needs, &[])));
+        step
+    };
+    workflow(vec![of("third", run, &[]), given("of_third", "cautious", 0), given("last", "cautious", 1)])
+}
+
+#[test]
+fn a_retry_runs_anew_what_ran_without_the_task_that_is_taken_up() {
+    each(|world| async move {
+        let run = JobId::new();
+        let (id, mut outcome) = ended(&world, &anyway(run)).await;
+        // The first call of `cautious` is that of `of_third`, which fails; `last` is given nothing, and succeeds.
+        assert_eq!(stages(&outcome), [Stage::Failed, Stage::Failed, Stage::Success], "{outcome:?}");
+        let jobs = |outcome: &JobOutcome| outcome.status().run.as_ref().unwrap().tasks.clone();
+        let first = jobs(&outcome);
+        for _ in 0..2 {
+            assert_eq!(outcome.status().state, JobState::Failed);
+            world.ork.retry(id).await.unwrap();
+            outcome = world.outcome(id).await;
+        }
+        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Success, vec![Stage::Success; 3]));
+        for task in ["third", "of_third", "last"] {
+            assert_eq!(world.ork.task_output(id, task).await.unwrap(), Some(json!(3)), "{task}");
+        }
+        // Two jobs of each, beside the first ones, of which one failed: they do not count any more.
+        let last = jobs(&outcome);
+        assert_eq!((first[0].job, calls(&format!("{run}.cautious"))), (last[0].job, 6));
+        assert_eq!(world.ork.status(id).await.unwrap().below, 7);
+        let refused = world.ork.retry(first[1].job).await.unwrap_err().to_string();
+        let expected = format!("its run begins the task anew, as job {}", last[1].job);
+        assert!(refused.contains(&expected), "{refused}");
         world.end().await;
     });
 }

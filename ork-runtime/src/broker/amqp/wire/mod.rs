@@ -12,7 +12,7 @@ use super::topology::{Names, short};
 use crate::broker::{Answered, BrokerErrorKind, DeadReason, Refused};
 use crate::event::Event;
 use crate::hook::Allowed;
-use crate::id::JobId;
+use crate::id::{Fingerprint, JobId};
 use crate::job::ReplyTo;
 use crate::message::{Ask, Message, Outgoing, Reply};
 
@@ -30,6 +30,7 @@ const EPOCH: &str = "ork-epoch";
 const INDEX: &str = "ork-index";
 const ATTEMPT: &str = "ork-attempt";
 const LOST: &str = "ork-lost";
+const SCHEMA: &str = "ork-schema";
 const JSON: &str = "application/json";
 const EVENT: &str = "application/cloudevents+json";
 
@@ -106,6 +107,9 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
     }
     if message.lost > 0 {
         headers.insert(LOST.into(), number(message.lost.into()));
+    }
+    if let Some(schema) = message.schema {
+        headers.insert(SCHEMA.into(), text(&schema.to_string()));
     }
     match message.ask {
         Ask::Whole => {}
@@ -294,6 +298,7 @@ fn read(
         lost: in_range(LOST, headers.number(LOST)?.unwrap_or(0))?,
         body: arrival.body.clone(),
         reply,
+        schema: headers.schema()?,
         hooks: hooks::read(headers, ask, allowed)?,
         data: None,
     })
@@ -356,6 +361,14 @@ impl<'table> Headers<'table> {
             return Ok(None);
         };
         text.parse().map(Some).map_err(|error: crate::id::ParseJobIdError| format!("the header `{header}`: {error}"))
+    }
+
+    fn schema(self) -> Result<Option<Fingerprint>, String> {
+        let Some(text) = self.text(SCHEMA)? else {
+            return Ok(None);
+        };
+        let read = text.parse().map(Some);
+        read.map_err(|error: crate::id::ParseFingerprintError| format!("the header `{SCHEMA}`: {error}"))
     }
 
     fn number(self, header: &str) -> Result<Option<u64>, String> {

@@ -41,23 +41,27 @@ fn message() -> impl Strategy<Value = Message> {
     ];
     let reply =
         prop::option::of(("[a-z.-]{1,50}", ".{0,60}").prop_map(|(queue, correlation)| ReplyTo { queue, correlation }));
+    let schema = prop::option::of(".{0,9}".prop_map(|text| Fingerprint::of(&text)));
     (
         (id(), prop::option::of(id()), prop::option::of(id()), "[a-z_]{1,80}"),
-        (ask, 1..=u32::MAX, (0..=9_u8, 0..=3_u32), any::<Vec<u8>>(), (reply, hooks())),
+        (ask, 1..=u32::MAX, (0..=9_u8, 0..=3_u32), any::<Vec<u8>>(), (reply, schema, hooks())),
     )
-        .prop_map(|((job, root, parent, task), (ask, attempt, (priority, lost), body, (reply, hooks)))| Message {
-            job,
-            root: root.unwrap_or(job),
-            parent,
-            task,
-            ask,
-            attempt,
-            priority,
-            lost,
-            body: body.into(),
-            reply,
-            hooks: hooks.filter(|hooks| hooks.part.is_none() || !matches!(ask, Ask::Part { .. })),
-            data: None,
+        .prop_map(|((job, root, parent, task), (ask, attempt, (priority, lost), body, (reply, schema, hooks)))| {
+            Message {
+                job,
+                root: root.unwrap_or(job),
+                parent,
+                task,
+                ask,
+                attempt,
+                priority,
+                lost,
+                body: body.into(),
+                reply,
+                schema,
+                hooks: hooks.filter(|hooks| hooks.part.is_none() || !matches!(ask, Ask::Part { .. })),
+                data: None,
+            }
         })
 }
 
@@ -250,6 +254,7 @@ fn what_is_too_large_or_too_long_is_not_sent() {
             lost: 0,
             body: body.into(),
             reply: None,
+            schema: None,
             hooks: None,
             data: None,
         })
@@ -297,4 +302,16 @@ fn an_event_is_published_by_its_type_to_whoever_listens() {
     assert_eq!(Event::from_json(&parcel.body).unwrap(), event);
     let tell = Outgoing::Tell { job: job.id, row: 7, what: ToTell::Job(EventKind::Completed) };
     assert_eq!(encode(tell, &names(), usize::MAX).unwrap_err().kind, BrokerErrorKind::Config);
+}
+
+#[test]
+fn a_fingerprint_that_is_none_is_refused_in_words() {
+    let mut headers = FieldTable::default();
+    headers.insert("ork-schema".into(), text("latest"));
+    let properties = BasicProperties::default().with_headers(headers).with_message_id("a".into());
+    let refused = decode(&arrival(properties, b"{}"), &names()).message.unwrap_err();
+    assert_eq!(
+        refused.detail,
+        "the header `ork-schema`: expected a fingerprint such as `026efc0d-5269-5386-8c1e-8100806a251c`"
+    );
 }

@@ -22,6 +22,9 @@ use crate::executor::{Crash, Ended, ExecutorError, Listener, Raised};
 /// Descriptions of types may be long, whatever the limit for outputs is.
 const MOST_DESCRIPTION: usize = 16 * 1024 * 1024;
 
+/// An input that is not longer is written with its header at once.
+const COPIED: usize = 64 * 1024;
+
 /// An interpreter.
 #[derive(Debug)]
 pub(super) struct Interpreter {
@@ -135,9 +138,22 @@ impl Interpreter {
             }
             Ask::Describe => (json!({ "type": "describe", "id": id }), Bytes::new()),
         };
+        let mut line = format!("{header}\n").into_bytes();
+        let rest = if body.len() <= COPIED {
+            line.extend_from_slice(&body);
+            None
+        } else {
+            Some(body)
+        };
         // Whoever does not hear it has ended, which is noticed.
-        drop(self.to.send(format!("{header}\n").into()));
-        drop(self.to.send(body));
+        for message in std::iter::once(line.into()).chain(rest) {
+            drop(self.to.send(message));
+        }
+    }
+
+    /// Tells it that nobody waits for a call any more; `now` interrupts what the call does.
+    fn cancel(&self, id: u64, now: bool) {
+        drop(self.to.send(format!("{}\n", json!({ "type": "cancel", "id": id, "now": now })).into()));
     }
 
     /// Hears what it says until a call ends; an error is how the process ended before.
@@ -173,7 +189,9 @@ impl Interpreter {
                     self.group.sweep();
                 }
                 rung = ladder.next() => match rung {
-                    Rung::Ask => drop(self.to.send(format!("{}\n", json!({ "type": "cancel", "id": id })).into())),
+                    Rung::Ask => self.cancel(id, false),
+                    // It tells what it has started.
+                    Rung::Interrupt => self.cancel(id, true),
                     Rung::Terminate => self.group.terminate(),
                     Rung::Kill => self.group.kill(),
                     Rung::GiveUp => return Err(Ended::Signal(9)),

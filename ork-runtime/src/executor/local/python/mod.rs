@@ -20,13 +20,16 @@ use uuid::Uuid;
 use self::interpreter::{Answer, Ask, Interpreter};
 use self::sdk::Sdk;
 use super::Shared;
-use super::ladder::Rung;
+use super::ladder::{Foot, Rung};
 use super::place::{Place, blocking};
 use crate::clock::Timestamp;
 use crate::executor::{Call, Code, ExecutorError, Instance, Listener, Signature};
 
 /// No more signatures than these are kept.
 const MOST_SIGNATURES: usize = 10_000;
+
+/// It hears what it is told while it runs a call.
+const FOOT: Foot = Foot { gentle: Rung::Ask, hurried: Rung::Interrupt };
 
 /// What an interpreter is started for: one that was started for the same can be used again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -142,11 +145,11 @@ impl Pools {
         ask: impl FnOnce(&Shared) -> Ask,
     ) -> Result<Bytes, ExecutorError> {
         // Waiting for others does not count against its time.
-        let mut waiting = self.shared.waiting(call, unheard.clone());
+        let mut waiting = self.shared.waiting(FOOT, call, unheard.clone());
         let Ok(permit) = waiting.unless_unwanted(self.busy.acquire()).await? else {
             return Err(ExecutorError::Interrupted);
         };
-        let ladder = self.shared.ladder(Rung::Ask, call, unheard);
+        let ladder = self.shared.ladder(FOOT, call, unheard);
         let busy = Busy::new(&self.state);
         let mut interpreter = self.get(code, &key).await?;
         let Answer { result, reusable } = interpreter.ask(&self.shared, ask(&self.shared), listener, ladder).await;

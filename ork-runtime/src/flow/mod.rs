@@ -23,7 +23,7 @@ pub const PYTHON: &str = "ork.python";
 pub const PROCESS: &str = "ork.process";
 
 /// How far a task of a run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// Tasks that it needs have not ended.
@@ -63,7 +63,7 @@ impl Stage {
 }
 
 /// One task of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FlowStep {
     /// Its name in the workflow.
     pub name: String,
@@ -80,10 +80,51 @@ pub struct FlowStep {
     /// Why it failed, in a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// How often it was begun anew, because one that it needs was taken up after it had begun; each time with a job of its
+    /// own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub anew: u32,
+    /// Whether one that it needs was taken up since it has begun, so that it begins anew once it has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+impl FlowStep {
+    /// A step that waits, of this task and with this name.
+    pub const fn new(name: String, task: String) -> Self {
+        let stage = Stage::Waiting;
+        Self { name, task, needs: Vec::new(), anyway: false, stage, why: None, anew: 0, stale: false }
+    }
+
+    /// The id of its job in this run, which is there once it has begun; always the same one until it begins anew.
+    pub fn job(&self, run: JobId) -> JobId {
+        match self.anew {
+            0 => run.below(format!("task {}", self.name).as_bytes()),
+            anew => run.below(format!("task {} #{anew}", self.name).as_bytes()),
+        }
+    }
+
+    /// What it is given has changed: it begins anew, at once or after the end of the one that is under way.
+    const fn begin_anew(&mut self) {
+        match self.stage {
+            Stage::Waiting => {}
+            Stage::Skipped => self.stage = Stage::Waiting,
+            Stage::Begun => self.stale = true,
+            Stage::Success | Stage::Failed | Stage::Cancelled => {
+                (self.stage, self.stale) = (Stage::Waiting, false);
+                self.anew += 1;
+            }
+        }
+    }
 }
 
 /// The tasks of a run; each one stands after those it needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Flow {
     /// The workflow's name.
     pub workflow: String,
@@ -103,11 +144,6 @@ pub struct NoOrder {
 /// No more is kept of why a task failed; its job has all of it.
 const LONGEST: usize = 200;
 
-/// The id of the job of a task in a run; always the same one.
-pub fn step_id(run: JobId, name: &str) -> JobId {
-    run.below(format!("task {name}").as_bytes())
-}
-
 impl Flow {
     /// A run of this plan that has not begun.
     ///
@@ -125,15 +161,23 @@ impl Flow {
                 Runs::Process { .. } => PROCESS,
             };
             steps.push(FlowStep {
-                name: step.name.clone(),
-                task: task.to_owned(),
                 needs: step.needs.clone(),
                 anyway: step.on_failure == OnFailure::Run,
-                stage: Stage::Waiting,
-                why: None,
+                ..FlowStep::new(step.name.clone(), task.to_owned())
             });
         }
         Ok(Self { workflow: plan.name.clone(), steps })
+    }
+
+    /// The jobs that a retry of this run takes up, one after the other: those of the tasks that did not end well.
+    pub fn not_well(&self, run: JobId) -> Vec<JobId> {
+        let not_well = self.steps.iter().filter(|step| matches!(step.stage, Stage::Failed | Stage::Cancelled));
+        not_well.map(|step| step.job(run)).collect()
+    }
+
+    /// The jobs of the tasks that have begun and not ended.
+    pub(crate) fn begun(&self, run: JobId) -> Vec<JobId> {
+        self.steps.iter().filter(|step| step.stage == Stage::Begun).map(|step| step.job(run)).collect()
     }
 
     /// The tasks that begin now; those that never will are skipped.
@@ -157,35 +201,43 @@ impl Flow {
 
     /// The job of a task has ended so.
     pub(crate) fn ended(&mut self, at: usize, state: State, failure: Option<&Failure>) {
-        if let Some(step) = self.steps.get_mut(at) {
-            let line =
-                |failure: &Failure| failure.message.lines().next().unwrap_or_default().chars().take(LONGEST).collect();
-            step.why = failure.filter(|_| state == State::Failed).map(line);
-        }
-        match state {
-            State::Success => self.set(at, Stage::Success),
-            State::Failed => self.set(at, Stage::Failed),
-            State::Cancelled => self.set(at, Stage::Cancelled),
-            State::Ready | State::Running | State::Retrying | State::Waiting => {}
+        let Some(step) = self.steps.get_mut(at) else { return };
+        let line =
+            |failure: &Failure| failure.message.lines().next().unwrap_or_default().chars().take(LONGEST).collect();
+        step.why = failure.filter(|_| state == State::Failed).map(line);
+        step.stage = match state {
+            State::Success => Stage::Success,
+            State::Failed => Stage::Failed,
+            State::Cancelled => Stage::Cancelled,
+            State::Ready | State::Running | State::Retrying | State::Waiting => return,
+        };
+        if step.stale {
+            step.begin_anew();
         }
     }
 
-    /// The job of a task that had ended goes on: what was skipped may run after all.
+    /// The job of a task that had ended goes on: what was skipped may run after all, and what ran without what this one
+    /// returns runs anew with it.
     pub(crate) fn reopened(&mut self, at: usize) {
-        self.set(at, Stage::Begun);
         self.unskip();
+        let mut goes_on = vec![false; self.steps.len()];
+        for (place, step) in self.steps.iter_mut().enumerate() {
+            let rests_on_it = step.needs.iter().any(|needs| goes_on.get(*needs) == Some(&true));
+            if place == at {
+                step.stage = Stage::Begun;
+            } else if rests_on_it {
+                step.begin_anew();
+            }
+            if let Some(goes_on) = goes_on.get_mut(place) {
+                *goes_on = place == at || rests_on_it;
+            }
+        }
     }
 
     /// What was skipped waits again.
     pub(crate) fn unskip(&mut self) {
         let skipped = self.steps.iter_mut().filter(|step| step.stage == Stage::Skipped);
         skipped.for_each(|step| step.stage = Stage::Waiting);
-    }
-
-    fn set(&mut self, at: usize, stage: Stage) {
-        if let Some(step) = self.steps.get_mut(at) {
-            step.stage = stage;
-        }
     }
 
     /// What has not begun when the run ends never will, unless it is taken up.
@@ -245,6 +297,13 @@ impl Job {
         }
     }
 
+    /// If this is a run, and that is the job of one of its tasks: the one that counts now. It is another one if the task has
+    /// begun anew, or is about to.
+    pub(crate) fn counted(&self, task: &Self) -> Option<(usize, JobId)> {
+        let (at, _) = task.step()?;
+        Some((at, self.run()?.steps.get(at)?.job(self.id)))
+    }
+
     /// Begins a claimed run, or goes on with it: from now on it waits for its tasks.
     pub(crate) fn wait_for_tasks(&mut self, flow: &Flow) {
         match self.run_mut() {
@@ -276,101 +335,4 @@ impl Job {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn flow(steps: &[(&[usize], bool)]) -> Flow {
-        let step = |(at, (needs, anyway)): (usize, &(&[usize], bool))| FlowStep {
-            name: format!("t{at}"),
-            task: "t".into(),
-            needs: needs.to_vec(),
-            anyway: *anyway,
-            stage: Stage::Waiting,
-            why: None,
-        };
-        Flow { workflow: "w".into(), steps: steps.iter().enumerate().map(step).collect() }
-    }
-
-    fn stages(flow: &Flow) -> Vec<Stage> {
-        flow.steps.iter().map(|step| step.stage).collect()
-    }
-
-    #[test]
-    fn a_failure_skips_what_rests_on_it_and_independent_branches_go_on() {
-        use Stage::{Begun, Failed, Skipped, Success, Waiting};
-        // 0 -> 1 -> 2, 0 -> 3, {2, 3} -> 4 anyway
-        let mut flow = flow(&[(&[], false), (&[0], false), (&[1], false), (&[0], false), (&[2, 3], true)]);
-        assert_eq!(flow.begin(), [0]);
-        flow.ended(0, State::Success, None);
-        assert_eq!(flow.begin(), [1, 3]);
-        flow.ended(1, State::Failed, Some(&Failure::new(FailureKind::Task, "no luck\nat all")));
-        assert_eq!(flow.begin(), Vec::<usize>::new());
-        assert_eq!(stages(&flow), [Success, Failed, Skipped, Begun, Waiting]);
-        flow.ended(3, State::Success, None);
-        assert_eq!(flow.begin(), [4]);
-        assert_eq!(flow.verdict(), None);
-        flow.ended(4, State::Success, None);
-        let (state, failure) = flow.verdict().unwrap();
-        assert_eq!(state, State::Failed);
-        assert_eq!(failure.unwrap().message, "1 of 5 tasks failed, and 1 was skipped; `t1`: no luck");
-        // Taken up again, what was skipped runs after all.
-        flow.reopened(1);
-        assert_eq!(stages(&flow), [Success, Begun, Waiting, Success, Success]);
-        flow.ended(1, State::Success, None);
-        assert_eq!(flow.begin(), [2]);
-        flow.ended(2, State::Success, None);
-        assert_eq!(flow.verdict(), Some((State::Success, None)));
-    }
-
-    /// The tasks that one needs, and whether it runs anyway.
-    type Needs = (Vec<usize>, bool);
-
-    /// A graph: for each task those it needs, and whether it runs anyway; then the order and the way in which they end.
-    fn graphs() -> impl Strategy<Value = (Vec<Needs>, Vec<(usize, bool)>)> {
-        let steps = (1_usize..12).prop_flat_map(|n| {
-            let step = |at: usize| (proptest::collection::vec(0..at.max(1), 0..=at.min(3)), any::<bool>());
-            (0..n).map(step).collect::<Vec<_>>()
-        });
-        (steps, proptest::collection::vec((any::<usize>(), any::<bool>()), 64))
-    }
-
-    proptest! {
-        #[test]
-        fn each_task_begins_at_most_once_after_all_it_needs_and_the_run_ends((steps, ends) in graphs()) {
-            let mut steps = steps;
-            steps[0].0.clear();
-            for (needs, _) in &mut steps {
-                needs.sort_unstable();
-                needs.dedup();
-            }
-            let shape: Vec<_> = steps.iter().map(|(needs, anyway)| (needs.as_slice(), *anyway)).collect();
-            let mut flow = flow(&shape);
-            let (mut running, mut begun) = (Vec::new(), std::collections::BTreeSet::new());
-            let mut ends = ends.into_iter();
-            loop {
-                for at in flow.begin() {
-                    prop_assert!(begun.insert(at), "{at} twice");
-                    for needs in &steps[at].0 {
-                        let stage = flow.steps[*needs].stage;
-                        prop_assert!(stage.is_final() && (steps[at].1 || stage == Stage::Success));
-                    }
-                    running.push(at);
-                }
-                prop_assert_eq!(flow.verdict().is_some(), running.is_empty(), "it ends when nothing runs, and not before");
-                if running.is_empty() {
-                    break;
-                }
-                let (which, well) = ends.next().unwrap();
-                let at = running.swap_remove(which % running.len());
-                flow.ended(at, if well { State::Success } else { State::Failed }, None);
-            }
-            for (at, step) in flow.steps.iter().enumerate() {
-                prop_assert_eq!(step.stage == Stage::Skipped, !begun.contains(&at));
-                let blocked = !step.anyway && step.needs.iter().any(|needs| flow.steps[*needs].stage != Stage::Success);
-                prop_assert_eq!(step.stage == Stage::Skipped, blocked);
-            }
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,108 @@
+// A client of ork: submits jobs over RabbitMQ, waits for outcomes, follows and cancels jobs. Copy it and change it.
+//
+// It needs `amqplib`, and `tasks`, which json-schema-to-typescript makes of what `schema export --format draft7` writes.
+import { randomUUID } from "node:crypto";
+import { connect, type ChannelModel, type ConfirmChannel, type ConsumeMessage } from "amqplib";
+import type { OrkEvent, OrkOutcome, Tasks } from "./tasks.js";
+
+/** The job failed or was cancelled; `outcome` says which, and `outcome.error` why. */
+export class JobError extends Error {
+  constructor(readonly outcome: OrkOutcome) {
+    super(outcome.error?.message ?? outcome.state);
+  }
+}
+
+/** What a client may be told. With `schemas`, which `schema export` wrote, messages say what they are made for. */
+export interface Options {
+  prefix?: string;
+  events?: boolean;
+  schemas?: { properties: Record<string, { "x-ork-fingerprint"?: string }> };
+}
+
+/** One connection. */
+export class Client {
+  private readonly jobs = new Map<string, Job<unknown>>();
+
+  private constructor(
+    private readonly connection: ChannelModel,
+    private readonly channel: ConfirmChannel,
+    private readonly queue: string,
+    private readonly options: Options,
+  ) {}
+
+  static async connect(url: string, options: Options = {}): Promise<Client> {
+    const connection = await connect(url);
+    const channel = await connection.createConfirmChannel();
+    const { queue } = await channel.assertQueue("", { exclusive: true });
+    if (options.events) await channel.bindQueue(queue, `${options.prefix ?? "ork"}.events`, "job.#");
+    const client = new Client(connection, channel, queue, options);
+    await channel.consume(queue, (message) => client.hear(message), { noAck: true });
+    return client;
+  }
+
+  /** Hands a job over: RabbitMQ has it when this resolves. */
+  async submit<T extends keyof Tasks>(task: T, input: Tasks[T]["input"]): Promise<Job<Tasks[T]["output"]>> {
+    return (await this.send(task, input)) as Job<Tasks[T]["output"]>;
+  }
+
+  /** Cancels a job; a `JobError` if it has ended before. */
+  async cancel(job: Job<unknown>): Promise<void> {
+    await (await this.send("ork.cancel", { job: job.id })).result();
+  }
+
+  async close(): Promise<void> {
+    await this.connection.close();
+  }
+
+  private async send(task: string, input: unknown): Promise<Job<unknown>> {
+    const job = new Job<unknown>(randomUUID());
+    this.jobs.set(job.id, job);
+    const fingerprint = this.options.schemas?.properties[task]?.["x-ork-fingerprint"];
+    this.channel.publish(this.options.prefix ?? "ork", task, Buffer.from(JSON.stringify(input)), {
+      contentType: "application/json",
+      persistent: true,
+      mandatory: true,
+      messageId: job.id,
+      replyTo: this.queue,
+      correlationId: job.id,
+      headers: fingerprint === undefined ? {} : { "ork-schema": fingerprint },
+    });
+    await this.channel.waitForConfirms();
+    return job;
+  }
+
+  private hear(message: ConsumeMessage | null): void {
+    if (message === null) return;
+    const word: unknown = JSON.parse(message.content.toString());
+    if (message.properties.type === "ork.outcome") {
+      const outcome = word as OrkOutcome;
+      this.jobs.get(outcome.job)?.end(outcome);
+      this.jobs.delete(outcome.job);
+    } else {
+      const event = word as OrkEvent;
+      this.jobs.get(event.data.job)?.tell(event);
+    }
+  }
+}
+
+/** A job that was submitted, which returns a `T`. */
+export class Job<T> {
+  /** Called for each thing that happens to the job, if the client hears `events` and the workers tell them. */
+  tell: (event: OrkEvent) => void = () => {};
+  /** How the job ended. */
+  readonly outcome: Promise<OrkOutcome>;
+  /** @internal */
+  end!: (outcome: OrkOutcome) => void;
+
+  constructor(readonly id: string) {
+    this.outcome = new Promise((resolve) => (this.end = resolve));
+  }
+
+  /** What the task returned; a `JobError` if it did not. */
+  async result(): Promise<T> {
+    const outcome = await this.outcome;
+    if (outcome.state !== "success") throw new JobError(outcome);
+    if (outcome.output_at) throw new Error(`no message carries the output: ${JSON.stringify(outcome.output_at)}`);
+    return outcome.output as T;
+  }
+}

@@ -1,0 +1,70 @@
+//! What a job has come to, for whoever waited: its result on stdout, or why there is none.
+
+use std::process::ExitCode;
+
+use ork_workflow::Plan;
+use serde_json::{Map, Value, json};
+
+use super::jobs::name;
+use super::output::printable;
+use super::{Failure, Output};
+use crate::app::Ork;
+use crate::client::{JobOutcome, Status};
+use crate::id::JobId;
+use crate::job::State;
+
+/// Prints the outcome of a job.
+pub(super) fn job(outcome: &JobOutcome, output: &Output) -> Result<ExitCode, Failure> {
+    let status = outcome.status();
+    match (status.state, outcome.output()) {
+        (State::Success, Some(json)) => output.result(json),
+        // A job with parts and without a join has no result but how they ended.
+        (State::Success, None) => {
+            let (ok, all) = (status.parts.ok, status.parts.settled());
+            output.say(status.parts, format_args!("{ok} of {all} parts ok"));
+        }
+        _ => return Err(not_well(status)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what a run has come to.
+pub(super) async fn run(ork: &Ork, status: &Status, output: &Output) -> Result<ExitCode, Failure> {
+    let result = result(ork, status.id, &ork.plan_of(status.id).await?).await?;
+    if output.is_json() {
+        output.json(&report(status, &result));
+    }
+    if status.state != State::Success {
+        return Err(not_well(status));
+    }
+    if !output.is_json() {
+        output.result(&serde_json::to_vec(&result).unwrap_or_default());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn not_well(status: &Status) -> Failure {
+    let id = status.id;
+    let why = status.failure.as_ref().map_or_else(|| "it was cancelled".into(), |why| printable(&why.to_string()));
+    Failure::job(format!("job {id} ({}) {}: {why}", name(status), status.state))
+        .hint(format!("`jobs show {id}` says more; `jobs retry {id}` tries what did not succeed again"))
+}
+
+/// What a run has come to: the outputs of the tasks that no other one needs, or of the only one.
+pub(super) async fn result(ork: &Ork, run: JobId, plan: &Plan) -> Result<Value, Failure> {
+    let needed = |at: usize| plan.tasks.iter().any(|step| step.needs.contains(&at));
+    let last = plan.tasks.iter().enumerate().filter(|(at, _)| !needed(*at)).map(|(_, step)| &step.name);
+    let mut outputs = Map::new();
+    for name in last {
+        outputs.insert(name.clone(), ork.task_output(run, name).await?.unwrap_or_default());
+    }
+    Ok(match outputs.len() {
+        1 => outputs.into_iter().next().map(|(_, output)| output).unwrap_or_default(),
+        _ => Value::Object(outputs),
+    })
+}
+
+/// The end of a run, for programs.
+fn report(status: &Status, result: &Value) -> Value {
+    json!({ "run": status.id, "state": status.state, "tasks": status.run.as_ref().map(|run| &run.tasks), "result": result })
+}

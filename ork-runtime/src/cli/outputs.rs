@@ -1,0 +1,125 @@
+//! `jobs output`: what a job, a run or a task of a run has returned, as JSON and nothing else.
+
+use std::str::FromStr;
+
+use super::finish;
+use super::jobs::name;
+use super::output::printable;
+use super::{Failure, Output};
+use crate::app::Ork;
+use crate::client::Status;
+use crate::flow::{RUN, Stage};
+use crate::id::JobId;
+use crate::job::State;
+
+/// So many parts are read at once.
+const PAGE: usize = 1_000;
+
+/// Whose output is asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Whose {
+    job: JobId,
+    /// The task of that run.
+    task: Option<String>,
+}
+
+impl FromStr for Whose {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (id, task) = match text.split_once('.') {
+            Some((id, task)) => (id, Some(task.to_owned())),
+            None => (text, None),
+        };
+        let job = id.parse::<JobId>().map_err(|error| format!("{error}; expected the id of a job, or RUN.TASK"))?;
+        Ok(Self { job, task })
+    }
+}
+
+/// Prints it.
+pub(super) async fn output(ork: &Ork, whose: Whose, output: &Output) -> Result<(), Failure> {
+    let Whose { job, task } = whose;
+    let status = match &task {
+        Some(task) => task_of(ork, job, task).await?,
+        None => ork.status(job).await?,
+    };
+    has_one(&status)?;
+    if status.task == RUN {
+        output.json(&finish::result(ork, job, &ork.plan_of(job).await?).await?);
+        return Ok(());
+    }
+    match ork.wait(status.id).await?.output() {
+        Some(json) => output.raw(&[json.trim_ascii_end(), b"\n"].concat()),
+        None => list(ork, status.id, output).await?,
+    }
+    Ok(())
+}
+
+/// The job of a task of a run, if it has begun.
+async fn task_of(ork: &Ork, run: JobId, task: &str) -> Result<Status, Failure> {
+    let status = ork.status(run).await?;
+    let plan = ork.plan_of(run).await?;
+    if !plan.tasks.iter().any(|step| step.name == task) {
+        let tasks: Vec<_> = plan.tasks.iter().map(|step| &*step.name).collect();
+        let words = format!("the workflow `{}` has no task `{task}`", plan.name);
+        return Err(Failure::user(words).hint(format!("its tasks are {}", tasks.join(", "))));
+    }
+    let stands = status.run.iter().flat_map(|run| &run.tasks).find(|stands| stands.name == task);
+    match stands.map(|stands| (stands.stage, stands.job)) {
+        None | Some((Stage::Waiting, _)) => {
+            let words = format!("task `{task}` of run {run} has not begun, so it has no output yet");
+            Err(Failure::user(words).hint(format!("`jobs why {run}` says what the run waits for")))
+        }
+        Some((Stage::Skipped, _)) => {
+            let words = format!("task `{task}` of run {run} was skipped, so it has no output");
+            Err(Failure::job(words).hint(format!("`jobs tree {run}` shows what went wrong before it")))
+        }
+        Some((Stage::Begun | Stage::Success | Stage::Failed | Stage::Cancelled, job)) => Ok(ork.status(job).await?),
+    }
+}
+
+/// Only what has ended well has an output.
+fn has_one(status: &Status) -> Result<(), Failure> {
+    let (id, name) = (status.id, name(status));
+    match status.state {
+        State::Success => Ok(()),
+        State::Failed => {
+            let why = status.failure.as_ref().map(|why| printable(&format!(": {why}"))).unwrap_or_default();
+            let hint = match status.run {
+                Some(_) => format!("`jobs output {id}.TASK` prints that of a task which has ended well"),
+                None => format!("`jobs show {id}` says more"),
+            };
+            Err(Failure::job(format!("job {id} ({name}) failed, so it has no output{why}")).hint(hint))
+        }
+        State::Cancelled => Err(Failure::job(format!("job {id} ({name}) was cancelled, so it has no output"))),
+        State::Ready | State::Running | State::Retrying | State::Waiting => {
+            let words = format!("job {id} ({name}) is {}, and has no output yet", status.state);
+            Err(Failure::user(words).hint(format!("`jobs watch {id}` waits for it")))
+        }
+    }
+}
+
+/// What the parts of a job without a join have returned, in their order, with `null` for each that did not end well.
+async fn list(ork: &Ork, id: JobId, output: &Output) -> Result<(), Failure> {
+    let (mut next, mut text) = (0, b"[".to_vec());
+    loop {
+        let page = ork.parts(id, next, PAGE).await?;
+        if page.is_empty() {
+            break;
+        }
+        for part in page {
+            // Whatever has no row did not end well either.
+            for index in next..=part.index {
+                text.extend_from_slice(if index == 0 { b"" } else { b"," });
+                let json = part.output.as_ref().filter(|_| index == part.index);
+                text.extend_from_slice(json.map_or(&b"null"[..], |json| json));
+            }
+            next = part.index + 1;
+        }
+        output.raw(&text);
+        text.clear();
+    }
+    text.extend_from_slice(b"]\n");
+    output.raw(&text);
+    Ok(())
+}

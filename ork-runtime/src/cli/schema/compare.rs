@@ -1,0 +1,124 @@
+//! `schema diff` and `schema check`: what a change of tasks means for whom, said to people and to CI.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::super::{Failure, Output};
+use crate::registry::Registry;
+use crate::schema::{self, Became, Change, Effect};
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Diff {
+    /// What `schema export` wrote before; `-` reads it from stdin, such as from `git show main:ork.schema.json`
+    old: PathBuf,
+    /// What it writes now; this program itself, if nobody says
+    new: Option<PathBuf>,
+    /// Fail also where it cannot be said whether something breaks
+    #[arg(long)]
+    strict: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Check {
+    /// What `schema export` wrote
+    #[arg(default_value = "ork.schema.json")]
+    file: PathBuf,
+}
+
+/// Says what changed between two bundles. Fails if something breaks.
+pub(super) fn diff(registry: &Registry, args: &Diff, output: &Output) -> Result<ExitCode, Failure> {
+    let old = read(&args.old)?;
+    let new = match &args.new {
+        Some(path) => read(path)?,
+        None => schema::bundle(registry.tasks()),
+    };
+    let changes = schema::compare(&old, &new).map_err(|error| wrong(args, &old, &error))?;
+    say(&changes, output);
+    let fails = |effect: &Effect| effect.is_breaking() || (args.strict && effect.is_unsure());
+    let breaks = changes.iter().any(|change| change.effects().iter().any(|(_, effect)| fails(effect)));
+    Ok(ExitCode::from(u8::from(breaks)))
+}
+
+/// Names the file that is no bundle.
+fn wrong(args: &Diff, old: &Value, error: &schema::NotABundle) -> Failure {
+    let old_is_fine = schema::compare(old, old).is_ok();
+    let path = args.new.as_ref().filter(|_| old_is_fine).unwrap_or(&args.old);
+    Failure::user(format!("{} cannot be compared: {error}", path.display()))
+        .hint("`schema export` writes what can be, in its own format `json`")
+}
+
+/// Holds the program against the file that it keeps. Fails if the file says anything else.
+pub(super) fn check(registry: &Registry, args: &Check, output: &Output) -> Result<ExitCode, Failure> {
+    let path = args.file.display();
+    let kept = read(&args.file).map_err(|error| error.hint(format!("`schema export --output {path}` writes it")))?;
+    let now = schema::bundle(registry.tasks());
+    if kept == now {
+        output.note(format!("{path} is what this program says"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let changes =
+        schema::compare(&kept, &now).map_err(|error| Failure::user(format!("{path} cannot be compared: {error}")))?;
+    say(&changes, output);
+    let breaks = changes.iter().any(|change| change.effects().iter().any(|(_, effect)| effect.is_breaking()));
+    output.note(format!(
+        "{path} is not what this program says{}: `schema export --output {path}` writes it anew, for those who review the \
+         change to see",
+        if breaks { ", and the change breaks others" } else { "" }
+    ));
+    Ok(ExitCode::from(1))
+}
+
+fn read(path: &Path) -> Result<Value, Failure> {
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text).map(drop)
+    } else {
+        std::fs::read_to_string(path).map(|all| text = all)
+    };
+    read.map_err(|error| Failure::user(format!("{} cannot be read: {error}", path.display())))?;
+    serde_json::from_str(&text).map_err(|error| Failure::user(format!("{} is no JSON: {error}", path.display())))
+}
+
+fn say(changes: &[Change], output: &Output) {
+    if output.is_json() {
+        output.json(&json!({ "changes": changes }));
+        return;
+    }
+    for change in changes {
+        say_one(change, output);
+    }
+    if changes.is_empty() {
+        output.line("no task takes or returns anything else");
+    }
+}
+
+fn say_one(change: &Change, output: &Output) {
+    let word = match change.became {
+        Became::Added => "is new",
+        Became::Changed => "changed",
+        Became::Removed => "is gone",
+    };
+    output.line(format!("task `{}` {word}", change.task));
+    let width = change.fields.iter().map(|field| field.path.len()).max().unwrap_or_default();
+    for field in &change.fields {
+        let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "(none)".to_owned());
+        output.line(format!("  {:width$}  {} → {}", field.path, side(&field.before), side(&field.after)));
+    }
+    for (whom, effect) in change.effects() {
+        match effect {
+            Effect::Compatible => output.line(format!("  {whom}: compatible")),
+            Effect::Unsure(whys) => lines(&format!("  {whom}: that cannot be said"), whys, output),
+            Effect::Breaks(whys) => lines(&format!("  {whom}: broken"), whys, output),
+        }
+    }
+}
+
+fn lines(head: &str, whys: &[String], output: &Output) {
+    output.line(head);
+    for why in whys {
+        output.line(format!("    {why}"));
+    }
+}

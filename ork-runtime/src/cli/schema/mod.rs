@@ -1,0 +1,170 @@
+//! `schema`: what the tasks of this program take and return, for programs in other languages.
+
+#[cfg(feature = "workflow")]
+mod compare;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use super::{Failure, Output};
+use crate::config::Config;
+use crate::registry::Registry;
+use crate::schema::{self, Wire};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Write the schemas of all tasks
+    Export(Export),
+    /// Write the schemas of one task
+    Show(Show),
+    /// Say what a change of tasks breaks: for queued messages, for clients, for workflows; fail if it does
+    #[cfg(feature = "workflow")]
+    Diff(compare::Diff),
+    /// Fail unless a file is what this program exports, and say what the difference breaks
+    #[cfg(feature = "workflow")]
+    Check(compare::Check),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Export {
+    #[command(flatten)]
+    form: Form,
+    /// Write to this file instead
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Show {
+    /// The task
+    task: String,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Which document, and what it says of the program.
+#[derive(Debug, clap::Args)]
+struct Form {
+    /// Which document
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+    /// What `AsyncAPI` calls the program
+    #[arg(long, default_value = "Tasks")]
+    title: String,
+    /// What `AsyncAPI` calls the version of its tasks
+    #[arg(long, default_value = "1.0.0", value_name = "VERSION")]
+    api_version: String,
+    /// Where `AsyncAPI` says that RabbitMQ is; `amqp://localhost:5672` if nobody says
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// One JSON Schema (2020-12)
+    Json,
+    /// The same as YAML
+    Yaml,
+    /// The same in the words of JSON Schema draft 7, which more tools know
+    Draft7,
+    /// `AsyncAPI` 3.0, as JSON
+    Asyncapi,
+    /// The same as YAML
+    AsyncapiYaml,
+}
+
+pub(super) fn schema(
+    (registry, config): (&Registry, &Config),
+    command: Command,
+    output: &Output,
+) -> Result<ExitCode, Failure> {
+    match command {
+        #[cfg(feature = "workflow")]
+        Command::Diff(args) => return compare::diff(registry, &args, output),
+        #[cfg(feature = "workflow")]
+        Command::Check(args) => return compare::check(registry, &args, output),
+        Command::Export(Export { form, output: file }) => {
+            let bundle = schema::bundle(registry.tasks());
+            say_namesakes(&bundle, output);
+            let text = form.write(&bundle, config)?;
+            match file {
+                None => output.raw(text.as_bytes()),
+                Some(path) => std::fs::write(&path, text).map_err(|error| {
+                    Failure::user(format!("the schemas cannot be written to {}: {error}", path.display()))
+                })?,
+            }
+        }
+        Command::Show(Show { task, form }) => {
+            let bundle = schema::bundle([&**registry.get(&task)?]);
+            say_namesakes(&bundle, output);
+            output.raw(form.write(&bundle, config)?.as_bytes());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says which types have a number for a name, since that number may become another one.
+fn say_namesakes(bundle: &Value, output: &Output) {
+    for (first, second) in schema::namesakes(bundle) {
+        output.note(format!(
+            "`{second}` stands beside `{first}`: if these are two types of one name, tell them apart with \
+             #[schemars(rename = \"..\")], or the next type of that name may take the number"
+        ));
+    }
+}
+
+impl Form {
+    fn write(&self, bundle: &Value, config: &Config) -> Result<String, Failure> {
+        let asyncapi = || Ok::<_, Failure>(schema::asyncapi(bundle, &self.wire(config)?));
+        Ok(match self.format {
+            Format::Json => pretty(bundle),
+            Format::Draft7 => pretty(&schema::draft7(bundle)),
+            Format::Yaml => schema::yaml(bundle),
+            Format::Asyncapi => pretty(&asyncapi()?),
+            Format::AsyncapiYaml => schema::yaml(&asyncapi()?),
+        })
+    }
+
+    /// Where messages travel.
+    fn wire(&self, config: &Config) -> Result<Wire, Failure> {
+        let wire = Wire {
+            title: self.title.clone(),
+            version: self.api_version.clone(),
+            prefix: config.prefix.clone(),
+            ..Wire::default()
+        };
+        match &self.server {
+            Some(server) => at(wire, server),
+            None => Ok(wire),
+        }
+    }
+}
+
+/// The same at this server: `amqp://host:port/vhost`.
+fn at(wire: Wire, server: &str) -> Result<Wire, Failure> {
+    // Before anything is said of it: there may be a password in it.
+    if server.contains('@') {
+        let words = "the server has a user in it: the document is for those who have users of their own";
+        return Err(Failure::user(words).hint("leave out what is before the `@`"));
+    }
+    let wrong = || Failure::user(format!("`{server}` is no server: expected `amqp://HOST:PORT/VHOST` or `amqps://..`"));
+    let (scheme, rest) = server.split_once("://").ok_or_else(wrong)?;
+    let (host, vhost) = rest.split_once('/').unwrap_or((rest, ""));
+    let encrypted = match scheme {
+        "amqp" => false,
+        "amqps" => true,
+        _ => return Err(wrong()),
+    };
+    if host.is_empty() {
+        return Err(wrong());
+    }
+    let vhost = if vhost.is_empty() { wire.vhost } else { vhost.replace("%2f", "/").replace("%2F", "/") };
+    Ok(Wire { host: host.to_owned(), encrypted, vhost, ..wire })
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
+}

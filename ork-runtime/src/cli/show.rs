@@ -1,0 +1,115 @@
+//! `jobs show`: all that is known of one job.
+
+use serde_json::json;
+
+use super::jobs::name;
+use super::output::printable;
+use super::{Failure, Output};
+use crate::app::Ork;
+use crate::client::Status;
+use crate::clock::Timestamp;
+use crate::id::JobId;
+use crate::ledger::PartState;
+use crate::store::{PartFilter, PartStatus};
+
+/// Shows it.
+pub(super) async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) -> Result<(), Failure> {
+    let status = ork.status(id).await?;
+    let bad = not_ok(ork, &status, parts).await?;
+    if output.is_json() {
+        let mut json = serde_json::to_value(&status).unwrap_or_default();
+        if let Some(json) = json.as_object_mut() {
+            let bad = bad.iter().map(|part| {
+                let details = part.failure.as_ref().and_then(|failure| failure.details.as_ref());
+                let why = why(part.failure.as_ref()).0;
+                json!({"index": part.index, "how": part.state.as_str(), "why": why, "details": details})
+            });
+            json.insert("not_ok".into(), bad.collect());
+        }
+        output.json(&json);
+        return Ok(());
+    }
+    let place = place(ork, &status).await?;
+    let rows = [job_rows(&status, place), end_rows(&status)].concat();
+    for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
+        output.line(format!("{name:<10} {value}"));
+    }
+    for task in status.run.iter().flat_map(|run| &run.tasks) {
+        output.line(format!("task {:<24} {:<9} {}", task.name, task.stage.as_str(), task.job));
+    }
+    for part in bad {
+        let (why, details) = why(part.failure.as_ref());
+        output.line(format_args!("part {} {} {why}", part.index, part.state));
+        if !details.is_empty() {
+            output.line(format_args!("     details {details}"));
+        }
+    }
+    Ok(())
+}
+
+type Row = (&'static str, String);
+
+/// What it is, and how far.
+fn job_rows(status: &Status, place: String) -> Vec<Row> {
+    let moment = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+    let below = match status.below {
+        0 => String::new(),
+        below => format!("{below} jobs, {} ended", status.below_ended),
+    };
+    vec![
+        ("job", status.id.to_string()),
+        ("task", name(status)),
+        ("workflow", place),
+        ("state", status.state.to_string()),
+        ("attempt", status.attempt.to_string()),
+        ("submitted", status.created.to_string()),
+        ("started", moment(status.started)),
+        ("ended", moment(status.ended)),
+        ("next try", moment(status.due)),
+        ("worker", status.worker.clone().unwrap_or_default()),
+        ("root", if status.root == status.id { String::new() } else { status.root.to_string() }),
+        ("parent", status.parent.map(|parent| parent.to_string()).unwrap_or_default()),
+        ("below it", below),
+        ("progress", status.percent().map(|percent| format!("{percent:.0} %")).unwrap_or_default()),
+        ("info", status.progress.as_ref().map(|progress| printable(&progress.info)).unwrap_or_default()),
+    ]
+}
+
+/// What went wrong, and how its parts stand.
+fn end_rows(status: &Status) -> Vec<Row> {
+    let (why, details) = why(status.failure.as_ref());
+    let mut rows = vec![("why", why), ("details", details), ("hooks", status.hooks_failed.clone().unwrap_or_default())];
+    if status.yielded > 0 || status.total.is_some() {
+        let counts = status.parts;
+        let total = status.total.map_or_else(|| format!("{} so far", status.yielded), |total| total.to_string());
+        let words = format!(
+            "{total}: {} ok, {} failed, {} skipped, {} cancelled, {} running",
+            counts.ok, counts.failed, counts.skipped, counts.cancelled, counts.running
+        );
+        rows.push(("parts", words));
+    }
+    rows
+}
+
+/// Which task of which run it is, if it is one.
+async fn place(ork: &Ork, status: &Status) -> Result<String, Failure> {
+    let (Some(step), Some(parent)) = (&status.step, status.parent) else { return Ok(String::new()) };
+    let Some(run) = ork.status(parent).await?.run else { return Ok(String::new()) };
+    let at = run.tasks.iter().position(|task| task.name == *step).map_or(0, |at| at + 1);
+    Ok(format!("{}, task {at} of {}: `{step}`", run.workflow, run.tasks.len()))
+}
+
+/// The first parts that did not succeed.
+async fn not_ok(ork: &Ork, status: &Status, most: usize) -> Result<Vec<PartStatus>, Failure> {
+    if status.parts.not_ok() == 0 || most == 0 {
+        return Ok(Vec::new());
+    }
+    let bad = vec![PartState::Failed, PartState::Skipped, PartState::Cancelled];
+    Ok(ork.list_parts(status.id, PartFilter { states: bad, from: 0, limit: most }).await?)
+}
+
+/// Why something failed, and what its task adds for programs.
+fn why(failure: Option<&crate::Failure>) -> (String, String) {
+    let details = failure.and_then(|failure| failure.details.as_ref()).map(|details| printable(&details.to_string()));
+    (failure.map(|failure| printable(&failure.to_string())).unwrap_or_default(), details.unwrap_or_default())
+}

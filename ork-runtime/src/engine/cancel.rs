@@ -1,0 +1,93 @@
+//! Cancelling a job with all below it; and `ork.cancel`, by which a program without the store asks for that.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::invoke::Called;
+use super::{Done, Engine, ProcessError, settle};
+use crate::accounting::{Cancel, Steered};
+use crate::id::JobId;
+use crate::job::{Job, Phase, State};
+use crate::message::Message;
+use crate::registry::Task;
+use crate::store::{Filter, JobView, StoreError};
+use crate::task::{CallError, Error};
+use crate::tree::Stop;
+
+/// How many jobs are looked at in one go.
+const PAGE: usize = 500;
+
+/// Stops a job and all jobs below it. When it is done, what is owed has been sent.
+///
+/// # Cancel safety
+/// If the future is dropped, the job may or may not have been stopped; if it has, nothing begins below it any more.
+pub(crate) async fn stop(engine: &Engine, id: JobId, stop: Stop) -> Result<Steered, StoreError> {
+    let cancel = Cancel { job: id, stop, below: false, by: engine.by() };
+    match engine.store.apply(cancel).await? {
+        Steered::Done(owed) => engine.outbox.send(owed).await,
+        other => return Ok(other),
+    }
+    // From here on nothing below it begins; this only makes it known sooner, and stops what runs.
+    let mut parents = vec![id];
+    while let Some(parent) = parents.pop() {
+        let mut before = None;
+        loop {
+            let states = State::ALL.into_iter().filter(|state| !state.is_final()).collect();
+            let filter = Filter { states, parent: Some(parent), before, limit: PAGE, ..Filter::default() };
+            let children = engine.store.jobs(filter).await?;
+            let cancel = |child: &JobView| Cancel { job: child.job.id, stop, below: true, by: engine.by() };
+            for steered in engine.store.apply_all(children.iter().map(cancel).collect()).await? {
+                if let Steered::Done(owed) = steered {
+                    engine.outbox.send(owed).await;
+                }
+            }
+            parents.extend(children.iter().filter(|child| child.job.tree.open > 0).map(|child| child.job.id));
+            match children.last() {
+                Some(last) => before = Some(last.job.id),
+                None => break,
+            }
+        }
+    }
+    Ok(Steered::Done(Vec::new()))
+}
+
+/// The input of `ork.cancel`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// The job's id, or the `message_id` that its sender gave it.
+    job: String,
+}
+
+/// Brings a claimed job of `ork.cancel` to its end. It needs no slot, for what it stops may hold them all.
+pub(super) async fn ask(
+    engine: &Arc<Engine>,
+    mut job: Box<Job>,
+    task: &Task,
+    message: &Message,
+) -> Result<Done, ProcessError> {
+    let called = asked(engine, message).await?;
+    settle::job(engine, &mut job, (&task.work, None), Phase::Start, (called, None)).await?;
+    Ok(Done::Settled)
+}
+
+async fn asked(engine: &Engine, message: &Message) -> Result<Called, StoreError> {
+    let no = |words: String| Ok(Called::Failed(CallError::Task(Error::permanent(words))));
+    let asked: Asked = match serde_json::from_slice(&message.body) {
+        Ok(asked) => asked,
+        Err(error) => return no(format!("this names no job: expected {{\"job\": ID}}: {error}")),
+    };
+    if !engine.store.keeps() {
+        return no("without a store nobody knows the job, so it cannot be cancelled: set ORK_STORE".into());
+    }
+    let id = JobId::from_foreign(&asked.job);
+    match stop(engine, id, Stop::All).await? {
+        Steered::Refused(state) => no(format!("job {id} is {state}: only a job that has not ended can be cancelled")),
+        Steered::Unknown => no(format!("there is no job {id} in the store of this worker")),
+        Steered::Interrupted(above) => no(format!("job {above} above it was interrupted, and it ends with that")),
+        Steered::Done(_) | Steered::Below | Steered::Replaced(_) | Steered::PartStays(_) => {
+            Ok(Called::Returned("null".into()))
+        }
+    }
+}

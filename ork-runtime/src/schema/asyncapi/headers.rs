@@ -1,0 +1,59 @@
+//! What a message says besides its body, as `AsyncAPI` has it: properties of AMQP and headers together. `docs/wire.md` has
+//! all of them; here is what a client sets, and what comes back.
+
+use serde_json::{Value, json};
+
+use super::FINGERPRINT;
+
+/// What a client may set on a message for a task. `item` asks for its function on one item.
+pub(super) fn job(fingerprint: Option<&str>, is_item: bool) -> Value {
+    let text = |description: &str| json!({ "type": "string", "description": description });
+    let mut headers = json!({
+        "type": "object",
+        "properties": {
+            "message_id": text("AMQP property: the job. Two messages of one id are one job; a UUID is the job's id itself."),
+            "reply_to": text("AMQP property: the queue to which the outcome goes; `amq.rabbitmq.reply-to` works. Without it no outcome is sent."),
+            "correlation_id": text("AMQP property: what the outcome repeats; `message_id` if it is missing."),
+            "priority": { "type": "integer", "minimum": 0, "maximum": 9, "description": "AMQP property: higher goes first." },
+            "on_complete": text("What follows when the job has ended: a list of messages, as JSON."),
+        },
+    });
+    if let Some(properties) = headers.pointer_mut("/properties").and_then(Value::as_object_mut) {
+        if let Some(fingerprint) = fingerprint {
+            let words = "The fingerprint of the schema that the input was made for: with it, an input that does not fit is parked for a worker that it fits, and not failed.";
+            let schema = json!({ "type": "string", "format": "uuid", "examples": [fingerprint], "description": words });
+            properties.insert(FINGERPRINT.into(), schema);
+        }
+        if is_item {
+            let words = "Asks for the function of one item, and not for the split.";
+            properties.insert("ork-ask".into(), json!({ "type": "string", "const": "item", "description": words }));
+        }
+    }
+    if is_item && let Value::Object(headers) = &mut headers {
+        headers.insert("required".into(), json!(["ork-ask"]));
+    }
+    headers
+}
+
+/// What an outcome has.
+pub(super) fn outcome() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "type": { "type": "string", "const": "ork.outcome", "description": "AMQP property." },
+            "correlation_id": { "type": "string", "description": "AMQP property: as asked for." },
+            "message_id": { "type": "string", "format": "uuid", "description": "AMQP property: the job's id." },
+        },
+    })
+}
+
+/// What an event has.
+pub(super) fn event() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "type": { "type": "string", "description": "AMQP property: the event's type." },
+            "message_id": { "type": "string", "description": "AMQP property: the event's id." },
+        },
+    })
+}

@@ -1,0 +1,159 @@
+//! What is not the same in two types: the fields, with what they were and what they are.
+
+use ork_workflow::{Type, show_type};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::beside;
+use crate::schema::walk;
+
+/// A field that is not what it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Field {
+    /// Where it is: `input.size`, `output[].name`.
+    pub path: String,
+    /// What it was, if it was there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// What it is, if it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// No type is looked at deeper.
+const DEEPEST: u32 = 32;
+
+/// The fields that differ.
+pub(super) fn changed(path: &str, old: Option<Type<'_>>, new: Option<Type<'_>>) -> Vec<Field> {
+    let mut found = Vec::new();
+    each(path, old, new, &mut Seen::default(), &mut found);
+    found
+}
+
+/// The pairs of types on the way: one that contains itself is looked at once.
+#[derive(Default)]
+struct Seen {
+    pairs: Vec<(String, String)>,
+    depth: u32,
+}
+
+fn each(path: &str, old: Option<Type<'_>>, new: Option<Type<'_>>, seen: &mut Seen, found: &mut Vec<Field>) {
+    let (Some(before), Some(after)) = (old, new) else {
+        found.push(Field { path: path.to_owned(), before: old.map(shown), after: new.map(shown) });
+        return;
+    };
+    if super::same(before, after) {
+        return;
+    }
+    let pair = [before, after].map(|it| it.schema.as_object().and_then(walk::target));
+    if let [Some(a), Some(b)] = pair {
+        let pair = (a, b);
+        if seen.pairs.contains(&pair) {
+            return;
+        }
+        seen.pairs.push(pair);
+    }
+    let (inner_before, inner_after) = (followed(before), followed(after));
+    let deeper = seen.depth < DEEPEST;
+    match (keys_of(inner_before, "object"), keys_of(inner_after, "object")) {
+        (Some(a), Some(b)) if deeper && has_fields(a) && has_fields(b) && !differ_beside(a, b, FIELDS) => {
+            seen.depth += 1;
+            fields(path, (inner_before, a), (inner_after, b), seen, found);
+            seen.depth -= 1;
+            return;
+        }
+        _ => {}
+    }
+    if let (Some(a), Some(b)) = (keys_of(inner_before, "array"), keys_of(inner_after, "array"))
+        && let (true, Some(a_items), Some(b_items)) = (deeper, a.get("items"), b.get("items"))
+        && !differ_beside(a, b, &["items"])
+    {
+        seen.depth += 1;
+        let items = (beside(inner_before, a_items), beside(inner_after, b_items));
+        each(&format!("{path}[]"), Some(items.0), Some(items.1), seen, found);
+        seen.depth -= 1;
+        return;
+    }
+    let (mut one, mut other) = (shown(before), shown(after));
+    if one == other {
+        // What the line leaves out: bounds, patterns.
+        (one, other) = (bare(inner_before.schema), bare(inner_after.schema));
+    }
+    found.push(Field { path: path.to_owned(), before: Some(one), after: Some(other) });
+}
+
+/// What is said of the fields of an object.
+const FIELDS: &[&str] = &["properties", "required"];
+
+fn fields(
+    path: &str,
+    (old, a): (Type<'_>, &Map<String, Value>),
+    (new, b): (Type<'_>, &Map<String, Value>),
+    seen: &mut Seen,
+    found: &mut Vec<Field>,
+) {
+    let of = |keys: &Map<String, Value>| keys.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+    let (mine, theirs) = (of(a), of(b));
+    let added = theirs.keys().filter(|name| !mine.contains_key(*name));
+    for name in mine.keys().chain(added) {
+        let at = format!("{path}.{name}");
+        let (before, after) = (mine.get(name), theirs.get(name));
+        let was_needed = requires(a, name);
+        match (before, after) {
+            (Some(before), Some(after)) if was_needed != requires(b, name) => {
+                let word = |needed| if needed { "" } else { ", may be missing" };
+                let before = shown(beside(old, before)) + word(was_needed);
+                let after = shown(beside(new, after)) + word(!was_needed);
+                found.push(Field { path: at, before: Some(before), after: Some(after) });
+            }
+            (before, after) => {
+                each(&at, before.map(|it| beside(old, it)), after.map(|it| beside(new, it)), seen, found);
+            }
+        }
+    }
+}
+
+fn requires(keys: &Map<String, Value>, name: &str) -> bool {
+    keys.get("required").and_then(Value::as_array).is_some_and(|names| names.iter().any(|it| it == name))
+}
+
+fn has_fields(keys: &Map<String, Value>) -> bool {
+    keys.get("properties").is_some_and(Value::is_object)
+}
+
+/// Whether two schemas demand something else beside these keywords.
+fn differ_beside(a: &Map<String, Value>, b: &Map<String, Value>, keywords: &[&str]) -> bool {
+    let rest = |keys: &Map<String, Value>| {
+        let mut keys = keys.clone();
+        keys.retain(|key, _| !keywords.contains(&key.as_str()) && !super::is_note(key));
+        keys
+    };
+    rest(a) != rest(b)
+}
+
+/// The keywords of a schema of one type.
+fn keys_of<'a>(of: Type<'a>, word: &str) -> Option<&'a Map<String, Value>> {
+    of.schema.as_object().filter(|keys| keys.get("type").and_then(Value::as_str) == Some(word))
+}
+
+fn followed(mut of: Type<'_>) -> Type<'_> {
+    for _ in 0..DEEPEST {
+        let target = of.schema.as_object().and_then(walk::target);
+        match target.and_then(|name| of.root.get("$defs")?.get(&name)) {
+            Some(schema) => of = beside(of, schema),
+            None => break,
+        }
+    }
+    of
+}
+
+fn shown(of: Type<'_>) -> String {
+    show_type(of.schema, of.root)
+}
+
+/// A schema without its notes.
+fn bare(schema: &Value) -> String {
+    let mut schema = schema.clone();
+    walk::each(&mut schema, &mut |keys| keys.retain(|key, _| !super::is_note(key)));
+    schema.to_string()
+}

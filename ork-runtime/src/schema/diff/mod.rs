@@ -1,0 +1,250 @@
+//! What a change of tasks means: for messages that are queued, for clients, and for workflows.
+//!
+//! Whether values of one type are values of another is decided as for the wires of workflows: a `Yes` is a promise, a `No`
+//! has a value that proves it, and what cannot be decided is said to be so.
+
+mod fields;
+
+use ork_workflow::{Type, Verdict, assignable};
+use serde::Serialize;
+use serde_json::Value;
+
+pub use self::fields::Field;
+use super::bundle::{VERSION, VERSION_KEY};
+use super::fingerprint::{fingerprint, is_note};
+
+/// What a change does to somebody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "verdict", content = "why")]
+pub enum Effect {
+    /// Nothing.
+    Compatible,
+    /// Whether it breaks something cannot be said, and why not.
+    Unsure(Vec<String>),
+    /// It breaks these.
+    Breaks(Vec<String>),
+}
+
+impl Effect {
+    /// Both together.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Compatible, other) | (other, Self::Compatible) => other,
+            (Self::Breaks(mut all), Self::Breaks(more)) => {
+                all.extend(more);
+                Self::Breaks(all)
+            }
+            (Self::Breaks(all), Self::Unsure(_)) | (Self::Unsure(_), Self::Breaks(all)) => Self::Breaks(all),
+            (Self::Unsure(mut all), Self::Unsure(more)) => {
+                all.extend(more);
+                Self::Unsure(all)
+            }
+        }
+    }
+
+    fn breaks(why: impl Into<String>) -> Self {
+        Self::Breaks(vec![why.into()])
+    }
+
+    /// Whether it breaks something.
+    pub const fn is_breaking(&self) -> bool {
+        matches!(self, Self::Breaks(_))
+    }
+
+    /// Whether that cannot be said.
+    pub const fn is_unsure(&self) -> bool {
+        matches!(self, Self::Unsure(_))
+    }
+}
+
+/// What became of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Became {
+    /// It is new.
+    Added,
+    /// It takes or returns something else.
+    Changed,
+    /// It is gone.
+    Removed,
+}
+
+/// What changed in one task, and what that means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Change {
+    /// The task.
+    pub task: String,
+    /// What became of it.
+    pub became: Became,
+    /// The fields that are not what they were.
+    pub fields: Vec<Field>,
+    /// For messages that old programs have sent and new workers find in the queue.
+    pub queued: Effect,
+    /// For programs with the old types that talk to new workers.
+    pub clients: Effect,
+    /// For workflows over the task, as `check` sees them.
+    pub workflows: Effect,
+}
+
+impl Change {
+    /// The effects, each with the name of whom it concerns.
+    pub const fn effects(&self) -> [(&'static str, &Effect); 3] {
+        [("queued messages", &self.queued), ("clients", &self.clients), ("workflows", &self.workflows)]
+    }
+}
+
+/// Says that a document is none of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotABundle {
+    /// It is something else.
+    #[error("it is not what `schema export` writes: expected `{VERSION_KEY}` in it")]
+    Other,
+    /// Its form is one that this version does not know.
+    #[error("its form is number {found}, and this version of ork knows {VERSION} only")]
+    Version {
+        /// The number it has.
+        found: Value,
+    },
+}
+
+/// What changed from one [bundle](super::bundle) to another, task by task; tasks that are what they were are left out.
+///
+/// ```
+/// use ork::schema::{Became, bundle, compare};
+///
+/// assert_eq!(compare(&bundle(&[]), &bundle(&[])).unwrap(), []);
+/// assert!(compare(&bundle(&[]), &serde_json::json!({})).is_err());
+/// ```
+///
+/// # Errors
+/// When one of the two is no bundle, or one of a form that this version does not know.
+pub fn compare(old: &Value, new: &Value) -> Result<Vec<Change>, NotABundle> {
+    let tasks = |bundle: &Value| match bundle.get(VERSION_KEY) {
+        None => Err(NotABundle::Other),
+        Some(found) if *found != VERSION => Err(NotABundle::Version { found: found.clone() }),
+        Some(_) => bundle.get("properties").and_then(Value::as_object).cloned().ok_or(NotABundle::Other),
+    };
+    let (before, after) = (tasks(old)?, tasks(new)?);
+    let mut names: Vec<_> = before.keys().chain(after.keys()).collect();
+    names.sort();
+    names.dedup();
+    let changes = names.into_iter().filter_map(|name| {
+        let side = |tasks: &'_ serde_json::Map<String, Value>| tasks.get(name).cloned();
+        match (side(&before), side(&after)) {
+            (Some(a), Some(b)) => changed(name, Side { task: &a, root: old }, Side { task: &b, root: new }),
+            (Some(_), None) => Some(removed(name)),
+            (None, Some(_)) => Some(added(name)),
+            (None, None) => None,
+        }
+    });
+    Ok(changes.collect())
+}
+
+/// The same document's other schema.
+const fn beside<'a>(of: Type<'a>, schema: &'a Value) -> Type<'a> {
+    Type { schema, root: of.root }
+}
+
+/// A task of one of two documents.
+#[derive(Debug, Clone, Copy)]
+struct Side<'a> {
+    task: &'a Value,
+    root: &'a Value,
+}
+
+impl<'a> Side<'a> {
+    fn of(self, what: &str) -> Option<Type<'a>> {
+        let schema = self.task.get("properties").and_then(|it| it.get(what))?;
+        Some(Type { schema, root: self.root })
+    }
+
+    /// What the function itself takes: a part's input, where there is a split.
+    fn work(self) -> Option<Type<'a>> {
+        self.of("part").or_else(|| self.of("input"))
+    }
+
+    fn queue(self) -> Option<&'a str> {
+        self.task.get("x-ork-queue").and_then(Value::as_str)
+    }
+}
+
+/// Whether two schemas demand the same.
+fn same(a: Type<'_>, b: Type<'_>) -> bool {
+    fingerprint(a.schema, a.root) == fingerprint(b.schema, b.root)
+}
+
+fn added(name: &str) -> Change {
+    let fine = || Effect::Compatible;
+    let (queued, clients, workflows) = (fine(), fine(), fine());
+    Change { task: name.to_owned(), became: Became::Added, fields: Vec::new(), queued, clients, workflows }
+}
+
+fn removed(name: &str) -> Change {
+    let gone = |why: &str| Effect::breaks(format!("the task is gone: {why}"));
+    Change {
+        task: name.to_owned(),
+        became: Became::Removed,
+        fields: Vec::new(),
+        queued: gone("its messages wait until no worker serves it, or go to the dead letters as `unknown-task`"),
+        clients: gone("what they submit is not run"),
+        workflows: gone("`check` refuses those that name it"),
+    }
+}
+
+fn changed(name: &str, old: Side<'_>, new: Side<'_>) -> Option<Change> {
+    let mut fields = Vec::new();
+    for what in ["input", "part", "output"] {
+        if old.of(what).is_some() || new.of(what).is_some() {
+            fields.extend(fields::changed(what, old.of(what), new.of(what)));
+        }
+    }
+    if old.queue() != new.queue() {
+        let word = |side: Side<'_>| side.queue().map(str::to_owned);
+        fields.push(Field { path: "queue".into(), before: word(old), after: word(new) });
+    }
+    if fields.is_empty() {
+        return None;
+    }
+    let input = fits("input", old.of("input"), new.of("input"));
+    let parts = if old.of("part").is_some() { fits("part", old.work(), new.work()) } else { Effect::Compatible };
+    let output = fits("output", new.of("output"), old.of("output"));
+    let queue = match (old.queue(), new.queue()) {
+        (Some(a), Some(b)) if a != b => {
+            Effect::breaks(format!("they are in the queue of `{a}`, and new workers read that of `{b}`"))
+        }
+        _ => Effect::Compatible,
+    };
+    let clients = input.clone().and(output);
+    Some(Change {
+        task: name.to_owned(),
+        became: Became::Changed,
+        fields,
+        queued: queue.and(input).and(parts),
+        workflows: match &clients {
+            // `check` bothers nobody with what it cannot decide.
+            Effect::Unsure(_) => Effect::Compatible,
+            other => other.clone(),
+        },
+        clients,
+    })
+}
+
+/// Whether what is of one type fits where another one is expected.
+fn fits(what: &str, from: Option<Type<'_>>, to: Option<Type<'_>>) -> Effect {
+    let (Some(from), Some(to)) = (from, to) else { return Effect::Compatible };
+    // Also what cannot be decided is itself.
+    if same(from, to) {
+        return Effect::Compatible;
+    }
+    match assignable(from, to) {
+        Verdict::Yes => Effect::Compatible,
+        Verdict::No(whys) => Effect::Breaks(whys.iter().map(|why| at(what, &why.path, &why.text)).collect()),
+        Verdict::Unknown(why) => Effect::Unsure(vec![at(what, "", &why)]),
+    }
+}
+
+fn at(what: &str, path: &str, text: &str) -> String {
+    format!("`{what}{path}`: {text}")
+}

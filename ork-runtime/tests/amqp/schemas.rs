@@ -1,0 +1,221 @@
+//! Two versions of one task on one queue, as while a deployment rolls on: what fits neither the sender's worker nor its
+//! schema is parked until a worker comes that it fits; what fits runs, whatever is said of it.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use lapin::types::{AMQPValue, FieldTable};
+use ork::task::TaskDef;
+use ork::{EventKind, Fingerprint, JobId, JobState, Ork, Registry, Task, task};
+
+use super::tasks::*;
+use super::world::{Foreigner, World, each, fresh, header, on};
+
+/// A thumbnail, before anybody could say how wide.
+#[task(queue = "plain")]
+async fn resize_old(path: String, key: Option<String>, context: ork::Context) -> String {
+    if let Some(key) = key {
+        called(&key);
+        Gate::of(&key).pass().await;
+    }
+    format!("{path} at {}", context.attempt())
+}
+
+/// The same, and somebody must say.
+#[task(queue = "plain")]
+async fn resize_new(path: String, width: u32, context: ork::Context) -> String {
+    format!("{path} of {width} at {}", context.attempt())
+}
+
+/// Both parts of an album of the old version.
+#[task(part)]
+fn resize_old_part(paths: Vec<String>, key: String) -> Vec<resize_old> {
+    paths.into_iter().map(|path| resize_old { path, key: Some(key.clone()) }).collect()
+}
+
+/// An album of the new one.
+#[task(part)]
+fn resize_new_part(paths: Vec<String>, key: String) -> Vec<resize_new> {
+    paths.into_iter().map(|path| resize_new { path, width: u32::try_from(key.len()).unwrap() }).collect()
+}
+
+fn known(name: &str) -> Arc<Task> {
+    Arc::clone(Registry::collect().unwrap().get(name).unwrap())
+}
+
+/// The task `resize` as this version has it: `resize_old` or `resize_new`.
+fn version(name: &str, split: bool) -> Registry {
+    let Task { work, split: parts, .. } = &*known(name);
+    let named = |def: &TaskDef| TaskDef { name: "resize", ..*def };
+    Registry::of([Some(named(work)), parts.as_ref().filter(|_| split).map(named)].into_iter().flatten()).unwrap()
+}
+
+/// The fingerprint of what a version takes.
+fn fingerprint(name: &str) -> Fingerprint {
+    known(name).work.fingerprint()
+}
+
+async fn worker(world: &World, name: &str, split: bool) -> Ork {
+    let ork = world
+        .builder()
+        .registry(version(name, split))
+        .set("shutdown", "10ms")
+        .set("events", "parts")
+        .build()
+        .await
+        .unwrap();
+    ork.start_worker();
+    ork
+}
+
+/// Sends an input that was made for this version, under a name.
+async fn send(foreigner: &Foreigner, name: &str, body: &str, made_for: Option<Fingerprint>) -> JobId {
+    let mut properties = foreigner.asking(name).with_message_id(name.into());
+    if let Some(made_for) = made_for {
+        let mut headers = FieldTable::default();
+        headers.insert("ork-schema".into(), AMQPValue::LongString(made_for.to_string().into()));
+        properties = properties.with_headers(headers);
+    }
+    foreigner.publish("resize", body.as_bytes(), properties).await;
+    JobId::from_foreign(name)
+}
+
+type Events = futures_util::stream::BoxStream<'static, Result<ork::Event, ork::ClientError>>;
+
+/// What is told of a job that is parked.
+async fn parked(events: &mut Events, id: JobId) -> String {
+    loop {
+        let event = events.next().await.unwrap().unwrap();
+        if event.job == id && event.kind == EventKind::Retrying {
+            return event.error.unwrap().message;
+        }
+    }
+}
+
+const NEW: &str = r#"{"path": "a", "width": 7}"#;
+
+#[test]
+fn an_old_worker_parks_the_message_of_a_new_client_until_a_new_worker_comes() {
+    each(|world| async move {
+        let old = worker(&world, "resize_old", false).await;
+        let mut events = old.events().await.unwrap();
+        let mut foreigner = world.foreigner().await;
+        let id = send(&foreigner, "new-1", NEW, Some(fingerprint("resize_new"))).await;
+        let said = parked(&mut events, id).await;
+        let expected = "parked for another version of `resize`: `width` is not an input: expected `path`, `key`";
+        assert!(said.starts_with(expected), "{said}");
+        for version in ["resize_old", "resize_new"] {
+            assert!(said.contains(&fingerprint(version).to_string()), "{said}");
+        }
+        if world.is_in_memory() {
+            old.shutdown().await;
+            return;
+        }
+        // Both are there for a while, as in a deployment.
+        let new = worker(&world, "resize_new", false).await;
+        old.shutdown().await;
+        let (name, answer) = foreigner.answer().await;
+        // It cost no attempt.
+        assert_eq!((name.as_str(), &answer["output"]), ("new-1", &"a of 7 at 1".into()), "{answer}");
+        new.shutdown().await;
+    });
+}
+
+#[test]
+fn a_new_worker_parks_an_old_message_and_a_way_back_runs_it() {
+    each(|world| async move {
+        let new = worker(&world, "resize_new", false).await;
+        let mut events = new.events().await.unwrap();
+        let mut foreigner = world.foreigner().await;
+        let id = send(&foreigner, "old-1", r#"{"path": "a"}"#, Some(fingerprint("resize_old"))).await;
+        let said = parked(&mut events, id).await;
+        assert!(said.contains("`width` is missing: expected integer"), "{said}");
+        if world.is_in_memory() {
+            // Nobody wants it any more.
+            new.cancel(id).await.unwrap();
+            let answer = foreigner.answer().await.1;
+            assert_eq!(answer["state"], "cancelled", "{answer}");
+            new.shutdown().await;
+            return;
+        }
+        let old = worker(&world, "resize_old", false).await;
+        new.shutdown().await;
+        assert_eq!(foreigner.answer().await.1["output"], "a at 1");
+        old.shutdown().await;
+    });
+}
+
+#[test]
+fn what_fits_runs_whatever_it_was_made_for_and_what_fits_nobody_fails() {
+    each(|world| async move {
+        let old = worker(&world, "resize_old", false).await;
+        let mut foreigner = world.foreigner().await;
+        send(&foreigner, "fits", r#"{"path": "a"}"#, Some(fingerprint("resize_new"))).await;
+        assert_eq!(foreigner.answer().await.1["output"], "a at 1");
+        for (name, made_for) in [("unsaid", None), ("own", Some(fingerprint("resize_old")))] {
+            send(&foreigner, name, NEW, made_for).await;
+            let answer = foreigner.answer().await.1;
+            assert_eq!((&answer["state"], &answer["error"]["kind"]), (&"failed".into(), &"input".into()), "{answer}");
+            assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "wrong-input");
+        }
+        old.shutdown().await;
+    });
+}
+
+/// The parts of a job that an old worker has split, when only new ones are left, and when an old one comes back.
+#[test]
+fn parts_are_parked_as_jobs_are() {
+    super::world::shared(|world| async move {
+        let old = worker(&world, "resize_old", true).await;
+        let mut foreigner = world.foreigner().await;
+        let key = fresh();
+        let body = format!(r#"{{"paths": ["a", "b"], "key": "{key}"}}"#);
+        let id = send(&foreigner, &key, &body, None).await;
+        Gate::of(&key).entered(2).await;
+        let new = worker(&world, "resize_new", true).await;
+        let mut events = new.events().await.unwrap();
+        old.shutdown().await;
+        // Each comes again when its pause is over, and is parked once more.
+        let mut again = std::collections::BTreeSet::new();
+        while again.len() < 2 {
+            let event = events.next().await.unwrap().unwrap();
+            if event.job == id && event.attempt > 1 {
+                again.extend(event.part);
+            }
+        }
+        assert_eq!(new.status(id).await.unwrap().state, JobState::Waiting);
+        let old = worker(&world, "resize_old", true).await;
+        new.shutdown().await;
+        Gate::of(&key).open();
+        let answer = foreigner.answer().await.1;
+        assert_eq!(answer["state"], "success", "{answer}");
+        old.shutdown().await;
+    });
+}
+
+/// No store keeps it, so the broker does: it goes to and fro between the workers of the queue, and then to the dead letters.
+#[test]
+fn without_a_store_what_no_worker_takes_is_put_aside_and_can_be_sent_again() {
+    for queues in ["quorum", "classic"] {
+        on("none", queues, |world| async move {
+            let builder = world.builder().registry(version("resize_old", false));
+            let old = builder.clock(Arc::new(super::storeless::Hasty::default())).build().await.unwrap();
+            old.start_worker();
+            let mut foreigner = world.foreigner().await;
+            send(&foreigner, "new-1", NEW, Some(fingerprint("resize_new"))).await;
+            let dead = foreigner.dead().await;
+            assert_eq!(header(&dead, "x-ork-reason"), "other-schema");
+            let words = header(&dead, "x-ork-detail");
+            assert!(words.contains("`width` is not an input"), "{words}");
+            old.shutdown().await;
+
+            // Nobody was answered. As it is, it runs where it fits.
+            let new = worker(&world, "resize_new", false).await;
+            let key = header(&dead, "x-ork-routing-key");
+            foreigner.publish(&key, &dead.data, dead.properties.clone()).await;
+            let (name, answer) = foreigner.answer().await;
+            assert_eq!((name.as_str(), &answer["output"]), ("new-1", &"a of 7 at 1".into()), "{answer}");
+            new.shutdown().await;
+        });
+    }
+}

@@ -1,0 +1,172 @@
+//! `schema::compare`: whom a change breaks, field by field, and what is not a break.
+
+use ork::schema::{Became, Change, Effect, NotABundle, compare};
+use serde_json::{Value, json};
+
+/// A bundle of one task with these types.
+fn bundle(input: &Value, output: &Value, defs: &Value) -> Value {
+    json!({
+        "x-ork-schemas": 1,
+        "properties": { "t": { "properties": { "input": input, "output": output }, "x-ork-queue": "t" } },
+        "$defs": defs,
+    })
+}
+
+/// What becomes of a task whose input changes so.
+fn input(old: &Value, new: &Value) -> Change {
+    let any = json!({ "type": "null" });
+    let changes = compare(&bundle(old, &any, &json!({})), &bundle(new, &any, &json!({}))).unwrap();
+    let [change] = changes.try_into().unwrap();
+    change
+}
+
+fn output(old: &Value, new: &Value) -> Change {
+    let any = json!({ "type": "null" });
+    let changes = compare(&bundle(&any, old, &json!({})), &bundle(&any, new, &json!({}))).unwrap();
+    let [change] = changes.try_into().unwrap();
+    change
+}
+
+fn object(fields: &Value, required: &[&str]) -> Value {
+    json!({ "type": "object", "properties": fields, "required": required, "additionalProperties": false })
+}
+
+/// The fields that changed, as `path: before > after`.
+fn fields(change: &Change) -> Vec<String> {
+    let word = |side: &Option<String>| side.clone().unwrap_or_default();
+    change.fields.iter().map(|it| format!("{}: {} > {}", it.path, word(&it.before), word(&it.after))).collect()
+}
+
+/// `yes`, `no` or `?` for queued messages, clients and workflows.
+fn verdicts(change: &Change) -> [&'static str; 3] {
+    change.effects().map(|(_, effect)| match effect {
+        Effect::Compatible => "yes",
+        Effect::Unsure(_) => "?",
+        Effect::Breaks(_) => "no",
+    })
+}
+
+fn whys(effect: &Effect) -> &[String] {
+    match effect {
+        Effect::Compatible => &[],
+        Effect::Unsure(whys) | Effect::Breaks(whys) => whys,
+    }
+}
+
+#[test]
+fn a_new_field_that_is_needed_breaks_who_does_not_send_it() {
+    let old = object(&json!({ "path": { "type": "string" } }), &["path"]);
+    let both = json!({ "path": { "type": "string" }, "width": { "type": "integer" } });
+    let change = input(&old, &object(&both, &["path", "width"]));
+    assert_eq!(change.became, Became::Changed);
+    assert_eq!(fields(&change), ["input.width:  > integer"]);
+    assert_eq!(verdicts(&change), ["no", "no", "no"]);
+    assert_eq!(whys(&change.queued), ["`input`: the field `width` is missing, and integer is expected"]);
+    // The same, and nobody needs it.
+    assert_eq!(verdicts(&input(&old, &object(&both, &["path"]))), ["yes", "yes", "yes"]);
+}
+
+#[test]
+fn a_field_that_is_gone_breaks_who_still_sends_it() {
+    let old = object(&json!({ "a": { "type": "string" }, "b": { "type": ["string", "null"] } }), &["a"]);
+    let change = input(&old, &object(&json!({ "a": { "type": "string" } }), &["a"]));
+    assert_eq!(fields(&change), ["input.b: string | null > "]);
+    assert_eq!(verdicts(&change), ["no", "no", "no"]);
+    assert_eq!(whys(&change.clients), ["`input`: the field `b` is not accepted"]);
+}
+
+#[test]
+fn an_input_may_take_more_and_an_output_may_say_less_but_not_otherwise() {
+    let (one, more) = (json!({ "type": "string" }), json!({ "type": ["string", "null"] }));
+    assert_eq!(verdicts(&input(&one, &more)), ["yes", "yes", "yes"]);
+    assert_eq!(verdicts(&input(&more, &one)), ["no", "no", "no"]);
+    assert_eq!(verdicts(&output(&more, &one)), ["yes", "yes", "yes"]);
+    let change = output(&one, &more);
+    assert_eq!(verdicts(&change), ["yes", "no", "no"], "what is queued has no output yet");
+    assert_eq!(whys(&change.clients), ["`output`: null where string is expected"]);
+    assert_eq!(fields(&change), ["output: string > string | null"]);
+}
+
+#[test]
+fn what_cannot_be_decided_is_said_to_be_so() {
+    let change = input(&json!({ "type": "string" }), &json!({ "type": "string", "pattern": "^a" }));
+    assert_eq!(verdicts(&change), ["?", "?", "yes"]);
+    assert!(whys(&change.queued)[0].contains("pattern"), "{change:?}");
+    assert_eq!(fields(&change), [r#"input: {"type":"string"} > {"type":"string","pattern":"^a"}"#]);
+}
+
+#[test]
+fn a_number_may_become_wider() {
+    let of = |format: &str| json!({ "type": "integer", "format": format });
+    assert_eq!(verdicts(&input(&of("uint32"), &of("uint64"))), ["yes", "yes", "yes"]);
+    assert_eq!(verdicts(&input(&of("uint8"), &of("int16"))), ["yes", "yes", "yes"]);
+    assert_eq!(verdicts(&input(&of("uint16"), &of("int16")))[0], "?");
+    assert_eq!(verdicts(&input(&of("int64"), &of("uint64")))[0], "?");
+}
+
+#[test]
+fn fields_are_named_however_deep_and_a_recursive_type_ends() {
+    let tree = |value: &str| {
+        let children = json!({ "type": "array", "items": { "$ref": "#/$defs/Tree" } });
+        json!({ "Tree": object(&json!({ "value": { "type": value }, "children": children }), &["value", "children"]) })
+    };
+    let (reference, null) =
+        (json!({ "type": "array", "items": { "$ref": "#/$defs/Tree" } }), json!({ "type": "null" }));
+    let old = bundle(&reference, &null, &tree("string"));
+    let new = bundle(&reference, &null, &tree("integer"));
+    let changes = compare(&old, &new).unwrap();
+    assert_eq!(fields(&changes[0]), ["input[].value: string > integer"]);
+    assert_eq!(verdicts(&changes[0]), ["no", "no", "no"]);
+}
+
+#[test]
+fn words_and_names_are_no_change() {
+    let null = json!({ "type": "null" });
+    let old = bundle(&json!({ "$ref": "#/$defs/A" }), &null, &json!({ "A": { "type": "string", "description": "x" } }));
+    let new = bundle(&json!({ "$ref": "#/$defs/B" }), &null, &json!({ "B": { "title": "y", "type": "string" } }));
+    assert_eq!(compare(&old, &new).unwrap(), []);
+}
+
+#[test]
+fn tasks_come_and_go_and_change_their_queues() {
+    let null = json!({ "type": "null" });
+    let (full, mut empty) = (bundle(&null, &null, &json!({})), bundle(&null, &null, &json!({})));
+    empty["properties"] = json!({});
+    let gone = compare(&full, &empty).unwrap();
+    assert_eq!((gone[0].became, verdicts(&gone[0])), (Became::Removed, ["no", "no", "no"]));
+    let new = compare(&empty, &full).unwrap();
+    assert_eq!((new[0].became, verdicts(&new[0])), (Became::Added, ["yes", "yes", "yes"]));
+
+    let mut moved = full.clone();
+    moved["properties"]["t"]["x-ork-queue"] = "other".into();
+    let moved = compare(&full, &moved).unwrap();
+    assert_eq!((fields(&moved[0]), verdicts(&moved[0])), (vec!["queue: t > other".to_owned()], ["no", "yes", "yes"]));
+}
+
+#[test]
+fn a_part_is_looked_at_where_there_were_parts() {
+    let null = json!({ "type": "null" });
+    let with = |part: &Value| {
+        let mut bundle = bundle(&null, &null, &json!({}));
+        bundle["properties"]["t"]["properties"]["part"] = part.clone();
+        bundle
+    };
+    let (text, number) = (json!({ "type": "string" }), json!({ "type": "integer" }));
+    let changes = compare(&with(&text), &with(&number)).unwrap();
+    assert_eq!(verdicts(&changes[0]), ["no", "yes", "yes"], "clients send no parts");
+    assert_eq!(fields(&changes[0]), ["part: string > integer"]);
+    // It is split now, and was not before: nothing of it is queued as a part.
+    let changes = compare(&bundle(&null, &null, &json!({})), &with(&number)).unwrap();
+    assert_eq!(verdicts(&changes[0]), ["yes", "yes", "yes"]);
+}
+
+#[test]
+fn what_is_no_bundle_is_refused() {
+    let null = json!({ "type": "null" });
+    let mut other = bundle(&null, &null, &json!({}));
+    other["x-ork-schemas"] = 2.into();
+    assert_eq!(compare(&json!({ "openapi": "3.0.0" }), &other), Err(NotABundle::Other));
+    let error = compare(&other, &other).unwrap_err();
+    assert_eq!(error, NotABundle::Version { found: 2.into() });
+    assert_eq!(error.to_string(), "its form is number 2, and this version of ork knows 1 only");
+}

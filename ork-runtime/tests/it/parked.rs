@@ -1,0 +1,78 @@
+//! A program that is started anew in another version finds jobs of the one before in its store: what does not fit is
+//! parked where it can be seen, runs when it fits again, and is cancelled or given up like every other job.
+
+use futures_util::StreamExt as _;
+use ork::task::TaskDef;
+use ork::{Event, EventKind, JobId, JobState, Ork, Registry, task};
+
+use super::world::{World, builder, each};
+
+/// The first version.
+#[task]
+fn invoice_one(order: u32) -> String {
+    format!("order {order}")
+}
+
+/// The second one takes an address, too.
+#[task]
+fn invoice_two(order: u32, address: String) -> String {
+    format!("order {order} to {address}")
+}
+
+/// A program in which this function is the task `invoice`.
+async fn version(store: &str, name: &str) -> Ork {
+    let registry = Registry::collect().unwrap();
+    let work = TaskDef { name: "invoice", ..registry.get(name).unwrap().work };
+    let registry = Registry::of([work]).unwrap();
+    builder(store).registry(registry).set("events", "jobs").build().await.unwrap()
+}
+
+/// A job that the first version has submitted, in a program of the second one that has parked it, and that news.
+async fn parked(store: &str) -> (Ork, JobId, Event) {
+    let one = version(store, "invoice_one").await;
+    let job = one.submit_json("invoice", r#"{"order": 7}"#.into()).await.unwrap();
+    one.shutdown().await;
+    let two = version(store, "invoice_two").await;
+    let mut events = two.events().await.unwrap();
+    two.start_worker();
+    loop {
+        let event = events.next().await.unwrap().unwrap();
+        if event.kind == EventKind::Retrying {
+            return (two, job, event);
+        }
+    }
+}
+
+#[test]
+fn a_job_of_the_version_before_is_parked_and_runs_when_that_comes_back() {
+    each(|world: World| async move {
+        let Some(store) = world.shared_store().map(str::to_owned) else { return world.end().await };
+        world.ork.shutdown().await;
+        let (two, job, event) = parked(&store).await;
+        let words = event.error.unwrap().message;
+        assert!(words.starts_with("parked for another version of `invoice`: `address` is missing"), "{words}");
+        let why = two.why(job).await.unwrap().sentence;
+        let expected =
+            ["its input is parked for another version of `invoice`: `address` is missing", "looked at again in"];
+        assert!(expected.iter().all(|words| why.contains(words)), "{why}");
+        two.shutdown().await;
+
+        let one = version(&store, "invoice_one").await;
+        one.start_worker();
+        let outcome = one.wait(job).await.unwrap();
+        assert_eq!(outcome.status().state, JobState::Success);
+        one.shutdown().await;
+    });
+}
+
+#[test]
+fn a_parked_job_can_be_cancelled() {
+    each(|world: World| async move {
+        let Some(store) = world.shared_store().map(str::to_owned) else { return world.end().await };
+        world.ork.shutdown().await;
+        let (two, job, _) = parked(&store).await;
+        two.cancel(job).await.unwrap();
+        assert_eq!(two.wait(job).await.unwrap().status().state, JobState::Cancelled);
+        two.shutdown().await;
+    });
+}

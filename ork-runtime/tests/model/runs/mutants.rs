@@ -1,0 +1,71 @@
+//! Each falsehood about runs is caught, in a world in which the truth holds.
+
+use ork::JobState;
+use ork::flow::{Flow, Stage};
+use ork::role::Role;
+
+use super::super::store::id;
+use super::super::{proof, search};
+use super::explore::explore;
+use super::tables::Tables;
+use super::{ANYWAY, CALM, Config, DIAMOND, Left, Mutant};
+
+impl Config {
+    /// What a mutant makes of a transaction.
+    pub(super) fn falsify(&self, before: &Tables, after: &mut Tables) {
+        let Some(mutant) = self.mutant else { return };
+        let Some(old) = before.flow() else { return };
+        let ended: Vec<_> = after
+            .jobs
+            .iter()
+            .filter(|(job, now)| now.state.is_final() && before.jobs.get(job).is_some_and(|old| !old.state.is_final()))
+            .filter_map(|(_, now)| Some((now.step()?.0, now.state)))
+            .collect();
+        let Some(flow) = after.jobs.get_mut(&id()).and_then(|run| run.role.as_deref_mut()).and_then(flow_of) else {
+            return;
+        };
+        for (at, (step, old)) in flow.steps.iter_mut().zip(&old.steps).enumerate() {
+            match mutant {
+                Mutant::NothingAnew if step.anew > old.anew => *step = old.clone(),
+                Mutant::NeverStale => step.stale = false,
+                Mutant::OldOnesCount if step.anew > 0 && ended.contains(&(at, JobState::Success)) => {
+                    step.stage = Stage::Success;
+                }
+                Mutant::NothingAnew | Mutant::OldOnesCount | Mutant::MessagesOutside => {}
+            }
+        }
+    }
+}
+
+fn flow_of(role: &mut Role) -> Option<&mut Flow> {
+    match role {
+        Role::Run(flow) => Some(flow),
+        _ => None,
+    }
+}
+
+fn caught(mutant: Mutant, tasks: &'static [(&'static [usize], bool)], left: Left) {
+    let config = Config { tasks, workers: 2, left, mutant: None };
+    search::caught(mutant, &explore(config, 0), &explore(Config { mutant: Some(mutant), ..config }, 0));
+    proof::note("mutants", 1);
+}
+
+#[test]
+fn messages_that_are_sent_by_whoever_ended_a_task_are_caught() {
+    caught(Mutant::MessagesOutside, DIAMOND, Left { crashes: 1, ..CALM });
+}
+
+#[test]
+fn a_retry_that_leaves_what_ran_without_its_task_is_caught() {
+    caught(Mutant::NothingAnew, ANYWAY, Left { failures: 1, retries: 1, ..CALM });
+}
+
+#[test]
+fn a_task_that_counts_although_it_was_given_what_has_changed_is_caught() {
+    caught(Mutant::NeverStale, ANYWAY, Left { failures: 1, retries: 1, ..CALM });
+}
+
+#[test]
+fn jobs_that_count_although_their_tasks_began_anew_are_caught() {
+    caught(Mutant::OldOnesCount, ANYWAY, Left { failures: 2, retries: 2, ..CALM });
+}

@@ -1,0 +1,69 @@
+//! A store of one tree of jobs as pure data: it opens a job and those above it, lets a production operation decide, and
+//! writes what that says.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+
+use ork::JobId;
+use ork::accounting::{Books, Operation, OwedAsk, OwedRow};
+use ork::flow::Flow;
+use ork::job::Job;
+use ork::ledger::Ledger;
+
+use super::super::store::id;
+
+/// All of it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Tables {
+    pub(super) jobs: BTreeMap<JobId, Job>,
+}
+
+/// What one operation did.
+pub(super) struct Applied<A> {
+    pub(super) answer: A,
+    /// The messages that it owes, and how many outcomes.
+    pub(super) messages: Vec<OwedRow>,
+    pub(super) replies: usize,
+    pub(super) tables: Tables,
+}
+
+impl Tables {
+    pub(super) fn run(&self) -> Option<&Job> {
+        self.jobs.get(&id())
+    }
+
+    pub(super) fn flow(&self) -> Option<&Flow> {
+        self.run()?.run()
+    }
+
+    pub(super) fn tasks(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values().filter(|job| job.parent.is_some())
+    }
+
+    pub(super) fn apply<O: Operation>(&self, operation: &O) -> Applied<O::Answer> {
+        let mut books = Books::new(1);
+        let mut next = Some(operation.job());
+        while let Some(job) = next {
+            let known = self.jobs.get(&job);
+            books.open(job, known.map(|job| (job.clone(), Ledger::default())));
+            next = known.and_then(|job| job.parent);
+        }
+        let answer = operation.apply(&mut books);
+        let (writes, _) = books.finish();
+        let mut tables = self.clone();
+        tables.jobs.extend(books.into_entries().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job)));
+        let of = |row: &OwedRow, ask| row.ask == ask;
+        let replies = writes.owed.iter().filter(|row| of(row, OwedAsk::Reply)).count();
+        let messages = writes.owed.into_iter().filter(|row| of(row, OwedAsk::Start)).collect();
+        Applied { answer, messages, replies, tables }
+    }
+}
+
+/// Times and names of workers are left out: none of them decides anything here.
+impl Hash for Tables {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        for job in self.jobs.values() {
+            (job.id, job.state, job.attempt, job.base, job.tree, job.run()).hash(hasher);
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The world around a run: its workers, its messages, its client; and what must hold of every step.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ork::accounting::{BeginRun, Cancel, Claim, Claimed, NewJob, Operation, Retry, Settle, Submit};
+use ork::flow::{Flow, Stage};
+use ork::job::{Attempt, Phase};
+use ork::tree::Stop;
+use ork::{JobId, JobState};
+
+use super::super::given::{by, failure, new_job};
+use super::super::store::id;
+use super::tables::Tables;
+use super::{Config, Left, Mutant};
+
+/// A rule that was broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Flaw {
+    /// A task has begun before those that it needs have ended, or although one of them failed.
+    Early,
+    /// Two jobs of one task are open at once.
+    Twice,
+    /// Something moved after the end.
+    Moved,
+    /// The numbers of the run are not those that counting gives.
+    Miscounted,
+    /// The run has ended in another way than its tasks, or its outcome was not owed once.
+    Misjudged,
+    /// A task of a run that ended well was given what another one returned before it was taken up.
+    Outdated,
+}
+
+/// A message; `suspect` if it was delivered before and its worker may have died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Msg {
+    pub(super) job: JobId,
+    pub(super) attempt: u32,
+    pub(super) suspect: bool,
+}
+
+/// What a worker is at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) enum Hand {
+    #[default]
+    Idle,
+    /// A claimed run: so many jobs are to be taken up, then it begins.
+    Run { attempt: u32, take_up: Vec<JobId> },
+    /// A claimed task.
+    Task { job: JobId, attempt: u32 },
+    /// It is all in the store; the broker does not know yet.
+    Done,
+}
+
+/// A worker, and the delivery that it has not acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct Worker {
+    pub(super) hand: Hand,
+    pub(super) unacked: Option<Msg>,
+    /// Whether the broker has given its delivery to others: it is a zombie.
+    pub(super) stale: bool,
+    /// Messages that only a mutant keeps outside the transaction.
+    pub(super) late: Vec<Msg>,
+}
+
+/// All there is.
+#[derive(Debug, Clone, PartialEq, Hash)]
+pub(super) struct World {
+    pub(super) tables: Arc<Tables>,
+    pub(super) bag: Vec<Msg>,
+    pub(super) workers: Vec<Worker>,
+    pub(super) left: Left,
+    pub(super) flaw: Option<Flaw>,
+    /// How often each task has ended, and how often those that it needs had when it began last.
+    ended: Vec<u8>,
+    given: Vec<Vec<u8>>,
+    /// How often the run has ended, and how often its outcome was owed.
+    ends: u8,
+    replies: usize,
+}
+
+impl World {
+    pub(super) fn new(config: &Config) -> Self {
+        let tasks = config.tasks.len();
+        let mut world = Self {
+            tables: Arc::default(),
+            bag: Vec::new(),
+            workers: vec![Worker::default(); config.workers],
+            left: config.left,
+            flaw: None,
+            ended: vec![0; tasks],
+            given: vec![Vec::new(); tasks],
+            ends: 0,
+            replies: 0,
+        };
+        world.change(config, None, &Submit::new(new_job(), by(None)));
+        world
+    }
+
+    pub(super) fn run_ended(&self) -> bool {
+        self.tables.run().is_some_and(|run| run.state.is_final())
+    }
+
+    /// Carries out an operation for a worker or a client, as one transaction.
+    fn change<O: Operation>(&mut self, config: &Config, worker: Option<usize>, operation: &O) -> O::Answer {
+        let before = Arc::clone(&self.tables);
+        let mut applied = before.apply(operation);
+        config.falsify(&before, &mut applied.tables);
+        self.tables = Arc::new(applied.tables);
+        self.replies += applied.replies;
+        let messages = applied.messages.iter().map(|row| Msg { job: row.job, attempt: row.attempt, suspect: false });
+        match worker {
+            Some(worker) if config.mutant == Some(Mutant::MessagesOutside) => {
+                self.workers[worker].late.extend(messages);
+            }
+            _ => self.bag.extend(messages),
+        }
+        self.flaw = self.flaw.or_else(|| self.look(&before));
+        applied.answer
+    }
+
+    /// The first rule that a transaction has broken.
+    fn look(&mut self, before: &Tables) -> Option<Flaw> {
+        let after = Arc::clone(&self.tables);
+        let run = after.run()?;
+        if let Some(flow) = run.run() {
+            let begun = |flow: Option<&Flow>, at: usize| {
+                flow.map(|flow| &flow.steps[at]).filter(|step| step.stage == Stage::Begun).map(|step| step.anew)
+            };
+            for at in 0..flow.steps.len() {
+                let (old, new) = (begun(before.flow(), at), begun(Some(flow), at));
+                self.ended[at] += u8::from(old.is_some() && old != new);
+            }
+            for (at, step) in flow.steps.iter().enumerate() {
+                let (old, new) = (begun(before.flow(), at), begun(Some(flow), at));
+                if new.is_some() && old != new {
+                    self.given[at] = step.needs.iter().map(|needs| self.ended[*needs]).collect();
+                    let needs = || step.needs.iter().map(|needs| flow.steps[*needs].stage);
+                    if !needs().all(|stage| stage.is_final() && (step.anyway || stage == Stage::Success)) {
+                        return Some(Flaw::Early);
+                    }
+                }
+                let of =
+                    |job: &&ork::job::Job| job.step().is_some_and(|(place, _)| place == at) && !job.state.is_final();
+                if after.tasks().filter(of).count() > 1 {
+                    return Some(Flaw::Twice);
+                }
+            }
+        }
+        let had_ended = before.run().is_some_and(|run| run.state.is_final());
+        if had_ended && run.state.is_final() && before != &*after {
+            return Some(Flaw::Moved);
+        }
+        let count = |state: fn(JobState) -> bool| after.tasks().filter(|job| state(job.state)).count();
+        let counted = [count(|_| true), count(|state| !state.is_final()), count(|state| state == JobState::Failed)];
+        if counted.map(|count| u64::try_from(count).unwrap()) != [run.tree.made, run.tree.open, run.tree.failed] {
+            return Some(Flaw::Miscounted);
+        }
+        self.ends += u8::from(!had_ended && run.state.is_final());
+        (run.state.is_final()).then(|| self.judged(run.state, run.run())).flatten()
+    }
+
+    /// Whether a run that has ended may have ended so.
+    fn judged(&self, state: JobState, flow: Option<&Flow>) -> Option<Flaw> {
+        let steps = || flow.into_iter().flat_map(|flow| &flow.steps);
+        let open = self.tables.tasks().any(|job| !job.state.is_final()) || steps().any(|step| !step.stage.is_final());
+        let well = flow.is_some() && steps().all(|step| step.stage == Stage::Success);
+        let failed = steps().any(|step| step.stage == Stage::Failed);
+        let right = match state {
+            JobState::Success => well,
+            JobState::Failed => failed,
+            _ => !well || self.tables.run().is_some_and(|run| run.tree.interrupted.is_some()),
+        };
+        if open || !right || usize::from(self.ends) != self.replies {
+            return Some(Flaw::Misjudged);
+        }
+        let now = |needs: &[usize]| needs.iter().map(|needs| self.ended[*needs]).collect::<Vec<_>>();
+        let outdated = |(at, step): (usize, &ork::flow::FlowStep)| self.given[at] != now(&step.needs);
+        (well && steps().enumerate().any(outdated)).then_some(Flaw::Outdated)
+    }
+
+    /// A worker is handed a message, and asks the store whether it is still owed.
+    pub(super) fn take(&mut self, config: &Config, worker: usize, msg: usize) {
+        let msg = self.bag.remove(msg);
+        let job = self.tables.jobs[&msg.job].clone();
+        let claim = Claim {
+            unknown: NewJob { job, input: Bytes::new() },
+            unique: None,
+            phase: Phase::Start,
+            attempt: msg.attempt,
+            firm: msg.suspect,
+            by: by(Some(worker)),
+        };
+        let hand = match self.change(config, Some(worker), &claim) {
+            Claimed::Ours { job, .. } if job.id == id() => {
+                let take_up = job.run().map(|flow| flow.not_well(job.id)).unwrap_or_default();
+                Hand::Run { attempt: job.attempt, take_up }
+            }
+            Claimed::Ours { job, .. } => Hand::Task { job: job.id, attempt: job.attempt },
+            Claimed::Nothing | Claimed::Unknown => Hand::Idle,
+        };
+        let unacked = (hand != Hand::Idle).then_some(msg);
+        self.workers[worker] = Worker { hand, unacked, ..std::mem::take(&mut self.workers[worker]) };
+        if self.workers[worker].hand == Hand::Idle {
+            self.end(worker);
+        }
+    }
+
+    /// A worker does the next thing to what it is at; `fails` if the task does.
+    pub(super) fn go_on(&mut self, config: &Config, worker: usize, fails: bool) {
+        let hand = match self.workers[worker].hand.clone() {
+            Hand::Idle => Hand::Idle,
+            Hand::Done => return self.end(worker),
+            Hand::Run { attempt, mut take_up } if !take_up.is_empty() => {
+                let job = take_up.remove(0);
+                self.change(config, Some(worker), &Retry::new(job, by(Some(worker))));
+                Hand::Run { attempt, take_up }
+            }
+            Hand::Run { attempt, .. } => {
+                let begin = BeginRun { job: id(), attempt, flow: config.flow(), by: by(Some(worker)) };
+                self.change(config, Some(worker), &begin);
+                Hand::Done
+            }
+            Hand::Task { job, attempt } => {
+                let how = if fails { Attempt::Failed { failure: failure(), again: None } } else { Attempt::Succeeded };
+                let output = (how == Attempt::Succeeded).then(|| Bytes::from_static(b"0"));
+                let settle = Settle { job, phase: Phase::Start, attempt, how, output, by: by(Some(worker)) };
+                self.change(config, Some(worker), &settle);
+                Hand::Done
+            }
+        };
+        self.workers[worker].hand = hand;
+    }
+
+    /// A worker acknowledges what it was at.
+    fn end(&mut self, worker: usize) {
+        let ended = std::mem::take(&mut self.workers[worker]);
+        self.bag.extend(ended.late);
+    }
+
+    /// A worker dies: what it had not acknowledged comes again, unless somebody else has it already.
+    pub(super) fn crash(&mut self, worker: usize) {
+        let dead = std::mem::take(&mut self.workers[worker]);
+        self.bag.extend(dead.unacked.filter(|_| !dead.stale).map(|msg| Msg { suspect: true, ..msg }));
+    }
+
+    /// The broker takes a worker for dead and hands its delivery to others, while it goes on.
+    pub(super) fn redeliver(&mut self, worker: usize) {
+        self.workers[worker].stale = true;
+        self.bag.extend(self.workers[worker].unacked.map(|msg| Msg { suspect: true, ..msg }));
+    }
+
+    /// A client takes up the run, or one of its tasks.
+    pub(super) fn retry(&mut self, config: &Config, job: JobId) {
+        self.change(config, None, &Retry::new(job, by(None)));
+    }
+
+    /// A client cancels the run, and then what is below it, one after the other.
+    pub(super) fn cancel(&mut self, config: &Config, job: JobId) {
+        let cancel = Cancel { job, stop: Stop::All, below: job != id(), by: by(None) };
+        self.change(config, None, &cancel);
+    }
+
+    /// The order of messages, and which worker is at what, are of no consequence.
+    pub(super) fn simplify(&mut self) {
+        self.bag.sort_unstable();
+    }
+}

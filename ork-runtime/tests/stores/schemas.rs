@@ -1,0 +1,71 @@
+//! What schemas a job was made for is kept with it, and is in every message of it; what is parked costs no attempt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ork::accounting::{Answer, Append, By, Claim, Claimed, NewJob, Open, Page, Settle};
+use ork::job::{Attempt, Job, Phase};
+use ork::{Failure, FailureKind, Fingerprint, JobId, JobState, MadeFor};
+
+use super::world::{START, each};
+
+fn fingerprint(text: &str) -> Fingerprint {
+    text.parse().unwrap()
+}
+
+#[test]
+fn what_a_job_was_made_for_is_kept() {
+    each(|world| async move {
+        let (input, part) =
+            (fingerprint("026efc0d-5269-5386-8c1e-8100806a251c"), fingerprint("126efc0d-5269-5386-8c1e-8100806a251c"));
+        let mut job = Job::new(JobId::new(), "split", START);
+        job.made_for.input = Some(input);
+        let id = job.id;
+        let claim = Claim {
+            unknown: NewJob { job, input: "{}".into() },
+            unique: None,
+            phase: Phase::Start,
+            attempt: 1,
+            firm: false,
+            by: world.by(),
+        };
+        assert!(matches!(world.store.apply(claim).await.unwrap(), Claimed::Ours { .. }));
+        let made_for = || {
+            let store = Arc::clone(&world.store);
+            async move { store.job(id).await.unwrap().unwrap().job.made_for }
+        };
+        assert_eq!(made_for().await, MadeFor { input: Some(input), part: None });
+        let open = Open { job: id, attempt: 1, policy: ork::Policy::default(), joined: false, made_for: Some(part) };
+        assert_eq!(world.store.apply(open).await.unwrap(), Some(1));
+        assert_eq!(made_for().await, MadeFor { input: Some(input), part: Some(part) });
+        let page = Page { job: id, epoch: 1, first: 0, inputs: vec!["0".into(), "1".into()] };
+        let append = Append { page, by: By { hold: true, ..world.by() } };
+        let appended = world.store.apply(append).await.unwrap();
+        let schemas = appended.owed.into_iter().flat_map(|owed| owed.messages).map(|message| match message {
+            ork::message::Outgoing::Work(message) => message.schema,
+            other => panic!("{other:?}"),
+        });
+        assert!(schemas.eq([Some(part), Some(part)]));
+    });
+}
+
+#[test]
+fn a_parked_job_comes_again_later_and_has_lost_no_attempt() {
+    each(|world| async move {
+        let id = world.submit("plain").await;
+        let mut attempt = 1;
+        for round in 1..=3 {
+            assert!(matches!(world.claim(id, Phase::Start, attempt).await, Claimed::Ours { .. }));
+            let again = START + Duration::from_secs(round);
+            let failure = Failure::new(FailureKind::Input, "parked");
+            let how = Attempt::Parked { failure, again };
+            let settle = Settle { job: id, phase: Phase::Start, attempt, how, output: None, by: world.by() };
+            assert!(matches!(world.store.apply(settle).await.unwrap(), Answer::Counted(_)));
+            let job = world.store.job(id).await.unwrap().unwrap().job;
+            assert_eq!((job.state, job.due, job.counted_attempt()), (JobState::Retrying, Some(again), 1));
+            assert_eq!(job.failure.unwrap().message, "parked");
+            attempt += 1;
+            assert_eq!(job.attempt, attempt, "what comes late is known by its attempt");
+        }
+    });
+}

@@ -1,0 +1,22 @@
+//! What tests use that is no part of this workspace: the Python, Node.js and Java that scripts in `.ci` install.
+
+/// Where it is, such as `node`; `None` if there is none and none is required.
+#[expect(clippy::print_stdout, reason = "a test that was skipped must say so")]
+#[expect(clippy::disallowed_methods, reason = "the tests' own switches are no configuration of ork")]
+pub fn installed(what: &str) -> Option<String> {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let variable = format!("ORK_TEST_{}", what.to_uppercase());
+    let place = set(&variable);
+    if place.is_none() {
+        let required = set("ORK_TEST_REQUIRE").unwrap_or_default();
+        let words = format!("there is no {what}: run `.ci/{what} target/{what}` and set {variable} to what it prints");
+        assert!(!required.split(',').any(|service| service.trim() == what), "{words}");
+        println!("skipped: {words}");
+    }
+    place
+}
+
+/// The Python, with its packages.
+pub fn python() -> Option<String> {
+    installed("python")
+}
