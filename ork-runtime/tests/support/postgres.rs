@@ -186,8 +186,15 @@ impl Server {
         command.args(["-c", GUARD]).arg(self.dir.path()).arg(server.get_program()).args(server.get_args());
         command.arg("-D").arg(self.dir.path().join("data"));
         let port = format!("port={}", self.port);
-        let fixed =
-            ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "max_connections=500", &port];
+        let fixed = [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "fsync=off",
+            "max_connections=500",
+            "max_wal_size=64MB",
+            "min_wal_size=32MB",
+            &port,
+        ];
         for setting in fixed.into_iter().chain(self.settings.iter().map(String::as_str)) {
             command.args(["-c", setting]);
         }

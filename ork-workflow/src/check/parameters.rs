@@ -32,6 +32,13 @@ pub(super) fn check(
     for (word, _) in told.iter().filter(|_| check.document.is_whole) {
         no_parameter(check, word, problems);
     }
+    if let [(time, _), (date, _)] = told[..]
+        && time.text == date.text
+    {
+        let message = format!("the schedule tells `{}` both its time and its date", date.text);
+        let problem = Diagnostic::new(Code::ScheduleParameter, message).at(date.span, "the date");
+        problems.add(problem.and(time.span, "the time").help("give each a parameter of its own, or leave one out"));
+    }
     if let Some(given) = given.filter(|_| check.document.is_whole) {
         unknown(check, given, problems);
     }

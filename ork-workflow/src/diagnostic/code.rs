@@ -149,7 +149,7 @@ codes! {
     Error DefaultType "default-type"
     /// A parameter that no task takes.
     Warning UnusedParameter "unused-parameter"
-    /// A workflow with a schedule needs defaults: nobody is there to give values.
+    /// A workflow with a schedule needs defaults, as nobody is there to give values; and it tells a parameter one thing.
     Error ScheduleParameter "schedule-parameter"
     /// A value for a parameter that the workflow does not have.
     Error UnknownParameter "unknown-parameter"
