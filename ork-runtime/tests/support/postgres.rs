@@ -3,6 +3,7 @@
 //!
 //! `.ci/services` does the same in shell for the server that a whole test run shares.
 
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -269,7 +270,8 @@ pub fn private() -> Option<Server> {
     None
 }
 
-/// An empty database on the server that tests share; `None` if there is none and none is required.
+/// An empty database on the server that tests share, until this thread ends, which is that of the test; `None` if there is
+/// no server and none is required.
 pub async fn database() -> Option<String> {
     static SERVER: OnceLock<Option<(String, Option<Server>)>> = OnceLock::new();
     let server = SERVER.get_or_init(|| match environment("ORK_TEST_POSTGRES_URL") {
@@ -277,7 +279,42 @@ pub async fn database() -> Option<String> {
         None => private().map(|server| (server.url("postgres"), Some(server))),
     });
     let (url, _) = server.as_ref()?;
-    Some(create(url).await)
+    let made = create(url).await;
+    MADE.with_borrow_mut(|all| all.0.push((url.clone(), made.clone())));
+    Some(made)
+}
+
+thread_local! {
+    static MADE: RefCell<Made> = RefCell::default();
+}
+
+/// The databases of a test, each after the URL of its server.
+#[derive(Default)]
+struct Made(Vec<(String, String)>);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let made = std::mem::take(&mut self.0);
+        // A thread that ends cannot wait for a runtime of its own.
+        let remove = std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                for (server, url) in made {
+                    remove(&server, &url).await;
+                }
+            });
+        });
+        drop(remove.join());
+    }
+}
+
+/// Takes a database away, whoever is connected; a server that is gone has none.
+async fn remove(server: &str, url: &str) {
+    let before = url.split('?').next().unwrap();
+    let name = before.rsplit_once('/').unwrap().1;
+    let Ok(mut connection) = PgConnection::connect(server).await else { return };
+    let query = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
+    sqlx::raw_sql(query).execute(&mut connection).await.unwrap();
 }
 
 /// A connection of the test itself.
