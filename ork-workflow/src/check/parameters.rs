@@ -32,13 +32,7 @@ pub(super) fn check(
     for (word, _) in told.iter().filter(|_| check.document.is_whole) {
         no_parameter(check, word, problems);
     }
-    if let [(time, _), (date, _)] = told[..]
-        && time.text == date.text
-    {
-        let message = format!("the schedule tells `{}` both its time and its date", date.text);
-        let problem = Diagnostic::new(Code::ScheduleParameter, message).at(date.span, "the date");
-        problems.add(problem.and(time.span, "the time").help("give each a parameter of its own, or leave one out"));
-    }
+    told_twice(&told, problems);
     if let Some(given) = given.filter(|_| check.document.is_whole) {
         unknown(check, given, problems);
     }
@@ -73,6 +67,16 @@ fn told<'a>(check: &Check<'a>) -> impl Iterator<Item = (&'a Word, &'static str)>
     let schedule = check.document.schedule.as_ref();
     let words = schedule.map(|it| [(it.time_as.as_ref(), TIME), (it.date_as.as_ref(), DATE)]);
     words.into_iter().flatten().filter_map(|(word, sample)| Some((word?, sample)))
+}
+
+/// Says that one parameter would be told both the time and the date.
+fn told_twice(told: &[(&Word, &str)], problems: &mut Problems) {
+    let &[(time, _), (date, _)] = told else { return };
+    if time.text == date.text {
+        let message = format!("the schedule tells `{}` both its time and its date", date.text);
+        let problem = Diagnostic::new(Code::ScheduleParameter, message).at(date.span, "the date");
+        problems.add(problem.and(time.span, "the time").help("give each a parameter of its own, or leave one out"));
+    }
 }
 
 /// Says that the schedule tells its time to a parameter that is not there.
