@@ -203,8 +203,7 @@ impl OrkBuilder {
         let engine = Arc::new(engine);
         worker::services::start(&engine, &supervisor, owed, said);
         let client = Client::new(Arc::clone(&engine), waiters);
-        let (drain, force) = Default::default();
-        Ok(Ork { client, engine, supervisor, config, drain, force })
+        Ok(Ork { client, engine, supervisor, config, force: Default::default() })
     }
 }
 

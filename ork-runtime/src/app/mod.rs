@@ -46,7 +46,6 @@ pub struct Ork {
     engine: Arc<Engine>,
     supervisor: Supervisor,
     config: Config,
-    drain: CancellationToken,
     force: CancellationToken,
 }
 
@@ -80,14 +79,14 @@ impl Ork {
     /// # Cancel safety
     /// Dropped, it takes no more deliveries; what it had begun goes on until [`Ork::shutdown`].
     pub async fn work(&self) -> Result<Stopped, BrokerError> {
-        let shutdown = Shutdown { drain: self.drain.clone(), force: self.force.clone(), within: self.config.shutdown };
+        let shutdown = Shutdown { drain: self.engine.drain.clone(), force: self.force.clone(), within: self.config.shutdown };
         worker::run(&self.engine, &self.supervisor, shutdown).await
     }
 
     /// Starts to work beside whatever else the process does, until [`Ork::shutdown`].
     pub fn start_worker(&self) {
         let (engine, supervisor) = (Arc::clone(&self.engine), self.supervisor.clone());
-        let shutdown = Shutdown { drain: self.drain.clone(), force: self.force.clone(), within: self.config.shutdown };
+        let shutdown = Shutdown { drain: self.engine.drain.clone(), force: self.force.clone(), within: self.config.shutdown };
         self.supervisor.service("worker", async move {
             match worker::run(&engine, &supervisor, shutdown).await {
                 Ok(stopped) => tracing::debug!(?stopped, "worker stopped"),
@@ -101,13 +100,13 @@ impl Ork {
 
     /// Asks the worker to take no more and to end what it has begun.
     pub fn drain(&self) {
-        self.drain.cancel();
+        self.engine.drain.cancel();
     }
 
     /// Asks the worker to give back what it has begun; no attempt is counted for it.
     pub fn force_stop(&self) {
         self.force.cancel();
-        self.drain.cancel();
+        self.engine.drain.cancel();
     }
 
     /// Fires when something failed that the process cannot do without.

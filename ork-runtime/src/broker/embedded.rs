@@ -260,17 +260,16 @@ impl Pump {
             let worth = size.div_ceil(4).max(1);
             let room = size.saturating_sub(self.held.open(size.saturating_sub(worth)));
             if more && room >= worth {
-                let Some(Taken { owed, next_due: due }) = self.take(room).await else {
+                let Some(Taken { owed, next_due: due, more: cut }) = self.take(room).await else {
                     tokio::select! {
                         () = clock.pause(PAUSE) => {}
                         () = stop.cancelled() => {}
                     }
                     continue;
                 };
-                let got: usize = owed.iter().map(|row| row.messages.len().max(1)).sum();
                 // What was lost with a worker comes a part at a time, so that few does not mean that it was all.
                 let lost = owed.iter().any(|row| row.lost > 0);
-                (more, next_due) = (got >= room || lost, due);
+                (more, next_due) = (cut || lost, due);
                 self.hand_out(owed);
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Running the user's function: slots, timeout, cancel, panic. Called by `engine::process`; answers how it ended.
+//! Running the user's function: timeout, cancel, panic. Called by `engine::process`; answers how it ended.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -7,48 +7,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Of;
+use super::running::Guest;
+use super::slots::Place;
 use super::{Engine, large, services};
 use crate::context::{About, Context, Made, Split};
-use crate::flow::{PROCESS, PYTHON};
 use crate::message::Message;
 use crate::task::CallError;
 use crate::task::arg::Call;
 use crate::task::def::{Run, TaskDef};
 use crate::task::parts::RawParts;
 
-/// How many functions run at once.
-#[derive(Debug)]
-pub(crate) struct Slots {
-    tasks: Semaphore,
-    blocking: Semaphore,
+/// What a call holds while it runs.
+pub(super) struct Hold<'a> {
+    /// Its place among what runs here, so that a cancel reaches it.
+    pub(super) running: &'a Guest,
+    /// The place in which it runs.
+    pub(super) place: Place,
 }
-
-impl Slots {
-    pub(super) fn new(tasks: usize, blocking: usize) -> Self {
-        Self { tasks: Semaphore::new(tasks), blocking: Semaphore::new(blocking) }
-    }
-
-    fn of(&self, def: &TaskDef) -> &Semaphore {
-        match def.run {
-            // Each is a process of its own, which works as a thread would.
-            Run::Async(_) if matches!(def.name, PYTHON | PROCESS) => &self.blocking,
-            Run::Async(_) | Run::AsyncSplit(_) => &self.tasks,
-            Run::Blocking(_) | Run::BlockingSplit(_) => &self.blocking,
-        }
-    }
-
-    /// How many more functions like this one could run just now.
-    pub(super) fn free(&self, def: &TaskDef) -> usize {
-        self.of(def).available_permits()
-    }
-}
-
-/// The place of one function that runs.
-pub(super) type Slot<'a> = SemaphorePermit<'a>;
 
 /// How a call ended.
 #[derive(Debug)]
@@ -79,13 +57,16 @@ pub(super) async fn invoke(
     message: &Message,
     about: About,
     parts: Option<RawParts>,
-    (cancelled, held): (&CancellationToken, Option<Slot<'_>>),
+    Hold { running, place }: Hold<'_>,
 ) -> (Called, Option<Made>) {
     if let Err(error) = def.check_rules(&message.body) {
         return (Called::Failed(CallError::Input(error)), None);
     }
-    let found = if held.is_some() { held } else { slot(engine, def).await };
-    let Some(slot) = found else { return (Called::Interrupted, None) };
+    let cancelled = running.token();
+    // It may have waited: nothing begins that is not wanted any more, or after the worker was told to stop.
+    if cancelled.is_cancelled() || engine.drain.is_cancelled() {
+        return (Called::Interrupted, None);
+    }
     let begun = engine.clock.now();
     let token = token(def, cancelled);
     let part = about.index;
@@ -105,7 +86,9 @@ pub(super) async fn invoke(
         }
     };
     let split = context.end_split();
-    engine.calls.add(&message.task, engine.clock.now() - begun);
+    let took = engine.clock.now() - begun;
+    engine.calls.add(&message.task, took);
+    engine.paces.called(def.name, took);
     last_word(engine, (message.job, part));
     // Of a part that has ended nobody asks how far it is. Short ones may report faster than that is written.
     if part.is_some() {
@@ -118,7 +101,7 @@ pub(super) async fn invoke(
         }
         called => called,
     };
-    drop(slot);
+    drop(place);
     match (called, split) {
         (called, Split::Made(made)) => (called, Some(made)),
         // Whoever has split it anew settles it.
@@ -135,27 +118,6 @@ pub(super) async fn invoke(
 pub(super) fn last_word(engine: &Engine, of: Of) {
     if let Some(report) = engine.reports.last(of) {
         engine.tell_progress(&report.about, &report.progress);
-    }
-}
-
-/// Waits for a slot, unless the worker has to stop, or it would take so long that somebody else should have the work.
-pub(super) async fn slot<'a>(engine: &'a Engine, def: &TaskDef) -> Option<Slot<'a>> {
-    let slots = engine.slots.of(def);
-    if let Ok(slot) = slots.try_acquire() {
-        return Some(slot);
-    }
-    let too_long = async {
-        if engine.broker.needs_relay() {
-            engine.clock.pause(engine.settings.ack_within).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        biased;
-        slot = slots.acquire() => slot.ok(),
-        () = engine.force.cancelled() => None,
-        () = too_long => None,
     }
 }
 

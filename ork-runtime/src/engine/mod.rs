@@ -27,6 +27,7 @@ pub(crate) mod run;
 mod running;
 pub(crate) mod services;
 mod settle;
+pub(crate) mod slots;
 mod split;
 mod step;
 #[cfg(feature = "workflow")]
@@ -60,13 +61,14 @@ use crate::task::state::States;
 use self::calls::Calls;
 use self::claim::{ClaimedJob, ClaimedPart};
 use self::inherit::Inputs;
-use self::invoke::Slots;
 use self::large::Large;
+use self::invoke::Hold;
 use self::lease::{Leases, Tenure};
 pub(crate) use self::measures::{MeasureReceiver, Measures};
 pub(crate) use self::outbox::{Batch, EventReceiver, Outbox, OutboxReceiver, RowReceiver};
 pub(crate) use self::progress::{ProgressReceiver, Reports};
 pub(crate) use self::running::Running;
+use self::slots::{Place, Slot, SlotKind, Slots};
 use self::step::Step;
 
 /// What the engine may be told.
@@ -117,6 +119,8 @@ pub(crate) struct Engine {
     paces: run::Paces,
     pub(crate) reports: Reports,
     pub(crate) measures: Measures,
+    /// Fires when the worker is to begin nothing any more; what runs goes on.
+    pub(crate) drain: CancellationToken,
     /// Fires when whatever still runs must stop now.
     pub(crate) force: CancellationToken,
     /// Fires when the store can no longer be trusted: the process must end.
@@ -161,6 +165,7 @@ impl Engine {
             paces: run::Paces::default(),
             reports,
             measures,
+            drain: CancellationToken::new(),
             force: CancellationToken::new(),
             fatal: CancellationToken::new(),
         };
@@ -209,15 +214,16 @@ pub(crate) enum Done {
     OtherSchema(String),
 }
 
-/// Brings one delivery to its end, and settles it.
+/// Brings one delivery to its end, and settles it; under this slot, if it has one already.
 ///
 /// # Cancel safety
 /// If the future is dropped the delivery is neither settled nor lost: the broker or the store hands it out again.
-pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) {
+pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery, mut slot: Option<Slot>) {
     let Delivery { mut message, redelivered, anonymous, receipt } = delivery;
     let mut tenure = Tenure::Delivery(receipt);
     let settlement = loop {
-        match run(engine, &mut message, (redelivered, anonymous), &mut tenure).await {
+        let arrival = Arrival { redelivered, anonymous, slot: slot.take() };
+        match run(engine, &mut message, arrival, &mut tenure).await {
             Ok(done) => break settle::settlement(parked::hold(engine, done, redelivered).await),
             Err(error) => {
                 let message = message.as_ref().ok();
@@ -230,10 +236,20 @@ pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery) {
     tenure.settle(engine, settlement).await;
 }
 
+/// How a message has come.
+struct Arrival {
+    /// How often it was delivered before.
+    redelivered: u32,
+    /// Whether its sender gave it no id.
+    anonymous: bool,
+    /// The slot that its call has already.
+    slot: Option<Slot>,
+}
+
 async fn run(
     engine: &Arc<Engine>,
     message: &mut Result<Message, Refused>,
-    (redelivered, anonymous): (u32, bool),
+    Arrival { redelivered, anonymous, mut slot }: Arrival,
     tenure: &mut Tenure,
 ) -> Result<Done, ProcessError> {
     let message = message.as_mut().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
@@ -274,25 +290,43 @@ async fn run(
             () = engine.force.cancelled() => return Ok(Done::Interrupted),
         },
     };
-    // Who has a permit must not wait for a slot then, so the slot comes first.
-    let mut slot = None;
-    if limit.is_some() {
-        slot = invoke::slot(engine, &task.work).await;
-        if slot.is_none() {
-            return Ok(Done::Interrupted);
+    // A claim says that a call is under way, and takes a permit where there is a limit; so the slot comes first.
+    let kind = step.as_ref().filter(|step| !step.is_call()).map_or(SlotKind::of_message(&task, message), |_| None);
+    let mut alone = None;
+    match kind {
+        None => slot = None,
+        // One more loss would fail it, so that it must not be for the sake of what runs beside it.
+        Some(kind) if redelivered > 0 && redelivered >= engine.settings.losses => {
+            drop(slot.take());
+            if let Some((own, others)) = slots::wait_alone(engine, kind).await {
+                (slot, alone) = (Some(own), others);
+            }
         }
+        Some(kind) if slot.is_none() => slot = slots::wait(engine, kind).await,
+        Some(_) => {}
+    }
+    if kind.is_some() && slot.is_none() {
+        return Ok(Done::Interrupted);
     }
     if let (Ask::Part { epoch, index }, Some(part)) = (message.ask, counted) {
-        return Box::pin(unkept::part(engine, &task, (message, part), (epoch, index), redelivered)).await;
+        let part = unkept::part(engine, &task, (message, part), (epoch, index), (redelivered, slot));
+        return slots::keep_alone(engine, alone, Box::pin(part)).await;
     }
     let dispatch = Dispatch { message, redelivered, limit, slot, step, tenure };
+    slots::keep_alone(engine, alone, Box::pin(dispatched(engine, &task, dispatch))).await
+}
+
+/// Runs the function that a message asks for.
+async fn dispatched(engine: &Arc<Engine>, task: &Arc<Task>, dispatch: Dispatch<'_>) -> Result<Done, ProcessError> {
+    let message = dispatch.message;
+    let is_part = message.hooks.as_deref().is_some_and(|hooks| hooks.part.is_some());
     match message.ask {
         // Who is a part already is not split once more.
-        Ask::Whole if counted.is_some() => job(engine, &task, &task.work, Phase::Start, dispatch).await,
-        Ask::Whole | Ask::Step => job(engine, &task, task.entry(), Phase::Start, dispatch).await,
-        Ask::Item => job(engine, &task, &task.work, Phase::Start, dispatch).await,
-        Ask::Join => job(engine, &task, refuse::join_of(&task, message)?, Phase::Join, dispatch).await,
-        Ask::Part { epoch, index } => part(engine, &task, (epoch, index), dispatch).await,
+        Ask::Whole if is_part => job(engine, task, &task.work, Phase::Start, dispatch).await,
+        Ask::Whole | Ask::Step => job(engine, task, task.entry(), Phase::Start, dispatch).await,
+        Ask::Item => job(engine, task, &task.work, Phase::Start, dispatch).await,
+        Ask::Join => job(engine, task, refuse::join_of(task, message)?, Phase::Join, dispatch).await,
+        Ask::Part { epoch, index } => part(engine, task, (epoch, index), dispatch).await,
         Ask::Hooks(_) => Ok(Done::Settled),
     }
 }
@@ -303,8 +337,8 @@ struct Dispatch<'a> {
     redelivered: u32,
     /// The concurrency limit that its call is under.
     limit: Option<Limit>,
-    /// The slot that its call has already.
-    slot: Option<invoke::Slot<'a>>,
+    /// The slot of its call, if it is one.
+    slot: Option<Slot>,
     /// The step that it is of a run.
     step: Option<Arc<Step>>,
     tenure: &'a mut Tenure,
@@ -335,7 +369,7 @@ async fn job(
         SCHEDULE => return Box::pin(timetable::tick(engine, job, task, message)).await,
         _ => {}
     }
-    if let Some(step) = step.as_ref().filter(|step| step.fans_out() || step.trouble().is_some()) {
+    if let Some(step) = step.as_ref().filter(|step| !step.is_call()) {
         let running = engine.running.enter(job.id);
         let fan = Box::pin(step::fan_out(engine, &job, step, running.token()));
         let ended = lease::keep(engine, message, tenure, fan).await?;
@@ -353,13 +387,20 @@ async fn job(
         drop(running);
         return Box::pin(settle::split(engine, job, (def, None), ended)).await;
     }
-    let mut job = job;
+    let (mut job, kind) = (job, SlotKind::of(def));
     loop {
+        // The first attempt has its slot; later ones are made here only where no store keeps their time.
+        let Some(slot) = (match slot.take() {
+            Some(slot) => Some(slot),
+            None => slots::wait(engine, kind).await,
+        }) else {
+            return Ok(Done::Interrupted);
+        };
         let mut about = services::about_job(&job);
         about.step = step.as_ref().map(|step| Arc::clone(&step.name));
         let running = engine.running.enter(job.id);
         let parts = Box::pin(join::parts(engine, &job, phase, running.token())).await?;
-        let call = invoke::invoke(engine, def, message, about, parts, (running.token(), slot.take()));
+        let call = invoke::invoke(engine, def, message, about, parts, Hold { running: &running, place: Place::Own { _slot: slot } });
         let called = lease::keep(engine, message, tenure, call).await;
         drop(running);
         let output = message.hooks.as_ref().and_then(|_| called.0.returned().cloned());
@@ -388,6 +429,7 @@ async fn part(
     Dispatch { message, redelivered, limit, slot, step, tenure }: Dispatch<'_>,
 ) -> Result<Done, ProcessError> {
     let limit = limit.as_ref();
+    let Some(slot) = slot else { return Ok(Done::Interrupted) };
     let claimed = claim::part(engine, message, (epoch, index), (limit, redelivered)).await?;
     let ClaimedPart::Ours { key, count, again } = claimed else {
         return Ok(Done::Settled);
@@ -397,7 +439,7 @@ async fn part(
     }
     let running = engine.running.enter(message.job);
     let about = services::about_part(message, (index, count), step.as_ref());
-    let call = invoke::invoke(engine, &task.work, message, about, None, (running.token(), slot));
+    let call = invoke::invoke(engine, &task.work, message, about, None, Hold { running: &running, place: Place::Own { _slot: slot } });
     let (called, _) = lease::keep(engine, message, tenure, call).await;
     drop(running);
     settle::part(engine, (&task.work, limit), (key, message.schema), called).await

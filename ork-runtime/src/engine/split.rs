@@ -61,6 +61,11 @@ pub(super) async fn split(
     if let Err(error) = def.check_rules(&message.body) {
         return Ok(Split::Ended(Called::Failed(CallError::Input(error))));
     }
+    // It takes no slot, and yet must not run beside a suspect.
+    let _beside = engine.slots.beside().await;
+    if engine.drain.is_cancelled() {
+        return Ok(Split::Ended(Called::Interrupted));
+    }
     let made_for = Some(task.work.fingerprint());
     let open = Open { job: job.id, attempt: job.attempt, policy: policy(def), joined: task.join.is_some(), made_for };
     let Some(epoch) = engine.store.apply(open).await? else {

@@ -124,6 +124,9 @@ pub struct Taken {
     pub owed: Vec<Owed>,
     /// When the next row that is not due yet will be.
     pub next_due: Option<Timestamp>,
+    /// Whether the limit ended the taking, so that there may be more. The number of messages does not say: a run of
+    /// parts counts whole, though those of its parts that have ended have no message any more.
+    pub more: bool,
 }
 
 /// A job with its input and output, as it is shown.

@@ -1,85 +1,113 @@
-//! One subscription: what it delivers is processed on tasks of its own, those of one kind that came together as a run.
+//! One subscription: what it delivers waits for a slot and is then processed on tasks of its own, those of one kind
+//! that can begin together as a run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::{Backlog, Begun};
 use super::window::Window;
 use crate::broker::{Delivery, Subscription};
+use crate::engine::slots::SlotKind;
 use crate::engine::{Engine, process, run};
 use crate::supervisor::Supervisor;
 use crate::task::def::BoxFuture;
 
-/// The window is thought over after this many deliveries.
-const REVIEW: u64 = 64;
+/// The window is thought over after this many deliveries, or sooner if it is smaller.
+const REVIEW: u16 = 64;
 
-/// Consumes until `stop` fires.
+/// What has waited for a slot for so long is too much for this worker.
+const STALLED: Duration = Duration::from_millis(250);
+
+/// Consumes until `stop` fires. What has not begun by then is given back at once.
 pub(super) async fn consume(
     engine: Arc<Engine>,
     supervisor: Supervisor,
     (mut subscription, tasks): (Box<dyn Subscription>, Vec<String>),
     stop: CancellationToken,
 ) {
-    let mut n_deliveries = 0_u64;
-    let mut window = Window::new(engine.settings.concurrency);
-    let mut put_by = None;
+    let mut since_review = 0_u16;
+    let mut window = Window::new(slots(&engine, &tasks));
+    let mut backlog = Backlog::default();
     let mut leases = engine.leases.watch();
+    let begin = |begun| match begun {
+        Begun::One(delivery, slot) => {
+            let engine = Arc::clone(&engine);
+            supervisor.delivery(Box::pin(async move { process(&engine, delivery, slot).await }));
+        }
+        Begun::Together(batch) => {
+            let (engine, tracker) = (Arc::clone(&engine), supervisor.clone());
+            supervisor.delivery(async move {
+                let spawn = |alone: BoxFuture<()>| tracker.delivery(alone);
+                run::process_run(&engine, batch, &spawn).await;
+            });
+        }
+    };
+    let receive = |backlog: &mut Backlog, delivery: Delivery| {
+        engine.tell_ready(&delivery);
+        if let Some(begun) = backlog.push(&engine, delivery) {
+            begin(begun);
+        }
+    };
     loop {
+        while let Some(begun) = backlog.pop(&engine) {
+            begin(begun);
+        }
+        let waits = !backlog.is_empty();
         let delivery = tokio::select! {
             biased;
-            delivery = std::future::ready(put_by.take()), if put_by.is_some() => delivery,
             () = stop.cancelled() => break,
             Ok(()) = leases.changed() => {
                 subscription.resize(left(&window, *leases.borrow_and_update()));
                 continue;
             }
+            begun = backlog.next(&engine), if waits => {
+                begun.into_iter().for_each(begin);
+                continue;
+            }
             delivery = subscription.next() => delivery,
+            () = engine.clock.pause(STALLED), if waits => {
+                // Other workers may have slots for it. Once the window is as small as can be, what comes is what can begin.
+                if window.stalled(STALLED) {
+                    subscription.resize(left(&window, *leases.borrow()));
+                    backlog.give_back();
+                }
+                continue;
+            }
         };
         let Some(delivery) = delivery else { break };
-        n_deliveries += 1;
-        engine.tell_ready(&delivery);
-        if n_deliveries.is_multiple_of(REVIEW)
-            && let Some(mean) = engine.calls.take_mean(&tasks)
-        {
-            window.measured(mean);
-            subscription.resize(left(&window, *leases.borrow()));
-        }
-        let Some(kind) = run::kind(&engine, &delivery) else {
-            start_one(&engine, &supervisor, delivery);
-            continue;
-        };
-        let (size, mut deliveries) = (run::size(&engine, &delivery), vec![delivery]);
-        while deliveries.len() < size {
-            match subscription.ready() {
-                Some(next) if run::kind(&engine, &next).as_ref() == Some(&kind) => {
-                    engine.tell_ready(&next);
-                    deliveries.push(next);
-                }
-                next => {
-                    put_by = next;
-                    break;
-                }
+        receive(&mut backlog, delivery);
+        since_review += 1;
+        while let Some(delivery) = subscription.ready() {
+            receive(&mut backlog, delivery);
+            since_review += 1;
+            if since_review >= REVIEW {
+                break;
             }
         }
-        start_run(&engine, &supervisor, (kind, deliveries));
+        if since_review >= REVIEW.min(window.size()) {
+            since_review = 0;
+            if let Some(mean) = engine.calls.take_mean(&tasks) {
+                window.measured(mean);
+                subscription.resize(left(&window, *leases.borrow()));
+            }
+        }
     }
     subscription.stop().await;
+    backlog.give_back();
+}
+
+/// How many slots there are for the work of these tasks.
+pub(super) fn slots(engine: &Engine, tasks: &[String]) -> usize {
+    let known = tasks.iter().filter_map(|task| engine.registry.get(task).ok());
+    let mut kinds: Vec<_> = known.map(|task| SlotKind::of(&task.work)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds.into_iter().map(|kind| engine.slots.size(kind)).sum()
 }
 
 /// How many deliveries to have at hand beside those that are leased.
 fn left(window: &Window, leases: usize) -> u16 {
     window.size().saturating_sub(u16::try_from(leases).unwrap_or(u16::MAX)).max(1)
-}
-
-fn start_one(engine: &Arc<Engine>, supervisor: &Supervisor, delivery: Delivery) {
-    let engine = Arc::clone(engine);
-    supervisor.delivery(Box::pin(async move { process(&engine, delivery).await }));
-}
-
-fn start_run(engine: &Arc<Engine>, supervisor: &Supervisor, (kind, deliveries): (run::Kind, Vec<Delivery>)) {
-    let (engine, tracker) = (Arc::clone(engine), supervisor.clone());
-    supervisor.delivery(async move {
-        let spawn = |alone: BoxFuture<()>| tracker.delivery(alone);
-        run::process_run(&engine, kind, deliveries, &spawn).await;
-    });
 }

@@ -3,6 +3,7 @@
 //! Beside it run the services that a process needs even if it only submits: `relay` sends what is owed, `heartbeat`
 //! says that the process lives, `reports` and `measures` write down what tasks say.
 
+mod backlog;
 mod consume;
 mod events;
 mod measures;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{BrokerError, BrokerErrorKind, Subscribe, Subscription};
 use crate::engine::Engine;
+use crate::engine::slots::SlotKind;
 use crate::registry::Registry;
 use crate::supervisor::Supervisor;
 
@@ -136,13 +138,18 @@ async fn subscribe(
     subscribed.await.transpose()
 }
 
-/// What to subscribe to: every queue, or all at once where one stream carries everything.
+/// What to subscribe to: every queue, or where the store's outbox is the only one, all tasks that take slots of one kind.
 fn subscriptions(engine: &Engine) -> Vec<Subscribe> {
-    let window = window::first(engine.settings.concurrency);
-    let queues = queues(&engine.registry, window);
-    if engine.broker.needs_relay() || queues.is_empty() {
+    let window = |tasks: &[String]| u16::try_from(consume::slots(engine, tasks)).unwrap_or(u16::MAX);
+    if engine.broker.needs_relay() {
+        let mut queues = queues(&engine.registry, 1);
+        queues.iter_mut().for_each(|queue| queue.window = window(&queue.tasks));
         return queues;
     }
-    let tasks = engine.registry.served().map(|task| task.name().to_owned()).collect();
-    vec![Subscribe { queue: "all".into(), tasks, window }]
+    let mut kinds: BTreeMap<SlotKind, Vec<String>> = BTreeMap::new();
+    for task in engine.registry.served() {
+        kinds.entry(SlotKind::of(&task.work)).or_default().push(task.name().to_owned());
+    }
+    let kinds = kinds.into_values();
+    kinds.map(|tasks| Subscribe { queue: "all".into(), window: window(&tasks), tasks }).collect()
 }

@@ -12,37 +12,41 @@ const MOST: usize = 4_000;
 /// The weight of the newest measurement.
 const WEIGHT: f64 = 0.2;
 
-/// The window before anything was measured.
-pub(super) fn first(concurrency: usize) -> u16 {
-    clamp(concurrency.saturating_mul(2))
-}
-
 fn clamp(window: usize) -> u16 {
-    u16::try_from(window.clamp(2, MOST)).unwrap_or(u16::MAX)
+    u16::try_from(window.clamp(1, MOST)).unwrap_or(u16::MAX)
 }
 
-/// Follows how long deliveries take.
+/// Follows how long calls take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
-    concurrency: usize,
+    slots: usize,
     mean: Option<f64>,
 }
 
 impl Window {
-    pub(super) const fn new(concurrency: usize) -> Self {
-        Self { concurrency, mean: None }
+    /// A window for work that has so many slots.
+    pub(super) const fn new(slots: usize) -> Self {
+        Self { slots, mean: None }
     }
 
-    /// One more delivery took this long, with `at_hand` of them at hand.
+    /// Calls took this long lately.
     pub(super) fn measured(&mut self, took: Duration) {
         let took = took.as_secs_f64();
         self.mean = Some(self.mean.map_or(took, |mean| mean + WEIGHT * (took - mean)));
     }
 
-    /// How many deliveries to have at hand.
+    /// For so long no slot was free for what is at hand; answers whether the window is smaller for that.
+    pub(super) fn stalled(&mut self, wait: Duration) -> bool {
+        let before = self.size();
+        self.mean = Some(self.mean.unwrap_or_default().max(wait.as_secs_f64()));
+        self.size() < before
+    }
+
+    /// How many deliveries to have at hand: as many as there are slots, until calls are known to be short. Of long calls
+    /// the next one is only asked for when a slot is free, so that other workers have what this one could not begin.
     pub(super) fn size(&self) -> u16 {
         let Some(mean) = self.mean else {
-            return first(self.concurrency);
+            return clamp(self.slots);
         };
         let rounds = AHEAD.as_secs_f64() / mean.max(1e-6);
         #[expect(
@@ -52,8 +56,7 @@ impl Window {
             reason = "clamped to 1..=10,000 just before"
         )]
         let rounds = rounds.clamp(1.0, 10_000.0) as usize;
-        // One more than runs, so that the next one is there when a slot is free.
-        clamp(self.concurrency.saturating_mul(rounds).max(self.concurrency + 1))
+        clamp(self.slots.saturating_mul(rounds))
     }
 }
 
@@ -64,9 +67,19 @@ mod tests {
     #[test]
     fn long_tasks_get_a_small_window_and_short_ones_a_large_one() {
         let mut window = Window::new(2);
-        (0..100).for_each(|_| window.measured(Duration::from_mins(1)));
-        assert_eq!(window.size(), 3);
+        assert_eq!(window.size(), 2);
         (0..100).for_each(|_| window.measured(Duration::from_micros(10)));
         assert_eq!(usize::from(window.size()), MOST);
+        (0..100).for_each(|_| window.measured(Duration::from_mins(1)));
+        assert_eq!(window.size(), 2);
+    }
+
+    #[test]
+    fn work_that_finds_no_slot_makes_the_window_small_at_once_and_only_once() {
+        let mut window = Window::new(2);
+        (0..100).for_each(|_| window.measured(Duration::from_micros(10)));
+        assert!(window.stalled(Duration::from_millis(250)));
+        assert_eq!(window.size(), 2);
+        assert!(!window.stalled(Duration::from_millis(250)));
     }
 }

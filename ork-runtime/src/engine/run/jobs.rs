@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use super::super::invoke::{Called, invoke};
-use super::super::{Engine, claim, lease, permits, services, settle};
-use super::{Group, Item, Spawn, call};
+use super::super::invoke::Called;
+use super::super::{Engine, claim, permits, services, settle};
+use super::{Ended, Group, Item, Spawn, call};
 use crate::accounting::{Admitted, Claim, Claimed, Limit, Settle};
 use crate::broker::Settlement;
-use crate::context::Made;
 use crate::job::{Job, Phase};
 use crate::registry::Task;
 
@@ -48,20 +47,19 @@ pub(super) async fn process(engine: &Arc<Engine>, Group { task, items, limit, st
     settle(ended).await;
 }
 
-async fn attempt(engine: Arc<Engine>, task: Arc<Task>, mut item: Item, job: Box<Job>) -> Ended {
+async fn attempt(engine: Arc<Engine>, task: Arc<Task>, mut item: Item, job: Box<Job>) -> Finished {
     let running = engine.running.enter(job.id);
     let about = services::about_job(&job);
-    let call = invoke(&engine, &task.work, &item.message, about, None, (running.token(), None));
-    let called = lease::keep(&engine, &item.message, &mut item.tenure, call).await;
+    let called = item.call(&engine, &task.work, about, &running).await;
     drop(running);
     (item, job, called)
 }
 
-/// A call that has ended: of which job, how, and the parts that it has made.
-type Ended = (Item, Box<Job>, (Called, Option<Made>));
+/// A call that has ended: of which job, and how.
+type Finished = (Item, Box<Job>, Ended);
 
 /// Writes down in one transaction how the calls ended, then settles their deliveries.
-async fn settle_all(engine: Arc<Engine>, task: Arc<Task>, limit: Option<Limit>, calls: Vec<Ended>) {
+async fn settle_all(engine: Arc<Engine>, task: Arc<Task>, limit: Option<Limit>, calls: Vec<Finished>) {
     let (mut settles, mut settlements) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
     for (item, job, (called, made)) in calls {
         let phase = Phase::Start;

@@ -13,15 +13,20 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
-use super::lease::Tenure;
+use super::invoke::{Called, Hold, invoke};
+use super::lease::{self, Tenure};
+use super::running::Guest;
+use super::slots::{Lane, Slot, SlotKind};
 use super::step::Step;
 use super::turns::Turn;
-use super::{Engine, permits, process, refuse};
+use super::{Engine, permits, process, refuse, slots};
 use crate::accounting::Limit;
 use crate::broker::Delivery;
+use crate::context::{About, Made};
 use crate::id::JobId;
 use crate::message::{Ask, Message};
 use crate::registry::Task;
+use crate::task::TaskDef;
 use crate::task::builtin;
 use crate::task::def::BoxFuture;
 
@@ -31,30 +36,56 @@ const THREAD_TIME: Duration = Duration::from_millis(1);
 /// No run is longer: beyond it little is gained.
 const MOST: usize = 64;
 
-/// How many deliveries of each task make a run.
+/// How calls of each task are batched.
 #[derive(Debug, Default)]
-pub(super) struct Paces(Mutex<HashMap<&'static str, usize>>);
+pub(super) struct Paces(Mutex<HashMap<&'static str, Pace>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// How many deliveries make a run.
+    size: usize,
+    /// How many calls one slot admits: as many as it makes in [`THREAD_TIME`].
+    by_slot: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { size: 1, by_slot: 1 }
+    }
+}
 
 impl Paces {
-    fn sizes(&self) -> MutexGuard<'_, HashMap<&'static str, usize>> {
+    fn paces(&self) -> MutexGuard<'_, HashMap<&'static str, Pace>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn size(&self, task: &str) -> usize {
-        self.sizes().get(task).copied().unwrap_or(1)
+    fn pace(&self, task: &str) -> Pace {
+        self.paces().get(task).copied().unwrap_or_default()
     }
 
     /// A run of `len` deliveries kept its thread for `took`.
     fn measured(&self, task: &'static str, len: usize, took: Duration) {
-        let mut sizes = self.sizes();
-        let size = sizes.entry(task).or_insert(1);
+        let mut paces = self.paces();
+        let size = &mut paces.entry(task).or_default().size;
         if took > THREAD_TIME {
-            let fits = u128::try_from(len).unwrap_or(1) * THREAD_TIME.as_micros() / took.as_micros();
-            *size = usize::try_from(fits).unwrap_or(1).clamp(1, MOST);
+            *size = fitting(len, took);
         } else if len >= *size {
             *size = (*size * 2).min(MOST);
         }
     }
+
+    /// A call has taken this long. One long call says more than many short ones: what is claimed with it waits for it.
+    pub(super) fn called(&self, task: &'static str, took: Duration) {
+        let mut paces = self.paces();
+        let by_slot = &mut paces.entry(task).or_default().by_slot;
+        *by_slot = fitting(1, took).min(*by_slot * 2);
+    }
+}
+
+/// How many calls fit into [`THREAD_TIME`], if so many took so long.
+fn fitting(len: usize, took: Duration) -> usize {
+    let fits = u128::try_from(len).unwrap_or(1) * THREAD_TIME.as_micros() / took.as_micros().max(1);
+    usize::try_from(fits).unwrap_or(MOST).clamp(1, MOST)
 }
 
 /// What the deliveries of one run have in common.
@@ -84,9 +115,18 @@ pub(crate) fn kind(engine: &Engine, delivery: &Delivery) -> Option<Kind> {
     }
 }
 
-/// How many deliveries like this one make a run.
-pub(crate) fn size(engine: &Engine, delivery: &Delivery) -> usize {
-    delivery.message.as_ref().map_or(1, |message| engine.paces.size(&message.task))
+/// How many deliveries like this one make a run under this slot, which is widened for them. No more are taken together
+/// than can begin.
+pub(crate) fn size(engine: &Engine, delivery: &Delivery, slot: &mut Slot, kind: SlotKind) -> usize {
+    let Ok(message) = &delivery.message else { return 1 };
+    let Pace { size, mut by_slot } = engine.paces.pace(&message.task);
+    let limited = engine.registry.get(&message.task).is_ok_and(|task| task.work.options.concurrency.is_some());
+    if limited {
+        // What has a permit must not wait for a slot.
+        by_slot = 1;
+    }
+    slot.widen(&engine.slots, kind, size.div_ceil(by_slot));
+    size.min(slot.count() * by_slot)
 }
 
 /// Lets one delivery go on alone.
@@ -96,27 +136,44 @@ pub(crate) type Spawn<'a> = &'a (dyn Fn(BoxFuture<()>) + Send + Sync);
 ///
 /// # Cancel safety
 /// If the future is dropped no delivery is lost: the broker or the store hands out again what was not settled.
-pub(crate) async fn process_run(engine: &Arc<Engine>, kind: Kind, deliveries: Vec<Delivery>, spawn: Spawn<'_>) {
+pub(crate) async fn process_run(engine: &Arc<Engine>, batch: Batch, spawn: Spawn<'_>) {
+    let Batch { kind, deliveries, slot } = batch;
     if !engine.store.keeps() {
-        return unkept(engine, deliveries, spawn);
+        return unkept(engine, deliveries, slot, spawn);
     }
     match kind {
         Kind::Parts(job, epoch, attempt) => {
             let (deliveries, step) = parts::inherit(engine, deliveries, spawn).await;
-            let groups = admit(engine, deliveries, step.as_ref(), spawn).into_iter();
+            let groups = admit(engine, (deliveries, slot), step.as_ref(), spawn).into_iter();
             join_all(groups.map(|group| parts::process(engine, (job, epoch, attempt), group, spawn))).await;
         }
         Kind::Jobs(_) => {
-            let groups = admit(engine, deliveries, None, spawn).into_iter();
+            let groups = admit(engine, (deliveries, slot), None, spawn).into_iter();
             join_all(groups.map(|group| jobs::process(engine, group, spawn))).await;
         }
     }
 }
 
+/// Deliveries that are processed together, and the slots that they have between them.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// What they have in common.
+    pub(crate) kind: Kind,
+    /// As many as [`size`] allows.
+    pub(crate) deliveries: Vec<Delivery>,
+    /// Widened by [`size`].
+    pub(crate) slot: Slot,
+}
+
+/// How a call ended, and the parts that it has made of its job.
+type Ended = (Called, Option<Made>);
+
 /// One delivery of a run.
 struct Item {
     message: Message,
     tenure: Tenure,
+    /// Where its call has its turn.
+    lane: Lane,
     /// Held while it is worked on, where a message can come twice.
     turn: Option<Turn>,
 }
@@ -124,10 +181,21 @@ struct Item {
 impl Item {
     /// Processes it alone, which finds out what is special about it.
     fn alone(self, engine: &Arc<Engine>, spawn: Spawn<'_>) {
-        let Self { message, tenure, turn } = self;
-        drop(turn);
+        let Self { message, tenure, turn, lane } = self;
+        drop((turn, lane));
         let Tenure::Delivery(receipt) = tenure else { return };
         spawn(alone(engine, Delivery { message: Ok(message), redelivered: 0, anonymous: false, receipt }));
+    }
+
+    /// Calls its function, once it is its turn.
+    async fn call(&mut self, engine: &Arc<Engine>, def: &TaskDef, about: About, running: &Guest) -> Ended {
+        let Some(place) = slots::turn(engine, self.lane.clone(), running.token()).await else {
+            // It was thought to be short, and others of its kind are not.
+            engine.paces.called(def.name, THREAD_TIME);
+            return (Called::Interrupted, None);
+        };
+        let call = invoke(engine, def, &self.message, about, None, Hold { running, place });
+        lease::keep(engine, &self.message, &mut self.tenure, call).await
     }
 }
 
@@ -141,7 +209,14 @@ struct Group {
 
 /// Takes those that can be run, all of the task of the first one, those under one limit together; the others are processed
 /// alone. Of work that needs permits no more is begun than there are slots for.
-fn admit(engine: &Arc<Engine>, deliveries: Vec<Delivery>, step: Option<&Arc<Step>>, spawn: Spawn<'_>) -> Vec<Group> {
+fn admit(
+    engine: &Arc<Engine>,
+    (deliveries, slot): (Vec<Delivery>, Slot),
+    step: Option<&Arc<Step>>,
+    spawn: Spawn<'_>,
+) -> Vec<Group> {
+    let lanes = Lane::of(slot);
+    let mut turns = lanes.iter().cycle();
     let mut task: Option<Arc<Task>> = None;
     let mut items = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
@@ -155,7 +230,8 @@ fn admit(engine: &Arc<Engine>, deliveries: Vec<Delivery>, step: Option<&Arc<Step
         });
         match (turn, delivery) {
             (Some(turn), Delivery { message: Ok(message), receipt, .. }) => {
-                items.push(Item { message, tenure: Tenure::Delivery(receipt), turn });
+                let Some(lane) = turns.next().cloned() else { continue };
+                items.push(Item { message, tenure: Tenure::Delivery(receipt), lane, turn });
             }
             (_, delivery) => spawn(alone(engine, delivery)),
         }
@@ -165,7 +241,7 @@ fn admit(engine: &Arc<Engine>, deliveries: Vec<Delivery>, step: Option<&Arc<Step
     if task.work.options.concurrency.is_none() && step.is_none_or(|step| step.limit.is_none()) {
         return vec![Group { task, items, limit: None, step: step.cloned() }];
     }
-    for item in items.split_off(items.len().min(engine.slots.free(&task.work))) {
+    for item in items.split_off(items.len().min(lanes.len())) {
         item.alone(engine, spawn);
     }
     let mut groups: Vec<Group> = Vec::new();
@@ -181,11 +257,13 @@ fn admit(engine: &Arc<Engine>, deliveries: Vec<Delivery>, step: Option<&Arc<Step
 
 fn alone(engine: &Arc<Engine>, delivery: Delivery) -> BoxFuture<()> {
     let engine = Arc::clone(engine);
-    Box::pin(async move { process(&engine, delivery).await })
+    Box::pin(async move { process(&engine, delivery, None).await })
 }
 
 /// Processes each as if it had come alone, without a task of its own where it ends at once.
-fn unkept(engine: &Arc<Engine>, deliveries: Vec<Delivery>, spawn: Spawn<'_>) {
+fn unkept(engine: &Arc<Engine>, deliveries: Vec<Delivery>, slot: Slot, spawn: Spawn<'_>) {
+    // Each waits for a slot of its own: nothing is claimed.
+    drop(slot);
     let (begun, len) = (engine.clock.now(), deliveries.len());
     let mut task = None;
     for delivery in deliveries {
@@ -239,18 +317,34 @@ mod tests {
     #[test]
     fn runs_of_short_parts_are_long_and_of_long_parts_short() {
         let paces = Paces::default();
-        assert_eq!(paces.size("a"), 1);
+        assert_eq!(paces.pace("a").size, 1);
         for _ in 0..10 {
-            paces.measured("a", paces.size("a"), Duration::ZERO);
+            paces.measured("a", paces.pace("a").size, Duration::ZERO);
         }
-        assert_eq!((paces.size("a"), paces.size("b")), (MOST, 1));
+        assert_eq!((paces.pace("a").size, paces.pace("b").size), (MOST, 1));
         paces.measured("a", MOST, Duration::from_millis(16));
-        assert_eq!(paces.size("a"), 4);
+        assert_eq!(paces.pace("a").size, 4);
         paces.measured("a", 4, Duration::from_secs(1));
-        assert_eq!(paces.size("a"), 1);
+        assert_eq!(paces.pace("a").size, 1);
         // Fewer than a run were at hand: that says nothing about longer ones.
         paces.measured("a", 1, Duration::ZERO);
         paces.measured("a", 1, Duration::ZERO);
-        assert_eq!(paces.size("a"), 2);
+        assert_eq!(paces.pace("a").size, 2);
+    }
+
+    #[test]
+    fn a_slot_admits_many_short_calls_and_one_long_one() {
+        let paces = Paces::default();
+        assert_eq!(paces.pace("a").by_slot, 1);
+        for _ in 0..3 {
+            paces.called("a", Duration::from_micros(10));
+        }
+        assert_eq!(paces.pace("a").by_slot, 8);
+        for _ in 0..10 {
+            paces.called("a", Duration::from_micros(100));
+        }
+        assert_eq!(paces.pace("a").by_slot, 10);
+        paces.called("a", Duration::from_secs(1));
+        assert_eq!(paces.pace("a").by_slot, 1);
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::super::invoke::{Called, invoke};
+use super::super::invoke::Called;
 use super::super::running::Guest;
 use super::super::step::Step;
-use super::super::{Engine, inherit, lease, permits, refuse, services, settle};
+use super::super::{Engine, inherit, permits, refuse, services, settle};
 use super::{Group, Item, Spawn, alone, call};
 use crate::accounting::{Admitted, Limit, PartKey, RunStarted, SettleParts, StartRun};
 use crate::broker::{Delivery, Settlement};
@@ -98,8 +98,7 @@ fn index(item: &Item) -> u64 {
 impl Run {
     async fn attempt(self: Arc<Self>, mut item: Item, running: Arc<Guest>) -> (Item, Called) {
         let about = services::about_part(&item.message, (index(&item), self.count), self.step.as_ref());
-        let call = invoke(&self.engine, &self.task.work, &item.message, about, None, (running.token(), None));
-        let (called, _) = lease::keep(&self.engine, &item.message, &mut item.tenure, call).await;
+        let (called, _) = item.call(&self.engine, &self.task.work, about, &running).await;
         (item, called)
     }
 

@@ -70,6 +70,11 @@ impl Step {
         self.fans_out
     }
 
+    /// Whether it is one call of its task.
+    pub(super) const fn is_call(&self) -> bool {
+        !self.fans_out && self.made.is_ok()
+    }
+
     /// Why it cannot run.
     pub(super) fn trouble(&self) -> Option<CallError> {
         self.made.as_ref().err().map(|why| CallError::Task(Error::permanent(why.clone())))

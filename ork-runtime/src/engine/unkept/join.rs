@@ -8,8 +8,10 @@ use bytes::Bytes;
 
 use super::super::barrier::Kept;
 use super::super::hooks::{Ended, fire};
+use super::super::invoke::Hold;
 use super::super::settle::{self, Next};
-use super::super::{Engine, claim, invoke, services};
+use super::super::slots::{Place, SlotKind};
+use super::super::{Engine, claim, invoke, services, slots};
 use super::Head;
 use crate::barrier::{Entry, Set};
 use crate::event::EventKind;
@@ -104,11 +106,12 @@ async fn attempts(
 ) -> bool {
     let message = Message { ask: Ask::Join, body: Bytes::from_static(b"null"), ..message.clone() };
     loop {
+        let Some(slot) = slots::wait(engine, SlotKind::of(def)).await else { return false };
         claim::again(engine, job, Phase::Join);
         let running = engine.running.enter(job.id);
         let about = services::about_job(job);
-        let held = (running.token(), None);
-        let called = invoke::invoke(engine, def, &message, about, Some(parts.clone()), held).await;
+        let hold = Hold { running: &running, place: Place::Own { _slot: slot } };
+        let called = invoke::invoke(engine, def, &message, about, Some(parts.clone()), hold).await;
         drop(running);
         match settle::job(engine, job, (def, None), Phase::Join, called).await {
             Ok(Next::Done(_)) => return job.state.is_final(),

@@ -16,7 +16,9 @@ use uuid::Uuid;
 pub(super) use self::split::split;
 use super::barrier::{Bodies, Fire, Passed, pass};
 use super::hooks::{Ended, fire};
-use super::{Done, Engine, ProcessError, invoke, refuse, services, settle};
+use super::invoke::Hold;
+use super::slots::{Place, Slot, SlotKind};
+use super::{Done, Engine, ProcessError, invoke, refuse, services, settle, slots};
 use crate::accounting::PartAttempt;
 use crate::barrier::{End, Entry, Whose};
 use crate::broker::{DeadReason, PartRecord};
@@ -72,13 +74,13 @@ pub(super) async fn part(
     task: &Task,
     (message, part): (&Message, &PartHook),
     (epoch, index): (u32, u64),
-    redelivered: u32,
+    (redelivered, slot): (u32, Option<Slot>),
 ) -> Result<Done, ProcessError> {
     let lost = redelivered > engine.settings.losses;
     let ended = if lost {
         Err(settle::lost(redelivered))
     } else {
-        match attempts(engine, task, message, index, part.total_parts).await {
+        match attempts(engine, task, message, (index, part.total_parts), slot).await {
             Some(ended) => ended,
             None => return Ok(Done::Interrupted),
         }
@@ -98,14 +100,20 @@ async fn attempts(
     engine: &Arc<Engine>,
     task: &Task,
     message: &Message,
-    index: u64,
-    count: u64,
+    (index, count): (u64, u64),
+    mut slot: Option<Slot>,
 ) -> Option<Result<Bytes, Failure>> {
     let mut message = message.clone();
+    let kind = SlotKind::of(&task.work);
     loop {
+        let slot = match slot.take() {
+            Some(slot) => slot,
+            None => slots::wait(engine, kind).await?,
+        };
         let running = engine.running.enter(message.job);
         let about = services::about_part(&message, (index, Some(count)), None);
-        let (called, _) = invoke::invoke(engine, &task.work, &message, about, None, (running.token(), None)).await;
+        let (called, _) =
+            invoke::invoke(engine, &task.work, &message, about, None, Hold { running: &running, place: Place::Own { _slot: slot } }).await;
         drop(running);
         match settle::part_attempt(engine, &task.work, (message.attempt, None), called).0 {
             PartAttempt::Interrupted => return None,

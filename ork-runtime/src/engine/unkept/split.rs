@@ -75,6 +75,10 @@ async fn items(engine: &Arc<Engine>, def: &TaskDef, message: &Message, job: &Job
     if let Err(error) = def.check_rules(&message.body) {
         return Called::Failed(CallError::Input(error));
     }
+    let _beside = engine.slots.beside().await;
+    if engine.drain.is_cancelled() {
+        return Called::Interrupted;
+    }
     let running = engine.running.enter(job.id);
     let token = token(def, running.token());
     let call = call(engine, def, message, services::about_job(job), None, &token);

@@ -178,7 +178,9 @@ impl Tables {
         }
         let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
         let mut owed = Vec::new();
-        let free: Vec<_> = self.free.iter().copied().take(take.limit).collect();
+        let is_wanted = |row: &OwedRow| take.tasks.as_ref().is_none_or(|tasks| tasks.contains(&row.task));
+        let wanted = self.free.iter().filter(|(_, id)| self.owed.get(id).is_some_and(is_wanted));
+        let free: Vec<_> = wanted.copied().take(take.limit).collect();
         for key @ (_, id) in free {
             if left == 0 {
                 break;
@@ -186,9 +188,6 @@ impl Tables {
             let Some(row) = self.owed.get_mut(&id) else {
                 continue;
             };
-            if take.tasks.as_ref().is_some_and(|tasks| !tasks.contains(&row.task)) {
-                continue;
-            }
             let most = if row.lost > 0 { 1 } else { left };
             let mut held = if let Some(cut) = row.split_off(self.next_owed, most) {
                 self.next_owed += 1;
@@ -204,7 +203,7 @@ impl Tables {
             owed.push(Owed { id: held.id, lost: held.lost, messages, goes_back: false });
             self.owed.insert(held.id, held);
         }
-        Taken { owed, next_due: self.later.first().map(|(due, _)| *due) }
+        Taken { owed, next_due: self.later.first().map(|(due, _)| *due), more: left == 0 }
     }
 
     fn messages(&self, row: &OwedRow) -> Option<Vec<Outgoing>> {

@@ -109,7 +109,7 @@ pub(super) async fn take(connection: &mut PgConnection, take: &Take, numbers: &m
         let messages = messages.remove(&row.id).unwrap_or_default();
         Owed { id: row.id, lost: row.lost, messages, goes_back: false }
     });
-    Ok(Took { taken: Taken { owed: owed.collect(), next_due }, passed_by })
+    Ok(Took { taken: Taken { owed: owed.collect(), next_due, more: left == 0 }, passed_by })
 }
 
 /// Frees what is due, and answers when the next row will be.

@@ -124,7 +124,7 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Tak
         let messages = messages(connection, seq, &held, &mut jobs)?;
         owed.push(Owed { id: held.id, lost: held.lost, messages, goes_back: false });
     }
-    Ok(Taken { owed, next_due })
+    Ok(Taken { owed, next_due, more: left == 0 })
 }
 
 /// Cuts a run of parts that is too long: what is left stays free.
