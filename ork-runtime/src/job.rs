@@ -193,6 +193,8 @@ pub struct Job {
     pub role: Option<Box<Role>>,
     /// The schemas that its input and its parts were made for, as far as that is known.
     pub made_for: MadeFor,
+    /// How often the worker of the current attempt died, or lost its connection, while it ran.
+    pub losses: u32,
 }
 
 /// What a change of a job owes to the world.
@@ -290,6 +292,7 @@ impl Job {
             hooks: None,
             role: None,
             made_for: MadeFor::default(),
+            losses: 0,
         }
     }
 
@@ -355,6 +358,7 @@ impl Job {
     /// The next attempt is made later.
     fn again(&mut self, phase: Phase, due: Timestamp) -> Vec<Effect> {
         self.state = State::Retrying;
+        self.losses = 0;
         self.attempt += 1;
         self.due = Some(due);
         let dispatch = Effect::Dispatch { phase, attempt: self.attempt, due: Some(due) };
@@ -422,6 +426,7 @@ impl Job {
         self.phase = phase;
         self.state = State::Ready;
         self.base = self.attempt;
+        self.losses = 0;
         self.attempt += 1;
         vec![Effect::Dispatch { phase, attempt: self.attempt, due: None }]
     }

@@ -45,8 +45,8 @@ pub enum Started {
     Run {
         /// How many parts there are.
         count: Option<u64>,
-        /// Whether this attempt was begun before, and neither ended nor given back: its worker may have died.
-        again: bool,
+        /// How often this attempt was begun, and its worker died while it ran.
+        losses: u32,
     },
     /// Run nothing: it has ended, belongs to an older epoch or attempt, or its job takes no further part. What is held
     /// must be sent.
@@ -79,7 +79,11 @@ impl Operation for StartPart {
             return Started::Unknown { parts: None };
         };
         match entry.ledger.start(epoch, index, attempt) {
-            Start::Run { again } => Started::Run { count: entry.ledger.head().sealed, again },
+            Start::Run { again } => {
+                // A call was lost, not only a delivery.
+                let losses = entry.ledger.losses(index, again && self.firm);
+                Started::Run { count: entry.ledger.head().sealed, losses }
+            }
             Start::Settled | Start::Old => Started::Nothing(Vec::new()),
             Start::Unknown => Started::Unknown { parts: Some(entry.ledger.head().appended) },
             Start::Halted => {

@@ -162,7 +162,8 @@ pub enum Claimed {
     Ours {
         /// The job.
         job: Box<Job>,
-        /// Whether this attempt was begun before, and neither ended nor given back: its worker may have died.
+        /// Whether this attempt was begun before, and neither ended nor given back: its worker may have died. How often
+        /// it did, the job says.
         again: bool,
         /// Whether the job was made now: its first message has come from another program.
         made: bool,
@@ -253,6 +254,8 @@ impl Operation for Claim {
         match entry.job.claim(self.phase, self.attempt, &self.by.worker.to_string(), self.by.now) {
             job::Claim::Ours => {
                 entry.dirty = true;
+                // A call was lost, not only a delivery: those that come again without having begun count for nothing.
+                entry.job.losses += u32::from(again && self.firm);
                 let job = Box::new(entry.job.clone());
                 books.tell_begun(id);
                 Claimed::Ours { job, again, made }
@@ -375,11 +378,11 @@ impl Operation for Settle {
     }
 
     fn apply(&self, books: &mut Books) -> Answer {
+        let how = self.how(books);
         let Some(entry) = books.get_mut(self.job) else {
             return Answer::Old;
         };
-        let Ended::Counted(effects) = entry.job.end_attempt(self.phase, self.attempt, self.how.clone(), self.by.now)
-        else {
+        let Ended::Counted(effects) = entry.job.end_attempt(self.phase, self.attempt, how, self.by.now) else {
             return Answer::Old;
         };
         entry.dirty = true;
@@ -401,6 +404,22 @@ impl Operation for Settle {
             books.writes().outputs.push((self.job, output.clone()));
         }
         Answer::Counted(books.carry_out(&job, effects, self.output.as_ref(), &self.by))
+    }
+}
+
+impl Settle {
+    /// How the attempt ended. Below a job that was interrupted no other one begins, so that none is waited for.
+    fn how(&self, books: &Books) -> Attempt {
+        let above = books.get(self.job).and_then(|entry| books.interrupted_above(&entry.job));
+        // A join ends what has begun.
+        let stopped = above.is_some_and(|(_, stop)| stop == Stop::All || self.phase == Phase::Start);
+        match &self.how {
+            Attempt::Failed { failure, again: Some(_) } if stopped => {
+                Attempt::Failed { failure: failure.clone(), again: None }
+            }
+            Attempt::Parked { failure, .. } if stopped => Attempt::Failed { failure: failure.clone(), again: None },
+            how => how.clone(),
+        }
     }
 }
 

@@ -79,14 +79,16 @@ impl Ork {
     /// # Cancel safety
     /// Dropped, it takes no more deliveries; what it had begun goes on until [`Ork::shutdown`].
     pub async fn work(&self) -> Result<Stopped, BrokerError> {
-        let shutdown = Shutdown { drain: self.engine.drain.clone(), force: self.force.clone(), within: self.config.shutdown };
+        let shutdown =
+            Shutdown { drain: self.engine.drain.clone(), force: self.force.clone(), within: self.config.shutdown };
         worker::run(&self.engine, &self.supervisor, shutdown).await
     }
 
     /// Starts to work beside whatever else the process does, until [`Ork::shutdown`].
     pub fn start_worker(&self) {
         let (engine, supervisor) = (Arc::clone(&self.engine), self.supervisor.clone());
-        let shutdown = Shutdown { drain: self.engine.drain.clone(), force: self.force.clone(), within: self.config.shutdown };
+        let shutdown =
+            Shutdown { drain: self.engine.drain.clone(), force: self.force.clone(), within: self.config.shutdown };
         self.supervisor.service("worker", async move {
             match worker::run(&engine, &supervisor, shutdown).await {
                 Ok(stopped) => tracing::debug!(?stopped, "worker stopped"),

@@ -14,12 +14,7 @@ use crate::task::builtin;
 /// The answer for a job.
 pub(super) enum ClaimedJob {
     /// Run it.
-    Ours {
-        /// The job.
-        job: Box<Job>,
-        /// Whether its worker may have died before.
-        again: bool,
-    },
+    Ours(Box<Job>),
     /// Run nothing now.
     Nothing,
 }
@@ -32,8 +27,8 @@ pub(super) enum ClaimedPart {
         key: PartKey,
         /// How many parts there are, if that is known.
         count: Option<u64>,
-        /// Whether its worker may have died before.
-        again: bool,
+        /// How often its workers died while they ran it.
+        losses: u32,
     },
     /// Run nothing.
     Nothing,
@@ -57,8 +52,10 @@ pub(super) async fn job(
     if !engine.store.keeps() {
         let mut job = unknown.job;
         job.attempt = message.attempt;
+        // Without a store calls cannot be told from deliveries.
+        job.losses = limits.1;
         return Ok(match job.claim(phase, message.attempt, &engine.worker.to_string(), engine.clock.now()) {
-            crate::job::Claim::Ours => ClaimedJob::Ours { job: Box::new(job), again: true },
+            crate::job::Claim::Ours => ClaimedJob::Ours(Box::new(job)),
             crate::job::Claim::Ended | crate::job::Claim::Old => ClaimedJob::Nothing,
         });
     }
@@ -72,7 +69,7 @@ pub(super) async fn job(
             if made || (again && phase == Phase::Start && message.attempt == 1) {
                 engine.tell(engine.before(message, true)).await;
             }
-            ClaimedJob::Ours { job, again }
+            ClaimedJob::Ours(job)
         }
         Some(Claimed::Nothing) | None => ClaimedJob::Nothing,
         Some(Claimed::Unknown) => {
@@ -99,7 +96,7 @@ pub(super) async fn part(
     let start = StartPart { part: key, firm: redelivered > 0, by: engine.by() };
     let admitted = permits::begin(engine, (limit, redelivered), vec![start]).await?.pop();
     match admitted.and_then(|admitted| admitted.answer) {
-        Some(Started::Run { count, again }) => Ok(ClaimedPart::Ours { key, count, again }),
+        Some(Started::Run { count, losses }) => Ok(ClaimedPart::Ours { key, count, losses }),
         // What waits for a permit comes again when it has one.
         None => Ok(ClaimedPart::Nothing),
         Some(Started::Nothing(owed)) => {

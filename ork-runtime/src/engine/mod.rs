@@ -61,8 +61,8 @@ use crate::task::state::States;
 use self::calls::Calls;
 use self::claim::{ClaimedJob, ClaimedPart};
 use self::inherit::Inputs;
-use self::large::Large;
 use self::invoke::Hold;
+use self::large::Large;
 use self::lease::{Leases, Tenure};
 pub(crate) use self::measures::{MeasureReceiver, Measures};
 pub(crate) use self::outbox::{Batch, EventReceiver, Outbox, OutboxReceiver, RowReceiver};
@@ -354,13 +354,13 @@ async fn job(
 ) -> Result<Done, ProcessError> {
     let limit = limit.as_ref();
     let is_split = task.split.as_ref().is_some_and(|split| std::ptr::eq(split, def));
-    let ClaimedJob::Ours { job, again } =
+    let ClaimedJob::Ours(job) =
         claim::job(engine, message, phase, redelivered > 0 || is_split, (limit, redelivered)).await?
     else {
         return Ok(Done::Settled);
     };
-    if again && redelivered > engine.settings.losses {
-        return Box::pin(settle::lost_job(engine, (job, limit), phase, redelivered)).await;
+    if job.losses > engine.settings.losses {
+        return Box::pin(settle::lost_job(engine, (job, limit), phase)).await;
     }
     match task.name() {
         CANCEL => return Box::pin(cancel::ask(engine, job, task, message)).await,
@@ -400,7 +400,14 @@ async fn job(
         about.step = step.as_ref().map(|step| Arc::clone(&step.name));
         let running = engine.running.enter(job.id);
         let parts = Box::pin(join::parts(engine, &job, phase, running.token())).await?;
-        let call = invoke::invoke(engine, def, message, about, parts, Hold { running: &running, place: Place::Own { _slot: slot } });
+        let call = invoke::invoke(
+            engine,
+            def,
+            message,
+            about,
+            parts,
+            Hold { running: &running, place: Place::Own { _slot: slot } },
+        );
         let called = lease::keep(engine, message, tenure, call).await;
         drop(running);
         let output = message.hooks.as_ref().and_then(|_| called.0.returned().cloned());
@@ -431,15 +438,22 @@ async fn part(
     let limit = limit.as_ref();
     let Some(slot) = slot else { return Ok(Done::Interrupted) };
     let claimed = claim::part(engine, message, (epoch, index), (limit, redelivered)).await?;
-    let ClaimedPart::Ours { key, count, again } = claimed else {
+    let ClaimedPart::Ours { key, count, losses } = claimed else {
         return Ok(Done::Settled);
     };
-    if again && redelivered > engine.settings.losses {
-        return Box::pin(settle::lost_part(engine, (key, limit), redelivered)).await;
+    if losses > engine.settings.losses {
+        return Box::pin(settle::lost_part(engine, (key, limit), losses)).await;
     }
     let running = engine.running.enter(message.job);
     let about = services::about_part(message, (index, count), step.as_ref());
-    let call = invoke::invoke(engine, &task.work, message, about, None, Hold { running: &running, place: Place::Own { _slot: slot } });
+    let call = invoke::invoke(
+        engine,
+        &task.work,
+        message,
+        about,
+        None,
+        Hold { running: &running, place: Place::Own { _slot: slot } },
+    );
     let (called, _) = lease::keep(engine, message, tenure, call).await;
     drop(running);
     settle::part(engine, (&task.work, limit), (key, message.schema), called).await

@@ -161,9 +161,8 @@ pub(super) async fn lost_job(
     engine: &Engine,
     (mut job, limit): (Box<Job>, Option<&Limit>),
     phase: Phase,
-    times: u32,
 ) -> Result<Done, ProcessError> {
-    let failure = lost(times);
+    let failure = lost(job.losses);
     let words = failure.message.clone();
     let how = Attempt::Failed { failure, again: None };
     if engine.store.keeps() {

@@ -312,6 +312,15 @@ impl Ledger {
         }
     }
 
+    /// How often workers died while they ran the current attempt at a part; once more if this is said of it now.
+    pub fn losses(&mut self, index: u64, once_more: bool) -> u32 {
+        let (shard, low) = self.shard_mut(index);
+        if once_more {
+            shard.lose(low);
+        }
+        shard.losses(low)
+    }
+
     /// A worker gave a part back without having run it to its end; it costs no attempt.
     pub fn give_back(&mut self, epoch: u32, index: u64, attempt: u32) {
         if epoch == self.head.epoch && index < self.head.appended {

@@ -9,8 +9,11 @@ use super::{Counts, Settled};
 /// How many neighbouring indices one shard holds.
 pub const SHARD_SIZE: u64 = 65_536;
 
-/// No shard is longer on disk: five sets of 8 KiB and a few bytes, and eight bytes for each part that is retried.
+/// No shard is longer on disk: five sets of 8 KiB and a few bytes, and eight bytes for each part that is retried or lost.
 const LONGEST: usize = 1 << 20;
+
+/// Marks the place of a part whose losses follow, not its attempt.
+const LOSS: u32 = 1 << 31;
 
 /// The form on disk; a store that meets a later one refuses it.
 const VERSION: u8 = 1;
@@ -25,6 +28,8 @@ pub struct Shard {
     running: RoaringBitmap,
     /// The current attempt of unsettled parts that are past their first.
     attempts: BTreeMap<u32, u32>,
+    /// How often the workers of this attempt at unsettled parts died while they ran it.
+    losses: BTreeMap<u32, u32>,
 }
 
 /// Says that stored bytes are no shard.
@@ -94,6 +99,17 @@ impl Shard {
         again
     }
 
+    /// How often the workers of the current attempt died while they ran it.
+    pub(super) fn losses(&self, low: u32) -> u32 {
+        self.losses.get(&low).copied().unwrap_or(0)
+    }
+
+    /// One more worker died while it ran the current attempt.
+    pub(super) fn lose(&mut self, low: u32) {
+        let losses = self.losses.entry(low).or_default();
+        *losses = losses.saturating_add(1);
+    }
+
     pub(super) fn stop(&mut self, low: u32) {
         self.running.remove(low);
     }
@@ -104,12 +120,14 @@ impl Shard {
 
     pub(super) fn again(&mut self, low: u32, next: u32) {
         self.running.remove(low);
+        self.losses.remove(&low);
         self.attempts.insert(low, next);
     }
 
     pub(super) fn settle(&mut self, low: u32, how: Settled) {
         self.running.remove(low);
         self.attempts.remove(&low);
+        self.losses.remove(&low);
         self.set(how).insert(low);
     }
 
@@ -127,6 +145,7 @@ impl Shard {
             rest -= &self.running;
         }
         self.attempts.retain(|low, _| !rest.contains(*low));
+        self.losses.retain(|low, _| !rest.contains(*low));
         *self.set(how) |= rest;
     }
 
@@ -141,6 +160,7 @@ impl Shard {
             set.remove(low);
         }
         self.attempts.remove(&low);
+        self.losses.remove(&low);
     }
 
     fn set(&mut self, how: Settled) -> &mut RoaringBitmap {
@@ -152,7 +172,8 @@ impl Shard {
         }
     }
 
-    /// The form on disk: the version, the five sets in the portable roaring format, the attempts as pairs of `u32`.
+    /// The form on disk: the version, the five sets in the portable roaring format, then pairs of `u32`: the place and the
+    /// attempt, or with [`LOSS`] in the place the losses.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         for set in [&self.ok, &self.failed, &self.skipped, &self.cancelled, &self.running] {
@@ -161,9 +182,10 @@ impl Shard {
             let written = set.serialize_into(&mut bytes);
             debug_assert!(written.is_ok(), "writing to memory cannot fail");
         }
-        for (low, attempt) in &self.attempts {
-            bytes.extend(low.to_le_bytes());
-            bytes.extend(attempt.to_le_bytes());
+        let losses = self.losses.iter().map(|(low, losses)| (low | LOSS, losses));
+        for (place, number) in self.attempts.iter().map(|(low, attempt)| (*low, attempt)).chain(losses) {
+            bytes.extend(place.to_le_bytes());
+            bytes.extend(number.to_le_bytes());
         }
         bytes
     }
@@ -189,10 +211,12 @@ impl Shard {
         let (pairs, []) = rest.as_chunks::<8>() else {
             return Err(damaged("its end is torn"));
         };
-        let attempts = pairs
+        let pairs = pairs
             .iter()
             .map(|&[a, b, c, d, e, f, g, h]| (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])));
-        Ok(Self { ok, failed, skipped, cancelled, running, attempts: attempts.collect() })
+        let (losses, attempts): (BTreeMap<_, _>, BTreeMap<_, _>) = pairs.partition(|(place, _)| place & LOSS != 0);
+        let losses = losses.into_iter().map(|(place, losses)| (place & !LOSS, losses)).collect();
+        Ok(Self { ok, failed, skipped, cancelled, running, attempts, losses })
     }
 }
 
@@ -211,6 +235,8 @@ mod tests {
         shard.settle(40_000, Settled::Failed);
         shard.start(50_000, 1);
         shard.again(50_001, 3);
+        shard.lose(50_001);
+        shard.lose(50_000);
         assert_eq!(Shard::decode(&shard.encode()).unwrap(), shard);
         assert!(shard.encode().len() < 200, "runs are compressed");
     }

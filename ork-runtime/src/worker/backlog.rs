@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use futures_util::future::{BoxFuture, FutureExt as _, select};
 
-use crate::broker::Delivery;
+use crate::broker::{Delivery, Settlement};
+use crate::engine::Engine;
 use crate::engine::run::{self, Batch};
 use crate::engine::slots::{Slot, SlotKind};
-use crate::engine::Engine;
 
 /// What can begin now.
 #[derive(Debug)]
@@ -75,9 +75,10 @@ impl Backlog {
     /// Gives back all that waits.
     pub(super) fn give_back(&mut self) {
         for line in [&mut self.tasks, &mut self.blocking] {
-            // What is dropped is released.
-            line.waiting.clear();
             line.asked = None;
+            for (_, delivery) in line.waiting.drain(..) {
+                delivery.receipt.settle(Settlement::Release);
+            }
         }
     }
 
@@ -108,7 +109,9 @@ impl Line {
         let size = run::size(engine, &first, &mut slot, kind);
         let mut deliveries = vec![first];
         while deliveries.len() < size {
-            let Some((_, next)) = self.waiting.pop_front_if(|(kind, _)| kind.as_ref() == Some(&together)) else { break };
+            let Some((_, next)) = self.waiting.pop_front_if(|(kind, _)| kind.as_ref() == Some(&together)) else {
+                break;
+            };
             deliveries.push(next);
         }
         Some(Begun::Together(Batch { kind: together, deliveries, slot }))

@@ -5,6 +5,8 @@
 //! end: each test of this file failed there (more calls after a cancel or a drain than had begun, a second worker without
 //! work, `running` parts that nothing ran).
 
+use std::sync::Arc;
+
 use ork::{JobId, JobState, Ork, OrkBuilder, Parts, State, task};
 
 use super::tasks::{Gate, Greeting, called, calls};
@@ -57,8 +59,27 @@ async fn all_slots_are_busy(gate: &Gate) {
     }
 }
 
-fn open_for_all(gate: &Gate) {
-    (0..400).for_each(|_| gate.open());
+/// Waits until so many parts of a job are said to run. A claim is answered before it is written, and that parts begin is
+/// no news to others, so the store is asked until it knows.
+async fn until_running(ork: &Ork, job: JobId, parts: u32) {
+    while ork.status(job).await.unwrap().parts.running != u64::from(parts) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A gate that is opened for all at the end of a test that fails, too: threads that stood there would outlive it.
+struct Opened(Arc<Gate>);
+
+impl Opened {
+    fn for_all(&self) {
+        (0..400).for_each(|_| self.0.open());
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.for_all();
+    }
 }
 
 #[test]
@@ -67,12 +88,13 @@ fn cancelled_job_calls_no_part_that_had_not_begun() {
         let Some((store, _folder)) = alone(world).await else { return };
         let ork = worker(&store).await;
         let key = JobId::new().to_string();
-        let gate = Gate::of(&key);
+        let gate = Opened(Gate::of(&key));
         let job = ork.submit(keeps_a_thread_part { key: key.clone(), count: 300 }).await.unwrap();
-        all_slots_are_busy(&gate).await;
-        assert_eq!(job.status().await.unwrap().parts.running, u64::from(SLOTS), "`running` means that a call runs");
+        all_slots_are_busy(&gate.0).await;
+        // `running` means that a call runs.
+        until_running(&ork, job.id(), SLOTS).await;
         job.cancel().await.unwrap();
-        open_for_all(&gate);
+        gate.for_all();
         assert_eq!(job.outcome().await.unwrap().status().state, JobState::Cancelled);
         ork.shutdown().await;
         assert_eq!(calls(&key), SLOTS);
@@ -85,11 +107,11 @@ fn job_cancelled_by_another_process_calls_no_part_that_had_not_begun() {
         let Some((store, _folder)) = alone(world).await else { return };
         let (ork, client) = (worker(&store).await, builder(&store).build().await.unwrap());
         let key = JobId::new().to_string();
-        let gate = Gate::of(&key);
+        let gate = Opened(Gate::of(&key));
         let job = client.submit(keeps_a_thread_part { key: key.clone(), count: 300 }).await.unwrap();
-        all_slots_are_busy(&gate).await;
+        all_slots_are_busy(&gate.0).await;
         job.cancel().await.unwrap();
-        open_for_all(&gate);
+        gate.for_all();
         ork.shutdown().await;
         client.shutdown().await;
         assert_eq!(calls(&key), SLOTS);
@@ -102,11 +124,11 @@ fn interrupted_job_calls_no_part_that_had_not_begun() {
         let Some((store, _folder)) = alone(world).await else { return };
         let ork = worker(&store).await;
         let key = JobId::new().to_string();
-        let gate = Gate::of(&key);
+        let gate = Opened(Gate::of(&key));
         let job = ork.submit(keeps_a_thread_part { key: key.clone(), count: 300 }).await.unwrap();
-        all_slots_are_busy(&gate).await;
+        all_slots_are_busy(&gate.0).await;
         ork.interrupt(job.id()).await.unwrap();
-        open_for_all(&gate);
+        gate.for_all();
         assert_eq!(job.outcome().await.unwrap().status().state, JobState::Cancelled);
         ork.shutdown().await;
         assert_eq!(calls(&key), SLOTS);
@@ -119,17 +141,17 @@ fn drained_worker_calls_nothing_more_and_gives_back_the_rest_at_once() {
         let Some((store, _folder)) = alone(world).await else { return };
         let first = worker(&store).await;
         let key = JobId::new().to_string();
-        let gate = Gate::of(&key);
+        let gate = Opened(Gate::of(&key));
         let job = first.submit(keeps_a_thread_part { key: key.clone(), count: 20 }).await.unwrap();
-        all_slots_are_busy(&gate).await;
+        all_slots_are_busy(&gate.0).await;
         first.drain();
         // The next worker has what the first one had not begun while that one is still busy.
         let second = worker(&store).await;
-        all_slots_are_busy(&gate).await;
+        all_slots_are_busy(&gate.0).await;
         assert_eq!(calls(&key), 2 * SLOTS);
         // Only what had begun is ended by the first one: its calls come back, and no other is made by it.
         second.drain();
-        open_for_all(&gate);
+        gate.for_all();
         first.shutdown().await;
         second.shutdown().await;
         assert_eq!(calls(&key), 2 * SLOTS);
@@ -147,13 +169,13 @@ fn two_workers_share_long_work_however_late_the_second_one_comes() {
         let Some((store, _folder)) = alone(world).await else { return };
         let first = worker(&store).await;
         let key = JobId::new().to_string();
-        let gate = Gate::of(&key);
+        let gate = Opened(Gate::of(&key));
         let job = first.submit(keeps_a_thread_part { key: key.clone(), count: 40 }).await.unwrap();
-        all_slots_are_busy(&gate).await;
+        all_slots_are_busy(&gate.0).await;
         let second = worker(&store).await;
-        all_slots_are_busy(&gate).await;
-        assert_eq!(job.status().await.unwrap().parts.running, 2 * u64::from(SLOTS));
-        open_for_all(&gate);
+        all_slots_are_busy(&gate.0).await;
+        until_running(&first, job.id(), 2 * SLOTS).await;
+        gate.for_all();
         assert_eq!(job.outcome().await.unwrap().status().parts.ok, 40);
         first.shutdown().await;
         second.shutdown().await;

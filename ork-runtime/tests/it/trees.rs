@@ -235,6 +235,42 @@ fn an_interrupted_root_lets_running_children_end_and_starts_no_other() {
     });
 }
 
+/// Fails when its gate is opened, and says that it may be tried again much later.
+#[task(retries = 3)]
+async fn bruised(key: String) -> Result<()> {
+    called(&key);
+    Gate::of(&key).pass().await;
+    Err(Error::new("not yet").retry_after(Duration::from_secs(3_600)))
+}
+
+#[task]
+async fn twig(key: String, context: Context) -> Result<()> {
+    context.submit(bruised { key }).await?;
+    Ok(())
+}
+
+/// The child kept its next attempt, which could never begin, and the root its unique key for as long: this test waits for
+/// an hour on the code before that was mended.
+#[test]
+fn interrupted_tree_ends_at_once_when_its_running_child_fails_and_would_be_tried_again() {
+    each(|world| async move {
+        let (ork, key) = (&world.ork, key());
+        let submit = || ork.submit(twig { key: key.clone() }).unique(key.clone());
+        let root = submit().await.unwrap();
+        Gate::of(&key).entered().await;
+        world.until(root.id(), |status| (status.state, status.below) == (JobState::Waiting, 1)).await;
+        ork.interrupt(root.id()).await.unwrap();
+        Gate::of(&key).open();
+        assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
+        let below = children(&world, root.id()).await;
+        assert_eq!((below[0].state, calls(&key)), (JobState::Failed, 1));
+        // The key is free.
+        let next = submit().await.unwrap();
+        ork.cancel(next.id()).await.unwrap();
+        world.end().await;
+    });
+}
+
 /// Of one child: what has begun is brought to its end, what has not never starts, and its siblings go on.
 #[test]
 fn an_interrupted_child_ends_if_it_runs_and_never_starts_if_it_does_not() {

@@ -20,6 +20,7 @@ mod idle;
 mod itself;
 mod leases;
 mod limits;
+mod losses;
 mod metrics;
 mod notes;
 mod outages;

@@ -112,8 +112,15 @@ async fn attempts(
         };
         let running = engine.running.enter(message.job);
         let about = services::about_part(&message, (index, Some(count)), None);
-        let (called, _) =
-            invoke::invoke(engine, &task.work, &message, about, None, Hold { running: &running, place: Place::Own { _slot: slot } }).await;
+        let (called, _) = invoke::invoke(
+            engine,
+            &task.work,
+            &message,
+            about,
+            None,
+            Hold { running: &running, place: Place::Own { _slot: slot } },
+        )
+        .await;
         drop(running);
         match settle::part_attempt(engine, &task.work, (message.attempt, None), called).0 {
             PartAttempt::Interrupted => return None,

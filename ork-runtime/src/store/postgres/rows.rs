@@ -20,13 +20,13 @@ use crate::tree::Tree;
 macro_rules! job_columns {
     () => {
         "id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, due, \
-         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, role, schemas"
+         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, role, schemas, losses"
     };
 }
 pub(super) use job_columns;
 
 /// How many columns those are.
-pub(super) const WIDTH: usize = 30;
+pub(super) const WIDTH: usize = 31;
 
 /// Reads a job and the head of its ledger from [`job_columns`], which come first in the row.
 pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
@@ -66,6 +66,7 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
         hooks: None,
         role: None,
         made_for: MadeFor::default(),
+        losses: 0,
     };
     let head = Head {
         epoch: c.number()?,
@@ -94,6 +95,7 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
         job.role = Some(serde_json::from_str(json).map_err(damaged)?);
     }
     job.made_for = MadeFor::from_row(c.get::<Option<&[u8]>>()?);
+    job.losses = c.number()?;
     Ok((job, head))
 }
 

@@ -25,17 +25,17 @@ macro_rules! jobs {
         "unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], \
          $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], \
          $16::text[], $17::bytea[], $18::bytea[], $19::bigint[], $20::bigint[], $21::bigint[], $22::text[], \
-         $23::boolean[], $24::text[], $25::text[], $26::boolean[], $27::text[], $28::bytea[], $29::bytea[], $30::text[], $31::text[], $32::bytea[]) \
+         $23::boolean[], $24::text[], $25::text[], $26::boolean[], $27::text[], $28::bytea[], $29::bytea[], $30::text[], $31::text[], $32::bytea[], $33::bigint[]) \
          AS n (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, \
          due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, \
-         joined, tree, input, output, hooks, role, schemas)"
+         joined, tree, input, output, hooks, role, schemas, losses)"
     };
 }
 
 const INSERT: &str = concat!(
     "INSERT INTO ork.job (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, \
      started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, \
-     tolerate, joined, tree, input, output, hooks, role, schemas) SELECT * FROM ",
+     tolerate, joined, tree, input, output, hooks, role, schemas, losses) SELECT * FROM ",
     jobs!()
 );
 
@@ -43,7 +43,7 @@ const UPDATE: &str = concat!(
     "UPDATE ork.job SET phase = n.phase, state = n.state, attempt = n.attempt, base = n.base, worker = n.worker, \
      started = n.started, ended = n.ended, due = n.due, failure = n.failure, epoch = n.epoch, \
      appended = n.appended, sealed = n.sealed, halted = n.halted, cut = n.cut, on_error = n.on_error, \
-     tolerate = n.tolerate, joined = n.joined, tree = n.tree, output = coalesce(n.output, job.output), hooks = n.hooks, role = n.role, schemas = n.schemas FROM ",
+     tolerate = n.tolerate, joined = n.joined, tree = n.tree, output = coalesce(n.output, job.output), hooks = n.hooks, role = n.role, schemas = n.schemas, losses = n.losses FROM ",
     jobs!(),
     " WHERE job.id = n.id"
 );
@@ -184,6 +184,7 @@ fn bind<'q>(query: Query<'q, Postgres, PgArguments>, rows: &[JobRow<'_>]) -> Que
         .bind(column(rows, |row| row.entry.job.hooks.as_ref().map(|hooks| hooks.to_row())))
         .bind(column(rows, |row| row.entry.job.role.as_ref().map(json)))
         .bind(column(rows, |row| row.entry.job.made_for.to_row()))
+        .bind(column(rows, |row| i64::from(row.entry.job.losses)))
 }
 
 async fn clear(connection: &mut PgConnection, jobs: &[JobId]) -> sqlx::Result<()> {

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0007_roles.sql"),
     include_str!("../../../migrations/postgres/0008_metrics.sql"),
     include_str!("../../../migrations/postgres/0009_schemas.sql"),
+    include_str!("../../../migrations/postgres/0010_losses.sql"),
 ];
 
 /// The lock of those who migrate: `ork` and a byte, as in the files of `SQLite`.

@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0008_roles.sql"),
     include_str!("../../../migrations/sqlite/0009_metrics.sql"),
     include_str!("../../../migrations/sqlite/0010_schemas.sql"),
+    include_str!("../../../migrations/sqlite/0011_losses.sql"),
 ];
 
 /// Marks the file as ork's, in the place `SQLite` keeps for it: `ork` and a byte.

@@ -25,7 +25,7 @@ pub(super) type Seqs = HashMap<JobId, i64>;
 macro_rules! job_columns {
     () => {
         "seq, id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, \
-         due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, role, schemas"
+         due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, role, schemas, losses"
     };
 }
 pub(super) use job_columns;
@@ -35,12 +35,12 @@ const JOB: &str = concat!("SELECT ", job_columns!(), " FROM job WHERE id = ?1");
 // Numbers, not names: names would be looked up for every value of every row.
 const INSERT: &str = "INSERT INTO job (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, \
     created, started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, \
-    on_error, tolerate, joined, tree, input, output, hooks, role, schemas) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
-    ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)";
+    on_error, tolerate, joined, tree, input, output, hooks, role, schemas, losses) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
+    ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)";
 
 const UPDATE: &str = "UPDATE job SET phase = ?2, state = ?3, attempt = ?4, base = ?5, worker = ?6, started = ?7, \
     ended = ?8, due = ?9, failure = ?10, epoch = ?11, appended = ?12, sealed = ?13, halted = ?14, cut = ?15, \
-    on_error = ?16, tolerate = ?17, joined = ?18, tree = ?19, output = coalesce(?20, output), hooks = ?21, role = ?22, schemas = ?23 WHERE seq = ?1";
+    on_error = ?16, tolerate = ?17, joined = ?18, tree = ?19, output = coalesce(?20, output), hooks = ?21, role = ?22, schemas = ?23, losses = ?24 WHERE seq = ?1";
 
 /// The row number of a part.
 pub(super) fn part_id(seq: i64, index: u64) -> rusqlite::Result<i64> {
@@ -130,6 +130,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
         hooks: None,
         role: None,
         made_for: MadeFor::default(),
+        losses: 0,
     };
     let head = Head {
         epoch: c.get()?,
@@ -158,6 +159,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
         job.role = Some(serde_json::from_slice(json).map_err(|_damaged| damaged("a role cannot be read"))?);
     }
     job.made_for = MadeFor::from_row(c.raw()?.as_blob_or_null()?);
+    job.losses = c.get()?;
     Ok((seq, job, head))
 }
 
@@ -379,7 +381,8 @@ fn insert(statement: &mut Statement<'_>, entry: &Entry, input: &[u8], output: Op
         output,
         job.hooks.as_ref().map(|hooks| hooks.to_row()),
         job.role.as_ref().map(json),
-        job.made_for.to_row()
+        job.made_for.to_row(),
+        job.losses
     ])
 }
 
@@ -409,7 +412,8 @@ fn update(statement: &mut Statement<'_>, entry: &Entry, seq: i64, output: Option
         output,
         job.hooks.as_ref().map(|hooks| hooks.to_row()),
         job.role.as_ref().map(json),
-        job.made_for.to_row()
+        job.made_for.to_row(),
+        job.losses
     ]);
     updated.map(drop)
 }

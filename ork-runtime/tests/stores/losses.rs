@@ -1,0 +1,83 @@
+//! Losses count calls: a delivery that its worker held when it died, and had not claimed, costs nothing.
+//!
+//! On the code before, each death of a process that held the message counted, so that work was failed as "lost" that had been
+//! called a few times, or never.
+
+use std::time::Duration;
+
+use ork::accounting::{Answer, Claim, Claimed, NewJob, PartAttempt, Settle, StartPart, Started};
+use ork::job::{Attempt, Job, Phase};
+use ork::{Failure, FailureKind, JobId, Policy};
+
+use super::world::{START, World, each, part};
+
+/// A claim of a message that has come back.
+async fn claimed_again(world: &World, id: JobId, attempt: u32) -> Job {
+    let unknown = NewJob { job: Job::new(id, "task", START), input: "null".into() };
+    let claim = Claim { unknown, unique: None, phase: Phase::Start, attempt, firm: true, by: world.by() };
+    match world.store.apply(claim).await.unwrap() {
+        Claimed::Ours { job, .. } => *job,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn started_again(world: &World, job: JobId, index: u64, attempt: u32) -> u32 {
+    let part = ork::accounting::PartKey { attempt, ..part(job, index) };
+    match world.store.apply(StartPart { part, firm: true, by: world.by() }).await.unwrap() {
+        Started::Run { losses, .. } => losses,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn failure() -> Failure {
+    Failure::new(FailureKind::Task, "no")
+}
+
+#[test]
+fn job_that_was_held_by_dead_processes_and_never_called_has_no_losses() {
+    each(|world| async move {
+        let id = world.submit("task").await;
+        for death in 1..=5 {
+            let other = world.other();
+            other.beat_at(Duration::from_secs(20 * death), Vec::new()).await;
+            assert_eq!(other.take(10).await.len(), 1);
+            world.beat_at(Duration::from_secs(20 * death + 11), Vec::new()).await;
+        }
+        let taken = world.take(10).await;
+        assert_eq!(taken[0].lost, 5, "deliveries");
+        assert_eq!(claimed_again(&world, id, 1).await.losses, 0);
+    });
+}
+
+#[test]
+fn each_call_of_a_job_that_died_is_one_loss_and_the_next_attempt_begins_with_none() {
+    each(|world| async move {
+        let id = world.submit("task").await;
+        assert_eq!(claimed_again(&world, id, 1).await.losses, 0);
+        assert_eq!(claimed_again(&world, id, 1).await.losses, 1);
+        assert_eq!(claimed_again(&world, id, 1).await.losses, 2);
+        let known = world.store.job(id).await.unwrap().unwrap().job;
+        assert_eq!(known.losses, 2, "it is kept");
+        let how = Attempt::Failed { failure: failure(), again: Some(START + Duration::from_secs(1)) };
+        let settle = Settle { job: id, phase: Phase::Start, attempt: 1, how, output: None, by: world.by() };
+        assert!(matches!(world.store.apply(settle).await.unwrap(), Answer::Counted(_)));
+        assert_eq!(claimed_again(&world, id, 2).await.losses, 0);
+    });
+}
+
+#[test]
+fn each_call_of_a_part_that_died_is_one_loss_and_the_next_attempt_begins_with_none() {
+    each(|world| async move {
+        let id = world.with_parts(3, Policy::default(), false).await;
+        assert_eq!(started_again(&world, id, 1, 1).await, 0);
+        assert_eq!(started_again(&world, id, 1, 1).await, 1);
+        assert_eq!(started_again(&world, id, 2, 1).await, 0, "its neighbour was not called");
+        assert_eq!(started_again(&world, id, 1, 1).await, 2);
+        // What was given back has not died.
+        world.settle(part(id, 1), PartAttempt::Interrupted).await;
+        assert_eq!(started_again(&world, id, 1, 1).await, 2);
+        let again = PartAttempt::Failed { failure: failure(), again: Some(START) };
+        world.settle(part(id, 1), again).await;
+        assert_eq!(started_again(&world, id, 1, 2).await, 0);
+    });
+}
