@@ -26,6 +26,7 @@ mod consume;
 mod driver;
 mod error;
 mod link;
+mod live;
 mod parts;
 mod publish;
 mod reader;
@@ -177,9 +178,7 @@ impl Amqp {
     }
 
     async fn declare(&self, queues: &[Subscribe]) -> Result<(), Trouble> {
-        let live = self.publishing.live().await?;
-        live.prepare(&self.topology).await?;
-        let channel = live.channel("open a channel").await?;
+        let (live, channel) = self.publishing.prepared(&self.topology).await?;
         for queue in queues {
             self.topology.declare(&live, &channel, queue).await?;
         }
@@ -256,8 +255,8 @@ impl Broker for Amqp {
 
     async fn check(&self) -> Result<String, BrokerError> {
         self.declare(&[]).await?;
-        let live = self.publishing.live().await?;
-        let dead = match self.topology.n_dead(&live).await? {
+        let (live, channel) = self.publishing.channel("open a channel").await?;
+        let dead = match self.topology.n_dead(&live, &channel).await? {
             0 => "empty".to_owned(),
             n => format!("holding {n} that nobody could run"),
         };
