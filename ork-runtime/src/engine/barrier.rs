@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::Engine;
 use super::hooks::{Unsent, patiently};
-use crate::barrier::{Barrier, End, Entry, Event, Fate, Next, Set, Whose};
+use crate::barrier::{Barrier, End, Entry, Event, Fate, Next, Set};
 use crate::broker::{Opened, PartQueues, PartReader, PartRecord};
 
 /// How long a reader waits for its own mark. It comes at once, unless somebody else takes from the queue as well.
@@ -46,15 +46,15 @@ pub(super) type Fire<'a> = Box<dyn FnOnce(Set, Vec<Kept>) -> BoxFuture<'a, bool>
 /// Brings a worker past the barrier. `fire` does what follows the set, once it is complete.
 pub(super) async fn pass(
     engine: &Engine,
-    (whose, bodies): (Whose, Bodies),
+    (barrier, bodies): (Barrier, Bodies),
     record: PartRecord,
     fire: Fire<'_>,
 ) -> Passed {
     let Some(queues) = engine.broker.parts() else { return Passed::NoParts };
-    let passing = Passing { engine, queues, record, bodies, total: whose.total, rounds: 0, reader: None };
+    let passing = Passing { engine, queues, record, bodies, total: barrier.total(), rounds: 0, reader: None };
     tokio::select! {
         biased;
-        passed = passing.run(Barrier::new(whose), fire) => passed,
+        passed = passing.run(barrier, fire) => passed,
         () = engine.force.cancelled() => Passed::Interrupted,
     }
 }

@@ -26,6 +26,7 @@ mod refuse;
 pub(crate) mod run;
 mod running;
 pub(crate) mod services;
+pub(crate) mod sets;
 mod settle;
 mod split;
 mod step;
@@ -113,6 +114,7 @@ pub(crate) struct Engine {
     inputs: Inputs,
     pub(crate) outbox: Outbox,
     pub(crate) running: Running,
+    pub(crate) sets: sets::Sets,
     turns: turns::Turns,
     paces: run::Paces,
     pub(crate) reports: Reports,
@@ -157,6 +159,7 @@ impl Engine {
             inputs: Inputs::default(),
             outbox,
             running: Running::default(),
+            sets: sets::Sets::default(),
             turns: turns::Turns::default(),
             paces: run::Paces::default(),
             reports,

@@ -10,6 +10,7 @@ pub(crate) mod orphans;
 mod relay;
 pub(crate) mod retention;
 pub(crate) mod services;
+mod sets;
 mod window;
 
 use std::collections::BTreeMap;
@@ -87,6 +88,10 @@ pub(crate) async fn run(
         let retain = retention::retain(Arc::clone(engine), retention, gone, shutdown.drain.child_token());
         supervisor.service("retention", retain);
         supervisor.service("orphans", orphans);
+    }
+    if engine.broker.parts().is_some() {
+        let stop = shutdown.drain.child_token();
+        supervisor.service("sets", sets::count_again(Arc::clone(engine), supervisor.clone(), stop));
     }
     let failed = supervisor.failed();
     let broken = tokio::select! {

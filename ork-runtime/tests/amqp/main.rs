@@ -15,6 +15,7 @@
 mod copies;
 mod events;
 mod foreign;
+mod held;
 mod itself;
 mod jobs;
 mod large;
@@ -38,6 +39,7 @@ mod processes;
 mod proxy;
 #[path = "../support/rabbit.rs"]
 mod rabbit;
+mod races;
 #[cfg(feature = "sqlite")]
 mod refusals;
 mod schemas;
