@@ -240,6 +240,13 @@ async fn run(
     tenure: &mut Tenure,
 ) -> Result<Done, ProcessError> {
     let message = message.as_mut().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
+    // What follows a job is in the store, so it needs no task: that may be one that no worker knows.
+    if let Ask::Hooks(which) = message.ask
+        && engine.store.keeps()
+    {
+        let paid = Box::pin(hooks::pay(engine, message.job, which, redelivered)).await?;
+        return Ok(if paid { Done::Settled } else { Done::Interrupted });
+    }
     let task = refuse::check(engine, message)?;
     let mut step = None;
     if inherit::inherits(engine, &task, message) {
@@ -260,10 +267,6 @@ async fn run(
     }
     if let Some(words) = parked::without_store(engine, &task, message) {
         return Ok(Done::OtherSchema(words));
-    }
-    if let Ask::Hooks(which) = message.ask {
-        let paid = Box::pin(hooks::pay(engine, message.job, which, redelivered)).await?;
-        return Ok(if paid { Done::Settled } else { Done::Interrupted });
     }
     if anonymous && engine.store.keeps() {
         return Box::pin(claim::adopt(engine, message)).await;

@@ -89,10 +89,6 @@ pub(crate) async fn run(
         supervisor.service("retention", retain);
         supervisor.service("orphans", orphans);
     }
-    if engine.broker.parts().is_some() {
-        let stop = shutdown.drain.child_token();
-        supervisor.service("sets", sets::count_again(Arc::clone(engine), supervisor.clone(), stop));
-    }
     let failed = supervisor.failed();
     let broken = tokio::select! {
         () = shutdown.drain.cancelled() => false,

@@ -47,5 +47,6 @@ mod storeless;
 mod stores;
 mod tasks;
 mod trees;
+mod unknown;
 mod workflows;
 mod world;

@@ -4,6 +4,7 @@
 //! ended goes to the barrier before its delivery is acknowledged.
 
 pub(super) mod join;
+pub(super) mod refused;
 mod split;
 
 use std::sync::Arc;

@@ -229,6 +229,7 @@ pub(super) fn decode(arrival: &Arrival, names: &Names) -> Decoded {
         reply,
         job: (!anonymous).then_some(job),
         task: (!task.is_empty()).then(|| task.to_owned()),
+        hooks: hooks::read(headers, Ask::Whole, &names.allowed).ok().flatten(),
     });
     let lost = message.as_ref().map_or(0, |message| message.lost);
     Decoded { message, redelivered: redelivered.saturating_add(lost), anonymous }
