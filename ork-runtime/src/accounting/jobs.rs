@@ -253,6 +253,11 @@ impl Operation for Claim {
         match entry.job.claim(self.phase, self.attempt, &self.by.worker.to_string(), self.by.now) {
             job::Claim::Ours => {
                 entry.dirty = true;
+                // Whoever sent this copy of the message may wait elsewhere than whoever sent the first one.
+                if let Some(reply) = self.unknown.job.reply.as_ref().filter(|_| entry.job.task == self.unknown.job.task)
+                {
+                    entry.job.replies_to(reply);
+                }
                 let job = Box::new(entry.job.clone());
                 books.tell_begun(id);
                 Claimed::Ours { job, again, made }

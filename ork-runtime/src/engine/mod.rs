@@ -4,6 +4,7 @@
 //! `split` or `invoke` (what does the task say?), then `settle` (write it down, send what is owed). It knows ports
 //! only, and answers with a value: what is to become of the delivery.
 
+mod asked;
 mod barrier;
 mod calls;
 pub(crate) mod cancel;
@@ -329,6 +330,7 @@ async fn job(
     let ClaimedJob::Ours { job, again } =
         claim::job(engine, message, phase, redelivered > 0 || is_split, (limit, redelivered)).await?
     else {
+        Box::pin(asked::again(engine, message, redelivered > 0)).await?;
         return Ok(Done::Settled);
     };
     if again && redelivered > engine.settings.losses {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lease::{self, Tenure};
-use super::{Done, Engine, ProcessError, unkept};
+use super::{Done, Engine, ProcessError, asked, unkept};
 use crate::accounting::{Answer, NewJob, PartAttempt, PartKey, Refusal, Refuse, SettleParts};
 use crate::broker::{DeadReason, Refused, Settlement};
 use crate::failure::{Failure, FailureKind};
@@ -188,7 +188,12 @@ async fn write_down(
                 engine.outbox.send(owed).await;
                 return Ok(());
             }
-            Refusal::Nothing => return Ok(()),
+            Refusal::Nothing => {
+                return match message {
+                    Some(message) => asked::again(engine, message, false).await,
+                    None => Ok(()),
+                };
+            }
             // As long as that process lives the message is only another copy of what it runs. When it has died, this may
             // be what its job waits for.
             Refusal::Runs(worker) => dead = outlived(engine, id, worker).await?,

@@ -12,6 +12,7 @@
     reason = "tests and their tasks: what fails must fail loudly, and a task takes what it takes"
 )]
 
+mod asked_again;
 mod copies;
 mod events;
 mod foreign;
