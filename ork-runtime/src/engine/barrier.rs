@@ -194,7 +194,7 @@ impl Passing<'_> {
             if barrier.is_stale(&entry) && !reader.done(tag).await {
                 return Ok(Event::Lost);
             }
-            if same_part(&entry, &self.record.entry) {
+            if same(&entry, &self.record.entry) {
                 own = Some(tag);
             }
         }
@@ -212,9 +212,10 @@ impl Passing<'_> {
     }
 }
 
-/// Whether two records are about the same part, with the same end.
-fn same_part(one: &Entry, other: &Entry) -> bool {
+/// Whether two records say the same of the same part, or both are the head of the same run.
+fn same(one: &Entry, other: &Entry) -> bool {
     match (one, other) {
+        (Entry::Head { epoch }, Entry::Head { epoch: e }) => epoch == e,
         (Entry::Part { epoch, id, ok, .. }, Entry::Part { epoch: e, id: i, ok: o, .. }) => (epoch, id, ok) == (e, i, o),
         _ => false,
     }

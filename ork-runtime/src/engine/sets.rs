@@ -37,7 +37,8 @@ const fn pause_after(n_looks: u32) -> Duration {
 #[derive(Debug)]
 pub(crate) struct Look {
     pub(super) whose: Whose,
-    /// The part of the set that this process has ended last. Its record is what fences off records that are given back.
+    /// What this process has put into the queue last, of a part or of the whole. Published once more, it follows all that
+    /// is given back.
     pub(super) record: PartRecord,
     pub(super) follows: Follows,
 }
@@ -106,17 +107,20 @@ struct Inner {
 impl Sets {
     /// Notes how a part of this process has passed the barrier of its set.
     pub(super) fn note(&self, queue: &str, passed: &Passed, now: Timestamp, look: impl FnOnce() -> Look) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         match passed {
-            Passed::Done(End::Waits) => {
-                let due = now + pause_after(0);
-                open.sets.insert(queue.to_owned(), Open { look: Arc::new(look()), n_looks: 0, due });
-                if open.waits_until.is_none_or(|until| due < until) {
-                    self.news.notify_one();
-                }
-            }
-            Passed::Done(End::Fired | End::NoQueue | End::Gone) => drop(open.sets.remove(queue)),
+            Passed::Done(End::Waits) => self.made(look(), now),
+            Passed::Done(End::Fired | End::NoQueue | End::Gone) => self.forget(queue),
             Passed::Interrupted | Passed::NoParts => {}
+        }
+    }
+
+    /// Notes that a set is open.
+    pub(super) fn made(&self, look: Look, now: Timestamp) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = now + pause_after(0);
+        open.sets.insert(look.record.queue.clone(), Open { look: Arc::new(look), n_looks: 0, due });
+        if open.waits_until.is_none_or(|until| due < until) {
+            self.news.notify_one();
         }
     }
 

@@ -46,6 +46,7 @@ mod refusals;
 mod schemas;
 mod storeless;
 mod stores;
+mod strangers;
 mod tasks;
 mod trees;
 mod unknown;

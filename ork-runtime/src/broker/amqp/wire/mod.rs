@@ -133,7 +133,7 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
         }
     }
     if let Some(hooks) = &message.hooks {
-        hooks::write(hooks, &mut headers);
+        hooks::write(hooks, message.ask, &mut headers);
     }
     let task = short(&message.task)?;
     let mut properties = BasicProperties::default()
