@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::error::Trouble;
+use super::error::{Cut, Trouble};
 use super::live::Live;
 use super::topology::Topology;
 use super::url::{Address, Addresses};
@@ -24,6 +24,13 @@ use crate::broker::BrokerErrorKind;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long the first handshake may take of those that are cut, which lapin does not always notice; the next one may take
+/// twice as long.
+const HANDSHAKE: Duration = Duration::from_secs(2);
+
+/// So many times in turn a connection may be cut while it is made, before whoever asked for the first one is told.
+const CUTS: u32 = 4;
 
 /// How many connections in turn may have no channel left before the caller is told.
 const CONNECTIONS: u32 = 3;
@@ -218,7 +225,7 @@ impl Link {
     }
 
     async fn run(&self) {
-        let (mut was_up, mut failures) = (false, 0);
+        let (mut was_up, mut failures, mut cuts) = (false, 0, 0);
         let addresses = self.target.addresses.as_slice().iter();
         let mut candidates: VecDeque<_> =
             addresses.map(|address| Candidate { address: address.clone(), silent: false }).collect();
@@ -228,7 +235,7 @@ impl Link {
                 let trouble = tokio::select! {
                     biased;
                     () = self.closed.cancelled() => return,
-                    attempt = self.try_each(&mut candidates, was_up) => match attempt {
+                    attempt = self.try_each(&mut candidates, was_up, cuts) => match attempt {
                         Ok(live) => break live,
                         Err(trouble) => trouble,
                     },
@@ -237,7 +244,11 @@ impl Link {
                 if failures == 0 && was_up {
                     tracing::warn!(error = trouble.words, "no connection to RabbitMQ, trying on");
                 }
-                failures += 1;
+                cuts = if trouble.cut == Cut::No { 0 } else { cuts + 1 };
+                // One that was cut while it was made says nothing of the next one.
+                if cuts == 0 || cuts >= CUTS {
+                    failures += 1;
+                }
                 self.become_if_open(State::Down { failures, was_up, trouble: Some(trouble) });
                 tokio::select! {
                     () = self.closed.cancelled() => return,
@@ -248,7 +259,7 @@ impl Link {
             tracing::info!(broker = %live.address(), again = was_up, "connected to RabbitMQ");
             let live = Arc::new(live);
             self.become_if_open(State::Up(Arc::clone(&live)));
-            (was_up, failures) = (true, 0);
+            (was_up, failures, cuts) = (true, 0, 0);
             let unnoticed = async {
                 live.ended().await;
                 self.is_lost(&live);
@@ -277,7 +288,7 @@ impl Link {
     }
 
     /// Tries each once, the first one first, where the one that was connected to is left.
-    async fn try_each(&self, candidates: &mut VecDeque<Candidate>, was_up: bool) -> Result<Live, Trouble> {
+    async fn try_each(&self, candidates: &mut VecDeque<Candidate>, was_up: bool, cuts: u32) -> Result<Live, Trouble> {
         let n_candidates = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
         // Whoever waits for the first connection gives up at the deadline, so each has a share of that.
         let patience = if was_up { self.target.deadline } else { self.target.deadline / n_candidates };
@@ -288,7 +299,7 @@ impl Link {
                 if candidate.silent {
                     self.look(&candidate.address, patience).await?;
                 }
-                self.connect(&candidate.address, patience).await
+                self.connect(&candidate.address, patience, cuts).await
             };
             let attempt = attempt.await;
             candidate.silent = attempt.as_ref().is_err_and(|trouble| trouble.kind == BrokerErrorKind::TimedOut);
@@ -301,11 +312,11 @@ impl Link {
         Err(Trouble::all(troubles))
     }
 
-    async fn connect(&self, address: &Address, patience: Duration) -> Result<Live, Trouble> {
+    async fn connect(&self, address: &Address, patience: Duration, cuts: u32) -> Result<Live, Trouble> {
         let Target { name, deadline, .. } = &self.target;
         let properties = ConnectionProperties::default().with_connection_name(name.as_str().into());
         // The rest of the deadline is for finding out what is wrong.
-        let handshake = patience.mul_f64(0.7);
+        let handshake = patience.mul_f64(0.7).min(HANDSHAKE.saturating_mul(1 << cuts.min(8)));
         match timeout(handshake, Connection::connect_uri(address.uri(), properties)).await {
             Ok(Ok(connection)) => {
                 let unwatched = self.closed.child_token();
@@ -316,11 +327,12 @@ impl Link {
                     return Err(trouble);
                 }
                 self.look(address, patience).await?;
-                Err(Trouble::new(BrokerErrorKind::Disconnected, format!("cannot reach RabbitMQ at {address}: {error}")))
+                let words = format!("cannot reach RabbitMQ at {address}: {error}");
+                Err(Trouble::new(BrokerErrorKind::Disconnected, words).while_made())
             }
             Err(_elapsed) => {
                 self.look(address, patience).await?;
-                Err(Trouble::timed_out(address, "connect", handshake))
+                Err(Trouble::timed_out(address, "connect", handshake).while_made())
             }
         }
     }
@@ -366,7 +378,7 @@ fn greet(address: &Address, patience: Duration) -> Result<(), Trouble> {
                 strange(BrokerErrorKind::TimedOut, "accepts connections but does not answer with AMQP")
             }
             std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => {
-                strange(BrokerErrorKind::Disconnected, "hangs up when it hears AMQP")
+                strange(BrokerErrorKind::Disconnected, "hangs up when it hears AMQP").map_err(Trouble::while_made)
             }
             _ => Ok(()),
         },

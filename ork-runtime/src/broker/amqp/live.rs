@@ -20,9 +20,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::error::Trouble;
+use super::error::{Trouble, words};
 use super::topology::{Failed, Topology};
 use super::url::Address;
+use crate::broker::BrokerErrorKind;
 
 /// How long a channel, or a connection of which nothing is used any more, may take to close.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -118,7 +119,11 @@ impl Live {
         tokio::select! {
             biased;
             answer = call => answer.map_err(|error| {
-                let trouble = Trouble::while_up(&self.address, doing, &error);
+                let mut trouble = Trouble::while_up(&self.address, doing, &error);
+                // lapin says all kinds of things about a connection that was cut just now.
+                if trouble.kind == BrokerErrorKind::Protocol && !self.is_up() {
+                    trouble = Trouble::lost(&self.address, doing, &words(&error));
+                }
                 Failed::Lapin(error, trouble)
             }),
             () = self.gone.cancelled() => Err(Failed::Silent(Trouble::lost(&self.address, doing, "it has ended"))),
