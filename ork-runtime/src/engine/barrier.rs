@@ -2,6 +2,8 @@
 //!
 //! Called when a part has ended, before its delivery is acknowledged.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -13,6 +15,9 @@ use crate::broker::{Opened, PartQueues, PartReader, PartRecord};
 
 /// How long a reader waits for its own mark. It comes at once, unless somebody else takes from the queue as well.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a worker that has to stop takes to remove the queue of a set that was followed.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// How a worker passed the barrier.
 #[derive(Debug)]
@@ -51,11 +56,23 @@ pub(super) async fn pass(
     fire: Fire<'_>,
 ) -> Passed {
     let Some(queues) = engine.broker.parts() else { return Passed::NoParts };
-    let passing = Passing { engine, queues, record, bodies, total: barrier.total(), rounds: 0, reader: None };
+    let fired = AtomicBool::new(false);
+    let passing =
+        Passing { engine, queues, record, bodies, total: barrier.total(), rounds: 0, reader: None, fired: &fired };
+    let mut run = pin!(passing.run(barrier, fire));
     tokio::select! {
         biased;
-        passed = passing.run(barrier, fire) => passed,
-        () = engine.force.cancelled() => Passed::Interrupted,
+        passed = run.as_mut() => return passed,
+        () = engine.force.cancelled() => {}
+    }
+    if !fired.load(Ordering::Relaxed) {
+        return Passed::Interrupted;
+    }
+    // What follows was done: a queue that is left would have it done once more, and one that is gone unnoticed be missed.
+    tokio::select! {
+        biased;
+        passed = run => passed,
+        () = engine.clock.pause(LAST_WORD) => Passed::Interrupted,
     }
 }
 
@@ -68,6 +85,8 @@ struct Passing<'a> {
     /// How often all was put back, and how often a reader was lost.
     rounds: u32,
     reader: Option<(Box<dyn PartReader>, Vec<Kept>)>,
+    /// Whether what follows the set was done.
+    fired: &'a AtomicBool,
 }
 
 impl Passing<'_> {
@@ -93,6 +112,7 @@ impl Passing<'_> {
                         // Dropping the reader gives all back.
                         return Passed::Interrupted;
                     }
+                    self.fired.store(true, Ordering::Relaxed);
                     Ok(Event::Fired)
                 }
                 Next::PutBack => self.put_back(&barrier).await,
