@@ -13,11 +13,11 @@ use super::proxy::Proxy;
 use super::tasks::*;
 use super::world::{Foreigner, World, each, fresh, header, on};
 
-fn text(text: &str) -> AMQPValue {
+pub(crate) fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }
 
-fn table<'a>(fields: impl IntoIterator<Item = (&'a str, AMQPValue)>) -> FieldTable {
+pub(crate) fn table<'a>(fields: impl IntoIterator<Item = (&'a str, AMQPValue)>) -> FieldTable {
     FieldTable::from(fields.into_iter().map(|(name, value)| (name.into(), value)).collect::<BTreeMap<_, _>>())
 }
 

@@ -1,11 +1,12 @@
 //! Messages of tasks that no worker of their queue knows: their senders hear of it in every way that they asked for.
 
-use lapin::types::FieldTable;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
 use ork::JobId;
 use serde_json::json;
 
-use super::parts::{Followed, make, part, with_and_without};
-use super::world::{World, fresh, header};
+use super::parts::{Followed, make, part, table, text, with_and_without};
+use super::world::{World, fresh, header, on};
 
 /// The queue of work itself, as other programs may publish to it.
 fn plain(world: &World) -> String {
@@ -20,11 +21,7 @@ fn the_hooks_of_a_job_of_an_unknown_task_are_sent() {
         let mut followed = Followed::new(&world, &foreigner, "after").await;
         let hooks = r#"[{"route": "after", "when": "failure"}, {"route": "after", "inputs": 2, "when": "success"}]"#;
         let name = fresh();
-        let headers = FieldTable::from(
-            [("on_complete".into(), lapin::types::AMQPValue::LongString(hooks.into()))]
-                .into_iter()
-                .collect::<std::collections::BTreeMap<_, _>>(),
-        );
+        let headers = table([("on_complete", text(hooks))]);
         let properties = foreigner.asking("asked").with_message_id(name.as_str().into()).with_type("nonesuch".into());
         foreigner.publish_to("", &plain(&world), br#"{"a": 1}"#, properties.with_headers(headers)).await;
         let (_, outcome) = foreigner.answer().await;
@@ -79,6 +76,40 @@ fn a_part_that_cannot_be_read_is_counted_as_failed() {
         assert_eq!(followed.next().await.2, json!(2));
         followed.nothing().await;
         assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "undecodable");
+        ork.shutdown().await;
+    });
+}
+
+/// Fails on the code before this change: the record is never made, and the job never ends.
+#[test]
+fn the_job_of_the_last_part_of_an_unknown_task_fails() {
+    on("none", "quorum", |world| async move {
+        let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
+        let mut followed = Followed::new(&world, &foreigner, "after").await;
+        let (id, queue) = (JobId::new().to_string(), format!("part.{}", fresh()));
+        make(&foreigner, &queue, FieldTable::default()).await;
+        // What another worker has said of the job that it has split.
+        let hooks = r#"[{"route": "after", "inputs": 2, "when": "failure"}]"#;
+        let head = json!({"root": id, "priority": 0, "reply": [foreigner.answers, "asked"], "on_complete": hooks});
+        let properties = BasicProperties::default()
+            .with_headers(table([("ork-record", text("head")), ("ork-epoch", AMQPValue::LongInt(7))]));
+        foreigner.publish_to("", &queue, head.to_string().as_bytes(), properties).await;
+        let number = AMQPValue::LongInt;
+        let headers = table([
+            ("ork-ask", text("part")),
+            ("ork-job", text(&id)),
+            ("ork-epoch", number(7)),
+            ("ork-index", number(0)),
+            ("part_id", number(0)),
+            ("total_parts", number(1)),
+            ("part_queue", text(&queue)),
+        ]);
+        let properties = BasicProperties::default().with_type("nonesuch".into()).with_headers(headers);
+        foreigner.publish_to("", &plain(&world), b"1", properties).await;
+        let (_, outcome) = foreigner.answer().await;
+        assert_eq!((&outcome["job"], &outcome["error"]["kind"]), (&json!(id), &json!("unknown-task")), "{outcome}");
+        assert_eq!(followed.next().await.2, json!(2));
+        assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "unknown-task");
         ork.shutdown().await;
     });
 }

@@ -210,7 +210,7 @@ fn subscriptions(queues: u32, rounds: u32) {
                 while !both.publish_plainly(name).await {
                     tokio::task::yield_now().await;
                 }
-                let delivery = tokio::time::timeout(Duration::from_secs(60), subscription.next()).await.unwrap();
+                let delivery = tokio::time::timeout(Duration::from_mins(1), subscription.next()).await.unwrap();
                 delivery.unwrap().receipt.settle(ork::broker::Settlement::Ack);
             }
         }

@@ -32,10 +32,10 @@ use std::time::Duration;
 use crate::rabbit::Rabbit;
 
 /// How many channels a connection to the node of these tests may have. RabbitMQ's own default is 2,047.
-pub const CHANNELS: u16 = 64;
+const CHANNELS: u16 = 64;
 
 /// Runs one test at a time on a node whose connections have few channels and whose messages are small.
-pub fn on_a_narrow_node(within: Duration, test: impl AsyncFn(&Rabbit)) {
+pub(crate) fn on_a_narrow_node(within: Duration, test: impl AsyncFn(&Rabbit)) {
     static TURN: Mutex<()> = Mutex::new(());
     static NODE: OnceLock<Option<Rabbit>> = OnceLock::new();
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -27,7 +27,7 @@ fn sets(jobs: u64, parts: u64, within: Duration) {
     on_a_narrow_node(within, async |node| {
         let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
         let prefix = format!("t{}", &JobId::new().to_string()[20..]);
-        let builder = Ork::builder().config(config).store("none").broker(&node.url()).set("prefix", &prefix);
+        let builder = Ork::builder().config(config).store("none").broker(node.url()).set("prefix", &prefix);
         let ork = builder.build().await.unwrap();
         ork.start_worker();
         let mut warm = None;

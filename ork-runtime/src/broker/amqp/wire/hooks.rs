@@ -200,9 +200,25 @@ mod tests {
             assert_eq!(hook.inputs.as_deref(), Some(r#"{"f":1.5,"l":[null,true],"n":-7,"t":"\"ä\n"}"#));
             // What ork writes itself is text, and means the same.
             let mut headers = FieldTable::default();
-            write(&found, &mut headers);
+            write(&found, Ask::Whole, &mut headers);
             assert_eq!(read(Headers(Some(&headers)), Ask::Whole, &Allowed::default()).unwrap(), Some(found));
         }
+    }
+
+    #[test]
+    fn other_workers_are_told_a_number_of_parts_that_no_queue_reaches() {
+        let part = PartHook { part_id: 1, total_parts: 3, part_queue: "part.a".to_owned() };
+        let (made, ask) = (Hooks { part: Some(part), on_complete: Vec::new() }, Ask::Part { epoch: 7, index: 1 });
+        let mut headers = FieldTable::default();
+        write(&made, ask, &mut headers);
+        assert_eq!(Headers(Some(&headers)).number(TOTAL_PARTS), Ok(Some(1 << 32)));
+        assert_eq!(*read(Headers(Some(&headers)), ask, &Allowed::default()).unwrap().unwrap(), made);
+        // A part that an older ork has sent.
+        headers.insert(TOTAL_PARTS.into(), AMQPValue::LongInt(3));
+        let kept = headers.inner().iter().filter(|(name, _)| name.as_str() != TOTAL);
+        let mut older = FieldTable::default();
+        kept.for_each(|(name, value)| older.insert(name.clone(), value.clone()));
+        assert_eq!(*read(Headers(Some(&older)), ask, &Allowed::default()).unwrap().unwrap(), made);
     }
 
     #[test]
