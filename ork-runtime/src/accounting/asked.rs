@@ -1,6 +1,7 @@
 //! Asking again for the outcome of a job that the store knows.
 
 use super::{Books, Operation};
+use crate::failure::FailureKind;
 use crate::id::JobId;
 use crate::job::ReplyTo;
 
@@ -41,7 +42,10 @@ impl Operation for AskAgain {
             return AskedAgain::Unknown;
         };
         if entry.job.state.is_final() {
-            return AskedAgain::Ended { known: entry.job.replies().any(|known| *known == self.reply) };
+            let known = entry.job.replies().any(|known| *known == self.reply);
+            // A job whose key was taken ended when its first message came, which is this one as a rule.
+            let taken = entry.job.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Taken);
+            return if known && taken { AskedAgain::Noted } else { AskedAgain::Ended { known } };
         }
         entry.dirty |= entry.job.replies_to(&self.reply);
         AskedAgain::Noted
