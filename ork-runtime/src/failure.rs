@@ -19,6 +19,8 @@ pub enum FailureKind {
     Timeout,
     /// The input is not what the task takes.
     Input,
+    /// No worker of its queue knows the task.
+    UnknownTask,
     /// The output cannot be written as JSON.
     Output,
     /// Too many parts failed.
@@ -36,7 +38,7 @@ impl FailureKind {
     pub const fn may_pass_later(self) -> bool {
         match self {
             Self::Task | Self::Panic | Self::Timeout | Self::Lost => true,
-            Self::Input | Self::Output | Self::Parts | Self::Children | Self::Taken => false,
+            Self::Input | Self::UnknownTask | Self::Output | Self::Parts | Self::Children | Self::Taken => false,
         }
     }
 }
@@ -48,6 +50,7 @@ impl fmt::Display for FailureKind {
             Self::Panic => "panic",
             Self::Timeout => "timeout",
             Self::Input => "wrong input",
+            Self::UnknownTask => "unknown task",
             Self::Output => "unwritable output",
             Self::Parts => "failed parts",
             Self::Children => "failed jobs below",

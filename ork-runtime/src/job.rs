@@ -130,6 +130,9 @@ impl Phase {
     }
 }
 
+/// To how many more than the first one that asked an outcome is sent.
+const MOST_REPLIES: usize = 32;
+
 /// Where the outcome of a job is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ReplyTo {
@@ -316,6 +319,30 @@ impl Job {
                 Claim::Ours
             }
         }
+    }
+
+    /// Where its outcome is sent.
+    pub fn replies(&self) -> impl Iterator<Item = &ReplyTo> {
+        let others = self.hooks.as_deref().map(|kept| &kept.replies[..]).unwrap_or_default();
+        self.reply.iter().chain(others)
+    }
+
+    /// Its outcome is sent there, too. Answers whether that is new.
+    pub fn replies_to(&mut self, reply: &ReplyTo) -> bool {
+        if self.replies().any(|known| known == reply) {
+            return false;
+        }
+        if self.reply.is_none() {
+            self.reply = Some(reply.clone());
+            return true;
+        }
+        let others = &mut self.hooks.get_or_insert_default().replies;
+        // Those that asked first are the likeliest to have gone.
+        if others.len() >= MOST_REPLIES {
+            others.remove(0);
+        }
+        others.push(reply.clone());
+        true
     }
 
     /// Whether this attempt is the current one and has not ended. A store may have forgotten that it was claimed: what

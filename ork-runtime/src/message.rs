@@ -134,10 +134,15 @@ impl JsonSchema for Reply {
 impl Reply {
     /// The outcome of a job that returned this; `None` if nobody asked for it.
     pub fn of(job: &Job, output: Option<&Bytes>) -> Option<Self> {
+        Some(Self::to(job.reply.clone()?, job, output))
+    }
+
+    /// The same for whoever asked for it here.
+    pub fn to(to: ReplyTo, job: &Job, output: Option<&Bytes>) -> Self {
         let error = job.failure.as_ref().filter(|_| job.state == State::Failed).cloned().map(Box::new);
         // Its own work may have returned well before its parts, or the jobs below it, failed it.
         let output = output.filter(|_| job.state == State::Success).cloned();
-        Some(Self { to: job.reply.clone()?, job: job.id, state: job.state, output, error })
+        Self { to, job: job.id, state: job.state, output, error }
     }
 
     /// Its JSON: `{"job", "state"}`, and `"output"`, or `"output_at"` for one that is elsewhere, or `"error"`.

@@ -270,7 +270,7 @@ impl Books {
                     self.owe(job, (OwedAsk::Reply, job.attempt, None), by, NOT_HELD)
                 }
                 Effect::Reply => {
-                    let reply = |_: &OwedRow| OwedRow::reply(job, output).into_iter().collect();
+                    let reply = |_: &OwedRow| OwedRow::replies(job, output);
                     self.owe(job, (OwedAsk::Reply, job.attempt, None), by, Some(reply))
                 }
                 Effect::Hooks(which) => {

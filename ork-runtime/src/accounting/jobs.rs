@@ -256,6 +256,11 @@ impl Operation for Claim {
                 entry.dirty = true;
                 // A call was lost, not only a delivery: those that come again without having begun count for nothing.
                 entry.job.losses += u32::from(again && self.firm);
+                // Whoever sent this copy of the message may wait elsewhere than whoever sent the first one.
+                if let Some(reply) = self.unknown.job.reply.as_ref().filter(|_| entry.job.task == self.unknown.job.task)
+                {
+                    entry.job.replies_to(reply);
+                }
                 let job = Box::new(entry.job.clone());
                 books.tell_begun(id);
                 Claimed::Ours { job, again, made }

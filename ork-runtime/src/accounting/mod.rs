@@ -4,6 +4,7 @@
 //! [`Writes`] back, all in one transaction; then the answer counts. So every store, and the model checker, runs the
 //! same decisions, and settling the last part, the verdict and what is owed next cannot come apart.
 
+mod asked;
 mod attempts;
 mod books;
 mod jobs;
@@ -18,6 +19,7 @@ mod told;
 mod tree;
 mod unique;
 
+pub use asked::{AskAgain, AskedAgain};
 pub use attempts::{PartAttempt, PartKey, RunStarted, SettleParts, StartPart, StartRun, Started};
 pub use books::{Books, Entry, PartWrite, Writes};
 pub use jobs::{Claim, Claimed, HookFailed, NewJob, Refusal, Refuse, Settle, Submit, Submitted};

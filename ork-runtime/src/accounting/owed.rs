@@ -147,9 +147,9 @@ impl OwedRow {
         Outgoing::Work(Message { reply: None, ..self.message(job, Ask::Part { epoch, index }, input) })
     }
 
-    /// The message that tells the outcome; `None` if nobody asked for it.
-    pub fn reply(job: &Job, output: Option<&Bytes>) -> Option<Outgoing> {
-        Reply::of(job, output).map(Outgoing::Reply)
+    /// The messages that tell the outcome, one for each place where it was asked for.
+    pub fn replies(job: &Job, output: Option<&Bytes>) -> Vec<Outgoing> {
+        job.replies().map(|to| Outgoing::Reply(Reply::to(to.clone(), job, output))).collect()
     }
 
     /// The message that has the hooks of a job sent: these, a bit for each.

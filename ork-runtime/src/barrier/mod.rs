@@ -127,6 +127,11 @@ impl Barrier {
         Self { whose, stage: Stage::Counting }
     }
 
+    /// How many parts the set has.
+    pub const fn total(&self) -> u64 {
+        self.whose.total
+    }
+
     /// What it does next.
     pub const fn next(&self) -> Next {
         match self.stage {

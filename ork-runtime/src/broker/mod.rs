@@ -172,6 +172,8 @@ pub struct Refused {
     pub job: Option<crate::id::JobId>,
     /// The task, if that much could be read.
     pub task: Option<String>,
+    /// What follows its end, if that much could be read.
+    pub hooks: Option<Box<crate::hook::Hooks>>,
 }
 
 /// One queue to consume and how much of it at once.

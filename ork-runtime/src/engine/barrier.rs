@@ -2,17 +2,22 @@
 //!
 //! Called when a part has ended, before its delivery is acknowledged.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use super::Engine;
 use super::hooks::{Unsent, patiently};
-use crate::barrier::{Barrier, End, Entry, Event, Fate, Next, Set, Whose};
+use crate::barrier::{Barrier, End, Entry, Event, Fate, Next, Set};
 use crate::broker::{Opened, PartQueues, PartReader, PartRecord};
 
 /// How long a reader waits for its own mark. It comes at once, unless somebody else takes from the queue as well.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a worker that has to stop takes to remove the queue of a set that was followed.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// How a worker passed the barrier.
 #[derive(Debug)]
@@ -46,16 +51,28 @@ pub(super) type Fire<'a> = Box<dyn FnOnce(Set, Vec<Kept>) -> BoxFuture<'a, bool>
 /// Brings a worker past the barrier. `fire` does what follows the set, once it is complete.
 pub(super) async fn pass(
     engine: &Engine,
-    (whose, bodies): (Whose, Bodies),
+    (barrier, bodies): (Barrier, Bodies),
     record: PartRecord,
     fire: Fire<'_>,
 ) -> Passed {
     let Some(queues) = engine.broker.parts() else { return Passed::NoParts };
-    let passing = Passing { engine, queues, record, bodies, total: whose.total, rounds: 0, reader: None };
+    let fired = AtomicBool::new(false);
+    let passing =
+        Passing { engine, queues, record, bodies, total: barrier.total(), rounds: 0, reader: None, fired: &fired };
+    let mut run = pin!(passing.run(barrier, fire));
     tokio::select! {
         biased;
-        passed = passing.run(Barrier::new(whose), fire) => passed,
-        () = engine.force.cancelled() => Passed::Interrupted,
+        passed = run.as_mut() => return passed,
+        () = engine.force.cancelled() => {}
+    }
+    if !fired.load(Ordering::Relaxed) {
+        return Passed::Interrupted;
+    }
+    // What follows was done: a queue that is left would have it done once more, and one that is gone unnoticed be missed.
+    tokio::select! {
+        biased;
+        passed = run => passed,
+        () = engine.clock.pause(LAST_WORD) => Passed::Interrupted,
     }
 }
 
@@ -68,6 +85,8 @@ struct Passing<'a> {
     /// How often all was put back, and how often a reader was lost.
     rounds: u32,
     reader: Option<(Box<dyn PartReader>, Vec<Kept>)>,
+    /// Whether what follows the set was done.
+    fired: &'a AtomicBool,
 }
 
 impl Passing<'_> {
@@ -93,6 +112,7 @@ impl Passing<'_> {
                         // Dropping the reader gives all back.
                         return Passed::Interrupted;
                     }
+                    self.fired.store(true, Ordering::Relaxed);
                     Ok(Event::Fired)
                 }
                 Next::PutBack => self.put_back(&barrier).await,
@@ -194,7 +214,7 @@ impl Passing<'_> {
             if barrier.is_stale(&entry) && !reader.done(tag).await {
                 return Ok(Event::Lost);
             }
-            if same_part(&entry, &self.record.entry) {
+            if same(&entry, &self.record.entry) {
                 own = Some(tag);
             }
         }
@@ -212,9 +232,10 @@ impl Passing<'_> {
     }
 }
 
-/// Whether two records are about the same part, with the same end.
-fn same_part(one: &Entry, other: &Entry) -> bool {
+/// Whether two records say the same of the same part, or both are the head of the same run.
+fn same(one: &Entry, other: &Entry) -> bool {
     match (one, other) {
+        (Entry::Head { epoch }, Entry::Head { epoch: e }) => epoch == e,
         (Entry::Part { epoch, id, ok, .. }, Entry::Part { epoch: e, id: i, ok: o, .. }) => (epoch, id, ok) == (e, i, o),
         _ => false,
     }

@@ -96,6 +96,8 @@ pub(crate) async fn pay(engine: &Engine, id: JobId, which: u32, lost: u32) -> Re
         match member(engine, &kept.hooks, (&job.task, id, &input), (success, body, lost > 0)).await {
             Member::Done => None,
             Member::Interrupted => return Ok(false),
+            // One that was begun before may have been counted: its set was complete then, and its queue is removed.
+            Member::NoQueue(_) if lost > 0 => None,
             Member::NoQueue(why) => Some(why),
         }
     } else {

@@ -4,6 +4,7 @@
 //! `split` or `invoke` (what does the task say?), then `settle` (write it down, send what is owed). It knows ports
 //! only, and answers with a value: what is to become of the delivery.
 
+mod asked;
 mod barrier;
 mod calls;
 pub(crate) mod cancel;
@@ -26,6 +27,7 @@ mod refuse;
 pub(crate) mod run;
 mod running;
 pub(crate) mod services;
+pub(crate) mod sets;
 mod settle;
 pub(crate) mod slots;
 mod split;
@@ -115,6 +117,7 @@ pub(crate) struct Engine {
     inputs: Inputs,
     pub(crate) outbox: Outbox,
     pub(crate) running: Running,
+    pub(crate) sets: sets::Sets,
     turns: turns::Turns,
     paces: run::Paces,
     pub(crate) reports: Reports,
@@ -161,6 +164,7 @@ impl Engine {
             inputs: Inputs::default(),
             outbox,
             running: Running::default(),
+            sets: sets::Sets::default(),
             turns: turns::Turns::default(),
             paces: run::Paces::default(),
             reports,
@@ -253,6 +257,13 @@ async fn run(
     tenure: &mut Tenure,
 ) -> Result<Done, ProcessError> {
     let message = message.as_mut().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
+    // What follows a job is in the store, so it needs no task: that may be one that no worker knows.
+    if let Ask::Hooks(which) = message.ask
+        && engine.store.keeps()
+    {
+        let paid = Box::pin(hooks::pay(engine, message.job, which, redelivered)).await?;
+        return Ok(if paid { Done::Settled } else { Done::Interrupted });
+    }
     let task = refuse::check(engine, message)?;
     let mut step = None;
     if inherit::inherits(engine, &task, message) {
@@ -273,10 +284,6 @@ async fn run(
     }
     if let Some(words) = parked::without_store(engine, &task, message) {
         return Ok(Done::OtherSchema(words));
-    }
-    if let Ask::Hooks(which) = message.ask {
-        let paid = Box::pin(hooks::pay(engine, message.job, which, redelivered)).await?;
-        return Ok(if paid { Done::Settled } else { Done::Interrupted });
     }
     if anonymous && engine.store.keeps() {
         return Box::pin(claim::adopt(engine, message)).await;
@@ -357,6 +364,7 @@ async fn job(
     let ClaimedJob::Ours(job) =
         claim::job(engine, message, phase, redelivered > 0 || is_split, (limit, redelivered)).await?
     else {
+        Box::pin(asked::again(engine, message, redelivered > 0)).await?;
         return Ok(Done::Settled);
     };
     if job.losses > engine.settings.losses {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lease::{self, Tenure};
-use super::{Done, Engine, ProcessError, settle};
+use super::{Done, Engine, ProcessError, asked, unkept};
 use crate::accounting::{Answer, NewJob, PartAttempt, PartKey, Refusal, Refuse, SettleParts};
 use crate::broker::{DeadReason, Refused, Settlement};
 use crate::failure::{Failure, FailureKind};
+use crate::hook::Kept;
 use crate::id::JobId;
-use crate::job::{Attempt, Job, Phase};
+use crate::job::{Job, Phase};
 use crate::message::{Ask, BodyError, Message};
 use crate::registry::Task;
 use crate::store::{StoreError, StoreErrorKind};
@@ -77,6 +78,7 @@ pub(super) fn refused(message: &Message, reason: DeadReason, detail: String) -> 
         reply: message.reply.clone(),
         job: Some(message.job),
         task: Some(message.task.clone()),
+        hooks: message.hooks.clone(),
     };
     ProcessError::Refused(Box::new(refused), part)
 }
@@ -139,7 +141,11 @@ async fn write_down(
     refused: &Refused,
     (part, message): (Option<PartKey>, Option<&Message>),
 ) -> Result<(), ProcessError> {
-    let failure = Failure::new(FailureKind::Input, refused.detail.clone());
+    let kind = match refused.reason {
+        DeadReason::UnknownTask => FailureKind::UnknownTask,
+        _ => FailureKind::Input,
+    };
+    let failure = Failure::new(kind, refused.detail.clone());
     if let Some(part) = part.filter(|_| engine.store.keeps()) {
         // A message that only bears the name of a job must not fail its parts.
         let job = engine.store.job(part.job).await?;
@@ -154,22 +160,22 @@ async fn write_down(
     }
     let id = match (refused.job, &refused.reply) {
         (Some(id), _) => id,
-        // Somebody waits for an answer, which names a job.
+        // An answer, and what follows, name a job.
         (None, Some(_)) => JobId::new(),
+        (None, None) if refused.hooks.is_some() => JobId::new(),
         (None, None) => return Ok(()),
     };
     let task = refused.task.clone().unwrap_or_default();
     let mut job = Job::new(id, task, engine.clock.now());
     job.reply.clone_from(&refused.reply);
+    // What is too large or too deep is nowhere kept.
+    let input = message.filter(|_| refused.reason != DeadReason::Oversized).map(|message| message.body.clone());
+    let input = input.unwrap_or_else(|| "null".into());
     if !engine.store.keeps() {
-        let claimed = job.claim(Phase::Start, 1, "", engine.clock.now());
-        debug_assert_eq!(claimed, crate::job::Claim::Ours, "a new job can be claimed");
-        let how = Attempt::Failed { failure, again: None };
-        let again = settle::unkept(engine, &mut job, Phase::Start, how, None).await;
-        debug_assert_eq!(again, None, "the last attempt has no next one");
-        return Ok(());
+        return unkept::refused::end(engine, refused, message, job, failure, input).await;
     }
-    let unknown = NewJob { job, input: "null".into() };
+    job.hooks = refused.hooks.as_deref().and_then(Kept::new);
+    let unknown = NewJob { job, input };
     let asked = message.map(|message| {
         let phase = if message.ask == Ask::Join { Phase::Join } else { Phase::Start };
         (phase, message.attempt)
@@ -182,7 +188,12 @@ async fn write_down(
                 engine.outbox.send(owed).await;
                 return Ok(());
             }
-            Refusal::Nothing => return Ok(()),
+            Refusal::Nothing => {
+                return match message {
+                    Some(message) => asked::again(engine, message, false).await,
+                    None => Ok(()),
+                };
+            }
             // As long as that process lives the message is only another copy of what it runs. When it has died, this may
             // be what its job waits for.
             Refusal::Runs(worker) => dead = outlived(engine, id, worker).await?,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Allowed, Hooks, OnComplete, PartHook};
+use crate::job::ReplyTo;
 
 /// The hooks of a job, and which of them it owes no more.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,6 +15,8 @@ pub struct Kept {
     pub owed: u32,
     /// Why one was not sent, nor those after it.
     pub failure: Option<String>,
+    /// Where else the outcome goes, as it was asked for again.
+    pub replies: Vec<ReplyTo>,
 }
 
 /// How a store writes them.
@@ -26,6 +29,9 @@ struct Row {
     owed: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+    /// The queues, and what their owners want to see again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    replies: Vec<(String, String)>,
 }
 
 impl Kept {
@@ -55,10 +61,12 @@ impl Kept {
 
     /// Their JSON.
     pub fn to_row(&self) -> String {
-        let Self { hooks, owed, failure } = self;
+        let Self { hooks, owed, failure, replies } = self;
+        let replies = replies.iter().map(|reply| (reply.queue.clone(), reply.correlation.clone())).collect();
         let part = hooks.part.as_ref().map(|part| (part.part_id, part.total_parts, part.part_queue.clone()));
         let on_complete = RawValue::from_string(OnComplete::write_all(&hooks.on_complete)).unwrap_or_default();
-        serde_json::to_string(&Row { part, on_complete, owed: *owed, failure: failure.clone() }).unwrap_or_default()
+        serde_json::to_string(&Row { part, on_complete, owed: *owed, failure: failure.clone(), replies })
+            .unwrap_or_default()
     }
 
     /// The hooks of this JSON.
@@ -66,12 +74,15 @@ impl Kept {
     /// # Errors
     /// When it is not what [`Kept::to_row`] writes, in words.
     pub fn from_row(row: &str) -> Result<Box<Self>, String> {
-        let Row { part, on_complete, owed, failure } = serde_json::from_str(row).map_err(|error| error.to_string())?;
+        let Row { part, on_complete, owed, failure, replies } =
+            serde_json::from_str(row).map_err(|error| error.to_string())?;
         let everything = Allowed { part_queues: Vec::new(), routes: vec![String::new()] };
         let on_complete =
             OnComplete::read_all(on_complete.get().as_bytes(), &everything).map_err(|error| error.to_string())?;
         let part = part.map(|(part_id, total_parts, part_queue)| PartHook { part_id, total_parts, part_queue });
-        Ok(Box::new(Self { hooks: Hooks { part, on_complete }, owed, failure }))
+        let reply = |(queue, correlation)| ReplyTo { queue, correlation };
+        let replies = replies.into_iter().map(reply).collect();
+        Ok(Box::new(Self { hooks: Hooks { part, on_complete }, owed, failure, replies }))
     }
 }
 
@@ -90,6 +101,7 @@ mod tests {
         // Taken up again, it ends well.
         assert_eq!((kept.owe(true), kept.owe(true)), (0b010, 0));
         kept.failure = Some("no".to_owned());
+        kept.replies.push(ReplyTo { queue: "q".to_owned(), correlation: "c".to_owned() });
         kept.hooks.part = Some(PartHook { part_id: 1, total_parts: 2, part_queue: "part.a".to_owned() });
         assert_eq!(kept.owe(true), u32::MAX);
         assert_eq!(Kept::from_row(&kept.to_row()).unwrap(), kept);

@@ -11,6 +11,7 @@ pub(crate) mod orphans;
 mod relay;
 pub(crate) mod retention;
 pub(crate) mod services;
+mod sets;
 mod window;
 
 use std::collections::BTreeMap;

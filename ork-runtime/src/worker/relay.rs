@@ -116,9 +116,12 @@ fn apart(rows: Vec<Owed>) -> (Vec<Owed>, Vec<Owed>) {
 /// Has the hooks of one job sent, then removes their row.
 async fn follow(engine: &Arc<Engine>, row: Owed) {
     let Some(Outgoing::Hooks { job, which, .. }) = row.messages.first() else { return };
+    let mut begun = row.lost;
     loop {
+        let before = begun;
+        begun = begun.saturating_add(1);
         let done = async {
-            let paid = hooks::pay(engine, *job, *which, row.lost).await?;
+            let paid = hooks::pay(engine, *job, *which, before).await?;
             if paid { engine.store.forget(vec![row.id], engine.by()).await } else { Ok(()) }
         };
         let Err(error) = done.await else { return };

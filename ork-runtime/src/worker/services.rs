@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::events;
 use super::measures;
 use super::relay::relay;
+use super::sets;
 use crate::accounting::Change;
 use crate::engine::{Engine, MeasureReceiver, OutboxReceiver, ProgressReceiver};
 use crate::store::Beat;
@@ -31,6 +32,9 @@ pub(crate) fn start(
     (progress, measured): (ProgressReceiver, MeasureReceiver),
 ) {
     let stop = supervisor.stopping();
+    if engine.broker.parts().is_some() {
+        supervisor.service("sets", sets::count_again(Arc::clone(engine), supervisor.clone(), stop.clone()));
+    }
     if !engine.store.keeps() {
         let engine = Arc::clone(engine);
         supervisor.service("events", async move { events::publish(&engine, owed.events, &stop, &stop).await });

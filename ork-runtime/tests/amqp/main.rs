@@ -12,9 +12,11 @@
     reason = "tests and their tasks: what fails must fail loudly, and a task takes what it takes"
 )]
 
+mod asked_again;
 mod copies;
 mod events;
 mod foreign;
+mod held;
 mod itself;
 mod jobs;
 mod large;
@@ -38,12 +40,15 @@ mod processes;
 mod proxy;
 #[path = "../support/rabbit.rs"]
 mod rabbit;
+mod races;
 #[cfg(feature = "sqlite")]
 mod refusals;
 mod schemas;
 mod storeless;
 mod stores;
+mod strangers;
 mod tasks;
 mod trees;
+mod unknown;
 mod workflows;
 mod world;

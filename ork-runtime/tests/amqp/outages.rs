@@ -76,6 +76,28 @@ fn a_connection_that_is_lost_while_a_worker_starts_is_made_again() {
     });
 }
 
+/// Fails on the code before this change: `build` ends with an error, whichever of the first answers is cut off.
+#[test]
+fn a_connection_that_is_cut_while_a_process_is_built_is_made_again() {
+    once(async |mut world| {
+        let (proxy, through) = Proxy::before(&world.url);
+        world.url = through;
+        // Each of the handshakes, and some of what is declared after them.
+        for answers in (1_i64..12).chain((12..).step_by(9)) {
+            proxy.cut_after(answers.unsigned_abs());
+            let ork = world.builder().build().await;
+            let ork = ork.unwrap_or_else(|error| panic!("cut after {answers} answers: {error}"));
+            ork.start_worker();
+            assert_eq!(ork.submit(add { a: answers, b: 1 }).and_wait().await.unwrap(), answers + 1);
+            ork.shutdown().await;
+            if !proxy.has_cut() {
+                assert!(answers > 10, "a process is built with more answers than {answers}");
+                break;
+            }
+        }
+    });
+}
+
 #[test]
 fn a_refused_login_is_named() {
     let Some(url) = shared_node() else { return };

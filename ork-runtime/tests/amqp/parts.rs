@@ -13,16 +13,16 @@ use super::proxy::Proxy;
 use super::tasks::*;
 use super::world::{Foreigner, World, each, fresh, header, on};
 
-fn text(text: &str) -> AMQPValue {
+pub(crate) fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }
 
-fn table<'a>(fields: impl IntoIterator<Item = (&'a str, AMQPValue)>) -> FieldTable {
+pub(crate) fn table<'a>(fields: impl IntoIterator<Item = (&'a str, AMQPValue)>) -> FieldTable {
     FieldTable::from(fields.into_iter().map(|(name, value)| (name.into(), value)).collect::<BTreeMap<_, _>>())
 }
 
 /// Runs a test without a store and with one.
-fn with_and_without<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
+pub(crate) fn with_and_without<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
     on("none", "quorum", &test);
     on("sqlite", "quorum", &test);
 }
@@ -90,12 +90,12 @@ fn a_part_that_failed_is_seen_by_the_join_and_its_words_come_back() {
 }
 
 /// A queue of its own for what follows.
-struct Followed {
+pub(crate) struct Followed {
     consumer: lapin::Consumer,
 }
 
 impl Followed {
-    async fn new(world: &World, foreigner: &Foreigner, route: &str) -> Self {
+    pub(crate) async fn new(world: &World, foreigner: &Foreigner, route: &str) -> Self {
         let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
         let queue = foreigner.channel.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap();
         let (name, exchange) = (queue.name().clone(), format!("{}.hooks", world.prefix));
@@ -111,7 +111,7 @@ impl Followed {
     }
 
     /// The next message: its id, its task and its body.
-    async fn next(&mut self) -> (String, String, serde_json::Value) {
+    pub(crate) async fn next(&mut self) -> (String, String, serde_json::Value) {
         let delivery = self.consumer.next().await.unwrap().unwrap();
         let word = |word: &Option<ShortString>| word.as_ref().unwrap().to_string();
         let properties = &delivery.properties;
@@ -119,7 +119,7 @@ impl Followed {
         (word(properties.message_id()), word(properties.kind()), body)
     }
 
-    async fn nothing(&mut self) {
+    pub(crate) async fn nothing(&mut self) {
         let more = tokio::time::timeout(Duration::from_millis(300), self.consumer.next()).await;
         assert!(more.is_err(), "{more:?}");
     }

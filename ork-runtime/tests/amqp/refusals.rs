@@ -87,7 +87,7 @@ fn a_job_whose_worker_died_fails_when_nobody_knows_its_task() {
         let outcome = job.outcome().await.unwrap();
         assert!(why(&outcome).contains("gated"), "{outcome:?}");
         let status = outcome.status();
-        assert_eq!(status.failure.as_ref().unwrap().kind, FailureKind::Input);
+        assert_eq!(status.failure.as_ref().unwrap().kind, FailureKind::UnknownTask);
         assert!(status.ended.unwrap() > until, "it was refused while its process was believed to live");
         assert_eq!(header(&watcher.dead().await, "x-ork-reason"), "unknown-task");
         older.shutdown().await;

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ork::accounting::{By, OwedId};
 use ork::broker::amqp::{self, Amqp};
+use ork::clock::{Pause, system::SystemClock};
 use ork::context::Progress;
 use ork::store::sqlite::{Sqlite, Synchronous};
 use ork::store::{
@@ -13,10 +15,11 @@ use ork::store::{
     StoreErrorKind, Take, Taken, Work,
 };
 use ork::task::parts::SettledPart;
-use ork::{Filter, JobId, JobState, Timestamp, WorkerId};
+use ork::{Clock, Filter, JobId, JobState, Timestamp, WorkerId};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::parts::{Followed, make, part};
 use super::tasks::*;
 use super::world::{World, fresh, once};
 
@@ -25,8 +28,12 @@ use super::world::{World, fresh, once};
 struct Flaky {
     store: Arc<dyn Store>,
     broken: watch::Sender<bool>,
+    /// Nothing can be removed from the outbox.
+    remembers: watch::Sender<bool>,
     /// How many operations it refused.
     refused: watch::Sender<usize>,
+    /// How many rows were removed from the outbox.
+    forgotten: watch::Sender<usize>,
 }
 
 impl Flaky {
@@ -65,8 +72,15 @@ impl Store for Flaky {
     }
 
     async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        if *self.remembers.borrow() {
+            self.refused.send_modify(|refused| *refused += 1);
+            return Err(StoreError::new(StoreErrorKind::Unavailable, "nothing can be removed from the outbox"));
+        }
         self.works()?;
-        self.store.forget(owed, by).await
+        let n = owed.len();
+        self.store.forget(owed, by).await?;
+        self.forgotten.send_modify(|forgotten| *forgotten += n);
+        Ok(())
     }
 
     async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
@@ -155,14 +169,20 @@ impl Store for Flaky {
 
 /// A worker whose store can be broken, over the file that others use too.
 async fn flaky_worker(world: &World) -> (ork::Ork, Arc<Flaky>) {
+    flaky_worker_at(world, "flaky", Arc::new(SystemClock)).await
+}
+
+async fn flaky_worker_at(world: &World, name: &str, clock: Arc<dyn Clock>) -> (ork::Ork, Arc<Flaky>) {
     let path = world.store.strip_prefix("sqlite:").unwrap();
     let store = Arc::new(Sqlite::open(path.as_ref(), Synchronous::Full).unwrap());
-    let flaky = Arc::new(Flaky { store, broken: watch::channel(false).0, refused: watch::channel(0).0 });
+    let (broken, remembers) = (watch::channel(false).0, watch::channel(false).0);
+    let (refused, forgotten) = (watch::channel(0).0, watch::channel(0).0);
+    let flaky = Arc::new(Flaky { store, broken, remembers, refused, forgotten });
     let mut config = amqp::Config::new(&world.url).unwrap();
     config.prefix.clone_from(&world.prefix);
     let broker = Arc::new(Amqp::new(config).unwrap());
     let store: Arc<dyn Store> = Arc::<Flaky>::clone(&flaky);
-    let ork = world.builder().ports(store, broker, WorkerId::new("flaky")).build().await.unwrap();
+    let ork = world.builder().clock(clock).ports(store, broker, WorkerId::new(name)).build().await.unwrap();
     ork.start_worker();
     (ork, flaky)
 }
@@ -223,6 +243,54 @@ fn a_worker_ends_while_its_store_fails_and_the_next_one_goes_on() {
         assert_eq!(job.status().await.unwrap().attempt, 1);
         next.shutdown().await;
         client.shutdown().await;
+    });
+}
+
+/// A clock by which the processes of now have died.
+#[derive(Debug)]
+struct Ahead(SystemClock);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        self.0.now() + Duration::from_mins(1)
+    }
+
+    fn pause(&self, duration: Duration) -> Pause {
+        self.0.pause(duration)
+    }
+}
+
+/// Fails on the code before this change: both jobs say that a hook was not sent, as there is no part queue any more.
+#[test]
+fn a_set_that_was_followed_raises_no_alarm_when_its_rows_are_found_again() {
+    once(|world| async move {
+        let (first, flaky) = flaky_worker(&world).await;
+        let foreigner = world.foreigner().await;
+        let mut followed = Followed::new(&world, &foreigner, "after").await;
+        let queue = format!("part.{}", fresh());
+        make(&foreigner, &queue, lapin::types::FieldTable::default()).await;
+        flaky.remembers.send_replace(true);
+        for id in 0..2 {
+            let properties = part(id, 2, &queue, r#"[{"route": "after", "inputs": 1}]"#);
+            foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
+        }
+        followed.next().await;
+        // The process itself finds the rows of both parts again,
+        flaky.refused(6).await;
+        // and after its death another one does.
+        flaky.broken.send_replace(true);
+        first.force_stop();
+        first.shutdown().await;
+        let (next, healthy) = flaky_worker_at(&world, "next", Arc::new(Ahead(SystemClock))).await;
+        healthy.forgotten.subscribe().wait_for(|forgotten| *forgotten >= 2).await.unwrap();
+        followed.nothing().await;
+        for id in 0..2 {
+            let job = JobId::from_foreign(&format!("{queue}.{id}"));
+            assert_eq!(next.status(job).await.unwrap().hooks_failed, None);
+            let why = next.why(job).await.unwrap().to_string();
+            assert!(!why.contains("was not sent"), "{why}");
+        }
+        next.shutdown().await;
     });
 }
 

@@ -31,7 +31,7 @@ impl Proxy {
     pub fn to(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let open = Arc::new(Mutex::new(Vec::new()));
+        let open: Open = Arc::default();
         let streams = Arc::clone(&open);
         let answers = Arc::new(AtomicU64::new(u64::MAX));
         let left = Arc::clone(&answers);
@@ -45,7 +45,11 @@ impl Proxy {
                     continue;
                 };
                 let pair = [near.try_clone().unwrap(), far.try_clone().unwrap()];
-                streams.lock().unwrap().extend(pair);
+                let mut open = streams.lock().unwrap();
+                // Those that have ended are let go, so that a long test does not run out of files.
+                open.retain(|stream: &TcpStream| stream.peer_addr().is_ok());
+                open.extend(pair);
+                drop(open);
                 forward(near.try_clone().unwrap(), far.try_clone().unwrap(), || {});
                 let (streams, left) = (Arc::clone(&streams), Arc::clone(&left));
                 forward(far, near, move || {

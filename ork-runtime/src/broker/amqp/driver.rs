@@ -89,9 +89,7 @@ impl Driver {
 
     pub(super) async fn open(&self) -> Result<Session, Trouble> {
         let topology = &self.shared.topology;
-        let live = self.link().live().await?;
-        live.prepare(topology).await?;
-        let channel = live.channel("open a channel").await?;
+        let (live, channel) = self.link().prepared(topology).await?;
         let queue = topology.declare(&live, &channel, &self.subscribe).await?;
         let generation = self.shared.generations.fetch_add(1, Ordering::Relaxed) + 1;
         let consumer = consume(&live, &channel, &queue, self.window_now()).await?;

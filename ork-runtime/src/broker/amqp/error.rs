@@ -14,11 +14,28 @@ use crate::broker::{BrokerError, BrokerErrorKind};
 pub(super) struct Trouble {
     pub(super) kind: BrokerErrorKind,
     pub(super) words: String,
+    pub(super) cut: Cut,
+}
+
+/// Whether a connection was cut, which says nothing of the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// It was not.
+    No,
+    /// Before it was made.
+    Connecting,
+    /// In the middle of something.
+    Working,
 }
 
 impl Trouble {
     pub(super) fn new(kind: BrokerErrorKind, words: impl Into<String>) -> Self {
-        Self { kind, words: words.into() }
+        Self { kind, words: words.into(), cut: Cut::No }
+    }
+
+    /// The same about a connection that was cut while it was made.
+    pub(super) fn while_made(self) -> Self {
+        Self { cut: Cut::Connecting, ..self }
     }
 
     pub(super) fn closed() -> Self {
@@ -28,8 +45,10 @@ impl Trouble {
     /// One trouble with the words of all; the kind is that of the first.
     pub(super) fn all(troubles: Vec<Self>) -> Self {
         let kind = troubles.first().map_or(BrokerErrorKind::Disconnected, |first| first.kind);
+        let is_cut = troubles.iter().any(|trouble| trouble.cut != Cut::No);
         let words: Vec<_> = troubles.into_iter().map(|trouble| trouble.words).collect();
-        Self::new(kind, words.join("; "))
+        let all = Self::new(kind, words.join("; "));
+        if is_cut { all.while_made() } else { all }
     }
 
     pub(super) fn timed_out(address: &impl Display, doing: &str, after: std::time::Duration) -> Self {
@@ -39,7 +58,7 @@ impl Trouble {
     /// The connection ended in the middle of something.
     pub(super) fn lost(address: &Address, doing: &str, why: &str) -> Self {
         let words = format!("lost the connection to RabbitMQ at {address} ({doing}): {why}");
-        Self::new(BrokerErrorKind::Disconnected, words)
+        Self { cut: Cut::Working, ..Self::new(BrokerErrorKind::Disconnected, words) }
     }
 
     /// What went wrong on a connection that was up.

@@ -4,31 +4,36 @@
 //! would then be sent on the channel of after; here whoever uses a connection notices that it is another one.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use lapin::message::Delivery;
-use lapin::{Channel, Connection, ConnectionProperties, Consumer};
-use tokio::sync::{Mutex, Notify, watch};
+use lapin::{Channel, Connection, ConnectionProperties};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::error::Trouble;
-use super::topology::{Failed, Topology};
+use super::error::{Cut, Trouble};
+use super::live::Live;
+use super::topology::Topology;
 use super::url::{Address, Addresses};
 use crate::broker::BrokerErrorKind;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// How long a channel may take to close.
-const GOODBYE: Duration = Duration::from_secs(1);
-
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long the first handshake may take of those that are cut, which lapin does not always notice; the next one may take
+/// twice as long.
+const HANDSHAKE: Duration = Duration::from_secs(2);
+
+/// So many times in turn a connection may be cut while it is made, before whoever asked for the first one is told.
+const CUTS: u32 = 4;
+
+/// How many connections in turn may have no channel left before the caller is told.
+const CONNECTIONS: u32 = 3;
 
 /// A pause that doubles up to ten seconds, of which up to a half is taken off at random.
 #[derive(Debug)]
@@ -43,86 +48,6 @@ impl BackOff {
         let pause = self.0;
         self.0 = pause.saturating_mul(2).min(LONGEST_PAUSE);
         pause.mul_f64(1.0 - fastrand::f64() / 2.0)
-    }
-}
-
-/// A connection that was up when it was handed out.
-#[derive(Debug)]
-pub(super) struct Live {
-    connection: Connection,
-    address: Address,
-    deadline: Duration,
-    /// Fires when it has ended, for whatever reason.
-    gone: CancellationToken,
-    prepared: Mutex<bool>,
-}
-
-impl Live {
-    pub(super) const fn address(&self) -> &Address {
-        &self.address
-    }
-
-    pub(super) fn is_up(&self) -> bool {
-        self.connection.status().connected()
-    }
-
-    /// Whether the broker has stopped reading what is published, for want of memory or disk.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.connection.status().blocked()
-    }
-
-    /// Waits for an answer of the broker, but not for ever, nor longer than the connection lasts: lapin was seen to
-    /// leave calls unanswered that were made just when it ended.
-    pub(super) async fn within<T>(
-        &self,
-        doing: &str,
-        call: impl Future<Output = lapin::Result<T>>,
-    ) -> Result<T, Failed> {
-        tokio::select! {
-            biased;
-            answer = call => answer.map_err(|error| {
-                let trouble = Trouble::while_up(&self.address, doing, &error);
-                Failed::Lapin(error, trouble)
-            }),
-            () = self.gone.cancelled() => Err(Failed::Silent(Trouble::lost(&self.address, doing, "it has ended"))),
-            () = sleep(self.deadline) => Err(Failed::Silent(Trouble::timed_out(&self.address, doing, self.deadline))),
-        }
-    }
-
-    /// What comes next to a consumer of this connection; nothing more once either has ended.
-    pub(super) async fn next(&self, consumer: &mut Consumer) -> Option<Delivery> {
-        tokio::select! {
-            biased;
-            next = consumer.next() => next?.ok(),
-            () = self.gone.cancelled() => None,
-        }
-    }
-
-    pub(super) async fn channel(&self, doing: &str) -> Result<Channel, Trouble> {
-        Ok(self.within(doing, self.connection.create_channel()).await?)
-    }
-
-    /// Closes a channel that has done its work; if it cannot be closed, it ends when it is dropped.
-    pub(super) async fn finish(&self, channel: &Channel) {
-        let close = timeout(GOODBYE, channel.close(200, "OK".into()));
-        if !matches!(close.await, Ok(Ok(()))) {
-            tracing::trace!("channel not closed");
-        }
-    }
-
-    /// Makes sure, once a connection, that everything this process needs is there.
-    pub(super) async fn prepare(&self, topology: &Topology) -> Result<(), Trouble> {
-        let mut prepared = self.prepared.lock().await;
-        if !*prepared {
-            topology.declare_all(self).await?;
-            *prepared = true;
-        }
-        Ok(())
-    }
-
-    /// Something turned out to be missing: the next [`Live::prepare`] declares everything again.
-    pub(super) async fn is_unprepared(&self) {
-        *self.prepared.lock().await = false;
     }
 }
 
@@ -204,7 +129,7 @@ impl Link {
             let state = states.borrow_and_update().clone();
             let last = match state {
                 State::Closed => return Err(Trouble::closed()),
-                State::Up(live) if live.is_up() => return Ok(live),
+                State::Up(live) if live.is_up() && !live.is_worn() => return Ok(live),
                 State::Up(live) => {
                     self.is_lost(&live);
                     None
@@ -234,7 +159,36 @@ impl Link {
         }
     }
 
-    /// Says that this connection is of no more use.
+    /// The same on a connection on which everything is declared that this process needs.
+    pub(super) async fn prepared(self: &Arc<Self>, topology: &Topology) -> Result<(Arc<Live>, Channel), Trouble> {
+        let (live, channel) = self.channel("open a channel").await?;
+        live.prepare(topology).await?;
+        Ok((live, channel))
+    }
+
+    /// Something turned out to be missing: the next [`Link::prepared`] declares everything again.
+    pub(super) async fn is_unprepared(&self) {
+        let state = self.state.borrow().clone();
+        if let State::Up(live) = state {
+            live.is_unprepared().await;
+        }
+    }
+
+    /// A channel on the connection, or on another one if that has none left.
+    pub(super) async fn channel(self: &Arc<Self>, doing: &str) -> Result<(Arc<Live>, Channel), Trouble> {
+        let mut tries = 1..=CONNECTIONS;
+        loop {
+            let live = self.live().await?;
+            match live.channel(doing).await {
+                Ok(channel) => return Ok((live, channel)),
+                Err(trouble) if tries.next().is_none() || !live.is_worn() => return Err(trouble),
+                Err(_worn) => self.is_lost(&live),
+            }
+        }
+    }
+
+    /// Says that this connection is of no more use: it has ended, or it opens no more channels. In the second case the
+    /// channels that it has are used until they end, and then it is closed.
     pub(super) fn is_lost(&self, live: &Arc<Live>) {
         let changed = self.state.send_if_modified(|state| {
             let ours = matches!(state, State::Up(now) if Arc::ptr_eq(now, live));
@@ -244,7 +198,11 @@ impl Link {
             ours
         });
         if changed {
-            tracing::warn!(broker = %live.address, "lost the connection to RabbitMQ, reconnecting");
+            if live.is_up() {
+                tracing::debug!(broker = %live.address(), "another connection to RabbitMQ takes the place of a worn one");
+            } else {
+                tracing::warn!(broker = %live.address(), "lost the connection to RabbitMQ, reconnecting");
+            }
             self.lost.notify_one();
         }
     }
@@ -260,14 +218,14 @@ impl Link {
         self.closed.cancel();
         let state = self.state.send_replace(State::Closed);
         if let State::Up(live) = state
-            && timeout(within, live.connection.close(200, "OK".into())).await.is_err()
+            && timeout(within, live.close()).await.is_err()
         {
-            tracing::debug!(broker = %live.address, "RabbitMQ did not answer the goodbye");
+            tracing::debug!(broker = %live.address(), "RabbitMQ did not answer the goodbye");
         }
     }
 
     async fn run(&self) {
-        let (mut was_up, mut failures) = (false, 0);
+        let (mut was_up, mut failures, mut cuts) = (false, 0, 0);
         let addresses = self.target.addresses.as_slice().iter();
         let mut candidates: VecDeque<_> =
             addresses.map(|address| Candidate { address: address.clone(), silent: false }).collect();
@@ -277,7 +235,7 @@ impl Link {
                 let trouble = tokio::select! {
                     biased;
                     () = self.closed.cancelled() => return,
-                    attempt = self.try_each(&mut candidates, was_up) => match attempt {
+                    attempt = self.try_each(&mut candidates, was_up, cuts) => match attempt {
                         Ok(live) => break live,
                         Err(trouble) => trouble,
                     },
@@ -286,7 +244,11 @@ impl Link {
                 if failures == 0 && was_up {
                     tracing::warn!(error = trouble.words, "no connection to RabbitMQ, trying on");
                 }
-                failures += 1;
+                cuts = if trouble.cut == Cut::No { 0 } else { cuts + 1 };
+                // One that was cut while it was made says nothing of the next one.
+                if cuts == 0 || cuts >= CUTS {
+                    failures += 1;
+                }
                 self.become_if_open(State::Down { failures, was_up, trouble: Some(trouble) });
                 tokio::select! {
                     () = self.closed.cancelled() => return,
@@ -294,12 +256,12 @@ impl Link {
                     () = sleep(back_off.next()) => {}
                 }
             };
-            tracing::info!(broker = %live.address, again = was_up, "connected to RabbitMQ");
+            tracing::info!(broker = %live.address(), again = was_up, "connected to RabbitMQ");
             let live = Arc::new(live);
             self.become_if_open(State::Up(Arc::clone(&live)));
-            (was_up, failures) = (true, 0);
+            (was_up, failures, cuts) = (true, 0, 0);
             let unnoticed = async {
-                live.gone.cancelled().await;
+                live.ended().await;
                 self.is_lost(&live);
                 std::future::pending::<()>().await;
             };
@@ -309,7 +271,9 @@ impl Link {
                 () = unnoticed => {}
             }
             // The one that was lost is tried last.
-            candidates.rotate_left(1);
+            if !live.is_up() {
+                candidates.rotate_left(1);
+            }
         }
     }
 
@@ -324,7 +288,7 @@ impl Link {
     }
 
     /// Tries each once, the first one first, where the one that was connected to is left.
-    async fn try_each(&self, candidates: &mut VecDeque<Candidate>, was_up: bool) -> Result<Live, Trouble> {
+    async fn try_each(&self, candidates: &mut VecDeque<Candidate>, was_up: bool, cuts: u32) -> Result<Live, Trouble> {
         let n_candidates = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
         // Whoever waits for the first connection gives up at the deadline, so each has a share of that.
         let patience = if was_up { self.target.deadline } else { self.target.deadline / n_candidates };
@@ -335,7 +299,7 @@ impl Link {
                 if candidate.silent {
                     self.look(&candidate.address, patience).await?;
                 }
-                self.connect(&candidate.address, patience).await
+                self.connect(&candidate.address, patience, cuts).await
             };
             let attempt = attempt.await;
             candidate.silent = attempt.as_ref().is_err_and(|trouble| trouble.kind == BrokerErrorKind::TimedOut);
@@ -348,42 +312,29 @@ impl Link {
         Err(Trouble::all(troubles))
     }
 
-    async fn connect(&self, address: &Address, patience: Duration) -> Result<Live, Trouble> {
+    async fn connect(&self, address: &Address, patience: Duration, cuts: u32) -> Result<Live, Trouble> {
         let Target { name, deadline, .. } = &self.target;
         let properties = ConnectionProperties::default().with_connection_name(name.as_str().into());
         // The rest of the deadline is for finding out what is wrong.
-        let handshake = patience.mul_f64(0.7);
+        let handshake = patience.mul_f64(0.7).min(HANDSHAKE.saturating_mul(1 << cuts.min(8)));
         match timeout(handshake, Connection::connect_uri(address.uri(), properties)).await {
             Ok(Ok(connection)) => {
-                let gone = self.watch(&connection);
-                let (address, prepared) = (address.clone(), Mutex::new(false));
-                Ok(Live { connection, address, deadline: *deadline, gone, prepared })
+                let unwatched = self.closed.child_token();
+                Ok(Live::new(connection, address.clone(), *deadline, unwatched, &self.tasks))
             }
             Ok(Err(error)) => {
                 if let Some(trouble) = Trouble::while_connecting(address, &error) {
                     return Err(trouble);
                 }
                 self.look(address, patience).await?;
-                Err(Trouble::new(BrokerErrorKind::Disconnected, format!("cannot reach RabbitMQ at {address}: {error}")))
+                let words = format!("cannot reach RabbitMQ at {address}: {error}");
+                Err(Trouble::new(BrokerErrorKind::Disconnected, words).while_made())
             }
             Err(_elapsed) => {
                 self.look(address, patience).await?;
-                Err(Trouble::timed_out(address, "connect", handshake))
+                Err(Trouble::timed_out(address, "connect", handshake).while_made())
             }
         }
-    }
-
-    /// Fires when the connection ends.
-    fn watch(&self, connection: &Connection) -> CancellationToken {
-        let (mut events, status) = (Box::pin(connection.events_listener()), connection.status().clone());
-        let (gone, closed) = (CancellationToken::new(), self.closed.clone());
-        let ended = gone.clone().drop_guard();
-        self.tasks.spawn(closed.run_until_cancelled_owned(async move {
-            let _ended = ended;
-            // A channel's end is an event, too.
-            while events.next().await.is_some() && status.connected() {}
-        }));
-        gone
     }
 
     /// Looks with a bare socket whether AMQP is spoken there at all, for an error in words.
@@ -427,7 +378,7 @@ fn greet(address: &Address, patience: Duration) -> Result<(), Trouble> {
                 strange(BrokerErrorKind::TimedOut, "accepts connections but does not answer with AMQP")
             }
             std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => {
-                strange(BrokerErrorKind::Disconnected, "hangs up when it hears AMQP")
+                strange(BrokerErrorKind::Disconnected, "hangs up when it hears AMQP").map_err(Trouble::while_made)
             }
             _ => Ok(()),
         },

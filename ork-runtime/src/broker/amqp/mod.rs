@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lapin::types::ShortString;
 use tokio::sync::{OnceCell, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,6 +26,7 @@ mod consume;
 mod driver;
 mod error;
 mod link;
+mod live;
 mod parts;
 mod publish;
 mod reader;
@@ -38,8 +39,8 @@ mod wire;
 
 pub use topology::QueueKind;
 
-use error::Trouble;
-use link::{Link, Target};
+use error::{Cut, Trouble};
+use link::{BackOff, Link, Target};
 use publish::{Publisher, Publishing};
 use topology::Topology;
 use url::Addresses;
@@ -162,6 +163,24 @@ impl Amqp {
         self.publishes.publisher().await
     }
 
+    /// Does what a process needs at its start; again, until the deadline, if the connection is cut in the middle of it.
+    async fn steadily<T, F>(&self, start: impl Fn() -> F + Send) -> Result<T, Trouble>
+    where
+        F: Future<Output = Result<T, Trouble>> + Send,
+    {
+        let until = Instant::now() + self.config.deadline;
+        let mut back_off = BackOff::new();
+        loop {
+            match start().await {
+                Err(trouble) if trouble.cut == Cut::Working && Instant::now() < until => {
+                    tracing::debug!(error = trouble.words, "cut at the start, once more");
+                    sleep(back_off.next()).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// Collects what comes to a queue of this process's own.
     async fn collect<T: Send + 'static>(
         &self,
@@ -171,15 +190,17 @@ impl Amqp {
         read: replies::Read<T>,
     ) -> Result<(), Trouble> {
         let collector = replies::Collector { link: Arc::clone(&self.consuming), queue, exchange, taken, read };
-        let first = collector.open().await?;
+        let first = self.steadily(|| collector.open()).await?;
         self.consumers.spawn(collector.run(first, self.closing.clone()));
         Ok(())
     }
 
     async fn declare(&self, queues: &[Subscribe]) -> Result<(), Trouble> {
-        let live = self.publishing.live().await?;
-        live.prepare(&self.topology).await?;
-        let channel = live.channel("open a channel").await?;
+        self.steadily(|| self.declare_once(queues)).await
+    }
+
+    async fn declare_once(&self, queues: &[Subscribe]) -> Result<(), Trouble> {
+        let (live, channel) = self.publishing.prepared(&self.topology).await?;
         for queue in queues {
             self.topology.declare(&live, &channel, queue).await?;
         }
@@ -232,7 +253,8 @@ impl Broker for Amqp {
             generations: Arc::clone(&self.generations),
             stale: Arc::clone(&self.stale),
         };
-        Ok(Box::new(consume::subscribe(shared, subscribe).await?))
+        let stream = self.steadily(|| consume::subscribe(shared.clone(), subscribe.clone())).await?;
+        Ok(Box::new(stream))
     }
 
     async fn replies(&self) -> Result<Option<Replies>, BrokerError> {
@@ -256,8 +278,8 @@ impl Broker for Amqp {
 
     async fn check(&self) -> Result<String, BrokerError> {
         self.declare(&[]).await?;
-        let live = self.publishing.live().await?;
-        let dead = match self.topology.n_dead(&live).await? {
+        let (live, channel) = self.publishing.channel("open a channel").await?;
+        let dead = match self.topology.n_dead(&live, &channel).await? {
             0 => "empty".to_owned(),
             n => format!("holding {n} that nobody could run"),
         };

@@ -3,7 +3,7 @@
 //! Those of others may be quorum queues, which know no exclusive consumer: there a single active consumer, if the queue
 //! was made so, keeps readers apart.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -13,7 +13,8 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::sync::oneshot;
 
 use super::error::{Trouble, is_not_found, is_refused};
-use super::link::{Link, Live};
+use super::link::Link;
+use super::live::Live;
 use super::publish::Publishing;
 use super::reader::Reader;
 use super::topology::{Failed, Names, short};
@@ -30,7 +31,43 @@ const FITS: u64 = 60_000;
 type Waiting = Vec<oneshot::Sender<Result<Option<u64>, Trouble>>>;
 
 /// The channel on which is counted, while it is there.
-type Counter = tokio::sync::Mutex<Option<(Arc<Live>, Channel)>>;
+type Counter = tokio::sync::Mutex<Option<Counting>>;
+
+/// A channel on which queues are counted.
+#[derive(Debug)]
+struct Counting {
+    live: Arc<Live>,
+    channel: Channel,
+    n_counted: u32,
+}
+
+/// After so many counts another channel takes over, as lapin remembers the name of every queue that a channel has asked for.
+const COUNTS: u32 = 1_000;
+
+/// The queues that this process reads just now.
+type Readings = Mutex<HashSet<String>>;
+
+/// The right to be this process's reader of a queue. RabbitMQ closes the channel of each second reader, so within a process
+/// it is not asked.
+#[derive(Debug)]
+pub(super) struct Reading {
+    queue: String,
+    readings: Arc<Readings>,
+}
+
+impl Reading {
+    /// The right for this queue, if no other one has it.
+    fn of(queue: &str, readings: &Arc<Readings>) -> Option<Self> {
+        let free = readings.lock().unwrap_or_else(PoisonError::into_inner).insert(queue.to_owned());
+        free.then(|| Self { queue: queue.to_owned(), readings: Arc::clone(readings) })
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.queue);
+    }
+}
 
 /// The part queues of one RabbitMQ.
 #[derive(Debug)]
@@ -42,11 +79,12 @@ pub(super) struct Parts {
     /// Those that count just now, and who wants to know it after that.
     counting: Arc<Mutex<HashMap<String, Waiting>>>,
     channel: Arc<Counter>,
+    readings: Arc<Readings>,
 }
 
 impl Parts {
     pub(super) fn new(link: Arc<Link>, names: Names, publishes: Arc<Publishing>) -> Self {
-        Self { link, names, publishes, counting: Arc::default(), channel: Arc::default() }
+        Self { link, names, publishes, counting: Arc::default(), channel: Arc::default(), readings: Arc::default() }
     }
 
     async fn with_channel<T>(
@@ -54,8 +92,7 @@ impl Parts {
         doing: &str,
         call: impl AsyncFnOnce(&Live, &Channel) -> Result<T, Failed>,
     ) -> Result<T, Trouble> {
-        let live = self.link.live().await?;
-        let channel = live.channel(doing).await?;
+        let (live, channel) = self.link.channel(doing).await?;
         let done = call(&live, &channel).await?;
         live.finish(&channel).await;
         Ok(done)
@@ -72,8 +109,7 @@ impl Parts {
 
     async fn consume(&self, queue: &ShortString, total: u64, exclusive: bool) -> Result<Consuming, Trouble> {
         let doing = "read a part queue";
-        let live = self.link.live().await?;
-        let channel = live.channel(doing).await?;
+        let (live, channel) = self.link.channel(doing).await?;
         let window = match total {
             0 => 1,
             1..=FITS => WINDOW,
@@ -152,6 +188,7 @@ impl PartQueues for Parts {
 
     async fn open(&self, queue: &str, total: u64) -> Result<Opened, BrokerError> {
         let queue = self.queue(queue)?;
+        let Some(reading) = Reading::of(queue.as_str(), &self.readings) else { return Ok(Opened::Busy) };
         let mut consuming = self.consume(&queue, total, true).await?;
         if matches!(consuming, Consuming::Refused) {
             // A classic queue with a single active consumer takes no exclusive one; any other classic queue that refused
@@ -159,7 +196,7 @@ impl PartQueues for Parts {
             consuming = self.consume(&queue, total, false).await?;
         }
         Ok(match consuming {
-            Consuming::Reader(reader) => Opened::Reader(reader),
+            Consuming::Reader(reader) => Opened::Reader(Box::new(reader.holding(reading))),
             Consuming::Refused => Opened::Busy,
             Consuming::NoQueue => Opened::NoQueue,
         })
@@ -204,18 +241,20 @@ async fn count_for_all(
 
 async fn count_once(link: &Arc<Link>, held: &Counter, queue: &ShortString) -> Result<Option<u64>, Trouble> {
     let mut held = held.lock().await;
-    let usable = held.take().filter(|(live, channel)| live.is_up() && channel.status().connected());
-    let (live, channel) = if let Some(usable) = usable {
+    let mut usable = held.take().filter(|held| held.live.is_up() && held.channel.status().connected());
+    if let Some(old) = usable.take_if(|held| held.n_counted >= COUNTS || held.live.is_worn()) {
+        old.live.finish(&old.channel).await;
+    }
+    let Counting { live, channel, n_counted } = if let Some(usable) = usable {
         usable
     } else {
-        let live = link.live().await?;
-        let channel = live.channel("count parts").await?;
-        (live, channel)
+        let (live, channel) = link.channel("count parts").await?;
+        Counting { live, channel, n_counted: 0 }
     };
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     match live.within("count parts", channel.queue_declare(queue.clone(), passive, FieldTable::default())).await {
         Ok(found) => {
-            *held = Some((live, channel));
+            *held = Some(Counting { live, channel, n_counted: n_counted + 1 });
             Ok(Some(found.message_count().into()))
         }
         Err(Failed::Lapin(error, _)) if is_not_found(&error) => Ok(None),

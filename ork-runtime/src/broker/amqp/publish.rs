@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::{Trouble, is_not_found, is_not_taken};
-use super::link::{Link, Live};
+use super::link::Link;
+use super::live::Live;
 use super::topology::{Failed, Topology};
 use super::wire::Parcel;
 use crate::broker::BrokerErrorKind;
@@ -248,7 +249,8 @@ impl Lane {
         if lost != Lost::Nothing {
             self.open = None;
             if lost == Lost::Exchange {
-                live.is_unprepared().await;
+                // Not `live`, which may be worn: the next channel may be on another connection.
+                self.link.is_unprepared().await;
             }
             if !live.is_up() {
                 self.link.is_lost(&live);
@@ -276,12 +278,10 @@ impl Lane {
             return Ok((Arc::clone(live), channel.clone()));
         }
         let was_open = self.open.take().is_some();
-        let live = self.link.live().await?;
         if was_open {
             tracing::debug!("a channel for publishing is opened again");
         }
-        live.prepare(&self.topology).await?;
-        let channel = live.channel("open a channel").await?;
+        let (live, channel) = self.link.prepared(&self.topology).await?;
         let select = channel.confirm_select(ConfirmSelectOptions::default());
         live.within("ask for confirms", select).await.map_err(|failed: Failed| Trouble::from(failed))?;
         self.open = Some((Arc::clone(&live), channel.clone()));

@@ -12,7 +12,8 @@ use lapin::options::{
 use lapin::types::ShortString;
 use lapin::{Channel, Consumer};
 
-use super::link::Live;
+use super::live::Live;
+use super::parts::Reading;
 use super::publish::Publisher;
 use super::topology::{Failed, Names};
 use super::wire::{Arrival, bury, records};
@@ -30,6 +31,8 @@ pub(super) struct Reader {
     held: std::collections::BTreeSet<u64>,
     /// The newest of them, as it came.
     last: Option<(u64, Arrival)>,
+    /// Dropped last: by then the channel is being closed.
+    _reading: Option<Reading>,
 }
 
 impl Reader {
@@ -40,7 +43,12 @@ impl Reader {
         (names, publisher): (Names, Publisher),
     ) -> Self {
         let held = std::collections::BTreeSet::new();
-        Self { live, channel, consumer, queue, names, publisher, held, last: None }
+        Self { live, channel, consumer, queue, names, publisher, held, last: None, _reading: None }
+    }
+
+    /// The same, with the right to be the only one of its process.
+    pub(super) fn holding(self, reading: Reading) -> Self {
+        Self { _reading: Some(reading), ..self }
     }
 
     async fn ack(&mut self, tag: u64) -> Result<(), Failed> {

@@ -12,7 +12,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Trouble;
-use super::link::{BackOff, Link, Live};
+use super::link::{BackOff, Link};
+use super::live::Live;
 
 /// What waits for whoever asked, before the broker has to keep them.
 pub(super) const WAITING: usize = 1024;
@@ -42,8 +43,7 @@ impl<T: Send + 'static> Collector<T> {
     /// It outlives a lost connection, so that an outcome that is sent meanwhile is not lost; without a consumer for a
     /// while the broker deletes it, so that it never collects for long what nobody waits for.
     pub(super) async fn open(&self) -> Result<(Arc<Live>, Consumer), Trouble> {
-        let live = self.link.live().await?;
-        let channel = live.channel("open a channel").await?;
+        let (live, channel) = self.link.channel("open a channel").await?;
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let mut arguments = FieldTable::default();
         arguments.insert("x-expires".into(), AMQPValue::LongUInt(EXPIRES));
@@ -76,8 +76,7 @@ impl<T: Send + 'static> Collector<T> {
 
     async fn remove(&self) {
         let removed = async {
-            let live = self.link.live().await?;
-            let channel = live.channel("open a channel").await?;
+            let (live, channel) = self.link.channel("open a channel").await?;
             let delete = channel.queue_delete(self.queue.clone(), QueueDeleteOptions::default());
             live.within("delete a queue of one's own", delete).await?;
             Ok::<_, Trouble>(())

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::ack::{Acks, Plan};
 use super::error::Trouble;
-use super::link::Live;
+use super::live::Live;
 
 /// One channel with one consumer.
 pub(super) struct Session {

@@ -8,7 +8,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, ExchangeKind};
 
 use super::error::{Trouble, is_not_taken, words};
-use super::link::Live;
+use super::live::Live;
 use crate::broker::{BrokerErrorKind, Subscribe};
 use crate::hook::Allowed;
 
@@ -165,12 +165,11 @@ impl Topology {
     }
 
     /// How many messages are with the dead letters.
-    pub(super) async fn n_dead(&self, live: &Live) -> Result<u32, Trouble> {
-        let channel = live.channel("open a channel").await?;
+    pub(super) async fn n_dead(&self, live: &Live, channel: &Channel) -> Result<u32, Trouble> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let dead = channel.queue_declare(self.names.dead.clone(), passive, FieldTable::default());
         let dead = live.within("count the dead letters", dead).await?;
-        live.finish(&channel).await;
+        live.finish(channel).await;
         Ok(dead.message_count())
     }
 

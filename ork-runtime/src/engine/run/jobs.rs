@@ -30,6 +30,8 @@ pub(super) async fn process(engine: &Arc<Engine>, Group { task, items, limit, st
                 }
                 ours.push((item, job));
             }
+            // Its sender may wait for the outcome.
+            Some(Claimed::Nothing) if item.message.reply.is_some() => item.alone(engine, spawn),
             // What waits for a permit comes again when it has one.
             Some(Claimed::Nothing) | None => item.tenure.settle(engine, Settlement::Ack).await,
             Some(Claimed::Unknown) => item.alone(engine, spawn),

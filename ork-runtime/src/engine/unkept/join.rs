@@ -44,7 +44,12 @@ impl PartSource for AtHand {
 }
 
 /// Ends a job whose parts are all there. Answers whether it is done: if not, somebody else does it.
-pub(super) async fn join(engine: &Arc<Engine>, task: &Task, message: &Message, (set, kept): (Set, Vec<Kept>)) -> bool {
+pub(in super::super) async fn join(
+    engine: &Arc<Engine>,
+    task: &Task,
+    message: &Message,
+    (set, kept): (Set, Vec<Kept>),
+) -> bool {
     let Some(run) = set.epoch() else { return false };
     let (mut head, mut parts) = (None, BTreeMap::new());
     for Kept { entry, body, .. } in kept {

@@ -3,7 +3,8 @@
 //! `split` makes the parts and the queue, `join` is what follows the last of them. In between, here: a part that has
 //! ended goes to the barrier before its delivery is acknowledged.
 
-mod join;
+pub(super) mod join;
+pub(super) mod refused;
 mod split;
 
 use std::sync::Arc;
@@ -14,13 +15,14 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 pub(super) use self::split::split;
-use super::barrier::{Bodies, Fire, Passed, pass};
+use super::barrier::{Bodies, Passed, pass};
 use super::hooks::{Ended, fire};
 use super::invoke::Hold;
+use super::sets::{Follows, Look, follow_job, follow_set};
 use super::slots::{Place, Slot, SlotKind};
 use super::{Done, Engine, ProcessError, invoke, refuse, services, settle, slots};
 use crate::accounting::PartAttempt;
-use crate::barrier::{End, Entry, Whose};
+use crate::barrier::{Barrier, End, Entry, Whose};
 use crate::broker::{DeadReason, PartRecord};
 use crate::failure::Failure;
 use crate::hook::{Allowed, Hooks, OnComplete, PartHook};
@@ -149,8 +151,13 @@ async fn arrive(
     let body = ended.unwrap_or_else(|failure| serde_json::to_vec(&failure).unwrap_or_default().into());
     let id = format!("{}.{}", message.job, part.part_id);
     let record = PartRecord { queue: part.part_queue.clone(), id, entry, body };
-    let fire: Fire<'_> = Box::new(move |set, kept| Box::pin(join::join(engine, task, message, (set, kept))));
-    pass(engine, (whose, Bodies::Keep), record, fire).await
+    let fire = follow_job(engine, task, message);
+    let passed = pass(engine, (Barrier::new(whose), Bodies::Keep), record.clone(), fire).await;
+    engine.sets.note(&part.part_queue, &passed, engine.clock.now(), || {
+        let message = Message { body: Bytes::new(), ..message.clone() };
+        Look { whose, record, follows: Follows::Join(Box::new(message)) }
+    });
+    passed
 }
 
 fn no_parts(message: &Message) -> String {
@@ -210,13 +217,13 @@ pub(crate) async fn member(
     let whose = Whose { total: part.total_parts, headed: false, mark: Uuid::new_v4().as_u128(), suspect };
     let entry = Entry::Part { epoch: 0, id: part.part_id, total: part.total_parts, ok: success };
     let record = PartRecord { queue: part.part_queue.clone(), id: job.to_string(), entry, body };
-    let follows: Fire<'_> = Box::new(move |set, _kept| {
-        // No part speaks for the others: the set is called by its queue, and has no input.
-        let (job, name) = (JobId::from_foreign(&part.part_queue), &*part.part_queue);
-        let ended = Ended { job, name, task, inputs: b"null", success: set.n_failed() == 0 };
-        Box::pin(async move { fire(engine, on_complete, ended).await.is_ok() })
+    let follows = follow_set(engine, task, &part.part_queue, on_complete);
+    let passed = pass(engine, (Barrier::new(whose), Bodies::Drop), record.clone(), follows).await;
+    engine.sets.note(&part.part_queue, &passed, engine.clock.now(), || {
+        let follows = Follows::Hooks { task: task.to_owned(), hooks: on_complete.clone() };
+        Look { whose, record, follows }
     });
-    match pass(engine, (whose, Bodies::Drop), record, follows).await {
+    match passed {
         Passed::Done(End::NoQueue) => {
             Member::NoQueue(format!("there is no queue `{}` to count the part in", part.part_queue))
         }

@@ -5,17 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::super::barrier::Passed;
 use super::super::hooks::{PAUSE, Unsent, patiently};
 use super::super::invoke::{Called, call, guard, token};
+use super::super::sets::{Follows, Look};
 use super::super::settle::{self, Next};
 use super::super::split::collect;
 use super::super::{Done, Engine, ProcessError, claim, services};
 use super::{Head, arrive, join};
-use crate::barrier::Entry;
+use crate::barrier::{Entry, Whose};
 use crate::broker::{BrokerErrorKind, PartQueues, PartRecord};
 use crate::failure::{Failure, FailureKind};
 use crate::hook::{Hooks, PartHook};
@@ -126,17 +128,36 @@ async fn send(
         Ok(queue) => queue,
         Err(error) => return never(&error),
     };
-    // Runs are told apart, not ordered.
-    let epoch = fastrand::u32(1..);
-    if let Err(error) = patiently(engine, || queues.make(&queue)).await? {
-        return never(&error);
-    }
-    let body = serde_json::to_vec(&Head::of(message)).unwrap_or_default().into();
-    let head = PartRecord { queue: queue.clone(), id: message.job.to_string(), entry: Entry::Head { epoch }, body };
-    if let Err(error) = patiently(engine, || queues.record(&head)).await? {
-        return never(&error);
-    }
+    let body: Bytes = serde_json::to_vec(&Head::of(message)).unwrap_or_default().into();
+    let (epoch, head) = loop {
+        // Runs are told apart, not ordered.
+        let epoch = fastrand::u32(1..);
+        if let Err(error) = patiently(engine, || queues.make(&queue)).await? {
+            return never(&error);
+        }
+        let (id, entry) = (message.job.to_string(), Entry::Head { epoch });
+        let head = PartRecord { queue: queue.clone(), id, entry, body: body.clone() };
+        match patiently(engine, || queues.record(&head)).await? {
+            Ok(()) => break (epoch, head),
+            // Another worker has a copy of this message, and has removed the queue to make its own. Whichever of the two is
+            // last has its head in the queue.
+            Err(error) if error.kind() == BrokerErrorKind::Undeliverable => {
+                tracing::debug!(queue, "the part queue was removed by another worker, it is made again");
+                pause(engine, PAUSE.mul_f64(fastrand::f64())).await?;
+            }
+            Err(error) => return never(&error),
+        }
+    };
     let total_parts = u64::try_from(items.len()).unwrap_or(u64::MAX);
+    // Programs that do not know ork may end all of the parts, and they join none.
+    engine.sets.made(
+        Look {
+            whose: Whose { total: total_parts, headed: true, mark: 0, suspect: false },
+            record: head,
+            follows: Follows::Join(Box::new(Message { body: Bytes::new(), ..message.clone() })),
+        },
+        engine.clock.now(),
+    );
     let parts = items.into_iter().zip(0..).map(|(body, index)| Message {
         ask: Ask::Part { epoch, index },
         attempt: 1,
@@ -183,10 +204,14 @@ async fn publish(
         }
     }
     if !again.is_empty() {
-        tokio::select! {
-            () = engine.clock.pause(PAUSE) => {}
-            () = engine.force.cancelled() => return Err(Unsent::Interrupted),
-        }
+        pause(engine, PAUSE).await?;
     }
     Ok(again)
+}
+
+async fn pause(engine: &Engine, pause: Duration) -> Result<(), Unsent> {
+    tokio::select! {
+        () = engine.clock.pause(pause) => Ok(()),
+        () = engine.force.cancelled() => Err(Unsent::Interrupted),
+    }
 }

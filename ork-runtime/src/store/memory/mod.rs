@@ -210,7 +210,7 @@ impl Tables {
         let Row { entry, input, output, parts, .. } = self.jobs.get(&row.job)?;
         Some(match row.ask {
             OwedAsk::Start | OwedAsk::Join => vec![row.work(&entry.job, input.clone())],
-            OwedAsk::Reply => OwedRow::reply(&entry.job, output.as_ref()).into_iter().collect(),
+            OwedAsk::Reply => OwedRow::replies(&entry.job, output.as_ref()),
             OwedAsk::Hooks { which } => vec![OwedRow::hooks(&entry.job, which)],
             OwedAsk::Tell(what) => vec![row.tell(&entry.job, what)],
             OwedAsk::Parts { epoch, first, len } => {

@@ -39,7 +39,7 @@ pub(super) async fn of(
                 messages.insert(row.id, vec![row.work(&sender.job, sender.input.clone())]);
             }
             OwedAsk::Reply => {
-                messages.insert(row.id, OwedRow::reply(&sender.job, sender.output.as_ref()).into_iter().collect());
+                messages.insert(row.id, OwedRow::replies(&sender.job, sender.output.as_ref()));
             }
             OwedAsk::Hooks { which } => {
                 messages.insert(row.id, vec![OwedRow::hooks(&sender.job, which)]);

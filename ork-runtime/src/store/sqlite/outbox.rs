@@ -177,7 +177,7 @@ fn messages(connection: &Connection, seq: i64, row: &OwedRow, jobs: &mut JobCach
     Ok(match row.ask {
         OwedAsk::Join => vec![row.work(job, Bytes::new())],
         OwedAsk::Start => vec![row.work(job, column("input")?.unwrap_or_default())],
-        OwedAsk::Reply => OwedRow::reply(job, column("output")?.as_ref()).into_iter().collect(),
+        OwedAsk::Reply => OwedRow::replies(job, column("output")?.as_ref()),
         OwedAsk::Hooks { which } => vec![OwedRow::hooks(job, which)],
         OwedAsk::Tell(what) => vec![row.tell(job, what)],
         OwedAsk::Parts { epoch, first, len } => {

@@ -37,6 +37,17 @@ pub(super) enum Action {
     Again {
         worker: usize,
     },
+    /// A stranger takes a record.
+    Hold,
+    /// The stranger gives it back.
+    Release,
+    /// The mark of a reader does not come, as the stranger may have it.
+    Impatient {
+        worker: usize,
+    },
+    Look {
+        worker: usize,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -55,6 +66,9 @@ impl Model for Explored {
                 // Idle workers are interchangeable.
                 if world.workers[..worker].iter().all(Option::is_some) {
                     actions.extend((0..world.work.len()).map(|msg| Action::Take { worker, msg }));
+                    if world.left.looks > 0 && world.may_look(worker) {
+                        actions.push(Action::Look { worker });
+                    }
                 }
                 continue;
             };
@@ -68,6 +82,9 @@ impl Model for Explored {
             if !it.back.is_empty() {
                 actions.push(Action::Back { worker });
             }
+            if waits && world.stranger.is_some() && it.barrier.waits_for_mark() {
+                actions.push(Action::Impatient { worker });
+            }
             if world.left.crashes > 0 {
                 actions.push(Action::Crash { worker });
                 if world.readers.contains(&worker) && it.barrier.next() == Next::Read {
@@ -77,6 +94,11 @@ impl Model for Explored {
             if world.left.doubles > 0 && it.barrier.next() == Next::Count && world.queue.is_some() {
                 actions.push(Action::Again { worker });
             }
+        }
+        if world.stranger.is_some() {
+            actions.push(Action::Release);
+        } else if world.left.holds > 0 && world.queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
+            actions.push(Action::Hold);
         }
         actions.extend((0..world.ghosts.len()).map(|ghost| Action::Gone { ghost }));
         if world.left.doubles > 0 {
@@ -95,15 +117,19 @@ impl Model for Explored {
                 next.workers[worker] = Some(Worker { part, acked: false, barrier, held, back, removed: false });
             }
             Action::GoOn { worker } => next.go_on(config, worker),
-            Action::Back { worker } => {
-                let mut back = std::mem::take(&mut next.worker(worker).back);
-                if let Some(queue) = &mut next.queue {
-                    back.append(queue);
-                    *queue = back;
-                }
-                if next.worker(worker).barrier.next() == Next::PutBack {
-                    next.worker(worker).barrier.happened(Event::PutBack);
-                }
+            Action::Back { worker } => next.back(worker),
+            Action::Hold => {
+                next.left.holds -= 1;
+                next.stranger = Some(next.queue.as_mut()?.remove(0));
+            }
+            Action::Release => {
+                let held = next.stranger.take()?;
+                next.give_back(vec![held]);
+            }
+            Action::Impatient { worker } => next.worker(worker).barrier.happened(Event::Impatient),
+            Action::Look { worker } => {
+                next.left.looks -= 1;
+                next.look(config, worker);
             }
             Action::Crash { worker } => {
                 next.left.crashes -= 1;
@@ -141,9 +167,13 @@ impl Model for Explored {
                 |_, w: &World| w.fired <= 1 + w.excused,
             ),
             Property::always("nothing follows before every part has ended", |_, w: &World| !w.early),
-            Property::always("what is quiet has been followed, and leaves no queue", |_, w: &World| {
+            Property::always("what is quiet has been followed, and leaves no queue", |m: &Self, w: &World| {
                 let quiet = w.work.is_empty() && w.workers.iter().all(Option::is_none);
-                !quiet || (w.fired > 0 && w.queue.is_none())
+                // Once a stranger has held a record the set may have to be looked at again, when that is back.
+                let held = w.left.holds < m.0.left.holds;
+                let settled = !held || (w.stranger.is_none() && w.ghosts.is_empty());
+                let end = if held && w.queue.is_some() { w.looked_at(&m.0) } else { w.clone() };
+                !quiet || !settled || (end.fired > 0 && end.queue.is_none())
             }),
             Property::always("somebody can always go on", |m: &Self, w: &World| {
                 let mut actions = Vec::new();
@@ -153,7 +183,12 @@ impl Model for Explored {
                     || actions.iter().any(|action| {
                         !matches!(
                             action,
-                            Action::Crash { .. } | Action::Lose { .. } | Action::Double { .. } | Action::Again { .. }
+                            Action::Crash { .. }
+                                | Action::Lose { .. }
+                                | Action::Double { .. }
+                                | Action::Again { .. }
+                                | Action::Hold
+                                | Action::Look { .. }
                         )
                     })
             }),

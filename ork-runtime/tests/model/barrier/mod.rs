@@ -26,6 +26,8 @@ pub(super) enum Mutant {
     NoFence,
     /// Whose part came before believes a low count at once.
     NoSuspicion,
+    /// A set that was not complete when its part ended is not looked at again.
+    NoLook,
 }
 
 /// How large a world is, and how much goes wrong in it.
@@ -46,6 +48,10 @@ pub(super) struct Left {
     pub(super) crashes: u8,
     /// A part's message comes twice, or its record is published twice, as the first answer was lost.
     pub(super) doubles: u8,
+    /// A program that knows nothing of ork takes a record and gives it back later.
+    pub(super) holds: u8,
+    /// An open set is looked at in the middle of everything else. At the end it always is.
+    pub(super) looks: u8,
 }
 
 impl Config {
@@ -60,8 +66,18 @@ impl Config {
     }
 }
 
-pub(super) const SMALL: Config =
-    Config { parts: 2, workers: 2, headed: false, waits: false, left: Left { crashes: 1, doubles: 1 }, mutant: None };
+pub(super) const SMALL: Config = Config {
+    parts: 2,
+    workers: 2,
+    headed: false,
+    waits: false,
+    left: Left { crashes: 1, doubles: 1, ..NOTHING },
+    mutant: None,
+};
+
+/// Nothing goes wrong.
+pub(super) const NOTHING: Left = Left { crashes: 0, doubles: 0, holds: 0, looks: 0 };
+
 fn holds(config: Config, most: usize) {
     let Found { states, broken } = explore(config, most);
     assert!(broken.is_none(), "{config:?}: {broken:?}");
@@ -76,8 +92,20 @@ fn the_barrier_holds_whatever_happens() {
             holds(Config { headed, waits, ..SMALL }, 0);
         }
     }
-    holds(Config { left: Left { crashes: 0, doubles: 2 }, ..SMALL }, 0);
-    holds(Config { left: Left { crashes: 2, doubles: 0 }, ..SMALL }, 0);
+    holds(Config { left: Left { doubles: 2, ..NOTHING }, ..SMALL }, 0);
+    holds(Config { left: Left { crashes: 2, ..NOTHING }, ..SMALL }, 0);
+}
+
+/// As long as a process that has ended a part of the set lives, which then looks at it again.
+#[test]
+fn a_stranger_that_holds_records_only_delays_what_follows() {
+    for headed in [false, true] {
+        for waits in [false, true] {
+            holds(Config { headed, waits, left: Left { holds: 1, looks: 1, ..NOTHING }, ..SMALL }, 0);
+        }
+    }
+    holds(Config { left: Left { holds: 2, ..NOTHING }, ..SMALL }, 0);
+    holds(Config { left: Left { crashes: 1, holds: 1, ..NOTHING }, ..SMALL }, 0);
 }
 
 #[test]
@@ -86,6 +114,7 @@ fn a_larger_barrier_holds_whatever_happens() {
     for waits in [false, true] {
         holds(Config { parts: 3, waits, ..SMALL }, 500_000);
         holds(Config { parts: 2, workers: 3, waits, ..SMALL }, 500_000);
-        holds(Config { left: Left { crashes: 2, doubles: 2 }, waits, ..SMALL }, 500_000);
+        holds(Config { waits, left: Left { crashes: 1, doubles: 1, holds: 2, looks: 2 }, ..SMALL }, 500_000);
+        holds(Config { left: Left { crashes: 2, doubles: 2, ..NOTHING }, waits, ..SMALL }, 500_000);
     }
 }

@@ -1,6 +1,6 @@
 //! The part queue, who reads it, and the workers: each step of a worker, and what its loss leaves behind.
 
-use ork::barrier::{Barrier, Entry, Event, Fate, Next};
+use ork::barrier::{Barrier, End, Entry, Event, Fate, Next};
 
 use super::{Config, Left, Mutant};
 
@@ -44,7 +44,14 @@ pub(super) struct World {
     pub(super) excused: u8,
     pub(super) left: Left,
     pub(super) marks: u8,
+    /// What a program that knows nothing of ork holds.
+    pub(super) stranger: Option<Entry>,
+    /// Whether a process has ended a part of the set when it was not complete, and so looks at it again.
+    pub(super) is_watched: bool,
 }
+
+/// The mark of those who look at the set again, of whom there is one at a time.
+const LOOK: u8 = 250;
 
 impl World {
     pub(super) fn new(config: &Config) -> Self {
@@ -62,11 +69,57 @@ impl World {
             excused: 0,
             left: config.left,
             marks: 0,
+            stranger: None,
+            is_watched: false,
         }
     }
 
     pub(super) fn worker(&mut self, at: usize) -> &mut Worker {
         self.workers[at].as_mut().unwrap()
+    }
+
+    /// Somebody looks at the set again, if there is any reason to, nobody else does, and this one has nothing else to do.
+    pub(super) fn may_look(&self, at: usize) -> bool {
+        let looks = |worker: &Worker| worker.acked;
+        self.is_watched && self.workers[at].is_none() && !self.workers.iter().flatten().any(looks)
+    }
+
+    pub(super) fn look(&mut self, config: &Config, at: usize) {
+        let barrier = Barrier::look(config.whose(LOOK, false));
+        let (held, back) = (Vec::new(), Vec::new());
+        self.workers[at] = Some(Worker { part: 0, acked: true, barrier, held, back, removed: false });
+    }
+
+    /// What becomes of a quiet world when it is looked at again.
+    pub(super) fn looked_at(&self, config: &Config) -> Self {
+        let mut world = self.clone();
+        if !world.may_look(0) {
+            return world;
+        }
+        world.look(config, 0);
+        // Each step but reading happens once, and each record is read twice at most.
+        for _ in 0..100 {
+            let Some(worker) = &world.workers[0] else { break };
+            let next = worker.barrier.next();
+            if next == Next::Read && world.queue.as_ref().is_none_or(Vec::is_empty) {
+                break;
+            }
+            if worker.back.is_empty() {
+                world.go_on(config, 0);
+            } else {
+                world.back(0);
+            }
+        }
+        world
+    }
+
+    /// What a worker has given back arrives.
+    pub(super) fn back(&mut self, at: usize) {
+        let back = std::mem::take(&mut self.worker(at).back);
+        self.give_back(back);
+        if self.worker(at).barrier.next() == Next::PutBack {
+            self.worker(at).barrier.happened(Event::PutBack);
+        }
     }
 
     /// A reader leaves, with what it holds or has on its way back in the queue again.
@@ -196,7 +249,10 @@ impl World {
                 self.remove();
                 Event::Removed
             }
-            Next::End(_) => return self.end(at, true),
+            Next::End(end) => {
+                self.is_watched = end == End::Waits && config.mutant != Some(Mutant::NoLook);
+                return self.end(at, true);
+            }
         };
         self.worker(at).barrier.happened(event);
     }

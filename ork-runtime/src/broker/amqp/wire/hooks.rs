@@ -9,12 +9,20 @@ use super::{Headers, JSON, Parcel, number, text};
 use crate::broker::DeadReason;
 use crate::broker::amqp::error::Trouble;
 use crate::broker::amqp::topology::{Names, short};
-use crate::hook::{Allowed, HookError, Hooks, MOST_BYTES, MOST_HOOKS, OnComplete, PartHook};
+use crate::hook::{Allowed, HookError, Hooks, MOST_BYTES, MOST_HOOKS, MOST_PARTS, OnComplete, PartHook};
 use crate::message::{Ask, Follow, Limits};
 
 pub(super) const PART_ID: &str = "part_id";
 pub(super) const TOTAL_PARTS: &str = "total_parts";
 const PART_QUEUE: &str = "part_queue";
+
+/// How many parts a set of ork really has.
+const TOTAL: &str = "ork-total";
+
+/// What `total_parts` says of the sets of ork: more than ever lie in a queue. So a worker that does not know ork leaves its
+/// record there and nothing else; it could not join the parts, and would remove the queue.
+pub(super) const NOT_YOURS: u64 = MOST_PARTS;
+
 const ON_COMPLETE: &str = "on_complete";
 
 /// The name that the documents of the system call it by from which the hooks are.
@@ -45,11 +53,16 @@ pub(super) fn encode(follow: Follow, names: &Names) -> Result<Parcel, Trouble> {
 }
 
 /// Adds hooks to headers.
-pub(super) fn write(hooks: &Hooks, headers: &mut FieldTable) {
+pub(super) fn write(hooks: &Hooks, ask: Ask, headers: &mut FieldTable) {
     let Hooks { part, on_complete } = hooks;
     if let Some(PartHook { part_id, total_parts, part_queue }) = part {
         headers.insert(PART_ID.into(), number(*part_id));
-        headers.insert(TOTAL_PARTS.into(), number(*total_parts));
+        if matches!(ask, Ask::Part { .. }) {
+            headers.insert(TOTAL_PARTS.into(), number(NOT_YOURS));
+            headers.insert(TOTAL.into(), number(*total_parts));
+        } else {
+            headers.insert(TOTAL_PARTS.into(), number(*total_parts));
+        }
         headers.insert(PART_QUEUE.into(), text(part_queue));
     }
     if !on_complete.is_empty() {
@@ -61,7 +74,9 @@ pub(super) fn write(hooks: &Hooks, headers: &mut FieldTable) {
 pub(super) fn read(headers: Headers<'_>, ask: Ask, allowed: &Allowed) -> Result<Option<Box<Hooks>>, String> {
     let wrong = |error: HookError| error.to_string();
     let queue = headers.text(PART_QUEUE)?;
-    let (id, total) = (headers.number(PART_ID)?, headers.number(TOTAL_PARTS)?);
+    let total = if matches!(ask, Ask::Part { .. }) { headers.number(TOTAL)? } else { None };
+    let (id, total) =
+        (headers.number(PART_ID)?, total.map_or_else(|| headers.number(TOTAL_PARTS), |total| Ok(Some(total)))?);
     let part = PartHook::read(id, total, queue, allowed).map_err(wrong)?;
     if let (Some(part), Ask::Part { index, .. }) = (&part, ask) {
         part.check_range().map_err(wrong)?;
@@ -185,9 +200,27 @@ mod tests {
             assert_eq!(hook.inputs.as_deref(), Some(r#"{"f":1.5,"l":[null,true],"n":-7,"t":"\"ä\n"}"#));
             // What ork writes itself is text, and means the same.
             let mut headers = FieldTable::default();
-            write(&found, &mut headers);
+            write(&found, Ask::Whole, &mut headers);
             assert_eq!(read(Headers(Some(&headers)), Ask::Whole, &Allowed::default()).unwrap(), Some(found));
         }
+    }
+
+    #[test]
+    fn other_workers_are_told_a_number_of_parts_that_no_queue_reaches() {
+        let part = PartHook { part_id: 1, total_parts: 3, part_queue: "part.a".to_owned() };
+        let (made, ask) = (Hooks { part: Some(part), on_complete: Vec::new() }, Ask::Part { epoch: 7, index: 1 });
+        let mut headers = FieldTable::default();
+        write(&made, ask, &mut headers);
+        assert_eq!(Headers(Some(&headers)).number(TOTAL_PARTS), Ok(Some(1 << 32)));
+        assert_eq!(*read(Headers(Some(&headers)), ask, &Allowed::default()).unwrap().unwrap(), made);
+        // A part that an older ork has sent.
+        headers.insert(TOTAL_PARTS.into(), AMQPValue::LongInt(3));
+        let kept = headers.inner().iter().filter(|(name, _)| name.as_str() != TOTAL);
+        let mut older = FieldTable::default();
+        for (name, value) in kept {
+            older.insert(name.clone(), value.clone());
+        }
+        assert_eq!(*read(Headers(Some(&older)), ask, &Allowed::default()).unwrap().unwrap(), made);
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
         }
     }
     if let Some(hooks) = &message.hooks {
-        hooks::write(hooks, &mut headers);
+        hooks::write(hooks, message.ask, &mut headers);
     }
     let task = short(&message.task)?;
     let mut properties = BasicProperties::default()
@@ -229,6 +229,7 @@ pub(super) fn decode(arrival: &Arrival, names: &Names) -> Decoded {
         reply,
         job: (!anonymous).then_some(job),
         task: (!task.is_empty()).then(|| task.to_owned()),
+        hooks: hooks::read(headers, Ask::Whole, &names.allowed).ok().flatten(),
     });
     let lost = message.as_ref().map_or(0, |message| message.lost);
     Decoded { message, redelivered: redelivered.saturating_add(lost), anonymous }

@@ -1,0 +1,205 @@
+//! One connection that was up when it was handed out, and how many channels it can still open.
+//!
+//! lapin 4.12.3 refuses frames of a channel that RabbitMQ has closed, by the channel's number, and never takes that back.
+//! A channel that gets the number again cannot be opened, and counts as open for ever. Numbers come again once all of
+//! them, `channel_max` in RabbitMQ's configuration, were used. So a connection on which RabbitMQ has closed a channel
+//! opens only half as many as it has numbers. It is then *worn*: [`Link`](super::link::Link) makes another one, and this one
+//! is closed when the last of its channels is done with.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use lapin::message::Delivery;
+use lapin::{Channel, Connection, Consumer, Event};
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::error::{Trouble, words};
+use super::topology::{Failed, Topology};
+use super::url::Address;
+use crate::broker::BrokerErrorKind;
+
+/// How long a channel, or a connection of which nothing is used any more, may take to close.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What a connection has been through.
+#[derive(Debug, Default)]
+struct Wear {
+    /// Channels that were opened, or were to be.
+    n_opened: AtomicU32,
+    /// Channels that RabbitMQ has closed.
+    n_closed: AtomicU32,
+    /// A channel could not be opened for want of a number.
+    is_full: AtomicBool,
+}
+
+/// A connection that was up when it was handed out.
+#[derive(Debug)]
+pub(super) struct Live {
+    connection: Arc<Connection>,
+    address: Address,
+    deadline: Duration,
+    /// Fires when it has ended, for whatever reason.
+    gone: CancellationToken,
+    prepared: Mutex<bool>,
+    wear: Arc<Wear>,
+    tasks: TaskTracker,
+    /// Ends the task that watches it.
+    _watched: DropGuard,
+}
+
+impl Live {
+    /// A connection that was just made; it is watched until `unwatched` is cancelled or it is dropped.
+    pub(super) fn new(
+        connection: Connection,
+        address: Address,
+        deadline: Duration,
+        unwatched: CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let (gone, wear) = (CancellationToken::new(), Arc::new(Wear::default()));
+        let (mut events, status) = (Box::pin(connection.events_listener()), connection.status().clone());
+        let (ended, worn) = (gone.clone().drop_guard(), Arc::clone(&wear));
+        let watched = unwatched.clone().drop_guard();
+        tasks.spawn(unwatched.run_until_cancelled_owned(async move {
+            let _ended = ended;
+            while let Some(event) = events.next().await {
+                if !status.connected() {
+                    break;
+                }
+                // The connection goes on, so this is the end of a channel.
+                if matches!(event, Event::Error(_)) {
+                    worn.n_closed.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }));
+        let (connection, prepared, tasks) = (Arc::new(connection), Mutex::new(false), tasks.clone());
+        Self { connection, address, deadline, gone, prepared, wear, tasks, _watched: watched }
+    }
+
+    pub(super) const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.connection.status().connected()
+    }
+
+    /// Whether it is to open no more channels. Those that it has are as good as ever.
+    pub(super) fn is_worn(&self) -> bool {
+        let Wear { n_opened, n_closed, is_full } = &*self.wear;
+        let half = u32::from(self.connection.configuration().channel_max() / 2);
+        let may_meet_closed = n_closed.load(Ordering::Relaxed) > 0 && n_opened.load(Ordering::Relaxed) >= half;
+        may_meet_closed || is_full.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it has ended.
+    pub(super) async fn ended(&self) {
+        self.gone.cancelled().await;
+    }
+
+    /// Whether the broker has stopped reading what is published, for want of memory or disk.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
+    /// Waits for an answer of the broker, but not for ever, nor longer than the connection lasts: lapin was seen to
+    /// leave calls unanswered that were made just when it ended.
+    pub(super) async fn within<T>(
+        &self,
+        doing: &str,
+        call: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, Failed> {
+        tokio::select! {
+            biased;
+            answer = call => answer.map_err(|error| {
+                let mut trouble = Trouble::while_up(&self.address, doing, &error);
+                // lapin says all kinds of things about a connection that was cut just now.
+                if trouble.kind == BrokerErrorKind::Protocol && !self.is_up() {
+                    trouble = Trouble::lost(&self.address, doing, &words(&error));
+                }
+                Failed::Lapin(error, trouble)
+            }),
+            () = self.gone.cancelled() => Err(Failed::Silent(Trouble::lost(&self.address, doing, "it has ended"))),
+            () = sleep(self.deadline) => Err(Failed::Silent(Trouble::timed_out(&self.address, doing, self.deadline))),
+        }
+    }
+
+    /// What comes next to a consumer of this connection; nothing more once either has ended.
+    pub(super) async fn next(&self, consumer: &mut Consumer) -> Option<Delivery> {
+        tokio::select! {
+            biased;
+            next = consumer.next() => next?.ok(),
+            () = self.gone.cancelled() => None,
+        }
+    }
+
+    /// Opens a channel. If that fails for want of a number, the connection is worn from now on.
+    pub(super) async fn channel(&self, doing: &str) -> Result<Channel, Trouble> {
+        self.wear.n_opened.fetch_add(1, Ordering::Relaxed);
+        match self.within(doing, self.connection.create_channel()).await {
+            Ok(channel) => Ok(channel),
+            // A soft error is that of the channel which had the number before and was closed by RabbitMQ.
+            Err(Failed::Lapin(error, _)) if is_full(&error) => {
+                if !self.wear.is_full.swap(true, Ordering::Relaxed) {
+                    let most = self.connection.configuration().channel_max();
+                    let broker = &self.address;
+                    tracing::warn!(%broker, %error, channel_max = most, "a connection to RabbitMQ has no channel left, another one is made");
+                }
+                Err(Trouble::lost(&self.address, doing, "the connection has no channel left"))
+            }
+            Err(failed) => Err(failed.into()),
+        }
+    }
+
+    /// Closes a channel that has done its work; if it cannot be closed, it ends when it is dropped.
+    pub(super) async fn finish(&self, channel: &Channel) {
+        let close = timeout(GOODBYE, channel.close(200, "OK".into()));
+        if !matches!(close.await, Ok(Ok(()))) {
+            tracing::trace!("channel not closed");
+        }
+    }
+
+    /// Makes sure, once a connection, that everything this process needs is there.
+    pub(super) async fn prepare(&self, topology: &Topology) -> Result<(), Trouble> {
+        let mut prepared = self.prepared.lock().await;
+        if !*prepared {
+            topology.declare_all(self).await?;
+            *prepared = true;
+        }
+        Ok(())
+    }
+
+    /// Something turned out to be missing: the next [`Live::prepare`] declares everything again.
+    pub(super) async fn is_unprepared(&self) {
+        *self.prepared.lock().await = false;
+    }
+
+    /// Closes it, and waits until RabbitMQ has said so.
+    pub(super) async fn close(&self) -> lapin::Result<()> {
+        self.connection.close(200, "OK".into()).await
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // Nobody uses it any more. lapin would close it by itself only if none of its channels were left over.
+        if self.is_up()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let connection = Arc::clone(&self.connection);
+            let goodbye = async move { timeout(GOODBYE, connection.close(200, "OK".into())).await };
+            self.tasks.spawn_on(goodbye, &runtime);
+        }
+    }
+}
+
+fn is_full(error: &lapin::Error) -> bool {
+    matches!(error.kind(), lapin::ErrorKind::ChannelsLimitReached) || error.is_amqp_soft_error()
+}

@@ -1,0 +1,74 @@
+//! A client asks for the outcome of a job that the store knows: its message comes again under the same `message_id`.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::tasks::*;
+use super::world::{Foreigner, each, fresh};
+
+async fn answer(foreigner: &mut Foreigner) -> (String, Value) {
+    tokio::time::timeout(Duration::from_secs(20), foreigner.answer()).await.expect("no answer")
+}
+
+/// Fails on the code before this change: only the first message is answered.
+#[test]
+fn a_client_that_asks_again_after_the_end_is_answered_from_the_store() {
+    each(|world| async move {
+        let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
+        let (name, key) = (fresh(), fresh());
+        Gate::of(&key).open();
+        for correlation in ["first", "second", "second"] {
+            let properties = foreigner.asking(correlation).with_message_id(name.as_str().into());
+            foreigner.publish("gated", json!({"key": key}).to_string().as_bytes(), properties).await;
+            let (correlates, outcome) = answer(&mut foreigner).await;
+            assert_eq!((correlates.as_str(), &outcome["output"]), (correlation, &json!(key)), "{outcome}");
+        }
+        assert_eq!(calls(&key), 1);
+        // A failure is an outcome, too, and so is the refusal of a task that nobody knows.
+        let queue = format!("{}.task.plain", world.prefix);
+        for (task, kind) in [("fails", "task"), ("nonesuch", "unknown-task")] {
+            let name = fresh();
+            for correlation in ["first", "second"] {
+                let properties = foreigner.asking(correlation).with_message_id(name.as_str().into());
+                foreigner.publish_to("", &queue, br#"{"message": "no"}"#, properties.with_type(task.into())).await;
+                let (correlates, outcome) = answer(&mut foreigner).await;
+                assert_eq!((correlates.as_str(), &outcome["error"]["kind"]), (correlation, &json!(kind)), "{outcome}");
+            }
+        }
+        ork.shutdown().await;
+    });
+}
+
+/// Fails on the code before this change: only the first message is answered.
+#[test]
+fn clients_that_ask_again_before_the_end_are_all_answered_then() {
+    each(|world| async move {
+        let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
+        let (name, run) = (fresh(), fresh());
+        let input = json!({"count": 3, "run": run, "hold": 0, "failing": []}).to_string();
+        let ask = async |foreigner: &Foreigner, correlation: &str| {
+            let properties = foreigner.asking(correlation).with_message_id(name.as_str().into());
+            foreigner.publish("count", input.as_bytes(), properties).await;
+        };
+        ask(&foreigner, "first").await;
+        Gate::of(&run).entered(3).await;
+        ask(&foreigner, "second").await;
+        ask(&foreigner, "third").await;
+        // By then the other two messages are done with.
+        let end = super::world::until(&ork, ork::JobId::from_foreign(&name), |status| status.total == Some(3)).await;
+        assert!(!end.state.is_final());
+        ork.submit(low { run: fresh() }).and_wait().await.unwrap();
+        Gate::of(&run).open();
+        let mut answered = Vec::new();
+        for _ in 0..3 {
+            let (correlates, outcome) = answer(&mut foreigner).await;
+            assert_eq!(outcome["output"], json!(3), "{outcome}");
+            answered.push(correlates);
+        }
+        answered.sort_unstable();
+        assert_eq!(answered, ["first", "second", "third"]);
+        assert_eq!(calls(&format!("{run}.split")), 1);
+        ork.shutdown().await;
+    });
+}

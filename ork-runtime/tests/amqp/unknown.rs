@@ -1,0 +1,115 @@
+//! Messages of tasks that no worker of their queue knows: their senders hear of it in every way that they asked for.
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use ork::JobId;
+use serde_json::json;
+
+use super::parts::{Followed, make, part, table, text, with_and_without};
+use super::world::{World, fresh, header, on};
+
+/// The queue of work itself, as other programs may publish to it.
+fn plain(world: &World) -> String {
+    format!("{}.task.plain", world.prefix)
+}
+
+/// Fails on the code before this change: the hook is never sent, and the failure is of the kind `input`.
+#[test]
+fn the_hooks_of_a_job_of_an_unknown_task_are_sent() {
+    with_and_without(|world| async move {
+        let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
+        let mut followed = Followed::new(&world, &foreigner, "after").await;
+        let hooks = r#"[{"route": "after", "when": "failure"}, {"route": "after", "inputs": 2, "when": "success"}]"#;
+        let name = fresh();
+        let headers = table([("on_complete", text(hooks))]);
+        let properties = foreigner.asking("asked").with_message_id(name.as_str().into()).with_type("nonesuch".into());
+        foreigner.publish_to("", &plain(&world), br#"{"a": 1}"#, properties.with_headers(headers)).await;
+        let (_, outcome) = foreigner.answer().await;
+        assert_eq!((&outcome["state"], &outcome["error"]["kind"]), (&json!("failed"), &json!("unknown-task")));
+        let id = JobId::from_foreign(&name);
+        let told = json!({"id": id.to_string(), "method": "nonesuch", "inputs": {"a": 1}});
+        assert_eq!(followed.next().await.2, told);
+        followed.nothing().await;
+        assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "unknown-task");
+        ork.shutdown().await;
+    });
+}
+
+/// Fails on the code before this change: the set stays open for ever.
+#[test]
+fn a_part_of_an_unknown_task_is_counted_as_failed() {
+    with_and_without(|world| async move {
+        let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
+        let mut followed = Followed::new(&world, &foreigner, "after").await;
+        let hooks = r#"[{"route": "after", "inputs": 1, "when": "success"}, {"route": "after", "inputs": 2, "when": "failure"}]"#;
+        for known_first in [true, false] {
+            let queue = format!("part.{}", fresh());
+            make(&foreigner, &queue, FieldTable::default()).await;
+            for known in [known_first, !known_first] {
+                let (id, task) = if known { (0, "add") } else { (1, "nonesuch") };
+                let properties = part(id, 2, &queue, hooks).with_type(task.into());
+                foreigner.publish_to("", &plain(&world), br#"{"a": 1, "b": 2}"#, properties).await;
+            }
+            assert_eq!(followed.next().await.2, json!(2));
+            followed.nothing().await;
+            assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "unknown-task");
+        }
+        ork.shutdown().await;
+    });
+}
+
+/// Fails on the code before this change: the set stays open for ever.
+#[test]
+fn a_part_that_cannot_be_read_is_counted_as_failed() {
+    with_and_without(|world| async move {
+        let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
+        let mut followed = Followed::new(&world, &foreigner, "after").await;
+        let queue = format!("part.{}", fresh());
+        make(&foreigner, &queue, FieldTable::default()).await;
+        let hooks = r#"[{"route": "after", "inputs": 2, "when": "failure"}]"#;
+        let send = async |id: u64, content: &str| {
+            let properties = part(id, 2, &queue, hooks).with_content_type(content.into());
+            foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
+        };
+        send(0, "text/plain").await;
+        send(1, "application/json").await;
+        assert_eq!(followed.next().await.2, json!(2));
+        followed.nothing().await;
+        assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "undecodable");
+        ork.shutdown().await;
+    });
+}
+
+/// Fails on the code before this change: the record is never made, and the job never ends.
+#[test]
+fn the_job_of_the_last_part_of_an_unknown_task_fails() {
+    on("none", "quorum", |world| async move {
+        let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
+        let mut followed = Followed::new(&world, &foreigner, "after").await;
+        let (id, queue) = (JobId::new().to_string(), format!("part.{}", fresh()));
+        make(&foreigner, &queue, FieldTable::default()).await;
+        // What another worker has said of the job that it has split.
+        let hooks = r#"[{"route": "after", "inputs": 2, "when": "failure"}]"#;
+        let head = json!({"root": id, "priority": 0, "reply": [foreigner.answers, "asked"], "on_complete": hooks});
+        let properties = BasicProperties::default()
+            .with_headers(table([("ork-record", text("head")), ("ork-epoch", AMQPValue::LongInt(7))]));
+        foreigner.publish_to("", &queue, head.to_string().as_bytes(), properties).await;
+        let number = AMQPValue::LongInt;
+        let headers = table([
+            ("ork-ask", text("part")),
+            ("ork-job", text(&id)),
+            ("ork-epoch", number(7)),
+            ("ork-index", number(0)),
+            ("part_id", number(0)),
+            ("total_parts", number(1)),
+            ("part_queue", text(&queue)),
+        ]);
+        let properties = BasicProperties::default().with_type("nonesuch".into()).with_headers(headers);
+        foreigner.publish_to("", &plain(&world), b"1", properties).await;
+        let (_, outcome) = foreigner.answer().await;
+        assert_eq!((&outcome["job"], &outcome["error"]["kind"]), (&json!(id), &json!("unknown-task")), "{outcome}");
+        assert_eq!(followed.next().await.2, json!(2));
+        assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "unknown-task");
+        ork.shutdown().await;
+    });
+}

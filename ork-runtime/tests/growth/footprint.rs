@@ -1,0 +1,61 @@
+//! What this process and its node hold at one moment, to be compared with a later one.
+
+use std::fs;
+
+use crate::rabbit::Rabbit;
+
+/// How far memory may move without being taken for growth, in KiB: allocators keep some of what was freed.
+const SLACK: u64 = 12 * 1024;
+
+/// How many more connections, files or threads are no growth: a connection may just be replaced by another one.
+const FEW: u64 = 8;
+
+/// What is held.
+#[derive(Debug, Clone, Copy)]
+pub struct Footprint {
+    pub channels: u64,
+    pub connections: u64,
+    pub queues: u64,
+    pub files: u64,
+    pub threads: u64,
+    /// Resident memory in KiB.
+    pub memory: u64,
+}
+
+impl Footprint {
+    /// What this process and the node hold now.
+    pub fn now(node: &Rabbit) -> Self {
+        let count = "{length(rabbit_channel:list()), length(rabbit_networking:connections()), \
+                     length(rabbit_amqqueue:list())}.";
+        let told = node.command("rabbitmqctl").args(["eval", count]).output().unwrap();
+        let told = String::from_utf8_lossy(&told.stdout).trim().to_owned();
+        let numbers: Vec<u64> =
+            told.trim_matches(['{', '}']).split(',').map(|number| number.trim().parse().expect(&told)).collect();
+        let entries = |folder: &str| u64::try_from(fs::read_dir(folder).unwrap().count()).unwrap();
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        Self {
+            channels: numbers[0],
+            connections: numbers[1],
+            queues: numbers[2],
+            files: entries("/proc/self/fd"),
+            threads: entries("/proc/self/task"),
+            memory: memory.trim().trim_end_matches("kB").trim().parse().unwrap(),
+        }
+    }
+
+    /// Prints both, and fails if `self`, which is older, is less than `later` in anything.
+    pub fn is_as_large_as(self, later: Self, what: &str) {
+        println!("{what}: {self:?}, then {later:?}");
+        for (name, before, after, more) in [
+            ("channels", self.channels, later.channels, FEW),
+            ("connections", self.connections, later.connections, FEW),
+            ("queues", self.queues, later.queues, 2),
+            ("files", self.files, later.files, FEW),
+            ("threads", self.threads, later.threads, FEW),
+            ("memory", self.memory, later.memory, SLACK.max(self.memory / 8)),
+        ] {
+            assert!(after <= before + more, "{what}: {name} grew from {before} to {after}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Sets of parts that no store knows, one after the other on one worker.
+
+use std::time::Duration;
+
+use ork::{JobId, Ork, Parts, Result, task};
+
+use crate::footprint::Footprint;
+use crate::on_a_narrow_node;
+
+#[task(queue = "parts")]
+pub fn number(value: u64) -> u64 {
+    value
+}
+
+#[task(part)]
+pub fn number_part(count: u64) -> impl Iterator<Item = number> {
+    (0..count).map(|value| number { value })
+}
+
+#[task(join)]
+pub fn number_join(parts: Parts<u64>) -> Result<u64> {
+    parts.all_ok()?.into_iter().sum()
+}
+
+/// Runs so many jobs of so many parts; the first quarter of them is for warming up.
+fn sets(jobs: u64, parts: u64, within: Duration) {
+    on_a_narrow_node(within, async |node| {
+        let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
+        let prefix = format!("t{}", &JobId::new().to_string()[20..]);
+        let builder = Ork::builder().config(config).store("none").broker(node.url()).set("prefix", &prefix);
+        let ork = builder.build().await.unwrap();
+        ork.start_worker();
+        let mut warm = None;
+        for job in 0..jobs {
+            if job == jobs / 4 {
+                warm = Some(Footprint::now(node));
+            }
+            let sum = ork.submit(number_part { count: parts }).and_wait();
+            let sum = tokio::time::timeout(Duration::from_secs(30), sum).await;
+            assert_eq!(sum.unwrap_or_else(|_| panic!("job {job} does not end")).unwrap(), parts * (parts - 1) / 2);
+        }
+        warm.unwrap().is_as_large_as(Footprint::now(node), &format!("{jobs} sets of {parts} parts"));
+        ork.shutdown().await;
+    });
+}
+
+/// Fails on the code before this change: no job ends after the fourth or so, as each part that finds its queue full costs
+/// one or two channels for ever.
+#[test]
+fn sets_without_a_store_cost_no_channels() {
+    sets(60, 100, Duration::from_mins(3));
+}
+
+#[test]
+#[ignore = "long: .ci/prove --long"]
+fn thousands_of_sets_without_a_store_cost_nothing() {
+    sets(3_000, 40, Duration::from_mins(20));
+}
