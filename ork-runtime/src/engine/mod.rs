@@ -33,6 +33,7 @@ mod step;
 pub(crate) mod timetable;
 mod turns;
 pub(crate) mod unkept;
+mod values;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -7,14 +7,14 @@ use std::fmt::Write as _;
 use serde_json::value::RawValue;
 
 use super::step::Step;
-use super::{Engine, refuse};
+use super::{Engine, refuse, values};
 use crate::accounting::{Admit, Admitted, Answer, Begin, Limit, Operation, Release, Settles};
 use crate::broker::Settlement;
 use crate::message::{Ask, Message};
 use crate::registry::Task;
 use crate::store::StoreError;
 
-/// No more of a key's value tells one limit from another.
+/// A key's value takes no more bytes in the name of a limit; a digest stands for the rest of a longer one.
 const LONGEST: usize = 500;
 
 /// The limit under which the call is that a message asks for: that of the step, if it has one, or else that of the task.
@@ -39,9 +39,8 @@ pub(super) fn limit(task: &Task, step: Option<&Step>, message: &Message) -> Opti
     if let Some(key) = concurrency.key {
         // What is no object is refused by the call itself.
         let body: HashMap<String, &RawValue> = serde_json::from_slice(&message.body).unwrap_or_default();
-        let value = body.get(key).map_or("null", |value| value.get());
-        let end = value.floor_char_boundary(LONGEST);
-        let _infallible = write!(name, "[{key} = {}]", value.get(..end).unwrap_or_default());
+        let value = values::canonical(body.get(key).map_or("null", |value| value.get()));
+        let _infallible = write!(name, "[{key} = {}]", values::shortened(&value, LONGEST));
     }
     Some(Limit { name: name.into(), permits: concurrency.calls })
 }

@@ -15,6 +15,7 @@ pub mod parts;
 pub mod rules;
 pub(crate) mod schema;
 pub mod state;
+pub(crate) mod wait;
 
 pub use conclusion::{Conclusion, Next, Said};
 pub use def::TaskDef;
