@@ -9,6 +9,8 @@ pub(crate) mod builtin;
 pub mod conclusion;
 pub mod def;
 pub mod error;
+mod finite;
+pub mod json;
 pub mod message;
 pub mod outcome;
 pub mod parts;

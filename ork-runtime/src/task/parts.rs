@@ -178,8 +178,10 @@ impl<T: DeserializeOwned + Send + 'static> Parts<T> {
     {
         let settled = parts.into_iter().zip(0..).map(|(part, index)| match part {
             Ok(output) => {
-                let output = serde_json::to_vec(&output).expect("an output of a part is JSON");
-                SettledPart { index, how: Settled::Ok, output: Some(output.into()), failure: None }
+                let mut json = Vec::new();
+                super::json::write(&output, &mut json, Some(super::json::back::<T>))
+                    .expect("an output of a part is JSON");
+                SettledPart { index, how: Settled::Ok, output: Some(json.into()), failure: None }
             }
             Err(error) => {
                 let failure = super::CallError::Task(error).into_failure();
