@@ -56,6 +56,7 @@ mod submit;
 mod tasks;
 mod trees;
 mod unique;
+mod unstorable;
 mod values;
 mod why;
 mod workflows;
