@@ -340,3 +340,54 @@ fn jobs_that_ended_long_ago_are_removed() {
     let wrong = place.run_with(HELLO, "doctor", ("ORK_RETENTION", "1s"));
     wrong.fails(3, &["`retention` is `1s`: expected `never`, or a time such as `7d`"]);
 }
+
+/// Before, each of these said nothing, and its exit code was 0.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_an_error_and_a_reader_that_goes_away_is_none() {
+    let place = Place::new();
+    let id = place.run(HELLO, "submit hello name=Ada").ok();
+    place.run(HELLO, "run hello name=Bob").ok();
+    let full = |args: &str| {
+        let args: Vec<_> = args.split(' ').collect();
+        let device = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        place.command(HELLO, &args).stdout(device).output().unwrap()
+    };
+    let list = "jobs list --limit 1 --json";
+    for args in [
+        "tasks",
+        "tasks --json",
+        "run hello name=Ada",
+        list,
+        "jobs list",
+        "completions bash",
+        "--help",
+        "schema export",
+    ] {
+        let ended = full(args);
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(4), "`{args}`: {said}");
+        assert!(said.contains("could not be written to the standard output"), "`{args}`: {said}");
+    }
+    let done = place.run(HELLO, list).json()[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(full(&format!("jobs output {done}")).status.code(), Some(4), "{id}");
+    for args in [&["tasks"][..], &["completions", "bash"], &["jobs", "list"]] {
+        let mut command = place.command(HELLO, args);
+        let mut child =
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), &b""[..]), "{args:?}");
+    }
+}
+
+/// Before, `submit` printed an id, and the job was gone with the command; with `--wait` it waited for ever.
+#[test]
+fn a_job_that_would_end_with_the_command_is_not_submitted() {
+    let place = Place::new();
+    for args in ["submit hello name=Ada", "submit hello name=Ada --wait"] {
+        let words = ["ORK_STORE=memory: and ORK_BROKER=embedded", "would end with this command", "`run` does it here"];
+        place.run_with(HELLO, args, ("ORK_STORE", "memory:")).fails(3, &words);
+    }
+    assert_eq!(place.run_with(HELLO, "run hello name=Ada", ("ORK_STORE", "memory:")).ok(), "hello Ada\n");
+}

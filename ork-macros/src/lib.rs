@@ -133,10 +133,10 @@ mod workflow;
 /// | `queue = "slow"` | `x` | the queue it shares with others; by default it has its own |
 /// | `priority = 9` | `x` | from 0 to 9; higher goes first |
 /// | `concurrency = 4` | `x` | how many calls of it may run at once, over all workers of a store |
-/// | `concurrency(4, key = "tenant")` | `x` | the same for each value of an input |
+/// | `concurrency(4, key = "tenant")` | `x` | the same for each value of an input; values are compared as JSON values: `1` is `1.0` |
 /// | `unique = "report"` | `x` | a key: of all jobs with it one at a time has not ended, and others are refused |
 /// | `retries = 3` | each | attempts after the first |
-/// | `backoff = "1s"` | each | the pause before the first retry |
+/// | `backoff = "1s"` | each | the pause before the first retry; it doubles up to ten minutes, or stays if it is longer |
 /// | `timeout = "1h 30m"` | each | how long one attempt may take |
 /// | `chunk = 100` | `x_part`, or an `x` that splits itself | how many parts go to the store at once |
 /// | `on_error = "stop"` | as `chunk` | a failed part skips those that have not started; `"finish"` runs them all |

@@ -17,6 +17,7 @@ pub use crate::task::def::{
     BoxFuture, Location, Options, Param, Role, Run, TaskDef, module_name, run_async, run_blocking,
 };
 pub use crate::task::error::{CallError, InputError};
+pub use crate::task::json::{NotRead, Reads, ReadsOk};
 pub use crate::task::message::{Answer, JoinOf, Joined, Returned, ReturnedBy, TaskMessage, Writer, debug};
 pub use crate::task::outcome::{
     Form, IntoItem, IntoItems, IsResult, Items, Never, NotResult, Probe, Returns, Splits, TaskError, TaskOutput,
@@ -45,6 +46,21 @@ macro_rules! __ork_here {
 }
 
 pub use crate::__ork_here as here;
+
+/// Writes what a function returns, of this type, and reads it as far as the type can be read.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __ork_write {
+    ($returns:ident, $reads:ident<$type:ty>) => {{
+        use $crate::__private::NotRead as _;
+        |value| ($returns.write)(value, $crate::__private::$reads::<$type>::BACK)
+    }};
+    ($returns:ident) => {
+        |value| ($returns.write)(value, $crate::__private::None)
+    };
+}
+
+pub use crate::__ork_write as write;
 
 /// The rules of one function.
 #[doc(hidden)]

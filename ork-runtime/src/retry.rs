@@ -5,8 +5,9 @@ use std::time::Duration;
 /// How often, and how soon, a failed attempt is tried again.
 ///
 /// `retries` counts the attempts *after* the first. The pause before retry `k` (from 1) is
-/// `base * 2^(k - 1)`, at most `max`, of which up to a quarter is taken off at random so that
-/// many failures at one moment do not all return at one moment.
+/// `base * 2^(k - 1)`, of which up to a quarter is taken off at random so that
+/// many failures at one moment do not all return at one moment. It does not grow beyond `max`; a `base` that is longer
+/// than `max` is kept, and does not grow.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -22,12 +23,12 @@ pub struct RetryPolicy {
     pub retries: u32,
     /// The pause before the first retry.
     pub base: Duration,
-    /// No pause is longer than this.
+    /// No pause grows beyond this.
     pub max: Duration,
 }
 
 impl RetryPolicy {
-    /// Retries this often, after one second at first, never after more than ten minutes.
+    /// Retries this often, after one second at first, later after up to ten minutes.
     pub const fn new(retries: u32) -> Self {
         Self { retries, base: Duration::from_secs(1), max: Duration::from_mins(10) }
     }
@@ -47,7 +48,7 @@ impl RetryPolicy {
             return None;
         }
         let doublings = attempt.saturating_sub(1).min(31);
-        let full = self.base.saturating_mul(1 << doublings).min(self.max);
+        let full = self.base.saturating_mul(1 << doublings).min(self.max.max(self.base));
         Some(full.mul_f64(1.0 - random.clamp(0.0, 1.0) / 4.0))
     }
 }
@@ -70,6 +71,18 @@ mod tests {
         assert_eq!(pauses[3], Duration::from_secs(8));
         assert_eq!(pauses[11], Duration::from_mins(10));
         assert_eq!(policy.pause_after(1_000_000, 0.0), Some(Duration::from_mins(10)));
+    }
+
+    /// Before, an hour was cut at ten minutes without a word.
+    #[test]
+    fn a_first_pause_beyond_the_longest_is_kept_and_does_not_grow() {
+        let hour = Duration::from_hours(1);
+        let policy = RetryPolicy::new(u32::MAX).backoff(hour);
+        assert_eq!([1, 2, 100].map(|attempt| policy.pause_after(attempt, 0.0)), [Some(hour); 3]);
+        assert_eq!(policy.pause_after(1, 1.0), Some(Duration::from_mins(45)));
+        let five = RetryPolicy::new(9).backoff(Duration::from_mins(5));
+        let pauses = [1, 2, 3].map(|attempt| five.pause_after(attempt, 0.0));
+        assert_eq!(pauses, [5, 10, 10].map(|minutes| Some(Duration::from_mins(minutes))));
     }
 
     #[test]

@@ -26,6 +26,8 @@ mod catalog;
 #[cfg(feature = "language")]
 mod check;
 #[cfg(feature = "language")]
+mod cron;
+#[cfg(feature = "language")]
 mod diagnostic;
 #[cfg(feature = "language")]
 mod document;

@@ -1,11 +1,10 @@
 //! When a workflow runs by itself: a schedule of cron in a time zone.
 
-use croner::Cron;
-use croner::parser::{CronParser, Seconds, Year};
+use jiff::Timestamp;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
-use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
+use crate::cron::Fields;
 use crate::diagnostic::{Code, Diagnostic, Problems, nearest};
 use crate::document::ScheduleText;
 
@@ -87,13 +86,9 @@ impl Schedule {
     /// The first time after another one, both in milliseconds since 1970. `None` if there is none, or if this is not
     /// a schedule that was checked.
     pub fn next_after(&self, millis: i64) -> Option<i64> {
-        let zone = zone(&self.timezone)?;
-        next(&parse(&self.cron).ok()?, zone, millis)
+        let (fields, zone) = (Fields::read(&self.cron).ok()?, zone(&self.timezone)?);
+        next(&fields, &zone, millis)
     }
-}
-
-fn parse(cron: &str) -> Result<Cron, croner::errors::CronError> {
-    CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build().parse(cron)
 }
 
 /// A time zone by its name, out of the database that is part of the program.
@@ -101,9 +96,8 @@ fn zone(name: &str) -> Option<TimeZone> {
     if name == UTC { Some(TimeZone::UTC) } else { TimeZoneDatabase::bundled().get(name).ok() }
 }
 
-fn next(cron: &Cron, zone: TimeZone, millis: i64) -> Option<i64> {
-    let start = Zoned::new(Timestamp::from_millisecond(millis).ok()?, zone);
-    cron.find_next_occurrence(&start, false).ok().map(|next| next.timestamp().as_millisecond())
+fn next(fields: &Fields, zone: &TimeZone, millis: i64) -> Option<i64> {
+    fields.after(Timestamp::from_millisecond(millis).ok()?, zone).map(Timestamp::as_millisecond)
 }
 
 /// The schedule that is written, if it is one.
@@ -113,12 +107,12 @@ pub(crate) fn check(text: &ScheduleText, problems: &mut Problems) -> Option<Sche
     if let (None, Some(word)) = (&timezone, &text.timezone) {
         problems.add(unknown_zone(word));
     }
-    let Ok(cron) = parse(&text.cron.text) else {
+    let Ok(fields) = Fields::read(&text.cron.text) else {
         problems.add(bad_cron(&text.cron));
         return None;
     };
     // Eight years have every date there is.
-    if next(&cron, TimeZone::UTC, 946_684_800_000).is_none() {
+    if next(&fields, &TimeZone::UTC, 946_684_800_000).is_none() {
         let problem = Diagnostic::new(Code::ScheduleNever, format!("`{}` never comes", text.cron.text));
         problems.add(problem.at(text.cron.span, "no such day exists").help("look at the day and the month"));
         return None;
@@ -163,7 +157,7 @@ fn bad_cron(word: &crate::yaml::Word) -> Diagnostic {
     }
     for (place, (field, (name, range))) in fields.iter().zip(FIELDS).enumerate() {
         let alone: Vec<&str> = (0..FIELDS.len()).map(|at| if at == place { *field } else { "*" }).collect();
-        if parse(&alone.join(" ")).is_err() {
+        if Fields::read(&alone.join(" ")).is_err() {
             return problem.at(word.span, format!("`{field}` is no {name}")).note(format!("the {name} is {range}"));
         }
     }

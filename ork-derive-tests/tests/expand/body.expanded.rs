@@ -47,7 +47,7 @@ const _: () = {
                     ),
                 )
             },
-            __RETURNS.write,
+            __ork::write!(__RETURNS, Reads < Output >),
         )),
         rules: __ork::rules!(),
     };

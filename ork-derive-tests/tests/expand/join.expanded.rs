@@ -34,7 +34,7 @@ const _: () = {
                     ),
                 )
             },
-            __RETURNS.write,
+            __ork::write!(__RETURNS, ReadsOk < Result < Sheet > >),
         )),
         rules: __ork::rules!(),
     };

@@ -55,7 +55,7 @@ const _: () = {
                     ),
                 )
             },
-            __RETURNS.write,
+            __ork::write!(__RETURNS, Reads < u8 >),
         )),
         rules: __ork::rules!(),
     };

@@ -33,7 +33,7 @@ const _: () = {
                 let __fields = __call.fields(&[])?;
                 __ork::Ok(tick())
             },
-            __RETURNS.write,
+            __ork::write!(__RETURNS),
         )),
         rules: __ork::rules!(),
     };

@@ -56,7 +56,7 @@ const _: () = {
                 let __fields = __call.fields(&["path"])?;
                 __ork::Ok(everything(__INPUTS.0.read(&__fields)?))
             },
-            __RETURNS.write,
+            __ork::write!(__RETURNS),
         )),
         rules: __ork::rules!(),
     };

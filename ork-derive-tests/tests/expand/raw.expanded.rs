@@ -56,7 +56,7 @@ const _: () = {
                     r#type(__INPUTS.0.read(&__fields)?, __INPUTS.1.read(&__fields)?),
                 )
             },
-            __RETURNS.write,
+            __ork::write!(__RETURNS, Reads < u8 >),
         )),
         rules: __ork::rules!(),
     };

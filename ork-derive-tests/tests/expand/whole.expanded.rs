@@ -50,7 +50,7 @@ const _: () = {
                     thumbnail(__INPUTS.0.read(&__fields)?, __INPUTS.1.read(&__fields)?),
                 )
             },
-            __RETURNS.write,
+            __ork::write!(__RETURNS, ReadsOk < Result < PathBuf > >),
         )),
         rules: __ork::rules!(),
     };

@@ -43,6 +43,23 @@ pub(crate) fn borrow(ty: &Type) -> Option<Borrow> {
     finder.borrow
 }
 
+/// Whether a type has a reference or a lifetime in it, `'static` as well.
+pub(crate) fn is_borrowed(ty: &Type) -> bool {
+    struct Any(bool);
+    impl<'ast> Visit<'ast> for Any {
+        fn visit_type_reference(&mut self, _reference: &'ast TypeReference) {
+            self.0 = true;
+        }
+
+        fn visit_lifetime(&mut self, _lifetime: &'ast Lifetime) {
+            self.0 = true;
+        }
+    }
+    let mut any = Any(false);
+    any.visit_type(ty);
+    any.0
+}
+
 /// Finds an `impl Trait` in a type.
 pub(crate) fn impl_trait(ty: &Type) -> Option<TypeImplTrait> {
     let mut finder = Finder::default();

@@ -7,11 +7,16 @@ import datetime
 import decimal
 import enum
 import json
+import math
 import pathlib
 import uuid
 from typing import Any
 
 from ._records import is_model
+
+
+class NotFinite(ValueError):
+    """A number that JSON does not have."""
 
 
 class Unwritable(Exception):
@@ -22,7 +27,11 @@ def to_json(value: Any) -> bytes:
     """The JSON of a value, or `Unwritable`."""
     try:
         if is_model(type(value)):
-            return _model_json(value).encode("utf-8")
+            text = _model_json(value)
+            # pydantic writes `null`, or no JSON at all, in the place of a number that JSON does not have.
+            if any(word in text for word in ("null", "NaN", "Infinity")):
+                _check_numbers(value)
+            return text.encode("utf-8")
         text = json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -30,7 +39,41 @@ def to_json(value: Any) -> bytes:
     except RecursionError:
         raise Unwritable("what was returned contains itself, or is nested too deeply for JSON") from None
     except (TypeError, ValueError) as error:
+        if not isinstance(error, NotFinite):
+            try:
+                _check_numbers(value)
+            except NotFinite as found:
+                error = found
         raise Unwritable(f"what was returned cannot be written as JSON: {error}") from None
+
+
+def _check_numbers(value: Any, place: str = "") -> None:
+    """Raises `NotFinite` with the place of a number that JSON does not have."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            where = f"`{place.lstrip('.')}`" if place else "it"
+            raise NotFinite(f"{where} is {value}, and JSON has no such number: return a finite one, or None")
+        return
+    if is_model(type(value)):
+        config = getattr(type(value), "model_config", {})
+        # Whoever asks pydantic for something else in its place gets that.
+        if isinstance(config, dict) and config.get("ser_json_inf_nan") in ("null", "strings"):
+            return
+        fields = getattr(type(value), "model_fields", None) or getattr(type(value), "__fields__", {})
+        items = [(f".{name}", getattr(value, name, None)) for name in fields]
+        items += [(f".{name}", item) for name, item in (getattr(value, "__pydantic_extra__", None) or {}).items()]
+        if "root" in fields:
+            items = [("", value.root)]
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = [(f".{field.name}", getattr(value, field.name)) for field in dataclasses.fields(value)]
+    elif isinstance(value, dict):
+        items = [(f".{key}", item) for key, item in value.items()]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        items = [(f"[{at}]", item) for at, item in enumerate(value)]
+    else:
+        return
+    for step, item in items:
+        _check_numbers(item, place + step)
 
 
 def _model_json(value: Any) -> str:
@@ -42,6 +85,7 @@ def _model_json(value: Any) -> str:
 def _plain(value: Any) -> Any:
     """What JSON has in place of a value that it does not know."""
     if is_model(type(value)):
+        _check_numbers(value)
         return json.loads(_model_json(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}

@@ -7,13 +7,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::attempts::{RunStarted, SettleParts, StartPart, StartRun, Started};
+use super::attempts::{PartAttempt, RunStarted, SettleParts, StartPart, StartRun, Started};
 use super::books::{Books, Entry};
 use super::jobs::{Claim, Claimed, Settle};
 use super::owed::{OwedAsk, ask_of};
 use super::parts::Seal;
-use super::{Answer, By, Operation, Promise, Shards};
+use super::{Answer, By, Operation, PartKey, Promise, Shards};
+use crate::failure::Failure;
 use crate::id::JobId;
+use crate::job::Attempt;
 
 /// How many calls may run at once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -201,6 +203,14 @@ pub trait Settles: Operation<Answer = Answer> + Clone {
 
     /// How many there were.
     fn calls(&self) -> usize;
+
+    /// The same for each of its calls alone.
+    fn each(&self) -> Vec<Self> {
+        vec![self.clone()]
+    }
+
+    /// Says that the call has failed, in place of how it ended, if it can be said of this one.
+    fn failing(&self, failure: Failure) -> Option<Self>;
 }
 
 /// Settles calls, and gives their permits back, even if it comes too late to count.
@@ -255,6 +265,10 @@ impl Settles for Settle {
     fn calls(&self) -> usize {
         1
     }
+
+    fn failing(&self, failure: Failure) -> Option<Self> {
+        Some(Self { how: Attempt::Failed { failure, again: None }, output: None, ..self.clone() })
+    }
 }
 
 /// A task that has split itself gives back the permit of its own call.
@@ -266,6 +280,11 @@ impl Settles for Seal {
     fn calls(&self) -> usize {
         1
     }
+
+    /// Its parts are under way.
+    fn failing(&self, _failure: Failure) -> Option<Self> {
+        None
+    }
 }
 
 impl Settles for SettleParts {
@@ -275,6 +294,20 @@ impl Settles for SettleParts {
 
     fn calls(&self) -> usize {
         self.ended.len()
+    }
+
+    fn each(&self) -> Vec<Self> {
+        let one = |(index, how): &(u64, PartAttempt)| {
+            let first = PartKey { index: *index, ..self.first };
+            Self::one(first, how.clone(), self.by.clone())
+        };
+        self.ended.iter().map(one).collect()
+    }
+
+    fn failing(&self, failure: Failure) -> Option<Self> {
+        let failed =
+            |(index, _): &(u64, PartAttempt)| (*index, PartAttempt::Failed { failure: failure.clone(), again: None });
+        Some(Self { ended: self.ended.iter().map(failed).collect(), ..self.clone() })
     }
 }
 

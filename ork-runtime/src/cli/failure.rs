@@ -45,6 +45,11 @@ impl Failure {
         Self { kind: Kind::User, words: words.into(), hints: Vec::new() }
     }
 
+    /// The configuration does not do for what was asked.
+    pub(super) fn config(words: impl Into<String>) -> Self {
+        Self { kind: Kind::Config, words: words.into(), hints: Vec::new() }
+    }
+
     /// The job failed or was cancelled.
     pub(super) fn job(words: impl Into<String>) -> Self {
         Self { kind: Kind::Job, words: words.into(), hints: Vec::new() }
@@ -54,6 +59,12 @@ impl Failure {
     pub(super) fn internal(words: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let words = format!("{}\n  because: {}", words.into(), chain(source.into().as_ref()));
         Self { kind: Kind::Internal, words, hints: Vec::new() }
+    }
+
+    /// What a command has to say cannot be written.
+    pub(super) fn unwritten(error: &std::io::Error) -> Self {
+        let words = format!("what this command prints could not be written to the standard output\n  because: {error}");
+        Self { kind: Kind::Unavailable, words, hints: vec!["look at where the output is redirected to".to_owned()] }
     }
 
     /// The same failure with what to do about it.
@@ -90,6 +101,7 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
 fn store(error: StoreError) -> Failure {
     let (kind, hint) = match error.kind() {
         StoreErrorKind::NotFound => (Kind::User, Some("`jobs list` shows the jobs of this store")),
+        StoreErrorKind::Data => (Kind::User, None),
         StoreErrorKind::Config | StoreErrorKind::NoStore | StoreErrorKind::TooNew => (Kind::Config, None),
         StoreErrorKind::Unavailable | StoreErrorKind::ReadOnly | StoreErrorKind::Corrupt | StoreErrorKind::Closed => {
             (Kind::Unavailable, None)

@@ -62,7 +62,7 @@ struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 well, 1 the job failed or was cancelled, or schemas do not go together, 2 wrong command line or input, 3 wrong \
-configuration or tasks, 4 store or broker cannot be used, 5 defect, 130 interrupted.\n\nORK_BROKER, ORK_STORE and the \
+configuration or tasks, 4 store, broker or standard output cannot be used, 5 defect, 130 interrupted.\n\nORK_BROKER, ORK_STORE and the \
 other settings are read from the environment and from ork.toml; `doctor` shows them all.";
 
 #[derive(Debug, Subcommand)]
@@ -103,12 +103,19 @@ enum Command {
 impl OrkBuilder {
     /// Runs the command line of this program, as [`main`] does, with the states and settings given so far.
     pub fn main(self) -> ExitCode {
-        let args = Args::parse();
+        let args = match Args::try_parse() {
+            Ok(args) => args,
+            Err(error) if error.use_stderr() => error.exit(),
+            // What was asked for, such as `--help`.
+            Err(help) => {
+                let output = Output::new(false);
+                output.raw(help.render().to_string().as_bytes());
+                return output.finish().map_or_else(|failure| failure.report(&output), |()| ExitCode::SUCCESS);
+            }
+        };
         let output = Output::new(args.json);
-        match self.command(args.command, &output) {
-            Ok(code) => code,
-            Err(failure) => failure.report(&output),
-        }
+        let ended = self.command(args.command, &output).and_then(|code| output.finish().map(|()| code));
+        ended.unwrap_or_else(|failure| failure.report(&output))
     }
 
     fn command(self, command: Command, output: &Output) -> Result<ExitCode, Failure> {

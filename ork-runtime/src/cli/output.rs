@@ -1,6 +1,7 @@
 //! What a command prints: results on stdout, for people or as JSON; everything else on stderr.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 
 use comfy_table::{ContentArrangement, Table, TableStyle};
 use serde::Serialize;
@@ -15,11 +16,13 @@ use crate::task::Conclusion;
 pub(super) struct Output {
     json: bool,
     color: bool,
+    /// Why stdout takes no more.
+    trouble: OnceLock<io::Error>,
 }
 
 impl Output {
     pub(super) fn new(json: bool) -> Self {
-        Self { json, color: std::io::stderr().is_terminal() }
+        Self { json, color: io::stderr().is_terminal(), trouble: OnceLock::new() }
     }
 
     /// Whether programs read what is written.
@@ -29,7 +32,7 @@ impl Output {
 
     /// Whether a person watches.
     pub(super) fn is_watched(&self) -> bool {
-        !self.json && std::io::stderr().is_terminal()
+        !self.json && io::stderr().is_terminal()
     }
 
     /// Whether what is written on stderr may have colours.
@@ -42,23 +45,37 @@ impl Output {
     pub(super) fn log(&self, filter: &str) -> Result<(), Failure> {
         let filter = EnvFilter::try_new(filter)
             .map_err(|error| Failure::user(format!("`log` is `{filter}`, which is no filter: {error}")))?;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
         // A program that has a log of its own keeps it.
         let set = if self.json { log.json().try_init() } else { log.with_ansi(self.color).try_init() };
         drop(set);
         Ok(())
     }
 
-    /// Writes one line on stdout. A reader that has gone away is no failure.
-    #[expect(clippy::unused_self, reason = "who writes has an output")]
+    /// Writes one line on stdout.
     pub(super) fn line(&self, line: impl std::fmt::Display) {
-        drop(writeln!(std::io::stdout(), "{line}"));
+        self.raw(format!("{line}\n").as_bytes());
     }
 
-    /// Writes bytes on stdout.
-    #[expect(clippy::unused_self, reason = "who writes has an output")]
+    /// Writes bytes on stdout, as every command does. After an error nothing more is written; the end of the command
+    /// says so.
     pub(super) fn raw(&self, bytes: &[u8]) {
-        drop(std::io::stdout().write_all(bytes));
+        if self.trouble.get().is_some() {
+            return;
+        }
+        let mut stdout = io::stdout().lock();
+        if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            // Nothing else has been written meanwhile, so that there is no other error.
+            drop(self.trouble.set(error));
+        }
+    }
+
+    /// Whether all that was to be written on stdout was. A reader that has gone away, as `head` does, is no failure.
+    pub(super) fn finish(&self) -> Result<(), Failure> {
+        match self.trouble.get() {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::unwritten(error)),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Says the same to whoever reads: to programs as JSON, to people as a line.
@@ -90,7 +107,7 @@ impl Output {
     /// Writes a note on stderr, for people.
     pub(super) fn note(&self, note: impl std::fmt::Display) {
         if !self.json {
-            drop(writeln!(std::io::stderr(), "{note}"));
+            drop(writeln!(io::stderr(), "{note}"));
         }
     }
 
@@ -98,13 +115,13 @@ impl Output {
     pub(super) fn error(&self, words: &str, hints: &[String]) {
         if self.json {
             let error = serde_json::json!({ "error": words, "hints": hints });
-            drop(writeln!(std::io::stderr(), "{error}"));
+            drop(writeln!(io::stderr(), "{error}"));
             return;
         }
         let (red, bold, plain) = if self.color { ("\x1b[31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
-        drop(writeln!(std::io::stderr(), "{bold}{red}error{plain}: {words}"));
+        drop(writeln!(io::stderr(), "{bold}{red}error{plain}: {words}"));
         for hint in hints {
-            drop(writeln!(std::io::stderr(), "{bold}hint{plain}: {hint}"));
+            drop(writeln!(io::stderr(), "{bold}hint{plain}: {hint}"));
         }
     }
 

@@ -48,6 +48,9 @@ pub(super) enum Command {
 }
 
 pub(super) async fn schedules(builder: OrkBuilder, command: Command, output: &Output) -> Result<ExitCode, Failure> {
+    if matches!(command, Command::Add { .. } | Command::Trigger { .. }) {
+        super::submit::outlives(&builder)?;
+    }
     let ork = builder.build().await?;
     let done = command_of(&ork, command, output).await;
     ork.shutdown().await;

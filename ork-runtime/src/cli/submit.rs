@@ -51,10 +51,26 @@ impl How {
 
 pub(super) async fn submit(builder: OrkBuilder, args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
+    outlives(&builder)?;
     let ork = builder.build().await?;
     let done = hand_over(&ork, args, &mut signals, output).await;
     ork.shutdown().await;
     done
+}
+
+/// Refuses to hand anything over that would end with this command: what only its memory holds, and its own broker.
+pub(super) fn outlives(builder: &OrkBuilder) -> Result<(), Failure> {
+    let config = builder.resolve()?;
+    if config.broker != "embedded" || !matches!(config.store.as_str(), "memory:" | "none") {
+        return Ok(());
+    }
+    let (store, broker) = (&config.store, &config.broker);
+    let words = format!(
+        "no worker would see it: with ORK_STORE={store} and ORK_BROKER={broker} it would end with this command"
+    );
+    Err(Failure::config(words)
+        .hint("`run` does it here, to its end")
+        .hint("for workers, set ORK_STORE to a store that processes share, such as sqlite:.ork/ork.db"))
 }
 
 async fn hand_over(ork: &Ork, args: Args, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {

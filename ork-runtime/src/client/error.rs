@@ -84,7 +84,7 @@ pub enum ClientError {
         id: JobId,
     },
     /// The result is not of the type the task promises.
-    #[error("the result of job {id} cannot be read: it was written by another version of the task")]
+    #[error("the result of job {id} cannot be read: it is not of the type that this program expects")]
     Output {
         /// Which job.
         id: JobId,

@@ -75,7 +75,9 @@ impl Client {
     /// Submits many jobs at once, which costs far less than one by one; the handles come in the same order.
     ///
     /// # Errors
-    /// The first error. With a store then none of the jobs was submitted; without one some may have been.
+    /// The first error. With a store then none of the jobs was submitted: all are written in one transaction. Without one
+    /// their messages are published one by one, and some of them may be in their queue already. Several jobs of a task that
+    /// takes a unique key are an error: only one of them could have it.
     ///
     /// # Cancel safety
     /// With a store all of the jobs are submitted or none is, if the future is dropped; without one some may be.

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::hooks::Following;
 use super::{Client, ClientError, Handle, JobOutcome, encode};
-use crate::engine::services::Terms;
+use crate::engine::services::{self, Terms};
 use crate::hook::When;
 use crate::id::JobId;
 use crate::job::Unique;
@@ -22,40 +22,78 @@ use crate::task::message::Answer;
 pub struct Submission<M> {
     client: Client,
     message: M,
-    terms: Terms,
-    joins: bool,
+    asked: Asked,
     following: Following,
+}
+
+/// What was asked for, in whatever order.
+#[derive(Debug, Default)]
+struct Asked {
+    after: Vec<JobId>,
+    unique: Option<Arc<str>>,
+    stale_after: Option<Duration>,
+    joins: bool,
+}
+
+impl Asked {
+    /// The terms that this comes to, for a job of this task.
+    fn terms(&mut self, client: &Client, task: &str) -> Result<Terms, ClientError> {
+        self.after.dedup();
+        let after = match self.after.as_slice() {
+            [] => None,
+            [after] => Some(*after),
+            several => {
+                let several: Vec<_> = several.iter().map(ToString::to_string).collect();
+                return Err(ClientError::NotTaken(format!(
+                    "a job follows one other job, and `after` was given {}: submit these below one job, and follow that",
+                    several.join(" and ")
+                )));
+            }
+        };
+        let key = self.unique.take().map(|key| Unique { key, stale_after: None });
+        let mut unique = key.or_else(|| services::unique_of(&client.engine, task));
+        match &mut unique {
+            Some(unique) => unique.stale_after = self.stale_after,
+            None if self.stale_after.is_some() || self.joins => {
+                let word = if self.joins { "or_join" } else { "stale_after" };
+                return Err(ClientError::NotTaken(format!(
+                    "`{word}` is about a unique key, and this job of `{task}` takes none: call `unique` too"
+                )));
+            }
+            None => {}
+        }
+        Ok(Terms { after, unique, ..Terms::default() })
+    }
 }
 
 impl<M: TaskMessage> Submission<M> {
     pub(super) fn new(client: Client, message: M) -> Self {
-        Self { client, message, terms: Terms::default(), joins: false, following: Following::default() }
+        Self { client, message, asked: Asked::default(), following: Following::default() }
     }
 
-    /// The job begins when this one has ended, with all jobs below it and however it has; this needs a store.
+    /// The job begins when this one has ended, with all jobs below it and however it has; this needs a store. A job
+    /// follows one other job: two of them are refused.
     pub fn after(mut self, job: JobId) -> Self {
-        self.terms.after = Some(job);
+        self.asked.after.push(job);
         self
     }
 
     /// The job takes this key, of 1 to 512 bytes, until it has ended with all jobs below it. If another job has the key,
     /// this one is refused with [`ClientError::Taken`], which names that one; this needs a store.
     pub fn unique(mut self, key: impl Into<Arc<str>>) -> Self {
-        self.terms.unique = Some(Unique { key: key.into(), stale_after: None });
+        self.asked.unique = Some(key.into());
         self
     }
 
     /// The [key](Submission::unique) is taken over from a job that has had it for so long, whether it has ended or not.
     pub fn stale_after(mut self, stale_after: Duration) -> Self {
-        if let Some(unique) = &mut self.terms.unique {
-            unique.stale_after = Some(stale_after);
-        }
+        self.asked.stale_after = Some(stale_after);
         self
     }
 
     /// If another job has the [key](Submission::unique), that one is joined: its handle is answered, or its result.
     pub fn or_join(mut self) -> Self {
-        self.joins = true;
+        self.asked.joins = true;
         self
     }
 
@@ -100,12 +138,13 @@ impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Submission<M> {
     /// # Cancel safety
     /// The job goes on if the future is dropped.
     pub async fn and_wait(self) -> Result<<M::Answer as Answer>::Output, ClientError> {
-        let Self { client, message, mut terms, joins, following } = self;
+        let Self { client, message, mut asked, following } = self;
         let body = encode(&message)?;
+        let mut terms = asked.terms(&client, M::TASK)?;
         terms.hooks = following.into_kept(&client)?;
         drop(message);
         match client.send_and_wait((M::TASK, M::KIND), body, terms).await {
-            Err(ClientError::Taken { by, .. }) if joins => client.wait(by).await?.into_output(),
+            Err(ClientError::Taken { by, .. }) if asked.joins => client.wait(by).await?.into_output(),
             result => result,
         }
     }
@@ -116,12 +155,13 @@ impl<M: TaskMessage> IntoFuture for Submission<M> {
     type IntoFuture = BoxFuture<Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { client, message, mut terms, joins, following } = self;
+        let Self { client, message, mut asked, following } = self;
         let (body, hooks) = (encode(&message), following.into_kept(&client));
         Box::pin(async move {
+            let mut terms = asked.terms(&client, M::TASK)?;
             terms.hooks = hooks?;
             let id = match client.send(M::TASK, M::KIND, body?, terms, None).await {
-                Err(ClientError::Taken { by, .. }) if joins => by,
+                Err(ClientError::Taken { by, .. }) if asked.joins => by,
                 sent => sent?,
             };
             Ok(Handle::new(client, id))

@@ -9,7 +9,7 @@ use ork_workflow::Runs;
 use super::Engine;
 use crate::context::Context;
 use crate::executor::{Call, Code, Crash, Ended, ExecutorError, Instance, Listener, Program};
-use crate::task::{CallError, Error};
+use crate::task::{CallError, Error, json};
 
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
@@ -61,7 +61,7 @@ pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> 
         }
     }
     match called.map_err(ExecutorError::into_call_error) {
-        Ok(output) => Ok(output),
+        Ok(output) => json::check_depth(&output).map(|()| output).map_err(CallError::Output),
         Err(Some(error)) => Err(error),
         // Whoever guards the call knows why, and ends it.
         Err(None) => std::future::pending().await,

@@ -19,6 +19,7 @@ use crate::task::CallError;
 use crate::task::arg::Call;
 use crate::task::def::{Run, TaskDef};
 use crate::task::parts::RawParts;
+use crate::task::wait;
 
 /// What a call holds while it runs.
 pub(super) struct Hold<'a> {
@@ -74,8 +75,10 @@ pub(super) async fn invoke(
     let context = call.context.clone();
     let called = match def.run {
         Run::Async(run) => {
-            let output = AssertUnwindSafe(async { run(call).await }).catch_unwind();
-            guard(engine, def, &token, async { flatten(output.await) }).await
+            let joins = call.parts.is_some();
+            let run = async move { run(call).await };
+            let output = AssertUnwindSafe(async { if joins { wait::join(run).await } else { run.await } });
+            guard(engine, def, &token, async { flatten(output.catch_unwind().await) }).await
         }
         Run::Blocking(run) => {
             let output = tokio::task::spawn_blocking(move || run(call));

@@ -36,6 +36,7 @@ mod step;
 pub(crate) mod timetable;
 mod turns;
 pub(crate) mod unkept;
+mod values;
 
 use std::path::PathBuf;
 use std::sync::Arc;

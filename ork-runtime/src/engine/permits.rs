@@ -7,15 +7,19 @@ use std::fmt::Write as _;
 use serde_json::value::RawValue;
 
 use super::step::Step;
-use super::{Engine, refuse};
-use crate::accounting::{Admit, Admitted, Answer, Begin, Limit, Operation, Release, Settles};
+use super::{Engine, refuse, values};
+use crate::accounting::{Admit, Admitted, Answer, Begin, Limit, Release, Settles};
 use crate::broker::Settlement;
+use crate::failure::{Failure, FailureKind};
 use crate::message::{Ask, Message};
 use crate::registry::Task;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 
-/// No more of a key's value tells one limit from another.
+/// A key's value takes no more bytes in the name of a limit; a digest stands for the rest of a longer one.
 const LONGEST: usize = 500;
+
+/// How many letters of a store's error a failure repeats.
+const LONGEST_WORDS: usize = 500;
 
 /// The limit under which the call is that a message asks for: that of the step, if it has one, or else that of the task.
 /// What makes parts and a join are under none.
@@ -39,9 +43,8 @@ pub(super) fn limit(task: &Task, step: Option<&Step>, message: &Message) -> Opti
     if let Some(key) = concurrency.key {
         // What is no object is refused by the call itself.
         let body: HashMap<String, &RawValue> = serde_json::from_slice(&message.body).unwrap_or_default();
-        let value = body.get(key).map_or("null", |value| value.get());
-        let end = value.floor_char_boundary(LONGEST);
-        let _infallible = write!(name, "[{key} = {}]", value.get(..end).unwrap_or_default());
+        let value = values::canonical(body.get(key).map_or("null", |value| value.get()));
+        let _infallible = write!(name, "[{key} = {}]", values::shortened(&value, LONGEST));
     }
     Some(Limit { name: name.into(), permits: concurrency.calls })
 }
@@ -61,7 +64,7 @@ pub(super) async fn begin<O: Begin>(
 }
 
 /// Settles calls and sends what that owes. Asks the store until it has it, so that nothing runs twice because the store
-/// rests. Answers whether each of them counted.
+/// rests. What the store cannot hold fails its call in words. Answers whether each of them counted.
 ///
 /// # Errors
 /// What becomes of the deliveries if the store never will.
@@ -70,13 +73,43 @@ pub(super) async fn settle<O: Settles>(
     limit: Option<&Limit>,
     operations: Vec<O>,
 ) -> Result<bool, Settlement> {
-    let answers = match limit {
-        None => persist(engine, operations).await?,
-        Some(limit) => {
-            let release = |operation| Release { limit: limit.clone(), operation };
-            persist(engine, operations.into_iter().map(release).collect()).await?
+    if let Ok(answers) = persist(engine, limit, &operations).await? {
+        return Ok(counted(engine, answers).await);
+    }
+    // One of them holds what the store does not take: it fails alone.
+    let mut all = true;
+    for operation in operations.iter().flat_map(Settles::each) {
+        let answers = match persist(engine, limit, std::slice::from_ref(&operation)).await? {
+            Ok(answers) => answers,
+            Err(error) => failing(engine, limit, &operation, error).await?,
+        };
+        all &= counted(engine, answers).await;
+    }
+    Ok(all)
+}
+
+/// Settles a call as failed, since the store cannot hold how it ended.
+async fn failing<O: Settles>(
+    engine: &Engine,
+    limit: Option<&Limit>,
+    operation: &O,
+    error: StoreError,
+) -> Result<Vec<Answer>, Settlement> {
+    tracing::warn!(job = %operation.job(), %error, "the store cannot hold how this ended: it fails");
+    let words: String = error.to_string().chars().flat_map(char::escape_default).take(LONGEST_WORDS).collect();
+    // What is in the way may be in the words of the store, too.
+    for words in [words.as_str(), "the log of the worker says why"] {
+        let failure = Failure::new(FailureKind::Output, format!("how it ended cannot be stored: {words}"));
+        let Some(failing) = operation.failing(failure) else { break };
+        if let Ok(answers) = persist(engine, limit, &[failing]).await? {
+            return Ok(answers);
         }
-    };
+    }
+    Err(refuse::store_failed(engine, &error).await.unwrap_or(Settlement::Release))
+}
+
+/// Sends what answers owe. Answers whether each of them counted.
+async fn counted(engine: &Engine, answers: Vec<Answer>) -> bool {
     let mut counted = true;
     for answer in answers {
         match answer {
@@ -87,13 +120,26 @@ pub(super) async fn settle<O: Settles>(
             }
         }
     }
-    Ok(counted)
+    counted
 }
 
-async fn persist<O: Operation + Clone>(engine: &Engine, operations: Vec<O>) -> Result<Vec<O::Answer>, Settlement> {
+/// The answers of the store, or that it cannot hold what one of these says.
+async fn persist<O: Settles>(
+    engine: &Engine,
+    limit: Option<&Limit>,
+    operations: &[O],
+) -> Result<Result<Vec<Answer>, StoreError>, Settlement> {
     loop {
-        match engine.store.apply_all(operations.clone()).await {
-            Ok(answers) => return Ok(answers),
+        let answers = match limit {
+            None => engine.store.apply_all(operations.to_vec()).await,
+            Some(limit) => {
+                let release = |operation: &O| Release { limit: limit.clone(), operation: operation.clone() };
+                engine.store.apply_all(operations.iter().map(release).collect()).await
+            }
+        };
+        match answers {
+            Ok(answers) => return Ok(Ok(answers)),
+            Err(error) if error.kind() == StoreErrorKind::Data => return Ok(Err(error)),
             Err(error) => {
                 if let Some(settlement) = refuse::store_failed(engine, &error).await {
                     return Err(settlement);

@@ -120,7 +120,8 @@ pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<
             engine.fatal.cancel();
             return Some(Settlement::Release);
         }
-        StoreErrorKind::Closed => false,
+        // The same again would come to the same.
+        StoreErrorKind::Closed | StoreErrorKind::Data => false,
         StoreErrorKind::Unavailable
         | StoreErrorKind::ReadOnly
         | StoreErrorKind::Config

@@ -1,5 +1,6 @@
 //! What a running task may ask of ork: the implementation behind its `Context`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -131,6 +132,8 @@ pub(crate) enum SendError {
     NoJob(JobId),
     #[error("the unique key `{key}` is taken: job {job} has it and has not ended")]
     Taken { key: Arc<str>, job: JobId },
+    #[error("{jobs} jobs at once cannot have the unique key `{key}`, which one job has at a time: none was submitted")]
+    Shared { key: Arc<str>, jobs: usize },
     #[error("a unique key has 1 to {LONGEST_KEY} bytes, this one has {0}")]
     Key(usize),
     #[error("without a store nobody knows whether the unique key `{0}` is taken, so set ORK_STORE")]
@@ -145,9 +148,7 @@ pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<b
     let Terms { after, unique, hooks: _, first: _ } = terms;
     let unique = unique.or_else(|| unique_of(engine, &new.job.task));
     let key = unique.as_ref().map(|unique| Arc::clone(&unique.key));
-    if let Some(key) = key.as_ref().filter(|key| key.is_empty() || key.len() > LONGEST_KEY) {
-        return Err(SendError::Key(key.len()));
-    }
+    key.as_deref().map_or(Ok(()), check_key)?;
     if engine.store.keeps() {
         return match engine.store.apply(Submit { new, after, unique, by: engine.by() }).await? {
             Submitted::Created(owed) => {
@@ -177,15 +178,36 @@ pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<b
     Ok(true)
 }
 
-/// Hands many jobs over at once: in one transaction, or in one run of messages.
+/// Checks the length of a unique key.
+fn check_key(key: &str) -> Result<(), SendError> {
+    if key.is_empty() || key.len() > LONGEST_KEY { Err(SendError::Key(key.len())) } else { Ok(()) }
+}
+
+/// Hands many jobs over at once, all or none: in one transaction. Without a store it is one run of messages, of which
+/// some may have been confirmed when another one fails.
 pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), SendError> {
+    let mut keys = HashMap::new();
+    for unique in new.iter().filter_map(|new| unique_of(engine, &new.job.task)) {
+        *keys.entry(unique.key).or_insert(0) += 1;
+    }
+    for (key, jobs) in &keys {
+        check_key(key)?;
+        if !engine.store.keeps() {
+            return Err(SendError::CannotHold(Arc::clone(key)));
+        }
+        if *jobs > 1 {
+            return Err(SendError::Shared { key: Arc::clone(key), jobs: *jobs });
+        }
+    }
+    // A key that one job asks for can be taken by another one: beside other jobs that would be half of the way.
+    debug_assert!(keys.is_empty() || new.len() == 1, "jobs that are submitted at once are of one task");
     if engine.store.keeps() {
         let submit = |new: NewJob| {
             let unique = unique_of(engine, &new.job.task);
             Submit { unique, ..Submit::new(new, engine.by()) }
         };
         let submits: Vec<_> = new.into_iter().map(submit).collect();
-        let key = submits.iter().find_map(|submit| submit.unique.as_ref()).map(|unique| Arc::clone(&unique.key));
+        let key = keys.into_keys().next();
         let mut done = Ok(());
         for submitted in engine.store.apply_all(submits).await? {
             match submitted {

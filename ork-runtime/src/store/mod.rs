@@ -64,6 +64,9 @@ pub enum StoreErrorKind {
     Corrupt,
     /// The configuration cannot work: a malformed URL, a missing folder.
     Config,
+    /// It cannot hold what it was given: too long, out of range, in letters that it does not have. The same again comes
+    /// to the same.
+    Data,
     /// There is no such job.
     NotFound,
     /// There is no store at all, and this needs one.

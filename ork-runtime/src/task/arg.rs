@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::def::{Check, Param};
 use super::error::{CallError, InputError};
+use super::json;
 use super::outcome::{Form, Never};
 use super::parts::{Parts, RawParts};
 use super::state::{State, States};
@@ -141,8 +142,8 @@ impl<T> Body<T> {
     }
 }
 
-fn write<T: Serialize>(value: &T, json: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-    serde_json::to_writer(json, value)
+fn write<T: Serialize + DeserializeOwned>(value: &T, json: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+    json::write(value, json, Some(json::back::<T>))
 }
 
 /// [`Context`], and nothing else.

@@ -85,7 +85,7 @@ impl Writer {
             json.push(b'"');
             json.extend_from_slice(input.name().as_bytes());
             json.extend_from_slice(b"\":");
-            (input.write)(value, &mut json)?;
+            (input.write)(value, &mut json).map_err(|error| of_input(input.name(), &error))?;
             Ok(json)
         }))
     }
@@ -100,6 +100,12 @@ impl Writer {
             json.into()
         })
     }
+}
+
+/// The error of one of several inputs.
+#[cold]
+fn of_input(name: &str, error: &serde_json::Error) -> serde_json::Error {
+    serde::ser::Error::custom(format!("the input `{name}`: {error}"))
 }
 
 /// Shows a message as `name {json}`.

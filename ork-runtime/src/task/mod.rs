@@ -9,12 +9,15 @@ pub(crate) mod builtin;
 pub mod conclusion;
 pub mod def;
 pub mod error;
+mod finite;
+pub mod json;
 pub mod message;
 pub mod outcome;
 pub mod parts;
 pub mod rules;
 pub(crate) mod schema;
 pub mod state;
+pub(crate) mod wait;
 
 pub use conclusion::{Conclusion, Next, Said};
 pub use def::TaskDef;

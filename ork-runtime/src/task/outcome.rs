@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::arg::schema;
 use super::error::{CallError, Error};
+use super::json::{self, Back};
 use super::message::TaskMessage;
 
 /// A type that a task can return: it becomes JSON and has a schema.
@@ -82,12 +83,17 @@ impl<T, E> IsResult for Result<T, E> {
     }
 }
 
-/// Writes an output.
+/// As many bytes are there at once; most outputs take no more.
+const USUAL: usize = 128;
+
+/// Writes an output, and reads it, if anything does.
 ///
 /// # Errors
 /// `Output` when it cannot be written as JSON.
-fn output<T: Serialize>(value: &T) -> Result<Bytes, CallError> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(CallError::Output)
+fn output<T: Serialize>(value: &T, back: Option<Back>) -> Result<Bytes, CallError> {
+    let mut json = Vec::with_capacity(USUAL);
+    json::write(value, &mut json, back).map_err(CallError::Output)?;
+    Ok(json.into())
 }
 
 /// Takes a task's own error in.
@@ -102,19 +108,19 @@ fn fail<E: TaskError<F>, F>(error: E) -> CallError {
 pub struct Returns<R> {
     /// The JSON Schema of the output.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
-    /// Writes the output.
-    pub write: fn(R) -> Result<Bytes, CallError>,
+    /// Writes the output; the second argument reads what was written.
+    pub write: fn(R, Option<Back>) -> Result<Bytes, CallError>,
 }
 
 /// The form of a task that cannot fail.
 pub const fn value<T: TaskOutput<F>, F>() -> Returns<T> {
-    Returns { schema: schema::<T>, write: |value| output(&value) }
+    Returns { schema: schema::<T>, write: |value, back| output(&value, back) }
 }
 
 /// The form of a task that returns a `Result`.
 pub const fn result<R: IsResult<Output: TaskOutput<F>, Error: TaskError<G>>, F, G>() -> Returns<R> {
-    let write = |result: R| match result.into_result() {
-        Ok(value) => output(&value),
+    let write = |result: R, back: Option<Back>| match result.into_result() {
+        Ok(value) => output(&value, back),
         Err(error) => Err(fail(error)),
     };
     Returns { schema: schema::<R::Output>, write }
@@ -257,6 +263,6 @@ mod tests {
     #[test]
     fn an_output_that_json_cannot_hold_is_an_error() {
         let map = std::collections::BTreeMap::from([(vec![1_u8], 1_u8)]);
-        assert!(matches!(output(&map), Err(CallError::Output(_))));
+        assert!(matches!(output(&map, None), Err(CallError::Output(_))));
     }
 }

@@ -9,11 +9,13 @@ use std::task::{Poll, ready};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesOrdered, Stream, StreamExt};
 use serde::de::DeserializeOwned;
 
 use super::def::BoxFuture;
 use super::error::{Error, Result};
+use super::wait::Home;
 use crate::failure::Failure;
 use crate::ledger::{Counts, Settled};
 use crate::output::Elsewhere;
@@ -48,12 +50,13 @@ pub trait PartSource: Send + Sync + fmt::Debug {
 pub struct RawParts {
     counts: Counts,
     source: Arc<dyn PartSource>,
+    home: Home,
 }
 
 impl RawParts {
     /// Parts that ended like this, to be read from `source`.
     pub fn new(counts: Counts, source: Arc<dyn PartSource>) -> Self {
-        Self { counts, source }
+        Self { counts, source, home: Home::here() }
     }
 }
 
@@ -175,8 +178,10 @@ impl<T: DeserializeOwned + Send + 'static> Parts<T> {
     {
         let settled = parts.into_iter().zip(0..).map(|(part, index)| match part {
             Ok(output) => {
-                let output = serde_json::to_vec(&output).expect("an output of a part is JSON");
-                SettledPart { index, how: Settled::Ok, output: Some(output.into()), failure: None }
+                let mut json = Vec::new();
+                super::json::write(&output, &mut json, Some(super::json::back::<T>))
+                    .expect("an output of a part is JSON");
+                SettledPart { index, how: Settled::Ok, output: Some(json.into()), failure: None }
             }
             Err(error) => {
                 let failure = super::CallError::Task(error).into_failure();
@@ -246,28 +251,34 @@ enum Next {
     End,
 }
 
-/// A stream over parts, in index order, a page at a time.
-///
-/// It is a [`Stream`] for async joins ([`PartStream::next`] needs no trait in scope) and an [`IntoIterator`] for joins
-/// that are plain functions. Each item is a `Result`, since the parts are read from the store as they are asked for.
-pub struct PartStream<T> {
+/// The rows of parts in index order, before anything is read of their outputs.
+struct Rows {
     source: Arc<dyn PartSource>,
     from: u64,
     next: Next,
     /// Absent where outputs are not asked for.
     ahead: Option<Ahead>,
+}
+
+/// A stream over parts, in index order, a page at a time.
+///
+/// It is a [`Stream`] for async joins ([`PartStream::next`] needs no trait in scope) and an [`IntoIterator`], which
+/// waits where it is asked for the next item: meant for joins that are plain functions, and allowed in async ones. Each
+/// item is a `Result`, since the parts are read from the store as they are asked for.
+pub struct PartStream<T> {
+    rows: Rows,
+    home: Home,
     read: Box<dyn Fn(SettledPart) -> Result<Option<T>> + Send>,
 }
 
 impl<T: 'static> PartStream<T> {
     fn from_raw(raw: RawParts, read: Read<T>) -> Self {
-        Self { source: raw.source, from: 0, next: Next::Page(VecDeque::new()), ahead: None, read: Box::new(read) }
+        Self { rows: Rows::new(raw.source, None), home: raw.home, read: Box::new(read) }
     }
 
     fn new<O: DeserializeOwned + 'static>(raw: RawParts, choose: fn(Outcome<O>) -> Option<T>) -> Self {
         let read = move |part| outcome(part).map(choose);
-        let (next, ahead) = (Next::Page(VecDeque::new()), Some(Ahead::default()));
-        Self { source: raw.source, from: 0, next, ahead, read: Box::new(read) }
+        Self { rows: Rows::new(raw.source, Some(Ahead::default())), home: raw.home, read: Box::new(read) }
     }
 
     /// The next item.
@@ -296,7 +307,7 @@ impl<T: 'static> PartStream<T> {
 
 impl<T> fmt::Debug for PartStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PartStream").field("from", &self.from).finish_non_exhaustive()
+        f.debug_struct("PartStream").field("from", &self.rows.from).finish_non_exhaustive()
     }
 }
 
@@ -321,20 +332,39 @@ impl<T> Stream for PartStream<T> {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            let Some(part) = ready!(this.poll_part(context)) else { return Poll::Ready(None) };
-            match part.and_then(&this.read) {
-                Ok(None) => {}
-                Ok(Some(item)) => return Poll::Ready(Some(Ok(item))),
-                Err(error) => {
-                    (this.next, this.ahead) = (Next::End, None);
-                    return Poll::Ready(Some(Err(error)));
-                }
+            let Some(part) = ready!(this.rows.poll_part(context)) else { return Poll::Ready(None) };
+            if let Some(item) = this.item(part) {
+                return Poll::Ready(Some(item));
             }
         }
     }
 }
 
 impl<T> PartStream<T> {
+    /// What a part comes to for the reader, if it comes to anything. After an error there are no more parts.
+    fn item(&mut self, part: Result<SettledPart>) -> Option<Result<T>> {
+        let item = part.and_then(&self.read).transpose();
+        if let Some(Err(_)) = item {
+            self.rows.end();
+        }
+        item
+    }
+}
+
+impl Rows {
+    fn new(source: Arc<dyn PartSource>, ahead: Option<Ahead>) -> Self {
+        Self { source, from: 0, next: Next::Page(VecDeque::new()), ahead }
+    }
+
+    fn end(&mut self) {
+        (self.next, self.ahead) = (Next::End, None);
+    }
+
+    /// The next part, by a future that keeps nothing.
+    async fn next_part(&mut self) -> Option<Result<SettledPart>> {
+        std::future::poll_fn(|context| self.poll_part(context)).await
+    }
+
     /// The next part, with its output if that is asked for.
     fn poll_part(&mut self, context: &mut std::task::Context<'_>) -> Poll<Option<Result<SettledPart>>> {
         loop {
@@ -383,10 +413,34 @@ impl<T: 'static> Iterator for PartIter<T> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => runtime.block_on(StreamExt::next(&mut self.0)),
-            // Without a runtime there is no store to wait for: the parts are those of a test.
-            Err(_no_runtime) => futures_util::FutureExt::now_or_never(StreamExt::next(&mut self.0)).flatten(),
+        loop {
+            let part = self.next_part()?;
+            if let Some(item) = self.0.item(part) {
+                return Some(item);
+            }
+        }
+    }
+}
+
+impl<T> PartIter<T> {
+    /// The next part, however long it has to be waited for.
+    fn next_part(&mut self) -> Option<Result<SettledPart>> {
+        // Most parts are at hand: they are in the page that was read.
+        if let Some(part) = self.0.rows.next_part().now_or_never() {
+            return part;
+        }
+        let ended = Rows { next: Next::End, ..Rows::new(Arc::clone(&self.0.rows.source), None) };
+        let mut rows = std::mem::replace(&mut self.0.rows, ended);
+        let waited = self.0.home.wait(async move {
+            let part = rows.next_part().await;
+            (rows, part)
+        });
+        match waited {
+            Ok((rows, part)) => {
+                self.0.rows = rows;
+                part
+            }
+            Err(error) => Some(Err(error)),
         }
     }
 }

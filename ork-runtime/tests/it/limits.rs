@@ -144,6 +144,44 @@ fn each_value_of_a_key_has_a_limit_of_its_own() {
     });
 }
 
+#[task(concurrency(1, key = "of"))]
+async fn by_value(of: serde_json::Value, run: String) -> serde_json::Value {
+    let _runs = Runs::now(&run);
+    a_while().await;
+    of
+}
+
+/// Before `engine::values`, each form had a limit of its own, and long values that begin alike shared one.
+#[test]
+fn keys_of_limits_are_compared_as_values() {
+    let long = |end: &str| format!("\"{}{end}\"", "long ".repeat(200));
+    let (one, other) = (long("one"), long("other"));
+    let cases: [(&[&str], u32); 5] = [
+        (&["\"\u{e9}\"", "\"\\u00e9\""], 1),
+        (&["1", "1.0", "10e-1"], 1),
+        (&[r#"{"a":1,"b":[2]}"#, r#"{ "b": [2.0], "a": 1 }"#], 1),
+        (&[&one, &one], 1),
+        (&[&one, &other], 2),
+    ];
+    for (forms, expected) in cases {
+        each(|world| async move {
+            let run = ork::JobId::new().to_string();
+            let body = |form: &str| format!(r#"{{"of":{form},"run":"{run}"}}"#);
+            let mut jobs = Vec::new();
+            for _ in 0..20 {
+                for form in forms {
+                    jobs.push(world.ork.submit_json("by_value", body(form).into()).await.unwrap());
+                }
+            }
+            for job in jobs {
+                assert_eq!(world.outcome(job).await.status().state, JobState::Success);
+            }
+            assert!(most(&run) <= expected, "{} at once of {forms:?}", most(&run));
+            world.end().await;
+        });
+    }
+}
+
 /// What waits for a permit says so, and a cancel reaches it there.
 #[test]
 fn what_waits_for_a_permit_says_so_and_can_be_cancelled() {

@@ -57,6 +57,8 @@ mod submit;
 mod tasks;
 mod trees;
 mod unique;
+mod unstorable;
+mod values;
 mod why;
 mod workflows;
 mod world;

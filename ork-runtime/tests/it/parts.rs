@@ -1,9 +1,9 @@
 //! Jobs with parts: none, one and many, in order, joined once.
 
-use ork::{Context, PartFilter, PartState, task};
+use ork::{Context, PartFilter, PartState, Parts, Result, task};
 
 use super::tasks::*;
-use super::world::{World, each, why};
+use super::world::{World, each, each_on, why};
 
 #[test]
 fn every_number_of_parts_is_joined_once() {
@@ -138,4 +138,43 @@ fn every_part_says_how_far_it_is_and_its_job_is_as_far_as_its_parts() {
         assert!(nobody.to_string().contains("there is no job"), "{nobody}");
         world.end().await;
     });
+}
+
+/// Says its number.
+#[task]
+fn counted(number: u64) -> u64 {
+    number
+}
+
+#[task(part)]
+fn counted_part(count: u64) -> impl Iterator<Item = counted> {
+    (0..count).map(|number| counted { number })
+}
+
+#[task(join)]
+async fn counted_join(parts: Parts<u64>, context: Context) -> Result<u64> {
+    called(&format!("{}.join", context.job_id()));
+    parts.all_ok()?.into_iter().sum()
+}
+
+/// Before `task::wait`, each of these jobs failed: the iterator started a runtime within a runtime, which panics.
+#[test]
+fn an_async_join_reads_its_parts_by_a_plain_iterator_on_every_kind_of_runtime() {
+    let threads = |number| tokio::runtime::Builder::new_multi_thread().worker_threads(number).enable_all().build();
+    let test = |world: World| async move {
+        for count in [0, 1, 1_300] {
+            let job = world.ork.submit(counted_part { count }).await.unwrap();
+            assert_eq!(job.wait().await.unwrap(), count * count.saturating_sub(1) / 2);
+            assert_eq!(calls(&format!("{}.join", job.id())), 1);
+        }
+        // Several at once leave no thread on which the parts could be read, if each of them blocks one.
+        let jobs: Vec<_> = (0..8).map(|_| world.ork.submit(counted_part { count: 600 }).and_wait()).collect();
+        for sum in futures_util::future::join_all(jobs).await {
+            assert_eq!(sum.unwrap(), 600 * 599 / 2);
+        }
+        world.end().await;
+    };
+    each_on(|| threads(1).unwrap(), test);
+    each_on(|| threads(2).unwrap(), test);
+    each_on(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(), test);
 }

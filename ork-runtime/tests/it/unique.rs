@@ -60,7 +60,10 @@ fn a_task_may_say_that_one_job_of_it_runs_at_a_time() {
         let refused = ork.submit(only { key: key.clone() }).await.unwrap_err();
         assert!(matches!(&refused, ClientError::Taken { key, by } if key == "the-only-one" && *by == first.id()));
         let many = ork.submit_all((0..2).map(|_| only { key: key.clone() })).await.unwrap_err();
-        assert_eq!(many.to_string(), refused.to_string());
+        let words = "2 jobs at once cannot have the unique key `the-only-one`";
+        assert!(many.to_string().contains(words), "{many}");
+        let one = ork.submit_all([only { key: key.clone() }]).await.unwrap_err();
+        assert_eq!(one.to_string(), refused.to_string());
         // Another key of its own.
         let other = ork.submit(only { key: key.clone() }).unique(key.as_str()).await.unwrap();
         Gate::of(&key).open();
@@ -99,6 +102,55 @@ fn a_key_is_taken_over_from_a_job_that_has_had_it_for_too_long() {
         again(Duration::ZERO).and_wait().await.unwrap();
         Gate::of(&key).open();
         first.wait().await.unwrap();
+        world.end().await;
+    });
+}
+
+/// Before, the first of them was submitted, and its handle was lost.
+#[test]
+fn of_several_jobs_of_one_key_that_are_submitted_at_once_none_is() {
+    each(|world| async move {
+        let (ork, key) = (&world.ork, fresh());
+        let jobs = || async { ork.jobs(ork::Filter { limit: 100, ..ork::Filter::default() }).await.unwrap().len() };
+        let before = jobs().await;
+        let refused = ork.submit_all((0..3).map(|_| only { key: key.clone() })).await.unwrap_err();
+        assert!(refused.to_string().contains("3 jobs at once cannot have the unique key"), "{refused}");
+        assert_eq!(jobs().await, before);
+        // The key is free.
+        Gate::of(&key).open();
+        let [job]: [_; 1] = ork.submit_all([only { key: key.clone() }]).await.unwrap().try_into().unwrap();
+        job.wait().await.unwrap();
+        assert_eq!(jobs().await, before + 1);
+        world.end().await;
+    });
+}
+
+/// Before, `stale_after` counted only behind `unique`, and the last `after` took the place of the others.
+#[test]
+fn what_is_asked_of_a_submission_does_not_depend_on_the_order() {
+    each(|world| async move {
+        let (ork, key) = (&world.ork, fresh());
+        let greet = || ork.submit(greet { name: "Ada".into() });
+        let first = ork.submit(gated { key: key.clone() }).unique(key.as_str()).await.unwrap();
+        Gate::of(&key).entered().await;
+        // The key is taken over, though it is named last.
+        greet().stale_after(Duration::ZERO).unique(key.as_str()).and_wait().await.unwrap();
+        let joined = ork.submit(gated { key: key.clone() }).or_join().unique(key.as_str()).await.unwrap();
+        let [stale, joins] = [greet().stale_after(Duration::ZERO), greet().or_join()];
+        for (refused, word) in
+            [(stale.await, "`stale_after` is about a unique key"), (joins.await, "`or_join` is about")]
+        {
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains(word) && refused.contains("call `unique` too"), "{refused}");
+        }
+        let both = greet().after(first.id()).after(joined.id()).await.unwrap_err().to_string();
+        let named = [first.id(), joined.id()].map(|id| id.to_string());
+        assert!(named.iter().all(|id| both.contains(id)) && both.contains("follows one other job"), "{both}");
+        greet().after(first.id()).after(first.id()).await.unwrap();
+        Gate::of(&key).open();
+        Gate::of(&key).open();
+        first.wait().await.unwrap();
+        joined.outcome().await.unwrap();
         world.end().await;
     });
 }

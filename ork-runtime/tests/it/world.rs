@@ -12,8 +12,16 @@ pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Runs a test in a world over each store.
 pub(crate) fn each<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
+    each_on(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(), test);
+}
+
+/// Runs a test in a world over each store, on such a runtime.
+pub(crate) fn each_on<F: Future<Output = ()>>(
+    runtime: impl Fn() -> tokio::runtime::Runtime,
+    test: impl Fn(World) -> F,
+) {
     for store in stores() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = runtime();
         runtime.block_on(async {
             let Some(world) = World::of(store).await else { return };
             tokio::time::timeout(DEADLINE, test(world)).await.unwrap_or_else(|_| panic!("hangs over {store}"));

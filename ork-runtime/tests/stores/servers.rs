@@ -139,6 +139,21 @@ fn what_a_text_of_the_database_cannot_hold_does_no_harm() {
     });
 }
 
+/// Before, it was taken, and a job whose failure had other letters was settled again and again.
+#[test]
+fn a_database_of_another_encoding_is_refused_with_what_to_do() {
+    let Some(server) = postgres::private() else { return };
+    on(async {
+        let make = "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
+        sql(&server.url("postgres"), make).await;
+        let error = Postgres::open(&server.url("latin")).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Config);
+        let words = error.to_string();
+        assert!(words.contains("has the encoding LATIN1, and ork needs UTF8"), "{words}");
+        assert!(words.contains("createdb --encoding=UTF8 --template=template0"), "{words}");
+    });
+}
+
 /// A private server with these settings.
 fn with(more: impl FnOnce(&Path) -> Vec<String>) -> Option<Server> {
     drop(postgres::private()?);

@@ -8,6 +8,7 @@ mod docs;
 mod fuzz;
 mod gallery;
 mod plans;
+mod schedules;
 mod seed;
 mod support;
 mod types;

@@ -141,7 +141,13 @@ fn output(model: &Model) -> Output {
                     quote!(const __RETURNS: __ork::Returns<#ty> = #result;)
                 }
             };
-            (Some(constants), quote!(__RETURNS.write))
+            let finish = match returns {
+                Returns::Value(ty) if !types::is_borrowed(ty) => quote!(__ork::write!(__RETURNS, Reads<#ty>)),
+                Returns::Result(ty) if !types::is_borrowed(ty) => quote!(__ork::write!(__RETURNS, ReadsOk<#ty>)),
+                // What is borrowed for ever can be written, and never read.
+                Returns::Nothing | Returns::Value(_) | Returns::Result(_) => quote!(__ork::write!(__RETURNS)),
+            };
+            (Some(constants), finish)
         }
     };
     let schema = match model.role {

@@ -25,6 +25,7 @@ use crate::job::Job;
 use crate::message::Message;
 use crate::registry::Task;
 use crate::store::JobView;
+use crate::task::def::{Param, TaskDef};
 use crate::task::{CallError, Error};
 
 /// What all instances of a step have in common.
@@ -38,6 +39,8 @@ pub(super) struct Step {
     pub(super) limit: Option<Limit>,
     /// Whether it is made many.
     fans_out: bool,
+    /// Whether its task has an input for an item.
+    takes_item: bool,
     /// What is made of what other steps returned; why it cannot be made, if so.
     made: Result<Made, String>,
 }
@@ -88,8 +91,8 @@ impl Step {
     /// The input of the instance with this data, which is its item.
     pub(super) fn input_of(&self, data: &Bytes) -> Bytes {
         match self.many().and_then(|many| many.foreach.as_ref()) {
-            Some(_) => with_item(&self.input(), data),
-            None => self.input(),
+            Some(_) if self.takes_item => with_item(&self.input(), data),
+            Some(_) | None => self.input(),
         }
     }
 
@@ -106,6 +109,9 @@ impl Step {
         self.made.as_ref().ok()?.many.as_ref()
     }
 }
+
+/// The input that gets the item of a fan-out.
+const ITEM: &str = "item";
 
 /// Adds the item to an object.
 fn with_item(common: &Bytes, item: &Bytes) -> Bytes {
@@ -129,8 +135,10 @@ pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Re
         let words = format!("the plan of its run {} has no task {at}", run.id);
         return Err(refuse::refused(message, DeadReason::UnknownJob, words));
     };
+    let task = with_options(engine, &view.job, step)?;
     Ok(Step {
-        task: Arc::new(with_options(engine, &view.job, step)?),
+        takes_item: takes(&task.work, ITEM),
+        task: Arc::new(task),
         name: Arc::new(StepName {
             workflow: run.plan.name.clone(),
             step: step.name.clone(),
@@ -196,6 +204,15 @@ fn with_options(engine: &Engine, job: &Job, step: &ork_workflow::Step) -> Result
         options.timeout = timeout.map(Duration::from_millis).or(options.timeout);
     }
     Ok(task)
+}
+
+/// Whether a function has an input of this name. What takes its whole input as one value takes any.
+fn takes(def: &TaskDef, input: &str) -> bool {
+    def.params.iter().any(|param| match param {
+        Param::Field { name, .. } => *name == input,
+        Param::Body { .. } => true,
+        Param::State { .. } | Param::Context | Param::Parts => false,
+    })
 }
 
 /// The input of a step, without its item.

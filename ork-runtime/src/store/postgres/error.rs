@@ -38,10 +38,12 @@ pub(super) fn class(error: &sqlx::Error) -> Class {
             _ => Class::Later,
         };
     };
-    if is_fatal(error) {
-        return Class::Later;
-    }
-    match error.code() {
+    if is_fatal(error) { Class::Later } else { class_of(error.code()) }
+}
+
+/// What a code of the server means. Its first two characters are the class of the error.
+fn class_of(code: &str) -> Class {
+    match code {
         // Deadlock, serialization, lock timeout; a job that another process has just made.
         "40P01" | "40001" | "55P03" | "23505" => Class::Again,
         "25006" => Class::Later,
@@ -51,6 +53,11 @@ pub(super) fn class(error: &sqlx::Error) -> Class {
             _ => Class::Never,
         },
     }
+}
+
+/// Whether a code means that the values are at fault: data, a rule of the tables, a limit such as that of an index.
+fn is_of_data(code: &str) -> bool {
+    code != "23505" && matches!(code.get(..2), Some("22" | "23" | "54"))
 }
 
 /// The error of a database, with what to do about it.
@@ -64,7 +71,7 @@ pub(super) fn store_error(address: &Address, error: sqlx::Error) -> StoreError {
 }
 
 fn words(address: &Address, error: &sqlx::Error) -> (StoreErrorKind, String) {
-    use StoreErrorKind::{Config, Corrupt, Unavailable};
+    use StoreErrorKind::{Config, Corrupt, Data, Unavailable};
     let (host, name, user) = (address.host(), address.database(), address.user());
     if let Some(error) = database(error) {
         return match error.code() {
@@ -106,7 +113,10 @@ fn words(address: &Address, error: &sqlx::Error) -> (StoreErrorKind, String) {
                     "the tables of ork in the database `{name}` of PostgreSQL at {host} are damaged: restore a copy"
                 ),
             ),
-            _ if class_of(error) == Class::Later || class_of(error) == Class::Again => {
+            code if is_of_data(code) => {
+                (Data, format!("the database `{name}` of PostgreSQL at {host} cannot hold this: {}", error.message()))
+            }
+            code if class_of(code) != Class::Never => {
                 (Unavailable, format!("PostgreSQL at {host} could not do this in the database `{name}`"))
             }
             _ => (Unavailable, format!("PostgreSQL at {host} refuses this in the database `{name}`")),
@@ -115,6 +125,9 @@ fn words(address: &Address, error: &sqlx::Error) -> (StoreErrorKind, String) {
     match error {
         sqlx::Error::Configuration(_) => {
             (Config, format!("the settings of the connection to PostgreSQL at {host} cannot be used: check ORK_STORE"))
+        }
+        sqlx::Error::Encode(_) => {
+            (Data, format!("the database `{name}` of PostgreSQL at {host} cannot be sent this: its texts are too long"))
         }
         sqlx::Error::Tls(_) => (
             Config,
@@ -142,13 +155,6 @@ fn words(address: &Address, error: &sqlx::Error) -> (StoreErrorKind, String) {
     }
 }
 
-fn class_of(error: &PgDatabaseError) -> Class {
-    match error.code().get(..2) {
-        Some("08" | "53" | "57" | "58" | "25" | "40") => Class::Later,
-        _ => Class::Never,
-    }
-}
-
 fn read_only(address: &Address) -> (StoreErrorKind, String) {
     let (host, name) = (address.host(), address.database());
     let words = format!(
@@ -161,6 +167,16 @@ fn read_only(address: &Address) -> (StoreErrorKind, String) {
 pub(super) fn is_read_only(address: &Address) -> StoreError {
     let (kind, words) = read_only(address);
     StoreError::new(kind, words)
+}
+
+/// Says that a database has letters of its own.
+pub(super) fn wrong_encoding(address: &Address, encoding: &str) -> StoreError {
+    let (host, name) = (address.host(), address.database());
+    let words = format!(
+        "the database `{name}` of PostgreSQL at {host} has the encoding {encoding}, and ork needs UTF8: make one with \
+         `createdb --encoding=UTF8 --template=template0 NAME`, and name it in ORK_STORE"
+    );
+    StoreError::new(StoreErrorKind::Config, words)
 }
 
 /// Says that the server has not answered in time.
@@ -181,4 +197,29 @@ pub(super) fn damaged(what: impl Into<Box<dyn std::error::Error + Send + Sync>>)
 
 pub(super) fn closed() -> StoreError {
     StoreError::new(StoreErrorKind::Closed, "the store is closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Before, errors of data were kept for trouble that may pass, and tried again without end.
+    #[test]
+    fn each_class_of_errors_has_a_kind() {
+        let later = ["08006", "53200", "57014", "57P01", "58030", "25P03", "25006"];
+        let again = ["40P01", "40001", "55P03", "23505"];
+        // Letters that the database lacks, numbers and texts that do not fit, rules of tables, rows of an index.
+        let data = ["22021", "22P05", "22003", "22001", "22P02", "23502", "23514", "54000"];
+        let never = ["42P01", "42501", "42601", "0A000", "XX001"];
+        for (codes, class, of_data) in [
+            (&later[..], Class::Later, false),
+            (&again[..], Class::Again, false),
+            (&data[..], Class::Never, true),
+            (&never[..], Class::Never, false),
+        ] {
+            for code in codes {
+                assert_eq!((class_of(code), is_of_data(code)), (class, of_data), "{code}");
+            }
+        }
+    }
 }

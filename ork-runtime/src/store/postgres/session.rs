@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::codec::Uid;
-use super::error::{is_read_only, no_answer, store_error};
+use super::error::{is_read_only, no_answer, store_error, wrong_encoding};
 use super::schema;
 use super::url::Address;
 use crate::store::StoreError;
@@ -49,6 +49,12 @@ impl Session {
             return Err(is_read_only(address));
         }
         if first {
+            let encoding = "SELECT current_setting('server_encoding')";
+            let encoding = async { sqlx::query(encoding).fetch_one(&mut connection).await?.try_get::<String, _>(0) };
+            let encoding = encoding.await.map_err(wrong)?;
+            if encoding != "UTF8" {
+                return Err(wrong_encoding(address, &encoding));
+            }
             schema::migrate(&mut connection, address).await?;
             forget_gone(&mut connection).await.map_err(wrong)?;
         }

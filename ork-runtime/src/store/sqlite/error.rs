@@ -32,6 +32,9 @@ pub(super) fn store_error(path: &Path, error: rusqlite::Error) -> StoreError {
         Some(ErrorCode::SystemIoFailure) => {
             (StoreErrorKind::Unavailable, format!("the store {file} cannot be read or written"))
         }
+        Some(ErrorCode::TooBig | ErrorCode::TypeMismatch | ErrorCode::ConstraintViolation) => {
+            (StoreErrorKind::Data, format!("the store {file} cannot hold this: {error}"))
+        }
         _ => (StoreErrorKind::Corrupt, format!("the store {file} does not work as it should")),
     };
     StoreError::new(kind, words).with_source(error)
@@ -44,4 +47,32 @@ pub(super) fn damaged(what: &'static str) -> rusqlite::Error {
 
 pub(super) fn closed() -> StoreError {
     StoreError::new(StoreErrorKind::Closed, "the store is closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    /// Before, what was too long for a row was kept for a damaged file, and the process stopped.
+    #[test]
+    fn each_class_of_errors_has_a_kind() {
+        use StoreErrorKind::{Config, Corrupt, Data, ReadOnly, Unavailable};
+        for (code, kind) in [
+            (ffi::SQLITE_BUSY, Unavailable),
+            (ffi::SQLITE_FULL, Unavailable),
+            (ffi::SQLITE_IOERR, Unavailable),
+            (ffi::SQLITE_READONLY, ReadOnly),
+            (ffi::SQLITE_CANTOPEN, Config),
+            (ffi::SQLITE_TOOBIG, Data),
+            (ffi::SQLITE_MISMATCH, Data),
+            (ffi::SQLITE_CONSTRAINT, Data),
+            (ffi::SQLITE_CORRUPT, Corrupt),
+            (ffi::SQLITE_NOTADB, Corrupt),
+        ] {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            assert_eq!(store_error(Path::new("a.db"), error).kind(), kind, "{code}");
+        }
+    }
 }

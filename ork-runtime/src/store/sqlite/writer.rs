@@ -239,6 +239,7 @@ fn is_of_one(error: &StoreError) -> bool {
         StoreErrorKind::TooNew
         | StoreErrorKind::Corrupt
         | StoreErrorKind::Config
+        | StoreErrorKind::Data
         | StoreErrorKind::NotFound
         | StoreErrorKind::NoStore => true,
     }

@@ -126,6 +126,31 @@ fn a_number_makes_as_many_and_with_a_list_so_many_for_each_item() {
     });
 }
 
+/// It takes no item.
+#[task]
+fn counts_alone(run: String, context: Context) -> u64 {
+    called(&run);
+    context.parallel_index()
+}
+
+/// Before, each instance failed: "`item` is not an input".
+#[test]
+fn instances_of_a_task_without_an_item_are_given_none() {
+    each(|world| async move {
+        let run = JobId::new();
+        let mut plan = plan(run, &["a", "b"], Some(foreach()));
+        plan.tasks[1].runs = Runs::Rust { task: "counts_alone".into() };
+        plan.tasks[1].input.retain(|name, _| name == "run");
+        let key = format!("alone {run}");
+        plan.tasks[1].input.insert("run".into(), Source::Value(json!(key)));
+        let (id, outcome) = ended(&world, &plan).await;
+        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+        assert_eq!(world.ork.task_output(id, "process").await.unwrap(), Some(json!([0, 1])));
+        assert_eq!(calls(&key), 2);
+        world.end().await;
+    });
+}
+
 #[test]
 fn an_empty_list_completes_at_once() {
     each(|world| async move {

@@ -1,0 +1,249 @@
+//! Writing values as JSON that can be read again: every number is one that JSON has, nothing is nested deeper than
+//! readers go, and the type reads what it has written. Whatever fails here would fail wherever the value is read.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Serialize, ser};
+use serde_json::ser::{CompactFormatter, Formatter};
+
+use super::finite;
+
+/// How many arrays and objects inside one another `serde_json` reads.
+const DEEPEST: usize = 127;
+
+/// Reads a written value and forgets it.
+pub type Back = fn(&[u8]) -> Result<(), serde_json::Error>;
+
+/// Asks what a type can read, as an expansion does: the inherent constant wins over that of [`NotRead`] where it exists.
+pub struct Reads<T>(std::marker::PhantomData<T>);
+
+impl<T: DeserializeOwned> Reads<T> {
+    /// Reads a `T`.
+    pub const BACK: Option<Back> = Some(back::<T>);
+}
+
+/// The same of what a `Result` holds when it is well.
+pub struct ReadsOk<T>(std::marker::PhantomData<T>);
+
+impl<T: DeserializeOwned, E> ReadsOk<Result<T, E>> {
+    /// Reads a `T`.
+    pub const BACK: Option<Back> = Some(back::<T>);
+}
+
+/// What [`Reads`] and [`ReadsOk`] answer for types that are only written.
+pub trait NotRead {
+    /// Nothing reads it.
+    const BACK: Option<Back> = None;
+}
+
+impl<T> NotRead for Reads<T> {}
+impl<T> NotRead for ReadsOk<T> {}
+
+impl<T> fmt::Debug for Reads<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reads")
+    }
+}
+
+impl<T> fmt::Debug for ReadsOk<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReadsOk")
+    }
+}
+
+/// Appends the JSON of a value, and reads it with `back`, if anything reads such values.
+///
+/// # Errors
+/// Names the part of the value that has no JSON, or that its type does not read.
+pub(crate) fn write<T: Serialize + ?Sized>(
+    value: &T,
+    json: &mut Vec<u8>,
+    back: Option<Back>,
+) -> Result<(), serde_json::Error> {
+    let (begin, seen) = (json.len(), Cell::new(Seen::default()));
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut *json, Watch { seen: &seen, depth: 0 }))?;
+    let Seen { nulls, deepest } = seen.get();
+    if deepest > DEEPEST {
+        return Err(too_deep());
+    }
+    // A number that JSON does not have was written as `null`; most values have neither.
+    if nulls {
+        finite::check(value)?;
+    }
+    match (back, json.get(begin..)) {
+        (Some(back), Some(written)) => back(written),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a value of this type and forgets it.
+pub(crate) fn back<T: DeserializeOwned>(json: &[u8]) -> Result<(), serde_json::Error> {
+    serde_json::from_slice::<T>(json).map(drop).map_err(|_found_again_below| unreadable::<T>(json))
+}
+
+/// Checks JSON that was written elsewhere.
+///
+/// # Errors
+/// When it is nested deeper than it is read.
+pub(crate) fn check_depth(json: &[u8]) -> Result<(), serde_json::Error> {
+    let limits = crate::message::Limits { bytes: usize::MAX, depth: DEEPEST };
+    limits.check(json).map_err(|_too_deep| too_deep())
+}
+
+#[cold]
+fn too_deep() -> serde_json::Error {
+    ser::Error::custom(format!(
+        "it is nested more than {DEEPEST} levels deep, and nothing reads that: make it flatter, or return it as a text"
+    ))
+}
+
+/// Reads once more, slowly, to find the place.
+#[cold]
+fn unreadable<T: DeserializeOwned>(json: &[u8]) -> serde_json::Error {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let (place, message) = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        // What is left after a value.
+        Ok(_) => (String::new(), "more than one value was written".to_owned()),
+        Err(error) => (error.path().to_string(), error.inner().to_string()),
+    };
+    let message = message.split(" at line ").next().unwrap_or_default();
+    let place = if matches!(place.as_str(), "" | "." | "?") { String::new() } else { format!("`{place}`: ") };
+    ser::Error::custom(format!(
+        "`{}` does not read what it has written: {place}{message}; its `Serialize` and `Deserialize` must fit together \
+         (serde's enums that are tagged or untagged read no keys that are numbers, and no integers beyond 64 bits)",
+        std::any::type_name::<T>()
+    ))
+}
+
+/// What a value is written of.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    nulls: bool,
+    deepest: usize,
+}
+
+/// Writes as `serde_json` does, and sees what is written.
+struct Watch<'s> {
+    seen: &'s Cell<Seen>,
+    depth: usize,
+}
+
+impl Watch<'_> {
+    fn deeper(&mut self) {
+        self.depth += 1;
+        let seen = self.seen.get();
+        if self.depth > seen.deepest {
+            self.seen.set(Seen { deepest: self.depth, ..seen });
+        }
+    }
+}
+
+impl Formatter for Watch<'_> {
+    fn write_null<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.seen.set(Seen { nulls: true, ..self.seen.get() });
+        CompactFormatter.write_null(writer)
+    }
+
+    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.deeper();
+        CompactFormatter.begin_array(writer)
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        CompactFormatter.end_array(writer)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.deeper();
+        CompactFormatter.begin_object(writer)
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        CompactFormatter.end_object(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    fn written<T: Serialize + DeserializeOwned>(value: &T) -> Result<String, String> {
+        let mut json = Vec::new();
+        let written = write(value, &mut json, Reads::<T>::BACK).map_err(|error| error.to_string());
+        written.map(|()| String::from_utf8(json).unwrap())
+    }
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(tag = "kind")]
+    enum Tagged {
+        Counts { by: HashMap<u32, u8> },
+    }
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Large(u128),
+        Text(String),
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Skips {
+        #[serde(skip_serializing_if = "String::is_empty")]
+        name: String,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Deep(Vec<Deep>);
+
+    fn nested(levels: usize) -> Deep {
+        (1..levels).fold(Deep(vec![]), |inner, _| Deep(vec![inner]))
+    }
+
+    #[test]
+    fn what_a_type_does_not_read_is_refused_where_it_is_written() {
+        assert_eq!(written(&(1, "a".to_owned(), None::<u8>)).unwrap(), r#"[1,"a",null]"#);
+        let map = Tagged::Counts { by: HashMap::from([(7, 1)]) };
+        assert!(
+            written(&map).unwrap_err().contains("Tagged` does not read what it has written"),
+            "{:?}",
+            written(&map)
+        );
+        assert_eq!(written(&Tagged::Counts { by: HashMap::new() }).unwrap(), r#"{"kind":"Counts","by":{}}"#);
+        assert!(written(&Untagged::Large(u128::MAX)).unwrap_err().contains("beyond 64 bits"));
+        assert_eq!(written(&Untagged::Text("a".into())).unwrap(), r#""a""#);
+        let skips = written(&vec![Skips { name: String::new() }]).unwrap_err();
+        assert!(skips.contains("`[0]`: missing field `name`"), "{skips}");
+    }
+
+    #[test]
+    fn values_are_as_deep_as_readers_go_and_no_deeper() {
+        let deepest = written(&nested(DEEPEST)).unwrap();
+        assert!(serde_json::from_str::<Deep>(&deepest).is_ok());
+        assert!(check_depth(deepest.as_bytes()).is_ok());
+        let words = written(&nested(DEEPEST + 1)).unwrap_err();
+        assert!(words.contains("more than 127 levels deep"), "{words}");
+        assert!(check_depth(format!("[{deepest}]").as_bytes()).is_err());
+        assert!(serde_json::from_str::<Deep>(&format!("[{deepest}]")).is_err());
+    }
+
+    #[test]
+    fn types_that_are_only_written_are_written() {
+        #[derive(Serialize)]
+        struct Written(&'static str);
+        assert!(Reads::<Written>::BACK.is_none());
+        assert!(ReadsOk::<Result<Written, String>>::BACK.is_none());
+        assert!(ReadsOk::<Result<u8, String>>::BACK.is_some());
+        let mut json = Vec::new();
+        write(&Written("a"), &mut json, Reads::<Written>::BACK).unwrap();
+        assert_eq!(json, b"\"a\"");
+    }
+}

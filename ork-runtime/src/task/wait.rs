@@ -1,0 +1,186 @@
+//! Waiting where a plain iterator asks for the next part, on any kind of thread, without a panic and without a deadlock.
+
+use std::future::Future;
+use std::panic::resume_unwind;
+use std::thread::ThreadId;
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::oneshot;
+
+use super::error::{Error, Result};
+
+tokio::task_local! {
+    /// Set while the engine polls a join as a task of a runtime with several threads.
+    static JOINS: ();
+}
+
+/// The runtime that a future needs, and the thread on which it was running.
+#[derive(Debug, Clone)]
+pub(crate) struct Home {
+    runtime: Option<Handle>,
+    thread: ThreadId,
+}
+
+impl Home {
+    /// Where the caller is.
+    pub(crate) fn here() -> Self {
+        Self { runtime: Handle::try_current().ok(), thread: std::thread::current().id() }
+    }
+
+    /// Waits for a future, which the runtime polls meanwhile; the calling thread is blocked.
+    ///
+    /// # Errors
+    /// Where nothing could poll the future: on the only thread of its runtime, without a runtime, or after its end.
+    pub(crate) fn wait<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Result<T> {
+        let Some(runtime) = &self.runtime else {
+            return Err(Error::permanent(
+                "the outputs of parts have to be waited for, and there is no tokio runtime here",
+            ));
+        };
+        let one_thread = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
+        if one_thread && std::thread::current().id() == self.thread {
+            return Err(Error::permanent(
+                "an iterator over parts would block the only thread of the tokio runtime, which has to read them: \
+                 use `next().await` or `collect().await`, or call it in the join itself",
+            ));
+        }
+        let (answer, answered) = std::sync::mpsc::sync_channel(1);
+        // It ends with this call, which waits for it: no shutdown has to.
+        runtime.spawn(async move { answer.send(future.await) });
+        let wait = || answered.recv().map_err(|_dropped| Error::new("the tokio runtime ended while a part was read"));
+        // The other tasks of this thread move to another one meanwhile.
+        if JOINS.try_with(|()| ()).is_ok() { tokio::task::block_in_place(wait) } else { wait() }
+    }
+}
+
+/// Polls the future of a join so that it may [wait](Home::wait).
+///
+/// On a runtime with one thread, that thread has to read the parts: the join is polled on another one.
+///
+/// # Cancel safety
+/// The future of the join is dropped, too; on a runtime with one thread soon after.
+pub(crate) async fn join<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
+    let runtime = Handle::current();
+    if runtime.runtime_flavor() != RuntimeFlavor::CurrentThread {
+        return JOINS.scope((), future).await;
+    }
+    let span = tracing::Span::current();
+    let (wanted, unwanted) = oneshot::channel::<()>();
+    let polled = tokio::task::spawn_blocking(move || {
+        span.in_scope(|| {
+            runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    _dropped = unwanted => None,
+                    output = future => Some(output),
+                }
+            })
+        })
+    });
+    let output = polled.await;
+    drop(wanted);
+    match output.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(Some(output)) => output,
+        Err(Ok(panic)) => resume_unwind(panic),
+        // The runtime ends, and drops this future, too.
+        Ok(None) | Err(Err(_)) => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::runtime::{Builder, Runtime};
+    use tokio::task::{LocalSet, spawn_blocking};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    /// A future that nothing but its runtime can finish.
+    async fn timer() -> u8 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        7
+    }
+
+    fn threads(number: usize) -> Runtime {
+        Builder::new_multi_thread().worker_threads(number).enable_all().build().unwrap()
+    }
+
+    fn one_thread() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    /// Spawns a future on a runtime, and its outcome, unless it hangs.
+    fn spawned<T: Send + 'static>(runtime: &Runtime, future: impl Future<Output = T> + Send + 'static) -> T {
+        runtime.block_on(async { tokio::time::timeout(LONG, runtime.spawn(future)).await.unwrap().unwrap() })
+    }
+
+    #[test]
+    fn a_join_waits_on_every_thread_of_its_runtime_at_once() {
+        for runtime in [threads(1), threads(2), one_thread()] {
+            let joins = (0..8).map(|_| {
+                runtime.spawn(async {
+                    let home = Home::here();
+                    join(async move { home.wait(timer()) }).await
+                })
+            });
+            let joins: Vec<_> = joins.collect();
+            for join in joins {
+                let waited = runtime.block_on(async { tokio::time::timeout(LONG, join).await });
+                assert_eq!(waited.unwrap().unwrap().unwrap(), 7);
+            }
+        }
+    }
+
+    #[test]
+    fn threads_outside_of_the_runtime_wait() {
+        for runtime in [threads(1), one_thread()] {
+            let waited = spawned(&runtime, async {
+                let home = Home::here();
+                let other = home.clone();
+                let blocking = spawn_blocking(move || home.wait(timer())).await.unwrap();
+                let plain = spawn_blocking(|| std::thread::spawn(move || other.wait(timer())).join().unwrap());
+                (blocking.unwrap(), plain.await.unwrap().unwrap())
+            });
+            assert_eq!(waited, (7, 7));
+        }
+    }
+
+    #[test]
+    fn a_local_set_waits_where_other_threads_can_read() {
+        let runtime = threads(1);
+        let waited = LocalSet::new().block_on(&runtime, async {
+            tokio::task::spawn_local(async { Home::here().wait(timer()) }).await.unwrap()
+        });
+        assert_eq!(waited.unwrap(), 7);
+    }
+
+    #[test]
+    fn waiting_is_refused_where_it_would_block_what_is_waited_for() {
+        let runtime = one_thread();
+        let alone = spawned(&runtime, async { Home::here().wait(timer()) }).unwrap_err();
+        assert!(alone.to_string().contains("`collect().await`"), "{alone}");
+        let local = LocalSet::new().block_on(&runtime, async { Home::here().wait(timer()) }).unwrap_err();
+        assert!(local.to_string().contains("`collect().await`"), "{local}");
+        let nowhere = Home::here().wait(timer()).unwrap_err();
+        assert!(nowhere.to_string().contains("no tokio runtime"), "{nowhere}");
+    }
+
+    #[test]
+    fn a_join_that_panics_panics_and_one_that_is_dropped_is_dropped() {
+        for runtime in [threads(1), one_thread()] {
+            let panicked = runtime.block_on(runtime.spawn(async { join(async { panic!("no sum") }).await }));
+            let panic = panicked.map(|()| ()).unwrap_err().into_panic();
+            assert_eq!(panic.downcast_ref::<&str>(), Some(&"no sum"));
+            let (held, dropped) = oneshot::channel::<()>();
+            let joined = runtime.spawn(join(async move {
+                std::future::pending::<()>().await;
+                drop(held);
+            }));
+            joined.abort();
+            runtime.block_on(async { tokio::time::timeout(LONG, dropped).await.unwrap().unwrap_err() });
+        }
+    }
+}

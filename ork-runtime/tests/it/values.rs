@@ -1,0 +1,176 @@
+//! Values that JSON cannot hold, or that their type does not read: refused where they are made, with the place.
+
+use std::collections::HashMap;
+
+use ork::{Context, FailureKind, Parts, Result, task};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::tasks::{called, calls};
+use super::world::{World, each};
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+struct Measured {
+    name: Option<String>,
+    means: Vec<f64>,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind")]
+enum Tagged {
+    Counts { by: HashMap<u32, u8> },
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Untagged {
+    Large(u128),
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Deep(Vec<Deep>);
+
+fn measured(last: f64) -> Measured {
+    Measured { name: None, means: vec![1.0, last] }
+}
+
+#[task]
+fn not_a_number() -> f64 {
+    f64::NAN
+}
+
+#[task]
+async fn mean_of(last: f64) -> Result<Measured> {
+    Ok(measured(last))
+}
+
+#[task]
+fn counts_by_number() -> Tagged {
+    Tagged::Counts { by: HashMap::from([(7, 1)]) }
+}
+
+#[task]
+fn very_large() -> Untagged {
+    Untagged::Large(u128::MAX)
+}
+
+#[task]
+fn very_deep(levels: usize) -> Deep {
+    (1..levels).fold(Deep(vec![]), |inner, _| Deep(vec![inner]))
+}
+
+#[task]
+fn words_for_ever() -> std::borrow::Cow<'static, str> {
+    "written, and never read by its type".into()
+}
+
+#[task]
+fn hello(name: String) -> String {
+    format!("hello {name}")
+}
+
+/// The mean of one part is no number.
+#[task]
+fn divided(number: u32) -> f64 {
+    f64::from(number) / f64::from(number)
+}
+
+#[task(part, tolerate = 1)]
+fn divided_part(count: u32) -> impl Iterator<Item = divided> {
+    (0..count).map(|number| divided { number })
+}
+
+#[task(join)]
+fn divided_join(parts: Parts<f64>) -> Result<Vec<String>> {
+    parts.failed().into_iter().map(|failed| failed.map(|(index, failure)| format!("{index}: {failure}"))).collect()
+}
+
+#[task]
+fn takes(measured: Measured, key: String) {
+    drop(measured);
+    called(&key);
+}
+
+/// Its second item has no JSON.
+#[task(part)]
+fn takes_part(key: String) -> Vec<takes> {
+    [1.0, f64::INFINITY].map(|last| takes { measured: measured(last), key: key.clone() }).into()
+}
+
+#[task]
+async fn submits(key: String, context: Context) -> Result<String> {
+    let refused = context.submit(takes { measured: measured(f64::NAN), key }).await.unwrap_err();
+    Ok(refused.to_string())
+}
+
+/// Before, each of these ended with success: as `null`, or as an output that the client said another version had written.
+#[test]
+fn an_output_that_nothing_reads_fails_its_job_and_says_where_it_is_wrong() {
+    each(|world| async move {
+        let (ork, json) = (&world.ork, || "{}".into());
+        for (job, words) in [
+            (ork.submit_json("not_a_number", json()).await.unwrap(), "it is NaN, and JSON has no such number"),
+            (
+                ork.submit_json("counts_by_number", json()).await.unwrap(),
+                "`it::values::Tagged` does not read what it has",
+            ),
+            (ork.submit_json("very_large", json()).await.unwrap(), "no integers beyond 64 bits"),
+            (ork.submit(very_deep { levels: 130 }).await.unwrap().id(), "nested more than 127 levels deep"),
+        ] {
+            let outcome = world.outcome(job).await;
+            let failure = outcome.status().failure.clone().unwrap();
+            assert!(failure.kind == FailureKind::Output && failure.message.contains(words), "{failure:?}");
+        }
+        assert_eq!(ork.submit(mean_of { last: 2.5 }).and_wait().await.unwrap().means, [1.0, 2.5]);
+        let deep = ork.submit(very_deep { levels: 127 }).and_wait().await;
+        assert!(deep.is_ok(), "{deep:?}");
+        let words = ork.submit_json_and_wait("words_for_ever", json()).await.unwrap();
+        assert_eq!(words.get(), "\"written, and never read by its type\"");
+        world.end().await;
+    });
+}
+
+/// Before, the output of such a part was `null`, and the join failed when it came to it.
+#[test]
+fn a_part_whose_output_nothing_reads_fails_alone() {
+    each(|world| async move {
+        let failed = world.ork.submit(divided_part { count: 3 }).and_wait().await.unwrap();
+        assert_eq!(failed.len(), 1);
+        assert!(failed[0].starts_with("0: unwritable output: it is NaN, and JSON has no such number"), "{failed:?}");
+        world.end().await;
+    });
+}
+
+/// Before, the input became `null`, and the job failed where it ran; a hook was sent with it.
+#[test]
+fn inputs_that_nothing_reads_are_refused_where_they_are_submitted() {
+    each(|world| async move {
+        let (ork, key) = (&world.ork, ork::JobId::new().to_string());
+        let takes = |last| takes { measured: measured(last), key: key.clone() };
+        let place = "the input `measured`: `means[1]` is NaN";
+        let said = |error: ork::ClientError| format!("{error}: {}", std::error::Error::source(&error).unwrap());
+        let alone = said(ork.submit(takes(f64::NAN)).await.unwrap_err());
+        assert!(alone.contains(place), "{alone}");
+        let many = said(ork.submit_all([takes(1.0), takes(f64::NAN)]).await.unwrap_err());
+        assert!(many.contains(place), "{many}");
+        let hook = said(ork.submit(hello { name: "a".into() }).on_success(takes(f64::NAN)).await.unwrap_err());
+        assert!(hook.contains(place), "{hook}");
+        let below = ork.submit(submits { key: key.clone() }).and_wait().await.unwrap();
+        assert!(below.contains(place), "{below}");
+        let split = ork.submit(takes_part { key: key.clone() }).await.unwrap().outcome().await.unwrap();
+        let failure = split.status().failure.clone().unwrap().to_string();
+        assert!(failure.contains("the input `measured`: `means[1]` is inf"), "{failure}");
+        assert!(calls(&key) <= 1, "only the first item can have run");
+        world.end().await;
+    });
+}
+
+/// The words of a client whose type is not that of the output do not say what nothing shows.
+#[tokio::test]
+async fn an_output_of_another_type_is_not_said_to_be_of_another_version() {
+    let world = World::new("memory:").await;
+    let id = world.ork.submit(hello { name: "a".into() }).await.unwrap().id();
+    let error = world.outcome(id).await.into_output::<u8>().unwrap_err().to_string();
+    assert!(error.contains("it is not of the type that this program expects"), "{error}");
+    world.end().await;
+}
