@@ -6,7 +6,6 @@
 #![expect(
     unreachable_pub,
     dead_code,
-    unnameable_types,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
