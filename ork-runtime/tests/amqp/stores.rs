@@ -175,9 +175,13 @@ async fn flaky_worker(world: &World) -> (ork::Ork, Arc<Flaky>) {
 async fn flaky_worker_at(world: &World, name: &str, clock: Arc<dyn Clock>) -> (ork::Ork, Arc<Flaky>) {
     let path = world.store.strip_prefix("sqlite:").unwrap();
     let store = Arc::new(Sqlite::open(path.as_ref(), Synchronous::Full).unwrap());
-    let (broken, remembers) = (watch::channel(false).0, watch::channel(false).0);
-    let (refused, forgotten) = (watch::channel(0).0, watch::channel(0).0);
-    let flaky = Arc::new(Flaky { store, broken, remembers, refused, forgotten });
+    let flaky = Arc::new(Flaky {
+        store,
+        broken: watch::channel(false).0,
+        remembers: watch::channel(false).0,
+        refused: watch::channel(0).0,
+        forgotten: watch::channel(0).0,
+    });
     let mut config = amqp::Config::new(&world.url).unwrap();
     config.prefix.clone_from(&world.prefix);
     let broker = Arc::new(Amqp::new(config).unwrap());
