@@ -6,7 +6,7 @@ use super::{Ork, adapters};
 use crate::accounting::By;
 use crate::broker::{Broker, BrokerError};
 use crate::client::{Client, waiters::Waiters};
-use crate::clock::{Clock, system::SystemClock};
+use crate::clock::{Clock, shared::SharedClock, system::SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::engine::large::Large;
 use crate::engine::{self, Engine, Settings};
@@ -169,12 +169,14 @@ impl OrkBuilder {
     pub async fn build(self) -> Result<Ork, BuildError> {
         let config = self.resolve()?;
         let registry = Arc::new(self.tasks()?);
+        let clock = Arc::new(SharedClock::new(self.clock));
+        let shared: Arc<dyn Clock> = Arc::<SharedClock>::clone(&clock);
         let (store, broker, worker) = if let Some(ports) = self.ports {
             ports
         } else {
             let worker = WorkerId::new(config.name.clone().unwrap_or_else(default_name));
             let store = adapters::store(&config).await?;
-            let broker = adapters::broker(&config, &store, &self.clock, &worker)?;
+            let broker = adapters::broker(&config, &store, &shared, &worker)?;
             (store, broker, worker)
         };
         let objects = match self.objects {
@@ -183,8 +185,10 @@ impl OrkBuilder {
         };
         let home = if objects.is_some() && store.keeps() { Some(store.identity().await?) } else { None };
         broker.prepare(&worker::queues(&registry, 1)).await?;
+        // Before anything is written by it: another process would be taken for dead by a clock that is ahead.
+        worker::services::set_clock(&*store, &clock).await?;
         // Before anything is held: what a process holds is freed by the end of its heartbeat, so there must be one.
-        let by = By { worker: worker.clone(), now: self.clock.now(), hold: false, tells: Telling::Nothing };
+        let by = By { worker: worker.clone(), now: clock.now(), hold: false, tells: Telling::Nothing };
         store.beat(Beat { ttl: worker::services::TTL, running: Vec::new(), by }).await?;
         let supervisor = Supervisor::default();
         let waiters = match broker.replies().await? {
@@ -197,9 +201,9 @@ impl OrkBuilder {
         };
         let tasks = (registry, self.states);
         let settings = (settings(&config, &*broker), Large::new(objects, home, config.large_output_bytes));
-        let executor = adapters::executor(&config, &self.clock);
+        let executor = adapters::executor(&config, &shared);
         let ports = engine::Ports { store, broker, executor };
-        let (engine, owed, said) = Engine::new(tasks, ports, (self.clock, worker), settings);
+        let (engine, owed, said) = Engine::new(tasks, ports, (clock, worker), settings);
         let engine = Arc::new(engine);
         worker::services::start(&engine, &supervisor, owed, said);
         let client = Client::new(Arc::clone(&engine), waiters);

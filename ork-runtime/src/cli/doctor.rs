@@ -71,10 +71,21 @@ async fn store(builder: OrkBuilder) -> Finding {
     let found = async {
         let ork = builder.build().await.map_err(|error| chain(&error))?;
         let found = ork.engine().store.check().await.map_err(|error| chain(&error));
+        let ahead = ork.engine().store_clock.ahead();
         ork.shutdown().await;
-        found
+        found.map(|words| words + &apart(ahead))
     };
     finding("store", found.await)
+}
+
+/// How far the clock of this computer is from that of the store, if that is worth a word.
+fn apart(ahead: i64) -> String {
+    let seconds = ahead.unsigned_abs() / 1_000;
+    if seconds < 2 {
+        return String::new();
+    }
+    let way = if ahead > 0 { "ahead of" } else { "behind" };
+    format!("; the clock of this computer is {seconds} s {way} its clock, by which ork goes: set this one right")
 }
 
 async fn objects(builder: OrkBuilder) -> Finding {

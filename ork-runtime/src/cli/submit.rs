@@ -59,9 +59,10 @@ pub(super) async fn submit(builder: OrkBuilder, args: Args, output: &Output) -> 
 }
 
 /// Refuses to hand anything over that would end with this command: what only its memory holds, and its own broker.
+/// Without a store and a broker no process can be built at all.
 pub(super) fn outlives(builder: &OrkBuilder) -> Result<(), Failure> {
     let config = builder.resolve()?;
-    if config.broker != "embedded" || !matches!(config.store.as_str(), "memory:" | "none") {
+    if config.broker != "embedded" || config.store != "memory:" {
         return Ok(());
     }
     let (store, broker) = (&config.store, &config.broker);

@@ -1,5 +1,6 @@
 //! Time as a port: who needs the time or a pause asks a `Clock`, so that tests can turn it.
 
+pub(crate) mod shared;
 pub mod system;
 
 use std::fmt;
@@ -78,5 +79,11 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// Waits until `moment`; returns at once if it has passed.
     fn pause_until(&self, moment: Timestamp) -> Pause {
         self.pause(moment - self.now())
+    }
+
+    /// Whether it shows the time of day, so that it can be held against the clock of a store. One that a test turns is
+    /// not, and is believed.
+    fn is_wall(&self) -> bool {
+        false
     }
 }

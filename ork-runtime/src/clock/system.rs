@@ -18,4 +18,8 @@ impl Clock for SystemClock {
     fn pause(&self, duration: Duration) -> Pause {
         Box::pin(tokio::time::sleep(duration))
     }
+
+    fn is_wall(&self) -> bool {
+        true
+    }
 }

@@ -47,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounting::{By, Limit, PartKey};
 use crate::broker::{Broker, Delivery, Refused, Settlement};
 use crate::clock::Clock;
+use crate::clock::shared::SharedClock;
 use crate::event::Scope;
 use crate::executor::Executor;
 use crate::flow::RUN;
@@ -108,7 +109,10 @@ pub(crate) struct Engine {
     pub(crate) broker: Arc<dyn Broker>,
     /// Runs what is no function of this program; `None` if this program cannot.
     pub(crate) executor: Option<Arc<dyn Executor>>,
+    /// Its time is that of the store, as far as that has a clock of its own: it is [`Engine::store_clock`].
     pub(crate) clock: Arc<dyn Clock>,
+    /// What sets it right.
+    pub(crate) store_clock: Arc<SharedClock>,
     pub(crate) worker: WorkerId,
     pub(crate) settings: Settings,
     pub(crate) large: Large,
@@ -143,7 +147,7 @@ impl Engine {
     pub(crate) fn new(
         (registry, states): (Arc<Registry>, States),
         Ports { store, broker, executor }: Ports,
-        (clock, worker): (Arc<dyn Clock>, WorkerId),
+        (clock, worker): (Arc<SharedClock>, WorkerId),
         (settings, large): (Settings, Large),
     ) -> (Self, OutboxReceiver, (ProgressReceiver, MeasureReceiver)) {
         let (outbox, owed) = Outbox::new();
@@ -155,7 +159,8 @@ impl Engine {
             store,
             broker,
             executor,
-            clock,
+            clock: Arc::<SharedClock>::clone(&clock),
+            store_clock: clock,
             worker,
             slots: Slots::new(settings.concurrency, settings.blocking),
             settings,

@@ -188,6 +188,15 @@ pub struct Beat {
     pub by: By,
 }
 
+/// The answer to [`Store::beat`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Beaten {
+    /// Which of the jobs that the process runs have ended.
+    pub ended: Vec<JobId>,
+    /// The time by the clock of the store, as in [`Store::time`].
+    pub time: Option<Timestamp>,
+}
+
 /// Where the truth about jobs is kept.
 ///
 /// Any future may be dropped: what was begun is done whole or not at all.
@@ -213,8 +222,16 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Lets go of rows that this process holds.
     async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError>;
 
-    /// Says that the process lives, and frees what dead ones held. Answers which of its running jobs have ended.
-    async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError>;
+    /// The time by the clock of the store, which all its processes share; `None` if it has none of its own.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+
+    /// Says that the process lives, and frees what dead ones held.
+    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError>;
 
     /// Says that the process ends: it holds nothing any more.
     async fn leave(&self, by: By) -> Result<(), StoreError>;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Beat, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Recorded, Situation, Store,
+    Beat, Beaten, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Recorded, Situation, Store,
     StoreError, StoreErrorKind, Take, Taken, Work,
 };
 use crate::accounting::{By, OwedId};
@@ -61,8 +61,8 @@ impl Store for NoStore {
         none()
     }
 
-    async fn beat(&self, _beat: Beat) -> Result<Vec<JobId>, StoreError> {
-        Ok(Vec::new())
+    async fn beat(&self, _beat: Beat) -> Result<Beaten, StoreError> {
+        Ok(Beaten::default())
     }
 
     async fn leave(&self, _by: By) -> Result<(), StoreError> {

@@ -11,8 +11,10 @@ use super::measures;
 use super::relay::relay;
 use super::sets;
 use crate::accounting::Change;
+use crate::clock::Timestamp;
+use crate::clock::shared::SharedClock;
 use crate::engine::{Engine, MeasureReceiver, OutboxReceiver, ProgressReceiver};
-use crate::store::Beat;
+use crate::store::{Beat, Beaten, Store, StoreError};
 use crate::supervisor::Supervisor;
 
 /// How often a process says that it lives.
@@ -50,15 +52,39 @@ pub(crate) fn start(
     supervisor.service("measures", measures::write(Arc::clone(engine), measured, changes, stop));
 }
 
+/// Sets the clock of this process right by that of its store, before anything is written by it.
+///
+/// # Errors
+/// When the store cannot be asked for its time.
+pub(crate) async fn set_clock(store: &dyn Store, clock: &SharedClock) -> Result<(), StoreError> {
+    let asked = clock.own().now();
+    let shown = store.time().await?;
+    hold_against(clock, shown, asked);
+    Ok(())
+}
+
+/// Sets the clock of this process right by what the store has shown since it was asked, and warns if they are far apart.
+fn hold_against(clock: &SharedClock, shown: Option<Timestamp>, asked: Timestamp) {
+    let Some(ahead) = shown.and_then(|shown| clock.set(shown, [asked, clock.own().now()])) else { return };
+    let (apart, way) = (Duration::from_millis(ahead.unsigned_abs()), if ahead > 0 { "ahead of" } else { "behind" });
+    tracing::warn!(
+        "the clock of this computer is {} {way} the clock of the store; ork goes by that of the store, set this one right",
+        humantime::format_duration(apart)
+    );
+}
+
 /// Says that the process lives, and stops what was cancelled.
 async fn heartbeat(engine: Arc<Engine>, stop: CancellationToken) {
     let mut changes = engine.store.changes().watch();
     let mut next = engine.clock.now();
     loop {
-        let noted = engine.running.note();
+        let (noted, asked) = (engine.running.note(), engine.store_clock.own().now());
         let beat = Beat { ttl: TTL, running: noted.jobs.clone(), by: engine.by() };
         match engine.store.beat(beat).await {
-            Ok(ended) => ended.into_iter().for_each(|job| engine.running.stop(job, &noted)),
+            Ok(Beaten { ended, time }) => {
+                ended.into_iter().for_each(|job| engine.running.stop(job, &noted));
+                hold_against(&engine.store_clock, time, asked);
+            }
             Err(error) => tracing::warn!(%error, "the heartbeat could not be written"),
         }
         if engine.clock.now() >= next {

@@ -11,7 +11,7 @@ use ork::clock::{Pause, system::SystemClock};
 use ork::context::Progress;
 use ork::store::sqlite::{Sqlite, Synchronous};
 use ork::store::{
-    Beat, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError,
+    Beat, Beaten, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError,
     StoreErrorKind, Take, Taken, Work,
 };
 use ork::task::parts::SettledPart;
@@ -88,7 +88,7 @@ impl Store for Flaky {
         self.store.give_back(owed, by).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
+    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
         self.works()?;
         self.store.beat(beat).await
     }

@@ -52,6 +52,7 @@ mod schedules;
 #[cfg(feature = "constraints")]
 mod schemas;
 mod shutdown;
+mod skew;
 mod slots;
 mod submit;
 mod tasks;

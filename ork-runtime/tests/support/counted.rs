@@ -9,8 +9,8 @@ use ork::broker::{Broker, BrokerError, Replies, Subscribe, Subscription};
 use ork::context::Progress;
 use ork::message::Outgoing;
 use ork::store::{
-    Beat, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError, Take, Taken,
-    Work,
+    Beat, Beaten, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError, Take,
+    Taken, Work,
 };
 use ork::task::parts::SettledPart;
 use ork::{Filter, JobId, Timestamp};
@@ -85,7 +85,7 @@ impl Store for CountedStore {
         self.1.made("give_back", self.0.give_back(owed, by)).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
+    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
         self.1.made("beat", self.0.beat(beat)).await
     }
 

@@ -16,7 +16,7 @@ use ork::context::Progress;
 use ork::message::Outgoing;
 use ork::objects::{Object, ObjectError, ObjectErrorKind, Objects};
 use ork::store::{
-    Beat, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError,
+    Beat, Beaten, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError,
     StoreErrorKind, Take, Taken, Work,
 };
 use ork::task::parts::SettledPart;
@@ -174,7 +174,7 @@ impl Store for FaultyStore {
         self.1.make(self.0.give_back(owed, by), no_store).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
+    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
         self.1.make(self.0.beat(beat), no_store).await
     }
 

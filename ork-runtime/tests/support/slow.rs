@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use ork::accounting::{By, OwedId};
 use ork::context::Progress;
 use ork::store::{
-    Beat, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError, Take, Taken,
-    Work,
+    Beat, Beaten, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError, Take,
+    Taken, Work,
 };
 use ork::task::parts::SettledPart;
 use ork::{Filter, JobId, Timestamp};
@@ -77,7 +77,7 @@ impl Store for SlowStore {
         self.store.give_back(owed, by).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
+    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
         self.store.beat(beat).await
     }
 

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use self::metrics::Metrics;
 use self::parts::PartRow;
 use super::{
-    Beat, Changes, Expired, Filter, JobView, OPEN, PartFilter, PartStatus, Process, Prune, Pruned, Recorded, Situation,
-    Store, StoreError, Take, Taken, Work,
+    Beat, Beaten, Changes, Expired, Filter, JobView, OPEN, PartFilter, PartStatus, Process, Prune, Pruned, Recorded,
+    Situation, Store, StoreError, Take, Taken, Work,
 };
 use crate::accounting::{Books, By, Change, Entry, Holder, Limit, Owed, OwedAsk, OwedId, OwedRow, Permits};
 use crate::clock::Timestamp;
@@ -374,7 +374,7 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
+    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
         let now = beat.by.now;
         let mut tables = self.tables();
         let alive = (beat.by.worker.name().to_owned(), now + beat.ttl);
@@ -389,7 +389,7 @@ impl Store for Memory {
         drop(tables);
         changes.extend((!dead.is_empty()).then_some(Change::Owed));
         self.tell(changes);
-        Ok(ended)
+        Ok(Beaten { ended, time: None })
     }
 
     async fn leave(&self, by: By) -> Result<(), StoreError> {

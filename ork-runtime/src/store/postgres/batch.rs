@@ -227,7 +227,7 @@ async fn others(
             Command::Beat(beat, answer) => {
                 let found = workers::beat(connection, beat).await?;
                 freed |= found.freed;
-                answer.value = Some(found.ended);
+                answer.value = Some(found.beaten);
             }
             Command::Prune(page, answer) => {
                 answer.value = Some(prune::prune(connection, page).await?);

@@ -9,7 +9,7 @@ use crate::accounting::{By, OwedId, Promise};
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::metric::Delta;
-use crate::store::{Beat, Prune, Pruned, StoreError, Take, Taken, Work};
+use crate::store::{Beat, Beaten, Prune, Pruned, StoreError, Take, Taken, Work};
 
 /// What the writer is asked to do.
 pub(super) enum Command {
@@ -22,7 +22,7 @@ pub(super) enum Command {
     /// Let go of rows.
     GiveBack(Vec<Held>, Answer<()>),
     /// Note that a process lives.
-    Beat(Beat, Answer<Vec<JobId>>),
+    Beat(Beat, Answer<Beaten>),
     /// Note how far a job has come, or one part of it.
     Progress(JobId, Option<u64>, Progress, Answer<()>),
     /// Add to what jobs have recorded.
@@ -106,7 +106,8 @@ impl Waiting {
             | Command::Progress(.., answer)
             | Command::Leave(_, answer)
             | Command::Nothing(answer) => drop(answer.send(result)),
-            Command::Beat(_, answer) | Command::Record(_, answer) => drop(answer.send(result)),
+            Command::Beat(_, answer) => drop(answer.send(result)),
+            Command::Record(_, answer) => drop(answer.send(result)),
             Command::Prune(_, answer) => drop(answer.send(result)),
             Command::Undo(_) | Command::Close => {}
         }

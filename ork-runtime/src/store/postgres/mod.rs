@@ -45,7 +45,7 @@ use self::session::{PATIENCE, Session};
 use self::url::Address;
 use self::writer::{Shared, Writer, pause};
 use super::{
-    Beat, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Recorded, Situation, Store,
+    Beat, Beaten, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Recorded, Situation, Store,
     StoreError, StoreErrorKind, Take, Taken, Work,
 };
 use crate::accounting::{By, OwedId};
@@ -198,7 +198,7 @@ impl Store for Postgres {
         self.write(|answer| Command::GiveBack(held(owed, &by), answer)).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
+    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
         self.write(|answer| Command::Beat(beat, answer)).await
     }
 
@@ -236,6 +236,10 @@ impl Store for Postgres {
 
     async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
         read!(self, connection => situation::of(connection, job))
+    }
+
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        read!(self, connection => views::time(connection)).map(Some)
     }
 
     async fn identity(&self) -> Result<Uuid, StoreError> {

@@ -39,6 +39,12 @@ pub(super) async fn check(connection: &mut PgConnection) -> sqlx::Result<(i64, S
     Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
 }
 
+/// The time by the clock of the server.
+pub(super) async fn time(connection: &mut PgConnection) -> sqlx::Result<Timestamp> {
+    let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+    sqlx::query(now).fetch_one(connection).await?.try_get(0).map(Timestamp::from_millis)
+}
+
 /// What tells this database from every other.
 pub(super) async fn identity(connection: &mut PgConnection) -> sqlx::Result<Uuid> {
     let row = sqlx::query("SELECT store FROM ork.ork_schema").fetch_one(connection).await?;

@@ -5,16 +5,17 @@ use sqlx::postgres::PgConnection;
 
 use super::codec::{Uid, signed, text};
 use super::permits;
+use super::views;
 use crate::accounting::By;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::job::State;
-use crate::store::Beat;
+use crate::store::{Beat, Beaten};
 
 /// What a beat has found.
 pub(super) struct Found {
-    /// Which of the jobs have ended.
-    pub(super) ended: Vec<JobId>,
+    /// The answer.
+    pub(super) beaten: Beaten,
     /// Whether a process had died, so that what it held is free now.
     pub(super) freed: bool,
 }
@@ -51,11 +52,11 @@ pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Re
         let running: Vec<_> = beat.running.iter().copied().map(Uid::from).collect();
         let query =
             "SELECT id FROM ork.job WHERE id = ANY($1) AND (state = ANY($2) OR (tree::json ->> 'verdict') IS NOT NULL)";
-        for row in sqlx::query(query).bind(running).bind(finals).fetch_all(connection).await? {
+        for row in sqlx::query(query).bind(running).bind(finals).fetch_all(&mut *connection).await? {
             ended.push(JobId::from_bytes(row.try_get::<Uid, _>(0)?.0));
         }
     }
-    Ok(Found { ended, freed })
+    Ok(Found { beaten: Beaten { ended, time: Some(views::time(connection).await?) }, freed })
 }
 
 /// Notes that a process ends. Answers whether it held anything.

@@ -31,7 +31,7 @@ use self::session::Session;
 use self::wake::Wake;
 use self::writer::{Command, Io, Writer};
 use super::{
-    Beat, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Recorded, Situation, Store,
+    Beat, Beaten, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Recorded, Situation, Store,
     StoreError, Take, Taken, Work,
 };
 use crate::accounting::{By, Change, OwedId};
@@ -166,7 +166,7 @@ impl Store for Sqlite {
         self.write(move |connection, changes| outbox::give_back(connection, &owed, &by, changes)).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Vec<JobId>, StoreError> {
+    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
         self.write(move |connection, changes| outbox::beat(connection, &beat, changes)).await
     }
 
@@ -204,6 +204,10 @@ impl Store for Sqlite {
 
     async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
         self.read(move |connection| views::situation(connection, job)).await
+    }
+
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(views::time).await.map(Some)
     }
 
     async fn identity(&self) -> Result<Uuid, StoreError> {

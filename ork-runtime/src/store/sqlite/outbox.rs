@@ -6,12 +6,13 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params, param
 use super::error::damaged;
 use super::permits;
 use super::tables::{self, number, part_id, signed};
+use super::views;
 use crate::accounting::{By, Change, Owed, OwedAsk, OwedId, OwedRow};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::{Job, State};
 use crate::message::Outgoing;
-use crate::store::{Beat, Owing, Take, Taken};
+use crate::store::{Beat, Beaten, Owing, Take, Taken};
 
 /// Adds a row; for [`insert`].
 pub(super) const INSERT: &str = "INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
@@ -214,8 +215,8 @@ pub(super) fn give_back(
     Ok(())
 }
 
-/// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended.
-pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Change>) -> rusqlite::Result<Vec<JobId>> {
+/// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended, and the time.
+pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Change>) -> rusqlite::Result<Beaten> {
     let (worker, now) = (&beat.by.worker, beat.by.now);
     connection
         .prepare_cached("INSERT OR REPLACE INTO worker (boot, name, until) VALUES (?1, ?2, ?3)")?
@@ -245,7 +246,7 @@ pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Chang
         let found = statement.query_map(params_from_iter(ids), |row| row.get(0).map(JobId::from_bytes))?;
         ended.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
     }
-    Ok(ended)
+    Ok(Beaten { ended, time: Some(views::time(connection)?) })
 }
 
 /// Notes that a process ends.

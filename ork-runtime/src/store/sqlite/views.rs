@@ -27,6 +27,12 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM job", [], |row| row.get(0))
 }
 
+/// The time by the clock of this computer, which all processes that share the file are on.
+pub(super) fn time(connection: &Connection) -> rusqlite::Result<Timestamp> {
+    let now = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+    connection.query_row(now, [], |row| row.get(0)).map(Timestamp::from_millis)
+}
+
 /// What tells this file from every other.
 pub(super) fn identity(connection: &Connection) -> rusqlite::Result<Uuid> {
     connection.query_row("SELECT store FROM counter", [], |row| row.get(0).map(Uuid::from_bytes))
