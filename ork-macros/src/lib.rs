@@ -86,8 +86,10 @@ mod workflow;
 /// - `#[task(part)] fn x_part(..)` takes the inputs of the whole job and returns the parts, as messages `x { .. }`: in a
 ///   `Vec`, from any iterator or any `Stream`, each of them alone or in a `Result`. Nothing is pulled before there is
 ///   room for it, so there may be any number of parts.
-/// - `#[task] fn x(..)` runs once for each part.
-/// - `#[task(join)] fn x_join(parts: Parts<T>)` runs once, when every part has ended. `T` is what `x` returns.
+/// - `#[task] fn x(..)` is called for each part.
+/// - `#[task(join)] fn x_join(parts: Parts<T>)` is called when every part has ended. `T` is what `x` returns.
+///   That it is due, and what it returned, is recorded exactly once; like each function it is executed at least once: a worker
+///   that dies inside of it has it called again.
 ///
 /// `x_part { .. }` submits the whole job and `x { .. }` one run of the function alone. The three stand in one crate.
 ///

@@ -1,4 +1,8 @@
-//! A task framework: annotate a function, split it into parts, join them exactly once.
+//! A task framework: annotate a function, split it into parts, join them when the last one has ended.
+//!
+//! Functions are executed at least once and their outcomes are recorded exactly once, in the transaction that also records
+//! what follows. A worker that dies before that commit has its function called again; [`Context::idempotency_key`] is the same for
+//! each of these calls, so that an effect outside can be made to happen once.
 //!
 //! ```
 //! use ork::{Ork, Parts, task};
@@ -15,7 +19,7 @@
 //!     chapters.into_iter().map(|text| words { text })
 //! }
 //!
-//! /// Runs once, when every chapter is counted.
+//! /// Joins the parts, once every chapter is counted.
 //! #[task(join)]
 //! fn words_join(parts: Parts<usize>) -> ork::Result<usize> {
 //!     parts.all_ok()?.into_iter().sum()

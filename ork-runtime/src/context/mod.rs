@@ -242,11 +242,16 @@ impl Context {
         }
     }
 
-    /// The same text for every attempt at this piece of work and for no other: `JOB` or `JOB.INDEX`.
+    /// The same text for every attempt at this piece of work and for no other: `JOB`, `JOB.INDEX` for a part, `JOB.join`
+    /// for a join.
+    ///
+    /// A function is executed at least once. What it hands this key to can make its effect happen once.
     pub fn idempotency_key(&self) -> String {
-        match self.0.about.index {
-            None => self.0.about.job.to_string(),
-            Some(index) => format!("{}.{index}", self.0.about.job),
+        let about = &self.0.about;
+        match (about.index, about.phase) {
+            (Some(index), _) => format!("{}.{index}", about.job),
+            (None, Phase::Join) => format!("{}.join", about.job),
+            (None, Phase::Start) => about.job.to_string(),
         }
     }
 

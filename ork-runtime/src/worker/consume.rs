@@ -31,6 +31,9 @@ pub(super) async fn consume(
     let mut window = Window::new(slots(&engine, &tasks));
     let mut backlog = Backlog::default();
     let mut leases = engine.leases.watch();
+    // A broker waits only so long for an acknowledgement.
+    let ack_within = if engine.broker.needs_relay() { engine.settings.ack_within } else { Duration::MAX };
+    let (stalled, mut nothing_began) = (STALLED.min(ack_within), Duration::ZERO);
     let begin = |begun| match begun {
         Begun::One(delivery, slot) => {
             let engine = Arc::clone(&engine);
@@ -53,6 +56,7 @@ pub(super) async fn consume(
     loop {
         while let Some(begun) = backlog.pop(&engine) {
             begin(begun);
+            nothing_began = Duration::ZERO;
         }
         let waits = !backlog.is_empty();
         let delivery = tokio::select! {
@@ -64,14 +68,20 @@ pub(super) async fn consume(
             }
             begun = backlog.next(&engine), if waits => {
                 begun.into_iter().for_each(begin);
+                nothing_began = Duration::ZERO;
                 continue;
             }
             delivery = subscription.next() => delivery,
-            () = engine.clock.pause(STALLED), if waits => {
+            () = engine.clock.pause(stalled), if waits => {
+                nothing_began += stalled;
                 // Other workers may have slots for it. Once the window is as small as can be, what comes is what can begin.
-                if window.stalled(STALLED) {
+                let shrunk = window.stalled(stalled);
+                if shrunk {
                     subscription.resize(left(&window, *leases.borrow()));
+                }
+                if shrunk || nothing_began >= ack_within {
                     backlog.give_back();
+                    nothing_began = Duration::ZERO;
                 }
                 continue;
             }

@@ -1,9 +1,52 @@
 //! What a task knows, and what it may ask.
 
-use ork::{JobId, JobState};
+use std::collections::BTreeMap;
+use std::sync::{LazyLock, Mutex};
+
+use ork::{Context, JobId, JobState, Parts, Result, task};
 
 use super::tasks::*;
 use super::world::each;
+
+/// How often each piece of work of a job was called, by its key.
+static KEYS: LazyLock<Mutex<BTreeMap<JobId, BTreeMap<String, u32>>>> = LazyLock::new(Mutex::default);
+
+/// Notes a call, and fails the first one for each key.
+fn keyed(context: &Context) -> Result<()> {
+    let mut keys = KEYS.lock().unwrap();
+    let calls = keys.entry(context.job_id()).or_default().entry(context.idempotency_key()).or_default();
+    *calls += 1;
+    if *calls == 1 { Err("once more".into()) } else { Ok(()) }
+}
+
+#[task(retries = 1, backoff = "1ms")]
+async fn effect(number: u64, context: Context) -> Result<u64> {
+    keyed(&context)?;
+    Ok(number)
+}
+
+#[task(part)]
+fn effect_part(count: u64) -> impl Iterator<Item = effect> {
+    (0..count).map(|number| effect { number })
+}
+
+#[task(join, retries = 1, backoff = "1ms")]
+async fn effect_join(parts: Parts<u64>, context: Context) -> Result<u64> {
+    keyed(&context)?;
+    Ok(parts.counts().ok)
+}
+
+#[test]
+fn idempotency_key_is_the_same_for_each_attempt_at_one_piece_of_work_and_for_no_other() {
+    each(|world| async move {
+        let job = world.ork.submit(effect_part { count: 3 }).await.unwrap();
+        assert_eq!(job.wait().await.unwrap(), 3);
+        let keys = KEYS.lock().unwrap().remove(&job.id()).unwrap();
+        let expected = ["0", "1", "2", "join"].map(|what| (format!("{}.{what}", job.id()), 2));
+        assert_eq!(keys, BTreeMap::from(expected));
+        world.end().await;
+    });
+}
 
 #[test]
 fn a_task_submits_a_child_and_tells_its_progress() {
