@@ -304,7 +304,11 @@ async fn run(
         },
     };
     // A claim says that a call is under way, and takes a permit where there is a limit; so the slot comes first.
-    let kind = step.as_ref().filter(|step| !step.is_call()).map_or(SlotKind::of_message(&task, message), |_| None);
+    let kind = match &step {
+        // It is made many, or cannot be made.
+        Some(step) if message.ask == Ask::Step && !step.is_call() => None,
+        _ => SlotKind::of_message(&task, message),
+    };
     let mut alone = None;
     match kind {
         None => slot = None,

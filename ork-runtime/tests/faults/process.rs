@@ -10,6 +10,7 @@ use ork::accounting::By;
 use ork::broker::Broker;
 use ork::broker::embedded::Embedded;
 use ork::clock::{Clock, Pause};
+use ork::message::{Ask, Message, Outgoing};
 use ork::objects::Objects;
 use ork::output::Elsewhere;
 use ork::store::memory::Memory;
@@ -182,6 +183,10 @@ impl World {
             }
             // Rows are taken in order, so that what an earlier process held is done with when this one is.
             while ork.submit(last { number: 1 }).and_wait().await.is_err() {}
+            // A process that is to end begins nothing any more, so that whatever there is must have ended before.
+            for job in self.open().await {
+                while ork.wait(job).await.is_err() {}
+            }
         };
         tokio::select! {
             () = ended => {}
@@ -225,6 +230,13 @@ impl World {
         let jobs = self.store.jobs(filter).await.unwrap();
         assert!(jobs.len() <= 1, "submitted twice");
         jobs.first().map(|view| view.job.id)
+    }
+
+    /// The jobs that have not ended.
+    async fn open(&self) -> Vec<JobId> {
+        let states = JobState::ALL.into_iter().filter(|state| !state.is_final()).collect();
+        let filter = Filter { limit: 1_000, states, ..Filter::default() };
+        self.store.jobs(filter).await.unwrap().iter().map(|view| view.job.id).collect()
     }
 
     async fn of_task(&self, task: &str) -> Vec<JobView> {
@@ -319,6 +331,15 @@ impl World {
         objects.get(&note.object.unwrap(), note.bytes).await.unwrap()
     }
 
+    /// Whether a message is of a job that has ended. A worker that is to stop gives back what it has not begun, so that a
+    /// message that came again is left for the next worker, which finds that nothing is to be done.
+    async fn has_ended(&self, message: &Outgoing) -> bool {
+        let Outgoing::Work(Message { job, ask: Ask::Whole | Ask::Item | Ask::Step | Ask::Join, .. }) = message else {
+            return false;
+        };
+        self.store.job(*job).await.unwrap().is_some_and(|view| view.job.state.is_final())
+    }
+
     async fn nothing_is_left(&self, limited: bool) {
         let by = By {
             worker: WorkerId::new("auditor"),
@@ -334,8 +355,14 @@ impl World {
             // What was lost with a process comes a part at a time, so that the next one may have ended before it met all
             // of a row; but nothing of it is open. Nor is a part that waited for a permit when its process died before it
             // could acknowledge the message: that came again, and the row is met later.
-            let done = left.owed.iter().all(|row| (row.lost > 0 || limited) && row.messages.is_empty());
-            assert!(done && left.next_due.is_none(), "left: {left:?}");
+            let mut done = left.next_due.is_none();
+            for row in &left.owed {
+                done &= row.lost > 0 || limited;
+                for message in &row.messages {
+                    done &= self.has_ended(message).await;
+                }
+            }
+            assert!(done, "left: {left:?}");
             if left.owed.is_empty() {
                 break;
             }
