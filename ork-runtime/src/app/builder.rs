@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Ork, adapters};
 use crate::accounting::By;
 use crate::broker::{Broker, BrokerError};
@@ -207,7 +209,7 @@ impl OrkBuilder {
         let engine = Arc::new(engine);
         worker::services::start(&engine, &supervisor, owed, said);
         let client = Client::new(Arc::clone(&engine), waiters);
-        Ok(Ork { client, engine, supervisor, config, force: Default::default() })
+        Ok(Ork { client, engine, supervisor, config, force: CancellationToken::new() })
     }
 }
 

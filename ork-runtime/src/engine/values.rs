@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde_json::value::RawValue;
 
@@ -105,7 +106,9 @@ fn number(json: &str, text: &mut String) -> bool {
         0 => {}
         // As it is usually written.
         1..=20 => text.extend((0..power).map(|_| '0')),
-        _ => text.push_str(&format!("e{power}")),
+        _ => {
+            let _infallible = write!(text, "e{power}");
+        }
     }
     true
 }

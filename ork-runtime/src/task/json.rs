@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[derive(Serialize, Deserialize)]
-    struct Deep(Vec<Deep>);
+    struct Deep(Vec<Self>);
 
     fn nested(levels: usize) -> Deep {
         (1..levels).fold(Deep(vec![]), |inner, _| Deep(vec![inner]))

@@ -172,7 +172,7 @@ mod tests {
     fn a_join_that_panics_panics_and_one_that_is_dropped_is_dropped() {
         for runtime in [threads(1), one_thread()] {
             let panicked = runtime.block_on(runtime.spawn(async { join(async { panic!("no sum") }).await }));
-            let panic = panicked.map(|()| ()).unwrap_err().into_panic();
+            let panic = panicked.unwrap_err().into_panic();
             assert_eq!(panic.downcast_ref::<&str>(), Some(&"no sum"));
             let (held, dropped) = oneshot::channel::<()>();
             let joined = runtime.spawn(join(async move {

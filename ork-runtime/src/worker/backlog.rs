@@ -13,7 +13,7 @@ use crate::engine::slots::{Slot, SlotKind};
 #[derive(Debug)]
 pub(super) enum Begun {
     /// One delivery; without a slot if it needs none.
-    One(Delivery, Option<Slot>),
+    One(Box<Delivery>, Option<Slot>),
     /// Deliveries that are processed together.
     Together(Batch),
 }
@@ -37,7 +37,7 @@ impl Backlog {
     pub(super) fn push(&mut self, engine: &Engine, delivery: Delivery) -> Option<Begun> {
         let message = delivery.message.as_ref().ok();
         match message.and_then(|message| SlotKind::needed(&engine.registry, message)) {
-            None => Some(Begun::One(delivery, None)),
+            None => Some(Begun::One(Box::new(delivery), None)),
             Some(kind) => {
                 self.line(kind).waiting.push_back((run::kind(engine, &delivery), delivery));
                 None
@@ -105,7 +105,7 @@ impl Line {
     /// Begins the first in line under this slot, with as many after it as can begin together with it.
     fn begin(&mut self, engine: &Engine, kind: SlotKind, mut slot: Slot) -> Option<Begun> {
         let (together, first) = self.waiting.pop_front()?;
-        let Some(together) = together else { return Some(Begun::One(first, Some(slot))) };
+        let Some(together) = together else { return Some(Begun::One(Box::new(first), Some(slot))) };
         let size = run::size(engine, &first, &mut slot, kind);
         let mut deliveries = vec![first];
         while deliveries.len() < size {

@@ -34,10 +34,10 @@ pub(super) async fn consume(
     // A broker waits only so long for an acknowledgement.
     let ack_within = if engine.broker.needs_relay() { engine.settings.ack_within } else { Duration::MAX };
     let (stalled, mut nothing_began) = (STALLED.min(ack_within), Duration::ZERO);
-    let begin = |begun| match begun {
+    let start = |begun| match begun {
         Begun::One(delivery, slot) => {
             let engine = Arc::clone(&engine);
-            supervisor.delivery(Box::pin(async move { process(&engine, delivery, slot).await }));
+            supervisor.delivery(Box::pin(async move { process(&engine, *delivery, slot).await }));
         }
         Begun::Together(batch) => {
             let (engine, tracker) = (Arc::clone(&engine), supervisor.clone());
@@ -50,12 +50,12 @@ pub(super) async fn consume(
     let receive = |backlog: &mut Backlog, delivery: Delivery| {
         engine.tell_ready(&delivery);
         if let Some(begun) = backlog.push(&engine, delivery) {
-            begin(begun);
+            start(begun);
         }
     };
     loop {
         while let Some(begun) = backlog.pop(&engine) {
-            begin(begun);
+            start(begun);
             nothing_began = Duration::ZERO;
         }
         let waits = !backlog.is_empty();
@@ -67,7 +67,7 @@ pub(super) async fn consume(
                 continue;
             }
             begun = backlog.next(&engine), if waits => {
-                begun.into_iter().for_each(begin);
+                begun.into_iter().for_each(start);
                 nothing_began = Duration::ZERO;
                 continue;
             }

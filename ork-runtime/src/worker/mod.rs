@@ -144,7 +144,9 @@ fn subscriptions(engine: &Engine) -> Vec<Subscribe> {
     let window = |tasks: &[String]| u16::try_from(consume::slots(engine, tasks)).unwrap_or(u16::MAX);
     if engine.broker.needs_relay() {
         let mut queues = queues(&engine.registry, 1);
-        queues.iter_mut().for_each(|queue| queue.window = window(&queue.tasks));
+        for queue in &mut queues {
+            queue.window = window(&queue.tasks);
+        }
         return queues;
     }
     let mut kinds: BTreeMap<SlotKind, Vec<String>> = BTreeMap::new();

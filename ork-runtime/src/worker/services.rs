@@ -82,7 +82,9 @@ async fn heartbeat(engine: Arc<Engine>, stop: CancellationToken) {
         let beat = Beat { ttl: TTL, running: noted.jobs.clone(), by: engine.by() };
         match engine.store.beat(beat).await {
             Ok(Beaten { ended, time }) => {
-                ended.into_iter().for_each(|job| engine.running.stop(job, &noted));
+                for job in ended {
+                    engine.running.stop(job, &noted);
+                }
                 hold_against(&engine.store_clock, time, asked);
             }
             Err(error) => tracing::warn!(%error, "the heartbeat could not be written"),

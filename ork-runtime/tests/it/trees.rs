@@ -240,7 +240,7 @@ fn an_interrupted_root_lets_running_children_end_and_starts_no_other() {
 async fn bruised(key: String) -> Result<()> {
     called(&key);
     Gate::of(&key).pass().await;
-    Err(Error::new("not yet").retry_after(Duration::from_secs(3_600)))
+    Err(Error::new("not yet").retry_after(Duration::from_hours(1)))
 }
 
 #[task]

@@ -50,7 +50,7 @@ async fn refuse_poison(world: &World) -> bool {
     false
 }
 
-/// Before, such a job was settled again and again over PostgreSQL, and over SQLite the worker stopped.
+/// Before, such a job was settled again and again over PostgreSQL, and over `SQLite` the worker stopped.
 #[test]
 fn a_job_whose_end_the_store_does_not_take_fails_in_words() {
     each(|world| async move {

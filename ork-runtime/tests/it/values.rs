@@ -28,7 +28,7 @@ enum Untagged {
 }
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-struct Deep(Vec<Deep>);
+struct Deep(Vec<Self>);
 
 fn measured(last: f64) -> Measured {
     Measured { name: None, means: vec![1.0, last] }

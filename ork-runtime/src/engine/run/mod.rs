@@ -247,9 +247,11 @@ fn admit(
     let mut groups: Vec<Group> = Vec::new();
     for item in items {
         let limit = permits::limit(&task, step.map(AsRef::as_ref), &item.message);
-        match groups.iter_mut().find(|group| group.limit == limit) {
-            Some(group) => group.items.push(item),
-            None => groups.push(Group { task: Arc::clone(&task), items: vec![item], limit, step: step.cloned() }),
+        let known = groups.iter_mut().find(|group| group.limit == limit);
+        if let Some(group) = known {
+            group.items.push(item);
+        } else {
+            groups.push(Group { task: Arc::clone(&task), items: vec![item], limit, step: step.cloned() });
         }
     }
     groups
