@@ -173,7 +173,7 @@ impl Shard {
     }
 
     /// The form on disk: the version, the five sets in the portable roaring format, then pairs of `u32`: the place and the
-    /// attempt, or with [`LOSS`] in the place the losses.
+    /// attempt, or with the highest bit of the place set the losses.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         for set in [&self.ok, &self.failed, &self.skipped, &self.cancelled, &self.running] {
