@@ -1,7 +1,8 @@
 //! Clocks of computers that are far apart: leases, signs of life and due times go by the store's.
 //!
 //! On the code before, a process with a clock that is ahead took living ones for dead, so that what they ran was called
-//! twice, and made others wait by its own clock for what it had put off.
+//! twice, and made others wait by its own clock for what it had put off. These tests
+//! were not run there.
 
 use std::sync::Arc;
 use std::time::Duration;

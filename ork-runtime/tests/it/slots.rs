@@ -2,8 +2,8 @@
 //! still has the rest. All of these count calls.
 //!
 //! On the code before this was so, a worker claimed what its window held, 256 parts at first, and called them all in the
-//! end: each test of this file failed there (more calls after a cancel or a drain than had begun, a second worker without
-//! work, `running` parts that nothing ran).
+//! end: more calls after a cancel or a drain than had begun, a second worker without work, `running` parts that nothing
+//! ran. These tests were not run there.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Losses count calls: a delivery that its worker held when it died, and had not claimed, costs nothing.
 //!
 //! On the code before, each death of a process that held the message counted, so that work was failed as "lost" that had been
-//! called a few times, or never.
+//! called a few times, or never. These tests use what that code does not have, so they cannot be run there.
 
 use std::time::Duration;
 
