@@ -147,7 +147,7 @@ pub struct ReplyTo {
 pub struct Unique {
     /// The key.
     pub key: Arc<str>,
-    /// A job that took the key so long ago does not keep it, even if it has not ended.
+    /// A job that has shown no sign of life for so long is cancelled, and loses the key.
     pub stale_after: Option<Duration>,
 }
 

@@ -62,6 +62,8 @@ pub enum Submitted {
     NothingToFollow,
     /// This job has its key and has not ended.
     Taken(JobId),
+    /// This job has its key, has not ended, and has shown no sign of life for as long as the key allows.
+    Stale(JobId),
 }
 
 impl Operation for Submit {
@@ -101,7 +103,7 @@ impl Operation for Submit {
             };
         }
         if let Some(keeper) = self.unique.as_ref().and_then(|unique| books.keeper(unique, self.by.now)) {
-            return Submitted::Taken(keeper);
+            return if keeper.stale { Submitted::Stale(keeper.job) } else { Submitted::Taken(keeper.job) };
         }
         let waits = match self.after.map(|after| books.follow(after)) {
             None | Some(Follow::Now) => None,
@@ -192,7 +194,7 @@ impl Claim {
             return books.hold(unique, id, self.by.now);
         };
         let Some(entry) = books.get_mut(id) else { return };
-        let how = Attempt::Failed { failure: taken(&unique.key, keeper), again: None };
+        let how = Attempt::Failed { failure: taken(&unique.key, keeper.job), again: None };
         if let Ended::Counted(effects) = entry.job.end_attempt(self.phase, self.attempt, how, self.by.now) {
             let job = entry.job.clone();
             // Nobody is there to send what this owes.

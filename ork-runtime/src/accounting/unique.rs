@@ -1,9 +1,10 @@
 //! Unique keys: of all jobs with one key, one at a time has not ended.
 //!
 //! A key names the job that took it last. Whether it is free is asked of that job, so nobody has to give it back, and
-//! no crash can keep it.
+//! no crash can keep it. A job that shows no sign of life can be made to give its key up: it is cancelled first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::books::Books;
 use crate::clock::Timestamp;
@@ -11,15 +12,27 @@ use crate::failure::{Failure, FailureKind};
 use crate::id::JobId;
 use crate::job::Unique;
 
+/// A job that was seen within this time is alive: processes say every few seconds what they work on.
+const ALIVE: Duration = Duration::from_secs(15);
+
 /// The job that took a key last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {
     /// The job.
     pub job: JobId,
-    /// When it took the key.
-    pub since: Timestamp,
+    /// When it last showed a sign of life: it took the key, began, or a process worked on it or on a job below it.
+    pub seen: Timestamp,
     /// Whether it is there and has not ended.
     pub open: bool,
+}
+
+/// The job that has a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Keeper {
+    /// The job.
+    pub(super) job: JobId,
+    /// Whether it has shown no sign of life for as long as was asked about.
+    pub(super) stale: bool,
 }
 
 /// Why a job fails whose key another one has.
@@ -29,7 +42,7 @@ pub fn taken(key: &str, keeper: JobId) -> Failure {
 }
 
 impl Books {
-    /// Takes what the store knows of a key: who took it last.
+    /// Takes what the store knows of a key: the job that took it last.
     pub fn open_unique(&mut self, key: Arc<str>, holder: Option<Holder>) {
         self.uniques.insert(key, holder);
     }
@@ -40,17 +53,17 @@ impl Books {
     }
 
     /// The job that has a key; `None` if it is free.
-    pub(super) fn keeper(&self, unique: &Unique, now: Timestamp) -> Option<JobId> {
+    pub(super) fn keeper(&self, unique: &Unique, now: Timestamp) -> Option<Keeper> {
         let holder = self.uniques.get(&unique.key).copied().flatten()?;
         // What the books say is newer.
         let open = self.get(holder.job).map_or(holder.open, |entry| !entry.job.state.is_final());
-        let stale = unique.stale_after.is_some_and(|after| holder.since + after <= now);
-        (open && !stale).then_some(holder.job)
+        let stale = unique.stale_after.is_some_and(|after| holder.seen + after.max(ALIVE) <= now);
+        open.then_some(Keeper { job: holder.job, stale })
     }
 
     /// Gives a key to a job.
     pub(super) fn hold(&mut self, unique: &Unique, job: JobId, now: Timestamp) {
         self.writes().uniques.insert(Arc::clone(&unique.key), (job, now));
-        self.uniques.insert(Arc::clone(&unique.key), Some(Holder { job, since: now, open: true }));
+        self.uniques.insert(Arc::clone(&unique.key), Some(Holder { job, seen: now, open: true }));
     }
 }

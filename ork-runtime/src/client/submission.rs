@@ -85,7 +85,12 @@ impl<M: TaskMessage> Submission<M> {
         self
     }
 
-    /// The [key](Submission::unique) is taken over from a job that has had it for so long, whether it has ended or not.
+    /// The [key](Submission::unique) is taken over from a job that has shown no sign of life for so long: that job is
+    /// cancelled with all jobs below it, then this one is submitted.
+    ///
+    /// A job shows life when it takes its key, when it begins, and every few seconds while a process works on it or on a
+    /// job below it, so less than 15 s counts as 15 s. Waiting is no sign of life, be it in a queue, for a retry or for
+    /// another job: choose more than a job may wait.
     pub fn stale_after(mut self, stale_after: Duration) -> Self {
         self.asked.stale_after = Some(stale_after);
         self

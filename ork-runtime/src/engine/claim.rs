@@ -120,7 +120,7 @@ pub(super) async fn adopt(engine: &Engine, message: &Message) -> Result<Done, Pr
     let submit = Submit { unique, ..Submit::new(new_job(engine, message), engine.by()) };
     match engine.store.apply(submit.clone()).await? {
         Submitted::Created(owed) => engine.outbox.send(owed).await,
-        Submitted::Taken(keeper) => {
+        Submitted::Taken(keeper) | Submitted::Stale(keeper) => {
             let Submit { new, unique, by, .. } = submit;
             let failure = taken(unique.as_ref().map_or("", |unique| &unique.key), keeper);
             let refuse = Refuse { unknown: new, failure, asked: None, dead: None, by };

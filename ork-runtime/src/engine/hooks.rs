@@ -138,7 +138,7 @@ async fn submit(
         let new = NewJob { job, input: follow.body.clone() };
         match engine.store.apply(Submit { unique, ..Submit::new(new, engine.by()) }).await? {
             Submitted::Created(owed) => engine.outbox.send(owed).await,
-            Submitted::Taken(by) => {
+            Submitted::Taken(by) | Submitted::Stale(by) => {
                 let why = format!(
                     "hook {at} of `on_complete` was not sent: job {by} has the unique key of `{}`",
                     follow.task

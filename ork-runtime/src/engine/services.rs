@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::measures::Added;
 use super::step::Step;
-use super::{Engine, external, itself};
+use super::{Engine, cancel, external, itself};
 use crate::accounting::{NewJob, NoChild, Submit, Submitted};
 use crate::broker::BrokerError;
 use crate::context::{About, Child, Context, Data, Made, NoSplit, Progress, Services};
@@ -19,7 +19,7 @@ use crate::message::{Ask, Message, Outgoing};
 use crate::metric::{MOST_SERIES, Measured, Series};
 use crate::registry::Task;
 use crate::task::{CallError, Result};
-use crate::tree::DEEPEST;
+use crate::tree::{DEEPEST, Stop};
 
 #[async_trait]
 impl Services for Engine {
@@ -150,7 +150,15 @@ pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<b
     let key = unique.as_ref().map(|unique| Arc::clone(&unique.key));
     key.as_deref().map_or(Ok(()), check_key)?;
     if engine.store.keeps() {
-        return match engine.store.apply(Submit { new, after, unique, by: engine.by() }).await? {
+        let mut submit = Submit { new, after, unique, by: engine.by() };
+        let mut answer = engine.store.apply(submit.clone()).await?;
+        if let Submitted::Stale(job) = answer {
+            tracing::warn!(%job, key = key.as_deref(), "a job that shows no sign of life is cancelled, to take its unique key");
+            cancel::stop(engine, job, Stop::All).await?;
+            submit.by = engine.by();
+            answer = engine.store.apply(submit).await?;
+        }
+        return match answer {
             Submitted::Created(owed) => {
                 engine.outbox.send(owed).await;
                 Ok(true)
@@ -164,7 +172,7 @@ pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<b
             Submitted::NoChild(NoChild::Over(_)) => Err(SendError::Over(parent)),
             Submitted::NoChild(NoChild::TooDeep) => Err(SendError::TooDeep(parent)),
             Submitted::NoChild(NoChild::Unknown) => Err(SendError::NoJob(parent)),
-            Submitted::Taken(job) => Err(SendError::Taken { key: key.unwrap_or_default(), job }),
+            Submitted::Taken(job) | Submitted::Stale(job) => Err(SendError::Taken { key: key.unwrap_or_default(), job }),
             Submitted::NothingToFollow => Err(SendError::NoJob(after.unwrap_or(parent))),
         };
     }
@@ -212,7 +220,7 @@ pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), Se
         for submitted in engine.store.apply_all(submits).await? {
             match submitted {
                 Submitted::Created(owed) => engine.outbox.send(owed).await,
-                Submitted::Taken(job) => done = Err(SendError::Taken { key: key.clone().unwrap_or_default(), job }),
+                Submitted::Taken(job) | Submitted::Stale(job) => done = Err(SendError::Taken { key: key.clone().unwrap_or_default(), job }),
                 Submitted::Known | Submitted::Again(_) | Submitted::NoChild(_) | Submitted::NothingToFollow => {}
             }
         }

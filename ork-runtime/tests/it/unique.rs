@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use ork::{ClientError, Context, JobId, JobState, Result, task};
+use ork::clock::Clock as _;
+use ork::{ClientError, Context, JobId, JobState, Result, Timestamp, task};
 
+use super::clock::Manual;
 use super::tasks::*;
 use super::world::each;
+
+/// How long a process rests after it has written a sign of life.
+const REST: Duration = Duration::from_millis(200);
 
 #[task(unique = "the-only-one")]
 async fn only(key: String) -> String {
@@ -90,18 +95,55 @@ fn one_that_joins_gets_the_job_that_has_the_key() {
     });
 }
 
+/// Before, the age of a key alone let another job have it: the old one went on beside the new one.
 #[test]
-fn a_key_is_taken_over_from_a_job_that_has_had_it_for_too_long() {
+fn key_of_a_job_that_is_worked_on_is_kept_however_old_it_is() {
     each(|world| async move {
-        let (ork, key) = (&world.ork, fresh());
-        let first = ork.submit(gated { key: key.clone() }).unique(key.as_str()).await.unwrap();
+        let clock = Manual::new(Timestamp::from_millis(1_000_000));
+        let world = world.with_clock(&clock).await;
+        let (ork, keys) = (&world.ork, [fresh(), fresh()]);
+        let works = ork.submit(gated { key: keys[0].clone() }).unique(keys[0].as_str()).await.unwrap();
+        // This one has ended itself, and a job below it works.
+        let above = ork.submit(keeper { key: keys[1].clone() }).unique(keys[1].as_str()).await.unwrap();
+        for key in &keys {
+            Gate::of(key).entered().await;
+        }
+        clock.is_awaited(clock.now() + REST).await;
+        clock.turn(Duration::from_hours(1));
+        // The next sign of life has been written.
+        clock.is_awaited(clock.now() + REST).await;
+        for (key, job) in keys.iter().zip([works.id(), above.id()]) {
+            let asks = || ork.submit(greet { name: "Ada".into() }).unique(key.as_str());
+            let refused = asks().stale_after(Duration::ZERO).await.unwrap_err();
+            assert!(matches!(refused, ClientError::Taken { by, .. } if by == job), "{refused}");
+            Gate::of(key).open();
+            world.outcome(job).await;
+            asks().and_wait().await.unwrap();
+            assert_eq!(calls(key), 1);
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn job_without_a_sign_of_life_is_cancelled_before_its_key_is_taken_over() {
+    each(|world| async move {
+        let clock = Manual::new(Timestamp::from_millis(1_000_000));
+        let world = world.with_clock(&clock).await;
+        let (ork, key, late) = (&world.ork, fresh(), fresh());
+        let first = ork.submit(gated { key: key.clone() }).await.unwrap();
+        let waits = ork.submit(gated { key: late.clone() }).unique(late.as_str()).after(first.id()).await.unwrap();
         Gate::of(&key).entered().await;
-        let again = |stale| ork.submit(greet { name: "Ada".into() }).unique(key.as_str()).stale_after(stale);
-        let taken = again(Duration::from_hours(1)).await.unwrap_err();
-        assert!(matches!(taken, ClientError::Taken { by, .. } if by == first.id()), "{taken}");
-        again(Duration::ZERO).and_wait().await.unwrap();
+        clock.turn(Duration::from_secs(20));
+        let again = |stale| ork.submit(greet { name: "Ada".into() }).stale_after(stale).unique(late.as_str());
+        let taken = again(Duration::from_secs(21)).await.unwrap_err();
+        assert!(matches!(taken, ClientError::Taken { by, .. } if by == waits.id()), "{taken}");
+        let second = again(Duration::from_secs(20)).await.unwrap();
+        assert_eq!(world.outcome(waits.id()).await.status().state, JobState::Cancelled);
+        second.wait().await.unwrap();
         Gate::of(&key).open();
         first.wait().await.unwrap();
+        assert_eq!(calls(&late), 0);
         world.end().await;
     });
 }
@@ -125,7 +167,7 @@ fn of_several_jobs_of_one_key_that_are_submitted_at_once_none_is() {
     });
 }
 
-/// Before, `stale_after` counted only behind `unique`, and the last `after` took the place of the others.
+/// Before, `or_join` counted only behind `unique`, and the last `after` took the place of the others.
 #[test]
 fn what_is_asked_of_a_submission_does_not_depend_on_the_order() {
     each(|world| async move {
@@ -133,9 +175,8 @@ fn what_is_asked_of_a_submission_does_not_depend_on_the_order() {
         let greet = || ork.submit(greet { name: "Ada".into() });
         let first = ork.submit(gated { key: key.clone() }).unique(key.as_str()).await.unwrap();
         Gate::of(&key).entered().await;
-        // The key is taken over, though it is named last.
-        greet().stale_after(Duration::ZERO).unique(key.as_str()).and_wait().await.unwrap();
         let joined = ork.submit(gated { key: key.clone() }).or_join().unique(key.as_str()).await.unwrap();
+        assert_eq!(joined.id(), first.id());
         let [stale, joins] = [greet().stale_after(Duration::ZERO), greet().or_join()];
         for (refused, word) in
             [(stale.await, "`stale_after` is about a unique key"), (joins.await, "`or_join` is about")]
@@ -143,14 +184,15 @@ fn what_is_asked_of_a_submission_does_not_depend_on_the_order() {
             let refused = refused.unwrap_err().to_string();
             assert!(refused.contains(word) && refused.contains("call `unique` too"), "{refused}");
         }
-        let both = greet().after(first.id()).after(joined.id()).await.unwrap_err().to_string();
-        let named = [first.id(), joined.id()].map(|id| id.to_string());
+        let second = ork.submit(gated { key: key.clone() }).await.unwrap();
+        let both = greet().after(first.id()).after(second.id()).await.unwrap_err().to_string();
+        let named = [first.id(), second.id()].map(|id| id.to_string());
         assert!(named.iter().all(|id| both.contains(id)) && both.contains("follows one other job"), "{both}");
         greet().after(first.id()).after(first.id()).await.unwrap();
         Gate::of(&key).open();
         Gate::of(&key).open();
         first.wait().await.unwrap();
-        joined.outcome().await.unwrap();
+        second.wait().await.unwrap();
         world.end().await;
     });
 }

@@ -4,6 +4,7 @@ mod metrics;
 mod parts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::iter::successors;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -102,9 +103,11 @@ impl Tables {
             books.open_permits(Arc::clone(limit), Permits::new(held));
         }
         if let Some(key) = work.unique(at) {
-            let open = |job| self.jobs.get(&job).is_some_and(|row| !row.entry.job.state.is_final());
-            let holder =
-                self.uniques.get(key).map(|(job, since)| Holder { job: *job, since: *since, open: open(*job) });
+            let holder = self.uniques.get(key).map(|(job, seen)| {
+                let row = self.jobs.get(job).map(|row| &row.entry.job);
+                let seen = (*seen).max(row.and_then(|job| job.started).unwrap_or_default());
+                Holder { job: *job, seen, open: row.is_some_and(|job| !job.state.is_final()) }
+            });
             books.open_unique(Arc::clone(key), holder);
         }
         work.apply(at, &mut books);
@@ -265,6 +268,16 @@ impl Tables {
         }
     }
 
+    /// Notes that a process works on these jobs: a sign of life of each that has a key, and of those above that have one.
+    fn seen(&mut self, running: &[JobId], now: Timestamp) {
+        if self.uniques.is_empty() {
+            return;
+        }
+        let above = |job: &JobId| self.jobs.get(job)?.entry.job.parent;
+        let alive: HashSet<_> = running.iter().flat_map(|job| successors(Some(*job), above)).collect();
+        self.uniques.values_mut().filter(|(job, _)| alive.contains(job)).for_each(|(_, seen)| *seen = now);
+    }
+
     fn situation(&self, id: JobId) -> Situation {
         let mut situation = Situation::default();
         self.owed.values().filter(|row| row.job == id).for_each(|row| situation.owed.add(row));
@@ -384,6 +397,7 @@ impl Store for Memory {
         tables.workers.retain(|boot, _| !dead.contains(boot));
         tables.free(&dead, 1);
         let mut changes = tables.settle_permits(&dead);
+        tables.seen(&beat.running, now);
         let over = |id: &JobId| tables.jobs.get(id).is_some_and(|row| row.entry.job.is_over());
         let ended = beat.running.into_iter().filter(over).collect();
         drop(tables);

@@ -32,14 +32,14 @@ pub(super) async fn open(
     let lock = "SELECT pg_advisory_xact_lock(1869769474, hash) FROM \
                     (SELECT DISTINCT hashtext(key) AS hash FROM unnest($1::text[]) AS key ORDER BY hash) AS hashes";
     sqlx::query(lock).bind(&names).execute(&mut *connection).await?;
-    let query = "SELECT key, unique_key.job, since, state FROM ork.unique_key \
+    let query = "SELECT key, unique_key.job, greatest(seen, started), state FROM ork.unique_key \
                  LEFT JOIN ork.job ON job.id = unique_key.job WHERE key = ANY($1)";
     let mut held: HashMap<String, Holder> = HashMap::new();
     for row in sqlx::query(query).bind(names).fetch_all(connection).await? {
         let c = &mut Columns::new(&row);
-        let (key, job, since) = (c.get()?, c.id()?, c.time()?.unwrap_or_default());
+        let (key, job, seen) = (c.get()?, c.id()?, c.time()?.unwrap_or_default());
         let open = c.get::<Option<&str>>()?.and_then(State::from_word).is_some_and(|state| !state.is_final());
-        held.insert(key, Holder { job, since, open });
+        held.insert(key, Holder { job, seen, open });
     }
     for key in keys {
         let holder = held.get(&text(&key)).copied();
@@ -59,9 +59,20 @@ pub(super) async fn write(
     // Two keys may be one as the server spells them.
     let rows: BTreeMap<String, _> = taken.into_iter().map(|(key, holder)| (text(&key), holder)).collect();
     let rows: Vec<_> = rows.into_iter().collect();
-    let take = "INSERT INTO ork.unique_key (key, job, since) SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[]) \
-                ON CONFLICT (key) DO UPDATE SET job = excluded.job, since = excluded.since";
+    let take = "INSERT INTO ork.unique_key (key, job, seen) SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[]) \
+                ON CONFLICT (key) DO UPDATE SET job = excluded.job, seen = excluded.seen";
     let query = sqlx::query(take).bind(column(&rows, |(key, _)| key.clone()));
     let query = query.bind(column(&rows, |(_, (job, _))| Uid::from(*job)));
-    query.bind(column(&rows, |(_, (_, since))| since.as_millis())).execute(connection).await.map(drop)
+    query.bind(column(&rows, |(_, (_, seen))| seen.as_millis())).execute(connection).await.map(drop)
+}
+
+/// Notes that a process works on these jobs, or on parts of them: a sign of life of each that has a key, and of those
+/// above that have one. A row that another transaction has locked is left: it is written just now.
+pub(super) async fn seen(connection: &mut PgConnection, running: &[Uid], now: Timestamp) -> sqlx::Result<()> {
+    let note = "WITH RECURSIVE alive (id) AS (SELECT unnest($1::uuid[]) UNION \
+                    SELECT parent FROM ork.job JOIN alive ON job.id = alive.id WHERE parent IS NOT NULL), \
+                kept AS (SELECT key FROM ork.unique_key WHERE job IN (SELECT id FROM alive) AND seen < $2 \
+                    ORDER BY key FOR UPDATE SKIP LOCKED) \
+                UPDATE ork.unique_key SET seen = $2 WHERE key IN (SELECT key FROM kept)";
+    sqlx::query(note).bind(running).bind(now.as_millis()).execute(connection).await.map(drop)
 }

@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 
 use super::codec::{Uid, signed, text};
 use super::permits;
-use super::views;
+use super::{uniques, views};
 use crate::accounting::By;
 use crate::context::Progress;
 use crate::id::JobId;
@@ -50,6 +50,7 @@ pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Re
     if !beat.running.is_empty() {
         let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
         let running: Vec<_> = beat.running.iter().copied().map(Uid::from).collect();
+        uniques::seen(connection, &running, now).await?;
         let query =
             "SELECT id FROM ork.job WHERE id = ANY($1) AND (state = ANY($2) OR (tree::json ->> 'verdict') IS NOT NULL)";
         for row in sqlx::query(query).bind(running).bind(finals).fetch_all(&mut *connection).await? {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params, param
 use super::error::damaged;
 use super::permits;
 use super::tables::{self, number, part_id, signed};
-use super::views;
+use super::{uniques, views};
 use crate::accounting::{By, Change, Owed, OwedAsk, OwedId, OwedRow};
 use crate::clock::Timestamp;
 use crate::id::JobId;
@@ -233,6 +233,7 @@ pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Chang
         changes.push(Change::Owed);
     }
     permits::sweep(connection, changes)?;
+    uniques::seen(connection, &beat.running, now)?;
     let mut ended = Vec::new();
     for page in beat.running.chunks(256) {
         let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();

@@ -13,12 +13,12 @@ use crate::job::State;
 /// Opens a key in the books, once.
 pub(super) fn open(connection: &Connection, books: &mut Books, key: Option<&Arc<str>>) -> rusqlite::Result<()> {
     let Some(key) = key.filter(|key| !books.knows_unique(key)) else { return Ok(()) };
-    let query =
-        "SELECT unique_key.job, since, state FROM unique_key LEFT JOIN job ON job.id = unique_key.job WHERE key = ?1";
+    let query = "SELECT unique_key.job, max(seen, coalesce(started, 0)), state \
+                 FROM unique_key LEFT JOIN job ON job.id = unique_key.job WHERE key = ?1";
     let holder = |row: &Row<'_>| {
         let state = row.get::<_, Option<String>>(2)?.and_then(|word| State::from_word(&word));
-        let (job, since) = (JobId::from_bytes(row.get(0)?), Timestamp::from_millis(row.get(1)?));
-        Ok(Holder { job, since, open: state.is_some_and(|state| !state.is_final()) })
+        let (job, seen) = (JobId::from_bytes(row.get(0)?), Timestamp::from_millis(row.get(1)?));
+        Ok(Holder { job, seen, open: state.is_some_and(|state| !state.is_final()) })
     };
     let holder = connection.prepare_cached(query)?.query_row([key], holder).optional()?;
     books.open_unique(Arc::clone(key), holder);
@@ -27,9 +27,26 @@ pub(super) fn open(connection: &Connection, books: &mut Books, key: Option<&Arc<
 
 /// Writes who has taken keys.
 pub(super) fn write(connection: &Connection, taken: &BTreeMap<Arc<str>, (JobId, Timestamp)>) -> rusqlite::Result<()> {
-    for (key, (job, since)) in taken {
-        let take = "INSERT OR REPLACE INTO unique_key (key, job, since) VALUES (?1, ?2, ?3)";
-        connection.prepare_cached(take)?.execute(params![key, job.as_bytes(), since.as_millis()])?;
+    for (key, (job, seen)) in taken {
+        let take = "INSERT OR REPLACE INTO unique_key (key, job, seen) VALUES (?1, ?2, ?3)";
+        connection.prepare_cached(take)?.execute(params![key, job.as_bytes(), seen.as_millis()])?;
+    }
+    Ok(())
+}
+
+/// Notes that a process works on these jobs, or on parts of them: a sign of life of each that has a key, and of those
+/// above that have one.
+pub(super) fn seen(connection: &Connection, running: &[JobId], now: Timestamp) -> rusqlite::Result<()> {
+    let any = "SELECT 1 FROM unique_key LIMIT 1";
+    if running.is_empty() || connection.prepare_cached(any)?.query_row([], |_| Ok(())).optional()?.is_none() {
+        return Ok(());
+    }
+    let note = "WITH RECURSIVE alive (id) AS (VALUES (?1) UNION \
+                    SELECT parent FROM job JOIN alive ON job.id = alive.id WHERE parent IS NOT NULL) \
+                UPDATE unique_key SET seen = max(seen, ?2) WHERE job IN (SELECT id FROM alive)";
+    let mut note = connection.prepare_cached(note)?;
+    for job in running {
+        note.execute(params![job.as_bytes(), now.as_millis()])?;
     }
     Ok(())
 }
