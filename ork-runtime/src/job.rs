@@ -424,6 +424,20 @@ impl Job {
         [vec![Effect::Told(EventKind::PartsCompleted)], effects].concat()
     }
 
+    /// Sends the message again that the job waits for, for the last one is gone. It carries a new attempt, which counts
+    /// for nothing, so that the last one changes nothing should it turn up.
+    pub fn send_again(&mut self) -> Vec<Effect> {
+        self.attempt += 1;
+        self.base += 1;
+        if !matches!(self.state, State::Ready | State::Running | State::Retrying) {
+            return Vec::new();
+        }
+        // Its worker has ended, or it would not be sent again.
+        self.losses += u32::from(self.state == State::Running);
+        (self.state, self.due) = (State::Ready, None);
+        vec![Effect::Dispatch { phase: self.phase, attempt: self.attempt, due: None }]
+    }
+
     /// Ends the job by request; answers what is owed, or nothing if it had ended.
     pub fn cancel(&mut self, now: Timestamp) -> Option<Vec<Effect>> {
         (!self.state.is_final()).then(|| {

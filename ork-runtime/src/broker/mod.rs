@@ -272,6 +272,14 @@ pub trait Broker: Send + Sync + fmt::Debug {
         None
     }
 
+    /// How many messages wait in this queue for a consumer; `None` for a broker that has none of its own.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached in time, or refuses.
+    async fn waiting(&self, _queue: &str) -> Result<Option<u64>, BrokerError> {
+        Ok(None)
+    }
+
     /// Asks whether the broker can be reached, and says in words what was found.
     ///
     /// # Errors

@@ -175,6 +175,7 @@ impl From<ClientError> for Failure {
             | ClientError::Body(_)
             | ClientError::Hook(_)
             | ClientError::WrongState { .. }
+            | ClientError::UnderWay { .. }
             | ClientError::NotTaken(_)
             | ClientError::Taken { .. }
             | ClientError::PartStays { .. }

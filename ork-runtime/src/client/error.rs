@@ -140,6 +140,16 @@ pub enum ClientError {
         /// Its state.
         state: State,
     },
+    /// The job has not ended, and something is under way for it.
+    #[error("job {id} is {state} and cannot be retried, as something is under way for it: {why}")]
+    UnderWay {
+        /// Which job.
+        id: JobId,
+        /// Its state.
+        state: State,
+        /// What it waits for.
+        why: String,
+    },
     /// Nobody tells events.
     #[error("no events are told: set ORK_EVENTS to `jobs` or `parts`, here and where the work is done")]
     NoEvents,

@@ -5,6 +5,7 @@ mod events;
 mod handle;
 mod hooks;
 mod metrics;
+mod retry;
 mod runs;
 #[cfg(feature = "workflow")]
 mod schedules;
@@ -32,7 +33,7 @@ pub use submission::Submission;
 pub use why::{WaitsFor, Why};
 
 use self::waiters::{Waiter, Waiters};
-use crate::accounting::{NewJob, Retry, Steered};
+use crate::accounting::{NewJob, Steered};
 use crate::engine::large::Whose;
 use crate::engine::services::Terms;
 use crate::engine::{Engine, services};
@@ -185,56 +186,6 @@ impl Client {
     /// How a job stands, now and whenever that changes, until it has ended.
     pub fn follow(&self, id: JobId) -> impl Stream<Item = Result<Status, ClientError>> + Send + use<> {
         follow(self.clone(), id)
-    }
-
-    /// Takes up a job that failed or was cancelled: exactly the parts that are not `ok`, then its join.
-    ///
-    /// # Errors
-    /// When there is no such job, it has not ended or succeeded, its task does not take its input any more, or the store
-    /// cannot be written.
-    ///
-    /// # Cancel safety
-    /// The job may or may not have been taken up if the future is dropped.
-    pub async fn retry(&self, id: JobId) -> Result<(), ClientError> {
-        if self.retry_one(id).await? {
-            self.retry_below(id).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes up one part of a job that failed or was cancelled, then its join; the other parts stay as they are.
-    ///
-    /// # Errors
-    /// When there is no such job or part, the job has not ended or succeeded, the part ended well, or the store cannot be
-    /// written.
-    ///
-    /// # Cancel safety
-    /// The part may or may not have been taken up if the future is dropped.
-    pub async fn retry_part(&self, id: JobId, index: u64) -> Result<(), ClientError> {
-        let retry = Retry { part: Some(index), ..Retry::new(id, self.engine.by()) };
-        match self.engine.store.apply(retry).await? {
-            Steered::PartStays(how) => Err(ClientError::PartStays { id, index, how }),
-            steered => self.steered(id, "retried", steered).await,
-        }
-    }
-
-    /// Answers whether what is to be retried is below it.
-    async fn retry_one(&self, id: JobId) -> Result<bool, ClientError> {
-        let JobView { job, head, input, .. } = self.view(id).await?;
-        // The input of a step is made anew.
-        let from_its_start =
-            (head.sealed.is_none() || head.cut) && job.tree.verdict != Some(State::Success) && job.kind != Kind::Step;
-        // What this program does not know, others may.
-        if let (true, Ok(task)) = (from_its_start, self.engine.registry.get(&job.task)) {
-            let def = if job.kind == Kind::Item { &task.work } else { task.entry() };
-            if let Err(CallError::Input(error)) = def.check(&input) {
-                return Err(ClientError::Outgrown { id, task: task.name(), error });
-            }
-        }
-        match self.engine.store.apply(Retry::new(id, self.engine.by())).await? {
-            Steered::Below => Ok(true),
-            steered => self.steered(id, "retried", steered).await.map(|()| false),
-        }
     }
 
     /// Jobs, newest first.

@@ -52,7 +52,7 @@ impl Client {
                     match self.retry_one(child.job.id).await {
                         Ok(true) => parents.push(child.job.id),
                         // Somebody else was faster.
-                        Ok(false) | Err(ClientError::WrongState { .. }) => {}
+                        Ok(false) | Err(ClientError::WrongState { .. } | ClientError::UnderWay { .. }) => {}
                         Err(error) => return Err(error),
                     }
                 }

@@ -12,6 +12,7 @@ mod claim;
 pub(crate) mod events;
 mod external;
 pub(crate) mod hooks;
+mod idle;
 mod inherit;
 mod invoke;
 mod itself;
@@ -64,6 +65,7 @@ use crate::task::state::States;
 
 use self::calls::Calls;
 use self::claim::{ClaimedJob, ClaimedPart};
+use self::idle::Idle;
 use self::inherit::Inputs;
 use self::invoke::Hold;
 use self::large::Large;
@@ -122,6 +124,7 @@ pub(crate) struct Engine {
     inputs: Inputs,
     pub(crate) outbox: Outbox,
     pub(crate) running: Running,
+    pub(crate) idle: Idle,
     pub(crate) sets: sets::Sets,
     turns: turns::Turns,
     paces: run::Paces,
@@ -170,6 +173,7 @@ impl Engine {
             inputs: Inputs::default(),
             outbox,
             running: Running::default(),
+            idle: Idle::default(),
             sets: sets::Sets::default(),
             turns: turns::Turns::default(),
             paces: run::Paces::default(),

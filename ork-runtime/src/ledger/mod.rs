@@ -183,6 +183,17 @@ pub struct Ledger {
     slots: BTreeMap<u64, Slot>,
 }
 
+/// Parts that follow each other, have not ended, and are at the same attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenRun {
+    /// The index of the first.
+    pub first: u64,
+    /// How many.
+    pub len: u64,
+    /// The attempt.
+    pub attempt: u32,
+}
+
 /// The shard that holds `index`, and the place inside it.
 pub fn place(index: u64) -> (u64, u32) {
     (index / SHARD_SIZE, u32::try_from(index % SHARD_SIZE).unwrap_or(0))
@@ -387,6 +398,21 @@ impl Ledger {
             }
         }
         ranges
+    }
+
+    /// The parts that have not ended, in order, in runs of one attempt; every shard must be loaded.
+    pub fn open_runs(&self) -> Vec<OpenRun> {
+        debug_assert!(self.unloaded().is_empty(), "every shard must be loaded to know what is open");
+        let mut runs: Vec<OpenRun> = Vec::new();
+        for index in self.unsettled(0, self.head.appended) {
+            let (number, low) = place(index);
+            let attempt = self.shard(number).map_or(1, |shard| shard.attempt(low));
+            match runs.last_mut() {
+                Some(run) if run.first + run.len == index && run.attempt == attempt => run.len += 1,
+                Some(_) | None => runs.push(OpenRun { first: index, len: 1, attempt }),
+            }
+        }
+        runs
     }
 
     /// Prepares a resume of one part that did not end `ok`; the others stay as they are. Its shard must be loaded.

@@ -184,9 +184,14 @@ pub struct Beat {
     pub ttl: Duration,
     /// The jobs it runs, or runs parts of.
     pub running: Vec<JobId>,
+    /// Tasks whose queues have brought it nothing for a while: their jobs that wait for a message are asked for.
+    pub idle: Vec<String>,
     /// Who.
     pub by: By,
 }
+
+/// At most so many jobs that no process works on are answered at once.
+pub const UNATTENDED: usize = 200;
 
 /// The answer to [`Store::beat`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -195,7 +200,11 @@ pub struct Beaten {
     pub ended: Vec<JobId>,
     /// The time by the clock of the store, as in [`Store::time`].
     pub time: Option<Timestamp>,
+    /// Jobs of idle tasks that wait for a message, at most [`UNATTENDED`]: nothing of theirs is in the outbox, and no
+    /// process works on them.
+    pub unattended: Vec<JobId>,
 }
+
 
 /// Where the truth about jobs is kept.
 ///

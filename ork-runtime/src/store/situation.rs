@@ -2,6 +2,8 @@
 
 use crate::accounting::{Limit, OwedAsk, OwedRow};
 use crate::clock::Timestamp;
+use crate::id::JobId;
+use crate::job::State;
 
 /// At most so many open parts are named.
 pub const OPEN: usize = 5;
@@ -76,13 +78,21 @@ pub struct Process {
     pub boot: [u8; 16],
     /// Until when that is believed.
     pub until: Timestamp,
+    /// The jobs that it works on, as it last said.
+    pub running: Vec<JobId>,
 }
 
 impl Process {
     /// A process of this name.
     pub fn new(name: &str, boot: [u8; 16], until: Timestamp) -> Self {
         let [a, b, c, d, ..] = boot;
-        Self { worker: format!("{name}/{:08x}", u32::from_be_bytes([a, b, c, d])), boot, until }
+        let worker = format!("{name}/{:08x}", u32::from_be_bytes([a, b, c, d]));
+        Self { worker, boot, until, running: Vec::new() }
+    }
+
+    /// Whether it works on a job: on parts of it, or as the worker that the job names.
+    pub fn works_on(&self, job: JobId, state: State, worker: Option<&str>) -> bool {
+        self.running.contains(&job) || (state == State::Running && worker == Some(&self.worker))
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) async fn consume(
     let mut window = Window::new(slots(&engine, &tasks));
     let mut backlog = Backlog::default();
     let mut leases = engine.leases.watch();
+    let heard = engine.idle.consumes(tasks.clone(), engine.clock.now());
     // A broker waits only so long for an acknowledgement.
     let ack_within = if engine.broker.needs_relay() { engine.settings.ack_within } else { Duration::MAX };
     let (stalled, mut nothing_began) = (STALLED.min(ack_within), Duration::ZERO);
@@ -87,6 +88,7 @@ pub(super) async fn consume(
             }
         };
         let Some(delivery) = delivery else { break };
+        heard.now(engine.clock.now());
         receive(&mut backlog, delivery);
         since_review += 1;
         while let Some(delivery) = subscription.ready() {

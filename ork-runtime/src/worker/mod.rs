@@ -12,6 +12,7 @@ mod relay;
 pub(crate) mod retention;
 pub(crate) mod services;
 mod sets;
+mod unattended;
 mod window;
 
 use std::collections::BTreeMap;

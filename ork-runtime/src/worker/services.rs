@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::events;
 use super::measures;
 use super::relay::relay;
 use super::sets;
+use super::unattended::{self, Asks};
 use crate::accounting::Change;
 use crate::clock::Timestamp;
 use crate::clock::shared::SharedClock;
 use crate::engine::{Engine, MeasureReceiver, OutboxReceiver, ProgressReceiver};
+use crate::id::JobId;
 use crate::store::{Beat, Beaten, Store, StoreError};
 use crate::supervisor::Supervisor;
 
@@ -45,7 +48,9 @@ pub(crate) fn start(
     if engine.broker.needs_relay() {
         supervisor.service("relay", relay(Arc::clone(engine), owed, stop.clone()));
     }
-    supervisor.thread("heartbeat", heartbeat(Arc::clone(engine), stop.clone()));
+    let (unattended, found) = mpsc::channel(1);
+    supervisor.service("unattended", unattended::send_again(Arc::clone(engine), found, stop.clone()));
+    supervisor.thread("heartbeat", heartbeat(Arc::clone(engine), unattended, stop.clone()));
     supervisor.service("progress", report(Arc::clone(engine), progress, stop.clone()));
     // It hears from now on of what ends, however late it begins.
     let changes = engine.store.changes().watch();
@@ -73,15 +78,22 @@ fn hold_against(clock: &SharedClock, shown: Option<Timestamp>, asked: Timestamp)
     );
 }
 
-/// Says that the process lives, and stops what was cancelled.
-async fn heartbeat(engine: Arc<Engine>, stop: CancellationToken) {
+/// Says that the process lives, and stops what was cancelled. What nothing is under way for goes to `unattended`.
+async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Vec<JobId>>, stop: CancellationToken) {
+    let mut asks = Asks::default();
     let mut changes = engine.store.changes().watch();
     let mut next = engine.clock.now();
     loop {
         let (noted, asked) = (engine.running.note(), engine.store_clock.own().now());
-        let beat = Beat { ttl: TTL, running: noted.jobs.clone(), by: engine.by() };
+        let idle = asks.idle(&engine);
+        let looks = !idle.is_empty();
+        let beat = Beat { ttl: TTL, running: noted.jobs.clone(), idle, by: engine.by() };
         match engine.store.beat(beat).await {
-            Ok(Beaten { ended, time }) => {
+            Ok(Beaten { ended, time, unattended: found }) => {
+                if looks {
+                    // A look that is missed costs a minute.
+                    let _missed = unattended.try_send(found);
+                }
                 for job in ended {
                     engine.running.stop(job, &noted);
                 }

@@ -157,7 +157,7 @@ fn a_job_that_nobody_takes_says_in_which_queue_it_is() {
         let client = world.client().await;
         let job = client.submit(add { a: 1, b: 1 }).await.unwrap();
         let place =
-            format!("its message is in the queue `{}.task.plain` of the broker, or with a worker", world.prefix);
+            format!("its message went to the queue `{}.task.plain` of the broker, and no worker has begun", world.prefix);
         // First it is on its way there, which is said, too.
         let why = loop {
             let why = client.why(job.id()).await.unwrap();

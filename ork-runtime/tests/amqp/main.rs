@@ -23,6 +23,7 @@ mod large;
 mod leases;
 mod limits;
 mod losses;
+mod lost;
 #[path = "../support/node.rs"]
 mod node;
 #[path = "../support/objects.rs"]

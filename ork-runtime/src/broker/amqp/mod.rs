@@ -276,6 +276,11 @@ impl Broker for Amqp {
         Some(&self.parts)
     }
 
+    async fn waiting(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
+        let (live, channel) = self.publishing.channel("open a channel").await?;
+        Ok(Some(self.topology.n_waiting(&live, &channel, queue).await?.into()))
+    }
+
     async fn check(&self) -> Result<String, BrokerError> {
         self.declare(&[]).await?;
         let (live, channel) = self.publishing.channel("open a channel").await?;

@@ -7,7 +7,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, ExchangeKind};
 
-use super::error::{Trouble, is_not_taken, words};
+use super::error::{Trouble, is_not_found, is_not_taken, words};
 use super::live::Live;
 use crate::broker::{BrokerErrorKind, Subscribe};
 use crate::hook::Allowed;
@@ -171,6 +171,20 @@ impl Topology {
         let dead = live.within("count the dead letters", dead).await?;
         live.finish(channel).await;
         Ok(dead.message_count())
+    }
+
+    /// How many messages wait in this queue; none if it is not there.
+    pub(super) async fn n_waiting(&self, live: &Live, channel: &Channel, queue: &str) -> Result<u32, Trouble> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let asked = channel.queue_declare(self.names.queue(queue)?, passive, FieldTable::default());
+        match live.within("count the messages of a queue", asked).await {
+            Ok(found) => {
+                live.finish(channel).await;
+                Ok(found.message_count())
+            }
+            Err(Failed::Lapin(error, _)) if is_not_found(&error) => Ok(0),
+            Err(failed) => Err(failed.into()),
+        }
     }
 
     /// Declares whatever was asked for until now.

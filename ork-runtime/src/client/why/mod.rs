@@ -383,7 +383,7 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
         (None, None, 1..) => (WaitsFor::Worker, format!("no worker has taken {what}; {}", living(facts))),
         (Some(queue), None, 0) => (
             WaitsFor::Worker,
-            format!("{what} is in the queue `{queue}` of the broker, or with a worker; {}", living(facts)),
+            format!("{what} went to the queue `{queue}` of the broker, and no worker has begun; {}", living(facts)),
         ),
         (None, None, 0) => {
             let words =

@@ -125,8 +125,8 @@ fn ready_and_not_sent_to_the_broker() {
 
 #[test]
 fn ready_and_in_the_queue() {
-    let words = "submitted 1m 40s ago and not begun: its message is in the queue `ork.task.count` of the broker, \
-                 or with a worker; no other process lives: start a worker";
+    let words = "submitted 1m 40s ago and not begun: its message went to the queue `ork.task.count` of the broker, \
+                 and no worker has begun; no other process lives: start a worker";
     says(&over_a_broker(State::Ready), WaitsFor::Worker, words);
 }
 

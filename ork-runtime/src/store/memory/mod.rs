@@ -2,9 +2,9 @@
 
 mod metrics;
 mod parts;
+mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::iter::successors;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -56,7 +56,7 @@ struct Tables {
     waiting: BTreeMap<Arc<str>, BTreeSet<(u8, OwedId)>>,
     permits: BTreeMap<Arc<str>, HashMap<[u8; 16], u32>>,
     uniques: HashMap<Arc<str>, (JobId, Timestamp)>,
-    workers: HashMap<[u8; 16], (String, Timestamp)>,
+    workers: HashMap<[u8; 16], Process>,
     next_owed: OwedId,
 }
 
@@ -268,24 +268,13 @@ impl Tables {
         }
     }
 
-    /// Notes that a process works on these jobs: a sign of life of each that has a key, and of those above that have one.
-    fn seen(&mut self, running: &[JobId], now: Timestamp) {
-        if self.uniques.is_empty() {
-            return;
-        }
-        let above = |job: &JobId| self.jobs.get(job)?.entry.job.parent;
-        let alive: HashSet<_> = running.iter().flat_map(|job| successors(Some(*job), above)).collect();
-        self.uniques.values_mut().filter(|(job, _)| alive.contains(job)).for_each(|(_, seen)| *seen = now);
-    }
-
     fn situation(&self, id: JobId) -> Situation {
         let mut situation = Situation::default();
         self.owed.values().filter(|row| row.job == id).for_each(|row| situation.owed.add(row));
         if let Some((limit, taken)) = &mut situation.owed.limit {
             *taken = self.permits.get(&limit.name).into_iter().flatten().map(|(_, held)| *held).sum();
         }
-        let processes = self.workers.iter().map(|(boot, (name, until))| Process::new(name, *boot, *until));
-        situation.processes = processes.collect();
+        situation.processes = self.workers.values().cloned().collect();
         situation.processes.sort_by(|a, b| a.worker.cmp(&b.worker));
         if let Some(Row { entry, .. }) = self.jobs.get(&id) {
             let open = (0..entry.ledger.head().appended).filter(|index| entry.ledger.outcome(*index).is_none());
@@ -388,22 +377,9 @@ impl Store for Memory {
     }
 
     async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
-        let now = beat.by.now;
-        let mut tables = self.tables();
-        let alive = (beat.by.worker.name().to_owned(), now + beat.ttl);
-        tables.workers.insert(beat.by.worker.boot(), alive);
-        let dead: Vec<_> =
-            tables.workers.iter().filter(|(_, (_, until))| *until < now).map(|(boot, _)| *boot).collect();
-        tables.workers.retain(|boot, _| !dead.contains(boot));
-        tables.free(&dead, 1);
-        let mut changes = tables.settle_permits(&dead);
-        tables.seen(&beat.running, now);
-        let over = |id: &JobId| tables.jobs.get(id).is_some_and(|row| row.entry.job.is_over());
-        let ended = beat.running.into_iter().filter(over).collect();
-        drop(tables);
-        changes.extend((!dead.is_empty()).then_some(Change::Owed));
+        let (beaten, changes) = self.tables().beat(beat);
         self.tell(changes);
-        Ok(Beaten { ended, time: None })
+        Ok(beaten)
     }
 
     async fn leave(&self, by: By) -> Result<(), StoreError> {

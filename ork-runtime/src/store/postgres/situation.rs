@@ -50,13 +50,15 @@ async fn owed(connection: &mut PgConnection, job: JobId) -> sqlx::Result<Owing> 
     Ok(owing)
 }
 
-async fn processes(connection: &mut PgConnection) -> sqlx::Result<Vec<Process>> {
-    let query = "SELECT boot, name, until FROM ork.worker ORDER BY name, boot";
+/// The processes that are not known to have ended.
+pub(super) async fn processes(connection: &mut PgConnection) -> sqlx::Result<Vec<Process>> {
+    let query = "SELECT boot, name, until, running FROM ork.worker ORDER BY name, boot";
     let rows = sqlx::query(query).fetch_all(connection).await?;
     let process = |row| {
         let c = &mut Columns::new(row);
         let (Uid(boot), name, until) = (c.get()?, c.get::<&str>()?, c.time()?);
-        Ok(Process::new(name, boot, until.unwrap_or_default()))
+        let running = c.get::<Vec<Uid>>()?.into_iter().map(|Uid(id)| JobId::from_bytes(id)).collect();
+        Ok(Process { running, ..Process::new(name, boot, until.unwrap_or_default()) })
     };
     rows.iter().map(process).collect()
 }

@@ -3,14 +3,14 @@
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
-use super::codec::{Uid, signed, text};
+use super::codec::{Columns, Uid, signed, text};
 use super::permits;
-use super::{uniques, views};
+use super::{situation, uniques, views};
 use crate::accounting::By;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::job::State;
-use crate::store::{Beat, Beaten};
+use crate::store::{Beat, Beaten, UNATTENDED};
 
 /// What a beat has found.
 pub(super) struct Found {
@@ -25,16 +25,19 @@ pub(super) struct Found {
 /// Whoever removes a dead process's row frees what that one held, so of processes that race only one counts it lost.
 pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Result<Found> {
     let (worker, now) = (&beat.by.worker, beat.by.now);
-    let note = "WITH beat AS (INSERT INTO ork.worker VALUES ($1, $2, $3) \
-                    ON CONFLICT (boot) DO UPDATE SET name = excluded.name, until = excluded.until) \
+    let note = "WITH beat AS (INSERT INTO ork.worker (boot, name, until, running) VALUES ($1, $2, $3, $5) \
+                    ON CONFLICT (boot) DO UPDATE \
+                    SET name = excluded.name, until = excluded.until, running = excluded.running) \
                 DELETE FROM ork.worker WHERE boot IN (SELECT boot FROM ork.worker \
                     WHERE until < $4 AND boot <> $1 ORDER BY boot FOR UPDATE SKIP LOCKED) \
                 RETURNING boot";
+    let running: Vec<_> = beat.running.iter().copied().map(Uid::from).collect();
     let dead = sqlx::query(note)
         .bind(Uid(worker.boot()))
         .bind(text(worker.name()))
         .bind((now + beat.ttl).as_millis())
         .bind(now.as_millis())
+        .bind(&running)
         .fetch_all(&mut *connection)
         .await?;
     let dead = dead.iter().map(|row| row.try_get::<Uid, _>(0)).collect::<sqlx::Result<Vec<_>>>()?;
@@ -49,7 +52,6 @@ pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Re
     let mut ended = Vec::new();
     if !beat.running.is_empty() {
         let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
-        let running: Vec<_> = beat.running.iter().copied().map(Uid::from).collect();
         uniques::seen(connection, &running, now).await?;
         let query =
             "SELECT id FROM ork.job WHERE id = ANY($1) AND (state = ANY($2) OR (tree::json ->> 'verdict') IS NOT NULL)";
@@ -57,7 +59,34 @@ pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Re
             ended.push(JobId::from_bytes(row.try_get::<Uid, _>(0)?.0));
         }
     }
-    Ok(Found { beaten: Beaten { ended, time: Some(views::time(connection).await?) }, freed })
+    let unattended = unattended(connection, &beat.idle).await?;
+    Ok(Found { beaten: Beaten { ended, time: Some(views::time(connection).await?), unattended }, freed })
+}
+
+/// Jobs of these tasks that wait for a message, though nothing of theirs is in the outbox and no process works on them.
+async fn unattended(connection: &mut PgConnection, tasks: &[String]) -> sqlx::Result<Vec<JobId>> {
+    if tasks.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Of those that processes work on there are only so many.
+    let query = "SELECT id, state, job.worker FROM ork.job WHERE ended IS NULL AND task = ANY($1) \
+                     AND (tree::json ->> 'verdict') IS NULL AND (state <> 'waiting' OR sealed IS NOT NULL) \
+                     AND NOT EXISTS (SELECT FROM ork.owed WHERE job = ork.job.id AND ask IN ('start', 'join', 'parts')) \
+                     AND NOT EXISTS (SELECT FROM ork.worker WHERE ork.job.id = ANY(running)) \
+                 LIMIT $2";
+    let most = i64::try_from(UNATTENDED).unwrap_or(i64::MAX);
+    let tasks: Vec<_> = tasks.iter().map(|task| text(task)).collect();
+    let processes = situation::processes(&mut *connection).await?;
+    let mut found = Vec::new();
+    for row in sqlx::query(query).bind(tasks).bind(most).fetch_all(connection).await? {
+        let c = &mut Columns::new(&row);
+        let (id, state, worker) = (c.id()?, c.get::<&str>()?, c.get::<Option<&str>>()?);
+        let Some(state) = State::from_word(state) else { continue };
+        if !processes.iter().any(|process| process.works_on(id, state, worker)) {
+            found.push(id);
+        }
+    }
+    Ok(found)
 }
 
 /// Notes that a process ends. Answers whether it held anything.

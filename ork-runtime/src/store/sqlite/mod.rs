@@ -14,6 +14,7 @@ mod tables;
 mod uniques;
 mod views;
 mod wake;
+mod workers;
 mod writer;
 
 use std::collections::HashSet;
@@ -167,11 +168,11 @@ impl Store for Sqlite {
     }
 
     async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
-        self.write(move |connection, changes| outbox::beat(connection, &beat, changes)).await
+        self.write(move |connection, changes| workers::beat(connection, &beat, changes)).await
     }
 
     async fn leave(&self, by: By) -> Result<(), StoreError> {
-        self.write(move |connection, changes| outbox::leave(connection, &by, changes)).await
+        self.write(move |connection, changes| workers::leave(connection, &by, changes)).await
     }
 
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {

@@ -1,18 +1,17 @@
-//! The outbox's rows, and the signs of life of those who hold them.
+//! The outbox's rows.
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params, params_from_iter, types::Value};
+use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params, params_from_iter};
 
 use super::error::damaged;
 use super::permits;
 use super::tables::{self, number, part_id, signed};
-use super::{uniques, views};
 use crate::accounting::{By, Change, Owed, OwedAsk, OwedId, OwedRow};
 use crate::clock::Timestamp;
 use crate::id::JobId;
-use crate::job::{Job, State};
+use crate::job::Job;
 use crate::message::Outgoing;
-use crate::store::{Beat, Beaten, Owing, Take, Taken};
+use crate::store::{Owing, Take, Taken};
 
 /// Adds a row; for [`insert`].
 pub(super) const INSERT: &str = "INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
@@ -212,53 +211,5 @@ pub(super) fn give_back(
         statement.execute(params![signed(*id), by.worker.boot()])?;
     }
     changes.push(Change::Owed);
-    Ok(())
-}
-
-/// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended, and the time.
-pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Change>) -> rusqlite::Result<Beaten> {
-    let (worker, now) = (&beat.by.worker, beat.by.now);
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO worker (boot, name, until) VALUES (?1, ?2, ?3)")?
-        .execute(params![worker.boot(), worker.name(), (now + beat.ttl).as_millis()])?;
-    let dead: Vec<[u8; 16]> = connection
-        .prepare_cached("SELECT boot FROM worker WHERE until < ?1")?
-        .query_map([now.as_millis()], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    for boot in dead {
-        let free = "UPDATE owed SET holder = NULL, lost = lost + 1 WHERE holder = ?1";
-        connection.prepare_cached(free)?.execute([boot])?;
-        connection.prepare_cached("DELETE FROM worker WHERE boot = ?1")?.execute([boot])?;
-        permits::end(connection, boot)?;
-        changes.push(Change::Owed);
-    }
-    permits::sweep(connection, changes)?;
-    uniques::seen(connection, &beat.running, now)?;
-    let mut ended = Vec::new();
-    for page in beat.running.chunks(256) {
-        let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
-        let query = format!(
-            "SELECT id FROM job WHERE (state IN ('{}') OR json_extract(tree, '$.verdict') IS NOT NULL) AND id IN ({})",
-            finals.join("', '"),
-            vec!["?"; page.len()].join(", ")
-        );
-        let ids = page.iter().map(|id| Value::Blob(id.as_bytes().to_vec()));
-        let mut statement = connection.prepare(&query)?;
-        let found = statement.query_map(params_from_iter(ids), |row| row.get(0).map(JobId::from_bytes))?;
-        ended.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
-    }
-    Ok(Beaten { ended, time: Some(views::time(connection)?) })
-}
-
-/// Notes that a process ends.
-pub(super) fn leave(connection: &Connection, by: &By, changes: &mut Vec<Change>) -> rusqlite::Result<()> {
-    let boot = by.worker.boot();
-    let freed = connection.prepare_cached("UPDATE owed SET holder = NULL WHERE holder = ?1")?.execute([boot])?;
-    connection.prepare_cached("DELETE FROM worker WHERE boot = ?1")?.execute([boot])?;
-    permits::end(connection, boot)?;
-    permits::sweep(connection, changes)?;
-    if freed > 0 {
-        changes.push(Change::Owed);
-    }
     Ok(())
 }

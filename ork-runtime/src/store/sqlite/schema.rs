@@ -22,7 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0009_metrics.sql"),
     include_str!("../../../migrations/sqlite/0010_schemas.sql"),
     include_str!("../../../migrations/sqlite/0011_losses.sql"),
-    include_str!("../../../migrations/sqlite/0012_seen.sql"),
+    include_str!("../../../migrations/sqlite/0012_alive.sql"),
 ];
 
 /// Marks the file as ork's, in the place `SQLite` keeps for it: `ork` and a byte.

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter, types::Value};
 use uuid::Uuid;
 
-use super::outbox;
 use super::tables::{self, number, part_id};
+use super::{outbox, workers};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::ledger::{SHARD_SIZE, place};
-use crate::store::{Filter, JobView, OPEN, PartFilter, PartNotes, PartStatus, Process, Situation};
+use crate::store::{Filter, JobView, OPEN, PartFilter, PartNotes, PartStatus, Situation};
 use crate::task::parts::SettledPart;
 
 /// What a view shows: the columns of a job, then its own.
@@ -117,12 +117,7 @@ fn view(connection: &Connection, columns: Columns) -> rusqlite::Result<JobView> 
 pub(super) fn situation(connection: &Connection, id: JobId) -> rusqlite::Result<Situation> {
     let snapshot = connection.unchecked_transaction()?;
     let mut situation = Situation::default();
-    let mut statement = snapshot.prepare_cached("SELECT boot, name, until FROM worker ORDER BY name, boot")?;
-    let process = |row: &Row<'_>| {
-        let (boot, name, until) = (row.get(0)?, row.get::<_, String>(1)?, row.get(2)?);
-        Ok(Process::new(&name, boot, Timestamp::from_millis(until)))
-    };
-    situation.processes = statement.query_map([], process)?.collect::<rusqlite::Result<_>>()?;
+    situation.processes = workers::processes(&snapshot)?;
     if let Some((seq, _, head)) = tables::find(&snapshot, id)? {
         outbox::owing(&snapshot, seq, &mut situation.owed)?;
         for number in 0..head.appended.div_ceil(SHARD_SIZE) {
@@ -133,7 +128,6 @@ pub(super) fn situation(connection: &Connection, id: JobId) -> rusqlite::Result<
             situation.open.extend(shard.open(number, head.appended).take(OPEN - situation.open.len()));
         }
     }
-    drop(statement);
     snapshot.commit()?;
     Ok(situation)
 }

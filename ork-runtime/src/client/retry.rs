@@ -1,0 +1,90 @@
+//! Taking up jobs that did not end well, and sending again those that wait for what is lost.
+
+use super::{Client, ClientError};
+use crate::accounting::{Resend, Retry, Steered};
+use crate::id::JobId;
+use crate::job::{Kind, State};
+use crate::store::JobView;
+use crate::task::CallError;
+
+impl Client {
+    /// Takes up a job that failed or was cancelled: exactly the parts that are not `ok`, then its join. A job that has not
+    /// ended, and for which nothing is under way, is sent again: the broker has lost its message, or those of its parts.
+    ///
+    /// # Errors
+    /// When there is no such job, it has succeeded, something is under way for it, its task does not take its input any
+    /// more, or the store cannot be written.
+    ///
+    /// # Cancel safety
+    /// The job may or may not have been taken up if the future is dropped.
+    pub async fn retry(&self, id: JobId) -> Result<(), ClientError> {
+        if self.retry_one(id).await? {
+            self.retry_below(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes up one part of a job that failed or was cancelled, then its join; the other parts stay as they are.
+    ///
+    /// # Errors
+    /// When there is no such job or part, the job has not ended or succeeded, the part ended well, or the store cannot be
+    /// written.
+    ///
+    /// # Cancel safety
+    /// The part may or may not have been taken up if the future is dropped.
+    pub async fn retry_part(&self, id: JobId, index: u64) -> Result<(), ClientError> {
+        let retry = Retry { part: Some(index), ..Retry::new(id, self.engine.by()) };
+        match self.engine.store.apply(retry).await? {
+            Steered::PartStays(how) => Err(ClientError::PartStays { id, index, how }),
+            steered => self.steered(id, "retried", steered).await,
+        }
+    }
+
+    /// Answers whether what is to be retried is below it.
+    pub(super) async fn retry_one(&self, id: JobId) -> Result<bool, ClientError> {
+        let JobView { job, head, input, .. } = self.view(id).await?;
+        // The input of a step is made anew.
+        let from_its_start =
+            (head.sealed.is_none() || head.cut) && job.tree.verdict != Some(State::Success) && job.kind != Kind::Step;
+        // What this program does not know, others may.
+        if let (true, Ok(task)) = (from_its_start, self.engine.registry.get(&job.task)) {
+            let def = if job.kind == Kind::Item { &task.work } else { task.entry() };
+            if let Err(CallError::Input(error)) = def.check(&input) {
+                return Err(ClientError::Outgrown { id, task: task.name(), error });
+            }
+        }
+        match self.engine.store.apply(Retry::new(id, self.engine.by())).await? {
+            Steered::Below => Ok(true),
+            Steered::Refused(state) if !state.is_final() => self.send_again(id).await.map(|()| false),
+            steered => self.steered(id, "retried", steered).await.map(|()| false),
+        }
+    }
+
+    /// Sends again what a job waits for, if nothing is under way for it.
+    async fn send_again(&self, id: JobId) -> Result<(), ClientError> {
+        let engine = &self.engine;
+        let situation = engine.store.situation(id).await?;
+        let JobView { job, head, .. } = self.view(id).await?;
+        let in_parts = job.state == State::Waiting;
+        if job.is_over() || (in_parts && head.sealed.is_none()) {
+            return Err(ClientError::WrongState { id, verb: "retried", state: job.state });
+        }
+        let (owed, now) = (&situation.owed, engine.clock.now());
+        let alive = situation.processes.iter().filter(|process| process.until >= now);
+        let mut under_way = owed.free + owed.later + owed.waiting > 0
+            || !owed.held.is_empty()
+            || alive.into_iter().any(|process| process.works_on(id, job.state, job.worker.as_deref()));
+        // A message of the job itself changes nothing any more. Of a part there may be two then.
+        if let (true, false, Ok(task)) = (in_parts, under_way, engine.registry.get(&job.task)) {
+            under_way = engine.broker.waiting(task.queue()).await?.is_some_and(|waiting| waiting > 0);
+        }
+        if !under_way
+            && let Some(owed) = engine.store.apply(Resend { job: id, attempt: job.attempt, by: engine.by() }).await?
+        {
+            engine.outbox.send(owed).await;
+            return Ok(());
+        }
+        let why = self.why(id).await?;
+        Err(ClientError::UnderWay { id, state: why.state, why: why.sentence })
+    }
+}

@@ -1,0 +1,59 @@
+//! The signs of life of processes, and what follows from them.
+
+use std::collections::HashSet;
+use std::iter::successors;
+
+use super::Tables;
+use crate::accounting::{Change, OwedAsk};
+use crate::clock::Timestamp;
+use crate::id::JobId;
+use crate::job::State;
+use crate::store::{Beat, Beaten, Process, UNATTENDED};
+
+impl Tables {
+    /// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended.
+    pub(super) fn beat(&mut self, beat: Beat) -> (Beaten, Vec<Change>) {
+        let Beat { ttl, running, idle, by } = beat;
+        self.seen(&running, by.now);
+        let over = |id: &JobId| self.jobs.get(id).is_some_and(|row| row.entry.job.is_over());
+        let ended = running.iter().copied().filter(over).collect();
+        let process = Process { running, ..Process::new(by.worker.name(), by.worker.boot(), by.now + ttl) };
+        self.workers.insert(by.worker.boot(), process);
+        let dead = self.workers.values().filter(|process| process.until < by.now);
+        let dead: Vec<_> = dead.map(|process| process.boot).collect();
+        self.workers.retain(|boot, _| !dead.contains(boot));
+        self.free(&dead, 1);
+        let mut changes = self.settle_permits(&dead);
+        changes.extend((!dead.is_empty()).then_some(Change::Owed));
+        (Beaten { ended, time: None, unattended: self.unattended(&idle) }, changes)
+    }
+
+    /// Notes that a process works on these jobs: a sign of life of each that has a key, and of those above that have one.
+    fn seen(&mut self, running: &[JobId], now: Timestamp) {
+        if self.uniques.is_empty() {
+            return;
+        }
+        let above = |job: &JobId| self.jobs.get(job)?.entry.job.parent;
+        let alive: HashSet<_> = running.iter().flat_map(|job| successors(Some(*job), above)).collect();
+        self.uniques.values_mut().filter(|(job, _)| alive.contains(job)).for_each(|(_, seen)| *seen = now);
+    }
+
+    /// Jobs of these tasks that wait for a message, though nothing of theirs is in the outbox and no process works on them.
+    fn unattended(&self, tasks: &[String]) -> Vec<JobId> {
+        if tasks.is_empty() {
+            return Vec::new();
+        }
+        let work = |ask| matches!(ask, OwedAsk::Start | OwedAsk::Join | OwedAsk::Parts { .. });
+        let owed: HashSet<_> = self.owed.values().filter(|row| work(row.ask)).map(|row| row.job).collect();
+        let waits = |id: &&JobId| {
+            let Some(entry) = self.jobs.get(id).map(|row| &row.entry) else { return false };
+            let (job, in_parts) = (&entry.job, entry.ledger.head().sealed.is_some());
+            tasks.contains(&job.task)
+                && !job.is_over()
+                && (job.state != State::Waiting || in_parts)
+                && !owed.contains(&job.id)
+                && !self.workers.values().any(|process| process.works_on(job.id, job.state, job.worker.as_deref()))
+        };
+        self.by_age.iter().filter(waits).take(UNATTENDED).copied().collect()
+    }
+}

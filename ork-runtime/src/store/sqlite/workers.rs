@@ -1,0 +1,98 @@
+//! The signs of life of processes, and what follows from them.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params, params_from_iter};
+
+use super::{permits, uniques, views};
+use crate::accounting::{By, Change};
+use crate::clock::Timestamp;
+use crate::id::JobId;
+use crate::job::State;
+use crate::store::{Beat, Beaten, Process, UNATTENDED};
+
+/// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended, and the time.
+pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Change>) -> rusqlite::Result<Beaten> {
+    let (worker, now) = (&beat.by.worker, beat.by.now);
+    let running: Vec<u8> = beat.running.iter().flat_map(|job| *job.as_bytes()).collect();
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO worker (boot, name, until, running) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![worker.boot(), worker.name(), (now + beat.ttl).as_millis(), running])?;
+    let dead: Vec<[u8; 16]> = connection
+        .prepare_cached("SELECT boot FROM worker WHERE until < ?1")?
+        .query_map([now.as_millis()], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for boot in dead {
+        let free = "UPDATE owed SET holder = NULL, lost = lost + 1 WHERE holder = ?1";
+        connection.prepare_cached(free)?.execute([boot])?;
+        connection.prepare_cached("DELETE FROM worker WHERE boot = ?1")?.execute([boot])?;
+        permits::end(connection, boot)?;
+        changes.push(Change::Owed);
+    }
+    permits::sweep(connection, changes)?;
+    uniques::seen(connection, &beat.running, now)?;
+    let mut ended = Vec::new();
+    for page in beat.running.chunks(256) {
+        let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
+        let query = format!(
+            "SELECT id FROM job WHERE (state IN ('{}') OR json_extract(tree, '$.verdict') IS NOT NULL) AND id IN ({})",
+            finals.join("', '"),
+            vec!["?"; page.len()].join(", ")
+        );
+        let ids = page.iter().map(|id| Value::Blob(id.as_bytes().to_vec()));
+        let mut statement = connection.prepare(&query)?;
+        let found = statement.query_map(params_from_iter(ids), |row| row.get(0).map(JobId::from_bytes))?;
+        ended.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+    }
+    let unattended = unattended(connection, &beat.idle)?;
+    Ok(Beaten { ended, time: Some(views::time(connection)?), unattended })
+}
+
+/// The processes that are not known to have ended.
+pub(super) fn processes(connection: &Connection) -> rusqlite::Result<Vec<Process>> {
+    let query = "SELECT boot, name, until, running FROM worker ORDER BY name, boot";
+    let process = |row: &Row<'_>| {
+        let (boot, name, until) = (row.get(0)?, row.get::<_, String>(1)?, row.get(2)?);
+        let ids: Vec<u8> = row.get(3)?;
+        let running = ids.as_chunks().0.iter().copied().map(JobId::from_bytes).collect();
+        Ok(Process { running, ..Process::new(&name, boot, Timestamp::from_millis(until)) })
+    };
+    connection.prepare_cached(query)?.query_map([], process)?.collect()
+}
+
+/// Jobs of these tasks that wait for a message, though nothing of theirs is in the outbox and no process works on them.
+fn unattended(connection: &Connection, tasks: &[String]) -> rusqlite::Result<Vec<JobId>> {
+    if tasks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = format!(
+        "SELECT id, state, worker FROM job WHERE ended IS NULL AND task IN ({}) \
+             AND json_extract(tree, '$.verdict') IS NULL AND (state <> 'waiting' OR sealed IS NOT NULL) \
+             AND seq NOT IN (SELECT job FROM owed WHERE ask IN ('start', 'join', 'parts'))",
+        vec!["?"; tasks.len()].join(", ")
+    );
+    let processes = processes(connection)?;
+    let mut statement = connection.prepare(&query)?;
+    let mut rows = statement.query(params_from_iter(tasks))?;
+    let mut found = Vec::new();
+    while let (true, Some(row)) = (found.len() < UNATTENDED, rows.next()?) {
+        let (id, worker) = (JobId::from_bytes(row.get(0)?), row.get::<_, Option<String>>(2)?);
+        let Some(state) = State::from_word(&row.get::<_, String>(1)?) else { continue };
+        if !processes.iter().any(|process| process.works_on(id, state, worker.as_deref())) {
+            found.push(id);
+        }
+    }
+    Ok(found)
+}
+
+/// Notes that a process ends.
+pub(super) fn leave(connection: &Connection, by: &By, changes: &mut Vec<Change>) -> rusqlite::Result<()> {
+    let boot = by.worker.boot();
+    let freed = connection.prepare_cached("UPDATE owed SET holder = NULL WHERE holder = ?1")?.execute([boot])?;
+    connection.prepare_cached("DELETE FROM worker WHERE boot = ?1")?.execute([boot])?;
+    permits::end(connection, boot)?;
+    permits::sweep(connection, changes)?;
+    if freed > 0 {
+        changes.push(Change::Owed);
+    }
+    Ok(())
+}

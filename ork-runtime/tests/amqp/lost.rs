@@ -1,0 +1,202 @@
+//! Messages that RabbitMQ confirmed and then lost: by a purge, with a queue that is deleted, by a policy.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions};
+use lapin::types::FieldTable;
+use ork::clock::system::SystemClock;
+use ork::clock::{Clock, Pause};
+use ork::{Ork, Timestamp, WaitsFor};
+
+use super::tasks::*;
+use super::world::{DEADLINE, Foreigner, World, each, fresh, on, once, run};
+use crate::node::private_node;
+
+/// A clock that runs thirty times as fast.
+#[derive(Debug)]
+struct Fast(Timestamp, Instant);
+
+const FASTER: u32 = 30;
+
+impl Fast {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(SystemClock.now(), Instant::now()))
+    }
+}
+
+impl Clock for Fast {
+    fn now(&self) -> Timestamp {
+        self.0 + self.1.elapsed() * FASTER
+    }
+
+    fn pause(&self, duration: Duration) -> Pause {
+        SystemClock.pause(duration / FASTER)
+    }
+}
+
+async fn process(world: &World) -> Ork {
+    world.builder().clock(Fast::new()).build().await.unwrap()
+}
+
+/// Waits until the messages of the job are with the broker: as many of them.
+async fn sent(world: &World, foreigner: &Foreigner, queue: &str, n: u32) -> String {
+    let queue = format!("{}.task.{queue}", world.prefix);
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    loop {
+        let found = foreigner.channel.queue_declare(queue.as_str().into(), passive, FieldTable::default()).await;
+        if found.unwrap().message_count() == n {
+            return queue;
+        }
+        // The broker has no other sign.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn purge(foreigner: &Foreigner, queue: &str) -> u32 {
+    foreigner.channel.queue_purge(queue.into(), QueuePurgeOptions::default()).await.unwrap()
+}
+
+/// Before, such a job was `ready` for ever.
+#[test]
+fn job_whose_message_was_purged_is_sent_again_and_called_once() {
+    each(|world| async move {
+        let (ork, foreigner, key) = (process(&world).await, world.foreigner().await, fresh());
+        let job = ork.submit(gated { key: key.clone() }).await.unwrap();
+        let queue = sent(&world, &foreigner, "plain", 1).await;
+        assert_eq!(purge(&foreigner, &queue).await, 1);
+        ork.start_worker();
+        Gate::of(&key).open();
+        job.wait().await.unwrap();
+        assert_eq!(calls(&key), 1);
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn parts_whose_messages_were_purged_are_sent_again_and_each_is_called_once() {
+    each(|world| async move {
+        let ork = world.builder().clock(Fast::new()).set("concurrency", "2").build().await.unwrap();
+        let (foreigner, name) = (world.foreigner().await, fresh());
+        ork.start_worker();
+        let split = count_part { count: 40, run: name.clone(), hold: 0, failing: Vec::new() };
+        let job = ork.submit(split).await.unwrap();
+        // Two run, the others are in the queue or on their way into a worker that has no slot for them.
+        Gate::of(&name).entered(2).await;
+        sent(&world, &foreigner, "parts", 38).await;
+        assert_eq!(purge(&foreigner, &format!("{}.task.parts", world.prefix)).await, 38);
+        Gate::of(&name).open();
+        assert_eq!(job.wait().await.unwrap(), (0..40).sum::<u64>());
+        let called: Vec<_> = (0..40).map(|number| calls(&format!("{name}.{number}"))).collect();
+        assert_eq!(called, [1; 40]);
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn jobs_of_a_queue_that_is_deleted_under_its_worker_are_sent_again() {
+    once(|world| async move {
+        let (ork, foreigner) = (process(&world).await, world.foreigner().await);
+        let jobs = ork.submit_all((0..10).map(|a| add { a, b: 1 })).await.unwrap();
+        let queue = sent(&world, &foreigner, "plain", 10).await;
+        foreigner.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+        ork.start_worker();
+        for (a, job) in (0..).zip(jobs) {
+            assert_eq!(job.wait().await.unwrap(), a + 1);
+        }
+        ork.shutdown().await;
+    });
+}
+
+/// A node whose administrator lets messages expire after a second.
+#[test]
+fn job_whose_message_expired_by_a_policy_is_sent_again() {
+    let Some(rabbit) = private_node() else { return };
+    let policy = ["set_policy", "short", r"\.task\.", r#"{"message-ttl": 1000}"#, "--apply-to", "queues"];
+    assert!(rabbit.command("rabbitmqctl").args(policy).output().unwrap().status.success());
+    run(async {
+        let world = World::new(&rabbit.url(), "sqlite", "quorum");
+        let (ork, foreigner) = (process(&world).await, world.foreigner().await);
+        let job = ork.submit(add { a: 1, b: 2 }).await.unwrap();
+        sent(&world, &foreigner, "plain", 1).await;
+        sent(&world, &foreigner, "plain", 0).await;
+        ork.start_worker();
+        assert_eq!(job.wait().await.unwrap(), 3);
+        ork.shutdown().await;
+    });
+}
+
+/// Before, a job that had not ended was refused, whatever had become of its message.
+#[test]
+fn job_with_nothing_under_way_is_retried_in_whatever_state_it_is() {
+    once(|world| async move {
+        let (ork, foreigner) = (world.client().await, world.foreigner().await);
+        // A message that is lost, and one that is not: the first of the two that are there then changes nothing.
+        for lost in [true, false] {
+            let key = fresh();
+            let job = ork.submit(gated { key: key.clone() }).await.unwrap();
+            let queue = sent(&world, &foreigner, "plain", 1).await;
+            if lost {
+                purge(&foreigner, &queue).await;
+            }
+            ork.retry(job.id()).await.unwrap();
+            sent(&world, &foreigner, "plain", if lost { 1 } else { 2 }).await;
+            let worker = world.worker().await;
+            Gate::of(&key).entered(1).await;
+            let refused = ork.retry(job.id()).await.unwrap_err().to_string();
+            assert!(refused.contains("is running and cannot be retried, as something is under way"), "{refused}");
+            Gate::of(&key).open();
+            job.wait().await.unwrap();
+            worker.shutdown().await;
+            assert_eq!(calls(&key), 1);
+        }
+        ork.shutdown().await;
+    });
+}
+
+#[test]
+fn parts_are_retried_only_when_their_queue_is_empty() {
+    once(|world| async move {
+        let worker = world.builder().set("concurrency", "1").build().await.unwrap();
+        let (foreigner, name) = (world.foreigner().await, fresh());
+        worker.start_worker();
+        let split = count_part { count: 5, run: name.clone(), hold: 0, failing: Vec::new() };
+        let job = worker.submit(split).await.unwrap();
+        Gate::of(&name).entered(1).await;
+        let queue = sent(&world, &foreigner, "parts", 4).await;
+        // What it runs is given back, and no process works on the job any more.
+        worker.shutdown().await;
+        sent(&world, &foreigner, "parts", 5).await;
+        let ork = world.client().await;
+        let refused = ork.retry(job.id()).await.unwrap_err().to_string();
+        assert!(refused.contains("is waiting and cannot be retried, as something is under way"), "{refused}");
+        purge(&foreigner, &queue).await;
+        ork.retry(job.id()).await.unwrap();
+        sent(&world, &foreigner, "parts", 5).await;
+        Gate::of(&name).open();
+        ork.start_worker();
+        assert_eq!(ork.wait(job.id()).await.unwrap().into_output::<u64>().unwrap(), 10);
+        ork.shutdown().await;
+    });
+}
+
+/// What an idle worker finds is a job that waits for its worker, not one that is lost.
+#[test]
+fn job_that_runs_for_long_is_not_sent_again() {
+    on("sqlite", "quorum", |world| async move {
+        let (ork, foreigner, key) = (process(&world).await, world.foreigner().await, fresh());
+        ork.start_worker();
+        let job = ork.submit(gated { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered(1).await;
+        let (since, clock) = (Instant::now(), Fast::new());
+        // Ten minutes by the clock of the worker.
+        clock.pause(Duration::from_mins(10)).await;
+        assert!(since.elapsed() < DEADLINE);
+        assert_eq!(ork.why(job.id()).await.unwrap().waits_for, WaitsFor::Run);
+        sent(&world, &foreigner, "plain", 0).await;
+        Gate::of(&key).open();
+        job.wait().await.unwrap();
+        assert_eq!(calls(&key), 1);
+        ork.shutdown().await;
+    });
+}
