@@ -1,12 +1,11 @@
-//! Which queues bring this process nothing, though it would take what comes.
+//! The queues that this process consumes, and when each brought something last.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// The queues that this process consumes, and when each brought something last.
+/// What this process consumes.
 #[derive(Debug, Default)]
 pub(crate) struct Idle(Mutex<Vec<Arc<Heard>>>);
 
@@ -27,12 +26,12 @@ impl Idle {
         heard
     }
 
-    /// The tasks whose queues have brought nothing for so long.
-    pub(crate) fn tasks(&self, long: Duration, now: Timestamp) -> Vec<String> {
+    /// The tasks whose queues are consumed, and when each brought something last.
+    pub(crate) fn tasks(&self) -> Vec<(String, Timestamp)> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|heard| Arc::strong_count(heard) > 1);
-        let idle = all.iter().filter(|heard| heard.last() + long <= now);
-        idle.flat_map(|heard| heard.tasks.iter().cloned()).collect()
+        let each = |heard: &Arc<Heard>| heard.tasks.iter().map(|task| (task.clone(), heard.last())).collect::<Vec<_>>();
+        all.iter().flat_map(each).collect()
     }
 }
 
@@ -52,15 +51,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn queue_is_idle_when_it_has_brought_nothing_for_long_and_is_still_consumed() {
-        let (idle, at, minute) = (Idle::default(), Timestamp::from_millis, Duration::from_mins(1));
+    fn queue_counts_for_as_long_as_it_is_consumed() {
+        let (idle, at) = (Idle::default(), Timestamp::from_millis);
         let one = idle.consumes(vec!["one".to_owned()], at(0));
         let two = idle.consumes(vec!["two".to_owned(), "three".to_owned()], at(0));
         one.now(at(1_000));
-        assert_eq!(idle.tasks(minute, at(59_999)), [""; 0]);
-        assert_eq!(idle.tasks(minute, at(60_000)), ["two", "three"]);
+        let named = |tasks: &[(&str, i64)]| tasks.iter().map(|(task, last)| ((*task).to_owned(), at(*last))).collect();
+        let all: Vec<_> = named(&[("one", 1_000), ("two", 0), ("three", 0)]);
+        assert_eq!(idle.tasks(), all);
         drop(two);
-        assert_eq!(idle.tasks(minute, at(61_000)), ["one"]);
+        assert_eq!(idle.tasks(), all[..1]);
         drop(one);
     }
 }

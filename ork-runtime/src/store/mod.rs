@@ -184,8 +184,8 @@ pub struct Beat {
     pub ttl: Duration,
     /// The jobs it runs, or runs parts of.
     pub running: Vec<JobId>,
-    /// Tasks whose queues have brought it nothing for a while: their jobs that wait for a message are asked for.
-    pub idle: Vec<String>,
+    /// Tasks whose jobs that wait for a message are asked for.
+    pub waiting: Vec<String>,
     /// Who.
     pub by: By,
 }
@@ -200,7 +200,7 @@ pub struct Beaten {
     pub ended: Vec<JobId>,
     /// The time by the clock of the store, as in [`Store::time`].
     pub time: Option<Timestamp>,
-    /// Jobs of idle tasks that wait for a message, at most [`UNATTENDED`]: nothing of theirs is in the outbox, and no
+    /// Jobs of those tasks that wait for a message, at most [`UNATTENDED`]: nothing of theirs is in the outbox, and no
     /// process works on them.
     pub unattended: Vec<JobId>,
 }

@@ -11,12 +11,11 @@ use super::events;
 use super::measures;
 use super::relay::relay;
 use super::sets;
-use super::unattended::{self, Asks};
+use super::unattended::{self, Asks, Look};
 use crate::accounting::Change;
 use crate::clock::Timestamp;
 use crate::clock::shared::SharedClock;
 use crate::engine::{Engine, MeasureReceiver, OutboxReceiver, ProgressReceiver};
-use crate::id::JobId;
 use crate::store::{Beat, Beaten, Store, StoreError};
 use crate::supervisor::Supervisor;
 
@@ -79,20 +78,19 @@ fn hold_against(clock: &SharedClock, shown: Option<Timestamp>, asked: Timestamp)
 }
 
 /// Says that the process lives, and stops what was cancelled. What nothing is under way for goes to `unattended`.
-async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Vec<JobId>>, stop: CancellationToken) {
+async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: CancellationToken) {
     let mut asks = Asks::default();
     let mut changes = engine.store.changes().watch();
     let mut next = engine.clock.now();
     loop {
         let (noted, asked) = (engine.running.note(), engine.store_clock.own().now());
-        let idle = asks.idle(&engine);
-        let looks = !idle.is_empty();
-        let beat = Beat { ttl: TTL, running: noted.jobs.clone(), idle, by: engine.by() };
+        let tasks = asks.due(&engine);
+        let beat = Beat { ttl: TTL, running: noted.jobs.clone(), waiting: tasks.clone(), by: engine.by() };
         match engine.store.beat(beat).await {
             Ok(Beaten { ended, time, unattended: found }) => {
-                if looks {
-                    // A look that is missed costs a minute.
-                    let _missed = unattended.try_send(found);
+                if !tasks.is_empty() {
+                    // What is missed is found by the next look.
+                    let _missed = unattended.try_send(Look { tasks, found });
                 }
                 for job in ended {
                     engine.running.stop(job, &noted);

@@ -2,9 +2,9 @@
 //!
 //! A broker confirms a message, and may lose it all the same: by a policy that lets messages expire or limits a queue, by
 //! an operator who purges or deletes one, with a node. The store still has the job, which waits for that message. So once
-//! a queue has brought nothing for a minute, the next sign of life asks the store for jobs of its tasks that nothing is
-//! under way for. What waits unchanged a minute later, while its queue is empty, is sent again. All that costs nothing
-//! while work comes, and one more look at an index in a transaction that is made anyway while none does.
+//! a queue has brought nothing for a minute, and else every ten, a sign of life asks the store for jobs of its tasks that
+//! nothing is under way for. What waits unchanged at the next look, while its queue is empty, is sent again. While all is
+//! well that is one more look at an index, in a transaction that is made anyway.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,78 +19,108 @@ use crate::engine::Engine;
 use crate::id::JobId;
 use crate::store::JobView;
 
-/// A queue that has brought nothing for so long is idle; so long lie between two looks at the same job.
+/// A queue that has brought nothing for so long is idle; so long lie between two looks then.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// Decides with which signs of life the store is asked.
-#[derive(Debug, Default)]
-pub(super) struct Asks {
-    last: Option<Timestamp>,
+/// So long lie between two looks while it brings something.
+const BUSY: Duration = Duration::from_mins(10);
+
+/// What a sign of life has found.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// The tasks that were asked for.
+    pub(super) tasks: Vec<String>,
+    /// Their jobs that nothing is under way for.
+    pub(super) found: Vec<JobId>,
 }
+
+/// Decides for which tasks the store is asked.
+#[derive(Debug, Default)]
+pub(super) struct Asks(HashMap<String, Timestamp>);
 
 impl Asks {
     /// The tasks to ask for with the sign of life that is written now.
-    pub(super) fn idle(&mut self, engine: &Engine) -> Vec<String> {
-        let now = engine.clock.now();
-        let again = self.last.is_none_or(|last| last + IDLE <= now);
-        if !again || !engine.broker.needs_relay() || engine.drain.is_cancelled() {
+    pub(super) fn due(&mut self, engine: &Engine) -> Vec<String> {
+        if !engine.broker.needs_relay() || engine.drain.is_cancelled() {
             return Vec::new();
         }
-        let idle = engine.idle.tasks(IDLE, now);
-        if !idle.is_empty() {
-            self.last = Some(now);
+        let now = engine.clock.now();
+        let mut due = Vec::new();
+        for (task, last) in engine.idle.tasks() {
+            let asked = self.0.entry(task.clone()).or_insert(now);
+            let idle = last + IDLE <= now;
+            if *asked + (if idle { IDLE } else { BUSY }) <= now {
+                *asked = now;
+                due.push(task);
+            }
         }
-        idle
+        due
     }
 }
 
 /// How a job was seen to wait: what has changed since then is not lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
+    task: String,
     attempt: u32,
     settled: u64,
     running: u64,
 }
 
+impl Seen {
+    fn of(JobView { job, counts, .. }: &JobView) -> Self {
+        Self { task: job.task.clone(), attempt: job.attempt, settled: counts.settled(), running: counts.running }
+    }
+}
+
 /// Sends again what is found twice in the same place.
-pub(super) async fn send_again(engine: Arc<Engine>, mut found: mpsc::Receiver<Vec<JobId>>, stop: CancellationToken) {
+pub(super) async fn send_again(engine: Arc<Engine>, mut looks: mpsc::Receiver<Look>, stop: CancellationToken) {
     let mut before: HashMap<JobId, Seen> = HashMap::new();
-    while let Some(Some(jobs)) = stop.run_until_cancelled(found.recv()).await {
-        let mut now = HashMap::new();
-        for id in jobs {
+    while let Some(Some(Look { tasks, found })) = stop.run_until_cancelled(looks.recv()).await {
+        let (asked_for, others): (HashMap<_, _>, HashMap<_, _>) =
+            std::mem::take(&mut before).into_iter().partition(|(_, seen)| tasks.contains(&seen.task));
+        before = others;
+        let mut empty = HashMap::new();
+        for id in found {
             match engine.store.job(id).await {
                 Ok(Some(view)) => {
-                    let JobView { job, counts, .. } = &view;
-                    let seen = Seen { attempt: job.attempt, settled: counts.settled(), running: counts.running };
-                    if before.get(&id) != Some(&seen) || !again(&engine, &view).await {
-                        now.insert(id, seen);
+                    let seen = Seen::of(&view);
+                    let twice = asked_for.get(&id) == Some(&seen);
+                    if !(twice && is_empty(&engine, &seen.task, &mut empty).await && again(&engine, &view).await) {
+                        before.insert(id, seen);
                     }
                 }
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, job = %id, "a job whose message may be lost cannot be looked at"),
             }
         }
-        before = now;
     }
 }
 
-/// Sends it again if its queue is empty. Answers whether there is nothing more to see.
-async fn again(engine: &Engine, JobView { job, .. }: &JobView) -> bool {
-    let Ok(task) = engine.registry.get(&job.task) else { return true };
-    match engine.broker.waiting(task.queue()).await {
-        Ok(Some(0)) => {}
-        Ok(_) => return false,
-        Err(error) => {
-            tracing::debug!(%error, queue = task.queue(), "the broker cannot be asked how many messages wait");
-            return false;
-        }
+/// Whether nothing waits in the queue of a task. Each queue is asked once a look.
+async fn is_empty(engine: &Engine, task: &str, known: &mut HashMap<String, bool>) -> bool {
+    let Ok(queue) = engine.registry.get(task).map(|task| task.queue()) else { return false };
+    if let Some(empty) = known.get(queue) {
+        return *empty;
     }
+    let empty = match engine.broker.waiting(queue).await {
+        Ok(waiting) => waiting == Some(0),
+        Err(error) => {
+            tracing::debug!(%error, queue, "the broker cannot be asked how many messages wait");
+            false
+        }
+    };
+    known.insert(queue.to_owned(), empty);
+    empty
+}
+
+/// Sends a job again. Answers whether there is nothing more to see.
+async fn again(engine: &Engine, JobView { job, .. }: &JobView) -> bool {
     match engine.store.apply(Resend { job: job.id, attempt: job.attempt, by: engine.by() }).await {
         Ok(Some(owed)) => {
             tracing::warn!(
                 job = %job.id,
                 task = job.task,
-                queue = engine.broker.queue(task.queue()),
                 "the broker has lost what this job waits for, it is sent again: `doctor` names policies that drop messages"
             );
             engine.outbox.send(owed).await;

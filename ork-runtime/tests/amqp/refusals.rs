@@ -39,7 +39,7 @@ impl Doomed {
     async fn beat(&self, ttl: Duration) -> Timestamp {
         let by = self.by();
         let until = by.now + ttl;
-        self.store.beat(Beat { ttl, running: Vec::new(), idle: Vec::new(), by }).await.unwrap();
+        self.store.beat(Beat { ttl, running: Vec::new(), waiting: Vec::new(), by }).await.unwrap();
         until
     }
 

@@ -37,5 +37,6 @@ mod servers;
 mod situation;
 mod standby;
 mod trees;
+mod unattended;
 mod views;
 mod world;

@@ -145,7 +145,7 @@ impl World {
 
     pub(crate) async fn beat_at(&self, after: Duration, running: Vec<JobId>) -> Vec<JobId> {
         let by = By { now: START + after, ..self.by() };
-        self.store.beat(Beat { ttl: Duration::from_secs(10), running, idle: Vec::new(), by }).await.unwrap().ended
+        self.store.beat(Beat { ttl: Duration::from_secs(10), running, waiting: Vec::new(), by }).await.unwrap().ended
     }
 }
 

@@ -13,7 +13,7 @@ use crate::store::{Beat, Beaten, Process, UNATTENDED};
 impl Tables {
     /// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended.
     pub(super) fn beat(&mut self, beat: Beat) -> (Beaten, Vec<Change>) {
-        let Beat { ttl, running, idle, by } = beat;
+        let Beat { ttl, running, waiting, by } = beat;
         self.seen(&running, by.now);
         let over = |id: &JobId| self.jobs.get(id).is_some_and(|row| row.entry.job.is_over());
         let ended = running.iter().copied().filter(over).collect();
@@ -25,7 +25,7 @@ impl Tables {
         self.free(&dead, 1);
         let mut changes = self.settle_permits(&dead);
         changes.extend((!dead.is_empty()).then_some(Change::Owed));
-        (Beaten { ended, time: None, unattended: self.unattended(&idle) }, changes)
+        (Beaten { ended, time: None, unattended: self.unattended(&waiting) }, changes)
     }
 
     /// Notes that a process works on these jobs: a sign of life of each that has a key, and of those above that have one.

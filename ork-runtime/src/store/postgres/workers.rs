@@ -59,7 +59,7 @@ pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Re
             ended.push(JobId::from_bytes(row.try_get::<Uid, _>(0)?.0));
         }
     }
-    let unattended = unattended(connection, &beat.idle).await?;
+    let unattended = unattended(connection, &beat.waiting).await?;
     Ok(Found { beaten: Beaten { ended, time: Some(views::time(connection).await?), unattended }, freed })
 }
 

@@ -43,7 +43,7 @@ pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Chang
         let found = statement.query_map(params_from_iter(ids), |row| row.get(0).map(JobId::from_bytes))?;
         ended.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
     }
-    let unattended = unattended(connection, &beat.idle)?;
+    let unattended = unattended(connection, &beat.waiting)?;
     Ok(Beaten { ended, time: Some(views::time(connection)?), unattended })
 }
 
