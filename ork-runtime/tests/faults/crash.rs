@@ -20,7 +20,7 @@ fn every(kind: Kind, relayed: bool, work: Work, fault: Fault, step: usize) {
 }
 
 /// The same in a world made like this.
-fn every_in(world: &dyn Fn() -> World, work: Work, fault: Fault, step: usize) {
+pub(super) fn every_in(world: &dyn Fn() -> World, work: Work, fault: Fault, step: usize) {
     let calls = count(&world(), work, &JobId::new().to_string());
     assert!(calls > 5, "only {calls} calls");
     let (mut points, mut missed) = (0, 0);

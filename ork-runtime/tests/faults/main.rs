@@ -17,6 +17,7 @@ mod flows;
 mod heard;
 #[path = "../support/hub.rs"]
 mod hub;
+mod lost;
 #[path = "../support/objects.rs"]
 #[expect(dead_code, reason = "each test program uses its own share of it")]
 mod objects;

@@ -317,6 +317,7 @@ impl World {
                     hub.events(),
                     id,
                     matches!(work, Work::Parts(_) | Work::Limited(_) | Work::Itself(_)),
+                    hub.forgets(),
                 );
             }
             assert_eq!(self.store.situation(id).await.unwrap().owed, Owing::default());

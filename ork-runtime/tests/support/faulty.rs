@@ -303,6 +303,10 @@ impl Broker for FaultyBroker {
         self.0.replies().await
     }
 
+    async fn waiting(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
+        self.1.make(self.0.waiting(queue), no_broker).await
+    }
+
     async fn events(&self) -> Result<Option<tokio::sync::mpsc::Receiver<ork::Event>>, BrokerError> {
         self.0.events().await
     }

@@ -2,6 +2,7 @@
 //! outlives the processes that use it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -28,6 +29,9 @@ pub struct Hub {
     moved: watch::Sender<()>,
     /// Whether every message comes twice, and in any order.
     wild: Option<Mutex<fastrand::Rng>>,
+    /// Which message of work it forgets once it has confirmed it, from 1; none if it is 0.
+    forgets: usize,
+    published: AtomicUsize,
     dead: Mutex<Vec<String>>,
     events: Mutex<Vec<Event>>,
 }
@@ -39,17 +43,32 @@ pub struct HubEnd(pub Arc<Hub>);
 impl Hub {
     /// A broker that delivers in order and once, as long as nobody dies.
     pub fn tame() -> Arc<Self> {
-        Self::new(None)
+        Self::new(None, 0)
+    }
+
+    /// A broker that confirms message `nth`, from 1, and loses it.
+    pub fn forgetful(nth: usize) -> Arc<Self> {
+        Self::new(None, nth)
+    }
+
+    /// Whether it loses a message.
+    pub fn forgets(&self) -> bool {
+        self.forgets > 0
+    }
+
+    /// How many messages of work were published.
+    pub fn published(&self) -> usize {
+        self.published.load(Ordering::SeqCst)
     }
 
     /// A broker that delivers everything twice, in an order that depends on the seed.
     pub fn wild(seed: u64) -> Arc<Self> {
-        Self::new(Some(Mutex::new(fastrand::Rng::with_seed(seed))))
+        Self::new(Some(Mutex::new(fastrand::Rng::with_seed(seed))), 0)
     }
 
-    fn new(wild: Option<Mutex<fastrand::Rng>>) -> Arc<Self> {
-        let (queues, routes, dead, events) = Default::default();
-        Arc::new(Self { queues, routes, moved: watch::channel(()).0, wild, dead, events })
+    fn new(wild: Option<Mutex<fastrand::Rng>>, forgets: usize) -> Arc<Self> {
+        let (queues, routes, published, dead, events) = Default::default();
+        Arc::new(Self { queues, routes, moved: watch::channel(()).0, wild, forgets, published, dead, events })
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<String, Queue>> {
@@ -89,7 +108,12 @@ impl Hub {
         };
         let unroutable = || BrokerError::new(BrokerErrorKind::Undeliverable, "no queue was prepared for it");
         let queue = self.routes.lock().unwrap().get(&message.task).cloned().ok_or_else(unroutable)?;
-        let times = if self.wild.is_some() { 2 } else { 1 };
+        let nth = self.published.fetch_add(1, Ordering::SeqCst) + 1;
+        let times = match self.wild {
+            _ if nth == self.forgets => 0,
+            Some(_) => 2,
+            None => 1,
+        };
         for _ in 0..times {
             self.queues().entry(queue.clone()).or_default().ready.push((message.clone(), 0));
         }
@@ -137,6 +161,12 @@ impl Broker for HubEnd {
 
     async fn replies(&self) -> Result<Option<Replies>, BrokerError> {
         Ok(None)
+    }
+
+    async fn waiting(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
+        let queues = self.0.queues();
+        let ready = queues.get(queue).map_or(0, |queue| queue.ready.len());
+        Ok(Some(ready.try_into().unwrap()))
     }
 
     async fn check(&self) -> Result<String, BrokerError> {
