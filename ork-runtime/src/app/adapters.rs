@@ -113,6 +113,7 @@ fn amqp(config: &Config, worker: &WorkerId) -> Result<Arc<dyn Broker>, BrokerErr
     };
     amqp.name = format!("ork {worker}");
     amqp.max_message_bytes = config.max_message_bytes;
+    amqp.management.clone_from(&config.management);
     amqp.allowed = crate::hook::Allowed {
         part_queues: config.part_queues.split(',').map(str::to_owned).collect(),
         routes: config.hook_routes.split(',').map(str::to_owned).collect(),
@@ -122,7 +123,7 @@ fn amqp(config: &Config, worker: &WorkerId) -> Result<Arc<dyn Broker>, BrokerErr
 
 /// Variables with passwords in them, which no task in another language is given.
 #[cfg(feature = "workflow")]
-const SECRETS: [&str; 2] = ["ORK_BROKER", "ORK_STORE"];
+const SECRETS: [&str; 3] = ["ORK_BROKER", "ORK_MANAGEMENT", "ORK_STORE"];
 
 /// What runs tasks that are no functions of this program.
 #[cfg(feature = "workflow")]

@@ -286,6 +286,14 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// What is wrong.
     async fn check(&self) -> Result<String, BrokerError>;
 
+    /// How the broker is set up to lose messages, a sentence each; `None` for a broker that cannot be.
+    ///
+    /// # Errors
+    /// Why that cannot be said.
+    async fn hazards(&self) -> Result<Option<Vec<String>>, String> {
+        Ok(None)
+    }
+
     /// Settles what was said and lets go of the broker, within a deadline of its own.
     async fn close(&self);
 }

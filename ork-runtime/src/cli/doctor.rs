@@ -38,7 +38,7 @@ pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitC
             }
         }
         if config.broker != "embedded" || config.store == "none" {
-            findings.push(broker(builder.set("large_outputs", "store")).await);
+            findings.extend(broker(builder.set("large_outputs", "store")).await);
         }
     }
     let well = findings.iter().all(|finding| finding.well);
@@ -101,17 +101,41 @@ async fn objects(builder: OrkBuilder) -> Finding {
     finding("large outputs", found.await)
 }
 
-async fn broker(builder: OrkBuilder) -> Finding {
-    let found = async {
-        let ork = builder.build().await.map_err(|error| match error {
-            BuildError::Broker(error) => advised(&error),
-            error => chain(&error),
-        })?;
-        let found = ork.engine().broker.check().await.map_err(|error| advised(&error));
-        ork.shutdown().await;
-        found
+/// Whether the broker can be used, and then whether it keeps what it is given.
+async fn broker(builder: OrkBuilder) -> Vec<Finding> {
+    let ork = match builder.build().await {
+        Ok(ork) => ork,
+        Err(BuildError::Broker(error)) => return vec![finding("broker", Err(advised(&error)))],
+        Err(error) => return vec![finding("broker", Err(chain(&error)))],
     };
-    finding("broker", found.await)
+    let broker = &ork.engine().broker;
+    let mut findings = vec![finding("broker", broker.check().await.map_err(|error| advised(&error)))];
+    if findings.iter().all(|finding| finding.well) {
+        findings.extend(policies(broker.hazards().await));
+    }
+    ork.shutdown().await;
+    findings
+}
+
+/// What the policies of a broker do to messages; nothing for a broker that has none.
+fn policies(hazards: Result<Option<Vec<String>>, String>) -> Option<Finding> {
+    let (well, words) = match hazards {
+        Ok(None) => return None,
+        Ok(Some(hazards)) if hazards.is_empty() => {
+            (true, "no policy and no argument of a queue drops messages".to_owned())
+        }
+        Ok(Some(hazards)) => {
+            let advice =
+                "the jobs of such messages are sent again minutes later, so keep such policies off ork's queues";
+            (false, format!("{}; {advice}", hazards.join("; ")))
+        }
+        Err(why) => {
+            let advice =
+                "set ORK_MANAGEMENT, or look at `rabbitmqctl list_policies` for `message-ttl`, `expires`, `max-length`";
+            (true, format!("not looked at, as {why}; {advice}"))
+        }
+    };
+    Some(Finding { what: "policies", well, words })
 }
 
 fn finding(what: &'static str, found: Result<String, String>) -> Finding {

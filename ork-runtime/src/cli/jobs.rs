@@ -83,7 +83,7 @@ pub(super) enum Command {
         #[arg(long)]
         finish_running: bool,
     },
-    /// Try again what did not succeed in a job that failed or was cancelled
+    /// Try again what did not succeed; send again a job that waits for a message that is lost
     Retry {
         /// Its id
         id: JobId,

@@ -164,6 +164,15 @@ pub const KEYS: &[Key] = &[
         get: |config| config.prefix.clone(),
     },
     Key {
+        name: "management",
+        expected: "nothing, or a URL such as `http://host:15672`",
+        set: |config, text| {
+            let known = text.is_empty() || text.strip_prefix("http://").is_some_and(|host| !host.is_empty());
+            known.then(|| text.clone_into(&mut config.management))
+        },
+        get: |config| config.management.clone(),
+    },
+    Key {
         name: "part_queues",
         expected: "what names begin with, such as `part.` or `part.,jobs.part.`",
         set: |config, text| {

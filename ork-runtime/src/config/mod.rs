@@ -90,6 +90,8 @@ pub struct Config {
     pub queues: QueueType,
     /// What the names of RabbitMQ's queues and exchanges begin with.
     pub prefix: String,
+    /// Where RabbitMQ's management API is, which only `doctor` asks; empty: at port 15672 of the first node.
+    pub management: String,
     /// What the names of part queues may begin with, with commas between them; the first one is for ork's own.
     pub part_queues: String,
     /// What the routes of hooks may begin with, with commas between them; nothing: whatever they like.
@@ -146,6 +148,7 @@ impl Default for Config {
             workflows: None,
             queues: QueueType::default(),
             prefix: "ork".into(),
+            management: String::new(),
             part_queues: "part.".into(),
             hook_routes: String::new(),
             events: None,

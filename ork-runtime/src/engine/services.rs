@@ -172,7 +172,9 @@ pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<b
             Submitted::NoChild(NoChild::Over(_)) => Err(SendError::Over(parent)),
             Submitted::NoChild(NoChild::TooDeep) => Err(SendError::TooDeep(parent)),
             Submitted::NoChild(NoChild::Unknown) => Err(SendError::NoJob(parent)),
-            Submitted::Taken(job) | Submitted::Stale(job) => Err(SendError::Taken { key: key.unwrap_or_default(), job }),
+            Submitted::Taken(job) | Submitted::Stale(job) => {
+                Err(SendError::Taken { key: key.unwrap_or_default(), job })
+            }
             Submitted::NothingToFollow => Err(SendError::NoJob(after.unwrap_or(parent))),
         };
     }
@@ -220,7 +222,9 @@ pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), Se
         for submitted in engine.store.apply_all(submits).await? {
             match submitted {
                 Submitted::Created(owed) => engine.outbox.send(owed).await,
-                Submitted::Taken(job) | Submitted::Stale(job) => done = Err(SendError::Taken { key: key.clone().unwrap_or_default(), job }),
+                Submitted::Taken(job) | Submitted::Stale(job) => {
+                    done = Err(SendError::Taken { key: key.clone().unwrap_or_default(), job });
+                }
                 Submitted::Known | Submitted::Again(_) | Submitted::NoChild(_) | Submitted::NothingToFollow => {}
             }
         }

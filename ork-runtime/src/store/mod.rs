@@ -205,7 +205,6 @@ pub struct Beaten {
     pub unattended: Vec<JobId>,
 }
 
-
 /// Where the truth about jobs is kept.
 ///
 /// Any future may be dropped: what was begun is done whole or not at all.

@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
+use ork::broker::Broker as _;
+use ork::broker::amqp::{Amqp, Config};
 use ork::clock::system::SystemClock;
 use ork::clock::{Clock, Pause};
 use ork::{Ork, Timestamp, WaitsFor};
 
 use super::tasks::*;
 use super::world::{DEADLINE, Foreigner, World, each, fresh, on, once, run};
-use crate::node::private_node;
+use crate::node::can_start_nodes;
+use crate::rabbit::{Rabbit, free_port};
 
 /// A clock that runs thirty times as fast.
 #[derive(Debug)]
@@ -51,6 +54,16 @@ async fn sent(world: &World, foreigner: &Foreigner, queue: &str, n: u32) -> Stri
         // The broker has no other sign.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// What is said of the queues of this world by the management API at this URL.
+async fn hazards(world: &World, management: &str) -> Result<Option<Vec<String>>, String> {
+    let mut config = Config::new(&world.url).unwrap();
+    (config.prefix, config.management) = (world.prefix.clone(), management.to_owned());
+    let amqp = Amqp::new(config).unwrap();
+    let found = amqp.hazards().await;
+    amqp.close().await;
+    found
 }
 
 async fn purge(foreigner: &Foreigner, queue: &str) -> u32 {
@@ -110,13 +123,35 @@ fn jobs_of_a_queue_that_is_deleted_under_its_worker_are_sent_again() {
 
 /// A node whose administrator lets messages expire after a second.
 #[test]
-fn job_whose_message_expired_by_a_policy_is_sent_again() {
-    let Some(rabbit) = private_node() else { return };
-    let policy = ["set_policy", "short", r"\.task\.", r#"{"message-ttl": 1000}"#, "--apply-to", "queues"];
-    assert!(rabbit.command("rabbitmqctl").args(policy).output().unwrap().status.success());
+fn policy_that_drops_messages_is_named_and_the_jobs_are_sent_again() {
+    if !can_start_nodes() {
+        return;
+    }
+    let port = free_port();
+    let rabbit = Rabbit::start_with(|folder| {
+        std::fs::write(folder.join("enabled_plugins"), "[rabbitmq_management].\n").unwrap();
+        format!("management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {port}\n")
+    });
     run(async {
         let world = World::new(&rabbit.url(), "sqlite", "quorum");
         let (ork, foreigner) = (process(&world).await, world.foreigner().await);
+        assert_eq!(hazards(&world, &format!("http://127.0.0.1:{port}")).await, Ok(Some(Vec::new())));
+        let policy = ["set_policy", "short", r"\.task\.plain", r#"{"message-ttl": 1000}"#, "--apply-to", "queues"];
+        assert!(rabbit.command("rabbitmqctl").args(policy).output().unwrap().status.success());
+        let found = loop {
+            // The node tells the API every few seconds, and there is no other sign.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let found = hazards(&world, &format!("http://guest:guest@127.0.0.1:{port}")).await.unwrap().unwrap();
+            if let [found] = &found[..] {
+                break found.clone();
+            }
+        };
+        assert!(found.contains(&format!("`{}.task.plain`", world.prefix)), "{found}");
+        assert!(found.ends_with("dropped (`message-ttl` of policy `short`)"), "{found}");
+        let refused = hazards(&world, &format!("http://guest:wrong@127.0.0.1:{port}")).await.unwrap_err();
+        assert!(refused.contains("refuses this user") && !refused.contains("wrong"), "{refused}");
+        let nowhere = hazards(&world, &format!("http://127.0.0.1:{}", free_port())).await.unwrap_err();
+        assert!(nowhere.contains("does not answer"), "{nowhere}");
         let job = ork.submit(add { a: 1, b: 2 }).await.unwrap();
         sent(&world, &foreigner, "plain", 1).await;
         sent(&world, &foreigner, "plain", 0).await;

@@ -32,7 +32,10 @@ fn auditor() -> By {
 /// Takes every process for dead, so that what the killed ones held is free.
 async fn free(store: &dyn Store) {
     let by = auditor();
-    store.beat(Beat { ttl: Duration::from_secs(1), running: Vec::new(), waiting: Vec::new(), by: by.clone() }).await.unwrap();
+    store
+        .beat(Beat { ttl: Duration::from_secs(1), running: Vec::new(), waiting: Vec::new(), by: by.clone() })
+        .await
+        .unwrap();
     store.leave(by).await.unwrap();
 }
 

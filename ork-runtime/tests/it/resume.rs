@@ -149,7 +149,8 @@ fn what_runs_or_succeeded_cannot_be_retried() {
         let running = world.ork.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
         let words = world.ork.retry(running.id()).await.unwrap_err().to_string();
-        let refused = format!("job {} is running and cannot be retried, as something is under way for it: ", running.id());
+        let refused =
+            format!("job {} is running and cannot be retried, as something is under way for it: ", running.id());
         assert!(words.starts_with(&refused) && words.contains("runs it"), "{words}");
         Gate::of(&key).open();
         assert_eq!(running.wait().await.unwrap(), key);

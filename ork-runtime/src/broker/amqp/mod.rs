@@ -27,6 +27,7 @@ mod driver;
 mod error;
 mod link;
 mod live;
+mod management;
 mod parts;
 mod publish;
 mod reader;
@@ -41,6 +42,7 @@ pub use topology::QueueKind;
 
 use error::{Cut, Trouble};
 use link::{BackOff, Link, Target};
+use management::Management;
 use publish::{Publisher, Publishing};
 use topology::Topology;
 use url::Addresses;
@@ -64,6 +66,8 @@ pub struct Config {
     pub max_message_bytes: usize,
     /// What the hooks of messages may name.
     pub allowed: Allowed,
+    /// Where the management API is; empty: beside the first node.
+    pub management: String,
 }
 
 impl Config {
@@ -81,6 +85,7 @@ impl Config {
             name: "ork".to_owned(),
             max_message_bytes: Limits::default().bytes,
             allowed: Allowed::default(),
+            management: String::new(),
         })
     }
 }
@@ -298,6 +303,12 @@ impl Broker for Amqp {
             self.topology.names.exchange,
             self.topology.names.dead
         ))
+    }
+
+    async fn hazards(&self) -> Result<Option<Vec<String>>, String> {
+        let first = self.config.addresses.as_slice().first().ok_or("there is no address")?;
+        let management = Management::of(first, &self.config.management)?;
+        management.hazards(&self.topology.names, self.config.deadline).await.map(Some)
     }
 
     async fn close(&self) {

@@ -26,7 +26,7 @@ pub enum QueueKind {
 ///
 /// ork's engine gives up long before. This is the net below it, for messages that end the connection of whoever
 /// reads them. RabbitMQ 4 would set 20 and count every graceful stop, RabbitMQ 3 would set none.
-const DELIVERY_LIMIT: i64 = 100;
+pub(super) const DELIVERY_LIMIT: i64 = 100;
 
 /// The same for the dead letters, which only a person takes out, and looks at as often as they like. RabbitMQ 4 would
 /// drop them after 20 looks. Its word for no limit, -1, makes RabbitMQ 3.10 drop them after the first.

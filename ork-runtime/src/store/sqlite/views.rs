@@ -116,8 +116,7 @@ fn view(connection: &Connection, columns: Columns) -> rusqlite::Result<JobView> 
 /// What is known of a job besides the job.
 pub(super) fn situation(connection: &Connection, id: JobId) -> rusqlite::Result<Situation> {
     let snapshot = connection.unchecked_transaction()?;
-    let mut situation = Situation::default();
-    situation.processes = workers::processes(&snapshot)?;
+    let mut situation = Situation { processes: workers::processes(&snapshot)?, ..Situation::default() };
     if let Some((seq, _, head)) = tables::find(&snapshot, id)? {
         outbox::owing(&snapshot, seq, &mut situation.owed)?;
         for number in 0..head.appended.div_ceil(SHARD_SIZE) {
