@@ -65,7 +65,7 @@ fn job_of_which_parts_have_not_ended_is_unattended_and_one_that_has_ended_is_not
         assert_eq!(world.unattended(&[], &["many"]).await, [id]);
         // The next attempt at a part is due later: it is in the outbox.
         let failure = Failure::new(FailureKind::Task, "no");
-        let again = PartAttempt::Failed { failure, again: Some(START + Duration::from_secs(60)) };
+        let again = PartAttempt::Failed { failure, again: Some(START + Duration::from_mins(1)) };
         world.settle(part(id, 0), again).await;
         assert_eq!(world.unattended(&[], &["many"]).await, []);
         world.settle(PartKey { attempt: 2, ..part(id, 0) }, ok()).await;
