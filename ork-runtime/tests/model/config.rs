@@ -52,6 +52,12 @@ pub(crate) struct Left {
     pub(crate) expiries: u8,
     /// How often the input does not fit a worker of another version.
     pub(crate) parks: u8,
+    /// How often a worker holds a message for which it has no slot yet.
+    pub(crate) holds: u8,
+    /// How often a worker is asked to stop: it ends what it has called, and calls nothing more.
+    pub(crate) drains: u8,
+    /// How often the broker loses a message that it has confirmed.
+    pub(crate) losses: u8,
 }
 
 /// What a mutant does wrong.
@@ -101,10 +107,20 @@ pub(crate) enum Mutant {
     ToldEarly,
     /// It ends a job and tells nobody.
     EndUntold,
+    /// It claims what it holds when that comes, and asks no more once it has a slot.
+    ClaimedEarly,
+    /// It calls what it holds though it was asked to stop.
+    CalledAfterDrain,
+    /// It counts a loss for each delivery that comes again, called or not.
+    LossPerDelivery,
+    /// It never asks what became of a message that the broker has confirmed.
+    LostUnnoticed,
+    /// It sends parts again that have ended.
+    ResentAll,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::Counter,
         Self::CallbackOutside,
         Self::NoEpoch,
@@ -127,6 +143,11 @@ impl Mutant {
         Self::PermitsOfDead,
         Self::ToldEarly,
         Self::EndUntold,
+        Self::ClaimedEarly,
+        Self::CalledAfterDrain,
+        Self::LossPerDelivery,
+        Self::LostUnnoticed,
+        Self::ResentAll,
     ];
 }
 
@@ -198,7 +219,12 @@ impl Config {
         match step {
             _ if old.head.epoch != new.head.epoch => new.counts().settled(),
             Step::Settles { n, .. } => before.counter + n,
-            Step::Job { .. } | Step::Starts { .. } | Step::Retry | Step::Other => before.counter,
+            Step::Job { .. }
+            | Step::Starts { .. }
+            | Step::Claims { .. }
+            | Step::Retry
+            | Step::Resends
+            | Step::Other => before.counter,
         }
     }
 
@@ -229,6 +255,19 @@ impl Config {
                 let ask = OwedAsk::Parts { epoch: head.epoch, first: 0, len: head.appended };
                 writes.owed.push(row(next, ask, 1));
                 books.number_from(next + 1);
+                return;
+            }
+            (Mutant::LossPerDelivery, Step::Claims { suspect: true }) => {
+                entry.job.losses = old.job.losses + 1;
+                entry.dirty = true;
+                return;
+            }
+            (Mutant::ResentAll, Step::Resends) => {
+                for row in &mut writes.owed {
+                    if let OwedAsk::Parts { first, len, .. } = &mut row.ask {
+                        (*first, *len) = (0, head.appended);
+                    }
+                }
                 return;
             }
             (Mutant::NobodyWoken, _) => return writes.woken.clear(),

@@ -4,7 +4,7 @@ use ork::JobState;
 use ork::ledger::Settled;
 use stateright::{Model, Property};
 
-use super::config::Config;
+use super::config::{Config, Mutant};
 use super::rules::Flaw;
 use super::search::{Found, search};
 use super::tenure::asked;
@@ -56,6 +56,21 @@ pub(crate) enum Action {
     Redeliver {
         worker: usize,
     },
+    /// A worker takes a message, and has no slot for it.
+    Hold {
+        worker: usize,
+        msg: usize,
+    },
+    /// A worker is asked to stop.
+    Drain {
+        worker: usize,
+    },
+    /// The broker loses a message.
+    Lose {
+        msg: usize,
+    },
+    /// What was lost is sent again.
+    Resend,
     /// The store cannot write what it had promised soon.
     RollBack,
     /// A worker refuses a message.
@@ -90,7 +105,7 @@ impl Model for Explored {
         if world.flaw.is_some() {
             return;
         }
-        progress(world, actions);
+        progress(&self.0, world, actions);
         faults(world, actions);
     }
 
@@ -132,6 +147,19 @@ impl Model for Explored {
                 left.doubles -= 1;
                 next.redeliver(worker);
             }
+            Action::Hold { worker, msg } => {
+                left.holds -= 1;
+                next.hold(config, worker, msg);
+            }
+            Action::Drain { worker } => {
+                left.drains -= 1;
+                next.drain(config, worker);
+            }
+            Action::Lose { msg } => {
+                left.losses -= 1;
+                next.lose(msg);
+            }
+            Action::Resend => next.resend(config),
             Action::RollBack => {
                 left.forgets -= 1;
                 next.roll_back(config);
@@ -149,6 +177,11 @@ impl Model for Explored {
                 left.retries -= 1;
                 next.retry(config);
             }
+        }
+        if config.left.holds == 0 {
+            next.died = 0;
+        } else if next.is_lossy() {
+            next.flaw = next.flaw.or(Some(Flaw::Lossy));
         }
         next.simplify();
         Some(next)
@@ -174,8 +207,13 @@ impl Model for Explored {
                 w.flaw != Some(Flaw::Killed)
             }),
             Property::always("no more attempts than the retries allow", |_, w: &World| w.flaw != Some(Flaw::Overtried)),
-            Property::always("what is quiet has ended", |_, w: &World| {
-                !is_quiet(w) || has_ended(w) || w.seen.room() > 0
+            Property::always("nothing is called after the end or after a stop", |_, w: &World| {
+                w.flaw != Some(Flaw::Called)
+            }),
+            Property::always("losses are calls that died", |_, w: &World| w.flaw != Some(Flaw::Lossy)),
+            Property::always("what is quiet has ended", |model: &Self, w: &World| {
+                let Self(config) = model;
+                !is_quiet(w) || has_ended(w) || w.seen.room() > 0 || is_noticed(config, w)
             }),
             Property::always("no more permits are held than there are, nor calls run", |model: &Self, w: &World| {
                 let Self(config) = model;
@@ -203,7 +241,10 @@ impl Model for Explored {
 }
 
 /// What goes on by itself.
-fn progress(world: &World, actions: &mut Vec<Action>) {
+fn progress(config: &Config, world: &World, actions: &mut Vec<Action>) {
+    if is_quiet(world) && is_noticed(config, world) {
+        actions.push(Action::Resend);
+    }
     // It comes every few seconds; when all that is quick has been done is the one moment at which it is needed.
     if is_quiet(world) && world.seen.room() > 0 {
         actions.push(Action::Beat);
@@ -217,7 +258,9 @@ fn progress(world: &World, actions: &mut Vec<Action>) {
         if !state.late.is_empty() {
             actions.push(Action::Late { worker });
         } else if state.hand == Hand::Idle {
-            take(world, worker, actions);
+            if !state.drained {
+                take(world, worker, actions);
+            }
         } else {
             actions.push(Action::GoOn { worker, fails: false });
         }
@@ -236,6 +279,9 @@ fn take(world: &World, worker: usize, actions: &mut Vec<Action>) {
             continue;
         }
         actions.push(Action::Take { worker, msg, run: false });
+        if world.left.holds > 0 {
+            actions.push(Action::Hold { worker, msg });
+        }
         let Asked::Part { epoch, .. } = message.asked else { continue };
         let alike = |other: &&super::world::Msg| {
             let same = matches!(other.asked, Asked::Part { epoch: theirs, .. } if theirs == epoch);
@@ -265,9 +311,16 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
     if left.retries > 0 && matches!(state, Some(JobState::Failed | JobState::Cancelled)) {
         actions.push(Action::Retry);
     }
+    if left.losses > 0 {
+        let first_of_its_kind = |msg: &usize| *msg == 0 || world.bag[msg - 1] != world.bag[*msg];
+        actions.extend((0..world.bag.len()).filter(first_of_its_kind).map(|msg| Action::Lose { msg }));
+    }
     for (worker, it) in world.workers.iter().enumerate() {
         if worker > 0 && alike(world, worker - 1, worker) {
             continue;
+        }
+        if left.drains > 0 && !it.drained {
+            actions.push(Action::Drain { worker });
         }
         let busy = matches!(it.hand, Hand::Job { .. } | Hand::Split { .. } | Hand::Parts { .. });
         if left.failures > 0 && busy {
@@ -299,6 +352,11 @@ fn faults(world: &World, actions: &mut Vec<Action>) {
             actions.extend((0..world.bag.len()).map(|msg| Action::Refuse { worker, msg }));
         }
     }
+}
+
+/// A message was lost, and the job that waits for it is found.
+fn is_noticed(config: &Config, world: &World) -> bool {
+    config.mutant != Some(Mutant::LostUnnoticed) && world.lost && !world.seen.state().is_some_and(JobState::is_final)
 }
 
 /// Nothing is owed, under way or in anybody's hand.

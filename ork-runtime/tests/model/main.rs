@@ -18,6 +18,7 @@ mod barrier;
 mod config;
 mod explore;
 mod given;
+mod held;
 mod mutants;
 #[path = "../support/proof.rs"]
 mod proof;

@@ -142,3 +142,28 @@ fn parts_completed_told_before_the_last_part() {
 fn an_end_that_nobody_hears_of() {
     caught(Mutant::EndUntold, CALM, &[1], Policy::default(), 1);
 }
+
+#[test]
+fn a_claim_before_there_is_a_slot() {
+    caught(Mutant::ClaimedEarly, Left { holds: 1, cancels: 1, ..CALM }, &[1], Policy::default(), 1);
+}
+
+#[test]
+fn a_call_after_a_stop() {
+    caught(Mutant::CalledAfterDrain, Left { holds: 1, drains: 1, ..CALM }, &[1], Policy::default(), 1);
+}
+
+#[test]
+fn a_loss_for_each_delivery() {
+    caught(Mutant::LossPerDelivery, Left { holds: 1, crashes: 1, ..CALM }, &[1], Policy::default(), 1);
+}
+
+#[test]
+fn a_lost_message_that_nothing_misses() {
+    caught(Mutant::LostUnnoticed, Left { losses: 1, ..CALM }, &[1], Policy::default(), 1);
+}
+
+#[test]
+fn parts_that_have_ended_are_sent_again() {
+    caught(Mutant::ResentAll, Left { losses: 1, ..CALM }, &[2], Policy::default(), 1);
+}

@@ -32,6 +32,10 @@ pub(crate) enum Flaw {
     Unwoken,
     /// More attempts were made than the retries allow.
     Overtried,
+    /// A function was called after its job had ended, or by a worker that was asked to stop.
+    Called,
+    /// More losses are counted than calls have died.
+    Lossy,
 }
 
 /// Who did it.
@@ -39,13 +43,17 @@ pub(crate) enum Flaw {
 pub(crate) enum Step {
     /// A worker, with the attempt of the job that it has claimed, and the run of the split it is at.
     Job { attempt: u32, epoch: Option<u32>, opens: bool },
+    /// A worker claims the job; `suspect` if its message has come again.
+    Claims { suspect: bool },
     /// A worker starts parts.
     Starts { epoch: u32, attempt: u32 },
     /// A worker settles parts, so many of them for good.
     Settles { epoch: u32, attempt: u32, n: u64 },
     /// A client retries.
     Retry,
-    /// A client submits or cancels, or a worker claims, starts or refuses.
+    /// What the broker has lost is sent again.
+    Resends,
+    /// A client submits or cancels, or a worker refuses.
     Other,
 }
 
@@ -60,7 +68,7 @@ pub(crate) fn flaw(before: &Tables, after: &Tables, writes: &Writes, step: Step)
         (Flaw::Miscounted, miscounted(new)),
         (Flaw::Early, early(new)),
         (Flaw::Moved, old.is_some_and(|old| moved(old, new, writes, step))),
-        (Flaw::Twice, twice(old, new, writes)),
+        (Flaw::Twice, twice(old, new, writes, step == Step::Resends)),
         (Flaw::Resumed, step == Step::Retry && old.is_some_and(|old| resumed(old, before, new, after, writes))),
         (Flaw::Foreign, foreign(before, after)),
         (Flaw::Overtried, overtried(new)),
@@ -106,7 +114,7 @@ const fn is_part(ask: OwedAsk) -> bool {
 }
 
 /// Every row is justified by the step itself: attempts and epochs only grow, so no row can come to be owed twice.
-fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
+fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes, resent: bool) -> bool {
     let before = old.map_or(0, |old| old.job.attempt);
     let is_new = |part: OwedAsk, attempt: u32| {
         let OwedAsk::Parts { epoch, first, len } = part else { return false };
@@ -119,10 +127,10 @@ fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
     // A lease, or what waits for a permit, asks once more for what is current.
     let is_copy = |row: &ork::accounting::OwedRow| row.holder.is_some() || row.waits.is_some();
     let justified = |row: &ork::accounting::OwedRow| match row.ask {
-        OwedAsk::Parts { epoch, first, .. } if is_copy(row) => {
-            let part = new.part(first);
+        OwedAsk::Parts { epoch, first, len } if is_copy(row) || resent => (first..first + len).all(|index| {
+            let part = new.part(index);
             epoch == new.head.epoch && part.attempt == row.attempt && part.how.is_none()
-        }
+        }),
         OwedAsk::Start | OwedAsk::Join if is_copy(row) => row.attempt == new.job.attempt && !new.job.state.is_final(),
         OwedAsk::Start | OwedAsk::Join => {
             let phase = if row.ask == OwedAsk::Join { Phase::Join } else { Phase::Start };
@@ -233,6 +241,6 @@ fn fenced(old: &JobRow, new: &JobRow, same: bool, step: Step) -> bool {
                 .any(|index| !current(index) && old.part(index) != new.part(index))
                 && old.head.halted == new.head.halted
         }
-        Step::Retry | Step::Other => false,
+        Step::Claims { .. } | Step::Retry | Step::Resends | Step::Other => false,
     }
 }

@@ -114,7 +114,12 @@ impl World {
         let calls = |worker: &Worker| match &worker.hand {
             Hand::Parts { parts, .. } => parts.len(),
             Hand::Job { join: false, .. } if config.plain => 1,
-            Hand::Idle | Hand::Job { .. } | Hand::Split { .. } | Hand::Done => 0,
+            Hand::Idle
+            | Hand::Job { .. }
+            | Hand::Split { .. }
+            | Hand::Done
+            | Hand::Held { .. }
+            | Hand::Early { .. } => 0,
         };
         self.workers.iter().map(calls).sum()
     }
@@ -128,6 +133,6 @@ pub(crate) fn asked(worker: &Worker) -> Option<(OwedAsk, u32)> {
         Hand::Parts { epoch, attempt, parts } if parts.len() == 1 => {
             Some((OwedAsk::Parts { epoch: *epoch, first: parts[0].0, len: 1 }, *attempt))
         }
-        Hand::Parts { .. } | Hand::Idle | Hand::Done => None,
+        Hand::Parts { .. } | Hand::Idle | Hand::Done | Hand::Held { .. } | Hand::Early { .. } => None,
     }
 }

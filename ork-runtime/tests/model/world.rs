@@ -42,6 +42,10 @@ pub(crate) enum Hand {
     Job { join: bool, attempt: u32, counted: u32 },
     /// A split that has yielded `first` of its `n` parts.
     Split { attempt: u32, counted: u32, epoch: u32, first: u64, n: u64 },
+    /// A message for which there is no slot yet: it is not claimed.
+    Held { msg: Msg },
+    /// What only a mutant claims before it has a slot.
+    Early { hand: Box<Hand> },
     /// Started parts.
     Parts { epoch: u32, attempt: u32, parts: Vec<(u64, Bytes)> },
     /// It is all in the store; the broker does not know yet.
@@ -57,6 +61,8 @@ pub(crate) struct Worker {
     pub(crate) soon: bool,
     /// Whether the broker has given its deliveries to others: it is a zombie.
     pub(crate) stale: bool,
+    /// Whether it was asked to stop: it calls nothing more.
+    pub(crate) drained: bool,
     /// Whether it was the last one to claim the job: as long as it lives nobody refuses for it.
     pub(crate) owner: bool,
     /// What the row asks for that it holds in place of its delivery.
@@ -76,6 +82,10 @@ pub(crate) struct World {
     pub(crate) workers: Vec<Worker>,
     pub(crate) left: Left,
     pub(crate) flaw: Option<Flaw>,
+    /// How many calls of the job have died; only counted where messages are held.
+    pub(crate) died: u32,
+    /// Whether the broker has lost a message that was not sent again.
+    pub(crate) lost: bool,
 }
 
 impl World {
@@ -84,8 +94,9 @@ impl World {
         let workers = vec![Worker::default(); config.workers];
         let permits = vec![0; if config.permits.is_some() { config.workers } else { 0 }];
         let empty = Arc::new(Tables { next_owed: 1, permits, ..Tables::default() });
-        let mut world =
-            Self { disk: Arc::clone(&empty), seen: empty, bag: Vec::new(), workers, left: config.left, flaw: None };
+        let (bag, left) = (Vec::new(), config.left);
+        let disk = Arc::clone(&empty);
+        let mut world = Self { disk, seen: empty, bag, workers, left, flaw: None, died: 0, lost: false };
         if config.foreign {
             world.bag.push(Msg { asked: Asked::Whole, attempt: 1, suspect: false });
         } else {
@@ -158,7 +169,7 @@ impl World {
         self.workers.iter_mut().for_each(|worker| worker.soon = false);
     }
 
-    fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.seen = Arc::clone(&self.disk);
         self.workers.iter_mut().for_each(|worker| worker.soon = false);
     }
@@ -185,15 +196,25 @@ impl World {
         }
     }
 
-    /// A worker is handed a message, and asks the store whether it is still owed; `run` takes its neighbours along.
+    /// A worker is handed a message and has a slot for it; `run` takes its neighbours along.
     pub(crate) fn take(&mut self, config: &Config, worker: usize, msg: usize, run: bool) {
         let msg = self.bag.remove(msg);
         if config.mutant != Some(Mutant::AckFirst) {
             self.workers[worker].unacked.push(msg.clone());
         }
-        let hand = match &msg.asked {
-            Asked::Whole => self.claim(config, worker, &msg, Phase::Start),
-            Asked::Join => self.claim(config, worker, &msg, Phase::Join),
+        let hand = self.asks(config, worker, &msg, run);
+        if hand == Hand::Idle {
+            self.workers[worker].unacked.clear();
+        }
+        self.workers[worker].hand = hand;
+        self.calls(worker);
+    }
+
+    /// A worker asks the store whether a message is still owed; `run` takes its neighbours along.
+    pub(crate) fn asks(&mut self, config: &Config, worker: usize, msg: &Msg, run: bool) -> Hand {
+        match &msg.asked {
+            Asked::Whole => self.claim(config, worker, msg, Phase::Start),
+            Asked::Join => self.claim(config, worker, msg, Phase::Join),
             Asked::Part { epoch, index, body } if !run => {
                 self.start(config, worker, (*epoch, *index, msg.attempt, body), msg.suspect)
             }
@@ -206,15 +227,11 @@ impl World {
                 if config.mutant != Some(Mutant::AckFirst) {
                     self.workers[worker].unacked.extend(neighbours.iter().cloned());
                 }
-                let all = std::iter::once(&msg).chain(&neighbours);
+                let all = std::iter::once(msg).chain(&neighbours);
                 let parts: Vec<_> = all.filter_map(part_of).collect();
                 self.start_run(config, worker, (*epoch, msg.attempt), &parts)
             }
-        };
-        if hand == Hand::Idle {
-            self.workers[worker].unacked.clear();
         }
-        self.workers[worker].hand = hand;
     }
 
     fn claim(&mut self, config: &Config, worker: usize, msg: &Msg, phase: Phase) -> Hand {
@@ -227,7 +244,7 @@ impl World {
             by: by(Some(worker)),
         };
         let limited = config.plain && phase == Phase::Start;
-        match self.begin(config, (worker, limited, msg.suspect), claim, Step::Other).answer {
+        match self.begin(config, (worker, limited, msg.suspect), claim, Step::Claims { suspect: msg.suspect }).answer {
             Some(Claimed::Ours { job, .. }) => {
                 if self.left.refusals > 0 {
                     self.workers.iter_mut().enumerate().for_each(|(at, other)| other.owner = at == worker);
@@ -277,7 +294,11 @@ impl World {
             Hand::Idle => {}
             Hand::Done => {
                 self.end_lease(config, worker);
-                self.workers[worker] = Worker { soon: self.workers[worker].soon, ..Worker::default() };
+                self.workers[worker] = self.workers[worker].freed();
+                return;
+            }
+            Hand::Held { .. } | Hand::Early { .. } => {
+                self.begins(config, worker);
                 return;
             }
             Hand::Job { join: false, attempt, counted } if !config.plain && !fails => {
@@ -326,7 +347,9 @@ impl World {
             if world.change(config, Some(worker), &seal, step) == Answer::Old
                 && config.mutant != Some(Mutant::OvertakenAcked)
             {
-                // Another run has taken over, and may die: the delivery is given back.
+                // Another run has taken over, and may die: the delivery is given back. This one was overtaken as its
+                // worker was thought lost, so that it counts as one.
+                world.dies(worker);
                 world.free(config, worker, false);
                 let unacked = std::mem::take(&mut world.workers[worker].unacked);
                 world.bag.extend(unacked);
@@ -402,32 +425,13 @@ impl World {
                 let ended = parts.into_iter().map(|(index, _)| (index, PartAttempt::Interrupted));
                 self.settle_parts(config, (worker, true), (epoch, attempt), ended.collect());
             }
-            Hand::Idle | Hand::Done => {}
+            Hand::Idle | Hand::Done | Hand::Held { .. } | Hand::Early { .. } => {}
         }
         self.free(config, worker, false);
         // What is given back begins anew: the broker does not count it.
-        let soon = self.workers[worker].soon;
-        let freed = std::mem::replace(&mut self.workers[worker], Worker { soon, ..Worker::default() });
-        self.bag.extend(freed.unacked);
-    }
-
-    /// The worker dies; what it was promised soon may be gone with it, what it held is free.
-    pub(crate) fn crash(&mut self, config: &Config, worker: usize, forget: bool) {
-        if forget {
-            self.forget();
-        } else if self.workers[worker].soon {
-            self.write();
-        }
-        self.expire(config, worker);
-        let dead = std::mem::take(&mut self.workers[worker]);
-        self.bag.extend(dead.unacked.into_iter().map(|msg| Msg { suspect: true, ..msg }));
-    }
-
-    /// The broker takes the worker for dead and hands its deliveries to others, while it goes on.
-    pub(crate) fn redeliver(&mut self, worker: usize) {
-        self.workers[worker].stale = true;
-        let again = std::mem::take(&mut self.workers[worker].unacked);
-        self.bag.extend(again.into_iter().map(|msg| Msg { suspect: true, ..msg }));
+        let freed = self.workers[worker].freed();
+        let before = std::mem::replace(&mut self.workers[worker], freed);
+        self.bag.extend(before.unacked);
     }
 
     /// Workers are alike, messages come in any order, and an acknowledgement that nothing can come between is no step:
@@ -440,7 +444,7 @@ impl World {
         for worker in &mut self.workers {
             let safe = !fragile && (worker.stale || self.left.doubles == 0);
             if worker.hand == Hand::Done && safe && worker.late.is_empty() && worker.lease.is_none() {
-                *worker = Worker { soon: worker.soon, ..Worker::default() };
+                *worker = worker.freed();
             }
         }
         self.bag.sort_unstable();

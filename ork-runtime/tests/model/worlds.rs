@@ -20,6 +20,9 @@ pub(crate) const CALM: Left = Left {
     leases: 0,
     expiries: 0,
     parks: 0,
+    holds: 0,
+    drains: 0,
+    losses: 0,
 };
 
 pub(crate) const STOP: Policy = Policy { on_error: OnError::Stop, tolerate: Tolerate::Count(0) };
@@ -111,6 +114,26 @@ fn a_client_retries_what_failed() {
 fn a_client_cancels_and_retries_while_zombies_go_on() {
     let left = Left { cancels: 1, retries: 1, doubles: 1, ..CALM };
     holds("cancel and retry of zombies", Config { left, page: 1, tries: 1, sizes: &[1, 2], ..small() }, 0);
+}
+
+/// What a worker holds without a slot is claimed when it has one.
+#[test]
+fn messages_wait_for_a_slot_while_jobs_are_cancelled_and_workers_stop() {
+    let left = Left { holds: 2, drains: 1, cancels: 1, ..CALM };
+    holds("held", Config { left, page: 1, sizes: &[2], ..small() }, 0);
+    let left = Left { holds: 2, drains: 1, crashes: 2, ..CALM };
+    holds("held and lost", Config { left, sizes: &[1, 2], ..small() }, 0);
+    let left = Left { holds: 2, doubles: 1, crashes: 1, ..CALM };
+    holds("held by zombies", Config { left, sizes: &[1], ..small() }, 0);
+}
+
+/// The broker confirms a message and loses it.
+#[test]
+fn messages_are_lost_and_sent_again() {
+    let left = Left { losses: 2, crashes: 1, ..CALM };
+    holds("lost", Config { left, sizes: &[2, 1], ..small() }, 0);
+    let left = Left { losses: 1, failures: 1, cancels: 1, retries: 1, ..CALM };
+    holds("lost and cancelled", Config { left, page: 1, sizes: &[2], ..small() }, 0);
 }
 
 #[test]
