@@ -6,6 +6,7 @@ use ork::{JobId, Ork, Parts, Result, task};
 
 use crate::footprint::Footprint;
 use crate::on_a_narrow_node;
+use crate::rabbit::Rabbit;
 
 #[task(queue = "parts")]
 pub fn number(value: u64) -> u64 {
@@ -25,22 +26,32 @@ pub fn number_join(parts: Parts<u64>) -> Result<u64> {
 /// Before so many sets a process has not all the memory that it keeps: threads and allocators are not warm.
 const WARM: u64 = 1_000;
 
+async fn worker(node: &Rabbit) -> Ork {
+    let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
+    let prefix = format!("t{}", &JobId::new().to_string()[20..]);
+    let builder = Ork::builder().config(config).store("none").broker(node.url()).set("prefix", &prefix);
+    let ork = builder.build().await.unwrap();
+    ork.start_worker();
+    ork
+}
+
+/// One set of so many parts, to its end.
+async fn one(ork: &Ork, job: u64, parts: u64) {
+    let sum = ork.submit(number_part { count: parts }).and_wait();
+    let sum = tokio::time::timeout(Duration::from_secs(30), sum).await;
+    assert_eq!(sum.unwrap_or_else(|_| panic!("job {job} does not end")).unwrap(), parts * (parts - 1) / 2);
+}
+
 /// Runs so many jobs of so many parts; the first quarter of them is for warming up.
 fn sets(jobs: u64, parts: u64, within: Duration) {
     on_a_narrow_node(within, async |node| {
-        let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
-        let prefix = format!("t{}", &JobId::new().to_string()[20..]);
-        let builder = Ork::builder().config(config).store("none").broker(node.url()).set("prefix", &prefix);
-        let ork = builder.build().await.unwrap();
-        ork.start_worker();
+        let ork = worker(node).await;
         let mut warm = None;
         for job in 0..jobs {
             if job == jobs / 4 {
                 warm = Some(Footprint::now(node));
             }
-            let sum = ork.submit(number_part { count: parts }).and_wait();
-            let sum = tokio::time::timeout(Duration::from_secs(30), sum).await;
-            assert_eq!(sum.unwrap_or_else(|_| panic!("job {job} does not end")).unwrap(), parts * (parts - 1) / 2);
+            one(&ork, job, parts).await;
         }
         let (warm, mut later) = (warm.unwrap(), Footprint::now(node));
         println!("{jobs} sets of {parts} parts: memory {} KiB, then {} KiB", warm.memory, later.memory);
@@ -63,4 +74,28 @@ fn sets_without_a_store_cost_no_channels() {
 #[ignore = "long: .ci/prove --long"]
 fn thousands_of_sets_without_a_store_cost_nothing() {
     sets(3_000, 40, Duration::from_mins(20));
+}
+
+/// An hour of real time, two sets a second.
+#[test]
+#[ignore = "an hour: cargo test -p ork-runtime --test growth -- --ignored --nocapture hour"]
+fn an_hour_of_sets_without_a_store_costs_nothing() {
+    const SETS: u64 = 2 * 60 * 60;
+    on_a_narrow_node(Duration::from_mins(90), async |node| {
+        let ork = worker(node).await;
+        let mut warm = None;
+        let mut turn = tokio::time::interval(Duration::from_millis(500));
+        for set in 1..=SETS {
+            turn.tick().await;
+            one(&ork, set, 40).await;
+            if set % (SETS / 12) == 0 {
+                println!("{set} sets: {:?}", Footprint::now(node));
+            }
+            if set == SETS / 4 {
+                warm = Some(Footprint::now(node));
+            }
+        }
+        warm.unwrap().is_as_large_as(Footprint::now(node), &format!("{SETS} sets in an hour"));
+        ork.shutdown().await;
+    });
 }
