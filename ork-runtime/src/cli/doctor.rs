@@ -80,7 +80,7 @@ async fn store(builder: OrkBuilder) -> Finding {
 
 /// How far the clock of this computer is from that of the store, if that is worth a word.
 fn apart(ahead: i64) -> String {
-    let seconds = ahead.unsigned_abs() / 1_000;
+    let seconds = crate::clock::shared::seconds(ahead);
     if seconds < 2 {
         return String::new();
     }

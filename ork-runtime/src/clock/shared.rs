@@ -15,6 +15,11 @@ const WORTH_SAYING: Duration = Duration::from_secs(2);
 /// A measurement that took longer says too little.
 const LONGEST: Duration = Duration::from_secs(2);
 
+/// How many seconds so many milliseconds are, about.
+pub(crate) const fn seconds(millis: i64) -> u64 {
+    (millis.unsigned_abs() + 500) / 1_000
+}
+
 /// A clock that is set right by measuring how far it is ahead of another one.
 #[derive(Debug)]
 pub(crate) struct SharedClock {

@@ -14,7 +14,7 @@ use super::sets;
 use super::unattended::{self, Asks, Look};
 use crate::accounting::Change;
 use crate::clock::Timestamp;
-use crate::clock::shared::SharedClock;
+use crate::clock::shared::{SharedClock, seconds};
 use crate::engine::{Engine, MeasureReceiver, OutboxReceiver, ProgressReceiver};
 use crate::store::{Beat, Beaten, Store, StoreError};
 use crate::supervisor::Supervisor;
@@ -70,10 +70,9 @@ pub(crate) async fn set_clock(store: &dyn Store, clock: &SharedClock) -> Result<
 /// Sets the clock of this process right by what the store has shown since it was asked, and warns if they are far apart.
 fn hold_against(clock: &SharedClock, shown: Option<Timestamp>, asked: Timestamp) {
     let Some(ahead) = shown.and_then(|shown| clock.set(shown, [asked, clock.own().now()])) else { return };
-    let (apart, way) = (Duration::from_millis(ahead.unsigned_abs()), if ahead > 0 { "ahead of" } else { "behind" });
+    let (apart, way) = (seconds(ahead), if ahead > 0 { "ahead of" } else { "behind" });
     tracing::warn!(
-        "the clock of this computer is {} {way} the clock of the store; ork goes by that of the store, set this one right",
-        humantime::format_duration(apart)
+        "the clock of this computer is {apart} s {way} the clock of the store; ork goes by that of the store, set this one right"
     );
 }
 
