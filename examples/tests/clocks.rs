@@ -29,7 +29,10 @@ fn library() -> Option<PathBuf> {
     let found = std::fs::read_dir("/usr/lib").unwrap().flatten();
     let found = found.map(|folder| folder.path().join("faketime/libfaketime.so.1")).find(|path| path.exists());
     let required = std::env::var("ORK_TEST_REQUIRE").unwrap_or_default();
-    assert!(found.is_some() || !required.contains("postgres"), "libfaketime is not installed: run `.ci/services install`");
+    assert!(
+        found.is_some() || !required.contains("postgres"),
+        "libfaketime is not installed: run `.ci/services install`"
+    );
     found
 }
 

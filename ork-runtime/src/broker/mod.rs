@@ -105,6 +105,8 @@ pub enum DeadReason {
     NoPartQueue,
     /// It follows a job that has ended, and no queue takes it.
     NoRoute,
+    /// The store cannot hold its job.
+    Unstorable,
 }
 
 impl DeadReason {
@@ -121,6 +123,7 @@ impl DeadReason {
             Self::OtherSchema => "other-schema",
             Self::NoPartQueue => "no-part-queue",
             Self::NoRoute => "no-route",
+            Self::Unstorable => "unstorable",
         }
     }
 }

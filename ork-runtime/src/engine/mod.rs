@@ -37,6 +37,7 @@ mod step;
 pub(crate) mod timetable;
 mod turns;
 pub(crate) mod unkept;
+mod unstorable;
 mod values;
 
 use std::path::PathBuf;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lease::{self, Tenure};
-use super::{Done, Engine, ProcessError, asked, unkept};
+use super::{Done, Engine, ProcessError, asked, unkept, unstorable};
 use crate::accounting::{Answer, NewJob, PartAttempt, PartKey, Refusal, Refuse, SettleParts};
 use crate::broker::{DeadReason, Refused, Settlement};
 use crate::failure::{Failure, FailureKind};
@@ -101,13 +101,21 @@ pub(super) async fn settlement(
             };
             match written {
                 Ok(()) => Some(Settlement::Dead(refused.reason, refused.detail)),
-                Err(ProcessError::Store(error)) => store_failed(engine, &error).await,
+                Err(ProcessError::Store(error)) => of_store(engine, &error, message).await,
                 Err(ProcessError::Unsettled(settlement)) => Some(settlement),
                 Err(ProcessError::Refused(..)) => None,
             }
         }
-        ProcessError::Store(error) => store_failed(engine, &error).await,
+        ProcessError::Store(error) => of_store(engine, &error, message).await,
         ProcessError::Unsettled(settlement) => Some(settlement),
+    }
+}
+
+/// What becomes of a delivery when the store fails.
+async fn of_store(engine: &Engine, error: &StoreError, message: Option<&Message>) -> Option<Settlement> {
+    match message.filter(|_| error.kind() == StoreErrorKind::Data) {
+        Some(message) => unstorable::settlement(engine, error, message).await,
+        None => store_failed(engine, error).await,
     }
 }
 
