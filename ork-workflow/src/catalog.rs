@@ -35,6 +35,9 @@ pub enum Answer {
 pub struct Signature {
     /// The JSON Schema of its input, an object with a property for each input.
     pub input: Value,
+    /// For a task whose only parameter takes the whole input: the JSON Schema of its input if that parameter takes the
+    /// field of its own name instead, an object with this one property. `None` for any other task.
+    pub by_name: Option<Value>,
     /// The JSON Schema of its output.
     pub output: Value,
     /// Where it is written, such as `src/main.rs:12`.

@@ -280,6 +280,7 @@ async fn described(executor: &Arc<dyn Executor>, folder: &Path, file: &str) -> A
     match described {
         Ok(signature) => Answer::Known(Signature {
             input: signature.input.clone(),
+            by_name: signature.by_name.clone(),
             output: signature.output.clone(),
             place: format!("{file}:{}", signature.line),
             splits: false,
@@ -315,6 +316,8 @@ fn signature(task: &Task) -> Signature {
     let returns = task.join.as_ref().unwrap_or(&task.work);
     Signature {
         input: schema::whole(|generator| schema::input(task.entry(), generator)),
+        by_name: schema::takes_whole(task.entry())
+            .then(|| schema::whole(|generator| schema::by_name(task.entry(), generator))),
         output: schema::whole(|generator| (returns.output)(generator).to_value()),
         place: task.entry().location.to_string(),
         splits: task.split.is_some(),
