@@ -2,6 +2,7 @@
 //!
 //! Every job above the one that changes is open in the books: stores open them with it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::books::Books;
@@ -12,9 +13,25 @@ use crate::id::JobId;
 use crate::job::{Effect, Job, State};
 use crate::tree::{DEEPEST, Stop};
 
-/// What rows of the outbox wait for that follow the end of a job.
+/// A job follows at most so many others.
+pub const MOST_FOLLOWED: usize = 1_000;
+
+/// How the names begin of what rows of the outbox wait for that follow one job.
+const END_OF: &str = "end of ";
+
+/// What rows of the outbox wait for that follow the end of one job.
 pub fn end_of(job: JobId) -> Arc<str> {
-    format!("end of {job}").into()
+    format!("{END_OF}{job}").into()
+}
+
+/// The job whose end is waited for under this name.
+pub fn ends(name: &str) -> Option<JobId> {
+    name.strip_prefix(END_OF)?.parse().ok()
+}
+
+/// What the row of the outbox of a job waits for that follows several others. Which of them have not ended, the store knows.
+pub fn ends_before(follower: JobId) -> Arc<str> {
+    format!("ends before {follower}").into()
 }
 
 /// Why a job takes no child.
@@ -30,14 +47,14 @@ pub enum NoChild {
     TooDeep,
 }
 
-/// Whether a job can begin after the end of another one.
+/// Whether a job can begin after the ends of others.
 pub(super) enum Follow {
-    /// That one has ended.
+    /// All of them have ended.
     Now,
-    /// A row of the outbox that waits for this goes with its end.
+    /// A row of the outbox that waits for this goes with the last end.
     Later(Limit),
-    /// There is no such job.
-    Never,
+    /// There is no such job as this one.
+    Never(JobId),
 }
 
 /// The place of a job among the tasks of the run above it, if it is the one that counts there.
@@ -46,16 +63,29 @@ fn place(run: &Job, job: &Job) -> Option<usize> {
 }
 
 impl Books {
-    /// A new job is to begin after the end of this one.
-    pub(super) fn follow(&mut self, job: JobId) -> Follow {
-        let Some(entry) = self.get_mut(job) else { return Follow::Never };
-        if entry.job.state.is_final() {
-            return Follow::Now;
+    /// A new job is to begin after the ends of these. Nothing is changed if one of them is unknown.
+    pub(super) fn follow(&mut self, follower: JobId, jobs: &[JobId]) -> Follow {
+        if let Some(unknown) = jobs.iter().find(|job| self.get(**job).is_none()) {
+            return Follow::Never(*unknown);
         }
-        entry.job.tree.awaited = true;
-        entry.dirty = true;
-        // Of this nobody ever has a permit: only the end of the job lets go what waits for it.
-        Follow::Later(Limit { name: end_of(job), permits: 0 })
+        let is_open = |job: &JobId| self.get(*job).is_some_and(|entry| !entry.job.state.is_final());
+        let open: BTreeSet<JobId> = jobs.iter().copied().filter(is_open).collect();
+        for job in &open {
+            if let Some(entry) = self.get_mut(*job) {
+                entry.job.tree.awaited = true;
+                entry.dirty = true;
+            }
+        }
+        let name = match (open.first(), open.len()) {
+            (None, _) => return Follow::Now,
+            (Some(job), 1) => end_of(*job),
+            (Some(_), _) => {
+                self.writes().followed.extend(open.into_iter().map(|job| (job, follower)));
+                ends_before(follower)
+            }
+        };
+        // Nothing ever has a permit of this: only the ends of the jobs let go what waits for them.
+        Follow::Later(Limit { name, permits: 0 })
     }
 
     /// The jobs above one, the nearest first.
@@ -109,7 +139,9 @@ impl Books {
     /// A job has ended: it is counted above, and what waits for it goes on.
     pub(super) fn ended(&mut self, job: &Job, by: &By) -> Vec<Owed> {
         if job.tree.awaited {
-            self.writes().woken.insert(end_of(job.id), u32::MAX);
+            let writes = self.writes();
+            writes.woken.insert(end_of(job.id), u32::MAX);
+            writes.ended.push(job.id);
         }
         for above in self.above(job) {
             self.change(above, |job| job.tree.ended += 1);

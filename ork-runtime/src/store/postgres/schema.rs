@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0008_metrics.sql"),
     include_str!("../../../migrations/postgres/0009_schemas.sql"),
     include_str!("../../../migrations/postgres/0010_losses.sql"),
+    include_str!("../../../migrations/postgres/0011_follow.sql"),
 ];
 
 /// The lock of those who migrate: `ork` and a byte, as in the files of `SQLite`.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter, types::Value};
 use uuid::Uuid;
 
+use super::follows;
 use super::outbox;
 use super::tables::{self, number, part_id};
 use crate::clock::Timestamp;
@@ -125,6 +126,7 @@ pub(super) fn situation(connection: &Connection, id: JobId) -> rusqlite::Result<
     situation.processes = statement.query_map([], process)?.collect::<rusqlite::Result<_>>()?;
     if let Some((seq, _, head)) = tables::find(&snapshot, id)? {
         outbox::owing(&snapshot, seq, &mut situation.owed)?;
+        situation.follows = follows::of(&snapshot, id)?;
         for number in 0..head.appended.div_ceil(SHARD_SIZE) {
             if situation.open.len() >= OPEN {
                 break;
