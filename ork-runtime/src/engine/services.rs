@@ -141,7 +141,9 @@ pub(crate) enum SendError {
     CannotHold(Arc<str>),
     #[error("without a store nobody knows when job {0} ends: a job that follows it needs one, so set ORK_STORE")]
     CannotFollow(JobId),
-    #[error("a job follows at most {MOST_FOLLOWED} jobs, and this one was to follow {0}: submit those below one job, and follow that one")]
+    #[error(
+        "a job follows at most {MOST_FOLLOWED} jobs, and this one was to follow {0}: submit those below one job, and follow that one"
+    )]
     FollowsTooMany(usize),
 }
 

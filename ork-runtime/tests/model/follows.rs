@@ -248,8 +248,7 @@ fn a_job_that_follows_several_begins_once_after_the_last_of_them() {
 
 #[test]
 fn each_falsehood_about_followers_is_caught() {
-    for mutant in
-        [Mutant::FirstEnd, Mutant::OneNoted, Mutant::EndForgotten, Mutant::EndedNoted, Mutant::NothingRemoved]
+    for mutant in [Mutant::FirstEnd, Mutant::OneNoted, Mutant::EndForgotten, Mutant::EndedNoted, Mutant::NothingRemoved]
     {
         caught(mutant, &explore(3, 2, None), &explore(3, 2, Some(mutant)));
         proof::note("mutants", 1);

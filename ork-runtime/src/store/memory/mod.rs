@@ -18,7 +18,9 @@ use super::{
     Beat, Beaten, Changes, Expired, Filter, JobView, OPEN, PartFilter, PartStatus, Process, Prune, Pruned, Recorded,
     Situation, Store, StoreError, Take, Taken, Work,
 };
-use crate::accounting::{Books, By, Change, Entry, Holder, Limit, Owed, OwedAsk, OwedId, OwedRow, Permits, ends_before};
+use crate::accounting::{
+    Books, By, Change, Entry, Holder, Limit, Owed, OwedAsk, OwedId, OwedRow, Permits, ends_before,
+};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;

@@ -13,7 +13,8 @@ pub(super) async fn insert(connection: &mut PgConnection, followed: &[(JobId, Jo
     if followed.is_empty() {
         return Ok(());
     }
-    let insert = "INSERT INTO ork.follow (job, follower) SELECT * FROM unnest($1::uuid[], $2::uuid[]) ON CONFLICT DO NOTHING";
+    let insert =
+        "INSERT INTO ork.follow (job, follower) SELECT * FROM unnest($1::uuid[], $2::uuid[]) ON CONFLICT DO NOTHING";
     sqlx::query(insert)
         .bind(column(followed, |(job, _)| Uid::from(*job)))
         .bind(column(followed, |(_, follower)| Uid::from(*follower)))

@@ -4,8 +4,8 @@ use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use super::codec::{Uid, signed, text};
-use super::{follows, permits};
 use super::views;
+use super::{follows, permits};
 use crate::accounting::By;
 use crate::context::Progress;
 use crate::id::JobId;
