@@ -21,6 +21,7 @@ pub trait Catalog {
 
 /// What a catalog knows of a task.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each task of a file while that is checked")]
 pub enum Answer {
     /// What it takes and returns.
     Known(Signature),

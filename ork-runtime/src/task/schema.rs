@@ -35,12 +35,6 @@ pub(crate) fn takes_whole(def: &TaskDef) -> bool {
     def.params.iter().any(|param| matches!(param, Param::Body { .. }))
 }
 
-/// The schema of the input of a function that takes its whole body, if that body is the field of its parameter's name.
-pub(crate) fn by_name(def: &TaskDef, generator: &mut SchemaGenerator) -> Value {
-    let whole = input(def, generator);
-    json!({ "type": "object", "properties": { WHOLE: whole }, "required": [WHOLE], "additionalProperties": false })
-}
-
 /// A schema that stands alone: the types that it names are in it.
 pub(crate) fn whole(schema: impl FnOnce(&mut SchemaGenerator) -> Value) -> Value {
     let mut generator = SchemaGenerator::default();

@@ -248,11 +248,13 @@ impl World {
     /// The two jobs that a third one is to follow; those that an earlier process has submitted are not submitted again.
     async fn pair(&self, ork: &Ork, run: &str) -> Result<[JobId; 2], ClientError> {
         let known = self.of_task("one_of_two").await;
-        let number =
-            |view: &JobView| serde_json::from_slice::<serde_json::Value>(&view.input).unwrap()["number"].clone();
+        let number = |view: &JobView| {
+            let input: serde_json::Value = serde_json::from_slice(&view.input).unwrap();
+            input.get("number").and_then(serde_json::Value::as_u64)
+        };
         let mut pair = [None; 2];
         for (at, job) in (0..).zip(&mut pair) {
-            *job = known.iter().find(|view| number(view) == at).map(|view| view.job.id);
+            *job = known.iter().find(|view| number(view) == Some(at)).map(|view| view.job.id);
             if job.is_none() {
                 *job = Some(ork.submit(one_of_two { run: run.to_owned(), number: at }).await?.id());
             }

@@ -40,6 +40,20 @@ struct Config {
     mutant: Option<Mutant>,
 }
 
+impl Config {
+    /// What a mutant makes of what a transaction writes.
+    fn falsify(&self, writes: &mut Writes) {
+        match self.mutant {
+            Some(Mutant::OneNoted) => writes.followed.truncate(1),
+            Some(Mutant::EndForgotten) => writes.ended.clear(),
+            Some(Mutant::EndedNoted) if !writes.followed.is_empty() => {
+                writes.followed = (0..self.jobs).map(|at| (followed(at), follower())).collect();
+            }
+            _ => {}
+        }
+    }
+}
+
 /// All there is.
 #[derive(Debug, Clone, PartialEq)]
 struct World {
@@ -96,7 +110,7 @@ impl World {
         let (mut writes, _) = books.finish();
         let entries = books.into_entries().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job));
         self.jobs.extend(entries);
-        self.falsify(config, &mut writes);
+        config.falsify(&mut writes);
         for row in writes.owed.iter().filter(|row| row.job == follower() && row.ask == OwedAsk::Start) {
             match &row.waits {
                 Some(limit) => self.waits = Some((&*limit.name).into()),
@@ -120,17 +134,6 @@ impl World {
             }
         }
         answer
-    }
-
-    fn falsify(&self, config: &Config, writes: &mut Writes) {
-        match config.mutant {
-            Some(Mutant::OneNoted) => writes.followed.truncate(1),
-            Some(Mutant::EndForgotten) => writes.ended.clear(),
-            Some(Mutant::EndedNoted) if !writes.followed.is_empty() => {
-                writes.followed = (0..config.jobs).map(|at| (followed(at), follower())).collect();
-            }
-            _ => {}
-        }
     }
 
     /// Lets the row go if it waits for this.

@@ -5,9 +5,9 @@
 //! output of that task without a word.
 
 use super::Check;
+use super::fan;
 use super::lookup::Known;
 use super::shape::Shape;
-use super::{fan, wires::Wires};
 use crate::assign::Verdict;
 use crate::diagnostic::{Code, Diagnostic, Problems};
 use crate::document::{ITEM, Program, Task};
@@ -17,12 +17,7 @@ use crate::plan::Form;
 /// Chooses the form of each task, and says which whole inputs are no objects.
 pub(super) fn choose(check: &mut Check<'_>, problems: &mut Problems) {
     for index in 0..check.document.tasks.len() {
-        let is_field = check.task(index).is_some_and(|(task, known, wires)| {
-            known.by_name.as_ref().is_some_and(|by_name| match by_name.fields.as_slice() {
-                [(name, field, _)] => takes_field(check, (task, known, wires), name, field, problems),
-                _ => false,
-            })
-        });
+        let is_field = takes_field(check, index, problems);
         let document = check.document;
         let (Some(task), Some(known)) = (document.tasks.get(index), check.known.get_mut(index)) else { continue };
         if is_field && let Some(by_name) = known.by_name.take() {
@@ -37,20 +32,16 @@ pub(super) fn choose(check: &mut Check<'_>, problems: &mut Problems) {
     }
 }
 
-/// Whether the parameter of this name and type takes the field of its name.
-fn takes_field(
-    check: &Check<'_>,
-    (task, known, wires): (&Task, &Known, &Wires),
-    name: &str,
-    field: &Shape,
-    problems: &mut Problems,
-) -> bool {
-    let constant = task.input.iter().find(|(word, _)| word.text == name);
-    let is_of_that_name = |need: usize| check.document.tasks.get(need).is_some_and(|other| other.name.text == name);
+/// Whether the only parameter of a task takes the field of its name.
+fn takes_field(check: &Check<'_>, index: usize, problems: &mut Problems) -> bool {
+    let Some((task, known, wires)) = check.task(index) else { return false };
+    let Some([(name, field, _)]) = known.by_name.as_ref().map(|inputs| inputs.fields.as_slice()) else { return false };
+    let constant = task.input.iter().find(|(word, _)| word.text == *name);
+    let is_of_that_name = |need: usize| check.document.tasks.get(need).is_some_and(|other| other.name.text == *name);
     let need = wires.needs.iter().find(|(need, _)| is_of_that_name(*need));
     let is_given = constant.is_some()
         || need.is_some()
-        || check.document.parameters.iter().any(|parameter| parameter.name.text == name);
+        || check.document.parameters.iter().any(|parameter| parameter.name.text == *name);
     // Each instance is given an item, and only one of both forms has a place for it.
     let needs_item = task.foreach.is_some() && known.not_an_object.is_none() && known.inputs.names(ITEM);
     if !is_given || needs_item {
