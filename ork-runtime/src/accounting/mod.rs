@@ -30,7 +30,7 @@ pub use parts::{Append, Appended, Open, Page, Seal};
 pub use run::BeginRun;
 pub use schedule::{Pause, Paused, Tick};
 pub use steer::{Cancel, Retry, Steered};
-pub use tree::{MOST_FOLLOWED, NoChild, end_of, ends, ends_before};
+pub use tree::{MOST_FOLLOWED, NoChild, are_ends, end_of, ends, ends_before};
 pub use unique::{Holder, taken};
 
 use std::sync::Arc;

@@ -19,6 +19,9 @@ pub const MOST_FOLLOWED: usize = 1_000;
 /// How the names begin of what rows of the outbox wait for that follow one job.
 const END_OF: &str = "end of ";
 
+/// The same of those that follow several.
+const ENDS_BEFORE: &str = "ends before ";
+
 /// What rows of the outbox wait for that follow the end of one job.
 pub fn end_of(job: JobId) -> Arc<str> {
     format!("{END_OF}{job}").into()
@@ -31,7 +34,12 @@ pub fn ends(name: &str) -> Option<JobId> {
 
 /// What the row of the outbox of a job waits for that follows several others. Which of them have not ended, the store knows.
 pub fn ends_before(follower: JobId) -> Arc<str> {
-    format!("ends before {follower}").into()
+    format!("{ENDS_BEFORE}{follower}").into()
+}
+
+/// Whether what is waited for under this name are the ends of several jobs.
+pub fn are_ends(name: &str) -> bool {
+    name.starts_with(ENDS_BEFORE)
 }
 
 /// Why a job takes no child.

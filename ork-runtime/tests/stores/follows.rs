@@ -187,25 +187,49 @@ fn followers_come_once_where_two_processes_end_the_last_two_jobs_at_once_over_sq
 
 /// A process of an older version goes on while the tables are changed, and notes no ends of jobs that are followed. So each
 /// sign of life lets go what follows jobs that have ended. Here a job is noted that is not there.
+async fn unnoticed<F: Future<Output = ()>>(world: World, note: impl FnOnce(JobId, JobId) -> F) {
+    let [one, two] = [world.submit("any").await, world.submit("any").await];
+    handed_out(&world).await;
+    let id = JobId::new();
+    follow_as(&world, id, &[one, two]).await;
+    note(JobId::new(), id).await;
+    for job in [one, two] {
+        end(&world, job, Attempt::Succeeded).await;
+    }
+    assert_eq!(handed_out(&world).await, []);
+    world.beat_at(std::time::Duration::ZERO, Vec::new()).await;
+    assert_eq!(handed_out(&world).await, [(id, 1)]);
+    world.beat_at(std::time::Duration::ZERO, Vec::new()).await;
+    assert_eq!(handed_out(&world).await, []);
+    world.store.close().await;
+}
+
 #[test]
-fn followers_of_jobs_that_ended_unnoticed_go_with_the_next_sign_of_life() {
+fn followers_of_jobs_that_ended_unnoticed_go_with_the_next_sign_of_life_over_postgres() {
     on(async {
         let Some(url) = postgres::database().await else { return };
-        let world = World::postgres(&url).await;
-        let [one, two] = [world.submit("any").await, world.submit("any").await];
-        handed_out(&world).await;
-        let id = JobId::new();
-        follow_as(&world, id, &[one, two]).await;
-        let note = "INSERT INTO ork.follow VALUES ($1::uuid, $2::uuid)";
-        let ids = [JobId::new(), id].map(|id| id.to_string());
-        let query = sqlx::query(note).bind(&ids[0]).bind(&ids[1]);
-        query.execute(&mut postgres::connect(&url).await).await.unwrap();
-        for job in [one, two] {
-            end(&world, job, Attempt::Succeeded).await;
-        }
-        assert_eq!(handed_out(&world).await, []);
-        world.beat_at(std::time::Duration::ZERO, Vec::new()).await;
-        assert_eq!(handed_out(&world).await, [(id, 1)]);
-        world.store.close().await;
+        let note = |job: JobId, follower: JobId| {
+            let url = url.clone();
+            async move {
+                let note = sqlx::query("INSERT INTO ork.follow VALUES ($1::uuid, $2::uuid)");
+                let note = note.bind(job.to_string()).bind(follower.to_string());
+                note.execute(&mut postgres::connect(&url).await).await.unwrap();
+            }
+        };
+        unnoticed(World::postgres(&url).await, note).await;
+    });
+}
+
+#[test]
+fn followers_of_jobs_that_ended_unnoticed_go_with_the_next_sign_of_life_over_sqlite() {
+    on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ork.db");
+        let note = async |job: JobId, follower: JobId| {
+            let note = "INSERT INTO follow (job, follower) VALUES (?1, ?2)";
+            let connection = rusqlite::Connection::open(&path).unwrap();
+            connection.execute(note, [job.as_bytes(), follower.as_bytes()]).unwrap();
+        };
+        unnoticed(World::over(Arc::new(Sqlite::open(&path, Synchronous::Full).unwrap())), note).await;
     });
 }

@@ -4,8 +4,8 @@ use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use super::codec::{Uid, signed, text};
+use super::permits;
 use super::views;
-use super::{follows, permits};
 use crate::accounting::By;
 use crate::context::Progress;
 use crate::id::JobId;
@@ -46,7 +46,6 @@ pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Re
         sqlx::query(free).bind(dead).execute(&mut *connection).await?;
     }
     freed |= permits::sweep(connection).await?;
-    freed |= follows::sweep(connection).await?;
     let mut ended = Vec::new();
     if !beat.running.is_empty() {
         let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params, params_from_iter, types::Value};
 
 use super::error::damaged;
-use super::follows;
 use super::permits;
 use super::tables::{self, number, part_id, signed};
 use super::views;
@@ -234,7 +233,6 @@ pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Chang
         changes.push(Change::Owed);
     }
     permits::sweep(connection, changes)?;
-    follows::sweep(connection, changes)?;
     let mut ended = Vec::new();
     for page in beat.running.chunks(256) {
         let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
@@ -258,7 +256,6 @@ pub(super) fn leave(connection: &Connection, by: &By, changes: &mut Vec<Change>)
     connection.prepare_cached("DELETE FROM worker WHERE boot = ?1")?.execute([boot])?;
     permits::end(connection, boot)?;
     permits::sweep(connection, changes)?;
-    follows::sweep(connection, changes)?;
     if freed > 0 {
         changes.push(Change::Owed);
     }
