@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::books::Books;
 use super::limits::Limit;
-use super::owed::Owed;
+use super::owed::{Owed, OwedRow};
 use super::{By, Change};
 use crate::id::JobId;
 use crate::job::{Effect, Job, State};
@@ -84,9 +84,12 @@ impl Books {
                 entry.dirty = true;
             }
         }
+        // What is waited for under the name of a job goes with the end that this transaction has noted, too: after that the
+        // job was taken up again.
+        let again = open.iter().any(|job| self.writes().ended.contains(job));
         let name = match (open.first(), open.len()) {
             (None, _) => return Follow::Now,
-            (Some(job), 1) => end_of(*job),
+            (Some(job), 1) if !again => end_of(*job),
             (Some(_), _) => {
                 self.writes().followed.extend(open.into_iter().map(|job| (job, follower)));
                 ends_before(follower)
@@ -147,9 +150,7 @@ impl Books {
     /// A job has ended: it is counted above, and what waits for it goes on.
     pub(super) fn ended(&mut self, job: &Job, by: &By) -> Vec<Owed> {
         if job.tree.awaited {
-            let writes = self.writes();
-            writes.woken.insert(end_of(job.id), u32::MAX);
-            writes.ended.push(job.id);
+            self.let_followers_go(job.id);
         }
         for above in self.above(job) {
             self.change(above, |job| job.tree.ended += 1);
@@ -164,6 +165,30 @@ impl Books {
         let mut owed = self.pass_on(parent, effects, by);
         owed.extend(self.advance(parent, by));
         owed
+    }
+
+    /// A job has ended that others may follow. What follows several and was submitted in this transaction is not in the store
+    /// yet, and is let go here.
+    fn let_followers_go(&mut self, ended: JobId) {
+        let writes = self.writes();
+        writes.woken.insert(end_of(ended), u32::MAX);
+        writes.ended.push(ended);
+        let (new, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut writes.followed).into_iter().partition(|(job, _)| *job == ended);
+        writes.followed = others;
+        let mut is_free = false;
+        for (_, follower) in new {
+            if writes.followed.iter().any(|(_, other)| *other == follower) {
+                continue;
+            }
+            let name = ends_before(follower);
+            let waits = |row: &&mut OwedRow| row.waits.as_ref().is_some_and(|limit| limit.name == name);
+            writes.owed.iter_mut().filter(waits).for_each(|row| row.waits = None);
+            is_free = true;
+        }
+        if is_free {
+            self.tell(Change::Owed);
+        }
     }
 
     /// The job that counts in place of this one, which is of a task that its run has begun anew or is about to.

@@ -120,7 +120,6 @@ impl World {
         for name in writes.woken.keys() {
             self.wake(name);
         }
-        self.follow.extend(writes.followed);
         for job in writes.ended {
             let followed = self.follow.contains(&(job, follower()));
             if config.mutant != Some(Mutant::NothingRemoved) {
@@ -133,6 +132,7 @@ impl World {
                 self.wake(&ends_before(follower()));
             }
         }
+        self.follow.extend(writes.followed);
         answer
     }
 

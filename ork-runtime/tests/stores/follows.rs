@@ -148,6 +148,55 @@ fn a_job_cannot_follow_one_that_is_unknown_and_nothing_is_written() {
     });
 }
 
+/// What settles a job, badly, after a claim of its first attempt.
+async fn claimed(world: &World, id: JobId) -> Settle {
+    assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
+    let how = Attempt::Failed { failure: Failure::new(FailureKind::Task, "no"), again: None };
+    Settle { job: id, phase: Phase::Start, attempt: 1, how, output: None, by: world.by() }
+}
+
+fn following(world: &World, id: JobId, after: Vec<JobId>) -> Submit {
+    let new = NewJob { job: Job::new(id, "any", START), input: "{}".into() };
+    Submit { after, ..Submit::new(new, world.by()) }
+}
+
+/// Operations that are asked for at once are one transaction, in this order, where a store writes many at once.
+#[test]
+fn what_one_transaction_submits_ends_and_takes_up_again_counts_in_this_order() {
+    each(async |world| {
+        let (store, follower) = (&world.store, JobId::new());
+        let [one, two] = [world.submit("any").await, world.submit("any").await];
+        handed_out(&world).await;
+        let [end_one, end_two] = [claimed(&world, one).await, claimed(&world, two).await];
+        // Both end after the job that follows them was submitted.
+        let submit = following(&world, follower, vec![one, two]);
+        let (submitted, ..) = tokio::join!(store.apply(submit), store.apply(end_one), store.apply(end_two));
+        assert!(matches!(submitted.unwrap(), Submitted::Created(_)));
+        assert_eq!(handed_out(&world).await, [(follower, 1)]);
+        assert_eq!(store.situation(follower).await.unwrap().follows, []);
+        // A job ends and is taken up again before others that follow it are submitted: they wait for its next end.
+        for several in [false, true] {
+            let [again, other] = [world.submit("any").await, world.submit("any").await];
+            handed_out(&world).await;
+            let [before, after] = [JobId::new(), JobId::new()];
+            store.apply(following(&world, before, vec![again])).await.unwrap();
+            let end_again = claimed(&world, again).await;
+            let followed = if several { vec![again, other] } else { vec![again] };
+            let (retry, submit) = (Retry::new(again, world.by()), following(&world, after, followed));
+            drop(tokio::join!(store.apply(end_again), store.apply(retry), store.apply(submit)));
+            let mut came = handed_out(&world).await;
+            came.sort_by_key(|(_, attempt)| *attempt);
+            assert_eq!(came, [(before, 1), (again, 2)], "several: {several}");
+            end(&world, again, Attempt::Succeeded).await;
+            if several {
+                assert_eq!(handed_out(&world).await, []);
+                end(&world, other, Attempt::Succeeded).await;
+            }
+            assert_eq!(handed_out(&world).await, [(after, 1)], "several: {several}");
+        }
+    });
+}
+
 /// Two processes with a store each end two jobs at the same moment, which many others follow. Without the lock on the row
 /// that waits, each transaction would find the other's job still noted, and none would let the follower go.
 async fn race(worlds: [World; 2], rounds: usize) {

@@ -155,11 +155,11 @@ impl Tables {
         for (limit, count) in writes.woken {
             changes.extend(self.wake(&limit, count));
         }
-        self.follows.insert(writes.followed);
         let free: Vec<_> = writes.ended.iter().flat_map(|job| self.follows.end(*job)).collect();
         for follower in free {
             changes.extend(self.wake(&ends_before(follower), u32::MAX));
         }
+        self.follows.insert(writes.followed);
         changes
     }
 

@@ -123,9 +123,8 @@ pub(super) async fn save(connection: &mut PgConnection, books: &mut Books, befor
     outbox::insert(connection, &writes.owed).await?;
     uniques::write(connection, writes.uniques).await?;
     let mut woken = permits::write(connection, writes.permits, writes.woken).await?;
-    // What one transaction both submits and ends is noted before it is let go.
-    follows::insert(connection, &writes.followed).await?;
     woken |= follows::release(connection, &writes.ended).await?;
+    follows::insert(connection, &writes.followed).await?;
     if woken && !changes.contains(&Change::Owed) {
         changes.push(Change::Owed);
     }

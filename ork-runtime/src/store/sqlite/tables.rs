@@ -329,9 +329,8 @@ pub(super) fn write(
     for (limit, count) in writes.woken {
         permits::wake(connection, &limit, count, &mut changes)?;
     }
-    // What one transaction both submits and ends is noted before it is let go.
-    follows::insert(connection, &writes.followed)?;
     follows::release(connection, &writes.ended, &mut changes)?;
+    follows::insert(connection, &writes.followed)?;
     if books.next_owed() != next_owed {
         set_next_owed(connection, books.next_owed())?;
     }
