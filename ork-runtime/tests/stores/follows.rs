@@ -181,8 +181,8 @@ fn what_one_transaction_submits_ends_and_takes_up_again_counts_in_this_order() {
             let [before, after] = [JobId::new(), JobId::new()];
             store.apply(following(&world, before, vec![again])).await.unwrap();
             let end_again = claimed(&world, again).await;
-            let followed = if several { vec![again, other] } else { vec![again] };
-            let (retry, submit) = (Retry::new(again, world.by()), following(&world, after, followed));
+            let jobs = if several { vec![again, other] } else { vec![again] };
+            let (retry, submit) = (Retry::new(again, world.by()), following(&world, after, jobs));
             drop(tokio::join!(store.apply(end_again), store.apply(retry), store.apply(submit)));
             let mut came = handed_out(&world).await;
             came.sort_by_key(|(_, attempt)| *attempt);
