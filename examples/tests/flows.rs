@@ -7,6 +7,8 @@
 mod installed;
 #[path = "../../ork-runtime/tests/support/node.rs"]
 mod node;
+#[path = "flows/parameters.rs"]
+mod parameters;
 #[path = "../../ork-runtime/tests/support/postgres.rs"]
 mod postgres;
 #[path = "../../ork-runtime/tests/support/rabbit.rs"]

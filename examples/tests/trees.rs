@@ -63,6 +63,13 @@ fn a_big_job_is_done(setting: &Setting<'_>) {
     assert_eq!(setting.run(&format!("{again} --or-join")).ok().trim(), big);
     let why = setting.run(&format!("jobs why {report}")).ok();
     assert!(why.contains(&format!("waits for the end of {big}, which it follows")), "{why}");
+    let last = setting.run(&format!("submit report title=last --after {big} --after {report}")).ok().trim().to_owned();
+    let why = setting.run(&format!("jobs why {last}")).ok();
+    assert!(why.contains(&format!("waits for the ends of 2 jobs, which it follows: {big}, {report}")), "{why}");
+    let shown = setting.run(&format!("jobs show {last}")).ok();
+    assert!(shown.contains(&format!("follows    {big}, {report}\n")), "{shown}");
+    let shown = setting.run(&format!("jobs show {last} --json")).json();
+    assert_eq!(shown["follows"], serde_json::json!([big, report]));
 
     let workers = [setting.worker(), setting.worker()];
     let states = setting.states(&big);
@@ -71,6 +78,9 @@ fn a_big_job_is_done(setting: &Setting<'_>) {
     let places: Vec<_> = states.iter().map(|state| order.iter().position(|known| known == state).unwrap()).collect();
     assert!(places.is_sorted(), "{states:?}");
     assert_eq!(setting.states(&report).last().unwrap(), "success");
+    assert_eq!(setting.states(&last).last().unwrap(), "success");
+    let moment = |id: &str, which: &str| setting.run(&format!("jobs show {id} --json")).json()[which].as_i64().unwrap();
+    assert!(moment(&last, "started") >= moment(&report, "ended"));
 
     let tree = setting.run(&format!("jobs tree {big}")).ok();
     let lines: Vec<_> = tree.lines().collect();

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use ork::clock::system::SystemClock;
 use ork::executor::local::{Local, Settings};
 use ork::executor::{Call, Code, Executor as _, Instance, Listener, Program};
+use ork::workflow::Form;
 use ork::{Context, JobId};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +42,10 @@ impl Bench {
         let code = Code { program, folder: self.folder.path().to_owned(), env: BTreeMap::new() };
         let (input, cancelled) = (input.to_string().into(), CancellationToken::new());
         let listener: Arc<dyn Listener> = Arc::new(Context::for_test());
-        self.local.run(Call { code, input, instance, timeout: None, cancelled }, listener).await.unwrap();
+        self.local
+            .run(Call { code, input, form: Form::Whole, instance, timeout: None, cancelled }, listener)
+            .await
+            .unwrap();
     }
 }
 

@@ -21,6 +21,7 @@ pub trait Catalog {
 
 /// What a catalog knows of a task.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each task of a file while that is checked")]
 pub enum Answer {
     /// What it takes and returns.
     Known(Signature),
@@ -35,6 +36,9 @@ pub enum Answer {
 pub struct Signature {
     /// The JSON Schema of its input, an object with a property for each input.
     pub input: Value,
+    /// For a task whose only parameter takes the whole input: the JSON Schema of its input if that parameter takes the
+    /// field of its own name instead, an object with this one property. `None` for any other task.
+    pub by_name: Option<Value>,
     /// The JSON Schema of its output.
     pub output: Value,
     /// Where it is written, such as `src/main.rs:12`.

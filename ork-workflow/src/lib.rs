@@ -61,7 +61,7 @@ pub use file::{File, Position, Span};
 pub use graph::{Drawing, draw};
 #[cfg(feature = "language")]
 pub use notation::show as show_type;
-pub use plan::{Count, Fan, MOST_TASKS, OnFailure, Plan, Reference, Runs, Source, Step, date_of};
+pub use plan::{Count, Fan, Form, MOST_TASKS, OnFailure, Plan, Reference, Runs, Source, Step, date_of};
 #[cfg(feature = "language")]
 pub use schedule::{Missed, Overlap, Schedule};
 #[cfg(feature = "language")]

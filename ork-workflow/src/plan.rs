@@ -34,6 +34,9 @@ pub struct Step {
     /// What each property of its input comes from. The `item` of a fan-out is not among them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub input: BTreeMap<String, Source>,
+    /// Which form of its input its only parameter gets.
+    #[serde(default, skip_serializing_if = "Form::is_whole")]
+    pub form: Form,
     /// How it is made many; `None` if it runs once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fan: Option<Fan>,
@@ -73,6 +76,7 @@ impl Step {
             runs,
             needs: Vec::new(),
             input: BTreeMap::new(),
+            form: Form::Whole,
             fan: None,
             on_failure: OnFailure::Skip,
             concurrency: None,
@@ -103,6 +107,37 @@ pub enum Runs {
         /// The program, from the workflow's folder if it has a `/`, and its arguments.
         command: Vec<String>,
     },
+}
+
+/// Which form of its input the only parameter of a function gets, if that parameter could take the whole input. All other
+/// functions take their inputs by name, whatever this says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// The whole input. A plan that says nothing means this, so that runs of older versions keep their form.
+    #[default]
+    Whole,
+    /// The field of the parameter's name.
+    Field,
+    /// The field of the parameter's name if the input has it and the parameter's type has no such field itself, else the
+    /// whole input: nothing was known of the function when the plan was made.
+    Either,
+}
+
+impl Form {
+    /// The word that plans and interpreters use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Field => "field",
+            Self::Either => "either",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    const fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole)
+    }
 }
 
 /// Where the value of one property of an input comes from.

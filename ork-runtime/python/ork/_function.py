@@ -16,6 +16,10 @@ from ._types import hints, is_record, shape_of
 # What a parameter is called that has no annotation and takes the context.
 CONTEXTS = ("ctx", "context")
 
+# Which form of the input the only parameter gets.
+FIELD = "field"
+EITHER = "either"
+
 # What a foreach calls its item: never the whole input, whatever its type.
 ITEM = "item"
 
@@ -45,7 +49,7 @@ class Function:
         # Those that cannot be given by name.
         self._placed = [one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_ONLY]
         self._whole = self._find_whole()
-        self._fields = {} if self._whole else {p.name: self._field(p) for p in self._data}
+        self._fields = {p.name: self._field(p) for p in self._data}
         self._output = self._shape("what it returns", self._hints.get("return", Any))
 
     def _sort(self, parameter: inspect.Parameter) -> None:
@@ -89,10 +93,14 @@ class Function:
             return shape if shape is ANYTHING or isinstance(shape, Table) else None
         return None
 
-    def arguments(self, body: bytes, context: Context) -> Tuple[List[Any], Dict[str, Any]]:
-        """What the function is called with, or a `Mismatch`."""
+    def arguments(self, body: bytes, context: Context, form: str) -> Tuple[List[Any], Dict[str, Any]]:
+        """What the function is called with, or a `Mismatch`.
+
+        `form` is what the one parameter that could take the whole input gets: `whole`, the `field` of its name, or
+        `either`, which the input decides.
+        """
         values: Dict[str, Any] = {parameter.name: context for parameter in self._contexts}
-        if self._whole is not None:
+        if self._whole is not None and not (form == FIELD or form == EITHER and self._is_field(body)):
             values[self._data[0].name] = self._read_whole(self._whole, body)
         else:
             whole = json.loads(body)
@@ -100,6 +108,11 @@ class Function:
             if self._rest is not None:
                 values.update({key: value for key, value in whole.items() if key not in values})
         return [values.pop(name) for name in self._placed if name in values], values
+
+    def _is_field(self, body: bytes) -> bool:
+        """Whether the input has a field of the only parameter's name, and the type of the parameter has none."""
+        name = self._data[0].name
+        return name in json.loads(body) and name not in self._input_schema().get("properties", {})
 
     @staticmethod
     def _read_whole(shape: Shape, body: bytes) -> Any:
@@ -124,6 +137,9 @@ class Function:
     def signature(self) -> Dict[str, Any]:
         """Its schemas, its name and its line."""
         schemas = {"input": self._input_schema(), "output": self._output_schema()}
+        if self._whole is not None:
+            definitions: Definitions = {}
+            schemas["by_name"] = standalone(object_schema(self._fields, definitions), definitions)
         return {**schemas, "function": self.name, "line": self.line}
 
     def _input_schema(self) -> Mapping[str, Any]:

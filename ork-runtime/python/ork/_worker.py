@@ -94,7 +94,7 @@ class Worker:
         self._begin(number, context)
         try:
             try:
-                args, named = function.arguments(body, context)
+                args, named = function.arguments(body, context, header["form"])
             except Mismatch as problem:
                 return {"type": "rejected", "field": problem.path, "message": problem.message}, None
             del body

@@ -58,6 +58,11 @@ pub struct Writes {
     pub permits: BTreeMap<(Arc<str>, [u8; 16]), u32>,
     /// How many rows that wait for a permit of a limit may go now, highest priority first, then the oldest.
     pub woken: BTreeMap<Arc<str>, u32>,
+    /// Jobs that have ended and that other jobs may follow: what the store has that follows one of them, and nothing else that
+    /// is open, may go.
+    pub ended: Vec<JobId>,
+    /// Jobs that have not ended, each with a new job that follows it. They are noted after all that has ended.
+    pub followed: Vec<(JobId, JobId)>,
 }
 
 /// The jobs and ledgers a transaction has open, and what it will write.

@@ -32,8 +32,8 @@ pub struct NewJob {
 pub struct Submit {
     /// The job.
     pub new: NewJob,
-    /// The job after whose end it begins.
-    pub after: Option<JobId>,
+    /// The jobs after whose ends it begins: it waits for the last of them.
+    pub after: Vec<JobId>,
     /// The key that it takes, unless another job has it.
     pub unique: Option<Unique>,
     /// Who submits it.
@@ -43,7 +43,7 @@ pub struct Submit {
 impl Submit {
     /// Submits a job that begins at once.
     pub const fn new(new: NewJob, by: By) -> Self {
-        Self { new, after: None, unique: None, by }
+        Self { new, after: Vec::new(), unique: None, by }
     }
 }
 
@@ -58,8 +58,8 @@ pub enum Submitted {
     Again(Vec<Owed>),
     /// The job above it takes no children any more.
     NoChild(NoChild),
-    /// There is no job that it could follow.
-    NothingToFollow,
+    /// There is no job of this id, which it was to follow.
+    NothingToFollow(JobId),
     /// This job has its key and has not ended.
     Taken(JobId),
     /// This job has its key, has not ended, and has shown no sign of life for as long as the key allows.
@@ -74,7 +74,11 @@ impl Operation for Submit {
     }
 
     fn with(&self) -> Option<JobId> {
-        self.after.or(self.new.job.parent)
+        self.new.job.parent
+    }
+
+    fn follows(&self) -> &[JobId] {
+        &self.after
     }
 
     fn unique(&self) -> Option<&Arc<str>> {
@@ -105,10 +109,10 @@ impl Operation for Submit {
         if let Some(keeper) = self.unique.as_ref().and_then(|unique| books.keeper(unique, self.by.now)) {
             return if keeper.stale { Submitted::Stale(keeper.job) } else { Submitted::Taken(keeper.job) };
         }
-        let waits = match self.after.map(|after| books.follow(after)) {
-            None | Some(Follow::Now) => None,
-            Some(Follow::Later(limit)) => Some(limit),
-            Some(Follow::Never) => return Submitted::NothingToFollow,
+        let waits = match books.follow(job.id, &self.after) {
+            Follow::Now => None,
+            Follow::Later(limit) => Some(limit),
+            Follow::Never(unknown) => return Submitted::NothingToFollow(unknown),
         };
         if let Some(unique) = &self.unique {
             books.hold(unique, job.id, self.by.now);

@@ -32,7 +32,7 @@ pub use resend::Resend;
 pub use run::BeginRun;
 pub use schedule::{Pause, Paused, Tick};
 pub use steer::{Cancel, Retry, Steered};
-pub use tree::{NoChild, end_of};
+pub use tree::{MOST_FOLLOWED, NoChild, are_ends, end_of, ends, ends_before};
 pub use unique::{Holder, taken};
 
 use std::sync::Arc;
@@ -111,9 +111,14 @@ pub trait Operation: Send + Sync + 'static {
     /// The job it is about.
     fn job(&self) -> JobId;
 
-    /// Another job that it needs open: the one above a new job, or one that it follows. What is above these is opened, too.
+    /// Another job that it needs open: the one above a new job. What is above that is opened, too.
     fn with(&self) -> Option<JobId> {
         None
+    }
+
+    /// Further jobs that it needs open, which a new job is to follow. What is above these is opened, too.
+    fn follows(&self) -> &[JobId] {
+        &[]
     }
 
     /// What its answer promises.

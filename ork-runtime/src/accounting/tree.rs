@@ -2,19 +2,44 @@
 //!
 //! Every job above the one that changes is open in the books: stores open them with it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::books::Books;
 use super::limits::Limit;
-use super::owed::Owed;
+use super::owed::{Owed, OwedRow};
 use super::{By, Change};
 use crate::id::JobId;
 use crate::job::{Effect, Job, State};
 use crate::tree::{DEEPEST, Stop};
 
-/// What rows of the outbox wait for that follow the end of a job.
+/// A job follows at most so many others.
+pub const MOST_FOLLOWED: usize = 1_000;
+
+/// How the names begin of what rows of the outbox wait for that follow one job.
+const END_OF: &str = "end of ";
+
+/// The same of those that follow several.
+const ENDS_BEFORE: &str = "ends before ";
+
+/// What rows of the outbox wait for that follow the end of one job.
 pub fn end_of(job: JobId) -> Arc<str> {
-    format!("end of {job}").into()
+    format!("{END_OF}{job}").into()
+}
+
+/// The job whose end is waited for under this name.
+pub fn ends(name: &str) -> Option<JobId> {
+    name.strip_prefix(END_OF)?.parse().ok()
+}
+
+/// What the row of the outbox of a job waits for that follows several others. Which of them have not ended, the store knows.
+pub fn ends_before(follower: JobId) -> Arc<str> {
+    format!("{ENDS_BEFORE}{follower}").into()
+}
+
+/// Whether what is waited for under this name are the ends of several jobs.
+pub fn are_ends(name: &str) -> bool {
+    name.starts_with(ENDS_BEFORE)
 }
 
 /// Why a job takes no child.
@@ -30,14 +55,14 @@ pub enum NoChild {
     TooDeep,
 }
 
-/// Whether a job can begin after the end of another one.
+/// Whether a job can begin after the ends of others.
 pub(super) enum Follow {
-    /// That one has ended.
+    /// All of them have ended.
     Now,
-    /// A row of the outbox that waits for this goes with its end.
+    /// A row of the outbox that waits for this goes with the last end.
     Later(Limit),
-    /// There is no such job.
-    Never,
+    /// There is no such job as this one.
+    Never(JobId),
 }
 
 /// The place of a job among the tasks of the run above it, if it is the one that counts there.
@@ -46,16 +71,32 @@ fn place(run: &Job, job: &Job) -> Option<usize> {
 }
 
 impl Books {
-    /// A new job is to begin after the end of this one.
-    pub(super) fn follow(&mut self, job: JobId) -> Follow {
-        let Some(entry) = self.get_mut(job) else { return Follow::Never };
-        if entry.job.state.is_final() {
-            return Follow::Now;
+    /// A new job is to begin after the ends of these. Nothing is changed if one of them is unknown.
+    pub(super) fn follow(&mut self, follower: JobId, jobs: &[JobId]) -> Follow {
+        if let Some(unknown) = jobs.iter().find(|job| self.get(**job).is_none()) {
+            return Follow::Never(*unknown);
         }
-        entry.job.tree.awaited = true;
-        entry.dirty = true;
-        // Of this nobody ever has a permit: only the end of the job lets go what waits for it.
-        Follow::Later(Limit { name: end_of(job), permits: 0 })
+        let is_open = |job: &JobId| self.get(*job).is_some_and(|entry| !entry.job.state.is_final());
+        let open: BTreeSet<JobId> = jobs.iter().copied().filter(is_open).collect();
+        for job in &open {
+            if let Some(entry) = self.get_mut(*job) {
+                entry.job.tree.awaited = true;
+                entry.dirty = true;
+            }
+        }
+        // What is waited for under the name of a job goes with the end that this transaction has noted, too: after that the
+        // job was taken up again.
+        let again = open.iter().any(|job| self.writes().ended.contains(job));
+        let name = match (open.first(), open.len()) {
+            (None, _) => return Follow::Now,
+            (Some(job), 1) if !again => end_of(*job),
+            (Some(_), _) => {
+                self.writes().followed.extend(open.into_iter().map(|job| (job, follower)));
+                ends_before(follower)
+            }
+        };
+        // Nothing ever has a permit of this: only the ends of the jobs let go what waits for them.
+        Follow::Later(Limit { name, permits: 0 })
     }
 
     /// The jobs above one, the nearest first.
@@ -109,7 +150,7 @@ impl Books {
     /// A job has ended: it is counted above, and what waits for it goes on.
     pub(super) fn ended(&mut self, job: &Job, by: &By) -> Vec<Owed> {
         if job.tree.awaited {
-            self.writes().woken.insert(end_of(job.id), u32::MAX);
+            self.let_followers_go(job.id);
         }
         for above in self.above(job) {
             self.change(above, |job| job.tree.ended += 1);
@@ -124,6 +165,30 @@ impl Books {
         let mut owed = self.pass_on(parent, effects, by);
         owed.extend(self.advance(parent, by));
         owed
+    }
+
+    /// A job has ended that others may follow. What follows several and was submitted in this transaction is not in the store
+    /// yet, and is let go here.
+    fn let_followers_go(&mut self, ended: JobId) {
+        let writes = self.writes();
+        writes.woken.insert(end_of(ended), u32::MAX);
+        writes.ended.push(ended);
+        let (new, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut writes.followed).into_iter().partition(|(job, _)| *job == ended);
+        writes.followed = others;
+        let mut is_free = false;
+        for (_, follower) in new {
+            if writes.followed.iter().any(|(_, other)| *other == follower) {
+                continue;
+            }
+            let name = ends_before(follower);
+            let waits = |row: &&mut OwedRow| row.waits.as_ref().is_some_and(|limit| limit.name == name);
+            writes.owed.iter_mut().filter(waits).for_each(|row| row.waits = None);
+            is_free = true;
+        }
+        if is_free {
+            self.tell(Change::Owed);
+        }
     }
 
     /// The job that counts in place of this one, which is of a task that its run has begun anew or is about to.

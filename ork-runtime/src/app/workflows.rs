@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ork_workflow::{Answer, Catalog, Checked, File, Parameters, Plan, Signature, Style, Unavailable, Workflow};
+use schemars::SchemaGenerator;
+use serde_json::{Value, json};
 
 use crate::app::Ork;
 use crate::clock::{Clock as _, system::SystemClock};
 use crate::executor::{Code, Executor, ExecutorError, Program};
 use crate::registry::{Registry, Task};
-use crate::task::schema;
+use crate::task::schema::{self, WHOLE};
 
 /// Why a workflow cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -280,6 +282,7 @@ async fn described(executor: &Arc<dyn Executor>, folder: &Path, file: &str) -> A
     match described {
         Ok(signature) => Answer::Known(Signature {
             input: signature.input.clone(),
+            by_name: signature.by_name.clone(),
             output: signature.output.clone(),
             place: format!("{file}:{}", signature.line),
             splits: false,
@@ -315,8 +318,16 @@ fn signature(task: &Task) -> Signature {
     let returns = task.join.as_ref().unwrap_or(&task.work);
     Signature {
         input: schema::whole(|generator| schema::input(task.entry(), generator)),
+        by_name: schema::takes_whole(task.entry()).then(|| schema::whole(|generator| by_name(task, generator))),
         output: schema::whole(|generator| (returns.output)(generator).to_value()),
         place: task.entry().location.to_string(),
         splits: task.split.is_some(),
     }
+}
+
+/// The schema of the input of a task that takes its whole input as one value, if that value is the field of its parameter's
+/// name.
+fn by_name(task: &Task, generator: &mut SchemaGenerator) -> Value {
+    let value = schema::input(task.entry(), generator);
+    json!({ "type": "object", "properties": { WHOLE: value }, "required": [WHOLE], "additionalProperties": false })
 }

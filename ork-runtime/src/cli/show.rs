@@ -9,6 +9,7 @@ use crate::app::Ork;
 use crate::client::Status;
 use crate::clock::Timestamp;
 use crate::id::JobId;
+use crate::job::State;
 use crate::ledger::PartState;
 use crate::store::{PartFilter, PartStatus};
 
@@ -16,6 +17,9 @@ use crate::store::{PartFilter, PartStatus};
 pub(super) async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) -> Result<(), Failure> {
     let status = ork.status(id).await?;
     let bad = not_ok(ork, &status, parts).await?;
+    // Only what has not begun can wait for other jobs.
+    let waits = status.state == State::Ready && status.started.is_none();
+    let follows = if waits { ork.why(id).await?.follows } else { Vec::new() };
     if output.is_json() {
         let mut json = serde_json::to_value(&status).unwrap_or_default();
         if let Some(json) = json.as_object_mut() {
@@ -25,12 +29,16 @@ pub(super) async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) ->
                 json!({"index": part.index, "how": part.state.as_str(), "why": why, "details": details})
             });
             json.insert("not_ok".into(), bad.collect());
+            if !follows.is_empty() {
+                json.insert("follows".into(), json!(follows));
+            }
         }
         output.json(&json);
         return Ok(());
     }
     let place = place(ork, &status).await?;
-    let rows = [job_rows(&status, place), end_rows(&status)].concat();
+    let follows = ("follows", follows.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    let rows = [job_rows(&status, place), vec![follows], end_rows(&status)].concat();
     for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
         output.line(format!("{name:<10} {value}"));
     }

@@ -37,15 +37,15 @@ struct How {
     /// If another job has the key, print its id, or wait for it
     #[arg(long, requires = "unique")]
     or_join: bool,
-    /// Begin when this job has ended, with all jobs below it
+    /// Begin when this job has ended, with all jobs below it; given several times, when all of them have
     #[arg(long, value_name = "ID")]
-    after: Option<JobId>,
+    after: Vec<JobId>,
 }
 
 impl How {
     fn terms(&self) -> Terms {
         let unique = |key: &String| Unique { key: key.as_str().into(), stale_after: self.stale_after };
-        Terms { after: self.after, unique: self.unique.as_ref().map(unique), ..Terms::default() }
+        Terms { after: self.after.clone(), unique: self.unique.as_ref().map(unique), ..Terms::default() }
     }
 }
 

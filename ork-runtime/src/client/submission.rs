@@ -38,18 +38,7 @@ struct Asked {
 impl Asked {
     /// The terms that this comes to, for a job of this task.
     fn terms(&mut self, client: &Client, task: &str) -> Result<Terms, ClientError> {
-        self.after.dedup();
-        let after = match self.after.as_slice() {
-            [] => None,
-            [after] => Some(*after),
-            several => {
-                let several: Vec<_> = several.iter().map(ToString::to_string).collect();
-                return Err(ClientError::NotTaken(format!(
-                    "a job follows one other job, and `after` was given {}: submit these below one job, and follow that",
-                    several.join(" and ")
-                )));
-            }
-        };
+        let after = std::mem::take(&mut self.after);
         let key = self.unique.take().map(|key| Unique { key, stale_after: None });
         let mut unique = key.or_else(|| services::unique_of(&client.engine, task));
         match &mut unique {
@@ -71,8 +60,8 @@ impl<M: TaskMessage> Submission<M> {
         Self { client, message, asked: Asked::default(), following: Following::default() }
     }
 
-    /// The job begins when this one has ended, with all jobs below it and however it has; this needs a store. A job
-    /// follows one other job: two of them are refused.
+    /// The job begins when this one has ended, with all jobs below it and however it has; this needs a store. Called
+    /// several times, at most 1,000, it has the job begin when all of these have ended.
     pub fn after(mut self, job: JobId) -> Self {
         self.asked.after.push(job);
         self

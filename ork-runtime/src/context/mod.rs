@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use ork_workflow::Runs;
+use ork_workflow::{Form, Runs};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::split::{Data, Made, NoSplit, Split};
@@ -111,6 +111,8 @@ pub(crate) struct StepName {
 pub(crate) struct External {
     /// The file or the program.
     pub runs: Runs,
+    /// Which form of its input a function gets.
+    pub form: Form,
     /// The workflow's folder, as whoever has submitted it knows it.
     pub folder: Option<String>,
     /// Variables of its environment.

@@ -128,7 +128,7 @@ pub(super) async fn adopt(engine: &Engine, message: &Message) -> Result<Done, Pr
                 engine.outbox.send(owed).await;
             }
         }
-        Submitted::Known | Submitted::Again(_) | Submitted::NoChild(_) | Submitted::NothingToFollow => {}
+        Submitted::Known | Submitted::Again(_) | Submitted::NoChild(_) | Submitted::NothingToFollow(_) => {}
     }
     Ok(Done::Settled)
 }

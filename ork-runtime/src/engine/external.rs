@@ -37,6 +37,7 @@ pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> 
     let call = Call {
         code: Code { program, folder: folder.unwrap_or_else(|| ".".into()), env: external.env.clone() },
         input,
+        form: external.form,
         instance: Instance {
             job: context.job_id(),
             root: context.root_id(),

@@ -145,7 +145,7 @@ async fn submit(
                 );
                 return Ok(Err((Box::new(follow), Unsent::NoRoute(why))));
             }
-            Submitted::Known | Submitted::Again(_) | Submitted::NoChild(_) | Submitted::NothingToFollow => {}
+            Submitted::Known | Submitted::Again(_) | Submitted::NoChild(_) | Submitted::NothingToFollow(_) => {}
         }
     }
     Ok(Ok(()))

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::measures::Added;
 use super::step::Step;
 use super::{Engine, cancel, external, itself};
-use crate::accounting::{NewJob, NoChild, Submit, Submitted};
+use crate::accounting::{MOST_FOLLOWED, NewJob, NoChild, Submit, Submitted};
 use crate::broker::BrokerError;
 use crate::context::{About, Child, Context, Data, Made, NoSplit, Progress, Services};
 use crate::hook::Kept;
@@ -32,6 +32,7 @@ impl Services for Engine {
             (job.root, job.parent) = (about.root, Some(about.job));
         }
         let joins = unique.is_some();
+        let after = after.into_iter().collect();
         match send(self, NewJob { job, input: body }, Terms { after, unique, ..Terms::default() }).await {
             Err(SendError::Taken { job, .. }) if joins => Ok(job),
             sent => Ok(sent.map(|_new| id)?),
@@ -91,8 +92,8 @@ const LONGEST_KEY: usize = 512;
 /// On what terms a job is submitted.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Terms {
-    /// The job after whose end it begins.
-    pub(crate) after: Option<JobId>,
+    /// The jobs after whose ends it begins.
+    pub(crate) after: Vec<JobId>,
     /// The key that it takes.
     pub(crate) unique: Option<Unique>,
     /// What follows it.
@@ -111,7 +112,7 @@ impl Terms {
     /// Whether there are none.
     #[cfg(feature = "cli")]
     pub(crate) const fn are_plain(&self) -> bool {
-        self.after.is_none() && self.unique.is_none()
+        self.after.is_empty() && self.unique.is_none()
     }
 }
 
@@ -140,6 +141,10 @@ pub(crate) enum SendError {
     CannotHold(Arc<str>),
     #[error("without a store nobody knows when job {0} ends: a job that follows it needs one, so set ORK_STORE")]
     CannotFollow(JobId),
+    #[error(
+        "a job follows at most {MOST_FOLLOWED} jobs, and this one was to follow {0}: submit those below one job, and follow that one"
+    )]
+    FollowsTooMany(usize),
 }
 
 /// Hands a job over: it is in the store, or confirmed by the broker, when this returns. Answers whether it is new.
@@ -149,6 +154,9 @@ pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<b
     let unique = unique.or_else(|| unique_of(engine, &new.job.task));
     let key = unique.as_ref().map(|unique| Arc::clone(&unique.key));
     key.as_deref().map_or(Ok(()), check_key)?;
+    if after.len() > MOST_FOLLOWED {
+        return Err(SendError::FollowsTooMany(after.len()));
+    }
     if engine.store.keeps() {
         let mut submit = Submit { new, after, unique, by: engine.by() };
         let mut answer = engine.store.apply(submit.clone()).await?;
@@ -175,11 +183,11 @@ pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<b
             Submitted::Taken(job) | Submitted::Stale(job) => {
                 Err(SendError::Taken { key: key.unwrap_or_default(), job })
             }
-            Submitted::NothingToFollow => Err(SendError::NoJob(after.unwrap_or(parent))),
+            Submitted::NothingToFollow(unknown) => Err(SendError::NoJob(unknown)),
         };
     }
-    if let Some(after) = after {
-        return Err(SendError::CannotFollow(after));
+    if let Some(after) = after.first() {
+        return Err(SendError::CannotFollow(*after));
     }
     if let Some(key) = key {
         return Err(SendError::CannotHold(key));
@@ -225,7 +233,7 @@ pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), Se
                 Submitted::Taken(job) | Submitted::Stale(job) => {
                     done = Err(SendError::Taken { key: key.clone().unwrap_or_default(), job });
                 }
-                Submitted::Known | Submitted::Again(_) | Submitted::NoChild(_) | Submitted::NothingToFollow => {}
+                Submitted::Known | Submitted::Again(_) | Submitted::NoChild(_) | Submitted::NothingToFollow(_) => {}
             }
         }
         return done;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use ork_workflow::Form;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,8 @@ pub struct Call {
     pub code: Code,
     /// Its input: a JSON object.
     pub input: Bytes,
+    /// Which form of the input the only parameter of a function gets.
+    pub form: Form,
     /// Which instance of which job it is.
     pub instance: Instance,
     /// How long it may take, from when it begins to run.
@@ -91,6 +94,10 @@ pub struct Instance {
 pub struct Signature {
     /// The JSON Schema of its input: an object, whose properties are the fields.
     pub input: Value,
+    /// The same if its only parameter, which takes the whole input, takes the field of its own name instead; `None` for
+    /// any other function.
+    #[serde(default)]
+    pub by_name: Option<Value>,
     /// The JSON Schema of its output; `{}` if it says nothing.
     pub output: Value,
     /// The function's name.

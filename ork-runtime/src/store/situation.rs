@@ -17,6 +17,8 @@ pub struct Situation {
     pub processes: Vec<Process>,
     /// The first of its parts that have not ended, at most [`OPEN`].
     pub open: Vec<u64>,
+    /// The jobs that it follows and that have not ended, if it follows several.
+    pub follows: Vec<JobId>,
 }
 
 /// What the outbox has for one job. A row that stands for many parts counts as many messages.

@@ -10,8 +10,8 @@ use crate::id::JobId;
 
 /// Operations that a store carries out, one after the other in one transaction, without knowing what they are.
 ///
-/// For each of them a store opens [`job`](Work::job) and the one it needs [`with`](Work::with) it, each with all jobs above
-/// it, then [`shards`](Work::shards), [`limit`](Work::limit) and [`unique`](Work::unique), and calls [`apply`](Work::apply).
+/// For each of them a store opens [`job`](Work::job), the one it needs [`with`](Work::with) it and those it
+/// [`follows`](Work::follows), each with all jobs above it, then [`shards`](Work::shards), [`limit`](Work::limit) and [`unique`](Work::unique), and calls [`apply`](Work::apply).
 /// Once what they [promise](Work::promise) is true, or cannot be, it calls [`finish`](Work::finish). It may apply them
 /// again from the first one after a rollback.
 pub trait Work: Send {
@@ -23,6 +23,9 @@ pub trait Work: Send {
 
     /// Another job that one of them needs open.
     fn with(&self, at: usize) -> Option<JobId>;
+
+    /// Further jobs that one of them needs open.
+    fn follows(&self, at: usize) -> &[JobId];
 
     /// What their answers promise; they must not be finished before that is true.
     fn promise(&self) -> Promise;
@@ -72,6 +75,10 @@ impl<O: Operation> Work for Pending<O> {
 
     fn with(&self, at: usize) -> Option<JobId> {
         self.operation(at).with()
+    }
+
+    fn follows(&self, at: usize) -> &[JobId] {
+        self.operation(at).follows()
     }
 
     fn promise(&self) -> Promise {

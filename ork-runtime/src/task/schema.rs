@@ -27,6 +27,14 @@ pub(crate) fn input(def: &TaskDef, generator: &mut SchemaGenerator) -> Value {
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 
+/// What the parameter is called that takes the whole body.
+pub(crate) const WHOLE: &str = "input";
+
+/// Whether a function takes its whole body as one value.
+pub(crate) fn takes_whole(def: &TaskDef) -> bool {
+    def.params.iter().any(|param| matches!(param, Param::Body { .. }))
+}
+
 /// A schema that stands alone: the types that it names are in it.
 pub(crate) fn whole(schema: impl FnOnce(&mut SchemaGenerator) -> Value) -> Value {
     let mut generator = SchemaGenerator::default();

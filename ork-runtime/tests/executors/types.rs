@@ -1,5 +1,7 @@
 //! What goes in and comes out: parameters by their types, the context, schemas, outputs.
 
+use ork::executor::Call;
+use ork::workflow::Form;
 use serde_json::json;
 
 use super::world::{World, says};
@@ -96,6 +98,73 @@ def main(item: File) -> str:
     return item.path
 ";
     assert_eq!(world.run(item, json!({ "item": { "path": "p" } })).await.unwrap(), json!("p"));
+    world.end().await;
+}
+
+/// On the code before this change there was one form only: the parameter took the whole input, so `{"load": ..}` gave
+/// "0 rows".
+#[tokio::test]
+async fn the_only_parameter_takes_the_form_that_the_call_names() {
+    let Some(world) = World::new() else { return };
+    let dataclass = "
+from dataclasses import dataclass
+@dataclass
+class Report:
+    rows: int = 0
+def main(load: Report) -> str:
+    return f'{load.rows} rows'
+";
+    let model = dataclass.replace("dataclasses import dataclass\n@dataclass", "pydantic import BaseModel");
+    let model = model.replace("class Report:", "class Report(BaseModel):");
+    let given = json!({ "load": { "rows": 3 }, "rows": 4 });
+    for text in [dataclass, &model] {
+        world.file("task.py", text);
+        // One interpreter serves all forms.
+        for (form, input, expected) in [
+            (Form::Whole, &given, "4 rows"),
+            (Form::Field, &given, "3 rows"),
+            (Form::Either, &given, "3 rows"),
+            (Form::Either, &json!({ "rows": 5 }), "5 rows"),
+        ] {
+            let call = world.python("task.py", input);
+            assert_eq!(world.make(Call { form, ..call }).await.unwrap(), json!(expected), "{form:?}");
+        }
+        let wrong = Call { form: Form::Field, ..world.python("task.py", &json!({ "load": { "rows": "x" } })) };
+        says(&world.make(wrong).await.unwrap_err(), &["`load.rows`"]);
+        let missing = Call { form: Form::Field, ..world.python("task.py", &json!({})) };
+        assert_eq!(world.make(missing).await.unwrap_err().to_string(), "`load`: is missing: expected an object");
+        let signature = world.describe(text).await.unwrap();
+        let by_name = signature.by_name.clone().unwrap();
+        assert_eq!(
+            (&by_name["required"], &signature.input["properties"]["rows"]["type"]),
+            (&json!(["load"]), &json!("integer"))
+        );
+    }
+    // A type with a field of the parameter's name takes the whole input, if nothing was known of the function before.
+    let held = dataclass.replace("rows: int = 0", "load: int = 0").replace("load.rows", "load.load");
+    world.file("task.py", &held);
+    let call = Call { form: Form::Either, ..world.python("task.py", &json!({ "load": 6 })) };
+    assert_eq!(world.make(call).await.unwrap(), json!("6 rows"));
+    // What is called `input` and has no type takes the whole input as well, unless the call names the other form.
+    world.file("task.py", "def main(input):\n    return input\n");
+    for (form, expected) in [(Form::Whole, json!({ "input": 1 })), (Form::Field, json!(1)), (Form::Either, json!(1))] {
+        let call = world.python("task.py", &json!({ "input": 1 }));
+        assert_eq!(world.make(Call { form, ..call }).await.unwrap(), expected, "{form:?}");
+    }
+    // Several parameters, and an item, are fields in any form, and there is no choice.
+    for (text, input) in [
+        ("def main(index: int, count: int):\n    return index + count\n", json!({ "index": 1, "count": 2 })),
+        (
+            &*dataclass.replace("load", "item").replace("f'{item.rows} rows'", "item.rows").replace("str", "int"),
+            json!({ "item": { "rows": 3 } }),
+        ),
+    ] {
+        assert_eq!(world.describe(text).await.unwrap().by_name, None);
+        for form in [Form::Whole, Form::Field, Form::Either] {
+            let output = world.make(Call { form, ..world.python("task.py", &input) }).await;
+            assert_eq!(output.unwrap(), json!(3), "{form:?}");
+        }
+    }
     world.end().await;
 }
 

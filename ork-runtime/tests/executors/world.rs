@@ -14,6 +14,7 @@ use ork::clock::Clock;
 use ork::clock::system::SystemClock;
 use ork::executor::local::{Local, Settings};
 use ork::executor::{Call, Code, Executor as _, ExecutorError, Instance, Listener, Program, Signature};
+use ork::workflow::Form;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -158,7 +159,7 @@ impl World {
             key,
         };
         let (input, cancelled) = (input.to_string().into(), CancellationToken::new());
-        Call { code: self.code(program), input, instance, timeout: None, cancelled }
+        Call { code: self.code(program), input, form: Form::Whole, instance, timeout: None, cancelled }
     }
 
     pub(crate) fn python(&self, file: &str, input: &Value) -> Call {

@@ -111,6 +111,18 @@ fn a_tree_outlives_crashes_and_errors() {
     }
 }
 
+/// A job that follows two begins once both have ended, whichever call is the last one of a process.
+#[test]
+fn a_job_that_follows_two_outlives_every_crash_and_error() {
+    for fault in [Fault::Crash, Fault::Error] {
+        for (kind, relayed) in
+            [(Kind::Memory, false), (Kind::Memory, true), (Kind::Sqlite, false), (Kind::Sqlite, true)]
+        {
+            every(kind, relayed, Work::AfterTwo, fault, 1);
+        }
+    }
+}
+
 /// Each task of a run follows those that it needs once, and the run ends once.
 #[test]
 fn a_run_of_a_workflow_outlives_every_crash_and_error() {

@@ -10,19 +10,22 @@ use ork::accounting::By;
 use ork::broker::Broker;
 use ork::broker::embedded::Embedded;
 use ork::clock::{Clock, Pause};
+use ork::job::Job;
 use ork::message::{Ask, Message, Outgoing};
 use ork::objects::Objects;
 use ork::output::Elsewhere;
 use ork::store::memory::Memory;
 use ork::store::sqlite::{Sqlite, Synchronous};
 use ork::store::{Beat, JobView, Owing, Store, Take};
-use ork::{Filter, JobId, JobState, Ork, Timestamp, WorkerId};
+use ork::{ClientError, Filter, JobId, JobState, Ork, Timestamp, WorkerId};
 
 use super::faulty::{Fault, Faults, FaultyBroker, FaultyObjects, FaultyStore};
 use super::flows;
 use super::hub::{Hub, HubEnd};
 use super::objects::Shelf;
-use super::tasks::{calls, follows, itself, last, many_part, narrow_part, plain, trunk};
+use super::tasks::{
+    after_both, calls, follows, is_followed, itself, last, many_part, narrow_part, one_of_two, plain, trunk,
+};
 
 /// Nothing takes longer unless it hangs.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -87,6 +90,8 @@ pub(crate) enum Work {
     Tree(u64),
     /// A plain one that others follow.
     Hooked,
+    /// One that follows two, of which the second fails.
+    AfterTwo,
     /// A run of a workflow with so many instances of a task.
     Run(u64),
 }
@@ -163,6 +168,12 @@ impl World {
                     Work::Limited(parts) => ork.submit(narrow_part { run, parts }).await.map(|job| job.id()),
                     Work::Itself(parts) => ork.submit(itself { run, parts }).await.map(|job| job.id()),
                     Work::Tree(twigs) => ork.submit(trunk { run, twigs }).await.map(|job| job.id()),
+                    Work::AfterTwo => match self.pair(&ork, &run).await {
+                        Ok([one, two]) => {
+                            ork.submit(after_both { run }).after(one).after(two).await.map(|job| job.id())
+                        }
+                        Err(error) => Err(error),
+                    },
                     Work::Run(n) => ork.submit_plan(&flows::plan(&run, n)).await.map(|run| run.id()),
                 };
                 // What was refused was not done.
@@ -171,6 +182,7 @@ impl World {
                 }
             },
         };
+        is_followed(run);
         let ended = async {
             while ork.wait(id).await.is_err() {}
             if let Work::Tree(_) = work {
@@ -224,12 +236,43 @@ impl World {
             Work::Limited(_) => "narrow",
             Work::Itself(_) => "itself",
             Work::Tree(_) => "trunk",
+            Work::AfterTwo => "after_both",
             Work::Run(_) => ork::flow::RUN,
         };
         let filter = Filter { limit: 10, task: Some(task.to_owned()), ..Filter::default() };
         let jobs = self.store.jobs(filter).await.unwrap();
         assert!(jobs.len() <= 1, "submitted twice");
         jobs.first().map(|view| view.job.id)
+    }
+
+    /// The two jobs that a third one is to follow; those that an earlier process has submitted are not submitted again.
+    async fn pair(&self, ork: &Ork, run: &str) -> Result<[JobId; 2], ClientError> {
+        let known = self.of_task("one_of_two").await;
+        let number = |view: &JobView| {
+            let input: serde_json::Value = serde_json::from_slice(&view.input).unwrap();
+            input.get("number").and_then(serde_json::Value::as_u64)
+        };
+        let mut pair = [None; 2];
+        for (at, job) in (0..).zip(&mut pair) {
+            *job = known.iter().find(|view| number(view) == Some(at)).map(|view| view.job.id);
+            if job.is_none() {
+                *job = Some(ork.submit(one_of_two { run: run.to_owned(), number: at }).await?.id());
+            }
+        }
+        Ok(pair.map(Option::unwrap))
+    }
+
+    /// A job that follows two began after both had ended, and each of the three was called as often as it had to be.
+    async fn audit_pair(&self, run: &str, follower: &Job, lives: u32) {
+        let pair = self.of_task("one_of_two").await;
+        let mut states: Vec<_> = pair.iter().map(|view| view.job.state).collect();
+        states.sort_by_key(|state| state.as_str());
+        assert_eq!(states, [JobState::Failed, JobState::Success]);
+        assert!(pair.iter().all(|view| follower.started >= view.job.ended), "{follower:?} and {pair:?}");
+        for what in ["0", "1", "after_both"] {
+            let calls = calls(&format!("{run}.{what}"));
+            assert!((1..=lives).contains(&calls), "{what} was called {calls} times in {lives} lives");
+        }
     }
 
     /// The jobs that have not ended.
@@ -266,6 +309,7 @@ impl World {
                     assert!((1..=lives).contains(&calls(&format!("{run}.plain"))));
                     assert_eq!(self.output(view.output).await, format!("{run:?}").as_bytes());
                 }
+                Work::AfterTwo => self.audit_pair(run, &view.job, lives).await,
                 Work::Tree(n) => {
                     let tree = view.job.tree;
                     assert_eq!((tree.made, tree.ended, tree.open, tree.failed), (n, n, 0, 0));

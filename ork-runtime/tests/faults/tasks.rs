@@ -1,9 +1,10 @@
 //! The tasks whose processes die.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{LazyLock, Mutex};
 
 use ork::{Context, Error, Parts, Result, task};
+use tokio::sync::watch;
 
 static CALLS: LazyLock<Mutex<HashMap<String, u32>>> = LazyLock::new(Mutex::default);
 
@@ -99,6 +100,28 @@ pub(crate) async fn twig(run: String, number: u64, context: Context) -> Result<u
 #[task(retries = 1, backoff = "1ms")]
 pub(crate) async fn crown(run: String) {
     called(format!("{run}.crown"));
+}
+
+/// Which runs have a job that follows both of a pair.
+static FOLLOWED: LazyLock<watch::Sender<HashSet<String>>> = LazyLock::new(watch::Sender::default);
+
+/// Lets the pair of a run end, now that a job follows it.
+pub(crate) fn is_followed(run: &str) {
+    FOLLOWED.send_modify(|runs| runs.extend([run.to_owned()]));
+}
+
+/// One of a pair that another job follows: it does not end before that is submitted. The second one fails.
+#[task]
+pub(crate) async fn one_of_two(run: String, number: u64) -> Result<u64> {
+    called(format!("{run}.{number}"));
+    let followed = FOLLOWED.subscribe().wait_for(|runs| runs.contains(&run)).await.is_ok();
+    if followed && number == 0 { Ok(number) } else { Err(Error::permanent("it is the second one")) }
+}
+
+/// Follows both of a pair.
+#[task(retries = 1, backoff = "1ms")]
+pub(crate) async fn after_both(run: String) {
+    called(format!("{run}.after_both"));
 }
 
 #[task(part, chunk = 8)]

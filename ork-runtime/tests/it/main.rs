@@ -19,6 +19,7 @@ mod context;
 mod counted;
 mod events;
 mod failures;
+mod follows;
 mod hooks;
 #[path = "../support/hub.rs"]
 #[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]

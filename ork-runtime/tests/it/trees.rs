@@ -362,6 +362,8 @@ fn a_job_that_follows_begins_when_the_whole_tree_has_ended() {
         let why = world.ork.why(last.id()).await.unwrap();
         assert_eq!(why.waits_for, ork::WaitsFor::Job);
         assert!(why.sentence.contains(&format!("waits for the end of {}, which it follows", root.id())), "{why}");
+        // Its child may stand at the gate before the root has noted that it ran.
+        world.until(root.id(), |status| status.state == JobState::Waiting).await;
         assert_eq!(noted(&key), ["root"]);
         Gate::of(&key).open();
         last.outcome().await.unwrap();

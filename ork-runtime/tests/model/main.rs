@@ -17,6 +17,7 @@
 mod barrier;
 mod config;
 mod explore;
+mod follows;
 mod given;
 mod held;
 mod mutants;

@@ -16,6 +16,7 @@ mod commits;
 mod counted;
 mod disk;
 mod files;
+mod follows;
 mod idle;
 mod itself;
 mod leases;

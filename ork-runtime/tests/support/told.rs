@@ -25,6 +25,10 @@ impl<F: FnOnce(Box<dyn Work>, Result<(), StoreError>) + Send> Work for Told<F> {
         self.work.with(at)
     }
 
+    fn follows(&self, at: usize) -> &[JobId] {
+        self.work.follows(at)
+    }
+
     fn promise(&self) -> Promise {
         self.work.promise()
     }

@@ -4,7 +4,7 @@ use super::shape::{Inputs, Shape};
 use crate::catalog::{Answer, Catalog, Signature, Unavailable};
 use crate::diagnostic::{Code, Diagnostic, Problems};
 use crate::document::{Program, Task};
-use crate::plan::Runs;
+use crate::plan::{Form, Runs};
 use crate::yaml::Word;
 
 /// What is known of a task.
@@ -12,8 +12,15 @@ use crate::yaml::Word;
 pub(super) struct Known {
     /// `None` if it cannot run.
     pub(super) runs: Option<Runs>,
-    /// What it takes.
+    /// What it takes, in the form that was chosen.
     pub(super) inputs: Inputs,
+    /// What it takes if its only parameter takes the field of its name and not the whole input; `None` if there is no
+    /// such choice.
+    pub(super) by_name: Option<Inputs>,
+    /// The form that was chosen.
+    pub(super) form: Form,
+    /// The type of its whole input, if that is no object.
+    pub(super) not_an_object: Option<Shape>,
     /// What one instance returns; `None` if that is not known.
     pub(super) output: Option<Shape>,
     /// Where its function is; empty if that is not known.
@@ -25,7 +32,18 @@ pub(super) struct Known {
 impl Known {
     fn unknown(runs: Option<Runs>) -> Self {
         let is_sound = runs.is_some();
-        Self { runs, inputs: Inputs::anything(), output: None, place: String::new(), is_sound }
+        // Only an interpreter can look at the function when it is called.
+        let form = if matches!(runs, Some(Runs::Python { .. })) { Form::Either } else { Form::Whole };
+        Self {
+            runs,
+            inputs: Inputs::anything(),
+            by_name: None,
+            form,
+            not_an_object: None,
+            output: None,
+            place: String::new(),
+            is_sound,
+        }
     }
 
     /// Where its function is, in brackets.
@@ -79,6 +97,8 @@ fn known(task: &Task, word: &Word, runs: Runs, signature: &Signature, problems: 
     let mut known = Known::unknown(Some(runs));
     known.place.clone_from(&signature.place);
     known.output = Some(output);
+    known.form = Form::Whole;
+    known.by_name = signature.by_name.as_ref().and_then(|schema| Shape::new(schema.clone()).inputs());
     if signature.splits && task.fans() {
         let message = format!("`{}` splits itself into parts, and cannot be made many once more", word.text);
         let at = task.many_at.unwrap_or(task.name.span);
@@ -87,14 +107,9 @@ fn known(task: &Task, word: &Word, runs: Runs, signature: &Signature, problems: 
         problems.add(problem.help("remove `foreach` and `parallel`, or name a task without a split"));
         known.is_sound = false;
     }
-    if let Some(inputs) = input.inputs() {
-        known.inputs = inputs;
-    } else {
-        let message = format!("`{}` takes {}, and a workflow gives an object", task.name.text, input.show());
-        let problem = Diagnostic::new(Code::InputNotObject, message).at(word.span, "takes no object");
-        let problem = problem.note(format!("a workflow gives a task its inputs by name{}", known.at()));
-        problems.add(problem.help("let the task take an object with named fields"));
-        known.is_sound = false;
+    match input.inputs() {
+        Some(inputs) => known.inputs = inputs,
+        None => known.not_an_object = Some(input),
     }
     known
 }

@@ -1,10 +1,11 @@
 //! From a workflow as it is written to its plan: everything is looked up, compared, and what is wrong is said at once.
 //!
-//! The order: what runs, how tasks hang together, types, inputs, parameters. What is broken is left out of what follows,
+//! The order: what runs, how tasks hang together, forms of inputs, types, inputs, parameters. What is broken is left out of what follows,
 //! so that one mistake is said once.
 
 mod cycles;
 mod fan;
+mod forms;
 mod inputs;
 mod lookup;
 mod parameters;
@@ -73,7 +74,8 @@ pub(crate) fn check(
 ) -> Option<Plan> {
     let known = document.tasks.iter().map(|task| lookup::look_up(task, catalog, problems)).collect();
     let wires = wires::connect(document, problems);
-    let check = Check { file, document, known, wires };
+    let mut check = Check { file, document, known, wires };
+    forms::choose(&mut check, problems);
     let order = cycles::order(&check, problems);
     for index in 0..document.tasks.len() {
         fan::check(&check, index, problems);

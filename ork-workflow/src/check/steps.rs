@@ -38,6 +38,7 @@ impl Builder<'_> {
             runs: known.runs.clone()?,
             needs,
             input: self.input(index)?,
+            form: known.form,
             fan: self.fan(index)?,
             on_failure: task.on_failure.map_or(OnFailure::default(), |(choice, _)| choice),
             concurrency: task.concurrency,

@@ -17,6 +17,7 @@ impl TestCatalog {
     fn known(task: &Value) -> Answer {
         Answer::Known(Signature {
             input: task["input"].clone(),
+            by_name: task.get("by_name").cloned(),
             output: task["output"].clone(),
             place: task["place"].as_str().unwrap().to_owned(),
             splits: task["splits"] == true,

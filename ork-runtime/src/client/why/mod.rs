@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::words::{ago, attempt, list, some, span};
+use crate::accounting::ends;
 use crate::clock::Timestamp;
 use crate::failure::FailureKind;
 use crate::flow::{Flow, Stage};
@@ -61,6 +62,9 @@ pub struct Why {
     pub waits_for: WaitsFor,
     /// The same for people.
     pub sentence: String,
+    /// The jobs that it follows and that have not ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub follows: Vec<JobId>,
     /// What it is called in its workflow, if it is a task of a run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
@@ -125,7 +129,8 @@ pub(super) fn why(facts: &Facts) -> Why {
         State::Cancelled => (WaitsFor::Nothing, cancelled(facts)),
     };
     let step = job.step().map(|(_, name)| name.to_owned());
-    Why { id: job.id, task: job.task.clone(), state: job.state, waits_for, sentence, step, below: Vec::new() }
+    let follows = if waits_for == WaitsFor::Job { follows(facts) } else { Vec::new() };
+    Why { id: job.id, task: job.task.clone(), state: job.state, waits_for, sentence, follows, step, below: Vec::new() }
 }
 
 /// What a run waits for.
@@ -398,9 +403,24 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
 fn permit(facts: &Facts) -> String {
     let Some((limit, taken)) = &facts.situation.owed.limit else { return "a permit".to_owned() };
     if followed(facts) {
-        return format!("the {}, which it follows", limit.name);
+        let follows = follows(facts);
+        let named: Vec<_> = follows.iter().take(5).collect();
+        let more = if follows.len() > named.len() { ", .." } else { "" };
+        return match named.as_slice() {
+            // They have just ended.
+            [] => "the end of jobs that it follows".to_owned(),
+            [one] => format!("the end of {one}, which it follows"),
+            several => format!("the ends of {} jobs, which it follows: {}{more}", follows.len(), list(several)),
+        };
     }
     format!("a permit of the concurrency limit `{}`: {taken} of {} are taken", limit.name, limit.permits)
+}
+
+/// The jobs that it follows and that have not ended.
+fn follows(facts: &Facts) -> Vec<JobId> {
+    let Situation { owed, follows, .. } = &facts.situation;
+    let one = owed.limit.as_ref().and_then(|(limit, _)| ends(&limit.name));
+    follows.iter().copied().chain(one).collect()
 }
 
 /// Whether it follows another job: of what it waits for, nobody ever has a permit.

@@ -1,8 +1,11 @@
 //! The sentence of every state, word for word.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::*;
+use crate::accounting::{Limit, end_of, ends_before};
 use crate::context::Progress;
 use crate::failure::{Failure, FailureKind};
 use crate::flow::FlowStep;
@@ -326,4 +329,32 @@ fn a_schedule_between_its_times_and_one_that_is_paused() {
     facts.view.job.state = State::Waiting;
     facts.view.job.role = Some(Box::new(Role::Schedule(Ticks { next: None, paused: true, last: None })));
     says(&facts, WaitsFor::Nothing, "is paused, and starts nothing until it is resumed");
+}
+
+#[test]
+fn a_job_that_follows_others_names_those_that_have_not_ended() {
+    let id = |n: u8| JobId::from_bytes([n; 16]);
+    let following = |name: Arc<str>, follows: Vec<JobId>| {
+        let limit = Some((Limit { name, permits: 0 }, 0));
+        let mut facts = owing(facts(State::Ready), Owing { waiting: 1, limit, ..Owing::default() });
+        facts.situation.follows = follows;
+        facts
+    };
+    let begin = "submitted 1m 40s ago and not begun: its message waits for the end";
+    let one = following(end_of(id(1)), Vec::new());
+    says(&one, WaitsFor::Job, &format!("{begin} of {}, which it follows", id(1)));
+    assert_eq!(why(&one).follows, [id(1)]);
+    let several = |n: u8| following(ends_before(id(7)), (1..=n).map(id).collect());
+    says(&several(1), WaitsFor::Job, &format!("{begin} of {}, which it follows", id(1)));
+    let words = format!("{begin}s of 2 jobs, which it follows: {}, {}", id(1), id(2));
+    says(&several(2), WaitsFor::Job, &words);
+    let many = why(&several(9));
+    assert_eq!(many.follows.len(), 9);
+    assert!(many.sentence.contains("the ends of 9 jobs"), "{many}");
+    assert!(
+        many.sentence.ends_with(&format!("{}, ..", id(5))) && !many.sentence.contains(&id(6).to_string()),
+        "{many}"
+    );
+    // Between two looks at the store the last one has ended.
+    says(&several(0), WaitsFor::Job, &format!("{begin} of jobs that it follows"));
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ork_workflow::{Count, Plan, Reference, Runs, Source};
+use ork_workflow::{Count, Form, Plan, Reference, Runs, Source};
 
 pub(super) use self::begin::begin;
 pub(super) use self::fan::fan_out;
@@ -26,6 +26,7 @@ use crate::message::Message;
 use crate::registry::Task;
 use crate::store::JobView;
 use crate::task::def::{Param, TaskDef};
+use crate::task::schema::{self, WHOLE};
 use crate::task::{CallError, Error};
 
 /// What all instances of a step have in common.
@@ -135,10 +136,10 @@ pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Re
         let words = format!("the plan of its run {} has no task {at}", run.id);
         return Err(refuse::refused(message, DeadReason::UnknownJob, words));
     };
-    let task = with_options(engine, &view.job, step)?;
+    let task = Arc::new(with_options(engine, &view.job, step)?);
     Ok(Step {
-        takes_item: takes(&task.work, ITEM),
-        task: Arc::new(task),
+        takes_item: !takes_field_alone(&task, step) && takes(&task.work, ITEM),
+        task: Arc::clone(&task),
         name: Arc::new(StepName {
             workflow: run.plan.name.clone(),
             step: step.name.clone(),
@@ -146,7 +147,7 @@ pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Re
         }),
         limit: step.concurrency.map(|permits| Limit { name: limit_name(&view.job).into(), permits }),
         fans_out: step.fan.is_some(),
-        made: match make(&Outputs { engine, run: &run }, step).await {
+        made: match make(&Outputs { engine, run: &run }, &task, step).await {
             Ok(made) => Ok(made),
             Err(NoOutput::Wrong(why)) => Err(why),
             Err(NoOutput::Process(error)) => return Err(error),
@@ -155,8 +156,11 @@ pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Re
 }
 
 /// Makes what a step is given of what other steps returned.
-async fn make(outputs: &Outputs<'_>, step: &ork_workflow::Step) -> Result<Made, NoOutput> {
-    let input = input(outputs, step).await?;
+async fn make(outputs: &Outputs<'_>, task: &Task, step: &ork_workflow::Step) -> Result<Made, NoOutput> {
+    let input = match step.input.get(WHOLE) {
+        Some(source) if takes_field_alone(task, step) => value(outputs, WHOLE, source).await?,
+        Some(_) | None => input(outputs, step).await?,
+    };
     let Some(fan) = &step.fan else { return Ok(Made { input, many: None }) };
     let each = match &fan.parallel {
         None => None,
@@ -181,6 +185,7 @@ fn external(plan: &Plan, step: &ork_workflow::Step) -> Option<External> {
         Runs::Rust { .. } => None,
         runs @ (Runs::Python { .. } | Runs::Process { .. }) => Some(External {
             runs: runs.clone(),
+            form: step.form,
             folder: plan.folder.clone(),
             env: step.env.clone(),
             timeout: step.timeout.map(Duration::from_millis),
@@ -215,6 +220,12 @@ fn takes(def: &TaskDef, input: &str) -> bool {
     })
 }
 
+/// Whether the body of a function of this program is one field of the step's input, and not the object around it. Other
+/// programs are told so and take the field themselves.
+fn takes_field_alone(task: &Task, step: &ork_workflow::Step) -> bool {
+    step.form == Form::Field && matches!(step.runs, Runs::Rust { .. }) && schema::takes_whole(task.entry())
+}
+
 /// The input of a step, without its item.
 async fn input(outputs: &Outputs<'_>, step: &ork_workflow::Step) -> Result<Bytes, NoOutput> {
     let mut object = b"{".to_vec();
@@ -224,18 +235,21 @@ async fn input(outputs: &Outputs<'_>, step: &ork_workflow::Step) -> Result<Bytes
         }
         object.extend(serde_json::to_vec(name).unwrap_or_default());
         object.push(b':');
-        match source {
-            Source::Value(value) => object.extend(serde_json::to_vec(value).unwrap_or_default()),
-            Source::Output(reference) => object.extend_from_slice(&outputs.value(reference).await?),
-            Source::Time | Source::Date => {
-                return Err(NoOutput::Wrong(format!(
-                    "`{name}` is the time of a schedule, and none has started this run"
-                )));
-            }
-        }
+        object.extend_from_slice(&value(outputs, name, source).await?);
     }
     object.push(b'}');
     Ok(object.into())
+}
+
+/// The value of one input.
+async fn value(outputs: &Outputs<'_>, name: &str, source: &Source) -> Result<Bytes, NoOutput> {
+    match source {
+        Source::Value(value) => Ok(serde_json::to_vec(value).unwrap_or_default().into()),
+        Source::Output(reference) => outputs.value(reference).await,
+        Source::Time | Source::Date => {
+            Err(NoOutput::Wrong(format!("`{name}` is the time of a schedule, and none has started this run")))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ impl Executor for Local {
             Program::Process { command } => {
                 let function = command.into_iter().next().unwrap_or_default();
                 let (input, output) = (json!({ "type": "object" }), json!({}));
-                Ok(Arc::new(Signature { input, output, function, line: 1 }))
+                Ok(Arc::new(Signature { input, by_name: None, output, function, line: 1 }))
             }
         }
     }

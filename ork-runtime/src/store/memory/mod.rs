@@ -1,5 +1,6 @@
 //! The store `memory:`: everything in one process's memory, gone with it. For tests and for jobs that need no trace.
 
+mod follows;
 mod metrics;
 mod parts;
 mod workers;
@@ -11,13 +12,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use self::follows::Follows;
 use self::metrics::Metrics;
 use self::parts::PartRow;
 use super::{
     Beat, Beaten, Changes, Expired, Filter, JobView, OPEN, PartFilter, PartStatus, Process, Prune, Pruned, Recorded,
     Situation, Store, StoreError, Take, Taken, Work,
 };
-use crate::accounting::{Books, By, Change, Entry, Holder, Limit, Owed, OwedAsk, OwedId, OwedRow, Permits};
+use crate::accounting::{
+    Books, By, Change, Entry, Holder, Limit, Owed, OwedAsk, OwedId, OwedRow, Permits, ends_before,
+};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
@@ -54,6 +58,7 @@ struct Tables {
     later: BTreeSet<(Timestamp, OwedId)>,
     /// The rows that wait for a permit of a limit, highest priority first.
     waiting: BTreeMap<Arc<str>, BTreeSet<(u8, OwedId)>>,
+    follows: Follows,
     permits: BTreeMap<Arc<str>, HashMap<[u8; 16], u32>>,
     uniques: HashMap<Arc<str>, (JobId, Timestamp)>,
     workers: HashMap<[u8; 16], Process>,
@@ -88,7 +93,8 @@ impl Tables {
         let mut books = Books::new(self.next_owed);
         // A row moves into the books and back, so that no ledger is copied.
         let mut rows = HashMap::new();
-        for id in [Some(work.job(at)), work.with(at)].into_iter().flatten() {
+        let one = [Some(work.job(at)), work.with(at)].into_iter().flatten();
+        for id in one.chain(work.follows(at).iter().copied()) {
             let mut next = Some(id);
             while let Some(id) = next.filter(|id| !books.is_open(*id)) {
                 books.open(id, None);
@@ -152,6 +158,11 @@ impl Tables {
         for (limit, count) in writes.woken {
             changes.extend(self.wake(&limit, count));
         }
+        let free: Vec<_> = writes.ended.iter().flat_map(|job| self.follows.end(*job)).collect();
+        for follower in free {
+            changes.extend(self.wake(&ends_before(follower), u32::MAX));
+        }
+        self.follows.insert(writes.followed);
         changes
     }
 
@@ -275,6 +286,7 @@ impl Tables {
             *taken = self.permits.get(&limit.name).into_iter().flatten().map(|(_, held)| *held).sum();
         }
         situation.processes = self.workers.values().cloned().collect();
+        situation.follows = self.follows.of(id);
         situation.processes.sort_by(|a, b| a.worker.cmp(&b.worker));
         if let Some(Row { entry, .. }) = self.jobs.get(&id) {
             let open = (0..entry.ledger.head().appended).filter(|index| entry.ledger.outcome(*index).is_none());

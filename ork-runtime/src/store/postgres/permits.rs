@@ -7,8 +7,9 @@ use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use super::codec::{Columns, Uid};
+use super::follows;
 use super::save::column;
-use crate::accounting::{Books, Permits};
+use crate::accounting::{Books, Permits, are_ends};
 use crate::store::Work;
 
 /// How many permits of a limit a process holds.
@@ -130,18 +131,23 @@ pub(super) async fn end(connection: &mut PgConnection, boots: &[Uid]) -> sqlx::R
     sqlx::query(end).bind(boots).execute(connection).await.map(drop)
 }
 
-/// Lets as many rows go as there are permits that nobody holds: those of the dead, and of messages that got lost. Answers
-/// whether there were any.
+/// Lets as many rows go as there are permits that nobody holds: those of the dead, and of messages that got lost; and what
+/// follows jobs whose ends went unnoticed. Answers whether there were any.
 pub(super) async fn sweep(connection: &mut PgConnection) -> sqlx::Result<bool> {
     let rooms = "SELECT waits, max(permits) - coalesce(\
                      (SELECT sum(held)::bigint FROM ork.permit WHERE permit.name = waits), 0) AS room \
                  FROM ork.owed WHERE waits IS NOT NULL GROUP BY waits ORDER BY waits";
-    let mut any = false;
+    let (mut any, mut followers) = (false, false);
     for row in sqlx::query(rooms).fetch_all(&mut *connection).await? {
-        let room = row.try_get::<i64, _>(1)?;
+        let (name, room) = (row.try_get::<&str, _>(0)?, row.try_get::<i64, _>(1)?);
+        followers |= are_ends(name);
         if room > 0 {
-            any |= wake(connection, row.try_get(0)?, room).await?;
+            any |= wake(connection, name, room).await?;
         }
+    }
+    // Mostly there are none, and then nothing is asked.
+    if followers {
+        any |= follows::sweep(connection).await?;
     }
     Ok(any)
 }

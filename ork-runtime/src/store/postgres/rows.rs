@@ -121,8 +121,13 @@ pub(super) async fn open(
     next_owed: OwedId,
 ) -> sqlx::Result<Books> {
     let mut books = Books::new(next_owed);
-    let of_each = works.iter().flat_map(|work| (0..work.count()).map(|at| [Some(work.job(at)), work.with(at)]));
-    let wanted: BTreeSet<JobId> = of_each.flatten().flatten().collect();
+    let mut wanted = BTreeSet::new();
+    for work in works.iter() {
+        for at in 0..work.count() {
+            wanted.extend([Some(work.job(at)), work.with(at)].into_iter().flatten());
+            wanted.extend(work.follows(at));
+        }
+    }
     let ids: Vec<Uid> =
         wanted.iter().copied().chain(more).collect::<BTreeSet<_>>().into_iter().map(Uid::from).collect();
     if ids.is_empty() {

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Postgres};
 
 use super::codec::{Uid, signed, text};
 use super::permits::{self, Holders, Moved};
-use super::{outbox, uniques};
+use super::{follows, outbox, uniques};
 use crate::accounting::{Books, Change, Entry, OwedRow, PartWrite};
 use crate::clock::Timestamp;
 use crate::id::JobId;
@@ -122,7 +122,10 @@ pub(super) async fn save(connection: &mut PgConnection, books: &mut Books, befor
     save_parts(connection, writes.parts).await?;
     outbox::insert(connection, &writes.owed).await?;
     uniques::write(connection, writes.uniques).await?;
-    if permits::write(connection, writes.permits, writes.woken).await? && !changes.contains(&Change::Owed) {
+    let mut woken = permits::write(connection, writes.permits, writes.woken).await?;
+    woken |= follows::release(connection, &writes.ended).await?;
+    follows::insert(connection, &writes.followed).await?;
+    if woken && !changes.contains(&Change::Owed) {
         changes.push(Change::Owed);
     }
     Ok(Saved { changes, owed: writes.owed, moved })

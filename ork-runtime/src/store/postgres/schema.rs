@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0009_schemas.sql"),
     include_str!("../../../migrations/postgres/0010_losses.sql"),
     include_str!("../../../migrations/postgres/0011_alive.sql"),
+    include_str!("../../../migrations/postgres/0012_follow.sql"),
 ];
 
 /// The lock of those who migrate: `ork` and a byte, as in the files of `SQLite`.

@@ -4,7 +4,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use super::codec::{Columns, Uid};
-use super::rows;
+use super::{follows, rows};
 use crate::accounting::Limit;
 use crate::id::JobId;
 use crate::ledger::SHARD_SIZE;
@@ -17,6 +17,7 @@ pub(super) async fn of(connection: &mut PgConnection, job: JobId) -> sqlx::Resul
         owed: owed(&mut snapshot, job).await?,
         processes: processes(&mut snapshot).await?,
         open: open(&mut snapshot, job).await?,
+        follows: follows::of(&mut snapshot, job).await?,
     };
     snapshot.commit().await?;
     Ok(situation)

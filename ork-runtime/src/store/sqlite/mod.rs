@@ -4,6 +4,7 @@
 //! full durability costs one `fsync` a batch. Another connection reads. `wake` tells other processes that there is news.
 
 mod error;
+mod follows;
 mod metrics;
 mod outbox;
 mod permits;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::accounting::{Books, Change, Limit, Permits};
+use super::follows;
+use crate::accounting::{Books, Change, Limit, Permits, are_ends};
 
 /// Opens the permits of a limit in the books, once.
 pub(super) fn open(connection: &Connection, books: &mut Books, limit: Option<&Arc<str>>) -> rusqlite::Result<()> {
@@ -50,12 +51,17 @@ pub(super) fn end(connection: &Connection, boot: [u8; 16]) -> rusqlite::Result<(
     connection.prepare_cached("DELETE FROM permit WHERE boot = ?1")?.execute([boot]).map(drop)
 }
 
-/// Lets as many rows go as there are permits that nobody holds: those of the dead, and of messages that got lost.
+/// Lets as many rows go as there are permits that nobody holds: those of the dead, and of messages that got lost; and what
+/// follows jobs whose ends went unnoticed.
 pub(super) fn sweep(connection: &Connection, changes: &mut Vec<Change>) -> rusqlite::Result<()> {
     let limits = "SELECT waits, max(permits) FROM owed WHERE waits IS NOT NULL GROUP BY waits";
     let limit = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let limits: BTreeMap<String, u32> =
         connection.prepare_cached(limits)?.query_map([], limit)?.collect::<Result<_, _>>()?;
+    // Mostly there are none, and then nothing is looked up.
+    if limits.keys().any(|name| are_ends(name)) {
+        follows::sweep(connection, changes)?;
+    }
     for (limit, permits) in limits {
         let room = permits.saturating_sub(taken(connection, &limit)?);
         if room > 0 {

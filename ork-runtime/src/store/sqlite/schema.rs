@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0010_schemas.sql"),
     include_str!("../../../migrations/sqlite/0011_losses.sql"),
     include_str!("../../../migrations/sqlite/0012_alive.sql"),
+    include_str!("../../../migrations/sqlite/0013_follow.sql"),
 ];
 
 /// Marks the file as ork's, in the place `SQLite` keeps for it: `ork` and a byte.

@@ -83,7 +83,8 @@ impl Session {
     /// nobody else hears of it.
     pub(super) fn apply(&mut self, work: &mut dyn Work) -> rusqlite::Result<bool> {
         for at in 0..work.count() {
-            for id in [Some(work.job(at)), work.with(at)].into_iter().flatten() {
+            let one = [Some(work.job(at)), work.with(at)].into_iter().flatten();
+            for id in one.chain(work.follows(at).iter().copied()) {
                 tables::open_lineage(&self.connection, &mut self.books, &mut self.seqs, id)?;
             }
             // One after the other: what an operation needs may depend on what the one before it did.

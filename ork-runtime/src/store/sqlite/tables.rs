@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
 use serde::Serialize;
 
 use super::error::damaged;
-use super::{outbox, permits, uniques};
+use super::{follows, outbox, permits, uniques};
 use crate::accounting::{Books, Change, Entry, PartWrite, Shards};
 use crate::clock::Timestamp;
 use crate::context::Progress;
@@ -329,6 +329,8 @@ pub(super) fn write(
     for (limit, count) in writes.woken {
         permits::wake(connection, &limit, count, &mut changes)?;
     }
+    follows::release(connection, &writes.ended, &mut changes)?;
+    follows::insert(connection, &writes.followed)?;
     if books.next_owed() != next_owed {
         set_next_owed(connection, books.next_owed())?;
     }

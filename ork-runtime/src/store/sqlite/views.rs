@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter, types:
 use uuid::Uuid;
 
 use super::tables::{self, number, part_id};
-use super::{outbox, workers};
+use super::{follows, outbox, workers};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
@@ -119,6 +119,7 @@ pub(super) fn situation(connection: &Connection, id: JobId) -> rusqlite::Result<
     let mut situation = Situation { processes: workers::processes(&snapshot)?, ..Situation::default() };
     if let Some((seq, _, head)) = tables::find(&snapshot, id)? {
         outbox::owing(&snapshot, seq, &mut situation.owed)?;
+        situation.follows = follows::of(&snapshot, id)?;
         for number in 0..head.appended.div_ceil(SHARD_SIZE) {
             if situation.open.len() >= OPEN {
                 break;

@@ -1,5 +1,6 @@
 //! Runs of workflows: what follows what, how often, with which input, and what becomes of failures.
 
+mod forms;
 mod steering;
 
 use ork::workflow::{Count, Fan, OnFailure, Plan, Reference, Runs, Source, Step};

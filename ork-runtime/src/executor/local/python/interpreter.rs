@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ork_workflow::Form;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{ChildStdin, ChildStdout, Command};
@@ -47,6 +48,8 @@ pub(super) enum Ask {
         about: Value,
         /// Its input.
         input: Bytes,
+        /// Which form of it the only parameter gets.
+        form: Form,
         /// The largest output.
         most: usize,
     },
@@ -133,8 +136,11 @@ impl Interpreter {
 
     fn send(&self, id: u64, ask: Ask) {
         let (header, body) = match ask {
-            Ask::Call { about, input, most } => {
-                (json!({ "type": "call", "id": id, "bytes": input.len(), "about": about, "most": most }), input)
+            Ask::Call { about, input, form, most } => {
+                let (bytes, form) = (input.len(), form.as_str());
+                let header =
+                    json!({ "type": "call", "id": id, "bytes": bytes, "about": about, "form": form, "most": most });
+                (header, input)
             }
             Ask::Describe => (json!({ "type": "describe", "id": id }), Bytes::new()),
         };

@@ -95,6 +95,7 @@ impl Pools {
         let ask = |shared: &Shared| Ask::Call {
             about: about(&call.instance, call.timeout.map(|timeout| shared.clock.now() + timeout)),
             input: call.input.clone(),
+            form: call.form,
             most: shared.settings.most_output,
         };
         self.ask(&call.code, key, (Some(call), unheard), Some(listener), ask).await

@@ -1,0 +1,58 @@
+//! Which form of its input the only parameter of a Python function gets: the whole input, or the field of its name.
+
+use serde_json::{Value, json};
+
+use crate::{Setting, installed};
+
+const REPORT: &str =
+    "from dataclasses import dataclass\n@dataclass\nclass Report:\n    rows: int = 0\n    source: str = ''\n";
+
+/// Checks and runs a workflow of two files, `extract.py` and `load.py`, and answers its result. The only parameter of
+/// `load.py` is called `extract`, and all fields of its type have defaults.
+fn result(setting: &Setting, tasks: &[(&str, &str)]) -> Value {
+    let extract = format!("{REPORT}def main() -> Report:\n    return Report(3, 'sales')\n");
+    let words = "return f\"{extract.rows} rows from '{extract.source}'\"";
+    let load = format!("{REPORT}def main(extract: Report) -> str:\n    {words}\n");
+    setting.place.write("flows/tasks/extract.py", &extract);
+    setting.place.write("flows/tasks/load.py", &load);
+    let task = |(name, rest): &(&str, &str)| format!("  {name}: {{{rest}}}\n");
+    let tasks: Vec<String> = tasks.iter().map(task).collect();
+    setting.place.write("flows/form.yaml", format!("tasks:\n{}", tasks.concat()));
+    let said = setting.run("check flows/form.yaml").ok();
+    assert!(said.ends_with("fine\n"), "{said}");
+    setting.run("run flows/form.yaml --json").json().get("result").cloned().unwrap_or_default()
+}
+
+/// On the code before this change `load` took the whole input, `{"extract": ..}`, for its `Report`, so it returned
+/// "0 rows from ''" with no error; `check` said that all is fine.
+#[test]
+fn the_only_python_parameter_gets_the_output_of_the_task_that_it_is_named_after() {
+    let setting = Setting::embedded();
+    if installed::python().is_none() {
+        return;
+    }
+    // The same file is used with and without the dependency; a program gets an object in any case.
+    let tasks = [
+        ("extract", "executor: python, file: tasks/extract.py"),
+        ("load", "executor: python, file: tasks/load.py, depends_on: [extract]"),
+        ("fields", "executor: python, file: tasks/load.py, input: {rows: 4, source: fields}"),
+        ("program", "executor: process, command: [cat], depends_on: [extract]"),
+    ];
+    let expected = json!({
+        "load": "3 rows from 'sales'",
+        "fields": "4 rows from 'fields'",
+        "program": { "extract": { "rows": 3, "source": "sales" } },
+    });
+    assert_eq!(result(&setting, &tasks), expected);
+}
+
+/// On the code before this change `check` refused the constant: "`load` has no input `extract`".
+#[test]
+fn the_only_python_parameter_gets_the_constant_of_its_name() {
+    let setting = Setting::embedded();
+    if installed::python().is_none() {
+        return;
+    }
+    let tasks = [("load", "executor: python, file: tasks/load.py, input: {extract: {rows: 5, source: constant}}")];
+    assert_eq!(result(&setting, &tasks), json!("5 rows from 'constant'"));
+}

@@ -1,0 +1,69 @@
+//! Jobs that follow several others: which of those have not ended, and the rows of the outbox that wait for the last end.
+
+use sqlx::Row as _;
+use sqlx::postgres::{PgConnection, PgRow};
+
+use super::codec::Uid;
+use super::save::column;
+use crate::accounting::ends_before;
+use crate::id::JobId;
+
+/// Notes which jobs new ones follow.
+pub(super) async fn insert(connection: &mut PgConnection, followed: &[(JobId, JobId)]) -> sqlx::Result<()> {
+    if followed.is_empty() {
+        return Ok(());
+    }
+    let insert =
+        "INSERT INTO ork.follow (job, follower) SELECT * FROM unnest($1::uuid[], $2::uuid[]) ON CONFLICT DO NOTHING";
+    sqlx::query(insert)
+        .bind(column(followed, |(job, _)| Uid::from(*job)))
+        .bind(column(followed, |(_, follower)| Uid::from(*follower)))
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Lets the rows go of jobs that followed one of these as the last that had not ended. Answers whether there were any.
+///
+/// Two transactions may end two jobs that one job follows. So the row of the outbox is locked before anything is looked at:
+/// the second transaction waits there, and its later statements see what the first one has removed.
+pub(super) async fn release(connection: &mut PgConnection, ended: &[JobId]) -> sqlx::Result<bool> {
+    if ended.is_empty() {
+        return Ok(false);
+    }
+    let ended = column(ended, |job| Uid::from(*job));
+    let query = "SELECT DISTINCT follower FROM ork.follow WHERE job = ANY($1)";
+    let followers = sqlx::query(query).bind(&ended).fetch_all(&mut *connection).await?;
+    if followers.is_empty() {
+        return Ok(false);
+    }
+    let name = |row| job(row).map(|follower| ends_before(follower).to_string());
+    let names = followers.iter().map(name).collect::<sqlx::Result<Vec<_>>>()?;
+    let lock = "SELECT id FROM ork.owed WHERE waits = ANY($1) ORDER BY id FOR UPDATE";
+    sqlx::query(lock).bind(&names).execute(&mut *connection).await?;
+    sqlx::query("DELETE FROM ork.follow WHERE job = ANY($1)").bind(&ended).execute(&mut *connection).await?;
+    let wake = "UPDATE ork.owed SET waits = NULL, permits = NULL WHERE waits = ANY($1) \
+                    AND NOT EXISTS (SELECT FROM ork.follow WHERE follower = owed.job)";
+    Ok(sqlx::query(wake).bind(names).execute(connection).await?.rows_affected() > 0)
+}
+
+/// The jobs that a job follows and that have not ended, if it follows several.
+pub(super) async fn of(connection: &mut PgConnection, follower: JobId) -> sqlx::Result<Vec<JobId>> {
+    let query = "SELECT job FROM ork.follow WHERE follower = $1 ORDER BY job";
+    let rows = sqlx::query(query).bind(Uid::from(follower)).fetch_all(connection).await?;
+    rows.iter().map(job).collect()
+}
+
+/// Does the same for jobs whose end was written by a process that knows nothing of this: one of an older version, which has
+/// gone on while the tables were changed.
+pub(super) async fn sweep(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    let query = "SELECT DISTINCT job FROM ork.follow \
+                     WHERE NOT EXISTS (SELECT FROM ork.job WHERE job.id = follow.job AND job.ended IS NULL)";
+    let rows = sqlx::query(query).fetch_all(&mut *connection).await?;
+    let ended = rows.iter().map(job).collect::<sqlx::Result<Vec<_>>>()?;
+    release(connection, &ended).await
+}
+
+fn job(row: &PgRow) -> sqlx::Result<JobId> {
+    Ok(JobId::from_bytes(row.try_get::<Uid, _>(0)?.0))
+}

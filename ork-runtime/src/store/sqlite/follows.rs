@@ -1,0 +1,48 @@
+//! Jobs that follow several others: which of those have not ended, and the rows of the outbox that wait for the last end.
+
+use rusqlite::Connection;
+
+use super::permits;
+use crate::accounting::{Change, ends_before};
+use crate::id::JobId;
+
+/// Notes which jobs new ones follow.
+pub(super) fn insert(connection: &Connection, followed: &[(JobId, JobId)]) -> rusqlite::Result<()> {
+    for (job, follower) in followed {
+        let insert = "INSERT OR IGNORE INTO follow (job, follower) VALUES (?1, ?2)";
+        connection.prepare_cached(insert)?.execute([job.as_bytes(), follower.as_bytes()])?;
+    }
+    Ok(())
+}
+
+/// Lets the rows go of jobs that followed one of these as the last that had not ended.
+pub(super) fn release(connection: &Connection, ended: &[JobId], changes: &mut Vec<Change>) -> rusqlite::Result<()> {
+    for job in ended {
+        let mut remove = connection.prepare_cached("DELETE FROM follow WHERE job = ?1 RETURNING follower")?;
+        let followers = remove.query_map([job.as_bytes()], |row| row.get(0).map(JobId::from_bytes))?;
+        for follower in followers.collect::<rusqlite::Result<Vec<_>>>()? {
+            if of(connection, follower)?.is_empty() {
+                permits::wake(connection, &ends_before(follower), u32::MAX, changes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The jobs that a job follows and that have not ended, if it follows several.
+pub(super) fn of(connection: &Connection, follower: JobId) -> rusqlite::Result<Vec<JobId>> {
+    let mut jobs = connection.prepare_cached("SELECT job FROM follow WHERE follower = ?1 ORDER BY job")?;
+    let jobs = jobs.query_map([follower.as_bytes()], |row| row.get(0).map(JobId::from_bytes))?;
+    jobs.collect()
+}
+
+/// Does the same for jobs whose end was written by a process that knows nothing of this: one of an older version, which has
+/// gone on while the tables were changed.
+pub(super) fn sweep(connection: &Connection, changes: &mut Vec<Change>) -> rusqlite::Result<()> {
+    let ended = "SELECT DISTINCT job FROM follow \
+                     WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.id = follow.job AND job.ended IS NULL)";
+    let mut statement = connection.prepare_cached(ended)?;
+    let ended: Vec<_> =
+        statement.query_map([], |row| row.get(0).map(JobId::from_bytes))?.collect::<rusqlite::Result<_>>()?;
+    release(connection, &ended, changes)
+}

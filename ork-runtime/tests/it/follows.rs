@@ -1,0 +1,156 @@
+//! Jobs that follow several others: they begin once, after the last of those has ended, however each of them has.
+
+use ork::{Error, Handle, JobId, JobState, Result, WaitsFor, task};
+
+use super::tasks::*;
+use super::world::{World, each};
+
+/// Waits at the gate, then ends as it is told.
+#[task]
+async fn ends(key: String, fails: bool) -> Result<String> {
+    Gate::of(&key).pass().await;
+    if fails { Err(Error::permanent("told to fail")) } else { Ok(key) }
+}
+
+#[task]
+async fn comes_after(key: String) -> u32 {
+    called(&key)
+}
+
+fn key() -> String {
+    JobId::new().to_string()
+}
+
+/// How a job is brought to its end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    Well,
+    Badly,
+    Cancelled,
+}
+
+/// A job at its gate, which ends in one of these ways.
+async fn begun(world: &World, end: End) -> (Handle<ends>, String) {
+    let key = key();
+    let job = world.ork.submit(ends { key: key.clone(), fails: end == End::Badly }).await.unwrap();
+    Gate::of(&key).entered().await;
+    (job, key)
+}
+
+async fn bring_to_end(world: &World, job: &Handle<ends>, key: &str, end: End) {
+    match end {
+        End::Well | End::Badly => Gate::of(key).open(),
+        End::Cancelled => world.ork.cancel(job.id()).await.unwrap(),
+    }
+    let state = job.outcome().await.unwrap().status().state;
+    let expected = match end {
+        End::Well => JobState::Success,
+        End::Badly => JobState::Failed,
+        End::Cancelled => JobState::Cancelled,
+    };
+    assert_eq!(state, expected);
+}
+
+/// On the code before this change a job with several `after` was refused; before that it waited for the last one named.
+#[test]
+fn a_job_that_follows_several_begins_once_after_the_last_however_each_has_ended() {
+    each(|world| async move {
+        let orders = [
+            [End::Well, End::Badly, End::Cancelled],
+            [End::Cancelled, End::Well, End::Badly],
+            [End::Badly, End::Cancelled, End::Well],
+        ];
+        for order in orders {
+            let (mut jobs, after) = (Vec::new(), key());
+            let mut submission = world.ork.submit(comes_after { key: after.clone() });
+            for end in order {
+                let (job, key) = begun(&world, end).await;
+                submission = submission.after(job.id());
+                jobs.push((job, key, end));
+            }
+            let follower = submission.await.unwrap();
+            let mut left: Vec<JobId> = jobs.iter().map(|(job, ..)| job.id()).collect();
+            for (job, key, end) in &jobs {
+                let why = world.ork.why(follower.id()).await.unwrap();
+                left.sort_unstable();
+                assert_eq!((why.waits_for, &why.follows), (WaitsFor::Job, &left), "{why}");
+                let words = match left.as_slice() {
+                    [one] => format!("its message waits for the end of {one}, which it follows"),
+                    several => format!("its message waits for the ends of {} jobs, which it follows: ", several.len()),
+                };
+                assert!(why.sentence.contains(&words), "{why}");
+                assert!(left.iter().all(|job| why.sentence.contains(&job.to_string())), "{why}");
+                assert_eq!(follower.status().await.unwrap().started, None);
+                bring_to_end(&world, job, key, *end).await;
+                left.retain(|id| *id != job.id());
+            }
+            assert_eq!(follower.wait().await.unwrap(), 1);
+            let started = follower.status().await.unwrap().started;
+            for (job, ..) in &jobs {
+                assert!(started >= job.status().await.unwrap().ended);
+            }
+            assert_eq!(calls(&after), 1, "{order:?}");
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn jobs_that_have_ended_or_are_named_twice_do_not_make_a_follower_wait_longer() {
+    each(|world| async move {
+        let (open, open_key) = begun(&world, End::Well).await;
+        let (ended, ended_key) = begun(&world, End::Badly).await;
+        bring_to_end(&world, &ended, &ended_key, End::Badly).await;
+        let follow = || world.ork.submit(comes_after { key: key() });
+        let first = follow().after(ended.id()).after(open.id()).after(open.id()).await.unwrap();
+        let why = world.ork.why(first.id()).await.unwrap();
+        assert_eq!(why.follows, [open.id()], "{why}");
+        // The same job once more, with another one that it follows and that has a follower of its own.
+        let second = follow().after(open.id()).after(first.id()).await.unwrap();
+        // All of them have ended: it begins at once.
+        assert_eq!(follow().after(ended.id()).after(ended.id()).and_wait().await.unwrap(), 1);
+        assert_eq!(world.ork.why(second.id()).await.unwrap().follows.len(), 2);
+        bring_to_end(&world, &open, &open_key, End::Well).await;
+        assert_eq!((first.wait().await.unwrap(), second.wait().await.unwrap()), (1, 1));
+        let begun = second.status().await.unwrap().started;
+        assert!(begun >= first.status().await.unwrap().ended);
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_follower_of_a_job_that_is_unknown_is_refused_and_leaves_nothing() {
+    each(|world| async move {
+        let (open, open_key) = begun(&world, End::Well).await;
+        let (nobody, after) = (JobId::new(), key());
+        let follow = || world.ork.submit(comes_after { key: after.clone() }).unique(after.as_str());
+        let refused = follow().after(open.id()).after(nobody).await.unwrap_err().to_string();
+        assert!(refused.starts_with(&format!("there is no job {nobody}")), "{refused}");
+        let many = (0..1_001).fold(follow(), |submission, _| submission.after(JobId::new()));
+        let refused = many.await.unwrap_err().to_string();
+        assert!(refused.contains("a job follows at most 1000 jobs, and this one was to follow 1001"), "{refused}");
+        // Its key is free.
+        let follower = follow().after(open.id()).await.unwrap();
+        bring_to_end(&world, &open, &open_key, End::Well).await;
+        assert_eq!(follower.wait().await.unwrap(), 1);
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_follower_of_several_can_be_cancelled_before_it_begins() {
+    each(|world| async move {
+        let (one, one_key) = begun(&world, End::Well).await;
+        let (two, two_key) = begun(&world, End::Well).await;
+        let (after, other) = (key(), key());
+        let follow = |key: &String| world.ork.submit(comes_after { key: key.clone() }).after(one.id()).after(two.id());
+        let (follower, other) = (follow(&after).await.unwrap(), follow(&other).await.unwrap());
+        bring_to_end(&world, &one, &one_key, End::Well).await;
+        world.ork.cancel(follower.id()).await.unwrap();
+        bring_to_end(&world, &two, &two_key, End::Well).await;
+        assert_eq!(other.wait().await.unwrap(), 1);
+        assert_eq!(follower.outcome().await.unwrap().status().state, JobState::Cancelled);
+        assert_eq!(calls(&after), 0);
+        world.end().await;
+    });
+}

@@ -1,0 +1,259 @@
+//! A job that follows several others, explored: those end well or badly and are taken up again, in any order, before and
+//! after it is submitted. What decides are the production operations; the store is pure data that writes what they note.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use ork::JobId;
+use ork::accounting::{
+    Books, Cancel, Claim, Claimed, NewJob, Operation, OwedAsk, Retry, Settle, Submit, Submitted, Writes, ends_before,
+};
+use ork::job::{Attempt, Job, Phase};
+use ork::ledger::Ledger;
+use stateright::{Model, Property};
+
+use super::given::{NOW, by, failure};
+use super::search::{Found, caught, search};
+use super::{proof, store};
+
+/// One falsehood each, of which the exploration must find a consequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mutant {
+    /// The end of any of the jobs lets the follower go.
+    FirstEnd,
+    /// Only the first of the jobs is noted.
+    OneNoted,
+    /// The end of a job that is followed is not noted.
+    EndForgotten,
+    /// A job that had ended when the follower was submitted is waited for, too.
+    EndedNoted,
+    /// Each end lets the follower go once more.
+    NothingRemoved,
+}
+
+#[derive(Debug, Clone)]
+struct Config {
+    /// How many jobs are followed.
+    jobs: u8,
+    /// How often one of them is taken up again.
+    retries: u8,
+    mutant: Option<Mutant>,
+}
+
+impl Config {
+    /// What a mutant makes of what a transaction writes.
+    fn falsify(&self, writes: &mut Writes) {
+        match self.mutant {
+            Some(Mutant::OneNoted) => writes.followed.truncate(1),
+            Some(Mutant::EndForgotten) => writes.ended.clear(),
+            Some(Mutant::EndedNoted) if !writes.followed.is_empty() => {
+                writes.followed = (0..self.jobs).map(|at| (followed(at), follower())).collect();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// All there is.
+#[derive(Debug, Clone, PartialEq)]
+struct World {
+    jobs: BTreeMap<JobId, Job>,
+    /// Jobs that have not ended, each with a job that follows it.
+    follow: BTreeSet<(JobId, JobId)>,
+    /// What the row of the outbox of the follower waits for.
+    waits: Option<Box<str>>,
+    /// How often the follower was let go.
+    freed: u8,
+    retries: u8,
+    /// The jobs that have not ended once since the follower was submitted.
+    open: BTreeSet<JobId>,
+    early: bool,
+}
+
+impl std::hash::Hash for World {
+    fn hash<H: std::hash::Hasher>(&self, hasher: &mut H) {
+        for job in self.jobs.values() {
+            (job.id, job.state, job.attempt, job.tree.awaited).hash(hasher);
+        }
+        (&self.follow, &self.waits, self.freed, self.retries, &self.open, self.early).hash(hasher);
+    }
+}
+
+fn followed(at: u8) -> JobId {
+    JobId::from_bytes([at + 1; 16])
+}
+
+fn follower() -> JobId {
+    store::id()
+}
+
+fn new(id: JobId) -> NewJob {
+    NewJob { job: Job::new(id, "task", NOW), input: Bytes::from_static(b"{}") }
+}
+
+impl World {
+    fn new(config: &Config) -> Self {
+        let jobs = (0..config.jobs).map(|at| (followed(at), Job::new(followed(at), "task", NOW))).collect();
+        let (follow, open) = Default::default();
+        Self { jobs, follow, waits: None, freed: 0, retries: config.retries, open, early: false }
+    }
+
+    /// Carries an operation out, as every store does.
+    fn change<O: Operation>(&mut self, config: &Config, operation: &O) -> O::Answer {
+        let mut books = Books::new(1);
+        for id in [operation.job()].iter().chain(operation.follows()) {
+            if !books.is_open(*id) {
+                books.open(*id, self.jobs.get(id).map(|job| (job.clone(), Ledger::default())));
+            }
+        }
+        let answer = operation.apply(&mut books);
+        let (mut writes, _) = books.finish();
+        let entries = books.into_entries().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job));
+        self.jobs.extend(entries);
+        config.falsify(&mut writes);
+        for row in writes.owed.iter().filter(|row| row.job == follower() && row.ask == OwedAsk::Start) {
+            match &row.waits {
+                Some(limit) => self.waits = Some((&*limit.name).into()),
+                None => self.let_go(),
+            }
+        }
+        for name in writes.woken.keys() {
+            self.wake(name);
+        }
+        for job in writes.ended {
+            let followed = self.follow.contains(&(job, follower()));
+            if config.mutant != Some(Mutant::NothingRemoved) {
+                self.follow.remove(&(job, follower()));
+            }
+            let last = self.follow.is_empty() || config.mutant == Some(Mutant::FirstEnd);
+            if followed && config.mutant == Some(Mutant::NothingRemoved) && self.open.is_empty() {
+                self.let_go();
+            } else if followed && last {
+                self.wake(&ends_before(follower()));
+            }
+        }
+        self.follow.extend(writes.followed);
+        answer
+    }
+
+    /// Lets the row go if it waits for this.
+    fn wake(&mut self, name: &str) {
+        if self.waits.take_if(|waits| **waits == *name).is_some() {
+            self.let_go();
+        }
+    }
+
+    fn let_go(&mut self) {
+        self.freed += 1;
+        self.early |= !self.open.is_empty();
+    }
+
+    fn submit(&mut self, config: &Config) {
+        let after: Vec<JobId> = (0..config.jobs).map(followed).collect();
+        let is_open = |id: &JobId| !self.jobs[id].state.is_final();
+        self.open = after.iter().copied().filter(is_open).collect();
+        let submitted = self.change(config, &Submit { after, ..Submit::new(new(follower()), by(None)) });
+        assert!(matches!(submitted, Submitted::Created(_)), "{submitted:?}");
+    }
+
+    /// Claims a job and settles it.
+    fn end(&mut self, config: &Config, id: JobId, fails: bool) {
+        let (phase, attempt) = (Phase::Start, self.jobs[&id].attempt);
+        let claim = Claim { unknown: new(id), unique: None, phase, attempt, firm: false, by: by(Some(0)) };
+        let claimed = self.change(config, &claim);
+        assert!(matches!(claimed, Claimed::Ours { .. }), "{claimed:?}");
+        self.open.remove(&id);
+        let how = if fails { Attempt::Failed { failure: failure(), again: None } } else { Attempt::Succeeded };
+        let output = (!fails).then(|| Bytes::from_static(b"0"));
+        self.change(config, &Settle { job: id, phase, attempt, how, output, by: by(Some(0)) });
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Action {
+    Submit,
+    End { at: u8, fails: bool },
+    Cancel { at: u8 },
+    Retry { at: u8 },
+}
+
+impl Model for Config {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new(self)]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        if !world.jobs.contains_key(&follower()) {
+            actions.push(Action::Submit);
+        }
+        for at in 0..self.jobs {
+            match world.jobs[&followed(at)].state {
+                state if !state.is_final() => {
+                    actions.extend([false, true].map(|fails| Action::End { at, fails }));
+                    actions.push(Action::Cancel { at });
+                }
+                ork::JobState::Success => {}
+                _ if world.retries > 0 => actions.push(Action::Retry { at }),
+                _ => {}
+            }
+        }
+    }
+
+    fn next_state(&self, world: &World, action: Action) -> Option<World> {
+        let mut next = world.clone();
+        match action {
+            Action::Submit => next.submit(self),
+            Action::End { at, fails } => next.end(self, followed(at), fails),
+            Action::Cancel { at } => {
+                next.open.remove(&followed(at));
+                next.change(self, &Cancel::new(followed(at), by(None)));
+            }
+            Action::Retry { at } => {
+                next.retries -= 1;
+                next.change(self, &Retry::new(followed(at), by(None)));
+            }
+        }
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("a follower begins after the last end", |_, w: &World| !w.early),
+            Property::always("a follower is let go once", |_, w: &World| w.freed <= 1),
+            Property::always("a follower of what has ended is let go", |_, w: &World| {
+                !w.jobs.contains_key(&follower()) || !w.open.is_empty() || w.freed > 0
+            }),
+            Property::sometimes("a follower that has waited is let go", |_, w: &World| {
+                w.freed == 1 && w.jobs.values().any(|job| job.tree.awaited)
+            }),
+        ]
+    }
+}
+
+fn explore(jobs: u8, retries: u8, mutant: Option<Mutant>) -> Found {
+    search(Config { jobs, retries, mutant }, 0)
+}
+
+#[test]
+fn a_job_that_follows_several_begins_once_after_the_last_of_them() {
+    for (jobs, retries) in [(1, 2), (2, 3), (3, 2), (4, 1)] {
+        let found = explore(jobs, retries, None);
+        if let Some((property, path)) = found.broken {
+            panic!("{jobs} jobs: it is not so that {property}:\n  {path}");
+        }
+        println!("a follower of {jobs}: {} states", found.states);
+        proof::note("states", found.states);
+    }
+}
+
+#[test]
+fn each_falsehood_about_followers_is_caught() {
+    for mutant in [Mutant::FirstEnd, Mutant::OneNoted, Mutant::EndForgotten, Mutant::EndedNoted, Mutant::NothingRemoved]
+    {
+        caught(mutant, &explore(3, 2, None), &explore(3, 2, Some(mutant)));
+        proof::note("mutants", 1);
+    }
+}

@@ -1,0 +1,284 @@
+//! Jobs that follow several others, over every store: random programs beside an oracle, and processes that end the last two
+//! jobs at the same moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ork::accounting::{Cancel, Claim, Claimed, NewJob, Retry, Settle, Submit, Submitted};
+use ork::job::{Attempt, Job, Phase};
+use ork::message::Outgoing;
+use ork::store::sqlite::{Sqlite, Synchronous};
+use ork::{Failure, FailureKind, JobId};
+
+use super::postgres;
+use super::world::{START, World, each, on};
+
+/// How many jobs a program makes at most.
+const JOBS: usize = 20;
+
+async fn follow(world: &World, after: &[JobId]) -> Submitted {
+    follow_as(world, JobId::new(), after).await
+}
+
+async fn follow_as(world: &World, id: JobId, after: &[JobId]) -> Submitted {
+    let new = NewJob { job: Job::new(id, "any", START), input: "{}".into() };
+    let submit = Submit { after: after.to_vec(), ..Submit::new(new, world.by()) };
+    world.store.apply(submit).await.unwrap()
+}
+
+/// Claims the attempt that is current, and settles it.
+async fn end(world: &World, id: JobId, how: Attempt) {
+    let attempt = world.store.job(id).await.unwrap().unwrap().job.attempt;
+    let unknown = NewJob { job: Job::new(id, "any", START), input: "{}".into() };
+    let (phase, by) = (Phase::Start, world.by());
+    let claim = Claim { unknown, unique: None, phase, attempt, firm: false, by: by.clone() };
+    if let Claimed::Ours { .. } = world.store.apply(claim).await.unwrap() {
+        world.store.apply(Settle { job: id, phase, attempt, how, output: Some("1".into()), by }).await.unwrap();
+    }
+}
+
+/// Takes all messages that are due; answers how often each job was handed out, and in which attempt.
+async fn handed_out(world: &World) -> Vec<(JobId, u32)> {
+    let taken = world.take(usize::MAX).await;
+    let messages = taken.iter().flat_map(|row| &row.messages);
+    let found = messages.filter_map(|message| match message {
+        Outgoing::Work(message) => Some((message.job, message.attempt)),
+        _ => None,
+    });
+    let found = found.collect();
+    let by = ork::accounting::By { hold: true, ..world.by() };
+    world.store.forget(taken.iter().map(|row| row.id).collect(), by).await.unwrap();
+    found
+}
+
+/// What must be so, by the rule alone: the first message of a job is there once all jobs that were open when it was
+/// submitted have ended once.
+#[derive(Default)]
+struct Oracle {
+    waits: BTreeMap<JobId, BTreeSet<JobId>>,
+    due: BTreeSet<JobId>,
+}
+
+impl Oracle {
+    fn submitted(&mut self, id: JobId, open: BTreeSet<JobId>) {
+        if open.is_empty() {
+            self.due.insert(id);
+        } else {
+            self.waits.insert(id, open);
+        }
+    }
+
+    fn ended(&mut self, id: JobId) {
+        for (job, waits) in &mut self.waits {
+            if waits.remove(&id) && waits.is_empty() {
+                self.due.insert(*job);
+            }
+        }
+        self.waits.retain(|_, waits| !waits.is_empty());
+    }
+}
+
+#[test]
+fn first_messages_of_followers_come_once_and_when_the_last_job_has_ended() {
+    each(async |world| {
+        let memory = world.store.check().await.unwrap().starts_with("in memory");
+        for seed in 0..if memory { 300 } else { 8 } {
+            let (mut rng, mut jobs, mut oracle) = (fastrand::Rng::with_seed(seed), Vec::new(), Oracle::default());
+            for step in 0..80 {
+                let state = async |id: JobId| world.store.job(id).await.unwrap().unwrap().job.state;
+                let any = |rng: &mut fastrand::Rng| jobs[rng.usize(..jobs.len())];
+                match rng.u32(..10) {
+                    0..=3 if jobs.len() < JOBS => {
+                        let n = if jobs.is_empty() { 0 } else { rng.usize(..5) };
+                        let after: Vec<JobId> = (0..n).map(|_| any(&mut rng)).collect();
+                        let mut open = BTreeSet::new();
+                        for job in &after {
+                            if !state(*job).await.is_final() {
+                                open.insert(*job);
+                            }
+                        }
+                        let mut bytes = [0; 16];
+                        rng.fill(&mut bytes);
+                        let id = JobId::from_bytes(bytes);
+                        assert!(matches!(follow_as(&world, id, &after).await, Submitted::Created(_)));
+                        jobs.push(id);
+                        oracle.submitted(id, open);
+                    }
+                    _ if jobs.is_empty() => {}
+                    4 => drop(world.store.apply(Retry::new(any(&mut rng), world.by())).await.unwrap()),
+                    kind => {
+                        let id = any(&mut rng);
+                        let was_final = state(id).await.is_final();
+                        let failure = Failure::new(FailureKind::Task, "no");
+                        match kind {
+                            5 => drop(world.store.apply(Cancel::new(id, world.by())).await.unwrap()),
+                            6 => end(&world, id, Attempt::Failed { failure, again: None }).await,
+                            _ => end(&world, id, Attempt::Succeeded).await,
+                        }
+                        if !was_final && state(id).await.is_final() {
+                            oracle.ended(id);
+                        }
+                    }
+                }
+                for (job, waits) in &oracle.waits {
+                    let situation = world.store.situation(*job).await.unwrap();
+                    // One job alone is named by what the row waits for.
+                    let named = situation.owed.limit.and_then(|(limit, _)| ork::accounting::ends(&limit.name));
+                    let known: BTreeSet<_> = situation.follows.into_iter().chain(named).collect();
+                    assert_eq!(&known, waits, "seed {seed}, step {step}");
+                }
+                // Later attempts are those that a retry asks for.
+                let first = handed_out(&world).await.into_iter().filter(|(_, attempt)| *attempt == 1);
+                for (job, _) in first {
+                    assert!(oracle.due.remove(&job), "seed {seed}, step {step}: {job} came early, or twice");
+                }
+                assert!(oracle.due.is_empty(), "seed {seed}, step {step}: {:?} did not come", oracle.due);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_job_cannot_follow_one_that_is_unknown_and_nothing_is_written() {
+    each(async |world| {
+        let (known, unknown, id) = (world.submit("any").await, JobId::new(), JobId::new());
+        assert_eq!(follow_as(&world, id, &[known, unknown]).await, Submitted::NothingToFollow(unknown));
+        assert!(world.store.job(id).await.unwrap().is_none());
+        assert!(!world.store.job(known).await.unwrap().unwrap().job.tree.awaited);
+    });
+}
+
+/// What settles a job, badly, after a claim of its first attempt.
+async fn claimed(world: &World, id: JobId) -> Settle {
+    assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
+    let how = Attempt::Failed { failure: Failure::new(FailureKind::Task, "no"), again: None };
+    Settle { job: id, phase: Phase::Start, attempt: 1, how, output: None, by: world.by() }
+}
+
+fn following(world: &World, id: JobId, after: Vec<JobId>) -> Submit {
+    let new = NewJob { job: Job::new(id, "any", START), input: "{}".into() };
+    Submit { after, ..Submit::new(new, world.by()) }
+}
+
+/// Operations that are asked for at once are one transaction, in this order, where a store writes many at once.
+#[test]
+fn what_one_transaction_submits_ends_and_takes_up_again_counts_in_this_order() {
+    each(async |world| {
+        let (store, follower) = (&world.store, JobId::new());
+        let [one, two] = [world.submit("any").await, world.submit("any").await];
+        handed_out(&world).await;
+        let [end_one, end_two] = [claimed(&world, one).await, claimed(&world, two).await];
+        // Both end after the job that follows them was submitted.
+        let submit = following(&world, follower, vec![one, two]);
+        let (submitted, ..) = tokio::join!(store.apply(submit), store.apply(end_one), store.apply(end_two));
+        assert!(matches!(submitted.unwrap(), Submitted::Created(_)));
+        assert_eq!(handed_out(&world).await, [(follower, 1)]);
+        assert_eq!(store.situation(follower).await.unwrap().follows, []);
+        // A job ends and is taken up again before others that follow it are submitted: they wait for its next end.
+        for several in [false, true] {
+            let [again, other] = [world.submit("any").await, world.submit("any").await];
+            handed_out(&world).await;
+            let [before, after] = [JobId::new(), JobId::new()];
+            store.apply(following(&world, before, vec![again])).await.unwrap();
+            let end_again = claimed(&world, again).await;
+            let jobs = if several { vec![again, other] } else { vec![again] };
+            let (retry, submit) = (Retry::new(again, world.by()), following(&world, after, jobs));
+            drop(tokio::join!(store.apply(end_again), store.apply(retry), store.apply(submit)));
+            let mut came = handed_out(&world).await;
+            came.sort_by_key(|(_, attempt)| *attempt);
+            assert_eq!(came, [(before, 1), (again, 2)], "several: {several}");
+            end(&world, again, Attempt::Succeeded).await;
+            if several {
+                assert_eq!(handed_out(&world).await, []);
+                end(&world, other, Attempt::Succeeded).await;
+            }
+            assert_eq!(handed_out(&world).await, [(after, 1)], "several: {several}");
+        }
+    });
+}
+
+/// Two processes with a store each end two jobs at the same moment, which many others follow. Without the lock on the row
+/// that waits, each transaction would find the other's job still noted, and none would let the follower go.
+async fn race(worlds: [World; 2], rounds: usize) {
+    for _ in 0..rounds {
+        let [one, two] = [worlds[0].submit("any").await, worlds[0].submit("any").await];
+        handed_out(&worlds[0]).await;
+        for at in 0..5 {
+            let after = if at % 2 == 0 { [one, two] } else { [two, one] };
+            follow(&worlds[at % 2], &after).await;
+        }
+        tokio::join!(end(&worlds[0], one, Attempt::Succeeded), end(&worlds[1], two, Attempt::Succeeded));
+        let came = handed_out(&worlds[1]).await;
+        assert_eq!(came.len(), 5, "each comes once");
+        assert_eq!(came.iter().collect::<BTreeSet<_>>().len(), 5);
+    }
+    for world in worlds {
+        world.store.close().await;
+    }
+}
+
+#[test]
+fn followers_come_once_where_two_processes_end_the_last_two_jobs_at_once_over_postgres() {
+    on(async {
+        let Some(url) = postgres::database().await else { return };
+        race([World::postgres(&url).await, World::postgres(&url).await], 60).await;
+    });
+}
+
+#[test]
+fn followers_come_once_where_two_processes_end_the_last_two_jobs_at_once_over_sqlite() {
+    on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Arc::new(Sqlite::open(&folder.path().join("ork.db"), Synchronous::Full).unwrap());
+        race([World::over(open()), World::over(open())], 20).await;
+    });
+}
+
+/// A process of an older version goes on while the tables are changed, and notes no ends of jobs that are followed. So each
+/// sign of life lets go what follows jobs that have ended. Here a job is noted that is not there.
+async fn unnoticed<F: Future<Output = ()>>(world: World, note: impl FnOnce(JobId, JobId) -> F) {
+    let [one, two] = [world.submit("any").await, world.submit("any").await];
+    handed_out(&world).await;
+    let id = JobId::new();
+    follow_as(&world, id, &[one, two]).await;
+    note(JobId::new(), id).await;
+    for job in [one, two] {
+        end(&world, job, Attempt::Succeeded).await;
+    }
+    assert_eq!(handed_out(&world).await, []);
+    world.beat_at(std::time::Duration::ZERO, Vec::new()).await;
+    assert_eq!(handed_out(&world).await, [(id, 1)]);
+    world.beat_at(std::time::Duration::ZERO, Vec::new()).await;
+    assert_eq!(handed_out(&world).await, []);
+    world.store.close().await;
+}
+
+#[test]
+fn followers_of_jobs_that_ended_unnoticed_go_with_the_next_sign_of_life_over_postgres() {
+    on(async {
+        let Some(url) = postgres::database().await else { return };
+        let note = |job: JobId, follower: JobId| {
+            let url = url.clone();
+            async move {
+                let note = sqlx::query("INSERT INTO ork.follow VALUES ($1::uuid, $2::uuid)");
+                let note = note.bind(job.to_string()).bind(follower.to_string());
+                note.execute(&mut postgres::connect(&url).await).await.unwrap();
+            }
+        };
+        unnoticed(World::postgres(&url).await, note).await;
+    });
+}
+
+#[test]
+fn followers_of_jobs_that_ended_unnoticed_go_with_the_next_sign_of_life_over_sqlite() {
+    on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ork.db");
+        let note = async |job: JobId, follower: JobId| {
+            let note = "INSERT INTO follow (job, follower) VALUES (?1, ?2)";
+            let connection = rusqlite::Connection::open(&path).unwrap();
+            connection.execute(note, [job.as_bytes(), follower.as_bytes()]).unwrap();
+        };
+        unnoticed(World::over(Arc::new(Sqlite::open(&path, Synchronous::Full).unwrap())), note).await;
+    });
+}
