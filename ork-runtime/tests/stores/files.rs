@@ -102,7 +102,7 @@ fn a_newer_file_is_refused() {
         refused(
             &path,
             StoreErrorKind::TooNew,
-            "has schema 99, this program knows 12 only: a newer version of ork made it",
+            "has schema 99, this program knows 13 only: a newer version of ork made it",
         );
     });
 }
