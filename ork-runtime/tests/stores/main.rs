@@ -14,6 +14,7 @@ mod commits;
 #[path = "../support/counted.rs"]
 #[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
 mod counted;
+mod cut_off;
 mod disk;
 mod files;
 mod idle;
@@ -30,6 +31,9 @@ mod parts;
 #[expect(unreachable_pub, reason = "other test programs use it, too")]
 mod postgres;
 mod processes;
+#[path = "../support/proxy.rs"]
+#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
+mod proxy;
 mod prune;
 mod refusals;
 mod schemas;

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use super::outbox::Held;
 use super::permits::Moved;
+use super::session::PATIENCE;
 use crate::accounting::{By, OwedId, Promise};
 use crate::context::Progress;
 use crate::id::JobId;
@@ -91,6 +92,11 @@ impl Waiting {
     /// Whether anybody waits for it.
     pub(super) const fn is_awaited(&self) -> bool {
         !matches!(&self.command, Command::GiveBack(_, Answer { reply: None, .. }) | Command::Undo(_))
+    }
+
+    /// Whether it has waited for too long; when the store is closing, also what nobody waits for.
+    pub(super) fn is_late(&self, now: Instant, closing: bool) -> bool {
+        self.since + PATIENCE <= now && (self.is_awaited() || closing)
     }
 
     /// Tells whoever waits. Answers with the rows that were taken for somebody who is gone.

@@ -7,6 +7,7 @@ mod batch;
 mod codec;
 mod command;
 mod error;
+mod locked;
 mod messages;
 mod metrics;
 mod news;
