@@ -8,6 +8,7 @@ use ork::accounting::Claimed;
 use ork::job::Phase;
 use ork::store::StoreErrorKind;
 use ork::store::postgres::Postgres;
+use ork::{Ork, task};
 use sqlx::{Connection as _, Executor as _};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -149,5 +150,67 @@ fn a_row_that_is_locked_by_turns_is_got_in_the_end() {
         }
         ork::store::Store::close(&store).await;
         world.store.close().await;
+    });
+}
+
+#[task]
+fn answer() -> u64 {
+    42
+}
+
+/// A process of ork over this database.
+async fn process(url: &str) -> Ork {
+    let config = ork::Config::from(Some(std::path::Path::new("/dev/null")), []).unwrap();
+    Ork::builder().config(config).store(url).build().await.unwrap()
+}
+
+/// Before, the connection on which the client hears of ends was given up with a last word, whose answer never came; no
+/// other one was made until the kernel gave up, too. What it read was asked over connections that had died.
+#[test]
+fn a_client_that_was_cut_off_hears_of_an_end_a_few_seconds_after_the_network_is_back() {
+    on(async {
+        let Some(url) = postgres::database().await else { return };
+        let (proxy, through) = Proxy::before(&url);
+        let client = process(&through).await;
+        let job = client.submit(answer {}).await.unwrap();
+        let id = job.id();
+        let waiting = tokio::spawn(async move { job.wait().await });
+        // It has looked once, so that it waits for news.
+        client.status(id).await.unwrap();
+        proxy.stall();
+        proxy.is_noticed(1).await;
+        assert!(!waiting.is_finished());
+
+        let worker = process(&url).await;
+        worker.start_worker();
+        assert!(worker.wait(id).await.unwrap().output().is_some());
+        proxy.go_on_with_new_connections();
+        let heal = Instant::now();
+        assert_eq!(waiting.await.unwrap().unwrap(), 42);
+        assert!(heal.elapsed() < Duration::from_secs(8), "{:?} after the network was back", heal.elapsed());
+        worker.shutdown().await;
+        client.shutdown().await;
+    });
+}
+
+/// Before, nothing ever noticed that this one connection was gone, since it only listens: the client waited for ever.
+#[test]
+fn a_listener_that_the_network_has_forgotten_is_replaced_though_all_else_works() {
+    on(async {
+        let Some(url) = postgres::database().await else { return };
+        let (proxy, through) = Proxy::before(&url);
+        let watcher = Postgres::open(&through).await.unwrap();
+        let other = World::postgres(&url).await;
+        let mut news = ork::store::Store::changes(&watcher).watch();
+        // Nothing is written or read here while the network is away, so that no other connection tells of it.
+        proxy.stall();
+        proxy.is_noticed(1).await;
+        let id = other.submit("one").await;
+        other.store.apply(ork::accounting::Cancel::new(id, other.by())).await.unwrap();
+        proxy.go_on_with_new_connections();
+        let told = timeout(Duration::from_secs(8), news.recv()).await.expect("no news");
+        assert_eq!(told.unwrap(), ork::accounting::Change::Elsewhere);
+        ork::store::Store::close(&watcher).await;
+        other.store.close().await;
     });
 }

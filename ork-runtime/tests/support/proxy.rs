@@ -24,6 +24,8 @@ struct Stall {
     changed: Condvar,
     /// Whether the answer that [`Proxy::answers`] counts down to begins a stall instead of cutting everything.
     is_next: AtomicBool,
+    /// How many connections began in the last one.
+    newcomers: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +42,7 @@ impl Stall {
         let mut state = self.state.lock().unwrap();
         state.begun += u64::from(!state.is);
         state.is = true;
+        self.newcomers.send_replace(0);
         drop(state);
         self.changed.notify_all();
     }
@@ -62,7 +65,11 @@ impl Stall {
 
     /// The last stall, which a connection that begins now outlives.
     fn last(&self) -> u64 {
-        self.state.lock().unwrap().begun
+        let state = self.state.lock().unwrap();
+        if state.is {
+            self.newcomers.send_modify(|newcomers| *newcomers += 1);
+        }
+        state.begun
     }
 }
 
@@ -182,6 +189,12 @@ impl Proxy {
     /// Whether packets are dropped.
     pub fn is_stalled(&self) -> bool {
         self.stall.state.lock().unwrap().is
+    }
+
+    /// Waits until so many connections have been tried since the stall began: whoever had one has given it up.
+    pub async fn is_noticed(&self, connections: u64) {
+        let mut newcomers = self.stall.newcomers.subscribe();
+        newcomers.wait_for(|newcomers| *newcomers >= connections).await.unwrap();
     }
 
     /// Ends a stall: what was sent in it arrives, as packets do that are sent again.

@@ -9,8 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::PgPool;
-use sqlx::{Row as _, raw_sql};
+use sqlx::raw_sql;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -25,6 +24,7 @@ use super::locked::{Aside, FIRST_WAIT, HeldLock, LONGEST_WAIT, Locks};
 use super::news::News;
 use super::numbers::Numbers;
 use super::outbox::Held;
+use super::readers::Readers;
 use super::session::{PATIENCE, Session};
 use super::url::Address;
 use crate::accounting::Change;
@@ -35,6 +35,9 @@ const BATCH: usize = 2_048;
 
 /// How often a transaction that met another one is tried again at once.
 const TRIES: u32 = 10;
+
+/// The longest pause between two attempts to reach the server: once it can be reached again, nobody waits for longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// When rows were passed by because others had them locked, they are looked for again after this.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -47,7 +50,7 @@ pub(super) fn pause(failures: u32) -> Duration {
     if failures == 0 {
         return Duration::ZERO;
     }
-    let longest = Duration::from_millis(50).saturating_mul(1 << failures.min(7)).min(Duration::from_secs(5));
+    let longest = Duration::from_millis(50).saturating_mul(1 << failures.min(7)).min(LONGEST_PAUSE);
     longest.mul_f64(fastrand::f64().mul_add(0.5, 0.5))
 }
 
@@ -65,7 +68,7 @@ pub(super) struct Shared {
     pub(super) address: Address,
     pub(super) boot: Uuid,
     pub(super) changes: Changes,
-    pub(super) readers: PgPool,
+    pub(super) readers: Arc<Readers>,
     /// Tells the listener that its connection may be dead, too.
     pub(super) suspect: Arc<Notify>,
     pub(super) tasks: TaskTracker,
@@ -193,6 +196,7 @@ impl Writer {
         match self.meanwhile(attempt).await {
             Ok(session) => {
                 tracing::info!(store = %self.shared.address, "connected to PostgreSQL again");
+                self.shared.readers.renew();
                 self.session = Some(session);
                 self.resolve();
             }
@@ -298,7 +302,7 @@ impl Writer {
                 match timeout(PATIENCE, &mut run).await {
                     Ok(result) => break Some(result),
                     // It may have much to do; or the other side is gone, and nobody says so.
-                    Err(_elapsed) if is_at_work(&shared.readers, backend).await => {}
+                    Err(_elapsed) if shared.readers.see_at_work(backend).await => {}
                     Err(_elapsed) => break None,
                 }
             }
@@ -482,15 +486,4 @@ impl Writer {
             waiting.finish(Err(closed()));
         }
     }
-}
-
-/// Whether the server is still at work for us, as far as another connection can tell.
-async fn is_at_work(readers: &PgPool, backend: i64) -> bool {
-    let look = async {
-        // Between two statements it is not active, and the next one is on its way.
-        let query = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND \
-                     (state = 'active' OR state_change > clock_timestamp() - interval '1 second'))";
-        sqlx::query(query).bind(backend).fetch_one(readers).await?.try_get::<bool, _>(0)
-    };
-    matches!(timeout(PATIENCE / 2, look).await, Ok(Ok(true)))
 }
