@@ -32,4 +32,5 @@ mod proxy;
 #[path = "../support/rabbit.rs"]
 mod rabbit;
 mod rounds;
+mod storm;
 mod tasks;

@@ -22,7 +22,9 @@ impl Place {
     pub(crate) fn builder(&self) -> OrkBuilder {
         let config = ork::Config::from(Some(std::path::Path::new("/dev/null")), []).unwrap();
         let builder = Ork::builder().config(config).store(&self.store).broker(&self.broker);
-        let builder = builder.set("prefix", &self.prefix).set("events", "jobs");
+        // Without RabbitMQ nobody hears of events.
+        let builder =
+            if self.broker == "embedded" { builder } else { builder.set("prefix", &self.prefix).set("events", "jobs") };
         builder.set("concurrency", "8").set("max_losses", "50").set("shutdown", "20s")
     }
 
@@ -64,6 +66,20 @@ impl Worker {
         drop(self.process.stdin.take());
         let ended = self.process.wait().unwrap();
         assert!(ended.success(), "a worker ended badly: {ended}\n{}", self.told());
+    }
+
+    /// Which process it is.
+    pub(crate) fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Lets it end what it has begun; answers what it has printed.
+    pub(crate) fn drain_and_tell(mut self) -> String {
+        drop(self.process.stdin.take());
+        let ended = self.process.wait().unwrap();
+        let told = self.told();
+        assert!(ended.success(), "a worker ended badly: {ended}\n{told}");
+        told
     }
 
     fn told(&mut self) -> String {
