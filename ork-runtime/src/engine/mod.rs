@@ -9,6 +9,7 @@ mod barrier;
 mod calls;
 pub(crate) mod cancel;
 mod claim;
+mod copies;
 pub(crate) mod events;
 mod external;
 pub(crate) mod hooks;
@@ -371,11 +372,28 @@ async fn job(
 ) -> Result<Done, ProcessError> {
     let limit = limit.as_ref();
     let is_split = task.split.as_ref().is_some_and(|split| std::ptr::eq(split, def));
-    let ClaimedJob::Ours(job) =
-        claim::job(engine, message, phase, redelivered > 0 || is_split, (limit, redelivered)).await?
-    else {
-        Box::pin(asked::again(engine, message, redelivered > 0)).await?;
-        return Ok(Done::Settled);
+    let mut terms =
+        claim::Terms { firm: redelivered > 0 || is_split, may_be_copy: copies::may_be(engine, message, redelivered) };
+    let job = loop {
+        let worker = match claim::job(engine, message, phase, terms, (limit, redelivered)).await? {
+            ClaimedJob::Ours(job) => break job,
+            ClaimedJob::Nothing => {
+                Box::pin(asked::again(engine, message, redelivered > 0)).await?;
+                return Ok(Done::Settled);
+            }
+            ClaimedJob::Elsewhere(worker) => worker,
+        };
+        // What waits keeps no slot from what can run.
+        let kind = slot.take().map(|_slot| SlotKind::of(def));
+        if Box::pin(copies::outlive(engine, message, tenure, &worker)).await? == copies::Fate::Dead {
+            terms = claim::Terms { firm: true, may_be_copy: false };
+        }
+        if let Some(kind) = kind {
+            slot = slots::wait(engine, kind).await;
+            if slot.is_none() {
+                return Ok(Done::Interrupted);
+            }
+        }
     };
     if job.losses > engine.settings.losses {
         return Box::pin(settle::lost_job(engine, (job, limit), phase)).await;

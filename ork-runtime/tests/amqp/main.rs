@@ -47,6 +47,7 @@ mod schemas;
 mod storeless;
 mod stores;
 mod strangers;
+mod surplus;
 mod tasks;
 mod trees;
 mod unknown;

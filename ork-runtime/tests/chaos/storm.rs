@@ -12,30 +12,41 @@ use tokio::time::sleep;
 use super::postgres;
 use super::processes::{Place, Worker};
 
-/// How many jobs there are, with how many parts each, and how many processes.
-const JOBS: u64 = 200;
-const PARTS: u64 = 20;
+/// How many parts a job has, and how many processes there are.
+const PARTS: u64 = 5;
 const WORKERS: usize = 5;
 
-/// Between two kills.
-const PAUSE: Duration = Duration::from_millis(700);
+/// How bad it is.
+#[derive(Clone, Copy)]
+struct Weather {
+    jobs: u64,
+    /// How long a join takes.
+    join: Duration,
+    /// Between two kills.
+    pause: Duration,
+}
+
+const SHORT: Weather = Weather { jobs: 200, join: Duration::from_millis(300), pause: Duration::from_millis(700) };
+
+/// Messages wait for longer than it takes until a process is known to be dead.
+const LONG: Weather = Weather { jobs: 500, join: Duration::from_secs(3), pause: Duration::from_secs(2) };
 
 #[task]
-async fn fold(log: String) -> String {
-    log
+async fn fold(log: String, millis: u64) -> (String, u64) {
+    (log, millis)
 }
 
 #[task(part)]
-fn fold_part(parts: u64, log: String) -> impl Iterator<Item = fold> {
-    (0..parts).map(move |_| fold { log: log.clone() })
+fn fold_part(parts: u64, log: String, millis: u64) -> impl Iterator<Item = fold> {
+    (0..parts).map(move |_| fold { log: log.clone(), millis })
 }
 
 #[task(join)]
-async fn fold_join(parts: Parts<String>, context: Context) -> Result<u64> {
+async fn fold_join(parts: Parts<(String, u64)>, context: Context) -> Result<u64> {
     let mut parts = parts.all_ok()?;
-    let log = parts.next().await.unwrap()?;
+    let (log, millis) = parts.next().await.unwrap()?;
     note(&log, &context, "begin");
-    sleep(Duration::from_millis(300)).await;
+    sleep(Duration::from_millis(millis)).await;
     note(&log, &context, "end");
     Ok(1)
 }
@@ -65,7 +76,7 @@ fn calls(log: &Path) -> BTreeMap<String, BTreeMap<(i64, u32), Option<i64>>> {
     calls
 }
 
-fn storm(store: &str, broker: &str, folder: &Path) {
+fn storm(Weather { jobs: n_jobs, join, pause }: Weather, store: &str, broker: &str, folder: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let place = Place { store: store.to_owned(), broker: broker.to_owned(), prefix: "storm".into() };
@@ -73,7 +84,8 @@ fn storm(store: &str, broker: &str, folder: &Path) {
         let log = folder.join("calls");
         let path = log.display().to_string();
         let mut workers: Vec<Worker> = (0..WORKERS).map(|_| place.worker()).collect();
-        let messages = (0..JOBS).map(|_| fold_part { parts: PARTS, log: path.clone() });
+        let millis = u64::try_from(join.as_millis()).unwrap();
+        let messages = (0..n_jobs).map(|_| fold_part { parts: PARTS, log: path.clone(), millis });
         let jobs = client.submit_all(messages).await.unwrap();
         let all = async {
             for job in &jobs {
@@ -83,7 +95,7 @@ fn storm(store: &str, broker: &str, folder: &Path) {
         let killed = std::cell::RefCell::new(BTreeSet::new());
         let storm = async {
             for at in (0..WORKERS).cycle() {
-                sleep(PAUSE).await;
+                sleep(pause).await;
                 let worker = std::mem::replace(&mut workers[at], place.worker());
                 killed.borrow_mut().insert(worker.process());
                 worker.kill();
@@ -113,7 +125,7 @@ fn storm(store: &str, broker: &str, folder: &Path) {
         for worker in workers {
             println!("{}", worker.drain_and_tell());
         }
-        assert!(overlapping.is_empty(), "{} of {JOBS}: {overlapping:#?}", overlapping.len());
+        assert!(overlapping.is_empty(), "{} of {n_jobs}: {overlapping:#?}", overlapping.len());
     });
 }
 
@@ -121,7 +133,7 @@ fn storm(store: &str, broker: &str, folder: &Path) {
 fn no_join_runs_in_two_living_processes_at_once_over_sqlite() {
     let folder = tempfile::tempdir().unwrap();
     let store = format!("sqlite:{}", folder.path().join("ork.db").display());
-    storm(&store, "embedded", folder.path());
+    storm(SHORT, &store, "embedded", folder.path());
 }
 
 #[test]
@@ -129,12 +141,12 @@ fn no_join_runs_in_two_living_processes_at_once_over_rabbitmq() {
     let Some(rabbit) = super::node::private_node() else { return };
     let folder = tempfile::tempdir().unwrap();
     let store = format!("sqlite:{}", folder.path().join("ork.db").display());
-    storm(&store, &rabbit.url(), folder.path());
+    storm(LONG, &store, &rabbit.url(), folder.path());
 }
 
 #[test]
 fn no_join_runs_in_two_living_processes_at_once_over_postgres() {
     let Some(server) = postgres::private() else { return };
     let folder = tempfile::tempdir().unwrap();
-    storm(&server.url("postgres"), "embedded", folder.path());
+    storm(SHORT, &server.url("postgres"), "embedded", folder.path());
 }
