@@ -130,3 +130,44 @@ fn a_clock_that_is_set_back_or_forward_by_an_hour_loses_nothing() {
         drop(folder);
     });
 }
+
+/// Fails on the code before this change: the computer has slept for a minute, the process that wakes up first takes the
+/// other one for dead, and runs beside it what that one is still running.
+#[test]
+fn after_a_sleep_of_the_computer_nobody_takes_a_living_process_for_dead() {
+    each(|world| async move {
+        let (first, store, folder) = world.parts();
+        first.shutdown().await;
+        if store == "memory:" {
+            return;
+        }
+        let clock = super::clock::Manual::new(SystemClock.now());
+        let mut processes = Vec::new();
+        let mut jobs = Vec::new();
+        for _ in 0..2 {
+            let process = builder(&store).clock(Arc::<super::clock::Manual>::clone(&clock)).build().await.unwrap();
+            process.start_worker();
+            let key = ork::JobId::new().to_string();
+            let job = process.submit(gated { key: key.clone() }).await.unwrap();
+            Gate::of(&key).entered().await;
+            jobs.push((key, job));
+            processes.push(process);
+        }
+        // After the sleep each says several times that it lives.
+        clock.turn(Duration::from_mins(1));
+        for _ in 0..4 {
+            let next = clock.now() + Duration::from_secs(5);
+            clock.is_awaited(next).await;
+            clock.turn(Duration::from_secs(5));
+        }
+        for (key, job) in jobs {
+            Gate::of(&key).open();
+            assert_eq!(job.wait().await.unwrap(), key);
+            assert_eq!(calls(&key), 1);
+        }
+        for process in processes {
+            process.shutdown().await;
+        }
+        drop(folder);
+    });
+}

@@ -10,6 +10,7 @@
 )]
 
 mod accounting;
+mod beats;
 mod commits;
 #[path = "../support/counted.rs"]
 #[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]

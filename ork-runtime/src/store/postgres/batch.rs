@@ -18,7 +18,7 @@ use super::save::{self, Saved};
 use super::session::Session;
 use super::{locked, metrics, prune, rows, uniques, workers};
 use crate::accounting::{Change, Shards};
-use crate::store::Work;
+use crate::store::{Beat, Work};
 
 /// What a transaction has done, to be told once it is known to be committed.
 #[derive(Debug, Default)]
@@ -243,8 +243,10 @@ async fn others(
             Command::Record(deltas, answer) => {
                 answer.value = Some(metrics::record(connection, deltas).await?);
             }
-            Command::Beat(beat, answer) => {
-                let found = workers::beat(connection, beat).await?;
+            Command::Beat(beat, asked, answer) => {
+                // It may have waited for other processes. Once it is written, this one lives.
+                let beat = Beat { ttl: beat.ttl + asked.elapsed(), ..beat.clone() };
+                let found = workers::beat(connection, &beat).await?;
                 freed |= found.freed;
                 answer.value = Some(found.beaten);
             }

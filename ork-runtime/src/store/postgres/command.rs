@@ -22,8 +22,8 @@ pub(super) enum Command {
     Forget(Vec<Held>, Answer<()>),
     /// Let go of rows.
     GiveBack(Vec<Held>, Answer<()>),
-    /// Note that a process lives.
-    Beat(Beat, Answer<Beaten>),
+    /// Note that a process lives, which it has said at this moment.
+    Beat(Beat, Instant, Answer<Beaten>),
     /// Note how far a job has come, or one part of it.
     Progress(JobId, Option<u64>, Progress, Answer<()>),
     /// Add to what jobs have recorded.
@@ -112,7 +112,7 @@ impl Waiting {
             | Command::Progress(.., answer)
             | Command::Leave(_, answer)
             | Command::Nothing(answer) => drop(answer.send(result)),
-            Command::Beat(_, answer) => drop(answer.send(result)),
+            Command::Beat(.., answer) => drop(answer.send(result)),
             Command::Record(_, answer) => drop(answer.send(result)),
             Command::Prune(_, answer) => drop(answer.send(result)),
             Command::Undo(_) | Command::Close => {}

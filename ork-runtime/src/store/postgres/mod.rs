@@ -199,7 +199,7 @@ impl Store for Postgres {
     }
 
     async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
-        self.write(|answer| Command::Beat(beat, answer)).await
+        self.write(|answer| Command::Beat(beat, Instant::now(), answer)).await
     }
 
     async fn leave(&self, by: By) -> Result<(), StoreError> {

@@ -165,6 +165,9 @@ impl Writer {
         if matches!(waiting.command, Command::Close) {
             self.closing = true;
             self.queue.close();
+        } else if matches!(waiting.command, Command::Beat(..)) {
+            // The lives of others depend on nothing else that waits here.
+            self.waiting.push_front(waiting);
         } else {
             self.waiting.push_back(waiting);
         }

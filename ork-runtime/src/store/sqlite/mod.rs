@@ -20,6 +20,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -167,7 +168,13 @@ impl Store for Sqlite {
     }
 
     async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
-        self.write(move |connection, changes| outbox::beat(connection, &beat, changes)).await
+        // It may wait for other processes. Once it is written, the process lives.
+        let asked = Instant::now();
+        let written = move |connection: &Connection, changes: &mut Vec<Change>| {
+            let beat = Beat { ttl: beat.ttl + asked.elapsed(), ..beat.clone() };
+            outbox::beat(connection, &beat, changes)
+        };
+        self.write(written).await
     }
 
     async fn leave(&self, by: By) -> Result<(), StoreError> {
