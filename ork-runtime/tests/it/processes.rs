@@ -153,12 +153,19 @@ fn after_a_sleep_of_the_computer_nobody_takes_a_living_process_for_dead() {
             jobs.push((key, job));
             processes.push(process);
         }
-        // After the sleep each says several times that it lives.
+        // A process looks no more often than this, and says so often that it lives.
+        let (look, beat) = (Duration::from_millis(200), Duration::from_secs(5));
+        clock.is_awaited_by(clock.now() + look, 2).await;
         clock.turn(Duration::from_mins(1));
-        for _ in 0..4 {
-            let next = clock.now() + Duration::from_secs(5);
-            clock.is_awaited(next).await;
-            clock.turn(Duration::from_secs(5));
+        let woken = clock.now();
+        clock.is_awaited_by(woken + look, 2).await;
+        clock.turn(look);
+        clock.is_awaited_by(woken + beat, 2).await;
+        clock.turn(beat - look);
+        clock.is_awaited_by(woken + beat + look, 2).await;
+        for (key, _) in &jobs {
+            let again = tokio::time::timeout(Duration::from_secs(1), Gate::of(key).entered()).await;
+            assert!(again.is_err(), "it was called beside the process that was running it");
         }
         for (key, job) in jobs {
             Gate::of(&key).open();
