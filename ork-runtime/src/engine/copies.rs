@@ -22,8 +22,10 @@ pub(super) fn may_be(engine: &Engine, message: &Message, redelivered: u32) -> bo
 pub(super) enum Fate {
     /// It is dead, and its job still stands as it left it.
     Dead,
-    /// It may have ended the job, or given it back.
-    Unknown,
+    /// It has ended the job, or given it back.
+    Over,
+    /// It is not known, and this worker has to stop.
+    Open,
 }
 
 /// Waits for the fate of the process that runs the job of this message. That may take long: then the delivery is
@@ -35,7 +37,13 @@ pub(super) async fn outlive(
     worker: &str,
 ) -> Result<Fate, ProcessError> {
     tracing::debug!(job = %message.job, worker, "a copy of a message waits, as a living process runs its job");
-    lease::keep(engine, message, tenure, fate(engine, message.job, worker)).await
+    let fate = lease::keep(engine, message, tenure, fate(engine, message.job, worker)).await?;
+    if fate == Fate::Open {
+        // Given back to the broker it would come as a delivery that somebody has lost, and be run at once.
+        tenure.exchange(engine, message).await;
+        return Err(ProcessError::Unsettled(Settlement::Release));
+    }
+    Ok(fate)
 }
 
 async fn fate(engine: &Engine, job: JobId, worker: &str) -> Result<Fate, ProcessError> {
@@ -46,12 +54,12 @@ async fn fate(engine: &Engine, job: JobId, worker: &str) -> Result<Fate, Process
             view.job.state == State::Running && view.job.worker.as_deref() == Some(worker)
         };
         if !view.is_some_and(|view| runs(&view)) {
-            return Ok(Fate::Unknown);
+            return Ok(Fate::Over);
         }
         let Some(until) = refuse::lives_until(engine, job, worker).await? else { return Ok(Fate::Dead) };
         tokio::select! {
-            () = engine.drain.cancelled() => return Err(ProcessError::Unsettled(Settlement::Release)),
-            () = changes.changed() => return Ok(Fate::Unknown),
+            () = engine.drain.cancelled() => return Ok(Fate::Open),
+            () = changes.changed() => {}
             () = engine.clock.pause_until(until) => {}
         }
     }

@@ -36,11 +36,17 @@ fn a_copy_of_what_a_living_process_runs_waits_for_its_end() {
         assert!(called_again.is_err(), "it was called in two living processes at once");
         // Other work goes on beside the copy that waits.
         assert_eq!(second.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
+        // A worker that stops gives the copy back, and the next one waits in its turn.
+        second.shutdown().await;
+        let third = world.worker().await;
+        assert_eq!(third.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
+        let called_again = tokio::time::timeout(Duration::from_secs(3), Gate::of(&key).entered(1)).await;
+        assert!(called_again.is_err(), "it was called in two living processes at once");
         Gate::of(&key).open();
         assert_eq!(job.wait().await.unwrap(), key);
         assert_eq!(calls(&key), 1);
         first.shutdown().await;
-        second.shutdown().await;
+        third.shutdown().await;
     });
 }
 

@@ -33,4 +33,5 @@ mod proxy;
 mod rabbit;
 mod rounds;
 mod storm;
+mod suspects;
 mod tasks;
