@@ -112,14 +112,13 @@ pub(super) async fn set_aside(connection: &mut PgConnection, batch: &mut Vec<Wai
     locked.keys = try_lock(connection, 1_869_769_474, keys).await?;
     let commands: Vec<_> = batch.extract_if(.., |waiting| locked.concern(&waiting.command)).collect();
     let needed = commands.iter().flat_map(|waiting| jobs_of(&waiting.command)).find(|job| locked.jobs.contains(job));
-    let held = match needed {
-        Some(job) => Some(holder(connection, job).await?),
-        None => {
-            let (mut limits, mut keys) = (locked.limits.iter(), locked.keys.iter());
-            let limit = limits.next().map(|name| format!("the concurrency limit `{name}`"));
-            let what = limit.or_else(|| keys.next().map(|key| format!("the unique key `{key}`")));
-            what.map(|what| HeldLock { what, holder: None })
-        }
+    let held = if let Some(job) = needed {
+        Some(holder(connection, job).await?)
+    } else {
+        let (mut limits, mut keys) = (locked.limits.iter(), locked.keys.iter());
+        let limit = limits.next().map(|name| format!("the concurrency limit `{name}`"));
+        let what = limit.or_else(|| keys.next().map(|key| format!("the unique key `{key}`")));
+        what.map(|what| HeldLock { what, holder: None })
     };
     Ok(Aside { commands, held })
 }
