@@ -48,7 +48,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("notify", &["store::sqlite"]),
     // The wake files of dead processes are as old as the file system says.
     ("SystemTime", &["clock::system", "store::sqlite::wake"]),
-    ("Instant", &["clock::system", "broker::amqp", "store::postgres"]),
+    ("Instant", &["clock::system", "broker::amqp", "store::postgres", "store::sqlite"]),
     ("env", &["config"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),

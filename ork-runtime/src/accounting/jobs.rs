@@ -157,6 +157,9 @@ pub struct Claim {
     pub attempt: u32,
     /// Whether that it was begun must outlive this process: its worker may have died before, or what follows rests on it.
     pub firm: bool,
+    /// Whether the message may be another copy of one that a living process works on: then a job that another process
+    /// runs stays with that one.
+    pub may_be_copy: bool,
     /// Who claims.
     pub by: By,
 }
@@ -174,6 +177,8 @@ pub enum Claimed {
         /// Whether the job was made now: its first message has come from another program.
         made: bool,
     },
+    /// It is still owed, but this other process runs it, unless that has died: nothing changed.
+    Runs(String),
     /// It has ended, waits for its parts, or the dispatch is of an older attempt: run nothing.
     Nothing,
     /// There is no such job, and the dispatch is not its first: run nothing.
@@ -257,6 +262,12 @@ impl Operation for Claim {
         }
         let Some(entry) = books.get_mut(id) else { return Claimed::Unknown };
         let again = entry.job.state == State::Running;
+        if let Some(worker) = entry.job.worker.as_ref().filter(|_| again && self.may_be_copy)
+            && entry.job.is_current(self.phase, self.attempt)
+            && *worker != self.by.worker.to_string()
+        {
+            return Claimed::Runs(worker.clone());
+        }
         match entry.job.claim(self.phase, self.attempt, &self.by.worker.to_string(), self.by.now) {
             job::Claim::Ours => {
                 entry.dirty = true;

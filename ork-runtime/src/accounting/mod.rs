@@ -33,7 +33,7 @@ pub use run::BeginRun;
 pub use schedule::{Pause, Paused, Tick};
 pub use steer::{Cancel, Retry, Steered};
 pub use tree::{MOST_FOLLOWED, NoChild, are_ends, end_of, ends, ends_before};
-pub use unique::{Holder, taken};
+pub use unique::{ALIVE, Holder, taken};
 
 use std::sync::Arc;
 

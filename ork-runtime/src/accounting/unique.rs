@@ -12,8 +12,8 @@ use crate::failure::{Failure, FailureKind};
 use crate::id::JobId;
 use crate::job::Unique;
 
-/// A job that was seen within this time is alive: processes say every few seconds what they work on.
-const ALIVE: Duration = Duration::from_secs(15);
+/// For how long a sign of life is believed: processes say every few seconds that they live, and what they work on.
+pub const ALIVE: Duration = Duration::from_secs(15);
 
 /// The job that took a key last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,8 +15,19 @@ use crate::task::builtin;
 pub(super) enum ClaimedJob {
     /// Run it.
     Ours(Box<Job>),
+    /// This process runs it, and may live: run nothing beside it.
+    Elsewhere(String),
     /// Run nothing now.
     Nothing,
+}
+
+/// What is known of the message by which a job is claimed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// See [`Claim::firm`].
+    pub(super) firm: bool,
+    /// See [`Claim::may_be_copy`].
+    pub(super) may_be_copy: bool,
 }
 
 /// The answer for a part.
@@ -45,7 +56,7 @@ pub(super) async fn job(
     engine: &Engine,
     message: &Message,
     phase: Phase,
-    firm: bool,
+    Terms { firm, may_be_copy }: Terms,
     limits: (Option<&Limit>, u32),
 ) -> Result<ClaimedJob, ProcessError> {
     let unknown = new_job(engine, message);
@@ -60,7 +71,7 @@ pub(super) async fn job(
         });
     }
     let unique = unique_of(engine, message);
-    let claim = Claim { unknown, unique, phase, attempt: message.attempt, firm, by: engine.by() };
+    let claim = Claim { unknown, unique, phase, attempt: message.attempt, firm, may_be_copy, by: engine.by() };
     let admitted = permits::begin(engine, limits, vec![claim]).await?.pop();
     // What waits for a permit comes again when it has one.
     Ok(match admitted.and_then(|admitted| admitted.answer) {
@@ -71,6 +82,7 @@ pub(super) async fn job(
             }
             ClaimedJob::Ours(job)
         }
+        Some(Claimed::Runs(worker)) => ClaimedJob::Elsewhere(worker),
         Some(Claimed::Nothing) | None => ClaimedJob::Nothing,
         Some(Claimed::Unknown) => {
             let words = format!("there is no job {} in this store, so it cannot be joined or tried again", message.job);

@@ -82,8 +82,11 @@ impl Tenure {
         }
     }
 
-    /// Exchanges the receipt for a lease.
-    async fn exchange(&mut self, engine: &Engine, message: &Message) {
+    /// Exchanges the receipt for a lease, if it has none yet.
+    pub(super) async fn exchange(&mut self, engine: &Engine, message: &Message) {
+        if !matches!(self, Self::Delivery(_)) {
+            return;
+        }
         let ask = match message.ask {
             Ask::Whole | Ask::Item | Ask::Step => OwedAsk::Start,
             Ask::Join => OwedAsk::Join,

@@ -9,6 +9,8 @@ mod barrier;
 mod calls;
 pub(crate) mod cancel;
 mod claim;
+mod copies;
+mod done;
 pub(crate) mod events;
 mod external;
 pub(crate) mod hooks;
@@ -46,8 +48,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::accounting::{By, Limit, PartKey};
-use crate::broker::{Broker, Delivery, Refused, Settlement};
+use crate::accounting::{By, Limit};
+use crate::broker::{Broker, Delivery, Refused};
 use crate::clock::Clock;
 use crate::clock::shared::SharedClock;
 use crate::event::Scope;
@@ -59,13 +61,14 @@ use crate::id::WorkerId;
 use crate::job::Phase;
 use crate::message::{Ask, Limits, Message};
 use crate::registry::{Registry, Task};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::task::TaskDef;
 use crate::task::builtin::CANCEL;
 use crate::task::state::States;
 
 use self::calls::Calls;
 use self::claim::{ClaimedJob, ClaimedPart};
+use self::done::{Done, ProcessError};
 use self::idle::Idle;
 use self::inherit::Inputs;
 use self::invoke::Hold;
@@ -196,37 +199,6 @@ impl Engine {
             tells: self.telling(),
         }
     }
-}
-
-/// Why a delivery could not be brought to an end.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ProcessError {
-    /// It is no message, or not one for this program.
-    #[error("{}", .0.detail)]
-    Refused(Box<Refused>, Option<PartKey>),
-    /// The store did not do what it was asked.
-    #[error("the store does not work")]
-    Store(#[from] StoreError),
-    /// How it ended was never written down; what becomes of its delivery.
-    #[error("the store does not work, and the worker has to stop")]
-    Unsettled(Settlement),
-}
-
-/// What came of a delivery.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Done {
-    /// It is done with: run, or rightly not run.
-    Settled,
-    /// It was run, and its input is not what the task takes.
-    WrongInput(String),
-    /// Its workers died too often.
-    Exhausted(String),
-    /// The worker has to stop: somebody else must run it.
-    Interrupted,
-    /// It is about the parts of a job, and this worker has no store.
-    NeedsStore(String),
-    /// Its input was made for another schema and does not fit, and no store keeps it.
-    OtherSchema(String),
 }
 
 /// Brings one delivery to its end, and settles it; under this slot, if it has one already.
@@ -376,11 +348,28 @@ async fn job(
 ) -> Result<Done, ProcessError> {
     let limit = limit.as_ref();
     let is_split = task.split.as_ref().is_some_and(|split| std::ptr::eq(split, def));
-    let ClaimedJob::Ours(job) =
-        claim::job(engine, message, phase, redelivered > 0 || is_split, (limit, redelivered)).await?
-    else {
-        Box::pin(asked::again(engine, message, redelivered > 0)).await?;
-        return Ok(Done::Settled);
+    let mut terms =
+        claim::Terms { firm: redelivered > 0 || is_split, may_be_copy: copies::may_be(engine, message, redelivered) };
+    let job = loop {
+        let worker = match claim::job(engine, message, phase, terms, (limit, redelivered)).await? {
+            ClaimedJob::Ours(job) => break job,
+            ClaimedJob::Nothing => {
+                Box::pin(asked::again(engine, message, redelivered > 0)).await?;
+                return Ok(Done::Settled);
+            }
+            ClaimedJob::Elsewhere(worker) => worker,
+        };
+        // What waits keeps no slot from what can run.
+        let kind = slot.take().map(|_slot| SlotKind::of(def));
+        if Box::pin(copies::outlive(engine, message, tenure, &worker)).await? == copies::Fate::Dead {
+            terms = claim::Terms { firm: true, may_be_copy: false };
+        }
+        if let Some(kind) = kind {
+            slot = slots::wait(engine, kind).await;
+            if slot.is_none() {
+                return Ok(Done::Interrupted);
+            }
+        }
     };
     if job.losses > engine.settings.losses {
         return Box::pin(settle::lost_job(engine, (job, limit), phase)).await;

@@ -7,6 +7,7 @@ use super::lease::{self, Tenure};
 use super::{Done, Engine, ProcessError, asked, unkept, unstorable};
 use crate::accounting::{Answer, NewJob, PartAttempt, PartKey, Refusal, Refuse, SettleParts};
 use crate::broker::{DeadReason, Refused, Settlement};
+use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
 use crate::hook::Kept;
 use crate::id::JobId;
@@ -212,13 +213,18 @@ async fn write_down(
 
 /// The process that runs a job, if it is dead; otherwise waits until it would be if it said no more that it lives.
 async fn outlived(engine: &Engine, job: JobId, worker: String) -> Result<Option<String>, ProcessError> {
+    let Some(until) = lives_until(engine, job, &worker).await? else { return Ok(Some(worker)) };
+    tracing::debug!(%job, worker, "a refused message waits for the end of the process that runs its job");
+    tokio::select! {
+        () = engine.clock.pause_until(until) => Ok(None),
+        () = engine.force.cancelled() => Err(ProcessError::Unsettled(Settlement::Release)),
+    }
+}
+
+/// When a process that runs a job would be known to be dead if it said no more that it lives; `None` if it is dead.
+pub(super) async fn lives_until(engine: &Engine, job: JobId, worker: &str) -> Result<Option<Timestamp>, ProcessError> {
     let processes = engine.store.situation(job).await?.processes;
     // Each says that it lives before it runs anything, so one that is not there has ended.
     let sign = processes.iter().find(|process| process.worker == worker).map(|process| process.until);
-    let Some(until) = sign.filter(|until| *until >= engine.clock.now()) else { return Ok(Some(worker)) };
-    tracing::debug!(%job, worker, "a refused message waits for the end of the process that runs its job");
-    tokio::select! {
-        () = engine.clock.pause_until(until + INSTANT) => Ok(None),
-        () = engine.force.cancelled() => Err(ProcessError::Unsettled(Settlement::Release)),
-    }
+    Ok(sign.filter(|until| *until >= engine.clock.now()).map(|until| until + INSTANT))
 }

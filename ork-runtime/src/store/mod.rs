@@ -26,7 +26,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::accounting::{By, Operation, Owed, OwedId};
+use crate::accounting::{ALIVE, By, Operation, Owed, OwedId};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
@@ -188,6 +188,13 @@ pub struct Beat {
     pub waiting: Vec<String>,
     /// Who.
     pub by: By,
+}
+
+impl Beat {
+    /// When it is written: one that is late looks at the others as they were when it was due, and is believed for longer.
+    pub fn written(&self) -> Timestamp {
+        self.by.now + self.ttl.saturating_sub(ALIVE)
+    }
 }
 
 /// At most so many jobs that no process works on are answered at once.

@@ -309,7 +309,15 @@ async fn fail_part(
 async fn fail_job(engine: &Engine, message: &Message, phase: Phase, failure: Failure) -> Result<(), StoreError> {
     let unknown =
         NewJob { job: Job::new(message.job, message.task.clone(), engine.clock.now()), input: message.body.clone() };
-    let claim = Claim { unknown, unique: None, phase, attempt: message.attempt, firm: true, by: engine.by() };
+    let claim = Claim {
+        unknown,
+        unique: None,
+        phase,
+        attempt: message.attempt,
+        firm: true,
+        may_be_copy: false,
+        by: engine.by(),
+    };
     let Claimed::Ours { job, .. } = engine.store.apply(claim).await? else {
         return Ok(());
     };

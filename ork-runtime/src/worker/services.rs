@@ -12,7 +12,7 @@ use super::measures;
 use super::relay::relay;
 use super::sets;
 use super::unattended::{self, Asks, Look};
-use crate::accounting::Change;
+use crate::accounting::{ALIVE, By, Change};
 use crate::clock::Timestamp;
 use crate::clock::shared::{SharedClock, seconds};
 use crate::engine::{Engine, MeasureReceiver, OutboxReceiver, ProgressReceiver};
@@ -22,8 +22,11 @@ use crate::supervisor::Supervisor;
 /// How often a process says that it lives.
 const BEAT: Duration = Duration::from_secs(5);
 
+/// After so long it says so again, if that could not be written.
+const BEAT_AGAIN: Duration = Duration::from_secs(1);
+
 /// For how long that is believed.
-pub(crate) const TTL: Duration = Duration::from_secs(15);
+pub(crate) const TTL: Duration = ALIVE;
 
 /// How much time there is at least between two looks for jobs that ended while they run here.
 const LOOK: Duration = Duration::from_millis(200);
@@ -76,17 +79,29 @@ fn hold_against(clock: &SharedClock, shown: Option<Timestamp>, asked: Timestamp)
     );
 }
 
+/// A sign of life that was due at this moment.
+///
+/// One that comes late is believed for as long as one in time, and looks at the others as they were at that moment: what
+/// held up this process, such as a computer that slept, may have held up all of them. The next one finds those that are
+/// dead.
+fn due(by: By, moment: Timestamp) -> Beat {
+    let late = by.now - moment;
+    let by = By { now: by.now.min(moment), ..by };
+    Beat { ttl: TTL + late, running: Vec::new(), waiting: Vec::new(), by }
+}
+
 /// Says that the process lives, and stops what was cancelled. What nothing is under way for goes to `unattended`.
 async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: CancellationToken) {
     let mut asks = Asks::default();
     let mut changes = engine.store.changes().watch();
-    let mut next = engine.clock.now();
+    let (mut next, mut failures) = (engine.clock.now(), 0_u32);
     loop {
         let (noted, asked) = (engine.running.note(), engine.store_clock.own().now());
         let tasks = asks.due(&engine);
-        let beat = Beat { ttl: TTL, running: noted.jobs.clone(), waiting: tasks.clone(), by: engine.by() };
+        let beat = Beat { running: noted.jobs.clone(), waiting: tasks.clone(), ..due(engine.by(), next) };
         match engine.store.beat(beat).await {
             Ok(Beaten { ended, time, unattended: found }) => {
+                failures = 0;
                 if !tasks.is_empty() {
                     // What is missed is found by the next look.
                     let _missed = unattended.try_send(Look { tasks, found });
@@ -96,7 +111,17 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
                 }
                 hold_against(&engine.store_clock, time, asked);
             }
-            Err(error) => tracing::warn!(%error, "the heartbeat could not be written"),
+            // Once more soon: the time for which the last one is believed runs out.
+            Err(error) => {
+                failures += 1;
+                if failures.is_power_of_two() {
+                    tracing::warn!(%error, failures, "the heartbeat could not be written");
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = engine.clock.pause(BEAT_AGAIN) => continue,
+                }
+            }
         }
         if engine.clock.now() >= next {
             next = engine.clock.now() + BEAT;

@@ -251,7 +251,8 @@ fn what_a_dead_process_owed_of_parts_is_told_by_another() {
         let new = NewJob { job: Job::new(id, "count", by.now), input: "{}".into() };
         store.apply(Submit::new(new.clone(), by.clone())).await.unwrap();
         let (phase, attempt) = (Phase::Start, 1);
-        let claim = Claim { unknown: new, unique: None, phase, attempt, firm: false, by: by.clone() };
+        let claim =
+            Claim { unknown: new, unique: None, phase, attempt, firm: false, may_be_copy: false, by: by.clone() };
         store.apply(claim).await.unwrap();
         let open = Open { job: id, attempt, policy: Policy::default(), joined: false, made_for: None };
         let epoch = store.apply(open).await.unwrap().unwrap();
@@ -303,7 +304,8 @@ fn what_a_dead_process_owed_is_told_by_another() {
         let new = NewJob { job: Job::new(id, "add", by.now), input: r#"{"a": 1, "b": 2}"#.into() };
         store.apply(Submit::new(new.clone(), by.clone())).await.unwrap();
         let (phase, attempt) = (Phase::Start, 1);
-        let claim = Claim { unknown: new, unique: None, phase, attempt, firm: false, by: by.clone() };
+        let claim =
+            Claim { unknown: new, unique: None, phase, attempt, firm: false, may_be_copy: false, by: by.clone() };
         store.apply(claim).await.unwrap();
         let settle = Settle { job: id, phase, attempt, how: Attempt::Succeeded, output: Some("3".into()), by };
         store.apply(settle).await.unwrap();

@@ -48,6 +48,7 @@ mod schemas;
 mod storeless;
 mod stores;
 mod strangers;
+mod surplus;
 mod tasks;
 mod trees;
 mod unknown;

@@ -25,27 +25,39 @@ async fn open(world: &World) -> Arc<dyn Store> {
 }
 
 /// A process that is killed while it runs a job: it says no more that it lives.
-struct Doomed {
+pub(crate) struct Doomed {
     store: Arc<dyn Store>,
     worker: WorkerId,
 }
 
 impl Doomed {
+    pub(crate) async fn new(world: &World) -> Self {
+        Self { store: open(world).await, worker: WorkerId::new("doomed") }
+    }
+
     fn by(&self) -> By {
         By { worker: self.worker.clone(), now: SystemClock.now(), hold: false, tells: ork::event::Telling::Nothing }
     }
 
     /// Says that it lives; answers until when that is believed.
-    async fn beat(&self, ttl: Duration) -> Timestamp {
+    pub(crate) async fn beat(&self, ttl: Duration) -> Timestamp {
         let by = self.by();
         let until = by.now + ttl;
         self.store.beat(Beat { ttl, running: Vec::new(), waiting: Vec::new(), by }).await.unwrap();
         until
     }
 
-    async fn claim(&self, id: JobId) {
+    pub(crate) async fn claim(&self, id: JobId) {
         let unknown = NewJob { job: Job::new(id, "gated", SystemClock.now()), input: "{}".into() };
-        let claim = Claim { unknown, unique: None, phase: Phase::Start, attempt: 1, firm: true, by: self.by() };
+        let claim = Claim {
+            unknown,
+            unique: None,
+            phase: Phase::Start,
+            attempt: 1,
+            firm: true,
+            may_be_copy: false,
+            by: self.by(),
+        };
         assert!(matches!(self.store.apply(claim).await.unwrap(), Claimed::Ours { .. }));
     }
 }
@@ -57,7 +69,7 @@ fn a_job_whose_worker_died_fails_when_nobody_knows_its_task() {
         let client = world.client().await;
         let key = fresh();
         let job = client.submit(gated { key }).await.unwrap();
-        let doomed = Doomed { store: open(&world).await, worker: WorkerId::new("doomed") };
+        let doomed = Doomed::new(&world).await;
         let foreigner = world.foreigner().await;
         let (options, queue) = (BasicConsumeOptions::default(), format!("{}.task.plain", world.prefix));
         let consume = foreigner.channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());

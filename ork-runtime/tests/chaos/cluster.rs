@@ -23,7 +23,7 @@ async fn round(cluster: &mut Cluster, parts: u64, seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let folder = tempfile::tempdir().unwrap();
     let store = format!("sqlite:{}", folder.path().join("ork.db").display());
-    let place = Place { store, broker: cluster.urls(0), prefix: format!("n{seed:x}") };
+    let place = Place { store, broker: cluster.urls(0), prefix: format!("n{seed:x}"), losses: 50 };
     let client = place.builder().build().await.unwrap();
     let queue = format!("{}.task.storm", place.prefix);
     for node in &cluster.nodes {

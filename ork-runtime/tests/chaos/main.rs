@@ -32,4 +32,6 @@ mod proxy;
 #[path = "../support/rabbit.rs"]
 mod rabbit;
 mod rounds;
+mod storm;
+mod suspects;
 mod tasks;

@@ -16,14 +16,18 @@ pub(crate) struct Place {
     pub(crate) store: String,
     pub(crate) broker: String,
     pub(crate) prefix: String,
+    /// How often work may be lost with its worker.
+    pub(crate) losses: u32,
 }
 
 impl Place {
     pub(crate) fn builder(&self) -> OrkBuilder {
         let config = ork::Config::from(Some(std::path::Path::new("/dev/null")), []).unwrap();
         let builder = Ork::builder().config(config).store(&self.store).broker(&self.broker);
-        let builder = builder.set("prefix", &self.prefix).set("events", "jobs");
-        builder.set("concurrency", "8").set("max_losses", "50").set("shutdown", "20s")
+        // Without RabbitMQ nobody hears of events.
+        let builder =
+            if self.broker == "embedded" { builder } else { builder.set("prefix", &self.prefix).set("events", "jobs") };
+        builder.set("concurrency", "8").set("max_losses", self.losses.to_string()).set("shutdown", "20s")
     }
 
     /// The same place, by another way to the broker.
@@ -32,7 +36,7 @@ impl Place {
     }
 
     pub(crate) fn worker(&self) -> Worker {
-        let place = [&*self.store, &self.broker, &self.prefix].join("\n");
+        let place = [&*self.store, &self.broker, &self.prefix, &self.losses.to_string()].join("\n");
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["processes::worker", "--exact", "--ignored", "--nocapture"]).env(PLACE, place);
         let told = tempfile::tempfile().unwrap();
@@ -66,6 +70,16 @@ impl Worker {
         assert!(ended.success(), "a worker ended badly: {ended}\n{}", self.told());
     }
 
+    /// Which process it is.
+    pub(crate) fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
     fn told(&mut self) -> String {
         let mut told = String::new();
         self.told.rewind().unwrap();
@@ -87,7 +101,7 @@ fn worker() {
     let place = std::env::var(PLACE).expect("only the other tests start it");
     let mut lines = place.lines().map(str::to_owned);
     let mut next = || lines.next().unwrap();
-    let place = Place { store: next(), broker: next(), prefix: next() };
+    let place = Place { store: next(), broker: next(), prefix: next(), losses: next().parse().unwrap() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         // RabbitMQ may be down just now.

@@ -62,6 +62,7 @@ async fn round(Ground { rabbit, postgres }: &mut Ground, parts: u64, seed: u64) 
         },
         broker: rabbit.url(),
         prefix: format!("c{seed:x}"),
+        losses: 50,
     };
     let proxy = Proxy::to(rabbit.port());
     let through = place.by(format!("amqp://guest:guest@127.0.0.1:{}/%2f", proxy.port()));

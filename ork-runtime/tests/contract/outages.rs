@@ -43,6 +43,27 @@ async fn outcomes_that_are_sent_while_the_connection_is_cut_are_not_lost() {
     .await;
 }
 
+/// Before, it took forty seconds until the dead connection was noticed, and then up to ten more until the next attempt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outcome_that_is_sent_while_packets_are_dropped_comes_soon_after_the_network_is_back() {
+    in_a_corner(QueueKind::Quorum, async |corner| {
+        let (proxy, cut_corner) = cuttable(&corner);
+        let (asker, worker) = (cut_corner.amqp(), corner.amqp());
+        worker.prepare(&[queue(1)]).await.unwrap();
+        let mut replies = asker.replies().await.unwrap().unwrap();
+        proxy.stall();
+        let to = ReplyTo { queue: replies.queue.clone(), correlation: "1".into() };
+        worker.publish(vec![outcome(to)]).await.remove(0).unwrap();
+        timeout(Duration::from_secs(30), proxy.is_noticed(1)).await.expect("nothing is noticed");
+        proxy.go_on_with_new_connections();
+        // RabbitMQ, too, has to notice that it has sent the outcome in vain.
+        let answer = timeout(Duration::from_secs(15), replies.answers.recv()).await.expect("an outcome in time");
+        assert_eq!(answer.unwrap().correlation, "1");
+        asker.close().await;
+    })
+    .await;
+}
+
 fn outcome(to: ReplyTo) -> Outgoing {
     Outgoing::Reply(Reply { to, job: JobId::new(), state: JobState::Success, output: None, error: None })
 }

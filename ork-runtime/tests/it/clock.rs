@@ -29,7 +29,13 @@ impl Manual {
 
     /// Waits until somebody waits for this moment.
     pub(crate) async fn is_awaited(&self, moment: Timestamp) {
-        self.sleepers.subscribe().wait_for(|sleepers| sleepers.contains_key(&moment)).await.unwrap();
+        self.is_awaited_by(moment, 1).await;
+    }
+
+    /// Waits until so many wait for this moment.
+    pub(crate) async fn is_awaited_by(&self, moment: Timestamp, n: usize) {
+        let waits = |sleepers: &BTreeMap<_, usize>| sleepers.get(&moment).is_some_and(|waiting| *waiting >= n);
+        self.sleepers.subscribe().wait_for(waits).await.unwrap();
     }
 }
 

@@ -130,3 +130,51 @@ fn a_clock_that_is_set_back_or_forward_by_an_hour_loses_nothing() {
         drop(folder);
     });
 }
+
+/// Fails on the code before this change: the computer has slept for a minute, the process that wakes up first takes the
+/// other one for dead, and runs beside it what that one is still running.
+#[test]
+fn after_a_sleep_of_the_computer_nobody_takes_a_living_process_for_dead() {
+    each(|world| async move {
+        let (first, store, folder) = world.parts();
+        first.shutdown().await;
+        if store == "memory:" {
+            return;
+        }
+        let clock = super::clock::Manual::new(SystemClock.now());
+        let mut processes = Vec::new();
+        let mut jobs = Vec::new();
+        for _ in 0..2 {
+            let process = builder(&store).clock(Arc::<super::clock::Manual>::clone(&clock)).build().await.unwrap();
+            process.start_worker();
+            let key = ork::JobId::new().to_string();
+            let job = process.submit(gated { key: key.clone() }).await.unwrap();
+            Gate::of(&key).entered().await;
+            jobs.push((key, job));
+            processes.push(process);
+        }
+        // A process looks no more often than this, and says so often that it lives.
+        let (look, beat) = (Duration::from_millis(200), Duration::from_secs(5));
+        clock.is_awaited_by(clock.now() + look, 2).await;
+        clock.turn(Duration::from_mins(1));
+        let woken = clock.now();
+        clock.is_awaited_by(woken + look, 2).await;
+        clock.turn(look);
+        clock.is_awaited_by(woken + beat, 2).await;
+        clock.turn(beat - look);
+        clock.is_awaited_by(woken + beat + look, 2).await;
+        for (key, _) in &jobs {
+            let again = tokio::time::timeout(Duration::from_secs(1), Gate::of(key).entered()).await;
+            assert!(again.is_err(), "it was called beside the process that was running it");
+        }
+        for (key, job) in jobs {
+            Gate::of(&key).open();
+            assert_eq!(job.wait().await.unwrap(), key);
+            assert_eq!(calls(&key), 1);
+        }
+        for process in processes {
+            process.shutdown().await;
+        }
+        drop(folder);
+    });
+}

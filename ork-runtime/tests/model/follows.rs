@@ -159,7 +159,8 @@ impl World {
     /// Claims a job and settles it.
     fn end(&mut self, config: &Config, id: JobId, fails: bool) {
         let (phase, attempt) = (Phase::Start, self.jobs[&id].attempt);
-        let claim = Claim { unknown: new(id), unique: None, phase, attempt, firm: false, by: by(Some(0)) };
+        let claim =
+            Claim { unknown: new(id), unique: None, phase, attempt, firm: false, may_be_copy: false, by: by(Some(0)) };
         let claimed = self.change(config, &claim);
         assert!(matches!(claimed, Claimed::Ours { .. }), "{claimed:?}");
         self.open.remove(&id);

@@ -241,6 +241,7 @@ impl World {
             phase,
             attempt: msg.attempt,
             firm: msg.suspect,
+            may_be_copy: false,
             by: by(Some(worker)),
         };
         let limited = config.plain && phase == Phase::Start;
@@ -251,7 +252,7 @@ impl World {
                 }
                 Hand::Job { join: phase == Phase::Join, attempt: job.attempt, counted: job.counted_attempt() }
             }
-            Some(Claimed::Nothing | Claimed::Unknown) | None => Hand::Idle,
+            Some(Claimed::Runs(_) | Claimed::Nothing | Claimed::Unknown) | None => Hand::Idle,
         }
     }
 

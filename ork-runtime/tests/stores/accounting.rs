@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ork::accounting::{Answer, Cancel, Claimed, PartAttempt, PartKey, Retry, Settle, Started, Steered};
-use ork::job::{Attempt, Phase};
+use ork::accounting::{Answer, Cancel, Claim, Claimed, NewJob, PartAttempt, PartKey, Retry, Settle, Started, Steered};
+use ork::job::{Attempt, Job, Phase};
 use ork::ledger::Append;
 use ork::message::{Ask, Outgoing};
 use ork::{JobId, JobState, OnError, Policy, Tolerate};
@@ -375,5 +375,32 @@ fn an_older_attempt_does_not_skip_a_part_that_runs() {
         assert_eq!(world.start(part(id, 0)).await, Started::Nothing(Vec::new()));
         assert!(matches!(world.settle(again, ok()).await, Answer::Counted(_)));
         assert_eq!(state(&world, id).await, JobState::Failed);
+    });
+}
+
+/// Fails on the code before this change: whoever got the copy ran the job beside the process that was running it.
+#[test]
+fn a_copy_of_what_another_process_runs_leaves_the_job_with_that_one() {
+    each(|world| async move {
+        let (id, other) = (world.submit("one").await, world.other());
+        let claim = |by, may_be_copy| {
+            let unknown = NewJob { job: Job::new(id, "one", START), input: "{}".into() };
+            let phase = Phase::Start;
+            let claim = Claim { unknown, unique: None, phase, attempt: 1, firm: false, may_be_copy, by };
+            async { world.store.apply(claim).await.unwrap() }
+        };
+        // What nobody runs is claimed, and again by the same process.
+        for _ in 0..2 {
+            assert!(matches!(claim(world.by(), true).await, Claimed::Ours { .. }));
+        }
+        assert_eq!(claim(other.by(), true).await, Claimed::Runs(world.worker.to_string()));
+        let worker = world.store.job(id).await.unwrap().unwrap().job.worker;
+        assert_eq!(worker, Some(world.worker.to_string()), "nothing changed");
+        // A delivery that the broker has made before says that the first one has lost it.
+        let Claimed::Ours { job, again, .. } = claim(other.by(), false).await else { panic!("it is owed") };
+        assert!(again && job.worker == Some(other.worker.to_string()));
+        // What has ended is not waited for.
+        world.store.apply(Cancel::new(id, world.by())).await.unwrap();
+        assert_eq!(claim(world.by(), true).await, Claimed::Nothing);
     });
 }

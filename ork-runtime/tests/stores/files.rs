@@ -242,7 +242,15 @@ fn a_claim_that_is_rolled_back_does_not_lose_its_job() {
         let by = By { worker: WorkerId::new("one"), now: START, hold: false, tells: ork::event::Telling::Nothing };
         let unknown = NewJob { job: Job::new(id, "one", START), input: "{}".into() };
         let phase = ork::job::Phase::Start;
-        let claim = ork::accounting::Claim { unknown, unique: None, phase, attempt: 1, firm: false, by: by.clone() };
+        let claim = ork::accounting::Claim {
+            unknown,
+            unique: None,
+            phase,
+            attempt: 1,
+            firm: false,
+            may_be_copy: false,
+            by: by.clone(),
+        };
         let job = Job::new(JobId::new(), "one", START);
         let large = Submit::new(NewJob { job, input: vec![b'1'; 1_000_000].into() }, by.clone());
         let (claimed, submitted) = tokio::join!(on_dyn(&store).apply(claim), on_dyn(&store).apply(large));

@@ -31,7 +31,7 @@ async fn end(world: &World, id: JobId, how: Attempt) {
     let attempt = world.store.job(id).await.unwrap().unwrap().job.attempt;
     let unknown = NewJob { job: Job::new(id, "any", START), input: "{}".into() };
     let (phase, by) = (Phase::Start, world.by());
-    let claim = Claim { unknown, unique: None, phase, attempt, firm: false, by: by.clone() };
+    let claim = Claim { unknown, unique: None, phase, attempt, firm: false, may_be_copy: false, by: by.clone() };
     if let Claimed::Ours { .. } = world.store.apply(claim).await.unwrap() {
         world.store.apply(Settle { job: id, phase, attempt, how, output: Some("1".into()), by }).await.unwrap();
     }

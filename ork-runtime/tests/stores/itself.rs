@@ -182,8 +182,15 @@ fn a_seal_gives_its_permit_back() {
         let limit = Limit { name: Arc::from("many"), permits: 1 };
         let claim = |id| {
             let unknown = NewJob { job: Job::new(id, "many", START), input: "{}".into() };
-            let operation =
-                Claim { unknown, unique: None, phase: Phase::Start, attempt: 1, firm: false, by: world.by() };
+            let operation = Claim {
+                unknown,
+                unique: None,
+                phase: Phase::Start,
+                attempt: 1,
+                firm: false,
+                may_be_copy: false,
+                by: world.by(),
+            };
             Admit { limit: limit.clone(), lost: 0, operation }
         };
         let (one, two) = (asked(&world).await, asked(&world).await);

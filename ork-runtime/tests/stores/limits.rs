@@ -160,7 +160,15 @@ fn the_urgent_and_the_oldest_go_first() {
             let mut job = Job::new(id, "narrow", START);
             job.priority = priority;
             let unknown = NewJob { job, input: "{}".into() };
-            let claim = Claim { unknown, unique: None, phase: Phase::Start, attempt: 1, firm: false, by: world.by() };
+            let claim = Claim {
+                unknown,
+                unique: None,
+                phase: Phase::Start,
+                attempt: 1,
+                firm: false,
+                may_be_copy: false,
+                by: world.by(),
+            };
             world.store.apply(Admit { limit: limit(1), lost: 0, operation: claim }).await.unwrap().answer
         };
         // Each comes from another program: the job is made, be there a permit or not.

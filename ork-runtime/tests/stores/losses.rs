@@ -14,7 +14,8 @@ use super::world::{START, World, each, part};
 /// A claim of a message that has come back.
 async fn claimed_again(world: &World, id: JobId, attempt: u32) -> Job {
     let unknown = NewJob { job: Job::new(id, "task", START), input: "null".into() };
-    let claim = Claim { unknown, unique: None, phase: Phase::Start, attempt, firm: true, by: world.by() };
+    let claim =
+        Claim { unknown, unique: None, phase: Phase::Start, attempt, firm: true, may_be_copy: false, by: world.by() };
     match world.store.apply(claim).await.unwrap() {
         Claimed::Ours { job, .. } => *job,
         other => panic!("{other:?}"),

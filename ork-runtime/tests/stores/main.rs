@@ -10,10 +10,12 @@
 )]
 
 mod accounting;
+mod beats;
 mod commits;
 #[path = "../support/counted.rs"]
 #[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
 mod counted;
+mod cut_off;
 mod disk;
 mod files;
 mod follows;
@@ -31,6 +33,9 @@ mod parts;
 #[expect(unreachable_pub, reason = "other test programs use it, too")]
 mod postgres;
 mod processes;
+#[path = "../support/proxy.rs"]
+#[expect(dead_code, unreachable_pub, reason = "each test program uses its own share of it")]
+mod proxy;
 mod prune;
 mod refusals;
 mod schemas;

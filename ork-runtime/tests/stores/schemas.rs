@@ -27,6 +27,7 @@ fn what_a_job_was_made_for_is_kept() {
             phase: Phase::Start,
             attempt: 1,
             firm: false,
+            may_be_copy: false,
             by: world.by(),
         };
         assert!(matches!(world.store.apply(claim).await.unwrap(), Claimed::Ours { .. }));

@@ -55,6 +55,7 @@ impl Program<'_> {
             phase: Phase::Start,
             attempt: job.attempt,
             firm: false,
+            may_be_copy: false,
             by: self.world.by(),
         };
         if let Claimed::Ours { job, .. } = self.world.store.apply(claim).await.unwrap() {
@@ -207,7 +208,15 @@ fn a_message_that_names_no_open_job_above_it_is_a_root() {
         for parent in [ended, JobId::new()] {
             let Submit { new, by, .. } = below(parent, &world);
             let id = new.job.id;
-            let claim = Claim { unknown: new, unique: None, phase: Phase::Start, attempt: 1, firm: true, by };
+            let claim = Claim {
+                unknown: new,
+                unique: None,
+                phase: Phase::Start,
+                attempt: 1,
+                firm: true,
+                may_be_copy: false,
+                by,
+            };
             assert!(matches!(world.store.apply(claim).await.unwrap(), Claimed::Ours { .. }));
             let job = program.view(id).await.job;
             assert_eq!((job.parent, job.root), (None, id));

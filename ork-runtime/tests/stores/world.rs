@@ -95,7 +95,10 @@ impl World {
         let mut job = Job::new(id, "unknown", START);
         job.phase = phase;
         let unknown = NewJob { job, input: "{}".into() };
-        self.store.apply(Claim { unknown, unique: None, phase, attempt, firm: false, by: self.by() }).await.unwrap()
+        self.store
+            .apply(Claim { unknown, unique: None, phase, attempt, firm: false, may_be_copy: false, by: self.by() })
+            .await
+            .unwrap()
     }
 
     /// A job whose split was begun: the epoch.

@@ -2,8 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 use tokio::sync::watch;
 
@@ -14,6 +14,63 @@ pub struct Proxy {
     open: Open,
     answers: Arc<AtomicU64>,
     away: Arc<watch::Sender<Away>>,
+    stall: Arc<Stall>,
+}
+
+/// Whether bytes are held back, as a network does that drops every packet: nothing is closed, and nothing arrives.
+#[derive(Debug, Default)]
+struct Stall {
+    state: Mutex<Stalled>,
+    changed: Condvar,
+    /// Whether the answer that [`Proxy::answers`] counts down to begins a stall instead of cutting everything.
+    is_next: AtomicBool,
+    /// How many connections began in the last one.
+    newcomers: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Stalled {
+    is: bool,
+    /// How many stalls have begun.
+    begun: u64,
+    /// Connections that are older than this stall stay silent for good.
+    lost_before: u64,
+}
+
+impl Stall {
+    fn begin(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.begun += u64::from(!state.is);
+        state.is = true;
+        self.newcomers.send_replace(0);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn end(&self, is_lost: bool) {
+        let mut state = self.state.lock().unwrap();
+        state.is = false;
+        if is_lost {
+            state.lost_before = state.begun;
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Waits until bytes may pass; false if those of a connection that began in this stall never may.
+    fn pass(&self, since: u64) -> bool {
+        let state = self.changed.wait_while(self.state.lock().unwrap(), |state| state.is).unwrap();
+        since >= state.lost_before
+    }
+
+    /// The last stall, which a connection that begins now outlives.
+    fn last(&self) -> u64 {
+        let state = self.state.lock().unwrap();
+        if state.is {
+            self.newcomers.send_modify(|newcomers| *newcomers += 1);
+        }
+        state.begun
+    }
 }
 
 /// Whether the other end is, and on how many that came for it was hung up.
@@ -37,6 +94,8 @@ impl Proxy {
         let left = Arc::clone(&answers);
         let away = Arc::new(watch::Sender::new(Away::default()));
         let now = Arc::clone(&away);
+        let stall = Arc::new(Stall::default());
+        let held = Arc::clone(&stall);
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
                 let far = TcpStream::connect(("127.0.0.1", target)).ok();
@@ -44,23 +103,40 @@ impl Proxy {
                     now.send_modify(|away| away.in_vain += 1);
                     continue;
                 };
+                // Each answer is forwarded at once, so that those who count them count the server's.
+                near.set_nodelay(true).unwrap();
+                far.set_nodelay(true).unwrap();
                 let pair = [near.try_clone().unwrap(), far.try_clone().unwrap()];
                 let mut open = streams.lock().unwrap();
                 // Those that have ended are let go, so that a long test does not run out of files.
                 open.retain(|stream: &TcpStream| stream.peer_addr().is_ok());
                 open.extend(pair);
                 drop(open);
-                forward(near.try_clone().unwrap(), far.try_clone().unwrap(), || {});
+                let (since, held) = (held.last(), Arc::clone(&held));
+                let may_pass = Arc::clone(&held);
+                let (from, to) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+                forward(from, to, move || may_pass.pass(since), || {});
                 let (streams, left) = (Arc::clone(&streams), Arc::clone(&left));
-                forward(far, near, move || {
-                    let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-                    if before == Ok(1) {
-                        cut(&streams);
-                    }
-                });
+                let may_pass = Arc::clone(&held);
+                forward(
+                    far,
+                    near,
+                    move || may_pass.pass(since),
+                    move || {
+                        let before =
+                            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+                        if before == Ok(1) {
+                            if held.is_next.swap(false, Ordering::Relaxed) {
+                                held.begin();
+                            } else {
+                                cut(&streams);
+                            }
+                        }
+                    },
+                );
             }
         });
-        Self { port, open, answers, away }
+        Self { port, open, answers, away, stall }
     }
 
     /// Before the node at this URL, which names its port; answers with the URL through it.
@@ -99,6 +175,39 @@ impl Proxy {
         self.answers.store(answers, Ordering::Relaxed);
     }
 
+    /// Drops every packet from now on: nothing is closed, and nothing arrives, also on new connections.
+    pub fn stall(&self) {
+        self.stall.begin();
+    }
+
+    /// Does so once so many answers, at least one, have been forwarded from now on.
+    pub fn stall_after(&self, answers: u64) {
+        self.stall.is_next.store(true, Ordering::Relaxed);
+        self.answers.store(answers, Ordering::Relaxed);
+    }
+
+    /// Whether packets are dropped.
+    pub fn is_stalled(&self) -> bool {
+        self.stall.state.lock().unwrap().is
+    }
+
+    /// Waits until so many connections have been tried since the stall began: whoever had one has given it up.
+    pub async fn is_noticed(&self, connections: u64) {
+        let mut newcomers = self.stall.newcomers.subscribe();
+        newcomers.wait_for(|newcomers| *newcomers >= connections).await.unwrap();
+    }
+
+    /// Ends a stall: what was sent in it arrives, as packets do that are sent again.
+    pub fn go_on(&self) {
+        self.stall.end(false);
+    }
+
+    /// Ends a stall that has outlasted its connections: they stay silent for good, and none of them is ever closed. New
+    /// ones are forwarded.
+    pub fn go_on_with_new_connections(&self) {
+        self.stall.end(true);
+    }
+
     /// Whether that has come to pass. It does not any more after this.
     pub fn has_cut(&self) -> bool {
         self.answers.swap(u64::MAX, Ordering::Relaxed) == 0
@@ -112,15 +221,27 @@ fn cut(open: &Open) {
     }
 }
 
-fn forward(mut from: TcpStream, mut to: TcpStream, forwarded: impl Fn() + Send + 'static) {
+/// Forwards what may pass, and says so after each piece.
+fn forward(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    may_pass: impl Fn() -> bool + Send + 'static,
+    forwarded: impl Fn() + Send + 'static,
+) {
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(n_bytes @ 1..) = from.read(&mut buffer) {
+            if !may_pass() {
+                continue;
+            }
             if to.write_all(&buffer[..n_bytes]).is_err() {
                 break;
             }
             forwarded();
         }
-        let _gone = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+        // The goodbye is a packet, too.
+        if may_pass() {
+            let _gone = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+        }
     });
 }

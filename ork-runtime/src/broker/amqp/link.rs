@@ -23,7 +23,8 @@ use super::url::{Address, Addresses};
 use crate::broker::BrokerErrorKind;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Once the broker can be reached again, nothing waits for longer. An attempt in vain costs the broker next to nothing.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// How long the first handshake may take of those that are cut, which lapin does not always notice; the next one may take
 /// twice as long.
@@ -35,7 +36,7 @@ const CUTS: u32 = 4;
 /// How many connections in turn may have no channel left before the caller is told.
 const CONNECTIONS: u32 = 3;
 
-/// A pause that doubles up to ten seconds, of which up to a half is taken off at random.
+/// A pause that doubles up to [`LONGEST_PAUSE`], of which up to a half is taken off at random.
 #[derive(Debug)]
 pub(super) struct BackOff(Duration);
 
@@ -382,5 +383,20 @@ fn greet(address: &Address, patience: Duration) -> Result<(), Trouble> {
             }
             _ => Ok(()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Before, up to ten seconds went by between two attempts, so that a process heard of a broker that was back with as
+    /// much delay.
+    #[test]
+    fn a_pause_between_two_attempts_is_never_longer_than_three_seconds() {
+        let mut back_off = BackOff::new();
+        let pauses: Vec<_> = (0..50).map(|_| back_off.next()).collect();
+        assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(3)), "{pauses:?}");
+        assert!(pauses[0] <= FIRST_PAUSE && pauses[49] >= Duration::from_millis(1_500), "{pauses:?}");
     }
 }

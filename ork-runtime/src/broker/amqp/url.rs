@@ -6,8 +6,9 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 
 use crate::broker::{BrokerError, BrokerErrorKind, urls};
 
-/// Seconds between heartbeats when the URL names none: a dead peer is noticed within twice this.
-const HEARTBEAT: u16 = 20;
+/// Seconds between heartbeats when the URL names none: a dead peer is noticed within twice this, on both sides. RabbitMQ
+/// recommends no fewer than five: a process that is busy for a moment must not be taken for dead.
+const HEARTBEAT: u16 = 10;
 
 /// Where RabbitMQ is, and who we are there. `Display` and `Debug` hide the password.
 #[derive(Clone, PartialEq, Eq)]

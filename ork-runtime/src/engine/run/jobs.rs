@@ -15,7 +15,15 @@ pub(super) async fn process(engine: &Arc<Engine>, Group { task, items, limit, st
     let claim = |item: &Item| {
         let (unknown, attempt) = (claim::new_job(engine, &item.message), item.message.attempt);
         let unique = claim::unique_of(engine, &item.message);
-        Claim { unknown, unique, phase: Phase::Start, attempt, firm: false, by: engine.by() }
+        Claim {
+            unknown,
+            unique,
+            phase: Phase::Start,
+            attempt,
+            firm: false,
+            may_be_copy: engine.broker.needs_relay(),
+            by: engine.by(),
+        }
     };
     let claimed = permits::begin(engine, (limit.as_ref(), 0), items.iter().map(claim).collect()).await;
     // Where the store does not work, each job waits for it alone.
@@ -34,7 +42,7 @@ pub(super) async fn process(engine: &Arc<Engine>, Group { task, items, limit, st
             Some(Claimed::Nothing) if item.message.reply.is_some() => item.alone(engine, spawn),
             // What waits for a permit comes again when it has one.
             Some(Claimed::Nothing) | None => item.tenure.settle(engine, Settlement::Ack).await,
-            Some(Claimed::Unknown) => item.alone(engine, spawn),
+            Some(Claimed::Runs(_) | Claimed::Unknown) => item.alone(engine, spawn),
         }
     }
     if !told.is_empty() {

@@ -13,8 +13,8 @@ use crate::store::{Beat, Beaten, Process, UNATTENDED};
 impl Tables {
     /// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended.
     pub(super) fn beat(&mut self, beat: Beat) -> (Beaten, Vec<Change>) {
+        self.seen(&beat.running, beat.written());
         let Beat { ttl, running, waiting, by } = beat;
-        self.seen(&running, by.now);
         let over = |id: &JobId| self.jobs.get(id).is_some_and(|row| row.entry.job.is_over());
         let ended = running.iter().copied().filter(over).collect();
         let process = Process { running, ..Process::new(by.worker.name(), by.worker.boot(), by.now + ttl) };

@@ -1,6 +1,7 @@
 //! One transaction: the books are opened, the operations decide, what they noted is written, and all is committed.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, raw_sql};
@@ -8,15 +9,16 @@ use uuid::Uuid;
 
 use super::command::{Command, Waiting, held};
 use super::error::{database, is_fatal};
+use super::locked::{Aside, Locks};
 use super::news::News;
 use super::numbers::Numbers;
 use super::outbox::{self, Held};
 use super::permits::{self, Moved};
 use super::save::{self, Saved};
 use super::session::Session;
-use super::{metrics, prune, rows, uniques, workers};
+use super::{locked, metrics, prune, rows, uniques, workers};
 use crate::accounting::{Change, Shards};
-use crate::store::Work;
+use crate::store::{Beat, Work};
 
 /// What a transaction has done, to be told once it is known to be committed.
 #[derive(Debug, Default)]
@@ -29,6 +31,16 @@ pub(super) struct Done {
     pub(super) moved: Vec<Moved>,
     /// Whether free rows were passed by because others had them locked.
     pub(super) passed_by: bool,
+}
+
+/// The commands of one transaction, and what became of them.
+#[derive(Default)]
+pub(super) struct Round {
+    pub(super) batch: Vec<Waiting>,
+    /// What was taken out of the batch, because others have locked what it needs.
+    pub(super) aside: Aside,
+    /// What the transaction has done, once its commit is about to be sent.
+    pub(super) done: Option<Done>,
 }
 
 /// Why a transaction is not known to be committed.
@@ -90,21 +102,27 @@ impl<'batch> Sorted<'batch> {
     }
 }
 
-/// Does all of a batch in one transaction. What it has done is put into `done` before the commit is sent.
+/// Does all of a batch in one transaction. What it has done is put into the round before the commit is sent.
+///
+/// Where it does not wait for the locks of others, what needs one of them is taken out of the batch and put aside.
 ///
 /// Everybody locks in one order, so that nobody waits in a circle: its own process, jobs by id and with them their
 /// ledgers, concurrency limits, unique keys, rows of the outbox, workers.
 pub(super) async fn run(
     session: &mut Session,
     boot: Uuid,
-    batch: &mut [Waiting],
+    locks: Locks,
+    round: &mut Round,
     numbers: &mut Numbers,
     news: &mut News,
-    done: &mut Option<Done>,
 ) -> Result<(), Failed> {
+    let Round { batch, aside, done } = round;
     let durable = batch.iter().any(Waiting::is_durable);
-    begin(session, boot, durable).await?;
+    begin(session, boot, durable, locks.timeout()).await?;
     let connection = &mut session.connection;
+    if locks == Locks::Skip {
+        *aside = locked::set_aside(connection, batch).await?;
+    }
     let mut sorted = Sorted::new(batch);
     let mut doing = Done::default();
     let quiet = works(connection, &mut sorted, numbers, &mut doing).await?;
@@ -123,10 +141,11 @@ pub(super) async fn run(
 /// A transaction that need not be on disk does not wait for it: its commit is in the log of the server before every
 /// later one, and each commit that waits brings all before it to disk. So nothing is ever kept without what it rests
 /// on, and what is forgotten with the server's machine only leads to work that is handed out once more.
-async fn begin(session: &mut Session, boot: Uuid, durable: bool) -> Result<(), Failed> {
+async fn begin(session: &mut Session, boot: Uuid, durable: bool, lock_wait: Duration) -> Result<(), Failed> {
     let soft = if durable { "" } else { "SET LOCAL synchronous_commit = off; " };
     let begin = format!(
-        "BEGIN; {soft}UPDATE ork.process SET batch = {} WHERE boot = '{boot}' AND backend = {}",
+        "BEGIN; {soft}SET LOCAL lock_timeout = {}; UPDATE ork.process SET batch = {} WHERE boot = '{boot}' AND backend = {}",
+        lock_wait.as_millis(),
         session.last + 1,
         session.backend
     );
@@ -224,8 +243,10 @@ async fn others(
             Command::Record(deltas, answer) => {
                 answer.value = Some(metrics::record(connection, deltas).await?);
             }
-            Command::Beat(beat, answer) => {
-                let found = workers::beat(connection, beat).await?;
+            Command::Beat(beat, asked, answer) => {
+                // It may have waited for other processes. Once it is written, this one lives.
+                let beat = Beat { ttl: beat.ttl + asked.elapsed(), ..beat.clone() };
+                let found = workers::beat(connection, &beat).await?;
                 freed |= found.freed;
                 answer.value = Some(found.beaten);
             }

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use super::outbox::Held;
 use super::permits::Moved;
+use super::session::PATIENCE;
 use crate::accounting::{By, OwedId, Promise};
 use crate::context::Progress;
 use crate::id::JobId;
@@ -21,8 +22,8 @@ pub(super) enum Command {
     Forget(Vec<Held>, Answer<()>),
     /// Let go of rows.
     GiveBack(Vec<Held>, Answer<()>),
-    /// Note that a process lives.
-    Beat(Beat, Answer<Beaten>),
+    /// Note that a process lives, which it has said at this moment.
+    Beat(Beat, Instant, Answer<Beaten>),
     /// Note how far a job has come, or one part of it.
     Progress(JobId, Option<u64>, Progress, Answer<()>),
     /// Add to what jobs have recorded.
@@ -93,6 +94,11 @@ impl Waiting {
         !matches!(&self.command, Command::GiveBack(_, Answer { reply: None, .. }) | Command::Undo(_))
     }
 
+    /// Whether it has waited for too long; when the store is closing, also what nobody waits for.
+    pub(super) fn is_late(&self, now: Instant, closing: bool) -> bool {
+        self.since + PATIENCE <= now && (self.is_awaited() || closing)
+    }
+
     /// Tells whoever waits. Answers with the rows that were taken for somebody who is gone.
     pub(super) fn finish(self, result: Result<(), StoreError>) -> Vec<Held> {
         match self.command {
@@ -106,7 +112,7 @@ impl Waiting {
             | Command::Progress(.., answer)
             | Command::Leave(_, answer)
             | Command::Nothing(answer) => drop(answer.send(result)),
-            Command::Beat(_, answer) => drop(answer.send(result)),
+            Command::Beat(.., answer) => drop(answer.send(result)),
             Command::Record(_, answer) => drop(answer.send(result)),
             Command::Prune(_, answer) => drop(answer.send(result)),
             Command::Undo(_) | Command::Close => {}

@@ -190,6 +190,21 @@ pub(super) fn no_answer(address: &Address) -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, words)
 }
 
+/// Says what waits for the lock of another process.
+pub(super) fn held_by_other(address: &Address, who_holds_what: &str) -> StoreError {
+    let words = format!(
+        "{who_holds_what}; it is waited for in the database `{}` of PostgreSQL at {}",
+        address.database(),
+        address.host()
+    );
+    StoreError::new(StoreErrorKind::Unavailable, words)
+}
+
+/// Whether a statement waited for a lock for longer than it may.
+pub(super) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    database(error).is_some_and(|error| error.code() == "55P03")
+}
+
 /// An error of the reader: what is stored is not what ork wrote.
 pub(super) fn damaged(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
     sqlx::Error::Decode(what.into())

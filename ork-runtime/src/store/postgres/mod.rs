@@ -8,6 +8,7 @@ mod codec;
 mod command;
 mod error;
 mod follows;
+mod locked;
 mod messages;
 mod metrics;
 mod news;
@@ -15,6 +16,7 @@ mod numbers;
 mod outbox;
 mod permits;
 mod prune;
+mod readers;
 mod rows;
 mod save;
 mod schema;
@@ -31,7 +33,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
@@ -42,6 +43,7 @@ use uuid::Uuid;
 use self::command::{Answer, Command, Waiting, held};
 use self::error::{Class, class, closed, store_error};
 use self::news::Listener;
+use self::readers::Readers;
 use self::session::{PATIENCE, Session};
 use self::url::Address;
 use self::writer::{Shared, Writer, pause};
@@ -56,14 +58,11 @@ use crate::id::JobId;
 use crate::metric::{Delta, Metric};
 use crate::task::parts::SettledPart;
 
-/// How many connections read. They come about when they are needed.
-const READERS: u32 = 3;
-
 /// Keeps everything in one schema of a `PostgreSQL` database.
 pub struct Postgres {
     address: Address,
     commands: UnboundedSender<Waiting>,
-    readers: PgPool,
+    readers: Arc<Readers>,
     changes: Changes,
     tasks: TaskTracker,
     closing: DropGuard,
@@ -75,17 +74,22 @@ impl fmt::Debug for Postgres {
     }
 }
 
-/// Reads, again where the connection was lost: reading twice does no harm.
+/// Reads, again where the connection was lost or is replaced: reading twice does no harm.
 macro_rules! read {
     ($self:ident, $connection:ident => $read:expr) => {{
         let (begun, mut failures) = (Instant::now(), 0);
         loop {
+            let (readers, renewed) = $self.readers.pool_until_renewed();
             let read = async {
-                let mut $connection = $self.readers.acquire().await?;
+                let mut $connection = readers.acquire().await?;
                 let $connection = &mut *$connection;
                 $read.await
             };
-            match read.await {
+            let read = tokio::select! {
+                read = read => read,
+                () = renewed => continue,
+            };
+            match read {
                 Ok(read) => break Ok(read),
                 Err(sqlx::Error::PoolClosed) => break Err(closed()),
                 Err(error) if class(&error) == Class::Never || begun.elapsed() >= PATIENCE => {
@@ -110,18 +114,13 @@ impl Postgres {
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let address = Address::parse(url)?;
         let (commands, queue) = mpsc::unbounded_channel();
-        let readers = PgPoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(PATIENCE)
-            .max_lifetime(None)
-            .idle_timeout(None);
-        let readers = readers.connect_lazy_with(address.options("ork views"));
+        let readers = Arc::new(Readers::new(address.options("ork views")));
         let (changes, tasks, closing) = (Changes::new(), TaskTracker::new(), CancellationToken::new());
         let shared = Shared {
             address: address.clone(),
             boot: Uuid::new_v4(),
             changes: changes.clone(),
-            readers: readers.clone(),
+            readers: Arc::clone(&readers),
             suspect: Arc::new(Notify::new()),
             tasks: tasks.clone(),
         };
@@ -151,11 +150,12 @@ fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
     let (opened, answer) = oneshot::channel();
     let life = async move {
-        let Shared { address, boot, changes, suspect, tasks, .. } = &shared;
+        let Shared { address, boot, changes, readers, suspect, tasks } = &shared;
         let (boot, tasks) = (*boot, tasks.clone());
         let connect = async {
             let session = Session::open(address, boot, true).await?;
-            let listener = Listener::new(address, boot, changes.clone(), Arc::clone(suspect));
+            let (readers, suspect) = (Arc::clone(readers), Arc::clone(suspect));
+            let listener = Listener::new(address, boot, changes.clone(), readers, suspect);
             let first = listener.listen().await.map_err(|error| store_error(address, error))?;
             Ok((session, listener, first))
         };
@@ -200,7 +200,7 @@ impl Store for Postgres {
     }
 
     async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
-        self.write(|answer| Command::Beat(beat, answer)).await
+        self.write(|answer| Command::Beat(beat, Instant::now(), answer)).await
     }
 
     async fn leave(&self, by: By) -> Result<(), StoreError> {

@@ -5,12 +5,14 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgListener, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::{Acquire as _, Connection as _};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::readers::Readers;
 use super::session::PATIENCE;
 use super::url::Address;
 use super::writer::pause;
@@ -21,6 +23,10 @@ use crate::store::Changes;
 /// Between two notes that parts have moved. They are frequent, few listen, and the server commits those who notify one
 /// after the other.
 pub(super) const MOVES: Duration = Duration::from_millis(200);
+
+/// After so long without a note the connection that listens is asked whether it is alive: a network that drops packets
+/// ends it without a word, and a listener sends nothing that could fail. No statement is made for that.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// With more jobs than these a note only says that there is something: the server takes 8,000 bytes.
 const MOST: usize = 100;
@@ -95,23 +101,33 @@ fn read(payload: &str, boot: Uuid) -> Vec<Change> {
 
 /// Hears what other processes note.
 pub(super) struct Listener {
-    pool: PgPool,
+    options: PgConnectOptions,
     boot: Uuid,
     changes: Changes,
+    /// Replaced with its own connection: what that has lost, they may have lost, too.
+    readers: Arc<Readers>,
     /// Told when another connection of this process was found dead: this one may be, without a sign.
     suspect: Arc<Notify>,
 }
 
 impl Listener {
-    pub(super) fn new(address: &Address, boot: Uuid, changes: Changes, suspect: Arc<Notify>) -> Self {
-        let pool =
-            PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).max_lifetime(None).idle_timeout(None);
-        Self { pool: pool.connect_lazy_with(address.options("ork news")), boot, changes, suspect }
+    pub(super) fn new(
+        address: &Address,
+        boot: Uuid,
+        changes: Changes,
+        readers: Arc<Readers>,
+        suspect: Arc<Notify>,
+    ) -> Self {
+        Self { options: address.options("ork news"), boot, changes, readers, suspect }
     }
 
     /// Listens from now on.
     pub(super) async fn listen(&self) -> sqlx::Result<PgListener> {
-        let mut listener = PgListener::connect_with(&self.pool).await?;
+        // Not one pool for all of them: the connection before goes back to it with a last word, for whose answer it
+        // would wait for as long as the network is silent.
+        let pool =
+            PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).max_lifetime(None).idle_timeout(None);
+        let mut listener = PgListener::connect_with(&pool.connect_lazy_with(self.options.clone())).await?;
         listener.eager_reconnect(false);
         listener.listen("ork").await?;
         Ok(listener)
@@ -130,6 +146,7 @@ impl Listener {
                 match connected {
                     Ok(connected) => {
                         (listener, failures) = (Some(connected), 0);
+                        self.readers.renew();
                         self.changes.tell(Change::Elsewhere);
                         self.changes.tell(Change::Owed);
                     }
@@ -140,6 +157,10 @@ impl Listener {
             tokio::select! {
                 () = closing.cancelled() => return,
                 () = self.suspect.notified() => listener = None,
+                () = sleep(QUIET) => if !is_alive(current).await {
+                    tracing::debug!("the connection that listens to PostgreSQL has died without a word");
+                    (listener, failures) = (None, failures.max(1));
+                },
                 heard = current.try_recv() => if let Ok(Some(note)) = heard {
                     for change in read(note.payload(), self.boot) {
                         self.changes.tell(change);
@@ -150,6 +171,12 @@ impl Listener {
             }
         }
     }
+}
+
+/// Whether the server answers. Notes that come before the answer are kept.
+async fn is_alive(listener: &mut PgListener) -> bool {
+    let ask = async { listener.acquire().await?.ping().await };
+    matches!(timeout(QUIET, ask).await, Ok(Ok(())))
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Re
     let mut ended = Vec::new();
     if !beat.running.is_empty() {
         let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
-        uniques::seen(connection, &running, now).await?;
+        uniques::seen(connection, &running, beat.written()).await?;
         let query =
             "SELECT id FROM ork.job WHERE id = ANY($1) AND (state = ANY($2) OR (tree::json ->> 'verdict') IS NOT NULL)";
         for row in sqlx::query(query).bind(running).bind(finals).fetch_all(&mut *connection).await? {

@@ -1,5 +1,7 @@
 //! The one task that writes: takes all that waits, does it in one transaction, answers after the commit.
 //!
+//! What waits for a lock of another process is set aside, and tried again between other work.
+//!
 //! It owns the connection that writes. Without one it goes on trying to connect, and what has waited for too long is
 //! told so. Nothing is answered before it is known, and nothing is done twice.
 
@@ -7,21 +9,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::PgPool;
-use sqlx::{Row as _, raw_sql};
+use sqlx::raw_sql;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::batch::{self, Done, Failed};
+use super::batch::{self, Done, Failed, Round};
 use super::codec::Uid;
 use super::command::{Answer, Command, Waiting};
-use super::error::{Class, class, closed, no_answer, store_error};
+use super::error::{Class, class, closed, is_lock_timeout, no_answer, store_error};
+use super::locked::{Aside, FIRST_WAIT, HeldLock, LONGEST_WAIT, Locks};
 use super::news::News;
 use super::numbers::Numbers;
 use super::outbox::Held;
+use super::readers::Readers;
 use super::session::{PATIENCE, Session};
 use super::url::Address;
 use crate::accounting::Change;
@@ -33,15 +36,21 @@ const BATCH: usize = 2_048;
 /// How often a transaction that met another one is tried again at once.
 const TRIES: u32 = 10;
 
+/// The longest pause between two attempts to reach the server: once it can be reached again, nobody waits for longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
 /// When rows were passed by because others had them locked, they are looked for again after this.
 const AGAIN: Duration = Duration::from_millis(10);
+
+/// What needs a lock that another process has is tried again after this, or together with what comes in the meantime.
+const LOCKED: Duration = Duration::from_millis(50);
 
 /// How long to wait before the next attempt, after so many that failed: longer and longer, never all at once.
 pub(super) fn pause(failures: u32) -> Duration {
     if failures == 0 {
         return Duration::ZERO;
     }
-    let longest = Duration::from_millis(50).saturating_mul(1 << failures.min(7)).min(Duration::from_secs(5));
+    let longest = Duration::from_millis(50).saturating_mul(1 << failures.min(7)).min(LONGEST_PAUSE);
     longest.mul_f64(fastrand::f64().mul_add(0.5, 0.5))
 }
 
@@ -59,7 +68,7 @@ pub(super) struct Shared {
     pub(super) address: Address,
     pub(super) boot: Uuid,
     pub(super) changes: Changes,
-    pub(super) readers: PgPool,
+    pub(super) readers: Arc<Readers>,
     /// Tells the listener that its connection may be dead, too.
     pub(super) suspect: Arc<Notify>,
     pub(super) tasks: TaskTracker,
@@ -81,6 +90,16 @@ pub(super) struct Writer {
     tries: u32,
     /// So many commands are done one by one, to find the one that is at fault.
     alone: usize,
+    /// So many of the first that wait were set aside: they need a lock that another process has.
+    set_aside: usize,
+    /// When these are tried again, if nothing else is to be done before.
+    again_at: Instant,
+    /// How the next transaction meets the locks of others.
+    locks: Locks,
+    /// How long one waits for them, where it waits.
+    lock_wait: Duration,
+    /// Whether it was said already that work waits for a lock.
+    has_warned: bool,
     closing: bool,
 }
 
@@ -98,6 +117,11 @@ impl Writer {
             failures: 0,
             tries: 0,
             alone: 0,
+            set_aside: 0,
+            again_at: Instant::now(),
+            locks: Locks::Wait(FIRST_WAIT),
+            lock_wait: FIRST_WAIT,
+            has_warned: false,
             closing: false,
         }
     }
@@ -116,17 +140,34 @@ impl Writer {
             }
             if self.session.is_none() {
                 self.connect().await;
-            } else if !self.waiting.is_empty() {
+            } else if self.waiting.is_empty() {
+            } else if self.waiting.len() <= self.set_aside && Instant::now() < self.again_at {
+                self.more_or_again().await;
+            } else {
                 self.carry_out().await;
             }
         }
         self.leave().await;
     }
 
+    /// Waits for something else to do, until what was set aside is tried again.
+    async fn more_or_again(&mut self) {
+        tokio::select! {
+            () = sleep_until(self.again_at) => {}
+            received = self.queue.recv(), if !self.closing => match received {
+                Some(waiting) => self.push(waiting),
+                None => self.closing = true,
+            },
+        }
+    }
+
     fn push(&mut self, waiting: Waiting) {
         if matches!(waiting.command, Command::Close) {
             self.closing = true;
             self.queue.close();
+        } else if matches!(waiting.command, Command::Beat(..)) {
+            // The lives of others depend on nothing else that waits here.
+            self.waiting.push_front(waiting);
         } else {
             self.waiting.push_back(waiting);
         }
@@ -158,6 +199,7 @@ impl Writer {
         match self.meanwhile(attempt).await {
             Ok(session) => {
                 tracing::info!(store = %self.shared.address, "connected to PostgreSQL again");
+                self.shared.readers.renew();
                 self.session = Some(session);
                 self.resolve();
             }
@@ -196,7 +238,7 @@ impl Writer {
             Some(error) => error.copy(),
             None => no_answer(address),
         };
-        let late = |waiting: &Waiting| waiting.since + PATIENCE <= now && (waiting.is_awaited() || closing);
+        let late = |waiting: &Waiting| waiting.is_late(now, closing);
         if self.waiting.iter().any(late) {
             for waiting in std::mem::take(&mut self.waiting) {
                 if late(&waiting) {
@@ -246,24 +288,29 @@ impl Writer {
 
     /// Does the next of what is waiting.
     async fn carry_out(&mut self) {
-        let most = if self.alone > 0 { 1 } else { BATCH };
-        let mut batch: Vec<_> = self.waiting.drain(..self.waiting.len().min(most)).collect();
+        let most = if self.alone > 0 { 1 } else { BATCH + self.set_aside };
+        let batch: Vec<_> = self.waiting.drain(..self.waiting.len().min(most)).collect();
         let Some(mut session) = self.session.take() else { return };
-        let (number, mut done) = (session.last + 1, None);
+        // While something is set aside, nothing else waits for its locks.
+        let locks = if self.set_aside > 0 && Instant::now() < self.again_at { Locks::Skip } else { self.locks };
+        self.set_aside = 0;
+        let number = session.last + 1;
+        let mut round = Round { batch, ..Round::default() };
         let result = {
             let Self { shared, numbers, news, .. } = self;
             let backend = session.backend;
-            let run = batch::run(&mut session, shared.boot, &mut batch, numbers, news, &mut done);
+            let run = batch::run(&mut session, shared.boot, locks, &mut round, numbers, news);
             let mut run = std::pin::pin!(run);
             loop {
                 match timeout(PATIENCE, &mut run).await {
                     Ok(result) => break Some(result),
                     // It may have much to do; or the other side is gone, and nobody says so.
-                    Err(_elapsed) if is_at_work(&shared.readers, backend).await => {}
+                    Err(_elapsed) if shared.readers.see_at_work(backend).await => {}
                     Err(_elapsed) => break None,
                 }
             }
         };
+        let Round { batch, aside, done } = round;
         match (result, done) {
             (Some(Ok(())), done) => {
                 session.last = number;
@@ -271,6 +318,8 @@ impl Writer {
                 (self.failures, self.tries, self.trouble) = (0, 0, None);
                 self.alone = self.alone.saturating_sub(1);
                 self.finish(batch, done.unwrap_or_default());
+                self.set_aside(aside);
+                return;
             }
             (Some(Err(Failed::Perhaps(error))), Some(done)) => {
                 self.lost(store_error(&self.shared.address, error));
@@ -285,7 +334,7 @@ impl Writer {
                 self.put_back(batch);
             }
             (Some(Err(Failed::Not(error) | Failed::Perhaps(error))), _) => {
-                self.failed(session, batch, error).await;
+                self.failed(session, locks, batch, error).await;
             }
             (Some(Err(Failed::Numbers(count))), _) => {
                 if raw_sql("ROLLBACK").execute(&mut session.connection).await.is_ok()
@@ -296,11 +345,68 @@ impl Writer {
                 self.put_back(batch);
             }
         }
+        self.put_back(aside.commands);
+    }
+
+    /// Keeps what a transaction has set aside for the next one. Whoever has waited for too long is told what is locked.
+    fn set_aside(&mut self, Aside { commands, held }: Aside) {
+        if commands.is_empty() {
+            (self.locks, self.lock_wait, self.has_warned) = (Locks::Wait(FIRST_WAIT), FIRST_WAIT, false);
+            return;
+        }
+        // Behind one that is at work, its turn comes in the queue; one that does nothing gives its turn to nobody.
+        let is_stalled = held.as_ref().is_some_and(HeldLock::is_stalled);
+        self.locks = if is_stalled { Locks::Skip } else { Locks::Wait(self.lock_wait) };
+        let address = &self.shared.address;
+        let error = held.map_or_else(|| no_answer(address), |held| held.to_error(address));
+        if is_stalled && !std::mem::replace(&mut self.has_warned, true) {
+            tracing::warn!(%error, "some work waits for a lock, all other work goes on");
+        }
+        let (now, closing) = (Instant::now(), self.closing);
+        self.again_at = now + LOCKED;
+        let mut still_waiting = Vec::with_capacity(commands.len());
+        for waiting in commands {
+            if waiting.is_late(now, closing) {
+                waiting.finish(Err(error.copy()));
+            } else {
+                still_waiting.push(waiting);
+            }
+        }
+        if self.alone > 0 {
+            // The others have their turn first.
+            self.waiting.extend(still_waiting);
+        } else {
+            self.set_aside = still_waiting.len();
+            self.put_back(still_waiting);
+        }
+    }
+
+    /// A transaction has waited for a lock for as long as it may.
+    fn lock_timed_out(&mut self, locks: Locks, batch: Vec<Waiting>, error: &StoreError) {
+        let (now, closing) = (Instant::now(), self.closing);
+        if locks != Locks::Skip {
+            // The next one finds out what is locked, and does the rest.
+            (self.locks, self.lock_wait) = (Locks::Skip, self.lock_wait.saturating_mul(2).min(LONGEST_WAIT));
+            self.put_back(batch);
+        } else if batch.len() > 1 {
+            // It is a lock that cannot be looked at before, such as that of a table: alone, each waits for its own.
+            self.alone = batch.len();
+            self.put_back(batch);
+        } else {
+            self.alone = self.alone.saturating_sub(1);
+            for waiting in batch {
+                if waiting.is_late(now, closing) {
+                    waiting.finish(Err(error.copy()));
+                } else {
+                    self.waiting.push_back(waiting);
+                }
+            }
+        }
     }
 
     /// A transaction was not carried out.
-    async fn failed(&mut self, mut session: Session, batch: Vec<Waiting>, error: sqlx::Error) {
-        let class = class(&error);
+    async fn failed(&mut self, mut session: Session, locks: Locks, batch: Vec<Waiting>, error: sqlx::Error) {
+        let (class, is_lock_timeout) = (class(&error), is_lock_timeout(&error));
         let error = store_error(&self.shared.address, error);
         if class == Class::Later || raw_sql("ROLLBACK").execute(&mut session.connection).await.is_err() {
             drop(session);
@@ -310,7 +416,9 @@ impl Writer {
             return;
         }
         self.session = Some(session);
-        if class == Class::Again && self.tries < TRIES {
+        if is_lock_timeout {
+            self.lock_timed_out(locks, batch, &error);
+        } else if class == Class::Again && self.tries < TRIES {
             self.tries += 1;
             self.put_back(batch);
             sleep(Duration::from_millis(fastrand::u64(0..=u64::from(self.tries) * 2))).await;
@@ -381,13 +489,4 @@ impl Writer {
             waiting.finish(Err(closed()));
         }
     }
-}
-
-/// Whether the server is still at work for us, as far as another connection can tell.
-async fn is_at_work(readers: &PgPool, backend: i64) -> bool {
-    let look = async {
-        let query = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND state = 'active')";
-        sqlx::query(query).bind(backend).fetch_one(readers).await?.try_get::<bool, _>(0)
-    };
-    matches!(timeout(PATIENCE / 2, look).await, Ok(Ok(true)))
 }

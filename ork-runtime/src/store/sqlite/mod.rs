@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::error::closed;
@@ -169,7 +170,13 @@ impl Store for Sqlite {
     }
 
     async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
-        self.write(move |connection, changes| workers::beat(connection, &beat, changes)).await
+        // It may wait for other processes. Once it is written, the process lives.
+        let asked = Instant::now();
+        let written = move |connection: &Connection, changes: &mut Vec<Change>| {
+            let beat = Beat { ttl: beat.ttl + asked.elapsed(), ..beat.clone() };
+            workers::beat(connection, &beat, changes)
+        };
+        self.write(written).await
     }
 
     async fn leave(&self, by: By) -> Result<(), StoreError> {

@@ -32,6 +32,9 @@ const APPLICATION_ID: i64 = 0x6f72_6b01;
 /// How long a process waits for another one's transaction.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Between two looks whether it has ended.
+const TURN: Duration = Duration::from_millis(2);
+
 /// Between two attempts where `SQLite` does not wait by itself.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -45,7 +48,7 @@ pub(super) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, 
     }
     let wrong = |error| store_error(path, error);
     let mut connection = Connection::open(path).map_err(wrong)?;
-    connection.busy_timeout(PATIENCE).map_err(wrong)?;
+    connection.busy_handler(Some(wait)).map_err(wrong)?;
     check_owner(&mut connection, path)?;
     let synchronous = match synchronous {
         Synchronous::Full => "FULL",
@@ -68,6 +71,15 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags).map_err(wrong)?;
     connection.busy_timeout(PATIENCE).map_err(wrong)?;
     Ok(connection)
+}
+
+/// Waits until another process may have ended its transaction; false once that has taken too long.
+///
+/// `SQLite` itself waits for longer and longer, up to a tenth of a second. Beside a process that writes all the time, which
+/// leaves the file free for a moment between two transactions, the others would find it locked for seconds.
+fn wait(tries: i32) -> bool {
+    std::thread::sleep(TURN);
+    TURN.saturating_mul(u32::try_from(tries).unwrap_or(u32::MAX)) < PATIENCE
 }
 
 /// Refuses a file that another program owns, before anything is written to it.

@@ -29,7 +29,7 @@ pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Chang
         changes.push(Change::Owed);
     }
     permits::sweep(connection, changes)?;
-    uniques::seen(connection, &beat.running, now)?;
+    uniques::seen(connection, &beat.running, beat.written())?;
     let mut ended = Vec::new();
     for page in beat.running.chunks(256) {
         let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();

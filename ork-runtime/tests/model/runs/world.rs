@@ -189,6 +189,7 @@ impl World {
             phase: Phase::Start,
             attempt: msg.attempt,
             firm: msg.suspect,
+            may_be_copy: false,
             by: by(Some(worker)),
         };
         let hand = match self.change(config, Some(worker), &claim) {
@@ -197,7 +198,7 @@ impl World {
                 Hand::Run { attempt: job.attempt, take_up }
             }
             Claimed::Ours { job, .. } => Hand::Task { job: job.id, attempt: job.attempt },
-            Claimed::Nothing | Claimed::Unknown => Hand::Idle,
+            Claimed::Runs(_) | Claimed::Nothing | Claimed::Unknown => Hand::Idle,
         };
         let unacked = (hand != Hand::Idle).then_some(msg);
         self.workers[worker] = Worker { hand, unacked, ..std::mem::take(&mut self.workers[worker]) };

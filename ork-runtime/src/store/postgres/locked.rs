@@ -1,0 +1,244 @@
+//! What other sessions have locked: found without waiting, so that all other work is done meanwhile.
+//!
+//! A transaction waits for a lock only for a moment. After that the next one takes the locks that are free, and what
+//! needs any other is set aside until it is tried again.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
+
+use super::codec::Uid;
+use super::command::{Command, Waiting};
+use super::error::held_by_other;
+use super::url::Address;
+use crate::id::JobId;
+use crate::store::StoreError;
+
+/// How long a transaction waits for the locks of others at first. Between healthy processes a lock lasts for some
+/// milliseconds.
+pub(super) const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// How long one waits at most, after others in turn that waited in vain: in a long queue everybody's turn comes.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// A session that says nothing for so long within a transaction, in milliseconds, is not about to end it.
+const STALLED: i64 = 250;
+
+/// How a transaction meets the locks of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Locks {
+    /// It waits for them for so long.
+    Wait(Duration),
+    /// It sets aside what needs one of them.
+    Skip,
+}
+
+impl Locks {
+    /// How long the server lets a statement wait for a lock. Not everything that may be locked is looked at before.
+    pub(super) const fn timeout(self) -> Duration {
+        match self {
+            Self::Wait(wait) => wait,
+            Self::Skip => FIRST_WAIT,
+        }
+    }
+}
+
+/// What was set aside, and why.
+#[derive(Default)]
+pub(super) struct Aside {
+    pub(super) commands: Vec<Waiting>,
+    /// The lock that one of them needs.
+    pub(super) held: Option<HeldLock>,
+}
+
+/// A lock that another session has.
+#[derive(Debug)]
+pub(super) struct HeldLock {
+    /// What is locked, in words.
+    what: String,
+    holder: Option<Holder>,
+}
+
+/// A session that has a lock.
+#[derive(Debug)]
+struct Holder {
+    application: String,
+    place: String,
+    pid: i32,
+    since: String,
+    state: String,
+    is_stalled: bool,
+}
+
+impl HeldLock {
+    /// Whether its holder is in a transaction and does nothing: it is not worth while to wait in the queue.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.is_stalled)
+    }
+
+    /// Who holds what, since when, and what it is doing.
+    pub(super) fn to_error(&self, address: &Address) -> StoreError {
+        let Self { what, holder } = self;
+        let words = match holder {
+            None => format!("another process holds {what}"),
+            Some(Holder { application, place, pid, since, state, .. }) => format!(
+                "another process, `{application}` {place}, holds {what} since {since} and {state} (PostgreSQL's process {pid})"
+            ),
+        };
+        held_by_other(address, &words)
+    }
+}
+
+/// What is locked by others.
+#[derive(Debug, Default)]
+struct Locked {
+    jobs: HashSet<JobId>,
+    limits: HashSet<String>,
+    keys: HashSet<String>,
+}
+
+/// Takes the locks of a batch that are free, and sets aside what needs any other.
+pub(super) async fn set_aside(connection: &mut PgConnection, batch: &mut Vec<Waiting>) -> sqlx::Result<Aside> {
+    let (mut ids, mut limits, mut keys) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for waiting in &*batch {
+        ids.extend(jobs_of(&waiting.command));
+        limits.extend(limits_of(&waiting.command));
+        keys.extend(keys_of(&waiting.command));
+    }
+    let mut locked = Locked { jobs: lock_jobs(connection, ids).await?, ..Locked::default() };
+    locked.limits = try_lock(connection, 1_869_769_473, limits).await?;
+    locked.keys = try_lock(connection, 1_869_769_474, keys).await?;
+    let commands: Vec<_> = batch.extract_if(.., |waiting| locked.concern(&waiting.command)).collect();
+    let needed = commands.iter().flat_map(|waiting| jobs_of(&waiting.command)).find(|job| locked.jobs.contains(job));
+    let held = if let Some(job) = needed {
+        Some(holder(connection, job).await?)
+    } else {
+        let (mut limits, mut keys) = (locked.limits.iter(), locked.keys.iter());
+        let limit = limits.next().map(|name| format!("the concurrency limit `{name}`"));
+        let what = limit.or_else(|| keys.next().map(|key| format!("the unique key `{key}`")));
+        what.map(|what| HeldLock { what, holder: None })
+    };
+    Ok(Aside { commands, held })
+}
+
+impl Locked {
+    fn concern(&self, command: &Command) -> bool {
+        let Self { jobs, limits, keys } = self;
+        (!jobs.is_empty() && jobs_of(command).any(|job| jobs.contains(&job)))
+            || (!limits.is_empty() && limits_of(command).any(|limit| limits.contains(&limit)))
+            || (!keys.is_empty() && keys_of(command).any(|key| keys.contains(&key)))
+    }
+}
+
+/// The jobs whose rows a command locks, without those above them.
+fn jobs_of(command: &Command) -> impl Iterator<Item = JobId> {
+    let (mut work, mut job, mut deltas) = (None, None, None);
+    match command {
+        Command::Work(it) => work = Some(it),
+        Command::Progress(it, ..) => job = Some(*it),
+        Command::Record(it, _) => deltas = Some(it),
+        _ => {}
+    }
+    let of_work = work.into_iter().flat_map(|work| (0..work.count()).map(|at| [Some(work.job(at)), work.with(at)]));
+    let of_deltas = deltas.into_iter().flatten().map(|delta| delta.job);
+    of_work.flatten().flatten().chain(job).chain(of_deltas)
+}
+
+/// The concurrency limits that it locks.
+fn limits_of(command: &Command) -> impl Iterator<Item = String> {
+    let (mut work, mut moved) = (None, None);
+    match command {
+        Command::Work(it) => work = Some(it),
+        Command::Undo(it) => moved = Some(it),
+        _ => {}
+    }
+    let of_work = work.into_iter().flat_map(|work| (0..work.count()).filter_map(|at| work.limit(at)));
+    of_work.chain(moved.into_iter().flatten().map(|(limit, ..)| limit)).map(ToString::to_string)
+}
+
+/// The unique keys that it locks, as the server spells them.
+fn keys_of(command: &Command) -> impl Iterator<Item = String> {
+    let work = if let Command::Work(work) = command { Some(work) } else { None };
+    let keys = work.into_iter().flat_map(|work| (0..work.count()).filter_map(|at| work.unique(at)));
+    keys.map(|key| super::codec::text(key))
+}
+
+/// Locks the rows of jobs and of all above them that are free. Answers which jobs of these cannot be worked on.
+async fn lock_jobs(connection: &mut PgConnection, ids: BTreeSet<JobId>) -> sqlx::Result<HashSet<JobId>> {
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let ids: Vec<_> = ids.into_iter().map(Uid::from).collect();
+    let tree = "WITH RECURSIVE tree (id, parent) AS ( \
+                    SELECT id, parent FROM ork.job WHERE id = ANY($1) \
+                    UNION SELECT job.id, job.parent FROM ork.job JOIN tree ON job.id = tree.parent) \
+                SELECT id, parent FROM tree";
+    let mut parents = HashMap::new();
+    for row in sqlx::query(tree).bind(ids).fetch_all(&mut *connection).await? {
+        let parent = row.try_get::<Option<Uid>, _>(1)?.map(|id| JobId::from_bytes(id.0));
+        parents.insert(JobId::from_bytes(row.try_get::<Uid, _>(0)?.0), parent);
+    }
+    let lock = "SELECT id FROM ork.job WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED";
+    let all: Vec<_> = parents.keys().copied().map(Uid::from).collect();
+    let mut free = HashSet::new();
+    for row in sqlx::query(lock).bind(all).fetch_all(connection).await? {
+        free.insert(JobId::from_bytes(row.try_get::<Uid, _>(0)?.0));
+    }
+    let is_locked = |id: &JobId| {
+        let mut next = Some(*id);
+        // One that is gone has no lock.
+        while let Some(id) = next.filter(|id| parents.contains_key(id)) {
+            if !free.contains(&id) {
+                return true;
+            }
+            next = parents.get(&id).copied().flatten();
+        }
+        false
+    };
+    Ok(parents.keys().filter(|id| is_locked(id)).copied().collect())
+}
+
+/// Takes advisory locks that are free. Answers the names of the others.
+async fn try_lock(connection: &mut PgConnection, class: i32, names: BTreeSet<String>) -> sqlx::Result<HashSet<String>> {
+    if names.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let names: Vec<_> = names.into_iter().collect();
+    let lock = "SELECT name FROM unnest($2::text[]) AS name WHERE NOT pg_try_advisory_xact_lock($1, hashtext(name))";
+    let rows = sqlx::query(lock).bind(class).bind(names).fetch_all(connection).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
+/// Who holds the row of a job, or of one above it: the transaction that the row names as its last.
+async fn holder(connection: &mut PgConnection, job: JobId) -> sqlx::Result<HeldLock> {
+    let query = "WITH RECURSIVE up (id, parent, last) AS ( \
+                     SELECT id, parent, xmax FROM ork.job WHERE id = $1 \
+                     UNION SELECT job.id, job.parent, job.xmax FROM ork.job JOIN up ON job.id = up.parent) \
+                 SELECT up.id, activity.application_name, \
+                     coalesce('at ' || host(activity.client_addr), 'at the server'), activity.pid, \
+                     to_char(activity.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
+                     activity.state, \
+                     (extract(epoch FROM clock_timestamp() - activity.state_change) * 1000)::bigint \
+                 FROM up JOIN pg_locks ON locktype = 'transactionid' AND transactionid = last AND granted \
+                     JOIN pg_stat_activity activity ON activity.pid = pg_locks.pid \
+                 WHERE activity.pid <> pg_backend_pid() LIMIT 1";
+    let Some(row) = sqlx::query(query).bind(Uid::from(job)).fetch_optional(connection).await? else {
+        return Ok(HeldLock { what: format!("job {job}"), holder: None });
+    };
+    let id = JobId::from_bytes(row.try_get::<Uid, _>(0)?.0);
+    // What belongs to another user is shown to administrators only.
+    let state = row.try_get::<Option<String>, _>(5)?.unwrap_or_default();
+    let is_idle = state.starts_with("idle in transaction");
+    let is_stalled = is_idle && row.try_get::<Option<i64>, _>(6)?.is_some_and(|silent| silent >= STALLED);
+    let holder = Holder {
+        application: row.try_get::<Option<String>, _>(1)?.unwrap_or_default(),
+        place: row.try_get(2)?,
+        pid: row.try_get(3)?,
+        since: row.try_get::<Option<String>, _>(4)?.unwrap_or_else(|| "an unknown time".into()),
+        state: if is_idle { "is idle in a transaction".into() } else { "is at work".into() },
+        is_stalled,
+    };
+    Ok(HeldLock { what: format!("job {id}"), holder: Some(holder) })
+}

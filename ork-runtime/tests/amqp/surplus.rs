@@ -1,0 +1,71 @@
+//! Two copies of one message, as a process leaves them that was killed after it had published and before it had noted
+//! that: what one living process runs, another one does not run beside it.
+
+use std::time::Duration;
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use ork::{Clock as _, JobId};
+
+use super::tasks::*;
+use super::world::{Foreigner, fresh, shared};
+
+/// Another copy of the first message of a `gated` job, as the process sends it that found the first sender dead.
+async fn send_again(foreigner: &Foreigner, id: JobId, key: &str) {
+    let mut headers = FieldTable::default();
+    headers.insert("ork-lost".into(), AMQPValue::LongLongInt(1));
+    let properties = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
+    let properties = properties.with_message_id(id.to_string().as_str().into()).with_headers(headers);
+    foreigner.publish("gated", format!(r#"{{"key":"{key}"}}"#).as_bytes(), properties).await;
+}
+
+/// Fails on the code before this change: the second worker calls the function while the first one is inside of it, and
+/// the job is counted as lost once more.
+#[test]
+fn a_copy_of_what_a_living_process_runs_waits_for_its_end() {
+    shared(|world| async move {
+        let first = world.worker().await;
+        let (key, foreigner) = (fresh(), world.foreigner().await);
+        let job = first.submit(gated { key: key.clone() }).await.unwrap();
+        Gate::of(&key).entered(1).await;
+        // The first one takes nothing more, so that the copy comes to the second one.
+        first.drain();
+        let second = world.worker().await;
+        send_again(&foreigner, job.id(), &key).await;
+        let called_again = tokio::time::timeout(Duration::from_secs(3), Gate::of(&key).entered(1)).await;
+        assert!(called_again.is_err(), "it was called in two living processes at once");
+        // Other work goes on beside the copy that waits.
+        assert_eq!(second.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
+        // A worker that stops gives the copy back, and the next one waits in its turn.
+        second.shutdown().await;
+        let third = world.worker().await;
+        assert_eq!(third.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
+        let called_again = tokio::time::timeout(Duration::from_secs(3), Gate::of(&key).entered(1)).await;
+        assert!(called_again.is_err(), "it was called in two living processes at once");
+        Gate::of(&key).open();
+        assert_eq!(job.wait().await.unwrap(), key);
+        assert_eq!(calls(&key), 1);
+        first.shutdown().await;
+        third.shutdown().await;
+    });
+}
+
+/// The copy may be all that is left, when the process that ran the job has died: it is run then.
+#[test]
+fn a_copy_of_what_a_dead_process_ran_is_run() {
+    shared(|world| async move {
+        let worker = world.worker().await;
+        let (key, foreigner) = (fresh(), world.foreigner().await);
+        let doomed = super::refusals::Doomed::new(&world).await;
+        let id = JobId::new();
+        let until = doomed.beat(Duration::from_secs(4)).await;
+        doomed.claim(id).await;
+        send_again(&foreigner, id, &key).await;
+        Gate::of(&key).entered(1).await;
+        assert!(ork::clock::system::SystemClock.now() > until, "it was taken from a living process");
+        Gate::of(&key).open();
+        assert!(worker.wait(id).await.unwrap().output().is_some());
+        assert_eq!(calls(&key), 1);
+        worker.shutdown().await;
+    });
+}
