@@ -191,7 +191,15 @@ impl OrkBuilder {
         worker::services::set_clock(&*store, &clock).await?;
         // Before anything is held: what a process holds is freed by the end of its heartbeat, so there must be one.
         let by = By { worker: worker.clone(), now: clock.now(), hold: false, tells: Telling::Nothing };
-        store.beat(Beat { ttl: worker::services::TTL, running: Vec::new(), waiting: Vec::new(), by }).await?;
+        store
+            .beat(Beat {
+                ttl: worker::services::TTL,
+                running: Vec::new(),
+                holding: Vec::new(),
+                waiting: Vec::new(),
+                by,
+            })
+            .await?;
         let supervisor = Supervisor::default();
         let waiters = match broker.replies().await? {
             None => Waiters::default(),

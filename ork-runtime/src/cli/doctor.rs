@@ -121,9 +121,11 @@ async fn broker(builder: OrkBuilder) -> Vec<Finding> {
 fn policies(hazards: Result<Option<Vec<String>>, String>) -> Option<Finding> {
     let (well, words) = match hazards {
         Ok(None) => return None,
-        Ok(Some(hazards)) if hazards.is_empty() => {
-            (true, "no policy and no argument of a queue drops messages".to_owned())
-        }
+        Ok(Some(hazards)) if hazards.is_empty() => (
+            true,
+            "no queue that is there drops messages by a policy or its arguments, as RabbitMQ said some seconds ago"
+                .to_owned(),
+        ),
         Ok(Some(hazards)) => {
             let advice =
                 "the jobs of such messages are sent again minutes later, so keep such policies off ork's queues";

@@ -31,7 +31,7 @@ struct How {
     /// Take this key: refused while another job has it that has not ended
     #[arg(long, value_name = "KEY")]
     unique: Option<String>,
-    /// Cancel a job that has the key and has shown no sign of life for so long, such as 2h
+    /// Cancel a job that has the key and has shown no sign of life (waiting is none) for so long, such as 2h
     #[arg(long, value_name = "TIME", requires = "unique", value_parser = humantime::parse_duration)]
     stale_after: Option<Duration>,
     /// If another job has the key, print its id, or wait for it

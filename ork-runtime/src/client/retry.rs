@@ -74,9 +74,11 @@ impl Client {
         let mut under_way = owed.free + owed.later + owed.waiting > 0
             || !owed.held.is_empty()
             || alive.into_iter().any(|process| process.works_on(id, job.state, job.worker.as_deref()));
-        // A message of the job itself changes nothing any more. Of a part there may be two then.
-        if let (true, false, Ok(task)) = (in_parts, under_way, engine.registry.get(&job.task)) {
-            under_way = engine.broker.waiting(task.queue()).await?.is_some_and(|waiting| waiting > 0);
+        let mut in_queue = 0;
+        // Whatever waits in its queue may be what it waits for.
+        if let (false, Ok(task)) = (under_way, engine.registry.get(&job.task)) {
+            in_queue = engine.broker.waiting(task.queue()).await?.unwrap_or(0);
+            under_way = in_queue > 0;
         }
         if !under_way
             && let Some(owed) = engine.store.apply(Resend { job: id, attempt: job.attempt, by: engine.by() }).await?
@@ -85,6 +87,7 @@ impl Client {
             return Ok(());
         }
         let why = self.why(id).await?;
-        Err(ClientError::UnderWay { id, state: why.state, why: why.sentence })
+        let queue = if in_queue > 0 { format!("; {in_queue} messages wait in its queue") } else { String::new() };
+        Err(ClientError::UnderWay { id, state: why.state, why: why.sentence + &queue })
     }
 }

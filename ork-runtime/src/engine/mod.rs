@@ -13,6 +13,7 @@ mod copies;
 mod done;
 pub(crate) mod events;
 mod external;
+mod held;
 pub(crate) mod hooks;
 mod idle;
 mod inherit;
@@ -69,6 +70,7 @@ use crate::task::state::States;
 use self::calls::Calls;
 use self::claim::{ClaimedJob, ClaimedPart};
 use self::done::{Done, ProcessError};
+use self::held::Held;
 use self::idle::Idle;
 use self::inherit::Inputs;
 use self::invoke::Hold;
@@ -128,6 +130,7 @@ pub(crate) struct Engine {
     inputs: Inputs,
     pub(crate) outbox: Outbox,
     pub(crate) running: Running,
+    pub(crate) held: Held,
     pub(crate) idle: Idle,
     pub(crate) sets: sets::Sets,
     turns: turns::Turns,
@@ -177,6 +180,7 @@ impl Engine {
             inputs: Inputs::default(),
             outbox,
             running: Running::default(),
+            held: Held::default(),
             idle: Idle::default(),
             sets: sets::Sets::default(),
             turns: turns::Turns::default(),

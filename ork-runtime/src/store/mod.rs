@@ -184,6 +184,8 @@ pub struct Beat {
     pub ttl: Duration,
     /// The jobs it runs, or runs parts of.
     pub running: Vec<JobId>,
+    /// The jobs of which it holds messages, those that wait here for a slot as well.
+    pub holding: Vec<JobId>,
     /// Tasks whose jobs that wait for a message are asked for.
     pub waiting: Vec<String>,
     /// Who.
@@ -191,6 +193,14 @@ pub struct Beat {
 }
 
 impl Beat {
+    /// The jobs that it runs or holds messages of.
+    pub fn attends(&self) -> Vec<JobId> {
+        let mut jobs: Vec<_> = self.running.iter().chain(&self.holding).copied().collect();
+        jobs.sort_unstable();
+        jobs.dedup();
+        jobs
+    }
+
     /// When it is written: one that is late looks at the others as they were when it was due, and is believed for longer.
     pub fn written(&self) -> Timestamp {
         self.by.now + self.ttl.saturating_sub(ALIVE)

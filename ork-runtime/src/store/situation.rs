@@ -80,7 +80,7 @@ pub struct Process {
     pub boot: [u8; 16],
     /// Until when that is believed.
     pub until: Timestamp,
-    /// The jobs that it works on, as it last said.
+    /// The jobs that it works on or holds messages of, as it last said.
     pub running: Vec<JobId>,
 }
 

@@ -20,6 +20,10 @@ const REVIEW: u16 = 64;
 /// What has waited for a slot for so long is too much for this worker.
 const STALLED: Duration = Duration::from_millis(250);
 
+/// What is given back and comes again waits twice as long as the time before, until it waits for so long: others may have
+/// become free, and a message that only goes to and fro costs the broker little.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Consumes until `stop` fires. What has not begun by then is given back at once.
 pub(super) async fn consume(
     engine: Arc<Engine>,
@@ -35,6 +39,7 @@ pub(super) async fn consume(
     // A broker waits only so long for an acknowledgement.
     let ack_within = if engine.broker.needs_relay() { engine.settings.ack_within } else { Duration::MAX };
     let (stalled, mut nothing_began) = (STALLED.min(ack_within), Duration::ZERO);
+    let mut patience = stalled;
     let start = |begun| match begun {
         Begun::One(delivery, slot) => {
             let engine = Arc::clone(&engine);
@@ -48,8 +53,12 @@ pub(super) async fn consume(
             });
         }
     };
-    let receive = |backlog: &mut Backlog, delivery: Delivery| {
+    let receive = |backlog: &mut Backlog, mut delivery: Delivery| {
         engine.tell_ready(&delivery);
+        // The store knows of what the outbox holds.
+        if engine.broker.needs_relay() {
+            delivery = engine.held.until_settled(delivery);
+        }
         if let Some(begun) = backlog.push(&engine, delivery) {
             start(begun);
         }
@@ -57,7 +66,7 @@ pub(super) async fn consume(
     loop {
         while let Some(begun) = backlog.pop(&engine) {
             start(begun);
-            nothing_began = Duration::ZERO;
+            (nothing_began, patience) = (Duration::ZERO, stalled);
         }
         let waits = !backlog.is_empty();
         let delivery = tokio::select! {
@@ -69,7 +78,7 @@ pub(super) async fn consume(
             }
             begun = backlog.next(&engine), if waits => {
                 begun.into_iter().for_each(start);
-                nothing_began = Duration::ZERO;
+                (nothing_began, patience) = (Duration::ZERO, stalled);
                 continue;
             }
             delivery = subscription.next() => delivery,
@@ -80,9 +89,10 @@ pub(super) async fn consume(
                 if shrunk {
                     subscription.resize(left(&window, *leases.borrow()));
                 }
-                if shrunk || nothing_began >= ack_within {
+                if shrunk || nothing_began >= patience {
                     backlog.give_back();
                     nothing_began = Duration::ZERO;
+                    patience = (patience * 2).min(PATIENCE.min(ack_within));
                 }
                 continue;
             }

@@ -87,7 +87,7 @@ fn hold_against(clock: &SharedClock, shown: Option<Timestamp>, asked: Timestamp)
 fn due(by: By, moment: Timestamp) -> Beat {
     let late = by.now - moment;
     let by = By { now: by.now.min(moment), ..by };
-    Beat { ttl: TTL + late, running: Vec::new(), waiting: Vec::new(), by }
+    Beat { ttl: TTL + late, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), by }
 }
 
 /// Says that the process lives, and stops what was cancelled. What nothing is under way for goes to `unattended`.
@@ -98,7 +98,8 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
     loop {
         let (noted, asked) = (engine.running.note(), engine.store_clock.own().now());
         let tasks = asks.due(&engine);
-        let beat = Beat { running: noted.jobs.clone(), waiting: tasks.clone(), ..due(engine.by(), next) };
+        let (running, holding) = (noted.jobs.clone(), engine.held.jobs());
+        let beat = Beat { running, holding, waiting: tasks.clone(), ..due(engine.by(), next) };
         match engine.store.beat(beat).await {
             Ok(Beaten { ended, time, unattended: found }) => {
                 failures = 0;

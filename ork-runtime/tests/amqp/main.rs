@@ -52,5 +52,6 @@ mod surplus;
 mod tasks;
 mod trees;
 mod unknown;
+mod waits;
 mod workflows;
 mod world;

@@ -43,7 +43,7 @@ impl Doomed {
     pub(crate) async fn beat(&self, ttl: Duration) -> Timestamp {
         let by = self.by();
         let until = by.now + ttl;
-        self.store.beat(Beat { ttl, running: Vec::new(), waiting: Vec::new(), by }).await.unwrap();
+        self.store.beat(Beat { ttl, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), by }).await.unwrap();
         until
     }
 

@@ -33,7 +33,13 @@ fn auditor() -> By {
 async fn free(store: &dyn Store) {
     let by = auditor();
     store
-        .beat(Beat { ttl: Duration::from_secs(1), running: Vec::new(), waiting: Vec::new(), by: by.clone() })
+        .beat(Beat {
+            ttl: Duration::from_secs(1),
+            running: Vec::new(),
+            holding: Vec::new(),
+            waiting: Vec::new(),
+            by: by.clone(),
+        })
         .await
         .unwrap();
     store.leave(by).await.unwrap();

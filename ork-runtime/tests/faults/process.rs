@@ -395,7 +395,10 @@ impl World {
         loop {
             // Frees whatever a dead process holds, and what waits for its permits, so that it would be taken.
             let ttl = Duration::from_secs(1);
-            self.store.beat(Beat { ttl, running: Vec::new(), waiting: Vec::new(), by: by.clone() }).await.unwrap();
+            self.store
+                .beat(Beat { ttl, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), by: by.clone() })
+                .await
+                .unwrap();
             let left = self.store.take(Take { limit: 1_000, tasks: None, by: by.clone() }).await.unwrap();
             // What was lost with a process comes a part at a time, so that the next one may have ended before it met all
             // of a row; but nothing of it is open. Nor is a part that waited for a permit when its process died before it

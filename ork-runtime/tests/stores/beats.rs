@@ -25,7 +25,7 @@ async fn until(world: &World) -> Timestamp {
 /// Beats while something holds a lock that the beat needs; answers for how long it had to wait.
 async fn beat_behind<L, R: Future<Output = ()>>(world: &World, lock: L, release: impl FnOnce(L) -> R) -> Duration {
     let store = Arc::clone(&world.store);
-    let beat = Beat { ttl: TTL, running: Vec::new(), waiting: Vec::new(), by: world.by() };
+    let beat = Beat { ttl: TTL, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), by: world.by() };
     let mut beaten = tokio::spawn(async move { store.beat(beat).await });
     let begun = Instant::now();
     assert!(timeout(HELD, &mut beaten).await.is_err(), "the lock was not in its way");

@@ -18,7 +18,11 @@ async fn lease(world: &World, job: JobId, ask: OwedAsk, attempt: u32) -> Option<
 
 async fn beat(world: &World, after: Duration) {
     let by = By { now: START + after, ..world.by() };
-    world.store.beat(Beat { ttl: TTL, running: Vec::new(), waiting: Vec::new(), by }).await.unwrap();
+    world
+        .store
+        .beat(Beat { ttl: TTL, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), by })
+        .await
+        .unwrap();
 }
 
 /// A job that this process runs, and whose message is with the broker.

@@ -15,7 +15,13 @@ impl World {
     /// Jobs of these tasks that nothing is under way for, as a process is told that works on `running`.
     async fn unattended(&self, running: &[JobId], tasks: &[&str]) -> Vec<JobId> {
         let waiting = tasks.iter().map(|task| (*task).to_owned()).collect();
-        let beat = Beat { ttl: Duration::from_secs(10), running: running.to_vec(), waiting, by: self.by() };
+        let beat = Beat {
+            ttl: Duration::from_secs(10),
+            running: running.to_vec(),
+            holding: Vec::new(),
+            waiting,
+            by: self.by(),
+        };
         self.store.beat(beat).await.unwrap().unattended
     }
 
@@ -47,6 +53,10 @@ fn job_is_unattended_while_its_message_is_not_in_the_outbox_and_no_process_works
         assert_eq!(other.unattended(&[], &["one"]).await, []);
         world.unattended(&[], &[]).await;
         assert_eq!(other.unattended(&[], &["one"]).await, [one]);
+        // A process holds a message of it, for which it has no slot yet.
+        let (ttl, running, holding) = (Duration::from_secs(10), Vec::new(), vec![one]);
+        world.store.beat(Beat { ttl, running, holding, waiting: Vec::new(), by: world.by() }).await.unwrap();
+        assert_eq!(other.unattended(&[], &["one"]).await, []);
         // Its worker lives, though it has not said that it works on it.
         assert!(matches!(world.claim(one, Phase::Start, 1).await, Claimed::Ours { .. }));
         assert_eq!(other.unattended(&[], &["one"]).await, []);

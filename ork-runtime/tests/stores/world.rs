@@ -148,7 +148,11 @@ impl World {
 
     pub(crate) async fn beat_at(&self, after: Duration, running: Vec<JobId>) -> Vec<JobId> {
         let by = By { now: START + after, ..self.by() };
-        self.store.beat(Beat { ttl: Duration::from_secs(10), running, waiting: Vec::new(), by }).await.unwrap().ended
+        self.store
+            .beat(Beat { ttl: Duration::from_secs(10), running, holding: Vec::new(), waiting: Vec::new(), by })
+            .await
+            .unwrap()
+            .ended
     }
 }
 

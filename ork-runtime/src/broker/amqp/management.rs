@@ -74,7 +74,7 @@ impl Management {
             let (own_host, own_port) = place.rsplit_once(':').unwrap_or((place, ""));
             own_host.trim_matches(['[', ']']).clone_into(&mut host);
             if !own_port.is_empty() {
-                port = own_port.parse().map_err(|_not_a_number| wrong("has a port that is no number"))?;
+                port = own_port.parse().map_err(|_not_a_number| wrong("has no port from 1 to 65535"))?;
             }
         }
         let credentials = STANDARD.encode(format!("{name}:{password}"));

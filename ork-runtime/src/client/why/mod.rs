@@ -450,6 +450,13 @@ fn heard(facts: &Facts, process: &Process) -> String {
 
 /// Who lives besides the one that asks.
 fn living(facts: &Facts) -> String {
+    let job = &facts.view.job;
+    let attends =
+        |process: &&Process| process.until >= facts.now && process.works_on(job.id, job.state, job.worker.as_deref());
+    let attending: Vec<_> = facts.situation.processes.iter().filter(attends).map(|process| &process.worker).collect();
+    if !attending.is_empty() {
+        return format!("with {}", list(&attending));
+    }
     let others = facts.situation.processes.iter().filter(|process| process.boot != facts.me);
     let alive: Vec<_> = others.filter(|process| process.until >= facts.now).map(|process| &process.worker).collect();
     match alive.len() {

@@ -14,10 +14,11 @@ impl Tables {
     /// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended.
     pub(super) fn beat(&mut self, beat: Beat) -> (Beaten, Vec<Change>) {
         self.seen(&beat.running, beat.written());
-        let Beat { ttl, running, waiting, by } = beat;
+        let attends = beat.attends();
+        let Beat { ttl, running, holding: _, waiting, by } = beat;
         let over = |id: &JobId| self.jobs.get(id).is_some_and(|row| row.entry.job.is_over());
         let ended = running.iter().copied().filter(over).collect();
-        let process = Process { running, ..Process::new(by.worker.name(), by.worker.boot(), by.now + ttl) };
+        let process = Process { running: attends, ..Process::new(by.worker.name(), by.worker.boot(), by.now + ttl) };
         self.workers.insert(by.worker.boot(), process);
         let dead = self.workers.values().filter(|process| process.until < by.now);
         let dead: Vec<_> = dead.map(|process| process.boot).collect();

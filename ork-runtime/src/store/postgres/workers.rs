@@ -32,12 +32,13 @@ pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Re
                     WHERE until < $4 AND boot <> $1 ORDER BY boot FOR UPDATE SKIP LOCKED) \
                 RETURNING boot";
     let running: Vec<_> = beat.running.iter().copied().map(Uid::from).collect();
+    let attends: Vec<_> = beat.attends().into_iter().map(Uid::from).collect();
     let dead = sqlx::query(note)
         .bind(Uid(worker.boot()))
         .bind(text(worker.name()))
         .bind((now + beat.ttl).as_millis())
         .bind(now.as_millis())
-        .bind(&running)
+        .bind(attends)
         .fetch_all(&mut *connection)
         .await?;
     let dead = dead.iter().map(|row| row.try_get::<Uid, _>(0)).collect::<sqlx::Result<Vec<_>>>()?;

@@ -13,7 +13,7 @@ use crate::store::{Beat, Beaten, Process, UNATTENDED};
 /// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended, and the time.
 pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Change>) -> rusqlite::Result<Beaten> {
     let (worker, now) = (&beat.by.worker, beat.by.now);
-    let running: Vec<u8> = beat.running.iter().flat_map(|job| *job.as_bytes()).collect();
+    let running: Vec<u8> = beat.attends().iter().flat_map(|job| *job.as_bytes()).collect();
     connection
         .prepare_cached("INSERT OR REPLACE INTO worker (boot, name, until, running) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![worker.boot(), worker.name(), (now + beat.ttl).as_millis(), running])?;
