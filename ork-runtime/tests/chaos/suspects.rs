@@ -17,7 +17,7 @@ const N_HARMLESS: u64 = 12;
 const LOOK: Duration = Duration::from_millis(20);
 
 #[task]
-async fn ends_its_process() {
+fn ends_its_process() {
     std::process::abort();
 }
 
