@@ -59,7 +59,9 @@ fn a_sign_of_life_counts_from_the_moment_at_which_it_is_written_over_postgres() 
         let world = World::postgres(&url).await;
         let mut other = postgres::connect(&url).await;
         sqlx::raw_sql("BEGIN; LOCK TABLE ork.worker").execute(&mut other).await.unwrap();
-        let release = async |mut other| drop(sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap());
+        let release = async |mut other| {
+            sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+        };
         let waited = beat_behind(&world, other, release).await;
         let until = until(&world).await;
         assert!(until >= START + TTL + HELD / 2 && until <= START + TTL + waited * 20, "{until:?} after {waited:?}");
