@@ -31,7 +31,7 @@ const SHORT: Weather = Weather { jobs: 100, join: Duration::from_millis(300), pa
 const LONG: Weather = Weather { jobs: 250, join: Duration::from_secs(3), pause: Duration::from_secs(2) };
 
 #[task]
-async fn fold(log: String, millis: u64) -> (String, u64) {
+fn fold(log: String, millis: u64) -> (String, u64) {
     (log, millis)
 }
 
@@ -92,7 +92,7 @@ fn storm(Weather { jobs: n_jobs, join, pause }: Weather, store: &str, broker: &s
             }
         };
         let killed = std::cell::RefCell::new(BTreeSet::new());
-        let storm = async {
+        let kills = async {
             for at in (0..WORKERS).cycle() {
                 sleep(pause).await;
                 let worker = std::mem::replace(&mut workers[at], place.worker());
@@ -103,7 +103,7 @@ fn storm(Weather { jobs: n_jobs, join, pause }: Weather, store: &str, broker: &s
         let in_time = tokio::time::timeout(Duration::from_mins(4), async {
             tokio::select! {
                 () = all => {}
-                () = storm => {}
+                () = kills => {}
             }
         });
         in_time.await.expect("the jobs end");

@@ -17,7 +17,7 @@ const N_HARMLESS: u64 = 12;
 const LOOK: Duration = Duration::from_millis(20);
 
 #[task]
-async fn ends_its_process() {
+fn ends_its_process() {
     std::process::abort();
 }
 
@@ -58,8 +58,10 @@ fn beside_one_that_kills(place: &Place) {
         };
         assert_eq!(status.state, JobState::Failed);
         assert_eq!(status.failure.as_ref().unwrap().kind, FailureKind::Lost, "{status:?}");
-        // It is called once, and once more for each loss that it may cause.
-        assert_eq!(deaths.get(), place.losses + 1);
+        // It is called once, and once more for each loss that it may cause. That of the first call may be forgotten: over
+        // SQLite its claim is answered before it is written.
+        let calls = place.losses + 1..=place.losses + 2;
+        assert!(calls.contains(&deaths.get()), "{} workers have died", deaths.get());
         client.shutdown().await;
     });
 }

@@ -161,7 +161,7 @@ fn after_a_sleep_of_the_computer_nobody_takes_a_living_process_for_dead() {
         clock.is_awaited_by(woken + look, 2).await;
         clock.turn(look);
         clock.is_awaited_by(woken + beat, 2).await;
-        clock.turn(beat - look);
+        clock.turn(beat.saturating_sub(look));
         clock.is_awaited_by(woken + beat + look, 2).await;
         for (key, _) in &jobs {
             let again = tokio::time::timeout(Duration::from_secs(1), Gate::of(key).entered()).await;
