@@ -28,7 +28,7 @@ async fn refuse(world: &World, table: &str, bad: &str) -> bool {
     if store.starts_with("postgres") {
         use sqlx::Connection as _;
         let mut connection = sqlx::PgConnection::connect(store).await.unwrap();
-        let rule = format!("ALTER TABLE ork.{table} ADD CHECK (({}) IS NOT TRUE)", bad);
+        let rule = format!("ALTER TABLE ork.{table} ADD CHECK (({bad}) IS NOT TRUE)");
         sqlx::raw_sql(sqlx::AssertSqlSafe(rule)).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
         return true;

@@ -45,7 +45,7 @@ pub(crate) enum Hand {
     /// A message for which there is no slot yet: it is not claimed.
     Held { msg: Msg },
     /// What only a mutant claims before it has a slot.
-    Early { hand: Box<Hand> },
+    Early { hand: Box<Self> },
     /// Started parts.
     Parts { epoch: u32, attempt: u32, parts: Vec<(u64, Bytes)> },
     /// It is all in the store; the broker does not know yet.
