@@ -1,8 +1,8 @@
 //! Another copy of a message whose job a living process runs: it waits until that process has ended the job, or has died.
 //!
-//! Whoever publishes a message and is killed before it has noted that leaves a row of the outbox from which the message
-//! is sent once more. Both copies may be in a queue at once, and come to two workers. A delivery that the broker itself has
-//! made before is another matter: who had it has lost it, be it by its death, so that it is run at once.
+//! A process that publishes a message and is killed before it has noted that leaves a row of the outbox, from which the
+//! message is sent once more. Both copies may be in a queue at once, and come to two workers. A delivery that the broker has
+//! made before is another matter: the worker that had it has lost it, be it by its death, so that it is run at once.
 
 use super::lease::{self, Tenure};
 use super::{Engine, ProcessError, refuse};

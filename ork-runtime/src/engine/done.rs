@@ -27,7 +27,7 @@ pub(crate) enum Done {
     WrongInput(String),
     /// Its workers died too often.
     Exhausted(String),
-    /// The worker has to stop: somebody else must run it.
+    /// The worker has to stop: another one must run it.
     Interrupted,
     /// It is about the parts of a job, and this worker has no store.
     NeedsStore(String),

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::topology::{DELIVERY_LIMIT, Names};
 use super::url::Address;
 
-/// Where RabbitMQ has the API if nobody says.
+/// Where RabbitMQ has the API by default.
 const PORT: u16 = 15_672;
 
 /// No answer is larger.
@@ -160,7 +160,7 @@ fn losses<'of>(definition: &'of Map<String, Value>, is_policy: bool, names: &Nam
         let words = match key.as_str() {
             "message-ttl" => format!("messages that wait for longer than {} are dropped", time()),
             "expires" => format!("the queue is deleted after {} without a consumer, with all messages", time()),
-            // Whoever publishes is told, and tries again.
+            // The publisher is refused, and tries again.
             "max-length" | "max-length-bytes" if refuses => return None,
             "max-length" => format!("beyond {value} messages the oldest are dropped"),
             "max-length-bytes" => format!("beyond {value} bytes the oldest messages are dropped"),
