@@ -276,6 +276,9 @@ impl Client {
         });
         let limits = |def: &TaskDef| why::Limits { attempts: def.options.retries + 1, timeout: def.options.timeout };
         let queue = task.map_or_else(|| view.job.task.clone(), |task| task.queue().to_owned());
+        let with_broker = !view.job.state.is_final() && situation.owed.free == 0 && situation.owed.held.is_empty();
+        // A broker that is away says nothing.
+        let in_queue = if with_broker { engine.broker.waiting(&queue).await.ok().flatten() } else { None };
         let begun = view.job.run().map(|flow| flow.begun(id)).unwrap_or_default();
         let why = why::why(&why::Facts {
             now: engine.clock.now(),
@@ -283,6 +286,7 @@ impl Client {
             me: engine.worker.boot(),
             ttl: TTL,
             queue: engine.broker.needs_relay().then(|| engine.broker.queue(&queue)),
+            in_queue,
             options: def.map(limits),
             view,
         });

@@ -156,10 +156,8 @@ fn a_job_that_nobody_takes_says_in_which_queue_it_is() {
     once(|world| async move {
         let client = world.client().await;
         let job = client.submit(add { a: 1, b: 1 }).await.unwrap();
-        let place = format!(
-            "its message went to the queue `{}.task.plain` of the broker, and no worker has begun",
-            world.prefix
-        );
+        let place =
+            format!("its message went to the queue `{}.task.plain` of the broker, where 1 message waits", world.prefix);
         // First it is on its way there, which is said, too.
         let why = loop {
             let why = client.why(job.id()).await.unwrap();

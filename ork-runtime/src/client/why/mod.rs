@@ -95,6 +95,8 @@ pub(super) struct Facts {
     pub(super) ttl: Duration,
     /// The broker's queue of the task, where messages travel through a broker; `None` where the outbox is the queue.
     pub(super) queue: Option<String>,
+    /// How many messages wait in that queue, where the broker said so.
+    pub(super) in_queue: Option<u64>,
     /// What this program says of the function that is next; `None` if it does not know the task.
     pub(super) options: Option<Limits>,
 }
@@ -388,7 +390,7 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
         (None, None, 1..) => (WaitsFor::Worker, format!("no worker has taken {what}; {}", living(facts))),
         (Some(queue), None, 0) => (
             WaitsFor::Worker,
-            format!("{what} went to the queue `{queue}` of the broker, and no worker has begun; {}", living(facts)),
+            format!("{what} went to the queue `{queue}` of the broker, {}; {}", in_queue(facts), living(facts)),
         ),
         (None, None, 0) => {
             let words =
@@ -397,6 +399,16 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
         }
     };
     (waits_for, words + &lost)
+}
+
+/// What the broker says of the queue.
+fn in_queue(facts: &Facts) -> String {
+    match facts.in_queue {
+        None => "and no worker has begun".to_owned(),
+        Some(0) => "where nothing waits: a worker has it, or it is lost and will be sent again".to_owned(),
+        Some(1) => "where 1 message waits".to_owned(),
+        Some(n) => format!("where {n} messages wait"),
+    }
 }
 
 /// Which permit is waited for, and who has them.

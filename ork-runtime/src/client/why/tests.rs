@@ -47,6 +47,7 @@ fn facts(state: State) -> Facts {
         me: ME,
         ttl: Duration::from_secs(15),
         queue: None,
+        in_queue: None,
         options: Some(Limits { attempts: 3, timeout: Some(Duration::from_mins(1)) }),
     }
 }
@@ -131,6 +132,21 @@ fn ready_and_in_the_queue() {
     let words = "submitted 1m 40s ago and not begun: its message went to the queue `ork.task.count` of the broker, \
                  and no worker has begun; no other process lives: start a worker";
     says(&over_a_broker(State::Ready), WaitsFor::Worker, words);
+    let words = |in_queue| {
+        let facts = Facts { in_queue: Some(in_queue), ..over_a_broker(State::Ready) };
+        why(&facts).sentence
+    };
+    assert!(words(0).contains("where nothing waits: a worker has it, or it is lost and will be sent again; "));
+    assert!(words(1).contains("where 1 message waits; ") && words(7).contains("where 7 messages wait; "));
+}
+
+#[test]
+fn process_that_holds_a_message_of_a_job_is_named() {
+    let mut facts = with(over_a_broker(State::Ready), "one", ONE, 4);
+    for process in &mut facts.situation.processes {
+        process.running = if process.boot == ONE { vec![facts.view.job.id] } else { Vec::new() };
+    }
+    assert!(why(&facts).sentence.ends_with("no worker has begun; with one/01010101"), "{}", why(&facts).sentence);
 }
 
 #[test]
