@@ -198,6 +198,8 @@ pub struct Job {
     pub made_for: MadeFor,
     /// How often the worker of the current attempt died, or lost its connection, while it ran.
     pub losses: u32,
+    /// The unique key that it took when it was submitted.
+    pub unique_key: Option<Arc<str>>,
 }
 
 /// What a change of a job owes to the world.
@@ -296,6 +298,7 @@ impl Job {
             role: None,
             made_for: MadeFor::default(),
             losses: 0,
+            unique_key: None,
         }
     }
 

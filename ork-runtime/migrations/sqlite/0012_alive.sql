@@ -6,3 +6,6 @@ ALTER TABLE worker ADD COLUMN running BLOB NOT NULL DEFAULT x'';
 
 -- Jobs that have not ended, for those that wait for a message that is lost.
 CREATE INDEX job_open ON job (task, id) WHERE ended IS NULL;
+
+-- The unique key that a job took when it was submitted: a retry takes it again.
+ALTER TABLE job ADD COLUMN unique_key TEXT;

@@ -101,9 +101,12 @@ impl Operation for Submit {
         if let Some(known) = books.get(job.id).map(|entry| &entry.job) {
             // The job above it runs again, and asks for it again.
             let again = job.parent.is_some() && known.parent == job.parent;
-            return match known.state {
-                State::Failed | State::Cancelled if again => Submitted::Again(steer::take_up(books, job.id, &self.by)),
-                _ => Submitted::Known,
+            if !again || !matches!(known.state, State::Failed | State::Cancelled) {
+                return Submitted::Known;
+            }
+            return match books.take_again(self.unique.as_ref().map(|unique| &unique.key), job.id, self.by.now) {
+                Some(keeper) => Submitted::Taken(keeper),
+                None => Submitted::Again(steer::take_up(books, job.id, &self.by)),
             };
         }
         if let Some(keeper) = self.unique.as_ref().and_then(|unique| books.keeper(unique, self.by.now)) {
@@ -114,15 +117,19 @@ impl Operation for Submit {
             Follow::Later(limit) => Some(limit),
             Follow::Never(unknown) => return Submitted::NothingToFollow(unknown),
         };
+        let mut job = job.clone();
         if let Some(unique) = &self.unique {
-            books.hold(unique, job.id, self.by.now);
+            books.hold(&unique.key, job.id, self.by.now);
+            job.unique_key = Some(Arc::clone(&unique.key));
         }
+        let new = NewJob { job, input: input.clone() };
+        let NewJob { job, input } = &new;
         if let Some(limit) = waits {
             books.create(job.clone(), input.clone());
             books.wait(job, (OwedAsk::Start, job.attempt, 0), &limit);
             return Submitted::Created(books.happened(job, EventKind::Created, &self.by));
         }
-        Submitted::Created(books.submit(&self.new, &self.by))
+        Submitted::Created(books.submit(&new, &self.by))
     }
 }
 
@@ -200,7 +207,10 @@ impl Claim {
     fn take_key(&self, books: &mut Books) {
         let (Some(unique), id) = (&self.unique, self.unknown.job.id) else { return };
         let Some(keeper) = books.keeper(unique, self.by.now) else {
-            return books.hold(unique, id, self.by.now);
+            if let Some(entry) = books.get_mut(id) {
+                entry.job.unique_key = Some(Arc::clone(&unique.key));
+            }
+            return books.hold(&unique.key, id, self.by.now);
         };
         let Some(entry) = books.get_mut(id) else { return };
         let how = Attempt::Failed { failure: taken(&unique.key, keeper.job), again: None };

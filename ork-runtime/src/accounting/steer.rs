@@ -1,5 +1,7 @@
 //! Operations by which people steer jobs: cancel, retry.
 
+use std::sync::Arc;
+
 use super::books::Books;
 use super::owed::{NOT_HELD, Owed, OwedAsk};
 use super::{By, Operation, Shards};
@@ -23,6 +25,8 @@ pub enum Steered {
     Replaced(JobId),
     /// The part is not there, or ended so that there is nothing to retry.
     PartStays(Option<Settled>),
+    /// Another job has taken its unique key, and has not ended.
+    Taken(JobId),
     /// There is no such job.
     Unknown,
 }
@@ -107,6 +111,8 @@ pub struct Retry {
     pub job: JobId,
     /// Only this part of it, then its join; the others stay as they are.
     pub part: Option<u64>,
+    /// The unique key that it took when it was submitted: it takes it again.
+    pub unique: Option<Arc<str>>,
     /// Who asks for it.
     pub by: By,
 }
@@ -114,7 +120,7 @@ pub struct Retry {
 impl Retry {
     /// Takes up whatever did not end well.
     pub const fn new(job: JobId, by: By) -> Self {
-        Self { job, part: None, by }
+        Self { job, part: None, unique: None, by }
     }
 }
 
@@ -123,6 +129,10 @@ impl Operation for Retry {
 
     fn job(&self) -> JobId {
         self.job
+    }
+
+    fn unique(&self) -> Option<&Arc<str>> {
+        self.unique.as_ref()
     }
 
     fn shards(&self, _books: &Books) -> Shards {
@@ -143,7 +153,13 @@ impl Operation for Retry {
         if let Some(counts) = books.replaced(job) {
             return Steered::Replaced(counts);
         }
-        if job.tree.verdict == Some(State::Success) {
+        if let Some(keeper) = books.take_again(self.unique.as_ref(), self.job, self.by.now) {
+            return Steered::Taken(keeper);
+        }
+        let Some(entry) = books.get(self.job) else {
+            return Steered::Unknown;
+        };
+        if entry.job.tree.verdict == Some(State::Success) {
             if let Some(entry) = books.get_mut(self.job) {
                 entry.dirty = true;
                 entry.job.tree.interrupted = None;

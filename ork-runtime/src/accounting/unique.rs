@@ -62,8 +62,19 @@ impl Books {
     }
 
     /// Gives a key to a job.
-    pub(super) fn hold(&mut self, unique: &Unique, job: JobId, now: Timestamp) {
-        self.writes().uniques.insert(Arc::clone(&unique.key), (job, now));
-        self.uniques.insert(Arc::clone(&unique.key), Some(Holder { job, seen: now, open: true }));
+    pub(super) fn hold(&mut self, key: &Arc<str>, job: JobId, now: Timestamp) {
+        self.writes().uniques.insert(Arc::clone(key), (job, now));
+        self.uniques.insert(Arc::clone(key), Some(Holder { job, seen: now, open: true }));
+    }
+
+    /// Gives its key back to a job that is taken up after it had ended; answers the other job that has it meanwhile.
+    pub(super) fn take_again(&mut self, key: Option<&Arc<str>>, job: JobId, now: Timestamp) -> Option<JobId> {
+        let key = key?;
+        let unique = Unique { key: Arc::clone(key), stale_after: None };
+        if let Some(keeper) = self.keeper(&unique, now).filter(|keeper| keeper.job != job) {
+            return Some(keeper.job);
+        }
+        self.hold(key, job, now);
+        None
     }
 }

@@ -325,7 +325,7 @@ impl Client {
                 Ok(())
             }
             // Only a retry can find these, and it looks at them.
-            Steered::Below | Steered::PartStays(_) => Ok(()),
+            Steered::Below | Steered::PartStays(_) | Steered::Taken(_) => Ok(()),
             Steered::Interrupted(above) => Err(ClientError::Interrupted { id, above }),
             Steered::Replaced(counts) => Err(ClientError::Replaced { id, counts }),
             Steered::Refused(state) => Err(ClientError::WrongState { id, verb, state }),

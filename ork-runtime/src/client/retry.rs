@@ -12,7 +12,7 @@ impl Client {
     /// ended, and for which nothing is under way, is sent again: the broker has lost its message, or those of its parts.
     ///
     /// # Errors
-    /// When there is no such job, it has succeeded, something is under way for it, its task does not take its input any
+    /// When there is no such job, it has succeeded, something is under way for it, another job has its unique key, its task does not take its input any
     /// more, or the store cannot be written.
     ///
     /// # Cancel safety
@@ -33,9 +33,11 @@ impl Client {
     /// # Cancel safety
     /// The part may or may not have been taken up if the future is dropped.
     pub async fn retry_part(&self, id: JobId, index: u64) -> Result<(), ClientError> {
-        let retry = Retry { part: Some(index), ..Retry::new(id, self.engine.by()) };
+        let unique = self.view(id).await?.job.unique_key;
+        let retry = Retry { part: Some(index), unique: unique.clone(), ..Retry::new(id, self.engine.by()) };
         match self.engine.store.apply(retry).await? {
             Steered::PartStays(how) => Err(ClientError::PartStays { id, index, how }),
+            Steered::Taken(by) => Err(ClientError::Taken { key: unique.unwrap_or_default().to_string(), by }),
             steered => self.steered(id, "retried", steered).await,
         }
     }
@@ -53,8 +55,11 @@ impl Client {
                 return Err(ClientError::Outgrown { id, task: task.name(), error });
             }
         }
-        match self.engine.store.apply(Retry::new(id, self.engine.by())).await? {
+        let unique = job.unique_key;
+        let retry = Retry { unique: unique.clone(), ..Retry::new(id, self.engine.by()) };
+        match self.engine.store.apply(retry).await? {
             Steered::Below => Ok(true),
+            Steered::Taken(by) => Err(ClientError::Taken { key: unique.unwrap_or_default().to_string(), by }),
             Steered::Refused(state) if !state.is_final() => self.send_again(id).await.map(|()| false),
             steered => self.steered(id, "retried", steered).await.map(|()| false),
         }

@@ -68,8 +68,8 @@ impl<M: TaskMessage> Submission<M> {
     }
 
     /// The job takes this key, of 1 to 512 bytes, until it has ended with all jobs below it. If another job has the key,
-    /// this one is refused with [`ClientError::Taken`], which names that one; this needs a store. A job that is retried
-    /// after it has ended does not take its key again.
+    /// this one is refused with [`ClientError::Taken`], which names that one; this needs a store. A retry of
+    /// a job that has ended takes its key again, and is refused while another one has it.
     pub fn unique(mut self, key: impl Into<Arc<str>>) -> Self {
         self.asked.unique = Some(key.into());
         self

@@ -86,7 +86,7 @@ async fn asked(engine: &Engine, message: &Message) -> Result<Called, StoreError>
         Steered::Refused(state) => no(format!("job {id} is {state}: only a job that has not ended can be cancelled")),
         Steered::Unknown => no(format!("there is no job {id} in the store of this worker")),
         Steered::Interrupted(above) => no(format!("job {above} above it was interrupted, and it ends with that")),
-        Steered::Done(_) | Steered::Below | Steered::Replaced(_) | Steered::PartStays(_) => {
+        Steered::Done(_) | Steered::Below | Steered::Replaced(_) | Steered::Taken(_) | Steered::PartStays(_) => {
             Ok(Called::Returned("null".into()))
         }
     }

@@ -148,6 +148,30 @@ fn job_without_a_sign_of_life_is_cancelled_before_its_key_is_taken_over() {
     });
 }
 
+/// Before, both ran at once.
+#[test]
+fn job_that_is_retried_takes_its_key_again_or_is_refused() {
+    each(|world| async move {
+        let (ork, key) = (&world.ork, fresh());
+        let submit = || ork.submit(gated { key: key.clone() }).unique(key.as_str());
+        let first = submit().await.unwrap();
+        Gate::of(&key).entered().await;
+        ork.cancel(first.id()).await.unwrap();
+        let second = submit().await.unwrap();
+        let refused = ork.retry(first.id()).await.unwrap_err();
+        assert!(matches!(&refused, ClientError::Taken { key: taken, by } if *taken == key && *by == second.id()));
+        ork.cancel(second.id()).await.unwrap();
+        ork.retry(first.id()).await.unwrap();
+        let refused = submit().await.unwrap_err();
+        assert!(matches!(refused, ClientError::Taken { by, .. } if by == first.id()), "{refused}");
+        for _ in 0..3 {
+            Gate::of(&key).open();
+        }
+        first.wait().await.unwrap();
+        world.end().await;
+    });
+}
+
 /// Before, the first of them was submitted, and its handle was lost.
 #[test]
 fn of_several_jobs_of_one_key_that_are_submitted_at_once_none_is() {

@@ -57,6 +57,7 @@ async fn take_up(engine: &Engine, job: JobId) -> Result<(), ProcessError> {
             | Steered::Interrupted(_)
             | Steered::Replaced(_)
             | Steered::PartStays(_)
+            | Steered::Taken(_)
             | Steered::Unknown => {}
         }
     }

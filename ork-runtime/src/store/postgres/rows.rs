@@ -20,13 +20,13 @@ use crate::tree::Tree;
 macro_rules! job_columns {
     () => {
         "id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, due, \
-         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, role, schemas, losses"
+         failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, role, schemas, losses, unique_key"
     };
 }
 pub(super) use job_columns;
 
 /// How many columns those are.
-pub(super) const WIDTH: usize = 31;
+pub(super) const WIDTH: usize = 32;
 
 /// Reads a job and the head of its ledger from [`job_columns`], which come first in the row.
 pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
@@ -67,6 +67,7 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
         role: None,
         made_for: MadeFor::default(),
         losses: 0,
+        unique_key: None,
     };
     let head = Head {
         epoch: c.number()?,
@@ -96,6 +97,7 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
     }
     job.made_for = MadeFor::from_row(c.get::<Option<&[u8]>>()?);
     job.losses = c.number()?;
+    job.unique_key = c.get::<Option<&str>>()?.map(Into::into);
     Ok((job, head))
 }
 

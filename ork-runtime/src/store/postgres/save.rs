@@ -25,17 +25,17 @@ macro_rules! jobs {
         "unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], \
          $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], \
          $16::text[], $17::bytea[], $18::bytea[], $19::bigint[], $20::bigint[], $21::bigint[], $22::text[], \
-         $23::boolean[], $24::text[], $25::text[], $26::boolean[], $27::text[], $28::bytea[], $29::bytea[], $30::text[], $31::text[], $32::bytea[], $33::bigint[]) \
+         $23::boolean[], $24::text[], $25::text[], $26::boolean[], $27::text[], $28::bytea[], $29::bytea[], $30::text[], $31::text[], $32::bytea[], $33::bigint[], $34::text[]) \
          AS n (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, \
          due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, \
-         joined, tree, input, output, hooks, role, schemas, losses)"
+         joined, tree, input, output, hooks, role, schemas, losses, unique_key)"
     };
 }
 
 const INSERT: &str = concat!(
     "INSERT INTO ork.job (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, \
      started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, \
-     tolerate, joined, tree, input, output, hooks, role, schemas, losses) SELECT * FROM ",
+     tolerate, joined, tree, input, output, hooks, role, schemas, losses, unique_key) SELECT * FROM ",
     jobs!()
 );
 
@@ -188,6 +188,7 @@ fn bind<'q>(query: Query<'q, Postgres, PgArguments>, rows: &[JobRow<'_>]) -> Que
         .bind(column(rows, |row| row.entry.job.role.as_ref().map(json)))
         .bind(column(rows, |row| row.entry.job.made_for.to_row()))
         .bind(column(rows, |row| i64::from(row.entry.job.losses)))
+        .bind(column(rows, |row| row.entry.job.unique_key.as_deref().map(text)))
 }
 
 async fn clear(connection: &mut PgConnection, jobs: &[JobId]) -> sqlx::Result<()> {

@@ -25,7 +25,7 @@ pub(super) type Seqs = HashMap<JobId, i64>;
 macro_rules! job_columns {
     () => {
         "seq, id, root, parent, task, kind, phase, state, attempt, base, priority, worker, created, started, ended, \
-         due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, role, schemas, losses"
+         due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, on_error, tolerate, joined, tree, hooks, role, schemas, losses, unique_key"
     };
 }
 pub(super) use job_columns;
@@ -35,8 +35,8 @@ const JOB: &str = concat!("SELECT ", job_columns!(), " FROM job WHERE id = ?1");
 // Numbers, not names: names would be looked up for every value of every row.
 const INSERT: &str = "INSERT INTO job (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, \
     created, started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, \
-    on_error, tolerate, joined, tree, input, output, hooks, role, schemas, losses) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
-    ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)";
+    on_error, tolerate, joined, tree, input, output, hooks, role, schemas, losses, unique_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
+    ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)";
 
 const UPDATE: &str = "UPDATE job SET phase = ?2, state = ?3, attempt = ?4, base = ?5, worker = ?6, started = ?7, \
     ended = ?8, due = ?9, failure = ?10, epoch = ?11, appended = ?12, sealed = ?13, halted = ?14, cut = ?15, \
@@ -131,6 +131,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
         role: None,
         made_for: MadeFor::default(),
         losses: 0,
+        unique_key: None,
     };
     let head = Head {
         epoch: c.get()?,
@@ -160,6 +161,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
     }
     job.made_for = MadeFor::from_row(c.raw()?.as_blob_or_null()?);
     job.losses = c.get()?;
+    job.unique_key = c.get()?;
     Ok((seq, job, head))
 }
 
@@ -384,7 +386,8 @@ fn insert(statement: &mut Statement<'_>, entry: &Entry, input: &[u8], output: Op
         job.hooks.as_ref().map(|hooks| hooks.to_row()),
         job.role.as_ref().map(json),
         job.made_for.to_row(),
-        job.losses
+        job.losses,
+        job.unique_key
     ])
 }
 
