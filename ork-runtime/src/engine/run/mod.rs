@@ -120,9 +120,10 @@ pub(crate) fn kind(engine: &Engine, delivery: &Delivery) -> Option<Kind> {
 pub(crate) fn size(engine: &Engine, delivery: &Delivery, slot: &mut Slot, kind: SlotKind) -> usize {
     let Ok(message) = &delivery.message else { return 1 };
     let Pace { size, mut by_slot } = engine.paces.pace(&message.task);
-    let limited = engine.registry.get(&message.task).is_ok_and(|task| task.work.options.concurrency.is_some());
-    if limited {
-        // What has a permit must not wait for a slot.
+    let limit = engine.registry.get(&message.task).ok().and_then(|task| task.work.options.concurrency.as_ref());
+    let permits = limit.map(|limit| usize::try_from(limit.calls).unwrap_or(usize::MAX));
+    if permits.is_some_and(|permits| permits < engine.slots.size(kind)) {
+        // What has one of few permits must not wait for a slot.
         by_slot = 1;
     }
     slot.widen(&engine.slots, kind, size.div_ceil(by_slot));
