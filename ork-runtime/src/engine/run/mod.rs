@@ -120,14 +120,19 @@ pub(crate) fn kind(engine: &Engine, delivery: &Delivery) -> Option<Kind> {
 pub(crate) fn size(engine: &Engine, delivery: &Delivery, slot: &mut Slot, kind: SlotKind) -> usize {
     let Ok(message) = &delivery.message else { return 1 };
     let Pace { size, mut by_slot } = engine.paces.pace(&message.task);
-    let limit = engine.registry.get(&message.task).ok().and_then(|task| task.work.options.concurrency.as_ref());
-    let permits = limit.map(|limit| usize::try_from(limit.calls).unwrap_or(usize::MAX));
-    if permits.is_some_and(|permits| permits < engine.slots.size(kind)) {
-        // What has one of few permits must not wait for a slot.
+    if engine.registry.get(&message.task).is_ok_and(|task| is_scarce(engine, task, None)) {
         by_slot = 1;
     }
     slot.widen(&engine.slots, kind, size.div_ceil(by_slot));
     size.min(slot.count() * by_slot)
+}
+
+/// Whether a limit lets fewer calls run than there are slots: what has one of few permits must not wait for a slot.
+fn is_scarce(engine: &Engine, task: &Task, step: Option<&Arc<Step>>) -> bool {
+    let of_task = task.work.options.concurrency.as_ref().map(|limit| limit.calls);
+    let of_step = step.and_then(|step| step.limit.as_ref()).map(|limit| limit.permits);
+    let slots = engine.slots.size(SlotKind::of(&task.work));
+    of_step.or(of_task).is_some_and(|permits| usize::try_from(permits).unwrap_or(usize::MAX) < slots)
 }
 
 /// Lets one delivery go on alone.
@@ -209,7 +214,7 @@ struct Group {
 }
 
 /// Takes those that can be run, all of the task of the first one, those under one limit together; the others are processed
-/// alone. Of work that needs permits no more is begun than there are slots for.
+/// alone. Of work that needs one of few permits no more is begun than there are slots for.
 fn admit(
     engine: &Arc<Engine>,
     (deliveries, slot): (Vec<Delivery>, Slot),
@@ -242,8 +247,10 @@ fn admit(
     if task.work.options.concurrency.is_none() && step.is_none_or(|step| step.limit.is_none()) {
         return vec![Group { task, items, limit: None, step: step.cloned() }];
     }
-    for item in items.split_off(items.len().min(lanes.len())) {
-        item.alone(engine, spawn);
+    if is_scarce(engine, &task, step) {
+        for item in items.split_off(items.len().min(lanes.len())) {
+            item.alone(engine, spawn);
+        }
     }
     let mut groups: Vec<Group> = Vec::new();
     for item in items {
