@@ -1,11 +1,19 @@
 //! What this process and its node hold at one moment, to be compared with a later one.
 
+use std::alloc::System;
 use std::fs;
+
+use cap::Cap;
 
 use crate::rabbit::Rabbit;
 
-/// How far memory may move without being taken for growth, in KiB: allocators keep some of what was freed.
-const SLACK: u64 = 12 * 1024;
+/// Counts what is allocated and not freed. Resident memory would not do: an allocator keeps some of what was freed, in
+/// another amount each time.
+#[global_allocator]
+static HEAP: Cap<System> = Cap::new(System, usize::MAX);
+
+/// How far the heap may move without being taken for growth, in KiB: buffers differ in what they hold at the moment.
+const SLACK: u64 = 1024;
 
 /// How many more connections, files or threads are no growth: a connection may just be replaced by another one.
 const FEW: u64 = 8;
@@ -18,8 +26,10 @@ pub struct Footprint {
     pub queues: u64,
     pub files: u64,
     pub threads: u64,
-    /// Resident memory in KiB.
-    pub memory: u64,
+    /// Allocated and not freed, in KiB.
+    pub heap: u64,
+    /// Resident memory, in KiB. It is only shown.
+    pub resident: u64,
 }
 
 impl Footprint {
@@ -33,14 +43,15 @@ impl Footprint {
             told.trim_matches(['{', '}']).split(',').map(|number| number.trim().parse().expect(&told)).collect();
         let entries = |folder: &str| u64::try_from(fs::read_dir(folder).unwrap().count()).unwrap();
         let status = fs::read_to_string("/proc/self/status").unwrap();
-        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         Self {
             channels: numbers[0],
             connections: numbers[1],
             queues: numbers[2],
             files: entries("/proc/self/fd"),
             threads: entries("/proc/self/task"),
-            memory: memory.trim().trim_end_matches("kB").trim().parse().unwrap(),
+            heap: u64::try_from(HEAP.allocated()).unwrap() / 1024,
+            resident: resident.trim().trim_end_matches("kB").trim().parse().unwrap(),
         }
     }
 
@@ -53,7 +64,7 @@ impl Footprint {
             ("queues", self.queues, later.queues, 2),
             ("files", self.files, later.files, FEW),
             ("threads", self.threads, later.threads, FEW),
-            ("memory", self.memory, later.memory, SLACK.max(self.memory / 8)),
+            ("heap", self.heap, later.heap, SLACK),
         ] {
             assert!(after <= before + more, "{what}: {name} grew from {before} to {after}");
         }
