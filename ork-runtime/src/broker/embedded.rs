@@ -284,7 +284,7 @@ impl Pump {
                 () = deliveries.closed() => {}
                 () = self.held.settled.notified(), if more => {}
                 changed = self.window.changed() => if changed.is_err() { return },
-                () = due => more = true,
+                () = due, if !more => more = true,
                 change = self.changes.recv() => match change {
                     Ok(Change::Owed) | Err(broadcast::error::RecvError::Lagged(_)) => {
                         more = true;

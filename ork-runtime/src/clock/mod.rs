@@ -76,6 +76,11 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// Waits for this long.
     fn pause(&self, duration: Duration) -> Pause;
 
+    /// How long this clock has run, counted from any moment that does not change: setting the time of day does not move it.
+    fn monotonic(&self) -> Duration {
+        self.now() - Timestamp::from_millis(0)
+    }
+
     /// Waits until `moment`; returns at once if it has passed.
     fn pause_until(&self, moment: Timestamp) -> Pause {
         self.pause(moment - self.now())

@@ -92,7 +92,7 @@ async fn send_rows(engine: &Arc<Engine>, mut owed: RowReceiver, stop: &Cancellat
                     while changes.try_recv().is_ok() {}
                 }
             }
-            () = due => look = true,
+            () = due, if !look => look = true,
             () = stop.cancelled() => break,
         }
     }

@@ -14,7 +14,7 @@ use super::sets;
 use super::unattended::{self, Asks, Look};
 use crate::accounting::{ALIVE, By, Change};
 use crate::clock::Timestamp;
-use crate::clock::shared::{SharedClock, seconds};
+use crate::clock::shared::{Set, SharedClock, seconds};
 use crate::engine::{Engine, MeasureReceiver, OutboxReceiver, ProgressReceiver};
 use crate::store::{Beat, Beaten, Store, StoreError};
 use crate::supervisor::Supervisor;
@@ -64,19 +64,25 @@ pub(crate) fn start(
 /// # Errors
 /// When the store cannot be asked for its time.
 pub(crate) async fn set_clock(store: &dyn Store, clock: &SharedClock) -> Result<(), StoreError> {
-    let asked = clock.own().now();
+    let asked = clock.monotonic();
     let shown = store.time().await?;
     hold_against(clock, shown, asked);
     Ok(())
 }
 
-/// Sets the clock of this process right by what the store has shown since it was asked, and warns if they are far apart.
-fn hold_against(clock: &SharedClock, shown: Option<Timestamp>, asked: Timestamp) {
-    let Some(ahead) = shown.and_then(|shown| clock.set(shown, [asked, clock.own().now()])) else { return };
-    let (apart, way) = (seconds(ahead), if ahead > 0 { "ahead of" } else { "behind" });
-    tracing::warn!(
-        "the clock of this computer is {apart} s {way} the clock of the store; ork goes by that of the store, set this one right"
-    );
+/// Sets the clock of this process right by what the store has shown since it was asked, and warns if the time of day of
+/// this computer is far from it. Answers by how much the clock was moved.
+fn hold_against(clock: &SharedClock, shown: Option<Timestamp>, asked: Duration) -> Duration {
+    let Some(shown) = shown else { return Duration::ZERO };
+    let Set { moved, ahead } = clock.set(shown, [asked, clock.monotonic()]);
+    if let Some(ahead) = ahead {
+        let (apart, way) = (seconds(ahead), if ahead > 0 { "ahead of" } else { "behind" });
+        tracing::warn!(
+            "the clock of this computer is {apart} s {way} the clock of the store; ork goes by that of the store, set \
+             this one right"
+        );
+    }
+    moved
 }
 
 /// A sign of life that was due at this moment.
@@ -94,15 +100,21 @@ fn due(by: By, moment: Timestamp) -> Beat {
 async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: CancellationToken) {
     let mut asks = Asks::default();
     let mut changes = engine.store.changes().watch();
-    let (mut next, mut failures) = (engine.clock.now(), 0_u32);
+    let (mut next, mut failures, mut moved) = (engine.clock.now(), 0_u32, false);
     loop {
-        let (noted, asked) = (engine.running.note(), engine.store_clock.own().now());
+        let (noted, asked) = (engine.running.note(), engine.store_clock.monotonic());
         let tasks = asks.due(&engine);
         let (running, holding) = (noted.jobs.clone(), engine.held.jobs());
         let beat = Beat { running, holding, waiting: tasks.clone(), ..due(engine.by(), next) };
         match engine.store.beat(beat).await {
             Ok(Beaten { ended, time, unattended: found }) => {
                 failures = 0;
+                // The clock was wrong by which it was written, as after a sleep of the computer: once more by the right one.
+                moved = hold_against(&engine.store_clock, time, asked) > TTL / 4 && !moved;
+                if moved {
+                    continue;
+                }
+                asks.asked(&tasks, engine.clock.now());
                 if !tasks.is_empty() {
                     // What is missed is found by the next look.
                     let _missed = unattended.try_send(Look { tasks, found });
@@ -110,7 +122,6 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
                 for job in ended {
                     engine.running.stop(job, &noted);
                 }
-                hold_against(&engine.store_clock, time, asked);
             }
             // Once more soon: the time for which the last one is believed runs out.
             Err(error) => {

@@ -44,17 +44,22 @@ impl Asks {
         if !engine.broker.needs_relay() || engine.drain.is_cancelled() {
             return Vec::new();
         }
-        let now = engine.clock.now();
-        let mut due = Vec::new();
-        for (task, last) in engine.idle.tasks() {
-            let asked = self.0.entry(task.clone()).or_insert(now);
-            let idle = last + IDLE <= now;
-            if *asked + (if idle { IDLE } else { BUSY }) <= now {
-                *asked = now;
-                due.push(task);
-            }
-        }
-        due
+        self.due_at(engine.clock.now(), engine.idle.tasks())
+    }
+
+    /// The tasks that are due at this moment, of those that their queues brought something of at such a moment.
+    fn due_at(&mut self, now: Timestamp, mut tasks: Vec<(String, Timestamp)>) -> Vec<String> {
+        tasks.retain(|(task, last)| {
+            let asked = *self.0.entry(task.clone()).or_insert(now);
+            let idle = *last + IDLE <= now;
+            asked + (if idle { IDLE } else { BUSY }) <= now
+        });
+        tasks.into_iter().map(|(task, _)| task).collect()
+    }
+
+    /// Notes that the store has answered for these tasks.
+    pub(super) fn asked(&mut self, tasks: &[String], now: Timestamp) {
+        self.0.extend(tasks.iter().map(|task| (task.clone(), now)));
     }
 }
 
@@ -131,5 +136,27 @@ async fn again(engine: &Engine, JobView { job, .. }: &JobView) -> bool {
             tracing::warn!(%error, job = %job.id, "what the broker has lost cannot be sent again yet");
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails on the code before: a question that was never answered counted.
+    #[test]
+    fn task_is_due_until_the_store_has_answered() {
+        let (start, mut asks) = (Timestamp::from_millis(0), Asks::default());
+        let idle = || vec![("a".to_owned(), start)];
+        assert!(asks.due_at(start, idle()).is_empty());
+        for _ in 0..2 {
+            assert_eq!(asks.due_at(start + IDLE, idle()), ["a"]);
+        }
+        asks.asked(&["a".to_owned()], start + IDLE);
+        assert!(asks.due_at(start + IDLE, idle()).is_empty());
+        // A queue that brings something is looked at less often.
+        let busy = |now| vec![("a".to_owned(), now)];
+        assert!(asks.due_at(start + IDLE + IDLE, busy(start + IDLE + IDLE)).is_empty());
+        assert_eq!(asks.due_at(start + IDLE + BUSY, busy(start + IDLE + BUSY)), ["a"]);
     }
 }
