@@ -106,7 +106,7 @@ impl Operation for Submit {
             }
             return match books.take_again(self.unique.as_ref().map(|unique| &unique.key), job.id, self.by.now) {
                 Some(keeper) => Submitted::Taken(keeper),
-                None => Submitted::Again(steer::take_up(books, job.id, &self.by)),
+                None => Submitted::Again(steer::take_up(books, job.id, &self.after, &self.by)),
             };
         }
         if let Some(keeper) = self.unique.as_ref().and_then(|unique| books.keeper(unique, self.by.now)) {

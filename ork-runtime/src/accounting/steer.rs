@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::books::Books;
 use super::owed::{NOT_HELD, Owed, OwedAsk};
+use super::tree::Follow;
 use super::{By, Operation, Shards};
 use crate::id::JobId;
-use crate::job::{Phase, State};
+use crate::job::{Effect, Phase, State};
 use crate::ledger::{Halt, Settled};
 use crate::tree::Stop;
 
@@ -113,6 +114,8 @@ pub struct Retry {
     pub part: Option<u64>,
     /// The unique key that it took when it was submitted: it takes it again.
     pub unique: Option<Arc<str>>,
+    /// The jobs that it waited for when it was cancelled before it began: it waits again for those that have not ended.
+    pub after: Vec<JobId>,
     /// Who asks for it.
     pub by: By,
 }
@@ -120,7 +123,7 @@ pub struct Retry {
 impl Retry {
     /// Takes up whatever did not end well.
     pub const fn new(job: JobId, by: By) -> Self {
-        Self { job, part: None, unique: None, by }
+        Self { job, part: None, unique: None, after: Vec::new(), by }
     }
 }
 
@@ -133,6 +136,10 @@ impl Operation for Retry {
 
     fn unique(&self) -> Option<&Arc<str>> {
         self.unique.as_ref()
+    }
+
+    fn follows(&self) -> &[JobId] {
+        &self.after
     }
 
     fn shards(&self, _books: &Books) -> Shards {
@@ -170,7 +177,7 @@ impl Operation for Retry {
         if let Some(index) = self.part {
             return self.part(books, index);
         }
-        Steered::Done(take_up(books, self.job, &self.by))
+        Steered::Done(take_up(books, self.job, &self.after, &self.by))
     }
 }
 
@@ -196,8 +203,13 @@ impl Retry {
     }
 }
 
-/// Takes up a job whose own work did not end well.
-pub(super) fn take_up(books: &mut Books, id: JobId, by: &By) -> Vec<Owed> {
+/// Takes up a job whose own work did not end well. If it begins anew it waits for the ends of these jobs.
+pub(super) fn take_up(books: &mut Books, id: JobId, after: &[JobId], by: &By) -> Vec<Owed> {
+    let waits = match books.follow(id, after) {
+        Follow::Later(limit) => Some(limit),
+        // What is not there any more has ended.
+        Follow::Now | Follow::Never(_) => None,
+    };
     let Some(entry) = books.get_mut(id) else {
         return Vec::new();
     };
@@ -212,8 +224,12 @@ pub(super) fn take_up(books: &mut Books, id: JobId, by: &By) -> Vec<Owed> {
     };
     let epoch = entry.ledger.head().epoch;
     let phase = if whole { Phase::Join } else { Phase::Start };
-    let effects = entry.job.resume(phase, whole && (!ranges.is_empty() || !head.joined));
+    let mut effects = entry.job.resume(phase, whole && (!ranges.is_empty() || !head.joined));
     let job = entry.job.clone();
+    if let (Some(limit), Phase::Start) = (waits, phase) {
+        effects.retain(|effect| !matches!(effect, Effect::Dispatch { .. }));
+        books.wait(&job, (OwedAsk::Start, job.attempt, 0), &limit);
+    }
     let mut owed = books.carry_out(&job, effects, None, by);
     for range in ranges {
         let ask = OwedAsk::Parts { epoch, first: range.start, len: range.end - range.start };

@@ -1,15 +1,16 @@
 //! Taking up jobs that did not end well, and sending again those that wait for what is lost.
 
 use super::{Client, ClientError};
-use crate::accounting::{Resend, Retry, Steered};
+use crate::accounting::{Resend, Retry, Steered, ends};
 use crate::id::JobId;
 use crate::job::{Kind, State};
-use crate::store::JobView;
+use crate::store::{JobView, Situation};
 use crate::task::CallError;
 
 impl Client {
     /// Takes up a job that failed or was cancelled: exactly the parts that are not `ok`, then its join. A job that has not
     /// ended, and for which nothing is under way, is sent again: the broker has lost its message, or those of its parts.
+    /// One that was cancelled while it waited for the ends of other jobs waits for them again.
     ///
     /// # Errors
     /// When there is no such job, it has succeeded, something is under way for it, another job has its unique key, its task does not take its input any
@@ -55,14 +56,22 @@ impl Client {
                 return Err(ClientError::Outgrown { id, task: task.name(), error });
             }
         }
+        let after = if job.started.is_none() { self.waited_for(id).await? } else { Vec::new() };
         let unique = job.unique_key;
-        let retry = Retry { unique: unique.clone(), ..Retry::new(id, self.engine.by()) };
+        let retry = Retry { unique: unique.clone(), after, ..Retry::new(id, self.engine.by()) };
         match self.engine.store.apply(retry).await? {
             Steered::Below => Ok(true),
             Steered::Taken(by) => Err(ClientError::Taken { key: unique.unwrap_or_default().to_string(), by }),
             Steered::Refused(state) if !state.is_final() => self.send_again(id).await.map(|()| false),
             steered => self.steered(id, "retried", steered).await.map(|()| false),
         }
+    }
+
+    /// The jobs that have not ended and that a job waited for which never began: its row in the outbox still waits for them.
+    async fn waited_for(&self, id: JobId) -> Result<Vec<JobId>, ClientError> {
+        let Situation { owed, follows, .. } = self.engine.store.situation(id).await?;
+        let one = owed.limit.and_then(|(limit, _)| ends(&limit.name));
+        Ok(follows.into_iter().chain(one).collect())
     }
 
     /// Sends again what a job waits for, if nothing is under way for it.
@@ -79,11 +88,9 @@ impl Client {
         let mut under_way = owed.free + owed.later + owed.waiting > 0
             || !owed.held.is_empty()
             || alive.into_iter().any(|process| process.works_on(id, job.state, job.worker.as_deref()));
-        let mut in_queue = 0;
         // Whatever waits in its queue may be what it waits for.
         if let (false, Ok(task)) = (under_way, engine.registry.get(&job.task)) {
-            in_queue = engine.broker.waiting(task.queue()).await?.unwrap_or(0);
-            under_way = in_queue > 0;
+            under_way = engine.broker.waiting(task.queue()).await?.unwrap_or(0) > 0;
         }
         if !under_way
             && let Some(owed) = engine.store.apply(Resend { job: id, attempt: job.attempt, by: engine.by() }).await?
@@ -92,7 +99,6 @@ impl Client {
             return Ok(());
         }
         let why = self.why(id).await?;
-        let queue = if in_queue > 0 { format!("; {in_queue} messages wait in its queue") } else { String::new() };
-        Err(ClientError::UnderWay { id, state: why.state, why: why.sentence + &queue })
+        Err(ClientError::UnderWay { id, state: why.state, why: why.sentence })
     }
 }

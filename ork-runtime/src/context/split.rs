@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::{About, Context};
 use crate::id::JobId;
 use crate::ledger::MOST_PARTS;
-use crate::task::{Error, Result};
+use crate::task::{Error, Result, json};
 
 /// What one call has made of its job so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -144,7 +144,8 @@ impl Context {
     /// ```
     ///
     /// # Errors
-    /// As [`Context::split`]; and when an item cannot be written as JSON.
+    /// As [`Context::split`]; and when an item cannot be written as JSON, or has a number that JSON does not have (NaN, an
+    /// infinity).
     ///
     /// # Cancel safety
     /// As for [`Context::split`].
@@ -152,7 +153,11 @@ impl Context {
     where
         I: IntoIterator<Item: Serialize, IntoIter: Send + 'a>,
     {
-        let mut data = parts.into_iter().map(|part| serde_json::to_vec(&part).map(Bytes::from));
+        let write = |part| {
+            let mut written = Vec::new();
+            json::write(&part, &mut written, None).map(|()| Bytes::from(written))
+        };
+        let mut data = parts.into_iter().map(write);
         // The future does not name the iterator: in that of its caller, closures over what is borrowed would not be `Send`.
         Box::pin(async move { self.make(&mut data).await })
     }

@@ -154,3 +154,34 @@ fn a_follower_of_several_can_be_cancelled_before_it_begins() {
         world.end().await;
     });
 }
+
+/// Fails on the code before this change: what was retried began at once.
+#[test]
+fn job_that_was_cancelled_while_it_waited_waits_again_when_it_is_retried() {
+    each(|world| async move {
+        let ((one, one_key), (two, two_key)) = (begun(&world, End::Well).await, begun(&world, End::Well).await);
+        let (single, several) = (key(), key());
+        let follow = |key: &String| world.ork.submit(comes_after { key: key.clone() }).after(one.id());
+        let jobs = [follow(&single).await.unwrap(), follow(&several).after(two.id()).await.unwrap()];
+        for job in &jobs {
+            job.cancel().await.unwrap();
+            assert_eq!(job.outcome().await.unwrap().status().state, JobState::Cancelled);
+            world.ork.retry(job.id()).await.unwrap();
+        }
+        for (job, first) in jobs.iter().zip([vec![one.id()], vec![one.id(), two.id()]]) {
+            let why = world.ork.why(job.id()).await.unwrap();
+            assert_eq!((why.waits_for, why.state), (WaitsFor::Job, JobState::Ready), "{}", why.sentence);
+            assert_eq!(why.follows, first);
+        }
+        bring_to_end(&world, &one, &one_key, End::Well).await;
+        jobs[0].outcome().await.unwrap();
+        assert_eq!((calls(&single), calls(&several)), (1, 0));
+        bring_to_end(&world, &two, &two_key, End::Well).await;
+        jobs[1].outcome().await.unwrap();
+        assert_eq!((calls(&single), calls(&several)), (1, 1));
+        // Of what has ended it waits for nothing.
+        let third = follow(&key()).await.unwrap();
+        third.outcome().await.unwrap();
+        world.end().await;
+    });
+}

@@ -174,3 +174,24 @@ async fn an_output_of_another_type_is_not_said_to_be_of_another_version() {
     assert!(error.contains("it is not of the type that this program expects"), "{error}");
     world.end().await;
 }
+
+/// Splits itself into parts of which one has a number that JSON does not have.
+#[task]
+async fn measured_apart(context: Context) -> Result<f64> {
+    if context.is_part() {
+        return context.part_data();
+    }
+    context.split_into([1.0, f64::NEG_INFINITY]).await?;
+    Ok(0.0)
+}
+
+/// Fails on the code before: the data of the part were `null`, and it failed where it was read.
+#[test]
+fn data_of_parts_that_nothing_reads_are_refused_where_a_job_splits_itself() {
+    each(|world| async move {
+        let outcome = world.ork.submit(measured_apart {}).await.unwrap().outcome().await.unwrap();
+        let failure = outcome.status().failure.clone().unwrap().to_string();
+        assert!(failure.contains("it is -inf, and JSON has no such number"), "{failure}");
+        world.end().await;
+    });
+}

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use ork::JobId;
 use ork::accounting::{
-    Books, Cancel, Claim, Claimed, NewJob, Operation, OwedAsk, Retry, Settle, Submit, Submitted, Writes, ends_before,
+    Books, Cancel, Claim, Claimed, NewJob, Operation, OwedAsk, Retry, Settle, Submit, Submitted, Writes, ends,
+    ends_before,
 };
 use ork::job::{Attempt, Job, Phase};
 use ork::ledger::Ledger;
@@ -29,6 +30,8 @@ enum Mutant {
     EndedNoted,
     /// Each end lets the follower go once more.
     NothingRemoved,
+    /// A follower that is taken up again waits for nothing.
+    RetriedAtOnce,
 }
 
 #[derive(Debug, Clone)]
@@ -60,9 +63,9 @@ struct World {
     jobs: BTreeMap<JobId, Job>,
     /// Jobs that have not ended, each with a job that follows it.
     follow: BTreeSet<(JobId, JobId)>,
-    /// What the row of the outbox of the follower waits for.
-    waits: Option<Box<str>>,
-    /// How often the follower was let go.
+    /// What the rows of the outbox of the follower wait for, each with its attempt.
+    waits: Vec<(u32, Box<str>)>,
+    /// How often the current attempt of the follower was let go.
     freed: u8,
     retries: u8,
     /// The jobs that have not ended once since the follower was submitted.
@@ -95,7 +98,7 @@ impl World {
     fn new(config: &Config) -> Self {
         let jobs = (0..config.jobs).map(|at| (followed(at), Job::new(followed(at), "task", NOW))).collect();
         let (follow, open) = Default::default();
-        Self { jobs, follow, waits: None, freed: 0, retries: config.retries, open, early: false }
+        Self { jobs, follow, waits: Vec::new(), freed: 0, retries: config.retries, open, early: false }
     }
 
     /// Carries an operation out, as every store does.
@@ -113,8 +116,8 @@ impl World {
         config.falsify(&mut writes);
         for row in writes.owed.iter().filter(|row| row.job == follower() && row.ask == OwedAsk::Start) {
             match &row.waits {
-                Some(limit) => self.waits = Some((&*limit.name).into()),
-                None => self.let_go(),
+                Some(limit) => self.waits.push((row.attempt, (&*limit.name).into())),
+                None => self.let_go(row.attempt),
             }
         }
         for name in writes.woken.keys() {
@@ -127,7 +130,7 @@ impl World {
             }
             let last = self.follow.is_empty() || config.mutant == Some(Mutant::FirstEnd);
             if followed && config.mutant == Some(Mutant::NothingRemoved) && self.open.is_empty() {
-                self.let_go();
+                self.let_go(self.jobs[&follower()].attempt);
             } else if followed && last {
                 self.wake(&ends_before(follower()));
             }
@@ -136,16 +139,32 @@ impl World {
         answer
     }
 
-    /// Lets the row go if it waits for this.
+    /// Lets the rows go that wait for this.
     fn wake(&mut self, name: &str) {
-        if self.waits.take_if(|waits| **waits == *name).is_some() {
-            self.let_go();
+        let (woken, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waits).into_iter().partition(|(_, waits)| **waits == *name);
+        self.waits = others;
+        for (attempt, _) in woken {
+            self.let_go(attempt);
         }
     }
 
-    fn let_go(&mut self) {
-        self.freed += 1;
-        self.early |= !self.open.is_empty();
+    /// A message of an attempt that is not current, or of a job that was cancelled, begins nothing.
+    fn let_go(&mut self, attempt: u32) {
+        let job = &self.jobs[&follower()];
+        if attempt == job.attempt && !job.state.is_final() {
+            self.freed += 1;
+            self.early |= !self.open.is_empty();
+        }
+    }
+
+    /// Takes the follower up again, which was cancelled while it waited, as a client does.
+    fn retry_follower(&mut self, config: &Config) {
+        let waits = self.waits.iter().filter_map(|(_, name)| ends(name));
+        let after: Vec<_> = self.follow.iter().map(|(job, _)| *job).chain(waits).collect();
+        let after = if config.mutant == Some(Mutant::RetriedAtOnce) { Vec::new() } else { after };
+        self.freed = 0;
+        self.change(config, &Retry { after, ..Retry::new(follower(), by(None)) });
     }
 
     fn submit(&mut self, config: &Config) {
@@ -176,6 +195,8 @@ enum Action {
     End { at: u8, fails: bool },
     Cancel { at: u8 },
     Retry { at: u8 },
+    CancelFollower,
+    RetryFollower,
 }
 
 impl Model for Config {
@@ -187,8 +208,11 @@ impl Model for Config {
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
-        if !world.jobs.contains_key(&follower()) {
-            actions.push(Action::Submit);
+        match world.jobs.get(&follower()) {
+            None => actions.push(Action::Submit),
+            Some(job) if !job.state.is_final() && world.freed == 0 => actions.push(Action::CancelFollower),
+            Some(job) if job.state.is_final() && world.retries > 0 => actions.push(Action::RetryFollower),
+            Some(_) => {}
         }
         for at in 0..self.jobs {
             match world.jobs[&followed(at)].state {
@@ -216,6 +240,11 @@ impl Model for Config {
                 next.retries -= 1;
                 next.change(self, &Retry::new(followed(at), by(None)));
             }
+            Action::CancelFollower => drop(next.change(self, &Cancel::new(follower(), by(None)))),
+            Action::RetryFollower => {
+                next.retries -= 1;
+                next.retry_follower(self);
+            }
         }
         Some(next)
     }
@@ -225,7 +254,7 @@ impl Model for Config {
             Property::always("a follower begins after the last end", |_, w: &World| !w.early),
             Property::always("a follower is let go once", |_, w: &World| w.freed <= 1),
             Property::always("a follower of what has ended is let go", |_, w: &World| {
-                !w.jobs.contains_key(&follower()) || !w.open.is_empty() || w.freed > 0
+                w.jobs.get(&follower()).is_none_or(|job| job.state.is_final()) || !w.open.is_empty() || w.freed > 0
             }),
             Property::sometimes("a follower that has waited is let go", |_, w: &World| {
                 w.freed == 1 && w.jobs.values().any(|job| job.tree.awaited)
@@ -252,8 +281,14 @@ fn a_job_that_follows_several_begins_once_after_the_last_of_them() {
 
 #[test]
 fn each_falsehood_about_followers_is_caught() {
-    for mutant in [Mutant::FirstEnd, Mutant::OneNoted, Mutant::EndForgotten, Mutant::EndedNoted, Mutant::NothingRemoved]
-    {
+    for mutant in [
+        Mutant::FirstEnd,
+        Mutant::OneNoted,
+        Mutant::EndForgotten,
+        Mutant::EndedNoted,
+        Mutant::NothingRemoved,
+        Mutant::RetriedAtOnce,
+    ] {
         caught(mutant, &explore(3, 2, None), &explore(3, 2, Some(mutant)));
         proof::note("mutants", 1);
     }

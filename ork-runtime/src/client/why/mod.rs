@@ -206,11 +206,10 @@ fn running(facts: &Facts) -> (WaitsFor, String) {
         (Phase::Start, false) => (WaitsFor::Run, "runs it"),
     };
     let mut words = vec![format!("{worker} {what}, {next}")];
-    // When a later attempt began is not kept.
-    let first = job.attempt == 1;
+    // When a later attempt or a later call began is not kept.
+    let first = job.attempt == 1 && job.losses == 0;
     if let Some(started) = job.started {
-        let since = if first { "since" } else { "first begun at" };
-        words.push(format!("{since} {started} ({})", ago(facts.now, started)));
+        words.push(format!("first begun at {started} ({})", ago(facts.now, started)));
     }
     if splits {
         let (yielded, settled) = (some(head.appended, "part"), counts.settled());
@@ -381,7 +380,9 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
             (WaitsFor::Broker, format!("{words}: if that lasts the broker is away, and `doctor` says more"))
         }
         (None, Some((holder, _)), _) => {
-            (WaitsFor::Worker, format!("{} has taken {what} and has not begun", holding(facts, *holder)))
+            // Rows of which some parts have begun are held whole.
+            let begun = if facts.view.counts.running > 0 { "" } else { " and has not begun" };
+            (WaitsFor::Worker, format!("{} has taken {what}{begun}", holding(facts, *holder)))
         }
         (Some(_), None, 1..) => {
             let words = format!("{what} is not sent to the broker yet, which any process does that reaches it");
@@ -405,7 +406,8 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
 fn in_queue(facts: &Facts) -> String {
     match facts.in_queue {
         None => "and no worker has begun".to_owned(),
-        Some(0) => "where nothing waits: a worker has it, or it is lost and will be sent again".to_owned(),
+        Some(0) => "where nothing waits: a worker has it, or it is lost and will be sent again within minutes, at once by `jobs \
+             retry`".to_owned(),
         Some(1) => "where 1 message waits".to_owned(),
         Some(n) => format!("where {n} messages wait"),
     }
@@ -473,11 +475,11 @@ fn living(facts: &Facts) -> String {
     let alive: Vec<_> = others.filter(|process| process.until >= facts.now).map(|process| &process.worker).collect();
     match alive.len() {
         0 => "no other process lives: start a worker".to_owned(),
-        1 => format!("1 other process lives, {}: it is busy, or does not run this task", list(&alive)),
+        1 => format!("1 other process lives, {}: it may be busy, stopping, or not run this task", list(&alive)),
         n => {
             let most = alive.get(..n.min(5)).unwrap_or_default();
             let more = if n > most.len() { ", .." } else { "" };
-            format!("{n} other processes live, {}{more}: they are busy, or do not run this task", list(most))
+            format!("{n} other processes live, {}{more}: they may be busy, stopping, or not run this task", list(most))
         }
     }
 }

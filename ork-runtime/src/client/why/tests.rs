@@ -92,7 +92,7 @@ fn ready_and_others_are_busy() {
     let facts = with(with(facts, "two", TWO, 3), "dead", [3; 16], 40);
     let facts = owing(facts, Owing { free: 1, lost: 2, ..Owing::default() });
     let words = "submitted 1m 40s ago and not begun: no worker has taken its message; 2 other processes live, \
-                 one/01010101, two/02020202: they are busy, or do not run this task; \
+                 one/01010101, two/02020202: they may be busy, stopping, or not run this task; \
                  it was lost with its worker 2 times";
     says(&facts, WaitsFor::Worker, words);
 }
@@ -123,7 +123,7 @@ fn ready_and_not_sent_to_the_broker() {
 
     let free = owing(facts, Owing { free: 1, ..Owing::default() });
     let words = "submitted 1m 40s ago and not begun: its message is not sent to the broker yet, which any process \
-                 does that reaches it; 1 other process lives, one/01010101: it is busy, or does not run this task";
+                 does that reaches it; 1 other process lives, one/01010101: it may be busy, stopping, or not run this task";
     says(&free, WaitsFor::Broker, words);
 }
 
@@ -136,7 +136,7 @@ fn ready_and_in_the_queue() {
         let facts = Facts { in_queue: Some(in_queue), ..over_a_broker(State::Ready) };
         why(&facts).sentence
     };
-    assert!(words(0).contains("where nothing waits: a worker has it, or it is lost and will be sent again; "));
+    assert!(words(0).contains("where nothing waits: a worker has it, or it is lost and will be sent again within minutes, at once by `jobs retry`; "));
     assert!(words(1).contains("where 1 message waits; ") && words(7).contains("where 7 messages wait; "));
 }
 
@@ -186,7 +186,7 @@ fn runs(mut facts: Facts) -> Facts {
 fn running() {
     let mut facts = with(runs(facts(State::Running)), "one", ONE, 1);
     facts.view.progress = Some(Progress { percent: 40.0, info: "reading".into() });
-    let words = "one/01010101 runs it, attempt 1 of 3; since 1970-01-01T00:16:20.000Z (20s ago); times out in 40s, at \
+    let words = "one/01010101 runs it, attempt 1 of 3; first begun at 1970-01-01T00:16:20.000Z (20s ago); times out in 40s, at \
                  1970-01-01T00:17:20.000Z; last said to be at 40 % (reading); last heard of 1s ago, presumed dead if \
                  not again until 1970-01-01T00:16:54.000Z";
     says(&facts, WaitsFor::Run, words);
@@ -212,7 +212,7 @@ fn splitting() {
     facts.view.head = Head { epoch: 1, appended: 3_000, ..Head::default() };
     facts.view.counts = Counts { ok: 5, running: 2, ..Counts::default() };
     facts.options = Some(Limits { attempts: 1, timeout: None });
-    let words = "one/01010101 splits it, attempt 1 of 1; since 1970-01-01T00:16:20.000Z (20s ago); 3000 parts so far, \
+    let words = "one/01010101 splits it, attempt 1 of 1; first begun at 1970-01-01T00:16:20.000Z (20s ago); 3000 parts so far, \
                  5 of them ended and 2 running; last heard of 1s ago, presumed dead if not again until \
                  1970-01-01T00:16:54.000Z";
     says(&facts, WaitsFor::Split, words);
@@ -223,7 +223,7 @@ fn joining() {
     let mut facts = with(runs(facts(State::Running)), "one", ONE, 1);
     facts.view.head = Head { epoch: 1, appended: 3, sealed: Some(3), ..Head::default() };
     facts.view.job.phase = Phase::Join;
-    assert!(why(&facts).sentence.starts_with("one/01010101 runs its join, attempt 1 of 3; since "));
+    assert!(why(&facts).sentence.starts_with("one/01010101 runs its join, attempt 1 of 3; first begun at "));
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn waiting_for_parts() {
     facts.situation.owed = Owing { later: 2, next_due: Some(after(6)), ..Owing::default() };
     let words = "waits for its parts: 90 of 100 parts ok, 3 failed, 4 running, 3 to go; not ended: 3, 17, 18, 40, 41, \
                  ..; 2 parts to be tried again, the first in 6s, at 1970-01-01T00:16:46.000Z; 1 other process lives, \
-                 one/01010101: it is busy, or does not run this task";
+                 one/01010101: it may be busy, stopping, or not run this task";
     says(&facts, WaitsFor::Parts, words);
 
     facts.view.counts = Counts { ok: 97, skipped: 1, ..Counts::default() };
@@ -259,7 +259,7 @@ fn waiting_for_parts() {
     facts.situation.owed = Owing { free: 2, ..Owing::default() };
     let words = "waits for its parts: 97 of 100 parts ok, 0 failed, 0 running, 2 to go; 1 skipped, 0 cancelled; \
                  not ended: 3, 17; what they owe (2 messages) is not sent to the broker yet, which any process does \
-                 that reaches it; 1 other process lives, one/01010101: it is busy, or does not run this task";
+                 that reaches it; 1 other process lives, one/01010101: it may be busy, stopping, or not run this task";
     says(&facts, WaitsFor::Parts, words);
 }
 
