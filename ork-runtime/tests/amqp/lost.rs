@@ -169,7 +169,10 @@ fn job_with_nothing_under_way_is_retried_in_whatever_state_it_is() {
         let job = ork.submit(gated { key: key.clone() }).await.unwrap();
         let queue = sent(&world, &foreigner, "plain", 1).await;
         let refused = ork.retry(job.id()).await.unwrap_err().to_string();
-        assert!(refused.contains("is ready and cannot be retried") && refused.contains("where 1 message waits"), "{refused}");
+        assert!(
+            refused.contains("is ready and cannot be retried") && refused.contains("where 1 message waits"),
+            "{refused}"
+        );
         purge(&foreigner, &queue).await;
         ork.retry(job.id()).await.unwrap();
         sent(&world, &foreigner, "plain", 1).await;
