@@ -203,19 +203,21 @@ impl Retry {
     }
 }
 
-/// Takes up a job whose own work did not end well. If it begins anew it waits for the ends of these jobs.
+/// Takes up a job whose own work did not end well. If it starts from the beginning it waits for the ends of these jobs.
 pub(super) fn take_up(books: &mut Books, id: JobId, after: &[JobId], by: &By) -> Vec<Owed> {
-    let waits = match books.follow(id, after) {
+    let Some(head) = books.get(id).map(|entry| *entry.ledger.head()) else {
+        return Vec::new();
+    };
+    let whole = head.sealed.is_some() && !head.cut;
+    let waits = match books.follow(id, if whole { &[] } else { after }) {
         Follow::Later(limit) => Some(limit),
-        // What is not there any more has ended.
+        // A job that does not exist any more has ended.
         Follow::Now | Follow::Never(_) => None,
     };
     let Some(entry) = books.get_mut(id) else {
         return Vec::new();
     };
     entry.dirty = true;
-    let head = *entry.ledger.head();
-    let whole = head.sealed.is_some() && !head.cut;
     let ranges = if whole {
         entry.ledger.reopen()
     } else {
@@ -226,7 +228,7 @@ pub(super) fn take_up(books: &mut Books, id: JobId, after: &[JobId], by: &By) ->
     let phase = if whole { Phase::Join } else { Phase::Start };
     let mut effects = entry.job.resume(phase, whole && (!ranges.is_empty() || !head.joined));
     let job = entry.job.clone();
-    if let (Some(limit), Phase::Start) = (waits, phase) {
+    if let Some(limit) = waits {
         effects.retain(|effect| !matches!(effect, Effect::Dispatch { .. }));
         books.wait(&job, (OwedAsk::Start, job.attempt, 0), &limit);
     }

@@ -21,7 +21,8 @@ pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, StoreError>
         Some(("memory", "")) => Ok(Arc::new(Memory::new())),
         None if config.store == "none" => {
             if config.broker == "embedded" {
-                let words = "without a broker jobs travel through the store: set ORK_BROKER, or a store such as ORK_STORE=sqlite:ork.db";
+                let words = "without a broker jobs travel through the store: set ORK_BROKER, or a store such as \
+                             ORK_STORE=sqlite:ork.db";
                 return Err(StoreError::new(StoreErrorKind::Config, words));
             }
             Ok(Arc::new(NoStore::new()))

@@ -47,7 +47,7 @@ impl Asks {
         self.due_at(engine.clock.now(), engine.idle.tasks())
     }
 
-    /// The tasks that are due at this moment, of those that their queues brought something of at such a moment.
+    /// Of these tasks, each with the time of its last delivery, those that are due now.
     fn due_at(&mut self, now: Timestamp, mut tasks: Vec<(String, Timestamp)>) -> Vec<String> {
         tasks.retain(|(task, last)| {
             let asked = *self.0.entry(task.clone()).or_insert(now);

@@ -1,16 +1,20 @@
 //! The same cases over the embedded broker, which takes the outbox of a store: messages get in as submitted jobs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use ork::WorkerId;
-use ork::accounting::{By, NewJob, Submit};
+use ork::accounting::{By, Claim, NewJob, Settle, Submit};
 use ork::broker::embedded::Embedded;
-use ork::clock::{Clock, system::SystemClock};
-use ork::job::{Job, Kind};
+use ork::broker::{Broker as _, Settlement};
+use ork::clock::{Clock, Pause, system::SystemClock};
+use ork::job::{Attempt, Job, Kind, Phase};
 use ork::message::{Ask, Message};
 use ork::store::{Store, memory::Memory};
+use ork::{Failure, FailureKind, Timestamp, WorkerId};
+use tokio::sync::watch;
 
-use crate::broker::{self, World};
+use crate::broker::{self, World, next, numbered, queue};
 
 fn world(store: Arc<dyn Store>) -> World {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -36,6 +40,70 @@ fn job_of(message: Message) -> NewJob {
     (new.root, new.parent, new.priority, new.reply) = (root, parent, priority, reply);
     new.kind = if ask == Ask::Item { Kind::Item } else { Kind::Whole };
     NewJob { job: new, input: body }
+}
+
+/// A clock that the test sets. It counts the waits for a moment.
+#[derive(Debug)]
+struct Set {
+    now: watch::Sender<i64>,
+    waits: Arc<AtomicUsize>,
+}
+
+impl Clock for Set {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(*self.now.borrow())
+    }
+
+    fn pause(&self, duration: Duration) -> Pause {
+        self.pause_until(self.now() + duration)
+    }
+
+    fn pause_until(&self, moment: Timestamp) -> Pause {
+        self.waits.fetch_add(1, Ordering::SeqCst);
+        let mut now = self.now.subscribe();
+        Box::pin(async move {
+            now.wait_for(|now| *now >= moment.as_millis()).await.unwrap();
+            tokio::task::yield_now().await;
+        })
+    }
+}
+
+/// Fails on the code before, which looked at the clock without end while something was due and the window was full.
+#[tokio::test]
+async fn what_is_due_waits_for_room_without_a_loop() {
+    const DUE: i64 = 10;
+    let (now, _) = watch::channel(0);
+    let waits = Arc::new(AtomicUsize::new(0));
+    let clock: Arc<dyn Clock> = Arc::new(Set { now: now.clone(), waits: Arc::clone(&waits) });
+    let (store, worker): (Arc<dyn Store>, _) = (Arc::new(Memory::new()), WorkerId::new("embedded"));
+    let by = By { worker: worker.clone(), now: clock.now(), hold: false, tells: ork::event::Telling::Nothing };
+    let (late, other) = (job_of(numbered(0)), job_of(numbered(1)));
+    let id = late.job.id;
+    store.apply(Submit::new(late.clone(), by.clone())).await.unwrap();
+    let (phase, attempt) = (Phase::Start, 1);
+    let claim = Claim { unknown: late, unique: None, phase, attempt, firm: false, may_be_copy: false, by: by.clone() };
+    store.apply(claim).await.unwrap();
+    let failure = Failure::new(FailureKind::Task, "not yet");
+    let how = Attempt::Failed { failure, again: Some(Timestamp::from_millis(DUE)) };
+    store.apply(Settle { job: id, phase, attempt, how, output: None, by: by.clone() }).await.unwrap();
+    store.apply(Submit::new(other, by)).await.unwrap();
+
+    let broker = Embedded::new(store, clock, worker);
+    let mut subscription = broker.subscribe(queue(1)).await.unwrap();
+    let held = next(&mut subscription).await;
+    let before = waits.load(Ordering::SeqCst);
+    now.send_replace(DUE);
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(waits.load(Ordering::SeqCst) <= before + 1, "{waits:?}");
+    held.receipt.settle(Settlement::Ack);
+    // The other job, and the second attempt of the late one.
+    for _ in 0..2 {
+        next(&mut subscription).await.receipt.settle(Settlement::Ack);
+    }
+    subscription.stop().await;
+    broker.close().await;
 }
 
 macro_rules! over_embedded {

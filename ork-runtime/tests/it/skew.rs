@@ -12,7 +12,8 @@ use ork::clock::{Clock, Pause};
 use ork::{Context, JobId, JobState, Ork, Result, Timestamp, task};
 
 use super::tasks::{Gate, called, calls};
-use super::world::{builder, each};
+use super::world::{World, builder, each};
+use tempfile::TempDir;
 
 /// The clock of a computer that is an hour ahead, or behind.
 #[derive(Debug)]
@@ -65,10 +66,24 @@ impl Clock for Turned {
     }
 }
 
-async fn worker(store: &str, ahead: bool) -> Ork {
-    let ork = builder(store).clock(Arc::new(Apart { ahead })).build().await.unwrap();
+/// A worker that goes by this clock.
+async fn worker_by(store: &str, clock: Arc<dyn Clock>) -> Ork {
+    let ork = builder(store).clock(clock).build().await.unwrap();
     ork.start_worker();
     ork
+}
+
+async fn worker(store: &str, ahead: bool) -> Ork {
+    worker_by(store, Arc::new(Apart { ahead })).await
+}
+
+/// A worker alone over the store of this world, if processes can share it, and its clock.
+async fn turned(world: World) -> Option<(Ork, Arc<Turned>, String, TempDir)> {
+    world.shared_store()?;
+    let (ork, store, folder) = world.parts();
+    ork.shutdown().await;
+    let clock = Arc::new(Turned::default());
+    Some((worker_by(&store, Arc::<Turned>::clone(&clock)).await, clock, store, folder))
 }
 
 #[task]
@@ -173,12 +188,7 @@ fn what_a_process_with_a_clock_that_is_ahead_puts_off_is_due_for_the_others_in_t
 /// Turns the clock of a process that works and waits for its next sign of life: another process calls nothing again.
 fn is_not_taken_for_dead(turn: impl Fn(&Turned)) {
     each(async |world| {
-        let Some(store) = world.shared_store().map(str::to_owned) else { return };
-        let (ork, _, _folder) = world.parts();
-        ork.shutdown().await;
-        let clock = Arc::new(Turned::default());
-        let turned = builder(&store).clock(Arc::<Turned>::clone(&clock)).build().await.unwrap();
-        turned.start_worker();
+        let Some((turned, clock, store, _folder)) = turned(world).await else { return };
         let key = JobId::new().to_string();
         let job = turned.submit(steady { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered().await;
@@ -219,12 +229,7 @@ fn process_whose_computer_has_slept_is_not_taken_for_dead_once_it_is_awake() {
 #[test]
 fn clock_that_is_set_forward_begins_nothing_before_its_time() {
     each(|world| async move {
-        let Some(store) = world.shared_store().map(str::to_owned) else { return };
-        let (ork, _, _folder) = world.parts();
-        ork.shutdown().await;
-        let clock = Arc::new(Turned::default());
-        let turned = builder(&store).clock(Arc::<Turned>::clone(&clock)).build().await.unwrap();
-        turned.start_worker();
+        let Some((turned, clock, _, _folder)) = turned(world).await else { return };
         let late = turned.submit(put_off_for_long {}).await.unwrap();
         while late.status().await.unwrap().due.is_none() {
             tokio::task::yield_now().await;

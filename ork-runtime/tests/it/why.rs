@@ -14,7 +14,7 @@ fn a_job_that_runs_and_one_that_has_ended() {
         let why = world.ork.why(job.id()).await.unwrap();
         let worker = job.status().await.unwrap().worker.unwrap();
         assert_eq!((why.id, why.waits_for), (job.id(), WaitsFor::Run));
-        assert!(why.sentence.starts_with(&format!("{worker} runs it, attempt 1 of 1; since ")), "{why}");
+        assert!(why.sentence.starts_with(&format!("{worker} runs it, attempt 1 of 1; first begun at ")), "{why}");
         assert!(why.sentence.contains("; last heard of "), "{why}");
         Gate::of(&key).open();
         job.wait().await.unwrap();

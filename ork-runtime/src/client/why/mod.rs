@@ -406,8 +406,10 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
 fn in_queue(facts: &Facts) -> String {
     match facts.in_queue {
         None => "and no worker has begun".to_owned(),
-        Some(0) => "where nothing waits: a worker has it, or it is lost and will be sent again within minutes, at once by `jobs \
-             retry`".to_owned(),
+        Some(0) => {
+            let lost = "it is lost and will be sent again within minutes, at once by `jobs retry`";
+            format!("where nothing waits: a worker has it, or {lost}")
+        }
         Some(1) => "where 1 message waits".to_owned(),
         Some(n) => format!("where {n} messages wait"),
     }
