@@ -76,8 +76,10 @@ pub mod task;
 // 2 ports, and the pure accounting that stores carry out.
 pub mod accounting;
 pub mod broker;
+pub mod entropy;
 pub mod executor;
 pub mod objects;
+pub mod runtime;
 pub mod store;
 // 3 engine: what happens to one delivery.
 mod engine;

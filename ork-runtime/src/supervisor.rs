@@ -9,12 +9,15 @@ use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::runtime::Runtime;
+
 /// Spawns tasks and waits for them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Supervisor(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    runtime: Arc<dyn Runtime>,
     services: TaskTracker,
     deliveries: TaskTracker,
     stop: CancellationToken,
@@ -22,39 +25,43 @@ struct Inner {
 }
 
 impl Supervisor {
+    pub(crate) fn new(runtime: Arc<dyn Runtime>) -> Self {
+        let (services, deliveries) = (TaskTracker::new(), TaskTracker::new());
+        let (stop, failed) = (CancellationToken::new(), CancellationToken::new());
+        Self(Arc::new(Inner { runtime, services, deliveries, stop, failed }))
+    }
+
     /// Spawns a service, which ends by itself after [`Supervisor::stopping`]. If it panics, the process stops in order.
     pub(crate) fn service(&self, name: &'static str, service: impl Future<Output = ()> + Send + 'static) {
-        let failed = self.0.failed.clone();
-        self.0.services.spawn(async move {
-            if AssertUnwindSafe(service).catch_unwind().await.is_err() {
-                tracing::error!(service = name, "a service panicked, stopping");
-                failed.cancel();
-            }
-        });
+        self.0.runtime.spawn(Box::pin(self.watched(name, service)));
     }
 
     /// The same on a thread of its own, so that it goes on while every thread of the runtime is busy with user code.
     pub(crate) fn thread(&self, name: &'static str, service: impl Future<Output = ()> + Send + 'static) {
-        let (running, failed) = (self.0.services.token(), self.0.failed.clone());
-        let thread = std::thread::Builder::new().name(format!("ork-{name}"));
-        let spawned = thread.spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-            let ended = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.map(|runtime| runtime.block_on(service))));
-            if !matches!(ended, Ok(Ok(()))) {
-                tracing::error!(service = name, "a service failed, stopping");
-                failed.cancel();
-            }
-            drop(running);
-        });
-        if let Err(error) = spawned {
+        let service = Box::pin(self.watched(name, service));
+        if let Err(error) = self.0.runtime.spawn_thread(&format!("ork-{name}"), service) {
             tracing::error!(service = name, %error, "no thread can be started for a service, stopping");
             self.0.failed.cancel();
         }
     }
 
+    fn watched(
+        &self,
+        name: &'static str,
+        service: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let failed = self.0.failed.clone();
+        self.0.services.track_future(async move {
+            if AssertUnwindSafe(service).catch_unwind().await.is_err() {
+                tracing::error!(service = name, "a service panicked, stopping");
+                failed.cancel();
+            }
+        })
+    }
+
     /// Spawns the processing of one delivery.
     pub(crate) fn delivery(&self, delivery: impl Future<Output = ()> + Send + 'static) {
-        self.0.deliveries.spawn(delivery);
+        self.0.runtime.spawn(Box::pin(self.0.deliveries.track_future(delivery)));
     }
 
     /// Waits until no delivery is being processed.
@@ -87,13 +94,18 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::runtime::system::TokioRuntime;
+
+    fn supervisor() -> Supervisor {
+        Supervisor::new(Arc::new(TokioRuntime))
+    }
 
     /// On the runtime, as `service` has it, it would never get its turn.
     #[test]
     fn a_service_with_a_thread_goes_on_while_the_runtime_is_busy() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let (supervisor, (alive, news)) = (Supervisor::default(), std::sync::mpsc::channel());
+            let (supervisor, (alive, news)) = (supervisor(), std::sync::mpsc::channel());
             supervisor.thread("heartbeat", async move {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 alive.send(()).unwrap();
@@ -108,7 +120,7 @@ mod tests {
     fn a_thread_that_panics_stops_the_process_in_order() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let supervisor = Supervisor::default();
+            let supervisor = supervisor();
             supervisor.thread("heartbeat", async { panic!("a broken heart") });
             supervisor.failed().cancelled().await;
             supervisor.stop().await;

@@ -9,6 +9,7 @@ use crate::config::{Config, Synchronous};
 use crate::executor::Executor;
 use crate::id::WorkerId;
 use crate::objects::{ObjectError, Objects};
+use crate::runtime::Runtime;
 use crate::store::memory::Memory;
 use crate::store::none::NoStore;
 use crate::store::{Store, StoreError, StoreErrorKind};
@@ -87,11 +88,11 @@ fn bucket(url: &str) -> Result<Arc<dyn Objects>, ObjectError> {
 pub(super) fn broker(
     config: &Config,
     store: &Arc<dyn Store>,
-    clock: &Arc<dyn Clock>,
+    (clock, runtime): (&Arc<dyn Clock>, &Arc<dyn Runtime>),
     worker: &WorkerId,
 ) -> Result<Arc<dyn Broker>, BrokerError> {
     if config.broker == "embedded" {
-        return Ok(Arc::new(Embedded::new(Arc::clone(store), Arc::clone(clock), worker.clone())));
+        return Ok(Arc::new(Embedded::new(Arc::clone(store), Arc::clone(clock), Arc::clone(runtime), worker.clone())));
     }
     amqp(config, worker)
 }

@@ -12,11 +12,13 @@ use crate::clock::{Clock, shared::SharedClock, system::SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::engine::large::Large;
 use crate::engine::{self, Engine, Settings};
+use crate::entropy::{Entropy, system::SystemEntropy};
 use crate::event::{Scope, Telling};
 use crate::id::WorkerId;
 use crate::message::Limits;
 use crate::objects::{ObjectError, Objects};
 use crate::registry::{Registry, RegistryError};
+use crate::runtime::{Runtime, system::TokioRuntime};
 use crate::store::{Beat, Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::task::state::States;
@@ -60,6 +62,8 @@ pub struct OrkBuilder {
     ports: Option<Ports>,
     objects: Option<Arc<dyn Objects>>,
     clock: Arc<dyn Clock>,
+    runtime: Arc<dyn Runtime>,
+    entropy: Arc<dyn Entropy>,
 }
 
 impl OrkBuilder {
@@ -73,6 +77,8 @@ impl OrkBuilder {
             ports: None,
             objects: None,
             clock: Arc::new(SystemClock),
+            runtime: Arc::new(TokioRuntime),
+            entropy: Arc::new(SystemEntropy),
         }
     }
 
@@ -115,6 +121,18 @@ impl OrkBuilder {
     /// A clock to use instead of the system's.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// What runs the futures of the process, instead of the tokio runtime in which it is built.
+    pub fn runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
+    /// Where ids and random numbers come from, instead of the system.
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
         self
     }
 
@@ -178,7 +196,7 @@ impl OrkBuilder {
         } else {
             let worker = WorkerId::new(config.name.clone().unwrap_or_else(default_name));
             let store = adapters::store(&config).await?;
-            let broker = adapters::broker(&config, &store, &shared, &worker)?;
+            let broker = adapters::broker(&config, &store, (&shared, &self.runtime), &worker)?;
             (store, broker, worker)
         };
         let objects = match self.objects {
@@ -200,7 +218,7 @@ impl OrkBuilder {
                 by,
             })
             .await?;
-        let supervisor = Supervisor::default();
+        let supervisor = Supervisor::new(Arc::clone(&self.runtime));
         let waiters = match broker.replies().await? {
             None => Waiters::default(),
             Some(replies) => {
@@ -212,7 +230,7 @@ impl OrkBuilder {
         let tasks = (registry, self.states);
         let settings = (settings(&config, &*broker), Large::new(objects, home, config.large_output_bytes));
         let executor = adapters::executor(&config, &shared);
-        let ports = engine::Ports { store, broker, executor };
+        let ports = engine::Ports { store, broker, executor, runtime: self.runtime, entropy: self.entropy };
         let (engine, owed, said) = Engine::new(tasks, ports, (clock, worker), settings);
         let engine = Arc::new(engine);
         worker::services::start(&engine, &supervisor, owed, said);

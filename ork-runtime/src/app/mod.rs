@@ -133,10 +133,12 @@ impl Ork {
             self.supervisor.stop().await;
         };
         tokio::select! {
+            biased;
             () = services => {}
             () = self.engine.clock.pause(within) => {
                 self.engine.force.cancel();
                 tokio::select! {
+                    biased;
                     () = self.supervisor.stop() => {}
                     () = self.engine.clock.pause(LAST_WORDS) => {}
                 }

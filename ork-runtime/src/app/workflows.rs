@@ -273,6 +273,7 @@ async fn described(executor: &Arc<dyn Executor>, folder: &Path, file: &str) -> A
     let program = Program::Python { file: file.to_owned() };
     let code = Code { program, folder: folder.to_owned(), env: BTreeMap::new() };
     let described = tokio::select! {
+        biased;
         described = executor.describe(code) => described,
         () = SystemClock.pause(IMPORT) => {
             let words = format!("its import has not ended after {}", humantime::format_duration(IMPORT));

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::event::Telling;
 use crate::id::WorkerId;
 use crate::message::{Ask, Message, Outgoing};
+use crate::runtime::Runtime;
 use crate::store::{Store, Take, Taken};
 
 /// How long a store that does not work is left alone.
@@ -26,6 +27,7 @@ const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 pub struct Embedded {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    runtime: Arc<dyn Runtime>,
     worker: WorkerId,
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -33,8 +35,8 @@ pub struct Embedded {
 
 impl Embedded {
     /// A broker over this store, for this process.
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, worker: WorkerId) -> Self {
-        Self { store, clock, worker, tasks: TaskTracker::new(), closing: CancellationToken::new() }
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, runtime: Arc<dyn Runtime>, worker: WorkerId) -> Self {
+        Self { store, clock, runtime, worker, tasks: TaskTracker::new(), closing: CancellationToken::new() }
     }
 }
 
@@ -76,8 +78,8 @@ impl Broker for Embedded {
             held,
             closing: self.closing.clone(),
         };
-        self.tasks.spawn(pump.run());
-        self.tasks.spawn(settle.run());
+        self.runtime.spawn(Box::pin(self.tasks.track_future(pump.run())));
+        self.runtime.spawn(Box::pin(self.tasks.track_future(settle.run())));
         Ok(Box::new(EmbeddedSubscription { receiver, resize, stop }))
     }
 
@@ -262,8 +264,9 @@ impl Pump {
             if more && room >= worth {
                 let Some(Taken { owed, next_due: due, more: cut }) = self.take(room).await else {
                     tokio::select! {
-                        () = clock.pause(PAUSE) => {}
+                        biased;
                         () = stop.cancelled() => {}
+                        () = clock.pause(PAUSE) => {}
                     }
                     continue;
                 };
@@ -280,6 +283,7 @@ impl Pump {
                 }
             };
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = deliveries.closed() => {}
                 () = self.held.settled.notified(), if more => {}
@@ -349,8 +353,9 @@ impl Settler {
     async fn run(self) {
         loop {
             let closing = tokio::select! {
-                () = self.held.done.notified() => false,
+                biased;
                 () = self.closing.cancelled() => true,
+                () = self.held.done.notified() => false,
             };
             let (done, released) = self.held.take_settled();
             let by = By { worker: self.worker.clone(), now: self.clock.now(), hold: true, tells: Telling::Nothing };

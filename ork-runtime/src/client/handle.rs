@@ -257,6 +257,7 @@ pub(super) fn follow(client: Client, id: JobId) -> impl Stream<Item = Result<Sta
                         client.engine.clock.pause(LOOK).await;
                     };
                     tokio::select! {
+                        biased;
                         () = ended.changed() => {}
                         () = slowly => {}
                     }

@@ -36,8 +36,9 @@ impl Waiters {
         let service = async move {
             loop {
                 let answer = tokio::select! {
-                    answer = answers.recv() => answer,
+                    biased;
                     () = stop.cancelled() => None,
+                    answer = answers.recv() => answer,
                 };
                 let Some(answer) = answer else { break };
                 let waiter = lock(&hand_out).remove(&answer.correlation);
@@ -99,6 +100,7 @@ impl Waiter {
         let told = self.answer;
         let answer = if client.engine.store.keeps() {
             tokio::select! {
+                biased;
                 told = told => told.ok(),
                 ended = client.wait(id) => return ended?.into_output(),
             }

@@ -138,7 +138,7 @@ impl Passing<'_> {
     async fn count(&mut self) -> Result<Event, Unsent> {
         if self.rounds > 1 {
             // Somebody shares the queue, or takes from it: not always at the same moment again.
-            let pause = super::hooks::PAUSE.mul_f64(fastrand::f64());
+            let pause = super::hooks::PAUSE.mul_f64(self.engine.entropy.fraction());
             self.engine.clock.pause(pause).await;
         }
         let (queues, queue) = (self.queues, &*self.record.queue);

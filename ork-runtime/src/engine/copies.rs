@@ -58,6 +58,7 @@ async fn fate(engine: &Engine, job: JobId, worker: &str) -> Result<Fate, Process
         }
         let Some(until) = refuse::lives_until(engine, job, worker).await? else { return Ok(Fate::Dead) };
         tokio::select! {
+            biased;
             () = engine.drain.cancelled() => return Ok(Fate::Open),
             () = changes.changed() => {}
             () = engine.clock.pause_until(until) => {}

@@ -57,6 +57,7 @@ pub(super) async fn execute(engine: &Engine, context: Context, input: Bytes) -> 
         // Who stops a service, or types Ctrl-C, may have met the program before this process hears of it. Then what has
         // died is given back, and has not failed.
         tokio::select! {
+            biased;
             () = engine.force.cancelled() => return std::future::pending().await,
             () = engine.clock.pause(RUMOUR) => {}
         }

@@ -1,6 +1,6 @@
 //! Which jobs this process holds messages of that it has not settled: what waits here for a slot is not lost.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::broker::{Delivery, Receipt, Settlement};
@@ -8,10 +8,10 @@ use crate::id::JobId;
 
 /// How many messages of each job are held.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Held(Arc<Mutex<HashMap<JobId, usize>>>);
+pub(crate) struct Held(Arc<Mutex<BTreeMap<JobId, usize>>>);
 
 impl Held {
-    fn messages(&self) -> MutexGuard<'_, HashMap<JobId, usize>> {
+    fn messages(&self) -> MutexGuard<'_, BTreeMap<JobId, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

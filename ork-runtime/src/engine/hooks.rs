@@ -176,8 +176,9 @@ where
         }
         tracing::debug!(%error, "the broker is asked again");
         tokio::select! {
-            () = engine.clock.pause(PAUSE) => {}
+            biased;
             () = engine.force.cancelled() => return Err(Unsent::Interrupted),
+            () = engine.clock.pause(PAUSE) => {}
         }
     }
 }

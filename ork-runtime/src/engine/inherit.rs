@@ -80,8 +80,9 @@ pub(super) async fn inherit(
 ) -> Result<Option<Arc<Step>>, ProcessError> {
     let place = engine.inputs.place((message.job, task.name()));
     let inherited = tokio::select! {
-        inherited = place.get_or_try_init(|| inherited(engine, message)) => inherited?.clone(),
+        biased;
         () = engine.force.cancelled() => return Err(ProcessError::Unsettled(Settlement::Release)),
+        inherited = place.get_or_try_init(|| inherited(engine, message)) => inherited?.clone(),
     };
     let (input, step) = match (inherited, message.ask) {
         (Inherited::Input(input), _) => (input, None),

@@ -81,8 +81,8 @@ pub(super) async fn invoke(
             guard(engine, def, &token, async { flatten(output.catch_unwind().await) }).await
         }
         Run::Blocking(run) => {
-            let output = tokio::task::spawn_blocking(move || run(call));
-            guard(engine, def, &token, async { joined(output.await) }).await
+            let output = engine.runtime.call_blocking(move || run(call));
+            guard(engine, def, &token, async { flatten(output.await) }).await
         }
         Run::AsyncSplit(_) | Run::BlockingSplit(_) => {
             Called::Failed(CallError::Panicked("a split was called as a task".into()))
@@ -181,14 +181,6 @@ pub(super) async fn guard<T>(
             Called::Interrupted
         }
     }
-}
-
-/// The outcome of a blocking call.
-pub(super) fn joined<T>(output: Result<Result<T, CallError>, tokio::task::JoinError>) -> Result<T, CallError> {
-    output.unwrap_or_else(|error| match error.try_into_panic() {
-        Ok(panic) => Err(CallError::Panicked(words(&*panic))),
-        Err(_cancelled) => Err(CallError::Panicked("the runtime ended".into())),
-    })
 }
 
 /// The outcome of a call that may have panicked.

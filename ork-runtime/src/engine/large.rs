@@ -127,7 +127,7 @@ pub(super) async fn put_aside(
 ) -> Called {
     let Some(place) = engine.large.place() else { return Called::Returned(output) };
     let bytes = u64::try_from(output.len()).unwrap_or(u64::MAX);
-    let object = name(&place, message);
+    let object = name(&place, message, engine.entropy.uuid());
     let written = patiently(engine, unwanted, |_any| true, || place.objects.put(&object, output.clone())).await;
     match written {
         Some(Ok(())) => Called::Returned(Elsewhere { bytes, object: Some(object) }.to_row()),
@@ -136,9 +136,9 @@ pub(super) async fn put_aside(
 }
 
 /// The name of one object: it says whose it is, and is never used twice.
-fn name(place: &Place, message: &Message) -> String {
+fn name(place: &Place, message: &Message, once: Uuid) -> String {
     let Message { job, attempt, .. } = message;
-    let once = Uuid::new_v4().simple();
+    let once = once.simple();
     match message.ask {
         Ask::Whole | Ask::Item | Ask::Step | Ask::Hooks(_) => format!("{}/{job}/job-{attempt}-{once}", place.home),
         Ask::Join => format!("{}/{job}/join-{attempt}-{once}", place.home),
@@ -160,6 +160,7 @@ pub(super) async fn patiently<T, F: Future<Output = Result<T, ObjectError>>>(
 ) -> Option<Result<T, ObjectError>> {
     let stopped = || async {
         tokio::select! {
+            biased;
             () = engine.force.cancelled() => {}
             () = unwanted.cancelled() => {}
         }
@@ -167,6 +168,7 @@ pub(super) async fn patiently<T, F: Future<Output = Result<T, ObjectError>>>(
     let (mut pause, most) = PAUSES;
     loop {
         let done = tokio::select! {
+            biased;
             () = stopped() => return None,
             done = what() => done,
         };
@@ -177,6 +179,7 @@ pub(super) async fn patiently<T, F: Future<Output = Result<T, ObjectError>>>(
         let source = std::error::Error::source(&error).map(ToString::to_string);
         tracing::warn!(%error, source, "large outputs cannot be reached, the work is kept back");
         tokio::select! {
+            biased;
             () = stopped() => return None,
             () = engine.clock.pause(pause) => pause = (pause * 2).min(most),
         }

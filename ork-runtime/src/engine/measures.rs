@@ -1,6 +1,6 @@
 //! The way of measurements to the store: added up as they come, never in a task's way, and written a page at a time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,7 +34,7 @@ pub(super) enum Added {
 
 #[derive(Debug, Default)]
 struct Pending {
-    jobs: HashMap<JobId, HashMap<Series, Measured>>,
+    jobs: BTreeMap<JobId, BTreeMap<Series, Measured>>,
     count: usize,
     bytes: usize,
     /// Whether a warning was given since they were written.
@@ -183,7 +183,7 @@ impl MeasureReceiver {
         let jobs = std::mem::take(&mut pending.jobs);
         (pending.count, pending.bytes, pending.full) = (0, 0, false);
         drop(pending);
-        let of_job = |(job, series): (JobId, HashMap<Series, Measured>)| {
+        let of_job = |(job, series): (JobId, BTreeMap<Series, Measured>)| {
             series.into_iter().map(move |(series, measured)| Delta { job, series, measured })
         };
         jobs.into_iter().flat_map(of_job).collect()

@@ -53,6 +53,7 @@ use crate::accounting::{By, Limit};
 use crate::broker::{Broker, Delivery, Refused};
 use crate::clock::Clock;
 use crate::clock::shared::SharedClock;
+use crate::entropy::Entropy;
 use crate::event::Scope;
 use crate::executor::Executor;
 use crate::flow::RUN;
@@ -62,6 +63,7 @@ use crate::id::WorkerId;
 use crate::job::Phase;
 use crate::message::{Ask, Limits, Message};
 use crate::registry::{Registry, Task};
+use crate::runtime::Runtime;
 use crate::store::Store;
 use crate::task::TaskDef;
 use crate::task::builtin::CANCEL;
@@ -117,6 +119,8 @@ pub(crate) struct Engine {
     pub(crate) broker: Arc<dyn Broker>,
     /// Runs what is no function of this program; `None` if this program cannot.
     pub(crate) executor: Option<Arc<dyn Executor>>,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) entropy: Arc<dyn Entropy>,
     /// Its time is that of the store, as far as that has a clock of its own: it is [`Engine::store_clock`].
     pub(crate) clock: Arc<dyn Clock>,
     /// What sets it right.
@@ -150,13 +154,15 @@ pub(crate) struct Ports {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) executor: Option<Arc<dyn Executor>>,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) entropy: Arc<dyn Entropy>,
 }
 
 impl Engine {
     /// An engine over these ports, and the receiving ends of what it sends.
     pub(crate) fn new(
         (registry, states): (Arc<Registry>, States),
-        Ports { store, broker, executor }: Ports,
+        Ports { store, broker, executor, runtime, entropy }: Ports,
         (clock, worker): (Arc<SharedClock>, WorkerId),
         (settings, large): (Settings, Large),
     ) -> (Self, OutboxReceiver, (ProgressReceiver, MeasureReceiver)) {
@@ -169,6 +175,8 @@ impl Engine {
             store,
             broker,
             executor,
+            runtime,
+            entropy,
             clock: Arc::<SharedClock>::clone(&clock),
             store_clock: clock,
             worker,
@@ -280,8 +288,9 @@ async fn run(
     let _turn = match engine.broker.needs_relay().then_some((message.job, message.ask)) {
         None => None,
         Some(what) => tokio::select! {
-            turn = engine.turns.take(what) => Some(turn),
+            biased;
             () = engine.force.cancelled() => return Ok(Done::Interrupted),
+            turn = engine.turns.take(what) => Some(turn),
         },
     };
     // A claim says that a call is under way, and takes a permit where there is a limit; so the slot comes first.
@@ -436,8 +445,9 @@ async fn job(
             // Without a store nobody else can keep the time of the next attempt.
             settle::Next::AgainHere(due) => {
                 tokio::select! {
-                    () = engine.clock.pause_until(due) => claim::again(engine, &mut job, phase),
+                    biased;
                     () = engine.force.cancelled() => return Ok(Done::Interrupted),
+                    () = engine.clock.pause_until(due) => claim::again(engine, &mut job, phase),
                 }
             }
         }

@@ -64,7 +64,8 @@ pub(super) async fn hold(engine: &Engine, done: Done, redelivered: u32) -> Done 
     }
     let pause = Duration::from_secs(1 << redelivered.min(5)).min(LONGEST);
     tokio::select! {
-        () = engine.clock.pause(pause) => done,
+        biased;
         () = engine.force.cancelled() => Done::Interrupted,
+        () = engine.clock.pause(pause) => done,
     }
 }

@@ -1,6 +1,6 @@
 //! The way of progress reports to the store: the newest of each job and part, never in a task's way.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -22,7 +22,7 @@ pub(crate) struct Report {
 
 #[derive(Debug, Default)]
 struct Shared {
-    newest: Mutex<HashMap<Of, Report>>,
+    newest: Mutex<BTreeMap<Of, Report>>,
     some: Notify,
 }
 
@@ -65,7 +65,7 @@ impl ProgressReceiver {
     ///
     /// # Cancel safety
     /// No report is lost if the future is dropped.
-    pub(crate) async fn next(&self) -> HashMap<Of, Report> {
+    pub(crate) async fn next(&self) -> BTreeMap<Of, Report> {
         loop {
             let newest = self.take();
             if !newest.is_empty() {
@@ -76,7 +76,7 @@ impl ProgressReceiver {
     }
 
     /// The reports that wait right now.
-    pub(crate) fn take(&self) -> HashMap<Of, Report> {
+    pub(crate) fn take(&self) -> BTreeMap<Of, Report> {
         std::mem::take(&mut *self.0.newest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -62,8 +62,9 @@ pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered:
     tracing::warn!(task = message.task, redelivered, detail, "message declined");
     let pause = Duration::from_secs(1 << redelivered.min(5)).min(DECLINE_PAUSE);
     tokio::select! {
-        () = engine.clock.pause(pause) => Done::NeedsStore(detail),
+        biased;
         () = engine.force.cancelled() => Done::Interrupted,
+        () = engine.clock.pause(pause) => Done::NeedsStore(detail),
     }
 }
 
@@ -140,8 +141,9 @@ pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<
     let source = std::error::Error::source(error).map(ToString::to_string);
     tracing::warn!(%error, source, "the store does not work, the work is kept back");
     tokio::select! {
-        () = engine.clock.pause(STORE_PAUSE) => (!may_pass).then_some(Settlement::Release),
+        biased;
         () = engine.force.cancelled() => Some(Settlement::Release),
+        () = engine.clock.pause(STORE_PAUSE) => (!may_pass).then_some(Settlement::Release),
     }
 }
 
@@ -171,8 +173,8 @@ async fn write_down(
     let id = match (refused.job, &refused.reply) {
         (Some(id), _) => id,
         // An answer, and what follows, name a job.
-        (None, Some(_)) => JobId::new(),
-        (None, None) if refused.hooks.is_some() => JobId::new(),
+        (None, Some(_)) => engine.entropy.job_id(),
+        (None, None) if refused.hooks.is_some() => engine.entropy.job_id(),
         (None, None) => return Ok(()),
     };
     let task = refused.task.clone().unwrap_or_default();
@@ -216,8 +218,9 @@ async fn outlived(engine: &Engine, job: JobId, worker: String) -> Result<Option<
     let Some(until) = lives_until(engine, job, &worker).await? else { return Ok(Some(worker)) };
     tracing::debug!(%job, worker, "a refused message waits for the end of the process that runs its job");
     tokio::select! {
-        () = engine.clock.pause_until(until) => Ok(None),
+        biased;
         () = engine.force.cancelled() => Err(ProcessError::Unsettled(Settlement::Release)),
+        () = engine.clock.pause_until(until) => Ok(None),
     }
 }
 

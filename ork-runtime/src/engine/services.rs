@@ -77,7 +77,7 @@ impl Services for Engine {
 
 /// A new job of a task.
 pub(crate) fn new_job(engine: &Engine, task: &Task, kind: Kind) -> Job {
-    let mut job = Job::new(JobId::new(), task.name(), engine.clock.now());
+    let mut job = Job::new(engine.entropy.job_id(), task.name(), engine.clock.now());
     // Without a split both mean the same, and the message is simpler.
     job.kind = if task.split.is_some() { kind } else { Kind::Whole };
     job.priority = task.work.options.priority;

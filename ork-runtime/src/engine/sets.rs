@@ -5,12 +5,11 @@
 //! each process that has ended a part of it looks again after a pause. A part of the set that ends begins the pauses
 //! anew, so sets whose parts are short are not looked at at all.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use uuid::Uuid;
 
 use super::Engine;
 use super::barrier::{Bodies, Fire, Passed, pass};
@@ -54,7 +53,7 @@ pub(super) enum Follows {
 
 impl Look {
     async fn run(&self, engine: &Arc<Engine>) -> Passed {
-        let whose = Whose { mark: Uuid::new_v4().as_u128(), ..self.whose };
+        let whose = Whose { mark: engine.entropy.uuid().as_u128(), ..self.whose };
         let task;
         let (bodies, fire) = match &self.follows {
             Follows::Join(message) => {
@@ -99,7 +98,7 @@ pub(crate) struct Sets {
 
 #[derive(Debug, Default)]
 struct Inner {
-    sets: HashMap<String, Open>,
+    sets: BTreeMap<String, Open>,
     /// When the next look comes, as far as its service knows.
     waits_until: Option<Timestamp>,
 }

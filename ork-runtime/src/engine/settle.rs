@@ -201,7 +201,7 @@ fn failed(engine: &Engine, def: &TaskDef, attempt: u32, error: CallError) -> (Fa
     if let Some(base) = def.options.backoff {
         policy = policy.backoff(base);
     }
-    let pause = policy.pause_after(attempt, fastrand::f64()).filter(|_| failure.retryable);
+    let pause = policy.pause_after(attempt, engine.entropy.fraction()).filter(|_| failure.retryable);
     let again = pause.map(|pause| engine.clock.now() + retry_after.unwrap_or(pause));
     (failure, again)
 }

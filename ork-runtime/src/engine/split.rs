@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::invoke::{Called, call, flatten, guard, joined};
+use super::invoke::{Called, call, flatten, guard};
 use super::{Engine, ProcessError, invoke, services};
 use crate::accounting::{Answer, Append, Appended, Open, Page, Seal};
 use crate::id::JobId;
@@ -35,9 +35,6 @@ const PAGE_TIME: Duration = Duration::from_millis(50);
 
 /// How often a worker whose run was overtaken looks for the end of the other one.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// How many pages may wait between the split and the store.
-const PAGES_AHEAD: usize = 2;
 
 /// How a split ended.
 pub(super) enum Split {
@@ -73,14 +70,14 @@ pub(super) async fn split(
     };
     let token = invoke::token(def, cancelled);
     let call = call(engine, def, message, services::about_job(job), None, &token);
-    make(engine, (job, epoch), def, &token, items(def, call)).await
+    make(engine, (job, epoch), def, &token, items(engine, def, call)).await
 }
 
 /// What a split yields.
-async fn items(def: &TaskDef, call: Call) -> Result<Items, CallError> {
+async fn items(engine: &Engine, def: &TaskDef, call: Call) -> Result<Items, CallError> {
     match def.run {
         Run::AsyncSplit(run) => run(call).await,
-        Run::BlockingSplit(run) => joined(tokio::task::spawn_blocking(move || run(call)).await),
+        Run::BlockingSplit(run) => flatten(engine.runtime.call_blocking(move || run(call)).await),
         Run::Async(_) | Run::Blocking(_) => Err(CallError::Panicked("a task was called as a split".into())),
     }
 }
@@ -135,10 +132,11 @@ pub(super) async fn outlast(engine: &Engine, job: JobId, attempt: u32) {
             return;
         }
         tokio::select! {
+            biased;
+            () = engine.force.cancelled() => return,
             () = changes.changed() => {}
             // That a split has come to its end is no news to others.
             () = engine.clock.pause(LOOK) => {}
-            () = engine.force.cancelled() => return,
         }
     }
 }
@@ -161,7 +159,7 @@ pub(super) async fn collect(
     most: usize,
 ) -> Result<Vec<Bytes>, CallError> {
     let all = async {
-        let mut pages = pages(engine, items(def, call).await?, engine.settings.page);
+        let mut pages = pages(engine, items(engine, def, call).await?, engine.settings.page);
         let (mut items, mut bytes) = (Vec::new(), 0_usize);
         while let Some(page) = pages.next().await {
             for item in page? {
@@ -256,38 +254,44 @@ fn stream_pages(
     .boxed()
 }
 
+type IteratorItems = Box<dyn Iterator<Item = Result<Bytes, CallError>> + Send>;
+/// A page, and what comes after it.
+type Pulled = Result<(Vec<Bytes>, Option<IteratorItems>), CallError>;
+
+/// The page after the one that the store is given is pulled meanwhile.
 fn iterator_pages(
     engine: &Arc<Engine>,
-    mut items: Box<dyn Iterator<Item = Result<Bytes, CallError>> + Send>,
+    items: IteratorItems,
     size: usize,
 ) -> BoxStream<'static, Result<Vec<Bytes>, CallError>> {
-    let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
-    let (clock, mut want) = (Arc::clone(&engine.clock), FIRST_PAGE.min(size));
-    // The iterator may block, so it is pulled on a thread that may.
-    let pulled = tokio::task::spawn_blocking(move || {
-        loop {
-            let begun = clock.now();
-            let mut page = Vec::with_capacity(want);
-            let ended = loop {
-                match items.next() {
-                    Some(Ok(item)) => page.push(item),
-                    Some(Err(error)) => return Err(error),
-                    None => break true,
-                }
-                if page.len() >= want || clock.now() - begun > PAGE_TIME {
-                    break false;
-                }
-            };
-            if (!page.is_empty() && sender.blocking_send(page).is_err()) || ended {
-                return Ok(());
+    let want = FIRST_PAGE.min(size);
+    let state = Some((pull(engine, items, want), want, Arc::clone(engine)));
+    futures_util::stream::unfold(state, move |state| async move {
+        let (pulled, want, engine) = state?;
+        match pulled.await {
+            Err(error) => Some((Err(error), None)),
+            Ok((page, None)) => (!page.is_empty()).then_some((Ok(page), None)),
+            Ok((page, Some(items))) => {
+                let want = (want * 2).min(size);
+                Some((Ok(page), Some((pull(&engine, items, want), want, engine))))
             }
-            want = (want * 2).min(size);
         }
+    })
+    .boxed()
+}
+
+/// Begins to pull one page. The iterator may block, so it is pulled on a thread that may.
+fn pull(engine: &Engine, mut items: IteratorItems, want: usize) -> BoxFuture<'static, Pulled> {
+    let clock = Arc::clone(&engine.clock);
+    let pulled = engine.runtime.call_blocking(move || {
+        let (begun, mut page) = (clock.now(), Vec::with_capacity(want));
+        while let Some(item) = items.next() {
+            page.push(item?);
+            if page.len() >= want || clock.now() - begun > PAGE_TIME {
+                return Ok((page, Some(items)));
+            }
+        }
+        Ok((page, None))
     });
-    let pages = futures_util::stream::unfold(receiver, |mut receiver| async move {
-        let page = receiver.recv().await?;
-        Some((Ok(page), receiver))
-    });
-    let end = futures_util::stream::once(async { joined(pulled.await) });
-    pages.chain(end.filter_map(|end| std::future::ready(end.err().map(Err)))).boxed()
+    Box::pin(async { flatten(pulled.await) })
 }

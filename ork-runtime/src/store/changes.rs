@@ -97,6 +97,7 @@ impl Concerning {
                 }
             };
             tokio::select! {
+                biased;
                 news = self.news.recv() => match news {
                     Ok(Change::Ended(job)) if job != self.job => {}
                     Ok(Change::Owed | Change::Moved(_) | Change::Told(_)) => {}

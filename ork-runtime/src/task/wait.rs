@@ -55,12 +55,13 @@ impl Home {
 
 /// Polls the future of a join so that it may [wait](Home::wait).
 ///
-/// On a runtime with one thread, that thread has to read the parts: the join is polled on another one.
+/// On a tokio runtime with one thread, that thread has to read the parts: the join is polled on another one.
 ///
 /// # Cancel safety
 /// The future of the join is dropped, too; on a runtime with one thread soon after.
 pub(crate) async fn join<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
-    let runtime = Handle::current();
+    // Without tokio nothing could be waited for: `Home::wait` refuses it.
+    let Ok(runtime) = Handle::try_current() else { return future.await };
     if runtime.runtime_flavor() != RuntimeFlavor::CurrentThread {
         return JOINS.scope((), future).await;
     }

@@ -70,9 +70,10 @@ async fn send(engine: &Arc<Engine>, events: &[Event], stop: &CancellationToken) 
         }
         left = again;
         tokio::select! {
-            () = engine.clock.pause(PAUSE) => {}
+            biased;
             () = engine.force.cancelled() => return false,
             () = stop.cancelled() => return false,
+            () = engine.clock.pause(PAUSE) => {}
         }
     }
 }

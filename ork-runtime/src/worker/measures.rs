@@ -33,8 +33,9 @@ pub(super) async fn write(
     let mut soonest = engine.clock.now();
     loop {
         tokio::select! {
-            () = measures.some() => wait(&engine, &measures, &mut changes, soonest, &stop).await,
+            biased;
             () = stop.cancelled() => {}
+            () = measures.some() => wait(&engine, &measures, &mut changes, soonest, &stop).await,
         }
         // Whoever records after this is no task that has ended.
         let last = stop.is_cancelled();
@@ -47,8 +48,9 @@ pub(super) async fn write(
         soonest = engine.clock.now() + SOON;
         if written.is_err() {
             tokio::select! {
-                () = engine.clock.pause(EVERY) => {}
+                biased;
                 () = stop.cancelled() => {}
+                () = engine.clock.pause(EVERY) => {}
             }
         }
     }
@@ -66,6 +68,7 @@ async fn wait(
     let mut listens = true;
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = measures.pressing() => return,
             () = engine.clock.pause_until(due) => return,

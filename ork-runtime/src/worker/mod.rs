@@ -94,6 +94,7 @@ pub(crate) async fn run(
     }
     let failed = supervisor.failed();
     let broken = tokio::select! {
+        biased;
         () = shutdown.drain.cancelled() => false,
         () = shutdown.force.cancelled() => false,
         () = failed.cancelled() => true,

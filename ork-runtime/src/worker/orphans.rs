@@ -60,6 +60,7 @@ pub(super) async fn collect_always(engine: Arc<Engine>, gone: Arc<Notify>, stop:
             }
         };
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = gone.notified() => {
                 let now = engine.clock.now();
@@ -71,6 +72,7 @@ pub(super) async fn collect_always(engine: Arc<Engine>, gone: Arc<Notify>, stop:
         }
         let now = engine.clock.now();
         let collected = tokio::select! {
+            biased;
             // Whatever was done is done.
             () = stop.cancelled() => return,
             collected = collect(&*engine.store, &place, now) => collected,

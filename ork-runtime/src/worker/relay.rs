@@ -127,9 +127,10 @@ async fn follow(engine: &Arc<Engine>, row: Owed) {
         let Err(error) = done.await else { return };
         tracing::warn!(%error, %job, "what follows a job is not sent yet");
         tokio::select! {
-            () = engine.clock.pause(PAUSE) => {}
+            biased;
             // The row stays in the outbox, for whoever comes next.
             () = engine.force.cancelled() => return,
+            () = engine.clock.pause(PAUSE) => {}
         }
     }
 }
@@ -224,20 +225,22 @@ async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OwedId>, Vec<Ou
         messages = again;
         if !messages.is_empty() {
             tokio::select! {
-                () = engine.clock.pause(PAUSE) => {}
+                biased;
                 // The rows stay in the outbox, for whoever comes next.
                 () = engine.force.cancelled() => return,
                 () = stop.cancelled() => return,
+                () = engine.clock.pause(PAUSE) => {}
             }
         }
     }
     while let Err(error) = engine.store.forget(ids.clone(), engine.by()).await {
         tracing::warn!(%error, "published messages are still in the outbox");
         tokio::select! {
-            () = engine.clock.pause(PAUSE) => {}
+            biased;
             // They are published again by whoever comes next, and then found to be done.
             () = engine.force.cancelled() => return,
             () = stop.cancelled() => return,
+            () = engine.clock.pause(PAUSE) => {}
         }
     }
 }

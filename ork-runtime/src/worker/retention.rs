@@ -31,12 +31,14 @@ pub(super) async fn retain(engine: Arc<Engine>, retention: Duration, gone: Arc<N
     let mut next = engine.clock.now() + FIRST;
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = engine.clock.pause_until(next) => {}
         }
         let now = engine.clock.now();
         let before = earlier(now, retention);
         let swept = tokio::select! {
+            biased;
             // What has begun is done whole: only whole pages are removed.
             () = stop.cancelled() => return,
             swept = sweep(&*engine.store, before) => swept,

@@ -130,6 +130,7 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
                     tracing::warn!(%error, failures, "the heartbeat could not be written");
                 }
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => return,
                     () = engine.clock.pause(BEAT_AGAIN) => continue,
                 }
@@ -140,11 +141,13 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
         }
         let earliest = engine.clock.pause(LOOK);
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = earliest => {}
         }
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = engine.clock.pause_until(next) => break,
                 change = changes.recv() => match change {
@@ -164,8 +167,9 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
 async fn report(engine: Arc<Engine>, progress: ProgressReceiver, stop: CancellationToken) {
     loop {
         let (newest, last) = tokio::select! {
-            newest = progress.next() => (newest, false),
+            biased;
             () = stop.cancelled() => (progress.take(), true),
+            newest = progress.next() => (newest, false),
         };
         // At once, before the job can tell its end.
         for report in newest.values().filter(|report| !report.told) {

@@ -19,6 +19,7 @@ pub(super) async fn count_again(engine: Arc<Engine>, supervisor: Supervisor, sto
             }
         };
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = engine.sets.news() => {}
             () = due => {}

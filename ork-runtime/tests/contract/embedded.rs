@@ -10,6 +10,7 @@ use ork::broker::{Broker as _, Settlement};
 use ork::clock::{Clock, Pause, system::SystemClock};
 use ork::job::{Attempt, Job, Kind, Phase};
 use ork::message::{Ask, Message};
+use ork::runtime::system::TokioRuntime;
 use ork::store::{Store, memory::Memory};
 use ork::{Failure, FailureKind, Timestamp, WorkerId};
 use tokio::sync::watch;
@@ -19,7 +20,7 @@ use crate::broker::{self, World, next, numbered, queue};
 fn world(store: Arc<dyn Store>) -> World {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let worker = WorkerId::new("embedded");
-    let broker = Embedded::new(Arc::clone(&store), Arc::clone(&clock), worker.clone());
+    let broker = Embedded::new(Arc::clone(&store), Arc::clone(&clock), Arc::new(TokioRuntime), worker.clone());
     let publish = move |messages: Vec<Message>| -> futures_util::future::BoxFuture<'static, ()> {
         let (store, by) = (
             Arc::clone(&store),
@@ -88,7 +89,7 @@ async fn what_is_due_waits_for_room_without_a_loop() {
     store.apply(Settle { job: id, phase, attempt, how, output: None, by: by.clone() }).await.unwrap();
     store.apply(Submit::new(other, by)).await.unwrap();
 
-    let broker = Embedded::new(store, clock, worker);
+    let broker = Embedded::new(store, clock, Arc::new(TokioRuntime), worker);
     let mut subscription = broker.subscribe(queue(1)).await.unwrap();
     let held = next(&mut subscription).await;
     let before = waits.load(Ordering::SeqCst);

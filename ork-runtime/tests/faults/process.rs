@@ -14,6 +14,7 @@ use ork::job::Job;
 use ork::message::{Ask, Message, Outgoing};
 use ork::objects::Objects;
 use ork::output::Elsewhere;
+use ork::runtime::system::TokioRuntime;
 use ork::store::memory::Memory;
 use ork::store::sqlite::{Sqlite, Synchronous};
 use ork::store::{Beat, JobView, Owing, Store, Take};
@@ -126,7 +127,9 @@ impl World {
         let store: Arc<dyn Store> = Arc::new(FaultyStore(Arc::clone(&self.store), Arc::clone(faults)));
         let clock: Arc<dyn Clock> = Arc::<FastClock>::clone(&self.clock);
         let broker: Arc<dyn Broker> = match &self.hub {
-            None => Arc::new(Embedded::new(Arc::clone(&store), Arc::clone(&clock), worker.clone())),
+            None => {
+                Arc::new(Embedded::new(Arc::clone(&store), Arc::clone(&clock), Arc::new(TokioRuntime), worker.clone()))
+            }
             Some(hub) => Arc::new(FaultyBroker(Arc::new(HubEnd(Arc::clone(hub))), Arc::clone(faults))),
         };
         let config = ork::Config::from(Some(Path::new("/dev/null")), []).unwrap();

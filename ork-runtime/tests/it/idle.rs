@@ -9,6 +9,7 @@ use std::time::Duration;
 use ork::broker::Broker;
 use ork::broker::embedded::Embedded;
 use ork::clock::Clock;
+use ork::runtime::system::TokioRuntime;
 use ork::store::Store;
 use ork::store::memory::Memory;
 use ork::{Ork, Result, Timestamp, WorkerId, task};
@@ -44,7 +45,7 @@ impl World {
             Arc::new(HubEnd(Hub::tame()))
         } else {
             let clock: Arc<dyn Clock> = Arc::<Manual>::clone(&clock);
-            Arc::new(Embedded::new(Arc::clone(&store), clock, worker.clone()))
+            Arc::new(Embedded::new(Arc::clone(&store), clock, Arc::new(TokioRuntime), worker.clone()))
         };
         let broker = Arc::new(CountedBroker(broker, calls.clone()));
         let ports = builder("memory:").set("concurrency", "256").clock(Arc::<Manual>::clone(&clock));

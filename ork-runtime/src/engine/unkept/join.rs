@@ -122,8 +122,9 @@ async fn attempts(
             Ok(Next::Done(_)) => return job.state.is_final(),
             Ok(Next::AgainHere(due)) => {
                 tokio::select! {
-                    () = engine.clock.pause_until(due) => {}
+                    biased;
                     () = engine.force.cancelled() => return false,
+                    () = engine.clock.pause_until(due) => {}
                 }
             }
             Err(_) => return false,

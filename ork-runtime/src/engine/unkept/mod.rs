@@ -12,7 +12,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
 pub(super) use self::split::split;
 use super::barrier::{Bodies, Passed, pass};
@@ -130,8 +129,9 @@ async fn attempts(
             PartAttempt::Failed { failure, again: None } => return Some(Err(failure)),
             PartAttempt::Failed { again: Some(due), .. } => {
                 tokio::select! {
-                    () = engine.clock.pause_until(due) => message.attempt += 1,
+                    biased;
                     () = engine.force.cancelled() => return None,
+                    () = engine.clock.pause_until(due) => message.attempt += 1,
                 }
             }
         }
@@ -146,7 +146,7 @@ async fn arrive(
     (epoch, suspect): (u32, bool),
     ended: Result<Bytes, Failure>,
 ) -> Passed {
-    let whose = Whose { total: part.total_parts, headed: true, mark: Uuid::new_v4().as_u128(), suspect };
+    let whose = Whose { total: part.total_parts, headed: true, mark: engine.entropy.uuid().as_u128(), suspect };
     let entry = Entry::Part { epoch, id: part.part_id, total: part.total_parts, ok: ended.is_ok() };
     let body = ended.unwrap_or_else(|failure| serde_json::to_vec(&failure).unwrap_or_default().into());
     let id = format!("{}.{}", message.job, part.part_id);
@@ -214,7 +214,7 @@ pub(crate) async fn member(
             Err(_) => Member::Interrupted,
         };
     };
-    let whose = Whose { total: part.total_parts, headed: false, mark: Uuid::new_v4().as_u128(), suspect };
+    let whose = Whose { total: part.total_parts, headed: false, mark: engine.entropy.uuid().as_u128(), suspect };
     let entry = Entry::Part { epoch: 0, id: part.part_id, total: part.total_parts, ok: success };
     let record = PartRecord { queue: part.part_queue.clone(), id: job.to_string(), entry, body };
     let follows = follow_set(engine, task, &part.part_queue, on_complete);

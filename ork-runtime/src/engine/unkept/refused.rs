@@ -1,7 +1,6 @@
 //! What cannot be run and no store keeps: it has failed, and what its sender asked for follows as after any other failure.
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use super::super::barrier::{Bodies, Fire, Kept, Passed, pass};
 use super::super::hooks::{Ended, fire};
@@ -73,7 +72,7 @@ async fn own_part(
     body: Bytes,
     failure: &Failure,
 ) -> Result<(), ProcessError> {
-    let mark = Uuid::new_v4().as_u128();
+    let mark = engine.entropy.uuid().as_u128();
     let whose = Whose { total: part.total_parts, headed: true, mark, suspect: true };
     let entry = Entry::Part { epoch, id: part.part_id, total: part.total_parts, ok: false };
     let id = format!("{}.{}", message.job, part.part_id);

@@ -64,8 +64,9 @@ pub(in super::super) async fn split(
             Next::Done(done) => return super::follow(engine, message, (&job, None), false, done).await,
             Next::AgainHere(due) => {
                 tokio::select! {
-                    () = engine.clock.pause_until(due) => claim::again(engine, &mut job, Phase::Start),
+                    biased;
                     () = engine.force.cancelled() => return Ok(Done::Interrupted),
+                    () = engine.clock.pause_until(due) => claim::again(engine, &mut job, Phase::Start),
                 }
             }
         }
@@ -131,7 +132,7 @@ async fn send(
     let body: Bytes = serde_json::to_vec(&Head::of(message)).unwrap_or_default().into();
     let (epoch, head) = loop {
         // Runs are told apart, not ordered.
-        let epoch = fastrand::u32(1..);
+        let epoch = engine.entropy.uuid().as_fields().0.max(1);
         if let Err(error) = patiently(engine, || queues.make(&queue)).await? {
             return never(&error);
         }
@@ -143,7 +144,7 @@ async fn send(
             // last has its head in the queue.
             Err(error) if error.kind() == BrokerErrorKind::Undeliverable => {
                 tracing::debug!(queue, "the part queue was removed by another worker, it is made again");
-                pause(engine, PAUSE.mul_f64(fastrand::f64())).await?;
+                pause(engine, PAUSE.mul_f64(engine.entropy.fraction())).await?;
             }
             Err(error) => return never(&error),
         }
@@ -211,7 +212,8 @@ async fn publish(
 
 async fn pause(engine: &Engine, pause: Duration) -> Result<(), Unsent> {
     tokio::select! {
-        () = engine.clock.pause(pause) => Ok(()),
+        biased;
         () = engine.force.cancelled() => Err(Unsent::Interrupted),
+        () = engine.clock.pause(pause) => Ok(()),
     }
 }

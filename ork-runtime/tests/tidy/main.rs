@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what fails must fail loudly")]
 
+mod tokens;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+
+use self::tokens::{paths, tokens};
 
 /// The rank of each module; the longest path that fits counts. A module names its own rank and lower ones.
 const LAYERS: &[(u32, &[&str])] = &[
@@ -16,7 +20,7 @@ const LAYERS: &[(u32, &[&str])] = &[
         ],
     ),
     (1, &["context", "registry", "schema", "task"]),
-    (2, &["accounting", "broker", "executor", "objects", "store"]),
+    (2, &["accounting", "broker", "entropy", "executor", "objects", "runtime", "store"]),
     (3, &["engine"]),
     (4, &["client", "supervisor", "worker"]),
     (5, ADAPTERS),
@@ -29,8 +33,10 @@ const ADAPTERS: &[&str] = &[
     "broker::amqp",
     "broker::embedded",
     "clock::system",
+    "entropy::system",
     "executor::local",
     "objects::bucket",
+    "runtime::system",
     "store::memory",
     "store::none",
     "store::postgres",
@@ -56,6 +62,10 @@ const WORDS: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["cli"]),
     ("inventory", &["registry", "task::def"]),
 ];
+
+/// What no run can repeat: threads, timers and draws of its own. Adapters, the command line and these may say it.
+const UNREPEATABLE: &[&str] = &["block_in_place", "block_on", "fastrand", "new_v4", "now_v7"];
+const MAY_SAY_IT: &[&str] = &["cli", "id", "task::wait"];
 
 /// What pure code does not say.
 const IMPURE: &[&str] = &["tokio", "tracing", "async", "await", "fs", "net", "thread", "process"];
@@ -91,75 +101,6 @@ fn files(folder: &str, end: &str) -> Vec<(String, String)> {
     found.sort();
     assert!(!found.is_empty(), "no {end} in {folder}");
     found
-}
-
-/// The words and signs of Rust code; no comments, no texts, no tests at its end.
-fn tokens(code: &str) -> Vec<String> {
-    let code = code.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    let (mut tokens, mut rest) = (Vec::new(), code.chars().peekable());
-    while let Some(c) = rest.next() {
-        match c {
-            '/' if rest.peek() == Some(&'/') => while rest.next_if(|c| *c != '\n').is_some() {},
-            '"' => {
-                while let Some(c) = rest.next() {
-                    match c {
-                        '\\' => drop(rest.next()),
-                        '"' => break,
-                        _ => {}
-                    }
-                }
-            }
-            // A character or a lifetime: what follows is no path.
-            '\'' => {
-                if rest.next_if_eq(&'\\').is_some() || rest.clone().nth(1) == Some('\'') {
-                    rest.next();
-                    rest.next_if_eq(&'\'');
-                }
-            }
-            ':' if rest.next_if_eq(&':').is_some() => tokens.push("::".into()),
-            c if c.is_alphanumeric() || c == '_' => {
-                let mut word = String::from(c);
-                while let Some(c) = rest.next_if(|c| c.is_alphanumeric() || *c == '_') {
-                    word.push(c);
-                }
-                tokens.push(word);
-            }
-            c if c.is_whitespace() => {}
-            c => tokens.push(c.into()),
-        }
-    }
-    tokens
-}
-
-/// The paths of a tree such as `a::{b, c::d}` that begins at `tokens[0]`, with how many tokens it has.
-fn paths(tokens: &[String], before: &[String], found: &mut Vec<Vec<String>>) -> usize {
-    let (mut path, mut at) = (before.to_vec(), 0);
-    loop {
-        match tokens.get(at).map(String::as_str) {
-            Some("{") => {
-                at += 1;
-                while tokens.get(at).is_some_and(|token| token != "}") {
-                    at += paths(&tokens[at..], &path, found).max(1);
-                    at += usize::from(tokens.get(at).is_some_and(|token| token == ","));
-                }
-                return at + 1;
-            }
-            Some(word) if word.starts_with(|c: char| c.is_alphanumeric() || c == '_') => {
-                path.push(word.to_owned());
-                at += 1;
-            }
-            _ => {}
-        }
-        if tokens.get(at).is_some_and(|token| token == "::") {
-            at += 1;
-        } else {
-            if tokens.get(at).is_some_and(|token| token == "as") {
-                at += 2;
-            }
-            found.push(path);
-            return at;
-        }
-    }
 }
 
 /// A module of ork-runtime: its path, and the tokens of its file.
@@ -286,6 +227,35 @@ fn words_stay_in_their_modules() {
             }
         }
     }
+    none(&problems);
+}
+
+/// The simulator repeats a run of this code from its seed: `docs/decisions/0030-the-simulator.md`.
+#[test]
+fn the_core_can_be_repeated() {
+    let (mut problems, mut n_selects) = (Vec::new(), 0);
+    for module in modules() {
+        let own = module.path.join("::");
+        if ADAPTERS.iter().chain(MAY_SAY_IT).any(|place| is_in(&own, place)) || own.ends_with("::tests") {
+            continue;
+        }
+        for word in UNREPEATABLE.iter().filter(|word| module.tokens.iter().any(|token| token == *word)) {
+            problems.push(format!("{}: only adapters say `{word}`", module.file));
+        }
+        for five in module.tokens.windows(5) {
+            let [first, second, third, fourth, _] = five else { unreachable!("five tokens") };
+            if first == "tokio" && second == "::" && matches!(third.as_str(), "spawn" | "time") {
+                problems.push(format!("{}: only adapters say `tokio::{third}`", module.file));
+            }
+            if first == "select" && second == "!" {
+                n_selects += 1;
+                if fourth != "biased" {
+                    problems.push(format!("{}: this `select!` begins with any of its branches", module.file));
+                }
+            }
+        }
+    }
+    assert!(n_selects > 40, "only {n_selects} were looked at");
     none(&problems);
 }
 
