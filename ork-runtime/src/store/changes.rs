@@ -45,7 +45,7 @@ impl Changes {
 
     /// Tells the events among these, and answers the rest. A store does so before it answers anybody: whoever hears of a
     /// job in its answer may have something to tell of it.
-    pub(super) fn tell_events(&self, changes: Vec<Change>) -> impl Iterator<Item = Change> + use<> {
+    pub fn tell_events(&self, changes: Vec<Change>) -> impl Iterator<Item = Change> + use<> {
         let (events, rest): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|change| matches!(change, Change::Told(_)));
         for event in events {

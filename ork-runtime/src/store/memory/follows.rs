@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::id::JobId;
 
 /// Which job follows which others that have not ended. It is kept in both directions, so that either is found at once.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Follows {
     /// A job that has not ended, and one that follows it.
     followers: BTreeSet<(JobId, JobId)>,

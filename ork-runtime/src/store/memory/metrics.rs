@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::Tables;
+use super::tables::Tables;
 use crate::id::JobId;
 use crate::metric::{Delta, MOST_SERIES, Measured, Metric, Series};
 use crate::store::Recorded;
 
 /// By job, in order.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Metrics(BTreeMap<JobId, BTreeMap<Series, Measured>>);
 
 impl Metrics {
@@ -34,7 +34,7 @@ impl Metrics {
 
 impl Tables {
     /// Adds to what jobs have recorded; answers those that have too much of it.
-    pub(super) fn record(&mut self, deltas: Vec<Delta>) -> Vec<JobId> {
+    pub fn record(&mut self, deltas: Vec<Delta>) -> Vec<JobId> {
         let mut crowded = Vec::new();
         for delta in deltas {
             let job = delta.job;
@@ -48,7 +48,7 @@ impl Tables {
     }
 
     /// What jobs have recorded, in order.
-    pub(super) fn recorded(&self, of: Recorded) -> Vec<Metric> {
+    pub fn recorded(&self, of: Recorded) -> Vec<Metric> {
         match of {
             Recorded::By(id) => self.metrics.0.get_key_value(&id).into_iter().flat_map(|job| self.show(job)).collect(),
             Recorded::Below(root) => {

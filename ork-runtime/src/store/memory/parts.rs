@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 
-use super::{PartFilter, PartStatus, Row};
+use super::tables::Row;
+use super::{PartFilter, PartStatus};
 use crate::accounting::PartWrite;
 use crate::context::Progress;
 use crate::ledger::{SHARD_SIZE, Shard, Standing, place};
 use crate::store::PartNotes;
 
 /// A part, besides how it ended.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct PartRow {
     pub(super) input: Option<Bytes>,
     pub(super) output: Option<Bytes>,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::iter::successors;
 
-use super::Tables;
+use super::tables::Tables;
 use crate::accounting::{Change, OwedAsk};
 use crate::clock::Timestamp;
 use crate::id::JobId;
@@ -12,7 +12,7 @@ use crate::store::{Beat, Beaten, Process, UNATTENDED};
 
 impl Tables {
     /// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended.
-    pub(super) fn beat(&mut self, beat: Beat) -> (Beaten, Vec<Change>) {
+    pub fn beat(&mut self, beat: Beat) -> (Beaten, Vec<Change>) {
         self.seen(&beat.running, beat.written());
         let attends = beat.attends();
         let Beat { ttl, running, holding: _, waiting, by } = beat;

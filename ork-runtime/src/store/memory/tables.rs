@@ -1,0 +1,393 @@
+//! The tables of the store `memory:`, without a lock and without listeners: what changes them answers the news of it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::follows::Follows;
+use super::metrics::Metrics;
+use super::parts::PartRow;
+use crate::accounting::{
+    Books, By, Change, Entry, Holder, Limit, Owed, OwedAsk, OwedId, OwedRow, Permits, ends_before,
+};
+use crate::clock::Timestamp;
+use crate::context::Progress;
+use crate::id::JobId;
+use crate::message::Outgoing;
+use crate::store::{
+    Expired, Filter, JobView, OPEN, PartFilter, PartStatus, Process, Prune, Pruned, Situation, Take, Taken, Work,
+};
+use crate::task::parts::SettledPart;
+
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) entry: Entry,
+    pub(super) input: Bytes,
+    pub(super) output: Option<Bytes>,
+    pub(super) progress: Option<Progress>,
+    pub(super) parts: BTreeMap<u64, PartRow>,
+}
+
+/// Jobs and all that is known of them, the outbox, and who lives.
+#[derive(Debug, Clone, Default)]
+pub struct Tables {
+    pub(super) jobs: HashMap<JobId, Row>,
+    pub(super) by_age: BTreeSet<JobId>,
+    pub(super) metrics: Metrics,
+    pub(super) owed: BTreeMap<OwedId, OwedRow>,
+    /// The rows that are due and that nobody holds, highest priority first.
+    free: BTreeSet<(u8, OwedId)>,
+    /// The rows that are not due yet.
+    later: BTreeSet<(Timestamp, OwedId)>,
+    /// The rows that wait for a permit of a limit, highest priority first.
+    waiting: BTreeMap<Arc<str>, BTreeSet<(u8, OwedId)>>,
+    follows: Follows,
+    permits: BTreeMap<Arc<str>, HashMap<[u8; 16], u32>>,
+    pub(super) uniques: HashMap<Arc<str>, (JobId, Timestamp)>,
+    pub(super) workers: HashMap<[u8; 16], Process>,
+    next_owed: OwedId,
+}
+
+impl Tables {
+    /// Carries out the operations of a work, in order.
+    pub fn apply(&mut self, work: &mut dyn Work) -> Vec<Change> {
+        (0..work.count()).flat_map(|at| self.apply_one(work, at)).collect()
+    }
+
+    fn apply_one(&mut self, work: &mut dyn Work, at: usize) -> Vec<Change> {
+        let mut books = Books::new(self.next_owed);
+        // A row moves into the books and back, so that no ledger is copied.
+        let mut rows = HashMap::new();
+        let one = [Some(work.job(at)), work.with(at)].into_iter().flatten();
+        for id in one.chain(work.follows(at).iter().copied()) {
+            let mut next = Some(id);
+            while let Some(id) = next.filter(|id| !books.is_open(*id)) {
+                books.open(id, None);
+                let Some(row) = self.jobs.remove(&id) else { break };
+                next = row.entry.job.parent;
+                books.put(id, row.entry);
+                rows.insert(id, (row.input, row.output, row.progress, row.parts));
+            }
+        }
+        if let Some(limit) = work.limit(at) {
+            let held = self.permits.get(limit).into_iter().flatten().map(|(boot, held)| (*boot, *held));
+            books.open_permits(Arc::clone(limit), Permits::new(held));
+        }
+        if let Some(key) = work.unique(at) {
+            let holder = self.uniques.get(key).map(|(job, seen)| {
+                let row = self.jobs.get(job).map(|row| &row.entry.job);
+                let seen = (*seen).max(row.and_then(|job| job.started).unwrap_or_default());
+                Holder { job: *job, seen, open: row.is_some_and(|job| !job.state.is_final()) }
+            });
+            books.open_unique(Arc::clone(key), holder);
+        }
+        work.apply(at, &mut books);
+        let (writes, mut changes) = books.finish();
+        self.next_owed = books.next_owed();
+        for (id, input) in writes.inputs {
+            rows.insert(id, (input, None, None, BTreeMap::new()));
+            self.by_age.insert(id);
+        }
+        for entry in books.into_entries() {
+            let id = entry.job.id;
+            let (input, output, progress, parts) = rows.remove(&id).unwrap_or_default();
+            self.jobs.insert(id, Row { entry, input, output, progress, parts });
+        }
+        for (id, output) in writes.outputs {
+            if let Some(row) = self.jobs.get_mut(&id) {
+                row.output = Some(output);
+            }
+        }
+        for id in writes.cleared {
+            if let Some(row) = self.jobs.get_mut(&id) {
+                row.parts.clear();
+            }
+        }
+        for (id, first, inputs) in writes.pages {
+            if let Some(row) = self.jobs.get_mut(&id) {
+                row.parts.extend((first..).zip(inputs.into_iter().map(PartRow::new)));
+            }
+        }
+        for (id, index, write) in writes.parts {
+            if let Some(part) = self.jobs.get_mut(&id).and_then(|row| row.parts.get_mut(&index)) {
+                part.write(write);
+            }
+        }
+        for row in writes.owed {
+            self.insert(row);
+        }
+        for ((limit, boot), held) in writes.permits {
+            self.permits.entry(limit).or_default().insert(boot, held);
+        }
+        self.uniques.extend(writes.uniques);
+        for (limit, count) in writes.woken {
+            changes.extend(self.wake(&limit, count));
+        }
+        let free: Vec<_> = writes.ended.iter().flat_map(|job| self.follows.end(*job)).collect();
+        for follower in free {
+            changes.extend(self.wake(&ends_before(follower), u32::MAX));
+        }
+        self.follows.insert(writes.followed);
+        changes
+    }
+
+    fn insert(&mut self, row: OwedRow) {
+        match (row.holder, row.due) {
+            (Some(_), _) => {}
+            _ if let Some(limit) = &row.waits => {
+                let waiting = self.waiting.entry(Arc::clone(&limit.name)).or_default();
+                waiting.insert((u8::MAX - row.priority, row.id));
+            }
+            (None, None) => drop(self.free.insert((u8::MAX - row.priority, row.id))),
+            (None, Some(due)) => drop(self.later.insert((due, row.id))),
+        }
+        self.owed.insert(row.id, row);
+    }
+
+    /// Takes rows of the outbox that are due and that nobody holds.
+    pub fn take(&mut self, take: &Take) -> Taken {
+        while let Some(&(due, id)) = self.later.first() {
+            if due > take.by.now {
+                break;
+            }
+            self.later.remove(&(due, id));
+            if let Some(row) = self.owed.get_mut(&id) {
+                row.due = None;
+                self.free.insert((u8::MAX - row.priority, id));
+            }
+        }
+        let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
+        let mut owed = Vec::new();
+        let is_wanted = |row: &OwedRow| take.tasks.as_ref().is_none_or(|tasks| tasks.contains(&row.task));
+        let wanted = self.free.iter().filter(|(_, id)| self.owed.get(id).is_some_and(is_wanted));
+        let free: Vec<_> = wanted.copied().take(take.limit).collect();
+        for key @ (_, id) in free {
+            if left == 0 {
+                break;
+            }
+            let Some(row) = self.owed.get_mut(&id) else {
+                continue;
+            };
+            let most = if row.lost > 0 { 1 } else { left };
+            let mut held = if let Some(cut) = row.split_off(self.next_owed, most) {
+                self.next_owed += 1;
+                cut
+            } else {
+                self.free.remove(&key);
+                row.clone()
+            };
+            held.holder = Some(take.by.worker.boot());
+            left -= held.n_messages().min(left);
+            // Of a job that is gone nothing is to be done; the row is handed out empty, to be forgotten.
+            let messages = self.messages(&held).unwrap_or_default();
+            owed.push(Owed { id: held.id, lost: held.lost, messages, goes_back: false });
+            self.owed.insert(held.id, held);
+        }
+        Taken { owed, next_due: self.later.first().map(|(due, _)| *due), more: left == 0 }
+    }
+
+    fn messages(&self, row: &OwedRow) -> Option<Vec<Outgoing>> {
+        let Row { entry, input, output, parts, .. } = self.jobs.get(&row.job)?;
+        Some(match row.ask {
+            OwedAsk::Start | OwedAsk::Join => vec![row.work(&entry.job, input.clone())],
+            OwedAsk::Reply => OwedRow::replies(&entry.job, output.as_ref()),
+            OwedAsk::Hooks { which } => vec![OwedRow::hooks(&entry.job, which)],
+            OwedAsk::Tell(what) => vec![row.tell(&entry.job, what)],
+            OwedAsk::Parts { epoch, first, len } => {
+                let parts = parts.range(first..first + len);
+                let parts = parts.filter_map(|(index, part)| Some((*index, part.input.clone()?)));
+                parts.map(|(index, input)| row.part(&entry.job, epoch, index, input)).collect()
+            }
+        })
+    }
+
+    /// Lets rows go that wait for a permit of a limit; answers the news of it.
+    fn wake(&mut self, limit: &str, count: u32) -> Option<Change> {
+        let waiting = self.waiting.get_mut(limit)?;
+        for _ in 0..count {
+            let Some((priority, id)) = waiting.pop_first() else { break };
+            if let Some(row) = self.owed.get_mut(&id) {
+                row.waits = None;
+                self.free.insert((priority, id));
+            }
+        }
+        if waiting.is_empty() {
+            self.waiting.remove(limit);
+        }
+        Some(Change::Owed)
+    }
+
+    /// Takes the permits of these processes, and lets as many rows go as there are permits that nobody holds.
+    pub(super) fn settle_permits(&mut self, ended: &[[u8; 16]]) -> Vec<Change> {
+        for held in self.permits.values_mut() {
+            held.retain(|boot, held| *held > 0 && !ended.contains(boot));
+        }
+        self.permits.retain(|_, held| !held.is_empty());
+        let room = |(limit, rows): (&Arc<str>, &BTreeSet<(u8, OwedId)>)| {
+            let Limit { permits, .. } = self.owed.get(&rows.first()?.1)?.waits.as_ref()?;
+            let used = self.permits.get(limit).into_iter().flatten().map(|(_, held)| *held).sum();
+            Some((Arc::clone(limit), permits.saturating_sub(used)))
+        };
+        let rooms: Vec<_> = self.waiting.iter().filter_map(room).filter(|(_, room)| *room > 0).collect();
+        rooms.into_iter().filter_map(|(limit, room)| self.wake(&limit, room)).collect()
+    }
+
+    /// Frees the rows that any of these processes holds; `lost` more deaths are noted.
+    pub(super) fn free(&mut self, holders: &[[u8; 16]], lost: u32) {
+        let held = self.owed.values_mut().filter(|row| row.holder.is_some_and(|holder| holders.contains(&holder)));
+        for row in held {
+            row.holder = None;
+            row.lost += lost;
+            match row.due {
+                None => drop(self.free.insert((u8::MAX - row.priority, row.id))),
+                Some(due) => drop(self.later.insert((due, row.id))),
+            }
+        }
+    }
+
+    /// What is known of a job besides the job.
+    pub fn situation(&self, id: JobId) -> Situation {
+        let mut situation = Situation::default();
+        self.owed.values().filter(|row| row.job == id).for_each(|row| situation.owed.add(row));
+        if let Some((limit, taken)) = &mut situation.owed.limit {
+            *taken = self.permits.get(&limit.name).into_iter().flatten().map(|(_, held)| *held).sum();
+        }
+        situation.processes = self.workers.values().cloned().collect();
+        situation.follows = self.follows.of(id);
+        situation.processes.sort_by(|a, b| a.worker.cmp(&b.worker));
+        if let Some(Row { entry, .. }) = self.jobs.get(&id) {
+            let open = (0..entry.ledger.head().appended).filter(|index| entry.ledger.outcome(*index).is_none());
+            situation.open = open.take(OPEN).collect();
+        }
+        situation
+    }
+
+    /// Jobs whose whole tree ended before a moment, at most `limit`.
+    pub fn expired(&self, before: Timestamp, limit: usize) -> Expired {
+        // When the last job of each tree ended; nothing for a tree that goes on.
+        let mut trees: HashMap<JobId, Option<Timestamp>> = HashMap::new();
+        for Row { entry, .. } in self.jobs.values() {
+            let last = trees.entry(entry.job.root).or_insert(entry.job.ended);
+            *last = (*last).zip(entry.job.ended).map(|(last, ended)| last.max(ended));
+        }
+        let root = |id: &JobId| self.jobs.get(id).map(|row| row.entry.job.root);
+        let is_due = |id: &&JobId| {
+            let last = root(id).and_then(|root| *trees.get(&root)?);
+            last.is_some_and(|last| last < before)
+        };
+        let mut jobs: Vec<_> = self.by_age.iter().filter(is_due).copied().collect();
+        jobs.sort_by_key(|id| root(id) == Some(*id));
+        jobs.truncate(limit);
+        Expired { jobs, next: trees.values().flatten().filter(|last| **last >= before).min().copied() }
+    }
+
+    /// Removes jobs with all that is known of them.
+    pub fn prune(&mut self, prune: &Prune) -> Pruned {
+        let mut pruned = Pruned::default();
+        for id in &prune.jobs {
+            let ended =
+                |id: &JobId| self.jobs.get(id).map(|row| row.entry.job.ended.is_some_and(|at| at < prune.before));
+            let root = self.jobs.get(id).map(|row| row.entry.job.root);
+            if ended(id) == Some(true) && root.is_some_and(|root| ended(&root) != Some(false)) {
+                self.jobs.remove(id);
+                self.by_age.remove(id);
+                self.metrics.forget(*id);
+                self.uniques.retain(|_, (job, _)| job != id);
+                pruned.jobs += 1;
+            }
+            pruned.done += 1;
+        }
+        pruned
+    }
+
+    /// One job.
+    pub fn job(&self, id: JobId) -> Option<JobView> {
+        let row = self.jobs.get(&id)?;
+        Some(JobView {
+            job: row.entry.job.clone(),
+            counts: row.entry.ledger.counts(),
+            head: *row.entry.ledger.head(),
+            progress: row.progress.clone(),
+            input: row.input.clone(),
+            output: row.output.clone(),
+        })
+    }
+
+    /// Removes rows of the outbox that this process holds.
+    pub fn forget(&mut self, owed: &[OwedId], by: &By) {
+        for id in owed {
+            if self.owed.get(id).is_some_and(|row| row.holder == Some(by.worker.boot())) {
+                self.owed.remove(id);
+            }
+        }
+    }
+
+    /// Lets go of rows of the outbox that this process holds.
+    pub fn give_back(&mut self, owed: &[OwedId], by: &By) -> Vec<Change> {
+        for id in owed {
+            if let Some(mut row) = self.owed.remove(id) {
+                if row.holder == Some(by.worker.boot()) {
+                    row.holder = None;
+                }
+                self.insert(row);
+            }
+        }
+        vec![Change::Owed]
+    }
+
+    /// Notes that a process ends: it holds nothing any more.
+    pub fn leave(&mut self, by: &By) -> Vec<Change> {
+        self.workers.remove(&by.worker.boot());
+        self.free(&[by.worker.boot()], 0);
+        self.settle_permits(&[by.worker.boot()]);
+        vec![Change::Owed]
+    }
+
+    /// Notes how far a job has come, or one part of it.
+    pub fn progress(&mut self, job: JobId, part: Option<u64>, progress: Progress) -> Vec<Change> {
+        if let Some(row) = self.jobs.get_mut(&job) {
+            match part {
+                None => row.progress = Some(progress),
+                Some(index) => drop(row.parts.get_mut(&index).map(|part| part.note(progress))),
+            }
+        }
+        vec![Change::Moved(job)]
+    }
+
+    /// Jobs, newest first.
+    pub fn jobs(&self, filter: &Filter) -> Vec<JobView> {
+        let ids = self.by_age.iter().rev().filter(|id| filter.before.is_none_or(|before| **id < before));
+        let fits = |view: &JobView| {
+            (filter.states.is_empty() || filter.states.contains(&view.job.state))
+                && filter.task.as_ref().is_none_or(|task| *task == view.job.task)
+                && filter.parent.is_none_or(|parent| view.job.parent == Some(parent))
+                && filter.root.is_none_or(|root| view.job.root == root)
+                && filter.since.is_none_or(|since| view.job.created >= since)
+        };
+        ids.filter_map(|id| self.job(*id)).filter(fits).take(filter.limit).collect()
+    }
+
+    /// At most `limit` settled parts from index `from` on, in order.
+    pub fn parts(&self, job: JobId, from: u64, limit: usize) -> Vec<SettledPart> {
+        let Some(row) = self.jobs.get(&job) else {
+            return Vec::new();
+        };
+        let settled = row.parts.range(from..).filter_map(|(index, part)| {
+            let how = row.entry.ledger.outcome(*index)?;
+            Some(SettledPart { index: *index, how, output: part.output.clone(), failure: part.notes.failure.clone() })
+        });
+        settled.take(limit).collect()
+    }
+
+    /// How the parts of a job stand, a page of them.
+    pub fn list_parts(&self, job: JobId, filter: &PartFilter) -> Vec<PartStatus> {
+        self.jobs.get(&job).map(|row| row.page(filter)).unwrap_or_default()
+    }
+
+    /// Which of these jobs there are.
+    pub fn known(&self, mut jobs: Vec<JobId>) -> HashSet<JobId> {
+        jobs.retain(|id| self.jobs.contains_key(id));
+        jobs.into_iter().collect()
+    }
+}
