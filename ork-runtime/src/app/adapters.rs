@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::broker::embedded::Embedded;
 use crate::broker::{Broker, BrokerError};
 use crate::clock::Clock;
 use crate::config::{Config, Synchronous};
 use crate::executor::Executor;
 use crate::id::WorkerId;
 use crate::objects::{ObjectError, Objects};
-use crate::runtime::Runtime;
 use crate::store::memory::Memory;
 use crate::store::none::NoStore;
 use crate::store::{Store, StoreError, StoreErrorKind};
@@ -84,17 +82,12 @@ fn bucket(url: &str) -> Result<Arc<dyn Objects>, ObjectError> {
     Err(ObjectError::new(crate::objects::ObjectErrorKind::Config, words))
 }
 
-/// The broker that the configuration names.
-pub(super) fn broker(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    (clock, runtime): (&Arc<dyn Clock>, &Arc<dyn Runtime>),
-    worker: &WorkerId,
-) -> Result<Arc<dyn Broker>, BrokerError> {
+/// The broker that the configuration names; `None` if jobs travel through the store.
+pub(super) fn broker(config: &Config, worker: &WorkerId) -> Result<Option<Arc<dyn Broker>>, BrokerError> {
     if config.broker == "embedded" {
-        return Ok(Arc::new(Embedded::new(Arc::clone(store), Arc::clone(clock), Arc::clone(runtime), worker.clone())));
+        return Ok(None);
     }
-    amqp(config, worker)
+    amqp(config, worker).map(Some)
 }
 
 #[cfg(not(feature = "amqp"))]

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Ork, adapters};
 use crate::accounting::By;
+use crate::broker::embedded::Embedded;
 use crate::broker::{Broker, BrokerError};
 use crate::client::{Client, waiters::Waiters};
 use crate::clock::{Clock, shared::SharedClock, system::SystemClock};
@@ -48,7 +49,7 @@ pub enum BuildError {
     Objects(#[from] ObjectError),
 }
 
-type Ports = (Arc<dyn Store>, Arc<dyn Broker>, WorkerId);
+type Ports = (Arc<dyn Store>, Option<Arc<dyn Broker>>, WorkerId);
 
 /// Sets up a process; made by [`Ork::builder`].
 #[derive(Debug, Clone)]
@@ -136,8 +137,9 @@ impl OrkBuilder {
         self
     }
 
-    /// Store and broker to use instead of those that the configuration names, and who uses them.
-    pub fn ports(mut self, store: Arc<dyn Store>, broker: Arc<dyn Broker>, worker: WorkerId) -> Self {
+    /// Store and broker to use instead of those that the configuration names, and who uses them; without a broker, jobs
+    /// travel through the store.
+    pub fn ports(mut self, store: Arc<dyn Store>, broker: Option<Arc<dyn Broker>>, worker: WorkerId) -> Self {
         self.ports = Some((store, broker, worker));
         self
     }
@@ -195,10 +197,12 @@ impl OrkBuilder {
             ports
         } else {
             let worker = WorkerId::new(config.name.clone().unwrap_or_else(default_name));
-            let store = adapters::store(&config).await?;
-            let broker = adapters::broker(&config, &store, (&shared, &self.runtime), &worker)?;
-            (store, broker, worker)
+            (adapters::store(&config).await?, adapters::broker(&config, &worker)?, worker)
         };
+        let broker = broker.unwrap_or_else(|| {
+            let (clock, runtime) = (Arc::clone(&shared), Arc::clone(&self.runtime));
+            Arc::new(Embedded::new(Arc::clone(&store), clock, runtime, worker.clone()))
+        });
         let objects = match self.objects {
             Some(objects) => Some(objects),
             None => adapters::objects(&config)?,

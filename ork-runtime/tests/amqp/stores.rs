@@ -186,7 +186,7 @@ async fn flaky_worker_at(world: &World, name: &str, clock: Arc<dyn Clock>) -> (o
     config.prefix.clone_from(&world.prefix);
     let broker = Arc::new(Amqp::new(config).unwrap());
     let store: Arc<dyn Store> = Arc::<Flaky>::clone(&flaky);
-    let ork = world.builder().clock(clock).ports(store, broker, WorkerId::new(name)).build().await.unwrap();
+    let ork = world.builder().clock(clock).ports(store, Some(broker), WorkerId::new(name)).build().await.unwrap();
     ork.start_worker();
     (ork, flaky)
 }

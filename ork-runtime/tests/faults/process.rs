@@ -8,13 +8,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ork::accounting::By;
 use ork::broker::Broker;
-use ork::broker::embedded::Embedded;
 use ork::clock::{Clock, Pause};
 use ork::job::Job;
 use ork::message::{Ask, Message, Outgoing};
 use ork::objects::Objects;
 use ork::output::Elsewhere;
-use ork::runtime::system::TokioRuntime;
 use ork::store::memory::Memory;
 use ork::store::sqlite::{Sqlite, Synchronous};
 use ork::store::{Beat, JobView, Owing, Store, Take};
@@ -126,12 +124,9 @@ impl World {
         let worker = WorkerId::new("one");
         let store: Arc<dyn Store> = Arc::new(FaultyStore(Arc::clone(&self.store), Arc::clone(faults)));
         let clock: Arc<dyn Clock> = Arc::<FastClock>::clone(&self.clock);
-        let broker: Arc<dyn Broker> = match &self.hub {
-            None => {
-                Arc::new(Embedded::new(Arc::clone(&store), Arc::clone(&clock), Arc::new(TokioRuntime), worker.clone()))
-            }
-            Some(hub) => Arc::new(FaultyBroker(Arc::new(HubEnd(Arc::clone(hub))), Arc::clone(faults))),
-        };
+        let broker = self.hub.as_ref().map(|hub| -> Arc<dyn Broker> {
+            Arc::new(FaultyBroker(Arc::new(HubEnd(Arc::clone(hub))), Arc::clone(faults)))
+        });
         let config = ork::Config::from(Some(Path::new("/dev/null")), []).unwrap();
         let builder = Ork::builder().config(config).set("concurrency", "4").set("blocking", "2").set("events", "jobs");
         let builder = match &self.shelf {

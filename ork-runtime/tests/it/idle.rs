@@ -49,7 +49,7 @@ impl World {
         };
         let broker = Arc::new(CountedBroker(broker, calls.clone()));
         let ports = builder("memory:").set("concurrency", "256").clock(Arc::<Manual>::clone(&clock));
-        let ork = ports.ports(store, broker, worker).build().await.unwrap();
+        let ork = ports.ports(store, Some(broker), worker).build().await.unwrap();
         ork.start_worker();
         Self { ork, clock, calls }
     }

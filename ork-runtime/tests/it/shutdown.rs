@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-use ork::broker::embedded::Embedded;
-use ork::clock::system::SystemClock;
-use ork::runtime::system::TokioRuntime;
 use ork::store::Store;
 use ork::store::memory::Memory;
 use ork::{JobState, Stopped, WorkerId};
@@ -67,8 +64,7 @@ fn a_process_that_is_dropped_does_not_go_on_to_say_that_it_lives() {
     runtime.block_on(async {
         let (store, worker) = (Arc::new(Memory::new()), WorkerId::new("one"));
         let port: Arc<dyn Store> = Arc::<Memory>::clone(&store);
-        let broker = Embedded::new(Arc::clone(&port), Arc::new(SystemClock), Arc::new(TokioRuntime), worker.clone());
-        let ork = builder("memory:").ports(port, Arc::new(broker), worker).build().await.unwrap();
+        let ork = builder("memory:").ports(port, None, worker).build().await.unwrap();
         drop(ork);
         // Its heartbeat has a thread of its own.
         let gone = async {

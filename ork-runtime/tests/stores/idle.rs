@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-use ork::broker::embedded::Embedded;
-use ork::clock::{Clock, system::SystemClock};
-use ork::runtime::system::TokioRuntime;
 use ork::store::Store;
 use ork::store::postgres::Postgres;
 use ork::{Ork, WorkerId, task};
@@ -36,10 +33,8 @@ async fn an_idle_process_makes_no_statements_but_those_of_its_heart() {
     postgres::connect(&server.url("postgres")).await.execute(noted).await.unwrap();
     let calls = Calls::default();
     let store: Arc<dyn Store> = Arc::new(CountedStore(Arc::new(Postgres::open(&url).await.unwrap()), calls.clone()));
-    let (worker, clock): (_, Arc<dyn Clock>) = (WorkerId::new("one"), Arc::new(SystemClock));
-    let broker = Arc::new(Embedded::new(Arc::clone(&store), clock, Arc::new(TokioRuntime), worker.clone()));
     let config = ork::Config::from(Some(std::path::Path::new("/dev/null")), []).unwrap();
-    let ork = Ork::builder().config(config).ports(store, broker, worker).build().await.unwrap();
+    let ork = Ork::builder().config(config).ports(store, None, WorkerId::new("one")).build().await.unwrap();
     ork.start_worker();
     ork.submit(rest {}).and_wait().await.unwrap();
     // From one beat to the next, and to the one after it: what the job left to do is done in the first of these times.
