@@ -81,8 +81,15 @@ pub(super) async fn invoke(
             guard(engine, def, &token, async { flatten(output.catch_unwind().await) }).await
         }
         Run::Blocking(run) => {
-            let output = engine.runtime.call_blocking(move || run(call));
-            guard(engine, def, &token, async { flatten(output.await) }).await
+            let (unwanted, drain) = (cancelled.clone(), engine.drain.clone());
+            // It may have waited for its thread, too.
+            let is_wanted = move || !unwanted.is_cancelled() && !drain.is_cancelled();
+            let output = engine.runtime.call_blocking(move || is_wanted().then(|| run(call)).transpose());
+            match guard(engine, def, &token, async { flatten(output.await) }).await {
+                Called::Returned(Some(output)) => Called::Returned(output),
+                Called::Returned(None) | Called::Interrupted => Called::Interrupted,
+                Called::Failed(error) => Called::Failed(error),
+            }
         }
         Run::AsyncSplit(_) | Run::BlockingSplit(_) => {
             Called::Failed(CallError::Panicked("a split was called as a task".into()))

@@ -283,15 +283,12 @@ async fn run(
     if anonymous && engine.store.keeps() {
         return Box::pin(claim::adopt(engine, message)).await;
     }
-    // Where a message can come twice, its second delivery waits for the first: a lost connection must not run twice
-    // what still runs here.
-    let _turn = match engine.broker.needs_relay().then_some((message.job, message.ask)) {
-        None => None,
-        Some(what) => tokio::select! {
-            biased;
-            () = engine.force.cancelled() => return Ok(Done::Interrupted),
-            turn = engine.turns.take(what) => Some(turn),
-        },
+    // A second delivery waits for the first: neither a lost connection nor a sign of life that came too late must run
+    // twice what still runs here.
+    let _turn = tokio::select! {
+        biased;
+        () = engine.force.cancelled() => return Ok(Done::Interrupted),
+        turn = engine.turns.take((message.job, message.ask)) => turn,
     };
     // A claim says that a call is under way, and takes a permit where there is a limit; so the slot comes first.
     let kind = match &step {

@@ -180,8 +180,8 @@ struct Item {
     tenure: Tenure,
     /// Where its call has its turn.
     lane: Lane,
-    /// Held while it is worked on, where a message can come twice.
-    turn: Option<Turn>,
+    /// Held while it is worked on: the message may come twice.
+    turn: Turn,
 }
 
 impl Item {
@@ -230,9 +230,7 @@ fn admit(
             let known = refuse::check(engine, message).ok()?;
             let name = known.name();
             let same = task.get_or_insert(known).name() == name;
-            let what = (message.job, message.ask);
-            let twice = engine.broker.needs_relay();
-            same.then(|| if twice { engine.turns.try_take(what).map(Some) } else { Some(None) })?
+            same.then(|| engine.turns.try_take((message.job, message.ask)))?
         });
         match (turn, delivery) {
             (Some(turn), Delivery { message: Ok(message), receipt, .. }) => {
