@@ -1,0 +1,186 @@
+//! A worker: its lives, and what happens to it from outside.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use ork::clock::Clock;
+use ork::store::Store;
+use ork::{BuildError, Ork, Stopped, WorkerId};
+use tokio_util::sync::CancellationToken;
+
+use super::clock::ProcessClock;
+use super::dice::Dice;
+use super::executor::{Executor, Owner};
+use super::scenario::ProcessSpec;
+use super::surroundings::{SimEntropy, SimRuntime};
+use super::tasks::Here;
+use super::world::World;
+
+/// How long a supervisor waits before it starts again what ended by itself, in microseconds.
+const AGAIN: u64 = 1_000_000;
+
+/// A worker as it is started again and again.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) clock: Arc<ProcessClock>,
+    spec: ProcessSpec,
+    life: Mutex<Option<Life>>,
+}
+
+#[derive(Debug, Clone)]
+struct Life {
+    owner: Owner,
+    drain: CancellationToken,
+    force: CancellationToken,
+    /// When it is started again after its end, in milliseconds.
+    back: u64,
+}
+
+impl Worker {
+    pub(crate) fn new(spec: &ProcessSpec, executor: &Arc<Executor>) -> Self {
+        let clock = ProcessClock::new(executor, spec.ahead_ms, spec.ppm);
+        Self { clock, spec: spec.clone(), life: Mutex::default() }
+    }
+
+    /// Whose its futures are, while it lives.
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        self.life.lock().unwrap().as_ref().map(|life| life.owner)
+    }
+}
+
+impl World {
+    /// A process of the program over this clock.
+    pub(crate) async fn build(
+        self: &Arc<Self>,
+        owner: Owner,
+        clock: &Arc<ProcessClock>,
+        set: &[(&'static str, u64)],
+    ) -> Result<Ork, BuildError> {
+        let seed = self.scenario.seed;
+        let dice = |name: &str| Mutex::new(Dice::new(seed, name, owner.0.into()));
+        let store: Arc<dyn Store> = self.open_end(owner);
+        let runtime = Arc::new(SimRuntime { executor: Arc::clone(&self.executor), owner, dice: dice("threads") });
+        let entropy = SimEntropy { clock: Arc::clone(clock), dice: dice("entropy"), last: Mutex::default() };
+        let worker = WorkerId::with_boot(format!("p{}", owner.0), u128::from(owner.0).to_be_bytes());
+        let clock: Arc<dyn Clock> = Arc::<ProcessClock>::clone(clock);
+        let config = ork::Config::from(Some(Path::new("/dev/null")), []).unwrap();
+        let builder = Ork::builder().config(config).clock(clock).runtime(runtime).entropy(Arc::new(entropy));
+        let builder = set.iter().fold(builder, |builder, (key, value)| builder.set(key, value.to_string()));
+        let here = Here { world: Arc::clone(self), owner };
+        builder.state(here).ports(store, None, worker).build().await
+    }
+
+    /// Starts a worker.
+    pub(crate) fn start(self: &Arc<Self>, number: usize) {
+        let owner = self.owner();
+        let (drain, force) = (CancellationToken::new(), CancellationToken::new());
+        let life = Life { owner, drain, force, back: 0 };
+        let Some(worker) = self.workers.get(number) else { return };
+        *worker.life.lock().unwrap() = Some(life.clone());
+        self.note(owner, format_args!("starts as worker {number}"));
+        self.executor.spawn(owner, Arc::clone(self).live(number, life));
+    }
+
+    fn start_later(self: &Arc<Self>, number: usize, micros: u64) {
+        let world = Arc::clone(self);
+        self.executor.spawn(Owner::WORLD, async move {
+            world.executor.sleep(micros).await;
+            world.start(number);
+        });
+    }
+
+    async fn live(self: Arc<Self>, number: usize, life: Life) {
+        let Some(worker) = self.workers.get(number) else { return };
+        let set = [("concurrency", worker.spec.concurrency), ("blocking", worker.spec.blocking)];
+        let Life { owner, drain, force, .. } = life;
+        let ork = match self.build(owner, &worker.clock, &set).await {
+            Ok(ork) => ork,
+            Err(error) => {
+                self.note(owner, format_args!("cannot start: {error}"));
+                return self.ended(number, owner);
+            }
+        };
+        let mut work = Box::pin(ork.work());
+        let stopped = tokio::select! {
+            biased;
+            stopped = &mut work => stopped,
+            () = drain.cancelled() => {
+                ork.drain();
+                self.oracle(|oracle| oracle.drained(owner));
+                tokio::select! {
+                    biased;
+                    stopped = &mut work => stopped,
+                    () = force.cancelled() => {
+                        ork.force_stop();
+                        work.as_mut().await
+                    }
+                }
+            }
+        };
+        drop(work);
+        self.note(owner, format_args!("stops: {stopped:?}"));
+        if !matches!(stopped, Ok(Stopped::Drained | Stopped::Interrupted)) {
+            self.oracle(|oracle| oracle.blame("failed", format!("worker {number} stopped by itself: {stopped:?}")));
+        }
+        ork.shutdown().await;
+        self.ended(number, owner);
+    }
+
+    /// A worker has come to its end.
+    fn ended(self: &Arc<Self>, number: usize, owner: Owner) {
+        self.note(owner, format_args!("ends"));
+        let Some(worker) = self.workers.get(number) else { return };
+        let life = worker.life.lock().unwrap().take();
+        let back = life.map_or(0, |life| life.back * 1_000);
+        self.bury_process(owner);
+        self.start_later(number, back.max(AGAIN));
+    }
+
+    /// Nothing of a process goes on.
+    fn bury_process(self: &Arc<Self>, owner: Owner) {
+        self.oracle(|oracle| oracle.dies(owner));
+        self.close_end(owner);
+        self.executor.kill(owner);
+    }
+
+    pub(crate) fn crash(self: &Arc<Self>, number: usize, back: u64) {
+        let Some(worker) = self.workers.get(number) else { return };
+        let life = worker.life.lock().unwrap().take();
+        // One that is not there is started again already.
+        let Some(life) = life else { return };
+        self.note(life.owner, format_args!("dies"));
+        self.bury_process(life.owner);
+        self.start_later(number, back * 1_000);
+    }
+
+    pub(crate) fn freeze(self: &Arc<Self>, number: usize, lasts: u64) {
+        let Some(owner) = self.workers.get(number).and_then(Worker::owner) else { return };
+        self.executor.hold(owner, true);
+        let world = Arc::clone(self);
+        self.executor.spawn(Owner::WORLD, async move {
+            world.executor.sleep(lasts * 1_000).await;
+            let now = world.executor.now();
+            world.note(owner, format_args!("goes on"));
+            world.oracle(|oracle| oracle.thaws(owner, now));
+            world.executor.hold(owner, false);
+        });
+    }
+
+    /// As a signal does, or two of them.
+    pub(crate) fn ask_to_stop(self: &Arc<Self>, number: usize, back: u64, at_once: bool) {
+        let Some(worker) = self.workers.get(number) else { return };
+        let mut life = worker.life.lock().unwrap();
+        let Some(life) = life.as_mut() else { return };
+        life.back = back;
+        life.drain.cancel();
+        if at_once {
+            life.force.cancel();
+        }
+    }
+
+    pub(crate) fn turn(&self, number: usize, by: i64) {
+        if let Some(worker) = self.workers.get(number) {
+            worker.clock.turn(by);
+        }
+    }
+}

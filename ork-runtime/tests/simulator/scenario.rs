@@ -1,0 +1,242 @@
+//! What happens in a run, as plain data: made of a seed, and made smaller when something was found.
+
+use serde::{Deserialize, Serialize};
+
+use super::dice::Dice;
+use super::oracle::Expected;
+use super::tasks::{Script, TIMEOUT};
+
+/// Everything that happens. All times are milliseconds since the beginning.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Scenario {
+    /// Of the order of futures, of delays, of what processes draw.
+    pub(crate) seed: u64,
+    pub(crate) store: StoreKind,
+    pub(crate) workers: Vec<ProcessSpec>,
+    pub(crate) acts: Vec<(u64, Act)>,
+    pub(crate) troubles: Vec<(u64, Trouble)>,
+    /// When the last trouble has ended.
+    pub(crate) calm: u64,
+}
+
+/// How the ends of a store hear of what others did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum StoreKind {
+    /// A server that tells each what happened, as PostgreSQL does.
+    Server,
+    /// A file; others hear that something happened, as with SQLite.
+    File,
+}
+
+/// One worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ProcessSpec {
+    pub(crate) ahead_ms: i64,
+    pub(crate) ppm: i64,
+    pub(crate) concurrency: u64,
+    pub(crate) blocking: u64,
+}
+
+/// What a client does to a job, which has a number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Act {
+    Submit(u64, Job),
+    Cancel(u64),
+    Interrupt(u64),
+    Retry(u64),
+}
+
+/// What is submitted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Job {
+    Plain(Script),
+    Blocking(Script),
+    /// Two at a time, in all processes together.
+    Narrow(Script),
+    /// It has five seconds.
+    Timed(Script),
+    /// Split into these parts.
+    Many(Vec<Script>),
+    /// Jobs below it.
+    Tree(Script, Vec<Script>),
+    /// One of a key at a time.
+    Unique(u64, Script),
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Trouble {
+    /// A worker dies, and is started again.
+    Crash { worker: usize, back: u64 },
+    /// A worker does nothing for a while, and goes on.
+    Freeze { worker: usize, lasts: u64 },
+    /// A worker is told to stop, and is started again.
+    Drain { worker: usize, back: u64 },
+    /// A worker is told to stop twice.
+    Stop { worker: usize, back: u64 },
+    /// The clock of a worker is set.
+    Turn { worker: usize, by: i64 },
+    /// The store answers late, up to so many milliseconds.
+    Late { most: u64, lasts: u64 },
+    /// The store refuses everything, for one worker or for all.
+    Refuses { worker: Option<usize>, lasts: u64 },
+}
+
+impl Scenario {
+    /// The scenario of a seed.
+    pub(crate) fn generate(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, "scenario", 0);
+        let calm = dice.between(20_000, 180_000);
+        let store = if dice.percent(50) { StoreKind::Server } else { StoreKind::File };
+        let n_workers = dice.between(1, 4);
+        let workers = (0..n_workers).map(|number| worker(&mut Dice::new(seed, "worker", number), store)).collect();
+        // Whole kinds of trouble are left out, so that the others have their way.
+        let mut kinds: Vec<u64> = (0..7).filter(|_| dice.percent(60)).collect();
+        if store == StoreKind::File {
+            // The processes of a file share the clock of their computer.
+            kinds.retain(|kind| *kind != 4);
+        }
+        let n_troubles = if kinds.is_empty() { 0 } else { dice.any_size(24) };
+        let mut troubles: Vec<_> = (0..n_troubles)
+            .map(|number| {
+                let mut dice = Dice::new(seed, "trouble", number);
+                let kind = kinds.get(dice.index(kinds.len())).copied().unwrap_or(0);
+                trouble(&mut dice, kind, n_workers, calm)
+            })
+            .collect();
+        troubles.sort_by_key(|(at, _)| *at);
+        let n_jobs = dice.between(1, 40);
+        let mut acts: Vec<_> =
+            (0..n_jobs).map(|number| submission(&mut Dice::new(seed, "job", number), number, calm)).collect();
+        acts.sort_by_key(|(at, _)| *at);
+        let submitted: Vec<_> = acts.iter().filter_map(|(at, act)| Some((act.submits()?.0, *at))).collect();
+        for number in 0..dice.any_size(16) {
+            acts.push(act(&mut Dice::new(seed, "act", number), &submitted));
+        }
+        Self { seed, store, workers, acts, troubles, calm }
+    }
+}
+
+impl Scenario {
+    /// How many milliseconds all calls take, if each is called as often as it may be.
+    pub(crate) fn work(&self) -> u64 {
+        let of_job = |(_, act): &(u64, Act)| match act {
+            Act::Submit(_, job) => job.scripts().iter().map(|script| script.takes + 2_000).sum(),
+            Act::Cancel(_) | Act::Interrupt(_) | Act::Retry(_) => 0,
+        };
+        3 * self.acts.iter().map(of_job).sum::<u64>()
+    }
+}
+
+impl Act {
+    /// The job that it submits, and its number.
+    pub(crate) const fn submits(&self) -> Option<(u64, &Job)> {
+        match self {
+            Self::Submit(number, job) => Some((*number, job)),
+            Self::Cancel(_) | Self::Interrupt(_) | Self::Retry(_) => None,
+        }
+    }
+}
+
+impl Job {
+    fn scripts(&self) -> Vec<&Script> {
+        match self {
+            Self::Plain(script)
+            | Self::Blocking(script)
+            | Self::Narrow(script)
+            | Self::Timed(script)
+            | Self::Unique(_, script) => vec![script],
+            Self::Many(scripts) => scripts.iter().collect(),
+            Self::Tree(script, below) => [script].into_iter().chain(below).collect(),
+        }
+    }
+
+    /// What it comes to if nobody steers it.
+    pub(crate) fn expected(&self) -> Expected {
+        match self {
+            // One that was frozen may have returned in time, or not.
+            Self::Timed(script) if u128::from(script.takes) + 100 > TIMEOUT.as_millis() => Expected::Any,
+            Self::Many(scripts) if scripts.iter().all(Script::succeeds) => {
+                Expected::Success(Some(scripts.iter().map(|script| script.key).sum()))
+            }
+            Self::Many(_) => Expected::Failed,
+            Self::Tree(script, _) if self.scripts().into_iter().all(Script::succeeds) => {
+                Expected::Success(Some(script.key))
+            }
+            Self::Tree(..) => Expected::Failed,
+            Self::Plain(script)
+            | Self::Blocking(script)
+            | Self::Narrow(script)
+            | Self::Timed(script)
+            | Self::Unique(_, script) => {
+                if script.succeeds() {
+                    Expected::Success(Some(script.key))
+                } else {
+                    Expected::Failed
+                }
+            }
+        }
+    }
+}
+
+fn worker(dice: &mut Dice, store: StoreKind) -> ProcessSpec {
+    let server = store == StoreKind::Server;
+    let ahead = match dice.below(10) {
+        _ if !server => 0,
+        0 => 3_600_000,
+        1 | 2 => 40_000,
+        _ => 200,
+    };
+    let sign = |n: i64, dice: &mut Dice| if dice.percent(50) { -n } else { n };
+    let ahead_ms = i64::try_from(dice.below(ahead + 1)).unwrap();
+    let ahead_ms = sign(ahead_ms, dice);
+    let ppm = i64::try_from(if server { dice.below(200) } else { 0 }).unwrap();
+    ProcessSpec { ahead_ms, ppm: sign(ppm, dice), concurrency: dice.between(1, 8), blocking: dice.between(1, 3) }
+}
+
+fn trouble(dice: &mut Dice, kind: u64, n_workers: u64, calm: u64) -> (u64, Trouble) {
+    let at = dice.below(calm);
+    let worker = usize::try_from(dice.below(n_workers)).unwrap();
+    let back = 1 + dice.any_size(20_000);
+    let lasts = (1 + dice.any_size(60_000)).min(calm - at);
+    let trouble = match kind {
+        0 => Trouble::Crash { worker, back },
+        1 => Trouble::Freeze { worker, lasts },
+        2 => Trouble::Drain { worker, back },
+        3 => Trouble::Stop { worker, back },
+        4 => {
+            let by = i64::try_from(dice.any_size(3_600_000)).unwrap();
+            Trouble::Turn { worker, by: if dice.percent(50) { -by } else { by } }
+        }
+        5 => Trouble::Late { most: 1 + dice.any_size(8_000), lasts },
+        _ => Trouble::Refuses { worker: dice.percent(50).then_some(worker), lasts },
+    };
+    (at, trouble)
+}
+
+fn submission(dice: &mut Dice, number: u64, calm: u64) -> (u64, Act) {
+    let (at, kind) = (dice.below(calm), dice.below(10));
+    let script = Script::generate(dice);
+    let some = |dice: &mut Dice, most| (0..dice.any_size(most)).map(|_| Script::generate(dice)).collect();
+    let job = match kind {
+        0..=2 => Job::Plain(script),
+        3 => Job::Blocking(script),
+        4 => Job::Narrow(script),
+        5 => Job::Timed(script),
+        6 | 7 => Job::Many(some(dice, 40)),
+        8 => Job::Tree(script, some(dice, 8)),
+        _ => Job::Unique(dice.below(3), script),
+    };
+    (at, Act::Submit(number, job))
+}
+
+fn act(dice: &mut Dice, submitted: &[(u64, u64)]) -> (u64, Act) {
+    let (job, at) = submitted.get(dice.index(submitted.len())).copied().unwrap_or_default();
+    let at = at + dice.any_size(30_000);
+    let act = match dice.below(3) {
+        0 => Act::Cancel(job),
+        1 => Act::Interrupt(job),
+        _ => Act::Retry(job),
+    };
+    (at, act)
+}

@@ -1,0 +1,296 @@
+//! The store as one process has it: the tables are shared, the way to them is late, and closed at times.
+//!
+//! Each end has a writer, as the adapters have: what waits goes in one transaction, one after the other. What was asked
+//! is done whether or not the asking process lives to hear of it.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use ork::accounting::{By, Change, OwedId};
+use ork::context::Progress;
+use ork::metric::{Delta, Metric};
+use ork::store::memory::Tables;
+use ork::store::{
+    Beat, Beaten, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Recorded, Situation, Store,
+    StoreError, StoreErrorKind, Take, Taken, Work,
+};
+use ork::task::parts::SettledPart;
+use ork::{JobId, Timestamp};
+use tokio::sync::{Notify, oneshot};
+use uuid::Uuid;
+
+use super::clock::EPOCH;
+use super::dice::Dice;
+use super::executor::Owner;
+use super::scenario::StoreKind;
+use super::world::World;
+
+/// At most so many operations go in one transaction.
+const BATCH: usize = 64;
+
+/// One process's end.
+pub(crate) struct End {
+    pub(crate) world: Arc<World>,
+    pub(crate) owner: Owner,
+    changes: Changes,
+    queue: Mutex<VecDeque<Box<dyn Work>>>,
+    some: Notify,
+    dice: Mutex<Dice>,
+}
+
+impl std::fmt::Debug for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "end of {:?}", self.owner)
+    }
+}
+
+fn refusal() -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, "the simulated store refuses")
+}
+
+impl End {
+    pub(crate) fn open(world: &Arc<World>, owner: Owner) -> Arc<Self> {
+        let dice = Dice::new(world.scenario.seed, "store", owner.0.into());
+        let end = Arc::new(Self {
+            world: Arc::clone(world),
+            owner,
+            changes: Changes::new(),
+            queue: Mutex::default(),
+            some: Notify::new(),
+            dice: Mutex::new(dice),
+        });
+        world.executor.spawn(Owner::WORLD, Arc::clone(&end).write());
+        end
+    }
+
+    fn lives(&self) -> bool {
+        self.world.lives(self.owner)
+    }
+
+    /// The way to the tables, or back.
+    async fn way(&self) {
+        let micros = {
+            let mut dice = self.dice.lock().unwrap();
+            dice.between(100, 3_000) + dice.any_size(self.world.late() * 1_000)
+        };
+        self.world.executor.sleep(micros).await;
+    }
+
+    async fn write(self: Arc<Self>) {
+        while self.lives() {
+            let batch: Vec<_> = {
+                let mut queue = self.queue.lock().unwrap();
+                let n = queue.len().min(BATCH);
+                queue.drain(..n).collect()
+            };
+            if batch.is_empty() {
+                self.some.notified().await;
+                continue;
+            }
+            self.way().await;
+            if !self.lives() {
+                // Nobody hears that it came to nothing.
+                self.world.bury(batch);
+                return;
+            }
+            if self.world.refuses(self.owner) {
+                batch.into_iter().for_each(|work| work.finish(Err(refusal())));
+                continue;
+            }
+            let mut batch = batch;
+            let changes = self.world.commit(self.owner, &mut batch);
+            self.way().await;
+            if !self.lives() {
+                self.world.bury(batch);
+                return;
+            }
+            let told: Vec<_> = self.changes.tell_events(changes).collect();
+            batch.into_iter().for_each(|work| work.finish(Ok(())));
+            self.hear(told);
+        }
+    }
+
+    /// Hears what it has done itself.
+    fn hear(&self, changes: Vec<Change>) {
+        for change in changes {
+            self.changes.tell(change);
+        }
+    }
+
+    /// Hears of what another process did.
+    pub(crate) async fn hear_of(self: Arc<Self>, changes: Vec<Change>) {
+        let micros = self.dice.lock().unwrap().any_size(200_000);
+        self.world.executor.sleep(micros).await;
+        if !self.lives() {
+            return;
+        }
+        match self.world.scenario.store {
+            StoreKind::Server => self.hear(changes),
+            StoreKind::File => self.hear(vec![Change::Owed, Change::Elsewhere]),
+        }
+    }
+
+    /// Does something to the tables, once, and answers what it came to; what nobody hears of is undone by `unheard`.
+    async fn ask<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        what: impl FnOnce(&World) -> (T, Vec<Change>) + Send + 'static,
+        unheard: impl FnOnce(&World, T) + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let Some(end) = self.world.end(self.owner) else { return std::future::pending().await };
+        let (answer, answered) = oneshot::channel();
+        self.world.executor.spawn(Owner::WORLD, async move {
+            end.way().await;
+            if !end.lives() {
+                return;
+            }
+            if end.world.refuses(end.owner) {
+                drop(answer.send(Err(refusal())));
+                return;
+            }
+            let (done, changes) = what(&end.world);
+            end.world.note(end.owner, format_args!("store  {name}"));
+            end.world.spread(end.owner, &changes);
+            end.way().await;
+            if !end.lives() {
+                return;
+            }
+            if let Err(Ok(done)) = answer.send(Ok(done)) {
+                unheard(&end.world, done);
+            }
+            let told: Vec<_> = end.changes.tell_events(changes).collect();
+            end.hear(told);
+        });
+        match answered.await {
+            Ok(answer) => answer,
+            // It is dead, or the world ends.
+            Err(_dropped) => std::future::pending().await,
+        }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        what: impl FnOnce(&Tables) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(name, move |world| (world.truth(|tables| what(tables)), Vec::new()), |_world, _done| {}).await
+    }
+}
+
+#[async_trait]
+impl Store for End {
+    fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    fn enqueue(&self, work: Box<dyn Work>) {
+        self.queue.lock().unwrap().push_back(work);
+        self.some.notify_one();
+    }
+
+    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+        let by = take.by.clone();
+        let unheard = move |world: &World, taken: Taken| {
+            let ids: Vec<_> = taken.owed.iter().map(|owed| owed.id).collect();
+            world.truth(|tables| tables.give_back(&ids, &by));
+        };
+        self.ask("take", move |world| (world.truth(|tables| tables.take(&take)), Vec::new()), unheard).await
+    }
+
+    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        let what = move |world: &World| (world.truth(|tables| tables.forget(&owed, &by)), Vec::new());
+        self.ask("forget", what, |_world, ()| {}).await
+    }
+
+    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+        let what = move |world: &World| ((), world.truth(|tables| tables.give_back(&owed, &by)));
+        self.ask("give back", what, |_world, ()| {}).await
+    }
+
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        if self.world.scenario.store == StoreKind::File {
+            return Ok(None);
+        }
+        self.ask("time", |world| (Some(world.time()), Vec::new()), |_world, _time| {}).await
+    }
+
+    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
+        let (asked, owner) = (self.world.executor.now(), self.owner);
+        let what = move |world: &World| {
+            // A sign of life counts from when it is written.
+            let waited = std::time::Duration::from_micros(world.executor.now() - asked);
+            world.beats(owner, Beat { ttl: beat.ttl + waited, ..beat })
+        };
+        let beaten = self.ask("beat", what, |_world, _beaten| {}).await?;
+        self.world.told(owner, &beaten.ended);
+        Ok(beaten)
+    }
+
+    async fn leave(&self, by: By) -> Result<(), StoreError> {
+        let what = move |world: &World| ((), world.truth(|tables| tables.leave(&by)));
+        self.ask("leave", what, |_world, ()| {}).await
+    }
+
+    async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
+        let what = move |world: &World| ((), world.truth(|tables| tables.progress(job, part, progress)));
+        self.ask("progress", what, |_world, ()| {}).await
+    }
+
+    async fn record(&self, deltas: Vec<Delta>) -> Result<Vec<JobId>, StoreError> {
+        let what = move |world: &World| (world.truth(|tables| tables.record(deltas)), Vec::new());
+        self.ask("record", what, |_world, _jobs| {}).await
+    }
+
+    async fn metrics(&self, of: Recorded) -> Result<Vec<Metric>, StoreError> {
+        self.read("metrics", move |tables| tables.recorded(of)).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
+        self.read("job", move |tables| tables.job(id)).await
+    }
+
+    async fn jobs(&self, filter: Filter) -> Result<Vec<JobView>, StoreError> {
+        self.read("jobs", move |tables| tables.jobs(&filter)).await
+    }
+
+    async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError> {
+        self.read("parts", move |tables| tables.parts(job, from, limit)).await
+    }
+
+    async fn list_parts(&self, job: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, StoreError> {
+        self.read("list parts", move |tables| tables.list_parts(job, &filter)).await
+    }
+
+    async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
+        self.read("situation", move |tables| tables.situation(job)).await
+    }
+
+    async fn identity(&self) -> Result<Uuid, StoreError> {
+        Ok(Uuid::from_u128(7))
+    }
+
+    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+        self.read("known", move |tables| tables.known(jobs)).await
+    }
+
+    async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
+        self.read("expired", move |tables| tables.expired(before, limit)).await
+    }
+
+    async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
+        let what = move |world: &World| (world.truth(|tables| tables.prune(&prune)), Vec::new());
+        self.ask("prune", what, |_world, _pruned| {}).await
+    }
+
+    async fn check(&self) -> Result<String, StoreError> {
+        Ok("simulated".into())
+    }
+
+    async fn close(&self) {}
+}
+
+/// The time by the clock of the store.
+pub(crate) fn store_time(micros: u64) -> Timestamp {
+    Timestamp::from_millis(EPOCH + i64::try_from(micros / 1_000).unwrap())
+}

@@ -1,0 +1,131 @@
+//! The tasks that are run, and what they are told to do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ork::{Context, Error, Parts, Result, State, task};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::dice::Dice;
+use super::executor::Owner;
+use super::world::World;
+
+/// What one call does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Script {
+    /// What it returns.
+    pub(crate) key: u64,
+    /// How many milliseconds it takes.
+    pub(crate) takes: u64,
+    /// So many attempts fail first.
+    pub(crate) fails: u32,
+    pub(crate) how: How,
+}
+
+/// How a call ends that does not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) enum How {
+    Returns,
+    /// It fails, and is not to be tried again.
+    FailsForGood,
+    Panics,
+}
+
+/// How often a task here is tried again.
+pub(crate) const RETRIES: u32 = 2;
+
+impl Script {
+    pub(crate) fn generate(dice: &mut Dice) -> Self {
+        let how = match dice.below(20) {
+            0 => How::FailsForGood,
+            1 => How::Panics,
+            _ => How::Returns,
+        };
+        let fails = if dice.percent(25) { u32::try_from(dice.between(1, 3)).unwrap() } else { 0 };
+        Self { key: dice.below(1_000), takes: dice.any_size(30_000), fails, how }
+    }
+
+    /// Whether it ends well if nobody disturbs it.
+    pub(crate) fn succeeds(&self) -> bool {
+        self.how == How::Returns && self.fails <= RETRIES
+    }
+}
+
+/// Where a task runs: how it reports, and how it waits.
+#[derive(Debug, Clone)]
+pub(crate) struct Here {
+    pub(crate) world: Arc<World>,
+    pub(crate) owner: Owner,
+}
+
+impl Here {
+    async fn play(&self, script: &Script, context: &Context) -> Result<u64> {
+        let _call = self.world.begins(self.owner, context);
+        self.world.executor.sleep(script.takes * 1_000).await;
+        outcome(script, context)
+    }
+}
+
+fn outcome(script: &Script, context: &Context) -> Result<u64> {
+    if context.attempt() <= script.fails {
+        return Err(Error::new("not yet"));
+    }
+    match script.how {
+        How::Returns => Ok(script.key),
+        How::FailsForGood => Err(Error::permanent("never")),
+        How::Panics => std::panic::panic_any(Scripted),
+    }
+}
+
+/// A panic that was asked for.
+pub(crate) struct Scripted;
+
+#[task(retries = 2, backoff = "500ms")]
+pub(crate) async fn plain(script: Script, here: State<Here>, context: Context) -> Result<u64> {
+    here.play(&script, &context).await
+}
+
+/// It takes no time by the clock: it waits for its thread instead.
+#[task(retries = 2, backoff = "500ms")]
+pub(crate) fn blocking(script: Script, here: State<Here>, context: Context) -> Result<u64> {
+    let _call = here.world.begins(here.owner, &context);
+    outcome(&script, &context)
+}
+
+#[task(retries = 2, backoff = "500ms", concurrency = 2)]
+pub(crate) async fn narrow(script: Script, here: State<Here>, context: Context) -> Result<u64> {
+    here.play(&script, &context).await
+}
+
+#[task(retries = 2, backoff = "500ms", timeout = "5s")]
+pub(crate) async fn timed(script: Script, here: State<Here>, context: Context) -> Result<u64> {
+    here.play(&script, &context).await
+}
+
+#[task(retries = 2, backoff = "500ms")]
+pub(crate) async fn many(script: Script, here: State<Here>, context: Context) -> Result<u64> {
+    here.play(&script, &context).await
+}
+
+#[task(part, chunk = 5)]
+pub(crate) fn many_part(scripts: Vec<Script>) -> impl Iterator<Item = many> {
+    scripts.into_iter().map(|script| many { script })
+}
+
+#[task(join, retries = 2, backoff = "500ms")]
+pub(crate) async fn many_join(parts: Parts<u64>, here: State<Here>, context: Context) -> Result<u64> {
+    let _call = here.world.begins(here.owner, &context);
+    Ok(parts.all_ok()?.collect().await?.into_iter().sum())
+}
+
+#[task(retries = 2, backoff = "500ms")]
+pub(crate) async fn trunk(script: Script, below: Vec<Script>, here: State<Here>, context: Context) -> Result<u64> {
+    for script in below {
+        context.submit(plain { script }).await?;
+    }
+    here.play(&script, &context).await
+}
+
+/// The time limit of `timed`.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,351 @@
+//! The world of one run: tables, processes, what goes wrong, and what is looked at all along.
+
+use std::collections::BTreeMap;
+use std::fmt::Arguments;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use ork::accounting::Change;
+use ork::store::memory::Tables;
+use ork::store::{Beat, Beaten, Work};
+use ork::{Context, Filter, JobId, Timestamp};
+
+use super::client::Client;
+use super::dice::Dice;
+use super::executor::{Executor, Owner, Step};
+use super::oracle::{Fault, Oracle, is_open};
+use super::process::Worker;
+use super::said::Said;
+use super::scenario::{Scenario, Trouble};
+use super::store::{End, store_time};
+use super::trace::Trace;
+
+/// Everything of one run.
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
+    pub(crate) executor: Arc<Executor>,
+    tables: Mutex<Tables>,
+    ends: Mutex<BTreeMap<Owner, Arc<End>>>,
+    oracle: Mutex<Oracle>,
+    trace: Mutex<Trace>,
+    next_owner: Mutex<u32>,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) client: Client,
+    /// Until when the store is late, and how much; until when it refuses, by worker and for all.
+    weather: Mutex<Weather>,
+    /// What was on its way from a process that died. To drop it would tell somebody.
+    morgue: Mutex<Vec<Box<dyn Work>>>,
+}
+
+#[derive(Debug, Default)]
+struct Weather {
+    late: (u64, u64),
+    refuses: BTreeMap<Option<usize>, u64>,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "world {}", self.scenario.seed)
+    }
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) fault: Option<Fault>,
+    pub(crate) trace: Trace,
+    /// Virtual microseconds.
+    pub(crate) lasted: u64,
+    pub(crate) polls: u64,
+    pub(crate) calls: u64,
+    /// How often something was let pass that only looks false.
+    pub(crate) excuses: BTreeMap<&'static str, u64>,
+}
+
+/// How long after the last trouble every job must have ended, beside the time that its calls take.
+const PATIENCE: u64 = 300_000_000;
+
+/// How long is looked on when every job has ended.
+const AFTERWARDS: u64 = 60_000_000;
+
+const SECOND: u64 = 1_000_000;
+
+impl World {
+    fn new(scenario: Scenario, keeps: bool) -> Arc<Self> {
+        let executor = Executor::new(Dice::new(scenario.seed, "order", 0));
+        let workers = scenario.workers.iter().map(|spec| Worker::new(spec, &executor)).collect();
+        Arc::new(Self {
+            client: Client::new(&executor),
+            workers,
+            executor,
+            tables: Mutex::default(),
+            ends: Mutex::default(),
+            oracle: Mutex::default(),
+            trace: Mutex::new(Trace::new(keeps)),
+            next_owner: Mutex::new(0),
+            weather: Mutex::default(),
+            morgue: Mutex::default(),
+            scenario,
+        })
+    }
+
+    /// Another life of a process.
+    pub(crate) fn owner(&self) -> Owner {
+        let mut next = self.next_owner.lock().unwrap();
+        *next += 1;
+        Owner(*next)
+    }
+
+    pub(crate) fn note(&self, owner: Owner, what: Arguments<'_>) {
+        let place = match owner {
+            Owner::WORLD => "====".to_owned(),
+            Owner(number) => format!("p{number}"),
+        };
+        self.trace.lock().unwrap().note(self.executor.now(), &place, what);
+    }
+
+    pub(crate) fn oracle<T>(&self, look: impl FnOnce(&mut Oracle) -> T) -> T {
+        look(&mut self.oracle.lock().unwrap())
+    }
+
+    /// The tables, past all troubles.
+    pub(crate) fn truth<T>(&self, look: impl FnOnce(&mut Tables) -> T) -> T {
+        look(&mut self.tables.lock().unwrap())
+    }
+
+    pub(crate) fn time(&self) -> Timestamp {
+        store_time(self.executor.now())
+    }
+
+    pub(crate) fn open_end(self: &Arc<Self>, owner: Owner) -> Arc<End> {
+        let end = End::open(self, owner);
+        self.ends.lock().unwrap().insert(owner, Arc::clone(&end));
+        end
+    }
+
+    pub(crate) fn end(&self, owner: Owner) -> Option<Arc<End>> {
+        self.ends.lock().unwrap().get(&owner).cloned()
+    }
+
+    pub(crate) fn lives(&self, owner: Owner) -> bool {
+        self.ends.lock().unwrap().contains_key(&owner)
+    }
+
+    /// A process does not live any more.
+    pub(crate) fn close_end(&self, owner: Owner) {
+        let end = self.ends.lock().unwrap().remove(&owner);
+        drop(end);
+    }
+
+    pub(crate) fn bury(&self, works: Vec<Box<dyn Work>>) {
+        self.morgue.lock().unwrap().extend(works);
+    }
+
+    /// Milliseconds by which the store may be late.
+    pub(crate) fn late(&self) -> u64 {
+        let (until, most) = self.weather.lock().unwrap().late;
+        if self.executor.now() < until { most } else { 0 }
+    }
+
+    pub(crate) fn refuses(&self, owner: Owner) -> bool {
+        let now = self.executor.now();
+        let worker = self.workers.iter().position(|worker| worker.owner() == Some(owner));
+        let weather = self.weather.lock().unwrap();
+        let until = |of: Option<usize>| weather.refuses.get(&of).copied().unwrap_or(0);
+        now < until(None) || (worker.is_some() && now < until(worker))
+    }
+
+    /// Carries out a transaction.
+    pub(crate) fn commit(&self, owner: Owner, batch: &mut [Box<dyn Work>]) -> Vec<Change> {
+        let (mut changes, now) = (Vec::new(), self.executor.now());
+        for work in batch {
+            let jobs: Vec<_> = (0..work.count()).map(|at| work.job(at)).collect();
+            let (before, after) = self.truth(|tables| {
+                let before: Vec<_> = jobs.iter().map(|job| tables.job(*job)).collect();
+                changes.extend(tables.apply(work.as_mut()));
+                (before, jobs.iter().map(|job| tables.job(*job)).collect::<Vec<_>>())
+            });
+            for (before, after) in before.iter().zip(&after) {
+                self.oracle(|oracle| oracle.changed(before.as_ref(), after.as_ref(), now));
+                let Some(after) = after else { continue };
+                let was = before.as_ref().map_or("nothing", |before| before.job.state.as_str());
+                let job = &after.job;
+                self.note(
+                    owner,
+                    format_args!("commit {} {} from {was} to {}, attempt {}", job.task, job.id, job.state, job.attempt),
+                );
+            }
+        }
+        self.spread(owner, &changes);
+        changes
+    }
+
+    /// Tells the other processes.
+    pub(crate) fn spread(&self, from: Owner, changes: &[Change]) {
+        let news: Vec<_> = changes.iter().filter(|change| !matches!(change, Change::Told(_))).cloned().collect();
+        if news.is_empty() {
+            return;
+        }
+        let others: Vec<_> = self
+            .ends
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|(owner, _)| **owner != from)
+            .map(|(_, end)| Arc::clone(end))
+            .collect();
+        for end in others {
+            self.executor.spawn(Owner::WORLD, end.hear_of(news.clone()));
+        }
+    }
+
+    /// Writes a sign of life.
+    pub(crate) fn beats(&self, owner: Owner, beat: Beat) -> (Beaten, Vec<Change>) {
+        let (mut beaten, changes) = self.truth(|tables| tables.beat(beat));
+        if self.scenario.store == super::scenario::StoreKind::Server {
+            beaten.time = Some(self.time());
+        }
+        let now = self.executor.now();
+        self.oracle(|oracle| oracle.beats(owner, now));
+        (beaten, changes)
+    }
+
+    /// A process has heard which of its jobs have ended.
+    pub(crate) fn told(&self, owner: Owner, ended: &[JobId]) {
+        let now = self.executor.now();
+        for job in ended {
+            let attempt = self.truth(|tables| tables.job(*job)).map_or(0, |view| view.job.attempt);
+            self.note(owner, format_args!("hears  that {job} has ended"));
+            self.oracle(|oracle| oracle.told(owner, *job, attempt, now));
+        }
+    }
+
+    /// A function is called; the call ends when what this answers is dropped.
+    pub(crate) fn begins(self: &Arc<Self>, owner: Owner, context: &Context) -> Calling {
+        let (job, key, attempt) = (context.job_id(), context.idempotency_key(), context.attempt());
+        self.note(owner, format_args!("call   {} {key} attempt {attempt}", context.task_name()));
+        let now = self.executor.now();
+        let number = self.oracle(|oracle| oracle.begins(owner, job, &key, attempt, now));
+        let is_narrow = |job: JobId| self.truth(|tables| tables.job(job)).is_some_and(|view| view.job.task == "narrow");
+        if context.task_name() == "narrow" {
+            self.oracle(|oracle| {
+                let n_calls = oracle.calls_of(is_narrow, now);
+                if n_calls > 2 {
+                    oracle.blame("permits", format!("{n_calls} calls of `narrow` at once, of 2"));
+                }
+            });
+        }
+        Calling { world: Arc::clone(self), number }
+    }
+
+    async fn cause(self: Arc<Self>) {
+        for (at, trouble) in &self.scenario.troubles {
+            let now = self.executor.now();
+            self.executor.sleep((at * 1_000).saturating_sub(now)).await;
+            self.note(Owner::WORLD, format_args!("{trouble:?}"));
+            let now = self.executor.now();
+            match *trouble {
+                Trouble::Crash { worker, back } => self.crash(worker, back),
+                Trouble::Freeze { worker, lasts } => self.freeze(worker, lasts),
+                Trouble::Drain { worker, back } => self.ask_to_stop(worker, back, false),
+                Trouble::Stop { worker, back } => self.ask_to_stop(worker, back, true),
+                Trouble::Turn { worker, by } => self.turn(worker, by),
+                Trouble::Late { most, lasts } => self.weather.lock().unwrap().late = (now + lasts * 1_000, most),
+                Trouble::Refuses { worker, lasts } => {
+                    self.weather.lock().unwrap().refuses.insert(worker, now + lasts * 1_000);
+                }
+            }
+        }
+    }
+
+    /// The jobs that have not ended.
+    fn open(&self) -> Vec<String> {
+        let filter = Filter { limit: usize::MAX, ..Filter::default() };
+        let views = self.truth(|tables| tables.jobs(&filter));
+        let open = views.iter().filter(|view| is_open(view));
+        open.map(|view| format!("{} {} is {}", view.job.task, view.job.id, view.job.state)).collect()
+    }
+
+    /// No more happens of itself: the world is taken apart, so that nothing of it is left.
+    fn end_all(&self) {
+        let owners: Vec<_> = (0..=*self.next_owner.lock().unwrap()).map(Owner).collect();
+        for owner in owners.into_iter().rev() {
+            self.executor.kill(owner);
+        }
+        self.ends.lock().unwrap().clear();
+        self.morgue.lock().unwrap().clear();
+        self.client.forget();
+    }
+}
+
+/// A call that is under way.
+pub(crate) struct Calling {
+    world: Arc<World>,
+    number: u64,
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        self.world.oracle(|oracle| oracle.ends(self.number));
+    }
+}
+
+/// Runs a scenario to its end.
+pub(crate) fn run(scenario: &Scenario, keeps: bool) -> Report {
+    let world = World::new(scenario.clone(), keeps);
+    let said = Said { world: Arc::clone(&world), spans: AtomicU64::new(0) };
+    tracing::subscriber::with_default(said, || live(&world))
+}
+
+fn live(world: &Arc<World>) -> Report {
+    let scenario = &world.scenario;
+    for number in 0..world.workers.len() {
+        world.start(number);
+    }
+    world.start_client();
+    world.executor.spawn(Owner::WORLD, Arc::clone(world).cause());
+    let last = scenario.calm.max(scenario.acts.iter().map(|(at, _)| *at).max().unwrap_or(0)) * 1_000;
+    let deadline = last + PATIENCE + scenario.work() * 1_000;
+    let (mut looked, mut over) = (0, None);
+    loop {
+        let step = world.executor.step();
+        let now = world.executor.now();
+        if world.oracle(|oracle| oracle.fault().is_some()) {
+            break;
+        }
+        match step {
+            Step::Polled => continue,
+            Step::Loops => world.oracle(|oracle| oracle.blame("loop", "polls without end".into())),
+            Step::Quiet => world.oracle(|oracle| oracle.blame("quiet", "nothing happens any more".into())),
+            Step::Advanced => {}
+        }
+        if now < last.max(looked + SECOND) {
+            continue;
+        }
+        looked = now;
+        let open = world.open();
+        match over {
+            None if open.is_empty() && world.client.is_done() => over = Some(now),
+            Some(over) if now > over + AFTERWARDS => break,
+            _ if now > deadline && !open.is_empty() => {
+                let words = format!("{} jobs have not ended: {}", open.len(), open.join(", "));
+                world.oracle(|oracle| oracle.blame("liveness", words));
+            }
+            None if now > deadline => {
+                world.oracle(|oracle| oracle.blame("liveness", "a client waits in vain".into()));
+            }
+            _ => {}
+        }
+    }
+    world.audit();
+    let report = Report {
+        fault: world.oracle(|oracle| oracle.fault().cloned()),
+        trace: std::mem::take(&mut *world.trace.lock().unwrap()),
+        lasted: world.executor.now(),
+        polls: world.executor.polls(),
+        calls: world.oracle(|oracle| oracle.n_calls),
+        excuses: world.oracle(|oracle| std::mem::take(&mut oracle.excuses)),
+    };
+    world.end_all();
+    report
+}
