@@ -17,6 +17,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::hook::Kept;
 use crate::id::{JobId, MadeFor};
 use crate::ledger::{Counts, Head};
+use crate::mutant::{self, Mutant};
 use crate::role::Role;
 use crate::tree::{Stop, Tree};
 
@@ -310,6 +311,7 @@ impl Job {
     /// A worker wants to run a dispatch of this job.
     pub fn claim(&mut self, phase: Phase, attempt: u32, worker: &str, now: Timestamp) -> Claim {
         match self.state {
+            State::Cancelled if mutant::is_on(Mutant::ClaimsEnded) => Claim::Ours,
             State::Success | State::Failed | State::Cancelled | State::Waiting => Claim::Ended,
             State::Ready | State::Running | State::Retrying => {
                 if self.phase != phase || self.attempt != attempt {
@@ -357,7 +359,7 @@ impl Job {
 
     /// The attempt a worker claimed has ended.
     pub fn end_attempt(&mut self, phase: Phase, attempt: u32, how: Attempt, now: Timestamp) -> Ended {
-        if !self.is_current(phase, attempt) {
+        if !self.is_current(phase, attempt) && !mutant::is_on(Mutant::SettlesOldAttempt) {
             return Ended::Old;
         }
         Ended::Counted(match how {

@@ -62,6 +62,8 @@ pub mod job;
 pub mod ledger;
 pub mod message;
 pub mod metric;
+#[doc(hidden)]
+pub mod mutant;
 pub mod output;
 mod policy;
 mod retry;

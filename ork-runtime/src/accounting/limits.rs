@@ -16,6 +16,7 @@ use super::{Answer, By, Operation, PartKey, Promise, Shards};
 use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::Attempt;
+use crate::mutant::{self, Mutant};
 
 /// How many calls may run at once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,6 +40,7 @@ impl Permits {
     /// Takes at most so many; answers how many, and what the process holds then.
     fn take(&mut self, limit: u32, boot: [u8; 16], wanted: u32) -> (u32, u32) {
         let used = self.0.values().fold(0, |sum: u32, held| sum.saturating_add(*held));
+        let used = if mutant::is_on(Mutant::OverdrawsPermits) { 0 } else { used };
         let taken = limit.saturating_sub(used).min(wanted);
         let held = self.0.entry(boot).or_default();
         *held += taken;
@@ -76,12 +78,15 @@ impl Books {
 
     fn release(&mut self, limit: &Limit, by: &By, given: usize) {
         let (boot, given) = (by.worker.boot(), u32::try_from(given).unwrap_or(u32::MAX));
-        if given == 0 {
+        if given == 0 || mutant::is_on(Mutant::KeepsPermit) {
             return;
         }
         let held = self.permits.entry(Arc::clone(&limit.name)).or_default().give(boot, given);
         let writes = self.writes();
         writes.permits.insert((Arc::clone(&limit.name), boot), held);
+        if mutant::is_on(Mutant::WakesNobody) {
+            return;
+        }
         *writes.woken.entry(Arc::clone(&limit.name)).or_default() += given;
     }
 }

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::event::Telling;
 use crate::id::WorkerId;
 use crate::message::{Ask, Message, Outgoing};
+use crate::mutant::{self, Mutant};
 use crate::runtime::Runtime;
 use crate::store::{Store, Take, Taken};
 
@@ -196,7 +197,7 @@ impl Held {
             if row.left == 0 {
                 let released = row.released;
                 rows.open.remove(&id);
-                if released {
+                if released && !mutant::is_on(Mutant::ForgetsReleased) {
                     rows.released.push(id);
                 } else {
                     rows.done.push(id);
@@ -278,8 +279,8 @@ impl Pump {
             }
             let due = async {
                 match next_due {
-                    Some(due) => clock.pause_until(due).await,
-                    None => std::future::pending().await,
+                    Some(due) if !mutant::is_on(Mutant::MissesDue) => clock.pause_until(due).await,
+                    _ => std::future::pending().await,
                 }
             };
             tokio::select! {

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::{Clock, Pause, Timestamp};
+use crate::mutant::{self, Mutant};
 
 /// A clock that is further off than this is worth a warning.
 const WORTH_SAYING: i64 = 2_000;
@@ -73,7 +74,7 @@ impl SharedClock {
     /// The other clock is now between `shown` and as much later as the answer took. What shows a time in between is not
     /// moved; what does not shows the earliest of them, so that it is not ahead, however long the answer took.
     pub(crate) fn set(&self, shown: Timestamp, [asked, answered]: [Duration; 2]) -> Set {
-        if !self.own.is_wall() {
+        if !self.own.is_wall() || mutant::is_on(Mutant::BelievesOwnClock) {
             return Set::default();
         }
         let (least, most) =

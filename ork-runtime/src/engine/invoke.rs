@@ -15,6 +15,7 @@ use super::slots::Place;
 use super::{Engine, large, services};
 use crate::context::{About, Context, Made, Split};
 use crate::message::Message;
+use crate::mutant::{self, Mutant};
 use crate::task::CallError;
 use crate::task::arg::Call;
 use crate::task::def::{Run, TaskDef};
@@ -65,7 +66,8 @@ pub(super) async fn invoke(
     }
     let cancelled = running.token();
     // It may have waited: nothing begins that is not wanted any more, or after the worker was told to stop.
-    if cancelled.is_cancelled() || engine.drain.is_cancelled() {
+    let drained = engine.drain.is_cancelled() && !mutant::is_on(Mutant::BeginsAfterDrain);
+    if cancelled.is_cancelled() || drained {
         return (Called::Interrupted, None);
     }
     let begun = engine.clock.now();
@@ -83,7 +85,8 @@ pub(super) async fn invoke(
         Run::Blocking(run) => {
             let (unwanted, drain) = (cancelled.clone(), engine.drain.clone());
             // It may have waited for its thread, too.
-            let is_wanted = move || !unwanted.is_cancelled() && !drain.is_cancelled();
+            let is_wanted =
+                move || !unwanted.is_cancelled() && !drain.is_cancelled() || mutant::is_on(Mutant::BeginsAfterWait);
             let output = engine.runtime.call_blocking(move || is_wanted().then(|| run(call)).transpose());
             match guard(engine, def, &token, async { flatten(output.await) }).await {
                 Called::Returned(Some(output)) => Called::Returned(output),

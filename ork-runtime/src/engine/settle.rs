@@ -13,6 +13,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::id::Fingerprint;
 use crate::job::{Attempt, Effect, Ended, Job, Phase, State};
 use crate::message::{Outgoing, Reply};
+use crate::mutant::{self, Mutant};
 use crate::retry::RetryPolicy;
 use crate::task::{CallError, TaskDef};
 
@@ -203,6 +204,7 @@ fn failed(engine: &Engine, def: &TaskDef, attempt: u32, error: CallError) -> (Fa
     }
     let pause = policy.pause_after(attempt, engine.entropy.fraction()).filter(|_| failure.retryable);
     let again = pause.map(|pause| engine.clock.now() + retry_after.unwrap_or(pause));
+    let again = again.map(|due| if mutant::is_on(Mutant::RetriesAtOnce) { engine.clock.now() } else { due });
     (failure, again)
 }
 

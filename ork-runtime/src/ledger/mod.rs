@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 pub use part::{PartState, Standing};
 pub use shard::{DecodeShardError, SHARD_SIZE, Shard};
 
+use crate::mutant::{self, Mutant};
 use crate::policy::{OnError, Policy};
 
 /// No job has more parts: an index has 32 bits in every store.
@@ -311,7 +312,7 @@ impl Ledger {
         }
         let halted = self.head.halted;
         let (shard, low) = self.shard_mut(index);
-        if shard.is_settled(low) {
+        if shard.is_settled(low) && !mutant::is_on(Mutant::StartsEndedPart) {
             Start::Settled
         } else if attempt < shard.attempt(low) {
             Start::Old

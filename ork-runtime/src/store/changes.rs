@@ -7,6 +7,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use crate::accounting::Change;
 use crate::event::Event;
 use crate::id::JobId;
+use crate::mutant::{self, Mutant};
 
 /// How much news may wait for a slow listener before it is told to look for itself.
 const CAPACITY: usize = 1_024;
@@ -101,6 +102,7 @@ impl Concerning {
                 news = self.news.recv() => match news {
                     Ok(Change::Ended(job)) if job != self.job => {}
                     Ok(Change::Owed | Change::Moved(_) | Change::Told(_)) => {}
+                    Ok(Change::Elsewhere) if mutant::is_on(Mutant::IgnoresElsewhere) => {}
                     // A store that is closed says so when it is asked.
                     Ok(Change::Ended(_) | Change::Elsewhere) | Err(RecvError::Lagged(_) | RecvError::Closed) => return,
                 },

@@ -16,6 +16,7 @@ use crate::accounting::{ALIVE, By, Change};
 use crate::clock::Timestamp;
 use crate::clock::shared::{Set, SharedClock, seconds};
 use crate::engine::{Engine, MeasureReceiver, OutboxReceiver, ProgressReceiver};
+use crate::mutant::{self, Mutant};
 use crate::store::{Beat, Beaten, Store, StoreError};
 use crate::supervisor::Supervisor;
 
@@ -92,7 +93,8 @@ fn hold_against(clock: &SharedClock, shown: Option<Timestamp>, asked: Duration) 
 /// dead.
 fn due(by: By, moment: Timestamp) -> Beat {
     let late = by.now - moment;
-    let by = By { now: by.now.min(moment), ..by };
+    let seen = if mutant::is_on(Mutant::JudgesLate) { by.now } else { by.now.min(moment) };
+    let by = By { now: seen, ..by };
     Beat { ttl: TTL + late, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), by }
 }
 
@@ -119,11 +121,12 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
                     // What is missed is found by the next look.
                     let _missed = unattended.try_send(Look { tasks, found });
                 }
-                for job in ended {
+                for job in ended.into_iter().filter(|_| !mutant::is_on(Mutant::GoesOnAfterCancel)) {
                     engine.running.stop(job, &noted);
                 }
             }
             // Once more soon: the time for which the last one is believed runs out.
+            Err(_) if mutant::is_on(Mutant::HeartStops) => return,
             Err(error) => {
                 failures += 1;
                 if failures.is_power_of_two() {

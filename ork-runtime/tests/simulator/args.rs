@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ork::mutant::Mutant;
+
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Asked {
@@ -23,7 +25,23 @@ pub(crate) enum Asked {
     Scenario(PathBuf),
 }
 
-pub(crate) fn read(mut args: impl Iterator<Item = String>) -> Result<Asked, String> {
+/// What is asked for, and the fault that is put back into the code meanwhile.
+pub(crate) fn read(args: impl Iterator<Item = String>) -> Result<(Asked, Option<Mutant>), String> {
+    let mut args: Vec<_> = args.collect();
+    let mut mutant = None;
+    if let Some(at) = args.iter().position(|arg| arg == "--mutant") {
+        let name = args.drain(at..(at + 2).min(args.len())).nth(1).unwrap_or_default();
+        mutant = Some(named(&name).ok_or_else(|| format!("there is no mutant `{name}`, there are {:?}", Mutant::ALL))?);
+    }
+    Ok((asked(args.into_iter())?, mutant))
+}
+
+/// The mutant of this name.
+pub(crate) fn named(name: &str) -> Option<Mutant> {
+    Mutant::ALL.iter().copied().find(|mutant| format!("{mutant:?}") == name)
+}
+
+fn asked(mut args: impl Iterator<Item = String>) -> Result<Asked, String> {
     let (mut wanted, mut skipped, mut long) = (Vec::new(), Vec::new(), false);
     let number = |text: &str| text.parse::<u64>().map_err(|_not| format!("`{text}` is no number of a seed"));
     while let Some(arg) = args.next() {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use ork::{ClientError, Handle, JobId, JobOutcome, Ork};
+use ork::store::Owing;
+use ork::{ClientError, Handle, JobId, JobOutcome, JobState, Ork};
+use tokio::sync::Notify;
 
 use super::clock::ProcessClock;
 use super::executor::{Executor, Owner};
@@ -19,6 +21,7 @@ struct Submitted {
     /// Somebody has steered it.
     steered: bool,
     outcome: Option<Heard>,
+    narrow: bool,
 }
 
 /// What a client was told.
@@ -31,8 +34,11 @@ enum Heard {
 #[derive(Debug)]
 pub(crate) struct Client {
     clock: Arc<ProcessClock>,
+    owner: Mutex<Owner>,
     ork: Mutex<Option<Arc<Ork>>>,
     submitted: Mutex<BTreeMap<u64, Submitted>>,
+    /// Told at each claim.
+    pub(crate) claimed: Notify,
     /// How many acts have not ended.
     left: Mutex<usize>,
 }
@@ -40,7 +46,18 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(executor: &Arc<Executor>) -> Self {
         let clock = ProcessClock::new(executor, 0, 0);
-        Self { clock, ork: Mutex::default(), submitted: Mutex::default(), left: Mutex::new(usize::MAX) }
+        Self {
+            clock,
+            owner: Mutex::new(Owner::WORLD),
+            ork: Mutex::default(),
+            submitted: Mutex::default(),
+            claimed: Notify::new(),
+            left: Mutex::new(usize::MAX),
+        }
+    }
+
+    fn owner(&self) -> Owner {
+        *self.owner.lock().unwrap()
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -50,6 +67,12 @@ impl Client {
     pub(crate) fn forget(&self) {
         let ork = self.ork.lock().unwrap().take();
         drop(ork);
+    }
+
+    /// The jobs of which two may run at once.
+    pub(crate) fn narrow(&self) -> Vec<JobId> {
+        let submitted = self.submitted.lock().unwrap();
+        submitted.values().filter(|job| job.narrow && job.outcome.is_none()).filter_map(|job| job.id).collect()
     }
 
     /// The job of this number is steered; answers its id, once it has one.
@@ -68,6 +91,7 @@ fn id_of<M>(submitted: Result<Handle<M>, ClientError>) -> Result<JobId, ClientEr
 impl World {
     pub(crate) fn start_client(self: &Arc<Self>) {
         let owner = self.owner();
+        *self.client.owner.lock().unwrap() = owner;
         let world = Arc::clone(self);
         *self.client.left.lock().unwrap() = self.scenario.acts.len();
         self.executor.spawn(owner, async move {
@@ -82,7 +106,11 @@ impl World {
                 let (world, ork, act, at) = (Arc::clone(&world), Arc::clone(&ork), act.clone(), at * 1_000);
                 let executor = Arc::clone(&world.executor);
                 executor.spawn(owner, async move {
-                    world.executor.sleep(at.saturating_sub(world.executor.now())).await;
+                    if let Act::CancelClaimed(number) = act {
+                        world.claimed(number, at).await;
+                    } else {
+                        world.executor.sleep(at.saturating_sub(world.executor.now())).await;
+                    }
                     match act {
                         Act::Submit(number, job) => world.submit(&ork, number, job).await,
                         act => world.steer(&ork, act).await,
@@ -93,12 +121,36 @@ impl World {
         });
     }
 
+    /// Waits until a worker has claimed a job, or until this moment.
+    async fn claimed(self: &Arc<Self>, number: u64, until: u64) {
+        let until = self.executor.sleep(until.saturating_sub(self.executor.now()));
+        let claimed = async {
+            loop {
+                let claimed = self.client.claimed.notified();
+                let id = self.client.submitted.lock().unwrap().get(&number).and_then(|job| job.id);
+                let job = id.and_then(|id| self.truth(|tables| tables.job(id)));
+                if job.is_some_and(|view| view.job.state == JobState::Running) {
+                    return;
+                }
+                claimed.await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = claimed => {}
+            () = until => {}
+        }
+    }
+
     async fn steer(self: &Arc<Self>, ork: &Ork, act: Act) {
-        let (Act::Cancel(number) | Act::Interrupt(number) | Act::Retry(number)) = act else { return };
+        let (Act::Cancel(number) | Act::CancelClaimed(number) | Act::Interrupt(number) | Act::Retry(number)) = act
+        else {
+            return;
+        };
         let Some(id) = self.client.steer(number) else { return };
         self.oracle(|oracle| oracle.retried.insert(id));
         let done = match act {
-            Act::Cancel(_) => ork.cancel(id).await,
+            Act::Cancel(_) | Act::CancelClaimed(_) => ork.cancel(id).await,
             Act::Interrupt(_) => ork.interrupt(id).await,
             Act::Retry(_) | Act::Submit(..) => ork.retry(id).await,
         };
@@ -108,6 +160,7 @@ impl World {
 
     async fn submit(self: &Arc<Self>, ork: &Ork, number: u64, job: Job) {
         let id = loop {
+            let asked_at = self.executor.now();
             let asked = match job.clone() {
                 Job::Plain(script) => id_of(ork.submit(plain { script }).await),
                 Job::Blocking(script) => id_of(ork.submit(blocking { script }).await),
@@ -119,20 +172,36 @@ impl World {
             };
             match asked {
                 Ok(id) => break Some(id),
-                Err(ClientError::Taken { .. }) => break None,
+                Err(ClientError::Taken { by, .. }) => {
+                    let is_open = self.truth(|tables| tables.job(by)).is_some_and(|view| !view.job.state.is_final());
+                    let ended = self.oracle(|oracle| oracle.ended.get(&by).copied());
+                    if !is_open && ended.is_none_or(|ended| ended < asked_at) {
+                        self.oracle(|oracle| {
+                            oracle.blame("unique", format!("{by} has the key, it is said, and does not"));
+                        });
+                    }
+                    break None;
+                }
                 // What was refused was not done.
                 Err(_refused) => self.executor.sleep(500_000).await,
             }
         };
         let Some(id) = id else { return self.heard(number, Heard::NotTaken) };
         self.note(Owner::WORLD, format_args!("client has submitted {number}: {id}"));
-        self.client.submitted.lock().unwrap().entry(number).or_default().id = Some(id);
+        {
+            let mut submitted = self.client.submitted.lock().unwrap();
+            let submitted = submitted.entry(number).or_default();
+            (submitted.id, submitted.narrow) = (Some(id), matches!(job, Job::Narrow(_)));
+        }
+        let asked_at = self.executor.now();
         let outcome = loop {
             match ork.wait(id).await {
                 Ok(outcome) => break outcome,
                 Err(_refused) => self.executor.sleep(500_000).await,
             }
         };
+        let now = self.executor.now();
+        self.oracle(|oracle| oracle.hears(self.client.owner(), id, asked_at, now));
         self.heard(number, Heard::Ended(Box::new(outcome)));
     }
 
@@ -153,6 +222,12 @@ impl World {
                 self.oracle(|oracle| oracle.blame("kept", format!("job {number} is gone")));
                 continue;
             };
+            let owed = self.truth(|tables| tables.situation(id)).owed;
+            if owed != Owing::default() {
+                self.oracle(|oracle| {
+                    oracle.blame("left", format!("job {number} {id} has ended, and {owed:?} is left"));
+                });
+            }
             let expected = if submitted.steered { Expected::Any } else { job.expected() };
             let state = view.job.state;
             let lost = view.job.failure.as_ref().is_some_and(|failure| failure.kind == ork::FailureKind::Lost);

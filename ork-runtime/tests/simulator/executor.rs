@@ -128,11 +128,6 @@ impl Executor {
         self.ready.lock().unwrap().insert(id);
     }
 
-    /// How many futures of an owner have not ended.
-    pub(crate) fn tasks_of(&self, owner: Owner) -> usize {
-        self.inner().tasks.values().filter(|task| task.owner == owner).count()
-    }
-
     /// Drops the futures of an owner, in the order in which they were spawned.
     pub(crate) fn kill(&self, owner: Owner) {
         let mut inner = self.inner();
@@ -167,7 +162,7 @@ impl Executor {
         let runnable: Vec<_> = ready.iter().filter(may_run).copied().collect();
         if runnable.is_empty() {
             drop(ready);
-            return self.advance(inner);
+            return Self::advance(inner);
         }
         let at = inner.dice.index(runnable.len());
         let Some(&id) = runnable.get(at) else { return Step::Quiet };
@@ -198,7 +193,7 @@ impl Executor {
         Step::Polled
     }
 
-    fn advance(&self, mut inner: MutexGuard<'_, Inner>) -> Step {
+    fn advance(mut inner: MutexGuard<'_, Inner>) -> Step {
         let Some((&(at, _), _)) = inner.timers.first_key_value() else { return Step::Quiet };
         inner.now = inner.now.max(at);
         inner.polls_now = 0;
@@ -227,15 +222,11 @@ impl Future for Sleep {
         if inner.now >= self.at {
             return Poll::Ready(());
         }
-        let key = match self.key {
-            Some(key) => key,
-            None => {
-                let key = (self.at, inner.next);
-                inner.next += 1;
-                self.key = Some(key);
-                key
-            }
-        };
+        let key = self.key.unwrap_or_else(|| {
+            inner.next += 1;
+            (self.at, inner.next)
+        });
+        self.key = Some(key);
         inner.timers.insert(key, context.waker().clone());
         Poll::Pending
     }

@@ -3,21 +3,32 @@
 //!
 //! ```text
 //! cargo test --test simulator                          a thousand seeds
+//! cargo test --test simulator -- mutants               faults that are put back into the code
 //! cargo test --test simulator -- --seed 17             one of them, with all that happened; a fault is made smaller
 //! cargo test --test simulator -- --seeds 1000..2000    others
 //! cargo test --test simulator -- --for 1h              as many as this time is enough for
 //! cargo test --test simulator -- --scenario FILE       a scenario that a fault was made smaller to
+//! cargo test --test simulator -- --mutant NAME ..      the same with a fault put back into the code
 //! ```
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "what fails must fail loudly, and be read")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "what fails must fail loudly, and be read"
+)]
+#![expect(clippy::needless_pass_by_value, reason = "tasks own their inputs")]
+#![expect(clippy::disallowed_methods, reason = "how long a run takes is no part of it")]
 
 mod args;
 mod client;
 mod clock;
 mod dice;
 mod executor;
+mod kept;
 mod oracle;
 mod process;
+#[expect(unreachable_pub, reason = "other programs share it")]
 #[path = "../support/proof.rs"]
 mod proof;
 mod said;
@@ -31,8 +42,10 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
+
+use ork::mutant::{Mutant, put_back};
 
 use self::args::Asked;
 use self::scenario::Scenario;
@@ -45,27 +58,48 @@ const SEEDS: u64 = 1_000;
 /// How many of them are run twice.
 const TWICE: u64 = 25;
 
-const TESTS: [(&str, fn(bool) -> bool); 2] = [("same_seed_same_trace", same_seed_same_trace), ("seeds", seeds)];
+/// Within how many seeds a fault that is put back must be found.
+const MUTANT_SEEDS: u64 = 600;
+
+/// Answers whether it went well; the long form is asked for, or the short one.
+type Test = fn(bool) -> bool;
+
+const TESTS: [(&str, Test); 4] = [
+    ("same_seed_same_trace", same_seed_same_trace),
+    ("kept_scenarios", kept_scenarios),
+    ("mutants", mutants),
+    ("seeds", seeds),
+];
+
+/// What was asked to be put back; it is so on each thread.
+static MUTANT: OnceLock<Option<Mutant>> = OnceLock::new();
 
 fn main() -> ExitCode {
     quiet();
-    let well = match args::read(std::env::args().skip(1)) {
+    let (asked, mutant) = match args::read(std::env::args().skip(1)) {
+        Ok(asked) => asked,
         Err(words) => {
             println!("{words}");
-            false
+            return ExitCode::FAILURE;
         }
-        Ok(Asked::List) => {
-            TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+    };
+    put_back(mutant);
+    MUTANT.set(mutant).unwrap();
+    let well = match asked {
+        Asked::List => {
+            for (name, _) in TESTS {
+                println!("{name}: test");
+            }
             true
         }
-        Ok(Asked::Seed(seed)) => show(Scenario::generate(seed)),
-        Ok(Asked::Scenario(file)) => {
+        Asked::Seed(seed) => show(Scenario::generate(seed)),
+        Asked::Scenario(file) => {
             let text = std::fs::read_to_string(&file).unwrap();
             show(serde_json::from_str(&text).unwrap())
         }
-        Ok(Asked::Seeds(seeds)) => storm(seeds),
-        Ok(Asked::For(time)) => storm_for(time),
-        Ok(Asked::Tests { wanted, skipped, long }) => {
+        Asked::Seeds(seeds) => storm(seeds),
+        Asked::For(time) => storm_for(time),
+        Asked::Tests { wanted, skipped, long } => {
             let is_wanted = |name: &str| {
                 (wanted.is_empty() || wanted.iter().any(|word| name.contains(word)))
                     && !skipped.iter().any(|word| name.contains(word))
@@ -100,7 +134,9 @@ fn show(scenario: Scenario) -> bool {
         scenario = shrink::shrink(scenario, fault.property);
         report = run(&scenario, true);
     }
-    report.trace.lines().iter().for_each(|line| println!("{line}"));
+    for line in report.trace.lines() {
+        println!("{line}");
+    }
     println!("{}", serde_json::to_string(&scenario).unwrap());
     match &report.fault {
         None => println!("no fault in {} virtual seconds", report.lasted / 1_000_000),
@@ -137,6 +173,57 @@ fn storm_for(time: Duration) -> bool {
     })
 }
 
+/// Faults that were found once, each with the smallest scenario that shows it: none shows any more, and each does with
+/// its fault put back.
+fn kept_scenarios(_long: bool) -> bool {
+    let failed: Vec<_> = kept::all().into_iter().filter_map(|kept| kept.problem()).collect();
+    for problem in &failed {
+        println!("{problem}");
+    }
+    failed.is_empty()
+}
+
+/// Puts each fault back into the code: it must be found within so many seeds.
+fn mutants(_long: bool) -> bool {
+    let (next, found) = (Mutex::new(Mutant::ALL.iter()), Mutex::new(Vec::new()));
+    in_parallel(|| {
+        let Some(mutant) = next.lock().unwrap().next() else { return false };
+        let begun = Instant::now();
+        put_back(Some(*mutant));
+        let report = |seed| Some((seed, run(&Scenario::generate(seed), false).fault?));
+        let fault = (0..MUTANT_SEEDS).find_map(report);
+        put_back(None);
+        let secs = begun.elapsed().as_secs_f64();
+        match &fault {
+            Some((seed, fault)) => println!("{mutant:?}: seed {seed}, {}, {secs:.1} s", fault.property),
+            None => println!("{mutant:?}: NOT FOUND in {MUTANT_SEEDS} seeds, {secs:.1} s"),
+        }
+        found.lock().unwrap().push(fault.map(|(seed, _)| seed + 1));
+        true
+    });
+    let found = found.into_inner().unwrap();
+    let mut seeds: Vec<_> = found.iter().flatten().copied().collect();
+    seeds.sort_unstable();
+    let median = seeds.get(seeds.len() / 2).copied().unwrap_or(0);
+    println!("{} of {} mutants were found, half of them within {median} seeds", seeds.len(), found.len());
+    proof::note("mutants", found.len());
+    proof::note("mutants_caught", seeds.len());
+    seeds.len() == found.len()
+}
+
+/// Does it again and again, on as many threads as there are processors, until it answers that nothing is left.
+fn in_parallel(work: impl Fn() -> bool + Sync) {
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..n_threads {
+            scope.spawn(|| {
+                put_back(MUTANT.get().copied().flatten());
+                while work() {}
+            });
+        }
+    });
+}
+
 /// What many runs came to.
 #[derive(Debug, Default)]
 struct Sum {
@@ -168,23 +255,19 @@ impl Sum {
 fn storm_of(next: impl FnMut() -> Option<u64> + Send) -> bool {
     let begun = Instant::now();
     let (next, sum) = (Mutex::new(next), Mutex::new(Sum::default()));
-    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..n_threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.lock().unwrap()();
-                    let Some(seed) = seed else { return };
-                    let report = run(&Scenario::generate(seed), false);
-                    sum.lock().unwrap().add(seed, report);
-                }
-            });
-        }
+    in_parallel(|| {
+        let seed = next.lock().unwrap()();
+        let Some(seed) = seed else { return false };
+        let report = run(&Scenario::generate(seed), false);
+        sum.lock().unwrap().add(seed, report);
+        true
     });
     let Sum { seeds, faults, micros, calls, polls, excuses } = sum.into_inner().unwrap();
     let (minutes, took) = (micros / 60_000_000, begun.elapsed().as_secs_f64());
     println!("{seeds} seeds, {minutes} virtual minutes, {calls} calls, {polls} polls in {took:.1} s: {faults} failed");
-    excuses.iter().for_each(|(excuse, times)| println!("{times:>8} times let pass: {excuse}"));
+    for (excuse, times) in excuses {
+        println!("{times:>8} times let pass: {excuse}");
+    }
     proof::note("sim_seeds", usize::try_from(seeds).unwrap());
     proof::note("sim_minutes", usize::try_from(minutes).unwrap());
     proof::note("sim_faults", faults);

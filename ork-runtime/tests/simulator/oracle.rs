@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ork::accounting::ALIVE;
 use ork::store::JobView;
 use ork::{JobId, JobState};
 
@@ -17,13 +16,32 @@ pub(crate) struct Fault {
 
 /// One call of a function.
 #[derive(Debug, Clone)]
-struct Call {
-    owner: Owner,
-    job: JobId,
+pub(crate) struct Call {
+    pub(crate) owner: Owner,
+    pub(crate) job: JobId,
     /// Of which job or part it is, and which attempt.
-    what: String,
-    begun: u64,
+    pub(crate) what: String,
+    pub(crate) begun: u64,
 }
+
+/// A call may go on for so long after its job has ended: the news may be lost, so that a sign of life brings it; then it
+/// has its time to tidy up.
+const LONGEST_AFTER: u64 = 12_000_000;
+
+/// The shortest pause before an attempt is made again, less what clocks may differ by.
+const SHORTEST_PAUSE: u64 = 355_000;
+
+/// After so long everybody has noticed that nothing is in the way any more.
+const SETTLES: u64 = 2_000_000;
+
+/// For so long a sign of life is believed.
+const ALIVE_FOR: u64 = 15_000_000;
+
+/// Between two signs of life.
+const BEAT: u64 = 5_000_000;
+
+/// A client hears of an end within this time.
+const SOON: u64 = 1_000_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
@@ -34,17 +52,27 @@ pub(crate) struct Oracle {
     deaths: BTreeMap<String, u32>,
     /// When the last sign of life of a process was written.
     beats: BTreeMap<Owner, u64>,
-    /// When a process last was silent for so long that others may take it for dead.
-    silent: BTreeMap<Owner, u64>,
+    /// When a process was last silent for so long that another one could take it for dead.
+    dead: BTreeMap<Owner, u64>,
+    /// The calls that returned, and when.
+    returned: BTreeMap<String, (Call, u64)>,
     /// Which jobs a process was told to have ended, at which attempt, and when.
     told: BTreeMap<(Owner, JobId), (u32, u64)>,
     /// When processes went on that had been frozen.
     thawed: BTreeMap<Owner, u64>,
     drained: BTreeSet<Owner>,
-    /// When jobs were taken up again.
+    /// When jobs were taken up again, or split: what was called before is of an earlier run.
     reopened: BTreeMap<JobId, u64>,
     /// How often something was let pass that only looks false, by the reason.
     pub(crate) excuses: BTreeMap<&'static str, u64>,
+    /// When jobs ended, unless they were taken up again.
+    pub(crate) ended: BTreeMap<JobId, u64>,
+    /// When an attempt first failed that is to be made again: it may be made twice, and only one of them counts.
+    failed: BTreeMap<(String, u32), u64>,
+    /// Since when these have waited for a permit that nobody has.
+    idle: BTreeMap<JobId, u64>,
+    /// From when to when something held up this process, or all of them.
+    disturbed: Vec<(Option<Owner>, u64, u64)>,
     /// Jobs that may be taken up again.
     pub(crate) retried: BTreeSet<JobId>,
     fault: Option<Fault>,
@@ -60,59 +88,171 @@ impl Oracle {
     }
 
     /// A call begins; answers its number.
-    pub(crate) fn begins(&mut self, owner: Owner, job: JobId, key: &str, attempt: u32, now: u64) -> u64 {
-        let what = format!("{key} attempt {attempt}");
-        if self.drained.contains(&owner) {
-            self.blame("drained", format!("{what} begins in process {} after it was told to stop", owner.0));
-        }
-        if let Some((at_attempt, at)) = self.told.get(&(owner, job)) {
-            let heard = self.thawed.get(&owner).map_or(*at, |thawed| *thawed.max(at));
-            if heard < now && *at_attempt >= attempt {
-                self.blame("told", format!("{what} begins in process {}, which knew that it has ended", owner.0));
-            }
-        }
-        let alive = u64::try_from(ALIVE.as_micros()).unwrap();
-        if let Some(other) = self.live.values().find(|call| call.what == what) {
-            let lives = self.beats.get(&other.owner).is_some_and(|beat| now < beat + alive);
-            let since = |when: Option<&u64>| when.is_some_and(|when| *when >= other.begun);
-            if since(self.reopened.get(&job)) {
-                // What it returns counts for nothing; it may go on for as long as it is given to tidy up.
-                *self.excuses.entry("beside a call of an earlier run").or_default() += 1;
-            } else if other.owner == owner {
-                self.blame("twice", format!("{what} begins twice in process {}", owner.0));
-            } else if !lives || since(self.silent.get(&other.owner)) {
-                *self.excuses.entry("beside a call whose process was silent").or_default() += 1;
-            } else {
-                let places = format!("process {} beside the one in {}, which lives", owner.0, other.owner.0);
-                self.blame("twice", format!("{what} begins in {places}"));
-            }
-        }
+    pub(crate) fn begins(&mut self, call: Call, key: &str, attempt: u32) -> u64 {
+        self.is_wanted(&call, attempt);
+        self.is_due(&call, key, attempt);
+        self.is_not_over(&call);
+        self.is_alone(&call);
         self.next_call += 1;
         self.n_calls += 1;
-        self.live.insert(self.next_call, Call { owner, job, what, begun: now });
+        self.live.insert(self.next_call, call);
         self.next_call
     }
 
-    pub(crate) fn ends(&mut self, call: u64) {
-        self.live.remove(&call);
+    /// Nothing begins that its process knows to have ended, or after it was told to stop.
+    fn is_wanted(&mut self, Call { owner, job, what, begun }: &Call, attempt: u32) {
+        if self.drained.contains(owner) {
+            self.blame("drained", format!("{what} begins in process {} after it was told to stop", owner.0));
+        }
+        let Some((at_attempt, at)) = self.told.get(&(*owner, *job)) else { return };
+        let heard = self.thawed.get(owner).map_or(*at, |thawed| *thawed.max(at));
+        if heard < *begun && *at_attempt >= attempt {
+            self.blame("told", format!("{what} begins in process {}, which knew that it has ended", owner.0));
+        }
     }
 
-    /// A process dies: its calls are lost.
-    pub(crate) fn dies(&mut self, owner: Owner) {
+    /// No attempt begins before its time.
+    fn is_due(&mut self, Call { job, what, begun, .. }: &Call, key: &str, attempt: u32) {
+        let Some(failed) = self.failed.get(&(key.to_owned(), attempt - 1)).copied() else { return };
+        if *begun < failed + SHORTEST_PAUSE && self.is_same_run(*job, failed) {
+            let millis = (begun - failed) / 1_000;
+            self.blame("early", format!("{what} begins {millis} ms after the one before it failed"));
+        }
+    }
+
+    /// None begins that has returned, if its process had the time to say so.
+    fn is_not_over(&mut self, Call { owner, job, what, begun }: &Call) {
+        let Some((call, returned)) = self.returned.get(what).cloned() else { return };
+        let is_settled = *begun > returned + SETTLES && self.is_calm(call.owner, returned, *begun);
+        if is_settled && self.is_same_run(*job, call.begun) {
+            self.blame("again", format!("{what} begins in process {}, and has returned in {}", owner.0, call.owner.0));
+        }
+    }
+
+    /// Two calls of one attempt at once: only if the process of the first could be taken for dead.
+    fn is_alone(&mut self, Call { owner, job, what, begun }: &Call) {
+        let Some(other) = self.live.values().find(|call| call.what == *what) else { return };
+        let (place, since) = (other.owner, other.begun);
+        let lives = self.beats.get(&place).is_some_and(|beat| *begun < beat + ALIVE_FOR);
+        let was_dead = self.dead.get(&place).is_some_and(|when| *when >= since);
+        if !self.is_same_run(*job, since) {
+            // What it returns counts for nothing; it may go on for as long as it is given to tidy up.
+            *self.excuses.entry("beside a call of an earlier run").or_default() += 1;
+        } else if place == *owner {
+            self.blame("twice", format!("{what} begins twice in process {}", owner.0));
+        } else if !lives || was_dead {
+            *self.excuses.entry("beside a call whose process was silent").or_default() += 1;
+        } else {
+            let places = format!("process {} beside the one in {}, which lives", owner.0, place.0);
+            self.blame("twice", format!("{what} begins in {places}"));
+        }
+    }
+
+    /// Whether a job was neither taken up again nor split again since then.
+    fn is_same_run(&self, job: JobId, since: u64) -> bool {
+        self.reopened.get(&job).is_none_or(|reopened| *reopened < since)
+    }
+
+    /// A call ends, or is dropped.
+    pub(crate) fn ends(&mut self, call: u64, now: u64) {
+        if let Some(call) = self.live.remove(&call) {
+            self.runs_on(&call, now);
+        }
+    }
+
+    /// No call goes on for long after its job has ended.
+    fn runs_on(&mut self, call: &Call, now: u64) {
+        let Some(ended) = self.ended.get(&call.job).map(|ended| *ended.max(&call.begun)) else { return };
+        if now > ended + LONGEST_AFTER && self.is_calm(call.owner, ended, now) {
+            let secs = (now - ended) / 1_000_000;
+            self.blame("runs on", format!("{} goes on in process {} for {secs} s", call.what, call.owner.0));
+        }
+    }
+
+    /// A call has returned, or failed.
+    pub(crate) fn returned(&mut self, call: u64, now: u64) {
+        if let Some(call) = self.live.get(&call) {
+            self.returned.entry(call.what.clone()).or_insert_with(|| (call.clone(), now));
+        }
+    }
+
+    /// A job is split: calls of parts that were made before count for nothing.
+    pub(crate) fn splits(&mut self, job: JobId, now: u64) {
+        self.reopened.insert(job, now);
+    }
+
+    /// An attempt has failed, and may be made again.
+    pub(crate) fn failed(&mut self, key: String, attempt: u32, now: u64) {
+        self.failed.entry((key, attempt)).or_insert(now);
+    }
+
+    /// Something holds up a process, or all of them, until then.
+    pub(crate) fn disturbs(&mut self, owner: Option<Owner>, from: u64, until: u64) {
+        self.disturbed.push((owner, from, until + SETTLES));
+    }
+
+    /// Whether nothing held up a process between two moments.
+    fn is_calm(&self, owner: Owner, from: u64, to: u64) -> bool {
+        let concerns = |of: &Option<Owner>| of.is_none_or(|of| of == owner);
+        !self.disturbed.iter().any(|(of, begins, ends)| concerns(of) && *begins < to && *ends > from)
+    }
+
+    /// These jobs wait for a permit, and there is one.
+    pub(crate) fn wait_in_vain(&mut self, jobs: &[JobId], now: u64) {
+        self.idle.retain(|job, _| jobs.contains(job));
+        for job in jobs {
+            let since = *self.idle.entry(*job).or_insert(now);
+            if now > since && self.is_calm(Owner::WORLD, since, now) {
+                let millis = (now - since) / 1_000;
+                self.blame("idle", format!("{job} waits for {millis} ms for a permit that nobody has"));
+            }
+        }
+    }
+
+    /// What must be true in the end.
+    pub(crate) fn rests(&mut self, now: u64) {
+        for call in std::mem::take(&mut self.live).into_values() {
+            self.runs_on(&call, now);
+        }
+    }
+
+    /// A client has heard of the end of a job.
+    pub(crate) fn hears(&mut self, client: Owner, job: JobId, asked: u64, now: u64) {
+        let Some(ended) = self.ended.get(&job).map(|ended| *ended.max(&asked)) else { return };
+        if now > ended + SOON && self.is_calm(client, ended, now) {
+            let millis = (now - ended) / 1_000;
+            self.blame("late", format!("a client hears of the end of {job} {millis} ms after it"));
+        }
+    }
+
+    /// A process dies: its calls are lost, and what it had not said.
+    pub(crate) fn dies(&mut self, owner: Owner, now: u64) {
+        self.disturbed.push((Some(owner), now.saturating_sub(SETTLES), u64::MAX));
         for call in self.live.values().filter(|call| call.owner == owner) {
             *self.deaths.entry(format!("{}", call.job)).or_default() += 1;
         }
     }
 
     pub(crate) fn beats(&mut self, owner: Owner, now: u64) {
-        let alive = u64::try_from(ALIVE.as_micros()).unwrap();
-        if self.beats.insert(owner, now).is_some_and(|last| now >= last + alive) {
-            self.silent.insert(owner, now);
+        let before = self.beats.insert(owner, now);
+        // One that is late itself judges the others as of the moment at which its sign of life was due.
+        let due = before.map_or(now, |last| now.min(last + BEAT));
+        let others = self.beats.iter().filter(|(other, _)| **other != owner);
+        let dead: Vec<_> = others.filter(|(_, last)| *last + ALIVE_FOR <= due).map(|(other, _)| *other).collect();
+        self.dead.extend(dead.into_iter().map(|other| (other, now)));
+        let Some(last) = before.filter(|last| now >= last + ALIVE_FOR) else { return };
+        if self.is_calm(owner, last, now) {
+            let secs = (now - last) / 1_000_000;
+            self.blame("silent", format!("process {} said nothing for {secs} s, and nothing kept it from it", owner.0));
         }
     }
 
     pub(crate) fn told(&mut self, owner: Owner, job: JobId, attempt: u32, now: u64) {
-        self.told.insert((owner, job), (attempt, now));
+        // It may have been taken up again since this was written.
+        let written = self.beats.get(&owner).copied().unwrap_or(now);
+        if self.is_same_run(job, written) {
+            self.told.insert((owner, job), (attempt, now));
+        }
     }
 
     pub(crate) fn thaws(&mut self, owner: Owner, now: u64) {
@@ -130,7 +270,11 @@ impl Oracle {
         let (was, is) = (before.job.state, after.job.state);
         if was.is_final() && !is.is_final() {
             self.reopened.insert(id, now);
+            self.ended.remove(&id);
             self.told.retain(|(_, job), _| *job != id);
+        }
+        if is.is_final() && !was.is_final() {
+            self.ended.insert(id, now);
         }
         // The next attempt of a job takes up those below it that failed.
         let may_reopen = self.retried.contains(&before.job.root) || after.job.parent.is_some();
@@ -147,15 +291,13 @@ impl Oracle {
         self.deaths.get(&job.to_string()).copied().unwrap_or(0)
     }
 
-    pub(crate) fn n_live(&self) -> usize {
-        self.live.len()
-    }
-
-    /// How many calls of a task run in processes that others must take for alive.
+    /// How many wanted calls run that nobody could take for dead.
     pub(crate) fn calls_of(&self, is_wanted: impl Fn(JobId) -> bool, now: u64) -> usize {
-        let alive = u64::try_from(ALIVE.as_micros()).unwrap();
-        let lives = |call: &&Call| self.beats.get(&call.owner).is_some_and(|beat| now < beat + alive);
-        self.live.values().filter(lives).filter(|call| is_wanted(call.job)).count()
+        let counts = |call: &&Call| {
+            let lives = self.beats.get(&call.owner).is_some_and(|beat| now < beat + ALIVE_FOR);
+            lives && self.dead.get(&call.owner).is_none_or(|dead| *dead < call.begun)
+        };
+        self.live.values().filter(counts).filter(|call| is_wanted(call.job)).count()
     }
 }
 

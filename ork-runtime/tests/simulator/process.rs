@@ -138,7 +138,8 @@ impl World {
 
     /// Nothing of a process goes on.
     fn bury_process(self: &Arc<Self>, owner: Owner) {
-        self.oracle(|oracle| oracle.dies(owner));
+        let now = self.executor.now();
+        self.oracle(|oracle| oracle.dies(owner, now));
         self.close_end(owner);
         self.executor.kill(owner);
     }
@@ -154,8 +155,22 @@ impl World {
     }
 
     pub(crate) fn freeze(self: &Arc<Self>, number: usize, lasts: u64) {
-        let Some(owner) = self.workers.get(number).and_then(Worker::owner) else { return };
+        if let Some(owner) = self.workers.get(number).and_then(Worker::owner) {
+            self.freeze_process(owner, lasts);
+        }
+    }
+
+    /// All of them, clients as well.
+    pub(crate) fn sleep(self: &Arc<Self>, lasts: u64) {
+        for owner in self.living() {
+            self.freeze_process(owner, lasts);
+        }
+    }
+
+    fn freeze_process(self: &Arc<Self>, owner: Owner, lasts: u64) {
         self.executor.hold(owner, true);
+        let now = self.executor.now();
+        self.oracle(|oracle| oracle.disturbs(Some(owner), now, now + lasts * 1_000));
         let world = Arc::clone(self);
         self.executor.spawn(Owner::WORLD, async move {
             world.executor.sleep(lasts * 1_000).await;

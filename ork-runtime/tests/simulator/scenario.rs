@@ -22,9 +22,9 @@ pub(crate) struct Scenario {
 /// How the ends of a store hear of what others did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum StoreKind {
-    /// A server that tells each what happened, as PostgreSQL does.
+    /// A server that tells each what happened, as `PostgreSQL` does.
     Server,
-    /// A file; others hear that something happened, as with SQLite.
+    /// A file; others hear that something happened, as with `SQLite`.
     File,
 }
 
@@ -42,6 +42,8 @@ pub(crate) struct ProcessSpec {
 pub(crate) enum Act {
     Submit(u64, Job),
     Cancel(u64),
+    /// At the very moment at which a worker has claimed it.
+    CancelClaimed(u64),
     Interrupt(u64),
     Retry(u64),
 }
@@ -63,6 +65,14 @@ pub(crate) enum Job {
     Unique(u64, Script),
 }
 
+/// How a worker comes to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ends {
+    Dies,
+    Drains,
+    Stops,
+}
+
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Trouble {
@@ -70,12 +80,17 @@ pub(crate) enum Trouble {
     Crash { worker: usize, back: u64 },
     /// A worker does nothing for a while, and goes on.
     Freeze { worker: usize, lasts: u64 },
+    /// All processes do nothing for a while, as when their computer sleeps.
+    Sleep { lasts: u64 },
     /// A worker is told to stop, and is started again.
     Drain { worker: usize, back: u64 },
     /// A worker is told to stop twice.
     Stop { worker: usize, back: u64 },
     /// The clock of a worker is set.
     Turn { worker: usize, by: i64 },
+    /// The same, in the middle of a transaction of the worker: its changes are made, and it has not heard of it. It is the
+    /// first one after so many.
+    InCommit { worker: usize, after: u64, what: Ends },
     /// The store answers late, up to so many milliseconds.
     Late { most: u64, lasts: u64 },
     /// The store refuses everything, for one worker or for all.
@@ -91,7 +106,7 @@ impl Scenario {
         let n_workers = dice.between(1, 4);
         let workers = (0..n_workers).map(|number| worker(&mut Dice::new(seed, "worker", number), store)).collect();
         // Whole kinds of trouble are left out, so that the others have their way.
-        let mut kinds: Vec<u64> = (0..7).filter(|_| dice.percent(60)).collect();
+        let mut kinds: Vec<u64> = (0..9).filter(|_| dice.percent(60)).collect();
         if store == StoreKind::File {
             // The processes of a file share the clock of their computer.
             kinds.retain(|kind| *kind != 4);
@@ -122,7 +137,7 @@ impl Scenario {
     pub(crate) fn work(&self) -> u64 {
         let of_job = |(_, act): &(u64, Act)| match act {
             Act::Submit(_, job) => job.scripts().iter().map(|script| script.takes + 2_000).sum(),
-            Act::Cancel(_) | Act::Interrupt(_) | Act::Retry(_) => 0,
+            Act::Cancel(_) | Act::CancelClaimed(_) | Act::Interrupt(_) | Act::Retry(_) => 0,
         };
         3 * self.acts.iter().map(of_job).sum::<u64>()
     }
@@ -133,7 +148,7 @@ impl Act {
     pub(crate) const fn submits(&self) -> Option<(u64, &Job)> {
         match self {
             Self::Submit(number, job) => Some((*number, job)),
-            Self::Cancel(_) | Self::Interrupt(_) | Self::Retry(_) => None,
+            Self::Cancel(_) | Self::CancelClaimed(_) | Self::Interrupt(_) | Self::Retry(_) => None,
         }
     }
 }
@@ -159,11 +174,10 @@ impl Job {
             Self::Many(scripts) if scripts.iter().all(Script::succeeds) => {
                 Expected::Success(Some(scripts.iter().map(|script| script.key).sum()))
             }
-            Self::Many(_) => Expected::Failed,
             Self::Tree(script, _) if self.scripts().into_iter().all(Script::succeeds) => {
                 Expected::Success(Some(script.key))
             }
-            Self::Tree(..) => Expected::Failed,
+            Self::Many(_) | Self::Tree(..) => Expected::Failed,
             Self::Plain(script)
             | Self::Blocking(script)
             | Self::Narrow(script)
@@ -208,6 +222,12 @@ fn trouble(dice: &mut Dice, kind: u64, n_workers: u64, calm: u64) -> (u64, Troub
             let by = i64::try_from(dice.any_size(3_600_000)).unwrap();
             Trouble::Turn { worker, by: if dice.percent(50) { -by } else { by } }
         }
+        8 => Trouble::Sleep { lasts },
+        7 => {
+            let what = [Ends::Dies, Ends::Drains, Ends::Drains, Ends::Stops];
+            let what = what.get(dice.index(what.len())).copied().unwrap_or(Ends::Dies);
+            Trouble::InCommit { worker, after: dice.any_size(30), what }
+        }
         5 => Trouble::Late { most: 1 + dice.any_size(8_000), lasts },
         _ => Trouble::Refuses { worker: dice.percent(50).then_some(worker), lasts },
     };
@@ -215,16 +235,16 @@ fn trouble(dice: &mut Dice, kind: u64, n_workers: u64, calm: u64) -> (u64, Troub
 }
 
 fn submission(dice: &mut Dice, number: u64, calm: u64) -> (u64, Act) {
-    let (at, kind) = (dice.below(calm), dice.below(10));
+    let (at, kind) = (dice.below(calm), dice.below(12));
     let script = Script::generate(dice);
     let some = |dice: &mut Dice, most| (0..dice.any_size(most)).map(|_| Script::generate(dice)).collect();
     let job = match kind {
         0..=2 => Job::Plain(script),
-        3 => Job::Blocking(script),
-        4 => Job::Narrow(script),
-        5 => Job::Timed(script),
-        6 | 7 => Job::Many(some(dice, 40)),
-        8 => Job::Tree(script, some(dice, 8)),
+        3 | 4 => Job::Blocking(script),
+        5 | 6 => Job::Narrow(script),
+        7 => Job::Timed(script),
+        8 | 9 => Job::Many(some(dice, 40)),
+        10 => Job::Tree(script, some(dice, 8)),
         _ => Job::Unique(dice.below(3), script),
     };
     (at, Act::Submit(number, job))
@@ -233,8 +253,9 @@ fn submission(dice: &mut Dice, number: u64, calm: u64) -> (u64, Act) {
 fn act(dice: &mut Dice, submitted: &[(u64, u64)]) -> (u64, Act) {
     let (job, at) = submitted.get(dice.index(submitted.len())).copied().unwrap_or_default();
     let at = at + dice.any_size(30_000);
-    let act = match dice.below(3) {
+    let act = match dice.below(5) {
         0 => Act::Cancel(job),
+        3 | 4 => Act::CancelClaimed(job),
         1 => Act::Interrupt(job),
         _ => Act::Retry(job),
     };

@@ -95,7 +95,9 @@ impl End {
                 return;
             }
             if self.world.refuses(self.owner) {
-                batch.into_iter().for_each(|work| work.finish(Err(refusal())));
+                for work in batch {
+                    work.finish(Err(refusal()));
+                }
                 continue;
             }
             let mut batch = batch;
@@ -106,7 +108,9 @@ impl End {
                 return;
             }
             let told: Vec<_> = self.changes.tell_events(changes).collect();
-            batch.into_iter().for_each(|work| work.finish(Ok(())));
+            for work in batch {
+                work.finish(Ok(()));
+            }
             self.hear(told);
         }
     }

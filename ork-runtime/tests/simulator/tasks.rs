@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dice::Dice;
 use super::executor::Owner;
-use super::world::World;
+use super::world::{Calling, World};
 
 /// What one call does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,7 +43,9 @@ impl Script {
             _ => How::Returns,
         };
         let fails = if dice.percent(25) { u32::try_from(dice.between(1, 3)).unwrap() } else { 0 };
-        Self { key: dice.below(1_000), takes: dice.any_size(30_000), fails, how }
+        // Some go on for longer than a sign of life is believed.
+        let takes = if dice.percent(10) { dice.between(15_000, 60_000) } else { dice.any_size(20_000) };
+        Self { key: dice.below(1_000), takes, fails, how }
     }
 
     /// Whether it ends well if nobody disturbs it.
@@ -61,20 +63,27 @@ pub(crate) struct Here {
 
 impl Here {
     async fn play(&self, script: &Script, context: &Context) -> Result<u64> {
-        let _call = self.world.begins(self.owner, context);
-        self.world.executor.sleep(script.takes * 1_000).await;
-        outcome(script, context)
+        let call = self.world.begins(self.owner, context);
+        self.finish(&call, script, context).await
     }
-}
 
-fn outcome(script: &Script, context: &Context) -> Result<u64> {
-    if context.attempt() <= script.fails {
-        return Err(Error::new("not yet"));
+    async fn finish(&self, call: &Calling, script: &Script, context: &Context) -> Result<u64> {
+        self.world.executor.sleep(script.takes * 1_000).await;
+        call.returns();
+        self.outcome(script, context)
     }
-    match script.how {
-        How::Returns => Ok(script.key),
-        How::FailsForGood => Err(Error::permanent("never")),
-        How::Panics => std::panic::panic_any(Scripted),
+
+    fn outcome(&self, script: &Script, context: &Context) -> Result<u64> {
+        if context.attempt() <= script.fails {
+            let now = self.world.executor.now();
+            self.world.oracle(|oracle| oracle.failed(context.idempotency_key(), context.attempt(), now));
+            return Err(Error::new("not yet"));
+        }
+        match script.how {
+            How::Returns => Ok(script.key),
+            How::FailsForGood => Err(Error::permanent("never")),
+            How::Panics => std::panic::panic_any(Scripted),
+        }
     }
 }
 
@@ -90,7 +99,7 @@ pub(crate) async fn plain(script: Script, here: State<Here>, context: Context) -
 #[task(retries = 2, backoff = "500ms")]
 pub(crate) fn blocking(script: Script, here: State<Here>, context: Context) -> Result<u64> {
     let _call = here.world.begins(here.owner, &context);
-    outcome(&script, &context)
+    here.outcome(&script, &context)
 }
 
 #[task(retries = 2, backoff = "500ms", concurrency = 2)]
@@ -109,7 +118,8 @@ pub(crate) async fn many(script: Script, here: State<Here>, context: Context) ->
 }
 
 #[task(part, chunk = 5)]
-pub(crate) fn many_part(scripts: Vec<Script>) -> impl Iterator<Item = many> {
+pub(crate) fn many_part(scripts: Vec<Script>, here: State<Here>, context: Context) -> impl Iterator<Item = many> {
+    here.world.splits(context.job_id());
     scripts.into_iter().map(|script| many { script })
 }
 
@@ -121,10 +131,11 @@ pub(crate) async fn many_join(parts: Parts<u64>, here: State<Here>, context: Con
 
 #[task(retries = 2, backoff = "500ms")]
 pub(crate) async fn trunk(script: Script, below: Vec<Script>, here: State<Here>, context: Context) -> Result<u64> {
+    let call = here.world.begins(here.owner, &context);
     for script in below {
         context.submit(plain { script }).await?;
     }
-    here.play(&script, &context).await
+    here.finish(&call, &script, &context).await
 }
 
 /// The time limit of `timed`.

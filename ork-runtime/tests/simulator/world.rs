@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex};
 use ork::accounting::Change;
 use ork::store::memory::Tables;
 use ork::store::{Beat, Beaten, Work};
-use ork::{Context, Filter, JobId, Timestamp};
+use ork::{Context, Filter, JobId, JobState, Timestamp};
 
 use super::client::Client;
 use super::dice::Dice;
 use super::executor::{Executor, Owner, Step};
-use super::oracle::{Fault, Oracle, is_open};
+use super::oracle::{Call, Fault, Oracle, is_open};
 use super::process::Worker;
 use super::said::Said;
-use super::scenario::{Scenario, Trouble};
+use super::scenario::{Ends, Scenario, Trouble};
 use super::store::{End, store_time};
 use super::trace::Trace;
 
@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) client: Client,
     /// Until when the store is late, and how much; until when it refuses, by worker and for all.
     weather: Mutex<Weather>,
+    /// What is to happen to a worker in the middle of a transaction, and how many go before that.
+    armed: Mutex<BTreeMap<usize, (u64, Ends)>>,
     /// What was on its way from a process that died. To drop it would tell somebody.
     morgue: Mutex<Vec<Box<dyn Work>>>,
 }
@@ -84,6 +86,7 @@ impl World {
             trace: Mutex::new(Trace::new(keeps)),
             next_owner: Mutex::new(0),
             weather: Mutex::default(),
+            armed: Mutex::default(),
             morgue: Mutex::default(),
             scenario,
         })
@@ -127,6 +130,11 @@ impl World {
         self.ends.lock().unwrap().get(&owner).cloned()
     }
 
+    /// The processes that live, clients as well.
+    pub(crate) fn living(&self) -> Vec<Owner> {
+        self.ends.lock().unwrap().keys().copied().collect()
+    }
+
     pub(crate) fn lives(&self, owner: Owner) -> bool {
         self.ends.lock().unwrap().contains_key(&owner)
     }
@@ -156,7 +164,7 @@ impl World {
     }
 
     /// Carries out a transaction.
-    pub(crate) fn commit(&self, owner: Owner, batch: &mut [Box<dyn Work>]) -> Vec<Change> {
+    pub(crate) fn commit(self: &Arc<Self>, owner: Owner, batch: &mut [Box<dyn Work>]) -> Vec<Change> {
         let (mut changes, now) = (Vec::new(), self.executor.now());
         for work in batch {
             let jobs: Vec<_> = (0..work.count()).map(|at| work.job(at)).collect();
@@ -176,8 +184,34 @@ impl World {
                 );
             }
         }
+        self.client.claimed.notify_waiters();
+        self.in_commit(owner);
         self.spread(owner, &changes);
         changes
+    }
+
+    /// Causes what was to happen in the middle of one of these transactions.
+    fn in_commit(self: &Arc<Self>, owner: Owner) {
+        let Some(worker) = self.workers.iter().position(|worker| worker.owner() == Some(owner)) else { return };
+        let mut armed = self.armed.lock().unwrap();
+        let Some((left, what)) = armed.get_mut(&worker) else { return };
+        if *left > 0 {
+            *left -= 1;
+            return;
+        }
+        let what = *what;
+        armed.remove(&worker);
+        let world = Arc::clone(self);
+        self.executor.spawn(Owner::WORLD, async move { world.end_worker(worker, what) });
+    }
+
+    fn end_worker(self: &Arc<Self>, worker: usize, what: Ends) {
+        self.note(Owner::WORLD, format_args!("{what:?} in a commit: worker {worker}"));
+        match what {
+            Ends::Dies => self.crash(worker, 1_000),
+            Ends::Drains => self.ask_to_stop(worker, 1_000, false),
+            Ends::Stops => self.ask_to_stop(worker, 1_000, true),
+        }
     }
 
     /// Tells the other processes.
@@ -225,7 +259,8 @@ impl World {
         let (job, key, attempt) = (context.job_id(), context.idempotency_key(), context.attempt());
         self.note(owner, format_args!("call   {} {key} attempt {attempt}", context.task_name()));
         let now = self.executor.now();
-        let number = self.oracle(|oracle| oracle.begins(owner, job, &key, attempt, now));
+        let call = Call { owner, job, what: format!("{key} attempt {attempt}"), begun: now };
+        let number = self.oracle(|oracle| oracle.begins(call, &key, attempt));
         let is_narrow = |job: JobId| self.truth(|tables| tables.job(job)).is_some_and(|view| view.job.task == "narrow");
         if context.task_name() == "narrow" {
             self.oracle(|oracle| {
@@ -238,6 +273,12 @@ impl World {
         Calling { world: Arc::clone(self), number }
     }
 
+    /// A split is called. If that is not the first time, its parts are made again.
+    pub(crate) fn splits(&self, job: JobId) {
+        let now = self.executor.now();
+        self.oracle(|oracle| oracle.splits(job, now));
+    }
+
     async fn cause(self: Arc<Self>) {
         for (at, trouble) in &self.scenario.troubles {
             let now = self.executor.now();
@@ -247,12 +288,24 @@ impl World {
             match *trouble {
                 Trouble::Crash { worker, back } => self.crash(worker, back),
                 Trouble::Freeze { worker, lasts } => self.freeze(worker, lasts),
+                Trouble::Sleep { lasts } => self.sleep(lasts),
                 Trouble::Drain { worker, back } => self.ask_to_stop(worker, back, false),
                 Trouble::Stop { worker, back } => self.ask_to_stop(worker, back, true),
                 Trouble::Turn { worker, by } => self.turn(worker, by),
-                Trouble::Late { most, lasts } => self.weather.lock().unwrap().late = (now + lasts * 1_000, most),
+                Trouble::InCommit { worker, after, what } => {
+                    self.armed.lock().unwrap().insert(worker, (after, what));
+                }
+                Trouble::Late { most, lasts } => {
+                    let until = now + lasts * 1_000;
+                    self.weather.lock().unwrap().late = (until, most);
+                    // What is asked in the last moment is late, too, and what follows from it.
+                    self.oracle(|oracle| oracle.disturbs(None, now, until + 4 * most * 1_000));
+                }
                 Trouble::Refuses { worker, lasts } => {
-                    self.weather.lock().unwrap().refuses.insert(worker, now + lasts * 1_000);
+                    let until = now + lasts * 1_000;
+                    self.weather.lock().unwrap().refuses.insert(worker, until);
+                    let owner = worker.map(|worker| self.workers.get(worker).and_then(Worker::owner));
+                    self.oracle(|oracle| oracle.disturbs(owner.flatten(), now, until));
                 }
             }
         }
@@ -264,6 +317,26 @@ impl World {
         let views = self.truth(|tables| tables.jobs(&filter));
         let open = views.iter().filter(|view| is_open(view));
         open.map(|view| format!("{} {} is {}", view.job.task, view.job.id, view.job.state)).collect()
+    }
+
+    /// What waits for a permit is let go when there is one. Some may be let go that found no slot yet.
+    fn look(&self) {
+        let now = self.executor.now();
+        let (mut waiting, mut let_go, mut free) = (Vec::new(), 0, 0);
+        for id in self.client.narrow() {
+            let (owed, job) = self.truth(|tables| (tables.situation(id).owed, tables.job(id)));
+            match owed.limit {
+                Some((limit, taken)) => {
+                    waiting.push(id);
+                    free = limit.permits.saturating_sub(taken);
+                }
+                None => {
+                    let_go += u32::from(job.is_some_and(|view| is_open(&view) && view.job.state != JobState::Running));
+                }
+            }
+        }
+        let idle = if free > let_go { waiting } else { Vec::new() };
+        self.oracle(|oracle| oracle.wait_in_vain(&idle, now));
     }
 
     /// No more happens of itself: the world is taken apart, so that nothing of it is left.
@@ -284,9 +357,18 @@ pub(crate) struct Calling {
     number: u64,
 }
 
+impl Calling {
+    /// It comes to its end, and is not dropped before.
+    pub(crate) fn returns(&self) {
+        let now = self.world.executor.now();
+        self.world.oracle(|oracle| oracle.returned(self.number, now));
+    }
+}
+
 impl Drop for Calling {
     fn drop(&mut self) {
-        self.world.oracle(|oracle| oracle.ends(self.number));
+        let now = self.world.executor.now();
+        self.world.oracle(|oracle| oracle.ends(self.number, now));
     }
 }
 
@@ -319,10 +401,14 @@ fn live(world: &Arc<World>) -> Report {
             Step::Quiet => world.oracle(|oracle| oracle.blame("quiet", "nothing happens any more".into())),
             Step::Advanced => {}
         }
-        if now < last.max(looked + SECOND) {
+        if now < looked + SECOND {
             continue;
         }
         looked = now;
+        world.look();
+        if now < last {
+            continue;
+        }
         let open = world.open();
         match over {
             None if open.is_empty() && world.client.is_done() => over = Some(now),
@@ -337,6 +423,7 @@ fn live(world: &Arc<World>) -> Report {
             _ => {}
         }
     }
+    world.oracle(|oracle| oracle.rests(world.executor.now()));
     world.audit();
     let report = Report {
         fault: world.oracle(|oracle| oracle.fault().cloned()),

@@ -1,0 +1,99 @@
+//! Faults that tests put back into this code, one at a time, to show that they find them.
+//!
+//! Each is a line beside the code that it falsifies. Without the private feature `_mutants` none is compiled in.
+
+/// A fault, by what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mutant {
+    /// A worker that was told to stop begins what it has claimed.
+    BeginsAfterDrain,
+    /// An `fn` is called that was cancelled while it waited for its thread.
+    BeginsAfterWait,
+    /// A message that comes again is begun beside its first call.
+    TakesNoTurn,
+    /// A running call hears nothing of the end of its job.
+    GoesOnAfterCancel,
+    /// The clock is not set right by the store's.
+    BelievesOwnClock,
+    /// A sign of life that comes late looks at the others as they are now.
+    JudgesLate,
+    /// The heart stops at the first sign of life that cannot be written.
+    HeartStops,
+    /// A client does not ask when it only hears that something happened.
+    IgnoresElsewhere,
+    /// What was given back to the store counts as done.
+    ForgetsReleased,
+    /// A settlement gives no permit back.
+    KeepsPermit,
+    /// A permit that is given back wakes nobody.
+    WakesNobody,
+    /// A permit is taken though all are.
+    OverdrawsPermits,
+    /// An attempt that is not the current one is settled.
+    SettlesOldAttempt,
+    /// A job is claimed that has ended.
+    ClaimsEnded,
+    /// A part is started that has ended.
+    StartsEndedPart,
+    /// The next attempt is due at once.
+    RetriesAtOnce,
+    /// A key stays with a job that has ended.
+    KeepsKey,
+    /// What is due later is not waited for.
+    MissesDue,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::BeginsAfterDrain,
+        Self::BeginsAfterWait,
+        Self::TakesNoTurn,
+        Self::GoesOnAfterCancel,
+        Self::BelievesOwnClock,
+        Self::JudgesLate,
+        Self::HeartStops,
+        Self::IgnoresElsewhere,
+        Self::ForgetsReleased,
+        Self::KeepsPermit,
+        Self::WakesNobody,
+        Self::OverdrawsPermits,
+        Self::SettlesOldAttempt,
+        Self::ClaimsEnded,
+        Self::StartsEndedPart,
+        Self::RetriesAtOnce,
+        Self::KeepsKey,
+        Self::MissesDue,
+    ];
+}
+
+#[cfg(feature = "_mutants")]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Mutant;
+
+    std::thread_local! {
+        static ON: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// Puts a fault back on this thread, or none.
+    pub fn put_back(mutant: Option<Mutant>) {
+        ON.set(mutant);
+    }
+
+    pub(crate) fn is_on(mutant: Mutant) -> bool {
+        ON.get() == Some(mutant)
+    }
+}
+
+#[cfg(feature = "_mutants")]
+pub(crate) use switch::is_on;
+#[cfg(feature = "_mutants")]
+pub use switch::put_back;
+
+#[cfg(not(feature = "_mutants"))]
+pub(crate) const fn is_on(_mutant: Mutant) -> bool {
+    false
+}

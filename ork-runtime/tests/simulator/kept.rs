@@ -1,0 +1,51 @@
+//! The scenarios that are kept: each showed a fault, was made smaller, and is a file. A seed would mean something else
+//! after the next change of what seeds come to.
+
+use std::path::Path;
+
+use ork::mutant::put_back;
+use serde::Deserialize;
+
+use super::args::named;
+use super::scenario::Scenario;
+use super::world::run;
+
+/// A fault that was mended.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Kept {
+    /// What was wrong.
+    fault: String,
+    /// The property that was false.
+    property: String,
+    /// What puts it back.
+    mutant: String,
+    scenario: Scenario,
+}
+
+/// All that are kept, in the order of their files.
+pub(crate) fn all() -> Vec<Kept> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/simulator/kept");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let read = |file: &std::path::PathBuf| serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    files.iter().map(read).collect()
+}
+
+impl Kept {
+    /// What is wrong with it, if it is there again, or if nothing would notice.
+    pub(crate) fn problem(&self) -> Option<String> {
+        if let Some(fault) = run(&self.scenario, false).fault {
+            return Some(format!("{}: {}: {}", self.fault, fault.property, fault.words));
+        }
+        let Some(mutant) = named(&self.mutant) else {
+            return Some(format!("{}: there is no mutant `{}`", self.fault, self.mutant));
+        };
+        put_back(Some(mutant));
+        let found = run(&self.scenario, false).fault;
+        put_back(None);
+        match found {
+            Some(fault) if fault.property == self.property => None,
+            found => Some(format!("{}: with {mutant:?} it does not show: {found:?}", self.fault)),
+        }
+    }
+}
