@@ -288,7 +288,7 @@ async fn run(
     let _turn = tokio::select! {
         biased;
         () = engine.force.cancelled() => return Ok(Done::Interrupted),
-        turn = engine.turns.take((message.job, message.ask)) => turn,
+        turn = engine.turns.take((message.job, message.ask, message.attempt)) => turn,
     };
     // A claim says that a call is under way, and takes a permit where there is a limit; so the slot comes first.
     let kind = match &step {

@@ -9,7 +9,8 @@ use crate::id::JobId;
 use crate::message::Ask;
 use crate::mutant::{self, Mutant};
 
-type What = (JobId, Ask);
+/// A message, and the attempt that it asks for: the next one does not wait until this one's call has tidied up.
+type What = (JobId, Ask, u32);
 
 /// Whose turn it is. Most turns are never waited for, so they hold nothing to wait on until somebody does.
 #[derive(Debug, Default, Clone)]
@@ -79,9 +80,10 @@ mod tests {
     #[test]
     fn the_same_work_waits_and_other_work_does_not() {
         let (turns, job) = (Turns::default(), JobId::new());
-        let first = turns.take((job, Ask::Whole)).now_or_never().unwrap();
-        let other = turns.take((job, Ask::Part { epoch: 1, index: 0 })).now_or_never().unwrap();
-        let mut second = Box::pin(turns.take((job, Ask::Whole)));
+        let first = turns.take((job, Ask::Whole, 1)).now_or_never().unwrap();
+        let other = turns.take((job, Ask::Part { epoch: 1, index: 0 }, 1)).now_or_never().unwrap();
+        drop(turns.take((job, Ask::Whole, 2)).now_or_never().unwrap());
+        let mut second = Box::pin(turns.take((job, Ask::Whole, 1)));
         assert!(second.as_mut().now_or_never().is_none());
         drop(other);
         assert!(second.as_mut().now_or_never().is_none());

@@ -230,7 +230,7 @@ fn admit(
             let known = refuse::check(engine, message).ok()?;
             let name = known.name();
             let same = task.get_or_insert(known).name() == name;
-            same.then(|| engine.turns.try_take((message.job, message.ask)))?
+            same.then(|| engine.turns.try_take((message.job, message.ask, message.attempt)))?
         });
         match (turn, delivery) {
             (Some(turn), Delivery { message: Ok(message), receipt, .. }) => {
