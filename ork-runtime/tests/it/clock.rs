@@ -37,6 +37,14 @@ impl Manual {
         let waits = |sleepers: &BTreeMap<_, usize>| sleepers.get(&moment).is_some_and(|waiting| *waiting >= n);
         self.sleepers.subscribe().wait_for(waits).await.unwrap();
     }
+
+    /// Waits until so many wait for one of these moments, and answers how many wait for each.
+    pub(crate) async fn are_awaited_by(&self, moments: [Timestamp; 2], n: usize) -> [usize; 2] {
+        let each = |sleepers: &BTreeMap<_, usize>| moments.map(|moment| sleepers.get(&moment).copied().unwrap_or(0));
+        let mut sleepers = self.sleepers.subscribe();
+        let waiting = sleepers.wait_for(|sleepers| each(sleepers).iter().sum::<usize>() >= n).await.unwrap();
+        each(&waiting)
+    }
 }
 
 impl Clock for Manual {

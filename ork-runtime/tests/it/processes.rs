@@ -160,8 +160,11 @@ fn after_a_sleep_of_the_computer_nobody_takes_a_living_process_for_dead() {
         let woken = clock.now();
         clock.is_awaited_by(woken + look, 2).await;
         clock.turn(look);
-        clock.is_awaited_by(woken + beat, 2).await;
-        clock.turn(beat.saturating_sub(look));
+        // News that came while a process rested has it look once more, and rest again.
+        while clock.are_awaited_by([woken + beat, clock.now() + look], 2).await != [2, 0] {
+            clock.turn(look);
+        }
+        clock.turn(woken + beat - clock.now());
         clock.is_awaited_by(woken + beat + look, 2).await;
         for (key, _) in &jobs {
             let again = tokio::time::timeout(Duration::from_secs(1), Gate::of(key).entered()).await;
