@@ -72,7 +72,7 @@ impl Mutant {
 mod switch {
     use std::cell::Cell;
 
-    use super::Mutant;
+    use crate::mutant::Mutant;
 
     std::thread_local! {
         static ON: Cell<Option<Mutant>> = const { Cell::new(None) };
