@@ -1,4 +1,4 @@
-//! A client, which lives as long as the world: it submits, steers, waits, and is told the truth.
+//! A client that lives as long as the run: it submits jobs, cancels and retries them, and waits for their outcomes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -18,15 +18,15 @@ use super::world::World;
 #[derive(Debug, Clone, Default)]
 struct Submitted {
     id: Option<JobId>,
-    /// Somebody has steered it.
+    /// Whether it was cancelled, interrupted or retried.
     steered: bool,
-    outcome: Option<Heard>,
+    outcome: Option<Answer>,
     narrow: bool,
 }
 
-/// What a client was told.
+/// What the client has learned.
 #[derive(Debug, Clone)]
-enum Heard {
+enum Answer {
     NotTaken,
     Ended(Box<JobOutcome>),
 }
@@ -37,7 +37,7 @@ pub(crate) struct Client {
     owner: Mutex<Owner>,
     ork: Mutex<Option<Arc<Ork>>>,
     submitted: Mutex<BTreeMap<u64, Submitted>>,
-    /// Told at each claim.
+    /// Notified after each transaction.
     pub(crate) claimed: Notify,
     /// How many acts have not ended.
     left: Mutex<usize>,
@@ -177,7 +177,7 @@ impl World {
                     let ended = self.oracle(|oracle| oracle.ended.get(&by).copied());
                     if !is_open && ended.is_none_or(|ended| ended < asked_at) {
                         self.oracle(|oracle| {
-                            oracle.blame("unique", format!("{by} has the key, it is said, and does not"));
+                            oracle.report("unique", format!("{by} has the key, it is said, and does not"));
                         });
                     }
                     break None;
@@ -186,7 +186,7 @@ impl World {
                 Err(_refused) => self.executor.sleep(500_000).await,
             }
         };
-        let Some(id) = id else { return self.heard(number, Heard::NotTaken) };
+        let Some(id) = id else { return self.heard(number, Answer::NotTaken) };
         self.note(Owner::WORLD, format_args!("client has submitted {number}: {id}"));
         {
             let mut submitted = self.client.submitted.lock().unwrap();
@@ -202,14 +202,14 @@ impl World {
         };
         let now = self.executor.now();
         self.oracle(|oracle| oracle.hears(self.client.owner(), id, asked_at, now));
-        self.heard(number, Heard::Ended(Box::new(outcome)));
+        self.heard(number, Answer::Ended(Box::new(outcome)));
     }
 
-    fn heard(&self, number: u64, heard: Heard) {
+    fn heard(&self, number: u64, heard: Answer) {
         self.client.submitted.lock().unwrap().entry(number).or_default().outcome = Some(heard);
     }
 
-    /// Holds what clients were told, and what is left, against what had to come of it.
+    /// Compares the final states, and what the client has learned, with what the scripts say.
     pub(crate) fn audit(&self) {
         if self.oracle(|oracle| oracle.fault().is_some()) {
             return;
@@ -219,13 +219,13 @@ impl World {
             let Some(submitted) = submitted.get(&number) else { continue };
             let Some(id) = submitted.id else { continue };
             let Some(view) = self.truth(|tables| tables.job(id)) else {
-                self.oracle(|oracle| oracle.blame("kept", format!("job {number} is gone")));
+                self.oracle(|oracle| oracle.report("kept", format!("job {number} is gone")));
                 continue;
             };
             let owed = self.truth(|tables| tables.situation(id)).owed;
             if owed != Owing::default() {
                 self.oracle(|oracle| {
-                    oracle.blame("left", format!("job {number} {id} has ended, and {owed:?} is left"));
+                    oracle.report("left", format!("job {number} {id} has ended, and {owed:?} is left"));
                 });
             }
             let expected = if submitted.steered { Expected::Any } else { job.expected() };
@@ -234,18 +234,18 @@ impl World {
             let deaths = self.oracle(|oracle| oracle.deaths_of(id));
             if lost && deaths < 20 {
                 let words = format!("job {number} failed as lost, of {deaths} calls that died");
-                self.oracle(|oracle| oracle.blame("losses", words));
+                self.oracle(|oracle| oracle.report("losses", words));
             }
             if !expected.holds(state, view.output.as_deref()) {
                 let words = format!("job {number} {id} is {state} with {:?}, not {expected:?}", view.output);
-                self.oracle(|oracle| oracle.blame("outcome", words));
+                self.oracle(|oracle| oracle.report("outcome", words));
             }
-            if let Some(Heard::Ended(outcome)) = &submitted.outcome
+            if let Some(Answer::Ended(outcome)) = &submitted.outcome
                 && !submitted.steered
                 && outcome.status().state != state
             {
                 let words = format!("a client heard that job {number} is {}", outcome.status().state);
-                self.oracle(|oracle| oracle.blame("client", words));
+                self.oracle(|oracle| oracle.report("client", words));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The clock of one process: it is ahead or behind, runs too fast or too slow, and is set.
+//! The clock of one process: it has an offset, drifts, and is set while the process works.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -26,12 +26,12 @@ mod clock;
 mod dice;
 mod executor;
 mod kept;
+mod log;
 mod oracle;
 mod process;
 #[expect(unreachable_pub, reason = "other programs share it")]
 #[path = "../support/proof.rs"]
 mod proof;
-mod said;
 mod scenario;
 mod shrink;
 mod store;
@@ -59,7 +59,7 @@ const SEEDS: u64 = 1_000;
 const TWICE: u64 = 25;
 
 /// Within how many seeds a fault that is put back must be found.
-const MUTANT_SEEDS: u64 = 600;
+const MUTANT_SEEDS: u64 = 300;
 
 /// Answers whether it went well; the long form is asked for, or the short one.
 type Test = fn(bool) -> bool;

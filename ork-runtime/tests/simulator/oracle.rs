@@ -1,4 +1,4 @@
-//! What must be true, whatever happens. It sees what is committed, what is called, and what processes are told.
+//! The properties that must hold in every run. The oracle sees transactions, calls, heartbeats and answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use ork::{JobId, JobState};
 
 use super::executor::Owner;
 
-/// What was found to be false.
+/// A property that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) property: &'static str,
@@ -31,7 +31,7 @@ const LONGEST_AFTER: u64 = 12_000_000;
 /// The shortest pause before an attempt is made again, less what clocks may differ by.
 const SHORTEST_PAUSE: u64 = 355_000;
 
-/// After so long everybody has noticed that nothing is in the way any more.
+/// How long a disturbance is noticed after its end.
 const SETTLES: u64 = 2_000_000;
 
 /// For so long a sign of life is believed.
@@ -56,7 +56,7 @@ pub(crate) struct Oracle {
     dead: BTreeMap<Owner, u64>,
     /// The calls that returned, and when.
     returned: BTreeMap<String, (Call, u64)>,
-    /// Which jobs a process was told to have ended, at which attempt, and when.
+    /// The jobs of which a process has learned that they ended, at which attempt, and when.
     told: BTreeMap<(Owner, JobId), (u32, u64)>,
     /// When processes went on that had been frozen.
     thawed: BTreeMap<Owner, u64>,
@@ -71,7 +71,7 @@ pub(crate) struct Oracle {
     failed: BTreeMap<(String, u32), u64>,
     /// Since when these have waited for a permit that nobody has.
     idle: BTreeMap<JobId, u64>,
-    /// From when to when something held up this process, or all of them.
+    /// From when to when this process, or all of them (`None`), could not work normally.
     disturbed: Vec<(Option<Owner>, u64, u64)>,
     /// Jobs that may be taken up again.
     pub(crate) retried: BTreeSet<JobId>,
@@ -83,54 +83,54 @@ impl Oracle {
         self.fault.as_ref()
     }
 
-    pub(crate) fn blame(&mut self, property: &'static str, words: String) {
+    pub(crate) fn report(&mut self, property: &'static str, words: String) {
         self.fault.get_or_insert(Fault { property, words });
     }
 
     /// A call begins; answers its number.
     pub(crate) fn begins(&mut self, call: Call, key: &str, attempt: u32) -> u64 {
-        self.is_wanted(&call, attempt);
-        self.is_due(&call, key, attempt);
-        self.is_not_over(&call);
-        self.is_alone(&call);
+        self.check_wanted(&call, attempt);
+        self.check_due(&call, key, attempt);
+        self.check_not_repeated(&call);
+        self.check_not_twice(&call);
         self.next_call += 1;
         self.n_calls += 1;
         self.live.insert(self.next_call, call);
         self.next_call
     }
 
-    /// Nothing begins that its process knows to have ended, or after it was told to stop.
-    fn is_wanted(&mut self, Call { owner, job, what, begun }: &Call, attempt: u32) {
+    /// No call begins after its process has learned of the end of its job, or after it was asked to stop.
+    fn check_wanted(&mut self, Call { owner, job, what, begun }: &Call, attempt: u32) {
         if self.drained.contains(owner) {
-            self.blame("drained", format!("{what} begins in process {} after it was told to stop", owner.0));
+            self.report("drained", format!("{what} begins in process {} after it was asked to stop", owner.0));
         }
         let Some((at_attempt, at)) = self.told.get(&(*owner, *job)) else { return };
         let heard = self.thawed.get(owner).map_or(*at, |thawed| *thawed.max(at));
         if heard < *begun && *at_attempt >= attempt {
-            self.blame("told", format!("{what} begins in process {}, which knew that it has ended", owner.0));
+            self.report("told", format!("{what} begins in process {}, which knew that it has ended", owner.0));
         }
     }
 
     /// No attempt begins before its time.
-    fn is_due(&mut self, Call { job, what, begun, .. }: &Call, key: &str, attempt: u32) {
+    fn check_due(&mut self, Call { job, what, begun, .. }: &Call, key: &str, attempt: u32) {
         let Some(failed) = self.failed.get(&(key.to_owned(), attempt - 1)).copied() else { return };
         if *begun < failed + SHORTEST_PAUSE && self.is_same_run(*job, failed) {
             let millis = (begun - failed) / 1_000;
-            self.blame("early", format!("{what} begins {millis} ms after the one before it failed"));
+            self.report("early", format!("{what} begins {millis} ms after the one before it failed"));
         }
     }
 
-    /// None begins that has returned, if its process had the time to say so.
-    fn is_not_over(&mut self, Call { owner, job, what, begun }: &Call) {
+    /// A call that has returned is not repeated, if its process had the time to settle it.
+    fn check_not_repeated(&mut self, Call { owner, job, what, begun }: &Call) {
         let Some((call, returned)) = self.returned.get(what).cloned() else { return };
         let is_settled = *begun > returned + SETTLES && self.is_calm(call.owner, returned, *begun);
         if is_settled && self.is_same_run(*job, call.begun) {
-            self.blame("again", format!("{what} begins in process {}, and has returned in {}", owner.0, call.owner.0));
+            self.report("again", format!("{what} begins in process {}, and has returned in {}", owner.0, call.owner.0));
         }
     }
 
-    /// Two calls of one attempt at once: only if the process of the first could be taken for dead.
-    fn is_alone(&mut self, Call { owner, job, what, begun }: &Call) {
+    /// Two calls of one attempt overlap only if the first process had missed its heartbeats.
+    fn check_not_twice(&mut self, Call { owner, job, what, begun }: &Call) {
         let Some(other) = self.live.values().find(|call| call.what == *what) else { return };
         let (place, since) = (other.owner, other.begun);
         let lives = self.beats.get(&place).is_some_and(|beat| *begun < beat + ALIVE_FOR);
@@ -139,12 +139,12 @@ impl Oracle {
             // What it returns counts for nothing; it may go on for as long as it is given to tidy up.
             *self.excuses.entry("beside a call of an earlier run").or_default() += 1;
         } else if place == *owner {
-            self.blame("twice", format!("{what} begins twice in process {}", owner.0));
+            self.report("twice", format!("{what} begins twice in process {}", owner.0));
         } else if !lives || was_dead {
             *self.excuses.entry("beside a call whose process was silent").or_default() += 1;
         } else {
             let places = format!("process {} beside the one in {}, which lives", owner.0, place.0);
-            self.blame("twice", format!("{what} begins in {places}"));
+            self.report("twice", format!("{what} begins in {places}"));
         }
     }
 
@@ -165,7 +165,7 @@ impl Oracle {
         let Some(ended) = self.ended.get(&call.job).map(|ended| *ended.max(&call.begun)) else { return };
         if now > ended + LONGEST_AFTER && self.is_calm(call.owner, ended, now) {
             let secs = (now - ended) / 1_000_000;
-            self.blame("runs on", format!("{} goes on in process {} for {secs} s", call.what, call.owner.0));
+            self.report("runs on", format!("{} goes on in process {} for {secs} s", call.what, call.owner.0));
         }
     }
 
@@ -186,25 +186,25 @@ impl Oracle {
         self.failed.entry((key, attempt)).or_insert(now);
     }
 
-    /// Something holds up a process, or all of them, until then.
+    /// A process, or all of them (`None`), cannot work normally until then.
     pub(crate) fn disturbs(&mut self, owner: Option<Owner>, from: u64, until: u64) {
         self.disturbed.push((owner, from, until + SETTLES));
     }
 
-    /// Whether nothing held up a process between two moments.
+    /// Whether a process could work normally between two moments.
     fn is_calm(&self, owner: Owner, from: u64, to: u64) -> bool {
         let concerns = |of: &Option<Owner>| of.is_none_or(|of| of == owner);
         !self.disturbed.iter().any(|(of, begins, ends)| concerns(of) && *begins < to && *ends > from)
     }
 
-    /// These jobs wait for a permit, and there is one.
-    pub(crate) fn wait_in_vain(&mut self, jobs: &[JobId], now: u64) {
+    /// These jobs wait for a permit although one is free.
+    pub(crate) fn waits_for_free_permit(&mut self, jobs: &[JobId], now: u64) {
         self.idle.retain(|job, _| jobs.contains(job));
         for job in jobs {
             let since = *self.idle.entry(*job).or_insert(now);
             if now > since && self.is_calm(Owner::WORLD, since, now) {
                 let millis = (now - since) / 1_000;
-                self.blame("idle", format!("{job} waits for {millis} ms for a permit that nobody has"));
+                self.report("idle", format!("{job} waits for {millis} ms for a permit that nobody has"));
             }
         }
     }
@@ -221,7 +221,7 @@ impl Oracle {
         let Some(ended) = self.ended.get(&job).map(|ended| *ended.max(&asked)) else { return };
         if now > ended + SOON && self.is_calm(client, ended, now) {
             let millis = (now - ended) / 1_000;
-            self.blame("late", format!("a client hears of the end of {job} {millis} ms after it"));
+            self.report("late", format!("a client hears of the end of {job} {millis} ms after it"));
         }
     }
 
@@ -243,7 +243,10 @@ impl Oracle {
         let Some(last) = before.filter(|last| now >= last + ALIVE_FOR) else { return };
         if self.is_calm(owner, last, now) {
             let secs = (now - last) / 1_000_000;
-            self.blame("silent", format!("process {} said nothing for {secs} s, and nothing kept it from it", owner.0));
+            self.report(
+                "silent",
+                format!("process {} said nothing for {secs} s, and nothing kept it from it", owner.0),
+            );
         }
     }
 
@@ -279,10 +282,10 @@ impl Oracle {
         // The next attempt of a job takes up those below it that failed.
         let may_reopen = self.retried.contains(&before.job.root) || after.job.parent.is_some();
         if was.is_final() && was != is && !may_reopen {
-            self.blame("once", format!("job {id} was {was} and is {is}"));
+            self.report("once", format!("job {id} was {was} and is {is}"));
         }
         if was.is_final() && was == is && before.output != after.output {
-            self.blame("once", format!("job {id} has another output"));
+            self.report("once", format!("job {id} has another output"));
         }
     }
 

@@ -120,7 +120,7 @@ impl World {
         drop(work);
         self.note(owner, format_args!("stops: {stopped:?}"));
         if !matches!(stopped, Ok(Stopped::Drained | Stopped::Interrupted)) {
-            self.oracle(|oracle| oracle.blame("failed", format!("worker {number} stopped by itself: {stopped:?}")));
+            self.oracle(|oracle| oracle.report("failed", format!("worker {number} stopped by itself: {stopped:?}")));
         }
         ork.shutdown().await;
         self.ended(number, owner);
@@ -132,12 +132,12 @@ impl World {
         let Some(worker) = self.workers.get(number) else { return };
         let life = worker.life.lock().unwrap().take();
         let back = life.map_or(0, |life| life.back * 1_000);
-        self.bury_process(owner);
+        self.end_process(owner);
         self.start_later(number, back.max(AGAIN));
     }
 
     /// Nothing of a process goes on.
-    fn bury_process(self: &Arc<Self>, owner: Owner) {
+    fn end_process(self: &Arc<Self>, owner: Owner) {
         let now = self.executor.now();
         self.oracle(|oracle| oracle.dies(owner, now));
         self.close_end(owner);
@@ -150,7 +150,7 @@ impl World {
         // One that is not there is started again already.
         let Some(life) = life else { return };
         self.note(life.owner, format_args!("dies"));
-        self.bury_process(life.owner);
+        self.end_process(life.owner);
         self.start_later(number, back * 1_000);
     }
 

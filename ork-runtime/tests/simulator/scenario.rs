@@ -1,4 +1,5 @@
-//! What happens in a run, as plain data: made of a seed, and made smaller when something was found.
+//! A scenario: all that happens in a run, as plain data. It is generated from a seed, and made smaller when a fault is
+//! found.
 
 use serde::{Deserialize, Serialize};
 
@@ -88,8 +89,8 @@ pub(crate) enum Trouble {
     Stop { worker: usize, back: u64 },
     /// The clock of a worker is set.
     Turn { worker: usize, by: i64 },
-    /// The same, in the middle of a transaction of the worker: its changes are made, and it has not heard of it. It is the
-    /// first one after so many.
+    /// A worker ends in the middle of a transaction: it is committed and not answered yet. So many transactions go before
+    /// that one.
     InCommit { worker: usize, after: u64, what: Ends },
     /// The store answers late, up to so many milliseconds.
     Late { most: u64, lasts: u64 },
@@ -105,7 +106,7 @@ impl Scenario {
         let store = if dice.percent(50) { StoreKind::Server } else { StoreKind::File };
         let n_workers = dice.between(1, 4);
         let workers = (0..n_workers).map(|number| worker(&mut Dice::new(seed, "worker", number), store)).collect();
-        // Whole kinds of trouble are left out, so that the others have their way.
+        // Each seed leaves out some kinds of trouble, so that they do not always mask one another.
         let mut kinds: Vec<u64> = (0..9).filter(|_| dice.percent(60)).collect();
         if store == StoreKind::File {
             // The processes of a file share the clock of their computer.
@@ -121,8 +122,9 @@ impl Scenario {
             .collect();
         troubles.sort_by_key(|(at, _)| *at);
         let n_jobs = dice.between(1, 40);
-        let mut acts: Vec<_> =
-            (0..n_jobs).map(|number| submission(&mut Dice::new(seed, "job", number), number, calm)).collect();
+        let usual = dice.below(JOB_KINDS);
+        let job = |number| submission(&mut Dice::new(seed, "job", number), (number, usual), calm);
+        let mut acts: Vec<_> = (0..n_jobs).map(job).collect();
         acts.sort_by_key(|(at, _)| *at);
         let submitted: Vec<_> = acts.iter().filter_map(|(at, act)| Some((act.submits()?.0, *at))).collect();
         for number in 0..dice.any_size(16) {
@@ -212,7 +214,9 @@ fn trouble(dice: &mut Dice, kind: u64, n_workers: u64, calm: u64) -> (u64, Troub
     let at = dice.below(calm);
     let worker = usize::try_from(dice.below(n_workers)).unwrap();
     let back = 1 + dice.any_size(20_000);
-    let lasts = (1 + dice.any_size(60_000)).min(calm - at);
+    // Every fourth lasts longer than a heartbeat is believed.
+    let lasts = if dice.percent(25) { dice.between(15_000, 40_000) } else { dice.any_size(15_000) };
+    let lasts = (1 + lasts).min(calm - at);
     let trouble = match kind {
         0 => Trouble::Crash { worker, back },
         1 => Trouble::Freeze { worker, lasts },
@@ -234,8 +238,13 @@ fn trouble(dice: &mut Dice, kind: u64, n_workers: u64, calm: u64) -> (u64, Troub
     (at, trouble)
 }
 
-fn submission(dice: &mut Dice, number: u64, calm: u64) -> (u64, Act) {
-    let (at, kind) = (dice.below(calm), dice.below(12));
+/// So many kinds of jobs are drawn; some are there twice, as they are likelier.
+const JOB_KINDS: u64 = 12;
+
+/// A third of the jobs of a seed are of its usual kind, so that they meet.
+fn submission(dice: &mut Dice, (number, usual): (u64, u64), calm: u64) -> (u64, Act) {
+    let (at, other) = (dice.below(calm), dice.below(JOB_KINDS));
+    let kind = if dice.percent(33) { usual } else { other };
     let script = Script::generate(dice);
     let some = |dice: &mut Dice, most| (0..dice.any_size(most)).map(|_| Script::generate(dice)).collect();
     let job = match kind {

@@ -1,7 +1,7 @@
-//! The store as one process has it: the tables are shared, the way to them is late, and closed at times.
+//! The connection of one process to the shared store. Requests and answers are delayed, and refused at times.
 //!
-//! Each end has a writer, as the adapters have: what waits goes in one transaction, one after the other. What was asked
-//! is done whether or not the asking process lives to hear of it.
+//! Each connection has a writer, as the adapters have: waiting operations go into one transaction, one transaction at a
+//! time. A request that has reached the store is carried out even if its process crashes before the answer.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ use super::world::World;
 /// At most so many operations go in one transaction.
 const BATCH: usize = 64;
 
-/// One process's end.
+/// The connection of one process.
 pub(crate) struct End {
     pub(crate) world: Arc<World>,
     pub(crate) owner: Owner,
@@ -68,8 +68,8 @@ impl End {
         self.world.lives(self.owner)
     }
 
-    /// The way to the tables, or back.
-    async fn way(&self) {
+    /// How long a request or an answer is under way.
+    async fn delay(&self) {
         let micros = {
             let mut dice = self.dice.lock().unwrap();
             dice.between(100, 3_000) + dice.any_size(self.world.late() * 1_000)
@@ -88,10 +88,9 @@ impl End {
                 self.some.notified().await;
                 continue;
             }
-            self.way().await;
+            self.delay().await;
             if !self.lives() {
-                // Nobody hears that it came to nothing.
-                self.world.bury(batch);
+                self.world.keep_unanswered(batch);
                 return;
             }
             if self.world.refuses(self.owner) {
@@ -102,40 +101,40 @@ impl End {
             }
             let mut batch = batch;
             let changes = self.world.commit(self.owner, &mut batch);
-            self.way().await;
+            self.delay().await;
             if !self.lives() {
-                self.world.bury(batch);
+                self.world.keep_unanswered(batch);
                 return;
             }
             let told: Vec<_> = self.changes.tell_events(changes).collect();
             for work in batch {
                 work.finish(Ok(()));
             }
-            self.hear(told);
+            self.notify(told);
         }
     }
 
-    /// Hears what it has done itself.
-    fn hear(&self, changes: Vec<Change>) {
+    /// Announces changes in this process.
+    fn notify(&self, changes: Vec<Change>) {
         for change in changes {
             self.changes.tell(change);
         }
     }
 
-    /// Hears of what another process did.
-    pub(crate) async fn hear_of(self: Arc<Self>, changes: Vec<Change>) {
+    /// Announces changes that another process has made, after a while.
+    pub(crate) async fn notify_of(self: Arc<Self>, changes: Vec<Change>) {
         let micros = self.dice.lock().unwrap().any_size(200_000);
         self.world.executor.sleep(micros).await;
         if !self.lives() {
             return;
         }
         match self.world.scenario.store {
-            StoreKind::Server => self.hear(changes),
-            StoreKind::File => self.hear(vec![Change::Owed, Change::Elsewhere]),
+            StoreKind::Server => self.notify(changes),
+            StoreKind::File => self.notify(vec![Change::Owed, Change::Elsewhere]),
         }
     }
 
-    /// Does something to the tables, once, and answers what it came to; what nobody hears of is undone by `unheard`.
+    /// Sends a request to the store. If the caller has gone when the answer arrives, `unheard` undoes what it can.
     async fn ask<T: Send + 'static>(
         &self,
         name: &'static str,
@@ -145,7 +144,7 @@ impl End {
         let Some(end) = self.world.end(self.owner) else { return std::future::pending().await };
         let (answer, answered) = oneshot::channel();
         self.world.executor.spawn(Owner::WORLD, async move {
-            end.way().await;
+            end.delay().await;
             if !end.lives() {
                 return;
             }
@@ -156,7 +155,7 @@ impl End {
             let (done, changes) = what(&end.world);
             end.world.note(end.owner, format_args!("store  {name}"));
             end.world.spread(end.owner, &changes);
-            end.way().await;
+            end.delay().await;
             if !end.lives() {
                 return;
             }
@@ -164,11 +163,11 @@ impl End {
                 unheard(&end.world, done);
             }
             let told: Vec<_> = end.changes.tell_events(changes).collect();
-            end.hear(told);
+            end.notify(told);
         });
         match answered.await {
             Ok(answer) => answer,
-            // It is dead, or the world ends.
+            // The process has crashed, or the run is over.
             Err(_dropped) => std::future::pending().await,
         }
     }

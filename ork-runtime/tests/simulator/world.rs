@@ -13,9 +13,9 @@ use ork::{Context, Filter, JobId, JobState, Timestamp};
 use super::client::Client;
 use super::dice::Dice;
 use super::executor::{Executor, Owner, Step};
+use super::log::LogToTrace;
 use super::oracle::{Call, Fault, Oracle, is_open};
 use super::process::Worker;
-use super::said::Said;
 use super::scenario::{Ends, Scenario, Trouble};
 use super::store::{End, store_time};
 use super::trace::Trace;
@@ -31,17 +31,19 @@ pub(crate) struct World {
     next_owner: Mutex<u32>,
     pub(crate) workers: Vec<Worker>,
     pub(crate) client: Client,
-    /// Until when the store is late, and how much; until when it refuses, by worker and for all.
-    weather: Mutex<Weather>,
-    /// What is to happen to a worker in the middle of a transaction, and how many go before that.
+    /// How slow the store is and which requests it refuses.
+    store_troubles: Mutex<StoreTroubles>,
+    /// How a worker is to end in the middle of a transaction, and how many transactions go before that one.
     armed: Mutex<BTreeMap<usize, (u64, Ends)>>,
-    /// What was on its way from a process that died. To drop it would tell somebody.
-    morgue: Mutex<Vec<Box<dyn Work>>>,
+    /// Operations of crashed processes: to drop them would answer them.
+    unanswered: Mutex<Vec<Box<dyn Work>>>,
 }
 
 #[derive(Debug, Default)]
-struct Weather {
+struct StoreTroubles {
+    /// Until when it is slow, and by how many milliseconds at most.
     late: (u64, u64),
+    /// Until when it refuses the requests of a worker, or of all (`None`).
     refuses: BTreeMap<Option<usize>, u64>,
 }
 
@@ -85,14 +87,14 @@ impl World {
             oracle: Mutex::default(),
             trace: Mutex::new(Trace::new(keeps)),
             next_owner: Mutex::new(0),
-            weather: Mutex::default(),
+            store_troubles: Mutex::default(),
             armed: Mutex::default(),
-            morgue: Mutex::default(),
+            unanswered: Mutex::default(),
             scenario,
         })
     }
 
-    /// Another life of a process.
+    /// The owner of a new process.
     pub(crate) fn owner(&self) -> Owner {
         let mut next = self.next_owner.lock().unwrap();
         *next += 1;
@@ -139,27 +141,27 @@ impl World {
         self.ends.lock().unwrap().contains_key(&owner)
     }
 
-    /// A process does not live any more.
+    /// Disconnects a process that has ended.
     pub(crate) fn close_end(&self, owner: Owner) {
         let end = self.ends.lock().unwrap().remove(&owner);
         drop(end);
     }
 
-    pub(crate) fn bury(&self, works: Vec<Box<dyn Work>>) {
-        self.morgue.lock().unwrap().extend(works);
+    pub(crate) fn keep_unanswered(&self, works: Vec<Box<dyn Work>>) {
+        self.unanswered.lock().unwrap().extend(works);
     }
 
     /// Milliseconds by which the store may be late.
     pub(crate) fn late(&self) -> u64 {
-        let (until, most) = self.weather.lock().unwrap().late;
+        let (until, most) = self.store_troubles.lock().unwrap().late;
         if self.executor.now() < until { most } else { 0 }
     }
 
     pub(crate) fn refuses(&self, owner: Owner) -> bool {
         let now = self.executor.now();
         let worker = self.workers.iter().position(|worker| worker.owner() == Some(owner));
-        let weather = self.weather.lock().unwrap();
-        let until = |of: Option<usize>| weather.refuses.get(&of).copied().unwrap_or(0);
+        let store_troubles = self.store_troubles.lock().unwrap();
+        let until = |of: Option<usize>| store_troubles.refuses.get(&of).copied().unwrap_or(0);
         now < until(None) || (worker.is_some() && now < until(worker))
     }
 
@@ -229,7 +231,7 @@ impl World {
             .map(|(_, end)| Arc::clone(end))
             .collect();
         for end in others {
-            self.executor.spawn(Owner::WORLD, end.hear_of(news.clone()));
+            self.executor.spawn(Owner::WORLD, end.notify_of(news.clone()));
         }
     }
 
@@ -266,7 +268,7 @@ impl World {
             self.oracle(|oracle| {
                 let n_calls = oracle.calls_of(is_narrow, now);
                 if n_calls > 2 {
-                    oracle.blame("permits", format!("{n_calls} calls of `narrow` at once, of 2"));
+                    oracle.report("permits", format!("{n_calls} calls of `narrow` at once, of 2"));
                 }
             });
         }
@@ -297,13 +299,13 @@ impl World {
                 }
                 Trouble::Late { most, lasts } => {
                     let until = now + lasts * 1_000;
-                    self.weather.lock().unwrap().late = (until, most);
+                    self.store_troubles.lock().unwrap().late = (until, most);
                     // What is asked in the last moment is late, too, and what follows from it.
                     self.oracle(|oracle| oracle.disturbs(None, now, until + 4 * most * 1_000));
                 }
                 Trouble::Refuses { worker, lasts } => {
                     let until = now + lasts * 1_000;
-                    self.weather.lock().unwrap().refuses.insert(worker, until);
+                    self.store_troubles.lock().unwrap().refuses.insert(worker, until);
                     let owner = worker.map(|worker| self.workers.get(worker).and_then(Worker::owner));
                     self.oracle(|oracle| oracle.disturbs(owner.flatten(), now, until));
                 }
@@ -319,8 +321,8 @@ impl World {
         open.map(|view| format!("{} {} is {}", view.job.task, view.job.id, view.job.state)).collect()
     }
 
-    /// What waits for a permit is let go when there is one. Some may be let go that found no slot yet.
-    fn look(&self) {
+    /// A job waits for a permit only while none is free. A job that was woken may still wait for a slot.
+    fn check_permits(&self) {
         let now = self.executor.now();
         let (mut waiting, mut let_go, mut free) = (Vec::new(), 0, 0);
         for id in self.client.narrow() {
@@ -336,17 +338,17 @@ impl World {
             }
         }
         let idle = if free > let_go { waiting } else { Vec::new() };
-        self.oracle(|oracle| oracle.wait_in_vain(&idle, now));
+        self.oracle(|oracle| oracle.waits_for_free_permit(&idle, now));
     }
 
-    /// No more happens of itself: the world is taken apart, so that nothing of it is left.
+    /// Breaks the cycles between the world and its futures, so that its memory is freed.
     fn end_all(&self) {
         let owners: Vec<_> = (0..=*self.next_owner.lock().unwrap()).map(Owner).collect();
         for owner in owners.into_iter().rev() {
             self.executor.kill(owner);
         }
         self.ends.lock().unwrap().clear();
-        self.morgue.lock().unwrap().clear();
+        self.unanswered.lock().unwrap().clear();
         self.client.forget();
     }
 }
@@ -375,7 +377,7 @@ impl Drop for Calling {
 /// Runs a scenario to its end.
 pub(crate) fn run(scenario: &Scenario, keeps: bool) -> Report {
     let world = World::new(scenario.clone(), keeps);
-    let said = Said { world: Arc::clone(&world), spans: AtomicU64::new(0) };
+    let said = LogToTrace { world: Arc::clone(&world), spans: AtomicU64::new(0) };
     tracing::subscriber::with_default(said, || live(&world))
 }
 
@@ -397,15 +399,15 @@ fn live(world: &Arc<World>) -> Report {
         }
         match step {
             Step::Polled => continue,
-            Step::Loops => world.oracle(|oracle| oracle.blame("loop", "polls without end".into())),
-            Step::Quiet => world.oracle(|oracle| oracle.blame("quiet", "nothing happens any more".into())),
+            Step::Loops => world.oracle(|oracle| oracle.report("loop", "polls without end".into())),
+            Step::Quiet => world.oracle(|oracle| oracle.report("quiet", "nothing happens any more".into())),
             Step::Advanced => {}
         }
         if now < looked + SECOND {
             continue;
         }
         looked = now;
-        world.look();
+        world.check_permits();
         if now < last {
             continue;
         }
@@ -415,10 +417,10 @@ fn live(world: &Arc<World>) -> Report {
             Some(over) if now > over + AFTERWARDS => break,
             _ if now > deadline && !open.is_empty() => {
                 let words = format!("{} jobs have not ended: {}", open.len(), open.join(", "));
-                world.oracle(|oracle| oracle.blame("liveness", words));
+                world.oracle(|oracle| oracle.report("liveness", words));
             }
             None if now > deadline => {
-                world.oracle(|oracle| oracle.blame("liveness", "a client waits in vain".into()));
+                world.oracle(|oracle| oracle.report("liveness", "a client waits in vain".into()));
             }
             _ => {}
         }

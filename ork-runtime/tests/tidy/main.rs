@@ -63,7 +63,8 @@ const WORDS: &[(&str, &[&str])] = &[
     ("inventory", &["registry", "task::def"]),
 ];
 
-/// What no run can repeat: threads, timers and draws of its own. Adapters, the command line and these may say it.
+/// Words of code that no run can repeat: threads, timers and random numbers of its own. Only adapters, the command line
+/// and these modules may use them.
 const UNREPEATABLE: &[&str] = &["block_in_place", "block_on", "fastrand", "new_v4", "now_v7"];
 const MAY_SAY_IT: &[&str] = &["cli", "id", "task::wait"];
 
@@ -247,6 +248,9 @@ fn the_core_can_be_repeated() {
             if first == "tokio" && second == "::" && matches!(third.as_str(), "spawn" | "time") {
                 problems.push(format!("{}: only adapters say `tokio::{third}`", module.file));
             }
+            if first != "runtime" && second == "." && third == "spawn" && fourth == "(" {
+                problems.push(format!("{}: `{first}.spawn` is no port, `Runtime::spawn` is", module.file));
+            }
             if first == "select" && second == "!" {
                 n_selects += 1;
                 if fourth != "biased" {
@@ -370,7 +374,7 @@ fn named_file(file: &str) -> Option<String> {
 /// The tests that a document names which are not there, and how many it names.
 fn missing_tests(document: &str) -> (Vec<String>, usize) {
     let (mut problems, mut tests) = (Vec::new(), 0);
-    for name in document.split('`').skip(1).step_by(2).filter(|name| name.contains(".rs")) {
+    for name in document.split('`').skip(1).step_by(2).filter(|name| name.contains(".rs") || name.ends_with(".json")) {
         let (file, test) = name.split_once("::").unwrap_or((name, ""));
         let Some(code) = named_file(file) else {
             problems.push(format!("there is no file {file}"));

@@ -1,4 +1,4 @@
-//! What the code under test says in its log goes into the trace; an error is a fault of its own.
+//! The log of the code under test goes into the trace; a line of level `ERROR` is a fault.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::world::World;
 
-/// Takes what is said while a world runs on this thread.
-pub(crate) struct Said {
+/// Receives the log lines of a run on this thread.
+pub(crate) struct LogToTrace {
     pub(crate) world: Arc<World>,
     pub(crate) spans: AtomicU64,
 }
@@ -28,7 +28,7 @@ impl Visit for Words {
     }
 }
 
-impl Subscriber for Said {
+impl Subscriber for LogToTrace {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() <= Level::INFO && metadata.target().starts_with("ork")
     }
@@ -45,9 +45,9 @@ impl Subscriber for Said {
         let mut words = Words(String::new());
         event.record(&mut words);
         let (owner, level) = (self.world.executor.polled(), *event.metadata().level());
-        self.world.note(owner, format_args!("says   {level} {}", words.0));
+        self.world.note(owner, format_args!("log    {level} {}", words.0));
         if level == Level::ERROR {
-            self.world.oracle(|oracle| oracle.blame("error", words.0));
+            self.world.oracle(|oracle| oracle.report("error", words.0));
         }
     }
 
