@@ -374,7 +374,9 @@ fn named_file(file: &str) -> Option<String> {
 /// The tests that a document names which are not there, and how many it names.
 fn missing_tests(document: &str) -> (Vec<String>, usize) {
     let (mut problems, mut tests) = (Vec::new(), 0);
-    for name in document.split('`').skip(1).step_by(2).filter(|name| name.contains(".rs") || name.ends_with(".json")) {
+    for name in
+        document.split('`').skip(1).step_by(2).filter(|name| [".rs", ".json"].iter().any(|end| name.contains(end)))
+    {
         let (file, test) = name.split_once("::").unwrap_or((name, ""));
         let Some(code) = named_file(file) else {
             problems.push(format!("there is no file {file}"));
