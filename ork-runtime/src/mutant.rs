@@ -42,6 +42,12 @@ pub enum Mutant {
     KeepsKey,
     /// What is due later is not waited for.
     MissesDue,
+    /// A process gives back a job that another one works on.
+    GivesBackOthers,
+    /// A row of the outbox is settled by receipts of an earlier taking.
+    SettlesOldTaking,
+    /// A job is sent again whose parts went on between two looks.
+    SendsAgainUnseen,
 }
 
 impl Mutant {
@@ -65,6 +71,9 @@ impl Mutant {
         Self::RetriesAtOnce,
         Self::KeepsKey,
         Self::MissesDue,
+        Self::GivesBackOthers,
+        Self::SettlesOldTaking,
+        Self::SendsAgainUnseen,
     ];
 }
 

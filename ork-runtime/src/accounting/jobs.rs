@@ -16,6 +16,7 @@ use crate::id::JobId;
 use crate::job::{self, Attempt, Ended, Job, Phase, State, Unique};
 use crate::ledger::Halt;
 use crate::message::Outgoing;
+use crate::mutant::{self, Mutant};
 use crate::tree::Stop;
 
 /// A job to be made, with its input's JSON.
@@ -414,6 +415,9 @@ impl Operation for Settle {
         let Some(entry) = books.get_mut(self.job) else {
             return Answer::Old;
         };
+        if how == Attempt::Interrupted && self.is_of_another(&entry.job) {
+            return Answer::Old;
+        }
         let Ended::Counted(effects) = entry.job.end_attempt(self.phase, self.attempt, how, self.by.now) else {
             return Answer::Old;
         };
@@ -440,6 +444,14 @@ impl Operation for Settle {
 }
 
 impl Settle {
+    /// Whether another process has taken the job over meanwhile, as one does that gets a delivery which was lost: it is
+    /// not given back by the one that had it.
+    fn is_of_another(&self, job: &Job) -> bool {
+        let by = self.by.worker.to_string();
+        let is_of_another = job.state == State::Running && job.worker.as_ref().is_some_and(|worker| *worker != by);
+        is_of_another && !mutant::is_on(Mutant::GivesBackOthers)
+    }
+
     /// How the attempt ended. Below a job that was interrupted no other one begins, so that none is waited for.
     fn how(&self, books: &Books) -> Attempt {
         let above = books.get(self.job).and_then(|entry| books.interrupted_above(&entry.job));

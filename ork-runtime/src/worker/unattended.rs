@@ -7,6 +7,7 @@
 //! well that is one more look at an index, in a transaction that is made anyway.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +18,19 @@ use crate::accounting::Resend;
 use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::id::JobId;
-use crate::store::JobView;
+use crate::job::State;
+use crate::ledger::PartState;
+use crate::mutant::{self, Mutant};
+use crate::store::{JobView, PartFilter};
 
 /// A queue that has brought nothing for so long is idle; so long lie between two looks then.
 const IDLE: Duration = Duration::from_mins(1);
 
 /// So long lie between two looks while it brings something.
 const BUSY: Duration = Duration::from_mins(10);
+
+/// So many parts are read at once.
+const PAGE: usize = 1_000;
 
 /// What a sign of life has found.
 #[derive(Debug)]
@@ -70,11 +77,14 @@ struct Seen {
     attempt: u32,
     settled: u64,
     running: u64,
+    /// A digest of its open parts and their attempts, if it waits for parts and no message waits in its queue.
+    open_parts: Option<u64>,
 }
 
 impl Seen {
-    fn of(JobView { job, counts, .. }: &JobView) -> Self {
-        Self { task: job.task.clone(), attempt: job.attempt, settled: counts.settled(), running: counts.running }
+    fn of(JobView { job, counts, .. }: &JobView, open_parts: Option<u64>) -> Self {
+        let (task, attempt) = (job.task.clone(), job.attempt);
+        Self { task, attempt, settled: counts.settled(), running: counts.running, open_parts }
     }
 }
 
@@ -89,9 +99,16 @@ pub(super) async fn send_again(engine: Arc<Engine>, mut looks: mpsc::Receiver<Lo
         for id in found {
             match engine.store.job(id).await {
                 Ok(Some(view)) => {
-                    let seen = Seen::of(&view);
-                    let twice = asked_for.get(&id) == Some(&seen);
-                    if !(twice && is_empty(&engine, &seen.task, &mut empty).await && again(&engine, &view).await) {
+                    let is_empty = is_empty(&engine, &view.job.task, &mut empty).await;
+                    let waits_for_parts = view.job.state == State::Waiting;
+                    let open_parts = match (waits_for_parts, is_empty) {
+                        (false, _) | (true, false) => None,
+                        (true, true) => open_parts(&engine, view.job.id).await,
+                    };
+                    let seen = Seen::of(&view, open_parts);
+                    let is_known = is_empty && (seen.open_parts.is_some() || !waits_for_parts);
+                    let twice = is_known && asked_for.get(&id) == Some(&seen);
+                    if !(twice && again(&engine, &view).await) {
                         before.insert(id, seen);
                     }
                 }
@@ -117,6 +134,29 @@ async fn is_empty(engine: &Engine, task: &str, known: &mut HashMap<String, bool>
     };
     known.insert(queue.to_owned(), empty);
     empty
+}
+
+/// A digest of the parts of a job that have not ended, and of how often each was begun; the same again means that none
+/// has moved. What a process runs is known as of its last sign of life, so that a part which has begun since then is not
+/// seen: with the next attempt at it, it would look as if nothing had moved.
+async fn open_parts(engine: &Engine, job: JobId) -> Option<u64> {
+    if mutant::is_on(Mutant::SendsAgainUnseen) {
+        return Some(0);
+    }
+    let (mut from, mut digest) = (0, DefaultHasher::new());
+    loop {
+        let states = vec![PartState::Ready, PartState::Running, PartState::Retrying];
+        let page = engine.store.list_parts(job, PartFilter { states, from, limit: PAGE }).await;
+        let page = page.inspect_err(|error| tracing::warn!(%error, %job, "its parts cannot be looked at"));
+        let page = page.ok()?;
+        for part in &page {
+            (part.index, part.attempts).hash(&mut digest);
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => from = last.index + 1,
+            _ => return Some(digest.finish()),
+        }
+    }
 }
 
 /// Sends a job again. Answers whether there is nothing more to see.

@@ -92,6 +92,7 @@ impl World {
     pub(crate) fn start_client(self: &Arc<Self>) {
         let owner = self.owner();
         *self.client.owner.lock().unwrap() = owner;
+        self.oracle(|oracle| oracle.clients.insert(owner));
         let world = Arc::clone(self);
         *self.client.left.lock().unwrap() = self.scenario.acts.len();
         self.executor.spawn(owner, async move {

@@ -1,5 +1,5 @@
 //! The whole engine under a storm that is drawn from a seed: processes die, freeze, stop and have wrong clocks, the store
-//! is late or refuses, and time is virtual. The same seed is the same run.
+//! is late or refuses, the broker loses what it has, and time is virtual. The same seed is the same run.
 //!
 //! ```text
 //! cargo test --test simulator                          a thousand seeds
@@ -21,6 +21,7 @@
 #![expect(clippy::disallowed_methods, reason = "how long a run takes is no part of it")]
 
 mod args;
+mod broker;
 mod client;
 mod clock;
 mod dice;

@@ -21,6 +21,8 @@ pub(crate) struct Call {
     pub(crate) job: JobId,
     /// Of which job or part it is, and which attempt.
     pub(crate) what: String,
+    /// When its process last wrote something of its job before it began.
+    pub(crate) claimed: u64,
     pub(crate) begun: u64,
 }
 
@@ -36,6 +38,9 @@ const SETTLES: u64 = 2_000_000;
 
 /// For so long a sign of life is believed.
 const ALIVE_FOR: u64 = 15_000_000;
+
+/// For so long a delivery may wait for a slot before it is given back.
+const WAITS_FOR_SLOT: u64 = 10_000_000;
 
 /// Between two signs of life.
 const BEAT: u64 = 5_000_000;
@@ -61,6 +66,14 @@ pub(crate) struct Oracle {
     /// When processes went on that had been frozen.
     thawed: BTreeMap<Owner, u64>,
     drained: BTreeSet<Owner>,
+    /// The processes that steer jobs.
+    pub(crate) clients: BTreeSet<Owner>,
+    /// When a process last wrote something of a job.
+    wrote: BTreeMap<(Owner, JobId), u64>,
+    /// Parts of which more than one message was published: nothing keeps those apart.
+    copied: BTreeSet<String>,
+    /// When a message of a job last came that had come before.
+    came_again: BTreeMap<JobId, u64>,
     /// When jobs were taken up again, or split: what was called before is of an earlier run.
     reopened: BTreeMap<JobId, u64>,
     /// How often something was let pass that only looks false, by the reason.
@@ -100,7 +113,7 @@ impl Oracle {
     }
 
     /// No call begins after its process has learned of the end of its job, or after it was asked to stop.
-    fn check_wanted(&mut self, Call { owner, job, what, begun }: &Call, attempt: u32) {
+    fn check_wanted(&mut self, Call { owner, job, what, begun, .. }: &Call, attempt: u32) {
         if self.drained.contains(owner) {
             self.report("drained", format!("{what} begins in process {} after it was asked to stop", owner.0));
         }
@@ -121,31 +134,55 @@ impl Oracle {
     }
 
     /// A call that has returned is not repeated, if its process had the time to settle it.
-    fn check_not_repeated(&mut self, Call { owner, job, what, begun }: &Call) {
+    fn check_not_repeated(&mut self, Call { owner, job, what, begun, .. }: &Call) {
         let Some((call, returned)) = self.returned.get(what).cloned() else { return };
         let is_settled = *begun > returned + SETTLES && self.is_calm(call.owner, returned, *begun);
-        if is_settled && self.is_same_run(*job, call.begun) {
+        if is_settled && self.is_same_run(*job, call.claimed) {
             self.report("again", format!("{what} begins in process {}, and has returned in {}", owner.0, call.owner.0));
         }
     }
 
     /// Two calls of one attempt overlap only if the first process had missed its heartbeats.
-    fn check_not_twice(&mut self, Call { owner, job, what, begun }: &Call) {
+    fn check_not_twice(&mut self, Call { owner, job, what, begun, .. }: &Call) {
         let Some(other) = self.live.values().find(|call| call.what == *what) else { return };
-        let (place, since) = (other.owner, other.begun);
+        let (place, since, claimed) = (other.owner, other.begun, other.claimed);
         let lives = self.beats.get(&place).is_some_and(|beat| *begun < beat + ALIVE_FOR);
         let was_dead = self.dead.get(&place).is_some_and(|when| *when >= since);
-        if !self.is_same_run(*job, since) {
+        if !self.is_same_run(*job, claimed) {
             // What it returns counts for nothing; it may go on for as long as it is given to tidy up.
             *self.excuses.entry("beside a call of an earlier run").or_default() += 1;
         } else if place == *owner {
             self.report("twice", format!("{what} begins twice in process {}", owner.0));
+        } else if self.copied.contains(what) {
+            *self.excuses.entry("beside a call of another copy of its message").or_default() += 1;
+        } else if self.lost_delivery(*job, since) {
+            *self.excuses.entry("beside a call whose delivery was lost").or_default() += 1;
         } else if !lives || was_dead {
             *self.excuses.entry("beside a call whose process was silent").or_default() += 1;
         } else {
             let places = format!("process {} beside the one in {}, which lives", owner.0, place.0);
             self.report("twice", format!("{what} begins in {places}"));
         }
+    }
+
+    /// When a process wrote that it works on a job, at the latest.
+    pub(crate) fn claimed_at(&self, owner: Owner, job: JobId, now: u64) -> u64 {
+        self.wrote.get(&(owner, job)).copied().unwrap_or(now)
+    }
+
+    /// Whether a delivery of a job was lost and came again while this call was made, or had waited for a slot before.
+    fn lost_delivery(&self, job: JobId, since: u64) -> bool {
+        self.came_again.get(&job).is_some_and(|again| again + WAITS_FOR_SLOT >= since)
+    }
+
+    /// Two messages of one part are under way.
+    pub(crate) fn copied(&mut self, key: String) {
+        self.copied.insert(key);
+    }
+
+    /// A message of a job comes that has come before.
+    pub(crate) fn comes_again(&mut self, job: JobId, now: u64) {
+        self.came_again.insert(job, now);
     }
 
     /// Whether a job was neither taken up again nor split again since then.
@@ -267,10 +304,14 @@ impl Oracle {
     }
 
     /// A transaction has changed a job.
-    pub(crate) fn changed(&mut self, before: Option<&JobView>, after: Option<&JobView>, now: u64) {
+    pub(crate) fn changed(&mut self, by: Owner, before: Option<&JobView>, after: Option<&JobView>, now: u64) {
         let (Some(before), Some(after)) = (before, after) else { return };
         let id = after.job.id;
         let (was, is) = (before.job.state, after.job.state);
+        if self.retried.contains(&id) && self.clients.contains(&by) && before.job.attempt != after.job.attempt {
+            self.reopened.insert(id, now);
+        }
+        self.wrote.insert((by, id), now);
         if was.is_final() && !is.is_final() {
             self.reopened.insert(id, now);
             self.ended.remove(&id);

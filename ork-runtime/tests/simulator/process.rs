@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use ork::broker::Broker;
 use ork::clock::Clock;
 use ork::store::Store;
 use ork::{BuildError, Ork, Stopped, WorkerId};
@@ -59,6 +60,7 @@ impl World {
         let seed = self.scenario.seed;
         let dice = |name: &str| Mutex::new(Dice::new(seed, name, owner.0.into()));
         let store: Arc<dyn Store> = self.open_end(owner);
+        let broker = self.open_broker_end(owner).map(|end| end as Arc<dyn Broker>);
         let runtime = Arc::new(SimRuntime { executor: Arc::clone(&self.executor), owner, dice: dice("threads") });
         let entropy = SimEntropy { clock: Arc::clone(clock), dice: dice("entropy"), last: Mutex::default() };
         let worker = WorkerId::with_boot(format!("p{}", owner.0), u128::from(owner.0).to_be_bytes());
@@ -67,7 +69,7 @@ impl World {
         let builder = Ork::builder().config(config).clock(clock).runtime(runtime).entropy(Arc::new(entropy));
         let builder = set.iter().fold(builder, |builder, (key, value)| builder.set(key, value.to_string()));
         let here = Here { world: Arc::clone(self), owner };
-        builder.state(here).ports(store, None, worker).build().await
+        builder.state(here).ports(store, broker, worker).build().await
     }
 
     /// Starts a worker.

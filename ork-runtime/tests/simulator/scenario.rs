@@ -3,6 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use ork::JobId;
+use ork::broker::{DeadReason, Refused};
+use ork::message::{Ask, Message};
+
+use super::broker::Letter;
 use super::dice::Dice;
 use super::oracle::Expected;
 use super::tasks::{Script, TIMEOUT};
@@ -13,6 +18,9 @@ pub(crate) struct Scenario {
     /// Of the order of futures, of delays, of what processes draw.
     pub(crate) seed: u64,
     pub(crate) store: StoreKind,
+    /// Whether there is a broker, and which queues it has.
+    #[serde(default)]
+    pub(crate) broker: Option<QueueKind>,
     pub(crate) workers: Vec<ProcessSpec>,
     pub(crate) acts: Vec<(u64, Act)>,
     pub(crate) troubles: Vec<(u64, Trouble)>,
@@ -27,6 +35,15 @@ pub(crate) enum StoreKind {
     Server,
     /// A file; others hear that something happened, as with `SQLite`.
     File,
+}
+
+/// How the queues of a broker keep messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum QueueKind {
+    /// Counts how often each message was delivered.
+    Quorum,
+    /// Knows only whether it was.
+    Classic,
 }
 
 /// One worker.
@@ -94,8 +111,62 @@ pub(crate) enum Trouble {
     InCommit { worker: usize, after: u64, what: Ends },
     /// The store answers late, up to so many milliseconds.
     Late { most: u64, lasts: u64 },
+    /// The connection to the broker is cut, of a worker or of all, and no other one is made for a while.
+    Cut { worker: Option<usize>, lasts: u64 },
+    /// The broker closes the channels of a worker.
+    Channels { worker: usize },
+    /// The broker answers late, up to so many milliseconds.
+    SlowBroker { most: u64, lasts: u64 },
+    /// The broker reads nothing that is published.
+    Blocks { lasts: u64 },
+    /// The queues take nothing.
+    Full { lasts: u64 },
+    /// Others publish again what waits, so much of each queue.
+    Doubles { most: usize },
+    /// Others take what waits, so much of each queue, and give it back or keep it.
+    Stranger { most: usize, lasts: u64, keeps: bool },
+    /// Others publish something.
+    Foreign(Foreign),
+    /// All that waits is removed.
+    Purge,
+    /// Another node of the broker takes over, which has not heard of the newest messages of each queue.
+    Failover { most: usize, lasts: u64 },
+    /// What has waited for so many milliseconds is removed.
+    Expires { longest: u64, lasts: u64 },
     /// The store refuses everything, for one worker or for all.
     Refuses { worker: Option<usize>, lasts: u64 },
+}
+
+/// What others publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Foreign {
+    /// It is no message of ork.
+    Unreadable,
+    /// No worker knows its task.
+    UnknownTask,
+    /// It is about a part of a job that nobody knows.
+    UnknownJob,
+}
+
+impl Foreign {
+    /// What it is that is published at this moment.
+    pub(crate) fn letter(self, now: u64) -> Letter {
+        let mut job = [0; 16];
+        job.iter_mut().zip(now.to_be_bytes()).for_each(|(to, from)| *to = from);
+        let message = Message { body: "null".into(), ..Message::about(JobId::from_bytes(job), "strange") };
+        let message = match self {
+            Self::Unreadable => {
+                let detail = "its header is wrong".to_owned();
+                let (reply, job, task, hooks) = (None, None, None, None);
+                Err(Refused { reason: DeadReason::Undecodable, detail, reply, job, task, hooks })
+            }
+            Self::UnknownTask => Ok(message),
+            Self::UnknownJob => {
+                Ok(Message { task: "many".to_owned(), ask: Ask::Part { epoch: 1, index: 0 }, ..message })
+            }
+        };
+        Letter { message, anonymous: self == Self::Unreadable, foreign: true }
+    }
 }
 
 impl Scenario {
@@ -108,6 +179,18 @@ impl Scenario {
         let workers = (0..n_workers).map(|number| worker(&mut Dice::new(seed, "worker", number), store)).collect();
         // Each seed leaves out some kinds of trouble, so that they do not always mask one another.
         let mut kinds: Vec<u64> = (0..9).filter(|_| dice.percent(60)).collect();
+        let broker = match dice.below(4) {
+            0 => Some(QueueKind::Classic),
+            1 => Some(QueueKind::Quorum),
+            _ => None,
+        };
+        if broker.is_some() {
+            kinds.extend((20..28).filter(|_| dice.percent(50)));
+            // What loses messages takes long to be found.
+            if dice.percent(25) {
+                kinds.extend(30..34);
+            }
+        }
         if store == StoreKind::File {
             // The processes of a file share the clock of their computer.
             kinds.retain(|kind| *kind != 4);
@@ -130,11 +213,49 @@ impl Scenario {
         for number in 0..dice.any_size(16) {
             acts.push(act(&mut Dice::new(seed, "act", number), &submitted));
         }
-        Self { seed, store, workers, acts, troubles, calm }
+        Self { seed, store, broker, workers, acts, troubles, calm }
+    }
+}
+
+impl Trouble {
+    /// Whether it is a trouble of a broker.
+    pub(crate) const fn is_of_broker(&self) -> bool {
+        match self {
+            Self::Crash { .. }
+            | Self::Freeze { .. }
+            | Self::Sleep { .. }
+            | Self::Drain { .. }
+            | Self::Stop { .. }
+            | Self::Turn { .. }
+            | Self::InCommit { .. }
+            | Self::Late { .. }
+            | Self::Refuses { .. } => false,
+            Self::Cut { .. }
+            | Self::Channels { .. }
+            | Self::SlowBroker { .. }
+            | Self::Blocks { .. }
+            | Self::Full { .. }
+            | Self::Doubles { .. }
+            | Self::Stranger { .. }
+            | Self::Foreign(_)
+            | Self::Purge
+            | Self::Failover { .. }
+            | Self::Expires { .. } => true,
+        }
     }
 }
 
 impl Scenario {
+    /// Whether the broker loses what it has confirmed.
+    pub(crate) fn loses_messages(&self) -> bool {
+        let loses = |trouble: &Trouble| match trouble {
+            Trouble::Purge | Trouble::Failover { .. } | Trouble::Expires { .. } => true,
+            Trouble::Stranger { keeps, .. } => *keeps,
+            _ => false,
+        };
+        self.troubles.iter().any(|(_, trouble)| loses(trouble))
+    }
+
     /// How many milliseconds all calls take, if each is called as often as it may be.
     pub(crate) fn work(&self) -> u64 {
         let of_job = |(_, act): &(u64, Act)| match act {
@@ -232,6 +353,20 @@ fn trouble(dice: &mut Dice, kind: u64, n_workers: u64, calm: u64) -> (u64, Troub
             let what = what.get(dice.index(what.len())).copied().unwrap_or(Ends::Dies);
             Trouble::InCommit { worker, after: dice.any_size(30), what }
         }
+        20 | 21 => Trouble::Cut { worker: dice.percent(60).then_some(worker), lasts },
+        22 => Trouble::Channels { worker },
+        23 => Trouble::SlowBroker { most: 1 + dice.any_size(8_000), lasts },
+        24 => Trouble::Blocks { lasts },
+        25 => Trouble::Full { lasts },
+        26 => Trouble::Doubles { most: 1 + dice.index(4) },
+        27 => {
+            let what = [Foreign::Unreadable, Foreign::UnknownTask, Foreign::UnknownJob];
+            Trouble::Foreign(what.get(dice.index(what.len())).copied().unwrap_or(Foreign::Unreadable))
+        }
+        30 => Trouble::Purge,
+        31 => Trouble::Failover { most: 1 + dice.index(4), lasts },
+        32 => Trouble::Stranger { most: 1 + dice.index(4), lasts, keeps: dice.percent(30) },
+        33 => Trouble::Expires { longest: 1 + dice.any_size(20_000), lasts },
         5 => Trouble::Late { most: 1 + dice.any_size(8_000), lasts },
         _ => Trouble::Refuses { worker: dice.percent(50).then_some(worker), lasts },
     };

@@ -36,6 +36,9 @@ fn candidates(of: &Scenario) -> Vec<Scenario> {
     for troubles in without(&of.troubles) {
         all.push(Scenario { troubles, ..of.clone() });
     }
+    if of.broker.is_some() {
+        all.push(Scenario { broker: None, ..of.clone() });
+    }
     if of.workers.len() > 1 {
         for workers in without(&of.workers).into_iter().filter(|workers| !workers.is_empty()) {
             all.push(Scenario { workers, ..of.clone() });

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use ork::accounting::{By, Change, OwedId};
 use ork::context::Progress;
+use ork::message::Outgoing;
 use ork::metric::{Delta, Metric};
 use ork::store::memory::Tables;
 use ork::store::{
@@ -193,21 +194,42 @@ impl Store for End {
     }
 
     async fn take(&self, take: Take) -> Result<Taken, StoreError> {
-        let by = take.by.clone();
+        let (owner, by) = (self.owner, take.by.clone());
         let unheard = move |world: &World, taken: Taken| {
             let ids: Vec<_> = taken.owed.iter().map(|owed| owed.id).collect();
             world.truth(|tables| tables.give_back(&ids, &by));
         };
-        self.ask("take", move |world| (world.truth(|tables| tables.take(&take)), Vec::new()), unheard).await
+        let what = move |world: &World| {
+            let taken = world.truth(|tables| tables.take(&take));
+            for message in taken.owed.iter().filter(|row| row.lost > 0).flat_map(|row| &row.messages) {
+                if let Outgoing::Work(message) = message {
+                    world.oracle(|oracle| oracle.comes_again(message.job, world.executor.now()));
+                }
+            }
+            for row in &taken.owed {
+                let (id, n_messages, lost) = (row.id, row.messages.len(), row.lost);
+                world.note(owner, format_args!("takes  row {id} with {n_messages} messages, lost {lost} times"));
+            }
+            (taken, Vec::new())
+        };
+        self.ask("take", what, unheard).await
     }
 
     async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
-        let what = move |world: &World| (world.truth(|tables| tables.forget(&owed, &by)), Vec::new());
+        let owner = self.owner;
+        let what = move |world: &World| {
+            world.note(owner, format_args!("forgets rows {owed:?}"));
+            (world.truth(|tables| tables.forget(&owed, &by)), Vec::new())
+        };
         self.ask("forget", what, |_world, ()| {}).await
     }
 
     async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
-        let what = move |world: &World| ((), world.truth(|tables| tables.give_back(&owed, &by)));
+        let owner = self.owner;
+        let what = move |world: &World| {
+            world.note(owner, format_args!("gives back rows {owed:?}"));
+            ((), world.truth(|tables| tables.give_back(&owed, &by)))
+        };
         self.ask("give back", what, |_world, ()| {}).await
     }
 

@@ -10,6 +10,7 @@ use ork::store::memory::Tables;
 use ork::store::{Beat, Beaten, Work};
 use ork::{Context, Filter, JobId, JobState, Timestamp};
 
+use super::broker::{BrokerEnd, Server};
 use super::client::Client;
 use super::dice::Dice;
 use super::executor::{Executor, Owner, Step};
@@ -26,6 +27,9 @@ pub(crate) struct World {
     pub(crate) executor: Arc<Executor>,
     tables: Mutex<Tables>,
     ends: Mutex<BTreeMap<Owner, Arc<End>>>,
+    /// The broker, unless jobs travel through the store.
+    pub(crate) server: Option<Server>,
+    broker_ends: Mutex<BTreeMap<Owner, Arc<BrokerEnd>>>,
     oracle: Mutex<Oracle>,
     trace: Mutex<Trace>,
     next_owner: Mutex<u32>,
@@ -69,6 +73,12 @@ pub(crate) struct Report {
 /// How long after the last trouble every job must have ended, beside the time that its calls take.
 const PATIENCE: u64 = 300_000_000;
 
+/// The same if the broker loses messages: two looks for them lie ten minutes apart while their queue brings others.
+const PATIENCE_WITH_LOSSES: u64 = 1_800_000_000;
+
+/// Within this time a process has its connection to the broker again.
+const RECONNECTS: u64 = 5_000_000;
+
 /// How long is looked on when every job has ended.
 const AFTERWARDS: u64 = 60_000_000;
 
@@ -84,6 +94,8 @@ impl World {
             executor,
             tables: Mutex::default(),
             ends: Mutex::default(),
+            server: scenario.broker.map(|kind| Server::new(kind, scenario.seed)),
+            broker_ends: Mutex::default(),
             oracle: Mutex::default(),
             trace: Mutex::new(Trace::new(keeps)),
             next_owner: Mutex::new(0),
@@ -128,6 +140,16 @@ impl World {
         end
     }
 
+    pub(crate) fn open_broker_end(self: &Arc<Self>, owner: Owner) -> Option<Arc<BrokerEnd>> {
+        let end = self.server.is_some().then(|| BrokerEnd::open(self, owner))?;
+        self.broker_ends.lock().unwrap().insert(owner, Arc::clone(&end));
+        Some(end)
+    }
+
+    pub(crate) fn broker_end(&self, owner: Owner) -> Option<Arc<BrokerEnd>> {
+        self.broker_ends.lock().unwrap().get(&owner).cloned()
+    }
+
     pub(crate) fn end(&self, owner: Owner) -> Option<Arc<End>> {
         self.ends.lock().unwrap().get(&owner).cloned()
     }
@@ -144,6 +166,9 @@ impl World {
     /// Disconnects a process that has ended.
     pub(crate) fn close_end(&self, owner: Owner) {
         let end = self.ends.lock().unwrap().remove(&owner);
+        drop(end);
+        self.disconnect(owner);
+        let end = self.broker_ends.lock().unwrap().remove(&owner);
         drop(end);
     }
 
@@ -176,7 +201,7 @@ impl World {
                 (before, jobs.iter().map(|job| tables.job(*job)).collect::<Vec<_>>())
             });
             for (before, after) in before.iter().zip(&after) {
-                self.oracle(|oracle| oracle.changed(before.as_ref(), after.as_ref(), now));
+                self.oracle(|oracle| oracle.changed(owner, before.as_ref(), after.as_ref(), now));
                 let Some(after) = after else { continue };
                 let was = before.as_ref().map_or("nothing", |before| before.job.state.as_str());
                 let job = &after.job;
@@ -261,7 +286,9 @@ impl World {
         let (job, key, attempt) = (context.job_id(), context.idempotency_key(), context.attempt());
         self.note(owner, format_args!("call   {} {key} attempt {attempt}", context.task_name()));
         let now = self.executor.now();
-        let call = Call { owner, job, what: format!("{key} attempt {attempt}"), begun: now };
+        let what = format!("{key} attempt {attempt}");
+        let claimed = self.oracle(|oracle| oracle.claimed_at(owner, job, now));
+        let call = Call { owner, job, what, claimed, begun: now };
         let number = self.oracle(|oracle| oracle.begins(call, &key, attempt));
         let is_narrow = |job: JobId| self.truth(|tables| tables.job(job)).is_some_and(|view| view.job.task == "narrow");
         if context.task_name() == "narrow" {
@@ -285,6 +312,9 @@ impl World {
         for (at, trouble) in &self.scenario.troubles {
             let now = self.executor.now();
             self.executor.sleep((at * 1_000).saturating_sub(now)).await;
+            if trouble.is_of_broker() && self.server.is_none() {
+                continue;
+            }
             self.note(Owner::WORLD, format_args!("{trouble:?}"));
             let now = self.executor.now();
             match *trouble {
@@ -303,6 +333,52 @@ impl World {
                     // What is asked in the last moment is late, too, and what follows from it.
                     self.oracle(|oracle| oracle.disturbs(None, now, until + 4 * most * 1_000));
                 }
+                Trouble::Cut { worker: Some(worker), lasts } => {
+                    if let Some(owner) = self.workers.get(worker).and_then(Worker::owner) {
+                        self.cut(owner, lasts);
+                        self.oracle(|oracle| oracle.disturbs(Some(owner), now, now + lasts * 1_000 + RECONNECTS));
+                    }
+                }
+                Trouble::Cut { worker: None, lasts } => {
+                    self.cut_all(lasts);
+                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000 + RECONNECTS));
+                }
+                Trouble::Channels { worker } => {
+                    if let Some(owner) = self.workers.get(worker).and_then(Worker::owner) {
+                        self.close_channels(owner);
+                        self.oracle(|oracle| oracle.disturbs(Some(owner), now, now + RECONNECTS));
+                    }
+                }
+                Trouble::SlowBroker { most, lasts } => {
+                    let until = now + lasts * 1_000;
+                    self.slow_broker(until, most);
+                    self.oracle(|oracle| oracle.disturbs(None, now, until + 4 * most * 1_000));
+                }
+                Trouble::Blocks { lasts } => {
+                    self.block_publishers(now + lasts * 1_000);
+                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
+                }
+                Trouble::Full { lasts } => {
+                    self.fill_queues(now + lasts * 1_000);
+                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
+                }
+                Trouble::Doubles { most } => self.double(most),
+                Trouble::Stranger { most, lasts, keeps } => {
+                    self.take_as_stranger(most, lasts, keeps);
+                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
+                }
+                Trouble::Foreign(what) => self.publish_as_stranger(what.letter(now)),
+                Trouble::Purge => {
+                    let n_lost = self.forget_newest(usize::MAX);
+                    self.note(Owner::WORLD, format_args!("{n_lost} messages are lost"));
+                }
+                Trouble::Failover { most, lasts } => {
+                    let n_lost = self.forget_newest(most);
+                    self.note(Owner::WORLD, format_args!("{n_lost} messages are lost"));
+                    self.cut_all(lasts);
+                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000 + RECONNECTS));
+                }
+                Trouble::Expires { longest, lasts } => self.expire(now + lasts * 1_000, longest * 1_000),
                 Trouble::Refuses { worker, lasts } => {
                     let until = now + lasts * 1_000;
                     self.store_troubles.lock().unwrap().refuses.insert(worker, until);
@@ -341,6 +417,19 @@ impl World {
         self.oracle(|oracle| oracle.waits_for_free_permit(&idle, now));
     }
 
+    /// Nothing is left in a queue, and what was put aside came from others.
+    fn check_broker(&self) {
+        let Some(server) = &self.server else { return };
+        let (left, dead) = (server.left(), server.dead());
+        if let Some(one) = left.first() {
+            let words = format!("{} messages are left in queues, such as {one}", left.len());
+            self.oracle(|oracle| oracle.report("queues", words));
+        }
+        if let Some(one) = dead.first() {
+            self.oracle(|oracle| oracle.report("dead letters", one.clone()));
+        }
+    }
+
     /// Breaks the cycles between the world and its futures, so that its memory is freed.
     fn end_all(&self) {
         let owners: Vec<_> = (0..=*self.next_owner.lock().unwrap()).map(Owner).collect();
@@ -348,6 +437,7 @@ impl World {
             self.executor.kill(owner);
         }
         self.ends.lock().unwrap().clear();
+        self.broker_ends.lock().unwrap().clear();
         self.unanswered.lock().unwrap().clear();
         self.client.forget();
     }
@@ -389,7 +479,8 @@ fn live(world: &Arc<World>) -> Report {
     world.start_client();
     world.executor.spawn(Owner::WORLD, Arc::clone(world).cause());
     let last = scenario.calm.max(scenario.acts.iter().map(|(at, _)| *at).max().unwrap_or(0)) * 1_000;
-    let deadline = last + PATIENCE + scenario.work() * 1_000;
+    let patience = if scenario.loses_messages() { PATIENCE_WITH_LOSSES } else { PATIENCE };
+    let deadline = last + patience + scenario.work() * 1_000;
     let (mut looked, mut over) = (0, None);
     loop {
         let step = world.executor.step();
@@ -427,6 +518,7 @@ fn live(world: &Arc<World>) -> Report {
     }
     world.oracle(|oracle| oracle.rests(world.executor.now()));
     world.audit();
+    world.check_broker();
     let report = Report {
         fault: world.oracle(|oracle| oracle.fault().cloned()),
         trace: std::mem::take(&mut *world.trace.lock().unwrap()),

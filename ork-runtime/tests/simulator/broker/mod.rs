@@ -1,0 +1,431 @@
+//! The broker: queues, and what a RabbitMQ does to messages. `end` is one process's connection to it.
+//!
+//! It delivers at least once: what is not acknowledged comes again once its channel has ended. Its troubles are those
+//! that RabbitMQ has: connections are cut, confirms are lost, publishers are blocked or refused, and what was confirmed
+//! is lost all the same by purges, by policies and with nodes.
+
+mod end;
+mod session;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use ork::broker::{Answered, Delivery, Refused};
+use ork::message::{Ask, Follow, Message, Outgoing};
+use tokio::sync::{Notify, mpsc};
+
+pub(crate) use end::BrokerEnd;
+
+use self::session::Ticket;
+use super::dice::Dice;
+use super::executor::Owner;
+use super::scenario::QueueKind;
+use super::world::World;
+
+/// A quorum queue puts a message aside that it has delivered so often.
+const DELIVERY_LIMIT: u32 = 100;
+
+/// What travels: a message, or what is none.
+#[derive(Debug, Clone)]
+pub(crate) struct Letter {
+    pub(crate) message: Result<Message, Refused>,
+    /// Whether its sender gave it no id.
+    pub(crate) anonymous: bool,
+    /// Whether no process of ork has sent it.
+    pub(crate) foreign: bool,
+}
+
+/// A letter in a queue.
+#[derive(Debug, Clone)]
+struct Stored {
+    letter: Letter,
+    /// How often it was delivered before: a classic queue knows only whether it was.
+    count: u32,
+    /// When it came, in virtual microseconds.
+    since: u64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    ready: VecDeque<Stored>,
+}
+
+/// A consumer with a channel of its own.
+#[derive(Debug)]
+struct Session {
+    owner: Owner,
+    queue: String,
+    window: usize,
+    /// Whether it is handed nothing more.
+    stops: bool,
+    next_tag: u64,
+    unacked: BTreeMap<u64, Stored>,
+    /// What is on its way to the consumer, in order.
+    wire: mpsc::UnboundedSender<(u64, Stored)>,
+    /// Notified when its channel has ended.
+    ended: Arc<Notify>,
+}
+
+/// The connection of a process.
+#[derive(Debug, Default)]
+struct Link {
+    /// Counts the times that it was cut.
+    epoch: u64,
+    /// Until when no other one can be made.
+    down_until: u64,
+}
+
+/// What is wrong with the broker as a whole.
+#[derive(Debug, Default)]
+struct Troubles {
+    /// Until when it is slow, and by how many milliseconds at most.
+    late: (u64, u64),
+    /// Until when nobody can connect.
+    away_until: u64,
+    /// Until when it reads nothing that is published, for want of memory.
+    blocked_until: u64,
+    /// Until when its queues take nothing.
+    full_until: u64,
+    /// Until when messages expire that have waited for so many microseconds.
+    expires: (u64, u64),
+}
+
+/// All of it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    kind: QueueKind,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    queues: BTreeMap<String, Queue>,
+    /// The queue of each task.
+    routes: BTreeMap<String, String>,
+    sessions: BTreeMap<u64, Session>,
+    next_session: u64,
+    links: BTreeMap<Owner, Link>,
+    mailboxes: BTreeMap<String, mpsc::Sender<Answered>>,
+    troubles: Troubles,
+    dead: Vec<String>,
+    /// The parts of which a message came.
+    parts: BTreeSet<String>,
+    dice: Dice,
+}
+
+/// Why a publish was not confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NotTaken {
+    /// No queue is there for it.
+    NoQueue,
+    /// Its queue takes nothing just now.
+    Full,
+}
+
+impl Server {
+    pub(crate) fn new(kind: QueueKind, seed: u64) -> Self {
+        let inner = Inner {
+            queues: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            next_session: 0,
+            links: BTreeMap::new(),
+            mailboxes: BTreeMap::new(),
+            troubles: Troubles::default(),
+            dead: Vec::new(),
+            parts: BTreeSet::new(),
+            dice: Dice::new(seed, "broker", 0),
+        };
+        Self { kind, inner: Mutex::new(inner) }
+    }
+
+    fn inner<T>(&self, look: impl FnOnce(&mut Inner) -> T) -> T {
+        look(&mut self.inner.lock().unwrap())
+    }
+
+    /// Milliseconds by which it may be late.
+    fn late(&self, now: u64) -> u64 {
+        let (until, most) = self.inner(|inner| inner.troubles.late);
+        if now < until { most } else { 0 }
+    }
+
+    /// The number of a process's connection, if it has one or can make one.
+    fn connection(&self, owner: Owner, now: u64) -> Option<u64> {
+        self.inner(|inner| {
+            let away = inner.troubles.away_until;
+            let link = inner.links.entry(owner).or_default();
+            (now >= link.down_until.max(away)).then_some(link.epoch)
+        })
+    }
+
+    /// What waits in the queues or in the hands of somebody.
+    pub(crate) fn left(&self) -> Vec<String> {
+        self.inner(|inner| {
+            let ready = inner.queues.values().flat_map(|queue| &queue.ready);
+            let unacked = inner.sessions.values().flat_map(|session| session.unacked.values());
+            ready.chain(unacked).map(|stored| named(&stored.letter)).collect()
+        })
+    }
+
+    /// Why messages were put aside that processes of ork have sent.
+    pub(crate) fn dead(&self) -> Vec<String> {
+        self.inner(|inner| inner.dead.clone())
+    }
+
+    /// Puts a letter aside.
+    fn put_aside(&self, letter: &Letter, why: &str) {
+        if !letter.foreign {
+            self.inner(|inner| inner.dead.push(format!("{}: {why}", named(letter))));
+        }
+    }
+}
+
+/// A letter in the trace.
+fn named(letter: &Letter) -> String {
+    match &letter.message {
+        Ok(message) => format!("{} {} {:?} attempt {}", message.task, message.job, message.ask, message.attempt),
+        Err(refused) => format!("no message: {}", refused.detail),
+    }
+}
+
+impl World {
+    /// The broker of a run that has one.
+    pub(crate) fn server(&self) -> &Server {
+        self.server.as_ref().unwrap()
+    }
+
+    /// Puts what is published into its queue.
+    fn arrives(self: &Arc<Self>, from: Owner, outgoing: Outgoing) -> Result<(), NotTaken> {
+        let letter = match outgoing {
+            // What a part is told of itself never travels beside its body.
+            Outgoing::Work(message) => {
+                Letter { message: Ok(Message { data: None, ..message }), anonymous: false, foreign: false }
+            }
+            Outgoing::Follow(Follow { failed: Some(words), .. }) => {
+                self.server().inner(|inner| inner.dead.push(words));
+                return Ok(());
+            }
+            Outgoing::Follow(follow) => {
+                let message = Message { body: follow.body, ..Message::about(follow.id, &follow.task) };
+                Letter { message: Ok(message), anonymous: false, foreign: false }
+            }
+            Outgoing::Reply(reply) => {
+                let answered = Answered { correlation: reply.to.correlation.clone(), body: reply.body() };
+                let mailbox = self.server().inner(|inner| inner.mailboxes.get(&reply.to.queue).cloned());
+                let taken = mailbox.and_then(|mailbox| mailbox.try_send(answered).ok());
+                return taken.ok_or(NotTaken::NoQueue);
+            }
+            Outgoing::Event(_) => return Ok(()),
+            Outgoing::Hooks { .. } | Outgoing::Tell { .. } => return Err(NotTaken::NoQueue),
+        };
+        self.takes_letter(from, letter)
+    }
+
+    fn takes_letter(self: &Arc<Self>, from: Owner, letter: Letter) -> Result<(), NotTaken> {
+        let (now, words) = (self.executor.now(), named(&letter));
+        let part = letter.message.as_ref().ok().and_then(|message| match message.ask {
+            Ask::Part { index, .. } => Some(format!("{}.{index} attempt {}", message.job, message.attempt)),
+            _ => None,
+        });
+        let queue = self.server().inner(|inner| {
+            if now < inner.troubles.full_until {
+                return Err(NotTaken::Full);
+            }
+            let route = letter.message.as_ref().ok().and_then(|message| inner.routes.get(&message.task));
+            // What is of no task comes from others, who publish into a queue.
+            let queue = match route {
+                None if from == Owner::WORLD => inner.queues.keys().next(),
+                route => route,
+            };
+            let queue = queue.cloned().ok_or(NotTaken::NoQueue)?;
+            inner.queues.entry(queue.clone()).or_default().ready.push_back(Stored { letter, count: 0, since: now });
+            Ok(queue)
+        })?;
+        self.note(from, format_args!("queue  {queue} takes {words}"));
+        if let Some(part) = part
+            && !self.server().inner(|inner| inner.parts.insert(part.clone()))
+        {
+            self.oracle(|oracle| oracle.copied(part));
+        }
+        self.hand_out(&queue);
+        Ok(())
+    }
+
+    /// Hands what waits in a queue to those who have room.
+    fn hand_out(&self, queue: &str) {
+        let now = self.executor.now();
+        self.server().inner(|inner| {
+            let Inner { queues, sessions, dice, troubles, .. } = inner;
+            let Some(Queue { ready }) = queues.get_mut(queue) else { return };
+            let (until, longest) = troubles.expires;
+            if now < until {
+                ready.retain(|stored| stored.since + longest > now);
+            }
+            while !ready.is_empty() {
+                let has_room = |session: &&mut Session| {
+                    session.queue == queue && !session.stops && session.unacked.len() < session.window
+                };
+                let mut free: Vec<_> = sessions.values_mut().filter(has_room).collect();
+                let at = dice.index(free.len());
+                let (Some(session), Some(stored)) = (free.get_mut(at), ready.front().cloned()) else { return };
+                ready.pop_front();
+                session.next_tag += 1;
+                session.unacked.insert(session.next_tag, stored.clone());
+                drop(session.wire.send((session.next_tag, stored)));
+            }
+        });
+    }
+
+    /// Something went wrong with a delivery: it comes again, in its old place.
+    fn requeue(&self, queue: &str, back: Vec<Stored>) {
+        let kind = self.server().kind;
+        self.server().inner(|inner| {
+            let ready = &mut inner.queues.entry(queue.to_owned()).or_default().ready;
+            for mut stored in back.into_iter().rev() {
+                stored.count = if kind == QueueKind::Quorum { stored.count + 1 } else { 1 };
+                if stored.count > DELIVERY_LIMIT {
+                    inner.dead.push(format!("{}: delivered too often", named(&stored.letter)));
+                } else {
+                    ready.push_front(stored);
+                }
+            }
+        });
+        self.hand_out(queue);
+    }
+
+    /// The channel of a consumer ends.
+    fn end_session(&self, number: u64) {
+        let Some(session) = self.server().inner(|inner| inner.sessions.remove(&number)) else { return };
+        session.ended.notify_one();
+        self.requeue(&session.queue, session.unacked.into_values().collect());
+    }
+
+    /// All channels end of a process, or of all (`None`).
+    fn end_sessions(&self, owner: Option<Owner>) {
+        let concerns = |session: &Session| owner.is_none_or(|owner| session.owner == owner);
+        let numbers: Vec<_> = self.server().inner(|inner| {
+            inner.sessions.iter().filter(|(_, session)| concerns(session)).map(|(number, _)| *number).collect()
+        });
+        for number in numbers {
+            self.end_session(number);
+        }
+    }
+
+    /// The connection of a process ends, and no other one is made for a while.
+    pub(crate) fn cut(&self, owner: Owner, lasts: u64) {
+        let until = self.executor.now() + lasts * 1_000;
+        self.server().inner(|inner| {
+            let link = inner.links.entry(owner).or_default();
+            (link.epoch, link.down_until) = (link.epoch + 1, link.down_until.max(until));
+            inner.mailboxes.remove(&mailbox_of(owner));
+        });
+        self.note(owner, format_args!("loses its connection to the broker"));
+        self.end_sessions(Some(owner));
+    }
+
+    /// The connections of all end, and no other ones are made for a while.
+    pub(crate) fn cut_all(&self, lasts: u64) {
+        let until = self.executor.now() + lasts * 1_000;
+        self.server().inner(|inner| inner.troubles.away_until = inner.troubles.away_until.max(until));
+        for owner in self.living() {
+            self.cut(owner, lasts);
+        }
+    }
+
+    /// The broker closes the channels of a process, whose connection goes on.
+    pub(crate) fn close_channels(&self, owner: Owner) {
+        self.end_sessions(Some(owner));
+    }
+
+    /// A process has ended: its connection is gone.
+    pub(crate) fn disconnect(&self, owner: Owner) {
+        let Some(server) = &self.server else { return };
+        server.inner(|inner| {
+            inner.links.entry(owner).or_default().epoch += 1;
+            inner.mailboxes.remove(&mailbox_of(owner));
+        });
+        self.end_sessions(Some(owner));
+    }
+
+    /// Until when the broker is slow, and by how many milliseconds at most.
+    pub(crate) fn slow_broker(&self, until: u64, most: u64) {
+        self.server().inner(|inner| inner.troubles.late = (until, most));
+    }
+
+    pub(crate) fn block_publishers(&self, until: u64) {
+        self.server().inner(|inner| inner.troubles.blocked_until = until);
+    }
+
+    pub(crate) fn fill_queues(&self, until: u64) {
+        self.server().inner(|inner| inner.troubles.full_until = until);
+    }
+
+    /// A policy lets messages expire.
+    pub(crate) fn expire(&self, until: u64, longest: u64) {
+        self.server().inner(|inner| inner.troubles.expires = (until, longest));
+        let queues: Vec<_> = self.server().inner(|inner| inner.queues.keys().cloned().collect());
+        for queue in queues {
+            self.hand_out(&queue);
+        }
+    }
+
+    /// The broker forgets the newest messages of each queue, so many at most; answers how many those are.
+    pub(crate) fn forget_newest(&self, most: usize) -> usize {
+        self.server().inner(|inner| {
+            let queues = inner.queues.values_mut();
+            queues.map(|Queue { ready }| ready.drain(ready.len() - ready.len().min(most)..).count()).sum()
+        })
+    }
+
+    /// A program of others takes what waits, so many of each queue at most, and gives it back after a while, or keeps it.
+    pub(crate) fn take_as_stranger(self: &Arc<Self>, most: usize, lasts: u64, keeps: bool) {
+        let queues: Vec<_> = self.server().inner(|inner| inner.queues.keys().cloned().collect());
+        for name in queues {
+            let taken: Vec<_> = self.server().inner(|inner| {
+                inner
+                    .queues
+                    .get_mut(&name)
+                    .map_or_else(Vec::new, |Queue { ready }| ready.drain(..ready.len().min(most)).collect())
+            });
+            if taken.is_empty() || keeps {
+                continue;
+            }
+            let world = Arc::clone(self);
+            self.executor.spawn(Owner::WORLD, async move {
+                world.executor.sleep(lasts * 1_000).await;
+                world.requeue(&name, taken);
+            });
+        }
+    }
+
+    /// A program of others publishes once more what waits, so many of each queue at most.
+    pub(crate) fn double(self: &Arc<Self>, most: usize) {
+        let letters: Vec<_> = self.server().inner(|inner| {
+            let ready = inner.queues.values().flat_map(|queue| queue.ready.iter().take(most));
+            ready.map(|stored| stored.letter.clone()).collect()
+        });
+        for letter in letters {
+            let _refused = self.takes_letter(Owner::WORLD, letter);
+        }
+    }
+
+    /// A program of others publishes this.
+    pub(crate) fn publish_as_stranger(self: &Arc<Self>, letter: Letter) {
+        let _refused = self.takes_letter(Owner::WORLD, letter);
+    }
+}
+
+/// The queue of a process for outcomes.
+fn mailbox_of(owner: Owner) -> String {
+    format!("replies of p{}", owner.0)
+}
+
+fn delivery(letter: Letter, redelivered: u32, receipt: Ticket) -> Delivery {
+    let lost = letter.message.as_ref().map_or(0, |message| message.lost);
+    Delivery {
+        message: letter.message,
+        redelivered: redelivered + lost,
+        anonymous: letter.anonymous,
+        receipt: Box::new(receipt),
+    }
+}

@@ -1,0 +1,386 @@
+//! One consumer of a queue: it outlives the channels that it gets its deliveries on. A receipt of an older channel
+//! settles nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use ork::broker::{Answered, Delivery, Receipt, Settlement, Subscribe, Subscription};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::{BrokerEnd, Letter, Session, Stored, delivery, mailbox_of};
+use crate::scenario::QueueKind;
+
+/// A message that was delivered so often is not declined once more, but put aside.
+const DECLINES: u32 = 10;
+
+enum Command {
+    Resize(u16),
+    Stop(oneshot::Sender<()>),
+}
+
+/// What became of a delivery.
+struct Settled {
+    session: u64,
+    tag: u64,
+    how: How,
+}
+
+enum How {
+    Said(Box<(Letter, u32)>, Settlement),
+    /// The copy that stands for it was confirmed, or will not be.
+    Copied(bool),
+}
+
+/// The right to settle one delivery.
+pub(super) struct Ticket {
+    session: u64,
+    tag: u64,
+    left: Option<(Letter, u32, mpsc::UnboundedSender<Settled>)>,
+}
+
+impl Ticket {
+    fn give(&mut self, settlement: Settlement) {
+        let Some((letter, count, settle)) = self.left.take() else { return };
+        let how = How::Said(Box::new((letter, count)), settlement);
+        drop(settle.send(Settled { session: self.session, tag: self.tag, how }));
+    }
+}
+
+impl Receipt for Ticket {
+    fn settle(mut self: Box<Self>, settlement: Settlement) {
+        self.give(settlement);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.give(Settlement::Release);
+    }
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ticket {} of session {}", self.tag, self.session)
+    }
+}
+
+/// What the worker holds.
+pub(super) struct Stream {
+    deliveries: mpsc::UnboundedReceiver<(u64, Delivery)>,
+    commands: mpsc::UnboundedSender<Command>,
+    current: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "stream of session {}", self.current.load(Ordering::Relaxed))
+    }
+}
+
+#[async_trait]
+impl Subscription for Stream {
+    async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            let (session, delivery) = self.deliveries.recv().await?;
+            if session == self.current.load(Ordering::Relaxed) {
+                return Some(delivery);
+            }
+        }
+    }
+
+    fn ready(&mut self) -> Option<Delivery> {
+        loop {
+            let (session, delivery) = self.deliveries.try_recv().ok()?;
+            if session == self.current.load(Ordering::Relaxed) {
+                return Some(delivery);
+            }
+        }
+    }
+
+    fn resize(&mut self, window: u16) {
+        drop(self.commands.send(Command::Resize(window.max(1))));
+    }
+
+    async fn stop(&mut self) {
+        let (stop, stopped) = oneshot::channel();
+        if self.commands.send(Command::Stop(stop)).is_ok() {
+            drop(stopped.await);
+        }
+        self.deliveries.close();
+        // Their receipts are dropped, which gives them back.
+        while self.deliveries.recv().await.is_some() {}
+    }
+}
+
+/// Consumes one queue for one process.
+pub(super) struct Driver {
+    end: Arc<BrokerEnd>,
+    queue: String,
+    window: u16,
+    stopping: bool,
+    n_copying: usize,
+    commands: mpsc::UnboundedReceiver<Command>,
+    settle: mpsc::UnboundedSender<Settled>,
+    settled: mpsc::UnboundedReceiver<Settled>,
+    deliver: mpsc::UnboundedSender<(u64, Delivery)>,
+    current: Arc<AtomicU64>,
+}
+
+/// A channel with a consumer.
+pub(super) struct Open {
+    number: u64,
+    epoch: u64,
+    ended: Arc<Notify>,
+}
+
+impl Driver {
+    pub(super) fn new(end: Arc<BrokerEnd>, subscribe: Subscribe) -> (Self, Stream) {
+        let (deliver, deliveries) = mpsc::unbounded_channel();
+        let (command, commands) = mpsc::unbounded_channel();
+        let (settle, settled) = mpsc::unbounded_channel();
+        let current = Arc::new(AtomicU64::new(0));
+        let driver = Self {
+            end,
+            queue: subscribe.queue,
+            window: subscribe.window.max(1),
+            stopping: false,
+            n_copying: 0,
+            commands,
+            settle,
+            settled,
+            deliver,
+            current: Arc::clone(&current),
+        };
+        (driver, Stream { deliveries, commands: command, current })
+    }
+
+    /// Opens a channel and consumes.
+    pub(super) fn open(&self, epoch: u64) -> Open {
+        let (wire, mut arriving) = mpsc::unbounded_channel::<(u64, Stored)>();
+        let (world, ended) = (&self.end.world, Arc::new(Notify::new()));
+        let number = world.server().inner(|inner| {
+            inner.next_session += 1;
+            let session = Session {
+                owner: self.end.owner,
+                queue: self.queue.clone(),
+                window: self.window.into(),
+                stops: false,
+                next_tag: 0,
+                unacked: std::collections::BTreeMap::new(),
+                wire,
+                ended: Arc::clone(&ended),
+            };
+            inner.sessions.insert(inner.next_session, session);
+            inner.next_session
+        });
+        self.current.store(number, Ordering::Relaxed);
+        let (end, deliver, settle) = (Arc::clone(&self.end), self.deliver.clone(), self.settle.clone());
+        world.executor.spawn(self.end.owner, async move {
+            while let Some((tag, stored)) = arriving.recv().await {
+                end.pause(end.delay()).await;
+                let Stored { letter, count, .. } = stored;
+                if let Ok(message) = &letter.message {
+                    let (world, words) = (&end.world, super::named(&letter));
+                    world.note(end.owner, format_args!("comes  {words}, delivered {count} times before"));
+                    if count > 0 {
+                        world.oracle(|oracle| oracle.comes_again(message.job, world.executor.now()));
+                    }
+                }
+                let left = Some((letter.clone(), count, settle.clone()));
+                let ticket = Ticket { session: number, tag, left };
+                drop(deliver.send((number, delivery(letter, count, ticket))));
+            }
+        });
+        world.hand_out(&self.queue);
+        Open { number, epoch, ended }
+    }
+
+    pub(super) async fn run(mut self, first: Open) {
+        let mut open = first;
+        loop {
+            let lost = self.consume(&open).await;
+            self.current.store(0, Ordering::Relaxed);
+            self.end.world.end_session(open.number);
+            if !lost {
+                return;
+            }
+            open = match self.open_again().await {
+                Some(open) => open,
+                None => return,
+            };
+        }
+    }
+
+    /// Consumes until the channel is lost; answers `false` if it was asked to stop before that.
+    async fn consume(&mut self, open: &Open) -> bool {
+        let closing = self.end.closing.clone();
+        let mut is_closing = false;
+        loop {
+            let is_settled = self
+                .end
+                .world
+                .server()
+                .inner(|inner| inner.sessions.get(&open.number).is_none_or(|session| session.unacked.is_empty()));
+            if (self.stopping || is_closing) && (is_settled || (is_closing && self.n_copying == 0)) {
+                return false;
+            }
+            let mut batch = Vec::new();
+            tokio::select! {
+                biased;
+                () = open.ended.notified() => return true,
+                () = closing.cancelled(), if !is_closing => {
+                    is_closing = true;
+                    self.stop(open).await;
+                    while let Ok(settled) = self.settled.try_recv() {
+                        batch.push(settled);
+                    }
+                }
+                command = self.commands.recv(), if !self.stopping => match command {
+                    Some(Command::Resize(window)) => self.resize(open, window).await,
+                    Some(Command::Stop(stopped)) => {
+                        self.stopping = true;
+                        self.stop(open).await;
+                        let _gone: Result<(), ()> = stopped.send(());
+                    }
+                    None => {
+                        self.stopping = true;
+                        self.stop(open).await;
+                    }
+                },
+                _ = self.settled.recv_many(&mut batch, 256) => {}
+            }
+            if !batch.is_empty() {
+                // What is done waits to become part of a run, and then is under way.
+                self.end.pause(self.end.delay()).await;
+                self.carry_out(open, batch);
+            }
+        }
+    }
+
+    async fn resize(&mut self, open: &Open, window: u16) {
+        self.window = window;
+        self.end.pause(self.end.delay()).await;
+        let set = |session: &mut Session| session.window = window.into();
+        self.end.world.server().inner(|inner| inner.sessions.get_mut(&open.number).map(set));
+        self.end.world.hand_out(&self.queue);
+    }
+
+    /// Has nothing more delivered.
+    async fn stop(&self, open: &Open) {
+        self.end.pause(self.end.delay()).await;
+        let set = |session: &mut Session| session.stops = true;
+        self.end.world.server().inner(|inner| inner.sessions.get_mut(&open.number).map(set));
+        self.end.pause(self.end.delay()).await;
+    }
+
+    fn carry_out(&mut self, open: &Open, batch: Vec<Settled>) {
+        let (world, is_quorum) = (Arc::clone(&self.end.world), self.end.world.server().kind == QueueKind::Quorum);
+        let declines = if is_quorum { DECLINES } else { 1 };
+        let (mut done, mut back) = (Vec::new(), Vec::new());
+        for Settled { session, tag, how } in batch {
+            if let How::Copied(_) = &how {
+                self.n_copying -= 1;
+            }
+            if session != open.number {
+                continue;
+            }
+            match how {
+                How::Said(_, Settlement::Ack) | How::Copied(true) => done.push(tag),
+                How::Copied(false) => back.push(tag),
+                How::Said(letter, Settlement::Release) => {
+                    let (letter, count) = *letter;
+                    // From the second time on a copy takes its place, so that nothing is counted.
+                    if is_quorum && count > 0 {
+                        self.copy(open, tag, letter);
+                    } else {
+                        back.push(tag);
+                    }
+                }
+                How::Said(letter, Settlement::Decline(..)) if letter.1 < declines => back.push(tag),
+                How::Said(letter, Settlement::Decline(reason, words) | Settlement::Dead(reason, words)) => {
+                    world.server().put_aside(&letter.0, &format!("{}: {words}", reason.as_str()));
+                    done.push(tag);
+                }
+            }
+        }
+        let back: Vec<_> = world.server().inner(|inner| {
+            let Some(session) = inner.sessions.get_mut(&open.number) else { return Vec::new() };
+            for tag in done {
+                session.unacked.remove(&tag);
+            }
+            back.into_iter().filter_map(|tag| session.unacked.remove(&tag)).collect()
+        });
+        world.requeue(&self.queue, back);
+    }
+
+    /// Publishes the copy that stands for a delivery, and only then acknowledges.
+    fn copy(&mut self, open: &Open, tag: u64, letter: Letter) {
+        self.n_copying += 1;
+        let (end, settle, session, epoch) = (Arc::clone(&self.end), self.settle.clone(), open.number, open.epoch);
+        self.end.world.executor.spawn(self.end.owner, async move {
+            let copied = loop {
+                if end.send(vec![letter.clone()]).await.is_ok() {
+                    break true;
+                }
+                tokio::select! {
+                    biased;
+                    () = end.closing.cancelled() => break false,
+                    () = end.pause(500_000) => {}
+                }
+                if !end.is_up(epoch) {
+                    break false;
+                }
+            };
+            drop(settle.send(Settled { session, tag, how: How::Copied(copied) }));
+        });
+    }
+
+    /// A new channel, or `None` if none is wanted any more.
+    async fn open_again(&mut self) -> Option<Open> {
+        let (end, closing) = (Arc::clone(&self.end), self.end.closing.clone());
+        loop {
+            let pause = end.pause(end.delay() + 100_000);
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = closing.cancelled() => return None,
+                    command = self.commands.recv() => match command {
+                        Some(Command::Resize(window)) => self.window = window,
+                        Some(Command::Stop(_)) | None => return None,
+                    },
+                    Some(late) = self.settled.recv() => {
+                        if let How::Copied(_) = late.how {
+                            self.n_copying -= 1;
+                        }
+                    }
+                    () = &mut pause => break,
+                }
+            }
+            if self.stopping {
+                return None;
+            }
+            let connected = closing.run_until_cancelled(end.connected()).await?;
+            if let Some(epoch) = connected {
+                return Some(self.open(epoch));
+            }
+        }
+    }
+}
+
+/// Keeps the queue of a process for outcomes there while it has a connection.
+pub(super) async fn collect(end: Arc<BrokerEnd>, answers: mpsc::Sender<Answered>) {
+    let closing = end.closing.clone();
+    let keep = async {
+        loop {
+            let Some(epoch) = end.connected().await else { continue };
+            let queue = mailbox_of(end.owner);
+            end.world.server().inner(|inner| inner.mailboxes.insert(queue, answers.clone()));
+            while end.is_up(epoch) {
+                end.pause(1_000_000).await;
+            }
+        }
+    };
+    closing.run_until_cancelled(keep).await;
+}
