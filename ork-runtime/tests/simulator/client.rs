@@ -1,17 +1,18 @@
 //! A client that lives as long as the run: it submits jobs, cancels and retries them, and waits for their outcomes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use ork::store::Owing;
-use ork::{ClientError, Handle, JobId, JobOutcome, JobState, Ork};
+use futures_util::StreamExt as _;
+use ork::store::{Owing, StoreErrorKind};
+use ork::{ClientError, Filter, Handle, JobId, JobOutcome, JobState, Ork};
 use tokio::sync::Notify;
 
 use super::clock::ProcessClock;
 use super::executor::{Executor, Owner};
 use super::oracle::Expected;
 use super::scenario::{Act, Job};
-use super::tasks::{blocking, many_part, narrow, plain, timed, trunk};
+use super::tasks::{Script, blocking, itself, many_part, narrow, next, plain, timed, trunk};
 use super::world::World;
 
 /// What became of each submission.
@@ -28,6 +29,8 @@ struct Submitted {
 #[derive(Debug, Clone)]
 enum Answer {
     NotTaken,
+    /// It was removed, as it had ended so long ago.
+    Removed,
     Ended(Box<JobOutcome>),
 }
 
@@ -73,6 +76,13 @@ impl Client {
     pub(crate) fn narrow(&self) -> Vec<JobId> {
         let submitted = self.submitted.lock().unwrap();
         submitted.values().filter(|job| job.narrow && job.outcome.is_none()).filter_map(|job| job.id).collect()
+    }
+
+    /// The ids of those of these numbers that have one.
+    fn known(&self, numbers: &[u64]) -> Vec<JobId> {
+        let submitted = self.submitted.lock().unwrap();
+        let ids: BTreeSet<_> = numbers.iter().filter_map(|number| submitted.get(number)?.id).collect();
+        ids.into_iter().collect()
     }
 
     /// The job of this number is steered; answers its id, once it has one.
@@ -163,6 +173,24 @@ impl World {
         let id = loop {
             let asked_at = self.executor.now();
             let asked = match job.clone() {
+                Job::Asked(script) => return self.ask(ork, number, script).await,
+                Job::Itself(scripts) => id_of(ork.submit(itself { scripts }).await),
+                Job::Follower(of, script) => {
+                    let after = self.client.known(&of);
+                    let submission = ork.submit(plain { script });
+                    let submission = after.iter().fold(submission, |submission, id| submission.after(*id));
+                    let id = id_of(submission.await);
+                    if let Ok(id) = id {
+                        self.oracle(|oracle| oracle.follows.insert(id, after));
+                    }
+                    id
+                }
+                Job::Hooked(script) => {
+                    let follower = |when: &str| next { of: number, when: when.to_owned() };
+                    let submission = ork.submit(plain { script }).on_complete(follower("always"));
+                    let submission = submission.on_success(follower("success"));
+                    id_of(submission.on_failure(follower("failure")).await)
+                }
                 Job::Plain(script) => id_of(ork.submit(plain { script }).await),
                 Job::Blocking(script) => id_of(ork.submit(blocking { script }).await),
                 Job::Narrow(script) => id_of(ork.submit(narrow { script }).await),
@@ -183,6 +211,8 @@ impl World {
                     }
                     break None;
                 }
+                // It was to follow a job that is gone.
+                Err(ClientError::NotTaken(_)) => break None,
                 // What was refused was not done.
                 Err(_refused) => self.executor.sleep(500_000).await,
             }
@@ -195,15 +225,55 @@ impl World {
             (submitted.id, submitted.narrow) = (Some(id), matches!(job, Job::Narrow(_)));
         }
         let asked_at = self.executor.now();
+        if number % 3 == 0 {
+            self.follow(ork, id).await;
+        }
         let outcome = loop {
             match ork.wait(id).await {
                 Ok(outcome) => break outcome,
+                Err(ClientError::Store(error)) if error.kind() == StoreErrorKind::NotFound => {
+                    return self.heard(number, Answer::Removed);
+                }
                 Err(_refused) => self.executor.sleep(500_000).await,
             }
         };
         let now = self.executor.now();
         self.oracle(|oracle| oracle.hears(self.client.owner(), id, asked_at, now));
         self.heard(number, Answer::Ended(Box::new(outcome)));
+    }
+
+    /// Looks at each change of a job until it has ended: none leads back.
+    async fn follow(self: &Arc<Self>, ork: &Ork, id: JobId) {
+        let (mut statuses, mut last) = (std::pin::pin!(ork.follow(id)), None);
+        while let Some(Ok(status)) = statuses.next().await {
+            let place = (status.attempt, status.parts.settled());
+            let since = self.oracle(|oracle| oracle.taken_up(id));
+            if let Some((before, taken_up)) = last.replace((place, since))
+                && place < before
+                && taken_up == since
+            {
+                let words = format!("{id} was seen at attempt, parts {before:?}, then at {place:?}");
+                self.oracle(|oracle| oracle.report("order", words));
+            }
+        }
+    }
+
+    /// Submits a job and waits for its answer, which comes by whichever way.
+    async fn ask(self: &Arc<Self>, ork: &Ork, number: u64, script: Script) {
+        let expected = Job::Asked(script.clone()).expected();
+        let heard = loop {
+            match ork.submit(plain { script: script.clone() }).and_wait().await {
+                Ok(output) => break Expected::Success(Some(output)),
+                Err(ClientError::Failed { .. }) => break Expected::Failed,
+                Err(ClientError::Store(error)) if error.kind() == StoreErrorKind::NotFound => break expected.clone(),
+                Err(_refused) => self.executor.sleep(500_000).await,
+            }
+        };
+        if heard != expected {
+            let words = format!("a client was answered {heard:?} for job {number}, not {expected:?}");
+            self.oracle(|oracle| oracle.report("client", words));
+        }
+        self.heard(number, Answer::NotTaken);
     }
 
     fn heard(&self, number: u64, heard: Answer) {
@@ -220,11 +290,17 @@ impl World {
             let Some(submitted) = submitted.get(&number) else { continue };
             let Some(id) = submitted.id else { continue };
             let Some(view) = self.truth(|tables| tables.job(id)) else {
+                if self.scenario.retention > 0 && self.oracle(|oracle| oracle.ended.contains_key(&id)) {
+                    continue;
+                }
                 self.oracle(|oracle| oracle.report("kept", format!("job {number} is gone")));
                 continue;
             };
             let owed = self.truth(|tables| tables.situation(id)).owed;
-            if owed != Owing::default() {
+            if self.scenario.undoes() && owed.held.len() == 1 {
+                // That a row was forgotten was itself forgotten; it goes with the process that holds it.
+                self.oracle(|oracle| *oracle.excuses.entry("a row whose removal was undone").or_default() += 1);
+            } else if owed != Owing::default() {
                 self.oracle(|oracle| {
                     oracle.report("left", format!("job {number} {id} has ended, and {owed:?} is left"));
                 });
@@ -241,6 +317,12 @@ impl World {
                 let words = format!("job {number} {id} is {state} with {:?}, not {expected:?}", view.output);
                 self.oracle(|oracle| oracle.report("outcome", words));
             }
+            if let Job::Hooked(_) = job
+                && !submitted.steered
+                && self.scenario.retention == 0
+            {
+                self.check_followers(number, state);
+            }
             if let Some(Answer::Ended(outcome)) = &submitted.outcome
                 && !submitted.steered
                 && outcome.status().state != state
@@ -248,6 +330,27 @@ impl World {
                 let words = format!("a client heard that job {number} is {}", outcome.status().state);
                 self.oracle(|oracle| oracle.report("client", words));
             }
+        }
+    }
+
+    /// What follows a job was submitted once, and nothing else.
+    fn check_followers(&self, number: u64, state: JobState) {
+        let filter = Filter { limit: usize::MAX, task: Some("next".into()), ..Filter::default() };
+        let views = self.truth(|tables| tables.jobs(&filter));
+        for when in ["always", "success", "failure"] {
+            let wanted = when == "always" || (when == "success") == (state == JobState::Success);
+            let input = format!("{{\"of\":{number},\"when\":\"{when}\"}}");
+            let found = views.iter().filter(|view| view.input == input.as_bytes()).count();
+            if found == usize::from(wanted) {
+                continue;
+            }
+            if found == 0 && self.scenario.loses_messages() {
+                // Until a worker has begun it, it is in its queue only.
+                self.oracle(|oracle| *oracle.excuses.entry("a follower lost with its message").or_default() += 1);
+                continue;
+            }
+            let words = format!("job {number} is {state}, and is followed {found} times as {when}");
+            self.oracle(|oracle| oracle.report("followers", words));
         }
     }
 }

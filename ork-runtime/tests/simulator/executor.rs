@@ -149,6 +149,11 @@ impl Executor {
         }
     }
 
+    /// How many futures of an owner have not ended.
+    pub(crate) fn n_tasks(&self, owner: Owner) -> usize {
+        self.inner().tasks.values().filter(|task| task.owner == owner).count()
+    }
+
     pub(crate) fn sleep(self: &Arc<Self>, micros: u64) -> Sleep {
         Sleep { at: self.now() + micros, executor: Arc::clone(self), key: None }
     }

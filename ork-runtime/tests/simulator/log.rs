@@ -46,6 +46,11 @@ impl Subscriber for LogToTrace {
         event.record(&mut words);
         let (owner, level) = (self.world.executor.polled(), *event.metadata().level());
         self.world.note(owner, format_args!("log    {level} {}", words.0));
+        if words.0.starts_with("the broker has lost what this job waits for")
+            && let Some(job) = words.0.split_whitespace().find_map(|word| word.strip_prefix("job=")?.parse().ok())
+        {
+            self.world.oracle(|oracle| oracle.sent_again(job));
+        }
         if level == Level::ERROR {
             self.world.oracle(|oracle| oracle.report("error", words.0));
         }

@@ -66,6 +66,10 @@ pub(crate) struct Oracle {
     /// When processes went on that had been frozen.
     thawed: BTreeMap<Owner, u64>,
     drained: BTreeSet<Owner>,
+    /// The jobs after whose end these begin.
+    pub(crate) follows: BTreeMap<JobId, Vec<JobId>>,
+    /// When the store last forgot what it had not promised to keep.
+    undone: Option<u64>,
     /// The processes that steer jobs.
     pub(crate) clients: BTreeSet<Owner>,
     /// When a process last wrote something of a job.
@@ -104,6 +108,7 @@ impl Oracle {
     pub(crate) fn begins(&mut self, call: Call, key: &str, attempt: u32) -> u64 {
         self.check_wanted(&call, attempt);
         self.check_due(&call, key, attempt);
+        self.check_follows(&call);
         self.check_not_repeated(&call);
         self.check_not_twice(&call);
         self.next_call += 1;
@@ -133,6 +138,16 @@ impl Oracle {
         }
     }
 
+    /// No job begins before those that it follows have ended.
+    fn check_follows(&mut self, Call { job, what, .. }: &Call) {
+        let after = self.follows.get(job).cloned().unwrap_or_default();
+        if let Some(open) =
+            after.into_iter().find(|other| !self.ended.contains_key(other) && !self.reopened.contains_key(other))
+        {
+            self.report("follower", format!("{what} begins, and {open}, which it follows, has not ended"));
+        }
+    }
+
     /// A call that has returned is not repeated, if its process had the time to settle it.
     fn check_not_repeated(&mut self, Call { owner, job, what, begun, .. }: &Call) {
         let Some((call, returned)) = self.returned.get(what).cloned() else { return };
@@ -153,6 +168,8 @@ impl Oracle {
             *self.excuses.entry("beside a call of an earlier run").or_default() += 1;
         } else if place == *owner {
             self.report("twice", format!("{what} begins twice in process {}", owner.0));
+        } else if self.undone.is_some_and(|undone| undone + WAITS_FOR_SLOT >= since) {
+            *self.excuses.entry("beside a call whose beginning was undone").or_default() += 1;
         } else if self.copied.contains(what) {
             *self.excuses.entry("beside a call of another copy of its message").or_default() += 1;
         } else if self.lost_delivery(*job, since) {
@@ -170,6 +187,14 @@ impl Oracle {
         self.wrote.get(&(owner, job)).copied().unwrap_or(now)
     }
 
+    /// A job is sent again, as its message is said to be lost.
+    pub(crate) fn sent_again(&mut self, job: JobId) {
+        if let Some(call) = self.live.values().find(|call| call.job == job) {
+            let words = format!("{job} is sent again, as if it were lost, while {} is called", call.what);
+            self.report("sent again", words);
+        }
+    }
+
     /// Whether a delivery of a job was lost and came again while this call was made, or had waited for a slot before.
     fn lost_delivery(&self, job: JobId, since: u64) -> bool {
         self.came_again.get(&job).is_some_and(|again| again + WAITS_FOR_SLOT >= since)
@@ -183,6 +208,16 @@ impl Oracle {
     /// A message of a job comes that has come before.
     pub(crate) fn comes_again(&mut self, job: JobId, now: u64) {
         self.came_again.insert(job, now);
+    }
+
+    /// When a job was last taken up again.
+    pub(crate) fn taken_up(&self, job: JobId) -> Option<u64> {
+        self.reopened.get(&job).copied()
+    }
+
+    /// The store has forgotten its last transactions.
+    pub(crate) fn undoes(&mut self, now: u64) {
+        self.undone = Some(now);
     }
 
     /// Whether a job was neither taken up again nor split again since then.
@@ -312,6 +347,10 @@ impl Oracle {
             self.reopened.insert(id, now);
         }
         self.wrote.insert((by, id), now);
+        if before.head.epoch != after.head.epoch {
+            // Split anew: what was made of it before counts for nothing.
+            self.reopened.insert(id, now);
+        }
         if was.is_final() && !is.is_final() {
             self.reopened.insert(id, now);
             self.ended.remove(&id);
@@ -319,6 +358,12 @@ impl Oracle {
         }
         if is.is_final() && !was.is_final() {
             self.ended.insert(id, now);
+        }
+        let place = format!("p{}/", by.0);
+        let is_of_another = before.job.worker.as_ref().is_some_and(|worker| !worker.starts_with(&place));
+        if was == JobState::Running && is == JobState::Ready && is_of_another && before.job.attempt == after.job.attempt
+        {
+            self.report("given back", format!("process {} gives back job {id}, which another one has", by.0));
         }
         // The next attempt of a job takes up those below it that failed.
         let may_reopen = self.retried.contains(&before.job.root) || after.job.parent.is_some();
@@ -339,7 +384,9 @@ impl Oracle {
     pub(crate) fn calls_of(&self, is_wanted: impl Fn(JobId) -> bool, now: u64) -> usize {
         let counts = |call: &&Call| {
             let lives = self.beats.get(&call.owner).is_some_and(|beat| now < beat + ALIVE_FOR);
-            lives && self.dead.get(&call.owner).is_none_or(|dead| *dead < call.begun)
+            // That a call has its permit may have been undone with its beginning.
+            let is_kept = self.undone.is_none_or(|undone| undone < call.begun);
+            is_kept && lives && self.dead.get(&call.owner).is_none_or(|dead| *dead < call.begun)
         };
         self.live.values().filter(counts).filter(|call| is_wanted(call.job)).count()
     }

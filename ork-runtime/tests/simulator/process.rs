@@ -13,7 +13,7 @@ use super::clock::ProcessClock;
 use super::dice::Dice;
 use super::executor::{Executor, Owner};
 use super::scenario::ProcessSpec;
-use super::surroundings::{SimEntropy, SimRuntime};
+use super::surroundings::{SimEntropy, SimRuntime, THREAD};
 use super::tasks::Here;
 use super::world::World;
 
@@ -55,7 +55,7 @@ impl World {
         self: &Arc<Self>,
         owner: Owner,
         clock: &Arc<ProcessClock>,
-        set: &[(&'static str, u64)],
+        set: &[(&'static str, String)],
     ) -> Result<Ork, BuildError> {
         let seed = self.scenario.seed;
         let dice = |name: &str| Mutex::new(Dice::new(seed, name, owner.0.into()));
@@ -67,7 +67,7 @@ impl World {
         let clock: Arc<dyn Clock> = Arc::<ProcessClock>::clone(clock);
         let config = ork::Config::from(Some(Path::new("/dev/null")), []).unwrap();
         let builder = Ork::builder().config(config).clock(clock).runtime(runtime).entropy(Arc::new(entropy));
-        let builder = set.iter().fold(builder, |builder, (key, value)| builder.set(key, value.to_string()));
+        let builder = set.iter().fold(builder, |builder, (key, value)| builder.set(key, value.clone()));
         let here = Here { world: Arc::clone(self), owner };
         builder.state(here).ports(store, broker, worker).build().await
     }
@@ -93,7 +93,14 @@ impl World {
 
     async fn live(self: Arc<Self>, number: usize, life: Life) {
         let Some(worker) = self.workers.get(number) else { return };
-        let set = [("concurrency", worker.spec.concurrency), ("blocking", worker.spec.blocking)];
+        let ProcessSpec { concurrency, blocking, ack_within, .. } = &worker.spec;
+        let mut set = vec![("concurrency", concurrency.to_string()), ("blocking", blocking.to_string())];
+        if *ack_within > 0 {
+            set.push(("ack_within", format!("{ack_within}ms")));
+        }
+        if self.scenario.retention > 0 {
+            set.push(("retention", format!("{}s", self.scenario.retention)));
+        }
         let Life { owner, drain, force, .. } = life;
         let ork = match self.build(owner, &worker.clock, &set).await {
             Ok(ork) => ork,
@@ -125,7 +132,19 @@ impl World {
             self.oracle(|oracle| oracle.report("failed", format!("worker {number} stopped by itself: {stopped:?}")));
         }
         ork.shutdown().await;
+        // A blocking call cannot be stopped that waits for its thread.
+        self.executor.sleep(2 * THREAD).await;
+        self.check_nothing_runs(owner);
         self.ended(number, owner);
+    }
+
+    /// Nothing of a process runs after its shutdown, apart from what waits for it here.
+    fn check_nothing_runs(&self, owner: Owner) {
+        let n_left = self.executor.n_tasks(owner).saturating_sub(1);
+        if n_left > 0 {
+            let words = format!("{n_left} futures of process {} are left after its shutdown", owner.0);
+            self.oracle(|oracle| oracle.report("left running", words));
+        }
     }
 
     /// A worker has come to its end.

@@ -21,6 +21,9 @@ pub(crate) struct Scenario {
     /// Whether there is a broker, and which queues it has.
     #[serde(default)]
     pub(crate) broker: Option<QueueKind>,
+    /// For how many seconds jobs are kept that have ended; 0 for ever.
+    #[serde(default)]
+    pub(crate) retention: u64,
     pub(crate) workers: Vec<ProcessSpec>,
     pub(crate) acts: Vec<(u64, Act)>,
     pub(crate) troubles: Vec<(u64, Trouble)>,
@@ -53,6 +56,9 @@ pub(crate) struct ProcessSpec {
     pub(crate) ppm: i64,
     pub(crate) concurrency: u64,
     pub(crate) blocking: u64,
+    /// After how many milliseconds it acknowledges what it still works on; 0 for the usual time.
+    #[serde(default)]
+    pub(crate) ack_within: u64,
 }
 
 /// What a client does to a job, which has a number.
@@ -81,6 +87,14 @@ pub(crate) enum Job {
     Tree(Script, Vec<Script>),
     /// One of a key at a time.
     Unique(u64, Script),
+    /// It splits itself into these parts.
+    Itself(Vec<Script>),
+    /// It begins when those of these numbers have ended that were submitted before.
+    Follower(Vec<u64>, Script),
+    /// Others follow its end: one in any case, one if it went well, one if it did not.
+    Hooked(Script),
+    /// Its client waits for the answer.
+    Asked(Script),
 }
 
 /// How a worker comes to its end.
@@ -111,6 +125,12 @@ pub(crate) enum Trouble {
     InCommit { worker: usize, after: u64, what: Ends },
     /// The store answers late, up to so many milliseconds.
     Late { most: u64, lasts: u64 },
+    /// Every second transaction is rolled back after it was carried out, and carried out again.
+    Conflicts { lasts: u64 },
+    /// The store refuses all that is to be written.
+    NoSpace { lasts: u64 },
+    /// The server of the store begins anew, without the last transactions that were not to outlive that.
+    Undone { lasts: u64 },
     /// The connection to the broker is cut, of a worker or of all, and no other one is made for a while.
     Cut { worker: Option<usize>, lasts: u64 },
     /// The broker closes the channels of a worker.
@@ -178,7 +198,7 @@ impl Scenario {
         let n_workers = dice.between(1, 4);
         let workers = (0..n_workers).map(|number| worker(&mut Dice::new(seed, "worker", number), store)).collect();
         // Each seed leaves out some kinds of trouble, so that they do not always mask one another.
-        let mut kinds: Vec<u64> = (0..9).filter(|_| dice.percent(60)).collect();
+        let mut kinds: Vec<u64> = (0..12).filter(|_| dice.percent(60)).collect();
         let broker = match dice.below(4) {
             0 => Some(QueueKind::Classic),
             1 => Some(QueueKind::Quorum),
@@ -189,12 +209,15 @@ impl Scenario {
             // What loses messages takes long to be found.
             if dice.percent(25) {
                 kinds.extend(30..34);
+                // That a row of the outbox was removed may be undone; then nobody misses its message.
+                kinds.retain(|kind| *kind != 11);
             }
         }
         if store == StoreKind::File {
-            // The processes of a file share the clock of their computer.
-            kinds.retain(|kind| *kind != 4);
+            // The processes of a file share the clock of their computer, and end with it.
+            kinds.retain(|kind| *kind != 4 && *kind != 11);
         }
+        let retention = if dice.percent(20) { dice.between(60, 120) } else { 0 };
         let n_troubles = if kinds.is_empty() { 0 } else { dice.any_size(24) };
         let mut troubles: Vec<_> = (0..n_troubles)
             .map(|number| {
@@ -213,7 +236,7 @@ impl Scenario {
         for number in 0..dice.any_size(16) {
             acts.push(act(&mut Dice::new(seed, "act", number), &submitted));
         }
-        Self { seed, store, broker, workers, acts, troubles, calm }
+        Self { seed, store, broker, retention, workers, acts, troubles, calm }
     }
 }
 
@@ -229,6 +252,9 @@ impl Trouble {
             | Self::Turn { .. }
             | Self::InCommit { .. }
             | Self::Late { .. }
+            | Self::Conflicts { .. }
+            | Self::NoSpace { .. }
+            | Self::Undone { .. }
             | Self::Refuses { .. } => false,
             Self::Cut { .. }
             | Self::Channels { .. }
@@ -254,6 +280,11 @@ impl Scenario {
             _ => false,
         };
         self.troubles.iter().any(|(_, trouble)| loses(trouble))
+    }
+
+    /// Whether the store loses transactions that it has not promised to keep.
+    pub(crate) fn undoes(&self) -> bool {
+        self.troubles.iter().any(|(_, trouble)| matches!(trouble, Trouble::Undone { .. }))
     }
 
     /// How many milliseconds all calls take, if each is called as often as it may be.
@@ -283,8 +314,11 @@ impl Job {
             | Self::Blocking(script)
             | Self::Narrow(script)
             | Self::Timed(script)
-            | Self::Unique(_, script) => vec![script],
-            Self::Many(scripts) => scripts.iter().collect(),
+            | Self::Unique(_, script)
+            | Self::Follower(_, script)
+            | Self::Hooked(script)
+            | Self::Asked(script) => vec![script],
+            Self::Many(scripts) | Self::Itself(scripts) => scripts.iter().collect(),
             Self::Tree(script, below) => [script].into_iter().chain(below).collect(),
         }
     }
@@ -294,18 +328,21 @@ impl Job {
         match self {
             // One that was frozen may have returned in time, or not.
             Self::Timed(script) if u128::from(script.takes) + 100 > TIMEOUT.as_millis() => Expected::Any,
-            Self::Many(scripts) if scripts.iter().all(Script::succeeds) => {
+            Self::Many(scripts) | Self::Itself(scripts) if scripts.iter().all(Script::succeeds) => {
                 Expected::Success(Some(scripts.iter().map(|script| script.key).sum()))
             }
             Self::Tree(script, _) if self.scripts().into_iter().all(Script::succeeds) => {
                 Expected::Success(Some(script.key))
             }
-            Self::Many(_) | Self::Tree(..) => Expected::Failed,
+            Self::Many(_) | Self::Itself(_) | Self::Tree(..) => Expected::Failed,
             Self::Plain(script)
             | Self::Blocking(script)
             | Self::Narrow(script)
             | Self::Timed(script)
-            | Self::Unique(_, script) => {
+            | Self::Unique(_, script)
+            | Self::Follower(_, script)
+            | Self::Hooked(script)
+            | Self::Asked(script) => {
                 if script.succeeds() {
                     Expected::Success(Some(script.key))
                 } else {
@@ -327,8 +364,15 @@ fn worker(dice: &mut Dice, store: StoreKind) -> ProcessSpec {
     let sign = |n: i64, dice: &mut Dice| if dice.percent(50) { -n } else { n };
     let ahead_ms = i64::try_from(dice.below(ahead + 1)).unwrap();
     let ahead_ms = sign(ahead_ms, dice);
+    let ack_within = if dice.percent(30) { dice.between(2_000, 20_000) } else { 0 };
     let ppm = i64::try_from(if server { dice.below(200) } else { 0 }).unwrap();
-    ProcessSpec { ahead_ms, ppm: sign(ppm, dice), concurrency: dice.between(1, 8), blocking: dice.between(1, 3) }
+    ProcessSpec {
+        ahead_ms,
+        ppm: sign(ppm, dice),
+        concurrency: dice.between(1, 8),
+        blocking: dice.between(1, 3),
+        ack_within,
+    }
 }
 
 fn trouble(dice: &mut Dice, kind: u64, n_workers: u64, calm: u64) -> (u64, Trouble) {
@@ -353,6 +397,9 @@ fn trouble(dice: &mut Dice, kind: u64, n_workers: u64, calm: u64) -> (u64, Troub
             let what = what.get(dice.index(what.len())).copied().unwrap_or(Ends::Dies);
             Trouble::InCommit { worker, after: dice.any_size(30), what }
         }
+        9 => Trouble::Conflicts { lasts },
+        10 => Trouble::NoSpace { lasts },
+        11 => Trouble::Undone { lasts: lasts.min(10_000) },
         20 | 21 => Trouble::Cut { worker: dice.percent(60).then_some(worker), lasts },
         22 => Trouble::Channels { worker },
         23 => Trouble::SlowBroker { most: 1 + dice.any_size(8_000), lasts },
@@ -374,7 +421,7 @@ fn trouble(dice: &mut Dice, kind: u64, n_workers: u64, calm: u64) -> (u64, Troub
 }
 
 /// So many kinds of jobs are drawn; some are there twice, as they are likelier.
-const JOB_KINDS: u64 = 12;
+const JOB_KINDS: u64 = 17;
 
 /// A third of the jobs of a seed are of its usual kind, so that they meet.
 fn submission(dice: &mut Dice, (number, usual): (u64, u64), calm: u64) -> (u64, Act) {
@@ -389,6 +436,10 @@ fn submission(dice: &mut Dice, (number, usual): (u64, u64), calm: u64) -> (u64, 
         7 => Job::Timed(script),
         8 | 9 => Job::Many(some(dice, 40)),
         10 => Job::Tree(script, some(dice, 8)),
+        11 => Job::Itself(some(dice, 12)),
+        12 => Job::Follower((0..dice.between(1, 4)).map(|_| dice.below(number + 1)).collect(), script),
+        13 | 14 => Job::Hooked(script),
+        15 => Job::Asked(script),
         _ => Job::Unique(dice.below(3), script),
     };
     (at, Act::Submit(number, job))

@@ -70,13 +70,19 @@ fn without<T: Clone>(list: &[T]) -> Vec<Vec<T>> {
 
 fn simpler(job: &Job) -> Vec<Job> {
     match job {
+        Job::Itself(parts) => without(parts).into_iter().map(Job::Itself).collect(),
         Job::Many(parts) => without(parts).into_iter().map(Job::Many).collect(),
         Job::Tree(script, below) => {
             let smaller = without(below).into_iter().map(|below| Job::Tree(script.clone(), below));
             smaller.chain([Job::Plain(script.clone())]).collect()
         }
         Job::Plain(script) => short(script).map(Job::Plain).into_iter().collect(),
-        Job::Narrow(script) | Job::Timed(script) | Job::Unique(_, script) => vec![Job::Plain(script.clone())],
+        Job::Narrow(script)
+        | Job::Timed(script)
+        | Job::Unique(_, script)
+        | Job::Follower(_, script)
+        | Job::Hooked(script)
+        | Job::Asked(script) => vec![Job::Plain(script.clone())],
         Job::Blocking(_) => Vec::new(),
     }
 }

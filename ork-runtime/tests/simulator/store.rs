@@ -94,7 +94,7 @@ impl End {
                 self.world.keep_unanswered(batch);
                 return;
             }
-            if self.world.refuses(self.owner) {
+            if self.world.refuses(self.owner) || self.world.is_full() {
                 for work in batch {
                     work.finish(Err(refusal()));
                 }
@@ -138,7 +138,7 @@ impl End {
     /// Sends a request to the store. If the caller has gone when the answer arrives, `unheard` undoes what it can.
     async fn ask<T: Send + 'static>(
         &self,
-        name: &'static str,
+        (name, writes): (&'static str, bool),
         what: impl FnOnce(&World) -> (T, Vec<Change>) + Send + 'static,
         unheard: impl FnOnce(&World, T) + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -149,7 +149,7 @@ impl End {
             if !end.lives() {
                 return;
             }
-            if end.world.refuses(end.owner) {
+            if end.world.refuses(end.owner) || (writes && end.world.is_full()) {
                 drop(answer.send(Err(refusal())));
                 return;
             }
@@ -178,7 +178,7 @@ impl End {
         name: &'static str,
         what: impl FnOnce(&Tables) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.ask(name, move |world| (world.truth(|tables| what(tables)), Vec::new()), |_world, _done| {}).await
+        self.ask((name, false), move |world| (world.truth(|tables| what(tables)), Vec::new()), |_world, _done| {}).await
     }
 }
 
@@ -212,7 +212,7 @@ impl Store for End {
             }
             (taken, Vec::new())
         };
-        self.ask("take", what, unheard).await
+        self.ask(("take", true), what, unheard).await
     }
 
     async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
@@ -221,7 +221,7 @@ impl Store for End {
             world.note(owner, format_args!("forgets rows {owed:?}"));
             (world.truth(|tables| tables.forget(&owed, &by)), Vec::new())
         };
-        self.ask("forget", what, |_world, ()| {}).await
+        self.ask(("forget", true), what, |_world, ()| {}).await
     }
 
     async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
@@ -230,14 +230,14 @@ impl Store for End {
             world.note(owner, format_args!("gives back rows {owed:?}"));
             ((), world.truth(|tables| tables.give_back(&owed, &by)))
         };
-        self.ask("give back", what, |_world, ()| {}).await
+        self.ask(("give back", true), what, |_world, ()| {}).await
     }
 
     async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
         if self.world.scenario.store == StoreKind::File {
             return Ok(None);
         }
-        self.ask("time", |world| (Some(world.time()), Vec::new()), |_world, _time| {}).await
+        self.ask(("time", false), |world| (Some(world.time()), Vec::new()), |_world, _time| {}).await
     }
 
     async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
@@ -247,24 +247,24 @@ impl Store for End {
             let waited = std::time::Duration::from_micros(world.executor.now() - asked);
             world.beats(owner, Beat { ttl: beat.ttl + waited, ..beat })
         };
-        let beaten = self.ask("beat", what, |_world, _beaten| {}).await?;
+        let beaten = self.ask(("beat", true), what, |_world, _beaten| {}).await?;
         self.world.told(owner, &beaten.ended);
         Ok(beaten)
     }
 
     async fn leave(&self, by: By) -> Result<(), StoreError> {
         let what = move |world: &World| ((), world.truth(|tables| tables.leave(&by)));
-        self.ask("leave", what, |_world, ()| {}).await
+        self.ask(("leave", true), what, |_world, ()| {}).await
     }
 
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
         let what = move |world: &World| ((), world.truth(|tables| tables.progress(job, part, progress)));
-        self.ask("progress", what, |_world, ()| {}).await
+        self.ask(("progress", true), what, |_world, ()| {}).await
     }
 
     async fn record(&self, deltas: Vec<Delta>) -> Result<Vec<JobId>, StoreError> {
         let what = move |world: &World| (world.truth(|tables| tables.record(deltas)), Vec::new());
-        self.ask("record", what, |_world, _jobs| {}).await
+        self.ask(("record", true), what, |_world, _jobs| {}).await
     }
 
     async fn metrics(&self, of: Recorded) -> Result<Vec<Metric>, StoreError> {
@@ -305,7 +305,7 @@ impl Store for End {
 
     async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
         let what = move |world: &World| (world.truth(|tables| tables.prune(&prune)), Vec::new());
-        self.ask("prune", what, |_world, _pruned| {}).await
+        self.ask(("prune", true), what, |_world, _pruned| {}).await
     }
 
     async fn check(&self) -> Result<String, StoreError> {

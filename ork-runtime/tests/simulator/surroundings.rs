@@ -14,7 +14,7 @@ use super::dice::Dice;
 use super::executor::{Executor, Owner};
 
 /// The longest that a blocking call waits for its thread, in microseconds.
-const THREAD: u64 = 500_000;
+pub(crate) const THREAD: u64 = 500_000;
 
 /// Runs the futures of one process.
 #[derive(Debug)]

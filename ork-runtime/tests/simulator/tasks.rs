@@ -138,5 +138,33 @@ pub(crate) async fn trunk(script: Script, below: Vec<Script>, here: State<Here>,
     here.finish(&call, &script, &context).await
 }
 
+/// Splits itself into as many parts as there are scripts.
+#[task(retries = 2, backoff = "500ms")]
+pub(crate) async fn itself(scripts: Vec<Script>, here: State<Here>, context: Context) -> Result<u64> {
+    if context.is_part() {
+        let index = usize::try_from(context.parallel_index()).unwrap_or(usize::MAX);
+        let script = scripts.get(index).ok_or_else(|| Error::permanent("no such part"))?;
+        return here.play(script, &context).await;
+    }
+    here.world.splits(context.job_id());
+    let call = here.world.begins(here.owner, &context);
+    context.split(u64::try_from(scripts.len()).unwrap_or(0)).await?;
+    call.returns();
+    Ok(0)
+}
+
+#[task(join, retries = 2, backoff = "500ms")]
+pub(crate) async fn itself_join(parts: Parts<u64>, here: State<Here>, context: Context) -> Result<u64> {
+    let _call = here.world.begins(here.owner, &context);
+    Ok(parts.all_ok()?.collect().await?.into_iter().sum())
+}
+
+/// Follows another job: the number of that one, and why it follows.
+#[task(retries = 2, backoff = "500ms")]
+pub(crate) async fn next(of: u64, when: String, here: State<Here>, context: Context) -> Result<String> {
+    let _call = here.world.begins(here.owner, &context);
+    Ok(format!("{of} {when}"))
+}
+
 /// The time limit of `timed`.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::fmt::Arguments;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use ork::accounting::Change;
+use ork::accounting::{Change, Promise};
 use ork::store::memory::Tables;
 use ork::store::{Beat, Beaten, Work};
 use ork::{Context, Filter, JobId, JobState, Timestamp};
@@ -26,6 +26,8 @@ pub(crate) struct World {
     pub(crate) scenario: Scenario,
     pub(crate) executor: Arc<Executor>,
     tables: Mutex<Tables>,
+    /// The tables as they were after the last transaction that must outlive the store's server.
+    durable: Mutex<Option<Tables>>,
     ends: Mutex<BTreeMap<Owner, Arc<End>>>,
     /// The broker, unless jobs travel through the store.
     pub(crate) server: Option<Server>,
@@ -47,6 +49,10 @@ pub(crate) struct World {
 struct StoreTroubles {
     /// Until when it is slow, and by how many milliseconds at most.
     late: (u64, u64),
+    /// Until when every second transaction is rolled back first.
+    conflicts_until: u64,
+    /// Until when it takes nothing more.
+    full_until: u64,
     /// Until when it refuses the requests of a worker, or of all (`None`).
     refuses: BTreeMap<Option<usize>, u64>,
 }
@@ -93,6 +99,7 @@ impl World {
             workers,
             executor,
             tables: Mutex::default(),
+            durable: Mutex::default(),
             ends: Mutex::default(),
             server: scenario.broker.map(|kind| Server::new(kind, scenario.seed)),
             broker_ends: Mutex::default(),
@@ -182,6 +189,18 @@ impl World {
         if self.executor.now() < until { most } else { 0 }
     }
 
+    /// The store begins anew as of its last transaction that must outlive that.
+    fn undo(&self) {
+        if let Some(durable) = self.durable.lock().unwrap().clone() {
+            self.truth(|tables| *tables = durable);
+        }
+    }
+
+    /// Whether it has no space for what a process would write.
+    pub(crate) fn is_full(&self) -> bool {
+        self.executor.now() < self.store_troubles.lock().unwrap().full_until
+    }
+
     pub(crate) fn refuses(&self, owner: Owner) -> bool {
         let now = self.executor.now();
         let worker = self.workers.iter().position(|worker| worker.owner() == Some(owner));
@@ -193,6 +212,14 @@ impl World {
     /// Carries out a transaction.
     pub(crate) fn commit(self: &Arc<Self>, owner: Owner, batch: &mut [Box<dyn Work>]) -> Vec<Change> {
         let (mut changes, now) = (Vec::new(), self.executor.now());
+        if now < self.store_troubles.lock().unwrap().conflicts_until && self.executor.polls().is_multiple_of(2) {
+            // As a transaction that is rolled back, and then carried out again.
+            let mut tables = self.truth(|tables| tables.clone());
+            for work in batch.iter_mut() {
+                let _rolled_back = tables.apply(work.as_mut());
+            }
+        }
+        let promised = batch.iter().any(|work| work.promise() == Promise::Durable);
         for work in batch {
             let jobs: Vec<_> = (0..work.count()).map(|at| work.job(at)).collect();
             let (before, after) = self.truth(|tables| {
@@ -210,6 +237,18 @@ impl World {
                     format_args!("commit {} {} from {was} to {}, attempt {}", job.task, job.id, job.state, job.attempt),
                 );
             }
+        }
+        for change in &changes {
+            if let Change::Ended(job) = change
+                && self.truth(|tables| tables.job(*job)).is_some_and(|view| view.job.state.is_final())
+            {
+                let _since: u64 = self.oracle(|oracle| *oracle.ended.entry(*job).or_insert(now));
+            }
+        }
+        // News of it may have been followed already.
+        if (promised || !changes.is_empty()) && self.scenario.undoes() {
+            let tables = self.truth(|tables| tables.clone());
+            *self.durable.lock().unwrap() = Some(tables);
         }
         self.client.claimed.notify_waiters();
         self.in_commit(owner);
@@ -332,6 +371,22 @@ impl World {
                     self.store_troubles.lock().unwrap().late = (until, most);
                     // What is asked in the last moment is late, too, and what follows from it.
                     self.oracle(|oracle| oracle.disturbs(None, now, until + 4 * most * 1_000));
+                }
+                Trouble::Conflicts { lasts } => {
+                    self.store_troubles.lock().unwrap().conflicts_until = now + lasts * 1_000;
+                }
+                Trouble::NoSpace { lasts } => {
+                    self.store_troubles.lock().unwrap().full_until = now + lasts * 1_000;
+                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
+                }
+                Trouble::Undone { lasts } => {
+                    let until = now + lasts * 1_000;
+                    self.store_troubles.lock().unwrap().refuses.insert(None, until);
+                    self.undo();
+                    self.oracle(|oracle| {
+                        oracle.undoes(now);
+                        oracle.disturbs(None, now, until);
+                    });
                 }
                 Trouble::Cut { worker: Some(worker), lasts } => {
                     if let Some(owner) = self.workers.get(worker).and_then(Worker::owner) {
