@@ -48,6 +48,36 @@ pub enum Mutant {
     SettlesOldTaking,
     /// A job is sent again whose parts went on between two looks.
     SendsAgainUnseen,
+    /// Nothing looks for messages that the broker has lost.
+    MissesLostMessages,
+    /// A copy of a message is run beside the first one.
+    RunsCopies,
+    /// Each claim of a job counts as if a worker had died with it.
+    CountsClaimsAsLosses,
+    /// A job below one that was interrupted waits for an attempt that cannot begin.
+    RetriesInterrupted,
+    /// What a worker does not bring to its end is acknowledged.
+    AcksInterrupted,
+    /// A job that follows others does not wait for them.
+    FollowsAtOnce,
+    /// What follows a job is not sent.
+    ForgetsHooks,
+    /// A message that was not confirmed counts as sent.
+    ForgetsUnconfirmed,
+    /// A part of an earlier run of the split is run.
+    RunsOldParts,
+    /// A join begins before the last part has ended.
+    JoinsEarly,
+    /// A job ends before those below it.
+    EndsBeforeChildren,
+    /// A call may take as long as it likes.
+    NeverTimesOut,
+    /// A sign of life does not say what its process runs.
+    SaysNothingRuns,
+    /// Long work is acknowledged, and nothing takes the place of its message.
+    LeasesNothing,
+    /// Jobs are removed as soon as they have ended.
+    RemovesTooEarly,
 }
 
 impl Mutant {
@@ -74,6 +104,21 @@ impl Mutant {
         Self::GivesBackOthers,
         Self::SettlesOldTaking,
         Self::SendsAgainUnseen,
+        Self::MissesLostMessages,
+        Self::RunsCopies,
+        Self::CountsClaimsAsLosses,
+        Self::RetriesInterrupted,
+        Self::AcksInterrupted,
+        Self::FollowsAtOnce,
+        Self::ForgetsHooks,
+        Self::ForgetsUnconfirmed,
+        Self::RunsOldParts,
+        Self::JoinsEarly,
+        Self::EndsBeforeChildren,
+        Self::NeverTimesOut,
+        Self::SaysNothingRuns,
+        Self::LeasesNothing,
+        Self::RemovesTooEarly,
     ];
 }
 

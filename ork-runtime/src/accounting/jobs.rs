@@ -283,7 +283,8 @@ impl Operation for Claim {
             job::Claim::Ours => {
                 entry.dirty = true;
                 // A call was lost, not only a delivery: those that come again without having begun count for nothing.
-                entry.job.losses += u32::from(again && self.firm);
+                let lost = (again && self.firm) || mutant::is_on(Mutant::CountsClaimsAsLosses);
+                entry.job.losses += u32::from(lost);
                 // Whoever sent this copy of the message may wait elsewhere than whoever sent the first one.
                 if let Some(reply) = self.unknown.job.reply.as_ref().filter(|_| entry.job.task == self.unknown.job.task)
                 {
@@ -456,7 +457,8 @@ impl Settle {
     fn how(&self, books: &Books) -> Attempt {
         let above = books.get(self.job).and_then(|entry| books.interrupted_above(&entry.job));
         // A join ends what has begun.
-        let stopped = above.is_some_and(|(_, stop)| stop == Stop::All || self.phase == Phase::Start);
+        let stopped = above.is_some_and(|(_, stop)| stop == Stop::All || self.phase == Phase::Start)
+            && !mutant::is_on(Mutant::RetriesInterrupted);
         match &self.how {
             Attempt::Failed { failure, again: Some(_) } if stopped => {
                 Attempt::Failed { failure: failure.clone(), again: None }

@@ -11,6 +11,7 @@ use super::owed::{Owed, OwedRow};
 use super::{By, Change};
 use crate::id::JobId;
 use crate::job::{Effect, Job, State};
+use crate::mutant::{self, Mutant};
 use crate::tree::{DEEPEST, Stop};
 
 /// A job follows at most so many others.
@@ -88,6 +89,7 @@ impl Books {
         // job was taken up again.
         let again = open.iter().any(|job| self.writes().ended.contains(job));
         let name = match (open.first(), open.len()) {
+            _ if mutant::is_on(Mutant::FollowsAtOnce) => return Follow::Now,
             (None, _) => return Follow::Now,
             (Some(job), 1) if !again => end_of(*job),
             (Some(_), _) => {

@@ -10,9 +10,13 @@ use crate::broker::Settlement;
 use crate::id::JobId;
 use crate::job::State;
 use crate::message::Message;
+use crate::mutant::{self, Mutant};
 
 /// Whether a delivery may be another copy of a message that a living process works on.
 pub(super) fn may_be(engine: &Engine, message: &Message, redelivered: u32) -> bool {
+    if mutant::is_on(Mutant::RunsCopies) {
+        return false;
+    }
     // What is beyond the losses that the message itself tells of, the broker has counted.
     engine.broker.needs_relay() && redelivered <= message.lost
 }

@@ -10,6 +10,7 @@ use crate::hook::OnComplete;
 use crate::id::JobId;
 use crate::job::{Kind, State};
 use crate::message::{Follow, Outgoing};
+use crate::mutant::{self, Mutant};
 use crate::store::{JobView, StoreError};
 
 /// How long to wait when the broker is away.
@@ -103,7 +104,8 @@ pub(crate) async fn pay(engine: &Engine, id: JobId, which: u32, lost: u32) -> Re
     } else {
         let name = id.to_string();
         let ended = Ended { job: id, name: &name, task: &job.task, inputs: &input, success };
-        let follows: Vec<_> = kept.due(which).map(|(at, hook)| (at, ended.follow(at, hook))).collect();
+        let due = kept.due(which).filter(|_| !mutant::is_on(Mutant::ForgetsHooks));
+        let follows: Vec<_> = due.map(|(at, hook)| (at, ended.follow(at, hook))).collect();
         let sent = if engine.broker.needs_relay() {
             send(engine, follows.into_iter()).await
         } else {

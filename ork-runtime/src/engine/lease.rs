@@ -15,6 +15,7 @@ use super::{Engine, refuse};
 use crate::accounting::{Lease, OwedAsk, OwedId};
 use crate::broker::{Receipt, Settlement};
 use crate::message::{Ask, Message};
+use crate::mutant::{self, Mutant};
 
 /// What is given back for want of a slot is given back before it would be leased.
 const GRACE: Duration = Duration::from_millis(100);
@@ -94,7 +95,8 @@ impl Tenure {
             Ask::Part { epoch, index } => OwedAsk::Parts { epoch, first: index, len: 1 },
         };
         let lease = Lease { job: message.job, ask, attempt: message.attempt, by: engine.by() };
-        let tenure = match engine.store.apply(lease).await {
+        let lease = if mutant::is_on(Mutant::LeasesNothing) { Ok(None) } else { engine.store.apply(lease).await };
+        let tenure = match lease {
             Ok(Some(row)) => Self::Lease(row, engine.leases.one_more()),
             // Somebody has settled it in the meantime: there is nothing left to come again.
             Ok(None) => Self::Ended,

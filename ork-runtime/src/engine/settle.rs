@@ -31,6 +31,7 @@ pub(super) fn settlement(done: Done) -> Settlement {
         Done::Settled => Settlement::Ack,
         Done::WrongInput(words) => Settlement::Dead(DeadReason::WrongInput, words),
         Done::Exhausted(words) => Settlement::Dead(DeadReason::Exhausted, words),
+        Done::Interrupted if mutant::is_on(Mutant::AcksInterrupted) => Settlement::Ack,
         Done::Interrupted => Settlement::Release,
         Done::NeedsStore(words) => Settlement::Decline(DeadReason::NeedsStore, words),
         Done::OtherSchema(words) => Settlement::Decline(DeadReason::OtherSchema, words),

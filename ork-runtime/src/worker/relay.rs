@@ -18,6 +18,7 @@ use crate::engine::{Engine, OutboxReceiver, RowReceiver, events, hooks};
 use crate::failure::{Failure, FailureKind};
 use crate::job::{Attempt, Job, Phase};
 use crate::message::{Ask, Message, Outgoing};
+use crate::mutant::{self, Mutant};
 use crate::store::{StoreError, Take};
 
 /// How many messages are published at once.
@@ -210,6 +211,9 @@ async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OwedId>, Vec<Ou
         let mut again = Vec::new();
         for (mut message, result) in messages.into_iter().zip(results) {
             let Err(error) = result else { continue };
+            if mutant::is_on(Mutant::ForgetsUnconfirmed) {
+                continue;
+            }
             match error.kind() {
                 BrokerErrorKind::TooLarge if leaves_out(&mut message) => again.push(message),
                 BrokerErrorKind::TooLarge | BrokerErrorKind::Undeliverable | BrokerErrorKind::Config => {

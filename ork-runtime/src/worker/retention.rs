@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
 use crate::engine::Engine;
+use crate::mutant::{self, Mutant};
 use crate::store::{Expired, Prune, Store, StoreError};
 
 /// What has waited in a queue while nobody worked is met first, while its job is still known.
@@ -36,7 +37,7 @@ pub(super) async fn retain(engine: Arc<Engine>, retention: Duration, gone: Arc<N
             () = engine.clock.pause_until(next) => {}
         }
         let now = engine.clock.now();
-        let before = earlier(now, retention);
+        let before = if mutant::is_on(Mutant::RemovesTooEarly) { now } else { earlier(now, retention) };
         let swept = tokio::select! {
             biased;
             // What has begun is done whole: only whole pages are removed.

@@ -107,6 +107,7 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
         let (noted, asked) = (engine.running.note(), engine.store_clock.monotonic());
         let tasks = asks.due(&engine);
         let (running, holding) = (noted.jobs.clone(), engine.held.jobs());
+        let running = if mutant::is_on(Mutant::SaysNothingRuns) { Vec::new() } else { running };
         let beat = Beat { running, holding, waiting: tasks.clone(), ..due(engine.by(), next) };
         match engine.store.beat(beat).await {
             Ok(Beaten { ended, time, unattended: found }) => {

@@ -49,7 +49,8 @@ impl Subscriber for LogToTrace {
         if words.0.starts_with("the broker has lost what this job waits for")
             && let Some(job) = words.0.split_whitespace().find_map(|word| word.strip_prefix("job=")?.parse().ok())
         {
-            self.world.oracle(|oracle| oracle.sent_again(job));
+            let loses = self.world.scenario.loses_messages();
+            self.world.oracle(|oracle| oracle.sent_again(job, loses));
         }
         if level == Level::ERROR {
             self.world.oracle(|oracle| oracle.report("error", words.0));

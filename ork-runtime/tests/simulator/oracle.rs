@@ -24,6 +24,8 @@ pub(crate) struct Call {
     /// When its process last wrote something of its job before it began.
     pub(crate) claimed: u64,
     pub(crate) begun: u64,
+    /// How long it may take.
+    pub(crate) limit: Option<u64>,
 }
 
 /// A call may go on for so long after its job has ended: the news may be lost, so that a sign of life brings it; then it
@@ -188,7 +190,10 @@ impl Oracle {
     }
 
     /// A job is sent again, as its message is said to be lost.
-    pub(crate) fn sent_again(&mut self, job: JobId) {
+    pub(crate) fn sent_again(&mut self, job: JobId, may_be_lost: bool) {
+        if !may_be_lost {
+            self.report("sent again", format!("{job} is sent again, and the broker has lost nothing"));
+        }
         if let Some(call) = self.live.values().find(|call| call.job == job) {
             let words = format!("{job} is sent again, as if it were lost, while {} is called", call.what);
             self.report("sent again", words);
@@ -229,6 +234,11 @@ impl Oracle {
     pub(crate) fn ends(&mut self, call: u64, now: u64) {
         if let Some(call) = self.live.remove(&call) {
             self.runs_on(&call, now);
+            let allowed = call.limit.map(|limit| call.begun + limit + SETTLES);
+            if allowed.is_some_and(|allowed| now > allowed) && self.is_calm(call.owner, call.begun, now) {
+                let secs = (now - call.begun) / 1_000_000;
+                self.report("overtime", format!("{} has taken {secs} s in process {}", call.what, call.owner.0));
+            }
         }
     }
 
@@ -281,6 +291,15 @@ impl Oracle {
         }
     }
 
+    /// A client hears that a job is not there any more.
+    pub(crate) fn removed(&mut self, job: JobId, kept: u64, now: u64) {
+        // By a clock that is set right within some seconds.
+        let is_due = self.ended.get(&job).is_some_and(|ended| *ended + kept <= now + BEAT);
+        if !is_due {
+            self.report("kept", format!("{job} was removed before its time"));
+        }
+    }
+
     /// What must be true in the end.
     pub(crate) fn rests(&mut self, now: u64) {
         for call in std::mem::take(&mut self.live).into_values() {
@@ -300,6 +319,10 @@ impl Oracle {
     /// A process dies: its calls are lost, and what it had not said.
     pub(crate) fn dies(&mut self, owner: Owner, now: u64) {
         self.disturbed.push((Some(owner), now.saturating_sub(SETTLES), u64::MAX));
+        self.loses_calls(owner);
+    }
+
+    fn loses_calls(&mut self, owner: Owner) {
         for call in self.live.values().filter(|call| call.owner == owner) {
             *self.deaths.entry(format!("{}", call.job)).or_default() += 1;
         }
@@ -311,7 +334,12 @@ impl Oracle {
         let due = before.map_or(now, |last| now.min(last + BEAT));
         let others = self.beats.iter().filter(|(other, _)| **other != owner);
         let dead: Vec<_> = others.filter(|(_, last)| *last + ALIVE_FOR <= due).map(|(other, _)| *other).collect();
-        self.dead.extend(dead.into_iter().map(|other| (other, now)));
+        for other in dead {
+            // What it still calls is begun elsewhere, as if it had died.
+            if self.dead.insert(other, now).is_none_or(|before| before + ALIVE_FOR < now) {
+                self.loses_calls(other);
+            }
+        }
         let Some(last) = before.filter(|last| now >= last + ALIVE_FOR) else { return };
         if self.is_calm(owner, last, now) {
             let secs = (now - last) / 1_000_000;

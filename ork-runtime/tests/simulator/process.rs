@@ -98,6 +98,9 @@ impl World {
         if *ack_within > 0 {
             set.push(("ack_within", format!("{ack_within}ms")));
         }
+        if self.scenario.max_losses > 0 {
+            set.push(("max_losses", self.scenario.max_losses.to_string()));
+        }
         if self.scenario.retention > 0 {
             set.push(("retention", format!("{}s", self.scenario.retention)));
         }

@@ -24,6 +24,9 @@ pub(crate) struct Scenario {
     /// For how many seconds jobs are kept that have ended; 0 for ever.
     #[serde(default)]
     pub(crate) retention: u64,
+    /// How many calls of one attempt may be lost with their processes; 0 for the usual number.
+    #[serde(default)]
+    pub(crate) max_losses: u32,
     pub(crate) workers: Vec<ProcessSpec>,
     pub(crate) acts: Vec<(u64, Act)>,
     pub(crate) troubles: Vec<(u64, Trouble)>,
@@ -218,6 +221,7 @@ impl Scenario {
             kinds.retain(|kind| *kind != 4 && *kind != 11);
         }
         let retention = if dice.percent(20) { dice.between(60, 120) } else { 0 };
+        let max_losses = if dice.percent(30) { u32::try_from(dice.between(1, 4)).unwrap() } else { 0 };
         let n_troubles = if kinds.is_empty() { 0 } else { dice.any_size(24) };
         let mut troubles: Vec<_> = (0..n_troubles)
             .map(|number| {
@@ -236,7 +240,7 @@ impl Scenario {
         for number in 0..dice.any_size(16) {
             acts.push(act(&mut Dice::new(seed, "act", number), &submitted));
         }
-        Self { seed, store, broker, retention, workers, acts, troubles, calm }
+        Self { seed, store, broker, retention, max_losses, workers, acts, troubles, calm }
     }
 }
 

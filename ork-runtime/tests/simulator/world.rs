@@ -19,6 +19,7 @@ use super::oracle::{Call, Fault, Oracle, is_open};
 use super::process::Worker;
 use super::scenario::{Ends, Scenario, Trouble};
 use super::store::{End, store_time};
+use super::tasks::TIMEOUT;
 use super::trace::Trace;
 
 /// Everything of one run.
@@ -219,7 +220,9 @@ impl World {
                 let _rolled_back = tables.apply(work.as_mut());
             }
         }
-        let promised = batch.iter().any(|work| work.promise() == Promise::Durable);
+        // What waits for a permit is in the outbox from now on, and its message is done with.
+        let promises = |work: &Box<dyn Work>| work.promise() == Promise::Durable || work.limit(0).is_some();
+        let promised = batch.iter().any(promises);
         for work in batch {
             let jobs: Vec<_> = (0..work.count()).map(|at| work.job(at)).collect();
             let (before, after) = self.truth(|tables| {
@@ -327,7 +330,8 @@ impl World {
         let now = self.executor.now();
         let what = format!("{key} attempt {attempt}");
         let claimed = self.oracle(|oracle| oracle.claimed_at(owner, job, now));
-        let call = Call { owner, job, what, claimed, begun: now };
+        let limit = (context.task_name() == "timed").then_some(TIMEOUT.as_secs() * SECOND);
+        let call = Call { owner, job, what, claimed, begun: now, limit };
         let number = self.oracle(|oracle| oracle.begins(call, &key, attempt));
         let is_narrow = |job: JobId| self.truth(|tables| tables.job(job)).is_some_and(|view| view.job.task == "narrow");
         if context.task_name() == "narrow" {
@@ -480,7 +484,8 @@ impl World {
             let words = format!("{} messages are left in queues, such as {one}", left.len());
             self.oracle(|oracle| oracle.report("queues", words));
         }
-        if let Some(one) = dead.first() {
+        // One that was lost too often is put aside, and its job says so.
+        if let Some(one) = dead.iter().find(|words| !words.contains("exhausted: ")) {
             self.oracle(|oracle| oracle.report("dead letters", one.clone()));
         }
     }

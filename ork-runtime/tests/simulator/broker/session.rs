@@ -9,6 +9,7 @@ use ork::broker::{Answered, Delivery, Receipt, Settlement, Subscribe, Subscripti
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{BrokerEnd, Letter, Session, Stored, delivery, mailbox_of};
+use crate::executor::Owner;
 use crate::scenario::QueueKind;
 
 /// A message that was delivered so often is not declined once more, but put aside.
@@ -176,9 +177,12 @@ impl Driver {
         });
         self.current.store(number, Ordering::Relaxed);
         let (end, deliver, settle) = (Arc::clone(&self.end), self.deliver.clone(), self.settle.clone());
-        world.executor.spawn(self.end.owner, async move {
+        world.executor.spawn(Owner::WORLD, async move {
             while let Some((tag, stored)) = arriving.recv().await {
                 end.pause(end.delay()).await;
+                if !end.world.lives(end.owner) {
+                    return;
+                }
                 let Stored { letter, count, .. } = stored;
                 if let Ok(message) = &letter.message {
                     let (world, words) = (&end.world, super::named(&letter));
@@ -320,8 +324,10 @@ impl Driver {
         let (end, settle, session, epoch) = (Arc::clone(&self.end), self.settle.clone(), open.number, open.epoch);
         self.end.world.executor.spawn(self.end.owner, async move {
             let copied = loop {
-                if end.send(vec![letter.clone()]).await.is_ok() {
-                    break true;
+                match end.closing.run_until_cancelled(end.send(vec![letter.clone()])).await {
+                    Some(Ok(())) => break true,
+                    Some(Err(_refused)) => {}
+                    None => break false,
                 }
                 tokio::select! {
                     biased;
