@@ -154,6 +154,13 @@ impl World {
     }
 
     async fn steer(self: &Arc<Self>, ork: &Ork, act: Act) {
+        if let Act::Why(number) = act {
+            let id = self.client.submitted.lock().unwrap().get(&number).and_then(|job| job.id);
+            if let Some(id) = id {
+                self.ask_why(ork, id).await;
+            }
+            return;
+        }
         let (Act::Cancel(number) | Act::CancelClaimed(number) | Act::Interrupt(number) | Act::Retry(number)) = act
         else {
             return;
@@ -163,7 +170,7 @@ impl World {
         let done = match act {
             Act::Cancel(_) | Act::CancelClaimed(_) => ork.cancel(id).await,
             Act::Interrupt(_) => ork.interrupt(id).await,
-            Act::Retry(_) | Act::Submit(..) => ork.retry(id).await,
+            Act::Retry(_) | Act::Submit(..) | Act::Why(_) => ork.retry(id).await,
         };
         let done = done.map_err(|error| error.to_string());
         self.note(Owner::WORLD, format_args!("client {act:?} {id}: {done:?}"));
@@ -266,7 +273,9 @@ impl World {
         let heard = loop {
             match ork.submit(plain { script: script.clone() }).and_wait().await {
                 Ok(output) => break Expected::Success(Some(output)),
-                Err(ClientError::Failed { failure, .. }) if failure.kind == FailureKind::Lost => break expected.clone(),
+                Err(ClientError::Failed { failure, .. }) if failure.kind == FailureKind::Lost => {
+                    break expected.clone();
+                }
                 Err(ClientError::Failed { .. }) => break Expected::Failed,
                 Err(ClientError::Store(error)) if error.kind() == StoreErrorKind::NotFound => break expected.clone(),
                 Err(_refused) => self.executor.sleep(500_000).await,
@@ -313,11 +322,16 @@ impl World {
             let lost = view.job.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Lost);
             let deaths = self.oracle(|oracle| oracle.deaths_of(id));
             let most = if self.scenario.max_losses > 0 { self.scenario.max_losses } else { 20 };
+            let has_lost = match job {
+                Job::Many(_) | Job::Itself(_) => deaths > most,
+                Job::Tree(..) => self.scenario.max_losses > 0,
+                _ => lost,
+            };
             if lost && deaths <= most {
                 let words = format!("job {number} failed as lost, of {deaths} calls that died");
                 self.oracle(|oracle| oracle.report("losses", words));
             }
-            if !lost && !expected.holds(state, view.output.as_deref()) {
+            if !has_lost && !expected.holds(state, view.output.as_deref()) {
                 let words = format!("job {number} {id} is {state} with {:?}, not {expected:?}", view.output);
                 self.oracle(|oracle| oracle.report("outcome", words));
             }
@@ -346,6 +360,7 @@ impl World {
             let input = format!("{{\"of\":{number},\"when\":\"{when}\"}}");
             let found = views.iter().filter(|view| view.input == input.as_bytes()).count();
             if found == usize::from(wanted) {
+                self.oracle(|oracle| oracle.reaches("followers compared"));
                 continue;
             }
             if found == 0 && self.scenario.loses_messages() {

@@ -30,7 +30,7 @@ impl Visit for Words {
 
 impl Subscriber for LogToTrace {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::INFO && metadata.target().starts_with("ork")
+        *metadata.level() <= Level::DEBUG && metadata.target().starts_with("ork")
     }
 
     fn new_span(&self, _span: &Attributes<'_>) -> Id {
@@ -45,12 +45,17 @@ impl Subscriber for LogToTrace {
         let mut words = Words(String::new());
         event.record(&mut words);
         let (owner, level) = (self.world.executor.polled(), *event.metadata().level());
-        self.world.note(owner, format_args!("log    {level} {}", words.0));
+        if level <= Level::INFO {
+            self.world.note(owner, format_args!("log    {level} {}", words.0));
+        }
         if words.0.starts_with("the broker has lost what this job waits for")
             && let Some(job) = words.0.split_whitespace().find_map(|word| word.strip_prefix("job=")?.parse().ok())
         {
             let loses = self.world.scenario.loses_messages();
             self.world.oracle(|oracle| oracle.sent_again(job, loses));
+        }
+        if words.0.starts_with("the work is long, its delivery is acknowledged") {
+            self.world.oracle(|oracle| oracle.reaches("deliveries acknowledged for a lease"));
         }
         if level == Level::ERROR {
             self.world.oracle(|oracle| oracle.report("error", words.0));

@@ -39,6 +39,7 @@ mod store;
 mod surroundings;
 mod tasks;
 mod trace;
+mod why;
 mod world;
 
 use std::collections::BTreeMap;
@@ -234,6 +235,7 @@ struct Sum {
     calls: u64,
     polls: u64,
     excuses: BTreeMap<&'static str, u64>,
+    reached: BTreeMap<&'static str, u64>,
 }
 
 impl Sum {
@@ -246,6 +248,9 @@ impl Sum {
         self.micros += report.lasted;
         self.calls += report.calls;
         self.polls += report.polls;
+        for (what, times) in report.reached {
+            *self.reached.entry(what).or_default() += times;
+        }
         for (excuse, times) in report.excuses {
             *self.excuses.entry(excuse).or_default() += times;
         }
@@ -263,9 +268,12 @@ fn storm_of(next: impl FnMut() -> Option<u64> + Send) -> bool {
         sum.lock().unwrap().add(seed, report);
         true
     });
-    let Sum { seeds, faults, micros, calls, polls, excuses } = sum.into_inner().unwrap();
+    let Sum { seeds, faults, micros, calls, polls, excuses, reached } = sum.into_inner().unwrap();
     let (minutes, took) = (micros / 60_000_000, begun.elapsed().as_secs_f64());
     println!("{seeds} seeds, {minutes} virtual minutes, {calls} calls, {polls} polls in {took:.1} s: {faults} failed");
+    for (what, times) in reached {
+        println!("{times:>8} {what}");
+    }
     for (excuse, times) in excuses {
         println!("{times:>8} times let pass: {excuse}");
     }

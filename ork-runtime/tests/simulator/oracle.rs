@@ -84,6 +84,8 @@ pub(crate) struct Oracle {
     reopened: BTreeMap<JobId, u64>,
     /// How often something was let pass that only looks false, by the reason.
     pub(crate) excuses: BTreeMap<&'static str, u64>,
+    /// How often it came to something, by what it is.
+    pub(crate) reached: BTreeMap<&'static str, u64>,
     /// When jobs ended, unless they were taken up again.
     pub(crate) ended: BTreeMap<JobId, u64>,
     /// When an attempt first failed that is to be made again: it may be made twice, and only one of them counts.
@@ -104,6 +106,11 @@ impl Oracle {
 
     pub(crate) fn report(&mut self, property: &'static str, words: String) {
         self.fault.get_or_insert(Fault { property, words });
+    }
+
+    /// It has come to something that is to be reached.
+    pub(crate) fn reaches(&mut self, what: &'static str) {
+        *self.reached.entry(what).or_default() += 1;
     }
 
     /// A call begins; answers its number.
@@ -191,6 +198,7 @@ impl Oracle {
 
     /// A job is sent again, as its message is said to be lost.
     pub(crate) fn sent_again(&mut self, job: JobId, may_be_lost: bool) {
+        self.reaches("jobs sent again whose message was lost");
         if !may_be_lost {
             self.report("sent again", format!("{job} is sent again, and the broker has lost nothing"));
         }
@@ -212,6 +220,7 @@ impl Oracle {
 
     /// A message of a job comes that has come before.
     pub(crate) fn comes_again(&mut self, job: JobId, now: u64) {
+        self.reaches("deliveries that came again");
         self.came_again.insert(job, now);
     }
 
@@ -293,6 +302,7 @@ impl Oracle {
 
     /// A client hears that a job is not there any more.
     pub(crate) fn removed(&mut self, job: JobId, kept: u64, now: u64) {
+        self.reaches("jobs removed while their client waits");
         // By a clock that is set right within some seconds.
         let is_due = self.ended.get(&job).is_some_and(|ended| *ended + kept <= now + BEAT);
         if !is_due {
@@ -320,6 +330,7 @@ impl Oracle {
     pub(crate) fn dies(&mut self, owner: Owner, now: u64) {
         self.disturbed.push((Some(owner), now.saturating_sub(SETTLES), u64::MAX));
         self.loses_calls(owner);
+        self.beats.remove(&owner);
     }
 
     fn loses_calls(&mut self, owner: Owner) {
@@ -336,6 +347,7 @@ impl Oracle {
         let dead: Vec<_> = others.filter(|(_, last)| *last + ALIVE_FOR <= due).map(|(other, _)| *other).collect();
         for other in dead {
             // What it still calls is begun elsewhere, as if it had died.
+            self.reaches("processes taken for dead");
             if self.dead.insert(other, now).is_none_or(|before| before + ALIVE_FOR < now) {
                 self.loses_calls(other);
             }
@@ -377,9 +389,11 @@ impl Oracle {
         self.wrote.insert((by, id), now);
         if before.head.epoch != after.head.epoch {
             // Split anew: what was made of it before counts for nothing.
+            self.reaches("jobs split");
             self.reopened.insert(id, now);
         }
         if was.is_final() && !is.is_final() {
+            self.reaches("jobs taken up again");
             self.reopened.insert(id, now);
             self.ended.remove(&id);
             self.told.retain(|(_, job), _| *job != id);
@@ -401,6 +415,13 @@ impl Oracle {
         if was.is_final() && was == is && before.output != after.output {
             self.report("once", format!("job {id} has another output"));
         }
+    }
+
+    /// Whether a job is called by a process that lives, and has been for a while.
+    pub(crate) fn is_called(&self, job: JobId, now: u64) -> bool {
+        let lives = |owner: &Owner| self.beats.get(owner).is_some_and(|beat| now < beat + ALIVE_FOR);
+        let mut calls = self.live.values().filter(|call| call.job == job && self.is_same_run(job, call.claimed));
+        calls.any(|call| call.begun + SETTLES < now && lives(&call.owner) && self.undone.is_none())
     }
 
     /// How many calls of a job were lost with their processes.

@@ -73,6 +73,8 @@ pub(crate) enum Act {
     CancelClaimed(u64),
     Interrupt(u64),
     Retry(u64),
+    /// It is asked what the job waits for.
+    Why(u64),
 }
 
 /// What is submitted.
@@ -237,7 +239,7 @@ impl Scenario {
         let mut acts: Vec<_> = (0..n_jobs).map(job).collect();
         acts.sort_by_key(|(at, _)| *at);
         let submitted: Vec<_> = acts.iter().filter_map(|(at, act)| Some((act.submits()?.0, *at))).collect();
-        for number in 0..dice.any_size(16) {
+        for number in 0..dice.any_size(24) {
             acts.push(act(&mut Dice::new(seed, "act", number), &submitted));
         }
         Self { seed, store, broker, retention, max_losses, workers, acts, troubles, calm }
@@ -295,7 +297,7 @@ impl Scenario {
     pub(crate) fn work(&self) -> u64 {
         let of_job = |(_, act): &(u64, Act)| match act {
             Act::Submit(_, job) => job.scripts().iter().map(|script| script.takes + 2_000).sum(),
-            Act::Cancel(_) | Act::CancelClaimed(_) | Act::Interrupt(_) | Act::Retry(_) => 0,
+            Act::Cancel(_) | Act::CancelClaimed(_) | Act::Interrupt(_) | Act::Retry(_) | Act::Why(_) => 0,
         };
         3 * self.acts.iter().map(of_job).sum::<u64>()
     }
@@ -306,7 +308,7 @@ impl Act {
     pub(crate) const fn submits(&self) -> Option<(u64, &Job)> {
         match self {
             Self::Submit(number, job) => Some((*number, job)),
-            Self::Cancel(_) | Self::CancelClaimed(_) | Self::Interrupt(_) | Self::Retry(_) => None,
+            Self::Cancel(_) | Self::CancelClaimed(_) | Self::Interrupt(_) | Self::Retry(_) | Self::Why(_) => None,
         }
     }
 }
@@ -452,10 +454,11 @@ fn submission(dice: &mut Dice, (number, usual): (u64, u64), calm: u64) -> (u64, 
 fn act(dice: &mut Dice, submitted: &[(u64, u64)]) -> (u64, Act) {
     let (job, at) = submitted.get(dice.index(submitted.len())).copied().unwrap_or_default();
     let at = at + dice.any_size(30_000);
-    let act = match dice.below(5) {
+    let act = match dice.below(8) {
         0 => Act::Cancel(job),
         3 | 4 => Act::CancelClaimed(job),
         1 => Act::Interrupt(job),
+        5..=7 => Act::Why(job),
         _ => Act::Retry(job),
     };
     (at, act)

@@ -28,6 +28,8 @@ pub(crate) struct BrokerEnd {
     dice: Mutex<Dice>,
     /// Fires when the process lets go of the broker.
     pub(super) closing: CancellationToken,
+    /// Fires when nothing is waited for any more.
+    closed: CancellationToken,
     /// The sessions that have not ended hold one each.
     sessions: Mutex<Option<mpsc::Sender<()>>>,
     all_ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
@@ -46,6 +48,7 @@ impl BrokerEnd {
             owner,
             dice: Mutex::new(dice),
             closing: CancellationToken::new(),
+            closed: CancellationToken::new(),
             sessions: Mutex::new(Some(sessions)),
             all_ended: tokio::sync::Mutex::new(all_ended),
         })
@@ -127,6 +130,8 @@ impl BrokerEnd {
             world.executor.sleep(back).await;
             if is_up() {
                 drop(answer.send(taken));
+            } else {
+                world.oracle(|oracle| oracle.reaches("confirms lost"));
             }
         });
         let deadline = self.world.executor.sleep(DEADLINE);
@@ -193,8 +198,9 @@ impl Broker for BrokerEnd {
         let end = self.world.broker_end(self.owner).ok_or_else(|| error(BrokerErrorKind::Closed, "was closed"))?;
         let (driver, stream) = Driver::new(end, subscribe);
         let first = driver.open(epoch);
+        let closed = self.closed.clone();
         self.world.executor.spawn(self.owner, async move {
-            driver.run(first).await;
+            closed.run_until_cancelled(driver.run(first)).await;
             drop(alive);
         });
         Ok(Box::new(stream))
@@ -231,6 +237,7 @@ impl Broker for BrokerEnd {
             _none = ended => {}
             () = self.pause(2_000_000) => {}
         }
+        self.closed.cancel();
         self.world.disconnect(self.owner);
     }
 }
