@@ -78,6 +78,8 @@ pub enum Mutant {
     LeasesNothing,
     /// Jobs are removed as soon as they have ended.
     RemovesTooEarly,
+    /// What a process holds that was taken for dead before stays with it for ever.
+    LeavesForgotten,
 }
 
 impl Mutant {
@@ -119,6 +121,7 @@ impl Mutant {
         Self::SaysNothingRuns,
         Self::LeasesNothing,
         Self::RemovesTooEarly,
+        Self::LeavesForgotten,
     ];
 }
 

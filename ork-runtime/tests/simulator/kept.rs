@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
-use ork::mutant::put_back;
+use ork::mutant::{Mutant, put_back};
 use serde::Deserialize;
 
 use super::args::named;
+use super::oracle::Fault;
 use super::scenario::Scenario;
 use super::world::run;
 
@@ -32,6 +33,16 @@ pub(crate) fn all() -> Vec<Kept> {
 }
 
 impl Kept {
+    /// Whether this fault is put back by it.
+    pub(crate) fn is_of(&self, mutant: Mutant) -> bool {
+        named(&self.mutant) == Some(mutant)
+    }
+
+    /// What is found in it.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        run(&self.scenario, false).fault
+    }
+
     /// What is wrong with it, if it is there again, or if nothing would notice.
     pub(crate) fn problem(&self) -> Option<String> {
         if let Some(fault) = run(&self.scenario, false).fault {

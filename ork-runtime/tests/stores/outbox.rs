@@ -100,6 +100,23 @@ fn what_a_leaving_process_held_is_freed_without_a_mark() {
     });
 }
 
+/// Fails on the code before: it was held for ever.
+#[test]
+fn what_a_process_takes_that_was_taken_for_dead_and_then_dies_is_freed() {
+    each(async |world| {
+        let other = world.other();
+        world.submit("any").await;
+        world.beat_at(Duration::ZERO, Vec::new()).await;
+        other.beat_at(Duration::from_mins(1), Vec::new()).await;
+        // It goes on, takes something, and dies before its next sign of life.
+        assert_eq!(world.take(10).await.len(), 1);
+        assert!(other.take(10).await.is_empty());
+        other.beat_at(Duration::from_mins(1), Vec::new()).await;
+        let taken = other.take(10).await;
+        assert_eq!(taken.iter().map(|row| row.lost).collect::<Vec<_>>(), [1]);
+    });
+}
+
 #[test]
 fn a_run_of_parts_is_cut_to_fit_and_nothing_is_lost_or_doubled() {
     each(|world| async move {

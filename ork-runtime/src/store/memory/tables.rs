@@ -43,7 +43,7 @@ pub struct Tables {
     /// The rows that wait for a permit of a limit, highest priority first.
     waiting: BTreeMap<Arc<str>, BTreeSet<(u8, OwedId)>>,
     follows: Follows,
-    permits: BTreeMap<Arc<str>, HashMap<[u8; 16], u32>>,
+    pub(super) permits: BTreeMap<Arc<str>, HashMap<[u8; 16], u32>>,
     pub(super) uniques: HashMap<Arc<str>, (JobId, Timestamp)>,
     pub(super) workers: HashMap<[u8; 16], Process>,
     next_owed: OwedId,

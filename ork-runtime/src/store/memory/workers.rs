@@ -1,6 +1,6 @@
 //! The signs of life of processes, and what follows from them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::iter::successors;
 
 use super::tables::Tables;
@@ -8,6 +8,7 @@ use crate::accounting::{Change, OwedAsk};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::State;
+use crate::mutant::{self, Mutant};
 use crate::store::{Beat, Beaten, Process, UNATTENDED};
 
 impl Tables {
@@ -21,12 +22,23 @@ impl Tables {
         let process = Process { running: attends, ..Process::new(by.worker.name(), by.worker.boot(), by.now + ttl) };
         self.workers.insert(by.worker.boot(), process);
         let dead = self.workers.values().filter(|process| process.until < by.now);
-        let dead: Vec<_> = dead.map(|process| process.boot).collect();
+        let dead: Vec<_> = dead.map(|process| process.boot).chain(self.forgotten()).collect();
         self.workers.retain(|boot, _| !dead.contains(boot));
         self.free(&dead, 1);
         let mut changes = self.settle_permits(&dead);
         changes.extend((!dead.is_empty()).then_some(Change::Owed));
         (Beaten { ended, time: None, unattended: self.unattended(&waiting) }, changes)
+    }
+
+    /// Processes that hold rows or permits and have no sign of life left: one that was taken for dead, went on, took
+    /// something and then died.
+    fn forgotten(&self) -> BTreeSet<[u8; 16]> {
+        if mutant::is_on(Mutant::LeavesForgotten) {
+            return BTreeSet::new();
+        }
+        let holders = self.owed.values().filter_map(|row| row.holder);
+        let permits = self.permits.values().flat_map(HashMap::keys).copied();
+        holders.chain(permits).filter(|boot| !self.workers.contains_key(boot)).collect()
     }
 
     /// Notes that a process works on these jobs: a sign of life of each that has a key, and of those above that have one.

@@ -1,7 +1,7 @@
 //! The signs of life of those who hold rows, and how far jobs say they are.
 
-use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::codec::{Columns, Uid, signed, text};
 use super::permits;
@@ -41,7 +41,8 @@ pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Re
         .bind(attends)
         .fetch_all(&mut *connection)
         .await?;
-    let dead = dead.iter().map(|row| row.try_get::<Uid, _>(0)).collect::<sqlx::Result<Vec<_>>>()?;
+    let mut dead = dead.iter().map(|row| row.try_get::<Uid, _>(0)).collect::<sqlx::Result<Vec<_>>>()?;
+    dead.extend(forgotten(connection).await?);
     let mut freed = !dead.is_empty();
     if freed {
         permits::end(connection, &dead).await?;
@@ -62,6 +63,22 @@ pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Re
     }
     let unattended = unattended(connection, &beat.waiting).await?;
     Ok(Found { beaten: Beaten { ended, time: Some(views::time(connection).await?), unattended }, freed })
+}
+
+/// Processes that hold rows or permits and have no sign of life left: one that was taken for dead, went on, took something
+/// and then died.
+async fn forgotten(connection: &mut PgConnection) -> sqlx::Result<Vec<Uid>> {
+    // From one holder to the next, so that not every row is looked at.
+    let next = "SELECT holder FROM ork.owed WHERE holder IS NOT NULL";
+    let query = format!(
+        "WITH RECURSIVE holders (boot) AS ( \
+             ({next} ORDER BY holder LIMIT 1) \
+             UNION ALL SELECT ({next} AND holder > boot ORDER BY holder LIMIT 1) FROM holders WHERE boot IS NOT NULL) \
+         SELECT boot FROM (SELECT boot FROM holders WHERE boot IS NOT NULL UNION SELECT boot FROM ork.permit) AS held \
+         WHERE NOT EXISTS (SELECT FROM ork.worker WHERE worker.boot = held.boot)"
+    );
+    let found = sqlx::query(AssertSqlSafe(query)).fetch_all(connection).await?;
+    found.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// Jobs of these tasks that wait for a message, though nothing of theirs is in the outbox and no process works on them.
