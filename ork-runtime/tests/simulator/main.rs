@@ -61,7 +61,7 @@ const SEEDS: u64 = 1_000;
 const TWICE: u64 = 25;
 
 /// Within how many seeds a fault that is put back must be found.
-const MUTANT_SEEDS: u64 = 300;
+const MUTANT_SEEDS: u64 = 400;
 
 /// Answers whether it went well; the long form is asked for, or the short one.
 type Test = fn(bool) -> bool;

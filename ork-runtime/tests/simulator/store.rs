@@ -304,7 +304,15 @@ impl Store for End {
     }
 
     async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
-        let what = move |world: &World| (world.truth(|tables| tables.prune(&prune)), Vec::new());
+        let what = move |world: &World| {
+            let kept = std::time::Duration::from_secs(world.scenario.retention);
+            // By clocks that are set right within some seconds.
+            if prune.before + kept > world.time() + std::time::Duration::from_secs(5) {
+                let words = format!("what ended before {} is removed at {}", prune.before, world.time());
+                world.oracle(|oracle| oracle.report("kept", words));
+            }
+            (world.truth(|tables| tables.prune(&prune)), Vec::new())
+        };
         self.ask(("prune", true), what, |_world, _pruned| {}).await
     }
 

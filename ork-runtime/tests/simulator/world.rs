@@ -237,6 +237,11 @@ impl World {
             for (before, after) in before.iter().zip(&after) {
                 self.oracle(|oracle| oracle.changed(owner, before.as_ref(), after.as_ref(), now));
                 let Some(after) = after else { continue };
+                if after.job.state == JobState::Retrying
+                    && before.as_ref().is_some_and(|before| before.job.state == JobState::Running)
+                {
+                    self.check_not_interrupted(after.job.id, after.job.parent);
+                }
                 let was = before.as_ref().map_or("nothing", |before| before.job.state.as_str());
                 let job = &after.job;
                 self.note(
@@ -261,6 +266,16 @@ impl World {
         self.in_commit(owner);
         self.spread(owner, &changes);
         changes
+    }
+
+    /// Nothing is tried again below a job that was interrupted.
+    fn check_not_interrupted(&self, job: JobId, parent: Option<JobId>) {
+        let above = parent.and_then(|parent| self.truth(|tables| tables.job(parent)));
+        if above.is_some_and(|above| above.job.tree.interrupted.is_some()) {
+            self.oracle(|oracle| {
+                oracle.report("interrupted", format!("{job} is to be tried again, and its tree was interrupted"))
+            });
+        }
     }
 
     /// Causes what was to happen in the middle of one of these transactions.
