@@ -232,7 +232,7 @@ impl World {
             (submitted.id, submitted.narrow) = (Some(id), matches!(job, Job::Narrow(_)));
         }
         let asked_at = self.executor.now();
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             self.follow(ork, id).await;
         }
         let outcome = loop {

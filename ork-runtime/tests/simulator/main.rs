@@ -39,6 +39,7 @@ mod store;
 mod surroundings;
 mod tasks;
 mod trace;
+mod troubles;
 mod why;
 mod world;
 
@@ -50,6 +51,7 @@ use std::time::{Duration, Instant};
 use ork::mutant::{Mutant, put_back};
 
 use self::args::Asked;
+use self::kept::Kept;
 use self::scenario::Scenario;
 use self::tasks::Scripted;
 use self::world::{Report, run};
@@ -197,7 +199,7 @@ fn mutants(_long: bool) -> bool {
         let fault = (0..MUTANT_SEEDS).find_map(report);
         // The rarest ones show in the scenario that was kept.
         let kept = if fault.is_none() { kept.iter().find(|kept| kept.is_of(*mutant)) } else { None };
-        let kept_fault = kept.and_then(|kept| kept.fault());
+        let kept_fault = kept.and_then(Kept::fault);
         put_back(None);
         let secs = begun.elapsed().as_secs_f64();
         match (&fault, &kept_fault) {

@@ -60,7 +60,7 @@ impl World {
         let seed = self.scenario.seed;
         let dice = |name: &str| Mutex::new(Dice::new(seed, name, owner.0.into()));
         let store: Arc<dyn Store> = self.open_end(owner);
-        let broker = self.open_broker_end(owner).map(|end| end as Arc<dyn Broker>);
+        let broker = self.open_broker_end(owner).map(|end| -> Arc<dyn Broker> { end });
         let runtime = Arc::new(SimRuntime { executor: Arc::clone(&self.executor), owner, dice: dice("threads") });
         let entropy = SimEntropy { clock: Arc::clone(clock), dice: dice("entropy"), last: Mutex::default() };
         let worker = WorkerId::with_boot(format!("p{}", owner.0), u128::from(owner.0).to_be_bytes());

@@ -17,10 +17,11 @@ use super::executor::{Executor, Owner, Step};
 use super::log::LogToTrace;
 use super::oracle::{Call, Fault, Oracle, is_open};
 use super::process::Worker;
-use super::scenario::{Ends, Scenario, Trouble};
+use super::scenario::{Ends, Scenario};
 use super::store::{End, store_time};
 use super::tasks::TIMEOUT;
 use super::trace::Trace;
+use super::troubles::StoreTroubles;
 
 /// Everything of one run.
 pub(crate) struct World {
@@ -28,7 +29,7 @@ pub(crate) struct World {
     pub(crate) executor: Arc<Executor>,
     tables: Mutex<Tables>,
     /// The tables as they were after the last transaction that must outlive the store's server.
-    durable: Mutex<Option<Tables>>,
+    pub(crate) durable: Mutex<Option<Tables>>,
     ends: Mutex<BTreeMap<Owner, Arc<End>>>,
     /// The broker, unless jobs travel through the store.
     pub(crate) server: Option<Server>,
@@ -39,23 +40,11 @@ pub(crate) struct World {
     pub(crate) workers: Vec<Worker>,
     pub(crate) client: Client,
     /// How slow the store is and which requests it refuses.
-    store_troubles: Mutex<StoreTroubles>,
+    pub(crate) store_troubles: Mutex<StoreTroubles>,
     /// How a worker is to end in the middle of a transaction, and how many transactions go before that one.
-    armed: Mutex<BTreeMap<usize, (u64, Ends)>>,
+    pub(crate) armed: Mutex<BTreeMap<usize, (u64, Ends)>>,
     /// Operations of crashed processes: to drop them would answer them.
     unanswered: Mutex<Vec<Box<dyn Work>>>,
-}
-
-#[derive(Debug, Default)]
-struct StoreTroubles {
-    /// Until when it is slow, and by how many milliseconds at most.
-    late: (u64, u64),
-    /// Until when every second transaction is rolled back first.
-    conflicts_until: u64,
-    /// Until when it takes nothing more.
-    full_until: u64,
-    /// Until when it refuses the requests of a worker, or of all (`None`).
-    refuses: BTreeMap<Option<usize>, u64>,
 }
 
 impl std::fmt::Debug for World {
@@ -84,9 +73,6 @@ const PATIENCE: u64 = 300_000_000;
 
 /// The same if the broker loses messages: two looks for them lie ten minutes apart while their queue brings others.
 const PATIENCE_WITH_LOSSES: u64 = 1_800_000_000;
-
-/// Within this time a process has its connection to the broker again.
-const RECONNECTS: u64 = 5_000_000;
 
 /// How long is looked on when every job has ended.
 const AFTERWARDS: u64 = 60_000_000;
@@ -186,37 +172,10 @@ impl World {
         self.unanswered.lock().unwrap().extend(works);
     }
 
-    /// Milliseconds by which the store may be late.
-    pub(crate) fn late(&self) -> u64 {
-        let (until, most) = self.store_troubles.lock().unwrap().late;
-        if self.executor.now() < until { most } else { 0 }
-    }
-
-    /// The store begins anew as of its last transaction that must outlive that.
-    fn undo(&self) {
-        if let Some(durable) = self.durable.lock().unwrap().clone() {
-            self.truth(|tables| *tables = durable);
-            self.oracle(|oracle| oracle.reaches("stores that began anew"));
-        }
-    }
-
-    /// Whether it has no space for what a process would write.
-    pub(crate) fn is_full(&self) -> bool {
-        self.executor.now() < self.store_troubles.lock().unwrap().full_until
-    }
-
-    pub(crate) fn refuses(&self, owner: Owner) -> bool {
-        let now = self.executor.now();
-        let worker = self.workers.iter().position(|worker| worker.owner() == Some(owner));
-        let store_troubles = self.store_troubles.lock().unwrap();
-        let until = |of: Option<usize>| store_troubles.refuses.get(&of).copied().unwrap_or(0);
-        now < until(None) || (worker.is_some() && now < until(worker))
-    }
-
     /// Carries out a transaction.
     pub(crate) fn commit(self: &Arc<Self>, owner: Owner, batch: &mut [Box<dyn Work>]) -> Vec<Change> {
         let (mut changes, now) = (Vec::new(), self.executor.now());
-        if now < self.store_troubles.lock().unwrap().conflicts_until && self.executor.polls().is_multiple_of(2) {
+        if now < self.conflicts_until() && self.executor.polls().is_multiple_of(2) {
             // As a transaction that is rolled back, and then carried out again.
             let mut tables = self.truth(|tables| tables.clone());
             for work in batch.iter_mut() {
@@ -225,8 +184,7 @@ impl World {
             self.oracle(|oracle| oracle.reaches("transactions rolled back and carried out again"));
         }
         // What waits for a permit is in the outbox from now on, and its message is done with.
-        let promises = |work: &Box<dyn Work>| work.promise() == Promise::Durable || work.limit(0).is_some();
-        let promised = batch.iter().any(promises);
+        let promised = batch.iter().any(|work| work.promise() == Promise::Durable || work.limit(0).is_some());
         for work in batch {
             let jobs: Vec<_> = (0..work.count()).map(|at| work.job(at)).collect();
             let (before, after) = self.truth(|tables| {
@@ -273,32 +231,8 @@ impl World {
         let above = parent.and_then(|parent| self.truth(|tables| tables.job(parent)));
         if above.is_some_and(|above| above.job.tree.interrupted.is_some()) {
             self.oracle(|oracle| {
-                oracle.report("interrupted", format!("{job} is to be tried again, and its tree was interrupted"))
+                oracle.report("interrupted", format!("{job} is to be tried again, and its tree was interrupted"));
             });
-        }
-    }
-
-    /// Causes what was to happen in the middle of one of these transactions.
-    fn in_commit(self: &Arc<Self>, owner: Owner) {
-        let Some(worker) = self.workers.iter().position(|worker| worker.owner() == Some(owner)) else { return };
-        let mut armed = self.armed.lock().unwrap();
-        let Some((left, what)) = armed.get_mut(&worker) else { return };
-        if *left > 0 {
-            *left -= 1;
-            return;
-        }
-        let what = *what;
-        armed.remove(&worker);
-        let world = Arc::clone(self);
-        self.executor.spawn(Owner::WORLD, async move { world.end_worker(worker, what) });
-    }
-
-    fn end_worker(self: &Arc<Self>, worker: usize, what: Ends) {
-        self.note(Owner::WORLD, format_args!("{what:?} in a commit: worker {worker}"));
-        match what {
-            Ends::Dies => self.crash(worker, 1_000),
-            Ends::Drains => self.ask_to_stop(worker, 1_000, false),
-            Ends::Stops => self.ask_to_stop(worker, 1_000, true),
         }
     }
 
@@ -368,103 +302,6 @@ impl World {
     pub(crate) fn splits(&self, job: JobId) {
         let now = self.executor.now();
         self.oracle(|oracle| oracle.splits(job, now));
-    }
-
-    async fn cause(self: Arc<Self>) {
-        for (at, trouble) in &self.scenario.troubles {
-            let now = self.executor.now();
-            self.executor.sleep((at * 1_000).saturating_sub(now)).await;
-            if trouble.is_of_broker() && self.server.is_none() {
-                continue;
-            }
-            self.note(Owner::WORLD, format_args!("{trouble:?}"));
-            let now = self.executor.now();
-            match *trouble {
-                Trouble::Crash { worker, back } => self.crash(worker, back),
-                Trouble::Freeze { worker, lasts } => self.freeze(worker, lasts),
-                Trouble::Sleep { lasts } => self.sleep(lasts),
-                Trouble::Drain { worker, back } => self.ask_to_stop(worker, back, false),
-                Trouble::Stop { worker, back } => self.ask_to_stop(worker, back, true),
-                Trouble::Turn { worker, by } => self.turn(worker, by),
-                Trouble::InCommit { worker, after, what } => {
-                    self.armed.lock().unwrap().insert(worker, (after, what));
-                }
-                Trouble::Late { most, lasts } => {
-                    let until = now + lasts * 1_000;
-                    self.store_troubles.lock().unwrap().late = (until, most);
-                    // What is asked in the last moment is late, too, and what follows from it.
-                    self.oracle(|oracle| oracle.disturbs(None, now, until + 4 * most * 1_000));
-                }
-                Trouble::Conflicts { lasts } => {
-                    self.store_troubles.lock().unwrap().conflicts_until = now + lasts * 1_000;
-                }
-                Trouble::NoSpace { lasts } => {
-                    self.store_troubles.lock().unwrap().full_until = now + lasts * 1_000;
-                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
-                }
-                Trouble::Undone { lasts } => {
-                    let until = now + lasts * 1_000;
-                    self.store_troubles.lock().unwrap().refuses.insert(None, until);
-                    self.undo();
-                    self.oracle(|oracle| {
-                        oracle.undoes(now);
-                        oracle.disturbs(None, now, until);
-                    });
-                }
-                Trouble::Cut { worker: Some(worker), lasts } => {
-                    if let Some(owner) = self.workers.get(worker).and_then(Worker::owner) {
-                        self.cut(owner, lasts);
-                        self.oracle(|oracle| oracle.disturbs(Some(owner), now, now + lasts * 1_000 + RECONNECTS));
-                    }
-                }
-                Trouble::Cut { worker: None, lasts } => {
-                    self.cut_all(lasts);
-                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000 + RECONNECTS));
-                }
-                Trouble::Channels { worker } => {
-                    if let Some(owner) = self.workers.get(worker).and_then(Worker::owner) {
-                        self.close_channels(owner);
-                        self.oracle(|oracle| oracle.disturbs(Some(owner), now, now + RECONNECTS));
-                    }
-                }
-                Trouble::SlowBroker { most, lasts } => {
-                    let until = now + lasts * 1_000;
-                    self.slow_broker(until, most);
-                    self.oracle(|oracle| oracle.disturbs(None, now, until + 4 * most * 1_000));
-                }
-                Trouble::Blocks { lasts } => {
-                    self.block_publishers(now + lasts * 1_000);
-                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
-                }
-                Trouble::Full { lasts } => {
-                    self.fill_queues(now + lasts * 1_000);
-                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
-                }
-                Trouble::Doubles { most } => self.double(most),
-                Trouble::Stranger { most, lasts, keeps } => {
-                    self.take_as_stranger(most, lasts, keeps);
-                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
-                }
-                Trouble::Foreign(what) => self.publish_as_stranger(what.letter(now)),
-                Trouble::Purge => {
-                    let n_lost = self.forget_newest(usize::MAX);
-                    self.note(Owner::WORLD, format_args!("{n_lost} messages are lost"));
-                }
-                Trouble::Failover { most, lasts } => {
-                    let n_lost = self.forget_newest(most);
-                    self.note(Owner::WORLD, format_args!("{n_lost} messages are lost"));
-                    self.cut_all(lasts);
-                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000 + RECONNECTS));
-                }
-                Trouble::Expires { longest, lasts } => self.expire(now + lasts * 1_000, longest * 1_000),
-                Trouble::Refuses { worker, lasts } => {
-                    let until = now + lasts * 1_000;
-                    self.store_troubles.lock().unwrap().refuses.insert(worker, until);
-                    let owner = worker.map(|worker| self.workers.get(worker).and_then(Worker::owner));
-                    self.oracle(|oracle| oracle.disturbs(owner.flatten(), now, until));
-                }
-            }
-        }
     }
 
     /// The jobs that have not ended.

@@ -16,7 +16,7 @@ const LAYERS: &[(u32, &[&str])] = &[
         0,
         &[
             "barrier", "clock", "event", "failure", "flow", "hook", "id", "job", "ledger", "message", "metric",
-            "mutant", "mutant", "output", "policy", "retry", "role", "schedule", "tree",
+            "mutant", "output", "policy", "retry", "role", "schedule", "tree",
         ],
     ),
     (1, &["context", "registry", "schema", "task"]),

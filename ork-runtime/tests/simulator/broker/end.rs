@@ -97,7 +97,7 @@ impl BrokerEnd {
 
     /// Publishes, and answers with whether it was confirmed. What is on its way arrives though the process has died.
     pub(super) async fn send(&self, what: Vec<super::Letter>) -> Result<(), BrokerError> {
-        let what: Vec<_> = what.into_iter().map(Sent::Copy).collect();
+        let what: Vec<_> = what.into_iter().map(|letter| Sent::Copy(Box::new(letter))).collect();
         let answers = self.send_all(what).await;
         answers.into_iter().collect()
     }
@@ -154,14 +154,14 @@ impl BrokerEnd {
 enum Sent {
     New(Box<Outgoing>),
     /// A copy of what came to a consumer.
-    Copy(super::Letter),
+    Copy(Box<super::Letter>),
 }
 
 impl Sent {
     fn arrives(self, world: &Arc<World>, from: Owner) -> Result<(), NotTaken> {
         match self {
             Self::New(outgoing) => world.arrives(from, *outgoing),
-            Self::Copy(letter) => world.takes_letter(from, letter),
+            Self::Copy(letter) => world.takes_letter(from, *letter),
         }
     }
 }

@@ -1,0 +1,183 @@
+//! What goes wrong in a run, and what the store does meanwhile.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::executor::Owner;
+use super::process::Worker;
+use super::scenario::{Ends, Trouble};
+use super::world::World;
+
+/// Within this time a process has its connection to the broker again.
+const RECONNECTS: u64 = 5_000_000;
+
+/// What is wrong with the store.
+#[derive(Debug, Default)]
+pub(crate) struct StoreTroubles {
+    /// Until when it is slow, and by how many milliseconds at most.
+    late: (u64, u64),
+    /// Until when every second transaction is rolled back first.
+    conflicts_until: u64,
+    /// Until when it takes nothing more.
+    full_until: u64,
+    /// Until when it refuses the requests of a worker, or of all (`None`).
+    refuses: BTreeMap<Option<usize>, u64>,
+}
+
+impl World {
+    /// Causes all troubles, each at its time.
+    pub(crate) async fn cause(self: Arc<Self>) {
+        for (at, trouble) in &self.scenario.troubles {
+            let now = self.executor.now();
+            self.executor.sleep((at * 1_000).saturating_sub(now)).await;
+            if trouble.is_of_broker() && self.server.is_none() {
+                continue;
+            }
+            self.note(Owner::WORLD, format_args!("{trouble:?}"));
+            let now = self.executor.now();
+            match *trouble {
+                Trouble::Crash { worker, back } => self.crash(worker, back),
+                Trouble::Freeze { worker, lasts } => self.freeze(worker, lasts),
+                Trouble::Sleep { lasts } => self.sleep(lasts),
+                Trouble::Drain { worker, back } => self.ask_to_stop(worker, back, false),
+                Trouble::Stop { worker, back } => self.ask_to_stop(worker, back, true),
+                Trouble::Turn { worker, by } => self.turn(worker, by),
+                Trouble::InCommit { worker, after, what } => {
+                    self.armed.lock().unwrap().insert(worker, (after, what));
+                }
+                Trouble::Late { most, lasts } => {
+                    let until = now + lasts * 1_000;
+                    self.store_troubles.lock().unwrap().late = (until, most);
+                    // What is asked in the last moment is late, too, and what follows from it.
+                    self.oracle(|oracle| oracle.disturbs(None, now, until + 4 * most * 1_000));
+                }
+                Trouble::Conflicts { lasts } => {
+                    self.store_troubles.lock().unwrap().conflicts_until = now + lasts * 1_000;
+                }
+                Trouble::NoSpace { lasts } => {
+                    self.store_troubles.lock().unwrap().full_until = now + lasts * 1_000;
+                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
+                }
+                Trouble::Undone { lasts } => {
+                    let until = now + lasts * 1_000;
+                    self.store_troubles.lock().unwrap().refuses.insert(None, until);
+                    self.undo();
+                    self.oracle(|oracle| {
+                        oracle.undoes(now);
+                        oracle.disturbs(None, now, until);
+                    });
+                }
+                Trouble::Cut { worker: Some(worker), lasts } => {
+                    if let Some(owner) = self.workers.get(worker).and_then(Worker::owner) {
+                        self.cut(owner, lasts);
+                        self.oracle(|oracle| oracle.disturbs(Some(owner), now, now + lasts * 1_000 + RECONNECTS));
+                    }
+                }
+                Trouble::Cut { worker: None, lasts } => {
+                    self.cut_all(lasts);
+                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000 + RECONNECTS));
+                }
+                Trouble::Channels { worker } => {
+                    if let Some(owner) = self.workers.get(worker).and_then(Worker::owner) {
+                        self.close_channels(owner);
+                        self.oracle(|oracle| oracle.disturbs(Some(owner), now, now + RECONNECTS));
+                    }
+                }
+                Trouble::SlowBroker { most, lasts } => {
+                    let until = now + lasts * 1_000;
+                    self.slow_broker(until, most);
+                    self.oracle(|oracle| oracle.disturbs(None, now, until + 4 * most * 1_000));
+                }
+                Trouble::Blocks { lasts } => {
+                    self.block_publishers(now + lasts * 1_000);
+                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
+                }
+                Trouble::Full { lasts } => {
+                    self.fill_queues(now + lasts * 1_000);
+                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
+                }
+                Trouble::Doubles { most } => self.double(most),
+                Trouble::Stranger { most, lasts, keeps } => {
+                    self.take_as_stranger(most, lasts, keeps);
+                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
+                }
+                Trouble::Foreign(what) => self.publish_as_stranger(what.letter(now)),
+                Trouble::Purge => {
+                    let n_lost = self.forget_newest(usize::MAX);
+                    self.note(Owner::WORLD, format_args!("{n_lost} messages are lost"));
+                }
+                Trouble::Failover { most, lasts } => {
+                    let n_lost = self.forget_newest(most);
+                    self.note(Owner::WORLD, format_args!("{n_lost} messages are lost"));
+                    self.cut_all(lasts);
+                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000 + RECONNECTS));
+                }
+                Trouble::Expires { longest, lasts } => self.expire(now + lasts * 1_000, longest * 1_000),
+                Trouble::Refuses { worker, lasts } => {
+                    let until = now + lasts * 1_000;
+                    self.store_troubles.lock().unwrap().refuses.insert(worker, until);
+                    let owner = worker.map(|worker| self.workers.get(worker).and_then(Worker::owner));
+                    self.oracle(|oracle| oracle.disturbs(owner.flatten(), now, until));
+                }
+            }
+        }
+    }
+
+    /// Milliseconds by which the store may be late.
+    pub(crate) fn late(&self) -> u64 {
+        let (until, most) = self.store_troubles.lock().unwrap().late;
+        if self.executor.now() < until { most } else { 0 }
+    }
+
+    /// Until when every second transaction of the store is rolled back first.
+    pub(crate) fn conflicts_until(&self) -> u64 {
+        self.store_troubles.lock().unwrap().conflicts_until
+    }
+
+    /// The store begins anew as of its last transaction that must outlive that.
+    fn undo(&self) {
+        let durable = self.durable.lock().unwrap().clone();
+        if let Some(durable) = durable {
+            self.truth(|tables| *tables = durable);
+            self.oracle(|oracle| oracle.reaches("stores that began anew"));
+        }
+    }
+
+    /// Whether it has no space for what a process would write.
+    pub(crate) fn is_full(&self) -> bool {
+        self.executor.now() < self.store_troubles.lock().unwrap().full_until
+    }
+
+    /// Whether it refuses the requests of a process.
+    pub(crate) fn refuses(&self, owner: Owner) -> bool {
+        let now = self.executor.now();
+        let worker = self.workers.iter().position(|worker| worker.owner() == Some(owner));
+        let store_troubles = self.store_troubles.lock().unwrap();
+        let until = |of: Option<usize>| store_troubles.refuses.get(&of).copied().unwrap_or(0);
+        now < until(None) || (worker.is_some() && now < until(worker))
+    }
+
+    /// Causes what was to happen in the middle of one of these transactions.
+    pub(crate) fn in_commit(self: &Arc<Self>, owner: Owner) {
+        let Some(worker) = self.workers.iter().position(|worker| worker.owner() == Some(owner)) else { return };
+        let mut armed = self.armed.lock().unwrap();
+        let Some((left, what)) = armed.get_mut(&worker) else { return };
+        if *left > 0 {
+            *left -= 1;
+            return;
+        }
+        let what = *what;
+        armed.remove(&worker);
+        let world = Arc::clone(self);
+        self.executor.spawn(Owner::WORLD, async move { world.end_worker(worker, what) });
+    }
+
+    fn end_worker(self: &Arc<Self>, worker: usize, what: Ends) {
+        self.note(Owner::WORLD, format_args!("{what:?} in a commit: worker {worker}"));
+        match what {
+            Ends::Dies => self.crash(worker, 1_000),
+            Ends::Drains => self.ask_to_stop(worker, 1_000, false),
+            Ends::Stops => self.ask_to_stop(worker, 1_000, true),
+        }
+    }
+}
