@@ -44,6 +44,9 @@ const ALIVE_FOR: u64 = 15_000_000;
 /// For so long a delivery may wait for a slot before it is given back.
 const WAITS_FOR_SLOT: u64 = 10_000_000;
 
+/// For so long a process that was taken for dead may settle calls from before.
+const LATE_SETTLEMENTS: u64 = 60_000_000;
+
 /// Between two signs of life.
 const BEAT: u64 = 5_000_000;
 
@@ -380,8 +383,16 @@ impl Oracle {
 
     /// A transaction has changed a job.
     pub(crate) fn changed(&mut self, by: Owner, before: Option<&JobView>, after: Option<&JobView>, now: u64) {
-        let (Some(before), Some(after)) = (before, after) else { return };
+        let Some(after) = after else { return };
         let id = after.job.id;
+        let Some(before) = before else {
+            // It was removed in time, and a message of it was still under way.
+            if self.ended.remove(&id).is_some() {
+                self.reopened.insert(id, now);
+                *self.excuses.entry("a job begun anew that had been removed").or_default() += 1;
+            }
+            return;
+        };
         let (was, is) = (before.job.state, after.job.state);
         if self.retried.contains(&id) && self.clients.contains(&by) && before.job.attempt != after.job.attempt {
             self.reopened.insert(id, now);
@@ -435,7 +446,8 @@ impl Oracle {
             let lives = self.beats.get(&call.owner).is_some_and(|beat| now < beat + ALIVE_FOR);
             // That a call has its permit may have been undone with its beginning.
             let is_kept = self.undone.is_none_or(|undone| undone < call.begun);
-            is_kept && lives && self.dead.get(&call.owner).is_none_or(|dead| *dead < call.begun)
+            // A late settlement of a call from before may have given back the permit of this one.
+            is_kept && lives && self.dead.get(&call.owner).is_none_or(|dead| dead + LATE_SETTLEMENTS < call.begun)
         };
         self.live.values().filter(counts).filter(|call| is_wanted(call.job)).count()
     }

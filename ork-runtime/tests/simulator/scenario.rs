@@ -194,14 +194,19 @@ impl Foreign {
     }
 }
 
+/// In milliseconds.
+const HOUR: u64 = 3_600_000;
+
 impl Scenario {
     /// The scenario of a seed.
     pub(crate) fn generate(seed: u64) -> Self {
         let mut dice = Dice::new(seed, "scenario", 0);
-        let calm = dice.between(20_000, 180_000);
+        // Some last for hours, with longer troubles.
+        let calm = if dice.percent(6) { dice.between(HOUR, 5 * HOUR) } else { dice.between(20_000, 180_000) };
         let store = if dice.percent(50) { StoreKind::Server } else { StoreKind::File };
         let n_workers = dice.between(1, 4);
-        let workers = (0..n_workers).map(|number| worker(&mut Dice::new(seed, "worker", number), store)).collect();
+        let workers =
+            (0..n_workers).map(|number| worker(&mut Dice::new(seed, "worker", number), store, calm)).collect();
         // Each seed leaves out some kinds of trouble, so that they do not always mask one another.
         let mut kinds: Vec<u64> = (0..12).filter(|_| dice.percent(60)).collect();
         let broker = match dice.below(4) {
@@ -359,7 +364,7 @@ impl Job {
     }
 }
 
-fn worker(dice: &mut Dice, store: StoreKind) -> ProcessSpec {
+fn worker(dice: &mut Dice, store: StoreKind, calm: u64) -> ProcessSpec {
     let server = store == StoreKind::Server;
     let ahead = match dice.below(10) {
         _ if !server => 0,
@@ -370,8 +375,10 @@ fn worker(dice: &mut Dice, store: StoreKind) -> ProcessSpec {
     let sign = |n: i64, dice: &mut Dice| if dice.percent(50) { -n } else { n };
     let ahead_ms = i64::try_from(dice.below(ahead + 1)).unwrap();
     let ahead_ms = sign(ahead_ms, dice);
+    // While the store is away for an hour, nothing sets a clock right.
+    let drift = if calm > HOUR { 10 } else { 200 };
     let ack_within = if dice.percent(30) { dice.between(2_000, 20_000) } else { 0 };
-    let ppm = i64::try_from(if server { dice.below(200) } else { 0 }).unwrap();
+    let ppm = i64::try_from(if server { dice.below(drift) } else { 0 }).unwrap();
     ProcessSpec {
         ahead_ms,
         ppm: sign(ppm, dice),
@@ -387,6 +394,7 @@ fn trouble(dice: &mut Dice, kind: u64, n_workers: u64, calm: u64) -> (u64, Troub
     let back = 1 + dice.any_size(20_000);
     // Every fourth lasts longer than a heartbeat is believed.
     let lasts = if dice.percent(25) { dice.between(15_000, 40_000) } else { dice.any_size(15_000) };
+    let lasts = if calm > HOUR && dice.percent(25) { dice.any_size(HOUR) } else { lasts };
     let lasts = (1 + lasts).min(calm - at);
     let trouble = match kind {
         0 => Trouble::Crash { worker, back },

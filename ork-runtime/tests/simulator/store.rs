@@ -228,7 +228,9 @@ impl Store for End {
         let owner = self.owner;
         let what = move |world: &World| {
             world.note(owner, format_args!("gives back rows {owed:?}"));
-            ((), world.truth(|tables| tables.give_back(&owed, &by)))
+            let changes = world.truth(|tables| tables.give_back(&owed, &by));
+            world.keep_durable();
+            ((), changes)
         };
         self.ask(("give back", true), what, |_world, ()| {}).await
     }

@@ -134,6 +134,14 @@ impl World {
         self.store_troubles.lock().unwrap().conflicts_until
     }
 
+    /// What the store has by now outlives its server.
+    pub(crate) fn keep_durable(&self) {
+        if self.scenario.undoes() {
+            let tables = self.truth(|tables| tables.clone());
+            *self.durable.lock().unwrap() = Some(tables);
+        }
+    }
+
     /// The store begins anew as of its last transaction that must outlive that.
     fn undo(&self) {
         let durable = self.durable.lock().unwrap().clone();

@@ -216,9 +216,8 @@ impl World {
             }
         }
         // News of it may have been followed already.
-        if (promised || !changes.is_empty()) && self.scenario.undoes() {
-            let tables = self.truth(|tables| tables.clone());
-            *self.durable.lock().unwrap() = Some(tables);
+        if promised || !changes.is_empty() {
+            self.keep_durable();
         }
         self.client.claimed.notify_waiters();
         self.in_commit(owner);

@@ -1,6 +1,7 @@
-//! What an idle process says to its PostgreSQL server, counted by the server.
+//! What a process says to its PostgreSQL server, as the server has noted it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ork::store::Store;
 use ork::store::postgres::Postgres;
@@ -9,6 +10,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 
 use super::counted::{Calls, CountedStore};
 use super::postgres::{self, Server};
+use super::world::World;
 
 #[task]
 fn rest() {}
@@ -49,4 +51,26 @@ async fn an_idle_process_makes_no_statements_but_those_of_its_heart() {
     // It begins, beats, looks for what the forgotten hold and for permits, asks for the time, and commits.
     assert!(hearts == 1 && between.len() <= 6, "{between:?}");
     ork.shutdown().await;
+}
+
+/// Fails on the code before: a server that began anew within a second forgot it, and the rows stayed with a process that no
+/// longer knew of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_back_is_on_disk_before_that_is_answered() {
+    let Some(server) = postgres::private() else { return };
+    let url = postgres::create(&server.url("postgres")).await;
+    let name = url.rsplit_once('/').unwrap().1;
+    let noted = AssertSqlSafe(format!("ALTER DATABASE {name} SET log_statement = 'all'"));
+    postgres::connect(&server.url("postgres")).await.execute(noted).await.unwrap();
+    let world = World::postgres(&url).await;
+    world.beat_at(Duration::ZERO, Vec::new()).await;
+    world.submit("any").await;
+    let soft = |made: &[String]| made.iter().filter(|statement| statement.contains("synchronous_commit = off")).count();
+    let before = statements(&server).len();
+    let taken = world.take(1).await;
+    let between = statements(&server).len();
+    assert_eq!(soft(statements(&server).get(before..between).unwrap()), 1, "taking need not be");
+    world.store.give_back(taken.iter().map(|row| row.id).collect(), world.by()).await.unwrap();
+    assert_eq!(soft(statements(&server).get(between..).unwrap()), 0);
+    world.store.close().await;
 }

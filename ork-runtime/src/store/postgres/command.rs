@@ -81,10 +81,12 @@ impl Waiting {
     }
 
     /// Whether it must be on disk before it is answered. What only says who holds or does something need not be: if it
-    /// is forgotten, the work is handed out once more, and what was settled is not settled again.
+    /// is forgotten, the work is handed out once more, and what was settled is not settled again. But what was given back
+    /// would stay with a process that does not know of it.
     pub(super) fn is_durable(&self) -> bool {
         match &self.command {
             Command::Work(work) => work.promise() == Promise::Durable,
+            Command::GiveBack(..) => true,
             _ => false,
         }
     }
