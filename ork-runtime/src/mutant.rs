@@ -80,6 +80,8 @@ pub enum Mutant {
     RemovesTooEarly,
     /// What a process holds that was taken for dead before stays with it for ever.
     LeavesForgotten,
+    /// A process is dead whose sign of life is out of date, whoever slept.
+    JudgesBySign,
 }
 
 impl Mutant {
@@ -122,6 +124,7 @@ impl Mutant {
         Self::LeasesNothing,
         Self::RemovesTooEarly,
         Self::LeavesForgotten,
+        Self::JudgesBySign,
     ];
 }
 

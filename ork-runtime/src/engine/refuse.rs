@@ -13,6 +13,7 @@ use crate::hook::Kept;
 use crate::id::JobId;
 use crate::job::{Job, Phase};
 use crate::message::{Ask, BodyError, Message};
+use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::task::TaskDef;
@@ -22,6 +23,9 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest that a message is kept back by a worker that cannot run it.
 const DECLINE_PAUSE: Duration = Duration::from_secs(30);
+
+/// Between two looks at a process whose sign of life is out of date.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The least by which one moment is after another.
 const INSTANT: Duration = Duration::from_millis(1);
@@ -224,10 +228,15 @@ async fn outlived(engine: &Engine, job: JobId, worker: String) -> Result<Option<
     }
 }
 
-/// When a process that runs a job would be known to be dead if it said no more that it lives; `None` if it is dead.
+/// When to look again at a process that runs a job; `None` if it is dead.
+///
+/// A sign of life that is out of date says nothing yet: what held it up, such as a computer that slept, may have held up
+/// this process, too. Whether its process is dead is found by the next sign of life of any process, which then removes it.
 pub(super) async fn lives_until(engine: &Engine, job: JobId, worker: &str) -> Result<Option<Timestamp>, ProcessError> {
     let processes = engine.store.situation(job).await?.processes;
     // Each says that it lives before it runs anything, so one that is not there has ended.
     let sign = processes.iter().find(|process| process.worker == worker).map(|process| process.until);
-    Ok(sign.filter(|until| *until >= engine.clock.now()).map(|until| until + INSTANT))
+    let now = engine.clock.now();
+    let sign = sign.filter(|until| *until >= now || !mutant::is_on(Mutant::JudgesBySign));
+    Ok(sign.map(|until| (until + INSTANT).max(now + AGAIN)))
 }

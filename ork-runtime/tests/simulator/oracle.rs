@@ -224,6 +224,10 @@ impl Oracle {
     /// A message of a job comes that has come before.
     pub(crate) fn comes_again(&mut self, job: JobId, now: u64) {
         self.reaches("deliveries that came again");
+        // What lost its connection while it ran counts like what died.
+        if self.live.values().any(|call| call.job == job) {
+            *self.deaths.entry(format!("{job}")).or_default() += 1;
+        }
         self.came_again.insert(job, now);
     }
 
@@ -246,6 +250,10 @@ impl Oracle {
     pub(crate) fn ends(&mut self, call: u64, now: u64) {
         if let Some(call) = self.live.remove(&call) {
             self.runs_on(&call, now);
+            // It did not come to its end, and what is said of that may be lost with its process.
+            if !self.returned.contains_key(&call.what) {
+                *self.deaths.entry(format!("{}", call.job)).or_default() += 1;
+            }
             let allowed = call.limit.map(|limit| call.begun + limit + SETTLES);
             if allowed.is_some_and(|allowed| now > allowed) && self.is_calm(call.owner, call.begun, now) {
                 let secs = (now - call.begun) / 1_000_000;
@@ -332,13 +340,31 @@ impl Oracle {
     /// A process dies: its calls are lost, and what it had not said.
     pub(crate) fn dies(&mut self, owner: Owner, now: u64) {
         self.disturbed.push((Some(owner), now.saturating_sub(SETTLES), u64::MAX));
-        self.loses_calls(owner);
         self.beats.remove(&owner);
     }
 
     fn loses_calls(&mut self, owner: Owner) {
         for call in self.live.values().filter(|call| call.owner == owner) {
             *self.deaths.entry(format!("{}", call.job)).or_default() += 1;
+        }
+    }
+
+    /// A sign of life has found these processes dead.
+    pub(crate) fn buries(&mut self, by: Owner, workers: &[String], now: u64) {
+        if self.undone.is_some_and(|undone| now < undone + ALIVE_FOR + BEAT) {
+            // So may be the last signs of life.
+            return;
+        }
+        // One that is late itself judges the others as of the moment at which its sign of life was due.
+        let due = self.beats.get(&by).map_or(now, |last| now.min(last + BEAT));
+        for (owner, last) in &self.beats {
+            let place = format!("p{}/", owner.0);
+            let is_found = workers.iter().any(|worker| worker.starts_with(&place));
+            if is_found && last + ALIVE_FOR > due + SETTLES {
+                let secs = now.saturating_sub(*last) / 1_000_000;
+                let words = format!("process {} takes {} for dead, which was silent for {secs} s", by.0, owner.0);
+                return self.report("taken for dead", words);
+            }
         }
     }
 

@@ -153,6 +153,9 @@ impl End {
                 drop(answer.send(Err(refusal())));
                 return;
             }
+            if writes {
+                end.world.flush();
+            }
             let (done, changes) = what(&end.world);
             end.world.note(end.owner, format_args!("store  {name}"));
             end.world.spread(end.owner, &changes);

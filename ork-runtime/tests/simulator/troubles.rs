@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ork::store::memory::Tables;
+
 use super::executor::Owner;
 use super::process::Worker;
 use super::scenario::{Ends, Trouble};
@@ -10,6 +12,18 @@ use super::world::World;
 
 /// Within this time a process has its connection to the broker again.
 const RECONNECTS: u64 = 5_000_000;
+
+/// After so long a transaction is on disk that nobody has waited for.
+const FLUSHES: u64 = 600_000;
+
+/// What is not on disk yet.
+#[derive(Debug, Default)]
+pub(crate) struct Soft {
+    /// The tables as they were before the first of it, at that moment.
+    before: Option<(Tables, u64)>,
+    /// When the last of it was written.
+    written: u64,
+}
 
 /// What is wrong with the store.
 #[derive(Debug, Default)]
@@ -139,11 +153,31 @@ impl World {
         if self.scenario.undoes() {
             let tables = self.truth(|tables| tables.clone());
             *self.durable.lock().unwrap() = Some(tables);
+            self.soft.lock().unwrap().before = None;
         }
     }
 
-    /// The store begins anew as of its last transaction that must outlive that.
+    /// Before something is written: what was written long enough ago is on disk by now.
+    pub(crate) fn flush(&self) {
+        if !self.scenario.undoes() {
+            return;
+        }
+        let now = self.executor.now();
+        let tables = || self.truth(|tables| tables.clone());
+        let mut soft = self.soft.lock().unwrap();
+        let Soft { before, written } = &mut *soft;
+        if *written + FLUSHES <= now {
+            (*before, *self.durable.lock().unwrap()) = (None, Some(tables()));
+        } else if let Some((tables, _)) = before.take_if(|(_, at)| *at + FLUSHES <= now) {
+            *self.durable.lock().unwrap() = Some(tables);
+        }
+        before.get_or_insert_with(|| (tables(), now));
+        *written = now;
+    }
+
+    /// The store begins anew as of its last transaction that must outlive that, or that was on disk.
     fn undo(&self) {
+        self.flush();
         let durable = self.durable.lock().unwrap().clone();
         if let Some(durable) = durable {
             self.truth(|tables| *tables = durable);

@@ -1,6 +1,6 @@
 //! The world of one run: tables, processes, what goes wrong, and what is looked at all along.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Arguments;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ use super::scenario::{Ends, Scenario};
 use super::store::{End, store_time};
 use super::tasks::TIMEOUT;
 use super::trace::Trace;
-use super::troubles::StoreTroubles;
+use super::troubles::{Soft, StoreTroubles};
 
 /// Everything of one run.
 pub(crate) struct World {
@@ -30,6 +30,7 @@ pub(crate) struct World {
     tables: Mutex<Tables>,
     /// The tables as they were after the last transaction that must outlive the store's server.
     pub(crate) durable: Mutex<Option<Tables>>,
+    pub(crate) soft: Mutex<Soft>,
     ends: Mutex<BTreeMap<Owner, Arc<End>>>,
     /// The broker, unless jobs travel through the store.
     pub(crate) server: Option<Server>,
@@ -89,6 +90,7 @@ impl World {
             executor,
             tables: Mutex::default(),
             durable: Mutex::default(),
+            soft: Mutex::default(),
             ends: Mutex::default(),
             server: scenario.broker.map(|kind| Server::new(kind, scenario.seed)),
             broker_ends: Mutex::default(),
@@ -174,6 +176,7 @@ impl World {
 
     /// Carries out a transaction.
     pub(crate) fn commit(self: &Arc<Self>, owner: Owner, batch: &mut [Box<dyn Work>]) -> Vec<Change> {
+        self.flush();
         let (mut changes, now) = (Vec::new(), self.executor.now());
         if now < self.conflicts_until() && self.executor.polls().is_multiple_of(2) {
             // As a transaction that is rolled back, and then carried out again.
@@ -256,12 +259,23 @@ impl World {
 
     /// Writes a sign of life.
     pub(crate) fn beats(&self, owner: Owner, beat: Beat) -> (Beaten, Vec<Change>) {
-        let (mut beaten, changes) = self.truth(|tables| tables.beat(beat));
+        let ((mut beaten, changes), taken_for_dead) = self.truth(|tables| {
+            let names = |tables: &Tables| {
+                let processes = tables.situation(JobId::from_bytes([0; 16])).processes;
+                processes.into_iter().map(|process| process.worker).collect::<BTreeSet<_>>()
+            };
+            let before = names(tables);
+            let beaten = tables.beat(beat);
+            (beaten, before.difference(&names(tables)).cloned().collect::<Vec<_>>())
+        });
         if self.scenario.store == super::scenario::StoreKind::Server {
             beaten.time = Some(self.time());
         }
         let now = self.executor.now();
-        self.oracle(|oracle| oracle.beats(owner, now));
+        self.oracle(|oracle| {
+            oracle.buries(owner, &taken_for_dead, now);
+            oracle.beats(owner, now);
+        });
         (beaten, changes)
     }
 
