@@ -78,8 +78,8 @@ pub enum Mutant {
     LeasesNothing,
     /// Jobs are removed as soon as they have ended.
     RemovesTooEarly,
-    /// What a process holds that was taken for dead before stays with it for ever.
-    LeavesForgotten,
+    /// A process that was taken for dead holds rows without a sign of life.
+    HoldsUnseen,
     /// A process is dead whose sign of life is out of date, whoever slept.
     JudgesBySign,
 }
@@ -123,7 +123,7 @@ impl Mutant {
         Self::SaysNothingRuns,
         Self::LeasesNothing,
         Self::RemovesTooEarly,
-        Self::LeavesForgotten,
+        Self::HoldsUnseen,
         Self::JudgesBySign,
     ];
 }

@@ -199,6 +199,8 @@ impl Held {
     fn put_back(&self, done: Vec<OwedId>, released: Vec<OwedId>) {
         let mut rows = self.rows();
         rows.done.extend(done);
+        // One that was taken again meanwhile is not given back under its new taking.
+        let released: Vec<_> = released.into_iter().filter(|row| !rows.open.contains_key(row)).collect();
         rows.released.extend(released);
     }
 
@@ -375,8 +377,10 @@ impl Settler {
             let by = By { worker: self.worker.clone(), now: self.clock.now(), hold: true, tells: Telling::Nothing };
             let forgotten = if done.is_empty() { Ok(()) } else { self.store.forget(done.clone(), by.clone()).await };
             let given = if released.is_empty() { Ok(()) } else { self.store.give_back(released.clone(), by).await };
+            // What failed stays held, and is tried again with the next ones.
+            let done = if forgotten.is_ok() { Vec::new() } else { done };
+            let released = if given.is_ok() { Vec::new() } else { released };
             if let Err(error) = forgotten.and(given) {
-                // They stay held, and are tried again with the next ones.
                 tracing::warn!(%error, "the outbox cannot be written");
                 self.held.put_back(done, released);
                 if !closing {

@@ -217,7 +217,7 @@ async fn write_down(
     }
 }
 
-/// The process that runs a job, if it is dead; otherwise waits until it would be if it said no more that it lives.
+/// The process that runs a job, if it is dead; otherwise waits until it is to be looked at again.
 async fn outlived(engine: &Engine, job: JobId, worker: String) -> Result<Option<String>, ProcessError> {
     let Some(until) = lives_until(engine, job, &worker).await? else { return Ok(Some(worker)) };
     tracing::debug!(%job, worker, "a refused message waits for the end of the process that runs its job");

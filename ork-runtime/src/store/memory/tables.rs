@@ -9,7 +9,7 @@ use super::follows::Follows;
 use super::metrics::Metrics;
 use super::parts::PartRow;
 use crate::accounting::{
-    Books, By, Change, Entry, Holder, Limit, Owed, OwedAsk, OwedId, OwedRow, Permits, ends_before,
+    ALIVE, Books, By, Change, Entry, Holder, Limit, Owed, OwedAsk, OwedId, OwedRow, Permits, ends_before,
 };
 use crate::clock::Timestamp;
 use crate::context::Progress;
@@ -43,7 +43,7 @@ pub struct Tables {
     /// The rows that wait for a permit of a limit, highest priority first.
     waiting: BTreeMap<Arc<str>, BTreeSet<(u8, OwedId)>>,
     follows: Follows,
-    pub(super) permits: BTreeMap<Arc<str>, HashMap<[u8; 16], u32>>,
+    permits: BTreeMap<Arc<str>, HashMap<[u8; 16], u32>>,
     pub(super) uniques: HashMap<Arc<str>, (JobId, Timestamp)>,
     pub(super) workers: HashMap<[u8; 16], Process>,
     next_owed: OwedId,
@@ -115,9 +115,11 @@ impl Tables {
             }
         }
         for row in writes.owed {
+            row.holder.into_iter().for_each(|boot| self.holds(boot, None));
             self.insert(row);
         }
         for ((limit, boot), held) in writes.permits {
+            self.holds(boot, None);
             self.permits.entry(limit).or_default().insert(boot, held);
         }
         self.uniques.extend(writes.uniques);
@@ -162,6 +164,9 @@ impl Tables {
         let is_wanted = |row: &OwedRow| take.tasks.as_ref().is_none_or(|tasks| tasks.contains(&row.task));
         let wanted = self.free.iter().filter(|(_, id)| self.owed.get(id).is_some_and(is_wanted));
         let free: Vec<_> = wanted.copied().take(take.limit).collect();
+        if !free.is_empty() {
+            self.holds(take.by.worker.boot(), Some(take.by.now + ALIVE));
+        }
         for key @ (_, id) in free {
             if left == 0 {
                 break;

@@ -1,6 +1,6 @@
 //! The signs of life of processes, and what follows from them.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashSet;
 use std::iter::successors;
 
 use super::tables::Tables;
@@ -22,7 +22,7 @@ impl Tables {
         let process = Process { running: attends, ..Process::new(by.worker.name(), by.worker.boot(), by.now + ttl) };
         self.workers.insert(by.worker.boot(), process);
         let dead = self.workers.values().filter(|process| process.until < by.now);
-        let dead: Vec<_> = dead.map(|process| process.boot).chain(self.forgotten()).collect();
+        let dead: Vec<_> = dead.map(|process| process.boot).collect();
         self.workers.retain(|boot, _| !dead.contains(boot));
         self.free(&dead, 1);
         let mut changes = self.settle_permits(&dead);
@@ -30,15 +30,15 @@ impl Tables {
         (Beaten { ended, time: None, unattended: self.unattended(&waiting) }, changes)
     }
 
-    /// Processes that hold rows or permits and have no sign of life left: one that was taken for dead, went on, took
-    /// something and then died.
-    fn forgotten(&self) -> BTreeSet<[u8; 16]> {
-        if mutant::is_on(Mutant::LeavesForgotten) {
-            return BTreeSet::new();
+    /// A process is about to hold something: what it holds is freed by the end of its sign of life, so there must be one.
+    /// One that was taken for dead, and goes on, may have none until its next one.
+    pub(super) fn holds(&mut self, boot: [u8; 16], until: Option<Timestamp>) {
+        if mutant::is_on(Mutant::HoldsUnseen) {
+            return;
         }
-        let holders = self.owed.values().filter_map(|row| row.holder);
-        let permits = self.permits.values().flat_map(HashMap::keys).copied();
-        holders.chain(permits).filter(|boot| !self.workers.contains_key(boot)).collect()
+        let newest = || self.workers.values().map(|process| process.until).max().unwrap_or_default();
+        let until = until.unwrap_or_else(newest);
+        self.workers.entry(boot).or_insert_with(|| Process::new("", boot, until));
     }
 
     /// Notes that a process works on these jobs: a sign of life of each that has a key, and of those above that have one.

@@ -140,7 +140,7 @@ pub(super) async fn run(
 ///
 /// A transaction that need not be on disk does not wait for it: its commit is in the log of the server before every
 /// later one, and each commit that waits brings all before it to disk. So nothing is ever kept without what it rests
-/// on, and what is forgotten with the server's machine only leads to work that is handed out once more.
+/// on. [`Waiting::is_durable`] says which transactions wait: those that must not be forgotten.
 async fn begin(session: &mut Session, boot: Uuid, durable: bool, lock_wait: Duration) -> Result<(), Failed> {
     let soft = if durable { "" } else { "SET LOCAL synchronous_commit = off; " };
     let begin = format!(

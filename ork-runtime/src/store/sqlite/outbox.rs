@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params, param
 use super::error::damaged;
 use super::permits;
 use super::tables::{self, number, part_id, signed};
-use crate::accounting::{By, Change, Owed, OwedAsk, OwedId, OwedRow};
+use super::workers;
+use crate::accounting::{ALIVE, By, Change, Owed, OwedAsk, OwedId, OwedRow};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::Job;
@@ -112,6 +113,9 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Tak
             }
             continue;
         };
+        if owed.is_empty() {
+            workers::holds(connection, holder, Some(take.by.now + ALIVE))?;
+        }
         let most = if row.lost > 0 { 1 } else { left };
         let held = if let Some(held) = cut(connection, seq, &mut row, most, holder)? {
             held

@@ -1,13 +1,13 @@
 //! Rows into books and back: jobs with the heads of their ledgers, shards, parts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
 use serde::Serialize;
 
 use super::error::damaged;
-use super::{follows, outbox, permits, uniques};
+use super::{follows, outbox, permits, uniques, workers};
 use crate::accounting::{Books, Change, Entry, PartWrite, Shards};
 use crate::clock::Timestamp;
 use crate::context::Progress;
@@ -319,6 +319,10 @@ pub(super) fn write(
             Ok(output) => succeed.execute(params![part_id(*seq, index)?, &*output, attempt])?,
             Err(failure) => fail.execute(params![part_id(*seq, index)?, json(&failure), attempt])?,
         };
+    }
+    let holders = writes.owed.iter().filter_map(|row| row.holder);
+    for boot in holders.chain(writes.permits.keys().map(|(_, boot)| *boot)).collect::<BTreeSet<_>>() {
+        workers::holds(connection, boot, None)?;
     }
     let mut owe = connection.prepare_cached(outbox::INSERT)?;
     for row in &writes.owed {

@@ -17,11 +17,10 @@ pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Chang
     connection
         .prepare_cached("INSERT OR REPLACE INTO worker (boot, name, until, running) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![worker.boot(), worker.name(), (now + beat.ttl).as_millis(), running])?;
-    let mut dead: Vec<[u8; 16]> = connection
+    let dead: Vec<[u8; 16]> = connection
         .prepare_cached("SELECT boot FROM worker WHERE until < ?1")?
         .query_map([now.as_millis()], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    dead.extend(forgotten(connection)?);
     for boot in dead {
         let free = "UPDATE owed SET holder = NULL, lost = lost + 1 WHERE holder = ?1";
         connection.prepare_cached(free)?.execute([boot])?;
@@ -48,16 +47,12 @@ pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Chang
     Ok(Beaten { ended, time: Some(views::time(connection)?), unattended })
 }
 
-/// Processes that hold rows or permits and have no sign of life left: one that was taken for dead, went on, took something
-/// and then died.
-fn forgotten(connection: &Connection) -> rusqlite::Result<Vec<[u8; 16]>> {
-    // From one holder to the next, so that not every row is looked at.
-    let query = "WITH RECURSIVE holders (boot) AS ( \
-                     SELECT min(holder) FROM owed WHERE holder IS NOT NULL \
-                     UNION ALL SELECT (SELECT min(holder) FROM owed WHERE holder > boot) FROM holders WHERE boot IS NOT NULL) \
-                 SELECT boot FROM (SELECT boot FROM holders WHERE boot IS NOT NULL UNION SELECT boot FROM permit) \
-                 WHERE boot NOT IN (SELECT boot FROM worker)";
-    connection.prepare_cached(query)?.query_map([], |row| row.get(0))?.collect()
+/// A process is about to hold something: what it holds is freed by the end of its sign of life, so there must be one. One
+/// that was taken for dead, and goes on, may have none until its next one.
+pub(super) fn holds(connection: &Connection, boot: [u8; 16], until: Option<Timestamp>) -> rusqlite::Result<()> {
+    let note = "INSERT OR IGNORE INTO worker (boot, name, until) \
+                VALUES (?1, '', coalesce(?2, (SELECT max(until) FROM worker), 0))";
+    connection.prepare_cached(note)?.execute(params![boot, until.map(Timestamp::as_millis)]).map(drop)
 }
 
 /// The processes that are not known to have ended.
