@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::clock::ProcessClock;
 use super::executor::{Executor, Owner};
-use super::oracle::Expected;
+use super::expected::Expected;
 use super::scenario::{Act, Job};
 use super::tasks::{Script, blocking, itself, many_part, narrow, next, plain, timed, trunk};
 use super::world::World;
@@ -166,7 +166,9 @@ impl World {
             return;
         };
         let Some(id) = self.client.steer(number) else { return };
-        self.oracle(|oracle| oracle.retried.insert(id));
+        if let Act::Retry(_) = act {
+            self.oracle(|oracle| oracle.retried.insert(id));
+        }
         let done = match act {
             Act::Cancel(_) | Act::CancelClaimed(_) => ork.cancel(id).await,
             Act::Interrupt(_) => ork.interrupt(id).await,
@@ -297,6 +299,7 @@ impl World {
         if self.oracle(|oracle| oracle.fault().is_some()) {
             return;
         }
+        self.check_outbox();
         let submitted = self.client.submitted.lock().unwrap().clone();
         for (number, job) in self.scenario.acts.iter().filter_map(|(_, act)| act.submits()) {
             let Some(submitted) = submitted.get(&number) else { continue };
@@ -308,15 +311,6 @@ impl World {
                 self.oracle(|oracle| oracle.report("kept", format!("job {number} is gone")));
                 continue;
             };
-            let owed = self.truth(|tables| tables.situation(id)).owed;
-            if self.scenario.undoes() && owed != Owing::default() {
-                // That a row was removed was itself forgotten; it goes with the next look, or with its process.
-                self.oracle(|oracle| *oracle.excuses.entry("a row whose removal was undone").or_default() += 1);
-            } else if owed != Owing::default() {
-                self.oracle(|oracle| {
-                    oracle.report("left", format!("job {number} {id} has ended, and {owed:?} is left"));
-                });
-            }
             let expected = if submitted.steered { Expected::Any } else { job.expected() };
             let state = view.job.state;
             let lost = view.job.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Lost);
@@ -370,6 +364,22 @@ impl World {
             }
             let words = format!("job {number} is {state}, and is followed {found} times as {when}");
             self.oracle(|oracle| oracle.report("followers", words));
+        }
+    }
+
+    /// Nothing is left in the outbox of any job, as all have ended.
+    fn check_outbox(&self) {
+        let filter = Filter { limit: usize::MAX, ..Filter::default() };
+        for view in self.truth(|tables| tables.jobs(&filter)) {
+            let id = view.job.id;
+            let owed = self.truth(|tables| tables.situation(id)).owed;
+            if self.scenario.undoes() && owed != Owing::default() {
+                // That a row was removed was itself forgotten; it goes with the next look, or with its process.
+                self.oracle(|oracle| *oracle.excuses.entry("a row whose removal was undone").or_default() += 1);
+            } else if owed != Owing::default() {
+                let words = format!("{} {id} has ended, and {owed:?} is left", view.job.task);
+                self.oracle(|oracle| oracle.report("left", words));
+            }
         }
     }
 }

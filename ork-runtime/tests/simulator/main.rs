@@ -26,6 +26,7 @@ mod client;
 mod clock;
 mod dice;
 mod executor;
+mod expected;
 mod kept;
 mod log;
 mod oracle;

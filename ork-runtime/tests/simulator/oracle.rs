@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ork::message::{Ask, Message};
 use ork::store::JobView;
 use ork::{JobId, JobState};
 
@@ -73,6 +74,8 @@ pub(crate) struct Oracle {
     drained: BTreeSet<Owner>,
     /// The jobs after whose end these begin.
     pub(crate) follows: BTreeMap<JobId, Vec<JobId>>,
+    /// The jobs that have ended once.
+    ever_ended: BTreeSet<JobId>,
     /// When the store last forgot what it had not promised to keep.
     undone: Option<u64>,
     /// The processes that steer jobs.
@@ -81,8 +84,8 @@ pub(crate) struct Oracle {
     wrote: BTreeMap<(Owner, JobId), u64>,
     /// Parts of which more than one message was published: nothing keeps those apart.
     copied: BTreeSet<String>,
-    /// When a message of a job last came that had come before.
-    came_again: BTreeMap<JobId, u64>,
+    /// When a message last came that had come before, by the call that it asks for.
+    came_again: BTreeMap<String, u64>,
     /// When jobs were taken up again, or split: what was called before is of an earlier run.
     reopened: BTreeMap<JobId, u64>,
     /// How often something was let pass that only looks false, by the reason.
@@ -153,9 +156,7 @@ impl Oracle {
     /// No job begins before those that it follows have ended.
     fn check_follows(&mut self, Call { job, what, .. }: &Call) {
         let after = self.follows.get(job).cloned().unwrap_or_default();
-        if let Some(open) =
-            after.into_iter().find(|other| !self.ended.contains_key(other) && !self.reopened.contains_key(other))
-        {
+        if let Some(open) = after.into_iter().find(|other| !self.ever_ended.contains(other)) {
             self.report("follower", format!("{what} begins, and {open}, which it follows, has not ended"));
         }
     }
@@ -163,7 +164,7 @@ impl Oracle {
     /// A call that has returned is not repeated, if its process had the time to settle it.
     fn check_not_repeated(&mut self, Call { owner, job, what, begun, .. }: &Call) {
         let Some((call, returned)) = self.returned.get(what).cloned() else { return };
-        let is_settled = *begun > returned + SETTLES && self.is_calm(call.owner, returned, *begun);
+        let is_settled = *begun > returned + SETTLES && self.is_calm(call.owner, returned, returned + SETTLES);
         if is_settled && self.is_same_run(*job, call.claimed) {
             self.report("again", format!("{what} begins in process {}, and has returned in {}", owner.0, call.owner.0));
         }
@@ -184,7 +185,7 @@ impl Oracle {
             *self.excuses.entry("beside a call whose beginning was undone").or_default() += 1;
         } else if self.copied.contains(what) {
             *self.excuses.entry("beside a call of another copy of its message").or_default() += 1;
-        } else if self.lost_delivery(*job, since) {
+        } else if self.lost_delivery(what, since) {
             *self.excuses.entry("beside a call whose delivery was lost").or_default() += 1;
         } else if !lives || was_dead {
             *self.excuses.entry("beside a call whose process was silent").or_default() += 1;
@@ -211,9 +212,10 @@ impl Oracle {
         }
     }
 
-    /// Whether a delivery of a job was lost and came again while this call was made, or had waited for a slot before.
-    fn lost_delivery(&self, job: JobId, since: u64) -> bool {
-        self.came_again.get(&job).is_some_and(|again| again + WAITS_FOR_SLOT >= since)
+    /// Whether a delivery was lost and came again while this call was made, or had waited for a slot before.
+    fn lost_delivery(&self, what: &str, since: u64) -> bool {
+        let key = what.split(' ').next().unwrap_or_default();
+        self.came_again.get(key).is_some_and(|again| again + WAITS_FOR_SLOT >= since)
     }
 
     /// Two messages of one part are under way.
@@ -221,14 +223,20 @@ impl Oracle {
         self.copied.insert(key);
     }
 
-    /// A message of a job comes that has come before.
-    pub(crate) fn comes_again(&mut self, job: JobId, now: u64) {
+    /// A message comes that has come before.
+    pub(crate) fn comes_again(&mut self, message: &Message, now: u64) {
+        let job = message.job;
+        let key = match message.ask {
+            Ask::Part { index, .. } => format!("{job}.{index}"),
+            Ask::Join => format!("{job}.join"),
+            Ask::Whole | Ask::Item | Ask::Step | Ask::Hooks(_) => job.to_string(),
+        };
         self.reaches("deliveries that came again");
         // What lost its connection while it ran counts like what died.
         if self.live.values().any(|call| call.job == job) {
             *self.deaths.entry(format!("{job}")).or_default() += 1;
         }
-        self.came_again.insert(job, now);
+        self.came_again.insert(key, now);
     }
 
     /// When a job was last taken up again.
@@ -436,7 +444,7 @@ impl Oracle {
             self.told.retain(|(_, job), _| *job != id);
         }
         if is.is_final() && !was.is_final() {
-            self.ended.insert(id, now);
+            self.has_ended(id, now);
         }
         let place = format!("p{}/", by.0);
         let is_of_another = before.job.worker.as_ref().is_some_and(|worker| !worker.starts_with(&place));
@@ -461,6 +469,12 @@ impl Oracle {
         calls.any(|call| call.begun + SETTLES < now && lives(&call.owner) && self.undone.is_none())
     }
 
+    /// A job has ended.
+    pub(crate) fn has_ended(&mut self, job: JobId, now: u64) {
+        self.ever_ended.insert(job);
+        self.ended.entry(job).or_insert(now);
+    }
+
     /// How many calls of a job were lost with their processes.
     pub(crate) fn deaths_of(&self, job: JobId) -> u32 {
         self.deaths.get(&job.to_string()).copied().unwrap_or(0)
@@ -476,31 +490,5 @@ impl Oracle {
             is_kept && lives && self.dead.get(&call.owner).is_none_or(|dead| dead + LATE_SETTLEMENTS < call.begun)
         };
         self.live.values().filter(counts).filter(|call| is_wanted(call.job)).count()
-    }
-}
-
-/// Whether a state is the last one.
-pub(crate) fn is_open(view: &JobView) -> bool {
-    !view.job.state.is_final()
-}
-
-/// What a job must come to, if that is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Expected {
-    Success(Option<u64>),
-    Failed,
-    Any,
-}
-
-impl Expected {
-    pub(crate) fn holds(&self, state: JobState, output: Option<&[u8]>) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Failed => state == JobState::Failed,
-            Self::Success(None) => state == JobState::Success,
-            Self::Success(Some(number)) => {
-                state == JobState::Success && output.is_some_and(|output| output == number.to_string().as_bytes())
-            }
-        }
     }
 }

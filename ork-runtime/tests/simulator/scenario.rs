@@ -9,7 +9,7 @@ use ork::message::{Ask, Message};
 
 use super::broker::Letter;
 use super::dice::Dice;
-use super::oracle::Expected;
+use super::expected::Expected;
 use super::tasks::{Script, TIMEOUT};
 
 /// Everything that happens. All times are milliseconds since the beginning.

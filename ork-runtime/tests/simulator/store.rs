@@ -206,7 +206,7 @@ impl Store for End {
             let taken = world.truth(|tables| tables.take(&take));
             for message in taken.owed.iter().filter(|row| row.lost > 0).flat_map(|row| &row.messages) {
                 if let Outgoing::Work(message) = message {
-                    world.oracle(|oracle| oracle.comes_again(message.job, world.executor.now()));
+                    world.oracle(|oracle| oracle.comes_again(message, world.executor.now()));
                 }
             }
             for row in &taken.owed {

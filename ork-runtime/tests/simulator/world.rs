@@ -14,8 +14,9 @@ use super::broker::{BrokerEnd, Server};
 use super::client::Client;
 use super::dice::Dice;
 use super::executor::{Executor, Owner, Step};
+use super::expected::is_open;
 use super::log::LogToTrace;
-use super::oracle::{Call, Fault, Oracle, is_open};
+use super::oracle::{Call, Fault, Oracle};
 use super::process::Worker;
 use super::scenario::{Ends, Scenario};
 use super::store::{End, store_time};
@@ -215,7 +216,7 @@ impl World {
             if let Change::Ended(job) = change
                 && self.truth(|tables| tables.job(*job)).is_some_and(|view| view.job.state.is_final())
             {
-                let _since: u64 = self.oracle(|oracle| *oracle.ended.entry(*job).or_insert(now));
+                self.oracle(|oracle| oracle.has_ended(*job, now));
             }
         }
         // News of it may have been followed already.

@@ -188,7 +188,7 @@ impl Driver {
                     let (world, words) = (&end.world, super::named(&letter));
                     world.note(end.owner, format_args!("comes  {words}, delivered {count} times before"));
                     if count > 0 {
-                        world.oracle(|oracle| oracle.comes_again(message.job, world.executor.now()));
+                        world.oracle(|oracle| oracle.comes_again(message, world.executor.now()));
                     }
                 }
                 let left = Some((letter.clone(), count, settle.clone()));

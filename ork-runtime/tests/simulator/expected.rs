@@ -1,0 +1,30 @@
+//! What jobs must come to.
+
+use ork::JobState;
+use ork::store::JobView;
+
+/// Whether a state is the last one.
+pub(crate) fn is_open(view: &JobView) -> bool {
+    !view.job.state.is_final()
+}
+
+/// What a job must come to, if that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Expected {
+    Success(Option<u64>),
+    Failed,
+    Any,
+}
+
+impl Expected {
+    pub(crate) fn holds(&self, state: JobState, output: Option<&[u8]>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Failed => state == JobState::Failed,
+            Self::Success(None) => state == JobState::Success,
+            Self::Success(Some(number)) => {
+                state == JobState::Success && output.is_some_and(|output| output == number.to_string().as_bytes())
+            }
+        }
+    }
+}
