@@ -82,6 +82,8 @@ pub enum Mutant {
     HoldsUnseen,
     /// A process is dead whose sign of life is out of date, whoever slept.
     JudgesBySign,
+    /// A worker keeps work for which it has no slot.
+    HoardsWork,
 }
 
 impl Mutant {
@@ -125,6 +127,7 @@ impl Mutant {
         Self::RemovesTooEarly,
         Self::HoldsUnseen,
         Self::JudgesBySign,
+        Self::HoardsWork,
     ];
 }
 

@@ -11,6 +11,7 @@ use super::window::Window;
 use crate::broker::{Delivery, Subscription};
 use crate::engine::slots::SlotKind;
 use crate::engine::{Engine, process, run};
+use crate::mutant::{self, Mutant};
 use crate::supervisor::Supervisor;
 use crate::task::def::BoxFuture;
 
@@ -89,7 +90,7 @@ pub(super) async fn consume(
                 if shrunk {
                     subscription.resize(left(&window, *leases.borrow()));
                 }
-                if shrunk || nothing_began >= patience {
+                if (shrunk || nothing_began >= patience) && !mutant::is_on(Mutant::HoardsWork) {
                     backlog.give_back();
                     nothing_began = Duration::ZERO;
                     patience = (patience * 2).min(PATIENCE.min(ack_within));

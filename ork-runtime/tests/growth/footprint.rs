@@ -57,6 +57,13 @@ impl Footprint {
 
     /// Prints both, and fails if `self`, which is older, is less than `later` in anything.
     pub fn is_as_large_as(self, later: Self, what: &str) {
+        if let Some(words) = self.growth(later, what) {
+            panic!("{words}");
+        }
+    }
+
+    /// Prints both, and says what has grown from `self`, which is older, to `later`.
+    pub fn growth(self, later: Self, what: &str) -> Option<String> {
         println!("{what}: {self:?}, then {later:?}");
         for (name, before, after, more) in [
             ("channels", self.channels, later.channels, FEW),
@@ -66,7 +73,10 @@ impl Footprint {
             ("threads", self.threads, later.threads, FEW),
             ("heap", self.heap, later.heap, SLACK),
         ] {
-            assert!(after <= before + more, "{what}: {name} grew from {before} to {after}");
+            if after > before + more {
+                return Some(format!("{what}: {name} grew from {before} to {after}"));
+            }
         }
+        None
     }
 }

@@ -22,11 +22,13 @@
 
 mod args;
 mod broker;
+mod call;
 mod client;
 mod clock;
 mod dice;
 mod executor;
 mod expected;
+mod hoards;
 mod kept;
 mod log;
 mod oracle;

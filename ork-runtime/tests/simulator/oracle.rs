@@ -6,6 +6,7 @@ use ork::message::{Ask, Message};
 use ork::store::JobView;
 use ork::{JobId, JobState};
 
+use super::call::Call;
 use super::executor::Owner;
 
 /// A property that does not hold.
@@ -13,20 +14,6 @@ use super::executor::Owner;
 pub(crate) struct Fault {
     pub(crate) property: &'static str,
     pub(crate) words: String,
-}
-
-/// One call of a function.
-#[derive(Debug, Clone)]
-pub(crate) struct Call {
-    pub(crate) owner: Owner,
-    pub(crate) job: JobId,
-    /// Of which job or part it is, and which attempt.
-    pub(crate) what: String,
-    /// When its process last wrote something of its job before it began.
-    pub(crate) claimed: u64,
-    pub(crate) begun: u64,
-    /// How long it may take.
-    pub(crate) limit: Option<u64>,
 }
 
 /// A call may go on for so long after its job has ended: the news may be lost, so that a sign of life brings it; then it
@@ -478,6 +465,19 @@ impl Oracle {
     /// How many calls of a job were lost with their processes.
     pub(crate) fn deaths_of(&self, job: JobId) -> u32 {
         self.deaths.get(&job.to_string()).copied().unwrap_or(0)
+    }
+
+    /// How many calls a process makes.
+    pub(crate) fn n_calls_of(&self, owner: Owner) -> usize {
+        self.live.values().filter(|call| call.owner == owner).count()
+    }
+
+    /// A job has waited in one worker while another one had a slot for it.
+    pub(crate) fn hoards(&mut self, job: JobId, (owner, idle): (Owner, Owner), since: u64, now: u64) {
+        if self.is_calm(owner, since, now) && self.is_calm(idle, since, now) {
+            let (secs, owner, idle) = ((now - since) / 1_000_000, owner.0, idle.0);
+            self.report("hoards", format!("{job} has waited in process {owner} for {secs} s, while {idle} had a slot"));
+        }
     }
 
     /// How many wanted calls run that nobody could take for dead.

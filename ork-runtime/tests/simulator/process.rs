@@ -43,6 +43,15 @@ impl Worker {
         Self { clock, spec: spec.clone(), life: Mutex::default() }
     }
 
+    /// How many calls it may make at once.
+    pub(crate) fn concurrency(&self) -> usize {
+        usize::try_from(self.spec.concurrency).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn is_asked_to_stop(&self) -> bool {
+        self.life.lock().unwrap().as_ref().is_none_or(|life| life.drain.is_cancelled())
+    }
+
     /// Whose its futures are, while it lives.
     pub(crate) fn owner(&self) -> Option<Owner> {
         self.life.lock().unwrap().as_ref().map(|life| life.owner)

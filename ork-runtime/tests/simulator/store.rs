@@ -233,6 +233,7 @@ impl Store for End {
             world.note(owner, format_args!("gives back rows {owed:?}"));
             let changes = world.truth(|tables| tables.give_back(&owed, &by));
             world.keep_durable();
+            world.gives_back(owner);
             ((), changes)
         };
         self.ask(("give back", true), what, |_world, ()| {}).await

@@ -11,12 +11,14 @@ use ork::store::{Beat, Beaten, Work};
 use ork::{Context, Filter, JobId, JobState, Timestamp};
 
 use super::broker::{BrokerEnd, Server};
+use super::call::Call;
 use super::client::Client;
 use super::dice::Dice;
 use super::executor::{Executor, Owner, Step};
 use super::expected::is_open;
+use super::hoards::Hoards;
 use super::log::LogToTrace;
-use super::oracle::{Call, Fault, Oracle};
+use super::oracle::{Fault, Oracle};
 use super::process::Worker;
 use super::scenario::{Ends, Scenario};
 use super::store::{End, store_time};
@@ -32,6 +34,7 @@ pub(crate) struct World {
     /// The tables as they were after the last transaction that must outlive the store's server.
     pub(crate) durable: Mutex<Option<Tables>>,
     pub(crate) soft: Mutex<Soft>,
+    pub(crate) hoards: Mutex<Hoards>,
     ends: Mutex<BTreeMap<Owner, Arc<End>>>,
     /// The broker, unless jobs travel through the store.
     pub(crate) server: Option<Server>,
@@ -92,6 +95,7 @@ impl World {
             tables: Mutex::default(),
             durable: Mutex::default(),
             soft: Mutex::default(),
+            hoards: Mutex::default(),
             ends: Mutex::default(),
             server: scenario.broker.map(|kind| Server::new(kind, scenario.seed)),
             broker_ends: Mutex::default(),
@@ -431,6 +435,7 @@ fn live(world: &Arc<World>) -> Report {
         }
         looked = now;
         world.check_permits();
+        world.check_hoards();
         if now < last {
             continue;
         }

@@ -10,6 +10,7 @@ mod session;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use ork::JobId;
 use ork::broker::{Answered, Delivery, Refused};
 use ork::message::{Ask, Follow, Message, Outgoing};
 use tokio::sync::{Notify, mpsc};
@@ -155,6 +156,15 @@ impl Server {
             let away = inner.troubles.away_until;
             let link = inner.links.entry(owner).or_default();
             (now >= link.down_until.max(away)).then_some(link.epoch)
+        })
+    }
+
+    /// Who has the message of a job and has not said what becomes of it.
+    pub(crate) fn holder(&self, job: JobId) -> Option<Owner> {
+        let is_of = |stored: &Stored| stored.letter.message.as_ref().is_ok_and(|message| message.job == job);
+        self.inner(|inner| {
+            let mut sessions = inner.sessions.values();
+            sessions.find(|session| session.unacked.values().any(is_of)).map(|session| session.owner)
         })
     }
 

@@ -293,6 +293,7 @@ impl Driver {
                 How::Said(_, Settlement::Ack) | How::Copied(true) => done.push(tag),
                 How::Copied(false) => back.push(tag),
                 How::Said(letter, Settlement::Release) => {
+                    world.gives_back(self.end.owner);
                     let (letter, count) = *letter;
                     // From the second time on a copy takes its place, so that nothing is counted.
                     if is_quorum && count > 0 {

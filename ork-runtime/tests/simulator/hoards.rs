@@ -1,0 +1,74 @@
+//! Whether work waits in one worker while another one has a slot for it.
+
+use std::collections::BTreeMap;
+
+use ork::{Filter, JobId, JobState};
+
+use super::executor::Owner;
+use super::process::Worker;
+use super::world::World;
+
+/// For so long a worker may keep what waits in it while another one idles, in microseconds; it gives back after ten seconds
+/// at most.
+const LONGEST: u64 = 30_000_000;
+
+/// What was seen at the last looks.
+#[derive(Debug, Default)]
+pub(crate) struct Hoards {
+    /// In which worker a job waits that has not begun, and since when.
+    waits: BTreeMap<JobId, (Owner, u64)>,
+    /// Since when a worker has had a slot.
+    free: BTreeMap<Owner, u64>,
+}
+
+impl World {
+    /// A worker gives work back: others may have it, though it may come back to that one by chance.
+    pub(crate) fn gives_back(&self, owner: Owner) {
+        self.hoards.lock().unwrap().waits.retain(|_, (of, _)| *of != owner);
+    }
+
+    /// Looks where work waits, and who is free.
+    pub(crate) fn check_hoards(&self) {
+        if self.scenario.max_losses > 0 {
+            // What one more loss would fail waits for a worker that has nothing else to do.
+            return;
+        }
+        let now = self.executor.now();
+        let workers: Vec<_> = self.workers.iter().filter_map(|worker| Some((worker.owner()?, worker))).collect();
+        let is_free = |owner: Owner, worker: &Worker| {
+            self.oracle(|oracle| oracle.n_calls_of(owner)) < worker.concurrency() && !worker.is_asked_to_stop()
+        };
+        let filter = Filter { limit: usize::MAX, states: vec![JobState::Ready], ..Filter::default() };
+        let ready = self.truth(|tables| tables.jobs(&filter));
+        let held = ready.into_iter().filter(|view| matches!(view.job.task.as_str(), "plain" | "timed" | "next"));
+        let held: BTreeMap<_, _> = held.filter_map(|view| Some((view.job.id, self.holder(view.job.id)?))).collect();
+        let mut hoards = self.hoards.lock().unwrap();
+        hoards.waits.retain(|job, (owner, _)| held.get(job) == Some(owner));
+        for (job, owner) in held {
+            hoards.waits.entry(job).or_insert((owner, now));
+        }
+        hoards.free.retain(|owner, _| workers.iter().any(|(of, worker)| of == owner && is_free(*of, worker)));
+        for (owner, worker) in workers {
+            if is_free(owner, worker) {
+                hoards.free.entry(owner).or_insert(now);
+            }
+        }
+        for (job, (owner, since)) in &hoards.waits {
+            let idle = hoards.free.iter().find(|(other, free)| *other != owner && now > *(*free).max(since) + LONGEST);
+            if let Some((other, _)) = idle {
+                self.oracle(|oracle| oracle.hoards(*job, (*owner, *other), now - LONGEST, now));
+            }
+        }
+    }
+
+    /// The worker in which the message of a job is.
+    fn holder(&self, job: JobId) -> Option<Owner> {
+        if let Some(server) = &self.server {
+            return server.holder(job);
+        }
+        let owed = self.truth(|tables| tables.situation(job)).owed;
+        let (boot, _) = owed.held.first()?;
+        let owner = Owner(u32::try_from(u128::from_be_bytes(*boot)).ok()?);
+        self.workers.iter().any(|worker| worker.owner() == Some(owner)).then_some(owner)
+    }
+}
