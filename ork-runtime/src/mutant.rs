@@ -42,11 +42,11 @@ pub enum Mutant {
     KeepsKey,
     /// What is due later is not waited for.
     MissesDue,
-    /// A process gives back a job that another one works on.
+    /// A process releases a job that another one is running.
     GivesBackOthers,
     /// A row of the outbox is settled by receipts of an earlier taking.
     SettlesOldTaking,
-    /// A job is sent again whose parts went on between two looks.
+    /// A job whose parts are running is sent again as lost.
     SendsAgainUnseen,
     /// Nothing looks for messages that the broker has lost.
     MissesLostMessages,
@@ -78,9 +78,9 @@ pub enum Mutant {
     LeasesNothing,
     /// Jobs are removed as soon as they have ended.
     RemovesTooEarly,
-    /// A process that was taken for dead holds rows without a sign of life.
+    /// A process without a heartbeat holds rows.
     HoldsUnseen,
-    /// A process is dead whose sign of life is out of date, whoever slept.
+    /// An outdated heartbeat alone proves that its process is dead.
     JudgesBySign,
     /// A worker keeps work for which it has no slot.
     HoardsWork,

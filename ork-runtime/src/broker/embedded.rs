@@ -155,8 +155,8 @@ struct Row {
     released: bool,
 }
 
-/// One taking of a row. A process that was taken for dead loses its rows, and may take one again, or what others have left
-/// of it: then receipts of the first taking say nothing of the second one.
+/// One time that this process took a row. A process that was declared dead loses its rows and may take the same row
+/// again: receipts from the first time must not settle the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Taking {
     row: OwedId,
@@ -175,18 +175,18 @@ impl Held {
         rows.messages
     }
 
-    fn add(&self, owed: &Owed) -> Taking {
+    fn add(&self, row: &Owed) -> Taking {
         let mut rows = self.rows();
-        let left = owed.messages.len();
+        let left = row.messages.len();
         rows.messages += left;
         rows.n_taken += 1;
-        rows.released.retain(|row| *row != owed.id);
-        let taking = Taking { row: owed.id, number: rows.n_taken };
+        rows.released.retain(|id| *id != row.id);
+        let taking = Taking { row: row.id, number: rows.n_taken };
         if left == 0 {
-            rows.done.push(owed.id);
+            rows.done.push(row.id);
             self.done.notify_one();
         } else {
-            rows.open.insert(owed.id, Row { taking, left, released: false });
+            rows.open.insert(row.id, Row { taking, left, released: false });
         }
         taking
     }

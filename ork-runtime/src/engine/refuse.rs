@@ -24,7 +24,7 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// The longest that a message is kept back by a worker that cannot run it.
 const DECLINE_PAUSE: Duration = Duration::from_secs(30);
 
-/// Between two looks at a process whose sign of life is out of date.
+/// Between two checks of a process whose heartbeat is out of date.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The least by which one moment is after another.
@@ -217,7 +217,7 @@ async fn write_down(
     }
 }
 
-/// The process that runs a job, if it is dead; otherwise waits until it is to be looked at again.
+/// The process that runs a job, if it is dead; otherwise waits until the next check.
 async fn outlived(engine: &Engine, job: JobId, worker: String) -> Result<Option<String>, ProcessError> {
     let Some(until) = lives_until(engine, job, &worker).await? else { return Ok(Some(worker)) };
     tracing::debug!(%job, worker, "a refused message waits for the end of the process that runs its job");
@@ -228,10 +228,10 @@ async fn outlived(engine: &Engine, job: JobId, worker: String) -> Result<Option<
     }
 }
 
-/// When to look again at a process that runs a job; `None` if it is dead.
+/// When to check a process that runs a job again; `None` if it is dead.
 ///
-/// A sign of life that is out of date says nothing yet: what held it up, such as a computer that slept, may have held up
-/// this process, too. Whether its process is dead is found by the next sign of life of any process, which then removes it.
+/// An outdated heartbeat alone is no proof: a computer that slept stopped this process, too. The next heartbeat of any
+/// process decides whether that one is dead, and then removes it.
 pub(super) async fn lives_until(engine: &Engine, job: JobId, worker: &str) -> Result<Option<Timestamp>, ProcessError> {
     let processes = engine.store.situation(job).await?.processes;
     // Each says that it lives before it runs anything, so one that is not there has ended.

@@ -137,9 +137,9 @@ async fn is_empty(engine: &Engine, task: &str, known: &mut HashMap<String, bool>
     empty
 }
 
-/// A digest of the parts of a job that have not ended, and of how often each was begun; the same again means that none
-/// has moved. What a process runs is known as of its last sign of life, so that a part which has begun since then is not
-/// seen: with the next attempt at it, it would look as if nothing had moved.
+/// A digest of the open parts of a job and of the number of attempts at each; it changes whenever a part starts or
+/// ends. The counts of the job alone do not tell: a part that started after the last heartbeat of its process is not
+/// yet known to run, and at the next check another attempt may be in the same position.
 async fn open_parts(engine: &Engine, job: JobId) -> Option<u64> {
     if mutant::is_on(Mutant::SendsAgainUnseen) {
         return Some(0);

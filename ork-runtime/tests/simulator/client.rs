@@ -253,7 +253,7 @@ impl World {
         self.heard(number, Answer::Ended(Box::new(outcome)));
     }
 
-    /// Looks at each change of a job until it has ended: none leads back.
+    /// Follows the status of a job to its end: it never goes back to an older one.
     async fn follow(self: &Arc<Self>, ork: &Ork, id: JobId) {
         let mut statuses = std::pin::pin!(ork.follow(id));
         // Each was read after the one before was there.
@@ -374,7 +374,7 @@ impl World {
             let id = view.job.id;
             let owed = self.truth(|tables| tables.situation(id)).owed;
             if self.scenario.undoes() && owed != Owing::default() {
-                // That a row was removed was itself forgotten; it goes with the next look, or with its process.
+                // The removal of the row was undone; the row goes with its process at the latest.
                 self.oracle(|oracle| *oracle.excuses.entry("a row whose removal was undone").or_default() += 1);
             } else if owed != Owing::default() {
                 let words = format!("{} {id} has ended, and {owed:?} is left", view.job.task);

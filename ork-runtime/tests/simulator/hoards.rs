@@ -8,11 +8,11 @@ use super::executor::Owner;
 use super::process::Worker;
 use super::world::World;
 
-/// For so long a worker may keep what waits in it while another one idles, in microseconds; it gives back after ten seconds
-/// at most.
+/// How long a worker may keep work without a slot while another worker idles, in microseconds; it should release it
+/// after ten seconds at most.
 const LONGEST: u64 = 30_000_000;
 
-/// What was seen at the last looks.
+/// What the checks so far have seen.
 #[derive(Debug, Default)]
 pub(crate) struct Hoards {
     /// In which worker a job waits that has not begun, and since when.
@@ -27,7 +27,7 @@ impl World {
         self.hoards.lock().unwrap().waits.retain(|_, (of, _)| *of != owner);
     }
 
-    /// Looks where work waits, and who is free.
+    /// Checks where work waits and which workers have a free slot.
     pub(crate) fn check_hoards(&self) {
         if self.scenario.max_losses > 0 {
             // What one more loss would fail waits for a worker that has nothing else to do.

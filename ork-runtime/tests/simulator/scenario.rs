@@ -169,7 +169,7 @@ pub(crate) enum Foreign {
     Unreadable,
     /// No worker knows its task.
     UnknownTask,
-    /// It is about a part of a job that nobody knows.
+    /// It is about a part of an unknown job.
     UnknownJob,
 }
 
@@ -219,7 +219,7 @@ impl Scenario {
             // What loses messages takes long to be found.
             if dice.percent(25) {
                 kinds.extend(30..34);
-                // That a row of the outbox was removed may be undone; then nobody misses its message.
+                // If the removal of a row of the outbox is undone, a lost message of it is not detected.
                 kinds.retain(|kind| *kind != 11);
             }
         }
@@ -334,32 +334,15 @@ impl Job {
         }
     }
 
-    /// What it comes to if nobody steers it.
+    /// Its result if no client steers it.
     pub(crate) fn expected(&self) -> Expected {
+        let scripts = self.scripts();
         match self {
             // One that was frozen may have returned in time, or not.
             Self::Timed(script) if u128::from(script.takes) + 100 > TIMEOUT.as_millis() => Expected::Any,
-            Self::Many(scripts) | Self::Itself(scripts) if scripts.iter().all(Script::succeeds) => {
-                Expected::Success(Some(scripts.iter().map(|script| script.key).sum()))
-            }
-            Self::Tree(script, _) if self.scripts().into_iter().all(Script::succeeds) => {
-                Expected::Success(Some(script.key))
-            }
-            Self::Many(_) | Self::Itself(_) | Self::Tree(..) => Expected::Failed,
-            Self::Plain(script)
-            | Self::Blocking(script)
-            | Self::Narrow(script)
-            | Self::Timed(script)
-            | Self::Unique(_, script)
-            | Self::Follower(_, script)
-            | Self::Hooked(script)
-            | Self::Asked(script) => {
-                if script.succeeds() {
-                    Expected::Success(Some(script.key))
-                } else {
-                    Expected::Failed
-                }
-            }
+            _ if !scripts.iter().all(|script| script.succeeds()) => Expected::Failed,
+            Self::Many(_) | Self::Itself(_) => Expected::Success(Some(scripts.iter().map(|script| script.key).sum())),
+            _ => Expected::Success(scripts.first().map(|script| script.key)),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::world::World;
 /// Within this time a process has its connection to the broker again.
 const RECONNECTS: u64 = 5_000_000;
 
-/// After so long a transaction is on disk that nobody has waited for.
+/// How long until an asynchronous commit is on disk.
 const FLUSHES: u64 = 600_000;
 
 /// What is not on disk yet.

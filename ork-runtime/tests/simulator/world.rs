@@ -76,7 +76,7 @@ pub(crate) struct Report {
 /// How long after the last trouble every job must have ended, beside the time that its calls take.
 const PATIENCE: u64 = 300_000_000;
 
-/// The same if the broker loses messages: two looks for them lie ten minutes apart while their queue brings others.
+/// The same if the broker loses messages: while a queue is busy, checks for lost ones are ten minutes apart.
 const PATIENCE_WITH_LOSSES: u64 = 1_800_000_000;
 
 /// How long is looked on when every job has ended.

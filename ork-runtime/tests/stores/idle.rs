@@ -48,13 +48,13 @@ async fn an_idle_process_makes_no_statements_but_those_of_its_heart() {
     let of_all = statements(&server);
     let between = of_all.get(made[1]..made[2]).unwrap();
     let hearts = between.iter().filter(|statement| statement.contains("INSERT INTO ork.worker")).count();
-    // It begins, beats, looks for what the forgotten hold and for permits, asks for the time, and commits.
+    // It begins, beats, looks for holders without a heartbeat and for free permits, asks for the time, and commits.
     assert!(hearts == 1 && between.len() <= 6, "{between:?}");
     ork.shutdown().await;
 }
 
-/// Fails on the code before: a server that began anew within a second forgot it, and the rows stayed with a process that no
-/// longer knew of them.
+/// Fails on the code before: a crash of the server within a second lost it, and the rows stayed held by a process that
+/// had dropped them.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_given_back_is_on_disk_before_that_is_answered() {
     let Some(server) = postgres::private() else { return };

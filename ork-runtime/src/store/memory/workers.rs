@@ -30,8 +30,8 @@ impl Tables {
         (Beaten { ended, time: None, unattended: self.unattended(&waiting) }, changes)
     }
 
-    /// A process is about to hold something: what it holds is freed by the end of its sign of life, so there must be one.
-    /// One that was taken for dead, and goes on, may have none until its next one.
+    /// Makes sure that a process which is about to hold something has a heartbeat: its end is what releases that again.
+    /// A process that was declared dead and continues has none until its next one.
     pub(super) fn holds(&mut self, boot: [u8; 16], until: Option<Timestamp>) {
         if mutant::is_on(Mutant::HoldsUnseen) {
             return;

@@ -81,8 +81,8 @@ impl Waiting {
     }
 
     /// Whether it must be on disk before it is answered. What only says who holds or does something need not be: if it
-    /// is forgotten, the work is handed out once more, and what was settled is not settled again. But what was given back
-    /// would stay with a process that does not know of it.
+    /// is forgotten, the work is handed out once more, and what was settled is not settled again. A release must be: if
+    /// it were lost, the rows would stay held by a process that has already dropped them.
     pub(super) fn is_durable(&self) -> bool {
         match &self.command {
             Command::Work(work) => work.promise() == Promise::Durable,

@@ -42,7 +42,7 @@ pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Re
         .fetch_all(&mut *connection)
         .await?;
     let mut dead = dead.iter().map(|row| row.try_get::<Uid, _>(0)).collect::<sqlx::Result<Vec<_>>>()?;
-    dead.extend(forgotten(connection).await?);
+    dead.extend(without_heartbeat(connection).await?);
     let mut freed = !dead.is_empty();
     if freed {
         permits::end(connection, &dead).await?;
@@ -65,10 +65,10 @@ pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Re
     Ok(Found { beaten: Beaten { ended, time: Some(views::time(connection).await?), unattended }, freed })
 }
 
-/// Processes that hold rows or permits and have no sign of life left: one that was taken for dead, went on, took something
-/// and then died.
-async fn forgotten(connection: &mut PgConnection) -> sqlx::Result<Vec<Uid>> {
-    // From one holder to the next, so that not every row is looked at.
+/// Processes that hold rows or permits but have no heartbeat: they were declared dead, continued, took something, and
+/// died before their next heartbeat.
+async fn without_heartbeat(connection: &mut PgConnection) -> sqlx::Result<Vec<Uid>> {
+    // A loose index scan: one step per holder, not per row.
     let next = "SELECT holder FROM ork.owed WHERE holder IS NOT NULL";
     let query = format!(
         "WITH RECURSIVE holders (boot) AS ( \

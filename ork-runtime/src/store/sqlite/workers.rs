@@ -47,8 +47,8 @@ pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Chang
     Ok(Beaten { ended, time: Some(views::time(connection)?), unattended })
 }
 
-/// A process is about to hold something: what it holds is freed by the end of its sign of life, so there must be one. One
-/// that was taken for dead, and goes on, may have none until its next one.
+/// Makes sure that a process which is about to hold something has a heartbeat: its end is what releases that again. A
+/// process that was declared dead and continues has none until its next one.
 pub(super) fn holds(connection: &Connection, boot: [u8; 16], until: Option<Timestamp>) -> rusqlite::Result<()> {
     let note = "INSERT OR IGNORE INTO worker (boot, name, until) \
                 VALUES (?1, '', coalesce(?2, (SELECT max(until) FROM worker), 0))";

@@ -81,7 +81,7 @@ struct Link {
 struct Troubles {
     /// Until when it is slow, and by how many milliseconds at most.
     late: (u64, u64),
-    /// Until when nobody can connect.
+    /// Until when no connection can be made.
     away_until: u64,
     /// Until when it reads nothing that is published, for want of memory.
     blocked_until: u64,
@@ -159,7 +159,7 @@ impl Server {
         })
     }
 
-    /// Who has the message of a job and has not said what becomes of it.
+    /// The process that has the message of a job and has not settled it.
     pub(crate) fn holder(&self, job: JobId) -> Option<Owner> {
         let is_of = |stored: &Stored| stored.letter.message.as_ref().is_ok_and(|message| message.job == job);
         self.inner(|inner| {
@@ -207,7 +207,7 @@ impl World {
     /// Puts what is published into its queue.
     fn arrives(self: &Arc<Self>, from: Owner, outgoing: Outgoing) -> Result<(), NotTaken> {
         let letter = match outgoing {
-            // What a part is told of itself never travels beside its body.
+            // `data` never travels: on its way a part has it for a body.
             Outgoing::Work(message) => {
                 Letter { message: Ok(Message { data: None, ..message }), anonymous: false, foreign: false }
             }
@@ -242,7 +242,7 @@ impl World {
                 return Err(NotTaken::Full);
             }
             let route = letter.message.as_ref().ok().and_then(|message| inner.routes.get(&message.task));
-            // What is of no task comes from others, who publish into a queue.
+            // A message of no known task comes from another program, which publishes into a queue.
             let queue = match route {
                 None if from == Owner::WORLD => inner.queues.keys().next(),
                 route => route,
@@ -261,7 +261,7 @@ impl World {
         Ok(())
     }
 
-    /// Hands what waits in a queue to those who have room.
+    /// Delivers waiting messages of a queue to consumers that have room.
     fn hand_out(&self, queue: &str) {
         let now = self.executor.now();
         self.server().inner(|inner| {
