@@ -48,6 +48,10 @@ pub enum Mutant {
     SettlesOldTaking,
     /// A job whose parts are running is sent again as lost.
     SendsAgainUnseen,
+    /// A run that was cancelled and retried is sent again as lost while it waits for its tasks.
+    SendsRunsAgain,
+    /// The times of a schedule count from when a worker first sees it.
+    CountsFromFirstTick,
     /// Nothing looks for messages that the broker has lost.
     MissesLostMessages,
     /// A copy of a message is run beside the first one.
@@ -62,6 +66,8 @@ pub enum Mutant {
     FollowsAtOnce,
     /// What follows a job is not sent.
     ForgetsHooks,
+    /// Nothing follows a job without a store that was lost with its workers too often.
+    FollowsNothingLost,
     /// A message that was not confirmed counts as sent.
     ForgetsUnconfirmed,
     /// A part of an earlier run of the split is run.
@@ -110,6 +116,8 @@ impl Mutant {
         Self::GivesBackOthers,
         Self::SettlesOldTaking,
         Self::SendsAgainUnseen,
+        Self::SendsRunsAgain,
+        Self::CountsFromFirstTick,
         Self::MissesLostMessages,
         Self::RunsCopies,
         Self::CountsClaimsAsLosses,
@@ -117,6 +125,7 @@ impl Mutant {
         Self::AcksInterrupted,
         Self::FollowsAtOnce,
         Self::ForgetsHooks,
+        Self::FollowsNothingLost,
         Self::ForgetsUnconfirmed,
         Self::RunsOldParts,
         Self::JoinsEarly,

@@ -80,7 +80,7 @@ impl Client {
         let situation = engine.store.situation(id).await?;
         let JobView { job, head, .. } = self.view(id).await?;
         let in_parts = job.state == State::Waiting;
-        if job.is_over() || (in_parts && head.sealed.is_none()) {
+        if job.is_over() || (in_parts && !head.has_all_parts()) {
             return Err(ClientError::WrongState { id, verb: "retried", state: job.state });
         }
         let (owed, now) = (&situation.owed, engine.clock.now());

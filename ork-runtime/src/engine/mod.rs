@@ -382,7 +382,10 @@ async fn job(
         }
     };
     if job.losses > engine.settings.losses {
-        return Box::pin(settle::lost_job(engine, (job, limit), phase)).await;
+        if engine.store.keeps() {
+            return Box::pin(settle::lost_job(engine, (job, limit), phase)).await;
+        }
+        return Box::pin(unkept::lost_job(engine, (task, message), job, is_split)).await;
     }
     match task.name() {
         CANCEL => return Box::pin(cancel::ask(engine, job, task, message)).await,

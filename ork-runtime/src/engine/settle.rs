@@ -158,22 +158,17 @@ pub(super) fn part_attempt(
     }
 }
 
-/// Fails a job that was lost with its workers too often.
+/// Fails a job in the store that was lost with its workers too often.
 pub(super) async fn lost_job(
     engine: &Engine,
-    (mut job, limit): (Box<Job>, Option<&Limit>),
+    (job, limit): (Box<Job>, Option<&Limit>),
     phase: Phase,
 ) -> Result<Done, ProcessError> {
     let failure = lost(job.losses);
     let words = failure.message.clone();
     let how = Attempt::Failed { failure, again: None };
-    if engine.store.keeps() {
-        let settle = Settle { job: job.id, phase, attempt: job.attempt, how, output: None, by: engine.by() };
-        permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
-    } else {
-        let again = unkept(engine, &mut job, phase, how, None).await;
-        debug_assert_eq!(again, None, "the last attempt has no next one");
-    }
+    let settle = Settle { job: job.id, phase, attempt: job.attempt, how, output: None, by: engine.by() };
+    permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
     Ok(Done::Exhausted(words))
 }
 

@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::flow::RUN;
 use crate::job::{Job, Kind, Phase};
 use crate::message::Message;
+use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 use crate::role::Role;
 use crate::schedule::Ticks;
@@ -45,10 +46,13 @@ impl Timetable {
     }
 
     /// The time for which something starts now, if one does, and the next time.
-    fn due(&self, ticks: Ticks, now: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
+    fn due(&self, ticks: Ticks, created: Timestamp, now: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
+        // No worker may have been there between its creation and its first time.
+        let first = if mutant::is_on(Mutant::CountsFromFirstTick) { now } else { created };
+        let next = ticks.next.or_else(|| self.after(first));
         // Nothing is started twice where a clock was set back.
-        let Some(due) = ticks.next.filter(|due| *due <= now) else {
-            return (None, ticks.next.or_else(|| self.after(now)));
+        let Some(due) = next.filter(|due| *due <= now) else {
+            return (None, next);
         };
         match self.schedule.missed {
             Missed::Skip => (Some(due).filter(|due| now - *due <= LATE), self.after(now)),
@@ -109,7 +113,7 @@ pub(super) async fn tick(
     let skips = matches!(&table, Ok(table) if table.schedule.overlap == Overlap::Skip);
     let is_busy = skips && is_busy(engine, ticks).await?;
     let due = table.and_then(|table| {
-        let (time, next) = table.due(ticks, now);
+        let (time, next) = table.due(ticks, job.created, now);
         let time = time.filter(|_| !is_busy);
         Ok((time.map(|time| table.start(engine, time)).transpose()?, next))
     });
@@ -134,11 +138,14 @@ mod tests {
 
     const MINUTE: i64 = 60_000;
 
+    /// The minute in which the schedules of these tests were made.
+    const CREATED: i64 = 4;
+
     fn due(missed: Missed, next: Option<i64>, now: i64) -> (Option<i64>, Option<i64>) {
         let schedule = Schedule { missed, ..Schedule::new("*/10 * * * *", "UTC") };
         let table = Timetable { name: "a".into(), schedule, task: "t".into(), input: Value::Null };
-        let ticks = Ticks { next: next.map(|next| Timestamp::from_millis(next * MINUTE)), ..Ticks::default() };
-        let (time, next) = table.due(ticks, Timestamp::from_millis(now * MINUTE));
+        let at = |minutes: i64| Timestamp::from_millis(minutes * MINUTE);
+        let (time, next) = table.due(Ticks { next: next.map(at), ..Ticks::default() }, at(CREATED), at(now));
         let minutes = |time: Timestamp| time.as_millis() / MINUTE;
         (time.map(minutes), next.map(minutes))
     }
@@ -150,8 +157,10 @@ mod tests {
             assert_eq!(due(missed, Some(10), 10), (Some(10), Some(20)), "in time");
             assert_eq!(due(missed, Some(10), 5), (None, Some(10)), "the clock was set back");
         }
-        assert_eq!(due(Missed::Skip, Some(10), 35), (None, Some(40)));
-        assert_eq!(due(Missed::Once, Some(10), 35), (Some(10), Some(40)));
-        assert_eq!(due(Missed::All, Some(10), 35), (Some(10), Some(20)));
+        for next in [None, Some(10)] {
+            assert_eq!(due(Missed::Skip, next, 35), (None, Some(40)));
+            assert_eq!(due(Missed::Once, next, 35), (Some(10), Some(40)));
+            assert_eq!(due(Missed::All, next, 35), (Some(10), Some(20)));
+        }
     }
 }

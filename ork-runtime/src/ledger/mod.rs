@@ -112,6 +112,14 @@ pub struct Head {
     pub joined: bool,
 }
 
+impl Head {
+    /// Whether the job waits for parts if it waits at all. The end of a job fixes the number of its parts, so one that has
+    /// none and is taken up again waits for something else.
+    pub const fn has_all_parts(&self) -> bool {
+        self.sealed.is_some() && self.appended > 0
+    }
+}
+
 /// The answer to [`Ledger::append`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Append {

@@ -7,12 +7,15 @@ use futures_util::StreamExt as _;
 use ork::store::{Owing, StoreErrorKind};
 use ork::{ClientError, FailureKind, Filter, Handle, JobId, JobOutcome, JobState, Ork};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::clock::ProcessClock;
+use super::ends::wanted;
 use super::executor::{Executor, Owner};
 use super::expected::Expected;
-use super::scenario::{Act, Job};
+use super::flows;
 use super::tasks::{Script, blocking, itself, many_part, narrow, next, plain, timed, trunk};
+use super::workload::{Act, Job};
 use super::world::World;
 
 /// What became of each submission.
@@ -44,6 +47,8 @@ pub(crate) struct Client {
     pub(crate) claimed: Notify,
     /// How many acts have not ended.
     left: Mutex<usize>,
+    /// Fires when all has ended but schedules and what they start.
+    calm: CancellationToken,
 }
 
 impl Client {
@@ -56,15 +61,27 @@ impl Client {
             submitted: Mutex::default(),
             claimed: Notify::new(),
             left: Mutex::new(usize::MAX),
+            calm: CancellationToken::new(),
         }
     }
 
-    fn owner(&self) -> Owner {
+    pub(crate) fn owner(&self) -> Owner {
         *self.owner.lock().unwrap()
     }
 
     pub(crate) fn is_done(&self) -> bool {
         *self.left.lock().unwrap() == 0
+    }
+
+    /// All has ended but so many acts, which wait for that.
+    pub(crate) fn calms_down(&self, schedules: usize) {
+        if *self.left.lock().unwrap() <= schedules {
+            self.calm.cancel();
+        }
+    }
+
+    pub(crate) async fn others_ended(&self) {
+        self.calm.cancelled().await;
     }
 
     pub(crate) fn forget(&self) {
@@ -94,7 +111,7 @@ impl Client {
     }
 }
 
-fn id_of<M>(submitted: Result<Handle<M>, ClientError>) -> Result<JobId, ClientError> {
+pub(crate) fn id_of<M>(submitted: Result<Handle<M>, ClientError>) -> Result<JobId, ClientError> {
     submitted.map(|handle| handle.id())
 }
 
@@ -123,7 +140,12 @@ impl World {
                         world.executor.sleep(at.saturating_sub(world.executor.now())).await;
                     }
                     match act {
+                        Act::Submit(number, Job::Set(scripts)) => world.send_set(number, scripts).await,
+                        Act::Submit(number, job) if !world.keeps() => world.submit_unkept(&ork, number, job).await,
                         Act::Submit(number, job) => world.submit(&ork, number, job).await,
+                        Act::Schedule(number, minutely, script) => {
+                            world.schedule(&ork, number, minutely, script).await;
+                        }
                         act => world.steer(&ork, act).await,
                     }
                     *world.client.left.lock().unwrap() -= 1;
@@ -172,7 +194,7 @@ impl World {
         let done = match act {
             Act::Cancel(_) | Act::CancelClaimed(_) => ork.cancel(id).await,
             Act::Interrupt(_) => ork.interrupt(id).await,
-            Act::Retry(_) | Act::Submit(..) | Act::Why(_) => ork.retry(id).await,
+            _ => ork.retry(id).await,
         };
         let done = done.map_err(|error| error.to_string());
         self.note(Owner::WORLD, format_args!("client {act:?} {id}: {done:?}"));
@@ -183,6 +205,7 @@ impl World {
             let asked_at = self.executor.now();
             let asked = match job.clone() {
                 Job::Asked(script) => return self.ask(ork, number, script).await,
+                Job::Set(_) => return,
                 Job::Itself(scripts) => id_of(ork.submit(itself { scripts }).await),
                 Job::Follower(of, script) => {
                     let after = self.client.known(&of);
@@ -206,6 +229,7 @@ impl World {
                 Job::Timed(script) => id_of(ork.submit(timed { script }).await),
                 Job::Many(scripts) => id_of(ork.submit(many_part { scripts }).await),
                 Job::Tree(script, below) => id_of(ork.submit(trunk { script, below }).await),
+                Job::Flow(tasks) => id_of(ork.submit_plan(&flows::plan(number, &tasks)).await),
                 Job::Unique(key, script) => id_of(ork.submit(plain { script }).unique(format!("key {key}")).await),
             };
             match asked {
@@ -290,6 +314,12 @@ impl World {
         self.heard(number, Answer::NotTaken);
     }
 
+    /// Whether a run may come to something else than its scripts say.
+    pub(crate) fn is_disturbed(&self, number: u64) -> bool {
+        let is_steered = |job: &Submitted| job.steered;
+        self.scenario.max_losses > 0 || self.client.submitted.lock().unwrap().get(&number).is_some_and(is_steered)
+    }
+
     fn heard(&self, number: u64, heard: Answer) {
         self.client.submitted.lock().unwrap().entry(number).or_default().outcome = Some(heard);
     }
@@ -302,6 +332,14 @@ impl World {
         self.check_outbox();
         let submitted = self.client.submitted.lock().unwrap().clone();
         for (number, job) in self.scenario.acts.iter().filter_map(|(_, act)| act.submits()) {
+            if let Job::Set(scripts) = job
+                && self.keeps()
+                && self.server.is_some()
+                && self.scenario.retention == 0
+                && self.scenario.max_losses == 0
+            {
+                self.check_followers(number, scripts.iter().all(Script::succeeds));
+            }
             let Some(submitted) = submitted.get(&number) else { continue };
             let Some(id) = submitted.id else { continue };
             let Some(view) = self.truth(|tables| tables.job(id)) else {
@@ -318,7 +356,7 @@ impl World {
             let most = if self.scenario.max_losses > 0 { self.scenario.max_losses } else { 20 };
             let has_lost = match job {
                 Job::Many(_) | Job::Itself(_) => deaths > most,
-                Job::Tree(..) => self.scenario.max_losses > 0,
+                Job::Tree(..) | Job::Flow(_) => self.scenario.max_losses > 0,
                 _ => lost,
             };
             if lost && deaths <= most {
@@ -333,7 +371,7 @@ impl World {
                 && !submitted.steered
                 && self.scenario.retention == 0
             {
-                self.check_followers(number, state);
+                self.check_followers(number, state == JobState::Success);
             }
             if let Some(Answer::Ended(outcome)) = &submitted.outcome
                 && !submitted.steered
@@ -346,11 +384,11 @@ impl World {
     }
 
     /// What follows a job was submitted once, and nothing else.
-    fn check_followers(&self, number: u64, state: JobState) {
+    fn check_followers(&self, number: u64, well: bool) {
         let filter = Filter { limit: usize::MAX, task: Some("next".into()), ..Filter::default() };
         let views = self.truth(|tables| tables.jobs(&filter));
         for when in ["always", "success", "failure"] {
-            let wanted = when == "always" || (when == "success") == (state == JobState::Success);
+            let wanted = wanted(well).contains(&when);
             let input = format!("{{\"of\":{number},\"when\":\"{when}\"}}");
             let found = views.iter().filter(|view| view.input == input.as_bytes()).count();
             if found == usize::from(wanted) {
@@ -362,7 +400,8 @@ impl World {
                 self.oracle(|oracle| *oracle.excuses.entry("a follower lost with its message").or_default() += 1);
                 continue;
             }
-            let words = format!("job {number} is {state}, and is followed {found} times as {when}");
+            let how = if well { "well" } else { "badly" };
+            let words = format!("{number} has ended {how}, and is followed {found} times as {when}");
             self.oracle(|oracle| oracle.report("followers", words));
         }
     }

@@ -26,8 +26,10 @@ mod call;
 mod client;
 mod clock;
 mod dice;
+mod ends;
 mod executor;
 mod expected;
+mod flows;
 mod hoards;
 mod kept;
 mod log;
@@ -37,13 +39,16 @@ mod process;
 #[path = "../support/proof.rs"]
 mod proof;
 mod scenario;
+mod schedules;
 mod shrink;
 mod store;
 mod surroundings;
 mod tasks;
 mod trace;
 mod troubles;
+mod unkept;
 mod why;
+mod workload;
 mod world;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ use ork::store::JobView;
 use ork::{JobId, JobState};
 
 use super::call::Call;
+use super::ends::{Ends, Return};
 use super::executor::Owner;
 
 /// A property that does not hold.
@@ -89,10 +90,18 @@ pub(crate) struct Oracle {
     disturbed: Vec<(Option<Owner>, u64, u64)>,
     /// Jobs that may be taken up again.
     pub(crate) retried: BTreeSet<JobId>,
+    /// Whether no store keeps jobs: then a message is all there is of one, and what comes twice is run twice.
+    unkept: bool,
+    /// How calls ended.
+    pub(crate) ends: Ends,
     fault: Option<Fault>,
 }
 
 impl Oracle {
+    pub(crate) fn new(unkept: bool) -> Self {
+        Self { unkept, ..Self::default() }
+    }
+
     pub(crate) fn fault(&self) -> Option<&Fault> {
         self.fault.as_ref()
     }
@@ -151,6 +160,14 @@ impl Oracle {
     /// A call that has returned is not repeated, if its process had the time to settle it.
     fn check_not_repeated(&mut self, Call { owner, job, what, begun, .. }: &Call) {
         let Some((call, returned)) = self.returned.get(what).cloned() else { return };
+        if self.is_copied(what) {
+            *self.excuses.entry("after a call of another copy of its message").or_default() += 1;
+            return;
+        }
+        if self.unkept && self.lost_delivery(what, returned) {
+            *self.excuses.entry("after a call whose delivery was lost, without a store").or_default() += 1;
+            return;
+        }
         let is_settled = *begun > returned + SETTLES && self.is_calm(call.owner, returned, returned + SETTLES);
         if is_settled && self.is_same_run(*job, call.claimed) {
             self.report("again", format!("{what} begins in process {}, and has returned in {}", owner.0, call.owner.0));
@@ -161,7 +178,7 @@ impl Oracle {
     fn check_not_twice(&mut self, Call { owner, job, what, begun, .. }: &Call) {
         let Some(other) = self.live.values().find(|call| call.what == *what) else { return };
         let (place, since, claimed) = (other.owner, other.begun, other.claimed);
-        let lives = self.beats.get(&place).is_some_and(|beat| *begun < beat + ALIVE_FOR);
+        let lives = self.unkept || self.beats.get(&place).is_some_and(|beat| *begun < beat + ALIVE_FOR);
         let was_dead = self.dead.get(&place).is_some_and(|when| *when >= since);
         if !self.is_same_run(*job, claimed) {
             // What it returns counts for nothing; it may go on for as long as it is given to tidy up.
@@ -170,7 +187,7 @@ impl Oracle {
             self.report("twice", format!("{what} begins twice in process {}", owner.0));
         } else if self.undone.is_some_and(|undone| undone + WAITS_FOR_SLOT >= since) {
             *self.excuses.entry("beside a call whose beginning was undone").or_default() += 1;
-        } else if self.copied.contains(what) {
+        } else if self.is_copied(what) {
             *self.excuses.entry("beside a call of another copy of its message").or_default() += 1;
         } else if self.lost_delivery(what, since) {
             *self.excuses.entry("beside a call whose delivery was lost").or_default() += 1;
@@ -202,10 +219,17 @@ impl Oracle {
     /// Whether a delivery was lost and came again while this call was made, or had waited for a slot before.
     fn lost_delivery(&self, what: &str, since: u64) -> bool {
         let key = what.split(' ').next().unwrap_or_default();
-        self.came_again.get(key).is_some_and(|again| again + WAITS_FOR_SLOT >= since)
+        // Without a store all attempts are made for one delivery.
+        self.came_again.get(key).is_some_and(|again| self.unkept || again + WAITS_FOR_SLOT >= since)
     }
 
-    /// Two messages of one part are under way.
+    /// Whether more than one message was published that asks for this call.
+    pub(crate) fn is_copied(&self, what: &str) -> bool {
+        let job = what.split(['.', ' ']).next().unwrap_or_default();
+        self.copied.contains(what) || (self.unkept && self.copied.contains(job))
+    }
+
+    /// Two messages of one part are under way, or of one job that no store keeps.
     pub(crate) fn copied(&mut self, key: String) {
         self.copied.insert(key);
     }
@@ -267,8 +291,14 @@ impl Oracle {
     }
 
     /// A call has returned, or failed.
-    pub(crate) fn returned(&mut self, call: u64, now: u64) {
+    pub(crate) fn returned(&mut self, call: u64, how: Return, now: u64) {
         if let Some(call) = self.live.get(&call) {
+            if let Return::Last(what) = how {
+                self.ends.came_to(call.what.split(' ').next().unwrap_or_default(), what);
+            } else if self.unkept {
+                // Attempts are counted by the process alone: another one begins with the first.
+                return;
+            }
             self.returned.entry(call.what.clone()).or_insert_with(|| (call.clone(), now));
         }
     }
@@ -410,6 +440,7 @@ impl Oracle {
             // It was removed in time, and a message of it was still under way.
             if self.ended.remove(&id).is_some() {
                 self.reopened.insert(id, now);
+                self.told.retain(|(_, job), _| *job != id);
                 *self.excuses.entry("a job begun anew that had been removed").or_default() += 1;
             }
             return;

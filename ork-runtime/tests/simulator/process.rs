@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use ork::broker::Broker;
 use ork::clock::Clock;
 use ork::store::Store;
+use ork::store::none::NoStore;
 use ork::{BuildError, Ork, Stopped, WorkerId};
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +69,8 @@ impl World {
     ) -> Result<Ork, BuildError> {
         let seed = self.scenario.seed;
         let dice = |name: &str| Mutex::new(Dice::new(seed, name, owner.0.into()));
-        let store: Arc<dyn Store> = self.open_end(owner);
+        let end = self.open_end(owner);
+        let store: Arc<dyn Store> = if self.keeps() { end } else { Arc::new(NoStore::new()) };
         let broker = self.open_broker_end(owner).map(|end| -> Arc<dyn Broker> { end });
         let runtime = Arc::new(SimRuntime { executor: Arc::clone(&self.executor), owner, dice: dice("threads") });
         let entropy = SimEntropy { clock: Arc::clone(clock), dice: dice("entropy"), last: Mutex::default() };

@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 use ork::JobId;
 use ork::broker::{DeadReason, Refused};
 use ork::message::{Ask, Message};
+use ork::workflow::Overlap;
 
 use super::broker::Letter;
 use super::dice::Dice;
-use super::expected::Expected;
-use super::tasks::{Script, TIMEOUT};
+use super::schedules::{self, Minutely};
+use super::tasks::Script;
+use super::workload::{self, Act};
 
 /// Everything that happens. All times are milliseconds since the beginning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +43,8 @@ pub(crate) enum StoreKind {
     Server,
     /// A file; others hear that something happened, as with `SQLite`.
     File,
+    /// None: jobs are messages, and nothing else.
+    None,
 }
 
 /// How the queues of a broker keep messages.
@@ -62,44 +66,6 @@ pub(crate) struct ProcessSpec {
     /// After how many milliseconds it acknowledges what it still works on; 0 for the usual time.
     #[serde(default)]
     pub(crate) ack_within: u64,
-}
-
-/// What a client does to a job, which has a number.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Act {
-    Submit(u64, Job),
-    Cancel(u64),
-    /// At the very moment at which a worker has claimed it.
-    CancelClaimed(u64),
-    Interrupt(u64),
-    Retry(u64),
-    /// It is asked what the job waits for.
-    Why(u64),
-}
-
-/// What is submitted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Job {
-    Plain(Script),
-    Blocking(Script),
-    /// Two at a time, in all processes together.
-    Narrow(Script),
-    /// It has five seconds.
-    Timed(Script),
-    /// Split into these parts.
-    Many(Vec<Script>),
-    /// Jobs below it.
-    Tree(Script, Vec<Script>),
-    /// One of a key at a time.
-    Unique(u64, Script),
-    /// It splits itself into these parts.
-    Itself(Vec<Script>),
-    /// It begins when those of these numbers have ended that were submitted before.
-    Follower(Vec<u64>, Script),
-    /// Others follow its end: one in any case, one if it went well, one if it did not.
-    Hooked(Script),
-    /// Its client waits for the answer.
-    Asked(Script),
 }
 
 /// How a worker comes to its end.
@@ -150,6 +116,8 @@ pub(crate) enum Trouble {
     Doubles { most: usize },
     /// Others take what waits, so much of each queue, and give it back or keep it.
     Stranger { most: usize, lasts: u64, keeps: bool },
+    /// Others take records out of part queues, so many of each, and give them back later.
+    Holds { most: usize, lasts: u64 },
     /// Others publish something.
     Foreign(Foreign),
     /// All that waits is removed.
@@ -203,7 +171,11 @@ impl Scenario {
         let mut dice = Dice::new(seed, "scenario", 0);
         // Some last for hours, with longer troubles.
         let calm = if dice.percent(6) { dice.between(HOUR, 5 * HOUR) } else { dice.between(20_000, 180_000) };
-        let store = if dice.percent(50) { StoreKind::Server } else { StoreKind::File };
+        let store = match dice.below(20) {
+            0..=8 => StoreKind::Server,
+            9..=16 => StoreKind::File,
+            _ => StoreKind::None,
+        };
         let n_workers = dice.between(1, 4);
         let workers =
             (0..n_workers).map(|number| worker(&mut Dice::new(seed, "worker", number), store, calm)).collect();
@@ -212,12 +184,13 @@ impl Scenario {
         let broker = match dice.below(4) {
             0 => Some(QueueKind::Classic),
             1 => Some(QueueKind::Quorum),
+            _ if store == StoreKind::None => Some(QueueKind::Quorum),
             _ => None,
         };
         if broker.is_some() {
-            kinds.extend((20..28).filter(|_| dice.percent(50)));
+            kinds.extend((20..29).filter(|_| dice.percent(50)));
             // What loses messages takes long to be found.
-            if dice.percent(25) {
+            if dice.percent(25) && store != StoreKind::None {
                 kinds.extend(30..34);
                 // If the removal of a row of the outbox is undone, a lost message of it is not detected.
                 kinds.retain(|kind| *kind != 11);
@@ -227,7 +200,10 @@ impl Scenario {
             // The processes of a file share the clock of their computer, and end with it.
             kinds.retain(|kind| *kind != 4 && *kind != 11);
         }
-        let retention = if dice.percent(20) { dice.between(60, 120) } else { 0 };
+        if store == StoreKind::None {
+            kinds.retain(|kind| !matches!(kind, 5..=7 | 9..=11));
+        }
+        let retention = if store != StoreKind::None && dice.percent(20) { dice.between(60, 120) } else { 0 };
         let max_losses = if dice.percent(30) { u32::try_from(dice.between(1, 4)).unwrap() } else { 0 };
         let n_troubles = if kinds.is_empty() { 0 } else { dice.any_size(24) };
         let mut troubles: Vec<_> = (0..n_troubles)
@@ -239,13 +215,25 @@ impl Scenario {
             .collect();
         troubles.sort_by_key(|(at, _)| *at);
         let n_jobs = dice.between(1, 40);
-        let usual = dice.below(JOB_KINDS);
-        let job = |number| submission(&mut Dice::new(seed, "job", number), (number, usual), calm);
+        let usual = dice.below(workload::JOB_KINDS);
+        let job = |number| workload::submission(&mut Dice::new(seed, "job", number), (number, usual), calm);
         let mut acts: Vec<_> = (0..n_jobs).map(job).collect();
         acts.sort_by_key(|(at, _)| *at);
         let submitted: Vec<_> = acts.iter().filter_map(|(at, act)| Some((act.submits()?.0, *at))).collect();
         for number in 0..dice.any_size(24) {
-            acts.push(act(&mut Dice::new(seed, "act", number), &submitted));
+            acts.push(workload::act(&mut Dice::new(seed, "act", number), &submitted));
+        }
+        if store == StoreKind::None {
+            let unkept = |(at, act)| match act {
+                Act::Submit(number, job) => Some((at, Act::Submit(number, workload::unkept(job)))),
+                _ => None,
+            };
+            acts = acts.into_iter().filter_map(unkept).collect();
+        } else if dice.percent(20) {
+            for number in 0..dice.between(1, 3) {
+                let script = Script::short(&mut Dice::new(seed, "schedule", number));
+                acts.push((dice.below(calm), Act::Schedule(number, Minutely::generate(dice.below(6)), script)));
+            }
         }
         Self { seed, store, broker, retention, max_losses, workers, acts, troubles, calm }
     }
@@ -274,6 +262,7 @@ impl Trouble {
             | Self::Full { .. }
             | Self::Doubles { .. }
             | Self::Stranger { .. }
+            | Self::Holds { .. }
             | Self::Foreign(_)
             | Self::Purge
             | Self::Failover { .. }
@@ -293,57 +282,38 @@ impl Scenario {
         self.troubles.iter().any(|(_, trouble)| loses(trouble))
     }
 
+    /// Whether others publish messages once more.
+    pub(crate) fn doubles(&self) -> bool {
+        self.troubles.iter().any(|(_, trouble)| matches!(trouble, Trouble::Doubles { .. }))
+    }
+
     /// Whether the store loses transactions that it has not promised to keep.
     pub(crate) fn undoes(&self) -> bool {
         self.troubles.iter().any(|(_, trouble)| matches!(trouble, Trouble::Undone { .. }))
+    }
+
+    /// Whether this schedule starts nothing while what it has started before is open.
+    pub(crate) fn may_not_overlap(&self, number: u64) -> bool {
+        let schedules = self.acts.iter().filter_map(|(_, act)| match act {
+            Act::Schedule(of, minutely, _) if *of == number => Some(minutely),
+            _ => None,
+        });
+        schedules.into_iter().any(|minutely| minutely.overlap == Overlap::Skip)
+    }
+
+    /// How many schedules there are.
+    pub(crate) fn n_schedules(&self) -> usize {
+        self.acts.iter().filter(|(_, act)| matches!(act, Act::Schedule(..))).count()
     }
 
     /// How many milliseconds all calls take, if each is called as often as it may be.
     pub(crate) fn work(&self) -> u64 {
         let of_job = |(_, act): &(u64, Act)| match act {
             Act::Submit(_, job) => job.scripts().iter().map(|script| script.takes + 2_000).sum(),
+            Act::Schedule(_, _, script) => schedules::LASTS + self.calm / 60_000 * (script.takes + 2_000),
             Act::Cancel(_) | Act::CancelClaimed(_) | Act::Interrupt(_) | Act::Retry(_) | Act::Why(_) => 0,
         };
         3 * self.acts.iter().map(of_job).sum::<u64>()
-    }
-}
-
-impl Act {
-    /// The job that it submits, and its number.
-    pub(crate) const fn submits(&self) -> Option<(u64, &Job)> {
-        match self {
-            Self::Submit(number, job) => Some((*number, job)),
-            Self::Cancel(_) | Self::CancelClaimed(_) | Self::Interrupt(_) | Self::Retry(_) | Self::Why(_) => None,
-        }
-    }
-}
-
-impl Job {
-    fn scripts(&self) -> Vec<&Script> {
-        match self {
-            Self::Plain(script)
-            | Self::Blocking(script)
-            | Self::Narrow(script)
-            | Self::Timed(script)
-            | Self::Unique(_, script)
-            | Self::Follower(_, script)
-            | Self::Hooked(script)
-            | Self::Asked(script) => vec![script],
-            Self::Many(scripts) | Self::Itself(scripts) => scripts.iter().collect(),
-            Self::Tree(script, below) => [script].into_iter().chain(below).collect(),
-        }
-    }
-
-    /// Its result if no client steers it.
-    pub(crate) fn expected(&self) -> Expected {
-        let scripts = self.scripts();
-        match self {
-            // One that was frozen may have returned in time, or not.
-            Self::Timed(script) if u128::from(script.takes) + 100 > TIMEOUT.as_millis() => Expected::Any,
-            _ if !scripts.iter().all(|script| script.succeeds()) => Expected::Failed,
-            Self::Many(_) | Self::Itself(_) => Expected::Success(Some(scripts.iter().map(|script| script.key).sum())),
-            _ => Expected::Success(scripts.first().map(|script| script.key)),
-        }
     }
 }
 
@@ -407,6 +377,7 @@ fn trouble(dice: &mut Dice, kind: u64, n_workers: u64, calm: u64) -> (u64, Troub
             let what = [Foreign::Unreadable, Foreign::UnknownTask, Foreign::UnknownJob];
             Trouble::Foreign(what.get(dice.index(what.len())).copied().unwrap_or(Foreign::Unreadable))
         }
+        28 => Trouble::Holds { most: 1 + dice.index(4), lasts },
         30 => Trouble::Purge,
         31 => Trouble::Failover { most: 1 + dice.index(4), lasts },
         32 => Trouble::Stranger { most: 1 + dice.index(4), lasts, keeps: dice.percent(30) },
@@ -415,42 +386,4 @@ fn trouble(dice: &mut Dice, kind: u64, n_workers: u64, calm: u64) -> (u64, Troub
         _ => Trouble::Refuses { worker: dice.percent(50).then_some(worker), lasts },
     };
     (at, trouble)
-}
-
-/// So many kinds of jobs are drawn; some are there twice, as they are likelier.
-const JOB_KINDS: u64 = 17;
-
-/// A third of the jobs of a seed are of its usual kind, so that they meet.
-fn submission(dice: &mut Dice, (number, usual): (u64, u64), calm: u64) -> (u64, Act) {
-    let (at, other) = (dice.below(calm), dice.below(JOB_KINDS));
-    let kind = if dice.percent(33) { usual } else { other };
-    let script = Script::generate(dice);
-    let some = |dice: &mut Dice, most| (0..dice.any_size(most)).map(|_| Script::generate(dice)).collect();
-    let job = match kind {
-        0..=2 => Job::Plain(script),
-        3 | 4 => Job::Blocking(script),
-        5 | 6 => Job::Narrow(script),
-        7 => Job::Timed(script),
-        8 | 9 => Job::Many(some(dice, 40)),
-        10 => Job::Tree(script, some(dice, 8)),
-        11 => Job::Itself(some(dice, 12)),
-        12 => Job::Follower((0..dice.between(1, 4)).map(|_| dice.below(number + 1)).collect(), script),
-        13 | 14 => Job::Hooked(script),
-        15 => Job::Asked(script),
-        _ => Job::Unique(dice.below(3), script),
-    };
-    (at, Act::Submit(number, job))
-}
-
-fn act(dice: &mut Dice, submitted: &[(u64, u64)]) -> (u64, Act) {
-    let (job, at) = submitted.get(dice.index(submitted.len())).copied().unwrap_or_default();
-    let at = at + dice.any_size(30_000);
-    let act = match dice.below(8) {
-        0 => Act::Cancel(job),
-        3 | 4 => Act::CancelClaimed(job),
-        1 => Act::Interrupt(job),
-        5..=7 => Act::Why(job),
-        _ => Act::Retry(job),
-    };
-    (at, act)
 }

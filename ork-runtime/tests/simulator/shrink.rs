@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::scenario::{Act, Job, Scenario};
+use super::scenario::{Scenario, StoreKind};
 use super::tasks::Script;
+use super::workload::{Act, Job};
 use super::world::run;
 
 /// At most so many runs, and no longer than this.
@@ -36,7 +37,7 @@ fn candidates(of: &Scenario) -> Vec<Scenario> {
     for troubles in without(&of.troubles) {
         all.push(Scenario { troubles, ..of.clone() });
     }
-    if of.broker.is_some() {
+    if of.broker.is_some() && of.store != StoreKind::None {
         all.push(Scenario { broker: None, ..of.clone() });
     }
     if of.workers.len() > 1 {
@@ -71,6 +72,7 @@ fn without<T: Clone>(list: &[T]) -> Vec<Vec<T>> {
 fn simpler(job: &Job) -> Vec<Job> {
     match job {
         Job::Itself(parts) => without(parts).into_iter().map(Job::Itself).collect(),
+        Job::Set(parts) => without(parts).into_iter().filter(|parts| !parts.is_empty()).map(Job::Set).collect(),
         Job::Many(parts) => without(parts).into_iter().map(Job::Many).collect(),
         Job::Tree(script, below) => {
             let smaller = without(below).into_iter().map(|below| Job::Tree(script.clone(), below));
@@ -83,6 +85,8 @@ fn simpler(job: &Job) -> Vec<Job> {
         | Job::Follower(_, script)
         | Job::Hooked(script)
         | Job::Asked(script) => vec![Job::Plain(script.clone())],
+        // Those that stand before others are needed by them.
+        Job::Flow(tasks) => (1..tasks.len()).map(|len| Job::Flow(tasks.iter().take(len).cloned().collect())).collect(),
         Job::Blocking(_) => Vec::new(),
     }
 }

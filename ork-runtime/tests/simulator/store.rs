@@ -131,7 +131,7 @@ impl End {
         }
         match self.world.scenario.store {
             StoreKind::Server => self.notify(changes),
-            StoreKind::File => self.notify(vec![Change::Owed, Change::Elsewhere]),
+            StoreKind::File | StoreKind::None => self.notify(vec![Change::Owed, Change::Elsewhere]),
         }
     }
 

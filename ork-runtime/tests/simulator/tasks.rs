@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::dice::Dice;
 use super::executor::Owner;
 use super::world::{Calling, World};
+use super::ends::Return;
 
 /// What one call does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +49,22 @@ impl Script {
         Self { key: dice.below(1_000), takes, fails, how }
     }
 
+    /// One that takes a second at most.
+    pub(crate) fn short(dice: &mut Dice) -> Self {
+        Self { takes: dice.any_size(1_000), ..Self::generate(dice) }
+    }
+
+    /// Whether this attempt is the last one, and what it comes to then.
+    fn end(&self, attempt: u32) -> Return {
+        let is_last = attempt > RETRIES || (attempt > self.fails && self.how != How::Panics);
+        if is_last { Return::Last(self.result()) } else { Return::Again }
+    }
+
+    /// What it returns in the end, if it ends well.
+    pub(crate) fn result(&self) -> Option<u64> {
+        self.succeeds().then_some(self.key)
+    }
+
     /// Whether it ends well if nobody disturbs it.
     pub(crate) fn succeeds(&self) -> bool {
         self.how == How::Returns && self.fails <= RETRIES
@@ -62,14 +79,14 @@ pub(crate) struct Here {
 }
 
 impl Here {
-    async fn play(&self, script: &Script, context: &Context) -> Result<u64> {
+    pub(crate) async fn play(&self, script: &Script, context: &Context) -> Result<u64> {
         let call = self.world.begins(self.owner, context);
         self.finish(&call, script, context).await
     }
 
     async fn finish(&self, call: &Calling, script: &Script, context: &Context) -> Result<u64> {
         self.world.executor.sleep(script.takes * 1_000).await;
-        call.returns();
+        call.returns(script.end(context.attempt()));
         self.outcome(script, context)
     }
 
@@ -98,7 +115,8 @@ pub(crate) async fn plain(script: Script, here: State<Here>, context: Context) -
 /// It takes no time by the clock: it waits for its thread instead.
 #[task(retries = 2, backoff = "500ms")]
 pub(crate) fn blocking(script: Script, here: State<Here>, context: Context) -> Result<u64> {
-    let _call = here.world.begins(here.owner, &context);
+    let call = here.world.begins(here.owner, &context);
+    call.returns(script.end(context.attempt()));
     here.outcome(&script, &context)
 }
 
@@ -125,8 +143,10 @@ pub(crate) fn many_part(scripts: Vec<Script>, here: State<Here>, context: Contex
 
 #[task(join, retries = 2, backoff = "500ms")]
 pub(crate) async fn many_join(parts: Parts<u64>, here: State<Here>, context: Context) -> Result<u64> {
-    let _call = here.world.begins(here.owner, &context);
-    Ok(parts.all_ok()?.collect().await?.into_iter().sum())
+    let call = here.world.begins(here.owner, &context);
+    let sum = parts.all_ok()?.collect().await?.into_iter().sum();
+    call.returns(Return::Last(Some(sum)));
+    Ok(sum)
 }
 
 #[task(retries = 2, backoff = "500ms")]
@@ -149,21 +169,26 @@ pub(crate) async fn itself(scripts: Vec<Script>, here: State<Here>, context: Con
     here.world.splits(context.job_id());
     let call = here.world.begins(here.owner, &context);
     context.split(u64::try_from(scripts.len()).unwrap_or(0)).await?;
-    call.returns();
+    call.returns(Return::Last(Some(0)));
     Ok(0)
 }
 
 #[task(join, retries = 2, backoff = "500ms")]
 pub(crate) async fn itself_join(parts: Parts<u64>, here: State<Here>, context: Context) -> Result<u64> {
-    let _call = here.world.begins(here.owner, &context);
-    Ok(parts.all_ok()?.collect().await?.into_iter().sum())
+    let call = here.world.begins(here.owner, &context);
+    let sum = parts.all_ok()?.collect().await?.into_iter().sum();
+    call.returns(Return::Last(Some(sum)));
+    Ok(sum)
 }
 
 /// Follows another job: the number of that one, and why it follows.
 #[task(retries = 2, backoff = "500ms")]
 pub(crate) async fn next(of: u64, when: String, here: State<Here>, context: Context) -> Result<String> {
-    let _call = here.world.begins(here.owner, &context);
-    Ok(format!("{of} {when}"))
+    let call = here.world.begins(here.owner, &context);
+    call.returns(Return::Last(Some(of)));
+    let answer = format!("{of} {when}");
+    here.world.oracle(|oracle| oracle.ends.followed.insert((of, when)));
+    Ok(answer)
 }
 
 /// The time limit of `timed`.

@@ -115,6 +115,7 @@ impl World {
                     self.take_as_stranger(most, lasts, keeps);
                     self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
                 }
+                Trouble::Holds { most, lasts } => self.hold_records(most, lasts),
                 Trouble::Foreign(what) => self.publish_as_stranger(what.letter(now)),
                 Trouble::Purge => {
                     let n_lost = self.forget_newest(usize::MAX);

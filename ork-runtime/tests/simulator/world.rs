@@ -7,20 +7,22 @@ use std::sync::{Arc, Mutex};
 
 use ork::accounting::{Change, Promise};
 use ork::store::memory::Tables;
-use ork::store::{Beat, Beaten, Work};
+use ork::store::{Beat, Beaten, JobView, Work};
 use ork::{Context, Filter, JobId, JobState, Timestamp};
 
 use super::broker::{BrokerEnd, Server};
 use super::call::Call;
 use super::client::Client;
 use super::dice::Dice;
+use super::ends::Return;
 use super::executor::{Executor, Owner, Step};
 use super::expected::is_open;
 use super::hoards::Hoards;
 use super::log::LogToTrace;
 use super::oracle::{Fault, Oracle};
 use super::process::Worker;
-use super::scenario::{Ends, Scenario};
+use super::scenario::{Ends, Scenario, StoreKind};
+use super::schedules::{SCHEDULE, Ticks};
 use super::store::{End, store_time};
 use super::tasks::TIMEOUT;
 use super::trace::Trace;
@@ -35,6 +37,7 @@ pub(crate) struct World {
     pub(crate) durable: Mutex<Option<Tables>>,
     pub(crate) soft: Mutex<Soft>,
     pub(crate) hoards: Mutex<Hoards>,
+    pub(crate) ticks: Mutex<Ticks>,
     ends: Mutex<BTreeMap<Owner, Arc<End>>>,
     /// The broker, unless jobs travel through the store.
     pub(crate) server: Option<Server>,
@@ -96,10 +99,11 @@ impl World {
             durable: Mutex::default(),
             soft: Mutex::default(),
             hoards: Mutex::default(),
+            ticks: Mutex::default(),
             ends: Mutex::default(),
             server: scenario.broker.map(|kind| Server::new(kind, scenario.seed)),
             broker_ends: Mutex::default(),
-            oracle: Mutex::default(),
+            oracle: Mutex::new(Oracle::new(scenario.store == StoreKind::None)),
             trace: Mutex::new(Trace::new(keeps)),
             next_owner: Mutex::new(0),
             store_troubles: Mutex::default(),
@@ -131,6 +135,23 @@ impl World {
     /// The tables, past all troubles.
     pub(crate) fn truth<T>(&self, look: impl FnOnce(&mut Tables) -> T) -> T {
         look(&mut self.tables.lock().unwrap())
+    }
+
+    /// Whether a store keeps jobs.
+    pub(crate) fn keeps(&self) -> bool {
+        self.scenario.store != StoreKind::None
+    }
+
+    /// By when all must have ended.
+    pub(crate) fn deadline(&self) -> u64 {
+        let patience = if self.scenario.loses_messages() { PATIENCE_WITH_LOSSES } else { PATIENCE };
+        self.last() + patience + self.scenario.work() * 1_000
+    }
+
+    /// When the last of the troubles has ended, and the last of the acts has begun.
+    fn last(&self) -> u64 {
+        let acts = self.scenario.acts.iter().map(|(at, _)| *at);
+        self.scenario.calm.max(acts.max().unwrap_or(0)) * 1_000
     }
 
     pub(crate) fn time(&self) -> Timestamp {
@@ -208,6 +229,10 @@ impl World {
                 {
                     self.check_not_interrupted(after.job.id, after.job.parent);
                 }
+                let last = |view: &JobView| view.job.ticks().and_then(|ticks| ticks.last);
+                if let Some(started) = last(after).filter(|_| last(after) != before.as_ref().and_then(last)) {
+                    self.check_tick(started);
+                }
                 let was = before.as_ref().map_or("nothing", |before| before.job.state.as_str());
                 let job = &after.job;
                 self.note(
@@ -273,7 +298,7 @@ impl World {
             let beaten = tables.beat(beat);
             (beaten, before.difference(&names(tables)).cloned().collect::<Vec<_>>())
         });
-        if self.scenario.store == super::scenario::StoreKind::Server {
+        if self.scenario.store == StoreKind::Server {
             beaten.time = Some(self.time());
         }
         let now = self.executor.now();
@@ -326,8 +351,10 @@ impl World {
     fn open(&self) -> Vec<String> {
         let filter = Filter { limit: usize::MAX, ..Filter::default() };
         let views = self.truth(|tables| tables.jobs(&filter));
-        let open = views.iter().filter(|view| is_open(view));
-        open.map(|view| format!("{} {} is {}", view.job.task, view.job.id, view.job.state)).collect()
+        let open = views.iter().filter(|view| is_open(view) && &*view.job.task != SCHEDULE);
+        let open = open.map(|view| format!("{} {} is {}", view.job.task, view.job.id, view.job.state));
+        let messages = self.server.iter().filter(|_| !self.keeps()).flat_map(|server| [server.left(), server.sets()]);
+        open.chain(messages.flatten()).collect()
     }
 
     /// A job waits for a permit only while none is free. A job that was woken may still wait for a slot.
@@ -358,9 +385,19 @@ impl World {
             let words = format!("{} messages are left in queues, such as {one}", left.len());
             self.oracle(|oracle| oracle.report("queues", words));
         }
+        let sets = server.sets();
+        if let Some(one) = sets.first().filter(|_| !self.scenario.loses_messages()) {
+            let words = format!("{} part queues are left, such as {one}", sets.len());
+            self.oracle(|oracle| oracle.report("queues", words));
+        }
         // One that was lost too often is put aside, and its job says so; what was removed in time is not known any more.
         let is_gone = |words: &str| words.contains("unknown-job: ") && self.scenario.retention > 0;
-        let is_expected = |words: &&String| words.contains("exhausted: ") || is_gone(words);
+        // A copy of a message comes when its set has ended.
+        let is_late = |words: &str| {
+            let is_copy = || self.oracle(|oracle| words.split(' ').any(|word| oracle.is_copied(word)));
+            words.contains("no-part-queue: ") && (self.scenario.doubles() || is_copy())
+        };
+        let is_expected = |words: &&String| words.contains("exhausted: ") || is_gone(words) || is_late(words);
         if let Some(one) = dead.iter().find(|words| !is_expected(words)) {
             self.oracle(|oracle| oracle.report("dead letters", one.clone()));
         }
@@ -387,9 +424,9 @@ pub(crate) struct Calling {
 
 impl Calling {
     /// It comes to its end, and is not dropped before.
-    pub(crate) fn returns(&self) {
+    pub(crate) fn returns(&self, how: Return) {
         let now = self.world.executor.now();
-        self.world.oracle(|oracle| oracle.returned(self.number, now));
+        self.world.oracle(|oracle| oracle.returned(self.number, how, now));
     }
 }
 
@@ -414,9 +451,7 @@ fn live(world: &Arc<World>) -> Report {
     }
     world.start_client();
     world.executor.spawn(Owner::WORLD, Arc::clone(world).cause());
-    let last = scenario.calm.max(scenario.acts.iter().map(|(at, _)| *at).max().unwrap_or(0)) * 1_000;
-    let patience = if scenario.loses_messages() { PATIENCE_WITH_LOSSES } else { PATIENCE };
-    let deadline = last + patience + scenario.work() * 1_000;
+    let (last, deadline) = (world.last(), world.deadline());
     let (mut looked, mut over) = (0, None);
     loop {
         let step = world.executor.step();
@@ -440,6 +475,9 @@ fn live(world: &Arc<World>) -> Report {
             continue;
         }
         let open = world.open();
+        if open.is_empty() && world.schedules_wait() {
+            world.client.calms_down(scenario.n_schedules());
+        }
         match over {
             None if open.is_empty() && world.client.is_done() => over = Some(now),
             Some(over) if now > over + AFTERWARDS => break,

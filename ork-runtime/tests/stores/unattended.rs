@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use ork::accounting::{By, Claimed, PartAttempt, PartKey, Resend, Started};
+use ork::accounting::{BeginRun, By, Cancel, Claimed, PartAttempt, PartKey, Resend, Retry, Started, Steered};
+use ork::flow::{Flow, FlowStep};
 use ork::job::Phase;
 use ork::store::Beat;
 use ork::{Failure, FailureKind, JobId, JobState, Policy};
@@ -88,6 +89,28 @@ fn job_of_which_parts_have_not_ended_is_unattended_and_one_that_has_ended_is_not
     });
 }
 
+/// Fails on the code before: the end of the run fixed the number of its parts, of which it has none.
+#[test]
+fn run_that_was_cancelled_and_retried_is_not_unattended_while_it_waits_for_its_tasks() {
+    each(|world| async move {
+        let run = world.submit("one").await;
+        assert!(matches!(world.store.apply(Cancel::new(run, world.by())).await.unwrap(), Steered::Done(_)));
+        assert!(matches!(world.store.apply(Retry::new(run, world.by())).await.unwrap(), Steered::Done(_)));
+        world.send().await;
+        assert_eq!(world.unattended(&[], &["one"]).await, [run]);
+        let attempt = world.store.job(run).await.unwrap().unwrap().job.attempt;
+        assert!(matches!(world.claim(run, Phase::Start, attempt).await, Claimed::Ours { .. }));
+        let flow = Flow { workflow: "flow".into(), steps: vec![FlowStep::new("task".into(), "two".into())] };
+        world.store.apply(BeginRun { job: run, attempt, flow, by: world.by() }).await.unwrap();
+        world.send().await;
+        let view = world.store.job(run).await.unwrap().unwrap();
+        assert_eq!((view.job.state, view.job.tree.open), (JobState::Waiting, 1));
+        let task = view.job.run().unwrap().steps[0].job(run);
+        assert_eq!(world.unattended(&[], &["one"]).await, []);
+        assert_eq!(world.unattended(&[], &["one", "two"]).await, [task]);
+    });
+}
+
 #[test]
 fn message_that_is_sent_again_fences_off_the_one_that_was_lost() {
     each(|world| async move {
@@ -144,7 +167,7 @@ fn job_that_has_ended_is_not_sent_again() {
     each(|world| async move {
         let id = world.submit("one").await;
         let by = By { now: START, ..world.by() };
-        world.store.apply(ork::accounting::Cancel::new(id, by)).await.unwrap();
+        world.store.apply(Cancel::new(id, by)).await.unwrap();
         assert!(!world.resend(id, 1).await && !world.resend(JobId::new(), 1).await);
     });
 }

@@ -26,8 +26,9 @@ use crate::broker::{DeadReason, PartRecord};
 use crate::failure::Failure;
 use crate::hook::{Allowed, Hooks, OnComplete, PartHook};
 use crate::id::JobId;
-use crate::job::{Job, ReplyTo, State};
+use crate::job::{Attempt, Job, Phase, ReplyTo, State};
 use crate::message::Message;
+use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 
 /// What the first record of a part queue tells of its job.
@@ -162,6 +163,27 @@ async fn arrive(
 
 fn no_parts(message: &Message) -> String {
     format!("it is a part of job {} whose parts are counted by a broker that this worker does not use", message.job)
+}
+
+/// Fails a job that was lost with its workers too often: its answer, its hooks. Parts that were sent before count for nothing.
+pub(super) async fn lost_job(
+    engine: &Engine,
+    (task, message): (&Task, &Message),
+    mut job: Box<Job>,
+    is_split: bool,
+) -> Result<Done, ProcessError> {
+    let failure = settle::lost(job.losses);
+    let done = Done::Exhausted(failure.message.clone());
+    if is_split && !split::forget(engine, task, &job).await {
+        return Ok(Done::Interrupted);
+    }
+    let how = Attempt::Failed { failure, again: None };
+    let again = settle::unkept(engine, &mut job, Phase::Start, how, None).await;
+    debug_assert_eq!(again, None, "the last attempt has no next one");
+    if mutant::is_on(Mutant::FollowsNothingLost) {
+        return Ok(done);
+    }
+    follow(engine, message, (&job, None), false, done).await
 }
 
 /// What follows a job that has ended and that no store keeps: its record in the part queue if it is a part of a set of

@@ -73,6 +73,21 @@ pub(in super::super) async fn split(
     }
 }
 
+/// Removes the part queue of a job that was not split to the end, if it is there: its parts find none, and are done. Answers
+/// `false` if the worker has to stop.
+pub(super) async fn forget(engine: &Engine, task: &Task, job: &Job) -> bool {
+    let Some(queues) = engine.broker.parts() else { return true };
+    let Ok(queue) = queues.name(task.name(), &job.id.to_string()) else { return true };
+    match patiently(engine, || queues.remove(&queue)).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, queue, "a part queue is left behind");
+            true
+        }
+        Err(_interrupted) => false,
+    }
+}
+
 /// Runs the split to its end.
 async fn items(engine: &Arc<Engine>, def: &TaskDef, message: &Message, job: &Job) -> Called<Vec<Bytes>> {
     if let Err(error) = def.check_rules(&message.body) {

@@ -60,10 +60,12 @@ impl Tables {
         let owed: HashSet<_> = self.owed.values().filter(|row| work(row.ask)).map(|row| row.job).collect();
         let waits = |id: &&JobId| {
             let Some(entry) = self.jobs.get(id).map(|row| &row.entry) else { return false };
-            let (job, in_parts) = (&entry.job, entry.ledger.head().sealed.is_some());
+            let (job, head) = (&entry.job, entry.ledger.head());
+            let is_on = mutant::is_on(Mutant::SendsRunsAgain);
+            let waits_for_parts = if is_on { head.sealed.is_some() } else { head.has_all_parts() };
             tasks.contains(&job.task)
                 && !job.is_over()
-                && (job.state != State::Waiting || in_parts)
+                && (job.state != State::Waiting || waits_for_parts)
                 && !owed.contains(&job.id)
                 && !self.workers.values().any(|process| process.works_on(job.id, job.state, job.worker.as_deref()))
         };

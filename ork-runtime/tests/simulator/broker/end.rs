@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ork::broker::{Broker, BrokerError, BrokerErrorKind, Replies, Subscribe, Subscription};
+use ork::broker::{Broker, BrokerError, BrokerErrorKind, PartQueues, PartRecord, Replies, Subscribe, Subscription};
 use ork::message::Outgoing;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -35,7 +35,7 @@ pub(crate) struct BrokerEnd {
     all_ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
 }
 
-fn error(kind: BrokerErrorKind, words: &str) -> BrokerError {
+pub(super) fn error(kind: BrokerErrorKind, words: &str) -> BrokerError {
     BrokerError::new(kind, format!("the simulated broker {words}"))
 }
 
@@ -88,7 +88,7 @@ impl BrokerEnd {
         self.world.server().connection(self.owner, self.world.executor.now()) == Some(epoch)
     }
 
-    async fn reach(&self) -> Result<u64, BrokerError> {
+    pub(super) async fn reach(&self) -> Result<u64, BrokerError> {
         let epoch = self.connected().await;
         let epoch = epoch.ok_or_else(|| error(BrokerErrorKind::Disconnected, "cannot be reached"))?;
         self.pause(self.delay() + self.delay()).await;
@@ -102,7 +102,7 @@ impl BrokerEnd {
         answers.into_iter().collect()
     }
 
-    async fn send_all(&self, what: Vec<Sent>) -> Vec<Result<(), BrokerError>> {
+    pub(super) async fn send_all(&self, what: Vec<Sent>) -> Vec<Result<(), BrokerError>> {
         let n_sent = what.len();
         let all = |kind, words: &str| (0..n_sent).map(|_| Err(error(kind, words))).collect::<Vec<_>>();
         let Some(epoch) = self.connected().await else {
@@ -151,10 +151,12 @@ impl BrokerEnd {
 }
 
 /// What is published.
-enum Sent {
+pub(super) enum Sent {
     New(Box<Outgoing>),
     /// A copy of what came to a consumer.
     Copy(Box<super::Letter>),
+    /// Into a part queue.
+    Record(PartRecord),
 }
 
 impl Sent {
@@ -162,6 +164,7 @@ impl Sent {
         match self {
             Self::New(outgoing) => world.arrives(from, *outgoing),
             Self::Copy(letter) => world.takes_letter(from, *letter),
+            Self::Record(record) => world.takes_record(from, record),
         }
     }
 }
@@ -215,6 +218,10 @@ impl Broker for BrokerEnd {
             self.world.executor.spawn(self.owner, session::collect(end, answers));
         }
         Ok(Some(Replies { queue, answers: answered }))
+    }
+
+    fn parts(&self) -> Option<&dyn PartQueues> {
+        Some(self)
     }
 
     async fn waiting(&self, queue: &str) -> Result<Option<u64>, BrokerError> {

@@ -5,6 +5,7 @@
 //! is lost all the same by purges, by policies and with nodes.
 
 mod end;
+mod parts;
 mod session;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,6 +18,7 @@ use tokio::sync::{Notify, mpsc};
 
 pub(crate) use end::BrokerEnd;
 
+use self::parts::Sets;
 use self::session::Ticket;
 use super::dice::Dice;
 use super::executor::Owner;
@@ -101,6 +103,7 @@ pub(crate) struct Server {
 #[derive(Debug)]
 struct Inner {
     queues: BTreeMap<String, Queue>,
+    sets: Sets,
     /// The queue of each task.
     routes: BTreeMap<String, String>,
     sessions: BTreeMap<u64, Session>,
@@ -116,7 +119,7 @@ struct Inner {
 
 /// Why a publish was not confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum NotTaken {
+pub(crate) enum NotTaken {
     /// No queue is there for it.
     NoQueue,
     /// Its queue takes nothing just now.
@@ -127,6 +130,7 @@ impl Server {
     pub(crate) fn new(kind: QueueKind, seed: u64) -> Self {
         let inner = Inner {
             queues: BTreeMap::new(),
+            sets: Sets::default(),
             routes: BTreeMap::new(),
             sessions: BTreeMap::new(),
             next_session: 0,
@@ -175,6 +179,11 @@ impl Server {
             let unacked = inner.sessions.values().flat_map(|session| session.unacked.values());
             ready.chain(unacked).map(|stored| named(&stored.letter)).collect()
         })
+    }
+
+    /// The part queues that are there.
+    pub(crate) fn sets(&self) -> Vec<String> {
+        self.inner(|inner| inner.sets.left())
     }
 
     /// Why messages were put aside that processes of ork have sent.
@@ -233,8 +242,10 @@ impl World {
 
     fn takes_letter(self: &Arc<Self>, from: Owner, letter: Letter) -> Result<(), NotTaken> {
         let (now, words) = (self.executor.now(), named(&letter));
+        let keeps = self.keeps();
         let part = letter.message.as_ref().ok().and_then(|message| match message.ask {
             Ask::Part { index, .. } => Some(format!("{}.{index} attempt {}", message.job, message.attempt)),
+            _ if !keeps => Some(message.job.to_string()),
             _ => None,
         });
         let queue = self.server().inner(|inner| {
@@ -319,6 +330,7 @@ impl World {
         for number in numbers {
             self.end_session(number);
         }
+        self.server().inner(|inner| inner.sets.disconnect(owner));
     }
 
     /// The connection of a process ends, and no other one is made for a while.
@@ -417,6 +429,11 @@ impl World {
         for letter in letters {
             let _refused = self.takes_letter(Owner::WORLD, letter);
         }
+    }
+
+    /// A program of others publishes this into the queue of its task.
+    pub(crate) fn publishes(self: &Arc<Self>, letter: Letter) -> Result<(), NotTaken> {
+        self.takes_letter(self.client.owner(), letter)
     }
 
     /// A program of others publishes this.

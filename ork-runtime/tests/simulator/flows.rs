@@ -1,0 +1,213 @@
+//! Workflows: runs whose tasks are scripts, what becomes of each task, and when one may begin.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ork::store::JobView;
+use ork::workflow::{Count, Fan, OnFailure, Plan, Reference, Runs, Source, Step};
+use ork::{Context, Error, JobId, Result, Stage, State, task};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::dice::Dice;
+use super::executor::Owner;
+use super::tasks::{Here, Script};
+use super::world::World;
+
+/// A task of a workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FlowTask {
+    /// The places of the tasks that must have ended, all before its own.
+    needs: Vec<usize>,
+    how_many: HowMany,
+    /// One for each instance.
+    scripts: Vec<Script>,
+    /// Whether it runs though one that it needs did not succeed.
+    anyway: bool,
+    /// How many of its instances run at once; 0 for all of them.
+    permits: u32,
+}
+
+/// How many instances a task has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum HowMany {
+    /// It is no fan-out.
+    One,
+    /// A number.
+    Number,
+    /// One for each of what the first task returned that it needs.
+    Each,
+}
+
+/// What a task comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Comes {
+    stage: Stage,
+    /// What those that need it are given.
+    output: Value,
+}
+
+impl FlowTask {
+    fn generate(dice: &mut Dice, before: &[Self]) -> Self {
+        let mut needs: Vec<_> = (0..before.len()).filter(|_| dice.percent(40)).collect();
+        needs.truncate(3);
+        let list = needs.first().and_then(|first| before.get(*first)).filter(|task| task.how_many != HowMany::One);
+        let (how_many, n) = match list {
+            Some(list) if dice.percent(50) => (HowMany::Each, list.scripts.len()),
+            _ if dice.percent(40) => (HowMany::Number, usize::try_from(dice.any_size(8)).unwrap()),
+            _ => (HowMany::One, 1),
+        };
+        let scripts = (0..n).map(|_| Script::generate(dice)).collect();
+        let permits = if dice.percent(30) { u32::try_from(dice.between(1, 3)).unwrap() } else { 0 };
+        Self { needs, how_many, scripts, anyway: dice.percent(25), permits }
+    }
+
+    /// Some tasks, each after those that it needs.
+    pub(crate) fn generate_all(dice: &mut Dice) -> Vec<Self> {
+        let mut all = Vec::new();
+        for _ in 0..dice.between(1, 6) {
+            let next = Self::generate(dice, &all);
+            all.push(next);
+        }
+        all
+    }
+
+    pub(crate) fn scripts(&self) -> &[Script] {
+        &self.scripts
+    }
+
+    /// What it comes to after those before it, if no client steers the run.
+    fn comes(&self, before: &[Comes]) -> Comes {
+        let is_fan = self.how_many != HowMany::One;
+        let well = |at: &usize| before.get(*at).is_some_and(|task| task.stage == Stage::Success);
+        if !self.anyway && !self.needs.iter().all(well) {
+            return Comes { stage: Stage::Skipped, output: if is_fan { json!([]) } else { Value::Null } };
+        }
+        let n = match (self.how_many, self.given(before)) {
+            (HowMany::Each, Value::Array(items)) => items.len(),
+            _ => self.scripts.len(),
+        };
+        let output = |script: &Script| if script.succeeds() { json!(script.key) } else { Value::Null };
+        let mut outputs: Vec<_> = self.scripts.iter().take(n).map(output).collect();
+        let all_well = self.scripts.iter().take(n).all(Script::succeeds);
+        let output = if is_fan { Value::Array(outputs) } else { outputs.pop().unwrap_or_default() };
+        Comes { stage: if all_well { Stage::Success } else { Stage::Failed }, output }
+    }
+
+    /// What it is given by the first task that it needs.
+    fn given(&self, before: &[Comes]) -> Value {
+        let first = self.needs.first().and_then(|first| before.get(*first));
+        first.map(|task| task.output.clone()).unwrap_or_default()
+    }
+
+    fn step(&self, (run, place): (u64, usize), before: &[Comes]) -> Step {
+        let first = |task: &usize| Reference { task: *task, path: Vec::new() };
+        let given = self.needs.first().map(first);
+        let input = [
+            ("run", Source::Value(json!(run))),
+            ("scripts", Source::Value(json!(self.scripts))),
+            ("expected", Source::Value(self.given(before))),
+            ("given", given.clone().map_or(Source::Value(Value::Null), Source::Output)),
+        ];
+        let fan = match self.how_many {
+            HowMany::One => None,
+            HowMany::Number => {
+                let n = u64::try_from(self.scripts.len()).unwrap();
+                Some(Fan { foreach: None, parallel: Some(Count::Fixed(n)) })
+            }
+            HowMany::Each => Some(Fan { foreach: given, parallel: None }),
+        };
+        Step {
+            needs: self.needs.clone(),
+            input: input.into_iter().map(|(name, source)| (name.to_owned(), source)).collect::<BTreeMap<_, _>>(),
+            fan,
+            on_failure: if self.anyway { OnFailure::Run } else { OnFailure::Skip },
+            concurrency: (self.permits > 0).then_some(self.permits),
+            ..Step::new(format!("task {place}"), Runs::Rust { task: "step".to_owned() })
+        }
+    }
+}
+
+/// The workflow of these tasks, for the submission of this number.
+pub(crate) fn plan(run: u64, tasks: &[FlowTask]) -> Plan {
+    let comes = all_come(tasks);
+    let step = |(place, task): (usize, &FlowTask)| task.step((run, place), &comes);
+    Plan { name: format!("flow {run}"), folder: None, tasks: tasks.iter().enumerate().map(step).collect() }
+}
+
+/// Whether all tasks succeed if no client steers the run.
+pub(crate) fn succeeds(tasks: &[FlowTask]) -> bool {
+    // One that is skipped rests on one that failed.
+    all_come(tasks).iter().all(|task| task.stage == Stage::Success)
+}
+
+fn all_come(tasks: &[FlowTask]) -> Vec<Comes> {
+    let mut all = Vec::new();
+    for task in tasks {
+        let comes = task.comes(&all);
+        all.push(comes);
+    }
+    all
+}
+
+/// A task of a workflow: each instance has a script.
+#[task(retries = 2, backoff = "500ms")]
+pub(crate) async fn step(
+    run: u64,
+    scripts: Vec<Script>,
+    expected: Value,
+    given: Value,
+    item: Option<Value>,
+    here: State<Here>,
+    context: Context,
+) -> Result<u64> {
+    here.world.check_step(here.owner, &context, run);
+    let index = usize::try_from(context.parallel_index()).unwrap_or(usize::MAX);
+    let expected_item = expected.get(index).filter(|_| item.is_some()).cloned();
+    if (given != expected || item != expected_item) && !here.world.is_disturbed(run) {
+        let words = format!("{} is given {given} and {item:?}, not {expected}", context.idempotency_key());
+        here.world.oracle(|oracle| oracle.report("given", words));
+    }
+    let script = scripts.get(index).ok_or_else(|| Error::permanent("no such instance"))?;
+    here.play(script, &context).await
+}
+
+impl World {
+    /// A task of a workflow begins after all that it needs, and no more of its instances than its limit lets run.
+    fn check_step(self: &Arc<Self>, owner: Owner, context: &Context, number: u64) {
+        let (job, now) = (context.job_id(), self.executor.now());
+        let Some((view, run)) = self.run_of(job) else { return };
+        let (Some((at, _)), Some(flow)) = (view.job.step(), run.job.run()) else { return };
+        let Some(step) = flow.steps.get(at) else { return };
+        let open = step.needs.iter().filter_map(|needs| flow.steps.get(*needs)).find(|task| match task.stage {
+            Stage::Success => false,
+            Stage::Failed | Stage::Cancelled | Stage::Skipped => !step.anyway,
+            _ => true,
+        });
+        self.oracle(|oracle| oracle.reaches("tasks of workflows called"));
+        if let Some(open) = open
+            && !self.is_disturbed(number)
+        {
+            let words = format!("{job} begins in process {}, and {} is {}", owner.0, open.name, open.stage.as_str());
+            self.oracle(|oracle| oracle.report("flow", words));
+        }
+        let plan: Option<Plan> = serde_json::from_slice(&run.input).ok();
+        let permits = plan.and_then(|plan| plan.tasks.get(at)?.concurrency);
+        let Some(permits) = permits.and_then(|permits| usize::try_from(permits).ok()) else { return };
+        // This call is not among them yet.
+        let n_calls = self.oracle(|oracle| oracle.calls_of(|of| of == job, now)) + 1;
+        if n_calls > permits {
+            let words = format!("{n_calls} instances of {} at once, of {permits}", step.name);
+            self.oracle(|oracle| oracle.report("permits", words));
+        }
+    }
+
+    /// A job and the run that it is a task of.
+    fn run_of(&self, job: JobId) -> Option<(JobView, JobView)> {
+        self.truth(|tables| {
+            let view = tables.job(job)?;
+            let run = tables.job(view.job.parent?)?;
+            Some((view, run))
+        })
+    }
+}

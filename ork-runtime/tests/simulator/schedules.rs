@@ -1,0 +1,148 @@
+//! Schedules: what the clock starts, for which time, and how often.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ork::store::JobView;
+use ork::workflow::{Missed, Overlap, Schedule};
+use ork::{ClientError, Context, Filter, JobId, JobState, Ork, Result, State, task};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::store::store_time;
+use super::tasks::{Here, Script};
+use super::world::World;
+
+/// The task that makes a schedule go on.
+pub(crate) const SCHEDULE: &str = "ork.schedule";
+
+const MINUTE: i64 = 60_000;
+
+/// For so long a schedule goes on when all else has ended, in milliseconds: some of its times come in calm.
+pub(crate) const LASTS: u64 = 250_000;
+
+/// A job is started so soon after its time, in milliseconds, if nothing keeps a worker from it.
+const IN_TIME: i64 = 10_000;
+
+/// By so much the clock of a process may be ahead of the store's, which it is set by, in milliseconds.
+const AHEAD: i64 = 2_000;
+
+/// Starts something at each minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Minutely {
+    missed: Missed,
+    pub(crate) overlap: Overlap,
+}
+
+impl Minutely {
+    pub(crate) fn generate(number: u64) -> Self {
+        let missed = match number % 3 {
+            0 => Missed::All,
+            1 => Missed::Once,
+            _ => Missed::Skip,
+        };
+        Self { missed, overlap: if number % 2 == 0 { Overlap::Allow } else { Overlap::Skip } }
+    }
+}
+
+/// What the schedules of a run have started.
+#[derive(Debug, Default)]
+pub(crate) struct Ticks {
+    /// How many for one time, by the schedule's number and that time as they are told it.
+    started: BTreeMap<(u64, String), u32>,
+}
+
+/// What a schedule starts.
+#[task(retries = 2, backoff = "500ms")]
+pub(crate) async fn ticked(of: u64, at: String, script: Script, here: State<Here>, context: Context) -> Result<u64> {
+    here.world.note(here.owner, format_args!("ticks  {of} of {at}"));
+    here.play(&script, &context).await
+}
+
+/// By the schedule of which number this was started, and for which time.
+fn tick_of(view: &JobView) -> Option<(u64, String)> {
+    let input: Value = serde_json::from_slice(&view.input).ok()?;
+    Some((input.get("of")?.as_u64()?, input.get("at")?.as_str()?.to_owned()))
+}
+
+/// A time as what is started is told it: later ones are greater.
+fn shown(millis: i64) -> String {
+    Schedule::new("* * * * *", "UTC").shown(millis).unwrap()
+}
+
+impl World {
+    /// Makes a schedule, lets it go on until all else has ended and for a while after that, and removes it.
+    pub(crate) async fn schedule(self: &Arc<Self>, ork: &Ork, number: u64, minutely: Minutely, script: Script) {
+        let name = format!("schedule {number}");
+        let Minutely { missed, overlap } = minutely;
+        let schedule =
+            Schedule { missed, overlap, time_as: Some("at".to_owned()), ..Schedule::new("* * * * *", "UTC") };
+        let input = json!({ "of": number, "script": script });
+        while ork.schedule(&name, schedule.clone(), "ticked", input.clone()).await.is_err() {
+            self.executor.sleep(500_000).await;
+        }
+        let made = self.time();
+        self.client.others_ended().await;
+        let (calm, removed) = (self.time(), self.executor.now() + LASTS * 1_000);
+        self.executor.sleep(LASTS * 1_000).await;
+        loop {
+            match ork.remove_schedule(&name).await {
+                Ok(()) | Err(ClientError::NoSchedule { .. }) => break,
+                Err(_refused) => self.executor.sleep(500_000).await,
+            }
+        }
+        if overlap == Overlap::Skip || self.scenario.undoes() {
+            return;
+        }
+        let from = if missed == Missed::All { made } else { calm };
+        let mut times = (from.as_millis() / MINUTE + 1..).map(|minute| minute * MINUTE);
+        let is_past = |time: &i64| *time < store_time(removed).as_millis() - IN_TIME;
+        let is_missing = |time: &i64| !self.ticks.lock().unwrap().started.contains_key(&(number, shown(*time)));
+        if let Some(time) = times.by_ref().take_while(is_past).find(is_missing) {
+            let words = format!("schedule {number}, {missed:?}, has started nothing for {}", shown(time));
+            self.oracle(|oracle| oracle.report("schedule", words));
+        }
+    }
+
+    /// Whether each schedule waits for a time that has not come.
+    pub(crate) fn schedules_wait(&self) -> bool {
+        let states = JobState::ALL.into_iter().filter(|state| !state.is_final()).collect();
+        let filter = Filter { limit: usize::MAX, task: Some(SCHEDULE.into()), states, ..Filter::default() };
+        let now = self.time();
+        self.truth(|tables| tables.jobs(&filter)).iter().all(|view| view.job.due.is_some_and(|due| due > now))
+    }
+
+    /// A schedule has started a job: the only one for its time, not before that has come, and, if it is told so, not
+    /// while the one before is open.
+    pub(crate) fn check_tick(&self, id: JobId) {
+        let Some(view) = self.truth(|tables| tables.job(id)) else { return };
+        let Some((number, at)) = tick_of(&view) else { return };
+        self.oracle(|oracle| oracle.reaches("jobs started by schedules"));
+        let report = |words| self.oracle(|oracle| oracle.report("schedule", words));
+        if at > shown(self.time().as_millis() + AHEAD) {
+            report(format!("{id} is started by schedule {number} before its time, {at}"));
+        }
+        let n_started = {
+            let mut ticks = self.ticks.lock().unwrap();
+            let n_started = ticks.started.entry((number, at.clone())).or_default();
+            *n_started += 1;
+            *n_started
+        };
+        if self.scenario.undoes() {
+            return;
+        }
+        if n_started > 1 {
+            report(format!("{id} is one of {n_started} that schedule {number} starts for {at}"));
+        }
+        let is_beside = |other: &JobView| other.job.id != id && tick_of(other).is_some_and(|(of, _)| of == number);
+        if self.scenario.may_not_overlap(number) && self.open_ticked().iter().any(is_beside) {
+            report(format!("{id} is started by schedule {number}, and what it started before has not ended"));
+        }
+    }
+
+    fn open_ticked(&self) -> Vec<JobView> {
+        let states = JobState::ALL.into_iter().filter(|state| !state.is_final()).collect();
+        let filter = Filter { limit: usize::MAX, task: Some("ticked".into()), states, ..Filter::default() };
+        self.truth(|tables| tables.jobs(&filter))
+    }
+}

@@ -1,0 +1,187 @@
+//! What a client asks for that no store keeps: jobs whose messages are all there is of them, and sets of messages whose
+//! parts are counted in a part queue.
+
+use std::sync::Arc;
+
+use ork::hook::{Hooks, OnComplete, PartHook, When};
+use ork::message::Message;
+use ork::{ClientError, FailureKind, JobId, Ork};
+use serde_json::json;
+
+use super::broker::Letter;
+use super::client::id_of;
+use super::dice::Dice;
+use super::ends::wanted;
+use super::expected::Expected;
+use super::tasks::{Script, blocking, many_part, next, plain, timed};
+use super::workload::Job;
+use super::world::World;
+
+impl World {
+    /// Submits a job and waits until it has ended: by its answer, or by what its functions have seen.
+    pub(crate) async fn submit_unkept(self: &Arc<Self>, ork: &Ork, number: u64, job: Job) {
+        if number.is_multiple_of(2) || matches!(job, Job::Timed(_) | Job::Asked(_)) {
+            return self.ask_unkept(ork, &job).await;
+        }
+        let id = loop {
+            let asked = match job.clone() {
+                Job::Many(scripts) => id_of(ork.submit(many_part { scripts }).await),
+                Job::Blocking(script) => id_of(ork.submit(blocking { script }).await),
+                Job::Hooked(script) => {
+                    let follower = |when: &str| next { of: number, when: when.to_owned() };
+                    let submission = ork.submit(plain { script }).on_complete(follower("always"));
+                    let submission = submission.on_success(follower("success"));
+                    id_of(submission.on_failure(follower("failure")).await)
+                }
+                Job::Plain(script) => id_of(ork.submit(plain { script }).await),
+                _ => return,
+            };
+            match asked {
+                Ok(id) => break id,
+                Err(_refused) => self.executor.sleep(500_000).await,
+            }
+        };
+        self.note(self.client.owner(), format_args!("client has submitted {number}: {id}"));
+        let expected = job.expected();
+        for (key, what) in keys(id, &job, &expected) {
+            let Some(found) = self.is_seen(|ends| ends.of(&key)).await else {
+                return self.does_not_end(&format!("job {number} {id}"));
+            };
+            if found != what {
+                let words = format!("{key} has come to {found:?}, not {what:?}");
+                self.oracle(|oracle| oracle.report("outcome", words));
+            }
+        }
+        if let Job::Hooked(_) = job {
+            self.is_followed(number, expected != Expected::Failed).await;
+        }
+    }
+
+    /// Waits for the answer to a job. It may be lost with a connection.
+    async fn ask_unkept(self: &Arc<Self>, ork: &Ork, job: &Job) {
+        let expected = job.expected();
+        loop {
+            let answer = async {
+                match job.clone() {
+                    Job::Many(scripts) => ork.submit(many_part { scripts }).and_wait().await,
+                    Job::Blocking(script) => ork.submit(blocking { script }).and_wait().await,
+                    Job::Timed(script) => ork.submit(timed { script }).and_wait().await,
+                    Job::Plain(script) | Job::Hooked(script) | Job::Asked(script) => {
+                        ork.submit(plain { script }).and_wait().await
+                    }
+                    _ => Ok(0),
+                }
+            };
+            let late = self.executor.sleep(self.gives_up().saturating_sub(self.executor.now()));
+            let answer = tokio::select! {
+                biased;
+                answer = answer => answer,
+                () = late => break,
+            };
+            let heard = match answer {
+                Ok(output) => Expected::Success(Some(output)),
+                Err(ClientError::Failed { failure, .. }) if failure.kind == FailureKind::Lost => break,
+                Err(ClientError::Failed { .. }) => Expected::Failed,
+                Err(_refused) => {
+                    self.executor.sleep(500_000).await;
+                    continue;
+                }
+            };
+            self.oracle(|oracle| oracle.reaches("answers without a store"));
+            if heard != expected && expected != Expected::Any {
+                let words = format!("a client was answered {heard:?}, not {expected:?}");
+                self.oracle(|oracle| oracle.report("client", words));
+            }
+            return;
+        }
+        if self.scenario.troubles.is_empty() {
+            self.oracle(|oracle| oracle.report("client", "a client was not answered".into()));
+        }
+        self.oracle(|oracle| *oracle.excuses.entry("an answer that was lost without a store").or_default() += 1);
+    }
+
+    /// A program of others makes a part queue, and sends messages whose last one is followed by others.
+    pub(crate) async fn send_set(self: &Arc<Self>, number: u64, scripts: Vec<Script>) {
+        if self.server.is_none() {
+            return;
+        }
+        let (queue, total) = (format!("part.set-{number}"), u64::try_from(scripts.len()).unwrap());
+        self.make_part_queue(&queue);
+        let well = scripts.iter().all(Script::succeeds);
+        let mut dice = Dice::new(self.scenario.seed, "set", number);
+        let hook = |(name, when): (&str, When)| OnComplete {
+            route: "next".to_owned(),
+            method: None,
+            inputs: Some(format!("{{\"of\":{number},\"when\":\"{name}\"}}")),
+            when,
+        };
+        let hooks = [("always", When::Always), ("success", When::Success), ("failure", When::Failure)].map(hook);
+        for (script, part_id) in scripts.into_iter().zip(0..) {
+            let part = PartHook { part_id, total_parts: total, part_queue: queue.clone() };
+            let hooks = Hooks { part: Some(part), on_complete: hooks.to_vec() };
+            let bytes = (u128::from(dice.next()) << 64 | u128::from(dice.next())).to_be_bytes();
+            let body = serde_json::to_vec(&json!({ "script": script })).unwrap().into();
+            let about = Message::about(JobId::from_bytes(bytes), "plain");
+            let message = Ok(Message { body, hooks: Some(Box::new(hooks)), ..about });
+            let letter = Letter { message, anonymous: false, foreign: false };
+            while self.publishes(letter.clone()).is_err() {
+                self.executor.sleep(500_000).await;
+            }
+        }
+        self.is_followed(number, well).await;
+    }
+
+    /// Waits until all has followed that must, and looks that nothing else has.
+    async fn is_followed(&self, number: u64, well: bool) {
+        for when in wanted(well) {
+            let place = (number, when.to_owned());
+            let seen = self.is_seen(|ends| ends.followed.contains(&place).then_some(()));
+            if seen.await.is_none() {
+                return self.does_not_end(&format!("what follows {number} as {when}"));
+            }
+        }
+        self.oracle(|oracle| oracle.reaches("jobs and sets without a store that were followed"));
+        let other = (number, wanted(!well).into_iter().last().unwrap_or_default().to_owned());
+        if self.scenario.max_losses == 0 && self.oracle(|oracle| oracle.ends.followed.contains(&other)) {
+            self.oracle(|oracle| oracle.report("followers", format!("{number} is followed as {}", other.1)));
+        }
+    }
+
+    /// Waits until this is so, as long as anything may take.
+    async fn is_seen<T>(&self, look: impl Fn(&super::ends::Ends) -> Option<T> + Send) -> Option<T> {
+        loop {
+            let seen = self.oracle(|oracle| look(&oracle.ends));
+            if seen.is_some() || self.executor.now() > self.gives_up() {
+                return seen;
+            }
+            self.executor.sleep(1_000_000).await;
+        }
+    }
+
+    /// When a client waits no more for what no store keeps.
+    fn gives_up(&self) -> u64 {
+        self.deadline() - 10_000_000
+    }
+
+    fn does_not_end(&self, what: &str) {
+        if self.scenario.loses_messages() || self.scenario.max_losses > 0 {
+            return self.oracle(|oracle| {
+                *oracle.excuses.entry("what was lost with its message, without a store").or_default() += 1;
+            });
+        }
+        self.oracle(|oracle| oracle.report("liveness", format!("{what} has not ended")));
+    }
+}
+
+/// What the functions of a job must have seen, by their idempotency keys.
+fn keys(id: JobId, job: &Job, expected: &Expected) -> Vec<(String, Option<u64>)> {
+    match (job, expected) {
+        (Job::Many(_), Expected::Success(sum)) => vec![(format!("{id}.join"), *sum)],
+        (Job::Many(scripts), _) => {
+            let part = |(index, script): (usize, &Script)| (format!("{id}.{index}"), script.result());
+            scripts.iter().enumerate().map(part).collect()
+        }
+        (_, Expected::Success(number)) => vec![(id.to_string(), *number)],
+        _ => vec![(id.to_string(), None)],
+    }
+}

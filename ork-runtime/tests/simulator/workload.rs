@@ -1,0 +1,156 @@
+//! What clients do in a run: the jobs that they submit, and what is done to those.
+
+use serde::{Deserialize, Serialize};
+
+use super::dice::Dice;
+use super::expected::Expected;
+use super::flows::{self, FlowTask};
+use super::schedules::Minutely;
+use super::tasks::{Script, TIMEOUT};
+
+/// What a client does to a job, which has a number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Act {
+    Submit(u64, Job),
+    Cancel(u64),
+    /// At the very moment at which a worker has claimed it.
+    CancelClaimed(u64),
+    Interrupt(u64),
+    Retry(u64),
+    /// It is asked what the job waits for.
+    Why(u64),
+    /// The schedule of this number starts this at each minute, until all else has ended.
+    Schedule(u64, Minutely, Script),
+}
+
+/// What is submitted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Job {
+    Plain(Script),
+    Blocking(Script),
+    /// Two at a time, in all processes together.
+    Narrow(Script),
+    /// It has five seconds.
+    Timed(Script),
+    /// Split into these parts.
+    Many(Vec<Script>),
+    /// Jobs below it.
+    Tree(Script, Vec<Script>),
+    /// One of a key at a time.
+    Unique(u64, Script),
+    /// It splits itself into these parts.
+    Itself(Vec<Script>),
+    /// It begins when those of these numbers have ended that were submitted before.
+    Follower(Vec<u64>, Script),
+    /// Others follow its end: one in any case, one if it went well, one if it did not.
+    Hooked(Script),
+    /// Its client waits for the answer.
+    Asked(Script),
+    /// A workflow of these tasks.
+    Flow(Vec<FlowTask>),
+    /// Messages of another program, the last of which is followed by others.
+    Set(Vec<Script>),
+}
+
+impl Act {
+    /// The job that it submits, and its number.
+    pub(crate) const fn submits(&self) -> Option<(u64, &Job)> {
+        match self {
+            Self::Submit(number, job) => Some((*number, job)),
+            Self::Cancel(_)
+            | Self::CancelClaimed(_)
+            | Self::Interrupt(_)
+            | Self::Retry(_)
+            | Self::Why(_)
+            | Self::Schedule(..) => None,
+        }
+    }
+}
+
+impl Job {
+    pub(crate) fn scripts(&self) -> Vec<&Script> {
+        match self {
+            Self::Plain(script)
+            | Self::Blocking(script)
+            | Self::Narrow(script)
+            | Self::Timed(script)
+            | Self::Unique(_, script)
+            | Self::Follower(_, script)
+            | Self::Hooked(script)
+            | Self::Asked(script) => vec![script],
+            Self::Many(scripts) | Self::Itself(scripts) | Self::Set(scripts) => scripts.iter().collect(),
+            Self::Tree(script, below) => [script].into_iter().chain(below).collect(),
+            Self::Flow(tasks) => tasks.iter().flat_map(FlowTask::scripts).collect(),
+        }
+    }
+
+    /// Its result if no client steers it.
+    pub(crate) fn expected(&self) -> Expected {
+        let scripts = self.scripts();
+        match self {
+            // One that was frozen may have returned in time, or not.
+            Self::Timed(script) if u128::from(script.takes) + 100 > TIMEOUT.as_millis() => Expected::Any,
+            Self::Flow(tasks) if flows::succeeds(tasks) => Expected::Success(None),
+            Self::Flow(_) => Expected::Failed,
+            _ if !scripts.iter().all(|script| script.succeeds()) => Expected::Failed,
+            Self::Many(_) | Self::Itself(_) => Expected::Success(Some(scripts.iter().map(|script| script.key).sum())),
+            _ => Expected::Success(scripts.first().map(|script| script.key)),
+        }
+    }
+}
+
+/// So many kinds of jobs are drawn; some are there twice, as they are likelier.
+pub(crate) const JOB_KINDS: u64 = 20;
+
+/// A third of the jobs of a seed are of its usual kind, so that they meet.
+pub(crate) fn submission(dice: &mut Dice, (number, usual): (u64, u64), calm: u64) -> (u64, Act) {
+    let (at, other) = (dice.below(calm), dice.below(JOB_KINDS));
+    let kind = if dice.percent(33) { usual } else { other };
+    let script = Script::generate(dice);
+    let some = |dice: &mut Dice, most| (0..dice.any_size(most)).map(|_| Script::generate(dice)).collect();
+    let job = match kind {
+        0..=2 => Job::Plain(script),
+        3 | 4 => Job::Blocking(script),
+        5 | 6 => Job::Narrow(script),
+        7 => Job::Timed(script),
+        8 | 9 => Job::Many(some(dice, 40)),
+        10 => Job::Tree(script, some(dice, 8)),
+        11 => Job::Itself(some(dice, 12)),
+        12 => Job::Follower((0..dice.between(1, 4)).map(|_| dice.below(number + 1)).collect(), script),
+        13 | 14 => Job::Hooked(script),
+        15 => Job::Asked(script),
+        16 | 17 => Job::Flow(FlowTask::generate_all(dice)),
+        18 => Job::Set((0..=dice.any_size(12)).map(|_| Script::generate(dice)).collect()),
+        _ => Job::Unique(dice.below(3), script),
+    };
+    (at, Act::Submit(number, job))
+}
+
+/// A job that needs no store, of about this kind.
+pub(crate) fn unkept(job: Job) -> Job {
+    match job {
+        Job::Plain(_)
+        | Job::Blocking(_)
+        | Job::Timed(_)
+        | Job::Many(_)
+        | Job::Hooked(_)
+        | Job::Asked(_)
+        | Job::Set(_) => job,
+        Job::Narrow(script) | Job::Unique(_, script) | Job::Follower(_, script) => Job::Plain(script),
+        Job::Tree(_, scripts) | Job::Itself(scripts) => Job::Many(scripts),
+        Job::Flow(tasks) => Job::Many(tasks.iter().flat_map(FlowTask::scripts).cloned().collect()),
+    }
+}
+
+pub(crate) fn act(dice: &mut Dice, submitted: &[(u64, u64)]) -> (u64, Act) {
+    let (job, at) = submitted.get(dice.index(submitted.len())).copied().unwrap_or_default();
+    let at = at + dice.any_size(30_000);
+    let act = match dice.below(8) {
+        0 => Act::Cancel(job),
+        3 | 4 => Act::CancelClaimed(job),
+        1 => Act::Interrupt(job),
+        5..=7 => Act::Why(job),
+        _ => Act::Retry(job),
+    };
+    (at, act)
+}
