@@ -66,6 +66,12 @@ pub enum Mutant {
     FollowsAtOnce,
     /// What follows a job is not sent.
     ForgetsHooks,
+    /// The record of a part whose confirm was lost counts as not written.
+    ForgetsDoubtfulRecord,
+    /// A message that comes again keeps its slot while it waits for its first call.
+    HoldsSlotForTurn,
+    /// A job that comes as a whole and as an item is run twice at once.
+    TellsItemsFromWholes,
     /// Nothing follows a job without a store that was lost with its workers too often.
     FollowsNothingLost,
     /// A message that was not confirmed counts as sent.
@@ -125,6 +131,9 @@ impl Mutant {
         Self::AcksInterrupted,
         Self::FollowsAtOnce,
         Self::ForgetsHooks,
+        Self::ForgetsDoubtfulRecord,
+        Self::HoldsSlotForTurn,
+        Self::TellsItemsFromWholes,
         Self::FollowsNothingLost,
         Self::ForgetsUnconfirmed,
         Self::RunsOldParts,

@@ -61,6 +61,7 @@ use crate::flow::RUN;
 use crate::flow::SCHEDULE;
 use crate::id::WorkerId;
 use crate::job::Phase;
+use crate::mutant::{self, Mutant};
 use crate::message::{Ask, Limits, Message};
 use crate::registry::{Registry, Task};
 use crate::runtime::Runtime;
@@ -285,10 +286,19 @@ async fn run(
     }
     // A second delivery waits for the first: neither a lost connection nor a sign of life that came too late must run
     // twice what still runs here.
-    let _turn = tokio::select! {
-        biased;
-        () = engine.force.cancelled() => return Ok(Done::Interrupted),
-        turn = engine.turns.take((message.job, message.ask, message.attempt)) => turn,
+    let what = turns::what(message);
+    let _turn = if let Some(turn) = engine.turns.try_take(what) {
+        turn
+    } else {
+        // The first one may need this slot for its next attempt.
+        if !mutant::is_on(Mutant::HoldsSlotForTurn) {
+            slot = None;
+        }
+        tokio::select! {
+            biased;
+            () = engine.force.cancelled() => return Ok(Done::Interrupted),
+            turn = engine.turns.take(what) => turn,
+        }
     };
     // A claim says that a call is under way, and takes a permit where there is a limit; so the slot comes first.
     let kind = match &step {

@@ -6,11 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use crate::id::JobId;
-use crate::message::Ask;
+use crate::message::{Ask, Message};
 use crate::mutant::{self, Mutant};
 
-/// A message, and the attempt that it asks for: the next one does not wait until this one's call has tidied up.
-type What = (JobId, Ask, u32);
+/// What a message asks for, and at which attempt: the next one does not wait until this one's call has tidied up.
+pub(super) type What = (JobId, Ask, u32);
+
+/// What this message asks for. The same job may come as a whole from its sender, and as an item or a step from the store.
+pub(super) fn what(message: &Message) -> What {
+    let ask = match message.ask {
+        Ask::Item | Ask::Step if !mutant::is_on(Mutant::TellsItemsFromWholes) => Ask::Whole,
+        ask => ask,
+    };
+    (message.job, ask, message.attempt)
+}
 
 /// Whose turn it is. Most turns are never waited for, so they hold nothing to wait on until somebody does.
 #[derive(Debug, Default, Clone)]

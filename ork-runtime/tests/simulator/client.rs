@@ -130,6 +130,9 @@ impl World {
                 }
             };
             *world.client.ork.lock().unwrap() = Some(Arc::clone(&ork));
+            if world.scenario.events {
+                world.executor.spawn(owner, Arc::clone(&world).listen(Arc::clone(&ork)));
+            }
             for (at, act) in &world.scenario.acts {
                 let (world, ork, act, at) = (Arc::clone(&world), Arc::clone(&ork), act.clone(), at * 1_000);
                 let executor = Arc::clone(&world.executor);
@@ -337,6 +340,7 @@ impl World {
                 && self.server.is_some()
                 && self.scenario.retention == 0
                 && self.scenario.max_losses == 0
+                && !self.scenario.forgets_sets()
             {
                 self.check_followers(number, scripts.iter().all(Script::succeeds));
             }
@@ -363,8 +367,9 @@ impl World {
                 let words = format!("job {number} failed as lost, of {deaths} calls that died");
                 self.oracle(|oracle| oracle.report("losses", words));
             }
-            if !has_lost && !expected.holds(state, view.output.as_deref()) {
-                let words = format!("job {number} {id} is {state} with {:?}, not {expected:?}", view.output);
+            let output = self.output(view.output.clone());
+            if !has_lost && !expected.holds(state, output.as_deref()) {
+                let words = format!("job {number} {id} is {state} with {output:?}, not {expected:?}");
                 self.oracle(|oracle| oracle.report("outcome", words));
             }
             if let Job::Hooked(_) = job

@@ -76,6 +76,10 @@ impl FlowTask {
         &self.scripts
     }
 
+    pub(crate) fn scripts_mut(&mut self) -> &mut [Script] {
+        &mut self.scripts
+    }
+
     /// What it comes to after those before it, if no client steers the run.
     fn comes(&self, before: &[Comes]) -> Comes {
         let is_fan = self.how_many != HowMany::One;

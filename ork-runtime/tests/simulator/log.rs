@@ -45,19 +45,25 @@ impl Subscriber for LogToTrace {
         let mut words = Words(String::new());
         event.record(&mut words);
         let (owner, level) = (self.world.executor.polled(), *event.metadata().level());
-        if level <= Level::INFO {
+        if level <= Level::INFO || std::env::var("SIMDEBUG").is_ok() {
             self.world.note(owner, format_args!("log    {level} {}", words.0));
         }
         if words.0.starts_with("the broker has lost what this job waits for")
             && let Some(job) = words.0.split_whitespace().find_map(|word| word.strip_prefix("job=")?.parse().ok())
         {
-            let loses = self.world.scenario.loses_messages();
-            self.world.oracle(|oracle| oracle.sent_again(job, loses));
+            let (loses, now) = (self.world.scenario.loses_messages(), self.world.executor.now());
+            let holder = self.world.server.as_ref().and_then(|server| server.holder(job));
+            self.world.oracle(|oracle| {
+                let is_lost = loses || holder.is_some_and(|holder| oracle.is_silent(holder, now));
+                oracle.sent_again(job, is_lost);
+            });
         }
         if words.0.starts_with("the work is long, its delivery is acknowledged") {
             self.world.oracle(|oracle| oracle.reaches("deliveries acknowledged for a lease"));
         }
-        if level == Level::ERROR {
+        // A job that was removed in time is begun anew by a message that comes after that.
+        let is_known = words.0.starts_with("a hook was not sent") && self.world.scenario.retention > 0;
+        if level == Level::ERROR && !is_known {
             self.world.oracle(|oracle| oracle.report("error", words.0));
         }
     }

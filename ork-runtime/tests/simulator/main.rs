@@ -27,12 +27,14 @@ mod client;
 mod clock;
 mod dice;
 mod ends;
+mod events;
 mod executor;
 mod expected;
 mod flows;
 mod hoards;
 mod kept;
 mod log;
+mod objects;
 mod oracle;
 mod process;
 #[expect(unreachable_pub, reason = "other programs share it")]

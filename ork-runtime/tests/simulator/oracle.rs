@@ -183,6 +183,8 @@ impl Oracle {
         if !self.is_same_run(*job, claimed) {
             // What it returns counts for nothing; it may go on for as long as it is given to tidy up.
             *self.excuses.entry("beside a call of an earlier run").or_default() += 1;
+        } else if self.unkept && self.came_again.contains_key(&job.to_string()) {
+            *self.excuses.entry("beside a call of an earlier delivery, without a store").or_default() += 1;
         } else if place == *owner {
             self.report("twice", format!("{what} begins twice in process {}", owner.0));
         } else if self.undone.is_some_and(|undone| undone + WAITS_FOR_SLOT >= since) {
@@ -216,6 +218,11 @@ impl Oracle {
         }
     }
 
+    /// Whether a process has been silent for so long that nobody knows what it has.
+    pub(crate) fn is_silent(&self, owner: Owner, now: u64) -> bool {
+        self.beats.get(&owner).is_none_or(|last| last + ALIVE_FOR < now)
+    }
+
     /// Whether a delivery was lost and came again while this call was made, or had waited for a slot before.
     fn lost_delivery(&self, what: &str, since: u64) -> bool {
         let key = what.split(' ').next().unwrap_or_default();
@@ -225,8 +232,10 @@ impl Oracle {
 
     /// Whether more than one message was published that asks for this call.
     pub(crate) fn is_copied(&self, what: &str) -> bool {
-        let job = what.split(['.', ' ']).next().unwrap_or_default();
-        self.copied.contains(what) || (self.unkept && self.copied.contains(job))
+        let (key, job) = (what.split(' ').next().unwrap_or_default(), what.split(['.', ' ']).next().unwrap_or_default());
+        // Without a store all attempts are made for one message.
+        let of_key = || self.copied.contains(&format!("{key} attempt 1")) || self.copied.contains(job);
+        self.copied.contains(what) || (self.unkept && of_key())
     }
 
     /// Two messages of one part are under way, or of one job that no store keeps.

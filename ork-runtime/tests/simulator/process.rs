@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::ProcessClock;
 use super::dice::Dice;
 use super::executor::{Executor, Owner};
+use super::objects::{self, ObjectsEnd};
 use super::scenario::ProcessSpec;
 use super::surroundings::{SimEntropy, SimRuntime, THREAD};
 use super::tasks::Here;
@@ -80,6 +81,13 @@ impl World {
         let builder = Ork::builder().config(config).clock(clock).runtime(runtime).entropy(Arc::new(entropy));
         let builder = set.iter().fold(builder, |builder, (key, value)| builder.set(key, value.clone()));
         let here = Here { world: Arc::clone(self), owner };
+        let builder = if self.scenario.large {
+            let beyond = objects::BEYOND.to_string();
+            builder.objects(ObjectsEnd::open(self, owner)).set("large_output_bytes", beyond)
+        } else {
+            builder
+        };
+        let builder = if self.scenario.events { builder.set("events", "jobs") } else { builder };
         builder.state(here).ports(store, broker, worker).build().await
     }
 

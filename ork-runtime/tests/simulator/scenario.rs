@@ -11,8 +11,8 @@ use ork::workflow::Overlap;
 use super::broker::Letter;
 use super::dice::Dice;
 use super::schedules::{self, Minutely};
-use super::tasks::Script;
-use super::workload::{self, Act};
+use super::tasks::{How, Script};
+use super::workload::{self, Act, Job};
 
 /// Everything that happens. All times are milliseconds since the beginning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,12 @@ pub(crate) struct Scenario {
     /// How many calls of one attempt may be lost with their processes; 0 for the usual number.
     #[serde(default)]
     pub(crate) max_losses: u32,
+    /// Whether outputs beyond a few bytes are kept in a place of their own.
+    #[serde(default)]
+    pub(crate) large: bool,
+    /// Whether events are told over the broker, and the client listens.
+    #[serde(default)]
+    pub(crate) events: bool,
     pub(crate) workers: Vec<ProcessSpec>,
     pub(crate) acts: Vec<(u64, Act)>,
     pub(crate) troubles: Vec<(u64, Trouble)>,
@@ -102,6 +108,10 @@ pub(crate) enum Trouble {
     NoSpace { lasts: u64 },
     /// The server of the store begins anew, without the last transactions that were not to outlive that.
     Undone { lasts: u64 },
+    /// Commits are not answered, and half of them are not made: both is found out in the end.
+    Doubt { lasts: u64 },
+    /// The place for large outputs refuses everything, and does half of it all the same.
+    Objects { lasts: u64 },
     /// The connection to the broker is cut, of a worker or of all, and no other one is made for a while.
     Cut { worker: Option<usize>, lasts: u64 },
     /// The broker closes the channels of a worker.
@@ -180,7 +190,7 @@ impl Scenario {
         let workers =
             (0..n_workers).map(|number| worker(&mut Dice::new(seed, "worker", number), store, calm)).collect();
         // Each seed leaves out some kinds of trouble, so that they do not always mask one another.
-        let mut kinds: Vec<u64> = (0..12).filter(|_| dice.percent(60)).collect();
+        let mut kinds: Vec<u64> = (0..14).filter(|_| dice.percent(60)).collect();
         let broker = match dice.below(4) {
             0 => Some(QueueKind::Classic),
             1 => Some(QueueKind::Quorum),
@@ -201,7 +211,7 @@ impl Scenario {
             kinds.retain(|kind| *kind != 4 && *kind != 11);
         }
         if store == StoreKind::None {
-            kinds.retain(|kind| !matches!(kind, 5..=7 | 9..=11));
+            kinds.retain(|kind| !matches!(kind, 5..=7 | 9..=13));
         }
         let retention = if store != StoreKind::None && dice.percent(20) { dice.between(60, 120) } else { 0 };
         let max_losses = if dice.percent(30) { u32::try_from(dice.between(1, 4)).unwrap() } else { 0 };
@@ -235,7 +245,13 @@ impl Scenario {
                 acts.push((dice.below(calm), Act::Schedule(number, Minutely::generate(dice.below(6)), script)));
             }
         }
-        Self { seed, store, broker, retention, max_losses, workers, acts, troubles, calm }
+        if !(store != StoreKind::None && dice.percent(10)) {
+            let jobs = acts.iter_mut().filter_map(|(_, act)| act.submits_mut());
+            jobs.flat_map(Job::scripts_mut).for_each(Script::be_storable);
+        }
+        let large = store != StoreKind::None && dice.percent(20);
+        let events = broker.is_some() && dice.percent(30);
+        Self { seed, store, broker, retention, max_losses, large, events, workers, acts, troubles, calm }
     }
 }
 
@@ -254,6 +270,8 @@ impl Trouble {
             | Self::Conflicts { .. }
             | Self::NoSpace { .. }
             | Self::Undone { .. }
+            | Self::Doubt { .. }
+            | Self::Objects { .. }
             | Self::Refuses { .. } => false,
             Self::Cut { .. }
             | Self::Channels { .. }
@@ -282,6 +300,12 @@ impl Scenario {
         self.troubles.iter().any(|(_, trouble)| loses(trouble))
     }
 
+    /// Whether calls return what the store cannot hold.
+    pub(crate) fn has_unstorable(&self) -> bool {
+        let mut scripts = self.acts.iter().filter_map(|(_, act)| Some(act.submits()?.1)).flat_map(Job::scripts);
+        scripts.any(|script| script.how == How::Unstorable)
+    }
+
     /// Whether others publish messages once more.
     pub(crate) fn doubles(&self) -> bool {
         self.troubles.iter().any(|(_, trouble)| matches!(trouble, Trouble::Doubles { .. }))
@@ -306,14 +330,31 @@ impl Scenario {
         self.acts.iter().filter(|(_, act)| matches!(act, Act::Schedule(..))).count()
     }
 
-    /// How many milliseconds all calls take, if each is called as often as it may be.
+    /// How many milliseconds all calls of jobs take, if each is called as often as it may be.
     pub(crate) fn work(&self) -> u64 {
-        let of_job = |(_, act): &(u64, Act)| match act {
-            Act::Submit(_, job) => job.scripts().iter().map(|script| script.takes + 2_000).sum(),
+        let jobs = self.acts.iter().filter_map(|(_, act)| Some(act.submits()?.1));
+        3 * jobs.flat_map(Job::scripts).map(|script| script.takes + 2_000).sum::<u64>()
+    }
+
+    /// How many milliseconds schedules may take, when all else has ended.
+    pub(crate) fn schedule_work(&self) -> u64 {
+        let of_act = |(_, act): &(u64, Act)| match act {
             Act::Schedule(_, _, script) => schedules::LASTS + self.calm / 60_000 * (script.takes + 2_000),
-            Act::Cancel(_) | Act::CancelClaimed(_) | Act::Interrupt(_) | Act::Retry(_) | Act::Why(_) => 0,
+            _ => 0,
         };
-        3 * self.acts.iter().map(of_job).sum::<u64>()
+        3 * self.acts.iter().map(of_act).sum::<u64>()
+    }
+
+    /// Whether workers end while others hold records of part queues: then no process may know of a set any more.
+    pub(crate) fn forgets_sets(&self) -> bool {
+        let any = |is: fn(&Trouble) -> bool| self.troubles.iter().any(|(_, trouble)| is(trouble));
+        any(|trouble| matches!(trouble, Trouble::Holds { .. }))
+            && any(|trouble| {
+                matches!(
+                    trouble,
+                    Trouble::Crash { .. } | Trouble::Drain { .. } | Trouble::Stop { .. } | Trouble::InCommit { .. }
+                )
+            })
     }
 }
 
@@ -367,6 +408,8 @@ fn trouble(dice: &mut Dice, kind: u64, n_workers: u64, calm: u64) -> (u64, Troub
         9 => Trouble::Conflicts { lasts },
         10 => Trouble::NoSpace { lasts },
         11 => Trouble::Undone { lasts: lasts.min(10_000) },
+        12 => Trouble::Doubt { lasts: lasts.min(20_000) },
+        13 => Trouble::Objects { lasts },
         20 | 21 => Trouble::Cut { worker: dice.percent(60).then_some(worker), lasts },
         22 => Trouble::Channels { worker },
         23 => Trouble::SlowBroker { most: 1 + dice.any_size(8_000), lasts },

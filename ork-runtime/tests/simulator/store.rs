@@ -100,16 +100,29 @@ impl End {
                 }
                 continue;
             }
+            let until = self.world.doubt_until();
+            let waits = until.saturating_sub(self.world.executor.now());
+            if waits > 0 && self.dice.lock().unwrap().percent(50) {
+                // The connection was lost before it was made, which is found out later.
+                self.world.executor.sleep(waits).await;
+            }
+            if !self.lives() {
+                self.world.keep_unanswered(batch);
+                return;
+            }
             let mut batch = batch;
-            let changes = self.world.commit(self.owner, &mut batch);
+            let (changes, refused) = self.world.commit(self.owner, &mut batch);
+            self.world.executor.sleep(until.saturating_sub(self.world.executor.now())).await;
             self.delay().await;
             if !self.lives() {
                 self.world.keep_unanswered(batch);
                 return;
             }
             let told: Vec<_> = self.changes.tell_events(changes).collect();
-            for work in batch {
-                work.finish(Ok(()));
+            for (at, work) in batch.into_iter().enumerate() {
+                let kind = StoreErrorKind::Data;
+                let refused = refused.contains(&at).then(|| StoreError::new(kind, "it cannot be held"));
+                work.finish(refused.map_or(Ok(()), Err));
             }
             self.notify(told);
         }

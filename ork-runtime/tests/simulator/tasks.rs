@@ -31,7 +31,12 @@ pub(crate) enum How {
     /// It fails, and is not to be tried again.
     FailsForGood,
     Panics,
+    /// It returns what the store cannot hold.
+    Unstorable,
 }
+
+/// What the store of a run cannot hold.
+pub(crate) const UNSTORABLE: u64 = 999_999_999;
 
 /// How often a task here is tried again.
 pub(crate) const RETRIES: u32 = 2;
@@ -41,6 +46,7 @@ impl Script {
         let how = match dice.below(20) {
             0 => How::FailsForGood,
             1 => How::Panics,
+            2 => How::Unstorable,
             _ => How::Returns,
         };
         let fails = if dice.percent(25) { u32::try_from(dice.between(1, 3)).unwrap() } else { 0 };
@@ -52,6 +58,13 @@ impl Script {
     /// One that takes a second at most.
     pub(crate) fn short(dice: &mut Dice) -> Self {
         Self { takes: dice.any_size(1_000), ..Self::generate(dice) }
+    }
+
+    /// It returns what the store can hold.
+    pub(crate) const fn be_storable(&mut self) {
+        if matches!(self.how, How::Unstorable) {
+            self.how = How::Returns;
+        }
     }
 
     /// Whether this attempt is the last one, and what it comes to then.
@@ -98,6 +111,7 @@ impl Here {
         }
         match script.how {
             How::Returns => Ok(script.key),
+            How::Unstorable => Ok(UNSTORABLE),
             How::FailsForGood => Err(Error::permanent("never")),
             How::Panics => std::panic::panic_any(Scripted),
         }

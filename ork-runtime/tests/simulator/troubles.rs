@@ -32,6 +32,8 @@ pub(crate) struct StoreTroubles {
     late: (u64, u64),
     /// Until when every second transaction is rolled back first.
     conflicts_until: u64,
+    /// Until when no commit is answered.
+    doubt_until: u64,
     /// Until when it takes nothing more.
     full_until: u64,
     /// Until when it refuses the requests of a worker, or of all (`None`).
@@ -71,6 +73,15 @@ impl World {
                 Trouble::NoSpace { lasts } => {
                     self.store_troubles.lock().unwrap().full_until = now + lasts * 1_000;
                     self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
+                }
+                Trouble::Doubt { lasts } => {
+                    self.store_troubles.lock().unwrap().doubt_until = now + lasts * 1_000;
+                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
+                }
+                Trouble::Objects { lasts } => {
+                    // What could not be written is tried again after 30 s at most.
+                    self.refuse_objects(now + lasts * 1_000);
+                    self.oracle(|oracle| oracle.disturbs(None, now, now + (lasts + 30_000) * 1_000));
                 }
                 Trouble::Undone { lasts } => {
                     let until = now + lasts * 1_000;
@@ -147,6 +158,11 @@ impl World {
     /// Until when every second transaction of the store is rolled back first.
     pub(crate) fn conflicts_until(&self) -> u64 {
         self.store_troubles.lock().unwrap().conflicts_until
+    }
+
+    /// Until when no commit is answered.
+    pub(crate) fn doubt_until(&self) -> u64 {
+        self.store_troubles.lock().unwrap().doubt_until
     }
 
     /// What the store has by now outlives its server.

@@ -158,16 +158,14 @@ impl World {
         }
     }
 
-    /// When a client waits no more for what no store keeps.
-    fn gives_up(&self) -> u64 {
-        self.deadline() - 10_000_000
-    }
-
     fn does_not_end(&self, what: &str) {
-        if self.scenario.loses_messages() || self.scenario.max_losses > 0 {
-            return self.oracle(|oracle| {
-                *oracle.excuses.entry("what was lost with its message, without a store").or_default() += 1;
-            });
+        let excuse = if self.scenario.forgets_sets() {
+            "a set that others held while its workers ended"
+        } else {
+            "what was lost with its message, without a store"
+        };
+        if self.scenario.loses_messages() || self.scenario.max_losses > 0 || self.scenario.forgets_sets() {
+            return self.oracle(|oracle| *oracle.excuses.entry(excuse).or_default() += 1);
         }
         self.oracle(|oracle| oracle.report("liveness", format!("{what} has not ended")));
     }

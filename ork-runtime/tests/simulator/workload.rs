@@ -67,6 +67,15 @@ impl Act {
     }
 }
 
+impl Act {
+    pub(crate) const fn submits_mut(&mut self) -> Option<&mut Job> {
+        match self {
+            Self::Submit(_, job) => Some(job),
+            _ => None,
+        }
+    }
+}
+
 impl Job {
     pub(crate) fn scripts(&self) -> Vec<&Script> {
         match self {
@@ -81,6 +90,22 @@ impl Job {
             Self::Many(scripts) | Self::Itself(scripts) | Self::Set(scripts) => scripts.iter().collect(),
             Self::Tree(script, below) => [script].into_iter().chain(below).collect(),
             Self::Flow(tasks) => tasks.iter().flat_map(FlowTask::scripts).collect(),
+        }
+    }
+
+    pub(crate) fn scripts_mut(&mut self) -> Vec<&mut Script> {
+        match self {
+            Self::Plain(script)
+            | Self::Blocking(script)
+            | Self::Narrow(script)
+            | Self::Timed(script)
+            | Self::Unique(_, script)
+            | Self::Follower(_, script)
+            | Self::Hooked(script)
+            | Self::Asked(script) => vec![script],
+            Self::Many(scripts) | Self::Itself(scripts) | Self::Set(scripts) => scripts.iter_mut().collect(),
+            Self::Tree(script, below) => [script].into_iter().chain(below).collect(),
+            Self::Flow(tasks) => tasks.iter_mut().flat_map(FlowTask::scripts_mut).collect(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt::Arguments;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use ork::accounting::{Change, Promise};
 use ork::store::memory::Tables;
 use ork::store::{Beat, Beaten, JobView, Work};
@@ -15,16 +16,18 @@ use super::call::Call;
 use super::client::Client;
 use super::dice::Dice;
 use super::ends::Return;
+use super::events::Told;
 use super::executor::{Executor, Owner, Step};
 use super::expected::is_open;
 use super::hoards::Hoards;
 use super::log::LogToTrace;
+use super::objects::Kept;
 use super::oracle::{Fault, Oracle};
 use super::process::Worker;
 use super::scenario::{Ends, Scenario, StoreKind};
 use super::schedules::{SCHEDULE, Ticks};
 use super::store::{End, store_time};
-use super::tasks::TIMEOUT;
+use super::tasks::{TIMEOUT, UNSTORABLE};
 use super::trace::Trace;
 use super::troubles::{Soft, StoreTroubles};
 
@@ -38,6 +41,8 @@ pub(crate) struct World {
     pub(crate) soft: Mutex<Soft>,
     pub(crate) hoards: Mutex<Hoards>,
     pub(crate) ticks: Mutex<Ticks>,
+    pub(crate) objects: Mutex<Kept>,
+    pub(crate) told: Mutex<Told>,
     ends: Mutex<BTreeMap<Owner, Arc<End>>>,
     /// The broker, unless jobs travel through the store.
     pub(crate) server: Option<Server>,
@@ -100,6 +105,8 @@ impl World {
             soft: Mutex::default(),
             hoards: Mutex::default(),
             ticks: Mutex::default(),
+            objects: Mutex::default(),
+            told: Mutex::default(),
             ends: Mutex::default(),
             server: scenario.broker.map(|kind| Server::new(kind, scenario.seed)),
             broker_ends: Mutex::default(),
@@ -142,10 +149,15 @@ impl World {
         self.scenario.store != StoreKind::None
     }
 
-    /// By when all must have ended.
-    pub(crate) fn deadline(&self) -> u64 {
+    /// By when all must have ended but schedules: a client waits no longer for what may be lost.
+    pub(crate) fn gives_up(&self) -> u64 {
         let patience = if self.scenario.loses_messages() { PATIENCE_WITH_LOSSES } else { PATIENCE };
         self.last() + patience + self.scenario.work() * 1_000
+    }
+
+    /// By when all must have ended.
+    fn deadline(&self) -> u64 {
+        self.gives_up() + self.scenario.schedule_work() * 1_000 + 10 * SECOND
     }
 
     /// When the last of the troubles has ended, and the last of the acts has begun.
@@ -200,10 +212,15 @@ impl World {
         self.unanswered.lock().unwrap().extend(works);
     }
 
-    /// Carries out a transaction.
-    pub(crate) fn commit(self: &Arc<Self>, owner: Owner, batch: &mut [Box<dyn Work>]) -> Vec<Change> {
+    /// Carries out a transaction; answers the places of what the store cannot hold, too.
+    pub(crate) fn commit(
+        self: &Arc<Self>,
+        owner: Owner,
+        batch: &mut [Box<dyn Work>],
+    ) -> (Vec<Change>, BTreeSet<usize>) {
         self.flush();
-        let (mut changes, now) = (Vec::new(), self.executor.now());
+        let (mut changes, mut refused, now) = (Vec::new(), BTreeSet::new(), self.executor.now());
+        let has_unstorable = self.scenario.has_unstorable();
         if now < self.conflicts_until() && self.executor.polls().is_multiple_of(2) {
             // As a transaction that is rolled back, and then carried out again.
             let mut tables = self.truth(|tables| tables.clone());
@@ -214,13 +231,20 @@ impl World {
         }
         // What waits for a permit is in the outbox from now on, and its message is done with.
         let promised = batch.iter().any(|work| work.promise() == Promise::Durable || work.limit(0).is_some());
-        for work in batch {
+        for (at, work) in batch.iter_mut().enumerate() {
             let jobs: Vec<_> = (0..work.count()).map(|at| work.job(at)).collect();
-            let (before, after) = self.truth(|tables| {
+            let rolled_back = has_unstorable.then(|| self.truth(|tables| tables.clone()));
+            let (before, after, changed) = self.truth(|tables| {
                 let before: Vec<_> = jobs.iter().map(|job| tables.job(*job)).collect();
-                changes.extend(tables.apply(work.as_mut()));
-                (before, jobs.iter().map(|job| tables.job(*job)).collect::<Vec<_>>())
+                let changed = tables.apply(work.as_mut());
+                (before, jobs.iter().map(|job| tables.job(*job)).collect::<Vec<_>>(), changed)
             });
+            if let Some(tables) = rolled_back.filter(|_| self.cannot_hold(&jobs)) {
+                self.truth(|now| *now = tables);
+                refused.insert(at);
+                continue;
+            }
+            changes.extend(changed);
             for (before, after) in before.iter().zip(&after) {
                 self.oracle(|oracle| oracle.changed(owner, before.as_ref(), after.as_ref(), now));
                 let Some(after) = after else { continue };
@@ -255,7 +279,20 @@ impl World {
         self.client.claimed.notify_waiters();
         self.in_commit(owner);
         self.spread(owner, &changes);
-        changes
+        (changes, refused)
+    }
+
+    /// Whether one of these jobs, or a part of one, has now what the store cannot hold.
+    fn cannot_hold(&self, jobs: &[JobId]) -> bool {
+        let held = |row: Option<Bytes>| self.output(row).is_some_and(|output| output == UNSTORABLE.to_string().as_bytes());
+        let is_it = jobs.iter().any(|job| {
+            let (view, parts) = self.truth(|tables| (tables.job(*job), tables.parts(*job, 0, usize::MAX)));
+            held(view.and_then(|view| view.output)) || parts.into_iter().any(|part| held(part.output))
+        });
+        if is_it {
+            self.oracle(|oracle| oracle.reaches("outputs that the store cannot hold"));
+        }
+        is_it
     }
 
     /// Nothing is tried again below a job that was interrupted.
@@ -386,7 +423,8 @@ impl World {
             self.oracle(|oracle| oracle.report("queues", words));
         }
         let sets = server.sets();
-        if let Some(one) = sets.first().filter(|_| !self.scenario.loses_messages()) {
+        let may_stay = self.scenario.loses_messages() || self.scenario.forgets_sets();
+        if let Some(one) = sets.first().filter(|_| !may_stay) {
             let words = format!("{} part queues are left, such as {one}", sets.len());
             self.oracle(|oracle| oracle.report("queues", words));
         }
@@ -493,6 +531,7 @@ fn live(world: &Arc<World>) -> Report {
     }
     world.oracle(|oracle| oracle.rests(world.executor.now()));
     world.audit();
+    world.check_events();
     world.check_broker();
     let report = Report {
         fault: world.oracle(|oracle| oracle.fault().cloned()),

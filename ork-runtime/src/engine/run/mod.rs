@@ -18,7 +18,7 @@ use super::lease::{self, Tenure};
 use super::running::Guest;
 use super::slots::{Lane, Slot, SlotKind};
 use super::step::Step;
-use super::turns::Turn;
+use super::turns::{self, Turn};
 use super::{Engine, permits, process, refuse, slots};
 use crate::accounting::Limit;
 use crate::broker::Delivery;
@@ -222,7 +222,7 @@ fn admit(
     spawn: Spawn<'_>,
 ) -> Vec<Group> {
     let lanes = Lane::of(slot);
-    let mut turns = lanes.iter().cycle();
+    let mut lanes_in_turn = lanes.iter().cycle();
     let mut task: Option<Arc<Task>> = None;
     let mut items = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
@@ -230,11 +230,11 @@ fn admit(
             let known = refuse::check(engine, message).ok()?;
             let name = known.name();
             let same = task.get_or_insert(known).name() == name;
-            same.then(|| engine.turns.try_take((message.job, message.ask, message.attempt)))?
+            same.then(|| engine.turns.try_take(turns::what(message)))?
         });
         match (turn, delivery) {
             (Some(turn), Delivery { message: Ok(message), receipt, .. }) => {
-                let Some(lane) = turns.next().cloned() else { continue };
+                let Some(lane) = lanes_in_turn.next().cloned() else { continue };
                 items.push(Item { message, tenure: Tenure::Delivery(receipt), lane, turn });
             }
             (_, delivery) => spawn(alone(engine, delivery)),

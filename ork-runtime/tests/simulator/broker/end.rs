@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use ork::broker::{Broker, BrokerError, BrokerErrorKind, PartQueues, PartRecord, Replies, Subscribe, Subscription};
+use ork::Event;
 use ork::message::Outgoing;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -218,6 +219,13 @@ impl Broker for BrokerEnd {
             self.world.executor.spawn(self.owner, session::collect(end, answers));
         }
         Ok(Some(Replies { queue, answers: answered }))
+    }
+
+    async fn events(&self) -> Result<Option<mpsc::Receiver<Event>>, BrokerError> {
+        self.reach().await?;
+        let (listener, events) = mpsc::channel(65_536);
+        self.world.server().inner(|inner| inner.listeners.insert(self.owner, listener));
+        Ok(Some(events))
     }
 
     fn parts(&self) -> Option<&dyn PartQueues> {

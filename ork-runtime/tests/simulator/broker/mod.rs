@@ -11,7 +11,7 @@ mod session;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use ork::JobId;
+use ork::{Event, JobId};
 use ork::broker::{Answered, Delivery, Refused};
 use ork::message::{Ask, Follow, Message, Outgoing};
 use tokio::sync::{Notify, mpsc};
@@ -110,6 +110,7 @@ struct Inner {
     next_session: u64,
     links: BTreeMap<Owner, Link>,
     mailboxes: BTreeMap<String, mpsc::Sender<Answered>>,
+    listeners: BTreeMap<Owner, mpsc::Sender<Event>>,
     troubles: Troubles,
     dead: Vec<String>,
     /// The parts of which a message came.
@@ -136,6 +137,7 @@ impl Server {
             next_session: 0,
             links: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
+            listeners: BTreeMap::new(),
             troubles: Troubles::default(),
             dead: Vec::new(),
             parts: BTreeSet::new(),
@@ -234,10 +236,30 @@ impl World {
                 let taken = mailbox.and_then(|mailbox| mailbox.try_send(answered).ok());
                 return taken.ok_or(NotTaken::NoQueue);
             }
-            Outgoing::Event(_) => return Ok(()),
+            Outgoing::Event(event) => {
+                self.tell(&event);
+                return Ok(());
+            }
             Outgoing::Hooks { .. } | Outgoing::Tell { .. } => return Err(NotTaken::NoQueue),
         };
         self.takes_letter(from, letter)
+    }
+
+    /// Hands an event to all who listen; who has no connection misses it.
+    fn tell(&self, event: &Event) {
+        let now = self.executor.now();
+        let missed = self.server().inner(|inner| {
+            let Inner { listeners, links, troubles, .. } = inner;
+            let is_away = |owner: &Owner| now < links.get(owner).map_or(0, |link| link.down_until).max(troubles.away_until);
+            let heard = |(owner, listener): (&Owner, &mpsc::Sender<Event>)| {
+                !is_away(owner) && listener.try_send(event.clone()).is_ok()
+            };
+            let n_heard = listeners.iter().filter(|listener| heard(*listener)).count();
+            n_heard < listeners.len() || listeners.is_empty()
+        });
+        if missed {
+            self.told_events(|told| told.missed = true);
+        }
     }
 
     fn takes_letter(self: &Arc<Self>, from: Owner, letter: Letter) -> Result<(), NotTaken> {

@@ -1,0 +1,99 @@
+//! The events of all processes, as a client hears them over the broker.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use ork::{Event, EventKind, JobId, Ork};
+
+use super::world::World;
+
+/// What was told so far.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// The ids of the events.
+    ids: BTreeSet<String>,
+    /// How far a job was when something new was last told of it.
+    places: BTreeMap<JobId, (u32, u32)>,
+    /// The jobs of which an end was told.
+    ended: BTreeSet<JobId>,
+    /// Whether the client may have missed some.
+    pub(crate) missed: bool,
+}
+
+/// The place of the end of a job among the events of an attempt.
+const END: u32 = 4;
+
+/// The place of an event among those of one attempt.
+const fn rank(kind: EventKind) -> u32 {
+    match kind {
+        EventKind::Created => 0,
+        EventKind::Retrying => 1,
+        EventKind::Ready => 2,
+        EventKind::PartsCompleted => 3,
+        EventKind::Completed | EventKind::Failed | EventKind::Canceled => END,
+        _ => 2,
+    }
+}
+
+impl World {
+    /// Listens to the events of all jobs for as long as the run lasts.
+    pub(crate) async fn listen(self: Arc<Self>, ork: Arc<Ork>) {
+        loop {
+            let Ok(mut events) = ork.events().await else {
+                self.told_events(|told| told.missed = true);
+                self.executor.sleep(500_000).await;
+                continue;
+            };
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(event) => self.hears_event(&event),
+                    Err(_missed) => self.told_events(|told| told.missed = true),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn told_events<T>(&self, look: impl FnOnce(&mut Told) -> T) -> T {
+        look(&mut self.told.lock().unwrap())
+    }
+
+    /// What is told of a job comes in the order in which it happened; what comes again has the same id.
+    fn hears_event(&self, event: &Event) {
+        let place = (event.attempt, rank(event.kind));
+        let (is_new, last) = self.told_events(|told| {
+            let is_new = told.ids.insert(event.id.clone());
+            let last = told.places.get(&event.job).copied();
+            if is_new && last.is_none_or(|last| place > last) {
+                told.places.insert(event.job, place);
+            }
+            if place.1 == END {
+                told.ended.insert(event.job);
+            }
+            (is_new, last)
+        });
+        self.oracle(|oracle| oracle.reaches("events heard"));
+        // A message may still be sent of a job that was cancelled.
+        let is_late = event.kind == EventKind::Ready && last == Some((event.attempt, END));
+        if let Some(last) = last
+            && is_new
+            && place < last
+            && !is_late
+        {
+            let words = format!("{} is told after attempt, place {last:?}: {place:?}", event.id);
+            self.oracle(|oracle| oracle.report("events", words));
+        }
+    }
+
+    /// The end of each job was told.
+    pub(crate) fn check_events(&self) {
+        if !self.scenario.events || self.told_events(|told| told.missed) {
+            return;
+        }
+        let ended = self.oracle(|oracle| oracle.ended.keys().copied().collect::<Vec<_>>());
+        let untold = self.told_events(|told| ended.iter().find(|job| !told.ended.contains(job)).copied());
+        if let Some(job) = untold {
+            self.oracle(|oracle| oracle.report("events", format!("the end of {job} was not told")));
+        }
+    }
+}
