@@ -72,6 +72,8 @@ pub enum Mutant {
     HoldsSlotForTurn,
     /// A job that comes as a whole and as an item is run twice at once.
     TellsItemsFromWholes,
+    /// A delivery is run that was lost with its channel while it waited.
+    RunsLostDeliveries,
     /// Nothing follows a job without a store that was lost with its workers too often.
     FollowsNothingLost,
     /// A message that was not confirmed counts as sent.
@@ -134,6 +136,7 @@ impl Mutant {
         Self::ForgetsDoubtfulRecord,
         Self::HoldsSlotForTurn,
         Self::TellsItemsFromWholes,
+        Self::RunsLostDeliveries,
         Self::FollowsNothingLost,
         Self::ForgetsUnconfirmed,
         Self::RunsOldParts,

@@ -147,6 +147,12 @@ pub enum Settlement {
 pub trait Receipt: Send + fmt::Debug {
     /// Says what becomes of the delivery; never waits.
     fn settle(self: Box<Self>, settlement: Settlement);
+
+    /// Whether the delivery is known to be lost, with the channel that it came on: it comes again, here or elsewhere, and
+    /// what is said of this one counts for nothing.
+    fn is_lost(&self) -> bool {
+        false
+    }
 }
 
 /// A message handed to this process.

@@ -52,6 +52,10 @@ impl Receipt for HeldReceipt {
             receipt.settle(settlement);
         }
     }
+
+    fn is_lost(&self) -> bool {
+        self.receipt.as_deref().is_some_and(Receipt::is_lost)
+    }
 }
 
 impl Drop for HeldReceipt {

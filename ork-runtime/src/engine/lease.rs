@@ -83,6 +83,14 @@ impl Tenure {
         }
     }
 
+    /// Whether the delivery is known to be lost, so that it is somebody else's now.
+    pub(super) fn is_lost(&self) -> bool {
+        match self {
+            Self::Delivery(receipt) => receipt.is_lost() && !mutant::is_on(Mutant::RunsLostDeliveries),
+            Self::Lease(..) | Self::Ended => false,
+        }
+    }
+
     /// Exchanges the receipt for a lease, if it has none yet.
     pub(super) async fn exchange(&mut self, engine: &Engine, message: &Message) {
         if !matches!(self, Self::Delivery(_)) {

@@ -319,7 +319,8 @@ async fn run(
         Some(kind) if slot.is_none() => slot = slots::wait(engine, kind).await,
         Some(_) => {}
     }
-    if kind.is_some() && slot.is_none() {
+    // While it waited it may have been lost, and begun elsewhere.
+    if (kind.is_some() && slot.is_none()) || tenure.is_lost() {
         return Ok(Done::Interrupted);
     }
     if let (Ask::Part { epoch, index }, Some(part)) = (message.ask, counted) {

@@ -104,6 +104,8 @@ impl Line {
 
     /// Begins the first in line under this slot, with as many after it as can begin together with it.
     fn begin(&mut self, engine: &Engine, kind: SlotKind, mut slot: Slot) -> Option<Begun> {
+        // What was lost meanwhile is somebody else's.
+        while self.waiting.pop_front_if(|(_, delivery)| delivery.receipt.is_lost()).is_some() {}
         let (together, first) = self.waiting.pop_front()?;
         let Some(together) = together else { return Some(Begun::One(Box::new(first), Some(slot))) };
         let size = run::size(engine, &first, &mut slot, kind);
@@ -112,7 +114,9 @@ impl Line {
             let Some((_, next)) = self.waiting.pop_front_if(|(kind, _)| kind.as_ref() == Some(&together)) else {
                 break;
             };
-            deliveries.push(next);
+            if !next.receipt.is_lost() {
+                deliveries.push(next);
+            }
         }
         Some(Begun::Together(Batch { kind: together, deliveries, slot }))
     }

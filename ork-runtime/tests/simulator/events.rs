@@ -73,8 +73,9 @@ impl World {
             (is_new, last)
         });
         self.oracle(|oracle| oracle.reaches("events heard"));
-        // A message may still be sent of a job that was cancelled.
-        let is_late = event.kind == EventKind::Ready && last == Some((event.attempt, END));
+        // A message may still be sent of a job that was cancelled, or of an attempt before it was retried.
+        let is_retried = || self.oracle(|oracle| [event.job, event.root].iter().any(|job| oracle.retried.contains(job)));
+        let is_late = event.kind == EventKind::Ready && (last == Some((event.attempt, END)) || is_retried());
         if let Some(last) = last
             && is_new
             && place < last

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ork::hook::{Hooks, OnComplete, PartHook, When};
 use ork::message::Message;
-use ork::{ClientError, FailureKind, JobId, Ork};
+use ork::{ClientError, JobId, Ork};
 use serde_json::json;
 
 use super::broker::Letter;
@@ -80,7 +80,8 @@ impl World {
             };
             let heard = match answer {
                 Ok(output) => Expected::Success(Some(output)),
-                Err(ClientError::Failed { failure, .. }) if failure.kind == FailureKind::Lost => break,
+                // It, or a part of it, was lost with its workers too often.
+                Err(ClientError::Failed { .. }) if self.scenario.max_losses > 0 => return,
                 Err(ClientError::Failed { .. }) => Expected::Failed,
                 Err(_refused) => {
                     self.executor.sleep(500_000).await;

@@ -1,14 +1,12 @@
 //! The world of one run: tables, processes, what goes wrong, and what is looked at all along.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Arguments;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
-use ork::accounting::{Change, Promise};
 use ork::store::memory::Tables;
-use ork::store::{Beat, Beaten, JobView, Work};
+use ork::store::Work;
 use ork::{Context, Filter, JobId, JobState, Timestamp};
 
 use super::broker::{BrokerEnd, Server};
@@ -27,7 +25,7 @@ use super::process::Worker;
 use super::scenario::{Ends, Scenario, StoreKind};
 use super::schedules::{SCHEDULE, Ticks};
 use super::store::{End, store_time};
-use super::tasks::{TIMEOUT, UNSTORABLE};
+use super::tasks::TIMEOUT;
 use super::trace::Trace;
 use super::troubles::{Soft, StoreTroubles};
 
@@ -43,7 +41,7 @@ pub(crate) struct World {
     pub(crate) ticks: Mutex<Ticks>,
     pub(crate) objects: Mutex<Kept>,
     pub(crate) told: Mutex<Told>,
-    ends: Mutex<BTreeMap<Owner, Arc<End>>>,
+    pub(crate) ends: Mutex<BTreeMap<Owner, Arc<End>>>,
     /// The broker, unless jobs travel through the store.
     pub(crate) server: Option<Server>,
     broker_ends: Mutex<BTreeMap<Owner, Arc<BrokerEnd>>>,
@@ -212,140 +210,6 @@ impl World {
         self.unanswered.lock().unwrap().extend(works);
     }
 
-    /// Carries out a transaction; answers the places of what the store cannot hold, too.
-    pub(crate) fn commit(
-        self: &Arc<Self>,
-        owner: Owner,
-        batch: &mut [Box<dyn Work>],
-    ) -> (Vec<Change>, BTreeSet<usize>) {
-        self.flush();
-        let (mut changes, mut refused, now) = (Vec::new(), BTreeSet::new(), self.executor.now());
-        let has_unstorable = self.scenario.has_unstorable();
-        if now < self.conflicts_until() && self.executor.polls().is_multiple_of(2) {
-            // As a transaction that is rolled back, and then carried out again.
-            let mut tables = self.truth(|tables| tables.clone());
-            for work in batch.iter_mut() {
-                let _rolled_back = tables.apply(work.as_mut());
-            }
-            self.oracle(|oracle| oracle.reaches("transactions rolled back and carried out again"));
-        }
-        // What waits for a permit is in the outbox from now on, and its message is done with.
-        let promised = batch.iter().any(|work| work.promise() == Promise::Durable || work.limit(0).is_some());
-        for (at, work) in batch.iter_mut().enumerate() {
-            let jobs: Vec<_> = (0..work.count()).map(|at| work.job(at)).collect();
-            let rolled_back = has_unstorable.then(|| self.truth(|tables| tables.clone()));
-            let (before, after, changed) = self.truth(|tables| {
-                let before: Vec<_> = jobs.iter().map(|job| tables.job(*job)).collect();
-                let changed = tables.apply(work.as_mut());
-                (before, jobs.iter().map(|job| tables.job(*job)).collect::<Vec<_>>(), changed)
-            });
-            if let Some(tables) = rolled_back.filter(|_| self.cannot_hold(&jobs)) {
-                self.truth(|now| *now = tables);
-                refused.insert(at);
-                continue;
-            }
-            changes.extend(changed);
-            for (before, after) in before.iter().zip(&after) {
-                self.oracle(|oracle| oracle.changed(owner, before.as_ref(), after.as_ref(), now));
-                let Some(after) = after else { continue };
-                if after.job.state == JobState::Retrying
-                    && before.as_ref().is_some_and(|before| before.job.state == JobState::Running)
-                {
-                    self.check_not_interrupted(after.job.id, after.job.parent);
-                }
-                let last = |view: &JobView| view.job.ticks().and_then(|ticks| ticks.last);
-                if let Some(started) = last(after).filter(|_| last(after) != before.as_ref().and_then(last)) {
-                    self.check_tick(started);
-                }
-                let was = before.as_ref().map_or("nothing", |before| before.job.state.as_str());
-                let job = &after.job;
-                self.note(
-                    owner,
-                    format_args!("commit {} {} from {was} to {}, attempt {}", job.task, job.id, job.state, job.attempt),
-                );
-            }
-        }
-        for change in &changes {
-            if let Change::Ended(job) = change
-                && self.truth(|tables| tables.job(*job)).is_some_and(|view| view.job.state.is_final())
-            {
-                self.oracle(|oracle| oracle.has_ended(*job, now));
-            }
-        }
-        // News of it may have been followed already.
-        if promised || !changes.is_empty() {
-            self.keep_durable();
-        }
-        self.client.claimed.notify_waiters();
-        self.in_commit(owner);
-        self.spread(owner, &changes);
-        (changes, refused)
-    }
-
-    /// Whether one of these jobs, or a part of one, has now what the store cannot hold.
-    fn cannot_hold(&self, jobs: &[JobId]) -> bool {
-        let held = |row: Option<Bytes>| self.output(row).is_some_and(|output| output == UNSTORABLE.to_string().as_bytes());
-        let is_it = jobs.iter().any(|job| {
-            let (view, parts) = self.truth(|tables| (tables.job(*job), tables.parts(*job, 0, usize::MAX)));
-            held(view.and_then(|view| view.output)) || parts.into_iter().any(|part| held(part.output))
-        });
-        if is_it {
-            self.oracle(|oracle| oracle.reaches("outputs that the store cannot hold"));
-        }
-        is_it
-    }
-
-    /// Nothing is tried again below a job that was interrupted.
-    fn check_not_interrupted(&self, job: JobId, parent: Option<JobId>) {
-        let above = parent.and_then(|parent| self.truth(|tables| tables.job(parent)));
-        if above.is_some_and(|above| above.job.tree.interrupted.is_some()) {
-            self.oracle(|oracle| {
-                oracle.report("interrupted", format!("{job} is to be tried again, and its tree was interrupted"));
-            });
-        }
-    }
-
-    /// Tells the other processes.
-    pub(crate) fn spread(&self, from: Owner, changes: &[Change]) {
-        let news: Vec<_> = changes.iter().filter(|change| !matches!(change, Change::Told(_))).cloned().collect();
-        if news.is_empty() {
-            return;
-        }
-        let others: Vec<_> = self
-            .ends
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|(owner, _)| **owner != from)
-            .map(|(_, end)| Arc::clone(end))
-            .collect();
-        for end in others {
-            self.executor.spawn(Owner::WORLD, end.notify_of(news.clone()));
-        }
-    }
-
-    /// Writes a sign of life.
-    pub(crate) fn beats(&self, owner: Owner, beat: Beat) -> (Beaten, Vec<Change>) {
-        let ((mut beaten, changes), taken_for_dead) = self.truth(|tables| {
-            let names = |tables: &Tables| {
-                let processes = tables.situation(JobId::from_bytes([0; 16])).processes;
-                processes.into_iter().map(|process| process.worker).collect::<BTreeSet<_>>()
-            };
-            let before = names(tables);
-            let beaten = tables.beat(beat);
-            (beaten, before.difference(&names(tables)).cloned().collect::<Vec<_>>())
-        });
-        if self.scenario.store == StoreKind::Server {
-            beaten.time = Some(self.time());
-        }
-        let now = self.executor.now();
-        self.oracle(|oracle| {
-            oracle.buries(owner, &taken_for_dead, now);
-            oracle.beats(owner, now);
-        });
-        (beaten, changes)
-    }
-
     /// A process has heard which of its jobs have ended.
     pub(crate) fn told(&self, owner: Owner, ended: &[JobId]) {
         let now = self.executor.now();
@@ -390,7 +254,8 @@ impl World {
         let views = self.truth(|tables| tables.jobs(&filter));
         let open = views.iter().filter(|view| is_open(view) && &*view.job.task != SCHEDULE);
         let open = open.map(|view| format!("{} {} is {}", view.job.task, view.job.id, view.job.state));
-        let messages = self.server.iter().filter(|_| !self.keeps()).flat_map(|server| [server.left(), server.sets()]);
+        let sets = |server: &Server| if self.scenario.forgets_sets() { Vec::new() } else { server.sets() };
+        let messages = self.server.iter().filter(|_| !self.keeps()).flat_map(|server| [server.left(), sets(server)]);
         open.chain(messages.flatten()).collect()
     }
 

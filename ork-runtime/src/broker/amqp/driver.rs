@@ -259,7 +259,7 @@ impl Driver {
             self.renew(session, delivery_tag, arrival);
             return Ok(());
         }
-        let ticket = Ticket::new(session.generation, delivery_tag, arrival, self.settle.clone());
+        let ticket = Ticket::new((session.generation, &self.current), delivery_tag, arrival, self.settle.clone());
         let delivery = Delivery {
             message: decoded.message,
             redelivered: decoded.redelivered,

@@ -1,6 +1,8 @@
 //! The right to settle one delivery, bound to the channel it came on.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -40,18 +42,20 @@ pub(super) struct Dead {
 pub(super) struct Ticket {
     generation: u64,
     tag: u64,
+    /// The generation that is current.
+    current: Arc<AtomicU64>,
     /// Taken when it is settled; what is left when it is dropped is given back.
     left: Option<(Arrival, mpsc::UnboundedSender<Settled>)>,
 }
 
 impl Ticket {
-    pub(super) const fn new(
-        generation: u64,
+    pub(super) fn new(
+        (generation, current): (u64, &Arc<AtomicU64>),
         tag: u64,
         arrival: Arrival,
         settle: mpsc::UnboundedSender<Settled>,
     ) -> Self {
-        Self { generation, tag, left: Some((arrival, settle)) }
+        Self { generation, tag, current: Arc::clone(current), left: Some((arrival, settle)) }
     }
 
     fn give(&mut self, settlement: Settlement) {
@@ -72,6 +76,10 @@ impl Ticket {
 impl Receipt for Ticket {
     fn settle(mut self: Box<Self>, settlement: Settlement) {
         self.give(settlement);
+    }
+
+    fn is_lost(&self) -> bool {
+        self.current.load(Ordering::Acquire) != self.generation
     }
 }
 

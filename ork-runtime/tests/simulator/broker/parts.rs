@@ -119,6 +119,10 @@ impl World {
                 let queue = sets.queues.get_mut(&name).filter(|queue| queue.reading.is_none());
                 queue.map_or_else(Vec::new, |queue| queue.ready.drain(..queue.ready.len().min(most)).collect())
             });
+            if taken.is_empty() {
+                continue;
+            }
+            self.oracle(|oracle| oracle.reaches("records of part queues held by others"));
             let world = Arc::clone(self);
             self.executor.spawn(Owner::WORLD, async move {
                 world.executor.sleep(lasts * 1_000).await;

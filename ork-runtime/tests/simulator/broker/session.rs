@@ -37,6 +37,8 @@ enum How {
 pub(super) struct Ticket {
     session: u64,
     tag: u64,
+    /// The session that is current.
+    current: Arc<AtomicU64>,
     left: Option<(Letter, u32, mpsc::UnboundedSender<Settled>)>,
 }
 
@@ -51,6 +53,10 @@ impl Ticket {
 impl Receipt for Ticket {
     fn settle(mut self: Box<Self>, settlement: Settlement) {
         self.give(settlement);
+    }
+
+    fn is_lost(&self) -> bool {
+        self.session != self.current.load(Ordering::Relaxed)
     }
 }
 
@@ -176,7 +182,8 @@ impl Driver {
             inner.next_session
         });
         self.current.store(number, Ordering::Relaxed);
-        let (end, deliver, settle) = (Arc::clone(&self.end), self.deliver.clone(), self.settle.clone());
+        let (end, current) = (Arc::clone(&self.end), Arc::clone(&self.current));
+        let (deliver, settle) = (self.deliver.clone(), self.settle.clone());
         world.executor.spawn(Owner::WORLD, async move {
             while let Some((tag, stored)) = arriving.recv().await {
                 end.pause(end.delay()).await;
@@ -192,7 +199,7 @@ impl Driver {
                     }
                 }
                 let left = Some((letter.clone(), count, settle.clone()));
-                let ticket = Ticket { session: number, tag, left };
+                let ticket = Ticket { session: number, tag, current: Arc::clone(&current), left };
                 drop(deliver.send((number, delivery(letter, count, ticket))));
             }
         });

@@ -1,14 +1,16 @@
 //! The properties that must hold in every run. The oracle sees transactions, calls, heartbeats and answers.
 
+mod processes;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ork::message::{Ask, Message};
 use ork::store::JobView;
 use ork::{JobId, JobState};
 
-use super::call::Call;
-use super::ends::{Ends, Return};
-use super::executor::Owner;
+use crate::call::Call;
+use crate::ends::{Ends, Return};
+use crate::executor::Owner;
 
 /// A property that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,9 @@ const SETTLES: u64 = 2_000_000;
 
 /// For so long a sign of life is believed.
 const ALIVE_FOR: u64 = 15_000_000;
+
+/// A process that has lost a delivery hears of it within this time.
+const HEARS_OF_LOSS: u64 = 1_000_000;
 
 /// For so long a delivery may wait for a slot before it is given back.
 const WAITS_FOR_SLOT: u64 = 10_000_000;
@@ -164,7 +169,7 @@ impl Oracle {
             *self.excuses.entry("after a call of another copy of its message").or_default() += 1;
             return;
         }
-        if self.unkept && self.lost_delivery(what, returned) {
+        if self.unkept && self.lost_delivery(what, call.owner, returned) {
             *self.excuses.entry("after a call whose delivery was lost, without a store").or_default() += 1;
             return;
         }
@@ -183,15 +188,15 @@ impl Oracle {
         if !self.is_same_run(*job, claimed) {
             // What it returns counts for nothing; it may go on for as long as it is given to tidy up.
             *self.excuses.entry("beside a call of an earlier run").or_default() += 1;
-        } else if self.unkept && self.came_again.contains_key(&job.to_string()) {
-            *self.excuses.entry("beside a call of an earlier delivery, without a store").or_default() += 1;
+        } else if self.unkept && (self.came_again.contains_key(&job.to_string()) || self.is_copied(what)) {
+            *self.excuses.entry("beside a call of another delivery, without a store").or_default() += 1;
         } else if place == *owner {
             self.report("twice", format!("{what} begins twice in process {}", owner.0));
         } else if self.undone.is_some_and(|undone| undone + WAITS_FOR_SLOT >= since) {
             *self.excuses.entry("beside a call whose beginning was undone").or_default() += 1;
         } else if self.is_copied(what) {
             *self.excuses.entry("beside a call of another copy of its message").or_default() += 1;
-        } else if self.lost_delivery(what, since) {
+        } else if self.lost_delivery(what, place, since) {
             *self.excuses.entry("beside a call whose delivery was lost").or_default() += 1;
         } else if !lives || was_dead {
             *self.excuses.entry("beside a call whose process was silent").or_default() += 1;
@@ -223,11 +228,13 @@ impl Oracle {
         self.beats.get(&owner).is_none_or(|last| last + ALIVE_FOR < now)
     }
 
-    /// Whether a delivery was lost and came again while this call was made, or had waited for a slot before.
-    fn lost_delivery(&self, what: &str, since: u64) -> bool {
+    /// Whether a delivery was lost and came again while this call was made.
+    fn lost_delivery(&self, what: &str, owner: Owner, since: u64) -> bool {
         let key = what.split(' ').next().unwrap_or_default();
+        let thawed = self.thawed.get(&owner).copied().unwrap_or(0);
         // Without a store all attempts are made for one delivery.
-        self.came_again.get(key).is_some_and(|again| self.unkept || again + WAITS_FOR_SLOT >= since)
+        let is_late = |again: &u64| self.unkept || (*again).max(thawed) + HEARS_OF_LOSS >= since;
+        self.came_again.get(key).is_some_and(is_late)
     }
 
     /// Whether more than one message was published that asks for this call.
@@ -369,72 +376,6 @@ impl Oracle {
             let millis = (now - ended) / 1_000;
             self.report("late", format!("a client hears of the end of {job} {millis} ms after it"));
         }
-    }
-
-    /// A process dies: its calls are lost, and what it had not said.
-    pub(crate) fn dies(&mut self, owner: Owner, now: u64) {
-        self.disturbed.push((Some(owner), now.saturating_sub(SETTLES), u64::MAX));
-        self.beats.remove(&owner);
-    }
-
-    fn loses_calls(&mut self, owner: Owner) {
-        for call in self.live.values().filter(|call| call.owner == owner) {
-            *self.deaths.entry(format!("{}", call.job)).or_default() += 1;
-        }
-    }
-
-    /// A sign of life has found these processes dead.
-    pub(crate) fn buries(&mut self, by: Owner, workers: &[String], now: u64) {
-        if self.undone.is_some_and(|undone| now < undone + ALIVE_FOR + BEAT) {
-            // So may be the last signs of life.
-            return;
-        }
-        // One that is late itself judges the others as of the moment at which its sign of life was due.
-        let due = self.beats.get(&by).map_or(now, |last| now.min(last + BEAT));
-        for (owner, last) in &self.beats {
-            let place = format!("p{}/", owner.0);
-            let is_found = workers.iter().any(|worker| worker.starts_with(&place));
-            if is_found && last + ALIVE_FOR > due + SETTLES {
-                let secs = now.saturating_sub(*last) / 1_000_000;
-                let words = format!("process {} takes {} for dead, which was silent for {secs} s", by.0, owner.0);
-                return self.report("taken for dead", words);
-            }
-        }
-    }
-
-    pub(crate) fn beats(&mut self, owner: Owner, now: u64) {
-        let before = self.beats.insert(owner, now);
-        // One that is late itself judges the others as of the moment at which its sign of life was due.
-        let due = before.map_or(now, |last| now.min(last + BEAT));
-        let others = self.beats.iter().filter(|(other, _)| **other != owner);
-        let dead: Vec<_> = others.filter(|(_, last)| *last + ALIVE_FOR <= due).map(|(other, _)| *other).collect();
-        for other in dead {
-            // What it still calls is begun elsewhere, as if it had died.
-            self.reaches("processes taken for dead");
-            if self.dead.insert(other, now).is_none_or(|before| before + ALIVE_FOR < now) {
-                self.loses_calls(other);
-            }
-        }
-        let Some(last) = before.filter(|last| now >= last + ALIVE_FOR) else { return };
-        if self.is_calm(owner, last, now) {
-            let secs = (now - last) / 1_000_000;
-            self.report(
-                "silent",
-                format!("process {} said nothing for {secs} s, and nothing kept it from it", owner.0),
-            );
-        }
-    }
-
-    pub(crate) fn told(&mut self, owner: Owner, job: JobId, attempt: u32, now: u64) {
-        // It may have been taken up again since this was written.
-        let written = self.beats.get(&owner).copied().unwrap_or(now);
-        if self.is_same_run(job, written) {
-            self.told.insert((owner, job), (attempt, now));
-        }
-    }
-
-    pub(crate) fn thaws(&mut self, owner: Owner, now: u64) {
-        self.thawed.insert(owner, now);
     }
 
     pub(crate) fn drained(&mut self, owner: Owner) {
