@@ -224,28 +224,28 @@ fn mutants(_long: bool) -> bool {
         let Some(mutant) = next.lock().unwrap().next() else { return false };
         let begun = Instant::now();
         put_back(Some(*mutant));
-        let report = |seed| Some((seed, run(&Scenario::generate(seed), false).fault?));
-        let fault = (0..MUTANT_SEEDS).find_map(report);
         // The rarest ones show in the scenario that was kept.
-        let kept = if fault.is_none() { kept.iter().find(|kept| kept.is_of(*mutant)) } else { None };
-        let kept_fault = kept.and_then(Kept::fault);
+        let kept_fault = kept.iter().find(|kept| kept.is_of(*mutant)).and_then(Kept::fault);
+        let report = |seed| Some((seed, run(&Scenario::generate(seed), false).fault?));
+        let fault = if kept_fault.is_none() { (0..MUTANT_SEEDS).find_map(report) } else { None };
         put_back(None);
         let secs = begun.elapsed().as_secs_f64();
         match (&fault, &kept_fault) {
             (Some((seed, fault)), _) => println!("{mutant:?}: seed {seed}, {}, {secs:.1} s", fault.property),
-            (None, Some(fault)) => println!("{mutant:?}: kept scenario, {}, {secs:.1} s", fault.property),
+            (None, Some((_, fault))) => println!("{mutant:?}: kept scenario, {}, {secs:.1} s", fault.property),
             (None, None) => println!("{mutant:?}: NOT FOUND in {MUTANT_SEEDS} seeds, {secs:.1} s"),
         }
         let is_found = fault.is_some() || kept_fault.is_some();
-        found.lock().unwrap().push((is_found, fault.map(|(seed, _)| seed + 1)));
+        found.lock().unwrap().push((is_found, kept_fault.is_none(), fault.map(|(seed, _)| seed + 1)));
         true
     });
     let found = found.into_inner().unwrap();
-    let n_found = found.iter().filter(|(is_found, _)| *is_found).count();
-    let mut seeds: Vec<_> = found.iter().map(|(_, seeds)| seeds.unwrap_or(u64::MAX)).collect();
+    let n_found = found.iter().filter(|(is_found, ..)| *is_found).count();
+    let of_seeds = found.iter().filter(|(_, is_of_seeds, _)| *is_of_seeds);
+    let mut seeds: Vec<_> = of_seeds.map(|(_, _, seeds)| seeds.unwrap_or(u64::MAX)).collect();
     seeds.sort_unstable();
-    let median = seeds.get(seeds.len() / 2).copied().unwrap_or(0);
-    println!("{n_found} of {} mutants were found, half of them within {median} seeds", found.len());
+    let (n_of_seeds, median) = (seeds.len(), seeds.get(seeds.len() / 2).copied().unwrap_or(0));
+    println!("{n_found} of {} mutants were found: {n_of_seeds} by seeds, half of these within {median}", found.len());
     proof::note("mutants", found.len());
     proof::note("mutants_caught", n_found);
     n_found == found.len()

@@ -180,7 +180,7 @@ impl Oracle {
     }
 
     /// Two calls of one attempt overlap only if the first process had missed its heartbeats.
-    fn check_not_twice(&mut self, Call { owner, job, what, begun, .. }: &Call) {
+    fn check_not_twice(&mut self, Call { owner, job, what, begun, claimed: own_claim, .. }: &Call) {
         let Some(other) = self.live.values().find(|call| call.what == *what) else { return };
         let (place, since, claimed) = (other.owner, other.begun, other.claimed);
         let lives = self.unkept || self.beats.get(&place).is_some_and(|beat| *begun < beat + ALIVE_FOR);
@@ -196,7 +196,7 @@ impl Oracle {
             *self.excuses.entry("beside a call whose beginning was undone").or_default() += 1;
         } else if self.is_copied(what) {
             *self.excuses.entry("beside a call of another copy of its message").or_default() += 1;
-        } else if self.lost_delivery(what, place, since) {
+        } else if self.lost_delivery(what, place, since.min(claimed).min(*own_claim)) {
             *self.excuses.entry("beside a call whose delivery was lost").or_default() += 1;
         } else if !lives || was_dead {
             *self.excuses.entry("beside a call whose process was silent").or_default() += 1;
