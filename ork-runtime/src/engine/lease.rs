@@ -86,7 +86,7 @@ impl Tenure {
     /// Whether the delivery is known to be lost, so that it is somebody else's now.
     pub(super) fn is_lost(&self) -> bool {
         match self {
-            Self::Delivery(receipt) => receipt.is_lost() && !mutant::is_on(Mutant::RunsLostDeliveries),
+            Self::Delivery(receipt) => receipt.is_lost(),
             Self::Lease(..) | Self::Ended => false,
         }
     }

@@ -62,6 +62,9 @@ impl Kept {
         let Some((scenario, _)) = found else {
             return Some(format!("{}: with {mutant:?} it does not show", self.fault));
         };
+        if scenario.seed != self.scenario.seed {
+            println!("{}: shows at seed {}", self.fault, scenario.seed);
+        }
         let fault = run(&scenario, false).fault?;
         Some(format!("{}: {}: {}", self.fault, fault.property, fault.words))
     }

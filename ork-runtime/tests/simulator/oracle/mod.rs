@@ -386,6 +386,7 @@ impl Oracle {
     pub(crate) fn changed(&mut self, by: Owner, before: Option<&JobView>, after: Option<&JobView>, now: u64) {
         let Some(after) = after else { return };
         let id = after.job.id;
+        self.wrote.insert((by, id), now);
         let Some(before) = before else {
             // It was removed in time, and a message of it was still under way.
             if self.ended.remove(&id).is_some() {
@@ -399,7 +400,6 @@ impl Oracle {
         if self.retried.contains(&id) && self.clients.contains(&by) && before.job.attempt != after.job.attempt {
             self.reopened.insert(id, now);
         }
-        self.wrote.insert((by, id), now);
         if before.head.epoch != after.head.epoch {
             // Split anew: what was made of it before counts for nothing.
             self.reaches("jobs split");
