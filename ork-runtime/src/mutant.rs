@@ -98,6 +98,18 @@ pub enum Mutant {
     JudgesBySign,
     /// A worker keeps work for which it has no slot.
     HoardsWork,
+    /// A task of a workflow begins before those that it needs have ended.
+    BeginsTasksEarly,
+    /// What a task of a workflow returned does not reach the next one.
+    GivesNoOutputs,
+    /// A schedule starts something beside what it has started before, and may not.
+    StartsBesideLast,
+    /// The end of a job is no event.
+    TellsNoEnd,
+    /// A large output is removed whose job is there.
+    RemovesObjectsInUse,
+    /// A set of parts that is not complete is not looked at again.
+    ForgetsOpenSets,
 }
 
 impl Mutant {
@@ -149,6 +161,12 @@ impl Mutant {
         Self::HoldsUnseen,
         Self::JudgesBySign,
         Self::HoardsWork,
+        Self::BeginsTasksEarly,
+        Self::GivesNoOutputs,
+        Self::StartsBesideLast,
+        Self::TellsNoEnd,
+        Self::RemovesObjectsInUse,
+        Self::ForgetsOpenSets,
     ];
 }
 

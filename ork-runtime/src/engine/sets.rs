@@ -21,6 +21,7 @@ use crate::clock::Timestamp;
 use crate::hook::OnComplete;
 use crate::id::JobId;
 use crate::message::Message;
+use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 
 /// How long after a part, or after so many looks, the next look comes.
@@ -107,6 +108,7 @@ impl Sets {
     /// Notes how a part of this process has passed the barrier of its set.
     pub(super) fn note(&self, queue: &str, passed: &Passed, now: Timestamp, look: impl FnOnce() -> Look) {
         match passed {
+            Passed::Done(End::Waits) if mutant::is_on(Mutant::ForgetsOpenSets) => {}
             Passed::Done(End::Waits) => self.made(look(), now),
             Passed::Done(End::Fired | End::NoQueue | End::Gone) => self.forget(queue),
             Passed::Interrupted | Passed::NoParts => {}

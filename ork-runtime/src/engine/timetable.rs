@@ -111,7 +111,7 @@ pub(super) async fn tick(
     };
     let (now, ticks) = (engine.clock.now(), job.ticks().copied().unwrap_or_default());
     let skips = matches!(&table, Ok(table) if table.schedule.overlap == Overlap::Skip);
-    let is_busy = skips && is_busy(engine, ticks).await?;
+    let is_busy = skips && !mutant::is_on(Mutant::StartsBesideLast) && is_busy(engine, ticks).await?;
     let due = table.and_then(|table| {
         let (time, next) = table.due(ticks, job.created, now);
         let time = time.filter(|_| !is_busy);

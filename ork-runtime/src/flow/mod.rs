@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
 use crate::id::JobId;
 use crate::job::{Effect, Job, State};
+use crate::mutant::{self, Mutant};
 use crate::role::Role;
 
 /// The task that begins the runs of workflows.
@@ -187,7 +188,7 @@ impl Flow {
             let (before, from) = self.steps.split_at_mut(at);
             let Some(step) = from.first_mut().filter(|step| step.stage == Stage::Waiting) else { continue };
             let mut needs = step.needs.iter().filter_map(|needs| before.get(*needs)).map(|step| step.stage);
-            let all_ended = needs.clone().all(Stage::is_final);
+            let all_ended = mutant::is_on(Mutant::BeginsTasksEarly) || needs.clone().all(Stage::is_final);
             // What was skipped did not succeed, so this goes down to the last one in one pass.
             if needs.any(|stage| stage.is_final() && stage != Stage::Success) && !step.anyway {
                 step.stage = Stage::Skipped;
