@@ -27,8 +27,8 @@ impl Ends {
     }
 
     /// What the last call for this key returned, if there was one.
-    pub(crate) fn of(&self, key: &str) -> Option<Option<u64>> {
-        self.last.get(key).copied()
+    pub(crate) fn of(&self, key: &str) -> Option<Return> {
+        self.last.get(key).copied().map(Return::Last)
     }
 }
 

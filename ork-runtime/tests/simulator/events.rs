@@ -29,9 +29,9 @@ const fn rank(kind: EventKind) -> u32 {
     match kind {
         EventKind::Created => 0,
         EventKind::Retrying => 1,
-        EventKind::Ready => 2,
         EventKind::PartsCompleted => 3,
         EventKind::Completed | EventKind::Failed | EventKind::Canceled => END,
+        // `Ready`, and what a job says of its progress.
         _ => 2,
     }
 }
@@ -76,7 +76,8 @@ impl World {
         // Without a store each delivery of a job tells its own story.
         let last = last.filter(|_| self.keeps());
         // A message may still be sent of a job that was cancelled, or of an attempt before it was retried.
-        let is_retried = || self.oracle(|oracle| [event.job, event.root].iter().any(|job| oracle.retried.contains(job)));
+        let is_retried =
+            || self.oracle(|oracle| [event.job, event.root].iter().any(|job| oracle.retried.contains(job)));
         let is_late = event.kind == EventKind::Ready && (last == Some((event.attempt, END)) || is_retried());
         if let Some(last) = last
             && is_new

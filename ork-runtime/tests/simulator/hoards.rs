@@ -40,7 +40,8 @@ impl World {
         };
         let filter = Filter { limit: usize::MAX, states: vec![JobState::Ready], ..Filter::default() };
         let ready = self.truth(|tables| tables.jobs(&filter));
-        let held = ready.into_iter().filter(|view| matches!(view.job.task.as_str(), "plain" | "timed" | "next" | "ticked"));
+        let held =
+            ready.into_iter().filter(|view| matches!(view.job.task.as_str(), "plain" | "timed" | "next" | "ticked"));
         let held: BTreeMap<_, _> = held.filter_map(|view| Some((view.job.id, self.holder(view.job.id)?))).collect();
         let mut hoards = self.hoards.lock().unwrap();
         hoards.waits.retain(|job, (owner, _)| held.get(job) == Some(owner));

@@ -59,7 +59,7 @@ impl ObjectsEnd {
 
 #[async_trait]
 impl Objects for ObjectsEnd {
-    fn place(&self) -> &str {
+    fn place(&self) -> &'static str {
         "simulated"
     }
 
@@ -81,7 +81,8 @@ impl Objects for ObjectsEnd {
             return once(std::future::ready(Err(error(ObjectErrorKind::Unavailable, "refuses")))).boxed();
         }
         let found = kept.objects.iter().filter(|(name, _)| name.starts_with(word));
-        let found: Vec<_> = found.map(|(name, (_, written))| Object { name: name.clone(), written: *written }).collect();
+        let found: Vec<_> =
+            found.map(|(name, (_, written))| Object { name: name.clone(), written: *written }).collect();
         iter(found.into_iter().map(Ok)).boxed()
     }
 

@@ -180,7 +180,7 @@ impl Scenario {
     pub(crate) fn generate(seed: u64) -> Self {
         let mut dice = Dice::new(seed, "scenario", 0);
         // Some last for hours, with longer troubles.
-        let calm = if dice.percent(6) { dice.between(HOUR, 5 * HOUR) } else { dice.between(20_000, 180_000) };
+        let calm = if dice.percent(12) { dice.between(HOUR, 5 * HOUR) } else { dice.between(20_000, 180_000) };
         let store = match dice.below(20) {
             0..=8 => StoreKind::Server,
             9..=16 => StoreKind::File,

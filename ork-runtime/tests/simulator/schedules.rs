@@ -41,7 +41,7 @@ impl Minutely {
             1 => Missed::Once,
             _ => Missed::Skip,
         };
-        Self { missed, overlap: if number % 2 == 0 { Overlap::Allow } else { Overlap::Skip } }
+        Self { missed, overlap: if number.is_multiple_of(2) { Overlap::Allow } else { Overlap::Skip } }
     }
 }
 

@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dice::Dice;
+use super::ends::Return;
 use super::executor::Owner;
 use super::world::{Calling, World};
-use super::ends::Return;
 
 /// What one call does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

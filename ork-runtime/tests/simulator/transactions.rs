@@ -36,18 +36,18 @@ impl World {
         let promised = batch.iter().any(|work| work.promise() == Promise::Durable || work.limit(0).is_some());
         for (at, work) in batch.iter_mut().enumerate() {
             let jobs: Vec<_> = (0..work.count()).map(|at| work.job(at)).collect();
-            let rolled_back = has_unstorable.then(|| self.truth(|tables| tables.clone()));
-            let (before, after, changed) = self.truth(|tables| {
+            let snapshot = has_unstorable.then(|| self.truth(|tables| tables.clone()));
+            let (before, after, news) = self.truth(|tables| {
                 let before: Vec<_> = jobs.iter().map(|job| tables.job(*job)).collect();
-                let changed = tables.apply(work.as_mut());
-                (before, jobs.iter().map(|job| tables.job(*job)).collect::<Vec<_>>(), changed)
+                let news = tables.apply(work.as_mut());
+                (before, jobs.iter().map(|job| tables.job(*job)).collect::<Vec<_>>(), news)
             });
-            if let Some(tables) = rolled_back.filter(|_| self.cannot_hold(&jobs)) {
+            if let Some(tables) = snapshot.filter(|_| self.cannot_hold(&jobs)) {
                 self.truth(|now| *now = tables);
                 refused.insert(at);
                 continue;
             }
-            changes.extend(changed);
+            changes.extend(news);
             for (before, after) in before.iter().zip(&after) {
                 self.oracle(|oracle| oracle.changed(owner, before.as_ref(), after.as_ref(), now));
                 let Some(after) = after else { continue };
@@ -87,7 +87,8 @@ impl World {
 
     /// Whether one of these jobs, or a part of one, has now what the store cannot hold.
     fn cannot_hold(&self, jobs: &[JobId]) -> bool {
-        let held = |row: Option<Bytes>| self.output(row).is_some_and(|output| output == UNSTORABLE.to_string().as_bytes());
+        let held =
+            |row: Option<Bytes>| self.output(row).is_some_and(|output| output == UNSTORABLE.to_string().as_bytes());
         let is_it = jobs.iter().any(|job| {
             let (view, parts) = self.truth(|tables| (tables.job(*job), tables.parts(*job, 0, usize::MAX)));
             held(view.and_then(|view| view.output)) || parts.into_iter().any(|part| held(part.output))

@@ -92,60 +92,68 @@ impl World {
                         oracle.disturbs(None, now, until);
                     });
                 }
-                Trouble::Cut { worker: Some(worker), lasts } => {
-                    if let Some(owner) = self.workers.get(worker).and_then(Worker::owner) {
-                        self.cut(owner, lasts);
-                        self.oracle(|oracle| oracle.disturbs(Some(owner), now, now + lasts * 1_000 + RECONNECTS));
-                    }
-                }
-                Trouble::Cut { worker: None, lasts } => {
-                    self.cut_all(lasts);
-                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000 + RECONNECTS));
-                }
-                Trouble::Channels { worker } => {
-                    if let Some(owner) = self.workers.get(worker).and_then(Worker::owner) {
-                        self.close_channels(owner);
-                        self.oracle(|oracle| oracle.disturbs(Some(owner), now, now + RECONNECTS));
-                    }
-                }
-                Trouble::SlowBroker { most, lasts } => {
-                    let until = now + lasts * 1_000;
-                    self.slow_broker(until, most);
-                    self.oracle(|oracle| oracle.disturbs(None, now, until + 4 * most * 1_000));
-                }
-                Trouble::Blocks { lasts } => {
-                    self.block_publishers(now + lasts * 1_000);
-                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
-                }
-                Trouble::Full { lasts } => {
-                    self.fill_queues(now + lasts * 1_000);
-                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
-                }
-                Trouble::Doubles { most } => self.double(most),
-                Trouble::Stranger { most, lasts, keeps } => {
-                    self.take_as_stranger(most, lasts, keeps);
-                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
-                }
-                Trouble::Holds { most, lasts } => self.hold_records(most, lasts),
-                Trouble::Foreign(what) => self.publish_as_stranger(what.letter(now)),
-                Trouble::Purge => {
-                    let n_lost = self.forget_newest(usize::MAX);
-                    self.note(Owner::WORLD, format_args!("{n_lost} messages are lost"));
-                }
-                Trouble::Failover { most, lasts } => {
-                    let n_lost = self.forget_newest(most);
-                    self.note(Owner::WORLD, format_args!("{n_lost} messages are lost"));
-                    self.cut_all(lasts);
-                    self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000 + RECONNECTS));
-                }
-                Trouble::Expires { longest, lasts } => self.expire(now + lasts * 1_000, longest * 1_000),
                 Trouble::Refuses { worker, lasts } => {
                     let until = now + lasts * 1_000;
                     self.store_troubles.lock().unwrap().refuses.insert(worker, until);
                     let owner = worker.map(|worker| self.workers.get(worker).and_then(Worker::owner));
                     self.oracle(|oracle| oracle.disturbs(owner.flatten(), now, until));
                 }
+                ref of_broker => self.cause_of_broker(of_broker, now),
             }
+        }
+    }
+
+    /// Causes a trouble of the broker.
+    fn cause_of_broker(self: &Arc<Self>, trouble: &Trouble, now: u64) {
+        match *trouble {
+            Trouble::Cut { worker: Some(worker), lasts } => {
+                if let Some(owner) = self.workers.get(worker).and_then(Worker::owner) {
+                    self.cut(owner, lasts);
+                    self.oracle(|oracle| oracle.disturbs(Some(owner), now, now + lasts * 1_000 + RECONNECTS));
+                }
+            }
+            Trouble::Cut { worker: None, lasts } => {
+                self.cut_all(lasts);
+                self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000 + RECONNECTS));
+            }
+            Trouble::Channels { worker } => {
+                if let Some(owner) = self.workers.get(worker).and_then(Worker::owner) {
+                    self.close_channels(owner);
+                    self.oracle(|oracle| oracle.disturbs(Some(owner), now, now + RECONNECTS));
+                }
+            }
+            Trouble::SlowBroker { most, lasts } => {
+                let until = now + lasts * 1_000;
+                self.slow_broker(until, most);
+                self.oracle(|oracle| oracle.disturbs(None, now, until + 4 * most * 1_000));
+            }
+            Trouble::Blocks { lasts } => {
+                self.block_publishers(now + lasts * 1_000);
+                self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
+            }
+            Trouble::Full { lasts } => {
+                self.fill_queues(now + lasts * 1_000);
+                self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
+            }
+            Trouble::Doubles { most } => self.double(most),
+            Trouble::Stranger { most, lasts, keeps } => {
+                self.take_as_stranger(most, lasts, keeps);
+                self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000));
+            }
+            Trouble::Holds { most, lasts } => self.hold_records(most, lasts),
+            Trouble::Foreign(what) => self.publish_as_stranger(what.letter(now)),
+            Trouble::Purge => {
+                let n_lost = self.forget_newest(usize::MAX);
+                self.note(Owner::WORLD, format_args!("{n_lost} messages are lost"));
+            }
+            Trouble::Failover { most, lasts } => {
+                let n_lost = self.forget_newest(most);
+                self.note(Owner::WORLD, format_args!("{n_lost} messages are lost"));
+                self.cut_all(lasts);
+                self.oracle(|oracle| oracle.disturbs(None, now, now + lasts * 1_000 + RECONNECTS));
+            }
+            Trouble::Expires { longest, lasts } => self.expire(now + lasts * 1_000, longest * 1_000),
+            _ => {}
         }
     }
 

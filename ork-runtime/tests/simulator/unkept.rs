@@ -11,7 +11,7 @@ use serde_json::json;
 use super::broker::Letter;
 use super::client::id_of;
 use super::dice::Dice;
-use super::ends::wanted;
+use super::ends::{Return, wanted};
 use super::expected::Expected;
 use super::tasks::{Script, blocking, many_part, next, plain, timed};
 use super::workload::Job;
@@ -47,7 +47,7 @@ impl World {
             let Some(found) = self.is_seen(|ends| ends.of(&key)).await else {
                 return self.does_not_end(&format!("job {number} {id}"));
             };
-            if found != what {
+            if found != Return::Last(what) {
                 let words = format!("{key} has come to {found:?}, not {what:?}");
                 self.oracle(|oracle| oracle.report("outcome", words));
             }

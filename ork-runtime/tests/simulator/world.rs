@@ -5,8 +5,8 @@ use std::fmt::Arguments;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use ork::store::memory::Tables;
 use ork::store::Work;
+use ork::store::memory::Tables;
 use ork::{Context, Filter, JobId, JobState, Timestamp};
 
 use super::broker::{BrokerEnd, Server};

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ork::broker::{Broker, BrokerError, BrokerErrorKind, PartQueues, PartRecord, Replies, Subscribe, Subscription};
 use ork::Event;
+use ork::broker::{Broker, BrokerError, BrokerErrorKind, PartQueues, PartRecord, Replies, Subscribe, Subscription};
 use ork::message::Outgoing;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;

@@ -11,9 +11,9 @@ mod session;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use ork::{Event, JobId};
 use ork::broker::{Answered, Delivery, Refused};
 use ork::message::{Ask, Follow, Message, Outgoing};
+use ork::{Event, JobId};
 use tokio::sync::{Notify, mpsc};
 
 pub(crate) use end::BrokerEnd;
@@ -250,7 +250,8 @@ impl World {
         let now = self.executor.now();
         let missed = self.server().inner(|inner| {
             let Inner { listeners, links, troubles, .. } = inner;
-            let is_away = |owner: &Owner| now < links.get(owner).map_or(0, |link| link.down_until).max(troubles.away_until);
+            let is_away =
+                |owner: &Owner| now < links.get(owner).map_or(0, |link| link.down_until).max(troubles.away_until);
             let heard = |(owner, listener): (&Owner, &mpsc::Sender<Event>)| {
                 !is_away(owner) && listener.try_send(event.clone()).is_ok()
             };

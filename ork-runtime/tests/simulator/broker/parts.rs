@@ -85,7 +85,9 @@ impl Sets {
 
     /// The queue, while the reader of this number reads it.
     fn reading(&mut self, queue: &str, number: u64) -> Option<&mut PartQueue> {
-        self.queues.get_mut(queue).filter(|queue| queue.reading.as_ref().is_some_and(|reading| reading.number == number))
+        self.queues
+            .get_mut(queue)
+            .filter(|queue| queue.reading.as_ref().is_some_and(|reading| reading.number == number))
     }
 }
 

@@ -239,7 +239,8 @@ impl Oracle {
 
     /// Whether more than one message was published that asks for this call.
     pub(crate) fn is_copied(&self, what: &str) -> bool {
-        let (key, job) = (what.split(' ').next().unwrap_or_default(), what.split(['.', ' ']).next().unwrap_or_default());
+        let (key, job) =
+            (what.split(' ').next().unwrap_or_default(), what.split(['.', ' ']).next().unwrap_or_default());
         // Without a store all attempts are made for one message.
         let of_key = || self.copied.contains(&format!("{key} attempt 1")) || self.copied.contains(job);
         self.copied.contains(what) || (self.unkept && of_key())
