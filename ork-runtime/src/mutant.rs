@@ -18,6 +18,8 @@ pub enum Mutant {
     BelievesOwnClock,
     /// A sign of life that comes late looks at the others as they are now.
     JudgesLate,
+    /// The next sign of life is due so long after the last one was answered.
+    CountsBeatsFromAnswer,
     /// The heart stops at the first sign of life that cannot be written.
     HeartStops,
     /// A client does not ask when it only hears that something happened.
@@ -121,6 +123,7 @@ impl Mutant {
         Self::GoesOnAfterCancel,
         Self::BelievesOwnClock,
         Self::JudgesLate,
+        Self::CountsBeatsFromAnswer,
         Self::HeartStops,
         Self::IgnoresElsewhere,
         Self::ForgetsReleased,

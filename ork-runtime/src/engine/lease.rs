@@ -11,9 +11,11 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use tokio::sync::watch;
 
+use super::invoke::Called;
 use super::{Engine, refuse};
 use crate::accounting::{Lease, OwedAsk, OwedId};
 use crate::broker::{Receipt, Settlement};
+use crate::context::Made;
 use crate::message::{Ask, Message};
 use crate::mutant::{self, Mutant};
 
@@ -118,6 +120,19 @@ impl Tenure {
             receipt.settle(Settlement::Ack);
         }
     }
+}
+
+/// Calls a function under a lease: unless its delivery was lost while it was claimed, for then it is begun elsewhere.
+pub(super) async fn call(
+    engine: &Engine,
+    message: &Message,
+    tenure: &mut Tenure,
+    call: impl Future<Output = (Called, Option<Made>)>,
+) -> (Called, Option<Made>) {
+    if tenure.is_lost() {
+        return (Called::Interrupted, None);
+    }
+    keep(engine, message, tenure, call).await
 }
 
 /// Lets work run to its end, and exchanges its receipt for a lease when that takes long.

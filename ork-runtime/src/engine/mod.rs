@@ -444,7 +444,7 @@ async fn job(
             parts,
             Hold { running: &running, place: Place::Own { _slot: slot } },
         );
-        let called = lease::keep(engine, message, tenure, call).await;
+        let called = lease::call(engine, message, tenure, call).await;
         drop(running);
         let output = message.hooks.as_ref().and_then(|_| called.0.returned().cloned());
         match settle::job(engine, &mut job, (def, limit), phase, called).await? {
@@ -491,7 +491,7 @@ async fn part(
         None,
         Hold { running: &running, place: Place::Own { _slot: slot } },
     );
-    let (called, _) = lease::keep(engine, message, tenure, call).await;
+    let (called, _) = lease::call(engine, message, tenure, call).await;
     drop(running);
     settle::part(engine, (&task.work, limit), (key, message.schema), called).await
 }

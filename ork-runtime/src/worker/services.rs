@@ -104,7 +104,7 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
     let mut changes = engine.store.changes().watch();
     let (mut next, mut failures, mut moved) = (engine.clock.now(), 0_u32, false);
     loop {
-        let (noted, asked) = (engine.running.note(), engine.store_clock.monotonic());
+        let (noted, asked, begun) = (engine.running.note(), engine.store_clock.monotonic(), engine.clock.now());
         let tasks = asks.due(&engine);
         let (running, holding) = (noted.jobs.clone(), engine.held.jobs());
         let running = if mutant::is_on(Mutant::SaysNothingRuns) { Vec::new() } else { running };
@@ -141,7 +141,9 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
             }
         }
         if engine.clock.now() >= next {
-            next = engine.clock.now() + BEAT;
+            // Not from now: while it waited for the answer it was silent, as the others may have been.
+            let from = if mutant::is_on(Mutant::CountsBeatsFromAnswer) { engine.clock.now() } else { begun };
+            next = from + BEAT;
         }
         let earliest = engine.clock.pause(LOOK);
         tokio::select! {

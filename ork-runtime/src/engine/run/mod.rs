@@ -201,7 +201,7 @@ impl Item {
             return (Called::Interrupted, None);
         };
         let call = invoke(engine, def, &self.message, about, None, Hold { running, place });
-        lease::keep(engine, &self.message, &mut self.tenure, call).await
+        lease::call(engine, &self.message, &mut self.tenure, call).await
     }
 }
 

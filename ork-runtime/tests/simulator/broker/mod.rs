@@ -265,10 +265,11 @@ impl World {
 
     fn takes_letter(self: &Arc<Self>, from: Owner, letter: Letter) -> Result<(), NotTaken> {
         let (now, words) = (self.executor.now(), named(&letter));
-        let keeps = self.keeps();
+        let (keeps, is_double) = (self.keeps(), from == Owner::WORLD && !letter.foreign);
         let part = letter.message.as_ref().ok().and_then(|message| match message.ask {
             Ask::Part { index, .. } => Some(format!("{}.{index} attempt {}", message.job, message.attempt)),
             _ if !keeps => Some(message.job.to_string()),
+            _ if is_double => Some(format!("{} attempt {}", message.job, message.attempt)),
             _ => None,
         });
         let queue = self.server().inner(|inner| {
@@ -287,7 +288,7 @@ impl World {
         })?;
         self.note(from, format_args!("queue  {queue} takes {words}"));
         if let Some(part) = part
-            && !self.server().inner(|inner| inner.parts.insert(part.clone()))
+            && (!self.server().inner(|inner| inner.parts.insert(part.clone())) || (is_double && keeps))
         {
             self.oracle(|oracle| oracle.copied(part));
         }

@@ -194,7 +194,10 @@ impl Oracle {
             self.report("twice", format!("{what} begins twice in process {}", owner.0));
         } else if self.undone.is_some_and(|undone| undone + WAITS_FOR_SLOT >= since) {
             *self.excuses.entry("beside a call whose beginning was undone").or_default() += 1;
-        } else if self.is_copied(what) {
+        } else if self.is_copied(what)
+            && (self.unkept || what.contains('.') || self.came_again.contains_key(&job.to_string()))
+        {
+            // A copy of a whole job waits, unless it was delivered before.
             *self.excuses.entry("beside a call of another copy of its message").or_default() += 1;
         } else if self.lost_delivery(what, place, since.min(claimed).min(*own_claim)) {
             *self.excuses.entry("beside a call whose delivery was lost").or_default() += 1;
