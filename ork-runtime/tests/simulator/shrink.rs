@@ -38,7 +38,7 @@ fn candidates(of: &Scenario) -> Vec<Scenario> {
         all.push(Scenario { troubles, ..of.clone() });
     }
     if of.broker.is_some() && of.store != StoreKind::None {
-        all.push(Scenario { broker: None, ..of.clone() });
+        all.push(Scenario { broker: None, events: false, ..of.clone() });
     }
     if of.workers.len() > 1 {
         for workers in without(&of.workers).into_iter().filter(|workers| !workers.is_empty()) {
