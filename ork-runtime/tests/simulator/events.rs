@@ -6,6 +6,8 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use ork::{Event, EventKind, JobId, Ork};
 
+use super::executor::Owner;
+use super::store::virtual_micros;
 use super::world::World;
 
 /// What was told so far.
@@ -46,10 +48,10 @@ impl World {
                 continue;
             };
             while let Some(event) = events.next().await {
-                match event {
-                    Ok(event) => self.hears_event(&event),
-                    Err(_missed) => self.told_events(|told| told.missed = true),
+                if event.is_err() {
+                    self.told_events(|told| told.missed = true);
                 }
+                self.oracle(|oracle| oracle.reaches("events heard"));
             }
         }
     }
@@ -58,8 +60,9 @@ impl World {
         look(&mut self.told.lock().unwrap())
     }
 
-    /// What is told of a job comes in the order in which it happened; what comes again has the same id.
-    fn hears_event(&self, event: &Event) {
+    /// What is told of a job comes in the order in which it happened, unless who tells it was held up meanwhile; what comes
+    /// again has the same id.
+    pub(crate) fn check_event(&self, from: Owner, event: &Event) {
         let place = (event.attempt, rank(event.kind));
         let (is_new, last) = self.told_events(|told| {
             let is_new = told.ids.insert(event.id.clone());
@@ -72,7 +75,6 @@ impl World {
             }
             (is_new, last)
         });
-        self.oracle(|oracle| oracle.reaches("events heard"));
         // Without a store each delivery of a job tells its own story.
         let last = last.filter(|_| self.keeps());
         // A message may still be sent of a job that was cancelled, or of an attempt before it was retried.
@@ -85,7 +87,7 @@ impl World {
             && !is_late
         {
             let words = format!("{} is told after attempt, place {last:?}: {place:?}", event.id);
-            self.oracle(|oracle| oracle.report("events", words));
+            self.oracle(|oracle| oracle.is_told_late(words, (from, virtual_micros(event.time)), self.executor.now()));
         }
     }
 

@@ -346,3 +346,8 @@ impl Store for End {
 pub(crate) fn store_time(micros: u64) -> Timestamp {
     Timestamp::from_millis(EPOCH + i64::try_from(micros / 1_000).unwrap())
 }
+
+/// The virtual moment at which the clock of the store shows this.
+pub(crate) fn virtual_micros(time: Timestamp) -> u64 {
+    u64::try_from(time.as_millis() - EPOCH).unwrap_or(0) * 1_000
+}

@@ -237,7 +237,7 @@ impl World {
                 return taken.ok_or(NotTaken::NoQueue);
             }
             Outgoing::Event(event) => {
-                self.tell(&event);
+                self.tell(from, &event);
                 return Ok(());
             }
             Outgoing::Hooks { .. } | Outgoing::Tell { .. } => return Err(NotTaken::NoQueue),
@@ -246,7 +246,7 @@ impl World {
     }
 
     /// Hands an event to all who listen; who has no connection misses it.
-    fn tell(&self, event: &Event) {
+    fn tell(&self, from: Owner, event: &Event) {
         let now = self.executor.now();
         let missed = self.server().inner(|inner| {
             let Inner { listeners, links, troubles, .. } = inner;
@@ -260,6 +260,8 @@ impl World {
         });
         if missed {
             self.told_events(|told| told.missed = true);
+        } else {
+            self.check_event(from, event);
         }
     }
 

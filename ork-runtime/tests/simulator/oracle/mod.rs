@@ -344,6 +344,15 @@ impl Oracle {
         !self.disturbed.iter().any(|(of, begins, ends)| concerns(of) && *begins < to && *ends > from)
     }
 
+    /// An event is told after one that happened later.
+    pub(crate) fn is_told_late(&mut self, words: String, (owner, happened): (Owner, u64), now: u64) {
+        if self.is_calm(owner, happened, now) {
+            self.report("events", words);
+        } else {
+            *self.excuses.entry("an event of a process that was held up").or_default() += 1;
+        }
+    }
+
     /// These jobs wait for a permit although one is free.
     pub(crate) fn waits_for_free_permit(&mut self, jobs: &[JobId], now: u64) {
         self.idle.retain(|job, _| jobs.contains(job));
