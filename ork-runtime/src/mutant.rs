@@ -74,6 +74,8 @@ pub enum Mutant {
     HoldsSlotForTurn,
     /// A job that comes as a whole and as an item is run twice at once.
     TellsItemsFromWholes,
+    /// What was lost too often waits for a slot before it fails.
+    WaitsToFail,
     /// A delivery is run that was lost with its channel while it waited.
     RunsLostDeliveries,
     /// Nothing follows a job without a store that was lost with its workers too often.
@@ -106,6 +108,14 @@ pub enum Mutant {
     GivesNoOutputs,
     /// A schedule starts something beside what it has started before, and may not.
     StartsBesideLast,
+    /// What the store cannot hold is written again and again.
+    RetriesUnstorable,
+    /// Nothing follows a job without a store whose task is unknown.
+    FollowsNothingRefused,
+    /// A part queue that another worker has removed is not made again.
+    MakesNoQueueAgain,
+    /// A set that was followed is reported as one without a queue.
+    ReportsFollowedSets,
     /// The end of a job is no event.
     TellsNoEnd,
     /// A large output is removed whose job is there.
@@ -151,6 +161,7 @@ impl Mutant {
         Self::ForgetsDoubtfulRecord,
         Self::HoldsSlotForTurn,
         Self::TellsItemsFromWholes,
+        Self::WaitsToFail,
         Self::RunsLostDeliveries,
         Self::FollowsNothingLost,
         Self::ForgetsUnconfirmed,
@@ -167,6 +178,10 @@ impl Mutant {
         Self::BeginsTasksEarly,
         Self::GivesNoOutputs,
         Self::StartsBesideLast,
+        Self::RetriesUnstorable,
+        Self::FollowsNothingRefused,
+        Self::MakesNoQueueAgain,
+        Self::ReportsFollowedSets,
         Self::TellsNoEnd,
         Self::RemovesObjectsInUse,
         Self::ForgetsOpenSets,

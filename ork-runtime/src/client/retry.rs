@@ -13,8 +13,8 @@ impl Client {
     /// One that was cancelled while it waited for the ends of other jobs waits for them again.
     ///
     /// # Errors
-    /// When there is no such job, it has succeeded, something is under way for it, another job has its unique key, its task does not take its input any
-    /// more, or the store cannot be written.
+    /// When there is no such job, it has succeeded, something is under way for it, another job has its unique key, its task
+    /// does not take its input any more, or the store cannot be written.
     ///
     /// # Cancel safety
     /// The job may or may not have been taken up if the future is dropped.

@@ -11,7 +11,8 @@ use futures_util::future::BoxFuture;
 use super::Engine;
 use super::hooks::{Unsent, patiently};
 use crate::barrier::{Barrier, End, Entry, Event, Fate, Next, Set};
-use crate::broker::{Opened, PartQueues, PartReader, PartRecord};
+use crate::broker::{BrokerError, BrokerErrorKind, Opened, PartQueues, PartReader, PartRecord};
+use crate::failure::{Failure, FailureKind};
 use crate::mutant::{self, Mutant};
 
 /// How long a reader waits for its own mark. It comes at once, unless somebody else takes from the queue as well.
@@ -58,8 +59,17 @@ pub(super) async fn pass(
 ) -> Passed {
     let Some(queues) = engine.broker.parts() else { return Passed::NoParts };
     let fired = AtomicBool::new(false);
-    let passing =
-        Passing { engine, queues, record, bodies, total: barrier.total(), rounds: 0, reader: None, fired: &fired };
+    let passing = Passing {
+        engine,
+        queues,
+        record,
+        bodies,
+        total: barrier.total(),
+        rounds: 0,
+        is_cut: false,
+        reader: None,
+        fired: &fired,
+    };
     let mut run = pin!(passing.run(barrier, fire));
     tokio::select! {
         biased;
@@ -85,6 +95,8 @@ struct Passing<'a> {
     total: u64,
     /// How often all was put back, and how often a reader was lost.
     rounds: u32,
+    /// Whether its record was too large, and says that now.
+    is_cut: bool,
     reader: Option<(Box<dyn PartReader>, Vec<Kept>)>,
     /// Whether what follows the set was done.
     fired: &'a AtomicBool,
@@ -131,15 +143,37 @@ impl Passing<'_> {
     }
 
     async fn record(&mut self) -> Result<Event, Unsent> {
-        let (queues, record, n_tries) = (self.queues, &self.record, AtomicU32::new(0));
-        let record = || {
-            n_tries.fetch_add(1, Ordering::Relaxed);
-            queues.record(record)
-        };
-        let recorded = patiently(self.engine, record).await?;
-        // A record whose confirm was lost may have made the set complete, and another worker may have followed that.
-        let may_be_there = n_tries.into_inner() > 1 && !mutant::is_on(Mutant::ForgetsDoubtfulRecord);
-        Ok(recorded.map_or(if may_be_there { Event::Recorded } else { Event::NoQueue }, |()| Event::Recorded))
+        loop {
+            let (queues, record, n_tries) = (self.queues, &self.record, AtomicU32::new(0));
+            let try_once = || {
+                n_tries.fetch_add(1, Ordering::Relaxed);
+                queues.record(record)
+            };
+            let Err(error) = patiently(self.engine, try_once).await? else { return Ok(Event::Recorded) };
+            if error.kind() == BrokerErrorKind::TooLarge && !self.is_cut {
+                self.fail_record(&error);
+                continue;
+            }
+            if error.kind() != BrokerErrorKind::Undeliverable {
+                tracing::error!(%error, queue = self.record.queue, "a part cannot be counted");
+            }
+            // A record whose confirm was lost may have made the set complete, and another worker may have followed that.
+            let may_be_there = n_tries.into_inner() > 1
+                && error.kind() == BrokerErrorKind::Undeliverable
+                && !mutant::is_on(Mutant::ForgetsDoubtfulRecord);
+            return Ok(if may_be_there { Event::Recorded } else { Event::NoQueue });
+        }
+    }
+
+    /// A record that no queue can hold says instead that the part has failed.
+    fn fail_record(&mut self, error: &BrokerError) {
+        let words = format!("what it returned cannot be recorded: {error}");
+        let failure = Failure::new(FailureKind::Output, words);
+        self.record.body = serde_json::to_vec(&failure).unwrap_or_default().into();
+        if let Entry::Part { ok, .. } = &mut self.record.entry {
+            *ok = false;
+        }
+        self.is_cut = true;
     }
 
     async fn count(&mut self) -> Result<Event, Unsent> {

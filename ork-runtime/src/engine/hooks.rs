@@ -98,7 +98,7 @@ pub(crate) async fn pay(engine: &Engine, id: JobId, which: u32, lost: u32) -> Re
             Member::Done => None,
             Member::Interrupted => return Ok(false),
             // One that was begun before may have been counted: its set was complete then, and its queue is removed.
-            Member::NoQueue(_) if lost > 0 => None,
+            Member::NoQueue(_) if lost > 0 && !mutant::is_on(Mutant::ReportsFollowedSets) => None,
             Member::NoQueue(why) => Some(why),
         }
     } else {

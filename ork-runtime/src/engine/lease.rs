@@ -85,7 +85,7 @@ impl Tenure {
         }
     }
 
-    /// Whether the delivery is known to be lost, so that it is somebody else's now.
+    /// Whether the delivery is known to be lost, so that it comes again elsewhere.
     pub(super) fn is_lost(&self) -> bool {
         match self {
             Self::Delivery(receipt) => receipt.is_lost(),

@@ -301,7 +301,11 @@ async fn run(
         }
     };
     // A claim says that a call is under way, and takes a permit where there is a limit; so the slot comes first.
+    // What was lost too often is not called any more.
+    let is_counted_part = matches!(message.ask, Ask::Part { .. }) && counted.is_some();
+    let is_lost = (is_counted_part || !engine.store.keeps()) && redelivered > engine.settings.losses;
     let kind = match &step {
+        _ if is_lost && !mutant::is_on(Mutant::WaitsToFail) => None,
         // It is made many, or cannot be made.
         Some(step) if message.ask == Ask::Step && !step.is_call() => None,
         _ => SlotKind::of_message(&task, message),
@@ -324,7 +328,8 @@ async fn run(
         return Ok(Done::Interrupted);
     }
     if let (Ask::Part { epoch, index }, Some(part)) = (message.ask, counted) {
-        let part = unkept::part(engine, &task, (message, part), (epoch, index), (redelivered, slot));
+        let delivered = unkept::Delivered { redelivered, slot, tenure };
+        let part = unkept::part(engine, &task, (message, part), (epoch, index), delivered);
         return slots::keep_alone(engine, alone, Box::pin(part)).await;
     }
     let dispatch = Dispatch { message, redelivered, limit, slot, step, tenure };
@@ -413,7 +418,7 @@ async fn job(
         return Box::pin(settle::split(engine, job, (def, limit), ended)).await;
     }
     if is_split && !engine.store.keeps() {
-        return Box::pin(unkept::split(engine, (task, def), message, job)).await;
+        return Box::pin(unkept::split(engine, (task, def), message, (job, tenure))).await;
     }
     if is_split {
         let running = engine.running.enter(job.id);
@@ -480,6 +485,10 @@ async fn part(
     };
     if losses > engine.settings.losses {
         return Box::pin(settle::lost_part(engine, (key, limit), losses)).await;
+    }
+    // Another worker has the part now, and marks it as running; only a permit must be returned.
+    if tenure.is_lost() && limit.is_none() {
+        return Ok(Done::Interrupted);
     }
     let running = engine.running.enter(message.job);
     let about = services::about_part(message, (index, count), step.as_ref());

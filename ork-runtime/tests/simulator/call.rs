@@ -17,3 +17,10 @@ pub(crate) struct Call {
     /// How long it may take.
     pub(crate) limit: Option<u64>,
 }
+
+impl Call {
+    /// The idempotency key: of which job or part it is.
+    pub(crate) fn key(&self) -> &str {
+        self.what.split(' ').next().unwrap_or_default()
+    }
+}

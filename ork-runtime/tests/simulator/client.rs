@@ -302,11 +302,18 @@ impl World {
         let heard = loop {
             match ork.submit(plain { script: script.clone() }).and_wait().await {
                 Ok(output) => break Expected::Success(Some(output)),
-                Err(ClientError::Failed { failure, .. }) if failure.kind == FailureKind::Lost => {
+                Err(ClientError::Failed { failure, .. })
+                    if failure.kind == FailureKind::Lost
+                        && self.oracle(|oracle| oracle.has_deaths_beyond(self.scenario.most_losses())) =>
+                {
                     break expected.clone();
                 }
                 Err(ClientError::Failed { .. }) => break Expected::Failed,
-                Err(ClientError::Store(error)) if error.kind() == StoreErrorKind::NotFound => break expected.clone(),
+                Err(ClientError::Store(error))
+                    if error.kind() == StoreErrorKind::NotFound && self.scenario.retention > 0 =>
+                {
+                    break expected.clone();
+                }
                 Err(_refused) => self.executor.sleep(500_000).await,
             }
         };
@@ -320,7 +327,8 @@ impl World {
     /// Whether a run may come to something else than its scripts say.
     pub(crate) fn is_disturbed(&self, number: u64) -> bool {
         let is_steered = |job: &Submitted| job.steered;
-        self.scenario.max_losses > 0 || self.client.submitted.lock().unwrap().get(&number).is_some_and(is_steered)
+        let has_lost = self.oracle(|oracle| oracle.has_deaths_beyond(self.scenario.most_losses()));
+        has_lost || self.client.submitted.lock().unwrap().get(&number).is_some_and(is_steered)
     }
 
     fn heard(&self, number: u64, heard: Answer) {
@@ -357,14 +365,17 @@ impl World {
             let state = view.job.state;
             let lost = view.job.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Lost);
             let deaths = self.oracle(|oracle| oracle.deaths_of(id));
-            let most = if self.scenario.max_losses > 0 { self.scenario.max_losses } else { 20 };
+            let most = self.scenario.most_losses();
             let has_lost = match job {
                 Job::Many(_) | Job::Itself(_) => deaths > most,
-                Job::Tree(..) | Job::Flow(_) => self.scenario.max_losses > 0,
+                // What was lost is below it.
+                Job::Tree(..) | Job::Flow(_) => self.oracle(|oracle| oracle.has_deaths_beyond(most)),
                 _ => lost,
             };
-            // A split may die before its function is called, which only the store sees.
-            if lost && deaths <= most && !matches!(job, Job::Many(_)) {
+            if has_lost && !matches!(state, JobState::Success) {
+                self.oracle(|oracle| oracle.excuses("a job that failed as calls of it were lost"));
+            }
+            if lost && deaths <= most {
                 let words = format!("job {number} failed as lost, of {deaths} calls that died");
                 self.oracle(|oracle| oracle.report("losses", words));
             }
@@ -403,7 +414,7 @@ impl World {
             }
             if found == 0 && self.scenario.loses_messages() {
                 // Until a worker has begun it, it is in its queue only.
-                self.oracle(|oracle| *oracle.excuses.entry("a follower lost with its message").or_default() += 1);
+                self.oracle(|oracle| oracle.excuses("a follower lost with its message"));
                 continue;
             }
             let how = if well { "well" } else { "badly" };
@@ -420,7 +431,7 @@ impl World {
             let owed = self.truth(|tables| tables.situation(id)).owed;
             if self.scenario.undoes() && owed != Owing::default() {
                 // The removal of the row was undone; the row goes with its process at the latest.
-                self.oracle(|oracle| *oracle.excuses.entry("a row whose removal was undone").or_default() += 1);
+                self.oracle(|oracle| oracle.excuses("a row whose removal was undone"));
             } else if owed != Owing::default() {
                 let words = format!("{} {id} has ended, and {owed:?} is left", view.job.task);
                 self.oracle(|oracle| oracle.report("left", words));

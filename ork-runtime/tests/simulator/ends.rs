@@ -18,6 +18,8 @@ pub(crate) struct Ends {
     last: BTreeMap<String, Option<u64>>,
     /// What has followed a job or a set of this number, and why.
     pub(crate) followed: BTreeSet<(u64, String)>,
+    /// What must not follow.
+    pub(crate) unwanted: BTreeSet<(u64, String)>,
 }
 
 impl Ends {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use ork::{Event, EventKind, JobId, Ork};
 
-use super::executor::Owner;
 use super::store::virtual_micros;
 use super::world::World;
 
@@ -19,8 +18,10 @@ pub(crate) struct Told {
     places: BTreeMap<JobId, (u32, u32)>,
     /// The jobs of which an end was told.
     ended: BTreeSet<JobId>,
-    /// Whether the client may have missed some.
-    pub(crate) missed: bool,
+    /// The jobs of which the client has missed some.
+    pub(crate) missed: BTreeSet<JobId>,
+    /// Whether it may have missed others.
+    pub(crate) missed_some: bool,
 }
 
 /// The place of the end of a job among the events of an attempt.
@@ -43,13 +44,13 @@ impl World {
     pub(crate) async fn listen(self: Arc<Self>, ork: Arc<Ork>) {
         loop {
             let Ok(mut events) = ork.events().await else {
-                self.told_events(|told| told.missed = true);
+                self.told_events(|told| told.missed_some = true);
                 self.executor.sleep(500_000).await;
                 continue;
             };
             while let Some(event) = events.next().await {
                 if event.is_err() {
-                    self.told_events(|told| told.missed = true);
+                    self.told_events(|told| told.missed_some = true);
                 }
                 self.oracle(|oracle| oracle.reaches("events heard"));
             }
@@ -60,9 +61,9 @@ impl World {
         look(&mut self.told.lock().unwrap())
     }
 
-    /// What is told of a job comes in the order in which it happened, unless who tells it was held up meanwhile; what comes
+    /// What is told of a job comes in the order in which it happened, unless a process was held up meanwhile; what comes
     /// again has the same id.
-    pub(crate) fn check_event(&self, from: Owner, event: &Event) {
+    pub(crate) fn check_event(&self, event: &Event) {
         let place = (event.attempt, rank(event.kind));
         let (is_new, last) = self.told_events(|told| {
             let is_new = told.ids.insert(event.id.clone());
@@ -87,17 +88,19 @@ impl World {
             && !is_late
         {
             let words = format!("{} is told after attempt, place {last:?}: {place:?}", event.id);
-            self.oracle(|oracle| oracle.is_told_late(words, (from, virtual_micros(event.time)), self.executor.now()));
+            self.oracle(|oracle| oracle.is_told_late(words, virtual_micros(event.time), self.executor.now()));
         }
     }
 
     /// The end of each job was told.
     pub(crate) fn check_events(&self) {
-        if !self.scenario.events || !self.keeps() || self.told_events(|told| told.missed) {
+        if !self.scenario.events || !self.keeps() || self.told_events(|told| told.missed_some) {
             return;
         }
         let ended = self.oracle(|oracle| oracle.ended.keys().copied().collect::<Vec<_>>());
-        let untold = self.told_events(|told| ended.iter().find(|job| !told.ended.contains(job)).copied());
+        let is_untold = |told: &Told, job: &JobId| !told.ended.contains(job) && !told.missed.contains(job);
+        let untold = self.told_events(|told| ended.iter().find(|job| is_untold(told, job)).copied());
+        self.oracle(|oracle| oracle.reaches("runs of which each end was told"));
         if let Some(job) = untold {
             self.oracle(|oracle| oracle.report("events", format!("the end of {job} was not told")));
         }

@@ -41,7 +41,7 @@ enum HowMany {
 
 /// What a task comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Comes {
+struct Outcome {
     stage: Stage,
     /// What those that need it are given.
     output: Value,
@@ -81,11 +81,11 @@ impl FlowTask {
     }
 
     /// What it comes to after those before it, if no client steers the run.
-    fn comes(&self, before: &[Comes]) -> Comes {
+    fn outcome(&self, before: &[Outcome]) -> Outcome {
         let is_fan = self.how_many != HowMany::One;
         let well = |at: &usize| before.get(*at).is_some_and(|task| task.stage == Stage::Success);
         if !self.anyway && !self.needs.iter().all(well) {
-            return Comes { stage: Stage::Skipped, output: if is_fan { json!([]) } else { Value::Null } };
+            return Outcome { stage: Stage::Skipped, output: if is_fan { json!([]) } else { Value::Null } };
         }
         let n = match (self.how_many, self.given(before)) {
             (HowMany::Each, Value::Array(items)) => items.len(),
@@ -95,16 +95,16 @@ impl FlowTask {
         let mut outputs: Vec<_> = self.scripts.iter().take(n).map(output).collect();
         let all_well = self.scripts.iter().take(n).all(Script::succeeds);
         let output = if is_fan { Value::Array(outputs) } else { outputs.pop().unwrap_or_default() };
-        Comes { stage: if all_well { Stage::Success } else { Stage::Failed }, output }
+        Outcome { stage: if all_well { Stage::Success } else { Stage::Failed }, output }
     }
 
     /// What it is given by the first task that it needs.
-    fn given(&self, before: &[Comes]) -> Value {
+    fn given(&self, before: &[Outcome]) -> Value {
         let first = self.needs.first().and_then(|first| before.get(*first));
         first.map(|task| task.output.clone()).unwrap_or_default()
     }
 
-    fn step(&self, (run, place): (u64, usize), before: &[Comes]) -> Step {
+    fn step(&self, (run, place): (u64, usize), before: &[Outcome]) -> Step {
         let first = |task: &usize| Reference { task: *task, path: Vec::new() };
         let given = self.needs.first().map(first);
         let input = [
@@ -134,22 +134,22 @@ impl FlowTask {
 
 /// The workflow of these tasks, for the submission of this number.
 pub(crate) fn plan(run: u64, tasks: &[FlowTask]) -> Plan {
-    let comes = all_come(tasks);
-    let step = |(place, task): (usize, &FlowTask)| task.step((run, place), &comes);
+    let outcome = outcomes(tasks);
+    let step = |(place, task): (usize, &FlowTask)| task.step((run, place), &outcome);
     Plan { name: format!("flow {run}"), folder: None, tasks: tasks.iter().enumerate().map(step).collect() }
 }
 
 /// Whether all tasks succeed if no client steers the run.
 pub(crate) fn succeeds(tasks: &[FlowTask]) -> bool {
     // One that is skipped rests on one that failed.
-    all_come(tasks).iter().all(|task| task.stage == Stage::Success)
+    outcomes(tasks).iter().all(|task| task.stage == Stage::Success)
 }
 
-fn all_come(tasks: &[FlowTask]) -> Vec<Comes> {
+fn outcomes(tasks: &[FlowTask]) -> Vec<Outcome> {
     let mut all = Vec::new();
     for task in tasks {
-        let comes = task.comes(&all);
-        all.push(comes);
+        let outcome = task.outcome(&all);
+        all.push(outcome);
     }
     all
 }

@@ -7,7 +7,7 @@ use ork::broker::Broker;
 use ork::clock::Clock;
 use ork::store::Store;
 use ork::store::none::NoStore;
-use ork::{BuildError, Ork, Stopped, WorkerId};
+use ork::{BuildError, Filter, JobState, Ork, Stopped, WorkerId};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::ProcessClock;
@@ -182,6 +182,14 @@ impl World {
     /// Nothing of a process goes on.
     fn end_process(self: &Arc<Self>, owner: Owner) {
         let now = self.executor.now();
+        // What it has claimed counts as called: it may have died before it could call it.
+        let filter = Filter { limit: usize::MAX, states: vec![JobState::Running], ..Filter::default() };
+        let place = format!("p{}/", owner.0);
+        for view in self.truth(|tables| tables.jobs(&filter)) {
+            if view.job.worker.is_some_and(|worker| worker.starts_with(&place)) {
+                self.oracle(|oracle| oracle.dies_claimed(owner, view.job.id));
+            }
+        }
         self.oracle(|oracle| oracle.dies(owner, now));
         self.close_end(owner);
         self.executor.kill(owner);
@@ -195,6 +203,19 @@ impl World {
         self.note(life.owner, format_args!("dies"));
         self.end_process(life.owner);
         self.start_later(number, back * 1_000);
+    }
+
+    /// A function ends its process, and never returns.
+    pub(crate) async fn ends_itself(self: &Arc<Self>, owner: Owner) {
+        let number = self.workers.iter().position(|worker| worker.owner() == Some(owner));
+        let world = Arc::clone(self);
+        self.executor.spawn(Owner::WORLD, async move {
+            world.oracle(|oracle| oracle.reaches("processes ended by their tasks"));
+            if let Some(number) = number {
+                world.crash(number, 1_000);
+            }
+        });
+        std::future::pending().await
     }
 
     pub(crate) fn freeze(self: &Arc<Self>, number: usize, lasts: u64) {
@@ -217,9 +238,9 @@ impl World {
         let world = Arc::clone(self);
         self.executor.spawn(Owner::WORLD, async move {
             world.executor.sleep(lasts * 1_000).await;
-            let now = world.executor.now();
+            let thawed = world.executor.now();
             world.note(owner, format_args!("goes on"));
-            world.oracle(|oracle| oracle.thaws(owner, now));
+            world.oracle(|oracle| oracle.thaws(owner, now, thawed));
             world.executor.hold(owner, false);
         });
     }

@@ -245,9 +245,18 @@ impl Scenario {
                 acts.push((dice.below(calm), Act::Schedule(number, Minutely::generate(dice.below(6)), script)));
             }
         }
-        if !(store != StoreKind::None && dice.percent(10)) {
+        let has_unstorable = dice.percent(10);
+        // Without a store only records of parts are too large.
+        let can_hold = |job: &Job| store == StoreKind::None && !matches!(job, Job::Many(_) | Job::Set(_));
+        let jobs = acts.iter_mut().filter_map(|(_, act)| act.submits_mut());
+        let storable = jobs.filter(|job| !has_unstorable || can_hold(job));
+        storable.flat_map(Job::scripts_mut).for_each(Script::be_storable);
+        // Each call of such a task costs the time after which its process is taken for dead.
+        // A classic queue does not count them, so without a store they would never end.
+        let counts = store != StoreKind::None || broker == Some(QueueKind::Quorum);
+        if !(matches!(max_losses, 1 | 2) && counts && dice.percent(50)) {
             let jobs = acts.iter_mut().filter_map(|(_, act)| act.submits_mut());
-            jobs.flat_map(Job::scripts_mut).for_each(Script::be_storable);
+            jobs.flat_map(Job::scripts_mut).for_each(Script::be_harmless);
         }
         let large = store != StoreKind::None && dice.percent(20);
         let events = broker.is_some() && dice.percent(30);
@@ -304,6 +313,11 @@ impl Scenario {
     pub(crate) fn has_unstorable(&self) -> bool {
         let mut scripts = self.acts.iter().filter_map(|(_, act)| Some(act.submits()?.1)).flat_map(Job::scripts);
         scripts.any(|script| script.how == How::Unstorable)
+    }
+
+    /// How many calls of one attempt may be lost.
+    pub(crate) const fn most_losses(&self) -> u32 {
+        if self.max_losses > 0 { self.max_losses } else { 20 }
     }
 
     /// Whether others publish messages once more.

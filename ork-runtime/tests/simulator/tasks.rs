@@ -31,11 +31,13 @@ pub(crate) enum How {
     /// It fails, and is not to be tried again.
     FailsForGood,
     Panics,
-    /// It returns what the store cannot hold.
+    /// It returns what the store, or a part queue, cannot hold.
     Unstorable,
+    /// It ends its process.
+    Kills,
 }
 
-/// What the store of a run cannot hold.
+/// What neither the store nor the part queues of a run can hold.
 pub(crate) const UNSTORABLE: u64 = 999_999_999;
 
 /// How often a task here is tried again.
@@ -47,6 +49,7 @@ impl Script {
             0 => How::FailsForGood,
             1 => How::Panics,
             2 => How::Unstorable,
+            3 => How::Kills,
             _ => How::Returns,
         };
         let fails = if dice.percent(25) { u32::try_from(dice.between(1, 3)).unwrap() } else { 0 };
@@ -55,14 +58,23 @@ impl Script {
         Self { key: dice.below(1_000), takes, fails, how }
     }
 
-    /// One that takes a second at most.
+    /// One that takes a second at most, and ends no process.
     pub(crate) fn short(dice: &mut Dice) -> Self {
-        Self { takes: dice.any_size(1_000), ..Self::generate(dice) }
+        let mut script = Self { takes: dice.any_size(1_000), ..Self::generate(dice) };
+        script.be_harmless();
+        script
     }
 
     /// It returns what the store can hold.
     pub(crate) const fn be_storable(&mut self) {
         if matches!(self.how, How::Unstorable) {
+            self.how = How::Returns;
+        }
+    }
+
+    /// It ends no process.
+    pub(crate) const fn be_harmless(&mut self) {
+        if matches!(self.how, How::Kills) {
             self.how = How::Returns;
         }
     }
@@ -99,6 +111,9 @@ impl Here {
 
     async fn finish(&self, call: &Calling, script: &Script, context: &Context) -> Result<u64> {
         self.world.executor.sleep(script.takes * 1_000).await;
+        if script.how == How::Kills {
+            self.world.ends_itself(self.owner).await;
+        }
         call.returns(script.end(context.attempt()));
         self.outcome(script, context)
     }
@@ -112,6 +127,7 @@ impl Here {
         match script.how {
             How::Returns => Ok(script.key),
             How::Unstorable => Ok(UNSTORABLE),
+            How::Kills => Err(Error::permanent("its process has ended")),
             How::FailsForGood => Err(Error::permanent("never")),
             How::Panics => std::panic::panic_any(Scripted),
         }

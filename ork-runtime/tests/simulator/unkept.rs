@@ -13,6 +13,7 @@ use super::client::id_of;
 use super::dice::Dice;
 use super::ends::{Return, wanted};
 use super::expected::Expected;
+use super::oracle::Oracle;
 use super::tasks::{Script, blocking, many_part, next, plain, timed};
 use super::workload::Job;
 use super::world::World;
@@ -45,7 +46,7 @@ impl World {
         let expected = job.expected();
         for (key, what) in keys(id, &job, &expected) {
             let Some(found) = self.is_seen(|ends| ends.of(&key)).await else {
-                return self.does_not_end(&format!("job {number} {id}"));
+                return self.does_not_end(&format!("job {number} {id}"), &[id]);
             };
             if found != Return::Last(what) {
                 let words = format!("{key} has come to {found:?}, not {what:?}");
@@ -53,7 +54,7 @@ impl World {
             }
         }
         if let Job::Hooked(_) = job {
-            self.is_followed(number, expected != Expected::Failed).await;
+            self.is_followed(number, expected != Expected::Failed, &[id]).await;
         }
     }
 
@@ -80,8 +81,9 @@ impl World {
             };
             let heard = match answer {
                 Ok(output) => Expected::Success(Some(output)),
-                // It, or a part of it, was lost with its workers too often.
-                Err(ClientError::Failed { .. }) if self.scenario.max_losses > 0 => return,
+                Err(ClientError::Failed { id, .. }) if expected != Expected::Failed && self.may_be_lost(&[id]) => {
+                    return self.oracle(|oracle| oracle.excuses(LOST));
+                }
                 Err(ClientError::Failed { .. }) => Expected::Failed,
                 Err(_refused) => {
                     self.executor.sleep(500_000).await;
@@ -95,10 +97,39 @@ impl World {
             }
             return;
         }
-        if self.scenario.troubles.is_empty() {
-            self.oracle(|oracle| oracle.report("client", "a client was not answered".into()));
+        self.oracle(|oracle| oracle.unanswered += 1);
+    }
+
+    /// No more clients were left without an answer than answers found no client, and nothing has followed that must not.
+    pub(crate) fn check_unkept(&self) {
+        let (unanswered, lost, unwanted) = self.oracle(|oracle| {
+            let unwanted = oracle.ends.unwanted.iter().find(|place| oracle.ends.followed.contains(place));
+            (oracle.unanswered, oracle.answers_lost, unwanted.cloned())
+        });
+        if unanswered > lost && !self.scenario.forgets_sets() {
+            let words = format!("{unanswered} clients were not answered, and {lost} answers were lost");
+            self.oracle(|oracle| oracle.report("client", words));
         }
-        self.oracle(|oracle| *oracle.excuses.entry("an answer that was lost without a store").or_default() += 1);
+        for _ in 0..unanswered {
+            self.oracle(|oracle| oracle.excuses("an answer that was lost without a store"));
+        }
+        if let Some((number, when)) = unwanted {
+            self.oracle(|oracle| oracle.report("followers", format!("{number} is followed as {when}")));
+        }
+    }
+
+    /// Whether one of these jobs may have failed as its messages came too often.
+    fn may_be_lost(&self, jobs: &[JobId]) -> bool {
+        let most = self.scenario.most_losses();
+        let comes_too_often = |oracle: &mut Oracle| jobs.iter().any(|job| oracle.has_come_again(*job));
+        let is_lost = |oracle: &mut Oracle| {
+            if self.keeps() {
+                oracle.has_deaths_beyond(most)
+            } else {
+                self.scenario.max_losses > 0 && comes_too_often(oracle)
+            }
+        };
+        self.oracle(is_lost)
     }
 
     /// A program of others makes a part queue, and sends messages whose last one is followed by others.
@@ -109,7 +140,7 @@ impl World {
         let (queue, total) = (format!("part.set-{number}"), u64::try_from(scripts.len()).unwrap());
         self.make_part_queue(&queue);
         let well = scripts.iter().all(Script::succeeds);
-        let mut dice = Dice::new(self.scenario.seed, "set", number);
+        let (mut dice, mut jobs) = (Dice::new(self.scenario.seed, "set", number), Vec::new());
         let hook = |(name, when): (&str, When)| OnComplete {
             route: "next".to_owned(),
             method: None,
@@ -121,6 +152,7 @@ impl World {
             let part = PartHook { part_id, total_parts: total, part_queue: queue.clone() };
             let hooks = Hooks { part: Some(part), on_complete: hooks.to_vec() };
             let bytes = (u128::from(dice.next()) << 64 | u128::from(dice.next())).to_be_bytes();
+            jobs.push(JobId::from_bytes(bytes));
             let body = serde_json::to_vec(&json!({ "script": script })).unwrap().into();
             let about = Message::about(JobId::from_bytes(bytes), "plain");
             let message = Ok(Message { body, hooks: Some(Box::new(hooks)), ..about });
@@ -129,22 +161,22 @@ impl World {
                 self.executor.sleep(500_000).await;
             }
         }
-        self.is_followed(number, well).await;
+        self.is_followed(number, well, &jobs).await;
     }
 
-    /// Waits until all has followed that must, and looks that nothing else has.
-    async fn is_followed(&self, number: u64, well: bool) {
+    /// Waits until all has followed that must.
+    async fn is_followed(&self, number: u64, well: bool, jobs: &[JobId]) {
         for when in wanted(well) {
             let place = (number, when.to_owned());
             let seen = self.is_seen(|ends| ends.followed.contains(&place).then_some(()));
             if seen.await.is_none() {
-                return self.does_not_end(&format!("what follows {number} as {when}"));
+                return self.does_not_end(&format!("what follows {number} as {when}"), jobs);
             }
         }
         self.oracle(|oracle| oracle.reaches("jobs and sets without a store that were followed"));
-        let other = (number, wanted(!well).into_iter().last().unwrap_or_default().to_owned());
-        if self.scenario.max_losses == 0 && self.oracle(|oracle| oracle.ends.followed.contains(&other)) {
-            self.oracle(|oracle| oracle.report("followers", format!("{number} is followed as {}", other.1)));
+        if !self.may_be_lost(jobs) {
+            let other = wanted(!well).into_iter().last().unwrap_or_default();
+            self.oracle(|oracle| oracle.ends.unwanted.insert((number, other.to_owned())));
         }
     }
 
@@ -159,18 +191,22 @@ impl World {
         }
     }
 
-    fn does_not_end(&self, what: &str) {
-        let excuse = if self.scenario.forgets_sets() {
+    fn does_not_end(&self, what: &str, jobs: &[JobId]) {
+        let excuse = if self.may_be_lost(jobs) {
+            LOST
+        } else if self.scenario.loses_messages() {
+            "a message of others that the broker has lost"
+        } else if self.scenario.forgets_sets() {
             "a set that others held while its workers ended"
         } else {
-            "what was lost with its message, without a store"
+            return self.oracle(|oracle| oracle.report("liveness", format!("{what} has not ended")));
         };
-        if self.scenario.loses_messages() || self.scenario.max_losses > 0 || self.scenario.forgets_sets() {
-            return self.oracle(|oracle| *oracle.excuses.entry(excuse).or_default() += 1);
-        }
-        self.oracle(|oracle| oracle.report("liveness", format!("{what} has not ended")));
+        self.oracle(|oracle| oracle.excuses(excuse));
     }
 }
+
+/// Without a store, calls are not told from deliveries.
+const LOST: &str = "a job without a store whose messages came too often";
 
 /// What the functions of a job must have seen, by their idempotency keys.
 fn keys(id: JobId, job: &Job, expected: &Expected) -> Vec<(String, Option<u64>)> {

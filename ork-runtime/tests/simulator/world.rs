@@ -397,6 +397,7 @@ fn live(world: &Arc<World>) -> Report {
     world.oracle(|oracle| oracle.rests(world.executor.now()));
     world.audit();
     world.check_events();
+    world.check_unkept();
     world.check_broker();
     let report = Report {
         fault: world.oracle(|oracle| oracle.fault().cloned()),
@@ -404,7 +405,7 @@ fn live(world: &Arc<World>) -> Report {
         lasted: world.executor.now(),
         polls: world.executor.polls(),
         calls: world.oracle(|oracle| oracle.n_calls),
-        excuses: world.oracle(|oracle| std::mem::take(&mut oracle.excuses)),
+        excuses: world.oracle(|oracle| std::mem::take(&mut oracle.excused)),
         reached: world.oracle(|oracle| std::mem::take(&mut oracle.reached)),
     };
     world.end_all();

@@ -17,6 +17,7 @@ pub(super) use self::split::split;
 use super::barrier::{Bodies, Passed, pass};
 use super::hooks::{Ended, fire};
 use super::invoke::Hold;
+use super::lease::Tenure;
 use super::sets::{Follows, Look, follow_job, follow_set};
 use super::slots::{Place, Slot, SlotKind};
 use super::{Done, Engine, ProcessError, invoke, refuse, services, settle, slots};
@@ -70,19 +71,28 @@ impl Head {
     }
 }
 
+/// How a part has come to its worker.
+pub(super) struct Delivered<'a> {
+    /// How often it was delivered before.
+    pub(super) redelivered: u32,
+    /// The slot of its first attempt.
+    pub(super) slot: Option<Slot>,
+    pub(super) tenure: &'a mut Tenure,
+}
+
 /// One part of a job whose parts are counted in a part queue.
 pub(super) async fn part(
     engine: &Arc<Engine>,
     task: &Task,
     (message, part): (&Message, &PartHook),
     (epoch, index): (u32, u64),
-    (redelivered, slot): (u32, Option<Slot>),
+    Delivered { redelivered, slot, tenure }: Delivered<'_>,
 ) -> Result<Done, ProcessError> {
     let lost = redelivered > engine.settings.losses;
     let ended = if lost {
         Err(settle::lost(redelivered))
     } else {
-        match attempts(engine, task, message, (index, part.total_parts), slot).await {
+        match attempts(engine, task, message, (index, part.total_parts), (slot, tenure)).await {
             Some(ended) => ended,
             None => return Ok(Done::Interrupted),
         }
@@ -97,13 +107,14 @@ pub(super) async fn part(
     })
 }
 
-/// Calls the function until it has succeeded or has no attempt left; `None` if the worker has to stop.
+/// Calls the function until it has succeeded or has no attempt left; `None` if the worker has to stop, or the delivery was
+/// lost.
 async fn attempts(
     engine: &Arc<Engine>,
     task: &Task,
     message: &Message,
     (index, count): (u64, u64),
-    mut slot: Option<Slot>,
+    (mut slot, tenure): (Option<Slot>, &mut Tenure),
 ) -> Option<Result<Bytes, Failure>> {
     let mut message = message.clone();
     let kind = SlotKind::of(&task.work);
@@ -112,6 +123,10 @@ async fn attempts(
             Some(slot) => slot,
             None => slots::wait(engine, kind).await?,
         };
+        // The next delivery is run elsewhere.
+        if tenure.is_lost() {
+            return None;
+        }
         let running = engine.running.enter(message.job);
         let about = services::about_part(&message, (index, Some(count)), None);
         let (called, _) = invoke::invoke(

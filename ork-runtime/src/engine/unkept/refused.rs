@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::hook::{OnComplete, PartHook};
 use crate::job::{Attempt, Job, Phase, State};
 use crate::message::{Ask, Message};
+use crate::mutant::{self, Mutant};
 
 /// Ends the job of a refused message, or the part that the message is of one: its outcome, its record, its hooks.
 pub(in super::super) async fn end(
@@ -38,7 +39,7 @@ pub(in super::super) async fn end(
         };
     }
     fail(engine, &mut job, failure).await;
-    let Some(hooks) = hooks else { return Ok(()) };
+    let Some(hooks) = hooks.filter(|_| !mutant::is_on(Mutant::FollowsNothingRefused)) else { return Ok(()) };
     // Whether it came before is not known here, so it is taken for one that did.
     match member(engine, hooks, (&job.task, job.id, &input), (false, body, true)).await {
         Member::Done => Ok(()),

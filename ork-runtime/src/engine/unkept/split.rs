@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::super::barrier::Passed;
 use super::super::hooks::{PAUSE, Unsent, patiently};
 use super::super::invoke::{Called, call, guard, token};
+use super::super::lease::Tenure;
 use super::super::sets::{Follows, Look};
 use super::super::settle::{self, Next};
 use super::super::split::collect;
@@ -24,6 +25,7 @@ use crate::hook::{Hooks, PartHook};
 use crate::id::Fingerprint;
 use crate::job::{Job, Phase};
 use crate::message::{Ask, Message, Outgoing};
+use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 use crate::task::{CallError, TaskDef};
 
@@ -38,7 +40,7 @@ pub(in super::super) async fn split(
     engine: &Arc<Engine>,
     (task, def): (&Task, &TaskDef),
     message: &Message,
-    mut job: Box<Job>,
+    (mut job, tenure): (Box<Job>, &mut Tenure),
 ) -> Result<Done, ProcessError> {
     let Some(queues) = engine.broker.parts() else {
         let words = "a job with parts needs a store: unset ORK_STORE=none, or name one";
@@ -67,6 +69,10 @@ pub(in super::super) async fn split(
                     biased;
                     () = engine.force.cancelled() => return Ok(Done::Interrupted),
                     () = engine.clock.pause_until(due) => claim::again(engine, &mut job, Phase::Start),
+                }
+                // The next delivery is split elsewhere.
+                if tenure.is_lost() {
+                    return Ok(Done::Interrupted);
                 }
             }
         }
@@ -157,7 +163,9 @@ async fn send(
             Ok(()) => break (epoch, head),
             // Another worker has a copy of this message, and has removed the queue to make its own. Whichever of the two is
             // last has its head in the queue.
-            Err(error) if error.kind() == BrokerErrorKind::Undeliverable => {
+            Err(error)
+                if error.kind() == BrokerErrorKind::Undeliverable && !mutant::is_on(Mutant::MakesNoQueueAgain) =>
+            {
                 tracing::debug!(queue, "the part queue was removed by another worker, it is made again");
                 pause(engine, PAUSE.mul_f64(engine.entropy.fraction())).await?;
             }

@@ -234,10 +234,13 @@ impl World {
                 let answered = Answered { correlation: reply.to.correlation.clone(), body: reply.body() };
                 let mailbox = self.server().inner(|inner| inner.mailboxes.get(&reply.to.queue).cloned());
                 let taken = mailbox.and_then(|mailbox| mailbox.try_send(answered).ok());
+                if taken.is_none() {
+                    self.oracle(|oracle| oracle.answers_lost += 1);
+                }
                 return taken.ok_or(NotTaken::NoQueue);
             }
             Outgoing::Event(event) => {
-                self.tell(from, &event);
+                self.tell(&event);
                 return Ok(());
             }
             Outgoing::Hooks { .. } | Outgoing::Tell { .. } => return Err(NotTaken::NoQueue),
@@ -245,8 +248,8 @@ impl World {
         self.takes_letter(from, letter)
     }
 
-    /// Hands an event to all who listen; who has no connection misses it.
-    fn tell(&self, from: Owner, event: &Event) {
+    /// Hands an event to all listeners; one without a connection misses it.
+    fn tell(&self, event: &Event) {
         let now = self.executor.now();
         let missed = self.server().inner(|inner| {
             let Inner { listeners, links, troubles, .. } = inner;
@@ -259,9 +262,9 @@ impl World {
             n_heard < listeners.len() || listeners.is_empty()
         });
         if missed {
-            self.told_events(|told| told.missed = true);
+            self.told_events(|told| told.missed.insert(event.job));
         } else {
-            self.check_event(from, event);
+            self.check_event(event);
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::end::{Sent, error};
 use super::{BrokerEnd, NotTaken};
 use crate::executor::Owner;
+use crate::tasks::UNSTORABLE;
 use crate::world::World;
 
 /// A record in a part queue.
@@ -36,6 +37,8 @@ struct Reading {
 
 #[derive(Debug, Default)]
 struct PartQueue {
+    /// Tells it from others that had its name before.
+    number: u64,
     ready: VecDeque<Record>,
     reading: Option<Reading>,
     next_tag: u64,
@@ -64,6 +67,7 @@ impl PartQueue {
 pub(super) struct Sets {
     queues: BTreeMap<String, PartQueue>,
     next_reader: u64,
+    next_queue: u64,
 }
 
 impl Sets {
@@ -98,28 +102,35 @@ impl World {
 
     /// A stranger, or a process, makes a part queue anew.
     pub(crate) fn make_part_queue(&self, name: &str) {
-        self.sets(|sets| sets.queues.insert(name.to_owned(), PartQueue::default()));
+        self.sets(|sets| {
+            sets.next_queue += 1;
+            let queue = PartQueue { number: sets.next_queue, ..PartQueue::default() };
+            sets.queues.insert(name.to_owned(), queue);
+        });
     }
 
     /// A record arrives.
     pub(super) fn takes_record(&self, from: Owner, record: PartRecord) -> Result<(), NotTaken> {
         let PartRecord { queue: name, entry, body, .. } = record;
-        self.note(from, format_args!("queue  {name} takes {entry:?}"));
+        let words = format!("queue  {name} takes {entry:?}");
         self.sets(|sets| {
             let queue = sets.queues.get_mut(&name).ok_or(NotTaken::NoQueue)?;
             queue.ready.push_back(Record { entry, body });
             queue.hand_out();
             Ok(())
-        })
+        })?;
+        self.note(from, format_args!("{words}"));
+        Ok(())
     }
 
     /// A program of others takes what nobody reads of each part queue, so much of it at most, and gives it back later.
     pub(crate) fn hold_records(self: &Arc<Self>, most: usize, lasts: u64) {
         let names: Vec<_> = self.sets(|sets| sets.queues.keys().cloned().collect());
         for name in names {
-            let taken: Vec<_> = self.sets(|sets| {
+            let (number, taken): (u64, Vec<_>) = self.sets(|sets| {
                 let queue = sets.queues.get_mut(&name).filter(|queue| queue.reading.is_none());
-                queue.map_or_else(Vec::new, |queue| queue.ready.drain(..queue.ready.len().min(most)).collect())
+                let held = |queue: &mut PartQueue| queue.ready.drain(..queue.ready.len().min(most)).collect();
+                queue.map_or_else(Default::default, |queue| (queue.number, held(queue)))
             });
             if taken.is_empty() {
                 continue;
@@ -129,7 +140,9 @@ impl World {
             self.executor.spawn(Owner::WORLD, async move {
                 world.executor.sleep(lasts * 1_000).await;
                 world.sets(|sets| {
-                    let Some(queue) = sets.queues.get_mut(&name) else { return };
+                    // A queue that was removed takes with it what others hold of it.
+                    let found = sets.queues.get_mut(&name).filter(|queue| queue.number == number);
+                    let Some(queue) = found else { return };
                     taken.into_iter().rev().for_each(|record| queue.ready.push_front(record));
                     queue.hand_out();
                 });
@@ -160,6 +173,11 @@ impl PartQueues for BrokerEnd {
     }
 
     async fn record(&self, record: &PartRecord) -> Result<(), BrokerError> {
+        if record.body == UNSTORABLE.to_string().as_bytes() {
+            self.reach().await?;
+            self.world.oracle(|oracle| oracle.reaches("records that are too large"));
+            return Err(error(BrokerErrorKind::TooLarge, "takes no such record"));
+        }
         self.send_all(vec![Sent::Record(record.clone())]).await.into_iter().collect()
     }
 

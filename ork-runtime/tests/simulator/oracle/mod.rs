@@ -41,6 +41,9 @@ const WAITS_FOR_SLOT: u64 = 10_000_000;
 /// For so long a process that was taken for dead may settle calls from before.
 const LATE_SETTLEMENTS: u64 = 60_000_000;
 
+/// What a dead process held is freed within this time, and sent again.
+const FREED_WITHIN: u64 = 60_000_000;
+
 /// Between two signs of life.
 const BEAT: u64 = 5_000_000;
 
@@ -62,8 +65,8 @@ pub(crate) struct Oracle {
     returned: BTreeMap<String, (Call, u64)>,
     /// The jobs of which a process has learned that they ended, at which attempt, and when.
     told: BTreeMap<(Owner, JobId), (u32, u64)>,
-    /// When processes went on that had been frozen.
-    thawed: BTreeMap<Owner, u64>,
+    /// When processes were frozen last, and when they went on.
+    thawed: BTreeMap<Owner, (u64, u64)>,
     drained: BTreeSet<Owner>,
     /// The jobs after whose end these begin.
     pub(crate) follows: BTreeMap<JobId, Vec<JobId>>,
@@ -82,7 +85,7 @@ pub(crate) struct Oracle {
     /// When jobs were taken up again, or split: what was called before is of an earlier run.
     reopened: BTreeMap<JobId, u64>,
     /// How often something was let pass that only looks false, by the reason.
-    pub(crate) excuses: BTreeMap<&'static str, u64>,
+    pub(crate) excused: BTreeMap<&'static str, u64>,
     /// How often it came to something, by what it is.
     pub(crate) reached: BTreeMap<&'static str, u64>,
     /// When jobs ended, unless they were taken up again.
@@ -99,6 +102,10 @@ pub(crate) struct Oracle {
     unkept: bool,
     /// How calls ended.
     pub(crate) ends: Ends,
+    /// How many answers found no client.
+    pub(crate) answers_lost: u64,
+    /// How many clients were not answered.
+    pub(crate) unanswered: u64,
     fault: Option<Fault>,
 }
 
@@ -113,6 +120,11 @@ impl Oracle {
 
     pub(crate) fn report(&mut self, property: &'static str, words: String) {
         self.fault.get_or_insert(Fault { property, words });
+    }
+
+    /// Something is let pass that only looks false.
+    pub(crate) fn excuses(&mut self, why: &'static str) {
+        *self.excused.entry(why).or_default() += 1;
     }
 
     /// It has come to something that is to be reached.
@@ -139,7 +151,7 @@ impl Oracle {
             self.report("drained", format!("{what} begins in process {} after it was asked to stop", owner.0));
         }
         let Some((at_attempt, at)) = self.told.get(&(*owner, *job)) else { return };
-        let heard = self.thawed.get(owner).map_or(*at, |thawed| *thawed.max(at));
+        let heard = self.thawed.get(owner).map_or(*at, |(_, thawed)| *thawed.max(at));
         if heard < *begun && *at_attempt >= attempt {
             self.report("told", format!("{what} begins in process {}, which knew that it has ended", owner.0));
         }
@@ -166,11 +178,13 @@ impl Oracle {
     fn check_not_repeated(&mut self, Call { owner, job, what, begun, .. }: &Call) {
         let Some((call, returned)) = self.returned.get(what).cloned() else { return };
         if self.is_copied(what) {
-            *self.excuses.entry("after a call of another copy of its message").or_default() += 1;
+            self.excuses("after a call of another copy of its message");
             return;
         }
-        if self.unkept && self.lost_delivery(what, call.owner, returned) {
-            *self.excuses.entry("after a call whose delivery was lost, without a store").or_default() += 1;
+        // Without a store all attempts are made for one delivery.
+        let key = what.split(' ').next().unwrap_or_default();
+        if self.unkept && self.came_again.get(key).is_some_and(|again| again + HEARS_OF_LOSS >= call.begun) {
+            self.excuses("after a call whose delivery was lost, without a store");
             return;
         }
         let is_settled = *begun > returned + SETTLES && self.is_calm(call.owner, returned, returned + SETTLES);
@@ -187,22 +201,22 @@ impl Oracle {
         let was_dead = self.dead.get(&place).is_some_and(|when| *when >= since);
         if !self.is_same_run(*job, claimed) {
             // What it returns counts for nothing; it may go on for as long as it is given to tidy up.
-            *self.excuses.entry("beside a call of an earlier run").or_default() += 1;
-        } else if self.unkept && (self.came_again.contains_key(&job.to_string()) || self.is_copied(what)) {
-            *self.excuses.entry("beside a call of another delivery, without a store").or_default() += 1;
+            self.excuses("beside a call of an earlier run");
+        } else if self.unkept && self.is_split_twice(*job, what) {
+            self.excuses("beside a call of another split, without a store");
         } else if place == *owner {
             self.report("twice", format!("{what} begins twice in process {}", owner.0));
         } else if self.undone.is_some_and(|undone| undone + WAITS_FOR_SLOT >= since) {
-            *self.excuses.entry("beside a call whose beginning was undone").or_default() += 1;
+            self.excuses("beside a call whose beginning was undone");
         } else if self.is_copied(what)
             && (self.unkept || what.contains('.') || self.came_again.contains_key(&job.to_string()))
         {
             // A copy of a whole job waits, unless it was delivered before.
-            *self.excuses.entry("beside a call of another copy of its message").or_default() += 1;
+            self.excuses("beside a call of another copy of its message");
         } else if self.lost_delivery(what, place, since.min(claimed).min(*own_claim)) {
-            *self.excuses.entry("beside a call whose delivery was lost").or_default() += 1;
+            self.excuses("beside a call whose delivery was lost");
         } else if !lives || was_dead {
-            *self.excuses.entry("beside a call whose process was silent").or_default() += 1;
+            self.excuses("beside a call whose process was silent");
         } else {
             let places = format!("process {} beside the one in {}, which lives", owner.0, place.0);
             self.report("twice", format!("{what} begins in {places}"));
@@ -231,13 +245,19 @@ impl Oracle {
         self.beats.get(&owner).is_none_or(|last| last + ALIVE_FOR < now)
     }
 
-    /// Whether a delivery was lost and came again while this call was made.
+    /// Whether a delivery was lost and came again while this call was made, or its process was frozen then.
     fn lost_delivery(&self, what: &str, owner: Owner, since: u64) -> bool {
         let key = what.split(' ').next().unwrap_or_default();
-        let thawed = self.thawed.get(&owner).copied().unwrap_or(0);
-        // Without a store all attempts are made for one delivery.
-        let is_late = |again: &u64| self.unkept || (*again).max(thawed) + HEARS_OF_LOSS >= since;
-        self.came_again.get(key).is_some_and(is_late)
+        let Some(again) = self.came_again.get(key).copied() else { return false };
+        let (frozen, thawed) = self.thawed.get(&owner).copied().unwrap_or_default();
+        let heard = if again + HEARS_OF_LOSS >= frozen { again.max(thawed) } else { again };
+        heard + HEARS_OF_LOSS >= since
+    }
+
+    /// Whether this is a part of a job that no store keeps, and that may have been split twice: then it has two messages.
+    fn is_split_twice(&self, job: JobId, what: &str) -> bool {
+        let job = job.to_string();
+        what.contains('.') && (self.came_again.contains_key(&job) || self.copied.contains(&job))
     }
 
     /// Whether more than one message was published that asks for this call.
@@ -264,8 +284,8 @@ impl Oracle {
         };
         self.reaches("deliveries that came again");
         // What lost its connection while it ran counts like what died.
-        if self.live.values().any(|call| call.job == job) {
-            *self.deaths.entry(format!("{job}")).or_default() += 1;
+        if self.live.values().any(|call| call.key() == key) {
+            *self.deaths.entry(key.clone()).or_default() += 1;
         }
         self.came_again.insert(key, now);
     }
@@ -291,7 +311,7 @@ impl Oracle {
             self.runs_on(&call, now);
             // It did not come to its end, and what is said of that may be lost with its process.
             if !self.returned.contains_key(&call.what) {
-                *self.deaths.entry(format!("{}", call.job)).or_default() += 1;
+                *self.deaths.entry(call.key().to_owned()).or_default() += 1;
             }
             let allowed = call.limit.map(|limit| call.begun + limit + SETTLES);
             if allowed.is_some_and(|allowed| now > allowed) && self.is_calm(call.owner, call.begun, now) {
@@ -345,11 +365,13 @@ impl Oracle {
     }
 
     /// An event is told after one that happened later.
-    pub(crate) fn is_told_late(&mut self, words: String, (owner, happened): (Owner, u64), now: u64) {
-        if self.is_calm(owner, happened, now) {
+    pub(crate) fn is_told_late(&mut self, words: String, happened: u64, now: u64) {
+        // The process that should have told it may have died: then another one does so when its rows are freed.
+        let held_up = |from: u64, until: u64| from < now && until.min(from + FREED_WITHIN) > happened;
+        if !self.disturbed.iter().any(|(_, from, until)| held_up(*from, *until)) {
             self.report("events", words);
         } else {
-            *self.excuses.entry("an event of a process that was held up").or_default() += 1;
+            self.excuses("an event of a process that was held up");
         }
     }
 
@@ -405,7 +427,7 @@ impl Oracle {
             if self.ended.remove(&id).is_some() {
                 self.reopened.insert(id, now);
                 self.told.retain(|(_, job), _| *job != id);
-                *self.excuses.entry("a job begun anew that had been removed").or_default() += 1;
+                self.excuses("a job begun anew that had been removed");
             }
             return;
         };
@@ -456,9 +478,22 @@ impl Oracle {
         self.ended.entry(job).or_insert(now);
     }
 
-    /// How many calls of a job were lost with their processes.
+    /// How many calls of a job, or of the part of it that lost most, were lost with their processes.
     pub(crate) fn deaths_of(&self, job: JobId) -> u32 {
-        self.deaths.get(&job.to_string()).copied().unwrap_or(0)
+        let job = job.to_string();
+        let is_of = |key: &String| key.split('.').next() == Some(job.as_str());
+        self.deaths.iter().filter(|(key, _)| is_of(key)).map(|(_, deaths)| *deaths).max().unwrap_or(0)
+    }
+
+    /// Whether calls of anything were lost more often than this.
+    pub(crate) fn has_deaths_beyond(&self, most: u32) -> bool {
+        self.deaths.values().any(|deaths| *deaths > most)
+    }
+
+    /// Whether a message of a job came that had come before.
+    pub(crate) fn has_come_again(&self, job: JobId) -> bool {
+        let job = job.to_string();
+        self.came_again.keys().any(|key| key.split('.').next() == Some(job.as_str()))
     }
 
     /// How many calls a process makes.

@@ -12,9 +12,16 @@ impl Oracle {
         self.beats.remove(&owner);
     }
 
+    /// A process dies that has claimed this job; a call of it is counted when it ends.
+    pub(crate) fn dies_claimed(&mut self, owner: Owner, job: JobId) {
+        if !self.live.values().any(|call| call.owner == owner && call.job == job) {
+            *self.deaths.entry(job.to_string()).or_default() += 1;
+        }
+    }
+
     fn loses_calls(&mut self, owner: Owner) {
         for call in self.live.values().filter(|call| call.owner == owner) {
-            *self.deaths.entry(format!("{}", call.job)).or_default() += 1;
+            *self.deaths.entry(call.key().to_owned()).or_default() += 1;
         }
     }
 
@@ -68,7 +75,7 @@ impl Oracle {
         }
     }
 
-    pub(crate) fn thaws(&mut self, owner: Owner, now: u64) {
-        self.thawed.insert(owner, now);
+    pub(crate) fn thaws(&mut self, owner: Owner, frozen: u64, now: u64) {
+        self.thawed.insert(owner, (frozen, now));
     }
 }
