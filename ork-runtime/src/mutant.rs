@@ -108,12 +108,8 @@ pub enum Mutant {
     GivesNoOutputs,
     /// A schedule starts something beside what it has started before, and may not.
     StartsBesideLast,
-    /// What the store cannot hold is written again and again.
-    RetriesUnstorable,
     /// Nothing follows a job without a store whose task is unknown.
     FollowsNothingRefused,
-    /// A part queue that another worker has removed is not made again.
-    MakesNoQueueAgain,
     /// A set that was followed is reported as one without a queue.
     ReportsFollowedSets,
     /// The end of a job is no event.
@@ -178,9 +174,7 @@ impl Mutant {
         Self::BeginsTasksEarly,
         Self::GivesNoOutputs,
         Self::StartsBesideLast,
-        Self::RetriesUnstorable,
         Self::FollowsNothingRefused,
-        Self::MakesNoQueueAgain,
         Self::ReportsFollowedSets,
         Self::TellsNoEnd,
         Self::RemovesObjectsInUse,

@@ -119,8 +119,7 @@ pub(super) async fn settlement(
 
 /// What becomes of a delivery when the store fails.
 async fn of_store(engine: &Engine, error: &StoreError, message: Option<&Message>) -> Option<Settlement> {
-    let is_on = mutant::is_on(Mutant::RetriesUnstorable);
-    match message.filter(|_| error.kind() == StoreErrorKind::Data && !is_on) {
+    match message.filter(|_| error.kind() == StoreErrorKind::Data) {
         Some(message) => unstorable::settlement(engine, error, message).await,
         None => store_failed(engine, error).await,
     }

@@ -81,7 +81,8 @@ impl World {
         // A message may still be sent of a job that was cancelled, or of an attempt before it was retried.
         let is_retried =
             || self.oracle(|oracle| [event.job, event.root].iter().any(|job| oracle.retried.contains(job)));
-        let is_late = event.kind == EventKind::Ready && (last == Some((event.attempt, END)) || is_retried());
+        let is_of_message = matches!(event.kind, EventKind::Created | EventKind::Ready);
+        let is_late = is_of_message && (last == Some((event.attempt, END)) || is_retried());
         if let Some(last) = last
             && is_new
             && place < last

@@ -215,7 +215,7 @@ impl World {
                 world.crash(number, 1_000);
             }
         });
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     pub(crate) fn freeze(self: &Arc<Self>, number: usize, lasts: u64) {

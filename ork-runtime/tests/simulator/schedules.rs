@@ -102,7 +102,7 @@ impl World {
         // What one time has started may not have ended at the next, but no time is skipped for ever.
         let missing = match overlap {
             Overlap::Allow => past.iter().find(|time| is_missing(time)),
-            Overlap::Skip => past.first().filter(|_| past.iter().all(|time| is_missing(time))),
+            Overlap::Skip => past.first().filter(|_| past.iter().all(is_missing)),
         };
         if let Some(time) = missing {
             let words = format!("schedule {number}, {missed:?}, has started nothing for {}", shown(*time));

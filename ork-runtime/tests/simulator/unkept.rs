@@ -14,7 +14,7 @@ use super::dice::Dice;
 use super::ends::{Return, wanted};
 use super::expected::Expected;
 use super::oracle::Oracle;
-use super::tasks::{Script, blocking, many_part, next, plain, timed};
+use super::tasks::{How, Script, blocking, many_part, next, plain, timed};
 use super::workload::Job;
 use super::world::World;
 
@@ -153,11 +153,13 @@ impl World {
             let hooks = Hooks { part: Some(part), on_complete: hooks.to_vec() };
             let bytes = (u128::from(dice.next()) << 64 | u128::from(dice.next())).to_be_bytes();
             jobs.push(JobId::from_bytes(bytes));
+            // No worker knows the task of some.
+            let is_unknown = script.how == How::FailsForGood;
             let body = serde_json::to_vec(&json!({ "script": script })).unwrap().into();
-            let about = Message::about(JobId::from_bytes(bytes), "plain");
+            let about = Message::about(JobId::from_bytes(bytes), if is_unknown { "strange" } else { "plain" });
             let message = Ok(Message { body, hooks: Some(Box::new(hooks)), ..about });
             let letter = Letter { message, anonymous: false, foreign: false };
-            while self.publishes(letter.clone()).is_err() {
+            while self.publishes(letter.clone(), is_unknown).is_err() {
                 self.executor.sleep(500_000).await;
             }
         }

@@ -300,7 +300,9 @@ impl World {
             let is_copy = || self.oracle(|oracle| words.split(' ').any(|word| oracle.is_copied(word)));
             words.contains("no-part-queue: ") && (self.scenario.doubles() || is_copy())
         };
-        let is_expected = |words: &&String| words.contains("exhausted: ") || is_gone(words) || is_late(words);
+        let is_unknown = |words: &str| words.starts_with("strange ") && words.contains("unknown-task: ");
+        let is_expected =
+            |words: &&String| words.contains("exhausted: ") || is_gone(words) || is_late(words) || is_unknown(words);
         if let Some(one) = dead.iter().find(|words| !is_expected(words)) {
             self.oracle(|oracle| oracle.report("dead letters", one.clone()));
         }

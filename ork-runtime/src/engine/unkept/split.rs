@@ -25,7 +25,6 @@ use crate::hook::{Hooks, PartHook};
 use crate::id::Fingerprint;
 use crate::job::{Job, Phase};
 use crate::message::{Ask, Message, Outgoing};
-use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 use crate::task::{CallError, TaskDef};
 
@@ -163,9 +162,7 @@ async fn send(
             Ok(()) => break (epoch, head),
             // Another worker has a copy of this message, and has removed the queue to make its own. Whichever of the two is
             // last has its head in the queue.
-            Err(error)
-                if error.kind() == BrokerErrorKind::Undeliverable && !mutant::is_on(Mutant::MakesNoQueueAgain) =>
-            {
+            Err(error) if error.kind() == BrokerErrorKind::Undeliverable => {
                 tracing::debug!(queue, "the part queue was removed by another worker, it is made again");
                 pause(engine, PAUSE.mul_f64(engine.entropy.fraction())).await?;
             }

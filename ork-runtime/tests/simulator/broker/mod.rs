@@ -460,9 +460,9 @@ impl World {
         }
     }
 
-    /// A program of others publishes this into the queue of its task.
-    pub(crate) fn publishes(self: &Arc<Self>, letter: Letter) -> Result<(), NotTaken> {
-        self.takes_letter(self.client.owner(), letter)
+    /// A program of others publishes this into the queue of its task, or into another one.
+    pub(crate) fn publishes(self: &Arc<Self>, letter: Letter, is_unknown: bool) -> Result<(), NotTaken> {
+        self.takes_letter(if is_unknown { Owner::WORLD } else { self.client.owner() }, letter)
     }
 
     /// A program of others publishes this.

@@ -166,6 +166,9 @@ impl PartQueues for BrokerEnd {
     }
 
     async fn make(&self, queue: &str) -> Result<(), BrokerError> {
+        // Two requests: what is recorded in between finds no queue.
+        self.reach().await?;
+        self.world.sets(|sets| sets.queues.remove(queue));
         self.reach().await?;
         self.world.note(self.owner, format_args!("makes  {queue}"));
         self.world.make_part_queue(queue);

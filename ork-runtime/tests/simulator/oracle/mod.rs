@@ -187,6 +187,11 @@ impl Oracle {
             self.excuses("after a call whose delivery was lost, without a store");
             return;
         }
+        if self.unkept && what.contains(".join") && self.has_come_again(*job) {
+            // A worker that has lost its reader, or its part, does not know it while it waits to call the join.
+            self.excuses("after another join, without a store");
+            return;
+        }
         let is_settled = *begun > returned + SETTLES && self.is_calm(call.owner, returned, returned + SETTLES);
         if is_settled && self.is_same_run(*job, call.claimed) {
             self.report("again", format!("{what} begins in process {}, and has returned in {}", owner.0, call.owner.0));
@@ -368,10 +373,10 @@ impl Oracle {
     pub(crate) fn is_told_late(&mut self, words: String, happened: u64, now: u64) {
         // The process that should have told it may have died: then another one does so when its rows are freed.
         let held_up = |from: u64, until: u64| from < now && until.min(from + FREED_WITHIN) > happened;
-        if !self.disturbed.iter().any(|(_, from, until)| held_up(*from, *until)) {
-            self.report("events", words);
-        } else {
+        if self.disturbed.iter().any(|(_, from, until)| held_up(*from, *until)) {
             self.excuses("an event of a process that was held up");
+        } else {
+            self.report("events", words);
         }
     }
 
