@@ -66,7 +66,7 @@ pub(super) async fn pass(
         bodies,
         total: barrier.total(),
         rounds: 0,
-        is_cut: false,
+        is_replaced: false,
         reader: None,
         fired: &fired,
     };
@@ -95,8 +95,8 @@ struct Passing<'a> {
     total: u64,
     /// How often all was put back, and how often a reader was lost.
     rounds: u32,
-    /// Whether its record was too large, and says that now.
-    is_cut: bool,
+    /// Whether its record was too large, and says now that the part has failed.
+    is_replaced: bool,
     reader: Option<(Box<dyn PartReader>, Vec<Kept>)>,
     /// Whether what follows the set was done.
     fired: &'a AtomicBool,
@@ -150,7 +150,7 @@ impl Passing<'_> {
                 queues.record(record)
             };
             let Err(error) = patiently(self.engine, try_once).await? else { return Ok(Event::Recorded) };
-            if error.kind() == BrokerErrorKind::TooLarge && !self.is_cut {
+            if error.kind() == BrokerErrorKind::TooLarge && !self.is_replaced {
                 self.fail_record(&error);
                 continue;
             }
@@ -173,7 +173,7 @@ impl Passing<'_> {
         if let Entry::Part { ok, .. } = &mut self.record.entry {
             *ok = false;
         }
-        self.is_cut = true;
+        self.is_replaced = true;
     }
 
     async fn count(&mut self) -> Result<Event, Unsent> {

@@ -108,7 +108,7 @@ impl Trouble {
                     }
                 })
             }
-            ErrorKind::IOError(io) if matches!(io.kind(), Io::ConnectionAborted | Io::ConnectionReset) => None,
+            ErrorKind::IOError(io) if is_cut(io.kind()) => None,
             ErrorKind::IOError(io) => Some(Self::new(
                 BrokerErrorKind::Disconnected,
                 format!("cannot reach RabbitMQ at {address}: {}", io_words(io)),
@@ -152,11 +152,16 @@ pub(super) fn words(error: &lapin::Error) -> String {
     }
 }
 
+/// Whether the other side has ended the connection. Which of these it is depends on whether it is read or written then.
+pub(super) const fn is_cut(kind: Io) -> bool {
+    matches!(kind, Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe | Io::UnexpectedEof)
+}
+
 /// An I/O error in plain words, without the number of the operating system.
 fn io_words(error: &std::io::Error) -> String {
     match error.kind() {
         Io::ConnectionRefused => "connection refused".to_owned(),
-        Io::ConnectionReset | Io::ConnectionAborted => "the connection was cut".to_owned(),
+        kind if is_cut(kind) => "the connection was cut".to_owned(),
         Io::TimedOut => "timed out".to_owned(),
         _ => error.to_string(),
     }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::error::{Cut, Trouble};
+use super::error::{Cut, Trouble, is_cut};
 use super::live::Live;
 use super::topology::Topology;
 use super::url::{Address, Addresses};
@@ -378,7 +378,7 @@ fn greet(address: &Address, patience: Duration) -> Result<(), Trouble> {
             std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
                 strange(BrokerErrorKind::TimedOut, "accepts connections but does not answer with AMQP")
             }
-            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => {
+            kind if is_cut(kind) => {
                 strange(BrokerErrorKind::Disconnected, "hangs up when it hears AMQP").map_err(Trouble::while_made)
             }
             _ => Ok(()),
