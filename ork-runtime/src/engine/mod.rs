@@ -310,19 +310,9 @@ async fn run(
         Some(step) if message.ask == Ask::Step && !step.is_call() => None,
         _ => SlotKind::of_message(&task, message),
     };
-    let mut alone = None;
-    match kind {
-        None => slot = None,
-        // One more loss would fail it, so that it must not be for the sake of what runs beside it.
-        Some(kind) if redelivered > 0 && redelivered >= engine.settings.losses => {
-            drop(slot.take());
-            if let Some((own, others)) = slots::wait_alone(engine, kind).await {
-                (slot, alone) = (Some(own), others);
-            }
-        }
-        Some(kind) if slot.is_none() => slot = slots::wait(engine, kind).await,
-        Some(_) => {}
-    }
+    // One more loss would fail it, so that it must not be for the sake of what runs beside it.
+    let is_suspect = redelivered > 0 && redelivered >= engine.settings.losses;
+    let (slot, alone) = slots::for_call(engine, kind, slot, is_suspect).await;
     // While it waited it may have been lost, and begun elsewhere.
     if (kind.is_some() && slot.is_none()) || tenure.is_lost() {
         return Ok(Done::Interrupted);

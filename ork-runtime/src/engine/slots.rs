@@ -249,9 +249,28 @@ pub(super) async fn turn(engine: &Engine, lane: Lane, cancelled: &CancellationTo
     }
 }
 
+/// The slot of a call, which may have one; nothing for what is no call, and if the worker has to stop. A suspect gets one
+/// when nothing else runs, as far as that can be.
+pub(super) async fn for_call(
+    engine: &Engine,
+    kind: Option<SlotKind>,
+    slot: Option<Slot>,
+    is_suspect: bool,
+) -> (Option<Slot>, Option<Alone<'_>>) {
+    let Some(kind) = kind else { return (None, None) };
+    if is_suspect {
+        drop(slot);
+        return wait_alone(engine, kind).await.map_or((None, None), |(slot, alone)| (Some(slot), alone));
+    }
+    match slot {
+        Some(slot) => (Some(slot), None),
+        None => (wait(engine, kind).await, None),
+    }
+}
+
 /// Waits for a slot in a process in which nothing else runs, for work that is not claimed. Where that takes long, any
 /// slot will do, so that nothing stands still for good.
-pub(super) async fn wait_alone(engine: &Engine, kind: SlotKind) -> Option<(Slot, Option<Alone<'_>>)> {
+async fn wait_alone(engine: &Engine, kind: SlotKind) -> Option<(Slot, Option<Alone<'_>>)> {
     tokio::select! {
         biased;
         () = engine.drain.cancelled() => return None,
