@@ -204,37 +204,12 @@ impl World {
     }
 
     async fn submit(self: &Arc<Self>, ork: &Ork, number: u64, job: Job) {
+        if let Job::Asked(script) = job {
+            return self.ask(ork, number, script).await;
+        }
         let id = loop {
             let asked_at = self.executor.now();
-            let asked = match job.clone() {
-                Job::Asked(script) => return self.ask(ork, number, script).await,
-                Job::Set(_) => return,
-                Job::Itself(scripts) => id_of(ork.submit(itself { scripts }).await),
-                Job::Follower(of, script) => {
-                    let after = self.client.known(&of);
-                    let submission = ork.submit(plain { script });
-                    let submission = after.iter().fold(submission, |submission, id| submission.after(*id));
-                    let id = id_of(submission.await);
-                    if let Ok(id) = id {
-                        self.oracle(|oracle| oracle.follows.insert(id, after));
-                    }
-                    id
-                }
-                Job::Hooked(script) => {
-                    let follower = |when: &str| next { of: number, when: when.to_owned() };
-                    let submission = ork.submit(plain { script }).on_complete(follower("always"));
-                    let submission = submission.on_success(follower("success"));
-                    id_of(submission.on_failure(follower("failure")).await)
-                }
-                Job::Plain(script) => id_of(ork.submit(plain { script }).await),
-                Job::Blocking(script) => id_of(ork.submit(blocking { script }).await),
-                Job::Narrow(script) => id_of(ork.submit(narrow { script }).await),
-                Job::Timed(script) => id_of(ork.submit(timed { script }).await),
-                Job::Many(scripts) => id_of(ork.submit(many_part { scripts }).await),
-                Job::Tree(script, below) => id_of(ork.submit(trunk { script, below }).await),
-                Job::Flow(tasks) => id_of(ork.submit_plan(&flows::plan(number, &tasks)).await),
-                Job::Unique(key, script) => id_of(ork.submit(plain { script }).unique(format!("key {key}")).await),
-            };
+            let asked = self.send(ork, number, job.clone()).await;
             match asked {
                 Ok(id) => break Some(id),
                 Err(ClientError::Taken { by, .. }) => {
@@ -278,6 +253,39 @@ impl World {
         let now = self.executor.now();
         self.oracle(|oracle| oracle.hears(self.client.owner(), id, asked_at, now));
         self.heard(number, Answer::Ended(Box::new(outcome)));
+    }
+
+    /// Submits a job once.
+    pub(crate) async fn send(&self, ork: &Ork, number: u64, job: Job) -> Result<JobId, ClientError> {
+        match job {
+            Job::Asked(script) | Job::Plain(script) => id_of(ork.submit(plain { script }).await),
+            // Its parts are messages of other programs.
+            Job::Set(_) => Err(ClientError::NotTaken("a set is not submitted".to_owned())),
+            Job::Itself(scripts) => id_of(ork.submit(itself { scripts }).await),
+            Job::Follower(of, script) => {
+                let after = self.client.known(&of);
+                let submission = ork.submit(plain { script });
+                let submission = after.iter().fold(submission, |submission, id| submission.after(*id));
+                let id = id_of(submission.await);
+                if let Ok(id) = id {
+                    self.oracle(|oracle| oracle.follows.insert(id, after));
+                }
+                id
+            }
+            Job::Hooked(script) => {
+                let follower = |when: &str| next { of: number, when: when.to_owned() };
+                let submission = ork.submit(plain { script }).on_complete(follower("always"));
+                let submission = submission.on_success(follower("success"));
+                id_of(submission.on_failure(follower("failure")).await)
+            }
+            Job::Blocking(script) => id_of(ork.submit(blocking { script }).await),
+            Job::Narrow(script) => id_of(ork.submit(narrow { script }).await),
+            Job::Timed(script) => id_of(ork.submit(timed { script }).await),
+            Job::Many(scripts) => id_of(ork.submit(many_part { scripts }).await),
+            Job::Tree(script, below) => id_of(ork.submit(trunk { script, below }).await),
+            Job::Flow(tasks) => id_of(ork.submit_plan(&flows::plan(number, &tasks)).await),
+            Job::Unique(key, script) => id_of(ork.submit(plain { script }).unique(format!("key {key}")).await),
+        }
     }
 
     /// Follows the status of a job to its end: it never goes back to an older one.

@@ -9,14 +9,14 @@ use ork::{Event, EventKind, JobId, Ork};
 use super::store::virtual_micros;
 use super::world::World;
 
-/// What was told so far.
+/// The events that were published so far.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     /// The ids of the events.
     ids: BTreeSet<String>,
-    /// How far a job was when something new was last told of it.
+    /// The position of the last new event of each job.
     places: BTreeMap<JobId, (u32, u32)>,
-    /// The jobs of which an end was told.
+    /// The jobs with a published end.
     ended: BTreeSet<JobId>,
     /// The jobs of which the client has missed some.
     pub(crate) missed: BTreeSet<JobId>,
@@ -61,8 +61,8 @@ impl World {
         look(&mut self.told.lock().unwrap())
     }
 
-    /// What is told of a job comes in the order in which it happened, unless a process was held up meanwhile; what comes
-    /// again has the same id.
+    /// Checks that the events of a job arrive in the order in which they happened, unless a process was delayed
+    /// meanwhile. A repeated event has the same id.
     pub(crate) fn check_event(&self, event: &Event) {
         let place = (event.attempt, rank(event.kind));
         let (is_new, last) = self.told_events(|told| {
@@ -76,7 +76,7 @@ impl World {
             }
             (is_new, last)
         });
-        // Without a store each delivery of a job tells its own story.
+        // Without a store every delivery of a job publishes its events anew.
         let last = last.filter(|_| self.keeps());
         // A message may still be sent of a job that was cancelled, or of an attempt before it was retried.
         let is_retried =
@@ -93,7 +93,7 @@ impl World {
         }
     }
 
-    /// The end of each job was told.
+    /// Checks that the end of each job was published.
     pub(crate) fn check_events(&self) {
         if !self.scenario.events || !self.keeps() || self.told_events(|told| told.missed_some) {
             return;

@@ -39,7 +39,7 @@ enum HowMany {
     Each,
 }
 
-/// What a task comes to.
+/// How a task ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Outcome {
     stage: Stage,
@@ -72,15 +72,15 @@ impl FlowTask {
         all
     }
 
-    pub(crate) fn scripts(&self) -> &[Script] {
-        &self.scripts
+    pub(crate) fn into_scripts(self) -> Vec<Script> {
+        self.scripts
     }
 
     pub(crate) fn scripts_mut(&mut self) -> &mut [Script] {
         &mut self.scripts
     }
 
-    /// What it comes to after those before it, if no client steers the run.
+    /// How it ends after the tasks before it, if no client steers the run.
     fn outcome(&self, before: &[Outcome]) -> Outcome {
         let is_fan = self.how_many != HowMany::One;
         let well = |at: &usize| before.get(*at).is_some_and(|task| task.stage == Stage::Success);

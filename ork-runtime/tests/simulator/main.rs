@@ -1,5 +1,5 @@
-//! The whole engine under a storm that is drawn from a seed: processes die, freeze, stop and have wrong clocks, the store
-//! is late or refuses, the broker loses what it has, and time is virtual. The same seed is the same run.
+//! The whole engine under a storm that is drawn from a seed: processes die, freeze, stop and have wrong clocks, the
+//! store is late or refuses, the broker loses what it has, and time is virtual. The same seed is the same run.
 //!
 //! ```text
 //! cargo test --test simulator                          a thousand seeds

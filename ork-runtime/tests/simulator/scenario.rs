@@ -32,7 +32,7 @@ pub(crate) struct Scenario {
     /// Whether outputs beyond a few bytes are kept in a place of their own.
     #[serde(default)]
     pub(crate) large: bool,
-    /// Whether events are told over the broker, and the client listens.
+    /// Whether processes publish events, and the client subscribes to them.
     #[serde(default)]
     pub(crate) events: bool,
     pub(crate) workers: Vec<ProcessSpec>,
@@ -97,8 +97,8 @@ pub(crate) enum Trouble {
     Stop { worker: usize, back: u64 },
     /// The clock of a worker is set.
     Turn { worker: usize, by: i64 },
-    /// A worker ends in the middle of a transaction: it is committed and not answered yet. So many transactions go before
-    /// that one.
+    /// A worker ends in the middle of a transaction: it is committed and not answered yet. So many transactions go
+    /// before that one.
     InCommit { worker: usize, after: u64, what: Ends },
     /// The store answers late, up to so many milliseconds.
     Late { most: u64, lasts: u64 },

@@ -48,7 +48,7 @@ impl Minutely {
 /// What the schedules of a run have started.
 #[derive(Debug, Default)]
 pub(crate) struct Ticks {
-    /// How many for one time, by the schedule's number and that time as they are told it.
+    /// The number of jobs for one time, by the schedule's number and that time as the jobs receive it.
     started: BTreeMap<(u64, String), u32>,
 }
 
@@ -65,7 +65,7 @@ fn tick_of(view: &JobView) -> Option<(u64, String)> {
     Some((input.get("of")?.as_u64()?, input.get("at")?.as_str()?.to_owned()))
 }
 
-/// A time as what is started is told it: later ones are greater.
+/// A time in the form that started jobs receive; later times compare as greater.
 fn shown(millis: i64) -> String {
     Schedule::new("* * * * *", "UTC").shown(millis).unwrap()
 }
@@ -118,8 +118,8 @@ impl World {
         self.truth(|tables| tables.jobs(&filter)).iter().all(|view| view.job.due.is_some_and(|due| due > now))
     }
 
-    /// A schedule has started a job: the only one for its time, not before that has come, and, if it is told so, not
-    /// while the one before is open.
+    /// Checks a job that a schedule has started: it is the only one for its time, does not begin before that time, and,
+    /// with `Overlap::Skip`, no earlier one is open.
     pub(crate) fn check_tick(&self, id: JobId) {
         let Some(view) = self.truth(|tables| tables.job(id)) else { return };
         let Some((number, at)) = tick_of(&view) else { return };

@@ -79,7 +79,7 @@ impl Script {
         }
     }
 
-    /// Whether this attempt is the last one, and what it comes to then.
+    /// Whether this attempt is the last one, and its result then.
     fn end(&self, attempt: u32) -> Return {
         let is_last = attempt > RETRIES || (attempt > self.fails && self.how != How::Panics);
         if is_last { Return::Last(self.result()) } else { Return::Again }

@@ -23,7 +23,6 @@ impl World {
     ) -> (Vec<Change>, BTreeSet<usize>) {
         self.flush();
         let (mut changes, mut refused, now) = (Vec::new(), BTreeSet::new(), self.executor.now());
-        let has_unstorable = self.scenario.has_unstorable();
         if now < self.conflicts_until() && self.executor.polls().is_multiple_of(2) {
             // As a transaction that is rolled back, and then carried out again.
             let mut tables = self.truth(|tables| tables.clone());
@@ -36,7 +35,7 @@ impl World {
         let promised = batch.iter().any(|work| work.promise() == Promise::Durable || work.limit(0).is_some());
         for (at, work) in batch.iter_mut().enumerate() {
             let jobs: Vec<_> = (0..work.count()).map(|at| work.job(at)).collect();
-            let snapshot = has_unstorable.then(|| self.truth(|tables| tables.clone()));
+            let snapshot = self.has_unstorable.then(|| self.truth(|tables| tables.clone()));
             let (before, after, news) = self.truth(|tables| {
                 let before: Vec<_> = jobs.iter().map(|job| tables.job(*job)).collect();
                 let news = tables.apply(work.as_mut());

@@ -1,5 +1,4 @@
-//! What a client asks for that no store keeps: jobs whose messages are all there is of them, and sets of messages whose
-//! parts are counted in a part queue.
+//! Work without a store: jobs that exist only as messages, and sets of messages that are counted in a part queue.
 
 use std::sync::Arc;
 
@@ -9,12 +8,11 @@ use ork::{ClientError, JobId, Ork};
 use serde_json::json;
 
 use super::broker::Letter;
-use super::client::id_of;
 use super::dice::Dice;
 use super::ends::{Return, wanted};
 use super::expected::Expected;
 use super::oracle::Oracle;
-use super::tasks::{How, Script, blocking, many_part, next, plain, timed};
+use super::tasks::{How, Script, blocking, many_part, plain, timed};
 use super::workload::Job;
 use super::world::World;
 
@@ -25,19 +23,7 @@ impl World {
             return self.ask_unkept(ork, &job).await;
         }
         let id = loop {
-            let asked = match job.clone() {
-                Job::Many(scripts) => id_of(ork.submit(many_part { scripts }).await),
-                Job::Blocking(script) => id_of(ork.submit(blocking { script }).await),
-                Job::Hooked(script) => {
-                    let follower = |when: &str| next { of: number, when: when.to_owned() };
-                    let submission = ork.submit(plain { script }).on_complete(follower("always"));
-                    let submission = submission.on_success(follower("success"));
-                    id_of(submission.on_failure(follower("failure")).await)
-                }
-                Job::Plain(script) => id_of(ork.submit(plain { script }).await),
-                _ => return,
-            };
-            match asked {
+            match self.send(ork, number, job.clone()).await {
                 Ok(id) => break id,
                 Err(_refused) => self.executor.sleep(500_000).await,
             }
@@ -100,7 +86,8 @@ impl World {
         self.oracle(|oracle| oracle.unanswered += 1);
     }
 
-    /// No more clients were left without an answer than answers found no client, and nothing has followed that must not.
+    /// Checks that at most as many clients got no answer as answers were lost, and that no hook was sent that must
+    /// not be.
     pub(crate) fn check_unkept(&self) {
         let (unanswered, lost, unwanted) = self.oracle(|oracle| {
             let unwanted = oracle.ends.unwanted.iter().find(|place| oracle.ends.followed.contains(place));
@@ -132,7 +119,7 @@ impl World {
         self.oracle(is_lost)
     }
 
-    /// A program of others makes a part queue, and sends messages whose last one is followed by others.
+    /// Another program declares a part queue and publishes a set of messages with hooks.
     pub(crate) async fn send_set(self: &Arc<Self>, number: u64, scripts: Vec<Script>) {
         if self.server.is_none() {
             return;
@@ -166,7 +153,7 @@ impl World {
         self.is_followed(number, well, &jobs).await;
     }
 
-    /// Waits until all has followed that must.
+    /// Waits until each hook that must be sent was sent.
     async fn is_followed(&self, number: u64, well: bool, jobs: &[JobId]) {
         for when in wanted(well) {
             let place = (number, when.to_owned());
@@ -182,7 +169,7 @@ impl World {
         }
     }
 
-    /// Waits until this is so, as long as anything may take.
+    /// Waits until `look` answers something, at most until clients give up.
     async fn is_seen<T>(&self, look: impl Fn(&super::ends::Ends) -> Option<T> + Send) -> Option<T> {
         loop {
             let seen = self.oracle(|oracle| look(&oracle.ends));
@@ -207,7 +194,7 @@ impl World {
     }
 }
 
-/// Without a store, calls are not told from deliveries.
+/// Without a store, every redelivery counts as a lost call.
 const LOST: &str = "a job without a store whose messages came too often";
 
 /// What the functions of a job must have seen, by their idempotency keys.

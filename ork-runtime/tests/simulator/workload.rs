@@ -77,20 +77,8 @@ impl Act {
 }
 
 impl Job {
-    pub(crate) fn scripts(&self) -> Vec<&Script> {
-        match self {
-            Self::Plain(script)
-            | Self::Blocking(script)
-            | Self::Narrow(script)
-            | Self::Timed(script)
-            | Self::Unique(_, script)
-            | Self::Follower(_, script)
-            | Self::Hooked(script)
-            | Self::Asked(script) => vec![script],
-            Self::Many(scripts) | Self::Itself(scripts) | Self::Set(scripts) => scripts.iter().collect(),
-            Self::Tree(script, below) => [script].into_iter().chain(below).collect(),
-            Self::Flow(tasks) => tasks.iter().flat_map(FlowTask::scripts).collect(),
-        }
+    pub(crate) fn scripts(&self) -> Vec<Script> {
+        self.clone().scripts_mut().into_iter().map(|script| script.clone()).collect()
     }
 
     pub(crate) fn scripts_mut(&mut self) -> Vec<&mut Script> {
@@ -117,7 +105,7 @@ impl Job {
             Self::Timed(script) if u128::from(script.takes) + 100 > TIMEOUT.as_millis() => Expected::Any,
             Self::Flow(tasks) if flows::succeeds(tasks) => Expected::Success(None),
             Self::Flow(_) => Expected::Failed,
-            _ if !scripts.iter().all(|script| script.succeeds()) => Expected::Failed,
+            _ if !scripts.iter().all(Script::succeeds) => Expected::Failed,
             Self::Many(_) | Self::Itself(_) => Expected::Success(Some(scripts.iter().map(|script| script.key).sum())),
             _ => Expected::Success(scripts.first().map(|script| script.key)),
         }
@@ -163,7 +151,7 @@ pub(crate) fn unkept(job: Job) -> Job {
         | Job::Set(_) => job,
         Job::Narrow(script) | Job::Unique(_, script) | Job::Follower(_, script) => Job::Plain(script),
         Job::Tree(_, scripts) | Job::Itself(scripts) => Job::Many(scripts),
-        Job::Flow(tasks) => Job::Many(tasks.iter().flat_map(FlowTask::scripts).cloned().collect()),
+        Job::Flow(tasks) => Job::Many(tasks.into_iter().flat_map(FlowTask::into_scripts).collect()),
     }
 }
 

@@ -32,6 +32,8 @@ use super::troubles::{Soft, StoreTroubles};
 /// Everything of one run.
 pub(crate) struct World {
     pub(crate) scenario: Scenario,
+    /// Whether calls return what the store cannot hold.
+    pub(crate) has_unstorable: bool,
     pub(crate) executor: Arc<Executor>,
     tables: Mutex<Tables>,
     /// The tables as they were after the last transaction that must outlive the store's server.
@@ -114,6 +116,7 @@ impl World {
             store_troubles: Mutex::default(),
             armed: Mutex::default(),
             unanswered: Mutex::default(),
+            has_unstorable: scenario.has_unstorable(),
             scenario,
         })
     }
@@ -293,7 +296,8 @@ impl World {
             let words = format!("{} part queues are left, such as {one}", sets.len());
             self.oracle(|oracle| oracle.report("queues", words));
         }
-        // One that was lost too often is put aside, and its job says so; what was removed in time is not known any more.
+        // One that was lost too often is put aside, and its job says so; what was removed in time is not known any
+        // more.
         let is_gone = |words: &str| words.contains("unknown-job: ") && self.scenario.retention > 0;
         // A copy of a message comes when its set has ended.
         let is_late = |words: &str| {

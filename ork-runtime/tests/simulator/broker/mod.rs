@@ -428,7 +428,7 @@ impl World {
         })
     }
 
-    /// A program of others takes what waits, so many of each queue at most, and gives it back after a while, or keeps it.
+    /// Another program takes what waits, so many of each queue at most, and gives it back after a while, or keeps it.
     pub(crate) fn take_as_stranger(self: &Arc<Self>, most: usize, lasts: u64, keeps: bool) {
         let queues: Vec<_> = self.server().inner(|inner| inner.queues.keys().cloned().collect());
         for name in queues {
@@ -449,7 +449,7 @@ impl World {
         }
     }
 
-    /// A program of others publishes once more what waits, so many of each queue at most.
+    /// Another program publishes once more what waits, so many of each queue at most.
     pub(crate) fn double(self: &Arc<Self>, most: usize) {
         let letters: Vec<_> = self.server().inner(|inner| {
             let ready = inner.queues.values().flat_map(|queue| queue.ready.iter().take(most));
@@ -460,12 +460,12 @@ impl World {
         }
     }
 
-    /// A program of others publishes this into the queue of its task, or into another one.
+    /// Another program publishes this into the queue of its task, or into another one.
     pub(crate) fn publishes(self: &Arc<Self>, letter: Letter, is_unknown: bool) -> Result<(), NotTaken> {
         self.takes_letter(if is_unknown { Owner::WORLD } else { self.client.owner() }, letter)
     }
 
-    /// A program of others publishes this.
+    /// Another program publishes this.
     pub(crate) fn publish_as_stranger(self: &Arc<Self>, letter: Letter) {
         let _refused = self.takes_letter(Owner::WORLD, letter);
     }

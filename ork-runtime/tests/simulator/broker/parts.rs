@@ -22,7 +22,7 @@ struct Record {
     body: Bytes,
 }
 
-/// Who reads a queue.
+/// The exclusive consumer of a queue.
 #[derive(Debug)]
 struct Reading {
     number: u64,
@@ -31,13 +31,13 @@ struct Reading {
     window: usize,
     unacked: BTreeMap<u64, Record>,
     wire: mpsc::UnboundedSender<(u64, Record)>,
-    /// Whether it is handed nothing more.
+    /// Whether it has cancelled its consumer.
     stops: bool,
 }
 
 #[derive(Debug, Default)]
 struct PartQueue {
-    /// Tells it from others that had its name before.
+    /// Distinguishes it from earlier queues of the same name.
     number: u64,
     ready: VecDeque<Record>,
     reading: Option<Reading>,
@@ -123,7 +123,7 @@ impl World {
         Ok(())
     }
 
-    /// A program of others takes what nobody reads of each part queue, so much of it at most, and gives it back later.
+    /// Another program takes up to `most` records from each part queue without a consumer, and requeues them later.
     pub(crate) fn hold_records(self: &Arc<Self>, most: usize, lasts: u64) {
         let names: Vec<_> = self.sets(|sets| sets.queues.keys().cloned().collect());
         for name in names {
@@ -140,7 +140,7 @@ impl World {
             self.executor.spawn(Owner::WORLD, async move {
                 world.executor.sleep(lasts * 1_000).await;
                 world.sets(|sets| {
-                    // A queue that was removed takes with it what others hold of it.
+                    // A removed queue takes its unacknowledged messages with it.
                     let found = sets.queues.get_mut(&name).filter(|queue| queue.number == number);
                     let Some(queue) = found else { return };
                     taken.into_iter().rev().for_each(|record| queue.ready.push_front(record));

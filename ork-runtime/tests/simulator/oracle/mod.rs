@@ -20,8 +20,8 @@ pub(crate) struct Fault {
     pub(crate) words: String,
 }
 
-/// A call may go on for so long after its job has ended: the news may be lost, so that a sign of life brings it; then it
-/// has its time to tidy up.
+/// A call may go on for so long after its job has ended: the news may be lost, so that a sign of life brings it; then
+/// it has its time to tidy up.
 const LONGEST_AFTER: u64 = 12_000_000;
 
 /// The shortest pause before an attempt is made again, less what clocks may differ by.
@@ -192,7 +192,7 @@ impl Oracle {
         }
     }
 
-    /// Whether a process has been silent for so long that nobody knows what it has.
+    /// Whether the last heartbeat of a process has expired.
     pub(crate) fn is_silent(&self, owner: Owner, now: u64) -> bool {
         self.beats.get(&owner).is_none_or(|last| last + ALIVE_FOR < now)
     }
@@ -287,9 +287,9 @@ impl Oracle {
         !self.disturbed.iter().any(|(of, begins, ends)| concerns(of) && *begins < to && *ends > from)
     }
 
-    /// An event is told after one that happened later.
+    /// An event is published after one that happened later.
     pub(crate) fn is_told_late(&mut self, words: String, happened: u64, now: u64) {
-        // The process that should have told it may have died: then another one does so when its rows are freed.
+        // If its process has died, another one publishes it once the rows are released.
         let held_up = |from: u64, until: u64| from < now && until.min(from + FREED_WITHIN) > happened;
         if self.disturbed.iter().any(|(_, from, until)| held_up(*from, *until)) {
             self.excuses("an event of a process that was held up");

@@ -70,7 +70,8 @@ impl Oracle {
         heard + HEARS_OF_LOSS >= since
     }
 
-    /// Whether this is a part of a job that no store keeps, and that may have been split twice: then it has two messages.
+    /// Whether this is a part of a job that no store keeps, and that may have been split twice: then it has two
+    /// messages.
     fn is_split_twice(&self, job: JobId, what: &str) -> bool {
         let job = job.to_string();
         what.contains('.') && (self.came_again.contains_key(&job) || self.copied.contains(&job))
