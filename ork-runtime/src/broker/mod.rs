@@ -148,8 +148,8 @@ pub trait Receipt: Send + fmt::Debug {
     /// Says what becomes of the delivery; never waits.
     fn settle(self: Box<Self>, settlement: Settlement);
 
-    /// Whether the delivery is known to be lost, with the channel that it came on: it comes again, here or elsewhere, and
-    /// what is said of this one counts for nothing.
+    /// Whether the channel of this delivery is closed: the broker delivers the message again, to this process or to
+    /// another one, and a settlement of this delivery has no effect.
     fn is_lost(&self) -> bool {
         false
     }

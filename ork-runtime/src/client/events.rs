@@ -14,9 +14,9 @@ impl Client {
     /// What happens to jobs, from now on.
     ///
     /// Over RabbitMQ these are the events of all processes, each at least once; one that comes again has the same
-    /// [`Event::id`]. The events that one process tells of a job come in the order in which they happened; one of a
-    /// process that was held up may come after later ones of another. With the broker `embedded` they are those of this
-    /// process, each once.
+    /// [`Event::id`]. The events about a job that one process publishes arrive in the order in which they happened;
+    /// those of a process that was delayed may arrive after later ones of another process. With the broker `embedded`
+    /// they are those of this process, each once.
     ///
     /// ```
     /// # use futures_util::StreamExt as _;

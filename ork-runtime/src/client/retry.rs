@@ -8,13 +8,13 @@ use crate::store::{JobView, Situation};
 use crate::task::CallError;
 
 impl Client {
-    /// Takes up a job that failed or was cancelled: exactly the parts that are not `ok`, then its join. A job that has not
-    /// ended, and for which nothing is under way, is sent again: the broker has lost its message, or those of its parts.
-    /// One that was cancelled while it waited for the ends of other jobs waits for them again.
+    /// Takes up a job that failed or was cancelled: exactly the parts that are not `ok`, then its join. A job that
+    /// has not ended, and for which nothing is under way, is sent again: the broker has lost its message, or those of
+    /// its parts. One that was cancelled while it waited for the ends of other jobs waits for them again.
     ///
     /// # Errors
-    /// When there is no such job, it has succeeded, something is under way for it, another job has its unique key, its task
-    /// does not take its input any more, or the store cannot be written.
+    /// When there is no such job, it has succeeded, something is under way for it, another job has its unique key,
+    /// its task does not take its input any more, or the store cannot be written.
     ///
     /// # Cancel safety
     /// The job may or may not have been taken up if the future is dropped.
@@ -28,8 +28,8 @@ impl Client {
     /// Takes up one part of a job that failed or was cancelled, then its join; the other parts stay as they are.
     ///
     /// # Errors
-    /// When there is no such job or part, the job has not ended or succeeded, the part ended well, or the store cannot be
-    /// written.
+    /// When there is no such job or part, the job has not ended or succeeded, the part ended well, or the store
+    /// cannot be written.
     ///
     /// # Cancel safety
     /// The part may or may not have been taken up if the future is dropped.
@@ -67,7 +67,8 @@ impl Client {
         }
     }
 
-    /// The jobs that have not ended and that a job waited for which never began: its row in the outbox still waits for them.
+    /// The jobs that have not ended and that a job waited for which never began: its row in the outbox still waits
+    /// for them.
     async fn waited_for(&self, id: JobId) -> Result<Vec<JobId>, ClientError> {
         let Situation { owed, follows, .. } = self.engine.store.situation(id).await?;
         let one = owed.limit.and_then(|(limit, _)| ends(&limit.name));

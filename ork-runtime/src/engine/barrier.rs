@@ -1,4 +1,5 @@
-//! Carrying out the barrier of a set of parts that no store knows: `crate::barrier` decides, a broker's part queue counts.
+//! Carrying out the barrier of a set of parts that no store knows: `crate::barrier` decides, a broker's part queue
+//! counts.
 //!
 //! Called when a part has ended, before its delivery is acknowledged.
 
@@ -79,7 +80,8 @@ pub(super) async fn pass(
     if !fired.load(Ordering::Relaxed) {
         return Passed::Interrupted;
     }
-    // What follows was done: a queue that is left would have it done once more, and one that is gone unnoticed be missed.
+    // What follows was done: a queue that is left would have it done once more, and one that is gone unnoticed be
+    // missed.
     tokio::select! {
         biased;
         passed = run => passed,
@@ -95,7 +97,7 @@ struct Passing<'a> {
     total: u64,
     /// How often all was put back, and how often a reader was lost.
     rounds: u32,
-    /// Whether its record was too large, and says now that the part has failed.
+    /// Whether a failure has replaced the output in the record, which was too large.
     is_replaced: bool,
     reader: Option<(Box<dyn PartReader>, Vec<Kept>)>,
     /// Whether what follows the set was done.
@@ -157,7 +159,8 @@ impl Passing<'_> {
             if error.kind() != BrokerErrorKind::Undeliverable {
                 tracing::error!(%error, queue = self.record.queue, "a part cannot be counted");
             }
-            // A record whose confirm was lost may have made the set complete, and another worker may have followed that.
+            // An earlier try may have been written although its confirm was lost. If it completed the set, another
+            // worker has removed the queue.
             let may_be_there = n_tries.into_inner() > 1
                 && error.kind() == BrokerErrorKind::Undeliverable
                 && !mutant::is_on(Mutant::ForgetsDoubtfulRecord);
@@ -165,7 +168,7 @@ impl Passing<'_> {
         }
     }
 
-    /// A record that no queue can hold says instead that the part has failed.
+    /// Replaces an output that is too large for the queue by a failure of the part.
     fn fail_record(&mut self, error: &BrokerError) {
         let words = format!("what it returned cannot be recorded: {error}");
         let failure = Failure::new(FailureKind::Output, words);

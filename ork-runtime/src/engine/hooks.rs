@@ -85,8 +85,8 @@ async fn send(
     Ok(())
 }
 
-/// Sends the hooks of a job in the store, a bit for each, and notes it if that cannot be. Answers whether it is done: if
-/// not, the worker has to stop, and another one does it.
+/// Sends the hooks of a job in the store, a bit for each, and notes it if that cannot be. Answers whether it is done:
+/// if not, the worker has to stop, and another one does it.
 pub(crate) async fn pay(engine: &Engine, id: JobId, which: u32, lost: u32) -> Result<bool, StoreError> {
     let Some(JobView { job, input, output, .. }) = engine.store.job(id).await? else { return Ok(true) };
     let Some(kept) = &job.hooks else { return Ok(true) };

@@ -85,7 +85,7 @@ impl Tenure {
         }
     }
 
-    /// Whether the delivery is known to be lost, so that it comes again elsewhere.
+    /// Whether the channel of the delivery is closed, so that the broker delivers the message again.
     pub(super) fn is_lost(&self) -> bool {
         match self {
             Self::Delivery(receipt) => receipt.is_lost(),
@@ -122,7 +122,8 @@ impl Tenure {
     }
 }
 
-/// Calls a function under a lease: unless its delivery was lost while it was claimed, for then it is begun elsewhere.
+/// Calls a function and exchanges its receipt for a lease when that takes long. If the delivery was lost during the
+/// claim the function is not called, as the next delivery of the message calls it.
 pub(super) async fn call(
     engine: &Engine,
     message: &Message,

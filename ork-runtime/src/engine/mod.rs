@@ -290,7 +290,7 @@ async fn run(
     let _turn = if let Some(turn) = engine.turns.try_take(what) {
         turn
     } else {
-        // The first one may need this slot for its next attempt.
+        // The first delivery may need this slot for its next attempt.
         if !mutant::is_on(Mutant::HoldsSlotForTurn) {
             slot = None;
         }
@@ -301,11 +301,11 @@ async fn run(
         }
     };
     // A claim says that a call is under way, and takes a permit where there is a limit; so the slot comes first.
-    // What was lost too often is not called any more.
+    // After too many losses the function is not called again, so that no slot is needed to fail.
     let is_counted_part = matches!(message.ask, Ask::Part { .. }) && counted.is_some();
-    let is_lost = (is_counted_part || !engine.store.keeps()) && redelivered > engine.settings.losses;
+    let is_exhausted = (is_counted_part || !engine.store.keeps()) && redelivered > engine.settings.losses;
     let kind = match &step {
-        _ if is_lost && !mutant::is_on(Mutant::WaitsToFail) => None,
+        _ if is_exhausted && !mutant::is_on(Mutant::WaitsToFail) => None,
         // It is made many, or cannot be made.
         Some(step) if message.ask == Ask::Step && !step.is_call() => None,
         _ => SlotKind::of_message(&task, message),
@@ -313,7 +313,7 @@ async fn run(
     // One more loss would fail it, so that it must not be for the sake of what runs beside it.
     let is_suspect = redelivered > 0 && redelivered >= engine.settings.losses;
     let (slot, alone) = slots::for_call(engine, kind, slot, is_suspect).await;
-    // While it waited it may have been lost, and begun elsewhere.
+    // The delivery may have been lost meanwhile: then the next one calls the function.
     if (kind.is_some() && slot.is_none()) || tenure.is_lost() {
         return Ok(Done::Interrupted);
     }
@@ -476,7 +476,8 @@ async fn part(
     if losses > engine.settings.losses {
         return Box::pin(settle::lost_part(engine, (key, limit), losses)).await;
     }
-    // Another worker has the part now, and marks it as running; only a permit must be returned.
+    // Another worker runs the part now. To release it here would clear that worker's mark; only a permit must be
+    // returned.
     if tenure.is_lost() && limit.is_none() {
         return Ok(Done::Interrupted);
     }

@@ -210,8 +210,8 @@ async fn write_down(
                     None => Ok(()),
                 };
             }
-            // As long as that process lives the message is only another copy of what it runs. When it has died, this may
-            // be what its job waits for.
+            // As long as that process lives the message is only another copy of what it runs. When it has died, this
+            // may be what its job waits for.
             Refusal::Runs(worker) => dead = outlived(engine, id, worker).await?,
         }
     }

@@ -1,9 +1,9 @@
 //! Sets of parts that were not complete when this process ended a part of theirs: they are counted again later.
 //!
-//! The worker that ends the last part of a set sees all of its records, unless a program that knows nothing of ork holds one
-//! at that moment: RabbitMQ counts only what nobody holds, and gives no sign when it is back. So as long as a set is open,
-//! each process that has ended a part of it looks again after a pause. A part of the set that ends begins the pauses
-//! anew, so sets whose parts are short are not looked at at all.
+//! The worker that ends the last part of a set sees all of its records, unless a program that knows nothing of ork
+//! holds one at that moment: RabbitMQ counts only what nobody holds, and gives no sign when it is back. So as long as
+//! a set is open, each process that has ended a part of it looks again after a pause. A part of the set that ends
+//! begins the pauses anew, so sets whose parts are short are not looked at at all.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,8 +37,8 @@ const fn pause_after(n_looks: u32) -> Duration {
 #[derive(Debug)]
 pub(crate) struct Look {
     pub(super) whose: Whose,
-    /// What this process has put into the queue last, of a part or of the whole. Published once more, it follows all that
-    /// is given back.
+    /// What this process has put into the queue last, of a part or of the whole. Published once more, it follows all
+    /// that is given back.
     pub(super) record: PartRecord,
     pub(super) follows: Follows,
 }
@@ -73,7 +73,8 @@ pub(super) fn follow_job<'a>(engine: &'a Arc<Engine>, task: &'a Task, message: &
     Box::new(move |set, kept| Box::pin(join::join(engine, task, message, (set, kept))))
 }
 
-/// What follows a set of others: hooks. No part speaks for the others, so the set is called by its queue and has no input.
+/// What follows a set of others: hooks. No part speaks for the others, so the set is called by its queue and has no
+/// input.
 pub(super) fn follow_set<'a>(engine: &'a Engine, task: &'a str, queue: &'a str, hooks: &'a [OnComplete]) -> Fire<'a> {
     Box::new(move |set, _kept| {
         let job = JobId::from_foreign(queue);

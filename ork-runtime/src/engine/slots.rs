@@ -249,8 +249,8 @@ pub(super) async fn turn(engine: &Engine, lane: Lane, cancelled: &CancellationTo
     }
 }
 
-/// The slot of a call, which may have one; nothing for what is no call, and if the worker has to stop. A suspect gets one
-/// when nothing else runs, as far as that can be.
+/// Waits for the slot of a call that has none yet; answers none if `kind` says that there is no call, or if the
+/// worker has to stop. A suspect gets its slot when nothing else runs here, or after [`ALONE`].
 pub(super) async fn for_call(
     engine: &Engine,
     kind: Option<SlotKind>,
@@ -281,7 +281,8 @@ async fn wait_alone(engine: &Engine, kind: SlotKind) -> Option<(Slot, Option<Alo
     wait(engine, kind).await.map(|slot| (slot, None))
 }
 
-/// Lets work run alone for a while. It may itself wait for others that need a slot here, so that they get one in the end.
+/// Lets work run alone for a while. It may itself wait for others that need a slot here, so that they get one in the
+/// end.
 pub(super) async fn keep_alone<T>(engine: &Engine, alone: Option<Alone<'_>>, work: impl Future<Output = T>) -> T {
     let Some(alone) = alone else { return work.await };
     let mut work = std::pin::pin!(work);

@@ -47,7 +47,7 @@ impl Timetable {
 
     /// The time for which something starts now, if one does, and the next time.
     fn due(&self, ticks: Ticks, created: Timestamp, now: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
-        // No worker may have been there between its creation and its first time.
+        // The first worker may see the schedule after its first time.
         let first = if mutant::is_on(Mutant::CountsFromFirstTick) { now } else { created };
         let next = ticks.next.or_else(|| self.after(first));
         // Nothing is started twice where a clock was set back.

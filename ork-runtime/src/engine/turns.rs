@@ -12,7 +12,8 @@ use crate::mutant::{self, Mutant};
 /// What a message asks for, and at which attempt: the next one does not wait until this one's call has tidied up.
 pub(super) type What = (JobId, Ask, u32);
 
-/// What this message asks for. The same job may come as a whole from its sender, and as an item or a step from the store.
+/// What this message asks for. A job may arrive as `Whole` from its sender and as `Item` from the store's outbox:
+/// that is the same call.
 pub(super) fn what(message: &Message) -> What {
     let ask = match message.ask {
         Ask::Item | Ask::Step if !mutant::is_on(Mutant::TellsItemsFromWholes) => Ask::Whole,

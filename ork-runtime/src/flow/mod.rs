@@ -81,8 +81,8 @@ pub struct FlowStep {
     /// Why it failed, in a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// How often it was begun anew, because one that it needs was taken up after it had begun; each time with a job of its
-    /// own.
+    /// How often it was begun anew, because one that it needs was taken up after it had begun; each time with a job
+    /// of its own.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub anew: u32,
     /// Whether one that it needs was taken up since it has begun, so that it begins anew once it has ended.
@@ -298,8 +298,8 @@ impl Job {
         }
     }
 
-    /// If this is a run, and that is the job of one of its tasks: the one that counts now. It is another one if the task has
-    /// begun anew, or is about to.
+    /// If this is a run, and that is the job of one of its tasks: the one that counts now. It is another one if the
+    /// task has begun anew, or is about to.
     pub(crate) fn counted(&self, task: &Self) -> Option<(usize, JobId)> {
         let (at, _) = task.step()?;
         Some((at, self.run()?.steps.get(at)?.job(self.id)))

@@ -31,8 +31,8 @@ pub struct Head {
 }
 
 impl Head {
-    /// Whether the job waits for parts if it waits at all. The end of a job fixes the number of its parts, so one that has
-    /// none and is taken up again waits for something else.
+    /// Whether the number of parts is final and not 0, so that a waiting job waits for parts. A cancel makes the number
+    /// final, too: a run of a workflow that is retried after it has 0 parts and waits for its tasks.
     pub const fn has_all_parts(&self) -> bool {
         self.sealed.is_some() && self.appended > 0
     }

@@ -231,8 +231,8 @@ impl Ledger {
         self.open(Policy::default(), false);
     }
 
-    /// Ends the current run of the split, if there is one, before the next one begins: its news change nothing more, and
-    /// what is under way of it does not count.
+    /// Ends the current run of the split, if there is one, before the next one begins: its news change nothing more,
+    /// and what is under way of it does not count.
     pub fn fence(&mut self) {
         debug_assert!(self.unloaded().is_empty(), "every shard must be loaded before a fence");
         if self.head.epoch > 0 {

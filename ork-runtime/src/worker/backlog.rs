@@ -104,7 +104,7 @@ impl Line {
 
     /// Begins the first in line under this slot, with as many after it as can begin together with it.
     fn begin(&mut self, engine: &Engine, kind: SlotKind, mut slot: Slot) -> Option<Begun> {
-        // A delivery that was lost comes again elsewhere.
+        // The broker delivers these again.
         while self.waiting.pop_front_if(|(_, delivery)| delivery.receipt.is_lost()).is_some() {}
         let (together, first) = self.waiting.pop_front()?;
         let Some(together) = together else { return Some(Begun::One(Box::new(first), Some(slot))) };

@@ -21,8 +21,8 @@ const REVIEW: u16 = 64;
 /// What has waited for a slot for so long is too much for this worker.
 const STALLED: Duration = Duration::from_millis(250);
 
-/// What is given back and comes again waits twice as long as the time before, until it waits for so long: others may have
-/// become free, and a message that only goes to and fro costs the broker little.
+/// What is given back and comes again waits twice as long as the time before, until it waits for so long: others may
+/// have become free, and a message that only goes to and fro costs the broker little.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Consumes until `stop` fires. What has not begun by then is given back at once.
@@ -85,7 +85,8 @@ pub(super) async fn consume(
             delivery = subscription.next() => delivery,
             () = engine.clock.pause(stalled), if waits => {
                 nothing_began += stalled;
-                // Other workers may have slots for it. Once the window is as small as can be, what comes is what can begin.
+                // Other workers may have slots for it. Once the window is as small as can be, what comes is what can
+                // begin.
                 let shrunk = window.stalled(stalled);
                 if shrunk {
                     subscription.resize(left(&window, *leases.borrow()));

@@ -88,9 +88,9 @@ fn hold_against(clock: &SharedClock, shown: Option<Timestamp>, asked: Duration) 
 
 /// A sign of life that was due at this moment.
 ///
-/// One that comes late is believed for as long as one in time, and looks at the others as they were at that moment: what
-/// held up this process, such as a computer that slept, may have held up all of them. The next one finds those that are
-/// dead.
+/// One that comes late is believed for as long as one in time, and looks at the others as they were at that moment:
+/// what held up this process, such as a computer that slept, may have held up all of them. The next one finds those
+/// that are dead.
 fn due(by: By, moment: Timestamp) -> Beat {
     let late = by.now - moment;
     let seen = if mutant::is_on(Mutant::JudgesLate) { by.now } else { by.now.min(moment) };
@@ -112,7 +112,8 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
         match engine.store.beat(beat).await {
             Ok(Beaten { ended, time, unattended: found }) => {
                 failures = 0;
-                // The clock was wrong by which it was written, as after a sleep of the computer: once more by the right one.
+                // The clock was wrong by which it was written, as after a sleep of the computer: once more by the
+                // right one.
                 moved = hold_against(&engine.store_clock, time, asked) > TTL / 4 && !moved;
                 if moved {
                     continue;
@@ -141,7 +142,8 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
             }
         }
         if engine.clock.now() >= next {
-            // Not from now: while it waited for the answer it was silent, as the others may have been.
+            // Counted from the request: a process that was frozen until the answer is late, and must judge the others
+            // as of the time at which its heartbeat was due.
             let from = if mutant::is_on(Mutant::CountsBeatsFromAnswer) { engine.clock.now() } else { begun };
             next = from + BEAT;
         }

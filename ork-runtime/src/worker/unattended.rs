@@ -1,10 +1,10 @@
 //! Jobs whose messages the broker has lost: found when their queues bring nothing, and sent again.
 //!
-//! A broker confirms a message, and may lose it all the same: by a policy that lets messages expire or limits a queue, by
-//! an operator who purges or deletes one, with a node. The store still has the job, which waits for that message. So once
-//! a queue has brought nothing for a minute, and else every ten, a sign of life asks the store for jobs of its tasks that
-//! nothing is under way for. What waits unchanged at the next look, while its queue is empty, is sent again. While all is
-//! well that is one more look at an index, in a transaction that is made anyway.
+//! A broker confirms a message, and may lose it all the same: by a policy that lets messages expire or limits a
+//! queue, by an operator who purges or deletes one, with a node. The store still has the job, which waits for that
+//! message. So once a queue has brought nothing for a minute, and else every ten, a sign of life asks the store for
+//! jobs of its tasks that nothing is under way for. What waits unchanged at the next look, while its queue is empty,
+//! is sent again. While all is well that is one more look at an index, in a transaction that is made anyway.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

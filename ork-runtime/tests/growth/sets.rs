@@ -62,8 +62,8 @@ fn sets(jobs: u64, parts: u64, within: Duration) {
     });
 }
 
-/// Fails on the code before this change: no job ends after the fourth or so, as each part that finds its queue full costs
-/// one or two channels for ever.
+/// Fails on the code before this change: no job ends after the fourth or so, as each part that finds its queue full
+/// costs one or two channels for ever.
 #[test]
 fn sets_without_a_store_cost_no_channels() {
     sets(60, 100, Duration::from_mins(3));

@@ -129,7 +129,8 @@ pub(super) fn is_not_found(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::NOTFOUND)
 }
 
-/// Whether this is RabbitMQ's word for what it does not take as it is: a queue that exists otherwise, a message too large.
+/// Whether this is RabbitMQ's word for what it does not take as it is: a queue that exists otherwise, a message too
+/// large.
 pub(super) fn is_not_taken(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::PRECONDITIONFAILED)
 }
@@ -152,7 +153,7 @@ pub(super) fn words(error: &lapin::Error) -> String {
     }
 }
 
-/// Whether the other side has ended the connection. Which of these it is depends on whether it is read or written then.
+/// Whether the peer has closed the connection. The kind depends on whether this side reads or writes at that moment.
 pub(super) const fn is_cut(kind: Io) -> bool {
     matches!(kind, Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe | Io::UnexpectedEof)
 }

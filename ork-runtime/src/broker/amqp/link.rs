@@ -26,8 +26,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Once the broker can be reached again, nothing waits for longer. An attempt in vain costs the broker next to nothing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// How long the first handshake may take of those that are cut, which lapin does not always notice; the next one may take
-/// twice as long.
+/// How long the first handshake may take of those that are cut, which lapin does not always notice; the next one may
+/// take twice as long.
 const HANDSHAKE: Duration = Duration::from_secs(2);
 
 /// So many times in turn a connection may be cut while it is made, before whoever asked for the first one is told.
@@ -390,8 +390,8 @@ fn greet(address: &Address, patience: Duration) -> Result<(), Trouble> {
 mod tests {
     use super::*;
 
-    /// Before, up to ten seconds went by between two attempts, so that a process heard of a broker that was back with as
-    /// much delay.
+    /// Before, up to ten seconds went by between two attempts, so that a process heard of a broker that was back with
+    /// as much delay.
     #[test]
     fn a_pause_between_two_attempts_is_never_longer_than_three_seconds() {
         let mut back_off = BackOff::new();

@@ -213,8 +213,8 @@ struct Group {
     step: Option<Arc<Step>>,
 }
 
-/// Takes those that can be run, all of the task of the first one, those under one limit together; the others are processed
-/// alone. Of work that needs one of few permits no more is begun than there are slots for.
+/// Takes those that can be run, all of the task of the first one, those under one limit together; the others are
+/// processed alone. Of work that needs one of few permits no more is begun than there are slots for.
 fn admit(
     engine: &Arc<Engine>,
     (deliveries, slot): (Vec<Delivery>, Slot),

@@ -107,8 +107,8 @@ pub(super) async fn part(
     })
 }
 
-/// Calls the function until it has succeeded or has no attempt left; `None` if the worker has to stop, or the delivery was
-/// lost.
+/// Calls the function until it has succeeded or has no attempt left; `None` if the worker has to stop, or the
+/// delivery was lost.
 async fn attempts(
     engine: &Arc<Engine>,
     task: &Task,
@@ -123,7 +123,7 @@ async fn attempts(
             Some(slot) => slot,
             None => slots::wait(engine, kind).await?,
         };
-        // The next delivery is run elsewhere.
+        // The next delivery of the message makes this attempt.
         if tenure.is_lost() {
             return None;
         }
@@ -180,7 +180,7 @@ fn no_parts(message: &Message) -> String {
     format!("it is a part of job {} whose parts are counted by a broker that this worker does not use", message.job)
 }
 
-/// Fails a job that was lost with its workers too often: its answer, its hooks. Parts that were sent before count for nothing.
+/// Fails a job that was lost with its workers too often: sends its answer and its hooks, and drops parts sent before.
 pub(super) async fn lost_job(
     engine: &Engine,
     (task, message): (&Task, &Message),

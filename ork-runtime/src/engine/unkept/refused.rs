@@ -1,4 +1,5 @@
-//! What cannot be run and no store keeps: it has failed, and what its sender asked for follows as after any other failure.
+//! What cannot be run and no store keeps: it has failed, and what its sender asked for follows as after any other
+//! failure.
 
 use bytes::Bytes;
 
@@ -64,7 +65,8 @@ async fn fail(engine: &Engine, job: &mut Job, failure: Failure) {
     debug_assert_eq!(again, None, "the last attempt has no next one");
 }
 
-/// Counts a part of a job that ork has split. If it is the last one its job fails as well, as this worker cannot join it.
+/// Counts a part of a job that ork has split. If it is the last one its job fails as well, as this worker cannot join
+/// it.
 async fn own_part(
     engine: &Engine,
     message: &Message,

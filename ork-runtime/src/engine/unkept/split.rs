@@ -69,7 +69,7 @@ pub(in super::super) async fn split(
                     () = engine.force.cancelled() => return Ok(Done::Interrupted),
                     () = engine.clock.pause_until(due) => claim::again(engine, &mut job, Phase::Start),
                 }
-                // The next delivery is split elsewhere.
+                // The next delivery of the message makes this attempt.
                 if tenure.is_lost() {
                     return Ok(Done::Interrupted);
                 }
@@ -78,8 +78,8 @@ pub(in super::super) async fn split(
     }
 }
 
-/// Removes the part queue of a job that was not split to the end, if it is there: its parts find none, and are done. Answers
-/// `false` if the worker has to stop.
+/// Removes the part queue of a job with an unfinished split, if it exists, so that its parts are dropped when they end.
+/// Answers `false` if the worker has to stop.
 pub(super) async fn forget(engine: &Engine, task: &Task, job: &Job) -> bool {
     let Some(queues) = engine.broker.parts() else { return true };
     let Ok(queue) = queues.name(task.name(), &job.id.to_string()) else { return true };
@@ -160,8 +160,8 @@ async fn send(
         let head = PartRecord { queue: queue.clone(), id, entry, body: body.clone() };
         match patiently(engine, || queues.record(&head)).await? {
             Ok(()) => break (epoch, head),
-            // Another worker has a copy of this message, and has removed the queue to make its own. Whichever of the two is
-            // last has its head in the queue.
+            // Another worker has a copy of this message, and has removed the queue to make its own. Whichever of the
+            // two is last has its head in the queue.
             Err(error) if error.kind() == BrokerErrorKind::Undeliverable => {
                 tracing::debug!(queue, "the part queue was removed by another worker, it is made again");
                 pause(engine, PAUSE.mul_f64(engine.entropy.fraction())).await?;

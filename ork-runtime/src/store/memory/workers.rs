@@ -41,7 +41,8 @@ impl Tables {
         self.workers.entry(boot).or_insert_with(|| Process::new("", boot, until));
     }
 
-    /// Notes that a process works on these jobs: a sign of life of each that has a key, and of those above that have one.
+    /// Notes that a process works on these jobs: a sign of life of each that has a key, and of those above that have
+    /// one.
     fn seen(&mut self, running: &[JobId], now: Timestamp) {
         if self.uniques.is_empty() {
             return;
@@ -51,7 +52,8 @@ impl Tables {
         self.uniques.values_mut().filter(|(job, _)| alive.contains(job)).for_each(|(_, seen)| *seen = now);
     }
 
-    /// Jobs of these tasks that wait for a message, though nothing of theirs is in the outbox and no process works on them.
+    /// Jobs of these tasks that wait for a message, though nothing of theirs is in the outbox and no process works on
+    /// them.
     fn unattended(&self, tasks: &[String]) -> Vec<JobId> {
         if tasks.is_empty() {
             return Vec::new();

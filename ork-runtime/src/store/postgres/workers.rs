@@ -88,7 +88,8 @@ async fn unattended(connection: &mut PgConnection, tasks: &[String]) -> sqlx::Re
     }
     // Of those that processes work on there are only so many.
     let query = "SELECT id, state, job.worker FROM ork.job WHERE ended IS NULL AND task = ANY($1) \
-                     AND (tree::json ->> 'verdict') IS NULL AND (state <> 'waiting' OR (sealed IS NOT NULL AND appended > 0)) \
+                     AND (tree::json ->> 'verdict') IS NULL \
+                     AND (state <> 'waiting' OR (sealed IS NOT NULL AND appended > 0)) \
                      AND NOT EXISTS (SELECT FROM ork.owed WHERE job = ork.job.id AND ask IN ('start', 'join', 'parts')) \
                      AND NOT EXISTS (SELECT FROM ork.worker WHERE ork.job.id = ANY(running)) \
                  LIMIT $2";

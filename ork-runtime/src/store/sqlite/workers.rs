@@ -74,7 +74,8 @@ fn unattended(connection: &Connection, tasks: &[String]) -> rusqlite::Result<Vec
     }
     let query = format!(
         "SELECT id, state, worker FROM job WHERE ended IS NULL AND task IN ({}) \
-             AND json_extract(tree, '$.verdict') IS NULL AND (state <> 'waiting' OR (sealed IS NOT NULL AND appended > 0)) \
+             AND json_extract(tree, '$.verdict') IS NULL \
+             AND (state <> 'waiting' OR (sealed IS NOT NULL AND appended > 0)) \
              AND seq NOT IN (SELECT job FROM owed WHERE ask IN ('start', 'join', 'parts'))",
         vec!["?"; tasks.len()].join(", ")
     );
