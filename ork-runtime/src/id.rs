@@ -190,14 +190,14 @@ impl FromStr for Fingerprint {
 
 /// The schemas that a job was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct MadeFor {
+pub struct SchemaIds {
     /// That of its input.
     pub input: Option<Fingerprint>,
     /// That of the inputs of its parts.
     pub part: Option<Fingerprint>,
 }
 
-impl MadeFor {
+impl SchemaIds {
     /// Both as stores keep them; `None` if neither is known.
     pub fn to_row(self) -> Option<Vec<u8>> {
         let bytes = |one: Option<Fingerprint>| one.map_or(Uuid::nil(), |one| one.0).into_bytes();
@@ -207,11 +207,11 @@ impl MadeFor {
     /// Both from a row.
     ///
     /// ```
-    /// use ork::MadeFor;
+    /// use ork::SchemaIds;
     ///
     /// let input = "026efc0d-5269-5386-8c1e-8100806a251c".parse().ok();
-    /// let made_for = MadeFor { input, part: None };
-    /// assert_eq!(MadeFor::from_row(made_for.to_row().as_deref()), made_for);
+    /// let schemas = SchemaIds { input, part: None };
+    /// assert_eq!(SchemaIds::from_row(schemas.to_row().as_deref()), schemas);
     /// ```
     pub fn from_row(row: Option<&[u8]>) -> Self {
         let one = |at: usize| {

@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::event::EventKind;
 use crate::failure::{Failure, FailureKind};
-use crate::hook::Kept;
-use crate::id::{JobId, MadeFor};
+use crate::hook::StoredHooks;
+use crate::id::{JobId, SchemaIds};
 use crate::ledger::{Counts, Head};
 use crate::mutant::{self, Mutant};
-use crate::role::Role;
-use crate::tree::{Stop, Tree};
+use crate::role::JobRole;
+use crate::tree::{CancelMode, Tree};
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -35,7 +35,7 @@ pub enum State {
     /// Its parts are under way, or the jobs below it.
     Waiting,
     /// Ended well.
-    Success,
+    Succeeded,
     /// Ended badly.
     Failed,
     /// Ended by request.
@@ -45,12 +45,12 @@ pub enum State {
 impl State {
     /// Every state, in the order of a job's life.
     pub const ALL: [Self; 7] =
-        [Self::Ready, Self::Running, Self::Retrying, Self::Waiting, Self::Success, Self::Failed, Self::Cancelled];
+        [Self::Ready, Self::Running, Self::Retrying, Self::Waiting, Self::Succeeded, Self::Failed, Self::Cancelled];
 
     /// Whether nothing can change any more.
     pub const fn is_final(self) -> bool {
         match self {
-            Self::Success | Self::Failed | Self::Cancelled => true,
+            Self::Succeeded | Self::Failed | Self::Cancelled => true,
             Self::Ready | Self::Running | Self::Retrying | Self::Waiting => false,
         }
     }
@@ -62,7 +62,7 @@ impl State {
             Self::Running => "running",
             Self::Retrying => "retrying",
             Self::Waiting => "waiting",
-            Self::Success => "success",
+            Self::Succeeded => "success",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
         }
@@ -82,28 +82,28 @@ impl std::fmt::Display for State {
 
 /// What a job asks of its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum JobKind {
     /// The whole task: its split, its parts and its join where it has them.
-    Whole,
+    Full,
     /// The function alone, on one item, even where the task has a split.
-    Item,
+    Single,
     /// The whole task, as a step of a run: its input comes from what the steps before it returned.
     Step,
 }
 
-impl Kind {
+impl JobKind {
     /// The word that stores and messages use.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Whole => "job",
-            Self::Item => "item",
+            Self::Full => "job",
+            Self::Single => "item",
             Self::Step => "step",
         }
     }
 
     /// The kind of this word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Whole, Self::Item, Self::Step].into_iter().find(|kind| kind.as_str() == word)
+        [Self::Full, Self::Single, Self::Step].into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
@@ -145,7 +145,7 @@ pub struct ReplyTo {
 
 /// A key, and for how long the job that has it is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unique {
+pub struct UniqueKey {
     /// The key.
     pub key: Arc<str>,
     /// A job that has shown no sign of life for so long is cancelled, and loses the key.
@@ -164,7 +164,7 @@ pub struct Job {
     /// The task's name.
     pub task: String,
     /// What it asks of its task.
-    pub kind: Kind,
+    pub kind: JobKind,
     /// Which function is next.
     pub phase: Phase,
     /// Where it stands.
@@ -172,7 +172,7 @@ pub struct Job {
     /// The attempt that is current, from 1; it never goes back, so it fences off older ones.
     pub attempt: u32,
     /// Attempts made before the retries began to count: by an earlier phase, or before a resume.
-    pub base: u32,
+    pub uncounted_attempts: u32,
     /// 0 to 9; higher goes first.
     pub priority: u8,
     /// Who runs it, or ran it last.
@@ -192,11 +192,11 @@ pub struct Job {
     /// What it knows of the jobs below it.
     pub tree: Tree,
     /// What follows when it has ended.
-    pub hooks: Option<Box<Kept>>,
+    pub hooks: Option<Box<StoredHooks>>,
     /// What it is besides a call of its task.
-    pub role: Option<Box<Role>>,
+    pub role: Option<Box<JobRole>>,
     /// The schemas that its input and its parts were made for, as far as that is known.
-    pub made_for: MadeFor,
+    pub schemas: SchemaIds,
     /// How often the worker of the current attempt died, or lost its connection, while it ran.
     pub losses: u32,
     /// The unique key that it took when it was submitted.
@@ -227,23 +227,23 @@ pub enum Effect {
     /// These hooks, a bit for each.
     Hooks(u32),
     /// Word to whoever listens.
-    Told(EventKind),
+    Emit(EventKind),
 }
 
 /// The answer to [`Job::claim`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
+pub enum JobClaim {
     /// Run it.
-    Ours,
+    Granted,
     /// It has ended, or waits for its parts: run nothing.
     Ended,
     /// The dispatch is of an older attempt: run nothing.
-    Old,
+    Stale,
 }
 
 /// How one attempt ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Attempt {
+pub enum AttemptOutcome {
     /// It returned; the output is kept by the store.
     Succeeded,
     /// It failed; the next attempt is due at `again`, if there is one.
@@ -251,14 +251,14 @@ pub enum Attempt {
         /// Why.
         failure: Failure,
         /// When the next attempt is due.
-        again: Option<Timestamp>,
+        retry_at: Option<Timestamp>,
     },
     /// Its input does not fit here, and may fit elsewhere: it is looked at again at `again`. This costs no attempt.
     Parked {
         /// What does not fit.
         failure: Failure,
         /// When it is looked at again.
-        again: Timestamp,
+        retry_at: Timestamp,
     },
     /// The worker had to stop; this costs no attempt.
     Interrupted,
@@ -266,11 +266,11 @@ pub enum Attempt {
 
 /// The answer to [`Job::end_attempt`].
 #[derive(Debug, Clone, PartialEq)]
-pub enum Ended {
+pub enum AttemptEnd {
     /// It counted, and this is owed.
-    Counted(Vec<Effect>),
+    Applied(Vec<Effect>),
     /// An older attempt, or an ended job: nothing changed.
-    Old,
+    Stale,
 }
 
 impl Job {
@@ -281,11 +281,11 @@ impl Job {
             root: id,
             parent: None,
             task: task.into(),
-            kind: Kind::Whole,
+            kind: JobKind::Full,
             phase: Phase::Start,
             state: State::Ready,
             attempt: 1,
-            base: 0,
+            uncounted_attempts: 0,
             priority: 0,
             worker: None,
             created,
@@ -297,31 +297,31 @@ impl Job {
             tree: Tree::default(),
             hooks: None,
             role: None,
-            made_for: MadeFor::default(),
+            schemas: SchemaIds::default(),
             losses: 0,
             unique_key: None,
         }
     }
 
     /// The attempt of the current phase since the last resume, from 1: what retries are counted by.
-    pub const fn counted_attempt(&self) -> u32 {
-        self.attempt.saturating_sub(self.base)
+    pub const fn phase_attempt(&self) -> u32 {
+        self.attempt.saturating_sub(self.uncounted_attempts)
     }
 
     /// A worker wants to run a dispatch of this job.
-    pub fn claim(&mut self, phase: Phase, attempt: u32, worker: &str, now: Timestamp) -> Claim {
+    pub fn claim(&mut self, phase: Phase, attempt: u32, worker: &str, now: Timestamp) -> JobClaim {
         match self.state {
-            State::Cancelled if mutant::is_on(Mutant::ClaimsEnded) => Claim::Ours,
-            State::Success | State::Failed | State::Cancelled | State::Waiting => Claim::Ended,
+            State::Cancelled if mutant::is_on(Mutant::ClaimsEnded) => JobClaim::Granted,
+            State::Succeeded | State::Failed | State::Cancelled | State::Waiting => JobClaim::Ended,
             State::Ready | State::Running | State::Retrying => {
                 if self.phase != phase || self.attempt != attempt {
-                    return Claim::Old;
+                    return JobClaim::Stale;
                 }
                 self.state = State::Running;
                 self.worker = Some(worker.to_owned());
                 self.started.get_or_insert(now);
                 self.due = None;
-                Claim::Ours
+                JobClaim::Granted
             }
         }
     }
@@ -333,7 +333,7 @@ impl Job {
     }
 
     /// Its outcome is sent there, too. Answers whether that is new.
-    pub fn replies_to(&mut self, reply: &ReplyTo) -> bool {
+    pub fn add_reply(&mut self, reply: &ReplyTo) -> bool {
         if self.replies().any(|known| known == reply) {
             return false;
         }
@@ -358,29 +358,29 @@ impl Job {
     }
 
     /// The attempt a worker claimed has ended.
-    pub fn end_attempt(&mut self, phase: Phase, attempt: u32, how: Attempt, now: Timestamp) -> Ended {
+    pub fn end_attempt(&mut self, phase: Phase, attempt: u32, outcome: AttemptOutcome, now: Timestamp) -> AttemptEnd {
         if !self.is_current(phase, attempt) && !mutant::is_on(Mutant::SettlesOldAttempt) {
-            return Ended::Old;
+            return AttemptEnd::Stale;
         }
-        Ended::Counted(match how {
-            Attempt::Succeeded => {
+        AttemptEnd::Applied(match outcome {
+            AttemptOutcome::Succeeded => {
                 self.failure = None;
-                self.finish(State::Success, now)
+                self.finish(State::Succeeded, now)
             }
-            Attempt::Failed { failure, again } => {
+            AttemptOutcome::Failed { failure, retry_at } => {
                 self.failure = Some(failure);
-                match again.filter(|_| self.tree.interrupted.is_none()) {
+                match retry_at.filter(|_| self.tree.cancel_mode.is_none()) {
                     None => self.finish(State::Failed, now),
-                    Some(due) => self.again(phase, due),
+                    Some(due) => self.schedule_retry(phase, due),
                 }
             }
-            Attempt::Parked { .. } if self.tree.interrupted.is_some() => self.finish(State::Cancelled, now),
-            Attempt::Parked { failure, again } => {
+            AttemptOutcome::Parked { .. } if self.tree.cancel_mode.is_some() => self.finish(State::Cancelled, now),
+            AttemptOutcome::Parked { failure, retry_at } => {
                 self.failure = Some(failure);
-                self.base += 1;
-                self.again(phase, again)
+                self.uncounted_attempts += 1;
+                self.schedule_retry(phase, retry_at)
             }
-            Attempt::Interrupted => {
+            AttemptOutcome::Interrupted => {
                 (self.state, self.due) = (State::Ready, None);
                 Vec::new()
             }
@@ -388,13 +388,13 @@ impl Job {
     }
 
     /// The next attempt is made later.
-    fn again(&mut self, phase: Phase, due: Timestamp) -> Vec<Effect> {
+    fn schedule_retry(&mut self, phase: Phase, due: Timestamp) -> Vec<Effect> {
         self.state = State::Retrying;
         self.losses = 0;
         self.attempt += 1;
         self.due = Some(due);
         let dispatch = Effect::Dispatch { phase, attempt: self.attempt, due: Some(due) };
-        vec![Effect::Told(EventKind::Retrying), dispatch]
+        vec![Effect::Emit(EventKind::Retrying), dispatch]
     }
 
     /// The split has yielded its last part: from now on the job waits for them. Another worker of the same attempt, which
@@ -407,16 +407,16 @@ impl Job {
     }
 
     /// Every part has ended: the join is next, or the verdict.
-    pub fn parts_done(&mut self, head: &Head, counts: Counts, now: Timestamp) -> Vec<Effect> {
-        if self.state != State::Waiting || self.is_over() {
+    pub fn on_parts_completed(&mut self, head: &Head, counts: Counts, now: Timestamp) -> Vec<Effect> {
+        if self.state != State::Waiting || self.own_work_ended() {
             return Vec::new();
         }
-        let effects = if self.tree.interrupted.is_some() {
+        let effects = if self.tree.cancel_mode.is_some() {
             self.finish(State::Cancelled, now)
         } else if head.joined {
-            self.begin(Phase::Join)
+            self.start_phase(Phase::Join)
         } else if counts.skipped + counts.cancelled == 0 && !head.policy.is_broken(counts, counts.settled(), true) {
-            self.finish(State::Success, now)
+            self.finish(State::Succeeded, now)
         } else {
             let total = counts.settled();
             let message = match counts.skipped {
@@ -426,14 +426,14 @@ impl Job {
             self.failure = Some(Failure::new(FailureKind::Parts, message));
             self.finish(State::Failed, now)
         };
-        [vec![Effect::Told(EventKind::PartsCompleted)], effects].concat()
+        [vec![Effect::Emit(EventKind::PartsCompleted)], effects].concat()
     }
 
     /// Sends the message again that the job waits for, for the last one is gone. It carries a new attempt, which counts
     /// for nothing, so that the last one changes nothing should it turn up.
-    pub fn send_again(&mut self) -> Vec<Effect> {
+    pub fn resend(&mut self) -> Vec<Effect> {
         self.attempt += 1;
-        self.base += 1;
+        self.uncounted_attempts += 1;
         if !matches!(self.state, State::Ready | State::Running | State::Retrying) {
             return Vec::new();
         }
@@ -446,7 +446,7 @@ impl Job {
     /// Ends the job by request; answers what is owed, or nothing if it had ended.
     pub fn cancel(&mut self, now: Timestamp) -> Option<Vec<Effect>> {
         (!self.state.is_final()).then(|| {
-            self.interrupt(Stop::All);
+            self.request_cancel(CancelMode::Immediate);
             self.finish(State::Cancelled, now)
         })
     }
@@ -458,20 +458,20 @@ impl Job {
         if !matches!(self.state, State::Failed | State::Cancelled) {
             return Vec::new();
         }
-        (self.tree.verdict, self.tree.interrupted) = (None, None);
+        (self.tree.verdict, self.tree.cancel_mode) = (None, None);
         let mut effects = self.reopen(State::Waiting);
         if parts_first {
             self.phase = Phase::Start;
         } else {
-            effects.extend(self.begin(phase));
+            effects.extend(self.start_phase(phase));
         }
         effects
     }
 
-    fn begin(&mut self, phase: Phase) -> Vec<Effect> {
+    fn start_phase(&mut self, phase: Phase) -> Vec<Effect> {
         self.phase = phase;
         self.state = State::Ready;
-        self.base = self.attempt;
+        self.uncounted_attempts = self.attempt;
         self.losses = 0;
         self.attempt += 1;
         vec![Effect::Dispatch { phase, attempt: self.attempt, due: None }]

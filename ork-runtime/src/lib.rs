@@ -55,7 +55,7 @@ pub mod barrier;
 pub mod clock;
 pub mod event;
 mod failure;
-pub mod flow;
+pub mod workflow_run;
 pub mod hook;
 mod id;
 pub mod job;
@@ -76,7 +76,7 @@ mod registry;
 pub mod schema;
 pub mod task;
 // 2 ports, and the pure accounting that stores carry out.
-pub mod accounting;
+pub mod tx;
 pub mod broker;
 pub mod entropy;
 pub mod executor;
@@ -109,8 +109,8 @@ pub use config::{Config, ConfigError, KEYS as CONFIG_KEYS, Key as ConfigKey, Que
 pub use context::{Context, Metrics, Progress};
 pub use event::{EndedParts, Event, EventKind};
 pub use failure::{Failure, FailureKind};
-pub use flow::Stage;
-pub use id::{Fingerprint, JobId, MadeFor, ParseFingerprintError, ParseJobIdError, WorkerId};
+pub use workflow_run::StepState;
+pub use id::{Fingerprint, JobId, SchemaIds, ParseFingerprintError, ParseJobIdError, WorkerId};
 pub use job::State as JobState;
 pub use ledger::{Counts, PartState};
 pub use metric::Metric;

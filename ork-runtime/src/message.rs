@@ -6,20 +6,20 @@ use bytes::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
-use crate::event::{Event, ToTell};
+use crate::event::{Event, PendingEvent};
 use crate::failure::Failure;
 use crate::hook::Hooks;
 use crate::id::{Fingerprint, JobId};
 use crate::job::{Job, ReplyTo, State};
-use crate::output::Elsewhere;
+use crate::output::OutputRef;
 
 /// What a message asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ask {
+pub enum WorkKind {
     /// Run the task: its split if it has one, else its function.
-    Whole,
+    Job,
     /// Run the function on one item, even where the task has a split.
-    Item,
+    Single,
     /// Run the function on one part of the job.
     Part {
         /// The run of the split that made the part.
@@ -47,13 +47,13 @@ pub struct Message {
     /// The task's name.
     pub task: String,
     /// What is asked for.
-    pub ask: Ask,
+    pub kind: WorkKind,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// 0 to 9; higher goes first.
     pub priority: u8,
     /// How often a worker has died with this dispatch, apart from what the broker counts.
-    pub lost: u32,
+    pub losses: u32,
     /// The input's JSON.
     pub body: Bytes,
     /// Where the outcome goes.
@@ -75,10 +75,10 @@ impl Message {
             root: job,
             parent: None,
             task: task.to_owned(),
-            ask: Ask::Whole,
+            kind: WorkKind::Job,
             attempt: 1,
             priority: 0,
-            lost: 0,
+            losses: 0,
             body: Bytes::new(),
             reply: None,
             schema: None,
@@ -115,7 +115,7 @@ struct ReplyJson<'a> {
     output: Option<&'a serde_json::value::RawValue>,
     /// Where that is, if no message carries it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    output_at: Option<Elsewhere>,
+    output_at: Option<OutputRef>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a Failure>,
@@ -141,14 +141,14 @@ impl Reply {
     pub fn to(to: ReplyTo, job: &Job, output: Option<&Bytes>) -> Self {
         let error = job.failure.as_ref().filter(|_| job.state == State::Failed).cloned().map(Box::new);
         // Its own work may have returned well before its parts, or the jobs below it, failed it.
-        let output = output.filter(|_| job.state == State::Success).cloned();
+        let output = output.filter(|_| job.state == State::Succeeded).cloned();
         Self { to, job: job.id, state: job.state, output, error }
     }
 
     /// Its JSON: `{"job", "state"}`, and `"output"`, or `"output_at"` for one that is elsewhere, or `"error"`.
     pub fn body(&self) -> Bytes {
         let Self { to: _, job, state, output, error } = self;
-        let output_at = output.as_deref().and_then(Elsewhere::read).and_then(Result::ok);
+        let output_at = output.as_deref().and_then(OutputRef::read).and_then(Result::ok);
         let output = output.as_deref().and_then(|json| serde_json::from_slice(json).ok());
         let json = ReplyJson { job: *job, state: *state, output, output_at, error: error.as_deref() };
         serde_json::to_vec(&json).unwrap_or_default().into()
@@ -156,7 +156,7 @@ impl Reply {
 
     /// The size of the output, if it is here.
     pub fn output_bytes(&self) -> Option<usize> {
-        self.output.as_ref().filter(|output| !Elsewhere::is_in(output)).map(Bytes::len)
+        self.output.as_ref().filter(|output| !OutputRef::is_ref(output)).map(Bytes::len)
     }
 
     /// Leaves out what is large and can be: the output, which its row has, or what the task adds to its failure. Says
@@ -166,14 +166,14 @@ impl Reply {
             return self.error.as_mut().is_some_and(|error| error.details.take().is_some());
         };
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.output = Some(Elsewhere { bytes, object: None }.to_row());
+        self.output = Some(OutputRef { bytes, object: None }.to_row());
         true
     }
 }
 
 /// What follows a job that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Follow {
+pub struct HookMessage {
     /// Its id, the same however often it is sent.
     pub id: JobId,
     /// The routing key.
@@ -194,17 +194,17 @@ pub enum Outgoing {
     /// An outcome for a client.
     Reply(Reply),
     /// A message of a hook.
-    Follow(Follow),
+    Hook(HookMessage),
     /// Word to whoever listens.
     Event(Box<Event>),
     /// The same, to be made from what the store knows.
-    Tell {
+    PendingEvent {
         /// The job.
         job: JobId,
         /// The row that owes it.
         row: u64,
         /// What.
-        what: ToTell,
+        what: PendingEvent,
     },
     /// The hooks of a job in the store that are to be sent: a bit for each.
     Hooks {
@@ -213,7 +213,7 @@ pub enum Outgoing {
         /// Its task.
         task: String,
         /// Which.
-        which: u32,
+        mask: u32,
     },
 }
 

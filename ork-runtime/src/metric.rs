@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::id::JobId;
-use crate::role::Role;
+use crate::role::JobRole;
 
 /// A name has at most so many bytes.
 pub const LONGEST_NAME: usize = 200;
@@ -197,10 +197,10 @@ pub struct Metric {
 
 impl Metric {
     /// What a store has kept of a job.
-    pub fn new((job, task): (JobId, String), role: Option<&Role>, series: &Series, measured: Measured) -> Self {
+    pub fn new((job, task): (JobId, String), role: Option<&JobRole>, series: &Series, measured: Measured) -> Self {
         let step = match role {
-            Some(Role::Step { name, .. }) => Some(name.clone()),
-            Some(Role::Run(_) | Role::Schedule(_) | Role::Foreign) | None => None,
+            Some(JobRole::Step { name, .. }) => Some(name.clone()),
+            Some(JobRole::Workflow(_) | JobRole::Schedule(_) | JobRole::Untrusted) | None => None,
         };
         let Measured { count, sum, min, max, last, at } = measured;
         // Only a store that others have written to has what cannot be read.
@@ -265,7 +265,7 @@ mod tests {
     fn a_mean_is_what_it_is() {
         let job = JobId::new();
         let measured = Measured { count: 4, sum: 10.0, min: 1.0, max: 4.0, last: 4.0, at: at(1) };
-        let role = Role::Step { at: 0, name: "load".into() };
+        let role = JobRole::Step { at: 0, name: "load".into() };
         let series = Series::new("rows", &[("table", "users")]).unwrap();
         let metric = Metric::new((job, "task".into()), Some(&role), &series, measured);
         assert!((metric.mean() - 2.5).abs() < f64::EPSILON);

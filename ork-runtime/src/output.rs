@@ -10,15 +10,15 @@ const MARK: u8 = 0xff;
 /// Says where an output is that is not at hand.
 ///
 /// ```
-/// use ork::output::Elsewhere;
+/// use ork::output::OutputRef;
 ///
-/// let note = Elsewhere { bytes: 3_000_000, object: Some("a/b".into()) };
-/// assert_eq!(Elsewhere::read(&note.to_row()), Some(Ok(note)));
-/// assert_eq!(Elsewhere::read(br#"{"bytes": 3000000, "object": "a/b"}"#), None);
+/// let reference = OutputRef { bytes: 3_000_000, object: Some("a/b".into()) };
+/// assert_eq!(OutputRef::read(&reference.to_row()), Some(Ok(reference)));
+/// assert_eq!(OutputRef::read(br#"{"bytes": 3000000, "object": "a/b"}"#), None);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "OrkOutputAt")]
-pub struct Elsewhere {
+pub struct OutputRef {
     /// How large it is.
     pub bytes: u64,
     /// The object that holds it, below what `large_outputs` names; without one it is in the row of its job.
@@ -29,9 +29,9 @@ pub struct Elsewhere {
 /// Says that a note cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the note about where the output is cannot be read: a newer version of ork may have written it")]
-pub struct UnreadableNote;
+pub struct UnreadableOutputRef;
 
-impl Elsewhere {
+impl OutputRef {
     /// What stands in the row in place of the output.
     pub fn to_row(&self) -> Bytes {
         let mut row = vec![MARK];
@@ -41,14 +41,14 @@ impl Elsewhere {
     }
 
     /// Whether a row holds a note and not the output itself.
-    pub fn is_in(row: &[u8]) -> bool {
+    pub fn is_ref(row: &[u8]) -> bool {
         row.first() == Some(&MARK)
     }
 
     /// The note in a row; `None` if the row holds the output itself.
-    pub fn read(row: &[u8]) -> Option<Result<Self, UnreadableNote>> {
+    pub fn read(row: &[u8]) -> Option<Result<Self, UnreadableOutputRef>> {
         let json = row.strip_prefix(&[MARK])?;
-        Some(serde_json::from_slice(json).map_err(|_unknown| UnreadableNote))
+        Some(serde_json::from_slice(json).map_err(|_unknown| UnreadableOutputRef))
     }
 }
 
@@ -59,15 +59,15 @@ mod tests {
     #[test]
     fn no_json_is_taken_for_a_note() {
         for value in ["", "a", "ÿ", "\u{ff}", "\u{10ffff}"] {
-            assert!(!Elsewhere::is_in(&serde_json::to_vec(value).unwrap()));
+            assert!(!OutputRef::is_ref(&serde_json::to_vec(value).unwrap()));
         }
-        assert!(!Elsewhere::is_in(b""));
-        assert_eq!(Elsewhere::read(&[MARK, b'{']), Some(Err(UnreadableNote)));
+        assert!(!OutputRef::is_ref(b""));
+        assert_eq!(OutputRef::read(&[MARK, b'{']), Some(Err(UnreadableOutputRef)));
     }
 
     #[test]
     fn a_note_of_a_later_version_is_read_as_far_as_it_is_known() {
         let row = [&[MARK], &br#"{"bytes": 7, "object": "a", "sum": "x"}"#[..]].concat();
-        assert_eq!(Elsewhere::read(&row), Some(Ok(Elsewhere { bytes: 7, object: Some("a".into()) })));
+        assert_eq!(OutputRef::read(&row), Some(Ok(OutputRef { bytes: 7, object: Some("a".into()) })));
     }
 }

@@ -9,7 +9,7 @@ pub use core::time::Duration;
 pub use core::{concat, module_path};
 pub use inventory::submit;
 
-pub use crate::job::Kind;
+pub use crate::job::JobKind;
 pub use crate::policy::{Concurrency, OnError, Tolerate};
 pub use crate::task::arg::{Body, Call, Fields, Input, IsContext, IsState, PartsOf, TaskInput, body, input, schema};
 pub use crate::task::binding::{Binding, HasSplit, JoinOutput, NoSplit, refuse_option};
@@ -26,7 +26,7 @@ pub use crate::task::outcome::{
 pub use crate::task::rules::Rules;
 
 // What a test needs to call a task without an engine.
-pub use crate::ledger::{Counts, Settled};
+pub use crate::ledger::{Counts, PartResult};
 pub use crate::task::parts::{PartSource, RawParts, SettledPart};
 pub use crate::task::state::States;
 

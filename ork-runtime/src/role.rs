@@ -2,15 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::flow::Flow;
-use crate::schedule::Ticks;
+use crate::workflow_run::WorkflowRun;
+use crate::schedule::ScheduleState;
 
 /// What a job is besides a call of its task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum JobRole {
     /// A run of a workflow.
-    Run(Flow),
+    Workflow(WorkflowRun),
     /// A task of the run above it.
     Step {
         /// The task's place in the plan.
@@ -19,7 +19,7 @@ pub enum Role {
         name: String,
     },
     /// It starts others by the clock.
-    Schedule(Ticks),
+    Schedule(ScheduleState),
     /// A run or a schedule that came over a broker, from somebody who is trusted with no more than the tasks of the program.
-    Foreign,
+    Untrusted,
 }

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::{Effect, Job, Phase, State};
-use crate::role::Role;
+use crate::role::JobRole;
 
 /// Where a schedule is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Ticks {
+pub struct ScheduleState {
     /// The time it waits for; `None` before the first one is known, and while it is paused.
     pub next: Option<Timestamp>,
     /// The job that it started last.
@@ -25,41 +25,41 @@ pub struct Ticks {
 
 impl Job {
     /// Where it is, if it is a schedule that has begun.
-    pub fn ticks(&self) -> Option<&Ticks> {
+    pub fn schedule_state(&self) -> Option<&ScheduleState> {
         match self.role.as_deref()? {
-            Role::Schedule(ticks) => Some(ticks),
-            Role::Run(_) | Role::Step { .. } | Role::Foreign => None,
+            JobRole::Schedule(ticks) => Some(ticks),
+            JobRole::Workflow(_) | JobRole::Step { .. } | JobRole::Untrusted => None,
         }
     }
 
     /// The time of a claimed schedule has come: it has started this, and waits for the next one. Without a next one it ends.
-    pub(crate) fn tick(&mut self, started: Option<JobId>, next: Option<Timestamp>, now: Timestamp) -> Vec<Effect> {
-        let last = started.or_else(|| self.ticks()?.last);
-        self.role = Some(Box::new(Role::Schedule(Ticks { next, last, paused: false })));
+    pub(crate) fn fire(&mut self, started: Option<JobId>, next: Option<Timestamp>, now: Timestamp) -> Vec<Effect> {
+        let last = started.or_else(|| self.schedule_state()?.last);
+        self.role = Some(Box::new(JobRole::Schedule(ScheduleState { next, last, paused: false })));
         self.failure = None;
         match next {
-            None => self.finish(State::Success, now),
-            Some(next) => vec![self.again_at(next)],
+            None => self.finish(State::Succeeded, now),
+            Some(next) => vec![self.schedule_attempt(next)],
         }
     }
 
     /// Lets a schedule start nothing until it is resumed.
-    pub(crate) fn pause(&mut self) {
-        let last = self.ticks().and_then(|ticks| ticks.last);
-        self.role = Some(Box::new(Role::Schedule(Ticks { next: None, last, paused: true })));
+    pub(crate) fn pause_schedule(&mut self) {
+        let last = self.schedule_state().and_then(|ticks| ticks.last);
+        self.role = Some(Box::new(JobRole::Schedule(ScheduleState { next: None, last, paused: true })));
         // The message of the time that it has waited for is of an older attempt then.
         self.attempt += 1;
         (self.state, self.due) = (State::Waiting, None);
     }
 
     /// Lets a paused schedule go on at this time.
-    pub(crate) fn unpause(&mut self, next: Timestamp) -> Effect {
-        let last = self.ticks().and_then(|ticks| ticks.last);
-        self.role = Some(Box::new(Role::Schedule(Ticks { next: Some(next), last, paused: false })));
-        self.again_at(next)
+    pub(crate) fn resume_schedule(&mut self, next: Timestamp) -> Effect {
+        let last = self.schedule_state().and_then(|ticks| ticks.last);
+        self.role = Some(Box::new(JobRole::Schedule(ScheduleState { next: Some(next), last, paused: false })));
+        self.schedule_attempt(next)
     }
 
-    fn again_at(&mut self, next: Timestamp) -> Effect {
+    fn schedule_attempt(&mut self, next: Timestamp) -> Effect {
         self.attempt += 1;
         (self.state, self.due) = (State::Retrying, Some(next));
         Effect::Dispatch { phase: Phase::Start, attempt: self.attempt, due: Some(next) }

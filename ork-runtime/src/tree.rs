@@ -19,11 +19,11 @@ pub const DEEPEST: usize = 64;
 /// Which work below an interrupted job is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Stop {
+pub enum CancelMode {
     /// What has not begun; the rest is brought to its end.
-    Pending,
+    Graceful,
     /// All of it.
-    All,
+    Immediate,
 }
 
 /// What a job knows of the jobs below it.
@@ -31,21 +31,21 @@ pub enum Stop {
 #[serde(default)]
 pub struct Tree {
     /// How many jobs there are below it, on every level.
-    pub made: u64,
+    pub descendants: u64,
     /// How many of these have ended.
-    pub ended: u64,
+    pub descendants_ended: u64,
     /// How many of its own children have not ended.
-    pub open: u64,
+    pub open_children: u64,
     /// How many of its own children failed.
-    pub failed: u64,
+    pub failed_children: u64,
     /// How many of its own children were cancelled.
-    pub cancelled: u64,
+    pub cancelled_children: u64,
     /// How its own work ended, once it has and there are jobs below it.
     pub verdict: Option<State>,
     /// Set when it was interrupted: nothing below it begins any more.
-    pub interrupted: Option<Stop>,
+    pub cancel_mode: Option<CancelMode>,
     /// Whether other jobs begin when it has ended.
-    pub awaited: bool,
+    pub has_followers: bool,
 }
 
 impl Tree {
@@ -57,19 +57,19 @@ impl Tree {
 
 impl Job {
     /// Whether its own work has ended, even if jobs below it have not.
-    pub const fn is_over(&self) -> bool {
+    pub const fn own_work_ended(&self) -> bool {
         self.state.is_final() || (matches!(self.state, State::Waiting) && self.tree.verdict.is_some())
     }
 
     /// Whether it can have further children.
-    pub const fn takes_children(&self) -> bool {
-        !self.is_over() && self.tree.interrupted.is_none()
+    pub const fn accepts_children(&self) -> bool {
+        !self.own_work_ended() && self.tree.cancel_mode.is_none()
     }
 
     /// Its own work has ended so: it ends, once no child of it is open.
     pub(crate) fn finish(&mut self, own: State, now: Timestamp) -> Vec<Effect> {
         self.due = None;
-        if self.tree.open > 0 && !mutant::is_on(Mutant::EndsBeforeChildren) {
+        if self.tree.open_children > 0 && !mutant::is_on(Mutant::EndsBeforeChildren) {
             (self.state, self.tree.verdict) = (State::Waiting, Some(own));
             return Vec::new();
         }
@@ -78,24 +78,24 @@ impl Job {
 
     /// A child of it has ended in this state.
     pub(crate) fn child_ended(&mut self, child: State, now: Timestamp) -> Vec<Effect> {
-        self.tree.open = self.tree.open.saturating_sub(1);
-        *self.not_ok(child) += u64::from(child != State::Success);
+        self.tree.open_children = self.tree.open_children.saturating_sub(1);
+        *self.child_count(child) += u64::from(child != State::Succeeded);
         match (self.state, self.tree.verdict) {
-            (State::Waiting, Some(own)) if self.tree.open == 0 => self.end(own, now),
+            (State::Waiting, Some(own)) if self.tree.open_children == 0 => self.end(own, now),
             _ => Vec::new(),
         }
     }
 
     /// A child of it that had ended in this state goes on. It goes on, too, if it has not ended for reasons of its own.
     pub(crate) fn child_reopened(&mut self, child: State) -> Vec<Effect> {
-        self.tree.open += 1;
-        let counted = self.not_ok(child);
-        *counted = counted.saturating_sub(u64::from(child != State::Success));
+        self.tree.open_children += 1;
+        let counted = self.child_count(child);
+        *counted = counted.saturating_sub(u64::from(child != State::Succeeded));
         // The own work of a run is its tasks.
-        let is_run = self.run().is_some();
+        let is_run = self.workflow_run().is_some();
         let because_of_children = matches!(self.state, State::Failed | State::Cancelled)
-            && (is_run || self.tree.verdict == Some(State::Success))
-            && self.tree.interrupted.is_none();
+            && (is_run || self.tree.verdict == Some(State::Succeeded))
+            && self.tree.cancel_mode.is_none();
         if !because_of_children {
             return Vec::new();
         }
@@ -113,45 +113,45 @@ impl Job {
     }
 
     /// Interrupts it: nothing below it begins any more. Whether its own work goes on is not decided here.
-    pub(crate) fn interrupt(&mut self, stop: Stop) {
-        if self.tree.interrupted != Some(Stop::All) {
-            self.tree.interrupted = Some(stop);
+    pub(crate) fn request_cancel(&mut self, mode: CancelMode) {
+        if self.tree.cancel_mode != Some(CancelMode::Immediate) {
+            self.tree.cancel_mode = Some(mode);
         }
     }
 
     /// The children of a job that ended well have, too, by now: what was cancelled because of it was taken up.
-    pub(crate) fn judge_again(&mut self) {
-        if self.tree.failed + self.tree.cancelled == 0 && self.tree.verdict == Some(State::Success) {
-            (self.state, self.failure) = (State::Success, None);
+    pub(crate) fn reevaluate(&mut self) {
+        if self.tree.failed_children + self.tree.cancelled_children == 0 && self.tree.verdict == Some(State::Succeeded) {
+            (self.state, self.failure) = (State::Succeeded, None);
         }
     }
 
     fn end(&mut self, own: State, now: Timestamp) -> Vec<Effect> {
-        self.tree.verdict = (self.tree.made > 0).then_some(own);
-        self.state = self.judge(own);
+        self.tree.verdict = (self.tree.descendants > 0).then_some(own);
+        self.state = self.final_state(own);
         if self.state == State::Failed && own != State::Failed {
-            let words = format!("{} of the jobs it submitted failed", self.tree.failed);
-            self.failure = Some(Failure::new(FailureKind::Children, words));
+            let message = format!("{} of the jobs it submitted failed", self.tree.failed_children);
+            self.failure = Some(Failure::new(FailureKind::Children, message));
         }
         self.ended = Some(now);
-        if let Some(flow) = self.run_mut() {
-            flow.skip_the_rest();
+        if let Some(run) = self.workflow_run_mut() {
+            run.skip_waiting();
         }
-        let told = self.parent.is_some() || self.tree.awaited;
-        let ended = told.then_some(Effect::Ended);
+        let event_follows = self.parent.is_some() || self.tree.has_followers;
+        let ended = event_follows.then_some(Effect::Ended);
         let reply = self.reply.as_ref().map(|_| Effect::Reply);
-        let which = self.hooks.as_mut().map_or(0, |hooks| hooks.owe(self.state == State::Success));
+        let which = self.hooks.as_mut().map_or(0, |hooks| hooks.take_due(self.state == State::Succeeded));
         let hooks = (which != 0).then_some(Effect::Hooks(which));
-        let event = Some(Effect::Told(EventKind::of_end(self.state)));
+        let event = Some(Effect::Emit(EventKind::of_end(self.state)));
         [event, ended, reply, hooks].into_iter().flatten().collect()
     }
 
-    fn judge(&self, own: State) -> State {
+    fn final_state(&self, own: State) -> State {
         // A run says itself which of its tasks count.
-        let well = own == State::Success && self.run().is_none();
-        if self.tree.interrupted.is_some() || (well && self.tree.cancelled > 0) {
+        let well = own == State::Succeeded && self.workflow_run().is_none();
+        if self.tree.cancel_mode.is_some() || (well && self.tree.cancelled_children > 0) {
             State::Cancelled
-        } else if well && self.tree.failed > 0 {
+        } else if well && self.tree.failed_children > 0 {
             State::Failed
         } else {
             own
@@ -159,7 +159,7 @@ impl Job {
     }
 
     /// Where children are counted that ended in this state, if not well.
-    const fn not_ok(&mut self, child: State) -> &mut u64 {
-        if matches!(child, State::Cancelled) { &mut self.tree.cancelled } else { &mut self.tree.failed }
+    const fn child_count(&mut self, child: State) -> &mut u64 {
+        if matches!(child, State::Cancelled) { &mut self.tree.cancelled_children } else { &mut self.tree.failed_children }
     }
 }

@@ -12,7 +12,7 @@ const _: () = {
     const __INPUT: __ork::Body<Input> = __ork::body();
     impl __ork::TaskMessage for main {
         const TASK: __ork::Str = __ork::module_name(__ork::module_path!());
-        const KIND: __ork::Kind = __ork::Kind::Item;
+        const KIND: __ork::JobKind = __ork::JobKind::Single;
         type Answer = __ork::Returned<Output>;
         fn to_json(&self) -> __ork::Json {
             __INPUT.write(&self.input)

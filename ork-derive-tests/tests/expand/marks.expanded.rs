@@ -12,7 +12,7 @@ const _: () = {
     const __INPUTS: (__ork::Input<my::Context>,) = (__ork::input("own", ""),);
     impl __ork::TaskMessage for marked {
         const TASK: __ork::Str = "marked";
-        const KIND: __ork::Kind = __ork::Kind::Item;
+        const KIND: __ork::JobKind = __ork::JobKind::Single;
         type Answer = __ork::Returned<u8>;
         fn to_json(&self) -> __ork::Json {
             __ork::Writer::new().input(&__INPUTS.0, &self.own).finish()

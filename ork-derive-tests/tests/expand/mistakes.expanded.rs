@@ -12,7 +12,7 @@ const _: () = {
     const __INPUTS: (__ork::Input<u32>,) = (__ork::input("width", ""),);
     impl __ork::TaskMessage for thumbnail {
         const TASK: __ork::Str = "thumbnail";
-        const KIND: __ork::Kind = __ork::Kind::Item;
+        const KIND: __ork::JobKind = __ork::JobKind::Single;
         type Answer = __ork::Returned<u32>;
         fn to_json(&self) -> __ork::Json {
             __ork::Writer::new().input(&__INPUTS.0, &self.width).finish()

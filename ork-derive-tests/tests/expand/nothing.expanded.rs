@@ -6,7 +6,7 @@ const _: () = {
     use ::ork::__private as __ork;
     impl __ork::TaskMessage for tick {
         const TASK: __ork::Str = "tick";
-        const KIND: __ork::Kind = __ork::Kind::Item;
+        const KIND: __ork::JobKind = __ork::JobKind::Single;
         type Answer = __ork::Returned<()>;
         fn to_json(&self) -> __ork::Json {
             __ork::Writer::new().finish()

@@ -18,7 +18,7 @@ const _: () = {
     const __INPUTS: (__ork::Input<String>,) = (__ork::input("path", "Which."),);
     impl __ork::TaskMessage for everything {
         const TASK: __ork::Str = "a.b-c";
-        const KIND: __ork::Kind = __ork::Kind::Item;
+        const KIND: __ork::JobKind = __ork::JobKind::Single;
         type Answer = __ork::Returned<()>;
         fn to_json(&self) -> __ork::Json {
             __ork::Writer::new().input(&__INPUTS.0, &self.path).finish()

@@ -20,7 +20,7 @@ const _: () = {
     );
     impl __ork::TaskMessage for r#type {
         const TASK: __ork::Str = "type";
-        const KIND: __ork::Kind = __ork::Kind::Item;
+        const KIND: __ork::JobKind = __ork::JobKind::Single;
         type Answer = __ork::Returned<u8>;
         fn to_json(&self) -> __ork::Json {
             __ork::Writer::new()

@@ -14,7 +14,7 @@ const _: () = {
     const __INPUTS: (__ork::Input<PathBuf>,) = (__ork::input("album", ""),);
     impl __ork::TaskMessage for thumbnail_part {
         const TASK: __ork::Str = <__Work as __ork::TaskMessage>::TASK;
-        const KIND: __ork::Kind = __ork::Kind::Whole;
+        const KIND: __ork::JobKind = __ork::JobKind::Full;
         type Answer = __ork::JoinOf<__Work>;
         fn to_json(&self) -> __ork::Json {
             __ork::Writer::new().input(&__INPUTS.0, &self.album).finish()
@@ -66,7 +66,7 @@ const _: () = {
     const __INPUT: __ork::Body<Vec<u8>> = __ork::body();
     impl __ork::TaskMessage for type_part {
         const TASK: __ork::Str = <__Work as __ork::TaskMessage>::TASK;
-        const KIND: __ork::Kind = __ork::Kind::Whole;
+        const KIND: __ork::JobKind = __ork::JobKind::Full;
         type Answer = __ork::JoinOf<__Work>;
         fn to_json(&self) -> __ork::Json {
             __INPUT.write(&self.input)

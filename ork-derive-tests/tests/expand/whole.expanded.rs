@@ -18,7 +18,7 @@ const _: () = {
     );
     impl __ork::TaskMessage for thumbnail {
         const TASK: __ork::Str = "thumbnail";
-        const KIND: __ork::Kind = __ork::Kind::Item;
+        const KIND: __ork::JobKind = __ork::JobKind::Single;
         type Answer = __ork::Returned<<Result<PathBuf> as __ork::IsResult>::Output>;
         fn to_json(&self) -> __ork::Json {
             __ork::Writer::new()

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Ork, adapters};
-use crate::accounting::By;
+use crate::tx::Actor;
 use crate::broker::embedded::Embedded;
 use crate::broker::{Broker, BrokerError};
 use crate::client::{Client, waiters::Waiters};
 use crate::clock::{Clock, shared::SharedClock, system::SystemClock};
 use crate::config::{Config, ConfigError};
-use crate::engine::large::Large;
+use crate::engine::large_outputs::Large;
 use crate::engine::{self, Engine, Settings};
 use crate::entropy::{Entropy, system::SystemEntropy};
-use crate::event::{Scope, Telling};
+use crate::event::{EventScope, EventRouting};
 use crate::id::WorkerId;
 use crate::message::Limits;
 use crate::objects::{ObjectError, Objects};
 use crate::registry::{Registry, RegistryError};
 use crate::runtime::{Runtime, system::TokioRuntime};
-use crate::store::{Beat, Store, StoreError};
+use crate::store::{Heartbeat, Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::task::state::States;
 use crate::worker;
@@ -207,19 +207,19 @@ impl OrkBuilder {
             Some(objects) => Some(objects),
             None => adapters::objects(&config)?,
         };
-        let home = if objects.is_some() && store.keeps() { Some(store.identity().await?) } else { None };
+        let home = if objects.is_some() && store.is_durable() { Some(store.store_id().await?) } else { None };
         broker.prepare(&worker::queues(&registry, 1)).await?;
         // Before anything is written by it: another process would be taken for dead by a clock that is ahead.
         worker::services::set_clock(&*store, &clock).await?;
         // Before anything is held: what a process holds is freed by the end of its heartbeat, so there must be one.
-        let by = By { worker: worker.clone(), now: clock.now(), hold: false, tells: Telling::Nothing };
+        let actor = Actor { worker: worker.clone(), now: clock.now(), hold: false, events: EventRouting::Off };
         store
-            .beat(Beat {
+            .heartbeat(Heartbeat {
                 ttl: worker::services::TTL,
                 running: Vec::new(),
                 holding: Vec::new(),
                 waiting: Vec::new(),
-                by,
+                actor,
             })
             .await?;
         let supervisor = Supervisor::new(Arc::clone(&self.runtime));
@@ -254,7 +254,7 @@ fn settings(config: &Config, broker: &dyn Broker) -> Settings {
         workflows: config.workflows.clone(),
         grace: config.grace,
         retention: config.retention,
-        events: config.events.unwrap_or(if broker.needs_relay() { Scope::Nothing } else { Scope::Jobs }),
+        events: config.events.unwrap_or(if broker.needs_relay() { EventScope::Off } else { EventScope::Jobs }),
         limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },
     }
 }

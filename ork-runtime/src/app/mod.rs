@@ -148,7 +148,7 @@ impl Ork {
             executor.shutdown().await;
         }
         self.engine.broker.close().await;
-        if let Err(error) = self.engine.store.leave(self.engine.by()).await {
+        if let Err(error) = self.engine.store.leave(self.engine.actor()).await {
             tracing::debug!(%error, "could not say goodbye to the store");
         }
         self.engine.store.close().await;

@@ -10,15 +10,15 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, Subscribe, Subscription};
-use crate::accounting::{By, Change, Owed, OwedId};
+use super::{Broker, BrokerError, BrokerErrorKind, Delivery, Acker, Replies, Disposition, Subscribe, Subscription};
+use crate::tx::{Actor, StoreNotice, HeldRow, OutboxId};
 use crate::clock::Clock;
-use crate::event::Telling;
+use crate::event::EventRouting;
 use crate::id::WorkerId;
-use crate::message::{Ask, Message, Outgoing};
+use crate::message::{WorkKind, Message, Outgoing};
 use crate::mutant::{self, Mutant};
 use crate::runtime::Runtime;
-use crate::store::{Store, Take, Taken};
+use crate::store::{Store, Take, OutboxPage};
 
 /// How long a store that does not work is left alone.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -60,13 +60,13 @@ impl Broker for Embedded {
         let (deliveries, receiver) = mpsc::unbounded_channel();
         let stop = self.closing.child_token();
         let (resize, window) = watch::channel(usize::from(subscribe.window));
-        let held = Arc::new(Held::default());
+        let held = Arc::new(HeldRows::default());
         let pump = Pump {
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
             worker: self.worker.clone(),
             tasks: subscribe.tasks.into(),
-            changes: self.store.changes().watch(),
+            changes: self.store.notifier().watch(),
             held: Arc::clone(&held),
             deliveries,
             window,
@@ -131,7 +131,7 @@ impl Subscription for EmbeddedSubscription {
 
 /// The rows that this process holds, and what is still open of each.
 #[derive(Debug, Default)]
-struct Held {
+struct HeldRows {
     rows: Mutex<Rows>,
     settled: Notify,
     done: Notify,
@@ -139,13 +139,13 @@ struct Held {
 
 #[derive(Debug, Default)]
 struct Rows {
-    open: HashMap<OwedId, Row>,
+    open: HashMap<OutboxId, Row>,
     n_taken: u64,
     messages: usize,
     /// The pump wants to know once no more messages than this are open.
     low: usize,
-    done: Vec<OwedId>,
-    released: Vec<OwedId>,
+    done: Vec<OutboxId>,
+    released: Vec<OutboxId>,
 }
 
 #[derive(Debug)]
@@ -159,11 +159,11 @@ struct Row {
 /// again: receipts from the first time must not settle the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Taking {
-    row: OwedId,
+    row: OutboxId,
     number: u64,
 }
 
-impl Held {
+impl HeldRows {
     fn rows(&self) -> std::sync::MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,7 +175,7 @@ impl Held {
         rows.messages
     }
 
-    fn add(&self, row: &Owed) -> Taking {
+    fn add(&self, row: &HeldRow) -> Taking {
         let mut rows = self.rows();
         let left = row.messages.len();
         rows.messages += left;
@@ -191,12 +191,12 @@ impl Held {
         taking
     }
 
-    fn take_settled(&self) -> (Vec<OwedId>, Vec<OwedId>) {
+    fn take_settled(&self) -> (Vec<OutboxId>, Vec<OutboxId>) {
         let mut rows = self.rows();
         (std::mem::take(&mut rows.done), std::mem::take(&mut rows.released))
     }
 
-    fn put_back(&self, done: Vec<OwedId>, released: Vec<OwedId>) {
+    fn put_back(&self, done: Vec<OutboxId>, released: Vec<OutboxId>) {
         let mut rows = self.rows();
         rows.done.extend(done);
         // One that was taken again meanwhile is not given back under its new taking.
@@ -232,21 +232,21 @@ impl Held {
 
 /// Settles one message of a row.
 #[derive(Debug)]
-struct EmbeddedReceipt {
-    held: Arc<Held>,
+struct EmbeddedAcker {
+    held: Arc<HeldRows>,
     taking: Taking,
     settled: bool,
 }
 
-impl Receipt for EmbeddedReceipt {
-    fn settle(mut self: Box<Self>, settlement: Settlement) {
+impl Acker for EmbeddedAcker {
+    fn settle(mut self: Box<Self>, settlement: Disposition) {
         self.settled = true;
         // Dead letters need no queue here: the job says in the store why it failed.
-        self.held.settle(self.taking, matches!(settlement, Settlement::Release | Settlement::Decline(..)));
+        self.held.settle(self.taking, matches!(settlement, Disposition::Requeue | Disposition::RequeueElsewhere(..)));
     }
 }
 
-impl Drop for EmbeddedReceipt {
+impl Drop for EmbeddedAcker {
     fn drop(&mut self) {
         if !self.settled {
             self.held.settle(self.taking, true);
@@ -260,8 +260,8 @@ struct Pump {
     clock: Arc<dyn Clock>,
     worker: WorkerId,
     tasks: Arc<[String]>,
-    changes: broadcast::Receiver<Change>,
-    held: Arc<Held>,
+    changes: broadcast::Receiver<StoreNotice>,
+    held: Arc<HeldRows>,
     deliveries: mpsc::UnboundedSender<Delivery>,
     window: watch::Receiver<usize>,
     stop: CancellationToken,
@@ -280,7 +280,7 @@ impl Pump {
             let worth = size.div_ceil(4).max(1);
             let room = size.saturating_sub(self.held.open(size.saturating_sub(worth)));
             if more && room >= worth {
-                let Some(Taken { owed, next_due: due, more: cut }) = self.take(room).await else {
+                let Some(OutboxPage { to_send: rows, next_due: due, more: cut }) = self.take(room).await else {
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => {}
@@ -289,9 +289,9 @@ impl Pump {
                     continue;
                 };
                 // What was lost with a worker comes a part at a time, so that few does not mean that it was all.
-                let lost = owed.iter().any(|row| row.lost > 0);
+                let lost = rows.iter().any(|row| row.lost > 0);
                 (more, next_due) = (cut || lost, due);
-                self.hand_out(owed);
+                self.hand_out(rows);
                 continue;
             }
             let due = async {
@@ -308,48 +308,48 @@ impl Pump {
                 changed = self.window.changed() => if changed.is_err() { return },
                 () = due, if !more => more = true,
                 change = self.changes.recv() => match change {
-                    Ok(Change::Owed) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                    Ok(StoreNotice::OutboxReady) | Err(broadcast::error::RecvError::Lagged(_)) => {
                         more = true;
                         // One look is enough for all that was told until now.
                         while self.changes.try_recv().is_ok() {}
                     }
-                    Ok(Change::Ended(_) | Change::Moved(_) | Change::Elsewhere | Change::Told(_)) => {}
+                    Ok(StoreNotice::JobEnded(_) | StoreNotice::JobChanged(_) | StoreNotice::ChangedElsewhere | StoreNotice::Event(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
             }
         }
     }
 
-    async fn take(&self, limit: usize) -> Option<Taken> {
-        let by = By { worker: self.worker.clone(), now: self.clock.now(), hold: true, tells: Telling::Nothing };
-        let taken = self.store.take(Take { limit, tasks: Some(Arc::clone(&self.tasks)), by }).await;
+    async fn take(&self, limit: usize) -> Option<OutboxPage> {
+        let actor = Actor { worker: self.worker.clone(), now: self.clock.now(), hold: true, events: EventRouting::Off };
+        let taken = self.store.take_outbox(Take { limit, tasks: Some(Arc::clone(&self.tasks)), actor }).await;
         taken.inspect_err(|error| tracing::warn!(%error, "the outbox cannot be read")).ok()
     }
 
     /// Hands deliveries out. Once nobody takes them they are dropped with their receipts, and so released.
-    fn hand_out(&self, owed: Vec<Owed>) {
-        let takings: Vec<_> = owed.iter().map(|row| self.held.add(row)).collect();
-        for delivery in owed.into_iter().zip(takings).flat_map(|(row, taking)| unpack(&self.held, row, taking)) {
+    fn hand_out(&self, rows: Vec<HeldRow>) {
+        let takings: Vec<_> = rows.iter().map(|row| self.held.add(row)).collect();
+        for delivery in rows.into_iter().zip(takings).flat_map(|(row, taking)| unpack(&self.held, row, taking)) {
             let _gone = self.deliveries.send(delivery);
         }
     }
 }
 
-fn unpack(held: &Arc<Held>, owed: Owed, taking: Taking) -> Vec<Delivery> {
-    let Owed { id: _, lost, messages, goes_back: _ } = owed;
-    let receipt = || Box::new(EmbeddedReceipt { held: Arc::clone(held), taking, settled: false });
+fn unpack(held: &Arc<HeldRows>, rows: HeldRow, taking: Taking) -> Vec<Delivery> {
+    let HeldRow { id: _, lost, messages, release_after_events: _ } = rows;
+    let acker = || Box::new(EmbeddedAcker { held: Arc::clone(held), taking, settled: false });
     let deliveries = messages.into_iter().filter_map(|message| match message {
         Outgoing::Work(message) => {
-            Some(Delivery { message: Ok(message), redelivered: lost, anonymous: false, receipt: receipt() })
+            Some(Delivery { message: Ok(message), redelivered: lost, anonymous: false, acker: acker() })
         }
         // Whoever waits for an outcome here finds it in the store.
         // The engine sends them, which knows the tasks and the store.
-        Outgoing::Hooks { job, task, which } => {
-            let message = Message { ask: Ask::Hooks(which), ..Message::about(job, &task) };
-            Some(Delivery { message: Ok(message), redelivered: lost, anonymous: false, receipt: receipt() })
+        Outgoing::Hooks { job, task, mask: which } => {
+            let message = Message { kind: WorkKind::Hooks(which), ..Message::about(job, &task) };
+            Some(Delivery { message: Ok(message), redelivered: lost, anonymous: false, acker: acker() })
         }
-        Outgoing::Reply(_) | Outgoing::Follow(_) | Outgoing::Event(_) | Outgoing::Tell { .. } => {
-            receipt().settle(Settlement::Ack);
+        Outgoing::Reply(_) | Outgoing::Hook(_) | Outgoing::Event(_) | Outgoing::PendingEvent { .. } => {
+            acker().settle(Disposition::Ack);
             None
         }
     });
@@ -361,7 +361,7 @@ struct Settler {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     worker: WorkerId,
-    held: Arc<Held>,
+    held: Arc<HeldRows>,
     closing: CancellationToken,
 }
 
@@ -374,9 +374,9 @@ impl Settler {
                 () = self.held.done.notified() => false,
             };
             let (done, released) = self.held.take_settled();
-            let by = By { worker: self.worker.clone(), now: self.clock.now(), hold: true, tells: Telling::Nothing };
-            let forgotten = if done.is_empty() { Ok(()) } else { self.store.forget(done.clone(), by.clone()).await };
-            let given = if released.is_empty() { Ok(()) } else { self.store.give_back(released.clone(), by).await };
+            let actor = Actor { worker: self.worker.clone(), now: self.clock.now(), hold: true, events: EventRouting::Off };
+            let forgotten = if done.is_empty() { Ok(()) } else { self.store.delete_outbox(done.clone(), actor.clone()).await };
+            let given = if released.is_empty() { Ok(()) } else { self.store.release_outbox(released.clone(), actor).await };
             // What failed stays held, and is tried again with the next ones.
             let done = if forgotten.is_ok() { Vec::new() } else { done };
             let released = if given.is_ok() { Vec::new() } else { released };
@@ -405,9 +405,9 @@ mod tests {
         let message = || Outgoing::Work(Message::about(crate::id::JobId::new(), "task"));
         let row = |n_messages| {
             let messages = (0..n_messages).map(|_| message()).collect();
-            Owed { id: 7, lost: 0, messages, goes_back: false }
+            HeldRow { id: 7, lost: 0, messages, release_after_events: false }
         };
-        let held = Held::default();
+        let held = HeldRows::default();
         let first = held.add(&row(2));
         let second = held.add(&row(1));
         held.settle(first, false);

@@ -84,7 +84,7 @@ impl BrokerError {
 /// Why a message goes to the dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum DeadReason {
+pub enum DeadLetterReason {
     /// It is not the message of a task: wrong content type, headers or body.
     Undecodable,
     /// Larger or deeper than accepted.
@@ -109,7 +109,7 @@ pub enum DeadReason {
     Unstorable,
 }
 
-impl DeadReason {
+impl DeadLetterReason {
     /// The word in the headers of a dead letter.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -130,27 +130,27 @@ impl DeadReason {
 
 /// What becomes of a delivery. The adapter carries it out in its own time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settlement {
+pub enum Disposition {
     /// Done with: it is not delivered again.
     Ack,
     /// Given back, as the worker has to stop: somebody else may have it at once. However often that happens, the
     /// broker does not give up on it.
-    Release,
+    Requeue,
     /// Given back, as this worker cannot run it and somebody else perhaps can. If it was declined too often, as far as
     /// the broker counts, it is put aside with the reason in words.
-    Decline(DeadReason, String),
+    RequeueElsewhere(DeadLetterReason, String),
     /// Put aside, with the reason in words, and not delivered again.
-    Dead(DeadReason, String),
+    DeadLetter(DeadLetterReason, String),
 }
 
 /// The right to settle one delivery, once. Dropped without, the delivery counts as released.
-pub trait Receipt: Send + fmt::Debug {
+pub trait Acker: Send + fmt::Debug {
     /// Says what becomes of the delivery; never waits.
-    fn settle(self: Box<Self>, settlement: Settlement);
+    fn settle(self: Box<Self>, settlement: Disposition);
 
     /// Whether the channel of this delivery is closed: the broker delivers the message again, to this process or to
     /// another one, and a settlement of this delivery has no effect.
-    fn is_lost(&self) -> bool {
+    fn is_channel_closed(&self) -> bool {
         false
     }
 }
@@ -159,20 +159,20 @@ pub trait Receipt: Send + fmt::Debug {
 #[derive(Debug)]
 pub struct Delivery {
     /// The message, or why it is none.
-    pub message: Result<Message, Refused>,
+    pub message: Result<Message, Rejected>,
     /// How often it was delivered before, as far as the broker counts.
     pub redelivered: u32,
     /// Whether its sender gave it no id, so that it would get another one if it were delivered again.
     pub anonymous: bool,
     /// The right to settle it.
-    pub receipt: Box<dyn Receipt>,
+    pub acker: Box<dyn Acker>,
 }
 
 /// A delivery that is no message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct Rejected {
     /// What is wrong, for the headers of the dead letter.
-    pub reason: DeadReason,
+    pub reason: DeadLetterReason,
     /// The same in words.
     pub detail: String,
     /// Who waits for an answer, if that much could be read.
@@ -217,7 +217,7 @@ pub trait Subscription: Send + fmt::Debug {
 
 /// An outcome that came back to this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answered {
+pub struct ReplyDelivery {
     /// What [`crate::job::ReplyTo::correlation`] said.
     pub correlation: String,
     /// The outcome's JSON.
@@ -230,7 +230,7 @@ pub struct Replies {
     /// The queue to name in [`crate::job::ReplyTo::queue`].
     pub queue: String,
     /// The outcomes, as they come in.
-    pub answers: mpsc::Receiver<Answered>,
+    pub replies: mpsc::Receiver<ReplyDelivery>,
 }
 
 /// How messages travel between the store's outbox and workers.

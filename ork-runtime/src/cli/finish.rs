@@ -17,9 +17,9 @@ use crate::job::State;
 pub(super) fn job(outcome: &JobOutcome, output: &Output) -> Result<ExitCode, Failure> {
     let status = outcome.status();
     match (status.state, outcome.output()) {
-        (State::Success, Some(json)) => output.result(json),
+        (State::Succeeded, Some(json)) => output.result(json),
         // A job with parts and without a join has no result but how they ended.
-        (State::Success, None) => {
+        (State::Succeeded, None) => {
             let (ok, all) = (status.parts.ok, status.parts.settled());
             output.say(status.parts, format_args!("{ok} of {all} parts ok"));
         }
@@ -34,7 +34,7 @@ pub(super) async fn run(ork: &Ork, status: &Status, output: &Output) -> Result<E
     if output.is_json() {
         output.json(&report(status, &result));
     }
-    if status.state != State::Success {
+    if status.state != State::Succeeded {
         return Err(not_well(status));
     }
     if !output.is_json() {

@@ -12,7 +12,7 @@ use super::watch::Told;
 use super::{Failure, Output, events, metrics, outputs, parts, show, tree, watch};
 use crate::app::{Ork, OrkBuilder};
 use crate::client::Status;
-use crate::flow::{PROCESS, PYTHON};
+use crate::workflow_run::{PROCESS, PYTHON};
 use crate::id::JobId;
 use crate::job::State;
 use crate::store::Filter;

@@ -8,7 +8,7 @@ use super::output::printable;
 use super::{Failure, Output};
 use crate::app::Ork;
 use crate::client::Status;
-use crate::flow::{RUN, Stage};
+use crate::workflow_run::{RUN, StepState};
 use crate::id::JobId;
 use crate::job::State;
 
@@ -66,15 +66,15 @@ async fn task_of(ork: &Ork, run: JobId, task: &str) -> Result<Status, Failure> {
     }
     let stands = status.run.iter().flat_map(|run| &run.tasks).find(|stands| stands.name == task);
     match stands.map(|stands| (stands.stage, stands.job)) {
-        None | Some((Stage::Waiting, _)) => {
+        None | Some((StepState::Waiting, _)) => {
             let words = format!("task `{task}` of run {run} has not begun, so it has no output yet");
             Err(Failure::user(words).hint(format!("`jobs why {run}` says what the run waits for")))
         }
-        Some((Stage::Skipped, _)) => {
+        Some((StepState::Skipped, _)) => {
             let words = format!("task `{task}` of run {run} was skipped, so it has no output");
             Err(Failure::job(words).hint(format!("`jobs tree {run}` shows what went wrong before it")))
         }
-        Some((Stage::Begun | Stage::Success | Stage::Failed | Stage::Cancelled, job)) => Ok(ork.status(job).await?),
+        Some((StepState::Started | StepState::Succeeded | StepState::Failed | StepState::Cancelled, job)) => Ok(ork.status(job).await?),
     }
 }
 
@@ -82,7 +82,7 @@ async fn task_of(ork: &Ork, run: JobId, task: &str) -> Result<Status, Failure> {
 fn has_one(status: &Status) -> Result<(), Failure> {
     let (id, name) = (status.id, name(status));
     match status.state {
-        State::Success => Ok(()),
+        State::Succeeded => Ok(()),
         State::Failed => {
             let why = status.failure.as_ref().map(|why| printable(&format!(": {why}"))).unwrap_or_default();
             let hint = match status.run {

@@ -12,7 +12,7 @@ use super::watch::Told;
 use super::{Failure, Output};
 use crate::app::Ork;
 use crate::client::{Status, TaskStatus};
-use crate::flow::Stage;
+use crate::workflow_run::StepState;
 use crate::id::JobId;
 
 /// On a terminal, how often the instances that run are counted.
@@ -125,7 +125,7 @@ fn with_length() -> ProgressStyle {
 struct Lines {
     all: MultiProgress,
     of: HashMap<String, ProgressBar>,
-    said: HashMap<String, Stage>,
+    said: HashMap<String, StepState>,
 }
 
 impl Lines {
@@ -137,7 +137,7 @@ impl Lines {
     async fn show(&mut self, ork: &Ork, status: &Status, output: &Output) -> Result<(), Failure> {
         for task in status.run.iter().flat_map(|run| &run.tasks) {
             let before = self.said.insert(task.name.clone(), task.stage);
-            if before == Some(task.stage) && (task.stage != Stage::Begun || !output.is_watched()) {
+            if before == Some(task.stage) && (task.stage != StepState::Started || !output.is_watched()) {
                 continue;
             }
             let words = words(ork, task).await?;
@@ -167,14 +167,14 @@ impl Lines {
 /// A task in a line: a mark, its name, how far it is, how long it took, why it failed.
 async fn words(ork: &Ork, task: &TaskStatus) -> Result<String, Failure> {
     let mark = match task.stage {
-        Stage::Waiting => "\u{b7}",
-        Stage::Begun => "\u{2026}",
-        Stage::Success => "\u{2713}",
-        Stage::Failed => "\u{2717}",
-        Stage::Cancelled | Stage::Skipped => "-",
+        StepState::Waiting => "\u{b7}",
+        StepState::Started => "\u{2026}",
+        StepState::Succeeded => "\u{2713}",
+        StepState::Failed => "\u{2717}",
+        StepState::Cancelled | StepState::Skipped => "-",
     };
     let mut words = format!("{mark} {:<24} {}", task.name, task.stage.as_str());
-    if matches!(task.stage, Stage::Waiting | Stage::Skipped) {
+    if matches!(task.stage, StepState::Waiting | StepState::Skipped) {
         return Ok(words);
     }
     let job = ork.status(task.job).await?;
@@ -185,14 +185,14 @@ async fn words(ork: &Ork, task: &TaskStatus) -> Result<String, Failure> {
     if job.parts.failed > 0 {
         words = format!("{words}, {} failed", job.parts.failed);
     }
-    if let Some(progress) = job.progress.filter(|_| task.stage == Stage::Begun) {
+    if let Some(progress) = job.progress.filter(|_| task.stage == StepState::Started) {
         words = format!("{words}, {:.0} % {}", progress.percent, progress.info);
     }
     if let (Some(started), Some(ended)) = (job.started, job.ended) {
         let took = Duration::from_millis(u64::try_from((ended - started).as_millis()).unwrap_or(u64::MAX));
         words = format!("{words} in {}", humantime::format_duration(took));
     }
-    if let Some(failure) = job.failure.filter(|_| task.stage == Stage::Failed) {
+    if let Some(failure) = job.failure.filter(|_| task.stage == StepState::Failed) {
         words = format!("{words}: {}", printable(failure.to_string().lines().next().unwrap_or_default()));
     }
     Ok(words)

@@ -10,7 +10,7 @@ use super::{Failure, Output, workflow};
 use crate::app::workflows::{self, For};
 use crate::app::{Ork, OrkBuilder};
 use crate::client::ScheduleStatus;
-use crate::flow::RUN;
+use crate::workflow_run::RUN;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -109,7 +109,7 @@ async fn place(ork: &Ork, status: &Status) -> Result<String, Failure> {
 
 /// The first parts that did not succeed.
 async fn not_ok(ork: &Ork, status: &Status, most: usize) -> Result<Vec<PartStatus>, Failure> {
-    if status.parts.not_ok() == 0 || most == 0 {
+    if status.parts.unsuccessful() == 0 || most == 0 {
         return Ok(Vec::new());
     }
     let bad = vec![PartState::Failed, PartState::Skipped, PartState::Cancelled];

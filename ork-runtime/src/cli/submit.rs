@@ -12,7 +12,7 @@ use crate::app::{Ork, OrkBuilder};
 use crate::client::ClientError;
 use crate::engine::services::Terms;
 use crate::id::JobId;
-use crate::job::Unique;
+use crate::job::UniqueKey;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -44,7 +44,7 @@ struct How {
 
 impl How {
     fn terms(&self) -> Terms {
-        let unique = |key: &String| Unique { key: key.as_str().into(), stale_after: self.stale_after };
+        let unique = |key: &String| UniqueKey { key: key.as_str().into(), stale_after: self.stale_after };
         Terms { after: self.after.clone(), unique: self.unique.as_ref().map(unique), ..Terms::default() }
     }
 }

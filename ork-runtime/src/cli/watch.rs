@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::signals::Signals;
 use super::{Failure, Output, finish, progress};
 use crate::app::Ork;
-use crate::flow::RUN;
+use crate::workflow_run::RUN;
 use crate::id::JobId;
 
 /// What is told of a job besides its end.

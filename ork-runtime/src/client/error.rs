@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::hook::HookError;
 use crate::id::JobId;
 use crate::job::State;
-use crate::ledger::Settled;
+use crate::ledger::PartResult;
 use crate::message::BodyError;
 use crate::objects::ObjectError;
 use crate::registry::UnknownTask;
@@ -102,7 +102,7 @@ pub enum ClientError {
         /// Which part.
         index: u64,
         /// How it ended, if it is there.
-        how: Option<Settled>,
+        how: Option<PartResult>,
     },
     /// Another job has the unique key.
     #[error("the unique key `{key}` is taken: job {by} has it and has not ended")]
@@ -167,9 +167,9 @@ pub enum ClientError {
     },
 }
 
-fn stays(how: Option<Settled>) -> &'static str {
+fn stays(how: Option<PartResult>) -> &'static str {
     match how {
-        Some(Settled::Ok) => "it ended well",
+        Some(PartResult::Succeeded) => "it ended well",
         Some(_) => "its split was cut short, so retry the whole job",
         None => "there is no such part, or it has not ended",
     }

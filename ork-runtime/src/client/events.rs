@@ -7,7 +7,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc;
 
 use super::{Client, ClientError};
-use crate::event::{Event, EventKind, Scope};
+use crate::event::{Event, EventKind, EventScope};
 use crate::id::JobId;
 
 impl Client {
@@ -46,7 +46,7 @@ impl Client {
     /// # Cancel safety
     /// Nothing is lost but the stream if the future is dropped.
     pub async fn events(&self) -> Result<BoxStream<'static, Result<Event, ClientError>>, ClientError> {
-        if self.engine.settings.events == Scope::Nothing {
+        if self.engine.settings.events == EventScope::Off {
             return Err(ClientError::NoEvents);
         }
         if let Some(events) = self.engine.broker.events().await? {
@@ -61,7 +61,7 @@ impl Client {
             };
             Some((event, events))
         };
-        Ok(unfold(self.engine.store.changes().events(), next).boxed())
+        Ok(unfold(self.engine.store.notifier().events(), next).boxed())
     }
 
     /// What happens to a job and to those below it, from now on until it has ended.

@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::State;
 use crate::ledger::Counts;
-use crate::store::{Concerning, JobView};
+use crate::store::{JobWatcher, JobView};
 use crate::task::TaskMessage;
 use crate::task::message::Answer;
 
@@ -154,7 +154,7 @@ impl Status {
         let JobView { job, counts, head, progress, .. } = view;
         Self {
             step: job.step().map(|(_, name)| name.to_owned()),
-            run: job.run().map(|flow| RunStatus::of(job.id, flow)),
+            run: job.workflow_run().map(|flow| RunStatus::of(job.id, flow)),
             id: job.id,
             root: job.root,
             parent: job.parent,
@@ -163,9 +163,9 @@ impl Status {
             state: job.state,
             attempt: job.attempt,
             worker: job.worker,
-            below: job.tree.made,
-            below_ended: job.tree.ended,
-            interrupted: job.tree.interrupted.is_some(),
+            below: job.tree.descendants,
+            below_ended: job.tree.descendants_ended,
+            interrupted: job.tree.cancel_mode.is_some(),
             total: head.sealed,
             yielded: head.appended,
             parts: counts,
@@ -184,7 +184,7 @@ impl Status {
         #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "counts stay far below 2^52")]
         let share = |done: u64, total: u64| done as f64 * 100.0 / total as f64;
         match (self.state, self.total, &self.progress) {
-            (State::Success, _, _) => Some(100.0),
+            (State::Succeeded, _, _) => Some(100.0),
             _ if self.run.is_some() => self.run.as_ref().map(RunStatus::percent),
             _ if self.below > 0 => Some(share(self.below_ended, self.below)),
             (_, Some(total), _) if total > 0 => Some(share(self.parts.settled(), total)),
@@ -239,10 +239,10 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// How a job stands, now and whenever that changes, until it has ended.
 pub(super) fn follow(client: Client, id: JobId) -> impl Stream<Item = Result<Status, ClientError>> + Send {
-    let changes = client.engine.store.changes();
+    let changes = client.engine.store.notifier();
     let (ended, moved) = (changes.of(id, false), changes.of(id, true));
     unfold(Some((client, ended, moved, None)), move |state| async move {
-        let (client, mut ended, mut moved, last): (Client, Concerning, Concerning, Option<Status>) = state?;
+        let (client, mut ended, mut moved, last): (Client, JobWatcher, JobWatcher, Option<Status>) = state?;
         loop {
             match client.status(id).await {
                 Err(error) => return Some((Err(error), None)),

@@ -1,13 +1,13 @@
 //! What a client asks to follow a job.
 
 use super::{Client, ClientError, encode};
-use crate::hook::{HookError, Hooks, Kept, MOST_BYTES, MOST_HOOKS, OnComplete, When};
-use crate::job::Kind;
+use crate::hook::{HookError, Hooks, StoredHooks, MOST_BYTES, MOST_HOOKS, OnComplete, When};
+use crate::job::JobKind;
 use crate::task::TaskMessage;
 
 /// Messages that follow a job, in order.
 #[derive(Debug, Default)]
-pub(super) struct Following(Vec<Result<(OnComplete, Kind), ClientError>>);
+pub(super) struct Following(Vec<Result<(OnComplete, JobKind), ClientError>>);
 
 impl Following {
     /// One more.
@@ -22,12 +22,12 @@ impl Following {
     }
 
     /// The hooks of the job, checked as those of others are.
-    pub(super) fn into_kept(self, client: &Client) -> Result<Option<Box<Kept>>, ClientError> {
+    pub(super) fn into_kept(self, client: &Client) -> Result<Option<Box<StoredHooks>>, ClientError> {
         let mut on_complete = Vec::with_capacity(self.0.len());
         for (at, hook) in self.0.into_iter().enumerate() {
             let (hook, kind) = hook?;
             let splits = client.engine.registry.get(&hook.route)?.split.is_some();
-            if splits && kind == Kind::Item {
+            if splits && kind == JobKind::Single {
                 let expected = format!("is an item of `{}`, which is split: send `{0}_part` instead", hook.route);
                 return Err(HookError::Field { at, field: "route".to_owned(), expected }.into());
             }
@@ -40,6 +40,6 @@ impl Following {
         if found > MOST_BYTES {
             return Err(HookError::TooLarge { found }.into());
         }
-        Ok(Kept::new(&Hooks { part: None, on_complete }))
+        Ok(StoredHooks::new(&Hooks { part: None, on_complete }))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{Client, ClientError};
 use crate::id::JobId;
 use crate::metric::Metric;
-use crate::store::Recorded;
+use crate::store::MetricsOf;
 
 impl Client {
     /// What a job and all jobs below it have recorded with [`Metrics::record`](crate::Metrics::record): of a run, what its
@@ -41,13 +41,13 @@ impl Client {
         let job = self.view(id).await?.job;
         self.engine.measures.written().await;
         if job.root == id {
-            return Ok(self.engine.store.metrics(Recorded::Below(id)).await?);
+            return Ok(self.engine.store.metrics(MetricsOf::Tree(id)).await?);
         }
-        if job.tree.made == 0 {
-            return Ok(self.engine.store.metrics(Recorded::By(id)).await?);
+        if job.tree.descendants == 0 {
+            return Ok(self.engine.store.metrics(MetricsOf::Job(id)).await?);
         }
         let below: HashSet<_> = self.tree(id).await?.into_iter().map(|(_, status)| status.id).collect();
-        let mut metrics = self.engine.store.metrics(Recorded::Below(job.root)).await?;
+        let mut metrics = self.engine.store.metrics(MetricsOf::Tree(job.root)).await?;
         metrics.retain(|metric| below.contains(&metric.job));
         Ok(metrics)
     }

@@ -33,12 +33,12 @@ pub use submission::Submission;
 pub use why::{WaitsFor, Why};
 
 use self::waiters::{Waiter, Waiters};
-use crate::accounting::{NewJob, Steered};
-use crate::engine::large::Whose;
+use crate::tx::{NewJob, ControlResult};
+use crate::engine::large_outputs::Whose;
 use crate::engine::services::Terms;
 use crate::engine::{Engine, services};
 use crate::id::JobId;
-use crate::job::{Kind, Phase, State};
+use crate::job::{JobKind, Phase, State};
 use crate::store::{Filter, JobView, PartFilter, PartStatus, StoreError, StoreErrorKind};
 use crate::task::def::TaskDef;
 use crate::task::parts::SettledPart;
@@ -107,7 +107,7 @@ impl Client {
     /// The same, on these terms.
     pub(crate) async fn submit_json_on(&self, task: &str, body: Bytes, terms: Terms) -> Result<JobId, ClientError> {
         self.check(task, &body)?;
-        self.send(task, Kind::Whole, body, terms, None).await
+        self.send(task, JobKind::Full, body, terms, None).await
     }
 
     /// Submits a job as [`Client::submit_json`] does, and waits for the JSON of its result; this works without a store.
@@ -119,13 +119,13 @@ impl Client {
     /// The job goes on if the future is dropped.
     pub async fn submit_json_and_wait(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
         self.check(task, &body)?;
-        self.send_and_wait((task, Kind::Whole), body, Terms::default()).await
+        self.send_and_wait((task, JobKind::Full), body, Terms::default()).await
     }
 
     /// Submits a job and waits for its result, by reply where there are replies.
     async fn send_and_wait<T: DeserializeOwned>(
         &self,
-        (task, kind): (&str, Kind),
+        (task, kind): (&str, JobKind),
         body: Bytes,
         terms: Terms,
     ) -> Result<T, ClientError> {
@@ -139,7 +139,7 @@ impl Client {
 
     /// Whether jobs are kept, so that they can be asked for later.
     pub fn keeps_jobs(&self) -> bool {
-        self.engine.store.keeps()
+        self.engine.store.is_durable()
     }
 
     fn check(&self, task: &str, body: &[u8]) -> Result<(), ClientError> {
@@ -170,7 +170,7 @@ impl Client {
     /// # Cancel safety
     /// The job goes on if the future is dropped.
     pub async fn wait(&self, id: JobId) -> Result<JobOutcome, ClientError> {
-        let mut changes = self.engine.store.changes().of(id, false);
+        let mut changes = self.engine.store.notifier().of(id, false);
         loop {
             let mut view = self.view(id).await?;
             if view.job.state.is_final() {
@@ -266,20 +266,20 @@ impl Client {
     async fn why_one(&self, id: JobId) -> Result<(Why, Vec<JobId>), ClientError> {
         let engine = &self.engine;
         // The job comes last: its state is the newest that is known.
-        let situation = engine.store.situation(id).await?;
+        let situation = engine.store.diagnostics(id).await?;
         let view = self.view(id).await?;
         let task = engine.registry.get(&view.job.task).ok();
         let def = task.and_then(|task| match (view.job.phase, view.job.kind) {
             (Phase::Join, _) => task.join.as_ref(),
-            (Phase::Start, Kind::Item) => Some(&task.work),
-            (Phase::Start, Kind::Whole | Kind::Step) => Some(task.entry()),
+            (Phase::Start, JobKind::Single) => Some(&task.work),
+            (Phase::Start, JobKind::Full | JobKind::Step) => Some(task.entry()),
         });
         let limits = |def: &TaskDef| why::Limits { attempts: def.options.retries + 1, timeout: def.options.timeout };
         let queue = task.map_or_else(|| view.job.task.clone(), |task| task.queue().to_owned());
-        let with_broker = !view.job.state.is_final() && situation.owed.free == 0 && situation.owed.held.is_empty();
+        let with_broker = !view.job.state.is_final() && situation.to_send.free == 0 && situation.to_send.held.is_empty();
         // A broker that is away says nothing.
         let in_queue = if with_broker { engine.broker.waiting(&queue).await.ok().flatten() } else { None };
-        let begun = view.job.run().map(|flow| flow.begun(id)).unwrap_or_default();
+        let begun = view.job.workflow_run().map(|flow| flow.begun(id)).unwrap_or_default();
         let why = why::why(&why::Facts {
             now: engine.clock.now(),
             situation,
@@ -318,18 +318,18 @@ impl Client {
         Ok(jobs)
     }
 
-    async fn steered(&self, id: JobId, verb: &'static str, steered: Steered) -> Result<(), ClientError> {
+    async fn steered(&self, id: JobId, verb: &'static str, steered: ControlResult) -> Result<(), ClientError> {
         match steered {
-            Steered::Done(owed) => {
+            ControlResult::Done(owed) => {
                 self.engine.outbox.send(owed).await;
                 Ok(())
             }
             // Only a retry can find these, and it looks at them.
-            Steered::Below | Steered::PartStays(_) | Steered::Taken(_) => Ok(()),
-            Steered::Interrupted(above) => Err(ClientError::Interrupted { id, above }),
-            Steered::Replaced(counts) => Err(ClientError::Replaced { id, counts }),
-            Steered::Refused(state) => Err(ClientError::WrongState { id, verb, state }),
-            Steered::Unknown => Err(ClientError::Store(StoreError::no_job(id))),
+            ControlResult::OnlyBelow | ControlResult::PartNotRetryable(_) | ControlResult::KeyTaken(_) => Ok(()),
+            ControlResult::AncestorCancelled(above) => Err(ClientError::Interrupted { id, above }),
+            ControlResult::Superseded(counts) => Err(ClientError::Replaced { id, counts }),
+            ControlResult::InvalidState(state) => Err(ClientError::WrongState { id, verb, state }),
+            ControlResult::NotFound => Err(ClientError::Store(StoreError::no_job(id))),
         }
     }
 
@@ -341,7 +341,7 @@ impl Client {
     pub(crate) async fn send(
         &self,
         task: &str,
-        kind: Kind,
+        kind: JobKind,
         body: Bytes,
         mut terms: Terms,
         waiter: Option<&Waiter>,
@@ -356,10 +356,10 @@ impl Client {
         Ok(id)
     }
 
-    fn new_job(&self, task: &str, kind: Kind, body: Bytes, waiter: Option<&Waiter>) -> Result<NewJob, ClientError> {
+    fn new_job(&self, task: &str, kind: JobKind, body: Bytes, waiter: Option<&Waiter>) -> Result<NewJob, ClientError> {
         let task = Arc::clone(self.engine.registry.get(task)?);
         self.engine.settings.limits.check(&body)?;
-        let def = if kind == Kind::Item { &task.work } else { task.entry() };
+        let def = if kind == JobKind::Single { &task.work } else { task.entry() };
         def.check_rules(&body).map_err(|error| ClientError::WrongInput { task: task.name(), error })?;
         let mut job = services::new_job(&self.engine, &task, kind);
         job.reply = waiter.map(|waiter| waiter.expect(job.id));
@@ -381,5 +381,5 @@ fn encode<M: TaskMessage>(message: &M) -> Result<Bytes, ClientError> {
 
 /// Whether a job in this state has a result.
 pub(crate) const fn is_success(state: State) -> bool {
-    matches!(state, State::Success)
+    matches!(state, State::Succeeded)
 }

@@ -1,10 +1,10 @@
 //! Taking up jobs that did not end well, and sending again those that wait for what is lost.
 
 use super::{Client, ClientError};
-use crate::accounting::{Resend, Retry, Steered, ends};
+use crate::tx::{Resend, Retry, ControlResult, ends};
 use crate::id::JobId;
-use crate::job::{Kind, State};
-use crate::store::{JobView, Situation};
+use crate::job::{JobKind, State};
+use crate::store::{JobView, JobDiagnostics};
 use crate::task::CallError;
 
 impl Client {
@@ -35,10 +35,10 @@ impl Client {
     /// The part may or may not have been taken up if the future is dropped.
     pub async fn retry_part(&self, id: JobId, index: u64) -> Result<(), ClientError> {
         let unique = self.view(id).await?.job.unique_key;
-        let retry = Retry { part: Some(index), unique: unique.clone(), ..Retry::new(id, self.engine.by()) };
+        let retry = Retry { part: Some(index), unique: unique.clone(), ..Retry::new(id, self.engine.actor()) };
         match self.engine.store.apply(retry).await? {
-            Steered::PartStays(how) => Err(ClientError::PartStays { id, index, how }),
-            Steered::Taken(by) => Err(ClientError::Taken { key: unique.unwrap_or_default().to_string(), by }),
+            ControlResult::PartNotRetryable(how) => Err(ClientError::PartStays { id, index, how }),
+            ControlResult::KeyTaken(by) => Err(ClientError::Taken { key: unique.unwrap_or_default().to_string(), by }),
             steered => self.steered(id, "retried", steered).await,
         }
     }
@@ -48,21 +48,21 @@ impl Client {
         let JobView { job, head, input, .. } = self.view(id).await?;
         // The input of a step is made anew.
         let from_its_start =
-            (head.sealed.is_none() || head.cut) && job.tree.verdict != Some(State::Success) && job.kind != Kind::Step;
+            (head.sealed.is_none() || head.cut) && job.tree.verdict != Some(State::Succeeded) && job.kind != JobKind::Step;
         // What this program does not know, others may.
         if let (true, Ok(task)) = (from_its_start, self.engine.registry.get(&job.task)) {
-            let def = if job.kind == Kind::Item { &task.work } else { task.entry() };
+            let def = if job.kind == JobKind::Single { &task.work } else { task.entry() };
             if let Err(CallError::Input(error)) = def.check(&input) {
                 return Err(ClientError::Outgrown { id, task: task.name(), error });
             }
         }
         let after = if job.started.is_none() { self.waited_for(id).await? } else { Vec::new() };
         let unique = job.unique_key;
-        let retry = Retry { unique: unique.clone(), after, ..Retry::new(id, self.engine.by()) };
+        let retry = Retry { unique: unique.clone(), after, ..Retry::new(id, self.engine.actor()) };
         match self.engine.store.apply(retry).await? {
-            Steered::Below => Ok(true),
-            Steered::Taken(by) => Err(ClientError::Taken { key: unique.unwrap_or_default().to_string(), by }),
-            Steered::Refused(state) if !state.is_final() => self.send_again(id).await.map(|()| false),
+            ControlResult::OnlyBelow => Ok(true),
+            ControlResult::KeyTaken(by) => Err(ClientError::Taken { key: unique.unwrap_or_default().to_string(), by }),
+            ControlResult::InvalidState(state) if !state.is_final() => self.send_again(id).await.map(|()| false),
             steered => self.steered(id, "retried", steered).await.map(|()| false),
         }
     }
@@ -70,7 +70,7 @@ impl Client {
     /// The jobs that have not ended and that a job waited for which never began: its row in the outbox still waits
     /// for them.
     async fn waited_for(&self, id: JobId) -> Result<Vec<JobId>, ClientError> {
-        let Situation { owed, follows, .. } = self.engine.store.situation(id).await?;
+        let JobDiagnostics { to_send: owed, follows, .. } = self.engine.store.diagnostics(id).await?;
         let one = owed.limit.and_then(|(limit, _)| ends(&limit.name));
         Ok(follows.into_iter().chain(one).collect())
     }
@@ -78,13 +78,13 @@ impl Client {
     /// Sends again what a job waits for, if nothing is under way for it.
     async fn send_again(&self, id: JobId) -> Result<(), ClientError> {
         let engine = &self.engine;
-        let situation = engine.store.situation(id).await?;
+        let situation = engine.store.diagnostics(id).await?;
         let JobView { job, head, .. } = self.view(id).await?;
         let in_parts = job.state == State::Waiting;
-        if job.is_over() || (in_parts && !head.has_all_parts()) {
+        if job.own_work_ended() || (in_parts && !head.has_all_parts()) {
             return Err(ClientError::WrongState { id, verb: "retried", state: job.state });
         }
-        let (owed, now) = (&situation.owed, engine.clock.now());
+        let (owed, now) = (&situation.to_send, engine.clock.now());
         let alive = situation.processes.iter().filter(|process| process.until >= now);
         let mut under_way = owed.free + owed.later + owed.waiting > 0
             || !owed.held.is_empty()
@@ -94,7 +94,7 @@ impl Client {
             under_way = engine.broker.waiting(task.queue()).await?.unwrap_or(0) > 0;
         }
         if !under_way
-            && let Some(owed) = engine.store.apply(Resend { job: id, attempt: job.attempt, by: engine.by() }).await?
+            && let Some(owed) = engine.store.apply(Resend { job: id, attempt: job.attempt, actor: engine.actor() }).await?
         {
             engine.outbox.send(owed).await;
             return Ok(());

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::{Client, ClientError, Handle};
 use crate::engine::services::Terms;
-use crate::flow::{Flow, RUN, Stage};
+use crate::workflow_run::{WorkflowRun, RUN, StepState};
 use crate::id::JobId;
-use crate::job::{Kind, State};
+use crate::job::{JobKind, State};
 use crate::store::{JobView, StoreError, StoreErrorKind};
 
 /// So many parts are read at once.
@@ -31,7 +31,7 @@ pub struct TaskStatus {
     /// Its name in the workflow.
     pub name: String,
     /// How far it is.
-    pub stage: Stage,
+    pub stage: StepState,
     /// Its job, which is there once it has begun.
     pub job: JobId,
 }
@@ -45,10 +45,10 @@ impl RunStatus {
         share
     }
 
-    pub(super) fn of(run: JobId, flow: &Flow) -> Self {
-        let task = |step: &crate::flow::FlowStep| TaskStatus {
+    pub(super) fn of(run: JobId, flow: &WorkflowRun) -> Self {
+        let task = |step: &crate::workflow_run::RunStep| TaskStatus {
             name: step.name.clone(),
-            stage: step.stage,
+            stage: step.state,
             job: step.job(run),
         };
         Self { workflow: flow.workflow.clone(), tasks: flow.steps.iter().map(task).collect() }
@@ -69,12 +69,12 @@ impl Client {
 
     /// The same on these terms.
     pub(crate) async fn submit_plan_on(&self, plan: &Plan, terms: Terms) -> Result<Handle<Plan>, ClientError> {
-        if !self.engine.store.keeps() {
+        if !self.engine.store.is_durable() {
             let words = "the tasks of a workflow are kept in a store, and this process has none, so set ORK_STORE";
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::NoStore, words)));
         }
         let body = serde_json::to_vec(plan).map_err(|source| ClientError::Input { task: RUN, source })?;
-        let id = self.send(RUN, Kind::Whole, body.into(), terms, None).await?;
+        let id = self.send(RUN, JobKind::Full, body.into(), terms, None).await?;
         Ok(Handle::new(self.clone(), id))
     }
 
@@ -93,7 +93,7 @@ impl Client {
             let words = format!("the workflow `{}` has no task `{task}`", plan.name);
             ClientError::Store(StoreError::new(StoreErrorKind::NotFound, words))
         })?;
-        let begun = view.job.run().and_then(|flow| flow.steps.iter().find(|step| step.name == task));
+        let begun = view.job.workflow_run().and_then(|flow| flow.steps.iter().find(|step| step.name == task));
         let Some(begun) = begun else { return Ok(None) };
         match self.engine.store.job(begun.job(run)).await? {
             Some(view) => self.output_of(step, view).await,
@@ -108,7 +108,7 @@ impl Client {
     }
 
     async fn output_of(&self, step: &Step, view: JobView) -> Result<Option<Value>, ClientError> {
-        if !view.job.state.is_final() || (step.fan.is_none() && view.job.state != State::Success) {
+        if !view.job.state.is_final() || (step.fan.is_none() && view.job.state != State::Succeeded) {
             return Ok(None);
         }
         if step.fan.is_none() {

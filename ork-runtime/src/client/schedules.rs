@@ -5,13 +5,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Client, ClientError};
-use crate::accounting::{Pause, Paused};
+use crate::tx::{PauseSchedule, PauseResult};
 use crate::clock::Timestamp;
 use crate::engine::services::{self, SendError, Terms};
-use crate::engine::timetable::Timetable;
-use crate::flow::SCHEDULE;
+use crate::engine::scheduler::ScheduleSpec;
+use crate::workflow_run::SCHEDULE;
 use crate::id::JobId;
-use crate::job::{Kind, State, Unique};
+use crate::job::{JobKind, State, UniqueKey};
 use crate::store::{Filter, JobView, StoreError, StoreErrorKind};
 
 /// More schedules than this are not listed.
@@ -53,19 +53,19 @@ impl Client {
         task: &str,
         input: Value,
     ) -> Result<ScheduleStatus, ClientError> {
-        let table = Timetable { name: name.to_owned(), schedule, task: task.to_owned(), input };
+        let table = ScheduleSpec { name: name.to_owned(), schedule, task: task.to_owned(), input };
         let now = self.engine.clock.now();
         let body = table.input_at(now).map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
-        drop(self.new_job(task, Kind::Whole, body, None)?);
+        drop(self.new_job(task, JobKind::Full, body, None)?);
         if table.after(now).is_none() {
             let words = format!("the schedule `{}` never comes", table.schedule.cron);
             return Err(ClientError::Store(StoreError::new(StoreErrorKind::Config, words)));
         }
         let body = serde_json::to_vec(&table).map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
-        let key = Unique { key: format!("{SCHEDULE} {name}").into(), stale_after: None };
+        let key = UniqueKey { key: format!("{SCHEDULE} {name}").into(), stale_after: None };
         loop {
             let terms = Terms { unique: Some(key.clone()), ..Terms::default() };
-            let new = self.new_job(SCHEDULE, Kind::Whole, body.clone().into(), None)?;
+            let new = self.new_job(SCHEDULE, JobKind::Full, body.clone().into(), None)?;
             let id = new.job.id;
             match services::send(&self.engine, new, terms).await {
                 Ok(_) => return Ok(status(table, &self.view(id).await?)),
@@ -129,7 +129,7 @@ impl Client {
         let (_, table) = self.find_schedule(name).await?;
         let body = table.input_at(self.engine.clock.now());
         let body = body.map_err(|source| ClientError::Input { task: SCHEDULE, source })?;
-        self.send(&table.task, Kind::Whole, body, Terms::default(), None).await
+        self.send(&table.task, JobKind::Full, body, Terms::default(), None).await
     }
 
     /// Removes a schedule. What it has started goes on.
@@ -153,17 +153,17 @@ impl Client {
     }
 
     async fn pause_or_resume(&self, name: &str, job: JobId, next: Option<Timestamp>) -> Result<bool, ClientError> {
-        match self.engine.store.apply(Pause { job, next, by: self.engine.by() }).await? {
-            Paused::Done(owed) => {
+        match self.engine.store.apply(PauseSchedule { job, next, actor: self.engine.actor() }).await? {
+            PauseResult::Done(owed) => {
                 self.engine.outbox.send(owed).await;
                 Ok(true)
             }
-            Paused::Already => Ok(false),
-            Paused::Unknown => Err(no_schedule(name, &[])),
+            PauseResult::Already => Ok(false),
+            PauseResult::Unknown => Err(no_schedule(name, &[])),
         }
     }
 
-    async fn find_schedule(&self, name: &str) -> Result<(ScheduleStatus, Timetable), ClientError> {
+    async fn find_schedule(&self, name: &str) -> Result<(ScheduleStatus, ScheduleSpec), ClientError> {
         let all = self.schedules().await?;
         let Some(found) = all.iter().find(|schedule| schedule.name == name) else {
             return Err(no_schedule(name, &all));
@@ -175,9 +175,9 @@ impl Client {
     }
 }
 
-fn status(table: Timetable, view: &JobView) -> ScheduleStatus {
-    let ticks = view.job.ticks().copied().unwrap_or_default();
-    let Timetable { name, schedule, task, .. } = table;
+fn status(table: ScheduleSpec, view: &JobView) -> ScheduleStatus {
+    let ticks = view.job.schedule_state().copied().unwrap_or_default();
+    let ScheduleSpec { name, schedule, task, .. } = table;
     ScheduleStatus { name, job: view.job.id, schedule, task, paused: ticks.paused, next: ticks.next, last: ticks.last }
 }
 

@@ -11,7 +11,7 @@ use super::{Client, ClientError, Handle, JobOutcome, encode};
 use crate::engine::services::{self, Terms};
 use crate::hook::When;
 use crate::id::JobId;
-use crate::job::Unique;
+use crate::job::UniqueKey;
 use crate::task::TaskMessage;
 use crate::task::def::BoxFuture;
 use crate::task::message::Answer;
@@ -39,7 +39,7 @@ impl Asked {
     /// The terms that this comes to, for a job of this task.
     fn terms(&mut self, client: &Client, task: &str) -> Result<Terms, ClientError> {
         let after = std::mem::take(&mut self.after);
-        let key = self.unique.take().map(|key| Unique { key, stale_after: None });
+        let key = self.unique.take().map(|key| UniqueKey { key, stale_after: None });
         let mut unique = key.or_else(|| services::unique_of(&client.engine, task));
         match &mut unique {
             Some(unique) => unique.stale_after = self.stale_after,

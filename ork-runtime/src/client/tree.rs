@@ -5,7 +5,7 @@ use crate::engine::cancel;
 use crate::id::JobId;
 use crate::job::State;
 use crate::store::{Filter, JobView};
-use crate::tree::Stop;
+use crate::tree::CancelMode;
 
 /// How many jobs are looked at in one go.
 const PAGE: usize = 500;
@@ -21,7 +21,7 @@ impl Client {
     /// If the future is dropped, the job may or may not have been cancelled; if it has, what runs below it may go on to
     /// its end, and nothing begins there.
     pub async fn cancel(&self, id: JobId) -> Result<(), ClientError> {
-        self.stop(id, Stop::All).await
+        self.stop(id, CancelMode::Immediate).await
     }
 
     /// Interrupts a job and all jobs below it: what has begun is brought to its end, and nothing else starts any more.
@@ -33,10 +33,10 @@ impl Client {
     /// # Cancel safety
     /// The job may or may not have been interrupted if the future is dropped; if it has, nothing begins below it.
     pub async fn interrupt(&self, id: JobId) -> Result<(), ClientError> {
-        self.stop(id, Stop::Pending).await
+        self.stop(id, CancelMode::Graceful).await
     }
 
-    async fn stop(&self, id: JobId, stop: Stop) -> Result<(), ClientError> {
+    async fn stop(&self, id: JobId, stop: CancelMode) -> Result<(), ClientError> {
         let steered = cancel::stop(&self.engine, id, stop).await?;
         self.steered(id, "cancelled", steered).await
     }
@@ -76,7 +76,7 @@ impl Client {
         let mut tree = Vec::new();
         let mut next = vec![(0, self.view(id).await?)];
         while let Some((depth, view)) = next.pop() {
-            if view.job.tree.made > 0 {
+            if view.job.tree.descendants > 0 {
                 let (mut below, mut before) = (Vec::new(), None);
                 loop {
                     let children = self.children(view.job.id, Vec::new(), before).await?;

@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Client, ClientError};
 use crate::broker::Replies;
-use crate::engine::large::Whose;
+use crate::engine::large_outputs::Whose;
 use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::{ReplyTo, State};
-use crate::output::Elsewhere;
+use crate::output::OutputRef;
 
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Bytes>>>>;
 
@@ -30,7 +30,7 @@ pub(crate) struct Waiters {
 impl Waiters {
     /// Waiters for the outcomes that come to this queue, and the service that hands them out.
     pub(crate) fn new(replies: Replies, stop: CancellationToken) -> (Self, impl Future<Output = ()> + Send) {
-        let Replies { queue, mut answers } = replies;
+        let Replies { queue, replies: mut answers } = replies;
         let waiting = Waiting::default();
         let hand_out = Arc::clone(&waiting);
         let service = async move {
@@ -79,7 +79,7 @@ struct Outcome<'a> {
     state: State,
     #[serde(borrow)]
     output: Option<&'a RawValue>,
-    output_at: Option<Elsewhere>,
+    output_at: Option<OutputRef>,
     error: Option<Failure>,
 }
 
@@ -98,7 +98,7 @@ impl Waiter {
     pub(super) async fn outcome<T: DeserializeOwned>(self, client: &Client, id: JobId) -> Result<T, ClientError> {
         let forget = Forget { waiting: Arc::clone(&self.waiting), id };
         let told = self.answer;
-        let answer = if client.engine.store.keeps() {
+        let answer = if client.engine.store.is_durable() {
             tokio::select! {
                 biased;
                 told = told => told.ok(),
@@ -108,14 +108,14 @@ impl Waiter {
             told.await.ok()
         };
         drop(forget);
-        let keeps = client.engine.store.keeps();
+        let keeps = client.engine.store.is_durable();
         match answer.map(|body| read(id, &body)) {
             Some(Told::Outcome(outcome)) => outcome,
-            Some(Told::Elsewhere(note)) if !keeps => {
+            Some(Told::OutputRef(note)) if !keeps => {
                 let output = client.engine.large.fetch(Whose { job: id, part: None }, note).await?;
                 serde_json::from_slice(&output).map_err(|source| ClientError::Output { id, source })
             }
-            Some(Told::Elsewhere(_)) => client.wait(id).await?.into_output(),
+            Some(Told::OutputRef(_)) => client.wait(id).await?.into_output(),
             None if keeps => client.wait(id).await?.into_output(),
             None => Err(ClientError::Lost { id }),
         }
@@ -126,7 +126,7 @@ impl Waiter {
 enum Told<T> {
     Outcome(Result<T, ClientError>),
     /// The job went well, and its output is elsewhere.
-    Elsewhere(Elsewhere),
+    OutputRef(OutputRef),
 }
 
 fn read<T: DeserializeOwned>(id: JobId, body: &[u8]) -> Told<T> {
@@ -138,7 +138,7 @@ fn read<T: DeserializeOwned>(id: JobId, body: &[u8]) -> Told<T> {
     Told::Outcome(match (state, error, output_at) {
         (State::Cancelled, _, _) => Err(ClientError::Cancelled { id }),
         (_, Some(failure), _) => Err(ClientError::Failed { id, failure: Box::new(failure) }),
-        (_, None, Some(note)) => return Told::Elsewhere(note),
+        (_, None, Some(note)) => return Told::OutputRef(note),
         (_, None, None) => serde_json::from_str(output.map_or("null", RawValue::get)).map_err(wrong),
     })
 }

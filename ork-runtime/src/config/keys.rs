@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Config, QueueType, Synchronous};
-use crate::event::Scope;
+use crate::event::EventScope;
 
 /// One key. Its variable is `ORK_` and the name in capitals.
 #[derive(Debug, Clone, Copy)]
@@ -195,9 +195,9 @@ pub const KEYS: &[Key] = &[
         expected: "`none`, `jobs` or `parts`",
         set: |config, text| {
             config.events = Some(match text {
-                "none" => Scope::Nothing,
-                "jobs" => Scope::Jobs,
-                "parts" => Scope::Parts,
+                "none" => EventScope::Off,
+                "jobs" => EventScope::Jobs,
+                "parts" => EventScope::Parts,
                 _ => return None,
             });
             Some(())
@@ -205,9 +205,9 @@ pub const KEYS: &[Key] = &[
         get: |config| {
             let word = match config.events {
                 None => "",
-                Some(Scope::Nothing) => "none",
-                Some(Scope::Jobs) => "jobs",
-                Some(Scope::Parts) => "parts",
+                Some(EventScope::Off) => "none",
+                Some(EventScope::Jobs) => "jobs",
+                Some(EventScope::Parts) => "parts",
             };
             word.into()
         },

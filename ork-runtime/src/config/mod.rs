@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::broker::urls;
-use crate::event::Scope;
+use crate::event::EventScope;
 
 pub use keys::{KEYS, Key};
 
@@ -98,7 +98,7 @@ pub struct Config {
     pub hook_routes: String,
     /// Which events are told: none, those about jobs, or those about parts as well. If nobody says: those about jobs, to whoever
     /// listens in the process; over a broker none, for there they have their price even where nobody listens.
-    pub events: Option<Scope>,
+    pub events: Option<EventScope>,
     /// Whether `SQLite` survives the loss of power (`full`) or only that of the process (`normal`).
     pub synchronous: Synchronous,
     /// What is logged, as a filter: `warn`, or `info,ork=debug`.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::split::{Data, Made, NoSplit, Split};
 use crate::clock::Timestamp;
 use crate::id::JobId;
-use crate::job::{Kind, Phase, Unique};
+use crate::job::{JobKind, Phase, UniqueKey};
 use crate::metric::{NoMetric, Series};
 use crate::task::{CallError, Error, Result, TaskMessage};
 
@@ -27,13 +27,13 @@ pub(crate) struct Child {
     /// The task's name.
     pub task: &'static str,
     /// What it asks of the task.
-    pub kind: Kind,
+    pub kind: JobKind,
     /// The input's JSON.
     pub body: Bytes,
     /// The job after whose end it begins; then it is no child, but a job of its own.
     pub after: Option<JobId>,
     /// The key that it takes; another job that has it stands for it.
-    pub unique: Option<Unique>,
+    pub unique: Option<UniqueKey>,
 }
 
 /// What a context asks of the engine: the only call upward, declared here so that tasks know no engine.
@@ -90,14 +90,14 @@ pub(crate) struct About {
     /// What a job that has split itself says of this part.
     pub data: Option<Bytes>,
     /// What it is to a workflow.
-    pub step: Option<Arc<StepName>>,
+    pub step: Option<Arc<StepInfo>>,
     /// When the attempt times out.
     pub deadline: Option<Timestamp>,
 }
 
 /// A task of a workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StepName {
+pub(crate) struct StepInfo {
     /// The workflow's name.
     pub workflow: String,
     /// The task's name in it.
@@ -204,7 +204,7 @@ impl Context {
     }
 
     /// What runs for it, if it is a step of a workflow and no function of this program.
-    pub(crate) fn external(&self) -> Option<(Arc<StepName>, External)> {
+    pub(crate) fn external(&self) -> Option<(Arc<StepInfo>, External)> {
         let step = self.0.about.step.as_ref()?;
         Some((Arc::clone(step), step.external.clone()?))
     }
@@ -347,11 +347,11 @@ impl Context {
     /// # Cancel safety
     /// If the future is dropped the child may or may not exist.
     pub async fn submit_unique<M: TaskMessage>(&self, key: impl Into<Arc<str>>, message: M) -> Result<JobId> {
-        let unique = Unique { key: key.into(), stale_after: None };
+        let unique = UniqueKey { key: key.into(), stale_after: None };
         self.send(message, None, Some(unique)).await
     }
 
-    async fn send<M: TaskMessage>(&self, message: M, after: Option<JobId>, unique: Option<Unique>) -> Result<JobId> {
+    async fn send<M: TaskMessage>(&self, message: M, after: Option<JobId>, unique: Option<UniqueKey>) -> Result<JobId> {
         let body = message.to_json()?;
         let id = self.name(M::TASK, M::KIND, &body, after);
         let child = Child { id, task: M::TASK, kind: M::KIND, body, after, unique };
@@ -359,7 +359,7 @@ impl Context {
     }
 
     /// The id of what is asked for, by what it is: the first one of its kind, the second, ..
-    fn name(&self, task: &str, kind: Kind, body: &[u8], after: Option<JobId>) -> JobId {
+    fn name(&self, task: &str, kind: JobKind, body: &[u8], after: Option<JobId>) -> JobId {
         let Inner { about, submitted, .. } = &*self.0;
         let after = if after.is_some() { "after" } else { "below" };
         let who = [&self.idempotency_key(), about.phase.as_str(), after, task, kind.as_str()].join("\n");

@@ -48,7 +48,7 @@ impl Subscriber for Fields {
 #[test]
 fn lines_and_measurements_say_which_instance_of_which_task_they_come_from() {
     let job = JobId::new();
-    let step = StepName { workflow: "files".into(), step: "load".into(), external: None };
+    let step = StepInfo { workflow: "files".into(), step: "load".into(), external: None };
     let about =
         About { index: Some(7), step: Some(Arc::new(step)), ..About::new(job, job, "load_file".into(), Phase::Start) };
     let context = Context::new(about, CancellationToken::new(), Arc::new(NoServices));

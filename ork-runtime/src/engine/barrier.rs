@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::Engine;
-use super::hooks::{Unsent, patiently};
+use super::hooks::{SendFailure, patiently};
 use crate::barrier::{Barrier, End, Entry, Event, Fate, Next, Set};
 use crate::broker::{BrokerError, BrokerErrorKind, Opened, PartQueues, PartReader, PartRecord};
 use crate::failure::{Failure, FailureKind};
@@ -144,7 +144,7 @@ impl Passing<'_> {
         }
     }
 
-    async fn record(&mut self) -> Result<Event, Unsent> {
+    async fn record(&mut self) -> Result<Event, SendFailure> {
         loop {
             let (queues, record, n_tries) = (self.queues, &self.record, AtomicU32::new(0));
             let try_once = || {
@@ -179,7 +179,7 @@ impl Passing<'_> {
         self.is_replaced = true;
     }
 
-    async fn count(&mut self) -> Result<Event, Unsent> {
+    async fn count(&mut self) -> Result<Event, SendFailure> {
         if self.rounds > 1 {
             // Somebody shares the queue, or takes from it: not always at the same moment again.
             let pause = super::hooks::PAUSE.mul_f64(self.engine.entropy.fraction());
@@ -191,7 +191,7 @@ impl Passing<'_> {
     }
 
     /// Looks whether nobody holds records that are not counted.
-    async fn probe(&mut self) -> Result<Event, Unsent> {
+    async fn probe(&mut self) -> Result<Event, SendFailure> {
         let event = self.open(0).await?;
         if event == Event::Busy {
             self.engine.clock.pause(super::hooks::PAUSE.mul_f64(0.2)).await;
@@ -199,7 +199,7 @@ impl Passing<'_> {
         Ok(event)
     }
 
-    async fn open(&mut self, total: u64) -> Result<Event, Unsent> {
+    async fn open(&mut self, total: u64) -> Result<Event, SendFailure> {
         let (queues, queue) = (self.queues, &*self.record.queue);
         let opened = patiently(self.engine, move || queues.open(queue, total)).await?;
         Ok(match opened {
@@ -249,7 +249,7 @@ impl Passing<'_> {
         (!there).then_some(Event::Lost)
     }
 
-    async fn put_back(&mut self, barrier: &Barrier) -> Result<Event, Unsent> {
+    async fn put_back(&mut self, barrier: &Barrier) -> Result<Event, SendFailure> {
         self.rounds += 1;
         let Some((mut reader, kept)) = self.reader.take() else { return Ok(Event::Lost) };
         tracing::debug!(queue = self.record.queue, kept = kept.len(), "not every part is there, all go back");
@@ -265,7 +265,7 @@ impl Passing<'_> {
         Ok(if reader.put_back(self.record.clone(), own).await { Event::PutBack } else { Event::Lost })
     }
 
-    async fn remove(&mut self) -> Result<Event, Unsent> {
+    async fn remove(&mut self) -> Result<Event, SendFailure> {
         let (queues, queue) = (self.queues, &*self.record.queue);
         let removed = patiently(self.engine, move || queues.remove(queue)).await?;
         if let Err(error) = removed {

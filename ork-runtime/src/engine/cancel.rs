@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::invoke::Called;
+use super::invoke::CallOutcome;
 use super::{Done, Engine, ProcessError, settle};
-use crate::accounting::{Cancel, Steered};
+use crate::tx::{Cancel, ControlResult};
 use crate::id::JobId;
 use crate::job::{Job, Phase, State};
 use crate::message::Message;
 use crate::registry::Task;
 use crate::store::{Filter, JobView, StoreError};
 use crate::task::{CallError, Error};
-use crate::tree::Stop;
+use crate::tree::CancelMode;
 
 /// How many jobs are looked at in one go.
 const PAGE: usize = 500;
@@ -22,10 +22,10 @@ const PAGE: usize = 500;
 ///
 /// # Cancel safety
 /// If the future is dropped, the job may or may not have been stopped; if it has, nothing begins below it any more.
-pub(crate) async fn stop(engine: &Engine, id: JobId, stop: Stop) -> Result<Steered, StoreError> {
-    let cancel = Cancel { job: id, stop, below: false, by: engine.by() };
+pub(crate) async fn stop(engine: &Engine, id: JobId, stop: CancelMode) -> Result<ControlResult, StoreError> {
+    let cancel = Cancel { job: id, mode: stop, from_ancestor: false, actor: engine.actor() };
     match engine.store.apply(cancel).await? {
-        Steered::Done(owed) => engine.outbox.send(owed).await,
+        ControlResult::Done(to_send) => engine.outbox.send(to_send).await,
         other => return Ok(other),
     }
     // From here on nothing below it begins; this only makes it known sooner, and stops what runs.
@@ -36,20 +36,20 @@ pub(crate) async fn stop(engine: &Engine, id: JobId, stop: Stop) -> Result<Steer
             let states = State::ALL.into_iter().filter(|state| !state.is_final()).collect();
             let filter = Filter { states, parent: Some(parent), before, limit: PAGE, ..Filter::default() };
             let children = engine.store.jobs(filter).await?;
-            let cancel = |child: &JobView| Cancel { job: child.job.id, stop, below: true, by: engine.by() };
+            let cancel = |child: &JobView| Cancel { job: child.job.id, mode: stop, from_ancestor: true, actor: engine.actor() };
             for steered in engine.store.apply_all(children.iter().map(cancel).collect()).await? {
-                if let Steered::Done(owed) = steered {
-                    engine.outbox.send(owed).await;
+                if let ControlResult::Done(to_send) = steered {
+                    engine.outbox.send(to_send).await;
                 }
             }
-            parents.extend(children.iter().filter(|child| child.job.tree.open > 0).map(|child| child.job.id));
+            parents.extend(children.iter().filter(|child| child.job.tree.open_children > 0).map(|child| child.job.id));
             match children.last() {
                 Some(last) => before = Some(last.job.id),
                 None => break,
             }
         }
     }
-    Ok(Steered::Done(Vec::new()))
+    Ok(ControlResult::Done(Vec::new()))
 }
 
 /// The input of `ork.cancel`.
@@ -72,22 +72,22 @@ pub(super) async fn ask(
     Ok(Done::Settled)
 }
 
-async fn asked(engine: &Engine, message: &Message) -> Result<Called, StoreError> {
-    let no = |words: String| Ok(Called::Failed(CallError::Task(Error::permanent(words))));
+async fn asked(engine: &Engine, message: &Message) -> Result<CallOutcome, StoreError> {
+    let no = |words: String| Ok(CallOutcome::Failed(CallError::Task(Error::permanent(words))));
     let asked: Asked = match serde_json::from_slice(&message.body) {
         Ok(asked) => asked,
         Err(error) => return no(format!("this names no job: expected {{\"job\": ID}}: {error}")),
     };
-    if !engine.store.keeps() {
+    if !engine.store.is_durable() {
         return no("without a store nobody knows the job, so it cannot be cancelled: set ORK_STORE".into());
     }
     let id = JobId::from_foreign(&asked.job);
-    match stop(engine, id, Stop::All).await? {
-        Steered::Refused(state) => no(format!("job {id} is {state}: only a job that has not ended can be cancelled")),
-        Steered::Unknown => no(format!("there is no job {id} in the store of this worker")),
-        Steered::Interrupted(above) => no(format!("job {above} above it was interrupted, and it ends with that")),
-        Steered::Done(_) | Steered::Below | Steered::Replaced(_) | Steered::Taken(_) | Steered::PartStays(_) => {
-            Ok(Called::Returned("null".into()))
+    match stop(engine, id, CancelMode::Immediate).await? {
+        ControlResult::InvalidState(state) => no(format!("job {id} is {state}: only a job that has not ended can be cancelled")),
+        ControlResult::NotFound => no(format!("there is no job {id} in the store of this worker")),
+        ControlResult::AncestorCancelled(above) => no(format!("job {above} above it was interrupted, and it ends with that")),
+        ControlResult::Done(_) | ControlResult::OnlyBelow | ControlResult::Superseded(_) | ControlResult::KeyTaken(_) | ControlResult::PartNotRetryable(_) => {
+            Ok(CallOutcome::Returned("null".into()))
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Is this delivery still owed? Called by `engine::process`; asks the store, which decides by the pure accounting.
 
-use super::{Done, Engine, ProcessError, permits, refuse, services};
-use crate::accounting::{
-    Claim, Claimed, Limit, NewJob, PartKey, Refusal, Refuse, StartPart, Started, Submit, Submitted, taken,
+use super::{Done, Engine, ProcessError, permits, reject, services};
+use crate::tx::{
+    Claim, Claimed, Limit, NewJob, PartKey, JobRejection, RejectJob, StartPart, Started, Submit, Submitted, key_taken,
 };
-use crate::broker::DeadReason;
-use crate::hook::Kept;
-use crate::job::{Job, Kind, Phase, Unique};
-use crate::message::{Ask, Message};
-use crate::role::Role;
+use crate::broker::DeadLetterReason;
+use crate::hook::StoredHooks;
+use crate::job::{Job, JobKind, Phase, UniqueKey};
+use crate::message::{WorkKind, Message};
+use crate::role::JobRole;
 use crate::task::builtin;
 
 /// The answer for a job.
@@ -46,8 +46,8 @@ pub(super) enum ClaimedPart {
 }
 
 /// The key that the job of a message takes, if this is its first message.
-pub(super) fn unique_of(engine: &Engine, message: &Message) -> Option<Unique> {
-    let first = message.attempt == 1 && matches!(message.ask, Ask::Whole | Ask::Item);
+pub(super) fn unique_of(engine: &Engine, message: &Message) -> Option<UniqueKey> {
+    let first = message.attempt == 1 && matches!(message.kind, WorkKind::Job | WorkKind::Single);
     first.then(|| services::unique_of(engine, &message.task)).flatten()
 }
 
@@ -60,33 +60,33 @@ pub(super) async fn job(
     limits: (Option<&Limit>, u32),
 ) -> Result<ClaimedJob, ProcessError> {
     let unknown = new_job(engine, message);
-    if !engine.store.keeps() {
+    if !engine.store.is_durable() {
         let mut job = unknown.job;
         job.attempt = message.attempt;
         // Without a store calls cannot be told from deliveries.
         job.losses = limits.1;
         return Ok(match job.claim(phase, message.attempt, &engine.worker.to_string(), engine.clock.now()) {
-            crate::job::Claim::Ours => ClaimedJob::Ours(Box::new(job)),
-            crate::job::Claim::Ended | crate::job::Claim::Old => ClaimedJob::Nothing,
+            crate::job::JobClaim::Granted => ClaimedJob::Ours(Box::new(job)),
+            crate::job::JobClaim::Ended | crate::job::JobClaim::Stale => ClaimedJob::Nothing,
         });
     }
     let unique = unique_of(engine, message);
-    let claim = Claim { unknown, unique, phase, attempt: message.attempt, firm, may_be_copy, by: engine.by() };
+    let claim = Claim { unknown, unique, phase, attempt: message.attempt, durable: firm, may_be_duplicate: may_be_copy, actor: engine.actor() };
     let admitted = permits::begin(engine, limits, vec![claim]).await?.pop();
     // What waits for a permit comes again when it has one.
     Ok(match admitted.and_then(|admitted| admitted.answer) {
-        Some(Claimed::Ours { job, again, made }) => {
+        Some(Claimed::Granted { job, reclaimed: again, created: made }) => {
             // Its sender told nothing, and a worker that died may not have either.
             if made || (again && phase == Phase::Start && message.attempt == 1) {
                 engine.tell(engine.before(message, true)).await;
             }
             ClaimedJob::Ours(job)
         }
-        Some(Claimed::Runs(worker)) => ClaimedJob::Elsewhere(worker),
-        Some(Claimed::Nothing) | None => ClaimedJob::Nothing,
-        Some(Claimed::Unknown) => {
+        Some(Claimed::RunningElsewhere(worker)) => ClaimedJob::Elsewhere(worker),
+        Some(Claimed::Stale) | None => ClaimedJob::Nothing,
+        Some(Claimed::NotFound) => {
             let words = format!("there is no job {} in this store, so it cannot be joined or tried again", message.job);
-            return Err(refuse::refused(message, DeadReason::UnknownJob, words));
+            return Err(reject::rejected(message, DeadLetterReason::UnknownJob, words));
         }
     })
 }
@@ -94,7 +94,7 @@ pub(super) async fn job(
 /// Begins the next attempt at a job that no store keeps.
 pub(super) fn again(engine: &Engine, job: &mut Job, phase: Phase) {
     let claimed = job.claim(phase, job.attempt, &engine.worker.to_string(), engine.clock.now());
-    debug_assert_eq!(claimed, crate::job::Claim::Ours, "it waited for this attempt");
+    debug_assert_eq!(claimed, crate::job::JobClaim::Granted, "it waited for this attempt");
 }
 
 /// Starts an attempt at a part.
@@ -105,22 +105,22 @@ pub(super) async fn part(
     (limit, redelivered): (Option<&Limit>, u32),
 ) -> Result<ClaimedPart, ProcessError> {
     let key = PartKey { job: message.job, epoch, index, attempt: message.attempt };
-    let start = StartPart { part: key, firm: redelivered > 0, by: engine.by() };
+    let start = StartPart { part: key, durable: redelivered > 0, actor: engine.actor() };
     let admitted = permits::begin(engine, (limit, redelivered), vec![start]).await?.pop();
     match admitted.and_then(|admitted| admitted.answer) {
         Some(Started::Run { count, losses }) => Ok(ClaimedPart::Ours { key, count, losses }),
         // What waits for a permit comes again when it has one.
         None => Ok(ClaimedPart::Nothing),
-        Some(Started::Nothing(owed)) => {
-            engine.outbox.send(owed).await;
+        Some(Started::Stale(to_send)) => {
+            engine.outbox.send(to_send).await;
             Ok(ClaimedPart::Nothing)
         }
-        Some(Started::Unknown { parts }) => {
+        Some(Started::NotFound { parts }) => {
             let words = match parts {
                 None => format!("there is no job {} in this store, so it has no part {index}", message.job),
                 Some(parts) => format!("job {} has {parts} parts, so there is no part {index}", message.job),
             };
-            Err(refuse::refused(message, DeadReason::UnknownJob, words))
+            Err(reject::rejected(message, DeadLetterReason::UnknownJob, words))
         }
     }
 }
@@ -129,18 +129,18 @@ pub(super) async fn part(
 /// not run before it has one for good.
 pub(super) async fn adopt(engine: &Engine, message: &Message) -> Result<Done, ProcessError> {
     let unique = unique_of(engine, message);
-    let submit = Submit { unique, ..Submit::new(new_job(engine, message), engine.by()) };
+    let submit = Submit { unique, ..Submit::new(new_job(engine, message), engine.actor()) };
     match engine.store.apply(submit.clone()).await? {
-        Submitted::Created(owed) => engine.outbox.send(owed).await,
-        Submitted::Taken(keeper) | Submitted::Stale(keeper) => {
-            let Submit { new, unique, by, .. } = submit;
-            let failure = taken(unique.as_ref().map_or("", |unique| &unique.key), keeper);
-            let refuse = Refuse { unknown: new, failure, asked: None, dead: None, by };
-            if let Refusal::Failed(owed) = engine.store.apply(refuse).await? {
-                engine.outbox.send(owed).await;
+        Submitted::Created(to_send) => engine.outbox.send(to_send).await,
+        Submitted::KeyTaken(keeper) | Submitted::KeyHolderStale(keeper) => {
+            let Submit { new, unique, actor, .. } = submit;
+            let failure = key_taken(unique.as_ref().map_or("", |unique| &unique.key), keeper);
+            let refuse = RejectJob { unknown: new, failure, requested: None, dead: None, actor };
+            if let JobRejection::Failed(to_send) = engine.store.apply(refuse).await? {
+                engine.outbox.send(to_send).await;
             }
         }
-        Submitted::Known | Submitted::Again(_) | Submitted::NoChild(_) | Submitted::NothingToFollow(_) => {}
+        Submitted::Exists | Submitted::Resumed(_) | Submitted::ChildRefused(_) | Submitted::NoJobToFollow(_) => {}
     }
     Ok(Done::Settled)
 }
@@ -151,22 +151,22 @@ pub(super) fn new_job(engine: &Engine, message: &Message) -> NewJob {
     job.root = message.root;
     job.parent = message.parent;
     let is_part = message.hooks.as_ref().is_some_and(|hooks| hooks.part.is_some());
-    job.kind = match message.ask {
-        Ask::Step => Kind::Step,
-        Ask::Item => Kind::Item,
-        Ask::Whole | Ask::Part { .. } | Ask::Join | Ask::Hooks(_) => {
+    job.kind = match message.kind {
+        WorkKind::Step => JobKind::Step,
+        WorkKind::Single => JobKind::Single,
+        WorkKind::Job | WorkKind::Part { .. } | WorkKind::Join | WorkKind::Hooks(_) => {
             if is_part {
-                Kind::Item
+                JobKind::Single
             } else {
-                Kind::Whole
+                JobKind::Full
             }
         }
     };
-    job.phase = if message.ask == Ask::Join { Phase::Join } else { Phase::Start };
+    job.phase = if message.kind == WorkKind::Join { Phase::Join } else { Phase::Start };
     job.priority = message.priority;
     job.reply.clone_from(&message.reply);
-    job.hooks = message.hooks.as_deref().and_then(Kept::new);
-    job.made_for.input = message.schema.filter(|_| matches!(message.ask, Ask::Whole | Ask::Item));
-    job.role = builtin::is_brought_on(&message.task).then(|| Box::new(Role::Foreign));
+    job.hooks = message.hooks.as_deref().and_then(StoredHooks::new);
+    job.schemas.input = message.schema.filter(|_| matches!(message.kind, WorkKind::Job | WorkKind::Single));
+    job.role = builtin::is_brought_on(&message.task).then(|| Box::new(JobRole::Untrusted));
     NewJob { job, input: message.body.clone() }
 }

@@ -6,24 +6,24 @@
 use tokio::sync::oneshot;
 
 use super::Engine;
-use crate::accounting::{Change, OwedId};
+use crate::tx::{StoreNotice, OutboxId};
 use crate::broker::Delivery;
 use crate::context::{self, Progress};
-use crate::event::{About, Event, EventKind, Scope, Telling, ToTell, brief, serial};
+use crate::event::{EventSubject, Event, EventKind, EventScope, EventRouting, PendingEvent, brief, sequence};
 use crate::id::JobId;
 use crate::job::Job;
 use crate::ledger::{Counts, PartState};
-use crate::message::{Ask, Message, Outgoing};
+use crate::message::{WorkKind, Message, Outgoing};
 use crate::store::{PartFilter, PartStatus, StoreError};
 
 impl Engine {
     /// How this process tells events.
-    pub(crate) fn telling(&self) -> Telling {
+    pub(crate) fn telling(&self) -> EventRouting {
         match self.settings.events {
-            Scope::Nothing => Telling::Nothing,
-            told if self.broker.needs_relay() => Telling::Owed(told),
-            told if self.store.changes().is_heard() => Telling::Here(told),
-            Scope::Jobs | Scope::Parts => Telling::Nothing,
+            EventScope::Off => EventRouting::Off,
+            told if self.broker.needs_relay() => EventRouting::Outbox(told),
+            told if self.store.notifier().has_listeners() => EventRouting::Local(told),
+            EventScope::Jobs | EventScope::Parts => EventRouting::Off,
         }
     }
 
@@ -38,13 +38,13 @@ impl Engine {
     /// The same, answering with what says that the broker has them, if that takes time.
     fn tell_soon(&self, events: Vec<Event>) -> Option<oneshot::Receiver<()>> {
         match self.telling() {
-            Telling::Owed(_) => return (!events.is_empty()).then(|| self.outbox.tell(events)),
-            Telling::Here(_) => {
+            EventRouting::Outbox(_) => return (!events.is_empty()).then(|| self.outbox.tell(events)),
+            EventRouting::Local(_) => {
                 for event in events {
-                    self.store.changes().tell(Change::Told(event.into()));
+                    self.store.notifier().notify(StoreNotice::Event(event.into()));
                 }
             }
-            Telling::Nothing => {}
+            EventRouting::Off => {}
         }
         None
     }
@@ -52,12 +52,12 @@ impl Engine {
     /// Tells how far a job, or a part, says it is.
     pub(crate) fn tell_progress(&self, about: &context::About, progress: &Progress) {
         let told = self.telling().scope();
-        if told == Scope::Nothing || (about.index.is_some() && told != Scope::Parts) {
+        if told == EventScope::Off || (about.index.is_some() && told != EventScope::Parts) {
             return;
         }
         let (now, root, task) = (self.clock.now(), about.root, about.task.clone());
         let whom =
-            About { job: about.job, part: about.index, root, parent: about.parent, task, attempt: about.attempt };
+            EventSubject { job: about.job, part: about.index, root, parent: about.parent, task, attempt: about.attempt };
         let number = u64::try_from(now.as_millis()).unwrap_or(0);
         let event = Event::new(EventKind::Progress, whom, number, now);
         let (percent, info) = (Some(progress.percent), Some(progress.info.clone()));
@@ -66,18 +66,18 @@ impl Engine {
 
     /// What is told before a message is sent; that the job is there, too, unless whoever made it has told that.
     pub(crate) fn before(&self, message: &Message, new: bool) -> Vec<Event> {
-        let part = match message.ask {
-            Ask::Whole | Ask::Item | Ask::Step => None,
-            Ask::Part { index, .. } => Some(index),
-            Ask::Join | Ask::Hooks(_) => return Vec::new(),
+        let part = match message.kind {
+            WorkKind::Job | WorkKind::Single | WorkKind::Step => None,
+            WorkKind::Part { index, .. } => Some(index),
+            WorkKind::Join | WorkKind::Hooks(_) => return Vec::new(),
         };
         let told = self.telling().scope();
-        if told == Scope::Nothing || (part.is_some() && told != Scope::Parts) {
+        if told == EventScope::Off || (part.is_some() && told != EventScope::Parts) {
             return Vec::new();
         }
         let (new, now) = ((new || part.is_some()) && message.attempt == 1, self.clock.now());
         let event = |kind| {
-            let about = About {
+            let about = EventSubject {
                 job: message.job,
                 part,
                 root: message.root,
@@ -85,29 +85,29 @@ impl Engine {
                 task: message.task.clone(),
                 attempt: message.attempt,
             };
-            Event::new(kind, about, serial(kind, message.attempt, 0), now)
+            Event::new(kind, about, sequence(kind, message.attempt, 0), now)
         };
         new.then_some(EventKind::Created).into_iter().chain([EventKind::Ready]).map(event).collect()
     }
 
     /// The same where the store hands messages out itself.
     pub(crate) fn tell_ready(&self, delivery: &Delivery) {
-        if let (Telling::Here(_), Ok(message)) = (self.telling(), &delivery.message) {
+        if let (EventRouting::Local(_), Ok(message)) = (self.telling(), &delivery.message) {
             drop(self.tell_soon(self.before(message, false)));
         }
     }
 
     /// Tells what became of a job that no store keeps.
     pub(super) async fn tell_of(&self, job: &Job, kind: EventKind) {
-        if self.telling() != Telling::Nothing {
-            self.tell(vec![Event::of(job, kind, serial(kind, job.attempt, job.attempt.into()), self.clock.now())])
+        if self.telling() != EventRouting::Off {
+            self.tell(vec![Event::of(job, kind, sequence(kind, job.attempt, job.attempt.into()), self.clock.now())])
                 .await;
         }
     }
 
     /// Tells how the parts of a job ended that no store keeps.
     pub(super) async fn tell_parts(&self, job: &Job, counts: Counts) {
-        if self.telling() != Telling::Nothing {
+        if self.telling() != EventRouting::Off {
             let kind = EventKind::PartsCompleted;
             let event = Event::of(job, kind, job.attempt.into(), self.clock.now());
             self.tell(vec![Event { parts: Some(counts.into()), ..event }]).await;
@@ -118,24 +118,24 @@ impl Engine {
 /// The events of a row that another process left: what the store still knows of them.
 pub(crate) async fn read(
     engine: &Engine,
-    (id, row): (JobId, OwedId),
-    what: ToTell,
+    (id, row): (JobId, OutboxId),
+    what: PendingEvent,
 ) -> Result<Vec<Outgoing>, StoreError> {
     let Some(view) = engine.store.job(id).await? else { return Ok(Vec::new()) };
     let now = engine.clock.now();
     let events = match what {
-        ToTell::Job(kind) => {
+        PendingEvent::Job(kind) => {
             let parts = (kind == EventKind::PartsCompleted).then(|| view.counts.into());
-            let event = Event::of(&view.job, kind, serial(kind, view.job.attempt, row), now);
+            let event = Event::of(&view.job, kind, sequence(kind, view.job.attempt, row), now);
             vec![Event { parts, ..event }]
         }
-        ToTell::Parts { first, len } => {
-            let states = vec![PartState::Success, PartState::Failed];
+        PendingEvent::Parts { first, len } => {
+            let states = vec![PartState::Succeeded, PartState::Failed];
             let filter = PartFilter { states, from: first, limit: usize::try_from(len).unwrap_or(usize::MAX) };
             let parts = engine.store.list_parts(id, filter).await?.into_iter();
             let event = |part: PartStatus| {
                 let kind = if part.state == PartState::Failed { EventKind::Failed } else { EventKind::Completed };
-                let about = About { part: Some(part.index), attempt: part.attempts, ..About::job(&view.job) };
+                let about = EventSubject { part: Some(part.index), attempt: part.attempts, ..EventSubject::job(&view.job) };
                 Event { error: part.failure.as_ref().map(brief), ..Event::new(kind, about, row, now) }
             };
             parts.filter(|part| part.index < first + len).map(event).collect()

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::unkept::{Member, member};
+use super::storeless::{Member, member};
 use super::{Engine, services};
-use crate::accounting::{HookFailed, NewJob, Submit, Submitted};
+use crate::tx::{RecordHookFailure, NewJob, Submit, Submitted};
 use crate::broker::{BrokerError, BrokerErrorKind};
 use crate::hook::OnComplete;
 use crate::id::JobId;
-use crate::job::{Kind, State};
-use crate::message::{Follow, Outgoing};
+use crate::job::{JobKind, State};
+use crate::message::{HookMessage, Outgoing};
 use crate::mutant::{self, Mutant};
 use crate::store::{JobView, StoreError};
 
@@ -33,8 +33,8 @@ pub(crate) struct Ended<'a> {
 
 impl Ended<'_> {
     /// The message of one hook.
-    pub(crate) fn follow(&self, at: usize, hook: &OnComplete) -> Follow {
-        Follow {
+    pub(crate) fn follow(&self, at: usize, hook: &OnComplete) -> HookMessage {
+        HookMessage {
             id: self.job.following(at),
             route: hook.route.clone(),
             task: hook.task().to_owned(),
@@ -46,7 +46,7 @@ impl Ended<'_> {
 
 /// Why hooks were not sent.
 #[derive(Debug)]
-pub(crate) enum Unsent {
+pub(crate) enum SendFailure {
     /// The worker has to stop; they are sent again, under the same ids.
     Interrupted,
     /// No queue takes this one, so those after it were not sent.
@@ -54,15 +54,15 @@ pub(crate) enum Unsent {
 }
 
 /// Sends the hooks of a job that no store keeps. What no queue takes goes to the dead letters, and nothing follows it.
-pub(super) async fn fire(engine: &Engine, hooks: &[OnComplete], ended: Ended<'_>) -> Result<(), Unsent> {
+pub(super) async fn fire(engine: &Engine, hooks: &[OnComplete], ended: Ended<'_>) -> Result<(), SendFailure> {
     let due = hooks.iter().enumerate().filter(|(_, hook)| hook.when.holds(ended.success));
     let follows = due.map(|(at, hook)| (at, ended.follow(at, hook)));
     match send(engine, follows).await {
         Ok(()) => Ok(()),
-        Err((follow, Unsent::NoRoute(why))) => {
+        Err((follow, SendFailure::NoRoute(why))) => {
             tracing::error!(job = ended.name, route = follow.route, why, "a hook was not sent, nor those after it");
-            let dead = Follow { failed: Some(why), ..*follow };
-            patiently(engine, || services::publish(engine, Outgoing::Follow(dead.clone()))).await.map(drop)
+            let dead = HookMessage { failed: Some(why), ..*follow };
+            patiently(engine, || services::publish(engine, Outgoing::Hook(dead.clone()))).await.map(drop)
         }
         Err((_, interrupted)) => Err(interrupted),
     }
@@ -71,13 +71,13 @@ pub(super) async fn fire(engine: &Engine, hooks: &[OnComplete], ended: Ended<'_>
 /// Sends messages of hooks in order; answers the one that was not sent.
 async fn send(
     engine: &Engine,
-    follows: impl Iterator<Item = (usize, Follow)> + Send,
-) -> Result<(), (Box<Follow>, Unsent)> {
+    follows: impl Iterator<Item = (usize, HookMessage)> + Send,
+) -> Result<(), (Box<HookMessage>, SendFailure)> {
     for (at, follow) in follows {
-        let sent = patiently(engine, || services::publish(engine, Outgoing::Follow(follow.clone()))).await;
+        let sent = patiently(engine, || services::publish(engine, Outgoing::Hook(follow.clone()))).await;
         let why = match sent {
             Ok(Ok(())) => continue,
-            Ok(Err(error)) => Unsent::NoRoute(format!("hook {at} of `on_complete` was not sent: {error}")),
+            Ok(Err(error)) => SendFailure::NoRoute(format!("hook {at} of `on_complete` was not sent: {error}")),
             Err(interrupted) => interrupted,
         };
         return Err((Box::new(follow), why));
@@ -90,7 +90,7 @@ async fn send(
 pub(crate) async fn pay(engine: &Engine, id: JobId, which: u32, lost: u32) -> Result<bool, StoreError> {
     let Some(JobView { job, input, output, .. }) = engine.store.job(id).await? else { return Ok(true) };
     let Some(kept) = &job.hooks else { return Ok(true) };
-    let success = job.state == State::Success;
+    let success = job.state == State::Succeeded;
     let unsent = if kept.hooks.part.is_some() {
         let failure = || serde_json::to_vec(&job.failure).unwrap_or_default().into();
         let body = output.filter(|_| success).unwrap_or_else(failure);
@@ -113,13 +113,13 @@ pub(crate) async fn pay(engine: &Engine, id: JobId, which: u32, lost: u32) -> Re
         };
         match sent {
             Ok(()) => None,
-            Err((_, Unsent::NoRoute(why))) => Some(why),
-            Err((_, Unsent::Interrupted)) => return Ok(false),
+            Err((_, SendFailure::NoRoute(why))) => Some(why),
+            Err((_, SendFailure::Interrupted)) => return Ok(false),
         }
     };
     if let Some(why) = unsent {
         tracing::error!(job = %id, why, "a hook was not sent, nor those after it");
-        engine.store.apply(HookFailed { job: id, why }).await?;
+        engine.store.apply(RecordHookFailure { job: id, why }).await?;
     }
     Ok(true)
 }
@@ -127,27 +127,27 @@ pub(crate) async fn pay(engine: &Engine, id: JobId, which: u32, lost: u32) -> Re
 /// The same without a broker: what follows are jobs of the same store, which knows those that are there already.
 async fn submit(
     engine: &Engine,
-    follows: Vec<(usize, Follow)>,
-) -> Result<Result<(), (Box<Follow>, Unsent)>, StoreError> {
+    follows: Vec<(usize, HookMessage)>,
+) -> Result<Result<(), (Box<HookMessage>, SendFailure)>, StoreError> {
     for (at, follow) in follows {
         let Ok(task) = engine.registry.get(&follow.task) else {
             let why = format!("hook {at} of `on_complete` was not sent: there is no task `{}`", follow.task);
-            return Ok(Err((Box::new(follow), Unsent::NoRoute(why))));
+            return Ok(Err((Box::new(follow), SendFailure::NoRoute(why))));
         };
-        let mut job = services::new_job(engine, task, Kind::Whole);
+        let mut job = services::new_job(engine, task, JobKind::Full);
         (job.id, job.root) = (follow.id, follow.id);
         let unique = services::unique_of(engine, &follow.task);
         let new = NewJob { job, input: follow.body.clone() };
-        match engine.store.apply(Submit { unique, ..Submit::new(new, engine.by()) }).await? {
-            Submitted::Created(owed) => engine.outbox.send(owed).await,
-            Submitted::Taken(by) | Submitted::Stale(by) => {
+        match engine.store.apply(Submit { unique, ..Submit::new(new, engine.actor()) }).await? {
+            Submitted::Created(to_send) => engine.outbox.send(to_send).await,
+            Submitted::KeyTaken(by) | Submitted::KeyHolderStale(by) => {
                 let why = format!(
                     "hook {at} of `on_complete` was not sent: job {by} has the unique key of `{}`",
                     follow.task
                 );
-                return Ok(Err((Box::new(follow), Unsent::NoRoute(why))));
+                return Ok(Err((Box::new(follow), SendFailure::NoRoute(why))));
             }
-            Submitted::Known | Submitted::Again(_) | Submitted::NoChild(_) | Submitted::NothingToFollow(_) => {}
+            Submitted::Exists | Submitted::Resumed(_) | Submitted::ChildRefused(_) | Submitted::NoJobToFollow(_) => {}
         }
     }
     Ok(Ok(()))
@@ -157,7 +157,7 @@ async fn submit(
 pub(super) async fn patiently<T, F>(
     engine: &Engine,
     ask: impl Fn() -> F + Send,
-) -> Result<Result<T, BrokerError>, Unsent>
+) -> Result<Result<T, BrokerError>, SendFailure>
 where
     F: Future<Output = Result<T, BrokerError>> + Send,
 {
@@ -170,7 +170,7 @@ where
             BrokerErrorKind::Undeliverable | BrokerErrorKind::TooLarge | BrokerErrorKind::Config => {
                 return Ok(Err(error));
             }
-            BrokerErrorKind::Closed => return Err(Unsent::Interrupted),
+            BrokerErrorKind::Closed => return Err(SendFailure::Interrupted),
             BrokerErrorKind::Disconnected
             | BrokerErrorKind::Refused
             | BrokerErrorKind::TimedOut
@@ -179,7 +179,7 @@ where
         tracing::debug!(%error, "the broker is asked again");
         tokio::select! {
             biased;
-            () = engine.force.cancelled() => return Err(Unsent::Interrupted),
+            () = engine.force.cancelled() => return Err(SendFailure::Interrupted),
             () = engine.clock.pause(PAUSE) => {}
         }
     }

@@ -10,9 +10,9 @@ use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Of;
-use super::running::Guest;
+use super::running_calls::Guest;
 use super::slots::Place;
-use super::{Engine, large, services};
+use super::{Engine, large_outputs, services};
 use crate::context::{About, Context, Made, Split};
 use crate::message::Message;
 use crate::mutant::{self, Mutant};
@@ -32,7 +32,7 @@ pub(super) struct Hold<'a> {
 
 /// How a call ended.
 #[derive(Debug)]
-pub(super) enum Called<T = Bytes> {
+pub(super) enum CallOutcome<T = Bytes> {
     /// It returned this.
     Returned(T),
     /// It failed.
@@ -41,7 +41,7 @@ pub(super) enum Called<T = Bytes> {
     Interrupted,
 }
 
-impl<T> Called<T> {
+impl<T> CallOutcome<T> {
     /// What it returned.
     pub(super) const fn returned(&self) -> Option<&T> {
         match self {
@@ -60,15 +60,15 @@ pub(super) async fn invoke(
     about: About,
     parts: Option<RawParts>,
     Hold { running, place }: Hold<'_>,
-) -> (Called, Option<Made>) {
+) -> (CallOutcome, Option<Made>) {
     if let Err(error) = def.check_rules(&message.body) {
-        return (Called::Failed(CallError::Input(error)), None);
+        return (CallOutcome::Failed(CallError::Input(error)), None);
     }
     let cancelled = running.token();
     // It may have waited: nothing begins that is not wanted any more, or after the worker was told to stop.
     let drained = engine.drain.is_cancelled() && !mutant::is_on(Mutant::BeginsAfterDrain);
     if cancelled.is_cancelled() || drained {
-        return (Called::Interrupted, None);
+        return (CallOutcome::Interrupted, None);
     }
     let begun = engine.clock.now();
     let token = token(def, cancelled);
@@ -89,13 +89,13 @@ pub(super) async fn invoke(
                 move || !unwanted.is_cancelled() && !drain.is_cancelled() || mutant::is_on(Mutant::BeginsAfterWait);
             let output = engine.runtime.call_blocking(move || is_wanted().then(|| run(call)).transpose());
             match guard(engine, def, &token, async { flatten(output.await) }).await {
-                Called::Returned(Some(output)) => Called::Returned(output),
-                Called::Returned(None) | Called::Interrupted => Called::Interrupted,
-                Called::Failed(error) => Called::Failed(error),
+                CallOutcome::Returned(Some(output)) => CallOutcome::Returned(output),
+                CallOutcome::Returned(None) | CallOutcome::Interrupted => CallOutcome::Interrupted,
+                CallOutcome::Failed(error) => CallOutcome::Failed(error),
             }
         }
         Run::AsyncSplit(_) | Run::BlockingSplit(_) => {
-            Called::Failed(CallError::Panicked("a split was called as a task".into()))
+            CallOutcome::Failed(CallError::Panicked("a split was called as a task".into()))
         }
     };
     let split = context.end_split();
@@ -109,8 +109,8 @@ pub(super) async fn invoke(
     }
     let called = match called {
         // Under its slot: while outputs cannot be put aside, not ever more of them pile up.
-        Called::Returned(output) if engine.large.is_large(output.len()) => {
-            Box::pin(large::put_aside(engine, message, output, cancelled)).await
+        CallOutcome::Returned(output) if engine.large.is_large(output.len()) => {
+            Box::pin(large_outputs::put_aside(engine, message, output, cancelled)).await
         }
         called => called,
     };
@@ -118,10 +118,10 @@ pub(super) async fn invoke(
     match (called, split) {
         (called, Split::Made(made)) => (called, Some(made)),
         // Whoever has split it anew settles it.
-        (_, Split::Overtaken) => (Called::Interrupted, None),
-        (Called::Returned(_), Split::Begun) => {
+        (_, Split::Overtaken) => (CallOutcome::Interrupted, None),
+        (CallOutcome::Returned(_), Split::Begun) => {
             let words = "it returned before its split had come to its end";
-            (Called::Failed(CallError::Task(crate::Error::new(words))), None)
+            (CallOutcome::Failed(CallError::Task(crate::Error::new(words))), None)
         }
         (called, Split::Not | Split::Begun | Split::Over) => (called, None),
     }
@@ -163,7 +163,7 @@ pub(super) async fn guard<T>(
     def: &TaskDef,
     token: &CancellationToken,
     output: impl Future<Output = Result<T, CallError>>,
-) -> Called<T> {
+) -> CallOutcome<T> {
     let timeout = async {
         match def.options.timeout {
             Some(timeout) if !mutant::is_on(Mutant::NeverTimesOut) => {
@@ -180,15 +180,15 @@ pub(super) async fn guard<T>(
     };
     tokio::select! {
         biased;
-        output = output => output.map_or_else(Called::Failed, Called::Returned),
+        output = output => output.map_or_else(CallOutcome::Failed, CallOutcome::Returned),
         timeout = timeout => {
             token.cancel();
-            Called::Failed(CallError::TimedOut(timeout))
+            CallOutcome::Failed(CallError::TimedOut(timeout))
         }
-        () = unwanted => Called::Interrupted,
+        () = unwanted => CallOutcome::Interrupted,
         () = engine.force.cancelled() => {
             token.cancel();
-            Called::Interrupted
+            CallOutcome::Interrupted
         }
     }
 }

@@ -11,12 +11,12 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use tokio::sync::watch;
 
-use super::invoke::Called;
-use super::{Engine, refuse};
-use crate::accounting::{Lease, OwedAsk, OwedId};
-use crate::broker::{Receipt, Settlement};
+use super::invoke::CallOutcome;
+use super::{Engine, reject};
+use crate::tx::{Lease, OutboxKind, OutboxId};
+use crate::broker::{Acker, Disposition};
 use crate::context::Made;
-use crate::message::{Ask, Message};
+use crate::message::{WorkKind, Message};
 use crate::mutant::{self, Mutant};
 
 /// What is given back for want of a slot is given back before it would be leased.
@@ -54,30 +54,30 @@ impl Drop for Counted {
 
 /// What a process holds of a dispatch: the receipt of its delivery, later a lease.
 #[derive(Debug)]
-pub(super) enum Tenure {
+pub(super) enum DeliveryGuard {
     /// The delivery waits for its settlement.
-    Delivery(Box<dyn Receipt>),
+    Delivery(Box<dyn Acker>),
     /// The delivery is settled, and this row of the outbox is held.
-    Lease(OwedId, Counted),
+    Lease(OutboxId, Counted),
     /// Nothing any more.
     Ended,
 }
 
-impl Tenure {
+impl DeliveryGuard {
     /// Says what becomes of the dispatch. What a dead letter would say of leased work, its job says.
-    pub(super) async fn settle(self, engine: &Engine, settlement: Settlement) {
+    pub(super) async fn settle(self, engine: &Engine, settlement: Disposition) {
         match self {
             Self::Delivery(receipt) => receipt.settle(settlement),
             Self::Lease(row, _counted) => loop {
                 let end = match settlement {
-                    Settlement::Ack | Settlement::Dead(..) => engine.store.forget(vec![row], engine.by()).await,
-                    Settlement::Release | Settlement::Decline(..) => {
-                        engine.store.give_back(vec![row], engine.by()).await
+                    Disposition::Ack | Disposition::DeadLetter(..) => engine.store.delete_outbox(vec![row], engine.actor()).await,
+                    Disposition::Requeue | Disposition::RequeueElsewhere(..) => {
+                        engine.store.release_outbox(vec![row], engine.actor()).await
                     }
                 };
                 let Err(error) = end else { return };
                 // If the worker ends before that, the row is found with what it held, and then that it is not owed.
-                if refuse::store_failed(engine, &error).await.is_some() {
+                if reject::store_failed(engine, &error).await.is_some() {
                     return;
                 }
             },
@@ -88,7 +88,7 @@ impl Tenure {
     /// Whether the channel of the delivery is closed, so that the broker delivers the message again.
     pub(super) fn is_lost(&self) -> bool {
         match self {
-            Self::Delivery(receipt) => receipt.is_lost(),
+            Self::Delivery(receipt) => receipt.is_channel_closed(),
             Self::Lease(..) | Self::Ended => false,
         }
     }
@@ -98,13 +98,13 @@ impl Tenure {
         if !matches!(self, Self::Delivery(_)) {
             return;
         }
-        let ask = match message.ask {
-            Ask::Whole | Ask::Item | Ask::Step => OwedAsk::Start,
-            Ask::Join => OwedAsk::Join,
-            Ask::Hooks(which) => OwedAsk::Hooks { which },
-            Ask::Part { epoch, index } => OwedAsk::Parts { epoch, first: index, len: 1 },
+        let ask = match message.kind {
+            WorkKind::Job | WorkKind::Single | WorkKind::Step => OutboxKind::Start,
+            WorkKind::Join => OutboxKind::Join,
+            WorkKind::Hooks(which) => OutboxKind::Hooks { which },
+            WorkKind::Part { epoch, index } => OutboxKind::Parts { epoch, first: index, len: 1 },
         };
-        let lease = Lease { job: message.job, ask, attempt: message.attempt, by: engine.by() };
+        let lease = Lease { job: message.job, kind: ask, attempt: message.attempt, actor: engine.actor() };
         let lease = if mutant::is_on(Mutant::LeasesNothing) { Ok(None) } else { engine.store.apply(lease).await };
         let tenure = match lease {
             Ok(Some(row)) => Self::Lease(row, engine.leases.one_more()),
@@ -117,7 +117,7 @@ impl Tenure {
         };
         if let Self::Delivery(receipt) = std::mem::replace(self, tenure) {
             tracing::debug!(job = %message.job, "the work is long, its delivery is acknowledged");
-            receipt.settle(Settlement::Ack);
+            receipt.settle(Disposition::Ack);
         }
     }
 }
@@ -127,11 +127,11 @@ impl Tenure {
 pub(super) async fn call(
     engine: &Engine,
     message: &Message,
-    tenure: &mut Tenure,
-    call: impl Future<Output = (Called, Option<Made>)>,
-) -> (Called, Option<Made>) {
+    tenure: &mut DeliveryGuard,
+    call: impl Future<Output = (CallOutcome, Option<Made>)>,
+) -> (CallOutcome, Option<Made>) {
     if tenure.is_lost() {
-        return (Called::Interrupted, None);
+        return (CallOutcome::Interrupted, None);
     }
     keep(engine, message, tenure, call).await
 }
@@ -140,7 +140,7 @@ pub(super) async fn call(
 pub(super) async fn keep<T>(
     engine: &Engine,
     message: &Message,
-    tenure: &mut Tenure,
+    tenure: &mut DeliveryGuard,
     work: impl Future<Output = T>,
 ) -> T {
     let mut work = pin!(work);
@@ -154,7 +154,7 @@ pub(super) async fn keep<T>(
     }
     // A little more than work may wait for its slot, so that what is leased has begun.
     let mut patience = engine.settings.ack_within + GRACE;
-    while matches!(tenure, Tenure::Delivery(_)) && engine.broker.needs_relay() && engine.store.keeps() {
+    while matches!(tenure, DeliveryGuard::Delivery(_)) && engine.broker.needs_relay() && engine.store.is_durable() {
         match select(work.as_mut(), engine.clock.pause(patience)).await {
             Either::Left((end, _)) => return end,
             Either::Right(((), _)) => patience = AGAIN,

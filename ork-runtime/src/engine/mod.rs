@@ -4,44 +4,44 @@
 //! `split` or `invoke` (what does the task say?), then `settle` (write it down, send what is owed). It knows ports
 //! only, and answers with a value: what is to become of the delivery.
 
-mod asked;
+mod late_reply;
 mod barrier;
-mod calls;
+mod call_times;
 pub(crate) mod cancel;
 mod claim;
-mod copies;
-mod done;
+mod duplicates;
+mod outcome;
 pub(crate) mod events;
 mod external;
-mod held;
+mod held_deliveries;
 pub(crate) mod hooks;
-mod idle;
-mod inherit;
+mod queue_activity;
+mod hydrate;
 mod invoke;
-mod itself;
+mod dynamic_split;
 mod join;
-pub(crate) mod large;
+pub(crate) mod large_outputs;
 mod lease;
-mod measures;
+mod metrics_buffer;
 mod outbox;
 mod parked;
 mod permits;
 mod progress;
-mod refuse;
-pub(crate) mod run;
-mod running;
+mod reject;
+pub(crate) mod batch;
+mod running_calls;
 pub(crate) mod services;
-pub(crate) mod sets;
+pub(crate) mod part_sets;
 mod settle;
 pub(crate) mod slots;
 mod split;
 mod step;
 #[cfg(feature = "workflow")]
-pub(crate) mod timetable;
-mod turns;
-pub(crate) mod unkept;
+pub(crate) mod scheduler;
+mod inflight;
+pub(crate) mod storeless;
 mod unstorable;
-mod values;
+mod canonical_json;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,19 +49,19 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::accounting::{By, Limit};
-use crate::broker::{Broker, Delivery, Refused};
+use crate::tx::{Actor, Limit};
+use crate::broker::{Broker, Delivery, Rejected};
 use crate::clock::Clock;
 use crate::clock::shared::SharedClock;
 use crate::entropy::Entropy;
-use crate::event::Scope;
+use crate::event::EventScope;
 use crate::executor::Executor;
-use crate::flow::RUN;
+use crate::workflow_run::RUN;
 #[cfg(feature = "workflow")]
-use crate::flow::SCHEDULE;
+use crate::workflow_run::SCHEDULE;
 use crate::id::WorkerId;
 use crate::job::Phase;
-use crate::message::{Ask, Limits, Message};
+use crate::message::{WorkKind, Limits, Message};
 use crate::mutant::{self, Mutant};
 use crate::registry::{Registry, Task};
 use crate::runtime::Runtime;
@@ -70,19 +70,19 @@ use crate::task::TaskDef;
 use crate::task::builtin::CANCEL;
 use crate::task::state::States;
 
-use self::calls::Calls;
+use self::call_times::Calls;
 use self::claim::{ClaimedJob, ClaimedPart};
-use self::done::{Done, ProcessError};
-use self::held::Held;
-use self::idle::Idle;
-use self::inherit::Inputs;
+use self::outcome::{Done, ProcessError};
+use self::held_deliveries::Held;
+use self::queue_activity::Idle;
+use self::hydrate::Inputs;
 use self::invoke::Hold;
-use self::large::Large;
-use self::lease::{Leases, Tenure};
-pub(crate) use self::measures::{MeasureReceiver, Measures};
+use self::large_outputs::Large;
+use self::lease::{Leases, DeliveryGuard};
+pub(crate) use self::metrics_buffer::{MetricsReceiver, MetricsBuffer};
 pub(crate) use self::outbox::{Batch, EventReceiver, Outbox, OutboxReceiver, RowReceiver};
 pub(crate) use self::progress::{ProgressReceiver, Reports};
-pub(crate) use self::running::Running;
+pub(crate) use self::running_calls::Running;
 use self::slots::{Place, Slot, SlotKind, Slots};
 use self::step::Step;
 
@@ -106,7 +106,7 @@ pub(crate) struct Settings {
     /// How long jobs are kept after their end; `None`: for ever.
     pub retention: Option<Duration>,
     /// Which events are told.
-    pub events: Scope,
+    pub events: EventScope,
     /// What a body may be.
     pub limits: Limits,
 }
@@ -137,11 +137,11 @@ pub(crate) struct Engine {
     pub(crate) running: Running,
     pub(crate) held: Held,
     pub(crate) idle: Idle,
-    pub(crate) sets: sets::Sets,
-    turns: turns::Turns,
-    paces: run::Paces,
+    pub(crate) sets: part_sets::Sets,
+    turns: inflight::InFlight,
+    paces: batch::BatchSizer,
     pub(crate) reports: Reports,
-    pub(crate) measures: Measures,
+    pub(crate) measures: MetricsBuffer,
     /// Fires when the worker is to begin nothing any more; what runs goes on.
     pub(crate) drain: CancellationToken,
     /// Fires when whatever still runs must stop now.
@@ -166,10 +166,10 @@ impl Engine {
         Ports { store, broker, executor, runtime, entropy }: Ports,
         (clock, worker): (Arc<SharedClock>, WorkerId),
         (settings, large): (Settings, Large),
-    ) -> (Self, OutboxReceiver, (ProgressReceiver, MeasureReceiver)) {
-        let (outbox, owed) = Outbox::new();
+    ) -> (Self, OutboxReceiver, (ProgressReceiver, MetricsReceiver)) {
+        let (outbox, to_send) = Outbox::new();
         let (reports, progress) = Reports::new();
-        let (measures, to_write) = Measures::new();
+        let (measures, to_write) = MetricsBuffer::new();
         let engine = Self {
             registry,
             states,
@@ -191,25 +191,25 @@ impl Engine {
             running: Running::default(),
             held: Held::default(),
             idle: Idle::default(),
-            sets: sets::Sets::default(),
-            turns: turns::Turns::default(),
-            paces: run::Paces::default(),
+            sets: part_sets::Sets::default(),
+            turns: inflight::InFlight::default(),
+            paces: batch::BatchSizer::default(),
             reports,
             measures,
             drain: CancellationToken::new(),
             force: CancellationToken::new(),
             fatal: CancellationToken::new(),
         };
-        (engine, owed, (progress, to_write))
+        (engine, to_send, (progress, to_write))
     }
 
     /// This process, now.
-    pub(crate) fn by(&self) -> By {
-        By {
+    pub(crate) fn actor(&self) -> Actor {
+        Actor {
             worker: self.worker.clone(),
             now: self.clock.now(),
             hold: self.broker.needs_relay(),
-            tells: self.telling(),
+            events: self.telling(),
         }
     }
 }
@@ -219,15 +219,15 @@ impl Engine {
 /// # Cancel safety
 /// If the future is dropped the delivery is neither settled nor lost: the broker or the store hands it out again.
 pub(crate) async fn process(engine: &Arc<Engine>, delivery: Delivery, mut slot: Option<Slot>) {
-    let Delivery { mut message, redelivered, anonymous, receipt } = delivery;
-    let mut tenure = Tenure::Delivery(receipt);
+    let Delivery { mut message, redelivered, anonymous, acker: receipt } = delivery;
+    let mut tenure = DeliveryGuard::Delivery(receipt);
     let settlement = loop {
         let arrival = Arrival { redelivered, anonymous, slot: slot.take() };
         match run(engine, &mut message, arrival, &mut tenure).await {
             Ok(done) => break settle::settlement(parked::hold(engine, done, redelivered).await),
             Err(error) => {
                 let message = message.as_ref().ok();
-                if let Some(settlement) = Box::pin(refuse::settlement(engine, error, message, &mut tenure)).await {
+                if let Some(settlement) = Box::pin(reject::settlement(engine, error, message, &mut tenure)).await {
                     break settlement;
                 }
             }
@@ -248,45 +248,45 @@ struct Arrival {
 
 async fn run(
     engine: &Arc<Engine>,
-    message: &mut Result<Message, Refused>,
+    message: &mut Result<Message, Rejected>,
     Arrival { redelivered, anonymous, mut slot }: Arrival,
-    tenure: &mut Tenure,
+    tenure: &mut DeliveryGuard,
 ) -> Result<Done, ProcessError> {
     let message = message.as_mut().map_err(|refused| ProcessError::Refused(Box::new(refused.clone()), None))?;
     // What follows a job is in the store, so it needs no task: that may be one that no worker knows.
-    if let Ask::Hooks(which) = message.ask
-        && engine.store.keeps()
+    if let WorkKind::Hooks(which) = message.kind
+        && engine.store.is_durable()
     {
         let paid = Box::pin(hooks::pay(engine, message.job, which, redelivered)).await?;
         return Ok(if paid { Done::Settled } else { Done::Interrupted });
     }
-    let task = refuse::check(engine, message)?;
+    let task = reject::check(engine, message)?;
     let mut step = None;
-    if inherit::inherits(engine, &task, message) {
-        step = Box::pin(inherit::inherit(engine, &task, message)).await?;
+    if hydrate::inherits(engine, &task, message) {
+        step = Box::pin(hydrate::inherit(engine, &task, message)).await?;
     }
     let message = &*message;
     let task = step.as_ref().map_or(task, |step| Arc::clone(&step.task));
     let limit = permits::limit(&task, step.as_deref(), message);
     // Parts that are counted by the broker need no store, and ask none.
     let counted = message.hooks.as_deref().and_then(|hooks| hooks.part.as_ref());
-    let has_parts = match message.ask {
-        Ask::Part { .. } => counted.is_none(),
-        Ask::Step | Ask::Join | Ask::Hooks(_) => true,
-        Ask::Whole | Ask::Item => false,
+    let has_parts = match message.kind {
+        WorkKind::Part { .. } => counted.is_none(),
+        WorkKind::Step | WorkKind::Join | WorkKind::Hooks(_) => true,
+        WorkKind::Job | WorkKind::Single => false,
     };
-    if (has_parts || limit.is_some()) && !engine.store.keeps() {
-        return Ok(Box::pin(refuse::needs_store(engine, message, redelivered)).await);
+    if (has_parts || limit.is_some()) && !engine.store.is_durable() {
+        return Ok(Box::pin(reject::needs_store(engine, message, redelivered)).await);
     }
     if let Some(words) = parked::without_store(engine, &task, message) {
         return Ok(Done::OtherSchema(words));
     }
-    if anonymous && engine.store.keeps() {
+    if anonymous && engine.store.is_durable() {
         return Box::pin(claim::adopt(engine, message)).await;
     }
     // A second delivery waits for the first: neither a lost connection nor a sign of life that came too late must run
     // twice what still runs here.
-    let what = turns::what(message);
+    let what = inflight::what(message);
     let _turn = if let Some(turn) = engine.turns.try_take(what) {
         turn
     } else {
@@ -302,12 +302,12 @@ async fn run(
     };
     // A claim says that a call is under way, and takes a permit where there is a limit; so the slot comes first.
     // After too many losses the function is not called again, so that no slot is needed to fail.
-    let is_counted_part = matches!(message.ask, Ask::Part { .. }) && counted.is_some();
-    let is_exhausted = (is_counted_part || !engine.store.keeps()) && redelivered > engine.settings.losses;
+    let is_counted_part = matches!(message.kind, WorkKind::Part { .. }) && counted.is_some();
+    let is_exhausted = (is_counted_part || !engine.store.is_durable()) && redelivered > engine.settings.losses;
     let kind = match &step {
         _ if is_exhausted && !mutant::is_on(Mutant::WaitsToFail) => None,
         // It is made many, or cannot be made.
-        Some(step) if message.ask == Ask::Step && !step.is_call() => None,
+        Some(step) if message.kind == WorkKind::Step && !step.is_call() => None,
         _ => SlotKind::of_message(&task, message),
     };
     // One more loss would fail it, so that it must not be for the sake of what runs beside it.
@@ -317,9 +317,9 @@ async fn run(
     if (kind.is_some() && slot.is_none()) || tenure.is_lost() {
         return Ok(Done::Interrupted);
     }
-    if let (Ask::Part { epoch, index }, Some(part)) = (message.ask, counted) {
-        let delivered = unkept::Delivered { redelivered, slot, tenure };
-        let part = unkept::part(engine, &task, (message, part), (epoch, index), delivered);
+    if let (WorkKind::Part { epoch, index }, Some(part)) = (message.kind, counted) {
+        let delivered = storeless::Delivered { redelivered, slot, tenure };
+        let part = storeless::part(engine, &task, (message, part), (epoch, index), delivered);
         return slots::keep_alone(engine, alone, Box::pin(part)).await;
     }
     let dispatch = Dispatch { message, redelivered, limit, slot, step, tenure };
@@ -330,14 +330,14 @@ async fn run(
 async fn dispatched(engine: &Arc<Engine>, task: &Arc<Task>, dispatch: Dispatch<'_>) -> Result<Done, ProcessError> {
     let message = dispatch.message;
     let is_part = message.hooks.as_deref().is_some_and(|hooks| hooks.part.is_some());
-    match message.ask {
+    match message.kind {
         // Who is a part already is not split once more.
-        Ask::Whole if is_part => job(engine, task, &task.work, Phase::Start, dispatch).await,
-        Ask::Whole | Ask::Step => job(engine, task, task.entry(), Phase::Start, dispatch).await,
-        Ask::Item => job(engine, task, &task.work, Phase::Start, dispatch).await,
-        Ask::Join => job(engine, task, refuse::join_of(task, message)?, Phase::Join, dispatch).await,
-        Ask::Part { epoch, index } => part(engine, task, (epoch, index), dispatch).await,
-        Ask::Hooks(_) => Ok(Done::Settled),
+        WorkKind::Job if is_part => job(engine, task, &task.work, Phase::Start, dispatch).await,
+        WorkKind::Job | WorkKind::Step => job(engine, task, task.entry(), Phase::Start, dispatch).await,
+        WorkKind::Single => job(engine, task, &task.work, Phase::Start, dispatch).await,
+        WorkKind::Join => job(engine, task, reject::join_of(task, message)?, Phase::Join, dispatch).await,
+        WorkKind::Part { epoch, index } => part(engine, task, (epoch, index), dispatch).await,
+        WorkKind::Hooks(_) => Ok(Done::Settled),
     }
 }
 
@@ -351,7 +351,7 @@ struct Dispatch<'a> {
     slot: Option<Slot>,
     /// The step that it is of a run.
     step: Option<Arc<Step>>,
-    tenure: &'a mut Tenure,
+    tenure: &'a mut DeliveryGuard,
 }
 
 /// A job, its split, or its join.
@@ -365,19 +365,19 @@ async fn job(
     let limit = limit.as_ref();
     let is_split = task.split.as_ref().is_some_and(|split| std::ptr::eq(split, def));
     let mut terms =
-        claim::Terms { firm: redelivered > 0 || is_split, may_be_copy: copies::may_be(engine, message, redelivered) };
+        claim::Terms { firm: redelivered > 0 || is_split, may_be_copy: duplicates::may_be(engine, message, redelivered) };
     let job = loop {
         let worker = match claim::job(engine, message, phase, terms, (limit, redelivered)).await? {
             ClaimedJob::Ours(job) => break job,
             ClaimedJob::Nothing => {
-                Box::pin(asked::again(engine, message, redelivered > 0)).await?;
+                Box::pin(late_reply::again(engine, message, redelivered > 0)).await?;
                 return Ok(Done::Settled);
             }
             ClaimedJob::Elsewhere(worker) => worker,
         };
         // What waits keeps no slot from what can run.
         let kind = slot.take().map(|_slot| SlotKind::of(def));
-        if Box::pin(copies::outlive(engine, message, tenure, &worker)).await? == copies::Fate::Dead {
+        if Box::pin(duplicates::outlive(engine, message, tenure, &worker)).await? == duplicates::Fate::Dead {
             terms = claim::Terms { firm: true, may_be_copy: false };
         }
         if let Some(kind) = kind {
@@ -388,16 +388,16 @@ async fn job(
         }
     };
     if job.losses > engine.settings.losses {
-        if engine.store.keeps() {
+        if engine.store.is_durable() {
             return Box::pin(settle::lost_job(engine, (job, limit), phase)).await;
         }
-        return Box::pin(unkept::lost_job(engine, (task, message), job, is_split)).await;
+        return Box::pin(storeless::lost_job(engine, (task, message), job, is_split)).await;
     }
     match task.name() {
         CANCEL => return Box::pin(cancel::ask(engine, job, task, message)).await,
         RUN => return Box::pin(step::begin(engine, job, task, message)).await,
         #[cfg(feature = "workflow")]
-        SCHEDULE => return Box::pin(timetable::tick(engine, job, task, message)).await,
+        SCHEDULE => return Box::pin(scheduler::tick(engine, job, task, message)).await,
         _ => {}
     }
     if let Some(step) = step.as_ref().filter(|step| !step.is_call()) {
@@ -407,8 +407,8 @@ async fn job(
         drop(running);
         return Box::pin(settle::split(engine, job, (def, limit), ended)).await;
     }
-    if is_split && !engine.store.keeps() {
-        return Box::pin(unkept::split(engine, (task, def), message, (job, tenure))).await;
+    if is_split && !engine.store.is_durable() {
+        return Box::pin(storeless::split(engine, (task, def), message, (job, tenure))).await;
     }
     if is_split {
         let running = engine.running.enter(job.id);
@@ -443,10 +443,10 @@ async fn job(
         drop(running);
         let output = message.hooks.as_ref().and_then(|_| called.0.returned().cloned());
         match settle::job(engine, &mut job, (def, limit), phase, called).await? {
-            settle::Next::Done(done) if engine.store.keeps() => return Ok(done),
+            settle::Next::Done(done) if engine.store.is_durable() => return Ok(done),
             settle::Next::Done(done) => {
                 let fresh = redelivered == 0;
-                return Box::pin(unkept::follow(engine, message, (&job, output), fresh, done)).await;
+                return Box::pin(storeless::follow(engine, message, (&job, output), fresh, done)).await;
             }
             // Without a store nobody else can keep the time of the next attempt.
             settle::Next::AgainHere(due) => {

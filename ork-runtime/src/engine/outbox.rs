@@ -2,7 +2,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::accounting::Owed;
+use crate::tx::HeldRow;
 use crate::event::Event;
 
 /// How many rows may wait to be sent; a row holds one message, or one page of parts.
@@ -11,12 +11,12 @@ const CAPACITY: usize = 1_024;
 /// Takes what this process holds and must send.
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
-    rows: mpsc::Sender<Owed>,
+    rows: mpsc::Sender<HeldRow>,
     events: mpsc::UnboundedSender<Batch>,
 }
 
 /// What is to be sent, in order.
-pub(crate) type RowReceiver = mpsc::Receiver<Owed>;
+pub(crate) type RowReceiver = mpsc::Receiver<HeldRow>;
 
 /// What is to be told, in order.
 pub(crate) type EventReceiver = mpsc::UnboundedReceiver<Batch>;
@@ -44,8 +44,8 @@ impl Outbox {
     }
 
     /// Hands rows over; waits while too many are on their way.
-    pub(crate) async fn send(&self, owed: impl IntoIterator<Item = Owed>) {
-        for row in owed {
+    pub(crate) async fn send(&self, to_send: impl IntoIterator<Item = HeldRow>) {
+        for row in to_send {
             // Without a sender the process is ending; the rows stay in the store for the next one.
             drop(self.rows.send(row).await);
         }

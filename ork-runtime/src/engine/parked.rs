@@ -7,7 +7,7 @@ use super::{Done, Engine};
 use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
 use crate::id::Fingerprint;
-use crate::message::{Ask, Message};
+use crate::message::{WorkKind, Message};
 use crate::registry::Task;
 use crate::task::{CallError, TaskDef};
 
@@ -20,9 +20,9 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Why an input is parked, if it is: it does not fit, and its sender had another schema.
 ///
 /// What fits runs, whatever is said of it; what does not fit the very schema it was made for never will.
-pub(super) fn why(def: &TaskDef, made_for: Option<Fingerprint>, error: &CallError) -> Option<Failure> {
+pub(super) fn why(def: &TaskDef, schemas: Option<Fingerprint>, error: &CallError) -> Option<Failure> {
     let CallError::Input(difference) = error else { return None };
-    let (theirs, own) = (made_for?, def.fingerprint());
+    let (theirs, own) = (schemas?, def.fingerprint());
     if theirs == own {
         return None;
     }
@@ -43,11 +43,11 @@ pub(super) fn again(engine: &Engine, attempts: u32) -> Timestamp {
 /// again for this does not look as if its workers had died.
 pub(super) fn without_store(engine: &Engine, task: &Task, message: &Message) -> Option<String> {
     let is_part = message.hooks.as_ref().is_some_and(|hooks| hooks.part.is_some());
-    let def = match message.ask {
-        _ if engine.store.keeps() => return None,
-        Ask::Whole if !is_part => task.entry(),
-        Ask::Whole | Ask::Item | Ask::Part { .. } => &task.work,
-        Ask::Step | Ask::Join | Ask::Hooks(_) => return None,
+    let def = match message.kind {
+        _ if engine.store.is_durable() => return None,
+        WorkKind::Job if !is_part => task.entry(),
+        WorkKind::Job | WorkKind::Single | WorkKind::Part { .. } => &task.work,
+        WorkKind::Step | WorkKind::Join | WorkKind::Hooks(_) => return None,
     };
     if message.schema.is_none_or(|schema| schema == def.fingerprint()) {
         return None;

@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use serde_json::value::RawValue;
 
 use super::step::Step;
-use super::{Engine, refuse, values};
-use crate::accounting::{Admit, Admitted, Answer, Begin, Limit, Release, Settles};
-use crate::broker::Settlement;
+use super::{Engine, reject, canonical_json};
+use crate::tx::{Admit, Admitted, SettleResult, Begin, Limit, Release, Settles};
+use crate::broker::Disposition;
 use crate::failure::{Failure, FailureKind};
-use crate::message::{Ask, Message};
+use crate::message::{WorkKind, Message};
 use crate::registry::Task;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -24,17 +24,17 @@ const LONGEST_WORDS: usize = 500;
 /// The limit under which the call is that a message asks for: that of the step, if it has one, or else that of the task.
 /// What makes parts and a join are under none.
 pub(super) fn limit(task: &Task, step: Option<&Step>, message: &Message) -> Option<Limit> {
-    if step.is_some_and(|step| step.fans_out() && message.ask == Ask::Step) {
+    if step.is_some_and(|step| step.fans_out() && message.kind == WorkKind::Step) {
         return None;
     }
     if let Some(limit) = step.and_then(|step| step.limit.as_ref()) {
         return Some(limit.clone());
     }
     let concurrency = task.work.options.concurrency?;
-    let calls = match message.ask {
-        Ask::Join | Ask::Hooks(_) => false,
-        Ask::Whole | Ask::Step => task.split.is_none(),
-        Ask::Item | Ask::Part { .. } => true,
+    let calls = match message.kind {
+        WorkKind::Join | WorkKind::Hooks(_) => false,
+        WorkKind::Job | WorkKind::Step => task.split.is_none(),
+        WorkKind::Single | WorkKind::Part { .. } => true,
     };
     if !calls {
         return None;
@@ -43,8 +43,8 @@ pub(super) fn limit(task: &Task, step: Option<&Step>, message: &Message) -> Opti
     if let Some(key) = concurrency.key {
         // What is no object is refused by the call itself.
         let body: HashMap<String, &RawValue> = serde_json::from_slice(&message.body).unwrap_or_default();
-        let value = values::canonical(body.get(key).map_or("null", |value| value.get()));
-        let _infallible = write!(name, "[{key} = {}]", values::shortened(&value, LONGEST));
+        let value = canonical_json::canonical(body.get(key).map_or("null", |value| value.get()));
+        let _infallible = write!(name, "[{key} = {}]", canonical_json::shortened(&value, LONGEST));
     }
     Some(Limit { name: name.into(), permits: concurrency.calls })
 }
@@ -54,7 +54,7 @@ pub(super) async fn begin<O: Begin>(
     engine: &Engine,
     (limit, lost): (Option<&Limit>, u32),
     operations: Vec<O>,
-) -> Result<Vec<Admitted<O::Answer>>, StoreError> {
+) -> Result<Vec<Admitted<O::Output>>, StoreError> {
     let Some(limit) = limit else {
         let answers = engine.store.apply_all(operations).await?;
         return Ok(answers.into_iter().map(Admitted::all).collect());
@@ -72,7 +72,7 @@ pub(super) async fn settle<O: Settles>(
     engine: &Engine,
     limit: Option<&Limit>,
     operations: Vec<O>,
-) -> Result<bool, Settlement> {
+) -> Result<bool, Disposition> {
     if let Ok(answers) = persist(engine, limit, &operations).await? {
         return Ok(counted(engine, answers).await);
     }
@@ -94,7 +94,7 @@ async fn failing<O: Settles>(
     limit: Option<&Limit>,
     operation: &O,
     error: StoreError,
-) -> Result<Vec<Answer>, Settlement> {
+) -> Result<Vec<SettleResult>, Disposition> {
     tracing::warn!(job = %operation.job(), %error, "the store cannot hold how this ended: it fails");
     let words: String = error.to_string().chars().flat_map(char::escape_default).take(LONGEST_WORDS).collect();
     // What is in the way may be in the words of the store, too.
@@ -105,16 +105,16 @@ async fn failing<O: Settles>(
             return Ok(answers);
         }
     }
-    Err(refuse::store_failed(engine, &error).await.unwrap_or(Settlement::Release))
+    Err(reject::store_failed(engine, &error).await.unwrap_or(Disposition::Requeue))
 }
 
 /// Sends what answers owe. Answers whether each of them counted.
-async fn counted(engine: &Engine, answers: Vec<Answer>) -> bool {
+async fn counted(engine: &Engine, answers: Vec<SettleResult>) -> bool {
     let mut counted = true;
     for answer in answers {
         match answer {
-            Answer::Counted(owed) => engine.outbox.send(owed).await,
-            Answer::Old => {
+            SettleResult::Applied(to_send) => engine.outbox.send(to_send).await,
+            SettleResult::Stale => {
                 tracing::debug!("a settlement came too late and changed nothing");
                 counted = false;
             }
@@ -128,7 +128,7 @@ async fn persist<O: Settles>(
     engine: &Engine,
     limit: Option<&Limit>,
     operations: &[O],
-) -> Result<Result<Vec<Answer>, StoreError>, Settlement> {
+) -> Result<Result<Vec<SettleResult>, StoreError>, Disposition> {
     loop {
         let answers = match limit {
             None => engine.store.apply_all(operations.to_vec()).await,
@@ -141,7 +141,7 @@ async fn persist<O: Settles>(
             Ok(answers) => return Ok(Ok(answers)),
             Err(error) if error.kind() == StoreErrorKind::Data => return Ok(Err(error)),
             Err(error) => {
-                if let Some(settlement) = refuse::store_failed(engine, &error).await {
+                if let Some(settlement) = reject::store_failed(engine, &error).await {
                     return Err(settlement);
                 }
             }

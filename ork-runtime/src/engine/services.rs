@@ -6,20 +6,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::measures::Added;
+use super::metrics_buffer::Added;
 use super::step::Step;
-use super::{Engine, cancel, external, itself};
-use crate::accounting::{MOST_FOLLOWED, NewJob, NoChild, Submit, Submitted};
+use super::{Engine, cancel, external, dynamic_split};
+use crate::tx::{MOST_FOLLOWED, NewJob, ChildError, Submit, Submitted};
 use crate::broker::BrokerError;
 use crate::context::{About, Child, Context, Data, Made, NoSplit, Progress, Services};
-use crate::hook::Kept;
+use crate::hook::StoredHooks;
 use crate::id::JobId;
-use crate::job::{Job, Kind, Phase, Unique};
-use crate::message::{Ask, Message, Outgoing};
+use crate::job::{Job, JobKind, Phase, UniqueKey};
+use crate::message::{WorkKind, Message, Outgoing};
 use crate::metric::{MOST_SERIES, Measured, Series};
 use crate::registry::Task;
 use crate::task::{CallError, Result};
-use crate::tree::{DEEPEST, Stop};
+use crate::tree::{DEEPEST, CancelMode};
 
 #[async_trait]
 impl Services for Engine {
@@ -40,11 +40,11 @@ impl Services for Engine {
     }
 
     async fn split(&self, about: &About, data: &mut Data<'_>) -> Result<Made, NoSplit> {
-        itself::split(self, about, data).await
+        dynamic_split::split(self, about, data).await
     }
 
     fn progress(&self, about: &About, progress: Progress) {
-        if self.store.keeps() {
+        if self.store.is_durable() {
             self.reports.report(about, progress);
         } else {
             // Nobody writes it down.
@@ -53,7 +53,7 @@ impl Services for Engine {
     }
 
     fn record(&self, about: &About, series: Series, value: f64) {
-        if !self.store.keeps() {
+        if !self.store.is_durable() {
             return;
         }
         let job = about.job;
@@ -76,13 +76,13 @@ impl Services for Engine {
 }
 
 /// A new job of a task.
-pub(crate) fn new_job(engine: &Engine, task: &Task, kind: Kind) -> Job {
+pub(crate) fn new_job(engine: &Engine, task: &Task, kind: JobKind) -> Job {
     let mut job = Job::new(engine.entropy.job_id(), task.name(), engine.clock.now());
     // Without a split both mean the same, and the message is simpler.
-    job.kind = if task.split.is_some() { kind } else { Kind::Whole };
+    job.kind = if task.split.is_some() { kind } else { JobKind::Full };
     job.priority = task.work.options.priority;
-    let takes = if job.kind == Kind::Item { &task.work } else { task.entry() };
-    job.made_for.input = Some(takes.fingerprint());
+    let takes = if job.kind == JobKind::Single { &task.work } else { task.entry() };
+    job.schemas.input = Some(takes.fingerprint());
     job
 }
 
@@ -95,17 +95,17 @@ pub(crate) struct Terms {
     /// The jobs after whose ends it begins.
     pub(crate) after: Vec<JobId>,
     /// The key that it takes.
-    pub(crate) unique: Option<Unique>,
+    pub(crate) unique: Option<UniqueKey>,
     /// What follows it.
-    pub(crate) hooks: Option<Box<Kept>>,
+    pub(crate) hooks: Option<Box<StoredHooks>>,
     /// Whether it goes before all that waits, whatever its task says.
     pub(crate) first: bool,
 }
 
 /// The key that every job of a task takes, if this program knows the task.
-pub(crate) fn unique_of(engine: &Engine, task: &str) -> Option<Unique> {
+pub(crate) fn unique_of(engine: &Engine, task: &str) -> Option<UniqueKey> {
     let key = engine.registry.get(task).ok()?.work.options.unique?;
-    Some(Unique { key: key.into(), stale_after: None })
+    Some(UniqueKey { key: key.into(), stale_after: None })
 }
 
 impl Terms {
@@ -157,33 +157,33 @@ pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<b
     if after.len() > MOST_FOLLOWED {
         return Err(SendError::FollowsTooMany(after.len()));
     }
-    if engine.store.keeps() {
-        let mut submit = Submit { new, after, unique, by: engine.by() };
+    if engine.store.is_durable() {
+        let mut submit = Submit { new, after, unique, actor: engine.actor() };
         let mut answer = engine.store.apply(submit.clone()).await?;
-        if let Submitted::Stale(job) = answer {
+        if let Submitted::KeyHolderStale(job) = answer {
             tracing::warn!(%job, key = key.as_deref(), "a job that shows no sign of life is cancelled, to take its unique key");
-            cancel::stop(engine, job, Stop::All).await?;
-            submit.by = engine.by();
+            cancel::stop(engine, job, CancelMode::Immediate).await?;
+            submit.actor = engine.actor();
             answer = engine.store.apply(submit).await?;
         }
         return match answer {
-            Submitted::Created(owed) => {
-                engine.outbox.send(owed).await;
+            Submitted::Created(to_send) => {
+                engine.outbox.send(to_send).await;
                 Ok(true)
             }
-            Submitted::Again(owed) => {
-                engine.outbox.send(owed).await;
+            Submitted::Resumed(to_send) => {
+                engine.outbox.send(to_send).await;
                 Ok(false)
             }
-            Submitted::Known => Ok(false),
-            Submitted::NoChild(NoChild::Interrupted(job)) => Err(SendError::Interrupted(job)),
-            Submitted::NoChild(NoChild::Over(_)) => Err(SendError::Over(parent)),
-            Submitted::NoChild(NoChild::TooDeep) => Err(SendError::TooDeep(parent)),
-            Submitted::NoChild(NoChild::Unknown) => Err(SendError::NoJob(parent)),
-            Submitted::Taken(job) | Submitted::Stale(job) => {
+            Submitted::Exists => Ok(false),
+            Submitted::ChildRefused(ChildError::AncestorCancelled(job)) => Err(SendError::Interrupted(job)),
+            Submitted::ChildRefused(ChildError::ParentEnded(_)) => Err(SendError::Over(parent)),
+            Submitted::ChildRefused(ChildError::TooDeep) => Err(SendError::TooDeep(parent)),
+            Submitted::ChildRefused(ChildError::ParentNotFound) => Err(SendError::NoJob(parent)),
+            Submitted::KeyTaken(job) | Submitted::KeyHolderStale(job) => {
                 Err(SendError::Taken { key: key.unwrap_or_default(), job })
             }
-            Submitted::NothingToFollow(unknown) => Err(SendError::NoJob(unknown)),
+            Submitted::NoJobToFollow(unknown) => Err(SendError::NoJob(unknown)),
         };
     }
     if let Some(after) = after.first() {
@@ -210,7 +210,7 @@ pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), Se
     }
     for (key, jobs) in &keys {
         check_key(key)?;
-        if !engine.store.keeps() {
+        if !engine.store.is_durable() {
             return Err(SendError::CannotHold(Arc::clone(key)));
         }
         if *jobs > 1 {
@@ -219,21 +219,21 @@ pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), Se
     }
     // A key that one job asks for can be taken by another one: beside other jobs that would be half of the way.
     debug_assert!(keys.is_empty() || new.len() == 1, "jobs that are submitted at once are of one task");
-    if engine.store.keeps() {
+    if engine.store.is_durable() {
         let submit = |new: NewJob| {
             let unique = unique_of(engine, &new.job.task);
-            Submit { unique, ..Submit::new(new, engine.by()) }
+            Submit { unique, ..Submit::new(new, engine.actor()) }
         };
         let submits: Vec<_> = new.into_iter().map(submit).collect();
         let key = keys.into_keys().next();
         let mut done = Ok(());
         for submitted in engine.store.apply_all(submits).await? {
             match submitted {
-                Submitted::Created(owed) => engine.outbox.send(owed).await,
-                Submitted::Taken(job) | Submitted::Stale(job) => {
+                Submitted::Created(to_send) => engine.outbox.send(to_send).await,
+                Submitted::KeyTaken(job) | Submitted::KeyHolderStale(job) => {
                     done = Err(SendError::Taken { key: key.clone().unwrap_or_default(), job });
                 }
-                Submitted::Known | Submitted::Again(_) | Submitted::NoChild(_) | Submitted::NothingToFollow(_) => {}
+                Submitted::Exists | Submitted::Resumed(_) | Submitted::ChildRefused(_) | Submitted::NoJobToFollow(_) => {}
             }
         }
         return done;
@@ -259,13 +259,13 @@ fn first_message(new: NewJob) -> Message {
         root: job.root,
         parent: job.parent,
         task: job.task,
-        ask: if job.kind == Kind::Item { Ask::Item } else { Ask::Whole },
+        kind: if job.kind == JobKind::Single { WorkKind::Single } else { WorkKind::Job },
         attempt: 1,
         priority: job.priority,
-        lost: 0,
+        losses: 0,
         body: input,
         reply: job.reply,
-        schema: job.made_for.input,
+        schema: job.schemas.input,
         hooks: job.hooks.map(|kept| Box::new(kept.hooks)),
         data: None,
     }
@@ -279,7 +279,7 @@ pub(crate) async fn publish(engine: &Engine, message: Outgoing) -> Result<(), Br
 pub(super) fn about_job(job: &Job) -> About {
     About {
         parent: job.parent,
-        attempt: job.counted_attempt(),
+        attempt: job.phase_attempt(),
         fence: job.attempt,
         member: job.hooks.as_ref().is_some_and(|kept| kept.hooks.part.is_some()),
         ..About::new(job.id, job.root, job.task.clone(), job.phase)

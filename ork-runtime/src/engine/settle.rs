@@ -2,16 +2,16 @@
 
 use bytes::Bytes;
 
-use super::invoke::Called;
+use super::invoke::CallOutcome;
 use super::split::Split;
 use super::{Done, Engine, ProcessError, parked, permits, services};
-use crate::accounting::{Limit, PartAttempt, PartKey, Seal, Settle, SettleParts};
-use crate::broker::{BrokerError, BrokerErrorKind, DeadReason, Settlement};
+use crate::tx::{Limit, PartAttemptOutcome, PartKey, SealParts, Settle, SettleParts};
+use crate::broker::{BrokerError, BrokerErrorKind, DeadLetterReason, Disposition};
 use crate::clock::Timestamp;
 use crate::context::Made;
 use crate::failure::{Failure, FailureKind};
 use crate::id::Fingerprint;
-use crate::job::{Attempt, Effect, Ended, Job, Phase, State};
+use crate::job::{AttemptEnd, AttemptOutcome, Effect, Job, Phase, State};
 use crate::message::{Outgoing, Reply};
 use crate::mutant::{self, Mutant};
 use crate::retry::RetryPolicy;
@@ -26,15 +26,15 @@ pub(super) enum Next {
 }
 
 /// What becomes of a delivery that was brought to an end.
-pub(super) fn settlement(done: Done) -> Settlement {
+pub(super) fn settlement(done: Done) -> Disposition {
     match done {
-        Done::Settled => Settlement::Ack,
-        Done::WrongInput(words) => Settlement::Dead(DeadReason::WrongInput, words),
-        Done::Exhausted(words) => Settlement::Dead(DeadReason::Exhausted, words),
-        Done::Interrupted if mutant::is_on(Mutant::AcksInterrupted) => Settlement::Ack,
-        Done::Interrupted => Settlement::Release,
-        Done::NeedsStore(words) => Settlement::Decline(DeadReason::NeedsStore, words),
-        Done::OtherSchema(words) => Settlement::Decline(DeadReason::OtherSchema, words),
+        Done::Settled => Disposition::Ack,
+        Done::WrongInput(words) => Disposition::DeadLetter(DeadLetterReason::WrongInput, words),
+        Done::Exhausted(words) => Disposition::DeadLetter(DeadLetterReason::Exhausted, words),
+        Done::Interrupted if mutant::is_on(Mutant::AcksInterrupted) => Disposition::Ack,
+        Done::Interrupted => Disposition::Requeue,
+        Done::NeedsStore(words) => Disposition::RequeueElsewhere(DeadLetterReason::NeedsStore, words),
+        Done::OtherSchema(words) => Disposition::RequeueElsewhere(DeadLetterReason::OtherSchema, words),
     }
 }
 
@@ -44,18 +44,18 @@ pub(super) async fn job(
     job: &mut Job,
     (def, limit): (&TaskDef, Option<&Limit>),
     phase: Phase,
-    (called, made): (Called, Option<Made>),
+    (called, made): (CallOutcome, Option<Made>),
 ) -> Result<Next, ProcessError> {
-    if let (Called::Returned(output), Some(made)) = (&called, made) {
+    if let (CallOutcome::Returned(output), Some(made)) = (&called, made) {
         let sealed = seal(engine, job, limit, (output.clone(), made)).await;
         return sealed.map(Next::Done).map_err(ProcessError::Unsettled);
     }
     let (how, output, done) = job_attempt(engine, job, def, phase, called);
-    if !engine.store.keeps() {
+    if !engine.store.is_durable() {
         let again = unkept(engine, job, phase, how, output).await;
         return Ok(again.map_or(Next::Done(done), Next::AgainHere));
     }
-    let settle = Settle { job: job.id, phase, attempt: job.attempt, how, output, by: engine.by() };
+    let settle = Settle { job: job.id, phase, attempt: job.attempt, outcome: how, output, actor: engine.actor() };
     permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
     Ok(Next::Done(done))
 }
@@ -69,8 +69,8 @@ pub(super) async fn seal(
     job: &Job,
     limit: Option<&Limit>,
     (output, Made { epoch, n }): (Bytes, Made),
-) -> Result<Done, Settlement> {
-    let seal = Seal { job: job.id, epoch, n, output: Some(output), by: engine.by() };
+) -> Result<Done, Disposition> {
+    let seal = SealParts { job: job.id, epoch, n, output: Some(output), actor: engine.actor() };
     // Whoever has split it anew may die, so that the delivery is not done with.
     let sealed = permits::settle(engine, limit, vec![seal]).await?;
     Ok(if sealed { Done::Settled } else { Done::Interrupted })
@@ -84,10 +84,10 @@ pub(super) async fn split(
     ended: Split,
 ) -> Result<Done, ProcessError> {
     let called = match ended {
-        Split::Sealed | Split::Ended(Called::Returned(())) => return Ok(Done::Settled),
+        Split::Sealed | Split::Ended(CallOutcome::Returned(())) => return Ok(Done::Settled),
         Split::Overtaken => return Ok(Done::Interrupted),
-        Split::Ended(Called::Failed(error)) => Called::Failed(error),
-        Split::Ended(Called::Interrupted) => Called::Interrupted,
+        Split::Ended(CallOutcome::Failed(error)) => CallOutcome::Failed(error),
+        Split::Ended(CallOutcome::Interrupted) => CallOutcome::Interrupted,
     };
     match job(engine, &mut claimed, of, Phase::Start, (called, None)).await? {
         Next::Done(done) => Ok(done),
@@ -99,11 +99,11 @@ pub(super) async fn split(
 pub(super) async fn part(
     engine: &Engine,
     (def, limit): (&TaskDef, Option<&Limit>),
-    (part, made_for): (PartKey, Option<Fingerprint>),
-    called: Called,
+    (part, schemas): (PartKey, Option<Fingerprint>),
+    called: CallOutcome,
 ) -> Result<Done, ProcessError> {
-    let (how, done) = part_attempt(engine, def, (part.attempt, made_for), called);
-    let settle = SettleParts::one(part, how, engine.by());
+    let (how, done) = part_attempt(engine, def, (part.attempt, schemas), called);
+    let settle = SettleParts::one(part, how, engine.actor());
     permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
     Ok(done)
 }
@@ -114,25 +114,25 @@ pub(super) fn job_attempt(
     job: &Job,
     def: &TaskDef,
     phase: Phase,
-    called: Called,
-) -> (Attempt, Option<Bytes>, Done) {
+    called: CallOutcome,
+) -> (AttemptOutcome, Option<Bytes>, Done) {
     match called {
         // If its job has ended, its delivery comes back once more and is found to be done with.
-        Called::Interrupted => (Attempt::Interrupted, None, Done::Interrupted),
-        Called::Returned(output) => (Attempt::Succeeded, Some(output), Done::Settled),
-        Called::Failed(error) => {
+        CallOutcome::Interrupted => (AttemptOutcome::Interrupted, None, Done::Interrupted),
+        CallOutcome::Returned(output) => (AttemptOutcome::Succeeded, Some(output), Done::Settled),
+        CallOutcome::Failed(error) => {
             // Without a store this was looked at before.
-            let made_for = job.made_for.input.filter(|_| phase == Phase::Start && engine.store.keeps());
-            if let Some(failure) = parked::why(def, made_for, &error) {
+            let schemas = job.schemas.input.filter(|_| phase == Phase::Start && engine.store.is_durable());
+            if let Some(failure) = parked::why(def, schemas, &error) {
                 let again = parked::again(engine, job.attempt);
-                return (Attempt::Parked { failure, again }, None, Done::Settled);
+                return (AttemptOutcome::Parked { failure, retry_at: again }, None, Done::Settled);
             }
-            let (failure, again) = failed(engine, def, job.counted_attempt(), error);
+            let (failure, again) = failed(engine, def, job.phase_attempt(), error);
             let done = match (failure.kind, phase) {
                 (FailureKind::Input, Phase::Start) => Done::WrongInput(failure.message.clone()),
                 _ => Done::Settled,
             };
-            (Attempt::Failed { failure, again }, None, done)
+            (AttemptOutcome::Failed { failure, retry_at: again }, None, done)
         }
     }
 }
@@ -141,19 +141,19 @@ pub(super) fn job_attempt(
 pub(super) fn part_attempt(
     engine: &Engine,
     def: &TaskDef,
-    (attempt, made_for): (u32, Option<Fingerprint>),
-    called: Called,
-) -> (PartAttempt, Done) {
+    (attempt, schemas): (u32, Option<Fingerprint>),
+    called: CallOutcome,
+) -> (PartAttemptOutcome, Done) {
     match called {
-        Called::Interrupted => (PartAttempt::Interrupted, Done::Interrupted),
-        Called::Returned(output) => (PartAttempt::Ok(output), Done::Settled),
-        Called::Failed(error) => {
-            if let Some(failure) = parked::why(def, made_for, &error) {
+        CallOutcome::Interrupted => (PartAttemptOutcome::Interrupted, Done::Interrupted),
+        CallOutcome::Returned(output) => (PartAttemptOutcome::Succeeded(output), Done::Settled),
+        CallOutcome::Failed(error) => {
+            if let Some(failure) = parked::why(def, schemas, &error) {
                 let again = Some(parked::again(engine, attempt));
-                return (PartAttempt::Failed { failure, again }, Done::Settled);
+                return (PartAttemptOutcome::Failed { failure, again }, Done::Settled);
             }
             let (failure, again) = failed(engine, def, attempt, error);
-            (PartAttempt::Failed { failure, again }, Done::Settled)
+            (PartAttemptOutcome::Failed { failure, again }, Done::Settled)
         }
     }
 }
@@ -166,8 +166,8 @@ pub(super) async fn lost_job(
 ) -> Result<Done, ProcessError> {
     let failure = lost(job.losses);
     let words = failure.message.clone();
-    let how = Attempt::Failed { failure, again: None };
-    let settle = Settle { job: job.id, phase, attempt: job.attempt, how, output: None, by: engine.by() };
+    let how = AttemptOutcome::Failed { failure, retry_at: None };
+    let settle = Settle { job: job.id, phase, attempt: job.attempt, outcome: how, output: None, actor: engine.actor() };
     permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
     Ok(Done::Exhausted(words))
 }
@@ -180,8 +180,8 @@ pub(super) async fn lost_part(
 ) -> Result<Done, ProcessError> {
     let failure = lost(times);
     let words = failure.message.clone();
-    let how = PartAttempt::Failed { failure, again: None };
-    let settle = SettleParts::one(part, how, engine.by());
+    let how = PartAttemptOutcome::Failed { failure, again: None };
+    let settle = SettleParts::one(part, how, engine.actor());
     permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
     Ok(Done::Exhausted(words))
 }
@@ -209,11 +209,11 @@ pub(super) async fn unkept(
     engine: &Engine,
     job: &mut Job,
     phase: Phase,
-    how: Attempt,
+    how: AttemptOutcome,
     output: Option<Bytes>,
 ) -> Option<Timestamp> {
     let attempt = job.attempt;
-    let Ended::Counted(effects) = job.end_attempt(phase, attempt, how, engine.clock.now()) else {
+    let AttemptEnd::Applied(effects) = job.end_attempt(phase, attempt, how, engine.clock.now()) else {
         return None;
     };
     carry_out(engine, job, effects, output.as_ref()).await
@@ -231,7 +231,7 @@ pub(super) async fn carry_out(
             Effect::Dispatch { due, .. } => return Some(due.unwrap_or_default()),
             // Nobody keeps what is above it; hooks are those of its message, and are sent after this.
             Effect::Ended | Effect::Reopened { .. } | Effect::Hooks(_) => {}
-            Effect::Told(kind) => engine.tell_of(job, kind).await,
+            Effect::Emit(kind) => engine.tell_of(job, kind).await,
             Effect::Reply => {
                 let Some(reply) = Reply::of(job, output) else {
                     continue;

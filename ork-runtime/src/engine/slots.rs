@@ -11,9 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuar
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
-use crate::flow::{PROCESS, PYTHON};
+use crate::workflow_run::{PROCESS, PYTHON};
 use crate::hook::Hooks;
-use crate::message::{Ask, Message};
+use crate::message::{WorkKind, Message};
 use crate::registry::{Registry, Task};
 use crate::task::builtin;
 use crate::task::def::{Run, TaskDef};
@@ -51,11 +51,11 @@ impl SlotKind {
             return None;
         }
         let is_part = message.hooks.as_deref().is_some_and(|Hooks { part, .. }| part.is_some());
-        let def = match message.ask {
-            Ask::Hooks(_) => return None,
-            Ask::Whole | Ask::Step if task.split.is_some() && !is_part => return None,
-            Ask::Join => task.join.as_ref()?,
-            Ask::Whole | Ask::Step | Ask::Item | Ask::Part { .. } => &task.work,
+        let def = match message.kind {
+            WorkKind::Hooks(_) => return None,
+            WorkKind::Job | WorkKind::Step if task.split.is_some() && !is_part => return None,
+            WorkKind::Join => task.join.as_ref()?,
+            WorkKind::Job | WorkKind::Step | WorkKind::Single | WorkKind::Part { .. } => &task.work,
         };
         Some(Self::of(def))
     }
@@ -63,7 +63,7 @@ impl SlotKind {
     /// The slots that the function takes which a message asks for, as far as the message alone says; `None` also if
     /// the task is unknown, or is the step of a workflow, which may be a call or make many.
     pub(crate) fn needed(registry: &Registry, message: &Message) -> Option<Self> {
-        let task = registry.get(&message.task).ok().filter(|_| message.ask != Ask::Step)?;
+        let task = registry.get(&message.task).ok().filter(|_| message.kind != WorkKind::Step)?;
         Self::of_message(task, message)
     }
 }

@@ -12,9 +12,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 
-use super::invoke::{Called, call, flatten, guard};
+use super::invoke::{CallOutcome, call, flatten, guard};
 use super::{Engine, ProcessError, invoke, services};
-use crate::accounting::{Answer, Append, Appended, Open, Page, Seal};
+use crate::tx::{SettleResult, AppendParts, Appended, OpenParts, PartPage, SealParts};
 use crate::id::JobId;
 use crate::job::{Job, Phase, State};
 use crate::ledger;
@@ -43,7 +43,7 @@ pub(super) enum Split {
     /// Another run of the split has taken over. It may die, so the delivery is not done with.
     Overtaken,
     /// It did not come to its end.
-    Ended(Called<()>),
+    Ended(CallOutcome<()>),
 }
 
 /// Runs the split of a claimed job.
@@ -56,15 +56,15 @@ pub(super) async fn split(
     cancelled: &CancellationToken,
 ) -> Result<Split, ProcessError> {
     if let Err(error) = def.check_rules(&message.body) {
-        return Ok(Split::Ended(Called::Failed(CallError::Input(error))));
+        return Ok(Split::Ended(CallOutcome::Failed(CallError::Input(error))));
     }
     // It takes no slot, and yet must not run beside a suspect.
     let _beside = engine.slots.beside().await;
     if engine.drain.is_cancelled() {
-        return Ok(Split::Ended(Called::Interrupted));
+        return Ok(Split::Ended(CallOutcome::Interrupted));
     }
-    let made_for = Some(task.work.fingerprint());
-    let open = Open { job: job.id, attempt: job.attempt, policy: policy(def), joined: task.join.is_some(), made_for };
+    let schemas = Some(task.work.fingerprint());
+    let open = OpenParts { job: job.id, attempt: job.attempt, policy: policy(def), joined: task.join.is_some(), schemas };
     let Some(epoch) = engine.store.apply(open).await? else {
         return Ok(Split::Sealed);
     };
@@ -98,18 +98,18 @@ pub(super) async fn make(
     let split = guard(engine, def, token, run).await;
     invoke::last_word(engine, (job.id, None));
     let stored = match split {
-        Called::Returned(stored) => stored,
-        Called::Failed(error) => return Ok(Split::Ended(Called::Failed(error))),
-        Called::Interrupted => return Ok(Split::Ended(Called::Interrupted)),
+        CallOutcome::Returned(stored) => stored,
+        CallOutcome::Failed(error) => return Ok(Split::Ended(CallOutcome::Failed(error))),
+        CallOutcome::Interrupted => return Ok(Split::Ended(CallOutcome::Interrupted)),
     };
     let n = stored?;
-    let seal = Seal { job: job.id, epoch, n, output: None, by: engine.by() };
+    let seal = SealParts { job: job.id, epoch, n, output: None, actor: engine.actor() };
     Ok(match engine.store.apply(seal).await? {
-        Answer::Counted(owed) => {
-            engine.outbox.send(owed).await;
+        SettleResult::Applied(to_send) => {
+            engine.outbox.send(to_send).await;
             Split::Sealed
         }
-        Answer::Old => {
+        SettleResult::Stale => {
             outlast(engine, job.id, job.attempt).await;
             Split::Overtaken
         }
@@ -119,7 +119,7 @@ pub(super) async fn make(
 /// Another worker has another copy of the message, and its run of the split counts now. Given back at once, this copy would
 /// overtake that run in turn, and so on; so it waits here until that has come to its end, or was given up.
 pub(super) async fn outlast(engine: &Engine, job: JobId, attempt: u32) {
-    let mut changes = engine.store.changes().of(job, true);
+    let mut changes = engine.store.notifier().of(job, true);
     loop {
         let runs = match engine.store.job(job).await {
             Ok(view) => view.is_some_and(|JobView { job, .. }| {
@@ -190,22 +190,22 @@ async fn append_all(
     while let Some(inputs) = pages.next().await {
         let inputs = inputs?;
         let len = u64::try_from(inputs.len()).unwrap_or(u64::MAX);
-        let page = Page { job: job.id, epoch, first, inputs };
+        let page = PartPage { job: job.id, epoch, first, inputs };
         match append(engine, page).await {
             Err(error) => return Ok(Err(error)),
-            Ok(ledger::Append::Added | ledger::Append::Already) => first += len,
+            Ok(ledger::AppendResult::Added | ledger::AppendResult::Already) => first += len,
             // The job was stopped or cancelled, or another run of the split has taken over.
-            Ok(ledger::Append::Halted | ledger::Append::Old) => break,
-            Ok(ledger::Append::TooMany) => return Err(CallError::Task(too_many())),
+            Ok(ledger::AppendResult::Halted | ledger::AppendResult::Stale) => break,
+            Ok(ledger::AppendResult::TooMany) => return Err(CallError::Task(too_many())),
         }
     }
     Ok(Ok(first))
 }
 
 /// Appends one page, and sends what it owes.
-pub(super) async fn append(engine: &Engine, page: Page) -> Result<ledger::Append, StoreError> {
-    let Appended { answer, owed } = engine.store.apply(Append { page, by: engine.by() }).await?;
-    engine.outbox.send(owed).await;
+pub(super) async fn append(engine: &Engine, page: PartPage) -> Result<ledger::AppendResult, StoreError> {
+    let Appended { answer, to_send: to_send } = engine.store.apply(AppendParts { page, actor: engine.actor() }).await?;
+    engine.outbox.send(to_send).await;
     Ok(answer)
 }
 

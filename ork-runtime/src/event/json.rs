@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::{About, EndedParts, Event, EventKind};
+use super::{EventSubject, EndedParts, Event, EventKind};
 use crate::clock::Timestamp;
 use crate::failure::Failure;
 use crate::id::JobId;
@@ -84,9 +84,9 @@ impl Event {
     pub fn to_json(&self) -> Vec<u8> {
         let Self { kind, id, time, job, part, root, parent, task, attempt, progress, info, parts, error } =
             self.clone();
-        let about = About { job, part, root, parent, task, attempt };
+        let about = EventSubject { job, part, root, parent, task, attempt };
         let subject = about.subject();
-        let About { task, .. } = about;
+        let EventSubject { task, .. } = about;
         let is_part = part.is_some();
         let state = kind.state();
         let data = Data { job, task, root, parent, is_part, part, state, attempt, progress, info, parts, error };

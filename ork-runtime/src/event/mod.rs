@@ -73,7 +73,7 @@ impl EventKind {
             Self::Progress => State::Running,
             Self::Retrying => State::Retrying,
             Self::PartsCompleted => State::Waiting,
-            Self::Completed => State::Success,
+            Self::Completed => State::Succeeded,
             Self::Failed => State::Failed,
             Self::Canceled => State::Cancelled,
         }
@@ -82,7 +82,7 @@ impl EventKind {
     /// What is told when a job ends in this state.
     pub(crate) const fn of_end(state: State) -> Self {
         match state {
-            State::Success => Self::Completed,
+            State::Succeeded => Self::Completed,
             State::Cancelled => Self::Canceled,
             State::Failed | State::Ready | State::Running | State::Retrying | State::Waiting => Self::Failed,
         }
@@ -165,7 +165,7 @@ pub struct Event {
 
 /// Whom an event is about.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct About {
+pub(crate) struct EventSubject {
     pub(crate) job: JobId,
     pub(crate) part: Option<u64>,
     pub(crate) root: JobId,
@@ -174,7 +174,7 @@ pub(crate) struct About {
     pub(crate) attempt: u32,
 }
 
-impl About {
+impl EventSubject {
     pub(crate) fn job(job: &Job) -> Self {
         let (root, parent, task) = (job.root, job.parent, job.task.clone());
         Self { job: job.id, part: None, root, parent, task, attempt: job.attempt }
@@ -190,16 +190,16 @@ impl About {
 
 impl Event {
     /// An event; `serial` tells it from others of its kind about the same.
-    pub(crate) fn new(kind: EventKind, about: About, serial: u64, time: Timestamp) -> Self {
+    pub(crate) fn new(kind: EventKind, about: EventSubject, sequence: u64, time: Timestamp) -> Self {
         let word = kind.as_str().trim_start_matches("job.");
-        let id = format!("{}/{word}/{serial}", about.subject());
-        let About { job, part, root, parent, task, attempt } = about;
+        let id = format!("{}/{word}/{sequence}", about.subject());
+        let EventSubject { job, part, root, parent, task, attempt } = about;
         let (progress, info, parts, error) = (None, None, None, None);
         Self { kind, id, time, job, part, root, parent, task, attempt, progress, info, parts, error }
     }
 
     /// An event about a whole job, as it stands now.
-    pub(crate) fn of(job: &Job, kind: EventKind, serial: u64, now: Timestamp) -> Self {
+    pub(crate) fn of(job: &Job, kind: EventKind, sequence: u64, now: Timestamp) -> Self {
         let time = match kind {
             EventKind::Created => job.created,
             EventKind::Completed | EventKind::Failed | EventKind::Canceled => job.ended.unwrap_or(now),
@@ -207,7 +207,7 @@ impl Event {
         };
         let fails = matches!(kind, EventKind::Retrying | EventKind::Failed);
         let error = job.failure.as_ref().filter(|_| fails).map(brief);
-        Self { error, ..Self::new(kind, About::job(job), serial, time) }
+        Self { error, ..Self::new(kind, EventSubject::job(job), sequence, time) }
     }
 
     /// The state in which the job, or the part, is then.
@@ -218,7 +218,7 @@ impl Event {
 
 /// What tells an event from others of its kind about the same, however often it is told: the attempt, or the row of the
 /// outbox that owes it.
-pub(crate) const fn serial(kind: EventKind, attempt: u32, row: u64) -> u64 {
+pub(crate) const fn sequence(kind: EventKind, attempt: u32, row: u64) -> u64 {
     match kind {
         EventKind::Created => 0,
         #[expect(clippy::as_conversions, reason = "it widens, and `From` is not const")]
@@ -234,7 +234,7 @@ pub(crate) fn brief(failure: &Failure) -> Failure {
 
 /// An event that is owed, until it is made from what a store knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ToTell {
+pub enum PendingEvent {
     /// About a whole job.
     Job(EventKind),
     /// About those of these parts that have ended.
@@ -248,9 +248,9 @@ pub enum ToTell {
 
 /// Which events are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
+pub enum EventScope {
     /// None.
-    Nothing,
+    Off,
     /// Those about whole jobs.
     Jobs,
     /// Those about parts as well.
@@ -259,22 +259,22 @@ pub enum Scope {
 
 /// How a transaction tells events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Telling {
+pub enum EventRouting {
     /// It tells none.
     #[default]
-    Nothing,
+    Off,
     /// To whoever listens in this process, once they have happened.
-    Here(Scope),
+    Local(EventScope),
     /// To a broker: they are owed.
-    Owed(Scope),
+    Outbox(EventScope),
 }
 
-impl Telling {
+impl EventRouting {
     /// Which events that are.
-    pub const fn scope(self) -> Scope {
+    pub const fn scope(self) -> EventScope {
         match self {
-            Self::Nothing => Scope::Nothing,
-            Self::Here(told) | Self::Owed(told) => told,
+            Self::Off => EventScope::Off,
+            Self::Local(scope) | Self::Outbox(scope) => scope,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! They come from whoever can publish, so everything in here has a bound, and what is beyond it is refused in words.
 
-mod kept;
+mod stored;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::message::Limits;
-pub use kept::Kept;
+pub use stored::StoredHooks;
 
 /// No message has more `on_complete` hooks.
 pub const MOST_HOOKS: usize = 32;

@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 pub use head::{Halt, Head};
-pub use part::{PartState, Standing};
+pub use part::{PartState, PartProgress};
 pub use shard::{DecodeShardError, SHARD_SIZE, Shard};
 
 use crate::mutant::{self, Mutant};
@@ -24,9 +24,9 @@ pub const MOST_PARTS: u64 = 1 << 32;
 
 /// How a part ended. Once, for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Settled {
+pub enum PartResult {
     /// It returned an output.
-    Ok,
+    Succeeded,
     /// It failed, its last retry included.
     Failed,
     /// It never started, because its job was stopped.
@@ -35,11 +35,11 @@ pub enum Settled {
     Cancelled,
 }
 
-impl Settled {
+impl PartResult {
     /// The word that stores and documents use.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Ok => "ok",
+            Self::Succeeded => "ok",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
             Self::Cancelled => "cancelled",
@@ -69,7 +69,7 @@ impl Counts {
     }
 
     /// Parts that ended without an output.
-    pub const fn not_ok(&self) -> u64 {
+    pub const fn unsuccessful(&self) -> u64 {
         self.failed + self.skipped + self.cancelled
     }
 }
@@ -88,13 +88,13 @@ impl std::iter::Sum for Counts {
 
 /// The answer to [`Ledger::append`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Append {
+pub enum AppendResult {
     /// The page is new and now part of the job.
     Added,
     /// The page was there already.
     Already,
     /// The page belongs to an older run of the split, or leaves a gap: the split must stop.
-    Old,
+    Stale,
     /// No further part may be added: the split must stop.
     Halted,
     /// The job would have more than [`MOST_PARTS`]: it cannot be run.
@@ -103,42 +103,42 @@ pub enum Append {
 
 /// The answer to [`Ledger::seal`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seal {
+pub enum SealResult {
     /// The number of parts is final now.
     Sealed,
     /// It was final already.
     Already,
     /// The seal belongs to an older run of the split, or names another number than was appended.
-    Old,
+    Stale,
 }
 
 /// The answer to [`Ledger::start`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub enum StartResult {
     /// Run it.
     Run {
         /// Whether this attempt was begun before, and neither ended nor given back: its worker may have died.
-        again: bool,
+        restarted: bool,
     },
     /// It has ended: run nothing.
-    Settled,
+    Ended,
     /// The dispatch belongs to an older epoch or attempt: run nothing.
-    Old,
+    Stale,
     /// There is no such part: run nothing.
-    Unknown,
+    NotFound,
     /// The job takes no further part; this one is settled now: run nothing.
     Halted,
 }
 
 /// The answer to [`Ledger::settle`] and [`Ledger::again`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Count {
+pub enum RecordResult {
     /// It counted.
-    Counted,
+    Recorded,
     /// The part had ended before: nothing changed.
     Already,
     /// The news comes from an older epoch or attempt: nothing changed.
-    Old,
+    Stale,
 }
 
 /// One shard's place: its counts are always known, its sets only once loaded.
@@ -160,7 +160,7 @@ pub struct Ledger {
 
 /// Parts that follow each other, have not ended, and are at the same attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenRun {
+pub struct OpenRange {
     /// The index of the first.
     pub first: u64,
     /// How many.
@@ -245,57 +245,57 @@ impl Ledger {
     }
 
     /// Adds the parts `first..first + len`.
-    pub fn append(&mut self, epoch: u32, first: u64, len: u64) -> Append {
+    pub fn append(&mut self, epoch: u32, first: u64, len: u64) -> AppendResult {
         if epoch != self.head.epoch {
-            Append::Old
+            AppendResult::Stale
         } else if self.head.halted.is_some() {
-            Append::Halted
+            AppendResult::Halted
         } else if first.checked_add(len).is_none_or(|end| end > MOST_PARTS) {
-            Append::TooMany
+            AppendResult::TooMany
         } else if first + len <= self.head.appended {
-            Append::Already
+            AppendResult::Already
         } else if first == self.head.appended && self.head.sealed.is_none() {
             self.head.appended = first + len;
-            Append::Added
+            AppendResult::Added
         } else {
-            Append::Old
+            AppendResult::Stale
         }
     }
 
     /// Fixes the number of parts.
-    pub fn seal(&mut self, epoch: u32, n: u64) -> Seal {
+    pub fn seal(&mut self, epoch: u32, n: u64) -> SealResult {
         if epoch != self.head.epoch {
-            return Seal::Old;
+            return SealResult::Stale;
         }
         match self.head.sealed {
-            Some(_) => Seal::Already,
+            Some(_) => SealResult::Already,
             None if n == self.head.appended => {
                 self.head.sealed = Some(n);
-                Seal::Sealed
+                SealResult::Sealed
             }
-            None => Seal::Old,
+            None => SealResult::Stale,
         }
     }
 
     /// A worker is about to run attempt `attempt` of a part.
-    pub fn start(&mut self, epoch: u32, index: u64, attempt: u32) -> Start {
+    pub fn start(&mut self, epoch: u32, index: u64, attempt: u32) -> StartResult {
         match epoch.cmp(&self.head.epoch) {
             Ordering::Less if mutant::is_on(Mutant::RunsOldParts) => {}
-            Ordering::Less => return Start::Old,
+            Ordering::Less => return StartResult::Stale,
             Ordering::Equal if index < self.head.appended => {}
-            Ordering::Equal | Ordering::Greater => return Start::Unknown,
+            Ordering::Equal | Ordering::Greater => return StartResult::NotFound,
         }
         let halted = self.head.halted;
         let (shard, low) = self.shard_mut(index);
         if shard.is_settled(low) && !mutant::is_on(Mutant::StartsEndedPart) {
-            Start::Settled
+            StartResult::Ended
         } else if attempt < shard.attempt(low) {
-            Start::Old
+            StartResult::Stale
         } else if let Some(halt) = halted {
             shard.settle(low, halt.outcome());
-            Start::Halted
+            StartResult::Halted
         } else {
-            Start::Run { again: shard.start(low, attempt) }
+            StartResult::Run { restarted: shard.start(low, attempt) }
         }
     }
 
@@ -309,7 +309,7 @@ impl Ledger {
     }
 
     /// A worker gave a part back without having run it to its end; it costs no attempt.
-    pub fn give_back(&mut self, epoch: u32, index: u64, attempt: u32) {
+    pub fn release(&mut self, epoch: u32, index: u64, attempt: u32) {
         if epoch == self.head.epoch && index < self.head.appended {
             let (shard, low) = self.shard_mut(index);
             if attempt == shard.attempt(low) {
@@ -319,15 +319,15 @@ impl Ledger {
     }
 
     /// Records how a part ended.
-    pub fn settle(&mut self, epoch: u32, index: u64, attempt: u32, how: Settled) -> Count {
-        self.with_attempt(epoch, index, attempt, |shard, low| shard.settle(low, how))
+    pub fn settle(&mut self, epoch: u32, index: u64, attempt: u32, result: PartResult) -> RecordResult {
+        self.with_attempt(epoch, index, attempt, |shard, low| shard.settle(low, result))
     }
 
     /// Records that this attempt failed and that the next one is on its way.
-    pub fn again(&mut self, epoch: u32, index: u64, attempt: u32) -> Count {
+    pub fn retry_later(&mut self, epoch: u32, index: u64, attempt: u32) -> RecordResult {
         match self.head.halted {
             Some(halt) => self.settle(epoch, index, attempt, halt.outcome()),
-            None => self.with_attempt(epoch, index, attempt, |shard, low| shard.again(low, attempt + 1)),
+            None => self.with_attempt(epoch, index, attempt, |shard, low| shard.retry_later(low, attempt + 1)),
         }
     }
 
@@ -364,7 +364,7 @@ impl Ledger {
         self.head.halted = None;
         for slot in self.slots.values_mut() {
             slot.dirty = true;
-            slot.shard.get_or_insert_default().keep_ok();
+            slot.shard.get_or_insert_default().keep_succeeded();
         }
         let mut ranges: Vec<std::ops::Range<u64>> = Vec::new();
         for index in self.unsettled(0, self.head.appended) {
@@ -377,23 +377,23 @@ impl Ledger {
     }
 
     /// The parts that have not ended, in order, in runs of one attempt; every shard must be loaded.
-    pub fn open_runs(&self) -> Vec<OpenRun> {
+    pub fn open_ranges(&self) -> Vec<OpenRange> {
         debug_assert!(self.unloaded().is_empty(), "every shard must be loaded to know what is open");
-        let mut runs: Vec<OpenRun> = Vec::new();
+        let mut runs: Vec<OpenRange> = Vec::new();
         for index in self.unsettled(0, self.head.appended) {
             let (number, low) = place(index);
             let attempt = self.shard(number).map_or(1, |shard| shard.attempt(low));
             match runs.last_mut() {
                 Some(run) if run.first + run.len == index && run.attempt == attempt => run.len += 1,
-                Some(_) | None => runs.push(OpenRun { first: index, len: 1, attempt }),
+                Some(_) | None => runs.push(OpenRange { first: index, len: 1, attempt }),
             }
         }
         runs
     }
 
     /// Prepares a resume of one part that did not end `ok`; the others stay as they are. Its shard must be loaded.
-    pub fn reopen_one(&mut self, index: u64) -> bool {
-        if self.outcome(index).is_none_or(|how| how == Settled::Ok) {
+    pub fn reopen_part(&mut self, index: u64) -> bool {
+        if self.outcome(index).is_none_or(|result| result == PartResult::Succeeded) {
             return false;
         }
         self.head.epoch += 1;
@@ -425,23 +425,23 @@ impl Ledger {
     }
 
     /// How a part ended, if it has; its shard must be loaded.
-    pub fn outcome(&self, index: u64) -> Option<Settled> {
+    pub fn outcome(&self, index: u64) -> Option<PartResult> {
         let (number, low) = place(index);
         self.slots.get(&number)?.shard.as_ref()?.outcome(low)
     }
 
-    fn with_attempt(&mut self, epoch: u32, index: u64, attempt: u32, news: impl FnOnce(&mut Shard, u32)) -> Count {
+    fn with_attempt(&mut self, epoch: u32, index: u64, attempt: u32, news: impl FnOnce(&mut Shard, u32)) -> RecordResult {
         if epoch != self.head.epoch || index >= self.head.appended {
-            return Count::Old;
+            return RecordResult::Stale;
         }
         let (shard, low) = self.shard_mut(index);
         if shard.is_settled(low) {
-            Count::Already
+            RecordResult::Already
         } else if attempt == shard.attempt(low) {
             news(shard, low);
-            Count::Counted
+            RecordResult::Recorded
         } else {
-            Count::Old
+            RecordResult::Stale
         }
     }
 
@@ -456,10 +456,10 @@ impl Ledger {
 
 impl Halt {
     /// How a part that may no longer start ends.
-    pub const fn outcome(self) -> Settled {
+    pub const fn outcome(self) -> PartResult {
         match self {
-            Self::Stopped => Settled::Skipped,
-            Self::Cancelled => Settled::Cancelled,
+            Self::Stopped => PartResult::Skipped,
+            Self::Cancelled => PartResult::Cancelled,
         }
     }
 

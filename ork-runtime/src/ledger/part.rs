@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{SHARD_SIZE, Settled, Shard};
+use super::{SHARD_SIZE, PartResult, Shard};
 
 /// Where a part stands.
 ///
@@ -22,7 +22,7 @@ pub enum PartState {
     /// An attempt failed; the next one has not begun.
     Retrying,
     /// Ended well.
-    Success,
+    Succeeded,
     /// Ended badly.
     Failed,
     /// Not run, as others failed.
@@ -34,12 +34,12 @@ pub enum PartState {
 impl PartState {
     /// Every state, in the order of a part's life.
     pub const ALL: [Self; 7] =
-        [Self::Ready, Self::Running, Self::Retrying, Self::Success, Self::Failed, Self::Skipped, Self::Cancelled];
+        [Self::Ready, Self::Running, Self::Retrying, Self::Succeeded, Self::Failed, Self::Skipped, Self::Cancelled];
 
     /// Whether nothing can change any more, unless its job is retried.
     pub const fn is_final(self) -> bool {
         match self {
-            Self::Success | Self::Failed | Self::Skipped | Self::Cancelled => true,
+            Self::Succeeded | Self::Failed | Self::Skipped | Self::Cancelled => true,
             Self::Ready | Self::Running | Self::Retrying => false,
         }
     }
@@ -50,7 +50,7 @@ impl PartState {
             Self::Ready => "ready",
             Self::Running => "running",
             Self::Retrying => "retrying",
-            Self::Success => "success",
+            Self::Succeeded => "success",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
             Self::Cancelled => "cancelled",
@@ -69,20 +69,20 @@ impl std::fmt::Display for PartState {
     }
 }
 
-impl From<Settled> for PartState {
-    fn from(how: Settled) -> Self {
-        match how {
-            Settled::Ok => Self::Success,
-            Settled::Failed => Self::Failed,
-            Settled::Skipped => Self::Skipped,
-            Settled::Cancelled => Self::Cancelled,
+impl From<PartResult> for PartState {
+    fn from(result: PartResult) -> Self {
+        match result {
+            PartResult::Succeeded => Self::Succeeded,
+            PartResult::Failed => Self::Failed,
+            PartResult::Skipped => Self::Skipped,
+            PartResult::Cancelled => Self::Cancelled,
         }
     }
 }
 
 /// What the ledger knows of one part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct PartProgress {
     /// Which one.
     pub index: u64,
     /// Where it stands.
@@ -93,19 +93,19 @@ pub struct Standing {
 
 impl Shard {
     /// How the parts from index `from` to below `below` stand, in order, if this is the shard of this number.
-    pub fn standings(&self, number: u64, from: u64, below: u64) -> impl Iterator<Item = Standing> {
+    pub fn progress(&self, number: u64, from: u64, below: u64) -> impl Iterator<Item = PartProgress> {
         let first = number * SHARD_SIZE;
         let low = |index: u64| u32::try_from(index.saturating_sub(first).min(SHARD_SIZE)).unwrap_or(0);
         (low(from)..low(below)).map(move |low| {
             let index = first + u64::from(low);
             let attempt = self.attempt(low);
             let (state, attempts) = match self.outcome(low) {
-                Some(how) => (how.into(), None),
+                Some(result) => (result.into(), None),
                 None if self.is_running(low) => (PartState::Running, Some(attempt)),
                 None if attempt > 1 => (PartState::Retrying, Some(attempt - 1)),
                 None => (PartState::Ready, Some(0)),
             };
-            Standing { index, state, attempts }
+            PartProgress { index, state, attempts }
         })
     }
 }
@@ -117,16 +117,16 @@ mod tests {
     #[test]
     fn every_part_of_a_shard_stands_somewhere() {
         let mut shard = Shard::default();
-        shard.settle(0, Settled::Ok);
+        shard.settle(0, PartResult::Succeeded);
         shard.start(1, 1);
-        shard.again(2, 3);
-        shard.again(3, 2);
+        shard.retry_later(2, 3);
+        shard.retry_later(3, 2);
         shard.start(3, 2);
-        shard.settle(5, Settled::Cancelled);
+        shard.settle(5, PartResult::Cancelled);
         let first = 2 * SHARD_SIZE;
-        let seen: Vec<_> = shard.standings(2, 0, first + 6).map(|part| (part.state, part.attempts)).collect();
+        let seen: Vec<_> = shard.progress(2, 0, first + 6).map(|part| (part.state, part.attempts)).collect();
         let expected = [
-            (PartState::Success, None),
+            (PartState::Succeeded, None),
             (PartState::Running, Some(1)),
             (PartState::Retrying, Some(2)),
             (PartState::Running, Some(2)),
@@ -134,10 +134,10 @@ mod tests {
             (PartState::Cancelled, None),
         ];
         assert_eq!(seen, expected);
-        let page: Vec<_> = shard.standings(2, first + 4, first + 99).map(|part| part.index - first).take(2).collect();
+        let page: Vec<_> = shard.progress(2, first + 4, first + 99).map(|part| part.index - first).take(2).collect();
         assert_eq!(page, [4, 5]);
-        assert_eq!(shard.standings(2, 0, first).count(), 0);
-        assert_eq!(shard.standings(1, first, first + 6).count(), 0);
-        assert_eq!(shard.standings(0, 1, 2 * first).count(), 65_535);
+        assert_eq!(shard.progress(2, 0, first).count(), 0);
+        assert_eq!(shard.progress(1, first, first + 6).count(), 0);
+        assert_eq!(shard.progress(0, 1, 2 * first).count(), 65_535);
     }
 }

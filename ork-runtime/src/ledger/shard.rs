@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
 
-use super::{Counts, Settled};
+use super::{Counts, PartResult};
 
 /// How many neighbouring indices one shard holds.
 pub const SHARD_SIZE: u64 = 65_536;
@@ -59,14 +59,14 @@ impl Shard {
     }
 
     /// How the part at `low` ended, if it has.
-    pub fn outcome(&self, low: u32) -> Option<Settled> {
+    pub fn outcome(&self, low: u32) -> Option<PartResult> {
         let sets = [
-            (&self.ok, Settled::Ok),
-            (&self.failed, Settled::Failed),
-            (&self.skipped, Settled::Skipped),
-            (&self.cancelled, Settled::Cancelled),
+            (&self.ok, PartResult::Succeeded),
+            (&self.failed, PartResult::Failed),
+            (&self.skipped, PartResult::Skipped),
+            (&self.cancelled, PartResult::Cancelled),
         ];
-        sets.into_iter().find(|(set, _)| set.contains(low)).map(|(_, how)| how)
+        sets.into_iter().find(|(set, _)| set.contains(low)).map(|(_, result)| result)
     }
 
     pub(super) fn is_settled(&self, low: u32) -> bool {
@@ -118,21 +118,21 @@ impl Shard {
         self.running.clear();
     }
 
-    pub(super) fn again(&mut self, low: u32, next: u32) {
+    pub(super) fn retry_later(&mut self, low: u32, next: u32) {
         self.running.remove(low);
         self.losses.remove(&low);
         self.attempts.insert(low, next);
     }
 
-    pub(super) fn settle(&mut self, low: u32, how: Settled) {
+    pub(super) fn settle(&mut self, low: u32, result: PartResult) {
         self.running.remove(low);
         self.attempts.remove(&low);
         self.losses.remove(&low);
-        self.set(how).insert(low);
+        self.set(result).insert(low);
     }
 
     /// Settles every place below `below` that has not ended, those under way only if asked.
-    pub(super) fn settle_rest(&mut self, below: u32, how: Settled, running_too: bool) {
+    pub(super) fn settle_rest(&mut self, below: u32, result: PartResult, running_too: bool) {
         let mut rest = RoaringBitmap::new();
         rest.insert_range(0..below);
         rest -= &self.ok;
@@ -146,11 +146,11 @@ impl Shard {
         }
         self.attempts.retain(|low, _| !rest.contains(*low));
         self.losses.retain(|low, _| !rest.contains(*low));
-        *self.set(how) |= rest;
+        *self.set(result) |= rest;
     }
 
     /// Forgets every part that did not end `ok`.
-    pub(super) fn keep_ok(&mut self) {
+    pub(super) fn keep_succeeded(&mut self) {
         *self = Self { ok: std::mem::take(&mut self.ok), ..Self::default() };
     }
 
@@ -163,12 +163,12 @@ impl Shard {
         self.losses.remove(&low);
     }
 
-    fn set(&mut self, how: Settled) -> &mut RoaringBitmap {
-        match how {
-            Settled::Ok => &mut self.ok,
-            Settled::Failed => &mut self.failed,
-            Settled::Skipped => &mut self.skipped,
-            Settled::Cancelled => &mut self.cancelled,
+    fn set(&mut self, result: PartResult) -> &mut RoaringBitmap {
+        match result {
+            PartResult::Succeeded => &mut self.ok,
+            PartResult::Failed => &mut self.failed,
+            PartResult::Skipped => &mut self.skipped,
+            PartResult::Cancelled => &mut self.cancelled,
         }
     }
 
@@ -231,10 +231,10 @@ mod tests {
     #[test]
     fn what_was_written_is_read_back() {
         let mut shard = Shard::default();
-        (0..1_000).for_each(|low| shard.settle(low, Settled::Ok));
-        shard.settle(40_000, Settled::Failed);
+        (0..1_000).for_each(|low| shard.settle(low, PartResult::Succeeded));
+        shard.settle(40_000, PartResult::Failed);
         shard.start(50_000, 1);
-        shard.again(50_001, 3);
+        shard.retry_later(50_001, 3);
         shard.lose(50_001);
         shard.lose(50_000);
         assert_eq!(Shard::decode(&shard.encode()).unwrap(), shard);
@@ -245,7 +245,7 @@ mod tests {
     fn what_is_open_is_found_in_its_place() {
         let mut shard = Shard::default();
         for low in [0, 1, 3] {
-            shard.settle(low, Settled::Ok);
+            shard.settle(low, PartResult::Succeeded);
         }
         assert_eq!(shard.open(2, 2 * SHARD_SIZE + 5).collect::<Vec<_>>(), [2, 4].map(|low| 2 * SHARD_SIZE + low));
         assert_eq!(shard.open(2, 9).count(), 0);

@@ -4,14 +4,14 @@
 //! books, let the pure code decide, write what it says, all in one transaction, and as many at once as are waiting.
 //! The rest are the outbox's rows, the signs of life, and views. `tests/contract` says what every adapter does.
 
-mod changes;
+mod notifier;
 pub mod memory;
 pub mod none;
 mod parts;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod prune;
-mod situation;
+mod diagnostics;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod work;
@@ -26,7 +26,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::accounting::{ALIVE, By, Operation, Owed, OwedId};
+use crate::tx::{ALIVE, Actor, Operation, HeldRow, OutboxId};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
@@ -34,10 +34,10 @@ use crate::job::{Job, State};
 use crate::ledger::{Counts, Head};
 use crate::metric::{Delta, Metric};
 use crate::task::parts::SettledPart;
-pub use changes::{Changes, Concerning};
-pub use parts::{PartFilter, PartNotes, PartStatus};
+pub use notifier::{Notifier, JobWatcher};
+pub use parts::{PartFilter, PartRowInfo, PartStatus};
 pub use prune::{Expired, Prune, Pruned};
-pub use situation::{OPEN, Owing, Process, Situation};
+pub use diagnostics::{OPEN, PendingOutbox, LiveProcess, JobDiagnostics};
 use work::Pending;
 pub use work::Work;
 
@@ -117,14 +117,14 @@ pub struct Take {
     /// Only of these tasks; `None` for all.
     pub tasks: Option<Arc<[String]>>,
     /// Who asks.
-    pub by: By,
+    pub actor: Actor,
 }
 
 /// The answer to [`Store::take`].
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Taken {
+pub struct OutboxPage {
     /// What this process holds now.
-    pub owed: Vec<Owed>,
+    pub to_send: Vec<HeldRow>,
     /// When the next row that is not due yet will be.
     pub next_due: Option<Timestamp>,
     /// Whether the limit ended the taking, so that there may be more. The number of messages does not say: a run of
@@ -170,16 +170,16 @@ pub struct Filter {
 
 /// Of which jobs to show what they have recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recorded {
+pub enum MetricsOf {
     /// Of this one.
-    By(JobId),
+    Job(JobId),
     /// Of this root and of all jobs below it.
-    Below(JobId),
+    Tree(JobId),
 }
 
 /// A process says that it lives.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Beat {
+pub struct Heartbeat {
     /// For how long that is to be believed.
     pub ttl: Duration,
     /// The jobs it runs, or runs parts of.
@@ -189,10 +189,10 @@ pub struct Beat {
     /// Tasks whose jobs that wait for a message are asked for.
     pub waiting: Vec<String>,
     /// Who.
-    pub by: By,
+    pub actor: Actor,
 }
 
-impl Beat {
+impl Heartbeat {
     /// The jobs that it runs or holds messages of.
     pub fn attends(&self) -> Vec<JobId> {
         let mut jobs: Vec<_> = self.running.iter().chain(&self.holding).copied().collect();
@@ -203,16 +203,16 @@ impl Beat {
 
     /// When it is written: one that is late looks at the others as they were when it was due, and is believed for longer.
     pub fn written(&self) -> Timestamp {
-        self.by.now + self.ttl.saturating_sub(ALIVE)
+        self.actor.now + self.ttl.saturating_sub(ALIVE)
     }
 }
 
 /// At most so many jobs that no process works on are answered at once.
 pub const UNATTENDED: usize = 200;
 
-/// The answer to [`Store::beat`].
+/// The answer to [`Store::heartbeat`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Beaten {
+pub struct HeartbeatReply {
     /// Which of the jobs that the process runs have ended.
     pub ended: Vec<JobId>,
     /// The time by the clock of the store, as in [`Store::time`].
@@ -228,24 +228,24 @@ pub struct Beaten {
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
     /// Whether anything is kept at all.
-    fn keeps(&self) -> bool {
+    fn is_durable(&self) -> bool {
         true
     }
 
     /// Its news.
-    fn changes(&self) -> &Changes;
+    fn notifier(&self) -> &Notifier;
 
     /// Does this in a transaction, together with whatever else is waiting, and finishes it; never waits.
     fn enqueue(&self, work: Box<dyn Work>);
 
     /// Takes rows of the outbox that are due and that nobody holds. A run of parts is cut to fit.
-    async fn take(&self, take: Take) -> Result<Taken, StoreError>;
+    async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError>;
 
     /// Removes rows that this process holds: their messages are with the broker, or done.
-    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError>;
+    async fn delete_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError>;
 
     /// Lets go of rows that this process holds.
-    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError>;
+    async fn release_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError>;
 
     /// The time by the clock of the store, which all its processes share; `None` if it has none of its own.
     ///
@@ -256,10 +256,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     }
 
     /// Says that the process lives, and frees what dead ones held.
-    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError>;
+    async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatReply, StoreError>;
 
     /// Says that the process ends: it holds nothing any more.
-    async fn leave(&self, by: By) -> Result<(), StoreError>;
+    async fn leave(&self, actor: Actor) -> Result<(), StoreError>;
 
     /// Notes how far a job has come, or one part of it.
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError>;
@@ -272,7 +272,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn record(&self, deltas: Vec<Delta>) -> Result<Vec<JobId>, StoreError>;
 
     /// What jobs have recorded, in order of their ids, of the names and of the labels; nothing of a job that is not there.
-    async fn metrics(&self, of: Recorded) -> Result<Vec<Metric>, StoreError>;
+    async fn metrics(&self, of: MetricsOf) -> Result<Vec<Metric>, StoreError>;
 
     /// One job.
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError>;
@@ -287,13 +287,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn list_parts(&self, job: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, StoreError>;
 
     /// What is known of a job besides the job; of one that is not there, who lives.
-    async fn situation(&self, job: JobId) -> Result<Situation, StoreError>;
+    async fn diagnostics(&self, job: JobId) -> Result<JobDiagnostics, StoreError>;
 
     /// What tells this store from every other; it never changes.
-    async fn identity(&self) -> Result<Uuid, StoreError>;
+    async fn store_id(&self) -> Result<Uuid, StoreError>;
 
     /// Which of these jobs there are.
-    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError>;
+    async fn existing_jobs(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError>;
 
     /// Looks up jobs whose whole tree ended before a moment, at most `limit`.
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError>;
@@ -316,7 +316,7 @@ impl dyn Store + '_ {
     ///
     /// # Cancel safety
     /// The operation is done, or not, but never half, if the future is dropped.
-    pub async fn apply<O: Operation>(&self, operation: O) -> Result<O::Answer, StoreError> {
+    pub async fn apply<O: Operation>(&self, operation: O) -> Result<O::Output, StoreError> {
         let answer = self.apply_all(vec![operation]).await?.pop();
         answer.ok_or_else(|| StoreError::new(StoreErrorKind::Corrupt, "the store did not apply an operation"))
     }
@@ -328,7 +328,7 @@ impl dyn Store + '_ {
     ///
     /// # Cancel safety
     /// The operations are all done, or none is, if the future is dropped.
-    pub async fn apply_all<O: Operation>(&self, operations: Vec<O>) -> Result<Vec<O::Answer>, StoreError> {
+    pub async fn apply_all<O: Operation>(&self, operations: Vec<O>) -> Result<Vec<O::Output>, StoreError> {
         if operations.is_empty() {
             return Ok(Vec::new());
         }

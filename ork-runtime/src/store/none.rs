@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Beat, Beaten, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Recorded, Situation, Store,
-    StoreError, StoreErrorKind, Take, Taken, Work,
+    Heartbeat, HeartbeatReply, Notifier, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, MetricsOf, JobDiagnostics, Store,
+    StoreError, StoreErrorKind, Take, OutboxPage, Work,
 };
-use crate::accounting::{By, OwedId};
+use crate::tx::{Actor, OutboxId};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
@@ -19,14 +19,14 @@ use crate::task::parts::SettledPart;
 /// Keeps nothing.
 #[derive(Debug)]
 pub struct NoStore {
-    changes: Changes,
+    notifier: Notifier,
 }
 
 impl NoStore {
     /// A store that keeps nothing.
     #[expect(clippy::new_without_default, reason = "every store is another one")]
     pub fn new() -> Self {
-        Self { changes: Changes::new() }
+        Self { notifier: Notifier::new() }
     }
 }
 
@@ -37,35 +37,35 @@ fn none<T>() -> Result<T, StoreError> {
 
 #[async_trait]
 impl Store for NoStore {
-    fn keeps(&self) -> bool {
+    fn is_durable(&self) -> bool {
         false
     }
 
-    fn changes(&self) -> &Changes {
-        &self.changes
+    fn notifier(&self) -> &Notifier {
+        &self.notifier
     }
 
     fn enqueue(&self, work: Box<dyn Work>) {
         work.finish(none());
     }
 
-    async fn take(&self, _take: Take) -> Result<Taken, StoreError> {
+    async fn take_outbox(&self, _take: Take) -> Result<OutboxPage, StoreError> {
         none()
     }
 
-    async fn forget(&self, _owed: Vec<OwedId>, _by: By) -> Result<(), StoreError> {
+    async fn delete_outbox(&self, _owed: Vec<OutboxId>, _by: Actor) -> Result<(), StoreError> {
         none()
     }
 
-    async fn give_back(&self, _owed: Vec<OwedId>, _by: By) -> Result<(), StoreError> {
+    async fn release_outbox(&self, _owed: Vec<OutboxId>, _by: Actor) -> Result<(), StoreError> {
         none()
     }
 
-    async fn beat(&self, _beat: Beat) -> Result<Beaten, StoreError> {
-        Ok(Beaten::default())
+    async fn heartbeat(&self, _beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
+        Ok(HeartbeatReply::default())
     }
 
-    async fn leave(&self, _by: By) -> Result<(), StoreError> {
+    async fn leave(&self, _by: Actor) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -77,7 +77,7 @@ impl Store for NoStore {
         Ok(Vec::new())
     }
 
-    async fn metrics(&self, _of: Recorded) -> Result<Vec<Metric>, StoreError> {
+    async fn metrics(&self, _of: MetricsOf) -> Result<Vec<Metric>, StoreError> {
         none()
     }
 
@@ -97,15 +97,15 @@ impl Store for NoStore {
         none()
     }
 
-    async fn situation(&self, _job: JobId) -> Result<Situation, StoreError> {
+    async fn diagnostics(&self, _job: JobId) -> Result<JobDiagnostics, StoreError> {
         none()
     }
 
-    async fn identity(&self) -> Result<Uuid, StoreError> {
+    async fn store_id(&self) -> Result<Uuid, StoreError> {
         none()
     }
 
-    async fn known(&self, _jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+    async fn existing_jobs(&self, _jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
         none()
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::context::Progress;
 use crate::failure::Failure;
-use crate::ledger::{PartState, Shard, Standing};
+use crate::ledger::{PartState, Shard, PartProgress};
 
 /// Which parts of a job to list, in order of their index.
 ///
@@ -28,10 +28,10 @@ pub struct PartFilter {
 
 impl PartFilter {
     /// The parts of one shard that are to be listed; `found` has those of the shards before it.
-    pub fn pick(&self, shard: &Shard, number: u64, appended: u64, found: &mut Vec<Standing>) {
-        let wanted = |part: &Standing| self.states.is_empty() || self.states.contains(&part.state);
+    pub fn pick(&self, shard: &Shard, number: u64, appended: u64, found: &mut Vec<PartProgress>) {
+        let wanted = |part: &PartProgress| self.states.is_empty() || self.states.contains(&part.state);
         let left = self.limit.saturating_sub(found.len());
-        found.extend(shard.standings(number, self.from, appended).filter(wanted).take(left));
+        found.extend(shard.progress(number, self.from, appended).filter(wanted).take(left));
     }
 }
 
@@ -52,7 +52,7 @@ pub struct PartStatus {
 
 /// What the row of a part adds to what the ledger knows.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct PartNotes {
+pub struct PartRowInfo {
     /// Which attempt ended last, if one has.
     pub attempts: Option<u32>,
     /// Why it failed.
@@ -63,12 +63,12 @@ pub struct PartNotes {
 
 impl PartStatus {
     /// Puts both together: a row may keep what was true before its job was retried, and the ledger knows better.
-    pub fn new(standing: Standing, notes: PartNotes) -> Self {
-        let Standing { index, state, attempts } = standing;
-        let ran = u32::from(matches!(state, PartState::Success | PartState::Failed));
+    pub fn new(standing: PartProgress, notes: PartRowInfo) -> Self {
+        let PartProgress { index, state, attempts } = standing;
+        let ran = u32::from(matches!(state, PartState::Succeeded | PartState::Failed));
         let attempts = attempts.or(notes.attempts).unwrap_or(ran);
         let has_failed = match state {
-            PartState::Ready | PartState::Success => false,
+            PartState::Ready | PartState::Succeeded => false,
             PartState::Running => attempts > 1,
             PartState::Retrying | PartState::Failed | PartState::Skipped | PartState::Cancelled => true,
         };

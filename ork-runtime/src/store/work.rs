@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::StoreError;
-use crate::accounting::{Books, Operation, Promise, Shards};
+use crate::tx::{Transaction, Operation, Durability, Shards};
 use crate::id::JobId;
 
 /// Operations that a store carries out, one after the other in one transaction, without knowing what they are.
@@ -28,10 +28,10 @@ pub trait Work: Send {
     fn follows(&self, at: usize) -> &[JobId];
 
     /// What their answers promise; they must not be finished before that is true.
-    fn promise(&self) -> Promise;
+    fn durability(&self) -> Durability;
 
     /// The shards that one of them needs open, now that its job is.
-    fn shards(&self, at: usize, books: &Books) -> Shards;
+    fn shards(&self, at: usize, tx: &Transaction) -> Shards;
 
     /// The concurrency limit whose permits one of them needs open.
     fn limit(&self, at: usize) -> Option<&Arc<str>>;
@@ -40,7 +40,7 @@ pub trait Work: Send {
     fn unique(&self, at: usize) -> Option<&Arc<str>>;
 
     /// Decides, and notes in the books what is to be written.
-    fn apply(&mut self, at: usize, books: &mut Books);
+    fn apply(&mut self, at: usize, tx: &mut Transaction);
 
     /// Tells whoever waits.
     fn finish(self: Box<Self>, result: Result<(), StoreError>);
@@ -48,12 +48,12 @@ pub trait Work: Send {
 
 pub(super) struct Pending<O: Operation> {
     operations: Vec<O>,
-    answers: Vec<O::Answer>,
-    reply: oneshot::Sender<Result<Vec<O::Answer>, StoreError>>,
+    answers: Vec<O::Output>,
+    reply: oneshot::Sender<Result<Vec<O::Output>, StoreError>>,
 }
 
 impl<O: Operation> Pending<O> {
-    pub(super) fn new(operations: Vec<O>, reply: oneshot::Sender<Result<Vec<O::Answer>, StoreError>>) -> Self {
+    pub(super) fn new(operations: Vec<O>, reply: oneshot::Sender<Result<Vec<O::Output>, StoreError>>) -> Self {
         Self { answers: Vec::with_capacity(operations.len()), operations, reply }
     }
 
@@ -81,12 +81,12 @@ impl<O: Operation> Work for Pending<O> {
         self.operation(at).follows()
     }
 
-    fn promise(&self) -> Promise {
-        self.operations.iter().map(Operation::promise).max().unwrap_or(Promise::Soon)
+    fn durability(&self) -> Durability {
+        self.operations.iter().map(Operation::durability).max().unwrap_or(Durability::Lazy)
     }
 
-    fn shards(&self, at: usize, books: &Books) -> Shards {
-        self.operation(at).shards(books)
+    fn shards(&self, at: usize, tx: &Transaction) -> Shards {
+        self.operation(at).shards(tx)
     }
 
     fn limit(&self, at: usize) -> Option<&Arc<str>> {
@@ -97,9 +97,9 @@ impl<O: Operation> Work for Pending<O> {
         self.operation(at).unique()
     }
 
-    fn apply(&mut self, at: usize, books: &mut Books) {
+    fn apply(&mut self, at: usize, tx: &mut Transaction) {
         self.answers.truncate(at);
-        let answer = self.operation(at).apply(books);
+        let answer = self.operation(at).apply(tx);
         self.answers.push(answer);
     }
 

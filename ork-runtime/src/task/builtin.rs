@@ -9,7 +9,7 @@ use super::arg::Call;
 use super::def::{BoxFuture, Location, Options, Param, Role, Run, TaskDef};
 use super::error::CallError;
 use super::rules::Rules;
-use crate::flow::{PROCESS, PYTHON, RUN, SCHEDULE};
+use crate::workflow_run::{PROCESS, PYTHON, RUN, SCHEDULE};
 use crate::registry::Task;
 
 /// The task that cancels a job.

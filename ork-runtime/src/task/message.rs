@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::arg::Input;
-use crate::job::Kind;
+use crate::job::JobKind;
 use bytes::Bytes;
 
 /// The message of a task: a struct of the function's name whose fields are its inputs.
@@ -19,7 +19,7 @@ pub trait TaskMessage: Send + 'static {
     const TASK: &'static str;
 
     /// Whether it asks for the whole task or for its function alone.
-    const KIND: Kind;
+    const KIND: JobKind;
 
     /// What a job of it answers: [`Returned`] or [`JoinOf`].
     type Answer;

@@ -17,8 +17,8 @@ use super::def::BoxFuture;
 use super::error::{Error, Result};
 use super::wait::Home;
 use crate::failure::Failure;
-use crate::ledger::{Counts, Settled};
-use crate::output::Elsewhere;
+use crate::ledger::{Counts, PartResult};
+use crate::output::OutputRef;
 
 /// One settled part, as a store keeps it.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,8 +26,8 @@ pub struct SettledPart {
     /// Which one.
     pub index: u64,
     /// How it ended.
-    pub how: Settled,
-    /// The output of one that ended `ok`, or in its place a [note](crate::output::Elsewhere) about where it is.
+    pub how: PartResult,
+    /// The output of one that ended `ok`, or in its place a [note](crate::output::OutputRef) about where it is.
     pub output: Option<Bytes>,
     /// Why it failed.
     pub failure: Option<Failure>,
@@ -139,7 +139,7 @@ impl<T: DeserializeOwned + Send + 'static> Parts<T> {
     /// A permanent error that says how many parts failed or were skipped: to join again would meet them again.
     pub fn all_ok(self) -> Result<PartStream<T>> {
         let Counts { failed, skipped, cancelled, .. } = self.raw.counts;
-        match self.raw.counts.not_ok() {
+        match self.raw.counts.unsuccessful() {
             0 => Ok(self.ok()),
             _ => Err(Error::permanent(format!(
                 "of {} parts {failed} failed and {} did not run",
@@ -181,11 +181,11 @@ impl<T: DeserializeOwned + Send + 'static> Parts<T> {
                 let mut json = Vec::new();
                 super::json::write(&output, &mut json, Some(super::json::back::<T>))
                     .expect("an output of a part is JSON");
-                SettledPart { index, how: Settled::Ok, output: Some(json.into()), failure: None }
+                SettledPart { index, how: PartResult::Succeeded, output: Some(json.into()), failure: None }
             }
             Err(error) => {
                 let failure = super::CallError::Task(error).into_failure();
-                SettledPart { index, how: Settled::Failed, output: None, failure: Some(failure) }
+                SettledPart { index, how: PartResult::Failed, output: None, failure: Some(failure) }
             }
         });
         let settled: Vec<_> = settled.collect();
@@ -221,10 +221,10 @@ impl Ahead {
     /// Takes a part in if its output is elsewhere, or others are waited for.
     fn take(&mut self, source: &Arc<dyn PartSource>, page: &mut VecDeque<SettledPart>) -> Option<u64> {
         let row = page.front()?.output.as_deref().unwrap_or_default();
-        if self.parts.is_empty() && !Elsewhere::is_in(row) {
+        if self.parts.is_empty() && !OutputRef::is_ref(row) {
             return None;
         }
-        let bytes = Elsewhere::read(row).and_then(std::result::Result::ok).map_or(0, |note| note.bytes);
+        let bytes = OutputRef::read(row).and_then(std::result::Result::ok).map_or(0, |note| note.bytes);
         if !self.parts.is_empty() && (self.parts.len() >= AHEAD.0 || self.bytes + bytes > AHEAD.1) {
             return None;
         }
@@ -314,13 +314,13 @@ impl<T> fmt::Debug for PartStream<T> {
 fn outcome<T: DeserializeOwned>(part: SettledPart) -> Result<Outcome<T>> {
     let index = part.index;
     Ok(match (part.how, part.output, part.failure) {
-        (Settled::Ok, Some(output), _) => match serde_json::from_slice(&output) {
+        (PartResult::Succeeded, Some(output), _) => match serde_json::from_slice(&output) {
             Ok(output) => Outcome::Ok { index, output },
             Err(error) => Err(Error::permanent(format!("the output of part {index} cannot be read: {error}")))?,
         },
-        (Settled::Failed, _, Some(failure)) => Outcome::Failed { index, failure },
-        (Settled::Skipped | Settled::Cancelled, _, _) => Outcome::Skipped { index },
-        (how @ (Settled::Ok | Settled::Failed), _, _) => {
+        (PartResult::Failed, _, Some(failure)) => Outcome::Failed { index, failure },
+        (PartResult::Skipped | PartResult::Cancelled, _, _) => Outcome::Skipped { index },
+        (how @ (PartResult::Succeeded | PartResult::Failed), _, _) => {
             Err(Error::permanent(format!("part {index} is {} and the store has no record of it", how.as_str())))?
         }
     })

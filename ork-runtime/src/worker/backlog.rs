@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use futures_util::future::{BoxFuture, FutureExt as _, select};
 
-use crate::broker::{Delivery, Settlement};
+use crate::broker::{Delivery, Disposition};
 use crate::engine::Engine;
-use crate::engine::run::{self, Batch};
+use crate::engine::batch::{self, Batch};
 use crate::engine::slots::{Slot, SlotKind};
 
 /// What can begin now.
@@ -27,7 +27,7 @@ pub(super) struct Backlog {
 
 #[derive(Default)]
 struct Line {
-    waiting: VecDeque<(Option<run::Kind>, Delivery)>,
+    waiting: VecDeque<(Option<batch::Kind>, Delivery)>,
     /// Asks for a slot as long as something waits, so that its place in the queue for slots is kept.
     asked: Option<BoxFuture<'static, Option<Slot>>>,
 }
@@ -39,7 +39,7 @@ impl Backlog {
         match message.and_then(|message| SlotKind::needed(&engine.registry, message)) {
             None => Some(Begun::One(Box::new(delivery), None)),
             Some(kind) => {
-                self.line(kind).waiting.push_back((run::kind(engine, &delivery), delivery));
+                self.line(kind).waiting.push_back((batch::kind(engine, &delivery), delivery));
                 None
             }
         }
@@ -77,7 +77,7 @@ impl Backlog {
         for line in [&mut self.tasks, &mut self.blocking] {
             line.asked = None;
             for (_, delivery) in line.waiting.drain(..) {
-                delivery.receipt.settle(Settlement::Release);
+                delivery.acker.settle(Disposition::Requeue);
             }
         }
     }
@@ -105,16 +105,16 @@ impl Line {
     /// Begins the first in line under this slot, with as many after it as can begin together with it.
     fn begin(&mut self, engine: &Engine, kind: SlotKind, mut slot: Slot) -> Option<Begun> {
         // The broker delivers these again.
-        while self.waiting.pop_front_if(|(_, delivery)| delivery.receipt.is_lost()).is_some() {}
+        while self.waiting.pop_front_if(|(_, delivery)| delivery.acker.is_channel_closed()).is_some() {}
         let (together, first) = self.waiting.pop_front()?;
         let Some(together) = together else { return Some(Begun::One(Box::new(first), Some(slot))) };
-        let size = run::size(engine, &first, &mut slot, kind);
+        let size = batch::size(engine, &first, &mut slot, kind);
         let mut deliveries = vec![first];
         while deliveries.len() < size {
             let Some((_, next)) = self.waiting.pop_front_if(|(kind, _)| kind.as_ref() == Some(&together)) else {
                 break;
             };
-            if !next.receipt.is_lost() {
+            if !next.acker.is_channel_closed() {
                 deliveries.push(next);
             }
         }

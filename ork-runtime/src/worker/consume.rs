@@ -10,7 +10,7 @@ use super::backlog::{Backlog, Begun};
 use super::window::Window;
 use crate::broker::{Delivery, Subscription};
 use crate::engine::slots::SlotKind;
-use crate::engine::{Engine, process, run};
+use crate::engine::{Engine, process, batch};
 use crate::mutant::{self, Mutant};
 use crate::supervisor::Supervisor;
 use crate::task::def::BoxFuture;
@@ -50,7 +50,7 @@ pub(super) async fn consume(
             let (engine, tracker) = (Arc::clone(&engine), supervisor.clone());
             supervisor.delivery(async move {
                 let spawn = |alone: BoxFuture<()>| tracker.delivery(alone);
-                run::process_run(&engine, batch, &spawn).await;
+                batch::process_run(&engine, batch, &spawn).await;
             });
         }
     };

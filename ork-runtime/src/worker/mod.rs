@@ -6,7 +6,7 @@
 mod backlog;
 mod consume;
 mod events;
-mod measures;
+mod metrics;
 pub(crate) mod orphans;
 mod relay;
 pub(crate) mod retention;
@@ -85,7 +85,7 @@ pub(crate) async fn run(
         let consume = consume::consume(Arc::clone(engine), supervisor.clone(), subscription, consuming.clone());
         supervisor.service("consume", consume);
     }
-    if let Some(retention) = engine.settings.retention.filter(|_| engine.store.keeps()) {
+    if let Some(retention) = engine.settings.retention.filter(|_| engine.store.is_durable()) {
         let gone = Arc::new(Notify::new());
         let orphans = orphans::collect_always(Arc::clone(engine), Arc::clone(&gone), shutdown.drain.child_token());
         let retain = retention::retain(Arc::clone(engine), retention, gone, shutdown.drain.child_token());

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::retention::earlier;
 use crate::clock::Timestamp;
 use crate::engine::Engine;
-use crate::engine::large::{Place, job_of};
+use crate::engine::large_outputs::{Place, job_of};
 use crate::mutant::{self, Mutant};
 use crate::objects::{Object, ObjectError};
 use crate::store::{Store, StoreError};
@@ -110,7 +110,7 @@ pub(crate) async fn collect(store: &dyn Store, place: &Place, now: Timestamp) ->
         let mut objects: Vec<_> = page.into_iter().filter_map(owned).collect();
         let jobs: BTreeSet<_> = objects.iter().map(|(job, _)| *job).collect();
         // Asked for after they were listed: what is written from now on is not among them.
-        let known = store.known(jobs.into_iter().collect()).await?;
+        let known = store.existing_jobs(jobs.into_iter().collect()).await?;
         objects.retain(|(job, _)| !known.contains(job) || mutant::is_on(Mutant::RemovesObjectsInUse));
         let found = objects.len();
         objects.retain(|(_, object)| object.written < earlier(now, YOUNG));

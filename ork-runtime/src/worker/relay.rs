@@ -10,14 +10,14 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use crate::accounting::{
-    Answer, Change, Claim, Claimed, NewJob, Owed, OwedId, PartAttempt, PartKey, Settle, SettleParts,
+use crate::tx::{
+    SettleResult, StoreNotice, Claim, Claimed, NewJob, HeldRow, OutboxId, PartAttemptOutcome, PartKey, Settle, SettleParts,
 };
 use crate::broker::{BrokerError, BrokerErrorKind};
 use crate::engine::{Engine, OutboxReceiver, RowReceiver, events, hooks};
 use crate::failure::{Failure, FailureKind};
-use crate::job::{Attempt, Job, Phase};
-use crate::message::{Ask, Message, Outgoing};
+use crate::job::{AttemptOutcome, Job, Phase};
+use crate::message::{WorkKind, Message, Outgoing};
 use crate::mutant::{self, Mutant};
 use crate::store::{StoreError, Take};
 
@@ -31,8 +31,8 @@ const BATCHES: usize = 8;
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 /// Relays until `stop` fires and nothing is left on its way.
-pub(super) async fn relay(engine: Arc<Engine>, owed: OutboxReceiver, stop: CancellationToken) {
-    let OutboxReceiver { rows, events } = owed;
+pub(super) async fn relay(engine: Arc<Engine>, to_send: OutboxReceiver, stop: CancellationToken) {
+    let OutboxReceiver { rows, events } = to_send;
     let closing = CancellationToken::new();
     let lane = super::events::publish(&engine, events, &stop, &closing);
     let rows = async {
@@ -42,19 +42,19 @@ pub(super) async fn relay(engine: Arc<Engine>, owed: OutboxReceiver, stop: Cance
     tokio::join!(lane, rows);
 }
 
-async fn send_rows(engine: &Arc<Engine>, mut owed: RowReceiver, stop: &CancellationToken) {
-    let mut changes = engine.store.changes().watch();
+async fn send_rows(engine: &Arc<Engine>, mut to_send: RowReceiver, stop: &CancellationToken) {
+    let mut changes = engine.store.notifier().watch();
     let (mut sending, mut hooking) = (FuturesUnordered::new(), FuturesUnordered::new());
     let (mut look, mut next_due) = (true, None);
     loop {
         if look && sending.len() < BATCHES && hooking.len() < BATCH {
-            let take = Take { limit: BATCH, tasks: None, by: engine.by() };
-            match engine.store.take(take).await {
+            let take = Take { limit: BATCH, tasks: None, actor: engine.actor() };
+            match engine.store.take_outbox(take).await {
                 Ok(taken) => {
                     next_due = taken.next_due;
-                    look = !taken.owed.is_empty();
+                    look = !taken.to_send.is_empty();
                     if look {
-                        let (hooks, rest) = apart(taken.owed);
+                        let (hooks, rest) = apart(taken.to_send);
                         hooking.extend(hooks.into_iter().map(|row| follow(engine, row)));
                         let rest = read_events(engine, rest, stop).await;
                         sending.push(send(engine, (rest, true), stop));
@@ -78,7 +78,7 @@ async fn send_rows(engine: &Arc<Engine>, mut owed: RowReceiver, stop: &Cancellat
             biased;
             Some(()) = sending.next(), if !sending.is_empty() => {}
             Some(()) = hooking.next(), if !hooking.is_empty() => {}
-            taken = owed.recv_many(&mut rows, BATCH), if sending.len() < BATCHES => {
+            taken = to_send.recv_many(&mut rows, BATCH), if sending.len() < BATCHES => {
                 if taken == 0 {
                     break;
                 }
@@ -99,7 +99,7 @@ async fn send_rows(engine: &Arc<Engine>, mut owed: RowReceiver, stop: &Cancellat
     }
     // What came in while the last batches were on their way.
     let mut rows = Vec::new();
-    while let Ok(row) = owed.try_recv() {
+    while let Ok(row) = to_send.try_recv() {
         rows.push(row);
     }
     let (hooks, rest) = apart(rows);
@@ -110,20 +110,20 @@ async fn send_rows(engine: &Arc<Engine>, mut owed: RowReceiver, stop: &Cancellat
 }
 
 /// The rows that have hooks sent, one after the other and each by itself, and the rest.
-fn apart(rows: Vec<Owed>) -> (Vec<Owed>, Vec<Owed>) {
+fn apart(rows: Vec<HeldRow>) -> (Vec<HeldRow>, Vec<HeldRow>) {
     rows.into_iter().partition(|row| matches!(row.messages.first(), Some(Outgoing::Hooks { .. })))
 }
 
 /// Has the hooks of one job sent, then removes their row.
-async fn follow(engine: &Arc<Engine>, row: Owed) {
-    let Some(Outgoing::Hooks { job, which, .. }) = row.messages.first() else { return };
+async fn follow(engine: &Arc<Engine>, row: HeldRow) {
+    let Some(Outgoing::Hooks { job, mask: which, .. }) = row.messages.first() else { return };
     let mut begun = row.lost;
     loop {
         let before = begun;
         begun = begun.saturating_add(1);
         let done = async {
             let paid = hooks::pay(engine, *job, *which, before).await?;
-            if paid { engine.store.forget(vec![row.id], engine.by()).await } else { Ok(()) }
+            if paid { engine.store.delete_outbox(vec![row.id], engine.actor()).await } else { Ok(()) }
         };
         let Err(error) = done.await else { return };
         tracing::warn!(%error, %job, "what follows a job is not sent yet");
@@ -136,17 +136,17 @@ async fn follow(engine: &Arc<Engine>, row: Owed) {
     }
 }
 
-fn is_owed(change: &Result<Change, RecvError>) -> bool {
+fn is_owed(change: &Result<StoreNotice, RecvError>) -> bool {
     match change {
-        Ok(Change::Owed) | Err(RecvError::Lagged(_)) => true,
-        Ok(Change::Ended(_) | Change::Moved(_) | Change::Elsewhere | Change::Told(_)) | Err(RecvError::Closed) => false,
+        Ok(StoreNotice::OutboxReady) | Err(RecvError::Lagged(_)) => true,
+        Ok(StoreNotice::JobEnded(_) | StoreNotice::JobChanged(_) | StoreNotice::ChangedElsewhere | StoreNotice::Event(_)) | Err(RecvError::Closed) => false,
     }
 }
 
 /// Makes the events that rows stand for which another process has left.
-async fn read_events(engine: &Engine, mut rows: Vec<Owed>, stop: &CancellationToken) -> Vec<Owed> {
+async fn read_events(engine: &Engine, mut rows: Vec<HeldRow>, stop: &CancellationToken) -> Vec<HeldRow> {
     for row in &mut rows {
-        while let Some(Outgoing::Tell { job, row: id, what }) = row.messages.first() {
+        while let Some(Outgoing::PendingEvent { job, row: id, what }) = row.messages.first() {
             match events::read(engine, (*job, *id), *what).await {
                 Ok(events) => row.messages = events,
                 Err(error) => {
@@ -165,10 +165,10 @@ async fn read_events(engine: &Engine, mut rows: Vec<Owed>, stop: &CancellationTo
 /// `found` in the outbox may be those of a process that died before it told anything.
 fn send<'a>(
     engine: &'a Arc<Engine>,
-    (rows, found): (Vec<Owed>, bool),
+    (rows, found): (Vec<HeldRow>, bool),
     stop: &'a CancellationToken,
 ) -> impl Future<Output = ()> + use<'a> {
-    let ids = |back: bool| rows.iter().filter(|row| row.goes_back == back).map(|row| row.id).collect::<Vec<_>>();
+    let ids = |back: bool| rows.iter().filter(|row| row.release_after_events == back).map(|row| row.id).collect::<Vec<_>>();
     let (back, ids) = (ids(true), ids(false));
     let (mut told, mut messages) = (Vec::new(), Vec::new());
     for message in rows.into_iter().flat_map(|row| row.messages) {
@@ -195,7 +195,7 @@ fn send<'a>(
     }
 }
 
-async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OwedId>, Vec<Outgoing>), stop: &CancellationToken) {
+async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OutboxId>, Vec<Outgoing>), stop: &CancellationToken) {
     if ids.is_empty() {
         return;
     }
@@ -237,7 +237,7 @@ async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OwedId>, Vec<Ou
             }
         }
     }
-    while let Err(error) = engine.store.forget(ids.clone(), engine.by()).await {
+    while let Err(error) = engine.store.delete_outbox(ids.clone(), engine.actor()).await {
         tracing::warn!(%error, "published messages are still in the outbox");
         tokio::select! {
             biased;
@@ -250,11 +250,11 @@ async fn publish(engine: &Arc<Engine>, (ids, mut messages): (Vec<OwedId>, Vec<Ou
 }
 
 /// Lets others have rows that waited for what was sent before.
-async fn give_back(engine: &Arc<Engine>, ids: Vec<OwedId>, stop: &CancellationToken) {
+async fn give_back(engine: &Arc<Engine>, ids: Vec<OutboxId>, stop: &CancellationToken) {
     if ids.is_empty() {
         return;
     }
-    while let Err(error) = engine.store.give_back(ids.clone(), engine.by()).await {
+    while let Err(error) = engine.store.release_outbox(ids.clone(), engine.actor()).await {
         tracing::warn!(%error, "the next attempt of a job waits for the store");
         // They are free once this process has ended.
         if stop.run_until_cancelled(engine.clock.pause(PAUSE)).await.is_none() {
@@ -268,10 +268,10 @@ fn leaves_out(message: &mut Outgoing) -> bool {
     match message {
         Outgoing::Reply(reply) => reply.leave_out(),
         Outgoing::Work(_)
-        | Outgoing::Follow(_)
+        | Outgoing::Hook(_)
         | Outgoing::Hooks { .. }
         | Outgoing::Event(_)
-        | Outgoing::Tell { .. } => false,
+        | Outgoing::PendingEvent { .. } => false,
     }
 }
 
@@ -282,16 +282,16 @@ async fn refused(engine: &Engine, message: Outgoing, error: &BrokerError) {
             tracing::debug!(job = %reply.job, %error, "an outcome cannot be delivered: mostly nobody waits for it any more");
             return;
         }
-        Outgoing::Follow(_) | Outgoing::Hooks { .. } | Outgoing::Event(_) | Outgoing::Tell { .. } => return,
+        Outgoing::Hook(_) | Outgoing::Hooks { .. } | Outgoing::Event(_) | Outgoing::PendingEvent { .. } => return,
         Outgoing::Work(message) => message,
     };
     tracing::warn!(job = %message.job, task = message.task, %error, "a message cannot be delivered");
     let failure = Failure::new(FailureKind::Lost, format!("its message cannot be delivered: {error}"));
-    let settled = match message.ask {
-        Ask::Part { epoch, index } => fail_part(engine, &message, epoch, index, failure).await,
-        Ask::Whole | Ask::Item | Ask::Step => fail_job(engine, &message, Phase::Start, failure).await,
-        Ask::Join => fail_job(engine, &message, Phase::Join, failure).await,
-        Ask::Hooks(_) => Ok(()),
+    let settled = match message.kind {
+        WorkKind::Part { epoch, index } => fail_part(engine, &message, epoch, index, failure).await,
+        WorkKind::Job | WorkKind::Single | WorkKind::Step => fail_job(engine, &message, Phase::Start, failure).await,
+        WorkKind::Join => fail_job(engine, &message, Phase::Join, failure).await,
+        WorkKind::Hooks(_) => Ok(()),
     };
     if let Err(error) = settled {
         tracing::warn!(%error, "the failure could not be written down");
@@ -306,9 +306,9 @@ async fn fail_part(
     failure: Failure,
 ) -> Result<(), StoreError> {
     let part = PartKey { job: message.job, epoch, index, attempt: message.attempt };
-    let how = PartAttempt::Failed { failure, again: None };
-    if let Answer::Counted(owed) = engine.store.apply(SettleParts::one(part, how, engine.by())).await? {
-        engine.outbox.send(owed).await;
+    let how = PartAttemptOutcome::Failed { failure, again: None };
+    if let SettleResult::Applied(to_send) = engine.store.apply(SettleParts::one(part, how, engine.actor())).await? {
+        engine.outbox.send(to_send).await;
     }
     Ok(())
 }
@@ -321,17 +321,17 @@ async fn fail_job(engine: &Engine, message: &Message, phase: Phase, failure: Fai
         unique: None,
         phase,
         attempt: message.attempt,
-        firm: true,
-        may_be_copy: false,
-        by: engine.by(),
+        durable: true,
+        may_be_duplicate: false,
+        actor: engine.actor(),
     };
-    let Claimed::Ours { job, .. } = engine.store.apply(claim).await? else {
+    let Claimed::Granted { job, .. } = engine.store.apply(claim).await? else {
         return Ok(());
     };
-    let how = Attempt::Failed { failure, again: None };
-    let settle = Settle { job: job.id, phase, attempt: job.attempt, how, output: None, by: engine.by() };
-    if let Answer::Counted(owed) = engine.store.apply(settle).await? {
-        engine.outbox.send(owed).await;
+    let how = AttemptOutcome::Failed { failure, retry_at: None };
+    let settle = Settle { job: job.id, phase, attempt: job.attempt, outcome: how, output: None, actor: engine.actor() };
+    if let SettleResult::Applied(to_send) = engine.store.apply(settle).await? {
+        engine.outbox.send(to_send).await;
     }
     Ok(())
 }

@@ -8,16 +8,16 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::events;
-use super::measures;
+use super::metrics;
 use super::relay::relay;
 use super::sets;
 use super::unattended::{self, Asks, Look};
-use crate::accounting::{ALIVE, By, Change};
+use crate::tx::{ALIVE, Actor, StoreNotice};
 use crate::clock::Timestamp;
 use crate::clock::shared::{Set, SharedClock, seconds};
-use crate::engine::{Engine, MeasureReceiver, OutboxReceiver, ProgressReceiver};
+use crate::engine::{Engine, MetricsReceiver, OutboxReceiver, ProgressReceiver};
 use crate::mutant::{self, Mutant};
-use crate::store::{Beat, Beaten, Store, StoreError};
+use crate::store::{Heartbeat, HeartbeatReply, Store, StoreError};
 use crate::supervisor::Supervisor;
 
 /// How often a process says that it lives.
@@ -36,28 +36,28 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(crate) fn start(
     engine: &Arc<Engine>,
     supervisor: &Supervisor,
-    owed: OutboxReceiver,
-    (progress, measured): (ProgressReceiver, MeasureReceiver),
+    to_send: OutboxReceiver,
+    (progress, measured): (ProgressReceiver, MetricsReceiver),
 ) {
     let stop = supervisor.stopping();
     if engine.broker.parts().is_some() {
         supervisor.service("sets", sets::count_again(Arc::clone(engine), supervisor.clone(), stop.clone()));
     }
-    if !engine.store.keeps() {
+    if !engine.store.is_durable() {
         let engine = Arc::clone(engine);
-        supervisor.service("events", async move { events::publish(&engine, owed.events, &stop, &stop).await });
+        supervisor.service("events", async move { events::publish(&engine, to_send.events, &stop, &stop).await });
         return;
     }
     if engine.broker.needs_relay() {
-        supervisor.service("relay", relay(Arc::clone(engine), owed, stop.clone()));
+        supervisor.service("relay", relay(Arc::clone(engine), to_send, stop.clone()));
     }
     let (unattended, found) = mpsc::channel(1);
     supervisor.service("unattended", unattended::send_again(Arc::clone(engine), found, stop.clone()));
     supervisor.thread("heartbeat", heartbeat(Arc::clone(engine), unattended, stop.clone()));
     supervisor.service("progress", report(Arc::clone(engine), progress, stop.clone()));
     // It hears from now on of what ends, however late it begins.
-    let changes = engine.store.changes().watch();
-    supervisor.service("measures", measures::write(Arc::clone(engine), measured, changes, stop));
+    let changes = engine.store.notifier().watch();
+    supervisor.service("measures", metrics::write(Arc::clone(engine), measured, changes, stop));
 }
 
 /// Sets the clock of this process right by that of its store, before anything is written by it.
@@ -91,26 +91,26 @@ fn hold_against(clock: &SharedClock, shown: Option<Timestamp>, asked: Duration) 
 /// One that comes late is believed for as long as one in time, and looks at the others as they were at that moment:
 /// what held up this process, such as a computer that slept, may have held up all of them. The next one finds those
 /// that are dead.
-fn due(by: By, moment: Timestamp) -> Beat {
-    let late = by.now - moment;
-    let seen = if mutant::is_on(Mutant::JudgesLate) { by.now } else { by.now.min(moment) };
-    let by = By { now: seen, ..by };
-    Beat { ttl: TTL + late, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), by }
+fn due(actor: Actor, moment: Timestamp) -> Heartbeat {
+    let late = actor.now - moment;
+    let seen = if mutant::is_on(Mutant::JudgesLate) { actor.now } else { actor.now.min(moment) };
+    let actor = Actor { now: seen, ..actor };
+    Heartbeat { ttl: TTL + late, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), actor }
 }
 
 /// Says that the process lives, and stops what was cancelled. What nothing is under way for goes to `unattended`.
 async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: CancellationToken) {
     let mut asks = Asks::default();
-    let mut changes = engine.store.changes().watch();
+    let mut changes = engine.store.notifier().watch();
     let (mut next, mut failures, mut moved) = (engine.clock.now(), 0_u32, false);
     loop {
         let (noted, asked, begun) = (engine.running.note(), engine.store_clock.monotonic(), engine.clock.now());
         let tasks = asks.due(&engine);
         let (running, holding) = (noted.jobs.clone(), engine.held.jobs());
         let running = if mutant::is_on(Mutant::SaysNothingRuns) { Vec::new() } else { running };
-        let beat = Beat { running, holding, waiting: tasks.clone(), ..due(engine.by(), next) };
-        match engine.store.beat(beat).await {
-            Ok(Beaten { ended, time, unattended: found }) => {
+        let beat = Heartbeat { running, holding, waiting: tasks.clone(), ..due(engine.actor(), next) };
+        match engine.store.heartbeat(beat).await {
+            Ok(HeartbeatReply { ended, time, unattended: found }) => {
                 failures = 0;
                 // The clock was wrong by which it was written, as after a sleep of the computer: once more by the
                 // right one.
@@ -160,9 +160,9 @@ async fn heartbeat(engine: Arc<Engine>, unattended: mpsc::Sender<Look>, stop: Ca
                 () = engine.clock.pause_until(next) => break,
                 change = changes.recv() => match change {
                     // It may have been retried since, so the store is asked.
-                    Ok(Change::Ended(job)) if engine.running.runs(job) => break,
+                    Ok(StoreNotice::JobEnded(job)) if engine.running.runs(job) => break,
                     // Another process may have cancelled what runs here, be it begun since the last look.
-                    Ok(Change::Elsewhere) | Err(RecvError::Lagged(_)) if engine.running.any() => break,
+                    Ok(StoreNotice::ChangedElsewhere) | Err(RecvError::Lagged(_)) if engine.running.any() => break,
                     Ok(_) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, sets};
+use crate::engine::{Engine, part_sets};
 use crate::supervisor::Supervisor;
 
 /// Looks at each open set when that is due, until it is told to stop. A look that has begun counts as a delivery.
@@ -25,7 +25,7 @@ pub(super) async fn count_again(engine: Arc<Engine>, supervisor: Supervisor, sto
             () = due => {}
         }
         for look in engine.sets.due(engine.clock.now()) {
-            supervisor.delivery(sets::look(Arc::clone(&engine), look));
+            supervisor.delivery(part_sets::look(Arc::clone(&engine), look));
         }
     }
 }

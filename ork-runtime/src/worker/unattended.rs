@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::accounting::Resend;
+use crate::tx::Resend;
 use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::id::JobId;
@@ -162,14 +162,14 @@ async fn open_parts(engine: &Engine, job: JobId) -> Option<u64> {
 
 /// Sends a job again. Answers whether there is nothing more to see.
 async fn again(engine: &Engine, JobView { job, .. }: &JobView) -> bool {
-    match engine.store.apply(Resend { job: job.id, attempt: job.attempt, by: engine.by() }).await {
-        Ok(Some(owed)) => {
+    match engine.store.apply(Resend { job: job.id, attempt: job.attempt, actor: engine.actor() }).await {
+        Ok(Some(to_send)) => {
             tracing::warn!(
                 job = %job.id,
                 task = job.task,
                 "the broker has lost what this job waits for, it is sent again: `doctor` names policies that drop messages"
             );
-            engine.outbox.send(owed).await;
+            engine.outbox.send(to_send).await;
             true
         }
         Ok(None) => true,

@@ -11,10 +11,10 @@ use lapin::Consumer;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use ork::EventKind::{self, Completed, Created, PartsCompleted, Ready, Retrying};
-use ork::accounting::{
-    Append, By, Claim, NewJob, Open, Page, PartAttempt, PartKey, Seal, Settle, SettleParts, StartPart, Submit,
+use ork::tx::{
+    Append, By, Claim, NewJob, Open, Page, PartAttemptOutcome, PartKey, Seal, Settle, SettleParts, StartPart, Submit,
 };
-use ork::event::{Scope, Telling};
+use ork::event::{Scope, EventRouting};
 use ork::job::{Attempt, Job, Phase};
 use ork::store::Store;
 use ork::store::sqlite::Sqlite;
@@ -234,7 +234,7 @@ fn dead(world: &World, scope: Scope) -> (Sqlite, By) {
     let path = world.store.strip_prefix("sqlite:").unwrap();
     let store = Sqlite::open(path.as_ref(), ork::store::sqlite::Synchronous::Full).unwrap();
     let now = Timestamp::from_millis(1_000);
-    (store, By { worker: WorkerId::new("dead"), now, hold: false, tells: Telling::Owed(scope) })
+    (store, By { worker: WorkerId::new("dead"), now, hold: false, events: EventRouting::Owed(scope) })
 }
 
 /// What happened to parts is made anew from what the store knows of them.
@@ -254,14 +254,14 @@ fn what_a_dead_process_owed_of_parts_is_told_by_another() {
         let claim =
             Claim { unknown: new, unique: None, phase, attempt, firm: false, may_be_copy: false, by: by.clone() };
         store.apply(claim).await.unwrap();
-        let open = Open { job: id, attempt, policy: Policy::default(), joined: false, made_for: None };
+        let open = Open { job: id, attempt, policy: Policy::default(), joined: false, schemas: None };
         let epoch = store.apply(open).await.unwrap().unwrap();
         let page = Page { job: id, epoch, first: 0, inputs: vec!["{}".into(), "{}".into(), "{}".into()] };
         store.apply(Append { page, by: by.clone() }).await.unwrap();
         store.apply(Seal { job: id, epoch, n: 3, output: None, by: by.clone() }).await.unwrap();
         let part = |index| PartKey { job: id, epoch, index, attempt };
         let no = Failure::new(FailureKind::Task, "no");
-        let ended = [(0, PartAttempt::Ok("1".into())), (2, PartAttempt::Failed { failure: no, again: None })];
+        let ended = [(0, PartAttemptOutcome::Ok("1".into())), (2, PartAttemptOutcome::Failed { failure: no, again: None })];
         for (index, _) in &ended {
             store.apply(StartPart { part: part(*index), firm: false, by: by.clone() }).await.unwrap();
         }

@@ -18,7 +18,7 @@ fn a_body_and_a_routing_key_are_enough() {
         assert_eq!(correlation, "first");
         assert_eq!((&answer["state"], &answer["output"]), (&"success".into(), &"hello Ada".into()), "{answer}");
         let id: JobId = answer["job"].as_str().unwrap().parse().unwrap();
-        assert_eq!(ork.status(id).await.unwrap().state, JobState::Success);
+        assert_eq!(ork.status(id).await.unwrap().state, JobState::Succeeded);
 
         let message = br#"{"count": 100, "run": "foreign", "hold": 1000, "failing": []}"#;
         foreigner.publish("count", message, foreigner.asking("second")).await;
@@ -47,7 +47,7 @@ fn a_named_message_that_is_sent_twice_runs_once() {
         foreigner.publish("hello", br#"{"name": "Ada"}"#, foreigner.asking("after")).await;
         assert_eq!(foreigner.answer().await.0, "after");
         let id = JobId::from_foreign("order-7");
-        assert_eq!(ork.status(id).await.unwrap().state, JobState::Success);
+        assert_eq!(ork.status(id).await.unwrap().state, JobState::Succeeded);
         // What was delivered before is dealt with once the worker has drained.
         ork.shutdown().await;
         assert_eq!(calls(&key), 1);

@@ -126,7 +126,7 @@ fn a_split_that_takes_long_is_leased_and_its_job_ends_all_the_same() {
         Gate::of(&key).open();
         assert_eq!(job.wait().await.unwrap(), key);
         let status = job.status().await.unwrap();
-        assert_eq!((status.state, status.parts.ok, calls(&key)), (JobState::Success, 3, 1));
+        assert_eq!((status.state, status.parts.ok, calls(&key)), (JobState::Succeeded, 3, 1));
         let why = ork.why(job.id()).await.unwrap();
         assert!(why.sentence.contains("it waits for nothing"), "{why}");
         ork.shutdown().await;
@@ -177,7 +177,7 @@ fn parts_of_no_job_and_of_another_tasks_are_put_aside() {
             let dead = foreigner.dead().await;
             assert_eq!((header(&dead, "x-ork-reason"), header(&dead, "x-ork-detail")), ("unknown-job".into(), words));
         }
-        assert_eq!(of_another.status().await.unwrap().state, JobState::Success);
+        assert_eq!(of_another.status().await.unwrap().state, JobState::Succeeded);
         ork.shutdown().await;
     });
 }

@@ -141,7 +141,7 @@ fn the_urgent_go_first_in_a_classic_queue() {
         let worker = world.builder().set("concurrency", "1").build().await.unwrap();
         worker.start_worker();
         for id in last.iter().map(ork::Handle::id).chain([first.id()]) {
-            assert_eq!(worker.wait(id).await.unwrap().status().state, JobState::Success);
+            assert_eq!(worker.wait(id).await.unwrap().status().state, JobState::Succeeded);
         }
         let order: Vec<_> = ORDER.lock().unwrap().iter().filter(|line| line.starts_with(&run)).cloned().collect();
         assert_eq!(order.len(), 21);

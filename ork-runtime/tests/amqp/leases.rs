@@ -51,7 +51,7 @@ async fn runs_after(world: &World, (ack_within, twice): (&str, bool), loss: impl
     let runs = calls(&key);
     Gate::of(&key).open();
     assert_eq!(job.wait().await.unwrap(), key);
-    assert_eq!(other.status(job.id()).await.unwrap().state, JobState::Success);
+    assert_eq!(other.status(job.id()).await.unwrap().state, JobState::Succeeded);
     long.shutdown().await;
     other.shutdown().await;
     runs

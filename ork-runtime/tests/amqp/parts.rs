@@ -285,7 +285,7 @@ fn hooks_of_a_kept_job_are_sent_by_its_store_and_a_missing_route_is_seen_there()
         assert_eq!(followed.next().await, (id.following(0).to_string(), "after".to_owned(), told));
         followed.nothing().await;
         let status = ork.status(id).await.unwrap();
-        assert_eq!(status.state, ork::JobState::Success);
+        assert_eq!(status.state, ork::JobState::Succeeded);
         let why = status.hooks_failed.unwrap();
         assert!(why.contains("hook 1 of `on_complete` was not sent"), "{why}");
         let why = ork.why(id).await.unwrap().to_string();

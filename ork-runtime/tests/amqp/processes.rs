@@ -224,7 +224,7 @@ fn a_worker_that_drains_ends_what_it_has_begun() {
         worker.drain();
         Gate::of(&key).open();
         worker.shutdown().await;
-        assert_eq!(job.status().await.unwrap().state, JobState::Success);
+        assert_eq!(job.status().await.unwrap().state, JobState::Succeeded);
         client.shutdown().await;
     });
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use lapin::options::BasicConsumeOptions;
 use lapin::types::FieldTable;
-use ork::accounting::{By, Claim, Claimed, NewJob};
+use ork::tx::{By, Claim, Claimed, NewJob};
 use ork::clock::{Clock as _, system::SystemClock};
 use ork::job::{Job, Phase};
 use ork::store::{Beat, Store};
@@ -36,7 +36,7 @@ impl Doomed {
     }
 
     fn by(&self) -> By {
-        By { worker: self.worker.clone(), now: SystemClock.now(), hold: false, tells: ork::event::Telling::Nothing }
+        By { worker: self.worker.clone(), now: SystemClock.now(), hold: false, tells: ork::event::EventRouting::Nothing }
     }
 
     /// Says that it lives; answers until when that is believed.
@@ -58,7 +58,7 @@ impl Doomed {
             may_be_copy: false,
             by: self.by(),
         };
-        assert!(matches!(self.store.apply(claim).await.unwrap(), Claimed::Ours { .. }));
+        assert!(matches!(self.store.apply(claim).await.unwrap(), Claimed::Granted { .. }));
     }
 }
 

@@ -69,11 +69,11 @@ async fn worker(world: &World, name: &str, split: bool) -> Ork {
 }
 
 /// Sends an input that was made for this version, under a name.
-async fn send(foreigner: &Foreigner, name: &str, body: &str, made_for: Option<Fingerprint>) -> JobId {
+async fn send(foreigner: &Foreigner, name: &str, body: &str, schemas: Option<Fingerprint>) -> JobId {
     let mut properties = foreigner.asking(name).with_message_id(name.into());
-    if let Some(made_for) = made_for {
+    if let Some(schemas) = schemas {
         let mut headers = FieldTable::default();
-        headers.insert("ork-schema".into(), AMQPValue::LongString(made_for.to_string().into()));
+        headers.insert("ork-schema".into(), AMQPValue::LongString(schemas.to_string().into()));
         properties = properties.with_headers(headers);
     }
     foreigner.publish("resize", body.as_bytes(), properties).await;
@@ -152,8 +152,8 @@ fn what_fits_runs_whatever_it_was_made_for_and_what_fits_nobody_fails() {
         let mut foreigner = world.foreigner().await;
         send(&foreigner, "fits", r#"{"path": "a"}"#, Some(fingerprint("resize_new"))).await;
         assert_eq!(foreigner.answer().await.1["output"], "a at 1");
-        for (name, made_for) in [("unsaid", None), ("own", Some(fingerprint("resize_old")))] {
-            send(&foreigner, name, NEW, made_for).await;
+        for (name, schemas) in [("unsaid", None), ("own", Some(fingerprint("resize_old")))] {
+            send(&foreigner, name, NEW, schemas).await;
             let answer = foreigner.answer().await.1;
             assert_eq!((&answer["state"], &answer["error"]["kind"]), (&"failed".into(), &"input".into()), "{answer}");
             assert_eq!(header(&foreigner.dead().await, "x-ork-reason"), "wrong-input");

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ork::accounting::{By, OwedId};
+use ork::tx::{By, OutboxId};
 use ork::broker::amqp::{self, Amqp};
 use ork::clock::{Pause, system::SystemClock};
 use ork::context::Progress;
 use ork::store::sqlite::{Sqlite, Synchronous};
 use ork::store::{
-    Beat, Beaten, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError,
+    Beat, HeartbeatReply, Notifier, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, JobDiagnostics, Store, StoreError,
     StoreErrorKind, Take, Taken, Work,
 };
 use ork::task::parts::SettledPart;
@@ -55,7 +55,7 @@ impl Flaky {
 
 #[async_trait]
 impl Store for Flaky {
-    fn changes(&self) -> &Changes {
+    fn changes(&self) -> &Notifier {
         self.store.changes()
     }
 
@@ -71,7 +71,7 @@ impl Store for Flaky {
         self.store.take(take).await
     }
 
-    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+    async fn forget(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
         if *self.remembers.borrow() {
             self.refused.send_modify(|refused| *refused += 1);
             return Err(StoreError::new(StoreErrorKind::Unavailable, "nothing can be removed from the outbox"));
@@ -83,12 +83,12 @@ impl Store for Flaky {
         Ok(())
     }
 
-    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+    async fn give_back(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
         self.works()?;
         self.store.give_back(owed, by).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
+    async fn beat(&self, beat: Beat) -> Result<HeartbeatReply, StoreError> {
         self.works()?;
         self.store.beat(beat).await
     }
@@ -108,7 +108,7 @@ impl Store for Flaky {
         self.store.record(deltas).await
     }
 
-    async fn metrics(&self, of: ork::store::Recorded) -> Result<Vec<ork::Metric>, StoreError> {
+    async fn metrics(&self, of: ork::store::MetricsOf) -> Result<Vec<ork::Metric>, StoreError> {
         self.works()?;
         self.store.metrics(of).await
     }
@@ -133,7 +133,7 @@ impl Store for Flaky {
         self.store.list_parts(job, filter).await
     }
 
-    async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
+    async fn situation(&self, job: JobId) -> Result<JobDiagnostics, StoreError> {
         self.works()?;
         self.store.situation(job).await
     }

@@ -57,7 +57,7 @@ fn an_interrupted_tree_ends_when_what_runs_elsewhere_has() {
         assert_eq!(follows.wait().await.unwrap(), 42);
         assert_eq!(root.status().await.unwrap().state, JobState::Cancelled);
         let below = client.tree(root.id()).await.unwrap();
-        assert!(below.iter().skip(1).all(|(_, job)| job.state == JobState::Success));
+        assert!(below.iter().skip(1).all(|(_, job)| job.state == JobState::Succeeded));
         client.shutdown().await;
         one.shutdown().await;
     });

@@ -46,9 +46,9 @@ fn a_run_is_worked_on_by_all_and_each_task_follows_once() {
         let (one, two) = (world.worker().await, world.worker().await);
         let handle = one.submit_plan(&plan(&run, 100)).await.unwrap();
         let outcome = handle.outcome().await.unwrap();
-        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+        assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         let tasks = &outcome.status().run.as_ref().unwrap().tasks;
-        assert!(tasks.iter().all(|task| task.stage == Stage::Success));
+        assert!(tasks.iter().all(|task| task.stage == Stage::Succeeded));
         let by_number = json!([[null, 0, 3], [null, 1, 3], [null, 2, 3]]);
         let expected = json!([200, 2 * 4950, by_number]);
         assert_eq!(two.task_output(handle.id(), "gather").await.unwrap(), Some(expected));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
-use ork::accounting::By;
+use ork::tx::By;
 use ork::store::postgres::Postgres;
 use ork::store::sqlite::{Sqlite, Synchronous};
 use ork::store::{Beat, Store, Take};
@@ -26,7 +26,7 @@ async fn open(url: &str) -> std::sync::Arc<dyn Store> {
 
 fn auditor() -> By {
     let later = ork::clock::system::SystemClock.now() + Duration::from_hours(1);
-    By { worker: WorkerId::new("auditor"), now: later, hold: true, tells: ork::event::Telling::Nothing }
+    By { worker: WorkerId::new("auditor"), now: later, hold: true, tells: ork::event::EventRouting::Nothing }
 }
 
 /// Takes every process for dead, so that what the killed ones held is free.
@@ -78,7 +78,7 @@ pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
     ork.shutdown().await;
 
     let view = store.job(id).await.unwrap().unwrap();
-    assert_eq!((view.job.state, &view.job.failure), (JobState::Success, &None));
+    assert_eq!((view.job.state, &view.job.failure), (JobState::Succeeded, &None));
     assert_eq!(view.output.as_deref(), Some((parts * (parts - 1) / 2).to_string().as_bytes()));
     let counts = view.counts;
     let settled = store.parts(id, 0, usize::MAX).await.unwrap();

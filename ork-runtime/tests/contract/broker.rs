@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use ork::JobId;
-use ork::broker::{Broker, DeadReason, Delivery, Settlement, Subscribe, Subscription};
+use ork::broker::{Broker, DeadLetterReason, Delivery, Disposition, Subscribe, Subscription};
 use ork::message::{Ask, Message};
 
 /// The queue of most cases.
@@ -115,7 +115,7 @@ pub async fn published_messages_arrive_intact(world: World) {
         let at = left.iter().position(|sent| *sent == message).expect("a message that was not sent, or not so");
         left.remove(at);
         assert_eq!((delivery.redelivered, delivery.anonymous), (0, false));
-        delivery.receipt.settle(Settlement::Ack);
+        delivery.receipt.settle(Disposition::Ack);
     }
 }
 
@@ -124,12 +124,12 @@ pub async fn a_released_one_comes_again_at_once(world: World) {
     world.publish(vec![numbered(7)]).await;
     let first = next(&mut subscription).await;
     let job = first.message.as_ref().unwrap().job;
-    first.receipt.settle(Settlement::Release);
+    first.receipt.settle(Disposition::Requeue);
     let second = next(&mut subscription).await;
     assert_eq!(second.message.unwrap().job, job);
     // Some brokers count what was given back, and some only what was lost.
     assert!(second.redelivered <= 1);
-    second.receipt.settle(Settlement::Ack);
+    second.receipt.settle(Disposition::Ack);
     nothing_comes(&mut subscription).await;
 }
 
@@ -139,7 +139,7 @@ pub async fn a_dropped_receipt_is_a_release(world: World) {
     drop(next(&mut subscription).await);
     let again = next(&mut subscription).await;
     assert_eq!(number_of(&again), 7);
-    again.receipt.settle(Settlement::Ack);
+    again.receipt.settle(Disposition::Ack);
 }
 
 pub async fn what_is_acknowledged_never_comes_again(world: World) {
@@ -155,7 +155,7 @@ pub async fn what_is_acknowledged_never_comes_again(world: World) {
         }
         // Settles in an order that has little to do with that of the deliveries.
         while held.len() >= 60 || (seen.len() == N && !held.is_empty()) {
-            held.swap_remove(held.len() * 7 % 11 % held.len()).receipt.settle(Settlement::Ack);
+            held.swap_remove(held.len() * 7 % 11 % held.len()).receipt.settle(Disposition::Ack);
         }
     }
     subscription.stop().await;
@@ -168,7 +168,7 @@ pub async fn is_empty(world: World) {
     world.publish(vec![numbered(99_999)]).await;
     let only = next(&mut subscription).await;
     assert_eq!(number_of(&only), 99_999, "something came that had been acknowledged");
-    only.receipt.settle(Settlement::Ack);
+    only.receipt.settle(Disposition::Ack);
     nothing_comes(&mut subscription).await;
 }
 
@@ -180,7 +180,7 @@ pub async fn a_flood_arrives_whole(world: World) {
     while seen.len() < N {
         let delivery = next(&mut subscription).await;
         assert!(seen.insert(number_of(&delivery)), "one came twice");
-        delivery.receipt.settle(Settlement::Ack);
+        delivery.receipt.settle(Disposition::Ack);
     }
     nothing_comes(&mut subscription).await;
 }
@@ -193,7 +193,7 @@ pub async fn the_window_limits_unsettled_deliveries(world: World) {
         held.push(next(&mut subscription).await);
     }
     nothing_comes(&mut subscription).await;
-    held.pop().unwrap().receipt.settle(Settlement::Ack);
+    held.pop().unwrap().receipt.settle(Disposition::Ack);
     held.push(next(&mut subscription).await);
     nothing_comes(&mut subscription).await;
 }
@@ -210,12 +210,12 @@ pub async fn another_window_keeps_the_receipts_good(world: World) {
     }
     for delivery in [first, second].into_iter().chain(held) {
         seen.insert(number_of(&delivery));
-        delivery.receipt.settle(Settlement::Ack);
+        delivery.receipt.settle(Disposition::Ack);
     }
     while seen.len() < 40 {
         let delivery = next(&mut subscription).await;
         seen.insert(number_of(&delivery));
-        delivery.receipt.settle(Settlement::Ack);
+        delivery.receipt.settle(Disposition::Ack);
     }
     nothing_comes(&mut subscription).await;
 }
@@ -229,9 +229,9 @@ pub async fn a_slow_delivery_does_not_hold_back_later_ones(world: World) {
     while seen.len() < 200 {
         let delivery = next(&mut subscription).await;
         assert!(seen.insert(number_of(&delivery)));
-        delivery.receipt.settle(Settlement::Ack);
+        delivery.receipt.settle(Disposition::Ack);
     }
-    slow.receipt.settle(Settlement::Ack);
+    slow.receipt.settle(Disposition::Ack);
     nothing_comes(&mut subscription).await;
 }
 
@@ -247,13 +247,13 @@ pub async fn stopping_gives_back_what_was_not_handed_out(world: World) {
     while !left.is_empty() {
         let delivery = next(&mut second).await;
         assert!(left.remove(&number_of(&delivery)), "{} was still held by the first", number_of(&delivery));
-        delivery.receipt.settle(Settlement::Ack);
+        delivery.receipt.settle(Disposition::Ack);
     }
-    one.receipt.settle(Settlement::Ack);
-    two.receipt.settle(Settlement::Release);
+    one.receipt.settle(Disposition::Ack);
+    two.receipt.settle(Disposition::Requeue);
     let back = next(&mut second).await;
     assert_eq!(number_of(&back), 1);
-    back.receipt.settle(Settlement::Ack);
+    back.receipt.settle(Disposition::Ack);
     nothing_comes(&mut second).await;
 }
 
@@ -266,7 +266,7 @@ pub async fn dropping_a_subscription_gives_back_what_it_held(world: World) {
     while !left.is_empty() {
         let delivery = next(&mut second).await;
         left.remove(&number_of(&delivery));
-        delivery.receipt.settle(Settlement::Ack);
+        delivery.receipt.settle(Disposition::Ack);
     }
 }
 
@@ -280,7 +280,7 @@ pub async fn two_consumers_share_a_queue(world: World) {
             delivery = next(&mut two) => { n_two += 1; delivery }
         };
         assert!(seen.insert(number_of(&delivery)), "both got one");
-        delivery.receipt.settle(Settlement::Ack);
+        delivery.receipt.settle(Disposition::Ack);
     }
     assert!(n_one > 0 && n_two > 0, "{n_one} and {n_two}");
 }
@@ -290,9 +290,9 @@ pub async fn a_dead_one_does_not_come_again(world: World) {
     world.publish(vec![numbered(1), numbered(2)]).await;
     let first = next(&mut subscription).await;
     let number = number_of(&first);
-    first.receipt.settle(Settlement::Dead(DeadReason::WrongInput, "`a`: a text was expected".to_owned()));
+    first.receipt.settle(Disposition::DeadLetter(DeadLetterReason::WrongInput, "`a`: a text was expected".to_owned()));
     let second = next(&mut subscription).await;
     assert_ne!(number_of(&second), number);
-    second.receipt.settle(Settlement::Ack);
+    second.receipt.settle(Disposition::Ack);
     nothing_comes(&mut subscription).await;
 }

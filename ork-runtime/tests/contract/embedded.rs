@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ork::accounting::{By, Claim, NewJob, Settle, Submit};
+use ork::tx::{By, Claim, NewJob, Settle, Submit};
 use ork::broker::embedded::Embedded;
-use ork::broker::{Broker as _, Settlement};
+use ork::broker::{Broker as _, Disposition};
 use ork::clock::{Clock, Pause, system::SystemClock};
 use ork::job::{Attempt, Job, Kind, Phase};
 use ork::message::{Ask, Message};
@@ -24,7 +24,7 @@ fn world(store: Arc<dyn Store>) -> World {
     let publish = move |messages: Vec<Message>| -> futures_util::future::BoxFuture<'static, ()> {
         let (store, by) = (
             Arc::clone(&store),
-            By { worker: worker.clone(), now: clock.now(), hold: false, tells: ork::event::Telling::Nothing },
+            By { worker: worker.clone(), now: clock.now(), hold: false, tells: ork::event::EventRouting::Nothing },
         );
         Box::pin(async move {
             for message in messages {
@@ -77,7 +77,7 @@ async fn what_is_due_waits_for_room_without_a_loop() {
     let waits = Arc::new(AtomicUsize::new(0));
     let clock: Arc<dyn Clock> = Arc::new(Set { now: now.clone(), waits: Arc::clone(&waits) });
     let (store, worker): (Arc<dyn Store>, _) = (Arc::new(Memory::new()), WorkerId::new("embedded"));
-    let by = By { worker: worker.clone(), now: clock.now(), hold: false, tells: ork::event::Telling::Nothing };
+    let by = By { worker: worker.clone(), now: clock.now(), hold: false, tells: ork::event::EventRouting::Nothing };
     let (late, other) = (job_of(numbered(0)), job_of(numbered(1)));
     let id = late.job.id;
     store.apply(Submit::new(late.clone(), by.clone())).await.unwrap();
@@ -98,10 +98,10 @@ async fn what_is_due_waits_for_room_without_a_loop() {
         tokio::task::yield_now().await;
     }
     assert!(waits.load(Ordering::SeqCst) <= before + 1, "{waits:?}");
-    held.receipt.settle(Settlement::Ack);
+    held.receipt.settle(Disposition::Ack);
     // The other job, and the second attempt of the late one.
     for _ in 0..2 {
-        next(&mut subscription).await.receipt.settle(Settlement::Ack);
+        next(&mut subscription).await.receipt.settle(Disposition::Ack);
     }
     subscription.stop().await;
     broker.close().await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use ork::broker::amqp::{Amqp, QueueKind};
-use ork::broker::{Broker as _, BrokerErrorKind, DeadReason, Settlement};
+use ork::broker::{Broker as _, BrokerErrorKind, DeadLetterReason, Disposition};
 use ork::job::ReplyTo;
 use ork::message::{Message, Outgoing, Reply};
 use ork::{JobId, JobState};
@@ -65,7 +65,7 @@ async fn an_outcome_that_is_sent_while_packets_are_dropped_comes_soon_after_the_
 }
 
 fn outcome(to: ReplyTo) -> Outgoing {
-    Outgoing::Reply(Reply { to, job: JobId::new(), state: JobState::Success, output: None, error: None })
+    Outgoing::Reply(Reply { to, job: JobId::new(), state: JobState::Succeeded, output: None, error: None })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,7 +84,7 @@ async fn nodes_are_tried_in_turn_until_one_takes_the_connection() {
         for number in 0..3 {
             publish_until_confirmed(&broker, vec![numbered(number)]).await;
             let delivery = next(&mut subscription).await;
-            delivery.receipt.settle(Settlement::Ack);
+            delivery.receipt.settle(Disposition::Ack);
             proxy.cut();
         }
         let used = broker.check().await.unwrap();
@@ -135,7 +135,7 @@ async fn a_broker_that_is_away_behind_something_that_is_there_is_away() {
             }
         };
         publish_until_confirmed(&broker, vec![numbered(1)]).await;
-        next(&mut subscription).await.receipt.settle(Settlement::Ack);
+        next(&mut subscription).await.receipt.settle(Disposition::Ack);
         broker.close().await;
         corner.world().await;
     })
@@ -170,9 +170,9 @@ async fn what_was_not_settled_comes_again_after_a_cut_and_late_receipts_change_n
         // The tags of these mean other deliveries on the new channel, or none, which would end it.
         for (at, delivery) in late.into_iter().enumerate() {
             let settlement = match at % 3 {
-                0 => Settlement::Ack,
-                1 => Settlement::Release,
-                _ => Settlement::Dead(DeadReason::Exhausted, String::new()),
+                0 => Disposition::Ack,
+                1 => Disposition::Requeue,
+                _ => Disposition::DeadLetter(DeadLetterReason::Exhausted, String::new()),
             };
             delivery.receipt.settle(settlement);
         }
@@ -180,7 +180,7 @@ async fn what_was_not_settled_comes_again_after_a_cut_and_late_receipts_change_n
         loop {
             n_again += delivery.redelivered;
             assert!(seen.insert(number_of(&delivery)), "{} came again after it was settled", number_of(&delivery));
-            delivery.receipt.settle(Settlement::Ack);
+            delivery.receipt.settle(Disposition::Ack);
             if seen.len() == 20 {
                 break;
             }
@@ -212,7 +212,7 @@ async fn a_consumer_outlives_its_queue() {
                 }
             };
             let delivery = timeout(SOON, recovered).await.expect("the consumer did not come back");
-            delivery.receipt.settle(Settlement::Ack);
+            delivery.receipt.settle(Disposition::Ack);
         }
     })
     .await;
@@ -234,7 +234,7 @@ async fn a_publisher_outlives_its_exchange() {
         while !left.is_empty() {
             let delivery = next(&mut subscription).await;
             left.remove(&number_of(&delivery));
-            delivery.receipt.settle(Settlement::Ack);
+            delivery.receipt.settle(Disposition::Ack);
         }
     })
     .await;
@@ -273,7 +273,7 @@ async fn what_a_full_queue_does_not_take_it_takes_later() {
         while !left.is_empty() {
             let delivery = next(&mut subscription).await;
             assert!(left.remove(&number_of(&delivery)), "one came twice");
-            delivery.receipt.settle(Settlement::Ack);
+            delivery.receipt.settle(Disposition::Ack);
         }
     };
     tokio::join!(again, arriving);
@@ -308,7 +308,7 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
         while !left.is_empty() {
             let delivery = next(&mut subscription).await;
             left.remove(&number_of(&delivery));
-            delivery.receipt.settle(Settlement::Ack);
+            delivery.receipt.settle(Disposition::Ack);
         }
         world.broker.close().await;
     }
@@ -333,7 +333,7 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
             while !left.is_empty() {
                 let delivery = timeout(2 * SOON, subscription.next()).await.expect("a delivery").unwrap();
                 left.remove(&number_of(&delivery));
-                delivery.receipt.settle(Settlement::Ack);
+                delivery.receipt.settle(Disposition::Ack);
                 if left.len() == N_KILLED - N_KILLED / 3 {
                     half.send(()).unwrap();
                 }
@@ -369,7 +369,7 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
         let held = next(&mut subscription).await;
         node.kill();
         timeout(Duration::from_mins(1), broker.close()).await.expect("closing waits for a dead node");
-        held.receipt.settle(Settlement::Ack);
+        held.receipt.settle(Disposition::Ack);
         assert!(subscription.next().await.is_none(), "a closed broker still delivers");
         node.restart();
     }
@@ -387,7 +387,7 @@ async fn what_is_settled_before_closing_is_settled() {
         }
         for delivery in held {
             let number = number_of(&delivery);
-            delivery.receipt.settle(if number < 90 { Settlement::Ack } else { Settlement::Release });
+            delivery.receipt.settle(if number < 90 { Disposition::Ack } else { Disposition::Requeue });
         }
         world.broker.close().await;
         assert!(timeout(SOON, subscription.next()).await.unwrap().is_none());

@@ -13,7 +13,7 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, message::Delivery};
 use ork::broker::amqp::{Amqp, Config, QueueKind};
-use ork::broker::{Broker as _, BrokerError, BrokerErrorKind, DeadReason, Settlement, Subscribe};
+use ork::broker::{Broker as _, BrokerError, BrokerErrorKind, DeadLetterReason, Disposition, Subscribe};
 use ork::job::ReplyTo;
 use ork::message::{Ask, Message, Outgoing, Reply};
 use ork::{JobId, JobState};
@@ -68,7 +68,7 @@ async fn a_dead_letter_says_why_and_where_it_was() {
         let message = Message { attempt: 4, ..numbered(7) };
         world.publish(vec![message.clone()]).await;
         let why = "`width`: expected a number, found a text";
-        next(&mut subscription).await.receipt.settle(Settlement::Dead(DeadReason::WrongInput, why.to_owned()));
+        next(&mut subscription).await.receipt.settle(Disposition::DeadLetter(DeadLetterReason::WrongInput, why.to_owned()));
         let (_connection, channel) = corner.plain().await;
         let dead = get(&channel, corner.name(".dead")).await;
         assert_eq!(header(&dead, "x-ork-reason"), "wrong-input");
@@ -108,7 +108,7 @@ async fn a_message_of_a_foreigner_is_a_body_and_a_routing_key() {
         assert!(delivery.anonymous);
         assert_eq!((message.task.as_str(), message.ask, message.attempt), ("b", Ask::Whole, 1));
         assert_eq!(&message.body[..], br#"{"path": "a.png"}"#);
-        delivery.receipt.settle(Settlement::Ack);
+        delivery.receipt.settle(Disposition::Ack);
 
         let named = BasicProperties::default()
             .with_message_id("order-7".into())
@@ -124,7 +124,7 @@ async fn a_message_of_a_foreigner_is_a_body_and_a_routing_key() {
                 message.reply.unwrap(),
                 ReplyTo { queue: "answers".to_owned(), correlation: "order-7".to_owned() }
             );
-            delivery.receipt.settle(Settlement::Ack);
+            delivery.receipt.settle(Disposition::Ack);
         }
     })
     .await;
@@ -158,15 +158,15 @@ async fn what_is_no_message_says_why_and_stops_nothing() {
             let delivery = next(&mut subscription).await;
             let refused = delivery.message.unwrap_err();
             assert!(refused.detail.contains(why), "{}", refused.detail);
-            assert_eq!((refused.reason, refused.task.as_deref()), (DeadReason::Undecodable, Some("a")));
-            delivery.receipt.settle(Settlement::Dead(refused.reason, refused.detail));
+            assert_eq!((refused.reason, refused.task.as_deref()), (DeadLetterReason::Undecodable, Some("a")));
+            delivery.receipt.settle(Disposition::DeadLetter(refused.reason, refused.detail));
             get(&channel, corner.name(".dead")).await;
         }
         let garbage = with("x-whatever", AMQPValue::FieldArray(vec![AMQPValue::Void, AMQPValue::Float(0.5)].into()));
         publish_plainly(&channel, &corner, "a", b"\xff\x00", garbage).await;
         let delivery = next(&mut subscription).await;
         assert!(delivery.message.is_ok());
-        delivery.receipt.settle(Settlement::Ack);
+        delivery.receipt.settle(Disposition::Ack);
     })
     .await;
 }
@@ -181,7 +181,7 @@ async fn outcomes_arrive_and_those_for_nobody_say_so() {
             Outgoing::Reply(Reply {
                 to: ReplyTo { queue: queue.to_owned(), correlation: correlation.to_owned() },
                 job: JobId::new(),
-                state: JobState::Success,
+                state: JobState::Succeeded,
                 output: Some("7".into()),
                 error: None,
             })
@@ -281,7 +281,7 @@ async fn a_body_that_only_the_broker_finds_too_large_is_refused_alone() {
         while !left.is_empty() {
             let delivery = next(&mut subscription).await;
             left.remove(&delivery.message.unwrap().body.len());
-            delivery.receipt.settle(Settlement::Ack);
+            delivery.receipt.settle(Disposition::Ack);
         }
         broker.close().await;
     }
@@ -378,7 +378,7 @@ async fn a_name_that_is_no_text_goes_to_the_dead_and_takes_nothing_along() {
             let delivery = next(&mut subscription).await;
             left.remove(&number_of(&delivery));
             assert!(delivery.redelivered < 5, "innocent, and delivered {} times", delivery.redelivered);
-            delivery.receipt.settle(Settlement::Ack);
+            delivery.receipt.settle(Disposition::Ack);
         }
         nothing_comes(&mut subscription).await;
         // The other queue lost its connection once, with the first arrival, and never again.
@@ -386,7 +386,7 @@ async fn a_name_that_is_no_text_goes_to_the_dead_and_takes_nothing_along() {
             held = again.unwrap();
         }
         assert!(held.redelivered <= 1, "{}", held.redelivered);
-        held.receipt.settle(Settlement::Ack);
+        held.receipt.settle(Disposition::Ack);
         nothing_comes(&mut bystander).await;
         let (_connection, channel) = corner.plain().await;
         channel.queue_delete(corner.name(".task.b"), QueueDeleteOptions::default()).await.unwrap();

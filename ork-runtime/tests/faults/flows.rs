@@ -50,12 +50,12 @@ pub(crate) fn plan(run: &str, n: u64) -> Plan {
 pub(crate) async fn audit(store: &dyn Store, id: JobId, (run, n): (&str, u64), lives: u32) {
     let view = store.job(id).await.unwrap().unwrap();
     let flow = view.job.run().unwrap();
-    assert!(flow.steps.iter().all(|step| step.stage == Stage::Success), "{flow:?}");
+    assert!(flow.steps.iter().all(|step| step.stage == Stage::Succeeded), "{flow:?}");
     let tree = view.job.tree;
     assert_eq!((tree.made, tree.ended, tree.open, tree.failed), (4, 4, 0, 0));
     for step in &flow.steps {
         let job = store.job(step.job(id)).await.unwrap().unwrap();
-        assert_eq!(job.job.state, JobState::Success);
+        assert_eq!(job.job.state, JobState::Succeeded);
         if step.name == "each" {
             assert_eq!((job.counts.ok, job.counts.settled(), job.counts.running), (n, n, 0));
         }

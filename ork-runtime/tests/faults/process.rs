@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ork::accounting::By;
+use ork::tx::By;
 use ork::broker::Broker;
 use ork::clock::{Clock, Pause};
 use ork::job::Job;
 use ork::message::{Ask, Message, Outgoing};
 use ork::objects::Objects;
-use ork::output::Elsewhere;
+use ork::output::OutputRef;
 use ork::store::memory::Memory;
 use ork::store::sqlite::{Sqlite, Synchronous};
-use ork::store::{Beat, JobView, Owing, Store, Take};
+use ork::store::{Beat, JobView, PendingOutbox, Store, Take};
 use ork::{ClientError, Filter, JobId, JobState, Ork, Timestamp, WorkerId};
 
 use super::faulty::{Fault, Faults, FaultyBroker, FaultyObjects, FaultyStore};
@@ -235,7 +235,7 @@ impl World {
             Work::Itself(_) => "itself",
             Work::Tree(_) => "trunk",
             Work::AfterTwo => "after_both",
-            Work::Run(_) => ork::flow::RUN,
+            Work::Run(_) => ork::workflow_run::RUN,
         };
         let filter = Filter { limit: 10, task: Some(task.to_owned()), ..Filter::default() };
         let jobs = self.store.jobs(filter).await.unwrap();
@@ -265,7 +265,7 @@ impl World {
         let pair = self.of_task("one_of_two").await;
         let mut states: Vec<_> = pair.iter().map(|view| view.job.state).collect();
         states.sort_by_key(|state| state.as_str());
-        assert_eq!(states, [JobState::Failed, JobState::Success]);
+        assert_eq!(states, [JobState::Failed, JobState::Succeeded]);
         assert!(pair.iter().all(|view| follower.started >= view.job.ended), "{follower:?} and {pair:?}");
         for what in ["0", "1", "after_both"] {
             let calls = calls(&format!("{run}.{what}"));
@@ -300,7 +300,7 @@ impl World {
         runtime.block_on(async {
             let id = self.find(work).await.unwrap();
             let view = self.store.job(id).await.unwrap().unwrap();
-            assert_eq!(view.job.state, JobState::Success, "{view:?}");
+            assert_eq!(view.job.state, JobState::Succeeded, "{view:?}");
             match work {
                 Work::Run(n) => flows::audit(&*self.store, id, (run, n), lives).await,
                 Work::Plain | Work::Hooked => {
@@ -314,12 +314,12 @@ impl World {
                     // However often the attempt was made that asks for them, and the one that follows ran after it.
                     let follows = self.of_task("crown").await;
                     let crown = follows.first().unwrap();
-                    assert_eq!((follows.len(), crown.job.state), (1, JobState::Success));
+                    assert_eq!((follows.len(), crown.job.state), (1, JobState::Succeeded));
                     assert!((1..=lives).contains(&calls(&format!("{run}.crown"))));
                     assert!(crown.job.started >= view.job.ended);
                     let twigs = self.of_task("twig").await;
                     assert_eq!(u64::try_from(twigs.len()).unwrap(), n);
-                    assert!(twigs.iter().all(|twig| twig.job.state == JobState::Success));
+                    assert!(twigs.iter().all(|twig| twig.job.state == JobState::Succeeded));
                     for number in 0..n {
                         let attempts = if number == 7 { 2 } else { 1 };
                         let calls = calls(&format!("{run}.{number}"));
@@ -362,14 +362,14 @@ impl World {
                     hub.forgets(),
                 );
             }
-            assert_eq!(self.store.situation(id).await.unwrap().owed, Owing::default());
+            assert_eq!(self.store.situation(id).await.unwrap().owed, PendingOutbox::default());
         });
     }
 
     /// The output that a row holds or refers to.
     async fn output(&self, row: Option<Bytes>) -> Bytes {
         let row = row.unwrap();
-        let Some(note) = Elsewhere::read(&row) else { return row };
+        let Some(note) = OutputRef::read(&row) else { return row };
         let (note, objects) = (note.unwrap(), self.shelf.as_ref().unwrap());
         objects.get(&note.object.unwrap(), note.bytes).await.unwrap()
     }
@@ -388,7 +388,7 @@ impl World {
             worker: WorkerId::new("auditor"),
             now: self.clock.now() + DEADLINE * 60,
             hold: true,
-            tells: ork::event::Telling::Nothing,
+            tells: ork::event::EventRouting::Nothing,
         };
         loop {
             // Frees whatever a dead process holds, and what waits for its permits, so that it would be taken.

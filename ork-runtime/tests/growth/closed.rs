@@ -211,7 +211,7 @@ fn subscriptions(queues: u32, rounds: u32) {
                     tokio::task::yield_now().await;
                 }
                 let delivery = tokio::time::timeout(Duration::from_mins(1), subscription.next()).await.unwrap();
-                delivery.unwrap().receipt.settle(ork::broker::Settlement::Ack);
+                delivery.unwrap().receipt.settle(ork::broker::Disposition::Ack);
             }
         }
         let what = format!("{rounds} times {queues} queues were deleted under their consumers");

@@ -56,7 +56,7 @@ fn a_task_submits_a_child_and_tells_its_progress() {
         assert_eq!(world.outcome(child).await.into_output::<String>().unwrap(), "hello Ada");
         let status = world.ork.status(child).await.unwrap();
         assert_eq!((status.root, status.parent), (job.id(), Some(job.id())));
-        assert_eq!(job.status().await.unwrap().state, JobState::Success);
+        assert_eq!(job.status().await.unwrap().state, JobState::Succeeded);
         let (ork, id) = (&world.ork, job.id());
         let progress = async {
             loop {

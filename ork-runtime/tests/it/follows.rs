@@ -44,7 +44,7 @@ async fn bring_to_end(world: &World, job: &Handle<ends>, key: &str, end: End) {
     }
     let state = job.outcome().await.unwrap().status().state;
     let expected = match end {
-        End::Well => JobState::Success,
+        End::Well => JobState::Succeeded,
         End::Badly => JobState::Failed,
         End::Cancelled => JobState::Cancelled,
     };

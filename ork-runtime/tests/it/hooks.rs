@@ -41,7 +41,7 @@ fn what_follows_a_job_is_submitted_once_well_or_not() {
             assert_eq!(calls(if well { &failure } else { &success }), 0);
             // Each is a job under an id that is always the same.
             let follows = world.outcome(id.following(0)).await;
-            assert_eq!((follows.status().state, follows.status().root), (JobState::Success, id.following(0)));
+            assert_eq!((follows.status().state, follows.status().root), (JobState::Succeeded, id.following(0)));
             let why = world.ork.why(id).await.unwrap().to_string();
             assert!(!why.contains("was not sent"), "{why}");
         }

@@ -111,7 +111,7 @@ fn a_large_output_leaves_its_row_and_comes_back() {
         if store != "memory:" {
             // A process that does not know the place.
             let other = builder(&store).build().await.unwrap();
-            assert_eq!(other.status(job.id()).await.unwrap().state, JobState::Success);
+            assert_eq!(other.status(job.id()).await.unwrap().state, JobState::Succeeded);
             let Err(ClientError::Objects(error)) = other.wait(job.id()).await else { panic!("it was read") };
             let words = error.to_string();
             assert_eq!(error.kind(), ObjectErrorKind::Config);

@@ -174,7 +174,7 @@ fn keys_of_limits_are_compared_as_values() {
                 }
             }
             for job in jobs {
-                assert_eq!(world.outcome(job).await.status().state, JobState::Success);
+                assert_eq!(world.outcome(job).await.status().state, JobState::Succeeded);
             }
             assert!(most(&run) <= expected, "{} at once of {forms:?}", most(&run));
             world.end().await;

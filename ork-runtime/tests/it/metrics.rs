@@ -154,7 +154,7 @@ fn a_run_shows_what_its_tasks_have_recorded() {
         let plan = Plan { name: "measured".into(), folder: None, tasks: vec![many, much] };
         let run = world.ork.submit_plan(&plan).await.unwrap();
         let outcome = run.outcome().await.unwrap();
-        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+        assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         let metrics = world.ork.metrics(run.id()).await.unwrap();
         let mut found: Vec<_> =
             metrics.iter().map(|metric| (metric.step.as_deref().unwrap(), &*metric.name, metric.count)).collect();
@@ -182,7 +182,7 @@ fn what_a_python_task_records_is_kept() {
         ork.start_worker();
         let run = ork.submit_plan(&plan).await.unwrap();
         let outcome = run.outcome().await.unwrap();
-        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+        assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         let metrics = ork.metrics(run.id()).await.unwrap();
         let [metric] = &metrics[..] else { panic!("{metrics:?}") };
         assert_eq!((metric.step.as_deref(), &*metric.name, metric.count), (Some("load"), "bytes", 5));

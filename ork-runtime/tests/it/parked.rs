@@ -60,7 +60,7 @@ fn a_job_of_the_version_before_is_parked_and_runs_when_that_comes_back() {
         let one = version(&store, "invoice_one").await;
         one.start_worker();
         let outcome = one.wait(job).await.unwrap();
-        assert_eq!(outcome.status().state, JobState::Success);
+        assert_eq!(outcome.status().state, JobState::Succeeded);
         one.shutdown().await;
     });
 }

@@ -134,7 +134,7 @@ fn every_part_says_how_far_it_is_and_its_job_is_as_far_as_its_parts() {
             Gate::of(&key).open();
         }
         job.outcome().await.unwrap();
-        assert_eq!(listed(&world, job.id()).await, vec![(PartState::Success, 1, None); 3]);
+        assert_eq!(listed(&world, job.id()).await, vec![(PartState::Succeeded, 1, None); 3]);
         let nobody = world.ork.list_parts(ork::JobId::new(), PartFilter::default()).await.unwrap_err();
         assert!(nobody.to_string().contains("there is no job"), "{nobody}");
         world.end().await;

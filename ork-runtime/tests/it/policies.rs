@@ -10,7 +10,7 @@ fn failures_within_the_tolerance_are_borne() {
     each(|world| async move {
         let job = world.ork.submit(lenient_part { count: 20, failing: 2 }).await.unwrap();
         let outcome = job.outcome().await.unwrap();
-        assert_eq!(outcome.status().state, JobState::Success);
+        assert_eq!(outcome.status().state, JobState::Succeeded);
         assert_eq!((outcome.status().parts.ok, outcome.status().parts.failed), (18, 2));
         world.end().await;
     });

@@ -54,7 +54,7 @@ fn two_workers_of_one_name_are_two() {
         };
         tokio::join!(ends.shutdown(), opens);
         for job in &jobs {
-            assert_eq!(stays.wait(job.id()).await.unwrap().status().state, JobState::Success);
+            assert_eq!(stays.wait(job.id()).await.unwrap().status().state, JobState::Succeeded);
         }
         assert_eq!(calls(&key), 8);
         stays.shutdown().await;
@@ -80,7 +80,7 @@ fn who_follows_from_another_process_hears_that_a_job_begins() {
         works.start_worker();
         while seen.next().await.unwrap().unwrap().state != JobState::Running {}
         Gate::of(&key).open();
-        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Success);
+        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Succeeded);
         works.shutdown().await;
         follows.shutdown().await;
         drop(folder);
@@ -124,7 +124,7 @@ fn a_clock_that_is_set_back_or_forward_by_an_hour_loses_nothing() {
             // Its second attempt is due by the new time.
             assert_eq!(ork.submit(succeeds_at { attempt: 2 }).and_wait().await.unwrap(), 2);
             let status = ork.status(begun_before.id()).await.unwrap();
-            assert_eq!((status.state, status.attempt), (JobState::Success, 1), "begun once");
+            assert_eq!((status.state, status.attempt), (JobState::Succeeded, 1), "begun once");
         }
         ork.shutdown().await;
         drop(folder);

@@ -89,7 +89,7 @@ fn a_cancelled_job_can_be_taken_up_again() {
         Gate::of(&key).entered().await;
         Gate::of(&key).open();
         Gate::of(&key).open();
-        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Success);
+        assert_eq!(job.outcome().await.unwrap().status().state, JobState::Succeeded);
         world.end().await;
     });
 }
@@ -115,7 +115,7 @@ fn a_job_that_is_retried_at_once_is_not_stopped_by_the_news_of_its_failure() {
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_job_whose_task_does_not_take_its_input_any_more_stays_as_it_is() {
-    use ork::accounting::{By, NewJob, Submit};
+    use ork::tx::{By, NewJob, Submit};
     use ork::store::Store;
     use ork::store::sqlite::{Sqlite, Synchronous};
 
@@ -129,7 +129,7 @@ fn a_job_whose_task_does_not_take_its_input_any_more_stays_as_it_is() {
             worker: ork::WorkerId::new("old"),
             now: ork::Timestamp::default(),
             hold: false,
-            tells: ork::event::Telling::Nothing,
+            tells: ork::event::EventRouting::Nothing,
         };
         let store: &dyn Store = &store;
         store.apply(Submit::new(new, by)).await.unwrap();

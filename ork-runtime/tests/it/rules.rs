@@ -113,7 +113,7 @@ fn a_wrong_input_is_refused_before_it_is_submitted() {
         // What serde takes under another name is taken.
         let alias = GOOD.replace("name", "title");
         let alias = world.ork.submit_json("ship", alias.into()).await.unwrap();
-        assert_eq!(world.outcome(alias).await.status().state, JobState::Success);
+        assert_eq!(world.outcome(alias).await.status().state, JobState::Succeeded);
         let long =
             format!(r#"{{"order": {{"name": "{}", "sizes": [], "shape": "x"}}, "share": 0.5}}"#, "x".repeat(1_000));
         let error = world.ork.submit_json("ship", long.into()).await.unwrap_err();

@@ -74,7 +74,7 @@ fn a_schedule_starts_its_task_at_each_time_once_however_many_processes_work() {
             clock.is_awaited(first() + TEN * tick).await;
             let status = found(&world.ork).await;
             assert_eq!(status.next, Some(first() + TEN * tick));
-            assert_eq!(world.outcome(status.last.unwrap()).await.status().state, JobState::Success);
+            assert_eq!(world.outcome(status.last.unwrap()).await.status().state, JobState::Succeeded);
             assert_eq!(calls(&run), tick);
             clock.turn(TEN);
         }
@@ -126,7 +126,7 @@ fn a_schedule_is_paused_resumed_triggered_replaced_and_removed() {
         assert_eq!((found(ork).await.paused, found(ork).await.next), (true, None));
         // By hand it starts all the same.
         let job = ork.trigger_schedule("ten").await.unwrap();
-        assert_eq!(world.outcome(job).await.status().state, JobState::Success);
+        assert_eq!(world.outcome(job).await.status().state, JobState::Succeeded);
         assert!(ork.resume_schedule("ten").await.unwrap());
         assert!(!ork.resume_schedule("ten").await.unwrap());
         clock.is_awaited(first() + TEN * 2).await;
@@ -195,13 +195,13 @@ fn a_time_is_skipped_at_which_the_run_before_is_under_way_if_the_schedule_says_s
         clock.is_awaited(first() + TEN * 3).await;
         gate.open();
         let first_one = world.ork.jobs(slow()).await.unwrap().pop().unwrap().id;
-        assert_eq!(world.outcome(first_one).await.status().state, JobState::Success);
+        assert_eq!(world.outcome(first_one).await.status().state, JobState::Succeeded);
         clock.turn(TEN);
         clock.is_awaited(first() + TEN * 4).await;
         gate.open();
         let jobs = world.ork.jobs(slow()).await.unwrap();
         let [second, _] = &jobs[..] else { panic!("{jobs:?}") };
-        assert_eq!(world.outcome(second.id).await.status().state, JobState::Success);
+        assert_eq!(world.outcome(second.id).await.status().state, JobState::Succeeded);
         world.end().await;
     });
 }

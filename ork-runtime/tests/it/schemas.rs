@@ -4,7 +4,7 @@
 use futures_util::StreamExt as _;
 use ork::job::ReplyTo;
 use ork::message::Reply;
-use ork::output::Elsewhere;
+use ork::output::OutputRef;
 use ork::{FailureKind, JobId, JobState, Registry, schema, task};
 use serde_json::{Value, json};
 
@@ -72,11 +72,11 @@ fn every_outcome_is_of_the_type_that_the_schema_names() {
     let reply = Reply {
         to: ReplyTo { queue: "q".into(), correlation: "c".into() },
         job: JobId::new(),
-        state: JobState::Success,
+        state: JobState::Succeeded,
         output: Some("[1]".into()),
         error: None,
     };
-    let elsewhere = Elsewhere { bytes: 7, object: Some("a/b".into()) }.to_row();
+    let elsewhere = OutputRef { bytes: 7, object: Some("a/b".into()) }.to_row();
     let error = Some(Box::new(ork::Failure::new(FailureKind::Timeout, "no result after 1s")));
     let replies = [
         Reply { output: Some(elsewhere), ..reply.clone() },

@@ -93,7 +93,7 @@ fn another_process_takes_what_this_one_submitted() {
         assert_eq!(result, 42);
         let jobs = world.ork.jobs(ork::Filter { limit: 10, ..Default::default() }).await.unwrap();
         assert_eq!(jobs.len(), 1);
-        assert_eq!(jobs[0].state, JobState::Success);
+        assert_eq!(jobs[0].state, JobState::Succeeded);
         client.shutdown().await;
         world.end().await;
     });

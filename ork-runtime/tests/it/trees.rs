@@ -135,7 +135,7 @@ fn a_root_runs_until_its_whole_tree_has_ended() {
             [&0, &1, &2, &2, &2, &1, &2, &2, &2, &1, &2, &2, &2]
         );
         for (depth, job) in tree {
-            assert_eq!((job.state, job.root), (JobState::Success, root.id()));
+            assert_eq!((job.state, job.root), (JobState::Succeeded, root.id()));
             assert_eq!(job.below, [12, 3, 0][depth]);
         }
         world.end().await;
@@ -221,7 +221,7 @@ fn an_interrupted_root_lets_running_children_end_and_starts_no_other() {
         Gate::of(&key).open();
         assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
         let below: Vec<_> = ork.tree(root.id()).await.unwrap().into_iter().skip(1).map(|(_, job)| job).collect();
-        assert_eq!((in_state(&below, JobState::Success), in_state(&below, JobState::Cancelled)), (1, 4));
+        assert_eq!((in_state(&below, JobState::Succeeded), in_state(&below, JobState::Cancelled)), (1, 4));
         assert_eq!((0..5).map(|number| calls(&format!("{key}.{number}"))).sum::<u32>(), 1);
         // One that was interrupted with its root is not taken up without it.
         let one = below.iter().find(|job| job.state == JobState::Cancelled).unwrap();
@@ -289,7 +289,7 @@ fn an_interrupted_child_ends_if_it_runs_and_never_starts_if_it_does_not() {
         Gate::of(&key).open();
         let_pass(&key, 1).await;
         assert_eq!(root.outcome().await.unwrap().status().state, JobState::Cancelled);
-        assert_eq!(ork.status(waits[1].id).await.unwrap().state, JobState::Success);
+        assert_eq!(ork.status(waits[1].id).await.unwrap().state, JobState::Succeeded);
         assert_eq!((0..3).map(|number| calls(&format!("{key}.{number}"))).sum::<u32>(), 2);
         // It came to its end, and that was asked for.
         assert_eq!(ork.status(runs[0].id).await.unwrap().state, JobState::Cancelled);

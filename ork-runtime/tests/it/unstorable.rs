@@ -76,7 +76,7 @@ fn a_job_whose_end_the_store_does_not_take_fails_in_words() {
         assert_eq!(world.ork.submit(says("fine")).and_wait().await.unwrap(), "fine");
         let job = world.ork.submit(says_part { key: key.clone() }).await.unwrap();
         assert_eq!(job.wait().await.unwrap(), ["fine one", "fine two"]);
-        assert_eq!((job.status().await.unwrap().state, calls(&key)), (JobState::Success, 5));
+        assert_eq!((job.status().await.unwrap().state, calls(&key)), (JobState::Succeeded, 5));
         world.end().await;
     });
 }

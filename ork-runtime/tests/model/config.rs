@@ -1,8 +1,8 @@
 //! How large a world is explored, and the mutants: one falsehood each, of which a proof that proves anything must find
 //! a consequence. No mutant is in production code; each falsifies what a production operation has decided.
 
-use ork::accounting::{Books, Limit, OwedAsk, OwedId, OwedRow, PartAttempt, PartKey, Writes};
-use ork::event::{EventKind, ToTell};
+use ork::tx::{Transaction, Limit, OutboxKind, OutboxId, OutboxRow, PartAttemptOutcome, PartKey, Writes};
+use ork::event::{EventKind, PendingEvent};
 use ork::job::{Attempt, Effect, Phase};
 use ork::ledger::Ledger;
 use ork::{JobState, Policy};
@@ -152,9 +152,9 @@ impl Mutant {
 }
 
 /// A row of the outbox.
-pub(crate) fn row(number: OwedId, ask: OwedAsk, attempt: u32) -> OwedRow {
+pub(crate) fn row(number: OutboxId, ask: OutboxKind, attempt: u32) -> OutboxRow {
     let task = "task".to_owned();
-    OwedRow { id: number, job: id(), task, ask, attempt, priority: 0, due: None, holder: None, lost: 0, waits: None }
+    OutboxRow { id: number, job: id(), task, ask, attempt, priority: 0, due: None, holder: None, lost: 0, waits: None }
 }
 
 impl Config {
@@ -185,8 +185,8 @@ impl Config {
     }
 
     /// How an attempt at a part failed.
-    pub(crate) fn part_failed(&self, attempt: u32) -> PartAttempt {
-        PartAttempt::Failed { failure: failure(), again: (attempt < self.tries).then_some(NOW) }
+    pub(crate) fn part_failed(&self, attempt: u32) -> PartAttemptOutcome {
+        PartAttemptOutcome::Failed { failure: failure(), again: (attempt < self.tries).then_some(NOW) }
     }
 
     /// Whether a settlement is not even tried.
@@ -229,9 +229,9 @@ impl Config {
     }
 
     /// What the mutant makes of what an operation has decided.
-    pub(crate) fn falsify(&self, before: &Tables, books: &mut Books, writes: &mut Writes, step: Step) {
+    pub(crate) fn falsify(&self, before: &Tables, books: &mut Transaction, writes: &mut Writes, step: Step) {
         let (Some(mutant), Some(old)) = (self.mutant, &before.job) else { return };
-        let next = books.next_owed();
+        let next = books.next_outbox_id();
         let Some(entry) = books.get_mut(id()) else { return };
         let head = *entry.ledger.head();
         let all_settled = entry.ledger.counts().settled() == head.appended;
@@ -245,14 +245,14 @@ impl Config {
             }
             (Mutant::JoinAgain, Step::Settles { .. }) => {
                 if old.job.phase == Phase::Join && !old.job.state.is_final() {
-                    writes.owed.push(row(next, OwedAsk::Join, old.job.attempt));
+                    writes.owed.push(row(next, OutboxKind::Join, old.job.attempt));
                     books.number_from(next + 1);
                 }
                 return;
             }
             (Mutant::RetryAll, Step::Retry) => {
-                writes.owed.retain(|row| !matches!(row.ask, OwedAsk::Parts { .. }));
-                let ask = OwedAsk::Parts { epoch: head.epoch, first: 0, len: head.appended };
+                writes.owed.retain(|row| !matches!(row.ask, OutboxKind::Parts { .. }));
+                let ask = OutboxKind::Parts { epoch: head.epoch, first: 0, len: head.appended };
                 writes.owed.push(row(next, ask, 1));
                 books.number_from(next + 1);
                 return;
@@ -264,7 +264,7 @@ impl Config {
             }
             (Mutant::ResentAll, Step::Resends) => {
                 for row in &mut writes.owed {
-                    if let OwedAsk::Parts { first, len, .. } = &mut row.ask {
+                    if let OutboxKind::Parts { first, len, .. } = &mut row.ask {
                         (*first, *len) = (0, head.appended);
                     }
                 }
@@ -273,12 +273,12 @@ impl Config {
             (Mutant::NobodyWoken, _) => return writes.woken.clear(),
             (Mutant::ToldEarly, Step::Settles { .. }) => {
                 if head.sealed.is_some() && !all_settled {
-                    writes.owed.push(row(next, OwedAsk::Tell(ToTell::Job(EventKind::PartsCompleted)), 1));
+                    writes.owed.push(row(next, OutboxKind::Tell(PendingEvent::Job(EventKind::PartsCompleted)), 1));
                     books.number_from(next + 1);
                 }
                 return;
             }
-            (Mutant::EndUntold, _) => return writes.owed.retain(|row| !matches!(row.ask, OwedAsk::Tell(_))),
+            (Mutant::EndUntold, _) => return writes.owed.retain(|row| !matches!(row.ask, OutboxKind::Tell(_))),
             (Mutant::RetryUnfenced, Step::Retry) if old.head.cut => {
                 entry.ledger = Ledger::new(old.head, old.shards.iter().map(|(number, (counts, _))| (*number, *counts)));
                 return;
@@ -291,10 +291,10 @@ impl Config {
             entry.dirty = true;
             let owed = |effect| match effect {
                 Effect::Ended | Effect::Reopened { .. } => unreachable!("the only job has none above it"),
-                Effect::Dispatch { attempt, .. } => (OwedAsk::Join, attempt),
-                Effect::Reply => (OwedAsk::Reply, 1),
-                Effect::Hooks(which) => (OwedAsk::Hooks { which }, 1),
-                Effect::Told(kind) => (OwedAsk::Tell(ToTell::Job(kind)), 1),
+                Effect::Dispatch { attempt, .. } => (OutboxKind::Join, attempt),
+                Effect::Reply => (OutboxKind::Reply, 1),
+                Effect::Hooks(which) => (OutboxKind::Hooks { which }, 1),
+                Effect::Told(kind) => (OutboxKind::Tell(PendingEvent::Job(kind)), 1),
             };
             let rows = effects.into_iter().map(owed).zip(next..);
             writes.owed.extend(rows.map(|((ask, attempt), number)| row(number, ask, attempt)));

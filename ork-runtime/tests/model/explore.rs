@@ -208,7 +208,7 @@ impl Model for Explored {
             }),
             Property::always("no more attempts than the retries allow", |_, w: &World| w.flaw != Some(Flaw::Overtried)),
             Property::always("nothing is called after the end or after a stop", |_, w: &World| {
-                w.flaw != Some(Flaw::Called)
+                w.flaw != Some(Flaw::CallOutcome)
             }),
             Property::always("losses are calls that died", |_, w: &World| w.flaw != Some(Flaw::Lossy)),
             Property::always("what is quiet has ended", |model: &Self, w: &World| {
@@ -235,7 +235,7 @@ impl Model for Explored {
             Property::always("a lease ends with its work", |_, w: &World| {
                 !is_quiet(w) || w.seen.owed.iter().all(|row| row.holder.is_none())
             }),
-            Property::sometimes("a job succeeds", |_, w: &World| w.seen.state() == Some(JobState::Success)),
+            Property::sometimes("a job succeeds", |_, w: &World| w.seen.state() == Some(JobState::Succeeded)),
         ]
     }
 }
@@ -370,7 +370,7 @@ fn has_ended(world: &World) -> bool {
     let Some(row) = &world.seen.job else { return false };
     let settled = row.parts().iter().all(|part| part.how.is_some() && !part.running);
     let judged =
-        row.job.state != JobState::Success || row.parts().iter().all(|part| part.how != Some(Settled::Cancelled));
+        row.job.state != JobState::Succeeded || row.parts().iter().all(|part| part.how != Some(Settled::Cancelled));
     row.job.state.is_final() && settled && judged && world.seen.ends == world.seen.replies
 }
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ork::JobId;
-use ork::accounting::{
-    Books, Cancel, Claim, Claimed, NewJob, Operation, OwedAsk, Retry, Settle, Submit, Submitted, Writes, ends,
+use ork::tx::{
+    Transaction, Cancel, Claim, Claimed, NewJob, Operation, OutboxKind, Retry, Settle, Submit, Submitted, Writes, ends,
     ends_before,
 };
 use ork::job::{Attempt, Job, Phase};
@@ -103,7 +103,7 @@ impl World {
 
     /// Carries an operation out, as every store does.
     fn change<O: Operation>(&mut self, config: &Config, operation: &O) -> O::Answer {
-        let mut books = Books::new(1);
+        let mut books = Transaction::new(1);
         for id in [operation.job()].iter().chain(operation.follows()) {
             if !books.is_open(*id) {
                 books.open(*id, self.jobs.get(id).map(|job| (job.clone(), Ledger::default())));
@@ -114,7 +114,7 @@ impl World {
         let entries = books.into_entries().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job));
         self.jobs.extend(entries);
         config.falsify(&mut writes);
-        for row in writes.owed.iter().filter(|row| row.job == follower() && row.ask == OwedAsk::Start) {
+        for row in writes.owed.iter().filter(|row| row.job == follower() && row.ask == OutboxKind::Start) {
             match &row.waits {
                 Some(limit) => self.waits.push((row.attempt, (&*limit.name).into())),
                 None => self.let_go(row.attempt),
@@ -181,7 +181,7 @@ impl World {
         let claim =
             Claim { unknown: new(id), unique: None, phase, attempt, firm: false, may_be_copy: false, by: by(Some(0)) };
         let claimed = self.change(config, &claim);
-        assert!(matches!(claimed, Claimed::Ours { .. }), "{claimed:?}");
+        assert!(matches!(claimed, Claimed::Granted { .. }), "{claimed:?}");
         self.open.remove(&id);
         let how = if fails { Attempt::Failed { failure: failure(), again: None } } else { Attempt::Succeeded };
         let output = (!fails).then(|| Bytes::from_static(b"0"));
@@ -220,7 +220,7 @@ impl Model for Config {
                     actions.extend([false, true].map(|fails| Action::End { at, fails }));
                     actions.push(Action::Cancel { at });
                 }
-                ork::JobState::Success => {}
+                ork::JobState::Succeeded => {}
                 _ if world.retries > 0 => actions.push(Action::Retry { at }),
                 _ => {}
             }

@@ -1,8 +1,8 @@
 //! What every world is given: the time, who acts, the job, how it fails.
 
 use bytes::Bytes;
-use ork::accounting::{By, NewJob};
-use ork::event::{Scope, Telling};
+use ork::tx::{By, NewJob};
+use ork::event::{Scope, EventRouting};
 use ork::job::{Job, ReplyTo};
 use ork::{Failure, FailureKind, Timestamp};
 
@@ -17,7 +17,7 @@ pub(crate) fn by(worker: Option<usize>) -> By {
         worker: super::store::worker(worker.unwrap_or(3)).clone(),
         now: NOW,
         hold: false,
-        tells: Telling::Owed(Scope::Jobs),
+        events: EventRouting::Owed(Scope::Jobs),
     }
 }
 

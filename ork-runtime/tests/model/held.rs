@@ -1,7 +1,7 @@
 //! What a worker holds and has not called: it is claimed under a slot, given back at a stop, and counts as no loss. And
 //! what nobody holds any more, because the broker has lost it.
 
-use ork::accounting::Resend;
+use ork::tx::Resend;
 
 use super::config::{Config, Mutant};
 use super::rules::{Flaw, Step};
@@ -49,7 +49,7 @@ impl World {
         }
         let Worker { hand, drained, .. } = &self.workers[worker];
         if *hand != Hand::Idle && (*drained || self.seen.state().is_some_and(ork::JobState::is_final)) {
-            self.flaw = self.flaw.or(Some(Flaw::Called));
+            self.flaw = self.flaw.or(Some(Flaw::CallOutcome));
         }
     }
 

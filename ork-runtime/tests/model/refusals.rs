@@ -1,7 +1,7 @@
 //! Messages that a worker cannot run: its refusal ends what is owed, unless a process that lives is at it.
 
 use ork::JobState;
-use ork::accounting::{PartAttempt, Refusal, Refuse};
+use ork::tx::{PartAttemptOutcome, Refusal, Refuse};
 use ork::job::Phase;
 
 use super::config::{Config, Mutant};
@@ -13,7 +13,7 @@ impl World {
     pub(crate) fn refuse(&mut self, config: &Config, worker: usize, msg: usize) {
         let msg = self.bag.remove(msg);
         if let Asked::Part { epoch, index, .. } = msg.asked {
-            let how = PartAttempt::Failed { failure: failure(), again: None };
+            let how = PartAttemptOutcome::Failed { failure: failure(), again: None };
             self.settle_parts(config, (worker, false), (epoch, msg.attempt), vec![(index, how)]);
         } else {
             let phase = if msg.asked == Asked::Join { Phase::Join } else { Phase::Start };

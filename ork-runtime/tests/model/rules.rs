@@ -1,7 +1,7 @@
 //! What must hold of every single step: each rule compares what was stored before with what is stored after.
 
-use ork::accounting::{OwedAsk, Writes};
-use ork::event::{EventKind, ToTell};
+use ork::tx::{OutboxKind, Writes};
+use ork::event::{EventKind, PendingEvent};
 use ork::job::Phase;
 use ork::ledger::Settled;
 use ork::tree::Stop;
@@ -33,7 +33,7 @@ pub(crate) enum Flaw {
     /// More attempts were made than the retries allow.
     Overtried,
     /// A function was called after its job had ended, or by a worker that was asked to stop.
-    Called,
+    CallOutcome,
     /// More losses are counted than calls have died.
     Lossy,
 }
@@ -97,7 +97,7 @@ fn is_complete(row: &JobRow) -> bool {
 fn early(row: &JobRow) -> bool {
     let split = row.head.epoch > 0;
     let judged = row.job.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Parts);
-    let follows = row.job.phase == Phase::Join || judged || row.job.state == JobState::Success;
+    let follows = row.job.phase == Phase::Join || judged || row.job.state == JobState::Succeeded;
     split && follows && row.job.state != JobState::Waiting && !is_complete(row)
 }
 
@@ -109,15 +109,15 @@ fn moved(old: &JobRow, new: &JobRow, writes: &Writes, step: Step) -> bool {
     after_end || (same_run && old.parts().into_iter().zip(new.parts()).any(unsettled))
 }
 
-const fn is_part(ask: OwedAsk) -> bool {
-    matches!(ask, OwedAsk::Parts { .. })
+const fn is_part(ask: OutboxKind) -> bool {
+    matches!(ask, OutboxKind::Parts { .. })
 }
 
 /// Every row is justified by the step itself: attempts and epochs only grow, so no row can come to be owed twice.
 fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes, resent: bool) -> bool {
     let before = old.map_or(0, |old| old.job.attempt);
-    let is_new = |part: OwedAsk, attempt: u32| {
-        let OwedAsk::Parts { epoch, first, len } = part else { return false };
+    let is_new = |part: OutboxKind, attempt: u32| {
+        let OutboxKind::Parts { epoch, first, len } = part else { return false };
         let Some(old) = old else { return true };
         (first..first + len).all(|index| {
             let again = index < old.head.appended && old.part(index).attempt + 1 == attempt;
@@ -125,25 +125,25 @@ fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes, resent: bool) -> b
         })
     };
     // A lease, or what waits for a permit, asks once more for what is current.
-    let is_copy = |row: &ork::accounting::OwedRow| row.holder.is_some() || row.waits.is_some();
-    let justified = |row: &ork::accounting::OwedRow| match row.ask {
-        OwedAsk::Parts { epoch, first, len } if is_copy(row) || resent => (first..first + len).all(|index| {
+    let is_copy = |row: &ork::tx::OutboxRow| row.holder.is_some() || row.waits.is_some();
+    let justified = |row: &ork::tx::OutboxRow| match row.ask {
+        OutboxKind::Parts { epoch, first, len } if is_copy(row) || resent => (first..first + len).all(|index| {
             let part = new.part(index);
             epoch == new.head.epoch && part.attempt == row.attempt && part.how.is_none()
         }),
-        OwedAsk::Start | OwedAsk::Join if is_copy(row) => row.attempt == new.job.attempt && !new.job.state.is_final(),
-        OwedAsk::Start | OwedAsk::Join => {
-            let phase = if row.ask == OwedAsk::Join { Phase::Join } else { Phase::Start };
+        OutboxKind::Start | OutboxKind::Join if is_copy(row) => row.attempt == new.job.attempt && !new.job.state.is_final(),
+        OutboxKind::Start | OutboxKind::Join => {
+            let phase = if row.ask == OutboxKind::Join { Phase::Join } else { Phase::Start };
             row.attempt > before && row.attempt == new.job.attempt && new.job.phase == phase
         }
-        OwedAsk::Reply | OwedAsk::Hooks { .. } => {
+        OutboxKind::Reply | OutboxKind::Hooks { .. } => {
             new.job.state.is_final() && old.is_none_or(|old| !old.job.state.is_final())
         }
-        OwedAsk::Parts { .. } => is_new(row.ask, row.attempt),
-        OwedAsk::Tell(_) => true,
+        OutboxKind::Parts { .. } => is_new(row.ask, row.attempt),
+        OutboxKind::Tell(_) => true,
     };
-    let is_told = |ask| matches!(ask, OwedAsk::Tell(_));
-    let asks = |row: &&ork::accounting::OwedRow| !is_part(row.ask) && !is_told(row.ask) && !is_copy(row);
+    let is_told = |ask| matches!(ask, OutboxKind::Tell(_));
+    let asks = |row: &&ork::tx::OutboxRow| !is_part(row.ask) && !is_told(row.ask) && !is_copy(row);
     let single = writes.owed.iter().filter(asks).count() <= 1;
     !(single && told(old, new, writes) && writes.owed.iter().all(justified) && new.job.attempt >= before)
 }
@@ -158,7 +158,7 @@ fn told(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
     let completed = old.is_some_and(|old| old.job.phase == Phase::Start && !old.job.state.is_final())
         && match is {
             JobState::Ready => new.job.phase == Phase::Join,
-            JobState::Success => was == Some(JobState::Waiting) || (sealed(new) && !old.is_some_and(sealed)),
+            JobState::Succeeded => was == Some(JobState::Waiting) || (sealed(new) && !old.is_some_and(sealed)),
             // A split that fails takes its parts with it.
             JobState::Failed => new.job.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Parts),
             // Whoever is cancelled at once has no parts to wait for; whoever is interrupted waits for those that run.
@@ -171,7 +171,7 @@ fn told(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
         (fails(new).is_some() && old.and_then(fails) != fails(new)).then_some(EventKind::Retrying),
         completed.then_some(EventKind::PartsCompleted),
         (is.is_final() && was.is_none_or(|was| !was.is_final())).then_some(match is {
-            JobState::Success => EventKind::Completed,
+            JobState::Succeeded => EventKind::Completed,
             JobState::Cancelled => EventKind::Canceled,
             _ => EventKind::Failed,
         }),
@@ -179,7 +179,7 @@ fn told(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
     let told = writes
         .owed
         .iter()
-        .filter_map(|row| if let OwedAsk::Tell(ToTell::Job(kind)) = row.ask { Some(kind) } else { None });
+        .filter_map(|row| if let OutboxKind::Tell(PendingEvent::Job(kind)) = row.ask { Some(kind) } else { None });
     let told = told.filter(|kind| !(again && *kind == EventKind::PartsCompleted));
     told.eq(expected.into_iter().flatten())
 }
@@ -191,7 +191,7 @@ fn resumed(old: &JobRow, before: &Tables, new: &JobRow, after: &Tables, writes: 
     }
     let rows = || {
         writes.owed.iter().filter_map(|row| {
-            if let OwedAsk::Parts { first, len, .. } = row.ask { Some(first..first + len) } else { None }
+            if let OutboxKind::Parts { first, len, .. } = row.ask { Some(first..first + len) } else { None }
         })
     };
     old.parts().into_iter().zip(0..).any(|(part, index)| {

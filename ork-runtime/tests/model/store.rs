@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use ork::accounting::{Books, Operation, OwedAsk, OwedId, OwedRow, PartWrite, Permits, Promise, Shards, Writes};
+use ork::tx::{Transaction, Operation, OutboxKind, OutboxId, OutboxRow, PartWrite, Permits, Promise, Shards, Writes};
 use ork::job::{Job, Phase};
 use ork::ledger::{Counts, Head, Ledger, Settled, Shard, place};
 use ork::{JobId, JobState, WorkerId};
@@ -47,8 +47,8 @@ pub(crate) struct PartRow {
 pub(crate) struct Tables {
     pub(crate) job: Option<JobRow>,
     pub(crate) parts: BTreeMap<u64, PartRow>,
-    pub(crate) owed: Vec<OwedRow>,
-    pub(crate) next_owed: OwedId,
+    pub(crate) owed: Vec<OutboxRow>,
+    pub(crate) next_outbox_id: OutboxId,
     /// How many permits of the only limit each worker holds; empty where there is no limit.
     pub(crate) permits: Vec<u32>,
     /// How often the job came to an end, and how often its outcome was owed to its client: not stored, only counted.
@@ -114,9 +114,9 @@ impl Tables {
         &self,
         operation: &O,
         counts: impl Fn(usize) -> bool,
-        mutate: impl FnOnce(&mut Books, &mut Writes),
+        mutate: impl FnOnce(&mut Transaction, &mut Writes),
     ) -> Applied<O::Answer> {
-        let mut books = Books::new(self.next_owed);
+        let mut books = Transaction::new(self.next_outbox_id);
         books.open(id(), self.job.as_ref().map(|row| (row.job.clone(), row.ledger())));
         assert_eq!(operation.job(), id(), "an operation is about the only job");
         let shards = operation.shards(&books);
@@ -130,13 +130,13 @@ impl Tables {
         let (mut writes, _) = books.finish();
         mutate(&mut books, &mut writes);
         let mut tables = self.clone();
-        tables.next_owed = books.next_owed();
+        tables.next_outbox_id = books.next_outbox_id();
         tables.write(books, &writes);
         Applied { answer, soon, quiet, writes, tables }
     }
 
     /// Only what was asked for is loaded: an operation that looks further fails in the ledger.
-    fn load(&self, books: &mut Books, shards: Shards) {
+    fn load(&self, books: &mut Transaction, shards: Shards) {
         let range = match shards {
             Shards::None => return,
             Shards::Of(_, index) => place(index).0..=place(index).0,
@@ -149,7 +149,7 @@ impl Tables {
         }
     }
 
-    fn write(&mut self, books: Books, writes: &Writes) {
+    fn write(&mut self, books: Transaction, writes: &Writes) {
         if !writes.cleared.is_empty() {
             self.parts.clear();
             if let Some(row) = &mut self.job {
@@ -209,7 +209,7 @@ impl Tables {
     }
 
     /// Lets go of a row that a worker holds, whichever of those that ask for the same; `lost` if the worker died.
-    pub(crate) fn free(&mut self, (ask, attempt): (OwedAsk, u32), lost: bool) {
+    pub(crate) fn free(&mut self, (ask, attempt): (OutboxKind, u32), lost: bool) {
         if let Some(row) =
             self.owed.iter_mut().find(|row| row.holder.is_some() && (row.ask, row.attempt) == (ask, attempt))
         {
@@ -219,14 +219,14 @@ impl Tables {
     }
 
     /// Removes a row that a worker holds.
-    pub(crate) fn forget(&mut self, (ask, attempt): (OwedAsk, u32)) {
+    pub(crate) fn forget(&mut self, (ask, attempt): (OutboxKind, u32)) {
         let held = self.owed.iter().position(|row| row.holder.is_some() && (row.ask, row.attempt) == (ask, attempt));
         held.map(|row| self.owed.remove(row));
     }
 
     /// What the messages of an owed row would carry now: the part and its input; nothing for a part that has ended.
-    pub(crate) fn inputs(&self, row: &OwedRow) -> Vec<(u64, Bytes)> {
-        let OwedAsk::Parts { first, len, .. } = row.ask else { return Vec::new() };
+    pub(crate) fn inputs(&self, row: &OutboxRow) -> Vec<(u64, Bytes)> {
+        let OutboxKind::Parts { first, len, .. } = row.ask else { return Vec::new() };
         let parts = self.parts.range(first..first + len);
         parts.filter_map(|(index, part)| Some((*index, part.input.clone()?))).collect()
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ork::accounting::{Admit, Admitted, Answer, Begin, Lease, OwedAsk, Release, Settles};
+use ork::tx::{Admit, Admitted, Answer, Begin, Lease, OutboxKind, Release, Settles};
 
 use super::config::{Config, Mutant};
 use super::rules::Step;
@@ -126,12 +126,12 @@ impl World {
 }
 
 /// What asks for the work that a worker is at, if that is one thing.
-pub(crate) fn asked(worker: &Worker) -> Option<(OwedAsk, u32)> {
+pub(crate) fn asked(worker: &Worker) -> Option<(OutboxKind, u32)> {
     match &worker.hand {
-        Hand::Job { join: true, attempt, .. } => Some((OwedAsk::Join, *attempt)),
-        Hand::Job { join: false, attempt, .. } | Hand::Split { attempt, .. } => Some((OwedAsk::Start, *attempt)),
+        Hand::Job { join: true, attempt, .. } => Some((OutboxKind::Join, *attempt)),
+        Hand::Job { join: false, attempt, .. } | Hand::Split { attempt, .. } => Some((OutboxKind::Start, *attempt)),
         Hand::Parts { epoch, attempt, parts } if parts.len() == 1 => {
-            Some((OwedAsk::Parts { epoch: *epoch, first: parts[0].0, len: 1 }, *attempt))
+            Some((OutboxKind::Parts { epoch: *epoch, first: parts[0].0, len: 1 }, *attempt))
         }
         Hand::Parts { .. } | Hand::Idle | Hand::Done | Hand::Held { .. } | Hand::Early { .. } => None,
     }

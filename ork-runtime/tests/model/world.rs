@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ork::JobState;
-use ork::accounting::{
-    Answer, Append, Cancel, Claim, Claimed, Open, Operation, OwedAsk, OwedRow, Page, PartAttempt, PartKey, Retry, Seal,
-    Settle, SettleParts, StartPart, StartRun, Started, Submit,
+use ork::tx::{
+    Answer, Append, Cancel, Claim, Claimed, Open, Operation, OutboxKind, OutboxRow, Page, PartAttemptOutcome, PartKey, Retry, Seal,
+    Settle, SettleParts, StartPart, StartParts, Started, Submit,
 };
 use ork::job::{Attempt, Phase};
 
@@ -66,7 +66,7 @@ pub(crate) struct Worker {
     /// Whether it was the last one to claim the job: as long as it lives nobody refuses for it.
     pub(crate) owner: bool,
     /// What the row asks for that it holds in place of its delivery.
-    pub(crate) lease: Option<(OwedAsk, u32)>,
+    pub(crate) lease: Option<(OutboxKind, u32)>,
     /// Rows that only a mutant keeps outside the transaction: the ask and the attempt.
     pub(crate) late: Vec<(bool, u32)>,
 }
@@ -93,7 +93,7 @@ impl World {
     pub(crate) fn new(config: &Config) -> Self {
         let workers = vec![Worker::default(); config.workers];
         let permits = vec![0; if config.permits.is_some() { config.workers } else { 0 }];
-        let empty = Arc::new(Tables { next_owed: 1, permits, ..Tables::default() });
+        let empty = Arc::new(Tables { next_outbox_id: 1, permits, ..Tables::default() });
         let (bag, left) = (Vec::new(), config.left);
         let disk = Arc::clone(&empty);
         let mut world = Self { disk, seen: empty, bag, workers, left, flaw: None, died: 0, lost: false };
@@ -123,15 +123,15 @@ impl World {
         applied.tables.counter = config.count(&before, &applied.tables, step);
         let ended = |tables: &Tables| tables.state().is_some_and(JobState::is_final);
         applied.tables.ends += u8::from(!ended(&before) && ended(&applied.tables));
-        let replies = applied.writes.owed.iter().filter(|row| row.ask == OwedAsk::Reply).count();
+        let replies = applied.writes.owed.iter().filter(|row| row.ask == OutboxKind::Reply).count();
         applied.tables.replies += u8::try_from(replies).unwrap();
         // What is told is looked at below; that it arrives is no other than that an outcome does.
-        applied.tables.owed.retain(|row| !matches!(row.ask, OwedAsk::Tell(_)));
+        applied.tables.owed.retain(|row| !matches!(row.ask, OutboxKind::Tell(_)));
         if let (Some(Mutant::CallbackOutside), Some(worker)) = (config.mutant, worker) {
-            let follows = |row: &mut OwedRow| matches!(row.ask, OwedAsk::Join | OwedAsk::Reply);
+            let follows = |row: &mut OutboxRow| matches!(row.ask, OutboxKind::Join | OutboxKind::Reply);
             for row in applied.tables.owed.extract_if(.., follows) {
-                applied.tables.replies -= u8::from(row.ask == OwedAsk::Reply);
-                self.workers[worker].late.push((row.ask == OwedAsk::Join, row.attempt));
+                applied.tables.replies -= u8::from(row.ask == OutboxKind::Reply);
+                self.workers[worker].late.push((row.ask == OutboxKind::Join, row.attempt));
             }
         }
         if self.flaw.is_none() {
@@ -160,7 +160,7 @@ impl World {
 
     /// The rows that a relay may take.
     pub(crate) fn free_rows(&self) -> impl Iterator<Item = usize> {
-        let free = |(_, row): &(usize, &OwedRow)| row.holder.is_none() && row.waits.is_none();
+        let free = |(_, row): &(usize, &OutboxRow)| row.holder.is_none() && row.waits.is_none();
         self.seen.owed.iter().enumerate().filter(free).map(|(at, _)| at)
     }
 
@@ -182,12 +182,12 @@ impl World {
         let inputs = tables.inputs(&owed);
         let msg = |asked| Msg { asked, attempt: owed.attempt, suspect: owed.lost > 0 };
         match owed.ask {
-            OwedAsk::Start => self.bag.push(msg(Asked::Whole)),
-            OwedAsk::Join => self.bag.push(msg(Asked::Join)),
-            OwedAsk::Parts { epoch, .. } => {
+            OutboxKind::Start => self.bag.push(msg(Asked::Whole)),
+            OutboxKind::Join => self.bag.push(msg(Asked::Join)),
+            OutboxKind::Parts { epoch, .. } => {
                 self.bag.extend(inputs.into_iter().map(|(index, body)| msg(Asked::Part { epoch, index, body })));
             }
-            OwedAsk::Reply | OwedAsk::Hooks { .. } | OwedAsk::Tell(_) => {}
+            OutboxKind::Reply | OutboxKind::Hooks { .. } | OutboxKind::Tell(_) => {}
         }
         if !keep {
             tables.owed.remove(row);
@@ -246,13 +246,13 @@ impl World {
         };
         let limited = config.plain && phase == Phase::Start;
         match self.begin(config, (worker, limited, msg.suspect), claim, Step::Claims { suspect: msg.suspect }).answer {
-            Some(Claimed::Ours { job, .. }) => {
+            Some(Claimed::Granted { job, .. }) => {
                 if self.left.refusals > 0 {
                     self.workers.iter_mut().enumerate().for_each(|(at, other)| other.owner = at == worker);
                 }
                 Hand::Job { join: phase == Phase::Join, attempt: job.attempt, counted: job.counted_attempt() }
             }
-            Some(Claimed::Runs(_) | Claimed::Nothing | Claimed::Unknown) | None => Hand::Idle,
+            Some(Claimed::Runs(_) | Claimed::Stale | Claimed::Unknown) | None => Hand::Idle,
         }
     }
 
@@ -273,7 +273,7 @@ impl World {
         let indices: Vec<_> = parts.iter().map(|(index, _)| *index).collect();
         let first = config.key(&self.seen, PartKey { job: id(), epoch, index: indices[0], attempt });
         let step = Step::Starts { epoch, attempt };
-        let start = StartRun { first, indices, by: by(Some(worker)) };
+        let start = StartParts { first, indices, by: by(Some(worker)) };
         let begun = self.begin(config, (worker, true, false), start, step);
         let started = begun.answer.unwrap_or_default();
         // What waits for a permit comes again when it has one.
@@ -319,7 +319,7 @@ impl World {
             }
             Hand::Parts { epoch, attempt, parts } => {
                 let how = |at: usize, body: Bytes| {
-                    if fails && at == 0 { config.part_failed(attempt) } else { PartAttempt::Ok(body) }
+                    if fails && at == 0 { config.part_failed(attempt) } else { PartAttemptOutcome::Ok(body) }
                 };
                 let ended = parts.into_iter().enumerate().map(|(at, (index, body))| (index, how(at, body)));
                 self.settle_parts(config, (worker, true), (epoch, attempt), ended.collect());
@@ -329,7 +329,7 @@ impl World {
     }
 
     fn open(&mut self, config: &Config, worker: usize, attempt: u32, counted: u32) {
-        let open = Open { job: id(), attempt, policy: config.policy, joined: config.joined, made_for: None };
+        let open = Open { job: id(), attempt, policy: config.policy, joined: config.joined, schemas: None };
         let step = Step::Job { attempt, epoch: None, opens: true };
         self.workers[worker].hand = match self.change(config, Some(worker), &open, step) {
             Some(epoch) => {
@@ -392,12 +392,12 @@ impl World {
         config: &Config,
         begun: (usize, bool),
         run: (u32, u32),
-        ended: Vec<(u64, PartAttempt)>,
+        ended: Vec<(u64, PartAttemptOutcome)>,
     ) {
         let ((epoch, attempt), (worker, _)) = (run, begun);
         let first = config.key(&self.seen, PartKey { job: id(), epoch, index: ended[0].0, attempt });
-        let for_good = |(_, how): &&(u64, PartAttempt)| {
-            matches!(how, PartAttempt::Ok(_) | PartAttempt::Failed { again: None, .. })
+        let for_good = |(_, how): &&(u64, PartAttemptOutcome)| {
+            matches!(how, PartAttemptOutcome::Ok(_) | PartAttemptOutcome::Failed { again: None, .. })
         };
         let n = u64::try_from(ended.iter().filter(for_good).count()).unwrap();
         let settle = SettleParts { first, ended: ended.into(), by: by(Some(worker)) };
@@ -423,7 +423,7 @@ impl World {
                 self.settle(config, worker, (Phase::Start, attempt, Some(epoch)), Attempt::Interrupted);
             }
             Hand::Parts { epoch, attempt, parts } => {
-                let ended = parts.into_iter().map(|(index, _)| (index, PartAttempt::Interrupted));
+                let ended = parts.into_iter().map(|(index, _)| (index, PartAttemptOutcome::Interrupted));
                 self.settle_parts(config, (worker, true), (epoch, attempt), ended.collect());
             }
             Hand::Idle | Hand::Done | Hand::Held { .. } | Hand::Early { .. } => {}
@@ -475,9 +475,9 @@ impl World {
         self.write();
         let mut tables = Tables::clone(&self.seen);
         for (join, attempt) in std::mem::take(&mut self.workers[worker].late) {
-            let ask = if join { OwedAsk::Join } else { OwedAsk::Reply };
-            tables.owed.push(super::config::row(tables.next_owed, ask, attempt));
-            tables.next_owed += 1;
+            let ask = if join { OutboxKind::Join } else { OutboxKind::Reply };
+            tables.owed.push(super::config::row(tables.next_outbox_id, ask, attempt));
+            tables.next_outbox_id += 1;
             tables.replies += u8::from(!join);
         }
         self.seen = Arc::new(tables);

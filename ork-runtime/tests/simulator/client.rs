@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt as _;
-use ork::store::{Owing, StoreErrorKind};
+use ork::store::{PendingOutbox, StoreErrorKind};
 use ork::{ClientError, FailureKind, Filter, Handle, JobId, JobOutcome, JobState, Ork};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -380,7 +380,7 @@ impl World {
                 Job::Tree(..) | Job::Flow(_) => self.oracle(|oracle| oracle.has_deaths_beyond(most)),
                 _ => lost,
             };
-            if has_lost && !matches!(state, JobState::Success) {
+            if has_lost && !matches!(state, JobState::Succeeded) {
                 self.oracle(|oracle| oracle.excuses("a job that failed as calls of it were lost"));
             }
             // A split may die before its function is called, which only the store sees.
@@ -397,7 +397,7 @@ impl World {
                 && !submitted.steered
                 && self.scenario.retention == 0
             {
-                self.check_followers(number, state == JobState::Success);
+                self.check_followers(number, state == JobState::Succeeded);
             }
             if let Some(Answer::Ended(outcome)) = &submitted.outcome
                 && !submitted.steered
@@ -438,10 +438,10 @@ impl World {
         for view in self.truth(|tables| tables.jobs(&filter)) {
             let id = view.job.id;
             let owed = self.truth(|tables| tables.situation(id)).owed;
-            if self.scenario.undoes() && owed != Owing::default() {
+            if self.scenario.undoes() && owed != PendingOutbox::default() {
                 // The removal of the row was undone; the row goes with its process at the latest.
                 self.oracle(|oracle| oracle.excuses("a row whose removal was undone"));
-            } else if owed != Owing::default() {
+            } else if owed != PendingOutbox::default() {
                 let words = format!("{} {id} has ended, and {owed:?} is left", view.job.task);
                 self.oracle(|oracle| oracle.report("left", words));
             }

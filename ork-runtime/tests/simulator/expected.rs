@@ -21,9 +21,9 @@ impl Expected {
         match self {
             Self::Any => true,
             Self::Failed => state == JobState::Failed,
-            Self::Success(None) => state == JobState::Success,
+            Self::Success(None) => state == JobState::Succeeded,
             Self::Success(Some(number)) => {
-                state == JobState::Success && output.is_some_and(|output| output == number.to_string().as_bytes())
+                state == JobState::Succeeded && output.is_some_and(|output| output == number.to_string().as_bytes())
             }
         }
     }

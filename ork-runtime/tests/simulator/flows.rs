@@ -83,7 +83,7 @@ impl FlowTask {
     /// How it ends after the tasks before it, if no client steers the run.
     fn outcome(&self, before: &[Outcome]) -> Outcome {
         let is_fan = self.how_many != HowMany::One;
-        let well = |at: &usize| before.get(*at).is_some_and(|task| task.stage == Stage::Success);
+        let well = |at: &usize| before.get(*at).is_some_and(|task| task.stage == Stage::Succeeded);
         if !self.anyway && !self.needs.iter().all(well) {
             return Outcome { stage: Stage::Skipped, output: if is_fan { json!([]) } else { Value::Null } };
         }
@@ -95,7 +95,7 @@ impl FlowTask {
         let mut outputs: Vec<_> = self.scripts.iter().take(n).map(output).collect();
         let all_well = self.scripts.iter().take(n).all(Script::succeeds);
         let output = if is_fan { Value::Array(outputs) } else { outputs.pop().unwrap_or_default() };
-        Outcome { stage: if all_well { Stage::Success } else { Stage::Failed }, output }
+        Outcome { stage: if all_well { Stage::Succeeded } else { Stage::Failed }, output }
     }
 
     /// What it is given by the first task that it needs.
@@ -142,7 +142,7 @@ pub(crate) fn plan(run: u64, tasks: &[FlowTask]) -> Plan {
 /// Whether all tasks succeed if no client steers the run.
 pub(crate) fn succeeds(tasks: &[FlowTask]) -> bool {
     // One that is skipped rests on one that failed.
-    outcomes(tasks).iter().all(|task| task.stage == Stage::Success)
+    outcomes(tasks).iter().all(|task| task.stage == Stage::Succeeded)
 }
 
 fn outcomes(tasks: &[FlowTask]) -> Vec<Outcome> {
@@ -184,7 +184,7 @@ impl World {
         let (Some((at, _)), Some(flow)) = (view.job.step(), run.job.run()) else { return };
         let Some(step) = flow.steps.get(at) else { return };
         let open = step.needs.iter().filter_map(|needs| flow.steps.get(*needs)).find(|task| match task.stage {
-            Stage::Success => false,
+            Stage::Succeeded => false,
             Stage::Failed | Stage::Cancelled | Stage::Skipped => !step.anyway,
             _ => true,
         });

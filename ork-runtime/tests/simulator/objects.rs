@@ -127,5 +127,5 @@ impl World {
 
 /// The object that a row refers to.
 fn object_of(row: &[u8]) -> Option<String> {
-    ork::output::Elsewhere::read(row)?.ok()?.object
+    ork::output::OutputRef::read(row)?.ok()?.object
 }

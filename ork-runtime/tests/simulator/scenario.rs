@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use ork::JobId;
-use ork::broker::{DeadReason, Refused};
+use ork::broker::{DeadLetterReason, Refused};
 use ork::message::{Ask, Message};
 use ork::workflow::Overlap;
 
@@ -161,7 +161,7 @@ impl Foreign {
             Self::Unreadable => {
                 let detail = "its header is wrong".to_owned();
                 let (reply, job, task, hooks) = (None, None, None, None);
-                Err(Refused { reason: DeadReason::Undecodable, detail, reply, job, task, hooks })
+                Err(Refused { reason: DeadLetterReason::Undecodable, detail, reply, job, task, hooks })
             }
             Self::UnknownTask => Ok(message),
             Self::UnknownJob => {

@@ -7,13 +7,13 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ork::accounting::{By, Change, OwedId};
+use ork::tx::{By, Change, OutboxId};
 use ork::context::Progress;
 use ork::message::Outgoing;
 use ork::metric::{Delta, Metric};
 use ork::store::memory::Tables;
 use ork::store::{
-    Beat, Beaten, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Recorded, Situation, Store,
+    Beat, HeartbeatReply, Notifier, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, MetricsOf, JobDiagnostics, Store,
     StoreError, StoreErrorKind, Take, Taken, Work,
 };
 use ork::task::parts::SettledPart;
@@ -34,7 +34,7 @@ const BATCH: usize = 64;
 pub(crate) struct End {
     pub(crate) world: Arc<World>,
     pub(crate) owner: Owner,
-    changes: Changes,
+    changes: Notifier,
     queue: Mutex<VecDeque<Box<dyn Work>>>,
     some: Notify,
     dice: Mutex<Dice>,
@@ -56,7 +56,7 @@ impl End {
         let end = Arc::new(Self {
             world: Arc::clone(world),
             owner,
-            changes: Changes::new(),
+            changes: Notifier::new(),
             queue: Mutex::default(),
             some: Notify::new(),
             dice: Mutex::new(dice),
@@ -144,7 +144,7 @@ impl End {
         }
         match self.world.scenario.store {
             StoreKind::Server => self.notify(changes),
-            StoreKind::File | StoreKind::None => self.notify(vec![Change::Owed, Change::Elsewhere]),
+            StoreKind::File | StoreKind::None => self.notify(vec![Change::Owed, Change::ChangedElsewhere]),
         }
     }
 
@@ -200,7 +200,7 @@ impl End {
 
 #[async_trait]
 impl Store for End {
-    fn changes(&self) -> &Changes {
+    fn changes(&self) -> &Notifier {
         &self.changes
     }
 
@@ -231,7 +231,7 @@ impl Store for End {
         self.ask(("take", true), what, unheard).await
     }
 
-    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+    async fn forget(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
         let owner = self.owner;
         let what = move |world: &World| {
             world.note(owner, format_args!("forgets rows {owed:?}"));
@@ -240,7 +240,7 @@ impl Store for End {
         self.ask(("forget", true), what, |_world, ()| {}).await
     }
 
-    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+    async fn give_back(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
         let owner = self.owner;
         let what = move |world: &World| {
             world.note(owner, format_args!("gives back rows {owed:?}"));
@@ -259,7 +259,7 @@ impl Store for End {
         self.ask(("time", false), |world| (Some(world.time()), Vec::new()), |_world, _time| {}).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
+    async fn beat(&self, beat: Beat) -> Result<HeartbeatReply, StoreError> {
         let (asked, owner) = (self.world.executor.now(), self.owner);
         let what = move |world: &World| {
             // A sign of life counts from when it is written.
@@ -286,7 +286,7 @@ impl Store for End {
         self.ask(("record", true), what, |_world, _jobs| {}).await
     }
 
-    async fn metrics(&self, of: Recorded) -> Result<Vec<Metric>, StoreError> {
+    async fn metrics(&self, of: MetricsOf) -> Result<Vec<Metric>, StoreError> {
         self.read("metrics", move |tables| tables.recorded(of)).await
     }
 
@@ -306,7 +306,7 @@ impl Store for End {
         self.read("list parts", move |tables| tables.list_parts(job, &filter)).await
     }
 
-    async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
+    async fn situation(&self, job: JobId) -> Result<JobDiagnostics, StoreError> {
         self.read("situation", move |tables| tables.situation(job)).await
     }
 

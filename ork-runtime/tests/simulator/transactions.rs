@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ork::accounting::{Change, Promise};
+use ork::tx::{Change, Promise};
 use ork::store::memory::Tables;
-use ork::store::{Beat, Beaten, JobView, Work};
+use ork::store::{Beat, HeartbeatReply, JobView, Work};
 use ork::{JobId, JobState};
 
 use super::executor::Owner;
@@ -128,7 +128,7 @@ impl World {
     }
 
     /// Writes a sign of life.
-    pub(crate) fn beats(&self, owner: Owner, beat: Beat) -> (Beaten, Vec<Change>) {
+    pub(crate) fn beats(&self, owner: Owner, beat: Beat) -> (HeartbeatReply, Vec<Change>) {
         let ((mut beaten, changes), taken_for_dead) = self.truth(|tables| {
             let names = |tables: &Tables| {
                 let processes = tables.situation(JobId::from_bytes([0; 16])).processes;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ork::store::{JobView, Situation};
+use ork::store::{JobView, JobDiagnostics};
 use ork::{JobId, JobState, Ork, WaitsFor};
 
 use super::world::World;
@@ -39,7 +39,7 @@ impl World {
         }
     }
 
-    fn known_of(&self, id: JobId) -> Option<(JobView, Situation)> {
+    fn known_of(&self, id: JobId) -> Option<(JobView, JobDiagnostics)> {
         self.truth(|tables| Some((tables.job(id)?, tables.situation(id))))
     }
 }

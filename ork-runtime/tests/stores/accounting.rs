@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ork::accounting::{Answer, Cancel, Claim, Claimed, NewJob, PartAttempt, PartKey, Retry, Settle, Started, Steered};
+use ork::tx::{Answer, Cancel, Claim, Claimed, NewJob, PartAttemptOutcome, PartKey, Retry, Settle, Started, ControlResult};
 use ork::job::{Attempt, Job, Phase};
 use ork::ledger::Append;
 use ork::message::{Ask, Outgoing};
@@ -10,7 +10,7 @@ use ork::{JobId, JobState, OnError, Policy, Tolerate};
 
 use super::world::{START, World, each, failed, ok, part};
 
-fn asks(owed: &[ork::accounting::Owed]) -> Vec<Ask> {
+fn asks(owed: &[ork::tx::Owed]) -> Vec<Ask> {
     let ask = |message: &Outgoing| match message {
         Outgoing::Work(message) => message.ask,
         other => panic!("no work: {other:?}"),
@@ -31,13 +31,13 @@ async fn end(world: &World, id: JobId, phase: Phase, attempt: u32, how: Attempt)
 fn an_ended_job_is_not_claimed_again() {
     each(|world| async move {
         let id = world.submit("one").await;
-        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         // Delivered twice: both may run it, the first to settle counts.
-        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         assert!(matches!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Counted(_)));
         assert_eq!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Old);
-        assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Nothing);
-        assert_eq!(state(&world, id).await, JobState::Success);
+        assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Stale);
+        assert_eq!(state(&world, id).await, JobState::Succeeded);
     });
 }
 
@@ -45,7 +45,7 @@ fn an_ended_job_is_not_claimed_again() {
 fn an_unknown_job_is_made_when_it_is_claimed() {
     each(|world| async move {
         let id = JobId::new();
-        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         assert_eq!(state(&world, id).await, JobState::Running);
         assert_eq!(world.claim(JobId::new(), Phase::Join, 1).await, Claimed::Unknown);
         assert_eq!(world.claim(JobId::new(), Phase::Start, 2).await, Claimed::Unknown);
@@ -61,9 +61,9 @@ fn an_older_attempt_changes_nothing() {
         let how = Attempt::Failed { failure, again: Some(START + Duration::from_secs(5)) };
         assert_eq!(end(&world, id, Phase::Start, 1, how).await, Answer::Counted(Vec::new()));
         assert_eq!(state(&world, id).await, JobState::Retrying);
-        assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Nothing);
+        assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Stale);
         assert_eq!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Old);
-        assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Ours { .. }));
+        assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Granted { .. }));
         assert!(matches!(end(&world, id, Phase::Start, 2, Attempt::Succeeded).await, Answer::Counted(_)));
     });
 }
@@ -94,7 +94,7 @@ fn no_parts_at_all_complete_at_once() {
     each(|world| async move {
         let joined = world.with_parts(0, Policy::default(), true).await;
         let plain = world.with_parts(0, Policy::default(), false).await;
-        assert_eq!((state(&world, joined).await, state(&world, plain).await), (JobState::Ready, JobState::Success));
+        assert_eq!((state(&world, joined).await, state(&world, plain).await), (JobState::Ready, JobState::Succeeded));
     });
 }
 
@@ -112,7 +112,7 @@ fn only_a_sealed_job_completes() {
         assert!(!world.seal(id, epoch, 3).await, "a seal names the number that was appended");
         assert!(world.seal(id, epoch, 2).await);
         assert!(world.seal(id, epoch, 2).await);
-        assert_eq!(state(&world, id).await, JobState::Success);
+        assert_eq!(state(&world, id).await, JobState::Succeeded);
     });
 }
 
@@ -132,7 +132,7 @@ fn what_an_overtaken_worker_gives_back_stays_with_the_one_that_has_it() {
         let key = PartKey { epoch, ..part(id, 0) };
         other.start(key).await;
         other.settle(key, ok()).await;
-        assert_eq!(state(&world, id).await, JobState::Success);
+        assert_eq!(state(&world, id).await, JobState::Succeeded);
     });
 }
 
@@ -189,7 +189,7 @@ fn a_retried_part_is_fenced_and_comes_again_when_it_is_due() {
         world.start(part(id, 0)).await;
         let failure = ork::Failure::new(ork::FailureKind::Task, "no");
         let due = START + Duration::from_secs(3);
-        let how = PartAttempt::Failed { failure, again: Some(due) };
+        let how = PartAttemptOutcome::Failed { failure, again: Some(due) };
         assert_eq!(world.settle(part(id, 0), how).await, Answer::Counted(Vec::new()));
         assert_eq!(world.start(part(id, 0)).await, Started::Nothing(Vec::new()));
         assert_eq!(world.settle(part(id, 0), ok()).await, Answer::Old);
@@ -201,7 +201,7 @@ fn a_retried_part_is_fenced_and_comes_again_when_it_is_due() {
         let again = PartKey { attempt: 2, ..part(id, 0) };
         assert!(matches!(world.start(again).await, Started::Run { count: Some(1), .. }));
         assert!(matches!(world.settle(again, ok()).await, Answer::Counted(_)));
-        assert_eq!(state(&world, id).await, JobState::Success);
+        assert_eq!(state(&world, id).await, JobState::Succeeded);
     });
 }
 
@@ -241,13 +241,13 @@ fn cancelling_settles_everything_at_once() {
         let id = world.with_parts(70_000, Policy::default(), true).await;
         world.start(part(id, 69_999)).await;
         let cancel = Cancel::new(id, world.by());
-        assert_eq!(world.store.apply(cancel.clone()).await.unwrap(), Steered::Done(Vec::new()));
-        assert_eq!(world.store.apply(cancel).await.unwrap(), Steered::Refused(JobState::Cancelled));
+        assert_eq!(world.store.apply(cancel.clone()).await.unwrap(), ControlResult::Done(Vec::new()));
+        assert_eq!(world.store.apply(cancel).await.unwrap(), ControlResult::Refused(JobState::Cancelled));
         assert_eq!(world.settle(part(id, 69_999), ok()).await, Answer::Old);
         let view = world.store.job(id).await.unwrap().unwrap();
         assert_eq!((view.counts.cancelled, view.counts.running), (70_000, 0));
         let unknown = Cancel::new(JobId::new(), world.by());
-        assert_eq!(world.store.apply(unknown).await.unwrap(), Steered::Unknown);
+        assert_eq!(world.store.apply(unknown).await.unwrap(), ControlResult::Unknown);
     });
 }
 
@@ -261,7 +261,7 @@ fn retrying_owes_exactly_what_is_not_ok() {
             world.settle(part(id, index), if [1, 2, 5].contains(&index) { failed() } else { ok() }).await;
         }
         assert_eq!(state(&world, id).await, JobState::Failed);
-        assert!(matches!(world.store.apply(Retry::new(id, world.by())).await.unwrap(), Steered::Done(_)));
+        assert!(matches!(world.store.apply(Retry::new(id, world.by())).await.unwrap(), ControlResult::Done(_)));
         assert_eq!(state(&world, id).await, JobState::Waiting);
         let again = |index| Ask::Part { epoch: 2, index };
         assert_eq!(asks(&world.take(100).await), [again(1), again(2), again(5)]);
@@ -272,7 +272,7 @@ fn retrying_owes_exactly_what_is_not_ok() {
             world.settle(part, ok()).await;
         }
         let view = world.store.job(id).await.unwrap().unwrap();
-        assert_eq!((view.job.state, view.counts.ok), (JobState::Success, 6));
+        assert_eq!((view.job.state, view.counts.ok), (JobState::Succeeded, 6));
     });
 }
 
@@ -281,14 +281,14 @@ fn an_interrupted_attempt_costs_nothing() {
     each(|world| async move {
         let id = world.with_parts(1, Policy::default(), false).await;
         world.start(part(id, 0)).await;
-        world.settle(part(id, 0), PartAttempt::Interrupted).await;
+        world.settle(part(id, 0), PartAttemptOutcome::Interrupted).await;
         assert_eq!(world.store.job(id).await.unwrap().unwrap().counts.running, 0);
         assert!(matches!(world.start(part(id, 0)).await, Started::Run { .. }));
         let one = world.submit("one").await;
         world.claim(one, Phase::Start, 1).await;
         end(&world, one, Phase::Start, 1, Attempt::Interrupted).await;
         assert_eq!(state(&world, one).await, JobState::Ready);
-        assert!(matches!(world.claim(one, Phase::Start, 1).await, Claimed::Ours { .. }));
+        assert!(matches!(world.claim(one, Phase::Start, 1).await, Claimed::Granted { .. }));
     });
 }
 
@@ -321,13 +321,13 @@ fn a_settlement_makes_good_the_claim_that_was_forgotten() {
     each(|world| async move {
         let id = world.submit("one").await;
         assert!(matches!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Counted(_)));
-        assert_eq!(state(&world, id).await, JobState::Success);
+        assert_eq!(state(&world, id).await, JobState::Succeeded);
         let id = world.submit("many").await;
         let open =
-            ork::accounting::Open { job: id, attempt: 1, policy: Policy::default(), joined: false, made_for: None };
+            ork::tx::Open { job: id, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
         assert_eq!(world.store.apply(open).await.unwrap(), Some(1));
         assert!(world.seal(id, 1, 0).await);
-        assert_eq!(state(&world, id).await, JobState::Success);
+        assert_eq!(state(&world, id).await, JobState::Succeeded);
     });
 }
 
@@ -350,9 +350,9 @@ fn a_retry_ends_the_run_of_the_split_that_was_cut_short() {
                 }
             }
         };
-        assert!(matches!(steer(false).await, Steered::Done(_)));
-        assert!(matches!(steer(true).await, Steered::Done(_)));
-        assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Ours { .. }));
+        assert!(matches!(steer(false).await, ControlResult::Done(_)));
+        assert!(matches!(steer(true).await, ControlResult::Done(_)));
+        assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Granted { .. }));
         assert_eq!(world.append(id, epoch, 2, 1).await.answer, Append::Old);
         assert!(!world.seal(id, epoch, 2).await);
         assert_eq!(state(&world, id).await, JobState::Running);
@@ -368,7 +368,7 @@ fn an_older_attempt_does_not_skip_a_part_that_runs() {
         let id = world.with_parts(2, policy, false).await;
         world.start(part(id, 0)).await;
         let failure = ork::Failure::new(ork::FailureKind::Task, "no");
-        world.settle(part(id, 0), PartAttempt::Failed { failure, again: Some(START) }).await;
+        world.settle(part(id, 0), PartAttemptOutcome::Failed { failure, again: Some(START) }).await;
         let again = PartKey { attempt: 2, ..part(id, 0) };
         assert!(matches!(world.start(again).await, Started::Run { .. }));
         world.start(part(id, 1)).await;
@@ -392,16 +392,16 @@ fn a_copy_of_what_another_process_runs_leaves_the_job_with_that_one() {
         };
         // What nobody runs is claimed, and again by the same process.
         for _ in 0..2 {
-            assert!(matches!(claim(world.by(), true).await, Claimed::Ours { .. }));
+            assert!(matches!(claim(world.by(), true).await, Claimed::Granted { .. }));
         }
         assert_eq!(claim(other.by(), true).await, Claimed::Runs(world.worker.to_string()));
         let worker = world.store.job(id).await.unwrap().unwrap().job.worker;
         assert_eq!(worker, Some(world.worker.to_string()), "nothing changed");
         // A delivery that the broker has made before says that the first one has lost it.
-        let Claimed::Ours { job, again, .. } = claim(other.by(), false).await else { panic!("it is owed") };
+        let Claimed::Granted { job, again, .. } = claim(other.by(), false).await else { panic!("it is owed") };
         assert!(again && job.worker == Some(other.worker.to_string()));
         // What has ended is not waited for.
         world.store.apply(Cancel::new(id, world.by())).await.unwrap();
-        assert_eq!(claim(world.by(), true).await, Claimed::Nothing);
+        assert_eq!(claim(world.by(), true).await, Claimed::Stale);
     });
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use ork::accounting::{
+use ork::tx::{
     Admit, Admitted, Answer, By, Limit, Release, SettleParts, StartPart, Started, Submit, Submitted,
 };
 use ork::job::Job;
@@ -93,8 +93,8 @@ async fn stores() -> Option<(World, Wire, World)> {
 
 fn submit(hold: bool) -> (JobId, Submit) {
     let job = Job::new(JobId::new(), "one", START);
-    let by = By { worker: WorkerId::new("one"), now: START, hold, tells: ork::event::Telling::Nothing };
-    (job.id, Submit::new(ork::accounting::NewJob { job, input: "{}".into() }, by))
+    let by = By { worker: WorkerId::new("one"), now: START, hold, tells: ork::event::EventRouting::Nothing };
+    (job.id, Submit::new(ork::tx::NewJob { job, input: "{}".into() }, by))
 }
 
 #[test]

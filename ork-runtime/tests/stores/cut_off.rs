@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ork::JobId;
-use ork::accounting::Claimed;
+use ork::tx::Claimed;
 use ork::job::Phase;
 use ork::store::StoreErrorKind;
 use ork::store::postgres::Postgres;
@@ -34,7 +34,7 @@ async fn is_locked(url: &str, id: JobId) -> bool {
 async fn cut_off_with_a_lock(url: &str, world: &World, proxy: &Proxy) -> JobId {
     // Each statement is prepared when it is used first, which is an answer more.
     let first = world.submit("first").await;
-    assert!(matches!(world.claim(first, Phase::Start, 1).await, Claimed::Ours { .. }));
+    assert!(matches!(world.claim(first, Phase::Start, 1).await, Claimed::Granted { .. }));
     for answers in 1..20 {
         let id = world.submit("locked").await;
         proxy.stall_after(answers);
@@ -65,11 +65,11 @@ fn while_a_process_is_cut_off_with_a_row_the_others_work_on_and_soon_have_the_ro
         let mut others = 0;
         while !locked.is_finished() {
             let other = healthy.submit("other").await;
-            assert!(matches!(healthy.claim(other, Phase::Start, 1).await, Claimed::Ours { .. }));
+            assert!(matches!(healthy.claim(other, Phase::Start, 1).await, Claimed::Granted { .. }));
             others += 1;
         }
         // As long as the other process is cut off, only PostgreSQL can have let the row go.
-        assert!(matches!(locked.await.unwrap(), Claimed::Ours { .. }));
+        assert!(matches!(locked.await.unwrap(), Claimed::Granted { .. }));
         assert!(others >= 3, "{others} other jobs were claimed meanwhile");
 
         proxy.go_on();
@@ -92,7 +92,7 @@ fn what_waits_for_a_lock_is_told_what_is_locked_while_all_else_is_done() {
         other.execute(sqlx::query(lock).bind(locked.to_string())).await.unwrap();
 
         let (store, by) = (Arc::clone(&world.store), world.by());
-        let cancel = |id| store.apply(ork::accounting::Cancel::new(id, by.clone()));
+        let cancel = |id| store.apply(ork::tx::Cancel::new(id, by.clone()));
         let mut waiting = std::pin::pin!(cancel(locked));
         let mut others = 0;
         let error = loop {
@@ -143,7 +143,7 @@ fn a_row_that_is_locked_by_turns_is_got_in_the_end() {
         });
         let turns: Vec<_> = turns.collect();
         while !is_locked(&url, id).await {}
-        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         for turn in turns {
             turn.await.unwrap();
         }
@@ -206,10 +206,10 @@ fn a_listener_that_the_network_has_forgotten_is_replaced_though_all_else_works()
         proxy.stall();
         proxy.is_noticed(1).await;
         let id = other.submit("one").await;
-        other.store.apply(ork::accounting::Cancel::new(id, other.by())).await.unwrap();
+        other.store.apply(ork::tx::Cancel::new(id, other.by())).await.unwrap();
         proxy.go_on_with_new_connections();
         let told = timeout(Duration::from_mins(1), news.recv()).await.expect("no news");
-        assert_eq!(told.unwrap(), ork::accounting::Change::Elsewhere);
+        assert_eq!(told.unwrap(), ork::tx::Change::ChangedElsewhere);
         ork::store::Store::close(&watcher).await;
         other.store.close().await;
     });

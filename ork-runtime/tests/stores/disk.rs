@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ork::accounting::{NewJob, Submit, Submitted};
+use ork::tx::{NewJob, Submit, Submitted};
 use ork::job::Job;
 use ork::store::StoreErrorKind;
 use ork::{Filter, JobId};

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use ork::accounting::{By, Change, NewJob, Submit};
+use ork::tx::{By, Change, NewJob, Submit};
 use ork::job::Job;
 use ork::store::sqlite::{Sqlite, Synchronous};
 use ork::store::{Store, StoreErrorKind};
@@ -29,7 +29,7 @@ fn on_dyn(store: &Sqlite) -> &dyn Store {
 async fn submit(store: &dyn Store) -> JobId {
     let job = Job::new(JobId::new(), "one", START);
     let id = job.id;
-    let by = By { worker: WorkerId::new("one"), now: START, hold: false, tells: ork::event::Telling::Nothing };
+    let by = By { worker: WorkerId::new("one"), now: START, hold: false, tells: ork::event::EventRouting::Nothing };
     store.apply(Submit::new(NewJob { job, input: "{}".into() }, by)).await.unwrap();
     id
 }
@@ -193,7 +193,7 @@ fn a_locked_file_says_so_and_works_again_later() {
         let store = open(&path).unwrap();
         let blocker = Connection::open(&path).unwrap();
         blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let by = By { worker: WorkerId::new("one"), now: START, hold: false, tells: ork::event::Telling::Nothing };
+        let by = By { worker: WorkerId::new("one"), now: START, hold: false, tells: ork::event::EventRouting::Nothing };
         let error = store.leave(by.clone()).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         assert!(error.to_string().contains("is locked: another program"), "{error}");
@@ -216,7 +216,7 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
             Connection::open(&path).unwrap().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
         let store = Sqlite::open_bounded(&path, Synchronous::Full, pages).unwrap();
         let job = Job::new(JobId::new(), "one", START);
-        let by = By { worker: WorkerId::new("one"), now: START, hold: false, tells: ork::event::Telling::Nothing };
+        let by = By { worker: WorkerId::new("one"), now: START, hold: false, tells: ork::event::EventRouting::Nothing };
         let large = NewJob { job: job.clone(), input: vec![b'1'; 1_000_000].into() };
         let error = on_dyn(&store).apply(Submit::new(large, by)).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
@@ -239,10 +239,10 @@ fn a_claim_that_is_rolled_back_does_not_lose_its_job() {
         let pages: i64 =
             Connection::open(&path).unwrap().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
         let store = Sqlite::open_bounded(&path, Synchronous::Full, pages).unwrap();
-        let by = By { worker: WorkerId::new("one"), now: START, hold: false, tells: ork::event::Telling::Nothing };
+        let by = By { worker: WorkerId::new("one"), now: START, hold: false, tells: ork::event::EventRouting::Nothing };
         let unknown = NewJob { job: Job::new(id, "one", START), input: "{}".into() };
         let phase = ork::job::Phase::Start;
-        let claim = ork::accounting::Claim {
+        let claim = ork::tx::Claim {
             unknown,
             unique: None,
             phase,
@@ -254,12 +254,12 @@ fn a_claim_that_is_rolled_back_does_not_lose_its_job() {
         let job = Job::new(JobId::new(), "one", START);
         let large = Submit::new(NewJob { job, input: vec![b'1'; 1_000_000].into() }, by.clone());
         let (claimed, submitted) = tokio::join!(on_dyn(&store).apply(claim), on_dyn(&store).apply(large));
-        assert!(matches!(claimed.unwrap(), ork::accounting::Claimed::Ours { .. }));
+        assert!(matches!(claimed.unwrap(), ork::tx::Claimed::Granted { .. }));
         assert!(submitted.is_err());
         let how = ork::job::Attempt::Succeeded;
-        let settle = ork::accounting::Settle { job: id, phase, attempt: 1, how, output: None, by };
-        assert!(matches!(on_dyn(&store).apply(settle).await.unwrap(), ork::accounting::Answer::Counted(_)));
-        assert_eq!(store.job(id).await.unwrap().unwrap().job.state, ork::JobState::Success);
+        let settle = ork::tx::Settle { job: id, phase, attempt: 1, how, output: None, by };
+        assert!(matches!(on_dyn(&store).apply(settle).await.unwrap(), ork::tx::Answer::Counted(_)));
+        assert_eq!(store.job(id).await.unwrap().unwrap().job.state, ork::JobState::Succeeded);
         store.close().await;
     });
 }

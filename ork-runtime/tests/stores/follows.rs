@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ork::accounting::{Cancel, Claim, Claimed, NewJob, Retry, Settle, Submit, Submitted};
+use ork::tx::{Cancel, Claim, Claimed, NewJob, Retry, Settle, Submit, Submitted};
 use ork::job::{Attempt, Job, Phase};
 use ork::message::Outgoing;
 use ork::store::sqlite::{Sqlite, Synchronous};
@@ -32,7 +32,7 @@ async fn end(world: &World, id: JobId, how: Attempt) {
     let unknown = NewJob { job: Job::new(id, "any", START), input: "{}".into() };
     let (phase, by) = (Phase::Start, world.by());
     let claim = Claim { unknown, unique: None, phase, attempt, firm: false, may_be_copy: false, by: by.clone() };
-    if let Claimed::Ours { .. } = world.store.apply(claim).await.unwrap() {
+    if let Claimed::Granted { .. } = world.store.apply(claim).await.unwrap() {
         world.store.apply(Settle { job: id, phase, attempt, how, output: Some("1".into()), by }).await.unwrap();
     }
 }
@@ -46,7 +46,7 @@ async fn handed_out(world: &World) -> Vec<(JobId, u32)> {
         _ => None,
     });
     let found = found.collect();
-    let by = ork::accounting::By { hold: true, ..world.by() };
+    let by = ork::tx::By { hold: true, ..world.by() };
     world.store.forget(taken.iter().map(|row| row.id).collect(), by).await.unwrap();
     found
 }
@@ -123,7 +123,7 @@ fn first_messages_of_followers_come_once_and_when_the_last_job_has_ended() {
                 for (job, waits) in &oracle.waits {
                     let situation = world.store.situation(*job).await.unwrap();
                     // One job alone is named by what the row waits for.
-                    let named = situation.owed.limit.and_then(|(limit, _)| ork::accounting::ends(&limit.name));
+                    let named = situation.owed.limit.and_then(|(limit, _)| ork::tx::ends(&limit.name));
                     let known: BTreeSet<_> = situation.follows.into_iter().chain(named).collect();
                     assert_eq!(&known, waits, "seed {seed}, step {step}");
                 }
@@ -150,7 +150,7 @@ fn a_job_cannot_follow_one_that_is_unknown_and_nothing_is_written() {
 
 /// What settles a job, badly, after a claim of its first attempt.
 async fn claimed(world: &World, id: JobId) -> Settle {
-    assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
+    assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
     let how = Attempt::Failed { failure: Failure::new(FailureKind::Task, "no"), again: None };
     Settle { job: id, phase: Phase::Start, attempt: 1, how, output: None, by: world.by() }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ork::accounting::{
+use ork::tx::{
     Admit, Admitted, Answer, Append, Cancel, Claim, Claimed, Limit, NewJob, Open, Owed, Page, PartKey, Release, Retry,
     Seal, Settle,
 };
@@ -66,7 +66,7 @@ fn what_the_function_returned_is_told_when_the_last_part_has_ended() {
                 assert!(matches!(seal(&world, id, epoch, n).await, Answer::Counted(_)));
             }
             let view = view(&world, id).await;
-            assert_eq!((view.job.state, output(&view)), (JobState::Success, Some(&b"\"returned\""[..])));
+            assert_eq!((view.job.state, output(&view)), (JobState::Succeeded, Some(&b"\"returned\""[..])));
             let told = told(&world).await;
             assert_eq!(told.len(), 1);
             assert_eq!(told[0].output.as_deref(), Some(&b"\"returned\""[..]));
@@ -81,7 +81,7 @@ fn what_a_join_returns_comes_in_place_of_what_the_function_did() {
         let epoch = world.opened(id, Policy::default(), true).await;
         assert!(matches!(seal(&world, id, epoch, 0).await, Answer::Counted(_)));
         assert_eq!(view(&world, id).await.output, None);
-        assert!(matches!(world.claim(id, Phase::Join, 2).await, Claimed::Ours { .. }));
+        assert!(matches!(world.claim(id, Phase::Join, 2).await, Claimed::Granted { .. }));
         let output = Some("\"joined\"".into());
         let how = Attempt::Succeeded;
         let settle = Settle { job: id, phase: Phase::Join, attempt: 2, how, output, by: world.by() };
@@ -108,7 +108,7 @@ fn a_job_that_its_parts_failed_tells_no_output_and_keeps_it() {
         world.start(again).await;
         world.settle(again, ok()).await;
         let told = told(&world).await;
-        assert_eq!((told[0].state, told[0].output.as_deref()), (JobState::Success, Some(&b"\"returned\""[..])));
+        assert_eq!((told[0].state, told[0].output.as_deref()), (JobState::Succeeded, Some(&b"\"returned\""[..])));
     });
 }
 
@@ -118,7 +118,7 @@ fn an_older_run_and_a_cancelled_job_are_not_sealed() {
         let id = asked(&world).await;
         let first = world.opened(id, Policy::default(), false).await;
         world.append(id, first, 0, 1).await;
-        let open = Open { job: id, attempt: 1, policy: Policy::default(), joined: false, made_for: None };
+        let open = Open { job: id, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
         let second = world.store.apply(open).await.unwrap().unwrap();
         assert_eq!(seal(&world, id, first, 1).await, Answer::Old);
         world.store.apply(Cancel::new(id, world.by())).await.unwrap();
@@ -139,15 +139,15 @@ fn parts_of_a_run_that_was_cut_short_are_forgotten_when_the_next_one_makes_none(
         world.settle(part(id, 0), ok()).await;
         let settle = |how, output| Settle { job: id, phase: Phase::Start, attempt: 1, how, output, by: world.by() };
         world.store.apply(settle(Attempt::Interrupted, None)).await.unwrap();
-        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         let answer = world.store.apply(settle(Attempt::Succeeded, Some("1".into()))).await.unwrap();
         assert!(matches!(answer, Answer::Counted(_)));
         let view = view(&world, id).await;
-        assert_eq!((view.job.state, output(&view)), (JobState::Success, Some(&b"1"[..])));
+        assert_eq!((view.job.state, output(&view)), (JobState::Succeeded, Some(&b"1"[..])));
         assert_eq!((view.head.appended, view.head.sealed, view.counts), (0, None, ledger::Counts::default()));
         assert!(world.store.parts(id, 0, 10).await.unwrap().is_empty());
         // Nor are they run, if somebody has their messages.
-        assert_eq!(world.start(part(id, 1)).await, ork::accounting::Started::Nothing(Vec::new()));
+        assert_eq!(world.start(part(id, 1)).await, ork::tx::Started::Nothing(Vec::new()));
         let left = world.take(100).await;
         let parts = left
             .iter()
@@ -162,10 +162,10 @@ fn parts_of_a_run_that_was_cut_short_are_forgotten_when_the_next_one_makes_none(
 fn a_job_that_was_interrupted_takes_no_parts() {
     each(|world| async move {
         let id = asked(&world).await;
-        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
+        assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         let cancel = Cancel { job: id, stop: Stop::Pending, below: false, by: world.by() };
         world.store.apply(cancel).await.unwrap();
-        let open = Open { job: id, attempt: 1, policy: Policy::default(), joined: false, made_for: None };
+        let open = Open { job: id, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
         let epoch = world.store.apply(open).await.unwrap().unwrap();
         let page = Page { job: id, epoch, first: 0, inputs: vec!["1".into()] };
         let appended = world.store.apply(Append { page, by: world.by() }).await.unwrap();
@@ -195,16 +195,16 @@ fn a_seal_gives_its_permit_back() {
         };
         let (one, two) = (asked(&world).await, asked(&world).await);
         let begun = world.store.apply(claim(one)).await.unwrap();
-        assert!(matches!(begun, Admitted { answer: Some(Claimed::Ours { .. }), .. }), "{begun:?}");
+        assert!(matches!(begun, Admitted { answer: Some(Claimed::Granted { .. }), .. }), "{begun:?}");
         let waits = Admitted { answer: None, waiting: vec![0] };
         assert_eq!(world.store.apply(claim(two)).await.unwrap(), waits);
         world.take(100).await;
-        let open = Open { job: one, attempt: 1, policy: Policy::default(), joined: false, made_for: None };
+        let open = Open { job: one, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
         let epoch = world.store.apply(open).await.unwrap().unwrap();
         let seal = Seal { job: one, epoch, n: 0, output: None, by: world.by() };
         let answer = world.store.apply(Release { limit: limit.clone(), operation: seal }).await.unwrap();
         assert!(matches!(answer, Answer::Counted(_)));
         let begun = world.store.apply(claim(two)).await.unwrap();
-        assert!(matches!(begun, Admitted { answer: Some(Claimed::Ours { .. }), .. }), "{begun:?}");
+        assert!(matches!(begun, Admitted { answer: Some(Claimed::Granted { .. }), .. }), "{begun:?}");
     });
 }

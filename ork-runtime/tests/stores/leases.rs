@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ork::accounting::{By, Claimed, Lease, OwedAsk, PartAttempt, PartKey};
+use ork::tx::{By, Claimed, Lease, OutboxKind, PartAttemptOutcome, PartKey};
 use ork::job::Phase;
 use ork::message::{Ask, Outgoing};
 use ork::store::{Beat, Take};
@@ -12,7 +12,7 @@ use super::world::{START, World, each, open};
 
 const TTL: Duration = Duration::from_secs(15);
 
-async fn lease(world: &World, job: JobId, ask: OwedAsk, attempt: u32) -> Option<u64> {
+async fn lease(world: &World, job: JobId, ask: OutboxKind, attempt: u32) -> Option<u64> {
     world.store.apply(Lease { job, ask, attempt, by: world.by() }).await.unwrap()
 }
 
@@ -30,7 +30,7 @@ async fn running(world: &World) -> JobId {
     let id = world.submit("long").await;
     let sent: Vec<_> = world.take(10).await.iter().map(|row| row.id).collect();
     world.store.forget(sent, world.by()).await.unwrap();
-    assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
+    assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
     id
 }
 
@@ -39,7 +39,7 @@ fn a_lease_is_nobody_elses_while_its_holder_lives() {
     each(|world| async move {
         let (id, other) = (running(&world).await, world.other());
         beat(&world, Duration::ZERO).await;
-        lease(&world, id, OwedAsk::Start, 1).await.unwrap();
+        lease(&world, id, OutboxKind::Start, 1).await.unwrap();
         beat(&other, TTL).await;
         assert!(other.take(10).await.is_empty());
         assert!(world.take(10).await.is_empty());
@@ -52,7 +52,7 @@ fn a_lease_whose_holder_died_is_sent_again_and_says_how_often_that_was() {
     each(|world| async move {
         let (id, other) = (running(&world).await, world.other());
         beat(&world, Duration::ZERO).await;
-        let row = lease(&world, id, OwedAsk::Start, 1).await.unwrap();
+        let row = lease(&world, id, OutboxKind::Start, 1).await.unwrap();
         let late = TTL + Duration::from_millis(1);
         beat(&other, late).await;
         let by = By { now: START + late, ..other.by() };
@@ -73,11 +73,11 @@ fn a_lease_whose_holder_died_is_sent_again_and_says_how_often_that_was() {
 fn only_the_current_attempt_of_a_job_is_leased() {
     each(|world| async move {
         let id = running(&world).await;
-        assert_eq!(lease(&world, id, OwedAsk::Start, 2).await, None);
-        assert_eq!(lease(&world, id, OwedAsk::Join, 1).await, None);
-        assert_eq!(lease(&world, JobId::new(), OwedAsk::Start, 1).await, None);
-        world.store.apply(ork::accounting::Cancel::new(id, world.by())).await.unwrap();
-        assert_eq!(lease(&world, id, OwedAsk::Start, 1).await, None);
+        assert_eq!(lease(&world, id, OutboxKind::Start, 2).await, None);
+        assert_eq!(lease(&world, id, OutboxKind::Join, 1).await, None);
+        assert_eq!(lease(&world, JobId::new(), OutboxKind::Start, 1).await, None);
+        world.store.apply(ork::tx::Cancel::new(id, world.by())).await.unwrap();
+        assert_eq!(lease(&world, id, OutboxKind::Start, 1).await, None);
     });
 }
 
@@ -86,13 +86,13 @@ fn only_the_current_attempt_of_a_part_is_leased() {
     each(|world| async move {
         let job = world.with_parts(3, Policy::default(), true).await;
         let part = PartKey { job, epoch: 1, index: 1, attempt: 1 };
-        let ask = |epoch, first| OwedAsk::Parts { epoch, first, len: 1 };
+        let ask = |epoch, first| OutboxKind::Parts { epoch, first, len: 1 };
         world.start(part).await;
         assert_eq!(lease(&world, job, ask(2, 1), 1).await, None);
         assert_eq!(lease(&world, job, ask(1, 3), 1).await, None);
         assert_eq!(lease(&world, job, ask(1, 1), 2).await, None);
         lease(&world, job, ask(1, 1), 1).await.unwrap();
-        world.settle(part, PartAttempt::Ok("1".into())).await;
+        world.settle(part, PartAttemptOutcome::Ok("1".into())).await;
         assert_eq!(lease(&world, job, ask(1, 1), 1).await, None);
     });
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ork::accounting::{
-    Admit, Admitted, Claim, Claimed, Limit, NewJob, PartAttempt, PartKey, Release, RunStarted, Settle, SettleParts,
-    StartPart, StartRun, Started,
+use ork::tx::{
+    Admit, Admitted, Claim, Claimed, Limit, NewJob, PartAttemptOutcome, PartKey, Release, PartsStarted, Settle, SettleParts,
+    StartPart, StartParts, Started,
 };
 use ork::job::{Attempt, Job, Phase};
 use ork::{JobId, Policy};
@@ -20,9 +20,9 @@ fn limit(permits: u32) -> Limit {
 }
 
 /// Starts these parts under a limit, as far as there are permits.
-async fn run(world: &World, job: JobId, indices: impl Iterator<Item = u64>, permits: u32) -> Admitted<RunStarted> {
+async fn run(world: &World, job: JobId, indices: impl Iterator<Item = u64>, permits: u32) -> Admitted<PartsStarted> {
     let first = PartKey { job, epoch: 1, index: 0, attempt: 1 };
-    let operation = StartRun { first, indices: indices.collect(), by: world.by() };
+    let operation = StartParts { first, indices: indices.collect(), by: world.by() };
     world.store.apply(Admit { limit: limit(permits), lost: 0, operation }).await.unwrap()
 }
 
@@ -43,12 +43,12 @@ async fn waiting(world: &World, job: JobId) -> (u64, u32) {
 async fn parts(world: &World, n: u64) -> JobId {
     let job = world.with_parts(n, Policy::default(), false).await;
     let taken: Vec<_> = world.take(usize::MAX).await.iter().map(|row| row.id).collect();
-    let by = ork::accounting::By { hold: true, ..world.by() };
+    let by = ork::tx::By { hold: true, ..world.by() };
     world.store.forget(taken, by).await.unwrap();
     job
 }
 
-fn ran(admitted: &Admitted<RunStarted>) -> Vec<u64> {
+fn ran(admitted: &Admitted<PartsStarted>) -> Vec<u64> {
     admitted.answer.as_ref().map(|answer| answer.run.clone()).unwrap_or_default()
 }
 
@@ -98,7 +98,7 @@ fn what_is_not_owed_any_more_passes_its_permit_on() {
         run(&world, job, 0..1, 1).await;
         run(&world, gone, 0..1, 1).await;
         run(&world, job, 1..3, 1).await;
-        world.store.apply(ork::accounting::Cancel::new(gone, world.by())).await.unwrap();
+        world.store.apply(ork::tx::Cancel::new(gone, world.by())).await.unwrap();
         settle(&world, job, 0..1).await;
         assert_eq!((waiting(&world, gone).await, waiting(&world, job).await.0), ((0, 0), 2));
         let admitted = run(&world, gone, 0..1, 1).await;
@@ -173,7 +173,7 @@ fn the_urgent_and_the_oldest_go_first() {
         };
         // Each comes from another program: the job is made, be there a permit or not.
         let ids: Vec<_> = (0..4).map(|_| JobId::new()).collect();
-        assert!(matches!(claim(ids[0], 0).await, Some(Claimed::Ours { .. })));
+        assert!(matches!(claim(ids[0], 0).await, Some(Claimed::Granted { .. })));
         for (id, priority) in [(ids[1], 0), (ids[2], 9), (ids[3], 0)] {
             assert_eq!(claim(id, priority).await, None);
             assert_eq!(waiting(&world, id).await, (1, 1));
@@ -188,7 +188,7 @@ fn the_urgent_and_the_oldest_go_first() {
             let ork::message::Outgoing::Work(message) = &owed.messages[0] else { panic!("no work") };
             running = message.job;
             came.push(running);
-            assert!(matches!(claim(running, 0).await, Some(Claimed::Ours { .. })));
+            assert!(matches!(claim(running, 0).await, Some(Claimed::Granted { .. })));
         }
         assert_eq!(came, [ids[2], ids[1], ids[3]]);
     });
@@ -216,8 +216,8 @@ fn a_late_settlement_gives_its_permit_back() {
     each(|world| async move {
         let job = parts(&world, 2).await;
         run(&world, job, 0..1, 1).await;
-        world.store.apply(ork::accounting::Cancel::new(job, world.by())).await.unwrap();
-        let operation = SettleParts::one(part(job, 0), PartAttempt::Interrupted, world.by());
+        world.store.apply(ork::tx::Cancel::new(job, world.by())).await.unwrap();
+        let operation = SettleParts::one(part(job, 0), PartAttemptOutcome::Interrupted, world.by());
         world.store.apply(Release { limit: limit(1), operation }).await.unwrap();
         let other = parts(&world, 1).await;
         assert_eq!(ran(&run(&world, other, 0..1, 1).await), vec![0]);

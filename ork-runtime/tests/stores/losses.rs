@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use ork::accounting::{Answer, Claim, Claimed, NewJob, PartAttempt, Settle, StartPart, Started};
+use ork::tx::{Answer, Claim, Claimed, NewJob, PartAttemptOutcome, Settle, StartPart, Started};
 use ork::job::{Attempt, Job, Phase};
 use ork::{Failure, FailureKind, JobId, Policy};
 
@@ -17,13 +17,13 @@ async fn claimed_again(world: &World, id: JobId, attempt: u32) -> Job {
     let claim =
         Claim { unknown, unique: None, phase: Phase::Start, attempt, firm: true, may_be_copy: false, by: world.by() };
     match world.store.apply(claim).await.unwrap() {
-        Claimed::Ours { job, .. } => *job,
+        Claimed::Granted { job, .. } => *job,
         other => panic!("{other:?}"),
     }
 }
 
 async fn started_again(world: &World, job: JobId, index: u64, attempt: u32) -> u32 {
-    let part = ork::accounting::PartKey { attempt, ..part(job, index) };
+    let part = ork::tx::PartKey { attempt, ..part(job, index) };
     match world.store.apply(StartPart { part, firm: true, by: world.by() }).await.unwrap() {
         Started::Run { losses, .. } => losses,
         other => panic!("{other:?}"),
@@ -75,9 +75,9 @@ fn each_call_of_a_part_that_died_is_one_loss_and_the_next_attempt_begins_with_no
         assert_eq!(started_again(&world, id, 2, 1).await, 0, "its neighbour was not called");
         assert_eq!(started_again(&world, id, 1, 1).await, 2);
         // What was given back has not died.
-        world.settle(part(id, 1), PartAttempt::Interrupted).await;
+        world.settle(part(id, 1), PartAttemptOutcome::Interrupted).await;
         assert_eq!(started_again(&world, id, 1, 1).await, 2);
-        let again = PartAttempt::Failed { failure: failure(), again: Some(START) };
+        let again = PartAttemptOutcome::Failed { failure: failure(), again: Some(START) };
         world.settle(part(id, 1), again).await;
         assert_eq!(started_again(&world, id, 1, 2).await, 0);
     });

@@ -9,7 +9,7 @@
     reason = "these are tests"
 )]
 
-mod accounting;
+mod tx;
 mod beats;
 mod commits;
 #[path = "../support/counted.rs"]

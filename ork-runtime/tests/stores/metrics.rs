@@ -1,10 +1,10 @@
 //! What jobs have recorded is added up, within bounds, and goes with its job.
 
-use ork::accounting::{By, Cancel};
+use ork::tx::{By, Cancel};
 use ork::job::Job;
 use ork::metric::{Delta, MOST_SERIES, Measured, Series};
 use ork::role::Role;
-use ork::store::{Prune, Recorded};
+use ork::store::{Prune, MetricsOf};
 use ork::{JobId, Metric, Timestamp};
 
 use super::world::{START, World, each, on};
@@ -18,7 +18,7 @@ fn delta(job: JobId, series: Series, value: f64, secs: i64) -> Delta {
 }
 
 async fn of(world: &World, job: JobId) -> Vec<Metric> {
-    world.store.metrics(Recorded::By(job)).await.unwrap()
+    world.store.metrics(MetricsOf::By(job)).await.unwrap()
 }
 
 fn names(metrics: &[Metric]) -> Vec<&str> {
@@ -93,7 +93,7 @@ fn a_tree_is_shown_whole_with_the_names_of_its_tasks() {
         let alone = world.submit("alone").await;
         let page = [root, child, alone].map(|job| delta(job, series("n", &[]), 1.0, 1)).to_vec();
         world.store.record(page).await.unwrap();
-        let metrics = world.store.metrics(Recorded::Below(root)).await.unwrap();
+        let metrics = world.store.metrics(MetricsOf::Below(root)).await.unwrap();
         let found: Vec<_> = metrics.iter().map(|metric| (metric.job, &*metric.task, metric.step.as_deref())).collect();
         let mut expected = vec![(root, "root", None), (child, "child", Some("load"))];
         expected.sort_unstable();

@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 
-use ork::accounting::{Answer, PartAttempt, Settle};
+use ork::tx::{Answer, PartAttemptOutcome, Settle};
 use ork::job::{Attempt, Job, Phase, ReplyTo};
 use ork::message::Outgoing;
-use ork::output::Elsewhere;
+use ork::output::OutputRef;
 use ork::{JobId, Policy};
 
 use super::world::{START, each, open, part};
 
-fn note(object: &str) -> Elsewhere {
-    Elsewhere { bytes: 3_000_000, object: Some(object.to_owned()) }
+fn note(object: &str) -> OutputRef {
+    OutputRef { bytes: 3_000_000, object: Some(object.to_owned()) }
 }
 
 #[test]
@@ -37,10 +37,10 @@ fn a_note_stays_a_note_in_rows_and_outcomes() {
         let id = world.with_parts(2, Policy::default(), true).await;
         for index in 0..2 {
             world.start(part(id, index)).await;
-            world.settle(part(id, index), PartAttempt::Ok(note(&format!("b/{index}")).to_row())).await;
+            world.settle(part(id, index), PartAttemptOutcome::Ok(note(&format!("b/{index}")).to_row())).await;
         }
         let parts = world.store.parts(id, 0, 10).await.unwrap();
-        let notes = parts.iter().map(|part| Elsewhere::read(part.output.as_deref().unwrap()).unwrap().unwrap());
+        let notes = parts.iter().map(|part| OutputRef::read(part.output.as_deref().unwrap()).unwrap().unwrap());
         assert!(notes.eq([note("b/0"), note("b/1")]));
     });
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ork::JobId;
-use ork::accounting::{NewJob, Submit, Submitted};
+use ork::tx::{NewJob, Submit, Submitted};
 use ork::job::Job;
 use ork::store::StoreErrorKind;
 
@@ -65,7 +65,7 @@ fn a_server_that_is_away_for_long_is_an_error_in_time_and_then_all_goes_on() {
         .unwrap();
         // Whoever listens is told that news may have been missed.
         let told = tokio::time::timeout(Duration::from_secs(20), news.recv()).await.expect("no news");
-        assert!(matches!(told, Ok(ork::accounting::Change::Elsewhere)), "{told:?}");
+        assert!(matches!(told, Ok(ork::tx::Change::ChangedElsewhere)), "{told:?}");
         world.store.apply(submit(&world)).await.unwrap();
         assert_eq!(world.take(100).await.len(), 1);
         assert_eq!(world.store.jobs(ork::Filter { limit: 10, ..Default::default() }).await.unwrap().len(), 1);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ork::accounting::{Answer, By, Cancel, NewJob, Submit, Submitted};
+use ork::tx::{Answer, By, Cancel, NewJob, Submit, Submitted};
 use ork::job::{Job, ReplyTo};
 use ork::message::{Ask, Outgoing};
 use ork::store::Take;
@@ -11,11 +11,11 @@ use ork::{JobId, Policy};
 
 use super::world::{START, World, each, ok, part};
 
-fn ids(owed: &[ork::accounting::Owed]) -> Vec<u64> {
+fn ids(owed: &[ork::tx::Owed]) -> Vec<u64> {
     owed.iter().map(|row| row.id).collect()
 }
 
-fn tasks(owed: &[ork::accounting::Owed]) -> Vec<String> {
+fn tasks(owed: &[ork::tx::Owed]) -> Vec<String> {
     let task = |message: &Outgoing| match message {
         Outgoing::Work(message) => message.task.clone(),
         Outgoing::Reply(_) => "reply".into(),

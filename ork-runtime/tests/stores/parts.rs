@@ -1,6 +1,6 @@
 //! The parts of a job as they are listed: each with its state, its attempts, why it failed and how far it is.
 
-use ork::accounting::{Cancel, PartAttempt, PartKey, Retry};
+use ork::tx::{Cancel, PartAttemptOutcome, PartKey, Retry};
 use ork::context::Progress;
 use ork::{Failure, FailureKind, JobId, OnError, PartFilter, PartState, PartStatus, Policy, Tolerate};
 
@@ -30,7 +30,7 @@ async fn only(world: &World, job: JobId, index: u64) -> PartStatus {
 /// Its first attempt failed, and another one is owed.
 async fn fails_once(world: &World, part: PartKey) {
     world.start(part).await;
-    world.settle(part, PartAttempt::Failed { failure: busy(), again: Some(START) }).await;
+    world.settle(part, PartAttemptOutcome::Failed { failure: busy(), again: Some(START) }).await;
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn every_part_that_was_yielded_is_listed_with_what_is_known_of_it() {
         fails_once(&world, part(id, 65_536)).await;
         world.start(second).await;
         world.start(part(id, 69_999)).await;
-        world.settle(part(id, 69_999), PartAttempt::Interrupted).await;
+        world.settle(part(id, 69_999), PartAttemptOutcome::Interrupted).await;
 
         let retried = PartStatus { failure: Some(busy()), ..bare(3, PartState::Retrying, 1) };
         let runs = PartStatus { progress: Some(at(40.0, "writing")), ..bare(4, PartState::Running, 1) };
@@ -57,7 +57,7 @@ fn every_part_that_was_yielded_is_listed_with_what_is_known_of_it() {
         let no = Failure::new(FailureKind::Task, "no");
         let expected = [
             bare(0, PartState::Ready, 0),
-            bare(1, PartState::Success, 1),
+            bare(1, PartState::Succeeded, 1),
             PartStatus { failure: Some(no), ..bare(2, PartState::Failed, 1) },
             retried,
             runs.clone(),
@@ -84,7 +84,7 @@ fn what_a_part_says_about_how_far_it_is_goes_with_its_attempt() {
         let first = part(id, 0);
         world.start(first).await;
         world.store.progress(id, Some(0), at(50.0, "first")).await.unwrap();
-        world.settle(first, PartAttempt::Failed { failure: busy(), again: Some(START) }).await;
+        world.settle(first, PartAttemptOutcome::Failed { failure: busy(), again: Some(START) }).await;
         assert_eq!(only(&world, id, 0).await.progress, None);
         let second = PartKey { attempt: 2, ..first };
         world.start(second).await;
@@ -92,12 +92,12 @@ fn what_a_part_says_about_how_far_it_is_goes_with_its_attempt() {
         world.store.progress(id, Some(0), at(75.0, "second")).await.unwrap();
         assert_eq!(only(&world, id, 0).await.progress, Some(at(75.0, "second")));
         world.settle(second, ok()).await;
-        assert_eq!(only(&world, id, 0).await, bare(0, PartState::Success, 2));
+        assert_eq!(only(&world, id, 0).await, bare(0, PartState::Succeeded, 2));
         // A report that comes late, and those of parts and jobs that are not there.
         world.store.progress(id, Some(0), at(80.0, "late")).await.unwrap();
         world.store.progress(id, Some(7), at(1.0, "nowhere")).await.unwrap();
         world.store.progress(JobId::new(), Some(0), at(1.0, "nowhere")).await.unwrap();
-        assert_eq!(only(&world, id, 0).await, bare(0, PartState::Success, 2));
+        assert_eq!(only(&world, id, 0).await, bare(0, PartState::Succeeded, 2));
         assert_eq!(only(&world, id, 1).await, bare(1, PartState::Ready, 0));
     });
 }
@@ -115,7 +115,7 @@ fn parts_that_will_not_run_are_listed_until_their_job_is_retried() {
         world.settle(second, failed()).await;
         let all = PartFilter { limit: 10, ..PartFilter::default() };
         let no = Some(Failure::new(FailureKind::Task, "no"));
-        let success = bare(1, PartState::Success, 1);
+        let success = bare(1, PartState::Succeeded, 1);
         let expected = [
             PartStatus { failure: no, ..bare(0, PartState::Failed, 2) },
             success.clone(),
@@ -130,7 +130,7 @@ fn parts_that_will_not_run_are_listed_until_their_job_is_retried() {
         world.store.apply(Cancel::new(id, world.by())).await.unwrap();
         let states: Vec<_> = list(&world, id, all).await.iter().map(|part| part.state).collect();
         let cancelled = PartState::Cancelled;
-        assert_eq!(states, [cancelled, PartState::Success, cancelled, cancelled]);
+        assert_eq!(states, [cancelled, PartState::Succeeded, cancelled, cancelled]);
     });
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ork::accounting::{Answer, Change};
+use ork::tx::{Answer, Change};
 use ork::job::{Job, Phase};
 use ork::message::Outgoing;
 use ork::{JobId, Policy};
@@ -107,7 +107,7 @@ fn many_jobs_settled_crosswise_do_not_block_each_other() {
             assert!(matches!(answer, Answer::Counted(_)));
         }
         for id in ids {
-            assert_eq!(worlds[0].store.job(id).await.unwrap().unwrap().job.state, ork::JobState::Success);
+            assert_eq!(worlds[0].store.job(id).await.unwrap().unwrap().job.state, ork::JobState::Succeeded);
         }
         close(worlds).await;
     });
@@ -123,12 +123,12 @@ fn one_job_that_many_make_at_once_is_made_once() {
             futures_util::future::join_all(claims).await;
             let job = Job::new(JobId::new(), "same", START);
             let submits = worlds.iter().map(|world| {
-                let new = ork::accounting::NewJob { job: job.clone(), input: "{}".into() };
-                let submit = ork::accounting::Submit::new(new, world.by());
+                let new = ork::tx::NewJob { job: job.clone(), input: "{}".into() };
+                let submit = ork::tx::Submit::new(new, world.by());
                 async move { world.store.apply(submit).await.unwrap() }
             });
             let answers = futures_util::future::join_all(submits).await;
-            let created = |answer: &&ork::accounting::Submitted| **answer != ork::accounting::Submitted::Known;
+            let created = |answer: &&ork::tx::Submitted| **answer != ork::tx::Submitted::Known;
             assert_eq!(answers.iter().filter(created).count(), 1);
         }
         assert_eq!(worlds[0].take(100).await.len(), 10);
@@ -162,7 +162,7 @@ fn others_hear_of_new_work_and_of_ends_and_nobody_of_himself() {
         let mut news = worlds[1].store.changes().watch();
         let id = worlds[0].submit("one").await;
         assert_eq!(news.recv().await.unwrap(), Change::Owed);
-        let cancel = ork::accounting::Cancel::new(id, worlds[0].by());
+        let cancel = ork::tx::Cancel::new(id, worlds[0].by());
         worlds[0].store.apply(cancel).await.unwrap();
         assert_eq!(news.recv().await.unwrap(), Change::Ended(id));
         // Its own news were told once, directly.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ork::accounting::{By, Cancel, NewJob, Retry, Settle, Steered, Submit};
+use ork::tx::{By, Cancel, NewJob, Retry, Settle, ControlResult, Submit};
 use ork::job::{Attempt, Job, Phase};
 use ork::store::{Expired, Prune, Pruned};
 use ork::{Failure, FailureKind, JobId, JobState, Policy, Timestamp};
@@ -16,7 +16,7 @@ const fn at(secs: u64) -> Timestamp {
 /// Ends a job by a cancel at a time after the start.
 async fn end(world: &World, job: JobId, secs: u64) {
     let by = By { now: at(secs), ..world.by() };
-    assert!(matches!(world.store.apply(Cancel::new(job, by)).await.unwrap(), Steered::Done(_)));
+    assert!(matches!(world.store.apply(Cancel::new(job, by)).await.unwrap(), ControlResult::Done(_)));
 }
 
 /// A job below another one.
@@ -111,7 +111,7 @@ fn parts_go_a_page_at_a_time_and_leave_nothing() {
         let messages: Vec<_> = taken.iter().flat_map(|row| &row.messages).collect();
         assert!(taken.len() > 1 && messages.len() == 1, "only the message of the other job: {taken:?}");
         world.store.forget(taken.iter().map(|row| row.id).collect(), world.by()).await.unwrap();
-        assert_eq!(world.settle(part(id, 3), ok()).await, ork::accounting::Answer::Old);
+        assert_eq!(world.settle(part(id, 3), ok()).await, ork::tx::Answer::Old);
         assert!(world.take(10).await.is_empty());
     });
 }
@@ -148,18 +148,18 @@ fn a_job_that_is_taken_up_while_it_is_removed_begins_anew() {
             return;
         }
         let retry = Retry::new(id, world.by());
-        assert!(matches!(world.store.apply(retry).await.unwrap(), Steered::Done(_)));
+        assert!(matches!(world.store.apply(retry).await.unwrap(), ControlResult::Done(_)));
         assert_eq!(prune(&world, &[id], 10, 30).await, Pruned { done: 1, ..Pruned::default() }, "it has not ended");
         let job = world.store.job(id).await.unwrap().unwrap().job;
         assert_eq!((job.state, job.phase), (JobState::Ready, Phase::Start));
         // Its split runs again, over parts of which nothing is left.
         world.claim(id, Phase::Start, job.attempt).await;
-        let open = ork::accounting::Open {
+        let open = ork::tx::Open {
             job: id,
             attempt: job.attempt,
             policy: Policy::default(),
             joined: false,
-            made_for: None,
+            schemas: None,
         };
         let epoch = world.store.apply(open).await.unwrap().unwrap();
         world.append(id, epoch, 0, 50).await;
@@ -187,8 +187,8 @@ fn a_job_that_is_gone_is_gone_for_everybody() {
         world.store.apply(settle()).await.unwrap();
         assert_eq!(prune(&world, &[id], 10, 10).await.jobs, 1);
         let retry = Retry::new(id, world.by());
-        assert_eq!(world.store.apply(retry).await.unwrap(), Steered::Unknown);
-        assert_eq!(world.store.apply(settle()).await.unwrap(), ork::accounting::Answer::Old);
+        assert_eq!(world.store.apply(retry).await.unwrap(), ControlResult::Unknown);
+        assert_eq!(world.store.apply(settle()).await.unwrap(), ork::tx::Answer::Old);
         // Its id may be used again.
         let new = NewJob { job: Job::new(id, "one", START), input: "{}".into() };
         world.store.apply(Submit::new(new, world.by())).await.unwrap();
@@ -229,7 +229,7 @@ async fn race(worlds: [World; 3]) {
     assert_eq!(left(one).await, [alive].into());
     three.start(part(alive, 299)).await;
     three.settle(part(alive, 299), ok()).await;
-    assert_eq!(three.store.job(alive).await.unwrap().unwrap().job.state, JobState::Success);
+    assert_eq!(three.store.job(alive).await.unwrap().unwrap().job.state, JobState::Succeeded);
     for world in worlds {
         world.store.close().await;
     }

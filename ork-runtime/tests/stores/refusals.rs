@@ -1,6 +1,6 @@
 //! What becomes of a job whose message nobody can run: it fails, unless somebody runs it who lives.
 
-use ork::accounting::{Claimed, NewJob, OwedAsk, Refusal, Refuse};
+use ork::tx::{Claimed, NewJob, OutboxKind, Refusal, Refuse};
 use ork::job::{Job, Phase};
 use ork::{Failure, FailureKind, JobId, JobState, Policy};
 
@@ -17,7 +17,7 @@ async fn refuse(world: &World, job: (JobId, &str), attempt: u32, dead: Option<&W
 
 async fn running(world: &World) -> JobId {
     let id = world.submit("one").await;
-    assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
+    assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
     id
 }
 
@@ -35,7 +35,7 @@ fn a_refusal_leaves_a_job_alone_that_somebody_runs() {
         assert_eq!(refuse(&other, (id, "one"), 1, Some(&other)).await, runs);
         assert_eq!(state(&world, id).await, JobState::Running);
         // It was taken up by somebody who can run it.
-        assert!(matches!(other.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
+        assert!(matches!(other.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         assert_eq!(refuse(&world, (id, "one"), 1, Some(&world)).await, Refusal::Runs(other.worker.to_string()));
         assert_eq!(state(&world, id).await, JobState::Running);
     });
@@ -53,7 +53,7 @@ fn a_refusal_fails_a_job_whose_process_died() {
         let job = world.store.job(id).await.unwrap().unwrap().job;
         assert_eq!((job.state, job.failure.unwrap().kind), (JobState::Failed, FailureKind::Input));
         assert_eq!(refuse(&other, (id, "one"), 1, Some(&world)).await, Refusal::Nothing);
-        assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Nothing);
+        assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Stale);
     });
 }
 
@@ -69,7 +69,7 @@ fn a_refused_split_whose_process_died_leaves_no_part_behind() {
         // Nothing of the dead one's run counts any more.
         world.seal(id, epoch, 3).await;
         assert_eq!(state(&world, id).await, JobState::Failed);
-        let lease = ork::accounting::Lease { job: id, ask: OwedAsk::Start, attempt: 1, by: world.by() };
+        let lease = ork::tx::Lease { job: id, ask: OutboxKind::Start, attempt: 1, by: world.by() };
         assert_eq!(world.store.apply(lease).await.unwrap(), None);
     });
 }

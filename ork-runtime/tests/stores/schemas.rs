@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ork::accounting::{Answer, Append, By, Claim, Claimed, NewJob, Open, Page, Settle};
+use ork::tx::{Answer, Append, By, Claim, Claimed, NewJob, Open, Page, Settle};
 use ork::job::{Attempt, Job, Phase};
-use ork::{Failure, FailureKind, Fingerprint, JobId, JobState, MadeFor};
+use ork::{Failure, FailureKind, Fingerprint, JobId, JobState, SchemaIds};
 
 use super::world::{START, each};
 
@@ -19,7 +19,7 @@ fn what_a_job_was_made_for_is_kept() {
         let (input, part) =
             (fingerprint("026efc0d-5269-5386-8c1e-8100806a251c"), fingerprint("126efc0d-5269-5386-8c1e-8100806a251c"));
         let mut job = Job::new(JobId::new(), "split", START);
-        job.made_for.input = Some(input);
+        job.schemas.input = Some(input);
         let id = job.id;
         let claim = Claim {
             unknown: NewJob { job, input: "{}".into() },
@@ -30,15 +30,15 @@ fn what_a_job_was_made_for_is_kept() {
             may_be_copy: false,
             by: world.by(),
         };
-        assert!(matches!(world.store.apply(claim).await.unwrap(), Claimed::Ours { .. }));
-        let made_for = || {
+        assert!(matches!(world.store.apply(claim).await.unwrap(), Claimed::Granted { .. }));
+        let schemas = || {
             let store = Arc::clone(&world.store);
-            async move { store.job(id).await.unwrap().unwrap().job.made_for }
+            async move { store.job(id).await.unwrap().unwrap().job.schemas }
         };
-        assert_eq!(made_for().await, MadeFor { input: Some(input), part: None });
-        let open = Open { job: id, attempt: 1, policy: ork::Policy::default(), joined: false, made_for: Some(part) };
+        assert_eq!(schemas().await, SchemaIds { input: Some(input), part: None });
+        let open = Open { job: id, attempt: 1, policy: ork::Policy::default(), joined: false, schemas: Some(part) };
         assert_eq!(world.store.apply(open).await.unwrap(), Some(1));
-        assert_eq!(made_for().await, MadeFor { input: Some(input), part: Some(part) });
+        assert_eq!(schemas().await, SchemaIds { input: Some(input), part: Some(part) });
         let page = Page { job: id, epoch: 1, first: 0, inputs: vec!["0".into(), "1".into()] };
         let append = Append { page, by: By { hold: true, ..world.by() } };
         let appended = world.store.apply(append).await.unwrap();
@@ -56,7 +56,7 @@ fn a_parked_job_comes_again_later_and_has_lost_no_attempt() {
         let id = world.submit("plain").await;
         let mut attempt = 1;
         for round in 1..=3 {
-            assert!(matches!(world.claim(id, Phase::Start, attempt).await, Claimed::Ours { .. }));
+            assert!(matches!(world.claim(id, Phase::Start, attempt).await, Claimed::Granted { .. }));
             let again = START + Duration::from_secs(round);
             let failure = Failure::new(FailureKind::Input, "parked");
             let how = Attempt::Parked { failure, again };

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use ork::accounting::PartAttempt;
-use ork::store::{OPEN, Owing};
+use ork::tx::PartAttemptOutcome;
+use ork::store::{OPEN, PendingOutbox};
 use ork::{Failure, FailureKind, JobId, Policy};
 
 use super::world::{START, World, each, ok, part};
 
-async fn owed(world: &World, id: JobId) -> Owing {
+async fn owed(world: &World, id: JobId) -> PendingOutbox {
     world.store.situation(id).await.unwrap().owed
 }
 
@@ -16,15 +16,15 @@ async fn owed(world: &World, id: JobId) -> Owing {
 fn a_message_is_free_then_held_then_gone() {
     each(|world| async move {
         let (id, other) = (world.submit("one").await, world.submit("other").await);
-        assert_eq!(owed(&world, id).await, Owing { free: 1, ..Owing::default() });
+        assert_eq!(owed(&world, id).await, PendingOutbox { free: 1, ..PendingOutbox::default() });
         let taken = world.take(10).await;
         let boot = world.worker.boot();
         for id in [id, other] {
-            assert_eq!(owed(&world, id).await, Owing { held: vec![(boot, 1)], ..Owing::default() });
+            assert_eq!(owed(&world, id).await, PendingOutbox { held: vec![(boot, 1)], ..PendingOutbox::default() });
         }
         world.store.forget(vec![taken[0].id], world.by()).await.unwrap();
-        assert_eq!(owed(&world, id).await, Owing::default());
-        assert_eq!(owed(&world, JobId::new()).await, Owing::default());
+        assert_eq!(owed(&world, id).await, PendingOutbox::default());
+        assert_eq!(owed(&world, JobId::new()).await, PendingOutbox::default());
     });
 }
 
@@ -41,17 +41,17 @@ fn the_messages_of_parts_are_counted_by_who_has_them_and_when_they_are_due() {
             world.start(part(id, index)).await;
             let due = START + Duration::from_secs(60 - index);
             let failure = Failure::new(FailureKind::Task, "no");
-            world.settle(part(id, index), PartAttempt::Failed { failure, again: Some(due) }).await;
+            world.settle(part(id, index), PartAttemptOutcome::Failed { failure, again: Some(due) }).await;
         }
         let mut owed = owed(&world, id).await;
         owed.held.sort_by_key(|(_, n)| *n);
-        let expected = Owing {
+        let expected = PendingOutbox {
             // One of them is that of the split, which nobody has taken away.
             free: 951,
             held: vec![(other.worker.boot(), 20), (world.worker.boot(), 30)],
             later: 2,
             next_due: Some(START + Duration::from_secs(53)),
-            ..Owing::default()
+            ..PendingOutbox::default()
         };
         assert_eq!(owed, expected);
     });
@@ -79,7 +79,7 @@ fn what_was_lost_with_a_process_is_known_and_so_is_who_lives() {
 
         other.beat_at(Duration::from_secs(11), Vec::new()).await;
         let situation = world.store.situation(id).await.unwrap();
-        assert_eq!(situation.owed, Owing { free: 1, lost: 1, ..Owing::default() });
+        assert_eq!(situation.owed, PendingOutbox { free: 1, lost: 1, ..PendingOutbox::default() });
         assert_eq!(situation.processes.len(), 1);
     });
 }

@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use ork::accounting::{NewJob, Submit, Submitted};
+use ork::tx::{NewJob, Submit, Submitted};
 use ork::job::{Job, Phase};
 use ork::store::StoreErrorKind;
 use ork::store::postgres::Postgres;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ork::accounting::{Cancel, Claim, Claimed, NewJob, NoChild, Retry, Settle, Submit, Submitted};
+use ork::tx::{Cancel, Claim, Claimed, NewJob, ChildError, Retry, Settle, Submit, Submitted};
 use ork::job::{Attempt, Job, Phase};
 use ork::store::JobView;
 use ork::tree::Stop;
@@ -37,7 +37,7 @@ impl Program<'_> {
         let submit = Submit::new(NewJob { job, input: "{}".into() }, self.world.by());
         match self.world.store.apply(submit).await.unwrap() {
             Submitted::Created(_) => self.jobs.push(id),
-            Submitted::NoChild(_) => {}
+            Submitted::ChildError(_) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -58,7 +58,7 @@ impl Program<'_> {
             may_be_copy: false,
             by: self.world.by(),
         };
-        if let Claimed::Ours { job, .. } = self.world.store.apply(claim).await.unwrap() {
+        if let Claimed::Granted { job, .. } = self.world.store.apply(claim).await.unwrap() {
             let (attempt, phase, by) = (job.attempt, job.phase, self.world.by());
             let settle = Settle { job: id, phase, attempt, how, output: Some("1".into()), by };
             self.world.store.apply(settle).await.unwrap();
@@ -105,7 +105,7 @@ impl Program<'_> {
             assert_eq!([tree.made, tree.ended, tree.open], counted, "{job:?}");
             assert_eq!((tree.failed, tree.cancelled), (count(JobState::Failed), count(JobState::Cancelled)), "{job:?}");
             match job.state {
-                JobState::Success => assert_eq!((tree.open, tree.failed, tree.cancelled), (0, 0, 0), "{job:?}"),
+                JobState::Succeeded => assert_eq!((tree.open, tree.failed, tree.cancelled), (0, 0, 0), "{job:?}"),
                 JobState::Waiting => assert!(tree.open > 0 && tree.verdict.is_some(), "{job:?}"),
                 _ => {}
             }
@@ -168,15 +168,15 @@ fn a_job_takes_children_only_while_its_own_work_goes_on() {
     each(async |world| {
         let unknown = JobId::new();
         let answer = world.store.apply(below(unknown, &world)).await.unwrap();
-        assert_eq!(answer, Submitted::NoChild(NoChild::Unknown));
+        assert_eq!(answer, Submitted::ChildError(ChildError::Unknown));
         let (parent, cancelled) = (world.submit("any").await, world.submit("any").await);
         let program = Program { world: &world, rng: fastrand::Rng::with_seed(0), jobs: Vec::new() };
         program.run(parent, Attempt::Succeeded).await;
         let answer = world.store.apply(below(parent, &world)).await.unwrap();
-        assert_eq!(answer, Submitted::NoChild(NoChild::Over(JobState::Success)));
+        assert_eq!(answer, Submitted::ChildError(ChildError::Over(JobState::Succeeded)));
         world.store.apply(Cancel::new(cancelled, world.by())).await.unwrap();
         let answer = world.store.apply(below(cancelled, &world)).await.unwrap();
-        assert_eq!(answer, Submitted::NoChild(NoChild::Interrupted(cancelled)));
+        assert_eq!(answer, Submitted::ChildError(ChildError::Interrupted(cancelled)));
         assert_eq!(program.view(parent).await.job.tree.made + program.view(cancelled).await.job.tree.made, 0);
     });
 }
@@ -192,7 +192,7 @@ fn a_tree_has_a_deepest_level() {
             assert!(matches!(world.store.apply(submit).await.unwrap(), Submitted::Created(_)));
         }
         let answer = world.store.apply(below(parent, &world)).await.unwrap();
-        assert_eq!(answer, Submitted::NoChild(NoChild::TooDeep));
+        assert_eq!(answer, Submitted::ChildError(ChildError::TooDeep));
         let tree = world.store.job(root).await.unwrap().unwrap().job.tree;
         assert_eq!((tree.made, tree.open), (64, 1));
     });
@@ -217,7 +217,7 @@ fn a_message_that_names_no_open_job_above_it_is_a_root() {
                 may_be_copy: false,
                 by,
             };
-            assert!(matches!(world.store.apply(claim).await.unwrap(), Claimed::Ours { .. }));
+            assert!(matches!(world.store.apply(claim).await.unwrap(), Claimed::Granted { .. }));
             let job = program.view(id).await.job;
             assert_eq!((job.parent, job.root), (None, id));
         }

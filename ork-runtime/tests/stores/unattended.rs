@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use ork::accounting::{BeginRun, By, Cancel, Claimed, PartAttempt, PartKey, Resend, Retry, Started, Steered};
-use ork::flow::{Flow, FlowStep};
+use ork::tx::{StartWorkflow, By, Cancel, Claimed, PartAttemptOutcome, PartKey, Resend, Retry, Started, ControlResult};
+use ork::workflow_run::{Flow, RunStep};
 use ork::job::Phase;
 use ork::store::Beat;
 use ork::{Failure, FailureKind, JobId, JobState, Policy};
@@ -59,7 +59,7 @@ fn job_is_unattended_while_its_message_is_not_in_the_outbox_and_no_process_works
         world.store.beat(Beat { ttl, running, holding, waiting: Vec::new(), by: world.by() }).await.unwrap();
         assert_eq!(other.unattended(&[], &["one"]).await, []);
         // Its worker lives, though it has not said that it works on it.
-        assert!(matches!(world.claim(one, Phase::Start, 1).await, Claimed::Ours { .. }));
+        assert!(matches!(world.claim(one, Phase::Start, 1).await, Claimed::Granted { .. }));
         assert_eq!(other.unattended(&[], &["one"]).await, []);
         // Its worker is known to have ended.
         world.store.leave(world.by()).await.unwrap();
@@ -76,14 +76,14 @@ fn job_of_which_parts_have_not_ended_is_unattended_and_one_that_has_ended_is_not
         assert_eq!(world.unattended(&[], &["many"]).await, [id]);
         // The next attempt at a part is due later: it is in the outbox.
         let failure = Failure::new(FailureKind::Task, "no");
-        let again = PartAttempt::Failed { failure, again: Some(START + Duration::from_mins(1)) };
+        let again = PartAttemptOutcome::Failed { failure, again: Some(START + Duration::from_mins(1)) };
         world.settle(part(id, 0), again).await;
         assert_eq!(world.unattended(&[], &["many"]).await, []);
         world.settle(PartKey { attempt: 2, ..part(id, 0) }, ok()).await;
         for index in 1..3 {
             world.settle(part(id, index), ok()).await;
         }
-        assert_eq!(world.store.job(id).await.unwrap().unwrap().job.state, JobState::Success);
+        assert_eq!(world.store.job(id).await.unwrap().unwrap().job.state, JobState::Succeeded);
         world.send().await;
         assert_eq!(world.unattended(&[], &["many"]).await, []);
     });
@@ -94,14 +94,14 @@ fn job_of_which_parts_have_not_ended_is_unattended_and_one_that_has_ended_is_not
 fn run_that_was_cancelled_and_retried_is_not_unattended_while_it_waits_for_its_tasks() {
     each(|world| async move {
         let run = world.submit("one").await;
-        assert!(matches!(world.store.apply(Cancel::new(run, world.by())).await.unwrap(), Steered::Done(_)));
-        assert!(matches!(world.store.apply(Retry::new(run, world.by())).await.unwrap(), Steered::Done(_)));
+        assert!(matches!(world.store.apply(Cancel::new(run, world.by())).await.unwrap(), ControlResult::Done(_)));
+        assert!(matches!(world.store.apply(Retry::new(run, world.by())).await.unwrap(), ControlResult::Done(_)));
         world.send().await;
         assert_eq!(world.unattended(&[], &["one"]).await, [run]);
         let attempt = world.store.job(run).await.unwrap().unwrap().job.attempt;
-        assert!(matches!(world.claim(run, Phase::Start, attempt).await, Claimed::Ours { .. }));
-        let flow = Flow { workflow: "flow".into(), steps: vec![FlowStep::new("task".into(), "two".into())] };
-        world.store.apply(BeginRun { job: run, attempt, flow, by: world.by() }).await.unwrap();
+        assert!(matches!(world.claim(run, Phase::Start, attempt).await, Claimed::Granted { .. }));
+        let flow = Flow { workflow: "flow".into(), steps: vec![RunStep::new("task".into(), "two".into())] };
+        world.store.apply(StartWorkflow { job: run, attempt, flow, by: world.by() }).await.unwrap();
         world.send().await;
         let view = world.store.job(run).await.unwrap().unwrap();
         assert_eq!((view.job.state, view.job.tree.open), (JobState::Waiting, 1));
@@ -121,8 +121,8 @@ fn message_that_is_sent_again_fences_off_the_one_that_was_lost() {
         let job = world.store.job(id).await.unwrap().unwrap().job;
         assert_eq!((job.state, job.attempt, job.counted_attempt()), (JobState::Ready, 2, 1));
         assert_eq!(world.send().await, 1);
-        assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Nothing, "it turned up");
-        assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Ours { .. }));
+        assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Stale, "it turned up");
+        assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Granted { .. }));
         // Its worker died, and its message was lost: one call was, too.
         assert!(world.resend(id, 2).await);
         let job = world.store.job(id).await.unwrap().unwrap().job;
@@ -137,7 +137,7 @@ fn parts_that_have_not_ended_are_sent_again_at_their_attempts() {
         assert_eq!(world.send().await, 6 + 1);
         world.settle(part(id, 2), ok()).await;
         let failure = Failure::new(FailureKind::Task, "no");
-        world.settle(part(id, 4), PartAttempt::Failed { failure, again: Some(START) }).await;
+        world.settle(part(id, 4), PartAttemptOutcome::Failed { failure, again: Some(START) }).await;
         assert_eq!(world.send().await, 1);
         let seen = world.store.job(id).await.unwrap().unwrap().job.attempt;
         assert!(world.resend(id, seen).await);
@@ -157,8 +157,8 @@ fn parts_that_have_not_ended_are_sent_again_at_their_attempts() {
         assert_eq!(world.unattended(&[], &["many"]).await, [id]);
         assert!(world.resend(id, job.attempt).await);
         assert_eq!(world.send().await, 1);
-        assert_eq!(world.claim(id, Phase::Join, job.attempt).await, Claimed::Nothing);
-        assert!(matches!(world.claim(id, Phase::Join, job.attempt + 1).await, Claimed::Ours { .. }));
+        assert_eq!(world.claim(id, Phase::Join, job.attempt).await, Claimed::Stale);
+        assert!(matches!(world.claim(id, Phase::Join, job.attempt + 1).await, Claimed::Granted { .. }));
     });
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ork::accounting::{
-    Answer, Append, Appended, By, Claim, Claimed, NewJob, Open, Owed, Page, PartAttempt, PartKey, Seal, SettleParts,
+use ork::tx::{
+    Answer, Append, Appended, By, Claim, Claimed, NewJob, Open, Owed, Page, PartAttemptOutcome, PartKey, Seal, SettleParts,
     StartPart, Started, Submit, Submitted,
 };
 use ork::job::{Job, Phase};
@@ -71,7 +71,7 @@ impl World {
     }
 
     pub(crate) fn by(&self) -> By {
-        By { worker: self.worker.clone(), now: START, hold: false, tells: ork::event::Telling::Nothing }
+        By { worker: self.worker.clone(), now: START, hold: false, tells: ork::event::EventRouting::Nothing }
     }
 
     /// The same store, used by another process.
@@ -103,8 +103,8 @@ impl World {
 
     /// A job whose split was begun: the epoch.
     pub(crate) async fn opened(&self, id: JobId, policy: Policy, joined: bool) -> u32 {
-        assert!(matches!(self.claim(id, Phase::Start, 1).await, Claimed::Ours { .. }));
-        self.store.apply(Open { job: id, attempt: 1, policy, joined, made_for: None }).await.unwrap().unwrap()
+        assert!(matches!(self.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
+        self.store.apply(Open { job: id, attempt: 1, policy, joined, schemas: None }).await.unwrap().unwrap()
     }
 
     pub(crate) async fn append(&self, job: JobId, epoch: u32, first: u64, len: u64) -> Appended {
@@ -132,7 +132,7 @@ impl World {
         self.store.apply(StartPart { part, firm: false, by: self.by() }).await.unwrap()
     }
 
-    pub(crate) async fn settle(&self, part: PartKey, how: PartAttempt) -> Answer {
+    pub(crate) async fn settle(&self, part: PartKey, how: PartAttemptOutcome) -> Answer {
         self.store.apply(SettleParts::one(part, how, self.by())).await.unwrap()
     }
 
@@ -161,10 +161,10 @@ pub(crate) const fn part(job: JobId, index: u64) -> PartKey {
     PartKey { job, epoch: 1, index, attempt: 1 }
 }
 
-pub(crate) fn ok() -> PartAttempt {
-    PartAttempt::Ok("1".into())
+pub(crate) fn ok() -> PartAttemptOutcome {
+    PartAttemptOutcome::Ok("1".into())
 }
 
-pub(crate) fn failed() -> PartAttempt {
-    PartAttempt::Failed { failure: ork::Failure::new(ork::FailureKind::Task, "no"), again: None }
+pub(crate) fn failed() -> PartAttemptOutcome {
+    PartAttemptOutcome::Failed { failure: ork::Failure::new(ork::FailureKind::Task, "no"), again: None }
 }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ork::accounting::{By, OwedId};
+use ork::tx::{By, OutboxId};
 use ork::broker::{Broker, BrokerError, Replies, Subscribe, Subscription};
 use ork::context::Progress;
 use ork::message::Outgoing;
 use ork::store::{
-    Beat, Beaten, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError, Take,
+    Beat, HeartbeatReply, Notifier, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, JobDiagnostics, Store, StoreError, Take,
     Taken, Work,
 };
 use ork::task::parts::SettledPart;
@@ -64,7 +64,7 @@ pub struct CountedStore(pub Arc<dyn Store>, pub Calls);
 
 #[async_trait]
 impl Store for CountedStore {
-    fn changes(&self) -> &Changes {
+    fn changes(&self) -> &Notifier {
         self.0.changes()
     }
 
@@ -77,15 +77,15 @@ impl Store for CountedStore {
         self.1.made("take", self.0.take(take)).await
     }
 
-    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+    async fn forget(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
         self.1.made("forget", self.0.forget(owed, by)).await
     }
 
-    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+    async fn give_back(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
         self.1.made("give_back", self.0.give_back(owed, by)).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
+    async fn beat(&self, beat: Beat) -> Result<HeartbeatReply, StoreError> {
         self.1.made("beat", self.0.beat(beat)).await
     }
 
@@ -101,7 +101,7 @@ impl Store for CountedStore {
         self.1.made("record", self.0.record(deltas)).await
     }
 
-    async fn metrics(&self, of: ork::store::Recorded) -> Result<Vec<ork::Metric>, StoreError> {
+    async fn metrics(&self, of: ork::store::MetricsOf) -> Result<Vec<ork::Metric>, StoreError> {
         self.1.made("metrics", self.0.metrics(of)).await
     }
 
@@ -121,7 +121,7 @@ impl Store for CountedStore {
         self.1.made("list_parts", self.0.list_parts(job, filter)).await
     }
 
-    async fn situation(&self, id: JobId) -> Result<Situation, StoreError> {
+    async fn situation(&self, id: JobId) -> Result<JobDiagnostics, StoreError> {
         self.1.made("situation", self.0.situation(id)).await
     }
 

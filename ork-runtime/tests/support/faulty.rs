@@ -8,15 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use ork::accounting::{By, OwedId};
+use ork::tx::{By, OutboxId};
 use ork::broker::{
-    Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, Subscribe, Subscription,
+    Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Disposition, Subscribe, Subscription,
 };
 use ork::context::Progress;
 use ork::message::Outgoing;
 use ork::objects::{Object, ObjectError, ObjectErrorKind, Objects};
 use ork::store::{
-    Beat, Beaten, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError,
+    Beat, HeartbeatReply, Notifier, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, JobDiagnostics, Store, StoreError,
     StoreErrorKind, Take, Taken, Work,
 };
 use ork::task::parts::SettledPart;
@@ -136,7 +136,7 @@ pub struct FaultyStore(pub Arc<dyn Store>, pub Arc<Faults>);
 
 #[async_trait]
 impl Store for FaultyStore {
-    fn changes(&self) -> &Changes {
+    fn changes(&self) -> &Notifier {
         self.0.changes()
     }
 
@@ -166,15 +166,15 @@ impl Store for FaultyStore {
         self.1.make(self.0.take(take), no_store).await
     }
 
-    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+    async fn forget(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
         self.1.make(self.0.forget(owed, by), no_store).await
     }
 
-    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+    async fn give_back(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
         self.1.make(self.0.give_back(owed, by), no_store).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
+    async fn beat(&self, beat: Beat) -> Result<HeartbeatReply, StoreError> {
         self.1.make(self.0.beat(beat), no_store).await
     }
 
@@ -190,7 +190,7 @@ impl Store for FaultyStore {
         self.1.make(self.0.record(deltas), no_store).await
     }
 
-    async fn metrics(&self, of: ork::store::Recorded) -> Result<Vec<ork::Metric>, StoreError> {
+    async fn metrics(&self, of: ork::store::MetricsOf) -> Result<Vec<ork::Metric>, StoreError> {
         self.1.make(self.0.metrics(of), no_store).await
     }
 
@@ -210,7 +210,7 @@ impl Store for FaultyStore {
         self.1.make(self.0.list_parts(job, filter), no_store).await
     }
 
-    async fn situation(&self, id: JobId) -> Result<Situation, StoreError> {
+    async fn situation(&self, id: JobId) -> Result<JobDiagnostics, StoreError> {
         self.1.make(self.0.situation(id), no_store).await
     }
 
@@ -361,7 +361,7 @@ struct FaultyReceipt(Box<dyn Receipt>, Arc<Faults>);
 
 impl Receipt for FaultyReceipt {
     /// What a dead process, or one that has lost its connection, says does not reach the broker.
-    fn settle(self: Box<Self>, settlement: Settlement) {
+    fn settle(self: Box<Self>, settlement: Disposition) {
         match self.1.call() {
             Call::Goes => self.0.settle(settlement),
             Call::Fails | Call::IsNotMade => drop(self.0),

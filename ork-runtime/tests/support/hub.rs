@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use ork::Event;
 use ork::broker::{
-    Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Settlement, Subscribe, Subscription,
+    Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Disposition, Subscribe, Subscription,
 };
 use ork::message::{Message, Outgoing};
 use tokio::sync::watch;
@@ -214,15 +214,15 @@ struct HubReceipt {
 }
 
 impl HubReceipt {
-    fn end(&mut self, settlement: &Settlement, lost: u32) {
+    fn end(&mut self, settlement: &Disposition, lost: u32) {
         let Some((message, redelivered)) = self.left.take() else { return };
         let mut queues = self.hub.queues();
         let queue = queues.entry(self.queue.clone()).or_default();
         queue.unsettled -= 1;
         match settlement {
-            Settlement::Ack => {}
-            Settlement::Release | Settlement::Decline(..) => queue.ready.push((message, redelivered + lost)),
-            Settlement::Dead(_, words) => self.hub.dead.lock().unwrap().push(words.clone()),
+            Disposition::Ack => {}
+            Disposition::Requeue | Disposition::RequeueElsewhere(..) => queue.ready.push((message, redelivered + lost)),
+            Disposition::DeadLetter(_, words) => self.hub.dead.lock().unwrap().push(words.clone()),
         }
         drop(queues);
         self.hub.moved.send_replace(());
@@ -230,13 +230,13 @@ impl HubReceipt {
 }
 
 impl Receipt for HubReceipt {
-    fn settle(mut self: Box<Self>, settlement: Settlement) {
+    fn settle(mut self: Box<Self>, settlement: Disposition) {
         self.end(&settlement, 0);
     }
 }
 
 impl Drop for HubReceipt {
     fn drop(&mut self) {
-        self.end(&Settlement::Release, 1);
+        self.end(&Disposition::Requeue, 1);
     }
 }

@@ -6,10 +6,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ork::accounting::{By, OwedId};
+use ork::tx::{By, OutboxId};
 use ork::context::Progress;
 use ork::store::{
-    Beat, Beaten, Changes, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, Situation, Store, StoreError, Take,
+    Beat, HeartbeatReply, Notifier, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, JobDiagnostics, Store, StoreError, Take,
     Taken, Work,
 };
 use ork::task::parts::SettledPart;
@@ -52,7 +52,7 @@ impl SlowStore {
 
 #[async_trait]
 impl Store for SlowStore {
-    fn changes(&self) -> &Changes {
+    fn changes(&self) -> &Notifier {
         self.store.changes()
     }
 
@@ -69,15 +69,15 @@ impl Store for SlowStore {
         self.store.take(take).await
     }
 
-    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+    async fn forget(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
         self.store.forget(owed, by).await
     }
 
-    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
+    async fn give_back(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
         self.store.give_back(owed, by).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
+    async fn beat(&self, beat: Beat) -> Result<HeartbeatReply, StoreError> {
         self.store.beat(beat).await
     }
 
@@ -93,7 +93,7 @@ impl Store for SlowStore {
         self.store.record(deltas).await
     }
 
-    async fn metrics(&self, of: ork::store::Recorded) -> Result<Vec<ork::Metric>, StoreError> {
+    async fn metrics(&self, of: ork::store::MetricsOf) -> Result<Vec<ork::Metric>, StoreError> {
         self.store.metrics(of).await
     }
 
@@ -113,7 +113,7 @@ impl Store for SlowStore {
         self.store.list_parts(job, filter).await
     }
 
-    async fn situation(&self, id: JobId) -> Result<Situation, StoreError> {
+    async fn situation(&self, id: JobId) -> Result<JobDiagnostics, StoreError> {
         self.store.situation(id).await
     }
 

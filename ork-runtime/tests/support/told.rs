@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ork::JobId;
-use ork::accounting::{Books, Promise, Shards};
+use ork::tx::{Transaction, Promise, Shards};
 use ork::store::{StoreError, Work};
 
 /// Work, and who tells its end.
@@ -33,7 +33,7 @@ impl<F: FnOnce(Box<dyn Work>, Result<(), StoreError>) + Send> Work for Told<F> {
         self.work.promise()
     }
 
-    fn shards(&self, at: usize, books: &Books) -> Shards {
+    fn shards(&self, at: usize, books: &Transaction) -> Shards {
         self.work.shards(at, books)
     }
 
@@ -45,7 +45,7 @@ impl<F: FnOnce(Box<dyn Work>, Result<(), StoreError>) + Send> Work for Told<F> {
         self.work.unique(at)
     }
 
-    fn apply(&mut self, at: usize, books: &mut Books) {
+    fn apply(&mut self, at: usize, books: &mut Transaction) {
         self.work.apply(at, books);
     }
 

@@ -50,7 +50,7 @@ pub(super) fn impls(args: &Args, model: &Model) -> TokenStream {
     quote! {
         impl __ork::TaskMessage for #message {
             const TASK: __ork::Str = #name;
-            const KIND: __ork::Kind = __ork::Kind::#kind;
+            const KIND: __ork::JobKind = __ork::JobKind::#kind;
             type Answer = #answer;
             fn to_json(&self) -> __ork::Json { #json }
         }

@@ -264,7 +264,7 @@ impl Driver {
             message: decoded.message,
             redelivered: decoded.redelivered,
             anonymous: decoded.anonymous,
-            receipt: Box::new(ticket),
+            acker: Box::new(ticket),
         };
         // A worker that went away without a word gets it back through the ticket's drop.
         let _gone = self.deliver.send((session.generation, delivery));

@@ -130,9 +130,9 @@ fn hazards(queues: &[Queue], names: &Names) -> Vec<String> {
         let policy = format!("policy {}", quoted.join(" or "));
         let arguments: Map<String, Value> = queue.arguments.as_object().into_iter().flatten().map(bare).collect();
         let defined = queue.effective_policy_definition.as_object().cloned().unwrap_or_default();
-        for (by, definition) in [(policy.as_str(), &defined), ("their arguments", &arguments)] {
-            for (key, words) in losses(definition, by == policy, names) {
-                causes.entry(format!("{words} (`{key}` of {by})")).or_default().push(&queue.name);
+        for (actor, definition) in [(policy.as_str(), &defined), ("their arguments", &arguments)] {
+            for (key, words) in losses(definition, actor == policy, names) {
+                causes.entry(format!("{words} (`{key}` of {actor})")).or_default().push(&queue.name);
             }
         }
     }

@@ -266,7 +266,7 @@ impl Broker for Amqp {
         let (answers, answered) = mpsc::channel(replies::WAITING);
         let queue = self.topology.names.reply()?;
         self.collect(queue.clone(), None, answers, wire::decode_reply).await?;
-        Ok(Some(Replies { queue: queue.to_string(), answers: answered }))
+        Ok(Some(Replies { queue: queue.to_string(), replies: answered }))
     }
 
     async fn events(&self) -> Result<Option<mpsc::Receiver<Event>>, BrokerError> {

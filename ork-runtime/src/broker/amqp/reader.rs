@@ -18,7 +18,7 @@ use super::publish::Publisher;
 use super::topology::{Failed, Names};
 use super::wire::{Arrival, bury, records};
 use crate::barrier::Entry;
-use crate::broker::{DeadReason, PartReader, PartRecord, ReadRecord};
+use crate::broker::{DeadLetterReason, PartReader, PartRecord, ReadRecord};
 
 pub(super) struct Reader {
     live: Arc<Live>,
@@ -121,7 +121,7 @@ impl PartReader for Reader {
             return false;
         };
         tracing::warn!(queue = %self.queue, why, "a record of a part is put aside");
-        let parcel = bury(arrival, &self.names, self.queue.as_str(), DeadReason::Undecodable, why);
+        let parcel = bury(arrival, &self.names, self.queue.as_str(), DeadLetterReason::Undecodable, why);
         self.publisher.publish_one(parcel).await.is_ok() && self.done(tag).await
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 use super::wire::Arrival;
-use crate::broker::{DeadReason, Receipt, Settlement};
+use crate::broker::{DeadLetterReason, Acker, Disposition};
 
 /// What became of a delivery, for the task that owns its channel.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) enum Amount {
 #[derive(Debug)]
 pub(super) struct Dead {
     pub(super) arrival: Arrival,
-    pub(super) reason: DeadReason,
+    pub(super) reason: DeadLetterReason,
     pub(super) detail: String,
 }
 
@@ -58,34 +58,34 @@ impl Ticket {
         Self { generation, tag, current: Arc::clone(current), left: Some((arrival, settle)) }
     }
 
-    fn give(&mut self, settlement: Settlement) {
+    fn give(&mut self, settlement: Disposition) {
         let Some((arrival, settle)) = self.left.take() else {
             return;
         };
         let amount = match settlement {
-            Settlement::Ack => Amount::Ack,
-            Settlement::Release => Amount::Release(Box::new(arrival)),
-            Settlement::Decline(reason, detail) => Amount::Decline(Box::new(Dead { arrival, reason, detail })),
-            Settlement::Dead(reason, detail) => Amount::Dead(Box::new(Dead { arrival, reason, detail })),
+            Disposition::Ack => Amount::Ack,
+            Disposition::Requeue => Amount::Release(Box::new(arrival)),
+            Disposition::RequeueElsewhere(reason, detail) => Amount::Decline(Box::new(Dead { arrival, reason, detail })),
+            Disposition::DeadLetter(reason, detail) => Amount::Dead(Box::new(Dead { arrival, reason, detail })),
         };
         // Once the subscription has ended its channel has too, and the broker delivers the message again.
         let _ended = settle.send(Settled { generation: self.generation, tag: self.tag, amount });
     }
 }
 
-impl Receipt for Ticket {
-    fn settle(mut self: Box<Self>, settlement: Settlement) {
+impl Acker for Ticket {
+    fn settle(mut self: Box<Self>, settlement: Disposition) {
         self.give(settlement);
     }
 
-    fn is_lost(&self) -> bool {
+    fn is_channel_closed(&self) -> bool {
         self.current.load(Ordering::Acquire) != self.generation
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.give(Settlement::Release);
+        self.give(Disposition::Requeue);
     }
 }
 

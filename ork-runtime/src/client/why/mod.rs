@@ -12,13 +12,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::words::{ago, attempt, list, some, span};
-use crate::accounting::ends;
+use crate::tx::ends;
 use crate::clock::Timestamp;
 use crate::failure::FailureKind;
-use crate::flow::{Flow, Stage};
+use crate::workflow_run::{WorkflowRun, StepState};
 use crate::id::JobId;
-use crate::job::{Kind, Phase, State};
-use crate::store::{JobView, Process, Situation};
+use crate::job::{JobKind, Phase, State};
+use crate::store::{JobView, LiveProcess, JobDiagnostics};
 use crate::tree::Tree;
 
 /// What a job waits for.
@@ -88,7 +88,7 @@ impl fmt::Display for Why {
 pub(super) struct Facts {
     pub(super) now: Timestamp,
     pub(super) view: JobView,
-    pub(super) situation: Situation,
+    pub(super) situation: JobDiagnostics,
     /// The process that asks: it lives, but not for the job.
     pub(super) me: [u8; 16],
     /// For how long a sign of life is believed.
@@ -116,17 +116,17 @@ pub(super) fn why(facts: &Facts) -> Why {
     let (waits_for, sentence) = match job.state {
         State::Ready => ready(facts),
         State::Running => running(facts),
-        State::Retrying => match job.ticks().and_then(|ticks| ticks.next).filter(|next| *next > facts.now) {
+        State::Retrying => match job.schedule_state().and_then(|ticks| ticks.next).filter(|next| *next > facts.now) {
             Some(next) => (WaitsFor::Time, format!("starts the next one in {}, at {next}", span(next - facts.now))),
             None => retrying(facts),
         },
-        State::Waiting if job.is_over() => children(facts),
-        State::Waiting => match (job.run(), job.ticks()) {
+        State::Waiting if job.own_work_ended() => children(facts),
+        State::Waiting => match (job.workflow_run(), job.schedule_state()) {
             (Some(flow), _) => (WaitsFor::Children, tasks(job.id, flow)),
             (None, Some(_)) => (WaitsFor::Nothing, "is paused, and starts nothing until it is resumed".to_owned()),
             (None, None) => waiting(facts),
         },
-        State::Success => (WaitsFor::Nothing, success(facts)),
+        State::Succeeded => (WaitsFor::Nothing, success(facts)),
         State::Failed => (WaitsFor::Nothing, failed(facts)),
         State::Cancelled => (WaitsFor::Nothing, cancelled(facts)),
     };
@@ -136,11 +136,11 @@ pub(super) fn why(facts: &Facts) -> Why {
 }
 
 /// What a run waits for.
-fn tasks(run: JobId, flow: &Flow) -> String {
-    let in_stage = |stage| flow.steps.iter().filter(move |step| step.stage == stage);
-    let ended = flow.steps.iter().filter(|step| step.stage.is_final()).count();
-    let begun = in_stage(Stage::Begun).map(|step| format!("`{}` (job {})", step.name, step.job(run)));
-    let ahead = in_stage(Stage::Waiting).map(|step| format!("`{}`", step.name));
+fn tasks(run: JobId, flow: &WorkflowRun) -> String {
+    let in_stage = |stage| flow.steps.iter().filter(move |step| step.state == stage);
+    let ended = flow.steps.iter().filter(|step| step.state.is_final()).count();
+    let begun = in_stage(StepState::Started).map(|step| format!("`{}` (job {})", step.name, step.job(run)));
+    let ahead = in_stage(StepState::Waiting).map(|step| format!("`{}`", step.name));
     let (begun, ahead): (Vec<_>, Vec<_>) = (begun.collect(), ahead.collect());
     let mut words = format!("waits for its tasks: {ended} of {} have ended", flow.steps.len());
     for (what, steps) in [("begun", begun), ("to begin after them", ahead)] {
@@ -157,11 +157,11 @@ fn ready(facts: &Facts) -> (WaitsFor, String) {
     let what = match job.phase {
         Phase::Join => {
             let counts = facts.view.counts;
-            let (ok, not_ok) = (counts.ok, counts.not_ok());
+            let (ok, not_ok) = (counts.ok, counts.unsuccessful());
             format!("all {} have ended ({ok} ok, {not_ok} not), and its join is next", some(counts.settled(), "part"))
         }
         Phase::Start if job.started.is_some() => {
-            let attempt = attempt(job.counted_attempt(), facts.options.map(|task| task.attempts));
+            let attempt = attempt(job.phase_attempt(), facts.options.map(|task| task.attempts));
             format!("{attempt} was given back or taken up again, and is next")
         }
         Phase::Start => format!("submitted {} and not begun", ago(facts.now, job.created)),
@@ -171,7 +171,7 @@ fn ready(facts: &Facts) -> (WaitsFor, String) {
 
 fn retrying(facts: &Facts) -> (WaitsFor, String) {
     let job = &facts.view.job;
-    let counted = job.counted_attempt();
+    let counted = job.phase_attempt();
     let next = attempt(counted, facts.options.map(|task| task.attempts));
     let why = match &job.failure {
         Some(failure) => format!("attempt {} failed: {}", counted.saturating_sub(1), first_line(failure)),
@@ -198,8 +198,8 @@ fn retrying(facts: &Facts) -> (WaitsFor, String) {
 fn running(facts: &Facts) -> (WaitsFor, String) {
     let JobView { job, head, counts, progress, .. } = &facts.view;
     let worker = job.worker.as_deref().unwrap_or("a worker");
-    let next = attempt(job.counted_attempt(), facts.options.map(|task| task.attempts));
-    let splits = job.phase == Phase::Start && job.kind != Kind::Item && head.epoch > 0;
+    let next = attempt(job.phase_attempt(), facts.options.map(|task| task.attempts));
+    let splits = job.phase == Phase::Start && job.kind != JobKind::Single && head.epoch > 0;
     let (waits_for, what) = match (job.phase, splits) {
         (Phase::Start, true) => (WaitsFor::Split, "splits it"),
         (Phase::Join, _) => (WaitsFor::Run, "runs its join"),
@@ -266,7 +266,7 @@ fn waiting(facts: &Facts) -> (WaitsFor, String) {
         let more = if u64::try_from(facts.situation.open.len()).is_ok_and(|named| named < open) { ", .." } else { "" };
         words.push(format!("not ended: {}{more}", list(&facts.situation.open)));
     }
-    let owed = &facts.situation.owed;
+    let owed = &facts.situation.to_send;
     if let (later @ 1.., Some(due)) = (owed.later, owed.next_due) {
         let when = if due > facts.now {
             format!("in {}, at {due}", span(due - facts.now))
@@ -291,9 +291,9 @@ fn waiting(facts: &Facts) -> (WaitsFor, String) {
 
 fn children(facts: &Facts) -> (WaitsFor, String) {
     let job = &facts.view.job;
-    let Tree { made, ended, open, failed, cancelled, verdict, interrupted, .. } = job.tree;
+    let Tree { descendants: made, descendants_ended: ended, open_children: open, failed_children: failed, cancelled_children: cancelled, verdict, cancel_mode: interrupted, .. } = job.tree;
     let own = match verdict {
-        Some(State::Success) => "its own work ended well",
+        Some(State::Succeeded) => "its own work ended well",
         Some(State::Cancelled) => "it was cancelled",
         _ => "its own work failed",
     };
@@ -315,7 +315,7 @@ fn success(facts: &Facts) -> String {
 
 fn failed(facts: &Facts) -> String {
     let job = &facts.view.job;
-    let next = attempt(job.counted_attempt(), facts.options.map(|task| task.attempts));
+    let next = attempt(job.phase_attempt(), facts.options.map(|task| task.attempts));
     let why = job.failure.as_ref().map(first_line).unwrap_or_default();
     format!("failed{} in {next}: {why}; {}{}", ended(facts), again(facts), told(facts))
 }
@@ -347,7 +347,7 @@ fn ended(facts: &Facts) -> String {
 
 /// What is still to be told, or never will be.
 fn told(facts: &Facts) -> String {
-    let owed = &facts.situation.owed;
+    let owed = &facts.situation.to_send;
     let mut words = String::new();
     if owed.replies > 0 {
         words.push_str("; its outcome is still to be told to whoever asked for it");
@@ -364,7 +364,7 @@ fn told(facts: &Facts) -> String {
 
 /// Where `what` is on its way to a worker.
 fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
-    let owed = &facts.situation.owed;
+    let owed = &facts.situation.to_send;
     let lost = match owed.lost {
         0 => String::new(),
         n => format!("; it was lost with its worker {}", if n == 1 { "once".into() } else { format!("{n} times") }),
@@ -417,7 +417,7 @@ fn in_queue(facts: &Facts) -> String {
 
 /// Which permit is waited for, and who has them.
 fn permit(facts: &Facts) -> String {
-    let Some((limit, taken)) = &facts.situation.owed.limit else { return "a permit".to_owned() };
+    let Some((limit, taken)) = &facts.situation.to_send.limit else { return "a permit".to_owned() };
     if followed(facts) {
         let follows = follows(facts);
         let named: Vec<_> = follows.iter().take(5).collect();
@@ -434,14 +434,14 @@ fn permit(facts: &Facts) -> String {
 
 /// The jobs that it follows and that have not ended.
 fn follows(facts: &Facts) -> Vec<JobId> {
-    let Situation { owed, follows, .. } = &facts.situation;
+    let JobDiagnostics { to_send: owed, follows, .. } = &facts.situation;
     let one = owed.limit.as_ref().and_then(|(limit, _)| ends(&limit.name));
     follows.iter().copied().chain(one).collect()
 }
 
 /// Whether it follows another job: of what it waits for, nobody ever has a permit.
 fn followed(facts: &Facts) -> bool {
-    facts.situation.owed.limit.as_ref().is_some_and(|(limit, _)| limit.permits == 0)
+    facts.situation.to_send.limit.as_ref().is_some_and(|(limit, _)| limit.permits == 0)
 }
 
 /// Who holds a message, and whether he lives.
@@ -453,7 +453,7 @@ fn holding(facts: &Facts, holder: [u8; 16]) -> String {
 }
 
 /// When a process was heard of.
-fn heard(facts: &Facts, process: &Process) -> String {
+fn heard(facts: &Facts, process: &LiveProcess) -> String {
     let ttl = i64::try_from(facts.ttl.as_millis()).unwrap_or(i64::MAX);
     let last = Timestamp::from_millis(process.until.as_millis().saturating_sub(ttl));
     let last = ago(facts.now, last);
@@ -468,7 +468,7 @@ fn heard(facts: &Facts, process: &Process) -> String {
 fn living(facts: &Facts) -> String {
     let job = &facts.view.job;
     let attends =
-        |process: &&Process| process.until >= facts.now && process.works_on(job.id, job.state, job.worker.as_deref());
+        |process: &&LiveProcess| process.until >= facts.now && process.works_on(job.id, job.state, job.worker.as_deref());
     let attending: Vec<_> = facts.situation.processes.iter().filter(attends).map(|process| &process.worker).collect();
     if !attending.is_empty() {
         return format!("with {}", list(&attending));

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
-use crate::accounting::{Limit, end_of, ends_before};
+use crate::tx::{Limit, end_of, ends_before};
 use crate::context::Progress;
 use crate::failure::{Failure, FailureKind};
-use crate::flow::FlowStep;
+use crate::workflow_run::RunStep;
 use crate::job::Job;
 use crate::ledger::{Counts, Head};
 use crate::role::Role;
 use crate::schedule::Ticks;
-use crate::store::Owing;
+use crate::store::PendingOutbox;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 const ME: [u8; 16] = [0; 16];
@@ -43,7 +43,7 @@ fn facts(state: State) -> Facts {
     Facts {
         now: NOW,
         view,
-        situation: Situation { processes: vec![Process::new("me", ME, after(15))], ..Situation::default() },
+        situation: JobDiagnostics { processes: vec![Process::new("me", ME, after(15))], ..JobDiagnostics::default() },
         me: ME,
         ttl: Duration::from_secs(15),
         queue: None,
@@ -63,7 +63,7 @@ fn with(mut facts: Facts, name: &str, boot: [u8; 16], heard: u64) -> Facts {
     facts
 }
 
-fn owing(mut facts: Facts, owed: Owing) -> Facts {
+fn owing(mut facts: Facts, owed: PendingOutbox) -> Facts {
     facts.situation.owed = owed;
     facts
 }
@@ -80,7 +80,7 @@ fn no_luck() -> Failure {
 
 #[test]
 fn ready_and_nobody_works() {
-    let facts = owing(facts(State::Ready), Owing { free: 1, ..Owing::default() });
+    let facts = owing(facts(State::Ready), PendingOutbox { free: 1, ..PendingOutbox::default() });
     let words = "submitted 1m 40s ago and not begun: no worker has taken its message; \
                  no other process lives: start a worker";
     says(&facts, WaitsFor::Worker, words);
@@ -90,7 +90,7 @@ fn ready_and_nobody_works() {
 fn ready_and_others_are_busy() {
     let facts = with(facts(State::Ready), "one", ONE, 2);
     let facts = with(with(facts, "two", TWO, 3), "dead", [3; 16], 40);
-    let facts = owing(facts, Owing { free: 1, lost: 2, ..Owing::default() });
+    let facts = owing(facts, PendingOutbox { free: 1, lost: 2, ..PendingOutbox::default() });
     let words = "submitted 1m 40s ago and not begun: no worker has taken its message; 2 other processes live, \
                  one/01010101, two/02020202: they may be busy, stopping, or not run this task; \
                  it was lost with its worker 2 times";
@@ -100,7 +100,7 @@ fn ready_and_others_are_busy() {
 #[test]
 fn ready_and_taken() {
     let base = facts(State::Ready);
-    let owed = Owing { held: vec![(ONE, 1)], ..Owing::default() };
+    let owed = PendingOutbox { held: vec![(ONE, 1)], ..PendingOutbox::default() };
     let facts = owing(with(base.clone(), "one", ONE, 4), owed.clone());
     let words = "submitted 1m 40s ago and not begun: one/01010101 (last heard of 4s ago, presumed dead if not again \
                  until 1970-01-01T00:16:51.000Z) has taken its message and has not begun";
@@ -115,13 +115,13 @@ fn ready_and_taken() {
 #[test]
 fn ready_and_not_sent_to_the_broker() {
     let facts = with(over_a_broker(State::Ready), "one", ONE, 4);
-    let held = owing(facts.clone(), Owing { held: vec![(ONE, 1)], ..Owing::default() });
+    let held = owing(facts.clone(), PendingOutbox { held: vec![(ONE, 1)], ..PendingOutbox::default() });
     let words = "submitted 1m 40s ago and not begun: one/01010101 (last heard of 4s ago, presumed dead if not again \
                  until 1970-01-01T00:16:51.000Z) is sending its message to the broker, which has not confirmed it: \
                  if that lasts the broker is away, and `doctor` says more";
     says(&held, WaitsFor::Broker, words);
 
-    let free = owing(facts, Owing { free: 1, ..Owing::default() });
+    let free = owing(facts, PendingOutbox { free: 1, ..PendingOutbox::default() });
     let words = "submitted 1m 40s ago and not begun: its message is not sent to the broker yet, which any process \
                  does that reaches it; 1 other process lives, one/01010101: it may be busy, stopping, or not run this task";
     says(&free, WaitsFor::Broker, words);
@@ -158,7 +158,7 @@ fn ready_and_sent_by_processes_that_have_a_broker() {
 
 #[test]
 fn given_back() {
-    let mut facts = owing(facts(State::Ready), Owing { free: 1, lost: 1, ..Owing::default() });
+    let mut facts = owing(facts(State::Ready), PendingOutbox { free: 1, lost: 1, ..PendingOutbox::default() });
     facts.view.job.started = Some(before(50));
     let words = "attempt 1 of 3 was given back or taken up again, and is next: no worker has taken its message; \
                  no other process lives: start a worker; it was lost with its worker once";
@@ -167,7 +167,7 @@ fn given_back() {
 
 #[test]
 fn ready_for_its_join() {
-    let mut facts = owing(facts(State::Ready), Owing { free: 1, ..Owing::default() });
+    let mut facts = owing(facts(State::Ready), PendingOutbox { free: 1, ..PendingOutbox::default() });
     facts.view.job.phase = Phase::Join;
     facts.view.counts = Counts { ok: 8, failed: 2, ..Counts::default() };
     let words = "all 10 parts have ended (8 ok, 2 not), and its join is next: no worker has taken its message; \
@@ -228,7 +228,7 @@ fn joining() {
 
 #[test]
 fn retrying() {
-    let mut facts = owing(facts(State::Retrying), Owing { later: 1, next_due: Some(after(12)), ..Owing::default() });
+    let mut facts = owing(facts(State::Retrying), PendingOutbox { later: 1, next_due: Some(after(12)), ..PendingOutbox::default() });
     facts.view.job.attempt = 2;
     facts.view.job.failure = Some(no_luck());
     facts.view.job.due = Some(after(12));
@@ -236,7 +236,7 @@ fn retrying() {
     says(&facts, WaitsFor::Time, words);
 
     facts.view.job.due = Some(before(5));
-    facts.situation.owed = Owing { free: 1, ..Owing::default() };
+    facts.situation.owed = PendingOutbox { free: 1, ..PendingOutbox::default() };
     let words = "attempt 2 of 3 was due 5s ago, because attempt 1 failed: no luck: no worker has taken its \
                  message; no other process lives: start a worker";
     says(&facts, WaitsFor::Worker, words);
@@ -248,7 +248,7 @@ fn waiting_for_parts() {
     facts.view.head = Head { epoch: 1, appended: 100, sealed: Some(100), ..Head::default() };
     facts.view.counts = Counts { ok: 90, failed: 3, running: 4, ..Counts::default() };
     facts.situation.open = vec![3, 17, 18, 40, 41];
-    facts.situation.owed = Owing { later: 2, next_due: Some(after(6)), ..Owing::default() };
+    facts.situation.owed = PendingOutbox { later: 2, next_due: Some(after(6)), ..PendingOutbox::default() };
     let words = "waits for its parts: 90 of 100 parts ok, 3 failed, 4 running, 3 to go; not ended: 3, 17, 18, 40, 41, \
                  ..; 2 parts to be tried again, the first in 6s, at 1970-01-01T00:16:46.000Z; 1 other process lives, \
                  one/01010101: it may be busy, stopping, or not run this task";
@@ -256,7 +256,7 @@ fn waiting_for_parts() {
 
     facts.view.counts = Counts { ok: 97, skipped: 1, ..Counts::default() };
     facts.situation.open = vec![3, 17];
-    facts.situation.owed = Owing { free: 2, ..Owing::default() };
+    facts.situation.owed = PendingOutbox { free: 2, ..PendingOutbox::default() };
     let words = "waits for its parts: 97 of 100 parts ok, 0 failed, 0 running, 2 to go; 1 skipped, 0 cancelled; \
                  not ended: 3, 17; what they owe (2 messages) is not sent to the broker yet, which any process does \
                  that reaches it; 1 other process lives, one/01010101: it may be busy, stopping, or not run this task";
@@ -265,7 +265,7 @@ fn waiting_for_parts() {
 
 #[test]
 fn success() {
-    let mut facts = runs(facts(State::Success));
+    let mut facts = runs(facts(State::Succeeded));
     facts.view.job.ended = Some(before(15));
     facts.situation.owed.replies = 1;
     let words = "ended well 15s ago at 1970-01-01T00:16:25.000Z, 5s after it began; it waits for nothing; its outcome \
@@ -308,10 +308,10 @@ fn every_state_has_its_sentence_whatever_is_owed() {
     for state in State::ALL {
         for phase in [Phase::Start, Phase::Join] {
             for owed in [
-                Owing::default(),
-                Owing { free: 3, ..Owing::default() },
-                Owing { held: vec![(TWO, 9)], ..Owing::default() },
-                Owing { later: 1, next_due: Some(before(1)), ..Owing::default() },
+                PendingOutbox::default(),
+                PendingOutbox { free: 3, ..PendingOutbox::default() },
+                PendingOutbox { held: vec![(TWO, 9)], ..PendingOutbox::default() },
+                PendingOutbox { later: 1, next_due: Some(before(1)), ..PendingOutbox::default() },
             ] {
                 for queue in [None, Some("q".to_owned())] {
                     let mut facts = owing(facts(state), owed.clone());
@@ -328,8 +328,8 @@ fn every_state_has_its_sentence_whatever_is_owed() {
 #[test]
 fn a_run_that_waits_for_its_tasks() {
     let mut facts = facts(State::Waiting);
-    let step = |name: &str, stage| FlowStep { stage, ..FlowStep::new(name.into(), "t".into()) };
-    let steps = vec![step("a", Stage::Success), step("b", Stage::Begun), step("c", Stage::Waiting)];
+    let step = |name: &str, stage| RunStep { stage, ..RunStep::new(name.into(), "t".into()) };
+    let steps = vec![step("a", Stage::Succeeded), step("b", Stage::Started), step("c", Stage::Waiting)];
     let job = steps[1].job(facts.view.job.id);
     facts.view.job.role = Some(Box::new(Role::Run(Flow { workflow: "w".into(), steps })));
     let words = format!("waits for its tasks: 1 of 3 have ended; begun: `b` (job {job}); to begin after them: `c`");
@@ -352,7 +352,7 @@ fn a_job_that_follows_others_names_those_that_have_not_ended() {
     let id = |n: u8| JobId::from_bytes([n; 16]);
     let following = |name: Arc<str>, follows: Vec<JobId>| {
         let limit = Some((Limit { name, permits: 0 }, 0));
-        let mut facts = owing(facts(State::Ready), Owing { waiting: 1, limit, ..Owing::default() });
+        let mut facts = owing(facts(State::Ready), PendingOutbox { waiting: 1, limit, ..PendingOutbox::default() });
         facts.situation.follows = follows;
         facts
     };

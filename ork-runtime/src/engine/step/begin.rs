@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use ork_workflow::{Plan, Runs};
 
-use super::super::invoke::Called;
+use super::super::invoke::CallOutcome;
 use super::super::{Done, Engine, ProcessError, settle};
-use crate::accounting::{Answer, BeginRun, Retry, Steered};
-use crate::flow::Flow;
+use crate::tx::{SettleResult, StartWorkflow, Retry, ControlResult};
+use crate::workflow_run::WorkflowRun;
 use crate::id::JobId;
 use crate::job::{Job, Phase, State};
 use crate::message::Message;
 use crate::registry::Task;
-use crate::role::Role;
+use crate::role::JobRole;
 use crate::store::Filter;
 use crate::task::{CallError, Error};
 
@@ -26,17 +26,17 @@ pub(in super::super) async fn begin(
     let flow = match flow(&job, message) {
         Ok(flow) => flow,
         Err(error) => {
-            let called = (Called::Failed(error), None);
+            let called = (CallOutcome::Failed(error), None);
             settle::job(engine, &mut job, (&task.work, None), Phase::Start, called).await?;
             return Ok(Done::Settled);
         }
     };
-    for task in job.run().map(|flow| flow.not_well(job.id)).unwrap_or_default() {
+    for task in job.workflow_run().map(|flow| flow.unsuccessful_jobs(job.id)).unwrap_or_default() {
         take_up(engine, task).await?;
     }
-    let begin = BeginRun { job: job.id, attempt: job.attempt, flow, by: engine.by() };
-    if let Answer::Counted(owed) = engine.store.apply(begin).await? {
-        engine.outbox.send(owed).await;
+    let begin = StartWorkflow { job: job.id, attempt: job.attempt, flow, actor: engine.actor() };
+    if let SettleResult::Applied(to_send) = engine.store.apply(begin).await? {
+        engine.outbox.send(to_send).await;
     }
     Ok(Done::Settled)
 }
@@ -45,30 +45,30 @@ pub(in super::super) async fn begin(
 async fn take_up(engine: &Engine, job: JobId) -> Result<(), ProcessError> {
     let mut jobs = vec![job];
     while let Some(job) = jobs.pop() {
-        match engine.store.apply(Retry::new(job, engine.by())).await? {
-            Steered::Done(owed) => engine.outbox.send(owed).await,
-            Steered::Below => {
+        match engine.store.apply(Retry::new(job, engine.actor())).await? {
+            ControlResult::Done(to_send) => engine.outbox.send(to_send).await,
+            ControlResult::OnlyBelow => {
                 let states = vec![State::Failed, State::Cancelled];
                 let below = Filter { states, parent: Some(job), limit: usize::from(u16::MAX), ..Filter::default() };
                 jobs.extend(engine.store.jobs(below).await?.into_iter().map(|view| view.job.id));
             }
             // What others have taken up in the meantime goes on, and what rests on something that was begins anew.
-            Steered::Refused(_)
-            | Steered::Interrupted(_)
-            | Steered::Replaced(_)
-            | Steered::PartStays(_)
-            | Steered::Taken(_)
-            | Steered::Unknown => {}
+            ControlResult::InvalidState(_)
+            | ControlResult::AncestorCancelled(_)
+            | ControlResult::Superseded(_)
+            | ControlResult::PartNotRetryable(_)
+            | ControlResult::KeyTaken(_)
+            | ControlResult::NotFound => {}
         }
     }
     Ok(())
 }
 
-fn flow(job: &Job, message: &Message) -> Result<Flow, CallError> {
+fn flow(job: &Job, message: &Message) -> Result<WorkflowRun, CallError> {
     let plan: Plan = serde_json::from_slice(&message.body)
         .map_err(|error| CallError::Task(Error::permanent(format!("this is no plan of a workflow: {error}"))))?;
     let program = |step: &&ork_workflow::Step| !matches!(step.runs, Runs::Rust { .. });
-    if let (Some(Role::Foreign), Some(step)) = (job.role.as_deref(), plan.tasks.iter().find(program)) {
+    if let (Some(JobRole::Untrusted), Some(step)) = (job.role.as_deref(), plan.tasks.iter().find(program)) {
         let words = format!(
             "the task `{}` is no function of this program, and whoever sends a run over a broker is trusted with no more: \
              submit it through the store, with `submit`",
@@ -76,5 +76,5 @@ fn flow(job: &Job, message: &Message) -> Result<Flow, CallError> {
         );
         return Err(CallError::Task(Error::permanent(words)));
     }
-    Flow::of(&plan).map_err(|error| CallError::Task(Error::permanent(error.to_string())))
+    WorkflowRun::of(&plan).map_err(|error| CallError::Task(Error::permanent(error.to_string())))
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::super::invoke::Called;
+use super::super::invoke::CallOutcome;
 use super::super::split::{self, Split};
 use super::super::{Engine, ProcessError};
 use super::output::{NoOutput, Outputs};
 use super::{Many, Step};
-use crate::accounting::Open;
+use crate::tx::OpenParts;
 use crate::job::Job;
 use crate::ledger::MOST_PARTS;
 use crate::policy::Policy;
@@ -25,7 +25,7 @@ pub(in super::super) async fn fan_out(
     step: &Step,
     cancelled: &CancellationToken,
 ) -> Result<Split, ProcessError> {
-    let failed = |error| Ok(Split::Ended(Called::Failed(error)));
+    let failed = |error| Ok(Split::Ended(CallOutcome::Failed(error)));
     if let Some(trouble) = step.trouble() {
         return failed(trouble);
     }
@@ -43,7 +43,7 @@ pub(in super::super) async fn fan_out(
     if n > MOST_PARTS {
         return failed(CallError::Task(split::too_many()));
     }
-    let open = Open { job: job.id, attempt: job.attempt, policy: Policy::default(), joined: false, made_for: None };
+    let open = OpenParts { job: job.id, attempt: job.attempt, policy: Policy::default(), joined: false, schemas: None };
     let Some(epoch) = engine.store.apply(open).await? else {
         return Ok(Split::Sealed);
     };

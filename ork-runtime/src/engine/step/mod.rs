@@ -17,10 +17,10 @@ use ork_workflow::{Count, Form, Plan, Reference, Runs, Source};
 pub(super) use self::begin::begin;
 pub(super) use self::fan::fan_out;
 use self::output::{NoOutput, Outputs, Run};
-use super::{Engine, ProcessError, refuse};
-use crate::accounting::Limit;
-use crate::broker::DeadReason;
-use crate::context::{External, StepName};
+use super::{Engine, ProcessError, reject};
+use crate::tx::Limit;
+use crate::broker::DeadLetterReason;
+use crate::context::{External, StepInfo};
 use crate::job::Job;
 use crate::message::Message;
 use crate::registry::Task;
@@ -35,7 +35,7 @@ pub(super) struct Step {
     /// Its task, with the options that the workflow gives it.
     pub(super) task: Arc<Task>,
     /// What it is called.
-    pub(super) name: Arc<StepName>,
+    pub(super) name: Arc<StepInfo>,
     /// The limit that its calls are under, if the workflow gives it one.
     pub(super) limit: Option<Limit>,
     /// Whether it is made many.
@@ -129,18 +129,18 @@ fn with_item(common: &Bytes, item: &Bytes) -> Bytes {
 pub(super) async fn of(engine: &Engine, message: &Message, view: &JobView) -> Result<Step, ProcessError> {
     let (Some((at, _)), Some(run)) = (view.job.step(), view.job.parent) else {
         let words = format!("job {} is no step of a run", view.job.id);
-        return Err(refuse::refused(message, DeadReason::UnknownJob, words));
+        return Err(reject::rejected(message, DeadLetterReason::UnknownJob, words));
     };
     let run = Run::read(engine, message, run).await?;
     let Some(step) = run.plan.tasks.get(at) else {
         let words = format!("the plan of its run {} has no task {at}", run.id);
-        return Err(refuse::refused(message, DeadReason::UnknownJob, words));
+        return Err(reject::rejected(message, DeadLetterReason::UnknownJob, words));
     };
     let task = Arc::new(with_options(engine, &view.job, step)?);
     Ok(Step {
         takes_item: !takes_field_alone(&task, step) && takes(&task.work, ITEM),
         task: Arc::clone(&task),
-        name: Arc::new(StepName {
+        name: Arc::new(StepInfo {
             workflow: run.plan.name.clone(),
             step: step.name.clone(),
             external: external(&run.plan, step),
@@ -197,7 +197,7 @@ fn external(plan: &Plan, step: &ork_workflow::Step) -> Option<External> {
 fn with_options(engine: &Engine, job: &Job, step: &ork_workflow::Step) -> Result<Task, ProcessError> {
     let known = engine.registry.get(&job.task).map_err(|unknown| {
         let message = Message::about(job.id, &job.task);
-        refuse::refused(&message, DeadReason::UnknownTask, unknown.to_string())
+        reject::rejected(&message, DeadLetterReason::UnknownTask, unknown.to_string())
     })?;
     let mut task = Task::clone(known);
     for def in [Some(&mut task.work), task.split.as_mut(), task.join.as_mut()].into_iter().flatten() {

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use ork_workflow::{Plan, Reference};
 use serde_json::value::RawValue;
 
-use super::super::large::Whose;
-use super::super::{Engine, ProcessError, refuse};
-use crate::broker::DeadReason;
-use crate::flow::Flow;
+use super::super::large_outputs::Whose;
+use super::super::{Engine, ProcessError, reject};
+use crate::broker::DeadLetterReason;
+use crate::workflow_run::WorkflowRun;
 use crate::id::JobId;
 use crate::job::State;
 use crate::ledger::MOST_PARTS;
@@ -43,17 +43,17 @@ pub(super) struct Run {
     pub(super) id: JobId,
     pub(super) plan: Arc<Plan>,
     /// How far it was when the step began: what it needs had ended, and does not change without it.
-    pub(super) flow: Arc<Flow>,
+    pub(super) flow: Arc<WorkflowRun>,
 }
 
 impl Run {
     /// Reads a run of which this message is about a step.
     pub(super) async fn read(engine: &Engine, message: &Message, id: JobId) -> Result<Self, ProcessError> {
-        let refused = |why: String| refuse::refused(message, DeadReason::UnknownJob, why);
-        let view = engine.store.job(id).await?.ok_or_else(|| refused(format!("its run {id} is not in this store")))?;
-        let flow = view.job.run().ok_or_else(|| refused(format!("its run {id} has not begun")))?;
+        let rejected = |why: String| reject::rejected(message, DeadLetterReason::UnknownJob, why);
+        let view = engine.store.job(id).await?.ok_or_else(|| rejected(format!("its run {id} is not in this store")))?;
+        let flow = view.job.workflow_run().ok_or_else(|| rejected(format!("its run {id} has not begun")))?;
         let plan = serde_json::from_slice(&view.input)
-            .map_err(|error| refused(format!("the plan of its run {id} cannot be read: {error}")))?;
+            .map_err(|error| rejected(format!("the plan of its run {id} cannot be read: {error}")))?;
         Ok(Self { id, plan: Arc::new(plan), flow: Arc::new(flow.clone()) })
     }
 }
@@ -86,7 +86,7 @@ impl Outputs<'_> {
             (None, None) => return Ok(Bytes::from_static(b"null")),
             (Some(_), None) => Bytes::from_static(b"[]"),
             (Some(_), Some(view)) => self.list(&view).await?,
-            (None, Some(JobView { job, output: Some(output), .. })) if job.state == State::Success => {
+            (None, Some(JobView { job, output: Some(output), .. })) if job.state == State::Succeeded => {
                 self.read(Whose { job: job.id, part: None }, output).await?
             }
             (None, Some(_)) => Bytes::from_static(b"null"),

@@ -7,7 +7,7 @@ mod group;
 mod guard;
 mod ladder;
 mod lines;
-mod place;
+mod workflow_path;
 mod process;
 mod python;
 mod well_formed;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::group::{Group, Pipes};
 use super::ladder::{Foot, Ladder, Rung};
 use super::lines::Ears;
-use super::place::{Place, blocking, root};
+use super::workflow_path::{Place, blocking, root};
 use super::well_formed;
 use super::{LAST_WORDS, Shared};
 use crate::clock::{Clock, Pause};

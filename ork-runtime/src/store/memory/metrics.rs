@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::tables::Tables;
 use crate::id::JobId;
 use crate::metric::{Delta, MOST_SERIES, Measured, Metric, Series};
-use crate::store::Recorded;
+use crate::store::MetricsOf;
 
 /// By job, in order.
 #[derive(Debug, Clone, Default)]
@@ -48,10 +48,10 @@ impl Tables {
     }
 
     /// What jobs have recorded, in order.
-    pub fn recorded(&self, of: Recorded) -> Vec<Metric> {
+    pub fn recorded(&self, of: MetricsOf) -> Vec<Metric> {
         match of {
-            Recorded::By(id) => self.metrics.0.get_key_value(&id).into_iter().flat_map(|job| self.show(job)).collect(),
-            Recorded::Below(root) => {
+            MetricsOf::Job(id) => self.metrics.0.get_key_value(&id).into_iter().flat_map(|job| self.show(job)).collect(),
+            MetricsOf::Tree(root) => {
                 let jobs = self.metrics.0.iter();
                 let jobs = jobs.filter(|(id, _)| self.jobs.get(id).is_some_and(|row| row.entry.job.root == root));
                 jobs.flat_map(|job| self.show(job)).collect()

@@ -13,10 +13,10 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Beat, Beaten, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Recorded, Situation, Store,
-    StoreError, Take, Taken, Work,
+    Heartbeat, HeartbeatReply, Notifier, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, MetricsOf, JobDiagnostics, Store,
+    StoreError, Take, OutboxPage, Work,
 };
-use crate::accounting::{By, Change, OwedId};
+use crate::tx::{Actor, StoreNotice, OutboxId};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
@@ -28,7 +28,7 @@ pub use tables::Tables;
 #[derive(Debug)]
 pub struct Memory {
     tables: Mutex<Tables>,
-    changes: Changes,
+    notifier: Notifier,
     identity: Uuid,
 }
 
@@ -36,7 +36,7 @@ impl Memory {
     /// An empty store.
     #[expect(clippy::new_without_default, reason = "every store is another one")]
     pub fn new() -> Self {
-        Self { tables: Mutex::default(), changes: Changes::new(), identity: Uuid::new_v4() }
+        Self { tables: Mutex::default(), notifier: Notifier::new(), identity: Uuid::new_v4() }
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -44,58 +44,58 @@ impl Memory {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, changes: impl IntoIterator<Item = Change>) {
-        for change in changes {
-            self.changes.tell(change);
+    fn notify(&self, notifier: impl IntoIterator<Item = StoreNotice>) {
+        for change in notifier {
+            self.notifier.notify(change);
         }
     }
 }
 
 #[async_trait]
 impl Store for Memory {
-    fn changes(&self) -> &Changes {
-        &self.changes
+    fn notifier(&self) -> &Notifier {
+        &self.notifier
     }
 
     fn enqueue(&self, mut work: Box<dyn Work>) {
         let mut tables = self.tables();
         // Nobody else may take what is new before its events are told.
-        let changes = self.changes.tell_events(tables.apply(work.as_mut()));
+        let notifier = self.notifier.send_events(tables.apply(work.as_mut()));
         drop(tables);
         work.finish(Ok(()));
-        self.tell(changes);
+        self.notify(notifier);
     }
 
-    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+    async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError> {
         Ok(self.tables().take(&take))
     }
 
-    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
-        self.tables().forget(&owed, &by);
+    async fn delete_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
+        self.tables().forget(&to_send, &actor);
         Ok(())
     }
 
-    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
-        let changes = self.tables().give_back(&owed, &by);
-        self.tell(changes);
+    async fn release_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
+        let notifier = self.tables().give_back(&to_send, &actor);
+        self.notify(notifier);
         Ok(())
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
-        let (beaten, changes) = self.tables().beat(beat);
-        self.tell(changes);
+    async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
+        let (beaten, notifier) = self.tables().heartbeat(heartbeat);
+        self.notify(notifier);
         Ok(beaten)
     }
 
-    async fn leave(&self, by: By) -> Result<(), StoreError> {
-        let changes = self.tables().leave(&by);
-        self.tell(changes);
+    async fn leave(&self, actor: Actor) -> Result<(), StoreError> {
+        let notifier = self.tables().leave(&actor);
+        self.notify(notifier);
         Ok(())
     }
 
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
-        let changes = self.tables().progress(job, part, progress);
-        self.tell(changes);
+        let notifier = self.tables().progress(job, part, progress);
+        self.notify(notifier);
         Ok(())
     }
 
@@ -103,7 +103,7 @@ impl Store for Memory {
         Ok(self.tables().record(deltas))
     }
 
-    async fn metrics(&self, of: Recorded) -> Result<Vec<Metric>, StoreError> {
+    async fn metrics(&self, of: MetricsOf) -> Result<Vec<Metric>, StoreError> {
         Ok(self.tables().recorded(of))
     }
 
@@ -123,15 +123,15 @@ impl Store for Memory {
         Ok(self.tables().list_parts(job, &filter))
     }
 
-    async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
-        Ok(self.tables().situation(job))
+    async fn diagnostics(&self, job: JobId) -> Result<JobDiagnostics, StoreError> {
+        Ok(self.tables().diagnostics(job))
     }
 
-    async fn identity(&self) -> Result<Uuid, StoreError> {
+    async fn store_id(&self) -> Result<Uuid, StoreError> {
         Ok(self.identity)
     }
 
-    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+    async fn existing_jobs(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
         Ok(self.tables().known(jobs))
     }
 

@@ -4,17 +4,17 @@ use bytes::Bytes;
 
 use super::tables::Row;
 use super::{PartFilter, PartStatus};
-use crate::accounting::PartWrite;
+use crate::tx::PartWrite;
 use crate::context::Progress;
-use crate::ledger::{SHARD_SIZE, Shard, Standing, place};
-use crate::store::PartNotes;
+use crate::ledger::{SHARD_SIZE, Shard, PartProgress, place};
+use crate::store::PartRowInfo;
 
 /// A part, besides how it ended.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PartRow {
     pub(super) input: Option<Bytes>,
     pub(super) output: Option<Bytes>,
-    pub(super) notes: PartNotes,
+    pub(super) notes: PartRowInfo,
 }
 
 impl PartRow {
@@ -25,7 +25,7 @@ impl PartRow {
     /// An attempt at it has ended.
     pub(super) fn write(&mut self, write: PartWrite) {
         let PartWrite { attempt, ended } = write;
-        self.notes = PartNotes { attempts: Some(attempt), ..PartNotes::default() };
+        self.notes = PartRowInfo { attempts: Some(attempt), ..PartRowInfo::default() };
         match ended {
             Ok(output) => (self.input, self.output) = (None, Some(output)),
             Err(failure) => self.notes.failure = Some(failure),
@@ -51,7 +51,7 @@ impl Row {
             }
             filter.pick(ledger.shard(number).unwrap_or(&untouched), number, appended, &mut found);
         }
-        let status = |part: Standing| {
+        let status = |part: PartProgress| {
             let notes = self.parts.get(&part.index).map(|row| row.notes.clone());
             PartStatus::new(part, notes.unwrap_or_default())
         };

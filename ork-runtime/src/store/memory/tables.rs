@@ -8,21 +8,21 @@ use bytes::Bytes;
 use super::follows::Follows;
 use super::metrics::Metrics;
 use super::parts::PartRow;
-use crate::accounting::{
-    ALIVE, Books, By, Change, Entry, Holder, Limit, Owed, OwedAsk, OwedId, OwedRow, Permits, ends_before,
+use crate::tx::{
+    ALIVE, Transaction, Actor, StoreNotice, LoadedJob, KeyHolder, Limit, HeldRow, OutboxKind, OutboxId, OutboxRow, Permits, ends_before,
 };
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::message::Outgoing;
 use crate::store::{
-    Expired, Filter, JobView, OPEN, PartFilter, PartStatus, Process, Prune, Pruned, Situation, Take, Taken, Work,
+    Expired, Filter, JobView, OPEN, PartFilter, PartStatus, LiveProcess, Prune, Pruned, JobDiagnostics, Take, OutboxPage, Work,
 };
 use crate::task::parts::SettledPart;
 
 #[derive(Debug, Clone)]
 pub(super) struct Row {
-    pub(super) entry: Entry,
+    pub(super) entry: LoadedJob,
     pub(super) input: Bytes,
     pub(super) output: Option<Bytes>,
     pub(super) progress: Option<Progress>,
@@ -35,61 +35,61 @@ pub struct Tables {
     pub(super) jobs: HashMap<JobId, Row>,
     pub(super) by_age: BTreeSet<JobId>,
     pub(super) metrics: Metrics,
-    pub(super) owed: BTreeMap<OwedId, OwedRow>,
+    pub(super) to_send: BTreeMap<OutboxId, OutboxRow>,
     /// The rows that are due and that nobody holds, highest priority first.
-    free: BTreeSet<(u8, OwedId)>,
+    free: BTreeSet<(u8, OutboxId)>,
     /// The rows that are not due yet.
-    later: BTreeSet<(Timestamp, OwedId)>,
+    later: BTreeSet<(Timestamp, OutboxId)>,
     /// The rows that wait for a permit of a limit, highest priority first.
-    waiting: BTreeMap<Arc<str>, BTreeSet<(u8, OwedId)>>,
+    waiting: BTreeMap<Arc<str>, BTreeSet<(u8, OutboxId)>>,
     follows: Follows,
     permits: BTreeMap<Arc<str>, HashMap<[u8; 16], u32>>,
     pub(super) uniques: HashMap<Arc<str>, (JobId, Timestamp)>,
-    pub(super) workers: HashMap<[u8; 16], Process>,
-    next_owed: OwedId,
+    pub(super) workers: HashMap<[u8; 16], LiveProcess>,
+    next_outbox_id: OutboxId,
 }
 
 impl Tables {
     /// Carries out the operations of a work, in order.
-    pub fn apply(&mut self, work: &mut dyn Work) -> Vec<Change> {
+    pub fn apply(&mut self, work: &mut dyn Work) -> Vec<StoreNotice> {
         (0..work.count()).flat_map(|at| self.apply_one(work, at)).collect()
     }
 
-    fn apply_one(&mut self, work: &mut dyn Work, at: usize) -> Vec<Change> {
-        let mut books = Books::new(self.next_owed);
+    fn apply_one(&mut self, work: &mut dyn Work, at: usize) -> Vec<StoreNotice> {
+        let mut tx = Transaction::new(self.next_outbox_id);
         // A row moves into the books and back, so that no ledger is copied.
         let mut rows = HashMap::new();
         let one = [Some(work.job(at)), work.with(at)].into_iter().flatten();
         for id in one.chain(work.follows(at).iter().copied()) {
             let mut next = Some(id);
-            while let Some(id) = next.filter(|id| !books.is_open(*id)) {
-                books.open(id, None);
+            while let Some(id) = next.filter(|id| !tx.is_open(*id)) {
+                tx.open(id, None);
                 let Some(row) = self.jobs.remove(&id) else { break };
                 next = row.entry.job.parent;
-                books.put(id, row.entry);
+                tx.put(id, row.entry);
                 rows.insert(id, (row.input, row.output, row.progress, row.parts));
             }
         }
         if let Some(limit) = work.limit(at) {
             let held = self.permits.get(limit).into_iter().flatten().map(|(boot, held)| (*boot, *held));
-            books.open_permits(Arc::clone(limit), Permits::new(held));
+            tx.open_permits(Arc::clone(limit), Permits::new(held));
         }
         if let Some(key) = work.unique(at) {
             let holder = self.uniques.get(key).map(|(job, seen)| {
                 let row = self.jobs.get(job).map(|row| &row.entry.job);
                 let seen = (*seen).max(row.and_then(|job| job.started).unwrap_or_default());
-                Holder { job: *job, seen, open: row.is_some_and(|job| !job.state.is_final()) }
+                KeyHolder { job: *job, seen, open: row.is_some_and(|job| !job.state.is_final()) }
             });
-            books.open_unique(Arc::clone(key), holder);
+            tx.open_unique(Arc::clone(key), holder);
         }
-        work.apply(at, &mut books);
-        let (writes, mut changes) = books.finish();
-        self.next_owed = books.next_owed();
+        work.apply(at, &mut tx);
+        let (writes, mut notifier) = tx.finish();
+        self.next_outbox_id = tx.next_outbox_id();
         for (id, input) in writes.inputs {
             rows.insert(id, (input, None, None, BTreeMap::new()));
             self.by_age.insert(id);
         }
-        for entry in books.into_entries() {
+        for entry in tx.into_entries() {
             let id = entry.job.id;
             let (input, output, progress, parts) = rows.remove(&id).unwrap_or_default();
             self.jobs.insert(id, Row { entry, input, output, progress, parts });
@@ -114,7 +114,7 @@ impl Tables {
                 part.write(write);
             }
         }
-        for row in writes.owed {
+        for row in writes.to_send {
             row.holder.into_iter().for_each(|boot| self.holds(boot, None));
             self.insert(row);
         }
@@ -124,82 +124,82 @@ impl Tables {
         }
         self.uniques.extend(writes.uniques);
         for (limit, count) in writes.woken {
-            changes.extend(self.wake(&limit, count));
+            notifier.extend(self.wake(&limit, count));
         }
         let free: Vec<_> = writes.ended.iter().flat_map(|job| self.follows.end(*job)).collect();
         for follower in free {
-            changes.extend(self.wake(&ends_before(follower), u32::MAX));
+            notifier.extend(self.wake(&ends_before(follower), u32::MAX));
         }
         self.follows.insert(writes.followed);
-        changes
+        notifier
     }
 
-    fn insert(&mut self, row: OwedRow) {
+    fn insert(&mut self, row: OutboxRow) {
         match (row.holder, row.due) {
             (Some(_), _) => {}
-            _ if let Some(limit) = &row.waits => {
+            _ if let Some(limit) = &row.waits_for => {
                 let waiting = self.waiting.entry(Arc::clone(&limit.name)).or_default();
                 waiting.insert((u8::MAX - row.priority, row.id));
             }
             (None, None) => drop(self.free.insert((u8::MAX - row.priority, row.id))),
             (None, Some(due)) => drop(self.later.insert((due, row.id))),
         }
-        self.owed.insert(row.id, row);
+        self.to_send.insert(row.id, row);
     }
 
     /// Takes rows of the outbox that are due and that nobody holds.
-    pub fn take(&mut self, take: &Take) -> Taken {
+    pub fn take(&mut self, take: &Take) -> OutboxPage {
         while let Some(&(due, id)) = self.later.first() {
-            if due > take.by.now {
+            if due > take.actor.now {
                 break;
             }
             self.later.remove(&(due, id));
-            if let Some(row) = self.owed.get_mut(&id) {
+            if let Some(row) = self.to_send.get_mut(&id) {
                 row.due = None;
                 self.free.insert((u8::MAX - row.priority, id));
             }
         }
         let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
-        let mut owed = Vec::new();
-        let is_wanted = |row: &OwedRow| take.tasks.as_ref().is_none_or(|tasks| tasks.contains(&row.task));
-        let wanted = self.free.iter().filter(|(_, id)| self.owed.get(id).is_some_and(is_wanted));
+        let mut to_send = Vec::new();
+        let is_wanted = |row: &OutboxRow| take.tasks.as_ref().is_none_or(|tasks| tasks.contains(&row.task));
+        let wanted = self.free.iter().filter(|(_, id)| self.to_send.get(id).is_some_and(is_wanted));
         let free: Vec<_> = wanted.copied().take(take.limit).collect();
         if !free.is_empty() {
-            self.holds(take.by.worker.boot(), Some(take.by.now + ALIVE));
+            self.holds(take.actor.worker.boot(), Some(take.actor.now + ALIVE));
         }
         for key @ (_, id) in free {
             if left == 0 {
                 break;
             }
-            let Some(row) = self.owed.get_mut(&id) else {
+            let Some(row) = self.to_send.get_mut(&id) else {
                 continue;
             };
             let most = if row.lost > 0 { 1 } else { left };
-            let mut held = if let Some(cut) = row.split_off(self.next_owed, most) {
-                self.next_owed += 1;
+            let mut held = if let Some(cut) = row.split_off(self.next_outbox_id, most) {
+                self.next_outbox_id += 1;
                 cut
             } else {
                 self.free.remove(&key);
                 row.clone()
             };
-            held.holder = Some(take.by.worker.boot());
+            held.holder = Some(take.actor.worker.boot());
             left -= held.n_messages().min(left);
             // Of a job that is gone nothing is to be done; the row is handed out empty, to be forgotten.
             let messages = self.messages(&held).unwrap_or_default();
-            owed.push(Owed { id: held.id, lost: held.lost, messages, goes_back: false });
-            self.owed.insert(held.id, held);
+            to_send.push(HeldRow { id: held.id, lost: held.lost, messages, release_after_events: false });
+            self.to_send.insert(held.id, held);
         }
-        Taken { owed, next_due: self.later.first().map(|(due, _)| *due), more: left == 0 }
+        OutboxPage { to_send, next_due: self.later.first().map(|(due, _)| *due), more: left == 0 }
     }
 
-    fn messages(&self, row: &OwedRow) -> Option<Vec<Outgoing>> {
+    fn messages(&self, row: &OutboxRow) -> Option<Vec<Outgoing>> {
         let Row { entry, input, output, parts, .. } = self.jobs.get(&row.job)?;
-        Some(match row.ask {
-            OwedAsk::Start | OwedAsk::Join => vec![row.work(&entry.job, input.clone())],
-            OwedAsk::Reply => OwedRow::replies(&entry.job, output.as_ref()),
-            OwedAsk::Hooks { which } => vec![OwedRow::hooks(&entry.job, which)],
-            OwedAsk::Tell(what) => vec![row.tell(&entry.job, what)],
-            OwedAsk::Parts { epoch, first, len } => {
+        Some(match row.kind {
+            OutboxKind::Start | OutboxKind::Join => vec![row.work(&entry.job, input.clone())],
+            OutboxKind::Reply => OutboxRow::replies(&entry.job, output.as_ref()),
+            OutboxKind::Hooks { which } => vec![OutboxRow::hooks(&entry.job, which)],
+            OutboxKind::Event(what) => vec![row.notify(&entry.job, what)],
+            OutboxKind::Parts { epoch, first, len } => {
                 let parts = parts.range(first..first + len);
                 let parts = parts.filter_map(|(index, part)| Some((*index, part.input.clone()?)));
                 parts.map(|(index, input)| row.part(&entry.job, epoch, index, input)).collect()
@@ -208,29 +208,29 @@ impl Tables {
     }
 
     /// Lets rows go that wait for a permit of a limit; answers the news of it.
-    fn wake(&mut self, limit: &str, count: u32) -> Option<Change> {
+    fn wake(&mut self, limit: &str, count: u32) -> Option<StoreNotice> {
         let waiting = self.waiting.get_mut(limit)?;
         for _ in 0..count {
             let Some((priority, id)) = waiting.pop_first() else { break };
-            if let Some(row) = self.owed.get_mut(&id) {
-                row.waits = None;
+            if let Some(row) = self.to_send.get_mut(&id) {
+                row.waits_for = None;
                 self.free.insert((priority, id));
             }
         }
         if waiting.is_empty() {
             self.waiting.remove(limit);
         }
-        Some(Change::Owed)
+        Some(StoreNotice::OutboxReady)
     }
 
     /// Takes the permits of these processes, and lets as many rows go as there are permits that nobody holds.
-    pub(super) fn settle_permits(&mut self, ended: &[[u8; 16]]) -> Vec<Change> {
+    pub(super) fn settle_permits(&mut self, ended: &[[u8; 16]]) -> Vec<StoreNotice> {
         for held in self.permits.values_mut() {
             held.retain(|boot, held| *held > 0 && !ended.contains(boot));
         }
         self.permits.retain(|_, held| !held.is_empty());
-        let room = |(limit, rows): (&Arc<str>, &BTreeSet<(u8, OwedId)>)| {
-            let Limit { permits, .. } = self.owed.get(&rows.first()?.1)?.waits.as_ref()?;
+        let room = |(limit, rows): (&Arc<str>, &BTreeSet<(u8, OutboxId)>)| {
+            let Limit { permits, .. } = self.to_send.get(&rows.first()?.1)?.waits_for.as_ref()?;
             let used = self.permits.get(limit).into_iter().flatten().map(|(_, held)| *held).sum();
             Some((Arc::clone(limit), permits.saturating_sub(used)))
         };
@@ -240,7 +240,7 @@ impl Tables {
 
     /// Frees the rows that any of these processes holds; `lost` more deaths are noted.
     pub(super) fn free(&mut self, holders: &[[u8; 16]], lost: u32) {
-        let held = self.owed.values_mut().filter(|row| row.holder.is_some_and(|holder| holders.contains(&holder)));
+        let held = self.to_send.values_mut().filter(|row| row.holder.is_some_and(|holder| holders.contains(&holder)));
         for row in held {
             row.holder = None;
             row.lost += lost;
@@ -252,20 +252,20 @@ impl Tables {
     }
 
     /// What is known of a job besides the job.
-    pub fn situation(&self, id: JobId) -> Situation {
-        let mut situation = Situation::default();
-        self.owed.values().filter(|row| row.job == id).for_each(|row| situation.owed.add(row));
-        if let Some((limit, taken)) = &mut situation.owed.limit {
+    pub fn diagnostics(&self, id: JobId) -> JobDiagnostics {
+        let mut diagnostics = JobDiagnostics::default();
+        self.to_send.values().filter(|row| row.job == id).for_each(|row| diagnostics.to_send.add(row));
+        if let Some((limit, taken)) = &mut diagnostics.to_send.limit {
             *taken = self.permits.get(&limit.name).into_iter().flatten().map(|(_, held)| *held).sum();
         }
-        situation.processes = self.workers.values().cloned().collect();
-        situation.follows = self.follows.of(id);
-        situation.processes.sort_by(|a, b| a.worker.cmp(&b.worker));
+        diagnostics.processes = self.workers.values().cloned().collect();
+        diagnostics.follows = self.follows.of(id);
+        diagnostics.processes.sort_by(|a, b| a.worker.cmp(&b.worker));
         if let Some(Row { entry, .. }) = self.jobs.get(&id) {
             let open = (0..entry.ledger.head().appended).filter(|index| entry.ledger.outcome(*index).is_none());
-            situation.open = open.take(OPEN).collect();
+            diagnostics.open = open.take(OPEN).collect();
         }
-        situation
+        diagnostics
     }
 
     /// Jobs whose whole tree ended before a moment, at most `limit`.
@@ -320,44 +320,44 @@ impl Tables {
     }
 
     /// Removes rows of the outbox that this process holds.
-    pub fn forget(&mut self, owed: &[OwedId], by: &By) {
-        for id in owed {
-            if self.owed.get(id).is_some_and(|row| row.holder == Some(by.worker.boot())) {
-                self.owed.remove(id);
+    pub fn forget(&mut self, to_send: &[OutboxId], actor: &Actor) {
+        for id in to_send {
+            if self.to_send.get(id).is_some_and(|row| row.holder == Some(actor.worker.boot())) {
+                self.to_send.remove(id);
             }
         }
     }
 
     /// Lets go of rows of the outbox that this process holds.
-    pub fn give_back(&mut self, owed: &[OwedId], by: &By) -> Vec<Change> {
-        for id in owed {
-            if let Some(mut row) = self.owed.remove(id) {
-                if row.holder == Some(by.worker.boot()) {
+    pub fn give_back(&mut self, to_send: &[OutboxId], actor: &Actor) -> Vec<StoreNotice> {
+        for id in to_send {
+            if let Some(mut row) = self.to_send.remove(id) {
+                if row.holder == Some(actor.worker.boot()) {
                     row.holder = None;
                 }
                 self.insert(row);
             }
         }
-        vec![Change::Owed]
+        vec![StoreNotice::OutboxReady]
     }
 
     /// Notes that a process ends: it holds nothing any more.
-    pub fn leave(&mut self, by: &By) -> Vec<Change> {
-        self.workers.remove(&by.worker.boot());
-        self.free(&[by.worker.boot()], 0);
-        self.settle_permits(&[by.worker.boot()]);
-        vec![Change::Owed]
+    pub fn leave(&mut self, actor: &Actor) -> Vec<StoreNotice> {
+        self.workers.remove(&actor.worker.boot());
+        self.free(&[actor.worker.boot()], 0);
+        self.settle_permits(&[actor.worker.boot()]);
+        vec![StoreNotice::OutboxReady]
     }
 
     /// Notes how far a job has come, or one part of it.
-    pub fn progress(&mut self, job: JobId, part: Option<u64>, progress: Progress) -> Vec<Change> {
+    pub fn progress(&mut self, job: JobId, part: Option<u64>, progress: Progress) -> Vec<StoreNotice> {
         if let Some(row) = self.jobs.get_mut(&job) {
             match part {
                 None => row.progress = Some(progress),
                 Some(index) => drop(row.parts.get_mut(&index).map(|part| part.note(progress))),
             }
         }
-        vec![Change::Moved(job)]
+        vec![StoreNotice::JobChanged(job)]
     }
 
     /// Jobs, newest first.

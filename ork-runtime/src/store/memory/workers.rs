@@ -4,30 +4,30 @@ use std::collections::HashSet;
 use std::iter::successors;
 
 use super::tables::Tables;
-use crate::accounting::{Change, OwedAsk};
+use crate::tx::{StoreNotice, OutboxKind};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::State;
 use crate::mutant::{self, Mutant};
-use crate::store::{Beat, Beaten, Process, UNATTENDED};
+use crate::store::{Heartbeat, HeartbeatReply, LiveProcess, UNATTENDED};
 
 impl Tables {
     /// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended.
-    pub fn beat(&mut self, beat: Beat) -> (Beaten, Vec<Change>) {
-        self.seen(&beat.running, beat.written());
-        let attends = beat.attends();
-        let Beat { ttl, running, holding: _, waiting, by } = beat;
-        let over = |id: &JobId| self.jobs.get(id).is_some_and(|row| row.entry.job.is_over());
+    pub fn heartbeat(&mut self, heartbeat: Heartbeat) -> (HeartbeatReply, Vec<StoreNotice>) {
+        self.seen(&heartbeat.running, heartbeat.written());
+        let attends = heartbeat.attends();
+        let Heartbeat { ttl, running, holding: _, waiting, actor } = heartbeat;
+        let over = |id: &JobId| self.jobs.get(id).is_some_and(|row| row.entry.job.own_work_ended());
         let ended = running.iter().copied().filter(over).collect();
-        let process = Process { running: attends, ..Process::new(by.worker.name(), by.worker.boot(), by.now + ttl) };
-        self.workers.insert(by.worker.boot(), process);
-        let dead = self.workers.values().filter(|process| process.until < by.now);
+        let process = LiveProcess { running: attends, ..LiveProcess::new(actor.worker.name(), actor.worker.boot(), actor.now + ttl) };
+        self.workers.insert(actor.worker.boot(), process);
+        let dead = self.workers.values().filter(|process| process.until < actor.now);
         let dead: Vec<_> = dead.map(|process| process.boot).collect();
         self.workers.retain(|boot, _| !dead.contains(boot));
         self.free(&dead, 1);
-        let mut changes = self.settle_permits(&dead);
-        changes.extend((!dead.is_empty()).then_some(Change::Owed));
-        (Beaten { ended, time: None, unattended: self.unattended(&waiting) }, changes)
+        let mut notifier = self.settle_permits(&dead);
+        notifier.extend((!dead.is_empty()).then_some(StoreNotice::OutboxReady));
+        (HeartbeatReply { ended, time: None, unattended: self.unattended(&waiting) }, notifier)
     }
 
     /// Makes sure that a process which is about to hold something has a heartbeat: its end is what releases that again.
@@ -38,7 +38,7 @@ impl Tables {
         }
         let newest = || self.workers.values().map(|process| process.until).max().unwrap_or_default();
         let until = until.unwrap_or_else(newest);
-        self.workers.entry(boot).or_insert_with(|| Process::new("", boot, until));
+        self.workers.entry(boot).or_insert_with(|| LiveProcess::new("", boot, until));
     }
 
     /// Notes that a process works on these jobs: a sign of life of each that has a key, and of those above that have
@@ -58,19 +58,19 @@ impl Tables {
         if tasks.is_empty() {
             return Vec::new();
         }
-        let work = |ask| matches!(ask, OwedAsk::Start | OwedAsk::Join | OwedAsk::Parts { .. });
-        let owed: HashSet<_> = self.owed.values().filter(|row| work(row.ask)).map(|row| row.job).collect();
-        let waits = |id: &&JobId| {
+        let work = |kind| matches!(kind, OutboxKind::Start | OutboxKind::Join | OutboxKind::Parts { .. });
+        let to_send: HashSet<_> = self.to_send.values().filter(|row| work(row.kind)).map(|row| row.job).collect();
+        let waits_for = |id: &&JobId| {
             let Some(entry) = self.jobs.get(id).map(|row| &row.entry) else { return false };
             let (job, head) = (&entry.job, entry.ledger.head());
             let is_on = mutant::is_on(Mutant::SendsRunsAgain);
             let waits_for_parts = if is_on { head.sealed.is_some() } else { head.has_all_parts() };
             tasks.contains(&job.task)
-                && !job.is_over()
+                && !job.own_work_ended()
                 && (job.state != State::Waiting || waits_for_parts)
-                && !owed.contains(&job.id)
+                && !to_send.contains(&job.id)
                 && !self.workers.values().any(|process| process.works_on(job.id, job.state, job.worker.as_deref()))
         };
-        self.by_age.iter().filter(waits).take(UNATTENDED).copied().collect()
+        self.by_age.iter().filter(waits_for).take(UNATTENDED).copied().collect()
     }
 }

@@ -17,14 +17,14 @@ use super::permits::{self, Moved};
 use super::save::{self, Saved};
 use super::session::Session;
 use super::{locked, metrics, prune, rows, uniques, workers};
-use crate::accounting::{Change, Shards};
-use crate::store::{Beat, Work};
+use crate::tx::{StoreNotice, Shards};
+use crate::store::{Heartbeat, Work};
 
 /// What a transaction has done, to be told once it is known to be committed.
 #[derive(Debug, Default)]
 pub(super) struct Done {
     /// Its news.
-    pub(super) changes: Vec<Change>,
+    pub(super) notifier: Vec<StoreNotice>,
     /// The rows of the outbox that somebody in this process holds now.
     pub(super) held: Vec<Held>,
     /// The permits that processes took, or gave back.
@@ -89,7 +89,7 @@ impl<'batch> Sorted<'batch> {
                 Command::Nothing(answer) => answer.value = Some(()),
                 Command::Close => {}
                 command @ Command::Take(..) => sorted.takes.push(command),
-                command @ (Command::Beat(..)
+                command @ (Command::Heartbeat(..)
                 | Command::Progress(..)
                 | Command::Record(..)
                 | Command::Prune(..)
@@ -131,7 +131,7 @@ pub(super) async fn run(
         raw_sql("SET LOCAL synchronous_commit = on").execute(&mut *connection).await?;
     }
     others(connection, sorted, numbers, &mut doing).await?;
-    let payload = news.payload(boot, &doing.changes);
+    let payload = news.payload(boot, &doing.notifier);
     *done = Some(doing);
     commit(connection, payload).await
 }
@@ -193,26 +193,26 @@ async fn works(
         return Ok(true);
     }
     let first = numbers.first(connection).await?;
-    let mut books = rows::open(connection, &mut sorted.works, more, first).await?;
-    let before = permits::open(connection, &mut books, &mut sorted.works, &sorted.undo).await?;
-    uniques::open(connection, &mut books, &mut sorted.works).await?;
+    let mut tx = rows::open(connection, &mut sorted.works, more, first).await?;
+    let before = permits::open(connection, &mut tx, &mut sorted.works, &sorted.undo).await?;
+    uniques::open(connection, &mut tx, &mut sorted.works).await?;
     // One after the other: what an operation needs may depend on what the one before it did.
     for work in &mut sorted.works {
         for at in 0..work.count() {
-            match work.shards(at, &books) {
+            match work.shards(at, &tx) {
                 Shards::None => {}
-                shards => rows::open_more(connection, &mut books, shards).await?,
+                shards => rows::open_more(connection, &mut tx, shards).await?,
             }
-            work.apply(at, &mut books);
+            work.apply(at, &mut tx);
         }
     }
-    if !numbers.used(books.next_owed()) {
-        return Err(Failed::Numbers(books.next_owed() - first));
+    if !numbers.used(tx.next_outbox_id()) {
+        return Err(Failed::Numbers(tx.next_outbox_id() - first));
     }
-    let quiet = books.is_quiet();
-    let Saved { changes, owed, moved } = save::save(connection, &mut books, &before).await?;
-    (doing.changes, doing.moved) = (changes, moved);
-    doing.held.extend(owed.iter().filter_map(|row| Some((row.id, row.holder?))));
+    let quiet = tx.is_quiet();
+    let Saved { notifier, to_send, moved } = save::save(connection, &mut tx, &before).await?;
+    (doing.notifier, doing.moved) = (notifier, moved);
+    doing.held.extend(to_send.iter().filter_map(|row| Some((row.id, row.holder?))));
     Ok(quiet)
 }
 
@@ -228,7 +228,7 @@ async fn others(
     for command in sorted.takes {
         if let Command::Take(take, answer) = command {
             let took = outbox::take(connection, take, numbers).await?;
-            doing.held.extend(held(took.taken.owed.iter().map(|owed| owed.id), &take.by));
+            doing.held.extend(held(took.taken.to_send.iter().map(|to_send| to_send.id), &take.actor));
             doing.passed_by |= took.passed_by;
             answer.value = Some(took.taken);
         }
@@ -237,31 +237,31 @@ async fn others(
         match command {
             Command::Progress(job, part, progress, answer) => {
                 workers::progress(connection, *job, *part, progress).await?;
-                doing.changes.push(Change::Moved(*job));
+                doing.notifier.push(StoreNotice::JobChanged(*job));
                 answer.value = Some(());
             }
             Command::Record(deltas, answer) => {
                 answer.value = Some(metrics::record(connection, deltas).await?);
             }
-            Command::Beat(beat, asked, answer) => {
+            Command::Heartbeat(heartbeat, asked, answer) => {
                 // It may have waited for other processes. Once it is written, this one lives.
-                let beat = Beat { ttl: beat.ttl + asked.elapsed(), ..beat.clone() };
-                let found = workers::beat(connection, &beat).await?;
+                let heartbeat = Heartbeat { ttl: heartbeat.ttl + asked.elapsed(), ..heartbeat.clone() };
+                let found = workers::heartbeat(connection, &heartbeat).await?;
                 freed |= found.freed;
                 answer.value = Some(found.beaten);
             }
             Command::Prune(page, answer) => {
                 answer.value = Some(prune::prune(connection, page).await?);
             }
-            Command::Leave(by, answer) => {
-                freed |= workers::leave(connection, by).await?;
+            Command::Leave(actor, answer) => {
+                freed |= workers::leave(connection, actor).await?;
                 answer.value = Some(());
             }
             _ => {}
         }
     }
-    if freed && !doing.changes.contains(&Change::Owed) {
-        doing.changes.push(Change::Owed);
+    if freed && !doing.notifier.contains(&StoreNotice::OutboxReady) {
+        doing.notifier.push(StoreNotice::OutboxReady);
     }
     Ok(())
 }

@@ -6,24 +6,24 @@ use tokio::time::Instant;
 use super::outbox::Held;
 use super::permits::Moved;
 use super::session::PATIENCE;
-use crate::accounting::{By, OwedId, Promise};
+use crate::tx::{Actor, OutboxId, Durability};
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::metric::Delta;
-use crate::store::{Beat, Beaten, Prune, Pruned, StoreError, Take, Taken, Work};
+use crate::store::{Heartbeat, HeartbeatReply, Prune, Pruned, StoreError, Take, OutboxPage, Work};
 
 /// What the writer is asked to do.
 pub(super) enum Command {
     /// Carry out an operation.
     Work(Box<dyn Work>),
     /// Take rows of the outbox.
-    Take(Take, Answer<Taken>),
+    Take(Take, Answer<OutboxPage>),
     /// Remove rows.
     Forget(Vec<Held>, Answer<()>),
     /// Let go of rows.
     GiveBack(Vec<Held>, Answer<()>),
     /// Note that a process lives, which it has said at this moment.
-    Beat(Beat, Instant, Answer<Beaten>),
+    Heartbeat(Heartbeat, Instant, Answer<HeartbeatReply>),
     /// Note how far a job has come, or one part of it.
     Progress(JobId, Option<u64>, Progress, Answer<()>),
     /// Add to what jobs have recorded.
@@ -31,7 +31,7 @@ pub(super) enum Command {
     /// Remove jobs that ended long ago.
     Prune(Prune, Answer<Pruned>),
     /// Note that a process ends.
-    Leave(By, Answer<()>),
+    Leave(Actor, Answer<()>),
     /// Take back what became of permits in a transaction of which nobody knows.
     Undo(Vec<Moved>),
     /// Nothing, to see whether it can be done.
@@ -85,7 +85,7 @@ impl Waiting {
     /// it were lost, the rows would stay held by a process that has already dropped them.
     pub(super) fn is_durable(&self) -> bool {
         match &self.command {
-            Command::Work(work) => work.promise() == Promise::Durable,
+            Command::Work(work) => work.durability() == Durability::PowerLoss,
             Command::GiveBack(..) => true,
             _ => false,
         }
@@ -107,14 +107,14 @@ impl Waiting {
             Command::Work(work) => work.finish(result),
             Command::Take(take, answer) => {
                 let taken = answer.send(result).unwrap_or_default();
-                return held(taken.owed.iter().map(|owed| owed.id), &take.by);
+                return held(taken.to_send.iter().map(|to_send| to_send.id), &take.actor);
             }
             Command::Forget(_, answer)
             | Command::GiveBack(_, answer)
             | Command::Progress(.., answer)
             | Command::Leave(_, answer)
             | Command::Nothing(answer) => drop(answer.send(result)),
-            Command::Beat(.., answer) => drop(answer.send(result)),
+            Command::Heartbeat(.., answer) => drop(answer.send(result)),
             Command::Record(_, answer) => drop(answer.send(result)),
             Command::Prune(_, answer) => drop(answer.send(result)),
             Command::Undo(_) | Command::Close => {}
@@ -124,6 +124,6 @@ impl Waiting {
 }
 
 /// Rows that this process holds.
-pub(super) fn held(rows: impl IntoIterator<Item = OwedId>, by: &By) -> Vec<Held> {
-    rows.into_iter().map(|id| (id, by.worker.boot())).collect()
+pub(super) fn held(rows: impl IntoIterator<Item = OutboxId>, actor: &Actor) -> Vec<Held> {
+    rows.into_iter().map(|id| (id, actor.worker.boot())).collect()
 }

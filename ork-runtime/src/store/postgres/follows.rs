@@ -5,7 +5,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 
 use super::codec::Uid;
 use super::save::column;
-use crate::accounting::ends_before;
+use crate::tx::ends_before;
 use crate::id::JobId;
 
 /// Notes which jobs new ones follow.

@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnection;
 use super::codec::{Columns, Uid, signed};
 use super::rows;
 use super::save::column;
-use crate::accounting::{OwedAsk, OwedId, OwedRow};
+use crate::tx::{OutboxKind, OutboxId, OutboxRow};
 use crate::id::JobId;
 use crate::job::Job;
 use crate::message::Outgoing;
@@ -24,30 +24,30 @@ struct Sender {
 /// The messages of each row. A row whose job is gone has none.
 pub(super) async fn of(
     connection: &mut PgConnection,
-    owed: &[OwedRow],
-) -> sqlx::Result<HashMap<OwedId, Vec<Outgoing>>> {
-    let mut messages: HashMap<OwedId, Vec<Outgoing>> = HashMap::new();
-    if owed.is_empty() {
+    to_send: &[OutboxRow],
+) -> sqlx::Result<HashMap<OutboxId, Vec<Outgoing>>> {
+    let mut messages: HashMap<OutboxId, Vec<Outgoing>> = HashMap::new();
+    if to_send.is_empty() {
         return Ok(messages);
     }
-    let senders = senders(connection, owed).await?;
+    let senders = senders(connection, to_send).await?;
     let mut runs = Vec::new();
-    for row in owed {
+    for row in to_send {
         let Some(sender) = senders.get(&row.job) else { continue };
-        match row.ask {
-            OwedAsk::Start | OwedAsk::Join => {
+        match row.kind {
+            OutboxKind::Start | OutboxKind::Join => {
                 messages.insert(row.id, vec![row.work(&sender.job, sender.input.clone())]);
             }
-            OwedAsk::Reply => {
-                messages.insert(row.id, OwedRow::replies(&sender.job, sender.output.as_ref()));
+            OutboxKind::Reply => {
+                messages.insert(row.id, OutboxRow::replies(&sender.job, sender.output.as_ref()));
             }
-            OwedAsk::Hooks { which } => {
-                messages.insert(row.id, vec![OwedRow::hooks(&sender.job, which)]);
+            OutboxKind::Hooks { which } => {
+                messages.insert(row.id, vec![OutboxRow::hooks(&sender.job, which)]);
             }
-            OwedAsk::Tell(what) => {
-                messages.insert(row.id, vec![row.tell(&sender.job, what)]);
+            OutboxKind::Event(what) => {
+                messages.insert(row.id, vec![row.notify(&sender.job, what)]);
             }
-            OwedAsk::Parts { epoch, first, len } => runs.push((row, &sender.job, epoch, first, len)),
+            OutboxKind::Parts { epoch, first, len } => runs.push((row, &sender.job, epoch, first, len)),
         }
     }
     if runs.is_empty() {
@@ -79,9 +79,9 @@ pub(super) async fn of(
     Ok(messages)
 }
 
-async fn senders(connection: &mut PgConnection, owed: &[OwedRow]) -> sqlx::Result<HashMap<JobId, Sender>> {
-    let of = |wanted: fn(&OwedRow) -> bool| {
-        let jobs: BTreeSet<_> = owed.iter().filter(|row| wanted(row)).map(|row| Uid::from(row.job)).collect();
+async fn senders(connection: &mut PgConnection, to_send: &[OutboxRow]) -> sqlx::Result<HashMap<JobId, Sender>> {
+    let of = |wanted: fn(&OutboxRow) -> bool| {
+        let jobs: BTreeSet<_> = to_send.iter().filter(|row| wanted(row)).map(|row| Uid::from(row.job)).collect();
         jobs.into_iter().collect::<Vec<_>>()
     };
     let query = concat!(
@@ -92,8 +92,8 @@ async fn senders(connection: &mut PgConnection, owed: &[OwedRow]) -> sqlx::Resul
     );
     let found = sqlx::query(query)
         .bind(of(|_| true))
-        .bind(of(|row| row.ask == OwedAsk::Start))
-        .bind(of(|row| row.ask == OwedAsk::Reply))
+        .bind(of(|row| row.kind == OutboxKind::Start))
+        .bind(of(|row| row.kind == OutboxKind::Reply))
         .fetch_all(connection)
         .await?;
     let mut senders = HashMap::new();

@@ -8,7 +8,7 @@ use super::codec::{Columns, Uid, signed};
 use super::error::damaged;
 use crate::id::JobId;
 use crate::metric::{Delta, MOST_SERIES, Measured, Metric, Series, keep_bounded};
-use crate::store::Recorded;
+use crate::store::MetricsOf;
 
 // A sum stops at the largest number there is: beyond it the server would refuse the whole transaction.
 const ADD: &str = "INSERT INTO ork.metric AS old \
@@ -83,7 +83,7 @@ async fn bounded(connection: &mut PgConnection, mut deltas: Vec<Delta>) -> sqlx:
 }
 
 /// What jobs have recorded, in order.
-pub(super) async fn recorded(connection: &mut PgConnection, of: Recorded) -> sqlx::Result<Vec<Metric>> {
+pub(super) async fn recorded(connection: &mut PgConnection, of: MetricsOf) -> sqlx::Result<Vec<Metric>> {
     macro_rules! query {
         ($jobs:literal) => {
             concat!(
@@ -95,8 +95,8 @@ pub(super) async fn recorded(connection: &mut PgConnection, of: Recorded) -> sql
         };
     }
     let (query, id) = match of {
-        Recorded::By(id) => (query!("job.id = $1"), id),
-        Recorded::Below(root) => (query!("(job.id = $1 OR (job.root = $1 AND job.parent IS NOT NULL))"), root),
+        MetricsOf::Job(id) => (query!("job.id = $1"), id),
+        MetricsOf::Tree(root) => (query!("(job.id = $1 OR (job.root = $1 AND job.parent IS NOT NULL))"), root),
     };
     sqlx::query(query).bind(Uid::from(id)).fetch_all(connection).await?.iter().map(metric).collect()
 }

@@ -21,7 +21,7 @@ mod rows;
 mod save;
 mod schema;
 mod session;
-mod situation;
+mod diagnostics;
 mod uniques;
 mod url;
 mod views;
@@ -48,10 +48,10 @@ use self::session::{PATIENCE, Session};
 use self::url::Address;
 use self::writer::{Shared, Writer, pause};
 use super::{
-    Beat, Beaten, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Recorded, Situation, Store,
-    StoreError, StoreErrorKind, Take, Taken, Work,
+    Heartbeat, HeartbeatReply, Notifier, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, MetricsOf, JobDiagnostics, Store,
+    StoreError, StoreErrorKind, Take, OutboxPage, Work,
 };
-use crate::accounting::{By, OwedId};
+use crate::tx::{Actor, OutboxId};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
@@ -63,7 +63,7 @@ pub struct Postgres {
     address: Address,
     commands: UnboundedSender<Waiting>,
     readers: Arc<Readers>,
-    changes: Changes,
+    notifier: Notifier,
     tasks: TaskTracker,
     closing: DropGuard,
 }
@@ -115,18 +115,18 @@ impl Postgres {
         let address = Address::parse(url)?;
         let (commands, queue) = mpsc::unbounded_channel();
         let readers = Arc::new(Readers::new(address.options("ork views")));
-        let (changes, tasks, closing) = (Changes::new(), TaskTracker::new(), CancellationToken::new());
+        let (notifier, tasks, closing) = (Notifier::new(), TaskTracker::new(), CancellationToken::new());
         let shared = Shared {
             address: address.clone(),
             boot: Uuid::new_v4(),
-            changes: changes.clone(),
+            notifier: notifier.clone(),
             readers: Arc::clone(&readers),
             suspect: Arc::new(Notify::new()),
             tasks: tasks.clone(),
         };
         let opened = start(shared, queue, closing.clone())?;
         opened.await.unwrap_or_else(|_the_thread_is_gone| Err(closed()))?;
-        Ok(Self { address, commands, readers, changes, tasks, closing: closing.drop_guard() })
+        Ok(Self { address, commands, readers, notifier, tasks, closing: closing.drop_guard() })
     }
 
     /// Has the writer do something, and waits for its answer.
@@ -150,12 +150,12 @@ fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
     let (opened, answer) = oneshot::channel();
     let life = async move {
-        let Shared { address, boot, changes, readers, suspect, tasks } = &shared;
+        let Shared { address, boot, notifier, readers, suspect, tasks } = &shared;
         let (boot, tasks) = (*boot, tasks.clone());
         let connect = async {
             let session = Session::open(address, boot, true).await?;
             let (readers, suspect) = (Arc::clone(readers), Arc::clone(suspect));
-            let listener = Listener::new(address, boot, changes.clone(), readers, suspect);
+            let listener = Listener::new(address, boot, notifier.clone(), readers, suspect);
             let first = listener.listen().await.map_err(|error| store_error(address, error))?;
             Ok((session, listener, first))
         };
@@ -177,8 +177,8 @@ fn start(
 
 #[async_trait]
 impl Store for Postgres {
-    fn changes(&self) -> &Changes {
-        &self.changes
+    fn notifier(&self) -> &Notifier {
+        &self.notifier
     }
 
     fn enqueue(&self, work: Box<dyn Work>) {
@@ -187,24 +187,24 @@ impl Store for Postgres {
         }
     }
 
-    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+    async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError> {
         self.write(|answer| Command::Take(take, answer)).await
     }
 
-    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
-        self.write(|answer| Command::Forget(held(owed, &by), answer)).await
+    async fn delete_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
+        self.write(|answer| Command::Forget(held(to_send, &actor), answer)).await
     }
 
-    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
-        self.write(|answer| Command::GiveBack(held(owed, &by), answer)).await
+    async fn release_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
+        self.write(|answer| Command::GiveBack(held(to_send, &actor), answer)).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
-        self.write(|answer| Command::Beat(beat, Instant::now(), answer)).await
+    async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
+        self.write(|answer| Command::Heartbeat(heartbeat, Instant::now(), answer)).await
     }
 
-    async fn leave(&self, by: By) -> Result<(), StoreError> {
-        self.write(|answer| Command::Leave(by, answer)).await
+    async fn leave(&self, actor: Actor) -> Result<(), StoreError> {
+        self.write(|answer| Command::Leave(actor, answer)).await
     }
 
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
@@ -215,7 +215,7 @@ impl Store for Postgres {
         self.write(|answer| Command::Record(deltas, answer)).await
     }
 
-    async fn metrics(&self, of: Recorded) -> Result<Vec<Metric>, StoreError> {
+    async fn metrics(&self, of: MetricsOf) -> Result<Vec<Metric>, StoreError> {
         read!(self, connection => metrics::recorded(connection, of))
     }
 
@@ -235,19 +235,19 @@ impl Store for Postgres {
         read!(self, connection => views::list_parts(connection, job, &filter))
     }
 
-    async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
-        read!(self, connection => situation::of(connection, job))
+    async fn diagnostics(&self, job: JobId) -> Result<JobDiagnostics, StoreError> {
+        read!(self, connection => diagnostics::of(connection, job))
     }
 
     async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
         read!(self, connection => views::time(connection)).map(Some)
     }
 
-    async fn identity(&self) -> Result<Uuid, StoreError> {
+    async fn store_id(&self) -> Result<Uuid, StoreError> {
         read!(self, connection => views::identity(connection))
     }
 
-    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+    async fn existing_jobs(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
         read!(self, connection => views::known(connection, &jobs))
     }
 

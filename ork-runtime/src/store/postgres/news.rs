@@ -16,9 +16,9 @@ use super::readers::Readers;
 use super::session::PATIENCE;
 use super::url::Address;
 use super::writer::pause;
-use crate::accounting::Change;
+use crate::tx::StoreNotice;
 use crate::id::JobId;
-use crate::store::Changes;
+use crate::store::Notifier;
 
 /// Between two notes that parts have moved. They are frequent, few listen, and the server commits those who notify one
 /// after the other.
@@ -50,18 +50,18 @@ impl News {
     }
 
     /// The note that these changes call for, with the moves if it is time for them.
-    pub(super) fn payload(&mut self, boot: Uuid, changes: &[Change]) -> Option<String> {
+    pub(super) fn payload(&mut self, boot: Uuid, notifier: &[StoreNotice]) -> Option<String> {
         let mut payload = boot.simple().to_string();
         let none = payload.len();
-        if changes.contains(&Change::Owed) {
+        if notifier.contains(&StoreNotice::OutboxReady) {
             payload.push_str(" owed");
         }
         let mut ended = BTreeSet::new();
-        for change in changes {
+        for change in notifier {
             match change {
-                Change::Ended(job) => drop(ended.insert(*job)),
-                Change::Moved(job) => drop(self.moved.insert(*job)),
-                Change::Owed | Change::Elsewhere | Change::Told(_) => {}
+                StoreNotice::JobEnded(job) => drop(ended.insert(*job)),
+                StoreNotice::JobChanged(job) => drop(self.moved.insert(*job)),
+                StoreNotice::OutboxReady | StoreNotice::ChangedElsewhere | StoreNotice::Event(_) => {}
             }
         }
         self.moved.retain(|job| !ended.contains(job));
@@ -84,16 +84,16 @@ impl News {
 }
 
 /// What a note of another process says.
-fn read(payload: &str, boot: Uuid) -> Vec<Change> {
+fn read(payload: &str, boot: Uuid) -> Vec<StoreNotice> {
     let mut words = payload.split(' ');
     if words.next() == Some(boot.simple().to_string().as_str()) {
         return Vec::new();
     }
     let change = |word: &str| match word {
-        "owed" => Change::Owed,
+        "owed" => StoreNotice::OutboxReady,
         word => {
             let job = |prefix| word.strip_prefix(prefix).and_then(|id: &str| id.parse().ok());
-            job('e').map(Change::Ended).or_else(|| job('m').map(Change::Moved)).unwrap_or(Change::Elsewhere)
+            job('e').map(StoreNotice::JobEnded).or_else(|| job('m').map(StoreNotice::JobChanged)).unwrap_or(StoreNotice::ChangedElsewhere)
         }
     };
     words.map(change).collect()
@@ -103,7 +103,7 @@ fn read(payload: &str, boot: Uuid) -> Vec<Change> {
 pub(super) struct Listener {
     options: PgConnectOptions,
     boot: Uuid,
-    changes: Changes,
+    notifier: Notifier,
     /// Replaced with its own connection: what that has lost, they may have lost, too.
     readers: Arc<Readers>,
     /// Told when another connection of this process was found dead: this one may be, without a sign.
@@ -114,11 +114,11 @@ impl Listener {
     pub(super) fn new(
         address: &Address,
         boot: Uuid,
-        changes: Changes,
+        notifier: Notifier,
         readers: Arc<Readers>,
         suspect: Arc<Notify>,
     ) -> Self {
-        Self { options: address.options("ork news"), boot, changes, readers, suspect }
+        Self { options: address.options("ork news"), boot, notifier, readers, suspect }
     }
 
     /// Listens from now on.
@@ -147,8 +147,8 @@ impl Listener {
                     Ok(connected) => {
                         (listener, failures) = (Some(connected), 0);
                         self.readers.renew();
-                        self.changes.tell(Change::Elsewhere);
-                        self.changes.tell(Change::Owed);
+                        self.notifier.notify(StoreNotice::ChangedElsewhere);
+                        self.notifier.notify(StoreNotice::OutboxReady);
                     }
                     Err(_) => failures += 1,
                 }
@@ -163,7 +163,7 @@ impl Listener {
                 },
                 heard = current.try_recv() => if let Ok(Some(note)) = heard {
                     for change in read(note.payload(), self.boot) {
-                        self.changes.tell(change);
+                        self.notifier.notify(change);
                     }
                 } else {
                     (listener, failures) = (None, failures.max(1));
@@ -175,8 +175,8 @@ impl Listener {
 
 /// Whether the server answers. Notes that come before the answer are kept.
 async fn is_alive(listener: &mut PgListener) -> bool {
-    let ask = async { listener.acquire().await?.ping().await };
-    matches!(timeout(QUIET, ask).await, Ok(Ok(())))
+    let kind = async { listener.acquire().await?.ping().await };
+    matches!(timeout(QUIET, kind).await, Ok(Ok(())))
 }
 
 #[cfg(test)]
@@ -186,20 +186,20 @@ mod tests {
     #[test]
     fn a_note_is_read_as_it_was_written_but_not_by_its_author() {
         let (boot, other, job) = (Uuid::new_v4(), Uuid::new_v4(), JobId::new());
-        let changes = [Change::Owed, Change::Ended(job)];
-        let payload = News::new().payload(boot, &changes).unwrap();
-        assert_eq!(read(&payload, other), changes);
+        let notifier = [StoreNotice::OutboxReady, StoreNotice::JobEnded(job)];
+        let payload = News::new().payload(boot, &notifier).unwrap();
+        assert_eq!(read(&payload, other), notifier);
         assert_eq!(read(&payload, boot), []);
         assert_eq!(News::new().payload(boot, &[]), None);
-        let many: Vec<_> = (0..200).map(|_| Change::Ended(JobId::new())).collect();
-        assert_eq!(read(&News::new().payload(boot, &many).unwrap(), other), [Change::Elsewhere]);
+        let many: Vec<_> = (0..200).map(|_| StoreNotice::JobEnded(JobId::new())).collect();
+        assert_eq!(read(&News::new().payload(boot, &many).unwrap(), other), [StoreNotice::ChangedElsewhere]);
     }
 
     #[test]
     fn moves_are_told_at_once_and_then_kept_back_for_a_while() {
         let (mut news, boot, job) = (News::new(), Uuid::new_v4(), JobId::new());
-        assert!(news.payload(boot, &[Change::Moved(job)]).is_some());
-        assert_eq!(news.payload(boot, &[Change::Moved(job)]), None);
+        assert!(news.payload(boot, &[StoreNotice::JobChanged(job)]).is_some());
+        assert_eq!(news.payload(boot, &[StoreNotice::JobChanged(job)]), None);
         assert!(news.due().is_some());
     }
 }

@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
-use crate::accounting::OwedId;
+use crate::tx::OutboxId;
 
 /// How many numbers one value of the sequence stands for.
 const BLOCK: u64 = 1_024;
@@ -14,13 +14,13 @@ const FEW: u64 = 256;
 /// The numbers that are left of a block.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
-    next: OwedId,
-    end: OwedId,
+    next: OutboxId,
+    end: OutboxId,
 }
 
 impl Numbers {
     /// The first of at least a few numbers in a row.
-    pub(super) async fn first(&mut self, connection: &mut PgConnection) -> sqlx::Result<OwedId> {
+    pub(super) async fn first(&mut self, connection: &mut PgConnection) -> sqlx::Result<OutboxId> {
         if self.end - self.next < FEW {
             self.reserve(connection, BLOCK).await?;
         }
@@ -28,7 +28,7 @@ impl Numbers {
     }
 
     /// Notes which number comes next. False if there are not so many in a row: then the others must not be used.
-    pub(super) fn used(&mut self, next: OwedId) -> bool {
+    pub(super) fn used(&mut self, next: OutboxId) -> bool {
         let fits = next <= self.end;
         if fits {
             self.next = next;
@@ -37,7 +37,7 @@ impl Numbers {
     }
 
     /// One number.
-    pub(super) async fn next(&mut self, connection: &mut PgConnection) -> sqlx::Result<OwedId> {
+    pub(super) async fn next(&mut self, connection: &mut PgConnection) -> sqlx::Result<OutboxId> {
         if self.next == self.end {
             self.reserve(connection, BLOCK).await?;
         }

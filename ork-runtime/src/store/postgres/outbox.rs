@@ -8,18 +8,18 @@ use super::error::damaged;
 use super::messages;
 use super::numbers::Numbers;
 use super::save::column;
-use crate::accounting::{Owed, OwedAsk, OwedId, OwedRow};
+use crate::tx::{HeldRow, OutboxKind, OutboxId, OutboxRow};
 use crate::clock::Timestamp;
-use crate::store::{Take, Taken};
+use crate::store::{Take, OutboxPage};
 
 /// How many rows are locked at first. Others pass by what is locked, so this is not more than is mostly needed.
 const FIRST: usize = 8;
 
 /// A row, and the process that is said to hold it.
-pub(super) type Held = (OwedId, [u8; 16]);
+pub(super) type Held = (OutboxId, [u8; 16]);
 
 /// Adds rows.
-pub(super) async fn insert(connection: &mut PgConnection, rows: &[OwedRow]) -> sqlx::Result<()> {
+pub(super) async fn insert(connection: &mut PgConnection, rows: &[OutboxRow]) -> sqlx::Result<()> {
     let insert = "INSERT INTO ork.owed (id, job, task, ask, epoch, first, len, attempt, priority, due, holder, lost, waits, permits) \
                   SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], \
                       $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::uuid[], $12::bigint[], $13::text[], $14::bigint[])";
@@ -28,42 +28,42 @@ pub(super) async fn insert(connection: &mut PgConnection, rows: &[OwedRow]) -> s
             .bind(column(rows, |row| signed(row.id)))
             .bind(column(rows, |row| Uid::from(row.job)))
             .bind(column(rows, |row| text(&row.task)))
-            .bind(column(rows, |row| row.ask.to_columns().0))
-            .bind(column(rows, |row| i64::from(row.ask.to_columns().1)))
-            .bind(column(rows, |row| signed(row.ask.to_columns().2)))
-            .bind(column(rows, |row| signed(row.ask.to_columns().3)))
+            .bind(column(rows, |row| row.kind.to_columns().0))
+            .bind(column(rows, |row| i64::from(row.kind.to_columns().1)))
+            .bind(column(rows, |row| signed(row.kind.to_columns().2)))
+            .bind(column(rows, |row| signed(row.kind.to_columns().3)))
             .bind(column(rows, |row| i64::from(row.attempt)))
             .bind(column(rows, |row| i64::from(row.priority)))
             .bind(column(rows, |row| row.due.map(Timestamp::as_millis)))
             .bind(column(rows, |row| row.holder.map(Uid)))
             .bind(column(rows, |row| i64::from(row.lost)))
-            .bind(column(rows, |row| row.waits.as_ref().map(|limit| limit.name.to_string())))
-            .bind(column(rows, |row| row.waits.as_ref().map(|limit| i64::from(limit.permits))))
+            .bind(column(rows, |row| row.waits_for.as_ref().map(|limit| limit.name.to_string())))
+            .bind(column(rows, |row| row.waits_for.as_ref().map(|limit| i64::from(limit.permits))))
             .execute(&mut *connection)
             .await?;
     }
     Ok(())
 }
 
-fn owed_row(row: &PgRow) -> sqlx::Result<OwedRow> {
+fn owed_row(row: &PgRow) -> sqlx::Result<OutboxRow> {
     let c = &mut Columns::new(row);
     let (id, job, task) = (c.number()?, c.id()?, c.get()?);
     let columns = (c.get::<&str>()?, c.number()?, c.number()?, c.number()?);
-    let ask = OwedAsk::from_columns(columns).ok_or_else(|| damaged("an owed row has an unknown word"))?;
+    let kind = OutboxKind::from_columns(columns).ok_or_else(|| damaged("an owed row has an unknown word"))?;
     let (attempt, priority, lost) = (c.number()?, c.number()?, c.number()?);
-    Ok(OwedRow { id, job, task, ask, attempt, priority, due: None, holder: None, lost, waits: None })
+    Ok(OutboxRow { id, job, task, kind, attempt, priority, due: None, holder: None, lost, waits_for: None })
 }
 
 /// What taking has brought.
 pub(super) struct Took {
-    pub(super) taken: Taken,
+    pub(super) taken: OutboxPage,
     /// Whether there may be more that others had locked just then: what they leave is to be looked for again.
     pub(super) passed_by: bool,
 }
 
 /// Takes rows that are due and that nobody holds.
 pub(super) async fn take(connection: &mut PgConnection, take: &Take, numbers: &mut Numbers) -> sqlx::Result<Took> {
-    let now = take.by.now.as_millis();
+    let now = take.actor.now.as_millis();
     let next_due = free_due(connection, now).await?;
     let tasks = take.tasks.as_deref().map(|tasks| tasks.iter().map(|task| text(task)).collect::<Vec<_>>());
     let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
@@ -83,7 +83,7 @@ pub(super) async fn take(connection: &mut PgConnection, take: &Take, numbers: &m
             if row.n_messages() > most {
                 let next = numbers.next(connection).await?;
                 let Some(mut held) = row.split_off(next, most) else { continue };
-                held.holder = Some(take.by.worker.boot());
+                held.holder = Some(take.actor.worker.boot());
                 left -= most;
                 seen.push(signed(row.id));
                 shorter.push((signed(row.id), signed(most)));
@@ -93,7 +93,7 @@ pub(super) async fn take(connection: &mut PgConnection, take: &Take, numbers: &m
                 whole.push(row);
             }
         }
-        hold(connection, &whole, take.by.worker.boot()).await?;
+        hold(connection, &whole, take.actor.worker.boot()).await?;
         shorten(connection, &shorter).await?;
         insert(connection, &cut).await?;
         taken.append(&mut whole);
@@ -105,11 +105,11 @@ pub(super) async fn take(connection: &mut PgConnection, take: &Take, numbers: &m
     }
     let passed_by = left > 0 && is_more(connection, tasks.as_deref(), &seen, now).await?;
     let mut messages = messages::of(connection, &taken).await?;
-    let owed = taken.into_iter().map(|row| {
+    let to_send = taken.into_iter().map(|row| {
         let messages = messages.remove(&row.id).unwrap_or_default();
-        Owed { id: row.id, lost: row.lost, messages, goes_back: false }
+        HeldRow { id: row.id, lost: row.lost, messages, release_after_events: false }
     });
-    Ok(Took { taken: Taken { owed: owed.collect(), next_due, more: left == 0 }, passed_by })
+    Ok(Took { taken: OutboxPage { to_send: to_send.collect(), next_due, more: left == 0 }, passed_by })
 }
 
 /// Frees what is due, and answers when the next row will be.
@@ -127,7 +127,7 @@ async fn lock_page(
     tasks: Option<&[String]>,
     seen: &[i64],
     page: usize,
-) -> sqlx::Result<Vec<OwedRow>> {
+) -> sqlx::Result<Vec<OutboxRow>> {
     let query = "SELECT id, job, task, ask, epoch, first, len, attempt, priority, lost FROM ork.owed \
                  WHERE holder IS NULL AND due IS NULL AND waits IS NULL AND ($1::text[] IS NULL OR task = ANY($1)) \
                      AND id <> ALL($2) \
@@ -150,7 +150,7 @@ async fn is_more(
     sqlx::query(query).bind(tasks).bind(seen).bind(now).fetch_one(connection).await?.try_get(0)
 }
 
-async fn hold(connection: &mut PgConnection, rows: &[OwedRow], holder: [u8; 16]) -> sqlx::Result<()> {
+async fn hold(connection: &mut PgConnection, rows: &[OutboxRow], holder: [u8; 16]) -> sqlx::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnection;
 use super::codec::{Columns, Uid};
 use super::follows;
 use super::save::column;
-use crate::accounting::{Books, Permits, are_ends};
+use crate::tx::{Transaction, Permits, are_ends};
 use crate::store::Work;
 
 /// How many permits of a limit a process holds.
@@ -25,7 +25,7 @@ pub(super) type Moved = (Arc<str>, [u8; 16], i64);
 /// circle. Two limits may share one, and then wait for each other in vain.
 pub(super) async fn open(
     connection: &mut PgConnection,
-    books: &mut Books,
+    tx: &mut Transaction,
     works: &mut [&mut Box<dyn Work>],
     undo: &[Moved],
 ) -> sqlx::Result<Holders> {
@@ -52,7 +52,7 @@ pub(super) async fn open(
     for limit in limits {
         let held = held.remove(&*limit).unwrap_or_default();
         before.extend(held.iter().map(|(boot, held)| ((Arc::clone(&limit), *boot), *held)));
-        books.open_permits(limit, Permits::new(held));
+        tx.open_permits(limit, Permits::new(held));
     }
     Ok(before)
 }

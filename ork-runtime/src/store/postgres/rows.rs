@@ -7,10 +7,10 @@ use sqlx::postgres::{PgConnection, PgRow};
 
 use super::codec::{Columns, Uid, signed};
 use super::error::damaged;
-use crate::accounting::{Books, OwedId, Shards};
-use crate::hook::Kept;
-use crate::id::{JobId, MadeFor};
-use crate::job::{Job, Kind, Phase, ReplyTo, State};
+use crate::tx::{Transaction, OutboxId, Shards};
+use crate::hook::StoredHooks;
+use crate::id::{JobId, SchemaIds};
+use crate::job::{Job, JobKind, Phase, ReplyTo, State};
 use crate::ledger::{Counts, Halt, Head, Ledger, Shard, place};
 use crate::policy::{OnError, Policy};
 use crate::store::Work;
@@ -37,11 +37,11 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
         root: c.id()?,
         parent: c.get::<Option<Uid>>()?.map(|id| JobId::from_bytes(id.0)),
         task: c.get()?,
-        kind: Kind::from_word(c.get()?).ok_or_else(|| damaged("a kind is unknown"))?,
+        kind: JobKind::from_word(c.get()?).ok_or_else(|| damaged("a kind is unknown"))?,
         phase: Phase::from_word(c.get()?).ok_or_else(|| damaged("a phase is unknown"))?,
         state: State::from_word(c.get()?).ok_or_else(|| damaged("a state is unknown"))?,
         attempt: c.number()?,
-        base: c.number()?,
+        uncounted_attempts: c.number()?,
         priority: c.number()?,
         worker: c.get()?,
         created: c.time()?.unwrap_or_default(),
@@ -65,7 +65,7 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
         tree: Tree::default(),
         hooks: None,
         role: None,
-        made_for: MadeFor::default(),
+        schemas: SchemaIds::default(),
         losses: 0,
         unique_key: None,
     };
@@ -90,12 +90,12 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
         job.tree = serde_json::from_str(json).map_err(damaged)?;
     }
     if let Some(row) = c.get::<Option<&str>>()? {
-        job.hooks = Some(Kept::from_row(row).map_err(damaged)?);
+        job.hooks = Some(StoredHooks::from_row(row).map_err(damaged)?);
     }
     if let Some(json) = c.get::<Option<&str>>()? {
         job.role = Some(serde_json::from_str(json).map_err(damaged)?);
     }
-    job.made_for = MadeFor::from_row(c.get::<Option<&[u8]>>()?);
+    job.schemas = SchemaIds::from_row(c.get::<Option<&[u8]>>()?);
     job.losses = c.number()?;
     job.unique_key = c.get::<Option<&str>>()?.map(Into::into);
     Ok((job, head))
@@ -120,9 +120,9 @@ pub(super) async fn open(
     connection: &mut PgConnection,
     works: &mut [&mut Box<dyn Work>],
     more: Vec<JobId>,
-    next_owed: OwedId,
-) -> sqlx::Result<Books> {
-    let mut books = Books::new(next_owed);
+    next_outbox_id: OutboxId,
+) -> sqlx::Result<Transaction> {
+    let mut tx = Transaction::new(next_outbox_id);
     let mut wanted = BTreeSet::new();
     for work in works.iter() {
         for at in 0..work.count() {
@@ -133,7 +133,7 @@ pub(super) async fn open(
     let ids: Vec<Uid> =
         wanted.iter().copied().chain(more).collect::<BTreeSet<_>>().into_iter().map(Uid::from).collect();
     if ids.is_empty() {
-        return Ok(books);
+        return Ok(tx);
     }
     // A job stays below the one that made it, so that those above can be looked up before anything is locked.
     let lock = concat!(
@@ -153,12 +153,12 @@ pub(super) async fn open(
     let above: Vec<_> = found.keys().copied().collect();
     // With their heads alone, so that the work can say what it needs of the ledgers.
     for id in wanted.into_iter().chain(above).collect::<BTreeSet<_>>() {
-        books.open(id, found.get(&id).map(|(job, head)| (job.clone(), Ledger::new(*head, []))));
+        tx.open(id, found.get(&id).map(|(job, head)| (job.clone(), Ledger::new(*head, []))));
     }
-    let has_parts = |(job, head): &&(Job, Head)| head.epoch > 0 && books.is_open(job.id);
+    let has_parts = |(job, head): &&(Job, Head)| head.epoch > 0 && tx.is_open(job.id);
     let opened: Vec<_> = found.values().filter(has_parts).map(|(job, _)| job.id).collect();
     if !opened.is_empty() {
-        let needs = works.iter().flat_map(|work| (0..work.count()).map(|at| work.shards(at, &books)));
+        let needs = works.iter().flat_map(|work| (0..work.count()).map(|at| work.shards(at, &tx)));
         let ranges = needs.filter_map(range).collect();
         for (id, shards) in shards(connection, &opened, &ranges).await? {
             if let Some((job, head)) = found.remove(&id) {
@@ -168,11 +168,11 @@ pub(super) async fn open(
                         ledger.load(number, shard);
                     }
                 }
-                books.open(id, Some((job, ledger)));
+                tx.open(id, Some((job, ledger)));
             }
         }
     }
-    Ok(books)
+    Ok(tx)
 }
 
 /// The shards of one job: how its parts stand, and their sets where those were asked for.
@@ -209,9 +209,9 @@ async fn shards(connection: &mut PgConnection, jobs: &[JobId], ranges: &Ranges) 
 }
 
 /// Opens shards that only what came before in the same transaction has made necessary, which is rare.
-pub(super) async fn open_more(connection: &mut PgConnection, books: &mut Books, wanted: Shards) -> sqlx::Result<()> {
+pub(super) async fn open_more(connection: &mut PgConnection, tx: &mut Transaction, wanted: Shards) -> sqlx::Result<()> {
     let Some((id, first, last)) = range(wanted) else { return Ok(()) };
-    let Some(entry) = books.get_mut(id) else { return Ok(()) };
+    let Some(entry) = tx.get_mut(id) else { return Ok(()) };
     // Mostly one shard, which is loaded already; then nothing is to be looked for.
     if first == last && !entry.ledger.needs(first) {
         return Ok(());

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Postgres};
 use super::codec::{Uid, signed, text};
 use super::permits::{self, Holders, Moved};
 use super::{follows, outbox, uniques};
-use crate::accounting::{Books, Change, Entry, OwedRow, PartWrite};
+use crate::tx::{Transaction, StoreNotice, LoadedJob, OutboxRow, PartWrite};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::ledger::{Counts, Halt};
@@ -50,7 +50,7 @@ const UPDATE: &str = concat!(
 
 /// A job to be written.
 struct JobRow<'books> {
-    entry: &'books Entry,
+    entry: &'books LoadedJob,
     input: Option<Bytes>,
     output: Option<Bytes>,
 }
@@ -74,25 +74,25 @@ struct PartRow {
 /// What was written.
 pub(super) struct Saved {
     /// The news of it.
-    pub(super) changes: Vec<Change>,
+    pub(super) notifier: Vec<StoreNotice>,
     /// The new rows of the outbox.
-    pub(super) owed: Vec<OwedRow>,
+    pub(super) to_send: Vec<OutboxRow>,
     /// The permits that were taken and given back.
     pub(super) moved: Vec<Moved>,
 }
 
 /// Writes what the operations have noted; `before` says who held permits.
-pub(super) async fn save(connection: &mut PgConnection, books: &mut Books, before: &Holders) -> sqlx::Result<Saved> {
-    let (writes, mut changes) = books.finish();
+pub(super) async fn save(connection: &mut PgConnection, tx: &mut Transaction, before: &Holders) -> sqlx::Result<Saved> {
+    let (writes, mut notifier) = tx.finish();
     let moved = permits::moved(before, &writes.permits);
     clear(connection, &writes.cleared).await?;
     let mut inputs: HashMap<_, _> = writes.inputs.into_iter().collect();
     let mut outputs: HashMap<_, _> = writes.outputs.into_iter().collect();
     // New jobs in the order of their ids, too: two processes that make the same ones do not wait in a circle.
-    let touched: BTreeSet<_> = books.take_touched().into_iter().collect();
+    let touched: BTreeSet<_> = tx.take_touched().into_iter().collect();
     let mut shards = Vec::new();
     for job in &touched {
-        let Some(entry) = books.written(*job) else { continue };
+        let Some(entry) = tx.written(*job) else { continue };
         let dirty = entry.ledger.take_dirty().into_iter();
         shards.extend(dirty.map(|(number, shard)| ShardRow {
             job: *job,
@@ -103,7 +103,7 @@ pub(super) async fn save(connection: &mut PgConnection, books: &mut Books, befor
     }
     let (mut new, mut known) = (Vec::new(), Vec::new());
     for job in touched {
-        let Some(entry) = books.get(job) else { continue };
+        let Some(entry) = tx.get(job) else { continue };
         let row = JobRow { input: inputs.remove(&job), output: outputs.remove(&job), entry };
         if row.input.is_some() {
             new.push(row);
@@ -120,15 +120,15 @@ pub(super) async fn save(connection: &mut PgConnection, books: &mut Books, befor
     save_shards(connection, shards).await?;
     save_pages(connection, writes.pages).await?;
     save_parts(connection, writes.parts).await?;
-    outbox::insert(connection, &writes.owed).await?;
+    outbox::insert(connection, &writes.to_send).await?;
     uniques::write(connection, writes.uniques).await?;
     let mut woken = permits::write(connection, writes.permits, writes.woken).await?;
     woken |= follows::release(connection, &writes.ended).await?;
     follows::insert(connection, &writes.followed).await?;
-    if woken && !changes.contains(&Change::Owed) {
-        changes.push(Change::Owed);
+    if woken && !notifier.contains(&StoreNotice::OutboxReady) {
+        notifier.push(StoreNotice::OutboxReady);
     }
-    Ok(Saved { changes, owed: writes.owed, moved })
+    Ok(Saved { notifier, to_send: writes.to_send, moved })
 }
 
 /// Cuts a list into pieces that one statement can carry.
@@ -163,7 +163,7 @@ fn bind<'q>(query: Query<'q, Postgres, PgArguments>, rows: &[JobRow<'_>]) -> Que
         .bind(column(rows, |row| row.entry.job.phase.as_str()))
         .bind(column(rows, |row| row.entry.job.state.as_str()))
         .bind(column(rows, |row| i64::from(row.entry.job.attempt)))
-        .bind(column(rows, |row| i64::from(row.entry.job.base)))
+        .bind(column(rows, |row| i64::from(row.entry.job.uncounted_attempts)))
         .bind(column(rows, |row| i64::from(row.entry.job.priority)))
         .bind(column(rows, |row| row.entry.job.worker.as_deref().map(text)))
         .bind(column(rows, |row| row.entry.job.created.as_millis()))
@@ -186,7 +186,7 @@ fn bind<'q>(query: Query<'q, Postgres, PgArguments>, rows: &[JobRow<'_>]) -> Que
         .bind(column(rows, |row| row.output.as_ref().map(|output| output.to_vec())))
         .bind(column(rows, |row| row.entry.job.hooks.as_ref().map(|hooks| hooks.to_row())))
         .bind(column(rows, |row| row.entry.job.role.as_ref().map(json)))
-        .bind(column(rows, |row| row.entry.job.made_for.to_row()))
+        .bind(column(rows, |row| row.entry.job.schemas.to_row()))
         .bind(column(rows, |row| i64::from(row.entry.job.losses)))
         .bind(column(rows, |row| row.entry.job.unique_key.as_deref().map(text)))
 }

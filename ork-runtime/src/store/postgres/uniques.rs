@@ -7,7 +7,7 @@ use sqlx::postgres::PgConnection;
 
 use super::codec::{Columns, Uid, text};
 use super::save::column;
-use crate::accounting::{Books, Holder};
+use crate::tx::{Transaction, KeyHolder};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::State;
@@ -20,7 +20,7 @@ use crate::store::Work;
 /// lock: one that ends just now has not ended yet.
 pub(super) async fn open(
     connection: &mut PgConnection,
-    books: &mut Books,
+    tx: &mut Transaction,
     works: &mut [&mut Box<dyn Work>],
 ) -> sqlx::Result<()> {
     let keys: BTreeSet<Arc<str>> =
@@ -34,16 +34,16 @@ pub(super) async fn open(
     sqlx::query(lock).bind(&names).execute(&mut *connection).await?;
     let query = "SELECT key, unique_key.job, greatest(seen, started), state FROM ork.unique_key \
                  LEFT JOIN ork.job ON job.id = unique_key.job WHERE key = ANY($1)";
-    let mut held: HashMap<String, Holder> = HashMap::new();
+    let mut held: HashMap<String, KeyHolder> = HashMap::new();
     for row in sqlx::query(query).bind(names).fetch_all(connection).await? {
         let c = &mut Columns::new(&row);
         let (key, job, seen) = (c.get()?, c.id()?, c.time()?.unwrap_or_default());
         let open = c.get::<Option<&str>>()?.and_then(State::from_word).is_some_and(|state| !state.is_final());
-        held.insert(key, Holder { job, seen, open });
+        held.insert(key, KeyHolder { job, seen, open });
     }
     for key in keys {
         let holder = held.get(&text(&key)).copied();
-        books.open_unique(key, holder);
+        tx.open_unique(key, holder);
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::ledger::{Counts, SHARD_SIZE, Shard, place};
-use crate::store::{Filter, JobView, PartFilter, PartNotes, PartStatus};
+use crate::store::{Filter, JobView, PartFilter, PartRowInfo, PartStatus};
 use crate::task::parts::SettledPart;
 
 /// What a view shows: the columns of a job, its own, and the sums of its shards.
@@ -179,7 +179,7 @@ pub(super) async fn list_parts(
     for row in sqlx::query(query).bind(Uid::from(id)).bind(indices).fetch_all(&mut *snapshot).await? {
         let c = &mut Columns::new(&row);
         let index = c.number()?;
-        let note = PartNotes {
+        let note = PartRowInfo {
             attempts: c.get::<Option<i64>>()?.and_then(|n| u32::try_from(n).ok()),
             failure: c.get::<Option<&str>>()?.and_then(|json| serde_json::from_str(json).ok()),
             progress: progress(c)?,

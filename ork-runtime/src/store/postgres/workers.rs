@@ -5,17 +5,17 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::codec::{Columns, Uid, signed, text};
 use super::permits;
-use super::{situation, uniques, views};
-use crate::accounting::By;
+use super::{diagnostics, uniques, views};
+use crate::tx::Actor;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::job::State;
-use crate::store::{Beat, Beaten, UNATTENDED};
+use crate::store::{Heartbeat, HeartbeatReply, UNATTENDED};
 
 /// What a beat has found.
 pub(super) struct Found {
     /// The answer.
-    pub(super) beaten: Beaten,
+    pub(super) beaten: HeartbeatReply,
     /// Whether a process had died, so that what it held is free now.
     pub(super) freed: bool,
 }
@@ -23,20 +23,20 @@ pub(super) struct Found {
 /// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended.
 ///
 /// Whoever removes a dead process's row frees what that one held, so of processes that race only one counts it lost.
-pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Result<Found> {
-    let (worker, now) = (&beat.by.worker, beat.by.now);
+pub(super) async fn heartbeat(connection: &mut PgConnection, heartbeat: &Heartbeat) -> sqlx::Result<Found> {
+    let (worker, now) = (&heartbeat.actor.worker, heartbeat.actor.now);
     let note = "WITH beat AS (INSERT INTO ork.worker (boot, name, until, running) VALUES ($1, $2, $3, $5) \
                     ON CONFLICT (boot) DO UPDATE \
                     SET name = excluded.name, until = excluded.until, running = excluded.running) \
                 DELETE FROM ork.worker WHERE boot IN (SELECT boot FROM ork.worker \
                     WHERE until < $4 AND boot <> $1 ORDER BY boot FOR UPDATE SKIP LOCKED) \
                 RETURNING boot";
-    let running: Vec<_> = beat.running.iter().copied().map(Uid::from).collect();
-    let attends: Vec<_> = beat.attends().into_iter().map(Uid::from).collect();
+    let running: Vec<_> = heartbeat.running.iter().copied().map(Uid::from).collect();
+    let attends: Vec<_> = heartbeat.attends().into_iter().map(Uid::from).collect();
     let dead = sqlx::query(note)
         .bind(Uid(worker.boot()))
         .bind(text(worker.name()))
-        .bind((now + beat.ttl).as_millis())
+        .bind((now + heartbeat.ttl).as_millis())
         .bind(now.as_millis())
         .bind(attends)
         .fetch_all(&mut *connection)
@@ -52,17 +52,17 @@ pub(super) async fn beat(connection: &mut PgConnection, beat: &Beat) -> sqlx::Re
     }
     freed |= permits::sweep(connection).await?;
     let mut ended = Vec::new();
-    if !beat.running.is_empty() {
+    if !heartbeat.running.is_empty() {
         let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
-        uniques::seen(connection, &running, beat.written()).await?;
+        uniques::seen(connection, &running, heartbeat.written()).await?;
         let query =
             "SELECT id FROM ork.job WHERE id = ANY($1) AND (state = ANY($2) OR (tree::json ->> 'verdict') IS NOT NULL)";
         for row in sqlx::query(query).bind(running).bind(finals).fetch_all(&mut *connection).await? {
             ended.push(JobId::from_bytes(row.try_get::<Uid, _>(0)?.0));
         }
     }
-    let unattended = unattended(connection, &beat.waiting).await?;
-    Ok(Found { beaten: Beaten { ended, time: Some(views::time(connection).await?), unattended }, freed })
+    let unattended = unattended(connection, &heartbeat.waiting).await?;
+    Ok(Found { beaten: HeartbeatReply { ended, time: Some(views::time(connection).await?), unattended }, freed })
 }
 
 /// Processes that hold rows or permits but have no heartbeat: they were declared dead, continued, took something, and
@@ -95,7 +95,7 @@ async fn unattended(connection: &mut PgConnection, tasks: &[String]) -> sqlx::Re
                  LIMIT $2";
     let most = i64::try_from(UNATTENDED).unwrap_or(i64::MAX);
     let tasks: Vec<_> = tasks.iter().map(|task| text(task)).collect();
-    let processes = situation::processes(&mut *connection).await?;
+    let processes = diagnostics::processes(&mut *connection).await?;
     let mut found = Vec::new();
     for row in sqlx::query(query).bind(tasks).bind(most).fetch_all(connection).await? {
         let c = &mut Columns::new(&row);
@@ -109,10 +109,10 @@ async fn unattended(connection: &mut PgConnection, tasks: &[String]) -> sqlx::Re
 }
 
 /// Notes that a process ends. Answers whether it held anything.
-pub(super) async fn leave(connection: &mut PgConnection, by: &By) -> sqlx::Result<bool> {
+pub(super) async fn leave(connection: &mut PgConnection, actor: &Actor) -> sqlx::Result<bool> {
     let free = "UPDATE ork.owed SET holder = NULL WHERE id IN \
                     (SELECT id FROM ork.owed WHERE holder = $1 ORDER BY id FOR UPDATE)";
-    let boot = Uid(by.worker.boot());
+    let boot = Uid(actor.worker.boot());
     let freed = sqlx::query(free).bind(boot).execute(&mut *connection).await?.rows_affected();
     sqlx::query("DELETE FROM ork.worker WHERE boot = $1").bind(boot).execute(&mut *connection).await?;
     permits::end(connection, &[boot]).await?;

@@ -27,8 +27,8 @@ use super::outbox::Held;
 use super::readers::Readers;
 use super::session::{PATIENCE, Session};
 use super::url::Address;
-use crate::accounting::Change;
-use crate::store::{Changes, StoreError, StoreErrorKind};
+use crate::tx::StoreNotice;
+use crate::store::{Notifier, StoreError, StoreErrorKind};
 
 /// At most so many commands make one transaction: what waits behind them should not wait for too long.
 const BATCH: usize = 2_048;
@@ -67,7 +67,7 @@ struct Doubt {
 pub(super) struct Shared {
     pub(super) address: Address,
     pub(super) boot: Uuid,
-    pub(super) changes: Changes,
+    pub(super) notifier: Notifier,
     pub(super) readers: Arc<Readers>,
     /// Tells the listener that its connection may be dead, too.
     pub(super) suspect: Arc<Notify>,
@@ -165,7 +165,7 @@ impl Writer {
         if matches!(waiting.command, Command::Close) {
             self.closing = true;
             self.queue.close();
-        } else if matches!(waiting.command, Command::Beat(..)) {
+        } else if matches!(waiting.command, Command::Heartbeat(..)) {
             // The lives of others depend on nothing else that waits here.
             self.waiting.push_front(waiting);
         } else {
@@ -451,19 +451,19 @@ impl Writer {
 
     /// Tells whoever waits, and all the others.
     fn finish(&mut self, batch: Vec<Waiting>, done: Done) {
-        let changes = self.shared.changes.tell_events(done.changes);
+        let notifier = self.shared.notifier.send_events(done.notifier);
         let mut nobodys = Vec::new();
         for waiting in batch {
             nobodys.extend(waiting.finish(Ok(())));
         }
-        for change in changes {
-            self.shared.changes.tell(change);
+        for change in notifier {
+            self.shared.notifier.notify(change);
         }
         if done.passed_by {
-            let changes = self.shared.changes.clone();
+            let notifier = self.shared.notifier.clone();
             self.shared.tasks.spawn(async move {
                 sleep(AGAIN).await;
-                changes.tell(Change::Owed);
+                notifier.notify(StoreNotice::OutboxReady);
             });
         }
         self.let_go(nobodys);

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::permits;
-use crate::accounting::{Change, ends_before};
+use crate::tx::{StoreNotice, ends_before};
 use crate::id::JobId;
 
 /// Notes which jobs new ones follow.
@@ -16,13 +16,13 @@ pub(super) fn insert(connection: &Connection, followed: &[(JobId, JobId)]) -> ru
 }
 
 /// Lets the rows go of jobs that followed one of these as the last that had not ended.
-pub(super) fn release(connection: &Connection, ended: &[JobId], changes: &mut Vec<Change>) -> rusqlite::Result<()> {
+pub(super) fn release(connection: &Connection, ended: &[JobId], notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
     for job in ended {
         let mut remove = connection.prepare_cached("DELETE FROM follow WHERE job = ?1 RETURNING follower")?;
         let followers = remove.query_map([job.as_bytes()], |row| row.get(0).map(JobId::from_bytes))?;
         for follower in followers.collect::<rusqlite::Result<Vec<_>>>()? {
             if of(connection, follower)?.is_empty() {
-                permits::wake(connection, &ends_before(follower), u32::MAX, changes)?;
+                permits::wake(connection, &ends_before(follower), u32::MAX, notifier)?;
             }
         }
     }
@@ -38,11 +38,11 @@ pub(super) fn of(connection: &Connection, follower: JobId) -> rusqlite::Result<V
 
 /// Does the same for jobs whose end was written by a process that knows nothing of this: one of an older version, which has
 /// gone on while the tables were changed.
-pub(super) fn sweep(connection: &Connection, changes: &mut Vec<Change>) -> rusqlite::Result<()> {
+pub(super) fn sweep(connection: &Connection, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
     let ended = "SELECT DISTINCT job FROM follow \
                      WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.id = follow.job AND job.ended IS NULL)";
     let mut statement = connection.prepare_cached(ended)?;
     let ended: Vec<_> =
         statement.query_map([], |row| row.get(0).map(JobId::from_bytes))?.collect::<rusqlite::Result<_>>()?;
-    release(connection, &ended, changes)
+    release(connection, &ended, notifier)
 }

@@ -9,7 +9,7 @@ use super::tables::signed;
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::metric::{Delta, MOST_SERIES, Measured, Metric, Series};
-use crate::store::Recorded;
+use crate::store::MetricsOf;
 
 // A sum stops at the largest number there is.
 const ADD: &str = "UPDATE metric SET count = count + ?4, sum = max(?10, min(?11, sum + ?5)), min = min(min, ?6), \
@@ -60,7 +60,7 @@ pub(super) fn forget(connection: &Connection, seq: i64) -> rusqlite::Result<()> 
 }
 
 /// What jobs have recorded, in order.
-pub(super) fn recorded(connection: &Connection, of: Recorded) -> rusqlite::Result<Vec<Metric>> {
+pub(super) fn recorded(connection: &Connection, of: MetricsOf) -> rusqlite::Result<Vec<Metric>> {
     macro_rules! query {
         ($jobs:literal) => {
             concat!(
@@ -72,8 +72,8 @@ pub(super) fn recorded(connection: &Connection, of: Recorded) -> rusqlite::Resul
         };
     }
     let (query, id) = match of {
-        Recorded::By(id) => (query!("job.id = ?1"), id),
-        Recorded::Below(root) => (query!("(job.id = ?1 OR (job.root = ?1 AND job.parent IS NOT NULL))"), root),
+        MetricsOf::Job(id) => (query!("job.id = ?1"), id),
+        MetricsOf::Tree(root) => (query!("(job.id = ?1 OR (job.root = ?1 AND job.parent IS NOT NULL))"), root),
     };
     let mut query = connection.prepare_cached(query)?;
     query.query_map([id.as_bytes()], metric)?.collect()

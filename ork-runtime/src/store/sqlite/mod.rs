@@ -34,10 +34,10 @@ use self::session::Session;
 use self::wake::Wake;
 use self::writer::{Command, Io, Writer};
 use super::{
-    Beat, Beaten, Changes, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, Recorded, Situation, Store,
-    StoreError, Take, Taken, Work,
+    Heartbeat, HeartbeatReply, Notifier, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, MetricsOf, JobDiagnostics, Store,
+    StoreError, Take, OutboxPage, Work,
 };
-use crate::accounting::{By, Change, OwedId};
+use crate::tx::{Actor, StoreNotice, OutboxId};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
@@ -61,7 +61,7 @@ pub struct Sqlite {
     writer: Mutex<Option<Writer>>,
     commands: std::sync::mpsc::Sender<Command>,
     reader: Arc<Mutex<Connection>>,
-    changes: Changes,
+    notifier: Notifier,
     wake: Mutex<Option<Wake>>,
     /// Whether something was answered that is not committed.
     open: Arc<AtomicBool>,
@@ -87,18 +87,18 @@ impl Sqlite {
 
     fn with(path: &Path, connection: Connection, synchronous: Synchronous) -> Result<Self, StoreError> {
         let reader = schema::open_reader(path)?;
-        let changes = Changes::new();
-        let (wake, bell) = Wake::new(path, changes.clone())?;
+        let notifier = Notifier::new();
+        let (wake, bell) = Wake::new(path, notifier.clone())?;
         let (commands, queue) = std::sync::mpsc::channel();
         let open = Arc::new(AtomicBool::new(false));
         let session = Session::new(connection, synchronous, Arc::clone(&open));
-        let writer = Writer::start(path.to_owned(), session, queue, changes.clone(), bell)?;
+        let writer = Writer::start(path.to_owned(), session, queue, notifier.clone(), bell)?;
         Ok(Self {
             path: path.to_owned(),
             writer: Mutex::new(Some(writer)),
             commands,
             reader: Arc::new(Mutex::new(reader)),
-            changes,
+            notifier,
             wake: Mutex::new(Some(wake)),
             open,
         })
@@ -107,7 +107,7 @@ impl Sqlite {
     /// Runs `work` inside the next transaction.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnMut(&Connection, &mut Vec<Change>) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnMut(&Connection, &mut Vec<StoreNotice>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let sent = self.commands.send(Command::Io(Box::new(Io::new(work, reply))));
@@ -121,7 +121,7 @@ impl Sqlite {
         mut work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let io = Io::new(move |connection: &Connection, _: &mut Vec<Change>| work(connection), reply).removes();
+        let io = Io::new(move |connection: &Connection, _: &mut Vec<StoreNotice>| work(connection), reply).removes();
         self.commands.send(Command::Io(Box::new(io))).map_err(|_the_writer_is_gone| closed())?;
         answer.await.unwrap_or_else(|_dropped| Err(closed()))
     }
@@ -147,8 +147,8 @@ impl Sqlite {
 
 #[async_trait]
 impl Store for Sqlite {
-    fn changes(&self) -> &Changes {
-        &self.changes
+    fn notifier(&self) -> &Notifier {
+        &self.notifier
     }
 
     fn enqueue(&self, work: Box<dyn Work>) {
@@ -157,41 +157,41 @@ impl Store for Sqlite {
         }
     }
 
-    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+    async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError> {
         self.write(move |connection, _| outbox::take(connection, &take)).await
     }
 
-    async fn forget(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
-        self.write(move |connection, _| outbox::forget(connection, &owed, &by)).await
+    async fn delete_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
+        self.write(move |connection, _| outbox::forget(connection, &to_send, &actor)).await
     }
 
-    async fn give_back(&self, owed: Vec<OwedId>, by: By) -> Result<(), StoreError> {
-        self.write(move |connection, changes| outbox::give_back(connection, &owed, &by, changes)).await
+    async fn release_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError> {
+        self.write(move |connection, notifier| outbox::give_back(connection, &to_send, &actor, notifier)).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Beaten, StoreError> {
+    async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
         // It may wait for other processes. Once it is written, the process lives.
         let asked = Instant::now();
-        let written = move |connection: &Connection, changes: &mut Vec<Change>| {
-            let beat = Beat { ttl: beat.ttl + asked.elapsed(), ..beat.clone() };
-            workers::beat(connection, &beat, changes)
+        let written = move |connection: &Connection, notifier: &mut Vec<StoreNotice>| {
+            let heartbeat = Heartbeat { ttl: heartbeat.ttl + asked.elapsed(), ..heartbeat.clone() };
+            workers::heartbeat(connection, &heartbeat, notifier)
         };
         self.write(written).await
     }
 
-    async fn leave(&self, by: By) -> Result<(), StoreError> {
-        self.write(move |connection, changes| workers::leave(connection, &by, changes)).await
+    async fn leave(&self, actor: Actor) -> Result<(), StoreError> {
+        self.write(move |connection, notifier| workers::leave(connection, &actor, notifier)).await
     }
 
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError> {
-        self.write(move |connection, changes| tables::progress(connection, (job, part), &progress, changes)).await
+        self.write(move |connection, notifier| tables::progress(connection, (job, part), &progress, notifier)).await
     }
 
     async fn record(&self, deltas: Vec<Delta>) -> Result<Vec<JobId>, StoreError> {
         self.write(move |connection, _| metrics::record(connection, &deltas)).await
     }
 
-    async fn metrics(&self, of: Recorded) -> Result<Vec<Metric>, StoreError> {
+    async fn metrics(&self, of: MetricsOf) -> Result<Vec<Metric>, StoreError> {
         self.read(move |connection| metrics::recorded(connection, of)).await
     }
 
@@ -211,19 +211,19 @@ impl Store for Sqlite {
         self.read(move |connection| views::list_parts(connection, job, &filter)).await
     }
 
-    async fn situation(&self, job: JobId) -> Result<Situation, StoreError> {
-        self.read(move |connection| views::situation(connection, job)).await
+    async fn diagnostics(&self, job: JobId) -> Result<JobDiagnostics, StoreError> {
+        self.read(move |connection| views::diagnostics(connection, job)).await
     }
 
     async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read(views::time).await.map(Some)
     }
 
-    async fn identity(&self) -> Result<Uuid, StoreError> {
+    async fn store_id(&self) -> Result<Uuid, StoreError> {
         self.read(views::identity).await
     }
 
-    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+    async fn existing_jobs(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
         self.read(move |connection| views::known(connection, jobs)).await
     }
 

@@ -7,25 +7,25 @@ use super::error::damaged;
 use super::permits;
 use super::tables::{self, number, part_id, signed};
 use super::workers;
-use crate::accounting::{ALIVE, By, Change, Owed, OwedAsk, OwedId, OwedRow};
+use crate::tx::{ALIVE, Actor, StoreNotice, HeldRow, OutboxKind, OutboxId, OutboxRow};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::Job;
 use crate::message::Outgoing;
-use crate::store::{Owing, Take, Taken};
+use crate::store::{PendingOutbox, Take, OutboxPage};
 
 /// Adds a row; for [`insert`].
 pub(super) const INSERT: &str = "INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 
 /// Adds a row.
-pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OwedRow) -> rusqlite::Result<()> {
-    let (ask, epoch, first, len) = row.ask.to_columns();
+pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OutboxRow) -> rusqlite::Result<()> {
+    let (kind, epoch, first, len) = row.kind.to_columns();
     statement
         .execute(params![
             signed(row.id),
             seq,
             row.task,
-            ask,
+            kind,
             epoch,
             signed(first),
             signed(len),
@@ -34,44 +34,44 @@ pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OwedRow) -> 
             row.due.map(Timestamp::as_millis),
             row.holder,
             row.lost,
-            row.waits.as_ref().map(|limit| &limit.name),
-            row.waits.as_ref().map(|limit| limit.permits)
+            row.waits_for.as_ref().map(|limit| &limit.name),
+            row.waits_for.as_ref().map(|limit| limit.permits)
         ])
         .map(drop)
 }
 
-fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OwedRow)> {
+fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
     let word = row.get_ref(3)?.as_str().map_err(|_not_text| damaged("an owed row has no word"))?;
     let columns = (word, row.get(4)?, number(row, 5)?, number(row, 6)?);
-    let ask = OwedAsk::from_columns(columns).ok_or_else(|| damaged("an owed row has an unknown word"))?;
-    let owed = OwedRow {
+    let kind = OutboxKind::from_columns(columns).ok_or_else(|| damaged("an owed row has an unknown word"))?;
+    let to_send = OutboxRow {
         id: number(row, 0)?,
         // Found by the short number; the long one is the job's.
         job: JobId::from_bytes([0; 16]),
         task: row.get(2)?,
-        ask,
+        kind,
         attempt: row.get(7)?,
         priority: row.get(8)?,
         due: None,
         holder: None,
         lost: row.get(9)?,
-        waits: None,
+        waits_for: None,
     };
-    Ok((row.get(1)?, owed))
+    Ok((row.get(1)?, to_send))
 }
 
 /// Counts what is owed for a job. All of the outbox is looked through, which is rarely asked for.
-pub(super) fn owing(connection: &Connection, seq: i64, owing: &mut Owing) -> rusqlite::Result<()> {
+pub(super) fn owing(connection: &Connection, seq: i64, owing: &mut PendingOutbox) -> rusqlite::Result<()> {
     let query = "SELECT id, job, task, ask, epoch, first, len, attempt, priority, lost, holder, due, waits, permits FROM owed \
          WHERE job = ?1";
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query([seq])?;
     while let Some(row) = rows.next()? {
-        let (_, mut owed) = owed_row(row)?;
-        owed.holder = row.get(10)?;
-        owed.due = row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis);
-        owed.waits = permits::limit(row, 12)?;
-        owing.add(&owed);
+        let (_, mut to_send) = owed_row(row)?;
+        to_send.holder = row.get(10)?;
+        to_send.due = row.get::<_, Option<i64>>(11)?.map(Timestamp::from_millis);
+        to_send.waits_for = permits::limit(row, 12)?;
+        owing.add(&to_send);
     }
     if let Some((limit, taken)) = &mut owing.limit {
         *taken = permits::taken(connection, &limit.name)?;
@@ -83,8 +83,8 @@ pub(super) fn owing(connection: &Connection, seq: i64, owing: &mut Owing) -> rus
 const ROWS: usize = 64;
 
 /// Takes rows that are due and that nobody holds.
-pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Taken> {
-    let now = take.by.now.as_millis();
+pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<OutboxPage> {
+    let now = take.actor.now.as_millis();
     connection.prepare_cached("UPDATE owed SET due = NULL WHERE due <= ?1")?.execute([now])?;
     let next_due = connection.prepare_cached("SELECT min(due) FROM owed WHERE due IS NOT NULL")?;
     let next_due = { next_due }.query_row([], |row| row.get::<_, Option<i64>>(0))?.map(Timestamp::from_millis);
@@ -98,8 +98,8 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Tak
          WHERE holder IS NULL AND due IS NULL AND waits IS NULL {known} ORDER BY priority DESC, id LIMIT {ROWS}"
     );
     let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
-    let mut owed = Vec::new();
-    let holder = take.by.worker.boot();
+    let mut to_send = Vec::new();
+    let holder = take.actor.worker.boot();
     let mut jobs = JobCache::default();
     let mut rows = Vec::new().into_iter();
     while left > 0 {
@@ -113,8 +113,8 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Tak
             }
             continue;
         };
-        if owed.is_empty() {
-            workers::holds(connection, holder, Some(take.by.now + ALIVE))?;
+        if to_send.is_empty() {
+            workers::holds(connection, holder, Some(take.actor.now + ALIVE))?;
         }
         let most = if row.lost > 0 { 1 } else { left };
         let held = if let Some(held) = cut(connection, seq, &mut row, most, holder)? {
@@ -126,27 +126,27 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Tak
         };
         left -= held.n_messages().min(left);
         let messages = messages(connection, seq, &held, &mut jobs)?;
-        owed.push(Owed { id: held.id, lost: held.lost, messages, goes_back: false });
+        to_send.push(HeldRow { id: held.id, lost: held.lost, messages, release_after_events: false });
     }
-    Ok(Taken { owed, next_due, more: left == 0 })
+    Ok(OutboxPage { to_send, next_due, more: left == 0 })
 }
 
 /// Cuts a run of parts that is too long: what is left stays free.
 fn cut(
     connection: &Connection,
     seq: i64,
-    row: &mut OwedRow,
+    row: &mut OutboxRow,
     most: u64,
     holder: [u8; 16],
-) -> rusqlite::Result<Option<OwedRow>> {
+) -> rusqlite::Result<Option<OutboxRow>> {
     if row.n_messages() <= most {
         return Ok(None);
     }
-    let next = tables::next_owed(connection)?;
+    let next = tables::next_outbox_id(connection)?;
     let Some(mut held) = row.split_off(next, most) else {
         return Ok(None);
     };
-    tables::set_next_owed(connection, next + 1)?;
+    tables::set_next_outbox_id(connection, next + 1)?;
     held.holder = Some(holder);
     let mut statement = connection.prepare_cached(INSERT)?;
     insert(&mut statement, seq, &held)?;
@@ -170,7 +170,7 @@ impl JobCache {
     }
 }
 
-fn messages(connection: &Connection, seq: i64, row: &OwedRow, jobs: &mut JobCache) -> rusqlite::Result<Vec<Outgoing>> {
+fn messages(connection: &Connection, seq: i64, row: &OutboxRow, jobs: &mut JobCache) -> rusqlite::Result<Vec<Outgoing>> {
     let Some(job) = jobs.get(connection, seq)? else {
         return Ok(Vec::new());
     };
@@ -178,13 +178,13 @@ fn messages(connection: &Connection, seq: i64, row: &OwedRow, jobs: &mut JobCach
         let mut statement = connection.prepare_cached(&format!("SELECT {name} FROM job WHERE seq = ?1"))?;
         statement.query_row([seq], |row| row.get::<_, Option<Vec<u8>>>(0)).map(|bytes| bytes.map(Bytes::from))
     };
-    Ok(match row.ask {
-        OwedAsk::Join => vec![row.work(job, Bytes::new())],
-        OwedAsk::Start => vec![row.work(job, column("input")?.unwrap_or_default())],
-        OwedAsk::Reply => OwedRow::replies(job, column("output")?.as_ref()),
-        OwedAsk::Hooks { which } => vec![OwedRow::hooks(job, which)],
-        OwedAsk::Tell(what) => vec![row.tell(job, what)],
-        OwedAsk::Parts { epoch, first, len } => {
+    Ok(match row.kind {
+        OutboxKind::Join => vec![row.work(job, Bytes::new())],
+        OutboxKind::Start => vec![row.work(job, column("input")?.unwrap_or_default())],
+        OutboxKind::Reply => OutboxRow::replies(job, column("output")?.as_ref()),
+        OutboxKind::Hooks { which } => vec![OutboxRow::hooks(job, which)],
+        OutboxKind::Event(what) => vec![row.notify(job, what)],
+        OutboxKind::Parts { epoch, first, len } => {
             let inputs = "SELECT id & 4294967295, input FROM part WHERE id BETWEEN ?1 AND ?2 AND input IS NOT NULL";
             let mut statement = connection.prepare_cached(inputs)?;
             let ids = [part_id(seq, first)?, part_id(seq, first + len - 1)?];
@@ -198,22 +198,22 @@ fn messages(connection: &Connection, seq: i64, row: &OwedRow, jobs: &mut JobCach
 }
 
 /// Removes rows that this process holds.
-pub(super) fn forget(connection: &Connection, owed: &[OwedId], by: &By) -> rusqlite::Result<()> {
+pub(super) fn forget(connection: &Connection, to_send: &[OutboxId], actor: &Actor) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached("DELETE FROM owed WHERE id = ?1 AND holder = ?2")?;
-    owed.iter().try_for_each(|id| statement.execute(params![signed(*id), by.worker.boot()]).map(drop))
+    to_send.iter().try_for_each(|id| statement.execute(params![signed(*id), actor.worker.boot()]).map(drop))
 }
 
 /// Lets go of rows that this process holds.
 pub(super) fn give_back(
     connection: &Connection,
-    owed: &[OwedId],
-    by: &By,
-    changes: &mut Vec<Change>,
+    to_send: &[OutboxId],
+    actor: &Actor,
+    notifier: &mut Vec<StoreNotice>,
 ) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached("UPDATE owed SET holder = NULL WHERE id = ?1 AND holder = ?2")?;
-    for id in owed {
-        statement.execute(params![signed(*id), by.worker.boot()])?;
+    for id in to_send {
+        statement.execute(params![signed(*id), actor.worker.boot()])?;
     }
-    changes.push(Change::Owed);
+    notifier.push(StoreNotice::OutboxReady);
     Ok(())
 }

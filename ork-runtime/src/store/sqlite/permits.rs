@@ -6,14 +6,14 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::follows;
-use crate::accounting::{Books, Change, Limit, Permits, are_ends};
+use crate::tx::{Transaction, StoreNotice, Limit, Permits, are_ends};
 
 /// Opens the permits of a limit in the books, once.
-pub(super) fn open(connection: &Connection, books: &mut Books, limit: Option<&Arc<str>>) -> rusqlite::Result<()> {
-    let Some(limit) = limit.filter(|limit| !books.knows_permits(limit)) else { return Ok(()) };
+pub(super) fn open(connection: &Connection, tx: &mut Transaction, limit: Option<&Arc<str>>) -> rusqlite::Result<()> {
+    let Some(limit) = limit.filter(|limit| !tx.knows_permits(limit)) else { return Ok(()) };
     let mut statement = connection.prepare_cached("SELECT boot, held FROM permit WHERE name = ?1")?;
     let held = statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    books.open_permits(Arc::clone(limit), Permits::new(held.collect::<rusqlite::Result<Vec<_>>>()?));
+    tx.open_permits(Arc::clone(limit), Permits::new(held.collect::<rusqlite::Result<Vec<_>>>()?));
     Ok(())
 }
 
@@ -36,12 +36,12 @@ pub(super) fn wake(
     connection: &Connection,
     limit: &str,
     count: u32,
-    changes: &mut Vec<Change>,
+    notifier: &mut Vec<StoreNotice>,
 ) -> rusqlite::Result<()> {
     let wake = "UPDATE owed SET waits = NULL, permits = NULL WHERE id IN \
                     (SELECT id FROM owed WHERE waits = ?1 ORDER BY priority DESC, id LIMIT ?2)";
-    if connection.prepare_cached(wake)?.execute(params![limit, count])? > 0 && !changes.contains(&Change::Owed) {
-        changes.push(Change::Owed);
+    if connection.prepare_cached(wake)?.execute(params![limit, count])? > 0 && !notifier.contains(&StoreNotice::OutboxReady) {
+        notifier.push(StoreNotice::OutboxReady);
     }
     Ok(())
 }
@@ -53,19 +53,19 @@ pub(super) fn end(connection: &Connection, boot: [u8; 16]) -> rusqlite::Result<(
 
 /// Lets as many rows go as there are permits that nobody holds: those of the dead, and of messages that got lost; and what
 /// follows jobs whose ends went unnoticed.
-pub(super) fn sweep(connection: &Connection, changes: &mut Vec<Change>) -> rusqlite::Result<()> {
+pub(super) fn sweep(connection: &Connection, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
     let limits = "SELECT waits, max(permits) FROM owed WHERE waits IS NOT NULL GROUP BY waits";
     let limit = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let limits: BTreeMap<String, u32> =
         connection.prepare_cached(limits)?.query_map([], limit)?.collect::<Result<_, _>>()?;
     // Mostly there are none, and then nothing is looked up.
     if limits.keys().any(|name| are_ends(name)) {
-        follows::sweep(connection, changes)?;
+        follows::sweep(connection, notifier)?;
     }
     for (limit, permits) in limits {
         let room = permits.saturating_sub(taken(connection, &limit)?);
         if room > 0 {
-            wake(connection, &limit, room, changes)?;
+            wake(connection, &limit, room, notifier)?;
         }
     }
     Ok(())

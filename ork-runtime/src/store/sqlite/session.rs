@@ -11,7 +11,7 @@ use super::permits;
 use super::tables::{self, Seqs};
 use super::uniques;
 use super::writer::IoWork;
-use crate::accounting::{Books, Change, Promise};
+use crate::tx::{Transaction, StoreNotice, Durability};
 use crate::store::Work;
 
 /// Beyond so many jobs the books are closed after a commit: what they hold is a cache then.
@@ -21,10 +21,10 @@ const JOBS: usize = 8_192;
 pub(super) struct Session {
     connection: Connection,
     sync: Sync,
-    books: Books,
+    tx: Transaction,
     seqs: Seqs,
     /// The number of the next row of the outbox, as the file has it.
-    next_owed: u64,
+    next_outbox_id: u64,
     /// Changes when another process commits; then what is cached is of no use.
     version: Option<i64>,
     /// Whether a transaction is open.
@@ -40,9 +40,9 @@ impl Session {
         Self {
             connection,
             sync: Sync::new(synchronous),
-            books: Books::default(),
+            tx: Transaction::default(),
             seqs: Seqs::default(),
-            next_owed: 0,
+            next_outbox_id: 0,
             version: None,
             begun: false,
             answered,
@@ -73,8 +73,8 @@ impl Session {
         if self.version != Some(version) {
             self.forget();
             self.version = Some(version);
-            self.next_owed = tables::next_owed(&self.connection)?;
-            self.books.number_from(self.next_owed);
+            self.next_outbox_id = tables::next_outbox_id(&self.connection)?;
+            self.tx.number_from(self.next_outbox_id);
         }
         Ok(())
     }
@@ -85,35 +85,35 @@ impl Session {
         for at in 0..work.count() {
             let one = [Some(work.job(at)), work.with(at)].into_iter().flatten();
             for id in one.chain(work.follows(at).iter().copied()) {
-                tables::open_lineage(&self.connection, &mut self.books, &mut self.seqs, id)?;
+                tables::open_lineage(&self.connection, &mut self.tx, &mut self.seqs, id)?;
             }
             // One after the other: what an operation needs may depend on what the one before it did.
-            let shards = work.shards(at, &self.books);
-            tables::open_shards(&self.connection, &mut self.books, &self.seqs, shards)?;
-            permits::open(&self.connection, &mut self.books, work.limit(at))?;
-            uniques::open(&self.connection, &mut self.books, work.unique(at))?;
-            work.apply(at, &mut self.books);
+            let shards = work.shards(at, &self.tx);
+            tables::open_shards(&self.connection, &mut self.tx, &self.seqs, shards)?;
+            permits::open(&self.connection, &mut self.tx, work.limit(at))?;
+            uniques::open(&self.connection, &mut self.tx, work.unique(at))?;
+            work.apply(at, &mut self.tx);
         }
-        Ok(work.promise() == Promise::Soon && self.books.is_quiet())
+        Ok(work.durability() == Durability::Lazy && self.tx.is_quiet())
     }
 
     /// Writes what the operations have noted, lets `ios` change rows that no operation decides about, and commits.
-    pub(super) fn commit(&mut self, ios: &mut [&mut Box<dyn IoWork>]) -> rusqlite::Result<Vec<Change>> {
-        let mut changes = tables::write(&self.connection, &mut self.books, &mut self.seqs, self.next_owed)?;
+    pub(super) fn commit(&mut self, ios: &mut [&mut Box<dyn IoWork>]) -> rusqlite::Result<Vec<StoreNotice>> {
+        let mut notifier = tables::write(&self.connection, &mut self.tx, &mut self.seqs, self.next_outbox_id)?;
         for io in ios.iter_mut() {
-            io.run(&self.connection, &mut changes)?;
+            io.run(&self.connection, &mut notifier)?;
         }
         if !ios.is_empty() {
-            self.books.number_from(tables::next_owed(&self.connection)?);
+            self.tx.number_from(tables::next_outbox_id(&self.connection)?);
         }
-        self.next_owed = self.books.next_owed();
+        self.next_outbox_id = self.tx.next_outbox_id();
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         self.begun = false;
         self.answered.store(false, Ordering::Release);
-        if self.books.len() > JOBS || ios.iter().any(|io| io.removes_jobs()) {
+        if self.tx.len() > JOBS || ios.iter().any(|io| io.removes_jobs()) {
             self.forget();
         }
-        Ok(changes)
+        Ok(notifier)
     }
 
     /// Notes that something is answered before the commit, before it is.
@@ -132,8 +132,8 @@ impl Session {
     }
 
     fn forget(&mut self) {
-        let next = self.books.next_owed();
-        (self.books, self.seqs) = (Books::new(next), Seqs::default());
+        let next = self.tx.next_outbox_id();
+        (self.tx, self.seqs) = (Transaction::new(next), Seqs::default());
     }
 }
 

@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::error::damaged;
 use super::{follows, outbox, permits, uniques, workers};
-use crate::accounting::{Books, Change, Entry, PartWrite, Shards};
+use crate::tx::{Transaction, StoreNotice, LoadedJob, PartWrite, Shards};
 use crate::clock::Timestamp;
 use crate::context::Progress;
-use crate::hook::Kept;
-use crate::id::{JobId, MadeFor};
-use crate::job::{Job, Kind, Phase, ReplyTo, State};
+use crate::hook::StoredHooks;
+use crate::id::{JobId, SchemaIds};
+use crate::job::{Job, JobKind, Phase, ReplyTo, State};
 use crate::ledger::{Counts, Halt, Head, Ledger, Shard, place};
 use crate::policy::{OnError, Policy};
 use crate::tree::Tree;
@@ -107,11 +107,11 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
         root: c.id()?,
         parent: c.get::<Option<[u8; 16]>>()?.map(JobId::from_bytes),
         task: c.get()?,
-        kind: Kind::from_word(c.word()?).ok_or_else(|| damaged("a kind is unknown"))?,
+        kind: JobKind::from_word(c.word()?).ok_or_else(|| damaged("a kind is unknown"))?,
         phase: Phase::from_word(c.word()?).ok_or_else(|| damaged("a phase is unknown"))?,
         state: State::from_word(c.word()?).ok_or_else(|| damaged("a state is unknown"))?,
         attempt: c.get()?,
-        base: c.get()?,
+        uncounted_attempts: c.get()?,
         priority: c.get()?,
         worker: c.get()?,
         created: c.time()?.unwrap_or_default(),
@@ -129,7 +129,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
         tree: Tree::default(),
         hooks: None,
         role: None,
-        made_for: MadeFor::default(),
+        schemas: SchemaIds::default(),
         losses: 0,
         unique_key: None,
     };
@@ -154,12 +154,12 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
         job.tree = serde_json::from_slice(json).map_err(|_damaged| damaged("a tree cannot be read"))?;
     }
     if let Some(row) = c.raw()?.as_str_or_null()? {
-        job.hooks = Some(Kept::from_row(row).map_err(|_damaged| damaged("hooks cannot be read"))?);
+        job.hooks = Some(StoredHooks::from_row(row).map_err(|_damaged| damaged("hooks cannot be read"))?);
     }
     if let Some(json) = c.raw()?.as_bytes_or_null()? {
         job.role = Some(serde_json::from_slice(json).map_err(|_damaged| damaged("a role cannot be read"))?);
     }
-    job.made_for = MadeFor::from_row(c.raw()?.as_blob_or_null()?);
+    job.schemas = SchemaIds::from_row(c.raw()?.as_blob_or_null()?);
     job.losses = c.get()?;
     job.unique_key = c.get()?;
     Ok((seq, job, head))
@@ -188,8 +188,8 @@ pub(super) fn find(connection: &Connection, id: JobId) -> rusqlite::Result<Optio
 }
 
 /// Opens a job in the books, once.
-pub(super) fn open_job(connection: &Connection, books: &mut Books, seqs: &mut Seqs, id: JobId) -> rusqlite::Result<()> {
-    if books.is_open(id) {
+pub(super) fn open_job(connection: &Connection, tx: &mut Transaction, seqs: &mut Seqs, id: JobId) -> rusqlite::Result<()> {
+    if tx.is_open(id) {
         return Ok(());
     }
     let found = match find(connection, id)? {
@@ -200,21 +200,21 @@ pub(super) fn open_job(connection: &Connection, books: &mut Books, seqs: &mut Se
             Some((job, Ledger::new(head, shards)))
         }
     };
-    books.open(id, found);
+    tx.open(id, found);
     Ok(())
 }
 
 /// Opens a job and all jobs above it, once.
 pub(super) fn open_lineage(
     connection: &Connection,
-    books: &mut Books,
+    tx: &mut Transaction,
     seqs: &mut Seqs,
     id: JobId,
 ) -> rusqlite::Result<()> {
     let mut next = Some(id);
     while let Some(id) = next {
-        open_job(connection, books, seqs, id)?;
-        next = books.get(id).and_then(|entry| entry.job.parent);
+        open_job(connection, tx, seqs, id)?;
+        next = tx.get(id).and_then(|entry| entry.job.parent);
     }
     Ok(())
 }
@@ -222,7 +222,7 @@ pub(super) fn open_lineage(
 /// Opens the shards an operation looks into, once.
 pub(super) fn open_shards(
     connection: &Connection,
-    books: &mut Books,
+    tx: &mut Transaction,
     seqs: &Seqs,
     shards: Shards,
 ) -> rusqlite::Result<()> {
@@ -232,7 +232,7 @@ pub(super) fn open_shards(
         Shards::Between(id, first, last) => (id, place(first).0..=place(last).0),
         Shards::All(id) => (id, 0..=u64::MAX),
     };
-    let (Some(entry), Some(seq)) = (books.get_mut(id), seqs.get(&id)) else { return Ok(()) };
+    let (Some(entry), Some(seq)) = (tx.get_mut(id), seqs.get(&id)) else { return Ok(()) };
     // Mostly one shard, which is loaded already; then nothing is to be looked for.
     if range.start() == range.end() && !entry.ledger.needs(*range.start()) {
         return Ok(());
@@ -260,12 +260,12 @@ pub(super) fn shard(connection: &Connection, seq: i64, number: u64) -> rusqlite:
 }
 
 /// The number of the next row of the outbox.
-pub(super) fn next_owed(connection: &Connection) -> rusqlite::Result<u64> {
+pub(super) fn next_outbox_id(connection: &Connection) -> rusqlite::Result<u64> {
     connection.prepare_cached("SELECT next_owed FROM counter")?.query_row([], |row| number(row, 0))
 }
 
 /// Notes the number of the next row of the outbox.
-pub(super) fn set_next_owed(connection: &Connection, next: u64) -> rusqlite::Result<()> {
+pub(super) fn set_next_outbox_id(connection: &Connection, next: u64) -> rusqlite::Result<()> {
     let next = i64::try_from(next).unwrap_or(i64::MAX);
     connection.prepare_cached("UPDATE counter SET next_owed = ?1")?.execute([next]).map(drop)
 }
@@ -273,11 +273,11 @@ pub(super) fn set_next_owed(connection: &Connection, next: u64) -> rusqlite::Res
 /// Writes what the operations have noted.
 pub(super) fn write(
     connection: &Connection,
-    books: &mut Books,
+    tx: &mut Transaction,
     seqs: &mut Seqs,
-    next_owed: u64,
-) -> rusqlite::Result<Vec<Change>> {
-    let (writes, mut changes) = books.finish();
+    next_outbox_id: u64,
+) -> rusqlite::Result<Vec<StoreNotice>> {
+    let (writes, mut notifier) = tx.finish();
     for id in &writes.cleared {
         if let Some(seq) = seqs.get(id) {
             clear(connection, *seq)?;
@@ -287,8 +287,8 @@ pub(super) fn write(
     let mut outputs: HashMap<_, _> = writes.outputs.into_iter().collect();
     // Once for all: looking a statement up takes longer than some of them do.
     let (mut insert_job, mut update_job) = (connection.prepare_cached(INSERT)?, connection.prepare_cached(UPDATE)?);
-    for id in books.take_touched() {
-        let Some(entry) = books.written(id) else { continue };
+    for id in tx.take_touched() {
+        let Some(entry) = tx.written(id) else { continue };
         let output = outputs.remove(&id);
         if let Some(input) = inputs.remove(&id) {
             seqs.insert(id, insert(&mut insert_job, entry, &input, output.as_deref())?);
@@ -320,12 +320,12 @@ pub(super) fn write(
             Err(failure) => fail.execute(params![part_id(*seq, index)?, json(&failure), attempt])?,
         };
     }
-    let holders = writes.owed.iter().filter_map(|row| row.holder);
+    let holders = writes.to_send.iter().filter_map(|row| row.holder);
     for boot in holders.chain(writes.permits.keys().map(|(_, boot)| *boot)).collect::<BTreeSet<_>>() {
         workers::holds(connection, boot, None)?;
     }
     let mut owe = connection.prepare_cached(outbox::INSERT)?;
-    for row in &writes.owed {
+    for row in &writes.to_send {
         if let Some(seq) = seqs.get(&row.job) {
             outbox::insert(&mut owe, *seq, row)?;
         }
@@ -333,14 +333,14 @@ pub(super) fn write(
     permits::write(connection, &writes.permits)?;
     uniques::write(connection, &writes.uniques)?;
     for (limit, count) in writes.woken {
-        permits::wake(connection, &limit, count, &mut changes)?;
+        permits::wake(connection, &limit, count, &mut notifier)?;
     }
-    follows::release(connection, &writes.ended, &mut changes)?;
+    follows::release(connection, &writes.ended, &mut notifier)?;
     follows::insert(connection, &writes.followed)?;
-    if books.next_owed() != next_owed {
-        set_next_owed(connection, books.next_owed())?;
+    if tx.next_outbox_id() != next_outbox_id {
+        set_next_outbox_id(connection, tx.next_outbox_id())?;
     }
-    Ok(changes)
+    Ok(notifier)
 }
 
 fn json(value: &impl Serialize) -> String {
@@ -354,8 +354,8 @@ fn clear(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn insert(statement: &mut Statement<'_>, entry: &Entry, input: &[u8], output: Option<&[u8]>) -> rusqlite::Result<i64> {
-    let Entry { job, ledger, .. } = entry;
+fn insert(statement: &mut Statement<'_>, entry: &LoadedJob, input: &[u8], output: Option<&[u8]>) -> rusqlite::Result<i64> {
+    let LoadedJob { job, ledger, .. } = entry;
     let head = ledger.head();
     statement.insert(params![
         job.id.as_bytes(),
@@ -366,7 +366,7 @@ fn insert(statement: &mut Statement<'_>, entry: &Entry, input: &[u8], output: Op
         job.phase.as_str(),
         job.state.as_str(),
         job.attempt,
-        job.base,
+        job.uncounted_attempts,
         job.priority,
         job.worker,
         job.created.as_millis(),
@@ -389,21 +389,21 @@ fn insert(statement: &mut Statement<'_>, entry: &Entry, input: &[u8], output: Op
         output,
         job.hooks.as_ref().map(|hooks| hooks.to_row()),
         job.role.as_ref().map(json),
-        job.made_for.to_row(),
+        job.schemas.to_row(),
         job.losses,
         job.unique_key
     ])
 }
 
-fn update(statement: &mut Statement<'_>, entry: &Entry, seq: i64, output: Option<&[u8]>) -> rusqlite::Result<()> {
-    let Entry { job, ledger, .. } = entry;
+fn update(statement: &mut Statement<'_>, entry: &LoadedJob, seq: i64, output: Option<&[u8]>) -> rusqlite::Result<()> {
+    let LoadedJob { job, ledger, .. } = entry;
     let head = ledger.head();
     let updated = statement.execute(params![
         seq,
         job.phase.as_str(),
         job.state.as_str(),
         job.attempt,
-        job.base,
+        job.uncounted_attempts,
         job.worker,
         job.started.map(Timestamp::as_millis),
         job.ended.map(Timestamp::as_millis),
@@ -421,7 +421,7 @@ fn update(statement: &mut Statement<'_>, entry: &Entry, seq: i64, output: Option
         output,
         job.hooks.as_ref().map(|hooks| hooks.to_row()),
         job.role.as_ref().map(json),
-        job.made_for.to_row(),
+        job.schemas.to_row(),
         job.losses
     ]);
     updated.map(drop)
@@ -432,7 +432,7 @@ fn tree(tree: &Tree) -> Option<String> {
     (!tree.is_empty()).then(|| json(tree))
 }
 
-fn write_shards(connection: &Connection, entry: &mut Entry, seq: i64) -> rusqlite::Result<()> {
+fn write_shards(connection: &Connection, entry: &mut LoadedJob, seq: i64) -> rusqlite::Result<()> {
     for (number, shard) in entry.ledger.take_dirty() {
         let counts = shard.counts();
         connection
@@ -455,7 +455,7 @@ pub(super) fn progress(
     connection: &Connection,
     (job, part): (JobId, Option<u64>),
     progress: &Progress,
-    changes: &mut Vec<Change>,
+    notifier: &mut Vec<StoreNotice>,
 ) -> rusqlite::Result<()> {
     let Progress { percent, info } = progress;
     match part {
@@ -469,7 +469,7 @@ pub(super) fn progress(
             connection.prepare_cached(update)?.execute(params![part_id(seq, index)?, percent, info])?;
         }
     }
-    changes.push(Change::Moved(job));
+    notifier.push(StoreNotice::JobChanged(job));
     Ok(())
 }
 

@@ -5,23 +5,23 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::accounting::{Books, Holder};
+use crate::tx::{Transaction, KeyHolder};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::State;
 
 /// Opens a key in the books, once.
-pub(super) fn open(connection: &Connection, books: &mut Books, key: Option<&Arc<str>>) -> rusqlite::Result<()> {
-    let Some(key) = key.filter(|key| !books.knows_unique(key)) else { return Ok(()) };
+pub(super) fn open(connection: &Connection, tx: &mut Transaction, key: Option<&Arc<str>>) -> rusqlite::Result<()> {
+    let Some(key) = key.filter(|key| !tx.knows_unique(key)) else { return Ok(()) };
     let query = "SELECT unique_key.job, max(seen, coalesce(started, 0)), state \
                  FROM unique_key LEFT JOIN job ON job.id = unique_key.job WHERE key = ?1";
     let holder = |row: &Row<'_>| {
         let state = row.get::<_, Option<String>>(2)?.and_then(|word| State::from_word(&word));
         let (job, seen) = (JobId::from_bytes(row.get(0)?), Timestamp::from_millis(row.get(1)?));
-        Ok(Holder { job, seen, open: state.is_some_and(|state| !state.is_final()) })
+        Ok(KeyHolder { job, seen, open: state.is_some_and(|state| !state.is_final()) })
     };
     let holder = connection.prepare_cached(query)?.query_row([key], holder).optional()?;
-    books.open_unique(Arc::clone(key), holder);
+    tx.open_unique(Arc::clone(key), holder);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::ledger::{SHARD_SIZE, place};
-use crate::store::{Filter, JobView, OPEN, PartFilter, PartNotes, PartStatus, Situation};
+use crate::store::{Filter, JobView, OPEN, PartFilter, PartRowInfo, PartStatus, JobDiagnostics};
 use crate::task::parts::SettledPart;
 
 /// What a view shows: the columns of a job, then its own.
@@ -114,22 +114,22 @@ fn view(connection: &Connection, columns: Columns) -> rusqlite::Result<JobView> 
 }
 
 /// What is known of a job besides the job.
-pub(super) fn situation(connection: &Connection, id: JobId) -> rusqlite::Result<Situation> {
+pub(super) fn diagnostics(connection: &Connection, id: JobId) -> rusqlite::Result<JobDiagnostics> {
     let snapshot = connection.unchecked_transaction()?;
-    let mut situation = Situation { processes: workers::processes(&snapshot)?, ..Situation::default() };
+    let mut diagnostics = JobDiagnostics { processes: workers::processes(&snapshot)?, ..JobDiagnostics::default() };
     if let Some((seq, _, head)) = tables::find(&snapshot, id)? {
-        outbox::owing(&snapshot, seq, &mut situation.owed)?;
-        situation.follows = follows::of(&snapshot, id)?;
+        outbox::owing(&snapshot, seq, &mut diagnostics.to_send)?;
+        diagnostics.follows = follows::of(&snapshot, id)?;
         for number in 0..head.appended.div_ceil(SHARD_SIZE) {
-            if situation.open.len() >= OPEN {
+            if diagnostics.open.len() >= OPEN {
                 break;
             }
             let shard = tables::shard(&snapshot, seq, number)?;
-            situation.open.extend(shard.open(number, head.appended).take(OPEN - situation.open.len()));
+            diagnostics.open.extend(shard.open(number, head.appended).take(OPEN - diagnostics.open.len()));
         }
     }
     snapshot.commit()?;
-    Ok(situation)
+    Ok(diagnostics)
 }
 
 /// Settled parts, in order.
@@ -190,9 +190,9 @@ pub(super) fn list_parts(connection: &Connection, id: JobId, filter: &PartFilter
     Ok(parts)
 }
 
-fn notes(row: &Row<'_>) -> rusqlite::Result<PartNotes> {
+fn notes(row: &Row<'_>) -> rusqlite::Result<PartRowInfo> {
     let failure: Option<String> = row.get(1)?;
-    Ok(PartNotes {
+    Ok(PartRowInfo {
         attempts: row.get(0)?,
         failure: failure.and_then(|json| serde_json::from_str(&json).ok()),
         progress: progress(row.get(2)?, row.get(3)?),

@@ -11,8 +11,8 @@ use std::time::Duration;
 use notify::{EventHandler, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher as _};
 use uuid::Uuid;
 
-use crate::accounting::Change;
-use crate::store::{Changes, StoreError, StoreErrorKind};
+use crate::tx::StoreNotice;
+use crate::store::{Notifier, StoreError, StoreErrorKind};
 
 /// At most one piece of news of each kind in this time: a busy neighbour must not keep the others busy.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -58,7 +58,7 @@ impl Ears {
 /// Rings at the other processes.
 #[derive(Debug)]
 pub(super) struct Bell {
-    owed: File,
+    to_send: File,
     news: File,
     /// Each ring writes another number, so that whoever looks sees that it was rung.
     rings: AtomicU64,
@@ -71,7 +71,7 @@ fn looking(every: Duration) -> notify::Config {
 
 impl Wake {
     /// Listens beside the store at `path`, and makes the bell of this process.
-    pub(super) fn new(path: &Path, changes: Changes) -> Result<(Self, Bell), StoreError> {
+    pub(super) fn new(path: &Path, notifier: Notifier) -> Result<(Self, Bell), StoreError> {
         let mut folder = path.as_os_str().to_owned();
         folder.push("-wake");
         let folder = PathBuf::from(folder);
@@ -89,9 +89,9 @@ impl Wake {
         remove_forgotten(&folder);
         let boot = Uuid::new_v4().simple();
         let own = [folder.join(format!("{boot}.owed")), folder.join(format!("{boot}.news"))];
-        let [owed, news] = &own;
+        let [to_send, news] = &own;
         let make = |path: &Path| File::create(path).map_err(|error| wrong(error.into()));
-        let bell = Bell { owed: make(owed)?, news: make(news)?, rings: AtomicU64::new(0) };
+        let bell = Bell { to_send: make(to_send)?, news: make(news)?, rings: AtomicU64::new(0) };
 
         let (sender, receiver) = mpsc::channel();
         let mine = boot.to_string();
@@ -104,16 +104,16 @@ impl Wake {
                 }
                 for path in event.paths {
                     if path.file_stem().is_some_and(|stem| stem != mine.as_str()) {
-                        let owed = path.extension().is_some_and(|kind| kind == "owed");
+                        let to_send = path.extension().is_some_and(|kind| kind == "owed");
                         // Without a receiver the store is closing.
-                        let _closing = sender.send(if owed { Change::Owed } else { Change::Elsewhere });
+                        let _closing = sender.send(if to_send { StoreNotice::OutboxReady } else { StoreNotice::ChangedElsewhere });
                     }
                 }
             }
         };
         let ears = Ears::open(&folder, heard).map_err(|error| wrong(error.into()))?;
         drop(sender);
-        let relay = std::thread::Builder::new().name("ork-wake".into()).spawn(move || relay(&receiver, &changes));
+        let relay = std::thread::Builder::new().name("ork-wake".into()).spawn(move || relay(&receiver, &notifier));
         relay.map_err(|error| wrong(error.into()))?;
         Ok((Self { _ears: ears, own }, bell))
     }
@@ -127,32 +127,32 @@ impl Drop for Wake {
 }
 
 /// Passes news on, at most once in a while, the first piece at once and the last one surely.
-fn relay(news: &mpsc::Receiver<Change>, changes: &Changes) {
+fn relay(news: &mpsc::Receiver<StoreNotice>, notifier: &Notifier) {
     while let Ok(first) = news.recv() {
         let other = news.try_iter().find(|change| *change != first);
         for change in [first].into_iter().chain(other) {
-            changes.tell(change);
+            notifier.notify(change);
         }
         std::thread::sleep(PAUSE);
         let mut waiting: Vec<_> = news.try_iter().collect();
-        waiting.sort_unstable_by_key(|change| *change == Change::Owed);
+        waiting.sort_unstable_by_key(|change| *change == StoreNotice::OutboxReady);
         waiting.dedup();
         for change in waiting {
-            changes.tell(change);
+            notifier.notify(change);
         }
     }
 }
 
 impl Bell {
     /// Rings for these changes.
-    pub(super) fn ring(&self, changes: &[Change]) {
+    pub(super) fn ring(&self, notifier: &[StoreNotice]) {
         let number = self.rings.fetch_add(1, Ordering::Relaxed).to_le_bytes();
         let rung = |file: &File| -> io::Result<()> { file.write_all_at(&number, 0) };
         // A bell that cannot be rung delays the others until their next heartbeat; nothing is lost.
-        if changes.contains(&Change::Owed) {
-            drop(rung(&self.owed));
+        if notifier.contains(&StoreNotice::OutboxReady) {
+            drop(rung(&self.to_send));
         }
-        if changes.iter().any(|change| !matches!(change, Change::Owed | Change::Told(_))) {
+        if notifier.iter().any(|change| !matches!(change, StoreNotice::OutboxReady | StoreNotice::Event(_))) {
             drop(rung(&self.news));
         }
     }
@@ -178,13 +178,13 @@ mod tests {
     fn who_is_not_told_looks() {
         let folder = tempfile::tempdir().unwrap();
         let make = |name: &str| File::create(folder.path().join(name)).unwrap();
-        let bell = Bell { owed: make("other.owed"), news: make("other.news"), rings: AtomicU64::new(0) };
+        let bell = Bell { to_send: make("other.owed"), news: make("other.news"), rings: AtomicU64::new(0) };
         let (sender, receiver) = mpsc::channel();
         let heard = move |event: notify::Result<notify::Event>| drop(sender.send(event));
         let mut watcher = PollWatcher::new(heard, looking(PAUSE)).unwrap();
         watcher.watch(folder.path(), RecursiveMode::NonRecursive).unwrap();
         for _ in 0..3 {
-            bell.ring(&[Change::Owed]);
+            bell.ring(&[StoreNotice::OutboxReady]);
             let event = receiver.recv_timeout(Duration::from_mins(1)).unwrap().unwrap();
             assert!(event.kind.is_modify(), "{event:?}");
             assert!(event.paths[0].ends_with("other.owed"));

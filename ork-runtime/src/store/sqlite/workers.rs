@@ -4,19 +4,19 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::{permits, uniques, views};
-use crate::accounting::{By, Change};
+use crate::tx::{Actor, StoreNotice};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::State;
-use crate::store::{Beat, Beaten, Process, UNATTENDED};
+use crate::store::{Heartbeat, HeartbeatReply, LiveProcess, UNATTENDED};
 
 /// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended, and the time.
-pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Change>) -> rusqlite::Result<Beaten> {
-    let (worker, now) = (&beat.by.worker, beat.by.now);
-    let running: Vec<u8> = beat.attends().iter().flat_map(|job| *job.as_bytes()).collect();
+pub(super) fn heartbeat(connection: &Connection, heartbeat: &Heartbeat, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<HeartbeatReply> {
+    let (worker, now) = (&heartbeat.actor.worker, heartbeat.actor.now);
+    let running: Vec<u8> = heartbeat.attends().iter().flat_map(|job| *job.as_bytes()).collect();
     connection
         .prepare_cached("INSERT OR REPLACE INTO worker (boot, name, until, running) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![worker.boot(), worker.name(), (now + beat.ttl).as_millis(), running])?;
+        .execute(params![worker.boot(), worker.name(), (now + heartbeat.ttl).as_millis(), running])?;
     let dead: Vec<[u8; 16]> = connection
         .prepare_cached("SELECT boot FROM worker WHERE until < ?1")?
         .query_map([now.as_millis()], |row| row.get(0))?
@@ -26,12 +26,12 @@ pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Chang
         connection.prepare_cached(free)?.execute([boot])?;
         connection.prepare_cached("DELETE FROM worker WHERE boot = ?1")?.execute([boot])?;
         permits::end(connection, boot)?;
-        changes.push(Change::Owed);
+        notifier.push(StoreNotice::OutboxReady);
     }
-    permits::sweep(connection, changes)?;
-    uniques::seen(connection, &beat.running, beat.written())?;
+    permits::sweep(connection, notifier)?;
+    uniques::seen(connection, &heartbeat.running, heartbeat.written())?;
     let mut ended = Vec::new();
-    for page in beat.running.chunks(256) {
+    for page in heartbeat.running.chunks(256) {
         let finals: Vec<_> = State::ALL.iter().filter(|state| state.is_final()).map(|state| state.as_str()).collect();
         let query = format!(
             "SELECT id FROM job WHERE (state IN ('{}') OR json_extract(tree, '$.verdict') IS NOT NULL) AND id IN ({})",
@@ -43,8 +43,8 @@ pub(super) fn beat(connection: &Connection, beat: &Beat, changes: &mut Vec<Chang
         let found = statement.query_map(params_from_iter(ids), |row| row.get(0).map(JobId::from_bytes))?;
         ended.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
     }
-    let unattended = unattended(connection, &beat.waiting)?;
-    Ok(Beaten { ended, time: Some(views::time(connection)?), unattended })
+    let unattended = unattended(connection, &heartbeat.waiting)?;
+    Ok(HeartbeatReply { ended, time: Some(views::time(connection)?), unattended })
 }
 
 /// Makes sure that a process which is about to hold something has a heartbeat: its end is what releases that again. A
@@ -56,13 +56,13 @@ pub(super) fn holds(connection: &Connection, boot: [u8; 16], until: Option<Times
 }
 
 /// The processes that are not known to have ended.
-pub(super) fn processes(connection: &Connection) -> rusqlite::Result<Vec<Process>> {
+pub(super) fn processes(connection: &Connection) -> rusqlite::Result<Vec<LiveProcess>> {
     let query = "SELECT boot, name, until, running FROM worker ORDER BY name, boot";
     let process = |row: &Row<'_>| {
         let (boot, name, until) = (row.get(0)?, row.get::<_, String>(1)?, row.get(2)?);
         let ids: Vec<u8> = row.get(3)?;
         let running = ids.as_chunks().0.iter().copied().map(JobId::from_bytes).collect();
-        Ok(Process { running, ..Process::new(&name, boot, Timestamp::from_millis(until)) })
+        Ok(LiveProcess { running, ..LiveProcess::new(&name, boot, Timestamp::from_millis(until)) })
     };
     connection.prepare_cached(query)?.query_map([], process)?.collect()
 }
@@ -94,14 +94,14 @@ fn unattended(connection: &Connection, tasks: &[String]) -> rusqlite::Result<Vec
 }
 
 /// Notes that a process ends.
-pub(super) fn leave(connection: &Connection, by: &By, changes: &mut Vec<Change>) -> rusqlite::Result<()> {
-    let boot = by.worker.boot();
+pub(super) fn leave(connection: &Connection, actor: &Actor, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
+    let boot = actor.worker.boot();
     let freed = connection.prepare_cached("UPDATE owed SET holder = NULL WHERE holder = ?1")?.execute([boot])?;
     connection.prepare_cached("DELETE FROM worker WHERE boot = ?1")?.execute([boot])?;
     permits::end(connection, boot)?;
-    permits::sweep(connection, changes)?;
+    permits::sweep(connection, notifier)?;
     if freed > 0 {
-        changes.push(Change::Owed);
+        notifier.push(StoreNotice::OutboxReady);
     }
     Ok(())
 }

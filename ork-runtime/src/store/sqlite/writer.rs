@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use super::error::store_error;
 use super::session::Session;
 use super::wake::Bell;
-use crate::accounting::{Change, Promise};
-use crate::store::{Changes, StoreError, StoreErrorKind, Work};
+use crate::tx::{StoreNotice, Durability};
+use crate::store::{Notifier, StoreError, StoreErrorKind, Work};
 
 /// At most so many commands make one transaction: what waits behind them should not wait for too long.
 const BATCH: usize = 4_096;
@@ -36,7 +36,7 @@ pub(super) enum Command {
 
 /// A change of rows, on its way through the writer without its type.
 pub(super) trait IoWork: Send {
-    fn run(&mut self, connection: &Connection, changes: &mut Vec<Change>) -> rusqlite::Result<()>;
+    fn run(&mut self, connection: &Connection, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()>;
     /// Whether jobs may be gone then, so that what is known of them is of no use any more.
     fn removes_jobs(&self) -> bool;
     fn finish(self: Box<Self>, result: Result<(), StoreError>);
@@ -62,15 +62,15 @@ impl<F, T> Io<F, T> {
 
 impl<F, T> IoWork for Io<F, T>
 where
-    F: FnMut(&Connection, &mut Vec<Change>) -> rusqlite::Result<T> + Send,
+    F: FnMut(&Connection, &mut Vec<StoreNotice>) -> rusqlite::Result<T> + Send,
     T: Send,
 {
     fn removes_jobs(&self) -> bool {
         self.removes
     }
 
-    fn run(&mut self, connection: &Connection, changes: &mut Vec<Change>) -> rusqlite::Result<()> {
-        self.answer = Some((self.work)(connection, changes)?);
+    fn run(&mut self, connection: &Connection, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
+        self.answer = Some((self.work)(connection, notifier)?);
         Ok(())
     }
 
@@ -89,7 +89,7 @@ impl Command {
     /// only says who holds a row need not: if it is forgotten, the work is handed out once more.
     fn may_be_durable(&self) -> bool {
         match self {
-            Self::Work(work) => work.promise() != Promise::Written,
+            Self::Work(work) => work.durability() != Durability::Process,
             Self::Io(_) | Self::Close => false,
         }
     }
@@ -112,10 +112,10 @@ impl Writer {
         path: PathBuf,
         session: Session,
         queue: Receiver<Command>,
-        changes: Changes,
+        notifier: Notifier,
         bell: Bell,
     ) -> Result<Self, StoreError> {
-        let state = Thread { path, session, changes, bell };
+        let state = Thread { path, session, notifier, bell };
         let thread = std::thread::Builder::new().name("ork-sqlite".into()).spawn(move || state.run(&queue));
         thread.map(Self).map_err(|error| {
             StoreError::new(StoreErrorKind::Unavailable, "no thread can be started for the store").with_source(error)
@@ -131,7 +131,7 @@ impl Writer {
 struct Thread {
     path: PathBuf,
     session: Session,
-    changes: Changes,
+    notifier: Notifier,
     bell: Bell,
 }
 
@@ -169,12 +169,12 @@ impl Thread {
     /// Does all of it, answers, and commits, unless nothing but what may `linger` was asked.
     fn carry_out(&mut self, mut batch: Vec<Command>, linger: bool) {
         match self.transaction(&mut batch, linger) {
-            Ok(Some(changes)) => {
-                let changes: Vec<_> = self.changes.tell_events(changes).collect();
+            Ok(Some(notifier)) => {
+                let notifier: Vec<_> = self.notifier.send_events(notifier).collect();
                 for command in batch {
                     command.finish(Ok(()));
                 }
-                self.tell(changes);
+                self.notify(notifier);
             }
             Ok(None) => {}
             Err(error) => {
@@ -197,7 +197,7 @@ impl Thread {
     }
 
     /// Answers the news of a commit; `None` if the transaction is still open.
-    fn transaction(&mut self, batch: &mut Vec<Command>, linger: bool) -> Result<Option<Vec<Change>>, StoreError> {
+    fn transaction(&mut self, batch: &mut Vec<Command>, linger: bool) -> Result<Option<Vec<StoreNotice>>, StoreError> {
         let Self { path, session, .. } = self;
         let wrong = |error| store_error(path, error);
         session.begin(batch.iter().any(Command::may_be_durable)).map_err(wrong)?;
@@ -224,10 +224,10 @@ impl Thread {
         session.commit(&mut ios.collect::<Vec<_>>()).map(Some).map_err(wrong)
     }
 
-    fn tell(&self, changes: Vec<Change>) {
-        self.bell.ring(&changes);
-        for change in changes {
-            self.changes.tell(change);
+    fn notify(&self, notifier: Vec<StoreNotice>) {
+        self.bell.ring(&notifier);
+        for change in notifier {
+            self.notifier.notify(change);
         }
     }
 }

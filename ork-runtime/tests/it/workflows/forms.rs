@@ -74,7 +74,7 @@ fn a_task_called_input_gives_its_output_to_the_parameter_called_input() {
             let plan = world.ork.plan(&path, &Parameters::new()).await.unwrap();
             let run = world.ork.submit_plan(&plan).await.unwrap();
             let outcome = run.outcome().await.unwrap();
-            assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+            assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
             for (task, output) in expected.as_object().unwrap() {
                 assert_eq!(world.ork.task_output(run.id(), task).await.unwrap().as_ref(), Some(output), "{task}");
             }
@@ -97,7 +97,7 @@ fn a_plan_that_names_no_form_gives_the_whole_input() {
         assert_eq!(plan.tasks[1].form, Form::Whole);
         let run = world.ork.submit_plan(&plan).await.unwrap();
         let outcome = run.outcome().await.unwrap();
-        assert_eq!(outcome.status().run.as_ref().unwrap().tasks[1].stage, Stage::Success, "{outcome:?}");
+        assert_eq!(outcome.status().run.as_ref().unwrap().tasks[1].stage, Stage::Succeeded, "{outcome:?}");
         assert_eq!(world.ork.task_output(run.id(), "show").await.unwrap(), Some(json!("7 rows from ''")));
         world.end().await;
     });

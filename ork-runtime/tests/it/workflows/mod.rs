@@ -87,8 +87,8 @@ fn each_item_of_a_list_is_an_instance_and_what_they_return_is_a_list_in_their_or
     each(|world| async move {
         let run = JobId::new();
         let (id, outcome) = ended(&world, &plan(run, &["a", "b", "c"], Some(foreach()))).await;
-        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
-        assert_eq!(stages(&outcome), [Stage::Success; 3]);
+        assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
+        assert_eq!(stages(&outcome), [Stage::Succeeded; 3]);
         let of = |file: &str, index: u64| json!({ "file": file, "index": index, "of": 3, "by": "process" });
         let all = json!([of("a", 0), of("b", 1), of("c", 2)]);
         assert_eq!(world.ork.task_output(id, "gather").await.unwrap(), Some(all.clone()));
@@ -116,7 +116,7 @@ fn a_number_makes_as_many_and_with_a_list_so_many_for_each_item() {
             ),
         ] {
             let (id, outcome) = ended(&world, &plan(JobId::new(), &["a", "b"], Some(fan))).await;
-            assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+            assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
             let expected: Vec<_> = expected
                 .into_iter()
                 .map(|(file, index, of)| json!({ "file": file, "index": index, "of": of, "by": "process" }))
@@ -145,7 +145,7 @@ fn instances_of_a_task_without_an_item_are_given_none() {
         let key = format!("alone {run}");
         plan.tasks[1].input.insert("run".into(), Source::Value(json!(key)));
         let (id, outcome) = ended(&world, &plan).await;
-        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+        assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         assert_eq!(world.ork.task_output(id, "process").await.unwrap(), Some(json!([0, 1])));
         assert_eq!(calls(&key), 2);
         world.end().await;
@@ -157,7 +157,7 @@ fn an_empty_list_completes_at_once() {
     each(|world| async move {
         let run = JobId::new();
         let (id, outcome) = ended(&world, &plan(run, &[], Some(foreach()))).await;
-        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+        assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         assert_eq!(world.ork.task_output(id, "gather").await.unwrap(), Some(json!([])));
         assert_eq!(calls(&format!("{run}.process")), 0);
         world.end().await;
@@ -176,7 +176,7 @@ fn a_list_of_what_instances_returned_makes_many_in_turn() {
         again.runs = Runs::Rust { task: "flow_nested".into() };
         plan.tasks.push(again);
         let (id, outcome) = ended(&world, &plan).await;
-        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+        assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         assert_eq!(world.ork.task_output(id, "again").await.unwrap(), Some(json!(["a each", "b each"])));
         world.end().await;
     });
@@ -193,7 +193,7 @@ fn what_rests_on_a_failure_is_skipped_and_a_retry_runs_what_did_not_succeed_and_
     each(|world| async move {
         let run = JobId::new();
         let (id, outcome) = ended(&world, &plan(run, &["a", "bad", "c"], Some(foreach()))).await;
-        assert_eq!(stages(&outcome), [Stage::Success, Stage::Failed, Stage::Skipped], "{outcome:?}");
+        assert_eq!(stages(&outcome), [Stage::Succeeded, Stage::Failed, Stage::Skipped], "{outcome:?}");
         let failure = outcome.status().failure.as_ref().unwrap().to_string();
         assert!(
             failure.contains("1 of 3 tasks failed, and 1 was skipped; `process`: 1 of 3 parts failed"),
@@ -205,7 +205,7 @@ fn what_rests_on_a_failure_is_skipped_and_a_retry_runs_what_did_not_succeed_and_
         called(&format!("{run}.process.heal"));
         world.ork.retry(id).await.unwrap();
         let outcome = world.outcome(id).await;
-        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
+        assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         assert_eq!((count("discover"), count("process"), count("gather")), (1, 4, 1));
         let gathered = world.ork.task_output(id, "gather").await.unwrap().unwrap();
         let files: Vec<_> = gathered.as_array().unwrap().iter().map(|part| part["file"].clone()).collect();
@@ -221,7 +221,7 @@ fn a_task_that_runs_on_failure_is_given_null_for_what_failed() {
         let mut plan = plan(run, &["a", "bad"], Some(foreach()));
         plan.tasks[2].on_failure = OnFailure::Run;
         let (id, outcome) = ended(&world, &plan).await;
-        assert_eq!(stages(&outcome), [Stage::Success, Stage::Failed, Stage::Success]);
+        assert_eq!(stages(&outcome), [Stage::Succeeded, Stage::Failed, Stage::Succeeded]);
         assert_eq!(outcome.status().state, JobState::Failed);
         let gathered = world.ork.task_output(id, "gather").await.unwrap().unwrap();
         assert_eq!((gathered[0]["file"].clone(), gathered[1].clone()), (json!("a"), Value::Null));
@@ -247,7 +247,7 @@ fn what_a_task_returned_is_no_number_or_no_list_and_the_run_says_where() {
             ),
         ] {
             let (id, outcome) = ended(&world, &plan(JobId::new(), &["a"], Some(fan))).await;
-            assert_eq!(stages(&outcome), [Stage::Success, Stage::Failed, Stage::Skipped], "{outcome:?}");
+            assert_eq!(stages(&outcome), [Stage::Succeeded, Stage::Failed, Stage::Skipped], "{outcome:?}");
             let process = outcome.status().run.as_ref().unwrap().tasks[1].job;
             let failure = world.outcome(process).await.status().failure.clone().unwrap().to_string();
             assert!(failure.contains(words), "{failure}");

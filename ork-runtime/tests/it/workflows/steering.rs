@@ -65,7 +65,7 @@ fn a_run_that_is_cancelled_begins_nothing_any_more_and_a_retry_goes_on_with_it()
         world.ork.cancel(handle.id()).await.unwrap();
         let outcome = handle.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Cancelled, "{outcome:?}");
-        assert_eq!(stages(&outcome), [Stage::Success, Stage::Cancelled, Stage::Skipped]);
+        assert_eq!(stages(&outcome), [Stage::Succeeded, Stage::Cancelled, Stage::Skipped]);
         // Taken up, the instances that were stopped run again, and what never began does.
         world.ork.retry(handle.id()).await.unwrap();
         gate.entered().await;
@@ -73,8 +73,8 @@ fn a_run_that_is_cancelled_begins_nothing_any_more_and_a_retry_goes_on_with_it()
         // Those that were stopped may stand at the gate for a moment longer.
         (0..4).for_each(|_| gate.open());
         let outcome = world.outcome(handle.id()).await;
-        assert_eq!(outcome.status().state, JobState::Success, "{outcome:?}");
-        assert_eq!(stages(&outcome), [Stage::Success; 3]);
+        assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
+        assert_eq!(stages(&outcome), [Stage::Succeeded; 3]);
         assert_eq!((calls(&run.to_string()), calls(&format!("{run}.list"))), (4, 2));
         world.end().await;
     });
@@ -133,7 +133,7 @@ fn a_retry_of_a_run_reaches_the_jobs_that_its_tasks_have_submitted() {
             world.ork.retry(id).await.unwrap();
             outcome = world.outcome(id).await;
         }
-        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Success, vec![Stage::Success]));
+        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Succeeded, vec![Stage::Succeeded]));
         assert_eq!((calls(&run.to_string()), calls(&format!("{run}.parent"))), (3, 1));
         world.end().await;
     });
@@ -154,7 +154,7 @@ fn one_task_of_an_ended_run_can_be_taken_up_and_the_run_goes_on() {
             world.ork.retry(job).await.unwrap();
             outcome = world.outcome(id).await;
         }
-        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Success, vec![Stage::Success; 2]));
+        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Succeeded, vec![Stage::Succeeded; 2]));
         assert_eq!((calls(&run.to_string()), calls(&format!("{run}.list"))), (3, 1));
         world.end().await;
     });
@@ -183,7 +183,7 @@ fn a_retry_runs_anew_what_ran_without_the_task_that_is_taken_up() {
         let run = JobId::new();
         let (id, mut outcome) = ended(&world, &anyway(run)).await;
         // The first call of `cautious` is that of `of_third`, which fails; `last` is given nothing, and succeeds.
-        assert_eq!(stages(&outcome), [Stage::Failed, Stage::Failed, Stage::Success], "{outcome:?}");
+        assert_eq!(stages(&outcome), [Stage::Failed, Stage::Failed, Stage::Succeeded], "{outcome:?}");
         let jobs = |outcome: &JobOutcome| outcome.status().run.as_ref().unwrap().tasks.clone();
         let first = jobs(&outcome);
         for _ in 0..2 {
@@ -191,7 +191,7 @@ fn a_retry_runs_anew_what_ran_without_the_task_that_is_taken_up() {
             world.ork.retry(id).await.unwrap();
             outcome = world.outcome(id).await;
         }
-        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Success, vec![Stage::Success; 3]));
+        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Succeeded, vec![Stage::Succeeded; 3]));
         for task in ["third", "of_third", "last"] {
             assert_eq!(world.ork.task_output(id, task).await.unwrap(), Some(json!(3)), "{task}");
         }
@@ -215,7 +215,7 @@ fn the_options_of_a_step_hold_in_place_of_those_of_its_task() {
         let mut slow = of("slow", run, &[]);
         slow.timeout = Some(20);
         let (id, outcome) = ended(&world, &workflow(vec![flaky, slow])).await;
-        assert_eq!(stages(&outcome), [Stage::Success, Stage::Failed], "{outcome:?}");
+        assert_eq!(stages(&outcome), [Stage::Succeeded, Stage::Failed], "{outcome:?}");
         assert_eq!(world.ork.task_output(id, "flaky").await.unwrap(), Some(json!(3)));
         let slow = outcome.status().run.as_ref().unwrap().tasks[1].job;
         let failure = world.outcome(slow).await.status().failure.clone().unwrap();
@@ -249,7 +249,7 @@ fn a_limit_of_a_step_holds_for_the_whole_run_across_processes() {
             gate.open();
         }
         gate.open();
-        assert_eq!(handle.outcome().await.unwrap().status().state, JobState::Success);
+        assert_eq!(handle.outcome().await.unwrap().status().state, JobState::Succeeded);
         if let Some(other) = other {
             other.shutdown().await;
         }
@@ -261,7 +261,7 @@ fn a_limit_of_a_step_holds_for_the_whole_run_across_processes() {
 fn a_run_without_tasks_ends_at_once_and_what_is_no_plan_fails() {
     each(|world| async move {
         let (_, outcome) = ended(&world, &workflow(Vec::new())).await;
-        assert_eq!(outcome.status().state, JobState::Success);
+        assert_eq!(outcome.status().state, JobState::Succeeded);
         let plan = workflow(vec![of("flaky", JobId::new(), &[0])]);
         let (_, outcome) = ended(&world, &plan).await;
         let failure = outcome.status().failure.as_ref().unwrap().to_string();
@@ -286,7 +286,7 @@ fn a_hundred_tasks_in_a_chain_and_beside_one_another() {
         }
         tasks[99].fan = Some(Fan { foreach: None, parallel: Some(Count::Fixed(3)) });
         let (_, outcome) = ended(&world, &workflow(tasks)).await;
-        assert_eq!(outcome.status().state, JobState::Success);
+        assert_eq!(outcome.status().state, JobState::Succeeded);
         assert_eq!(calls(&format!("{run}.list")), 102);
         world.end().await;
     });

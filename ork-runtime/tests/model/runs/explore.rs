@@ -133,7 +133,7 @@ impl Model for Explored {
             }),
             Property::always("what is quiet has ended", |_, w: &World| !is_quiet(w) || w.run_ended()),
             Property::sometimes("a run succeeds", |_, w: &World| {
-                w.tables.run().is_some_and(|run| run.state == JobState::Success)
+                w.tables.run().is_some_and(|run| run.state == JobState::Succeeded)
             }),
         ]
     }

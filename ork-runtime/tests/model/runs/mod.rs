@@ -7,7 +7,7 @@ mod mutants;
 mod tables;
 mod world;
 
-use ork::flow::{Flow, FlowStep};
+use ork::workflow_run::{Flow, RunStep};
 
 use self::explore::explore;
 use super::proof;
@@ -60,10 +60,10 @@ const TIDY: &[(&[usize], bool)] = &[(&[], false), (&[], false), (&[0, 1], true)]
 
 impl Config {
     pub(super) fn flow(&self) -> Flow {
-        let step = |(at, (needs, anyway)): (usize, &(&[usize], bool))| FlowStep {
+        let step = |(at, (needs, anyway)): (usize, &(&[usize], bool))| RunStep {
             needs: needs.to_vec(),
             anyway: *anyway,
-            ..FlowStep::new(format!("t{at}"), "task".into())
+            ..RunStep::new(format!("t{at}"), "task".into())
         };
         Flow { workflow: "w".into(), steps: self.tasks.iter().enumerate().map(step).collect() }
     }

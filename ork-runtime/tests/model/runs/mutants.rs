@@ -1,7 +1,7 @@
 //! Each falsehood about runs is caught, in a world in which the truth holds.
 
 use ork::JobState;
-use ork::flow::{Flow, Stage};
+use ork::workflow_run::{Flow, Stage};
 use ork::role::Role;
 
 use super::super::store::id;
@@ -28,8 +28,8 @@ impl Config {
             match mutant {
                 Mutant::NothingAnew if step.anew > old.anew => *step = old.clone(),
                 Mutant::NeverStale => step.stale = false,
-                Mutant::OldOnesCount if step.anew > 0 && ended.contains(&(at, JobState::Success)) => {
-                    step.stage = Stage::Success;
+                Mutant::OldOnesCount if step.anew > 0 && ended.contains(&(at, JobState::Succeeded)) => {
+                    step.stage = Stage::Succeeded;
                 }
                 Mutant::NothingAnew | Mutant::OldOnesCount | Mutant::MessagesOutside => {}
             }

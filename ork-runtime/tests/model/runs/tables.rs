@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
 use ork::JobId;
-use ork::accounting::{Books, Operation, OwedAsk, OwedRow};
-use ork::flow::Flow;
+use ork::tx::{Transaction, Operation, OutboxKind, OutboxRow};
+use ork::workflow_run::Flow;
 use ork::job::Job;
 use ork::ledger::Ledger;
 
@@ -22,7 +22,7 @@ pub(super) struct Tables {
 pub(super) struct Applied<A> {
     pub(super) answer: A,
     /// The messages that it owes, and how many outcomes.
-    pub(super) messages: Vec<OwedRow>,
+    pub(super) messages: Vec<OutboxRow>,
     pub(super) replies: usize,
     pub(super) tables: Tables,
 }
@@ -41,7 +41,7 @@ impl Tables {
     }
 
     pub(super) fn apply<O: Operation>(&self, operation: &O) -> Applied<O::Answer> {
-        let mut books = Books::new(1);
+        let mut books = Transaction::new(1);
         let mut next = Some(operation.job());
         while let Some(job) = next {
             let known = self.jobs.get(&job);
@@ -52,9 +52,9 @@ impl Tables {
         let (writes, _) = books.finish();
         let mut tables = self.clone();
         tables.jobs.extend(books.into_entries().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job)));
-        let of = |row: &OwedRow, ask| row.ask == ask;
-        let replies = writes.owed.iter().filter(|row| of(row, OwedAsk::Reply)).count();
-        let messages = writes.owed.into_iter().filter(|row| of(row, OwedAsk::Start)).collect();
+        let of = |row: &OutboxRow, ask| row.ask == ask;
+        let replies = writes.owed.iter().filter(|row| of(row, OutboxKind::Reply)).count();
+        let messages = writes.owed.into_iter().filter(|row| of(row, OutboxKind::Start)).collect();
         Applied { answer, messages, replies, tables }
     }
 }

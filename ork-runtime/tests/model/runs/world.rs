@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ork::accounting::{BeginRun, Cancel, Claim, Claimed, NewJob, Operation, Retry, Settle, Submit};
-use ork::flow::{Flow, Stage};
+use ork::tx::{StartWorkflow, Cancel, Claim, Claimed, NewJob, Operation, Retry, Settle, Submit};
+use ork::workflow_run::{Flow, Stage};
 use ork::job::{Attempt, Phase};
 use ork::tree::Stop;
 use ork::{JobId, JobState};
@@ -125,7 +125,7 @@ impl World {
         let run = after.run()?;
         if let Some(flow) = run.run() {
             let begun = |flow: Option<&Flow>, at: usize| {
-                flow.map(|flow| &flow.steps[at]).filter(|step| step.stage == Stage::Begun).map(|step| step.anew)
+                flow.map(|flow| &flow.steps[at]).filter(|step| step.stage == Stage::Started).map(|step| step.anew)
             };
             for at in 0..flow.steps.len() {
                 let (old, new) = (begun(before.flow(), at), begun(Some(flow), at));
@@ -136,7 +136,7 @@ impl World {
                 if new.is_some() && old != new {
                     self.given[at] = step.needs.iter().map(|needs| self.ended[*needs]).collect();
                     let needs = || step.needs.iter().map(|needs| flow.steps[*needs].stage);
-                    if !needs().all(|stage| stage.is_final() && (step.anyway || stage == Stage::Success)) {
+                    if !needs().all(|stage| stage.is_final() && (step.anyway || stage == Stage::Succeeded)) {
                         return Some(Flaw::Early);
                     }
                 }
@@ -164,10 +164,10 @@ impl World {
     fn judged(&self, state: JobState, flow: Option<&Flow>) -> Option<Flaw> {
         let steps = || flow.into_iter().flat_map(|flow| &flow.steps);
         let open = self.tables.tasks().any(|job| !job.state.is_final()) || steps().any(|step| !step.stage.is_final());
-        let well = flow.is_some() && steps().all(|step| step.stage == Stage::Success);
+        let well = flow.is_some() && steps().all(|step| step.stage == Stage::Succeeded);
         let failed = steps().any(|step| step.stage == Stage::Failed);
         let right = match state {
-            JobState::Success => well,
+            JobState::Succeeded => well,
             JobState::Failed => failed,
             _ => !well || self.tables.run().is_some_and(|run| run.tree.interrupted.is_some()),
         };
@@ -175,7 +175,7 @@ impl World {
             return Some(Flaw::Misjudged);
         }
         let now = |needs: &[usize]| needs.iter().map(|needs| self.ended[*needs]).collect::<Vec<_>>();
-        let outdated = |(at, step): (usize, &ork::flow::FlowStep)| self.given[at] != now(&step.needs);
+        let outdated = |(at, step): (usize, &ork::workflow_run::RunStep)| self.given[at] != now(&step.needs);
         (well && steps().enumerate().any(outdated)).then_some(Flaw::Outdated)
     }
 
@@ -193,12 +193,12 @@ impl World {
             by: by(Some(worker)),
         };
         let hand = match self.change(config, Some(worker), &claim) {
-            Claimed::Ours { job, .. } if job.id == id() => {
+            Claimed::Granted { job, .. } if job.id == id() => {
                 let take_up = job.run().map(|flow| flow.not_well(job.id)).unwrap_or_default();
                 Hand::Run { attempt: job.attempt, take_up }
             }
-            Claimed::Ours { job, .. } => Hand::Task { job: job.id, attempt: job.attempt },
-            Claimed::Runs(_) | Claimed::Nothing | Claimed::Unknown => Hand::Idle,
+            Claimed::Granted { job, .. } => Hand::Task { job: job.id, attempt: job.attempt },
+            Claimed::Runs(_) | Claimed::Stale | Claimed::Unknown => Hand::Idle,
         };
         let unacked = (hand != Hand::Idle).then_some(msg);
         self.workers[worker] = Worker { hand, unacked, ..std::mem::take(&mut self.workers[worker]) };
@@ -218,7 +218,7 @@ impl World {
                 Hand::Run { attempt, take_up }
             }
             Hand::Run { attempt, .. } => {
-                let begin = BeginRun { job: id(), attempt, flow: config.flow(), by: by(Some(worker)) };
+                let begin = StartWorkflow { job: id(), attempt, flow: config.flow(), by: by(Some(worker)) };
                 self.change(config, Some(worker), &begin);
                 Hand::Done
             }

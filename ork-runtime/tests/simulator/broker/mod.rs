@@ -11,7 +11,7 @@ mod session;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use ork::broker::{Answered, Delivery, Refused};
+use ork::broker::{ReplyDelivery, Delivery, Refused};
 use ork::message::{Ask, Follow, Message, Outgoing};
 use ork::{Event, JobId};
 use tokio::sync::{Notify, mpsc};
@@ -109,7 +109,7 @@ struct Inner {
     sessions: BTreeMap<u64, Session>,
     next_session: u64,
     links: BTreeMap<Owner, Link>,
-    mailboxes: BTreeMap<String, mpsc::Sender<Answered>>,
+    mailboxes: BTreeMap<String, mpsc::Sender<ReplyDelivery>>,
     listeners: BTreeMap<Owner, mpsc::Sender<Event>>,
     troubles: Troubles,
     dead: Vec<String>,
@@ -231,7 +231,7 @@ impl World {
                 Letter { message: Ok(message), anonymous: false, foreign: false }
             }
             Outgoing::Reply(reply) => {
-                let answered = Answered { correlation: reply.to.correlation.clone(), body: reply.body() };
+                let answered = ReplyDelivery { correlation: reply.to.correlation.clone(), body: reply.body() };
                 let mailbox = self.server().inner(|inner| inner.mailboxes.get(&reply.to.queue).cloned());
                 let taken = mailbox.and_then(|mailbox| mailbox.try_send(answered).ok());
                 if taken.is_none() {

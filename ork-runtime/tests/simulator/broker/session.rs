@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use ork::broker::{Answered, Delivery, Receipt, Settlement, Subscribe, Subscription};
+use ork::broker::{ReplyDelivery, Delivery, Receipt, Disposition, Subscribe, Subscription};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{BrokerEnd, Letter, Session, Stored, delivery, mailbox_of};
@@ -28,7 +28,7 @@ struct Settled {
 }
 
 enum How {
-    Said(Box<(Letter, u32)>, Settlement),
+    Said(Box<(Letter, u32)>, Disposition),
     /// The copy that stands for it was confirmed, or will not be.
     Copied(bool),
 }
@@ -43,7 +43,7 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    fn give(&mut self, settlement: Settlement) {
+    fn give(&mut self, settlement: Disposition) {
         let Some((letter, count, settle)) = self.left.take() else { return };
         let how = How::Said(Box::new((letter, count)), settlement);
         drop(settle.send(Settled { session: self.session, tag: self.tag, how }));
@@ -51,7 +51,7 @@ impl Ticket {
 }
 
 impl Receipt for Ticket {
-    fn settle(mut self: Box<Self>, settlement: Settlement) {
+    fn settle(mut self: Box<Self>, settlement: Disposition) {
         self.give(settlement);
     }
 
@@ -62,7 +62,7 @@ impl Receipt for Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.give(Settlement::Release);
+        self.give(Disposition::Requeue);
     }
 }
 
@@ -297,9 +297,9 @@ impl Driver {
                 continue;
             }
             match how {
-                How::Said(_, Settlement::Ack) | How::Copied(true) => done.push(tag),
+                How::Said(_, Disposition::Ack) | How::Copied(true) => done.push(tag),
                 How::Copied(false) => back.push(tag),
-                How::Said(letter, Settlement::Release) => {
+                How::Said(letter, Disposition::Requeue) => {
                     world.gives_back(self.end.owner);
                     let (letter, count) = *letter;
                     // From the second time on a copy takes its place, so that nothing is counted.
@@ -309,8 +309,8 @@ impl Driver {
                         back.push(tag);
                     }
                 }
-                How::Said(letter, Settlement::Decline(..)) if letter.1 < declines => back.push(tag),
-                How::Said(letter, Settlement::Decline(reason, words) | Settlement::Dead(reason, words)) => {
+                How::Said(letter, Disposition::RequeueElsewhere(..)) if letter.1 < declines => back.push(tag),
+                How::Said(letter, Disposition::RequeueElsewhere(reason, words) | Disposition::DeadLetter(reason, words)) => {
                     world.server().put_aside(&letter.0, &format!("{}: {words}", reason.as_str()));
                     done.push(tag);
                 }
@@ -384,7 +384,7 @@ impl Driver {
 }
 
 /// Keeps the queue of a process for outcomes there while it has a connection.
-pub(super) async fn collect(end: Arc<BrokerEnd>, answers: mpsc::Sender<Answered>) {
+pub(super) async fn collect(end: Arc<BrokerEnd>, answers: mpsc::Sender<ReplyDelivery>) {
     let closing = end.closing.clone();
     let keep = async {
         loop {

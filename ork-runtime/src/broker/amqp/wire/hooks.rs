@@ -6,11 +6,11 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::{Headers, JSON, Parcel, number, text};
-use crate::broker::DeadReason;
+use crate::broker::DeadLetterReason;
 use crate::broker::amqp::error::Trouble;
 use crate::broker::amqp::topology::{Names, short};
 use crate::hook::{Allowed, HookError, Hooks, MOST_BYTES, MOST_HOOKS, MOST_PARTS, OnComplete, PartHook};
-use crate::message::{Ask, Follow, Limits};
+use crate::message::{WorkKind, HookMessage, Limits};
 
 pub(super) const PART_ID: &str = "part_id";
 pub(super) const TOTAL_PARTS: &str = "total_parts";
@@ -29,8 +29,8 @@ const ON_COMPLETE: &str = "on_complete";
 const ONCOMPLETE: &str = "oncomplete";
 
 /// The message of a hook, or its place among the dead letters.
-pub(super) fn encode(follow: Follow, names: &Names) -> Result<Parcel, Trouble> {
-    let Follow { id, route, task, body, failed } = follow;
+pub(super) fn encode(follow: HookMessage, names: &Names) -> Result<Parcel, Trouble> {
+    let HookMessage { id, route, task, body, failed } = follow;
     let properties = BasicProperties::default()
         .with_content_type(JSON.into())
         .with_delivery_mode(2)
@@ -42,7 +42,7 @@ pub(super) fn encode(follow: Follow, names: &Names) -> Result<Parcel, Trouble> {
         return Ok(Parcel { exchange, routing_key: short(&route)?, mandatory: true, properties, body });
     };
     let mut headers = FieldTable::default();
-    let (exchange, reason) = (names.exchange.as_str(), DeadReason::NoRoute.as_str());
+    let (exchange, reason) = (names.exchange.as_str(), DeadLetterReason::NoRoute.as_str());
     for (name, value) in
         [("x-ork-reason", reason), ("x-ork-detail", &why), ("x-ork-exchange", exchange), ("x-ork-routing-key", &route)]
     {
@@ -53,11 +53,11 @@ pub(super) fn encode(follow: Follow, names: &Names) -> Result<Parcel, Trouble> {
 }
 
 /// Adds hooks to headers.
-pub(super) fn write(hooks: &Hooks, ask: Ask, headers: &mut FieldTable) {
+pub(super) fn write(hooks: &Hooks, ask: WorkKind, headers: &mut FieldTable) {
     let Hooks { part, on_complete } = hooks;
     if let Some(PartHook { part_id, total_parts, part_queue }) = part {
         headers.insert(PART_ID.into(), number(*part_id));
-        if matches!(ask, Ask::Part { .. }) {
+        if matches!(ask, WorkKind::Part { .. }) {
             headers.insert(TOTAL_PARTS.into(), number(NOT_YOURS));
             headers.insert(TOTAL.into(), number(*total_parts));
         } else {
@@ -71,14 +71,14 @@ pub(super) fn write(hooks: &Hooks, ask: Ask, headers: &mut FieldTable) {
 }
 
 /// Reads the hooks in headers, if there are any.
-pub(super) fn read(headers: Headers<'_>, ask: Ask, allowed: &Allowed) -> Result<Option<Box<Hooks>>, String> {
+pub(super) fn read(headers: Headers<'_>, ask: WorkKind, allowed: &Allowed) -> Result<Option<Box<Hooks>>, String> {
     let wrong = |error: HookError| error.to_string();
     let queue = headers.text(PART_QUEUE)?;
-    let total = if matches!(ask, Ask::Part { .. }) { headers.number(TOTAL)? } else { None };
+    let total = if matches!(ask, WorkKind::Part { .. }) { headers.number(TOTAL)? } else { None };
     let (id, total) =
         (headers.number(PART_ID)?, total.map_or_else(|| headers.number(TOTAL_PARTS), |total| Ok(Some(total)))?);
     let part = PartHook::read(id, total, queue, allowed).map_err(wrong)?;
-    if let (Some(part), Ask::Part { index, .. }) = (&part, ask) {
+    if let (Some(part), WorkKind::Part { index, .. }) = (&part, ask) {
         part.check_range().map_err(wrong)?;
         if part.part_id != index {
             return Err(format!("the header `{PART_ID}` is {}, but `ork-index` is {index}", part.part_id));
@@ -179,7 +179,7 @@ mod tests {
         FieldTable::from(fields.collect::<BTreeMap<_, _>>())
     }
 
-    fn hooks(fields: &[(&str, AMQPValue)], ask: Ask) -> Result<Option<Box<Hooks>>, String> {
+    fn hooks(fields: &[(&str, AMQPValue)], ask: WorkKind) -> Result<Option<Box<Hooks>>, String> {
         read(Headers(Some(&table(fields))), ask, &Allowed::default())
     }
 
@@ -195,20 +195,20 @@ mod tests {
             table(&[("route", text("done")), ("when", text("success")), ("inputs", AMQPValue::FieldTable(inputs))]);
         let list = AMQPValue::FieldArray(vec![AMQPValue::FieldTable(hook)].into());
         for name in ["on_complete", "oncomplete"] {
-            let found = hooks(&[(name, list.clone())], Ask::Whole).unwrap().unwrap();
+            let found = hooks(&[(name, list.clone())], WorkKind::Job).unwrap().unwrap();
             let [hook] = &found.on_complete[..] else { panic!("{found:?}") };
             assert_eq!(hook.inputs.as_deref(), Some(r#"{"f":1.5,"l":[null,true],"n":-7,"t":"\"ä\n"}"#));
             // What ork writes itself is text, and means the same.
             let mut headers = FieldTable::default();
-            write(&found, Ask::Whole, &mut headers);
-            assert_eq!(read(Headers(Some(&headers)), Ask::Whole, &Allowed::default()).unwrap(), Some(found));
+            write(&found, WorkKind::Job, &mut headers);
+            assert_eq!(read(Headers(Some(&headers)), WorkKind::Job, &Allowed::default()).unwrap(), Some(found));
         }
     }
 
     #[test]
     fn other_workers_are_told_a_number_of_parts_that_no_queue_reaches() {
         let part = PartHook { part_id: 1, total_parts: 3, part_queue: "part.a".to_owned() };
-        let (made, ask) = (Hooks { part: Some(part), on_complete: Vec::new() }, Ask::Part { epoch: 7, index: 1 });
+        let (made, ask) = (Hooks { part: Some(part), on_complete: Vec::new() }, WorkKind::Part { epoch: 7, index: 1 });
         let mut headers = FieldTable::default();
         write(&made, ask, &mut headers);
         assert_eq!(Headers(Some(&headers)).number(TOTAL_PARTS), Ok(Some(1 << 32)));
@@ -228,24 +228,24 @@ mod tests {
         let part = |id: i64| {
             [(PART_ID, AMQPValue::LongLongInt(id)), (TOTAL_PARTS, AMQPValue::LongInt(3)), (PART_QUEUE, text("part.a"))]
         };
-        assert!(hooks(&part(7), Ask::Whole).unwrap().is_some(), "a label of others is only to be distinct");
+        assert!(hooks(&part(7), WorkKind::Job).unwrap().is_some(), "a label of others is only to be distinct");
         let many = AMQPValue::FieldArray(vec![AMQPValue::Void; 10_000].into());
         let mut deep = AMQPValue::Void;
         for _ in 0..100 {
             deep = AMQPValue::FieldArray(vec![deep].into());
         }
-        let ours = Ask::Part { epoch: 1, index: 7 };
+        let ours = WorkKind::Part { epoch: 1, index: 7 };
         let twice = [(ON_COMPLETE, text("[]")), (ONCOMPLETE, text("[]"))];
         for (found, words) in [
-            (hooks(&[(ON_COMPLETE, many)], Ask::Whole), "10000 hooks"),
-            (hooks(&[(ON_COMPLETE, deep)], Ask::Whole), "deeper than 64"),
-            (hooks(&[(ON_COMPLETE, AMQPValue::LongInt(7))], Ask::Whole), "no list"),
-            (hooks(&twice, Ask::Whole), "given twice"),
-            (hooks(&part(-1), Ask::Whole), "`part_id` is not a whole number"),
+            (hooks(&[(ON_COMPLETE, many)], WorkKind::Job), "10000 hooks"),
+            (hooks(&[(ON_COMPLETE, deep)], WorkKind::Job), "deeper than 64"),
+            (hooks(&[(ON_COMPLETE, AMQPValue::LongInt(7))], WorkKind::Job), "no list"),
+            (hooks(&twice, WorkKind::Job), "given twice"),
+            (hooks(&part(-1), WorkKind::Job), "`part_id` is not a whole number"),
             (hooks(&part(7), ours), "`part_id` is 7, expected less than"),
             (hooks(&part(1), ours), "`ork-index` is 7"),
-            (hooks(&[(PART_ID, AMQPValue::LongInt(0))], Ask::Whole), "has no `total_parts`"),
-            (hooks(&[(PART_QUEUE, AMQPValue::LongInt(0))], Ask::Whole), "`part_queue` is not a text"),
+            (hooks(&[(PART_ID, AMQPValue::LongInt(0))], WorkKind::Job), "has no `total_parts`"),
+            (hooks(&[(PART_QUEUE, AMQPValue::LongInt(0))], WorkKind::Job), "`part_queue` is not a text"),
         ] {
             let words_found = found.unwrap_err();
             assert!(words_found.contains(words), "{words_found}");

@@ -9,12 +9,12 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
 use super::error::Trouble;
 use super::topology::{Names, short};
-use crate::broker::{Answered, BrokerErrorKind, DeadReason, Refused};
+use crate::broker::{ReplyDelivery, BrokerErrorKind, DeadLetterReason, Rejected};
 use crate::event::Event;
 use crate::hook::Allowed;
 use crate::id::{Fingerprint, JobId};
 use crate::job::ReplyTo;
-use crate::message::{Ask, Message, Outgoing, Reply};
+use crate::message::{WorkKind, Message, Outgoing, Reply};
 
 mod copy;
 mod hooks;
@@ -79,9 +79,9 @@ pub(super) fn encode(outgoing: Outgoing, names: &Names, most: usize) -> Result<P
     let parcel = match outgoing {
         Outgoing::Work(message) => encode_work(message, names)?,
         Outgoing::Reply(reply) => encode_reply(reply, names)?,
-        Outgoing::Follow(follow) => hooks::encode(follow, names)?,
+        Outgoing::Hook(follow) => hooks::encode(follow, names)?,
         Outgoing::Event(event) => encode_event(&event, names)?,
-        Outgoing::Hooks { .. } | Outgoing::Tell { .. } => return Err(stays_here()),
+        Outgoing::Hooks { .. } | Outgoing::PendingEvent { .. } => return Err(stays_here()),
     };
     let found = parcel.body.len();
     if found > most {
@@ -105,25 +105,25 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
     if message.attempt != 1 {
         headers.insert(ATTEMPT.into(), number(message.attempt.into()));
     }
-    if message.lost > 0 {
-        headers.insert(LOST.into(), number(message.lost.into()));
+    if message.losses > 0 {
+        headers.insert(LOST.into(), number(message.losses.into()));
     }
     if let Some(schema) = message.schema {
         headers.insert(SCHEMA.into(), text(&schema.to_string()));
     }
-    match message.ask {
-        Ask::Whole => {}
-        Ask::Item => {
+    match message.kind {
+        WorkKind::Job => {}
+        WorkKind::Single => {
             headers.insert(ASK.into(), text("item"));
         }
-        Ask::Step => {
+        WorkKind::Step => {
             headers.insert(ASK.into(), text("step"));
         }
-        Ask::Join => {
+        WorkKind::Join => {
             headers.insert(ASK.into(), text("join"));
         }
-        Ask::Hooks(_) => return Err(stays_here()),
-        Ask::Part { epoch, index } => {
+        WorkKind::Hooks(_) => return Err(stays_here()),
+        WorkKind::Part { epoch, index } => {
             headers.insert(ASK.into(), text("part"));
             headers.insert(JOB.into(), text(&id));
             headers.insert(EPOCH.into(), number(epoch.into()));
@@ -133,7 +133,7 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
         }
     }
     if let Some(hooks) = &message.hooks {
-        hooks::write(hooks, message.ask, &mut headers);
+        hooks::write(hooks, message.kind, &mut headers);
     }
     let task = short(&message.task)?;
     let mut properties = BasicProperties::default()
@@ -199,7 +199,7 @@ fn encode_event(event: &Event, names: &Names) -> Result<Parcel, Trouble> {
 /// What is in a delivery.
 #[derive(Debug)]
 pub(super) struct Decoded {
-    pub(super) message: Result<Message, Refused>,
+    pub(super) message: Result<Message, Rejected>,
     pub(super) redelivered: u32,
     pub(super) anonymous: bool,
 }
@@ -223,15 +223,15 @@ pub(super) fn decode(arrival: &Arrival, names: &Names) -> Decoded {
         },
     });
     let redelivered = redelivered(arrival);
-    let message = read(arrival, headers, (task, job, reply.clone()), &names.allowed).map_err(|detail| Refused {
-        reason: DeadReason::Undecodable,
+    let message = read(arrival, headers, (task, job, reply.clone()), &names.allowed).map_err(|detail| Rejected {
+        reason: DeadLetterReason::Undecodable,
         detail,
         reply,
         job: (!anonymous).then_some(job),
         task: (!task.is_empty()).then(|| task.to_owned()),
-        hooks: hooks::read(headers, Ask::Whole, &names.allowed).ok().flatten(),
+        hooks: hooks::read(headers, WorkKind::Job, &names.allowed).ok().flatten(),
     });
-    let lost = message.as_ref().map_or(0, |message| message.lost);
+    let lost = message.as_ref().map_or(0, |message| message.losses);
     Decoded { message, redelivered: redelivered.saturating_add(lost), anonymous }
 }
 
@@ -271,14 +271,14 @@ fn read(
     headers.id(JOB)?;
     let attempt = headers.number(ATTEMPT)?.unwrap_or(1);
     let ask = match headers.text(ASK)? {
-        None => Ask::Whole,
-        Some("item") => Ask::Item,
-        Some("step") => Ask::Step,
-        Some("join") => Ask::Join,
+        None => WorkKind::Job,
+        Some("item") => WorkKind::Single,
+        Some("step") => WorkKind::Step,
+        Some("join") => WorkKind::Join,
         Some("part") => {
             let missing = |header: &str| format!("the header `{header}` is missing, a part needs it");
             headers.id(JOB)?.ok_or_else(|| missing(JOB))?;
-            Ask::Part {
+            WorkKind::Part {
                 epoch: in_range(EPOCH, headers.number(EPOCH)?.ok_or_else(|| missing(EPOCH))?)?,
                 index: headers.number(INDEX)?.ok_or_else(|| missing(INDEX))?,
             }
@@ -293,10 +293,10 @@ fn read(
         root: headers.id(ROOT)?.unwrap_or(job),
         parent: headers.id(PARENT)?,
         task: task.to_owned(),
-        ask,
+        kind: ask,
         attempt: in_range(ATTEMPT, attempt)?.max(1),
         priority: properties.priority().unwrap_or(0).min(HIGHEST),
-        lost: in_range(LOST, headers.number(LOST)?.unwrap_or(0))?,
+        losses: in_range(LOST, headers.number(LOST)?.unwrap_or(0))?,
         body: arrival.body.clone(),
         reply,
         schema: headers.schema()?,
@@ -306,9 +306,9 @@ fn read(
 }
 
 /// The outcome in a delivery to a queue of outcomes.
-pub(super) fn decode_reply(delivery: &Delivery) -> Option<Answered> {
+pub(super) fn decode_reply(delivery: &Delivery) -> Option<ReplyDelivery> {
     let correlation = delivery.properties.correlation_id().as_ref()?.as_str().to_owned();
-    Some(Answered { correlation, body: delivery.data.clone().into() })
+    Some(ReplyDelivery { correlation, body: delivery.data.clone().into() })
 }
 
 /// The event in a delivery to a queue of events.

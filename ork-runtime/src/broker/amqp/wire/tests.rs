@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::event::{EventKind, ToTell};
+use crate::event::{EventKind, PendingEvent};
 use crate::hook::{Hooks, OnComplete, PartHook, When};
 use crate::job::{Job, State};
 
@@ -33,11 +33,11 @@ fn id() -> impl Strategy<Value = JobId> {
 
 fn message() -> impl Strategy<Value = Message> {
     let ask = prop_oneof![
-        Just(Ask::Whole),
-        Just(Ask::Item),
-        Just(Ask::Step),
-        Just(Ask::Join),
-        (any::<u32>(), any::<u64>()).prop_map(|(epoch, index)| Ask::Part { epoch, index }),
+        Just(WorkKind::Job),
+        Just(WorkKind::Single),
+        Just(WorkKind::Step),
+        Just(WorkKind::Join),
+        (any::<u32>(), any::<u64>()).prop_map(|(epoch, index)| WorkKind::Part { epoch, index }),
     ];
     let reply =
         prop::option::of(("[a-z.-]{1,50}", ".{0,60}").prop_map(|(queue, correlation)| ReplyTo { queue, correlation }));
@@ -59,7 +59,7 @@ fn message() -> impl Strategy<Value = Message> {
                 body: body.into(),
                 reply,
                 schema,
-                hooks: hooks.filter(|hooks| hooks.part.is_none() || !matches!(ask, Ask::Part { .. })),
+                hooks: hooks.filter(|hooks| hooks.part.is_none() || !matches!(ask, WorkKind::Part { .. })),
                 data: None,
             }
         })
@@ -152,7 +152,7 @@ proptest! {
             Ok(message) => prop_assert!(message.priority <= 9 && message.attempt >= 1 && !message.task.is_empty()),
             Err(refused) => prop_assert!(!refused.detail.is_empty() && refused.detail.len() < 2_000),
         }
-        let parcel = bury(arrival, &names(), "q", DeadReason::Undecodable, "why");
+        let parcel = bury(arrival, &names(), "q", DeadLetterReason::Undecodable, "why");
         prop_assert_eq!(parcel.routing_key.as_str(), "ork.dead");
     }
 }
@@ -162,7 +162,7 @@ fn a_body_and_a_routing_key_are_a_message() {
     let decoded = decode(&arrival(BasicProperties::default(), b"{}"), &names());
     let message = decoded.message.unwrap();
     assert!(decoded.anonymous);
-    assert_eq!((message.task.as_str(), message.ask, message.attempt), ("add", Ask::Whole, 1));
+    assert_eq!((message.task.as_str(), message.ask, message.attempt), ("add", WorkKind::Job, 1));
     assert_eq!((message.root, message.reply), (message.job, None));
 }
 
@@ -193,7 +193,7 @@ fn without_names_the_sender_sees_the_jobs_id() {
 fn another_content_type_is_refused_and_its_sender_is_known() {
     let properties = BasicProperties::default().with_content_type("text/xml".into()).with_reply_to("answers".into());
     let refused = decode(&arrival(properties, b"<a/>"), &names()).message.unwrap_err();
-    assert_eq!(refused.reason, DeadReason::Undecodable);
+    assert_eq!(refused.reason, DeadLetterReason::Undecodable);
     assert_eq!(refused.detail, "the content type is `text/xml`, expected `application/json` or none");
     assert_eq!(refused.reply.unwrap().queue, "answers");
     for json in ["application/json; charset=utf-8", "Application/JSON", "application/cloudevents+json"] {
@@ -227,7 +227,7 @@ fn an_outcome_cannot_be_sent_as_work() {
         Outgoing::Reply(Reply {
             to: ReplyTo { queue: queue.to_owned(), correlation: "c".to_owned() },
             job: JobId::new(),
-            state: State::Success,
+            state: State::Succeeded,
             output: Some(Bytes::from_static(b"7")),
             error: None,
         })
@@ -248,7 +248,7 @@ fn what_is_too_large_or_too_long_is_not_sent() {
             root: JobId::new(),
             parent: None,
             task,
-            ask: Ask::Whole,
+            ask: WorkKind::Job,
             attempt: 1,
             priority: 0,
             lost: 0,
@@ -300,7 +300,7 @@ fn an_event_is_published_by_its_type_to_whoever_listens() {
     assert_eq!(*parcel.properties.delivery_mode(), Some(2));
     assert_eq!(parcel.properties.message_id().as_ref().unwrap().as_str(), event.id);
     assert_eq!(Event::from_json(&parcel.body).unwrap(), event);
-    let tell = Outgoing::Tell { job: job.id, row: 7, what: ToTell::Job(EventKind::Completed) };
+    let tell = Outgoing::Tell { job: job.id, row: 7, what: PendingEvent::Job(EventKind::Completed) };
     assert_eq!(encode(tell, &names(), usize::MAX).unwrap_err().kind, BrokerErrorKind::Config);
 }
 

@@ -21,7 +21,7 @@ use self::interpreter::{Answer, Ask, Interpreter};
 use self::sdk::Sdk;
 use super::Shared;
 use super::ladder::{Foot, Rung};
-use super::place::{Place, blocking};
+use super::workflow_path::{Place, blocking};
 use crate::clock::Timestamp;
 use crate::executor::{Call, Code, ExecutorError, Instance, Listener, Signature};
 

@@ -1,0 +1,91 @@
+//! Jobs of one task that came together: claimed in one transaction, settled in another.
+
+use std::sync::Arc;
+
+use super::super::invoke::CallOutcome;
+use super::super::{Engine, claim, permits, services, settle};
+use super::{Ended, Group, Item, Spawn, call};
+use crate::tx::{Admitted, Claim, Claimed, Limit, Settle};
+use crate::broker::Disposition;
+use crate::job::{Job, Phase};
+use crate::registry::Task;
+
+/// Brings jobs to their end.
+pub(super) async fn process(engine: &Arc<Engine>, Group { task, items, limit, step: _ }: Group, spawn: Spawn<'_>) {
+    let claim = |item: &Item| {
+        let (unknown, attempt) = (claim::new_job(engine, &item.message), item.message.attempt);
+        let unique = claim::unique_of(engine, &item.message);
+        Claim {
+            unknown,
+            unique,
+            phase: Phase::Start,
+            attempt,
+            durable: false,
+            may_be_duplicate: engine.broker.needs_relay(),
+            actor: engine.actor(),
+        }
+    };
+    let claimed = permits::begin(engine, (limit.as_ref(), 0), items.iter().map(claim).collect()).await;
+    // Where the store does not work, each job waits for it alone.
+    let claimed = claimed.unwrap_or_else(|_waits| items.iter().map(|_| Admitted::all(Claimed::NotFound)).collect());
+    let mut ours = Vec::with_capacity(items.len());
+    let mut told = Vec::new();
+    for (item, claimed) in items.into_iter().zip(claimed) {
+        match claimed.answer {
+            Some(Claimed::Granted { job, reclaimed: again, created: made }) => {
+                if made || again {
+                    told.extend(engine.before(&item.message, true));
+                }
+                ours.push((item, job));
+            }
+            // Its sender may wait for the outcome.
+            Some(Claimed::Stale) if item.message.reply.is_some() => item.alone(engine, spawn),
+            // What waits for a permit comes again when it has one.
+            Some(Claimed::Stale) | None => item.tenure.settle(engine, Disposition::Ack).await,
+            Some(Claimed::RunningElsewhere(_) | Claimed::NotFound) => item.alone(engine, spawn),
+        }
+    }
+    if !told.is_empty() {
+        engine.tell(told).await;
+    }
+    let calls = ours.into_iter().map(|(item, job)| attempt(Arc::clone(engine), Arc::clone(&task), item, job));
+    let settle = {
+        let (engine, task) = (Arc::clone(engine), Arc::clone(&task));
+        move |ended| settle_all(Arc::clone(&engine), Arc::clone(&task), limit.clone(), ended)
+    };
+    let ended = call(engine, &task, calls, settle.clone(), spawn);
+    settle(ended).await;
+}
+
+async fn attempt(engine: Arc<Engine>, task: Arc<Task>, mut item: Item, job: Box<Job>) -> Finished {
+    let running = engine.running.enter(job.id);
+    let about = services::about_job(&job);
+    let called = item.call(&engine, &task.work, about, &running).await;
+    drop(running);
+    (item, job, called)
+}
+
+/// A call that has ended: of which job, and how.
+type Finished = (Item, Box<Job>, Ended);
+
+/// Writes down in one transaction how the calls ended, then settles their deliveries.
+async fn settle_all(engine: Arc<Engine>, task: Arc<Task>, limit: Option<Limit>, calls: Vec<Finished>) {
+    let (mut settles, mut settlements) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
+    for (item, job, (called, made)) in calls {
+        let phase = Phase::Start;
+        if let (CallOutcome::Returned(output), Some(made)) = (&called, made) {
+            // What has split itself has a transaction of its own, since few do.
+            let sealed = Box::pin(settle::seal(&engine, &job, limit.as_ref(), (output.clone(), made))).await;
+            let settlement = sealed.map_or_else(|settlement| settlement, settle::settlement);
+            item.tenure.settle(&engine, settlement).await;
+            continue;
+        }
+        let (how, output, done) = settle::job_attempt(&engine, &job, &task.work, phase, called);
+        settles.push(Settle { job: job.id, phase, attempt: job.attempt, outcome: how, output, actor: engine.actor() });
+        settlements.push((item, settle::settlement(done)));
+    }
+    let failed = permits::settle(&engine, limit.as_ref(), settles).await.err();
+    for (item, settlement) in settlements {
+        item.tenure.settle(&engine, failed.clone().unwrap_or(settlement)).await;
+    }
+}

@@ -1,0 +1,124 @@
+//! Parts of one job that came together: started in one transaction, settled in another.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::super::invoke::CallOutcome;
+use super::super::running_calls::Guest;
+use super::super::step::Step;
+use super::super::{Engine, hydrate, permits, reject, services, settle};
+use super::{Group, Item, Spawn, alone, call};
+use crate::tx::{Admitted, Limit, PartKey, PartsStarted, SettleParts, StartParts};
+use crate::broker::{Delivery, Disposition};
+use crate::id::JobId;
+use crate::message::WorkKind;
+use crate::registry::Task;
+
+/// What the parts of a run share.
+struct Run {
+    engine: Arc<Engine>,
+    task: Arc<Task>,
+    first: PartKey,
+    count: Option<u64>,
+    limit: Option<Limit>,
+    step: Option<Arc<Step>>,
+}
+
+/// Brings parts to their end.
+pub(super) async fn process(
+    engine: &Arc<Engine>,
+    (job, epoch, attempt): (JobId, u32, u32),
+    Group { task, mut items, limit, step }: Group,
+    spawn: Spawn<'_>,
+) {
+    let Some(first) = items.first().map(|item| PartKey { job, epoch, index: index(item), attempt }) else { return };
+    let start = StartParts { first, indices: items.iter().map(index).collect(), actor: engine.actor() };
+    // Where the store does not work, each part waits for it alone.
+    let begun = permits::begin(engine, (limit.as_ref(), 0), vec![start]).await.unwrap_or_default().pop();
+    let Admitted { answer, waiting } = begun.unwrap_or_default();
+    let PartsStarted { run, count, to_send: to_send } = answer.unwrap_or_default();
+    engine.outbox.send(to_send).await;
+    if !waiting.is_empty() {
+        // They come again when there are permits.
+        let mut at = 0..items.len();
+        for item in items.extract_if(.., |_| at.next().is_some_and(|at| waiting.binary_search(&at).is_ok())) {
+            item.tenure.settle(engine, Disposition::Ack).await;
+        }
+    }
+    if run.len() < items.len() {
+        let run: HashSet<_> = run.into_iter().collect();
+        items.extract_if(.., |item| !run.contains(&index(item))).for_each(|item| item.alone(engine, spawn));
+    }
+    let run = Arc::new(Run { engine: Arc::clone(engine), task: Arc::clone(&task), first, count, limit, step });
+    let running = Arc::new(engine.running.enter(job));
+    let calls = {
+        let run = Arc::clone(&run);
+        items.into_iter().map(move |item| Arc::clone(&run).attempt(item, Arc::clone(&running)))
+    };
+    let settle = {
+        let run = Arc::clone(&run);
+        move |ended| Arc::clone(&run).settle(ended)
+    };
+    let ended = call(engine, &task, calls, settle, spawn);
+    run.settle(ended).await;
+}
+
+/// Gives parts of a job that has split itself its input; answers those that can go on, and the step that they are of, if
+/// they are. Where the store does not work, each part waits for it alone.
+pub(super) async fn inherit(
+    engine: &Arc<Engine>,
+    mut deliveries: Vec<Delivery>,
+    spawn: Spawn<'_>,
+) -> (Vec<Delivery>, Option<Arc<Step>>) {
+    let mut step = None;
+    for at in 0..deliveries.len() {
+        let Some(Ok(message)) = deliveries.get_mut(at).map(|delivery| &mut delivery.message) else { continue };
+        let Ok(task) = reject::check(engine, message) else { continue };
+        if !hydrate::inherits(engine, &task, message) {
+            continue;
+        }
+        let Ok(of) = hydrate::inherit(engine, &task, message).await else {
+            for delivery in deliveries {
+                spawn(alone(engine, delivery));
+            }
+            return (Vec::new(), None);
+        };
+        step = of;
+    }
+    (deliveries, step)
+}
+
+fn index(item: &Item) -> u64 {
+    match item.message.kind {
+        WorkKind::Part { index, .. } => index,
+        WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Join | WorkKind::Hooks(_) => 0,
+    }
+}
+
+impl Run {
+    async fn attempt(self: Arc<Self>, mut item: Item, running: Arc<Guest>) -> (Item, CallOutcome) {
+        let about = services::about_part(&item.message, (index(&item), self.count), self.step.as_ref());
+        let (called, _) = item.call(&self.engine, &self.task.work, about, &running).await;
+        (item, called)
+    }
+
+    /// Writes down in one transaction how the calls ended, then settles their deliveries.
+    async fn settle(self: Arc<Self>, calls: Vec<(Item, CallOutcome)>) {
+        if calls.is_empty() {
+            return;
+        }
+        let engine = &*self.engine;
+        let (mut ended, mut settlements) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
+        for (item, called) in calls {
+            let (how, done) =
+                settle::part_attempt(engine, &self.task.work, (self.first.attempt, item.message.schema), called);
+            ended.push((index(&item), how));
+            settlements.push((item, settle::settlement(done)));
+        }
+        let settle = SettleParts { first: self.first, ended: ended.into(), actor: engine.actor() };
+        let failed = permits::settle(engine, self.limit.as_ref(), vec![settle]).await.err();
+        for (item, settlement) in settlements {
+            item.tenure.settle(engine, failed.clone().unwrap_or(settlement)).await;
+        }
+    }
+}

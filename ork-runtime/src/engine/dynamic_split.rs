@@ -1,0 +1,90 @@
+//! A task that splits itself: making the parts while its function runs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Engine, split};
+use crate::tx::{OpenParts, PartPage};
+use crate::context::{About, Data, Made, NoSplit};
+use crate::id::JobId;
+use crate::job::Phase;
+use crate::ledger;
+use crate::registry::Task;
+use crate::store::JobView;
+use crate::task::Error;
+
+/// Makes parts of the running job, page after page; nothing is taken before the page before it is in the store.
+pub(super) async fn split(engine: &Engine, about: &About, data: &mut Data<'_>) -> Result<Made, NoSplit> {
+    let task = Arc::clone(engine.registry.get(&about.task).map_err(|error| NoSplit::Refused(error.into()))?);
+    if let Some(why) = refusal(engine, about, &task) {
+        return Err(NoSplit::Refused(Error::permanent(why)));
+    }
+    let open = OpenParts {
+        job: about.job,
+        attempt: about.fence,
+        policy: split::policy(&task.work),
+        joined: task.join.is_some(),
+        schemas: Some(task.work.fingerprint()),
+    };
+    let Some(epoch) = engine.store.apply(open).await.map_err(|error| NoSplit::Refused(error.into()))? else {
+        return Err(NoSplit::Refused(over(about.job)));
+    };
+    let most = split::page_size(engine, &task.work);
+    let (mut n, mut want) = (0, split::FIRST_PAGE.min(most));
+    loop {
+        let inputs: Result<Vec<Bytes>, _> = data.take(want).collect();
+        let inputs = inputs.map_err(|error| {
+            NoSplit::Broken(Error::permanent(format!("the data of a part cannot be written as JSON: {error}")))
+        })?;
+        if inputs.is_empty() {
+            return Ok(Made { epoch, n });
+        }
+        let (first, len) = (n, u64::try_from(inputs.len()).unwrap_or(u64::MAX));
+        let page = PartPage { job: about.job, epoch, first, inputs };
+        match split::append(engine, page).await.map_err(|error| NoSplit::Broken(error.into()))? {
+            ledger::AppendResult::Added | ledger::AppendResult::Already => n += len,
+            ledger::AppendResult::Halted => return halted(engine, about.job, Made { epoch, n }).await,
+            ledger::AppendResult::Stale => {
+                split::outlast(engine, about.job, about.fence).await;
+                let words = format!("another worker has split job {} anew, so that this one must stop", about.job);
+                return Err(NoSplit::Overtaken(Error::permanent(words)));
+            }
+            ledger::AppendResult::TooMany => return Err(NoSplit::Broken(split::too_many())),
+        }
+        want = (want * 2).min(most);
+    }
+}
+
+/// Why this call can make no parts.
+fn refusal(engine: &Engine, about: &About, task: &Task) -> Option<String> {
+    let About { job, phase, index, member, .. } = about;
+    let name = task.name();
+    if let Some(index) = index {
+        Some(format!("this is part {index} of job {job}, and a part cannot be split"))
+    } else if *member {
+        Some(format!("job {job} is a part of a set that others count, and a part cannot be split"))
+    } else if *phase == Phase::Join {
+        Some(format!("this is the join of job {job}: its parts have ended, and there can be no more"))
+    } else if let Some(split) = task.split {
+        Some(format!("the parts of `{name}` are made by its split, `{}`, so its function makes none", split.function))
+    } else if !engine.store.is_durable() {
+        Some(format!("`{name}` can split itself only with a store, which keeps its parts, so set ORK_STORE"))
+    } else {
+        None
+    }
+}
+
+fn over(job: JobId) -> Error {
+    Error::permanent(format!("job {job} was cancelled or has ended, so it cannot be split any more"))
+}
+
+/// No further part is wanted: its job was cancelled, or too many parts have failed for it to succeed. The latter is said
+/// when it has ended, by its parts.
+async fn halted(engine: &Engine, job: JobId, made: Made) -> Result<Made, NoSplit> {
+    match engine.store.job(job).await {
+        Ok(Some(JobView { job, .. })) if job.accepts_children() => Ok(made),
+        Ok(_) => Err(NoSplit::Broken(over(job))),
+        Err(error) => Err(NoSplit::Broken(error.into())),
+    }
+}

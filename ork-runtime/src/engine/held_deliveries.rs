@@ -1,0 +1,96 @@
+//! Which jobs this process holds messages of that it has not settled: what waits here for a slot is not lost.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::broker::{Delivery, Acker, Disposition};
+use crate::id::JobId;
+use crate::mutant::{self, Mutant};
+
+/// How many messages of each job are held.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Held(Arc<Mutex<BTreeMap<JobId, usize>>>);
+
+impl Held {
+    fn messages(&self) -> MutexGuard<'_, BTreeMap<JobId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The message of a delivery is held until it is settled.
+    pub(crate) fn until_settled(&self, delivery: Delivery) -> Delivery {
+        let Ok(job) = delivery.message.as_ref().map(|message| message.job) else { return delivery };
+        *self.messages().entry(job).or_default() += 1;
+        let acker = Box::new(HeldAcker { held: Some((self.clone(), job)), acker: Some(delivery.acker) });
+        Delivery { acker: acker, ..delivery }
+    }
+
+    /// The jobs of which messages are held.
+    pub(crate) fn jobs(&self) -> Vec<JobId> {
+        self.messages().keys().copied().collect()
+    }
+
+    fn settled(&self, job: JobId) {
+        let mut messages = self.messages();
+        if let Some(count) = messages.get_mut(&job) {
+            *count -= 1;
+            if *count == 0 {
+                messages.remove(&job);
+            }
+        }
+    }
+}
+
+/// The acker of a message that is held until it is settled or dropped.
+#[derive(Debug)]
+struct HeldAcker {
+    held: Option<(Held, JobId)>,
+    acker: Option<Box<dyn Acker>>,
+}
+
+impl Acker for HeldAcker {
+    fn settle(mut self: Box<Self>, disposition: Disposition) {
+        if let Some(acker) = self.acker.take() {
+            acker.settle(disposition);
+        }
+    }
+
+    fn is_channel_closed(&self) -> bool {
+        !mutant::is_on(Mutant::RunsLostDeliveries) && self.acker.as_deref().is_some_and(Acker::is_channel_closed)
+    }
+}
+
+impl Drop for HeldAcker {
+    fn drop(&mut self) {
+        if let Some((held, job)) = self.held.take() {
+            held.settled(job);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+
+    #[derive(Debug)]
+    struct Ignored;
+
+    impl Receipt for Ignored {
+        fn settle(self: Box<Self>, _disposition: Disposition) {}
+    }
+
+    #[test]
+    fn job_is_held_until_the_last_of_its_messages_is_settled_or_dropped() {
+        let (held, job) = (Held::default(), JobId::new());
+        let delivery = || {
+            let message = Ok(Message::about(job, "task"));
+            held.until_settled(Delivery { message, redelivered: 0, anonymous: false, acker: Box::new(Ignored) })
+        };
+        let (one, two) = (delivery(), delivery());
+        assert_eq!(held.jobs(), [job]);
+        one.acker.settle(Disposition::Ack);
+        assert_eq!(held.jobs(), [job]);
+        drop(two);
+        assert_eq!(held.jobs(), []);
+    }
+}

@@ -1,0 +1,138 @@
+//! What a message inherits: a part the input of the job that has split itself, a task of a workflow the step that it is.
+//!
+//! Such a message travels with nothing but its own data. The rest is read here, before anything looks at the body, so that
+//! limits, rules and the function see what they see in any other job.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::OnceCell;
+
+use super::step::{self, Step};
+use super::{Engine, ProcessError, reject};
+use crate::broker::{DeadLetterReason, Disposition};
+use crate::id::JobId;
+use crate::job::JobKind;
+use crate::message::{WorkKind, Message};
+use crate::registry::Task;
+
+/// Of so many jobs the inputs are kept at most, of fewer if they are large.
+const KEPT: (usize, usize) = (8, 32 * 1024 * 1024);
+
+/// What was inherited from jobs, the latest last. It never changes, so each is read once.
+#[derive(Debug, Default)]
+pub(crate) struct Inputs(Mutex<VecDeque<Place>>);
+
+/// What messages of this task inherit from one job.
+type Place = ((JobId, &'static str), Arc<OnceCell<Hydrated>>);
+
+/// What the messages of a job have in common.
+#[derive(Debug, Clone)]
+pub(crate) enum Hydrated {
+    /// The input of their job.
+    Input(Bytes),
+    /// The step that their job is of its run.
+    Step(Arc<Step>),
+}
+
+impl Hydrated {
+    fn len(&self) -> usize {
+        match self {
+            Self::Input(input) => input.len(),
+            Self::Step(step) => step.input().len(),
+        }
+    }
+}
+
+impl Inputs {
+    /// The place of one; those that were not asked for lately make room for it.
+    fn place(&self, whose: (JobId, &'static str)) -> Arc<OnceCell<Hydrated>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept.iter().position(|(known, _)| *known == whose).and_then(|at| kept.remove(at));
+        let place = known.map(|(_, place)| place).unwrap_or_default();
+        let bytes = |kept: &VecDeque<Place>| {
+            kept.iter().filter_map(|(_, place)| place.get()).map(Hydrated::len).sum::<usize>()
+        };
+        while kept.len() >= KEPT.0 || bytes(&kept) > KEPT.1 {
+            kept.pop_front();
+        }
+        kept.push_back((whose, Arc::clone(&place)));
+        place
+    }
+}
+
+/// Whether a message inherits something, and still has its own data for a body.
+pub(super) fn inherits(engine: &Engine, task: &Task, message: &Message) -> bool {
+    let counted = message.hooks.as_deref().is_some_and(|hooks| hooks.part.is_some());
+    let is_part = matches!(message.kind, WorkKind::Part { .. }) && !counted && task.split.is_none();
+    (is_part || message.kind == WorkKind::Step) && engine.store.is_durable()
+}
+
+/// Gives such a message the input of its job, and puts its own data beside it. Answers the step that it is of, if it is.
+///
+/// # Cancel safety
+/// The message is as it was if the future is dropped.
+pub(super) async fn inherit(
+    engine: &Engine,
+    task: &Task,
+    message: &mut Message,
+) -> Result<Option<Arc<Step>>, ProcessError> {
+    let place = engine.inputs.place((message.job, task.name()));
+    let inherited = tokio::select! {
+        biased;
+        () = engine.force.cancelled() => return Err(ProcessError::Unsettled(Disposition::Requeue)),
+        inherited = place.get_or_try_init(|| inherited(engine, message)) => inherited?.clone(),
+    };
+    let (input, step) = match (inherited, message.kind) {
+        (Hydrated::Input(input), _) => (input, None),
+        (Hydrated::Step(step), WorkKind::Part { .. }) => {
+            (step.input_of(message.data.as_ref().unwrap_or(&message.body)), Some(step))
+        }
+        (Hydrated::Step(step), _) => (step.input(), Some(step)),
+    };
+    // A message that was begun with others may be looked at once more, alone.
+    let own = std::mem::replace(&mut message.body, input);
+    message.data.get_or_insert(own);
+    Ok(step)
+}
+
+async fn inherited(engine: &Engine, message: &Message) -> Result<Hydrated, ProcessError> {
+    let Message { job: id, task, .. } = message;
+    let words = match engine.store.job(*id).await? {
+        Some(view) if view.job.task == *task && view.job.kind == JobKind::Step => {
+            return Ok(Hydrated::Step(Arc::new(step::of(engine, message, &view).await?)));
+        }
+        Some(view) if view.job.task == *task => return Ok(Hydrated::Input(view.input)),
+        Some(view) => format!("job {id} is one of `{}`, so it has no parts for `{task}`", view.job.task),
+        None => format!("there is no job {id} in this store, so it has no parts"),
+    };
+    Err(reject::rejected(message, DeadLetterReason::UnknownJob, words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_inputs_are_kept_and_not_too_many_bytes() {
+        let (inputs, jobs) = (Inputs::default(), [(); 9].map(|()| (JobId::new(), "a")));
+        let first = inputs.place(jobs[0]);
+        first.set(Hydrated::Input(Bytes::from_static(b"first"))).unwrap();
+        for job in &jobs[1..8] {
+            inputs.place(*job);
+        }
+        assert!(Arc::ptr_eq(&first, &inputs.place(jobs[0])));
+        assert!(inputs.place((jobs[0].0, "b")).get().is_none(), "another task has no part in it");
+        // The first was asked for lately, so that others went.
+        assert!(Arc::ptr_eq(&first, &inputs.place(jobs[0])));
+        for job in &jobs[1..] {
+            inputs.place(*job);
+        }
+        assert!(inputs.place(jobs[0]).get().is_none());
+        assert_eq!(inputs.0.lock().unwrap().len(), KEPT.0);
+        inputs.place(jobs[1]).set(Hydrated::Input(vec![0; KEPT.1 + 1].into())).unwrap();
+        inputs.place(jobs[2]);
+        assert_eq!(inputs.0.lock().unwrap().len(), 1);
+    }
+}

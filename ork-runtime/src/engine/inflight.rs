@@ -1,0 +1,104 @@
+//! One at a time: deliveries of the same piece of work wait for one another within a process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::id::JobId;
+use crate::message::{WorkKind, Message};
+use crate::mutant::{self, Mutant};
+
+/// What a message asks for, and at which attempt: the next one does not wait until this one's call has tidied up.
+pub(super) type What = (JobId, WorkKind, u32);
+
+/// What this message asks for. A job may arrive as `Whole` from its sender and as `Item` from the store's outbox:
+/// that is the same call.
+pub(super) fn what(message: &Message) -> What {
+    let ask = match message.kind {
+        WorkKind::Single | WorkKind::Step if !mutant::is_on(Mutant::TellsItemsFromWholes) => WorkKind::Job,
+        ask => ask,
+    };
+    (message.job, ask, message.attempt)
+}
+
+/// Whose turn it is. Most turns are never waited for, so they hold nothing to wait on until somebody does.
+#[derive(Debug, Default, Clone)]
+pub(super) struct InFlight(Arc<Mutex<HashMap<What, Option<CancellationToken>>>>);
+
+/// A turn, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    turns: InFlight,
+    what: What,
+}
+
+impl InFlight {
+    fn taken(&self) -> MutexGuard<'_, HashMap<What, Option<CancellationToken>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The turn, if nobody else is at this.
+    pub(super) fn try_take(&self, what: What) -> Option<Turn> {
+        if mutant::is_on(Mutant::TakesNoTurn) {
+            return Some(Turn { turns: Self::default(), what });
+        }
+        let mut taken = self.taken();
+        let std::collections::hash_map::Entry::Vacant(free) = taken.entry(what) else { return None };
+        free.insert(None);
+        Some(Turn { turns: self.clone(), what })
+    }
+
+    /// Waits until nobody else is at this.
+    ///
+    /// # Cancel safety
+    /// Nothing is taken if the future is dropped.
+    pub(super) async fn take(&self, what: What) -> Turn {
+        if mutant::is_on(Mutant::TakesNoTurn) {
+            return Turn { turns: Self::default(), what };
+        }
+        loop {
+            let ended = match self.taken().entry(what) {
+                std::collections::hash_map::Entry::Vacant(free) => {
+                    free.insert(None);
+                    return Turn { turns: self.clone(), what };
+                }
+                std::collections::hash_map::Entry::Occupied(mut taken) => {
+                    taken.get_mut().get_or_insert_with(CancellationToken::new).clone()
+                }
+            };
+            ended.cancelled().await;
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let waited_for = self.turns.taken().remove(&self.what).flatten();
+        if let Some(ended) = waited_for {
+            ended.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_same_work_waits_and_other_work_does_not() {
+        let (turns, job) = (InFlight::default(), JobId::new());
+        let first = turns.take((job, Ask::Whole, 1)).now_or_never().unwrap();
+        let other = turns.take((job, Ask::Part { epoch: 1, index: 0 }, 1)).now_or_never().unwrap();
+        drop(turns.take((job, Ask::Whole, 2)).now_or_never().unwrap());
+        let mut second = Box::pin(turns.take((job, Ask::Whole, 1)));
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(other);
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        drop(second.now_or_never().unwrap());
+        assert!(turns.taken().is_empty());
+    }
+}

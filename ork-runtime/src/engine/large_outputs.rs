@@ -1,0 +1,187 @@
+//! Large outputs: put aside before their settlement is written, read back where they are asked for.
+//!
+//! Every call of a function writes an object of its own, so that a late one, whose settlement changes nothing, cannot
+//! change what the settlement that counted refers to either.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::Engine;
+use super::invoke::CallOutcome;
+use crate::id::JobId;
+use crate::message::{WorkKind, Message};
+use crate::objects::{ObjectError, ObjectErrorKind, Objects};
+use crate::output::OutputRef;
+
+/// How long to wait after objects could not be written or read: at first, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Where large outputs go.
+#[derive(Debug, Clone)]
+pub(crate) struct Large {
+    /// `None`: they stay in their rows.
+    objects: Option<Arc<dyn Objects>>,
+    /// The word that the names of this store's objects begin with; `None` where nothing is kept.
+    home: Option<Arc<str>>,
+    /// Outputs of more bytes than this are large.
+    beyond: usize,
+}
+
+/// Where this process puts large outputs, and the word that the names of its store's begin with.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) objects: Arc<dyn Objects>,
+    pub(crate) home: Arc<str>,
+}
+
+/// Whose output something is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whose {
+    pub(crate) job: JobId,
+    /// Of which part; `None` for the job's own.
+    pub(crate) part: Option<u64>,
+}
+
+impl std::fmt::Display for Whose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.part {
+            None => write!(f, "the output of job {}", self.job),
+            Some(part) => write!(f, "the output of part {part} of job {}", self.job),
+        }
+    }
+}
+
+impl Large {
+    /// Outputs beyond so many bytes become objects of this store, if there is a place for them.
+    pub(crate) fn new(objects: Option<Arc<dyn Objects>>, store: Option<Uuid>, beyond: usize) -> Self {
+        Self { objects, home: store.map(|store| store.to_string().into()), beyond }
+    }
+
+    /// Where large outputs are put.
+    pub(crate) fn place(&self) -> Option<Place> {
+        Some(Place { objects: Arc::clone(self.objects.as_ref()?), home: Arc::clone(self.home.as_ref()?) })
+    }
+
+    /// Whether an output of so many bytes is large.
+    pub(crate) const fn is_large(&self, bytes: usize) -> bool {
+        bytes > self.beyond
+    }
+
+    /// The output that a row holds or refers to.
+    pub(crate) async fn read(&self, whose: Whose, row: Bytes) -> Result<Bytes, ObjectError> {
+        match OutputRef::read(&row) {
+            None => Ok(row),
+            Some(Ok(note)) => self.fetch(whose, note).await,
+            Some(Err(error)) => {
+                let words = format!("{whose} cannot be found");
+                Err(ObjectError::new(ObjectErrorKind::Damaged, words).with_source(error))
+            }
+        }
+    }
+
+    /// The output that a note refers to.
+    pub(crate) async fn fetch(&self, whose: Whose, note: OutputRef) -> Result<Bytes, ObjectError> {
+        let OutputRef { bytes, object } = note;
+        let Some(object) = object else {
+            let words =
+                format!("{whose} has {bytes} bytes and is in the store of its job: name that one with ORK_STORE");
+            return Err(ObjectError::new(ObjectErrorKind::Config, words));
+        };
+        let Some(objects) = &self.objects else {
+            let words = format!(
+                "{whose} has {bytes} bytes and is in the object `{object}`: set ORK_LARGE_OUTPUTS as its worker has it"
+            );
+            return Err(ObjectError::new(ObjectErrorKind::Config, words));
+        };
+        let error = match objects.get(&object, bytes).await {
+            Ok(output) if u64::try_from(output.len()) == Ok(bytes) => return Ok(output),
+            Ok(output) => {
+                let words = format!(
+                    "{whose} had {bytes} bytes, and the object `{object}` in {} has {}",
+                    objects.place(),
+                    output.len()
+                );
+                return Err(ObjectError::new(ObjectErrorKind::Damaged, words));
+            }
+            Err(error) => error,
+        };
+        let words = match error.kind() {
+            ObjectErrorKind::Missing => format!("{whose} is lost"),
+            _ => format!("{whose} cannot be read"),
+        };
+        Err(ObjectError::new(error.kind(), words).with_source(error))
+    }
+}
+
+/// Writes a large output to an object of its own; what is settled then is a note. A place that does not work is waited
+/// for, as a store is: what was worked out is neither lost nor failed.
+pub(super) async fn put_aside(
+    engine: &Engine,
+    message: &Message,
+    output: Bytes,
+    unwanted: &CancellationToken,
+) -> CallOutcome {
+    let Some(place) = engine.large.place() else { return CallOutcome::Returned(output) };
+    let bytes = u64::try_from(output.len()).unwrap_or(u64::MAX);
+    let object = name(&place, message, engine.entropy.uuid());
+    let written = patiently(engine, unwanted, |_any| true, || place.objects.put(&object, output.clone())).await;
+    match written {
+        Some(Ok(())) => CallOutcome::Returned(OutputRef { bytes, object: Some(object) }.to_row()),
+        Some(Err(_)) | None => CallOutcome::Interrupted,
+    }
+}
+
+/// The name of one object: it says whose it is, and is never used twice.
+fn name(place: &Place, message: &Message, once: Uuid) -> String {
+    let Message { job, attempt, .. } = message;
+    let once = once.simple();
+    match message.kind {
+        WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Hooks(_) => format!("{}/{job}/job-{attempt}-{once}", place.home),
+        WorkKind::Join => format!("{}/{job}/join-{attempt}-{once}", place.home),
+        WorkKind::Part { epoch, index } => format!("{}/{job}/part-{epoch}-{index}-{attempt}-{once}", place.home),
+    }
+}
+
+/// The job that an object of this store belongs to.
+pub(crate) fn job_of(place: &Place, name: &str) -> Option<JobId> {
+    name.strip_prefix(&*place.home)?.strip_prefix('/')?.split('/').next()?.parse().ok()
+}
+
+/// Does it until it works, or fails for good; `None` if the worker has to stop, or nobody wants it any more.
+pub(super) async fn patiently<T, F: Future<Output = Result<T, ObjectError>>>(
+    engine: &Engine,
+    unwanted: &CancellationToken,
+    may_pass: fn(ObjectErrorKind) -> bool,
+    mut what: impl FnMut() -> F,
+) -> Option<Result<T, ObjectError>> {
+    let stopped = || async {
+        tokio::select! {
+            biased;
+            () = engine.force.cancelled() => {}
+            () = unwanted.cancelled() => {}
+        }
+    };
+    let (mut pause, most) = PAUSES;
+    loop {
+        let done = tokio::select! {
+            biased;
+            () = stopped() => return None,
+            done = what() => done,
+        };
+        let error = match done {
+            Err(error) if may_pass(error.kind()) => error,
+            done => return Some(done),
+        };
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::warn!(%error, source, "large outputs cannot be reached, the work is kept back");
+        tokio::select! {
+            biased;
+            () = stopped() => return None,
+            () = engine.clock.pause(pause) => pause = (pause * 2).min(most),
+        }
+    }
+}

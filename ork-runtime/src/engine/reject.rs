@@ -1,0 +1,242 @@
+//! What cannot be run: found before anything runs, written down where there is a store, put aside with the reason.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lease::{self, DeliveryGuard};
+use super::{Done, Engine, ProcessError, late_reply, storeless, unstorable};
+use crate::tx::{SettleResult, NewJob, PartAttemptOutcome, PartKey, JobRejection, RejectJob, SettleParts};
+use crate::broker::{DeadLetterReason, Rejected, Disposition};
+use crate::clock::Timestamp;
+use crate::failure::{Failure, FailureKind};
+use crate::hook::StoredHooks;
+use crate::id::JobId;
+use crate::job::{Job, Phase};
+use crate::message::{WorkKind, BodyError, Message};
+use crate::mutant::{self, Mutant};
+use crate::registry::Task;
+use crate::store::{StoreError, StoreErrorKind};
+use crate::task::TaskDef;
+
+/// How long a delivery is kept back when the store does not work, so that it does not come again at once.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest that a message is kept back by a worker that cannot run it.
+const DECLINE_PAUSE: Duration = Duration::from_secs(30);
+
+/// Between two checks of a process whose heartbeat is out of date.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The least by which one moment is after another.
+const INSTANT: Duration = Duration::from_millis(1);
+
+/// Checks a message against what is accepted, and finds its task.
+pub(super) fn check(engine: &Engine, message: &Message) -> Result<Arc<Task>, ProcessError> {
+    engine.settings.limits.check(&message.body).map_err(|error| {
+        let reason = match error {
+            BodyError::TooLarge { .. } | BodyError::TooDeep { .. } => DeadLetterReason::Oversized,
+        };
+        rejected(message, reason, error.to_string())
+    })?;
+    let task = engine.registry.get(&message.task);
+    task.cloned().map_err(|unknown| rejected(message, DeadLetterReason::UnknownTask, unknown.to_string()))
+}
+
+/// The join of a task, for a message that asks for one.
+pub(super) fn join_of<'a>(task: &'a Task, message: &Message) -> Result<&'a TaskDef, ProcessError> {
+    task.join.as_ref().ok_or_else(|| {
+        let words = format!("the task `{}` of this program has no join, though its job was split for one", task.name());
+        rejected(message, DeadLetterReason::UnknownTask, words)
+    })
+}
+
+/// A part or a join that came to a worker without a store. Another worker of its queue may have one, so it is given
+/// back, each time after a longer pause; the broker puts it aside when that has gone on for too long.
+///
+/// Nothing is written down or answered: its job is in a store that this process does not know.
+pub(super) async fn needs_store(engine: &Engine, message: &Message, redelivered: u32) -> Done {
+    let what = match message.kind {
+        WorkKind::Join => format!("a join of job {}", message.job),
+        WorkKind::Hooks(_) => format!("what follows job {}", message.job),
+        WorkKind::Part { .. } => format!("a part of job {}", message.job),
+        WorkKind::Step => format!("job {}, a step of a run", message.job),
+        WorkKind::Job | WorkKind::Single => format!("job {} of a task with a concurrency limit", message.job),
+    };
+    let detail = format!("it is {what}, and no worker that took it has a store (ORK_STORE=none)");
+    tracing::warn!(task = message.task, redelivered, detail, "message declined");
+    let pause = Duration::from_secs(1 << redelivered.min(5)).min(DECLINE_PAUSE);
+    tokio::select! {
+        biased;
+        () = engine.force.cancelled() => Done::Interrupted,
+        () = engine.clock.pause(pause) => Done::NeedsStore(detail),
+    }
+}
+
+/// A message that is refused, and why.
+pub(super) fn rejected(message: &Message, reason: DeadLetterReason, detail: String) -> ProcessError {
+    let part = match message.kind {
+        WorkKind::Part { epoch, index } => Some(PartKey { job: message.job, epoch, index, attempt: message.attempt }),
+        WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Join | WorkKind::Hooks(_) => None,
+    };
+    let refused = Rejected {
+        reason,
+        detail,
+        reply: message.reply.clone(),
+        job: Some(message.job),
+        task: Some(message.task.clone()),
+        hooks: message.hooks.clone(),
+    };
+    ProcessError::Refused(Box::new(refused), part)
+}
+
+/// What becomes of a delivery that could not be brought to an end; `None` if it is worth another try.
+pub(super) async fn settlement(
+    engine: &Engine,
+    error: ProcessError,
+    message: Option<&Message>,
+    tenure: &mut DeliveryGuard,
+) -> Option<Disposition> {
+    match error {
+        ProcessError::Refused(refused, part) => {
+            tracing::warn!(reason = refused.reason.as_str(), detail = refused.detail, "message refused");
+            let written = write_down(engine, &refused, (part, message));
+            // It may wait for as long as somebody else runs the job.
+            let written = match message {
+                Some(message) => lease::keep(engine, message, tenure, written).await,
+                None => written.await,
+            };
+            match written {
+                Ok(()) => Some(Disposition::DeadLetter(refused.reason, refused.detail)),
+                Err(ProcessError::Store(error)) => of_store(engine, &error, message).await,
+                Err(ProcessError::Unsettled(settlement)) => Some(settlement),
+                Err(ProcessError::Refused(..)) => None,
+            }
+        }
+        ProcessError::Store(error) => of_store(engine, &error, message).await,
+        ProcessError::Unsettled(settlement) => Some(settlement),
+    }
+}
+
+/// What becomes of a delivery when the store fails.
+async fn of_store(engine: &Engine, error: &StoreError, message: Option<&Message>) -> Option<Disposition> {
+    match message.filter(|_| error.kind() == StoreErrorKind::Data) {
+        Some(message) => unstorable::settlement(engine, error, message).await,
+        None => store_failed(engine, error).await,
+    }
+}
+
+/// A store that fails now may work again soon. Until then the delivery stays here: given back it would come again at
+/// once, and the broker would count that as one more time that it came to nothing.
+pub(super) async fn store_failed(engine: &Engine, error: &StoreError) -> Option<Disposition> {
+    let may_pass = match error.kind() {
+        StoreErrorKind::Corrupt | StoreErrorKind::TooNew => {
+            tracing::error!(%error, "the store can no longer be trusted, stopping");
+            engine.fatal.cancel();
+            return Some(Disposition::Requeue);
+        }
+        // The same again would come to the same.
+        StoreErrorKind::Closed | StoreErrorKind::Data => false,
+        StoreErrorKind::Unavailable
+        | StoreErrorKind::ReadOnly
+        | StoreErrorKind::Config
+        | StoreErrorKind::NotFound
+        | StoreErrorKind::NoStore => true,
+    };
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(%error, source, "the store does not work, the work is kept back");
+    tokio::select! {
+        biased;
+        () = engine.force.cancelled() => Some(Disposition::Requeue),
+        () = engine.clock.pause(STORE_PAUSE) => (!may_pass).then_some(Disposition::Requeue),
+    }
+}
+
+/// Fails the job or the part of a refused message, so that whoever looks for it, or waits for it, learns why.
+async fn write_down(
+    engine: &Engine,
+    refused: &Rejected,
+    (part, message): (Option<PartKey>, Option<&Message>),
+) -> Result<(), ProcessError> {
+    let kind = match refused.reason {
+        DeadLetterReason::UnknownTask => FailureKind::UnknownTask,
+        _ => FailureKind::Input,
+    };
+    let failure = Failure::new(kind, refused.detail.clone());
+    if let Some(part) = part.filter(|_| engine.store.is_durable()) {
+        // A message that only bears the name of a job must not fail its parts.
+        let job = engine.store.job(part.job).await?;
+        if job.is_none_or(|view| Some(&view.job.task) != refused.task.as_ref()) {
+            return Ok(());
+        }
+        let how = PartAttemptOutcome::Failed { failure, again: None };
+        if let SettleResult::Applied(to_send) = engine.store.apply(SettleParts::one(part, how, engine.actor())).await? {
+            engine.outbox.send(to_send).await;
+        }
+        return Ok(());
+    }
+    let id = match (refused.job, &refused.reply) {
+        (Some(id), _) => id,
+        // An answer, and what follows, name a job.
+        (None, Some(_)) => engine.entropy.job_id(),
+        (None, None) if refused.hooks.is_some() => engine.entropy.job_id(),
+        (None, None) => return Ok(()),
+    };
+    let task = refused.task.clone().unwrap_or_default();
+    let mut job = Job::new(id, task, engine.clock.now());
+    job.reply.clone_from(&refused.reply);
+    // What is too large or too deep is nowhere kept.
+    let input = message.filter(|_| refused.reason != DeadLetterReason::Oversized).map(|message| message.body.clone());
+    let input = input.unwrap_or_else(|| "null".into());
+    if !engine.store.is_durable() {
+        return storeless::rejected::end(engine, refused, message, job, failure, input).await;
+    }
+    job.hooks = refused.hooks.as_deref().and_then(StoredHooks::new);
+    let unknown = NewJob { job, input };
+    let asked = message.map(|message| {
+        let phase = if message.kind == WorkKind::Join { Phase::Join } else { Phase::Start };
+        (phase, message.attempt)
+    });
+    let mut dead = None;
+    loop {
+        let refuse = RejectJob { unknown: unknown.clone(), requested: asked, dead, failure: failure.clone(), actor: engine.actor() };
+        match engine.store.apply(refuse).await? {
+            JobRejection::Failed(to_send) => {
+                engine.outbox.send(to_send).await;
+                return Ok(());
+            }
+            JobRejection::Ignored => {
+                return match message {
+                    Some(message) => late_reply::again(engine, message, false).await,
+                    None => Ok(()),
+                };
+            }
+            // As long as that process lives the message is only another copy of what it runs. When it has died, this
+            // may be what its job waits for.
+            JobRejection::RunningElsewhere(worker) => dead = outlived(engine, id, worker).await?,
+        }
+    }
+}
+
+/// The process that runs a job, if it is dead; otherwise waits until the next check.
+async fn outlived(engine: &Engine, job: JobId, worker: String) -> Result<Option<String>, ProcessError> {
+    let Some(until) = lives_until(engine, job, &worker).await? else { return Ok(Some(worker)) };
+    tracing::debug!(%job, worker, "a refused message waits for the end of the process that runs its job");
+    tokio::select! {
+        biased;
+        () = engine.force.cancelled() => Err(ProcessError::Unsettled(Disposition::Requeue)),
+        () = engine.clock.pause_until(until) => Ok(None),
+    }
+}
+
+/// When to check a process that runs a job again; `None` if it is dead.
+///
+/// An outdated heartbeat alone is no proof: a computer that slept stopped this process, too. The next heartbeat of any
+/// process decides whether that one is dead, and then removes it.
+pub(super) async fn lives_until(engine: &Engine, job: JobId, worker: &str) -> Result<Option<Timestamp>, ProcessError> {
+    let processes = engine.store.diagnostics(job).await?.processes;
+    // Each says that it lives before it runs anything, so one that is not there has ended.
+    let sign = processes.iter().find(|process| process.worker == worker).map(|process| process.until);
+    let now = engine.clock.now();
+    let sign = sign.filter(|until| *until >= now || !mutant::is_on(Mutant::JudgesBySign));
+    Ok(sign.map(|until| (until + INSTANT).max(now + AGAIN)))
+}

@@ -1,0 +1,166 @@
+//! Schedules at work: what the time of one means, and starting what is due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ork_workflow::{Missed, Overlap, Plan, Schedule, date_of};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::invoke::CallOutcome;
+use super::{Done, Engine, ProcessError, services, settle};
+use crate::tx::{SettleResult, NewJob, FireSchedule};
+use crate::clock::Timestamp;
+use crate::workflow_run::RUN;
+use crate::job::{Job, JobKind, Phase};
+use crate::message::Message;
+use crate::mutant::{self, Mutant};
+use crate::registry::Task;
+use crate::role::JobRole;
+use crate::schedule::ScheduleState;
+use crate::store::StoreError;
+use crate::task::{CallError, Error};
+
+/// A time that is so long past was missed.
+const LATE: Duration = Duration::from_mins(1);
+
+/// The input of a schedule's job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ScheduleSpec {
+    /// The schedule's name.
+    pub(crate) name: String,
+    /// When.
+    #[serde(flatten)]
+    pub(crate) schedule: Schedule,
+    /// The task that is started.
+    pub(crate) task: String,
+    /// Its input.
+    pub(crate) input: Value,
+}
+
+impl ScheduleSpec {
+    /// The first time after this one.
+    pub(crate) fn after(&self, moment: Timestamp) -> Option<Timestamp> {
+        self.schedule.next_after(moment.as_millis()).map(Timestamp::from_millis)
+    }
+
+    /// The time for which something starts now, if one does, and the next time.
+    fn due(&self, ticks: ScheduleState, created: Timestamp, now: Timestamp) -> (Option<Timestamp>, Option<Timestamp>) {
+        // The first worker may see the schedule after its first time.
+        let first = if mutant::is_on(Mutant::CountsFromFirstTick) { now } else { created };
+        let next = ticks.next.or_else(|| self.after(first));
+        // Nothing is started twice where a clock was set back.
+        let Some(due) = next.filter(|due| *due <= now) else {
+            return (None, next);
+        };
+        match self.schedule.missed {
+            Missed::Skip => (Some(due).filter(|due| now - *due <= LATE), self.after(now)),
+            Missed::Once => (Some(due), self.after(now)),
+            Missed::All => (Some(due), self.after(due)),
+        }
+    }
+
+    /// The input of what it starts for this time.
+    ///
+    /// # Errors
+    /// When that is a run, and its plan cannot be read.
+    pub(crate) fn input_at(&self, time: Timestamp) -> serde_json::Result<Bytes> {
+        let mut input = self.input.clone();
+        let time = self.schedule.shown(time.as_millis()).unwrap_or_default();
+        if self.task == RUN {
+            let mut plan: Plan = serde_json::from_value(input)?;
+            plan.start_at(&time);
+            input = serde_json::to_value(plan)?;
+        } else if let Value::Object(fields) = &mut input {
+            let Schedule { time_as, date_as, .. } = &self.schedule;
+            let told = [(time_as, &*time), (date_as, date_of(&time))].into_iter();
+            fields.extend(told.filter_map(|(name, told)| Some((name.clone()?, Value::from(told)))));
+        }
+        serde_json::to_vec(&input).map(Bytes::from)
+    }
+
+    /// The job that it starts for this time.
+    fn start(&self, engine: &Engine, time: Timestamp) -> Result<NewJob, Error> {
+        let task = engine.registry.get(&self.task)?;
+        let input = self.input_at(time).map_err(Error::permanent)?;
+        Ok(NewJob { job: services::new_job(engine, task, JobKind::Full), input })
+    }
+}
+
+/// Whether what a schedule has started last is still under way.
+async fn is_busy(engine: &Engine, ticks: ScheduleState) -> Result<bool, StoreError> {
+    let Some(last) = ticks.last else { return Ok(false) };
+    Ok(engine.store.job(last).await?.is_some_and(|view| !view.job.state.is_final()))
+}
+
+/// Does what is due of a claimed schedule.
+pub(super) async fn tick(
+    engine: &Arc<Engine>,
+    mut job: Box<Job>,
+    task: &Task,
+    message: &Message,
+) -> Result<Done, ProcessError> {
+    let foreign = matches!(job.role.as_deref(), Some(JobRole::Untrusted));
+    let refused = Error::permanent("schedules are made through the store, with `schedules add`, and not over a broker");
+    let table = if foreign {
+        Err(refused)
+    } else {
+        serde_json::from_slice::<ScheduleSpec>(&message.body)
+            .map_err(|error| Error::permanent(format!("this is no schedule: {error}")))
+    };
+    let (now, ticks) = (engine.clock.now(), job.schedule_state().copied().unwrap_or_default());
+    let skips = matches!(&table, Ok(table) if table.schedule.overlap == Overlap::Skip);
+    let is_busy = skips && !mutant::is_on(Mutant::StartsBesideLast) && is_busy(engine, ticks).await?;
+    let due = table.and_then(|table| {
+        let (time, next) = table.due(ticks, job.created, now);
+        let time = time.filter(|_| !is_busy);
+        Ok((time.map(|time| table.start(engine, time)).transpose()?, next))
+    });
+    let (starts, next) = match due {
+        Ok(due) => due,
+        Err(error) => {
+            let called = (CallOutcome::Failed(CallError::Task(error)), None);
+            settle::job(engine, &mut job, (&task.work, None), Phase::Start, called).await?;
+            return Ok(Done::Settled);
+        }
+    };
+    let tick = FireSchedule { job: job.id, attempt: job.attempt, starts, next, actor: engine.actor() };
+    if let SettleResult::Applied(to_send) = engine.store.apply(tick).await? {
+        engine.outbox.send(to_send).await;
+    }
+    Ok(Done::Settled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+
+    /// The minute in which the schedules of these tests were made.
+    const CREATED: i64 = 4;
+
+    fn due(missed: Missed, next: Option<i64>, now: i64) -> (Option<i64>, Option<i64>) {
+        let schedule = Schedule { missed, ..Schedule::new("*/10 * * * *", "UTC") };
+        let table = ScheduleSpec { name: "a".into(), schedule, task: "t".into(), input: Value::Null };
+        let at = |minutes: i64| Timestamp::from_millis(minutes * MINUTE);
+        let (time, next) = table.due(Ticks { next: next.map(at), ..Ticks::default() }, at(CREATED), at(now));
+        let minutes = |time: Timestamp| time.as_millis() / MINUTE;
+        (time.map(minutes), next.map(minutes))
+    }
+
+    #[test]
+    fn what_was_missed_is_skipped_done_once_or_made_up_for() {
+        for missed in [Missed::Skip, Missed::Once, Missed::All] {
+            assert_eq!(due(missed, None, 5), (None, Some(10)), "it has only begun");
+            assert_eq!(due(missed, Some(10), 10), (Some(10), Some(20)), "in time");
+            assert_eq!(due(missed, Some(10), 5), (None, Some(10)), "the clock was set back");
+        }
+        for next in [None, Some(10)] {
+            assert_eq!(due(Missed::Skip, next, 35), (None, Some(40)));
+            assert_eq!(due(Missed::Once, next, 35), (Some(10), Some(40)));
+            assert_eq!(due(Missed::All, next, 35), (Some(10), Some(20)));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What follows the last part of a job that no store knows: the join over the records at hand, the outcome, the hooks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::super::barrier::Kept;
+use super::super::hooks::{Ended, fire};
+use super::super::invoke::Hold;
+use super::super::settle::{self, Next};
+use super::super::slots::{Place, SlotKind};
+use super::super::{Engine, claim, invoke, services, slots};
+use super::Head;
+use crate::barrier::{Entry, Set};
+use crate::event::EventKind;
+use crate::failure::{Failure, FailureKind};
+use crate::job::{Effect, Job, Phase, State};
+use crate::ledger::{self, Counts, PartResult};
+use crate::message::{WorkKind, Message};
+use crate::policy::Policy;
+use crate::registry::Task;
+use crate::task::Result;
+use crate::task::parts::{PartSource, RawParts, SettledPart};
+
+/// Parts in memory, in order.
+#[derive(Debug)]
+struct AtHand(BTreeMap<u64, (bool, Bytes)>);
+
+#[async_trait]
+impl PartSource for AtHand {
+    async fn page(&self, from: u64, limit: usize) -> Result<Vec<SettledPart>> {
+        let settled = |(index, (ok, body)): (&u64, &(bool, Bytes))| {
+            if *ok {
+                return SettledPart { index: *index, how: PartResult::Succeeded, output: Some(body.clone()), failure: None };
+            }
+            let unread = || Failure::new(FailureKind::Lost, "its failure cannot be read".to_owned());
+            let failure: Failure = serde_json::from_slice(body).unwrap_or_else(|_other| unread());
+            SettledPart { index: *index, how: PartResult::Failed, output: None, failure: Some(failure) }
+        };
+        Ok(self.0.range(from..).take(limit).map(settled).collect())
+    }
+}
+
+/// Ends a job whose parts are all there. Answers whether it is done: if not, somebody else does it.
+pub(in super::super) async fn join(
+    engine: &Arc<Engine>,
+    task: &Task,
+    message: &Message,
+    (set, kept): (Set, Vec<Kept>),
+) -> bool {
+    let Some(run) = set.epoch() else { return false };
+    let (mut head, mut parts) = (None, BTreeMap::new());
+    for Kept { entry, body, .. } in kept {
+        match entry {
+            Entry::Head { epoch } if epoch == run => head = serde_json::from_slice(&body).ok(),
+            Entry::Part { epoch, id, ok, .. } if epoch == run => {
+                parts.insert(id, (ok, body));
+            }
+            _ => {}
+        }
+    }
+    let Some(head) = head else {
+        tracing::error!(job = %message.job, "what the split said of its job cannot be read: its parts are dropped");
+        return true;
+    };
+    finish(engine, task, (message, head), parts).await
+}
+
+/// Ends a job with these parts.
+pub(super) async fn finish(
+    engine: &Arc<Engine>,
+    task: &Task,
+    (message, head): (&Message, Head),
+    parts: BTreeMap<u64, (bool, Bytes)>,
+) -> bool {
+    let mut job = head.job(message.job, task.name(), engine.clock.now());
+    job.state = State::Waiting;
+    let failed = parts.values().map(|(ok, _)| u64::from(!ok)).sum();
+    let total = u64::try_from(parts.len()).unwrap_or(u64::MAX);
+    let counts = Counts { ok: total - failed, failed, ..Counts::default() };
+    let options = &task.entry().options;
+    let policy = Policy { on_error: options.on_error, tolerate: options.tolerate.unwrap_or_default() };
+    let joined = ledger::Head { policy, joined: task.join.is_some(), ..ledger::Head::default() };
+    let effects = job.on_parts_completed(&joined, counts, engine.clock.now());
+    engine.tell_parts(&job, counts).await;
+    if let Some(def) = &task.join {
+        let parts = RawParts::new(counts, Arc::new(AtHand(parts)));
+        if !attempts(engine, def, (message, &mut job), parts).await {
+            return false;
+        }
+    } else {
+        let others = effects.into_iter().filter(|effect| *effect != Effect::Emit(EventKind::PartsCompleted));
+        settle::carry_out(engine, &job, others.collect(), None).await;
+    }
+    let hooks = crate::hook::OnComplete::read_all(head.on_complete.as_bytes(), &super::everything());
+    let hooks = hooks.unwrap_or_default();
+    let inputs = head.input.as_deref().map_or("null", |input| input.get());
+    let (name, success) = (job.id.to_string(), job.state == State::Succeeded);
+    let ended = Ended { job: job.id, name: &name, task: task.name(), inputs: inputs.as_bytes(), success };
+    fire(engine, &hooks, ended).await.is_ok()
+}
+
+/// Runs the join until it has succeeded or has no attempt left. Answers whether it has ended.
+async fn attempts(
+    engine: &Arc<Engine>,
+    def: &crate::task::TaskDef,
+    (message, job): (&Message, &mut Job),
+    parts: RawParts,
+) -> bool {
+    let message = Message { kind: WorkKind::Join, body: Bytes::from_static(b"null"), ..message.clone() };
+    loop {
+        let Some(slot) = slots::wait(engine, SlotKind::of(def)).await else { return false };
+        claim::again(engine, job, Phase::Join);
+        let running = engine.running.enter(job.id);
+        let about = services::about_job(job);
+        let hold = Hold { running: &running, place: Place::Own { _slot: slot } };
+        let called = invoke::invoke(engine, def, &message, about, Some(parts.clone()), hold).await;
+        drop(running);
+        match settle::job(engine, job, (def, None), Phase::Join, called).await {
+            Ok(Next::Done(_)) => return job.state.is_final(),
+            Ok(Next::AgainHere(due)) => {
+                tokio::select! {
+                    biased;
+                    () = engine.force.cancelled() => return false,
+                    () = engine.clock.pause_until(due) => {}
+                }
+            }
+            Err(_) => return false,
+        }
+    }
+}

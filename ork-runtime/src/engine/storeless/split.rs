@@ -1,0 +1,239 @@
+//! Splitting a job that no store knows: all parts are made first, as each must say how many there are, then sent.
+//!
+//! So a split that fails or dies has begun nothing. One that dies while it sends is run again: it makes the part queue
+//! anew, which forgets what the parts of before have said, and what they say later has the number of another run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::barrier::Passed;
+use super::super::hooks::{PAUSE, SendFailure, patiently};
+use super::super::invoke::{CallOutcome, call, guard, token};
+use super::super::lease::DeliveryGuard;
+use super::super::part_sets::{Follows, Look};
+use super::super::settle::{self, Next};
+use super::super::split::collect;
+use super::super::{Done, Engine, ProcessError, claim, services};
+use super::{Head, arrive, join};
+use crate::barrier::{Entry, Whose};
+use crate::broker::{BrokerErrorKind, PartQueues, PartRecord};
+use crate::failure::{Failure, FailureKind};
+use crate::hook::{Hooks, PartHook};
+use crate::id::Fingerprint;
+use crate::job::{Job, Phase};
+use crate::message::{WorkKind, Message, Outgoing};
+use crate::registry::Task;
+use crate::task::{CallError, TaskDef};
+
+/// How many bytes the inputs of all parts may have: they are in memory until the last one is there.
+const MOST_BYTES: usize = 256 * 1024 * 1024;
+
+/// How many parts are sent together.
+const BATCH: usize = 512;
+
+/// Splits a job and sends its parts.
+pub(in super::super) async fn split(
+    engine: &Arc<Engine>,
+    (task, def): (&Task, &TaskDef),
+    message: &Message,
+    (mut job, tenure): (Box<Job>, &mut DeliveryGuard),
+) -> Result<Done, ProcessError> {
+    let Some(queues) = engine.broker.parts() else {
+        let words = "a job with parts needs a store: unset ORK_STORE=none, or name one";
+        let failed = CallOutcome::Failed(CallError::Task(crate::Error::permanent(words)));
+        settle::job(engine, &mut job, (def, None), Phase::Start, (failed, None)).await?;
+        return Ok(Done::Settled);
+    };
+    loop {
+        let called = match items(engine, def, message, &job).await {
+            CallOutcome::Returned(items) if items.is_empty() => {
+                let done = join::finish(engine, task, (message, Head::of(message)), BTreeMap::new()).await;
+                return Ok(if done { Done::Settled } else { Done::Interrupted });
+            }
+            CallOutcome::Returned(items) => match send(engine, queues, message, (items, task.work.fingerprint())).await {
+                Ok(Ok(unsent)) => return settle_unsent(engine, task, message, unsent).await,
+                Ok(Err(failure)) => CallOutcome::Failed(CallError::Task(crate::Error::permanent(failure.message))),
+                Err(_interrupted) => CallOutcome::Interrupted,
+            },
+            CallOutcome::Failed(error) => CallOutcome::Failed(error),
+            CallOutcome::Interrupted => CallOutcome::Interrupted,
+        };
+        match settle::job(engine, &mut job, (def, None), Phase::Start, (called, None)).await? {
+            Next::Done(done) => return super::follow(engine, message, (&job, None), false, done).await,
+            Next::AgainHere(due) => {
+                tokio::select! {
+                    biased;
+                    () = engine.force.cancelled() => return Ok(Done::Interrupted),
+                    () = engine.clock.pause_until(due) => claim::again(engine, &mut job, Phase::Start),
+                }
+                // The next delivery of the message makes this attempt.
+                if tenure.is_lost() {
+                    return Ok(Done::Interrupted);
+                }
+            }
+        }
+    }
+}
+
+/// Removes the part queue of a job with an unfinished split, if it exists, so that its parts are dropped when they end.
+/// Answers `false` if the worker has to stop.
+pub(super) async fn forget(engine: &Engine, task: &Task, job: &Job) -> bool {
+    let Some(queues) = engine.broker.parts() else { return true };
+    let Ok(queue) = queues.name(task.name(), &job.id.to_string()) else { return true };
+    match patiently(engine, || queues.remove(&queue)).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, queue, "a part queue is left behind");
+            true
+        }
+        Err(_interrupted) => false,
+    }
+}
+
+/// Runs the split to its end.
+async fn items(engine: &Arc<Engine>, def: &TaskDef, message: &Message, job: &Job) -> CallOutcome<Vec<Bytes>> {
+    if let Err(error) = def.check_rules(&message.body) {
+        return CallOutcome::Failed(CallError::Input(error));
+    }
+    let _beside = engine.slots.beside().await;
+    if engine.drain.is_cancelled() {
+        return CallOutcome::Interrupted;
+    }
+    let running = engine.running.enter(job.id);
+    let token = token(def, running.token());
+    let call = call(engine, def, message, services::about_job(job), None, &token);
+    let all = guard(engine, def, &token, collect(engine, def, call, MOST_BYTES)).await;
+    drop(running);
+    all
+}
+
+/// Parts that no queue takes, and why.
+struct Never {
+    queue: String,
+    epoch: u32,
+    total: u64,
+    parts: Vec<(u64, Failure)>,
+}
+
+/// Parts that cannot be sent have failed, and the last one of them may be the last one of all.
+async fn settle_unsent(
+    engine: &Arc<Engine>,
+    task: &Task,
+    message: &Message,
+    never: Never,
+) -> Result<Done, ProcessError> {
+    let Never { queue, epoch, total, parts } = never;
+    for (index, failure) in parts {
+        let part = PartHook { part_id: index, total_parts: total, part_queue: queue.clone() };
+        if let Passed::Interrupted = arrive(engine, task, (message, &part), (epoch, false), Err(failure)).await {
+            return Ok(Done::Interrupted);
+        }
+    }
+    Ok(Done::Settled)
+}
+
+/// Makes the queue and sends the parts; answers why that can never be.
+async fn send(
+    engine: &Engine,
+    queues: &dyn PartQueues,
+    message: &Message,
+    (items, schemas): (Vec<Bytes>, Fingerprint),
+) -> Result<Result<Never, Failure>, SendFailure> {
+    let never = |error: &dyn std::fmt::Display| {
+        Ok(Err(Failure::new(FailureKind::Lost, format!("its parts cannot be sent: {error}"))))
+    };
+    let queue = match queues.name(&message.task, &message.job.to_string()) {
+        Ok(queue) => queue,
+        Err(error) => return never(&error),
+    };
+    let body: Bytes = serde_json::to_vec(&Head::of(message)).unwrap_or_default().into();
+    let (epoch, head) = loop {
+        // Runs are told apart, not ordered.
+        let epoch = engine.entropy.uuid().as_fields().0.max(1);
+        if let Err(error) = patiently(engine, || queues.make(&queue)).await? {
+            return never(&error);
+        }
+        let (id, entry) = (message.job.to_string(), Entry::Head { epoch });
+        let head = PartRecord { queue: queue.clone(), id, entry, body: body.clone() };
+        match patiently(engine, || queues.record(&head)).await? {
+            Ok(()) => break (epoch, head),
+            // Another worker has a copy of this message, and has removed the queue to make its own. Whichever of the
+            // two is last has its head in the queue.
+            Err(error) if error.kind() == BrokerErrorKind::Undeliverable => {
+                tracing::debug!(queue, "the part queue was removed by another worker, it is made again");
+                pause(engine, PAUSE.mul_f64(engine.entropy.fraction())).await?;
+            }
+            Err(error) => return never(&error),
+        }
+    };
+    let total_parts = u64::try_from(items.len()).unwrap_or(u64::MAX);
+    // Programs that do not know ork may end all of the parts, and they join none.
+    engine.sets.made(
+        Look {
+            whose: Whose { total: total_parts, headed: true, mark: 0, suspect: false },
+            record: head,
+            follows: Follows::Join(Box::new(Message { body: Bytes::new(), ..message.clone() })),
+        },
+        engine.clock.now(),
+    );
+    let parts = items.into_iter().zip(0..).map(|(body, index)| Message {
+        kind: WorkKind::Part { epoch, index },
+        attempt: 1,
+        losses: 0,
+        body,
+        reply: None,
+        schema: Some(schemas),
+        hooks: Some(Box::new(Hooks {
+            part: Some(PartHook { part_id: index, total_parts, part_queue: queue.clone() }),
+            on_complete: Vec::new(),
+        })),
+        ..message.clone()
+    });
+    let (mut parts, mut never) = (parts.peekable(), Vec::new());
+    while parts.peek().is_some() {
+        let mut batch: Vec<_> = parts.by_ref().take(BATCH).map(Outgoing::Work).collect();
+        while !batch.is_empty() {
+            batch = publish(engine, batch, &mut never).await?;
+        }
+    }
+    Ok(Ok(Never { queue, epoch, total: total_parts, parts: never }))
+}
+
+/// Publishes parts; answers those that are to be published once more.
+async fn publish(
+    engine: &Engine,
+    batch: Vec<Outgoing>,
+    never: &mut Vec<(u64, Failure)>,
+) -> Result<Vec<Outgoing>, SendFailure> {
+    let answers = engine.broker.publish(batch.clone()).await;
+    let mut again = Vec::new();
+    for (message, answer) in batch.into_iter().zip(answers) {
+        let Err(error) = answer else { continue };
+        match (error.kind(), &message) {
+            (
+                BrokerErrorKind::TooLarge | BrokerErrorKind::Undeliverable,
+                Outgoing::Work(Message { kind: WorkKind::Part { index, .. }, .. }),
+            ) => {
+                let words = format!("its message cannot be delivered: {error}");
+                never.push((*index, Failure::new(FailureKind::Lost, words)));
+            }
+            (BrokerErrorKind::Closed, _) => return Err(SendFailure::Interrupted),
+            _ => again.push(message),
+        }
+    }
+    if !again.is_empty() {
+        pause(engine, PAUSE).await?;
+    }
+    Ok(again)
+}
+
+async fn pause(engine: &Engine, pause: Duration) -> Result<(), SendFailure> {
+    tokio::select! {
+        biased;
+        () = engine.force.cancelled() => Err(SendFailure::Interrupted),
+        () = engine.clock.pause(pause) => Ok(()),
+    }
+}

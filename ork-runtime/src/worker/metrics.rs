@@ -1,0 +1,120 @@
+//! Writes measurements down: about once a second while there are any, soon after a job of theirs has ended, and at the
+//! end of the process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use crate::tx::StoreNotice;
+use crate::clock::Timestamp;
+use crate::engine::{Engine, MetricsReceiver};
+use crate::metric::{Delta, MOST_SERIES};
+use crate::store::{StoreError, StoreErrorKind};
+
+/// How long measurements are added up before they are written.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Between two times that they are written because a job has ended.
+const SOON: Duration = Duration::from_millis(100);
+
+/// How many go to the store at once.
+const PAGE: usize = 1_000;
+
+/// Writes until `stop` fires and nothing is left.
+pub(super) async fn write(
+    engine: Arc<Engine>,
+    measures: MetricsReceiver,
+    mut changes: Receiver<StoreNotice>,
+    stop: CancellationToken,
+) {
+    let mut soonest = engine.clock.now();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = measures.some() => wait(&engine, &measures, &mut changes, soonest, &stop).await,
+        }
+        // Whoever records after this is no task that has ended.
+        let last = stop.is_cancelled();
+        let asked = measures.asked();
+        let written = pages(&engine, &measures, last).await;
+        measures.done(asked);
+        if last {
+            return;
+        }
+        soonest = engine.clock.now() + SOON;
+        if written.is_err() {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = engine.clock.pause(EVERY) => {}
+            }
+        }
+    }
+}
+
+/// Waits until it is time to write.
+async fn wait(
+    engine: &Engine,
+    measures: &MetricsReceiver,
+    changes: &mut Receiver<StoreNotice>,
+    soonest: Timestamp,
+    stop: &CancellationToken,
+) {
+    let mut due = engine.clock.now() + EVERY;
+    let mut listens = true;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = measures.pressing() => return,
+            () = engine.clock.pause_until(due) => return,
+            change = changes.recv(), if listens => match change {
+                Ok(StoreNotice::JobEnded(job)) if !measures.has(job) => {}
+                // It was too much to hear of each: one of them may have ended.
+                Ok(StoreNotice::JobEnded(_)) | Err(RecvError::Lagged(_)) => (due, listens) = (due.min(soonest), false),
+                Ok(_) => {}
+                Err(RecvError::Closed) => listens = false,
+            },
+        }
+    }
+}
+
+/// Writes all that waits.
+async fn pages(engine: &Engine, measures: &MetricsReceiver, last: bool) -> Result<(), StoreError> {
+    let mut left = measures.take();
+    while !left.is_empty() {
+        let rest = left.split_off(left.len().min(PAGE));
+        // It is needed once more if it cannot be written.
+        match engine.store.record(left.clone()).await {
+            Ok(crowded) => {
+                for job in crowded.into_iter().filter(|job| measures.warns(*job)) {
+                    tracing::warn!(%job, "a job has recorded {MOST_SERIES} names with labels, further ones are dropped");
+                }
+            }
+            Err(error) => {
+                left.extend(rest);
+                give_up(measures, left, &error, last);
+                return Err(error);
+            }
+        }
+        left = rest;
+    }
+    Ok(())
+}
+
+/// Keeps what may be written later, and says what is lost.
+fn give_up(measures: &MetricsReceiver, left: Vec<Delta>, error: &StoreError, ends: bool) {
+    let dropped = if ends || error.kind() != StoreErrorKind::Unavailable {
+        left.len()
+    } else {
+        tracing::debug!(%error, "measurements were not written, trying again");
+        measures.put_back(left)
+    };
+    if dropped > 0 {
+        tracing::warn!(%error, dropped, "measurements could not be written and are lost");
+    }
+}
