@@ -55,7 +55,6 @@ pub mod barrier;
 pub mod clock;
 pub mod event;
 mod failure;
-pub mod workflow_run;
 pub mod hook;
 mod id;
 pub mod job;
@@ -70,19 +69,20 @@ mod retry;
 pub mod role;
 pub mod schedule;
 pub mod tree;
+pub mod workflow_run;
 // 1 tasks
 pub mod context;
 mod registry;
 pub mod schema;
 pub mod task;
 // 2 ports, and the pure accounting that stores carry out.
-pub mod tx;
 pub mod broker;
 pub mod entropy;
 pub mod executor;
 pub mod objects;
 pub mod runtime;
 pub mod store;
+pub mod tx;
 // 3 engine: what happens to one delivery.
 mod engine;
 // 4 services: loops that live long.
@@ -109,8 +109,7 @@ pub use config::{Config, ConfigError, KEYS as CONFIG_KEYS, Key as ConfigKey, Que
 pub use context::{Context, Metrics, Progress};
 pub use event::{EndedParts, Event, EventKind};
 pub use failure::{Failure, FailureKind};
-pub use workflow_run::StepState;
-pub use id::{Fingerprint, JobId, SchemaIds, ParseFingerprintError, ParseJobIdError, WorkerId};
+pub use id::{Fingerprint, JobId, ParseFingerprintError, ParseJobIdError, SchemaIds, WorkerId};
 pub use job::State as JobState;
 pub use ledger::{Counts, PartState};
 pub use metric::Metric;
@@ -127,6 +126,7 @@ pub use store::{Filter, PartFilter, PartStatus};
 pub use task::parts::{Outcome, PartStream};
 pub use task::{Conclusion, Error, Next, Parts, Result, Said, State};
 pub use worker::Stopped;
+pub use workflow_run::StepState;
 
 #[cfg(feature = "cli")]
 pub use cli::main;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::workflow_run::WorkflowRun;
 use crate::schedule::ScheduleState;
+use crate::workflow_run::WorkflowRun;
 
 /// What a job is besides a call of its task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -121,7 +121,8 @@ impl Job {
 
     /// The children of a job that ended well have, too, by now: what was cancelled because of it was taken up.
     pub(crate) fn reevaluate(&mut self) {
-        if self.tree.failed_children + self.tree.cancelled_children == 0 && self.tree.verdict == Some(State::Succeeded) {
+        if self.tree.failed_children + self.tree.cancelled_children == 0 && self.tree.verdict == Some(State::Succeeded)
+        {
             (self.state, self.failure) = (State::Succeeded, None);
         }
     }
@@ -160,6 +161,10 @@ impl Job {
 
     /// Where children are counted that ended in this state, if not well.
     const fn child_count(&mut self, child: State) -> &mut u64 {
-        if matches!(child, State::Cancelled) { &mut self.tree.cancelled_children } else { &mut self.tree.failed_children }
+        if matches!(child, State::Cancelled) {
+            &mut self.tree.cancelled_children
+        } else {
+            &mut self.tree.failed_children
+        }
     }
 }

@@ -50,7 +50,7 @@ async fn submit_large_sheet(sheet: PathBuf, to: PathBuf, batch: Option<usize>, c
 /// Completes the job when every part has ended, or fails it if one has failed.
 #[task(join)]
 async fn submit_large_sheet_join(parts: Parts<Submitted>) -> Result<Submitted> {
-    let (total, not_ok) = (parts.len(), parts.counts().not_ok());
+    let (total, not_ok) = (parts.len(), parts.counts().unsuccessful());
     if not_ok > 0 {
         return Err(Error::permanent(format!("{not_ok} of {total} parts were not submitted")));
     }

@@ -1,7 +1,7 @@
 //! What the rows and the messages say about the functions.
 
 use ork::__private::{
-    self as row, Answer, Duration, JoinOf, Joined, Kind, OnError, Returned, Role, States, TaskMessage, Tolerate,
+    self as row, Answer, Duration, JobKind, JoinOf, Joined, OnError, Returned, Role, States, TaskMessage, Tolerate,
 };
 use ork::Registry;
 use serde_json::json;
@@ -11,17 +11,17 @@ use crate::{add, def, discover, io_error, misnamed, nothing};
 
 #[test]
 fn a_message_says_what_it_runs_and_what_that_answers() {
-    fn answers<M: TaskMessage<Answer = A>, A: Answer<Output = T>, T>() -> (&'static str, Kind) {
+    fn answers<M: TaskMessage<Answer = A>, A: Answer<Output = T>, T>() -> (&'static str, JobKind) {
         (M::TASK, M::KIND)
     }
     fn joins<X: Joined<Output = T>, T>() {}
-    assert_eq!(answers::<add, Returned<i64>, i64>(), ("add", Kind::Item));
-    assert_eq!(answers::<nothing, Returned<()>, ()>(), ("nothing", Kind::Item));
-    assert_eq!(answers::<io_error, Returned<String>, String>(), ("io_error", Kind::Item));
-    assert_eq!(answers::<misnamed, _, String>(), ("renamed.task-1", Kind::Item));
-    assert_eq!(answers::<discover::main, _, u8>(), ("discover", Kind::Item));
-    assert_eq!(answers::<discover::main_part, JoinOf<discover::main>, u64>(), ("discover", Kind::Whole));
-    assert_eq!(answers::<as_vec_part, _, u32>(), ("as_vec", Kind::Whole));
+    assert_eq!(answers::<add, Returned<i64>, i64>(), ("add", JobKind::Single));
+    assert_eq!(answers::<nothing, Returned<()>, ()>(), ("nothing", JobKind::Single));
+    assert_eq!(answers::<io_error, Returned<String>, String>(), ("io_error", JobKind::Single));
+    assert_eq!(answers::<misnamed, _, String>(), ("renamed.task-1", JobKind::Single));
+    assert_eq!(answers::<discover::main, _, u8>(), ("discover", JobKind::Single));
+    assert_eq!(answers::<discover::main_part, JoinOf<discover::main>, u64>(), ("discover", JobKind::Full));
+    assert_eq!(answers::<as_vec_part, _, u32>(), ("as_vec", JobKind::Full));
     joins::<as_option, ()>();
     let message = add { left: 1, right: None };
     assert_eq!(message.to_json().unwrap(), r#"{"left":1,"right":null}"#);

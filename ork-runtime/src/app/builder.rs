@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Ork, adapters};
-use crate::tx::Actor;
 use crate::broker::embedded::Embedded;
 use crate::broker::{Broker, BrokerError};
 use crate::client::{Client, waiters::Waiters};
@@ -14,7 +13,7 @@ use crate::config::{Config, ConfigError};
 use crate::engine::large_outputs::Large;
 use crate::engine::{self, Engine, Settings};
 use crate::entropy::{Entropy, system::SystemEntropy};
-use crate::event::{EventScope, EventRouting};
+use crate::event::{EventRouting, EventScope};
 use crate::id::WorkerId;
 use crate::message::Limits;
 use crate::objects::{ObjectError, Objects};
@@ -23,6 +22,7 @@ use crate::runtime::{Runtime, system::TokioRuntime};
 use crate::store::{Heartbeat, Store, StoreError};
 use crate::supervisor::Supervisor;
 use crate::task::state::States;
+use crate::tx::Actor;
 use crate::worker;
 
 /// Why a process could not be set up.

@@ -10,15 +10,15 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Broker, BrokerError, BrokerErrorKind, Delivery, Acker, Replies, Disposition, Subscribe, Subscription};
-use crate::tx::{Actor, StoreNotice, HeldRow, OutboxId};
+use super::{Acker, Broker, BrokerError, BrokerErrorKind, Delivery, Disposition, Replies, Subscribe, Subscription};
 use crate::clock::Clock;
 use crate::event::EventRouting;
 use crate::id::WorkerId;
-use crate::message::{WorkKind, Message, Outgoing};
+use crate::message::{Message, Outgoing, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::runtime::Runtime;
-use crate::store::{Store, Take, OutboxPage};
+use crate::store::{OutboxPage, Store, Take};
+use crate::tx::{Actor, HeldRow, OutboxId, StoreNotice};
 
 /// How long a store that does not work is left alone.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -374,9 +374,12 @@ impl Settler {
                 () = self.held.done.notified() => false,
             };
             let (done, released) = self.held.take_settled();
-            let actor = Actor { worker: self.worker.clone(), now: self.clock.now(), hold: true, events: EventRouting::Off };
-            let forgotten = if done.is_empty() { Ok(()) } else { self.store.delete_outbox(done.clone(), actor.clone()).await };
-            let given = if released.is_empty() { Ok(()) } else { self.store.release_outbox(released.clone(), actor).await };
+            let actor =
+                Actor { worker: self.worker.clone(), now: self.clock.now(), hold: true, events: EventRouting::Off };
+            let forgotten =
+                if done.is_empty() { Ok(()) } else { self.store.delete_outbox(done.clone(), actor.clone()).await };
+            let given =
+                if released.is_empty() { Ok(()) } else { self.store.release_outbox(released.clone(), actor).await };
             // What failed stays held, and is tried again with the next ones.
             let done = if forgotten.is_ok() { Vec::new() } else { done };
             let released = if given.is_ok() { Vec::new() } else { released };

@@ -12,11 +12,11 @@ use super::watch::Told;
 use super::{Failure, Output, events, metrics, outputs, parts, show, tree, watch};
 use crate::app::{Ork, OrkBuilder};
 use crate::client::Status;
-use crate::workflow_run::{PROCESS, PYTHON};
 use crate::id::JobId;
 use crate::job::State;
 use crate::store::Filter;
 use crate::worker::retention::earlier;
+use crate::workflow_run::{PROCESS, PYTHON};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -8,9 +8,9 @@ use super::output::printable;
 use super::{Failure, Output};
 use crate::app::Ork;
 use crate::client::Status;
-use crate::workflow_run::{RUN, StepState};
 use crate::id::JobId;
 use crate::job::State;
+use crate::workflow_run::{RUN, StepState};
 
 /// So many parts are read at once.
 const PAGE: usize = 1_000;
@@ -74,7 +74,9 @@ async fn task_of(ork: &Ork, run: JobId, task: &str) -> Result<Status, Failure> {
             let words = format!("task `{task}` of run {run} was skipped, so it has no output");
             Err(Failure::job(words).hint(format!("`jobs tree {run}` shows what went wrong before it")))
         }
-        Some((StepState::Started | StepState::Succeeded | StepState::Failed | StepState::Cancelled, job)) => Ok(ork.status(job).await?),
+        Some((StepState::Started | StepState::Succeeded | StepState::Failed | StepState::Cancelled, job)) => {
+            Ok(ork.status(job).await?)
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use super::watch::Told;
 use super::{Failure, Output};
 use crate::app::Ork;
 use crate::client::{Status, TaskStatus};
-use crate::workflow_run::StepState;
 use crate::id::JobId;
+use crate::workflow_run::StepState;
 
 /// On a terminal, how often the instances that run are counted.
 const LOOK: Duration = Duration::from_millis(200);

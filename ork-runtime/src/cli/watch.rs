@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use super::signals::Signals;
 use super::{Failure, Output, finish, progress};
 use crate::app::Ork;
-use crate::workflow_run::RUN;
 use crate::id::JobId;
+use crate::workflow_run::RUN;
 
 /// What is told of a job besides its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

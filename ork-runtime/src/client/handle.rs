@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::State;
 use crate::ledger::Counts;
-use crate::store::{JobWatcher, JobView};
+use crate::store::{JobView, JobWatcher};
 use crate::task::TaskMessage;
 use crate::task::message::Answer;
 

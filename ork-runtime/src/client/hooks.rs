@@ -1,7 +1,7 @@
 //! What a client asks to follow a job.
 
 use super::{Client, ClientError, encode};
-use crate::hook::{HookError, Hooks, StoredHooks, MOST_BYTES, MOST_HOOKS, OnComplete, When};
+use crate::hook::{HookError, Hooks, MOST_BYTES, MOST_HOOKS, OnComplete, StoredHooks, When};
 use crate::job::JobKind;
 use crate::task::TaskMessage;
 

@@ -33,7 +33,6 @@ pub use submission::Submission;
 pub use why::{WaitsFor, Why};
 
 use self::waiters::{Waiter, Waiters};
-use crate::tx::{NewJob, ControlResult};
 use crate::engine::large_outputs::Whose;
 use crate::engine::services::Terms;
 use crate::engine::{Engine, services};
@@ -43,6 +42,7 @@ use crate::store::{Filter, JobView, PartFilter, PartStatus, StoreError, StoreErr
 use crate::task::def::TaskDef;
 use crate::task::parts::SettledPart;
 use crate::task::{CallError, TaskMessage};
+use crate::tx::{ControlResult, NewJob};
 use crate::worker::orphans::{self, OrphanError};
 use crate::worker::retention;
 use crate::worker::services::TTL;
@@ -276,7 +276,8 @@ impl Client {
         });
         let limits = |def: &TaskDef| why::Limits { attempts: def.options.retries + 1, timeout: def.options.timeout };
         let queue = task.map_or_else(|| view.job.task.clone(), |task| task.queue().to_owned());
-        let with_broker = !view.job.state.is_final() && situation.to_send.free == 0 && situation.to_send.held.is_empty();
+        let with_broker =
+            !view.job.state.is_final() && situation.to_send.free == 0 && situation.to_send.held.is_empty();
         // A broker that is away says nothing.
         let in_queue = if with_broker { engine.broker.waiting(&queue).await.ok().flatten() } else { None };
         let begun = view.job.workflow_run().map(|flow| flow.begun(id)).unwrap_or_default();

@@ -1,11 +1,11 @@
 //! Taking up jobs that did not end well, and sending again those that wait for what is lost.
 
 use super::{Client, ClientError};
-use crate::tx::{Resend, Retry, ControlResult, ends};
 use crate::id::JobId;
 use crate::job::{JobKind, State};
-use crate::store::{JobView, JobDiagnostics};
+use crate::store::{JobDiagnostics, JobView};
 use crate::task::CallError;
+use crate::tx::{ControlResult, Resend, Retry, ends};
 
 impl Client {
     /// Takes up a job that failed or was cancelled: exactly the parts that are not `ok`, then its join. A job that
@@ -47,8 +47,9 @@ impl Client {
     pub(super) async fn retry_one(&self, id: JobId) -> Result<bool, ClientError> {
         let JobView { job, head, input, .. } = self.view(id).await?;
         // The input of a step is made anew.
-        let from_its_start =
-            (head.sealed.is_none() || head.cut) && job.tree.verdict != Some(State::Succeeded) && job.kind != JobKind::Step;
+        let from_its_start = (head.sealed.is_none() || head.cut)
+            && job.tree.verdict != Some(State::Succeeded)
+            && job.kind != JobKind::Step;
         // What this program does not know, others may.
         if let (true, Ok(task)) = (from_its_start, self.engine.registry.get(&job.task)) {
             let def = if job.kind == JobKind::Single { &task.work } else { task.entry() };
@@ -94,7 +95,8 @@ impl Client {
             under_way = engine.broker.waiting(task.queue()).await?.unwrap_or(0) > 0;
         }
         if !under_way
-            && let Some(owed) = engine.store.apply(Resend { job: id, attempt: job.attempt, actor: engine.actor() }).await?
+            && let Some(owed) =
+                engine.store.apply(Resend { job: id, attempt: job.attempt, actor: engine.actor() }).await?
         {
             engine.outbox.send(owed).await;
             return Ok(());

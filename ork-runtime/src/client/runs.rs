@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::{Client, ClientError, Handle};
 use crate::engine::services::Terms;
-use crate::workflow_run::{WorkflowRun, RUN, StepState};
 use crate::id::JobId;
 use crate::job::{JobKind, State};
 use crate::store::{JobView, StoreError, StoreErrorKind};
+use crate::workflow_run::{RUN, StepState, WorkflowRun};
 
 /// So many parts are read at once.
 const PAGE: usize = 1_000;

@@ -5,14 +5,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Client, ClientError};
-use crate::tx::{PauseSchedule, PauseResult};
 use crate::clock::Timestamp;
-use crate::engine::services::{self, SendError, Terms};
 use crate::engine::scheduler::ScheduleSpec;
-use crate::workflow_run::SCHEDULE;
+use crate::engine::services::{self, SendError, Terms};
 use crate::id::JobId;
 use crate::job::{JobKind, State, UniqueKey};
 use crate::store::{Filter, JobView, StoreError, StoreErrorKind};
+use crate::tx::{PauseResult, PauseSchedule};
+use crate::workflow_run::SCHEDULE;
 
 /// More schedules than this are not listed.
 const MOST: usize = 10_000;

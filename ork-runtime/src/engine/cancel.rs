@@ -6,7 +6,6 @@ use serde::Deserialize;
 
 use super::invoke::CallOutcome;
 use super::{Done, Engine, ProcessError, settle};
-use crate::tx::{Cancel, ControlResult};
 use crate::id::JobId;
 use crate::job::{Job, Phase, State};
 use crate::message::Message;
@@ -14,6 +13,7 @@ use crate::registry::Task;
 use crate::store::{Filter, JobView, StoreError};
 use crate::task::{CallError, Error};
 use crate::tree::CancelMode;
+use crate::tx::{Cancel, ControlResult};
 
 /// How many jobs are looked at in one go.
 const PAGE: usize = 500;
@@ -36,7 +36,8 @@ pub(crate) async fn stop(engine: &Engine, id: JobId, stop: CancelMode) -> Result
             let states = State::ALL.into_iter().filter(|state| !state.is_final()).collect();
             let filter = Filter { states, parent: Some(parent), before, limit: PAGE, ..Filter::default() };
             let children = engine.store.jobs(filter).await?;
-            let cancel = |child: &JobView| Cancel { job: child.job.id, mode: stop, from_ancestor: true, actor: engine.actor() };
+            let cancel =
+                |child: &JobView| Cancel { job: child.job.id, mode: stop, from_ancestor: true, actor: engine.actor() };
             for steered in engine.store.apply_all(children.iter().map(cancel).collect()).await? {
                 if let ControlResult::Done(to_send) = steered {
                     engine.outbox.send(to_send).await;
@@ -83,11 +84,17 @@ async fn asked(engine: &Engine, message: &Message) -> Result<CallOutcome, StoreE
     }
     let id = JobId::from_foreign(&asked.job);
     match stop(engine, id, CancelMode::Immediate).await? {
-        ControlResult::InvalidState(state) => no(format!("job {id} is {state}: only a job that has not ended can be cancelled")),
-        ControlResult::NotFound => no(format!("there is no job {id} in the store of this worker")),
-        ControlResult::AncestorCancelled(above) => no(format!("job {above} above it was interrupted, and it ends with that")),
-        ControlResult::Done(_) | ControlResult::OnlyBelow | ControlResult::Superseded(_) | ControlResult::KeyTaken(_) | ControlResult::PartNotRetryable(_) => {
-            Ok(CallOutcome::Returned("null".into()))
+        ControlResult::InvalidState(state) => {
+            no(format!("job {id} is {state}: only a job that has not ended can be cancelled"))
         }
+        ControlResult::NotFound => no(format!("there is no job {id} in the store of this worker")),
+        ControlResult::AncestorCancelled(above) => {
+            no(format!("job {above} above it was interrupted, and it ends with that"))
+        }
+        ControlResult::Done(_)
+        | ControlResult::OnlyBelow
+        | ControlResult::Superseded(_)
+        | ControlResult::KeyTaken(_)
+        | ControlResult::PartNotRetryable(_) => Ok(CallOutcome::Returned("null".into())),
     }
 }

@@ -1,15 +1,15 @@
 //! Is this delivery still owed? Called by `engine::process`; asks the store, which decides by the pure accounting.
 
 use super::{Done, Engine, ProcessError, permits, reject, services};
-use crate::tx::{
-    Claim, Claimed, Limit, NewJob, PartKey, JobRejection, RejectJob, StartPart, Started, Submit, Submitted, key_taken,
-};
 use crate::broker::DeadLetterReason;
 use crate::hook::StoredHooks;
 use crate::job::{Job, JobKind, Phase, UniqueKey};
-use crate::message::{WorkKind, Message};
+use crate::message::{Message, WorkKind};
 use crate::role::JobRole;
 use crate::task::builtin;
+use crate::tx::{
+    Claim, Claimed, JobRejection, Limit, NewJob, PartKey, RejectJob, StartPart, Started, Submit, Submitted, key_taken,
+};
 
 /// The answer for a job.
 pub(super) enum ClaimedJob {
@@ -71,7 +71,15 @@ pub(super) async fn job(
         });
     }
     let unique = unique_of(engine, message);
-    let claim = Claim { unknown, unique, phase, attempt: message.attempt, durable: firm, may_be_duplicate: may_be_copy, actor: engine.actor() };
+    let claim = Claim {
+        unknown,
+        unique,
+        phase,
+        attempt: message.attempt,
+        durable: firm,
+        may_be_duplicate: may_be_copy,
+        actor: engine.actor(),
+    };
     let admitted = permits::begin(engine, limits, vec![claim]).await?.pop();
     // What waits for a permit comes again when it has one.
     Ok(match admitted.and_then(|admitted| admitted.answer) {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Engine, split};
-use crate::tx::{OpenParts, PartPage};
 use crate::context::{About, Data, Made, NoSplit};
 use crate::id::JobId;
 use crate::job::Phase;
@@ -13,6 +12,7 @@ use crate::ledger;
 use crate::registry::Task;
 use crate::store::JobView;
 use crate::task::Error;
+use crate::tx::{OpenParts, PartPage};
 
 /// Makes parts of the running job, page after page; nothing is taken before the page before it is in the store.
 pub(super) async fn split(engine: &Engine, about: &About, data: &mut Data<'_>) -> Result<Made, NoSplit> {

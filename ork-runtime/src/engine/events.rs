@@ -6,15 +6,15 @@
 use tokio::sync::oneshot;
 
 use super::Engine;
-use crate::tx::{StoreNotice, OutboxId};
 use crate::broker::Delivery;
 use crate::context::{self, Progress};
-use crate::event::{EventSubject, Event, EventKind, EventScope, EventRouting, PendingEvent, brief, sequence};
+use crate::event::{Event, EventKind, EventRouting, EventScope, EventSubject, PendingEvent, brief, sequence};
 use crate::id::JobId;
 use crate::job::Job;
 use crate::ledger::{Counts, PartState};
-use crate::message::{WorkKind, Message, Outgoing};
+use crate::message::{Message, Outgoing, WorkKind};
 use crate::store::{PartFilter, PartStatus, StoreError};
+use crate::tx::{OutboxId, StoreNotice};
 
 impl Engine {
     /// How this process tells events.
@@ -56,8 +56,14 @@ impl Engine {
             return;
         }
         let (now, root, task) = (self.clock.now(), about.root, about.task.clone());
-        let whom =
-            EventSubject { job: about.job, part: about.index, root, parent: about.parent, task, attempt: about.attempt };
+        let whom = EventSubject {
+            job: about.job,
+            part: about.index,
+            root,
+            parent: about.parent,
+            task,
+            attempt: about.attempt,
+        };
         let number = u64::try_from(now.as_millis()).unwrap_or(0);
         let event = Event::new(EventKind::Progress, whom, number, now);
         let (percent, info) = (Some(progress.percent), Some(progress.info.clone()));
@@ -135,7 +141,8 @@ pub(crate) async fn read(
             let parts = engine.store.list_parts(id, filter).await?.into_iter();
             let event = |part: PartStatus| {
                 let kind = if part.state == PartState::Failed { EventKind::Failed } else { EventKind::Completed };
-                let about = EventSubject { part: Some(part.index), attempt: part.attempts, ..EventSubject::job(&view.job) };
+                let about =
+                    EventSubject { part: Some(part.index), attempt: part.attempts, ..EventSubject::job(&view.job) };
                 Event { error: part.failure.as_ref().map(brief), ..Event::new(kind, about, row, now) }
             };
             parts.filter(|part| part.index < first + len).map(event).collect()

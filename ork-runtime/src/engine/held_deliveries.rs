@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::broker::{Delivery, Acker, Disposition};
+use crate::broker::{Acker, Delivery, Disposition};
 use crate::id::JobId;
 use crate::mutant::{self, Mutant};
 
@@ -21,7 +21,7 @@ impl Held {
         let Ok(job) = delivery.message.as_ref().map(|message| message.job) else { return delivery };
         *self.messages().entry(job).or_default() += 1;
         let acker = Box::new(HeldAcker { held: Some((self.clone(), job)), acker: Some(delivery.acker) });
-        Delivery { acker: acker, ..delivery }
+        Delivery { acker, ..delivery }
     }
 
     /// The jobs of which messages are held.
@@ -75,7 +75,7 @@ mod tests {
     #[derive(Debug)]
     struct Ignored;
 
-    impl Receipt for Ignored {
+    impl Acker for Ignored {
         fn settle(self: Box<Self>, _disposition: Disposition) {}
     }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::storeless::{Member, member};
 use super::{Engine, services};
-use crate::tx::{RecordHookFailure, NewJob, Submit, Submitted};
 use crate::broker::{BrokerError, BrokerErrorKind};
 use crate::hook::OnComplete;
 use crate::id::JobId;
@@ -12,6 +11,7 @@ use crate::job::{JobKind, State};
 use crate::message::{HookMessage, Outgoing};
 use crate::mutant::{self, Mutant};
 use crate::store::{JobView, StoreError};
+use crate::tx::{NewJob, RecordHookFailure, Submit, Submitted};
 
 /// How long to wait when the broker is away.
 pub(super) const PAUSE: Duration = Duration::from_millis(500);

@@ -14,7 +14,7 @@ use super::{Engine, ProcessError, reject};
 use crate::broker::{DeadLetterReason, Disposition};
 use crate::id::JobId;
 use crate::job::JobKind;
-use crate::message::{WorkKind, Message};
+use crate::message::{Message, WorkKind};
 use crate::registry::Task;
 
 /// Of so many jobs the inputs are kept at most, of fewer if they are large.
@@ -51,9 +51,8 @@ impl Inputs {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept.iter().position(|(known, _)| *known == whose).and_then(|at| kept.remove(at));
         let place = known.map(|(_, place)| place).unwrap_or_default();
-        let bytes = |kept: &VecDeque<Place>| {
-            kept.iter().filter_map(|(_, place)| place.get()).map(Hydrated::len).sum::<usize>()
-        };
+        let bytes =
+            |kept: &VecDeque<Place>| kept.iter().filter_map(|(_, place)| place.get()).map(Hydrated::len).sum::<usize>();
         while kept.len() >= KEPT.0 || bytes(&kept) > KEPT.1 {
             kept.pop_front();
         }

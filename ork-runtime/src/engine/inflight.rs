@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use crate::id::JobId;
-use crate::message::{WorkKind, Message};
+use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 
 /// What a message asks for, and at which attempt: the next one does not wait until this one's call has tidied up.
@@ -90,10 +90,10 @@ mod tests {
     #[test]
     fn the_same_work_waits_and_other_work_does_not() {
         let (turns, job) = (InFlight::default(), JobId::new());
-        let first = turns.take((job, Ask::Whole, 1)).now_or_never().unwrap();
-        let other = turns.take((job, Ask::Part { epoch: 1, index: 0 }, 1)).now_or_never().unwrap();
-        drop(turns.take((job, Ask::Whole, 2)).now_or_never().unwrap());
-        let mut second = Box::pin(turns.take((job, Ask::Whole, 1)));
+        let first = turns.take((job, WorkKind::Job, 1)).now_or_never().unwrap();
+        let other = turns.take((job, WorkKind::Part { epoch: 1, index: 0 }, 1)).now_or_never().unwrap();
+        drop(turns.take((job, WorkKind::Job, 2)).now_or_never().unwrap());
+        let mut second = Box::pin(turns.take((job, WorkKind::Job, 1)));
         assert!(second.as_mut().now_or_never().is_none());
         drop(other);
         assert!(second.as_mut().now_or_never().is_none());

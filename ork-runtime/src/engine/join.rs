@@ -36,7 +36,8 @@ impl PartSource for FromStore {
         let Some(row) = part.output else { return Ok(part) };
         let (large, whose) = (&self.engine.large, Whose { job: self.job, part: Some(part.index) });
         let may_pass = |kind| kind == ObjectErrorKind::Unavailable;
-        match large_outputs::patiently(&self.engine, &self.unwanted, may_pass, || large.read(whose, row.clone())).await {
+        match large_outputs::patiently(&self.engine, &self.unwanted, may_pass, || large.read(whose, row.clone())).await
+        {
             Some(Ok(output)) => Ok(SettledPart { output: Some(output), ..part }),
             // What is lost stays lost; what only this program does not find another one may.
             Some(Err(error)) if error.kind() == ObjectErrorKind::Config => Err(Error::new(error)),

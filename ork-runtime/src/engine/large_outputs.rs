@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Engine;
 use super::invoke::CallOutcome;
 use crate::id::JobId;
-use crate::message::{WorkKind, Message};
+use crate::message::{Message, WorkKind};
 use crate::objects::{ObjectError, ObjectErrorKind, Objects};
 use crate::output::OutputRef;
 
@@ -140,7 +140,9 @@ fn name(place: &Place, message: &Message, once: Uuid) -> String {
     let Message { job, attempt, .. } = message;
     let once = once.simple();
     match message.kind {
-        WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Hooks(_) => format!("{}/{job}/job-{attempt}-{once}", place.home),
+        WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Hooks(_) => {
+            format!("{}/{job}/job-{attempt}-{once}", place.home)
+        }
         WorkKind::Join => format!("{}/{job}/join-{attempt}-{once}", place.home),
         WorkKind::Part { epoch, index } => format!("{}/{job}/part-{epoch}-{index}-{attempt}-{once}", place.home),
     }

@@ -3,9 +3,9 @@
 
 use super::hooks::patiently;
 use super::{Engine, ProcessError, services};
-use crate::tx::{AddReply, ReplyAdded};
 use crate::broker::{BrokerErrorKind, Disposition};
-use crate::message::{WorkKind, Message, Outgoing, Reply};
+use crate::message::{Message, Outgoing, Reply, WorkKind};
+use crate::tx::{AddReply, ReplyAdded};
 
 /// Answers the sender of a message of which nothing is run. One that came before has been answered, or will be.
 pub(super) async fn again(engine: &Engine, message: &Message, redelivered: bool) -> Result<(), ProcessError> {

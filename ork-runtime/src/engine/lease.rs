@@ -13,11 +13,11 @@ use tokio::sync::watch;
 
 use super::invoke::CallOutcome;
 use super::{Engine, reject};
-use crate::tx::{Lease, OutboxKind, OutboxId};
 use crate::broker::{Acker, Disposition};
 use crate::context::Made;
-use crate::message::{WorkKind, Message};
+use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
+use crate::tx::{Lease, OutboxId, OutboxKind};
 
 /// What is given back for want of a slot is given back before it would be leased.
 const GRACE: Duration = Duration::from_millis(100);
@@ -70,7 +70,9 @@ impl DeliveryGuard {
             Self::Delivery(receipt) => receipt.settle(settlement),
             Self::Lease(row, _counted) => loop {
                 let end = match settlement {
-                    Disposition::Ack | Disposition::DeadLetter(..) => engine.store.delete_outbox(vec![row], engine.actor()).await,
+                    Disposition::Ack | Disposition::DeadLetter(..) => {
+                        engine.store.delete_outbox(vec![row], engine.actor()).await
+                    }
                     Disposition::Requeue | Disposition::RequeueElsewhere(..) => {
                         engine.store.release_outbox(vec![row], engine.actor()).await
                     }

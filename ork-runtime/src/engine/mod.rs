@@ -4,44 +4,44 @@
 //! `split` or `invoke` (what does the task say?), then `settle` (write it down, send what is owed). It knows ports
 //! only, and answers with a value: what is to become of the delivery.
 
-mod late_reply;
 mod barrier;
+pub(crate) mod batch;
 mod call_times;
 pub(crate) mod cancel;
+mod canonical_json;
 mod claim;
 mod duplicates;
-mod outcome;
+mod dynamic_split;
 pub(crate) mod events;
 mod external;
 mod held_deliveries;
 pub(crate) mod hooks;
-mod queue_activity;
 mod hydrate;
+mod inflight;
 mod invoke;
-mod dynamic_split;
 mod join;
 pub(crate) mod large_outputs;
+mod late_reply;
 mod lease;
 mod metrics_buffer;
 mod outbox;
+mod outcome;
 mod parked;
+pub(crate) mod part_sets;
 mod permits;
 mod progress;
+mod queue_activity;
 mod reject;
-pub(crate) mod batch;
 mod running_calls;
+#[cfg(feature = "workflow")]
+pub(crate) mod scheduler;
 pub(crate) mod services;
-pub(crate) mod part_sets;
 mod settle;
 pub(crate) mod slots;
 mod split;
 mod step;
-#[cfg(feature = "workflow")]
-pub(crate) mod scheduler;
-mod inflight;
 pub(crate) mod storeless;
 mod unstorable;
-mod canonical_json;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,19 +49,15 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::tx::{Actor, Limit};
 use crate::broker::{Broker, Delivery, Rejected};
 use crate::clock::Clock;
 use crate::clock::shared::SharedClock;
 use crate::entropy::Entropy;
 use crate::event::EventScope;
 use crate::executor::Executor;
-use crate::workflow_run::RUN;
-#[cfg(feature = "workflow")]
-use crate::workflow_run::SCHEDULE;
 use crate::id::WorkerId;
 use crate::job::Phase;
-use crate::message::{WorkKind, Limits, Message};
+use crate::message::{Limits, Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::registry::{Registry, Task};
 use crate::runtime::Runtime;
@@ -69,19 +65,23 @@ use crate::store::Store;
 use crate::task::TaskDef;
 use crate::task::builtin::CANCEL;
 use crate::task::state::States;
+use crate::tx::{Actor, Limit};
+use crate::workflow_run::RUN;
+#[cfg(feature = "workflow")]
+use crate::workflow_run::SCHEDULE;
 
 use self::call_times::Calls;
 use self::claim::{ClaimedJob, ClaimedPart};
-use self::outcome::{Done, ProcessError};
 use self::held_deliveries::Held;
-use self::queue_activity::Idle;
 use self::hydrate::Inputs;
 use self::invoke::Hold;
 use self::large_outputs::Large;
-use self::lease::{Leases, DeliveryGuard};
-pub(crate) use self::metrics_buffer::{MetricsReceiver, MetricsBuffer};
+use self::lease::{DeliveryGuard, Leases};
+pub(crate) use self::metrics_buffer::{MetricsBuffer, MetricsReceiver};
 pub(crate) use self::outbox::{Batch, EventReceiver, Outbox, OutboxReceiver, RowReceiver};
+use self::outcome::{Done, ProcessError};
 pub(crate) use self::progress::{ProgressReceiver, Reports};
+use self::queue_activity::Idle;
 pub(crate) use self::running_calls::Running;
 use self::slots::{Place, Slot, SlotKind, Slots};
 use self::step::Step;
@@ -364,8 +364,10 @@ async fn job(
 ) -> Result<Done, ProcessError> {
     let limit = limit.as_ref();
     let is_split = task.split.as_ref().is_some_and(|split| std::ptr::eq(split, def));
-    let mut terms =
-        claim::Terms { firm: redelivered > 0 || is_split, may_be_copy: duplicates::may_be(engine, message, redelivered) };
+    let mut terms = claim::Terms {
+        firm: redelivered > 0 || is_split,
+        may_be_copy: duplicates::may_be(engine, message, redelivered),
+    };
     let job = loop {
         let worker = match claim::job(engine, message, phase, terms, (limit, redelivered)).await? {
             ClaimedJob::Ours(job) => break job,

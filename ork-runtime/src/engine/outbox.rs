@@ -2,8 +2,8 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::tx::HeldRow;
 use crate::event::Event;
+use crate::tx::HeldRow;
 
 /// How many rows may wait to be sent; a row holds one message, or one page of parts.
 const CAPACITY: usize = 1_024;

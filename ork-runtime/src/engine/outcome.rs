@@ -1,8 +1,8 @@
 //! What comes of a delivery, or why it could not be brought to an end.
 
-use crate::tx::PartKey;
-use crate::broker::{Rejected, Disposition};
+use crate::broker::{Disposition, Rejected};
 use crate::store::StoreError;
+use crate::tx::PartKey;
 
 /// Why a delivery could not be brought to an end.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use super::{Done, Engine};
 use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
 use crate::id::Fingerprint;
-use crate::message::{WorkKind, Message};
+use crate::message::{Message, WorkKind};
 use crate::registry::Task;
 use crate::task::{CallError, TaskDef};
 

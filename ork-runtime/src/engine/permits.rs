@@ -7,13 +7,13 @@ use std::fmt::Write as _;
 use serde_json::value::RawValue;
 
 use super::step::Step;
-use super::{Engine, reject, canonical_json};
-use crate::tx::{Admit, Admitted, SettleResult, Begin, Limit, Release, Settles};
+use super::{Engine, canonical_json, reject};
 use crate::broker::Disposition;
 use crate::failure::{Failure, FailureKind};
-use crate::message::{WorkKind, Message};
+use crate::message::{Message, WorkKind};
 use crate::registry::Task;
 use crate::store::{StoreError, StoreErrorKind};
+use crate::tx::{Admit, Admitted, Begin, Limit, Release, SettleResult, Settles};
 
 /// A key's value takes no more bytes in the name of a limit; a digest stands for the rest of a longer one.
 const LONGEST: usize = 500;

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use super::lease::{self, DeliveryGuard};
 use super::{Done, Engine, ProcessError, late_reply, storeless, unstorable};
-use crate::tx::{SettleResult, NewJob, PartAttemptOutcome, PartKey, JobRejection, RejectJob, SettleParts};
-use crate::broker::{DeadLetterReason, Rejected, Disposition};
+use crate::broker::{DeadLetterReason, Disposition, Rejected};
 use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
 use crate::hook::StoredHooks;
 use crate::id::JobId;
 use crate::job::{Job, Phase};
-use crate::message::{WorkKind, BodyError, Message};
+use crate::message::{BodyError, Message, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::task::TaskDef;
+use crate::tx::{JobRejection, NewJob, PartAttemptOutcome, PartKey, RejectJob, SettleParts, SettleResult};
 
 /// How long a delivery is kept back when the store does not work, so that it does not come again at once.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -198,7 +198,13 @@ async fn write_down(
     });
     let mut dead = None;
     loop {
-        let refuse = RejectJob { unknown: unknown.clone(), requested: asked, dead, failure: failure.clone(), actor: engine.actor() };
+        let refuse = RejectJob {
+            unknown: unknown.clone(),
+            requested: asked,
+            dead,
+            failure: failure.clone(),
+            actor: engine.actor(),
+        };
         match engine.store.apply(refuse).await? {
             JobRejection::Failed(to_send) => {
                 engine.outbox.send(to_send).await;

@@ -10,9 +10,7 @@ use serde_json::Value;
 
 use super::invoke::CallOutcome;
 use super::{Done, Engine, ProcessError, services, settle};
-use crate::tx::{SettleResult, NewJob, FireSchedule};
 use crate::clock::Timestamp;
-use crate::workflow_run::RUN;
 use crate::job::{Job, JobKind, Phase};
 use crate::message::Message;
 use crate::mutant::{self, Mutant};
@@ -21,6 +19,8 @@ use crate::role::JobRole;
 use crate::schedule::ScheduleState;
 use crate::store::StoreError;
 use crate::task::{CallError, Error};
+use crate::tx::{FireSchedule, NewJob, SettleResult};
+use crate::workflow_run::RUN;
 
 /// A time that is so long past was missed.
 const LATE: Duration = Duration::from_mins(1);
@@ -145,7 +145,8 @@ mod tests {
         let schedule = Schedule { missed, ..Schedule::new("*/10 * * * *", "UTC") };
         let table = ScheduleSpec { name: "a".into(), schedule, task: "t".into(), input: Value::Null };
         let at = |minutes: i64| Timestamp::from_millis(minutes * MINUTE);
-        let (time, next) = table.due(Ticks { next: next.map(at), ..Ticks::default() }, at(CREATED), at(now));
+        let (time, next) =
+            table.due(ScheduleState { next: next.map(at), ..ScheduleState::default() }, at(CREATED), at(now));
         let minutes = |time: Timestamp| time.as_millis() / MINUTE;
         (time.map(minutes), next.map(minutes))
     }

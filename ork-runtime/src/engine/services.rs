@@ -8,18 +8,18 @@ use bytes::Bytes;
 
 use super::metrics_buffer::Added;
 use super::step::Step;
-use super::{Engine, cancel, external, dynamic_split};
-use crate::tx::{MOST_FOLLOWED, NewJob, ChildError, Submit, Submitted};
+use super::{Engine, cancel, dynamic_split, external};
 use crate::broker::BrokerError;
 use crate::context::{About, Child, Context, Data, Made, NoSplit, Progress, Services};
 use crate::hook::StoredHooks;
 use crate::id::JobId;
 use crate::job::{Job, JobKind, Phase, UniqueKey};
-use crate::message::{WorkKind, Message, Outgoing};
+use crate::message::{Message, Outgoing, WorkKind};
 use crate::metric::{MOST_SERIES, Measured, Series};
 use crate::registry::Task;
 use crate::task::{CallError, Result};
-use crate::tree::{DEEPEST, CancelMode};
+use crate::tree::{CancelMode, DEEPEST};
+use crate::tx::{ChildError, MOST_FOLLOWED, NewJob, Submit, Submitted};
 
 #[async_trait]
 impl Services for Engine {
@@ -233,7 +233,10 @@ pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), Se
                 Submitted::KeyTaken(job) | Submitted::KeyHolderStale(job) => {
                     done = Err(SendError::Taken { key: key.clone().unwrap_or_default(), job });
                 }
-                Submitted::Exists | Submitted::Resumed(_) | Submitted::ChildRefused(_) | Submitted::NoJobToFollow(_) => {}
+                Submitted::Exists
+                | Submitted::Resumed(_)
+                | Submitted::ChildRefused(_)
+                | Submitted::NoJobToFollow(_) => {}
             }
         }
         return done;

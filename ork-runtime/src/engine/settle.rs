@@ -5,7 +5,6 @@ use bytes::Bytes;
 use super::invoke::CallOutcome;
 use super::split::Split;
 use super::{Done, Engine, ProcessError, parked, permits, services};
-use crate::tx::{Limit, PartAttemptOutcome, PartKey, SealParts, Settle, SettleParts};
 use crate::broker::{BrokerError, BrokerErrorKind, DeadLetterReason, Disposition};
 use crate::clock::Timestamp;
 use crate::context::Made;
@@ -16,6 +15,7 @@ use crate::message::{Outgoing, Reply};
 use crate::mutant::{self, Mutant};
 use crate::retry::RetryPolicy;
 use crate::task::{CallError, TaskDef};
+use crate::tx::{Limit, PartAttemptOutcome, PartKey, SealParts, Settle, SettleParts};
 
 /// What follows the settlement of a job.
 pub(super) enum Next {

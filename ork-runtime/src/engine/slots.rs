@@ -11,12 +11,12 @@ use tokio::sync::{OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuar
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
-use crate::workflow_run::{PROCESS, PYTHON};
 use crate::hook::Hooks;
-use crate::message::{WorkKind, Message};
+use crate::message::{Message, WorkKind};
 use crate::registry::{Registry, Task};
 use crate::task::builtin;
 use crate::task::def::{Run, TaskDef};
+use crate::workflow_run::{PROCESS, PYTHON};
 
 /// How long a call that was claimed together with others may wait for its slot before it is given back.
 const AHEAD: Duration = Duration::from_millis(100);

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::invoke::{CallOutcome, call, flatten, guard};
 use super::{Engine, ProcessError, invoke, services};
-use crate::tx::{SettleResult, AppendParts, Appended, OpenParts, PartPage, SealParts};
 use crate::id::JobId;
 use crate::job::{Job, Phase, State};
 use crate::ledger;
@@ -26,6 +25,7 @@ use crate::task::CallError;
 use crate::task::arg::Call;
 use crate::task::def::{Run, TaskDef};
 use crate::task::outcome::Items;
+use crate::tx::{AppendParts, Appended, OpenParts, PartPage, SealParts, SettleResult};
 
 /// The first page is small, so that the first parts start soon; each page doubles up to the configured size.
 pub(super) const FIRST_PAGE: usize = 16;
@@ -64,7 +64,8 @@ pub(super) async fn split(
         return Ok(Split::Ended(CallOutcome::Interrupted));
     }
     let schemas = Some(task.work.fingerprint());
-    let open = OpenParts { job: job.id, attempt: job.attempt, policy: policy(def), joined: task.join.is_some(), schemas };
+    let open =
+        OpenParts { job: job.id, attempt: job.attempt, policy: policy(def), joined: task.join.is_some(), schemas };
     let Some(epoch) = engine.store.apply(open).await? else {
         return Ok(Split::Sealed);
     };

@@ -2,12 +2,12 @@
 //! to the same.
 
 use super::{Engine, permits, reject};
-use crate::tx::{RecordHookFailure, PartAttemptOutcome, PartKey, Settle, SettleParts};
 use crate::broker::{DeadLetterReason, Disposition};
 use crate::failure::{Failure, FailureKind};
 use crate::job::{AttemptOutcome, Phase};
-use crate::message::{WorkKind, Message};
+use crate::message::{Message, WorkKind};
 use crate::store::StoreError;
+use crate::tx::{PartAttemptOutcome, PartKey, RecordHookFailure, Settle, SettleParts};
 
 /// Fails what a message asks for. `None` if that cannot be written now, and is worth another try.
 pub(super) async fn settlement(engine: &Engine, error: &StoreError, message: &Message) -> Option<Disposition> {
@@ -30,8 +30,12 @@ pub(super) async fn settlement(engine: &Engine, error: &StoreError, message: &Me
         WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Join => {
             let phase = if ask == WorkKind::Join { Phase::Join } else { Phase::Start };
             let how = AttemptOutcome::Failed { failure, retry_at: None };
-            permits::settle(engine, None, vec![Settle { job, phase, attempt, outcome: how, output: None, actor: engine.actor() }])
-                .await
+            permits::settle(
+                engine,
+                None,
+                vec![Settle { job, phase, attempt, outcome: how, output: None, actor: engine.actor() }],
+            )
+            .await
         }
     };
     match settled {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::{EventSubject, EndedParts, Event, EventKind};
+use super::{EndedParts, Event, EventKind, EventSubject};
 use crate::clock::Timestamp;
 use crate::failure::Failure;
 use crate::id::JobId;

@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 pub use head::{Halt, Head};
-pub use part::{PartState, PartProgress};
+pub use part::{PartProgress, PartState};
 pub use shard::{DecodeShardError, SHARD_SIZE, Shard};
 
 use crate::mutant::{self, Mutant};
@@ -430,7 +430,13 @@ impl Ledger {
         self.slots.get(&number)?.shard.as_ref()?.outcome(low)
     }
 
-    fn with_attempt(&mut self, epoch: u32, index: u64, attempt: u32, news: impl FnOnce(&mut Shard, u32)) -> RecordResult {
+    fn with_attempt(
+        &mut self,
+        epoch: u32,
+        index: u64,
+        attempt: u32,
+        news: impl FnOnce(&mut Shard, u32),
+    ) -> RecordResult {
         if epoch != self.head.epoch || index >= self.head.appended {
             return RecordResult::Stale;
         }

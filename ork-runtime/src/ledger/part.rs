@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{SHARD_SIZE, PartResult, Shard};
+use super::{PartResult, SHARD_SIZE, Shard};
 
 /// Where a part stands.
 ///

@@ -1,9 +1,9 @@
 //! What a store knows of a job besides the job: what is owed for it, who lives, and which of its parts are open.
 
-use crate::tx::{Limit, OutboxKind, OutboxRow};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::State;
+use crate::tx::{Limit, OutboxKind, OutboxRow};
 
 /// At most so many open parts are named.
 pub const OPEN: usize = 5;

@@ -4,14 +4,14 @@
 //! books, let the pure code decide, write what it says, all in one transaction, and as many at once as are waiting.
 //! The rest are the outbox's rows, the signs of life, and views. `tests/contract` says what every adapter does.
 
-mod notifier;
+mod diagnostics;
 pub mod memory;
 pub mod none;
+mod notifier;
 mod parts;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod prune;
-mod diagnostics;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod work;
@@ -26,7 +26,6 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::tx::{ALIVE, Actor, Operation, HeldRow, OutboxId};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
@@ -34,10 +33,11 @@ use crate::job::{Job, State};
 use crate::ledger::{Counts, Head};
 use crate::metric::{Delta, Metric};
 use crate::task::parts::SettledPart;
-pub use notifier::{Notifier, JobWatcher};
+use crate::tx::{ALIVE, Actor, HeldRow, Operation, OutboxId};
+pub use diagnostics::{JobDiagnostics, LiveProcess, OPEN, PendingOutbox};
+pub use notifier::{JobWatcher, Notifier};
 pub use parts::{PartFilter, PartRowInfo, PartStatus};
 pub use prune::{Expired, Prune, Pruned};
-pub use diagnostics::{OPEN, PendingOutbox, LiveProcess, JobDiagnostics};
 use work::Pending;
 pub use work::Work;
 

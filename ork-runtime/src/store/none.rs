@@ -6,15 +6,15 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Heartbeat, HeartbeatReply, Notifier, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, MetricsOf, JobDiagnostics, Store,
-    StoreError, StoreErrorKind, Take, OutboxPage, Work,
+    Expired, Filter, Heartbeat, HeartbeatReply, JobDiagnostics, JobView, MetricsOf, Notifier, OutboxPage, PartFilter,
+    PartStatus, Prune, Pruned, Store, StoreError, StoreErrorKind, Take, Work,
 };
-use crate::tx::{Actor, OutboxId};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::metric::{Delta, Metric};
 use crate::task::parts::SettledPart;
+use crate::tx::{Actor, OutboxId};
 
 /// Keeps nothing.
 #[derive(Debug)]

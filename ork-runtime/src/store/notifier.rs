@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::tx::StoreNotice;
 use crate::event::Event;
 use crate::id::JobId;
 use crate::mutant::{self, Mutant};
+use crate::tx::StoreNotice;
 
 /// How much news may wait for a slow listener before it is told to look for itself.
 const CAPACITY: usize = 1_024;
@@ -40,7 +40,9 @@ impl Notifier {
             StoreNotice::JobChanged(_) if self.moves.receiver_count() == 0 => {}
             StoreNotice::JobChanged(job) => drop(self.moves.send(job)),
             StoreNotice::Event(event) => drop(self.events.send(event)),
-            StoreNotice::OutboxReady | StoreNotice::JobEnded(_) | StoreNotice::ChangedElsewhere => drop(self.news.send(change)),
+            StoreNotice::OutboxReady | StoreNotice::JobEnded(_) | StoreNotice::ChangedElsewhere => {
+                drop(self.news.send(change))
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::context::Progress;
 use crate::failure::Failure;
-use crate::ledger::{PartState, Shard, PartProgress};
+use crate::ledger::{PartProgress, PartState, Shard};
 
 /// Which parts of a job to list, in order of their index.
 ///

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::StoreError;
-use crate::tx::{Transaction, Operation, Durability, Shards};
 use crate::id::JobId;
+use crate::tx::{Durability, Operation, Shards, Transaction};
 
 /// Operations that a store carries out, one after the other in one transaction, without knowing what they are.
 ///

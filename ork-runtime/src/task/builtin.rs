@@ -9,8 +9,8 @@ use super::arg::Call;
 use super::def::{BoxFuture, Location, Options, Param, Role, Run, TaskDef};
 use super::error::CallError;
 use super::rules::Rules;
-use crate::workflow_run::{PROCESS, PYTHON, RUN, SCHEDULE};
 use crate::registry::Task;
+use crate::workflow_run::{PROCESS, PYTHON, RUN, SCHEDULE};
 
 /// The task that cancels a job.
 pub(crate) const CANCEL: &str = "ork.cancel";

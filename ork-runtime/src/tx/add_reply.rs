@@ -1,6 +1,6 @@
 //! Asking again for the outcome of a job that the store knows.
 
-use super::{Transaction, Operation};
+use super::{Operation, Transaction};
 use crate::failure::FailureKind;
 use crate::id::JobId;
 use crate::job::ReplyTo;

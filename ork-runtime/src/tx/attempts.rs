@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::transaction::{Transaction, PartWrite};
-use super::outbox::{NOT_HELD, HeldRow, OutboxKind};
-use super::{SettleResult, Actor, StoreNotice, Operation, Durability, Shards};
+use super::outbox::{HeldRow, NOT_HELD, OutboxKind};
+use super::transaction::{PartWrite, Transaction};
+use super::{Actor, Durability, Operation, SettleResult, Shards, StoreNotice};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, EventScope, brief};
 use crate::failure::Failure;
 use crate::id::JobId;
-use crate::ledger::{RecordResult, Halt, Ledger, PartResult, StartResult};
+use crate::ledger::{Halt, Ledger, PartResult, RecordResult, StartResult};
 use crate::policy::OnError;
 
 /// One attempt at one part.
@@ -254,7 +254,9 @@ fn how_ended(write: &PartWrite) -> (EventKind, Option<Failure>) {
 fn settle(ledger: &mut Ledger, part: PartKey, outcome: &PartAttemptOutcome) -> Option<(PartWrite, Option<Timestamp>)> {
     let PartKey { epoch, index, attempt, .. } = part;
     let (count, ended, again) = match outcome {
-        PartAttemptOutcome::Succeeded(output) => (ledger.settle(epoch, index, attempt, PartResult::Succeeded), Ok(output.clone()), None),
+        PartAttemptOutcome::Succeeded(output) => {
+            (ledger.settle(epoch, index, attempt, PartResult::Succeeded), Ok(output.clone()), None)
+        }
         PartAttemptOutcome::Failed { failure, again: None } => {
             let count = ledger.settle(epoch, index, attempt, PartResult::Failed);
             (count, Err(failure.clone()), None)

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::outbox::{HeldRow, NOT_HELD, OutboxKind};
 use super::transaction::Transaction;
-use super::outbox::{NOT_HELD, HeldRow, OutboxKind};
 use super::tree::FollowPlan;
 use super::{Actor, Operation, Shards};
 use crate::id::JobId;

@@ -1,7 +1,7 @@
 //! What a transaction tells of jobs: rows that owe events, or news of this process.
 
-use super::transaction::Transaction;
 use super::outbox::{HeldRow, OutboxKind, OutboxRow};
+use super::transaction::Transaction;
 use super::{Actor, StoreNotice};
 use crate::event::{self, Event, EventKind, EventRouting, PendingEvent, sequence};
 use crate::failure::Failure;
@@ -23,7 +23,12 @@ impl Transaction {
         };
         if let EventRouting::Outbox(_) = actor.events {
             let told = |row: &OutboxRow| vec![Outgoing::Event(event(row.id).into())];
-            return self.enqueue(job, (OutboxKind::Event(PendingEvent::Job(kind)), job.attempt, None), actor, Some(told));
+            return self.enqueue(
+                job,
+                (OutboxKind::Event(PendingEvent::Job(kind)), job.attempt, None),
+                actor,
+                Some(told),
+            );
         }
         // Here nobody hears of one twice.
         let number = self.next_event_number();

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::transaction::Transaction;
-use super::outbox::{HeldRow, OutboxKind, OutboxRow};
 use super::control::{self, Cancel};
-use super::tree::{FollowPlan, ChildError};
+use super::outbox::{HeldRow, OutboxKind, OutboxRow};
+use super::transaction::Transaction;
+use super::tree::{ChildError, FollowPlan};
 use super::unique::key_taken;
-use super::{SettleResult, Actor, Operation, Durability, Shards};
+use super::{Actor, Durability, Operation, SettleResult, Shards};
 use crate::event::{Event, EventKind, EventRouting};
 use crate::failure::Failure;
 use crate::id::JobId;
-use crate::job::{self, AttemptOutcome, AttemptEnd, Job, Phase, State, UniqueKey};
+use crate::job::{self, AttemptEnd, AttemptOutcome, Job, Phase, State, UniqueKey};
 use crate::ledger::Halt;
 use crate::message::Outgoing;
 use crate::mutant::{self, Mutant};
@@ -105,13 +105,23 @@ impl Operation for Submit {
             if !again || !matches!(known.state, State::Failed | State::Cancelled) {
                 return Submitted::Exists;
             }
-            return match transaction.reacquire_key(self.unique.as_ref().map(|unique| &unique.key), job.id, self.actor.now) {
+            return match transaction.reacquire_key(
+                self.unique.as_ref().map(|unique| &unique.key),
+                job.id,
+                self.actor.now,
+            ) {
                 Some(active_holder) => Submitted::KeyTaken(active_holder),
                 None => Submitted::Resumed(control::resume_job(transaction, job.id, &self.after, &self.actor)),
             };
         }
-        if let Some(active_holder) = self.unique.as_ref().and_then(|unique| transaction.active_holder(unique, self.actor.now)) {
-            return if active_holder.stale { Submitted::KeyHolderStale(active_holder.job) } else { Submitted::KeyTaken(active_holder.job) };
+        if let Some(active_holder) =
+            self.unique.as_ref().and_then(|unique| transaction.active_holder(unique, self.actor.now))
+        {
+            return if active_holder.stale {
+                Submitted::KeyHolderStale(active_holder.job)
+            } else {
+                Submitted::KeyTaken(active_holder.job)
+            };
         }
         let waits_for = match transaction.follow(job.id, &self.after) {
             FollowPlan::Now => None,
@@ -358,7 +368,9 @@ impl Operation for RejectJob {
         let (phase, attempt) = (known.phase, known.attempt);
         match known.state {
             State::Ready | State::Retrying => {}
-            State::Running if self.requested.is_some_and(|add_reply| add_reply != (phase, attempt)) => return JobRejection::Ignored,
+            State::Running if self.requested.is_some_and(|add_reply| add_reply != (phase, attempt)) => {
+                return JobRejection::Ignored;
+            }
             State::Running if self.dead.is_some() && known.worker == self.dead => {}
             State::Running => return JobRejection::RunningElsewhere(known.worker.clone().unwrap_or_default()),
             State::Waiting | State::Succeeded | State::Failed | State::Cancelled => return JobRejection::Ignored,
@@ -419,12 +431,14 @@ impl Operation for Settle {
         if outcome == AttemptOutcome::Interrupted && self.runs_elsewhere(&entry.job) {
             return SettleResult::Stale;
         }
-        let AttemptEnd::Applied(effects) = entry.job.end_attempt(self.phase, self.attempt, outcome, self.actor.now) else {
+        let AttemptEnd::Applied(effects) = entry.job.end_attempt(self.phase, self.attempt, outcome, self.actor.now)
+        else {
             return SettleResult::Stale;
         };
         entry.dirty = true;
         // It returned without parts, and an earlier run of it, which was cut short, has left some.
-        let forgets = self.phase == Phase::Start && self.outcome == AttemptOutcome::Succeeded && entry.ledger.head().epoch > 0;
+        let forgets =
+            self.phase == Phase::Start && self.outcome == AttemptOutcome::Succeeded && entry.ledger.head().epoch > 0;
         if forgets {
             entry.ledger.forget();
         }
@@ -463,7 +477,9 @@ impl Settle {
             AttemptOutcome::Failed { failure, retry_at: Some(_) } if stopped => {
                 AttemptOutcome::Failed { failure: failure.clone(), retry_at: None }
             }
-            AttemptOutcome::Parked { failure, .. } if stopped => AttemptOutcome::Failed { failure: failure.clone(), retry_at: None },
+            AttemptOutcome::Parked { failure, .. } if stopped => {
+                AttemptOutcome::Failed { failure: failure.clone(), retry_at: None }
+            }
             outcome => outcome.clone(),
         }
     }

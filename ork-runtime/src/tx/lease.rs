@@ -1,7 +1,7 @@
 //! `Lease`: takes a dispatch of long work out of the broker's hands, as a row of the outbox that its worker holds.
 
-use super::transaction::{Transaction, LoadedJob};
-use super::outbox::{OutboxKind, OutboxId, OutboxRow};
+use super::outbox::{OutboxId, OutboxKind, OutboxRow};
+use super::transaction::{LoadedJob, Transaction};
 use super::{Actor, Operation, Shards};
 use crate::id::JobId;
 use crate::job::Phase;
@@ -33,7 +33,11 @@ impl Operation for Lease {
     fn shards(&self, _books: &Transaction) -> Shards {
         match self.kind {
             OutboxKind::Parts { first, .. } => Shards::Of(self.job, first),
-            OutboxKind::Start | OutboxKind::Join | OutboxKind::Reply | OutboxKind::Hooks { .. } | OutboxKind::Event(_) => Shards::None,
+            OutboxKind::Start
+            | OutboxKind::Join
+            | OutboxKind::Reply
+            | OutboxKind::Hooks { .. }
+            | OutboxKind::Event(_) => Shards::None,
         }
     }
 

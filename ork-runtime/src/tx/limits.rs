@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::attempts::{PartAttemptOutcome, PartsStarted, SettleParts, StartPart, StartParts, Started};
-use super::transaction::{Transaction, LoadedJob};
 use super::jobs::{Claim, Claimed, Settle};
 use super::outbox::{OutboxKind, kind_of};
 use super::parts::SealParts;
-use super::{SettleResult, Actor, Operation, PartKey, Durability, Shards};
+use super::transaction::{LoadedJob, Transaction};
+use super::{Actor, Durability, Operation, PartKey, SettleResult, Shards};
 use crate::failure::Failure;
 use crate::id::JobId;
 use crate::job::AttemptOutcome;
@@ -310,8 +310,9 @@ impl Settles for SettleParts {
     }
 
     fn failing(&self, failure: Failure) -> Option<Self> {
-        let failed =
-            |(index, _): &(u64, PartAttemptOutcome)| (*index, PartAttemptOutcome::Failed { failure: failure.clone(), again: None });
+        let failed = |(index, _): &(u64, PartAttemptOutcome)| {
+            (*index, PartAttemptOutcome::Failed { failure: failure.clone(), again: None })
+        };
         Some(Self { ended: self.ended.iter().map(failed).collect(), ..self.clone() })
     }
 }

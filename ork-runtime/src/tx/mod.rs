@@ -6,34 +6,34 @@
 
 mod add_reply;
 mod attempts;
-mod transaction;
+mod control;
+mod events;
 mod jobs;
 mod lease;
 mod limits;
 mod outbox;
 mod parts;
 mod resend;
-mod workflow;
 mod schedule;
-mod control;
-mod events;
+mod transaction;
 mod tree;
 mod unique;
+mod workflow;
 
 pub use add_reply::{AddReply, ReplyAdded};
 pub use attempts::{PartAttemptOutcome, PartKey, PartsStarted, SettleParts, StartPart, StartParts, Started};
-pub use transaction::{Transaction, LoadedJob, PartWrite, Writes};
-pub use jobs::{Claim, Claimed, RecordHookFailure, NewJob, JobRejection, RejectJob, Settle, Submit, Submitted};
+pub use control::{Cancel, ControlResult, Retry};
+pub use jobs::{Claim, Claimed, JobRejection, NewJob, RecordHookFailure, RejectJob, Settle, Submit, Submitted};
 pub use lease::Lease;
 pub use limits::{Admit, Admitted, Begin, Limit, Permits, Release, Settles};
-pub use outbox::{HeldRow, OutboxKind, OutboxId, OutboxRow};
+pub use outbox::{HeldRow, OutboxId, OutboxKind, OutboxRow};
 pub use parts::{AppendParts, Appended, OpenParts, PartPage, SealParts};
 pub use resend::Resend;
-pub use workflow::StartWorkflow;
-pub use schedule::{PauseSchedule, PauseResult, FireSchedule};
-pub use control::{Cancel, Retry, ControlResult};
-pub use tree::{MOST_FOLLOWED, ChildError, are_ends, end_of, ends, ends_before};
+pub use schedule::{FireSchedule, PauseResult, PauseSchedule};
+pub use transaction::{LoadedJob, PartWrite, Transaction, Writes};
+pub use tree::{ChildError, MOST_FOLLOWED, are_ends, end_of, ends, ends_before};
 pub use unique::{ALIVE, KeyHolder, key_taken};
+pub use workflow::StartWorkflow;
 
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventKind, PendingEvent};
 use crate::id::JobId;
 use crate::job::{Job, JobKind, Phase};
-use crate::message::{WorkKind, Message, Outgoing, Reply};
+use crate::message::{Message, Outgoing, Reply, WorkKind};
 
 /// Names a row of the outbox; never used twice.
 pub type OutboxId = u64;
@@ -114,7 +114,11 @@ impl OutboxRow {
     pub const fn n_messages(&self) -> u64 {
         match self.kind {
             OutboxKind::Parts { len, .. } => len,
-            OutboxKind::Start | OutboxKind::Join | OutboxKind::Reply | OutboxKind::Hooks { .. } | OutboxKind::Event(_) => 1,
+            OutboxKind::Start
+            | OutboxKind::Join
+            | OutboxKind::Reply
+            | OutboxKind::Hooks { .. }
+            | OutboxKind::Event(_) => 1,
         }
     }
 

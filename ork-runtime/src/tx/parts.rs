@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::transaction::Transaction;
 use super::outbox::{HeldRow, OutboxKind, OutboxRow};
-use super::{SettleResult, Actor, StoreNotice, Operation, Shards};
+use super::transaction::Transaction;
+use super::{Actor, Operation, SettleResult, Shards, StoreNotice};
 use crate::id::{Fingerprint, JobId};
 use crate::job::State;
 use crate::ledger::{self, Halt};

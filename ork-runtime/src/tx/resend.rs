@@ -1,7 +1,7 @@
 //! `Resend`: sends again what a job waits for, because the broker has lost it.
 
+use super::outbox::{HeldRow, NOT_HELD, OutboxKind};
 use super::transaction::Transaction;
-use super::outbox::{NOT_HELD, HeldRow, OutboxKind};
 use super::{Actor, Operation, Shards};
 use crate::id::JobId;
 use crate::job::State;

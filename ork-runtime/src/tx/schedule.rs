@@ -1,9 +1,9 @@
 //! Operations on schedules: starting what is due together with the next time, pausing, going on.
 
-use super::transaction::Transaction;
 use super::jobs::NewJob;
 use super::outbox::HeldRow;
-use super::{SettleResult, Actor, Operation};
+use super::transaction::Transaction;
+use super::{Actor, Operation, SettleResult};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::limits::{Limit, Permits};
-use super::outbox::{NOT_HELD, HeldRow, OutboxKind, OutboxId, OutboxRow, kind_of};
+use super::outbox::{HeldRow, NOT_HELD, OutboxId, OutboxKind, OutboxRow, kind_of};
 use super::unique::KeyHolder;
 use super::{Actor, StoreNotice};
 use crate::clock::Timestamp;
@@ -220,7 +220,8 @@ impl Transaction {
             lost: 0,
             waits_for: None,
         };
-        let to_send = held.map(|messages| HeldRow { id, lost: 0, messages: messages(&row), release_after_events: false });
+        let to_send =
+            held.map(|messages| HeldRow { id, lost: 0, messages: messages(&row), release_after_events: false });
         self.writes.to_send.push(row);
         if to_send.is_none() {
             self.notify(StoreNotice::OutboxReady);
@@ -229,7 +230,12 @@ impl Transaction {
     }
 
     /// Adds a row to the outbox that is due later, and that the caller holds until what is owed before it is told.
-    fn enqueue_after_event(&mut self, job: &Job, (kind, attempt, due): (OutboxKind, u32, Timestamp), actor: &Actor) -> HeldRow {
+    fn enqueue_after_event(
+        &mut self,
+        job: &Job,
+        (kind, attempt, due): (OutboxKind, u32, Timestamp),
+        actor: &Actor,
+    ) -> HeldRow {
         let id = self.next_outbox_id;
         let row = self.enqueue(job, (kind, attempt, Some(due)), &Actor { hold: false, ..actor.clone() }, NOT_HELD);
         debug_assert_eq!(row, None, "it is not due");
@@ -244,13 +250,20 @@ impl Transaction {
         let (id, task, priority) = (self.next_outbox_id, job.task.clone(), job.priority);
         self.next_outbox_id += 1;
         let waits_for = Some(limit.clone());
-        let row = OutboxRow { id, job: job.id, task, kind, attempt, priority, due: None, holder: None, lost, waits_for };
+        let row =
+            OutboxRow { id, job: job.id, task, kind, attempt, priority, due: None, holder: None, lost, waits_for };
         self.writes.to_send.push(row);
     }
 
     /// Carries out what a change of a job owes. An input is read again when its row is taken, so that only messages
     /// that need none are held at once.
-    pub(super) fn apply_effects(&mut self, job: &Job, effects: Vec<Effect>, output: Option<&Bytes>, actor: &Actor) -> Vec<HeldRow> {
+    pub(super) fn apply_effects(
+        &mut self,
+        job: &Job,
+        effects: Vec<Effect>,
+        output: Option<&Bytes>,
+        actor: &Actor,
+    ) -> Vec<HeldRow> {
         if job.own_work_ended() {
             self.notify(StoreNotice::JobEnded(job.id));
         }

@@ -5,14 +5,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::transaction::Transaction;
 use super::limits::Limit;
 use super::outbox::{HeldRow, OutboxRow};
+use super::transaction::Transaction;
 use super::{Actor, StoreNotice};
 use crate::id::JobId;
 use crate::job::{Effect, Job, State};
 use crate::mutant::{self, Mutant};
-use crate::tree::{DEEPEST, CancelMode};
+use crate::tree::{CancelMode, DEEPEST};
 
 /// A job follows at most so many others.
 pub const MOST_FOLLOWED: usize = 1_000;

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 
-use super::transaction::Transaction;
 use super::jobs::NewJob;
 use super::outbox::HeldRow;
-use super::{SettleResult, Actor, Operation};
-use crate::workflow_run::{WorkflowRun, RunStep};
+use super::transaction::Transaction;
+use super::{Actor, Operation, SettleResult};
 use crate::id::JobId;
 use crate::job::{Job, JobKind};
 use crate::role::JobRole;
+use crate::workflow_run::{RunStep, WorkflowRun};
 
 /// Begins a claimed run, or goes on with one that was taken up again: it waits for its tasks from now on, and those that
 /// can begin do.
@@ -49,7 +49,9 @@ impl Transaction {
         let begin = self.update_job(run, |job| {
             let step = |flow: &WorkflowRun, at: usize| flow.steps.get(at).map(|step| (at, step.clone()));
             let begin = job.start_ready_steps();
-            job.workflow_run().map(|flow| begin.iter().filter_map(|at| step(flow, *at)).collect::<Vec<_>>()).unwrap_or_default()
+            job.workflow_run()
+                .map(|flow| begin.iter().filter_map(|at| step(flow, *at)).collect::<Vec<_>>())
+                .unwrap_or_default()
         });
         let mut to_send = Vec::new();
         for step in begin {

@@ -10,7 +10,7 @@ use super::backlog::{Backlog, Begun};
 use super::window::Window;
 use crate::broker::{Delivery, Subscription};
 use crate::engine::slots::SlotKind;
-use crate::engine::{Engine, process, batch};
+use crate::engine::{Engine, batch, process};
 use crate::mutant::{self, Mutant};
 use crate::supervisor::Supervisor;
 use crate::task::def::BoxFuture;

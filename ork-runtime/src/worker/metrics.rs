@@ -8,11 +8,11 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use crate::tx::StoreNotice;
 use crate::clock::Timestamp;
 use crate::engine::{Engine, MetricsReceiver};
 use crate::metric::{Delta, MOST_SERIES};
 use crate::store::{StoreError, StoreErrorKind};
+use crate::tx::StoreNotice;
 
 /// How long measurements are added up before they are written.
 const EVERY: Duration = Duration::from_secs(1);

@@ -10,16 +10,17 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use crate::tx::{
-    SettleResult, StoreNotice, Claim, Claimed, NewJob, HeldRow, OutboxId, PartAttemptOutcome, PartKey, Settle, SettleParts,
-};
 use crate::broker::{BrokerError, BrokerErrorKind};
 use crate::engine::{Engine, OutboxReceiver, RowReceiver, events, hooks};
 use crate::failure::{Failure, FailureKind};
 use crate::job::{AttemptOutcome, Job, Phase};
-use crate::message::{WorkKind, Message, Outgoing};
+use crate::message::{Message, Outgoing, WorkKind};
 use crate::mutant::{self, Mutant};
 use crate::store::{StoreError, Take};
+use crate::tx::{
+    Claim, Claimed, HeldRow, NewJob, OutboxId, PartAttemptOutcome, PartKey, Settle, SettleParts, SettleResult,
+    StoreNotice,
+};
 
 /// How many messages are published at once.
 const BATCH: usize = 512;
@@ -139,7 +140,13 @@ async fn follow(engine: &Arc<Engine>, row: HeldRow) {
 fn is_owed(change: &Result<StoreNotice, RecvError>) -> bool {
     match change {
         Ok(StoreNotice::OutboxReady) | Err(RecvError::Lagged(_)) => true,
-        Ok(StoreNotice::JobEnded(_) | StoreNotice::JobChanged(_) | StoreNotice::ChangedElsewhere | StoreNotice::Event(_)) | Err(RecvError::Closed) => false,
+        Ok(
+            StoreNotice::JobEnded(_)
+            | StoreNotice::JobChanged(_)
+            | StoreNotice::ChangedElsewhere
+            | StoreNotice::Event(_),
+        )
+        | Err(RecvError::Closed) => false,
     }
 }
 
@@ -168,7 +175,8 @@ fn send<'a>(
     (rows, found): (Vec<HeldRow>, bool),
     stop: &'a CancellationToken,
 ) -> impl Future<Output = ()> + use<'a> {
-    let ids = |back: bool| rows.iter().filter(|row| row.release_after_events == back).map(|row| row.id).collect::<Vec<_>>();
+    let ids =
+        |back: bool| rows.iter().filter(|row| row.release_after_events == back).map(|row| row.id).collect::<Vec<_>>();
     let (back, ids) = (ids(true), ids(false));
     let (mut told, mut messages) = (Vec::new(), Vec::new());
     for message in rows.into_iter().flat_map(|row| row.messages) {

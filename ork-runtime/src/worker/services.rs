@@ -12,13 +12,13 @@ use super::metrics;
 use super::relay::relay;
 use super::sets;
 use super::unattended::{self, Asks, Look};
-use crate::tx::{ALIVE, Actor, StoreNotice};
 use crate::clock::Timestamp;
 use crate::clock::shared::{Set, SharedClock, seconds};
 use crate::engine::{Engine, MetricsReceiver, OutboxReceiver, ProgressReceiver};
 use crate::mutant::{self, Mutant};
 use crate::store::{Heartbeat, HeartbeatReply, Store, StoreError};
 use crate::supervisor::Supervisor;
+use crate::tx::{ALIVE, Actor, StoreNotice};
 
 /// How often a process says that it lives.
 const BEAT: Duration = Duration::from_secs(5);

@@ -14,7 +14,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::tx::Resend;
 use crate::clock::Timestamp;
 use crate::engine::Engine;
 use crate::id::JobId;
@@ -22,6 +21,7 @@ use crate::job::State;
 use crate::ledger::PartState;
 use crate::mutant::{self, Mutant};
 use crate::store::{JobView, PartFilter};
+use crate::tx::Resend;
 
 /// A queue that has brought nothing for so long is idle; so long lie between two looks then.
 const IDLE: Duration = Duration::from_mins(1);

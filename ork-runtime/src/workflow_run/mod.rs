@@ -172,7 +172,8 @@ impl WorkflowRun {
 
     /// The jobs that a retry of this run takes up, one after the other: those of the tasks that did not end well.
     pub fn unsuccessful_jobs(&self, run: JobId) -> Vec<JobId> {
-        let unsuccessful_jobs = self.steps.iter().filter(|step| matches!(step.state, StepState::Failed | StepState::Cancelled));
+        let unsuccessful_jobs =
+            self.steps.iter().filter(|step| matches!(step.state, StepState::Failed | StepState::Cancelled));
         unsuccessful_jobs.map(|step| step.job(run)).collect()
     }
 

@@ -19,7 +19,7 @@ fn stages(run: &WorkflowRun) -> Vec<StepState> {
 
 #[test]
 fn a_failure_skips_what_rests_on_it_and_independent_branches_go_on() {
-    use StepState::{Started, Failed, Skipped, Succeeded, Waiting};
+    use StepState::{Failed, Skipped, Started, Succeeded, Waiting};
     // 0 -> 1 -> 2, 0 -> 3, {2, 3} -> 4 anyway
     let mut run = run(&[(&[], false), (&[0], false), (&[1], false), (&[0], false), (&[2, 3], true)]);
     assert_eq!(run.begin(), [0]);
@@ -48,13 +48,13 @@ fn a_failure_skips_what_rests_on_it_and_independent_branches_go_on() {
 
 #[test]
 fn what_ran_on_a_failure_runs_anew_once_that_was_taken_up_and_never_twice_at_once() {
-    use StepState::{Started, Failed, Skipped, Succeeded, Waiting};
+    use StepState::{Failed, Skipped, Started, Succeeded, Waiting};
     // 0 -> 1 anyway -> 2, 3 beside them
     let mut run = run(&[(&[], false), (&[0], true), (&[1], false), (&[], false)]);
     assert_eq!(run.begin(), [0, 3]);
     run.ended(0, State::Failed, None);
     assert_eq!(run.begin(), [1]);
-    let (run, first) = (JobId::new(), run.steps[1].clone());
+    let (id, first) = (JobId::new(), run.steps[1].clone());
     // It is under way, and what it was given is not what it will be given.
     run.reopened(0);
     assert_eq!((stages(&run), run.steps[1].stale), (vec![Started, Started, Waiting, Started], true));
@@ -63,7 +63,7 @@ fn what_ran_on_a_failure_runs_anew_once_that_was_taken_up_and_never_twice_at_onc
     run.ended(1, State::Succeeded, None);
     assert_eq!(stages(&run), [Succeeded, Waiting, Waiting, Started]);
     assert_eq!(run.begin(), [1]);
-    assert_ne!(run.steps[1].job(run), first.job(run));
+    assert_ne!(run.steps[1].job(id), first.job(id));
     // What ended is begun anew, too; what does not rest on it stays.
     run.ended(1, State::Failed, None);
     run.ended(3, State::Succeeded, None);

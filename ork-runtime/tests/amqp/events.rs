@@ -11,13 +11,14 @@ use lapin::Consumer;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use ork::EventKind::{self, Completed, Created, PartsCompleted, Ready, Retrying};
-use ork::tx::{
-    Append, By, Claim, NewJob, Open, Page, PartAttemptOutcome, PartKey, Seal, Settle, SettleParts, StartPart, Submit,
-};
-use ork::event::{Scope, EventRouting};
-use ork::job::{Attempt, Job, Phase};
+use ork::event::{EventRouting, EventScope};
+use ork::job::{AttemptOutcome, Job, Phase};
 use ork::store::Store;
 use ork::store::sqlite::Sqlite;
+use ork::tx::{
+    Actor, AppendParts, Claim, NewJob, OpenParts, PartAttemptOutcome, PartKey, PartPage, SealParts, Settle,
+    SettleParts, StartPart, Submit,
+};
 use ork::{Failure, FailureKind, JobId, Ork, Policy, Timestamp, WorkerId};
 use serde_json::Value;
 
@@ -230,11 +231,11 @@ fn without_a_store_events_are_told_too() {
 }
 
 /// The store of a world, and a process that writes into it and dies before it tells anybody.
-fn dead(world: &World, scope: Scope) -> (Sqlite, By) {
+fn dead(world: &World, scope: EventScope) -> (Sqlite, Actor) {
     let path = world.store.strip_prefix("sqlite:").unwrap();
     let store = Sqlite::open(path.as_ref(), ork::store::sqlite::Synchronous::Full).unwrap();
     let now = Timestamp::from_millis(1_000);
-    (store, By { worker: WorkerId::new("dead"), now, hold: false, events: EventRouting::Owed(scope) })
+    (store, Actor { worker: WorkerId::new("dead"), now, hold: false, events: EventRouting::Outbox(scope) })
 }
 
 /// What happened to parts is made anew from what the store knows of them.
@@ -246,26 +247,36 @@ fn what_a_dead_process_owed_of_parts_is_told_by_another() {
         let mut listener = Listener::new(&world, &foreigner, &["#"]).await;
         first.shutdown().await;
 
-        let (store, by) = dead(&world, Scope::Parts);
+        let (store, by) = dead(&world, EventScope::Parts);
         let (store, id): (&dyn Store, _) = (&store, JobId::new());
         let new = NewJob { job: Job::new(id, "count", by.now), input: "{}".into() };
         store.apply(Submit::new(new.clone(), by.clone())).await.unwrap();
         let (phase, attempt) = (Phase::Start, 1);
-        let claim =
-            Claim { unknown: new, unique: None, phase, attempt, firm: false, may_be_copy: false, by: by.clone() };
+        let claim = Claim {
+            unknown: new,
+            unique: None,
+            phase,
+            attempt,
+            durable: false,
+            may_be_duplicate: false,
+            actor: by.clone(),
+        };
         store.apply(claim).await.unwrap();
-        let open = Open { job: id, attempt, policy: Policy::default(), joined: false, schemas: None };
+        let open = OpenParts { job: id, attempt, policy: Policy::default(), joined: false, schemas: None };
         let epoch = store.apply(open).await.unwrap().unwrap();
-        let page = Page { job: id, epoch, first: 0, inputs: vec!["{}".into(), "{}".into(), "{}".into()] };
-        store.apply(Append { page, by: by.clone() }).await.unwrap();
-        store.apply(Seal { job: id, epoch, n: 3, output: None, by: by.clone() }).await.unwrap();
+        let page = PartPage { job: id, epoch, first: 0, inputs: vec!["{}".into(), "{}".into(), "{}".into()] };
+        store.apply(AppendParts { page, actor: by.clone() }).await.unwrap();
+        store.apply(SealParts { job: id, epoch, n: 3, output: None, actor: by.clone() }).await.unwrap();
         let part = |index| PartKey { job: id, epoch, index, attempt };
         let no = Failure::new(FailureKind::Task, "no");
-        let ended = [(0, PartAttemptOutcome::Ok("1".into())), (2, PartAttemptOutcome::Failed { failure: no, again: None })];
+        let ended = [
+            (0, PartAttemptOutcome::Succeeded("1".into())),
+            (2, PartAttemptOutcome::Failed { failure: no, again: None }),
+        ];
         for (index, _) in &ended {
-            store.apply(StartPart { part: part(*index), firm: false, by: by.clone() }).await.unwrap();
+            store.apply(StartPart { part: part(*index), durable: false, actor: by.clone() }).await.unwrap();
         }
-        store.apply(SettleParts { first: part(0), ended: ended.into(), by }).await.unwrap();
+        store.apply(SettleParts { first: part(0), ended: ended.into(), actor: by }).await.unwrap();
         store.close().await;
 
         let next = client(&world).await;
@@ -299,15 +310,23 @@ fn what_a_dead_process_owed_is_told_by_another() {
         let mut listener = Listener::new(&world, &foreigner, &["#"]).await;
         first.shutdown().await;
 
-        let (store, by) = dead(&world, Scope::Jobs);
+        let (store, by) = dead(&world, EventScope::Jobs);
         let (store, id): (&dyn Store, _) = (&store, JobId::new());
         let new = NewJob { job: Job::new(id, "add", by.now), input: r#"{"a": 1, "b": 2}"#.into() };
         store.apply(Submit::new(new.clone(), by.clone())).await.unwrap();
         let (phase, attempt) = (Phase::Start, 1);
-        let claim =
-            Claim { unknown: new, unique: None, phase, attempt, firm: false, may_be_copy: false, by: by.clone() };
+        let claim = Claim {
+            unknown: new,
+            unique: None,
+            phase,
+            attempt,
+            durable: false,
+            may_be_duplicate: false,
+            actor: by.clone(),
+        };
         store.apply(claim).await.unwrap();
-        let settle = Settle { job: id, phase, attempt, how: Attempt::Succeeded, output: Some("3".into()), by };
+        let settle =
+            Settle { job: id, phase, attempt, outcome: AttemptOutcome::Succeeded, output: Some("3".into()), actor: by };
         store.apply(settle).await.unwrap();
         store.close().await;
 

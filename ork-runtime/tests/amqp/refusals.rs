@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use lapin::options::BasicConsumeOptions;
 use lapin::types::FieldTable;
-use ork::tx::{By, Claim, Claimed, NewJob};
 use ork::clock::{Clock as _, system::SystemClock};
 use ork::job::{Job, Phase};
-use ork::store::{Beat, Store};
+use ork::store::{Heartbeat, Store};
+use ork::tx::{Actor, Claim, Claimed, NewJob};
 use ork::{FailureKind, JobId, JobState, Registry, Timestamp, WorkerId};
 
 use super::tasks::*;
@@ -35,15 +35,23 @@ impl Doomed {
         Self { store: open(world).await, worker: WorkerId::new("doomed") }
     }
 
-    fn by(&self) -> By {
-        By { worker: self.worker.clone(), now: SystemClock.now(), hold: false, tells: ork::event::EventRouting::Nothing }
+    fn by(&self) -> Actor {
+        Actor {
+            worker: self.worker.clone(),
+            now: SystemClock.now(),
+            hold: false,
+            events: ork::event::EventRouting::Off,
+        }
     }
 
     /// Says that it lives; answers until when that is believed.
     pub(crate) async fn beat(&self, ttl: Duration) -> Timestamp {
         let by = self.by();
         let until = by.now + ttl;
-        self.store.beat(Beat { ttl, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), by }).await.unwrap();
+        self.store
+            .heartbeat(Heartbeat { ttl, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), actor: by })
+            .await
+            .unwrap();
         until
     }
 
@@ -54,9 +62,9 @@ impl Doomed {
             unique: None,
             phase: Phase::Start,
             attempt: 1,
-            firm: true,
-            may_be_copy: false,
-            by: self.by(),
+            durable: true,
+            may_be_duplicate: false,
+            actor: self.by(),
         };
         assert!(matches!(self.store.apply(claim).await.unwrap(), Claimed::Granted { .. }));
     }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ork::tx::{By, OutboxId};
 use ork::broker::amqp::{self, Amqp};
 use ork::clock::{Pause, system::SystemClock};
 use ork::context::Progress;
 use ork::store::sqlite::{Sqlite, Synchronous};
 use ork::store::{
-    Beat, HeartbeatReply, Notifier, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, JobDiagnostics, Store, StoreError,
-    StoreErrorKind, Take, Taken, Work,
+    Expired, Heartbeat, HeartbeatReply, JobDiagnostics, JobView, Notifier, OutboxPage, PartFilter, PartStatus, Prune,
+    Pruned, Store, StoreError, StoreErrorKind, Take, Work,
 };
 use ork::task::parts::SettledPart;
+use ork::tx::{Actor, OutboxId};
 use ork::{Clock, Filter, JobId, JobState, Timestamp, WorkerId};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -55,8 +55,8 @@ impl Flaky {
 
 #[async_trait]
 impl Store for Flaky {
-    fn changes(&self) -> &Notifier {
-        self.store.changes()
+    fn notifier(&self) -> &Notifier {
+        self.store.notifier()
     }
 
     fn enqueue(&self, work: Box<dyn Work>) {
@@ -66,34 +66,34 @@ impl Store for Flaky {
         }
     }
 
-    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
+    async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError> {
         self.works()?;
-        self.store.take(take).await
+        self.store.take_outbox(take).await
     }
 
-    async fn forget(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
+    async fn delete_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
         if *self.remembers.borrow() {
             self.refused.send_modify(|refused| *refused += 1);
             return Err(StoreError::new(StoreErrorKind::Unavailable, "nothing can be removed from the outbox"));
         }
         self.works()?;
         let n = owed.len();
-        self.store.forget(owed, by).await?;
+        self.store.delete_outbox(owed, by).await?;
         self.forgotten.send_modify(|forgotten| *forgotten += n);
         Ok(())
     }
 
-    async fn give_back(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
+    async fn release_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
         self.works()?;
-        self.store.give_back(owed, by).await
+        self.store.release_outbox(owed, by).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<HeartbeatReply, StoreError> {
+    async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
         self.works()?;
-        self.store.beat(beat).await
+        self.store.heartbeat(beat).await
     }
 
-    async fn leave(&self, by: By) -> Result<(), StoreError> {
+    async fn leave(&self, by: Actor) -> Result<(), StoreError> {
         self.works()?;
         self.store.leave(by).await
     }
@@ -133,19 +133,19 @@ impl Store for Flaky {
         self.store.list_parts(job, filter).await
     }
 
-    async fn situation(&self, job: JobId) -> Result<JobDiagnostics, StoreError> {
+    async fn diagnostics(&self, job: JobId) -> Result<JobDiagnostics, StoreError> {
         self.works()?;
-        self.store.situation(job).await
+        self.store.diagnostics(job).await
     }
 
-    async fn identity(&self) -> Result<Uuid, StoreError> {
+    async fn store_id(&self) -> Result<Uuid, StoreError> {
         self.works()?;
-        self.store.identity().await
+        self.store.store_id().await
     }
 
-    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+    async fn existing_jobs(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
         self.works()?;
-        self.store.known(jobs).await
+        self.store.existing_jobs(jobs).await
     }
 
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {

@@ -1,7 +1,7 @@
 //! Runs of workflows over RabbitMQ, with two workers: the tasks of one run are worked on by both.
 
 use ork::workflow::Plan;
-use ork::{JobId, JobState, Stage, task};
+use ork::{JobId, JobState, StepState, task};
 use serde_json::{Value, json};
 
 use super::tasks::{called, calls};
@@ -48,7 +48,7 @@ fn a_run_is_worked_on_by_all_and_each_task_follows_once() {
         let outcome = handle.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
         let tasks = &outcome.status().run.as_ref().unwrap().tasks;
-        assert!(tasks.iter().all(|task| task.stage == Stage::Succeeded));
+        assert!(tasks.iter().all(|task| task.stage == StepState::Succeeded));
         let by_number = json!([[null, 0, 3], [null, 1, 3], [null, 2, 3]]);
         let expected = json!([200, 2 * 4950, by_number]);
         assert_eq!(two.task_output(handle.id(), "gather").await.unwrap(), Some(expected));

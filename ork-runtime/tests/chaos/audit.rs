@@ -5,10 +5,10 @@ use std::time::Duration;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
-use ork::tx::By;
 use ork::store::postgres::Postgres;
 use ork::store::sqlite::{Sqlite, Synchronous};
-use ork::store::{Beat, Store, Take};
+use ork::store::{Heartbeat, Store, Take};
+use ork::tx::Actor;
 use ork::{Clock as _, JobId, JobState, WorkerId};
 
 use super::processes::Place;
@@ -24,21 +24,21 @@ async fn open(url: &str) -> std::sync::Arc<dyn Store> {
     }
 }
 
-fn auditor() -> By {
+fn auditor() -> Actor {
     let later = ork::clock::system::SystemClock.now() + Duration::from_hours(1);
-    By { worker: WorkerId::new("auditor"), now: later, hold: true, tells: ork::event::EventRouting::Nothing }
+    Actor { worker: WorkerId::new("auditor"), now: later, hold: true, events: ork::event::EventRouting::Off }
 }
 
 /// Takes every process for dead, so that what the killed ones held is free.
 async fn free(store: &dyn Store) {
     let by = auditor();
     store
-        .beat(Beat {
+        .heartbeat(Heartbeat {
             ttl: Duration::from_secs(1),
             running: Vec::new(),
             holding: Vec::new(),
             waiting: Vec::new(),
-            by: by.clone(),
+            actor: by.clone(),
         })
         .await
         .unwrap();
@@ -48,13 +48,13 @@ async fn free(store: &dyn Store) {
 /// What killed processes held of work that others have done is there until somebody looks, and asks for nothing.
 async fn drain(store: &dyn Store) {
     loop {
-        let left = store.take(Take { limit: 1_000, tasks: None, by: auditor() }).await.unwrap();
-        let done = left.owed.iter().all(|row| row.lost > 0 && row.messages.is_empty());
+        let left = store.take_outbox(Take { limit: 1_000, tasks: None, actor: auditor() }).await.unwrap();
+        let done = left.to_send.iter().all(|row| row.lost > 0 && row.messages.is_empty());
         assert!(done && left.next_due.is_none(), "left in the outbox: {left:?}");
-        if left.owed.is_empty() {
+        if left.to_send.is_empty() {
             return;
         }
-        store.forget(left.owed.iter().map(|row| row.id).collect(), auditor()).await.unwrap();
+        store.delete_outbox(left.to_send.iter().map(|row| row.id).collect(), auditor()).await.unwrap();
     }
 }
 
@@ -89,7 +89,7 @@ pub(crate) async fn audit(place: &Place, id: JobId, parts: u64) {
     println!("{parts} parts: {lost} lost, {doubled} doubled, {counts:?}");
     assert_eq!((lost, doubled, counts.ok, counts.running), (0, 0, parts, 0));
     // A join that was owed again would be another attempt.
-    assert!(view.job.counted_attempt() == 1, "the join was owed {} times", view.job.counted_attempt());
+    assert!(view.job.phase_attempt() == 1, "the join was owed {} times", view.job.phase_attempt());
 
     for queue in ["task.storm", "task.last", "dead"] {
         assert_eq!(waiting(place, queue).await, 0, "messages are left in {queue}");

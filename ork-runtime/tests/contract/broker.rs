@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use ork::JobId;
 use ork::broker::{Broker, DeadLetterReason, Delivery, Disposition, Subscribe, Subscription};
-use ork::message::{Ask, Message};
+use ork::message::{Message, WorkKind};
 
 /// The queue of most cases.
 pub const QUEUE: &str = "a";
@@ -55,10 +55,10 @@ pub fn numbered(number: usize) -> Message {
         root: job,
         parent: None,
         task: "a".to_owned(),
-        ask: Ask::Whole,
+        kind: WorkKind::Job,
         attempt: 1,
         priority: 0,
-        lost: 0,
+        losses: 0,
         body: number.to_string().into(),
         reply: None,
         schema: None,
@@ -88,7 +88,8 @@ pub async fn nothing_comes(subscription: &mut Box<dyn Subscription>) {
 pub async fn published_messages_arrive_intact(world: World) {
     let (root, parent) = (JobId::new(), JobId::new());
     let reply = ork::job::ReplyTo { queue: "answers".to_owned(), correlation: "c ✓ 7".to_owned() };
-    let asks = [Ask::Whole, Ask::Item, Ask::Join, Ask::Part { epoch: 3, index: u64::from(u32::MAX) + 7 }];
+    let asks =
+        [WorkKind::Job, WorkKind::Single, WorkKind::Join, WorkKind::Part { epoch: 3, index: u64::from(u32::MAX) + 7 }];
     let sent: Vec<_> = asks
         .into_iter()
         .enumerate()
@@ -96,10 +97,10 @@ pub async fn published_messages_arrive_intact(world: World) {
             root: if at == 0 { root } else { JobId::new() },
             parent: (at != 1).then_some(parent),
             task: if at == 2 { "b".to_owned() } else { "a".to_owned() },
-            ask,
+            kind: ask,
             attempt: 1 + u32::try_from(at).unwrap(),
             priority: 0,
-            lost: 0,
+            losses: 0,
             body: Bytes::from(format!(r#"{{"text": "{}"}}"#, "é\u{1F980}".repeat(at * 50_000))),
             reply: (at == 3).then(|| reply.clone()),
             schema: (at != 2).then(|| "026efc0d-5269-5386-8c1e-8100806a251c".parse().unwrap()),
@@ -115,7 +116,7 @@ pub async fn published_messages_arrive_intact(world: World) {
         let at = left.iter().position(|sent| *sent == message).expect("a message that was not sent, or not so");
         left.remove(at);
         assert_eq!((delivery.redelivered, delivery.anonymous), (0, false));
-        delivery.receipt.settle(Disposition::Ack);
+        delivery.acker.settle(Disposition::Ack);
     }
 }
 
@@ -124,12 +125,12 @@ pub async fn a_released_one_comes_again_at_once(world: World) {
     world.publish(vec![numbered(7)]).await;
     let first = next(&mut subscription).await;
     let job = first.message.as_ref().unwrap().job;
-    first.receipt.settle(Disposition::Requeue);
+    first.acker.settle(Disposition::Requeue);
     let second = next(&mut subscription).await;
     assert_eq!(second.message.unwrap().job, job);
     // Some brokers count what was given back, and some only what was lost.
     assert!(second.redelivered <= 1);
-    second.receipt.settle(Disposition::Ack);
+    second.acker.settle(Disposition::Ack);
     nothing_comes(&mut subscription).await;
 }
 
@@ -139,7 +140,7 @@ pub async fn a_dropped_receipt_is_a_release(world: World) {
     drop(next(&mut subscription).await);
     let again = next(&mut subscription).await;
     assert_eq!(number_of(&again), 7);
-    again.receipt.settle(Disposition::Ack);
+    again.acker.settle(Disposition::Ack);
 }
 
 pub async fn what_is_acknowledged_never_comes_again(world: World) {
@@ -155,7 +156,7 @@ pub async fn what_is_acknowledged_never_comes_again(world: World) {
         }
         // Settles in an order that has little to do with that of the deliveries.
         while held.len() >= 60 || (seen.len() == N && !held.is_empty()) {
-            held.swap_remove(held.len() * 7 % 11 % held.len()).receipt.settle(Disposition::Ack);
+            held.swap_remove(held.len() * 7 % 11 % held.len()).acker.settle(Disposition::Ack);
         }
     }
     subscription.stop().await;
@@ -168,7 +169,7 @@ pub async fn is_empty(world: World) {
     world.publish(vec![numbered(99_999)]).await;
     let only = next(&mut subscription).await;
     assert_eq!(number_of(&only), 99_999, "something came that had been acknowledged");
-    only.receipt.settle(Disposition::Ack);
+    only.acker.settle(Disposition::Ack);
     nothing_comes(&mut subscription).await;
 }
 
@@ -180,7 +181,7 @@ pub async fn a_flood_arrives_whole(world: World) {
     while seen.len() < N {
         let delivery = next(&mut subscription).await;
         assert!(seen.insert(number_of(&delivery)), "one came twice");
-        delivery.receipt.settle(Disposition::Ack);
+        delivery.acker.settle(Disposition::Ack);
     }
     nothing_comes(&mut subscription).await;
 }
@@ -193,7 +194,7 @@ pub async fn the_window_limits_unsettled_deliveries(world: World) {
         held.push(next(&mut subscription).await);
     }
     nothing_comes(&mut subscription).await;
-    held.pop().unwrap().receipt.settle(Disposition::Ack);
+    held.pop().unwrap().acker.settle(Disposition::Ack);
     held.push(next(&mut subscription).await);
     nothing_comes(&mut subscription).await;
 }
@@ -210,12 +211,12 @@ pub async fn another_window_keeps_the_receipts_good(world: World) {
     }
     for delivery in [first, second].into_iter().chain(held) {
         seen.insert(number_of(&delivery));
-        delivery.receipt.settle(Disposition::Ack);
+        delivery.acker.settle(Disposition::Ack);
     }
     while seen.len() < 40 {
         let delivery = next(&mut subscription).await;
         seen.insert(number_of(&delivery));
-        delivery.receipt.settle(Disposition::Ack);
+        delivery.acker.settle(Disposition::Ack);
     }
     nothing_comes(&mut subscription).await;
 }
@@ -229,9 +230,9 @@ pub async fn a_slow_delivery_does_not_hold_back_later_ones(world: World) {
     while seen.len() < 200 {
         let delivery = next(&mut subscription).await;
         assert!(seen.insert(number_of(&delivery)));
-        delivery.receipt.settle(Disposition::Ack);
+        delivery.acker.settle(Disposition::Ack);
     }
-    slow.receipt.settle(Disposition::Ack);
+    slow.acker.settle(Disposition::Ack);
     nothing_comes(&mut subscription).await;
 }
 
@@ -247,13 +248,13 @@ pub async fn stopping_gives_back_what_was_not_handed_out(world: World) {
     while !left.is_empty() {
         let delivery = next(&mut second).await;
         assert!(left.remove(&number_of(&delivery)), "{} was still held by the first", number_of(&delivery));
-        delivery.receipt.settle(Disposition::Ack);
+        delivery.acker.settle(Disposition::Ack);
     }
-    one.receipt.settle(Disposition::Ack);
-    two.receipt.settle(Disposition::Requeue);
+    one.acker.settle(Disposition::Ack);
+    two.acker.settle(Disposition::Requeue);
     let back = next(&mut second).await;
     assert_eq!(number_of(&back), 1);
-    back.receipt.settle(Disposition::Ack);
+    back.acker.settle(Disposition::Ack);
     nothing_comes(&mut second).await;
 }
 
@@ -266,7 +267,7 @@ pub async fn dropping_a_subscription_gives_back_what_it_held(world: World) {
     while !left.is_empty() {
         let delivery = next(&mut second).await;
         left.remove(&number_of(&delivery));
-        delivery.receipt.settle(Disposition::Ack);
+        delivery.acker.settle(Disposition::Ack);
     }
 }
 
@@ -280,7 +281,7 @@ pub async fn two_consumers_share_a_queue(world: World) {
             delivery = next(&mut two) => { n_two += 1; delivery }
         };
         assert!(seen.insert(number_of(&delivery)), "both got one");
-        delivery.receipt.settle(Disposition::Ack);
+        delivery.acker.settle(Disposition::Ack);
     }
     assert!(n_one > 0 && n_two > 0, "{n_one} and {n_two}");
 }
@@ -290,9 +291,9 @@ pub async fn a_dead_one_does_not_come_again(world: World) {
     world.publish(vec![numbered(1), numbered(2)]).await;
     let first = next(&mut subscription).await;
     let number = number_of(&first);
-    first.receipt.settle(Disposition::DeadLetter(DeadLetterReason::WrongInput, "`a`: a text was expected".to_owned()));
+    first.acker.settle(Disposition::DeadLetter(DeadLetterReason::WrongInput, "`a`: a text was expected".to_owned()));
     let second = next(&mut subscription).await;
     assert_ne!(number_of(&second), number);
-    second.receipt.settle(Disposition::Ack);
+    second.acker.settle(Disposition::Ack);
     nothing_comes(&mut subscription).await;
 }

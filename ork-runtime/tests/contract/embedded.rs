@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ork::tx::{By, Claim, NewJob, Settle, Submit};
 use ork::broker::embedded::Embedded;
 use ork::broker::{Broker as _, Disposition};
 use ork::clock::{Clock, Pause, system::SystemClock};
-use ork::job::{Attempt, Job, Kind, Phase};
-use ork::message::{Ask, Message};
+use ork::job::{AttemptOutcome, Job, JobKind, Phase};
+use ork::message::{Message, WorkKind};
 use ork::runtime::system::TokioRuntime;
 use ork::store::{Store, memory::Memory};
+use ork::tx::{Actor, Claim, NewJob, Settle, Submit};
 use ork::{Failure, FailureKind, Timestamp, WorkerId};
 use tokio::sync::watch;
 
@@ -24,7 +24,7 @@ fn world(store: Arc<dyn Store>) -> World {
     let publish = move |messages: Vec<Message>| -> futures_util::future::BoxFuture<'static, ()> {
         let (store, by) = (
             Arc::clone(&store),
-            By { worker: worker.clone(), now: clock.now(), hold: false, tells: ork::event::EventRouting::Nothing },
+            Actor { worker: worker.clone(), now: clock.now(), hold: false, events: ork::event::EventRouting::Off },
         );
         Box::pin(async move {
             for message in messages {
@@ -36,10 +36,10 @@ fn world(store: Arc<dyn Store>) -> World {
 }
 
 fn job_of(message: Message) -> NewJob {
-    let Message { job, root, parent, task, ask, priority, body, reply, .. } = message;
+    let Message { job, root, parent, task, kind: ask, priority, body, reply, .. } = message;
     let mut new = Job::new(job, task, SystemClock.now());
     (new.root, new.parent, new.priority, new.reply) = (root, parent, priority, reply);
-    new.kind = if ask == Ask::Item { Kind::Item } else { Kind::Whole };
+    new.kind = if ask == WorkKind::Single { JobKind::Single } else { JobKind::Full };
     NewJob { job: new, input: body }
 }
 
@@ -77,16 +77,24 @@ async fn what_is_due_waits_for_room_without_a_loop() {
     let waits = Arc::new(AtomicUsize::new(0));
     let clock: Arc<dyn Clock> = Arc::new(Set { now: now.clone(), waits: Arc::clone(&waits) });
     let (store, worker): (Arc<dyn Store>, _) = (Arc::new(Memory::new()), WorkerId::new("embedded"));
-    let by = By { worker: worker.clone(), now: clock.now(), hold: false, tells: ork::event::EventRouting::Nothing };
+    let by = Actor { worker: worker.clone(), now: clock.now(), hold: false, events: ork::event::EventRouting::Off };
     let (late, other) = (job_of(numbered(0)), job_of(numbered(1)));
     let id = late.job.id;
     store.apply(Submit::new(late.clone(), by.clone())).await.unwrap();
     let (phase, attempt) = (Phase::Start, 1);
-    let claim = Claim { unknown: late, unique: None, phase, attempt, firm: false, may_be_copy: false, by: by.clone() };
+    let claim = Claim {
+        unknown: late,
+        unique: None,
+        phase,
+        attempt,
+        durable: false,
+        may_be_duplicate: false,
+        actor: by.clone(),
+    };
     store.apply(claim).await.unwrap();
     let failure = Failure::new(FailureKind::Task, "not yet");
-    let how = Attempt::Failed { failure, again: Some(Timestamp::from_millis(DUE)) };
-    store.apply(Settle { job: id, phase, attempt, how, output: None, by: by.clone() }).await.unwrap();
+    let how = AttemptOutcome::Failed { failure, retry_at: Some(Timestamp::from_millis(DUE)) };
+    store.apply(Settle { job: id, phase, attempt, outcome: how, output: None, actor: by.clone() }).await.unwrap();
     store.apply(Submit::new(other, by)).await.unwrap();
 
     let broker = Embedded::new(store, clock, Arc::new(TokioRuntime), worker);
@@ -98,10 +106,10 @@ async fn what_is_due_waits_for_room_without_a_loop() {
         tokio::task::yield_now().await;
     }
     assert!(waits.load(Ordering::SeqCst) <= before + 1, "{waits:?}");
-    held.receipt.settle(Disposition::Ack);
+    held.acker.settle(Disposition::Ack);
     // The other job, and the second attempt of the late one.
     for _ in 0..2 {
-        next(&mut subscription).await.receipt.settle(Disposition::Ack);
+        next(&mut subscription).await.acker.settle(Disposition::Ack);
     }
     subscription.stop().await;
     broker.close().await;

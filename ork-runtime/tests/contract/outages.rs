@@ -31,7 +31,7 @@ async fn outcomes_that_are_sent_while_the_connection_is_cut_are_not_lost() {
             let to = ReplyTo { queue: replies.queue.clone(), correlation: round.to_string() };
             worker.publish(vec![outcome(to)]).await.remove(0).unwrap();
             // One whose acknowledgement was cut off comes again, as everything may.
-            let answered = async { while replies.answers.recv().await.unwrap().correlation != round.to_string() {} };
+            let answered = async { while replies.replies.recv().await.unwrap().correlation != round.to_string() {} };
             timeout(SOON, answered).await.expect("an outcome");
         }
         let queue = replies.queue.clone();
@@ -57,7 +57,7 @@ async fn an_outcome_that_is_sent_while_packets_are_dropped_comes_soon_after_the_
         timeout(Duration::from_secs(30), proxy.is_noticed(1)).await.expect("nothing is noticed");
         proxy.go_on_with_new_connections();
         // RabbitMQ, too, has to notice that it has sent the outcome in vain.
-        let answer = timeout(Duration::from_secs(15), replies.answers.recv()).await.expect("an outcome in time");
+        let answer = timeout(Duration::from_secs(15), replies.replies.recv()).await.expect("an outcome in time");
         assert_eq!(answer.unwrap().correlation, "1");
         asker.close().await;
     })
@@ -84,7 +84,7 @@ async fn nodes_are_tried_in_turn_until_one_takes_the_connection() {
         for number in 0..3 {
             publish_until_confirmed(&broker, vec![numbered(number)]).await;
             let delivery = next(&mut subscription).await;
-            delivery.receipt.settle(Disposition::Ack);
+            delivery.acker.settle(Disposition::Ack);
             proxy.cut();
         }
         let used = broker.check().await.unwrap();
@@ -135,7 +135,7 @@ async fn a_broker_that_is_away_behind_something_that_is_there_is_away() {
             }
         };
         publish_until_confirmed(&broker, vec![numbered(1)]).await;
-        next(&mut subscription).await.receipt.settle(Disposition::Ack);
+        next(&mut subscription).await.acker.settle(Disposition::Ack);
         broker.close().await;
         corner.world().await;
     })
@@ -174,13 +174,13 @@ async fn what_was_not_settled_comes_again_after_a_cut_and_late_receipts_change_n
                 1 => Disposition::Requeue,
                 _ => Disposition::DeadLetter(DeadLetterReason::Exhausted, String::new()),
             };
-            delivery.receipt.settle(settlement);
+            delivery.acker.settle(settlement);
         }
         let (mut seen, mut n_again, mut delivery) = (BTreeSet::new(), 0, first_again);
         loop {
             n_again += delivery.redelivered;
             assert!(seen.insert(number_of(&delivery)), "{} came again after it was settled", number_of(&delivery));
-            delivery.receipt.settle(Disposition::Ack);
+            delivery.acker.settle(Disposition::Ack);
             if seen.len() == 20 {
                 break;
             }
@@ -212,7 +212,7 @@ async fn a_consumer_outlives_its_queue() {
                 }
             };
             let delivery = timeout(SOON, recovered).await.expect("the consumer did not come back");
-            delivery.receipt.settle(Disposition::Ack);
+            delivery.acker.settle(Disposition::Ack);
         }
     })
     .await;
@@ -234,7 +234,7 @@ async fn a_publisher_outlives_its_exchange() {
         while !left.is_empty() {
             let delivery = next(&mut subscription).await;
             left.remove(&number_of(&delivery));
-            delivery.receipt.settle(Disposition::Ack);
+            delivery.acker.settle(Disposition::Ack);
         }
     })
     .await;
@@ -273,7 +273,7 @@ async fn what_a_full_queue_does_not_take_it_takes_later() {
         while !left.is_empty() {
             let delivery = next(&mut subscription).await;
             assert!(left.remove(&number_of(&delivery)), "one came twice");
-            delivery.receipt.settle(Disposition::Ack);
+            delivery.acker.settle(Disposition::Ack);
         }
     };
     tokio::join!(again, arriving);
@@ -308,7 +308,7 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
         while !left.is_empty() {
             let delivery = next(&mut subscription).await;
             left.remove(&number_of(&delivery));
-            delivery.receipt.settle(Disposition::Ack);
+            delivery.acker.settle(Disposition::Ack);
         }
         world.broker.close().await;
     }
@@ -333,7 +333,7 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
             while !left.is_empty() {
                 let delivery = timeout(2 * SOON, subscription.next()).await.expect("a delivery").unwrap();
                 left.remove(&number_of(&delivery));
-                delivery.receipt.settle(Disposition::Ack);
+                delivery.acker.settle(Disposition::Ack);
                 if left.len() == N_KILLED - N_KILLED / 3 {
                     half.send(()).unwrap();
                 }
@@ -369,7 +369,7 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
         let held = next(&mut subscription).await;
         node.kill();
         timeout(Duration::from_mins(1), broker.close()).await.expect("closing waits for a dead node");
-        held.receipt.settle(Disposition::Ack);
+        held.acker.settle(Disposition::Ack);
         assert!(subscription.next().await.is_none(), "a closed broker still delivers");
         node.restart();
     }
@@ -387,7 +387,7 @@ async fn what_is_settled_before_closing_is_settled() {
         }
         for delivery in held {
             let number = number_of(&delivery);
-            delivery.receipt.settle(if number < 90 { Disposition::Ack } else { Disposition::Requeue });
+            delivery.acker.settle(if number < 90 { Disposition::Ack } else { Disposition::Requeue });
         }
         world.broker.close().await;
         assert!(timeout(SOON, subscription.next()).await.unwrap().is_none());

@@ -15,7 +15,7 @@ use lapin::{BasicProperties, Channel, message::Delivery};
 use ork::broker::amqp::{Amqp, Config, QueueKind};
 use ork::broker::{Broker as _, BrokerError, BrokerErrorKind, DeadLetterReason, Disposition, Subscribe};
 use ork::job::ReplyTo;
-use ork::message::{Ask, Message, Outgoing, Reply};
+use ork::message::{Message, Outgoing, Reply, WorkKind};
 use ork::{JobId, JobState};
 use tokio::time::{Instant, timeout};
 
@@ -68,7 +68,10 @@ async fn a_dead_letter_says_why_and_where_it_was() {
         let message = Message { attempt: 4, ..numbered(7) };
         world.publish(vec![message.clone()]).await;
         let why = "`width`: expected a number, found a text";
-        next(&mut subscription).await.receipt.settle(Disposition::DeadLetter(DeadLetterReason::WrongInput, why.to_owned()));
+        next(&mut subscription)
+            .await
+            .acker
+            .settle(Disposition::DeadLetter(DeadLetterReason::WrongInput, why.to_owned()));
         let (_connection, channel) = corner.plain().await;
         let dead = get(&channel, corner.name(".dead")).await;
         assert_eq!(header(&dead, "x-ork-reason"), "wrong-input");
@@ -106,9 +109,9 @@ async fn a_message_of_a_foreigner_is_a_body_and_a_routing_key() {
         let delivery = next(&mut subscription).await;
         let message = delivery.message.unwrap();
         assert!(delivery.anonymous);
-        assert_eq!((message.task.as_str(), message.ask, message.attempt), ("b", Ask::Whole, 1));
+        assert_eq!((message.task.as_str(), message.kind, message.attempt), ("b", WorkKind::Job, 1));
         assert_eq!(&message.body[..], br#"{"path": "a.png"}"#);
-        delivery.receipt.settle(Disposition::Ack);
+        delivery.acker.settle(Disposition::Ack);
 
         let named = BasicProperties::default()
             .with_message_id("order-7".into())
@@ -124,7 +127,7 @@ async fn a_message_of_a_foreigner_is_a_body_and_a_routing_key() {
                 message.reply.unwrap(),
                 ReplyTo { queue: "answers".to_owned(), correlation: "order-7".to_owned() }
             );
-            delivery.receipt.settle(Disposition::Ack);
+            delivery.acker.settle(Disposition::Ack);
         }
     })
     .await;
@@ -159,14 +162,14 @@ async fn what_is_no_message_says_why_and_stops_nothing() {
             let refused = delivery.message.unwrap_err();
             assert!(refused.detail.contains(why), "{}", refused.detail);
             assert_eq!((refused.reason, refused.task.as_deref()), (DeadLetterReason::Undecodable, Some("a")));
-            delivery.receipt.settle(Disposition::DeadLetter(refused.reason, refused.detail));
+            delivery.acker.settle(Disposition::DeadLetter(refused.reason, refused.detail));
             get(&channel, corner.name(".dead")).await;
         }
         let garbage = with("x-whatever", AMQPValue::FieldArray(vec![AMQPValue::Void, AMQPValue::Float(0.5)].into()));
         publish_plainly(&channel, &corner, "a", b"\xff\x00", garbage).await;
         let delivery = next(&mut subscription).await;
         assert!(delivery.message.is_ok());
-        delivery.receipt.settle(Disposition::Ack);
+        delivery.acker.settle(Disposition::Ack);
     })
     .await;
 }
@@ -196,7 +199,7 @@ async fn outcomes_arrive_and_those_for_nobody_say_so() {
         }
         let mut seen = BTreeSet::new();
         while seen.len() < (0..300).filter(|at| !gone(*at)).count() {
-            let answer = timeout(SOON, replies.answers.recv()).await.expect("an outcome").unwrap();
+            let answer = timeout(SOON, replies.replies.recv()).await.expect("an outcome").unwrap();
             assert!(seen.insert(answer.correlation) && answer.body.ends_with(br#""output":7}"#));
         }
         let own = worker.publish(vec![outcome(corner.name(".task.a").as_str(), "1")]).await.remove(0).unwrap_err();
@@ -281,7 +284,7 @@ async fn a_body_that_only_the_broker_finds_too_large_is_refused_alone() {
         while !left.is_empty() {
             let delivery = next(&mut subscription).await;
             left.remove(&delivery.message.unwrap().body.len());
-            delivery.receipt.settle(Disposition::Ack);
+            delivery.acker.settle(Disposition::Ack);
         }
         broker.close().await;
     }
@@ -378,7 +381,7 @@ async fn a_name_that_is_no_text_goes_to_the_dead_and_takes_nothing_along() {
             let delivery = next(&mut subscription).await;
             left.remove(&number_of(&delivery));
             assert!(delivery.redelivered < 5, "innocent, and delivered {} times", delivery.redelivered);
-            delivery.receipt.settle(Disposition::Ack);
+            delivery.acker.settle(Disposition::Ack);
         }
         nothing_comes(&mut subscription).await;
         // The other queue lost its connection once, with the first arrival, and never again.
@@ -386,7 +389,7 @@ async fn a_name_that_is_no_text_goes_to_the_dead_and_takes_nothing_along() {
             held = again.unwrap();
         }
         assert!(held.redelivered <= 1, "{}", held.redelivered);
-        held.receipt.settle(Disposition::Ack);
+        held.acker.settle(Disposition::Ack);
         nothing_comes(&mut bystander).await;
         let (_connection, channel) = corner.plain().await;
         channel.queue_delete(corner.name(".task.b"), QueueDeleteOptions::default()).await.unwrap();

@@ -36,9 +36,9 @@ async fn what_is_given_back_is_not_given_up_and_stays_as_it_was() {
             let message = delivery.message.as_ref().unwrap();
             assert_eq!((message.task.as_str(), &message.body[..]), ("b", &b"7"[..]));
             assert_eq!(message.job, ork::JobId::from_foreign("order-7"));
-            delivery.receipt.settle(Disposition::Requeue);
+            delivery.acker.settle(Disposition::Requeue);
         }
-        next(&mut subscription).await.receipt.settle(Disposition::Ack);
+        next(&mut subscription).await.acker.settle(Disposition::Ack);
         nothing_comes(&mut subscription).await;
         assert_eq!(n_dead(&corner).await, 0);
     })
@@ -64,7 +64,7 @@ async fn what_came_to_nothing_without_a_word_begins_anew_before_the_queue_gives_
         let delivery = next(&mut subscription).await;
         assert_eq!(delivery.redelivered, 0);
         assert_eq!(number_of(&delivery), 7);
-        delivery.receipt.settle(Disposition::Ack);
+        delivery.acker.settle(Disposition::Ack);
         nothing_comes(&mut subscription).await;
         assert_eq!(n_dead(&corner).await, 0);
     })
@@ -83,7 +83,10 @@ async fn what_everybody_declines_is_put_aside() {
         };
         for _ in 0..n_declined {
             let words = "no store".to_owned();
-            next(&mut subscription).await.receipt.settle(Disposition::RequeueElsewhere(DeadLetterReason::NeedsStore, words));
+            next(&mut subscription)
+                .await
+                .acker
+                .settle(Disposition::RequeueElsewhere(DeadLetterReason::NeedsStore, words));
         }
         let (_connection, channel) = corner.plain().await;
         let dead = get(&channel, corner.name(".dead")).await;
@@ -101,7 +104,10 @@ async fn a_broker_says_how_many_are_dead() {
         assert!(world.broker.check().await.unwrap().contains("are empty"));
         let mut subscription = world.consume(5).await;
         world.publish(vec![numbered(7)]).await;
-        next(&mut subscription).await.receipt.settle(Disposition::DeadLetter(DeadLetterReason::Exhausted, "it died".to_owned()));
+        next(&mut subscription)
+            .await
+            .acker
+            .settle(Disposition::DeadLetter(DeadLetterReason::Exhausted, "it died".to_owned()));
         // What was said is carried out before it is closed.
         world.broker.close().await;
         let words = corner.amqp().check().await.unwrap();

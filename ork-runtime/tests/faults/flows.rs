@@ -2,7 +2,7 @@
 
 use ork::store::Store;
 use ork::workflow::{Fan, Plan, Reference, Runs, Source, Step};
-use ork::{JobId, JobState, Stage, task};
+use ork::{JobId, JobState, StepState, task};
 use serde_json::{Value, json};
 
 use super::tasks::{called, calls};
@@ -49,10 +49,10 @@ pub(crate) fn plan(run: &str, n: u64) -> Plan {
 /// Each task has ended well and once, whatever died in between.
 pub(crate) async fn audit(store: &dyn Store, id: JobId, (run, n): (&str, u64), lives: u32) {
     let view = store.job(id).await.unwrap().unwrap();
-    let flow = view.job.run().unwrap();
-    assert!(flow.steps.iter().all(|step| step.stage == Stage::Succeeded), "{flow:?}");
+    let flow = view.job.workflow_run().unwrap();
+    assert!(flow.steps.iter().all(|step| step.state == StepState::Succeeded), "{flow:?}");
     let tree = view.job.tree;
-    assert_eq!((tree.made, tree.ended, tree.open, tree.failed), (4, 4, 0, 0));
+    assert_eq!((tree.descendants, tree.descendants_ended, tree.open_children, tree.failed_children), (4, 4, 0, 0));
     for step in &flow.steps {
         let job = store.job(step.job(id)).await.unwrap().unwrap();
         assert_eq!(job.job.state, JobState::Succeeded);

@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ork::tx::By;
 use ork::broker::Broker;
 use ork::clock::{Clock, Pause};
 use ork::job::Job;
-use ork::message::{Ask, Message, Outgoing};
+use ork::message::{Message, Outgoing, WorkKind};
 use ork::objects::Objects;
 use ork::output::OutputRef;
 use ork::store::memory::Memory;
 use ork::store::sqlite::{Sqlite, Synchronous};
-use ork::store::{Beat, JobView, PendingOutbox, Store, Take};
+use ork::store::{Heartbeat, JobView, PendingOutbox, Store, Take};
+use ork::tx::Actor;
 use ork::{ClientError, Filter, JobId, JobState, Ork, Timestamp, WorkerId};
 
 use super::faulty::{Fault, Faults, FaultyBroker, FaultyObjects, FaultyStore};
@@ -287,7 +287,7 @@ impl World {
 
     /// Waits for the last of those that follow a job.
     async fn followed(&self, id: JobId) {
-        let mut changes = self.store.changes().watch();
+        let mut changes = self.store.notifier().watch();
         let last = id.following(usize::try_from(FOLLOWERS).unwrap() - 1);
         while self.store.job(last).await.unwrap().is_none_or(|view| !view.job.state.is_final()) {
             changes.recv().await.unwrap();
@@ -310,7 +310,10 @@ impl World {
                 Work::AfterTwo => self.audit_pair(run, &view.job, lives).await,
                 Work::Tree(n) => {
                     let tree = view.job.tree;
-                    assert_eq!((tree.made, tree.ended, tree.open, tree.failed), (n, n, 0, 0));
+                    assert_eq!(
+                        (tree.descendants, tree.descendants_ended, tree.open_children, tree.failed_children),
+                        (n, n, 0, 0)
+                    );
                     // However often the attempt was made that asks for them, and the one that follows ran after it.
                     let follows = self.of_task("crown").await;
                     let crown = follows.first().unwrap();
@@ -362,7 +365,7 @@ impl World {
                     hub.forgets(),
                 );
             }
-            assert_eq!(self.store.situation(id).await.unwrap().owed, PendingOutbox::default());
+            assert_eq!(self.store.diagnostics(id).await.unwrap().to_send, PendingOutbox::default());
         });
     }
 
@@ -377,33 +380,44 @@ impl World {
     /// Whether a message is of a job that has ended. A worker that is to stop gives back what it has not begun, so that a
     /// message that came again is left for the next worker, which finds that nothing is to be done.
     async fn has_ended(&self, message: &Outgoing) -> bool {
-        let Outgoing::Work(Message { job, ask: Ask::Whole | Ask::Item | Ask::Step | Ask::Join, .. }) = message else {
+        let Outgoing::Work(Message {
+            job,
+            kind: WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Join,
+            ..
+        }) = message
+        else {
             return false;
         };
         self.store.job(*job).await.unwrap().is_some_and(|view| view.job.state.is_final())
     }
 
     async fn nothing_is_left(&self, limited: bool, lives: u32) {
-        let by = By {
+        let by = Actor {
             worker: WorkerId::new("auditor"),
             now: self.clock.now() + DEADLINE * 60,
             hold: true,
-            tells: ork::event::EventRouting::Nothing,
+            events: ork::event::EventRouting::Off,
         };
         loop {
             // Frees whatever a dead process holds, and what waits for its permits, so that it would be taken.
             let ttl = Duration::from_secs(1);
             self.store
-                .beat(Beat { ttl, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), by: by.clone() })
+                .heartbeat(Heartbeat {
+                    ttl,
+                    running: Vec::new(),
+                    holding: Vec::new(),
+                    waiting: Vec::new(),
+                    actor: by.clone(),
+                })
                 .await
                 .unwrap();
-            let left = self.store.take(Take { limit: 1_000, tasks: None, by: by.clone() }).await.unwrap();
+            let left = self.store.take_outbox(Take { limit: 1_000, tasks: None, actor: by.clone() }).await.unwrap();
             // What was lost with a process comes a part at a time, so that the next one may have ended before it met all
             // of a row; but nothing of it is open. Nor is a part that waited for a permit when its process died before it
             // could acknowledge the message: that came again, and the row is met later. What a split wrote that was run
             // again is stale; a worker that stops before it begins these parts gives them back, and they are settled.
             let mut done = left.next_due.is_none();
-            for row in &left.owed {
+            for row in &left.to_send {
                 let stale = lives > 1 && row.messages.is_empty();
                 done &= row.lost > 0 || limited || stale;
                 for message in &row.messages {
@@ -411,10 +425,10 @@ impl World {
                 }
             }
             assert!(done, "left: {left:?}");
-            if left.owed.is_empty() {
+            if left.to_send.is_empty() {
                 break;
             }
-            self.store.forget(left.owed.iter().map(|row| row.id).collect(), by.clone()).await.unwrap();
+            self.store.delete_outbox(left.to_send.iter().map(|row| row.id).collect(), by.clone()).await.unwrap();
         }
         if let Some(hub) = &self.hub {
             assert_eq!(hub.dead(), Vec::<String>::new());

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use ork::__private::Fields;
-use ork::hook::{Allowed, Hooks, Kept, OnComplete, PartHook};
+use ork::hook::{Allowed, Hooks, OnComplete, PartHook, StoredHooks};
 use ork::ledger::Shard;
 use ork::message::{BodyError, Limits};
 use ork::{Config, Failure, JobId, JobState, Tolerate};
@@ -100,9 +100,9 @@ fn written() -> Vec<u8> {
     for index in 0..500 {
         ledger.start(epoch, index, 1);
         if index % 3 == 0 {
-            ledger.settle(epoch, index, 1, ork::ledger::Settled::Ok);
+            ledger.settle(epoch, index, 1, ork::ledger::PartResult::Succeeded);
         } else if index % 3 == 1 {
-            ledger.again(epoch, index, 1);
+            ledger.retry_later(epoch, index, 1);
         }
     }
     ledger.take_dirty()[0].1.encode()
@@ -158,12 +158,12 @@ proptest! {
                 Ok(hooks) => {
                     let again = OnComplete::read_all(OnComplete::write_all(&hooks).as_bytes(), &Allowed::default());
                     prop_assert_eq!(again, Ok(hooks.clone()));
-                    let kept = Kept::new(&Hooks { part: None, on_complete: hooks });
-                    prop_assert!(kept.is_none_or(|kept| Kept::from_row(&kept.to_row()) == Ok(kept)));
+                    let kept = StoredHooks::new(&Hooks { part: None, on_complete: hooks });
+                    prop_assert!(kept.is_none_or(|kept| StoredHooks::from_row(&kept.to_row()) == Ok(kept)));
                 }
                 Err(error) => in_words(&error),
             }
-            if let Err(error) = Kept::from_row(&text) {
+            if let Err(error) = StoredHooks::from_row(&text) {
                 in_words(&error);
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ork::Policy;
-use ork::ledger::{Append, Count, Halt, Ledger, MOST_PARTS, Seal, Settled, Start};
+use ork::ledger::{AppendResult, Halt, Ledger, MOST_PARTS, PartResult, RecordResult, SealResult, StartResult};
 use proptest::prelude::*;
 
 /// Indices near the borders of shards and at both ends.
@@ -15,13 +15,13 @@ fn index() -> impl Strategy<Value = u64> {
 #[derive(Debug, Clone)]
 enum Step {
     Start(u64),
-    Settle(u64, Settled),
+    Settle(u64, PartResult),
     Again(u64),
     GiveBack(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let how = prop::sample::select(&[Settled::Ok, Settled::Failed, Settled::Skipped][..]);
+    let how = prop::sample::select(&[PartResult::Succeeded, PartResult::Failed, PartResult::Skipped][..]);
     prop_oneof![
         index().prop_map(Step::Start),
         (index(), how).prop_map(|(index, how)| Step::Settle(index, how)),
@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// The same in plain sets.
 #[derive(Debug, Default)]
 struct Plain {
-    settled: BTreeMap<u64, Settled>,
+    settled: BTreeMap<u64, PartResult>,
     running: BTreeSet<u64>,
     attempts: BTreeMap<u64, u32>,
 }
@@ -49,41 +49,41 @@ proptest! {
     fn the_sets_are_those_of_plain_ones(steps in prop::collection::vec(step(), 0..80)) {
         let (mut ledger, mut plain) = (Ledger::default(), Plain::default());
         let epoch = ledger.open(Policy::default(), true);
-        prop_assert_eq!(ledger.append(epoch, 0, MOST_PARTS), Append::Added);
+        prop_assert_eq!(ledger.append(epoch, 0, MOST_PARTS), AppendResult::Added);
         for step in steps {
             match step {
                 Step::Start(index) => {
                     let expected = match plain.settled.get(&index) {
-                        Some(_) => Start::Settled,
-                        None => Start::Run { again: !plain.running.insert(index) },
+                        Some(_) => StartResult::Ended,
+                        None => StartResult::Run { restarted: !plain.running.insert(index) },
                     };
                     prop_assert_eq!(ledger.start(epoch, index, plain.attempt(index)), expected);
                 }
                 Step::Settle(index, how) => {
-                    let expected = if plain.settled.contains_key(&index) { Count::Already } else { Count::Counted };
+                    let expected = if plain.settled.contains_key(&index) { RecordResult::Already } else { RecordResult::Recorded };
                     prop_assert_eq!(ledger.settle(epoch, index, plain.attempt(index), how), expected);
                     plain.settled.entry(index).or_insert(how);
                     plain.running.remove(&index);
                 }
                 Step::Again(index) => {
-                    let expected = if plain.settled.contains_key(&index) { Count::Already } else { Count::Counted };
+                    let expected = if plain.settled.contains_key(&index) { RecordResult::Already } else { RecordResult::Recorded };
                     let attempt = plain.attempt(index);
-                    prop_assert_eq!(ledger.again(epoch, index, attempt), expected);
-                    if expected == Count::Counted {
-                        prop_assert_eq!(ledger.settle(epoch, index, attempt, Settled::Ok), Count::Old);
+                    prop_assert_eq!(ledger.retry_later(epoch, index, attempt), expected);
+                    if expected == RecordResult::Recorded {
+                        prop_assert_eq!(ledger.settle(epoch, index, attempt, PartResult::Succeeded), RecordResult::Stale);
                         plain.attempts.insert(index, attempt + 1);
                         plain.running.remove(&index);
                     }
                 }
                 Step::GiveBack(index) => {
-                    ledger.give_back(epoch, index, plain.attempt(index));
+                    ledger.release(epoch, index, plain.attempt(index));
                     plain.running.remove(&index);
                 }
             }
             let of = |how| u64::try_from(plain.settled.values().filter(|settled| **settled == how).count()).unwrap();
             let counts = ledger.counts();
-            prop_assert_eq!((counts.ok, counts.failed), (of(Settled::Ok), of(Settled::Failed)));
-            prop_assert_eq!(counts.skipped, of(Settled::Skipped));
+            prop_assert_eq!((counts.ok, counts.failed), (of(PartResult::Succeeded), of(PartResult::Failed)));
+            prop_assert_eq!(counts.skipped, of(PartResult::Skipped));
             prop_assert_eq!(counts.running, u64::try_from(plain.running.len()).unwrap());
             prop_assert!(ledger.complete().is_none());
         }
@@ -98,13 +98,13 @@ proptest! {
         let epoch = ledger.open(Policy::default(), false);
         let answer = ledger.append(epoch, first, len);
         let beyond = first.checked_add(len).is_none_or(|end| end > MOST_PARTS);
-        prop_assert_eq!(answer == Append::TooMany, beyond);
+        prop_assert_eq!(answer == AppendResult::TooMany, beyond);
         prop_assert!(ledger.head().appended <= MOST_PARTS);
         let mut ledger = Ledger::default();
         let epoch = ledger.open(Policy::default(), false);
-        prop_assert_eq!(ledger.append(epoch, 0, MOST_PARTS - 10), Append::Added);
+        prop_assert_eq!(ledger.append(epoch, 0, MOST_PARTS - 10), AppendResult::Added);
         let answer = ledger.append(epoch, MOST_PARTS - 10, near + 1);
-        prop_assert_eq!(answer, if near < 10 { Append::Added } else { Append::TooMany });
+        prop_assert_eq!(answer, if near < 10 { AppendResult::Added } else { AppendResult::TooMany });
     }
 }
 
@@ -112,12 +112,12 @@ proptest! {
 fn a_job_of_all_the_parts_that_there_can_be_is_cancelled_whole() {
     let mut ledger = Ledger::default();
     let epoch = ledger.open(Policy::default(), false);
-    assert_eq!(ledger.append(epoch, 0, MOST_PARTS), Append::Added);
-    assert_eq!(ledger.append(epoch, MOST_PARTS, 1), Append::TooMany);
-    assert_eq!(ledger.seal(epoch, MOST_PARTS), Seal::Sealed);
+    assert_eq!(ledger.append(epoch, 0, MOST_PARTS), AppendResult::Added);
+    assert_eq!(ledger.append(epoch, MOST_PARTS, 1), AppendResult::TooMany);
+    assert_eq!(ledger.seal(epoch, MOST_PARTS), SealResult::Sealed);
     ledger.start(epoch, MOST_PARTS - 1, 1);
-    assert_eq!(ledger.settle(epoch, MOST_PARTS - 1, 1, Settled::Ok), Count::Counted);
-    assert_eq!(ledger.start(epoch, MOST_PARTS, 1), Start::Unknown);
+    assert_eq!(ledger.settle(epoch, MOST_PARTS - 1, 1, PartResult::Succeeded), RecordResult::Recorded);
+    assert_eq!(ledger.start(epoch, MOST_PARTS, 1), StartResult::NotFound);
     ledger.halt(Halt::Cancelled);
     let counts = ledger.complete().unwrap();
     assert_eq!((counts.ok, counts.cancelled), (1, MOST_PARTS - 1));

@@ -11,7 +11,7 @@ use lapin::types::FieldTable;
 use ork::JobId;
 use ork::broker::amqp::{Amqp, Config};
 use ork::broker::{Broker as _, BrokerErrorKind, Opened, Subscribe};
-use ork::message::{Ask, Message, Outgoing};
+use ork::message::{Message, Outgoing, WorkKind};
 
 use crate::footprint::Footprint;
 use crate::on_a_narrow_node;
@@ -80,9 +80,9 @@ fn message() -> Message {
         root: job,
         parent: None,
         task: "a".to_owned(),
-        ask: Ask::Whole,
+        kind: WorkKind::Job,
         attempt: 1,
-        lost: 0,
+        losses: 0,
         priority: 0,
         body: "null".into(),
         data: None,
@@ -211,7 +211,7 @@ fn subscriptions(queues: u32, rounds: u32) {
                     tokio::task::yield_now().await;
                 }
                 let delivery = tokio::time::timeout(Duration::from_mins(1), subscription.next()).await.unwrap();
-                delivery.unwrap().receipt.settle(ork::broker::Disposition::Ack);
+                delivery.unwrap().acker.settle(ork::broker::Disposition::Ack);
             }
         }
         let what = format!("{rounds} times {queues} queues were deleted under their consumers");

@@ -67,7 +67,7 @@ fn a_skipped_part_can_be_retried_alone() {
         let status = job.outcome().await.unwrap().status().clone();
         assert!(status.state == JobState::Failed && status.parts.skipped > 0, "{status:?}");
         let skipped = world.ork.parts(job.id(), 0, 1_000).await.unwrap();
-        let skipped = skipped.iter().find(|part| part.how == ork::ledger::Settled::Skipped).unwrap().index;
+        let skipped = skipped.iter().find(|part| part.how == ork::ledger::PartResult::Skipped).unwrap().index;
         let ran = calls(&format!("{run}.ran"));
         Gate::of(&format!("{run}.1")).open();
         world.ork.retry_part(job.id(), skipped).await.unwrap();
@@ -115,9 +115,9 @@ fn a_job_that_is_retried_at_once_is_not_stopped_by_the_news_of_its_failure() {
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_job_whose_task_does_not_take_its_input_any_more_stays_as_it_is() {
-    use ork::tx::{By, NewJob, Submit};
     use ork::store::Store;
     use ork::store::sqlite::{Sqlite, Synchronous};
+    use ork::tx::{Actor, NewJob, Submit};
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -125,11 +125,11 @@ fn a_job_whose_task_does_not_take_its_input_any_more_stays_as_it_is() {
         let store = Sqlite::open(&world.folder.path().join("ork.db"), Synchronous::Full).unwrap();
         let id = ork::JobId::new();
         let new = NewJob { job: ork::job::Job::new(id, "add", ork::Timestamp::default()), input: "{\"a\":1}".into() };
-        let by = By {
+        let by = Actor {
             worker: ork::WorkerId::new("old"),
             now: ork::Timestamp::default(),
             hold: false,
-            tells: ork::event::EventRouting::Nothing,
+            events: ork::event::EventRouting::Off,
         };
         let store: &dyn Store = &store;
         store.apply(Submit::new(new, by)).await.unwrap();

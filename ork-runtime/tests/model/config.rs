@@ -1,10 +1,10 @@
 //! How large a world is explored, and the mutants: one falsehood each, of which a proof that proves anything must find
 //! a consequence. No mutant is in production code; each falsifies what a production operation has decided.
 
-use ork::tx::{Transaction, Limit, OutboxKind, OutboxId, OutboxRow, PartAttemptOutcome, PartKey, Writes};
 use ork::event::{EventKind, PendingEvent};
-use ork::job::{Attempt, Effect, Phase};
+use ork::job::{AttemptOutcome, Effect, Phase};
 use ork::ledger::Ledger;
+use ork::tx::{Limit, OutboxId, OutboxKind, OutboxRow, PartAttemptOutcome, PartKey, Transaction, Writes};
 use ork::{JobState, Policy};
 
 use super::rules::Step;
@@ -154,7 +154,18 @@ impl Mutant {
 /// A row of the outbox.
 pub(crate) fn row(number: OutboxId, ask: OutboxKind, attempt: u32) -> OutboxRow {
     let task = "task".to_owned();
-    OutboxRow { id: number, job: id(), task, ask, attempt, priority: 0, due: None, holder: None, lost: 0, waits: None }
+    OutboxRow {
+        id: number,
+        job: id(),
+        task,
+        kind: ask,
+        attempt,
+        priority: 0,
+        due: None,
+        holder: None,
+        lost: 0,
+        waits_for: None,
+    }
 }
 
 impl Config {
@@ -172,16 +183,16 @@ impl Config {
 
     /// Whether an answer comes before what it says is written.
     pub(crate) fn is_early<A>(&self, applied: &Applied<A>) -> bool {
-        let quiet = applied.quiet || (self.mutant == Some(Mutant::SkippedSoon) && applied.writes.owed.is_empty());
+        let quiet = applied.quiet || (self.mutant == Some(Mutant::SkippedSoon) && applied.writes.to_send.is_empty());
         applied.soon && quiet
     }
 
     /// How an attempt at a job ended.
-    pub(crate) fn job_end(&self, fails: bool, counted: u32) -> Attempt {
+    pub(crate) fn job_end(&self, fails: bool, counted: u32) -> AttemptOutcome {
         if !fails {
-            return Attempt::Succeeded;
+            return AttemptOutcome::Succeeded;
         }
-        Attempt::Failed { failure: failure(), again: (counted < self.tries).then_some(NOW) }
+        AttemptOutcome::Failed { failure: failure(), retry_at: (counted < self.tries).then_some(NOW) }
     }
 
     /// How an attempt at a part failed.
@@ -245,15 +256,15 @@ impl Config {
             }
             (Mutant::JoinAgain, Step::Settles { .. }) => {
                 if old.job.phase == Phase::Join && !old.job.state.is_final() {
-                    writes.owed.push(row(next, OutboxKind::Join, old.job.attempt));
+                    writes.to_send.push(row(next, OutboxKind::Join, old.job.attempt));
                     books.number_from(next + 1);
                 }
                 return;
             }
             (Mutant::RetryAll, Step::Retry) => {
-                writes.owed.retain(|row| !matches!(row.ask, OutboxKind::Parts { .. }));
+                writes.to_send.retain(|row| !matches!(row.kind, OutboxKind::Parts { .. }));
                 let ask = OutboxKind::Parts { epoch: head.epoch, first: 0, len: head.appended };
-                writes.owed.push(row(next, ask, 1));
+                writes.to_send.push(row(next, ask, 1));
                 books.number_from(next + 1);
                 return;
             }
@@ -263,8 +274,8 @@ impl Config {
                 return;
             }
             (Mutant::ResentAll, Step::Resends) => {
-                for row in &mut writes.owed {
-                    if let OutboxKind::Parts { first, len, .. } = &mut row.ask {
+                for row in &mut writes.to_send {
+                    if let OutboxKind::Parts { first, len, .. } = &mut row.kind {
                         (*first, *len) = (0, head.appended);
                     }
                 }
@@ -273,12 +284,12 @@ impl Config {
             (Mutant::NobodyWoken, _) => return writes.woken.clear(),
             (Mutant::ToldEarly, Step::Settles { .. }) => {
                 if head.sealed.is_some() && !all_settled {
-                    writes.owed.push(row(next, OutboxKind::Tell(PendingEvent::Job(EventKind::PartsCompleted)), 1));
+                    writes.to_send.push(row(next, OutboxKind::Event(PendingEvent::Job(EventKind::PartsCompleted)), 1));
                     books.number_from(next + 1);
                 }
                 return;
             }
-            (Mutant::EndUntold, _) => return writes.owed.retain(|row| !matches!(row.ask, OutboxKind::Tell(_))),
+            (Mutant::EndUntold, _) => return writes.to_send.retain(|row| !matches!(row.kind, OutboxKind::Event(_))),
             (Mutant::RetryUnfenced, Step::Retry) if old.head.cut => {
                 entry.ledger = Ledger::new(old.head, old.shards.iter().map(|(number, (counts, _))| (*number, *counts)));
                 return;
@@ -287,17 +298,17 @@ impl Config {
         };
         if done {
             let counts = entry.ledger.counts();
-            let effects = entry.job.parts_done(&head, counts, entry.job.created);
+            let effects = entry.job.on_parts_completed(&head, counts, entry.job.created);
             entry.dirty = true;
             let owed = |effect| match effect {
                 Effect::Ended | Effect::Reopened { .. } => unreachable!("the only job has none above it"),
                 Effect::Dispatch { attempt, .. } => (OutboxKind::Join, attempt),
                 Effect::Reply => (OutboxKind::Reply, 1),
                 Effect::Hooks(which) => (OutboxKind::Hooks { which }, 1),
-                Effect::Told(kind) => (OutboxKind::Tell(PendingEvent::Job(kind)), 1),
+                Effect::Emit(kind) => (OutboxKind::Event(PendingEvent::Job(kind)), 1),
             };
             let rows = effects.into_iter().map(owed).zip(next..);
-            writes.owed.extend(rows.map(|((ask, attempt), number)| row(number, ask, attempt)));
+            writes.to_send.extend(rows.map(|((ask, attempt), number)| row(number, ask, attempt)));
             books.number_from(next + 2);
         }
     }

@@ -1,7 +1,7 @@
 //! The model as stateright sees it: which steps are possible in a world, and what is true of all worlds.
 
 use ork::JobState;
-use ork::ledger::Settled;
+use ork::ledger::PartResult;
 use stateright::{Model, Property};
 
 use super::config::{Config, Mutant};
@@ -230,7 +230,7 @@ impl Model for Explored {
                 !is_quiet(w) || w.seen.permits.iter().all(|held| *held == 0)
             }),
             Property::always("nobody waits for a permit for ever", |_, w: &World| {
-                !is_quiet(w) || w.seen.room() > 0 || w.seen.owed.iter().all(|row| row.waits.is_none())
+                !is_quiet(w) || w.seen.room() > 0 || w.seen.owed.iter().all(|row| row.waits_for.is_none())
             }),
             Property::always("a lease ends with its work", |_, w: &World| {
                 !is_quiet(w) || w.seen.owed.iter().all(|row| row.holder.is_none())
@@ -370,7 +370,7 @@ fn has_ended(world: &World) -> bool {
     let Some(row) = &world.seen.job else { return false };
     let settled = row.parts().iter().all(|part| part.how.is_some() && !part.running);
     let judged =
-        row.job.state != JobState::Succeeded || row.parts().iter().all(|part| part.how != Some(Settled::Cancelled));
+        row.job.state != JobState::Succeeded || row.parts().iter().all(|part| part.how != Some(PartResult::Cancelled));
     row.job.state.is_final() && settled && judged && world.seen.ends == world.seen.replies
 }
 

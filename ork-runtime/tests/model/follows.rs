@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ork::JobId;
+use ork::job::{AttemptOutcome, Job, Phase};
+use ork::ledger::Ledger;
 use ork::tx::{
-    Transaction, Cancel, Claim, Claimed, NewJob, Operation, OutboxKind, Retry, Settle, Submit, Submitted, Writes, ends,
+    Cancel, Claim, Claimed, NewJob, Operation, OutboxKind, Retry, Settle, Submit, Submitted, Transaction, Writes, ends,
     ends_before,
 };
-use ork::job::{Attempt, Job, Phase};
-use ork::ledger::Ledger;
 use stateright::{Model, Property};
 
 use super::given::{NOW, by, failure};
@@ -76,7 +76,7 @@ struct World {
 impl std::hash::Hash for World {
     fn hash<H: std::hash::Hasher>(&self, hasher: &mut H) {
         for job in self.jobs.values() {
-            (job.id, job.state, job.attempt, job.tree.awaited).hash(hasher);
+            (job.id, job.state, job.attempt, job.tree.has_followers).hash(hasher);
         }
         (&self.follow, &self.waits, self.freed, self.retries, &self.open, self.early).hash(hasher);
     }
@@ -102,7 +102,7 @@ impl World {
     }
 
     /// Carries an operation out, as every store does.
-    fn change<O: Operation>(&mut self, config: &Config, operation: &O) -> O::Answer {
+    fn change<O: Operation>(&mut self, config: &Config, operation: &O) -> O::Output {
         let mut books = Transaction::new(1);
         for id in [operation.job()].iter().chain(operation.follows()) {
             if !books.is_open(*id) {
@@ -114,8 +114,8 @@ impl World {
         let entries = books.into_entries().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job));
         self.jobs.extend(entries);
         config.falsify(&mut writes);
-        for row in writes.owed.iter().filter(|row| row.job == follower() && row.ask == OutboxKind::Start) {
-            match &row.waits {
+        for row in writes.to_send.iter().filter(|row| row.job == follower() && row.kind == OutboxKind::Start) {
+            match &row.waits_for {
                 Some(limit) => self.waits.push((row.attempt, (&*limit.name).into())),
                 None => self.let_go(row.attempt),
             }
@@ -178,14 +178,25 @@ impl World {
     /// Claims a job and settles it.
     fn end(&mut self, config: &Config, id: JobId, fails: bool) {
         let (phase, attempt) = (Phase::Start, self.jobs[&id].attempt);
-        let claim =
-            Claim { unknown: new(id), unique: None, phase, attempt, firm: false, may_be_copy: false, by: by(Some(0)) };
+        let claim = Claim {
+            unknown: new(id),
+            unique: None,
+            phase,
+            attempt,
+            durable: false,
+            may_be_duplicate: false,
+            actor: by(Some(0)),
+        };
         let claimed = self.change(config, &claim);
         assert!(matches!(claimed, Claimed::Granted { .. }), "{claimed:?}");
         self.open.remove(&id);
-        let how = if fails { Attempt::Failed { failure: failure(), again: None } } else { Attempt::Succeeded };
+        let how = if fails {
+            AttemptOutcome::Failed { failure: failure(), retry_at: None }
+        } else {
+            AttemptOutcome::Succeeded
+        };
         let output = (!fails).then(|| Bytes::from_static(b"0"));
-        self.change(config, &Settle { job: id, phase, attempt, how, output, by: by(Some(0)) });
+        self.change(config, &Settle { job: id, phase, attempt, outcome: how, output, actor: by(Some(0)) });
     }
 }
 
@@ -257,7 +268,7 @@ impl Model for Config {
                 w.jobs.get(&follower()).is_none_or(|job| job.state.is_final()) || !w.open.is_empty() || w.freed > 0
             }),
             Property::sometimes("a follower that has waited is let go", |_, w: &World| {
-                w.freed == 1 && w.jobs.values().any(|job| job.tree.awaited)
+                w.freed == 1 && w.jobs.values().any(|job| job.tree.has_followers)
             }),
         ]
     }

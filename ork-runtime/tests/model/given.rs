@@ -1,9 +1,9 @@
 //! What every world is given: the time, who acts, the job, how it fails.
 
 use bytes::Bytes;
-use ork::tx::{By, NewJob};
-use ork::event::{Scope, EventRouting};
+use ork::event::{EventRouting, EventScope};
 use ork::job::{Job, ReplyTo};
+use ork::tx::{Actor, NewJob};
 use ork::{Failure, FailureKind, Timestamp};
 
 use super::store::id;
@@ -12,12 +12,12 @@ use super::store::id;
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1);
 
 /// A worker, or a client, who holds nothing.
-pub(crate) fn by(worker: Option<usize>) -> By {
-    By {
+pub(crate) fn by(worker: Option<usize>) -> Actor {
+    Actor {
         worker: super::store::worker(worker.unwrap_or(3)).clone(),
         now: NOW,
         hold: false,
-        events: EventRouting::Owed(Scope::Jobs),
+        events: EventRouting::Outbox(EventScope::Jobs),
     }
 }
 

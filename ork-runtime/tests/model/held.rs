@@ -104,6 +104,6 @@ impl World {
     pub(crate) fn resend(&mut self, config: &Config) {
         self.lost = false;
         let Some(attempt) = self.seen.job.as_ref().map(|row| row.job.attempt) else { return };
-        self.change(config, None, &Resend { job: id(), attempt, by: by(None) }, Step::Resends);
+        self.change(config, None, &Resend { job: id(), attempt, actor: by(None) }, Step::Resends);
     }
 }

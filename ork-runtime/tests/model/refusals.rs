@@ -1,8 +1,8 @@
 //! Messages that a worker cannot run: its refusal ends what is owed, unless a process that lives is at it.
 
 use ork::JobState;
-use ork::tx::{PartAttemptOutcome, Refusal, Refuse};
 use ork::job::Phase;
+use ork::tx::{JobRejection, PartAttemptOutcome, RejectJob};
 
 use super::config::{Config, Mutant};
 use super::rules::{Flaw, Step};
@@ -22,12 +22,13 @@ impl World {
             let dead = owner.filter(|_| config.believes_dead(lives));
             let asked = Some((phase, msg.attempt));
             let runs = self.seen.state() == Some(JobState::Running);
-            let refuse = Refuse { unknown: new_job(), asked, dead, failure: failure(), by: by(Some(worker)) };
+            let refuse =
+                RejectJob { unknown: new_job(), requested: asked, dead, failure: failure(), actor: by(Some(worker)) };
             match self.change(config, Some(worker), &refuse, Step::Other) {
                 // It is kept back until that process has died, or somebody else takes it.
-                Refusal::Runs(_) if config.mutant != Some(Mutant::RefusedAlone) => self.bag.push(msg),
-                Refusal::Failed(_) if lives && runs => self.flaw = self.flaw.or(Some(Flaw::Killed)),
-                Refusal::Runs(_) | Refusal::Failed(_) | Refusal::Nothing => {}
+                JobRejection::RunningElsewhere(_) if config.mutant != Some(Mutant::RefusedAlone) => self.bag.push(msg),
+                JobRejection::Failed(_) if lives && runs => self.flaw = self.flaw.or(Some(Flaw::Killed)),
+                JobRejection::RunningElsewhere(_) | JobRejection::Failed(_) | JobRejection::Ignored => {}
             }
         }
     }

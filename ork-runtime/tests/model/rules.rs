@@ -1,10 +1,10 @@
 //! What must hold of every single step: each rule compares what was stored before with what is stored after.
 
-use ork::tx::{OutboxKind, Writes};
 use ork::event::{EventKind, PendingEvent};
 use ork::job::Phase;
-use ork::ledger::Settled;
-use ork::tree::Stop;
+use ork::ledger::PartResult;
+use ork::tree::CancelMode;
+use ork::tx::{OutboxKind, Writes};
 use ork::{FailureKind, JobState};
 
 use super::store::{JobRow, Tables};
@@ -81,7 +81,7 @@ pub(crate) fn flaw(before: &Tables, after: &Tables, writes: &Writes, step: Step)
 fn miscounted(row: &JobRow) -> bool {
     let (parts, counts) = (row.parts(), row.counts());
     let settled = |how| parts.iter().filter(|part| part.how == Some(how)).count();
-    let of_sets = [Settled::Ok, Settled::Failed, Settled::Skipped, Settled::Cancelled].map(settled);
+    let of_sets = [PartResult::Succeeded, PartResult::Failed, PartResult::Skipped, PartResult::Cancelled].map(settled);
     let told = [counts.ok, counts.failed, counts.skipped, counts.cancelled].map(|n| usize::try_from(n).unwrap());
     let running = parts.iter().filter(|part| part.running).count();
     let both = parts.iter().any(|part| part.running && part.how.is_some());
@@ -103,7 +103,7 @@ fn early(row: &JobRow) -> bool {
 
 fn moved(old: &JobRow, new: &JobRow, writes: &Writes, step: Step) -> bool {
     let ended = old.job.state.is_final() && step != Step::Retry;
-    let after_end = ended && (old.job != new.job || writes.owed.iter().any(|row| !is_part(row.ask)));
+    let after_end = ended && (old.job != new.job || writes.to_send.iter().any(|row| !is_part(row.kind)));
     let same_run = old.head.epoch == new.head.epoch;
     let unsettled = |(old, new): (super::store::Part, super::store::Part)| old.how.is_some() && old.how != new.how;
     after_end || (same_run && old.parts().into_iter().zip(new.parts()).any(unsettled))
@@ -125,27 +125,29 @@ fn twice(old: Option<&JobRow>, new: &JobRow, writes: &Writes, resent: bool) -> b
         })
     };
     // A lease, or what waits for a permit, asks once more for what is current.
-    let is_copy = |row: &ork::tx::OutboxRow| row.holder.is_some() || row.waits.is_some();
-    let justified = |row: &ork::tx::OutboxRow| match row.ask {
+    let is_copy = |row: &ork::tx::OutboxRow| row.holder.is_some() || row.waits_for.is_some();
+    let justified = |row: &ork::tx::OutboxRow| match row.kind {
         OutboxKind::Parts { epoch, first, len } if is_copy(row) || resent => (first..first + len).all(|index| {
             let part = new.part(index);
             epoch == new.head.epoch && part.attempt == row.attempt && part.how.is_none()
         }),
-        OutboxKind::Start | OutboxKind::Join if is_copy(row) => row.attempt == new.job.attempt && !new.job.state.is_final(),
+        OutboxKind::Start | OutboxKind::Join if is_copy(row) => {
+            row.attempt == new.job.attempt && !new.job.state.is_final()
+        }
         OutboxKind::Start | OutboxKind::Join => {
-            let phase = if row.ask == OutboxKind::Join { Phase::Join } else { Phase::Start };
+            let phase = if row.kind == OutboxKind::Join { Phase::Join } else { Phase::Start };
             row.attempt > before && row.attempt == new.job.attempt && new.job.phase == phase
         }
         OutboxKind::Reply | OutboxKind::Hooks { .. } => {
             new.job.state.is_final() && old.is_none_or(|old| !old.job.state.is_final())
         }
-        OutboxKind::Parts { .. } => is_new(row.ask, row.attempt),
-        OutboxKind::Tell(_) => true,
+        OutboxKind::Parts { .. } => is_new(row.kind, row.attempt),
+        OutboxKind::Event(_) => true,
     };
-    let is_told = |ask| matches!(ask, OutboxKind::Tell(_));
-    let asks = |row: &&ork::tx::OutboxRow| !is_part(row.ask) && !is_told(row.ask) && !is_copy(row);
-    let single = writes.owed.iter().filter(asks).count() <= 1;
-    !(single && told(old, new, writes) && writes.owed.iter().all(justified) && new.job.attempt >= before)
+    let is_told = |ask| matches!(ask, OutboxKind::Event(_));
+    let asks = |row: &&ork::tx::OutboxRow| !is_part(row.kind) && !is_told(row.kind) && !is_copy(row);
+    let single = writes.to_send.iter().filter(asks).count() <= 1;
+    !(single && told(old, new, writes) && writes.to_send.iter().all(justified) && new.job.attempt >= before)
 }
 
 /// What is told is what the step has done to the job, each once: its parts have ended, it has ended, an attempt
@@ -162,7 +164,7 @@ fn told(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
             // A split that fails takes its parts with it.
             JobState::Failed => new.job.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Parts),
             // Whoever is cancelled at once has no parts to wait for; whoever is interrupted waits for those that run.
-            JobState::Cancelled => new.job.tree.interrupted == Some(Stop::Pending),
+            JobState::Cancelled => new.job.tree.cancel_mode == Some(CancelMode::Graceful),
             JobState::Running | JobState::Retrying | JobState::Waiting => false,
         };
     // A retry that finds every part settled completes them once more.
@@ -177,9 +179,9 @@ fn told(old: Option<&JobRow>, new: &JobRow, writes: &Writes) -> bool {
         }),
     ];
     let told = writes
-        .owed
+        .to_send
         .iter()
-        .filter_map(|row| if let OutboxKind::Tell(PendingEvent::Job(kind)) = row.ask { Some(kind) } else { None });
+        .filter_map(|row| if let OutboxKind::Event(PendingEvent::Job(kind)) = row.kind { Some(kind) } else { None });
     let told = told.filter(|kind| !(again && *kind == EventKind::PartsCompleted));
     told.eq(expected.into_iter().flatten())
 }
@@ -190,14 +192,15 @@ fn resumed(old: &JobRow, before: &Tables, new: &JobRow, after: &Tables, writes: 
         return false;
     }
     let rows = || {
-        writes.owed.iter().filter_map(|row| {
-            if let OutboxKind::Parts { first, len, .. } = row.ask { Some(first..first + len) } else { None }
+        writes.to_send.iter().filter_map(|row| {
+            if let OutboxKind::Parts { first, len, .. } = row.kind { Some(first..first + len) } else { None }
         })
     };
     old.parts().into_iter().zip(0..).any(|(part, index)| {
         let times = rows().filter(|range| range.contains(&index)).count();
-        let ok = part.how == Some(Settled::Ok);
-        let kept = new.part(index).how == Some(Settled::Ok) && before.parts.get(&index) == after.parts.get(&index);
+        let ok = part.how == Some(PartResult::Succeeded);
+        let kept =
+            new.part(index).how == Some(PartResult::Succeeded) && before.parts.get(&index) == after.parts.get(&index);
         times != usize::from(!ok) || ok != kept
     })
 }
@@ -211,14 +214,14 @@ fn foreign(before: &Tables, after: &Tables) -> bool {
 }
 
 fn overtried(row: &JobRow) -> bool {
-    row.parts().iter().any(|part| part.attempt > TRIES) || row.job.counted_attempt() > TRIES
+    row.parts().iter().any(|part| part.attempt > TRIES) || row.job.phase_attempt() > TRIES
 }
 
 /// Whether nothing has changed but permits, and who waits for them: those that come late come back all the same.
 fn same(before: &Tables, after: &Tables) -> bool {
     let but_for_permits = |tables: &Tables| {
         let mut tables = Tables { permits: Vec::new(), ..tables.clone() };
-        tables.owed.iter_mut().for_each(|row| row.waits = None);
+        tables.owed.iter_mut().for_each(|row| row.waits_for = None);
         tables
     };
     before == after || (!before.permits.is_empty() && but_for_permits(before) == but_for_permits(after))

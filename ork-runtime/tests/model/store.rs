@@ -6,9 +6,11 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use ork::tx::{Transaction, Operation, OutboxKind, OutboxId, OutboxRow, PartWrite, Permits, Promise, Shards, Writes};
 use ork::job::{Job, Phase};
-use ork::ledger::{Counts, Head, Ledger, Settled, Shard, place};
+use ork::ledger::{Counts, Head, Ledger, PartResult, Shard, place};
+use ork::tx::{
+    Durability, Operation, OutboxId, OutboxKind, OutboxRow, PartWrite, Permits, Shards, Transaction, Writes,
+};
 use ork::{JobId, JobState, WorkerId};
 
 /// The only job there is.
@@ -72,7 +74,7 @@ pub(crate) struct Applied<A> {
 /// How one part stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part {
-    pub(crate) how: Option<Settled>,
+    pub(crate) how: Option<PartResult>,
     pub(crate) running: bool,
     pub(crate) attempt: u32,
 }
@@ -115,7 +117,7 @@ impl Tables {
         operation: &O,
         counts: impl Fn(usize) -> bool,
         mutate: impl FnOnce(&mut Transaction, &mut Writes),
-    ) -> Applied<O::Answer> {
+    ) -> Applied<O::Output> {
         let mut books = Transaction::new(self.next_outbox_id);
         books.open(id(), self.job.as_ref().map(|row| (row.job.clone(), row.ledger())));
         assert_eq!(operation.job(), id(), "an operation is about the only job");
@@ -126,7 +128,7 @@ impl Tables {
             books.open_permits(Arc::clone(limit), Permits::new(held.map(|(at, held)| (boot(at), *held))));
         }
         let answer = operation.apply(&mut books);
-        let (soon, quiet) = (operation.promise() == Promise::Soon, books.is_quiet());
+        let (soon, quiet) = (operation.durability() == Durability::Lazy, books.is_quiet());
         let (mut writes, _) = books.finish();
         mutate(&mut books, &mut writes);
         let mut tables = self.clone();
@@ -179,7 +181,7 @@ impl Tables {
                 *part = PartRow { input: None, output: Some(output.clone()) };
             }
         }
-        self.owed.extend(writes.owed.iter().cloned());
+        self.owed.extend(writes.to_send.iter().cloned());
         for ((_, of), held) in &writes.permits {
             let at = (0..self.permits.len()).find(|at| boot(*at) == *of).expect("a worker has taken it");
             self.permits[at] = *held;
@@ -189,8 +191,8 @@ impl Tables {
 
     /// Lets rows go that wait for a permit, the oldest first: no other tells them apart here.
     fn wake(&mut self, count: u32) {
-        let waiting = self.owed.iter_mut().filter(|row| row.waits.is_some());
-        waiting.take(usize::try_from(count).unwrap()).for_each(|row| row.waits = None);
+        let waiting = self.owed.iter_mut().filter(|row| row.waits_for.is_some());
+        waiting.take(usize::try_from(count).unwrap()).for_each(|row| row.waits_for = None);
     }
 
     /// Lets as many rows go as there are permits that nobody holds, as every beat does.
@@ -200,18 +202,18 @@ impl Tables {
 
     /// How many permits nobody holds, if a row waits for one.
     pub(crate) fn room(&self) -> u32 {
-        let limit = self.owed.iter().find_map(|row| Some(row.waits.as_ref()?.permits));
+        let limit = self.owed.iter().find_map(|row| Some(row.waits_for.as_ref()?.permits));
         limit.unwrap_or(0).saturating_sub(self.permits.iter().sum())
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.owed.iter().filter(|row| row.waits.is_some()).count()
+        self.owed.iter().filter(|row| row.waits_for.is_some()).count()
     }
 
     /// Lets go of a row that a worker holds, whichever of those that ask for the same; `lost` if the worker died.
     pub(crate) fn free(&mut self, (ask, attempt): (OutboxKind, u32), lost: bool) {
         if let Some(row) =
-            self.owed.iter_mut().find(|row| row.holder.is_some() && (row.ask, row.attempt) == (ask, attempt))
+            self.owed.iter_mut().find(|row| row.holder.is_some() && (row.kind, row.attempt) == (ask, attempt))
         {
             row.holder = None;
             row.lost = (row.lost + u32::from(lost)).min(1);
@@ -220,13 +222,13 @@ impl Tables {
 
     /// Removes a row that a worker holds.
     pub(crate) fn forget(&mut self, (ask, attempt): (OutboxKind, u32)) {
-        let held = self.owed.iter().position(|row| row.holder.is_some() && (row.ask, row.attempt) == (ask, attempt));
+        let held = self.owed.iter().position(|row| row.holder.is_some() && (row.kind, row.attempt) == (ask, attempt));
         held.map(|row| self.owed.remove(row));
     }
 
     /// What the messages of an owed row would carry now: the part and its input; nothing for a part that has ended.
     pub(crate) fn inputs(&self, row: &OutboxRow) -> Vec<(u64, Bytes)> {
-        let OutboxKind::Parts { first, len, .. } = row.ask else { return Vec::new() };
+        let OutboxKind::Parts { first, len, .. } = row.kind else { return Vec::new() };
         let parts = self.parts.range(first..first + len);
         parts.filter_map(|(index, part)| Some((*index, part.input.clone()?))).collect()
     }
@@ -236,7 +238,7 @@ impl Tables {
 impl Hash for Tables {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         if let Some(JobRow { job, head, shards }) = &self.job {
-            (job.state, job.phase == Phase::Join, job.attempt, job.base, job.due.is_some()).hash(hasher);
+            (job.state, job.phase == Phase::Join, job.attempt, job.uncounted_attempts, job.due.is_some()).hash(hasher);
             job.failure.as_ref().map(|failure| failure.kind).hash(hasher);
             (head.epoch, head.appended, head.sealed, head.halted, head.cut).hash(hasher);
             for (number, (_, sets)) in shards {
@@ -245,7 +247,7 @@ impl Hash for Tables {
         }
         self.parts.hash(hasher);
         for row in &self.owed {
-            (row.ask, row.attempt, row.lost, row.holder.is_some(), row.waits.is_some()).hash(hasher);
+            (row.kind, row.attempt, row.lost, row.holder.is_some(), row.waits_for.is_some()).hash(hasher);
         }
         (&self.permits, self.ends, self.replies, self.counter).hash(hasher);
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ork::tx::{Admit, Admitted, Answer, Begin, Lease, OutboxKind, Release, Settles};
+use ork::tx::{Admit, Admitted, Begin, Lease, OutboxKind, Release, SettleResult, Settles};
 
 use super::config::{Config, Mutant};
 use super::rules::Step;
@@ -18,7 +18,7 @@ impl World {
         (worker, limited, suspect): (usize, bool, bool),
         operation: O,
         step: Step,
-    ) -> Admitted<O::Answer> {
+    ) -> Admitted<O::Output> {
         match config.limit().filter(|_| limited) {
             None => Admitted::all(self.change(config, Some(worker), &operation, step)),
             Some(limit) => {
@@ -34,7 +34,7 @@ impl World {
         (worker, limited): (usize, bool),
         operation: O,
         step: Step,
-    ) -> Answer {
+    ) -> SettleResult {
         let kept = config.mutant == Some(Mutant::PermitKept);
         match config.limit().filter(|_| limited && !kept) {
             None => self.change(config, Some(worker), &operation, step),
@@ -45,7 +45,7 @@ impl World {
     /// The work takes long: a lease takes the place of its delivery.
     pub(crate) fn lease(&mut self, config: &Config, worker: usize) {
         let Some((ask, attempt)) = asked(&self.workers[worker]) else { return };
-        let lease = Lease { job: id(), ask, attempt, by: by(Some(worker)) };
+        let lease = Lease { job: id(), kind: ask, attempt, actor: by(Some(worker)) };
         let leased =
             config.mutant == Some(Mutant::Unleased) || self.change(config, Some(worker), &lease, Step::Other).is_some();
         self.workers[worker].unacked.clear();

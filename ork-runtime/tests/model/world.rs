@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ork::JobState;
+use ork::job::{AttemptOutcome, Phase};
 use ork::tx::{
-    Answer, Append, Cancel, Claim, Claimed, Open, Operation, OutboxKind, OutboxRow, Page, PartAttemptOutcome, PartKey, Retry, Seal,
-    Settle, SettleParts, StartPart, StartParts, Started, Submit,
+    AppendParts, Cancel, Claim, Claimed, OpenParts, Operation, OutboxKind, OutboxRow, PartAttemptOutcome, PartKey,
+    PartPage, Retry, SealParts, Settle, SettleParts, SettleResult, StartPart, StartParts, Started, Submit,
 };
-use ork::job::{Attempt, Phase};
 
 use super::config::{Config, Left, Mutant};
 pub(crate) use super::given::{NOW, by, failure, new_job};
@@ -112,7 +112,7 @@ impl World {
         worker: Option<usize>,
         operation: &O,
         step: Step,
-    ) -> O::Answer {
+    ) -> O::Output {
         // Whoever writes waits for the transaction of another process to end, with what that promised soon.
         if self.workers.iter().enumerate().any(|(at, other)| other.soon && Some(at) != worker) {
             self.write();
@@ -123,15 +123,15 @@ impl World {
         applied.tables.counter = config.count(&before, &applied.tables, step);
         let ended = |tables: &Tables| tables.state().is_some_and(JobState::is_final);
         applied.tables.ends += u8::from(!ended(&before) && ended(&applied.tables));
-        let replies = applied.writes.owed.iter().filter(|row| row.ask == OutboxKind::Reply).count();
+        let replies = applied.writes.to_send.iter().filter(|row| row.kind == OutboxKind::Reply).count();
         applied.tables.replies += u8::try_from(replies).unwrap();
         // What is told is looked at below; that it arrives is no other than that an outcome does.
-        applied.tables.owed.retain(|row| !matches!(row.ask, OutboxKind::Tell(_)));
+        applied.tables.owed.retain(|row| !matches!(row.kind, OutboxKind::Event(_)));
         if let (Some(Mutant::CallbackOutside), Some(worker)) = (config.mutant, worker) {
-            let follows = |row: &mut OutboxRow| matches!(row.ask, OutboxKind::Join | OutboxKind::Reply);
+            let follows = |row: &mut OutboxRow| matches!(row.kind, OutboxKind::Join | OutboxKind::Reply);
             for row in applied.tables.owed.extract_if(.., follows) {
-                applied.tables.replies -= u8::from(row.ask == OutboxKind::Reply);
-                self.workers[worker].late.push((row.ask == OutboxKind::Join, row.attempt));
+                applied.tables.replies -= u8::from(row.kind == OutboxKind::Reply);
+                self.workers[worker].late.push((row.kind == OutboxKind::Join, row.attempt));
             }
         }
         if self.flaw.is_none() {
@@ -160,7 +160,7 @@ impl World {
 
     /// The rows that a relay may take.
     pub(crate) fn free_rows(&self) -> impl Iterator<Item = usize> {
-        let free = |(_, row): &(usize, &OutboxRow)| row.holder.is_none() && row.waits.is_none();
+        let free = |(_, row): &(usize, &OutboxRow)| row.holder.is_none() && row.waits_for.is_none();
         self.seen.owed.iter().enumerate().filter(free).map(|(at, _)| at)
     }
 
@@ -181,13 +181,13 @@ impl World {
         let owed = tables.owed[row].clone();
         let inputs = tables.inputs(&owed);
         let msg = |asked| Msg { asked, attempt: owed.attempt, suspect: owed.lost > 0 };
-        match owed.ask {
+        match owed.kind {
             OutboxKind::Start => self.bag.push(msg(Asked::Whole)),
             OutboxKind::Join => self.bag.push(msg(Asked::Join)),
             OutboxKind::Parts { epoch, .. } => {
                 self.bag.extend(inputs.into_iter().map(|(index, body)| msg(Asked::Part { epoch, index, body })));
             }
-            OutboxKind::Reply | OutboxKind::Hooks { .. } | OutboxKind::Tell(_) => {}
+            OutboxKind::Reply | OutboxKind::Hooks { .. } | OutboxKind::Event(_) => {}
         }
         if !keep {
             tables.owed.remove(row);
@@ -240,9 +240,9 @@ impl World {
             unique: None,
             phase,
             attempt: msg.attempt,
-            firm: msg.suspect,
-            may_be_copy: false,
-            by: by(Some(worker)),
+            durable: msg.suspect,
+            may_be_duplicate: false,
+            actor: by(Some(worker)),
         };
         let limited = config.plain && phase == Phase::Start;
         match self.begin(config, (worker, limited, msg.suspect), claim, Step::Claims { suspect: msg.suspect }).answer {
@@ -250,9 +250,9 @@ impl World {
                 if self.left.refusals > 0 {
                     self.workers.iter_mut().enumerate().for_each(|(at, other)| other.owner = at == worker);
                 }
-                Hand::Job { join: phase == Phase::Join, attempt: job.attempt, counted: job.counted_attempt() }
+                Hand::Job { join: phase == Phase::Join, attempt: job.attempt, counted: job.phase_attempt() }
             }
-            Some(Claimed::Runs(_) | Claimed::Stale | Claimed::Unknown) | None => Hand::Idle,
+            Some(Claimed::RunningElsewhere(_) | Claimed::Stale | Claimed::NotFound) | None => Hand::Idle,
         }
     }
 
@@ -260,10 +260,10 @@ impl World {
         let (epoch, index, attempt, body) = part;
         let part = config.key(&self.seen, PartKey { job: id(), epoch, index, attempt });
         let step = Step::Starts { epoch, attempt };
-        let start = StartPart { part, firm: suspect, by: by(Some(worker)) };
+        let start = StartPart { part, durable: suspect, actor: by(Some(worker)) };
         match self.begin(config, (worker, true, suspect), start, step).answer {
             Some(Started::Run { .. }) => Hand::Parts { epoch, attempt, parts: vec![(index, body.clone())] },
-            Some(Started::Nothing(_) | Started::Unknown { .. }) | None => Hand::Idle,
+            Some(Started::Stale(_) | Started::NotFound { .. }) | None => Hand::Idle,
         }
     }
 
@@ -273,7 +273,7 @@ impl World {
         let indices: Vec<_> = parts.iter().map(|(index, _)| *index).collect();
         let first = config.key(&self.seen, PartKey { job: id(), epoch, index: indices[0], attempt });
         let step = Step::Starts { epoch, attempt };
-        let start = StartParts { first, indices, by: by(Some(worker)) };
+        let start = StartParts { first, indices, actor: by(Some(worker)) };
         let begun = self.begin(config, (worker, true, false), start, step);
         let started = begun.answer.unwrap_or_default();
         // What waits for a permit comes again when it has one.
@@ -319,7 +319,7 @@ impl World {
             }
             Hand::Parts { epoch, attempt, parts } => {
                 let how = |at: usize, body: Bytes| {
-                    if fails && at == 0 { config.part_failed(attempt) } else { PartAttemptOutcome::Ok(body) }
+                    if fails && at == 0 { config.part_failed(attempt) } else { PartAttemptOutcome::Succeeded(body) }
                 };
                 let ended = parts.into_iter().enumerate().map(|(at, (index, body))| (index, how(at, body)));
                 self.settle_parts(config, (worker, true), (epoch, attempt), ended.collect());
@@ -329,7 +329,7 @@ impl World {
     }
 
     fn open(&mut self, config: &Config, worker: usize, attempt: u32, counted: u32) {
-        let open = Open { job: id(), attempt, policy: config.policy, joined: config.joined, schemas: None };
+        let open = OpenParts { job: id(), attempt, policy: config.policy, joined: config.joined, schemas: None };
         let step = Step::Job { attempt, epoch: None, opens: true };
         self.workers[worker].hand = match self.change(config, Some(worker), &open, step) {
             Some(epoch) => {
@@ -344,8 +344,8 @@ impl World {
         let Hand::Split { attempt, counted, epoch, first, n } = split else { return };
         let step = Step::Job { attempt, epoch: Some(epoch), opens: false };
         let seal = |world: &mut Self, n| {
-            let seal = Seal { job: id(), epoch, n, output: None, by: by(Some(worker)) };
-            if world.change(config, Some(worker), &seal, step) == Answer::Old
+            let seal = SealParts { job: id(), epoch, n, output: None, actor: by(Some(worker)) };
+            if world.change(config, Some(worker), &seal, step) == SettleResult::Stale
                 && config.mutant != Some(Mutant::OvertakenAcked)
             {
                 // Another run has taken over, and may die: the delivery is given back. This one was overtaken as its
@@ -363,22 +363,22 @@ impl World {
         } else {
             let len = config.page.min(n - first);
             let inputs = vec![Bytes::from(vec![u8::try_from(epoch).unwrap()]); usize::try_from(len).unwrap()];
-            let page = Page { job: id(), epoch, first, inputs };
-            match self.change(config, Some(worker), &Append { page, by: by(Some(worker)) }, step).answer {
-                ork::ledger::Append::Added | ork::ledger::Append::Already => {
+            let page = PartPage { job: id(), epoch, first, inputs };
+            match self.change(config, Some(worker), &AppendParts { page, actor: by(Some(worker)) }, step).answer {
+                ork::ledger::AppendResult::Added | ork::ledger::AppendResult::Already => {
                     Hand::Split { attempt, counted, epoch, first: first + len, n }
                 }
-                ork::ledger::Append::Old | ork::ledger::Append::Halted | ork::ledger::Append::TooMany => {
-                    seal(self, first)
-                }
+                ork::ledger::AppendResult::Stale
+                | ork::ledger::AppendResult::Halted
+                | ork::ledger::AppendResult::TooMany => seal(self, first),
             }
         };
     }
 
-    fn settle(&mut self, config: &Config, worker: usize, which: (Phase, u32, Option<u32>), how: Attempt) {
+    fn settle(&mut self, config: &Config, worker: usize, which: (Phase, u32, Option<u32>), how: AttemptOutcome) {
         let (phase, attempt, epoch) = which;
-        let output = (how == Attempt::Succeeded).then(|| Bytes::from_static(b"0"));
-        let settle = Settle { job: id(), phase, attempt, how, output, by: by(Some(worker)) };
+        let output = (how == AttemptOutcome::Succeeded).then(|| Bytes::from_static(b"0"));
+        let settle = Settle { job: id(), phase, attempt, outcome: how, output, actor: by(Some(worker)) };
         if config.drops_settlement(&self.seen) {
             return;
         }
@@ -397,17 +397,17 @@ impl World {
         let ((epoch, attempt), (worker, _)) = (run, begun);
         let first = config.key(&self.seen, PartKey { job: id(), epoch, index: ended[0].0, attempt });
         let for_good = |(_, how): &&(u64, PartAttemptOutcome)| {
-            matches!(how, PartAttemptOutcome::Ok(_) | PartAttemptOutcome::Failed { again: None, .. })
+            matches!(how, PartAttemptOutcome::Succeeded(_) | PartAttemptOutcome::Failed { again: None, .. })
         };
         let n = u64::try_from(ended.iter().filter(for_good).count()).unwrap();
-        let settle = SettleParts { first, ended: ended.into(), by: by(Some(worker)) };
+        let settle = SettleParts { first, ended: ended.into(), actor: by(Some(worker)) };
         self.end(config, begun, settle, Step::Settles { epoch, attempt, n });
     }
 
     /// The input was made for another version than the worker's: it leaves it to a later attempt.
     pub(crate) fn park(&mut self, config: &Config, worker: usize) {
         let Hand::Job { attempt, .. } = self.workers[worker].hand else { return };
-        let how = Attempt::Parked { failure: failure(), again: NOW };
+        let how = AttemptOutcome::Parked { failure: failure(), retry_at: NOW };
         self.settle(config, worker, (Phase::Start, attempt, None), how);
         self.workers[worker].hand = Hand::Done;
     }
@@ -417,10 +417,10 @@ impl World {
         match self.workers[worker].hand.clone() {
             Hand::Job { join, attempt, .. } => {
                 let phase = if join { Phase::Join } else { Phase::Start };
-                self.settle(config, worker, (phase, attempt, None), Attempt::Interrupted);
+                self.settle(config, worker, (phase, attempt, None), AttemptOutcome::Interrupted);
             }
             Hand::Split { attempt, epoch, .. } => {
-                self.settle(config, worker, (Phase::Start, attempt, Some(epoch)), Attempt::Interrupted);
+                self.settle(config, worker, (Phase::Start, attempt, Some(epoch)), AttemptOutcome::Interrupted);
             }
             Hand::Parts { epoch, attempt, parts } => {
                 let ended = parts.into_iter().map(|(index, _)| (index, PartAttemptOutcome::Interrupted));

@@ -437,7 +437,7 @@ impl World {
         let filter = Filter { limit: usize::MAX, ..Filter::default() };
         for view in self.truth(|tables| tables.jobs(&filter)) {
             let id = view.job.id;
-            let owed = self.truth(|tables| tables.situation(id)).owed;
+            let owed = self.truth(|tables| tables.diagnostics(id)).to_send;
             if self.scenario.undoes() && owed != PendingOutbox::default() {
                 // The removal of the row was undone; the row goes with its process at the latest.
                 self.oracle(|oracle| oracle.excuses("a row whose removal was undone"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ork::store::JobView;
 use ork::workflow::{Count, Fan, OnFailure, Plan, Reference, Runs, Source, Step};
-use ork::{Context, Error, JobId, Result, Stage, State, task};
+use ork::{Context, Error, JobId, Result, State, StepState, task};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ enum HowMany {
 /// How a task ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Outcome {
-    stage: Stage,
+    stage: StepState,
     /// What those that need it are given.
     output: Value,
 }
@@ -83,9 +83,9 @@ impl FlowTask {
     /// How it ends after the tasks before it, if no client steers the run.
     fn outcome(&self, before: &[Outcome]) -> Outcome {
         let is_fan = self.how_many != HowMany::One;
-        let well = |at: &usize| before.get(*at).is_some_and(|task| task.stage == Stage::Succeeded);
+        let well = |at: &usize| before.get(*at).is_some_and(|task| task.stage == StepState::Succeeded);
         if !self.anyway && !self.needs.iter().all(well) {
-            return Outcome { stage: Stage::Skipped, output: if is_fan { json!([]) } else { Value::Null } };
+            return Outcome { stage: StepState::Skipped, output: if is_fan { json!([]) } else { Value::Null } };
         }
         let n = match (self.how_many, self.given(before)) {
             (HowMany::Each, Value::Array(items)) => items.len(),
@@ -95,7 +95,7 @@ impl FlowTask {
         let mut outputs: Vec<_> = self.scripts.iter().take(n).map(output).collect();
         let all_well = self.scripts.iter().take(n).all(Script::succeeds);
         let output = if is_fan { Value::Array(outputs) } else { outputs.pop().unwrap_or_default() };
-        Outcome { stage: if all_well { Stage::Succeeded } else { Stage::Failed }, output }
+        Outcome { stage: if all_well { StepState::Succeeded } else { StepState::Failed }, output }
     }
 
     /// What it is given by the first task that it needs.
@@ -142,7 +142,7 @@ pub(crate) fn plan(run: u64, tasks: &[FlowTask]) -> Plan {
 /// Whether all tasks succeed if no client steers the run.
 pub(crate) fn succeeds(tasks: &[FlowTask]) -> bool {
     // One that is skipped rests on one that failed.
-    outcomes(tasks).iter().all(|task| task.stage == Stage::Succeeded)
+    outcomes(tasks).iter().all(|task| task.stage == StepState::Succeeded)
 }
 
 fn outcomes(tasks: &[FlowTask]) -> Vec<Outcome> {
@@ -181,18 +181,18 @@ impl World {
     fn check_step(self: &Arc<Self>, owner: Owner, context: &Context, number: u64) {
         let (job, now) = (context.job_id(), self.executor.now());
         let Some((view, run)) = self.run_of(job) else { return };
-        let (Some((at, _)), Some(flow)) = (view.job.step(), run.job.run()) else { return };
+        let (Some((at, _)), Some(flow)) = (view.job.step(), run.job.workflow_run()) else { return };
         let Some(step) = flow.steps.get(at) else { return };
-        let open = step.needs.iter().filter_map(|needs| flow.steps.get(*needs)).find(|task| match task.stage {
-            Stage::Succeeded => false,
-            Stage::Failed | Stage::Cancelled | Stage::Skipped => !step.anyway,
+        let open = step.needs.iter().filter_map(|needs| flow.steps.get(*needs)).find(|task| match task.state {
+            StepState::Succeeded => false,
+            StepState::Failed | StepState::Cancelled | StepState::Skipped => !step.run_on_failure,
             _ => true,
         });
         self.oracle(|oracle| oracle.reaches("tasks of workflows called"));
         if let Some(open) = open
             && !self.is_disturbed(number)
         {
-            let words = format!("{job} begins in process {}, and {} is {}", owner.0, open.name, open.stage.as_str());
+            let words = format!("{job} begins in process {}, and {} is {}", owner.0, open.name, open.state.as_str());
             self.oracle(|oracle| oracle.report("flow", words));
         }
         let plan: Option<Plan> = serde_json::from_slice(&run.input).ok();

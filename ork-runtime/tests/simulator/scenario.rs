@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use ork::JobId;
-use ork::broker::{DeadLetterReason, Refused};
-use ork::message::{Ask, Message};
+use ork::broker::{DeadLetterReason, Rejected};
+use ork::message::{Message, WorkKind};
 use ork::workflow::Overlap;
 
 use super::broker::Letter;
@@ -161,11 +161,11 @@ impl Foreign {
             Self::Unreadable => {
                 let detail = "its header is wrong".to_owned();
                 let (reply, job, task, hooks) = (None, None, None, None);
-                Err(Refused { reason: DeadLetterReason::Undecodable, detail, reply, job, task, hooks })
+                Err(Rejected { reason: DeadLetterReason::Undecodable, detail, reply, job, task, hooks })
             }
             Self::UnknownTask => Ok(message),
             Self::UnknownJob => {
-                Ok(Message { task: "many".to_owned(), ask: Ask::Part { epoch: 1, index: 0 }, ..message })
+                Ok(Message { task: "many".to_owned(), kind: WorkKind::Part { epoch: 1, index: 0 }, ..message })
             }
         };
         Letter { message, anonymous: self == Self::Unreadable, foreign: true }

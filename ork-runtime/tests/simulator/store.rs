@@ -7,16 +7,16 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ork::tx::{By, Change, OutboxId};
 use ork::context::Progress;
 use ork::message::Outgoing;
 use ork::metric::{Delta, Metric};
 use ork::store::memory::Tables;
 use ork::store::{
-    Beat, HeartbeatReply, Notifier, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, MetricsOf, JobDiagnostics, Store,
-    StoreError, StoreErrorKind, Take, Taken, Work,
+    Expired, Filter, Heartbeat, HeartbeatReply, JobDiagnostics, JobView, MetricsOf, Notifier, OutboxPage, PartFilter,
+    PartStatus, Prune, Pruned, Store, StoreError, StoreErrorKind, Take, Work,
 };
 use ork::task::parts::SettledPart;
+use ork::tx::{Actor, OutboxId, StoreNotice};
 use ork::{JobId, Timestamp};
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
@@ -118,7 +118,7 @@ impl End {
                 self.world.keep_unanswered(batch);
                 return;
             }
-            let told: Vec<_> = self.changes.tell_events(changes).collect();
+            let told: Vec<_> = self.changes.send_events(changes).collect();
             for (at, work) in batch.into_iter().enumerate() {
                 let kind = StoreErrorKind::Data;
                 let refused = refused.contains(&at).then(|| StoreError::new(kind, "it cannot be held"));
@@ -129,14 +129,14 @@ impl End {
     }
 
     /// Announces changes in this process.
-    fn notify(&self, changes: Vec<Change>) {
+    fn notify(&self, changes: Vec<StoreNotice>) {
         for change in changes {
-            self.changes.tell(change);
+            self.changes.notify(change);
         }
     }
 
     /// Announces changes that another process has made, after a while.
-    pub(crate) async fn notify_of(self: Arc<Self>, changes: Vec<Change>) {
+    pub(crate) async fn notify_of(self: Arc<Self>, changes: Vec<StoreNotice>) {
         let micros = self.dice.lock().unwrap().any_size(200_000);
         self.world.executor.sleep(micros).await;
         if !self.lives() {
@@ -144,7 +144,9 @@ impl End {
         }
         match self.world.scenario.store {
             StoreKind::Server => self.notify(changes),
-            StoreKind::File | StoreKind::None => self.notify(vec![Change::Owed, Change::ChangedElsewhere]),
+            StoreKind::File | StoreKind::None => {
+                self.notify(vec![StoreNotice::OutboxReady, StoreNotice::ChangedElsewhere])
+            }
         }
     }
 
@@ -152,7 +154,7 @@ impl End {
     async fn ask<T: Send + 'static>(
         &self,
         (name, writes): (&'static str, bool),
-        what: impl FnOnce(&World) -> (T, Vec<Change>) + Send + 'static,
+        what: impl FnOnce(&World) -> (T, Vec<StoreNotice>) + Send + 'static,
         unheard: impl FnOnce(&World, T) + Send + 'static,
     ) -> Result<T, StoreError> {
         let Some(end) = self.world.end(self.owner) else { return std::future::pending().await };
@@ -179,7 +181,7 @@ impl End {
             if let Err(Ok(done)) = answer.send(Ok(done)) {
                 unheard(&end.world, done);
             }
-            let told: Vec<_> = end.changes.tell_events(changes).collect();
+            let told: Vec<_> = end.changes.send_events(changes).collect();
             end.notify(told);
         });
         match answered.await {
@@ -200,7 +202,7 @@ impl End {
 
 #[async_trait]
 impl Store for End {
-    fn changes(&self) -> &Notifier {
+    fn notifier(&self) -> &Notifier {
         &self.changes
     }
 
@@ -209,20 +211,20 @@ impl Store for End {
         self.some.notify_one();
     }
 
-    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
-        let (owner, by) = (self.owner, take.by.clone());
-        let unheard = move |world: &World, taken: Taken| {
-            let ids: Vec<_> = taken.owed.iter().map(|owed| owed.id).collect();
+    async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError> {
+        let (owner, by) = (self.owner, take.actor.clone());
+        let unheard = move |world: &World, taken: OutboxPage| {
+            let ids: Vec<_> = taken.to_send.iter().map(|owed| owed.id).collect();
             world.truth(|tables| tables.give_back(&ids, &by));
         };
         let what = move |world: &World| {
             let taken = world.truth(|tables| tables.take(&take));
-            for message in taken.owed.iter().filter(|row| row.lost > 0).flat_map(|row| &row.messages) {
+            for message in taken.to_send.iter().filter(|row| row.lost > 0).flat_map(|row| &row.messages) {
                 if let Outgoing::Work(message) = message {
                     world.oracle(|oracle| oracle.comes_again(message, world.executor.now()));
                 }
             }
-            for row in &taken.owed {
+            for row in &taken.to_send {
                 let (id, n_messages, lost) = (row.id, row.messages.len(), row.lost);
                 world.note(owner, format_args!("takes  row {id} with {n_messages} messages, lost {lost} times"));
             }
@@ -231,7 +233,7 @@ impl Store for End {
         self.ask(("take", true), what, unheard).await
     }
 
-    async fn forget(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
+    async fn delete_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
         let owner = self.owner;
         let what = move |world: &World| {
             world.note(owner, format_args!("forgets rows {owed:?}"));
@@ -240,7 +242,7 @@ impl Store for End {
         self.ask(("forget", true), what, |_world, ()| {}).await
     }
 
-    async fn give_back(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
+    async fn release_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
         let owner = self.owner;
         let what = move |world: &World| {
             world.note(owner, format_args!("gives back rows {owed:?}"));
@@ -259,19 +261,19 @@ impl Store for End {
         self.ask(("time", false), |world| (Some(world.time()), Vec::new()), |_world, _time| {}).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<HeartbeatReply, StoreError> {
+    async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
         let (asked, owner) = (self.world.executor.now(), self.owner);
         let what = move |world: &World| {
             // A sign of life counts from when it is written.
             let waited = std::time::Duration::from_micros(world.executor.now() - asked);
-            world.beats(owner, Beat { ttl: beat.ttl + waited, ..beat })
+            world.beats(owner, Heartbeat { ttl: beat.ttl + waited, ..beat })
         };
         let beaten = self.ask(("beat", true), what, |_world, _beaten| {}).await?;
         self.world.told(owner, &beaten.ended);
         Ok(beaten)
     }
 
-    async fn leave(&self, by: By) -> Result<(), StoreError> {
+    async fn leave(&self, by: Actor) -> Result<(), StoreError> {
         let what = move |world: &World| ((), world.truth(|tables| tables.leave(&by)));
         self.ask(("leave", true), what, |_world, ()| {}).await
     }
@@ -306,15 +308,15 @@ impl Store for End {
         self.read("list parts", move |tables| tables.list_parts(job, &filter)).await
     }
 
-    async fn situation(&self, job: JobId) -> Result<JobDiagnostics, StoreError> {
-        self.read("situation", move |tables| tables.situation(job)).await
+    async fn diagnostics(&self, job: JobId) -> Result<JobDiagnostics, StoreError> {
+        self.read("situation", move |tables| tables.diagnostics(job)).await
     }
 
-    async fn identity(&self) -> Result<Uuid, StoreError> {
+    async fn store_id(&self) -> Result<Uuid, StoreError> {
         Ok(Uuid::from_u128(7))
     }
 
-    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+    async fn existing_jobs(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
         self.read("known", move |tables| tables.known(jobs)).await
     }
 

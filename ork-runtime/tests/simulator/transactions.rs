@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ork::tx::{Change, Promise};
 use ork::store::memory::Tables;
-use ork::store::{Beat, HeartbeatReply, JobView, Work};
+use ork::store::{Heartbeat, HeartbeatReply, JobView, Work};
+use ork::tx::{Durability, StoreNotice};
 use ork::{JobId, JobState};
 
 use super::executor::Owner;
@@ -20,7 +20,7 @@ impl World {
         self: &Arc<Self>,
         owner: Owner,
         batch: &mut [Box<dyn Work>],
-    ) -> (Vec<Change>, BTreeSet<usize>) {
+    ) -> (Vec<StoreNotice>, BTreeSet<usize>) {
         self.flush();
         let (mut changes, mut refused, now) = (Vec::new(), BTreeSet::new(), self.executor.now());
         if now < self.conflicts_until() && self.executor.polls().is_multiple_of(2) {
@@ -32,7 +32,7 @@ impl World {
             self.oracle(|oracle| oracle.reaches("transactions rolled back and carried out again"));
         }
         // What waits for a permit is in the outbox from now on, and its message is done with.
-        let promised = batch.iter().any(|work| work.promise() == Promise::Durable || work.limit(0).is_some());
+        let promised = batch.iter().any(|work| work.durability() == Durability::PowerLoss || work.limit(0).is_some());
         for (at, work) in batch.iter_mut().enumerate() {
             let jobs: Vec<_> = (0..work.count()).map(|at| work.job(at)).collect();
             let snapshot = self.has_unstorable.then(|| self.truth(|tables| tables.clone()));
@@ -55,7 +55,7 @@ impl World {
                 {
                     self.check_not_interrupted(after.job.id, after.job.parent);
                 }
-                let last = |view: &JobView| view.job.ticks().and_then(|ticks| ticks.last);
+                let last = |view: &JobView| view.job.schedule_state().and_then(|ticks| ticks.last);
                 if let Some(started) = last(after).filter(|_| last(after) != before.as_ref().and_then(last)) {
                     self.check_tick(started);
                 }
@@ -68,7 +68,7 @@ impl World {
             }
         }
         for change in &changes {
-            if let Change::Ended(job) = change
+            if let StoreNotice::JobEnded(job) = change
                 && self.truth(|tables| tables.job(*job)).is_some_and(|view| view.job.state.is_final())
             {
                 self.oracle(|oracle| oracle.has_ended(*job, now));
@@ -101,7 +101,7 @@ impl World {
     /// Nothing is tried again below a job that was interrupted.
     fn check_not_interrupted(&self, job: JobId, parent: Option<JobId>) {
         let above = parent.and_then(|parent| self.truth(|tables| tables.job(parent)));
-        if above.is_some_and(|above| above.job.tree.interrupted.is_some()) {
+        if above.is_some_and(|above| above.job.tree.cancel_mode.is_some()) {
             self.oracle(|oracle| {
                 oracle.report("interrupted", format!("{job} is to be tried again, and its tree was interrupted"));
             });
@@ -109,8 +109,8 @@ impl World {
     }
 
     /// Tells the other processes.
-    pub(crate) fn spread(&self, from: Owner, changes: &[Change]) {
-        let news: Vec<_> = changes.iter().filter(|change| !matches!(change, Change::Told(_))).cloned().collect();
+    pub(crate) fn spread(&self, from: Owner, changes: &[StoreNotice]) {
+        let news: Vec<_> = changes.iter().filter(|change| !matches!(change, StoreNotice::Event(_))).cloned().collect();
         if news.is_empty() {
             return;
         }
@@ -128,14 +128,14 @@ impl World {
     }
 
     /// Writes a sign of life.
-    pub(crate) fn beats(&self, owner: Owner, beat: Beat) -> (HeartbeatReply, Vec<Change>) {
+    pub(crate) fn beats(&self, owner: Owner, beat: Heartbeat) -> (HeartbeatReply, Vec<StoreNotice>) {
         let ((mut beaten, changes), taken_for_dead) = self.truth(|tables| {
             let names = |tables: &Tables| {
-                let processes = tables.situation(JobId::from_bytes([0; 16])).processes;
+                let processes = tables.diagnostics(JobId::from_bytes([0; 16])).processes;
                 processes.into_iter().map(|process| process.worker).collect::<BTreeSet<_>>()
             };
             let before = names(tables);
-            let beaten = tables.beat(beat);
+            let beaten = tables.heartbeat(beat);
             (beaten, before.difference(&names(tables)).cloned().collect::<Vec<_>>())
         });
         if self.scenario.store == StoreKind::Server {

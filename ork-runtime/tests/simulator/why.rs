@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ork::store::{JobView, JobDiagnostics};
+use ork::store::{JobDiagnostics, JobView};
 use ork::{JobId, JobState, Ork, WaitsFor};
 
 use super::world::World;
@@ -18,7 +18,7 @@ impl World {
             return;
         }
         self.oracle(|oracle| oracle.reaches("answers of `why` compared"));
-        let (state, owed) = (view.job.state, &situation.owed);
+        let (state, owed) = (view.job.state, &situation.to_send);
         let wants_permit = owed.limit.as_ref().is_some_and(|(limit, _)| limit.permits > 0);
         let is_called = self.oracle(|oracle| oracle.is_called(id, now));
         let is_true = match why.waits_for {
@@ -28,7 +28,7 @@ impl World {
             WaitsFor::Time => owed.later > 0 || view.job.due.is_some(),
             WaitsFor::Run | WaitsFor::Split => state == JobState::Running,
             WaitsFor::Parts => state == JobState::Waiting && view.counts.settled() < view.head.appended,
-            WaitsFor::Children => view.job.tree.open > 0,
+            WaitsFor::Children => view.job.tree.open_children > 0,
             WaitsFor::Worker | WaitsFor::Broker => !is_called,
             _ => true,
         };
@@ -40,6 +40,6 @@ impl World {
     }
 
     fn known_of(&self, id: JobId) -> Option<(JobView, JobDiagnostics)> {
-        self.truth(|tables| Some((tables.job(id)?, tables.situation(id))))
+        self.truth(|tables| Some((tables.job(id)?, tables.diagnostics(id))))
     }
 }

@@ -267,7 +267,7 @@ impl World {
         let now = self.executor.now();
         let (mut waiting, mut let_go, mut free) = (Vec::new(), 0, 0);
         for id in self.client.narrow() {
-            let (owed, job) = self.truth(|tables| (tables.situation(id).owed, tables.job(id)));
+            let (owed, job) = self.truth(|tables| (tables.diagnostics(id).to_send, tables.job(id)));
             match owed.limit {
                 Some((limit, taken)) => {
                     waiting.push(id);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ork::Timestamp;
-use ork::store::Beat;
+use ork::store::Heartbeat;
 use tokio::time::{Instant, timeout};
 
 use super::postgres;
@@ -18,15 +18,15 @@ const HELD: Duration = Duration::from_millis(700);
 /// Until when a process is believed to live, by what any job's situation shows.
 async fn until(world: &World) -> Timestamp {
     let id = world.submit("any").await;
-    let processes = world.store.situation(id).await.unwrap().processes;
+    let processes = world.store.diagnostics(id).await.unwrap().processes;
     processes.iter().find(|process| process.worker == world.worker.to_string()).expect("its sign of life").until
 }
 
 /// Beats while something holds a lock that the beat needs; answers for how long it had to wait.
 async fn beat_behind<L, R: Future<Output = ()>>(world: &World, lock: L, release: impl FnOnce(L) -> R) -> Duration {
     let store = Arc::clone(&world.store);
-    let beat = Beat { ttl: TTL, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), by: world.by() };
-    let mut beaten = tokio::spawn(async move { store.beat(beat).await });
+    let beat = Heartbeat { ttl: TTL, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), actor: world.by() };
+    let mut beaten = tokio::spawn(async move { store.heartbeat(beat).await });
     let begun = Instant::now();
     assert!(timeout(HELD, &mut beaten).await.is_err(), "the lock was not in its way");
     release(lock).await;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use ork::tx::{
-    Admit, Admitted, Answer, By, Limit, Release, SettleParts, StartPart, Started, Submit, Submitted,
-};
 use ork::job::Job;
 use ork::store::postgres::Postgres;
 use ork::store::{StoreError, StoreErrorKind};
+use ork::tx::{
+    Actor, Admit, Admitted, Limit, Release, SettleParts, SettleResult, StartPart, Started, Submit, Submitted,
+};
 use ork::{JobId, Policy, WorkerId};
 
 use super::postgres;
@@ -93,7 +93,7 @@ async fn stores() -> Option<(World, Wire, World)> {
 
 fn submit(hold: bool) -> (JobId, Submit) {
     let job = Job::new(JobId::new(), "one", START);
-    let by = By { worker: WorkerId::new("one"), now: START, hold, tells: ork::event::EventRouting::Nothing };
+    let by = Actor { worker: WorkerId::new("one"), now: START, hold, events: ork::event::EventRouting::Off };
     (job.id, Submit::new(ork::tx::NewJob { job, input: "{}".into() }, by))
 }
 
@@ -149,7 +149,7 @@ fn parts_settled_over_a_wire_that_is_cut_again_and_again_count_once() {
                 }
             };
             let answers = futures_util::future::join_all((first..first + 50).map(settle)).await;
-            assert!(answers.iter().all(|answer| matches!(answer, Answer::Counted(_))), "{round}: {answers:?}");
+            assert!(answers.iter().all(|answer| matches!(answer, SettleResult::Applied(_))), "{round}: {answers:?}");
         }
         let view = whole.store.job(id).await.unwrap().unwrap();
         assert_eq!((view.counts.ok, view.counts.running), (300, 0));
@@ -164,7 +164,7 @@ fn rows_that_were_taken_for_nobody_are_given_back() {
     on(async {
         let Some((world, _wire, whole)) = stores().await else { return };
         whole.submit("one").await;
-        let mut news = whole.store.changes().watch();
+        let mut news = whole.store.notifier().watch();
         {
             // Dropped before the answer can come, after the command has gone.
             let mut take = std::pin::pin!(world.take(10));
@@ -186,11 +186,11 @@ fn limit() -> Limit {
 }
 
 async fn begin(world: &World, id: JobId, index: u64) -> Result<Admitted<Started>, StoreError> {
-    let operation = StartPart { part: part(id, index), firm: false, by: world.by() };
+    let operation = StartPart { part: part(id, index), durable: false, actor: world.by() };
     world.store.apply(Admit { limit: limit(), lost: 0, operation }).await
 }
 
-async fn end(world: &World, id: JobId, index: u64) -> Result<Answer, StoreError> {
+async fn end(world: &World, id: JobId, index: u64) -> Result<SettleResult, StoreError> {
     let operation = SettleParts::one(part(id, index), ok(), world.by());
     world.store.apply(Release { limit: limit(), operation }).await
 }
@@ -204,7 +204,7 @@ fn permits_of_a_commit_that_nobody_was_told_of_are_counted_once() {
         world.beat_at(Duration::ZERO, Vec::new()).await;
         let taken = || async {
             // What waits for a permit tells how many are taken.
-            whole.store.situation(id).await.unwrap().owed.limit.map(|(_, taken)| taken)
+            whole.store.diagnostics(id).await.unwrap().to_send.limit.map(|(_, taken)| taken)
         };
         for index in 0..2 {
             assert!(matches!(begin(&world, id, index).await.unwrap().answer, Some(Started::Run { .. })));
@@ -226,7 +226,7 @@ fn permits_of_a_commit_that_nobody_was_told_of_are_counted_once() {
         wire.next.store(UNANSWERED, Ordering::SeqCst);
         doubtful(&end(&world, id, 0).await.unwrap_err());
         wire.closed.store(false, Ordering::SeqCst);
-        assert_eq!(end(&world, id, 0).await.unwrap(), Answer::Old);
+        assert_eq!(end(&world, id, 0).await.unwrap(), SettleResult::Stale);
         assert!(matches!(begin(&whole, id, 3).await.unwrap().answer, Some(Started::Run { .. })));
         assert_eq!(begin(&whole, id, 4).await.unwrap().answer, None, "a permit was given back twice");
         assert_eq!(taken().await, Some(3));

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ork::JobId;
-use ork::tx::Claimed;
 use ork::job::Phase;
 use ork::store::StoreErrorKind;
 use ork::store::postgres::Postgres;
+use ork::tx::Claimed;
 use ork::{Ork, task};
 use sqlx::{Connection as _, Executor as _};
 use tokio::task::JoinHandle;
@@ -201,7 +201,7 @@ fn a_listener_that_the_network_has_forgotten_is_replaced_though_all_else_works()
         let (proxy, through) = Proxy::before(&url);
         let watcher = Postgres::open(&through).await.unwrap();
         let other = World::postgres(&url).await;
-        let mut news = ork::store::Store::changes(&watcher).watch();
+        let mut news = ork::store::Store::notifier(&watcher).watch();
         // Nothing is written or read here while the network is away, so that no other connection tells of it.
         proxy.stall();
         proxy.is_noticed(1).await;
@@ -209,7 +209,7 @@ fn a_listener_that_the_network_has_forgotten_is_replaced_though_all_else_works()
         other.store.apply(ork::tx::Cancel::new(id, other.by())).await.unwrap();
         proxy.go_on_with_new_connections();
         let told = timeout(Duration::from_mins(1), news.recv()).await.expect("no news");
-        assert_eq!(told.unwrap(), ork::tx::Change::ChangedElsewhere);
+        assert_eq!(told.unwrap(), ork::tx::StoreNotice::ChangedElsewhere);
         ork::store::Store::close(&watcher).await;
         other.store.close().await;
     });

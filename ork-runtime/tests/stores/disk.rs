@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ork::tx::{NewJob, Submit, Submitted};
 use ork::job::Job;
 use ork::store::StoreErrorKind;
+use ork::tx::{NewJob, Submit, Submitted};
 use ork::{Filter, JobId};
 use sqlx::Row as _;
 
@@ -84,7 +84,7 @@ fn a_full_disk_is_said_in_words_and_work_goes_on_once_there_is_room() {
         disconnect(&server).await;
         assert_eq!(waiting.await.unwrap().unwrap(), Submitted::Created(None));
         assert_eq!(count(&world).await, 1, "what failed was not written");
-        assert_eq!(world.store.apply(again).await.unwrap(), Submitted::Known);
+        assert_eq!(world.store.apply(again).await.unwrap(), Submitted::Exists);
         world.store.apply(submit(&world)).await.unwrap();
         assert_eq!((world.take(10).await.len(), count(&world).await), (2, 2));
         world.store.close().await;

@@ -4,10 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use ork::tx::{By, Change, NewJob, Submit};
 use ork::job::Job;
 use ork::store::sqlite::{Sqlite, Synchronous};
 use ork::store::{Store, StoreErrorKind};
+use ork::tx::{Actor, NewJob, StoreNotice, Submit};
 use ork::{JobId, WorkerId};
 use rusqlite::Connection;
 
@@ -29,7 +29,7 @@ fn on_dyn(store: &Sqlite) -> &dyn Store {
 async fn submit(store: &dyn Store) -> JobId {
     let job = Job::new(JobId::new(), "one", START);
     let id = job.id;
-    let by = By { worker: WorkerId::new("one"), now: START, hold: false, tells: ork::event::EventRouting::Nothing };
+    let by = Actor { worker: WorkerId::new("one"), now: START, hold: false, events: ork::event::EventRouting::Off };
     store.apply(Submit::new(NewJob { job, input: "{}".into() }, by)).await.unwrap();
     id
 }
@@ -81,10 +81,10 @@ fn another_process_hears_of_new_work() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ork.db");
         let (one, two) = (open(&path).unwrap(), open(&path).unwrap());
-        let mut news = two.changes().watch();
+        let mut news = two.notifier().watch();
         submit(&one).await;
         let heard = tokio::time::timeout(Duration::from_secs(30), news.recv()).await.unwrap().unwrap();
-        assert_eq!(heard, Change::Owed);
+        assert_eq!(heard, StoreNotice::OutboxReady);
         one.close().await;
         two.close().await;
         let left = std::fs::read_dir(folder.path().join("ork.db-wake")).unwrap().count();
@@ -193,7 +193,7 @@ fn a_locked_file_says_so_and_works_again_later() {
         let store = open(&path).unwrap();
         let blocker = Connection::open(&path).unwrap();
         blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let by = By { worker: WorkerId::new("one"), now: START, hold: false, tells: ork::event::EventRouting::Nothing };
+        let by = Actor { worker: WorkerId::new("one"), now: START, hold: false, events: ork::event::EventRouting::Off };
         let error = store.leave(by.clone()).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         assert!(error.to_string().contains("is locked: another program"), "{error}");
@@ -216,7 +216,7 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
             Connection::open(&path).unwrap().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
         let store = Sqlite::open_bounded(&path, Synchronous::Full, pages).unwrap();
         let job = Job::new(JobId::new(), "one", START);
-        let by = By { worker: WorkerId::new("one"), now: START, hold: false, tells: ork::event::EventRouting::Nothing };
+        let by = Actor { worker: WorkerId::new("one"), now: START, hold: false, events: ork::event::EventRouting::Off };
         let large = NewJob { job: job.clone(), input: vec![b'1'; 1_000_000].into() };
         let error = on_dyn(&store).apply(Submit::new(large, by)).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
@@ -239,7 +239,7 @@ fn a_claim_that_is_rolled_back_does_not_lose_its_job() {
         let pages: i64 =
             Connection::open(&path).unwrap().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
         let store = Sqlite::open_bounded(&path, Synchronous::Full, pages).unwrap();
-        let by = By { worker: WorkerId::new("one"), now: START, hold: false, tells: ork::event::EventRouting::Nothing };
+        let by = Actor { worker: WorkerId::new("one"), now: START, hold: false, events: ork::event::EventRouting::Off };
         let unknown = NewJob { job: Job::new(id, "one", START), input: "{}".into() };
         let phase = ork::job::Phase::Start;
         let claim = ork::tx::Claim {
@@ -247,18 +247,18 @@ fn a_claim_that_is_rolled_back_does_not_lose_its_job() {
             unique: None,
             phase,
             attempt: 1,
-            firm: false,
-            may_be_copy: false,
-            by: by.clone(),
+            durable: false,
+            may_be_duplicate: false,
+            actor: by.clone(),
         };
         let job = Job::new(JobId::new(), "one", START);
         let large = Submit::new(NewJob { job, input: vec![b'1'; 1_000_000].into() }, by.clone());
         let (claimed, submitted) = tokio::join!(on_dyn(&store).apply(claim), on_dyn(&store).apply(large));
         assert!(matches!(claimed.unwrap(), ork::tx::Claimed::Granted { .. }));
         assert!(submitted.is_err());
-        let how = ork::job::Attempt::Succeeded;
-        let settle = ork::tx::Settle { job: id, phase, attempt: 1, how, output: None, by };
-        assert!(matches!(on_dyn(&store).apply(settle).await.unwrap(), ork::tx::Answer::Counted(_)));
+        let how = ork::job::AttemptOutcome::Succeeded;
+        let settle = ork::tx::Settle { job: id, phase, attempt: 1, outcome: how, output: None, actor: by };
+        assert!(matches!(on_dyn(&store).apply(settle).await.unwrap(), ork::tx::SettleResult::Applied(_)));
         assert_eq!(store.job(id).await.unwrap().unwrap().job.state, ork::JobState::Succeeded);
         store.close().await;
     });

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ork::tx::{Cancel, Claim, Claimed, NewJob, Retry, Settle, Submit, Submitted};
-use ork::job::{Attempt, Job, Phase};
+use ork::job::{AttemptOutcome, Job, Phase};
 use ork::message::Outgoing;
 use ork::store::sqlite::{Sqlite, Synchronous};
+use ork::tx::{Cancel, Claim, Claimed, NewJob, Retry, Settle, Submit, Submitted};
 use ork::{Failure, FailureKind, JobId};
 
 use super::postgres;
@@ -27,13 +27,18 @@ async fn follow_as(world: &World, id: JobId, after: &[JobId]) -> Submitted {
 }
 
 /// Claims the attempt that is current, and settles it.
-async fn end(world: &World, id: JobId, how: Attempt) {
+async fn end(world: &World, id: JobId, how: AttemptOutcome) {
     let attempt = world.store.job(id).await.unwrap().unwrap().job.attempt;
     let unknown = NewJob { job: Job::new(id, "any", START), input: "{}".into() };
     let (phase, by) = (Phase::Start, world.by());
-    let claim = Claim { unknown, unique: None, phase, attempt, firm: false, may_be_copy: false, by: by.clone() };
+    let claim =
+        Claim { unknown, unique: None, phase, attempt, durable: false, may_be_duplicate: false, actor: by.clone() };
     if let Claimed::Granted { .. } = world.store.apply(claim).await.unwrap() {
-        world.store.apply(Settle { job: id, phase, attempt, how, output: Some("1".into()), by }).await.unwrap();
+        world
+            .store
+            .apply(Settle { job: id, phase, attempt, outcome: how, output: Some("1".into()), actor: by })
+            .await
+            .unwrap();
     }
 }
 
@@ -46,8 +51,8 @@ async fn handed_out(world: &World) -> Vec<(JobId, u32)> {
         _ => None,
     });
     let found = found.collect();
-    let by = ork::tx::By { hold: true, ..world.by() };
-    world.store.forget(taken.iter().map(|row| row.id).collect(), by).await.unwrap();
+    let by = ork::tx::Actor { hold: true, ..world.by() };
+    world.store.delete_outbox(taken.iter().map(|row| row.id).collect(), by).await.unwrap();
     found
 }
 
@@ -112,8 +117,8 @@ fn first_messages_of_followers_come_once_and_when_the_last_job_has_ended() {
                         let failure = Failure::new(FailureKind::Task, "no");
                         match kind {
                             5 => drop(world.store.apply(Cancel::new(id, world.by())).await.unwrap()),
-                            6 => end(&world, id, Attempt::Failed { failure, again: None }).await,
-                            _ => end(&world, id, Attempt::Succeeded).await,
+                            6 => end(&world, id, AttemptOutcome::Failed { failure, retry_at: None }).await,
+                            _ => end(&world, id, AttemptOutcome::Succeeded).await,
                         }
                         if !was_final && state(id).await.is_final() {
                             oracle.ended(id);
@@ -121,9 +126,9 @@ fn first_messages_of_followers_come_once_and_when_the_last_job_has_ended() {
                     }
                 }
                 for (job, waits) in &oracle.waits {
-                    let situation = world.store.situation(*job).await.unwrap();
+                    let situation = world.store.diagnostics(*job).await.unwrap();
                     // One job alone is named by what the row waits for.
-                    let named = situation.owed.limit.and_then(|(limit, _)| ork::tx::ends(&limit.name));
+                    let named = situation.to_send.limit.and_then(|(limit, _)| ork::tx::ends(&limit.name));
                     let known: BTreeSet<_> = situation.follows.into_iter().chain(named).collect();
                     assert_eq!(&known, waits, "seed {seed}, step {step}");
                 }
@@ -142,17 +147,17 @@ fn first_messages_of_followers_come_once_and_when_the_last_job_has_ended() {
 fn a_job_cannot_follow_one_that_is_unknown_and_nothing_is_written() {
     each(async |world| {
         let (known, unknown, id) = (world.submit("any").await, JobId::new(), JobId::new());
-        assert_eq!(follow_as(&world, id, &[known, unknown]).await, Submitted::NothingToFollow(unknown));
+        assert_eq!(follow_as(&world, id, &[known, unknown]).await, Submitted::NoJobToFollow(unknown));
         assert!(world.store.job(id).await.unwrap().is_none());
-        assert!(!world.store.job(known).await.unwrap().unwrap().job.tree.awaited);
+        assert!(!world.store.job(known).await.unwrap().unwrap().job.tree.has_followers);
     });
 }
 
 /// What settles a job, badly, after a claim of its first attempt.
 async fn claimed(world: &World, id: JobId) -> Settle {
     assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
-    let how = Attempt::Failed { failure: Failure::new(FailureKind::Task, "no"), again: None };
-    Settle { job: id, phase: Phase::Start, attempt: 1, how, output: None, by: world.by() }
+    let how = AttemptOutcome::Failed { failure: Failure::new(FailureKind::Task, "no"), retry_at: None };
+    Settle { job: id, phase: Phase::Start, attempt: 1, outcome: how, output: None, actor: world.by() }
 }
 
 fn following(world: &World, id: JobId, after: Vec<JobId>) -> Submit {
@@ -173,7 +178,7 @@ fn what_one_transaction_submits_ends_and_takes_up_again_counts_in_this_order() {
         let (submitted, ..) = tokio::join!(store.apply(submit), store.apply(end_one), store.apply(end_two));
         assert!(matches!(submitted.unwrap(), Submitted::Created(_)));
         assert_eq!(handed_out(&world).await, [(follower, 1)]);
-        assert_eq!(store.situation(follower).await.unwrap().follows, []);
+        assert_eq!(store.diagnostics(follower).await.unwrap().follows, []);
         // A job ends and is taken up again before others that follow it are submitted: they wait for its next end.
         for several in [false, true] {
             let [again, other] = [world.submit("any").await, world.submit("any").await];
@@ -187,10 +192,10 @@ fn what_one_transaction_submits_ends_and_takes_up_again_counts_in_this_order() {
             let mut came = handed_out(&world).await;
             came.sort_by_key(|(_, attempt)| *attempt);
             assert_eq!(came, [(before, 1), (again, 2)], "several: {several}");
-            end(&world, again, Attempt::Succeeded).await;
+            end(&world, again, AttemptOutcome::Succeeded).await;
             if several {
                 assert_eq!(handed_out(&world).await, []);
-                end(&world, other, Attempt::Succeeded).await;
+                end(&world, other, AttemptOutcome::Succeeded).await;
             }
             assert_eq!(handed_out(&world).await, [(after, 1)], "several: {several}");
         }
@@ -207,7 +212,7 @@ async fn race(worlds: [World; 2], rounds: usize) {
             let after = if at % 2 == 0 { [one, two] } else { [two, one] };
             follow(&worlds[at % 2], &after).await;
         }
-        tokio::join!(end(&worlds[0], one, Attempt::Succeeded), end(&worlds[1], two, Attempt::Succeeded));
+        tokio::join!(end(&worlds[0], one, AttemptOutcome::Succeeded), end(&worlds[1], two, AttemptOutcome::Succeeded));
         let came = handed_out(&worlds[1]).await;
         assert_eq!(came.len(), 5, "each comes once");
         assert_eq!(came.iter().collect::<BTreeSet<_>>().len(), 5);
@@ -243,7 +248,7 @@ async fn unnoticed<F: Future<Output = ()>>(world: World, note: impl FnOnce(JobId
     follow_as(&world, id, &[one, two]).await;
     note(JobId::new(), id).await;
     for job in [one, two] {
-        end(&world, job, Attempt::Succeeded).await;
+        end(&world, job, AttemptOutcome::Succeeded).await;
     }
     assert_eq!(handed_out(&world).await, []);
     world.beat_at(std::time::Duration::ZERO, Vec::new()).await;

@@ -70,7 +70,7 @@ async fn what_is_given_back_is_on_disk_before_that_is_answered() {
     let taken = world.take(1).await;
     let between = statements(&server).len();
     assert_eq!(soft(statements(&server).get(before..between).unwrap()), 1, "taking need not be");
-    world.store.give_back(taken.iter().map(|row| row.id).collect(), world.by()).await.unwrap();
+    world.store.release_outbox(taken.iter().map(|row| row.id).collect(), world.by()).await.unwrap();
     assert_eq!(soft(statements(&server).get(between..).unwrap()), 0);
     world.store.close().await;
 }

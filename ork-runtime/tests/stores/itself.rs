@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use ork::tx::{
-    Admit, Admitted, Answer, Append, Cancel, Claim, Claimed, Limit, NewJob, Open, Owed, Page, PartKey, Release, Retry,
-    Seal, Settle,
-};
-use ork::job::{Attempt, Job, Phase, ReplyTo};
+use ork::job::{AttemptOutcome, Job, Phase, ReplyTo};
 use ork::ledger;
-use ork::message::{Ask, Outgoing, Reply};
+use ork::message::{Outgoing, Reply, WorkKind};
 use ork::store::JobView;
-use ork::tree::Stop;
+use ork::tree::CancelMode;
+use ork::tx::{
+    Admit, Admitted, AppendParts, Cancel, Claim, Claimed, HeldRow, Limit, NewJob, OpenParts, PartKey, PartPage,
+    Release, Retry, SealParts, Settle, SettleResult,
+};
 use ork::{JobId, JobState, Policy};
 
 use super::world::{START, World, each, failed, ok, part};
@@ -21,8 +21,8 @@ async fn asked(world: &World) -> JobId {
     world.submit_with(Job { reply: Some(to), ..Job::new(JobId::new(), "many", START) }).await
 }
 
-async fn seal(world: &World, job: JobId, epoch: u32, n: u64) -> Answer {
-    let seal = Seal { job, epoch, n, output: Some("\"returned\"".into()), by: world.by() };
+async fn seal(world: &World, job: JobId, epoch: u32, n: u64) -> SettleResult {
+    let seal = SealParts { job, epoch, n, output: Some("\"returned\"".into()), actor: world.by() };
     world.store.apply(seal).await.unwrap()
 }
 
@@ -40,7 +40,7 @@ async fn told(world: &World) -> Vec<Reply> {
         Outgoing::Reply(reply) => Some(reply),
         _ => None,
     };
-    world.take(100).await.into_iter().flat_map(|row: Owed| row.messages).filter_map(reply).collect()
+    world.take(100).await.into_iter().flat_map(|row: HeldRow| row.messages).filter_map(reply).collect()
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn what_the_function_returned_is_told_when_the_last_part_has_ended() {
                 world.append(id, epoch, 0, n).await;
             }
             if before {
-                assert!(matches!(seal(&world, id, epoch, n).await, Answer::Counted(_)));
+                assert!(matches!(seal(&world, id, epoch, n).await, SettleResult::Applied(_)));
                 assert_eq!(output(&view(&world, id).await), Some(&b"\"returned\""[..]));
             }
             for index in 0..n {
@@ -63,7 +63,7 @@ fn what_the_function_returned_is_told_when_the_last_part_has_ended() {
             }
             if !before {
                 assert_eq!((view(&world, id).await.job.state, told(&world).await), (JobState::Running, Vec::new()));
-                assert!(matches!(seal(&world, id, epoch, n).await, Answer::Counted(_)));
+                assert!(matches!(seal(&world, id, epoch, n).await, SettleResult::Applied(_)));
             }
             let view = view(&world, id).await;
             assert_eq!((view.job.state, output(&view)), (JobState::Succeeded, Some(&b"\"returned\""[..])));
@@ -79,12 +79,12 @@ fn what_a_join_returns_comes_in_place_of_what_the_function_did() {
     each(|world| async move {
         let id = asked(&world).await;
         let epoch = world.opened(id, Policy::default(), true).await;
-        assert!(matches!(seal(&world, id, epoch, 0).await, Answer::Counted(_)));
+        assert!(matches!(seal(&world, id, epoch, 0).await, SettleResult::Applied(_)));
         assert_eq!(view(&world, id).await.output, None);
         assert!(matches!(world.claim(id, Phase::Join, 2).await, Claimed::Granted { .. }));
         let output = Some("\"joined\"".into());
-        let how = Attempt::Succeeded;
-        let settle = Settle { job: id, phase: Phase::Join, attempt: 2, how, output, by: world.by() };
+        let how = AttemptOutcome::Succeeded;
+        let settle = Settle { job: id, phase: Phase::Join, attempt: 2, outcome: how, output, actor: world.by() };
         world.store.apply(settle).await.unwrap();
         let told = told(&world).await;
         assert_eq!(told[0].output.as_deref(), Some(&b"\"joined\""[..]));
@@ -98,7 +98,7 @@ fn a_job_that_its_parts_failed_tells_no_output_and_keeps_it() {
         let id = asked(&world).await;
         let epoch = world.opened(id, Policy::default(), false).await;
         world.append(id, epoch, 0, 1).await;
-        assert!(matches!(seal(&world, id, epoch, 1).await, Answer::Counted(_)));
+        assert!(matches!(seal(&world, id, epoch, 1).await, SettleResult::Applied(_)));
         world.start(part(id, 0)).await;
         world.settle(part(id, 0), failed()).await;
         let told_first = told(&world).await;
@@ -118,11 +118,11 @@ fn an_older_run_and_a_cancelled_job_are_not_sealed() {
         let id = asked(&world).await;
         let first = world.opened(id, Policy::default(), false).await;
         world.append(id, first, 0, 1).await;
-        let open = Open { job: id, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
+        let open = OpenParts { job: id, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
         let second = world.store.apply(open).await.unwrap().unwrap();
-        assert_eq!(seal(&world, id, first, 1).await, Answer::Old);
+        assert_eq!(seal(&world, id, first, 1).await, SettleResult::Stale);
         world.store.apply(Cancel::new(id, world.by())).await.unwrap();
-        assert_eq!(seal(&world, id, second, 0).await, Answer::Counted(Vec::new()));
+        assert_eq!(seal(&world, id, second, 0).await, SettleResult::Applied(Vec::new()));
         let view = view(&world, id).await;
         assert_eq!((view.job.state, view.output), (JobState::Cancelled, None));
     });
@@ -137,22 +137,22 @@ fn parts_of_a_run_that_was_cut_short_are_forgotten_when_the_next_one_makes_none(
         world.append(id, epoch, 0, 3).await;
         world.start(part(id, 0)).await;
         world.settle(part(id, 0), ok()).await;
-        let settle = |how, output| Settle { job: id, phase: Phase::Start, attempt: 1, how, output, by: world.by() };
-        world.store.apply(settle(Attempt::Interrupted, None)).await.unwrap();
+        let settle =
+            |how, output| Settle { job: id, phase: Phase::Start, attempt: 1, outcome: how, output, actor: world.by() };
+        world.store.apply(settle(AttemptOutcome::Interrupted, None)).await.unwrap();
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
-        let answer = world.store.apply(settle(Attempt::Succeeded, Some("1".into()))).await.unwrap();
-        assert!(matches!(answer, Answer::Counted(_)));
+        let answer = world.store.apply(settle(AttemptOutcome::Succeeded, Some("1".into()))).await.unwrap();
+        assert!(matches!(answer, SettleResult::Applied(_)));
         let view = view(&world, id).await;
         assert_eq!((view.job.state, output(&view)), (JobState::Succeeded, Some(&b"1"[..])));
         assert_eq!((view.head.appended, view.head.sealed, view.counts), (0, None, ledger::Counts::default()));
         assert!(world.store.parts(id, 0, 10).await.unwrap().is_empty());
         // Nor are they run, if somebody has their messages.
-        assert_eq!(world.start(part(id, 1)).await, ork::tx::Started::Nothing(Vec::new()));
+        assert_eq!(world.start(part(id, 1)).await, ork::tx::Started::Stale(Vec::new()));
         let left = world.take(100).await;
-        let parts = left
-            .iter()
-            .flat_map(|row| &row.messages)
-            .filter(|message| matches!(message, Outgoing::Work(message) if matches!(message.ask, Ask::Part { .. })));
+        let parts = left.iter().flat_map(|row| &row.messages).filter(
+            |message| matches!(message, Outgoing::Work(message) if matches!(message.kind, WorkKind::Part { .. })),
+        );
         assert_eq!(parts.count(), 0, "{left:?}");
     });
 }
@@ -163,14 +163,14 @@ fn a_job_that_was_interrupted_takes_no_parts() {
     each(|world| async move {
         let id = asked(&world).await;
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
-        let cancel = Cancel { job: id, stop: Stop::Pending, below: false, by: world.by() };
+        let cancel = Cancel { job: id, mode: CancelMode::Graceful, from_ancestor: false, actor: world.by() };
         world.store.apply(cancel).await.unwrap();
-        let open = Open { job: id, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
+        let open = OpenParts { job: id, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
         let epoch = world.store.apply(open).await.unwrap().unwrap();
-        let page = Page { job: id, epoch, first: 0, inputs: vec!["1".into()] };
-        let appended = world.store.apply(Append { page, by: world.by() }).await.unwrap();
-        assert_eq!((appended.answer, appended.owed), (ledger::Append::Halted, None));
-        assert!(matches!(seal(&world, id, epoch, 0).await, Answer::Counted(_)));
+        let page = PartPage { job: id, epoch, first: 0, inputs: vec!["1".into()] };
+        let appended = world.store.apply(AppendParts { page, actor: world.by() }).await.unwrap();
+        assert_eq!((appended.answer, appended.to_send), (ledger::AppendResult::Halted, None));
+        assert!(matches!(seal(&world, id, epoch, 0).await, SettleResult::Applied(_)));
         assert_eq!(view(&world, id).await.job.state, JobState::Cancelled);
     });
 }
@@ -187,9 +187,9 @@ fn a_seal_gives_its_permit_back() {
                 unique: None,
                 phase: Phase::Start,
                 attempt: 1,
-                firm: false,
-                may_be_copy: false,
-                by: world.by(),
+                durable: false,
+                may_be_duplicate: false,
+                actor: world.by(),
             };
             Admit { limit: limit.clone(), lost: 0, operation }
         };
@@ -199,11 +199,11 @@ fn a_seal_gives_its_permit_back() {
         let waits = Admitted { answer: None, waiting: vec![0] };
         assert_eq!(world.store.apply(claim(two)).await.unwrap(), waits);
         world.take(100).await;
-        let open = Open { job: one, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
+        let open = OpenParts { job: one, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
         let epoch = world.store.apply(open).await.unwrap().unwrap();
-        let seal = Seal { job: one, epoch, n: 0, output: None, by: world.by() };
+        let seal = SealParts { job: one, epoch, n: 0, output: None, actor: world.by() };
         let answer = world.store.apply(Release { limit: limit.clone(), operation: seal }).await.unwrap();
-        assert!(matches!(answer, Answer::Counted(_)));
+        assert!(matches!(answer, SettleResult::Applied(_)));
         let begun = world.store.apply(claim(two)).await.unwrap();
         assert!(matches!(begun, Admitted { answer: Some(Claimed::Granted { .. }), .. }), "{begun:?}");
     });

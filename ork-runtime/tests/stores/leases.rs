@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use ork::tx::{By, Claimed, Lease, OutboxKind, PartAttemptOutcome, PartKey};
 use ork::job::Phase;
-use ork::message::{Ask, Outgoing};
-use ork::store::{Beat, Take};
+use ork::message::{Outgoing, WorkKind};
+use ork::store::{Heartbeat, Take};
+use ork::tx::{Actor, Claimed, Lease, OutboxKind, PartAttemptOutcome, PartKey};
 use ork::{JobId, Policy};
 
 use super::world::{START, World, each, open};
@@ -13,14 +13,14 @@ use super::world::{START, World, each, open};
 const TTL: Duration = Duration::from_secs(15);
 
 async fn lease(world: &World, job: JobId, ask: OutboxKind, attempt: u32) -> Option<u64> {
-    world.store.apply(Lease { job, ask, attempt, by: world.by() }).await.unwrap()
+    world.store.apply(Lease { job, kind: ask, attempt, actor: world.by() }).await.unwrap()
 }
 
 async fn beat(world: &World, after: Duration) {
-    let by = By { now: START + after, ..world.by() };
+    let by = Actor { now: START + after, ..world.by() };
     world
         .store
-        .beat(Beat { ttl: TTL, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), by })
+        .heartbeat(Heartbeat { ttl: TTL, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), actor: by })
         .await
         .unwrap();
 }
@@ -29,7 +29,7 @@ async fn beat(world: &World, after: Duration) {
 async fn running(world: &World) -> JobId {
     let id = world.submit("long").await;
     let sent: Vec<_> = world.take(10).await.iter().map(|row| row.id).collect();
-    world.store.forget(sent, world.by()).await.unwrap();
+    world.store.delete_outbox(sent, world.by()).await.unwrap();
     assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
     id
 }
@@ -55,16 +55,16 @@ fn a_lease_whose_holder_died_is_sent_again_and_says_how_often_that_was() {
         let row = lease(&world, id, OutboxKind::Start, 1).await.unwrap();
         let late = TTL + Duration::from_millis(1);
         beat(&other, late).await;
-        let by = By { now: START + late, ..other.by() };
-        let owed = other.store.take(Take { limit: 10, tasks: None, by }).await.unwrap().owed;
+        let by = Actor { now: START + late, ..other.by() };
+        let owed = other.store.take_outbox(Take { limit: 10, tasks: None, actor: by }).await.unwrap().to_send;
         let [owed] = owed.try_into().unwrap();
         let [Outgoing::Work(message)] = &owed.messages[..] else { panic!("no work") };
         assert_eq!((owed.id, owed.lost), (row, 1));
-        assert_eq!((message.job, message.ask, message.attempt, message.lost), (id, Ask::Whole, 1, 1));
+        assert_eq!((message.job, message.kind, message.attempt, message.losses), (id, WorkKind::Job, 1, 1));
         assert_eq!(&message.body[..], b"{}");
         // The one that was believed dead has lost it.
-        world.store.forget(vec![row], world.by()).await.unwrap();
-        other.store.give_back(vec![row], other.by()).await.unwrap();
+        world.store.delete_outbox(vec![row], world.by()).await.unwrap();
+        other.store.release_outbox(vec![row], other.by()).await.unwrap();
         assert_eq!(other.take(10).await.len(), 1);
     });
 }
@@ -92,7 +92,7 @@ fn only_the_current_attempt_of_a_part_is_leased() {
         assert_eq!(lease(&world, job, ask(1, 3), 1).await, None);
         assert_eq!(lease(&world, job, ask(1, 1), 2).await, None);
         lease(&world, job, ask(1, 1), 1).await.unwrap();
-        world.settle(part, PartAttemptOutcome::Ok("1".into())).await;
+        world.settle(part, PartAttemptOutcome::Succeeded("1".into())).await;
         assert_eq!(lease(&world, job, ask(1, 1), 1).await, None);
     });
 }

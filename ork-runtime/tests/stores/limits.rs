@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ork::job::{AttemptOutcome, Job, Phase};
 use ork::tx::{
-    Admit, Admitted, Claim, Claimed, Limit, NewJob, PartAttemptOutcome, PartKey, Release, PartsStarted, Settle, SettleParts,
-    StartPart, StartParts, Started,
+    Admit, Admitted, Claim, Claimed, Limit, NewJob, PartAttemptOutcome, PartKey, PartsStarted, Release, Settle,
+    SettleParts, StartPart, StartParts, Started,
 };
-use ork::job::{Attempt, Job, Phase};
 use ork::{JobId, Policy};
 
 use super::world::{START, World, each, ok, part};
@@ -22,7 +22,7 @@ fn limit(permits: u32) -> Limit {
 /// Starts these parts under a limit, as far as there are permits.
 async fn run(world: &World, job: JobId, indices: impl Iterator<Item = u64>, permits: u32) -> Admitted<PartsStarted> {
     let first = PartKey { job, epoch: 1, index: 0, attempt: 1 };
-    let operation = StartParts { first, indices: indices.collect(), by: world.by() };
+    let operation = StartParts { first, indices: indices.collect(), actor: world.by() };
     world.store.apply(Admit { limit: limit(permits), lost: 0, operation }).await.unwrap()
 }
 
@@ -30,12 +30,12 @@ async fn run(world: &World, job: JobId, indices: impl Iterator<Item = u64>, perm
 async fn settle(world: &World, job: JobId, indices: impl Iterator<Item = u64>) {
     let ended: Arc<[_]> = indices.map(|index| (index, ok())).collect();
     let first = PartKey { job, epoch: 1, index: 0, attempt: 1 };
-    let operation = SettleParts { first, ended, by: world.by() };
+    let operation = SettleParts { first, ended, actor: world.by() };
     world.store.apply(Release { limit: limit(0), operation }).await.unwrap();
 }
 
 async fn waiting(world: &World, job: JobId) -> (u64, u32) {
-    let owed = world.store.situation(job).await.unwrap().owed;
+    let owed = world.store.diagnostics(job).await.unwrap().to_send;
     (owed.waiting, owed.limit.map_or(0, |(_, taken)| taken))
 }
 
@@ -43,8 +43,8 @@ async fn waiting(world: &World, job: JobId) -> (u64, u32) {
 async fn parts(world: &World, n: u64) -> JobId {
     let job = world.with_parts(n, Policy::default(), false).await;
     let taken: Vec<_> = world.take(usize::MAX).await.iter().map(|row| row.id).collect();
-    let by = ork::tx::By { hold: true, ..world.by() };
-    world.store.forget(taken, by).await.unwrap();
+    let by = ork::tx::Actor { hold: true, ..world.by() };
+    world.store.delete_outbox(taken, by).await.unwrap();
     job
 }
 
@@ -66,7 +66,7 @@ fn no_more_begin_than_there_are_permits_over_all_processes() {
         assert_eq!(waiting(&world, job).await, (4, 4));
         assert!(world.take(10).await.is_empty(), "what waits is not handed out");
         // Of another limit there are others.
-        let admit = StartPart { part: part(job, 9), firm: false, by: world.by() };
+        let admit = StartPart { part: part(job, 9), durable: false, actor: world.by() };
         let other = Limit { name: "narrow[tenant = 2]".into(), permits: 1 };
         let admitted = world.store.apply(Admit { limit: other, lost: 0, operation: admit }).await.unwrap();
         assert!(matches!(admitted.answer, Some(Started::Run { .. })));
@@ -146,7 +146,7 @@ fn a_beat_wakes_what_a_lost_message_would_have() {
         run(&world, job, 0..3, 1).await;
         settle(&world, job, 0..1).await;
         let lost: Vec<_> = world.take(10).await.iter().map(|row| row.id).collect();
-        world.store.forget(lost, world.by()).await.unwrap();
+        world.store.delete_outbox(lost, world.by()).await.unwrap();
         assert_eq!(waiting(&world, job).await, (1, 0));
         world.beat_at(Duration::ZERO, Vec::new()).await;
         assert_eq!((waiting(&world, job).await, world.take(10).await.len()), ((0, 0), 1));
@@ -165,9 +165,9 @@ fn the_urgent_and_the_oldest_go_first() {
                 unique: None,
                 phase: Phase::Start,
                 attempt: 1,
-                firm: false,
-                may_be_copy: false,
-                by: world.by(),
+                durable: false,
+                may_be_duplicate: false,
+                actor: world.by(),
             };
             world.store.apply(Admit { limit: limit(1), lost: 0, operation: claim }).await.unwrap().answer
         };
@@ -181,8 +181,9 @@ fn the_urgent_and_the_oldest_go_first() {
         let mut came = Vec::new();
         let mut running = ids[0];
         for _ in 0..3 {
-            let (phase, how) = (Phase::Start, Attempt::Succeeded);
-            let operation = Settle { job: running, phase, attempt: 1, how, output: Some("1".into()), by: world.by() };
+            let (phase, how) = (Phase::Start, AttemptOutcome::Succeeded);
+            let operation =
+                Settle { job: running, phase, attempt: 1, outcome: how, output: Some("1".into()), actor: world.by() };
             world.store.apply(Release { limit: limit(1), operation }).await.unwrap();
             let [owed] = world.take(10).await.try_into().unwrap();
             let ork::message::Outgoing::Work(message) = &owed.messages[0] else { panic!("no work") };
@@ -200,13 +201,13 @@ fn what_waits_does_not_forget_how_often_its_workers_died() {
     each(|world| async move {
         let job = parts(&world, 2).await;
         run(&world, job, 0..1, 1).await;
-        let operation = StartPart { part: part(job, 1), firm: true, by: world.by() };
+        let operation = StartPart { part: part(job, 1), durable: true, actor: world.by() };
         let admitted = world.store.apply(Admit { limit: limit(1), lost: 3, operation }).await.unwrap();
         assert_eq!((admitted.answer, admitted.waiting), (None, vec![0]));
         settle(&world, job, 0..1).await;
         let [owed] = world.take(10).await.try_into().unwrap();
         let ork::message::Outgoing::Work(message) = &owed.messages[0] else { panic!("no work") };
-        assert_eq!((owed.lost, message.lost), (3, 3));
+        assert_eq!((owed.lost, message.losses), (3, 3));
     });
 }
 

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use ork::tx::{Answer, Claim, Claimed, NewJob, PartAttemptOutcome, Settle, StartPart, Started};
-use ork::job::{Attempt, Job, Phase};
+use ork::job::{AttemptOutcome, Job, Phase};
+use ork::tx::{Claim, Claimed, NewJob, PartAttemptOutcome, Settle, SettleResult, StartPart, Started};
 use ork::{Failure, FailureKind, JobId, Policy};
 
 use super::world::{START, World, each, part};
@@ -14,8 +14,15 @@ use super::world::{START, World, each, part};
 /// A claim of a message that has come back.
 async fn claimed_again(world: &World, id: JobId, attempt: u32) -> Job {
     let unknown = NewJob { job: Job::new(id, "task", START), input: "null".into() };
-    let claim =
-        Claim { unknown, unique: None, phase: Phase::Start, attempt, firm: true, may_be_copy: false, by: world.by() };
+    let claim = Claim {
+        unknown,
+        unique: None,
+        phase: Phase::Start,
+        attempt,
+        durable: true,
+        may_be_duplicate: false,
+        actor: world.by(),
+    };
     match world.store.apply(claim).await.unwrap() {
         Claimed::Granted { job, .. } => *job,
         other => panic!("{other:?}"),
@@ -24,7 +31,7 @@ async fn claimed_again(world: &World, id: JobId, attempt: u32) -> Job {
 
 async fn started_again(world: &World, job: JobId, index: u64, attempt: u32) -> u32 {
     let part = ork::tx::PartKey { attempt, ..part(job, index) };
-    match world.store.apply(StartPart { part, firm: true, by: world.by() }).await.unwrap() {
+    match world.store.apply(StartPart { part, durable: true, actor: world.by() }).await.unwrap() {
         Started::Run { losses, .. } => losses,
         other => panic!("{other:?}"),
     }
@@ -59,9 +66,9 @@ fn each_call_of_a_job_that_died_is_one_loss_and_the_next_attempt_begins_with_non
         assert_eq!(claimed_again(&world, id, 1).await.losses, 2);
         let known = world.store.job(id).await.unwrap().unwrap().job;
         assert_eq!(known.losses, 2, "it is kept");
-        let how = Attempt::Failed { failure: failure(), again: Some(START + Duration::from_secs(1)) };
-        let settle = Settle { job: id, phase: Phase::Start, attempt: 1, how, output: None, by: world.by() };
-        assert!(matches!(world.store.apply(settle).await.unwrap(), Answer::Counted(_)));
+        let how = AttemptOutcome::Failed { failure: failure(), retry_at: Some(START + Duration::from_secs(1)) };
+        let settle = Settle { job: id, phase: Phase::Start, attempt: 1, outcome: how, output: None, actor: world.by() };
+        assert!(matches!(world.store.apply(settle).await.unwrap(), SettleResult::Applied(_)));
         assert_eq!(claimed_again(&world, id, 2).await.losses, 0);
     });
 }

@@ -9,7 +9,6 @@
     reason = "these are tests"
 )]
 
-mod tx;
 mod beats;
 mod commits;
 #[path = "../support/counted.rs"]
@@ -43,6 +42,7 @@ mod servers;
 mod situation;
 mod standby;
 mod trees;
+mod tx;
 mod unattended;
 mod views;
 mod world;

@@ -1,10 +1,10 @@
 //! What jobs have recorded is added up, within bounds, and goes with its job.
 
-use ork::tx::{By, Cancel};
 use ork::job::Job;
 use ork::metric::{Delta, MOST_SERIES, Measured, Series};
-use ork::role::Role;
-use ork::store::{Prune, MetricsOf};
+use ork::role::JobRole;
+use ork::store::{MetricsOf, Prune};
+use ork::tx::{Actor, Cancel};
 use ork::{JobId, Metric, Timestamp};
 
 use super::world::{START, World, each, on};
@@ -18,7 +18,7 @@ fn delta(job: JobId, series: Series, value: f64, secs: i64) -> Delta {
 }
 
 async fn of(world: &World, job: JobId) -> Vec<Metric> {
-    world.store.metrics(MetricsOf::By(job)).await.unwrap()
+    world.store.metrics(MetricsOf::Job(job)).await.unwrap()
 }
 
 fn names(metrics: &[Metric]) -> Vec<&str> {
@@ -87,13 +87,13 @@ fn a_job_has_no_more_names_than_it_may() {
 fn a_tree_is_shown_whole_with_the_names_of_its_tasks() {
     each(|world| async move {
         let root = world.submit("root").await;
-        let role = Some(Box::new(Role::Step { at: 0, name: "load".into() }));
+        let role = Some(Box::new(JobRole::Step { at: 0, name: "load".into() }));
         let child = Job { root, parent: Some(root), role, ..Job::new(JobId::new(), "child", START) };
         let child = world.submit_with(child).await;
         let alone = world.submit("alone").await;
         let page = [root, child, alone].map(|job| delta(job, series("n", &[]), 1.0, 1)).to_vec();
         world.store.record(page).await.unwrap();
-        let metrics = world.store.metrics(MetricsOf::Below(root)).await.unwrap();
+        let metrics = world.store.metrics(MetricsOf::Tree(root)).await.unwrap();
         let found: Vec<_> = metrics.iter().map(|metric| (metric.job, &*metric.task, metric.step.as_deref())).collect();
         let mut expected = vec![(root, "root", None), (child, "child", Some("load"))];
         expected.sort_unstable();
@@ -107,7 +107,7 @@ fn what_was_recorded_goes_with_its_job() {
     each(|world| async move {
         let (id, stays) = (world.submit("one").await, world.submit("two").await);
         world.store.record([id, stays].map(|job| delta(job, series("n", &[]), 1.0, 1)).to_vec()).await.unwrap();
-        world.store.apply(Cancel::new(id, By { now: START, ..world.by() })).await.unwrap();
+        world.store.apply(Cancel::new(id, Actor { now: START, ..world.by() })).await.unwrap();
         let before = Timestamp::from_millis(START.as_millis() + 1);
         assert_eq!(world.store.prune(Prune { jobs: vec![id], before, parts: 10 }).await.unwrap().jobs, 1);
         assert!(of(&world, id).await.is_empty());

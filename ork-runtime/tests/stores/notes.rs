@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use ork::tx::{Answer, PartAttemptOutcome, Settle};
-use ork::job::{Attempt, Job, Phase, ReplyTo};
+use ork::job::{AttemptOutcome, Job, Phase, ReplyTo};
 use ork::message::Outgoing;
 use ork::output::OutputRef;
+use ork::tx::{PartAttemptOutcome, Settle, SettleResult};
 use ork::{JobId, Policy};
 
 use super::world::{START, each, open, part};
@@ -21,9 +21,10 @@ fn a_note_stays_a_note_in_rows_and_outcomes() {
         let id = world.submit_with(Job { reply: Some(to), ..Job::new(JobId::new(), "one", START) }).await;
         world.claim(id, Phase::Start, 1).await;
         let output = Some(note("a/one").to_row());
-        let (how, by) = (Attempt::Succeeded, world.by());
-        let settle = Settle { job: id, phase: Phase::Start, attempt: 1, how, output: output.clone(), by };
-        assert!(matches!(world.store.apply(settle).await.unwrap(), Answer::Counted(_)));
+        let (how, by) = (AttemptOutcome::Succeeded, world.by());
+        let settle =
+            Settle { job: id, phase: Phase::Start, attempt: 1, outcome: how, output: output.clone(), actor: by };
+        assert!(matches!(world.store.apply(settle).await.unwrap(), SettleResult::Applied(_)));
         assert_eq!(world.store.job(id).await.unwrap().unwrap().output, output);
         let owed = world.take(10).await;
         let reply = owed.iter().flat_map(|row| &row.messages).find_map(|message| match message {
@@ -37,7 +38,7 @@ fn a_note_stays_a_note_in_rows_and_outcomes() {
         let id = world.with_parts(2, Policy::default(), true).await;
         for index in 0..2 {
             world.start(part(id, index)).await;
-            world.settle(part(id, index), PartAttemptOutcome::Ok(note(&format!("b/{index}")).to_row())).await;
+            world.settle(part(id, index), PartAttemptOutcome::Succeeded(note(&format!("b/{index}")).to_row())).await;
         }
         let parts = world.store.parts(id, 0, 10).await.unwrap();
         let notes = parts.iter().map(|part| OutputRef::read(part.output.as_deref().unwrap()).unwrap().unwrap());
@@ -50,17 +51,17 @@ fn a_store_tells_itself_from_every_other() {
     each(|world| async move {
         // All of it, or its folder would be gone already.
         let world = &world;
-        let identity = world.store.identity().await.unwrap();
-        assert_eq!(world.store.identity().await.unwrap(), identity);
+        let identity = world.store.store_id().await.unwrap();
+        assert_eq!(world.store.store_id().await.unwrap(), identity);
         let folder = tempfile::tempdir().unwrap();
         for name in ["memory", "sqlite", "postgres"] {
             let Some(other) = open(name, folder.path()).await else { continue };
-            let others = other.identity().await.unwrap();
+            let others = other.store_id().await.unwrap();
             assert_ne!(others, identity);
             other.close().await;
             if name == "sqlite" {
                 let again = open(name, folder.path()).await.unwrap();
-                assert_eq!(again.identity().await.unwrap(), others);
+                assert_eq!(again.store_id().await.unwrap(), others);
                 again.close().await;
             }
         }
@@ -73,7 +74,7 @@ fn a_store_says_which_jobs_it_knows() {
         let known: HashSet<_> = [world.submit("one").await, world.submit("two").await].into();
         let mut asked: Vec<_> = (0..3_000).map(|_| JobId::new()).collect();
         asked.extend(&known);
-        assert_eq!(world.store.known(asked).await.unwrap(), known);
-        assert_eq!(world.store.known(Vec::new()).await.unwrap(), HashSet::new());
+        assert_eq!(world.store.existing_jobs(asked).await.unwrap(), known);
+        assert_eq!(world.store.existing_jobs(Vec::new()).await.unwrap(), HashSet::new());
     });
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ork::JobId;
-use ork::tx::{NewJob, Submit, Submitted};
 use ork::job::Job;
 use ork::store::StoreErrorKind;
+use ork::tx::{NewJob, Submit, Submitted};
 
 use super::postgres;
 use super::world::{START, World, on};
@@ -49,7 +49,7 @@ fn a_server_that_is_away_for_long_is_an_error_in_time_and_then_all_goes_on() {
     on(async {
         let world = World::postgres(&server.url("postgres")).await;
         let watcher = World::postgres(&server.url("postgres")).await;
-        let mut news = watcher.store.changes().watch();
+        let mut news = watcher.store.notifier().watch();
         server.kill();
         let within = Duration::from_secs(14);
         let answer = tokio::time::timeout(within, world.store.apply(submit(&world))).await.expect("too late");
@@ -65,7 +65,7 @@ fn a_server_that_is_away_for_long_is_an_error_in_time_and_then_all_goes_on() {
         .unwrap();
         // Whoever listens is told that news may have been missed.
         let told = tokio::time::timeout(Duration::from_secs(20), news.recv()).await.expect("no news");
-        assert!(matches!(told, Ok(ork::tx::Change::ChangedElsewhere)), "{told:?}");
+        assert!(matches!(told, Ok(ork::tx::StoreNotice::ChangedElsewhere)), "{told:?}");
         world.store.apply(submit(&world)).await.unwrap();
         assert_eq!(world.take(100).await.len(), 1);
         assert_eq!(world.store.jobs(ork::Filter { limit: 10, ..Default::default() }).await.unwrap().len(), 1);

@@ -3,24 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ork::tx::{Answer, By, Cancel, NewJob, Submit, Submitted};
 use ork::job::{Job, ReplyTo};
-use ork::message::{Ask, Outgoing};
+use ork::message::{Outgoing, WorkKind};
 use ork::store::Take;
+use ork::tx::{Actor, Cancel, NewJob, SettleResult, Submit, Submitted};
 use ork::{JobId, Policy};
 
 use super::world::{START, World, each, ok, part};
 
-fn ids(owed: &[ork::tx::Owed]) -> Vec<u64> {
+fn ids(owed: &[ork::tx::HeldRow]) -> Vec<u64> {
     owed.iter().map(|row| row.id).collect()
 }
 
-fn tasks(owed: &[ork::tx::Owed]) -> Vec<String> {
+fn tasks(owed: &[ork::tx::HeldRow]) -> Vec<String> {
     let task = |message: &Outgoing| match message {
         Outgoing::Work(message) => message.task.clone(),
         Outgoing::Reply(_) => "reply".into(),
-        Outgoing::Follow(_) | Outgoing::Hooks { .. } => "hooks".into(),
-        Outgoing::Event(_) | Outgoing::Tell { .. } => "event".into(),
+        Outgoing::Hook(_) | Outgoing::Hooks { .. } => "hooks".into(),
+        Outgoing::Event(_) | Outgoing::PendingEvent { .. } => "event".into(),
     };
     owed.iter().flat_map(|row| row.messages.iter().map(task)).collect()
 }
@@ -32,7 +32,7 @@ fn a_known_job_is_not_owed_again() {
         world.submit_with(job.clone()).await;
         let new = NewJob { job, input: "{}".into() };
         let again = world.store.apply(Submit::new(new, world.by())).await.unwrap();
-        assert_eq!(again, Submitted::Known);
+        assert_eq!(again, Submitted::Exists);
         assert_eq!(world.take(10).await.len(), 1);
     });
 }
@@ -49,8 +49,8 @@ fn what_one_process_took_no_other_gets() {
         assert!(ids(&mine).iter().all(|id| !ids(&theirs).contains(id)));
         assert!(world.take(100).await.is_empty());
         // Forgetting what another one holds changes nothing.
-        world.store.forget(ids(&theirs), world.by()).await.unwrap();
-        other.store.give_back(ids(&theirs), other.by()).await.unwrap();
+        world.store.delete_outbox(ids(&theirs), world.by()).await.unwrap();
+        other.store.release_outbox(ids(&theirs), other.by()).await.unwrap();
         assert_eq!(world.take(100).await.len(), theirs.len());
     });
 }
@@ -61,8 +61,8 @@ fn what_is_forgotten_never_comes_again_and_what_is_given_back_does() {
         world.submit("one").await;
         world.submit("two").await;
         let taken = world.take(10).await;
-        world.store.forget(vec![taken[0].id], world.by()).await.unwrap();
-        world.store.give_back(vec![taken[1].id], world.by()).await.unwrap();
+        world.store.delete_outbox(vec![taken[0].id], world.by()).await.unwrap();
+        world.store.release_outbox(vec![taken[1].id], world.by()).await.unwrap();
         let again = world.take(10).await;
         assert_eq!(tasks(&again), ["two"]);
         assert_eq!(again[0].lost, 0);
@@ -82,8 +82,8 @@ fn what_a_dead_process_held_is_freed_and_counted() {
         let taken = world.take(10).await;
         assert_eq!(taken[0].lost, 1);
         // The dead one comes back and settles what is no longer its own.
-        other.store.forget(ids(&taken), other.by()).await.unwrap();
-        world.store.give_back(ids(&taken), world.by()).await.unwrap();
+        other.store.delete_outbox(ids(&taken), other.by()).await.unwrap();
+        world.store.release_outbox(ids(&taken), world.by()).await.unwrap();
         assert_eq!(world.take(10).await.len(), 1);
     });
 }
@@ -127,7 +127,7 @@ fn a_run_of_parts_is_cut_to_fit_and_nothing_is_lost_or_doubled() {
                 assert!(row.messages.len() <= limit);
                 for message in row.messages {
                     let Outgoing::Work(message) = message else { panic!("a reply") };
-                    if let Ask::Part { index, .. } = message.ask {
+                    if let WorkKind::Part { index, .. } = message.kind {
                         assert_eq!((message.job, &*message.body), (id, index.to_string().as_bytes()));
                         seen.push(index);
                     }
@@ -172,8 +172,8 @@ fn only_known_tasks_are_taken() {
             world.submit(task).await;
         }
         let known: Arc<[String]> = Arc::from(["a".to_owned(), "c".to_owned()]);
-        let taken = world.store.take(Take { limit: 10, tasks: Some(known), by: world.by() }).await.unwrap();
-        assert_eq!(tasks(&taken.owed), ["a", "c"]);
+        let taken = world.store.take_outbox(Take { limit: 10, tasks: Some(known), actor: world.by() }).await.unwrap();
+        assert_eq!(tasks(&taken.to_send), ["a", "c"]);
         assert_eq!(tasks(&world.take(10).await), ["b"]);
     });
 }
@@ -185,16 +185,16 @@ fn taking_part_of_the_outbox_says_that_more_is_left_even_if_parts_of_it_have_end
     each(|world| async move {
         let id = world.with_parts(20, Policy::default(), false).await;
         let [start] = &world.take(1).await[..] else { panic!("the row that began it") };
-        world.store.forget(vec![start.id], world.by()).await.unwrap();
+        world.store.delete_outbox(vec![start.id], world.by()).await.unwrap();
         let taken = world.take_at(10, Duration::ZERO).await;
-        assert!(taken.more && taken.owed.len() == 1, "{taken:?}");
+        assert!(taken.more && taken.to_send.len() == 1, "{taken:?}");
         for index in 0..7 {
             world.start(part(id, index)).await;
-            assert!(matches!(world.settle(part(id, index), ok()).await, Answer::Counted(_)));
+            assert!(matches!(world.settle(part(id, index), ok()).await, SettleResult::Applied(_)));
         }
-        world.store.give_back(vec![taken.owed[0].id], world.by()).await.unwrap();
+        world.store.release_outbox(vec![taken.to_send[0].id], world.by()).await.unwrap();
         let again = world.take_at(20, Duration::ZERO).await;
-        let messages: usize = again.owed.iter().map(|row| row.messages.len()).sum();
+        let messages: usize = again.to_send.iter().map(|row| row.messages.len()).sum();
         assert_eq!((messages, again.more), (13, true));
         assert!(!world.take_at(20, Duration::ZERO).await.more);
     });
@@ -208,8 +208,8 @@ fn wanted_rows_are_found_behind_any_number_of_others() {
             world.submit(task).await;
         }
         let known: Arc<[String]> = Arc::from(["b".to_owned()]);
-        let taken = world.store.take(Take { limit: 1, tasks: Some(known), by: world.by() }).await.unwrap();
-        assert_eq!(tasks(&taken.owed), ["b"]);
+        let taken = world.store.take_outbox(Take { limit: 1, tasks: Some(known), actor: world.by() }).await.unwrap();
+        assert_eq!(tasks(&taken.to_send), ["b"]);
     });
 }
 
@@ -217,11 +217,11 @@ fn wanted_rows_are_found_behind_any_number_of_others() {
 fn what_is_held_from_the_start_needs_no_taking() {
     each(|world| async move {
         let job = Job::new(JobId::new(), "one", START);
-        let by = By { hold: true, ..world.by() };
+        let by = Actor { hold: true, ..world.by() };
         let submit = Submit::new(NewJob { job, input: "[1]".into() }, by);
         let Submitted::Created(Some(owed)) = world.store.apply(submit).await.unwrap() else { panic!("not held") };
         let Outgoing::Work(message) = &owed.messages[0] else { panic!("a reply") };
-        assert_eq!((&*message.body, message.ask), (&b"[1]"[..], Ask::Whole));
+        assert_eq!((&*message.body, message.kind), (&b"[1]"[..], WorkKind::Job));
         assert!(world.take(10).await.is_empty());
     });
 }

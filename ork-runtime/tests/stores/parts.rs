@@ -1,7 +1,7 @@
 //! The parts of a job as they are listed: each with its state, its attempts, why it failed and how far it is.
 
-use ork::tx::{Cancel, PartAttemptOutcome, PartKey, Retry};
 use ork::context::Progress;
+use ork::tx::{Cancel, PartAttemptOutcome, PartKey, Retry};
 use ork::{Failure, FailureKind, JobId, OnError, PartFilter, PartState, PartStatus, Policy, Tolerate};
 
 use super::world::{START, World, each, failed, ok, part};

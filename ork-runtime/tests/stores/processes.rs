@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ork::tx::{Answer, Change};
 use ork::job::{Job, Phase};
 use ork::message::Outgoing;
+use ork::tx::{SettleResult, StoreNotice};
 use ork::{JobId, Policy};
 
 use super::postgres;
@@ -33,7 +33,7 @@ fn every_row_goes_to_one_of_many_who_take_at_once() {
         }
         worlds[1].with_parts(1_000, Policy::default(), false).await;
         let takes = worlds.iter().map(|world| async move {
-            let (mut seen, mut news) = (Vec::new(), world.store.changes().watch());
+            let (mut seen, mut news) = (Vec::new(), world.store.notifier().watch());
             loop {
                 let taken = world.take(37).await;
                 if taken.is_empty() {
@@ -45,7 +45,7 @@ fn every_row_goes_to_one_of_many_who_take_at_once() {
                 }
                 for row in taken {
                     let parts = row.messages.into_iter().map(|message| match message {
-                        Outgoing::Work(message) => (message.job, format!("{:?}", message.ask)),
+                        Outgoing::Work(message) => (message.job, format!("{:?}", message.kind)),
                         other => panic!("{other:?}"),
                     });
                     seen.extend(parts);
@@ -76,7 +76,7 @@ fn parts_that_many_processes_settle_at_once_count_once_and_complete_once() {
         let both = (0..900_u64).flat_map(|index| [(index, 0), (index, 1)]);
         let all = both.map(|(index, by)| settle(index, usize::try_from(index).unwrap() + by));
         let answers = futures_util::future::join_all(all).await;
-        assert_eq!(answers.iter().filter(|answer| matches!(answer, Answer::Counted(_))).count(), 900);
+        assert_eq!(answers.iter().filter(|answer| matches!(answer, SettleResult::Applied(_))).count(), 900);
         let view = worlds[2].store.job(id).await.unwrap().unwrap();
         assert_eq!((view.counts.ok, view.counts.running), (900, 0));
         assert_eq!(worlds[1].take(10).await.len(), 1, "the join is owed once");
@@ -104,7 +104,7 @@ fn many_jobs_settled_crosswise_do_not_block_each_other() {
             }))
         });
         for answer in futures_util::future::join_all(work).await.into_iter().flatten() {
-            assert!(matches!(answer, Answer::Counted(_)));
+            assert!(matches!(answer, SettleResult::Applied(_)));
         }
         for id in ids {
             assert_eq!(worlds[0].store.job(id).await.unwrap().unwrap().job.state, ork::JobState::Succeeded);
@@ -128,7 +128,7 @@ fn one_job_that_many_make_at_once_is_made_once() {
                 async move { world.store.apply(submit).await.unwrap() }
             });
             let answers = futures_util::future::join_all(submits).await;
-            let created = |answer: &&ork::tx::Submitted| **answer != ork::tx::Submitted::Known;
+            let created = |answer: &&ork::tx::Submitted| **answer != ork::tx::Submitted::Exists;
             assert_eq!(answers.iter().filter(created).count(), 1);
         }
         assert_eq!(worlds[0].take(100).await.len(), 10);
@@ -158,17 +158,19 @@ fn of_many_who_find_a_process_dead_one_frees_what_it_held() {
 fn others_hear_of_new_work_and_of_ends_and_nobody_of_himself() {
     on(async {
         let Some(worlds) = worlds(2).await else { return };
-        let mut own = worlds[0].store.changes().watch();
-        let mut news = worlds[1].store.changes().watch();
+        let mut own = worlds[0].store.notifier().watch();
+        let mut news = worlds[1].store.notifier().watch();
         let id = worlds[0].submit("one").await;
-        assert_eq!(news.recv().await.unwrap(), Change::Owed);
+        assert_eq!(news.recv().await.unwrap(), StoreNotice::OutboxReady);
         let cancel = ork::tx::Cancel::new(id, worlds[0].by());
         worlds[0].store.apply(cancel).await.unwrap();
-        assert_eq!(news.recv().await.unwrap(), Change::Ended(id));
+        assert_eq!(news.recv().await.unwrap(), StoreNotice::JobEnded(id));
         // Its own news were told once, directly.
         worlds[0].submit("two").await;
         worlds[1].submit("three").await;
-        for expected in [Change::Owed, Change::Ended(id), Change::Owed, Change::Owed] {
+        for expected in
+            [StoreNotice::OutboxReady, StoreNotice::JobEnded(id), StoreNotice::OutboxReady, StoreNotice::OutboxReady]
+        {
             assert_eq!(own.recv().await.unwrap(), expected);
         }
         assert!(own.try_recv().is_err());
@@ -181,7 +183,7 @@ fn moves_of_parts_reach_who_follows_the_job_elsewhere() {
     on(async {
         let Some(worlds) = worlds(2).await else { return };
         let id = worlds[0].with_parts(3, Policy::default(), false).await;
-        let mut moves = worlds[1].store.changes().of(id, true);
+        let mut moves = worlds[1].store.notifier().of(id, true);
         for index in 0..3 {
             worlds[0].start(part(id, index)).await;
             worlds[0].settle(part(id, index), ok()).await;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use ork::tx::{By, Cancel, NewJob, Retry, Settle, ControlResult, Submit};
-use ork::job::{Attempt, Job, Phase};
+use ork::job::{AttemptOutcome, Job, Phase};
 use ork::store::{Expired, Prune, Pruned};
+use ork::tx::{Actor, Cancel, ControlResult, NewJob, Retry, Settle, Submit};
 use ork::{Failure, FailureKind, JobId, JobState, Policy, Timestamp};
 
 use super::world::{START, World, each, failed, ok, on, part};
@@ -15,7 +15,7 @@ const fn at(secs: u64) -> Timestamp {
 
 /// Ends a job by a cancel at a time after the start.
 async fn end(world: &World, job: JobId, secs: u64) {
-    let by = By { now: at(secs), ..world.by() };
+    let by = Actor { now: at(secs), ..world.by() };
     assert!(matches!(world.store.apply(Cancel::new(job, by)).await.unwrap(), ControlResult::Done(_)));
 }
 
@@ -110,8 +110,8 @@ fn parts_go_a_page_at_a_time_and_leave_nothing() {
         let taken = world.take(10_000).await;
         let messages: Vec<_> = taken.iter().flat_map(|row| &row.messages).collect();
         assert!(taken.len() > 1 && messages.len() == 1, "only the message of the other job: {taken:?}");
-        world.store.forget(taken.iter().map(|row| row.id).collect(), world.by()).await.unwrap();
-        assert_eq!(world.settle(part(id, 3), ok()).await, ork::tx::Answer::Old);
+        world.store.delete_outbox(taken.iter().map(|row| row.id).collect(), world.by()).await.unwrap();
+        assert_eq!(world.settle(part(id, 3), ok()).await, ork::tx::SettleResult::Stale);
         assert!(world.take(10).await.is_empty());
     });
 }
@@ -154,7 +154,7 @@ fn a_job_that_is_taken_up_while_it_is_removed_begins_anew() {
         assert_eq!((job.state, job.phase), (JobState::Ready, Phase::Start));
         // Its split runs again, over parts of which nothing is left.
         world.claim(id, Phase::Start, job.attempt).await;
-        let open = ork::tx::Open {
+        let open = ork::tx::OpenParts {
             job: id,
             attempt: job.attempt,
             policy: Policy::default(),
@@ -180,15 +180,15 @@ fn a_job_that_is_gone_is_gone_for_everybody() {
             job: id,
             phase: Phase::Start,
             attempt: 1,
-            how: Attempt::Failed { failure: failure.clone(), again: None },
+            outcome: AttemptOutcome::Failed { failure: failure.clone(), retry_at: None },
             output: None,
-            by: world.by(),
+            actor: world.by(),
         };
         world.store.apply(settle()).await.unwrap();
         assert_eq!(prune(&world, &[id], 10, 10).await.jobs, 1);
         let retry = Retry::new(id, world.by());
-        assert_eq!(world.store.apply(retry).await.unwrap(), ControlResult::Unknown);
-        assert_eq!(world.store.apply(settle()).await.unwrap(), ork::tx::Answer::Old);
+        assert_eq!(world.store.apply(retry).await.unwrap(), ControlResult::NotFound);
+        assert_eq!(world.store.apply(settle()).await.unwrap(), ork::tx::SettleResult::Stale);
         // Its id may be used again.
         let new = NewJob { job: Job::new(id, "one", START), input: "{}".into() };
         world.store.apply(Submit::new(new, world.by())).await.unwrap();

@@ -1,17 +1,17 @@
 //! What becomes of a job whose message nobody can run: it fails, unless somebody runs it who lives.
 
-use ork::tx::{Claimed, NewJob, OutboxKind, Refusal, Refuse};
 use ork::job::{Job, Phase};
+use ork::tx::{Claimed, JobRejection, NewJob, OutboxKind, RejectJob};
 use ork::{Failure, FailureKind, JobId, JobState, Policy};
 
 use super::world::{START, World, each};
 
 /// A refusal of a message that asks for the start.
-async fn refuse(world: &World, job: (JobId, &str), attempt: u32, dead: Option<&World>) -> Refusal {
+async fn refuse(world: &World, job: (JobId, &str), attempt: u32, dead: Option<&World>) -> JobRejection {
     let unknown = NewJob { job: Job::new(job.0, job.1, START), input: "null".into() };
     let failure = Failure::new(FailureKind::Input, "nobody knows this");
     let dead = dead.map(|world| world.worker.to_string());
-    let refuse = Refuse { unknown, asked: Some((Phase::Start, attempt)), dead, failure, by: world.by() };
+    let refuse = RejectJob { unknown, requested: Some((Phase::Start, attempt)), dead, failure, actor: world.by() };
     world.store.apply(refuse).await.unwrap()
 }
 
@@ -29,14 +29,17 @@ async fn state(world: &World, id: JobId) -> JobState {
 fn a_refusal_leaves_a_job_alone_that_somebody_runs() {
     each(|world| async move {
         let (id, other) = (running(&world).await, world.other());
-        let runs = Refusal::Runs(world.worker.to_string());
+        let runs = JobRejection::RunningElsewhere(world.worker.to_string());
         assert_eq!(refuse(&other, (id, "one"), 1, None).await, runs);
         // Another process has died, not the one that runs it.
         assert_eq!(refuse(&other, (id, "one"), 1, Some(&other)).await, runs);
         assert_eq!(state(&world, id).await, JobState::Running);
         // It was taken up by somebody who can run it.
         assert!(matches!(other.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
-        assert_eq!(refuse(&world, (id, "one"), 1, Some(&world)).await, Refusal::Runs(other.worker.to_string()));
+        assert_eq!(
+            refuse(&world, (id, "one"), 1, Some(&world)).await,
+            JobRejection::RunningElsewhere(other.worker.to_string())
+        );
         assert_eq!(state(&world, id).await, JobState::Running);
     });
 }
@@ -46,13 +49,13 @@ fn a_refusal_fails_a_job_whose_process_died() {
     each(|world| async move {
         let (id, other) = (running(&world).await, world.other());
         // Neither another attempt nor another task is what it waits for.
-        assert_eq!(refuse(&other, (id, "one"), 2, Some(&world)).await, Refusal::Nothing);
-        assert_eq!(refuse(&other, (id, "two"), 1, Some(&world)).await, Refusal::Nothing);
+        assert_eq!(refuse(&other, (id, "one"), 2, Some(&world)).await, JobRejection::Ignored);
+        assert_eq!(refuse(&other, (id, "two"), 1, Some(&world)).await, JobRejection::Ignored);
         assert_eq!(state(&world, id).await, JobState::Running);
-        assert_eq!(refuse(&other, (id, "one"), 1, Some(&world)).await, Refusal::Failed(Vec::new()));
+        assert_eq!(refuse(&other, (id, "one"), 1, Some(&world)).await, JobRejection::Failed(Vec::new()));
         let job = world.store.job(id).await.unwrap().unwrap().job;
         assert_eq!((job.state, job.failure.unwrap().kind), (JobState::Failed, FailureKind::Input));
-        assert_eq!(refuse(&other, (id, "one"), 1, Some(&world)).await, Refusal::Nothing);
+        assert_eq!(refuse(&other, (id, "one"), 1, Some(&world)).await, JobRejection::Ignored);
         assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Stale);
     });
 }
@@ -63,13 +66,13 @@ fn a_refused_split_whose_process_died_leaves_no_part_behind() {
         let (id, other) = (world.submit("many").await, world.other());
         let epoch = world.opened(id, Policy::default(), true).await;
         world.append(id, epoch, 0, 3).await;
-        assert_eq!(refuse(&other, (id, "many"), 1, Some(&world)).await, Refusal::Failed(Vec::new()));
+        assert_eq!(refuse(&other, (id, "many"), 1, Some(&world)).await, JobRejection::Failed(Vec::new()));
         let view = world.store.job(id).await.unwrap().unwrap();
         assert_eq!((view.job.state, view.counts.skipped), (JobState::Failed, 3));
         // Nothing of the dead one's run counts any more.
         world.seal(id, epoch, 3).await;
         assert_eq!(state(&world, id).await, JobState::Failed);
-        let lease = ork::tx::Lease { job: id, ask: OutboxKind::Start, attempt: 1, by: world.by() };
+        let lease = ork::tx::Lease { job: id, kind: OutboxKind::Start, attempt: 1, actor: world.by() };
         assert_eq!(world.store.apply(lease).await.unwrap(), None);
     });
 }

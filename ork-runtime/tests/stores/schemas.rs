@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ork::tx::{Answer, Append, By, Claim, Claimed, NewJob, Open, Page, Settle};
-use ork::job::{Attempt, Job, Phase};
+use ork::job::{AttemptOutcome, Job, Phase};
+use ork::tx::{Actor, AppendParts, Claim, Claimed, NewJob, OpenParts, PartPage, Settle, SettleResult};
 use ork::{Failure, FailureKind, Fingerprint, JobId, JobState, SchemaIds};
 
 use super::world::{START, each};
@@ -26,9 +26,9 @@ fn what_a_job_was_made_for_is_kept() {
             unique: None,
             phase: Phase::Start,
             attempt: 1,
-            firm: false,
-            may_be_copy: false,
-            by: world.by(),
+            durable: false,
+            may_be_duplicate: false,
+            actor: world.by(),
         };
         assert!(matches!(world.store.apply(claim).await.unwrap(), Claimed::Granted { .. }));
         let schemas = || {
@@ -36,13 +36,14 @@ fn what_a_job_was_made_for_is_kept() {
             async move { store.job(id).await.unwrap().unwrap().job.schemas }
         };
         assert_eq!(schemas().await, SchemaIds { input: Some(input), part: None });
-        let open = Open { job: id, attempt: 1, policy: ork::Policy::default(), joined: false, schemas: Some(part) };
+        let open =
+            OpenParts { job: id, attempt: 1, policy: ork::Policy::default(), joined: false, schemas: Some(part) };
         assert_eq!(world.store.apply(open).await.unwrap(), Some(1));
         assert_eq!(schemas().await, SchemaIds { input: Some(input), part: Some(part) });
-        let page = Page { job: id, epoch: 1, first: 0, inputs: vec!["0".into(), "1".into()] };
-        let append = Append { page, by: By { hold: true, ..world.by() } };
+        let page = PartPage { job: id, epoch: 1, first: 0, inputs: vec!["0".into(), "1".into()] };
+        let append = AppendParts { page, actor: Actor { hold: true, ..world.by() } };
         let appended = world.store.apply(append).await.unwrap();
-        let schemas = appended.owed.into_iter().flat_map(|owed| owed.messages).map(|message| match message {
+        let schemas = appended.to_send.into_iter().flat_map(|owed| owed.messages).map(|message| match message {
             ork::message::Outgoing::Work(message) => message.schema,
             other => panic!("{other:?}"),
         });
@@ -59,11 +60,12 @@ fn a_parked_job_comes_again_later_and_has_lost_no_attempt() {
             assert!(matches!(world.claim(id, Phase::Start, attempt).await, Claimed::Granted { .. }));
             let again = START + Duration::from_secs(round);
             let failure = Failure::new(FailureKind::Input, "parked");
-            let how = Attempt::Parked { failure, again };
-            let settle = Settle { job: id, phase: Phase::Start, attempt, how, output: None, by: world.by() };
-            assert!(matches!(world.store.apply(settle).await.unwrap(), Answer::Counted(_)));
+            let how = AttemptOutcome::Parked { failure, retry_at: again };
+            let settle =
+                Settle { job: id, phase: Phase::Start, attempt, outcome: how, output: None, actor: world.by() };
+            assert!(matches!(world.store.apply(settle).await.unwrap(), SettleResult::Applied(_)));
             let job = world.store.job(id).await.unwrap().unwrap().job;
-            assert_eq!((job.state, job.due, job.counted_attempt()), (JobState::Retrying, Some(again), 1));
+            assert_eq!((job.state, job.due, job.phase_attempt()), (JobState::Retrying, Some(again), 1));
             assert_eq!(job.failure.unwrap().message, "parked");
             attempt += 1;
             assert_eq!(job.attempt, attempt, "what comes late is known by its attempt");

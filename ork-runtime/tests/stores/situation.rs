@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use ork::tx::PartAttemptOutcome;
 use ork::store::{OPEN, PendingOutbox};
+use ork::tx::PartAttemptOutcome;
 use ork::{Failure, FailureKind, JobId, Policy};
 
 use super::world::{START, World, each, ok, part};
 
 async fn owed(world: &World, id: JobId) -> PendingOutbox {
-    world.store.situation(id).await.unwrap().owed
+    world.store.diagnostics(id).await.unwrap().to_send
 }
 
 #[test]
@@ -22,7 +22,7 @@ fn a_message_is_free_then_held_then_gone() {
         for id in [id, other] {
             assert_eq!(owed(&world, id).await, PendingOutbox { held: vec![(boot, 1)], ..PendingOutbox::default() });
         }
-        world.store.forget(vec![taken[0].id], world.by()).await.unwrap();
+        world.store.delete_outbox(vec![taken[0].id], world.by()).await.unwrap();
         assert_eq!(owed(&world, id).await, PendingOutbox::default());
         assert_eq!(owed(&world, JobId::new()).await, PendingOutbox::default());
     });
@@ -65,7 +65,7 @@ fn what_was_lost_with_a_process_is_known_and_so_is_who_lives() {
         other.beat_at(Duration::from_secs(2), Vec::new()).await;
         let id = world.submit("one").await;
         world.take(10).await;
-        let known = world.store.situation(id).await.unwrap().processes;
+        let known = world.store.diagnostics(id).await.unwrap().processes;
         assert_eq!(known.len(), 2);
         for (process, (world, secs)) in known.iter().zip([(&world, 10), (&other, 12)]) {
             assert_eq!((&process.worker, process.boot), (&world.worker.to_string(), world.worker.boot()));
@@ -78,8 +78,8 @@ fn what_was_lost_with_a_process_is_known_and_so_is_who_lives() {
         }
 
         other.beat_at(Duration::from_secs(11), Vec::new()).await;
-        let situation = world.store.situation(id).await.unwrap();
-        assert_eq!(situation.owed, PendingOutbox { free: 1, lost: 1, ..PendingOutbox::default() });
+        let situation = world.store.diagnostics(id).await.unwrap();
+        assert_eq!(situation.to_send, PendingOutbox { free: 1, lost: 1, ..PendingOutbox::default() });
         assert_eq!(situation.processes.len(), 1);
     });
 }
@@ -88,7 +88,7 @@ fn what_was_lost_with_a_process_is_known_and_so_is_who_lives() {
 fn the_first_open_parts_are_named_across_shards() {
     each(|world| async move {
         let id = world.with_parts(65_538, Policy::default(), false).await;
-        let open = async || world.store.situation(id).await.unwrap().open;
+        let open = async || world.store.diagnostics(id).await.unwrap().open;
         assert_eq!(open().await, [0, 1, 2, 3, 4]);
         assert_eq!(open().await.len(), OPEN);
         // All of the first shard but three, and one of the second.
@@ -102,6 +102,6 @@ fn the_first_open_parts_are_named_across_shards() {
         }
         assert_eq!(open().await, [7, 100, 65_535, 65_537]);
         let empty = world.submit("one").await;
-        assert!(world.store.situation(empty).await.unwrap().open.is_empty());
+        assert!(world.store.diagnostics(empty).await.unwrap().open.is_empty());
     });
 }

@@ -4,10 +4,10 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use ork::tx::{NewJob, Submit, Submitted};
 use ork::job::{Job, Phase};
 use ork::store::StoreErrorKind;
 use ork::store::postgres::Postgres;
+use ork::tx::{NewJob, Submit, Submitted};
 use ork::{Filter, JobId, JobState};
 use sqlx::Row as _;
 
@@ -99,7 +99,7 @@ fn a_standby_is_refused_in_words_and_takes_over_when_it_is_promoted() {
         assert_eq!(waiting.await.unwrap().unwrap(), Submitted::Created(None));
 
         // All that was acknowledged is there, once, and goes on.
-        assert_eq!(world.store.apply(before).await.unwrap(), Submitted::Known);
+        assert_eq!(world.store.apply(before).await.unwrap(), Submitted::Exists);
         let jobs = world.store.jobs(Filter { limit: 10, ..Filter::default() }).await.unwrap();
         assert_eq!(jobs.len(), 4);
         assert_eq!(world.store.job(ids[0]).await.unwrap().unwrap().job.state, JobState::Running);

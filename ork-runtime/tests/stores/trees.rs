@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use ork::tx::{Cancel, Claim, Claimed, NewJob, ChildError, Retry, Settle, Submit, Submitted};
-use ork::job::{Attempt, Job, Phase};
+use ork::job::{AttemptOutcome, Job, Phase};
 use ork::store::JobView;
-use ork::tree::Stop;
+use ork::tree::CancelMode;
+use ork::tx::{Cancel, ChildError, Claim, Claimed, NewJob, Retry, Settle, Submit, Submitted};
 use ork::{Failure, FailureKind, Filter, JobId, JobState};
 
 use super::world::{START, World, each};
@@ -37,7 +37,7 @@ impl Program<'_> {
         let submit = Submit::new(NewJob { job, input: "{}".into() }, self.world.by());
         match self.world.store.apply(submit).await.unwrap() {
             Submitted::Created(_) => self.jobs.push(id),
-            Submitted::ChildError(_) => {}
+            Submitted::ChildRefused(_) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -46,7 +46,7 @@ impl Program<'_> {
         self.world.store.job(id).await.unwrap().unwrap()
     }
 
-    async fn run(&self, id: JobId, how: Attempt) {
+    async fn run(&self, id: JobId, how: AttemptOutcome) {
         let job = self.view(id).await.job;
         let unknown = NewJob { job: Job::new(id, "any", START), input: "{}".into() };
         let claim = Claim {
@@ -54,13 +54,13 @@ impl Program<'_> {
             unique: None,
             phase: Phase::Start,
             attempt: job.attempt,
-            firm: false,
-            may_be_copy: false,
-            by: self.world.by(),
+            durable: false,
+            may_be_duplicate: false,
+            actor: self.world.by(),
         };
         if let Claimed::Granted { job, .. } = self.world.store.apply(claim).await.unwrap() {
             let (attempt, phase, by) = (job.attempt, job.phase, self.world.by());
-            let settle = Settle { job: id, phase, attempt, how, output: Some("1".into()), by };
+            let settle = Settle { job: id, phase, attempt, outcome: how, output: Some("1".into()), actor: by };
             self.world.store.apply(settle).await.unwrap();
         }
     }
@@ -71,15 +71,15 @@ impl Program<'_> {
         match self.rng.u32(..12) {
             0 if self.jobs.len() < JOBS => self.submit(None).await,
             1..=4 if self.jobs.len() < JOBS => self.submit(Some(id)).await,
-            5 => self.run(id, Attempt::Failed { failure: failure(), again: None }).await,
-            6 => self.run(id, Attempt::Failed { failure: failure(), again: Some(START) }).await,
+            5 => self.run(id, AttemptOutcome::Failed { failure: failure(), retry_at: None }).await,
+            6 => self.run(id, AttemptOutcome::Failed { failure: failure(), retry_at: Some(START) }).await,
             7 => {
-                let stop = if self.rng.bool() { Stop::All } else { Stop::Pending };
-                let cancel = Cancel { job: id, stop, below: self.rng.bool(), by: self.world.by() };
+                let stop = if self.rng.bool() { CancelMode::Immediate } else { CancelMode::Graceful };
+                let cancel = Cancel { job: id, mode: stop, from_ancestor: self.rng.bool(), actor: self.world.by() };
                 self.world.store.apply(cancel).await.unwrap();
             }
             8 => drop(self.world.store.apply(Retry::new(id, self.world.by())).await.unwrap()),
-            _ => self.run(id, Attempt::Succeeded).await,
+            _ => self.run(id, AttemptOutcome::Succeeded).await,
         }
     }
 
@@ -102,11 +102,19 @@ impl Program<'_> {
             let ended = below.iter().filter(|other| other.state.is_final()).count();
             let tree = &job.tree;
             let counted = [below.len(), ended, open].map(|n| u64::try_from(n).unwrap());
-            assert_eq!([tree.made, tree.ended, tree.open], counted, "{job:?}");
-            assert_eq!((tree.failed, tree.cancelled), (count(JobState::Failed), count(JobState::Cancelled)), "{job:?}");
+            assert_eq!([tree.descendants, tree.descendants_ended, tree.open_children], counted, "{job:?}");
+            assert_eq!(
+                (tree.failed_children, tree.cancelled_children),
+                (count(JobState::Failed), count(JobState::Cancelled)),
+                "{job:?}"
+            );
             match job.state {
-                JobState::Succeeded => assert_eq!((tree.open, tree.failed, tree.cancelled), (0, 0, 0), "{job:?}"),
-                JobState::Waiting => assert!(tree.open > 0 && tree.verdict.is_some(), "{job:?}"),
+                JobState::Succeeded => assert_eq!(
+                    (tree.open_children, tree.failed_children, tree.cancelled_children),
+                    (0, 0, 0),
+                    "{job:?}"
+                ),
+                JobState::Waiting => assert!(tree.open_children > 0 && tree.verdict.is_some(), "{job:?}"),
                 _ => {}
             }
             assert_eq!(job.state.is_final(), job.ended.is_some(), "{job:?}");
@@ -122,7 +130,7 @@ impl Program<'_> {
     async fn drain(&self) {
         for _ in 0..JOBS {
             for id in &self.jobs {
-                self.run(*id, Attempt::Succeeded).await;
+                self.run(*id, AttemptOutcome::Succeeded).await;
             }
         }
     }
@@ -168,16 +176,19 @@ fn a_job_takes_children_only_while_its_own_work_goes_on() {
     each(async |world| {
         let unknown = JobId::new();
         let answer = world.store.apply(below(unknown, &world)).await.unwrap();
-        assert_eq!(answer, Submitted::ChildError(ChildError::Unknown));
+        assert_eq!(answer, Submitted::ChildRefused(ChildError::ParentNotFound));
         let (parent, cancelled) = (world.submit("any").await, world.submit("any").await);
         let program = Program { world: &world, rng: fastrand::Rng::with_seed(0), jobs: Vec::new() };
-        program.run(parent, Attempt::Succeeded).await;
+        program.run(parent, AttemptOutcome::Succeeded).await;
         let answer = world.store.apply(below(parent, &world)).await.unwrap();
-        assert_eq!(answer, Submitted::ChildError(ChildError::Over(JobState::Succeeded)));
+        assert_eq!(answer, Submitted::ChildRefused(ChildError::ParentEnded(JobState::Succeeded)));
         world.store.apply(Cancel::new(cancelled, world.by())).await.unwrap();
         let answer = world.store.apply(below(cancelled, &world)).await.unwrap();
-        assert_eq!(answer, Submitted::ChildError(ChildError::Interrupted(cancelled)));
-        assert_eq!(program.view(parent).await.job.tree.made + program.view(cancelled).await.job.tree.made, 0);
+        assert_eq!(answer, Submitted::ChildRefused(ChildError::AncestorCancelled(cancelled)));
+        assert_eq!(
+            program.view(parent).await.job.tree.descendants + program.view(cancelled).await.job.tree.descendants,
+            0
+        );
     });
 }
 
@@ -192,9 +203,9 @@ fn a_tree_has_a_deepest_level() {
             assert!(matches!(world.store.apply(submit).await.unwrap(), Submitted::Created(_)));
         }
         let answer = world.store.apply(below(parent, &world)).await.unwrap();
-        assert_eq!(answer, Submitted::ChildError(ChildError::TooDeep));
+        assert_eq!(answer, Submitted::ChildRefused(ChildError::TooDeep));
         let tree = world.store.job(root).await.unwrap().unwrap().job.tree;
-        assert_eq!((tree.made, tree.open), (64, 1));
+        assert_eq!((tree.descendants, tree.open_children), (64, 1));
     });
 }
 
@@ -204,18 +215,18 @@ fn a_message_that_names_no_open_job_above_it_is_a_root() {
     each(async |world| {
         let ended = world.submit("any").await;
         let program = Program { world: &world, rng: fastrand::Rng::with_seed(0), jobs: Vec::new() };
-        program.run(ended, Attempt::Succeeded).await;
+        program.run(ended, AttemptOutcome::Succeeded).await;
         for parent in [ended, JobId::new()] {
-            let Submit { new, by, .. } = below(parent, &world);
+            let Submit { new, actor: by, .. } = below(parent, &world);
             let id = new.job.id;
             let claim = Claim {
                 unknown: new,
                 unique: None,
                 phase: Phase::Start,
                 attempt: 1,
-                firm: true,
-                may_be_copy: false,
-                by,
+                durable: true,
+                may_be_duplicate: false,
+                actor: by,
             };
             assert!(matches!(world.store.apply(claim).await.unwrap(), Claimed::Granted { .. }));
             let job = program.view(id).await.job;

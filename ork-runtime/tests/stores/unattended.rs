@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
-use ork::tx::{StartWorkflow, By, Cancel, Claimed, PartAttemptOutcome, PartKey, Resend, Retry, Started, ControlResult};
-use ork::workflow_run::{Flow, RunStep};
 use ork::job::Phase;
-use ork::store::Beat;
+use ork::store::Heartbeat;
+use ork::tx::{
+    Actor, Cancel, Claimed, ControlResult, PartAttemptOutcome, PartKey, Resend, Retry, StartWorkflow, Started,
+};
+use ork::workflow_run::{RunStep, WorkflowRun};
 use ork::{Failure, FailureKind, JobId, JobState, Policy};
 
 use super::world::{START, World, each, ok, part};
@@ -16,26 +18,26 @@ impl World {
     /// Jobs of these tasks that nothing is under way for, as a process is told that works on `running`.
     async fn unattended(&self, running: &[JobId], tasks: &[&str]) -> Vec<JobId> {
         let waiting = tasks.iter().map(|task| (*task).to_owned()).collect();
-        let beat = Beat {
+        let beat = Heartbeat {
             ttl: Duration::from_secs(10),
             running: running.to_vec(),
             holding: Vec::new(),
             waiting,
-            by: self.by(),
+            actor: self.by(),
         };
-        self.store.beat(beat).await.unwrap().unattended
+        self.store.heartbeat(beat).await.unwrap().unattended
     }
 
     /// Takes what is in the outbox, and forgets it: a broker has confirmed it.
     async fn send(&self) -> usize {
         let owed = self.take(1_000).await;
         let sent = owed.iter().map(|owed| owed.messages.len()).sum();
-        self.store.forget(owed.iter().map(|owed| owed.id).collect(), self.by()).await.unwrap();
+        self.store.delete_outbox(owed.iter().map(|owed| owed.id).collect(), self.by()).await.unwrap();
         sent
     }
 
     async fn resend(&self, job: JobId, attempt: u32) -> bool {
-        self.store.apply(Resend { job, attempt, by: self.by() }).await.unwrap().is_some()
+        self.store.apply(Resend { job, attempt, actor: self.by() }).await.unwrap().is_some()
     }
 }
 
@@ -56,7 +58,11 @@ fn job_is_unattended_while_its_message_is_not_in_the_outbox_and_no_process_works
         assert_eq!(other.unattended(&[], &["one"]).await, [one]);
         // A process holds a message of it, for which it has no slot yet.
         let (ttl, running, holding) = (Duration::from_secs(10), Vec::new(), vec![one]);
-        world.store.beat(Beat { ttl, running, holding, waiting: Vec::new(), by: world.by() }).await.unwrap();
+        world
+            .store
+            .heartbeat(Heartbeat { ttl, running, holding, waiting: Vec::new(), actor: world.by() })
+            .await
+            .unwrap();
         assert_eq!(other.unattended(&[], &["one"]).await, []);
         // Its worker lives, though it has not said that it works on it.
         assert!(matches!(world.claim(one, Phase::Start, 1).await, Claimed::Granted { .. }));
@@ -100,12 +106,12 @@ fn run_that_was_cancelled_and_retried_is_not_unattended_while_it_waits_for_its_t
         assert_eq!(world.unattended(&[], &["one"]).await, [run]);
         let attempt = world.store.job(run).await.unwrap().unwrap().job.attempt;
         assert!(matches!(world.claim(run, Phase::Start, attempt).await, Claimed::Granted { .. }));
-        let flow = Flow { workflow: "flow".into(), steps: vec![RunStep::new("task".into(), "two".into())] };
-        world.store.apply(StartWorkflow { job: run, attempt, flow, by: world.by() }).await.unwrap();
+        let flow = WorkflowRun { workflow: "flow".into(), steps: vec![RunStep::new("task".into(), "two".into())] };
+        world.store.apply(StartWorkflow { job: run, attempt, flow, actor: world.by() }).await.unwrap();
         world.send().await;
         let view = world.store.job(run).await.unwrap().unwrap();
-        assert_eq!((view.job.state, view.job.tree.open), (JobState::Waiting, 1));
-        let task = view.job.run().unwrap().steps[0].job(run);
+        assert_eq!((view.job.state, view.job.tree.open_children), (JobState::Waiting, 1));
+        let task = view.job.workflow_run().unwrap().steps[0].job(run);
         assert_eq!(world.unattended(&[], &["one"]).await, []);
         assert_eq!(world.unattended(&[], &["one", "two"]).await, [task]);
     });
@@ -119,14 +125,14 @@ fn message_that_is_sent_again_fences_off_the_one_that_was_lost() {
         assert!(world.resend(id, 1).await);
         assert!(!world.resend(id, 1).await, "another process was faster");
         let job = world.store.job(id).await.unwrap().unwrap().job;
-        assert_eq!((job.state, job.attempt, job.counted_attempt()), (JobState::Ready, 2, 1));
+        assert_eq!((job.state, job.attempt, job.phase_attempt()), (JobState::Ready, 2, 1));
         assert_eq!(world.send().await, 1);
         assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Stale, "it turned up");
         assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Granted { .. }));
         // Its worker died, and its message was lost: one call was, too.
         assert!(world.resend(id, 2).await);
         let job = world.store.job(id).await.unwrap().unwrap().job;
-        assert_eq!((job.state, job.attempt, job.counted_attempt(), job.losses), (JobState::Ready, 3, 1, 1));
+        assert_eq!((job.state, job.attempt, job.phase_attempt(), job.losses), (JobState::Ready, 3, 1, 1));
     });
 }
 
@@ -143,8 +149,8 @@ fn parts_that_have_not_ended_are_sent_again_at_their_attempts() {
         assert!(world.resend(id, seen).await);
         assert!(!world.resend(id, seen).await, "another process was faster");
         assert_eq!(world.send().await, 5);
-        assert_eq!(world.start(part(id, 2)).await, Started::Nothing(Vec::new()));
-        assert_eq!(world.start(part(id, 4)).await, Started::Nothing(Vec::new()), "an older attempt");
+        assert_eq!(world.start(part(id, 2)).await, Started::Stale(Vec::new()));
+        assert_eq!(world.start(part(id, 4)).await, Started::Stale(Vec::new()), "an older attempt");
         let second = PartKey { attempt: 2, ..part(id, 4) };
         assert!(matches!(world.start(second).await, Started::Run { .. }));
         for key in [0, 1, 3, 5].map(|index| part(id, index)).into_iter().chain([second]) {
@@ -166,7 +172,7 @@ fn parts_that_have_not_ended_are_sent_again_at_their_attempts() {
 fn job_that_has_ended_is_not_sent_again() {
     each(|world| async move {
         let id = world.submit("one").await;
-        let by = By { now: START, ..world.by() };
+        let by = Actor { now: START, ..world.by() };
         world.store.apply(Cancel::new(id, by)).await.unwrap();
         assert!(!world.resend(id, 1).await && !world.resend(JobId::new(), 1).await);
     });

@@ -1,7 +1,7 @@
 //! What is shown of jobs and parts.
 
 use ork::context::Progress;
-use ork::ledger::Settled;
+use ork::ledger::PartResult;
 use ork::{Filter, JobState, Policy};
 
 use super::world::{each, failed, ok, part};
@@ -36,8 +36,8 @@ fn parts_come_in_order_in_pages_and_across_shards() {
         }
         let all = world.store.parts(id, 0, 10).await.unwrap();
         let seen: Vec<_> = all.iter().map(|part| (part.index, part.how)).collect();
-        let ok = Settled::Ok;
-        assert_eq!(seen, [(3, Settled::Failed), (65_535, ok), (65_536, ok), (69_999, ok)]);
+        let ok = PartResult::Succeeded;
+        assert_eq!(seen, [(3, PartResult::Failed), (65_535, ok), (65_536, ok), (69_999, ok)]);
         assert_eq!(all[0].failure.as_ref().unwrap().message, "no");
         assert_eq!(all[1].output.as_deref(), Some(&b"1"[..]));
         let page = world.store.parts(id, 4, 2).await.unwrap();

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ork::tx::{
-    Answer, Append, Appended, By, Claim, Claimed, NewJob, Open, Owed, Page, PartAttemptOutcome, PartKey, Seal, SettleParts,
-    StartPart, Started, Submit, Submitted,
-};
 use ork::job::{Job, Phase};
 use ork::store::memory::Memory;
 use ork::store::postgres::Postgres;
 use ork::store::sqlite::{Sqlite, Synchronous};
-use ork::store::{Beat, Store, Take, Taken};
+use ork::store::{Heartbeat, OutboxPage, Store, Take};
+use ork::tx::{
+    Actor, AppendParts, Appended, Claim, Claimed, HeldRow, NewJob, OpenParts, PartAttemptOutcome, PartKey, PartPage,
+    SealParts, SettleParts, SettleResult, StartPart, Started, Submit, Submitted,
+};
 use ork::{JobId, Policy, Timestamp, WorkerId};
 
 use super::postgres;
@@ -70,8 +70,8 @@ impl World {
         Self::over(Arc::new(Postgres::open(url).await.unwrap()))
     }
 
-    pub(crate) fn by(&self) -> By {
-        By { worker: self.worker.clone(), now: START, hold: false, tells: ork::event::EventRouting::Nothing }
+    pub(crate) fn by(&self) -> Actor {
+        Actor { worker: self.worker.clone(), now: START, hold: false, events: ork::event::EventRouting::Off }
     }
 
     /// The same store, used by another process.
@@ -96,7 +96,15 @@ impl World {
         job.phase = phase;
         let unknown = NewJob { job, input: "{}".into() };
         self.store
-            .apply(Claim { unknown, unique: None, phase, attempt, firm: false, may_be_copy: false, by: self.by() })
+            .apply(Claim {
+                unknown,
+                unique: None,
+                phase,
+                attempt,
+                durable: false,
+                may_be_duplicate: false,
+                actor: self.by(),
+            })
             .await
             .unwrap()
     }
@@ -104,17 +112,17 @@ impl World {
     /// A job whose split was begun: the epoch.
     pub(crate) async fn opened(&self, id: JobId, policy: Policy, joined: bool) -> u32 {
         assert!(matches!(self.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
-        self.store.apply(Open { job: id, attempt: 1, policy, joined, schemas: None }).await.unwrap().unwrap()
+        self.store.apply(OpenParts { job: id, attempt: 1, policy, joined, schemas: None }).await.unwrap().unwrap()
     }
 
     pub(crate) async fn append(&self, job: JobId, epoch: u32, first: u64, len: u64) -> Appended {
         let inputs = (first..first + len).map(|index| Bytes::from(index.to_string())).collect();
-        self.store.apply(Append { page: Page { job, epoch, first, inputs }, by: self.by() }).await.unwrap()
+        self.store.apply(AppendParts { page: PartPage { job, epoch, first, inputs }, actor: self.by() }).await.unwrap()
     }
 
     pub(crate) async fn seal(&self, job: JobId, epoch: u32, n: u64) -> bool {
-        let seal = Seal { job, epoch, n, output: None, by: self.by() };
-        self.store.apply(seal).await.unwrap() != Answer::Old
+        let seal = SealParts { job, epoch, n, output: None, actor: self.by() };
+        self.store.apply(seal).await.unwrap() != SettleResult::Stale
     }
 
     /// A job that waits for `n` parts.
@@ -129,27 +137,33 @@ impl World {
     }
 
     pub(crate) async fn start(&self, part: PartKey) -> Started {
-        self.store.apply(StartPart { part, firm: false, by: self.by() }).await.unwrap()
+        self.store.apply(StartPart { part, durable: false, actor: self.by() }).await.unwrap()
     }
 
-    pub(crate) async fn settle(&self, part: PartKey, how: PartAttemptOutcome) -> Answer {
+    pub(crate) async fn settle(&self, part: PartKey, how: PartAttemptOutcome) -> SettleResult {
         self.store.apply(SettleParts::one(part, how, self.by())).await.unwrap()
     }
 
     /// Takes at most so many messages of any task, at a time after the start.
-    pub(crate) async fn take_at(&self, limit: usize, after: Duration) -> Taken {
-        let by = By { now: START + after, ..self.by() };
-        self.store.take(Take { limit, tasks: None, by }).await.unwrap()
+    pub(crate) async fn take_at(&self, limit: usize, after: Duration) -> OutboxPage {
+        let by = Actor { now: START + after, ..self.by() };
+        self.store.take_outbox(Take { limit, tasks: None, actor: by }).await.unwrap()
     }
 
-    pub(crate) async fn take(&self, limit: usize) -> Vec<Owed> {
-        self.take_at(limit, Duration::ZERO).await.owed
+    pub(crate) async fn take(&self, limit: usize) -> Vec<HeldRow> {
+        self.take_at(limit, Duration::ZERO).await.to_send
     }
 
     pub(crate) async fn beat_at(&self, after: Duration, running: Vec<JobId>) -> Vec<JobId> {
-        let by = By { now: START + after, ..self.by() };
+        let by = Actor { now: START + after, ..self.by() };
         self.store
-            .beat(Beat { ttl: Duration::from_secs(10), running, holding: Vec::new(), waiting: Vec::new(), by })
+            .heartbeat(Heartbeat {
+                ttl: Duration::from_secs(10),
+                running,
+                holding: Vec::new(),
+                waiting: Vec::new(),
+                actor: by,
+            })
             .await
             .unwrap()
             .ended
@@ -162,7 +176,7 @@ pub(crate) const fn part(job: JobId, index: u64) -> PartKey {
 }
 
 pub(crate) fn ok() -> PartAttemptOutcome {
-    PartAttemptOutcome::Ok("1".into())
+    PartAttemptOutcome::Succeeded("1".into())
 }
 
 pub(crate) fn failed() -> PartAttemptOutcome {

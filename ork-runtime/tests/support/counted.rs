@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ork::tx::{By, OutboxId};
 use ork::broker::{Broker, BrokerError, Replies, Subscribe, Subscription};
 use ork::context::Progress;
 use ork::message::Outgoing;
 use ork::store::{
-    Beat, HeartbeatReply, Notifier, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, JobDiagnostics, Store, StoreError, Take,
-    Taken, Work,
+    Expired, Heartbeat, HeartbeatReply, JobDiagnostics, JobView, Notifier, OutboxPage, PartFilter, PartStatus, Prune,
+    Pruned, Store, StoreError, Take, Work,
 };
 use ork::task::parts::SettledPart;
+use ork::tx::{Actor, OutboxId};
 use ork::{Filter, JobId, Timestamp};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -64,8 +64,8 @@ pub struct CountedStore(pub Arc<dyn Store>, pub Calls);
 
 #[async_trait]
 impl Store for CountedStore {
-    fn changes(&self) -> &Notifier {
-        self.0.changes()
+    fn notifier(&self) -> &Notifier {
+        self.0.notifier()
     }
 
     fn enqueue(&self, work: Box<dyn Work>) {
@@ -73,23 +73,23 @@ impl Store for CountedStore {
         self.0.enqueue(work);
     }
 
-    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
-        self.1.made("take", self.0.take(take)).await
+    async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError> {
+        self.1.made("take", self.0.take_outbox(take)).await
     }
 
-    async fn forget(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
-        self.1.made("forget", self.0.forget(owed, by)).await
+    async fn delete_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+        self.1.made("forget", self.0.delete_outbox(owed, by)).await
     }
 
-    async fn give_back(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
-        self.1.made("give_back", self.0.give_back(owed, by)).await
+    async fn release_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+        self.1.made("give_back", self.0.release_outbox(owed, by)).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<HeartbeatReply, StoreError> {
-        self.1.made("beat", self.0.beat(beat)).await
+    async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
+        self.1.made("beat", self.0.heartbeat(beat)).await
     }
 
-    async fn leave(&self, by: By) -> Result<(), StoreError> {
+    async fn leave(&self, by: Actor) -> Result<(), StoreError> {
         self.1.made("leave", self.0.leave(by)).await
     }
 
@@ -121,16 +121,16 @@ impl Store for CountedStore {
         self.1.made("list_parts", self.0.list_parts(job, filter)).await
     }
 
-    async fn situation(&self, id: JobId) -> Result<JobDiagnostics, StoreError> {
-        self.1.made("situation", self.0.situation(id)).await
+    async fn diagnostics(&self, id: JobId) -> Result<JobDiagnostics, StoreError> {
+        self.1.made("situation", self.0.diagnostics(id)).await
     }
 
-    async fn identity(&self) -> Result<Uuid, StoreError> {
-        self.1.made("identity", self.0.identity()).await
+    async fn store_id(&self) -> Result<Uuid, StoreError> {
+        self.1.made("identity", self.0.store_id()).await
     }
 
-    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
-        self.1.made("known", self.0.known(jobs)).await
+    async fn existing_jobs(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+        self.1.made("known", self.0.existing_jobs(jobs)).await
     }
 
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {

@@ -8,18 +8,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use ork::tx::{By, OutboxId};
 use ork::broker::{
-    Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Disposition, Subscribe, Subscription,
+    Acker, Broker, BrokerError, BrokerErrorKind, Delivery, Disposition, Replies, Subscribe, Subscription,
 };
 use ork::context::Progress;
 use ork::message::Outgoing;
 use ork::objects::{Object, ObjectError, ObjectErrorKind, Objects};
 use ork::store::{
-    Beat, HeartbeatReply, Notifier, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, JobDiagnostics, Store, StoreError,
-    StoreErrorKind, Take, Taken, Work,
+    Expired, Heartbeat, HeartbeatReply, JobDiagnostics, JobView, Notifier, OutboxPage, PartFilter, PartStatus, Prune,
+    Pruned, Store, StoreError, StoreErrorKind, Take, Work,
 };
 use ork::task::parts::SettledPart;
+use ork::tx::{Actor, OutboxId};
 use ork::{Filter, JobId, Timestamp};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -136,8 +136,8 @@ pub struct FaultyStore(pub Arc<dyn Store>, pub Arc<Faults>);
 
 #[async_trait]
 impl Store for FaultyStore {
-    fn changes(&self) -> &Notifier {
-        self.0.changes()
+    fn notifier(&self) -> &Notifier {
+        self.0.notifier()
     }
 
     fn enqueue(&self, work: Box<dyn Work>) {
@@ -162,23 +162,23 @@ impl Store for FaultyStore {
         self.0.enqueue(Box::new(Told { work, tell }));
     }
 
-    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
-        self.1.make(self.0.take(take), no_store).await
+    async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError> {
+        self.1.make(self.0.take_outbox(take), no_store).await
     }
 
-    async fn forget(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
-        self.1.make(self.0.forget(owed, by), no_store).await
+    async fn delete_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+        self.1.make(self.0.delete_outbox(owed, by), no_store).await
     }
 
-    async fn give_back(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
-        self.1.make(self.0.give_back(owed, by), no_store).await
+    async fn release_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+        self.1.make(self.0.release_outbox(owed, by), no_store).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<HeartbeatReply, StoreError> {
-        self.1.make(self.0.beat(beat), no_store).await
+    async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
+        self.1.make(self.0.heartbeat(beat), no_store).await
     }
 
-    async fn leave(&self, by: By) -> Result<(), StoreError> {
+    async fn leave(&self, by: Actor) -> Result<(), StoreError> {
         self.1.make(self.0.leave(by), no_store).await
     }
 
@@ -210,16 +210,16 @@ impl Store for FaultyStore {
         self.1.make(self.0.list_parts(job, filter), no_store).await
     }
 
-    async fn situation(&self, id: JobId) -> Result<JobDiagnostics, StoreError> {
-        self.1.make(self.0.situation(id), no_store).await
+    async fn diagnostics(&self, id: JobId) -> Result<JobDiagnostics, StoreError> {
+        self.1.make(self.0.diagnostics(id), no_store).await
     }
 
-    async fn identity(&self) -> Result<Uuid, StoreError> {
-        self.1.make(self.0.identity(), no_store).await
+    async fn store_id(&self) -> Result<Uuid, StoreError> {
+        self.1.make(self.0.store_id(), no_store).await
     }
 
-    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
-        self.1.make(self.0.known(jobs), no_store).await
+    async fn existing_jobs(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+        self.1.make(self.0.existing_jobs(jobs), no_store).await
     }
 
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
@@ -325,8 +325,8 @@ struct FaultySubscription(Box<dyn Subscription>, Arc<Faults>);
 
 impl FaultySubscription {
     fn wrap(&self, delivery: Delivery) -> Delivery {
-        let receipt = Box::new(FaultyReceipt(delivery.receipt, Arc::clone(&self.1)));
-        Delivery { receipt, ..delivery }
+        let receipt = Box::new(FaultyReceipt(delivery.acker, Arc::clone(&self.1)));
+        Delivery { acker: receipt, ..delivery }
     }
 }
 
@@ -357,9 +357,9 @@ impl Subscription for FaultySubscription {
 }
 
 #[derive(Debug)]
-struct FaultyReceipt(Box<dyn Receipt>, Arc<Faults>);
+struct FaultyReceipt(Box<dyn Acker>, Arc<Faults>);
 
-impl Receipt for FaultyReceipt {
+impl Acker for FaultyReceipt {
     /// What a dead process, or one that has lost its connection, says does not reach the broker.
     fn settle(self: Box<Self>, settlement: Disposition) {
         match self.1.call() {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use ork::Event;
 use ork::broker::{
-    Broker, BrokerError, BrokerErrorKind, Delivery, Receipt, Replies, Disposition, Subscribe, Subscription,
+    Acker, Broker, BrokerError, BrokerErrorKind, Delivery, Disposition, Replies, Subscribe, Subscription,
 };
 use ork::message::{Message, Outgoing};
 use tokio::sync::watch;
@@ -97,14 +97,12 @@ impl Hub {
     fn publish(&self, outgoing: &Outgoing) -> Result<(), BrokerError> {
         let message = match outgoing {
             Outgoing::Work(message) => message.clone(),
-            Outgoing::Follow(follow) => {
-                Message { body: follow.body.clone(), ..Message::about(follow.id, &follow.route) }
-            }
+            Outgoing::Hook(follow) => Message { body: follow.body.clone(), ..Message::about(follow.id, &follow.route) },
             Outgoing::Event(event) => {
                 self.events.lock().unwrap().push(Event::clone(event));
                 return Ok(());
             }
-            Outgoing::Reply(_) | Outgoing::Hooks { .. } | Outgoing::Tell { .. } => return Ok(()),
+            Outgoing::Reply(_) | Outgoing::Hooks { .. } | Outgoing::PendingEvent { .. } => return Ok(()),
         };
         let unroutable = || BrokerError::new(BrokerErrorKind::Undeliverable, "no queue was prepared for it");
         let queue = self.routes.lock().unwrap().get(&message.task).cloned().ok_or_else(unroutable)?;
@@ -132,7 +130,7 @@ impl Hub {
         queue.unsettled += 1;
         let receipt =
             HubReceipt { hub: Arc::clone(self), queue: name.to_owned(), left: Some((message.clone(), redelivered)) };
-        Some(Delivery { message: Ok(message), redelivered, anonymous: false, receipt: Box::new(receipt) })
+        Some(Delivery { message: Ok(message), redelivered, anonymous: false, acker: Box::new(receipt) })
     }
 }
 
@@ -229,7 +227,7 @@ impl HubReceipt {
     }
 }
 
-impl Receipt for HubReceipt {
+impl Acker for HubReceipt {
     fn settle(mut self: Box<Self>, settlement: Disposition) {
         self.end(&settlement, 0);
     }

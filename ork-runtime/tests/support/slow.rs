@@ -6,13 +6,13 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use ork::tx::{By, OutboxId};
 use ork::context::Progress;
 use ork::store::{
-    Beat, HeartbeatReply, Notifier, Expired, JobView, PartFilter, PartStatus, Prune, Pruned, JobDiagnostics, Store, StoreError, Take,
-    Taken, Work,
+    Expired, Heartbeat, HeartbeatReply, JobDiagnostics, JobView, Notifier, OutboxPage, PartFilter, PartStatus, Prune,
+    Pruned, Store, StoreError, Take, Work,
 };
 use ork::task::parts::SettledPart;
+use ork::tx::{Actor, OutboxId};
 use ork::{Filter, JobId, Timestamp};
 use uuid::Uuid;
 
@@ -52,8 +52,8 @@ impl SlowStore {
 
 #[async_trait]
 impl Store for SlowStore {
-    fn changes(&self) -> &Notifier {
-        self.store.changes()
+    fn notifier(&self) -> &Notifier {
+        self.store.notifier()
     }
 
     fn enqueue(&self, work: Box<dyn Work>) {
@@ -65,23 +65,23 @@ impl Store for SlowStore {
         self.store.enqueue(Box::new(Told { work, tell }));
     }
 
-    async fn take(&self, take: Take) -> Result<Taken, StoreError> {
-        self.store.take(take).await
+    async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError> {
+        self.store.take_outbox(take).await
     }
 
-    async fn forget(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
-        self.store.forget(owed, by).await
+    async fn delete_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+        self.store.delete_outbox(owed, by).await
     }
 
-    async fn give_back(&self, owed: Vec<OutboxId>, by: By) -> Result<(), StoreError> {
-        self.store.give_back(owed, by).await
+    async fn release_outbox(&self, owed: Vec<OutboxId>, by: Actor) -> Result<(), StoreError> {
+        self.store.release_outbox(owed, by).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<HeartbeatReply, StoreError> {
-        self.store.beat(beat).await
+    async fn heartbeat(&self, beat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
+        self.store.heartbeat(beat).await
     }
 
-    async fn leave(&self, by: By) -> Result<(), StoreError> {
+    async fn leave(&self, by: Actor) -> Result<(), StoreError> {
         self.store.leave(by).await
     }
 
@@ -113,16 +113,16 @@ impl Store for SlowStore {
         self.store.list_parts(job, filter).await
     }
 
-    async fn situation(&self, id: JobId) -> Result<JobDiagnostics, StoreError> {
-        self.store.situation(id).await
+    async fn diagnostics(&self, id: JobId) -> Result<JobDiagnostics, StoreError> {
+        self.store.diagnostics(id).await
     }
 
-    async fn identity(&self) -> Result<Uuid, StoreError> {
-        self.store.identity().await
+    async fn store_id(&self) -> Result<Uuid, StoreError> {
+        self.store.store_id().await
     }
 
-    async fn known(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
-        self.store.known(jobs).await
+    async fn existing_jobs(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError> {
+        self.store.existing_jobs(jobs).await
     }
 
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {

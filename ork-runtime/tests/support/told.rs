@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ork::JobId;
-use ork::tx::{Transaction, Promise, Shards};
 use ork::store::{StoreError, Work};
+use ork::tx::{Durability, Shards, Transaction};
 
 /// Work, and who tells its end.
 pub struct Told<F> {
@@ -29,8 +29,8 @@ impl<F: FnOnce(Box<dyn Work>, Result<(), StoreError>) + Send> Work for Told<F> {
         self.work.follows(at)
     }
 
-    fn promise(&self) -> Promise {
-        self.work.promise()
+    fn durability(&self) -> Durability {
+        self.work.durability()
     }
 
     fn shards(&self, at: usize, books: &Transaction) -> Shards {

@@ -420,10 +420,10 @@ fn the_states_are_those_of_the_document() {
         assert_eq!(jobs.contains(&ends), state.is_final(), "the end of `{word}`");
     }
     for how in [
-        ork::ledger::Settled::Ok,
-        ork::ledger::Settled::Failed,
-        ork::ledger::Settled::Skipped,
-        ork::ledger::Settled::Cancelled,
+        ork::ledger::PartResult::Succeeded,
+        ork::ledger::PartResult::Failed,
+        ork::ledger::PartResult::Skipped,
+        ork::ledger::PartResult::Cancelled,
     ] {
         assert!(parts.contains(&format!("    {} --> [*]", how.as_str())), "{how:?}");
     }

@@ -42,9 +42,9 @@ pub(super) fn impls(args: &Args, model: &Model) -> TokenStream {
     let (name, kind, answer) = match model.role {
         Role::Work => {
             let output = output_type(&model.returns);
-            (own_name(args, &model.function), quote!(Item), quote!(__ork::Returned<#output>))
+            (own_name(args, &model.function), quote!(Single), quote!(__ork::Returned<#output>))
         }
-        Role::Split | Role::Join => (task_of_work(model), quote!(Whole), quote!(__ork::JoinOf<__Work>)),
+        Role::Split | Role::Join => (task_of_work(model), quote!(Full), quote!(__ork::JoinOf<__Work>)),
     };
     let json = json(model);
     quote! {

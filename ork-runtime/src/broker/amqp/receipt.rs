@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 use super::wire::Arrival;
-use crate::broker::{DeadLetterReason, Acker, Disposition};
+use crate::broker::{Acker, DeadLetterReason, Disposition};
 
 /// What became of a delivery, for the task that owns its channel.
 #[derive(Debug)]
@@ -65,7 +65,9 @@ impl Ticket {
         let amount = match settlement {
             Disposition::Ack => Amount::Ack,
             Disposition::Requeue => Amount::Release(Box::new(arrival)),
-            Disposition::RequeueElsewhere(reason, detail) => Amount::Decline(Box::new(Dead { arrival, reason, detail })),
+            Disposition::RequeueElsewhere(reason, detail) => {
+                Amount::Decline(Box::new(Dead { arrival, reason, detail }))
+            }
             Disposition::DeadLetter(reason, detail) => Amount::Dead(Box::new(Dead { arrival, reason, detail })),
         };
         // Once the subscription has ended its channel has too, and the broker delivers the message again.

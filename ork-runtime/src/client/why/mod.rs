@@ -12,14 +12,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::words::{ago, attempt, list, some, span};
-use crate::tx::ends;
 use crate::clock::Timestamp;
 use crate::failure::FailureKind;
-use crate::workflow_run::{WorkflowRun, StepState};
 use crate::id::JobId;
 use crate::job::{JobKind, Phase, State};
-use crate::store::{JobView, LiveProcess, JobDiagnostics};
+use crate::store::{JobDiagnostics, JobView, LiveProcess};
 use crate::tree::Tree;
+use crate::tx::ends;
+use crate::workflow_run::{StepState, WorkflowRun};
 
 /// What a job waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -291,7 +291,16 @@ fn waiting(facts: &Facts) -> (WaitsFor, String) {
 
 fn children(facts: &Facts) -> (WaitsFor, String) {
     let job = &facts.view.job;
-    let Tree { descendants: made, descendants_ended: ended, open_children: open, failed_children: failed, cancelled_children: cancelled, verdict, cancel_mode: interrupted, .. } = job.tree;
+    let Tree {
+        descendants: made,
+        descendants_ended: ended,
+        open_children: open,
+        failed_children: failed,
+        cancelled_children: cancelled,
+        verdict,
+        cancel_mode: interrupted,
+        ..
+    } = job.tree;
     let own = match verdict {
         Some(State::Succeeded) => "its own work ended well",
         Some(State::Cancelled) => "it was cancelled",
@@ -467,8 +476,9 @@ fn heard(facts: &Facts, process: &LiveProcess) -> String {
 /// Who lives besides the one that asks.
 fn living(facts: &Facts) -> String {
     let job = &facts.view.job;
-    let attends =
-        |process: &&LiveProcess| process.until >= facts.now && process.works_on(job.id, job.state, job.worker.as_deref());
+    let attends = |process: &&LiveProcess| {
+        process.until >= facts.now && process.works_on(job.id, job.state, job.worker.as_deref())
+    };
     let attending: Vec<_> = facts.situation.processes.iter().filter(attends).map(|process| &process.worker).collect();
     if !attending.is_empty() {
         return format!("with {}", list(&attending));

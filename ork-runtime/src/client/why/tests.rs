@@ -5,15 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
-use crate::tx::{Limit, end_of, ends_before};
 use crate::context::Progress;
 use crate::failure::{Failure, FailureKind};
-use crate::workflow_run::RunStep;
 use crate::job::Job;
 use crate::ledger::{Counts, Head};
-use crate::role::Role;
-use crate::schedule::Ticks;
+use crate::role::JobRole;
+use crate::schedule::ScheduleState;
 use crate::store::PendingOutbox;
+use crate::tx::{Limit, end_of, ends_before};
+use crate::workflow_run::RunStep;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 const ME: [u8; 16] = [0; 16];
@@ -43,7 +43,10 @@ fn facts(state: State) -> Facts {
     Facts {
         now: NOW,
         view,
-        situation: JobDiagnostics { processes: vec![Process::new("me", ME, after(15))], ..JobDiagnostics::default() },
+        situation: JobDiagnostics {
+            processes: vec![LiveProcess::new("me", ME, after(15))],
+            ..JobDiagnostics::default()
+        },
         me: ME,
         ttl: Duration::from_secs(15),
         queue: None,
@@ -59,12 +62,12 @@ fn over_a_broker(state: State) -> Facts {
 /// Another process, last heard of so many seconds ago.
 fn with(mut facts: Facts, name: &str, boot: [u8; 16], heard: u64) -> Facts {
     let until = before(heard) + facts.ttl;
-    facts.situation.processes.push(Process::new(name, boot, until));
+    facts.situation.processes.push(LiveProcess::new(name, boot, until));
     facts
 }
 
 fn owing(mut facts: Facts, owed: PendingOutbox) -> Facts {
-    facts.situation.owed = owed;
+    facts.situation.to_send = owed;
     facts
 }
 
@@ -228,7 +231,10 @@ fn joining() {
 
 #[test]
 fn retrying() {
-    let mut facts = owing(facts(State::Retrying), PendingOutbox { later: 1, next_due: Some(after(12)), ..PendingOutbox::default() });
+    let mut facts = owing(
+        facts(State::Retrying),
+        PendingOutbox { later: 1, next_due: Some(after(12)), ..PendingOutbox::default() },
+    );
     facts.view.job.attempt = 2;
     facts.view.job.failure = Some(no_luck());
     facts.view.job.due = Some(after(12));
@@ -236,7 +242,7 @@ fn retrying() {
     says(&facts, WaitsFor::Time, words);
 
     facts.view.job.due = Some(before(5));
-    facts.situation.owed = PendingOutbox { free: 1, ..PendingOutbox::default() };
+    facts.situation.to_send = PendingOutbox { free: 1, ..PendingOutbox::default() };
     let words = "attempt 2 of 3 was due 5s ago, because attempt 1 failed: no luck: no worker has taken its \
                  message; no other process lives: start a worker";
     says(&facts, WaitsFor::Worker, words);
@@ -248,7 +254,7 @@ fn waiting_for_parts() {
     facts.view.head = Head { epoch: 1, appended: 100, sealed: Some(100), ..Head::default() };
     facts.view.counts = Counts { ok: 90, failed: 3, running: 4, ..Counts::default() };
     facts.situation.open = vec![3, 17, 18, 40, 41];
-    facts.situation.owed = PendingOutbox { later: 2, next_due: Some(after(6)), ..PendingOutbox::default() };
+    facts.situation.to_send = PendingOutbox { later: 2, next_due: Some(after(6)), ..PendingOutbox::default() };
     let words = "waits for its parts: 90 of 100 parts ok, 3 failed, 4 running, 3 to go; not ended: 3, 17, 18, 40, 41, \
                  ..; 2 parts to be tried again, the first in 6s, at 1970-01-01T00:16:46.000Z; 1 other process lives, \
                  one/01010101: it may be busy, stopping, or not run this task";
@@ -256,7 +262,7 @@ fn waiting_for_parts() {
 
     facts.view.counts = Counts { ok: 97, skipped: 1, ..Counts::default() };
     facts.situation.open = vec![3, 17];
-    facts.situation.owed = PendingOutbox { free: 2, ..PendingOutbox::default() };
+    facts.situation.to_send = PendingOutbox { free: 2, ..PendingOutbox::default() };
     let words = "waits for its parts: 97 of 100 parts ok, 0 failed, 0 running, 2 to go; 1 skipped, 0 cancelled; \
                  not ended: 3, 17; what they owe (2 messages) is not sent to the broker yet, which any process does \
                  that reaches it; 1 other process lives, one/01010101: it may be busy, stopping, or not run this task";
@@ -267,7 +273,7 @@ fn waiting_for_parts() {
 fn success() {
     let mut facts = runs(facts(State::Succeeded));
     facts.view.job.ended = Some(before(15));
-    facts.situation.owed.replies = 1;
+    facts.situation.to_send.replies = 1;
     let words = "ended well 15s ago at 1970-01-01T00:16:25.000Z, 5s after it began; it waits for nothing; its outcome \
                  is still to be told to whoever asked for it";
     says(&facts, WaitsFor::Nothing, words);
@@ -328,10 +334,10 @@ fn every_state_has_its_sentence_whatever_is_owed() {
 #[test]
 fn a_run_that_waits_for_its_tasks() {
     let mut facts = facts(State::Waiting);
-    let step = |name: &str, stage| RunStep { stage, ..RunStep::new(name.into(), "t".into()) };
-    let steps = vec![step("a", Stage::Succeeded), step("b", Stage::Started), step("c", Stage::Waiting)];
+    let step = |name: &str, stage| RunStep { state: stage, ..RunStep::new(name.into(), "t".into()) };
+    let steps = vec![step("a", StepState::Succeeded), step("b", StepState::Started), step("c", StepState::Waiting)];
     let job = steps[1].job(facts.view.job.id);
-    facts.view.job.role = Some(Box::new(Role::Run(Flow { workflow: "w".into(), steps })));
+    facts.view.job.role = Some(Box::new(JobRole::Workflow(WorkflowRun { workflow: "w".into(), steps })));
     let words = format!("waits for its tasks: 1 of 3 have ended; begun: `b` (job {job}); to begin after them: `c`");
     says(&facts, WaitsFor::Children, &words);
 }
@@ -339,11 +345,11 @@ fn a_run_that_waits_for_its_tasks() {
 #[test]
 fn a_schedule_between_its_times_and_one_that_is_paused() {
     let mut facts = facts(State::Retrying);
-    let ticks = Ticks { next: Some(after(6)), ..Ticks::default() };
-    facts.view.job.role = Some(Box::new(Role::Schedule(ticks)));
+    let ticks = ScheduleState { next: Some(after(6)), ..ScheduleState::default() };
+    facts.view.job.role = Some(Box::new(JobRole::Schedule(ticks)));
     says(&facts, WaitsFor::Time, "starts the next one in 6s, at 1970-01-01T00:16:46.000Z");
     facts.view.job.state = State::Waiting;
-    facts.view.job.role = Some(Box::new(Role::Schedule(Ticks { next: None, paused: true, last: None })));
+    facts.view.job.role = Some(Box::new(JobRole::Schedule(ScheduleState { next: None, paused: true, last: None })));
     says(&facts, WaitsFor::Nothing, "is paused, and starts nothing until it is resumed");
 }
 

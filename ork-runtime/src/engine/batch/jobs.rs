@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::super::invoke::CallOutcome;
 use super::super::{Engine, claim, permits, services, settle};
 use super::{Ended, Group, Item, Spawn, call};
-use crate::tx::{Admitted, Claim, Claimed, Limit, Settle};
 use crate::broker::Disposition;
 use crate::job::{Job, Phase};
 use crate::registry::Task;
+use crate::tx::{Admitted, Claim, Claimed, Limit, Settle};
 
 /// Brings jobs to their end.
 pub(super) async fn process(engine: &Arc<Engine>, Group { task, items, limit, step: _ }: Group, spawn: Spawn<'_>) {

@@ -13,22 +13,22 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
+use super::inflight::{self, Turn};
 use super::invoke::{CallOutcome, Hold, invoke};
 use super::lease::{self, DeliveryGuard};
 use super::running_calls::Guest;
 use super::slots::{Lane, Slot, SlotKind};
 use super::step::Step;
-use super::inflight::{self, Turn};
 use super::{Engine, permits, process, reject, slots};
-use crate::tx::Limit;
 use crate::broker::Delivery;
 use crate::context::{About, Made};
 use crate::id::JobId;
-use crate::message::{WorkKind, Message};
+use crate::message::{Message, WorkKind};
 use crate::registry::Task;
 use crate::task::TaskDef;
 use crate::task::builtin;
 use crate::task::def::BoxFuture;
+use crate::tx::Limit;
 
 /// A run is to keep its thread about this long: then it costs little, and delays nobody.
 const THREAD_TIME: Duration = Duration::from_millis(1);

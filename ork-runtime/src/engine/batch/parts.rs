@@ -8,11 +8,11 @@ use super::super::running_calls::Guest;
 use super::super::step::Step;
 use super::super::{Engine, hydrate, permits, reject, services, settle};
 use super::{Group, Item, Spawn, alone, call};
-use crate::tx::{Admitted, Limit, PartKey, PartsStarted, SettleParts, StartParts};
 use crate::broker::{Delivery, Disposition};
 use crate::id::JobId;
 use crate::message::WorkKind;
 use crate::registry::Task;
+use crate::tx::{Admitted, Limit, PartKey, PartsStarted, SettleParts, StartParts};
 
 /// What the parts of a run share.
 struct Run {

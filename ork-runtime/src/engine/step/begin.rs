@@ -6,8 +6,6 @@ use ork_workflow::{Plan, Runs};
 
 use super::super::invoke::CallOutcome;
 use super::super::{Done, Engine, ProcessError, settle};
-use crate::tx::{SettleResult, StartWorkflow, Retry, ControlResult};
-use crate::workflow_run::WorkflowRun;
 use crate::id::JobId;
 use crate::job::{Job, Phase, State};
 use crate::message::Message;
@@ -15,6 +13,8 @@ use crate::registry::Task;
 use crate::role::JobRole;
 use crate::store::Filter;
 use crate::task::{CallError, Error};
+use crate::tx::{ControlResult, Retry, SettleResult, StartWorkflow};
+use crate::workflow_run::WorkflowRun;
 
 /// Begins a claimed run.
 pub(in super::super) async fn begin(

@@ -10,13 +10,13 @@ use super::super::split::{self, Split};
 use super::super::{Engine, ProcessError};
 use super::output::{NoOutput, Outputs};
 use super::{Many, Step};
-use crate::tx::OpenParts;
 use crate::job::Job;
 use crate::ledger::MOST_PARTS;
 use crate::policy::Policy;
 use crate::task::def::{Options, TaskDef};
 use crate::task::outcome::Items;
 use crate::task::{CallError, Error};
+use crate::tx::OpenParts;
 
 /// Makes the parts of a claimed step.
 pub(in super::super) async fn fan_out(

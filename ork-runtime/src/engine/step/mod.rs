@@ -18,7 +18,6 @@ pub(super) use self::begin::begin;
 pub(super) use self::fan::fan_out;
 use self::output::{NoOutput, Outputs, Run};
 use super::{Engine, ProcessError, reject};
-use crate::tx::Limit;
 use crate::broker::DeadLetterReason;
 use crate::context::{External, StepInfo};
 use crate::job::Job;
@@ -28,6 +27,7 @@ use crate::store::JobView;
 use crate::task::def::{Param, TaskDef};
 use crate::task::schema::{self, WHOLE};
 use crate::task::{CallError, Error};
+use crate::tx::Limit;
 
 /// What all instances of a step have in common.
 #[derive(Debug)]

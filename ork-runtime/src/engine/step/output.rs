@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 use super::super::large_outputs::Whose;
 use super::super::{Engine, ProcessError, reject};
 use crate::broker::DeadLetterReason;
-use crate::workflow_run::WorkflowRun;
 use crate::id::JobId;
 use crate::job::State;
 use crate::ledger::MOST_PARTS;
@@ -18,6 +17,7 @@ use crate::message::Message;
 use crate::mutant::{self, Mutant};
 use crate::objects::{ObjectError, ObjectErrorKind};
 use crate::store::{JobView, StoreError, StoreErrorKind};
+use crate::workflow_run::WorkflowRun;
 
 /// So many parts are read at once.
 const PAGE: usize = 1_000;

@@ -18,7 +18,7 @@ use crate::event::EventKind;
 use crate::failure::{Failure, FailureKind};
 use crate::job::{Effect, Job, Phase, State};
 use crate::ledger::{self, Counts, PartResult};
-use crate::message::{WorkKind, Message};
+use crate::message::{Message, WorkKind};
 use crate::policy::Policy;
 use crate::registry::Task;
 use crate::task::Result;
@@ -33,7 +33,12 @@ impl PartSource for AtHand {
     async fn page(&self, from: u64, limit: usize) -> Result<Vec<SettledPart>> {
         let settled = |(index, (ok, body)): (&u64, &(bool, Bytes))| {
             if *ok {
-                return SettledPart { index: *index, how: PartResult::Succeeded, output: Some(body.clone()), failure: None };
+                return SettledPart {
+                    index: *index,
+                    how: PartResult::Succeeded,
+                    output: Some(body.clone()),
+                    failure: None,
+                };
             }
             let unread = || Failure::new(FailureKind::Lost, "its failure cannot be read".to_owned());
             let failure: Failure = serde_json::from_slice(body).unwrap_or_else(|_other| unread());

@@ -21,7 +21,6 @@ use super::lease::DeliveryGuard;
 use super::part_sets::{Follows, Look, follow_job, follow_set};
 use super::slots::{Place, Slot, SlotKind};
 use super::{Done, Engine, ProcessError, invoke, reject, services, settle, slots};
-use crate::tx::PartAttemptOutcome;
 use crate::barrier::{Barrier, End, Entry, Whose};
 use crate::broker::{DeadLetterReason, PartRecord};
 use crate::failure::Failure;
@@ -31,6 +30,7 @@ use crate::job::{AttemptOutcome, Job, Phase, ReplyTo, State};
 use crate::message::Message;
 use crate::mutant::{self, Mutant};
 use crate::registry::Task;
+use crate::tx::PartAttemptOutcome;
 
 /// What the first record of a part queue tells of its job.
 #[derive(Debug, Serialize, Deserialize)]

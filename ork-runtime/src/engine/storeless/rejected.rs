@@ -8,11 +8,11 @@ use super::super::hooks::{Ended, fire};
 use super::super::{Engine, ProcessError, settle};
 use super::{Head, Member, member};
 use crate::barrier::{Barrier, Entry, Set, Whose};
-use crate::broker::{DeadLetterReason, PartRecord, Rejected, Disposition};
+use crate::broker::{DeadLetterReason, Disposition, PartRecord, Rejected};
 use crate::failure::Failure;
 use crate::hook::{OnComplete, PartHook};
 use crate::job::{AttemptOutcome, Job, Phase, State};
-use crate::message::{WorkKind, Message};
+use crate::message::{Message, WorkKind};
 use crate::mutant::{self, Mutant};
 
 /// Ends the job of a refused message, or the part that the message is of one: its outcome, its record, its hooks.
@@ -61,7 +61,8 @@ const fn interrupted() -> ProcessError {
 async fn fail(engine: &Engine, job: &mut Job, failure: Failure) {
     let claimed = job.claim(Phase::Start, 1, "", engine.clock.now());
     debug_assert_eq!(claimed, crate::job::JobClaim::Granted, "a new job can be claimed");
-    let again = settle::unkept(engine, job, Phase::Start, AttemptOutcome::Failed { failure, retry_at: None }, None).await;
+    let again =
+        settle::unkept(engine, job, Phase::Start, AttemptOutcome::Failed { failure, retry_at: None }, None).await;
     debug_assert_eq!(again, None, "the last attempt has no next one");
 }
 

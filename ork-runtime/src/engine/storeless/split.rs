@@ -24,7 +24,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::hook::{Hooks, PartHook};
 use crate::id::Fingerprint;
 use crate::job::{Job, Phase};
-use crate::message::{WorkKind, Message, Outgoing};
+use crate::message::{Message, Outgoing, WorkKind};
 use crate::registry::Task;
 use crate::task::{CallError, TaskDef};
 
@@ -53,7 +53,8 @@ pub(in super::super) async fn split(
                 let done = join::finish(engine, task, (message, Head::of(message)), BTreeMap::new()).await;
                 return Ok(if done { Done::Settled } else { Done::Interrupted });
             }
-            CallOutcome::Returned(items) => match send(engine, queues, message, (items, task.work.fingerprint())).await {
+            CallOutcome::Returned(items) => match send(engine, queues, message, (items, task.work.fingerprint())).await
+            {
                 Ok(Ok(unsent)) => return settle_unsent(engine, task, message, unsent).await,
                 Ok(Err(failure)) => CallOutcome::Failed(CallError::Task(crate::Error::permanent(failure.message))),
                 Err(_interrupted) => CallOutcome::Interrupted,

@@ -7,10 +7,10 @@ mod group;
 mod guard;
 mod ladder;
 mod lines;
-mod workflow_path;
 mod process;
 mod python;
 mod well_formed;
+mod workflow_path;
 
 use std::fmt;
 use std::path::PathBuf;

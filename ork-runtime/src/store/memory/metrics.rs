@@ -50,7 +50,9 @@ impl Tables {
     /// What jobs have recorded, in order.
     pub fn recorded(&self, of: MetricsOf) -> Vec<Metric> {
         match of {
-            MetricsOf::Job(id) => self.metrics.0.get_key_value(&id).into_iter().flat_map(|job| self.show(job)).collect(),
+            MetricsOf::Job(id) => {
+                self.metrics.0.get_key_value(&id).into_iter().flat_map(|job| self.show(job)).collect()
+            }
             MetricsOf::Tree(root) => {
                 let jobs = self.metrics.0.iter();
                 let jobs = jobs.filter(|(id, _)| self.jobs.get(id).is_some_and(|row| row.entry.job.root == root));

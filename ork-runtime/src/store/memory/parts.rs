@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use super::tables::Row;
 use super::{PartFilter, PartStatus};
-use crate::tx::PartWrite;
 use crate::context::Progress;
-use crate::ledger::{SHARD_SIZE, Shard, PartProgress, place};
+use crate::ledger::{PartProgress, SHARD_SIZE, Shard, place};
 use crate::store::PartRowInfo;
+use crate::tx::PartWrite;
 
 /// A part, besides how it ended.
 #[derive(Debug, Clone, Default)]

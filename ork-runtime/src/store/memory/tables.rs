@@ -8,17 +8,19 @@ use bytes::Bytes;
 use super::follows::Follows;
 use super::metrics::Metrics;
 use super::parts::PartRow;
-use crate::tx::{
-    ALIVE, Transaction, Actor, StoreNotice, LoadedJob, KeyHolder, Limit, HeldRow, OutboxKind, OutboxId, OutboxRow, Permits, ends_before,
-};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::message::Outgoing;
 use crate::store::{
-    Expired, Filter, JobView, OPEN, PartFilter, PartStatus, LiveProcess, Prune, Pruned, JobDiagnostics, Take, OutboxPage, Work,
+    Expired, Filter, JobDiagnostics, JobView, LiveProcess, OPEN, OutboxPage, PartFilter, PartStatus, Prune, Pruned,
+    Take, Work,
 };
 use crate::task::parts::SettledPart;
+use crate::tx::{
+    ALIVE, Actor, HeldRow, KeyHolder, Limit, LoadedJob, OutboxId, OutboxKind, OutboxRow, Permits, StoreNotice,
+    Transaction, ends_before,
+};
 
 #[derive(Debug, Clone)]
 pub(super) struct Row {

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::iter::successors;
 
 use super::tables::Tables;
-use crate::tx::{StoreNotice, OutboxKind};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::State;
 use crate::mutant::{self, Mutant};
 use crate::store::{Heartbeat, HeartbeatReply, LiveProcess, UNATTENDED};
+use crate::tx::{OutboxKind, StoreNotice};
 
 impl Tables {
     /// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended.
@@ -19,7 +19,10 @@ impl Tables {
         let Heartbeat { ttl, running, holding: _, waiting, actor } = heartbeat;
         let over = |id: &JobId| self.jobs.get(id).is_some_and(|row| row.entry.job.own_work_ended());
         let ended = running.iter().copied().filter(over).collect();
-        let process = LiveProcess { running: attends, ..LiveProcess::new(actor.worker.name(), actor.worker.boot(), actor.now + ttl) };
+        let process = LiveProcess {
+            running: attends,
+            ..LiveProcess::new(actor.worker.name(), actor.worker.boot(), actor.now + ttl)
+        };
         self.workers.insert(actor.worker.boot(), process);
         let dead = self.workers.values().filter(|process| process.until < actor.now);
         let dead: Vec<_> = dead.map(|process| process.boot).collect();

@@ -17,8 +17,8 @@ use super::permits::{self, Moved};
 use super::save::{self, Saved};
 use super::session::Session;
 use super::{locked, metrics, prune, rows, uniques, workers};
-use crate::tx::{StoreNotice, Shards};
 use crate::store::{Heartbeat, Work};
+use crate::tx::{Shards, StoreNotice};
 
 /// What a transaction has done, to be told once it is known to be committed.
 #[derive(Debug, Default)]

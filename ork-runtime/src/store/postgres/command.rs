@@ -6,11 +6,11 @@ use tokio::time::Instant;
 use super::outbox::Held;
 use super::permits::Moved;
 use super::session::PATIENCE;
-use crate::tx::{Actor, OutboxId, Durability};
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::metric::Delta;
-use crate::store::{Heartbeat, HeartbeatReply, Prune, Pruned, StoreError, Take, OutboxPage, Work};
+use crate::store::{Heartbeat, HeartbeatReply, OutboxPage, Prune, Pruned, StoreError, Take, Work};
+use crate::tx::{Actor, Durability, OutboxId};
 
 /// What the writer is asked to do.
 pub(super) enum Command {

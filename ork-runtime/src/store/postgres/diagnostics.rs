@@ -5,10 +5,10 @@ use sqlx::postgres::PgConnection;
 
 use super::codec::{Columns, Uid};
 use super::{follows, rows};
-use crate::tx::Limit;
 use crate::id::JobId;
 use crate::ledger::SHARD_SIZE;
-use crate::store::{OPEN, PendingOutbox, LiveProcess, JobDiagnostics};
+use crate::store::{JobDiagnostics, LiveProcess, OPEN, PendingOutbox};
+use crate::tx::Limit;
 
 /// What is known of a job besides the job.
 pub(super) async fn of(connection: &mut PgConnection, job: JobId) -> sqlx::Result<JobDiagnostics> {

@@ -5,8 +5,8 @@ use sqlx::postgres::{PgConnection, PgRow};
 
 use super::codec::Uid;
 use super::save::column;
-use crate::tx::ends_before;
 use crate::id::JobId;
+use crate::tx::ends_before;
 
 /// Notes which jobs new ones follow.
 pub(super) async fn insert(connection: &mut PgConnection, followed: &[(JobId, JobId)]) -> sqlx::Result<()> {

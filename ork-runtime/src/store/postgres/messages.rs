@@ -9,10 +9,10 @@ use sqlx::postgres::PgConnection;
 use super::codec::{Columns, Uid, signed};
 use super::rows;
 use super::save::column;
-use crate::tx::{OutboxKind, OutboxId, OutboxRow};
 use crate::id::JobId;
 use crate::job::Job;
 use crate::message::Outgoing;
+use crate::tx::{OutboxId, OutboxKind, OutboxRow};
 
 /// A job with what its messages carry.
 struct Sender {

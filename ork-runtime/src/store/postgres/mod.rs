@@ -6,6 +6,7 @@
 mod batch;
 mod codec;
 mod command;
+mod diagnostics;
 mod error;
 mod follows;
 mod locked;
@@ -21,7 +22,6 @@ mod rows;
 mod save;
 mod schema;
 mod session;
-mod diagnostics;
 mod uniques;
 mod url;
 mod views;
@@ -48,15 +48,15 @@ use self::session::{PATIENCE, Session};
 use self::url::Address;
 use self::writer::{Shared, Writer, pause};
 use super::{
-    Heartbeat, HeartbeatReply, Notifier, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, MetricsOf, JobDiagnostics, Store,
-    StoreError, StoreErrorKind, Take, OutboxPage, Work,
+    Expired, Filter, Heartbeat, HeartbeatReply, JobDiagnostics, JobView, MetricsOf, Notifier, OutboxPage, PartFilter,
+    PartStatus, Prune, Pruned, Store, StoreError, StoreErrorKind, Take, Work,
 };
-use crate::tx::{Actor, OutboxId};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::metric::{Delta, Metric};
 use crate::task::parts::SettledPart;
+use crate::tx::{Actor, OutboxId};
 
 /// Keeps everything in one schema of a `PostgreSQL` database.
 pub struct Postgres {

@@ -16,9 +16,9 @@ use super::readers::Readers;
 use super::session::PATIENCE;
 use super::url::Address;
 use super::writer::pause;
-use crate::tx::StoreNotice;
 use crate::id::JobId;
 use crate::store::Notifier;
+use crate::tx::StoreNotice;
 
 /// Between two notes that parts have moved. They are frequent, few listen, and the server commits those who notify one
 /// after the other.
@@ -93,7 +93,10 @@ fn read(payload: &str, boot: Uuid) -> Vec<StoreNotice> {
         "owed" => StoreNotice::OutboxReady,
         word => {
             let job = |prefix| word.strip_prefix(prefix).and_then(|id: &str| id.parse().ok());
-            job('e').map(StoreNotice::JobEnded).or_else(|| job('m').map(StoreNotice::JobChanged)).unwrap_or(StoreNotice::ChangedElsewhere)
+            job('e')
+                .map(StoreNotice::JobEnded)
+                .or_else(|| job('m').map(StoreNotice::JobChanged))
+                .unwrap_or(StoreNotice::ChangedElsewhere)
         }
     };
     words.map(change).collect()

@@ -8,9 +8,9 @@ use super::error::damaged;
 use super::messages;
 use super::numbers::Numbers;
 use super::save::column;
-use crate::tx::{HeldRow, OutboxKind, OutboxId, OutboxRow};
 use crate::clock::Timestamp;
-use crate::store::{Take, OutboxPage};
+use crate::store::{OutboxPage, Take};
+use crate::tx::{HeldRow, OutboxId, OutboxKind, OutboxRow};
 
 /// How many rows are locked at first. Others pass by what is locked, so this is not more than is mostly needed.
 const FIRST: usize = 8;

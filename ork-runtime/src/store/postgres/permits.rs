@@ -9,8 +9,8 @@ use sqlx::postgres::PgConnection;
 use super::codec::{Columns, Uid};
 use super::follows;
 use super::save::column;
-use crate::tx::{Transaction, Permits, are_ends};
 use crate::store::Work;
+use crate::tx::{Permits, Transaction, are_ends};
 
 /// How many permits of a limit a process holds.
 pub(super) type Holders = BTreeMap<(Arc<str>, [u8; 16]), u32>;

@@ -7,7 +7,6 @@ use sqlx::postgres::{PgConnection, PgRow};
 
 use super::codec::{Columns, Uid, signed};
 use super::error::damaged;
-use crate::tx::{Transaction, OutboxId, Shards};
 use crate::hook::StoredHooks;
 use crate::id::{JobId, SchemaIds};
 use crate::job::{Job, JobKind, Phase, ReplyTo, State};
@@ -15,6 +14,7 @@ use crate::ledger::{Counts, Halt, Head, Ledger, Shard, place};
 use crate::policy::{OnError, Policy};
 use crate::store::Work;
 use crate::tree::Tree;
+use crate::tx::{OutboxId, Shards, Transaction};
 
 /// The columns of a job and of the head of its ledger, in the order in which [`job`] reads them.
 macro_rules! job_columns {

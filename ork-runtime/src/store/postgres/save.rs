@@ -11,10 +11,10 @@ use sqlx::{AssertSqlSafe, Postgres};
 use super::codec::{Uid, signed, text};
 use super::permits::{self, Holders, Moved};
 use super::{follows, outbox, uniques};
-use crate::tx::{Transaction, StoreNotice, LoadedJob, OutboxRow, PartWrite};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::ledger::{Counts, Halt};
+use crate::tx::{LoadedJob, OutboxRow, PartWrite, StoreNotice, Transaction};
 
 /// No statement carries more rows or bytes than these, whatever the size of a batch.
 const MOST: (usize, usize) = (8_192, 8 * 1024 * 1024);

@@ -7,11 +7,11 @@ use sqlx::postgres::PgConnection;
 
 use super::codec::{Columns, Uid, text};
 use super::save::column;
-use crate::tx::{Transaction, KeyHolder};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::State;
 use crate::store::Work;
+use crate::tx::{KeyHolder, Transaction};
 
 /// Locks the keys that this work is about, and opens them in the books.
 ///

@@ -6,11 +6,11 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::codec::{Columns, Uid, signed, text};
 use super::permits;
 use super::{diagnostics, uniques, views};
-use crate::tx::Actor;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::job::State;
 use crate::store::{Heartbeat, HeartbeatReply, UNATTENDED};
+use crate::tx::Actor;
 
 /// What a beat has found.
 pub(super) struct Found {

@@ -27,8 +27,8 @@ use super::outbox::Held;
 use super::readers::Readers;
 use super::session::{PATIENCE, Session};
 use super::url::Address;
-use crate::tx::StoreNotice;
 use crate::store::{Notifier, StoreError, StoreErrorKind};
+use crate::tx::StoreNotice;
 
 /// At most so many commands make one transaction: what waits behind them should not wait for too long.
 const BATCH: usize = 2_048;

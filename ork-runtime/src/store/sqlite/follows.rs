@@ -3,8 +3,8 @@
 use rusqlite::Connection;
 
 use super::permits;
-use crate::tx::{StoreNotice, ends_before};
 use crate::id::JobId;
+use crate::tx::{StoreNotice, ends_before};
 
 /// Notes which jobs new ones follow.
 pub(super) fn insert(connection: &Connection, followed: &[(JobId, JobId)]) -> rusqlite::Result<()> {
@@ -16,7 +16,11 @@ pub(super) fn insert(connection: &Connection, followed: &[(JobId, JobId)]) -> ru
 }
 
 /// Lets the rows go of jobs that followed one of these as the last that had not ended.
-pub(super) fn release(connection: &Connection, ended: &[JobId], notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
+pub(super) fn release(
+    connection: &Connection,
+    ended: &[JobId],
+    notifier: &mut Vec<StoreNotice>,
+) -> rusqlite::Result<()> {
     for job in ended {
         let mut remove = connection.prepare_cached("DELETE FROM follow WHERE job = ?1 RETURNING follower")?;
         let followers = remove.query_map([job.as_bytes()], |row| row.get(0).map(JobId::from_bytes))?;

@@ -34,15 +34,15 @@ use self::session::Session;
 use self::wake::Wake;
 use self::writer::{Command, Io, Writer};
 use super::{
-    Heartbeat, HeartbeatReply, Notifier, Expired, Filter, JobView, PartFilter, PartStatus, Prune, Pruned, MetricsOf, JobDiagnostics, Store,
-    StoreError, Take, OutboxPage, Work,
+    Expired, Filter, Heartbeat, HeartbeatReply, JobDiagnostics, JobView, MetricsOf, Notifier, OutboxPage, PartFilter,
+    PartStatus, Prune, Pruned, Store, StoreError, Take, Work,
 };
-use crate::tx::{Actor, StoreNotice, OutboxId};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::metric::{Delta, Metric};
 use crate::task::parts::SettledPart;
+use crate::tx::{Actor, OutboxId, StoreNotice};
 
 /// How the file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -7,12 +7,12 @@ use super::error::damaged;
 use super::permits;
 use super::tables::{self, number, part_id, signed};
 use super::workers;
-use crate::tx::{ALIVE, Actor, StoreNotice, HeldRow, OutboxKind, OutboxId, OutboxRow};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::Job;
 use crate::message::Outgoing;
-use crate::store::{PendingOutbox, Take, OutboxPage};
+use crate::store::{OutboxPage, PendingOutbox, Take};
+use crate::tx::{ALIVE, Actor, HeldRow, OutboxId, OutboxKind, OutboxRow, StoreNotice};
 
 /// Adds a row; for [`insert`].
 pub(super) const INSERT: &str = "INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
@@ -170,7 +170,12 @@ impl JobCache {
     }
 }
 
-fn messages(connection: &Connection, seq: i64, row: &OutboxRow, jobs: &mut JobCache) -> rusqlite::Result<Vec<Outgoing>> {
+fn messages(
+    connection: &Connection,
+    seq: i64,
+    row: &OutboxRow,
+    jobs: &mut JobCache,
+) -> rusqlite::Result<Vec<Outgoing>> {
     let Some(job) = jobs.get(connection, seq)? else {
         return Ok(Vec::new());
     };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::follows;
-use crate::tx::{Transaction, StoreNotice, Limit, Permits, are_ends};
+use crate::tx::{Limit, Permits, StoreNotice, Transaction, are_ends};
 
 /// Opens the permits of a limit in the books, once.
 pub(super) fn open(connection: &Connection, tx: &mut Transaction, limit: Option<&Arc<str>>) -> rusqlite::Result<()> {
@@ -40,7 +40,9 @@ pub(super) fn wake(
 ) -> rusqlite::Result<()> {
     let wake = "UPDATE owed SET waits = NULL, permits = NULL WHERE id IN \
                     (SELECT id FROM owed WHERE waits = ?1 ORDER BY priority DESC, id LIMIT ?2)";
-    if connection.prepare_cached(wake)?.execute(params![limit, count])? > 0 && !notifier.contains(&StoreNotice::OutboxReady) {
+    if connection.prepare_cached(wake)?.execute(params![limit, count])? > 0
+        && !notifier.contains(&StoreNotice::OutboxReady)
+    {
         notifier.push(StoreNotice::OutboxReady);
     }
     Ok(())

@@ -11,8 +11,8 @@ use super::permits;
 use super::tables::{self, Seqs};
 use super::uniques;
 use super::writer::IoWork;
-use crate::tx::{Transaction, StoreNotice, Durability};
 use crate::store::Work;
+use crate::tx::{Durability, StoreNotice, Transaction};
 
 /// Beyond so many jobs the books are closed after a commit: what they hold is a cache then.
 const JOBS: usize = 8_192;

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::error::damaged;
 use super::{follows, outbox, permits, uniques, workers};
-use crate::tx::{Transaction, StoreNotice, LoadedJob, PartWrite, Shards};
 use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::hook::StoredHooks;
@@ -17,6 +16,7 @@ use crate::job::{Job, JobKind, Phase, ReplyTo, State};
 use crate::ledger::{Counts, Halt, Head, Ledger, Shard, place};
 use crate::policy::{OnError, Policy};
 use crate::tree::Tree;
+use crate::tx::{LoadedJob, PartWrite, Shards, StoreNotice, Transaction};
 
 /// The short numbers of jobs.
 pub(super) type Seqs = HashMap<JobId, i64>;
@@ -188,7 +188,12 @@ pub(super) fn find(connection: &Connection, id: JobId) -> rusqlite::Result<Optio
 }
 
 /// Opens a job in the books, once.
-pub(super) fn open_job(connection: &Connection, tx: &mut Transaction, seqs: &mut Seqs, id: JobId) -> rusqlite::Result<()> {
+pub(super) fn open_job(
+    connection: &Connection,
+    tx: &mut Transaction,
+    seqs: &mut Seqs,
+    id: JobId,
+) -> rusqlite::Result<()> {
     if tx.is_open(id) {
         return Ok(());
     }
@@ -354,7 +359,12 @@ fn clear(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn insert(statement: &mut Statement<'_>, entry: &LoadedJob, input: &[u8], output: Option<&[u8]>) -> rusqlite::Result<i64> {
+fn insert(
+    statement: &mut Statement<'_>,
+    entry: &LoadedJob,
+    input: &[u8],
+    output: Option<&[u8]>,
+) -> rusqlite::Result<i64> {
     let LoadedJob { job, ledger, .. } = entry;
     let head = ledger.head();
     statement.insert(params![

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::tx::{Transaction, KeyHolder};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::State;
+use crate::tx::{KeyHolder, Transaction};
 
 /// Opens a key in the books, once.
 pub(super) fn open(connection: &Connection, tx: &mut Transaction, key: Option<&Arc<str>>) -> rusqlite::Result<()> {

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::context::Progress;
 use crate::id::JobId;
 use crate::ledger::{SHARD_SIZE, place};
-use crate::store::{Filter, JobView, OPEN, PartFilter, PartRowInfo, PartStatus, JobDiagnostics};
+use crate::store::{Filter, JobDiagnostics, JobView, OPEN, PartFilter, PartRowInfo, PartStatus};
 use crate::task::parts::SettledPart;
 
 /// What a view shows: the columns of a job, then its own.

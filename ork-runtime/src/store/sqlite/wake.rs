@@ -11,8 +11,8 @@ use std::time::Duration;
 use notify::{EventHandler, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher as _};
 use uuid::Uuid;
 
-use crate::tx::StoreNotice;
 use crate::store::{Notifier, StoreError, StoreErrorKind};
+use crate::tx::StoreNotice;
 
 /// At most one piece of news of each kind in this time: a busy neighbour must not keep the others busy.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -106,7 +106,8 @@ impl Wake {
                     if path.file_stem().is_some_and(|stem| stem != mine.as_str()) {
                         let to_send = path.extension().is_some_and(|kind| kind == "owed");
                         // Without a receiver the store is closing.
-                        let _closing = sender.send(if to_send { StoreNotice::OutboxReady } else { StoreNotice::ChangedElsewhere });
+                        let _closing =
+                            sender.send(if to_send { StoreNotice::OutboxReady } else { StoreNotice::ChangedElsewhere });
                     }
                 }
             }

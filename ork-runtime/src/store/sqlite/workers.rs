@@ -4,14 +4,18 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::{permits, uniques, views};
-use crate::tx::{Actor, StoreNotice};
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::State;
 use crate::store::{Heartbeat, HeartbeatReply, LiveProcess, UNATTENDED};
+use crate::tx::{Actor, StoreNotice};
 
 /// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended, and the time.
-pub(super) fn heartbeat(connection: &Connection, heartbeat: &Heartbeat, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<HeartbeatReply> {
+pub(super) fn heartbeat(
+    connection: &Connection,
+    heartbeat: &Heartbeat,
+    notifier: &mut Vec<StoreNotice>,
+) -> rusqlite::Result<HeartbeatReply> {
     let (worker, now) = (&heartbeat.actor.worker, heartbeat.actor.now);
     let running: Vec<u8> = heartbeat.attends().iter().flat_map(|job| *job.as_bytes()).collect();
     connection

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use super::error::store_error;
 use super::session::Session;
 use super::wake::Bell;
-use crate::tx::{StoreNotice, Durability};
 use crate::store::{Notifier, StoreError, StoreErrorKind, Work};
+use crate::tx::{Durability, StoreNotice};
 
 /// At most so many commands make one transaction: what waits behind them should not wait for too long.
 const BATCH: usize = 4_096;

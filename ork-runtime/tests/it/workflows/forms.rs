@@ -1,7 +1,7 @@
 //! Which form of its input a function of this program gets that takes its whole input as one value, called `input`.
 
 use ork::workflow::{Form, Parameters};
-use ork::{JobState, Stage, task};
+use ork::{JobState, StepState, task};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -97,7 +97,7 @@ fn a_plan_that_names_no_form_gives_the_whole_input() {
         assert_eq!(plan.tasks[1].form, Form::Whole);
         let run = world.ork.submit_plan(&plan).await.unwrap();
         let outcome = run.outcome().await.unwrap();
-        assert_eq!(outcome.status().run.as_ref().unwrap().tasks[1].stage, Stage::Succeeded, "{outcome:?}");
+        assert_eq!(outcome.status().run.as_ref().unwrap().tasks[1].stage, StepState::Succeeded, "{outcome:?}");
         assert_eq!(world.ork.task_output(run.id(), "show").await.unwrap(), Some(json!("7 rows from ''")));
         world.end().await;
     });

@@ -4,7 +4,7 @@ mod forms;
 mod steering;
 
 use ork::workflow::{Count, Fan, OnFailure, Plan, Reference, Runs, Source, Step};
-use ork::{Context, Error, JobId, JobOutcome, JobState, Result, Stage, task};
+use ork::{Context, Error, JobId, JobOutcome, JobState, Result, StepState, task};
 use serde_json::{Value, json};
 
 use super::tasks::{called, calls};
@@ -65,7 +65,7 @@ async fn ended(world: &World, plan: &Plan) -> (JobId, JobOutcome) {
     (run.id(), run.outcome().await.unwrap())
 }
 
-fn stages(outcome: &JobOutcome) -> Vec<Stage> {
+fn stages(outcome: &JobOutcome) -> Vec<StepState> {
     outcome.status().run.as_ref().unwrap().tasks.iter().map(|task| task.stage).collect()
 }
 
@@ -75,7 +75,7 @@ fn a_run_that_no_schedule_has_started_has_no_time_of_one() {
         let mut plan = plan(JobId::new(), &[], Some(foreach()));
         plan.tasks[0].input.insert("files".into(), Source::Date);
         let (_, outcome) = ended(&world, &plan).await;
-        assert_eq!(stages(&outcome), [Stage::Failed, Stage::Skipped, Stage::Skipped]);
+        assert_eq!(stages(&outcome), [StepState::Failed, StepState::Skipped, StepState::Skipped]);
         let why = &outcome.status().failure.as_ref().unwrap().message;
         assert!(why.contains("`files` is the time of a schedule, and none has started this run"), "{why}");
         world.end().await;
@@ -88,7 +88,7 @@ fn each_item_of_a_list_is_an_instance_and_what_they_return_is_a_list_in_their_or
         let run = JobId::new();
         let (id, outcome) = ended(&world, &plan(run, &["a", "b", "c"], Some(foreach()))).await;
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
-        assert_eq!(stages(&outcome), [Stage::Succeeded; 3]);
+        assert_eq!(stages(&outcome), [StepState::Succeeded; 3]);
         let of = |file: &str, index: u64| json!({ "file": file, "index": index, "of": 3, "by": "process" });
         let all = json!([of("a", 0), of("b", 1), of("c", 2)]);
         assert_eq!(world.ork.task_output(id, "gather").await.unwrap(), Some(all.clone()));
@@ -193,7 +193,7 @@ fn what_rests_on_a_failure_is_skipped_and_a_retry_runs_what_did_not_succeed_and_
     each(|world| async move {
         let run = JobId::new();
         let (id, outcome) = ended(&world, &plan(run, &["a", "bad", "c"], Some(foreach()))).await;
-        assert_eq!(stages(&outcome), [Stage::Succeeded, Stage::Failed, Stage::Skipped], "{outcome:?}");
+        assert_eq!(stages(&outcome), [StepState::Succeeded, StepState::Failed, StepState::Skipped], "{outcome:?}");
         let failure = outcome.status().failure.as_ref().unwrap().to_string();
         assert!(
             failure.contains("1 of 3 tasks failed, and 1 was skipped; `process`: 1 of 3 parts failed"),
@@ -221,7 +221,7 @@ fn a_task_that_runs_on_failure_is_given_null_for_what_failed() {
         let mut plan = plan(run, &["a", "bad"], Some(foreach()));
         plan.tasks[2].on_failure = OnFailure::Run;
         let (id, outcome) = ended(&world, &plan).await;
-        assert_eq!(stages(&outcome), [Stage::Succeeded, Stage::Failed, Stage::Succeeded]);
+        assert_eq!(stages(&outcome), [StepState::Succeeded, StepState::Failed, StepState::Succeeded]);
         assert_eq!(outcome.status().state, JobState::Failed);
         let gathered = world.ork.task_output(id, "gather").await.unwrap().unwrap();
         assert_eq!((gathered[0]["file"].clone(), gathered[1].clone()), (json!("a"), Value::Null));
@@ -247,7 +247,7 @@ fn what_a_task_returned_is_no_number_or_no_list_and_the_run_says_where() {
             ),
         ] {
             let (id, outcome) = ended(&world, &plan(JobId::new(), &["a"], Some(fan))).await;
-            assert_eq!(stages(&outcome), [Stage::Succeeded, Stage::Failed, Stage::Skipped], "{outcome:?}");
+            assert_eq!(stages(&outcome), [StepState::Succeeded, StepState::Failed, StepState::Skipped], "{outcome:?}");
             let process = outcome.status().run.as_ref().unwrap().tasks[1].job;
             let failure = world.outcome(process).await.status().failure.clone().unwrap().to_string();
             assert!(failure.contains(words), "{failure}");

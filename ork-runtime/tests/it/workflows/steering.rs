@@ -1,7 +1,7 @@
 //! What people and options do to runs: cancel, retry one task, limits, attempts.
 
 use ork::workflow::{Count, Fan, OnFailure, Plan, Runs, Source, Step};
-use ork::{Context, JobId, JobOutcome, JobState, Result, Stage, WaitsFor, task};
+use ork::{Context, JobId, JobOutcome, JobState, Result, StepState, WaitsFor, task};
 use serde_json::json;
 
 use super::super::tasks::{Gate, called, calls};
@@ -65,7 +65,7 @@ fn a_run_that_is_cancelled_begins_nothing_any_more_and_a_retry_goes_on_with_it()
         world.ork.cancel(handle.id()).await.unwrap();
         let outcome = handle.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Cancelled, "{outcome:?}");
-        assert_eq!(stages(&outcome), [Stage::Succeeded, Stage::Cancelled, Stage::Skipped]);
+        assert_eq!(stages(&outcome), [StepState::Succeeded, StepState::Cancelled, StepState::Skipped]);
         // Taken up, the instances that were stopped run again, and what never began does.
         world.ork.retry(handle.id()).await.unwrap();
         gate.entered().await;
@@ -74,7 +74,7 @@ fn a_run_that_is_cancelled_begins_nothing_any_more_and_a_retry_goes_on_with_it()
         (0..4).for_each(|_| gate.open());
         let outcome = world.outcome(handle.id()).await;
         assert_eq!(outcome.status().state, JobState::Succeeded, "{outcome:?}");
-        assert_eq!(stages(&outcome), [Stage::Succeeded; 3]);
+        assert_eq!(stages(&outcome), [StepState::Succeeded; 3]);
         assert_eq!((calls(&run.to_string()), calls(&format!("{run}.list"))), (4, 2));
         world.end().await;
     });
@@ -102,7 +102,7 @@ fn a_run_that_is_interrupted_ends_what_has_begun_and_begins_nothing_else() {
         gate.open();
         let outcome = handle.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Cancelled, "{outcome:?}");
-        assert_eq!(stages(&outcome)[2], Stage::Skipped);
+        assert_eq!(stages(&outcome)[2], StepState::Skipped);
         assert_eq!(calls(&format!("{run}.list")), 1, "only the first one");
         let gated = outcome.status().run.as_ref().unwrap().tasks[1].job;
         assert_eq!(world.ork.status(gated).await.unwrap().parts.ok, 2, "what had begun was not stopped");
@@ -129,11 +129,11 @@ fn a_retry_of_a_run_reaches_the_jobs_that_its_tasks_have_submitted() {
         let run = JobId::new();
         let (id, mut outcome) = ended(&world, &workflow(vec![of("parent", run, &[])])).await;
         for _ in 0..2 {
-            assert_eq!(stages(&outcome), [Stage::Failed], "{outcome:?}");
+            assert_eq!(stages(&outcome), [StepState::Failed], "{outcome:?}");
             world.ork.retry(id).await.unwrap();
             outcome = world.outcome(id).await;
         }
-        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Succeeded, vec![Stage::Succeeded]));
+        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Succeeded, vec![StepState::Succeeded]));
         assert_eq!((calls(&run.to_string()), calls(&format!("{run}.parent"))), (3, 1));
         world.end().await;
     });
@@ -150,11 +150,11 @@ fn one_task_of_an_ended_run_can_be_taken_up_and_the_run_goes_on() {
         // It fails twice and then succeeds, and each time the run ends with it.
         for _ in 0..2 {
             assert_eq!((outcome.status().state, calls(&format!("{run}.list"))), (JobState::Failed, 0));
-            assert_eq!(stages(&outcome), [Stage::Failed, Stage::Skipped]);
+            assert_eq!(stages(&outcome), [StepState::Failed, StepState::Skipped]);
             world.ork.retry(job).await.unwrap();
             outcome = world.outcome(id).await;
         }
-        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Succeeded, vec![Stage::Succeeded; 2]));
+        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Succeeded, vec![StepState::Succeeded; 2]));
         assert_eq!((calls(&run.to_string()), calls(&format!("{run}.list"))), (3, 1));
         world.end().await;
     });
@@ -183,7 +183,7 @@ fn a_retry_runs_anew_what_ran_without_the_task_that_is_taken_up() {
         let run = JobId::new();
         let (id, mut outcome) = ended(&world, &anyway(run)).await;
         // The first call of `cautious` is that of `of_third`, which fails; `last` is given nothing, and succeeds.
-        assert_eq!(stages(&outcome), [Stage::Failed, Stage::Failed, Stage::Succeeded], "{outcome:?}");
+        assert_eq!(stages(&outcome), [StepState::Failed, StepState::Failed, StepState::Succeeded], "{outcome:?}");
         let jobs = |outcome: &JobOutcome| outcome.status().run.as_ref().unwrap().tasks.clone();
         let first = jobs(&outcome);
         for _ in 0..2 {
@@ -191,7 +191,7 @@ fn a_retry_runs_anew_what_ran_without_the_task_that_is_taken_up() {
             world.ork.retry(id).await.unwrap();
             outcome = world.outcome(id).await;
         }
-        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Succeeded, vec![Stage::Succeeded; 3]));
+        assert_eq!((outcome.status().state, stages(&outcome)), (JobState::Succeeded, vec![StepState::Succeeded; 3]));
         for task in ["third", "of_third", "last"] {
             assert_eq!(world.ork.task_output(id, task).await.unwrap(), Some(json!(3)), "{task}");
         }
@@ -215,7 +215,7 @@ fn the_options_of_a_step_hold_in_place_of_those_of_its_task() {
         let mut slow = of("slow", run, &[]);
         slow.timeout = Some(20);
         let (id, outcome) = ended(&world, &workflow(vec![flaky, slow])).await;
-        assert_eq!(stages(&outcome), [Stage::Succeeded, Stage::Failed], "{outcome:?}");
+        assert_eq!(stages(&outcome), [StepState::Succeeded, StepState::Failed], "{outcome:?}");
         assert_eq!(world.ork.task_output(id, "flaky").await.unwrap(), Some(json!(3)));
         let slow = outcome.status().run.as_ref().unwrap().tasks[1].job;
         let failure = world.outcome(slow).await.status().failure.clone().unwrap();

@@ -85,7 +85,7 @@ impl Model for Explored {
         if left.cancels > 0 && !run.state.is_final() {
             actions.push(Action::Cancel { job: id() });
         }
-        if run.tree.interrupted.is_some() || run.state == JobState::Cancelled {
+        if run.tree.cancel_mode.is_some() || run.state == JobState::Cancelled {
             let open = world.tables.tasks().filter(|job| !job.state.is_final());
             actions.extend(open.map(|job| Action::Cancel { job: job.id }));
         }

@@ -7,7 +7,7 @@ mod mutants;
 mod tables;
 mod world;
 
-use ork::workflow_run::{Flow, RunStep};
+use ork::workflow_run::{RunStep, WorkflowRun};
 
 use self::explore::explore;
 use super::proof;
@@ -59,13 +59,13 @@ const ANYWAY: &[(&[usize], bool)] = &[(&[], false), (&[0], true), (&[1], false)]
 const TIDY: &[(&[usize], bool)] = &[(&[], false), (&[], false), (&[0, 1], true)];
 
 impl Config {
-    pub(super) fn flow(&self) -> Flow {
+    pub(super) fn flow(&self) -> WorkflowRun {
         let step = |(at, (needs, anyway)): (usize, &(&[usize], bool))| RunStep {
             needs: needs.to_vec(),
-            anyway: *anyway,
+            run_on_failure: *anyway,
             ..RunStep::new(format!("t{at}"), "task".into())
         };
-        Flow { workflow: "w".into(), steps: self.tasks.iter().enumerate().map(step).collect() }
+        WorkflowRun { workflow: "w".into(), steps: self.tasks.iter().enumerate().map(step).collect() }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Each falsehood about runs is caught, in a world in which the truth holds.
 
 use ork::JobState;
-use ork::workflow_run::{Flow, Stage};
-use ork::role::Role;
+use ork::role::JobRole;
+use ork::workflow_run::{StepState, WorkflowRun};
 
 use super::super::store::id;
 use super::super::{proof, search};
@@ -26,10 +26,10 @@ impl Config {
         };
         for (at, (step, old)) in flow.steps.iter_mut().zip(&old.steps).enumerate() {
             match mutant {
-                Mutant::NothingAnew if step.anew > old.anew => *step = old.clone(),
+                Mutant::NothingAnew if step.restarts > old.restarts => *step = old.clone(),
                 Mutant::NeverStale => step.stale = false,
-                Mutant::OldOnesCount if step.anew > 0 && ended.contains(&(at, JobState::Succeeded)) => {
-                    step.stage = Stage::Succeeded;
+                Mutant::OldOnesCount if step.restarts > 0 && ended.contains(&(at, JobState::Succeeded)) => {
+                    step.state = StepState::Succeeded;
                 }
                 Mutant::NothingAnew | Mutant::OldOnesCount | Mutant::MessagesOutside => {}
             }
@@ -37,9 +37,9 @@ impl Config {
     }
 }
 
-fn flow_of(role: &mut Role) -> Option<&mut Flow> {
+fn flow_of(role: &mut JobRole) -> Option<&mut WorkflowRun> {
     match role {
-        Role::Run(flow) => Some(flow),
+        JobRole::Workflow(flow) => Some(flow),
         _ => None,
     }
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
 use ork::JobId;
-use ork::tx::{Transaction, Operation, OutboxKind, OutboxRow};
-use ork::workflow_run::Flow;
 use ork::job::Job;
 use ork::ledger::Ledger;
+use ork::tx::{Operation, OutboxKind, OutboxRow, Transaction};
+use ork::workflow_run::WorkflowRun;
 
 use super::super::store::id;
 
@@ -32,15 +32,15 @@ impl Tables {
         self.jobs.get(&id())
     }
 
-    pub(super) fn flow(&self) -> Option<&Flow> {
-        self.run()?.run()
+    pub(super) fn flow(&self) -> Option<&WorkflowRun> {
+        self.run()?.workflow_run()
     }
 
     pub(super) fn tasks(&self) -> impl Iterator<Item = &Job> {
         self.jobs.values().filter(|job| job.parent.is_some())
     }
 
-    pub(super) fn apply<O: Operation>(&self, operation: &O) -> Applied<O::Answer> {
+    pub(super) fn apply<O: Operation>(&self, operation: &O) -> Applied<O::Output> {
         let mut books = Transaction::new(1);
         let mut next = Some(operation.job());
         while let Some(job) = next {
@@ -52,9 +52,9 @@ impl Tables {
         let (writes, _) = books.finish();
         let mut tables = self.clone();
         tables.jobs.extend(books.into_entries().filter(|entry| entry.dirty).map(|entry| (entry.job.id, entry.job)));
-        let of = |row: &OutboxRow, ask| row.ask == ask;
-        let replies = writes.owed.iter().filter(|row| of(row, OutboxKind::Reply)).count();
-        let messages = writes.owed.into_iter().filter(|row| of(row, OutboxKind::Start)).collect();
+        let of = |row: &OutboxRow, ask| row.kind == ask;
+        let replies = writes.to_send.iter().filter(|row| of(row, OutboxKind::Reply)).count();
+        let messages = writes.to_send.into_iter().filter(|row| of(row, OutboxKind::Start)).collect();
         Applied { answer, messages, replies, tables }
     }
 }
@@ -63,7 +63,7 @@ impl Tables {
 impl Hash for Tables {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         for job in self.jobs.values() {
-            (job.id, job.state, job.attempt, job.base, job.tree, job.run()).hash(hasher);
+            (job.id, job.state, job.attempt, job.uncounted_attempts, job.tree, job.workflow_run()).hash(hasher);
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ork::tx::{StartWorkflow, Cancel, Claim, Claimed, NewJob, Operation, Retry, Settle, Submit};
-use ork::workflow_run::{Flow, Stage};
-use ork::job::{Attempt, Phase};
-use ork::tree::Stop;
+use ork::job::{AttemptOutcome, Phase};
+use ork::tree::CancelMode;
+use ork::tx::{Cancel, Claim, Claimed, NewJob, Operation, Retry, Settle, StartWorkflow, Submit};
+use ork::workflow_run::{StepState, WorkflowRun};
 use ork::{JobId, JobState};
 
 use super::super::given::{by, failure, new_job};
@@ -102,7 +102,7 @@ impl World {
     }
 
     /// Carries out an operation for a worker or a client, as one transaction.
-    fn change<O: Operation>(&mut self, config: &Config, worker: Option<usize>, operation: &O) -> O::Answer {
+    fn change<O: Operation>(&mut self, config: &Config, worker: Option<usize>, operation: &O) -> O::Output {
         let before = Arc::clone(&self.tables);
         let mut applied = before.apply(operation);
         config.falsify(&before, &mut applied.tables);
@@ -123,9 +123,11 @@ impl World {
     fn look(&mut self, before: &Tables) -> Option<Flaw> {
         let after = Arc::clone(&self.tables);
         let run = after.run()?;
-        if let Some(flow) = run.run() {
-            let begun = |flow: Option<&Flow>, at: usize| {
-                flow.map(|flow| &flow.steps[at]).filter(|step| step.stage == Stage::Started).map(|step| step.anew)
+        if let Some(flow) = run.workflow_run() {
+            let begun = |flow: Option<&WorkflowRun>, at: usize| {
+                flow.map(|flow| &flow.steps[at])
+                    .filter(|step| step.state == StepState::Started)
+                    .map(|step| step.restarts)
             };
             for at in 0..flow.steps.len() {
                 let (old, new) = (begun(before.flow(), at), begun(Some(flow), at));
@@ -135,8 +137,9 @@ impl World {
                 let (old, new) = (begun(before.flow(), at), begun(Some(flow), at));
                 if new.is_some() && old != new {
                     self.given[at] = step.needs.iter().map(|needs| self.ended[*needs]).collect();
-                    let needs = || step.needs.iter().map(|needs| flow.steps[*needs].stage);
-                    if !needs().all(|stage| stage.is_final() && (step.anyway || stage == Stage::Succeeded)) {
+                    let needs = || step.needs.iter().map(|needs| flow.steps[*needs].state);
+                    if !needs().all(|stage| stage.is_final() && (step.run_on_failure || stage == StepState::Succeeded))
+                    {
                         return Some(Flaw::Early);
                     }
                 }
@@ -153,23 +156,25 @@ impl World {
         }
         let count = |state: fn(JobState) -> bool| after.tasks().filter(|job| state(job.state)).count();
         let counted = [count(|_| true), count(|state| !state.is_final()), count(|state| state == JobState::Failed)];
-        if counted.map(|count| u64::try_from(count).unwrap()) != [run.tree.made, run.tree.open, run.tree.failed] {
+        if counted.map(|count| u64::try_from(count).unwrap())
+            != [run.tree.descendants, run.tree.open_children, run.tree.failed_children]
+        {
             return Some(Flaw::Miscounted);
         }
         self.ends += u8::from(!had_ended && run.state.is_final());
-        (run.state.is_final()).then(|| self.judged(run.state, run.run())).flatten()
+        (run.state.is_final()).then(|| self.judged(run.state, run.workflow_run())).flatten()
     }
 
     /// Whether a run that has ended may have ended so.
-    fn judged(&self, state: JobState, flow: Option<&Flow>) -> Option<Flaw> {
+    fn judged(&self, state: JobState, flow: Option<&WorkflowRun>) -> Option<Flaw> {
         let steps = || flow.into_iter().flat_map(|flow| &flow.steps);
-        let open = self.tables.tasks().any(|job| !job.state.is_final()) || steps().any(|step| !step.stage.is_final());
-        let well = flow.is_some() && steps().all(|step| step.stage == Stage::Succeeded);
-        let failed = steps().any(|step| step.stage == Stage::Failed);
+        let open = self.tables.tasks().any(|job| !job.state.is_final()) || steps().any(|step| !step.state.is_final());
+        let well = flow.is_some() && steps().all(|step| step.state == StepState::Succeeded);
+        let failed = steps().any(|step| step.state == StepState::Failed);
         let right = match state {
             JobState::Succeeded => well,
             JobState::Failed => failed,
-            _ => !well || self.tables.run().is_some_and(|run| run.tree.interrupted.is_some()),
+            _ => !well || self.tables.run().is_some_and(|run| run.tree.cancel_mode.is_some()),
         };
         if open || !right || usize::from(self.ends) != self.replies {
             return Some(Flaw::Misjudged);
@@ -188,17 +193,17 @@ impl World {
             unique: None,
             phase: Phase::Start,
             attempt: msg.attempt,
-            firm: msg.suspect,
-            may_be_copy: false,
-            by: by(Some(worker)),
+            durable: msg.suspect,
+            may_be_duplicate: false,
+            actor: by(Some(worker)),
         };
         let hand = match self.change(config, Some(worker), &claim) {
             Claimed::Granted { job, .. } if job.id == id() => {
-                let take_up = job.run().map(|flow| flow.not_well(job.id)).unwrap_or_default();
+                let take_up = job.workflow_run().map(|flow| flow.unsuccessful_jobs(job.id)).unwrap_or_default();
                 Hand::Run { attempt: job.attempt, take_up }
             }
             Claimed::Granted { job, .. } => Hand::Task { job: job.id, attempt: job.attempt },
-            Claimed::Runs(_) | Claimed::Stale | Claimed::Unknown => Hand::Idle,
+            Claimed::RunningElsewhere(_) | Claimed::Stale | Claimed::NotFound => Hand::Idle,
         };
         let unacked = (hand != Hand::Idle).then_some(msg);
         self.workers[worker] = Worker { hand, unacked, ..std::mem::take(&mut self.workers[worker]) };
@@ -218,14 +223,19 @@ impl World {
                 Hand::Run { attempt, take_up }
             }
             Hand::Run { attempt, .. } => {
-                let begin = StartWorkflow { job: id(), attempt, flow: config.flow(), by: by(Some(worker)) };
+                let begin = StartWorkflow { job: id(), attempt, flow: config.flow(), actor: by(Some(worker)) };
                 self.change(config, Some(worker), &begin);
                 Hand::Done
             }
             Hand::Task { job, attempt } => {
-                let how = if fails { Attempt::Failed { failure: failure(), again: None } } else { Attempt::Succeeded };
-                let output = (how == Attempt::Succeeded).then(|| Bytes::from_static(b"0"));
-                let settle = Settle { job, phase: Phase::Start, attempt, how, output, by: by(Some(worker)) };
+                let how = if fails {
+                    AttemptOutcome::Failed { failure: failure(), retry_at: None }
+                } else {
+                    AttemptOutcome::Succeeded
+                };
+                let output = (how == AttemptOutcome::Succeeded).then(|| Bytes::from_static(b"0"));
+                let settle =
+                    Settle { job, phase: Phase::Start, attempt, outcome: how, output, actor: by(Some(worker)) };
                 self.change(config, Some(worker), &settle);
                 Hand::Done
             }
@@ -258,7 +268,7 @@ impl World {
 
     /// A client cancels the run, and then what is below it, one after the other.
     pub(super) fn cancel(&mut self, config: &Config, job: JobId) {
-        let cancel = Cancel { job, stop: Stop::All, below: job != id(), by: by(None) };
+        let cancel = Cancel { job, mode: CancelMode::Immediate, from_ancestor: job != id(), actor: by(None) };
         self.change(config, None, &cancel);
     }
 

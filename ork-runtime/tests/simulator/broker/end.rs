@@ -218,7 +218,7 @@ impl Broker for BrokerEnd {
         if let Some(end) = self.world.broker_end(self.owner) {
             self.world.executor.spawn(self.owner, session::collect(end, answers));
         }
-        Ok(Some(Replies { queue, answers: answered }))
+        Ok(Some(Replies { queue, replies: answered }))
     }
 
     async fn events(&self) -> Result<Option<mpsc::Receiver<Event>>, BrokerError> {

@@ -11,8 +11,8 @@ mod session;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use ork::broker::{ReplyDelivery, Delivery, Refused};
-use ork::message::{Ask, Follow, Message, Outgoing};
+use ork::broker::{Delivery, Rejected, ReplyDelivery};
+use ork::message::{HookMessage, Message, Outgoing, WorkKind};
 use ork::{Event, JobId};
 use tokio::sync::{Notify, mpsc};
 
@@ -31,7 +31,7 @@ const DELIVERY_LIMIT: u32 = 100;
 /// What travels: a message, or what is none.
 #[derive(Debug, Clone)]
 pub(crate) struct Letter {
-    pub(crate) message: Result<Message, Refused>,
+    pub(crate) message: Result<Message, Rejected>,
     /// Whether its sender gave it no id.
     pub(crate) anonymous: bool,
     /// Whether no process of ork has sent it.
@@ -204,7 +204,7 @@ impl Server {
 /// A letter in the trace.
 fn named(letter: &Letter) -> String {
     match &letter.message {
-        Ok(message) => format!("{} {} {:?} attempt {}", message.task, message.job, message.ask, message.attempt),
+        Ok(message) => format!("{} {} {:?} attempt {}", message.task, message.job, message.kind, message.attempt),
         Err(refused) => format!("no message: {}", refused.detail),
     }
 }
@@ -222,11 +222,11 @@ impl World {
             Outgoing::Work(message) => {
                 Letter { message: Ok(Message { data: None, ..message }), anonymous: false, foreign: false }
             }
-            Outgoing::Follow(Follow { failed: Some(words), .. }) => {
+            Outgoing::Hook(HookMessage { failed: Some(words), .. }) => {
                 self.server().inner(|inner| inner.dead.push(words));
                 return Ok(());
             }
-            Outgoing::Follow(follow) => {
+            Outgoing::Hook(follow) => {
                 let message = Message { body: follow.body, ..Message::about(follow.id, &follow.task) };
                 Letter { message: Ok(message), anonymous: false, foreign: false }
             }
@@ -243,7 +243,7 @@ impl World {
                 self.tell(&event);
                 return Ok(());
             }
-            Outgoing::Hooks { .. } | Outgoing::Tell { .. } => return Err(NotTaken::NoQueue),
+            Outgoing::Hooks { .. } | Outgoing::PendingEvent { .. } => return Err(NotTaken::NoQueue),
         };
         self.takes_letter(from, letter)
     }
@@ -271,8 +271,8 @@ impl World {
     fn takes_letter(self: &Arc<Self>, from: Owner, letter: Letter) -> Result<(), NotTaken> {
         let (now, words) = (self.executor.now(), named(&letter));
         let (keeps, is_double) = (self.keeps(), from == Owner::WORLD && !letter.foreign);
-        let part = letter.message.as_ref().ok().and_then(|message| match message.ask {
-            Ask::Part { index, .. } => Some(format!("{}.{index} attempt {}", message.job, message.attempt)),
+        let part = letter.message.as_ref().ok().and_then(|message| match message.kind {
+            WorkKind::Part { index, .. } => Some(format!("{}.{index} attempt {}", message.job, message.attempt)),
             _ if !keeps => Some(message.job.to_string()),
             _ if is_double => Some(format!("{} attempt {}", message.job, message.attempt)),
             _ => None,
@@ -477,11 +477,11 @@ fn mailbox_of(owner: Owner) -> String {
 }
 
 fn delivery(letter: Letter, redelivered: u32, receipt: Ticket) -> Delivery {
-    let lost = letter.message.as_ref().map_or(0, |message| message.lost);
+    let lost = letter.message.as_ref().map_or(0, |message| message.losses);
     Delivery {
         message: letter.message,
         redelivered: redelivered + lost,
         anonymous: letter.anonymous,
-        receipt: Box::new(receipt),
+        acker: Box::new(receipt),
     }
 }

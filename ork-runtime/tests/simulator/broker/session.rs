@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use ork::broker::{ReplyDelivery, Delivery, Receipt, Disposition, Subscribe, Subscription};
+use ork::broker::{Acker, Delivery, Disposition, ReplyDelivery, Subscribe, Subscription};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{BrokerEnd, Letter, Session, Stored, delivery, mailbox_of};
@@ -50,12 +50,12 @@ impl Ticket {
     }
 }
 
-impl Receipt for Ticket {
+impl Acker for Ticket {
     fn settle(mut self: Box<Self>, settlement: Disposition) {
         self.give(settlement);
     }
 
-    fn is_lost(&self) -> bool {
+    fn is_channel_closed(&self) -> bool {
         self.session != self.current.load(Ordering::Relaxed)
     }
 }
@@ -310,7 +310,10 @@ impl Driver {
                     }
                 }
                 How::Said(letter, Disposition::RequeueElsewhere(..)) if letter.1 < declines => back.push(tag),
-                How::Said(letter, Disposition::RequeueElsewhere(reason, words) | Disposition::DeadLetter(reason, words)) => {
+                How::Said(
+                    letter,
+                    Disposition::RequeueElsewhere(reason, words) | Disposition::DeadLetter(reason, words),
+                ) => {
                     world.server().put_aside(&letter.0, &format!("{}: {words}", reason.as_str()));
                     done.push(tag);
                 }

@@ -5,7 +5,7 @@ mod repeats;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ork::message::{Ask, Message};
+use ork::message::{Message, WorkKind};
 use ork::store::JobView;
 use ork::{JobId, JobState};
 
@@ -200,10 +200,10 @@ impl Oracle {
     /// A message comes that has come before.
     pub(crate) fn comes_again(&mut self, message: &Message, now: u64) {
         let job = message.job;
-        let key = match message.ask {
-            Ask::Part { index, .. } => format!("{job}.{index}"),
-            Ask::Join => format!("{job}.join"),
-            Ask::Whole | Ask::Item | Ask::Step | Ask::Hooks(_) => job.to_string(),
+        let key = match message.kind {
+            WorkKind::Part { index, .. } => format!("{job}.{index}"),
+            WorkKind::Join => format!("{job}.join"),
+            WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Hooks(_) => job.to_string(),
         };
         self.reaches("deliveries that came again");
         // What lost its connection while it ran counts like what died.

@@ -8,7 +8,13 @@ use crate::broker::DeadLetterReason;
 use crate::broker::amqp::topology::Names;
 
 /// The copy of a delivery that goes to the dead letters.
-pub(in super::super) fn bury(arrival: Arrival, names: &Names, queue: &str, reason: DeadLetterReason, detail: &str) -> Parcel {
+pub(in super::super) fn bury(
+    arrival: Arrival,
+    names: &Names,
+    queue: &str,
+    reason: DeadLetterReason,
+    detail: &str,
+) -> Parcel {
     // What a header may hold, with room for all the others in one frame.
     let detail: String = detail.chars().take(2_000).collect();
     let mut headers = arrival.properties.headers().clone().unwrap_or_default();

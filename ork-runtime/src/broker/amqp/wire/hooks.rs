@@ -10,7 +10,7 @@ use crate::broker::DeadLetterReason;
 use crate::broker::amqp::error::Trouble;
 use crate::broker::amqp::topology::{Names, short};
 use crate::hook::{Allowed, HookError, Hooks, MOST_BYTES, MOST_HOOKS, MOST_PARTS, OnComplete, PartHook};
-use crate::message::{WorkKind, HookMessage, Limits};
+use crate::message::{HookMessage, Limits, WorkKind};
 
 pub(super) const PART_ID: &str = "part_id";
 pub(super) const TOTAL_PARTS: &str = "total_parts";

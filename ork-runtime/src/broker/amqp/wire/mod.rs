@@ -9,12 +9,12 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
 use super::error::Trouble;
 use super::topology::{Names, short};
-use crate::broker::{ReplyDelivery, BrokerErrorKind, DeadLetterReason, Rejected};
+use crate::broker::{BrokerErrorKind, DeadLetterReason, Rejected, ReplyDelivery};
 use crate::event::Event;
 use crate::hook::Allowed;
 use crate::id::{Fingerprint, JobId};
 use crate::job::ReplyTo;
-use crate::message::{WorkKind, Message, Outgoing, Reply};
+use crate::message::{Message, Outgoing, Reply, WorkKind};
 
 mod copy;
 mod hooks;

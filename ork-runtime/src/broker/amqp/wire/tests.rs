@@ -52,10 +52,10 @@ fn message() -> impl Strategy<Value = Message> {
                 root: root.unwrap_or(job),
                 parent,
                 task,
-                ask,
+                kind: ask,
                 attempt,
                 priority,
-                lost,
+                losses: lost,
                 body: body.into(),
                 reply,
                 schema,
@@ -162,7 +162,7 @@ fn a_body_and_a_routing_key_are_a_message() {
     let decoded = decode(&arrival(BasicProperties::default(), b"{}"), &names());
     let message = decoded.message.unwrap();
     assert!(decoded.anonymous);
-    assert_eq!((message.task.as_str(), message.ask, message.attempt), ("add", WorkKind::Job, 1));
+    assert_eq!((message.task.as_str(), message.kind, message.attempt), ("add", WorkKind::Job, 1));
     assert_eq!((message.root, message.reply), (message.job, None));
 }
 
@@ -248,10 +248,10 @@ fn what_is_too_large_or_too_long_is_not_sent() {
             root: JobId::new(),
             parent: None,
             task,
-            ask: WorkKind::Job,
+            kind: WorkKind::Job,
             attempt: 1,
             priority: 0,
-            lost: 0,
+            losses: 0,
             body: body.into(),
             reply: None,
             schema: None,
@@ -300,7 +300,7 @@ fn an_event_is_published_by_its_type_to_whoever_listens() {
     assert_eq!(*parcel.properties.delivery_mode(), Some(2));
     assert_eq!(parcel.properties.message_id().as_ref().unwrap().as_str(), event.id);
     assert_eq!(Event::from_json(&parcel.body).unwrap(), event);
-    let tell = Outgoing::Tell { job: job.id, row: 7, what: PendingEvent::Job(EventKind::Completed) };
+    let tell = Outgoing::PendingEvent { job: job.id, row: 7, what: PendingEvent::Job(EventKind::Completed) };
     assert_eq!(encode(tell, &names(), usize::MAX).unwrap_err().kind, BrokerErrorKind::Config);
 }
 

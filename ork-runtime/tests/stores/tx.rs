@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use ork::tx::{Answer, Cancel, Claim, Claimed, NewJob, PartAttemptOutcome, PartKey, Retry, Settle, Started, ControlResult};
-use ork::job::{Attempt, Job, Phase};
-use ork::ledger::Append;
-use ork::message::{Ask, Outgoing};
+use ork::job::{AttemptOutcome, Job, Phase};
+use ork::ledger::AppendResult;
+use ork::message::{Outgoing, WorkKind};
+use ork::tx::{
+    Cancel, Claim, Claimed, ControlResult, NewJob, PartAttemptOutcome, PartKey, Retry, Settle, SettleResult, Started,
+};
 use ork::{JobId, JobState, OnError, Policy, Tolerate};
 
 use super::world::{START, World, each, failed, ok, part};
 
-fn asks(owed: &[ork::tx::Owed]) -> Vec<Ask> {
+fn asks(owed: &[ork::tx::HeldRow]) -> Vec<WorkKind> {
     let ask = |message: &Outgoing| match message {
-        Outgoing::Work(message) => message.ask,
+        Outgoing::Work(message) => message.kind,
         other => panic!("no work: {other:?}"),
     };
     owed.iter().flat_map(|row| row.messages.iter().map(ask)).collect()
@@ -22,8 +24,8 @@ async fn state(world: &World, id: JobId) -> JobState {
     world.store.job(id).await.unwrap().unwrap().job.state
 }
 
-async fn end(world: &World, id: JobId, phase: Phase, attempt: u32, how: Attempt) -> Answer {
-    let settle = Settle { job: id, phase, attempt, how, output: Some("2".into()), by: world.by() };
+async fn end(world: &World, id: JobId, phase: Phase, attempt: u32, how: AttemptOutcome) -> SettleResult {
+    let settle = Settle { job: id, phase, attempt, outcome: how, output: Some("2".into()), actor: world.by() };
     world.store.apply(settle).await.unwrap()
 }
 
@@ -34,8 +36,8 @@ fn an_ended_job_is_not_claimed_again() {
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         // Delivered twice: both may run it, the first to settle counts.
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
-        assert!(matches!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Counted(_)));
-        assert_eq!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Old);
+        assert!(matches!(end(&world, id, Phase::Start, 1, AttemptOutcome::Succeeded).await, SettleResult::Applied(_)));
+        assert_eq!(end(&world, id, Phase::Start, 1, AttemptOutcome::Succeeded).await, SettleResult::Stale);
         assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Stale);
         assert_eq!(state(&world, id).await, JobState::Succeeded);
     });
@@ -47,8 +49,8 @@ fn an_unknown_job_is_made_when_it_is_claimed() {
         let id = JobId::new();
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         assert_eq!(state(&world, id).await, JobState::Running);
-        assert_eq!(world.claim(JobId::new(), Phase::Join, 1).await, Claimed::Unknown);
-        assert_eq!(world.claim(JobId::new(), Phase::Start, 2).await, Claimed::Unknown);
+        assert_eq!(world.claim(JobId::new(), Phase::Join, 1).await, Claimed::NotFound);
+        assert_eq!(world.claim(JobId::new(), Phase::Start, 2).await, Claimed::NotFound);
     });
 }
 
@@ -58,13 +60,13 @@ fn an_older_attempt_changes_nothing() {
         let id = world.submit("one").await;
         world.claim(id, Phase::Start, 1).await;
         let failure = ork::Failure::new(ork::FailureKind::Task, "no");
-        let how = Attempt::Failed { failure, again: Some(START + Duration::from_secs(5)) };
-        assert_eq!(end(&world, id, Phase::Start, 1, how).await, Answer::Counted(Vec::new()));
+        let how = AttemptOutcome::Failed { failure, retry_at: Some(START + Duration::from_secs(5)) };
+        assert_eq!(end(&world, id, Phase::Start, 1, how).await, SettleResult::Applied(Vec::new()));
         assert_eq!(state(&world, id).await, JobState::Retrying);
         assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Stale);
-        assert_eq!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Old);
+        assert_eq!(end(&world, id, Phase::Start, 1, AttemptOutcome::Succeeded).await, SettleResult::Stale);
         assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Granted { .. }));
-        assert!(matches!(end(&world, id, Phase::Start, 2, Attempt::Succeeded).await, Answer::Counted(_)));
+        assert!(matches!(end(&world, id, Phase::Start, 2, AttemptOutcome::Succeeded).await, SettleResult::Applied(_)));
     });
 }
 
@@ -80,9 +82,9 @@ fn the_last_part_owes_the_join_exactly_once() {
         assert_eq!(state(&world, id).await, JobState::Waiting);
         assert!(world.take(100).await.is_empty());
         world.start(part(id, 1)).await;
-        assert!(matches!(world.settle(part(id, 1), failed()).await, Answer::Counted(_)));
-        assert_eq!(world.settle(part(id, 1), ok()).await, Answer::Old);
-        assert_eq!(asks(&world.take(100).await), [Ask::Join]);
+        assert!(matches!(world.settle(part(id, 1), failed()).await, SettleResult::Applied(_)));
+        assert_eq!(world.settle(part(id, 1), ok()).await, SettleResult::Stale);
+        assert_eq!(asks(&world.take(100).await), [WorkKind::Join]);
         assert!(world.take(100).await.is_empty());
         let counts = world.store.job(id).await.unwrap().unwrap().counts;
         assert_eq!((counts.ok, counts.failed, counts.running), (2, 1, 0));
@@ -124,7 +126,7 @@ fn what_an_overtaken_worker_gives_back_stays_with_the_one_that_has_it() {
         let (id, other) = (world.submit("many").await, world.other());
         world.opened(id, Policy::default(), false).await;
         let epoch = other.opened(id, Policy::default(), false).await;
-        assert_eq!(end(&world, id, Phase::Start, 1, Attempt::Interrupted).await, Answer::Old);
+        assert_eq!(end(&world, id, Phase::Start, 1, AttemptOutcome::Interrupted).await, SettleResult::Stale);
         assert_eq!(state(&world, id).await, JobState::Running);
         other.append(id, epoch, 0, 1).await;
         assert!(other.seal(id, epoch, 1).await);
@@ -141,10 +143,10 @@ fn a_page_twice_is_there_once_and_a_gap_is_refused() {
     each(|world| async move {
         let id = world.submit("many").await;
         let epoch = world.opened(id, Policy::default(), false).await;
-        assert_eq!(world.append(id, epoch, 0, 10).await.answer, Append::Added);
-        assert_eq!(world.append(id, epoch, 0, 10).await.answer, Append::Already);
-        assert_eq!(world.append(id, epoch, 20, 10).await.answer, Append::Old);
-        assert_eq!(world.append(id, epoch, 10, 1).await.answer, Append::Added);
+        assert_eq!(world.append(id, epoch, 0, 10).await.answer, AppendResult::Added);
+        assert_eq!(world.append(id, epoch, 0, 10).await.answer, AppendResult::Already);
+        assert_eq!(world.append(id, epoch, 20, 10).await.answer, AppendResult::Stale);
+        assert_eq!(world.append(id, epoch, 10, 1).await.answer, AppendResult::Added);
         assert_eq!(world.store.job(id).await.unwrap().unwrap().head.appended, 11);
     });
 }
@@ -159,9 +161,9 @@ fn what_belongs_to_an_older_run_of_the_split_is_ignored() {
         world.settle(part(id, 0), ok()).await;
         let second = world.opened(id, Policy::default(), false).await;
         assert_eq!(second, first + 1);
-        assert_eq!(world.append(id, first, 5, 5).await.answer, Append::Old);
-        assert_eq!(world.start(part(id, 1)).await, Started::Nothing(Vec::new()));
-        assert_eq!(world.settle(part(id, 1), ok()).await, Answer::Old);
+        assert_eq!(world.append(id, first, 5, 5).await.answer, AppendResult::Stale);
+        assert_eq!(world.start(part(id, 1)).await, Started::Stale(Vec::new()));
+        assert_eq!(world.settle(part(id, 1), ok()).await, SettleResult::Stale);
         assert!(!world.seal(id, first, 5).await);
         let view = world.store.job(id).await.unwrap().unwrap();
         assert_eq!((view.head.appended, view.counts.settled()), (0, 0));
@@ -173,10 +175,10 @@ fn what_belongs_to_an_older_run_of_the_split_is_ignored() {
 fn a_part_that_does_not_exist_is_not_run() {
     each(|world| async move {
         let id = world.with_parts(10, Policy::default(), false).await;
-        assert_eq!(world.start(part(id, 10)).await, Started::Unknown { parts: Some(10) });
-        assert_eq!(world.start(PartKey { epoch: 2, ..part(id, 0) }).await, Started::Unknown { parts: Some(10) });
-        assert_eq!(world.start(part(JobId::new(), 0)).await, Started::Unknown { parts: None });
-        assert_eq!(world.settle(part(id, 10), ok()).await, Answer::Old);
+        assert_eq!(world.start(part(id, 10)).await, Started::NotFound { parts: Some(10) });
+        assert_eq!(world.start(PartKey { epoch: 2, ..part(id, 0) }).await, Started::NotFound { parts: Some(10) });
+        assert_eq!(world.start(part(JobId::new(), 0)).await, Started::NotFound { parts: None });
+        assert_eq!(world.settle(part(id, 10), ok()).await, SettleResult::Stale);
         assert_eq!(world.store.job(id).await.unwrap().unwrap().counts, ork::Counts::default());
     });
 }
@@ -190,17 +192,17 @@ fn a_retried_part_is_fenced_and_comes_again_when_it_is_due() {
         let failure = ork::Failure::new(ork::FailureKind::Task, "no");
         let due = START + Duration::from_secs(3);
         let how = PartAttemptOutcome::Failed { failure, again: Some(due) };
-        assert_eq!(world.settle(part(id, 0), how).await, Answer::Counted(Vec::new()));
-        assert_eq!(world.start(part(id, 0)).await, Started::Nothing(Vec::new()));
-        assert_eq!(world.settle(part(id, 0), ok()).await, Answer::Old);
+        assert_eq!(world.settle(part(id, 0), how).await, SettleResult::Applied(Vec::new()));
+        assert_eq!(world.start(part(id, 0)).await, Started::Stale(Vec::new()));
+        assert_eq!(world.settle(part(id, 0), ok()).await, SettleResult::Stale);
         let early = world.take_at(10, Duration::from_secs(2)).await;
-        assert_eq!((early.owed.len(), early.next_due), (0, Some(due)));
-        let taken = world.take_at(10, Duration::from_secs(3)).await.owed;
+        assert_eq!((early.to_send.len(), early.next_due), (0, Some(due)));
+        let taken = world.take_at(10, Duration::from_secs(3)).await.to_send;
         let Outgoing::Work(message) = &taken[0].messages[0] else { panic!("no work") };
         assert_eq!((message.attempt, &*message.body), (2, &b"0"[..]));
         let again = PartKey { attempt: 2, ..part(id, 0) };
         assert!(matches!(world.start(again).await, Started::Run { count: Some(1), .. }));
-        assert!(matches!(world.settle(again, ok()).await, Answer::Counted(_)));
+        assert!(matches!(world.settle(again, ok()).await, SettleResult::Applied(_)));
         assert_eq!(state(&world, id).await, JobState::Succeeded);
     });
 }
@@ -214,7 +216,7 @@ fn stop_skips_what_has_not_begun_and_waits_for_what_has() {
         world.start(part(id, 1)).await;
         world.settle(part(id, 0), failed()).await;
         assert_eq!(state(&world, id).await, JobState::Waiting);
-        assert_eq!(world.start(part(id, 5)).await, Started::Nothing(Vec::new()));
+        assert_eq!(world.start(part(id, 5)).await, Started::Stale(Vec::new()));
         world.settle(part(id, 1), ok()).await;
         let view = world.store.job(id).await.unwrap().unwrap();
         assert_eq!(view.job.state, JobState::Failed);
@@ -230,7 +232,7 @@ fn a_begun_part_of_a_stopped_job_whose_worker_died_is_skipped_when_it_comes_agai
         world.start(part(id, 0)).await;
         world.start(part(id, 1)).await;
         world.settle(part(id, 0), failed()).await;
-        assert_eq!(world.start(part(id, 1)).await, Started::Nothing(Vec::new()));
+        assert_eq!(world.start(part(id, 1)).await, Started::Stale(Vec::new()));
         assert_eq!(state(&world, id).await, JobState::Failed);
     });
 }
@@ -242,12 +244,12 @@ fn cancelling_settles_everything_at_once() {
         world.start(part(id, 69_999)).await;
         let cancel = Cancel::new(id, world.by());
         assert_eq!(world.store.apply(cancel.clone()).await.unwrap(), ControlResult::Done(Vec::new()));
-        assert_eq!(world.store.apply(cancel).await.unwrap(), ControlResult::Refused(JobState::Cancelled));
-        assert_eq!(world.settle(part(id, 69_999), ok()).await, Answer::Old);
+        assert_eq!(world.store.apply(cancel).await.unwrap(), ControlResult::InvalidState(JobState::Cancelled));
+        assert_eq!(world.settle(part(id, 69_999), ok()).await, SettleResult::Stale);
         let view = world.store.job(id).await.unwrap().unwrap();
         assert_eq!((view.counts.cancelled, view.counts.running), (70_000, 0));
         let unknown = Cancel::new(JobId::new(), world.by());
-        assert_eq!(world.store.apply(unknown).await.unwrap(), ControlResult::Unknown);
+        assert_eq!(world.store.apply(unknown).await.unwrap(), ControlResult::NotFound);
     });
 }
 
@@ -263,10 +265,10 @@ fn retrying_owes_exactly_what_is_not_ok() {
         assert_eq!(state(&world, id).await, JobState::Failed);
         assert!(matches!(world.store.apply(Retry::new(id, world.by())).await.unwrap(), ControlResult::Done(_)));
         assert_eq!(state(&world, id).await, JobState::Waiting);
-        let again = |index| Ask::Part { epoch: 2, index };
+        let again = |index| WorkKind::Part { epoch: 2, index };
         assert_eq!(asks(&world.take(100).await), [again(1), again(2), again(5)]);
         for index in [1, 2, 5] {
-            assert_eq!(world.settle(part(id, index), ok()).await, Answer::Old, "of the epoch before");
+            assert_eq!(world.settle(part(id, index), ok()).await, SettleResult::Stale, "of the epoch before");
             let part = PartKey { epoch: 2, ..part(id, index) };
             world.start(part).await;
             world.settle(part, ok()).await;
@@ -286,7 +288,7 @@ fn an_interrupted_attempt_costs_nothing() {
         assert!(matches!(world.start(part(id, 0)).await, Started::Run { .. }));
         let one = world.submit("one").await;
         world.claim(one, Phase::Start, 1).await;
-        end(&world, one, Phase::Start, 1, Attempt::Interrupted).await;
+        end(&world, one, Phase::Start, 1, AttemptOutcome::Interrupted).await;
         assert_eq!(state(&world, one).await, JobState::Ready);
         assert!(matches!(world.claim(one, Phase::Start, 1).await, Claimed::Granted { .. }));
     });
@@ -308,8 +310,8 @@ fn many_settlements_at_once_in_any_order_and_twice_count_once() {
         };
         // A stride that is coprime to the count visits every index once, far from its neighbours.
         let answers = futures_util::future::join_all((0..2_000_u64).map(|n| settle(n * 1_013 % 2_000))).await;
-        assert!(answers.iter().all(|(first, second)| *first != Answer::Old && *second == Answer::Old));
-        assert_eq!(asks(&world.take(10_000).await), [Ask::Join]);
+        assert!(answers.iter().all(|(first, second)| *first != SettleResult::Stale && *second == SettleResult::Stale));
+        assert_eq!(asks(&world.take(10_000).await), [WorkKind::Join]);
         assert_eq!(world.store.job(id).await.unwrap().unwrap().counts.ok, 2_000);
     });
 }
@@ -320,11 +322,10 @@ fn many_settlements_at_once_in_any_order_and_twice_count_once() {
 fn a_settlement_makes_good_the_claim_that_was_forgotten() {
     each(|world| async move {
         let id = world.submit("one").await;
-        assert!(matches!(end(&world, id, Phase::Start, 1, Attempt::Succeeded).await, Answer::Counted(_)));
+        assert!(matches!(end(&world, id, Phase::Start, 1, AttemptOutcome::Succeeded).await, SettleResult::Applied(_)));
         assert_eq!(state(&world, id).await, JobState::Succeeded);
         let id = world.submit("many").await;
-        let open =
-            ork::tx::Open { job: id, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
+        let open = ork::tx::OpenParts { job: id, attempt: 1, policy: Policy::default(), joined: false, schemas: None };
         assert_eq!(world.store.apply(open).await.unwrap(), Some(1));
         assert!(world.seal(id, 1, 0).await);
         assert_eq!(state(&world, id).await, JobState::Succeeded);
@@ -353,7 +354,7 @@ fn a_retry_ends_the_run_of_the_split_that_was_cut_short() {
         assert!(matches!(steer(false).await, ControlResult::Done(_)));
         assert!(matches!(steer(true).await, ControlResult::Done(_)));
         assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Granted { .. }));
-        assert_eq!(world.append(id, epoch, 2, 1).await.answer, Append::Old);
+        assert_eq!(world.append(id, epoch, 2, 1).await.answer, AppendResult::Stale);
         assert!(!world.seal(id, epoch, 2).await);
         assert_eq!(state(&world, id).await, JobState::Running);
     });
@@ -373,8 +374,8 @@ fn an_older_attempt_does_not_skip_a_part_that_runs() {
         assert!(matches!(world.start(again).await, Started::Run { .. }));
         world.start(part(id, 1)).await;
         world.settle(part(id, 1), failed()).await;
-        assert_eq!(world.start(part(id, 0)).await, Started::Nothing(Vec::new()));
-        assert!(matches!(world.settle(again, ok()).await, Answer::Counted(_)));
+        assert_eq!(world.start(part(id, 0)).await, Started::Stale(Vec::new()));
+        assert!(matches!(world.settle(again, ok()).await, SettleResult::Applied(_)));
         assert_eq!(state(&world, id).await, JobState::Failed);
     });
 }
@@ -387,18 +388,28 @@ fn a_copy_of_what_another_process_runs_leaves_the_job_with_that_one() {
         let claim = |by, may_be_copy| {
             let unknown = NewJob { job: Job::new(id, "one", START), input: "{}".into() };
             let phase = Phase::Start;
-            let claim = Claim { unknown, unique: None, phase, attempt: 1, firm: false, may_be_copy, by };
+            let claim = Claim {
+                unknown,
+                unique: None,
+                phase,
+                attempt: 1,
+                durable: false,
+                may_be_duplicate: may_be_copy,
+                actor: by,
+            };
             async { world.store.apply(claim).await.unwrap() }
         };
         // What nobody runs is claimed, and again by the same process.
         for _ in 0..2 {
             assert!(matches!(claim(world.by(), true).await, Claimed::Granted { .. }));
         }
-        assert_eq!(claim(other.by(), true).await, Claimed::Runs(world.worker.to_string()));
+        assert_eq!(claim(other.by(), true).await, Claimed::RunningElsewhere(world.worker.to_string()));
         let worker = world.store.job(id).await.unwrap().unwrap().job.worker;
         assert_eq!(worker, Some(world.worker.to_string()), "nothing changed");
         // A delivery that the broker has made before says that the first one has lost it.
-        let Claimed::Granted { job, again, .. } = claim(other.by(), false).await else { panic!("it is owed") };
+        let Claimed::Granted { job, reclaimed: again, .. } = claim(other.by(), false).await else {
+            panic!("it is owed")
+        };
         assert!(again && job.worker == Some(other.worker.to_string()));
         // What has ended is not waited for.
         world.store.apply(Cancel::new(id, world.by())).await.unwrap();
