@@ -10,7 +10,7 @@ use crate::event::{Event, PendingEvent};
 use crate::failure::Failure;
 use crate::hook::Hooks;
 use crate::id::{Fingerprint, JobId};
-use crate::job::{Job, ReplyTo, State};
+use crate::job::{Job, Phase, ReplyTo, State};
 use crate::output::OutputRef;
 
 /// What a message asks for.
@@ -33,6 +33,16 @@ pub enum WorkKind {
     Join,
     /// Send what follows the job: these of its hooks, a bit for each. It never travels through a broker.
     Hooks(u32),
+}
+
+impl WorkKind {
+    /// The phase of a job that this kind of work runs.
+    pub const fn phase(self) -> Phase {
+        match self {
+            Self::Join => Phase::Join,
+            Self::Job | Self::Single | Self::Part { .. } | Self::Step | Self::Hooks(_) => Phase::Start,
+        }
+    }
 }
 
 /// One dispatch of a job or of one of its parts.

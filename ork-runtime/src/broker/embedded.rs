@@ -289,7 +289,7 @@ impl Pump {
                     continue;
                 };
                 // What was lost with a worker comes a part at a time, so that few does not mean that it was all.
-                let lost = rows.iter().any(|row| row.lost > 0);
+                let lost = rows.iter().any(|row| row.losses > 0);
                 (more, next_due) = (cut || lost, due);
                 self.hand_out(rows);
                 continue;
@@ -336,7 +336,7 @@ impl Pump {
 }
 
 fn unpack(held: &Arc<HeldRows>, rows: HeldRow, taking: Taking) -> Vec<Delivery> {
-    let HeldRow { id: _, lost, messages, release_after_events: _ } = rows;
+    let HeldRow { id: _, losses: lost, messages, release_after_events: _ } = rows;
     let acker = || Box::new(EmbeddedAcker { held: Arc::clone(held), taking, settled: false });
     let deliveries = messages.into_iter().filter_map(|message| match message {
         Outgoing::Work(message) => {

@@ -319,14 +319,12 @@ impl Client {
         Ok(jobs)
     }
 
-    async fn steered(&self, id: JobId, verb: &'static str, steered: ControlResult) -> Result<(), ClientError> {
+    fn steered(id: JobId, verb: &'static str, steered: ControlResult) -> Result<(), ClientError> {
         match steered {
-            ControlResult::Done(owed) => {
-                self.engine.outbox.send(owed).await;
-                Ok(())
-            }
+            ControlResult::Done
             // Only a retry can find these, and it looks at them.
-            ControlResult::OnlyBelow | ControlResult::PartNotRetryable(_) | ControlResult::KeyTaken(_) => Ok(()),
+            | ControlResult::OnlyBelow
+            | ControlResult::PartNotRetryable(_) | ControlResult::KeyTaken(_) => Ok(()),
             ControlResult::AncestorCancelled(above) => Err(ClientError::Interrupted { id, above }),
             ControlResult::Superseded(counts) => Err(ClientError::Replaced { id, counts }),
             ControlResult::InvalidState(state) => Err(ClientError::WrongState { id, verb, state }),

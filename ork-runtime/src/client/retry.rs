@@ -5,7 +5,7 @@ use crate::id::JobId;
 use crate::job::{JobKind, State};
 use crate::store::{JobDiagnostics, JobView};
 use crate::task::CallError;
-use crate::tx::{ControlResult, Resend, Retry, ends};
+use crate::tx::{ControlResult, Resend, Retry, job_of_end};
 
 impl Client {
     /// Takes up a job that failed or was cancelled: exactly the parts that are not `ok`, then its join. A job that
@@ -36,10 +36,10 @@ impl Client {
     pub async fn retry_part(&self, id: JobId, index: u64) -> Result<(), ClientError> {
         let unique = self.view(id).await?.job.unique_key;
         let retry = Retry { part: Some(index), unique: unique.clone(), ..Retry::new(id, self.engine.actor()) };
-        match self.engine.store.apply(retry).await? {
+        match self.engine.commit(retry).await? {
             ControlResult::PartNotRetryable(how) => Err(ClientError::PartStays { id, index, how }),
             ControlResult::KeyTaken(by) => Err(ClientError::Taken { key: unique.unwrap_or_default().to_string(), by }),
-            steered => self.steered(id, "retried", steered).await,
+            steered => Self::steered(id, "retried", steered),
         }
     }
 
@@ -60,11 +60,11 @@ impl Client {
         let after = if job.started.is_none() { self.waited_for(id).await? } else { Vec::new() };
         let unique = job.unique_key;
         let retry = Retry { unique: unique.clone(), after, ..Retry::new(id, self.engine.actor()) };
-        match self.engine.store.apply(retry).await? {
+        match self.engine.commit(retry).await? {
             ControlResult::OnlyBelow => Ok(true),
             ControlResult::KeyTaken(by) => Err(ClientError::Taken { key: unique.unwrap_or_default().to_string(), by }),
             ControlResult::InvalidState(state) if !state.is_final() => self.send_again(id).await.map(|()| false),
-            steered => self.steered(id, "retried", steered).await.map(|()| false),
+            steered => Self::steered(id, "retried", steered).map(|()| false),
         }
     }
 
@@ -72,7 +72,7 @@ impl Client {
     /// for them.
     async fn waited_for(&self, id: JobId) -> Result<Vec<JobId>, ClientError> {
         let JobDiagnostics { to_send: owed, follows, .. } = self.engine.store.diagnostics(id).await?;
-        let one = owed.limit.and_then(|(limit, _)| ends(&limit.name));
+        let one = owed.limit.and_then(|(limit, _)| job_of_end(&limit.name));
         Ok(follows.into_iter().chain(one).collect())
     }
 
@@ -94,11 +94,8 @@ impl Client {
         if let (false, Ok(task)) = (under_way, engine.registry.get(&job.task)) {
             under_way = engine.broker.waiting(task.queue()).await?.unwrap_or(0) > 0;
         }
-        if !under_way
-            && let Some(owed) =
-                engine.store.apply(Resend { job: id, attempt: job.attempt, actor: engine.actor() }).await?
-        {
-            engine.outbox.send(owed).await;
+        let resend = Resend { job: id, attempt: job.attempt, actor: engine.actor() };
+        if !under_way && engine.commit(resend).await? {
             return Ok(());
         }
         let why = self.why(id).await?;

@@ -153,13 +153,10 @@ impl Client {
     }
 
     async fn pause_or_resume(&self, name: &str, job: JobId, next: Option<Timestamp>) -> Result<bool, ClientError> {
-        match self.engine.store.apply(PauseSchedule { job, next, actor: self.engine.actor() }).await? {
-            PauseResult::Done(owed) => {
-                self.engine.outbox.send(owed).await;
-                Ok(true)
-            }
+        match self.engine.commit(PauseSchedule { job, next, actor: self.engine.actor() }).await? {
+            PauseResult::Done => Ok(true),
             PauseResult::Already => Ok(false),
-            PauseResult::Unknown => Err(no_schedule(name, &[])),
+            PauseResult::NotFound => Err(no_schedule(name, &[])),
         }
     }
 

@@ -38,7 +38,7 @@ impl Client {
 
     async fn stop(&self, id: JobId, stop: CancelMode) -> Result<(), ClientError> {
         let steered = cancel::stop(&self.engine, id, stop).await?;
-        self.steered(id, "cancelled", steered).await
+        Self::steered(id, "cancelled", steered)
     }
 
     /// Takes up what did not end well below a job whose own work did.

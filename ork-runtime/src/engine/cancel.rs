@@ -24,8 +24,8 @@ const PAGE: usize = 500;
 /// If the future is dropped, the job may or may not have been stopped; if it has, nothing begins below it any more.
 pub(crate) async fn stop(engine: &Engine, id: JobId, stop: CancelMode) -> Result<ControlResult, StoreError> {
     let cancel = Cancel { job: id, mode: stop, from_ancestor: false, actor: engine.actor() };
-    match engine.store.apply(cancel).await? {
-        ControlResult::Done(to_send) => engine.outbox.send(to_send).await,
+    match engine.commit(cancel).await? {
+        ControlResult::Done => {}
         other => return Ok(other),
     }
     // From here on nothing below it begins; this only makes it known sooner, and stops what runs.
@@ -38,11 +38,7 @@ pub(crate) async fn stop(engine: &Engine, id: JobId, stop: CancelMode) -> Result
             let children = engine.store.jobs(filter).await?;
             let cancel =
                 |child: &JobView| Cancel { job: child.job.id, mode: stop, from_ancestor: true, actor: engine.actor() };
-            for steered in engine.store.apply_all(children.iter().map(cancel).collect()).await? {
-                if let ControlResult::Done(to_send) = steered {
-                    engine.outbox.send(to_send).await;
-                }
-            }
+            engine.commit_all(children.iter().map(cancel).collect()).await?;
             parents.extend(children.iter().filter(|child| child.job.tree.open_children > 0).map(|child| child.job.id));
             match children.last() {
                 Some(last) => before = Some(last.job.id),
@@ -50,7 +46,7 @@ pub(crate) async fn stop(engine: &Engine, id: JobId, stop: CancelMode) -> Result
             }
         }
     }
-    Ok(ControlResult::Done(Vec::new()))
+    Ok(ControlResult::Done)
 }
 
 /// The input of `ork.cancel`.
@@ -91,7 +87,7 @@ async fn asked(engine: &Engine, message: &Message) -> Result<CallOutcome, StoreE
         ControlResult::AncestorCancelled(above) => {
             no(format!("job {above} above it was interrupted, and it ends with that"))
         }
-        ControlResult::Done(_)
+        ControlResult::Done
         | ControlResult::OnlyBelow
         | ControlResult::Superseded(_)
         | ControlResult::KeyTaken(_)

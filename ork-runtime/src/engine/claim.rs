@@ -1,6 +1,6 @@
 //! Is this delivery still owed? Called by `engine::process`; asks the store, which decides by the pure accounting.
 
-use super::{Done, Engine, ProcessError, permits, reject, services};
+use super::{Done, Engine, ProcessError, reject, services};
 use crate::broker::DeadLetterReason;
 use crate::hook::StoredHooks;
 use crate::job::{Job, JobKind, Phase, UniqueKey};
@@ -8,7 +8,7 @@ use crate::message::{Message, WorkKind};
 use crate::role::JobRole;
 use crate::task::builtin;
 use crate::tx::{
-    Claim, Claimed, JobRejection, Limit, NewJob, PartKey, RejectJob, StartPart, Started, Submit, Submitted, key_taken,
+    Claim, Claimed, Limit, NewJob, PartKey, PartStart, RejectJob, StartParts, Submit, Submitted, key_taken,
 };
 
 /// The answer for a job.
@@ -57,14 +57,14 @@ pub(super) async fn job(
     message: &Message,
     phase: Phase,
     Terms { firm, may_be_copy }: Terms,
-    limits: (Option<&Limit>, u32),
+    (limit, losses): (Option<&Limit>, u32),
 ) -> Result<ClaimedJob, ProcessError> {
     let unknown = new_job(engine, message);
     if !engine.store.is_durable() {
         let mut job = unknown.job;
         job.attempt = message.attempt;
         // Without a store calls cannot be told from deliveries.
-        job.losses = limits.1;
+        job.losses = losses;
         return Ok(match job.claim(phase, message.attempt, &engine.worker.to_string(), engine.clock.now()) {
             crate::job::JobClaim::Granted => ClaimedJob::Ours(Box::new(job)),
             crate::job::JobClaim::Ended | crate::job::JobClaim::Stale => ClaimedJob::Nothing,
@@ -78,21 +78,21 @@ pub(super) async fn job(
         attempt: message.attempt,
         durable: firm,
         may_be_duplicate: may_be_copy,
+        limit: limit.cloned(),
+        losses,
         actor: engine.actor(),
     };
-    let admitted = permits::begin(engine, limits, vec![claim]).await?.pop();
-    // What waits for a permit comes again when it has one.
-    Ok(match admitted.and_then(|admitted| admitted.answer) {
-        Some(Claimed::Granted { job, reclaimed: again, created: made }) => {
+    Ok(match engine.commit(claim).await? {
+        Claimed::Granted { job, reclaimed: again, created: made } => {
             // Its sender told nothing, and a worker that died may not have either.
             if made || (again && phase == Phase::Start && message.attempt == 1) {
                 engine.tell(engine.before(message, true)).await;
             }
             ClaimedJob::Ours(job)
         }
-        Some(Claimed::RunningElsewhere(worker)) => ClaimedJob::Elsewhere(worker),
-        Some(Claimed::Stale) | None => ClaimedJob::Nothing,
-        Some(Claimed::NotFound) => {
+        Claimed::RunningElsewhere(worker) => ClaimedJob::Elsewhere(worker),
+        Claimed::Stale | Claimed::Waiting => ClaimedJob::Nothing,
+        Claimed::NotFound => {
             let words = format!("there is no job {} in this store, so it cannot be joined or tried again", message.job);
             return Err(reject::rejected(message, DeadLetterReason::UnknownJob, words));
         }
@@ -113,17 +113,16 @@ pub(super) async fn part(
     (limit, redelivered): (Option<&Limit>, u32),
 ) -> Result<ClaimedPart, ProcessError> {
     let key = PartKey { job: message.job, epoch, index, attempt: message.attempt };
-    let start = StartPart { part: key, durable: redelivered > 0, actor: engine.actor() };
-    let admitted = permits::begin(engine, (limit, redelivered), vec![start]).await?.pop();
-    match admitted.and_then(|admitted| admitted.answer) {
-        Some(Started::Run { count, losses }) => Ok(ClaimedPart::Ours { key, count, losses }),
-        // What waits for a permit comes again when it has one.
-        None => Ok(ClaimedPart::Nothing),
-        Some(Started::Stale(to_send)) => {
-            engine.outbox.send(to_send).await;
-            Ok(ClaimedPart::Nothing)
-        }
-        Some(Started::NotFound { parts }) => {
+    let start = StartParts {
+        limit: limit.cloned(),
+        losses: redelivered,
+        ..StartParts::one(key, redelivered > 0, engine.actor())
+    };
+    let started = engine.commit(start).await?;
+    match started.parts.first().copied().unwrap_or(PartStart::Stale) {
+        PartStart::Run { losses } => Ok(ClaimedPart::Ours { key, count: started.count, losses }),
+        PartStart::Waiting | PartStart::Stale => Ok(ClaimedPart::Nothing),
+        PartStart::NotFound { parts } => {
             let words = match parts {
                 None => format!("there is no job {} in this store, so it has no part {index}", message.job),
                 Some(parts) => format!("job {} has {parts} parts, so there is no part {index}", message.job),
@@ -138,17 +137,18 @@ pub(super) async fn part(
 pub(super) async fn adopt(engine: &Engine, message: &Message) -> Result<Done, ProcessError> {
     let unique = unique_of(engine, message);
     let submit = Submit { unique, ..Submit::new(new_job(engine, message), engine.actor()) };
-    match engine.store.apply(submit.clone()).await? {
-        Submitted::Created(to_send) => engine.outbox.send(to_send).await,
+    match engine.commit(submit.clone()).await? {
         Submitted::KeyTaken(keeper) | Submitted::KeyHolderStale(keeper) => {
             let Submit { new, unique, actor, .. } = submit;
             let failure = key_taken(unique.as_ref().map_or("", |unique| &unique.key), keeper);
             let refuse = RejectJob { unknown: new, failure, requested: None, dead: None, actor };
-            if let JobRejection::Failed(to_send) = engine.store.apply(refuse).await? {
-                engine.outbox.send(to_send).await;
-            }
+            engine.commit(refuse).await?;
         }
-        Submitted::Exists | Submitted::Resumed(_) | Submitted::ChildRefused(_) | Submitted::NoJobToFollow(_) => {}
+        Submitted::Created
+        | Submitted::Exists
+        | Submitted::Resumed
+        | Submitted::ChildRefused(_)
+        | Submitted::NoJobToFollow(_) => {}
     }
     Ok(Done::Settled)
 }

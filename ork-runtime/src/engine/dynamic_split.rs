@@ -25,9 +25,9 @@ pub(super) async fn split(engine: &Engine, about: &About, data: &mut Data<'_>) -
         attempt: about.fence,
         policy: split::policy(&task.work),
         joined: task.join.is_some(),
-        schemas: Some(task.work.fingerprint()),
+        schema: Some(task.work.fingerprint()),
     };
-    let Some(epoch) = engine.store.apply(open).await.map_err(|error| NoSplit::Refused(error.into()))? else {
+    let Some(epoch) = engine.commit(open).await.map_err(|error| NoSplit::Refused(error.into()))? else {
         return Err(NoSplit::Refused(over(about.job)));
     };
     let most = split::page_size(engine, &task.work);

@@ -119,7 +119,7 @@ pub(crate) async fn pay(engine: &Engine, id: JobId, which: u32, lost: u32) -> Re
     };
     if let Some(why) = unsent {
         tracing::error!(job = %id, why, "a hook was not sent, nor those after it");
-        engine.store.apply(RecordHookFailure { job: id, why }).await?;
+        engine.commit(RecordHookFailure { job: id, message: why }).await?;
     }
     Ok(true)
 }
@@ -138,8 +138,7 @@ async fn submit(
         (job.id, job.root) = (follow.id, follow.id);
         let unique = services::unique_of(engine, &follow.task);
         let new = NewJob { job, input: follow.body.clone() };
-        match engine.store.apply(Submit { unique, ..Submit::new(new, engine.actor()) }).await? {
-            Submitted::Created(to_send) => engine.outbox.send(to_send).await,
+        match engine.commit(Submit { unique, ..Submit::new(new, engine.actor()) }).await? {
             Submitted::KeyTaken(by) | Submitted::KeyHolderStale(by) => {
                 let why = format!(
                     "hook {at} of `on_complete` was not sent: job {by} has the unique key of `{}`",
@@ -147,7 +146,11 @@ async fn submit(
                 );
                 return Ok(Err((Box::new(follow), SendFailure::NoRoute(why))));
             }
-            Submitted::Exists | Submitted::Resumed(_) | Submitted::ChildRefused(_) | Submitted::NoJobToFollow(_) => {}
+            Submitted::Created
+            | Submitted::Exists
+            | Submitted::Resumed
+            | Submitted::ChildRefused(_)
+            | Submitted::NoJobToFollow(_) => {}
         }
     }
     Ok(Ok(()))

@@ -12,7 +12,7 @@ pub(super) async fn again(engine: &Engine, message: &Message, redelivered: bool)
     let first = message.attempt == 1 && matches!(message.kind, WorkKind::Job | WorkKind::Single);
     let Some(to) = message.reply.clone().filter(|_| first && engine.store.is_durable()) else { return Ok(()) };
     let (job, task) = (message.job, message.task.clone());
-    match engine.store.apply(AddReply { job, task, reply: to.clone() }).await? {
+    match engine.commit(AddReply { job, task, reply: to.clone() }).await? {
         ReplyAdded::Ended { known } if !known || !redelivered => {}
         ReplyAdded::Ended { .. } | ReplyAdded::Registered | ReplyAdded::NotFound => return Ok(()),
     }

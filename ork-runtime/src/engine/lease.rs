@@ -103,11 +103,11 @@ impl DeliveryGuard {
         let ask = match message.kind {
             WorkKind::Job | WorkKind::Single | WorkKind::Step => OutboxKind::Start,
             WorkKind::Join => OutboxKind::Join,
-            WorkKind::Hooks(which) => OutboxKind::Hooks { which },
+            WorkKind::Hooks(which) => OutboxKind::Hooks { mask: which },
             WorkKind::Part { epoch, index } => OutboxKind::Parts { epoch, first: index, len: 1 },
         };
         let lease = Lease { job: message.job, kind: ask, attempt: message.attempt, actor: engine.actor() };
-        let lease = if mutant::is_on(Mutant::LeasesNothing) { Ok(None) } else { engine.store.apply(lease).await };
+        let lease = if mutant::is_on(Mutant::LeasesNothing) { Ok(None) } else { engine.commit(lease).await };
         let tenure = match lease {
             Ok(Some(row)) => Self::Lease(row, engine.leases.one_more()),
             // Somebody has settled it in the meantime: there is nothing left to come again.

@@ -10,10 +10,12 @@ mod call_times;
 pub(crate) mod cancel;
 mod canonical_json;
 mod claim;
+mod commit;
 mod duplicates;
 mod dynamic_split;
 pub(crate) mod events;
 mod external;
+pub(crate) mod fail;
 mod held_deliveries;
 pub(crate) mod hooks;
 mod hydrate;
@@ -23,12 +25,12 @@ mod join;
 pub(crate) mod large_outputs;
 mod late_reply;
 mod lease;
+mod limit;
 mod metrics_buffer;
 mod outbox;
 mod outcome;
 mod parked;
 pub(crate) mod part_sets;
-mod permits;
 mod progress;
 mod queue_activity;
 mod reject;
@@ -267,7 +269,7 @@ async fn run(
     }
     let message = &*message;
     let task = step.as_ref().map_or(task, |step| Arc::clone(&step.task));
-    let limit = permits::limit(&task, step.as_deref(), message);
+    let limit = limit::limit_of(&task, step.as_deref(), message);
     // Parts that are counted by the broker need no store, and ask none.
     let counted = message.hooks.as_deref().and_then(|hooks| hooks.part.as_ref());
     let has_parts = match message.kind {

@@ -16,7 +16,7 @@ use crate::mutant::{self, Mutant};
 use crate::registry::Task;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::task::TaskDef;
-use crate::tx::{JobRejection, NewJob, PartAttemptOutcome, PartKey, RejectJob, SettleParts, SettleResult};
+use crate::tx::{JobRejection, NewJob, PartAttemptOutcome, PartKey, RejectJob, SettleParts};
 
 /// How long a delivery is kept back when the store does not work, so that it does not come again at once.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -168,10 +168,8 @@ async fn write_down(
         if job.is_none_or(|view| Some(&view.job.task) != refused.task.as_ref()) {
             return Ok(());
         }
-        let how = PartAttemptOutcome::Failed { failure, again: None };
-        if let SettleResult::Applied(to_send) = engine.store.apply(SettleParts::one(part, how, engine.actor())).await? {
-            engine.outbox.send(to_send).await;
-        }
+        let how = PartAttemptOutcome::Failed { failure, retry_at: None };
+        engine.commit(SettleParts::one(part, how, engine.actor())).await?;
         return Ok(());
     }
     let id = match (refused.job, &refused.reply) {
@@ -205,11 +203,8 @@ async fn write_down(
             failure: failure.clone(),
             actor: engine.actor(),
         };
-        match engine.store.apply(refuse).await? {
-            JobRejection::Failed(to_send) => {
-                engine.outbox.send(to_send).await;
-                return Ok(());
-            }
+        match engine.commit(refuse).await? {
+            JobRejection::Failed => return Ok(()),
             JobRejection::Ignored => {
                 return match message {
                     Some(message) => late_reply::again(engine, message, false).await,

@@ -19,7 +19,7 @@ use crate::role::JobRole;
 use crate::schedule::ScheduleState;
 use crate::store::StoreError;
 use crate::task::{CallError, Error};
-use crate::tx::{FireSchedule, NewJob, SettleResult};
+use crate::tx::{FireSchedule, NewJob};
 use crate::workflow_run::RUN;
 
 /// A time that is so long past was missed.
@@ -126,9 +126,7 @@ pub(super) async fn tick(
         }
     };
     let tick = FireSchedule { job: job.id, attempt: job.attempt, starts, next, actor: engine.actor() };
-    if let SettleResult::Applied(to_send) = engine.store.apply(tick).await? {
-        engine.outbox.send(to_send).await;
-    }
+    engine.commit(tick).await?;
     Ok(Done::Settled)
 }
 

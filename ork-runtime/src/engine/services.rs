@@ -19,7 +19,7 @@ use crate::metric::{MOST_SERIES, Measured, Series};
 use crate::registry::Task;
 use crate::task::{CallError, Result};
 use crate::tree::{CancelMode, DEEPEST};
-use crate::tx::{ChildError, MOST_FOLLOWED, NewJob, Submit, Submitted};
+use crate::tx::{ChildError, MAX_FOLLOWED, NewJob, Submit, Submitted};
 
 #[async_trait]
 impl Services for Engine {
@@ -142,7 +142,7 @@ pub(crate) enum SendError {
     #[error("without a store nobody knows when job {0} ends: a job that follows it needs one, so set ORK_STORE")]
     CannotFollow(JobId),
     #[error(
-        "a job follows at most {MOST_FOLLOWED} jobs, and this one was to follow {0}: submit those below one job, and follow that one"
+        "a job follows at most {MAX_FOLLOWED} jobs, and this one was to follow {0}: submit those below one job, and follow that one"
     )]
     FollowsTooMany(usize),
 }
@@ -154,28 +154,21 @@ pub(crate) async fn send(engine: &Engine, new: NewJob, terms: Terms) -> Result<b
     let unique = unique.or_else(|| unique_of(engine, &new.job.task));
     let key = unique.as_ref().map(|unique| Arc::clone(&unique.key));
     key.as_deref().map_or(Ok(()), check_key)?;
-    if after.len() > MOST_FOLLOWED {
+    if after.len() > MAX_FOLLOWED {
         return Err(SendError::FollowsTooMany(after.len()));
     }
     if engine.store.is_durable() {
         let mut submit = Submit { new, after, unique, actor: engine.actor() };
-        let mut answer = engine.store.apply(submit.clone()).await?;
+        let mut answer = engine.commit(submit.clone()).await?;
         if let Submitted::KeyHolderStale(job) = answer {
             tracing::warn!(%job, key = key.as_deref(), "a job that shows no sign of life is cancelled, to take its unique key");
             cancel::stop(engine, job, CancelMode::Immediate).await?;
             submit.actor = engine.actor();
-            answer = engine.store.apply(submit).await?;
+            answer = engine.commit(submit).await?;
         }
         return match answer {
-            Submitted::Created(to_send) => {
-                engine.outbox.send(to_send).await;
-                Ok(true)
-            }
-            Submitted::Resumed(to_send) => {
-                engine.outbox.send(to_send).await;
-                Ok(false)
-            }
-            Submitted::Exists => Ok(false),
+            Submitted::Created => Ok(true),
+            Submitted::Resumed | Submitted::Exists => Ok(false),
             Submitted::ChildRefused(ChildError::AncestorCancelled(job)) => Err(SendError::Interrupted(job)),
             Submitted::ChildRefused(ChildError::ParentEnded(_)) => Err(SendError::Over(parent)),
             Submitted::ChildRefused(ChildError::TooDeep) => Err(SendError::TooDeep(parent)),
@@ -227,14 +220,14 @@ pub(crate) async fn send_all(engine: &Engine, new: Vec<NewJob>) -> Result<(), Se
         let submits: Vec<_> = new.into_iter().map(submit).collect();
         let key = keys.into_keys().next();
         let mut done = Ok(());
-        for submitted in engine.store.apply_all(submits).await? {
+        for submitted in engine.commit_all(submits).await? {
             match submitted {
-                Submitted::Created(to_send) => engine.outbox.send(to_send).await,
                 Submitted::KeyTaken(job) | Submitted::KeyHolderStale(job) => {
                     done = Err(SendError::Taken { key: key.clone().unwrap_or_default(), job });
                 }
-                Submitted::Exists
-                | Submitted::Resumed(_)
+                Submitted::Created
+                | Submitted::Exists
+                | Submitted::Resumed
                 | Submitted::ChildRefused(_)
                 | Submitted::NoJobToFollow(_) => {}
             }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::invoke::CallOutcome;
 use super::split::Split;
-use super::{Done, Engine, ProcessError, parked, permits, services};
+use super::{Done, Engine, ProcessError, parked, services};
 use crate::broker::{BrokerError, BrokerErrorKind, DeadLetterReason, Disposition};
 use crate::clock::Timestamp;
 use crate::context::Made;
@@ -55,8 +55,10 @@ pub(super) async fn job(
         let again = unkept(engine, job, phase, how, output).await;
         return Ok(again.map_or(Next::Done(done), Next::AgainHere));
     }
-    let settle = Settle { job: job.id, phase, attempt: job.attempt, outcome: how, output, actor: engine.actor() };
-    permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
+    let limit = limit.cloned();
+    let settle =
+        Settle { job: job.id, phase, attempt: job.attempt, outcome: how, output, limit, actor: engine.actor() };
+    engine.settle(vec![settle]).await.map_err(ProcessError::Unsettled)?;
     Ok(Next::Done(done))
 }
 
@@ -70,9 +72,10 @@ pub(super) async fn seal(
     limit: Option<&Limit>,
     (output, Made { epoch, n }): (Bytes, Made),
 ) -> Result<Done, Disposition> {
-    let seal = SealParts { job: job.id, epoch, n, output: Some(output), actor: engine.actor() };
+    let limit = limit.cloned();
+    let seal = SealParts { job: job.id, epoch, n, output: Some(output), limit, actor: engine.actor() };
     // Whoever has split it anew may die, so that the delivery is not done with.
-    let sealed = permits::settle(engine, limit, vec![seal]).await?;
+    let sealed = engine.settle(vec![seal]).await?;
     Ok(if sealed { Done::Settled } else { Done::Interrupted })
 }
 
@@ -103,8 +106,8 @@ pub(super) async fn part(
     called: CallOutcome,
 ) -> Result<Done, ProcessError> {
     let (how, done) = part_attempt(engine, def, (part.attempt, schemas), called);
-    let settle = SettleParts::one(part, how, engine.actor());
-    permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
+    let settle = SettleParts { limit: limit.cloned(), ..SettleParts::one(part, how, engine.actor()) };
+    engine.settle(vec![settle]).await.map_err(ProcessError::Unsettled)?;
     Ok(done)
 }
 
@@ -150,10 +153,10 @@ pub(super) fn part_attempt(
         CallOutcome::Failed(error) => {
             if let Some(failure) = parked::why(def, schemas, &error) {
                 let again = Some(parked::again(engine, attempt));
-                return (PartAttemptOutcome::Failed { failure, again }, Done::Settled);
+                return (PartAttemptOutcome::Failed { failure, retry_at: again }, Done::Settled);
             }
             let (failure, again) = failed(engine, def, attempt, error);
-            (PartAttemptOutcome::Failed { failure, again }, Done::Settled)
+            (PartAttemptOutcome::Failed { failure, retry_at: again }, Done::Settled)
         }
     }
 }
@@ -167,8 +170,9 @@ pub(super) async fn lost_job(
     let failure = lost(job.losses);
     let words = failure.message.clone();
     let how = AttemptOutcome::Failed { failure, retry_at: None };
-    let settle = Settle { job: job.id, phase, attempt: job.attempt, outcome: how, output: None, actor: engine.actor() };
-    permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
+    let (attempt, limit, actor) = (job.attempt, limit.cloned(), engine.actor());
+    let settle = Settle { job: job.id, phase, attempt, outcome: how, output: None, limit, actor };
+    engine.settle(vec![settle]).await.map_err(ProcessError::Unsettled)?;
     Ok(Done::Exhausted(words))
 }
 
@@ -180,9 +184,9 @@ pub(super) async fn lost_part(
 ) -> Result<Done, ProcessError> {
     let failure = lost(times);
     let words = failure.message.clone();
-    let how = PartAttemptOutcome::Failed { failure, again: None };
-    let settle = SettleParts::one(part, how, engine.actor());
-    permits::settle(engine, limit, vec![settle]).await.map_err(ProcessError::Unsettled)?;
+    let how = PartAttemptOutcome::Failed { failure, retry_at: None };
+    let settle = SettleParts { limit: limit.cloned(), ..SettleParts::one(part, how, engine.actor()) };
+    engine.settle(vec![settle]).await.map_err(ProcessError::Unsettled)?;
     Ok(Done::Exhausted(words))
 }
 

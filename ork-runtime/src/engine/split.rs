@@ -25,7 +25,7 @@ use crate::task::CallError;
 use crate::task::arg::Call;
 use crate::task::def::{Run, TaskDef};
 use crate::task::outcome::Items;
-use crate::tx::{AppendParts, Appended, OpenParts, PartPage, SealParts, SettleResult};
+use crate::tx::{AppendParts, OpenParts, PartPage, SealParts, SettleResult};
 
 /// The first page is small, so that the first parts start soon; each page doubles up to the configured size.
 pub(super) const FIRST_PAGE: usize = 16;
@@ -64,9 +64,14 @@ pub(super) async fn split(
         return Ok(Split::Ended(CallOutcome::Interrupted));
     }
     let schemas = Some(task.work.fingerprint());
-    let open =
-        OpenParts { job: job.id, attempt: job.attempt, policy: policy(def), joined: task.join.is_some(), schemas };
-    let Some(epoch) = engine.store.apply(open).await? else {
+    let open = OpenParts {
+        job: job.id,
+        attempt: job.attempt,
+        policy: policy(def),
+        joined: task.join.is_some(),
+        schema: schemas,
+    };
+    let Some(epoch) = engine.commit(open).await? else {
         return Ok(Split::Sealed);
     };
     let token = invoke::token(def, cancelled);
@@ -104,12 +109,9 @@ pub(super) async fn make(
         CallOutcome::Interrupted => return Ok(Split::Ended(CallOutcome::Interrupted)),
     };
     let n = stored?;
-    let seal = SealParts { job: job.id, epoch, n, output: None, actor: engine.actor() };
-    Ok(match engine.store.apply(seal).await? {
-        SettleResult::Applied(to_send) => {
-            engine.outbox.send(to_send).await;
-            Split::Sealed
-        }
+    let seal = SealParts { job: job.id, epoch, n, output: None, limit: None, actor: engine.actor() };
+    Ok(match engine.commit(seal).await? {
+        SettleResult::Applied => Split::Sealed,
         SettleResult::Stale => {
             outlast(engine, job.id, job.attempt).await;
             Split::Overtaken
@@ -205,9 +207,7 @@ async fn append_all(
 
 /// Appends one page, and sends what it owes.
 pub(super) async fn append(engine: &Engine, page: PartPage) -> Result<ledger::AppendResult, StoreError> {
-    let Appended { answer, to_send: to_send } = engine.store.apply(AppendParts { page, actor: engine.actor() }).await?;
-    engine.outbox.send(to_send).await;
-    Ok(answer)
+    engine.commit(AppendParts { page, actor: engine.actor() }).await
 }
 
 pub(super) fn too_many() -> crate::Error {

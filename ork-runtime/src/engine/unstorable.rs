@@ -1,41 +1,36 @@
 //! Work for which something must be written that the store cannot hold: it fails in words, as the same again would come
 //! to the same.
 
-use super::{Engine, permits, reject};
+use super::{Engine, reject};
 use crate::broker::{DeadLetterReason, Disposition};
 use crate::failure::{Failure, FailureKind};
-use crate::job::{AttemptOutcome, Phase};
+use crate::job::AttemptOutcome;
 use crate::message::{Message, WorkKind};
 use crate::store::StoreError;
 use crate::tx::{PartAttemptOutcome, PartKey, RecordHookFailure, Settle, SettleParts};
 
 /// Fails what a message asks for. `None` if that cannot be written now, and is worth another try.
 pub(super) async fn settlement(engine: &Engine, error: &StoreError, message: &Message) -> Option<Disposition> {
-    let Message { job, kind: ask, attempt, .. } = *message;
+    let Message { job, kind, attempt, .. } = *message;
     tracing::warn!(%job, %error, "the store cannot hold what is to be written: it fails");
     let why = format!("what is to be written of it cannot be stored: {error}");
     let failure = Failure::new(FailureKind::Output, why.clone());
-    let settled = match ask {
+    let settled = match kind {
         WorkKind::Hooks(_) => {
-            return match engine.store.apply(RecordHookFailure { job, why }).await {
+            return match engine.commit(RecordHookFailure { job, message: why }).await {
                 Ok(()) => Some(Disposition::Ack),
                 Err(error) => reject::store_failed(engine, &error).await,
             };
         }
         WorkKind::Part { epoch, index } => {
             let part = PartKey { job, epoch, index, attempt };
-            let how = PartAttemptOutcome::Failed { failure, again: None };
-            permits::settle(engine, None, vec![SettleParts::one(part, how, engine.actor())]).await
+            let how = PartAttemptOutcome::Failed { failure, retry_at: None };
+            engine.settle(vec![SettleParts::one(part, how, engine.actor())]).await
         }
         WorkKind::Job | WorkKind::Single | WorkKind::Step | WorkKind::Join => {
-            let phase = if ask == WorkKind::Join { Phase::Join } else { Phase::Start };
-            let how = AttemptOutcome::Failed { failure, retry_at: None };
-            permits::settle(
-                engine,
-                None,
-                vec![Settle { job, phase, attempt, outcome: how, output: None, actor: engine.actor() }],
-            )
-            .await
+            let phase = kind.phase();
+            let (outcome, actor) = (AttemptOutcome::Failed { failure, retry_at: None }, engine.actor());
+            engine.settle(vec![Settle { job, phase, attempt, outcome, output: None, limit: None, actor }]).await
         }
     };
     match settled {

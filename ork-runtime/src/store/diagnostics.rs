@@ -48,7 +48,7 @@ impl PendingOutbox {
     /// Counts one row.
     pub fn add(&mut self, row: &OutboxRow) {
         let n = row.n_messages();
-        self.lost = self.lost.max(row.lost);
+        self.lost = self.lost.max(row.losses);
         match (row.kind, row.holder, row.due) {
             (OutboxKind::Reply, ..) => self.replies += n,
             (OutboxKind::Hooks { .. }, ..) => self.hooks += n,

@@ -39,7 +39,7 @@ pub use notifier::{JobWatcher, Notifier};
 pub use parts::{PartFilter, PartRowInfo, PartStatus};
 pub use prune::{Expired, Prune, Pruned};
 use work::Pending;
-pub use work::Work;
+pub use work::{Committed, Work};
 
 /// What a store could not do, and which kind of trouble that is.
 #[derive(Debug, thiserror::Error)]
@@ -309,31 +309,31 @@ pub trait Store: Send + Sync + fmt::Debug {
 }
 
 impl dyn Store + '_ {
-    /// Does an operation in a transaction and answers once it is durable.
+    /// Applies one operation in a transaction.
     ///
     /// # Errors
-    /// When the store cannot be used; then nothing was changed.
+    /// When the store cannot be used; then nothing has changed.
     ///
     /// # Cancel safety
-    /// The operation is done, or not, but never half, if the future is dropped.
-    pub async fn apply<O: Operation>(&self, operation: O) -> Result<O::Output, StoreError> {
-        let answer = self.apply_all(vec![operation]).await?.pop();
-        answer.ok_or_else(|| StoreError::new(StoreErrorKind::Corrupt, "the store did not apply an operation"))
+    /// If the future is dropped, the operation is committed as a whole or not at all.
+    pub async fn apply<O: Operation>(&self, operation: O) -> Result<Committed<O::Output>, StoreError> {
+        let committed = self.apply_all(vec![operation]).await?.pop();
+        committed.ok_or_else(|| StoreError::new(StoreErrorKind::Corrupt, "the store did not apply an operation"))
     }
 
-    /// Does operations in one transaction, in order, and answers each once they are durable.
+    /// Applies operations in order, in one transaction.
     ///
     /// # Errors
-    /// When the store cannot be used; then nothing was changed.
+    /// When the store cannot be used; then nothing has changed.
     ///
     /// # Cancel safety
-    /// The operations are all done, or none is, if the future is dropped.
-    pub async fn apply_all<O: Operation>(&self, operations: Vec<O>) -> Result<Vec<O::Output>, StoreError> {
+    /// If the future is dropped, all operations are committed or none is.
+    pub async fn apply_all<O: Operation>(&self, operations: Vec<O>) -> Result<Vec<Committed<O::Output>>, StoreError> {
         if operations.is_empty() {
             return Ok(Vec::new());
         }
-        let (reply, answers) = oneshot::channel();
+        let (reply, committed) = oneshot::channel();
         self.enqueue(Box::new(Pending::new(operations, reply)));
-        answers.await.unwrap_or_else(|_dropped| Err(StoreError::new(StoreErrorKind::Closed, "the store is closed")))
+        committed.await.unwrap_or_else(|_dropped| Err(StoreError::new(StoreErrorKind::Closed, "the store is closed")))
     }
 }

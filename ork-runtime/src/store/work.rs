@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::StoreError;
 use crate::id::JobId;
-use crate::tx::{Durability, Operation, Shards, Transaction};
+use crate::tx::{Durability, HeldRow, Operation, Shards, Transaction};
 
 /// Operations that a store carries out, one after the other in one transaction, without knowing what they are.
 ///
@@ -46,15 +46,28 @@ pub trait Work: Send {
     fn finish(self: Box<Self>, result: Result<(), StoreError>);
 }
 
+/// The output of a committed operation, and the outbox rows that this process holds because of it.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use = "rows that are not sent wait until this process has ended"]
+pub struct Committed<T> {
+    /// The output.
+    pub output: T,
+    /// Rows that only this process can send.
+    pub to_send: Vec<HeldRow>,
+}
+
+/// The reply channel of operations that wait for their commit.
+type Reply<O> = oneshot::Sender<Result<Vec<Committed<<O as Operation>::Output>>, StoreError>>;
+
 pub(super) struct Pending<O: Operation> {
     operations: Vec<O>,
-    answers: Vec<O::Output>,
-    reply: oneshot::Sender<Result<Vec<O::Output>, StoreError>>,
+    applied: Vec<Committed<O::Output>>,
+    reply: Reply<O>,
 }
 
 impl<O: Operation> Pending<O> {
-    pub(super) fn new(operations: Vec<O>, reply: oneshot::Sender<Result<Vec<O::Output>, StoreError>>) -> Self {
-        Self { answers: Vec::with_capacity(operations.len()), operations, reply }
+    pub(super) fn new(operations: Vec<O>, reply: Reply<O>) -> Self {
+        Self { applied: Vec::with_capacity(operations.len()), operations, reply }
     }
 
     /// A store asks for what there is only.
@@ -98,14 +111,14 @@ impl<O: Operation> Work for Pending<O> {
     }
 
     fn apply(&mut self, at: usize, tx: &mut Transaction) {
-        self.answers.truncate(at);
-        let answer = self.operation(at).apply(tx);
-        self.answers.push(answer);
+        self.applied.truncate(at);
+        let output = self.operation(at).apply(tx);
+        self.applied.push(Committed { output, to_send: tx.take_held() });
     }
 
     fn finish(self: Box<Self>, result: Result<(), StoreError>) {
-        let Self { answers, reply, .. } = *self;
-        // Whoever waited may be gone; what was done stays done.
-        drop(reply.send(result.map(|()| answers)));
+        let Self { applied, reply, .. } = *self;
+        // The caller may have stopped waiting; the operations are committed all the same.
+        drop(reply.send(result.map(|()| applied)));
     }
 }

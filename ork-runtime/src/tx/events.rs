@@ -1,70 +1,66 @@
-//! What a transaction tells of jobs: rows that owe events, or news of this process.
+//! Events of a transaction: outbox rows if a broker carries events, notices if the listeners are in this process.
 
-use super::outbox::{HeldRow, OutboxKind, OutboxRow};
+use super::outbox::{NewRow, OutboxKind, OutboxRow};
 use super::transaction::Transaction;
-use super::{Actor, StoreNotice};
-use crate::event::{self, Event, EventKind, EventRouting, PendingEvent, sequence};
+use super::types::{Actor, StoreNotice};
+use crate::event::{Event, EventKind, EventRouting, EventSubject, PendingEvent, sequence};
 use crate::failure::Failure;
 use crate::job::Job;
 use crate::message::Outgoing;
 use crate::mutant::{self, Mutant};
 
+/// How a part has ended, for its event.
+#[derive(Debug, Clone)]
+pub(super) struct EndedPart {
+    pub(super) index: u64,
+    pub(super) kind: EventKind,
+    pub(super) error: Option<Failure>,
+}
+
 impl Transaction {
-    /// Something happened to a job: it is told, if events are.
-    pub(super) fn emit(&mut self, job: &Job, kind: EventKind, actor: &Actor) -> Option<HeldRow> {
-        let is_untold = mutant::is_on(Mutant::TellsNoEnd) && job.state.is_final();
-        if actor.events == EventRouting::Off || is_untold {
-            return None;
+    /// Emits an event about a job, if events are on.
+    pub(super) fn emit(&mut self, job: &Job, kind: EventKind, actor: &Actor) {
+        let is_left_out = mutant::is_on(Mutant::TellsNoEnd) && job.state.is_final();
+        if actor.events == EventRouting::Off || is_left_out {
+            return;
         }
-        let ended = self.get(job.id).filter(|_| kind == EventKind::PartsCompleted).map(|entry| entry.ledger.counts());
-        let event = |row| {
-            let event = Event::of(job, kind, sequence(kind, job.attempt, row), actor.now);
-            Event { parts: ended.map(Into::into), ..event }
+        let parts = self.get(job.id).filter(|_| kind == EventKind::PartsCompleted).map(|loaded| loaded.ledger.counts());
+        let event = |number| {
+            let event = Event::of(job, kind, sequence(kind, job.attempt, number), actor.now);
+            Event { parts: parts.map(Into::into), ..event }
         };
         if let EventRouting::Outbox(_) = actor.events {
-            let told = |row: &OutboxRow| vec![Outgoing::Event(event(row.id).into())];
-            return self.enqueue(
-                job,
-                (OutboxKind::Event(PendingEvent::Job(kind)), job.attempt, None),
-                actor,
-                Some(told),
-            );
+            let new = NewRow::new(OutboxKind::Event(PendingEvent::Job(kind)), job.attempt);
+            let messages = |row: &OutboxRow| vec![Outgoing::Event(event(row.id).into())];
+            return self.enqueue(job, new, actor, Some(messages));
         }
-        // Here nobody hears of one twice.
+        // No event of this process is published twice, so a number of its own identifies it.
         let number = self.next_event_number();
-        self.changes.push(StoreNotice::Event(event(number).into()));
-        None
+        self.notices.push(StoreNotice::Event(event(number).into()));
     }
 
-    /// Parts of a job have ended so, at this attempt: that is told.
-    pub(super) fn emit_parts_ended(
-        &mut self,
-        job: &Job,
-        attempt: u32,
-        ended: Vec<(u64, (EventKind, Option<Failure>))>,
-        actor: &Actor,
-    ) -> Option<HeldRow> {
-        let first = ended.iter().map(|(index, _)| *index).min()?;
-        let last = ended.iter().map(|(index, _)| *index).max()?;
-        let event = |(index, (kind, error)), row| {
-            let about = event::EventSubject { part: Some(index), attempt, ..event::EventSubject::job(job) };
-            Event { error, ..Event::new(kind, about, row, actor.now) }
+    /// Emits an event for each part of a job that has ended at this attempt.
+    pub(super) fn emit_parts_ended(&mut self, job: &Job, attempt: u32, ended: Vec<EndedPart>, actor: &Actor) {
+        let indices = ended.iter().map(|part| part.index);
+        let (Some(first), Some(last)) = (indices.clone().min(), indices.max()) else { return };
+        let event = |EndedPart { index, kind, error }, number| {
+            let subject = EventSubject { part: Some(index), attempt, ..EventSubject::job(job) };
+            Event { error, ..Event::new(kind, subject, number, actor.now) }
         };
         if let EventRouting::Outbox(_) = actor.events {
             let what = OutboxKind::Event(PendingEvent::Parts { first, len: last - first + 1 });
-            let events =
-                |row: &OutboxRow| ended.into_iter().map(|one| Outgoing::Event(event(one, row.id).into())).collect();
-            return self.enqueue(job, (what, attempt, None), actor, Some(events));
+            let messages =
+                |row: &OutboxRow| ended.into_iter().map(|part| Outgoing::Event(event(part, row.id).into())).collect();
+            return self.enqueue(job, NewRow::new(what, attempt), actor, Some(messages));
         }
-        for one in ended {
+        for part in ended {
             let number = self.next_event_number();
-            self.changes.push(StoreNotice::Event(event(one, number).into()));
+            self.notices.push(StoreNotice::Event(event(part, number).into()));
         }
-        None
     }
 
-    /// A number for an event that no row owes.
-    fn next_event_number(&mut self) -> u64 {
+    /// A number for an event that has no outbox row.
+    const fn next_event_number(&mut self) -> u64 {
         self.next_outbox_id += 1;
         self.next_outbox_id - 1
     }

@@ -1,4 +1,4 @@
-//! The outbox: what a transaction owes to the world, and the messages that pay it.
+//! The outbox: rows that are written with a transaction and sent after it, and the messages that they stand for.
 
 use bytes::Bytes;
 
@@ -9,108 +9,137 @@ use crate::id::JobId;
 use crate::job::{Job, JobKind, Phase};
 use crate::message::{Message, Outgoing, Reply, WorkKind};
 
-/// Names a row of the outbox; never used twice.
+/// The number of an outbox row; no number is used twice.
 pub type OutboxId = u64;
 
-/// What a row of the outbox stands for.
+/// What an outbox row stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OutboxKind {
     /// Run the job.
     Start,
-    /// Run its join.
+    /// Run the join of the job.
     Join,
     /// Run these parts, one message each.
     Parts {
         /// The run of the split that made them.
         epoch: u32,
-        /// The first one.
+        /// The index of the first part.
         first: u64,
-        /// How many.
+        /// The number of parts.
         len: u64,
     },
-    /// Tell the outcome.
+    /// Send the outcome of the job to its reply queues.
     Reply,
-    /// Send what follows it: these hooks, a bit for each.
+    /// Send hooks of the job.
     Hooks {
-        /// Which.
-        which: u32,
+        /// A bit for each hook.
+        mask: u32,
     },
-    /// Tell whoever listens.
+    /// Publish events.
     Event(PendingEvent),
 }
 
 impl OutboxKind {
-    /// How stores write it: a word, and what goes with it; the epoch or a code, the first part, how many.
+    /// The columns in which stores write it: a word, the epoch or a code, the first part, the number of parts.
     pub fn to_columns(self) -> (&'static str, u32, u64, u64) {
         match self {
             Self::Start => ("start", 0, 0, 1),
             Self::Join => ("join", 0, 0, 1),
             Self::Reply => ("reply", 0, 0, 1),
-            Self::Hooks { which } => ("hooks", which, 0, 1),
+            Self::Hooks { mask } => ("hooks", mask, 0, 1),
             Self::Event(PendingEvent::Job(kind)) => ("event", kind.code(), 0, 1),
             Self::Event(PendingEvent::Parts { first, len }) => ("part-events", 0, first, len),
             Self::Parts { epoch, first, len } => ("parts", epoch, first, len),
         }
     }
 
-    /// What was written so; `None` if nothing was.
+    /// Reads what [`OutboxKind::to_columns`] wrote; `None` if the columns hold something else.
     pub fn from_columns((word, code, first, len): (&str, u32, u64, u64)) -> Option<Self> {
         Some(match word {
             "start" => Self::Start,
             "join" => Self::Join,
             "reply" => Self::Reply,
-            "hooks" => Self::Hooks { which: code },
+            "hooks" => Self::Hooks { mask: code },
             "event" => Self::Event(PendingEvent::Job(EventKind::from_code(code)?)),
             "part-events" => Self::Event(PendingEvent::Parts { first, len }),
             "parts" => Self::Parts { epoch: code, first, len },
             _ => return None,
         })
     }
+
+    /// The kind of row that runs this phase of a job.
+    pub(super) const fn of_phase(phase: Phase) -> Self {
+        match phase {
+            Phase::Start => Self::Start,
+            Phase::Join => Self::Join,
+        }
+    }
 }
 
-/// Messages that are not at hand: the row is taken from the store later.
-pub(super) const NOT_HELD: Option<fn(&OutboxRow) -> Vec<Outgoing>> = None;
-
-/// One row of the outbox. It stays until its messages are with the broker, or done.
+/// One row of the outbox. It stays until the broker has confirmed its messages, or they are processed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRow {
-    /// Which row.
+    /// The number of the row.
     pub id: OutboxId,
-    /// Whose.
+    /// The job that it belongs to.
     pub job: JobId,
-    /// The job's task.
+    /// The task of that job.
     pub task: String,
-    /// What for.
+    /// What the row stands for.
     pub kind: OutboxKind,
-    /// The attempt its messages carry.
+    /// The attempt that its messages carry.
     pub attempt: u32,
-    /// 0 to 9; higher goes first.
+    /// The priority of the job, 0 to 9; rows of a higher priority are taken first.
     pub priority: u8,
-    /// Not before.
+    /// The earliest time at which it may be taken; `None` for a row that is due at once.
     pub due: Option<Timestamp>,
-    /// The process that holds it.
+    /// The process that holds the row, by its boot id; `None` if no process does.
     pub holder: Option<[u8; 16]>,
-    /// How often a process that held it died.
-    pub lost: u32,
-    /// The limit of which a permit must come first.
+    /// How many processes have died while they held the row.
+    pub losses: u32,
+    /// The limit whose permit the row waits for; such a row is not taken.
     pub waits_for: Option<Limit>,
 }
 
-/// A row that this process holds, with its messages: it alone sends them, then forgets the row.
+/// A row that this process holds, with its messages. Only this process sends them; it deletes the row afterwards.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeldRow {
-    /// Which row.
+    /// The number of the row.
     pub id: OutboxId,
-    /// How often a process that held it died.
-    pub lost: u32,
-    /// One message, or one a part.
+    /// How many processes have died while they held the row.
+    pub losses: u32,
+    /// One message, or one for each part.
     pub messages: Vec<Outgoing>,
-    /// Whether it is given back, instead of sent, once those before it have been sent.
+    /// Whether the row is released instead of sent, once the events before it are published. Then any process may take
+    /// it when it is due.
     pub release_after_events: bool,
 }
 
+/// An outbox row about to be added: what it stands for, and when it is due.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewRow {
+    pub(super) kind: OutboxKind,
+    pub(super) attempt: u32,
+    pub(super) due: Option<Timestamp>,
+}
+
+impl NewRow {
+    /// A row that is due at once.
+    pub(super) const fn new(kind: OutboxKind, attempt: u32) -> Self {
+        Self { kind, attempt, due: None }
+    }
+
+    /// The row for one part.
+    pub(super) const fn part(epoch: u32, index: u64, attempt: u32) -> Self {
+        Self::new(OutboxKind::Parts { epoch, first: index, len: 1 }, attempt)
+    }
+}
+
+/// Messages that the process does not build now: it takes the row from the store later.
+pub(super) const NOT_HELD: Option<fn(&OutboxRow) -> Vec<Outgoing>> = None;
+
 impl OutboxRow {
-    /// How many messages it stands for.
+    /// How many messages the row stands for.
     pub const fn n_messages(&self) -> u64 {
         match self.kind {
             OutboxKind::Parts { len, .. } => len,
@@ -122,7 +151,7 @@ impl OutboxRow {
         }
     }
 
-    /// Cuts the first `len` parts off into a row of their own; `None` if that would be all of it.
+    /// Moves the first `at` parts into a row with the number `id`; `None` if that would be the whole row.
     #[must_use]
     pub fn split_off(&mut self, id: OutboxId, at: u64) -> Option<Self> {
         let OutboxKind::Parts { epoch, first, len } = self.kind else {
@@ -135,7 +164,7 @@ impl OutboxRow {
         Some(Self { id, kind: OutboxKind::Parts { epoch, first, len: at }, ..self.clone() })
     }
 
-    /// The message of a row that runs a job or its join.
+    /// The message that runs the job or its join.
     pub fn work(&self, job: &Job, input: Bytes) -> Outgoing {
         let (kind, body) = match (self.kind, job.kind) {
             (OutboxKind::Join, _) => (WorkKind::Join, Bytes::from_static(b"null")),
@@ -146,23 +175,23 @@ impl OutboxRow {
         Outgoing::Work(self.message(job, kind, body))
     }
 
-    /// The message of one part.
+    /// The message that runs one part.
     pub fn part(&self, job: &Job, epoch: u32, index: u64, input: Bytes) -> Outgoing {
         Outgoing::Work(Message { reply: None, ..self.message(job, WorkKind::Part { epoch, index }, input) })
     }
 
-    /// The messages that tell the outcome, one for each place where it was asked for.
+    /// The messages with the outcome of the job, one for each reply queue.
     pub fn replies(job: &Job, output: Option<&Bytes>) -> Vec<Outgoing> {
         job.replies().map(|to| Outgoing::Reply(Reply::to(to.clone(), job, output))).collect()
     }
 
-    /// The message that has the hooks of a job sent: these, a bit for each.
-    pub fn hooks(job: &Job, which: u32) -> Outgoing {
-        Outgoing::Hooks { job: job.id, task: job.task.clone(), mask: which }
+    /// The request to send these hooks of a job.
+    pub fn hooks(job: &Job, mask: u32) -> Outgoing {
+        Outgoing::Hooks { job: job.id, task: job.task.clone(), mask }
     }
 
-    /// What stands for the events of a row until they are read from the store.
-    pub const fn notify(&self, job: &Job, what: PendingEvent) -> Outgoing {
+    /// The placeholder for the events of a row, until they are read from the store.
+    pub const fn pending_event(&self, job: &Job, what: PendingEvent) -> Outgoing {
         Outgoing::PendingEvent { job: job.id, row: self.id, what }
     }
 
@@ -180,20 +209,12 @@ impl OutboxRow {
             kind,
             attempt: self.attempt,
             priority: self.priority,
-            losses: self.lost,
+            losses: self.losses,
             body,
             reply: job.reply.clone(),
             schema,
             hooks: None,
             data: None,
         }
-    }
-}
-
-/// The row that pays this phase.
-pub(super) const fn kind_of(phase: Phase) -> OutboxKind {
-    match phase {
-        Phase::Start => OutboxKind::Start,
-        Phase::Join => OutboxKind::Join,
     }
 }

@@ -1,4 +1,4 @@
-//! The books: the jobs and ledgers that one transaction has open, and what it will write.
+//! A transaction: the jobs and ledgers that it has loaded, and what it will write.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -6,14 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::limits::{Limit, Permits};
-use super::outbox::{HeldRow, NOT_HELD, OutboxId, OutboxKind, OutboxRow, kind_of};
+use super::outbox::{HeldRow, NewRow, OutboxId, OutboxKind, OutboxRow};
+use super::types::{Actor, StoreNotice};
 use super::unique::KeyHolder;
-use super::{Actor, StoreNotice};
 use crate::clock::Timestamp;
-use crate::event::EventRouting;
 use crate::failure::Failure;
 use crate::id::JobId;
-use crate::job::{Effect, Job, Phase};
+use crate::job::{Job, Phase};
 use crate::ledger::Ledger;
 use crate::message::Outgoing;
 
@@ -22,160 +21,161 @@ use crate::message::Outgoing;
 pub struct LoadedJob {
     /// The job.
     pub job: Job,
-    /// Its parts; empty for a job without.
+    /// The ledger of its parts; empty for a job without parts.
     pub ledger: Ledger,
     /// Whether it differs from what is stored.
     pub dirty: bool,
 }
 
-/// What became of one part's row.
+/// How the row of one part changes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PartWrite {
-    /// Which attempt at it has ended.
+    /// The attempt that has ended.
     pub attempt: u32,
-    /// What it returned, or why it failed, for good or not.
+    /// The output, or the failure, whether it is final or retried.
     pub ended: Result<Bytes, Failure>,
 }
 
-/// What a transaction writes besides its entries.
+/// What a transaction writes besides the jobs and ledgers that it has changed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Writes {
-    /// Inputs of new jobs.
+    /// The inputs of new jobs.
     pub inputs: Vec<(JobId, Bytes)>,
-    /// Outputs of jobs.
+    /// The outputs of jobs.
     pub outputs: Vec<(JobId, Bytes)>,
-    /// Jobs whose parts, shards and owed parts are removed, before anything else is written.
+    /// Jobs whose parts, shards and outbox rows of parts are deleted before anything else is written.
     pub cleared: Vec<JobId>,
-    /// New parts: the job, the first index, the inputs.
+    /// New parts: the job, the index of the first part, the inputs.
     pub pages: Vec<(JobId, u64, Vec<Bytes>)>,
-    /// News about parts.
+    /// Changed rows of parts: the job, the index, the change.
     pub parts: Vec<(JobId, u64, PartWrite)>,
     /// New rows of the outbox.
-    pub to_send: Vec<OutboxRow>,
-    /// Which jobs have taken unique keys, and when.
+    pub outbox: Vec<OutboxRow>,
+    /// Unique keys that jobs have acquired, and when.
     pub uniques: BTreeMap<Arc<str>, (JobId, Timestamp)>,
-    /// How many permits of a limit a process holds now.
+    /// The number of permits of a limit that a process holds from now on.
     pub permits: BTreeMap<(Arc<str>, [u8; 16]), u32>,
-    /// How many rows that wait for a permit of a limit may go now, highest priority first, then the oldest.
+    /// How many rows that wait for a limit are released: those with the highest priority, among these the oldest.
     pub woken: BTreeMap<Arc<str>, u32>,
-    /// Jobs that have ended and that other jobs may follow: what the store has that follows one of them, and nothing else that
-    /// is open, may go.
+    /// Jobs that have ended and have followers. The store releases each row that waits for one of them and for no other
+    /// job that is open.
     pub ended: Vec<JobId>,
-    /// Jobs that have not ended, each with a new job that follows it. They are noted after all that has ended.
+    /// Pairs of an open job and a new job that follows it. They are written after all of `ended`.
     pub followed: Vec<(JobId, JobId)>,
 }
 
-/// The jobs and ledgers a transaction has open, and what it will write.
+/// The jobs and ledgers that a transaction has loaded, and what it will write.
 #[derive(Debug, Default)]
 pub struct Transaction {
-    entries: HashMap<JobId, Option<LoadedJob>>,
-    /// Those that may have been changed since the books were written.
+    jobs: HashMap<JobId, Option<LoadedJob>>,
+    /// Jobs that may have changed since the last write.
     touched: Vec<JobId>,
     pub(super) permits: HashMap<Arc<str>, Permits>,
     pub(super) uniques: HashMap<Arc<str>, Option<KeyHolder>>,
     pub(super) next_outbox_id: OutboxId,
-    /// Jobs that were made because a message of another program asks for them.
+    /// Jobs that were created for messages of other programs.
     pub(super) created: HashSet<JobId>,
-    /// Jobs that were claimed: told once it is written, yet nobody waits for that.
+    /// Jobs that were claimed. Listeners are notified after the commit, but no caller waits for that.
     started: Vec<JobId>,
     writes: Writes,
-    pub(super) changes: Vec<StoreNotice>,
+    /// Rows that this process holds and that no operation has returned yet.
+    held: Vec<HeldRow>,
+    pub(super) notices: Vec<StoreNotice>,
 }
 
 impl Transaction {
-    /// Books in which rows of the outbox are numbered from `next_outbox_id`.
+    /// Creates a transaction whose outbox rows are numbered from `next_outbox_id`.
     pub fn new(next_outbox_id: OutboxId) -> Self {
         Self { next_outbox_id, ..Self::default() }
     }
 
-    /// Whether this job was looked up.
+    /// Whether the store has looked up this job.
     pub fn is_open(&self, id: JobId) -> bool {
-        self.entries.contains_key(&id)
+        self.jobs.contains_key(&id)
     }
 
-    /// Takes what the store knows of a job: nothing, or the job and its ledger.
-    pub fn open(&mut self, id: JobId, entry: Option<(Job, Ledger)>) {
-        self.entries.insert(id, entry.map(|(job, ledger)| LoadedJob { job, ledger, dirty: false }));
+    /// Takes a job and its ledger from the store, or that there is no such job.
+    pub fn open(&mut self, id: JobId, found: Option<(Job, Ledger)>) {
+        self.jobs.insert(id, found.map(|(job, ledger)| LoadedJob { job, ledger, dirty: false }));
     }
 
-    /// Takes a whole entry.
-    pub fn put(&mut self, id: JobId, entry: LoadedJob) {
-        self.entries.insert(id, Some(entry));
+    /// Takes a loaded job that another transaction has left.
+    pub fn put(&mut self, id: JobId, loaded: LoadedJob) {
+        self.jobs.insert(id, Some(loaded));
     }
 
-    /// A job that is open and known.
+    /// A job that was looked up and exists.
     pub fn get(&self, id: JobId) -> Option<&LoadedJob> {
-        self.entries.get(&id)?.as_ref()
+        self.jobs.get(&id)?.as_ref()
     }
 
-    /// A job that is open and known, to be changed.
+    /// A job that was looked up and exists, to be changed.
     pub fn get_mut(&mut self, id: JobId) -> Option<&mut LoadedJob> {
-        let entry = self.entries.get_mut(&id)?.as_mut();
+        let loaded = self.jobs.get_mut(&id)?.as_mut();
         if self.touched.last() != Some(&id) {
             self.touched.push(id);
         }
-        entry
+        loaded
     }
 
-    /// A job whose start was claimed as this attempt, to be changed, if nothing has overtaken that.
+    /// A job whose start was claimed as this attempt, to be changed; `None` if the attempt is stale.
     pub(super) fn current(&mut self, id: JobId, attempt: u32) -> Option<&mut LoadedJob> {
-        self.get_mut(id).filter(|entry| entry.job.is_current(Phase::Start, attempt))
+        self.get_mut(id).filter(|loaded| loaded.job.is_current(Phase::Start, attempt))
     }
 
-    /// How many jobs were looked up.
+    /// The number of jobs that were looked up.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.jobs.len()
     }
 
     /// Whether no job was looked up.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.jobs.is_empty()
     }
 
-    /// Whether nobody else has to wait for what is to be written: nothing is made or owed, and nothing told but that
-    /// jobs have begun.
+    /// Whether no other process needs to see what will be written soon: it creates no job and no outbox row, and
+    /// notifies of nothing except jobs that have started.
     pub fn is_quiet(&self) -> bool {
-        self.writes.inputs.is_empty() && self.writes.to_send.is_empty() && self.changes.is_empty()
+        self.writes.inputs.is_empty() && self.writes.outbox.is_empty() && self.notices.is_empty()
     }
 
-    /// From now on rows of the outbox are numbered from here.
+    /// Numbers further outbox rows from here.
     pub const fn number_from(&mut self, next_outbox_id: OutboxId) {
         self.next_outbox_id = next_outbox_id;
     }
 
-    /// The number after the last row of the outbox.
+    /// The number of the next outbox row.
     pub const fn next_outbox_id(&self) -> OutboxId {
         self.next_outbox_id
     }
 
-    /// What is to be written: the changed entries and the rest, and the news to tell once it is.
+    /// Takes what is to be written besides the changed jobs, and the notices to send after the commit.
     pub fn finish(&mut self) -> (Writes, Vec<StoreNotice>) {
-        // The permits of a process end with it, without an operation: they are looked up anew.
+        // Other processes change permits and keys, without an operation of this process: they are looked up again.
         self.permits.clear();
-        // Other processes take keys, too.
         self.uniques.clear();
         self.created.clear();
-        let mut changes = std::mem::take(&mut self.changes);
-        changes.extend(self.started.drain(..).map(StoreNotice::JobChanged));
-        (std::mem::take(&mut self.writes), changes)
+        let mut notices = std::mem::take(&mut self.notices);
+        notices.extend(self.started.drain(..).map(StoreNotice::JobChanged));
+        (std::mem::take(&mut self.writes), notices)
     }
 
-    /// The jobs that may have been changed since this was asked last, some of them twice.
+    /// Takes the jobs that may have changed since the last call; some occur twice.
     pub fn take_touched(&mut self) -> Vec<JobId> {
         std::mem::take(&mut self.touched)
     }
 
     /// A job whose changes are about to be written.
     pub fn written(&mut self, id: JobId) -> Option<&mut LoadedJob> {
-        self.entries.get_mut(&id)?.as_mut()
+        self.jobs.get_mut(&id)?.as_mut()
     }
 
-    /// Hands out every entry.
-    pub fn into_entries(self) -> impl Iterator<Item = LoadedJob> {
-        self.entries.into_values().flatten()
+    /// All loaded jobs.
+    pub fn into_jobs(self) -> impl Iterator<Item = LoadedJob> {
+        self.jobs.into_values().flatten()
     }
 
-    pub(super) fn writes(&mut self) -> &mut Writes {
+    pub(super) const fn writes(&mut self) -> &mut Writes {
         &mut self.writes
     }
 
@@ -183,9 +183,9 @@ impl Transaction {
         self.started.push(job);
     }
 
-    pub(super) fn notify(&mut self, change: StoreNotice) {
-        if !self.changes.contains(&change) {
-            self.changes.push(change);
+    pub(super) fn notify(&mut self, notice: StoreNotice) {
+        if !self.notices.contains(&notice) {
+            self.notices.push(notice);
         }
     }
 
@@ -194,138 +194,63 @@ impl Transaction {
         self.attach_to_parent(&mut job);
         self.writes.inputs.push((job.id, input));
         self.touched.push(job.id);
-        self.entries.insert(job.id, Some(LoadedJob { job, ledger: Ledger::default(), dirty: true }));
+        self.jobs.insert(job.id, Some(LoadedJob { job, ledger: Ledger::default(), dirty: true }));
     }
 
-    /// Adds a row to the outbox; answers it with its messages if the caller holds it.
+    /// Takes the rows that the last operation has added and that this process holds: it must send them.
+    pub fn take_held(&mut self) -> Vec<HeldRow> {
+        std::mem::take(&mut self.held)
+    }
+
+    /// Adds an outbox row. If it is due at once and the process holds its rows, the process gets it with its messages.
     pub(super) fn enqueue(
         &mut self,
         job: &Job,
-        (kind, attempt, due): (OutboxKind, u32, Option<Timestamp>),
+        NewRow { kind, attempt, due }: NewRow,
         actor: &Actor,
         messages: Option<impl FnOnce(&OutboxRow) -> Vec<Outgoing>>,
-    ) -> Option<HeldRow> {
-        let id = self.next_outbox_id;
-        self.next_outbox_id += 1;
-        let held = messages.filter(|_| actor.hold && due.is_none());
-        let row = OutboxRow {
-            id,
-            job: job.id,
-            task: job.task.clone(),
-            kind,
-            attempt,
-            priority: job.priority,
-            due,
-            holder: held.as_ref().map(|_| actor.worker.boot()),
-            lost: 0,
-            waits_for: None,
-        };
-        let to_send =
-            held.map(|messages| HeldRow { id, lost: 0, messages: messages(&row), release_after_events: false });
-        self.writes.to_send.push(row);
-        if to_send.is_none() {
+    ) {
+        let mut row = self.row(job, kind, attempt);
+        row.due = due;
+        if let Some(messages) = messages.filter(|_| actor.hold && due.is_none()) {
+            row.holder = Some(actor.worker.boot());
+            let messages = messages(&row);
+            self.held.push(HeldRow { id: row.id, losses: 0, messages, release_after_events: false });
+        } else {
             self.notify(StoreNotice::OutboxReady);
         }
-        to_send
+        self.writes.outbox.push(row);
     }
 
-    /// Adds a row to the outbox that is due later, and that the caller holds until what is owed before it is told.
-    fn enqueue_after_event(
-        &mut self,
-        job: &Job,
-        (kind, attempt, due): (OutboxKind, u32, Timestamp),
-        actor: &Actor,
-    ) -> HeldRow {
+    /// Adds an outbox row that this process holds and does not send. Returns its number.
+    pub(super) fn enqueue_lease(&mut self, job: &Job, new: NewRow, actor: &Actor) -> OutboxId {
+        let row = self.row(job, new.kind, new.attempt);
+        let (id, holder) = (row.id, Some(actor.worker.boot()));
+        self.writes.outbox.push(OutboxRow { holder, ..row });
+        id
+    }
+
+    /// Adds an outbox row that is due later. This process holds it until the events before it are published: another
+    /// process could otherwise send it before them.
+    pub(super) fn enqueue_after_events(&mut self, job: &Job, new: NewRow, actor: &Actor) {
+        let row = self.row(job, new.kind, new.attempt);
+        let (id, holder) = (row.id, Some(actor.worker.boot()));
+        self.writes.outbox.push(OutboxRow { due: new.due, holder, ..row });
+        self.held.push(HeldRow { id, losses: 0, messages: Vec::new(), release_after_events: true });
+        self.notify(StoreNotice::OutboxReady);
+    }
+
+    /// Adds an outbox row that waits for a permit of a limit.
+    pub(super) fn enqueue_waiting(&mut self, job: &Job, new: NewRow, losses: u32, limit: &Limit) {
+        let row = self.row(job, new.kind, new.attempt);
+        self.writes.outbox.push(OutboxRow { losses, waits_for: Some(limit.clone()), ..row });
+    }
+
+    fn row(&mut self, job: &Job, kind: OutboxKind, attempt: u32) -> OutboxRow {
         let id = self.next_outbox_id;
-        let row = self.enqueue(job, (kind, attempt, Some(due)), &Actor { hold: false, ..actor.clone() }, NOT_HELD);
-        debug_assert_eq!(row, None, "it is not due");
-        if let Some(row) = self.writes.to_send.last_mut() {
-            row.holder = Some(actor.worker.boot());
-        }
-        HeldRow { id, lost: 0, messages: Vec::new(), release_after_events: true }
-    }
-
-    /// Adds a row to the outbox that waits for a permit.
-    pub(super) fn enqueue_waiting(&mut self, job: &Job, (kind, attempt, lost): (OutboxKind, u32, u32), limit: &Limit) {
-        let (id, task, priority) = (self.next_outbox_id, job.task.clone(), job.priority);
         self.next_outbox_id += 1;
-        let waits_for = Some(limit.clone());
-        let row =
-            OutboxRow { id, job: job.id, task, kind, attempt, priority, due: None, holder: None, lost, waits_for };
-        self.writes.to_send.push(row);
-    }
-
-    /// Carries out what a change of a job owes. An input is read again when its row is taken, so that only messages
-    /// that need none are held at once.
-    pub(super) fn apply_effects(
-        &mut self,
-        job: &Job,
-        effects: Vec<Effect>,
-        output: Option<&Bytes>,
-        actor: &Actor,
-    ) -> Vec<HeldRow> {
-        if job.own_work_ended() {
-            self.notify(StoreNotice::JobEnded(job.id));
-        }
-        let mut to_send = Vec::new();
-        for effect in effects {
-            let one = match effect {
-                // Somebody else may send it as soon as it is due, and must not before it is told why.
-                Effect::Dispatch { phase, attempt, due: Some(due) }
-                    if actor.hold && matches!(actor.events, EventRouting::Outbox(_)) =>
-                {
-                    Some(self.enqueue_after_event(job, (kind_of(phase), attempt, due), actor))
-                }
-                Effect::Dispatch { phase: phase @ Phase::Join, attempt, due } => {
-                    let work = |row: &OutboxRow| vec![row.work(job, Bytes::new())];
-                    self.enqueue(job, (kind_of(phase), attempt, due), actor, Some(work))
-                }
-                Effect::Dispatch { phase: phase @ Phase::Start, attempt, due } => {
-                    self.enqueue(job, (kind_of(phase), attempt, due), actor, NOT_HELD)
-                }
-                // An output that was written before is read again.
-                Effect::Reply if output.is_none() && self.has_written(job) => {
-                    self.enqueue(job, (OutboxKind::Reply, job.attempt, None), actor, NOT_HELD)
-                }
-                Effect::Reply => {
-                    let reply = |_: &OutboxRow| OutboxRow::replies(job, output);
-                    self.enqueue(job, (OutboxKind::Reply, job.attempt, None), actor, Some(reply))
-                }
-                Effect::Hooks(which) => {
-                    let hooks = |_: &OutboxRow| vec![OutboxRow::hooks(job, which)];
-                    self.enqueue(job, (OutboxKind::Hooks { which }, job.attempt, None), actor, Some(hooks))
-                }
-                Effect::Emit(kind) => self.emit(job, kind, actor),
-                Effect::Ended => {
-                    to_send.extend(self.propagate_end(job, actor));
-                    None
-                }
-                Effect::Reopened { was } => {
-                    to_send.extend(self.propagate_reopen(job, was, actor));
-                    None
-                }
-            };
-            to_send.extend(one);
-        }
-        to_send
-    }
-
-    /// Whether a job may have returned its output before it ended: it waited for the jobs below it, or for its parts.
-    fn has_written(&self, job: &Job) -> bool {
-        job.tree.verdict.is_some() || self.get(job.id).is_some_and(|entry| entry.ledger.head().epoch > 0)
-    }
-
-    /// Ends a job's wait for its parts if the last one is settled.
-    pub(super) fn finish_parts(&mut self, id: JobId, actor: &Actor) -> Vec<HeldRow> {
-        let Some(entry) = self.get_mut(id) else {
-            return Vec::new();
-        };
-        let Some(counts) = entry.ledger.complete() else {
-            return Vec::new();
-        };
-        let effects = entry.job.on_parts_completed(entry.ledger.head(), counts, actor.now);
-        entry.dirty = true;
-        let job = entry.job.clone();
-        self.apply_effects(&job, effects, None, actor)
+        let (task, priority) = (job.task.clone(), job.priority);
+        let (due, holder, losses, waits_for) = (None, None, 0, None);
+        OutboxRow { id, job: job.id, task, kind, attempt, priority, due, holder, losses, waits_for }
     }
 }

@@ -11,16 +11,12 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{BrokerError, BrokerErrorKind};
-use crate::engine::{Engine, OutboxReceiver, RowReceiver, events, hooks};
+use crate::engine::{Engine, OutboxReceiver, RowReceiver, events, fail, hooks};
 use crate::failure::{Failure, FailureKind};
-use crate::job::{AttemptOutcome, Job, Phase};
-use crate::message::{Message, Outgoing, WorkKind};
+use crate::message::Outgoing;
 use crate::mutant::{self, Mutant};
-use crate::store::{StoreError, Take};
-use crate::tx::{
-    Claim, Claimed, HeldRow, NewJob, OutboxId, PartAttemptOutcome, PartKey, Settle, SettleParts, SettleResult,
-    StoreNotice,
-};
+use crate::store::Take;
+use crate::tx::{HeldRow, OutboxId, StoreNotice};
 
 /// How many messages are published at once.
 const BATCH: usize = 512;
@@ -118,7 +114,7 @@ fn apart(rows: Vec<HeldRow>) -> (Vec<HeldRow>, Vec<HeldRow>) {
 /// Has the hooks of one job sent, then removes their row.
 async fn follow(engine: &Arc<Engine>, row: HeldRow) {
     let Some(Outgoing::Hooks { job, mask: which, .. }) = row.messages.first() else { return };
-    let mut begun = row.lost;
+    let mut begun = row.losses;
     loop {
         let before = begun;
         begun = begun.saturating_add(1);
@@ -295,51 +291,8 @@ async fn refused(engine: &Engine, message: Outgoing, error: &BrokerError) {
     };
     tracing::warn!(job = %message.job, task = message.task, %error, "a message cannot be delivered");
     let failure = Failure::new(FailureKind::Lost, format!("its message cannot be delivered: {error}"));
-    let settled = match message.kind {
-        WorkKind::Part { epoch, index } => fail_part(engine, &message, epoch, index, failure).await,
-        WorkKind::Job | WorkKind::Single | WorkKind::Step => fail_job(engine, &message, Phase::Start, failure).await,
-        WorkKind::Join => fail_job(engine, &message, Phase::Join, failure).await,
-        WorkKind::Hooks(_) => Ok(()),
-    };
+    let settled = fail::undeliverable(engine, &message, failure).await;
     if let Err(error) = settled {
         tracing::warn!(%error, "the failure could not be written down");
     }
-}
-
-async fn fail_part(
-    engine: &Engine,
-    message: &Message,
-    epoch: u32,
-    index: u64,
-    failure: Failure,
-) -> Result<(), StoreError> {
-    let part = PartKey { job: message.job, epoch, index, attempt: message.attempt };
-    let how = PartAttemptOutcome::Failed { failure, again: None };
-    if let SettleResult::Applied(to_send) = engine.store.apply(SettleParts::one(part, how, engine.actor())).await? {
-        engine.outbox.send(to_send).await;
-    }
-    Ok(())
-}
-
-async fn fail_job(engine: &Engine, message: &Message, phase: Phase, failure: Failure) -> Result<(), StoreError> {
-    let unknown =
-        NewJob { job: Job::new(message.job, message.task.clone(), engine.clock.now()), input: message.body.clone() };
-    let claim = Claim {
-        unknown,
-        unique: None,
-        phase,
-        attempt: message.attempt,
-        durable: true,
-        may_be_duplicate: false,
-        actor: engine.actor(),
-    };
-    let Claimed::Granted { job, .. } = engine.store.apply(claim).await? else {
-        return Ok(());
-    };
-    let how = AttemptOutcome::Failed { failure, retry_at: None };
-    let settle = Settle { job: job.id, phase, attempt: job.attempt, outcome: how, output: None, actor: engine.actor() };
-    if let SettleResult::Applied(to_send) = engine.store.apply(settle).await? {
-        engine.outbox.send(to_send).await;
-    }
-    Ok(())
 }

@@ -162,17 +162,16 @@ async fn open_parts(engine: &Engine, job: JobId) -> Option<u64> {
 
 /// Sends a job again. Answers whether there is nothing more to see.
 async fn again(engine: &Engine, JobView { job, .. }: &JobView) -> bool {
-    match engine.store.apply(Resend { job: job.id, attempt: job.attempt, actor: engine.actor() }).await {
-        Ok(Some(to_send)) => {
+    match engine.commit(Resend { job: job.id, attempt: job.attempt, actor: engine.actor() }).await {
+        Ok(true) => {
             tracing::warn!(
                 job = %job.id,
                 task = job.task,
                 "the broker has lost what this job waits for, it is sent again: `doctor` names policies that drop messages"
             );
-            engine.outbox.send(to_send).await;
             true
         }
-        Ok(None) => true,
+        Ok(false) => true,
         Err(error) => {
             tracing::warn!(%error, job = %job.id, "what the broker has lost cannot be sent again yet");
             false

@@ -18,7 +18,7 @@ use crate::id::JobId;
 use crate::job::{JobKind, Phase, State};
 use crate::store::{JobDiagnostics, JobView, LiveProcess};
 use crate::tree::Tree;
-use crate::tx::ends;
+use crate::tx::job_of_end;
 use crate::workflow_run::{StepState, WorkflowRun};
 
 /// What a job waits for.
@@ -444,7 +444,7 @@ fn permit(facts: &Facts) -> String {
 /// The jobs that it follows and that have not ended.
 fn follows(facts: &Facts) -> Vec<JobId> {
     let JobDiagnostics { to_send: owed, follows, .. } = &facts.situation;
-    let one = owed.limit.as_ref().and_then(|(limit, _)| ends(&limit.name));
+    let one = owed.limit.as_ref().and_then(|(limit, _)| job_of_end(&limit.name));
     follows.iter().copied().chain(one).collect()
 }
 

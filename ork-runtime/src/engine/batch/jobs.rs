@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::super::invoke::CallOutcome;
-use super::super::{Engine, claim, permits, services, settle};
+use super::super::{Engine, claim, services, settle};
 use super::{Ended, Group, Item, Spawn, call};
 use crate::broker::Disposition;
 use crate::job::{Job, Phase};
 use crate::registry::Task;
-use crate::tx::{Admitted, Claim, Claimed, Limit, Settle};
+use crate::tx::{Claim, Claimed, Limit, Settle};
 
 /// Brings jobs to their end.
 pub(super) async fn process(engine: &Arc<Engine>, Group { task, items, limit, step: _ }: Group, spawn: Spawn<'_>) {
@@ -22,27 +22,29 @@ pub(super) async fn process(engine: &Arc<Engine>, Group { task, items, limit, st
             attempt,
             durable: false,
             may_be_duplicate: engine.broker.needs_relay(),
+            limit: limit.clone(),
+            losses: 0,
             actor: engine.actor(),
         }
     };
-    let claimed = permits::begin(engine, (limit.as_ref(), 0), items.iter().map(claim).collect()).await;
+    let claimed = engine.commit_all(items.iter().map(claim).collect()).await;
     // Where the store does not work, each job waits for it alone.
-    let claimed = claimed.unwrap_or_else(|_waits| items.iter().map(|_| Admitted::all(Claimed::NotFound)).collect());
+    let claimed = claimed.unwrap_or_else(|_waits| items.iter().map(|_| Claimed::NotFound).collect());
     let mut ours = Vec::with_capacity(items.len());
     let mut told = Vec::new();
     for (item, claimed) in items.into_iter().zip(claimed) {
-        match claimed.answer {
-            Some(Claimed::Granted { job, reclaimed: again, created: made }) => {
+        match claimed {
+            Claimed::Granted { job, reclaimed: again, created: made } => {
                 if made || again {
                     told.extend(engine.before(&item.message, true));
                 }
                 ours.push((item, job));
             }
             // Its sender may wait for the outcome.
-            Some(Claimed::Stale) if item.message.reply.is_some() => item.alone(engine, spawn),
+            Claimed::Stale if item.message.reply.is_some() => item.alone(engine, spawn),
             // What waits for a permit comes again when it has one.
-            Some(Claimed::Stale) | None => item.tenure.settle(engine, Disposition::Ack).await,
-            Some(Claimed::RunningElsewhere(_) | Claimed::NotFound) => item.alone(engine, spawn),
+            Claimed::Stale | Claimed::Waiting => item.tenure.settle(engine, Disposition::Ack).await,
+            Claimed::RunningElsewhere(_) | Claimed::NotFound => item.alone(engine, spawn),
         }
     }
     if !told.is_empty() {
@@ -81,10 +83,11 @@ async fn settle_all(engine: Arc<Engine>, task: Arc<Task>, limit: Option<Limit>, 
             continue;
         }
         let (how, output, done) = settle::job_attempt(&engine, &job, &task.work, phase, called);
-        settles.push(Settle { job: job.id, phase, attempt: job.attempt, outcome: how, output, actor: engine.actor() });
+        let (attempt, limit, actor) = (job.attempt, limit.clone(), engine.actor());
+        settles.push(Settle { job: job.id, phase, attempt, outcome: how, output, limit, actor });
         settlements.push((item, settle::settlement(done)));
     }
-    let failed = permits::settle(&engine, limit.as_ref(), settles).await.err();
+    let failed = engine.settle(settles).await.err();
     for (item, settlement) in settlements {
         item.tenure.settle(&engine, failed.clone().unwrap_or(settlement)).await;
     }

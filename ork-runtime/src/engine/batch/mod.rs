@@ -19,7 +19,7 @@ use super::lease::{self, DeliveryGuard};
 use super::running_calls::Guest;
 use super::slots::{Lane, Slot, SlotKind};
 use super::step::Step;
-use super::{Engine, permits, process, reject, slots};
+use super::{Engine, limit, process, reject, slots};
 use crate::broker::Delivery;
 use crate::context::{About, Made};
 use crate::id::JobId;
@@ -252,7 +252,7 @@ fn admit(
     }
     let mut groups: Vec<Group> = Vec::new();
     for item in items {
-        let limit = permits::limit(&task, step.map(AsRef::as_ref), &item.message);
+        let limit = limit::limit_of(&task, step.map(AsRef::as_ref), &item.message);
         let known = groups.iter_mut().find(|group| group.limit == limit);
         if let Some(group) = known {
             group.items.push(item);

@@ -1,18 +1,17 @@
 //! Parts of one job that came together: started in one transaction, settled in another.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::super::invoke::CallOutcome;
 use super::super::running_calls::Guest;
 use super::super::step::Step;
-use super::super::{Engine, hydrate, permits, reject, services, settle};
+use super::super::{Engine, hydrate, reject, services, settle};
 use super::{Group, Item, Spawn, alone, call};
 use crate::broker::{Delivery, Disposition};
 use crate::id::JobId;
 use crate::message::WorkKind;
 use crate::registry::Task;
-use crate::tx::{Admitted, Limit, PartKey, PartsStarted, SettleParts, StartParts};
+use crate::tx::{Limit, PartKey, PartStart, PartsStarted, SettleParts, StartParts};
 
 /// What the parts of a run share.
 struct Run {
@@ -28,27 +27,27 @@ struct Run {
 pub(super) async fn process(
     engine: &Arc<Engine>,
     (job, epoch, attempt): (JobId, u32, u32),
-    Group { task, mut items, limit, step }: Group,
+    Group { task, items, limit, step }: Group,
     spawn: Spawn<'_>,
 ) {
     let Some(first) = items.first().map(|item| PartKey { job, epoch, index: index(item), attempt }) else { return };
-    let start = StartParts { first, indices: items.iter().map(index).collect(), actor: engine.actor() };
+    let start = StartParts {
+        indices: items.iter().map(index).collect(),
+        limit: limit.clone(),
+        ..StartParts::one(first, false, engine.actor())
+    };
     // Where the store does not work, each part waits for it alone.
-    let begun = permits::begin(engine, (limit.as_ref(), 0), vec![start]).await.unwrap_or_default().pop();
-    let Admitted { answer, waiting } = begun.unwrap_or_default();
-    let PartsStarted { run, count, to_send: to_send } = answer.unwrap_or_default();
-    engine.outbox.send(to_send).await;
-    if !waiting.is_empty() {
-        // They come again when there are permits.
-        let mut at = 0..items.len();
-        for item in items.extract_if(.., |_| at.next().is_some_and(|at| waiting.binary_search(&at).is_ok())) {
-            item.tenure.settle(engine, Disposition::Ack).await;
+    let PartsStarted { parts, count } = engine.commit(start).await.unwrap_or_default();
+    let mut starts = parts.into_iter();
+    let mut run = Vec::with_capacity(items.len());
+    for item in items {
+        match starts.next() {
+            Some(PartStart::Run { .. }) => run.push(item),
+            Some(PartStart::Waiting) => item.tenure.settle(engine, Disposition::Ack).await,
+            Some(PartStart::Stale | PartStart::NotFound { .. }) | None => item.alone(engine, spawn),
         }
     }
-    if run.len() < items.len() {
-        let run: HashSet<_> = run.into_iter().collect();
-        items.extract_if(.., |item| !run.contains(&index(item))).for_each(|item| item.alone(engine, spawn));
-    }
+    let items = run;
     let run = Arc::new(Run { engine: Arc::clone(engine), task: Arc::clone(&task), first, count, limit, step });
     let running = Arc::new(engine.running.enter(job));
     let calls = {
@@ -115,8 +114,8 @@ impl Run {
             ended.push((index(&item), how));
             settlements.push((item, settle::settlement(done)));
         }
-        let settle = SettleParts { first: self.first, ended: ended.into(), actor: engine.actor() };
-        let failed = permits::settle(engine, self.limit.as_ref(), vec![settle]).await.err();
+        let (first, limit, actor) = (self.first, self.limit.clone(), engine.actor());
+        let failed = engine.settle(vec![SettleParts { first, ended: ended.into(), limit, actor }]).await.err();
         for (item, settlement) in settlements {
             item.tenure.settle(engine, failed.clone().unwrap_or(settlement)).await;
         }

@@ -13,7 +13,7 @@ use crate::registry::Task;
 use crate::role::JobRole;
 use crate::store::Filter;
 use crate::task::{CallError, Error};
-use crate::tx::{ControlResult, Retry, SettleResult, StartWorkflow};
+use crate::tx::{ControlResult, Retry, StartWorkflow};
 use crate::workflow_run::WorkflowRun;
 
 /// Begins a claimed run.
@@ -34,10 +34,8 @@ pub(in super::super) async fn begin(
     for task in job.workflow_run().map(|flow| flow.unsuccessful_jobs(job.id)).unwrap_or_default() {
         take_up(engine, task).await?;
     }
-    let begin = StartWorkflow { job: job.id, attempt: job.attempt, flow, actor: engine.actor() };
-    if let SettleResult::Applied(to_send) = engine.store.apply(begin).await? {
-        engine.outbox.send(to_send).await;
-    }
+    let begin = StartWorkflow { job: job.id, attempt: job.attempt, run: flow, actor: engine.actor() };
+    engine.commit(begin).await?;
     Ok(Done::Settled)
 }
 
@@ -45,15 +43,15 @@ pub(in super::super) async fn begin(
 async fn take_up(engine: &Engine, job: JobId) -> Result<(), ProcessError> {
     let mut jobs = vec![job];
     while let Some(job) = jobs.pop() {
-        match engine.store.apply(Retry::new(job, engine.actor())).await? {
-            ControlResult::Done(to_send) => engine.outbox.send(to_send).await,
+        match engine.commit(Retry::new(job, engine.actor())).await? {
             ControlResult::OnlyBelow => {
                 let states = vec![State::Failed, State::Cancelled];
                 let below = Filter { states, parent: Some(job), limit: usize::from(u16::MAX), ..Filter::default() };
                 jobs.extend(engine.store.jobs(below).await?.into_iter().map(|view| view.job.id));
             }
             // What others have taken up in the meantime goes on, and what rests on something that was begins anew.
-            ControlResult::InvalidState(_)
+            ControlResult::Done
+            | ControlResult::InvalidState(_)
             | ControlResult::AncestorCancelled(_)
             | ControlResult::Superseded(_)
             | ControlResult::PartNotRetryable(_)

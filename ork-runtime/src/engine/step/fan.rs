@@ -43,8 +43,8 @@ pub(in super::super) async fn fan_out(
     if n > MOST_PARTS {
         return failed(CallError::Task(split::too_many()));
     }
-    let open = OpenParts { job: job.id, attempt: job.attempt, policy: Policy::default(), joined: false, schemas: None };
-    let Some(epoch) = engine.store.apply(open).await? else {
+    let open = OpenParts { job: job.id, attempt: job.attempt, policy: Policy::default(), joined: false, schema: None };
+    let Some(epoch) = engine.commit(open).await? else {
         return Ok(Split::Sealed);
     };
     let parts = items.into_iter().flat_map(move |item| (0..each).map(move |_| Ok(item.clone())));

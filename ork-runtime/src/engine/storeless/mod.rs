@@ -142,8 +142,8 @@ async fn attempts(
         match settle::part_attempt(engine, &task.work, (message.attempt, None), called).0 {
             PartAttemptOutcome::Interrupted => return None,
             PartAttemptOutcome::Succeeded(output) => return Some(Ok(output)),
-            PartAttemptOutcome::Failed { failure, again: None } => return Some(Err(failure)),
-            PartAttemptOutcome::Failed { again: Some(due), .. } => {
+            PartAttemptOutcome::Failed { failure, retry_at: None } => return Some(Err(failure)),
+            PartAttemptOutcome::Failed { retry_at: Some(due), .. } => {
                 tokio::select! {
                     biased;
                     () = engine.force.cancelled() => return None,

@@ -91,7 +91,7 @@ impl Tables {
             rows.insert(id, (input, None, None, BTreeMap::new()));
             self.by_age.insert(id);
         }
-        for entry in tx.into_entries() {
+        for entry in tx.into_jobs() {
             let id = entry.job.id;
             let (input, output, progress, parts) = rows.remove(&id).unwrap_or_default();
             self.jobs.insert(id, Row { entry, input, output, progress, parts });
@@ -116,7 +116,7 @@ impl Tables {
                 part.write(write);
             }
         }
-        for row in writes.to_send {
+        for row in writes.outbox {
             row.holder.into_iter().for_each(|boot| self.holds(boot, None));
             self.insert(row);
         }
@@ -176,7 +176,7 @@ impl Tables {
             let Some(row) = self.to_send.get_mut(&id) else {
                 continue;
             };
-            let most = if row.lost > 0 { 1 } else { left };
+            let most = if row.losses > 0 { 1 } else { left };
             let mut held = if let Some(cut) = row.split_off(self.next_outbox_id, most) {
                 self.next_outbox_id += 1;
                 cut
@@ -188,7 +188,7 @@ impl Tables {
             left -= held.n_messages().min(left);
             // Of a job that is gone nothing is to be done; the row is handed out empty, to be forgotten.
             let messages = self.messages(&held).unwrap_or_default();
-            to_send.push(HeldRow { id: held.id, lost: held.lost, messages, release_after_events: false });
+            to_send.push(HeldRow { id: held.id, losses: held.losses, messages, release_after_events: false });
             self.to_send.insert(held.id, held);
         }
         OutboxPage { to_send, next_due: self.later.first().map(|(due, _)| *due), more: left == 0 }
@@ -199,8 +199,8 @@ impl Tables {
         Some(match row.kind {
             OutboxKind::Start | OutboxKind::Join => vec![row.work(&entry.job, input.clone())],
             OutboxKind::Reply => OutboxRow::replies(&entry.job, output.as_ref()),
-            OutboxKind::Hooks { which } => vec![OutboxRow::hooks(&entry.job, which)],
-            OutboxKind::Event(what) => vec![row.notify(&entry.job, what)],
+            OutboxKind::Hooks { mask: which } => vec![OutboxRow::hooks(&entry.job, which)],
+            OutboxKind::Event(what) => vec![row.pending_event(&entry.job, what)],
             OutboxKind::Parts { epoch, first, len } => {
                 let parts = parts.range(first..first + len);
                 let parts = parts.filter_map(|(index, part)| Some((*index, part.input.clone()?)));
@@ -245,7 +245,7 @@ impl Tables {
         let held = self.to_send.values_mut().filter(|row| row.holder.is_some_and(|holder| holders.contains(&holder)));
         for row in held {
             row.holder = None;
-            row.lost += lost;
+            row.losses += lost;
             match row.due {
                 None => drop(self.free.insert((u8::MAX - row.priority, row.id))),
                 Some(due) => drop(self.later.insert((due, row.id))),

@@ -41,11 +41,11 @@ pub(super) async fn of(
             OutboxKind::Reply => {
                 messages.insert(row.id, OutboxRow::replies(&sender.job, sender.output.as_ref()));
             }
-            OutboxKind::Hooks { which } => {
+            OutboxKind::Hooks { mask: which } => {
                 messages.insert(row.id, vec![OutboxRow::hooks(&sender.job, which)]);
             }
             OutboxKind::Event(what) => {
-                messages.insert(row.id, vec![row.notify(&sender.job, what)]);
+                messages.insert(row.id, vec![row.pending_event(&sender.job, what)]);
             }
             OutboxKind::Parts { epoch, first, len } => runs.push((row, &sender.job, epoch, first, len)),
         }

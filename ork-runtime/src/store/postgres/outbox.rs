@@ -36,7 +36,7 @@ pub(super) async fn insert(connection: &mut PgConnection, rows: &[OutboxRow]) ->
             .bind(column(rows, |row| i64::from(row.priority)))
             .bind(column(rows, |row| row.due.map(Timestamp::as_millis)))
             .bind(column(rows, |row| row.holder.map(Uid)))
-            .bind(column(rows, |row| i64::from(row.lost)))
+            .bind(column(rows, |row| i64::from(row.losses)))
             .bind(column(rows, |row| row.waits_for.as_ref().map(|limit| limit.name.to_string())))
             .bind(column(rows, |row| row.waits_for.as_ref().map(|limit| i64::from(limit.permits))))
             .execute(&mut *connection)
@@ -51,7 +51,7 @@ fn owed_row(row: &PgRow) -> sqlx::Result<OutboxRow> {
     let columns = (c.get::<&str>()?, c.number()?, c.number()?, c.number()?);
     let kind = OutboxKind::from_columns(columns).ok_or_else(|| damaged("an owed row has an unknown word"))?;
     let (attempt, priority, lost) = (c.number()?, c.number()?, c.number()?);
-    Ok(OutboxRow { id, job, task, kind, attempt, priority, due: None, holder: None, lost, waits_for: None })
+    Ok(OutboxRow { id, job, task, kind, attempt, priority, due: None, holder: None, losses: lost, waits_for: None })
 }
 
 /// What taking has brought.
@@ -79,7 +79,7 @@ pub(super) async fn take(connection: &mut PgConnection, take: &Take, numbers: &m
             if left == 0 {
                 break;
             }
-            let most = if row.lost > 0 { 1 } else { left };
+            let most = if row.losses > 0 { 1 } else { left };
             if row.n_messages() > most {
                 let next = numbers.next(connection).await?;
                 let Some(mut held) = row.split_off(next, most) else { continue };
@@ -107,7 +107,7 @@ pub(super) async fn take(connection: &mut PgConnection, take: &Take, numbers: &m
     let mut messages = messages::of(connection, &taken).await?;
     let to_send = taken.into_iter().map(|row| {
         let messages = messages.remove(&row.id).unwrap_or_default();
-        HeldRow { id: row.id, lost: row.lost, messages, release_after_events: false }
+        HeldRow { id: row.id, losses: row.losses, messages, release_after_events: false }
     });
     Ok(Took { taken: OutboxPage { to_send: to_send.collect(), next_due, more: left == 0 }, passed_by })
 }

@@ -10,7 +10,7 @@ use super::codec::{Columns, Uid};
 use super::follows;
 use super::save::column;
 use crate::store::Work;
-use crate::tx::{Permits, Transaction, are_ends};
+use crate::tx::{Permits, Transaction, is_ends};
 
 /// How many permits of a limit a process holds.
 pub(super) type Holders = BTreeMap<(Arc<str>, [u8; 16]), u32>;
@@ -140,7 +140,7 @@ pub(super) async fn sweep(connection: &mut PgConnection) -> sqlx::Result<bool> {
     let (mut any, mut followers) = (false, false);
     for row in sqlx::query(rooms).fetch_all(&mut *connection).await? {
         let (name, room) = (row.try_get::<&str, _>(0)?, row.try_get::<i64, _>(1)?);
-        followers |= are_ends(name);
+        followers |= is_ends(name);
         if room > 0 {
             any |= wake(connection, name, room).await?;
         }

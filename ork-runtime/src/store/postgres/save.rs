@@ -120,7 +120,7 @@ pub(super) async fn save(connection: &mut PgConnection, tx: &mut Transaction, be
     save_shards(connection, shards).await?;
     save_pages(connection, writes.pages).await?;
     save_parts(connection, writes.parts).await?;
-    outbox::insert(connection, &writes.to_send).await?;
+    outbox::insert(connection, &writes.outbox).await?;
     uniques::write(connection, writes.uniques).await?;
     let mut woken = permits::write(connection, writes.permits, writes.woken).await?;
     woken |= follows::release(connection, &writes.ended).await?;
@@ -128,7 +128,7 @@ pub(super) async fn save(connection: &mut PgConnection, tx: &mut Transaction, be
     if woken && !notifier.contains(&StoreNotice::OutboxReady) {
         notifier.push(StoreNotice::OutboxReady);
     }
-    Ok(Saved { notifier, to_send: writes.to_send, moved })
+    Ok(Saved { notifier, to_send: writes.outbox, moved })
 }
 
 /// Cuts a list into pieces that one statement can carry.

@@ -33,7 +33,7 @@ pub(super) fn insert(statement: &mut Statement<'_>, seq: i64, row: &OutboxRow) -
             row.priority,
             row.due.map(Timestamp::as_millis),
             row.holder,
-            row.lost,
+            row.losses,
             row.waits_for.as_ref().map(|limit| &limit.name),
             row.waits_for.as_ref().map(|limit| limit.permits)
         ])
@@ -54,7 +54,7 @@ fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
         priority: row.get(8)?,
         due: None,
         holder: None,
-        lost: row.get(9)?,
+        losses: row.get(9)?,
         waits_for: None,
     };
     Ok((row.get(1)?, to_send))
@@ -116,7 +116,7 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Out
         if to_send.is_empty() {
             workers::holds(connection, holder, Some(take.actor.now + ALIVE))?;
         }
-        let most = if row.lost > 0 { 1 } else { left };
+        let most = if row.losses > 0 { 1 } else { left };
         let held = if let Some(held) = cut(connection, seq, &mut row, most, holder)? {
             held
         } else {
@@ -126,7 +126,7 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Out
         };
         left -= held.n_messages().min(left);
         let messages = messages(connection, seq, &held, &mut jobs)?;
-        to_send.push(HeldRow { id: held.id, lost: held.lost, messages, release_after_events: false });
+        to_send.push(HeldRow { id: held.id, losses: held.losses, messages, release_after_events: false });
     }
     Ok(OutboxPage { to_send, next_due, more: left == 0 })
 }
@@ -187,8 +187,8 @@ fn messages(
         OutboxKind::Join => vec![row.work(job, Bytes::new())],
         OutboxKind::Start => vec![row.work(job, column("input")?.unwrap_or_default())],
         OutboxKind::Reply => OutboxRow::replies(job, column("output")?.as_ref()),
-        OutboxKind::Hooks { which } => vec![OutboxRow::hooks(job, which)],
-        OutboxKind::Event(what) => vec![row.notify(job, what)],
+        OutboxKind::Hooks { mask: which } => vec![OutboxRow::hooks(job, which)],
+        OutboxKind::Event(what) => vec![row.pending_event(job, what)],
         OutboxKind::Parts { epoch, first, len } => {
             let inputs = "SELECT id & 4294967295, input FROM part WHERE id BETWEEN ?1 AND ?2 AND input IS NOT NULL";
             let mut statement = connection.prepare_cached(inputs)?;

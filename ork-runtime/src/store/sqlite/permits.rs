@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::follows;
-use crate::tx::{Limit, Permits, StoreNotice, Transaction, are_ends};
+use crate::tx::{Limit, Permits, StoreNotice, Transaction, is_ends};
 
 /// Opens the permits of a limit in the books, once.
 pub(super) fn open(connection: &Connection, tx: &mut Transaction, limit: Option<&Arc<str>>) -> rusqlite::Result<()> {
@@ -61,7 +61,7 @@ pub(super) fn sweep(connection: &Connection, notifier: &mut Vec<StoreNotice>) ->
     let limits: BTreeMap<String, u32> =
         connection.prepare_cached(limits)?.query_map([], limit)?.collect::<Result<_, _>>()?;
     // Mostly there are none, and then nothing is looked up.
-    if limits.keys().any(|name| are_ends(name)) {
+    if limits.keys().any(|name| is_ends(name)) {
         follows::sweep(connection, notifier)?;
     }
     for (limit, permits) in limits {

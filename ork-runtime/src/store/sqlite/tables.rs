@@ -325,12 +325,12 @@ pub(super) fn write(
             Err(failure) => fail.execute(params![part_id(*seq, index)?, json(&failure), attempt])?,
         };
     }
-    let holders = writes.to_send.iter().filter_map(|row| row.holder);
+    let holders = writes.outbox.iter().filter_map(|row| row.holder);
     for boot in holders.chain(writes.permits.keys().map(|(_, boot)| *boot)).collect::<BTreeSet<_>>() {
         workers::holds(connection, boot, None)?;
     }
     let mut owe = connection.prepare_cached(outbox::INSERT)?;
-    for row in &writes.to_send {
+    for row in &writes.outbox {
         if let Some(seq) = seqs.get(&row.job) {
             outbox::insert(&mut owe, *seq, row)?;
         }

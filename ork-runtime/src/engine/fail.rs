@@ -1,0 +1,40 @@
+//! Failing work that never reaches a worker.
+
+use super::Engine;
+use super::claim::new_job;
+use crate::failure::Failure;
+use crate::job::AttemptOutcome;
+use crate::message::{Message, WorkKind};
+use crate::store::StoreError;
+use crate::tx::{Claim, Claimed, PartAttemptOutcome, PartKey, Settle, SettleParts};
+
+/// Fails the job or the part of a message that no queue of the broker takes.
+pub(crate) async fn undeliverable(engine: &Engine, message: &Message, failure: Failure) -> Result<(), StoreError> {
+    let attempt = message.attempt;
+    if let WorkKind::Part { epoch, index } = message.kind {
+        let part = PartKey { job: message.job, epoch, index, attempt };
+        let outcome = PartAttemptOutcome::Failed { failure, retry_at: None };
+        engine.commit(SettleParts::one(part, outcome, engine.actor())).await?;
+        return Ok(());
+    }
+    if let WorkKind::Hooks(_) = message.kind {
+        return Ok(());
+    }
+    let phase = message.kind.phase();
+    let claim = Claim {
+        unknown: new_job(engine, message),
+        unique: None,
+        phase,
+        attempt,
+        durable: true,
+        may_be_duplicate: false,
+        limit: None,
+        losses: 0,
+        actor: engine.actor(),
+    };
+    if let Claimed::Granted { job, .. } = engine.commit(claim).await? {
+        let (outcome, actor) = (AttemptOutcome::Failed { failure, retry_at: None }, engine.actor());
+        engine.commit(Settle { job: job.id, phase, attempt, outcome, output: None, limit: None, actor }).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! Claiming a job, its split or its join: the attempt is marked as running in this process.
+
+use std::sync::Arc;
+
+use super::super::limits::Limit;
+use super::super::operation::Operation;
+use super::super::outbox::{NewRow, OutboxKind};
+use super::super::transaction::Transaction;
+use super::super::types::{Actor, Durability, Shards};
+use super::super::unique::key_taken;
+use super::{Cancel, NewJob};
+use crate::id::JobId;
+use crate::job::{AttemptEnd, AttemptOutcome, Job, JobClaim, Phase, State, UniqueKey};
+use crate::mutant::{self, Mutant};
+use crate::tree::CancelMode;
+
+/// Claims an attempt at a job that a message asks for, unless the message is stale.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The job of the message. It is created if its id is unknown and this is its first message, as when another program
+    /// has sent it.
+    pub unknown: NewJob,
+    /// The key that the job acquires if it is created.
+    pub unique: Option<UniqueKey>,
+    /// The function that the message asks for.
+    pub phase: Phase,
+    /// The attempt of the message.
+    pub attempt: u32,
+    /// Whether the claim must survive the death of this process: the last worker of the attempt may have died, or what
+    /// follows relies on the claim.
+    pub durable: bool,
+    /// Whether the message may be a duplicate of one that a living process works on. Then a job that another process runs
+    /// stays with that process.
+    pub may_be_duplicate: bool,
+    /// The limit that the call is under.
+    pub limit: Option<Limit>,
+    /// How many workers have died with the message; the row of a call that waits for a permit keeps that number.
+    pub losses: u32,
+    /// The process that claims.
+    pub actor: Actor,
+}
+
+/// The output of [`Claim`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Claimed {
+    /// The attempt is claimed: run it.
+    Granted {
+        /// The job.
+        job: Box<Job>,
+        /// Whether the attempt was running before: its worker may have died. `job.losses` says how often that happened.
+        reclaimed: bool,
+        /// Whether the job was created for this message, which another program has sent.
+        created: bool,
+    },
+    /// The attempt waits for a permit, as a row of the outbox: acknowledge the delivery.
+    Waiting,
+    /// This other process runs the job, unless it has died: nothing changed.
+    RunningElsewhere(String),
+    /// The job has ended or waits for its parts, or the message is of an older attempt: run nothing.
+    Stale,
+    /// There is no such job, and the message is not its first: run nothing.
+    NotFound,
+}
+
+impl Operation for Claim {
+    type Output = Claimed;
+
+    fn job(&self) -> JobId {
+        self.unknown.job.id
+    }
+
+    fn with(&self) -> Option<JobId> {
+        self.unknown.job.parent
+    }
+
+    fn limit(&self) -> Option<&Arc<str>> {
+        self.limit.as_ref().map(|limit| &limit.name)
+    }
+
+    fn unique(&self) -> Option<&Arc<str>> {
+        self.unique.as_ref().map(|unique| &unique.key)
+    }
+
+    /// A job that turns out to be cancelled from above may have parts.
+    fn shards(&self, tx: &Transaction) -> Shards {
+        let id = self.unknown.job.id;
+        let is_cancelled = tx.get(id).is_some_and(|loaded| self.is_cancelled_above(tx, &loaded.job));
+        if is_cancelled { Shards::All(id) } else { Shards::None }
+    }
+
+    fn durability(&self) -> Durability {
+        if self.durable { Durability::Process } else { Durability::Lazy }
+    }
+
+    fn apply(&self, tx: &mut Transaction) -> Claimed {
+        self.create_if_unknown(tx);
+        let has_permit = tx.acquire(self.limit.as_ref(), &self.actor, 1) == 1;
+        if let Some(limit) = self.limit.as_ref().filter(|_| !has_permit)
+            && let Some(job) = self.current(tx)
+        {
+            let new = NewRow::new(OutboxKind::of_phase(self.phase), self.attempt);
+            tx.enqueue_waiting(&job, new, self.losses, limit);
+            return Claimed::Waiting;
+        }
+        let claimed = self.claim(tx);
+        let is_granted = matches!(claimed, Claimed::Granted { .. });
+        debug_assert!(has_permit || !is_granted, "a stale message is not granted");
+        if has_permit && !is_granted {
+            tx.release(self.limit.as_ref(), &self.actor, 1);
+        }
+        claimed
+    }
+}
+
+impl Claim {
+    fn claim(&self, tx: &mut Transaction) -> Claimed {
+        let id = self.unknown.job.id;
+        let created = tx.created.contains(&id);
+        let Some(loaded) = tx.get(id) else { return Claimed::NotFound };
+        if self.is_cancelled_above(tx, &loaded.job) {
+            let actor = self.actor_without_rows();
+            Cancel { job: id, mode: CancelMode::Immediate, from_ancestor: true, actor }.apply(tx);
+            return Claimed::Stale;
+        }
+        let Some(loaded) = tx.get_mut(id) else { return Claimed::NotFound };
+        let reclaimed = loaded.job.state == State::Running;
+        if let Some(worker) = loaded.job.worker.as_ref().filter(|_| reclaimed && self.may_be_duplicate)
+            && loaded.job.is_current(self.phase, self.attempt)
+            && *worker != self.actor.worker.to_string()
+        {
+            return Claimed::RunningElsewhere(worker.clone());
+        }
+        match loaded.job.claim(self.phase, self.attempt, &self.actor.worker.to_string(), self.actor.now) {
+            JobClaim::Granted => {
+                loaded.dirty = true;
+                // Only a lost call counts, not a lost delivery whose call had not started.
+                let is_loss = (reclaimed && self.durable) || mutant::is_on(Mutant::CountsClaimsAsLosses);
+                loaded.job.losses += u32::from(is_loss);
+                // The sender of this duplicate may wait at another reply queue than the sender of the first message.
+                if let Some(reply) =
+                    self.unknown.job.reply.as_ref().filter(|_| loaded.job.task == self.unknown.job.task)
+                {
+                    loaded.job.add_reply(reply);
+                }
+                let job = Box::new(loaded.job.clone());
+                tx.notify_started(id);
+                Claimed::Granted { job, reclaimed, created }
+            }
+            JobClaim::Ended | JobClaim::Stale => Claimed::Stale,
+        }
+    }
+
+    /// The job, if this attempt at it has not ended.
+    fn current(&self, tx: &Transaction) -> Option<Job> {
+        let loaded = tx.get(self.unknown.job.id)?;
+        loaded.job.is_current(self.phase, self.attempt).then(|| loaded.job.clone())
+    }
+
+    /// Creates the job if another program has sent its first message.
+    fn create_if_unknown(&self, tx: &mut Transaction) {
+        let NewJob { job, input } = &self.unknown;
+        if tx.get(job.id).is_none() && self.phase == Phase::Start && self.attempt == 1 {
+            tx.create(job.clone(), input.clone());
+            tx.created.insert(job.id);
+            self.acquire_key(tx);
+        }
+    }
+
+    /// Gives the job that was just created its key. If another job holds the key, the new job fails.
+    fn acquire_key(&self, tx: &mut Transaction) {
+        let (Some(unique), id) = (&self.unique, self.unknown.job.id) else { return };
+        let Some(holder) = tx.active_holder(unique, self.actor.now) else {
+            if let Some(loaded) = tx.get_mut(id) {
+                loaded.job.unique_key = Some(Arc::clone(&unique.key));
+            }
+            return tx.assign_key(&unique.key, id, self.actor.now);
+        };
+        let Some(loaded) = tx.get_mut(id) else { return };
+        let outcome = AttemptOutcome::Failed { failure: key_taken(&unique.key, holder.job), retry_at: None };
+        let ended = loaded.job.end_attempt(self.phase, self.attempt, outcome, self.actor.now);
+        if let AttemptEnd::Applied(effects) = ended {
+            let job = Arc::new(loaded.job.clone());
+            tx.apply_effects(&job, effects, None, &self.actor_without_rows());
+        }
+    }
+
+    /// A claim returns no rows to send, so its caller must not hold any.
+    fn actor_without_rows(&self) -> Actor {
+        Actor { hold: false, ..self.actor.clone() }
+    }
+
+    /// Whether an ancestor was cancelled, so that this attempt does not start any more. A graceful cancel lets the join
+    /// run, as the job had started.
+    fn is_cancelled_above(&self, tx: &Transaction, job: &Job) -> bool {
+        let starts = job.is_current(self.phase, self.attempt) && job.parent.is_some();
+        starts
+            && tx.cancelled_above(job).is_some_and(|(_, mode)| {
+                mode == CancelMode::Immediate || (self.phase == Phase::Start && job.state != State::Running)
+            })
+    }
+}

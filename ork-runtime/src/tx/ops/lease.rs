@@ -1,0 +1,62 @@
+//! Leasing long work: an outbox row that its worker holds takes the place of its delivery.
+
+use super::super::operation::Operation;
+use super::super::outbox::{NewRow, OutboxId, OutboxKind};
+use super::super::transaction::{LoadedJob, Transaction};
+use super::super::types::{Actor, Shards};
+use crate::id::JobId;
+use crate::job::Phase;
+
+/// Enqueues the message that a worker runs just now once more, as a row that this worker holds.
+///
+/// No other process sends the row while the worker lives. When the worker has died, or releases the row, another process
+/// sends it. So the delivery can be acknowledged long before the work ends.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// The job.
+    pub job: JobId,
+    /// What the message asks for: the start, the join, or one part.
+    pub kind: OutboxKind,
+    /// The attempt that is running.
+    pub attempt: u32,
+    /// The process that runs it.
+    pub actor: Actor,
+}
+
+impl Operation for Lease {
+    /// The row; `None` if the attempt is stale.
+    type Output = Option<OutboxId>;
+
+    fn job(&self) -> JobId {
+        self.job
+    }
+
+    fn shards(&self, _tx: &Transaction) -> Shards {
+        match self.kind {
+            OutboxKind::Parts { first, .. } => Shards::Of(self.job, first),
+            OutboxKind::Start
+            | OutboxKind::Join
+            | OutboxKind::Reply
+            | OutboxKind::Hooks { .. }
+            | OutboxKind::Event(_) => Shards::None,
+        }
+    }
+
+    fn apply(&self, tx: &mut Transaction) -> Option<OutboxId> {
+        let loaded = tx.get(self.job).filter(|loaded| self.is_current(loaded))?;
+        let job = loaded.job.clone();
+        Some(tx.enqueue_lease(&job, NewRow::new(self.kind, self.attempt), &self.actor))
+    }
+}
+
+impl Lease {
+    fn is_current(&self, LoadedJob { job, ledger, .. }: &LoadedJob) -> bool {
+        let phase = match self.kind {
+            OutboxKind::Parts { epoch, first, .. } => return ledger.is_current(epoch, first, self.attempt),
+            OutboxKind::Start => Phase::Start,
+            OutboxKind::Join => Phase::Join,
+            OutboxKind::Reply | OutboxKind::Hooks { .. } | OutboxKind::Event(_) => return false,
+        };
+        job.is_current(phase, self.attempt)
+    }
+}
