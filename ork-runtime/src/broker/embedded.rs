@@ -134,26 +134,36 @@ impl Subscription for EmbeddedSubscription {
 /// The rows that this process holds, and how many messages of each are not settled.
 #[derive(Debug, Default)]
 struct HeldRows {
+    /// Which rows are open, done or released.
     rows: Mutex<Rows>,
+    /// Notified when few enough messages are open for the pump to take more rows.
     settled: Notify,
+    /// Notified when a row is completely settled, so that the settler updates the outbox.
     done: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Rows {
+    /// The rows with messages that are not settled yet.
     open: HashMap<OutboxId, Row>,
+    /// How many rows this process has taken so far; numbers the takings.
     n_taken: u64,
+    /// How many messages are delivered and not settled, over all takings.
     messages: usize,
     /// The pump is notified once no more messages than this are open.
     low: usize,
+    /// Rows that are settled, to be deleted from the outbox.
     done: Vec<OutboxId>,
+    /// Rows of which at least one message was given back, to be released in the outbox.
     released: Vec<OutboxId>,
 }
 
 #[derive(Debug)]
 struct Row {
     taking: Taking,
+    /// How many messages of the row are not settled yet.
     left: usize,
+    /// Whether one of its messages was given back, so that the row must stay in the outbox.
     released: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The wire both ways: what goes out comes back, and nothing that comes in can break the reader.
+//! Encoding and decoding: a message survives the round trip, and no input can break the decoder.
 
 use std::collections::BTreeMap;
 
@@ -289,7 +289,7 @@ fn a_copy_for_the_queue_is_the_message_as_if_it_were_new() {
     assert_eq!((parcel.properties, &parcel.body[..]), (expected, &b"{}"[..]));
 }
 
-/// Where nobody listens an event goes nowhere, and that is no error.
+/// An event without a listener is dropped, and that is no error.
 #[test]
 fn an_event_is_published_by_its_type_to_whoever_listens() {
     let job = Job::new(JobId::new(), "add", Timestamp::from_millis(1));
