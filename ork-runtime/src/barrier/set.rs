@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_disagree_on_their_number_are_put_aside() {
+    fn records_that_disagree_on_the_total_become_dead_letters() {
         let mut set = Set::default();
         assert_eq!(set.read(&part(0, 0, 0), 2), Fate::Keep);
         let Fate::Bury(why) = set.read(&part(0, 1, 3), 2) else { panic!("counted") };
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_a_split_are_counted_apart_and_need_their_head() {
+    fn split_runs_are_counted_separately_and_need_their_head() {
         let mut set = Set::default();
         for entry in [part(1, 0, 2), Entry::Head { epoch: 2 }, part(2, 1, 2)] {
             assert_eq!(set.read(&entry, 2), Fate::Keep);

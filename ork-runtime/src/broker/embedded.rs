@@ -417,7 +417,7 @@ mod tests {
 
     /// Regression test: a message delivered by the second taking was never run.
     #[test]
-    fn receipts_of_an_earlier_taking_of_a_row_say_nothing_of_a_later_one() {
+    fn ackers_of_an_earlier_taking_do_not_settle_a_later_one() {
         let message = || Outgoing::Work(Message::about(crate::id::JobId::new(), "task"));
         let row = |n_messages| {
             let messages = (0..n_messages).map(|_| message()).collect();

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_acknowledged_at_once() {
+    fn consecutive_done_tags_are_acknowledged_together() {
         let mut acks = with_open(1..=5);
         assert!([2, 1, 3].into_iter().all(|tag| acks.done(tag)));
         assert_eq!(acks.take(100), Plan { upto: Some(3), singles: vec![] });
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_slow_delivery_tags_go_one_by_one_when_they_are_many_or_old() {
+    fn tags_behind_a_slow_delivery_are_acknowledged_singly_when_many_or_old() {
         let mut acks = with_open(1..=9);
         assert!([2, 3].into_iter().all(|tag| acks.done(tag)));
         assert_eq!(acks.take(3), Plan::default());
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_never_ends_at_a_tag_that_went_back() {
+    fn multiple_ack_never_ends_at_a_released_tag() {
         let mut acks = with_open(1..=4);
         assert!(acks.done(1) && acks.released(2) && acks.released(3) && !acks.done(3));
         assert_eq!(acks.take(100), Plan { upto: Some(1), singles: vec![] });
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_noticed() {
+    fn gap_between_tags_is_noticed() {
         let mut acks = with_open(1..=2);
         assert!(!acks.delivered(4) && !acks.delivered(2) && acks.delivered(3));
     }

@@ -401,7 +401,7 @@ mod tests {
     /// Regression test: up to ten seconds used to pass between two attempts, so a process noticed with as much delay
     /// that the broker was back.
     #[test]
-    fn a_pause_between_two_attempts_is_never_longer_than_three_seconds() {
+    fn reconnect_pause_never_exceeds_three_seconds() {
         let mut back_off = BackOff::new();
         let pauses: Vec<_> = (0..50).map(|_| back_off.next()).collect();
         assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(3)), "{pauses:?}");

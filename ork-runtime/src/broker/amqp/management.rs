@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_as_ork_declares_them_lose_nothing() {
+    fn queues_declared_by_ork_have_no_hazards() {
         let arguments =
             json!({"x-queue-type": "quorum", "x-delivery-limit": 100, "x-dead-letter-exchange": "ork.unrouted"});
         let queues = json!([
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_to_lose_messages_is_named_with_its_queues_and_its_cause() {
+    fn each_hazard_names_its_queues_and_its_cause() {
         let ttl = json!({"message-ttl": 60_000});
         let queue = |name: &str| json!({"name": name, "policy": "short", "effective_policy_definition": ttl});
         let many = ["ork.dead", "ork.task.a", "ork.task.b", "ork.task.c", "ork.task.d"].map(queue);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn api_is_beside_the_node_or_where_it_is_said_to_be() {
+    fn management_api_is_on_the_node_or_at_the_configured_url() {
         let address = Address::parse("amqp://me:s3cret@rabbit/jobs").unwrap();
         let place = |url: &str| {
             let Management { host, port, credentials, vhost } = Management::of(&address, url).unwrap();

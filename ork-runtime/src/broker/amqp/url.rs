@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_cannot_be_read_is_not_quoted() {
+    fn error_for_a_malformed_url_does_not_quote_it() {
         for text in [
             "amqp://me:s3cret@host:port/",
             "http://me:s3cret@host",
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn several_nodes_have_commas_between_them() {
+    fn node_urls_are_separated_by_commas() {
         let both = Addresses::parse("amqp://me:a,b@one/v, amqps://me:s3cret@two:7/v").unwrap();
         assert_eq!(both.to_string(), "amqp://me:***@one:5672/v, amqps://me:***@two:7/v");
         assert_eq!(both.as_slice()[0].uri().authority.userinfo.password, "a,b");
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_has_a_default() {
+    fn missing_url_parts_have_defaults() {
         let address = Address::parse("amqps://rabbit.example/").unwrap();
         assert_eq!(address.to_string(), "amqps://guest:***@rabbit.example:5671/");
         assert_eq!((address.vhost(), address.is_encrypted()), ("/", true));

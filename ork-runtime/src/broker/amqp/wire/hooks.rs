@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_write_as_tables_is_read_as_json() {
+    fn hooks_in_amqp_tables_are_read_as_json() {
         let inputs = table(&[
             ("f", AMQPValue::Double(1.5)),
             ("l", AMQPValue::FieldArray(vec![AMQPValue::Void, AMQPValue::Boolean(true)].into())),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn other_workers_are_told_a_number_of_parts_that_no_queue_reaches() {
+    fn total_parts_for_foreign_workers_is_larger_than_any_queue() {
         let part = PartHook { part_id: 1, total_parts: 3, part_queue: "part.a".to_owned() };
         let (made, ask) = (Hooks { part: Some(part), on_complete: Vec::new() }, WorkKind::Part { epoch: 7, index: 1 });
         let mut headers = FieldTable::default();
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_hooks_are_refused_in_words() {
+    fn wrong_hooks_are_rejected_with_a_reason() {
         let part = |id: i64| {
             [(PART_ID, AMQPValue::LongLongInt(id)), (TOTAL_PARTS, AMQPValue::LongInt(3)), (PART_QUEUE, text("part.a"))]
         };

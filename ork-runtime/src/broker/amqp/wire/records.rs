@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_come_back_as_they_went() {
+    fn records_survive_the_round_trip() {
         for entry in [
             Entry::Head { epoch: 7 },
             Entry::Part { epoch: 0, id: 3, total: 9, ok: true },
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_others_needs_one_header_and_what_is_none_says_why() {
+    fn foreign_record_needs_one_header_and_invalid_records_have_a_reason() {
         let headers = |name: &str, value| {
             let mut headers = FieldTable::default();
             headers.insert(name.into(), value);
