@@ -4,7 +4,7 @@
 //! A new channel that gets the same number cannot be opened, and counts as open forever. Numbers are reused once all
 //! of them (`channel_max` in RabbitMQ's configuration) have been used. So a connection on which RabbitMQ has closed a
 //! channel opens only half as many channels as it has numbers. It is then *worn*: [`Link`](super::link::Link)
-//! replaces it with a new one, and closes it when the last of its channels is no longer used.
+//! replaces it with a new one, and it is closed when the last of its channels is no longer used.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// What a connection has gone through, which decides whether it is worn.
 #[derive(Debug, Default)]
 struct Wear {
-    /// Channels that were opened, or could not be.
+    /// Channels that were opened, including failed attempts.
     n_opened: AtomicU32,
     /// Channels that RabbitMQ has closed.
     n_closed: AtomicU32,
