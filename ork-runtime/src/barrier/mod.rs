@@ -1,53 +1,59 @@
-//! The barrier without a store: what a worker does that has brought one part of a set to its end. Pure.
+//! The barrier that joins the parts of a set without a store, as a pure state machine: what a worker does after it
+//! has ended one part of the set.
 //!
-//! Each part that ends puts a record into the set's part queue, and is acknowledged only when the worker is done with all
-//! of this. Once the queue may be full the worker becomes its only reader and looks whether every part is there: by their
-//! ids, never by their number, for anything may come twice. If so, what follows the set is fired, then the queue is
-//! removed. If not, all goes back, and the worker counts again: what came while it read was counted by nobody else.
+//! For each part that ends, its worker publishes a record to the part queue of the set, and acknowledges the part
+//! only when it has passed the barrier. Once the queue may be full, the worker becomes its only reader and checks
+//! whether every part is there. It counts part ids, never messages, because any record may be delivered twice. If the
+//! set is complete, the worker does what follows the set (a join, or hooks) and then removes the queue. If not, it
+//! puts all records back and counts again: a record that arrived while it was reading has not been counted by any
+//! other worker.
 //!
-//! A reader that dies has acknowledged nothing: its records come back, and so does its part, though not at the same moment.
-//! So whoever has a part that came before does not believe a low count until it was let in as a reader, for then no
-//! other one holds anything, be it a dead one; so does a reader that has lost its channel. One that dies between firing and removing fires again, under the same message ids. `tests/model`
-//! explores this very code; `engine::barrier` carries out what it says.
+//! A reader that dies has acknowledged nothing, so the broker redelivers its records and its part, though not at the
+//! same moment. A worker with a redelivered part therefore does not trust a low count until it has been admitted as
+//! the only reader, because only then does no other reader, alive or dead, hold records. A reader that has lost its
+//! channel does the same. A reader that dies between firing and removing the queue fires again, under the same
+//! message ids.
+//!
+//! `tests/model` explores this code; `engine::barrier` performs the actions that it returns.
 
 mod set;
 
 pub use set::{Entry, Fate, Set};
 
-/// Which records a set is made of, and the part whose worker this is.
+/// The set that a worker counts, and what it knows about its own part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Whose {
-    /// How many parts the set has.
+    /// The number of parts in the set.
     pub total: u64,
-    /// Whether it begins with a head, as those do that ork makes.
+    /// Whether the set begins with a head record, as the sets made by ork do.
     pub headed: bool,
-    /// What this reader's marks are known by.
+    /// The id of the marks that this reader publishes.
     pub mark: u128,
-    /// Whether the part came before, so that its worker may have died as the reader.
+    /// Whether the part was redelivered. If so, its previous worker may have died as the reader of the queue.
     pub suspect: bool,
 }
 
 impl Whose {
-    /// How many records a queue holds at least that is full.
+    /// Returns the smallest number of records that a full queue holds.
     pub const fn full(&self) -> u64 {
         if self.headed { self.total.saturating_add(1) } else { self.total }
     }
 }
 
-/// What comes next.
+/// The next action of a worker at the barrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Next {
-    /// Put the part's record into the queue, and wait until it is safe there.
+    /// Publish the record of the part to the queue, and wait for the confirm.
     Record,
     /// Count the records in the queue.
     Count,
-    /// Become the queue's only reader.
+    /// Become the only reader of the queue.
     Open,
-    /// The same, to read one record and give it back; if another one reads, try again.
+    /// Become the only reader, read one record and put it back. Retry while another worker is the reader.
     Probe,
     /// Read one record.
     Read,
-    /// Give all back that was kept, and be sure that whoever counts next counts it.
+    /// Put all kept records back, and make sure that the next count includes them.
     PutBack,
     /// Do what follows the set.
     Fire,
@@ -57,41 +63,41 @@ pub enum Next {
     End(End),
 }
 
-/// How it ended.
+/// How a worker left the barrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum End {
-    /// Others are still to come, or another worker reads.
+    /// Other parts have not ended yet, or another worker is the reader.
     Waits,
-    /// This worker has done what follows.
+    /// This worker has done what follows the set.
     Fired,
-    /// There was no queue for the record: it is gone, or was never there.
+    /// The queue for the record does not exist: it was removed, or never declared.
     NoQueue,
-    /// The queue was removed while this worker looked: another one has done what follows.
+    /// The queue was removed while this worker was counting: another worker has done what follows the set.
     Gone,
 }
 
-/// What has happened.
+/// The result of an action, reported to [`Barrier::happened`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// The record is safe.
+    /// The broker has confirmed the record.
     Recorded,
-    /// There are so many records.
+    /// The queue holds this many records.
     Counted(u64),
-    /// This worker is the reader, or will be.
+    /// This worker is the reader, or becomes it when the current one stops.
     Opened,
-    /// Another one is.
+    /// Another worker is the reader.
     Busy,
-    /// All was given back.
+    /// All records were put back.
     PutBack,
-    /// The mark does not come: somebody shares the queue.
+    /// The mark has not arrived in time: another reader shares the queue.
     Impatient,
-    /// The channel of the reader is lost, and what it had read comes back some time.
+    /// The reader has lost its channel; the broker redelivers what it had read, at some later time.
     Lost,
-    /// What follows was done.
+    /// What follows the set was done.
     Fired,
-    /// The queue is removed.
+    /// The queue was removed.
     Removed,
-    /// There is no such queue.
+    /// The queue does not exist.
     NoQueue,
 }
 
@@ -117,22 +123,22 @@ pub struct Barrier {
 }
 
 impl Barrier {
-    /// A worker whose part has just ended.
+    /// Creates the barrier for a worker whose part has just ended.
     pub const fn new(whose: Whose) -> Self {
         Self { whose, stage: Stage::Recording }
     }
 
-    /// A worker that has no part of its own and only looks whether the set is complete.
+    /// Creates the barrier for a worker without a part in the set that only checks whether the set is complete.
     pub const fn look(whose: Whose) -> Self {
         Self { whose, stage: Stage::Counting }
     }
 
-    /// How many parts the set has.
+    /// Returns the number of parts in the set.
     pub const fn total(&self) -> u64 {
         self.whose.total
     }
 
-    /// What it does next.
+    /// Returns the next action.
     pub const fn next(&self) -> Next {
         match self.stage {
             Stage::Recording => Next::Record,
@@ -147,17 +153,18 @@ impl Barrier {
         }
     }
 
-    /// The mark that its reader is to set now, as nothing was read before. It comes back after all that was in the queue.
+    /// Returns the mark that the reader must publish now, before its first record is handled. The mark is delivered
+    /// after everything that was in the queue.
     pub fn marks_now(&self) -> Option<u128> {
         matches!(&self.stage, Stage::Reading(set) if set.is_fresh()).then_some(self.whose.mark)
     }
 
-    /// Whether its mark is on its way.
+    /// Returns whether the mark was published and has not been read yet.
     pub fn waits_for_mark(&self) -> bool {
         matches!(&self.stage, Stage::Reading(set) if !set.is_fresh())
     }
 
-    /// The complete set, while what follows it is done.
+    /// Returns the complete set while what follows it is being done.
     pub const fn complete(&self) -> Option<&Set> {
         match &self.stage {
             Stage::Firing(set) => Some(set),
@@ -165,12 +172,13 @@ impl Barrier {
         }
     }
 
-    /// Whether a record that was kept is not given back but acknowledged: it belongs to a run that was given up.
+    /// Returns whether a kept record must be acknowledged instead of put back, because it belongs to an abandoned run
+    /// of the split.
     pub fn is_stale(&self, entry: &Entry) -> bool {
         matches!(&self.stage, Stage::PuttingBack(set) if set.is_stale(entry))
     }
 
-    /// A record was read. Answers what becomes of it.
+    /// Handles a record that was read, and returns what happens to it.
     pub fn read(&mut self, entry: &Entry) -> Fate {
         let set = match &mut self.stage {
             Stage::Reading(set) => set,
@@ -191,7 +199,7 @@ impl Barrier {
         fate
     }
 
-    /// Something else has happened.
+    /// Handles every other event.
     pub fn happened(&mut self, event: Event) {
         let stage = std::mem::replace(&mut self.stage, Stage::Removing);
         self.stage = match (stage, event) {
@@ -204,7 +212,7 @@ impl Barrier {
             (Stage::Probing, Event::Opened) => Stage::Touching,
             (Stage::Reading(set), Event::Impatient) => Stage::PuttingBack(set),
             (Stage::Counting, Event::Counted(n)) if n >= self.whose.full() => Stage::Opening,
-            // Whoever reads counts again after it, and this part's record is in the queue by now.
+            // The current reader counts again after reading, and the record of this part is in the queue already.
             (Stage::Counting, Event::Counted(_)) | (Stage::Opening, Event::Busy) => Stage::Ended(End::Waits),
             (Stage::Opening, Event::Opened) => Stage::Reading(Set::default()),
             (Stage::Firing(_), Event::Fired) => Stage::Removing,

@@ -1,40 +1,40 @@
-//! The records that a reader has at hand: which parts of which run of a split they are, each counted once.
+//! The records that a reader has read so far, grouped by the run of the split they belong to. Each part counts once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a message in a part queue says.
+/// The content of a message in a part queue.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Entry {
-    /// A set begins that ork has made: one run of a split.
+    /// Starts a set made by ork: one run of a split.
     Head {
-        /// Which run.
+        /// The epoch of the run.
         epoch: u32,
     },
-    /// A part has ended.
+    /// Records that a part has ended.
     Part {
-        /// Which run of a split made it; 0 for the sets of others.
+        /// The epoch of the split run that made the part; 0 for sets made by other programs.
         epoch: u32,
-        /// Which part.
+        /// The id of the part.
         id: u64,
-        /// How many the set has, as far as the part was told; 0 if its record does not say it.
+        /// The number of parts in the set according to the message of the part; 0 if the record does not contain it.
         total: u64,
-        /// Whether it ended well.
+        /// Whether the part succeeded.
         ok: bool,
     },
-    /// A reader has set a mark.
+    /// A mark that a reader has published.
     Mark(u128),
-    /// It is none of these.
+    /// A message that is none of these, with the reason.
     Unknown(String),
 }
 
-/// What becomes of a record that was read.
+/// What happens to a record that was read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Fate {
-    /// It is kept until the set is complete, or given back.
+    /// Keep it until the set is complete or the records are put back.
     Keep,
-    /// It is acknowledged: there is another one of it, or it is of no use.
+    /// Acknowledge it: it is a duplicate, or of no use.
     Drop,
-    /// It goes to the dead letters, for this reason.
+    /// Move it to the dead letters, with this reason.
     Bury(String),
 }
 
@@ -53,27 +53,27 @@ impl Run {
     }
 }
 
-/// What a reader has at hand.
+/// The records that a reader has read and not settled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Set {
     runs: BTreeMap<u32, Run>,
-    /// The run that is complete.
+    /// The epoch of the run that is complete.
     complete: Option<u32>,
     read: bool,
 }
 
 impl Set {
-    /// Whether nothing was read yet.
+    /// Returns whether nothing has been read yet.
     pub(super) const fn is_fresh(&self) -> bool {
         !self.read
     }
 
-    /// A record was read by a worker that was told so many parts.
+    /// Handles a record read by a worker whose own part stated `told` parts.
     pub(super) fn read(&mut self, entry: &Entry, told: u64) -> Fate {
         self.read = true;
         match entry {
-            // That of a reader which has died. One that shares the queue with this one, which a queue of others may allow,
-            // waits for it in vain, and then begins anew.
+            // The mark of a reader that has died. A live reader that shares the queue with this one, which a queue of
+            // another program may allow, waits for its mark in vain and then starts again.
             Entry::Mark(_) => Fate::Drop,
             Entry::Unknown(why) => Fate::Bury(why.clone()),
             Entry::Head { epoch } => {
@@ -102,23 +102,23 @@ impl Set {
         }
     }
 
-    /// Whether every part is there, and the head where there is one.
+    /// Returns whether every part has been read, and also the head if `headed`.
     pub(super) fn is_complete(&self, headed: bool) -> bool {
         let run = self.complete.and_then(|epoch| self.runs.get(&epoch));
         run.is_some_and(|run| run.headed || !headed)
     }
 
-    /// The run of the split that is complete.
+    /// Returns the epoch of the run that is complete.
     pub const fn epoch(&self) -> Option<u32> {
         self.complete
     }
 
-    /// How many of its parts failed.
+    /// Returns how many parts of the complete run have failed.
     pub fn n_failed(&self) -> usize {
         self.complete.and_then(|epoch| self.runs.get(&epoch)).map_or(0, |run| run.failed.len())
     }
 
-    /// Whether a record is of a run that has been given up: its head is gone, and another run has one.
+    /// Returns whether a record belongs to an abandoned run: its head is gone, and another run has one.
     pub fn is_stale(&self, entry: &Entry) -> bool {
         let Entry::Part { epoch, .. } = entry else { return false };
         let headed = |epoch: &u32| self.runs.get(epoch).is_some_and(|run| run.headed);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_disagree_on_their_number_are_put_aside() {
+    fn records_that_disagree_on_the_total_become_dead_letters() {
         let mut set = Set::default();
         assert_eq!(set.read(&part(0, 0, 0), 2), Fate::Keep);
         let Fate::Bury(why) = set.read(&part(0, 1, 3), 2) else { panic!("counted") };
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_a_split_are_counted_apart_and_need_their_head() {
+    fn split_runs_are_counted_separately_and_need_their_head() {
         let mut set = Set::default();
         for entry in [part(1, 0, 2), Entry::Head { epoch: 2 }, part(2, 1, 2)] {
             assert_eq!(set.read(&entry, 2), Fate::Keep);

@@ -1,6 +1,8 @@
-//! The broker `embedded`: none at all. The store's outbox is the durable queue, and this hands it out in process.
+//! The `embedded` broker: no broker process at all. The outbox of the store is the durable queue, and this module
+//! delivers its rows within the process.
 //!
-//! Rows stay in the outbox until their messages are settled, so what a process had taken when it died is taken again.
+//! A row stays in the outbox until its messages are settled, so another process takes the rows of a process that has
+//! died.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,10 +22,10 @@ use crate::runtime::Runtime;
 use crate::store::{OutboxPage, Store, Take};
 use crate::tx::{Actor, HeldRow, OutboxId, StoreNotice};
 
-/// How long a store that does not work is left alone.
+/// How long to wait before the next call to a store that has failed.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Hands out the outbox of a store in process.
+/// A broker that delivers the outbox of a store within this process.
 #[derive(Debug)]
 pub struct Embedded {
     store: Arc<dyn Store>,
@@ -35,7 +37,7 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// A broker over this store, for this process.
+    /// Creates a broker over this store, for this process.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, runtime: Arc<dyn Runtime>, worker: WorkerId) -> Self {
         Self { store, clock, runtime, worker, tasks: TaskTracker::new(), closing: CancellationToken::new() }
     }
@@ -101,7 +103,7 @@ impl Broker for Embedded {
 
 #[derive(Debug)]
 struct EmbeddedSubscription {
-    /// Bounded by the window.
+    /// Unbounded as a channel; the window bounds what is in it.
     receiver: mpsc::UnboundedReceiver<Delivery>,
     resize: watch::Sender<usize>,
     stop: CancellationToken,
@@ -124,39 +126,49 @@ impl Subscription for EmbeddedSubscription {
     async fn stop(&mut self) {
         self.stop.cancel();
         self.receiver.close();
-        // What was on its way is released by being dropped.
+        // Dropping the deliveries still in the channel releases them.
         while self.receiver.recv().await.is_some() {}
     }
 }
 
-/// The rows that this process holds, and what is still open of each.
+/// The rows that this process holds, and how many messages of each are not settled.
 #[derive(Debug, Default)]
 struct HeldRows {
+    /// Which rows are open, done or released.
     rows: Mutex<Rows>,
+    /// Notified when few enough messages are open for the pump to take more rows.
     settled: Notify,
+    /// Notified when a row is completely settled, so that the settler updates the outbox.
     done: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Rows {
+    /// The rows with messages that are not settled yet.
     open: HashMap<OutboxId, Row>,
+    /// How many rows this process has taken so far; numbers the takings.
     n_taken: u64,
+    /// How many messages are delivered and not settled, over all takings.
     messages: usize,
-    /// The pump wants to know once no more messages than this are open.
+    /// The pump is notified once no more messages than this are open.
     low: usize,
+    /// Rows that are settled, to be deleted from the outbox.
     done: Vec<OutboxId>,
+    /// Rows of which at least one message was given back, to be released in the outbox.
     released: Vec<OutboxId>,
 }
 
 #[derive(Debug)]
 struct Row {
     taking: Taking,
+    /// How many messages of the row are not settled yet.
     left: usize,
+    /// Whether one of its messages was given back, so that the row must stay in the outbox.
     released: bool,
 }
 
-/// One time that this process took a row. A process that was declared dead loses its rows and may take the same row
-/// again: receipts from the first time must not settle the second.
+/// One time that this process took a row. A process that was presumed dead loses its rows and may take the same row
+/// again: an acker from the first time must not settle the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Taking {
     row: OutboxId,
@@ -168,7 +180,7 @@ impl HeldRows {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many messages are open; tells once no more than `low` are.
+    /// Returns how many messages are open, and arranges for a notification once no more than `low` are.
     fn open(&self, low: usize) -> usize {
         let mut rows = self.rows();
         rows.low = low;
@@ -199,7 +211,7 @@ impl HeldRows {
     fn put_back(&self, done: Vec<OutboxId>, released: Vec<OutboxId>) {
         let mut rows = self.rows();
         rows.done.extend(done);
-        // One that was taken again meanwhile is not given back under its new taking.
+        // A row that was taken again in the meantime is not released under its new taking.
         let released: Vec<_> = released.into_iter().filter(|row| !rows.open.contains_key(row)).collect();
         rows.released.extend(released);
     }
@@ -241,7 +253,7 @@ struct EmbeddedAcker {
 impl Acker for EmbeddedAcker {
     fn settle(mut self: Box<Self>, settlement: Disposition) {
         self.settled = true;
-        // Dead letters need no queue here: the job says in the store why it failed.
+        // There is no dead letter queue here: the job in the store records why it failed.
         self.held.settle(self.taking, matches!(settlement, Disposition::Requeue | Disposition::RequeueElsewhere(..)));
     }
 }
@@ -254,7 +266,7 @@ impl Drop for EmbeddedAcker {
     }
 }
 
-/// Takes rows from the outbox and hands out their messages, as many as the window allows.
+/// Takes rows from the outbox and delivers their messages, as many as the window allows.
 struct Pump {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
@@ -268,15 +280,15 @@ struct Pump {
 }
 
 impl Pump {
-    /// Runs until it is stopped or nobody takes what it hands out. It ends only between two takings: a row that was
-    /// taken while nobody listened would be held by nobody who knows of it.
+    /// Runs until it is stopped or the subscription is dropped. It ends only between two calls of `take`: a row taken
+    /// while it ends would stay held by this process, with no task left that knows of it.
     async fn run(mut self) {
         let (stop, deliveries, clock) = (self.stop.clone(), self.deliveries.clone(), Arc::clone(&self.clock));
         let mut more = true;
         let mut next_due = None;
         while !stop.is_cancelled() && !deliveries.is_closed() {
             let size = *self.window.borrow_and_update();
-            // A transaction for a message or two is not worth it while others are under way.
+            // While other messages are in progress, a transaction for only one or two more is not worth its cost.
             let worth = size.div_ceil(4).max(1);
             let room = size.saturating_sub(self.held.open(size.saturating_sub(worth)));
             if more && room >= worth {
@@ -288,7 +300,8 @@ impl Pump {
                     }
                     continue;
                 };
-                // What was lost with a worker comes a part at a time, so that few does not mean that it was all.
+                // The parts of a row that was lost with a worker are returned one at a time, so a short page does not
+                // mean that no more are due.
                 let lost = rows.iter().any(|row| row.losses > 0);
                 (more, next_due) = (cut || lost, due);
                 self.hand_out(rows);
@@ -310,7 +323,7 @@ impl Pump {
                 change = self.changes.recv() => match change {
                     Ok(StoreNotice::OutboxReady) | Err(broadcast::error::RecvError::Lagged(_)) => {
                         more = true;
-                        // One look is enough for all that was told until now.
+                        // One look at the outbox covers all notices received so far.
                         while self.changes.try_recv().is_ok() {}
                     }
                     Ok(StoreNotice::JobEnded(_) | StoreNotice::JobChanged(_) | StoreNotice::ChangedElsewhere | StoreNotice::Event(_)) => {}
@@ -326,7 +339,7 @@ impl Pump {
         taken.inspect_err(|error| tracing::warn!(%error, "the outbox cannot be read")).ok()
     }
 
-    /// Hands deliveries out. Once nobody takes them they are dropped with their receipts, and so released.
+    /// Sends deliveries to the subscription. If it is gone, they are dropped with their ackers, and so released.
     fn hand_out(&self, rows: Vec<HeldRow>) {
         let takings: Vec<_> = rows.iter().map(|row| self.held.add(row)).collect();
         for delivery in rows.into_iter().zip(takings).flat_map(|(row, taking)| unpack(&self.held, row, taking)) {
@@ -342,8 +355,8 @@ fn unpack(held: &Arc<HeldRows>, rows: HeldRow, taking: Taking) -> Vec<Delivery> 
         Outgoing::Work(message) => {
             Some(Delivery { message: Ok(message), redelivered: lost, anonymous: false, acker: acker() })
         }
-        // Whoever waits for an outcome here finds it in the store.
-        // The engine sends them, which knows the tasks and the store.
+        // A caller that waits for an outcome reads it from the store here. Hooks are sent by the engine, which knows
+        // the tasks and has the store.
         Outgoing::Hooks { job, task, mask: which } => {
             let message = Message { kind: WorkKind::Hooks(which), ..Message::about(job, &task) };
             Some(Delivery { message: Ok(message), redelivered: lost, anonymous: false, acker: acker() })
@@ -356,7 +369,7 @@ fn unpack(held: &Arc<HeldRows>, rows: HeldRow, taking: Taking) -> Vec<Delivery> 
     deliveries.collect()
 }
 
-/// Removes the rows that are done from the outbox, and gives back those that are not.
+/// Deletes the rows that are done from the outbox, and releases those that are not.
 struct Settler {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
@@ -380,7 +393,7 @@ impl Settler {
                 if done.is_empty() { Ok(()) } else { self.store.delete_outbox(done.clone(), actor.clone()).await };
             let given =
                 if released.is_empty() { Ok(()) } else { self.store.release_outbox(released.clone(), actor).await };
-            // What failed stays held, and is tried again with the next ones.
+            // Rows whose update failed stay held, and are retried together with the next ones.
             let done = if forgotten.is_ok() { Vec::new() } else { done };
             let released = if given.is_ok() { Vec::new() } else { released };
             if let Err(error) = forgotten.and(given) {
@@ -402,9 +415,9 @@ impl Settler {
 mod tests {
     use super::*;
 
-    /// Fails on the code before: a message that came with the second taking was never run.
+    /// Regression test: a message delivered by the second taking was never run.
     #[test]
-    fn receipts_of_an_earlier_taking_of_a_row_say_nothing_of_a_later_one() {
+    fn ackers_of_an_earlier_taking_do_not_settle_a_later_one() {
         let message = || Outgoing::Work(Message::about(crate::id::JobId::new(), "task"));
         let row = |n_messages| {
             let messages = (0..n_messages).map(|_| message()).collect();

@@ -1,7 +1,9 @@
-//! The broker port: how messages travel. Small, `dyn`, plain data; `tests/contract` says what every adapter does.
+//! The broker port: how messages travel. A small `dyn` trait that exchanges plain data; `tests/contract` checks what
+//! every adapter must do.
 //!
-//! A broker delivers at least once. It may deliver twice, late and in another order; it never loses what it confirmed,
-//! and what is not settled comes again. Who must do what exactly once is the store's business, not the broker's.
+//! A broker delivers at least once: possibly twice, late or out of order. It never loses a message that it has
+//! confirmed, and it redelivers what was not settled. Whatever must happen exactly once is ensured by the store, not
+//! by the broker.
 
 pub mod embedded;
 mod parts;
@@ -18,7 +20,7 @@ pub use parts::{Opened, PartQueues, PartReader, PartRecord, ReadRecord};
 #[cfg(feature = "amqp")]
 pub mod amqp;
 
-/// The URLs of one RabbitMQ's nodes, which have commas between them. A comma within a URL is none of these.
+/// Splits a comma-separated list of the URLs of a RabbitMQ cluster's nodes. A comma inside a URL does not split it.
 pub(crate) fn urls(text: &str) -> Vec<String> {
     let mut urls: Vec<String> = Vec::new();
     for piece in text.split(',') {
@@ -31,7 +33,7 @@ pub(crate) fn urls(text: &str) -> Vec<String> {
     urls
 }
 
-/// What an adapter could not do, and which kind of trouble that is.
+/// An error of a broker adapter, with its kind.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct BrokerError {
@@ -40,42 +42,42 @@ pub struct BrokerError {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The kinds of trouble with a broker; every adapter means the same by them.
+/// The kinds of broker errors; all adapters use them with the same meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BrokerErrorKind {
-    /// It cannot be reached just now; the adapter goes on trying.
+    /// The broker cannot be reached at the moment; the adapter keeps trying.
     Disconnected,
-    /// It does not let us in, or forbids what was asked.
+    /// The broker refuses the login, or forbids the operation.
     Refused,
-    /// This message cannot be delivered: no queue takes it.
+    /// The message cannot be delivered: no queue accepts it.
     Undeliverable,
-    /// This message is larger than the broker, or this program, lets one be.
+    /// The message is larger than the broker, or this program, allows.
     TooLarge,
-    /// It did not answer in time.
+    /// The broker did not answer in time.
     TimedOut,
     /// The adapter was closed.
     Closed,
     /// The configuration cannot work: a malformed URL, an unreadable certificate.
     Config,
-    /// It answered something the adapter does not understand.
+    /// The broker sent a response that the adapter does not understand.
     Protocol,
 }
 
 impl BrokerError {
-    /// An error of this kind; `message` names the broker, never its password.
+    /// Creates an error of this kind. `message` names the broker, never its password.
     pub fn new(kind: BrokerErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
 
-    /// The same error with what caused it.
+    /// Attaches the cause of the error.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// Which kind of trouble it is.
+    /// Returns the kind of the error.
     pub const fn kind(&self) -> BrokerErrorKind {
         self.kind
     }
@@ -85,15 +87,15 @@ impl BrokerError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeadLetterReason {
-    /// It is not the message of a task: wrong content type, headers or body.
+    /// It is not a message for a task: wrong content type, headers or body.
     Undecodable,
-    /// Larger or deeper than accepted.
+    /// It is larger or more deeply nested than allowed.
     Oversized,
-    /// No worker knows its task.
+    /// No worker has its task.
     UnknownTask,
-    /// It is about a job, or a part of one, that the store does not have.
+    /// It refers to a job, or a part of a job, that the store does not have.
     UnknownJob,
-    /// Its input is not what the task takes.
+    /// Its input does not match the schema of the task.
     WrongInput,
     /// Every worker that took it died.
     Exhausted,
@@ -101,16 +103,16 @@ pub enum DeadLetterReason {
     NeedsStore,
     /// Its input was made for another version of the task, and fits no worker that took it.
     OtherSchema,
-    /// It is one of a set of parts, and the queue is not there in which they are counted.
+    /// It is one part of a set, and the queue in which the set is counted does not exist.
     NoPartQueue,
-    /// It follows a job that has ended, and no queue takes it.
+    /// It is the message of a hook, and no queue accepts it.
     NoRoute,
     /// The store cannot hold its job.
     Unstorable,
 }
 
 impl DeadLetterReason {
-    /// The word in the headers of a dead letter.
+    /// Returns the reason as it is written to the header of a dead letter.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Undecodable => "undecodable",
@@ -128,129 +130,130 @@ impl DeadLetterReason {
     }
 }
 
-/// What becomes of a delivery. The adapter carries it out in its own time.
+/// What happens to a delivery. The adapter carries it out asynchronously.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Disposition {
-    /// Done with: it is not delivered again.
+    /// Done: the message is not delivered again.
     Ack,
-    /// Given back, as the worker has to stop: somebody else may have it at once. However often that happens, the
-    /// broker does not give up on it.
+    /// Given back because the worker has to stop; another worker may take it at once. The broker never gives up on a
+    /// message for this, however often it happens.
     Requeue,
-    /// Given back, as this worker cannot run it and somebody else perhaps can. If it was declined too often, as far as
-    /// the broker counts, it is put aside with the reason in words.
+    /// Given back because this worker cannot run it and another one may be able to. Once a message has been declined
+    /// too often, as far as the broker counts, it becomes a dead letter with this reason and description.
     RequeueElsewhere(DeadLetterReason, String),
-    /// Put aside, with the reason in words, and not delivered again.
+    /// Moved to the dead letters with this reason and description, and not delivered again.
     DeadLetter(DeadLetterReason, String),
 }
 
-/// The right to settle one delivery, once. Dropped without, the delivery counts as released.
+/// The right to settle one delivery, once. If it is dropped without being used, the delivery is requeued.
 pub trait Acker: Send + fmt::Debug {
-    /// Says what becomes of the delivery; never waits.
+    /// Settles the delivery; never waits.
     fn settle(self: Box<Self>, settlement: Disposition);
 
-    /// Whether the channel of this delivery is closed: the broker delivers the message again, to this process or to
-    /// another one, and a settlement of this delivery has no effect.
+    /// Returns whether the channel of this delivery is closed. If so, the broker delivers the message again, to this
+    /// process or to another one, and settling this delivery has no effect.
     fn is_channel_closed(&self) -> bool {
         false
     }
 }
 
-/// A message handed to this process.
+/// A message delivered to this process.
 #[derive(Debug)]
 pub struct Delivery {
-    /// The message, or why it is none.
+    /// The message, or the reason why it could not be read.
     pub message: Result<Message, Rejected>,
     /// How often it was delivered before, as far as the broker counts.
     pub redelivered: u32,
-    /// Whether its sender gave it no id, so that it would get another one if it were delivered again.
+    /// Whether its sender gave it no id. Such a message would get a new id each time it is delivered.
     pub anonymous: bool,
     /// The right to settle it.
     pub acker: Box<dyn Acker>,
 }
 
-/// A delivery that is no message.
+/// A delivery that could not be read as a message. Fields that could not be read either are `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
-    /// What is wrong, for the headers of the dead letter.
+    /// The reason, for the header of the dead letter.
     pub reason: DeadLetterReason,
-    /// The same in words.
+    /// The reason as a description for people.
     pub detail: String,
-    /// Who waits for an answer, if that much could be read.
+    /// Where the outcome is expected.
     pub reply: Option<crate::job::ReplyTo>,
-    /// The job's id, if that much could be read.
+    /// The id of the job.
     pub job: Option<crate::id::JobId>,
-    /// The task, if that much could be read.
+    /// The task.
     pub task: Option<String>,
-    /// What follows its end, if that much could be read.
+    /// The hooks to send at the end of the job.
     pub hooks: Option<Box<crate::hook::Hooks>>,
 }
 
-/// One queue to consume and how much of it at once.
+/// A queue to consume, and how many deliveries to take from it at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscribe {
-    /// The queue's short name: a task's own name, or its `queue` option.
+    /// The short name of the queue: the name of a task, or its `queue` option.
     pub queue: String,
-    /// The tasks whose messages travel through it.
+    /// The tasks whose messages are routed to the queue.
     pub tasks: Vec<String>,
-    /// At most this many unsettled deliveries.
+    /// The maximum number of unsettled deliveries.
     pub window: u16,
 }
 
-/// A stream of deliveries. It outlives lost connections; it ends only when it is stopped.
+/// A stream of deliveries. It survives lost connections, and ends only when it is stopped.
 #[async_trait]
 pub trait Subscription: Send + fmt::Debug {
-    /// The next delivery; `None` once stopped.
+    /// Waits for the next delivery; returns `None` once stopped.
     ///
     /// # Cancel safety
     /// No delivery is lost if the future is dropped.
     async fn next(&mut self) -> Option<Delivery>;
 
-    /// The next delivery if it is here already.
+    /// Returns the next delivery if one has already arrived.
     fn ready(&mut self) -> Option<Delivery>;
 
-    /// Changes how many unsettled deliveries there may be.
+    /// Changes the maximum number of unsettled deliveries.
     fn resize(&mut self, window: u16);
 
-    /// Asks for no more; what was delivered can still be settled.
+    /// Stops consuming; what was delivered can still be settled.
     async fn stop(&mut self);
 }
 
-/// An outcome that came back to this process.
+/// An outcome sent back to this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplyDelivery {
-    /// What [`crate::job::ReplyTo::correlation`] said.
+    /// The value of [`crate::job::ReplyTo::correlation`] in the request.
     pub correlation: String,
-    /// The outcome's JSON.
+    /// The outcome as JSON.
     pub body: bytes::Bytes,
 }
 
-/// Outcomes for this process.
+/// The outcomes sent to this process.
 #[derive(Debug)]
 pub struct Replies {
     /// The queue to name in [`crate::job::ReplyTo::queue`].
     pub queue: String,
-    /// The outcomes, as they come in.
+    /// Receives the outcomes as they arrive.
     pub replies: mpsc::Receiver<ReplyDelivery>,
 }
 
-/// How messages travel between the store's outbox and workers.
+/// Carries messages from the outbox of the store to workers.
 #[async_trait]
 pub trait Broker: Send + Sync + fmt::Debug {
-    /// Whether somebody must carry the store's outbox to it. If not, it takes the outbox itself.
+    /// Returns whether a relay must publish the outbox of the store to this broker. If not, the broker reads the
+    /// outbox itself.
     fn needs_relay(&self) -> bool;
 
-    /// What the broker calls this queue.
+    /// Returns the broker's full name of this queue.
     fn queue(&self, queue: &str) -> String {
         queue.to_owned()
     }
 
-    /// Makes sure that messages of these queues find their place; called before the first publish to them.
+    /// Makes sure that messages for these queues can be routed; called before the first message is published to them.
     ///
     /// # Errors
     /// When the broker cannot be reached in time, or refuses.
     async fn prepare(&self, queues: &[Subscribe]) -> Result<(), BrokerError>;
 
-    /// Publishes, and answers for each message when the broker has confirmed it.
+    /// Publishes messages, and returns one result for each once the broker has confirmed it.
     ///
     /// # Cancel safety
     /// Messages may or may not have been published if the future is dropped.
@@ -262,13 +265,13 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// When the broker refuses, or cannot be reached in time.
     async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>, BrokerError>;
 
-    /// A private queue for outcomes; `None` for a broker whose outcomes are in the store alone.
+    /// Opens a private queue for outcomes. Returns `None` for a broker whose outcomes are only in the store.
     ///
     /// # Errors
     /// When the broker refuses, or cannot be reached in time.
     async fn replies(&self) -> Result<Option<Replies>, BrokerError>;
 
-    /// Events of all processes, from now on; `None` for a broker that carries none.
+    /// Subscribes to the events of all processes, from now on. Returns `None` for a broker that carries no events.
     ///
     /// # Errors
     /// When the broker refuses, or cannot be reached in time.
@@ -276,12 +279,12 @@ pub trait Broker: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
-    /// Its part queues, if it has any.
+    /// Returns the part queues of this broker, if it has any.
     fn parts(&self) -> Option<&dyn PartQueues> {
         None
     }
 
-    /// How many messages wait in this queue for a consumer; `None` for a broker that has none of its own.
+    /// Returns how many messages wait for a consumer in this queue, or `None` for a broker without queues of its own.
     ///
     /// # Errors
     /// When the broker cannot be reached in time, or refuses.
@@ -289,20 +292,21 @@ pub trait Broker: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
-    /// Asks whether the broker can be reached, and says in words what was found.
+    /// Checks that the broker can be reached, and describes what was found.
     ///
     /// # Errors
     /// What is wrong.
     async fn check(&self) -> Result<String, BrokerError>;
 
-    /// How the broker is set up to lose messages, a sentence each; `None` for a broker that cannot be.
+    /// Describes the settings of the broker that can lose messages, one sentence each. Returns `None` for a broker
+    /// that has no such settings.
     ///
     /// # Errors
-    /// Why that cannot be said.
+    /// Why they could not be read.
     async fn hazards(&self) -> Result<Option<Vec<String>>, String> {
         Ok(None)
     }
 
-    /// Settles what was said and lets go of the broker, within a deadline of its own.
+    /// Carries out the settlements made so far and disconnects, within the adapter's own deadline.
     async fn close(&self);
 }

@@ -1,4 +1,5 @@
-//! The port to part queues: where the parts of a set are counted that no store knows. `barrier` says how they are used.
+//! The port for part queues, in which the parts of a set are counted if no store counts them. See `barrier` for how
+//! they are used.
 
 use std::fmt;
 
@@ -8,94 +9,95 @@ use bytes::Bytes;
 use super::BrokerError;
 use crate::barrier::Entry;
 
-/// What a worker says in a part queue.
+/// A record that a worker publishes to a part queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PartRecord {
-    /// The queue.
+    /// The name of the queue.
     pub queue: String,
-    /// Its name as a message.
+    /// The message id.
     pub id: String,
-    /// What it says.
+    /// The content of the record.
     pub entry: Entry,
-    /// What a part returned, or why it failed; what a head knows of its job.
+    /// The output of a part, or its failure; for a head, what it stores about its job.
     pub body: Bytes,
 }
 
 /// A record that was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadRecord {
-    /// What it is known by to its reader.
+    /// The tag by which its reader refers to it.
     pub tag: u64,
-    /// What it says.
+    /// The content of the record.
     pub entry: Entry,
-    /// Its body.
+    /// The body of the record.
     pub body: Bytes,
 }
 
-/// The answer to [`PartQueues::open`].
+/// The result of [`PartQueues::open`].
 #[derive(Debug)]
 pub enum Opened {
-    /// Read.
+    /// The caller is the reader now.
     Reader(Box<dyn PartReader>),
-    /// Another one reads.
+    /// Another reader has the queue.
     Busy,
-    /// There is no such queue.
+    /// The queue does not exist.
     NoQueue,
 }
 
 /// The part queues of a broker.
 #[async_trait]
 pub trait PartQueues: Send + Sync + fmt::Debug {
-    /// The name of the queue for a set that ork makes itself.
+    /// Returns the name of the queue for a set that ork makes itself.
     ///
     /// # Errors
     /// `Undeliverable` if it is longer than a name can be.
     fn name(&self, task: &str, job: &str) -> Result<String, BrokerError>;
 
-    /// Makes a queue; one of this name that is there is removed with all that is in it.
+    /// Declares a queue. An existing queue of this name is removed first, with everything in it.
     ///
     /// # Errors
     /// When the broker cannot be reached in time, or refuses.
     async fn make(&self, queue: &str) -> Result<(), BrokerError>;
 
-    /// Publishes a record, and answers when it is safe.
+    /// Publishes a record, and returns once the broker has confirmed it.
     ///
     /// # Errors
     /// `Undeliverable` if there is no such queue.
     async fn record(&self, record: &PartRecord) -> Result<(), BrokerError>;
 
-    /// How many records nobody reads just now; `None` if there is no such queue. Whatever was confirmed before is counted.
+    /// Returns how many records no reader holds, or `None` if the queue does not exist. Every record that was
+    /// confirmed before the call is counted.
     ///
     /// # Errors
     /// When the broker cannot be reached in time.
     async fn count(&self, queue: &str) -> Result<Option<u64>, BrokerError>;
 
-    /// Becomes the only reader of a queue that may hold `total` parts, at once or as soon as another one has stopped. With 0
-    /// it is handed one record at a time.
+    /// Becomes the only reader of a queue that may hold `total` parts, at once or as soon as the current reader has
+    /// stopped. If `total` is 0, the reader receives one record at a time.
     ///
     /// # Errors
     /// When the broker cannot be reached in time, or refuses.
     async fn open(&self, queue: &str, total: u64) -> Result<Opened, BrokerError>;
 
-    /// Removes a queue with all that is in it, if it is there.
+    /// Removes a queue and everything in it, if it exists.
     ///
     /// # Errors
     /// When the broker cannot be reached in time, or refuses.
     async fn remove(&self, queue: &str) -> Result<(), BrokerError>;
 }
 
-/// The only reader of a part queue. Dropped, all that it has not settled is in the queue again.
+/// The only reader of a part queue. When it is dropped, all records that it has not settled return to the queue.
 ///
-/// A method that answers `false` says that its channel is lost, and that the same has happened.
+/// If a method returns `false`, the channel is lost, which has the same effect.
 #[async_trait]
 pub trait PartReader: Send + fmt::Debug {
-    /// The next record; `None` when the channel is lost.
+    /// Waits for the next record; returns `None` if the channel is lost.
     ///
     /// # Cancel safety
     /// Nothing is lost if the future is dropped.
     async fn next(&mut self) -> Option<ReadRecord>;
 
-    /// Publishes a mark, which comes after all that is in the queue.
+    /// Publishes a mark, which is delivered after everything that is in the queue now.
     async fn mark(&mut self, mark: u128) -> bool;
 
     /// Acknowledges a record.
@@ -104,6 +106,7 @@ pub trait PartReader: Send + fmt::Debug {
     /// Moves a record to the dead letters.
     async fn bury(&mut self, tag: u64, why: &str) -> bool;
 
-    /// Reads no more and gives all back, `own` by a copy: once that is safe, whoever counts counts all of it.
+    /// Stops reading and puts all records back, `own` as a new copy. Once that is confirmed, any later count includes
+    /// all of them.
     async fn put_back(self: Box<Self>, own: PartRecord, tag: Option<u64>) -> bool;
 }

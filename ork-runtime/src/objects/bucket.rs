@@ -1,7 +1,7 @@
-//! Objects in a folder, or in a bucket of a service that speaks S3.
+//! Objects in a folder, or in a bucket of an S3-compatible service.
 //!
-//! A folder is shared by the processes of one machine, or of several that mount it; what is written there is flushed to
-//! disk. A bucket is found and opened by the usual `AWS_` variables, which only the library for it reads.
+//! A folder is shared by the processes of one machine, or of several machines that mount it; writes are flushed to
+//! disk. A bucket is located and opened by the usual `AWS_` variables, which only the `object_store` library reads.
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -14,22 +14,23 @@ use uuid::Uuid;
 use super::{Object, ObjectError, ObjectErrorKind, Objects};
 use crate::clock::Timestamp;
 
-/// A larger object is written and read in pieces of this size, so that no request takes long.
+/// Larger objects are written and read in pieces of this size, so that no single request takes long.
 const PIECE: usize = 8 * 1024 * 1024;
 
-/// How many pieces travel at once.
+/// How many pieces are transferred at a time.
 const PIECES: usize = 4;
 
 /// A folder or a bucket.
 #[derive(Debug)]
 pub struct Bucket {
     store: Box<dyn ObjectStore>,
-    /// What all names begin with, there.
+    /// The prefix of all object names.
     prefix: Path,
     place: String,
 }
 
-/// The library's words hold those of its sources, which would be said twice.
+/// Returns the error as text, not as a source: its message contains those of its sources, which would be printed
+/// twice.
 fn words(error: &object_store::Error) -> String {
     error.to_string()
 }
@@ -39,7 +40,8 @@ fn config(place: &str, words: &str) -> ObjectError {
 }
 
 impl Bucket {
-    /// Opens `file:PATH`, making the folder if it is not there, or `s3://BUCKET/PREFIX`, which is not reached yet.
+    /// Opens `file:PATH`, creating the folder if it does not exist, or `s3://BUCKET/PREFIX`, without connecting to it
+    /// yet.
     ///
     /// ```
     /// use ork::objects::{Objects as _, bucket::Bucket};
@@ -53,7 +55,7 @@ impl Bucket {
     /// ```
     ///
     /// # Errors
-    /// When the URL is wrong, the folder cannot be made, or this program was built without what it needs.
+    /// When the URL is wrong, the folder cannot be created, or this program was built without the required feature.
     pub fn open(url: &str) -> Result<Self, ObjectError> {
         match url.split_once(':') {
             Some(("file", path)) => Self::folder(url, path.strip_prefix("//").unwrap_or(path)),
@@ -82,7 +84,7 @@ impl Bucket {
             return Err(config(place, "it names no bucket: expected `s3://BUCKET/PREFIX`"));
         }
         let prefix = Path::parse(prefix).map_err(|error| config(place, "the prefix is wrong").with_source(error))?;
-        // Whoever waits for this tries again, and says so.
+        // The callers retry by themselves and report it.
         let retry =
             RetryConfig { max_retries: 2, retry_timeout: std::time::Duration::from_secs(20), ..Default::default() };
         let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
@@ -138,7 +140,7 @@ impl Bucket {
     }
 }
 
-/// The pieces in which so many bytes travel.
+/// Returns the ranges into which an object of this many bytes is divided.
 fn pieces(bytes: u64) -> impl Iterator<Item = std::ops::Range<u64>> {
     let size = u64::try_from(PIECE).unwrap_or(u64::MAX);
     (0..bytes.div_ceil(size)).map(move |number| number * size..bytes.min((number + 1) * size))
@@ -152,7 +154,7 @@ impl Objects for Bucket {
 
     async fn put(&self, name: &str, body: Bytes) -> Result<(), ObjectError> {
         let written = self.write(&self.path(name), body).await;
-        // A bucket that is not there may be made yet.
+        // A bucket that does not exist may still be created.
         written.map_err(|error| self.error(ObjectErrorKind::Unavailable, "write", name, &error))
     }
 

@@ -1,7 +1,8 @@
-//! The objects port: where outputs are kept that are too large for a row.
+//! The objects port: where outputs that are too large for a row are stored.
 //!
-//! An object is written once, under a name that nothing else ever gets, and never changed. Who may read it is whoever
-//! has its name from a row of the store; an object that no row names is removed with all of its job.
+//! An object is written once, under a name that is never used again, and never changed. Its name in a row of the
+//! store is all that is needed to read it. An object that no row names is removed together with everything else of
+//! its job.
 
 #[cfg(feature = "object-store")]
 pub mod bucket;
@@ -14,7 +15,7 @@ use futures_util::stream::BoxStream;
 
 use crate::clock::Timestamp;
 
-/// What could not be done with an object, and which kind of trouble that is.
+/// An error of an object store, with its kind.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ObjectError {
@@ -23,68 +24,69 @@ pub struct ObjectError {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The kinds of trouble with objects; every adapter means the same by them.
+/// The kinds of object errors; all adapters use them with the same meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ObjectErrorKind {
-    /// It cannot be reached, read or written just now. Trying later may help.
+    /// The object store cannot be reached, read or written at the moment. A later retry may succeed.
     Unavailable,
     /// There is no such object.
     Missing,
-    /// It is not what was written.
+    /// The content differs from what was written.
     Damaged,
-    /// The configuration cannot work: a malformed URL, a place that this program does not know.
+    /// The configuration cannot work: a malformed URL, or a location that this program does not support.
     Config,
 }
 
 impl ObjectError {
-    /// An error of this kind; `message` names the object or the place, and what to do.
+    /// Creates an error of this kind. `message` names the object or the location, and what to do.
     pub fn new(kind: ObjectErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
 
-    /// The same error with what caused it.
+    /// Attaches the cause of the error.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// Which kind of trouble it is.
+    /// Returns the kind of the error.
     pub const fn kind(&self) -> ObjectErrorKind {
         self.kind
     }
 }
 
-/// An object, as it is listed.
+/// An entry of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
-    /// Its name.
+    /// The name of the object.
     pub name: String,
-    /// When it was written, by the clock of whoever keeps it.
+    /// When the object was written, by the clock of the system that stores it.
     pub written: Timestamp,
 }
 
-/// Where large outputs are kept. Names are words of ASCII letters, digits and hyphens, with slashes between them.
+/// A store for large outputs. Names consist of ASCII letters, digits and hyphens, separated by slashes.
 ///
-/// Any future may be dropped: an object is there whole or not at all.
+/// All futures may be dropped: an object is either stored completely or not at all.
 #[async_trait]
 pub trait Objects: Send + Sync + fmt::Debug {
-    /// Where this is, without secrets.
+    /// Returns the location of this store, without secrets.
     fn place(&self) -> &str;
 
-    /// Writes an object; when this returns it outlives the loss of power, as far as the place does.
+    /// Writes an object. Once this returns, the object survives a power failure, as far as the location provides for
+    /// it.
     async fn put(&self, name: &str, body: Bytes) -> Result<(), ObjectError>;
 
     /// Reads an object of this many bytes.
     async fn get(&self, name: &str, bytes: u64) -> Result<Bytes, ObjectError>;
 
-    /// Every object whose name begins with this word, in any order, a page at a time.
+    /// Lists every object whose name begins with `word`, in any order, a page at a time.
     fn list(&self, word: &str) -> BoxStream<'static, Result<Object, ObjectError>>;
 
-    /// Removes objects; one that is not there is done with.
+    /// Removes objects; an object that does not exist counts as removed.
     async fn remove(&self, names: Vec<String>) -> Result<(), ObjectError>;
 
-    /// Asks whether objects can be written and removed, and says in words what was found.
+    /// Checks that objects can be written, read and removed, and describes what was found.
     async fn check(&self) -> Result<String, ObjectError>;
 }

@@ -1,4 +1,5 @@
-//! A client asks for the outcome of a job that the store knows: its message comes again under the same `message_id`.
+//! A client requests the outcome of a job that the store knows, by sending its message again with the same
+//! `message_id`.
 
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ async fn answer(foreigner: &mut Foreigner) -> (String, Value) {
     tokio::time::timeout(Duration::from_secs(20), foreigner.answer()).await.expect("no answer")
 }
 
-/// Fails on the code before this change: only the first message is answered.
+/// Regression test: only the first message was answered.
 #[test]
-fn a_client_that_asks_again_after_the_end_is_answered_from_the_store() {
+fn repeated_request_after_the_end_is_answered_from_the_store() {
     each(|world| async move {
         let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
         let (name, key) = (fresh(), fresh());
@@ -25,7 +26,7 @@ fn a_client_that_asks_again_after_the_end_is_answered_from_the_store() {
             assert_eq!((correlates.as_str(), &outcome["output"]), (correlation, &json!(key)), "{outcome}");
         }
         assert_eq!(calls(&key), 1);
-        // A failure is an outcome, too, and so is the refusal of a task that nobody knows.
+        // A failure is an outcome too, and so is the rejection of an unknown task.
         let queue = format!("{}.task.plain", world.prefix);
         for (task, kind) in [("fails", "task"), ("nonesuch", "unknown-task")] {
             let name = fresh();
@@ -40,9 +41,9 @@ fn a_client_that_asks_again_after_the_end_is_answered_from_the_store() {
     });
 }
 
-/// Fails on the code before this change: only the first message is answered.
+/// Regression test: only the first message was answered.
 #[test]
-fn clients_that_ask_again_before_the_end_are_all_answered_then() {
+fn repeated_requests_before_the_end_are_all_answered_at_the_end() {
     each(|world| async move {
         let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
         let (name, run) = (fresh(), fresh());
@@ -55,7 +56,7 @@ fn clients_that_ask_again_before_the_end_are_all_answered_then() {
         Gate::of(&run).entered(3).await;
         ask(&foreigner, "second").await;
         ask(&foreigner, "third").await;
-        // By then the other two messages are done with.
+        // Make sure that the other two messages have been handled.
         let end = super::world::until(&ork, ork::JobId::from_foreign(&name), |status| status.total == Some(3)).await;
         assert!(!end.state.is_final());
         ork.submit(low { run: fresh() }).and_wait().await.unwrap();

@@ -1,7 +1,7 @@
 //! Two copies of the message of one split, at two workers.
 //!
-//! Given back at once, the copy whose run was overtaken overtakes the other one: then the split runs a third time, and for
-//! as long as it lasts once more each time.
+//! If the copy with the stale run were given back at once, its next delivery would start a newer run and make the
+//! other worker's run stale: the split would run a third time, and once more each time for as long as it lasts.
 
 use lapin::BasicProperties;
 use ork::{JobId, Parts, Result, task};
@@ -16,8 +16,8 @@ async fn copied(number: u64) -> u64 {
     number
 }
 
-/// So many parts that a third run would begin before the second one has yielded them. No run yields any before two have
-/// begun.
+/// Yields so many parts that a third run would begin before the second one has yielded all of them. No run yields any
+/// part before two have begun.
 #[task(part)]
 async fn copied_part(key: String) -> Vec<copied> {
     called(&key);
@@ -31,13 +31,13 @@ fn copied_join(parts: Parts<u64>) -> Result<u64> {
 }
 
 #[test]
-fn the_run_that_was_overtaken_waits_for_the_other_one() {
+fn stale_copy_of_a_split_waits_for_the_current_run() {
     shared(|world| async move {
         let builder = |name: &str| world.builder().set("name", name.to_owned());
         let (one, two) = (builder("one").build().await.unwrap(), builder("two").build().await.unwrap());
         let (foreigner, key) = (world.foreigner().await, fresh());
         let body = format!("{{\"key\": \"{key}\"}}");
-        // Whoever has begun takes no more, so that the second copy goes to the other one.
+        // A draining worker takes nothing more, so the second copy goes to the other one.
         for worker in [&one, &two] {
             worker.start_worker();
             let named = BasicProperties::default().with_message_id(key.as_str().into());
@@ -46,7 +46,7 @@ fn the_run_that_was_overtaken_waits_for_the_other_one() {
             worker.drain();
         }
         let last = world.worker().await;
-        // It is there for whatever is given back.
+        // This worker takes whatever is given back.
         assert_eq!(last.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
         Gate::of(&key).open();
         let outcome = last.wait(JobId::from_foreign(&key)).await.unwrap();

@@ -1,8 +1,8 @@
-//! Events on the topic exchange: what a program hears that knows nothing of ork but `docs/wire.md`.
+//! Events on the topic exchange, as seen by a program that knows only `docs/wire.md`.
 //!
-//! Published beside the work and not before it, the events of a job come in another order in about every tenth run of
-//! `the_events_of_a_job_come_in_order_whoever_tells_them`. Told by the process and not by the transaction, that of the
-//! last part is missing after its worker has died.
+//! If events were published concurrently with the work instead of before it, the events of a job would arrive in
+//! another order in about every tenth run of `events_of_a_job_arrive_in_order_from_several_processes`. If the process
+//! recorded them instead of the transaction, the event of the last part would be missing after its worker has died.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,7 +25,7 @@ use serde_json::Value;
 use super::tasks::*;
 use super::world::{Foreigner, World, each, fresh, on, once, shared};
 
-/// A durable queue of some program's own, bound for what it wants to hear.
+/// A durable queue of some program, bound to the events that it wants.
 struct Listener {
     queue: String,
     heard: Consumer,
@@ -55,7 +55,7 @@ impl Listener {
         Self { queue, heard }
     }
 
-    /// The next event, as it is on the wire.
+    /// Waits for the next event, and returns the JSON on the wire.
     async fn next(&mut self) -> Value {
         let delivery = self.heard.next().await.unwrap().unwrap();
         let json: Value = serde_json::from_slice(&delivery.data).unwrap();
@@ -67,7 +67,7 @@ impl Listener {
         json
     }
 
-    /// The types of what is told of one job until its end, and the data of each.
+    /// Collects the events of one job until its end: the type and the data of each.
     async fn life(&mut self, job: JobId) -> Vec<(String, Value)> {
         let mut life = Vec::new();
         loop {
@@ -90,12 +90,12 @@ impl Listener {
     }
 }
 
-/// A process that submits and tells events.
+/// Starts a process that submits and publishes events.
 async fn client(world: &World) -> Ork {
     world.builder().set("events", "jobs").build().await.unwrap()
 }
 
-/// A process that works and tells events.
+/// Starts a process that works and publishes events.
 async fn worker(world: &World) -> Ork {
     let ork = client(world).await;
     ork.start_worker();
@@ -107,7 +107,7 @@ fn kinds(life: &[(String, Value)]) -> Vec<&str> {
 }
 
 #[test]
-fn any_program_hears_what_happens_to_jobs() {
+fn plain_amqp_client_receives_job_events() {
     each(|world| async move {
         let ork = worker(&world).await;
         let foreigner = world.foreigner().await;
@@ -125,7 +125,7 @@ fn any_program_hears_what_happens_to_jobs() {
         let parts = serde_json::json!({ "total": 5, "completed": 4, "failed": 1, "canceled": 0 });
         assert_eq!(life[2].1["parts"], parts);
 
-        // A job that another program has sent is told by the worker that takes it.
+        // The events of a job that another program has sent are published by the worker that takes it.
         let name = fresh();
         let properties = foreigner.asking(&name).with_message_id(name.as_str().into());
         foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
@@ -137,7 +137,7 @@ fn any_program_hears_what_happens_to_jobs() {
 }
 
 #[test]
-fn a_binding_chooses_what_is_heard() {
+fn binding_key_selects_events() {
     once(|world| async move {
         let ork = worker(&world).await;
         let foreigner = world.foreigner().await;
@@ -160,7 +160,7 @@ fn a_binding_chooses_what_is_heard() {
 }
 
 #[test]
-fn the_events_of_a_job_come_in_order_whoever_tells_them() {
+fn events_of_a_job_arrive_in_order_from_several_processes() {
     shared(|world| async move {
         let (one, two) = (worker(&world).await, worker(&world).await);
         let client = client(&world).await;
@@ -188,9 +188,9 @@ fn the_events_of_a_job_come_in_order_whoever_tells_them() {
     });
 }
 
-/// They have a price there even where nobody listens.
+/// Events over a broker are opt-in, because they cost something even without listeners.
 #[test]
-fn over_a_broker_nothing_is_told_unless_asked_for() {
+fn no_events_over_a_broker_unless_enabled() {
     once(|world| async move {
         let (quiet, foreigner_first) = (world.worker().await, worker(&world).await);
         let foreigner = world.foreigner().await;
@@ -200,7 +200,7 @@ fn over_a_broker_nothing_is_told_unless_asked_for() {
         assert!(error.contains("set ORK_EVENTS to `jobs` or `parts`"), "{error}");
         assert_eq!(quiet.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
         quiet.shutdown().await;
-        // The first that is heard is of somebody who tells.
+        // The first event received is from a process that publishes events.
         let loud = worker(&world).await;
         let job = loud.submit(add { a: 2, b: 2 }).await.unwrap();
         assert_eq!(listener.next().await["subject"], job.id().to_string());
@@ -210,7 +210,7 @@ fn over_a_broker_nothing_is_told_unless_asked_for() {
 }
 
 #[test]
-fn without_a_store_events_are_told_too() {
+fn events_are_published_without_a_store() {
     on("none", "quorum", |world| async move {
         let ork = worker(&world).await;
         let mut events = ork.events().await.unwrap();
@@ -230,7 +230,7 @@ fn without_a_store_events_are_told_too() {
     });
 }
 
-/// The store of a world, and a process that writes into it and dies before it tells anybody.
+/// Opens the store of a world, as a process that writes to it and dies before publishing its events.
 fn dead(world: &World, scope: EventScope) -> (Sqlite, Actor) {
     let path = world.store.strip_prefix("sqlite:").unwrap();
     let store = Sqlite::open(path.as_ref(), ork::store::sqlite::Synchronous::Full).unwrap();
@@ -238,9 +238,9 @@ fn dead(world: &World, scope: EventScope) -> (Sqlite, Actor) {
     (store, Actor { worker: WorkerId::new("dead"), now, hold: false, events: EventRouting::Outbox(scope) })
 }
 
-/// What happened to parts is made anew from what the store knows of them.
+/// The events of parts are built from what the store knows about the parts.
 #[test]
-fn what_a_dead_process_owed_of_parts_is_told_by_another() {
+fn part_events_of_a_dead_process_are_published_by_another() {
     once(|world| async move {
         let first = worker(&world).await;
         let foreigner = world.foreigner().await;
@@ -301,9 +301,9 @@ fn what_a_dead_process_owed_of_parts_is_told_by_another() {
     });
 }
 
-/// A process writes down what it owes and dies before it tells anybody; another one finds it in the store.
+/// A process records events and dies before publishing them; another process finds them in the store.
 #[test]
-fn what_a_dead_process_owed_is_told_by_another() {
+fn job_events_of_a_dead_process_are_published_by_another() {
     once(|world| async move {
         let first = worker(&world).await;
         let foreigner = world.foreigner().await;

@@ -1,5 +1,5 @@
-//! Messages of programs that know nothing of ork, or know it wrong: each is run and answered, or put aside with the
-//! reason where it can be seen.
+//! Messages from programs that do not use ork, or use it wrongly: each is run and answered, or moved to the dead
+//! letters with a visible reason.
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
@@ -9,7 +9,7 @@ use super::tasks::*;
 use super::world::{each, fresh, header, on, once, why};
 
 #[test]
-fn a_body_and_a_routing_key_are_enough() {
+fn body_and_routing_key_are_enough_to_submit_a_job() {
     each(|world| async move {
         let ork = world.worker().await;
         let mut foreigner = world.foreigner().await;
@@ -29,7 +29,7 @@ fn a_body_and_a_routing_key_are_enough() {
 }
 
 #[test]
-fn a_named_message_that_is_sent_twice_runs_once() {
+fn message_sent_twice_with_one_id_runs_once() {
     each(|world| async move {
         let ork = world.worker().await;
         let mut foreigner = world.foreigner().await;
@@ -40,7 +40,7 @@ fn a_named_message_that_is_sent_twice_runs_once() {
         for _ in 0..2 {
             foreigner.publish("gated", body.as_bytes(), named(&foreigner)).await;
         }
-        // It is one job, and each message that asks for its outcome is answered.
+        // It is one job, and each message that requests its outcome is answered.
         for _ in 0..2 {
             assert_eq!(foreigner.answer().await.1["output"], key.as_str());
         }
@@ -48,20 +48,20 @@ fn a_named_message_that_is_sent_twice_runs_once() {
         assert_eq!(foreigner.answer().await.0, "after");
         let id = JobId::from_foreign("order-7");
         assert_eq!(ork.status(id).await.unwrap().state, JobState::Succeeded);
-        // What was delivered before is dealt with once the worker has drained.
+        // After the worker has drained, everything delivered before has been handled.
         ork.shutdown().await;
         assert_eq!(calls(&key), 1);
     });
 }
 
 #[test]
-fn an_outcome_nobody_waits_for_any_more_is_no_trouble() {
+fn outcome_for_a_missing_reply_queue_is_dropped() {
     each(|world| async move {
         let ork = world.worker().await;
         let mut foreigner = world.foreigner().await;
         let nowhere = foreigner.asking("x").with_reply_to("gone".into());
         foreigner.publish("hello", br#"{"name": "Bob"}"#, nowhere).await;
-        // Nor may an outcome run as work, or fill the dead letters.
+        // Nor must an outcome run as work, or fill the dead letters.
         let loops = foreigner.asking("y").with_reply_to(format!("{}.task.plain", world.prefix).into());
         foreigner.publish("hello", br#"{"name": "Eve"}"#, loops).await;
         foreigner.publish("hello", br#"{"name": "Ada"}"#, foreigner.asking("z")).await;
@@ -71,7 +71,7 @@ fn an_outcome_nobody_waits_for_any_more_is_no_trouble() {
 }
 
 #[test]
-fn a_task_that_nobody_knows_is_kept_with_the_dead() {
+fn message_for_an_unknown_task_becomes_a_dead_letter() {
     each(|world| async move {
         let ork = world.worker().await;
         let mut foreigner = world.foreigner().await;
@@ -92,9 +92,10 @@ fn a_task_that_nobody_knows_is_kept_with_the_dead() {
     });
 }
 
-/// Its key is the task's; a message with an id is a job at its first claim, one without it when it is adopted.
+/// The unique key belongs to the task. A message with an id becomes a job when it is first claimed, one without an id
+/// when it is adopted.
 #[test]
-fn a_message_whose_key_is_taken_is_answered_and_its_job_fails() {
+fn message_with_a_taken_unique_key_is_answered_and_its_job_fails() {
     each(|world| async move {
         let ork = world.worker().await;
         let mut foreigner = world.foreigner().await;
@@ -123,7 +124,7 @@ fn a_message_whose_key_is_taken_is_answered_and_its_job_fails() {
 }
 
 #[test]
-fn a_wrong_input_is_answered_written_down_and_put_aside() {
+fn wrong_input_is_answered_recorded_and_dead_lettered() {
     each(|world| async move {
         let ork = world.worker().await;
         let mut foreigner = world.foreigner().await;
@@ -158,7 +159,7 @@ fn a_wrong_input_is_answered_written_down_and_put_aside() {
 }
 
 #[test]
-fn what_is_no_message_is_answered_and_put_aside() {
+fn invalid_message_is_answered_and_dead_lettered() {
     once(|world| async move {
         let ork = world.builder().set("max_message_bytes", "1000").build().await.unwrap();
         ork.start_worker();
@@ -206,7 +207,7 @@ fn what_is_no_message_is_answered_and_put_aside() {
 }
 
 #[test]
-fn a_refused_message_cannot_harm_a_job_of_somebody_else() {
+fn rejected_message_does_not_affect_an_existing_job() {
     once(|world| async move {
         let ork = world.worker().await;
         let mut foreigner = world.foreigner().await;
@@ -223,7 +224,7 @@ fn a_refused_message_cannot_harm_a_job_of_somebody_else() {
 }
 
 #[test]
-fn without_a_store_a_wrong_message_is_answered_and_put_aside_too() {
+fn wrong_message_is_answered_and_dead_lettered_without_a_store() {
     on("none", "quorum", |world| async move {
         let ork = world.worker().await;
         let mut foreigner = world.foreigner().await;
@@ -240,7 +241,7 @@ fn without_a_store_a_wrong_message_is_answered_and_put_aside_too() {
 }
 
 #[test]
-fn a_job_that_is_refused_without_a_name_leaves_no_trace_but_the_dead_letter() {
+fn rejected_message_without_id_leaves_only_a_dead_letter() {
     once(|world| async move {
         let ork = world.worker().await;
         let mut foreigner = world.foreigner().await;
@@ -253,7 +254,7 @@ fn a_job_that_is_refused_without_a_name_leaves_no_trace_but_the_dead_letter() {
 }
 
 #[test]
-fn an_input_that_breaks_a_rule_of_its_schema_is_wrong() {
+fn input_that_violates_a_schema_rule_is_wrong_input() {
     for store in ["sqlite", "none"] {
         on(store, "quorum", |world| async move {
             let ork = world.worker().await;
@@ -271,9 +272,9 @@ fn an_input_that_breaks_a_rule_of_its_schema_is_wrong() {
     }
 }
 
-/// The one task that runs at a time is the one that must end.
+/// The only task that can run at a time is the one that must be cancelled.
 #[test]
-fn a_job_is_cancelled_by_a_program_that_knows_no_more_than_its_name() {
+fn plain_amqp_client_cancels_a_job_by_its_message_id() {
     each(|world| async move {
         let ork = world.builder().set("concurrency", "1").build().await.unwrap();
         ork.start_worker();

@@ -1,5 +1,5 @@
-//! A program that knows nothing of ork holds a record of a part queue, as a tool does that looks into queues, while the last
-//! part of the set ends.
+//! A program that knows nothing of ork holds a record of a part queue while the last part of the set ends, like a
+//! tool that inspects queues.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::storeless::Hasty;
 use super::tasks::*;
 use super::world::{Foreigner, World, fresh, on};
 
-/// How long the set may take once the record is back.
+/// How long the set may take after the record has returned.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Takes one record out of a queue as soon as there is one, and does not acknowledge it.
+/// Takes one record out of a queue as soon as there is one, without acknowledging it.
 async fn take(foreigner: &Foreigner, queue: &str) -> BasicGetMessage {
     loop {
         let got = foreigner.channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap();
@@ -28,7 +28,7 @@ async fn take(foreigner: &Foreigner, queue: &str) -> BasicGetMessage {
     }
 }
 
-/// Waits until so many records lie in the queue.
+/// Waits until this many records are in the queue.
 async fn until(foreigner: &Foreigner, queue: &str, n: u32) {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let count = || foreigner.channel.queue_declare(queue.into(), passive, FieldTable::default());
@@ -47,10 +47,10 @@ async fn hasty(world: &World) -> Ork {
     ork
 }
 
-/// Fails on the code before this change: the hooks are never sent, as the count of the last part lacked the held record and
-/// nothing counted again.
+/// Regression test: the hooks were never sent, because the count of the last part lacked the held record and no
+/// process counted again.
 #[test]
-fn a_set_of_others_is_followed_after_a_stranger_held_one_of_its_records() {
+fn foreign_set_is_completed_after_another_program_held_a_record() {
     with_and_without(|world| async move {
         let (ork, foreigner) = (hasty(&world).await, world.foreigner().await);
         let mut followed = Followed::new(&world, &foreigner, "after").await;
@@ -62,7 +62,7 @@ fn a_set_of_others_is_followed_after_a_stranger_held_one_of_its_records() {
         let held = take(&foreigner, &queue).await;
         foreigner.publish("add", body, part(1, 2, &queue, hooks)).await;
         until(&foreigner, &queue, 1).await;
-        // By then the last part has been counted.
+        // Make sure that the last part has been counted.
         assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
         followed.nothing().await;
         give_back(held).await;
@@ -73,9 +73,9 @@ fn a_set_of_others_is_followed_after_a_stranger_held_one_of_its_records() {
     });
 }
 
-/// Fails on the code before this change: the job never ends.
+/// Regression test: the job never ended.
 #[test]
-fn a_job_without_a_store_is_joined_after_a_stranger_held_one_of_its_records() {
+fn storeless_job_is_joined_after_another_program_held_a_record() {
     on("none", "quorum", |world| async move {
         let (ork, foreigner) = (hasty(&world).await, world.foreigner().await);
         let (run, id) = (fresh(), ork::JobId::from_foreign("held"));
@@ -85,7 +85,7 @@ fn a_job_without_a_store_is_joined_after_a_stranger_held_one_of_its_records() {
         let mut foreigner = foreigner;
         foreigner.publish("count", input.as_bytes(), properties).await;
         Gate::of(&run).entered(1).await;
-        // The first part may be recorded only now.
+        // The first part may not have been recorded before this.
         until(&foreigner, &queue, 2).await;
         let (head, record) = (take(&foreigner, &queue).await, take(&foreigner, &queue).await);
         give_back(head).await;

@@ -1,4 +1,4 @@
-//! Tasks that split themselves, over RabbitMQ: their parts go to any worker, with no more than their own data.
+//! Dynamic splits over RabbitMQ: the parts go to any worker, and their messages contain only their own data.
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
@@ -9,14 +9,14 @@ use super::parts::{make, part};
 use super::tasks::*;
 use super::world::{each, fresh, header, on, once, shared, until, why};
 
-/// A batch of a sheet, by the numbers of its rows.
+/// A batch of a sheet: the numbers of its rows.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Batch {
     rows: Vec<u64>,
 }
 
-/// Adds up the rows of a sheet by batches of ten. The first batches that come wait for one another, so that no worker
-/// has them all.
+/// Adds up the rows of a sheet in batches of ten. The first batches wait for one another, so that no single worker
+/// can have them all.
 #[task(queue = "parts", retries = 1, backoff = "1ms", chunk = 7)]
 async fn sheet(run: String, name: String, rows: u64, context: Context) -> Result<u64> {
     if context.is_part() {
@@ -43,7 +43,7 @@ async fn sheet_join(parts: Parts<u64>, context: Context) -> Result<u64> {
 }
 
 #[test]
-fn two_workers_share_the_parts_and_one_of_them_joins() {
+fn two_workers_share_the_parts_of_a_dynamic_split() {
     shared(|world| async move {
         let workers = [
             world.builder().set("name", "one").set("concurrency", "4").build().await.unwrap(),
@@ -54,7 +54,7 @@ fn two_workers_share_the_parts_and_one_of_them_joins() {
         }
         let (client, run) = (world.client().await, fresh());
         let job = client.submit(sheet { run: run.clone(), name: "x".repeat(100_000), rows: 3_000 }).await.unwrap();
-        // As many as both can run at once, and more than either can.
+        // As many as both workers can run at a time, and more than either can alone.
         Gate::of(&run).entered(8).await;
         Gate::of(&run).open();
         assert_eq!(job.wait().await.unwrap(), 3_000 * 2_999 / 2);
@@ -68,7 +68,7 @@ fn two_workers_share_the_parts_and_one_of_them_joins() {
     });
 }
 
-/// Splits itself, and returns something else than its parts do.
+/// Splits itself, and returns another type than its parts do.
 #[task(queue = "parts", tolerate = 1, retries = 2, backoff = "1ms")]
 async fn mailing(to: Vec<String>, context: Context) -> Result<String> {
     if context.is_part() {
@@ -82,7 +82,7 @@ async fn mailing(to: Vec<String>, context: Context) -> Result<String> {
 
 /// The outcome is sent when the last part has ended, with what the function returned long before.
 #[test]
-fn an_outcome_without_a_join_is_what_the_function_returned() {
+fn outcome_without_a_join_is_the_return_value() {
     each(|world| async move {
         let ork = world.worker().await;
         for n in [0, 1, 40] {
@@ -102,7 +102,7 @@ fn an_outcome_without_a_join_is_what_the_function_returned() {
     });
 }
 
-/// Its delivery is acknowledged while it still splits, and the lease is given up when it is sealed.
+/// Its delivery is acknowledged while it is still splitting, and the lease is removed when the split is sealed.
 #[task(queue = "parts")]
 async fn slow_to_split(key: String, context: Context) -> Result<String> {
     if !context.is_part() {
@@ -114,7 +114,7 @@ async fn slow_to_split(key: String, context: Context) -> Result<String> {
 }
 
 #[test]
-fn a_split_that_takes_long_is_leased_and_its_job_ends_all_the_same() {
+fn long_dynamic_split_is_leased_and_its_job_ends() {
     once(|world| async move {
         let ork = world.builder().set("ack_within", "100ms").build().await.unwrap();
         ork.start_worker();
@@ -134,7 +134,7 @@ fn a_split_that_takes_long_is_leased_and_its_job_ends_all_the_same() {
 }
 
 #[test]
-fn a_part_of_a_set_that_others_count_splits_nothing() {
+fn part_of_a_foreign_set_cannot_split() {
     once(|world| async move {
         let (ork, foreigner) = (world.worker().await, world.foreigner().await);
         let queue = format!("part.{}", fresh());
@@ -142,7 +142,7 @@ fn a_part_of_a_set_that_others_count_splits_nothing() {
         foreigner.publish("mailing", br#"{"to": ["a@b"]}"#, part(0, 1, &queue, "[]")).await;
         let id = JobId::from_foreign(&format!("{queue}.0"));
         let outcome = loop {
-            // It is known once it was claimed.
+            // The job is unknown until it is claimed.
             match ork.wait(id).await {
                 Ok(outcome) => break outcome,
                 Err(_unknown) => tokio::task::yield_now().await,
@@ -154,9 +154,9 @@ fn a_part_of_a_set_that_others_count_splits_nothing() {
     });
 }
 
-/// A message that only bears the name of a job neither runs with its input nor fails its parts.
+/// A message that only names a job neither runs with the job's input nor fails its parts.
 #[test]
-fn parts_of_no_job_and_of_another_tasks_are_put_aside() {
+fn parts_of_unknown_jobs_and_of_other_tasks_are_dead_lettered() {
     once(|world| async move {
         let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
         let of_another = ork.submit(hello { name: "Ada".into() }).await.unwrap();
@@ -183,7 +183,7 @@ fn parts_of_no_job_and_of_another_tasks_are_put_aside() {
 }
 
 #[test]
-fn without_a_store_a_task_cannot_split_itself() {
+fn dynamic_split_needs_a_store() {
     on("none", "quorum", |world| async move {
         let ork = world.worker().await;
         let ended = ork.submit(mailing { to: vec!["a@b".into()] }).and_wait().await;

@@ -1,4 +1,4 @@
-//! One process that submits and works: what a job may be, and how it may end.
+//! One process that submits and works: the kinds of jobs, and the ways in which they end.
 
 use ork::{ClientError, JobState};
 
@@ -6,7 +6,7 @@ use super::tasks::*;
 use super::world::{each, fresh, on, once, until, why};
 
 #[test]
-fn a_result_comes_back_typed() {
+fn result_is_returned_typed() {
     each(|world| async move {
         let ork = world.worker().await;
         assert_eq!(ork.submit(hello { name: "Ada".into() }).and_wait().await.unwrap(), "hello Ada");
@@ -16,7 +16,7 @@ fn a_result_comes_back_typed() {
 }
 
 #[test]
-fn many_jobs_at_once_all_end() {
+fn many_concurrent_jobs_all_end() {
     each(|world| async move {
         let ork = world.worker().await;
         let jobs = ork.submit_all((0..1_000).map(|a| add { a, b: 1 })).await.unwrap();
@@ -28,7 +28,7 @@ fn many_jobs_at_once_all_end() {
 }
 
 #[test]
-fn a_failed_attempt_is_tried_again() {
+fn failed_attempt_is_retried() {
     each(|world| async move {
         let ork = world.worker().await;
         assert_eq!(ork.submit(succeeds_at { attempt: 3 }).and_wait().await.unwrap(), 3);
@@ -39,7 +39,7 @@ fn a_failed_attempt_is_tried_again() {
 }
 
 #[test]
-fn failures_and_panics_carry_their_words() {
+fn failures_and_panics_keep_their_messages() {
     each(|world| async move {
         let ork = world.worker().await;
         let job = ork.submit(fails { message: "no luck".into() }).await.unwrap();
@@ -54,7 +54,7 @@ fn failures_and_panics_carry_their_words() {
 }
 
 #[test]
-fn parts_are_joined_whether_none_one_or_many() {
+fn zero_one_and_many_parts_are_joined() {
     each(|world| async move {
         let ork = world.worker().await;
         for count in [0, 1, 1_000] {
@@ -72,7 +72,7 @@ fn parts_are_joined_whether_none_one_or_many() {
 }
 
 #[test]
-fn a_failed_job_is_taken_up_where_it_broke() {
+fn retried_job_runs_only_its_failed_parts() {
     each(|world| async move {
         let ork = world.worker().await;
         let run = fresh();
@@ -89,7 +89,7 @@ fn a_failed_job_is_taken_up_where_it_broke() {
 }
 
 #[test]
-fn the_first_failure_stops_a_strict_job() {
+fn first_failure_stops_a_strict_job() {
     each(|world| async move {
         let ork = world.worker().await;
         let run = fresh();
@@ -98,7 +98,7 @@ fn the_first_failure_stops_a_strict_job() {
         Gate::of(&run).open();
         let outcome = job.outcome().await.unwrap();
         assert_eq!(outcome.status().state, JobState::Failed);
-        // A failure that comes while the split still yields ends the split, too.
+        // A failure while the split is still yielding parts ends the split too.
         let (parts, total) = (outcome.status().parts, outcome.status().total.unwrap());
         assert_eq!(parts.settled(), total, "{parts:?}");
         assert!(parts.failed > 0 && (parts.skipped > 0 || total < 1_000), "{parts:?} of {total}");
@@ -107,7 +107,7 @@ fn the_first_failure_stops_a_strict_job() {
 }
 
 #[test]
-fn a_cancelled_job_ends_and_what_ran_of_it_hears() {
+fn cancelled_job_ends_and_its_running_calls_notice() {
     each(|world| async move {
         let ork = world.worker().await;
         let key = fresh();
@@ -130,13 +130,13 @@ fn a_cancelled_job_ends_and_what_ran_of_it_hears() {
 }
 
 #[test]
-fn the_urgent_go_first_in_a_classic_queue() {
+fn higher_priority_goes_first_in_a_classic_queue() {
     on("sqlite", "classic", |world| async move {
         let run = fresh();
         let client = world.client().await;
         let last = client.submit_all((0..20).map(|_| low { run: run.clone() })).await.unwrap();
         let first = client.submit(high { run: run.clone() }).await.unwrap();
-        // Both kinds are with the broker before anybody works.
+        // Both kinds are with the broker before a worker starts.
         client.shutdown().await;
         let worker = world.builder().set("concurrency", "1").build().await.unwrap();
         worker.start_worker();
@@ -145,20 +145,20 @@ fn the_urgent_go_first_in_a_classic_queue() {
         }
         let order: Vec<_> = ORDER.lock().unwrap().iter().filter(|line| line.starts_with(&run)).cloned().collect();
         assert_eq!(order.len(), 21);
-        // One is at hand beside the one that runs.
+        // One message may be prefetched beside the one that runs.
         assert!(order[..2].contains(&format!("{run} high")), "{order:?}");
         worker.shutdown().await;
     });
 }
 
 #[test]
-fn a_job_that_nobody_takes_says_in_which_queue_it_is() {
+fn job_without_a_worker_reports_its_queue() {
     once(|world| async move {
         let client = world.client().await;
         let job = client.submit(add { a: 1, b: 1 }).await.unwrap();
         let place =
             format!("its message went to the queue `{}.task.plain` of the broker, where 1 message waits", world.prefix);
-        // First it is on its way there, which is said, too.
+        // At first the message is on its way to the broker, which `why` reports as well.
         let why = loop {
             let why = client.why(job.id()).await.unwrap();
             if why.waits_for == ork::WaitsFor::Worker {

@@ -1,4 +1,4 @@
-//! Outputs that are too large for a message: the outcome says where they are, and who knows the place reads them.
+//! Outputs that are too large for a message: the outcome names their location, and clients with access read them.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use super::rabbit::Rabbit;
 use super::tasks::*;
 use super::world::{World, each, on, run};
 
-/// `hello` answers with a few bytes more.
+/// Returns a name of this length; the output of `hello` is a few bytes longer.
 fn name(length: usize) -> String {
     "x".repeat(length)
 }
 
 #[test]
-fn a_large_output_stays_where_it_is_kept_and_the_outcome_says_where() {
+fn outcome_names_the_location_of_a_large_output() {
     each(|world| async move {
         let shelf = Shelf::new();
         for shelved in [false, true] {
@@ -50,7 +50,7 @@ fn a_large_output_stays_where_it_is_kept_and_the_outcome_says_where() {
 }
 
 #[test]
-fn a_client_without_a_store_reads_the_object_or_says_what_it_lacks() {
+fn storeless_client_reads_the_object_or_reports_what_is_missing() {
     on("memory:", "quorum", |world| async move {
         let shelf = Shelf::new();
         let builder = |store: &str| world.builder().store(store).set("large_output_bytes", "1000");
@@ -77,9 +77,9 @@ fn a_client_without_a_store_reads_the_object_or_says_what_it_lacks() {
 }
 
 #[test]
-fn without_a_store_an_output_that_no_message_can_carry_is_a_failure() {
+fn too_large_output_fails_the_job_without_a_store() {
     on("none", "quorum", |world| async move {
-        // The input and the output have nearly the same size: the client may send more than the worker.
+        // The input and the output have nearly the same size, so the client has a larger limit than the worker.
         let client = world.client().await;
         let worker = world.builder().set("max_message_bytes", "1000").build().await.unwrap();
         worker.start_worker();
@@ -94,7 +94,7 @@ fn without_a_store_an_output_that_no_message_can_carry_is_a_failure() {
 }
 
 #[test]
-fn what_is_too_large_for_the_server_harms_nothing_else() {
+fn message_too_large_for_the_server_affects_no_other_job() {
     if !can_start_nodes() {
         return;
     }
@@ -102,7 +102,7 @@ fn what_is_too_large_for_the_server_harms_nothing_else() {
     run(async {
         let world = World::new(&node.url(), "sqlite", "quorum");
         let ork = world.worker().await;
-        // Its input is too large for the server: it fails in words, and those beside it go on.
+        // The input is too large for the server: this job fails with an explanation, and the jobs beside it succeed.
         let large = ork.submit(hello { name: name(200_000) }).await.unwrap();
         let beside = ork.submit_all((0..50).map(|a| add { a, b: 1 })).await.unwrap();
         for (a, job) in (0..).zip(beside) {
@@ -110,7 +110,7 @@ fn what_is_too_large_for_the_server_harms_nothing_else() {
         }
         let words = super::world::why(&large.outcome().await.unwrap());
         assert!(words.contains("configured max size 100000") && words.contains("max_message_size"), "{words}");
-        // Its output is: the outcome goes without it.
+        // The output is too large for the server: the outcome is sent without it.
         let mut foreigner = world.foreigner().await;
         let body = format!(r#"{{"name": "{}"}}"#, name(99_980));
         foreigner.publish("hello", body.as_bytes(), foreigner.asking("large")).await;

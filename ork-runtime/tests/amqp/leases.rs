@@ -1,4 +1,4 @@
-//! Long work: acknowledged before it ends, leased in the store, and not taken from others.
+//! Long work: acknowledged before it ends, leased in the store, and not taken over by other workers.
 
 use futures_util::StreamExt as _;
 use lapin::BasicProperties;
@@ -11,7 +11,8 @@ use super::proxy::Proxy;
 use super::tasks::*;
 use super::world::{World, fresh, once, run};
 
-/// Waits until somebody holds a row of the outbox. The file is the store's, and has no sign of its own to wait for.
+/// Waits until a process holds a lease in the outbox. The file belongs to the store, which has no notification for
+/// it.
 pub(crate) async fn until_leased(world: &World) {
     let path = world.store.strip_prefix("sqlite:").unwrap();
     let file = rusqlite::Connection::open(path).unwrap();
@@ -22,8 +23,9 @@ pub(crate) async fn until_leased(world: &World) {
     }
 }
 
-/// One worker runs long work and loses what it has not acknowledged, while another one waits for work. Answers how often
-/// it ran; where that is `twice`, the second run is waited for, as nobody says when the broker learns of the loss.
+/// One worker runs long work and loses its unacknowledged deliveries, while another worker waits for work. Returns
+/// how often the work ran. With `twice`, the second run is awaited, because nothing signals when the broker notices
+/// the loss.
 async fn runs_after(world: &World, (ack_within, twice): (&str, bool), loss: impl AsyncFnOnce(&Proxy)) -> u32 {
     let (proxy, through) = Proxy::before(&world.url);
     let builder = world.builder().broker(&through).set("name", "long").set("ack_within", ack_within);
@@ -35,7 +37,7 @@ async fn runs_after(world: &World, (ack_within, twice): (&str, bool), loss: impl
     if ack_within != "10m" {
         until_leased(world).await;
     }
-    // Whatever was acknowledged before these is with the broker when they are done.
+    // Everything acknowledged before these jobs has reached the broker when they are done.
     for a in 0..20 {
         assert_eq!(long.submit(add { a, b: 1 }).and_wait().await.unwrap(), a + 1);
     }
@@ -45,7 +47,7 @@ async fn runs_after(world: &World, (ack_within, twice): (&str, bool), loss: impl
     if twice {
         Gate::of(&key).entered(1).await;
     }
-    // What comes again comes to the head of the queue, before this.
+    // A redelivered message goes to the head of the queue, before this one.
     let last = other.submit(hello { name: "Ada".into() }).and_wait().await.unwrap();
     assert_eq!(last, "hello Ada");
     let runs = calls(&key);
@@ -57,9 +59,9 @@ async fn runs_after(world: &World, (ack_within, twice): (&str, bool), loss: impl
     runs
 }
 
-/// The broken variant is the first half: an unacknowledged delivery goes to the other worker, and the work runs twice.
+/// The first case is the control: an unacknowledged delivery goes to the other worker, and the work runs twice.
 #[test]
-fn leased_work_does_not_come_again_when_its_connection_is_lost() {
+fn leased_work_is_not_redelivered_after_a_lost_connection() {
     once(|world| async move {
         for (ack_within, runs) in [("10m", 2), ("100ms", 1)] {
             assert_eq!(runs_after(&world, (ack_within, runs == 2), async |proxy| proxy.cut()).await, runs);
@@ -68,7 +70,7 @@ fn leased_work_does_not_come_again_when_its_connection_is_lost() {
 }
 
 #[test]
-fn work_that_waits_too_long_for_a_slot_goes_to_somebody_else() {
+fn work_that_waits_too_long_for_a_slot_goes_to_another_worker() {
     once(|world| async move {
         let busy = world.builder().set("name", "busy").set("concurrency", "1").set("ack_within", "200ms");
         let busy = busy.build().await.unwrap();
@@ -77,7 +79,7 @@ fn work_that_waits_too_long_for_a_slot_goes_to_somebody_else() {
         let long = busy.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
         until_leased(&world).await;
-        // One of them is in the hands of the busy worker by now, or will be.
+        // The busy worker receives one of these now or later.
         let others = busy.submit_all((0..10).map(|n| hello { name: n.to_string() })).await.unwrap();
         let idle = world.worker().await;
         for (n, job) in others.iter().enumerate() {
@@ -90,11 +92,11 @@ fn work_that_waits_too_long_for_a_slot_goes_to_somebody_else() {
     });
 }
 
-/// The server looks each second here, and each minute by default.
+/// The server checks every second here, and every minute by default.
 const IMPATIENT: &str = "[application:set_env(rabbit, Key, Milliseconds) || \
                          {Key, Milliseconds} <- [{consumer_timeout, 2000}, {channel_tick_interval, 1000}]].";
 
-/// Holds a delivery until the server has had enough of that and closes the channel.
+/// Holds a delivery until the server closes the channel for it.
 async fn outwait(world: &World) {
     let foreigner = world.foreigner().await;
     let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
@@ -107,16 +109,17 @@ async fn outwait(world: &World) {
     while let Some(Ok(_)) = consumer.next().await {}
 }
 
-/// The broken variant is the first half, here too.
+/// The first case is the control here too.
 #[test]
-fn the_servers_own_limit_does_not_meet_leased_work() {
+fn consumer_timeout_does_not_affect_leased_work() {
     let Some(node) = private_node() else { return };
     let told = node.command("rabbitmqctl").args(["eval", IMPATIENT]).output().unwrap();
     assert!(told.status.success(), "{told:?}");
     let world = World::new(&node.url(), "sqlite", "quorum");
     run(async {
         for (ack_within, runs) in [("10m", 2), ("100ms", 1)] {
-            // What came before the foreigner's was late before that; the second look is for one that fell in between.
+            // A delivery from before the foreigner's was late earlier; the second round is for one that fell in
+            // between.
             let outwaited = async |_: &Proxy| {
                 outwait(&world).await;
                 outwait(&world).await;

@@ -1,11 +1,11 @@
-//! Concurrency limits over a broker: what finds no permit leaves it, and comes back when there is one.
+//! Concurrency limits over a broker: a message without a permit leaves the broker, and returns when a permit is free.
 
 use ork::{Parts, task};
 
 use super::tasks::{Gate, called, calls};
 use super::world::{each, fresh};
 
-/// Two at a time, each of which stands at the gate of its run until that is open.
+/// At most two at a time. Each waits at the gate of its run until it is opened.
 #[task(queue = "line", concurrency = 2)]
 async fn narrow(run: String, number: u64) -> u64 {
     called(&format!("{run}.{number}"));
@@ -27,12 +27,12 @@ fn narrow_join(parts: Parts<u64>) -> ork::Result<u64> {
 fn two_workers_share_the_permits_of_a_limit() {
     each(|world| async move {
         let worker = world.worker().await;
-        // In memory the two would share nothing but the broker.
+        // With a store in memory, two workers would share nothing but the broker.
         let other = if world.store == "memory:" { None } else { Some(world.worker().await) };
         let run = fresh();
         let job = worker.submit(narrow_part { run: run.clone(), count: 100 }).await.unwrap();
         Gate::of(&run).entered(2).await;
-        // All others wait in the store, none in the broker, and none has begun.
+        // All others wait in the store and none in the broker, and none has started.
         let words = "98 parts waiting for a permit of the concurrency limit `narrow`: 2 of 2 are taken";
         while !worker.why(job.id()).await.unwrap().sentence.contains(words) {
             tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Work that takes its worker with it: tried again, but not for ever.
+//! Work that kills its worker: it is retried, but not forever.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::proxy::Proxy;
 use super::tasks::*;
 use super::world::{World, fresh, header, once, why};
 
-/// Begins the work, and is gone, without a word to anybody.
+/// Starts the work and dies without any notice.
 #[expect(clippy::mem_forget, reason = "nothing of a dead process runs any more, not even what it does when it ends")]
 fn dies_of_it(world: &World, key: &str) {
     let (proxy, through) = Proxy::before(&world.url);
@@ -23,9 +23,9 @@ fn dies_of_it(world: &World, key: &str) {
     proxy.cut();
 }
 
-/// Without a limit the last worker would run it once more, and die of it.
+/// Without a limit the last worker would run the work again, and die too.
 #[test]
-fn work_that_kills_its_workers_fails_in_the_end() {
+fn work_that_kills_its_workers_fails_after_max_losses() {
     once(|world| async move {
         let (world, key) = (Arc::new(world), fresh());
         let client = world.client().await;

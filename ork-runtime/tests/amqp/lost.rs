@@ -1,4 +1,4 @@
-//! Messages that RabbitMQ confirmed and then lost: by a purge, with a queue that is deleted, by a policy.
+//! Messages that RabbitMQ confirmed and then lost: by a purge, with a deleted queue, or by a policy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::world::{Foreigner, World, each, fresh, on, once, run};
 use crate::node::can_start_nodes;
 use crate::rabbit::{Rabbit, free_port};
 
-/// A clock that runs thirty times as fast.
+/// A clock that runs thirty times as fast as the system's.
 #[derive(Debug)]
 pub(crate) struct Fast(Timestamp);
 
@@ -42,7 +42,7 @@ async fn process(world: &World) -> Ork {
     world.builder().clock(Fast::new()).build().await.unwrap()
 }
 
-/// Waits until the messages of the job are with the broker: as many of them.
+/// Waits until exactly `n` messages are in the queue, and returns its full name.
 async fn sent(world: &World, foreigner: &Foreigner, queue: &str, n: u32) -> String {
     let queue = format!("{}.task.{queue}", world.prefix);
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -51,12 +51,12 @@ async fn sent(world: &World, foreigner: &Foreigner, queue: &str, n: u32) -> Stri
         if found.unwrap().message_count() == n {
             return queue;
         }
-        // The broker has no other sign.
+        // The broker gives no other sign.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// What is said of the queues of this world by the management API at this URL.
+/// Returns what the management API at this URL reports about the queues of this world.
 async fn hazards(world: &World, management: &str) -> Result<Option<Vec<String>>, String> {
     let mut config = Config::new(&world.url).unwrap();
     (config.prefix, config.management) = (world.prefix.clone(), management.to_owned());
@@ -70,9 +70,9 @@ async fn purge(foreigner: &Foreigner, queue: &str) -> u32 {
     foreigner.channel.queue_purge(queue.into(), QueuePurgeOptions::default()).await.unwrap()
 }
 
-/// Before, such a job was `ready` for ever.
+/// Regression test: such a job stayed `ready` forever.
 #[test]
-fn job_whose_message_was_purged_is_sent_again_and_called_once() {
+fn purged_job_is_sent_again_and_called_once() {
     each(|world| async move {
         let (ork, foreigner, key) = (process(&world).await, world.foreigner().await, fresh());
         let job = ork.submit(gated { key: key.clone() }).await.unwrap();
@@ -87,14 +87,14 @@ fn job_whose_message_was_purged_is_sent_again_and_called_once() {
 }
 
 #[test]
-fn parts_whose_messages_were_purged_are_sent_again_and_each_is_called_once() {
+fn purged_parts_are_sent_again_and_called_once_each() {
     each(|world| async move {
         let ork = world.builder().clock(Fast::new()).set("concurrency", "2").build().await.unwrap();
         let (foreigner, name) = (world.foreigner().await, fresh());
         ork.start_worker();
         let split = count_part { count: 40, run: name.clone(), hold: 0, failing: Vec::new() };
         let job = ork.submit(split).await.unwrap();
-        // Two run, the others are in the queue or on their way into a worker that has no slot for them.
+        // Two run; the others are in the queue, or on their way to a worker that has no slot for them.
         Gate::of(&name).entered(2).await;
         sent(&world, &foreigner, "parts", 38).await;
         assert_eq!(purge(&foreigner, &format!("{}.task.parts", world.prefix)).await, 38);
@@ -107,7 +107,7 @@ fn parts_whose_messages_were_purged_are_sent_again_and_each_is_called_once() {
 }
 
 #[test]
-fn jobs_of_a_queue_that_is_deleted_under_its_worker_are_sent_again() {
+fn jobs_of_a_deleted_queue_are_sent_again() {
     once(|world| async move {
         let (ork, foreigner) = (process(&world).await, world.foreigner().await);
         let jobs = ork.submit_all((0..10).map(|a| add { a, b: 1 })).await.unwrap();
@@ -121,9 +121,9 @@ fn jobs_of_a_queue_that_is_deleted_under_its_worker_are_sent_again() {
     });
 }
 
-/// A node whose administrator lets messages expire after a second.
+/// The node has a policy that lets messages expire after a second.
 #[test]
-fn policy_that_drops_messages_is_named_and_the_jobs_are_sent_again() {
+fn policy_that_drops_messages_is_reported_and_jobs_are_sent_again() {
     if !can_start_nodes() {
         return;
     }
@@ -139,7 +139,7 @@ fn policy_that_drops_messages_is_named_and_the_jobs_are_sent_again() {
         let policy = ["set_policy", "short", r"\.task\.plain", r#"{"message-ttl": 1000}"#, "--apply-to", "queues"];
         assert!(rabbit.command("rabbitmqctl").args(policy).output().unwrap().status.success());
         let found = loop {
-            // The node tells the API every few seconds, and there is no other sign.
+            // The node updates the API every few seconds and gives no other sign.
             tokio::time::sleep(Duration::from_millis(200)).await;
             let found = hazards(&world, &format!("http://guest:guest@127.0.0.1:{port}")).await.unwrap().unwrap();
             if let [found] = &found[..] {
@@ -161,9 +161,9 @@ fn policy_that_drops_messages_is_named_and_the_jobs_are_sent_again() {
     });
 }
 
-/// Before, a job that had not ended was refused, whatever had become of its message.
+/// Regression test: a job that had not ended was refused, whatever had become of its message.
 #[test]
-fn job_with_nothing_under_way_is_retried_in_whatever_state_it_is() {
+fn job_with_nothing_in_progress_can_be_retried_in_any_state() {
     once(|world| async move {
         let (ork, foreigner, key) = (world.client().await, world.foreigner().await, fresh());
         let job = ork.submit(gated { key: key.clone() }).await.unwrap();
@@ -198,7 +198,7 @@ fn parts_are_retried_only_when_their_queue_is_empty() {
         let job = worker.submit(split).await.unwrap();
         Gate::of(&name).entered(1).await;
         let queue = sent(&world, &foreigner, "parts", 4).await;
-        // What it runs is given back, and no process works on the job any more.
+        // The part that it runs is given back, and no process works on the job any more.
         worker.shutdown().await;
         sent(&world, &foreigner, "parts", 5).await;
         let ork = world.client().await;
@@ -214,9 +214,9 @@ fn parts_are_retried_only_when_their_queue_is_empty() {
     });
 }
 
-/// What an idle worker finds is a job that waits for its worker, not one that is lost.
+/// An idle worker must distinguish a job that waits for its worker from one whose message is lost.
 #[test]
-fn job_that_runs_for_long_is_not_sent_again() {
+fn long_running_job_is_not_sent_again() {
     on("sqlite", "quorum", |world| async move {
         let (ork, foreigner, key) = (process(&world).await, world.foreigner().await, fresh());
         ork.start_worker();

@@ -1,5 +1,5 @@
-//! Whole jobs over a real RabbitMQ, in one process or two, and every way to lose the broker in the middle of them.
-//! Each test has names of its own on the shared node; what harms a node gets a private one.
+//! Whole jobs over a real RabbitMQ, in one process or several, including every way to lose the broker in the middle
+//! of them. Each test uses its own prefix on the shared node; a test that harms the node gets a private one.
 
 #![expect(
     unreachable_pub,

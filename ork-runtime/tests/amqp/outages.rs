@@ -1,4 +1,4 @@
-//! Every way to lose the broker in the middle of work; nothing is lost with it, and nothing counts twice.
+//! Every way to lose the broker in the middle of work: nothing is lost with it, and nothing counts twice.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use super::rabbit::Rabbit;
 use super::tasks::*;
 use super::world::{World, fresh, once, run};
 
-/// How long an error may take that says the broker is away.
+/// How long it may take until the error that the broker is down.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Names of its own on a private node.
+/// Runs a test on a private node, with its own prefix.
 fn on_its_own(test: impl AsyncFn(&mut Rabbit, World)) {
     let Some(mut node) = private_node() else { return };
     let world = World::new(&node.url(), "sqlite", "quorum");
     run(test(&mut node, world));
 }
 
-/// Submits a job of 2,000 parts, half of which have settled when this returns; the others wait at the gate.
+/// Submits a job of 2,000 parts, of which half are settled when this returns; the others wait at the gate.
 async fn half_done(ork: &Ork, key: &str) -> ork::Handle<count_part> {
     let message = count_part { count: 2_000, run: key.to_owned(), hold: 1_000, failing: Vec::new() };
     let job = ork.submit(message).await.unwrap();
@@ -39,7 +39,7 @@ async fn is_whole(job: &ork::Handle<count_part>) {
 }
 
 #[test]
-fn a_broker_that_is_away_at_the_start_is_named() {
+fn error_names_a_broker_that_is_down_at_startup() {
     run(async {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("amqp://ada:sesame@127.0.0.1:{port}/%2f");
@@ -54,7 +54,7 @@ fn a_broker_that_is_away_at_the_start_is_named() {
 }
 
 #[test]
-fn a_connection_that_is_lost_while_a_worker_starts_is_made_again() {
+fn connection_lost_while_a_worker_starts_is_reestablished() {
     once(async |mut world| {
         let (proxy, through) = Proxy::before(&world.url);
         world.url = through;
@@ -76,13 +76,13 @@ fn a_connection_that_is_lost_while_a_worker_starts_is_made_again() {
     });
 }
 
-/// Fails on the code before this change: `build` ends with an error, whichever of the first answers is cut off.
+/// Regression test: `build` failed whichever of the first answers was cut off.
 #[test]
-fn a_connection_that_is_cut_while_a_process_is_built_is_made_again() {
+fn connection_cut_during_build_is_reestablished() {
     once(async |mut world| {
         let (proxy, through) = Proxy::before(&world.url);
         world.url = through;
-        // Each of the handshakes, and some of what is declared after them.
+        // Each of the handshakes, and some of the declarations after them.
         for answers in (1_i64..12).chain((12..).step_by(9)) {
             proxy.cut_after(answers.unsigned_abs());
             let ork = world.builder().build().await;
@@ -99,7 +99,7 @@ fn a_connection_that_is_cut_while_a_process_is_built_is_made_again() {
 }
 
 #[test]
-fn a_refused_login_is_named() {
+fn error_names_a_refused_login() {
     let Some(url) = shared_node() else { return };
     let url = url.replace("guest:guest", "guest:wrong");
     run(async {
@@ -112,7 +112,7 @@ fn a_refused_login_is_named() {
 }
 
 #[test]
-fn a_broker_that_is_killed_in_the_middle_of_a_job_changes_nothing() {
+fn job_survives_a_killed_broker() {
     on_its_own(async |node, world| {
         let ork = world.worker().await;
         for queue in ["task.parts", "task.plain"] {
@@ -121,7 +121,7 @@ fn a_broker_that_is_killed_in_the_middle_of_a_job_changes_nothing() {
         let key = fresh();
         let job = half_done(&ork, &key).await;
         node.kill();
-        // What runs settles while the broker is away.
+        // The running parts settle while the broker is down.
         Gate::of(&key).open();
         node.restart();
         is_whole(&job).await;
@@ -130,7 +130,7 @@ fn a_broker_that_is_killed_in_the_middle_of_a_job_changes_nothing() {
 }
 
 #[test]
-fn a_broker_that_is_restarted_while_parts_run_changes_nothing() {
+fn running_parts_survive_a_broker_restart() {
     on_its_own(async |node, world| {
         let ork = world.worker().await;
         for queue in ["task.parts", "task.plain"] {
@@ -140,7 +140,7 @@ fn a_broker_that_is_restarted_while_parts_run_changes_nothing() {
         let job = half_done(&ork, &key).await;
         node.restart();
         assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
-        // By now they have come again, while they still run; here they wait for themselves.
+        // Their messages have been redelivered by now, while they still run: the copies wait for the first calls.
         Gate::of(&key).open();
         is_whole(&job).await;
         assert_eq!((0..2_000).filter(|number| calls(&format!("{key}.{number}")) != 1).count(), 0);
@@ -149,7 +149,7 @@ fn a_broker_that_is_restarted_while_parts_run_changes_nothing() {
 }
 
 #[test]
-fn a_broker_that_is_stopped_in_order_in_the_middle_of_a_job_changes_nothing() {
+fn job_survives_an_orderly_broker_stop() {
     on_its_own(async |node, world| {
         let ork = world.worker().await;
         let key = fresh();
@@ -165,7 +165,7 @@ fn a_broker_that_is_stopped_in_order_in_the_middle_of_a_job_changes_nothing() {
 }
 
 #[test]
-fn work_goes_on_after_the_broker_was_away_for_a_while() {
+fn work_resumes_after_a_broker_outage() {
     on_its_own(async |node, world| {
         let ork = world.worker().await;
         for queue in ["task.parts", "task.plain"] {
@@ -173,7 +173,7 @@ fn work_goes_on_after_the_broker_was_away_for_a_while() {
         }
         assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
         node.kill();
-        // The store takes what the broker cannot.
+        // The store accepts what the broker cannot.
         let jobs = ork.submit_all((0..500).map(|a| add { a, b: 1 })).await.unwrap();
         let message = count_part { count: 500, run: fresh(), hold: u64::MAX, failing: Vec::new() };
         let parts = ork.submit(message).await.unwrap();
@@ -191,7 +191,7 @@ fn work_goes_on_after_the_broker_was_away_for_a_while() {
 }
 
 #[test]
-fn without_a_store_a_submission_says_that_the_broker_is_away() {
+fn storeless_submission_reports_that_the_broker_is_down() {
     let Some(mut node) = private_node() else { return };
     let world = World::new(&node.url(), "none", "quorum");
     run(async {
@@ -206,7 +206,7 @@ fn without_a_store_a_submission_says_that_the_broker_is_away() {
 }
 
 #[test]
-fn a_process_ends_while_the_broker_is_away() {
+fn process_shuts_down_while_the_broker_is_down() {
     on_its_own(async |node, world| {
         let ork = world.worker().await;
         node.wait_for_quorum_queue(&format!("{}.task.plain", world.prefix));
@@ -221,7 +221,7 @@ fn a_process_ends_while_the_broker_is_away() {
 }
 
 #[test]
-fn a_cut_connection_changes_nothing() {
+fn job_survives_cut_connections() {
     let Some(mut world) = shared_node().map(|url| World::new(url, "sqlite", "quorum")) else { return };
     let (proxy, through) = Proxy::before(&world.url);
     let direct = std::mem::replace(&mut world.url, through);
@@ -229,7 +229,7 @@ fn a_cut_connection_changes_nothing() {
         let ork = world.worker().await;
         let key = fresh();
         let job = half_done(&ork, &key).await;
-        // More often than a worker may die of a part.
+        // More often than a part may lose its worker.
         for _ in 0..8 {
             proxy.cut();
             assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);

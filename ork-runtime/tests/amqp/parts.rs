@@ -1,4 +1,5 @@
-//! Sets of parts that are counted in a part queue: those of ork without a store, and those of others with any.
+//! Sets of parts that are counted in a part queue: those of ork without a store, and those of other programs with any
+//! store.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub(crate) fn with_and_without<F: Future<Output = ()>>(test: impl Fn(World) -> F
     on("sqlite", "quorum", &test);
 }
 
-/// Whether a queue is there.
+/// Returns whether a queue exists.
 async fn is_there(world: &World, queue: &str) -> bool {
     let other = world.foreigner().await;
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -35,7 +36,7 @@ async fn is_there(world: &World, queue: &str) -> bool {
 }
 
 #[test]
-fn a_job_is_split_and_joined_without_a_store() {
+fn job_is_split_and_joined_without_a_store() {
     for queues in ["quorum", "classic"] {
         on("none", queues, |world| async move {
             let (ork, other) = (world.worker().await, world.worker().await);
@@ -57,7 +58,7 @@ fn a_job_is_split_and_joined_without_a_store() {
 }
 
 #[test]
-fn many_jobs_at_once_are_joined_each_by_itself() {
+fn concurrent_jobs_are_joined_separately() {
     on("none", "quorum", |world| async move {
         let (ork, other) = (world.worker().await, world.worker().await);
         let jobs = (1..=20).map(|count| {
@@ -71,14 +72,14 @@ fn many_jobs_at_once_are_joined_each_by_itself() {
 }
 
 #[test]
-fn a_part_that_failed_is_seen_by_the_join_and_its_words_come_back() {
+fn failed_part_reaches_the_join_and_its_message_is_returned() {
     on("none", "quorum", |world| async move {
         let ork = world.worker().await;
         let message = count_part { count: 5, run: fresh(), hold: u64::MAX, failing: vec![3] };
         let ended = ork.submit(message).and_wait().await;
         let Err(ClientError::Failed { failure, .. }) = ended else { panic!("{ended:?}") };
         assert!(failure.to_string().contains("of 5 parts 1 failed"), "{failure}");
-        // Without a join the policy judges.
+        // Without a join, the policy decides.
         let run = fresh();
         Gate::of(&run).open();
         let input = serde_json::json!({"count": 3, "run": run}).to_string();
@@ -89,7 +90,7 @@ fn a_part_that_failed_is_seen_by_the_join_and_its_words_come_back() {
     });
 }
 
-/// A queue of its own for what follows.
+/// A queue for the messages of hooks.
 pub(crate) struct Followed {
     consumer: lapin::Consumer,
 }
@@ -110,7 +111,7 @@ impl Followed {
         Self { consumer }
     }
 
-    /// The next message: its id, its task and its body.
+    /// Waits for the next message; returns its id, its task and its body.
     pub(crate) async fn next(&mut self) -> (String, String, serde_json::Value) {
         let delivery = self.consumer.next().await.unwrap().unwrap();
         let word = |word: &Option<ShortString>| word.as_ref().unwrap().to_string();
@@ -125,7 +126,7 @@ impl Followed {
     }
 }
 
-/// The properties of a part of a set.
+/// Returns the properties of a part of a set.
 pub(crate) fn part(id: u64, total: u64, queue: &str, hooks: &str) -> BasicProperties {
     let headers = table([
         ("part_id", AMQPValue::LongLongInt(i64::try_from(id).unwrap())),
@@ -136,7 +137,8 @@ pub(crate) fn part(id: u64, total: u64, queue: &str, hooks: &str) -> BasicProper
     BasicProperties::default().with_message_id(format!("{queue}.{id}").into()).with_headers(headers)
 }
 
-/// Queues as others make them: a plain one, one with a single active consumer, and quorum queues with it and without.
+/// The kinds of queues that other programs declare: classic and quorum, each with and without a single active
+/// consumer.
 fn kinds() -> [FieldTable; 4] {
     let single = ("x-single-active-consumer", AMQPValue::Boolean(true));
     let quorum = ("x-queue-type", text("quorum"));
@@ -149,7 +151,7 @@ pub(crate) async fn make(foreigner: &Foreigner, queue: &str, arguments: FieldTab
 }
 
 #[test]
-fn a_set_of_others_is_followed_once_whatever_its_queue_is() {
+fn hooks_of_a_foreign_set_are_sent_once_for_any_kind_of_queue() {
     with_and_without(|world| async move {
         let (ork, other) = (world.worker().await, world.worker().await);
         let foreigner = world.foreigner().await;
@@ -176,7 +178,7 @@ fn a_set_of_others_is_followed_once_whatever_its_queue_is() {
 }
 
 #[test]
-fn a_set_that_is_not_complete_is_put_back_and_forgets_nobody() {
+fn incomplete_set_is_put_back_without_losing_records() {
     with_and_without(|world| async move {
         let (ork, foreigner) = (world.worker().await, world.foreigner().await);
         let mut followed = Followed::new(&world, &foreigner, "after").await;
@@ -184,12 +186,12 @@ fn a_set_that_is_not_complete_is_put_back_and_forgets_nobody() {
             let queue = format!("part.{}", fresh());
             make(&foreigner, &queue, arguments).await;
             let hooks = r#"[{"route": "after", "inputs": 1, "when": "success"}, {"route": "after", "inputs": 2, "when": "failure"}]"#;
-            // As many records as parts, but not of all parts.
+            // As many records as parts, but not from all parts.
             for (at, id) in [0, 0, 1, 1, 1, 0].into_iter().enumerate() {
                 let properties = part(id, 3, &queue, hooks).with_message_id(format!("{queue}.early.{at}").into());
                 foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
             }
-            // Those are done when this is.
+            // When this job is done, so are those parts.
             assert_eq!(ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap(), 2);
             followed.nothing().await;
             foreigner.publish("fails", br#"{"message": "no"}"#, part(2, 3, &queue, hooks)).await;
@@ -202,7 +204,7 @@ fn a_set_that_is_not_complete_is_put_back_and_forgets_nobody() {
 }
 
 #[test]
-fn hooks_of_a_plain_job_are_sent_in_order_until_one_has_no_route() {
+fn hooks_of_a_storeless_job_are_sent_in_order_until_one_has_no_route() {
     on("none", "quorum", |world| async move {
         let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
         let mut followed = Followed::new(&world, &foreigner, "after").await;
@@ -231,7 +233,7 @@ fn hooks_of_a_plain_job_are_sent_in_order_until_one_has_no_route() {
 }
 
 #[test]
-fn wrong_hooks_go_to_the_dead_letters_in_words() {
+fn wrong_hooks_are_dead_lettered_with_a_reason() {
     on("none", "quorum", |world| async move {
         let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
         let number = AMQPValue::LongInt;
@@ -250,12 +252,12 @@ fn wrong_hooks_go_to_the_dead_letters_in_words() {
             assert_eq!(header(&dead, "x-ork-reason"), "undecodable");
             assert!(header(&dead, "x-ork-detail").contains(words), "{}", header(&dead, "x-ork-detail"));
         }
-        // Its queue was never made.
+        // Its part queue was never declared.
         foreigner.publish("add", br#"{"a": 1, "b": 2}"#, part(0, 2, "part.nowhere", "[]")).await;
         let dead = foreigner.dead().await;
         assert_eq!(header(&dead, "x-ork-reason"), "no-part-queue");
         assert!(header(&dead, "x-ork-detail").contains("there is no queue `part.nowhere`"));
-        // They disagree on their number: the first one counts, and the other one is not lost.
+        // The records disagree on the number of parts: the first one counts, and the other one is not lost.
         let set = format!("part.{}", fresh());
         make(&foreigner, &set, FieldTable::default()).await;
         let mut followed = Followed::new(&world, &foreigner, "after").await;
@@ -272,7 +274,7 @@ fn wrong_hooks_go_to_the_dead_letters_in_words() {
 }
 
 #[test]
-fn hooks_of_a_kept_job_are_sent_by_its_store_and_a_missing_route_is_seen_there() {
+fn hooks_of_a_stored_job_are_sent_and_a_missing_route_is_reported() {
     each(|world| async move {
         let (ork, foreigner) = (world.worker().await, world.foreigner().await);
         let mut followed = Followed::new(&world, &foreigner, "after").await;
@@ -290,7 +292,7 @@ fn hooks_of_a_kept_job_are_sent_by_its_store_and_a_missing_route_is_seen_there()
         assert!(why.contains("hook 1 of `on_complete` was not sent"), "{why}");
         let why = ork.why(id).await.unwrap().to_string();
         assert!(why.contains("what follows it was not sent: hook 1"), "{why}");
-        // From a client, to another task of ork.
+        // A hook from a client, to another task of ork.
         let run = fresh();
         Gate::of(&run).open();
         let job =
@@ -298,7 +300,7 @@ fn hooks_of_a_kept_job_are_sent_by_its_store_and_a_missing_route_is_seen_there()
         let id = job.await.unwrap().id();
         Gate::of(&run).entered(1).await;
         assert_eq!(ork.wait(id.following(0)).await.unwrap().into_output::<String>().unwrap(), run);
-        // A set without its queue is seen at its part.
+        // If the queue of a set does not exist, the status of the part reports it.
         foreigner.publish("add", br#"{"a": 1, "b": 2}"#, part(0, 2, "part.nowhere", "[]")).await;
         let id = JobId::from_foreign("part.nowhere.0");
         followed.nothing().await;
@@ -309,7 +311,7 @@ fn hooks_of_a_kept_job_are_sent_by_its_store_and_a_missing_route_is_seen_there()
 }
 
 #[test]
-fn parts_whose_worker_stops_or_loses_its_connection_are_counted_once() {
+fn parts_of_a_stopped_or_disconnected_worker_are_counted_once() {
     for queues in ["quorum", "classic"] {
         on("none", queues, |world| async move {
             let (proxy, through) = Proxy::before(&world.url);
@@ -321,7 +323,7 @@ fn parts_whose_worker_stops_or_loses_its_connection_are_counted_once() {
             let job =
                 client.submit(count_part { count: 40, run: run.clone(), hold: 20, failing: Vec::new() }).and_wait();
             let others = async {
-                // All that is left waits at the gate, with either of them.
+                // All remaining parts wait at the gate, in either worker.
                 Gate::of(&run).entered(20).await;
                 let other = world.worker().await;
                 leaving.force_stop();

@@ -1,4 +1,4 @@
-//! Several processes of ork on one broker: who works, who waits, and who takes over.
+//! Several ork processes on one broker: which of them works, which waits, and which takes over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ fn two_workers_share_the_parts_of_a_job() {
             workers.push(worker);
         }
         let run = fresh();
-        // Only both together can stand at the gate with four.
+        // Only both workers together have room for four calls at the gate.
         let message = count_part { count: 2_000, run: run.clone(), hold: 0, failing: Vec::new() };
         let job = workers[0].submit(message).await.unwrap();
         Gate::of(&run).entered(4).await;
@@ -37,8 +37,8 @@ fn two_workers_share_the_parts_of_a_job() {
 }
 
 #[test]
-fn an_outcome_finds_the_process_that_waits() {
-    // In memory the two share nothing but the broker.
+fn outcome_reaches_the_waiting_process() {
+    // With a store in memory the two share nothing but the broker.
     each(|world| async move {
         let worker = world.worker().await;
         let client = world.client().await;
@@ -53,7 +53,7 @@ fn an_outcome_finds_the_process_that_waits() {
 }
 
 #[test]
-fn what_was_submitted_before_anybody_works_is_done_later() {
+fn jobs_submitted_before_a_worker_starts_are_run_later() {
     once(|world| async move {
         let client = world.client().await;
         let jobs = client.submit_all((0..100).map(|a| add { a, b: 1 })).await.unwrap();
@@ -67,7 +67,7 @@ fn what_was_submitted_before_anybody_works_is_done_later() {
 }
 
 #[test]
-fn a_process_cancels_what_another_one_runs() {
+fn process_cancels_a_job_running_in_another() {
     shared(|world| async move {
         let worker = world.worker().await;
         let client = world.client().await;
@@ -82,7 +82,7 @@ fn a_process_cancels_what_another_one_runs() {
 }
 
 #[test]
-fn a_worker_that_ends_gives_back_what_it_had_begun() {
+fn stopping_worker_gives_back_unfinished_work() {
     each(|world| async move {
         if world.store == "memory:" {
             return;
@@ -120,12 +120,12 @@ fn a_worker_that_ends_gives_back_what_it_had_begun() {
 }
 
 #[test]
-fn however_often_a_job_is_given_back_it_is_not_lost() {
+fn job_given_back_many_times_is_not_lost() {
     shared(|world| async move {
         let client = world.client().await;
         let key = fresh();
         let job = client.submit(gated { key: key.clone() }).await.unwrap();
-        // More often than a worker may die of it, which is another thing.
+        // More often than a worker may be lost with it, which is counted separately.
         for _ in 0..8 {
             let worker = world.builder().set("max_losses", "2").build().await.unwrap();
             worker.start_worker();
@@ -142,7 +142,7 @@ fn however_often_a_job_is_given_back_it_is_not_lost() {
 }
 
 #[test]
-fn parts_that_a_worker_refuses_fail_and_are_not_waited_for() {
+fn parts_that_a_worker_rejects_fail() {
     once(|world| async move {
         let first = world.worker().await;
         let run = fresh();
@@ -150,7 +150,7 @@ fn parts_that_a_worker_refuses_fail_and_are_not_waited_for() {
         let job = first.submit(message).await.unwrap();
         Gate::of(&run).entered(50).await;
         let mut foreigner = world.foreigner().await;
-        // One that only bears the name does nothing.
+        // A message that only names the job and the part has no effect.
         let text = |text: &str| AMQPValue::LongString(text.into());
         let headers = [
             ("ork-job", text(&job.id().to_string())),
@@ -171,7 +171,7 @@ fn parts_that_a_worker_refuses_fail_and_are_not_waited_for() {
         strict.start_worker();
         let words = why(&client.wait(job.id()).await.unwrap());
         assert!(words.contains("50 failed"), "{words}");
-        // A dead letter may be there twice: the forged one was put aside just before its worker ended.
+        // A dead letter may be delivered twice: the forged message was moved there just before its worker ended.
         let mut n_oversized = 0;
         while n_oversized < 50 {
             n_oversized += usize::from(header(&foreigner.dead().await, "x-ork-reason") == "oversized");
@@ -182,7 +182,7 @@ fn parts_that_a_worker_refuses_fail_and_are_not_waited_for() {
 }
 
 #[test]
-fn a_join_that_a_worker_does_not_know_fails_its_job() {
+fn unknown_join_fails_its_job() {
     once(|world| async move {
         let first = world.worker().await;
         let client = world.client().await;
@@ -193,7 +193,7 @@ fn a_join_that_a_worker_does_not_know_fails_its_job() {
         Gate::of(&run).entered(20).await;
         first.force_stop();
         first.shutdown().await;
-        // An older program, from before there was a join.
+        // An older version of the program, without a join.
         let count = Arc::clone(ork::Registry::collect().unwrap().get("count").unwrap());
         let registry = ork::Registry::of([count.work, count.split.unwrap()]).unwrap();
         let older = world.builder().registry(registry).build().await.unwrap();
@@ -203,7 +203,7 @@ fn a_join_that_a_worker_does_not_know_fails_its_job() {
         assert!(words.contains("the task `count` of this program has no join"), "{words}");
         let dead = foreigner.dead().await;
         assert_eq!((header(&dead, "x-ork-reason"), header(&dead, "ork-ask")), ("unknown-task".into(), "join".into()));
-        // A newer one takes it up: its parts are there, so only the join runs.
+        // A newer version retries the job: its parts are settled, so only the join runs.
         older.shutdown().await;
         let newer = world.worker().await;
         client.retry(job.id()).await.unwrap();
@@ -214,7 +214,7 @@ fn a_join_that_a_worker_does_not_know_fails_its_job() {
 }
 
 #[test]
-fn a_worker_that_drains_ends_what_it_has_begun() {
+fn draining_worker_finishes_running_work() {
     once(|world| async move {
         let worker = world.worker().await;
         let client = world.client().await;
@@ -230,7 +230,7 @@ fn a_worker_that_drains_ends_what_it_has_begun() {
 }
 
 #[test]
-fn what_is_settled_and_comes_again_does_nothing() {
+fn redelivered_messages_of_settled_work_have_no_effect() {
     each(|world| async move {
         let ork = world.worker().await;
         let foreigner = world.foreigner().await;
@@ -257,7 +257,7 @@ fn what_is_settled_and_comes_again_does_nothing() {
             ])
         };
         let input = |number: u64| format!(r#"{{"number": {number}, "run": "{run}", "hold": 1000, "fail": false}}"#);
-        // While the job runs: what is settled, of an older split, and beyond the last part.
+        // While the job runs: parts that are settled, of an older epoch, and beyond the last part.
         let settled: Vec<_> = ork.parts(job.id(), 0, 20).await.unwrap().iter().map(|part| part.index).collect();
         assert_eq!(settled.len(), 10);
         let known = settled.iter().map(|index| (i64::try_from(*index).unwrap(), 1));
@@ -266,13 +266,13 @@ fn what_is_settled_and_comes_again_does_nothing() {
         }
         Gate::of(&run).open();
         assert_eq!(job.wait().await.unwrap(), 190);
-        // And when it has ended.
+        // After the job has ended.
         foreigner.publish("count", input(99).as_bytes(), part(3, 1)).await;
         foreigner.publish("count", b"null", again(&[("ork-job", id.clone()), ("ork-ask", text("join".into()))])).await;
         foreigner.publish("count", b"null", again(&[("ork-job", id.clone())])).await;
         let body = format!(r#"{{"key": "{key}"}}"#);
         foreigner.publish("gated", body.as_bytes(), again(&[("ork-job", text(single.id().to_string()))])).await;
-        // Behind them in both queues; and a worker that has drained has dealt with all of them.
+        // These are behind the others in both queues, and a worker that has drained has handled all of them.
         ork.submit(add { a: 1, b: 1 }).and_wait().await.unwrap();
         let last = count_part { count: 3, run: fresh(), hold: 10, failing: Vec::new() };
         ork.submit(last).and_wait().await.unwrap();

@@ -1,13 +1,13 @@
-//! Two workers make the same job at the same moment, as its message came twice.
+//! Two workers run the same job at the same time, because its message was sent twice.
 
 use std::time::Duration;
 
 use super::world::{fresh, on};
 
-/// Fails on the code before this change: in about one round of three one of the two outcomes says that the parts cannot be
-/// sent, for the other worker had removed the part queue in between.
+/// Regression test: in about one round of three, one of the two outcomes reported that the parts could not be sent,
+/// because the other worker had deleted the part queue in between.
 #[test]
-fn a_named_job_that_comes_twice_at_once_never_fails() {
+fn job_sent_twice_at_once_never_fails() {
     on("none", "quorum", |world| async move {
         let (ork, other) = (world.worker().await, world.worker().await);
         let mut foreigner = world.foreigner().await;
@@ -19,7 +19,7 @@ fn a_named_job_that_comes_twice_at_once_never_fails() {
                 foreigner.publish("count", input.as_bytes(), properties()),
                 foreigner.publish("count", input.as_bytes(), properties()),
             );
-            // Outcomes of the round before may still come.
+            // Outcomes of the previous round may still arrive.
             loop {
                 let answer = tokio::time::timeout(Duration::from_secs(30), foreigner.answer()).await;
                 let (correlation, outcome) = answer.expect("the job stays open");

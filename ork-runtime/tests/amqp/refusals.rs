@@ -1,4 +1,4 @@
-//! A worker died, and whoever gets its message next does not know the task.
+//! A worker died, and the next worker that gets its message does not have the task.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ async fn open(world: &World) -> Arc<dyn Store> {
     Arc::new(ork::store::sqlite::Sqlite::open(path.as_ref(), ork::store::sqlite::Synchronous::Full).unwrap())
 }
 
-/// A process that is killed while it runs a job: it says no more that it lives.
+/// A process that is killed while it runs a job: it sends no more heartbeats.
 pub(crate) struct Doomed {
     store: Arc<dyn Store>,
     worker: WorkerId,
@@ -44,7 +44,7 @@ impl Doomed {
         }
     }
 
-    /// Says that it lives; answers until when that is believed.
+    /// Sends a heartbeat; returns until when the process is presumed alive.
     pub(crate) async fn beat(&self, ttl: Duration) -> Timestamp {
         let by = self.by();
         let until = by.now + ttl;
@@ -70,9 +70,9 @@ impl Doomed {
     }
 }
 
-/// Without the wait a job was left `running` here for ever.
+/// Regression test: without the wait, a job stayed `running` forever.
 #[test]
-fn a_job_whose_worker_died_fails_when_nobody_knows_its_task() {
+fn job_of_a_dead_worker_fails_when_no_worker_has_its_task() {
     shared(|world| async move {
         let client = world.client().await;
         let key = fresh();
@@ -86,20 +86,20 @@ fn a_job_whose_worker_died_fails_when_nobody_knows_its_task() {
         assert!(!held.redelivered);
         doomed.beat(Duration::from_mins(1)).await;
         doomed.claim(job.id()).await;
-        // Its connection is gone; the process may live.
+        // Its connection is gone, but the process may be alive.
         foreigner.channel.close(200, "killed".into()).await.unwrap();
 
         let known = Arc::clone(Registry::collect().unwrap().get("add").unwrap());
         let older = world.builder().registry(Registry::of([known.work]).unwrap()).build().await.unwrap();
         let mut watcher = world.foreigner().await;
         older.start_worker();
-        // Behind it in the queue.
+        // These jobs are behind it in the queue.
         for a in 0..20 {
             assert_eq!(client.submit(add { a, b: 1 }).and_wait().await.unwrap(), a + 1);
         }
         assert_eq!(job.status().await.unwrap().state, JobState::Running);
         let until = doomed.beat(Duration::from_secs(2)).await;
-        // A worker that stops while it waits hands the message to the next one.
+        // A worker that stops while it waits gives the message back to the next one.
         older.force_stop();
         older.shutdown().await;
         let older = world.builder().registry(Registry::of([known.work]).unwrap()).build().await.unwrap();

@@ -1,5 +1,6 @@
-//! Two versions of one task on one queue, as while a deployment rolls on: what fits neither the sender's worker nor its
-//! schema is parked until a worker comes that it fits; what fits runs, whatever is said of it.
+//! Two versions of one task on one queue, as during a rolling deployment. An input made for another schema that does
+//! not fit this worker is parked until a worker comes that it fits; an input that fits runs, whatever schema is
+//! named.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use ork::{EventKind, Fingerprint, JobId, JobState, Ork, Registry, Task, task};
 use super::tasks::*;
 use super::world::{Foreigner, World, each, fresh, header, on};
 
-/// A thumbnail, before anybody could say how wide.
+/// The old version of a thumbnail task, without a width.
 #[task(queue = "plain")]
 async fn resize_old(path: String, key: Option<String>, context: ork::Context) -> String {
     if let Some(key) = key {
@@ -21,19 +22,19 @@ async fn resize_old(path: String, key: Option<String>, context: ork::Context) ->
     format!("{path} at {}", context.attempt())
 }
 
-/// The same, and somebody must say.
+/// The new version, in which the width is required.
 #[task(queue = "plain")]
 async fn resize_new(path: String, width: u32, context: ork::Context) -> String {
     format!("{path} of {width} at {}", context.attempt())
 }
 
-/// Both parts of an album of the old version.
+/// The split of an album in the old version.
 #[task(part)]
 fn resize_old_part(paths: Vec<String>, key: String) -> Vec<resize_old> {
     paths.into_iter().map(|path| resize_old { path, key: Some(key.clone()) }).collect()
 }
 
-/// An album of the new one.
+/// The split of an album in the new version.
 #[task(part)]
 fn resize_new_part(paths: Vec<String>, key: String) -> Vec<resize_new> {
     paths.into_iter().map(|path| resize_new { path, width: u32::try_from(key.len()).unwrap() }).collect()
@@ -43,14 +44,14 @@ fn known(name: &str) -> Arc<Task> {
     Arc::clone(Registry::collect().unwrap().get(name).unwrap())
 }
 
-/// The task `resize` as this version has it: `resize_old` or `resize_new`.
+/// Returns a registry with one of the versions as the task `resize`: `resize_old` or `resize_new`.
 fn version(name: &str, split: bool) -> Registry {
     let Task { work, split: parts, .. } = &*known(name);
     let named = |def: &TaskDef| TaskDef { name: "resize", ..*def };
     Registry::of([Some(named(work)), parts.as_ref().filter(|_| split).map(named)].into_iter().flatten()).unwrap()
 }
 
-/// The fingerprint of what a version takes.
+/// Returns the fingerprint of the input schema of a version.
 fn fingerprint(name: &str) -> Fingerprint {
     known(name).work.fingerprint()
 }
@@ -68,7 +69,7 @@ async fn worker(world: &World, name: &str, split: bool) -> Ork {
     ork
 }
 
-/// Sends an input that was made for this version, under a name.
+/// Sends an input that was made for this schema, with a message id.
 async fn send(foreigner: &Foreigner, name: &str, body: &str, schemas: Option<Fingerprint>) -> JobId {
     let mut properties = foreigner.asking(name).with_message_id(name.into());
     if let Some(schemas) = schemas {
@@ -82,7 +83,7 @@ async fn send(foreigner: &Foreigner, name: &str, body: &str, schemas: Option<Fin
 
 type Events = futures_util::stream::BoxStream<'static, Result<ork::Event, ork::ClientError>>;
 
-/// What is told of a job that is parked.
+/// Waits for the event that a job was parked, and returns its error message.
 async fn parked(events: &mut Events, id: JobId) -> String {
     loop {
         let event = events.next().await.unwrap().unwrap();
@@ -95,7 +96,7 @@ async fn parked(events: &mut Events, id: JobId) -> String {
 const NEW: &str = r#"{"path": "a", "width": 7}"#;
 
 #[test]
-fn an_old_worker_parks_the_message_of_a_new_client_until_a_new_worker_comes() {
+fn old_worker_parks_a_new_message_until_a_new_worker_starts() {
     each(|world| async move {
         let old = worker(&world, "resize_old", false).await;
         let mut events = old.events().await.unwrap();
@@ -111,18 +112,18 @@ fn an_old_worker_parks_the_message_of_a_new_client_until_a_new_worker_comes() {
             old.shutdown().await;
             return;
         }
-        // Both are there for a while, as in a deployment.
+        // Both are running for a while, as in a deployment.
         let new = worker(&world, "resize_new", false).await;
         old.shutdown().await;
         let (name, answer) = foreigner.answer().await;
-        // It cost no attempt.
+        // Parking used up no attempt.
         assert_eq!((name.as_str(), &answer["output"]), ("new-1", &"a of 7 at 1".into()), "{answer}");
         new.shutdown().await;
     });
 }
 
 #[test]
-fn a_new_worker_parks_an_old_message_and_a_way_back_runs_it() {
+fn new_worker_parks_an_old_message_until_a_rollback() {
     each(|world| async move {
         let new = worker(&world, "resize_new", false).await;
         let mut events = new.events().await.unwrap();
@@ -131,7 +132,7 @@ fn a_new_worker_parks_an_old_message_and_a_way_back_runs_it() {
         let said = parked(&mut events, id).await;
         assert!(said.contains("`width` is missing: expected integer"), "{said}");
         if world.is_in_memory() {
-            // Nobody wants it any more.
+            // The job is no longer wanted, so it is cancelled.
             new.cancel(id).await.unwrap();
             let answer = foreigner.answer().await.1;
             assert_eq!(answer["state"], "cancelled", "{answer}");
@@ -146,7 +147,7 @@ fn a_new_worker_parks_an_old_message_and_a_way_back_runs_it() {
 }
 
 #[test]
-fn what_fits_runs_whatever_it_was_made_for_and_what_fits_nobody_fails() {
+fn fitting_input_runs_whatever_its_schema_and_misfits_fail() {
     each(|world| async move {
         let old = worker(&world, "resize_old", false).await;
         let mut foreigner = world.foreigner().await;
@@ -162,9 +163,9 @@ fn what_fits_runs_whatever_it_was_made_for_and_what_fits_nobody_fails() {
     });
 }
 
-/// The parts of a job that an old worker has split, when only new ones are left, and when an old one comes back.
+/// The parts of a job that an old worker has split, first with only new workers left, and then with an old one again.
 #[test]
-fn parts_are_parked_as_jobs_are() {
+fn parts_are_parked_like_jobs() {
     super::world::shared(|world| async move {
         let old = worker(&world, "resize_old", true).await;
         let mut foreigner = world.foreigner().await;
@@ -175,7 +176,7 @@ fn parts_are_parked_as_jobs_are() {
         let new = worker(&world, "resize_new", true).await;
         let mut events = new.events().await.unwrap();
         old.shutdown().await;
-        // Each comes again when its pause is over, and is parked once more.
+        // Each part is delivered again after its pause, and parked again.
         let mut again = std::collections::BTreeSet::new();
         while again.len() < 2 {
             let event = events.next().await.unwrap().unwrap();
@@ -193,9 +194,10 @@ fn parts_are_parked_as_jobs_are() {
     });
 }
 
-/// No store keeps it, so the broker does: it goes to and fro between the workers of the queue, and then to the dead letters.
+/// Without a store only the broker keeps the message: it is passed between the workers of the queue, and finally
+/// moved to the dead letters.
 #[test]
-fn without_a_store_what_no_worker_takes_is_put_aside_and_can_be_sent_again() {
+fn storeless_misfit_is_dead_lettered_and_can_be_sent_again() {
     for queues in ["quorum", "classic"] {
         on("none", queues, |world| async move {
             let builder = world.builder().registry(version("resize_old", false));
@@ -209,7 +211,7 @@ fn without_a_store_what_no_worker_takes_is_put_aside_and_can_be_sent_again() {
             assert!(words.contains("`width` is not an input"), "{words}");
             old.shutdown().await;
 
-            // Nobody was answered. As it is, it runs where it fits.
+            // The sender was not answered. The unchanged message runs on a worker that it fits.
             let new = worker(&world, "resize_new", false).await;
             let key = header(&dead, "x-ork-routing-key");
             foreigner.publish(&key, &dead.data, dead.properties.clone()).await;

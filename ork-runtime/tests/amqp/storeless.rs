@@ -1,4 +1,4 @@
-//! With no store at all: plain tasks run, what needs a memory is refused in words.
+//! Without a store: plain tasks run, and operations that need a store are refused with an explanation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::tasks::*;
 use super::world::{header, on};
 
 #[test]
-fn results_come_by_reply() {
+fn results_arrive_as_replies() {
     for queues in ["quorum", "classic"] {
         on("none", queues, |world| async move {
             let ork = world.worker().await;
@@ -27,7 +27,7 @@ fn results_come_by_reply() {
 }
 
 #[test]
-fn attempts_are_made_in_place_and_failures_come_back() {
+fn attempts_run_in_place_and_failures_are_returned() {
     on("none", "quorum", |world| async move {
         let ork = world.worker().await;
         assert_eq!(ork.submit(succeeds_at { attempt: 4 }).and_wait().await.unwrap(), 4);
@@ -44,7 +44,7 @@ fn attempts_are_made_in_place_and_failures_come_back() {
 }
 
 #[test]
-fn what_needs_a_memory_is_refused_in_words() {
+fn operations_that_need_a_store_are_refused() {
     on("none", "quorum", |world| async move {
         let ork = world.worker().await;
         let words = ork.status(JobId::new()).await.unwrap_err().to_string();
@@ -53,7 +53,7 @@ fn what_needs_a_memory_is_refused_in_words() {
     });
 }
 
-/// The system's clock, but nobody waits for seconds.
+/// The system's clock, except that pauses last a millisecond at most.
 #[derive(Debug, Default)]
 pub(crate) struct Hasty(SystemClock);
 
@@ -68,7 +68,7 @@ impl Clock for Hasty {
 }
 
 #[test]
-fn parts_and_joins_that_no_worker_can_serve_are_put_aside() {
+fn parts_and_joins_that_no_worker_can_run_are_dead_lettered() {
     for queues in ["quorum", "classic"] {
         on("none", queues, |world| async move {
             let builder = world.builder().clock(Arc::new(Hasty(SystemClock)));
@@ -92,7 +92,7 @@ fn parts_and_joins_that_no_worker_can_serve_are_put_aside() {
                 let words = header(&dead, "x-ork-detail");
                 assert!(words.contains(&format!("a {ask} of job {id}")) && words.contains("ORK_STORE"), "{words}");
             }
-            // How many run at once only a store can tell.
+            // Only a store can limit how many calls run at a time.
             let item = FieldTable::from(BTreeMap::from([("ork-ask".into(), text("item"))]));
             let properties = BasicProperties::default().with_headers(item);
             foreigner.publish("narrow", b"{\"run\":\"r\",\"number\":1}", properties).await;

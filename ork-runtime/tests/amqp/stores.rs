@@ -1,4 +1,4 @@
-//! A store that fails for a while under a worker: what it has taken is kept until the store works again.
+//! A store that fails for a while under a worker: the worker keeps what it has taken until the store works again.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use super::parts::{Followed, make, part};
 use super::tasks::*;
 use super::world::{World, fresh, once};
 
-/// A store that does nothing while it is broken.
+/// A store that refuses every operation while it is broken.
 #[derive(Debug)]
 struct Flaky {
     store: Arc<dyn Store>,
     broken: watch::Sender<bool>,
-    /// Nothing can be removed from the outbox.
+    /// Whether rows cannot be removed from the outbox.
     remembers: watch::Sender<bool>,
-    /// How many operations it refused.
+    /// How many operations it has refused.
     refused: watch::Sender<usize>,
     /// How many rows were removed from the outbox.
     forgotten: watch::Sender<usize>,
@@ -45,7 +45,7 @@ impl Flaky {
         Err(StoreError::new(StoreErrorKind::Unavailable, "it was told to fail"))
     }
 
-    /// Waits until so many more operations were refused.
+    /// Waits until this many more operations were refused.
     async fn refused(&self, n: usize) {
         let mut refused = self.refused.subscribe();
         let before = *refused.borrow_and_update();
@@ -167,7 +167,7 @@ impl Store for Flaky {
     }
 }
 
-/// A worker whose store can be broken, over the file that others use too.
+/// Starts a worker with a store that can be broken, over a file that other processes use too.
 async fn flaky_worker(world: &World) -> (ork::Ork, Arc<Flaky>) {
     flaky_worker_at(world, "flaky", Arc::new(SystemClock)).await
 }
@@ -192,7 +192,7 @@ async fn flaky_worker_at(world: &World, name: &str, clock: Arc<dyn Clock>) -> (o
 }
 
 #[test]
-fn a_store_that_fails_for_a_while_loses_nothing() {
+fn temporary_store_failure_loses_nothing() {
     once(|world| async move {
         let client = world.client().await;
         let (worker, flaky) = flaky_worker(&world).await;
@@ -204,7 +204,7 @@ fn a_store_that_fails_for_a_while_loses_nothing() {
         Gate::of(&run).entered(100).await;
 
         flaky.broken.send_replace(true);
-        // What has run cannot be written down, and what comes now cannot be claimed.
+        // What has run cannot be recorded, and what arrives now cannot be claimed.
         Gate::of(&key).open();
         Gate::of(&run).open();
         let sums = client.submit_all((0..200).map(|a| add { a, b: 1 })).await.unwrap();
@@ -221,7 +221,7 @@ fn a_store_that_fails_for_a_while_loses_nothing() {
         let status = parts.status().await.unwrap();
         assert_eq!((status.parts.ok, status.parts.settled(), status.attempt), (300, 300, 2));
         assert_eq!(calls(&format!("{}.join", parts.id())), 1);
-        // Nothing was given up meanwhile.
+        // Nothing was moved to the dead letters in the meantime.
         let words = client_check(&world).await;
         assert!(words.contains("are empty"), "{words}");
         worker.shutdown().await;
@@ -230,7 +230,7 @@ fn a_store_that_fails_for_a_while_loses_nothing() {
 }
 
 #[test]
-fn a_worker_ends_while_its_store_fails_and_the_next_one_goes_on() {
+fn worker_stops_while_its_store_fails_and_the_next_one_continues() {
     once(|world| async move {
         let client = world.client().await;
         let (first, flaky) = flaky_worker(&world).await;
@@ -250,7 +250,7 @@ fn a_worker_ends_while_its_store_fails_and_the_next_one_goes_on() {
     });
 }
 
-/// A clock by which the processes of now have died.
+/// A clock that is so far ahead that the processes of now are presumed dead.
 #[derive(Debug)]
 struct Ahead(SystemClock);
 
@@ -264,9 +264,9 @@ impl Clock for Ahead {
     }
 }
 
-/// Fails on the code before this change: both jobs say that a hook was not sent, as there is no part queue any more.
+/// Regression test: both jobs reported that a hook was not sent, because the part queue no longer existed.
 #[test]
-fn a_set_that_was_followed_raises_no_alarm_when_its_rows_are_found_again() {
+fn completed_set_reports_no_failure_when_its_rows_are_found_again() {
     once(|world| async move {
         let (first, flaky) = flaky_worker(&world).await;
         let foreigner = world.foreigner().await;
@@ -279,9 +279,9 @@ fn a_set_that_was_followed_raises_no_alarm_when_its_rows_are_found_again() {
             foreigner.publish("add", br#"{"a": 1, "b": 2}"#, properties).await;
         }
         followed.next().await;
-        // The process itself finds the rows of both parts again,
+        // The process itself finds the rows of both parts again.
         flaky.refused(6).await;
-        // and after its death another one does.
+        // After its death, another process does.
         flaky.broken.send_replace(true);
         first.force_stop();
         first.shutdown().await;
@@ -298,7 +298,7 @@ fn a_set_that_was_followed_raises_no_alarm_when_its_rows_are_found_again() {
     });
 }
 
-/// What the broker says of itself.
+/// Returns what the broker reports about itself.
 async fn client_check(world: &World) -> String {
     use ork::broker::Broker as _;
     let mut config = amqp::Config::new(&world.url).unwrap();

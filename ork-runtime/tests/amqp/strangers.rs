@@ -1,4 +1,4 @@
-//! A worker in another language, which keeps to `docs/wire.md`, takes parts that ork has made.
+//! A worker in another language that follows `docs/wire.md` takes parts that ork has made.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use serde_json::json;
 use super::storeless::Hasty;
 use super::world::{Foreigner, World, fresh, header, on};
 
-/// Between two looks into a queue.
+/// The pause between two checks of a queue.
 const PAUSE: Duration = Duration::from_millis(50);
 
 async fn length(foreigner: &Foreigner, queue: &str) -> i64 {
@@ -24,7 +24,7 @@ async fn length(foreigner: &Foreigner, queue: &str) -> i64 {
     found.unwrap().message_count().into()
 }
 
-/// Takes one part, and ends it as soon as all the others have ended, with the output 0.
+/// Takes one part, and ends it with the output 0 as soon as all other parts have ended.
 async fn end_the_last_part(world: &World, foreigner: &Foreigner, parts: i64) {
     foreigner.channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
     let queue = format!("{}.task.parts", world.prefix);
@@ -37,31 +37,31 @@ async fn end_the_last_part(world: &World, foreigner: &Foreigner, parts: i64) {
         if headers.inner().contains_key("part_queue") {
             break delivery;
         }
-        // Whole jobs are not for this worker.
+        // This worker does not take whole jobs.
         delivery.acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await.unwrap();
     };
     let queue = header(&part, "part_queue");
     let headers = part.properties.headers().clone().unwrap();
     let copied = ["part_id", "total_parts", "ork-epoch"].map(|name| (name.into(), headers.inner()[name].clone()));
     let Some(AMQPValue::LongLongInt(total)) = headers.inner().get("total_parts") else { panic!("{headers:?}") };
-    // The head is a record, too.
+    // The head is a record too.
     while length(foreigner, &queue).await < parts {
-        // The broker has no other sign.
+        // The broker gives no other sign.
         tokio::time::sleep(PAUSE).await;
     }
     let headers = FieldTable::from(copied.into_iter().collect::<std::collections::BTreeMap<_, _>>());
     foreigner.publish_to("", &queue, b"0", BasicProperties::default().with_headers(headers)).await;
     if length(foreigner, &queue).await >= *total {
-        // Every part is there, and it has no hooks.
+        // Every part is recorded, and the set has no hooks.
         while foreigner.channel.basic_get(queue.as_str().into(), BasicGetOptions::default()).await.unwrap().is_some() {}
         foreigner.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
     }
     part.acker.ack(BasicAckOptions::default()).await.unwrap();
 }
 
-/// Fails on the code before this change: the stranger finds the set complete, removes its queue, and the job never ends.
+/// Regression test: the foreign worker found the set complete and deleted its queue, and the job never ended.
 #[test]
-fn a_job_is_joined_though_a_stranger_ends_its_last_part() {
+fn job_is_joined_when_a_foreign_worker_ends_its_last_part() {
     on("none", "quorum", |world| async move {
         let ork = world.builder().clock(Arc::new(Hasty::default())).build().await.unwrap();
         ork.start_worker();

@@ -1,5 +1,5 @@
-//! Two copies of one message, as a process leaves them that was killed after it had published and before it had noted
-//! that: what one living process runs, another one does not run beside it.
+//! Two copies of one message, as left by a process that was killed after publishing a message and before recording
+//! that. While a live process runs the job, another process must not run it a second time.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use ork::{Clock as _, JobId};
 use super::tasks::*;
 use super::world::{Foreigner, fresh, shared};
 
-/// Another copy of the first message of a `gated` job, as the process sends it that found the first sender dead.
+/// Publishes another copy of the first message of a `gated` job, like a process that has found the first sender dead.
 async fn send_again(foreigner: &Foreigner, id: JobId, key: &str) {
     let mut headers = FieldTable::default();
     headers.insert("ork-lost".into(), AMQPValue::LongLongInt(1));
@@ -19,24 +19,24 @@ async fn send_again(foreigner: &Foreigner, id: JobId, key: &str) {
     foreigner.publish("gated", format!(r#"{{"key":"{key}"}}"#).as_bytes(), properties).await;
 }
 
-/// Fails on the code before this change: the second worker calls the function while the first one is inside of it, and
-/// the job is counted as lost once more.
+/// Regression test: the second worker called the function while the first one was still running it, and the job was
+/// counted as lost once more.
 #[test]
-fn a_copy_of_what_a_living_process_runs_waits_for_its_end() {
+fn copy_of_a_job_running_in_a_live_process_waits_for_its_end() {
     shared(|world| async move {
         let first = world.worker().await;
         let (key, foreigner) = (fresh(), world.foreigner().await);
         let job = first.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
-        // The first one takes nothing more, so that the copy comes to the second one.
+        // The first worker takes nothing more, so that the copy goes to the second one.
         first.drain();
         let second = world.worker().await;
         send_again(&foreigner, job.id(), &key).await;
         let called_again = tokio::time::timeout(Duration::from_secs(3), Gate::of(&key).entered(1)).await;
         assert!(called_again.is_err(), "it was called in two living processes at once");
-        // Other work goes on beside the copy that waits.
+        // Other work continues while the copy waits.
         assert_eq!(second.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
-        // A worker that stops gives the copy back, and the next one waits in its turn.
+        // A worker that stops gives the copy back, and the next worker waits in the same way.
         second.shutdown().await;
         let third = world.worker().await;
         assert_eq!(third.submit(add { a: 1, b: 2 }).and_wait().await.unwrap(), 3);
@@ -50,9 +50,9 @@ fn a_copy_of_what_a_living_process_runs_waits_for_its_end() {
     });
 }
 
-/// The copy may be all that is left, when the process that ran the job has died: it is run then.
+/// The copy may be all that is left after the process that ran the job has died: then it is run.
 #[test]
-fn a_copy_of_what_a_dead_process_ran_is_run() {
+fn copy_of_a_job_of_a_dead_process_is_run() {
     shared(|world| async move {
         let worker = world.worker().await;
         let (key, foreigner) = (fresh(), world.foreigner().await);

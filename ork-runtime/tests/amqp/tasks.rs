@@ -1,4 +1,4 @@
-//! The tasks that the tests run: few queues, as each is declared for every test.
+//! The tasks that the tests run. They share a few queues, because every test declares all of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -16,7 +16,7 @@ pub(crate) async fn hello(name: String) -> String {
     format!("hello {name}")
 }
 
-/// A part of a whole.
+/// A share of a whole.
 #[derive(Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub(crate) struct Share(#[schemars(range(min = 0, max = 1))] pub(crate) f64);
 
@@ -50,7 +50,7 @@ pub(crate) async fn gated(key: String) -> String {
     key
 }
 
-/// One at a time.
+/// Only one job at a time, by its unique key.
 #[task(queue = "plain", unique = "lone")]
 pub(crate) async fn lone(key: String) -> String {
     gated(key).await
@@ -63,7 +63,7 @@ pub(crate) async fn listens(key: String, context: Context) {
     Gate::of(&key).left.add_permits(1);
 }
 
-/// Notes in which order it was called.
+/// Records the order of calls.
 #[task(queue = "line")]
 pub(crate) async fn low(run: String) {
     ORDER.lock().unwrap().push(format!("{run} low"));
@@ -74,11 +74,11 @@ pub(crate) async fn high(run: String) {
     ORDER.lock().unwrap().push(format!("{run} high"));
 }
 
-/// Who was called, in order, across tasks.
+/// The calls in order, across tasks.
 pub(crate) static ORDER: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// One part: its number. The first `hold` that come pass at once, the others wait at the gate; which those are, the
-/// broker says. One that is told to fail does so until it is healed.
+/// One part: returns its number. The first `hold` parts to arrive pass at once, the others wait at the gate; the
+/// broker decides which those are. A part with `fail` fails until its run is marked as healed.
 #[task(queue = "parts", retries = 1, backoff = "1ms")]
 pub(crate) async fn count(number: u64, run: String, hold: u64, fail: bool, context: Context) -> Result<u64> {
     called(&format!("{run}.{number}"));
@@ -98,7 +98,7 @@ pub(crate) fn count_part(count: u64, run: String, hold: u64, failing: Vec<u64>) 
     (0..count).map(move |number| count { number, run: run.clone(), hold, fail: failing.contains(&number) })
 }
 
-/// The sum, if every part is ok.
+/// Returns the sum if every part has succeeded.
 #[task(join)]
 pub(crate) fn count_join(parts: Parts<u64>, context: Context) -> Result<u64> {
     called(&format!("{}.join", context.job_id()));
@@ -109,7 +109,7 @@ pub(crate) fn count_join(parts: Parts<u64>, context: Context) -> Result<u64> {
 #[task(queue = "parts")]
 pub(crate) async fn strict(number: u64, run: String) -> Result<()> {
     called(&format!("{run}.ran"));
-    // Whichever come first, there are enough of them.
+    // Whichever parts come first, enough of them fail.
     if number.is_multiple_of(50) {
         return Err(Error::permanent("a fiftieth fails"));
     }
@@ -122,7 +122,7 @@ pub(crate) fn strict_part(count: u64, run: String) -> Vec<strict> {
     (0..count).map(|number| strict { number, run: run.clone() }).collect()
 }
 
-/// Calls by key, across tasks.
+/// The number of calls by key, across tasks.
 static CALLS: LazyLock<Mutex<HashMap<String, u32>>> = LazyLock::new(Mutex::default);
 
 pub(crate) fn called(key: &str) -> u32 {
@@ -138,7 +138,7 @@ pub(crate) fn calls(key: &str) -> u32 {
 
 static GATES: LazyLock<Mutex<HashMap<String, Arc<Gate>>>> = LazyLock::new(Mutex::default);
 
-/// A gate that a test opens, once and for all who come.
+/// A gate that a test opens once, for all calls now and later.
 pub(crate) struct Gate {
     inside: Semaphore,
     left: Semaphore,
@@ -157,12 +157,12 @@ impl Gate {
         self.open.subscribe().wait_for(|open| *open).await.unwrap();
     }
 
-    /// Waits until `n` more stand at the gate.
+    /// Waits until `n` more calls have reached the gate.
     pub(crate) async fn entered(&self, n: u32) {
         self.inside.acquire_many(n).await.unwrap().forget();
     }
 
-    /// Waits until one more that listened has heard.
+    /// Waits until one more listening call has noticed its cancellation.
     pub(crate) async fn heard(&self) {
         self.left.acquire().await.unwrap().forget();
     }

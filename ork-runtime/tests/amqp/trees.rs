@@ -5,7 +5,7 @@ use ork::{Context, JobState, Result, task};
 use super::tasks::*;
 use super::world::{each, fresh, shared, until};
 
-/// Submits jobs below it that add its numbers up, and one more level.
+/// Submits child jobs that add to its numbers, and a child of its own kind for each further level.
 #[task(queue = "plain")]
 async fn family(numbers: Vec<i64>, levels: u32, context: Context) -> Result<i64> {
     for number in &numbers {
@@ -17,7 +17,7 @@ async fn family(numbers: Vec<i64>, levels: u32, context: Context) -> Result<i64>
     Ok(numbers.into_iter().sum())
 }
 
-/// Submits jobs below it that wait at the gate.
+/// Submits child jobs that wait at the gate.
 #[task(queue = "plain")]
 async fn watchmen(key: String, many: u32, context: Context) -> Result<()> {
     for _ in 0..many {
@@ -28,7 +28,7 @@ async fn watchmen(key: String, many: u32, context: Context) -> Result<()> {
 
 /// The outcome is sent when the whole tree has ended, with what the job returned long before.
 #[test]
-fn an_outcome_comes_back_when_the_whole_tree_has_ended() {
+fn outcome_is_sent_when_the_whole_tree_has_ended() {
     each(|world| async move {
         let ork = world.worker().await;
         let told = ork.submit(family { numbers: vec![1, 2, 3], levels: 2 }).and_wait().await.unwrap();
@@ -42,7 +42,7 @@ fn an_outcome_comes_back_when_the_whole_tree_has_ended() {
 }
 
 #[test]
-fn an_interrupted_tree_ends_when_what_runs_elsewhere_has() {
+fn gracefully_cancelled_tree_ends_after_its_running_jobs() {
     shared(|world| async move {
         let one = world.worker().await;
         let (client, key) = (world.client().await, fresh());
@@ -53,7 +53,7 @@ fn an_interrupted_tree_ends_when_what_runs_elsewhere_has() {
         client.interrupt(root.id()).await.unwrap();
         assert_eq!(root.status().await.unwrap().state, JobState::Waiting);
         Gate::of(&key).open();
-        // What ran was brought to its end, and what follows comes after an end of any kind.
+        // Running jobs were allowed to finish, and the follower starts after any kind of end.
         assert_eq!(follows.wait().await.unwrap(), 42);
         assert_eq!(root.status().await.unwrap().state, JobState::Cancelled);
         let below = client.tree(root.id()).await.unwrap();
@@ -64,7 +64,7 @@ fn an_interrupted_tree_ends_when_what_runs_elsewhere_has() {
 }
 
 #[test]
-fn a_cancel_stops_what_other_processes_run_below_a_job() {
+fn cancel_stops_child_jobs_in_other_processes() {
     shared(|world| async move {
         let (one, two) = (world.worker().await, world.worker().await);
         let (client, key) = (world.client().await, fresh());
@@ -81,7 +81,7 @@ fn a_cancel_stops_what_other_processes_run_below_a_job() {
     });
 }
 
-/// Submits jobs below it that run until they are stopped.
+/// Submits child jobs that run until they are cancelled.
 #[task(queue = "plain")]
 async fn choir(key: String, many: u32, context: Context) -> Result<()> {
     for _ in 0..many {

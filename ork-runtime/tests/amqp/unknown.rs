@@ -1,4 +1,5 @@
-//! Messages of tasks that no worker of their queue knows: their senders hear of it in every way that they asked for.
+//! Messages for tasks that no worker of their queue has: their senders learn of it in each of the ways that they
+//! requested.
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
@@ -8,14 +9,14 @@ use serde_json::json;
 use super::parts::{Followed, make, part, table, text, with_and_without};
 use super::world::{World, fresh, header, on};
 
-/// The queue of work itself, as other programs may publish to it.
+/// The name of the work queue, to which other programs may publish directly.
 fn plain(world: &World) -> String {
     format!("{}.task.plain", world.prefix)
 }
 
-/// Fails on the code before this change: the hook is never sent, and the failure is of the kind `input`.
+/// Regression test: the hook was never sent, and the failure was of the kind `input`.
 #[test]
-fn the_hooks_of_a_job_of_an_unknown_task_are_sent() {
+fn hooks_of_a_job_with_an_unknown_task_are_sent() {
     with_and_without(|world| async move {
         let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
         let mut followed = Followed::new(&world, &foreigner, "after").await;
@@ -35,9 +36,9 @@ fn the_hooks_of_a_job_of_an_unknown_task_are_sent() {
     });
 }
 
-/// Fails on the code before this change: the set stays open for ever.
+/// Regression test: the set stayed open forever.
 #[test]
-fn a_part_of_an_unknown_task_is_counted_as_failed() {
+fn part_of_an_unknown_task_is_counted_as_failed() {
     with_and_without(|world| async move {
         let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
         let mut followed = Followed::new(&world, &foreigner, "after").await;
@@ -58,9 +59,9 @@ fn a_part_of_an_unknown_task_is_counted_as_failed() {
     });
 }
 
-/// Fails on the code before this change: the set stays open for ever.
+/// Regression test: the set stayed open forever.
 #[test]
-fn a_part_that_cannot_be_read_is_counted_as_failed() {
+fn unreadable_part_is_counted_as_failed() {
     with_and_without(|world| async move {
         let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
         let mut followed = Followed::new(&world, &foreigner, "after").await;
@@ -80,15 +81,15 @@ fn a_part_that_cannot_be_read_is_counted_as_failed() {
     });
 }
 
-/// Fails on the code before this change: the record is never made, and the job never ends.
+/// Regression test: the record was never made, and the job never ended.
 #[test]
-fn the_job_of_the_last_part_of_an_unknown_task_fails() {
+fn job_fails_when_its_last_part_has_an_unknown_task() {
     on("none", "quorum", |world| async move {
         let (ork, mut foreigner) = (world.worker().await, world.foreigner().await);
         let mut followed = Followed::new(&world, &foreigner, "after").await;
         let (id, queue) = (JobId::new().to_string(), format!("part.{}", fresh()));
         make(&foreigner, &queue, FieldTable::default()).await;
-        // What another worker has said of the job that it has split.
+        // The head record, as written by another worker that has split the job.
         let hooks = r#"[{"route": "after", "inputs": 2, "when": "failure"}]"#;
         let head = json!({"root": id, "priority": 0, "reply": [foreigner.answers, "asked"], "on_complete": hooks});
         let properties = BasicProperties::default()

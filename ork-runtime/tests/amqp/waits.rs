@@ -1,4 +1,4 @@
-//! Messages that a worker holds and has no slot for, as what runs comes from another queue.
+//! Messages that a worker holds without a free slot, because it is running work from another queue.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ async fn worker(world: &World) -> ork::Ork {
     ork
 }
 
-/// Before, it was taken for lost after two minutes, though this worker had it, and was sent again.
+/// Regression test: after two minutes the message was presumed lost and sent again, although this worker held it.
 #[test]
-fn message_that_waits_in_a_worker_for_a_slot_is_not_sent_again() {
+fn message_waiting_for_a_slot_is_not_sent_again() {
     shared(|world| async move {
         let (ork, key, run) = (worker(&world).await, fresh(), fresh());
         let long = ork.submit(gated { key: key.clone() }).await.unwrap();
@@ -35,15 +35,15 @@ fn message_that_waits_in_a_worker_for_a_slot_is_not_sent_again() {
     });
 }
 
-/// Before, it stayed with the worker that had no slot for it for as long as `ack_within`, ten minutes.
+/// Regression test: the message stayed with the worker without a slot for as long as `ack_within`, ten minutes.
 #[test]
-fn message_that_waits_in_a_worker_for_a_slot_goes_to_a_worker_that_comes_later() {
+fn message_waiting_for_a_slot_goes_to_a_later_worker() {
     once(|world| async move {
         let (busy, key) = (worker(&world).await, fresh());
         let long = busy.submit(gated { key: key.clone() }).await.unwrap();
         Gate::of(&key).entered(1).await;
         let waits = busy.submit(low { run: fresh() }).await.unwrap();
-        // Long enough for the busy worker to have it, and to have given it back more than once.
+        // Long enough for the busy worker to receive the message and give it back more than once.
         Fast::new().pause(Duration::from_secs(30)).await;
         let free = worker(&world).await;
         waits.wait().await.unwrap();

@@ -1,4 +1,4 @@
-//! Runs of workflows over RabbitMQ, with two workers: the tasks of one run are worked on by both.
+//! Workflow runs over RabbitMQ with two workers, which both work on the steps of one run.
 
 use ork::workflow::Plan;
 use ork::{JobId, JobState, StepState, task};
@@ -25,7 +25,8 @@ async fn wire_gather(run: String, each: Vec<Vec<u64>>, by_number: Vec<Vec<Option
     json!([each.len(), each.iter().map(|each| each[0]).sum::<u64>(), by_number])
 }
 
-/// A list, an instance for each item with two of each, as many as it says, and what all have returned.
+/// A plan with a list, a fan-out over its items with two calls for each, a fan-out with as many calls as the list
+/// says, and a step that gathers all outputs.
 fn plan(run: &str, n: u64) -> Plan {
     let list = json!({ "name": "list", "executor": "rust", "task": "wire_list",
         "input": { "run": { "value": run }, "n": { "value": n } } });
@@ -40,7 +41,7 @@ fn plan(run: &str, n: u64) -> Plan {
 }
 
 #[test]
-fn a_run_is_worked_on_by_all_and_each_task_follows_once() {
+fn both_workers_run_steps_and_each_step_starts_once() {
     shared(|world| async move {
         let run = JobId::new().to_string();
         let (one, two) = (world.worker().await, world.worker().await);
@@ -60,9 +61,9 @@ fn a_run_is_worked_on_by_all_and_each_task_follows_once() {
     });
 }
 
-/// Whoever can publish is trusted with the tasks of the program, and with nothing that runs other programs.
+/// A client that can publish may run the tasks of the program, but nothing that runs other programs.
 #[test]
-fn a_run_that_comes_over_the_broker_starts_no_programs_and_no_schedules() {
+fn published_plan_cannot_start_programs_or_schedules() {
     shared(|world| async move {
         let worker = world.worker().await;
         let mut foreigner = world.foreigner().await;
@@ -86,9 +87,9 @@ fn a_run_that_comes_over_the_broker_starts_no_programs_and_no_schedules() {
     });
 }
 
-/// Whoever can publish can submit a run; a step of a run that there is not is refused.
+/// A client that can publish can submit a run, but a step without a run is rejected.
 #[test]
-fn a_program_in_another_language_submits_a_run_and_cannot_invent_a_step() {
+fn foreign_client_submits_a_run_but_cannot_invent_a_step() {
     shared(|world| async move {
         let run = JobId::new().to_string();
         let worker = world.worker().await;

@@ -1,4 +1,4 @@
-//! A world: processes of ork on one RabbitMQ and one store, with names of their own there, and a plain client.
+//! A test world: ork processes on one RabbitMQ and one store, with their own prefix, and a plain AMQP client.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use ork::{JobId, JobOutcome, JobState, Ork, OrkBuilder, Status};
 
 use crate::node::shared_node;
 
-/// Nothing here takes longer unless it hangs.
+/// The deadline of each test; nothing here takes longer unless it hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(2);
 
-/// Where the processes of a world meet.
+/// What the processes of a test share: broker, prefix, kind of queue and store.
 pub(crate) struct World {
     pub(crate) url: String,
     pub(crate) prefix: String,
@@ -26,15 +26,15 @@ pub(crate) struct World {
     _folder: tempfile::TempDir,
 }
 
-/// Lets a test run, to its end or its deadline.
+/// Runs a test until it ends, or fails it at the deadline.
 pub(crate) fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(DEADLINE, test).await.expect("hangs") });
     runtime.shutdown_background();
 }
 
-/// Runs a test on the shared node: over quorum queues with a store on disk or in a database, and over classic ones in
-/// memory.
+/// Runs a test on the shared node: over quorum queues with a store on disk and, if there is one, in a database, and
+/// over classic queues with a store in memory.
 pub(crate) fn each<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
     for (store, queues) in [("sqlite", "quorum"), ("memory:", "classic")] {
         on(store, queues, &test);
@@ -44,7 +44,7 @@ pub(crate) fn each<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
     }
 }
 
-/// Runs a test on the shared node over quorum queues, over each store that processes can share.
+/// Runs a test on the shared node over quorum queues, with each store that processes can share.
 pub(crate) fn shared<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
     on("sqlite", "quorum", &test);
     if let Some(store) = database() {
@@ -52,7 +52,7 @@ pub(crate) fn shared<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
     }
 }
 
-/// A database of its own; `None` if there is no server and none is required.
+/// Creates a database for this test; `None` if there is no server and none is required.
 #[cfg(feature = "postgres")]
 fn database() -> Option<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -80,7 +80,7 @@ pub(crate) fn on<F: Future<Output = ()>>(store: &str, queues: &'static str, test
     });
 }
 
-/// Leaves nothing behind on a node that others use too.
+/// Deletes the queues and exchanges of a test from the node, which other tests use too.
 pub(crate) async fn clean(url: &str, prefix: &str) {
     let (_connection, channel) = plain(url).await;
     for queue in [
@@ -103,7 +103,7 @@ pub(crate) async fn clean(url: &str, prefix: &str) {
 }
 
 impl World {
-    /// Names of its own on the node at this URL.
+    /// Creates a world with its own prefix on the node at this URL.
     pub(crate) fn new(url: &str, store: &str, queues: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = match store {
@@ -114,7 +114,7 @@ impl World {
         Self { url: url.to_owned(), prefix, queues, store, _folder: folder }
     }
 
-    /// Whether only one process can have the store.
+    /// Returns whether only one process can use the store.
     pub(crate) fn is_in_memory(&self) -> bool {
         self.store == "memory:"
     }
@@ -125,19 +125,19 @@ impl World {
         builder.set("prefix", &self.prefix).set("queues", self.queues).set("grace", "100ms").set("shutdown", "10s")
     }
 
-    /// A process that only submits.
+    /// Starts a process that only submits.
     pub(crate) async fn client(&self) -> Ork {
         self.builder().build().await.unwrap()
     }
 
-    /// A process that works.
+    /// Starts a process that works.
     pub(crate) async fn worker(&self) -> Ork {
         let ork = self.client().await;
         ork.start_worker();
         ork
     }
 
-    /// A program that knows nothing of ork.
+    /// Connects a program that does not use ork.
     pub(crate) async fn foreigner(&self) -> Foreigner {
         let (connection, channel) = plain(&self.url).await;
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
@@ -161,7 +161,7 @@ async fn consume(channel: &Channel, queue: &str) -> Consumer {
     channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await.unwrap()
 }
 
-/// A plain AMQP client that also sees the dead letters.
+/// A plain AMQP client that also receives the dead letters.
 pub(crate) struct Foreigner {
     exchange: String,
     pub(crate) channel: Channel,
@@ -172,13 +172,13 @@ pub(crate) struct Foreigner {
 }
 
 impl Foreigner {
-    /// Properties that ask for an answer.
+    /// Returns properties that request an outcome.
     pub(crate) fn asking(&self, correlation: &str) -> BasicProperties {
         let properties = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
         properties.with_reply_to(self.answers.as_str().into()).with_correlation_id(correlation.into())
     }
 
-    /// Publishes to a task and waits for the broker's word.
+    /// Publishes a message for a task and waits for the broker's confirm.
     pub(crate) async fn publish(&self, task: &str, body: &[u8], properties: BasicProperties) {
         self.publish_to(&self.exchange, task, body, properties).await;
     }
@@ -190,20 +190,20 @@ impl Foreigner {
         assert!(confirmed.is_ack() && confirmed.take_message().is_none(), "not routed");
     }
 
-    /// The next answer: what it correlates to, and its JSON.
+    /// Waits for the next outcome, and returns its correlation id and its JSON.
     pub(crate) async fn answer(&mut self) -> (String, serde_json::Value) {
         let answer = self.told.next().await.unwrap().unwrap();
         let correlation = answer.properties.correlation_id().as_ref().unwrap().to_string();
         (correlation, serde_json::from_slice(&answer.data).unwrap())
     }
 
-    /// The next dead letter.
+    /// Waits for the next dead letter.
     pub(crate) async fn dead(&mut self) -> Delivery {
         self.dead.next().await.unwrap().unwrap()
     }
 }
 
-/// A header of a message, as text.
+/// Returns a header of a message as text.
 pub(crate) fn header(message: &Delivery, name: &str) -> String {
     match message.properties.headers().as_ref().and_then(|headers| headers.inner().get(name)) {
         Some(AMQPValue::LongString(text)) => text.to_string(),
@@ -211,7 +211,7 @@ pub(crate) fn header(message: &Delivery, name: &str) -> String {
     }
 }
 
-/// Waits until a job is seen in this condition.
+/// Waits until the status of a job meets this condition.
 pub(crate) async fn until(ork: &Ork, id: JobId, condition: impl Fn(&Status) -> bool) -> Status {
     let mut progress = std::pin::pin!(ork.follow(id));
     while let Some(status) = progress.next().await {
@@ -224,13 +224,13 @@ pub(crate) async fn until(ork: &Ork, id: JobId, condition: impl Fn(&Status) -> b
     panic!("the stream ended");
 }
 
-/// The failure's words of a job that failed.
+/// Returns the error message of a failed job.
 pub(crate) fn why(outcome: &JobOutcome) -> String {
     assert_eq!(outcome.status().state, JobState::Failed, "{outcome:?}");
     outcome.status().failure.as_ref().unwrap().to_string()
 }
 
-/// A name for one run.
+/// Returns a name that is unique to one run of a test.
 pub(crate) fn fresh() -> String {
     JobId::new().to_string()
 }

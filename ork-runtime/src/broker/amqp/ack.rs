@@ -1,37 +1,38 @@
-//! Which delivery tags may be acknowledged together. Pure: it knows neither a channel nor a clock.
+//! Decides which delivery tags can be acknowledged together. Pure: it uses neither a channel nor a clock.
 //!
-//! One *multiple* acknowledgement covers everything up to its tag, so it may go only as far as the oldest delivery that
-//! is still open. What is done behind a slow delivery is acknowledged tag by tag, once it has waited or has become much.
+//! One *multiple* acknowledgement covers every delivery up to its tag, so its tag must be below the oldest delivery
+//! that is still open. Deliveries that are done behind a slow one are acknowledged one by one, after they have waited
+//! for a tick, or once there are many of them.
 
 use std::collections::BTreeSet;
 
 /// The delivery tags of one channel.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
-    /// Delivered, and not said what becomes of them.
+    /// Delivered, and not settled yet.
     open: BTreeSet<u64>,
-    /// Done, and not yet told to the broker.
+    /// Settled, and not acknowledged to the broker yet.
     done: BTreeSet<u64>,
-    /// The newest delivery.
+    /// The newest tag.
     last: u64,
-    /// What was done up to here had its chance to become part of a run.
+    /// Done tags up to this one have already waited for a tick to become part of a run.
     aged: u64,
 }
 
-/// What to tell the broker now.
+/// The acknowledgements to send to the broker now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     /// Acknowledge everything up to this tag.
     pub(super) upto: Option<u64>,
-    /// Then acknowledge these, each by itself.
+    /// Then acknowledge each of these on its own.
     pub(super) singles: Vec<u64>,
 }
 
 impl Acks {
-    /// A delivery came in. Answers whether it is the next one.
+    /// Records a new delivery. Returns whether its tag is the next one in sequence.
     ///
-    /// A channel numbers its deliveries without a gap. Were one missing, a run would acknowledge it unseen, so a gap
-    /// must end the channel.
+    /// A channel numbers its deliveries without gaps. If one were missing, a multiple acknowledgement would cover it
+    /// although it was never seen, so the caller must end the channel on a gap.
     pub(super) fn delivered(&mut self, tag: u64) -> bool {
         let next = tag == self.last + 1;
         if next {
@@ -41,7 +42,7 @@ impl Acks {
         next
     }
 
-    /// A delivery is done with. Answers whether it was open.
+    /// Marks a delivery as done. Returns whether it was open.
     pub(super) fn done(&mut self, tag: u64) -> bool {
         let open = self.open.remove(&tag);
         if open {
@@ -50,29 +51,31 @@ impl Acks {
         open
     }
 
-    /// A delivery goes back to the broker by itself. Answers whether it was open.
+    /// Removes a delivery that is given back to the broker on its own. Returns whether it was open.
     pub(super) fn released(&mut self, tag: u64) -> bool {
         self.open.remove(&tag)
     }
 
-    /// How many wait to be acknowledged.
+    /// Returns how many deliveries wait to be acknowledged.
     pub(super) fn n_done(&self) -> usize {
         self.done.len()
     }
 
-    /// Whether nothing is open and nothing waits.
+    /// Returns whether no delivery is open and none waits to be acknowledged.
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty() && self.done.is_empty()
     }
 
-    /// Takes the run of done tags before the oldest open one, and of those behind it all once they are `many`; 0 takes everything.
+    /// Takes the run of done tags before the oldest open one, and also those behind it if there are at least `many`;
+    /// with 0, all of them.
     pub(super) fn take(&mut self, many: usize) -> Plan {
         let upto = self.take_run();
         let singles = if self.done.len() >= many { std::mem::take(&mut self.done) } else { BTreeSet::new() };
         Plan { upto, singles: singles.into_iter().collect() }
     }
 
-    /// Takes the run, and of those behind it whatever was there at the last tick already.
+    /// Takes the run of done tags before the oldest open one, and of those behind it the tags that were already done
+    /// at the previous tick.
     pub(super) fn tick(&mut self) -> Plan {
         let upto = self.take_run();
         let young = self.done.split_off(&self.aged.saturating_add(1));
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_acknowledged_at_once() {
+    fn consecutive_done_tags_are_acknowledged_together() {
         let mut acks = with_open(1..=5);
         assert!([2, 1, 3].into_iter().all(|tag| acks.done(tag)));
         assert_eq!(acks.take(100), Plan { upto: Some(3), singles: vec![] });
@@ -111,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_slow_delivery_tags_go_one_by_one_when_they_are_many_or_old() {
+    fn tags_behind_a_slow_delivery_are_acknowledged_singly_when_many_or_old() {
         let mut acks = with_open(1..=9);
         assert!([2, 3].into_iter().all(|tag| acks.done(tag)));
         assert_eq!(acks.take(3), Plan::default());
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_never_ends_at_a_tag_that_went_back() {
+    fn multiple_ack_never_ends_at_a_released_tag() {
         let mut acks = with_open(1..=4);
         assert!(acks.done(1) && acks.released(2) && acks.released(3) && !acks.done(3));
         assert_eq!(acks.take(100), Plan { upto: Some(1), singles: vec![] });
@@ -134,13 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_noticed() {
+    fn gap_between_tags_is_noticed() {
         let mut acks = with_open(1..=2);
         assert!(!acks.delivered(4) && !acks.delivered(2) && acks.delivered(3));
     }
 
     proptest! {
-        /// Whatever the order: each done tag is acknowledged exactly once, no open or released one ever.
+        /// In any order of settlement, each done tag is acknowledged exactly once, and never one that is open or
+        /// released.
         #[test]
         fn every_done_tag_is_acknowledged_once(
             settled in Just((1..=60_u64).collect::<Vec<_>>()).prop_shuffle(),
@@ -159,7 +163,7 @@ mod tests {
                 for tag in plan.upto.map(|upto| unacked.range(..=upto).copied().collect::<Vec<_>>()).into_iter().flatten().chain(plan.singles) {
                     prop_assert!(done.contains(&tag) && unacked.remove(&tag) && acked.insert(tag));
                 }
-                // RabbitMQ ends the channel over a tag it does not know.
+                // RabbitMQ closes the channel if a tag is acknowledged that it does not know.
                 prop_assert!(plan.upto.is_none_or(|upto| acked.contains(&upto)));
             }
             let plan = acks.take(0);

@@ -1,4 +1,4 @@
-//! Consuming a queue, as the worker sees it: a stream that outlives connections. Its other end is the `driver`.
+//! Consumes a queue for the worker, as a stream that survives lost connections. Its other end is the `driver`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use super::publish::Publisher;
 use super::topology::Topology;
 use crate::broker::{Delivery, Subscribe, Subscription};
 
-/// What every subscription of one broker shares.
+/// What all subscriptions of one broker share.
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
     pub(super) link: Arc<Link>,
@@ -24,9 +24,9 @@ pub(super) struct Shared {
     pub(super) publisher: Publisher,
     pub(super) closing: CancellationToken,
     pub(super) tasks: TaskTracker,
-    /// Numbers the generations of all channels.
+    /// The number of the newest generation, over all channels.
     pub(super) generations: Arc<AtomicU64>,
-    /// Receipts that came too late for their channel.
+    /// How many settlements came too late for their channel.
     pub(super) stale: Arc<AtomicU64>,
 }
 
@@ -36,17 +36,17 @@ pub(super) enum Command {
     Stop(oneshot::Sender<()>),
 }
 
-/// The receiving end: what the worker holds.
+/// The receiving end, which the worker holds.
 #[derive(Debug)]
 pub(super) struct Stream {
     deliveries: mpsc::UnboundedReceiver<(u64, Delivery)>,
     commands: mpsc::UnboundedSender<Command>,
-    /// The generation that is current; deliveries of an older one are of no use.
+    /// The current generation; deliveries of an older one are useless.
     current: Arc<AtomicU64>,
     deadline: Duration,
 }
 
-/// Starts to consume; the first channel is opened before this returns, so that its troubles are the caller's.
+/// Starts to consume a queue. The first channel is opened before this returns, so that its errors reach the caller.
 pub(super) async fn subscribe(shared: Shared, subscribe: Subscribe) -> Result<Stream, Trouble> {
     let (deliver, deliveries) = mpsc::unbounded_channel();
     let (commands, commanded) = mpsc::unbounded_channel();
@@ -77,7 +77,7 @@ impl Subscription for Stream {
     async fn next(&mut self) -> Option<Delivery> {
         loop {
             let (generation, delivery) = self.deliveries.recv().await?;
-            // One of an older channel comes again by itself.
+            // The broker redelivers the messages of an older channel.
             if generation == self.current.load(Ordering::Acquire) {
                 return Some(delivery);
             }
@@ -94,7 +94,7 @@ impl Subscription for Stream {
     }
 
     fn resize(&mut self, window: u16) {
-        // Nobody listens once it is stopped, and then there is nothing to resize.
+        // If the receiver is gone, the subscription was stopped and there is nothing to resize.
         let _stopped = self.commands.send(Command::Resize(window.max(1)));
     }
 
@@ -106,7 +106,7 @@ impl Subscription for Stream {
             tracing::debug!("the consumer did not stop in time");
         }
         self.deliveries.close();
-        // Their receipts are dropped, which gives them back.
+        // Dropping the deliveries drops their ackers, which gives them back.
         while self.deliveries.recv().await.is_some() {}
     }
 }

@@ -1,8 +1,8 @@
-//! The task that owns a queue's channel: hands out deliveries and tells the broker what became of them.
+//! The task that owns the channel of a consumed queue: it passes on deliveries, and carries out their settlements.
 //!
-//! Whatever ends a channel (a lost connection, a deleted queue, a cancelled consumer) ends its *generation*: the next
-//! one declares everything again and consumes. A delivery tag means something only on the channel it came on, so a
-//! receipt of an older generation settles nothing.
+//! Anything that ends a channel (a lost connection, a deleted queue, a cancelled consumer) ends its *generation*. The
+//! next generation declares everything again and consumes. A delivery tag is valid only on the channel it came from,
+//! so an acker of an older generation settles nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,23 +22,23 @@ use super::topology::WORN;
 use super::wire::{Arrival, Parcel, bury, decode, redelivered, renew};
 use crate::broker::{Delivery, Subscribe};
 
-/// How long what is done waits to become part of a run.
+/// How long done deliveries wait to become part of a multiple acknowledgement.
 const TICK: Duration = Duration::from_millis(4);
 
-/// Deliveries handed on, and settlements taken, in one go.
+/// The maximum number of deliveries passed on, or of settlements taken, in one step.
 const BURST: usize = 256;
 
-/// A consumer that lived this long starts its back-off anew.
+/// After a consumer has lived this long, its backoff is reset.
 const STEADY: Duration = Duration::from_secs(5);
 
-/// How a queue is consumed in which there may be a message that lapin cannot read.
+/// The state of consuming a queue that may hold a message which lapin cannot read.
 ///
-/// Such a message (RabbitMQ takes any bytes for a name, lapin only UTF-8) ends the whole connection on arrival, and
-/// every delivery on it counts as one that came to nothing. So it gets a connection to itself and arrives alone,
-/// until a quorum queue's delivery limit sends it to the dead letters.
+/// RabbitMQ allows any bytes in a name, but lapin only UTF-8. Such a message ends the whole connection when it
+/// arrives, and increments the delivery count of every message on that connection. So the queue gets a connection to
+/// itself, and the message arrives alone, until a quorum queue's delivery limit moves it to the dead letters.
 pub(super) struct Quarantine {
     link: Arc<Link>,
-    /// So many deliveries more come one at a time.
+    /// The next deliveries, this many, are consumed one at a time.
     left: u16,
 }
 
@@ -52,13 +52,20 @@ impl Drop for Quarantine {
 pub(super) struct Driver {
     pub(super) shared: Shared,
     pub(super) subscribe: Subscribe,
+    /// The wanted number of unsettled deliveries; during a quarantine one at a time may be consumed instead.
     pub(super) window: u16,
+    /// Deliveries for the worker, with the generation that they belong to.
     pub(super) deliver: mpsc::UnboundedSender<(u64, Delivery)>,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    /// Cloned into each acker, which sends its settlement here.
     pub(super) settle: mpsc::UnboundedSender<Settled>,
+    /// The settlements sent by ackers, of this generation or an older one.
     pub(super) settled: mpsc::UnboundedReceiver<Settled>,
+    /// The number of the current generation; 0 while there is no session.
     pub(super) current: Arc<AtomicU64>,
+    /// Whether the worker has stopped the subscription: nothing more is consumed, only settled.
     pub(super) stopping: bool,
+    /// Set after a message that cannot be read has ended a session.
     pub(super) quarantine: Option<Quarantine>,
 }
 
@@ -68,13 +75,13 @@ impl Driver {
         quarantine.map_or(&self.shared.link, |quarantine| &quarantine.link)
     }
 
-    /// The window to consume with just now.
+    /// Returns the window to consume with at the moment.
     fn window_now(&self) -> u16 {
         let alone = self.quarantine.as_ref().is_some_and(|quarantine| quarantine.left > 0);
         if alone { 1 } else { self.window }
     }
 
-    /// Decides from what was lost how to consume from now on.
+    /// Chooses how to consume from now on, according to how the last session was lost.
     fn learn(&mut self, gone: &Gone) {
         if !gone.unreadable {
             self.quarantine = None;
@@ -103,7 +110,7 @@ impl Driver {
         let mut back_off = BackOff::new();
         loop {
             let ended = self.pump(&mut session).await;
-            // From here on its receipts are stale, and what waits to be taken is too.
+            // From here on its ackers are stale, and so are the deliveries that wait to be taken.
             self.current.store(0, Ordering::Release);
             match ended {
                 Ended::Stopped => return session.live.finish(&session.channel).await,
@@ -118,7 +125,7 @@ impl Driver {
                         self.link().is_lost(&session.live);
                     }
                     session.live.finish(&session.channel).await;
-                    // A quorum queue counts; the sooner it has counted enough, the better.
+                    // A quorum queue counts the deliveries; the sooner it reaches its limit, the better.
                     if gone.unreadable && self.shared.topology.counts_deliveries() {
                         back_off = BackOff::new();
                     }
@@ -136,7 +143,7 @@ impl Driver {
         }
     }
 
-    /// A new session, or `None` if it is not wanted any more.
+    /// Opens a new session; returns `None` if the subscription is stopped or the broker is closing.
     async fn open_again(&mut self, back_off: &mut BackOff) -> Option<Session> {
         loop {
             let pause = sleep(back_off.next());
@@ -176,7 +183,8 @@ impl Driver {
         let mut flush_at: Option<Instant> = None;
         let mut closing = false;
         loop {
-            // Closing settles what was said; what nobody has said anything about goes back with the channel.
+            // Closing carries out the settlements made so far; unsettled deliveries return to the queue with the
+            // channel.
             let done = session.acks.is_empty() || (closing && session.n_copying == 0);
             if (self.stopping || closing) && done {
                 return Ended::Stopped;
@@ -208,7 +216,7 @@ impl Driver {
         }
     }
 
-    /// Hands on a delivery and what else is there already.
+    /// Passes on a delivery, and all others that have arrived already.
     async fn arrive(
         &mut self,
         session: &mut Session,
@@ -238,7 +246,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Consumes with the window that is wanted, if the one the broker knows is far from it.
+    /// Consumes with the wanted window if the one known to the broker differs much from it.
     async fn adapt_window(&self, session: &mut Session) -> Result<(), String> {
         if is_worthwhile(session.window, self.window_now()) {
             self.consume_anew(session).await?;
@@ -254,7 +262,7 @@ impl Driver {
         if !session.acks.delivered(delivery_tag) {
             return Err(format!("delivery {delivery_tag} came out of turn"));
         }
-        // It came to nothing without a worker's word, as when connections are lost again and again.
+        // It was delivered often without being settled by a worker, as when connections are lost again and again.
         if decoded.redelivered >= WORN && self.shared.topology.counts_deliveries() {
             self.renew(session, delivery_tag, arrival);
             return Ok(());
@@ -266,7 +274,7 @@ impl Driver {
             anonymous: decoded.anonymous,
             acker: Box::new(ticket),
         };
-        // A worker that went away without a word gets it back through the ticket's drop.
+        // If the worker has gone away, dropping the ticket gives the delivery back.
         let _gone = self.deliver.send((session.generation, delivery));
         Ok(())
     }
@@ -281,7 +289,7 @@ impl Driver {
                 self.stopping = true;
                 let rest = session.cancel().await?;
                 session.release(&rest).await?;
-                // Whoever asked may have given up waiting.
+                // The caller may have stopped waiting.
                 let _gone = stopped.send(());
                 Ok(())
             }
@@ -293,7 +301,7 @@ impl Driver {
         }
     }
 
-    /// Consumes with another window on the same channel, so that all receipts stay good.
+    /// Consumes again with another window, on the same channel, so that all ackers stay valid.
     async fn consume_anew(&self, session: &mut Session) -> Result<(), String> {
         let window = self.window_now();
         for delivery in session.cancel().await? {
@@ -316,7 +324,8 @@ impl Driver {
                 Amount::Ack => {
                     session.acks.done(settled.tag);
                 }
-                // The first time costs nothing; from then on a copy takes its place, so that nothing is counted.
+                // The first requeue by `basic.nack` costs nothing; after that a copy replaces the message, so that
+                // the broker's delivery count does not grow.
                 Amount::Release(arrival) if self.shared.topology.counts_deliveries() && redelivered(&arrival) > 0 => {
                     self.renew(session, settled.tag, *arrival);
                 }
@@ -357,13 +366,13 @@ impl Driver {
         session.acknowledge(plan).await
     }
 
-    /// Gives a delivery a new place in its queue.
+    /// Moves a delivery to a new place in its queue, with a delivery count of zero.
     fn renew(&self, session: &mut Session, tag: u64, arrival: Arrival) {
         let parcel = renew(arrival, &self.shared.topology.names, &session.queue);
         self.copy(session, tag, parcel);
     }
 
-    /// Publishes the copy that stands for a delivery, and only then acknowledges.
+    /// Publishes the copy that replaces a delivery, and acknowledges the delivery only after the copy is confirmed.
     fn copy(&self, session: &mut Session, tag: u64, parcel: Parcel) {
         let (publisher, settle) = (self.shared.publisher.clone(), self.settle.clone());
         let (generation, live, closing) = (session.generation, Arc::clone(&session.live), self.shared.closing.clone());
@@ -379,7 +388,7 @@ impl Driver {
                     () = closing.cancelled() => break false,
                     () = sleep(back_off.next()) => {}
                 }
-                // The broker delivers it again, and it comes here again.
+                // The broker redelivers the message, and this is tried again then.
                 if !live.is_up() {
                     break false;
                 }
@@ -389,7 +398,7 @@ impl Driver {
         });
     }
 
-    /// The broker is being closed: carries out what was said and stops.
+    /// Called when the broker is being closed: carries out the settlements made so far and stops.
     async fn drain(&mut self, session: &mut Session, batch: &mut Vec<Settled>) -> Result<(), String> {
         let rest = session.cancel().await?;
         session.release(&rest).await?;
@@ -410,7 +419,7 @@ impl Driver {
     }
 }
 
-/// Whether another window is worth three round trips: a quarter more or less.
+/// Returns whether changing the window is worth three round trips: from a quarter more or less.
 const fn is_worthwhile(now: u16, wanted: u16) -> bool {
     now.abs_diff(wanted) > now / 4
 }

@@ -1,4 +1,4 @@
-//! What lapin reports, in the words and kinds of the broker port.
+//! Maps lapin's errors to the kinds and messages of the broker port.
 
 use std::fmt::Display;
 use std::io::ErrorKind as Io;
@@ -9,7 +9,7 @@ use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use super::url::Address;
 use crate::broker::{BrokerError, BrokerErrorKind};
 
-/// A [`BrokerError`] that can be told to many: every message of a batch gets one.
+/// A cloneable [`BrokerError`], for reporting one error for every message of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Trouble {
     pub(super) kind: BrokerErrorKind,
@@ -17,14 +17,14 @@ pub(super) struct Trouble {
     pub(super) cut: Cut,
 }
 
-/// Whether a connection was cut, which says nothing of the next one.
+/// Whether and when a connection was cut. A cut connection does not mean that the next one will fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cut {
-    /// It was not.
+    /// It was not cut.
     No,
-    /// Before it was made.
+    /// It was cut while being established.
     Connecting,
-    /// In the middle of something.
+    /// It was cut during an operation.
     Working,
 }
 
@@ -33,7 +33,7 @@ impl Trouble {
         Self { kind, words: words.into(), cut: Cut::No }
     }
 
-    /// The same about a connection that was cut while it was made.
+    /// Marks the error as that of a connection that was cut while being established.
     pub(super) fn while_made(self) -> Self {
         Self { cut: Cut::Connecting, ..self }
     }
@@ -42,7 +42,7 @@ impl Trouble {
         Self::new(BrokerErrorKind::Closed, "the connection to RabbitMQ was closed by this program")
     }
 
-    /// One trouble with the words of all; the kind is that of the first.
+    /// Combines several errors into one: the messages of all, the kind of the first.
     pub(super) fn all(troubles: Vec<Self>) -> Self {
         let kind = troubles.first().map_or(BrokerErrorKind::Disconnected, |first| first.kind);
         let is_cut = troubles.iter().any(|trouble| trouble.cut != Cut::No);
@@ -55,13 +55,13 @@ impl Trouble {
         Self::new(BrokerErrorKind::TimedOut, format!("RabbitMQ at {address} did not answer within {after:?} ({doing})"))
     }
 
-    /// The connection ended in the middle of something.
+    /// Creates the error of a connection that was lost during an operation.
     pub(super) fn lost(address: &Address, doing: &str, why: &str) -> Self {
         let words = format!("lost the connection to RabbitMQ at {address} ({doing}): {why}");
         Self { cut: Cut::Working, ..Self::new(BrokerErrorKind::Disconnected, words) }
     }
 
-    /// What went wrong on a connection that was up.
+    /// Converts an error on a connection that was up.
     pub(super) fn while_up(address: &Address, doing: &str, error: &lapin::Error) -> Self {
         let kind = match error.kind() {
             ErrorKind::ProtocolError(error) => match error.kind() {
@@ -88,7 +88,7 @@ impl Trouble {
         }
     }
 
-    /// Why no connection came about; `None` if lapin's error alone does not say it.
+    /// Converts an error while connecting; returns `None` if lapin's error does not contain the reason.
     pub(super) fn while_connecting(address: &Address, error: &lapin::Error) -> Option<Self> {
         let refused = BrokerErrorKind::Refused;
         match error.kind() {
@@ -124,18 +124,19 @@ impl From<Trouble> for BrokerError {
     }
 }
 
-/// Whether this is RabbitMQ's word for an exchange or queue that is not there.
+/// Returns whether RabbitMQ reports that an exchange or a queue does not exist.
 pub(super) fn is_not_found(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::NOTFOUND)
 }
 
-/// Whether this is RabbitMQ's word for what it does not take as it is: a queue that exists otherwise, a message too
-/// large.
+/// Returns whether RabbitMQ reports a failed precondition: a queue that exists with other arguments, or a message
+/// that is too large.
 pub(super) fn is_not_taken(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::PRECONDITIONFAILED)
 }
 
-/// Whether this is RabbitMQ's word for what somebody else has for himself, as a queue with an exclusive consumer.
+/// Returns whether RabbitMQ reports that another client has exclusive access, for example a queue with an exclusive
+/// consumer.
 pub(super) fn is_refused(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::ACCESSREFUSED)
 }
@@ -144,7 +145,7 @@ fn is_soft(error: &lapin::Error, wanted: AMQPSoftError) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(error) if *error.kind() == AMQPErrorKind::Soft(wanted))
 }
 
-/// lapin's error without its own name for the kind.
+/// Returns lapin's error message without lapin's own name for the kind of error.
 pub(super) fn words(error: &lapin::Error) -> String {
     match error.kind() {
         ErrorKind::ProtocolError(error) => error.get_message().to_string(),
@@ -153,12 +154,13 @@ pub(super) fn words(error: &lapin::Error) -> String {
     }
 }
 
-/// Whether the peer has closed the connection. The kind depends on whether this side reads or writes at that moment.
+/// Returns whether the peer has closed the connection. The kind of I/O error depends on whether this side was reading
+/// or writing at that moment.
 pub(super) const fn is_cut(kind: Io) -> bool {
     matches!(kind, Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe | Io::UnexpectedEof)
 }
 
-/// An I/O error in plain words, without the number of the operating system.
+/// Describes an I/O error in plain words, without the error number of the operating system.
 fn io_words(error: &std::io::Error) -> String {
     match error.kind() {
         Io::ConnectionRefused => "connection refused".to_owned(),

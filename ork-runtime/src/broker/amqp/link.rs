@@ -1,7 +1,7 @@
-//! One connection that is a state: up, or down and being made again. Nobody but this file connects or reconnects.
+//! One connection as a state: up, or down and being reestablished. Only this file connects and reconnects.
 //!
-//! lapin's own recovery stays off. It replays topology and consumers behind our back, and a delivery tag of before
-//! would then be sent on the channel of after; here whoever uses a connection notices that it is another one.
+//! lapin's own recovery stays off. It replays the topology and the consumers unnoticed, so that a delivery tag of the
+//! old channel would be sent on the new one. Here every user of a connection notices when it is replaced.
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
@@ -23,20 +23,21 @@ use super::url::{Address, Addresses};
 use crate::broker::BrokerErrorKind;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Once the broker can be reached again, nothing waits for longer. An attempt in vain costs the broker next to nothing.
+/// Bounds the delay after the broker has become reachable again. A failed attempt costs the broker almost nothing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// How long the first handshake may take of those that are cut, which lapin does not always notice; the next one may
-/// take twice as long.
+/// The deadline of the first handshake. lapin does not always notice that a handshake was cut, so the deadline is
+/// short; it doubles with each attempt in a row that was cut.
 const HANDSHAKE: Duration = Duration::from_secs(2);
 
-/// So many times in turn a connection may be cut while it is made, before whoever asked for the first one is told.
+/// How many times in a row a connection may be cut while being established before an error is returned to the caller
+/// that waits for the first connection.
 const CUTS: u32 = 4;
 
-/// How many connections in turn may have no channel left before the caller is told.
+/// How many connections in a row may have no channel left before an error is returned to the caller.
 const CONNECTIONS: u32 = 3;
 
-/// A pause that doubles up to [`LONGEST_PAUSE`], of which up to a half is taken off at random.
+/// A pause that doubles up to [`LONGEST_PAUSE`], of which a random part of up to one half is subtracted.
 #[derive(Debug)]
 pub(super) struct BackOff(Duration);
 
@@ -54,7 +55,7 @@ impl BackOff {
 
 #[derive(Debug, Clone)]
 enum State {
-    /// Not connected; `failures` attempts came to nothing, the last one for this reason.
+    /// Not connected. `failures` attempts have failed; `trouble` is the error of the last one.
     Down {
         failures: u64,
         was_up: bool,
@@ -64,7 +65,7 @@ enum State {
     Closed,
 }
 
-/// What a [`Link`] needs to know.
+/// The settings of a [`Link`].
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) addresses: Addresses,
@@ -77,18 +78,23 @@ pub(super) struct Target {
 #[derive(Debug)]
 struct Candidate {
     address: Address,
-    /// It accepted, or was not there, and said nothing.
+    /// The last attempt timed out: the node was unreachable, or accepted the connection and sent nothing.
     silent: bool,
 }
 
-/// A connection to the broker, made when it is first asked for and again whenever it is lost.
+/// A connection to the broker, established when it is first needed and again whenever it is lost.
 #[derive(Debug)]
 pub(super) struct Link {
     target: Target,
+    /// Whether the connection is up, down or closed; callers of [`Link::live`] watch it.
     state: watch::Sender<State>,
+    /// Whether the task that connects was spawned. It starts with the first call that needs a connection.
     started: AtomicBool,
+    /// Ends the pause before the next attempt, because a caller waits for it.
     nudge: Notify,
+    /// Notified when the current connection is lost or worn, so that another one is made.
     lost: Notify,
+    /// Cancelled when no connection must be made any more.
     closed: CancellationToken,
     tasks: TaskTracker,
 }
@@ -114,10 +120,10 @@ impl Link {
         self.target.deadline
     }
 
-    /// The connection, as soon as it is up.
+    /// Returns the connection as soon as it is up.
     ///
-    /// A link that never was up answers with the reason of the next attempt that fails; one that was up before waits
-    /// for the broker to come back, until the deadline.
+    /// If the link has never been up, this fails with the error of the next attempt that fails. If it was up before,
+    /// this waits for the broker to come back, until the deadline.
     pub(super) async fn live(self: &Arc<Self>) -> Result<Arc<Live>, Trouble> {
         if !self.started.swap(true, Ordering::Relaxed) {
             let link = Arc::clone(self);
@@ -160,14 +166,14 @@ impl Link {
         }
     }
 
-    /// The same on a connection on which everything is declared that this process needs.
+    /// Returns a connection and a new channel on it, once everything that this process needs has been declared.
     pub(super) async fn prepared(self: &Arc<Self>, topology: &Topology) -> Result<(Arc<Live>, Channel), Trouble> {
         let (live, channel) = self.channel("open a channel").await?;
         live.prepare(topology).await?;
         Ok((live, channel))
     }
 
-    /// Something turned out to be missing: the next [`Link::prepared`] declares everything again.
+    /// Called when something turned out to be missing: the next [`Link::prepared`] declares everything again.
     pub(super) async fn is_unprepared(&self) {
         let state = self.state.borrow().clone();
         if let State::Up(live) = state {
@@ -175,7 +181,7 @@ impl Link {
         }
     }
 
-    /// A channel on the connection, or on another one if that has none left.
+    /// Opens a channel on the connection, or on a new connection if the current one has no channel left.
     pub(super) async fn channel(self: &Arc<Self>, doing: &str) -> Result<(Arc<Live>, Channel), Trouble> {
         let mut tries = 1..=CONNECTIONS;
         loop {
@@ -188,8 +194,8 @@ impl Link {
         }
     }
 
-    /// Says that this connection is of no more use: it has ended, or it opens no more channels. In the second case the
-    /// channels that it has are used until they end, and then it is closed.
+    /// Reports that a connection is of no more use: it has ended, or it can open no more channels. In the second case
+    /// its channels are used until they end, and then it is closed.
     pub(super) fn is_lost(&self, live: &Arc<Live>) {
         let changed = self.state.send_if_modified(|state| {
             let ours = matches!(state, State::Up(now) if Arc::ptr_eq(now, live));
@@ -208,13 +214,13 @@ impl Link {
         }
     }
 
-    /// Stops trying to connect; for whoever cannot wait for [`Link::close`].
+    /// Stops connecting, for callers that cannot wait for [`Link::close`].
     pub(super) fn abandon(&self) {
         self.closed.cancel();
         self.state.send_replace(State::Closed);
     }
 
-    /// Lets go of the connection for good. lapin's own close was seen never to return, so it is not waited for.
+    /// Closes the connection permanently. lapin's own close sometimes never returns, so the wait is limited.
     pub(super) async fn close(&self, within: Duration) {
         self.closed.cancel();
         let state = self.state.send_replace(State::Closed);
@@ -241,12 +247,13 @@ impl Link {
                         Err(trouble) => trouble,
                     },
                 };
-                // Before it was ever up, whoever asked for it is told, and may give up.
+                // Until the first connection is up, the waiting caller receives the error and decides whether to give
+                // up.
                 if failures == 0 && was_up {
                     tracing::warn!(error = trouble.words, "no connection to RabbitMQ, trying on");
                 }
                 cuts = if trouble.cut == Cut::No { 0 } else { cuts + 1 };
-                // One that was cut while it was made says nothing of the next one.
+                // A connection that was cut while being established does not mean that the next one will fail.
                 if cuts == 0 || cuts >= CUTS {
                     failures += 1;
                 }
@@ -271,7 +278,7 @@ impl Link {
                 () = self.lost.notified() => {}
                 () = unnoticed => {}
             }
-            // The one that was lost is tried last.
+            // Try the node that was lost last of all.
             if !live.is_up() {
                 candidates.rotate_left(1);
             }
@@ -288,10 +295,10 @@ impl Link {
         });
     }
 
-    /// Tries each once, the first one first, where the one that was connected to is left.
+    /// Tries each node once, beginning with the first. On success the connected node stays in front.
     async fn try_each(&self, candidates: &mut VecDeque<Candidate>, was_up: bool, cuts: u32) -> Result<Live, Trouble> {
         let n_candidates = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
-        // Whoever waits for the first connection gives up at the deadline, so each has a share of that.
+        // A caller that waits for the first connection gives up at the deadline, so each node gets a share of it.
         let patience = if was_up { self.target.deadline } else { self.target.deadline / n_candidates };
         let mut troubles = Vec::new();
         for _ in 0..n_candidates {
@@ -316,7 +323,7 @@ impl Link {
     async fn connect(&self, address: &Address, patience: Duration, cuts: u32) -> Result<Live, Trouble> {
         let Target { name, deadline, .. } = &self.target;
         let properties = ConnectionProperties::default().with_connection_name(name.as_str().into());
-        // The rest of the deadline is for finding out what is wrong.
+        // The rest of the deadline is left for finding out what is wrong.
         let handshake = patience.mul_f64(0.7).min(HANDSHAKE.saturating_mul(1 << cuts.min(8)));
         match timeout(handshake, Connection::connect_uri(address.uri(), properties)).await {
             Ok(Ok(connection)) => {
@@ -338,10 +345,11 @@ impl Link {
         }
     }
 
-    /// Looks with a bare socket whether AMQP is spoken there at all, for an error in words.
+    /// Checks with a plain socket whether the endpoint speaks AMQP at all, for a better error message.
     ///
-    /// It also keeps an endpoint that accepts and then says nothing from collecting lapin's threads, which wait for
-    /// it until it hangs up: after the first silence this goes before every attempt.
+    /// This also protects against an endpoint that accepts connections and then sends nothing: lapin keeps a thread
+    /// for each such attempt until the peer hangs up. After the first silent attempt, this check precedes every
+    /// further one.
     async fn look(&self, address: &Address, patience: Duration) -> Result<(), Trouble> {
         if address.is_encrypted() {
             return Ok(());
@@ -352,10 +360,10 @@ impl Link {
     }
 }
 
-/// Says hello and judges the answer.
+/// Sends the AMQP greeting and judges the answer.
 ///
-/// One that hangs up or says nothing may be what stands before a broker that is away just now, so it is tried again;
-/// what answers with something else never will be a broker.
+/// An endpoint that hangs up or sends nothing may be a proxy in front of a broker that is down at the moment, so
+/// connecting is retried. An endpoint that answers with another protocol will never be a broker.
 fn greet(address: &Address, patience: Duration) -> Result<(), Trouble> {
     let talk = || -> std::io::Result<[u8; 4]> {
         let mut sockets = address.socket().to_socket_addrs()?;
@@ -390,10 +398,10 @@ fn greet(address: &Address, patience: Duration) -> Result<(), Trouble> {
 mod tests {
     use super::*;
 
-    /// Before, up to ten seconds went by between two attempts, so that a process heard of a broker that was back with
-    /// as much delay.
+    /// Regression test: up to ten seconds used to pass between two attempts, so a process noticed with as much delay
+    /// that the broker was back.
     #[test]
-    fn a_pause_between_two_attempts_is_never_longer_than_three_seconds() {
+    fn reconnect_pause_never_exceeds_three_seconds() {
         let mut back_off = BackOff::new();
         let pauses: Vec<_> = (0..50).map(|_| back_off.next()).collect();
         assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(3)), "{pauses:?}");

@@ -1,10 +1,10 @@
-//! One connection that was up when it was handed out, and how many channels it can still open.
+//! One connection that was up when it was returned, and the number of channels that it can still open.
 //!
-//! lapin 4.12.3 refuses frames of a channel that RabbitMQ has closed, by the channel's number, and never takes that back.
-//! A channel that gets the number again cannot be opened, and counts as open for ever. Numbers come again once all of
-//! them, `channel_max` in RabbitMQ's configuration, were used. So a connection on which RabbitMQ has closed a channel
-//! opens only half as many as it has numbers. It is then *worn*: [`Link`](super::link::Link) makes another one, and this one
-//! is closed when the last of its channels is done with.
+//! lapin 4.12.3 refuses frames for a channel that RabbitMQ has closed, by the channel's number, and never lifts that.
+//! A new channel that gets the same number cannot be opened, and counts as open forever. Numbers are reused once all
+//! of them (`channel_max` in RabbitMQ's configuration) have been used. So a connection on which RabbitMQ has closed a
+//! channel opens only half as many channels as it has numbers. It is then *worn*: [`Link`](super::link::Link)
+//! replaces it with a new one, and it is closed when the last of its channels is no longer used.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -25,37 +25,37 @@ use super::topology::{Failed, Topology};
 use super::url::Address;
 use crate::broker::BrokerErrorKind;
 
-/// How long a channel, or a connection of which nothing is used any more, may take to close.
+/// How long a channel, or a connection that is no longer used, may take to close.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// What a connection has been through.
+/// What a connection has gone through, which decides whether it is worn.
 #[derive(Debug, Default)]
 struct Wear {
-    /// Channels that were opened, or were to be.
+    /// Channels that were opened, including failed attempts.
     n_opened: AtomicU32,
     /// Channels that RabbitMQ has closed.
     n_closed: AtomicU32,
-    /// A channel could not be opened for want of a number.
+    /// Set once a channel could not be opened because no number was free.
     is_full: AtomicBool,
 }
 
-/// A connection that was up when it was handed out.
+/// A connection that was up when it was returned.
 #[derive(Debug)]
 pub(super) struct Live {
     connection: Arc<Connection>,
     address: Address,
     deadline: Duration,
-    /// Fires when it has ended, for whatever reason.
+    /// Cancelled when the connection has ended, for any reason.
     gone: CancellationToken,
     prepared: Mutex<bool>,
     wear: Arc<Wear>,
     tasks: TaskTracker,
-    /// Ends the task that watches it.
+    /// Ends the task that watches the connection.
     _watched: DropGuard,
 }
 
 impl Live {
-    /// A connection that was just made; it is watched until `unwatched` is cancelled or it is dropped.
+    /// Wraps a new connection. It is watched until `unwatched` is cancelled or this value is dropped.
     pub(super) fn new(
         connection: Connection,
         address: Address,
@@ -73,7 +73,7 @@ impl Live {
                 if !status.connected() {
                     break;
                 }
-                // The connection goes on, so this is the end of a channel.
+                // The connection itself is still up, so the event reports the end of a channel.
                 if matches!(event, Event::Error(_)) {
                     worn.n_closed.fetch_add(1, Ordering::Relaxed);
                 }
@@ -91,7 +91,7 @@ impl Live {
         self.connection.status().connected()
     }
 
-    /// Whether it is to open no more channels. Those that it has are as good as ever.
+    /// Returns whether the connection should open no more channels. The channels that it has remain usable.
     pub(super) fn is_worn(&self) -> bool {
         let Wear { n_opened, n_closed, is_full } = &*self.wear;
         let half = u32::from(self.connection.configuration().channel_max() / 2);
@@ -99,18 +99,18 @@ impl Live {
         may_meet_closed || is_full.load(Ordering::Relaxed)
     }
 
-    /// Waits until it has ended.
+    /// Waits until the connection has ended.
     pub(super) async fn ended(&self) {
         self.gone.cancelled().await;
     }
 
-    /// Whether the broker has stopped reading what is published, for want of memory or disk.
+    /// Returns whether the broker has stopped reading publishes because it is short of memory or disk.
     pub(super) fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
     }
 
-    /// Waits for an answer of the broker, but not for ever, nor longer than the connection lasts: lapin was seen to
-    /// leave calls unanswered that were made just when it ended.
+    /// Waits for an answer of the broker, but no longer than the deadline, and no longer than the connection lasts:
+    /// lapin sometimes never completes a call that was made just when the connection ended.
     pub(super) async fn within<T>(
         &self,
         doing: &str,
@@ -120,7 +120,7 @@ impl Live {
             biased;
             answer = call => answer.map_err(|error| {
                 let mut trouble = Trouble::while_up(&self.address, doing, &error);
-                // lapin says all kinds of things about a connection that was cut just now.
+                // lapin reports all kinds of errors for a connection that was cut a moment ago.
                 if trouble.kind == BrokerErrorKind::Protocol && !self.is_up() {
                     trouble = Trouble::lost(&self.address, doing, &words(&error));
                 }
@@ -131,7 +131,8 @@ impl Live {
         }
     }
 
-    /// What comes next to a consumer of this connection; nothing more once either has ended.
+    /// Waits for the next delivery of a consumer on this connection; returns `None` once the consumer or the
+    /// connection has ended.
     pub(super) async fn next(&self, consumer: &mut Consumer) -> Option<Delivery> {
         tokio::select! {
             biased;
@@ -140,12 +141,12 @@ impl Live {
         }
     }
 
-    /// Opens a channel. If that fails for want of a number, the connection is worn from now on.
+    /// Opens a channel. If that fails because no number is free, the connection is worn from then on.
     pub(super) async fn channel(&self, doing: &str) -> Result<Channel, Trouble> {
         self.wear.n_opened.fetch_add(1, Ordering::Relaxed);
         match self.within(doing, self.connection.create_channel()).await {
             Ok(channel) => Ok(channel),
-            // A soft error is that of the channel which had the number before and was closed by RabbitMQ.
+            // A soft error here is that of the earlier channel with the same number, which RabbitMQ has closed.
             Err(Failed::Lapin(error, _)) if is_full(&error) => {
                 if !self.wear.is_full.swap(true, Ordering::Relaxed) {
                     let most = self.connection.configuration().channel_max();
@@ -158,7 +159,7 @@ impl Live {
         }
     }
 
-    /// Closes a channel that has done its work; if it cannot be closed, it ends when it is dropped.
+    /// Closes a channel that is no longer needed; if that fails, it is closed when it is dropped.
     pub(super) async fn finish(&self, channel: &Channel) {
         let close = timeout(GOODBYE, channel.close(200, "OK".into()));
         if !matches!(close.await, Ok(Ok(()))) {
@@ -166,7 +167,7 @@ impl Live {
         }
     }
 
-    /// Makes sure, once a connection, that everything this process needs is there.
+    /// Makes sure, once per connection, that everything this process needs exists.
     pub(super) async fn prepare(&self, topology: &Topology) -> Result<(), Trouble> {
         let mut prepared = self.prepared.lock().await;
         if !*prepared {
@@ -176,12 +177,12 @@ impl Live {
         Ok(())
     }
 
-    /// Something turned out to be missing: the next [`Live::prepare`] declares everything again.
+    /// Called when something turned out to be missing: the next [`Live::prepare`] declares everything again.
     pub(super) async fn is_unprepared(&self) {
         *self.prepared.lock().await = false;
     }
 
-    /// Closes it, and waits until RabbitMQ has said so.
+    /// Closes the connection, and waits for RabbitMQ's confirmation.
     pub(super) async fn close(&self) -> lapin::Result<()> {
         self.connection.close(200, "OK".into()).await
     }
@@ -189,7 +190,7 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        // Nobody uses it any more. lapin would close it by itself only if none of its channels were left over.
+        // The connection is no longer used. lapin would close it by itself only if none of its channels remained.
         if self.is_up()
             && let Ok(runtime) = Handle::try_current()
         {

@@ -1,8 +1,8 @@
-//! What RabbitMQ's management API says of ork's queues: policies and arguments by which messages are lost. AMQP itself
-//! does not say them.
+//! Finds policies and arguments of ork's queues by which messages are lost, through RabbitMQ's management API. AMQP
+//! itself does not expose them.
 //!
-//! One request in HTTP/1.0, whose answer ends with its connection, to an API that an administrator looks at: a client
-//! library would cost every program more time to compile than this page.
+//! It is a single HTTP/1.0 request, whose response ends with its connection, to an API that an administrator checks:
+//! an HTTP client library would cost every program more compile time than this file.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,25 +19,25 @@ use tokio::time::timeout;
 use super::topology::{DELIVERY_LIMIT, Names};
 use super::url::Address;
 
-/// Where RabbitMQ has the API by default.
+/// The default port of the API.
 const PORT: u16 = 15_672;
 
-/// No answer is larger.
+/// The maximum size of a response.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// So many queues are named; of others it is said how many there are.
+/// At most this many queues are named; the others are only counted.
 const NAMED: usize = 3;
 
-/// Where the API is, and how to ask it.
+/// The location of the API and the credentials for it.
 pub(super) struct Management {
     host: String,
     port: u16,
-    /// The user and the password, as HTTP has them.
+    /// The user and the password, encoded for HTTP basic authentication.
     credentials: String,
     vhost: String,
 }
 
-/// A queue, as the API shows it.
+/// A queue as the API returns it.
 #[derive(Debug, Deserialize)]
 struct Queue {
     name: String,
@@ -52,7 +52,7 @@ struct Queue {
 }
 
 impl Management {
-    /// The API beside this node, or at a URL of its own.
+    /// Creates the API of this node, or of a separate URL.
     pub(super) fn of(address: &Address, url: &str) -> Result<Self, String> {
         let wrong =
             |what| format!("ORK_MANAGEMENT {what}: expected `http://host:15672`, with `user:password@` if they differ");
@@ -81,7 +81,7 @@ impl Management {
         Ok(Self { host, port, credentials, vhost: uri.vhost })
     }
 
-    /// How messages of ork's queues may be lost, a sentence each.
+    /// Describes how messages in ork's queues may be lost, one sentence each.
     pub(super) async fn hazards(&self, names: &Names, within: Duration) -> Result<Vec<String>, String> {
         let asked =
             timeout(within, self.get("queues", "name,arguments,policy,operator_policy,effective_policy_definition"));
@@ -120,7 +120,8 @@ impl Management {
     }
 }
 
-/// How messages of ork's queues may be lost, a sentence each: queues that share a cause are named together.
+/// Describes how messages in ork's queues may be lost, one sentence each: queues with the same cause share a
+/// sentence.
 fn hazards(queues: &[Queue], names: &Names) -> Vec<String> {
     let mut causes: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for queue in queues.iter().filter(|queue| queue.name.starts_with(&names.tasks) || queue.name == names.dead.as_str())
@@ -146,12 +147,12 @@ fn hazards(queues: &[Queue], names: &Names) -> Vec<String> {
     causes.into_iter().map(sentence).collect()
 }
 
-/// An argument as a policy names it.
+/// Converts the name of an argument to the name that policies use.
 fn bare((key, value): (&String, &Value)) -> (String, Value) {
     (key.strip_prefix("x-").unwrap_or(key).to_owned(), value.clone())
 }
 
-/// What a definition does to messages.
+/// Lists the settings of a definition that lose messages, with a description.
 fn losses<'of>(definition: &'of Map<String, Value>, is_policy: bool, names: &Names) -> Vec<(&'of str, String)> {
     let text = |key: &str| definition.get(key).and_then(Value::as_str);
     let refuses = text("overflow").is_some_and(|overflow| overflow.starts_with("reject-publish"));
@@ -160,7 +161,7 @@ fn losses<'of>(definition: &'of Map<String, Value>, is_policy: bool, names: &Nam
         let words = match key.as_str() {
             "message-ttl" => format!("messages that wait for longer than {} are dropped", time()),
             "expires" => format!("the queue is deleted after {} without a consumer, with all messages", time()),
-            // The publisher is refused, and tries again.
+            // The publisher gets an error and retries.
             "max-length" | "max-length-bytes" if refuses => return None,
             "max-length" => format!("beyond {value} messages the oldest are dropped"),
             "max-length-bytes" => format!("beyond {value} bytes the oldest messages are dropped"),
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_as_ork_declares_them_lose_nothing() {
+    fn queues_declared_by_ork_have_no_hazards() {
         let arguments =
             json!({"x-queue-type": "quorum", "x-delivery-limit": 100, "x-dead-letter-exchange": "ork.unrouted"});
         let queues = json!([
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_to_lose_messages_is_named_with_its_queues_and_its_cause() {
+    fn each_hazard_names_its_queues_and_its_cause() {
         let ttl = json!({"message-ttl": 60_000});
         let queue = |name: &str| json!({"name": name, "policy": "short", "effective_policy_definition": ttl});
         let many = ["ork.dead", "ork.task.a", "ork.task.b", "ork.task.c", "ork.task.d"].map(queue);
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn api_is_beside_the_node_or_where_it_is_said_to_be() {
+    fn management_api_is_on_the_node_or_at_the_configured_url() {
         let address = Address::parse("amqp://me:s3cret@rabbit/jobs").unwrap();
         let place = |url: &str| {
             let Management { host, port, credentials, vhost } = Management::of(&address, url).unwrap();

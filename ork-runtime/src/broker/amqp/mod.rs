@@ -1,8 +1,9 @@
-//! RabbitMQ behind the broker port, through lapin. `docs/wire.md` says what travels and where.
+//! The broker port over RabbitMQ, with lapin. `docs/wire.md` describes the messages, exchanges and queues.
 //!
-//! Two connections: the broker may stop reading one that publishes too much, and acknowledgements must not wait behind
-//! that. Everything that talks to the broker has a deadline, and every way to lose it is a state that is left again.
-//! Good places to start: `driver` for a delivery's way in, `publish` for a message's way out.
+//! Publishing and consuming use separate connections: the broker may stop reading a connection that publishes too
+//! much, and acknowledgements must not wait behind that. Every call to the broker has a deadline, and every way to
+//! lose the broker is a state that can be left again. Good places to start reading: `driver` for how a delivery comes
+//! in, `publish` for how a message goes out.
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,34 +48,35 @@ use publish::{Publisher, Publishing};
 use topology::Topology;
 use url::Addresses;
 
-/// How to use a RabbitMQ.
+/// The configuration of a RabbitMQ connection.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
     addresses: Addresses,
-    /// What the names of all exchanges and queues begin with: `ork`.
+    /// The prefix of the names of all exchanges and queues. The default is `ork`.
     pub prefix: String,
-    /// Which kind of queue keeps the work.
+    /// The kind of queue that holds work.
     pub queues: QueueKind,
-    /// How long the broker may take for one answer: 10 seconds.
+    /// How long the broker may take for one answer. The default is 10 seconds.
     pub deadline: Duration,
-    /// How long [`Broker::close`] may take: 2 seconds.
+    /// How long [`Broker::close`] may take. The default is 2 seconds.
     pub close_deadline: Duration,
-    /// What RabbitMQ shows as the name of the connections.
+    /// The name that RabbitMQ shows for the connections.
     pub name: String,
-    /// Larger bodies are not published.
+    /// The maximum size of a message body, in bytes; larger bodies are not published.
     pub max_message_bytes: usize,
-    /// What the hooks of messages may name.
+    /// The routes and part queues that the hooks of a message may name.
     pub allowed: Allowed,
-    /// Where the management API is; empty: beside the first node.
+    /// The URL of the management API. If empty, it is expected on the first node.
     pub management: String,
 }
 
 impl Config {
-    /// The defaults for the RabbitMQ at this URL, or at these: its nodes, with commas between them.
+    /// Returns the default configuration for the RabbitMQ at this URL, or for a cluster whose nodes' URLs are
+    /// separated by commas.
     ///
     /// # Errors
-    /// `Config` if a URL cannot be read; it is not quoted, as it may hold a password.
+    /// `Config` if a URL cannot be read. The error does not quote the URL, as it may contain a password.
     pub fn new(url: &str) -> Result<Self, BrokerError> {
         Ok(Self {
             addresses: Addresses::parse(url)?,
@@ -100,29 +102,33 @@ impl fmt::Debug for Config {
     }
 }
 
-/// A RabbitMQ. Connects when it is first used.
+/// The RabbitMQ broker. It connects when it is first used.
 #[derive(Debug)]
 pub struct Amqp {
     config: Config,
     topology: Arc<Topology>,
+    /// The connection for publishing and declaring.
     publishing: Arc<Link>,
+    /// The connection for consuming and acknowledging.
     consuming: Arc<Link>,
     publishes: Arc<Publishing>,
-    /// For part queues alone.
+    /// The connection for reading part queues.
     reading: Arc<Link>,
     parts: parts::Parts,
-    /// Cancelled first: consumers carry out what was said.
+    /// Cancelled first: consumers carry out the settlements made so far.
     closing: CancellationToken,
-    /// Cancelled last: nothing is published any more.
+    /// Cancelled last: after that nothing is published.
     closed: CancellationToken,
+    /// The tasks that consume; waited for before the connections are closed.
     consumers: TaskTracker,
+    /// All other tasks, such as those of connections and publishing lanes.
     tasks: TaskTracker,
     generations: Arc<AtomicU64>,
     stale: Arc<AtomicU64>,
 }
 
 impl Amqp {
-    /// A broker with this configuration; nothing is connected yet.
+    /// Creates a broker with this configuration, without connecting yet.
     ///
     /// # Errors
     /// `Config` if the configuration cannot work.
@@ -159,7 +165,7 @@ impl Amqp {
         })
     }
 
-    /// How many receipts came after their channel had ended and settled nothing.
+    /// Returns how many settlements came after their channel had ended, and therefore had no effect.
     pub fn n_stale(&self) -> u64 {
         self.stale.load(std::sync::atomic::Ordering::Relaxed)
     }
@@ -168,7 +174,8 @@ impl Amqp {
         self.publishes.publisher().await
     }
 
-    /// Does what a process needs at its start; again, until the deadline, if the connection is cut in the middle of it.
+    /// Performs a step of the start of a process, and repeats it until the deadline if the connection is cut during
+    /// it.
     async fn steadily<T, F>(&self, start: impl Fn() -> F + Send) -> Result<T, Trouble>
     where
         F: Future<Output = Result<T, Trouble>> + Send,
@@ -186,7 +193,7 @@ impl Amqp {
         }
     }
 
-    /// Collects what comes to a queue of this process's own.
+    /// Collects the messages of a private queue of this process.
     async fn collect<T: Send + 'static>(
         &self,
         queue: ShortString,

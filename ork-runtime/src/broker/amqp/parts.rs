@@ -1,7 +1,8 @@
-//! Part queues over RabbitMQ. Those of ork are classic queues: short-lived, one exclusive reader, no window too small.
+//! Part queues over RabbitMQ. Those of ork are classic queues: short-lived, with one exclusive reader and a window
+//! that is large enough.
 //!
-//! Those of others may be quorum queues, which know no exclusive consumer: there a single active consumer, if the queue
-//! was made so, keeps readers apart.
+//! Those of other programs may be quorum queues, which do not support exclusive consumers. There a single active
+//! consumer, if the queue was declared with it, keeps readers apart.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,16 +22,16 @@ use super::topology::{Failed, Names, short};
 use super::wire::records;
 use crate::broker::{BrokerError, BrokerErrorKind, Opened, PartQueues, PartRecord};
 
-/// A quorum queue takes no window for unlimited but one of 2,000, and a window has 16 bits.
+/// The largest window: it has 16 bits, and a quorum queue treats 0 not as unlimited but as 2,000.
 const WINDOW: u16 = u16::MAX;
 
-/// Sets beyond this do not fit into a window, and are read without one.
+/// Larger sets do not fit into a window and are read without one.
 const FITS: u64 = 60_000;
 
-/// Who waits for the number of records in a queue.
+/// The calls that wait for the number of records in a queue.
 type Waiting = Vec<oneshot::Sender<Result<Option<u64>, Trouble>>>;
 
-/// The channel on which is counted, while it is there.
+/// The channel on which queues are counted, while it is open.
 type Counter = tokio::sync::Mutex<Option<Counting>>;
 
 /// A channel on which queues are counted.
@@ -41,14 +42,15 @@ struct Counting {
     n_counted: u32,
 }
 
-/// After so many counts another channel takes over, as lapin remembers the name of every queue that a channel has asked for.
+/// After this many counts the channel is replaced, because lapin remembers the name of every queue that a channel has
+/// declared.
 const COUNTS: u32 = 1_000;
 
-/// The queues that this process reads just now.
+/// The queues that this process is reading at the moment.
 type Readings = Mutex<HashSet<String>>;
 
-/// The right to be this process's reader of a queue. RabbitMQ closes the channel of each second reader, so within a process
-/// it is not asked.
+/// The right to be the one reader of a queue in this process. RabbitMQ closes the channel of every second reader, so
+/// within a process it is not even asked.
 #[derive(Debug)]
 pub(super) struct Reading {
     queue: String,
@@ -56,7 +58,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// The right for this queue, if no other one has it.
+    /// Returns the right to read this queue, unless it is taken.
     fn of(queue: &str, readings: &Arc<Readings>) -> Option<Self> {
         let free = readings.lock().unwrap_or_else(PoisonError::into_inner).insert(queue.to_owned());
         free.then(|| Self { queue: queue.to_owned(), readings: Arc::clone(readings) })
@@ -72,11 +74,11 @@ impl Drop for Reading {
 /// The part queues of one RabbitMQ.
 #[derive(Debug)]
 pub(super) struct Parts {
-    /// A connection of their own: what is in the queue of a stranger may end it.
+    /// A separate connection, because a message in the queue of another program may end it.
     pub(super) link: Arc<Link>,
     pub(super) names: Names,
     pub(super) publishes: Arc<Publishing>,
-    /// Those that count just now, and who wants to know it after that.
+    /// The queues that are being counted at the moment, and the callers that wait for the next count of each.
     counting: Arc<Mutex<HashMap<String, Waiting>>>,
     channel: Arc<Counter>,
     readings: Arc<Readings>,
@@ -99,7 +101,7 @@ impl Parts {
     }
 
     fn queue(&self, queue: &str) -> Result<ShortString, Trouble> {
-        // A prefix of ork that begins as part queues do must not make its own queues part queues.
+        // A prefix that begins like the name of a part queue must not turn ork's own queues into part queues.
         if !self.names.takes_replies(queue) {
             let words = format!("`{queue}` is a queue of ork itself: no parts are counted there");
             return Err(Trouble::new(BrokerErrorKind::Undeliverable, words));
@@ -175,7 +177,7 @@ impl PartQueues for Parts {
             counting.entry(queue.to_owned()).or_default().push(answer);
             first
         };
-        // Many parts of a set end together, and one look is enough for all that came before it.
+        // Many parts of a set end together, and one count answers all calls made before it.
         if first {
             let (link, channel, counting) =
                 (Arc::clone(&self.link), Arc::clone(&self.channel), Arc::clone(&self.counting));
@@ -191,8 +193,8 @@ impl PartQueues for Parts {
         let Some(reading) = Reading::of(queue.as_str(), &self.readings) else { return Ok(Opened::Busy) };
         let mut consuming = self.consume(&queue, total, true).await?;
         if matches!(consuming, Consuming::Refused) {
-            // A classic queue with a single active consumer takes no exclusive one; any other classic queue that refused
-            // an exclusive one has one, and takes none beside it.
+            // A classic queue with a single active consumer refuses exclusive consumers. Any other classic queue that
+            // refused an exclusive consumer already has one, and accepts no second consumer.
             consuming = self.consume(&queue, total, false).await?;
         }
         Ok(match consuming {
@@ -205,7 +207,7 @@ impl PartQueues for Parts {
     async fn remove(&self, queue: &str) -> Result<(), BrokerError> {
         let queue = self.queue(queue)?;
         let removed = self.with_channel("remove a part queue", async |live, channel| {
-            // Not "if empty": a quorum queue ends the connection over it.
+            // Not "if empty": a quorum queue ends the connection over that option.
             let delete = channel.queue_delete(queue.clone(), QueueDeleteOptions::default());
             live.within("remove a part queue", delete).await
         });
@@ -214,7 +216,7 @@ impl PartQueues for Parts {
     }
 }
 
-/// Counts, and again for those who came while it counted, until nobody is left.
+/// Counts, and counts again for the callers that came in the meantime, until none is left.
 async fn count_for_all(
     link: &Arc<Link>,
     channel: &Counter,
@@ -233,7 +235,7 @@ async fn count_for_all(
         };
         let counted = count_once(link, channel, &name).await;
         for answer in waiting {
-            // Whoever asked may have gone away.
+            // The caller may have gone away.
             let _gone = answer.send(counted.clone());
         }
     }

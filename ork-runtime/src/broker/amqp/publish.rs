@@ -1,7 +1,7 @@
-//! Publishing: lanes that send whole batches and wait for the broker's word on each message.
+//! Publishing: lanes that send whole batches and wait for the broker's confirm of each message.
 //!
-//! A lane owns its channel, so the order in which lapin numbers messages is the order in which they are sent, and what
-//! the broker returns belongs to the batch. Two lanes keep the wire busy while the other one waits.
+//! A lane owns its channel, so lapin numbers messages in the order in which they are sent, and everything that the
+//! broker returns belongs to the current batch. A second lane sends while the first one waits for its confirms.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::broker::BrokerErrorKind;
 
 const LANES: usize = 2;
 
-/// Unconfirmed messages of one lane; more of them gain nothing.
+/// The maximum number of unconfirmed messages of one lane; more gain nothing.
 const BATCH: usize = 512;
 
-/// Batches that wait for a lane before callers do.
+/// How many orders may wait for a lane before callers have to wait.
 const WAITING: usize = 64;
 
 type Answers = Vec<Result<(), Trouble>>;
@@ -35,7 +35,7 @@ struct Order {
     answer: oneshot::Sender<Answers>,
 }
 
-/// Sends parcels and knows what became of each.
+/// Sends messages and reports what became of each.
 #[derive(Debug, Clone)]
 pub(super) struct Publisher {
     orders: mpsc::Sender<Order>,
@@ -68,7 +68,7 @@ impl Publisher {
         Self { orders }
     }
 
-    /// Sends all, and answers when the broker has confirmed each, in the same order.
+    /// Sends all parcels, and returns one result for each, in the same order, once the broker has confirmed them.
     pub(super) async fn publish(&self, parcels: Vec<Parcel>) -> Answers {
         let n_parcels = parcels.len();
         let mut answers = Vec::with_capacity(n_parcels);
@@ -78,7 +78,7 @@ impl Publisher {
             let batch: Vec<_> = parcels.by_ref().take(BATCH).collect();
             let n_batch = batch.len();
             let (answer, answered) = oneshot::channel();
-            // An order that nobody takes answers by itself: its oneshot is dropped.
+            // If no lane takes the order, its oneshot is dropped, which is the answer.
             let sent = self.orders.send(Order { parcels: batch, answer }).await;
             waiting.push((n_batch, sent.is_ok().then_some(answered)));
         }
@@ -92,19 +92,19 @@ impl Publisher {
         answers
     }
 
-    /// The same for one parcel.
+    /// Publishes one parcel, like [`publish`](Self::publish).
     pub(super) async fn publish_one(&self, parcel: Parcel) -> Result<(), Trouble> {
         self.publish(vec![parcel]).await.pop().unwrap_or_else(|| Err(Trouble::closed()))
     }
 }
 
-/// A publisher that starts when it is first used: a broker may be made where nothing can run yet.
+/// A publisher that starts when it is first used, because a broker may be created outside of a runtime.
 #[derive(Debug)]
 pub(super) struct Publishing {
     pub(super) link: Arc<Link>,
     pub(super) topology: Arc<Topology>,
     pub(super) tasks: TaskTracker,
-    /// Cancelled when nothing is to be published any more.
+    /// Cancelled when nothing must be published any more.
     pub(super) closed: CancellationToken,
     pub(super) publisher: OnceCell<Publisher>,
 }
@@ -119,7 +119,9 @@ impl Publishing {
 struct Lane {
     link: Arc<Link>,
     topology: Arc<Topology>,
+    /// The orders, shared by all lanes.
     orders: Arc<Mutex<mpsc::Receiver<Order>>>,
+    /// The channel of this lane, with confirms enabled; `None` until it is needed and after it was lost.
     open: Option<(Arc<Live>, Channel)>,
 }
 
@@ -133,13 +135,13 @@ impl Lane {
             let mut answers = self.send(&parcels).await.into_iter();
             for (n_parcels, answer) in counts {
                 let ours = answers.by_ref().take(n_parcels).collect();
-                // Whoever asked may have gone away; the messages are where they are.
+                // The caller may have gone away; the messages are published all the same.
                 let _gone: Result<(), Answers> = answer.send(ours);
             }
         }
     }
 
-    /// The next order, and what else waits, up to a batch.
+    /// Waits for the next order, and takes with it the others that wait, up to the size of a batch.
     async fn next_orders(&self) -> Option<Vec<Order>> {
         let mut waiting = self.orders.lock().await;
         let first = waiting.recv().await?;
@@ -161,9 +163,11 @@ impl Lane {
         let n_together = match lost {
             Lost::Nothing | Lost::Channel => return answers,
             Lost::Refused if parcels.len() == 1 => return answers,
-            // Somebody deleted it. The new channel declares it again; nothing of this was routed, so it is sent again.
+            // The exchange was deleted. A new channel declares it again; no message of this batch was routed, so all
+            // are sent again.
             Lost::Exchange => parcels.len(),
-            // The channel ended, and nobody said at which of them: alone, only the one that is refused fails.
+            // The channel was closed without naming the message that was refused: sent one by one, only that one
+            // fails.
             Lost::Refused => 1,
         };
         let again: Vec<_> = (0..parcels.len()).filter(|at| answers.get(*at).is_some_and(Result::is_err)).collect();
@@ -184,7 +188,8 @@ impl Lane {
 
     async fn attempt(&mut self, parcels: &[Parcel]) -> Result<(Answers, Lost), Trouble> {
         let (live, channel) = self.channel().await?;
-        // One after the other: confirms come in order, so that whoever waits for one is not woken for those after it.
+        // Await the confirms one after the other: they arrive in order, so this task is not woken for later ones
+        // while it waits for an earlier one.
         let confirms = async {
             let mut sent = Vec::with_capacity(parcels.len());
             for parcel in parcels {
@@ -205,7 +210,7 @@ impl Lane {
         let confirms = match all {
             Ok(confirms) => confirms,
             Err(failed) => {
-                // Late confirms must not be taken for those of the next batch.
+                // Late confirms must not be mistaken for those of the next batch.
                 self.open = None;
                 return Err(if live.is_blocked() { blocked(&live) } else { failed.into() });
             }
@@ -216,7 +221,8 @@ impl Lane {
         for (parcel, confirm) in parcels.iter().zip(confirms) {
             answers.push(match confirm {
                 Ok(Confirmation::Ack(message)) => {
-                    // lapin hands a returned message to whichever confirm comes next, so it is known by its names.
+                    // lapin attaches a returned message to whichever confirm comes next, so it is identified by its
+                    // routing key and message id.
                     returned.extend(message.map(|message| {
                         (message.delivery.routing_key, message.delivery.properties.message_id().clone())
                     }));
@@ -249,7 +255,7 @@ impl Lane {
         if lost != Lost::Nothing {
             self.open = None;
             if lost == Lost::Exchange {
-                // Not `live`, which may be worn: the next channel may be on another connection.
+                // Not on `live`, which may be worn: the next channel may be on another connection.
                 self.link.is_unprepared().await;
             }
             if !live.is_up() {
@@ -289,8 +295,9 @@ impl Lane {
     }
 }
 
-/// A queue of work may take it soon, as when the node that led the queue is gone and another one is about to. The
-/// outcomes of some stranger's full queue are not to hold up others.
+/// Returns the kind of error for a message that the broker rejected (`nack`). A queue of work may accept it soon,
+/// e.g. when the node that led the queue is down and another is about to take over. An outcome is not retried: the
+/// full queue of one client must not delay the outcomes of others.
 fn not_now(parcel: &Parcel) -> BrokerErrorKind {
     if parcel.is_outcome() { BrokerErrorKind::Undeliverable } else { BrokerErrorKind::Disconnected }
 }
@@ -302,12 +309,12 @@ fn blocked(live: &Live) -> Trouble {
     )
 }
 
-/// What an attempt lost besides messages.
+/// What an attempt lost besides messages, in ascending order of severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Lost {
     Nothing,
     Channel,
-    /// The channel, at a message that the broker does not take, for its size for instance.
+    /// The channel, because of a message that the broker refuses, for example for its size.
     Refused,
     Exchange,
 }

@@ -1,4 +1,4 @@
-//! The reader of one part queue: a channel of its own, on which everything is in order.
+//! The reader of one part queue. It has its own channel, so that everything on it happens in order.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,11 +27,11 @@ pub(super) struct Reader {
     queue: ShortString,
     names: Names,
     publisher: Publisher,
-    /// What was delivered and not acknowledged, in order.
+    /// The tags of the deliveries that are not acknowledged yet, in order.
     held: std::collections::BTreeSet<u64>,
-    /// The newest of them, as it came.
+    /// The newest delivery among them.
     last: Option<(u64, Arrival)>,
-    /// Dropped last: by then the channel is being closed.
+    /// Dropped last: the channel is being closed at that point.
     _reading: Option<Reading>,
 }
 
@@ -46,7 +46,7 @@ impl Reader {
         Self { live, channel, consumer, queue, names, publisher, held, last: None, _reading: None }
     }
 
-    /// The same, with the right to be the only one of its process.
+    /// Adds the right to be the only reader of the queue in this process.
     pub(super) fn holding(self, reading: Reading) -> Self {
         Self { _reading: Some(reading), ..self }
     }
@@ -56,7 +56,7 @@ impl Reader {
         self.live.within("acknowledge a record", self.channel.basic_ack(tag, BasicAckOptions::default())).await
     }
 
-    /// Publishes on the channel of the consumer, so that it comes after what was said there before.
+    /// Publishes on the consumer's channel, so that the message comes after everything sent there before.
     async fn publish(&self, record: &PartRecord) -> Result<bool, Failed> {
         let parcel = records::encode(record).map_err(Failed::Silent)?;
         let options = BasicPublishOptions { mandatory: true, immediate: false };
@@ -76,7 +76,7 @@ impl Reader {
         let rest = self.held.iter().filter(|held| Some(**held) != tag);
         let nacks = try_join_all(rest.map(|tag| self.channel.basic_nack(*tag, options)));
         self.live.within("give records back", nacks).await?;
-        // Nobody confirms what is given back, but what is published behind it is confirmed, and both are in order.
+        // RabbitMQ does not confirm a nack, but it confirms what is published after it, and handles both in order.
         self.live.within("ask for confirms", self.channel.confirm_select(ConfirmSelectOptions::default())).await?;
         if !self.publish(own).await? {
             return Ok(false);
@@ -108,7 +108,8 @@ impl PartReader for Reader {
     async fn mark(&mut self, mark: u128) -> bool {
         let (queue, id) = (self.queue.to_string(), format!("mark.{mark:032x}"));
         let record = PartRecord { queue, id, entry: Entry::Mark(mark), body: bytes::Bytes::new() };
-        // Without confirms the broker says nothing to it; if it is lost the channel is too.
+        // Before confirms are enabled on the channel, the broker does not answer a publish; if the mark is lost, so
+        // is the channel.
         self.publish(&record).await.is_ok()
     }
 

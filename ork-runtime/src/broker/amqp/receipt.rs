@@ -1,4 +1,4 @@
-//! The right to settle one delivery, bound to the channel it came on.
+//! The acker of a RabbitMQ delivery, bound to the channel that the delivery came from.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::wire::Arrival;
 use crate::broker::{Acker, DeadLetterReason, Disposition};
 
-/// What became of a delivery, for the task that owns its channel.
+/// How a delivery was settled, sent to the task that owns its channel.
 #[derive(Debug)]
 pub(super) struct Settled {
     pub(super) generation: u64,
@@ -17,14 +17,14 @@ pub(super) struct Settled {
     pub(super) amount: Amount,
 }
 
-/// What the settlement amounts to for the broker.
+/// What a disposition means for the broker.
 #[derive(Debug)]
 pub(super) enum Amount {
     Ack,
     Release(Box<Arrival>),
     Decline(Box<Dead>),
     Dead(Box<Dead>),
-    /// The copy that stands for it was confirmed, or will not be.
+    /// The copy that replaces the delivery was confirmed, or will not be.
     Copied {
         confirmed: bool,
     },
@@ -38,13 +38,13 @@ pub(super) struct Dead {
     pub(super) detail: String,
 }
 
-/// A [`Receipt`] of one delivery.
+/// The [`Acker`] of one delivery.
 pub(super) struct Ticket {
     generation: u64,
     tag: u64,
-    /// The generation that is current.
+    /// The current generation.
     current: Arc<AtomicU64>,
-    /// Taken when it is settled; what is left when it is dropped is given back.
+    /// Taken when the delivery is settled. If it is still there on drop, the delivery is given back.
     left: Option<(Arrival, mpsc::UnboundedSender<Settled>)>,
 }
 
@@ -70,7 +70,7 @@ impl Ticket {
             }
             Disposition::DeadLetter(reason, detail) => Amount::Dead(Box::new(Dead { arrival, reason, detail })),
         };
-        // Once the subscription has ended its channel has too, and the broker delivers the message again.
+        // If the subscription has ended, so has its channel, and the broker redelivers the message.
         let _ended = settle.send(Settled { generation: self.generation, tag: self.tag, amount });
     }
 }

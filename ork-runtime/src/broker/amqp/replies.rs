@@ -1,4 +1,4 @@
-//! Outcomes and events that come to this process: a queue of its own, whose name outlives the connection.
+//! Receives the outcomes and events for this process in a private queue, whose name outlives the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,23 +15,23 @@ use super::error::Trouble;
 use super::link::{BackOff, Link};
 use super::live::Live;
 
-/// What waits for whoever asked, before the broker has to keep them.
+/// How many messages may wait in this process before further ones stay with the broker.
 pub(super) const WAITING: usize = 1024;
 
 /// How long the queue outlives its last consumer, in milliseconds.
 const EXPIRES: u32 = 10 * 60 * 1000;
 
-/// How long the last word to the broker may take.
+/// How long deleting the queue may take when the process ends.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// Reads a delivery; nothing if it is of no use.
+/// Reads a delivery; returns `None` if it is of no use.
 pub(super) type Read<T> = fn(&Delivery) -> Option<T>;
 
-/// Keeps the queue and hands on what comes in.
+/// Maintains a private queue and passes on what arrives in it.
 pub(super) struct Collector<T> {
     pub(super) link: Arc<Link>,
     pub(super) queue: ShortString,
-    /// All that is published here comes to the queue, too.
+    /// An exchange from which the queue receives all messages.
     pub(super) exchange: Option<ShortString>,
     pub(super) taken: mpsc::Sender<T>,
     pub(super) read: Read<T>,
@@ -40,8 +40,9 @@ pub(super) struct Collector<T> {
 impl<T: Send + 'static> Collector<T> {
     /// Declares and consumes the queue.
     ///
-    /// It outlives a lost connection, so that an outcome that is sent meanwhile is not lost; without a consumer for a
-    /// while the broker deletes it, so that it never collects for long what nobody waits for.
+    /// The queue outlives a lost connection, so that an outcome sent in the meantime is not lost. After a while
+    /// without a consumer the broker deletes it, so that it does not keep collecting messages that no process waits
+    /// for.
     pub(super) async fn open(&self) -> Result<(Arc<Live>, Consumer), Trouble> {
         let (live, channel) = self.link.channel("open a channel").await?;
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -61,14 +62,14 @@ impl<T: Send + 'static> Collector<T> {
         Ok((live, consumer))
     }
 
-    /// Hands on what comes until nobody takes it any more.
+    /// Passes on what arrives, until the receiver is dropped.
     pub(super) async fn run(self, first: (Arc<Live>, Consumer), closed: CancellationToken) {
         tokio::select! {
             () = closed.cancelled() => {}
             () = self.taken.closed() => {}
             () = self.collect(first) => {}
         }
-        // Whoever ends in order leaves nothing behind; for the others the broker does it later.
+        // A process that shuts down in order leaves no queue behind; for others the broker deletes it later.
         if timeout(GOODBYE, self.remove()).await.is_err() {
             tracing::debug!(queue = %self.queue, "a queue of one's own is left to expire");
         }
@@ -105,7 +106,8 @@ impl<T: Send + 'static> Collector<T> {
                         } else {
                             tracing::debug!(queue = %self.queue, "a message is of no use: an outcome without a correlation id, or no event of ork");
                         }
-                        // If this does not arrive it comes again: nobody waits for an outcome any more, and an event has its id.
+                        // If this is lost, the message is delivered again, which is harmless: no call waits for the
+                        // outcome any more, and a repeated event has the same id.
                         let acknowledge = delivery.acker.ack(BasicAckOptions::default());
                         if live.within("acknowledge an outcome", acknowledge).await.is_err() {
                             break;

@@ -1,4 +1,4 @@
-//! One channel with one consumer, and the calls that settle what came on it. It knows no worker.
+//! One channel with one consumer, and the calls that settle its deliveries. It knows nothing about workers.
 
 use std::sync::Arc;
 
@@ -20,23 +20,24 @@ pub(super) struct Session {
     pub(super) consumer: Consumer,
     pub(super) queue: ShortString,
     pub(super) generation: u64,
-    /// The window that the broker knows.
+    /// The window that was last sent to the broker.
     pub(super) window: u16,
     pub(super) acks: Acks,
-    /// Copies on their way to the dead letters, or to the queue itself.
+    /// Copies being published, to the dead letters or to the queue itself.
     pub(super) n_copying: usize,
+    /// When the session was opened. A session that has lasted long enough resets the backoff.
     pub(super) since: Instant,
 }
 
-/// Why a session is over.
+/// Why a session has ended.
 pub(super) enum Ended {
-    /// It was asked to stop, and all is settled.
+    /// It was asked to stop, and everything is settled.
     Stopped,
-    /// The channel or its consumer is gone.
+    /// The channel or its consumer was lost.
     Lost(Gone),
 }
 
-/// What was lost, in words, and whether a message was the cause.
+/// How a session was lost, and whether an unreadable message was the cause.
 pub(super) struct Gone {
     pub(super) why: String,
     pub(super) unreadable: bool,
@@ -49,7 +50,7 @@ impl From<String> for Gone {
 }
 
 impl Session {
-    /// Cancels the consumer; answers the deliveries that were on their way.
+    /// Cancels the consumer, and returns the deliveries that were already in transit.
     pub(super) async fn cancel(&mut self) -> Result<Vec<lapin::message::Delivery>, String> {
         let cancel = self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
         self.live.within("cancel a consumer", cancel).await.map_err(|failed| Trouble::from(failed).words)?;
@@ -88,7 +89,7 @@ pub(super) async fn consume(
     window: u16,
 ) -> Result<Consumer, Trouble> {
     let doing = "consume";
-    // Per consumer: quorum queues refuse a window over the whole channel.
+    // Per consumer: quorum queues refuse a window for the whole channel.
     live.within(doing, channel.basic_qos(window, BasicQosOptions { global: false })).await?;
     let (tag, options, arguments) = (ShortString::default(), BasicConsumeOptions::default(), FieldTable::default());
     Ok(live.within(doing, channel.basic_consume(queue.clone(), tag, options, arguments)).await?)

@@ -1,4 +1,4 @@
-//! What must exist on the broker: the exchanges, the queues and how they hang together. `docs/wire.md` draws it.
+//! The exchanges and queues that must exist on the broker, and how they are bound. `docs/wire.md` has a diagram.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,55 +12,57 @@ use super::live::Live;
 use crate::broker::{BrokerErrorKind, Subscribe};
 use crate::hook::Allowed;
 
-/// Which kind of queue keeps the work.
+/// The kind of queue that holds work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum QueueKind {
-    /// Replicated by Raft where there is a cluster; survives the loss of a node. The default.
+    /// Replicated by Raft in a cluster; survives the loss of a node. The default.
     #[default]
     Quorum,
-    /// One node's queue, with ten levels of priority.
+    /// Kept on one node, with ten levels of priority.
     Classic,
 }
 
-/// How often a quorum queue delivers a message before it gives it to the dead letters by itself.
+/// How many times a quorum queue delivers a message before it moves it to the dead letters by itself.
 ///
-/// ork's engine gives up long before. This is the net below it, for messages that end the connection of whoever
-/// reads them. RabbitMQ 4 would set 20 and count every graceful stop, RabbitMQ 3 would set none.
+/// ork's engine gives up long before that. This is the safety net below it, for messages that end the connection of
+/// every consumer that reads them. RabbitMQ 4 would default to 20 and count every graceful stop, RabbitMQ 3 would set
+/// no limit.
 pub(super) const DELIVERY_LIMIT: i64 = 100;
 
-/// The same for the dead letters, which only a person takes out, and looks at as often as they like. RabbitMQ 4 would
-/// drop them after 20 looks. Its word for no limit, -1, makes RabbitMQ 3.10 drop them after the first.
+/// The delivery limit of the dead letters, which only people take out, and may look at any number of times. RabbitMQ
+/// 4 would drop them after 20 looks. Its value for "no limit", -1, makes RabbitMQ 3.10 drop them after the first.
 const DEAD_DELIVERY_LIMIT: i64 = 1_000_000_000;
 
-/// A message that was delivered so often gets a new place, and its count begins anew, before the queue gives up on it.
-/// More than any `max_losses`, so that work which kills its workers still comes to its end.
+/// A message that was delivered this many times is republished, which resets its delivery count, before the queue
+/// gives up on it. The value is larger than any `max_losses`, so that work which kills its workers still comes to its
+/// end.
 pub(super) const WORN: u32 = 60;
 
-/// A message that was delivered so often is not declined once more, but put aside.
+/// A message that was delivered this many times is not declined again, but moved to the dead letters.
 const DECLINES: u32 = 10;
 
-/// The levels of priority of a classic queue; more than ten cost RabbitMQ memory for nothing.
+/// The number of priority levels of a classic queue; more than ten cost RabbitMQ memory without benefit.
 const PRIORITIES: u8 = 10;
 
-/// The longest name AMQP can carry.
+/// The maximum length of a name in AMQP, in bytes.
 const LONGEST: usize = 255;
 
-/// The names of everything ork declares; all begin with the prefix.
+/// The names of everything that ork declares; all begin with the prefix.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
-    /// Work is published here, with the task's name as routing key.
+    /// The exchange for work. The routing key is the name of the task.
     pub(super) exchange: ShortString,
-    /// What follows jobs that have ended is published here, with its route as routing key.
+    /// The exchange for the messages of hooks. The routing key is the route of the hook.
     pub(super) hooks: ShortString,
-    /// Events are published here, with their type as routing key.
+    /// The exchange for events. The routing key is the type of the event.
     pub(super) events: ShortString,
-    /// Where the broker sends what no queue takes.
+    /// The exchange to which the broker sends messages that no queue accepts.
     pub(super) unrouted: ShortString,
-    /// The dead letters.
+    /// The queue of the dead letters.
     pub(super) dead: ShortString,
     prefix: String,
     pub(super) tasks: String,
-    /// What the hooks of messages may name.
+    /// The routes and part queues that the hooks of a message may name.
     pub(super) allowed: Allowed,
 }
 
@@ -85,33 +87,34 @@ impl Names {
         })
     }
 
-    /// The broker's name of the queue that is `queue` in short.
+    /// Returns the full name of a work queue with this short name.
     pub(super) fn queue(&self, queue: &str) -> Result<ShortString, Trouble> {
         short(&format!("{}{queue}", self.tasks))
     }
 
-    /// The name of a new queue for outcomes.
+    /// Returns the name of a new queue for outcomes.
     pub(super) fn reply(&self) -> Result<ShortString, Trouble> {
         short(&format!("{}.reply.{}", self.prefix, uuid::Uuid::new_v4()))
     }
 
-    /// The name of a new queue for events.
+    /// Returns the name of a new queue for events.
     pub(super) fn listener(&self) -> Result<ShortString, Trouble> {
         short(&format!("{}.listener.{}", self.prefix, uuid::Uuid::new_v4()))
     }
 
-    /// The task that a routing key names: itself, or what follows the prefix of a queue published to directly.
+    /// Returns the task that a routing key names: the key itself, or for messages published directly to a queue what
+    /// follows the prefix.
     pub(super) fn task_of<'key>(&self, routing_key: &'key str) -> &'key str {
         routing_key.strip_prefix(&self.tasks).unwrap_or(routing_key)
     }
 
-    /// Whether an outcome may go to this queue. Nobody may have an outcome delivered as if it were work.
+    /// Returns whether an outcome may be sent to this queue. An outcome must never be delivered as if it were work.
     pub(super) fn takes_replies(&self, queue: &str) -> bool {
         !queue.starts_with(&self.tasks) && queue != self.dead.as_str()
     }
 }
 
-/// A name as AMQP carries it.
+/// Converts a name to AMQP's short string.
 pub(super) fn short(name: &str) -> Result<ShortString, Trouble> {
     ShortString::try_new(name).map_err(|_too_long| {
         let head: String = name.chars().take(60).collect();
@@ -122,12 +125,12 @@ pub(super) fn short(name: &str) -> Result<ShortString, Trouble> {
     })
 }
 
-/// Everything this process needs on the broker, to be declared on each new connection.
+/// Everything that this process needs on the broker, declared on each new connection.
 #[derive(Debug)]
 pub(super) struct Topology {
     pub(super) names: Names,
     kind: QueueKind,
-    /// The queues of work that were asked for, by their short names.
+    /// The work queues declared so far: their short names, with their tasks.
     queues: Mutex<BTreeMap<String, Vec<String>>>,
 }
 
@@ -136,13 +139,13 @@ impl Topology {
         Ok(Self { names: Names::new(prefix, allowed)?, kind, queues: Mutex::default() })
     }
 
-    /// Whether the queues count how often they deliver a message, and give up at some point.
+    /// Returns whether the queues count how often they deliver a message, and give up at some point.
     pub(super) const fn counts_deliveries(&self) -> bool {
         matches!(self.kind, QueueKind::Quorum)
     }
 
-    /// How many deliveries a message may have behind it and still be declined; a classic queue says only whether there
-    /// was any.
+    /// Returns how many times a message may have been delivered and still be declined. A classic queue reports only
+    /// whether there was any delivery before.
     pub(super) const fn declines(&self) -> u32 {
         match self.kind {
             QueueKind::Quorum => DECLINES,
@@ -150,7 +153,7 @@ impl Topology {
         }
     }
 
-    /// Declares a queue of work, and remembers it for the connections to come.
+    /// Declares a work queue, and remembers it for later connections.
     pub(super) async fn declare(
         &self,
         live: &Live,
@@ -164,7 +167,7 @@ impl Topology {
         Ok(name)
     }
 
-    /// How many messages are with the dead letters.
+    /// Returns how many messages are in the dead letters.
     pub(super) async fn n_dead(&self, live: &Live, channel: &Channel) -> Result<u32, Trouble> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let dead = channel.queue_declare(self.names.dead.clone(), passive, FieldTable::default());
@@ -173,7 +176,7 @@ impl Topology {
         Ok(dead.message_count())
     }
 
-    /// How many messages wait in this queue; none if it is not there.
+    /// Returns how many messages wait in this queue; 0 if it does not exist.
     pub(super) async fn n_waiting(&self, live: &Live, channel: &Channel, queue: &str) -> Result<u32, Trouble> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let asked = channel.queue_declare(self.names.queue(queue)?, passive, FieldTable::default());
@@ -187,7 +190,7 @@ impl Topology {
         }
     }
 
-    /// Declares whatever was asked for until now.
+    /// Declares the exchanges and every queue requested so far.
     pub(super) async fn declare_all(&self, live: &Live) -> Result<(), Trouble> {
         declare_base(live, &self.names, self.kind).await?;
         let known = self.queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -225,7 +228,8 @@ async fn declare_base(live: &Live, names: &Names, kind: QueueKind) -> Result<(),
     let dead = channel.queue_declare(names.dead.clone(), options, dead_arguments(kind));
     let channel = match live.within("declare the dead letters", dead).await {
         Ok(_) => channel,
-        // It is there, as another process or a person wanted it: that is good enough for dead letters.
+        // The queue exists, declared differently by another process or a person: that is good enough for dead
+        // letters.
         Err(Failed::Lapin(error, _)) if is_not_taken(&error) => live.channel("open a channel").await?,
         Err(error) => return Err(error.into()),
     };
@@ -241,7 +245,7 @@ async fn declare_base(live: &Live, names: &Names, kind: QueueKind) -> Result<(),
     Ok(())
 }
 
-/// Declares one queue of work and binds it for its tasks.
+/// Declares one work queue and binds it for its tasks.
 async fn declare_queue(
     live: &Live,
     channel: &Channel,
@@ -292,12 +296,12 @@ fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(LongString::from(value))
 }
 
-/// Why a call to the broker gave nothing.
+/// Why a call to the broker failed.
 #[derive(Debug)]
 pub(super) enum Failed {
-    /// The broker or lapin said so.
+    /// The broker or lapin reported an error.
     Lapin(lapin::Error, Trouble),
-    /// Nobody said anything in time.
+    /// There was no answer in time.
     Silent(Trouble),
 }
 
@@ -309,7 +313,7 @@ impl From<Failed> for Trouble {
     }
 }
 
-/// Says what to do about something that exists with other arguments.
+/// Adds what to do if an exchange or a queue exists with other arguments.
 fn otherwise(what: &str, name: &ShortString, failed: Failed) -> Trouble {
     match failed {
         Failed::Lapin(error, _) if is_not_taken(&error) => Trouble::new(

@@ -1,4 +1,4 @@
-//! The broker's addresses: parsed once, and printed without their passwords for ever after.
+//! The addresses of the broker: parsed once, and always printed without their passwords.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 
 use crate::broker::{BrokerError, BrokerErrorKind, urls};
 
-/// Seconds between heartbeats when the URL names none: a dead peer is noticed within twice this, on both sides. RabbitMQ
-/// recommends no fewer than five: a process that is busy for a moment must not be taken for dead.
+/// Seconds between heartbeats if the URL does not set it: a dead peer is noticed within twice this time, on both
+/// sides. RabbitMQ recommends at least five seconds: a process that is busy for a moment must not be presumed dead.
 const HEARTBEAT: u16 = 10;
 
-/// Where RabbitMQ is, and who we are there. `Display` and `Debug` hide the password.
+/// The address of a RabbitMQ node, with the login. `Display` and `Debug` hide the password.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Address(AMQPUri);
 
 impl Address {
-    /// Reads `amqp://user:password@host:port/vhost` or `amqps://…`.
+    /// Parses `amqp://user:password@host:port/vhost` or `amqps://…`.
     ///
-    /// A missing or empty vhost is `/`, and `heartbeat` is on unless the URL says otherwise.
+    /// A missing or empty vhost is `/`, and `heartbeat` is on unless the URL disables it.
     pub(super) fn parse(text: &str) -> Result<Self, BrokerError> {
         let wrong = |what: &str| {
             BrokerError::new(
@@ -29,12 +29,12 @@ impl Address {
             .strip_prefix("amqp://")
             .or_else(|| text.strip_prefix("amqps://"))
             .ok_or_else(|| wrong("does not begin with `amqp://` or `amqps://`"))?;
-        // The parser's own words can quote the URL, password and all, so they stay here.
+        // The parser's error message may quote the URL including the password, so it is not passed on.
         let mut uri: AMQPUri = text.parse().map_err(|_words| wrong("cannot be read"))?;
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let host = authority.rsplit('@').next().unwrap_or_default();
         if let Some(v6) = host.strip_prefix('[').and_then(|host| host.split(']').next()) {
-            // The parser knows no addresses, only names, and would take localhost instead.
+            // The parser accepts only host names, and would use localhost in place of an IPv6 address.
             v6.clone_into(&mut uri.authority.host);
         }
         if uri.vhost.is_empty() {
@@ -56,7 +56,7 @@ impl Address {
         &self.0.vhost
     }
 
-    /// Host and port, for a look at who listens there.
+    /// Returns host and port, for checking what listens there.
     pub(super) fn socket(&self) -> (&str, u16) {
         (&self.0.authority.host, self.0.authority.port)
     }
@@ -86,7 +86,7 @@ impl fmt::Debug for Address {
 pub(super) struct Addresses(Vec<Address>);
 
 impl Addresses {
-    /// Reads one URL, or several with commas between them.
+    /// Parses one URL, or several separated by commas.
     pub(super) fn parse(text: &str) -> Result<Self, BrokerError> {
         urls(text).iter().map(|url| Address::parse(url.trim_end())).collect::<Result<_, _>>().map(Self)
     }
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_cannot_be_read_is_not_quoted() {
+    fn error_for_a_malformed_url_does_not_quote_it() {
         for text in [
             "amqp://me:s3cret@host:port/",
             "http://me:s3cret@host",
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn several_nodes_have_commas_between_them() {
+    fn node_urls_are_separated_by_commas() {
         let both = Addresses::parse("amqp://me:a,b@one/v, amqps://me:s3cret@two:7/v").unwrap();
         assert_eq!(both.to_string(), "amqp://me:***@one:5672/v, amqps://me:***@two:7/v");
         assert_eq!(both.as_slice()[0].uri().authority.userinfo.password, "a,b");
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_has_a_default() {
+    fn missing_url_parts_have_defaults() {
         let address = Address::parse("amqps://rabbit.example/").unwrap();
         assert_eq!(address.to_string(), "amqps://guest:***@rabbit.example:5671/");
         assert_eq!((address.vhost(), address.is_encrypted()), ("/", true));

@@ -7,7 +7,7 @@ use super::{Arrival, COUNT, Parcel, kind_of, text};
 use crate::broker::DeadLetterReason;
 use crate::broker::amqp::topology::Names;
 
-/// The copy of a delivery that goes to the dead letters.
+/// Returns the copy of a delivery for the dead letters.
 pub(in super::super) fn bury(
     arrival: Arrival,
     names: &Names,
@@ -15,7 +15,7 @@ pub(in super::super) fn bury(
     reason: DeadLetterReason,
     detail: &str,
 ) -> Parcel {
-    // What a header may hold, with room for all the others in one frame.
+    // Leaves room for all other headers in the same frame.
     let detail: String = detail.chars().take(2_000).collect();
     let mut headers = arrival.properties.headers().clone().unwrap_or_default();
     for (name, value) in [
@@ -31,13 +31,13 @@ pub(in super::super) fn bury(
     parcel(names.dead.clone(), properties, arrival)
 }
 
-/// The copy of a delivery that takes its place in its queue, as if it had never been delivered.
+/// Returns the copy of a delivery that replaces it in its queue, as if it had never been delivered.
 pub(in super::super) fn renew(arrival: Arrival, names: &Names, queue: &ShortString) -> Parcel {
     let headers = arrival.properties.headers().iter().flat_map(FieldTable::inner);
     let headers = headers.filter(|(name, _)| name.as_str() != COUNT);
     let headers: std::collections::BTreeMap<_, _> =
         headers.map(|(name, value)| (name.clone(), value.clone())).collect();
-    // It comes by another routing key, so the task must be named.
+    // The copy has another routing key, so its `type` must name the task.
     let task = ShortString::try_new(kind_of(&arrival, names)).unwrap_or_else(|_too_long| arrival.routing_key.clone());
     let properties = without_user(&arrival.properties, FieldTable::from(headers)).with_type(task);
     parcel(queue.clone(), properties, arrival)
@@ -47,7 +47,7 @@ fn parcel(queue: ShortString, properties: BasicProperties, arrival: Arrival) -> 
     Parcel { exchange: ShortString::default(), routing_key: queue, mandatory: true, properties, body: arrival.body }
 }
 
-/// The same properties without the sender's user, whom RabbitMQ lets nobody name but itself.
+/// Copies the properties without the sender's user id: RabbitMQ accepts only the user of the connection itself.
 fn without_user(from: &BasicProperties, headers: FieldTable) -> BasicProperties {
     type With<T> = fn(BasicProperties, T) -> BasicProperties;
     let texts: [(&Option<ShortString>, With<ShortString>); 9] = [

@@ -1,4 +1,4 @@
-//! Hooks as headers: `part_id`, `total_parts`, `part_queue`, and `on_complete` as JSON text or as a list of AMQP's own.
+//! Hooks as headers: `part_id`, `total_parts`, `part_queue`, and `on_complete` as JSON text or as an AMQP list.
 
 use std::fmt::Write as _;
 
@@ -16,19 +16,20 @@ pub(super) const PART_ID: &str = "part_id";
 pub(super) const TOTAL_PARTS: &str = "total_parts";
 const PART_QUEUE: &str = "part_queue";
 
-/// How many parts a set of ork really has.
+/// The header with the real number of parts of a set made by ork.
 const TOTAL: &str = "ork-total";
 
-/// What `total_parts` says of the sets of ork: more than ever lie in a queue. So a worker that does not know ork leaves its
-/// record there and nothing else; it could not join the parts, and would remove the queue.
+/// The value of `total_parts` for sets made by ork: larger than the number of records in any queue. A worker that
+/// does not know ork therefore leaves its record in the queue and does nothing else; it could not join the parts, and
+/// would delete the queue.
 pub(super) const NOT_YOURS: u64 = MOST_PARTS;
 
 const ON_COMPLETE: &str = "on_complete";
 
-/// The name that the documents of the system call it by from which the hooks are.
+/// The name of this header in the documents of the system that hooks come from.
 const ONCOMPLETE: &str = "oncomplete";
 
-/// The message of a hook, or its place among the dead letters.
+/// Encodes the message of a hook, or its dead letter.
 pub(super) fn encode(follow: HookMessage, names: &Names) -> Result<Parcel, Trouble> {
     let HookMessage { id, route, task, body, failed } = follow;
     let properties = BasicProperties::default()
@@ -37,7 +38,7 @@ pub(super) fn encode(follow: HookMessage, names: &Names) -> Result<Parcel, Troub
         .with_message_id(short(&id.to_string())?)
         .with_type(short(&task)?);
     let Some(why) = failed else {
-        // An exchange without an alternate one, so that what no queue takes comes back.
+        // This exchange has no alternate exchange, so that a message which no queue accepts is returned.
         let exchange = names.hooks.clone();
         return Ok(Parcel { exchange, routing_key: short(&route)?, mandatory: true, properties, body });
     };
@@ -70,7 +71,7 @@ pub(super) fn write(hooks: &Hooks, ask: WorkKind, headers: &mut FieldTable) {
     }
 }
 
-/// Reads the hooks in headers, if there are any.
+/// Reads the hooks from headers, if there are any.
 pub(super) fn read(headers: Headers<'_>, ask: WorkKind, allowed: &Allowed) -> Result<Option<Box<Hooks>>, String> {
     let wrong = |error: HookError| error.to_string();
     let queue = headers.text(PART_QUEUE)?;
@@ -105,7 +106,7 @@ fn on_complete(given: &AMQPValue, allowed: &Allowed) -> Result<Vec<OnComplete>, 
     OnComplete::read_all(json.as_bytes(), allowed)
 }
 
-/// A value of AMQP as JSON.
+/// Converts an AMQP value to JSON.
 fn json_of(value: &AMQPValue) -> Result<String, HookError> {
     let mut json = String::new();
     append(value, &mut json, Limits::default().depth)?;
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_write_as_tables_is_read_as_json() {
+    fn hooks_in_amqp_tables_are_read_as_json() {
         let inputs = table(&[
             ("f", AMQPValue::Double(1.5)),
             ("l", AMQPValue::FieldArray(vec![AMQPValue::Void, AMQPValue::Boolean(true)].into())),
@@ -198,7 +199,7 @@ mod tests {
             let found = hooks(&[(name, list.clone())], WorkKind::Job).unwrap().unwrap();
             let [hook] = &found.on_complete[..] else { panic!("{found:?}") };
             assert_eq!(hook.inputs.as_deref(), Some(r#"{"f":1.5,"l":[null,true],"n":-7,"t":"\"ä\n"}"#));
-            // What ork writes itself is text, and means the same.
+            // ork itself writes text, with the same meaning.
             let mut headers = FieldTable::default();
             write(&found, WorkKind::Job, &mut headers);
             assert_eq!(read(Headers(Some(&headers)), WorkKind::Job, &Allowed::default()).unwrap(), Some(found));
@@ -206,14 +207,14 @@ mod tests {
     }
 
     #[test]
-    fn other_workers_are_told_a_number_of_parts_that_no_queue_reaches() {
+    fn total_parts_for_foreign_workers_is_larger_than_any_queue() {
         let part = PartHook { part_id: 1, total_parts: 3, part_queue: "part.a".to_owned() };
         let (made, ask) = (Hooks { part: Some(part), on_complete: Vec::new() }, WorkKind::Part { epoch: 7, index: 1 });
         let mut headers = FieldTable::default();
         write(&made, ask, &mut headers);
         assert_eq!(Headers(Some(&headers)).number(TOTAL_PARTS), Ok(Some(1 << 32)));
         assert_eq!(*read(Headers(Some(&headers)), ask, &Allowed::default()).unwrap().unwrap(), made);
-        // A part that an older ork has sent.
+        // A part that an older version of ork has sent.
         headers.insert(TOTAL_PARTS.into(), AMQPValue::LongInt(3));
         let kept = headers.inner().iter().filter(|(name, _)| name.as_str() != TOTAL);
         let mut older = FieldTable::default();
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_hooks_are_refused_in_words() {
+    fn wrong_hooks_are_rejected_with_a_reason() {
         let part = |id: i64| {
             [(PART_ID, AMQPValue::LongLongInt(id)), (TOTAL_PARTS, AMQPValue::LongInt(3)), (PART_QUEUE, text("part.a"))]
         };

@@ -1,6 +1,6 @@
-//! A message as AMQP properties, headers and body, both ways. Pure; `docs/wire.md` is the same in prose.
+//! Encodes and decodes messages as AMQP properties, headers and body. Pure; `docs/wire.md` is the specification.
 //!
-//! Whoever can publish is a stranger: nothing in here trusts a length, a type or a header to be there.
+//! Any client that can publish is untrusted: nothing in here relies on a length, a type or a header.
 
 use bytes::Bytes;
 use lapin::BasicProperties;
@@ -34,7 +34,7 @@ const SCHEMA: &str = "ork-schema";
 const JSON: &str = "application/json";
 const EVENT: &str = "application/cloudevents+json";
 
-/// Where a quorum queue says how often it delivered a message before.
+/// The header in which a quorum queue counts the previous deliveries of a message.
 const COUNT: &str = "x-delivery-count";
 
 /// The `type` of a message that carries an outcome.
@@ -43,7 +43,7 @@ const OUTCOME: &str = "ork.outcome";
 /// RabbitMQ's pseudo queue for direct replies.
 const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to";
 
-/// The highest priority there is.
+/// The highest priority.
 const HIGHEST: u8 = 9;
 
 /// One `basic.publish`.
@@ -51,20 +51,20 @@ const HIGHEST: u8 = 9;
 pub(super) struct Parcel {
     pub(super) exchange: ShortString,
     pub(super) routing_key: ShortString,
-    /// Whether it must come back if no queue takes it.
+    /// Whether the broker must return it if no queue accepts it.
     pub(super) mandatory: bool,
     pub(super) properties: BasicProperties,
     pub(super) body: Bytes,
 }
 
 impl Parcel {
-    /// Whether it carries an outcome.
+    /// Returns whether it carries an outcome.
     pub(super) fn is_outcome(&self) -> bool {
         self.properties.kind().as_ref().is_some_and(|kind| kind.as_str() == OUTCOME)
     }
 }
 
-/// One `basic.deliver`, apart from its delivery tag.
+/// One `basic.deliver`, without its delivery tag.
 #[derive(Debug, Clone)]
 pub(super) struct Arrival {
     pub(super) exchange: ShortString,
@@ -74,7 +74,7 @@ pub(super) struct Arrival {
     pub(super) body: Bytes,
 }
 
-/// The parcel that carries a message, unless it is larger than `most` bytes or a name is too long.
+/// Encodes a message. Fails if the body is larger than `most` bytes or a name is too long.
 pub(super) fn encode(outgoing: Outgoing, names: &Names, most: usize) -> Result<Parcel, Trouble> {
     let parcel = match outgoing {
         Outgoing::Work(message) => encode_work(message, names)?,
@@ -153,7 +153,8 @@ fn encode_work(message: Message, names: &Names) -> Result<Parcel, Trouble> {
     Ok(Parcel { exchange: names.exchange.clone(), routing_key: task, mandatory: true, properties, body: message.body })
 }
 
-/// What is owed to the world is made by whoever has the store.
+/// The error for outbox messages that only refer to the store: the process with the store turns them into messages
+/// first.
 fn stays_here() -> Trouble {
     Trouble::new(BrokerErrorKind::Config, "what stands for something in the store does not travel")
 }
@@ -167,7 +168,7 @@ fn encode_reply(reply: Reply, names: &Names) -> Result<Parcel, Trouble> {
     }
     Ok(Parcel {
         exchange: ShortString::default(),
-        // RabbitMQ counts a direct reply as unroutable even where somebody waits for it.
+        // RabbitMQ treats a direct reply as unroutable even if a client waits for it.
         mandatory: !queue.starts_with(DIRECT_REPLY),
         routing_key: short(&queue)?,
         properties: BasicProperties::default()
@@ -185,7 +186,7 @@ fn encode_event(event: &Event, names: &Names) -> Result<Parcel, Trouble> {
     Ok(Parcel {
         exchange: names.events.clone(),
         routing_key: kind.clone(),
-        // Where nobody listens nobody misses it.
+        // An event without a listener is dropped.
         mandatory: false,
         properties: BasicProperties::default()
             .with_content_type(EVENT.into())
@@ -196,7 +197,7 @@ fn encode_event(event: &Event, names: &Names) -> Result<Parcel, Trouble> {
     })
 }
 
-/// What is in a delivery.
+/// The content of a delivery.
 #[derive(Debug)]
 pub(super) struct Decoded {
     pub(super) message: Result<Message, Rejected>,
@@ -204,13 +205,13 @@ pub(super) struct Decoded {
     pub(super) anonymous: bool,
 }
 
-/// Reads a delivery. Never fails: what is no message says why.
+/// Decodes a delivery. Never fails: if it is not a valid message, `message` contains the reason.
 pub(super) fn decode(arrival: &Arrival, names: &Names) -> Decoded {
     let properties = &arrival.properties;
     let task = kind_of(arrival, names);
     let id = properties.message_id().as_ref().map(ShortString::as_str).filter(|id| !id.is_empty());
     let headers = Headers(properties.headers().as_ref());
-    // Both are wanted even from a message that is refused, so that its sender hears of it.
+    // Both are read even from a message that is rejected, so that its sender receives the failure.
     let job = headers.id(JOB).ok().flatten().or_else(|| id.map(JobId::from_foreign));
     let anonymous = job.is_none();
     let job = job.unwrap_or_else(JobId::new);
@@ -235,13 +236,13 @@ pub(super) fn decode(arrival: &Arrival, names: &Names) -> Decoded {
     Decoded { message, redelivered: redelivered.saturating_add(lost), anonymous }
 }
 
-/// How often a delivery came before, as far as the broker counts.
+/// Returns how often a delivery was delivered before, as far as the broker counts.
 pub(super) fn redelivered(arrival: &Arrival) -> u32 {
     let headers = Headers(arrival.properties.headers().as_ref());
     headers.redelivered().unwrap_or_else(|| arrival.redelivered.into())
 }
 
-/// The task that a delivery names.
+/// Returns the name of the task of a delivery.
 fn kind_of<'a>(arrival: &'a Arrival, names: &Names) -> &'a str {
     let kind = arrival.properties.kind().as_ref().map(ShortString::as_str).filter(|kind| !kind.is_empty());
     kind.unwrap_or_else(|| names.task_of(arrival.routing_key.as_str()))
@@ -305,13 +306,13 @@ fn read(
     })
 }
 
-/// The outcome in a delivery to a queue of outcomes.
+/// Decodes the outcome in a delivery from a reply queue.
 pub(super) fn decode_reply(delivery: &Delivery) -> Option<ReplyDelivery> {
     let correlation = delivery.properties.correlation_id().as_ref()?.as_str().to_owned();
     Some(ReplyDelivery { correlation, body: delivery.data.clone().into() })
 }
 
-/// The event in a delivery to a queue of events.
+/// Decodes the event in a delivery from a listener's queue.
 pub(super) fn decode_event(delivery: &Delivery) -> Option<Event> {
     Event::from_json(&delivery.data).inspect_err(|error| tracing::debug!(%error, "no event of ork")).ok()
 }
@@ -325,7 +326,7 @@ fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(LongString::from(value))
 }
 
-/// AMQP has no unsigned 64-bit header; what does not fit goes as text.
+/// Encodes a number. AMQP has no unsigned 64-bit header; larger values are sent as text.
 fn number(value: u64) -> AMQPValue {
     i64::try_from(value).map_or_else(|_| text(&value.to_string()), AMQPValue::LongLongInt)
 }
@@ -335,7 +336,7 @@ fn in_range(header: &str, value: u64) -> Result<u32, String> {
         .map_err(|_too_large| format!("the header `{header}` is {value}, at most {} is possible", u32::MAX))
 }
 
-/// The headers of a message from anybody.
+/// The headers of a message from an untrusted sender.
 #[derive(Debug, Clone, Copy)]
 struct Headers<'table>(Option<&'table FieldTable>);
 
@@ -391,7 +392,7 @@ impl<'table> Headers<'table> {
         number.map(Some).ok_or_else(|| format!("the header `{header}` is not a whole number from 0"))
     }
 
-    /// How often a quorum queue delivered it before.
+    /// Returns how often a quorum queue has delivered the message before.
     fn redelivered(self) -> Option<u32> {
         self.number(COUNT).ok().flatten().map(|count| u32::try_from(count).unwrap_or(u32::MAX))
     }

@@ -1,4 +1,4 @@
-//! The records in a part queue. Programs in other languages write them too, so a part's needs one header only.
+//! The records in a part queue. Programs in other languages write them too, so a part's record needs only one header.
 
 use lapin::BasicProperties;
 use lapin::types::{FieldTable, ShortString};
@@ -10,17 +10,17 @@ use crate::broker::PartRecord;
 use crate::broker::amqp::error::Trouble;
 use crate::broker::amqp::topology::short;
 
-/// What a record is that is not about a part.
+/// The header with the type of a record that is not about a part.
 const RECORD: &str = "ork-record";
 const MARK: &str = "ork-mark";
 
-/// How a part ended.
+/// The header that states how a part ended.
 const STATE: &str = "state";
 
 /// The `type` of a record.
 const KIND: &str = "ork.part";
 
-/// The parcel that carries a record.
+/// Encodes a record as a parcel.
 pub(in super::super) fn encode(record: &PartRecord) -> Result<Parcel, Trouble> {
     let mut headers = FieldTable::default();
     let epoch_of = |headers: &mut FieldTable, epoch: u32| {
@@ -57,7 +57,7 @@ pub(in super::super) fn encode(record: &PartRecord) -> Result<Parcel, Trouble> {
     Ok(Parcel { exchange: ShortString::default(), routing_key, mandatory: true, properties, body: record.body.clone() })
 }
 
-/// What a record says.
+/// Decodes a record.
 pub(in super::super) fn decode(properties: &BasicProperties) -> Entry {
     read(Headers(properties.headers().as_ref())).unwrap_or_else(Entry::Unknown)
 }
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_come_back_as_they_went() {
+    fn records_survive_the_round_trip() {
         for entry in [
             Entry::Head { epoch: 7 },
             Entry::Part { epoch: 0, id: 3, total: 9, ok: true },
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_others_needs_one_header_and_what_is_none_says_why() {
+    fn foreign_record_needs_one_header_and_invalid_records_have_a_reason() {
         let headers = |name: &str, value| {
             let mut headers = FieldTable::default();
             headers.insert(name.into(), value);

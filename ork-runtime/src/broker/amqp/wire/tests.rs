@@ -1,4 +1,4 @@
-//! The wire both ways: what goes out comes back, and nothing that comes in can break the reader.
+//! Encoding and decoding: a message survives the round trip, and no input can break the decoder.
 
 use std::collections::BTreeMap;
 
@@ -109,7 +109,7 @@ fn value() -> impl Strategy<Value = AMQPValue> {
 
 proptest! {
     #[test]
-    fn what_goes_out_comes_back(message in message()) {
+    fn messages_survive_the_round_trip(message in message()) {
         let parcel = encode(Outgoing::Work(message.clone()), &names(), usize::MAX).unwrap();
         prop_assert_eq!(parcel.routing_key.as_str(), message.task.as_str());
         let arrival = Arrival {
@@ -125,7 +125,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_that_comes_in_breaks_the_reader(
+    fn no_input_breaks_the_decoder(
         headers in prop::collection::btree_map(
             prop_oneof![Just(ASK), Just(JOB), Just(ROOT), Just(PARENT), Just(EPOCH), Just(INDEX), Just(ATTEMPT), Just("x-delivery-count"),
                     Just("part_id"), Just("total_parts"), Just("part_queue"), Just("on_complete"), Just("oncomplete")]
@@ -158,7 +158,7 @@ proptest! {
 }
 
 #[test]
-fn a_body_and_a_routing_key_are_a_message() {
+fn body_and_routing_key_are_a_complete_message() {
     let decoded = decode(&arrival(BasicProperties::default(), b"{}"), &names());
     let message = decoded.message.unwrap();
     assert!(decoded.anonymous);
@@ -173,7 +173,7 @@ fn a_message_sent_to_the_queue_itself_names_its_task() {
 }
 
 #[test]
-fn a_foreign_name_is_one_job_and_what_its_sender_sees_again() {
+fn foreign_message_id_names_one_job_and_is_its_correlation_id() {
     let properties = BasicProperties::default().with_message_id("order-7".into()).with_reply_to("answers".into());
     let decoded = decode(&arrival(properties, b"{}"), &names());
     let message = decoded.message.unwrap();
@@ -183,14 +183,14 @@ fn a_foreign_name_is_one_job_and_what_its_sender_sees_again() {
 }
 
 #[test]
-fn without_names_the_sender_sees_the_jobs_id() {
+fn correlation_id_defaults_to_the_job_id() {
     let decoded = decode(&arrival(BasicProperties::default().with_reply_to("answers".into()), b"{}"), &names());
     let message = decoded.message.unwrap();
     assert_eq!(message.reply.unwrap().correlation, message.job.to_string());
 }
 
 #[test]
-fn another_content_type_is_refused_and_its_sender_is_known() {
+fn rejected_content_type_keeps_the_reply_address() {
     let properties = BasicProperties::default().with_content_type("text/xml".into()).with_reply_to("answers".into());
     let refused = decode(&arrival(properties, b"<a/>"), &names()).message.unwrap_err();
     assert_eq!(refused.reason, DeadLetterReason::Undecodable);
@@ -203,7 +203,7 @@ fn another_content_type_is_refused_and_its_sender_is_known() {
 }
 
 #[test]
-fn a_part_without_its_job_is_refused() {
+fn part_without_its_job_is_rejected() {
     let mut headers = FieldTable::default();
     headers.insert(ASK.into(), text("part"));
     let properties = BasicProperties::default().with_headers(headers);
@@ -212,7 +212,7 @@ fn a_part_without_its_job_is_refused() {
 }
 
 #[test]
-fn the_brokers_count_of_deliveries_goes_before_its_flag() {
+fn delivery_count_header_takes_precedence_over_redelivered_flag() {
     let mut headers = FieldTable::default();
     headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(3));
     let counted = arrival(BasicProperties::default().with_headers(headers), b"{}");
@@ -241,7 +241,7 @@ fn an_outcome_cannot_be_sent_as_work() {
 }
 
 #[test]
-fn what_is_too_large_or_too_long_is_not_sent() {
+fn too_large_bodies_and_too_long_names_are_not_sent() {
     let message = |task: String, body: Vec<u8>| {
         Outgoing::Work(Message {
             job: JobId::new(),
@@ -266,7 +266,7 @@ fn what_is_too_large_or_too_long_is_not_sent() {
 }
 
 #[test]
-fn a_copy_for_the_queue_is_the_message_as_if_it_were_new() {
+fn republished_copy_keeps_everything_but_delivery_count_and_user() {
     let count = (ShortString::from(COUNT), AMQPValue::LongLongInt(70));
     let other = (ShortString::from("x-trace"), text("abc"));
     let headers = FieldTable::from(BTreeMap::from([count, other.clone()]));
@@ -289,9 +289,9 @@ fn a_copy_for_the_queue_is_the_message_as_if_it_were_new() {
     assert_eq!((parcel.properties, &parcel.body[..]), (expected, &b"{}"[..]));
 }
 
-/// Where nobody listens an event goes nowhere, and that is no error.
+/// An event without a listener is dropped, and that is no error.
 #[test]
-fn an_event_is_published_by_its_type_to_whoever_listens() {
+fn event_is_published_with_its_type_as_routing_key() {
     let job = Job::new(JobId::new(), "add", Timestamp::from_millis(1));
     let event = Event::of(&job, EventKind::Completed, 7, Timestamp::from_millis(2));
     let parcel = encode(Outgoing::Event(event.clone().into()), &names(), usize::MAX).unwrap();
@@ -305,7 +305,7 @@ fn an_event_is_published_by_its_type_to_whoever_listens() {
 }
 
 #[test]
-fn a_fingerprint_that_is_none_is_refused_in_words() {
+fn malformed_fingerprint_is_rejected_with_a_reason() {
     let mut headers = FieldTable::default();
     headers.insert("ork-schema".into(), text("latest"));
     let properties = BasicProperties::default().with_headers(headers).with_message_id("a".into());
