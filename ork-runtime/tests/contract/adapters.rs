@@ -111,23 +111,23 @@ macro_rules! over_rabbitmq {
 
 over_rabbitmq!(
     published_messages_arrive_intact,
-    a_released_one_comes_again_at_once,
-    a_dropped_receipt_is_a_release,
-    a_flood_arrives_whole,
+    requeued_message_is_redelivered_at_once,
+    dropping_an_acker_requeues_the_message,
+    a_flood_of_messages_arrives_completely,
     the_window_limits_unsettled_deliveries,
-    another_window_keeps_the_receipts_good,
+    resizing_the_window_keeps_ackers_valid,
     a_slow_delivery_does_not_hold_back_later_ones,
-    stopping_gives_back_what_was_not_handed_out,
-    dropping_a_subscription_gives_back_what_it_held,
+    stopping_requeues_messages_not_handed_out,
+    dropping_a_subscription_requeues_its_messages,
     two_consumers_share_a_queue,
-    a_dead_one_does_not_come_again,
+    dead_lettered_message_is_not_redelivered,
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_acknowledged_never_comes_again() {
+async fn acknowledged_messages_are_never_redelivered() {
     for kind in [QueueKind::Quorum, QueueKind::Classic] {
         in_a_corner(kind, async |corner| {
-            broker::what_is_acknowledged_never_comes_again(corner.world().await).await;
+            broker::acknowledged_messages_are_never_redelivered(corner.world().await).await;
             broker::is_empty(corner.world().await).await;
         })
         .await;

@@ -120,7 +120,7 @@ pub async fn published_messages_arrive_intact(world: World) {
     }
 }
 
-pub async fn a_released_one_comes_again_at_once(world: World) {
+pub async fn requeued_message_is_redelivered_at_once(world: World) {
     let mut subscription = world.consume(1).await;
     world.publish(vec![numbered(7)]).await;
     let first = next(&mut subscription).await;
@@ -134,7 +134,7 @@ pub async fn a_released_one_comes_again_at_once(world: World) {
     nothing_comes(&mut subscription).await;
 }
 
-pub async fn a_dropped_receipt_is_a_release(world: World) {
+pub async fn dropping_an_acker_requeues_the_message(world: World) {
     let mut subscription = world.consume(5).await;
     world.publish(vec![numbered(7)]).await;
     drop(next(&mut subscription).await);
@@ -143,7 +143,7 @@ pub async fn a_dropped_receipt_is_a_release(world: World) {
     again.acker.settle(Disposition::Ack);
 }
 
-pub async fn what_is_acknowledged_never_comes_again(world: World) {
+pub async fn acknowledged_messages_are_never_redelivered(world: World) {
     const N: usize = 1_000;
     let mut subscription = world.consume(100).await;
     world.publish((0..N).map(numbered).collect()).await;
@@ -173,7 +173,7 @@ pub async fn is_empty(world: World) {
     nothing_comes(&mut subscription).await;
 }
 
-pub async fn a_flood_arrives_whole(world: World) {
+pub async fn a_flood_of_messages_arrives_completely(world: World) {
     const N: usize = 6_000;
     world.publish((0..N).map(numbered).collect()).await;
     let mut subscription = world.consume(2_000).await;
@@ -199,7 +199,7 @@ pub async fn the_window_limits_unsettled_deliveries(world: World) {
     nothing_comes(&mut subscription).await;
 }
 
-pub async fn another_window_keeps_the_receipts_good(world: World) {
+pub async fn resizing_the_window_keeps_ackers_valid(world: World) {
     let mut subscription = world.consume(2).await;
     world.publish((0..40).map(numbered).collect()).await;
     let (first, second) = (next(&mut subscription).await, next(&mut subscription).await);
@@ -236,7 +236,7 @@ pub async fn a_slow_delivery_does_not_hold_back_later_ones(world: World) {
     nothing_comes(&mut subscription).await;
 }
 
-pub async fn stopping_gives_back_what_was_not_handed_out(world: World) {
+pub async fn stopping_requeues_messages_not_handed_out(world: World) {
     let mut first = world.consume(10).await;
     world.publish((0..10).map(numbered).collect()).await;
     let (one, two) = (next(&mut first).await, next(&mut first).await);
@@ -258,7 +258,7 @@ pub async fn stopping_gives_back_what_was_not_handed_out(world: World) {
     nothing_comes(&mut second).await;
 }
 
-pub async fn dropping_a_subscription_gives_back_what_it_held(world: World) {
+pub async fn dropping_a_subscription_requeues_its_messages(world: World) {
     let first = world.consume(10).await;
     world.publish((0..10).map(numbered).collect()).await;
     drop(first);
@@ -286,7 +286,7 @@ pub async fn two_consumers_share_a_queue(world: World) {
     assert!(n_one > 0 && n_two > 0, "{n_one} and {n_two}");
 }
 
-pub async fn a_dead_one_does_not_come_again(world: World) {
+pub async fn dead_lettered_message_is_not_redelivered(world: World) {
     let mut subscription = world.consume(1).await;
     world.publish(vec![numbered(1), numbered(2)]).await;
     let first = next(&mut subscription).await;

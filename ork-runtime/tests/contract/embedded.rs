@@ -71,7 +71,7 @@ impl Clock for Set {
 
 /// Fails on the code before, which looked at the clock without end while something was due and the window was full.
 #[tokio::test]
-async fn what_is_due_waits_for_room_without_a_loop() {
+async fn due_row_waits_for_a_full_window_without_busy_looping() {
     const DUE: i64 = 10;
     let (now, _) = watch::channel(0);
     let waits = Arc::new(AtomicUsize::new(0));
@@ -141,16 +141,16 @@ macro_rules! over_embedded {
 
 // Parts and joins get into the outbox by way of a split, so that `published_messages_arrive_intact` cannot publish them.
 over_embedded!(
-    a_released_one_comes_again_at_once,
-    a_dropped_receipt_is_a_release,
-    what_is_acknowledged_never_comes_again,
+    requeued_message_is_redelivered_at_once,
+    dropping_an_acker_requeues_the_message,
+    acknowledged_messages_are_never_redelivered,
     is_empty,
-    a_flood_arrives_whole,
+    a_flood_of_messages_arrives_completely,
     the_window_limits_unsettled_deliveries,
-    another_window_keeps_the_receipts_good,
+    resizing_the_window_keeps_ackers_valid,
     a_slow_delivery_does_not_hold_back_later_ones,
-    stopping_gives_back_what_was_not_handed_out,
-    dropping_a_subscription_gives_back_what_it_held,
+    stopping_requeues_messages_not_handed_out,
+    dropping_a_subscription_requeues_its_messages,
     two_consumers_share_a_queue,
-    a_dead_one_does_not_come_again,
+    dead_lettered_message_is_not_redelivered,
 );

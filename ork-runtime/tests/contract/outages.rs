@@ -20,7 +20,7 @@ use crate::proxy::Proxy;
 use crate::rabbitmq::{answering, over_both};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn outcomes_that_are_sent_while_the_connection_is_cut_are_not_lost() {
+async fn replies_sent_while_the_connection_is_cut_are_not_lost() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let (proxy, cut_corner) = cuttable(&corner);
         let (asker, worker) = (cut_corner.amqp(), corner.amqp());
@@ -45,7 +45,7 @@ async fn outcomes_that_are_sent_while_the_connection_is_cut_are_not_lost() {
 
 /// Before, it took forty seconds until the dead connection was noticed, and then up to ten more until the next attempt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outcome_that_is_sent_while_packets_are_dropped_comes_soon_after_the_network_is_back() {
+async fn reply_sent_while_packets_are_dropped_arrives_soon_after_the_network_recovers() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let (proxy, cut_corner) = cuttable(&corner);
         let (asker, worker) = (cut_corner.amqp(), corner.amqp());
@@ -69,7 +69,7 @@ fn outcome(to: ReplyTo) -> Outgoing {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_are_tried_in_turn_until_one_takes_the_connection() {
+async fn nodes_are_tried_in_turn_until_one_accepts_the_connection() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let (proxy, cut_corner) = cuttable(&corner);
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -113,7 +113,7 @@ async fn nodes_are_tried_in_turn_until_one_takes_the_connection() {
 /// What stands before a broker goes on taking connections when that is away: whoever had the broker is told that it is
 /// gone, not that there is something else, and tries on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_is_away_behind_something_that_is_there_is_away() {
+async fn broker_down_behind_a_reachable_proxy_counts_as_disconnected() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let (proxy, cut_corner) = cuttable(&corner);
         let mut config = cut_corner.config();
@@ -154,7 +154,7 @@ pub fn port_of(url: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_not_settled_comes_again_after_a_cut_and_late_receipts_change_nothing() {
+async fn unsettled_messages_are_redelivered_after_a_cut_and_stale_ackers_change_nothing() {
     over_both(async |corner| {
         let (proxy, cut_corner) = cuttable(&corner);
         let broker = cut_corner.amqp();
@@ -195,7 +195,7 @@ async fn what_was_not_settled_comes_again_after_a_cut_and_late_receipts_change_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_outlives_its_queue() {
+async fn consumer_survives_the_deletion_of_its_queue() {
     over_both(async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(5).await;
@@ -219,7 +219,7 @@ async fn a_consumer_outlives_its_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_publisher_outlives_its_exchange() {
+async fn publisher_survives_the_deletion_of_its_exchange() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let publisher = corner.amqp();
         publisher.prepare(&[queue(1)]).await.unwrap();
@@ -251,7 +251,7 @@ async fn publish_until_confirmed(broker: &Arc<Amqp>, messages: Vec<Message>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_full_queue_does_not_take_it_takes_later() {
+async fn messages_that_a_full_queue_rejects_are_accepted_later() {
     let Some(node) = private_node() else { return };
     let full = r#"{"max-length": 3, "overflow": "reject-publish"}"#;
     let told = node.command("rabbitmqctl").args(["set_policy", "full", r"\.task\.", full]).output().unwrap();
@@ -376,7 +376,7 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_settled_before_closing_is_settled() {
+async fn dispositions_before_close_are_carried_out() {
     over_both(async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(200).await;

@@ -61,7 +61,7 @@ pub async fn publish_plainly(channel: &Channel, corner: &Corner, key: &str, body
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_letter_says_why_and_where_it_was() {
+async fn dead_letter_records_its_reason_and_origin() {
     over_both(async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(5).await;
@@ -88,7 +88,7 @@ async fn a_dead_letter_says_why_and_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_no_queue_takes_is_kept_with_the_dead() {
+async fn unroutable_messages_are_dead_lettered() {
     over_both(async |corner| {
         let world = corner.world().await;
         world.publish(vec![Message { task: "nobody".to_owned(), ..numbered(5) }]).await;
@@ -100,7 +100,7 @@ async fn what_no_queue_takes_is_kept_with_the_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_of_a_foreigner_is_a_body_and_a_routing_key() {
+async fn message_of_a_plain_client_needs_only_a_body_and_a_routing_key() {
     over_both(async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(5).await;
@@ -134,7 +134,7 @@ async fn a_message_of_a_foreigner_is_a_body_and_a_routing_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_message_says_why_and_stops_nothing() {
+async fn undecodable_message_reports_the_reason_and_blocks_nothing() {
     over_both(async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(20).await;
@@ -175,7 +175,7 @@ async fn what_is_no_message_says_why_and_stops_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn outcomes_arrive_and_those_for_nobody_say_so() {
+async fn replies_arrive_and_undeliverable_ones_fail() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let (asker, worker) = (corner.amqp(), corner.amqp());
         worker.prepare(&[queue(1)]).await.unwrap();
@@ -214,7 +214,7 @@ async fn outcomes_arrive_and_those_for_nobody_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_made_otherwise_says_what_to_do() {
+async fn queue_with_other_arguments_is_reported_with_advice() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         corner.world().await;
         let classic = Corner { kind: QueueKind::Classic, ..corner.clone() };
@@ -229,7 +229,7 @@ async fn a_queue_made_otherwise_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_and_bodies_that_amqp_cannot_carry_are_refused_alone() {
+async fn names_and_bodies_that_amqp_cannot_carry_are_rejected_alone() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let mut config = corner.config();
         config.max_message_bytes = 1_000;
@@ -250,7 +250,7 @@ async fn names_and_bodies_that_amqp_cannot_carry_are_refused_alone() {
 
 /// The broker ends the channel at such a message and does not say which one it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_only_the_broker_finds_too_large_is_refused_alone() {
+async fn body_that_only_the_broker_finds_too_large_is_rejected_alone() {
     if !can_start_nodes() {
         return;
     }
@@ -291,7 +291,7 @@ async fn a_body_that_only_the_broker_finds_too_large_is_refused_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_is_not_let_in_is_told_why_without_the_password() {
+async fn connection_errors_report_the_reason_without_the_password() {
     let Some(url) = shared_node() else { return };
     let port = port_of(url);
     let closed_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -354,7 +354,7 @@ pub fn answering(words: &'static [u8]) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_says_that_it_answers() {
+async fn check_reports_a_reachable_broker() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let words = corner.amqp().check().await.unwrap();
         assert!(words.contains("answers") && words.contains(":***@"), "{words}");
@@ -365,7 +365,7 @@ async fn a_broker_says_that_it_answers() {
 
 /// RabbitMQ takes any bytes for a name, lapin only UTF-8: such a message ends the connection it arrives on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_that_is_no_text_goes_to_the_dead_and_takes_nothing_along() {
+async fn message_with_a_name_that_is_not_utf8_is_dead_lettered_alone() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(10).await;

@@ -23,7 +23,7 @@ async fn n_dead(corner: &Corner) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_given_back_is_not_given_up_and_stays_as_it_was() {
+async fn requeued_messages_are_not_dead_lettered_and_stay_unchanged() {
     over_both(async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(5).await;
@@ -46,7 +46,7 @@ async fn what_is_given_back_is_not_given_up_and_stays_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_came_to_nothing_without_a_word_begins_anew_before_the_queue_gives_it_up() {
+async fn often_redelivered_message_is_republished_before_the_delivery_limit() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let world = corner.world().await;
         world.publish(vec![numbered(7)]).await;
@@ -72,7 +72,7 @@ async fn what_came_to_nothing_without_a_word_begins_anew_before_the_queue_gives_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_everybody_declines_is_put_aside() {
+async fn message_that_all_workers_decline_is_dead_lettered() {
     over_both(async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(5).await;
@@ -98,7 +98,7 @@ async fn what_everybody_declines_is_put_aside() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_says_how_many_are_dead() {
+async fn check_reports_the_number_of_dead_letters() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let world = corner.world().await;
         assert!(world.broker.check().await.unwrap().contains("are empty"));
@@ -117,7 +117,7 @@ async fn a_broker_says_how_many_are_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_dead_stay_however_often_they_are_looked_at() {
+async fn dead_letters_stay_however_often_they_are_read() {
     over_both(async |corner| {
         let world = corner.world().await;
         world.publish(vec![Message { task: "nobody".to_owned(), ..numbered(5) }]).await;
