@@ -1,4 +1,5 @@
-//! The same cases over the embedded broker, which takes the outbox of a store: messages get in as submitted jobs.
+//! The cases of [`broker`] over the embedded broker. It reads the outbox of a store, so a case publishes by submitting
+//! jobs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,7 +44,7 @@ fn job_of(message: Message) -> NewJob {
     NewJob { job: new, input: body }
 }
 
-/// A clock that the test sets. It counts the waits for a moment.
+/// A clock that the test sets, and that counts how often something waits for a moment.
 #[derive(Debug)]
 struct Set {
     now: watch::Sender<i64>,
@@ -69,7 +70,8 @@ impl Clock for Set {
     }
 }
 
-/// Fails on the code before, which looked at the clock without end while something was due and the window was full.
+/// Earlier code failed this test: it looked at the clock in an endless loop while a row was due and the window was
+/// full.
 #[tokio::test]
 async fn due_row_waits_for_a_full_window_without_busy_looping() {
     const DUE: i64 = 10;
@@ -107,7 +109,7 @@ async fn due_row_waits_for_a_full_window_without_busy_looping() {
     }
     assert!(waits.load(Ordering::SeqCst) <= before + 1, "{waits:?}");
     held.acker.settle(Disposition::Ack);
-    // The other job, and the second attempt of the late one.
+    // The other job, and the second attempt of the delayed one.
     for _ in 0..2 {
         next(&mut subscription).await.acker.settle(Disposition::Ack);
     }
@@ -139,7 +141,7 @@ macro_rules! over_embedded {
     };
 }
 
-// Parts and joins get into the outbox by way of a split, so that `published_messages_arrive_intact` cannot publish them.
+// `published_messages_arrive_intact` is left out: it publishes parts and joins, which only a split adds to the outbox.
 over_embedded!(
     requeued_message_is_redelivered_at_once,
     dropping_an_acker_requeues_the_message,

@@ -1,4 +1,5 @@
-//! What comes again and again: given back it never wears out, declined it comes to an end.
+//! Messages that are redelivered many times: a requeued one stays deliverable, a declined one is dead-lettered in the
+//! end.
 
 use futures_util::StreamExt as _;
 use lapin::BasicProperties;
@@ -13,7 +14,7 @@ use crate::adapters::{Corner, in_a_corner};
 use crate::broker::{SOON, next, nothing_comes, number_of, numbered};
 use crate::rabbitmq::{get, header, over_both, publish_plainly};
 
-/// More often than a quorum queue delivers a message by itself.
+/// More deliveries than the delivery limit of ork's quorum queues.
 const OFTEN: usize = 120;
 
 async fn n_dead(corner: &Corner) -> u32 {
@@ -108,7 +109,7 @@ async fn check_reports_the_number_of_dead_letters() {
             .await
             .acker
             .settle(Disposition::DeadLetter(DeadLetterReason::Exhausted, "it died".to_owned()));
-        // What was said is carried out before it is closed.
+        // Closing carries out the pending dispositions first.
         world.broker.close().await;
         let words = corner.amqp().check().await.unwrap();
         assert!(words.contains("holding 1 that nobody could run"), "{words}");
