@@ -63,9 +63,9 @@ fn ork(store: &str, count: u64, what: &str) {
     });
 }
 
-/// The same row operations by hand. Parts are inserted, read and marked as started in a bitmap; they get their outputs
-/// and are marked as done in the bitmap; at the end they are read in order. One thread, 1,000 parts for each
-/// transaction, and statements that are prepared once.
+/// Runs the raw program, which does the row operations of ork by hand. Parts are inserted, read and marked as started
+/// in a bitmap; they get their outputs and are marked as done in the bitmap; at the end they are read in order. One
+/// thread, 1,000 parts for each transaction, and statements that are prepared once.
 fn raw(path: &std::path::Path, count: u64) {
     const BATCH: u64 = 1_000;
     let db = Connection::open(path).unwrap();

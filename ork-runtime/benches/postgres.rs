@@ -97,9 +97,9 @@ async fn commit(connection: &mut PgConnection) {
     raw_sql("COMMIT").execute(connection).await.unwrap();
 }
 
-/// The same row operations by hand. Parts are inserted, read and marked as started in a bitmap; they get their outputs
-/// and are marked as done in the bitmap; at the end they are read in order. One connection, and 1,000 parts for each
-/// transaction; the commits that mark parts as started are not synchronous.
+/// Runs the raw program, which does the row operations of ork by hand. Parts are inserted, read and marked as started
+/// in a bitmap; they get their outputs and are marked as done in the bitmap; at the end they are read in order. One
+/// connection, and 1,000 parts for each transaction; the commits that mark parts as started are not synchronous.
 async fn raw(server: &str, count: u64) -> f64 {
     const BATCH: u64 = 1_000;
     let mut connection = postgres::connect(&postgres::create(server).await).await;

@@ -112,7 +112,8 @@ impl Talk<'_> {
     async fn run(&mut self, group: &mut Group, pipes: (ChildStdin, ChildStdout), ladder: &mut Ladder) {
         let ((mut stdin, mut stdout), input) = (pipes, std::mem::take(&mut self.input));
         let write = async move {
-            // A program need not read its input, so a failed write is ignored: the exit code says whether it succeeded.
+            // A program need not read its input, so a failed write is ignored: the exit code tells success from
+            // failure.
             drop(stdin.write_all(&input).await);
         };
         tokio::pin!(write);
