@@ -1,15 +1,19 @@
-//! Small tasks over RabbitMQ: published, consumed, and both at once, by ork with its default store (`SQLite`,
-//! `synchronous=FULL`) and with none, beside two raw lapin programs in the same run.
+//! Benchmark of small tasks over RabbitMQ: publishing, consuming, and both at once. It compares ork with its default
+//! store (`SQLite`, `synchronous=FULL`) and without a store to two raw lapin programs in the same run.
 //!
-//! The first raw program is what a user would write: confirms pipelined, each delivery acknowledged by itself. The
-//! second is at the limit: one acknowledgement for 500, and the prefetch that suits it. Neither remembers anything.
+//! The first raw program is what a user would write: it pipelines confirms, and acknowledges each delivery by itself.
+//! The second one is as fast as possible: one acknowledgement for 500 deliveries, and a prefetch to match. Neither
+//! keeps any state.
 //!
-//! Then the fan-in of 10,000 parts: a process that submits, two that work, and a store they share, or none: then the parts
-//! are counted in a part queue. From the submission to the result of the join.
+//! The second part measures the fan-in of 10,000 parts, from the submission to the result of the join: one process
+//! submits and two work. They share a store, or have none; then the parts are counted in a part queue.
 //!
-//! `cargo bench -p ork-runtime --bench amqp [-- COUNT [ROUNDS]] [PROGRAM ..]`, on the node of `ORK_TEST_AMQP_URL` or on one of its
-//! own; `fan_in` as PROGRAM measures that alone. The last line is one JSON object: `ratio` is ork with its default store, end to end on quorum queues, over the
-//! first raw program; `ratio_limit` over the second; `ratio_told` is that ork telling events over the same ork telling none.
+//! `cargo bench -p ork-runtime --bench amqp [-- COUNT [ROUNDS]] [PROGRAM ..]` runs on the node of `ORK_TEST_AMQP_URL`,
+//! or on a node that it starts. `fan_in` as PROGRAM measures the fan-in alone.
+//!
+//! The last line is one JSON object. `ratio` is the end-to-end rate on quorum queues of ork with its default store over
+//! that of the first raw program, and `ratio_limit` over that of the second. `ratio_told` is the rate of the same ork
+//! with events over its rate without events.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -54,7 +58,7 @@ static DONE: AtomicU64 = AtomicU64::new(0);
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static ALL: LazyLock<Notify> = LazyLock::new(Notify::new);
 
-/// One more is done; whoever waits for the last one is woken.
+/// Counts a finished task. The last one wakes the waiter.
 fn one_more() {
     if DONE.fetch_add(1, Ordering::Relaxed) + 1 == COUNT.load(Ordering::Relaxed) {
         ALL.notify_one();
@@ -66,14 +70,14 @@ fn expect(count: u64) {
     COUNT.store(count, Ordering::Relaxed);
 }
 
-/// The work: nothing, so that what is measured is the way there.
+/// A task that does nothing, so that only the overhead is measured.
 #[task]
 async fn small(number: u64, text: String) {
     assert!(!text.is_empty(), "{number}");
     one_more();
 }
 
-/// One part of a job; on the queue of the others, so that there is only one.
+/// The task of one part. It shares the queue of the other task, so that there is only one queue.
 #[task(queue = "small")]
 async fn one(number: u64) -> u64 {
     number
@@ -89,10 +93,10 @@ async fn one_join(parts: Parts<u64>) -> ork::Result<u64> {
     Ok(parts.all_ok()?.collect().await?.into_iter().sum())
 }
 
-/// How many parts the fan-in has: as many as in the figures that others are compared by.
+/// The number of parts of the fan-in: the same as in the measurements of the systems that ork is compared with.
 const PARTS: u64 = 10_000;
 
-/// A body of 200 bytes.
+/// Returns a message with a body of 200 bytes.
 fn message(number: u64) -> small {
     let text = "x".repeat(200 - 21 - number.to_string().len());
     small { number, text }
@@ -105,16 +109,16 @@ fn body(number: u64) -> Vec<u8> {
     body
 }
 
-/// Who does the work.
+/// The programs that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Program {
-    /// lapin as a user would write it.
+    /// lapin, as a user would write it.
     User,
-    /// lapin at the limit.
+    /// lapin, as fast as possible.
     Limit,
     /// ork with its default store.
     Sqlite,
-    /// The same, telling what happens to every job; the others tell nothing.
+    /// ork with its default store, which publishes events for every job. The other programs publish none.
     Told,
     /// ork without a store.
     None,
@@ -134,7 +138,7 @@ impl Program {
     }
 }
 
-/// Names of its own on a node, for one measurement.
+/// Names on a node that only one measurement uses, and a folder for its store.
 struct Place {
     url: String,
     prefix: String,
@@ -163,14 +167,15 @@ impl Place {
         }
     }
 
-    /// A process that works here until its standard input ends.
+    /// Starts a worker process that runs until its standard input ends.
     fn worker(&self, program: Program) -> Child {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("work").args([&self.url, &self.prefix, self.queues]).arg(self.store(program));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
     }
 
-    /// Parts a second of one job after another, the first of which warms up, and the most memory that a worker needed.
+    /// Runs one job after another; the first one is a warm-up. Returns the parts per second of each of the others, and
+    /// the peak memory of a worker in MiB.
     async fn fan_in(&self, program: Program, rounds: u64) -> (Vec<f64>, f64) {
         let client = self.ork(program).await;
         let mut workers = [self.worker(program), self.worker(program)].map(|mut worker| {
@@ -183,7 +188,7 @@ impl Place {
             line
         };
         for (_, out) in &mut workers {
-            // Its first line says that it consumes.
+            // The first line says that the worker consumes.
             line(out);
         }
         let mut rates = Vec::new();
@@ -239,7 +244,7 @@ impl Place {
             Program::Sqlite | Program::Told | Program::None => {
                 let ork = self.ork(program).await;
                 submit(&ork, count).await;
-                // Ends when the broker has confirmed the last one.
+                // Returns when the broker has confirmed the last message.
                 ork.shutdown().await;
             }
         }
@@ -281,14 +286,14 @@ impl Place {
     }
 }
 
-/// Submits in runs of 250, four of them under way at a time, as the raw programs have 1,000 messages under way.
+/// Submits in batches of 250 with four batches in flight, to match the 1,000 messages in flight of the raw programs.
 async fn submit(ork: &Ork, count: u64) {
     let runs = futures_util::stream::iter((0..count).step_by(250));
     let submitted = runs.map(|first| ork.submit_all((first..(first + 250).min(count)).map(message)));
     submitted.buffered(4).for_each(|run| async { drop(run.unwrap()) }).await;
 }
 
-/// Confirms are waited for with 1,000 messages on their way.
+/// Publishes with up to 1,000 messages that are not confirmed yet.
 async fn raw_publish(channel: &Channel, queue: ShortString, count: u64) {
     channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
     let options = BasicPublishOptions { mandatory: true, immediate: false };
@@ -346,7 +351,7 @@ async fn measure(url: &str, queues: &'static str, program: Program, count: u64, 
     json!({ "publish_per_s": round(publish), "consume_per_s": round(consume), "end_to_end_per_s": round(both) })
 }
 
-/// A process of its own that works.
+/// Runs a worker until standard input ends. This is the main function of a worker process.
 async fn work(url: &str, prefix: &str, queues: &str, store: &str) {
     let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
     let builder = Ork::builder().config(config).store(store).broker(url);

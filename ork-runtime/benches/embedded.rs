@@ -1,10 +1,12 @@
-//! Fan-out and fan-in in one process: parts a second from submit to joined, over `SQLite` (`synchronous=FULL`) and in
-//! memory, beside a raw `SQLite` program that does the same row operations in batches of 1,000; and over `SQLite` with a
-//! concurrency limit that is never met, and with four of them, by a key.
+//! Benchmark of fan-out and fan-in in one process: parts per second, from the submission to the result of the join.
 //!
-//! `cargo bench -p ork-runtime --bench embedded [-- SIZE ..]`; sizes are numbers of parts, 1,000 to 1,000,000 if none
-//! are given. The last line is one JSON object; its `ratio` is ork's parts/s over the raw program's at 10^5 parts, its
-//! `limited` those with the limit over those without, at as many, its `keyed` the same with limits by a key.
+//! It compares ork over `SQLite` (`synchronous=FULL`) and in memory to a raw `SQLite` program that does the same row
+//! operations in batches of 1,000. It also measures ork over `SQLite` with a concurrency limit that is never reached,
+//! and with four such limits, one for each value of a key.
+//!
+//! `cargo bench -p ork-runtime --bench embedded [-- SIZE ..]`. Sizes are numbers of parts; the default is 1,000 to
+//! 1,000,000. The last line is one JSON object, with ratios at 10^5 parts: `ratio` is ork's rate over that of the raw
+//! program, `limited` the rate with the limit over the rate without one, and `keyed` the same for limits by key.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,7 +33,7 @@ use rusqlite::{Connection, params};
 use serde_json::json;
 use support::{now, peak_mib, rate, round};
 
-/// One measurement, in a process of its own so that its peak memory is its own.
+/// Makes one measurement. Each runs in a separate process, so that the peak memory is that of the measurement alone.
 fn measure(what: &str, count: u64) -> serde_json::Value {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bench.db");
@@ -61,8 +63,9 @@ fn ork(store: &str, count: u64, what: &str) {
     });
 }
 
-/// The same rows by hand: parts are inserted, read, marked as begun in a set, given their output, marked as done in
-/// the set, and read in order at the end. 1,000 a transaction, one thread, statements prepared once.
+/// Runs the raw program, which does the row operations of ork by hand. Parts are inserted, read and marked as started
+/// in a bitmap; they get their outputs and are marked as done in the bitmap; at the end they are read in order. One
+/// thread, 1,000 parts for each transaction, and statements that are prepared once.
 fn raw(path: &std::path::Path, count: u64) {
     const BATCH: u64 = 1_000;
     let db = Connection::open(path).unwrap();

@@ -1,8 +1,11 @@
-//! One call of a Python task: on a warm interpreter, on a new one, from several callers at once, with a large input;
-//! beside a Python that is started for one line and a Python that echoes lines, which is as fast as pipes are.
+//! Benchmark of one call of a Python task: on a warm interpreter, on a new one, from several callers at once, and with
+//! a large input. It is compared to a Python that is started to print one line, and to a Python that echoes lines,
+//! which is as fast as pipes are.
 //!
-//! `cargo bench -p ork-runtime --bench executors`; the Python is `python3`, or what `ORK_TEST_PYTHON` names. The last line
-//! is one JSON object; its `warm` is the time of a warm call over that of an echoed line.
+//! `cargo bench -p ork-runtime --bench executors`. It runs `python3`, or the program that `ORK_TEST_PYTHON` names. The
+//! last line is one JSON object. `warm` is the time of a warm call over that of an echoed line, `cold` the time of a
+//! call on a new interpreter over that of a started Python, and `cold_over_warm` the time of a cold call over that of a
+//! warm one.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -49,7 +52,7 @@ impl Bench {
     }
 }
 
-/// The time of one of so many.
+/// Returns the average time of `count` operations.
 fn each(begun: Instant, count: u32) -> Duration {
     begun.elapsed() / count
 }
@@ -90,7 +93,7 @@ async fn measure(python: &str) {
     let small = json!({ "text": "small" });
     let mut cold = Duration::ZERO;
     for at in 0..20 {
-        // Another file each time, so another interpreter.
+        // Each call has another file, and therefore another interpreter.
         let name = format!("cold{at}.py");
         std::fs::write(bench.folder.path().join(&name), TASK).unwrap();
         let begun = Instant::now();

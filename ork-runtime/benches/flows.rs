@@ -1,12 +1,18 @@
-//! Workflows in one process: instances a second from submit to the end of the run, of a task that is made many by a number,
-//! by a list, and while each instance records a measurement; beside a plain job with as many parts, over `SQLite` and
-//! `PostgreSQL`. And instances of a Python task, up to 100,000, beside a Python that echoes as many lines.
+//! Benchmark of workflows in one process: instances per second of a fan-out step, from the submission to the end of the
+//! workflow run.
 //!
-//! `cargo bench -p ork-runtime --bench flows [-- SIZE ..]`; sizes are numbers of instances, 1,000 to 100,000 if none are
-//! given. It starts a private `PostgreSQL` server with `fsync` on. The Python is `python3`, or what `ORK_TEST_PYTHON` names.
-//! The last line is one JSON object. Its `counted`, `listed` and `recorded` are instances/s over the plain job's parts/s at
-//! the largest size over `SQLite`, its `python` those of Python over echoed lines/s, its `growth` what an instance by a number
-//! takes at the largest size over what it takes at the smallest that is 10,000 at least.
+//! The step fans out by a number, by a list, and by a number with a measurement recorded by each instance. It is
+//! compared to a plain job with as many parts, over `SQLite` and `PostgreSQL`. A Python step with up to 100,000
+//! instances is compared to a Python that echoes as many lines.
+//!
+//! `cargo bench -p ork-runtime --bench flows [-- SIZE ..]`. Sizes are numbers of instances; the default is 1,000 to
+//! 100,000. The benchmark starts a private `PostgreSQL` server with `fsync` on. It runs `python3`, or the program that
+//! `ORK_TEST_PYTHON` names.
+//!
+//! The last line is one JSON object. `counted`, `listed` and `recorded` are instances/s over the parts/s of the plain
+//! job, at the largest size over `SQLite`. `python` is instances/s of the Python step over echoed lines/s. `growth` is
+//! the time per instance of a fan-out by a number at the largest size, over that at the smallest size of at least
+//! 10,000.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -42,19 +48,19 @@ async fn flow_list(n: u64) -> Vec<u64> {
     (0..n).collect()
 }
 
-/// One of many: its index.
+/// A task with many instances, which returns the index of its instance.
 #[task]
 async fn flow_counted(context: Context) -> u64 {
     context.parallel_index()
 }
 
-/// One of many: its item.
+/// A task with many instances, which returns its item.
 #[task]
 async fn flow_listed(item: u64) -> u64 {
     item
 }
 
-/// One of many, which records a measurement.
+/// A task with many instances, each of which records a measurement.
 #[task]
 async fn flow_recorded(context: Context) -> u64 {
     context.metrics().record("index", 1.0, &[]);
@@ -68,7 +74,7 @@ async fn flow_sum(all: Vec<u64>) -> u64 {
 
 const PYTHON: &str = "def main(item: int) -> int:\n    return item\n";
 
-/// A list of `n`, something that is made many, and the sum of what all have returned.
+/// A workflow of three steps: a list of `n` numbers, a step that fans out, and the sum of its outputs.
 fn plan(many: Runs, fan: Fan, n: u64, folder: &std::path::Path) -> Plan {
     let rust = |task: &str| Runs::Rust { task: task.into() };
     let whole = |task| Reference { task, path: Vec::new() };
@@ -80,7 +86,7 @@ fn plan(many: Runs, fan: Fan, n: u64, folder: &std::path::Path) -> Plan {
     Plan { name: "bench".into(), folder: folder.to_str().map(Into::into), tasks: vec![list, many, sum] }
 }
 
-/// One measurement, in a process of its own so that its peak memory is its own.
+/// Makes one measurement. Each runs in a separate process, so that the peak memory is that of the measurement alone.
 async fn measure(what: &str, store: &str, count: u64) -> Value {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("task.py"), PYTHON).unwrap();
@@ -116,7 +122,7 @@ fn python() -> String {
     std::env::var("ORK_TEST_PYTHON").unwrap_or_else(|_| "python3".into())
 }
 
-/// Lines a second that go to a Python and come back.
+/// Returns how many lines per second a Python process echoes.
 fn echo(count: u64) -> f64 {
     let code = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)";
     let mut child = Command::new(python())

@@ -1,8 +1,9 @@
-//! Submit to result with nothing else to do: one job after the other, embedded and over RabbitMQ, beside a raw lapin
-//! round trip in the same run.
+//! Benchmark of latency: the time from the submission of a job to its result, one job after the other on idle workers.
+//! It measures ork embedded and over RabbitMQ, and a raw lapin round trip in the same run.
 //!
-//! `cargo bench -p ork-runtime --bench latency [-- COUNT]`, on the node of `ORK_TEST_AMQP_URL` or on one of its own.
-//! The last line is one JSON object; its `ratio` is the median over RabbitMQ with the default store over the raw one.
+//! `cargo bench -p ork-runtime --bench latency [-- COUNT]` runs on the node of `ORK_TEST_AMQP_URL`, or on a node that
+//! it starts. The last line is one JSON object. `ratio` is the median of ork over RabbitMQ with the default store, over
+//! the median of the raw round trip.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -37,16 +38,16 @@ use ork::{Ork, task};
 use serde_json::{Value, json};
 use support::{now, quantile, round};
 
-/// Adds one.
+/// The task: adds one.
 #[task]
 async fn next(number: u64) -> u64 {
     number + 1
 }
 
-/// Runs before anything is measured.
+/// The number of jobs that run before the measurement begins.
 const WARM: u64 = 50;
 
-/// Milliseconds each.
+/// Returns the time of each job in milliseconds.
 async fn ork(store: &str, broker: &str, prefix: &str, count: u64) -> Vec<f64> {
     let config = ork::Config::from(Some("/dev/null".as_ref()), []).unwrap();
     let ork = Ork::builder().config(config).store(store).broker(broker).set("prefix", prefix).build().await.unwrap();
@@ -61,8 +62,8 @@ async fn ork(store: &str, broker: &str, prefix: &str, count: u64) -> Vec<f64> {
     took.split_off(WARM as usize)
 }
 
-/// A request and its answer through a durable quorum queue, persistent and confirmed, by lapin alone: one connection
-/// asks, another one answers.
+/// Returns the time of each raw round trip in milliseconds: lapin alone sends a request through a durable quorum queue,
+/// persistent and confirmed, and another connection replies.
 async fn raw(url: &str, prefix: &str, count: u64) -> Vec<f64> {
     let connect = async || {
         let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
@@ -110,7 +111,7 @@ async fn consume(channel: &Channel, queue: &str, no_ack: bool) -> lapin::Consume
     channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await.unwrap()
 }
 
-/// Publishes; the confirm comes while the message is on its way, and nobody waits for it.
+/// Publishes a message. The confirm is checked in the background, so that the caller does not wait for it.
 async fn publish(channel: &Channel, queue: &str, body: &[u8], properties: BasicProperties) {
     let options = BasicPublishOptions { mandatory: true, immediate: false };
     let properties = properties.with_delivery_mode(2);

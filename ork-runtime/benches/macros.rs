@@ -1,9 +1,10 @@
-//! What `#[task]` costs the compiler: two crates of 200 functions each, one with `#[task]`, the other with the same
-//! types and only the derives that a task's types need anyway, built again after a touch; and the lines that a task
-//! expands to.
+//! Benchmark of the compile time of `#[task]`, and the number of lines that a task expands to.
 //!
-//! `cargo bench -p ork-runtime --bench macros [-- ROUNDS]`. The last line is one JSON object; its `ratio` is the time
-//! with `#[task]` over the time with the derives alone, medians of both.
+//! Two crates of 200 functions each are rebuilt after a change of the file time. One has the functions with `#[task]`,
+//! the other has them with the input types as structs and only the derives that such types need anyway.
+//!
+//! `cargo bench -p ork-runtime --bench macros [-- ROUNDS]`. The last line is one JSON object. `ratio` is the median
+//! time with `#[task]` over the median time with the derives alone.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,7 +33,7 @@ use support::{median, now, round};
 
 const TASKS: usize = 200;
 
-/// The functions as tasks.
+/// Returns the source of the functions as tasks.
 fn with_tasks() -> String {
     let mut source = "//! Generated: functions as tasks.\nuse ork::{Result, task};\n".to_owned();
     for n in 0..TASKS {
@@ -46,7 +47,8 @@ fn with_tasks() -> String {
     source
 }
 
-/// The same functions, and for each the types of its input as a struct with the derives it needs to travel.
+/// Returns the source of the functions without `#[task]`, each with a struct for its input. The struct has the derives
+/// that are needed to send it.
 fn with_derives() -> String {
     let mut source = "//! Generated: functions and derives.\nuse ork::Result;\nuse schemars::JsonSchema;\nuse serde::{Deserialize, Serialize};\n".to_owned();
     for n in 0..TASKS {
@@ -79,7 +81,7 @@ impl Generated<'_> {
         assert!(folder.starts_with(root));
         fs::create_dir_all(folder.join("src")).unwrap();
         fs::write(folder.join("Cargo.toml"), manifest).unwrap();
-        // What this workspace was built with is at hand without a network.
+        // With the versions that this workspace was built with, no network is needed.
         fs::copy(runtime.join("../Cargo.lock"), folder.join("Cargo.lock")).unwrap();
         fs::write(folder.join("src/lib.rs"), source).unwrap();
         Generated { folder, target, name }
@@ -93,7 +95,7 @@ impl Generated<'_> {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Seconds to build the crate again, its dependencies being there.
+    /// Rebuilds the crate, but not its dependencies, and returns the time in seconds.
     fn rebuild(&self) -> f64 {
         let path = self.folder.join("src/lib.rs");
         let source = fs::read(&path).unwrap();
@@ -104,7 +106,7 @@ impl Generated<'_> {
     }
 }
 
-/// The lines of a case of the expansion's tests, which keep it current.
+/// Counts the lines of a case of the expansion tests. These tests keep the case up to date.
 fn lines(case: &str) -> usize {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ork-derive-tests/tests/expand").join(case);
     fs::read_to_string(path).unwrap().lines().filter(|line| !line.trim().is_empty()).count()

@@ -1,10 +1,13 @@
-//! Fan-out and fan-in over one `PostgreSQL`: parts a second from submit to joined, of one job, with 1, 2 and 4 worker
-//! processes, beside a raw program that does the same row operations by `UNNEST` in batches of 1,000.
+//! Benchmark of fan-out and fan-in over one `PostgreSQL` server: parts per second of one job, from the submission to
+//! the result of the join, with 1, 2 and 4 worker processes. It is compared to a raw program that does the same row
+//! operations with `UNNEST` in batches of 1,000.
 //!
-//! `cargo bench -p ork-runtime --bench postgres [-- PARTS]`. It starts a private server with `fsync` on, as installed
-//! otherwise. Each is measured with `concurrency` as it is by default and with 1,000: so many parts a process begins at
-//! once, and so many fit into one transaction. The last line is one JSON object; its `ratio` is ork's parts/s with one
-//! worker, as it is by default, over the raw program's; `ratio_wide` the same with 1,000.
+//! `cargo bench -p ork-runtime --bench postgres [-- PARTS]` starts a private server with `fsync` on, and otherwise with
+//! its default settings. Each measurement is made with the default `concurrency` and with 1,000, which is the number of
+//! parts that a process runs at once, and so the most that one transaction can hold.
+//!
+//! The last line is one JSON object. `ratio` is ork's parts/s with one worker and the default `concurrency` over those
+//! of the raw program, and `ratio_wide` the same with 1,000.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -43,7 +46,7 @@ async fn process(url: &str, concurrency: &str) -> Ork {
     builder.build().await.unwrap()
 }
 
-/// A worker, until its standard input ends.
+/// Runs a worker until its standard input ends.
 async fn work(url: &str, concurrency: &str) {
     let ork = process(url, concurrency).await;
     ork.start_worker();
@@ -64,7 +67,7 @@ fn worker(url: &str, concurrency: &str) -> Child {
     worker
 }
 
-/// Parts and commits a second of one job with so many workers.
+/// Measures parts and commits per second of one job with this many workers.
 async fn measure(server: &str, (workers, concurrency): (usize, &str), count: u64) -> serde_json::Value {
     let url = postgres::create(server).await;
     let mut children: Vec<_> = (0..workers).map(|_| worker(&url, concurrency)).collect();
@@ -78,7 +81,7 @@ async fn measure(server: &str, (workers, concurrency): (usize, &str), count: u64
         drop(child.stdin.take());
         assert!(child.wait().unwrap().success());
     }
-    // The server counts a connection's commits when it ends.
+    // The server adds the commits of a connection to its statistics when the connection ends.
     let commits = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()";
     let row = sqlx::query(commits).fetch_one(&mut postgres::connect(&url).await).await.unwrap();
     let commits: i64 = row.get(0);
@@ -94,8 +97,9 @@ async fn commit(connection: &mut PgConnection) {
     raw_sql("COMMIT").execute(connection).await.unwrap();
 }
 
-/// The same rows by hand: parts are inserted, read, marked as begun in a set, given their output, marked as done in
-/// the set, and read in order at the end. One connection, 1,000 a transaction, what marks a beginning not synchronous.
+/// Runs the raw program, which does the row operations of ork by hand. Parts are inserted, read and marked as started
+/// in a bitmap; they get their outputs and are marked as done in the bitmap; at the end they are read in order. One
+/// connection, and 1,000 parts for each transaction; the commits that mark parts as started are not synchronous.
 async fn raw(server: &str, count: u64) -> f64 {
     const BATCH: u64 = 1_000;
     let mut connection = postgres::connect(&postgres::create(server).await).await;

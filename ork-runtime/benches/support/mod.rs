@@ -1,20 +1,20 @@
-//! What the benchmarks share: one store a run, peak memory, and the last line for programs.
+//! Helpers that the benchmarks share: the clock, rates, peak memory, rounding and quantiles.
 #![expect(dead_code, clippy::cast_sign_loss, reason = "each benchmark uses its own share of it")]
 
 use std::time::{Duration, Instant};
 
-/// The stop-watch of the benchmarks.
+/// Returns the current time of the real clock.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures with the real clock")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// How many a second.
+/// Returns the rate per second.
 pub(crate) fn rate(count: u64, took: Duration) -> f64 {
     count as f64 / took.as_secs_f64()
 }
 
-/// The largest resident memory this process has had, in MiB.
+/// Returns the peak resident memory of this process, in MiB.
 pub(crate) fn peak_mib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -22,7 +22,7 @@ pub(crate) fn peak_mib() -> f64 {
     kib.unwrap_or(f64::NAN) / 1024.0
 }
 
-/// A number with four digits that matter, so that lines stay short.
+/// Rounds to four significant digits, to keep lines short.
 pub(crate) fn round(number: f64) -> f64 {
     if number == 0.0 || !number.is_finite() {
         return 0.0;
@@ -31,13 +31,13 @@ pub(crate) fn round(number: f64) -> f64 {
     (number * scale).round() / scale
 }
 
-/// The middle one.
+/// Returns the median.
 pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers[numbers.len() / 2]
 }
 
-/// The one that `share` of the numbers are below.
+/// Returns the quantile that `share` of the numbers are below, e.g. 0.99.
 pub(crate) fn quantile(mut numbers: Vec<f64>, share: f64) -> f64 {
     numbers.sort_by(f64::total_cmp);
     let place = ((numbers.len() - 1) as f64 * share).round() as usize;

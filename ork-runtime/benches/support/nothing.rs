@@ -1,8 +1,8 @@
-//! A job whose parts do nothing, so that what is measured is ork.
+//! Jobs with parts that do nothing, so that only ork's overhead is measured.
 
 use ork::{Context, Parts, Result, task};
 
-/// The work of one part.
+/// The task of one part.
 #[task]
 pub(crate) async fn nothing(number: u64) -> u64 {
     number
@@ -19,7 +19,7 @@ pub(crate) fn nothing_join(parts: Parts<u64>, context: Context) -> Result<u64> {
     parts.all_ok()?.into_iter().sum()
 }
 
-/// The same under limits that are never met, one for each of four tenants.
+/// The task of one part, under concurrency limits that are never reached: one for each of four tenants.
 #[task(concurrency(1_000_000, key = "tenant"))]
 pub(crate) async fn keyed(number: u64, tenant: u64) -> u64 {
     assert_eq!(number % 4, tenant);
@@ -36,7 +36,7 @@ pub(crate) fn keyed_join(parts: Parts<u64>) -> Result<u64> {
     parts.all_ok()?.into_iter().sum()
 }
 
-/// The same under a concurrency limit that is never met: what counting permits costs.
+/// The task of one part, under a concurrency limit that is never reached. It shows what counting permits costs.
 #[task(concurrency = 1_000_000)]
 pub(crate) async fn limited(number: u64) -> u64 {
     number

@@ -1,4 +1,4 @@
-//! Why a call has no output, in one type that every executor means the same by.
+//! [`ExecutorError`]: why a call has no output. All executors share this type and use its variants in the same way.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,62 +12,67 @@ use crate::task::{CallError, Error};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecutorError {
-    /// It cannot be called as it is: the file is outside of its folder, or has no task in it.
+    /// The call can never run as it is, e.g. because its file is outside of the workflow's folder or has no task in it.
+    /// It is not retried.
     #[error("{0}")]
     Unfit(String),
-    /// It cannot be called here and now: the program or its interpreter is not there. Elsewhere it may be.
+    /// The call cannot run here and now, e.g. because the program or its interpreter is missing. Another attempt,
+    /// perhaps on another worker, may succeed.
     #[error("{0}")]
     Unavailable(String),
-    /// The input is not what the task takes.
+    /// The input does not fit the task.
     #[error("{}{message}", at(field))]
     Input {
-        /// The field's path, such as `size.width`; empty if it is the whole.
+        /// The path of the field at fault, e.g. `size.width`. Empty if the input as a whole is wrong.
         field: String,
-        /// What was expected, what was found.
+        /// What was expected, and what was found instead.
         message: String,
     },
     /// The task raised an exception.
     #[error("{}", .0.message)]
     Raised(Box<Raised>),
-    /// The process ended without a result.
+    /// The process ended without returning a result.
     #[error("{0}")]
     Crashed(Crash),
-    /// What it returned is no output.
+    /// The returned value is not a valid output, e.g. because it is not JSON or is too large.
     #[error("{0}")]
     Output(String),
-    /// It took longer than this.
+    /// The call took longer than its time limit, which is the value here.
     #[error("no result after {}", humantime::format_duration(*.0))]
     TimedOut(Duration),
-    /// Nobody wants the result any more, and it was stopped.
+    /// The call was stopped because its result is no longer wanted: it was cancelled, its caller has gone, or the
+    /// executor is shutting down.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// An exception of a task.
+/// An exception that a task raised.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Raised {
-    /// What went wrong, with the exception's type before it unless the task meant it for people.
+    /// What went wrong. The exception's type comes first, unless the task raised a `TaskError`, whose message is meant
+    /// for people as it is.
     pub message: String,
     /// The exception's type.
     pub kind: String,
-    /// What the task adds for programs.
+    /// What the task attached for programs to read. `None` if it attached nothing.
     pub details: Option<Value>,
-    /// Where it was raised, the innermost place last. No path here leads out of the workflow's folder.
+    /// The stack frames that led to the exception, e.g. `task.py:5 in main`, innermost last. Only frames within the
+    /// workflow's folder are listed, so no path leads out of it.
     pub at: Vec<String>,
-    /// The whole traceback; it is for the log, as it shows lines of the code.
+    /// The whole traceback. It is meant for the log only, because it quotes lines of the code.
     pub traceback: String,
-    /// Whether another attempt could end otherwise.
+    /// Whether another attempt could succeed.
     pub retry: bool,
 }
 
 /// A process that ended without a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crash {
-    /// What it was.
+    /// The process as error messages name it, e.g. "the Python process of `task.py`".
     pub what: String,
-    /// How it ended.
+    /// How the process ended.
     pub ended: Ended,
-    /// The last lines that it wrote to its standard error.
+    /// The last lines that the process wrote to its standard error.
     pub stderr: Vec<String>,
 }
 
@@ -78,7 +83,7 @@ pub enum Ended {
     Code(i32),
     /// By this signal.
     Signal(i32),
-    /// It did not end: it broke the rules of the conversation, and was killed.
+    /// The process did not end by itself: it violated the protocol of its private pipe, and was killed.
     Nonsense,
 }
 
@@ -95,7 +100,7 @@ impl fmt::Display for Ended {
     }
 }
 
-/// The names of signals whose numbers are the same on every system.
+/// Returns the name of a signal. Only signals with the same number on every system are known.
 const fn signal_name(signal: i32) -> Option<&'static str> {
     Some(match signal {
         1 => "SIGHUP",
@@ -128,7 +133,7 @@ fn at(field: &str) -> String {
 }
 
 impl ExecutorError {
-    /// The same as the engine knows it of tasks in Rust; `None` if the call was interrupted.
+    /// Converts to the error that the engine uses for calls of Rust tasks. Returns `None` if the call was interrupted.
     pub fn into_call_error(self) -> Option<CallError> {
         let words = self.to_string();
         Some(match self {
@@ -167,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_says_whether_to_try_again_and_what_programs_want_to_know() {
+    fn failure_carries_details_and_whether_to_retry() {
         let crash = Crash { what: "python".into(), ended: Ended::Signal(11), stderr: vec!["one".into(), "two".into()] };
         let failure = ExecutorError::Crashed(crash).into_call_error().unwrap().into_failure();
         assert_eq!(failure.message, "python was killed by signal 11 (SIGSEGV); the last it said was: two");

@@ -1,4 +1,4 @@
-//! Who hears what a call says while it runs.
+//! The [`Listener`] trait: receives what a call reports while it runs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,19 +7,21 @@ use tracing::Level;
 
 use crate::context::Context;
 
-/// Hears what a call says while it runs. Its methods return at once.
+/// Receives the log lines, measurements and progress of a call while it runs.
+///
+/// The methods must return at once: the executor calls them while it reads from the process.
 pub trait Listener: Send + Sync + fmt::Debug {
-    /// A line for the log.
+    /// Receives a line for the log.
     fn log(&self, level: Level, line: &str);
 
-    /// A measurement.
+    /// Receives a measurement.
     fn metric(&self, name: &str, value: f64, labels: &BTreeMap<String, String>);
 
-    /// How far it has come, from 0 to 100, with a word about what is going on.
+    /// Receives the progress of the call: a percentage from 0 to 100, and a short text about the current activity.
     fn progress(&self, percent: f64, info: &str);
 }
 
-/// What a task in another language says is told as if a function of this program had said it.
+/// Reports of a task in another language are handled as if a Rust task had made them through its context.
 impl Listener for Context {
     fn log(&self, level: Level, line: &str) {
         self.log_at(level, line);

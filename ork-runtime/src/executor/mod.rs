@@ -1,7 +1,7 @@
-//! The executor port: runs tasks that are not functions of this program, one call at a time, in plain data.
+//! The executor port: runs tasks that are not functions of this program. Its interface is plain data.
 //!
-//! What a call may say while it runs goes to a [`Listener`]; how it ends is the answer. Whether another attempt is made
-//! and what is stored of it is not known here.
+//! What a call reports while it runs goes to a [`Listener`]; how it ends is the return value. An executor knows nothing
+//! about retries, nor about what is stored.
 
 mod error;
 mod listener;
@@ -28,28 +28,29 @@ use crate::id::JobId;
 /// One call of a task.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// What is called.
+    /// The file or program to run, and where to run it.
     pub code: Code,
-    /// Its input: a JSON object.
+    /// The input of the task, a JSON object.
     pub input: Bytes,
-    /// Which form of the input the only parameter of a function gets.
+    /// How the input is passed to a function with a single parameter: as a whole, or the field of the parameter's name.
     pub form: Form,
-    /// Which instance of which job it is.
+    /// The job, attempt and instance that this call belongs to.
     pub instance: Instance,
-    /// How long it may take, from when it begins to run.
+    /// How long the call may take, counted from when it begins to run. `None` means without limit.
     pub timeout: Option<Duration>,
-    /// Fires when nobody wants its result any more.
+    /// Fires when the result of the call is no longer wanted. The executor then stops the call, and leaves it time to
+    /// clean up.
     pub cancelled: CancellationToken,
 }
 
-/// What is called, and where.
+/// The code that a call runs, and its surroundings.
 #[derive(Debug, Clone)]
 pub struct Code {
-    /// The file or the program.
+    /// The file or program.
     pub program: Program,
-    /// The workflow's folder. Nothing outside of it is run, except programs that are found by their name.
+    /// The workflow's folder. Nothing outside of it is run, except programs that are looked up by name.
     pub folder: PathBuf,
-    /// Variables of its environment, besides those of this process.
+    /// Environment variables of the call, added to those of this process.
     pub env: BTreeMap<String, String>,
 }
 
@@ -58,12 +59,13 @@ pub struct Code {
 pub enum Program {
     /// The task in a Python file.
     Python {
-        /// The file, from the workflow's folder.
+        /// The path of the file, relative to the workflow's folder.
         file: String,
     },
     /// Any program.
     Process {
-        /// The program, from the workflow's folder if it has a `/`, and its arguments.
+        /// The program and its arguments. A program with a `/` is a path relative to the workflow's folder; any other
+        /// is looked up by name.
         command: Vec<String>,
     },
 }
@@ -71,52 +73,53 @@ pub enum Program {
 /// What a call knows about its job.
 #[derive(Debug, Clone)]
 pub struct Instance {
-    /// The job.
+    /// The id of the job.
     pub job: JobId,
-    /// The job a client submitted, from which this one comes.
+    /// The id of the job that a client submitted and that this job descends from.
     pub root: JobId,
-    /// The task's name.
+    /// The name of the task.
     pub task: String,
-    /// The workflow's name.
+    /// The name of the workflow. `None` outside of workflows.
     pub workflow: Option<String>,
-    /// Which attempt it is, from 1.
+    /// The number of this attempt, from 1.
     pub attempt: u32,
-    /// Which instance it is, from 0.
+    /// The index of this instance among the instances of the step, from 0.
     pub index: u64,
-    /// How many instances there are.
+    /// The number of instances.
     pub count: u64,
-    /// The same text for every attempt at this piece of work and for no other.
+    /// The idempotency key: the same for every attempt at this piece of work, and different for any other.
     pub key: String,
 }
 
-/// What a task takes and returns, as its own types say.
+/// The input and output types of a task, as its code declares them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Signature {
-    /// The JSON Schema of its input: an object, whose properties are the fields.
+    /// The JSON Schema of the input: an object whose properties are the fields.
     pub input: Value,
-    /// The same if its only parameter, which takes the whole input, takes the field of its own name instead; `None` for
-    /// any other function.
+    /// The JSON Schema of the input for the case that the only parameter takes the field of its own name instead of the
+    /// whole input. `None` for a function without this choice.
     #[serde(default)]
     pub by_name: Option<Value>,
-    /// The JSON Schema of its output; `{}` if it says nothing.
+    /// The JSON Schema of the output; `{}` if the code declares none.
     pub output: Value,
-    /// The function's name.
+    /// The name of the function.
     pub function: String,
-    /// The line where it begins, from 1.
+    /// The line where the function begins, from 1.
     pub line: u32,
 }
 
 /// Runs tasks that are not functions of this program.
 ///
-/// Dropping a future of this port cancels the call, which is then stopped as one whose token has fired.
+/// Dropping a future of this trait stops its call, together with the processes that the call has started.
 #[async_trait]
 pub trait Executor: Send + Sync + fmt::Debug {
-    /// Runs a call to its end and answers its output as JSON.
+    /// Runs a call to its end and returns its output as JSON.
     async fn run(&self, call: Call, listener: Arc<dyn Listener>) -> Result<Bytes, ExecutorError>;
 
-    /// Reads the types of a task. A program that is no Python file has none: it takes and returns anything.
+    /// Reads the types of a task. A program other than a Python file declares none: it takes and returns anything.
     async fn describe(&self, code: Code) -> Result<Arc<Signature>, ExecutorError>;
 
-    /// Stops every call, ends every process and waits for that. Calls that come later are interrupted at once.
+    /// Stops all calls, ends all processes, and waits until they are gone. Later calls fail at once with
+    /// [`ExecutorError::Interrupted`].
     async fn shutdown(&self);
 }

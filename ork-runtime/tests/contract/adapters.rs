@@ -1,4 +1,4 @@
-//! The adapters that the cases run over, and where their services are.
+//! The RabbitMQ adapter that the cases run over, with both kinds of queue.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use ork::message::Outgoing;
 use crate::broker::{self, World};
 use crate::node::shared_node;
 
-/// One case's corner of a RabbitMQ: everything in it has the case's own prefix.
+/// The part of a RabbitMQ node that one case uses: all names in it begin with a prefix that no other case has.
 #[derive(Debug, Clone)]
 pub struct Corner {
     pub url: String,
@@ -36,7 +36,7 @@ impl Corner {
         Arc::new(Amqp::new(self.config()).unwrap())
     }
 
-    /// A world whose messages go through the broker itself.
+    /// Creates a world that publishes through the broker itself.
     pub async fn world(&self) -> World {
         let broker: Arc<dyn Broker> = self.amqp();
         broker.prepare(&[broker::queue(1)]).await.unwrap();
@@ -55,7 +55,7 @@ impl Corner {
         }
     }
 
-    /// A plain client on the same node.
+    /// Connects a plain AMQP client to the same node.
     pub async fn plain(&self) -> (lapin::Connection, lapin::Channel) {
         let connection = lapin::Connection::connect(&self.url, lapin::ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
@@ -77,7 +77,7 @@ impl Corner {
     }
 }
 
-/// Runs a case in a corner of the shared node, and leaves nothing behind there.
+/// Runs a case in a new corner of the shared node, and deletes its queues and exchanges afterwards.
 pub async fn in_a_corner<Case, Done>(kind: QueueKind, case: Case)
 where
     Case: FnOnce(Corner) -> Done,
@@ -89,7 +89,7 @@ where
     corner.clean().await;
 }
 
-/// One test for each case and kind of queue.
+/// Makes a test for each case and kind of queue.
 macro_rules! over_rabbitmq {
     ($($case:ident),* $(,)?) => {
         mod quorum {
@@ -111,23 +111,23 @@ macro_rules! over_rabbitmq {
 
 over_rabbitmq!(
     published_messages_arrive_intact,
-    a_released_one_comes_again_at_once,
-    a_dropped_receipt_is_a_release,
-    a_flood_arrives_whole,
+    requeued_message_is_redelivered_at_once,
+    dropping_an_acker_requeues_the_message,
+    a_flood_of_messages_arrives_completely,
     the_window_limits_unsettled_deliveries,
-    another_window_keeps_the_receipts_good,
+    resizing_the_window_keeps_ackers_valid,
     a_slow_delivery_does_not_hold_back_later_ones,
-    stopping_gives_back_what_was_not_handed_out,
-    dropping_a_subscription_gives_back_what_it_held,
+    stopping_requeues_messages_not_handed_out,
+    dropping_a_subscription_requeues_its_messages,
     two_consumers_share_a_queue,
-    a_dead_one_does_not_come_again,
+    dead_lettered_message_is_not_redelivered,
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_acknowledged_never_comes_again() {
+async fn acknowledged_messages_are_never_redelivered() {
     for kind in [QueueKind::Quorum, QueueKind::Classic] {
         in_a_corner(kind, async |corner| {
-            broker::what_is_acknowledged_never_comes_again(corner.world().await).await;
+            broker::acknowledged_messages_are_never_redelivered(corner.world().await).await;
             broker::is_empty(corner.world().await).await;
         })
         .await;

@@ -1,8 +1,8 @@
-//! What a broker promises, in cases that know no adapter.
+//! The contract of a broker, as cases that do not depend on an adapter.
 //!
-//! A case gets a [`World`]: a broker of its own, and how messages get into it (an adapter that takes the store's outbox
-//! by itself is fed through the store). Nothing here sleeps: a case waits for what must come, and only where nothing may
-//! come does it wait for a moment in vain.
+//! Each case gets a [`World`]: a broker that no other case uses, and a way to publish messages to it. (An adapter that
+//! reads the store's outbox itself gets its messages through the store.) The cases do not sleep. They wait for
+//! deliveries that must arrive; only to check that none arrives do they wait for a fixed, short time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use ork::JobId;
 use ork::broker::{Broker, DeadLetterReason, Delivery, Disposition, Subscribe, Subscription};
 use ork::message::{Message, WorkKind};
 
-/// The queue of most cases.
+/// The queue that most cases use.
 pub const QUEUE: &str = "a";
 
-/// What must come comes within this time, even on a busy machine.
+/// A delivery that must arrive does so within this time, even on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// How long a case waits for what must not come.
+/// How long a case waits to check that nothing arrives.
 const A_MOMENT: Duration = Duration::from_millis(300);
 
-/// Gets messages into the broker.
+/// Publishes messages to the broker.
 pub type Publish = Arc<dyn Fn(Vec<Message>) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// A broker for one case.
+/// A broker for one case, and a way to publish to it.
 pub struct World {
     pub broker: Arc<dyn Broker>,
     pub publish: Publish,
 }
 
 impl World {
-    /// A consumer of [`QUEUE`], whose tasks are `a` and `b`.
+    /// Subscribes to [`QUEUE`], which has the tasks `a` and `b`.
     pub async fn consume(&self, window: u16) -> Box<dyn Subscription> {
         self.broker.subscribe(queue(window)).await.unwrap()
     }
@@ -47,7 +47,7 @@ pub fn queue(window: u16) -> Subscribe {
     Subscribe { queue: QUEUE.to_owned(), tasks: vec!["a".to_owned(), "b".to_owned()], window }
 }
 
-/// A message whose body is its number.
+/// Returns a message with this number as its body.
 pub fn numbered(number: usize) -> Message {
     let job = JobId::new();
     Message {
@@ -120,7 +120,7 @@ pub async fn published_messages_arrive_intact(world: World) {
     }
 }
 
-pub async fn a_released_one_comes_again_at_once(world: World) {
+pub async fn requeued_message_is_redelivered_at_once(world: World) {
     let mut subscription = world.consume(1).await;
     world.publish(vec![numbered(7)]).await;
     let first = next(&mut subscription).await;
@@ -128,13 +128,13 @@ pub async fn a_released_one_comes_again_at_once(world: World) {
     first.acker.settle(Disposition::Requeue);
     let second = next(&mut subscription).await;
     assert_eq!(second.message.unwrap().job, job);
-    // Some brokers count what was given back, and some only what was lost.
+    // Some brokers count a requeued message as redelivered, others only a lost one.
     assert!(second.redelivered <= 1);
     second.acker.settle(Disposition::Ack);
     nothing_comes(&mut subscription).await;
 }
 
-pub async fn a_dropped_receipt_is_a_release(world: World) {
+pub async fn dropping_an_acker_requeues_the_message(world: World) {
     let mut subscription = world.consume(5).await;
     world.publish(vec![numbered(7)]).await;
     drop(next(&mut subscription).await);
@@ -143,7 +143,7 @@ pub async fn a_dropped_receipt_is_a_release(world: World) {
     again.acker.settle(Disposition::Ack);
 }
 
-pub async fn what_is_acknowledged_never_comes_again(world: World) {
+pub async fn acknowledged_messages_are_never_redelivered(world: World) {
     const N: usize = 1_000;
     let mut subscription = world.consume(100).await;
     world.publish((0..N).map(numbered).collect()).await;
@@ -154,7 +154,7 @@ pub async fn what_is_acknowledged_never_comes_again(world: World) {
             assert!(seen.insert(number_of(&delivery)), "one came twice");
             held.push(delivery);
         }
-        // Settles in an order that has little to do with that of the deliveries.
+        // Settles in an order that differs from the order of delivery.
         while held.len() >= 60 || (seen.len() == N && !held.is_empty()) {
             held.swap_remove(held.len() * 7 % 11 % held.len()).acker.settle(Disposition::Ack);
         }
@@ -163,7 +163,7 @@ pub async fn what_is_acknowledged_never_comes_again(world: World) {
     world.broker.close().await;
 }
 
-/// Follows a case that must have left nothing behind.
+/// Runs after another case, and asserts that no message of it is left.
 pub async fn is_empty(world: World) {
     let mut subscription = world.consume(100).await;
     world.publish(vec![numbered(99_999)]).await;
@@ -173,7 +173,7 @@ pub async fn is_empty(world: World) {
     nothing_comes(&mut subscription).await;
 }
 
-pub async fn a_flood_arrives_whole(world: World) {
+pub async fn a_flood_of_messages_arrives_completely(world: World) {
     const N: usize = 6_000;
     world.publish((0..N).map(numbered).collect()).await;
     let mut subscription = world.consume(2_000).await;
@@ -199,7 +199,7 @@ pub async fn the_window_limits_unsettled_deliveries(world: World) {
     nothing_comes(&mut subscription).await;
 }
 
-pub async fn another_window_keeps_the_receipts_good(world: World) {
+pub async fn resizing_the_window_keeps_ackers_valid(world: World) {
     let mut subscription = world.consume(2).await;
     world.publish((0..40).map(numbered).collect()).await;
     let (first, second) = (next(&mut subscription).await, next(&mut subscription).await);
@@ -226,7 +226,7 @@ pub async fn a_slow_delivery_does_not_hold_back_later_ones(world: World) {
     world.publish((0..200).map(numbered).collect()).await;
     let slow = next(&mut subscription).await;
     let mut seen = BTreeSet::from([number_of(&slow)]);
-    // Were the acknowledgements of these held back, the window would be full after seven.
+    // If their acknowledgements were held back behind the slow delivery, the window would be full after seven of them.
     while seen.len() < 200 {
         let delivery = next(&mut subscription).await;
         assert!(seen.insert(number_of(&delivery)));
@@ -236,7 +236,7 @@ pub async fn a_slow_delivery_does_not_hold_back_later_ones(world: World) {
     nothing_comes(&mut subscription).await;
 }
 
-pub async fn stopping_gives_back_what_was_not_handed_out(world: World) {
+pub async fn stopping_requeues_messages_not_handed_out(world: World) {
     let mut first = world.consume(10).await;
     world.publish((0..10).map(numbered).collect()).await;
     let (one, two) = (next(&mut first).await, next(&mut first).await);
@@ -258,7 +258,7 @@ pub async fn stopping_gives_back_what_was_not_handed_out(world: World) {
     nothing_comes(&mut second).await;
 }
 
-pub async fn dropping_a_subscription_gives_back_what_it_held(world: World) {
+pub async fn dropping_a_subscription_requeues_its_messages(world: World) {
     let first = world.consume(10).await;
     world.publish((0..10).map(numbered).collect()).await;
     drop(first);
@@ -286,7 +286,7 @@ pub async fn two_consumers_share_a_queue(world: World) {
     assert!(n_one > 0 && n_two > 0, "{n_one} and {n_two}");
 }
 
-pub async fn a_dead_one_does_not_come_again(world: World) {
+pub async fn dead_lettered_message_is_not_redelivered(world: World) {
     let mut subscription = world.consume(1).await;
     world.publish(vec![numbered(1), numbered(2)]).await;
     let first = next(&mut subscription).await;

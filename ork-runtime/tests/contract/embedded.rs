@@ -1,4 +1,5 @@
-//! The same cases over the embedded broker, which takes the outbox of a store: messages get in as submitted jobs.
+//! The cases of [`broker`] over the embedded broker. It reads the outbox of a store, so a case publishes by submitting
+//! jobs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,7 +44,7 @@ fn job_of(message: Message) -> NewJob {
     NewJob { job: new, input: body }
 }
 
-/// A clock that the test sets. It counts the waits for a moment.
+/// A clock that the test sets, and that counts how often something waits for a moment.
 #[derive(Debug)]
 struct Set {
     now: watch::Sender<i64>,
@@ -69,9 +70,10 @@ impl Clock for Set {
     }
 }
 
-/// Fails on the code before, which looked at the clock without end while something was due and the window was full.
+/// Earlier code failed this test: it looked at the clock in an endless loop while a row was due and the window was
+/// full.
 #[tokio::test]
-async fn what_is_due_waits_for_room_without_a_loop() {
+async fn due_row_waits_for_a_full_window_without_busy_looping() {
     const DUE: i64 = 10;
     let (now, _) = watch::channel(0);
     let waits = Arc::new(AtomicUsize::new(0));
@@ -107,7 +109,7 @@ async fn what_is_due_waits_for_room_without_a_loop() {
     }
     assert!(waits.load(Ordering::SeqCst) <= before + 1, "{waits:?}");
     held.acker.settle(Disposition::Ack);
-    // The other job, and the second attempt of the late one.
+    // The other job, and the second attempt of the delayed one.
     for _ in 0..2 {
         next(&mut subscription).await.acker.settle(Disposition::Ack);
     }
@@ -139,18 +141,18 @@ macro_rules! over_embedded {
     };
 }
 
-// Parts and joins get into the outbox by way of a split, so that `published_messages_arrive_intact` cannot publish them.
+// `published_messages_arrive_intact` is left out: it publishes parts and joins, which only a split adds to the outbox.
 over_embedded!(
-    a_released_one_comes_again_at_once,
-    a_dropped_receipt_is_a_release,
-    what_is_acknowledged_never_comes_again,
+    requeued_message_is_redelivered_at_once,
+    dropping_an_acker_requeues_the_message,
+    acknowledged_messages_are_never_redelivered,
     is_empty,
-    a_flood_arrives_whole,
+    a_flood_of_messages_arrives_completely,
     the_window_limits_unsettled_deliveries,
-    another_window_keeps_the_receipts_good,
+    resizing_the_window_keeps_ackers_valid,
     a_slow_delivery_does_not_hold_back_later_ones,
-    stopping_gives_back_what_was_not_handed_out,
-    dropping_a_subscription_gives_back_what_it_held,
+    stopping_requeues_messages_not_handed_out,
+    dropping_a_subscription_requeues_its_messages,
     two_consumers_share_a_queue,
-    a_dead_one_does_not_come_again,
+    dead_lettered_message_is_not_redelivered,
 );

@@ -1,4 +1,4 @@
-//! What every adapter of a port must do, run over each adapter. A port changes here first.
+//! The contract of a port: what every adapter must do, run over each adapter. A change to a port begins here.
 #![cfg_attr(
     feature = "amqp",
     expect(

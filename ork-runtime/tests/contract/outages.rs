@@ -1,4 +1,5 @@
-//! Losing RabbitMQ, its queues or the connection, in the middle of things: nothing that counted is lost.
+//! Outages of RabbitMQ, its queues or the connection during work: no confirmed message is lost, and unsettled ones are
+//! redelivered.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::proxy::Proxy;
 use crate::rabbitmq::{answering, over_both};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn outcomes_that_are_sent_while_the_connection_is_cut_are_not_lost() {
+async fn replies_sent_while_the_connection_is_cut_are_not_lost() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let (proxy, cut_corner) = cuttable(&corner);
         let (asker, worker) = (cut_corner.amqp(), corner.amqp());
@@ -30,7 +31,7 @@ async fn outcomes_that_are_sent_while_the_connection_is_cut_are_not_lost() {
             proxy.cut();
             let to = ReplyTo { queue: replies.queue.clone(), correlation: round.to_string() };
             worker.publish(vec![outcome(to)]).await.remove(0).unwrap();
-            // One whose acknowledgement was cut off comes again, as everything may.
+            // A reply with a lost acknowledgement is redelivered, so earlier replies may arrive again.
             let answered = async { while replies.replies.recv().await.unwrap().correlation != round.to_string() {} };
             timeout(SOON, answered).await.expect("an outcome");
         }
@@ -43,9 +44,9 @@ async fn outcomes_that_are_sent_while_the_connection_is_cut_are_not_lost() {
     .await;
 }
 
-/// Before, it took forty seconds until the dead connection was noticed, and then up to ten more until the next attempt.
+/// In earlier versions it took forty seconds to notice the dead connection, and up to ten more until the next attempt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outcome_that_is_sent_while_packets_are_dropped_comes_soon_after_the_network_is_back() {
+async fn reply_sent_while_packets_are_dropped_arrives_soon_after_the_network_recovers() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let (proxy, cut_corner) = cuttable(&corner);
         let (asker, worker) = (cut_corner.amqp(), corner.amqp());
@@ -56,7 +57,7 @@ async fn an_outcome_that_is_sent_while_packets_are_dropped_comes_soon_after_the_
         worker.publish(vec![outcome(to)]).await.remove(0).unwrap();
         timeout(Duration::from_secs(30), proxy.is_noticed(1)).await.expect("nothing is noticed");
         proxy.go_on_with_new_connections();
-        // RabbitMQ, too, has to notice that it has sent the outcome in vain.
+        // RabbitMQ must also notice that its delivery of the reply was lost.
         let answer = timeout(Duration::from_secs(15), replies.replies.recv()).await.expect("an outcome in time");
         assert_eq!(answer.unwrap().correlation, "1");
         asker.close().await;
@@ -69,12 +70,12 @@ fn outcome(to: ReplyTo) -> Outgoing {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_are_tried_in_turn_until_one_takes_the_connection() {
+async fn nodes_are_tried_in_turn_until_one_accepts_the_connection() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let (proxy, cut_corner) = cuttable(&corner);
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let [nobody, silent] = [nobody, answering(b"")].map(|port| format!("amqp://ada:s3cret@127.0.0.1:{port}"));
-        // The first node that can be used is behind the wire; what comes after it waits for that to be cut.
+        // The first node that accepts connections is behind the proxy. The one after it is used once that is cut off.
         let url = format!("{nobody}, {},{}", cut_corner.url, corner.url);
         let at = |url: String| Corner { url, ..corner.clone() }.config();
         let broker = Arc::new(Amqp::new(at(url)).unwrap());
@@ -91,7 +92,7 @@ async fn nodes_are_tried_in_turn_until_one_takes_the_connection() {
         assert!(used.contains(&format!(":{}/", port_of(&corner.url))), "{used}");
         broker.close().await;
 
-        // One that never answers does not take all the time there is.
+        // A node that never answers does not use up the whole deadline.
         let broker = Amqp::new(at(format!("{silent},{}", corner.url))).unwrap();
         broker.check().await.unwrap();
         broker.close().await;
@@ -110,10 +111,10 @@ async fn nodes_are_tried_in_turn_until_one_takes_the_connection() {
     .await;
 }
 
-/// What stands before a broker goes on taking connections when that is away: whoever had the broker is told that it is
-/// gone, not that there is something else, and tries on.
+/// A proxy or load balancer still accepts connections while the broker behind it is down. A client that was connected
+/// must then get a "disconnected" error, not a "wrong protocol" error, so that it keeps retrying.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_is_away_behind_something_that_is_there_is_away() {
+async fn broker_down_behind_a_reachable_proxy_counts_as_disconnected() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let (proxy, cut_corner) = cuttable(&corner);
         let mut config = cut_corner.config();
@@ -121,7 +122,7 @@ async fn a_broker_that_is_away_behind_something_that_is_there_is_away() {
         let broker = Arc::new(Amqp::new(config).unwrap());
         broker.prepare(&[queue(1)]).await.unwrap();
         proxy.is_away();
-        // The first may only find out that the connection is lost.
+        // The first call may merely discover that the connection is lost.
         for words in ["", "hangs up when it hears AMQP"] {
             let error = broker.subscribe(queue(1)).await.map(drop).unwrap_err();
             assert_eq!(error.kind(), BrokerErrorKind::Disconnected, "{error}");
@@ -142,7 +143,7 @@ async fn a_broker_that_is_away_behind_something_that_is_there_is_away() {
     .await;
 }
 
-/// The same corner behind a wire that can be cut.
+/// Returns the same corner behind a proxy that can be cut.
 fn cuttable(corner: &Corner) -> (Proxy, Corner) {
     let (proxy, url) = Proxy::before(&corner.url);
     (proxy, Corner { url, ..corner.clone() })
@@ -154,7 +155,7 @@ pub fn port_of(url: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_not_settled_comes_again_after_a_cut_and_late_receipts_change_nothing() {
+async fn unsettled_messages_are_redelivered_after_a_cut_and_stale_ackers_change_nothing() {
     over_both(async |corner| {
         let (proxy, cut_corner) = cuttable(&corner);
         let broker = cut_corner.amqp();
@@ -167,7 +168,7 @@ async fn what_was_not_settled_comes_again_after_a_cut_and_late_receipts_change_n
         }
         proxy.cut();
         let first_again = next(&mut subscription).await;
-        // The tags of these mean other deliveries on the new channel, or none, which would end it.
+        // On the new channel the delivery tags of these stand for other deliveries, or for none, which would close it.
         for (at, delivery) in late.into_iter().enumerate() {
             let settlement = match at % 3 {
                 0 => Disposition::Ack,
@@ -195,14 +196,14 @@ async fn what_was_not_settled_comes_again_after_a_cut_and_late_receipts_change_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_outlives_its_queue() {
+async fn consumer_survives_the_deletion_of_its_queue() {
     over_both(async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(5).await;
         let (_connection, channel) = corner.plain().await;
         for number in 0..3 {
             channel.queue_delete(corner.name(".task.a"), QueueDeleteOptions::default()).await.unwrap();
-            // While there is no queue the message goes to the dead letters; the next one finds it made again.
+            // A message that is published while the queue is missing is dead-lettered. A later one finds a new queue.
             let recovered = async {
                 loop {
                     world.publish(vec![numbered(number)]).await;
@@ -219,15 +220,15 @@ async fn a_consumer_outlives_its_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_publisher_outlives_its_exchange() {
+async fn publisher_survives_the_deletion_of_its_exchange() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let publisher = corner.amqp();
         publisher.prepare(&[queue(1)]).await.unwrap();
         publish_until_confirmed(&publisher, vec![numbered(0)]).await;
         let (_connection, channel) = corner.plain().await;
         channel.exchange_delete(corner.name(""), ExchangeDeleteOptions::default()).await.unwrap();
-        // It is made again with what hung on it: nothing of this goes to the dead letters. What meets the channel while it
-        // is closed for that is refused, and sent once more.
+        // The exchange is declared again with its bindings, so none of these messages is dead-lettered. A message that
+        // is published while the channel is closed for this fails, and is published again.
         publish_until_confirmed(&publisher, (1..50).map(numbered).collect()).await;
         let mut subscription = publisher.subscribe(queue(100)).await.unwrap();
         let mut left: BTreeSet<_> = (0..50).collect();
@@ -240,7 +241,7 @@ async fn a_publisher_outlives_its_exchange() {
     .await;
 }
 
-/// Publishes until each is confirmed, as the store's outbox does.
+/// Publishes until each message is confirmed, as the relay does.
 async fn publish_until_confirmed(broker: &Arc<Amqp>, messages: Vec<Message>) {
     let mut left = messages;
     while !left.is_empty() {
@@ -251,7 +252,7 @@ async fn publish_until_confirmed(broker: &Arc<Amqp>, messages: Vec<Message>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_full_queue_does_not_take_it_takes_later() {
+async fn messages_that_a_full_queue_rejects_are_accepted_later() {
     let Some(node) = private_node() else { return };
     let full = r#"{"max-length": 3, "overflow": "reject-publish"}"#;
     let told = node.command("rabbitmqctl").args(["set_policy", "full", r"\.task\.", full]).output().unwrap();
@@ -280,10 +281,10 @@ async fn what_a_full_queue_does_not_take_it_takes_later() {
     broker.close().await;
 }
 
-/// How many messages of each kind are under way when the broker is killed.
+/// The number of messages for each kind of queue while the broker is killed.
 const N_KILLED: usize = 6_000;
 
-/// One node is killed again and again, so these are one test.
+/// All of this is one test, because one node is killed several times.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_the_broker_is_killed() {
     let Some(mut node) = private_node() else {
@@ -291,7 +292,7 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
     };
     let corners = [QueueKind::Quorum, QueueKind::Classic].map(|kind| Corner::new(&node.url(), kind));
 
-    // What was confirmed survives.
+    // Confirmed messages survive a restart.
     for corner in &corners {
         let world = corner.world().await;
         world.publish((0..500).map(numbered).collect()).await;
@@ -313,7 +314,7 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
         world.broker.close().await;
     }
 
-    // Killed while both sides work: they come back by themselves.
+    // The node is killed while both sides work: both recover by themselves.
     let mut sides = Vec::new();
     let (half, mut halves) = tokio::sync::mpsc::unbounded_channel();
     for corner in &corners {
@@ -361,7 +362,7 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
     let [one, two] = <[_; 2]>::try_from(sides).unwrap();
     let (mut node, (), ()) = tokio::join!(killing, one, two);
 
-    // Closing waits for no answer when nobody is there to say goodbye to.
+    // Closing does not wait for the answer of a dead node.
     for corner in &corners {
         let broker = corner.amqp();
         let mut subscription = broker.subscribe(queue(10)).await.unwrap();
@@ -376,7 +377,7 @@ async fn nothing_is_lost_when_the_broker_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_settled_before_closing_is_settled() {
+async fn dispositions_before_close_are_carried_out() {
     over_both(async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(200).await;
@@ -393,7 +394,7 @@ async fn what_is_settled_before_closing_is_settled() {
         assert!(timeout(SOON, subscription.next()).await.unwrap().is_none());
         let (_connection, channel) = corner.plain().await;
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        // The broker puts back what a connection held after it has answered its goodbye.
+        // RabbitMQ requeues the unsettled messages of a connection only after it has confirmed the close.
         let poll = async {
             loop {
                 let queue =

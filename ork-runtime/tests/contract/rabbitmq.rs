@@ -1,4 +1,4 @@
-//! What is RabbitMQ's own: its names, its dead letters, its foreigners, its refusals.
+//! Behavior that only RabbitMQ has: its names, its dead letters, messages of plain AMQP clients, and its errors.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -26,14 +26,14 @@ use crate::outages::port_of;
 use crate::proxy::Proxy;
 use crate::rabbit::Rabbit;
 
-/// Both kinds of queue, each in a corner of the shared node.
+/// Runs a case with both kinds of queue, each in a corner of the shared node.
 pub async fn over_both<Done: Future<Output = ()>>(case: impl Fn(Corner) -> Done) {
     for kind in [QueueKind::Quorum, QueueKind::Classic] {
         in_a_corner(kind, &case).await;
     }
 }
 
-/// The next message of a queue, and no other: the consumer is gone before the message is acknowledged.
+/// Takes one message from a queue, and no more: the consumer is cancelled before the message is acknowledged.
 pub async fn get(channel: &Channel, queue: ShortString) -> Delivery {
     channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
     let (tag, arguments) = (ShortString::from("get"), FieldTable::default());
@@ -52,7 +52,7 @@ pub fn header(message: &Delivery, name: &str) -> String {
     }
 }
 
-/// Publishes as a program would that knows nothing of ork.
+/// Publishes like a program that knows nothing of ork.
 pub async fn publish_plainly(channel: &Channel, corner: &Corner, key: &str, body: &[u8], properties: BasicProperties) {
     channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
     let options = BasicPublishOptions { mandatory: true, immediate: false };
@@ -61,7 +61,7 @@ pub async fn publish_plainly(channel: &Channel, corner: &Corner, key: &str, body
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_letter_says_why_and_where_it_was() {
+async fn dead_letter_records_its_reason_and_origin() {
     over_both(async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(5).await;
@@ -88,7 +88,7 @@ async fn a_dead_letter_says_why_and_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_no_queue_takes_is_kept_with_the_dead() {
+async fn unroutable_messages_are_dead_lettered() {
     over_both(async |corner| {
         let world = corner.world().await;
         world.publish(vec![Message { task: "nobody".to_owned(), ..numbered(5) }]).await;
@@ -100,7 +100,7 @@ async fn what_no_queue_takes_is_kept_with_the_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_of_a_foreigner_is_a_body_and_a_routing_key() {
+async fn message_of_a_plain_client_needs_only_a_body_and_a_routing_key() {
     over_both(async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(5).await;
@@ -134,7 +134,7 @@ async fn a_message_of_a_foreigner_is_a_body_and_a_routing_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_message_says_why_and_stops_nothing() {
+async fn undecodable_message_reports_the_reason_and_blocks_nothing() {
     over_both(async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(20).await;
@@ -175,7 +175,7 @@ async fn what_is_no_message_says_why_and_stops_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn outcomes_arrive_and_those_for_nobody_say_so() {
+async fn replies_arrive_and_undeliverable_ones_fail() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let (asker, worker) = (corner.amqp(), corner.amqp());
         worker.prepare(&[queue(1)]).await.unwrap();
@@ -189,7 +189,7 @@ async fn outcomes_arrive_and_those_for_nobody_say_so() {
                 error: None,
             })
         };
-        // Only those to nobody fail, wherever they are among the others.
+        // Only replies to a missing queue fail, wherever they are in the batch.
         let gone = |at: usize| at % 7 == 3;
         let batch: Vec<_> =
             (0..300).map(|at| outcome(if gone(at) { "nobody" } else { &replies.queue }, &at.to_string())).collect();
@@ -214,7 +214,7 @@ async fn outcomes_arrive_and_those_for_nobody_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_made_otherwise_says_what_to_do() {
+async fn queue_with_other_arguments_is_reported_with_advice() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         corner.world().await;
         let classic = Corner { kind: QueueKind::Classic, ..corner.clone() };
@@ -229,7 +229,7 @@ async fn a_queue_made_otherwise_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_and_bodies_that_amqp_cannot_carry_are_refused_alone() {
+async fn names_and_bodies_that_amqp_cannot_carry_are_rejected_alone() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let mut config = corner.config();
         config.max_message_bytes = 1_000;
@@ -248,9 +248,9 @@ async fn names_and_bodies_that_amqp_cannot_carry_are_refused_alone() {
     .await;
 }
 
-/// The broker ends the channel at such a message and does not say which one it was.
+/// RabbitMQ closes the channel on such a message, and does not say which message it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_only_the_broker_finds_too_large_is_refused_alone() {
+async fn body_that_only_the_broker_finds_too_large_is_rejected_alone() {
     if !can_start_nodes() {
         return;
     }
@@ -262,8 +262,8 @@ async fn a_body_that_only_the_broker_finds_too_large_is_refused_alone() {
         let large = |at: usize| at % 20 == 7;
         let length = |at: usize| if large(at) { 100_001 } else { 100_000 - at };
         let message = |at: usize| Message { body: vec![b' '; length(at)].into(), ..numbered(at) };
-        // Frames that were under way when the broker ended the channel can cost the connection; then all of it is to be
-        // published again, as the relay does.
+        // Frames in transit when RabbitMQ closes the channel can also close the connection. Then all messages have to
+        // be published again, as the relay does.
         let mut again: Vec<_> = (0..60).collect();
         while !again.is_empty() {
             let batch = again.iter().map(|at| Outgoing::Work(message(*at))).collect();
@@ -279,7 +279,7 @@ async fn a_body_that_only_the_broker_finds_too_large_is_refused_alone() {
                 }
             }
         }
-        // Those that the same channel lost may be there twice.
+        // Messages that were published again may arrive twice.
         let mut left: BTreeSet<_> = (0..60).filter(|at| !large(*at)).map(length).collect();
         while !left.is_empty() {
             let delivery = next(&mut subscription).await;
@@ -291,13 +291,13 @@ async fn a_body_that_only_the_broker_finds_too_large_is_refused_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_is_not_let_in_is_told_why_without_the_password() {
+async fn connection_errors_report_the_reason_without_the_password() {
     let Some(url) = shared_node() else { return };
     let port = port_of(url);
     let closed_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let web = answering(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     let silent = answering(b"");
-    // As a load balancer does before a broker that is away.
+    // Behaves like a load balancer in front of a broker that is down.
     let in_vain = Proxy::to(closed_port).port();
     let cases = [
         (format!("amqp://guest:s3cret@127.0.0.1:{port}/%2f"), BrokerErrorKind::Refused, "login of user `guest`"),
@@ -335,7 +335,7 @@ async fn whoever_is_not_let_in_is_told_why_without_the_password() {
     }
 }
 
-/// A port that answers whatever is said to it with these words, or never if there are none.
+/// Returns a port that answers any data with these bytes, or never answers if they are empty.
 pub fn answering(words: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -345,7 +345,7 @@ pub fn answering(words: &'static [u8]) -> u16 {
             if words.is_empty() {
                 kept.push(stream);
             } else if stream.read(&mut [0; 8]).is_ok() {
-                // The client may hang up first.
+                // The client may close the connection first.
                 let _gone = stream.write_all(words);
             }
         }
@@ -354,7 +354,7 @@ pub fn answering(words: &'static [u8]) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_says_that_it_answers() {
+async fn check_reports_a_reachable_broker() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let words = corner.amqp().check().await.unwrap();
         assert!(words.contains("answers") && words.contains(":***@"), "{words}");
@@ -363,9 +363,9 @@ async fn a_broker_says_that_it_answers() {
     .await;
 }
 
-/// RabbitMQ takes any bytes for a name, lapin only UTF-8: such a message ends the connection it arrives on.
+/// RabbitMQ accepts any bytes in a name, lapin only UTF-8, so such a message ends the connection that it arrives on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_that_is_no_text_goes_to_the_dead_and_takes_nothing_along() {
+async fn message_with_a_name_that_is_not_utf8_is_dead_lettered_alone() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(10).await;
@@ -384,7 +384,7 @@ async fn a_name_that_is_no_text_goes_to_the_dead_and_takes_nothing_along() {
             delivery.acker.settle(Disposition::Ack);
         }
         nothing_comes(&mut subscription).await;
-        // The other queue lost its connection once, with the first arrival, and never again.
+        // The consumer of the other queue lost its connection once, when the message first arrived, and never again.
         if let Ok(again) = timeout(Duration::from_millis(300), bystander.next()).await {
             held = again.unwrap();
         }
@@ -393,7 +393,7 @@ async fn a_name_that_is_no_text_goes_to_the_dead_and_takes_nothing_along() {
         nothing_comes(&mut bystander).await;
         let (_connection, channel) = corner.plain().await;
         channel.queue_delete(corner.name(".task.b"), QueueDeleteOptions::default()).await.unwrap();
-        // It is with the dead: there, too, it ends the connection of whoever reads it with lapin.
+        // The message is in the dead-letter queue. There, too, it ends the connection of a lapin client that reads it.
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
         let consume = channel.basic_consume(corner.name(".dead"), "dead".into(), options, arguments);
         let mut dead = consume.await.unwrap();

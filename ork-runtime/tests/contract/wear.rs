@@ -1,4 +1,5 @@
-//! What comes again and again: given back it never wears out, declined it comes to an end.
+//! Messages that are redelivered many times: a requeued one stays deliverable, a declined one is dead-lettered in the
+//! end.
 
 use futures_util::StreamExt as _;
 use lapin::BasicProperties;
@@ -13,7 +14,7 @@ use crate::adapters::{Corner, in_a_corner};
 use crate::broker::{SOON, next, nothing_comes, number_of, numbered};
 use crate::rabbitmq::{get, header, over_both, publish_plainly};
 
-/// More often than a quorum queue delivers a message by itself.
+/// More deliveries than the delivery limit of ork's quorum queues.
 const OFTEN: usize = 120;
 
 async fn n_dead(corner: &Corner) -> u32 {
@@ -23,7 +24,7 @@ async fn n_dead(corner: &Corner) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_given_back_is_not_given_up_and_stays_as_it_was() {
+async fn requeued_messages_are_not_dead_lettered_and_stay_unchanged() {
     over_both(async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(5).await;
@@ -46,7 +47,7 @@ async fn what_is_given_back_is_not_given_up_and_stays_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_came_to_nothing_without_a_word_begins_anew_before_the_queue_gives_it_up() {
+async fn often_redelivered_message_is_republished_before_the_delivery_limit() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let world = corner.world().await;
         world.publish(vec![numbered(7)]).await;
@@ -72,7 +73,7 @@ async fn what_came_to_nothing_without_a_word_begins_anew_before_the_queue_gives_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_everybody_declines_is_put_aside() {
+async fn message_that_all_workers_decline_is_dead_lettered() {
     over_both(async |corner| {
         let world = corner.world().await;
         let mut subscription = world.consume(5).await;
@@ -98,7 +99,7 @@ async fn what_everybody_declines_is_put_aside() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_says_how_many_are_dead() {
+async fn check_reports_the_number_of_dead_letters() {
     in_a_corner(QueueKind::Quorum, async |corner| {
         let world = corner.world().await;
         assert!(world.broker.check().await.unwrap().contains("are empty"));
@@ -108,7 +109,7 @@ async fn a_broker_says_how_many_are_dead() {
             .await
             .acker
             .settle(Disposition::DeadLetter(DeadLetterReason::Exhausted, "it died".to_owned()));
-        // What was said is carried out before it is closed.
+        // Closing carries out the pending dispositions first.
         world.broker.close().await;
         let words = corner.amqp().check().await.unwrap();
         assert!(words.contains("holding 1 that nobody could run"), "{words}");
@@ -117,7 +118,7 @@ async fn a_broker_says_how_many_are_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_dead_stay_however_often_they_are_looked_at() {
+async fn dead_letters_stay_however_often_they_are_read() {
     over_both(async |corner| {
         let world = corner.world().await;
         world.publish(vec![Message { task: "nobody".to_owned(), ..numbered(5) }]).await;

@@ -1,4 +1,4 @@
-//! What goes wrong: exceptions, files that are no tasks, interpreters that crash or are not there.
+//! Failures: exceptions, files without a task, and interpreters that crash or are missing.
 
 use ork::executor::{Ended, ExecutorError};
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::world::{World, gone, says};
 
 #[tokio::test]
-async fn an_exception_is_a_failure_with_its_place_and_its_traceback_is_logged() {
+async fn exception_becomes_a_failure_with_its_location_and_its_traceback_is_logged() {
     let Some(world) = World::new() else { return };
     let text = "
 from ork import task
@@ -31,14 +31,14 @@ def helper(n):
     assert!(failure.retryable);
     let details = json!({ "type": "ValueError", "at": ["task.py:5 in main", "task.py:10 in helper"] });
     assert_eq!(failure.details, Some(details));
-    // The interpreter has seen worse.
+    // An exception does not cost the interpreter: the next call uses the same one.
     assert_eq!(world.make(world.python("task.py", &json!({ "n": 1 }))).await.unwrap(), json!(1.0));
     assert_eq!(world.local.interpreters(), 1);
     world.end().await;
 }
 
 #[tokio::test]
-async fn an_error_of_the_task_has_details_and_may_be_final() {
+async fn task_error_carries_details_and_may_be_permanent() {
     let Some(world) = World::new() else { return };
     let text = "
 from ork import task, TaskError
@@ -56,7 +56,7 @@ def main(retry: bool):
 }
 
 #[tokio::test]
-async fn memory_recursion_and_exit_are_failures_like_others() {
+async fn memory_recursion_and_exit_errors_are_ordinary_failures() {
     let Some(world) = World::new() else { return };
     for (body, words) in [
         ("def main():\n    raise MemoryError()\n", "MemoryError"),
@@ -72,7 +72,7 @@ async fn memory_recursion_and_exit_are_failures_like_others() {
 }
 
 #[tokio::test]
-async fn a_file_without_a_task_says_what_is_missing() {
+async fn file_without_a_valid_task_is_rejected_with_the_reason() {
     let Some(world) = World::new() else { return };
     let task = "from ork import task\n";
     for (text, words) in [
@@ -90,7 +90,7 @@ async fn a_file_without_a_task_says_what_is_missing() {
     }
     let two = format!("{task}@task\ndef a(): ...\n@task\ndef b(): ...\n");
     says(&world.fails(&two, json!({})).await, &["2 functions with @task: `a` (line 2), `b` (line 4)"]);
-    // A task that it imports from elsewhere is not its own.
+    // A task that the file imports does not count as the task of the file.
     world.file("other.py", &format!("{task}@task\ndef other(): ...\n"));
     let own = format!("{task}from other import other\n@task()\ndef own():\n    return 'own'\n");
     assert_eq!(world.run(&own, json!({})).await.unwrap(), json!("own"));
@@ -100,7 +100,7 @@ async fn a_file_without_a_task_says_what_is_missing() {
         ("raise SystemExit(1)\n", "task.py cannot be imported: SystemExit: 1"),
     ] {
         says(&world.fails(text, json!({})).await, &[words]);
-        // The same to whoever asks for its types.
+        // Reading the types of the task fails with the same message.
         says(&world.describe(text).await.unwrap_err(), &[words]);
     }
     assert_eq!(world.local.interpreters(), 0, "what could not load a file is not kept");
@@ -108,7 +108,7 @@ async fn a_file_without_a_task_says_what_is_missing() {
 }
 
 #[tokio::test]
-async fn a_crash_says_how_and_what_was_said_last_and_the_next_call_has_a_new_interpreter() {
+async fn crash_reports_exit_status_and_last_lines_and_the_next_call_gets_a_new_interpreter() {
     let Some(world) = World::new() else { return };
     let text = "
 import ctypes, os, signal, sys
@@ -139,9 +139,9 @@ def main(how: str, ctx: Context):
     world.end().await;
 }
 
-/// Somebody who writes to every file descriptor breaks the conversation, and nothing else.
+/// A task that writes to every file descriptor violates the protocol. The call fails, and the worker goes on.
 #[tokio::test]
-async fn nonsense_on_the_private_pipe_ends_the_interpreter() {
+async fn protocol_violation_on_the_private_pipe_ends_the_interpreter() {
     let Some(world) = World::new() else { return };
     let text = "
 import os
@@ -159,7 +159,7 @@ def main():
 }
 
 #[tokio::test]
-async fn without_python_or_file_it_says_what_to_do() {
+async fn missing_python_or_file_is_reported_with_advice() {
     let world = World::without_python(|_| {});
     let words = world.fails("def main(): ...\n", json!({})).await;
     says(
@@ -173,7 +173,7 @@ async fn without_python_or_file_it_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn files_outside_of_the_folder_are_refused() {
+async fn files_outside_of_the_workflow_folder_are_rejected() {
     let world = World::without_python(|_| {});
     let outside = world.scratch.path().join("outside.py");
     std::fs::write(&outside, "def main(): ...\n").unwrap();

@@ -1,6 +1,6 @@
-//! Tasks in other languages: real interpreters and real programs, what they say, and that none of them is left.
+//! Tasks in other languages, with real interpreters and real programs: what they report, and that no process is left.
 //!
-//! It sees processes as Linux shows them.
+//! The tests read the state of processes from `/proc`, so they run on Linux only.
 
 #![cfg(target_os = "linux")]
 #![expect(

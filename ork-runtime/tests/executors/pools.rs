@@ -1,4 +1,4 @@
-//! Interpreters live on between calls, as long as they are of use, and never more than so many.
+//! The interpreter pool: interpreters are reused between calls, and their number is limited.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn pid(value: &Value) -> i32 {
 }
 
 #[tokio::test]
-async fn an_interpreter_is_used_again_until_its_file_changes() {
+async fn interpreter_is_reused_until_its_file_changes() {
     let Some(world) = World::new() else { return };
     let first = world.run(PID, json!({})).await.unwrap();
     assert_eq!(world.run(PID, json!({})).await.unwrap(), first);
@@ -22,7 +22,7 @@ async fn an_interpreter_is_used_again_until_its_file_changes() {
     assert_ne!(changed, first);
     gone(&[pid(&first)]).await;
     assert_eq!(world.local.interpreters(), 1);
-    // Other variables are another world.
+    // An interpreter is not reused for a call with other environment variables.
     let mut call = world.python("task.py", &json!({}));
     call.code.env.insert("REGION".into(), "eu".into());
     assert_ne!(world.make(call).await.unwrap(), changed);
@@ -31,7 +31,7 @@ async fn an_interpreter_is_used_again_until_its_file_changes() {
 }
 
 #[tokio::test]
-async fn one_that_died_while_it_was_idle_is_not_used() {
+async fn interpreter_that_died_while_idle_is_not_reused() {
     let Some(world) = World::new() else { return };
     let first = pid(&world.run(PID, json!({})).await.unwrap());
     rustix::process::kill_process(rustix::process::Pid::from_raw(first).unwrap(), rustix::process::Signal::KILL)
@@ -42,7 +42,7 @@ async fn one_that_died_while_it_was_idle_is_not_used() {
 }
 
 #[tokio::test]
-async fn there_are_never_more_than_so_many_and_the_longest_idle_goes_first() {
+async fn interpreter_limit_holds_and_the_longest_idle_one_ends_first() {
     let Some(world) = World::new() else { return };
     for name in ["a.py", "b.py", "c.py"] {
         world.file(name, PID);
@@ -59,9 +59,9 @@ async fn there_are_never_more_than_so_many_and_the_longest_idle_goes_first() {
 }
 
 #[tokio::test]
-async fn calls_wait_for_each_other_and_run_beside_each_other() {
+async fn calls_run_concurrently_up_to_the_limit_and_others_wait() {
     let Some(world) = World::new() else { return };
-    // Each of two waits until the other has begun; others have to wait for one of them.
+    // The first two calls wait for each other, so they must run at the same time. The rest must wait for one of them.
     let text = "
 import pathlib
 def main(me: str, other: str, ctx):
@@ -80,7 +80,7 @@ def main(me: str, other: str, ctx):
         within(call).await.unwrap().unwrap();
         assert!(world.local.interpreters() <= 2);
     }
-    // Who is not wanted any more does not wait.
+    // A call that is cancelled does not wait for an interpreter any longer.
     let call = world.python("task.py", &json!({ "me": "x", "other": "never" }));
     let (first, second) = (world.start(call.clone()), world.start(call.clone()));
     let third = world.python("task.py", &json!({ "me": "x", "other": "y" }));
@@ -94,7 +94,7 @@ def main(me: str, other: str, ctx):
 }
 
 #[tokio::test]
-async fn an_idle_interpreter_ends_after_a_while() {
+async fn idle_interpreter_ends_after_the_idle_timeout() {
     let Some(world) = World::with(|settings| settings.idle = Duration::from_millis(1)) else { return };
     let text =
         "import atexit, os\natexit.register(lambda: open('ended', 'w').close())\ndef main():\n    return os.getpid()\n";

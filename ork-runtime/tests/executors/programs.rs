@@ -1,4 +1,4 @@
-//! Any program as a task.
+//! Programs as tasks.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -15,13 +15,13 @@ fn script(world: &World, name: &str, text: &str) {
 }
 
 #[tokio::test]
-async fn it_reads_its_input_and_prints_its_output() {
+async fn program_reads_its_input_and_prints_its_output() {
     let world = World::without_python(|settings| settings.withheld = vec!["PATH_TO_SECRETS".into()]);
     script(&world, "bin/echo.sh", "#!/bin/sh\necho \"said $1\" >&2\ncat\n");
     let input = json!({ "a": [1, "ü"] });
     assert_eq!(world.make(world.program(&["./bin/echo.sh", "this"], &input)).await.unwrap(), input);
     assert_eq!(world.said.all(), ["INFO said this"]);
-    // A program by its name, that says nothing, does not read, and closes what it does not need.
+    // Programs that are looked up by name, and print nothing, do not read their input, or close it.
     assert_eq!(world.make(world.program(&["true"], &json!({}))).await.unwrap(), json!(null));
     let long = json!({ "text": "x".repeat(10_000_000) });
     assert_eq!(world.make(world.program(&["sh", "-c", "exec <&-; echo 1"], &long)).await.unwrap(), json!(1));
@@ -30,7 +30,7 @@ async fn it_reads_its_input_and_prints_its_output() {
 }
 
 #[tokio::test]
-async fn it_knows_its_job_and_runs_in_the_workflow_folder() {
+async fn program_gets_job_variables_and_runs_in_the_workflow_folder() {
     let world = World::without_python(|settings| settings.withheld = vec!["HOME".into()]);
     let line = r#"printf '["%s","%s","%s","%s","%s","%s","%s","%s","%s","%s"]' "$ORK_JOB_ID" "$ORK_ROOT_ID" "$ORK_ATTEMPT" "$ORK_PARALLEL_INDEX" "$ORK_PARALLEL_COUNT" "$ORK_TASK" "$ORK_WORKFLOW" "$REGION" "$HOME" "$(pwd -P)""#;
     let mut call = world.program(&["sh", "-c", line], &json!({}));
@@ -42,7 +42,7 @@ async fn it_knows_its_job_and_runs_in_the_workflow_folder() {
 }
 
 #[tokio::test]
-async fn it_fails_with_its_exit_code_and_its_last_lines() {
+async fn failed_program_reports_its_exit_code_and_last_lines() {
     let world = World::without_python(|settings| settings.most_output = 1000);
     let call = world.program(&["sh", "-c", "echo one >&2; echo two >&2; echo 1; exit 3"], &json!({}));
     let Err(ExecutorError::Crashed(crash)) = world.make(call).await else { panic!("it returned") };
@@ -61,7 +61,7 @@ async fn it_fails_with_its_exit_code_and_its_last_lines() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_started_says_why() {
+async fn program_that_cannot_be_started_reports_the_reason() {
     let world = World::without_python(|_| {});
     world.file("plain.txt", "hello\n");
     script(&world, "odd.sh", "#!/no/such/shell\n");
@@ -84,11 +84,11 @@ async fn what_cannot_be_started_says_why() {
     world.end().await;
 }
 
-/// Ignores SIGTERM, as does what it has started.
+/// A shell script that ignores SIGTERM, as does its child process.
 const STUBBORN: &str = "trap '' TERM; sleep 1000 & echo pids $$ $! >&2; wait; wait; sleep 1000";
 
 #[tokio::test]
-async fn it_is_stopped_with_all_that_it_has_started() {
+async fn stopping_a_program_stops_its_child_processes() {
     let world = World::without_python(|_| {});
     let call = world.program(&["sh", "-c", STUBBORN], &json!({}));
     let cancelled = call.cancelled.clone();
@@ -103,7 +103,7 @@ async fn it_is_stopped_with_all_that_it_has_started() {
     world.end().await;
 }
 
-/// A program that is killed takes those that it runs with it. This is the program.
+/// The process that [`no_orphan_is_left_when_ork_is_killed`] kills.
 #[tokio::test]
 #[ignore = "it is started by the test after it"]
 async fn a_program_that_is_killed() {
@@ -121,7 +121,7 @@ async fn no_orphan_is_left_when_ork_is_killed() {
 }
 
 #[tokio::test]
-async fn what_has_left_its_group_holds_nobody_up() {
+async fn process_that_left_its_group_does_not_block_the_call() {
     let world = World::without_python(|_| {});
     let line = "setsid sh -c 'echo pids $$ >&2; : > up; exec sleep 1000' & while [ ! -e up ]; do :; done; echo 1";
     let call = world.program(&["sh", "-c", line], &json!({}));
@@ -136,7 +136,7 @@ async fn what_has_left_its_group_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn what_it_leaves_behind_ends_with_it() {
+async fn background_processes_end_with_the_program() {
     let world = World::without_python(|_| {});
     let call = world.program(&["sh", "-c", "sleep 1000 & echo pids $! >&2; echo 1"], &json!({}));
     assert_eq!(world.make(call).await.unwrap(), json!(1));

@@ -1,4 +1,4 @@
-//! The Python tasks as users write them: one file a task, pydantic's models, a context.
+//! Python tasks as users write them: one file for each task, pydantic models, and a context.
 
 use serde_json::json;
 
@@ -72,7 +72,7 @@ def main() -> Output:
     return Output(files=files)
 "#;
 
-/// Stands in for the packages of the cloud and for pandas, in the workflow's own folder.
+/// A stand-in for the cloud package, in the workflow's folder. `PANDAS` is one for pandas.
 const CLOUD: &str = r#"
 class Blob:
     def __init__(self, name):
@@ -153,10 +153,10 @@ def main(input: Input) -> Output:
 ";
 
 #[tokio::test]
-async fn an_instance_knows_its_share_of_the_work() {
+async fn instance_computes_its_share_of_the_work() {
     let Some(world) = World::new() else { return };
     world.file("tasks/process.py", STATIC);
-    // It is instance 1 of 4, and is also given what its upstream returned.
+    // The call is instance 1 of 4. Its input also has the output of the step before it, which the task ignores.
     let call = world.python("tasks/process.py", &json!({ "discover": { "count": 3 } }));
     assert_eq!(world.make(call).await.unwrap(), json!({ "processed": 3 }));
     assert_eq!(world.said.all(), ["INFO Instance 1/4 processed 3 items"]);
@@ -171,7 +171,7 @@ async fn files_are_discovered_processed_and_aggregated() {
         ("tasks/discover.py", DISCOVER),
         ("tasks/process.py", PROCESS),
         ("tasks/aggregate.py", AGGREGATE),
-        // One lies in the workflow's folder, the other beside the tasks.
+        // One module is in the workflow's folder, the other beside the tasks: both can be imported.
         ("cloud.py", CLOUD),
         ("tasks/frames.py", PANDAS),
     ] {
@@ -194,9 +194,9 @@ async fn files_are_discovered_processed_and_aggregated() {
     world.end().await;
 }
 
-/// The program of the document is what it says.
+/// The programs in `docs/python.md` run, and do what the page says.
 #[tokio::test]
-async fn the_document_is_true() {
+async fn examples_in_the_python_document_work() {
     let Some(world) = World::new() else { return };
     let document = include_str!("../../../docs/python.md");
     let programs: Vec<_> =

@@ -1,4 +1,4 @@
-//! What is not wanted any more ends, whatever it does, with all that it has started.
+//! Calls that are no longer wanted end, whatever they do, together with all processes that they have started.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::clock::Manual;
 use super::installed::python;
 use super::world::{Said, World, gone, is_alive, killed, within};
 
-/// Says which processes there are: its own and those that it has started.
+/// Logs the ids of its own process and of the process that it has started, then refuses to end in one of several ways.
 const STUBBORN: &str = r#"
 import os, signal, subprocess, sys, time
 from ork import task, Context
@@ -63,14 +63,14 @@ async fn a_cancelled_call_ends_whatever_it_does() {
 }
 
 #[tokio::test]
-async fn a_call_that_takes_too_long_is_stopped_and_a_call_that_nobody_waits_for_too() {
+async fn timed_out_calls_and_abandoned_calls_are_stopped() {
     let Some(world) = World::new() else { return };
     world.file("task.py", STUBBORN);
     let mut call = world.python("task.py", &json!({ "how": "subprocess" }));
     call.timeout = Some(Duration::from_secs(1));
     let ended = world.make(call).await;
     assert!(matches!(ended, Err(ExecutorError::TimedOut(after)) if after.as_secs() == 1), "{ended:?}");
-    // On a busy machine it may not have come so far.
+    // On a busy machine the task may not have logged its processes before the time limit.
     if let Some(line) = world.said.all().iter().find_map(|line| line.strip_prefix("INFO pids ")) {
         gone(&line.split(' ').map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).await;
     }
@@ -84,7 +84,7 @@ async fn a_call_that_takes_too_long_is_stopped_and_a_call_that_nobody_waits_for_
 }
 
 #[tokio::test]
-async fn a_task_that_looks_may_tidy_up_and_an_async_one_is_cancelled() {
+async fn cancelled_task_can_clean_up_and_async_task_is_cancelled() {
     let Some(world) = World::with(|settings| settings.grace = Duration::from_mins(1)) else { return };
     let polite = "
 def main(ctx):
@@ -114,7 +114,7 @@ async def main(ctx):
     world.end().await;
 }
 
-/// Sleeps, in the ways in which tasks do, and says when it was interrupted.
+/// Tasks that wait in different ways, and log that they were interrupted.
 const SLEEPERS: [&str; 3] = [
     "
 import os, time
@@ -150,9 +150,9 @@ async def main(ctx):
 ",
 ];
 
-/// Whose time is up has no time to look whether it was cancelled.
+/// A call whose time limit has passed gets no time to check for cancellation.
 #[tokio::test]
-async fn a_time_limit_interrupts_at_once() {
+async fn timeout_interrupts_at_once() {
     let clock = Manual::new(Timestamp::default());
     let Some(world) = World::still(&clock) else { return };
     for text in SLEEPERS {
@@ -171,9 +171,9 @@ async fn a_time_limit_interrupts_at_once() {
     world.end().await;
 }
 
-/// The worker has to go, or nobody waits any more: that is no time to be polite either, whoever was asked before.
+/// When the worker stops or the caller has gone, a call is interrupted at once, even if it was cancelled before.
 #[tokio::test]
-async fn who_must_go_interrupts_at_once() {
+async fn shutdown_and_dropped_callers_interrupt_at_once() {
     for asked in [false, true] {
         let Some(world) = World::still(&Manual::new(Timestamp::default())) else { return };
         for text in SLEEPERS {
@@ -199,9 +199,9 @@ async fn who_must_go_interrupts_at_once() {
     }
 }
 
-/// With SIGTERM an exception comes, so that what is open can be closed.
+/// SIGTERM from ork raises an exception in the task, so that the task can close what it has open.
 #[tokio::test]
-async fn a_sleeping_task_runs_its_last_blocks() {
+async fn sleeping_task_can_clean_up_on_sigterm() {
     let Some(world) = World::with(|settings| settings.grace = Duration::from_secs(1)) else { return };
     let text = "
 import time
@@ -225,9 +225,10 @@ def main(ctx):
     world.end().await;
 }
 
-/// Who stops a service may send SIGTERM to each of its processes. The worker says which of them end, and when.
+/// A service manager may send SIGTERM to each process of a service. The worker alone decides which of them end, and
+/// when.
 #[tokio::test]
-async fn only_ork_tells_a_task_to_end() {
+async fn sigterm_from_others_does_not_end_a_task() {
     let Some(world) = World::new() else { return };
     let text = "
 import os, signal
@@ -244,7 +245,7 @@ def main(fail: bool):
 }
 
 #[tokio::test]
-async fn a_file_that_never_loads_is_stopped_too() {
+async fn file_that_never_finishes_loading_can_be_cancelled() {
     let Some(world) = World::new() else { return };
     world.file("task.py", "import os\nprint('pids', os.getpid())\nwhile True: pass\n");
     let call = world.python("task.py", &json!({}));
@@ -258,7 +259,7 @@ async fn a_file_that_never_loads_is_stopped_too() {
 }
 
 #[tokio::test]
-async fn shutdown_ends_what_runs_and_what_is_idle() {
+async fn shutdown_ends_running_calls_and_idle_interpreters() {
     let Some(world) = World::new() else { return };
     world.file("idle.py", "import os\ndef main():\n    return os.getpid()\n");
     let idle = world.make(world.python("idle.py", &json!({}))).await.unwrap();
@@ -276,7 +277,7 @@ async fn shutdown_ends_what_runs_and_what_is_idle() {
     world.end().await;
 }
 
-/// A program that is killed takes its interpreters with it. This is the program.
+/// The process that [`no_orphan_is_left_when_the_program_is_killed`] kills.
 #[tokio::test]
 #[ignore = "it is started by the test after it"]
 async fn a_program_that_is_killed() {

@@ -1,11 +1,11 @@
-//! What a task prints, reads and returns never gets between ork and its interpreter.
+//! Nothing that a task prints, reads or returns disturbs the protocol between ork and its interpreter.
 
 use serde_json::json;
 
 use super::world::World;
 
 #[tokio::test]
-async fn what_is_printed_is_logged_and_breaks_nothing() {
+async fn printed_output_is_logged_and_does_not_break_the_protocol() {
     let Some(world) = World::new() else { return };
     let text = r#"
 import os, subprocess, sys
@@ -55,9 +55,9 @@ def main(text: str, times: int) -> str:
     world.end().await;
 }
 
-/// Whatever is said, the conversation goes on.
+/// Values that JSON cannot express are replaced or reported, and the interpreter is reused.
 #[tokio::test]
-async fn what_is_no_json_is_said_all_the_same() {
+async fn values_that_are_not_json_do_not_break_the_protocol() {
     let Some(world) = World::new() else { return };
     let text = r#"
 from ork import TaskError
@@ -84,7 +84,7 @@ def main(fail: bool, ctx):
 }
 
 #[tokio::test]
-async fn threads_and_copies_of_the_process_do_no_harm() {
+async fn threads_and_forked_processes_do_no_harm() {
     let Some(world) = World::new() else { return };
     let text = r#"
 import multiprocessing, os, sys, threading
@@ -121,7 +121,7 @@ def main(ctx: Context):
 }
 
 #[tokio::test]
-async fn a_thread_that_goes_on_says_nothing_in_the_next_call() {
+async fn thread_left_running_does_not_log_in_the_next_call() {
     let Some(world) = World::new() else { return };
     let text = "
 import threading
@@ -147,7 +147,7 @@ def main(ctx):
 }
 
 #[tokio::test]
-async fn names_of_the_library_stay_what_they_are() {
+async fn task_files_do_not_shadow_the_standard_library() {
     let Some(world) = World::new() else { return };
     world.file("copy.py", "raise RuntimeError('not the library')\n");
     world.file("ork.py", "raise RuntimeError('not ork')\n");

@@ -1,4 +1,4 @@
-//! What goes in and comes out: parameters by their types, the context, schemas, outputs.
+//! Inputs and outputs: typed parameters, the context, schemas, and outputs.
 
 use ork::executor::Call;
 use ork::workflow::Form;
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::world::{World, says};
 
 #[tokio::test]
-async fn parameters_are_fields_by_name_and_type() {
+async fn parameters_take_fields_by_name_and_type() {
     let Some(world) = World::new() else { return };
     let text = r#"
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main(params: Params) -> str:
     assert_eq!(world.run(dataclass, json!({ "item": "x" })).await.unwrap(), json!("xx"));
     let anything = "def main(input):\n    return sorted(input)\n";
     assert_eq!(world.run(anything, json!({ "b": 1, "a": 2 })).await.unwrap(), json!(["a", "b"]));
-    // Models in lists and dicts, and what pydantic adds to plain types.
+    // Models in lists and dicts, and the constraints that pydantic adds to plain types.
     let nested = "
 from typing import Annotated, Dict, List, Optional
 from pydantic import BaseModel, Field
@@ -87,7 +87,7 @@ def main(files: list[File], more: Dict[str, File], n: Annotated[int, Field(gt=1)
     let signature = world.describe(nested).await.unwrap();
     assert_eq!(signature.input["properties"]["files"]["items"]["required"], json!(["path"]));
     assert_eq!(signature.input["properties"]["n"], json!({ "exclusiveMinimum": 1, "type": "integer" }));
-    // An item is an item, whatever its type.
+    // A parameter named `item` takes the field `item`, even if its type has fields.
     let item = "
 from pydantic import BaseModel
 from ork import task
@@ -101,10 +101,9 @@ def main(item: File) -> str:
     world.end().await;
 }
 
-/// On the code before this change there was one form only: the parameter took the whole input, so `{"load": ..}` gave
-/// "0 rows".
+/// In earlier versions there was one form only: the parameter took the whole input, so `{"load": ..}` gave "0 rows".
 #[tokio::test]
-async fn the_only_parameter_takes_the_form_that_the_call_names() {
+async fn the_only_parameter_takes_the_form_that_the_call_asks_for() {
     let Some(world) = World::new() else { return };
     let dataclass = "
 from dataclasses import dataclass
@@ -119,7 +118,7 @@ def main(load: Report) -> str:
     let given = json!({ "load": { "rows": 3 }, "rows": 4 });
     for text in [dataclass, &model] {
         world.file("task.py", text);
-        // One interpreter serves all forms.
+        // The same interpreter serves all forms.
         for (form, input, expected) in [
             (Form::Whole, &given, "4 rows"),
             (Form::Field, &given, "3 rows"),
@@ -140,18 +139,18 @@ def main(load: Report) -> str:
             (&json!(["load"]), &json!("integer"))
         );
     }
-    // A type with a field of the parameter's name takes the whole input, if nothing was known of the function before.
+    // With `Form::Either`, a type that has a field of the parameter's name takes the whole input.
     let held = dataclass.replace("rows: int = 0", "load: int = 0").replace("load.rows", "load.load");
     world.file("task.py", &held);
     let call = Call { form: Form::Either, ..world.python("task.py", &json!({ "load": 6 })) };
     assert_eq!(world.make(call).await.unwrap(), json!("6 rows"));
-    // What is called `input` and has no type takes the whole input as well, unless the call names the other form.
+    // An untyped parameter named `input` takes the whole input as well, unless the call asks for the other form.
     world.file("task.py", "def main(input):\n    return input\n");
     for (form, expected) in [(Form::Whole, json!({ "input": 1 })), (Form::Field, json!(1)), (Form::Either, json!(1))] {
         let call = world.python("task.py", &json!({ "input": 1 }));
         assert_eq!(world.make(Call { form, ..call }).await.unwrap(), expected, "{form:?}");
     }
-    // Several parameters, and an item, are fields in any form, and there is no choice.
+    // Several parameters, or one named `item`, take fields whatever the form is, so there is no second schema.
     for (text, input) in [
         ("def main(index: int, count: int):\n    return index + count\n", json!({ "index": 1, "count": 2 })),
         (
@@ -169,7 +168,7 @@ def main(load: Report) -> str:
 }
 
 #[tokio::test]
-async fn a_wrong_input_names_its_field_and_is_final() {
+async fn wrong_input_names_its_field_and_is_not_retried() {
     let Some(world) = World::new() else { return };
     let plain = "def main(sizes: list[dict[str, int]], name: str = ''):\n    return 1\n";
     for (input, words) in [
@@ -197,7 +196,7 @@ def main(input: Input):
 }
 
 #[tokio::test]
-async fn the_context_says_what_the_job_is_and_hears_what_the_task_says() {
+async fn context_describes_the_job_and_forwards_logs_metrics_and_progress() {
     let Some(world) = World::new() else { return };
     let text = r#"
 import logging
@@ -260,7 +259,7 @@ def main(kind: str):
     });
     assert_eq!(world.run(text, json!({ "kind": "all" })).await.unwrap(), expected);
     assert_eq!(world.run(text, json!({ "kind": "none" })).await.unwrap(), json!({ "mean": [null] }));
-    // Before, a model of pydantic became `{"mean": [1.0, null]}`, and the number was lost.
+    // In earlier versions such a pydantic model became `{"mean": [1.0, null]}`, and the number was lost.
     for (kind, words) in [
         ("nan", "it is nan, and JSON has no such number"),
         ("number", "`mean[1]` is nan"),
@@ -336,7 +335,7 @@ def main(count: int, tree: Tree, mode: Literal["a", "b"] = "a", size: Optional[i
     assert_eq!(signature.output["properties"], tree["properties"]);
     let nothing = world.describe("def main(): ...\n").await.unwrap();
     assert_eq!((&nothing.input, &nothing.output), (&json!({ "type": "object", "properties": {} }), &json!({})));
-    // Whatever was described once is known.
+    // The types of a file are cached: no interpreter is started to read them again.
     let interpreters = world.local.interpreters();
     assert_eq!(world.describe(plain).await.unwrap(), signature);
     assert_eq!(world.local.interpreters(), interpreters);

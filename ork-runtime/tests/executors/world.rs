@@ -1,4 +1,4 @@
-//! One executor with a folder of files, and somebody who hears what its calls say.
+//! The set-up of a test: an executor, a folder of files, and a listener that records what calls report.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -27,13 +27,13 @@ use tracing::Level;
 use super::clock::Manual;
 use super::installed::python;
 
-/// Nothing here takes so long, however busy the machine is.
+/// A time limit for each wait. It is reached only if something hangs, however busy the machine is.
 pub(crate) const LONG: Duration = Duration::from_mins(2);
 
-/// A call that runs beside its test.
+/// A call that runs concurrently with its test.
 pub(crate) type Running = tokio::task::JoinHandle<Result<bytes::Bytes, ExecutorError>>;
 
-/// Remembers what was said.
+/// A listener that records what a call reports.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     lines: Mutex<Vec<String>>,
@@ -50,7 +50,7 @@ impl Said {
         self.lines.lock().unwrap().clone()
     }
 
-    /// The rest of the first line that begins so, once it is there.
+    /// Waits for the first line with this prefix, and returns the rest of it.
     pub(crate) async fn wait(&self, start: &str) -> String {
         let found = async {
             loop {
@@ -65,7 +65,7 @@ impl Said {
         within(found).await
     }
 
-    /// The numbers after a word, once they are there.
+    /// Waits for the first line with this prefix, and returns the numbers after it.
     pub(crate) async fn pids(&self, start: &str) -> Vec<i32> {
         self.wait(start).await.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
     }
@@ -89,7 +89,7 @@ pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, work).await.unwrap_or_else(|_| panic!("it takes too long"))
 }
 
-/// Settings for tests: nothing waits long.
+/// Returns settings for tests, with a short grace period.
 pub(crate) fn settings(python: impl Into<PathBuf>, scratch: &Path) -> Settings {
     Settings {
         python: python.into(),
@@ -108,7 +108,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A world with Python; `None` if there is none and none is required.
+    /// Creates a world with Python. Returns `None` if Python is not installed and not required.
     pub(crate) fn new() -> Option<Self> {
         Self::with(|_| {})
     }
@@ -117,12 +117,12 @@ impl World {
         Some(Self::of(&python()?, Arc::new(SystemClock), change))
     }
 
-    /// A world in which no time goes by unless this clock is turned.
+    /// Creates a world in which time passes only when the test advances this clock.
     pub(crate) fn still(clock: &Arc<Manual>) -> Option<Self> {
         Some(Self::of(&python()?, Arc::<Manual>::clone(clock), |_| {}))
     }
 
-    /// A world for programs only.
+    /// Creates a world without Python, for other programs only.
     pub(crate) fn without_python(change: impl FnOnce(&mut Settings)) -> Self {
         Self::of("python-that-is-not-there", Arc::new(SystemClock), change)
     }
@@ -170,31 +170,31 @@ impl World {
         self.call(Program::Process { command: command.iter().map(|&word| word.into()).collect() }, input)
     }
 
-    /// Makes a call, and answers its output.
+    /// Makes a call and returns its output.
     pub(crate) async fn make(&self, call: Call) -> Result<Value, ExecutorError> {
         let listener = Arc::clone(&self.said);
         let output = within(self.local.run(call, listener)).await?;
         Ok(serde_json::from_slice(&output).unwrap())
     }
 
-    /// Makes a call beside the test.
+    /// Starts a call and returns without waiting for it.
     pub(crate) fn start(&self, call: Call) -> Running {
         self.start_heard(call, &self.said)
     }
 
-    /// The same, heard by somebody else.
+    /// Like [`World::start`], with another listener.
     pub(crate) fn start_heard(&self, call: Call, said: &Arc<Said>) -> Running {
         let (local, listener) = (Arc::clone(&self.local), Arc::clone(said));
         tokio::task::spawn(async move { local.run(call, listener).await })
     }
 
-    /// Writes a file, calls its task, and answers its output.
+    /// Writes a Python file, calls its task, and returns the output.
     pub(crate) async fn run(&self, text: &str, input: Value) -> Result<Value, ExecutorError> {
         self.file("task.py", text);
         self.make(self.python("task.py", &input)).await
     }
 
-    /// The same as words: how the call failed.
+    /// Writes a Python file, calls its task, and returns the message with which the call fails.
     pub(crate) async fn fails(&self, text: &str, input: Value) -> String {
         match self.run(text, input).await {
             Ok(output) => panic!("it returned {output}"),
@@ -207,7 +207,7 @@ impl World {
         within(self.local.describe(self.code(Program::Python { file: "task.py".into() }))).await
     }
 
-    /// Ends it: no interpreter is left, and no file of ork.
+    /// Shuts down the executor, and asserts that no interpreter and no file of ork is left.
     pub(crate) async fn end(self) {
         within(self.local.shutdown()).await;
         assert_eq!(self.local.interpreters(), 0);
@@ -217,17 +217,17 @@ impl World {
     }
 }
 
-/// Whether a process is there. What has ended and was not buried yet is not.
+/// Returns whether a process is alive. A zombie is not.
 pub(crate) fn is_alive(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.is_ok_and(|stat| !stat.rsplit(')').next().unwrap().trim_start().starts_with(['Z', 'X']))
 }
 
-/// The end of a process that is still there; its number may be given away, this is of the one that had it.
+/// A handle that waits for the end of a process. Unlike a process id, it cannot come to mean another process.
 pub(crate) struct End(OwnedFd);
 
 impl End {
-    /// `None` if the process is gone already.
+    /// Returns `None` if the process is gone already.
     fn of(pid: i32) -> Option<Self> {
         match pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()) {
             Ok(process) => Some(Self(process)),
@@ -236,7 +236,7 @@ impl End {
         }
     }
 
-    /// Waits for it.
+    /// Waits until the process has ended.
     async fn came(self) {
         let long = Timespec { tv_sec: LONG.as_secs().try_into().unwrap(), tv_nsec: 0 };
         let came = move || retry_on_intr(|| poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&long)));
@@ -245,19 +245,19 @@ impl End {
     }
 }
 
-/// The ends of those of these processes that are still there.
+/// Returns handles for those of the processes that still exist.
 fn ends(pids: &[i32]) -> Vec<End> {
     pids.iter().filter_map(|pid| End::of(*pid)).collect()
 }
 
-/// Waits until none of these processes is there.
+/// Waits until none of these processes exists.
 pub(crate) async fn gone(pids: &[i32]) {
     for end in ends(pids) {
         end.came().await;
     }
 }
 
-/// The processes that this one has started itself.
+/// Returns the direct children of a process.
 fn children(pid: u32) -> Vec<i32> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let of = |thread: std::io::Result<std::fs::DirEntry>| {
@@ -267,7 +267,7 @@ fn children(pid: u32) -> Vec<i32> {
     threads.flat_map(of).collect()
 }
 
-/// An error whose words have all of these in them.
+/// Asserts that a message contains all of these texts.
 #[track_caller]
 pub(crate) fn says(words: &(impl Debug + ToString), expected: &[&str]) {
     let text = words.to_string();
@@ -276,8 +276,8 @@ pub(crate) fn says(words: &(impl Debug + ToString), expected: &[&str]) {
     }
 }
 
-/// Starts a test that is ignored otherwise, kills it once it has said which processes there are, and waits until they are
-/// gone, and all of ork's own files.
+/// Starts an ignored test in another process, kills that once it has printed the ids of its processes, and waits until
+/// these are gone. Also asserts that no file of ork is left.
 pub(crate) async fn killed(test: &str) {
     let folder = TempDir::new().unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -295,11 +295,11 @@ pub(crate) async fn killed(test: &str) {
     for end in ends {
         end.came().await;
     }
-    // The guard was the last to end.
+    // The guard ends last, after it has removed the package.
     assert_eq!(packages(folder.path()), 0);
 }
 
-/// How many copies of the Python package are in the folders of a folder.
+/// Counts the copies of the Python package in the subfolders of a folder.
 fn packages(folder: &Path) -> usize {
     let inside =
         |path: &Path| path.read_dir().into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! The cases, for any place; and whole jobs whose outputs go there.
+//! The cases that every object store must pass, including whole jobs whose outputs are stored there.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,24 +10,24 @@ use ork::objects::bucket::Bucket;
 use ork::objects::{ObjectErrorKind, Objects as _};
 use ork::{Ork, Parts, Result, task};
 
-/// Nothing here takes longer unless it hangs.
+/// A time limit for each case. It is reached only if something hangs.
 const DEADLINE: Duration = Duration::from_mins(2);
 
-/// Runs a case of its own.
+/// Runs a case on a new Tokio runtime.
 pub(crate) fn on<F: Future>(case: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(DEADLINE, case).await.expect("it hangs") })
 }
 
-/// Every case, one after the other, in one place that is empty.
+/// Runs every case, one after the other, in one object store, which must be empty.
 pub(crate) async fn all(url: &str) {
     let place = Bucket::open(url).unwrap();
     assert!(place.check().await.unwrap().contains(url));
-    what_is_written_is_read(&place).await;
-    a_large_object_travels_in_pieces(&place).await;
-    what_is_not_there_is_said_to_be_missing(&place).await;
-    a_word_lists_its_own_and_nothing_else(&place).await;
-    a_job_takes_its_objects_with_it(url).await;
+    written_objects_are_read_back(&place).await;
+    large_objects_are_transferred_in_pieces(&place).await;
+    absent_objects_are_reported_as_missing(&place).await;
+    prefix_lists_only_its_own_objects(&place).await;
+    pruning_a_job_removes_its_objects(url).await;
 }
 
 async fn listed(place: &Bucket, word: &str) -> Vec<String> {
@@ -36,9 +36,9 @@ async fn listed(place: &Bucket, word: &str) -> Vec<String> {
     names
 }
 
-async fn what_is_written_is_read(place: &Bucket) {
+async fn written_objects_are_read_back(place: &Bucket) {
     for body in ["", "{}", "other words"] {
-        // Written again, as after an answer that got lost.
+        // Written twice, as happens when the response to the first write is lost.
         for _ in 0..2 {
             place.put("a/one", Bytes::from(body)).await.unwrap();
         }
@@ -48,14 +48,14 @@ async fn what_is_written_is_read(place: &Bucket) {
     place.remove(vec!["a/one".into()]).await.unwrap();
 }
 
-async fn a_large_object_travels_in_pieces(place: &Bucket) {
+async fn large_objects_are_transferred_in_pieces(place: &Bucket) {
     let body: Bytes = (0..20_000_000_u32).map(|n| n.to_le_bytes()[usize::from(n % 3 == 0)]).collect();
     place.put("a/large", body.clone()).await.unwrap();
     assert!(place.get("a/large", 20_000_000).await.unwrap() == body);
     place.remove(vec!["a/large".into()]).await.unwrap();
 }
 
-async fn what_is_not_there_is_said_to_be_missing(place: &Bucket) {
+async fn absent_objects_are_reported_as_missing(place: &Bucket) {
     for bytes in [7, 70_000_000] {
         let error = place.get("a/none", bytes).await.unwrap_err();
         assert_eq!(error.kind(), ObjectErrorKind::Missing);
@@ -65,8 +65,8 @@ async fn what_is_not_there_is_said_to_be_missing(place: &Bucket) {
     place.remove(Vec::new()).await.unwrap();
 }
 
-async fn a_word_lists_its_own_and_nothing_else(place: &Bucket) {
-    // More than a page of S3.
+async fn prefix_lists_only_its_own_objects(place: &Bucket) {
+    // S3 lists 1,000 objects a page, so this is more than one page.
     let names: Vec<_> = (0..1_100).map(|n| format!("a/{}/part-{n:04}", n % 3)).collect();
     let others = ["ab/one".to_owned(), "b/a/one".to_owned()];
     let before = SystemClock.now();
@@ -76,7 +76,7 @@ async fn a_word_lists_its_own_and_nothing_else(place: &Bucket) {
     sorted.sort();
     assert_eq!(listed(place, "a").await, sorted);
     let written = place.list("b").map_ok(|object| object.written).try_collect::<Vec<_>>().await.unwrap();
-    // Whoever keeps it may tell whole seconds only.
+    // A store may record the time in whole seconds only.
     let near = (before + Duration::from_mins(1)).as_millis() - 61_000
         ..(SystemClock.now() + Duration::from_mins(1)).as_millis();
     assert!(written.len() == 1 && near.contains(&written[0].as_millis()), "{written:?}, {near:?}");
@@ -101,7 +101,7 @@ fn long_join(parts: Parts<String>) -> Result<usize> {
     parts.all_ok()?.into_iter().map(|part| part.map(|text| text.len())).sum()
 }
 
-async fn a_job_takes_its_objects_with_it(url: &str) {
+async fn pruning_a_job_removes_its_objects(url: &str) {
     let folder = tempfile::tempdir().unwrap();
     let config = ork::Config::from(Some(Path::new("/dev/null")), []).unwrap();
     let clock = std::sync::Arc::new(Later(SystemClock));
@@ -117,7 +117,7 @@ async fn a_job_takes_its_objects_with_it(url: &str) {
     ork.shutdown().await;
 }
 
-/// The system's clock, but three hours later: what was just written is not young.
+/// The system's clock, three hours ahead, so that objects which were just written do not count as recent.
 #[derive(Debug)]
 struct Later(SystemClock);
 

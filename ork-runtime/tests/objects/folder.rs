@@ -1,4 +1,4 @@
-//! A folder.
+//! The cases over a folder.
 
 use ork::objects::ObjectErrorKind;
 use ork::objects::bucket::Bucket;
@@ -6,17 +6,17 @@ use ork::objects::bucket::Bucket;
 use super::cases::{all, on};
 
 #[test]
-fn a_folder_does_it() {
+fn folder_passes_all_cases() {
     let folder = tempfile::tempdir().unwrap();
     for url in ["file://", "file:"].map(|scheme| format!("{scheme}{}", folder.path().join("new/outputs").display())) {
         on(all(&url));
-        // Not even an empty folder is left of what was removed.
+        // Removing objects also removes the folders that become empty.
         assert_eq!(folder.path().join("new/outputs").read_dir().unwrap().count(), 0);
     }
 }
 
 #[test]
-fn a_place_that_cannot_work_is_refused_in_words() {
+fn unusable_url_is_rejected_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();

@@ -1,4 +1,4 @@
-//! What every place for large outputs must do, run over a folder and over a server that speaks S3.
+//! The contract of the object store for large outputs, run over a folder and over a server that speaks S3.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "these are tests")]
 

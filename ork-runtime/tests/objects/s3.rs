@@ -1,4 +1,4 @@
-//! A bucket, on a server that speaks S3: moto, which the tests' Python brings.
+//! The cases over a bucket, on moto: a server that speaks S3, and is installed with the Python of the tests.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use ork::objects::bucket::Bucket;
 use super::cases::{all, on};
 use super::installed::python;
 
-/// Ends when its input does, so that it does not outlive the test, however that ends.
+/// A Python program that runs the server. It ends when its input is closed, so it never outlives the test.
 const SERVER: &str = "
 import os, sys, threading
 from moto.server import main
@@ -19,14 +19,14 @@ threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).st
 main(sys.argv[1:])
 ";
 
-/// The server; it ends when this is dropped, or with this process.
+/// The server. It ends when this is dropped, or when this process ends.
 struct Server {
     process: Child,
     address: SocketAddr,
 }
 
 impl Server {
-    /// A server with a bucket; `None` if there is no Python with it and none is required.
+    /// Starts a server with one bucket. Returns `None` if Python is not installed and not required.
     fn start() -> Option<Self> {
         let python = python()?;
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -36,7 +36,7 @@ impl Server {
         let mut words = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
         let server = Self { process, address };
         assert!(words.any(|line| line.contains("Running on")), "the server does not start");
-        // It says a word for each request, and somebody must read it.
+        // The server logs each request to standard error, so the pipe must be read or the server would block.
         std::thread::spawn(move || words.for_each(drop));
         assert!(server.put("/outputs").unwrap().starts_with("HTTP/1.1 200"));
         Some(server)
@@ -62,9 +62,9 @@ impl Drop for Server {
     }
 }
 
-/// The variables are read by the library for S3 itself, so the cases need a process of their own.
+/// The S3 library reads its environment variables itself, so the cases run in a process with these variables set.
 #[test]
-fn a_bucket_does_it() {
+fn bucket_passes_all_cases() {
     let Some(server) = Server::start() else { return };
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["s3::in_a_bucket", "--exact", "--ignored"]);
@@ -72,7 +72,7 @@ fn a_bucket_does_it() {
     command.env("AWS_ACCESS_KEY_ID", "ork").env("AWS_SECRET_ACCESS_KEY", "s3cret");
     let output = command.output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
-    // A name that no test has would pass, too.
+    // Without this check the test would pass even if no test had this name.
     assert!(output.status.success() && told.contains("1 passed"), "{told}");
 }
 
@@ -84,7 +84,7 @@ fn in_a_bucket() {
         all("s3://outputs").await;
         let nowhere = Bucket::open("s3://nowhere/prefix").unwrap();
         let error = nowhere.put("a", "1".into()).await.unwrap_err();
-        // It may be made yet.
+        // A missing bucket may still be created, so the error is not permanent.
         assert_eq!(error.kind(), ObjectErrorKind::Unavailable);
         let words = format!("{error} {error:?} {nowhere:?}");
         assert!(words.contains("s3://nowhere/prefix") && !words.contains("s3cret"), "{words}");

@@ -1,4 +1,4 @@
-//! A process and all that it starts: one process group, which ends as a whole.
+//! A process and all that it starts, in one process group that is ended as a whole.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -11,16 +11,17 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use super::guard::Guard;
 use crate::executor::Ended;
 
-/// A process with its group. When it is dropped the whole group is killed.
+/// A process with its process group. Dropping it kills the whole group.
 #[derive(Debug)]
 pub(super) struct Group {
     child: Child,
-    /// Its number, until it is known to have ended.
+    /// The id of the group. `None` once the process has ended and the rest of its group was killed, because the system
+    /// may reuse the id.
     id: Option<Pid>,
     guard: Arc<Guard>,
 }
 
-/// The ends of a process's pipes.
+/// The standard streams of a process.
 #[derive(Debug)]
 pub(super) struct Pipes {
     pub stdin: ChildStdin,
@@ -29,10 +30,10 @@ pub(super) struct Pipes {
 }
 
 impl Group {
-    /// Starts a process in a group of its own, with pipes.
+    /// Starts a process in a new group, with pipes as its standard streams.
     pub(super) fn start(mut command: Command, guard: &Arc<Guard>) -> io::Result<(Self, Pipes)> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Keys such as Ctrl-C reach the group in front: what runs here is told by ork.
+        // Ctrl-C in a terminal signals the foreground group. In another group the process ends when ork stops it.
         command.process_group(0).kill_on_drop(true);
         let mut child = command.spawn()?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
@@ -47,27 +48,29 @@ impl Group {
         }
     }
 
-    /// Waits until the process itself has ended; what it has started may go on.
+    /// Waits until the process itself has ended. Processes that it has started may still run.
     ///
     /// # Cancel safety
-    /// If the future is dropped the process goes on, and can be waited for again.
+    /// If the future is dropped, the process goes on and can be waited for again.
     pub(super) async fn ended(&mut self) -> Ended {
-        // The system knows its own children; if it did not, this one would be gone.
+        // Waiting for a child does not fail while the child exists, so an error means that it is gone.
         self.child.wait().await.map_or(Ended::Code(-1), ended)
     }
 
-    /// Whether the process itself has ended, as far as is known without waiting.
+    /// Returns whether the process itself has ended, without waiting for it.
     pub(super) fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Asks the whole group to end.
+    /// Sends SIGTERM to the whole group.
     pub(super) fn terminate(&self) {
         self.signal(Signal::TERM);
     }
 
-    /// Ends the whole group. Its number may be given away once all of its processes are gone, so this is for the
-    /// moment in which the first of them has ended, and not for later.
+    /// Sends SIGKILL to the whole group.
+    ///
+    /// The system may reuse the id of the group once all of its processes are gone. Call this no later than directly
+    /// after the first process has ended.
     pub(super) fn kill(&self) {
         self.signal(Signal::KILL);
     }
@@ -81,7 +84,7 @@ impl Group {
         }
     }
 
-    /// Ends the whole group and waits until the process is gone.
+    /// Kills the whole group and waits until the process itself is gone.
     pub(super) async fn end(mut self) -> Ended {
         self.kill();
         let ended = self.ended().await;
@@ -89,7 +92,7 @@ impl Group {
         ended
     }
 
-    /// Ends what is left of the group after its process has ended.
+    /// Kills what is left of the group after the process itself has ended.
     pub(super) fn sweep(&mut self) {
         self.kill();
         self.let_go();

@@ -1,7 +1,7 @@
-//! The guard: a small shell that outlives this program if it is killed, and then tidies up what it has left behind.
+//! The guard: a small shell process that outlives this program if it is killed, and cleans up what is left behind.
 //!
-//! Interpreters end by themselves when they hear no more, but a program that runs as a task does not listen, and code
-//! in C may not let Python listen.
+//! An interpreter ends by itself when its input is closed. But a program that runs as a task does not watch for this,
+//! and C code can keep an interpreter from noticing it.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use rustix::process::Pid;
 use tokio::process::Command;
 
-/// Keeps the groups that it is told of, and kills them when its input ends. It also ends when this program ends in
-/// order; then there are none.
+/// Remembers the process groups that are registered with it, and kills them when its input ends. Its input also ends
+/// when this program exits normally; no groups are registered then.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 groups=' ' folder=
@@ -28,7 +28,7 @@ for group in $groups; do kill -s KILL -- "-$group"; done
 if [ -n "$folder" ]; then rm -rf -- "$folder"; fi
 "#;
 
-/// The guard of one executor; it is started with the first group.
+/// The guard of one executor. Its shell is started on first use.
 #[derive(Debug, Default)]
 pub(super) struct Guard(Mutex<State>);
 
@@ -37,24 +37,25 @@ enum State {
     #[default]
     NotStarted,
     Started(File),
-    /// There is no shell, or it has ended. Everything works without it, as long as this program is not killed.
+    /// The shell could not be started, or has ended. Everything works without it, as long as this program is not
+    /// killed.
     Gone,
 }
 
 impl Guard {
-    /// Takes a group into its keeping.
+    /// Registers a group, which is killed if this program is killed.
     pub(super) fn watch(&self, group: Pid) {
         self.tell("watch", &group.to_string());
     }
 
-    /// Lets go of a group that has ended, before another one can get its number.
+    /// Unregisters a group that has ended, before the system can reuse its id for another group.
     pub(super) fn forget(&self, group: Pid) {
         self.tell("forget", &group.to_string());
     }
 
-    /// Takes the private folder into its keeping, which nobody else would remove.
+    /// Registers the private folder, which is removed if this program is killed: nothing else would remove it then.
     pub(super) fn remove(&self, folder: &Path) {
-        // A path that is no text, or no line, is left where it is.
+        // A path that is not UTF-8, or contains a newline, cannot be sent to the shell: its folder stays.
         if let Some(folder) = folder.to_str().filter(|folder| !folder.contains('\n')) {
             self.tell("remove", folder);
         }
@@ -66,7 +67,7 @@ impl Guard {
             *state = start().map_or_else(|error| gone(&error), State::Started);
         }
         if let State::Started(pipe) = &mut *state
-            // It is short enough to be written whole or not at all, and never waits.
+            // The line is short enough for the pipe to take it whole or not at all, and the write does not block.
             && let Err(error) = pipe.write_all(format!("{word} {what}\n").as_bytes())
         {
             *state = gone(&error);
@@ -82,9 +83,9 @@ fn gone(error: &io::Error) -> State {
 fn start() -> io::Result<File> {
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(SCRIPT).arg("ork-guard").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    // Neither a key nor the end of a group that is told to end may end it.
+    // In another group it is not ended by Ctrl-C, nor by a signal to the group of this program.
     let mut child = command.process_group(0).current_dir("/").spawn()?;
     let stdin = child.stdin.take().ok_or_else(|| io::Error::other("the shell has no pipe"))?;
-    // Whoever drops the child lets the runtime bury it.
+    // Dropping the child leaves it to the runtime to reap the process.
     Ok(File::from(stdin.into_owned_fd()?))
 }

@@ -1,7 +1,8 @@
-//! The ladder: how a call is stopped that nobody wants any more. First it is asked, at last it is killed.
+//! The escalation that stops a call: first the call is asked to end, finally its processes are killed.
 //!
-//! Who cancels a call has time: it is asked, may look, and may tidy up. Whose time is up, or whose worker has to go, has
-//! none: what it does is interrupted at once, and one grace later it is dead.
+//! A cancelled call gets time: it is asked to end, can check for this, and can clean up. A call gets no time if its
+//! time limit has passed, its caller has gone, or the worker has to stop: it is interrupted at once, and killed one
+//! grace period later.
 
 use std::fmt;
 use std::pin::Pin;
@@ -11,18 +12,18 @@ use std::time::Duration;
 use crate::clock::{Clock, Pause};
 use crate::executor::ExecutorError;
 
-/// One way to stop a call; each is harder than the one before.
+/// One step of the escalation. Each is harsher than the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rung {
-    /// It is told, and may tidy up when it has looked.
+    /// The call is notified. It can clean up once it checks for the notification.
     Ask,
-    /// It is told, and what it does just now is interrupted.
+    /// The call is notified, and the code that it runs is interrupted.
     Interrupt,
     /// The processes get SIGTERM.
     Terminate,
     /// The processes get SIGKILL.
     Kill,
-    /// The system does not let go of them; nobody waits for that.
+    /// The system has not removed the killed processes: stop waiting for them.
     GiveUp,
 }
 
@@ -36,24 +37,24 @@ impl Rung {
     }
 }
 
-/// Where one begins to climb.
+/// The first steps of the escalation, which depend on the kind of process.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Foot {
-    /// When it was cancelled.
+    /// The first step for a call that was cancelled.
     pub gentle: Rung,
-    /// When there is no time.
+    /// The first step for a call that gets no time.
     pub hurried: Rung,
 }
 
-/// Why a call is not wanted any more, once that is so.
+/// The two events that start the escalation.
 pub(super) struct Unwanted {
-    /// It was cancelled.
+    /// Completes when the call is cancelled.
     pub cancelled: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// There is no time.
+    /// Completes with the reason when the call has to end without delay.
     pub hurry: Pin<Box<dyn Future<Output = ExecutorError> + Send>>,
 }
 
-/// Says when a call must be stopped, and how.
+/// Decides when a call is stopped, and by which steps.
 pub(super) struct Ladder {
     foot: Foot,
     unwanted: Unwanted,
@@ -65,8 +66,9 @@ pub(super) struct Ladder {
 
 struct Climb {
     why: ExecutorError,
-    /// The last rung that was taken, and when the next one is due.
+    /// The last step that was taken.
     rung: Rung,
+    /// Ends when the next step is due.
     pause: Pause,
 }
 
@@ -75,10 +77,10 @@ impl Ladder {
         Self { foot, unwanted, clock, grace, climbing: None, hurried: false }
     }
 
-    /// The next step to take; the first one when the call is not wanted any more.
+    /// Waits until the next step is due and returns it. The first one is due when the call is no longer wanted.
     ///
     /// # Cancel safety
-    /// If the future is dropped no step is lost.
+    /// If the future is dropped, no step is lost.
     pub(super) async fn next(&mut self) -> Rung {
         loop {
             let Unwanted { cancelled, hurry } = &mut self.unwanted;
@@ -101,7 +103,7 @@ impl Ladder {
             };
             let climbed = self.climbing.take();
             if climbed.as_ref().is_some_and(|climb| climb.rung >= rung && rung != Rung::GiveUp) {
-                // It is higher already.
+                // A step at least as harsh was taken before.
                 self.climbing = climbed;
                 continue;
             }
@@ -111,17 +113,18 @@ impl Ladder {
         }
     }
 
-    /// Whether the call is being stopped.
+    /// Returns whether the call is being stopped.
     pub(super) const fn is_climbing(&self) -> bool {
         self.climbing.is_some()
     }
 
-    /// Why the call was stopped, if it was.
+    /// Returns why the call was stopped, or `None` if it was not.
     pub(super) fn why(self) -> Option<ExecutorError> {
         self.climbing.map(|climb| climb.why)
     }
 
-    /// Waits for something that cannot be stopped half-way, unless the call is not wanted any more.
+    /// Waits for work that no step of the escalation can stop, such as acquiring a permit. Gives up, with the reason,
+    /// as soon as the call is no longer wanted.
     pub(super) async fn unless_unwanted<T>(&mut self, work: impl Future<Output = T>) -> Result<T, ExecutorError> {
         tokio::select! {
             biased;
@@ -151,7 +154,7 @@ mod tests {
     const PYTHON: Foot = Foot { gentle: Rung::Ask, hurried: Rung::Interrupt };
     const PROGRAM: Foot = Foot { gentle: Rung::Terminate, hurried: Rung::Terminate };
 
-    /// A clock whose pauses end one by one, when it is struck.
+    /// A clock whose pauses end one at a time, each when the test strikes the bell.
     #[derive(Debug, Default)]
     struct Bell(Arc<Notify>);
 
@@ -188,12 +191,12 @@ mod tests {
             Self { ladder, bell, cancelled, hurry }
         }
 
-        /// The step that is due now, if one is.
+        /// Returns the step that is due now, if any.
         fn step(&mut self) -> Option<Rung> {
             self.ladder.next().now_or_never()
         }
 
-        /// The steps that follow when grace after grace goes by.
+        /// Returns the steps that follow as one grace period after another passes.
         fn climb(&mut self) -> Vec<Rung> {
             let mut steps = Vec::new();
             while steps.last() != Some(&Rung::GiveUp) {
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_cancelled_has_time_and_whose_time_is_up_has_none() {
+    fn cancelled_call_gets_grace_timed_out_call_does_not() {
         let mut call = Call::new(PYTHON);
         assert_eq!(call.step(), None);
         call.cancelled.cancel();
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_asked_is_interrupted_when_there_is_no_time_any_more() {
+    fn cancelled_call_is_interrupted_when_its_time_runs_out() {
         let mut call = Call::new(PYTHON);
         call.cancelled.cancel();
         assert_eq!(call.step(), Some(Rung::Ask));

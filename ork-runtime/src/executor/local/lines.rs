@@ -1,4 +1,5 @@
-//! Standard error as lines: each goes to whoever listens, the last ones are kept. However much comes, no memory grows.
+//! Reads standard error as lines: each goes to the listener, and the last ones are kept. Memory use is bounded, however
+//! much a process writes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,19 +13,20 @@ use tracing::Level;
 
 use crate::executor::Listener;
 
-/// The rest of a longer line is left out.
+/// The longest line, in bytes. The rest of a longer one is dropped.
 const LONGEST: usize = 8 * 1024;
 
-/// How many lines are kept for those who ask what went wrong.
+/// How many of the last lines are kept, to be shown if the process crashes.
 const KEPT: usize = 20;
 
-/// The mark of what can come no more.
+/// The mark that stands for a closed standard error: no other mark follows it.
 const CLOSED: u64 = u64::MAX;
 
-/// Hears the standard error of one process.
+/// Reads the standard error of one process.
 #[derive(Debug)]
 pub(super) struct Ears {
     inner: Mutex<Inner>,
+    /// The last mark that was read, or [`CLOSED`].
     marks: watch::Sender<u64>,
 }
 
@@ -43,19 +45,20 @@ impl Ears {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on lines go to this listener, and older ones are forgotten. Without one they go nowhere.
+    /// Sends all later lines to this listener, and forgets the ones that were kept. Without a listener, lines go only
+    /// to the debug log of this process.
     pub(super) fn listen(&self, listener: Option<Arc<dyn Listener>>) {
         let mut inner = self.inner();
         inner.last.clear();
         inner.listener = listener;
     }
 
-    /// The last lines.
+    /// Returns the last lines.
     pub(super) fn last(&self) -> Vec<String> {
         self.inner().last.iter().cloned().collect()
     }
 
-    /// Hears one line.
+    /// Keeps a line, and passes it to the listener.
     pub(super) fn hear(&self, line: &str) {
         let listener = {
             let mut inner = self.inner();
@@ -72,18 +75,19 @@ impl Ears {
         }
     }
 
-    /// Waits until this mark was read, or nothing can come any more.
+    /// Waits until this mark has been read, or standard error is closed.
     pub(super) async fn marked(&self, mark: u64) {
-        // The sender is here, so it cannot be gone.
+        // This fails only if the sender is dropped, and the sender is part of `self`.
         drop(self.marks.subscribe().wait_for(|seen| *seen == CLOSED || *seen == mark).await);
     }
 
-    /// Waits until nothing can come any more.
+    /// Waits until standard error is closed.
     pub(super) async fn closed(&self) {
         self.marked(CLOSED).await;
     }
 
-    /// Reads until the end, or until the answer is dropped: what has left its group may hold its standard error open.
+    /// Reads in a background task until the stream ends or the returned guard is dropped. The guard is needed because a
+    /// process that has left its group can hold the stream open.
     pub(super) fn read_by(self: &Arc<Self>, tasks: &TaskTracker, from: ChildStderr) -> DropGuard {
         let unheard = CancellationToken::new();
         let heard = unheard.clone().drop_guard();
@@ -115,17 +119,19 @@ impl Ears {
     }
 }
 
-/// The mark at the end of a line, which the Python side writes after all that a call has said, and what is before it.
+/// Splits a line into its text and the mark at its end, if there is one. The Python side writes a mark after everything
+/// that a call has printed.
 fn mark(line: &str) -> Option<(&str, u64)> {
     let (before, mark) = line.strip_suffix('\0')?.rsplit_once("\0ork ")?;
     Some((before, mark.parse().ok()?))
 }
 
-/// Bytes that become lines.
+/// Splits a stream of bytes into lines.
 #[derive(Debug, Default)]
 struct Lines {
     line: Vec<u8>,
-    /// The line goes back to its beginning, as those of progress bars do, unless it ends here.
+    /// Whether the last byte was a carriage return. Unless the line ends now, the next byte starts it over, as progress
+    /// bars do.
     returned: bool,
 }
 
@@ -151,7 +157,7 @@ impl Lines {
             if self.line.len() < LONGEST {
                 self.line.push(byte);
             } else if byte == 0 {
-                // A mark must not get lost at the end of a long line without an end of its own.
+                // A mark that follows a line without a newline must not be dropped, even if that line is too long.
                 self.line.clear();
                 self.line.push(byte);
             }

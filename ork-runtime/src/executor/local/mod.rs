@@ -1,7 +1,8 @@
-//! Tasks in processes of this machine: Python files in interpreters that live on between calls, and any other program.
+//! Runs tasks in processes of this machine: Python files in interpreters that are reused between calls, and any other
+//! program.
 //!
-//! A call runs in a task of its own. Whoever asked for it may go away; then it is stopped like one that was cancelled,
-//! and nothing that it started is left.
+//! Each call runs in a separate Tokio task, so the caller may drop its future at any time. The call is then interrupted
+//! at once, and its whole process group is ended.
 
 mod group;
 mod guard;
@@ -31,26 +32,26 @@ use self::python::Pools;
 use super::{Call, Code, Executor, ExecutorError, Listener, Program, Signature};
 use crate::clock::{Clock, Pause};
 
-/// How long what a process said last may take to arrive, once the process has ended.
+/// How long to wait for the remaining output of a process that has ended, and for an end that should be immediate.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// How processes are run.
+/// Settings of [`Local`].
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The interpreter of Python tasks: a path, or a name that is looked up.
+    /// The interpreter for Python tasks: a path, or a name that is looked up.
     pub python: PathBuf,
-    /// How many interpreters there are at most, busy and idle ones.
+    /// The largest number of interpreters that exist at once, busy and idle ones together. At least 1.
     pub interpreters: usize,
-    /// How long an idle interpreter is kept.
+    /// How long an idle interpreter is kept before it is ended.
     pub idle: Duration,
-    /// How long a call that was told to end may take before it is ended by force. One that was cancelled has this time
-    /// before anything interrupts it, too.
+    /// How long a call that is being stopped may take before the next, harsher step is taken, up to SIGKILL. A
+    /// cancelled call also has this time before anything interrupts it.
     pub grace: Duration,
-    /// The largest output, in bytes.
+    /// The largest output that is accepted, in bytes.
     pub most_output: usize,
-    /// A folder in which a private one is made for the Python package of ork.
+    /// A folder in which a private subfolder is created for ork's Python package.
     pub scratch: PathBuf,
-    /// Variables of this process that its children do not get, such as those with passwords in them.
+    /// Environment variables of this process that its child processes do not get, e.g. those that hold passwords.
     pub withheld: Vec<String>,
 }
 
@@ -71,13 +72,13 @@ impl Default for Settings {
 /// Runs calls in processes of this machine.
 pub struct Local(Arc<Inner>);
 
-/// What all calls share.
+/// State that all calls share.
 struct Inner {
     shared: Arc<Shared>,
     pools: Pools,
 }
 
-/// What every kind of process needs.
+/// State that every kind of process needs.
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
@@ -88,19 +89,20 @@ struct Shared {
 }
 
 impl Local {
-    /// An executor that has started nothing yet.
+    /// Creates an executor. It starts no process before the first call.
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let (tasks, stop, guard) = (TaskTracker::new(), CancellationToken::new(), Arc::default());
         let shared = Arc::new(Shared { settings, clock, tasks, stop, guard });
         Self(Arc::new(Inner { pools: Pools::new(Arc::clone(&shared)), shared }))
     }
 
-    /// How many interpreters are alive.
+    /// Returns the number of interpreters that are alive.
     pub fn interpreters(&self) -> usize {
         self.0.pools.alive()
     }
 
-    /// Runs what is asked for in a task of its own, which is told when nobody waits for it any more.
+    /// Runs `work` in a separate Tokio task and waits for its result. The token that `work` gets fires when the caller
+    /// no longer waits.
     async fn apart<T, F>(&self, work: impl FnOnce(Arc<Inner>, CancellationToken) -> F) -> Result<T, ExecutorError>
     where
         T: Send + 'static,
@@ -115,7 +117,7 @@ impl Local {
         let (answer, result) = oneshot::channel();
         let work = work(Arc::clone(&self.0), unheard);
         shared.tasks.spawn(async move {
-            // Nobody may wait for it any more.
+            // This fails if the caller no longer waits.
             drop(answer.send(work.await));
         });
         let result = result.await;
@@ -171,7 +173,7 @@ impl fmt::Debug for Local {
 }
 
 impl Shared {
-    /// A command in the folder of a workflow, with its variables.
+    /// Builds a command that runs in the folder of a workflow, with the environment variables of the call.
     fn command(&self, program: impl AsRef<std::ffi::OsStr>, folder: &std::path::Path, code: &Code) -> Command {
         let mut command = Command::new(program);
         command.current_dir(folder);
@@ -182,12 +184,13 @@ impl Shared {
         command
     }
 
-    /// What happens to a call when nobody wants its result any more.
+    /// Returns the escalation that stops a running call when its result is no longer wanted. The call's time limit
+    /// counts from now.
     fn ladder(&self, foot: Foot, call: Option<&Call>, unheard: CancellationToken) -> Ladder {
         self.climb(foot, call, call.and_then(|call| call.timeout), unheard)
     }
 
-    /// The same for a call that has not begun, whose time does not run yet.
+    /// Like [`ladder`](Self::ladder), for a call that still waits to begin: its time limit does not count yet.
     fn waiting(&self, foot: Foot, call: Option<&Call>, unheard: CancellationToken) -> Ladder {
         self.climb(foot, call, None, unheard)
     }

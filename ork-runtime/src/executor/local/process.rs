@@ -1,4 +1,4 @@
-//! Any program as a task: its input comes as JSON on its standard input, its output is the JSON that it prints.
+//! Runs any program as a task: the program reads its input as JSON from standard input, and prints its output as JSON.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,13 @@ use super::{LAST_WORDS, Shared};
 use crate::clock::{Clock, Pause};
 use crate::executor::{Call, Crash, Ended, ExecutorError, Instance, Listener};
 
-/// How much is read at once.
+/// How many bytes are read at once.
 const CHUNK: usize = 64 * 1024;
 
-/// How much of an output that is no JSON is shown, in bytes.
+/// How many bytes of an output that is not JSON an error message shows.
 const SHOWN: usize = 200;
 
-/// It hears nothing but signals.
+/// A program can be stopped by signals only, so both escalations begin with SIGTERM.
 const FOOT: Foot = Foot { gentle: Rung::Terminate, hurried: Rung::Terminate };
 
 /// Runs a program to its end.
@@ -77,7 +77,7 @@ pub(super) async fn run(
     }
 }
 
-/// The folder to run in, and what to run there.
+/// Returns the folder to run in, and the program to run there.
 fn find(folder: &Path, program: &str) -> Result<(PathBuf, PathBuf), ExecutorError> {
     if program.contains('/') {
         let place = Place::find(folder, program)?;
@@ -97,13 +97,13 @@ fn describe_instance(command: &mut Command, instance: &Instance) {
     command.env("ORK_WORKFLOW", instance.workflow.as_deref().unwrap_or_default());
 }
 
-/// A conversation with a program.
+/// The exchange with a running program: its input, its output, and its end.
 struct Talk<'a> {
     input: Bytes,
     most: usize,
     clock: &'a dyn Clock,
     ended: Option<Ended>,
-    /// What it has written; longer than is allowed, if it wrote more.
+    /// The bytes that the program has written to its standard output. Longer than `most` if it wrote too much.
     output: BytesMut,
 }
 
@@ -112,12 +112,13 @@ impl Talk<'_> {
     async fn run(&mut self, group: &mut Group, pipes: (ChildStdin, ChildStdout), ladder: &mut Ladder) {
         let ((mut stdin, mut stdout), input) = (pipes, std::mem::take(&mut self.input));
         let write = async move {
-            // A program need not read its input; it says by its exit code whether that was wrong.
+            // A program need not read its input, so a failed write is ignored: the exit code tells success from
+            // failure.
             drop(stdin.write_all(&input).await);
         };
         tokio::pin!(write);
         let (mut written, mut open) = (false, true);
-        // What has left the group may hold the pipe open.
+        // A process that has left the group can hold the pipe open, so the wait for its end is limited.
         let mut last: Pause = Box::pin(std::future::pending());
         while open || self.ended.is_none() {
             self.output.reserve(CHUNK);
@@ -132,7 +133,7 @@ impl Talk<'_> {
                 end = group.ended(), if self.ended.is_none() => {
                     self.ended = Some(end);
                     last = self.clock.pause(LAST_WORDS);
-                    // What it left behind ends with it.
+                    // Processes that it left behind end with it.
                     group.sweep();
                 }
                 rung = ladder.next() => match rung {

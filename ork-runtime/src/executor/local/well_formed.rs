@@ -1,18 +1,18 @@
-//! Whether an output is JSON that every reader after this takes, without keeping any of it.
+//! Checks that an output is JSON that all later readers accept, without keeping any of it.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// Reads a text to its end.
+/// Checks that a text is one JSON value.
 ///
 /// # Errors
-/// When it is no JSON, or nested more deeply than is read.
+/// Fails if the text is not JSON, or is nested more deeply than `serde_json` reads.
 pub(super) fn check(text: &[u8]) -> Result<(), serde_json::Error> {
     serde_json::from_slice::<Checked>(text).map(drop)
 }
 
-/// A value that was looked at. serde's own `IgnoredAny` does not see how deep a value is.
+/// A value that was checked. serde's own `IgnoredAny` does not notice how deeply a value is nested.
 struct Checked;
 
 impl<'de> Deserialize<'de> for Checked {
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_later_is_taken_and_nothing_else() {
+    fn only_json_that_later_readers_accept_passes() {
         for text in ["null", "[1, -2, 3.5, true, \"a\\n\", {\"b\": [\"c\"]}]", " {} "] {
             check(text.as_bytes()).unwrap();
         }

@@ -1,4 +1,4 @@
-//! Where a file of a workflow is: inside of its folder, whatever it is called and whoever has linked it.
+//! Finds the files of a workflow, and ensures that they are inside of its folder even if symbolic links are involved.
 
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -8,19 +8,19 @@ use crate::executor::ExecutorError;
 /// A file in the folder of a workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Place {
-    /// The folder, without links in its path.
+    /// The folder, as an absolute path without symbolic links.
     pub folder: PathBuf,
-    /// The file, from there.
+    /// The file, relative to the folder.
     pub file: PathBuf,
 }
 
 impl Place {
-    /// The whole path.
+    /// Returns the full path of the file.
     pub(super) fn path(&self) -> PathBuf {
         self.folder.join(&self.file)
     }
 
-    /// Finds a file. It reads the file system, so it may block.
+    /// Finds a file. This reads the file system, so it may block.
     pub(super) fn find(folder: &Path, file: &str) -> Result<Self, ExecutorError> {
         let unfit = |words: &str| ExecutorError::Unfit(format!("`{file}` {words}"));
         if file.is_empty() {
@@ -47,7 +47,7 @@ impl Place {
     }
 }
 
-/// The folder of a workflow, without links in its path.
+/// Returns the folder of a workflow as an absolute path without symbolic links.
 pub(super) fn root(folder: &Path) -> Result<PathBuf, ExecutorError> {
     folder.canonicalize().map_err(|error| {
         ExecutorError::Unavailable(format!(
@@ -57,7 +57,7 @@ pub(super) fn root(folder: &Path) -> Result<PathBuf, ExecutorError> {
     })
 }
 
-/// Does what reads the file system where that holds nobody up.
+/// Runs work that reads the file system on a thread where it may block.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ExecutorError> + Send + 'static,
 ) -> Result<T, ExecutorError> {

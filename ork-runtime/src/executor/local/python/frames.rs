@@ -1,4 +1,5 @@
-//! What an interpreter says over its private pipe: a line of JSON, and after it as many bytes as the line says.
+//! Reads the frames that an interpreter sends over its private pipe. A frame is a header, which is one line of JSON,
+//! and a body of as many bytes as the header says.
 
 use std::collections::BTreeMap;
 
@@ -9,27 +10,27 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::executor::Raised;
 
-/// A header is no longer than this; what is long comes after it.
+/// The longest header, in bytes. Long data belongs in the body.
 const LONGEST_HEADER: usize = 4 * 1024 * 1024;
 
-/// How much is read at once.
+/// How many bytes are read at once.
 const CHUNK: usize = 64 * 1024;
 
-/// One thing that an interpreter says.
+/// One message from an interpreter.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(super) enum Frame {
-    /// It is too old.
+    /// The interpreter is too old.
     Unfit { message: String },
-    /// It listens.
+    /// The interpreter has started and takes requests.
     Ready { python: String },
     /// The file is loaded.
     Loaded,
     /// The file cannot be loaded.
     Unloadable(Told),
-    /// A call returned.
+    /// A call returned. The body is its output.
     Returned { id: u64, bytes: usize },
-    /// The types of the function.
+    /// The types of the function are described in the body.
     Described { id: u64, bytes: usize },
     /// A call raised an exception.
     Raised {
@@ -37,21 +38,21 @@ pub(super) enum Frame {
         #[serde(flatten)]
         told: Told,
     },
-    /// The input is not what the function takes.
+    /// The input does not fit the function.
     Rejected { id: u64, field: String, message: String },
-    /// What the function returned is no JSON.
+    /// The returned value cannot be written as JSON, or is too large.
     Unwritable { id: u64, message: String },
-    /// A call has ended because it was cancelled.
+    /// A call ended because it was cancelled.
     Cancelled { id: u64 },
     /// A line for the log.
     Log { level: String, line: String },
     /// A measurement.
     Metric { name: String, value: f64, labels: BTreeMap<String, String> },
-    /// How far a call has come.
+    /// The progress of a call.
     Progress { percent: f64, info: String },
 }
 
-/// An exception, as Python tells it.
+/// An exception, as the Python side describes it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Told {
     message: String,
@@ -77,7 +78,7 @@ impl Frame {
         }
     }
 
-    /// The call that it ends, if it ends one.
+    /// Returns the id of the call that this frame ends, if it ends one.
     pub(super) const fn ends(&self) -> Option<u64> {
         match self {
             Self::Returned { id, .. }
@@ -91,42 +92,43 @@ impl Frame {
     }
 }
 
-/// What was read.
+/// One result of reading the pipe.
 #[derive(Debug)]
 pub(super) enum Heard {
     /// A frame with its body.
     Frame(Frame, Bytes),
-    /// A line from before the interpreter listened: whatever its start has printed.
+    /// A line that the start of Python printed, before the interpreter was ready.
     Line(String),
-    /// The end.
+    /// The pipe is closed.
     End,
-    /// What no interpreter of ork says.
+    /// Data that violates the protocol.
     Nonsense,
 }
 
-/// Reads frames.
+/// Reads frames from a stream.
 #[derive(Debug)]
 pub(super) struct Frames<R> {
     from: R,
     buffer: BytesMut,
-    /// How much of the buffer has been looked at for the end of a line.
+    /// How many bytes of the buffer have been searched for the end of a line.
     seen: usize,
-    /// A frame whose body is not there yet.
+    /// A frame whose body has not arrived completely.
     waiting: Option<Frame>,
+    /// Whether the interpreter has sent its first frame. Before it, other lines are no violation of the protocol.
     greeted: bool,
     most: usize,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
-    /// Reads frames whose bodies have at most this many bytes.
+    /// Creates a reader of frames whose bodies have at most `most` bytes.
     pub(super) fn new(from: R, most: usize) -> Self {
         Self { from, buffer: BytesMut::new(), seen: 0, waiting: None, greeted: false, most }
     }
 
-    /// What comes next.
+    /// Waits for the next frame or line and returns it.
     ///
     /// # Cancel safety
-    /// If the future is dropped nothing is lost.
+    /// If the future is dropped, nothing that was read is lost.
     pub(super) async fn next(&mut self) -> Heard {
         loop {
             if let Some(heard) = self.take() {
@@ -145,7 +147,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             if let Some(frame) = self.waiting.take_if(|frame| frame.body() <= self.buffer.len()) {
                 let body = self.buffer.split_to(frame.body()).freeze();
                 if body.len() > CHUNK {
-                    // The rest of the buffer would keep all of the memory of a large body.
+                    // Sharing it with the rest of the buffer would keep the memory of a large body alive.
                     self.buffer = BytesMut::from(&*self.buffer);
                 }
                 return Some(Heard::Frame(frame, body));
@@ -179,7 +181,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 mod tests {
     use super::*;
 
-    /// Reads what comes in pieces of this size.
+    /// Reads a text that arrives in pieces of this size.
     async fn heard(text: &str, piece: usize) -> Vec<String> {
         let (mut to, from) = tokio::io::duplex(piece);
         let write = async move { tokio::io::AsyncWriteExt::write_all(&mut to, text.as_bytes()).await.unwrap() };

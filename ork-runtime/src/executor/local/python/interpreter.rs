@@ -1,4 +1,4 @@
-//! One interpreter: a process with one file loaded, which runs one call at a time.
+//! One Python interpreter: a process that has loaded one file and runs one call at a time.
 
 use std::sync::Arc;
 
@@ -20,44 +20,44 @@ use super::frames::{Frame, Frames, Heard};
 use crate::clock::Pause;
 use crate::executor::{Crash, Ended, ExecutorError, Listener, Raised};
 
-/// Descriptions of types may be long, whatever the limit for outputs is.
+/// The largest description of types, in bytes. It is accepted even if the limit for outputs is lower.
 const MOST_DESCRIPTION: usize = 16 * 1024 * 1024;
 
-/// An input that is not longer is written with its header at once.
+/// The largest input, in bytes, that is copied behind its header, so that both are written at once.
 const COPIED: usize = 64 * 1024;
 
-/// An interpreter.
+/// A running interpreter.
 #[derive(Debug)]
 pub(super) struct Interpreter {
     group: Group,
     frames: Frames<ChildStdout>,
     to: mpsc::UnboundedSender<Bytes>,
     ears: Arc<Ears>,
-    /// Its standard error is read as long as this is here.
+    /// Standard error is read until this guard is dropped.
     _reading: DropGuard,
     file: String,
     calls: u64,
 }
 
-/// What an interpreter is asked.
+/// A request to an interpreter.
 #[derive(Debug)]
 pub(super) enum Ask {
-    /// To run the function.
+    /// Run the function.
     Call {
-        /// What it knows about its job.
+        /// What the call's context knows about its job.
         about: Value,
-        /// Its input.
+        /// The input of the task.
         input: Bytes,
-        /// Which form of it the only parameter gets.
+        /// How the input is passed to a single parameter.
         form: Form,
-        /// The largest output.
+        /// The largest output, in bytes.
         most: usize,
     },
-    /// To describe the function's types.
+    /// Describe the function's types.
     Describe,
 }
 
-/// How it answered, and whether it can be asked again.
+/// The answer to a request, and whether the interpreter can take another one.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub result: Result<Bytes, ExecutorError>,
@@ -65,7 +65,7 @@ pub(super) struct Answer {
 }
 
 impl Interpreter {
-    /// Starts an interpreter, which loads the file at once.
+    /// Starts an interpreter. It begins to load the file at once.
     pub(super) fn start(shared: &Shared, command: Command, file: &str) -> std::io::Result<Self> {
         let (group, Pipes { stdin, stdout, stderr }) = Group::start(command, &shared.guard)?;
         let (ears, (to, messages)) = (Ears::new(), mpsc::unbounded_channel());
@@ -75,14 +75,14 @@ impl Interpreter {
         Ok(Self { group, frames, to, ears, _reading: reading, file: file.to_owned(), calls: 0 })
     }
 
-    /// Whether it still runs, as far as is known.
+    /// Returns whether the process still runs, without waiting.
     pub(super) fn is_alive(&mut self) -> bool {
         !self.group.has_ended()
     }
 
-    /// Lets it end by itself, as it does when it hears no more, and ends what is left.
+    /// Closes its input, which makes it end by itself, and kills what is left after a short wait.
     pub(super) async fn end(mut self, shared: &Shared) {
-        // Its input ends with the last sender.
+        // Dropping the last sender closes the input.
         drop(std::mem::replace(&mut self.to, mpsc::unbounded_channel().0));
         tokio::select! {
             _ = self.group.ended() => {}
@@ -91,16 +91,16 @@ impl Interpreter {
         self.kill(shared).await;
     }
 
-    /// Ends it and all that it has started.
+    /// Kills it and all that it has started.
     pub(super) async fn kill(self, shared: &Shared) {
         tokio::select! {
             _ = self.group.end() => {}
-            // The system does not let go of it yet; it is dead all the same.
+            // The system has not removed the process yet, but it runs no more code.
             () = shared.clock.pause(LAST_WORDS) => {}
         }
     }
 
-    /// Asks it, and waits for the answer.
+    /// Sends a request and waits for the answer. The ladder stops the call if its result is no longer wanted.
     pub(super) async fn ask(
         &mut self,
         shared: &Shared,
@@ -151,18 +151,18 @@ impl Interpreter {
         } else {
             Some(body)
         };
-        // Whoever does not hear it has ended, which is noticed.
+        // Sending fails only if the process no longer reads its input, and its end is noticed elsewhere.
         for message in std::iter::once(line.into()).chain(rest) {
             drop(self.to.send(message));
         }
     }
 
-    /// Tells it that nobody waits for a call any more; `now` interrupts what the call does.
+    /// Notifies the interpreter that the result of a call is no longer wanted. With `now`, the call is interrupted.
     fn cancel(&self, id: u64, now: bool) {
         drop(self.to.send(format!("{}\n", json!({ "type": "cancel", "id": id, "now": now })).into()));
     }
 
-    /// Hears what it says until a call ends; an error is how the process ended before.
+    /// Reads frames until the call ends. The error says how the process ended before that.
     async fn hear(
         &mut self,
         shared: &Shared,
@@ -171,7 +171,7 @@ impl Interpreter {
         ladder: &mut Ladder,
     ) -> Result<Answer, Ended> {
         let mut ended = None;
-        // What has left the group may hold the pipe open.
+        // A process that has left the group can hold the pipe open, so the wait for its end is limited.
         let mut last: Pause = Box::pin(std::future::pending());
         loop {
             tokio::select! {
@@ -191,12 +191,12 @@ impl Interpreter {
                 end = self.group.ended(), if ended.is_none() => {
                     ended = Some(end);
                     last = shared.clock.pause(LAST_WORDS);
-                    // Copies of it must not hold its pipes open.
+                    // Forked copies of the process must not hold its pipes open.
                     self.group.sweep();
                 }
                 rung = ladder.next() => match rung {
                     Rung::Ask => self.cancel(id, false),
-                    // It tells what it has started.
+                    // The interpreter itself sends SIGTERM to the processes that it has started.
                     Rung::Interrupt => self.cancel(id, true),
                     Rung::Terminate => self.group.terminate(),
                     Rung::Kill => self.group.kill(),
@@ -207,7 +207,8 @@ impl Interpreter {
         }
     }
 
-    /// How it ended, when it has closed its pipe. If it lives on without it, nobody can hear it.
+    /// Returns how the process ended after it has closed its pipe. A process that lives on without its pipe is useless,
+    /// so this counts as a violation of the protocol.
     async fn last(&mut self, shared: &Shared) -> Ended {
         tokio::select! {
             ended = self.group.ended() => ended,
@@ -228,7 +229,7 @@ impl Interpreter {
         })
     }
 
-    /// The answer that a frame is, if it is one.
+    /// Handles a frame. Returns the answer if the frame ends the call, or an error if it violates the protocol.
     fn answer(
         &self,
         id: u64,
@@ -267,11 +268,11 @@ impl Interpreter {
             Frame::Returned { .. } | Frame::Described { .. } => {
                 match well_formed::check(&body) {
                     Ok(()) => (Ok(body), true),
-                    // Nested more deeply than is read, for one.
+                    // For example, the output is nested too deeply.
                     Err(error) => (Err(ExecutorError::Output(format!("what it returned is not taken: {error}"))), true),
                 }
             }
-            // Whatever took the memory may still be there.
+            // After a `MemoryError` the interpreter is not reused: whatever took the memory may still hold it.
             Frame::Raised { told, .. } => {
                 let raised = Box::new(Raised::from(told));
                 let reusable = raised.kind != "MemoryError";
@@ -279,7 +280,7 @@ impl Interpreter {
             }
             Frame::Rejected { field, message, .. } => (Err(ExecutorError::Input { field, message }), true),
             Frame::Unwritable { message, .. } => (Err(ExecutorError::Output(message)), true),
-            // Who was asked to end, and nobody waits for, may say so.
+            // Expected only from a call that is being stopped, whose result is the reason for the stop in any case.
             Frame::Cancelled { .. } => return Some(Err(Ended::Nonsense)),
         };
         Some(Ok(Answer { result, reusable }))
@@ -295,7 +296,7 @@ fn level_of(word: &str) -> Level {
     }
 }
 
-/// Writes what the interpreter is to read; closes its input when there is no more.
+/// Writes messages to the interpreter's input, and closes it when all senders are dropped.
 async fn write(mut stdin: ChildStdin, mut messages: mpsc::UnboundedReceiver<Bytes>) {
     while let Some(message) = messages.recv().await {
         if stdin.write_all(&message).await.is_err() {

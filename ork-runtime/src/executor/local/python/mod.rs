@@ -1,4 +1,4 @@
-//! Interpreters by file: they are started when they are needed, kept for a while, and never more than so many.
+//! The pool of Python interpreters: they are started on demand, kept idle for a while, and limited in number.
 
 mod frames;
 mod interpreter;
@@ -25,13 +25,13 @@ use super::workflow_path::{Place, blocking};
 use crate::clock::Timestamp;
 use crate::executor::{Call, Code, ExecutorError, Instance, Listener, Signature};
 
-/// No more signatures than these are kept.
+/// How many signatures are cached. When there are more, the cache is cleared.
 const MOST_SIGNATURES: usize = 10_000;
 
-/// It hears what it is told while it runs a call.
+/// An interpreter reads messages while it runs a call, so it can be notified before any signal is sent.
 const FOOT: Foot = Foot { gentle: Rung::Ask, hurried: Rung::Interrupt };
 
-/// What an interpreter is started for: one that was started for the same can be used again.
+/// The purpose of an interpreter. An idle one is reused only for an equal key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     place: Place,
@@ -40,22 +40,22 @@ struct Key {
     version: Uuid,
 }
 
-/// All interpreters.
+/// All interpreters of one executor.
 pub(super) struct Pools {
     shared: Arc<Shared>,
     sdk: Arc<Sdk>,
-    /// The permits of those that are busy; so there are at most as many idle ones as permits are left.
+    /// Each busy interpreter holds a permit. So there are at most as many idle ones as there are permits left.
     busy: Semaphore,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The longest idle first.
+    /// The idle interpreters, the longest idle first.
     idle: Vec<Idle>,
-    /// Those that run a call, or are about to.
+    /// The number of interpreters that run a call, or are about to.
     busy: usize,
-    /// Whether somebody watches for interpreters that have been idle too long.
+    /// Whether a Tokio task is running that ends interpreters which have been idle for too long.
     watched: bool,
     signatures: HashMap<Key, Arc<Signature>>,
 }
@@ -77,13 +77,13 @@ impl Pools {
         lock(&self.state)
     }
 
-    /// How many interpreters are alive.
+    /// Returns the number of interpreters that are alive.
     pub(super) fn alive(&self) -> usize {
         let state = self.state();
         state.idle.len() + state.busy
     }
 
-    /// Calls the task in a file.
+    /// Calls the task in a Python file.
     pub(super) async fn run(
         &self,
         call: &Call,
@@ -101,7 +101,7 @@ impl Pools {
         self.ask(&call.code, key, (Some(call), unheard), Some(listener), ask).await
     }
 
-    /// Reads the types of the task in a file, once for each version of the file.
+    /// Reads the types of the task in a Python file. The result is cached for each version of the file.
     pub(super) async fn describe(
         &self,
         code: &Code,
@@ -136,7 +136,7 @@ impl Pools {
         .await
     }
 
-    /// Asks an interpreter as soon as one is free.
+    /// Sends a request to an interpreter as soon as the limit allows it.
     async fn ask(
         &self,
         code: &Code,
@@ -145,7 +145,7 @@ impl Pools {
         listener: Option<Arc<dyn Listener>>,
         ask: impl FnOnce(&Shared) -> Ask,
     ) -> Result<Bytes, ExecutorError> {
-        // Waiting for others does not count against its time.
+        // The time limit of a call does not include the wait for other calls.
         let mut waiting = self.shared.waiting(FOOT, call, unheard.clone());
         let Ok(permit) = waiting.unless_unwanted(self.busy.acquire()).await? else {
             return Err(ExecutorError::Interrupted);
@@ -163,7 +163,8 @@ impl Pools {
         result
     }
 
-    /// An idle interpreter of this key, or a new one; then the one that was idle the longest may have to go.
+    /// Returns an idle interpreter for this key, or starts one. If that exceeds the limit, the interpreter that has
+    /// been idle the longest is ended first.
     async fn get(&self, code: &Code, key: &Key) -> Result<Interpreter, ExecutorError> {
         let (found, old) = {
             let mut state = self.state();
@@ -201,11 +202,11 @@ impl Pools {
         Interpreter::start(&self.shared, command, &file).map_err(|error| not_started(python, &error))
     }
 
-    /// Keeps an interpreter for the next call, unless there will be none.
+    /// Keeps an interpreter for later calls. Gives it back if the executor is shutting down.
     fn keep(&self, key: Key, interpreter: Interpreter) -> Option<Interpreter> {
         let since = self.shared.clock.now();
         let mut state = self.state();
-        // Asked under the lock: what is kept before is found by whoever clears.
+        // Checked under the lock: `clear` finds every interpreter that was kept before the executor was stopped.
         if self.shared.stop.is_cancelled() {
             return Some(interpreter);
         }
@@ -224,14 +225,14 @@ impl Pools {
         futures_util::future::join_all(ends).await;
     }
 
-    /// Kills every idle interpreter.
+    /// Kills every idle interpreter, without waiting for its end.
     pub(super) fn abandon(&self) {
         self.state().idle.clear();
     }
 }
 
 impl State {
-    /// Idle interpreters that have loaded another version of the file.
+    /// Removes and returns the idle interpreters that have loaded another version of the file.
     fn take_outdated(&mut self, key: &Key) -> Vec<Interpreter> {
         let is_old = |idle: &mut Idle| idle.key.place == key.place && idle.key.version != key.version;
         self.idle.extract_if(.., is_old).map(|idle| idle.interpreter).collect()
@@ -258,7 +259,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends interpreters that were idle for too long, until none is idle.
+/// Ends interpreters that have been idle for too long. Returns when none is idle any more.
 async fn watch(shared: Arc<Shared>, state: Arc<Mutex<State>>) {
     loop {
         let due = {

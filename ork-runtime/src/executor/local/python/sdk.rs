@@ -1,4 +1,4 @@
-//! The Python package `ork`, which is part of this program: written to a private folder when it is needed first.
+//! The Python package `ork`. It is embedded in this program, and written to a private folder when it is first needed.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -17,7 +17,7 @@ macro_rules! files {
     };
 }
 
-/// The files of the package, and the one that starts a process.
+/// The files of the package, and the script that interpreters are started with.
 const FILES: [(&str, &str); 14] = files![
     "__main__.py",
     "ork/__init__.py",
@@ -35,8 +35,8 @@ const FILES: [(&str, &str); 14] = files![
     "ork/py.typed",
 ];
 
-/// The package on disk. The folder has a name that nobody can guess and is open to this user only, so nobody else can
-/// put code there; it is removed with this.
+/// The package on disk. Its folder has a name that cannot be guessed, and only this user has access to it, so no other
+/// user can put code there. Dropping this removes the folder.
 #[derive(Debug)]
 pub(super) struct Sdk {
     scratch: PathBuf,
@@ -49,7 +49,8 @@ impl Sdk {
         Self { scratch, guard, folder: Mutex::new(None) }
     }
 
-    /// The folder with the package. It writes files the first time, or if somebody has tidied them away, and may block.
+    /// Returns the folder with the package. Writes the files if this is the first call, or if they were removed in the
+    /// meantime. May block.
     pub(super) fn folder(&self) -> Result<PathBuf, ExecutorError> {
         let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(folder) = folder.as_ref().filter(|folder| is_whole(folder)) {
