@@ -102,7 +102,7 @@ mod tests {
 
     /// On the runtime, as `service` has it, it would never get its turn.
     #[test]
-    fn a_service_with_a_thread_goes_on_while_the_runtime_is_busy() {
+    fn service_on_its_own_thread_runs_while_the_runtime_is_busy() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (supervisor, (alive, news)) = (supervisor(), std::sync::mpsc::channel());
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_panics_stops_the_process_in_order() {
+    fn panic_of_a_service_thread_is_reported_as_failed() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let supervisor = supervisor();

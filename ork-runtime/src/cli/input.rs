@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_read_by_the_schema() {
+    fn input_text_is_parsed_by_the_type_in_the_schema() {
         assert_eq!(read(r#"{"type": "string"}"#, "12"), Ok("12".into()));
         assert_eq!(read(r#"{"type": "integer"}"#, "12"), Ok(12.into()));
         assert_eq!(read(r#"{"type": "boolean"}"#, "true"), Ok(true.into()));

@@ -108,7 +108,7 @@ mod tests {
     use super::branches;
 
     #[test]
-    fn a_tree_is_drawn_with_bars_down_to_the_last_child() {
+    fn branches_are_drawn_down_to_the_last_child() {
         let drawn = branches(&[0, 1, 2, 2, 1, 1, 2]);
         assert_eq!(drawn, ["", "├─ ", "│  ├─ ", "│  └─ ", "├─ ", "└─ ", "   └─ "]);
     }

@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_counts_more_than_the_file() {
+    fn environment_overrides_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ork.toml");
         std::fs::write(&file, "concurrency = 3\npage = 10\nshutdown = \"5s\"\n").unwrap();
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn slips_are_named_and_corrected() {
+    fn misspelled_keys_and_wrong_values_are_rejected_with_a_hint() {
         let error = with(&[("ORK_BROKR", "x")]).unwrap_err().to_string();
         assert_eq!(error, "ORK_BROKR: there is no key `brokr`, did you mean `broker`?");
         assert!(with(&[("ORK_OF_MY_OWN", "x")]).is_ok());
