@@ -48,8 +48,10 @@ pub enum WaitsFor {
     Job,
 }
 
-/// Why a job has not ended: what it waits for, as a word and as a sentence. Returned by
+/// An explanation of what a job waits for, as a word and as a sentence. Returned by
 /// [`Client::why`](crate::Client::why).
+///
+/// For a job that has ended, the sentence says when and how it ended, and what a retry would do.
 ///
 /// Its `Display` writes the sentence and, for a workflow run, one line for each entry of [`below`](Why::below).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -243,7 +245,7 @@ fn running(facts: &Facts) -> (WaitsFor, String) {
     (waits_for, words.join("; "))
 }
 
-/// Says how the work of a dead process is taken over.
+/// Describes how the work of a dead process is taken over.
 fn heir(facts: &Facts) -> &'static str {
     match facts.queue {
         Some(_) => "the broker hands it out again",
@@ -337,7 +339,7 @@ fn cancelled(facts: &Facts) -> String {
     format!("was cancelled{}; {}{}", ended(facts), again(facts), told(facts))
 }
 
-/// Says what a retry would do.
+/// Describes what a retry would do.
 fn again(facts: &Facts) -> String {
     let JobView { job, counts, head, .. } = &facts.view;
     let what = match head.sealed {
@@ -350,7 +352,7 @@ fn again(facts: &Facts) -> String {
     format!("`jobs retry {}` {what}", job.id)
 }
 
-/// Says when the job ended, and how long it took.
+/// Describes when the job ended, and how long it took.
 fn ended(facts: &Facts) -> String {
     let job = &facts.view.job;
     let Some(ended) = job.ended else { return String::new() };
@@ -375,7 +377,7 @@ fn told(facts: &Facts) -> String {
     words
 }
 
-/// Says where a message is on its way to a worker. `what` names the message in the sentence.
+/// Describes where a message is on its way to a worker. `what` names the message in the sentence.
 fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
     let owed = &facts.situation.to_send;
     let lost = match owed.lost {
@@ -415,7 +417,7 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
     (waits_for, words + &lost)
 }
 
-/// Says how many messages the queue of the broker has.
+/// Describes how many messages the queue of the broker has.
 fn in_queue(facts: &Facts) -> String {
     match facts.in_queue {
         None => "and no worker has begun".to_owned(),
@@ -452,7 +454,7 @@ fn follows(facts: &Facts) -> Vec<JobId> {
     follows.iter().copied().chain(one).collect()
 }
 
-/// Whether the job waits for other jobs to end. It does so by a limit without permits.
+/// Whether the job waits for other jobs to end. It then waits under a limit with 0 permits, which no job can take.
 fn followed(facts: &Facts) -> bool {
     facts.situation.to_send.limit.as_ref().is_some_and(|(limit, _)| limit.permits == 0)
 }
@@ -465,7 +467,7 @@ fn holding(facts: &Facts, holder: [u8; 16]) -> String {
     }
 }
 
-/// Says when the last heartbeat of a process was, and when the process is or was presumed dead.
+/// Describes when the last heartbeat of a process was, and when the process is or was presumed dead.
 fn heard(facts: &Facts, process: &LiveProcess) -> String {
     let ttl = i64::try_from(facts.ttl.as_millis()).unwrap_or(i64::MAX);
     let last = Timestamp::from_millis(process.until.as_millis().saturating_sub(ttl));

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// Formats a duration, rounded down: to seconds below an hour, to minutes below a day, otherwise to hours.
+/// Formats a duration, rounded down: to seconds below an hour, to minutes below a day, otherwise to hours. Below a
+/// second it is in milliseconds.
 pub(super) fn span(time: Duration) -> String {
     let (secs, step) = match time.as_secs() {
         0 => return format!("{}ms", time.as_millis()),
