@@ -48,12 +48,9 @@ pub enum WaitsFor {
     Job,
 }
 
-/// An explanation of what a job waits for, as a word and as a sentence. Returned by
-/// [`Client::why`](crate::Client::why).
+/// An explanation of what a job waits for. Returned by [`Client::why`](crate::Client::why).
 ///
-/// For a job that has ended, the sentence says when and how it ended, and what a retry would do.
-///
-/// Its `Display` writes the sentence and, for a workflow run, one line for each entry of [`below`](Why::below).
+/// For a job that has ended it describes the end, and what a retry would do. `Display` also writes [`Why::below`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Why {
@@ -140,7 +137,6 @@ pub(super) fn why(facts: &Facts) -> Why {
     Why { id: job.id, task: job.task.clone(), state: job.state, waits_for, sentence, follows, step, below: Vec::new() }
 }
 
-/// Explains what a workflow run waits for.
 fn tasks(run: JobId, flow: &WorkflowRun) -> String {
     let in_stage = |stage| flow.steps.iter().filter(move |step| step.state == stage);
     let ended = flow.steps.iter().filter(|step| step.state.is_final()).count();
@@ -211,8 +207,7 @@ fn running(facts: &Facts) -> (WaitsFor, String) {
         (Phase::Start, false) => (WaitsFor::Run, "runs it"),
     };
     let mut words = vec![format!("{worker} {what}, {next}")];
-    // The store keeps only the time at which the first attempt began, so only for that one the end of the timeout is
-    // known.
+    // The store keeps only when the first attempt began, so the end of the timeout is known only for that one.
     let first = job.attempt == 1 && job.losses == 0;
     if let Some(started) = job.started {
         words.push(format!("first begun at {started} ({})", ago(facts.now, started)));
@@ -417,7 +412,6 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
     (waits_for, words + &lost)
 }
 
-/// Describes how many messages the queue of the broker has.
 fn in_queue(facts: &Facts) -> String {
     match facts.in_queue {
         None => "and no worker has begun".to_owned(),
@@ -447,7 +441,6 @@ fn permit(facts: &Facts) -> String {
     format!("a permit of the concurrency limit `{}`: {taken} of {} are taken", limit.name, limit.permits)
 }
 
-/// Returns the jobs that the job follows and that have not ended.
 fn follows(facts: &Facts) -> Vec<JobId> {
     let JobDiagnostics { to_send: owed, follows, .. } = &facts.situation;
     let one = owed.limit.as_ref().and_then(|(limit, _)| ends(&limit.name));
