@@ -1,5 +1,5 @@
-//! The supervisor: spawns what lives long, waits for it at the end, and stops the process in order when a part of it
-//! panics.
+//! The supervisor: spawns the services of a process and the processing of deliveries, waits for them at shutdown, and
+//! stops the process in order if a service panics.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::runtime::Runtime;
 
-/// Spawns tasks and waits for them.
+/// Spawns services and deliveries, and waits for them.
 #[derive(Debug, Clone)]
 pub(crate) struct Supervisor(Arc<Inner>);
 
@@ -31,12 +31,14 @@ impl Supervisor {
         Self(Arc::new(Inner { runtime, services, deliveries, stop, failed }))
     }
 
-    /// Spawns a service, which ends by itself after [`Supervisor::stopping`]. If it panics, the process stops in order.
+    /// Spawns a service, which must end after [`Supervisor::stopping`] has fired. If it panics, the process stops in
+    /// order.
     pub(crate) fn service(&self, name: &'static str, service: impl Future<Output = ()> + Send + 'static) {
         self.0.runtime.spawn(Box::pin(self.watched(name, service)));
     }
 
-    /// The same on a thread of its own, so that it goes on while every thread of the runtime is busy with user code.
+    /// Spawns a service on its own thread, so that it keeps running while user code blocks all threads of the
+    /// runtime.
     pub(crate) fn thread(&self, name: &'static str, service: impl Future<Output = ()> + Send + 'static) {
         let service = Box::pin(self.watched(name, service));
         if let Err(error) = self.0.runtime.spawn_thread(&format!("ork-{name}"), service) {
@@ -71,17 +73,17 @@ impl Supervisor {
         self.0.deliveries.reopen();
     }
 
-    /// Fires when services must end.
+    /// Returns the token that is cancelled when services must end.
     pub(crate) fn stopping(&self) -> CancellationToken {
         self.0.stop.clone()
     }
 
-    /// Fires when a service has panicked.
+    /// Returns the token that is cancelled when a service has panicked, or could not be started.
     pub(crate) fn failed(&self) -> CancellationToken {
         self.0.failed.clone()
     }
 
-    /// Ends the services and waits for them.
+    /// Stops the services and waits until they have ended.
     pub(crate) async fn stop(&self) {
         self.0.stop.cancel();
         self.0.services.close();
@@ -100,9 +102,9 @@ mod tests {
         Supervisor::new(Arc::new(TokioRuntime))
     }
 
-    /// On the runtime, as `service` has it, it would never get its turn.
+    /// Spawned on the runtime, as `service` does, it would never be polled: this test blocks the only thread.
     #[test]
-    fn a_service_with_a_thread_goes_on_while_the_runtime_is_busy() {
+    fn service_on_its_own_thread_runs_while_the_runtime_is_busy() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (supervisor, (alive, news)) = (supervisor(), std::sync::mpsc::channel());
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_panics_stops_the_process_in_order() {
+    fn panic_of_a_service_thread_is_reported_as_failed() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let supervisor = supervisor();

@@ -1,4 +1,4 @@
-//! Picks the adapters that the configuration names: the only place that knows them all.
+//! Opens the adapters that the configuration names. This is the only module that knows them all.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::store::memory::Memory;
 use crate::store::none::NoStore;
 use crate::store::{Store, StoreError, StoreErrorKind};
 
-/// The store that the configuration names.
+/// Opens the store that the configuration names.
 pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     match config.store.split_once(':') {
         Some(("sqlite", path)) => sqlite(path, config.synchronous),
@@ -61,7 +61,7 @@ async fn postgres(_url: &str) -> Result<Arc<dyn Store>, StoreError> {
     Err(StoreError::new(StoreErrorKind::Config, words))
 }
 
-/// Where the configuration has large outputs kept; `None` for the store.
+/// Opens the place for large outputs that the configuration names; `None` if they stay in the store.
 pub(super) fn objects(config: &Config) -> Result<Option<Arc<dyn Objects>>, ObjectError> {
     match config.large_outputs.as_str() {
         "store" => Ok(None),
@@ -82,7 +82,7 @@ fn bucket(url: &str) -> Result<Arc<dyn Objects>, ObjectError> {
     Err(ObjectError::new(crate::objects::ObjectErrorKind::Config, words))
 }
 
-/// The broker that the configuration names; `None` if jobs travel through the store.
+/// Returns the broker that the configuration names; `None` if jobs travel through the store.
 pub(super) fn broker(config: &Config, worker: &WorkerId) -> Result<Option<Arc<dyn Broker>>, BrokerError> {
     if config.broker == "embedded" {
         return Ok(None);
@@ -116,11 +116,11 @@ fn amqp(config: &Config, worker: &WorkerId) -> Result<Arc<dyn Broker>, BrokerErr
     Ok(Arc::new(Amqp::new(amqp)?))
 }
 
-/// Variables with passwords in them, which no task in another language is given.
+/// Variables that may contain passwords, so that tasks in other languages do not get them.
 #[cfg(feature = "workflow")]
 const SECRETS: [&str; 3] = ["ORK_BROKER", "ORK_MANAGEMENT", "ORK_STORE"];
 
-/// What runs tasks that are no functions of this program.
+/// Returns the executor, which runs tasks in other languages; `None` without the feature `workflow`.
 #[cfg(feature = "workflow")]
 #[expect(clippy::unnecessary_wraps, reason = "as without the feature")]
 pub(super) fn executor(config: &Config, clock: &Arc<dyn Clock>) -> Option<Arc<dyn Executor>> {

@@ -1,4 +1,4 @@
-//! Setting up a process: what the code says counts more than the environment, that more than the file.
+//! Builds a process. Settings in code override the environment, which overrides the configuration file.
 
 use std::sync::Arc;
 
@@ -25,33 +25,37 @@ use crate::task::state::States;
 use crate::tx::Actor;
 use crate::worker;
 
-/// Why a process could not be set up.
+/// Why a process could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The tasks do not fit together, or a state is missing: every problem, one a line.
+    /// Tasks contradict each other, or a task needs a state that was not given. All problems are reported together,
+    /// one per line.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Registry(Vec<RegistryError>),
-    /// A state was given twice.
+    /// Two states of the same type were given.
     #[error("two states of one type were given: {0}")]
     StateTwice(&'static str),
-    /// The store cannot be used.
+    /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The broker cannot be used.
+    /// The broker cannot be reached, or refused the connection.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// There is no place for large outputs.
+    /// The place for large outputs cannot be used.
     #[error(transparent)]
     Objects(#[from] ObjectError),
 }
 
 type Ports = (Arc<dyn Store>, Option<Arc<dyn Broker>>, WorkerId);
 
-/// Sets up a process; made by [`Ork::builder`].
+/// Builds an [`Ork`]. Made by [`Ork::builder`].
+///
+/// The configuration is read from the environment and from `ork.toml`, see [`Config::load`]; what is set here
+/// overrides both.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build` or `main`"]
 pub struct OrkBuilder {
@@ -83,29 +87,31 @@ impl OrkBuilder {
         }
     }
 
-    /// The store: `sqlite:PATH`, `postgres://user:password@host:5432/database`, `memory:` or `none`.
+    /// Sets the store: `sqlite:PATH`, `postgres://user:password@host:5432/database`, `memory:` or `none`.
     pub fn store(self, store: impl Into<String>) -> Self {
         self.set("store", store)
     }
 
-    /// The broker: `embedded`, or the URL of a RabbitMQ, or those of its nodes with commas between them.
+    /// Sets the broker: `embedded`, the URL of a RabbitMQ server, or the URLs of its nodes separated by commas.
     pub fn broker(self, broker: impl Into<String>) -> Self {
         self.set("broker", broker)
     }
 
-    /// Any key of the configuration, by its name in `ork.toml`.
+    /// Sets any key of the configuration, by its name in `ork.toml`. An unknown key or a wrong value is reported when
+    /// the process is built.
     pub fn set(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.overrides.push((key, value.into()));
         self
     }
 
-    /// A whole configuration, instead of the environment's and the file's.
+    /// Uses this configuration instead of the environment and the file. Keys that are set on the builder still
+    /// override it.
     pub fn config(mut self, config: Config) -> Self {
         self.config = Some(config);
         self
     }
 
-    /// A state for the tasks that take a `State<T>`.
+    /// Adds a state, which is passed to the tasks that take a `State<T>`. There can be one state of each type.
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         if !self.states.insert(value) {
             self.state_twice = Some(std::any::type_name::<T>());
@@ -113,44 +119,44 @@ impl OrkBuilder {
         self
     }
 
-    /// Tasks to use instead of every one that is part of the program.
+    /// Uses these tasks instead of all tasks that are linked into the program.
     pub fn registry(mut self, registry: Registry) -> Self {
         self.registry = Some(registry);
         self
     }
 
-    /// A clock to use instead of the system's.
+    /// Uses this clock instead of the system's.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// What runs the futures of the process, instead of the tokio runtime in which it is built.
+    /// Runs the futures of the process on this runtime instead of the tokio runtime in which it is built.
     pub fn runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
         self.runtime = runtime;
         self
     }
 
-    /// Where ids and random numbers come from, instead of the system.
+    /// Draws ids and random numbers from this source instead of the system's.
     pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
         self.entropy = entropy;
         self
     }
 
-    /// Store and broker to use instead of those that the configuration names, and who uses them; without a broker, jobs
+    /// Uses this store, broker and worker id instead of those that the configuration names. Without a broker, jobs
     /// travel through the store.
     pub fn ports(mut self, store: Arc<dyn Store>, broker: Option<Arc<dyn Broker>>, worker: WorkerId) -> Self {
         self.ports = Some((store, broker, worker));
         self
     }
 
-    /// Where to keep large outputs, instead of the place that the configuration names.
+    /// Stores large outputs here instead of the place that the configuration names.
     pub fn objects(mut self, objects: Arc<dyn Objects>) -> Self {
         self.objects = Some(objects);
         self
     }
 
-    /// The configuration as it will be used.
+    /// Returns the configuration with the overrides of this builder.
     pub(crate) fn resolve(&self) -> Result<Config, ConfigError> {
         let mut config = match &self.config {
             Some(config) => config.clone(),
@@ -162,7 +168,7 @@ impl OrkBuilder {
         Ok(config)
     }
 
-    /// The tasks as they will be used, checked.
+    /// Returns the tasks of the process, after checking them and their states.
     pub(crate) fn tasks(&self) -> Result<Registry, BuildError> {
         if let Some(name) = self.state_twice {
             return Err(BuildError::StateTwice(name));
@@ -175,19 +181,21 @@ impl OrkBuilder {
         Ok(registry)
     }
 
-    /// What runs tasks that are no functions of this program.
+    /// Returns the executor, which runs tasks in other languages.
     #[cfg(all(feature = "cli", feature = "workflow"))]
     pub(crate) fn executor(&self) -> Result<Option<Arc<dyn crate::executor::Executor>>, ConfigError> {
         Ok(adapters::executor(&self.resolve()?, &self.clock))
     }
 
-    /// Opens the store, reaches the broker and starts the services; a worker is started apart.
+    /// Opens the store, connects to the broker, and starts the services of the process. No worker is started: call
+    /// [`Ork::start_worker`] or [`Ork::work`] for that.
     ///
     /// # Errors
-    /// When the configuration or the tasks are wrong, the store cannot be opened, or the broker cannot be reached.
+    /// Returns an error if the configuration or the tasks are invalid, the store cannot be opened, or the broker
+    /// cannot be reached.
     ///
     /// # Cancel safety
-    /// Nothing is left behind if the future is dropped.
+    /// This method is cancel safe: nothing is left behind if the future is dropped.
     pub async fn build(self) -> Result<Ork, BuildError> {
         let config = self.resolve()?;
         let registry = Arc::new(self.tasks()?);
@@ -209,9 +217,10 @@ impl OrkBuilder {
         };
         let home = if objects.is_some() && store.is_durable() { Some(store.store_id().await?) } else { None };
         broker.prepare(&worker::queues(&registry, 1)).await?;
-        // Before anything is written by it: another process would be taken for dead by a clock that is ahead.
+        // This must come before the first write: with a clock that is ahead, this process would take others for dead.
         worker::services::set_clock(&*store, &clock).await?;
-        // Before anything is held: what a process holds is freed by the end of its heartbeat, so there must be one.
+        // This must come before the first row is held: a row becomes free when the heartbeat of its holder expires,
+        // so there must be a heartbeat.
         let actor = Actor { worker: worker.clone(), now: clock.now(), hold: false, events: EventRouting::Off };
         store
             .heartbeat(Heartbeat {
@@ -259,7 +268,7 @@ fn settings(config: &Config, broker: &dyn Broker) -> Settings {
     }
 }
 
-/// The host's name, where the system tells it, and the process's number.
+/// Returns the default name of a worker: the host name, if the system provides it, and the process id.
 fn default_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let host = host.as_deref().map(str::trim).filter(|host| !host.is_empty()).unwrap_or("worker");

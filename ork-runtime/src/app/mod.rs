@@ -1,4 +1,4 @@
-//! The application: puts registry, store, broker, engine and services together, and takes them apart in order.
+//! The application: builds a process of registry, store, broker, engine and services, and shuts it down in order.
 
 mod adapters;
 mod builder;
@@ -23,13 +23,13 @@ use crate::registry::Registry;
 use crate::supervisor::Supervisor;
 use crate::worker::{self, Shutdown, Stopped};
 
-/// How long the last settlements may take to reach store and broker when a process ends.
+/// How long the last settlements may take to reach store and broker at shutdown.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// A running process of ork: client always, worker if asked.
+/// A running process of ork: always a client, and a worker once one is started.
 ///
-/// Everything a [`Client`] can do, it can do. [`Ork::shutdown`] ends it in order; dropped without, it leaves its
-/// work to the other processes, who take it over when its heartbeat has run out.
+/// An `Ork` dereferences to its [`Client`]. End it with [`Ork::shutdown`]. If it is dropped instead, other processes
+/// take over its work after its heartbeat has expired.
 ///
 /// ```
 /// # #[ork::task] fn hello(name: String) -> String { format!("hello {name}") }
@@ -50,41 +50,43 @@ pub struct Ork {
 }
 
 impl Ork {
-    /// Begins to set up a process: the environment and `ork.toml` are read, code may overrule them.
+    /// Returns a builder, which reads the environment and `ork.toml` and lets code override them.
     pub fn builder() -> OrkBuilder {
         OrkBuilder::new()
     }
 
-    /// The tasks of this program.
+    /// Returns the tasks of this process.
     pub fn registry(&self) -> &Registry {
         &self.engine.registry
     }
 
-    /// What runs tasks that are no functions of this program.
+    /// Returns the executor, which runs tasks in other languages.
     #[cfg(feature = "workflow")]
     pub(crate) fn executor(&self) -> Option<&Arc<dyn crate::executor::Executor>> {
         self.engine.executor.as_ref()
     }
 
-    /// How this process is set up.
+    /// Returns the configuration of this process.
     pub const fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Works until [`Ork::drain`] or [`Ork::force_stop`] is called, or something it cannot do without fails.
+    /// Runs a worker until [`Ork::drain`] or [`Ork::force_stop`] is called, or a service that the process needs
+    /// fails.
     ///
     /// # Errors
-    /// When a queue cannot be consumed; a broker that only went away is waited for.
+    /// Returns an error if a queue cannot be consumed. If the broker is only unreachable, the worker waits for it.
     ///
     /// # Cancel safety
-    /// Dropped, it takes no more deliveries; what it had begun goes on until [`Ork::shutdown`].
+    /// If the future is dropped, the worker is not stopped: deliveries are processed until [`Ork::drain`] or
+    /// [`Ork::shutdown`] is called.
     pub async fn work(&self) -> Result<Stopped, BrokerError> {
         let shutdown =
             Shutdown { drain: self.engine.drain.clone(), force: self.force.clone(), within: self.config.shutdown };
         worker::run(&self.engine, &self.supervisor, shutdown).await
     }
 
-    /// Starts to work beside whatever else the process does, until [`Ork::shutdown`].
+    /// Starts a worker in the background, which runs until [`Ork::shutdown`].
     pub fn start_worker(&self) {
         let (engine, supervisor) = (Arc::clone(&self.engine), self.supervisor.clone());
         let shutdown =
@@ -100,18 +102,19 @@ impl Ork {
         });
     }
 
-    /// Asks the worker to take no more and to end what it has begun.
+    /// Asks the worker to drain: it takes no new deliveries, and finishes what it runs.
     pub fn drain(&self) {
         self.engine.drain.cancel();
     }
 
-    /// Asks the worker to give back what it has begun; no attempt is counted for it.
+    /// Asks the worker to stop at once: running calls are stopped and their work goes back to the queue, without
+    /// counting an attempt.
     pub fn force_stop(&self) {
         self.force.cancel();
         self.engine.drain.cancel();
     }
 
-    /// Fires when something failed that the process cannot do without.
+    /// Returns a token that is cancelled when something fails that the process needs to go on.
     pub fn failed(&self) -> CancellationToken {
         self.engine.fatal.clone()
     }
@@ -121,10 +124,14 @@ impl Ork {
         &self.engine
     }
 
-    /// Ends in order: drains the worker, sends what is owed, lets go of broker and store.
+    /// Shuts the process down: drains the worker, sends what is left in the outbox of this process, and closes broker
+    /// and store.
+    ///
+    /// Running calls have as long as the setting `shutdown` allows; calls that have not ended by that time are
+    /// stopped, and their work goes back to the queue.
     ///
     /// # Cancel safety
-    /// What was not done then is done by other processes, once this one's heartbeat has run out.
+    /// If the future is dropped, other processes do the rest after the heartbeat of this one has expired.
     pub async fn shutdown(self) {
         self.drain();
         let within = self.config.shutdown + LAST_WORDS;
@@ -155,7 +162,8 @@ impl Ork {
     }
 }
 
-/// Its heartbeat has a thread of its own, and would go on: nobody would ever take over what it held.
+/// Stops the services. The heartbeat runs on its own thread and would outlive a dropped `Ork`, so that no other
+/// process would ever take over the rows that this one holds.
 impl Drop for Ork {
     fn drop(&mut self) {
         self.force_stop();

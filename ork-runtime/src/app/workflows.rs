@@ -1,4 +1,4 @@
-//! Workflow files: read, and checked against the tasks of this program.
+//! Reads workflow files and checks them against the tasks of this program.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::FileType;
@@ -18,32 +18,32 @@ use crate::executor::{Code, Executor, ExecutorError, Program};
 use crate::registry::{Registry, Task};
 use crate::task::schema::{self, WHOLE};
 
-/// Why a workflow cannot run.
+/// Why a workflow has no plan.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkflowError {
-    /// Its file cannot be read.
+    /// The workflow file cannot be read.
     #[error("the workflow {} cannot be read", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: std::io::Error,
     },
-    /// It is no file.
+    /// The path is no regular file.
     #[error("the workflow {} is {found}: expected a YAML file", path.display())]
     NotAFile {
-        /// Its path.
+        /// The path.
         path: PathBuf,
-        /// What it is.
+        /// What was found there, such as `a folder`.
         found: &'static str,
     },
-    /// It has errors: all of them, as for people.
+    /// The workflow has errors. The text has all of them, with their positions in the file.
     #[error("the workflow has errors:\n{0}")]
     Wrong(String),
 }
 
-/// A workflow file that was checked.
+/// A workflow file and the result of its check.
 #[derive(Debug)]
 pub(crate) struct CheckedFile {
     pub(crate) workflow: Workflow,
@@ -51,14 +51,14 @@ pub(crate) struct CheckedFile {
 }
 
 impl Ork {
-    /// Reads a workflow, checks it against the tasks of this program, and answers the plan of a run with these values for
-    /// its parameters, for [`Client::submit_plan`](crate::Client::submit_plan).
+    /// Reads a workflow file, checks it against the tasks of this program, and returns the plan of a run with these
+    /// parameters, for [`Client::submit_plan`](crate::Client::submit_plan).
     ///
     /// # Errors
-    /// When the file cannot be read, or anything is wrong with it: all of that at once.
+    /// Returns an error if the file cannot be read, or the workflow has errors; all of them are reported together.
     ///
     /// # Cancel safety
-    /// It only reads.
+    /// This method is cancel safe: it only reads.
     pub async fn plan(&self, path: &Path, parameters: &Parameters) -> Result<Plan, WorkflowError> {
         let file = check((self.registry(), self.executor()), path, For::Run(parameters)).await?;
         match file.checked.plan {
@@ -68,7 +68,7 @@ impl Ork {
     }
 }
 
-/// A workflow that is part of the program; [`workflow!`](crate::workflow!) makes one.
+/// A workflow that is embedded in the program. Made by [`workflow!`](crate::workflow!).
 ///
 /// ```
 /// use ork::{Ork, task, workflow::Parameters};
@@ -105,11 +105,11 @@ impl EmbeddedWorkflow {
         Self { path, text }
     }
 
-    /// The plan of a run with these values for its parameters, checked against these tasks. Its files are looked for in
-    /// the folder in which a worker runs.
+    /// Checks the workflow against these tasks, and returns the plan of a run with these parameters. A worker
+    /// resolves the files that the workflow names in its current directory.
     ///
     /// # Errors
-    /// `Wrong`, with all that is.
+    /// [`WorkflowError::Wrong`], with all errors of the workflow.
     pub fn plan(&self, registry: &Registry, parameters: &Parameters) -> Result<Plan, WorkflowError> {
         self.checked(registry, Some(parameters))?.ok_or_else(|| WorkflowError::Wrong("it has no plan".into()))
     }
@@ -124,10 +124,10 @@ impl EmbeddedWorkflow {
         Ok(checked.plan)
     }
 
-    /// Holds it against the tasks that are linked into this program.
+    /// Checks the workflow against the tasks that are linked into this program.
     ///
     /// # Panics
-    /// When they do not fit together, with all that is wrong.
+    /// Panics if the workflow has errors, with all of them.
     #[doc(hidden)]
     #[expect(clippy::panic, reason = "it is the body of a test")]
     pub fn assert_fits(&self) {
@@ -138,14 +138,14 @@ impl EmbeddedWorkflow {
     }
 }
 
-/// What a file is checked for, and the values for its parameters.
+/// The purpose of a check, with the parameters that were given.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum For<'a> {
-    /// To know whether it is right.
+    /// The workflow alone, without a run.
     Itself,
-    /// One run.
+    /// A run of the workflow.
     Run(&'a Parameters),
-    /// The runs that its schedule starts.
+    /// The runs that the schedule of the workflow starts.
     Schedule(&'a Parameters),
 }
 
@@ -163,14 +163,14 @@ impl For<'_> {
     }
 }
 
-/// Reads a file and checks it.
+/// Reads a workflow file and checks it.
 pub(crate) async fn check(
     (registry, executor): (&Registry, Option<&Arc<dyn Executor>>),
     path: &Path,
     what_for: For<'_>,
 ) -> Result<CheckedFile, WorkflowError> {
     let unreadable = |source| WorkflowError::Unreadable { path: path.to_owned(), source };
-    // A pipe would be waited for.
+    // Checked before reading, because reading a pipe would block.
     let what = tokio::fs::metadata(path).await.map_err(unreadable)?.file_type();
     if let Some(found) = other_than_a_file(what) {
         return Err(WorkflowError::NotAFile { path: path.to_owned(), found });
@@ -187,7 +187,7 @@ pub(crate) async fn check(
     Ok(CheckedFile { workflow, checked })
 }
 
-/// What it is, if it is no file: who reads that may wait for ever.
+/// Names the type of something that is no regular file, because reading it may block forever.
 fn other_than_a_file(what: FileType) -> Option<&'static str> {
     match what {
         _ if what.is_file() => None,
@@ -198,16 +198,16 @@ fn other_than_a_file(what: FileType) -> Option<&'static str> {
     }
 }
 
-/// What this program and the workflow's folder have.
+/// What the check of a workflow needs to know of this program and of the workflow's folder.
 struct Known<'a> {
     registry: &'a Registry,
     folder: &'a Path,
-    /// What the Python files say of themselves.
+    /// The signatures of the Python files, by their names in the workflow.
     python: HashMap<String, Answer>,
 }
 
 impl<'a> Known<'a> {
-    /// Asks the Python files that a workflow names what they take and return.
+    /// Collects what the check needs. The signatures of the Python files are read by importing the files.
     async fn of(
         registry: &'a Registry,
         executor: Option<&Arc<dyn Executor>>,
@@ -231,7 +231,7 @@ impl<'a> Known<'a> {
         known
     }
 
-    /// What is wrong with a file that is named, before anything looks into it.
+    /// Returns why a named file cannot be used, judged by its path and type alone.
     fn trouble(&self, name: &str) -> Option<Unavailable> {
         match self.folder.join(name).canonicalize() {
             Ok(path) if !path.starts_with(self.folder) => Some(Unavailable::Outside),
@@ -243,7 +243,7 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// The same of a program, which the system must be allowed to execute.
+    /// Returns why a program cannot be used: as for a file, and it must be executable.
     fn trouble_of_program(&self, name: &str) -> Option<Unavailable> {
         self.trouble(name).or_else(|| {
             let mode = self.folder.join(name).metadata().ok()?.permissions().mode();
@@ -251,7 +251,8 @@ impl<'a> Known<'a> {
         })
     }
 
-    /// The file that was probably meant: one beside it, or in the folder.
+    /// Returns the file with the most similar name: in the folder of the named file, in the workflow's folder, or in
+    /// `tasks`.
     fn nearest(&self, name: &str) -> Option<String> {
         let parent = Path::new(name).parent().unwrap_or(Path::new(""));
         let beside = [parent, Path::new(""), Path::new("tasks")].into_iter().flat_map(|place| {
@@ -265,10 +266,10 @@ impl<'a> Known<'a> {
     }
 }
 
-/// How long a Python file may take to say what it is.
+/// How long the import of a Python file may take.
 const IMPORT: Duration = Duration::from_mins(1);
 
-/// What a Python file says of itself.
+/// Reads the signature of a Python file from the executor.
 async fn described(executor: &Arc<dyn Executor>, folder: &Path, file: &str) -> Answer {
     let program = Program::Python { file: file.to_owned() };
     let code = Code { program, folder: folder.to_owned(), env: BTreeMap::new() };
@@ -326,8 +327,8 @@ fn signature(task: &Task) -> Signature {
     }
 }
 
-/// The schema of the input of a task that takes its whole input as one value, if that value is the field of its parameter's
-/// name.
+/// Returns the schema of the input of a task that takes one value, written as an object with a field of the
+/// parameter's name.
 fn by_name(task: &Task, generator: &mut SchemaGenerator) -> Value {
     let value = schema::input(task.entry(), generator);
     json!({ "type": "object", "properties": { WHOLE: value }, "required": [WHOLE], "additionalProperties": false })

@@ -1,4 +1,4 @@
-//! `doctor`: how this program is set up, whether that works, and what to do if not.
+//! The command `doctor`: checks the configuration, the tasks, and the connections to store and broker.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use super::{Failure, Output};
 use crate::app::{BuildError, OrkBuilder};
 use crate::broker::{BrokerError, BrokerErrorKind};
 
-/// One thing that was looked at.
+/// The result of one check.
 struct Finding {
     what: &'static str,
     well: bool,
@@ -29,7 +29,7 @@ pub(super) async fn doctor(builder: OrkBuilder, output: &Output) -> Result<ExitC
         Err(error) => findings.push(Finding { what: "tasks", well: false, words: error.to_string() }),
     }
     if findings.iter().all(|finding| finding.well) {
-        // One after the other, so that what is wrong with one does not hide how the other is.
+        // Each check builds its own `Ork`, so that an error in one does not hide the result of another.
         if config.store != "none" {
             let alone = builder.clone().broker("embedded").set("large_outputs", "store");
             findings.push(store(alone).await);
@@ -78,7 +78,7 @@ async fn store(builder: OrkBuilder) -> Finding {
     finding("store", found.await)
 }
 
-/// How far the clock of this computer is from that of the store, if that is worth a word.
+/// Reports the difference between the clocks of this computer and of the store, if it is 2 s or more.
 fn apart(ahead: i64) -> String {
     let seconds = crate::clock::shared::seconds(ahead);
     if seconds < 2 {
@@ -101,7 +101,7 @@ async fn objects(builder: OrkBuilder) -> Finding {
     finding("large outputs", found.await)
 }
 
-/// Whether the broker can be used, and then whether it keeps what it is given.
+/// Checks whether the broker can be used and, if so, whether its policies drop messages.
 async fn broker(builder: OrkBuilder) -> Vec<Finding> {
     let ork = match builder.build().await {
         Ok(ork) => ork,
@@ -117,7 +117,7 @@ async fn broker(builder: OrkBuilder) -> Vec<Finding> {
     findings
 }
 
-/// What the policies of a broker do to messages; nothing for a broker that has none.
+/// Reports what the policies of a broker do to messages; `None` for a broker without policies.
 fn policies(hazards: Result<Option<Vec<String>>, String>) -> Option<Finding> {
     let (well, words) = match hazards {
         Ok(None) => return None,
@@ -147,7 +147,7 @@ fn finding(what: &'static str, found: Result<String, String>) -> Finding {
     }
 }
 
-/// What is wrong with a broker, and what to do about it.
+/// Formats an error of the broker, with advice.
 fn advised(error: &BrokerError) -> String {
     let advice = match error.kind() {
         BrokerErrorKind::Disconnected | BrokerErrorKind::TimedOut => {

@@ -1,4 +1,4 @@
-//! `jobs watch --events`: what happens to one job, or to all of them, a line each.
+//! The command `jobs watch --events`: prints the events of one job, or of all jobs, one per line.
 
 use futures_util::StreamExt as _;
 
@@ -7,9 +7,9 @@ use crate::app::Ork;
 use crate::event::{EndedParts, Event};
 use crate::id::JobId;
 
-/// Prints events until the job has ended, or for ever.
+/// Prints events until the job has ended; without a job, until the process is stopped.
 pub(super) async fn watch(ork: &Ork, id: Option<JobId>, output: &Output) -> Result<(), Failure> {
-    // This process does nothing that could be heard.
+    // Without a broker a stream has only the events of its own process, and this one runs no jobs.
     if !ork.engine().broker.needs_relay() {
         let words = "without a broker what happens is told only in the process that does the work";
         return Err(Failure::user(words).hint("`jobs watch ID`, without `--events`, follows a job wherever it runs"));

@@ -1,4 +1,4 @@
-//! How a command fails: the one place that turns errors into words, hints and exit codes.
+//! Errors of commands. This is the only module that turns errors into text, hints and exit codes.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use crate::objects::{ObjectError, ObjectErrorKind};
 use crate::registry::UnknownTask;
 use crate::store::{StoreError, StoreErrorKind};
 
-/// Whose fault it is, and so the exit code.
+/// The kind of an error, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The job failed or was cancelled.
@@ -23,11 +23,11 @@ pub(super) enum Kind {
     Config,
     /// The store or the broker cannot be used.
     Unavailable,
-    /// A defect.
+    /// An internal error.
     Internal,
 }
 
-/// Why a command failed.
+/// The error of a command.
 #[derive(Debug)]
 pub(super) struct Failure {
     kind: Kind,
@@ -40,41 +40,41 @@ impl Failure {
         Self { kind, words: chain(&error), hints: Vec::new() }
     }
 
-    /// The command line or an input is wrong.
+    /// An error in the command line or in an input.
     pub(super) fn user(words: impl Into<String>) -> Self {
         Self { kind: Kind::User, words: words.into(), hints: Vec::new() }
     }
 
-    /// The configuration does not do for what was asked.
+    /// An error in the configuration: it does not allow the command.
     pub(super) fn config(words: impl Into<String>) -> Self {
         Self { kind: Kind::Config, words: words.into(), hints: Vec::new() }
     }
 
-    /// The job failed or was cancelled.
+    /// The command worked, but its job failed or was cancelled.
     pub(super) fn job(words: impl Into<String>) -> Self {
         Self { kind: Kind::Job, words: words.into(), hints: Vec::new() }
     }
 
-    /// A defect.
+    /// An internal error.
     pub(super) fn internal(words: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let words = format!("{}\n  because: {}", words.into(), chain(source.into().as_ref()));
         Self { kind: Kind::Internal, words, hints: Vec::new() }
     }
 
-    /// What a command has to say cannot be written.
+    /// The output of the command cannot be written.
     pub(super) fn unwritten(error: &std::io::Error) -> Self {
         let words = format!("what this command prints could not be written to the standard output\n  because: {error}");
         Self { kind: Kind::Unavailable, words, hints: vec!["look at where the output is redirected to".to_owned()] }
     }
 
-    /// The same failure with what to do about it.
+    /// Adds a hint about what to do.
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
-    /// The exit code.
+    /// Returns the exit code.
     const fn code(&self) -> u8 {
         match self.kind {
             Kind::Job => 1,
@@ -85,14 +85,14 @@ impl Failure {
         }
     }
 
-    /// Tells the user, and answers the exit code.
+    /// Prints the error and returns the exit code.
     pub(super) fn report(self, output: &Output) -> ExitCode {
         output.error(&self.words, &self.hints);
         ExitCode::from(self.code())
     }
 }
 
-/// An error and what caused it, one a line.
+/// Formats an error and its causes, one per line.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| (*error).source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join("\n  because: ")

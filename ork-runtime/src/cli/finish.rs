@@ -1,4 +1,4 @@
-//! What a job has come to, for whoever waited: its result on stdout, or why there is none.
+//! Prints how a job ended for commands that waited for it: its result on stdout, or an error.
 
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ pub(super) fn job(outcome: &JobOutcome, output: &Output) -> Result<ExitCode, Fai
     let status = outcome.status();
     match (status.state, outcome.output()) {
         (State::Succeeded, Some(json)) => output.result(json),
-        // A job with parts and without a join has no result but how they ended.
+        // A job with parts but no join has no output, so the counts of its parts are printed.
         (State::Succeeded, None) => {
             let (ok, all) = (status.parts.ok, status.parts.settled());
             output.say(status.parts, format_args!("{ok} of {all} parts ok"));
@@ -28,7 +28,7 @@ pub(super) fn job(outcome: &JobOutcome, output: &Output) -> Result<ExitCode, Fai
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints what a run has come to.
+/// Prints the outcome of a workflow run.
 pub(super) async fn run(ork: &Ork, status: &Status, output: &Output) -> Result<ExitCode, Failure> {
     let result = result(ork, status.id, &ork.plan_of(status.id).await?).await?;
     if output.is_json() {
@@ -50,7 +50,8 @@ fn not_well(status: &Status) -> Failure {
         .hint(format!("`jobs show {id}` says more; `jobs retry {id}` tries what did not succeed again"))
 }
 
-/// What a run has come to: the outputs of the tasks that no other one needs, or of the only one.
+/// Returns the result of a workflow run: the outputs of the steps that no other step needs, by their names; if there
+/// is only one, its output alone.
 pub(super) async fn result(ork: &Ork, run: JobId, plan: &Plan) -> Result<Value, Failure> {
     let needed = |at: usize| plan.tasks.iter().any(|step| step.needs.contains(&at));
     let last = plan.tasks.iter().enumerate().filter(|(at, _)| !needed(*at)).map(|(_, step)| &step.name);
@@ -64,7 +65,7 @@ pub(super) async fn result(ork: &Ork, run: JobId, plan: &Plan) -> Result<Value, 
     })
 }
 
-/// The end of a run, for programs.
+/// The outcome of a workflow run as JSON, for programs.
 fn report(status: &Status, result: &Value) -> Value {
     json!({ "run": status.id, "state": status.state, "tasks": status.run.as_ref().map(|run| &run.tasks), "result": result })
 }

@@ -1,4 +1,4 @@
-//! The input of a job from the command line: `key=value` read by the task's schema, or JSON.
+//! Reads the input of a job from the command line: `key=value` pairs, parsed by the schema of the task, or JSON.
 
 use std::io::Read as _;
 
@@ -24,13 +24,13 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// The parameters of a run of a workflow.
+    /// Returns the parameters of a workflow run.
     #[cfg(feature = "workflow")]
     pub(super) fn parameters(&self) -> Result<ork_workflow::Parameters, Failure> {
         super::workflow::parameters(&self.pairs, &self.input)
     }
 
-    /// The input as JSON.
+    /// Returns the input as JSON.
     pub(super) fn read(&self, def: &TaskDef) -> Result<Bytes, Failure> {
         let json = match self.input.as_slice() {
             [] => return self.pairs(def),
@@ -76,7 +76,7 @@ impl Input {
             })?;
             let value = match fields.get(key) {
                 Some(schema) => value(key, text, resolve(schema, &definitions), &definitions)?,
-                // The check of the whole input says that it is unknown, and what is known.
+                // The check of the whole input will report the unknown name, together with the known ones.
                 None => Value::String(text.to_owned()),
             };
             if input.insert(key.to_owned(), value).is_some() {
@@ -93,7 +93,7 @@ fn resolve<'v>(schema: &'v Value, definitions: &'v Value) -> &'v Value {
     name.and_then(|name| definitions.get(name)).unwrap_or(schema)
 }
 
-/// Every type that a schema allows.
+/// Collects the types that a schema allows.
 fn types<'v>(schema: &'v Value, definitions: &'v Value, found: &mut Vec<&'v str>) {
     let schema = resolve(schema, definitions);
     match schema.get("type") {
@@ -111,7 +111,7 @@ fn types<'v>(schema: &'v Value, definitions: &'v Value, found: &mut Vec<&'v str>
     }
 }
 
-/// Reads the text of one input by what its schema allows.
+/// Parses the text of one input by the types that its schema allows.
 fn value(key: &str, text: &str, schema: &Value, definitions: &Value) -> Result<Value, Failure> {
     let mut allowed = Vec::new();
     types(schema, definitions, &mut allowed);
@@ -128,7 +128,8 @@ fn value(key: &str, text: &str, schema: &Value, definitions: &Value) -> Result<V
         allowed.is_empty() || words.iter().any(|word| allowed.contains(word))
     };
     match json {
-        // What is quoted may be meant with its quotes; text stays text where text is allowed.
+        // Where a string is allowed, the text stays a string, even if it is valid JSON. A JSON string is never
+        // unquoted, because the quotes may be part of the text.
         Some(value) if !(value.is_string() || allowed.contains(&"string")) && is_allowed(&value) => Ok(value),
         Some(value) if !value.is_string() && !allowed.contains(&"string") => {
             Err(Failure::user(format!("`{key}`: expected {}, found {value}", list(&allowed))))
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_read_by_the_schema() {
+    fn input_text_is_parsed_by_the_type_in_the_schema() {
         assert_eq!(read(r#"{"type": "string"}"#, "12"), Ok("12".into()));
         assert_eq!(read(r#"{"type": "integer"}"#, "12"), Ok(12.into()));
         assert_eq!(read(r#"{"type": "boolean"}"#, "true"), Ok(true.into()));

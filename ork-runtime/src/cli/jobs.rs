@@ -1,4 +1,4 @@
-//! `jobs`: list, show, parts, metrics, why, tree, watch, output, cancel, retry, prune.
+//! The commands below `jobs`: list, show, parts, metrics, why, watch, tree, cancel, retry, output, prune.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -183,13 +183,13 @@ fn said(output: &Output, id: JobId, verb: &str) {
     output.say(json!({ "id": id, "done": verb }), format_args!("job {id} {verb}"));
 }
 
-/// A failure in as few words as fit in a table.
+/// Returns the first 60 characters of the first line of a failure, for a table.
 pub(super) fn brief(failure: Option<&crate::Failure>) -> String {
     let why = failure.map(|failure| printable(&failure.to_string())).unwrap_or_default();
     why.lines().next().unwrap_or_default().chars().take(60).collect()
 }
 
-/// How many parts a job has, and how many of these have ended; nothing for one without any.
+/// Formats how many parts of a job have ended, out of how many; empty for a job without parts.
 pub(super) fn settled(job: &Status) -> String {
     match (job.yielded, job.total) {
         (0, _) => String::new(),
@@ -198,7 +198,8 @@ pub(super) fn settled(job: &Status) -> String {
     }
 }
 
-/// A job's task; the workflow of a run, and the name of a task in its run.
+/// Returns the name of a job for people: its task, with the name of the workflow for a run and the name of the step
+/// for a step.
 pub(super) fn name(job: &Status) -> String {
     match (&job.run, &job.step) {
         (Some(run), _) => format!("{} ({})", run.workflow, job.task),

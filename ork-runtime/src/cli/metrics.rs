@@ -1,11 +1,11 @@
-//! `jobs metrics`: what a job and all jobs below it have recorded.
+//! The command `jobs metrics`: lists what a job and all jobs below it have recorded.
 
 use super::{Failure, Output};
 use crate::app::Ork;
 use crate::id::JobId;
 use crate::metric::Metric;
 
-/// Lists what was recorded, a line for each name with labels of each job.
+/// Lists the metrics, one per line for each job, name and set of labels.
 pub(super) async fn metrics(ork: &Ork, id: JobId, output: &Output) -> Result<(), Failure> {
     let head = ["job", "task", "name", "labels", "count", "mean", "min", "max", "last", "sum"];
     output.list(&ork.metrics(id).await?, "nothing recorded", &head, row);
@@ -29,7 +29,7 @@ fn row(metric: &Metric) -> Vec<String> {
     ]
 }
 
-/// A number in as many digits as a person reads.
+/// Formats a number for reading: at most three decimals, or scientific notation for very large and very small ones.
 fn short(number: f64) -> String {
     let size = number.abs();
     if size != 0.0 && !(1e-3..1e15).contains(&size) {

@@ -1,5 +1,5 @@
-//! The command line of every program that uses ork: parse, set up a runtime, call the command, turn its end into an
-//! exit code.
+//! The command line of programs that use ork: parses the arguments, sets up a runtime, runs the command, and turns
+//! its result into an exit code.
 
 mod doctor;
 mod events;
@@ -35,7 +35,7 @@ use self::failure::Failure;
 use self::output::Output;
 use crate::app::{Ork, OrkBuilder};
 
-/// Runs the command line of this program, and answers its exit code.
+/// Runs the command line of this program, and returns its exit code.
 ///
 /// ```no_run
 /// fn main() -> std::process::ExitCode {
@@ -43,9 +43,17 @@ use crate::app::{Ork, OrkBuilder};
 /// }
 /// ```
 ///
-/// The exit code is 0 when all went well, 1 when the job failed or was cancelled or schemas do not go together, 2 when the command line or an input
-/// is wrong, 3 when the configuration or the tasks are wrong, 4 when the store or the broker cannot be used, 5 on a
-/// defect, and 130 when it was interrupted. A program that gives its tasks a state calls [`OrkBuilder::main`].
+/// | code | when |
+/// | --- | --- |
+/// | 0 | success |
+/// | 1 | the job failed or was cancelled, or schemas are incompatible |
+/// | 2 | the command line or an input is wrong |
+/// | 3 | the configuration or the tasks are wrong |
+/// | 4 | the store or the broker cannot be used, or the output cannot be written |
+/// | 5 | an internal error |
+/// | 130 | the command was interrupted |
+///
+/// A program whose tasks take a state calls [`OrkBuilder::main`] instead.
 pub fn main() -> ExitCode {
     Ork::builder().main()
 }
@@ -101,12 +109,12 @@ enum Command {
 }
 
 impl OrkBuilder {
-    /// Runs the command line of this program, as [`main`] does, with the states and settings given so far.
+    /// Runs the command line of this program, as [`main`] does, with the states and settings of this builder.
     pub fn main(self) -> ExitCode {
         let args = match Args::try_parse() {
             Ok(args) => args,
             Err(error) if error.use_stderr() => error.exit(),
-            // What was asked for, such as `--help`.
+            // No error: the text of `--help` or `--version`.
             Err(help) => {
                 let output = Output::new(false);
                 output.raw(help.render().to_string().as_bytes());
@@ -154,7 +162,8 @@ impl OrkBuilder {
                 Command::Tasks(_) | Command::Schema(_) | Command::Completions { .. } => Ok(ExitCode::SUCCESS),
             }
         });
-        // A blocking task that never returns must not keep the process from ending.
+        // Dropping the runtime would wait for blocking tasks, and one that never returns must not keep the process
+        // from ending.
         runtime.shutdown_background();
         ended
     }

@@ -1,4 +1,4 @@
-//! What a command prints: results on stdout, for people or as JSON; everything else on stderr.
+//! The output of commands: results on stdout, for people or as JSON, and everything else on stderr.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
@@ -11,12 +11,12 @@ use tracing_subscriber::EnvFilter;
 use super::Failure;
 use crate::task::Conclusion;
 
-/// Where a command writes, and how.
+/// Writes the output of a command in the chosen format.
 #[derive(Debug)]
 pub(super) struct Output {
     json: bool,
     color: bool,
-    /// Why stdout takes no more.
+    /// The first error of stdout. After it nothing more is written there.
     trouble: OnceLock<io::Error>,
 }
 
@@ -25,52 +25,53 @@ impl Output {
         Self { json, color: io::stderr().is_terminal(), trouble: OnceLock::new() }
     }
 
-    /// Whether programs read what is written.
+    /// Whether the output is JSON, for programs.
     pub(super) const fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Whether a person watches.
+    /// Whether a person watches: stderr is a terminal, and the output is not JSON.
     pub(super) fn is_watched(&self) -> bool {
         !self.json && io::stderr().is_terminal()
     }
 
-    /// Whether what is written on stderr may have colours.
+    /// Whether the output on stderr may have colors.
     #[cfg(feature = "workflow")]
     pub(super) const fn is_coloured(&self) -> bool {
         self.color
     }
 
-    /// Starts the log, on stderr.
+    /// Starts logging to stderr.
     pub(super) fn log(&self, filter: &str) -> Result<(), Failure> {
         let filter = EnvFilter::try_new(filter)
             .map_err(|error| Failure::user(format!("`log` is `{filter}`, which is no filter: {error}")))?;
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-        // A program that has a log of its own keeps it.
+        // `try_init` fails if the program has set up its own subscriber, which is then kept.
         let set = if self.json { log.json().try_init() } else { log.with_ansi(self.color).try_init() };
         drop(set);
         Ok(())
     }
 
-    /// Writes one line on stdout.
+    /// Writes one line to stdout.
     pub(super) fn line(&self, line: impl std::fmt::Display) {
         self.raw(format!("{line}\n").as_bytes());
     }
 
-    /// Writes bytes on stdout, as every command does. After an error nothing more is written; the end of the command
-    /// says so.
+    /// Writes bytes to stdout. All output of commands goes through here. After an error nothing more is written, and
+    /// [`Output::finish`] reports it.
     pub(super) fn raw(&self, bytes: &[u8]) {
         if self.trouble.get().is_some() {
             return;
         }
         let mut stdout = io::stdout().lock();
         if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-            // Nothing else has been written meanwhile, so that there is no other error.
+            // No error was stored before, because writing stops after the first one.
             drop(self.trouble.set(error));
         }
     }
 
-    /// Whether all that was to be written on stdout was. A reader that has gone away, as `head` does, is no failure.
+    /// Returns an error if something could not be written to stdout. A reader that has closed its end, as `head`
+    /// does, is no error.
     pub(super) fn finish(&self) -> Result<(), Failure> {
         match self.trouble.get() {
             Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::unwritten(error)),
@@ -78,7 +79,7 @@ impl Output {
         }
     }
 
-    /// Says the same to whoever reads: to programs as JSON, to people as a line.
+    /// Writes a result: as JSON for programs, as a line for people.
     pub(super) fn say(&self, json: impl Serialize, line: impl std::fmt::Display) {
         if self.json {
             self.json(&json);
@@ -87,8 +88,7 @@ impl Output {
         }
     }
 
-    /// Lists the same for whoever reads: for programs as JSON, for people as rows under a head, or as the words for
-    /// nothing.
+    /// Writes a list: as JSON for programs, as a table for people. If the list is empty, people get the text `none`.
     pub(super) fn list<T: Serialize>(&self, all: &[T], none: &str, head: &[&str], row: impl FnMut(&T) -> Vec<String>) {
         if self.json {
             self.json(&all);
@@ -99,19 +99,19 @@ impl Output {
         }
     }
 
-    /// Writes a value as JSON on one line.
+    /// Writes a value as JSON in one line.
     pub(super) fn json(&self, value: &impl Serialize) {
         self.line(serde_json::to_string(value).unwrap_or_default());
     }
 
-    /// Writes a note on stderr, for people.
+    /// Writes a note for people to stderr.
     pub(super) fn note(&self, note: impl std::fmt::Display) {
         if !self.json {
             drop(writeln!(io::stderr(), "{note}"));
         }
     }
 
-    /// Writes an error on stderr.
+    /// Writes an error and its hints to stderr.
     pub(super) fn error(&self, words: &str, hints: &[String]) {
         if self.json {
             let error = serde_json::json!({ "error": words, "hints": hints });
@@ -125,7 +125,7 @@ impl Output {
         }
     }
 
-    /// Writes rows under a head.
+    /// Writes a table.
     pub(super) fn table(&self, head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
         let mut table = new_table();
         table.set_header(head.iter().copied());
@@ -133,7 +133,7 @@ impl Output {
         self.line(trimmed(&table));
     }
 
-    /// Writes the result of a job: as a table where it is one, as text where it is text, else as JSON.
+    /// Writes the result of a job: as a table or text where it has that form, otherwise as JSON.
     pub(super) fn result(&self, json: &[u8]) {
         if let (false, Ok(Conclusion { outcome, data })) =
             (self.json, serde_json::from_slice::<Conclusion<Value>>(json))
@@ -151,7 +151,7 @@ impl Output {
     }
 }
 
-/// A text of a task as a terminal may show it: what would steer the terminal is spelt out.
+/// Escapes the control characters in a text of a task, so that it cannot control the terminal.
 pub(super) fn printable(text: &str) -> String {
     let shown = |c: char| {
         if c.is_control() && !matches!(c, '\n' | '\t') { c.escape_default().to_string() } else { c.to_string() }
@@ -171,7 +171,7 @@ fn trimmed(table: &Table) -> String {
     lines.join("\n")
 }
 
-/// A value as a person likes to read it.
+/// Formats a value for people.
 fn pretty(value: &Value) -> String {
     match value {
         Value::Null => "done".into(),
@@ -198,7 +198,7 @@ fn indented(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
-/// The table of rows that are flat objects of the same fields.
+/// Formats rows as a table; `None` if they are not flat objects with the same fields.
 fn rows_table(rows: &[Value]) -> Option<String> {
     let names: Vec<_> = rows.first()?.as_object()?.keys().collect();
     let mut table = new_table();

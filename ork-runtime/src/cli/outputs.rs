@@ -1,4 +1,4 @@
-//! `jobs output`: what a job, a run or a task of a run has returned, as JSON and nothing else.
+//! The command `jobs output`: prints the output of a job, a workflow run or a step, as JSON and nothing else.
 
 use std::str::FromStr;
 
@@ -12,14 +12,14 @@ use crate::id::JobId;
 use crate::job::State;
 use crate::workflow_run::{RUN, StepState};
 
-/// So many parts are read at once.
+/// The number of parts read at once.
 const PAGE: usize = 1_000;
 
-/// Whose output is asked for.
+/// The job, or the step of a workflow run, of which the output is printed.
 #[derive(Debug, Clone)]
 pub(super) struct Whose {
     job: JobId,
-    /// The task of that run.
+    /// The name of a step, if the job is a workflow run.
     task: Option<String>,
 }
 
@@ -36,7 +36,7 @@ impl FromStr for Whose {
     }
 }
 
-/// Prints it.
+/// Prints the output of a job or a step.
 pub(super) async fn output(ork: &Ork, whose: Whose, output: &Output) -> Result<(), Failure> {
     let Whose { job, task } = whose;
     let status = match &task {
@@ -55,7 +55,7 @@ pub(super) async fn output(ork: &Ork, whose: Whose, output: &Output) -> Result<(
     Ok(())
 }
 
-/// The job of a task of a run, if it has begun.
+/// Returns the status of the job of a step, if the step has started.
 async fn task_of(ork: &Ork, run: JobId, task: &str) -> Result<Status, Failure> {
     let status = ork.status(run).await?;
     let plan = ork.plan_of(run).await?;
@@ -80,7 +80,7 @@ async fn task_of(ork: &Ork, run: JobId, task: &str) -> Result<Status, Failure> {
     }
 }
 
-/// Only what has ended well has an output.
+/// Returns an error unless the job has succeeded, because only then it has an output.
 fn has_one(status: &Status) -> Result<(), Failure> {
     let (id, name) = (status.id, name(status));
     match status.state {
@@ -101,7 +101,7 @@ fn has_one(status: &Status) -> Result<(), Failure> {
     }
 }
 
-/// What the parts of a job without a join have returned, in their order, with `null` for each that did not end well.
+/// Prints the outputs of the parts of a job without a join, in order, with `null` for each part that did not succeed.
 async fn list(ork: &Ork, id: JobId, output: &Output) -> Result<(), Failure> {
     let (mut next, mut text) = (0, b"[".to_vec());
     loop {
@@ -110,7 +110,7 @@ async fn list(ork: &Ork, id: JobId, output: &Output) -> Result<(), Failure> {
             break;
         }
         for part in page {
-            // Whatever has no row did not end well either.
+            // A part without a row did not succeed either.
             for index in next..=part.index {
                 text.extend_from_slice(if index == 0 { b"" } else { b"," });
                 let json = part.output.as_ref().filter(|_| index == part.index);

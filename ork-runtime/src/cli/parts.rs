@@ -1,4 +1,4 @@
-//! `jobs parts`: how the parts of a job stand, a page at a time.
+//! The command `jobs parts`: lists the parts of a job and their states, one page at a time.
 
 use clap::Args;
 
@@ -24,11 +24,11 @@ pub(super) struct Page {
     state: Vec<String>,
 }
 
-/// Lists a page of parts, and says where the next one begins.
+/// Lists a page of parts, and prints the command for the next page.
 pub(super) async fn parts(ork: &Ork, page: Page, output: &Output) -> Result<(), Failure> {
     let Page { id, from, limit, state } = page;
     let states = state.iter().map(|word| known_state(word)).collect::<Result<_, _>>()?;
-    // One more, which tells whether there is a next page.
+    // One more than the limit is read, to know whether there is a next page.
     let filter = PartFilter { states, from, limit: limit.saturating_add(1) };
     let mut parts = ork.list_parts(id, filter).await?;
     let next = parts.get(limit).map(|part| part.index);

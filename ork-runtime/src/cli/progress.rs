@@ -1,4 +1,4 @@
-//! How a job is shown while it goes on: a bar for its parts, and a line for each task of a run.
+//! Shows the progress of a job: a bar for its parts, and one line for each step of a workflow run.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::client::{Status, TaskStatus};
 use crate::id::JobId;
 use crate::workflow_run::StepState;
 
-/// On a terminal, how often the instances that run are counted.
+/// How often the running instances of steps are counted on a terminal.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Follows a job to its end.
+/// Shows the progress of a job until it has ended.
 pub(super) async fn job(ork: &Ork, id: JobId, told: Told, output: &Output) -> Result<(), Failure> {
     let bar = Bar::new(output);
     let mut last = None;
@@ -37,7 +37,7 @@ pub(super) async fn job(ork: &Ork, id: JobId, told: Told, output: &Output) -> Re
     Ok(())
 }
 
-/// Follows a run to its end.
+/// Shows the progress of a workflow run until it has ended.
 pub(super) async fn run(ork: &Ork, id: JobId, told: Told, output: &Output) -> Result<Status, Failure> {
     let mut lines = Lines::new(output);
     let mut seen = std::pin::pin!(ork.follow(id));
@@ -73,7 +73,7 @@ pub(super) async fn run(ork: &Ork, id: JobId, told: Told, output: &Output) -> Re
     Ok(ork.status(id).await?)
 }
 
-/// A bar on a terminal, nothing elsewhere.
+/// A progress bar on a terminal; nothing elsewhere.
 #[derive(Debug)]
 struct Bar(ProgressBar);
 
@@ -121,7 +121,7 @@ fn with_length() -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// A line for each task: bars on a terminal, a note for each end elsewhere.
+/// One line for each step: kept up to date on a terminal, elsewhere a note when the step ends.
 struct Lines {
     all: MultiProgress,
     of: HashMap<String, ProgressBar>,
@@ -159,12 +159,12 @@ impl Lines {
     }
 
     fn end(&self) {
-        // What is shown stays: it says how each task ended.
+        // The lines stay on the screen, because they show how each step ended.
         self.of.values().for_each(ProgressBar::abandon);
     }
 }
 
-/// A task in a line: a mark, its name, how far it is, how long it took, why it failed.
+/// Formats a step in one line: a mark, its name, its state and progress, how long it took, and why it failed.
 async fn words(ork: &Ork, task: &TaskStatus) -> Result<String, Failure> {
     let mark = match task.stage {
         StepState::Waiting => "\u{b7}",

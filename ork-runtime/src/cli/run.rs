@@ -1,4 +1,4 @@
-//! `run`: a task or a workflow here, to its end, with its result on stdout.
+//! The command `run`: runs a task or a workflow in this process to its end, and prints the result.
 
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ pub(super) struct Args {
 pub(super) async fn run(builder: OrkBuilder, args: Args, output: &Output) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new()?;
     let mut builder = builder.broker("embedded");
-    // What runs here to its end needs a memory, and leaves no more of a trace than was asked for.
+    // An embedded process needs a store, and without one configured nothing may be left behind.
     if builder.resolve()?.store == "none" {
         builder = builder.store("memory:");
     }
@@ -30,7 +30,7 @@ pub(super) async fn run(builder: OrkBuilder, args: Args, output: &Output) -> Res
 
 async fn to_its_end(ork: &Ork, asked: Asked, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
     let work = Work::read(ork, asked, output).await?;
-    // It goes before what is left in the store of earlier runs.
+    // With the highest priority, so that it goes before the jobs that earlier runs have left in the store.
     let id = work.submit(ork, Terms { first: true, ..Terms::default() }).await?;
     ork.start_worker();
     let failed = ork.failed();

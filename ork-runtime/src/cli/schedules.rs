@@ -1,4 +1,4 @@
-//! `schedules`: what is started by the clock.
+//! The commands below `schedules`: list, add, pause, resume, trigger, remove.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `jobs show`: all that is known of one job.
+//! The command `jobs show`: prints everything about one job.
 
 use serde_json::json;
 
@@ -13,11 +13,11 @@ use crate::job::State;
 use crate::ledger::PartState;
 use crate::store::{PartFilter, PartStatus};
 
-/// Shows it.
+/// Prints a job, and the first of its parts that did not succeed.
 pub(super) async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) -> Result<(), Failure> {
     let status = ork.status(id).await?;
     let bad = not_ok(ork, &status, parts).await?;
-    // Only what has not begun can wait for other jobs.
+    // Only a job that has not started can wait for the jobs that it follows.
     let waits = status.state == State::Ready && status.started.is_none();
     let follows = if waits { ork.why(id).await?.follows } else { Vec::new() };
     if output.is_json() {
@@ -57,7 +57,7 @@ pub(super) async fn show(ork: &Ork, id: JobId, parts: usize, output: &Output) ->
 
 type Row = (&'static str, String);
 
-/// What it is, and how far.
+/// The rows about the job itself, its times and its progress.
 fn job_rows(status: &Status, place: String) -> Vec<Row> {
     let moment = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
     let below = match status.below {
@@ -83,7 +83,7 @@ fn job_rows(status: &Status, place: String) -> Vec<Row> {
     ]
 }
 
-/// What went wrong, and how its parts stand.
+/// The rows about failures and parts.
 fn end_rows(status: &Status) -> Vec<Row> {
     let (why, details) = why(status.failure.as_ref());
     let mut rows = vec![("why", why), ("details", details), ("hooks", status.hooks_failed.clone().unwrap_or_default())];
@@ -99,7 +99,7 @@ fn end_rows(status: &Status) -> Vec<Row> {
     rows
 }
 
-/// Which task of which run it is, if it is one.
+/// Returns the workflow, the position and the name of a step; empty for other jobs.
 async fn place(ork: &Ork, status: &Status) -> Result<String, Failure> {
     let (Some(step), Some(parent)) = (&status.step, status.parent) else { return Ok(String::new()) };
     let Some(run) = ork.status(parent).await?.run else { return Ok(String::new()) };
@@ -107,7 +107,7 @@ async fn place(ork: &Ork, status: &Status) -> Result<String, Failure> {
     Ok(format!("{}, task {at} of {}: `{step}`", run.workflow, run.tasks.len()))
 }
 
-/// The first parts that did not succeed.
+/// Returns the first parts that did not succeed.
 async fn not_ok(ork: &Ork, status: &Status, most: usize) -> Result<Vec<PartStatus>, Failure> {
     if status.parts.unsuccessful() == 0 || most == 0 {
         return Ok(Vec::new());
@@ -116,7 +116,7 @@ async fn not_ok(ork: &Ork, status: &Status, most: usize) -> Result<Vec<PartStatu
     Ok(ork.list_parts(status.id, PartFilter { states: bad, from: 0, limit: most }).await?)
 }
 
-/// Why something failed, and what its task adds for programs.
+/// Formats a failure and its details.
 fn why(failure: Option<&crate::Failure>) -> (String, String) {
     let details = failure.and_then(|failure| failure.details.as_ref()).map(|details| printable(&details.to_string()));
     (failure.map(|failure| printable(&failure.to_string())).unwrap_or_default(), details.unwrap_or_default())

@@ -1,10 +1,10 @@
-//! SIGINT and SIGTERM: the first asks to end in order, the second to end at once.
+//! SIGINT and SIGTERM. The first signal asks the command to stop in order, the second one to stop at once.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
 
-/// Both signals.
+/// Receives both signals.
 #[derive(Debug)]
 pub(super) struct Signals {
     interrupt: Signal,
@@ -17,10 +17,10 @@ impl Signals {
         Ok(Self { interrupt: one(SignalKind::interrupt())?, terminate: one(SignalKind::terminate())? })
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     ///
     /// # Cancel safety
-    /// No signal is lost if the future is dropped.
+    /// This method is cancel safe: no signal is lost if the future is dropped.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

@@ -1,4 +1,4 @@
-//! `submit`: hand a job over to the workers, and wait for it if asked.
+//! The command `submit`: submits a job or a workflow run, and optionally waits for it.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -58,8 +58,8 @@ pub(super) async fn submit(builder: OrkBuilder, args: Args, output: &Output) -> 
     done
 }
 
-/// Refuses to hand anything over that would end with this command: what only its memory holds, and its own broker.
-/// Without a store and a broker no process can be built at all.
+/// Returns an error if the job would be lost when this command ends: with a store in memory and without a broker, no
+/// other process can see it. Without a store and a broker no process can be built in the first place.
 pub(super) fn outlives(builder: &OrkBuilder) -> Result<(), Failure> {
     let config = builder.resolve()?;
     if config.broker != "embedded" || config.store != "memory:" {

@@ -1,4 +1,4 @@
-//! `tasks`: what this program can do.
+//! The command `tasks`: lists the tasks of this program.
 
 use std::process::ExitCode;
 
@@ -39,14 +39,14 @@ pub(super) fn tasks(registry: &Registry, args: &Args, output: &Output) -> Result
 fn shape(task: &Task) -> String {
     match (task.split, task.join) {
         (None, None) => "one".into(),
-        // Whether one without a join splits itself is known when it runs.
+        // Whether a task without a join makes a dynamic split is known only when it runs.
         (None, Some(_)) => "splits itself, join".into(),
         (Some(_), None) => "split".into(),
         (Some(_), Some(_)) => "split, join".into(),
     }
 }
 
-/// The documentation's first line: that of the function that begins, or that of the function that works.
+/// Returns the first line of the documentation: that of the split, or else that of the task's function.
 fn first_line(task: &Task) -> String {
     let docs = if task.entry().docs.is_empty() { task.work.docs } else { task.entry().docs };
     docs.lines().next().unwrap_or_default().to_owned()
@@ -69,7 +69,7 @@ fn inputs(def: &TaskDef) -> String {
     inputs.join(" ")
 }
 
-/// A task as JSON, with the schemas of its input and output.
+/// Describes a task as JSON, with the schemas of its input and output.
 fn describe(task: &Task) -> Value {
     let mut generator = SchemaGenerator::default();
     let input = schema::input(task.entry(), &mut generator);

@@ -1,4 +1,5 @@
-//! `jobs tree`: a job and the jobs below it, drawn with their states; those of a run in the order of its workflow.
+//! The command `jobs tree`: draws a job and the jobs below it with their states, steps of a run in the order of the
+//! workflow.
 
 use serde_json::json;
 
@@ -12,20 +13,20 @@ use crate::client::{Status, TaskStatus};
 enum Node<'a> {
     /// A job.
     Job(&'a Status),
-    /// A job of a task of a run that has begun anew since.
+    /// The earlier job of a step that was started again since.
     Replaced(&'a Status),
-    /// A task of a run that has not begun, and may never do so.
+    /// A step that has not started, and may never start.
     Task(&'a TaskStatus),
 }
 
-/// Draws jobs that come with their depth, each after the one that submitted it.
+/// Draws jobs, given with their depths and each after its parent.
 pub(super) fn tree(jobs: &[(usize, Status)], output: &Output) {
     let mut nodes = Vec::new();
     in_order(jobs, &mut nodes);
     if output.is_json() {
         let jobs = nodes.iter().filter_map(|(depth, node)| match node {
             Node::Job(job) | Node::Replaced(job) => Some(json!({ "depth": depth, "job": job })),
-            // The run has a list of its tasks.
+            // The JSON of the run lists its steps.
             Node::Task(_) => None,
         });
         output.json(&jobs.collect::<Vec<_>>());
@@ -37,7 +38,8 @@ pub(super) fn tree(jobs: &[(usize, Status)], output: &Output) {
     }
 }
 
-/// A job with all below it, the tasks of a run in the order of its workflow, those that have not begun among them.
+/// Orders a job and all jobs below it, with the steps of a run in the order of its workflow, including those that
+/// have not started.
 fn in_order<'a>(jobs: &'a [(usize, Status)], nodes: &mut Vec<(usize, Node<'a>)>) {
     let Some(((depth, job), below)) = jobs.split_first() else { return };
     nodes.push((*depth, Node::Job(job)));
@@ -79,9 +81,10 @@ fn words(node: &Node<'_>) -> String {
     }
 }
 
-/// What stands before each line: bars from a job down to its last child.
+/// Returns the branches to draw before each line.
 fn branches(depths: &[usize]) -> Vec<String> {
-    // From the last line to the first: on which levels something follows further down.
+    // The lines are visited from the last to the first. For each level: whether another line on it follows further
+    // down.
     let mut follows: Vec<bool> = Vec::new();
     let mut lines: Vec<String> = depths
         .iter()
@@ -108,7 +111,7 @@ mod tests {
     use super::branches;
 
     #[test]
-    fn a_tree_is_drawn_with_bars_down_to_the_last_child() {
+    fn branches_are_drawn_down_to_the_last_child() {
         let drawn = branches(&[0, 1, 2, 2, 1, 1, 2]);
         assert_eq!(drawn, ["", "├─ ", "│  ├─ ", "│  └─ ", "├─ ", "└─ ", "   └─ "]);
     }

@@ -1,4 +1,5 @@
-//! A job or a run that is followed to its end, whoever works on it: `jobs watch`, `run`, and whatever takes `--wait`.
+//! Follows a job or a workflow run until it has ended, in whichever process it runs. Used by `jobs watch`, `run`, and
+//! the option `--wait`.
 
 use std::process::ExitCode;
 
@@ -8,29 +9,29 @@ use crate::app::Ork;
 use crate::id::JobId;
 use crate::workflow_run::RUN;
 
-/// What is told of a job besides its end.
+/// What is printed about a job before it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
-    /// How it stands, whenever that has changed.
+    /// Each change of its status.
     Each,
-    /// Nothing but what a terminal shows, and how each task of a run has ended.
+    /// Only what a terminal shows, and how each step of a run ended.
     End,
 }
 
-/// Follows a job to its end and prints what it has come to.
+/// Follows a job until it has ended, and prints its outcome.
 pub(super) async fn to_the_end(ork: &Ork, id: JobId, told: Told, output: &Output) -> Result<ExitCode, Failure> {
     if ork.status(id).await?.task == RUN {
         let status = progress::run(ork, id, told, output).await?;
         return finish::run(ork, &status, output).await;
     }
-    // Who is told nothing need not look.
+    // Nothing would be printed before the end, so the status need not be read.
     if told == Told::Each || output.is_watched() {
         progress::job(ork, id, told, output).await?;
     }
     finish::job(&ork.wait(id).await?, output)
 }
 
-/// Waits for a job that others work on; it goes on when a signal ends the waiting.
+/// Waits for a job that other processes run. After a signal the waiting ends, and the job goes on.
 pub(super) async fn wait(ork: &Ork, id: JobId, signals: &mut Signals, output: &Output) -> Result<ExitCode, Failure> {
     output.note(format_args!("job {id}"));
     tokio::select! {

@@ -1,4 +1,4 @@
-//! What `run` and `submit` are given: a task with its input, or the file of a workflow with its parameters.
+//! The arguments of `run` and `submit`: a task with its input, or a workflow file with its parameters.
 
 use bytes::Bytes;
 
@@ -18,23 +18,23 @@ pub(super) struct Asked {
     input: Input,
 }
 
-/// What is to be done, read and checked.
+/// The work to submit, read and checked.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// A job of this task.
+    /// A job of a task.
     Task {
-        /// The task's name.
+        /// The name of the task.
         name: String,
-        /// Its input.
+        /// The input as JSON.
         input: Bytes,
     },
-    /// A run of a workflow.
+    /// A workflow run.
     #[cfg(feature = "workflow")]
     Run(Box<ork_workflow::Plan>),
 }
 
 impl Work {
-    /// Reads what is asked for.
+    /// Reads and checks what the arguments name.
     #[cfg_attr(
         not(feature = "workflow"),
         expect(unused_variables, clippy::unused_async, reason = "it reads no workflows without that feature")
@@ -49,7 +49,7 @@ impl Work {
         Ok(Self::Task { name: asked.task, input })
     }
 
-    /// Hands it over.
+    /// Submits the work.
     pub(super) async fn submit(&self, ork: &Ork, terms: Terms) -> Result<JobId, ClientError> {
         match self {
             Self::Task { name, input } => ork.submit_json_on(name, input.clone(), terms).await,

@@ -1,4 +1,4 @@
-//! `worker`: work until told to stop.
+//! The command `worker`: runs a worker until a signal stops it.
 
 use std::process::ExitCode;
 

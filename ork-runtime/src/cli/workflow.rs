@@ -1,4 +1,5 @@
-//! Files of workflows: read and checked for those who run them, and `check` and `graph`, which run nothing.
+//! Workflow files: reading and checking them for other commands, and the commands `check` and `graph`, which run
+//! nothing.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,13 +41,13 @@ enum Format {
     Dot,
 }
 
-/// Whether this names a workflow, and not a task.
+/// Whether a name is that of a workflow file, and not of a task.
 pub(super) fn is_file(name: &str) -> bool {
     let extension = Path::new(name).extension();
     extension.is_some_and(|word| word.eq_ignore_ascii_case("yaml") || word.eq_ignore_ascii_case("yml"))
 }
 
-/// Values for the parameters of a run: `KEY=VALUE` pairs, or an object as JSON, or `@FILE` with one.
+/// Reads the parameters of a run: `KEY=VALUE` pairs, a JSON object, or `@FILE` with one.
 pub(super) fn parameters(pairs: &[String], inputs: &[String]) -> Result<Parameters, Failure> {
     let mut parameters = Parameters::new();
     for text in pairs.iter().chain(inputs) {
@@ -95,14 +96,14 @@ pub(super) async fn check(builder: &OrkBuilder, args: &Check, output: &Output) -
     Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
-/// Ends the interpreters that were asked.
+/// Stops the interpreters that the check has started.
 async fn end(executor: Option<Arc<dyn Executor>>) {
     if let Some(executor) = executor {
         executor.shutdown().await;
     }
 }
 
-/// Says what is wrong with a workflow, and what may be.
+/// Prints the errors and warnings of a workflow.
 fn show(workflow: &Workflow, checked: &Checked, output: &Output) {
     if !checked.diagnostics.is_empty() {
         let style = if output.is_coloured() { Style::Coloured } else { Style::Plain };
@@ -129,14 +130,14 @@ pub(super) async fn graph(builder: &OrkBuilder, args: &Graph, output: &Output) -
     Ok(ExitCode::SUCCESS)
 }
 
-/// The plan of a run with these parameters.
+/// Reads a workflow file, and returns the plan of a run with these parameters.
 pub(super) async fn read(ork: &Ork, path: &Path, parameters: &Parameters, output: &Output) -> Result<Plan, Failure> {
     let CheckedFile { workflow, checked } =
         workflows::check((ork.registry(), ork.executor()), path, For::Run(parameters)).await?;
     plan(&workflow, checked, output)
 }
 
-/// The plan of a checked workflow, after whatever is to be said of it.
+/// Prints the errors and warnings of a checked workflow, and returns its plan.
 pub(super) fn plan(workflow: &Workflow, checked: Checked, output: &Output) -> Result<Plan, Failure> {
     if output.is_json() && checked.has_errors() {
         output.json(&checked.diagnostics.iter().map(|found| Report::new(workflow.file(), found)).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! What a client could not do.
+//! The error type of the client.
 
 use crate::broker::BrokerError;
 use crate::engine::services::SendError;
@@ -13,156 +13,188 @@ use crate::registry::UnknownTask;
 use crate::store::StoreError;
 use crate::task::error::InputError;
 
-/// Why a client's call came to nothing.
+/// Why a call of [`Client`](crate::Client), [`Handle`](crate::Handle) or [`Submission`](crate::Submission) failed.
+///
+/// A job that ended without a result is an error only where a result was asked for, as in
+/// [`Handle::wait`](crate::Handle::wait): [`Failed`](Self::Failed) or [`Cancelled`](Self::Cancelled). All other
+/// variants are about the call itself.
+///
+/// ```
+/// use ork::{ClientError, Error, Ork, Result, task};
+///
+/// #[task]
+/// fn divide(a: u32, b: u32) -> Result<u32> {
+///     a.checked_div(b).ok_or_else(|| Error::permanent("division by zero"))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+/// # let ork = Ork::builder().store("memory:").build().await?;
+/// # ork.start_worker();
+/// match ork.submit(divide { a: 1, b: 0 }).and_wait().await {
+///     Ok(quotient) => println!("the quotient is {quotient}"),
+///     Err(ClientError::Failed { id, failure }) => println!("job {id} failed: {failure}"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # ork.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// An input cannot be written as JSON.
+    /// The input cannot be written as JSON, for example because a map has keys that are no strings.
     #[error("the input of `{task}` cannot be written as JSON")]
     Input {
-        /// The task.
+        /// The name of the task.
         task: &'static str,
-        /// Why not.
+        /// The error of the serializer.
         source: serde_json::Error,
     },
-    /// An input is not what the task takes.
+    /// The input does not match the schema of the task. Nothing was submitted.
     #[error("the input of `{task}` is wrong: {error}")]
     WrongInput {
-        /// The task.
+        /// The name of the task.
         task: &'static str,
-        /// What is wrong where.
+        /// Which value is wrong, and what was expected there.
         error: InputError,
     },
-    /// A job cannot be retried, as its task does not take the input any more with which it was submitted.
+    /// The job cannot be retried, because its input no longer matches the schema of its task: the task has changed
+    /// since the job was submitted. The job is left unchanged.
     #[error("job {id} cannot be retried: `{task}` does not take its input (any more): {error}; it stays as it is")]
     Outgrown {
-        /// The job.
+        /// The job that was to be retried.
         id: JobId,
-        /// Its task.
+        /// The name of its task.
         task: &'static str,
-        /// What is wrong where.
+        /// Which value is wrong, and what was expected there.
         error: InputError,
     },
-    /// An input is too large or too deep.
+    /// The input is too large, or nested too deeply.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// What is to follow cannot.
+    /// A job that is to follow, as with [`Submission::on_complete`](crate::Submission::on_complete), cannot be
+    /// attached.
     #[error(transparent)]
     Hook(#[from] HookError),
-    /// There is no such task.
+    /// This program has no task of that name.
     #[error(transparent)]
     UnknownTask(#[from] UnknownTask),
-    /// There is no schedule of this name.
+    /// There is no schedule of that name.
     #[error("there is no schedule `{name}`: {known}")]
     NoSchedule {
-        /// The name asked for.
+        /// The name that was looked up.
         name: String,
-        /// The names there are, in words.
+        /// The schedules that exist, as the end of a sentence.
         known: String,
     },
-    /// The store did not do it.
+    /// The store failed or refused the operation. An unknown job is reported here, too.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A large output cannot be read, or those of removed jobs cannot be removed.
+    /// A large output cannot be read, or the large outputs of removed jobs cannot be removed.
     #[error(transparent)]
     Objects(#[from] ObjectError),
-    /// The broker did not do it.
+    /// The broker failed or refused the operation.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The job failed.
+    /// The job ended as failed, so it has no result.
     #[error("job {id} failed: {failure}")]
     Failed {
-        /// Which job.
+        /// The job.
         id: JobId,
-        /// Why.
+        /// Why it failed.
         failure: Box<Failure>,
     },
-    /// The job was cancelled.
+    /// The job was cancelled, so it has no result.
     #[error("job {id} was cancelled")]
     Cancelled {
-        /// Which job.
+        /// The job.
         id: JobId,
     },
-    /// The result is not of the type the task promises.
+    /// The job has a result, but it cannot be deserialized into the type that this program expects.
     #[error("the result of job {id} cannot be read: it is not of the type that this program expects")]
     Output {
-        /// Which job.
+        /// The job.
         id: JobId,
-        /// Why not.
+        /// The error of the deserializer.
         source: serde_json::Error,
     },
-    /// A job cannot be submitted there: below one that has ended, or to follow one that there is not.
+    /// The job was not accepted; the text says why. Its parent has ended or was cancelled, a job that it is to follow
+    /// does not exist, its unique key is invalid, or an option needs a store or another option.
     #[error("{0}")]
     NotTaken(String),
-    /// A part of a job cannot be retried.
+    /// The part cannot be retried: it has succeeded, has not ended, or does not exist, or its split was cut short, so
+    /// that only the whole job can be retried.
     #[error("part {index} of job {id} cannot be retried: {}", stays(*how))]
     PartStays {
         /// The job.
         id: JobId,
-        /// Which part.
+        /// The index of the part.
         index: u64,
-        /// How it ended, if it is there.
+        /// How the part ended; `None` if it has not ended or does not exist.
         how: Option<PartResult>,
     },
-    /// Another job has the unique key.
+    /// Another job holds the unique key and has not ended.
     #[error("the unique key `{key}` is taken: job {by} has it and has not ended")]
     Taken {
-        /// The key.
+        /// The unique key.
         key: String,
-        /// The job that has it.
+        /// The job that holds the key.
         by: JobId,
     },
-    /// Its run has begun its task anew, because one before it was taken up.
+    /// The job cannot be retried, because another job has taken its place: its workflow run runs the step again,
+    /// after an earlier step was retried.
     #[error(
         "job {id} cannot be retried: its run begins the task anew, as job {counts}, with what the tasks before it return now"
     )]
     Replaced {
-        /// Which job.
+        /// The job that was to be retried.
         id: JobId,
-        /// Which one counts in its place, once it has begun.
+        /// The job that runs the step instead. It may not exist yet.
         counts: JobId,
     },
-    /// A job above it was cancelled, so that nothing below that begins.
+    /// The job cannot be retried alone: a job above it was cancelled, so nothing below that job starts. Retry the job
+    /// above.
     #[error("job {id} cannot be retried alone: job {above} above it was cancelled, so retry that one")]
     Interrupted {
-        /// Which job.
+        /// The job that was to be retried.
         id: JobId,
-        /// Which one above it.
+        /// The cancelled job above it.
         above: JobId,
     },
-    /// The job is in a state in which this cannot be done.
+    /// The job is in a state that does not allow the operation.
     #[error("job {id} is {state} and cannot be {verb}")]
     WrongState {
-        /// Which job.
+        /// The job.
         id: JobId,
-        /// What was asked for.
+        /// The operation, such as `cancelled` or `retried`.
         verb: &'static str,
-        /// Its state.
+        /// The state of the job.
         state: State,
     },
-    /// The job has not ended, and something is under way for it.
+    /// The job cannot be retried, because it has not ended and is still under way: a process works on it, or its
+    /// message waits in the outbox or in the broker.
     #[error("job {id} is {state} and cannot be retried, as something is under way for it: {why}")]
     UnderWay {
-        /// Which job.
+        /// The job.
         id: JobId,
-        /// Its state.
+        /// The state of the job.
         state: State,
-        /// What it waits for.
+        /// What the job waits for, as [`Why::sentence`](crate::Why::sentence) says it.
         why: String,
     },
-    /// Nobody tells events.
+    /// Events are switched off in this process: the setting `events` is `none`, the default over RabbitMQ.
     #[error("no events are told: set ORK_EVENTS to `jobs` or `parts`, here and where the work is done")]
     NoEvents,
-    /// This process did not take events as fast as they came.
+    /// Some events were dropped, because this process read them more slowly than they arrived.
     #[error("{n} events were missed: they came faster than they were taken")]
     MissedEvents {
-        /// How many.
+        /// The number of dropped events.
         n: u64,
     },
-    /// The process ends, or lost its broker, before the outcome came.
+    /// The outcome did not arrive, because this process is shutting down or has lost its broker. Without a store it
+    /// is not recorded, so it cannot be read later either.
     #[error("the outcome of job {id} did not come back: without a store it is not kept anywhere")]
     Lost {
-        /// Which job.
+        /// The job.
         id: JobId,
     },
 }

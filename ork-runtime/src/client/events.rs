@@ -1,4 +1,4 @@
-//! The stream of events: over a broker those of all processes, otherwise those of this one.
+//! Event streams of the client: over a broker the events of all processes, otherwise those of this process.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::event::{Event, EventKind, EventScope};
 use crate::id::JobId;
 
 impl Client {
-    /// What happens to jobs, from now on.
+    /// Returns a stream of the events of all jobs, from now on.
     ///
-    /// Over RabbitMQ these are the events of all processes, each at least once; one that comes again has the same
-    /// [`Event::id`]. The events about a job that one process publishes arrive in the order in which they happened;
-    /// those of a process that was delayed may arrive after later ones of another process. With the broker `embedded`
-    /// they are those of this process, each once.
+    /// Over RabbitMQ the stream has the events of all processes, each at least once; an event that is delivered again
+    /// has the same [`Event::id`]. The events about a job that one process publishes arrive in the order in which
+    /// they happened; those of a delayed process may arrive after later ones of another process. With the broker
+    /// `embedded` the stream has the events of this process only, each once.
     ///
     /// ```
     /// # use futures_util::StreamExt as _;
@@ -39,12 +39,13 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// When the broker cannot be asked for them; when this process tells none: over RabbitMQ `events` must be
-    /// set.
-    /// The stream has a `MissedEvents` where this process could not keep up.
+    /// [`NoEvents`](ClientError::NoEvents) if events are switched off in this process; over RabbitMQ the setting
+    /// `events` must be set. Otherwise the error of the broker, if it cannot be subscribed to.
     ///
+    /// The stream yields [`MissedEvents`](ClientError::MissedEvents) where this process was too slow, and then goes
+    /// on.
     /// # Cancel safety
-    /// Nothing is lost but the stream if the future is dropped.
+    /// This method is cancel safe: if the future is dropped, there is no stream, and nothing else is lost.
     pub async fn events(&self) -> Result<BoxStream<'static, Result<Event, ClientError>>, ClientError> {
         if self.engine.settings.events == EventScope::Off {
             return Err(ClientError::NoEvents);
@@ -64,16 +65,21 @@ impl Client {
         Ok(unfold(self.engine.store.notifier().events(), next).boxed())
     }
 
-    /// What happens to a job and to those below it, from now on until it has ended.
+    /// Returns a stream of the events of a job and of the jobs below it, from now on. For a job that itself has a
+    /// parent, only its direct children are included.
+    ///
+    /// The stream ends after the event about the end of the job. It is empty if the job has ended already.
     ///
     /// # Errors
-    /// As [`Client::events`]; and when there is no such job, or the store cannot be read.
+    /// As for [`Client::events`]. It also fails if the job does not exist, there is no store, or the store cannot be
+    /// read.
     ///
     /// # Cancel safety
-    /// Nothing is lost but the stream if the future is dropped.
+    /// This method is cancel safe: if the future is dropped, there is no stream, and nothing else is lost.
     pub async fn events_of(&self, id: JobId) -> Result<BoxStream<'static, Result<Event, ClientError>>, ClientError> {
         let events = self.events().await?;
-        // What ended before was told before.
+        // The last event of a job that has ended was published before this subscription, so the stream would never
+        // end.
         if self.status(id).await?.state.is_final() {
             return Ok(futures_util::stream::empty().boxed());
         }

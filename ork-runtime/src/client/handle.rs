@@ -1,4 +1,4 @@
-//! Handles of jobs, how they stand, and how they ended.
+//! Handles to submitted jobs, their status, and their outcome.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -21,7 +21,24 @@ use crate::store::{JobView, JobWatcher};
 use crate::task::TaskMessage;
 use crate::task::message::Answer;
 
-/// A job that was submitted, typed by its message.
+/// A handle to a submitted job.
+///
+/// The type parameter is the message that was submitted, so the result has the type that the task returns. The job
+/// does not depend on the handle: it goes on if the handle is dropped, and [`Client`] does the same by the [`JobId`]
+/// alone, in any process with the same store.
+///
+/// ```
+/// # #[ork::task] fn hello(name: String) -> String { format!("hello {name}") }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ork = ork::Ork::builder().store("memory:").build().await?;
+/// ork.start_worker();
+/// let job = ork.submit(hello { name: "Ada".into() }).await?;
+/// println!("submitted as job {}", job.id());
+/// assert_eq!(job.wait().await?, "hello Ada");
+/// assert!(job.status().await?.ended.is_some());
+/// # ork.shutdown().await;
+/// # Ok(()) }
+/// ```
 pub struct Handle<M> {
     client: Client,
     id: JobId,
@@ -33,58 +50,73 @@ impl<M> Handle<M> {
         Self { client, id, message: PhantomData }
     }
 
-    /// The job's id.
+    /// Returns the id of the job.
     pub const fn id(&self) -> JobId {
         self.id
     }
 
-    /// How the job stands.
+    /// Returns the current status of the job.
     ///
     /// # Errors
-    /// When there is no store, or it cannot be read.
+    /// Returns an error if the job was removed, there is no store, or the store cannot be read.
     ///
     /// # Cancel safety
-    /// It only reads.
+    /// This method is cancel safe: it only reads.
     pub async fn status(&self) -> Result<Status, ClientError> {
         self.client.status(self.id).await
     }
 
-    /// Waits for the job to end and says how, whether it has a result or not.
+    /// Waits until the job has ended, and returns its outcome, whether it succeeded or not.
     ///
     /// # Errors
-    /// When there is no store, or it cannot be read.
+    /// Returns an error if the job was removed, there is no store, or the store or a large output cannot be read. A
+    /// job that failed or was cancelled is not an error here.
     ///
     /// # Cancel safety
-    /// The job goes on if the future is dropped.
+    /// This method is cancel safe: the job goes on if the future is dropped.
     pub async fn outcome(&self) -> Result<JobOutcome, ClientError> {
         self.client.wait(self.id).await
     }
 
-    /// Cancels the job.
+    /// Cancels the job and all jobs below it, and stops what runs.
     ///
     /// # Errors
-    /// As [`Client::cancel`].
+    /// As for [`Client::cancel`].
     ///
     /// # Cancel safety
-    /// The job may or may not have been cancelled if the future is dropped.
+    /// If the future is dropped, the job may or may not have been cancelled.
     pub async fn cancel(&self) -> Result<(), ClientError> {
         self.client.cancel(self.id).await
     }
 
-    /// How the job stands, now and whenever that changes, until it has ended.
+    /// Returns a stream of the status of the job: the current one, then a new one after each change. The stream ends
+    /// after the status in which the job has ended, or after an error.
+    ///
+    /// ```
+    /// use futures_util::StreamExt as _;
+    /// # use ork::{ClientError, Handle};
+    /// # async fn example<M>(job: Handle<M>) -> Result<(), ClientError> {
+    /// let mut changes = std::pin::pin!(job.progress());
+    /// while let Some(status) = changes.next().await {
+    ///     let status = status?;
+    ///     println!("{} {:?}", status.state, status.percent());
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn progress(&self) -> impl Stream<Item = Result<Status, ClientError>> + Send + use<M> {
         follow(self.client.clone(), self.id)
     }
 }
 
 impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Handle<M> {
-    /// Waits for the job's result.
+    /// Waits until the job has ended, and returns its result.
     ///
     /// # Errors
-    /// `Failed` or `Cancelled` if it ended so; else as [`Handle::outcome`].
+    /// [`Failed`](ClientError::Failed) or [`Cancelled`](ClientError::Cancelled) if the job ended in that state,
+    /// [`Output`](ClientError::Output) if the result cannot be deserialized, otherwise as for [`Handle::outcome`].
     ///
     /// # Cancel safety
-    /// The job goes on if the future is dropped.
+    /// This method is cancel safe: the job goes on if the future is dropped.
     pub async fn wait(&self) -> Result<<M::Answer as Answer>::Output, ClientError> {
         self.outcome().await?.into_output()
     }
@@ -96,56 +128,63 @@ impl<M> fmt::Debug for Handle<M> {
     }
 }
 
-/// How a job stands.
+/// The status of a job: its state, its place in the tree of jobs, its progress, and its times.
+///
+/// This is a snapshot. It does not change after it was read; [`Handle::progress`] and [`Client::follow`] return a new
+/// one after each change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// Which job.
+    /// The id of the job.
     pub id: JobId,
-    /// The job a client submitted, from which this one comes.
+    /// The root of the tree of jobs that this one belongs to. It is the job's own id if the job has no parent.
     pub root: JobId,
-    /// The job that created this one.
+    /// The parent: the job that submitted this one while it ran, or the workflow run of which this is a step.
     pub parent: Option<JobId>,
-    /// The task's name.
+    /// The name of the task that the job runs.
     pub task: String,
-    /// The name that its workflow has for it, if it is a task of a run.
+    /// The name of the step that the job runs, if it belongs to a workflow run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// The tasks of a run that has begun.
+    /// The workflow run with its steps, if the job is a run that has started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunStatus>,
-    /// Why a hook was not sent, nor those after it.
+    /// Why one of the job's hooks could not be sent; the hooks after it were not sent either. `None` if no hook has
+    /// failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hooks_failed: Option<String>,
-    /// Its state.
+    /// The state of the job.
     pub state: State,
-    /// The current attempt, from 1.
+    /// The number of the current attempt, from 1. It never decreases. Besides retries after a failure it counts the
+    /// join, retries by request, and messages that were lost and sent again.
     pub attempt: u32,
-    /// Who runs it, or ran it last.
+    /// The worker that runs the job, or ran it last; `None` before the first attempt.
     pub worker: Option<String>,
-    /// How many jobs there are below it, on every level.
+    /// The number of jobs below this one, on all levels.
     pub below: u64,
-    /// How many of these have ended.
+    /// How many of the jobs below this one have ended.
     pub below_ended: u64,
-    /// Whether it was interrupted, so that nothing below it begins any more.
+    /// Whether the job was cancelled, gracefully or immediately, so that nothing below it starts any more. With a
+    /// graceful cancel this is set while running calls still finish.
     pub interrupted: bool,
-    /// How many parts it has; `None` while its split still yields.
+    /// The number of parts of the job, once it is fixed: when the split has yielded its last part, or was cut short.
+    /// `None` before that, as for a job that does not split.
     pub total: Option<u64>,
-    /// How many parts its split has yielded.
+    /// How many parts the split has yielded so far; 0 for a job without parts.
     pub yielded: u64,
-    /// How its parts stand.
+    /// How many parts have succeeded, failed, were skipped or cancelled, and how many run now.
     pub parts: Counts,
-    /// How far the task says it is.
+    /// The last progress that the task itself reported, if any.
     pub progress: Option<Progress>,
-    /// Why it failed, or why its last attempt did.
+    /// Why the job failed or, while it is retried, why its last attempt failed.
     pub failure: Option<Failure>,
-    /// When it was submitted.
+    /// When the job was submitted.
     pub created: Timestamp,
-    /// When its first attempt began.
+    /// When the first attempt began; `None` before it.
     pub started: Option<Timestamp>,
-    /// When it ended.
+    /// When the job ended, together with all jobs below it; `None` before that.
     pub ended: Option<Timestamp>,
-    /// When its next attempt is due.
+    /// When the next attempt is due, if the job waits for a retry; for a schedule, when it fires next.
     pub due: Option<Timestamp>,
 }
 
@@ -178,8 +217,11 @@ impl Status {
         }
     }
 
-    /// How far it is, from 0 to 100: the share of the jobs below it that have ended, that of its settled parts, or what
-    /// the task says.
+    /// Returns how far the job is, from 0 to 100, or `None` if that is not known.
+    ///
+    /// A job that has succeeded is at 100. Otherwise this is, in this order, the share of the steps of a workflow run
+    /// that have ended, the share of the jobs below it that have ended, the share of its parts that have ended, or
+    /// what the task has reported.
     pub fn percent(&self) -> Option<f64> {
         #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "counts stay far below 2^52")]
         let share = |done: u64, total: u64| done as f64 * 100.0 / total as f64;
@@ -194,7 +236,7 @@ impl Status {
     }
 }
 
-/// How a job ended.
+/// The outcome of a job that has ended: its final status, and its output if it has succeeded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobOutcome {
     status: Status,
@@ -207,20 +249,21 @@ impl JobOutcome {
         Self { status: Status::new(view), output }
     }
 
-    /// How the job stands, for good.
+    /// Returns the final status of the job.
     pub const fn status(&self) -> &Status {
         &self.status
     }
 
-    /// The JSON of its result, if it ended well.
+    /// Returns the output of the job as JSON. `None` if the job has not succeeded, or has parts but no join.
     pub fn output(&self) -> Option<&Bytes> {
         self.output.as_ref().filter(|_| super::is_success(self.status.state))
     }
 
-    /// Its result.
+    /// Deserializes the output of the job. A job that has succeeded without an output counts as `null`.
     ///
     /// # Errors
-    /// `Failed` or `Cancelled` if it ended so, `Output` if its result is of another type.
+    /// [`Failed`](ClientError::Failed) or [`Cancelled`](ClientError::Cancelled) if the job ended in that state,
+    /// [`Output`](ClientError::Output) if its output is not a `T`.
     pub fn into_output<T: DeserializeOwned>(self) -> Result<T, ClientError> {
         let Status { id, state, failure, .. } = self.status;
         match (state, failure) {
@@ -234,10 +277,10 @@ impl JobOutcome {
     }
 }
 
-/// At most so often a job is looked at while its parts move.
+/// The shortest time between two reads of a job whose parts are changing.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How a job stands, now and whenever that changes, until it has ended.
+/// Streams the status of a job: the current one, then each new one, until the job has ended.
 pub(super) fn follow(client: Client, id: JobId) -> impl Stream<Item = Result<Status, ClientError>> + Send {
     let changes = client.engine.store.notifier();
     let (ended, moved) = (changes.of(id, false), changes.of(id, true));

@@ -1,16 +1,16 @@
-//! What a client asks to follow a job.
+//! The hooks that a client attaches to a job it submits.
 
 use super::{Client, ClientError, encode};
 use crate::hook::{HookError, Hooks, MOST_BYTES, MOST_HOOKS, OnComplete, StoredHooks, When};
 use crate::job::JobKind;
 use crate::task::TaskMessage;
 
-/// Messages that follow a job, in order.
+/// The messages to send after the job has ended, in order. An error is kept until the job is submitted.
 #[derive(Debug, Default)]
 pub(super) struct Following(Vec<Result<(OnComplete, JobKind), ClientError>>);
 
 impl Following {
-    /// One more.
+    /// Encodes and adds a message.
     pub(super) fn add<N: TaskMessage>(&mut self, message: N, when: When) {
         let body = encode(&message);
         drop(message);
@@ -21,7 +21,7 @@ impl Following {
         self.0.push(hook);
     }
 
-    /// The hooks of the job, checked as those of others are.
+    /// Converts the messages to hooks. They are checked like the hooks of messages from other programs.
     pub(super) fn into_kept(self, client: &Client) -> Result<Option<Box<StoredHooks>>, ClientError> {
         let mut on_complete = Vec::with_capacity(self.0.len());
         for (at, hook) in self.0.into_iter().enumerate() {

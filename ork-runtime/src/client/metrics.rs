@@ -1,4 +1,4 @@
-//! What jobs have recorded.
+//! Reading the measurements that jobs have recorded.
 
 use std::collections::HashSet;
 
@@ -8,12 +8,14 @@ use crate::metric::Metric;
 use crate::store::MetricsOf;
 
 impl Client {
-    /// What a job and all jobs below it have recorded with [`Metrics::record`](crate::Metrics::record): of a run, what its
-    /// tasks have. Everything that one job has recorded under one name with the same labels is one [`Metric`], whichever
-    /// of its parts and attempts it comes from. They come in order of their jobs, which is that of time, of their names
-    /// and of their labels.
+    /// Returns what a job and all jobs below it have recorded with [`Metrics::record`](crate::Metrics::record); for a
+    /// workflow run this is what its steps have recorded.
     ///
-    /// What was recorded in this process is there at once, what others have recorded about a second later.
+    /// All values that one job recorded under one name with the same labels are one [`Metric`], whichever of its
+    /// parts and attempts they come from. The metrics are sorted by job, which is the order of submission, then by
+    /// name and labels.
+    ///
+    /// Values recorded in this process are included at once, those of other processes about a second later.
     ///
     /// ```
     /// # #[ork::task] async fn load(rows: u64, context: ork::Context) {
@@ -33,10 +35,10 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// When there is no such job, no store, or the store cannot be read.
+    /// Returns an error if the job does not exist, there is no store, or the store cannot be read.
     ///
     /// # Cancel safety
-    /// It only reads.
+    /// This method is cancel safe: it only reads.
     pub async fn metrics(&self, id: JobId) -> Result<Vec<Metric>, ClientError> {
         let job = self.view(id).await?.job;
         self.engine.measures.written().await;

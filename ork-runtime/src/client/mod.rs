@@ -1,4 +1,4 @@
-//! The client: submit, wait, watch, cancel, retry; typed by the messages of tasks, or by name for programs.
+//! The client: submits jobs, waits for them, watches, cancels and retries them, by typed messages or by task name.
 
 mod error;
 mod events;
@@ -47,16 +47,40 @@ use crate::worker::orphans::{self, OrphanError};
 use crate::worker::retention;
 use crate::worker::services::TTL;
 
-/// The highest priority.
+/// The highest priority of a job.
 const FIRST: u8 = 9;
 
-/// How many large outputs of parts are read at once.
+/// How many large outputs of parts are read concurrently.
 const READ_AHEAD: usize = 8;
 
-/// Of so many tasks of a run it is said what they wait for.
+/// The largest number of steps of a workflow run that [`Client::why`] reports on.
 const MOST_BELOW: usize = 20;
 
-/// Speaks to the store and the broker for a program that wants work done.
+/// A client: submits jobs, and reads and controls jobs in the store.
+///
+/// An [`Ork`](crate::Ork) dereferences to its client. A client is cheap to clone, and all clones share the
+/// connections of the process that it comes from. It does not run jobs; that is what workers are for, in this process
+/// or in others.
+///
+/// Jobs are submitted by the messages that `#[task]` generates, with [`submit`](Client::submit), or by the name of
+/// the task and JSON, with [`submit_json`](Client::submit_json). Methods that read or control a job by its id need a
+/// store.
+///
+/// ```
+/// # #[ork::task] fn hello(name: String) -> String { format!("hello {name}") }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let ork = ork::Ork::builder().store("memory:").build().await?;
+/// # ork.start_worker();
+/// let client: ork::Client = (*ork).clone();
+/// let job = client.submit(hello { name: "Ada".into() }).await?;
+/// assert_eq!(job.wait().await?, "hello Ada");
+///
+/// let id = client.submit_json("hello", r#"{"name": "Grace"}"#.into()).await?;
+/// let outcome = client.wait(id).await?;
+/// assert_eq!(outcome.into_output::<String>()?, "hello Grace");
+/// # ork.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) engine: Arc<Engine>,
@@ -68,20 +92,22 @@ impl Client {
         Self { engine, waiters }
     }
 
-    /// Submits a job. Await the [`Submission`] for its [`Handle`], or [`Submission::and_wait`] for its result.
+    /// Submits a job. Await the returned [`Submission`] for a [`Handle`] to the job, or call [`Submission::and_wait`]
+    /// for its result.
     pub fn submit<M: TaskMessage>(&self, message: M) -> Submission<M> {
         Submission::new(self.clone(), message)
     }
 
-    /// Submits many jobs at once, which costs far less than one by one; the handles come in the same order.
+    /// Submits many jobs at once, which is far cheaper than submitting them one by one. The handles are in the order
+    /// of the messages.
     ///
     /// # Errors
-    /// The first error. With a store then none of the jobs was submitted: all are written in one transaction. Without one
-    /// their messages are published one by one, and some of them may be in their queue already. Several jobs of a task that
-    /// takes a unique key are an error: only one of them could have it.
+    /// The first error. With a store, all jobs are written in one transaction, so that after an error none of them
+    /// was submitted. Without a store the messages are published one by one, and some of them may be in their queues
+    /// already. Several jobs of a task with a unique key are an error, because only one of them could hold the key.
     ///
     /// # Cancel safety
-    /// With a store all of the jobs are submitted or none is, if the future is dropped; without one some may be.
+    /// If the future is dropped, either all jobs have been submitted or none; without a store some may have been.
     pub async fn submit_all<M: TaskMessage>(
         &self,
         messages: impl IntoIterator<Item = M>,
@@ -93,36 +119,41 @@ impl Client {
         Ok(handles)
     }
 
-    /// Submits a job by the name of its task, with the JSON of its input, which is checked first.
+    /// Submits a job by the name of its task and its input as JSON. The input is checked against the task's schema
+    /// first.
     ///
     /// # Errors
-    /// When the task is unknown, the input is not what it takes, or neither store nor broker takes the job.
+    /// Returns an error if this program has no such task, the input does not match the schema of the task, or the job
+    /// cannot be written to the store or published.
     ///
     /// # Cancel safety
-    /// The job may or may not have been submitted if the future is dropped.
+    /// If the future is dropped, the job may or may not have been submitted.
     pub async fn submit_json(&self, task: &str, body: Bytes) -> Result<JobId, ClientError> {
         self.submit_json_on(task, body, Terms::default()).await
     }
 
-    /// The same, on these terms.
+    /// Submits a job as [`Client::submit_json`] does, with options.
     pub(crate) async fn submit_json_on(&self, task: &str, body: Bytes, terms: Terms) -> Result<JobId, ClientError> {
         self.check(task, &body)?;
         self.send(task, JobKind::Full, body, terms, None).await
     }
 
-    /// Submits a job as [`Client::submit_json`] does, and waits for the JSON of its result; this works without a store.
+    /// Submits a job as [`Client::submit_json`] does, waits for it, and returns its result as JSON. This works
+    /// without a store, too.
     ///
     /// # Errors
-    /// When it cannot be submitted; `Failed` or `Cancelled` if it ended so.
+    /// As for [`Client::submit_json`]; [`Failed`](ClientError::Failed) or [`Cancelled`](ClientError::Cancelled) if
+    /// the job ended in that state; [`Lost`](ClientError::Lost) if there is no store and the outcome did not arrive.
     ///
     /// # Cancel safety
-    /// The job goes on if the future is dropped.
+    /// If the future is dropped, the job may or may not have been submitted; once submitted it goes on.
     pub async fn submit_json_and_wait(&self, task: &str, body: Bytes) -> Result<Box<RawValue>, ClientError> {
         self.check(task, &body)?;
         self.send_and_wait((task, JobKind::Full), body, Terms::default()).await
     }
 
-    /// Submits a job and waits for its result, by reply where there are replies.
+    /// Submits a job and waits for its result. The result comes as a reply if the broker has replies, otherwise from
+    /// the store.
     async fn send_and_wait<T: DeserializeOwned>(
         &self,
         (task, kind): (&str, JobKind),
@@ -137,7 +168,7 @@ impl Client {
         }
     }
 
-    /// Whether jobs are kept, so that they can be asked for later.
+    /// Returns whether jobs are recorded in a store, so that they can be read later.
     pub fn keeps_jobs(&self) -> bool {
         self.engine.store.is_durable()
     }
@@ -151,24 +182,24 @@ impl Client {
         }
     }
 
-    /// How a job stands.
+    /// Returns the current status of a job.
     ///
     /// # Errors
-    /// When there is no such job, no store, or the store cannot be read.
+    /// Returns an error if the job does not exist, there is no store, or the store cannot be read.
     ///
     /// # Cancel safety
-    /// It only reads.
+    /// This method is cancel safe: it only reads.
     pub async fn status(&self, id: JobId) -> Result<Status, ClientError> {
         self.view(id).await.map(Status::new)
     }
 
-    /// Waits for a job to end.
+    /// Waits until a job has ended, and returns its outcome, whether it succeeded or not.
     ///
     /// # Errors
-    /// When there is no such job, no store, or the store or a large output cannot be read.
+    /// Returns an error if the job does not exist, there is no store, or the store or a large output cannot be read.
     ///
     /// # Cancel safety
-    /// The job goes on if the future is dropped.
+    /// This method is cancel safe: the job goes on if the future is dropped.
     pub async fn wait(&self, id: JobId) -> Result<JobOutcome, ClientError> {
         let mut changes = self.engine.store.notifier().of(id, false);
         loop {
@@ -183,29 +214,31 @@ impl Client {
         }
     }
 
-    /// How a job stands, now and whenever that changes, until it has ended.
+    /// Returns a stream of the status of a job: the current one, then a new one after each change. The stream ends
+    /// after the status in which the job has ended, or after an error.
     pub fn follow(&self, id: JobId) -> impl Stream<Item = Result<Status, ClientError>> + Send + use<> {
         follow(self.clone(), id)
     }
 
-    /// Jobs, newest first.
+    /// Lists the jobs that match a filter, newest first.
     ///
     /// # Errors
-    /// When there is no store, or it cannot be read.
+    /// Returns an error if there is no store, or the store cannot be read.
     ///
     /// # Cancel safety
-    /// It only reads.
+    /// This method is cancel safe: it only reads.
     pub async fn jobs(&self, filter: Filter) -> Result<Vec<Status>, ClientError> {
         Ok(self.engine.store.jobs(filter).await?.into_iter().map(Status::new).collect())
     }
 
-    /// At most `limit` settled parts of a job from index `from` on, in order.
+    /// Returns at most `limit` parts of a job that have ended, with their outputs, in order of their index from
+    /// `from` on.
     ///
     /// # Errors
-    /// When there is no store, or it or a large output cannot be read.
+    /// Returns an error if there is no store, or the store or a large output cannot be read.
     ///
     /// # Cancel safety
-    /// It only reads.
+    /// This method is cancel safe: it only reads.
     pub async fn parts(&self, id: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, ClientError> {
         let parts = self.engine.store.parts(id, from, limit).await?;
         let whole = parts.into_iter().map(|mut part| async {
@@ -217,7 +250,8 @@ impl Client {
         futures_util::stream::iter(whole).buffered(READ_AHEAD).try_collect().await
     }
 
-    /// How the parts of a job stand that its split has yielded: a page of them, in order of their index.
+    /// Lists the parts that the split of a job has yielded so far, each with its state, in order of their index. The
+    /// filter selects a page of them.
     ///
     /// ```
     /// # use ork::{Client, ClientError, JobId, PartFilter, PartState};
@@ -230,10 +264,10 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// When there is no such job, no store, or the store cannot be read.
+    /// Returns an error if the job does not exist, there is no store, or the store cannot be read.
     ///
     /// # Cancel safety
-    /// It only reads.
+    /// This method is cancel safe: it only reads.
     pub async fn list_parts(&self, id: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, ClientError> {
         let parts = self.engine.store.list_parts(id, filter).await?;
         if parts.is_empty() {
@@ -242,19 +276,30 @@ impl Client {
         Ok(parts)
     }
 
-    /// What a job waits for, in one sentence with numbers and times; of a run of a workflow also what its tasks wait for.
+    /// Explains what a job waits for, in one sentence with numbers and times. For a workflow run it also explains
+    /// what the steps that have started wait for.
+    ///
+    /// ```
+    /// # use ork::{Client, ClientError, JobId, WaitsFor};
+    /// # async fn example(client: Client, id: JobId) -> Result<(), ClientError> {
+    /// let why = client.why(id).await?;
+    /// if why.waits_for == WaitsFor::Worker {
+    ///     eprintln!("job {id} is {}: {why}", why.state);
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// When there is no such job, or the store cannot be read.
+    /// Returns an error if the job does not exist, there is no store, or the store cannot be read.
     ///
     /// # Cancel safety
-    /// It only reads.
+    /// This method is cancel safe: it only reads.
     pub async fn why(&self, id: JobId) -> Result<Why, ClientError> {
         let (mut why, begun) = self.why_one(id).await?;
         for task in begun.into_iter().take(MOST_BELOW) {
             match self.why_one(task).await {
                 Ok((task, _)) => why.below.push(task),
-                // It was removed in the meantime.
+                // The job was removed in the meantime.
                 Err(ClientError::Store(error)) if error.kind() == StoreErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -262,10 +307,10 @@ impl Client {
         Ok(why)
     }
 
-    /// The same of the job alone, and the jobs of its tasks that have begun, if it is a run.
+    /// Explains what one job waits for. If it is a workflow run, the jobs of its started steps are returned, too.
     async fn why_one(&self, id: JobId) -> Result<(Why, Vec<JobId>), ClientError> {
         let engine = &self.engine;
-        // The job comes last: its state is the newest that is known.
+        // The job is read last, so that its state is at least as new as everything else.
         let situation = engine.store.diagnostics(id).await?;
         let view = self.view(id).await?;
         let task = engine.registry.get(&view.job.task).ok();
@@ -278,7 +323,7 @@ impl Client {
         let queue = task.map_or_else(|| view.job.task.clone(), |task| task.queue().to_owned());
         let with_broker =
             !view.job.state.is_final() && situation.to_send.free == 0 && situation.to_send.held.is_empty();
-        // A broker that is away says nothing.
+        // An unreachable broker is no error here: the number of queued messages is then unknown.
         let in_queue = if with_broker { engine.broker.waiting(&queue).await.ok().flatten() } else { None };
         let begun = view.job.workflow_run().map(|flow| flow.begun(id)).unwrap_or_default();
         let why = why::why(&why::Facts {
@@ -294,18 +339,19 @@ impl Client {
         Ok((why, begun))
     }
 
-    /// Removes the jobs that ended so long ago, with their parts and all jobs below them; a tree in which one job has not
-    /// ended stays. Answers how many jobs are gone.
+    /// Removes jobs that ended at least `older_than` ago, with their parts and all jobs below them, and returns how
+    /// many jobs were removed. A tree of jobs is removed only once all jobs in it have ended.
     ///
-    /// A message of such a job that is still in a queue of a broker begins it anew. Large outputs that are kept elsewhere
-    /// and were written more than an hour ago go once their jobs are gone.
+    /// If a queue of the broker still holds a message of a removed job, that message starts the job again. Large
+    /// outputs outside of the store are removed with their jobs, once they are more than an hour old.
     ///
     /// # Errors
-    /// When there is no store, or it cannot be written; some jobs may have been removed then. When the large outputs of
-    /// jobs that are gone cannot be removed; a later call, or a worker with `retention`, does it then.
-    ///
+    /// Returns an error if there is no store, or the store cannot be written; some jobs may have been removed then.
+    /// It also fails if the large outputs of removed jobs cannot be removed; a later call, or a worker with the
+    /// setting `retention`, removes them then.
     /// # Cancel safety
-    /// Jobs are removed whole, one after the other, until the future is dropped; of one with many parts, some may be gone.
+    /// If the future is dropped, no further job is removed. Jobs are removed one after the other, each as a whole;
+    /// only of a job with many parts, some of the parts may have been removed.
     pub async fn prune(&self, older_than: Duration) -> Result<u64, ClientError> {
         let now = self.engine.clock.now();
         let jobs = retention::sweep(&*self.engine.store, retention::earlier(now, older_than)).await?.jobs;
@@ -322,9 +368,10 @@ impl Client {
     fn steered(id: JobId, verb: &'static str, steered: ControlResult) -> Result<(), ClientError> {
         match steered {
             ControlResult::Done
-            // Only a retry can find these, and it looks at them.
+            // Only a retry returns these, and it has handled them before.
             | ControlResult::OnlyBelow
-            | ControlResult::PartNotRetryable(_) | ControlResult::KeyTaken(_) => Ok(()),
+            | ControlResult::PartNotRetryable(_)
+            | ControlResult::KeyTaken(_) => Ok(()),
             ControlResult::AncestorCancelled(above) => Err(ClientError::Interrupted { id, above }),
             ControlResult::Superseded(counts) => Err(ClientError::Replaced { id, counts }),
             ControlResult::InvalidState(state) => Err(ClientError::WrongState { id, verb, state }),
@@ -336,7 +383,7 @@ impl Client {
         self.engine.store.job(id).await?.ok_or_else(|| ClientError::Store(StoreError::no_job(id)))
     }
 
-    /// Checks an input, makes a job of it, and hands it over.
+    /// Checks an input, creates a job with it, and submits the job.
     pub(crate) async fn send(
         &self,
         task: &str,
@@ -365,10 +412,11 @@ impl Client {
         Ok(NewJob { job, input: body })
     }
 
-    /// The function that takes the input of a whole job of this task.
+    /// Returns the definition of the function that receives the input of a job of this task: the split if the task
+    /// has one, otherwise the task's own function.
     ///
     /// # Errors
-    /// When there is no such task.
+    /// Returns an error if this program has no such task.
     pub fn entry(&self, task: &str) -> Result<&TaskDef, ClientError> {
         Ok(self.engine.registry.get(task)?.entry())
     }
@@ -378,7 +426,7 @@ fn encode<M: TaskMessage>(message: &M) -> Result<Bytes, ClientError> {
     message.to_json().map_err(|source| ClientError::Input { task: M::TASK, source })
 }
 
-/// Whether a job in this state has a result.
+/// Returns whether a job in this state has a result.
 pub(crate) const fn is_success(state: State) -> bool {
     matches!(state, State::Succeeded)
 }

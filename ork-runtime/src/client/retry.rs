@@ -1,4 +1,4 @@
-//! Taking up jobs that did not end well, and sending again those that wait for what is lost.
+//! Retrying jobs and parts that failed or were cancelled, and sending lost messages again.
 
 use super::{Client, ClientError};
 use crate::id::JobId;
@@ -8,16 +8,21 @@ use crate::task::CallError;
 use crate::tx::{ControlResult, Resend, Retry, job_of_end};
 
 impl Client {
-    /// Takes up a job that failed or was cancelled: exactly the parts that are not `ok`, then its join. A job that
-    /// has not ended, and for which nothing is under way, is sent again: the broker has lost its message, or those of
-    /// its parts. One that was cancelled while it waited for the ends of other jobs waits for them again.
+    /// Retries a job that failed or was cancelled.
+    ///
+    /// Of a job with parts, exactly the parts without an output run again, then the join. If only jobs below it
+    /// failed or were cancelled, those are retried. A job that was cancelled while it waited for other jobs to end
+    /// waits for them again.
+    ///
+    /// A job that has not ended, and for which no message and no running call is left, is sent again: the broker has
+    /// lost its message or those of its parts.
     ///
     /// # Errors
-    /// When there is no such job, it has succeeded, something is under way for it, another job has its unique key,
-    /// its task does not take its input any more, or the store cannot be written.
+    /// Returns an error if the job does not exist, has succeeded, or is still under way; if another job holds its
+    /// unique key; if its task no longer accepts its input; or if the store cannot be written.
     ///
     /// # Cancel safety
-    /// The job may or may not have been taken up if the future is dropped.
+    /// If the future is dropped, the job may or may not have been retried.
     pub async fn retry(&self, id: JobId) -> Result<(), ClientError> {
         if self.retry_one(id).await? {
             self.retry_below(id).await?;
@@ -25,14 +30,15 @@ impl Client {
         Ok(())
     }
 
-    /// Takes up one part of a job that failed or was cancelled, then its join; the other parts stay as they are.
+    /// Retries one part of a job that failed or was cancelled, and then runs the join. The other parts keep their
+    /// outcomes.
     ///
     /// # Errors
-    /// When there is no such job or part, the job has not ended or succeeded, the part ended well, or the store
-    /// cannot be written.
+    /// Returns an error if the job or the part does not exist, the job has succeeded or not ended, the part has
+    /// succeeded, or the store cannot be written.
     ///
     /// # Cancel safety
-    /// The part may or may not have been taken up if the future is dropped.
+    /// If the future is dropped, the part may or may not have been retried.
     pub async fn retry_part(&self, id: JobId, index: u64) -> Result<(), ClientError> {
         let unique = self.view(id).await?.job.unique_key;
         let retry = Retry { part: Some(index), unique: unique.clone(), ..Retry::new(id, self.engine.actor()) };
@@ -43,14 +49,15 @@ impl Client {
         }
     }
 
-    /// Answers whether what is to be retried is below it.
+    /// Retries one job. Returns `true` if the job's own work succeeded, so that jobs below it are to be retried
+    /// instead.
     pub(super) async fn retry_one(&self, id: JobId) -> Result<bool, ClientError> {
         let JobView { job, head, input, .. } = self.view(id).await?;
-        // The input of a step is made anew.
+        // Not for a step: its input is built again from the outputs of the steps before it.
         let from_its_start = (head.sealed.is_none() || head.cut)
             && job.tree.verdict != Some(State::Succeeded)
             && job.kind != JobKind::Step;
-        // What this program does not know, others may.
+        // A task that this program does not know may be known to others.
         if let (true, Ok(task)) = (from_its_start, self.engine.registry.get(&job.task)) {
             let def = if job.kind == JobKind::Single { &task.work } else { task.entry() };
             if let Err(CallError::Input(error)) = def.check(&input) {
@@ -68,15 +75,15 @@ impl Client {
         }
     }
 
-    /// The jobs that have not ended and that a job waited for which never began: its row in the outbox still waits
-    /// for them.
+    /// Returns the jobs that a job which never started was waiting for and that have not ended. Its row in the outbox
+    /// still waits for them.
     async fn waited_for(&self, id: JobId) -> Result<Vec<JobId>, ClientError> {
         let JobDiagnostics { to_send: owed, follows, .. } = self.engine.store.diagnostics(id).await?;
         let one = owed.limit.and_then(|(limit, _)| job_of_end(&limit.name));
         Ok(follows.into_iter().chain(one).collect())
     }
 
-    /// Sends again what a job waits for, if nothing is under way for it.
+    /// Sends the lost messages of a job again, unless the job is still under way.
     async fn send_again(&self, id: JobId) -> Result<(), ClientError> {
         let engine = &self.engine;
         let situation = engine.store.diagnostics(id).await?;
@@ -90,7 +97,7 @@ impl Client {
         let mut under_way = owed.free + owed.later + owed.waiting > 0
             || !owed.held.is_empty()
             || alive.into_iter().any(|process| process.works_on(id, job.state, job.worker.as_deref()));
-        // Whatever waits in its queue may be what it waits for.
+        // Any message that waits in the queue of the task may be the message of this job.
         if let (false, Ok(task)) = (under_way, engine.registry.get(&job.task)) {
             under_way = engine.broker.waiting(task.queue()).await?.unwrap_or(0) > 0;
         }

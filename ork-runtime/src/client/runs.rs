@@ -1,4 +1,4 @@
-//! Runs of workflows: submitting one, how its tasks stand, and what they have returned.
+//! Workflow runs: submitting them, the status of their steps, and the outputs of the steps.
 
 use ork_workflow::{Plan, Step};
 use serde::Serialize;
@@ -11,33 +11,33 @@ use crate::job::{JobKind, State};
 use crate::store::{JobView, StoreError, StoreErrorKind};
 use crate::workflow_run::{RUN, StepState, WorkflowRun};
 
-/// So many parts are read at once.
+/// The number of parts read at once.
 const PAGE: usize = 1_000;
 
-/// How a run stands.
+/// The status of a workflow run, as part of [`Status`](crate::Status).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RunStatus {
-    /// The workflow's name.
+    /// The name of the workflow.
     pub workflow: String,
-    /// Its tasks, each after those it needs.
+    /// The steps of the run, each after the steps that it needs.
     pub tasks: Vec<TaskStatus>,
 }
 
-/// How a task of a run stands.
+/// The status of one step of a workflow run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TaskStatus {
-    /// Its name in the workflow.
+    /// The name of the step in the workflow.
     pub name: String,
-    /// How far it is.
+    /// The state of the step.
     pub stage: StepState,
-    /// Its job, which is there once it has begun.
+    /// The id of the job that runs the step. The job exists once the step has started.
     pub job: JobId,
 }
 
 impl RunStatus {
-    /// The share of its tasks that have ended, from 0 to 100.
+    /// The share of the steps that have ended, from 0 to 100.
     pub(super) fn percent(&self) -> f64 {
         let ended = self.tasks.iter().filter(|task| task.stage.is_final()).count();
         #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a workflow has at most 1,000 tasks")]
@@ -56,18 +56,19 @@ impl RunStatus {
 }
 
 impl Client {
-    /// Submits a run of a checked workflow.
+    /// Submits a workflow run: one job that runs the steps of a plan. A plan comes from a checked workflow;
+    /// `Ork::plan` makes one from a file.
     ///
     /// # Errors
-    /// When there is no store, or the run cannot be handed over.
+    /// Returns an error if there is no store, or the run cannot be written to it.
     ///
     /// # Cancel safety
-    /// The run may or may not have been submitted if the future is dropped.
+    /// If the future is dropped, the run may or may not have been submitted.
     pub async fn submit_plan(&self, plan: &Plan) -> Result<Handle<Plan>, ClientError> {
         self.submit_plan_on(plan, Terms::default()).await
     }
 
-    /// The same on these terms.
+    /// Submits a workflow run as [`Client::submit_plan`] does, with options.
     pub(crate) async fn submit_plan_on(&self, plan: &Plan, terms: Terms) -> Result<Handle<Plan>, ClientError> {
         if !self.engine.store.is_durable() {
             let words = "the tasks of a workflow are kept in a store, and this process has none, so set ORK_STORE";
@@ -78,14 +79,16 @@ impl Client {
         Ok(Handle::new(self.clone(), id))
     }
 
-    /// What a task of a run has returned: a list in the order of its instances, with `null` for each that failed, if there
-    /// are many; `None` if it has not ended well.
+    /// Returns the output of a step of a workflow run; `None` if the step has not succeeded.
+    ///
+    /// The output of a fan-out step is a list in the order of its instances, with `null` for each that failed. It is
+    /// there once the step has ended, even if some instances failed.
     ///
     /// # Errors
-    /// When there is no such run or task, or what it returned cannot be read.
+    /// Returns an error if there is no such run or step, or the output cannot be read.
     ///
     /// # Cancel safety
-    /// It only reads.
+    /// This method is cancel safe: it only reads.
     pub async fn task_output(&self, run: JobId, task: &str) -> Result<Option<Value>, ClientError> {
         let view = self.view(run).await?;
         let plan = plan(&view)?;
@@ -101,7 +104,7 @@ impl Client {
         }
     }
 
-    /// The plan of a run.
+    /// Returns the plan of a workflow run.
     #[cfg(feature = "cli")]
     pub(crate) async fn plan_of(&self, run: JobId) -> Result<Plan, ClientError> {
         plan(&self.view(run).await?)

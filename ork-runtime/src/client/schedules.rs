@@ -1,4 +1,4 @@
-//! Schedules: making one, how they stand, pausing, going on, starting one by hand, removing.
+//! Schedules: adding, listing, pausing, resuming, triggering and removing them.
 
 use ork_workflow::Schedule;
 use serde::Serialize;
@@ -14,38 +14,41 @@ use crate::store::{Filter, JobView, StoreError, StoreErrorKind};
 use crate::tx::{PauseResult, PauseSchedule};
 use crate::workflow_run::SCHEDULE;
 
-/// More schedules than this are not listed.
+/// The largest number of schedules that are listed.
 const MOST: usize = 10_000;
 
-/// How a schedule stands.
+/// The status of a schedule.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ScheduleStatus {
-    /// Its name.
+    /// The name of the schedule, which is unique.
     pub name: String,
-    /// Its job, which never ends.
+    /// The job of the schedule, which has not ended as long as the schedule exists.
     pub job: JobId,
-    /// When it starts something.
+    /// The cron expression, the time zone, and how missed and overlapping times are handled.
     #[serde(flatten)]
     pub schedule: Schedule,
-    /// The task that it starts.
+    /// The name of the task that the schedule starts a job of at each of its times.
     pub task: String,
-    /// Whether it starts nothing.
+    /// Whether the schedule is paused: it starts no jobs until it is resumed.
     pub paused: bool,
-    /// The next time.
+    /// When the schedule fires next. `None` while it is paused, and before a worker has seen it for the first time.
     pub next: Option<Timestamp>,
-    /// The job that it started last.
+    /// The job that the schedule started last; `None` if it has started none.
     pub last: Option<JobId>,
 }
 
 impl Client {
-    /// Lets a task be started by the clock; takes the place of the schedule of this name, if there is one.
+    /// Adds a schedule, which submits a job of a task at each of its times. It replaces the schedule of the same
+    /// name, if there is one.
     ///
     /// # Errors
-    /// When there is no such task, it does not take this input, the schedule never comes, or the store cannot be written.
+    /// Returns an error if this program has no such task, the input does not match the schema of the task, the
+    /// schedule has no future time, or the store cannot be written.
     ///
     /// # Cancel safety
-    /// There may or may not be a schedule of this name if the future is dropped.
+    /// If the future is dropped, the old schedule may or may not have been removed, and the new one may or may not
+    /// have been added.
     pub async fn schedule(
         &self,
         name: &str,
@@ -75,56 +78,57 @@ impl Client {
         }
     }
 
-    /// Every schedule, by name.
+    /// Lists all schedules, sorted by name.
     ///
     /// # Errors
-    /// When there is no store, or it cannot be read.
+    /// Returns an error if there is no store, or the store cannot be read.
     ///
     /// # Cancel safety
-    /// It only reads.
+    /// This method is cancel safe: it only reads.
     pub async fn schedules(&self) -> Result<Vec<ScheduleStatus>, ClientError> {
         let states = State::ALL.into_iter().filter(|state| !state.is_final()).collect();
         let filter = Filter { states, task: Some(SCHEDULE.into()), limit: MOST, ..Filter::default() };
         let views = self.engine.store.jobs(filter).await?;
-        // What another program wrote under this task's name is no schedule, and fails when it is read.
+        // A job of this task that another program submitted may be no schedule; it fails when a worker reads it.
         let read = |view: JobView| Some(status(serde_json::from_slice(&view.input).ok()?, &view));
         let mut all: Vec<_> = views.into_iter().filter_map(read).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }
 
-    /// Lets a schedule start nothing until it is resumed. Answers whether it was not so before.
+    /// Pauses a schedule: it starts no jobs until it is resumed. Returns `false` if it was paused already.
     ///
     /// # Errors
-    /// When there is no such schedule, or the store cannot be written.
+    /// Returns an error if there is no such schedule, or the store cannot be written.
     ///
     /// # Cancel safety
-    /// The schedule may or may not be paused if the future is dropped.
+    /// If the future is dropped, the schedule may or may not have been paused.
     pub async fn pause_schedule(&self, name: &str) -> Result<bool, ClientError> {
         let (found, _) = self.find_schedule(name).await?;
         self.pause_or_resume(name, found.job, None).await
     }
 
-    /// Lets a paused schedule go on at its next time. Answers whether it was paused.
+    /// Resumes a paused schedule, which fires again at its next time. Returns `false` if it was not paused.
     ///
     /// # Errors
-    /// When there is no such schedule, or the store cannot be written.
+    /// Returns an error if there is no such schedule, or the store cannot be written.
     ///
     /// # Cancel safety
-    /// The schedule may or may not go on if the future is dropped.
+    /// If the future is dropped, the schedule may or may not have been resumed.
     pub async fn resume_schedule(&self, name: &str) -> Result<bool, ClientError> {
         let (found, table) = self.find_schedule(name).await?;
         let next = table.after(self.engine.clock.now());
         self.pause_or_resume(name, found.job, next).await
     }
 
-    /// Starts now what a schedule starts, whether it is paused or not. Answers the job.
+    /// Submits the job of a schedule now, whether the schedule is paused or not, and returns the id of the job. The
+    /// times of the schedule do not change.
     ///
     /// # Errors
-    /// When there is no such schedule, or its job cannot be handed over.
+    /// Returns an error if there is no such schedule, or the job cannot be submitted.
     ///
     /// # Cancel safety
-    /// The job may or may not have been submitted if the future is dropped.
+    /// If the future is dropped, the job may or may not have been submitted.
     pub async fn trigger_schedule(&self, name: &str) -> Result<JobId, ClientError> {
         let (_, table) = self.find_schedule(name).await?;
         let body = table.input_at(self.engine.clock.now());
@@ -132,19 +136,19 @@ impl Client {
         self.send(&table.task, JobKind::Full, body, Terms::default(), None).await
     }
 
-    /// Removes a schedule. What it has started goes on.
+    /// Removes a schedule. The jobs that it has started go on.
     ///
     /// # Errors
-    /// When there is no such schedule, or the store cannot be written.
+    /// Returns an error if there is no such schedule, or the store cannot be written.
     ///
     /// # Cancel safety
-    /// The schedule may or may not be gone if the future is dropped.
+    /// If the future is dropped, the schedule may or may not have been removed.
     pub async fn remove_schedule(&self, name: &str) -> Result<(), ClientError> {
         let (found, _) = self.find_schedule(name).await?;
         self.end(found.job).await
     }
 
-    /// Ends the job of a schedule; it may have ended.
+    /// Cancels the job of a schedule, unless it has ended.
     async fn end(&self, job: JobId) -> Result<(), ClientError> {
         match self.cancel(job).await {
             Err(ClientError::WrongState { .. }) => Ok(()),

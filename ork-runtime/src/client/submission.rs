@@ -1,4 +1,4 @@
-//! A submission: awaited, it is a handle; with `and_wait`, a result.
+//! A job about to be submitted: awaited, it yields a handle, and with `and_wait` the result.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
@@ -16,7 +16,27 @@ use crate::task::TaskMessage;
 use crate::task::def::BoxFuture;
 use crate::task::message::Answer;
 
-/// A job about to be submitted: await it, or ask for its result.
+/// A job about to be submitted, with its options. Made by [`Client::submit`].
+///
+/// Nothing is sent before it is awaited. Awaiting the submission itself submits the job and yields a [`Handle`];
+/// [`and_wait`](Submission::and_wait) and [`and_outcome`](Submission::and_outcome) also wait for the end of the job.
+///
+/// ```
+/// # #[ork::task] fn import(file: String) -> u64 { file.len() as u64 }
+/// # #[ork::task] fn report(file: String) {}
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let ork = ork::Ork::builder().store("memory:").build().await?;
+/// # ork.start_worker();
+/// let file = "sales.csv".to_owned();
+/// let job = ork
+///     .submit(import { file: file.clone() })
+///     .unique("import sales.csv")
+///     .on_success(report { file })
+///     .await?;
+/// assert_eq!(job.wait().await?, 9);
+/// # ork.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "a submission does nothing until it is awaited"]
 pub struct Submission<M> {
@@ -26,7 +46,7 @@ pub struct Submission<M> {
     following: Following,
 }
 
-/// What was asked for, in whatever order.
+/// The options given so far. They may be given in any order, so they are checked together when the job is submitted.
 #[derive(Debug, Default)]
 struct Asked {
     after: Vec<JobId>,
@@ -36,7 +56,7 @@ struct Asked {
 }
 
 impl Asked {
-    /// The terms that this comes to, for a job of this task.
+    /// Checks the options and turns them into the terms of a job of this task.
     fn terms(&mut self, client: &Client, task: &str) -> Result<Terms, ClientError> {
         let after = std::mem::take(&mut self.after);
         let key = self.unique.take().map(|key| UniqueKey { key, stale_after: None });
@@ -60,64 +80,72 @@ impl<M: TaskMessage> Submission<M> {
         Self { client, message, asked: Asked::default(), following: Following::default() }
     }
 
-    /// The job begins when this one has ended, with all jobs below it and however it has; this needs a store. Called
-    /// several times, at most 1,000, it has the job begin when all of these have ended.
+    /// Starts the job only after `job` and all jobs below it have ended, however they ended. Requires a store.
+    ///
+    /// If this is called several times, at most 1,000, the job starts after all of these jobs have ended.
     pub fn after(mut self, job: JobId) -> Self {
         self.asked.after.push(job);
         self
     }
 
-    /// The job takes this key, of 1 to 512 bytes, until it has ended with all jobs below it. If another job has the key,
-    /// this one is refused with [`ClientError::Taken`], which names that one; this needs a store. A retry of
-    /// a job that has ended takes its key again, and is refused while another one has it.
+    /// Holds the unique key `key`, of 1 to 512 bytes, until the job and all jobs below it have ended. Requires a
+    /// store.
+    ///
+    /// If another job holds the key, the submission fails with [`ClientError::Taken`], which names that job. A retry
+    /// of a job that has ended takes its key again, and fails while another job holds it.
     pub fn unique(mut self, key: impl Into<Arc<str>>) -> Self {
         self.asked.unique = Some(key.into());
         self
     }
 
-    /// The [key](Submission::unique) is taken over from a job that has shown no sign of life for so long: that job is
-    /// cancelled with all jobs below it, then this one is submitted.
+    /// Takes the [unique key](Submission::unique) over from a job that has shown no sign of life for this long: that
+    /// job is cancelled with all jobs below it, then this one is submitted.
     ///
-    /// A job shows life when it takes its key, when it begins, and every few seconds while a process works on it or on a
-    /// job below it, so less than 15 s counts as 15 s. Waiting is no sign of life, be it in a queue, for a retry or for
-    /// another job: choose more than a job may wait.
+    /// A job shows a sign of life when it takes its key, when it starts, and every few seconds while a process works
+    /// on it or on a job below it. So less than 15 s counts as 15 s. Waiting is no sign of life, whether in a queue,
+    /// for a retry, or for another job: choose more than a job may have to wait.
     pub fn stale_after(mut self, stale_after: Duration) -> Self {
         self.asked.stale_after = Some(stale_after);
         self
     }
 
-    /// If another job has the [key](Submission::unique), that one is joined: its handle is answered, or its result.
+    /// Joins the job that holds the [unique key](Submission::unique), if there is one, instead of failing: the
+    /// handle, or the result, is that of the other job.
     pub fn or_join(mut self) -> Self {
         self.asked.joins = true;
         self
     }
 
-    /// Has this submitted when the job has ended, well or not: once, in the order in which it was asked for. It is kept
-    /// with the job, whose parts know nothing of it.
+    /// Submits `next` once after the job has ended, whether it succeeded or not.
+    ///
+    /// Several follow-up messages are submitted in the order in which they were added. They are recorded with the job
+    /// as a whole; its parts do not have them.
     pub fn on_complete<N: TaskMessage>(mut self, next: N) -> Self {
         self.following.add(next, When::Always);
         self
     }
 
-    /// The same only if the job succeeds.
+    /// Submits `next` once after the job has succeeded, as [`on_complete`](Submission::on_complete) does.
     pub fn on_success<N: TaskMessage>(mut self, next: N) -> Self {
         self.following.add(next, When::Success);
         self
     }
 
-    /// The same only if the job does not succeed.
+    /// Submits `next` once after the job has failed or was cancelled, as [`on_complete`](Submission::on_complete)
+    /// does.
     pub fn on_failure<N: TaskMessage>(mut self, next: N) -> Self {
         self.following.add(next, When::Failure);
         self
     }
 
-    /// Submits the job and waits for it to end, whether it has a result or not.
+    /// Submits the job, waits until it has ended, and returns its outcome, whether it succeeded or not. Requires a
+    /// store.
     ///
     /// # Errors
-    /// When it cannot be submitted, or its outcome cannot be read.
+    /// Returns an error if the job cannot be submitted, or its outcome cannot be read.
     ///
     /// # Cancel safety
-    /// The job goes on if the future is dropped.
+    /// If the future is dropped, the job may or may not have been submitted; once submitted it goes on.
     pub async fn and_outcome(self) -> Result<JobOutcome, ClientError> {
         let handle = self.await?;
         handle.outcome().await
@@ -125,13 +153,16 @@ impl<M: TaskMessage> Submission<M> {
 }
 
 impl<M: TaskMessage<Answer: Answer<Output: DeserializeOwned>>> Submission<M> {
-    /// Submits the job and waits for its result.
+    /// Submits the job, waits until it has ended, and returns its result. This works without a store, too, over a
+    /// broker that has replies.
     ///
     /// # Errors
-    /// When it cannot be submitted; `Failed` or `Cancelled` if it ended so.
+    /// Returns an error if the job cannot be submitted; [`Failed`](ClientError::Failed) or
+    /// [`Cancelled`](ClientError::Cancelled) if it ended in that state; [`Lost`](ClientError::Lost) if there is no
+    /// store and the outcome did not arrive.
     ///
     /// # Cancel safety
-    /// The job goes on if the future is dropped.
+    /// If the future is dropped, the job may or may not have been submitted; once submitted it goes on.
     pub async fn and_wait(self) -> Result<<M::Answer as Answer>::Output, ClientError> {
         let Self { client, message, mut asked, following } = self;
         let body = encode(&message)?;

@@ -1,4 +1,4 @@
-//! What a client does to whole trees of jobs: cancel, interrupt, retry, show.
+//! Operations of the client on trees of jobs: cancelling, retrying, reading.
 
 use super::{Client, ClientError, Status};
 use crate::engine::cancel;
@@ -7,31 +7,31 @@ use crate::job::State;
 use crate::store::{Filter, JobView};
 use crate::tree::CancelMode;
 
-/// How many jobs are looked at in one go.
+/// The number of jobs read at once.
 const PAGE: usize = 500;
 
 impl Client {
-    /// Cancels a job and all jobs below it: nothing of them starts any more, and what runs is asked to stop. A job whose
-    /// children have all ended is final at once.
+    /// Cancels a job and all jobs below it immediately: nothing more of them starts, and running calls are asked to
+    /// stop. A job ends at once if all its children have ended.
     ///
     /// # Errors
-    /// When there is no such job, it has ended, or the store cannot be written.
+    /// Returns an error if the job does not exist or has ended, or the store cannot be written.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the job may or may not have been cancelled; if it has, what runs below it may go on to
-    /// its end, and nothing begins there.
+    /// If the future is dropped, the job may or may not have been cancelled. If it has, calls that run below it may
+    /// go on to their end, and nothing more starts there.
     pub async fn cancel(&self, id: JobId) -> Result<(), ClientError> {
         self.stop(id, CancelMode::Immediate).await
     }
 
-    /// Interrupts a job and all jobs below it: what has begun is brought to its end, and nothing else starts any more.
-    /// Then the job is cancelled.
+    /// Cancels a job and all jobs below it gracefully: running calls finish, and nothing else starts any more. Then
+    /// the job ends as cancelled.
     ///
     /// # Errors
-    /// As [`Client::cancel`].
+    /// As for [`Client::cancel`].
     ///
     /// # Cancel safety
-    /// The job may or may not have been interrupted if the future is dropped; if it has, nothing begins below it.
+    /// If the future is dropped, the job may or may not have been cancelled. If it has, nothing more starts below it.
     pub async fn interrupt(&self, id: JobId) -> Result<(), ClientError> {
         self.stop(id, CancelMode::Graceful).await
     }
@@ -41,7 +41,7 @@ impl Client {
         Self::steered(id, "cancelled", steered)
     }
 
-    /// Takes up what did not end well below a job whose own work did.
+    /// Retries the failed and cancelled jobs below a job that itself succeeded.
     pub(super) async fn retry_below(&self, id: JobId) -> Result<(), ClientError> {
         let mut parents = vec![id];
         while let Some(parent) = parents.pop() {
@@ -51,7 +51,7 @@ impl Client {
                 for child in &children {
                     match self.retry_one(child.job.id).await {
                         Ok(true) => parents.push(child.job.id),
-                        // Somebody else was faster.
+                        // Another process has retried it in the meantime.
                         Ok(false) | Err(ClientError::WrongState { .. } | ClientError::UnderWay { .. }) => {}
                         Err(error) => return Err(error),
                     }
@@ -65,13 +65,13 @@ impl Client {
         Ok(())
     }
 
-    /// A job and all jobs below it, each after the one that submitted it, with its depth: 0 for the job itself.
+    /// Returns a job and all jobs below it, each after its parent, with its depth: 0 for the job itself.
     ///
     /// # Errors
-    /// When there is no such job, or the store cannot be read.
+    /// Returns an error if the job does not exist, there is no store, or the store cannot be read.
     ///
     /// # Cancel safety
-    /// It only reads.
+    /// This method is cancel safe: it only reads.
     pub async fn tree(&self, id: JobId) -> Result<Vec<(usize, Status)>, ClientError> {
         let mut tree = Vec::new();
         let mut next = vec![(0, self.view(id).await?)];
@@ -84,7 +84,7 @@ impl Client {
                     before = Some(last.job.id);
                     below.extend(children);
                 }
-                // The oldest is taken first.
+                // The stack is popped from its end, so the oldest child comes last.
                 below.sort_by_key(|child| std::cmp::Reverse((child.job.created, child.job.id)));
                 next.extend(below.into_iter().map(|child| (depth + 1, child)));
             }

@@ -1,4 +1,5 @@
-//! Who waits for which outcome: the broker's replies are the fast way, the store is the sure one.
+//! Callers of this process that wait for outcomes: a reply of the broker comes sooner, the store is the reliable
+//! source.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +21,7 @@ use crate::output::OutputRef;
 
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Bytes>>>>;
 
-/// Those who wait in this process.
+/// The callers in this process that wait for outcomes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Waiters {
     queue: Option<Arc<str>>,
@@ -28,7 +29,7 @@ pub(crate) struct Waiters {
 }
 
 impl Waiters {
-    /// Waiters for the outcomes that come to this queue, and the service that hands them out.
+    /// Creates the waiters for a reply queue, and the service that passes each reply to its waiter.
     pub(crate) fn new(replies: Replies, stop: CancellationToken) -> (Self, impl Future<Output = ()> + Send) {
         let Replies { queue, replies: mut answers } = replies;
         let waiting = Waiting::default();
@@ -43,7 +44,7 @@ impl Waiters {
                 let Some(answer) = answer else { break };
                 let waiter = lock(&hand_out).remove(&answer.correlation);
                 if let Some(waiter) = waiter {
-                    // Whoever waited may have given up.
+                    // The caller may have stopped waiting.
                     drop(waiter.send(answer.body));
                 }
             }
@@ -52,7 +53,7 @@ impl Waiters {
         (Self { queue: Some(queue.into()), waiting }, service)
     }
 
-    /// Somebody who waits, if outcomes come to this process at all.
+    /// Returns a new waiter; `None` if this process has no reply queue.
     pub(super) fn waiter(&self) -> Option<Waiter> {
         let queue = Arc::clone(self.queue.as_ref()?);
         let (sender, answer) = oneshot::channel();
@@ -64,7 +65,7 @@ fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, HashMap<String, oneshot:
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Somebody who waits for one outcome.
+/// A caller that waits for the outcome of one job.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     queue: Arc<str>,
@@ -73,7 +74,7 @@ pub(crate) struct Waiter {
     answer: oneshot::Receiver<Bytes>,
 }
 
-/// An outcome, as it stands in a reply.
+/// The outcome of a job in the JSON of a reply.
 #[derive(Debug, Deserialize)]
 struct Outcome<'a> {
     state: State,
@@ -84,7 +85,7 @@ struct Outcome<'a> {
 }
 
 impl Waiter {
-    /// Waits for the outcome of this job from now on; answers where it must go.
+    /// Registers this waiter for the outcome of a job, and returns the address for the reply.
     pub(super) fn expect(&self, id: JobId) -> ReplyTo {
         let correlation = id.to_string();
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -94,7 +95,7 @@ impl Waiter {
         ReplyTo { queue: self.queue.to_string(), correlation }
     }
 
-    /// The result of the job, from whichever side it comes first.
+    /// Waits for the result of the job, which comes from the reply or from the store, whichever is first.
     pub(super) async fn outcome<T: DeserializeOwned>(self, client: &Client, id: JobId) -> Result<T, ClientError> {
         let forget = Forget { waiting: Arc::clone(&self.waiting), id };
         let told = self.answer;
@@ -122,10 +123,10 @@ impl Waiter {
     }
 }
 
-/// What a reply tells.
+/// The content of a reply.
 enum Told<T> {
     Outcome(Result<T, ClientError>),
-    /// The job went well, and its output is elsewhere.
+    /// The job has succeeded, and its output is stored outside of the reply.
     OutputRef(OutputRef),
 }
 
@@ -143,7 +144,7 @@ fn read<T: DeserializeOwned>(id: JobId, body: &[u8]) -> Told<T> {
     })
 }
 
-/// Forgets somebody who no longer waits.
+/// Removes a waiter when it is dropped.
 struct Forget {
     waiting: Waiting,
     id: JobId,

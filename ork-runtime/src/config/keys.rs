@@ -1,22 +1,22 @@
-//! Every key of the configuration, once: its name, what it takes, and how it is read and shown.
+//! The table of configuration keys: the name of each key, the values it accepts, and how it is parsed and shown.
 
 use std::time::Duration;
 
 use super::{Config, QueueType, Synchronous};
 use crate::event::EventScope;
 
-/// One key. Its variable is `ORK_` and the name in capitals.
+/// A key of the configuration. Its environment variable is `ORK_` followed by the name in capitals.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
-    /// Its name in `ork.toml`.
+    /// The name of the key in `ork.toml`.
     pub name: &'static str,
-    /// What it takes, in words.
+    /// The values that the key accepts, as text for error messages and documentation.
     pub expected: &'static str,
     pub(super) set: fn(&mut Config, &str) -> Option<()>,
     pub(super) get: fn(&Config) -> String,
 }
 
-/// Every key.
+/// All keys of the configuration.
 pub const KEYS: &[Key] = &[
     Key {
         name: "broker",

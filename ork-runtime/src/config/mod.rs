@@ -1,5 +1,5 @@
-//! The configuration: what the code says, over what the environment says, over what `ork.toml` says. This is the only
-//! reader of the environment.
+//! The configuration. Code overrides the environment, and the environment overrides `ork.toml`. No other module reads
+//! the environment.
 
 mod keys;
 
@@ -13,16 +13,16 @@ use crate::event::EventScope;
 
 pub use keys::{KEYS, Key};
 
-/// Where a value comes from.
+/// Where the value of a key comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Nobody said anything.
+    /// The built-in default.
     Default,
-    /// This file.
+    /// The configuration file at this path.
     File(PathBuf),
-    /// This variable.
+    /// The environment variable of this name.
     Environment(String),
-    /// The program.
+    /// The program itself, by [`Config::set`] or the builder.
     Code,
 }
 
@@ -37,7 +37,10 @@ impl fmt::Display for Source {
     }
 }
 
-/// How a process of ork is set up.
+/// The configuration of a process.
+///
+/// [`Config::load`] reads it from the environment and from `ork.toml`. Each field is a key in that file, and its
+/// environment variable is `ORK_` followed by the name in capitals.
 ///
 /// ```
 /// let mut config = ork::Config::default();
@@ -49,80 +52,91 @@ impl fmt::Display for Source {
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
-    /// `embedded`, or the URL of a RabbitMQ: `amqp://user:password@host:5672/vhost`. Of a cluster the URLs of several
-    /// nodes, with commas between them; they are tried in turn.
+    /// The broker: `embedded`, so that jobs travel through the store, or the URL of a RabbitMQ server,
+    /// `amqp://user:password@host:5672/vhost`. For a cluster, the URLs of several nodes, separated by commas; they
+    /// are tried in turn.
     pub broker: String,
-    /// `sqlite:PATH`, the URL of a `PostgreSQL` (`postgres://user:password@host:5432/database`), `memory:`, or `none`.
+    /// The store: `sqlite:PATH`, the URL of a `PostgreSQL` database (`postgres://user:password@host:5432/database`),
+    /// `memory:` for jobs that end with the process, or `none` for storeless jobs, which need RabbitMQ.
     pub store: String,
-    /// What this worker is called; the host's name and the process's number if nobody says.
+    /// The name of this worker, as jobs and logs show it. `None`: the host name and the process id.
     pub name: Option<String>,
-    /// How many `async fn` tasks run at once.
+    /// How many `async fn` tasks run at once in this process. `None`: 64 for each core.
     pub concurrency: Option<usize>,
-    /// How many `fn` tasks run at once, and tasks in other languages.
+    /// How many plain `fn` tasks, and tasks in other languages, run at once in this process. `None`: as `concurrency`
+    /// if that is set, otherwise one for each core.
     pub blocking: Option<usize>,
-    /// No message may be larger.
+    /// The largest body of a message, in bytes. Larger inputs are refused when they are submitted.
     pub max_message_bytes: usize,
-    /// How many parts travel in one page from a split to the store.
+    /// How many parts a split sends to the store at once, as one page.
     pub page: usize,
-    /// How often work may come back unsettled before it counts as failed. RabbitMQ counts what a worker gave back, too.
+    /// How often a call may be lost, because its worker died or lost its connection, before its job or part fails. A
+    /// call that a worker gave back when it stopped does not count. Without a store the delivery count of RabbitMQ is
+    /// used, in which deliveries that were given back may be counted, too.
     pub max_losses: u32,
-    /// How long RabbitMQ waits for the acknowledgement of long work, before a lease in the store takes its place. It must
-    /// be well below the server's `consumer_timeout`.
+    /// How long a delivery from RabbitMQ may stay unacknowledged. Work that takes longer is acknowledged, and a lease
+    /// in the store takes the place of the delivery. This must be well below the server's `consumer_timeout`, so that
+    /// the server never closes the channel of a long call.
     pub ack_within: Duration,
-    /// How long a worker that was told to stop may take to end what it has begun.
+    /// How long a worker that was asked to stop waits for its running calls. Calls that have not ended then go back
+    /// to the queue.
     pub shutdown: Duration,
-    /// How long a cancelled task may go on before it is dropped.
+    /// How long a cancelled task may go on before its future is dropped, or its process is stopped by force.
     pub grace: Duration,
-    /// How long jobs are kept after the last job of their tree has ended; `None`: for ever.
+    /// How long jobs are kept after the last job of their tree has ended. Workers then remove them. `None`: forever.
     pub retention: Option<Duration>,
-    /// Where large outputs are kept: `store`, beside their jobs; `file:PATH`, a folder that all processes see; or
-    /// `s3://BUCKET/PREFIX`, which the usual `AWS_` variables open.
+    /// Where large outputs are stored: `store`, in the rows of their jobs; `file:PATH`, a folder that all processes
+    /// share; or `s3://BUCKET/PREFIX`, with the credentials of the usual `AWS_` variables.
     pub large_outputs: String,
-    /// Outputs of more bytes than this are large: they travel in no message.
+    /// Outputs of more bytes than this are large: they are not sent in messages.
     pub large_output_bytes: usize,
-    /// The interpreter of tasks in Python.
+    /// The interpreter for tasks in Python: a path, or a name that is looked up in `PATH`.
     pub python: PathBuf,
-    /// How many interpreters run at once, busy and idle ones.
+    /// The largest number of Python interpreters, whether busy or idle.
     pub interpreters: usize,
-    /// Where the files of workflows are on this machine; by default where they were when a run was submitted.
+    /// The folder of the workflow files on this machine. `None`: the folder in which they were when the run was
+    /// submitted.
     pub workflows: Option<PathBuf>,
-    /// Whether RabbitMQ's queues are `quorum` or `classic`.
+    /// The type of the queues in RabbitMQ.
     pub queues: QueueType,
-    /// What the names of RabbitMQ's queues and exchanges begin with.
+    /// The prefix of the names of queues and exchanges in RabbitMQ.
     pub prefix: String,
-    /// Where RabbitMQ's management API is, which only `doctor` asks; empty: at port 15672 of the first node.
+    /// The URL of RabbitMQ's management API, which only `doctor` uses. Empty: port 15672 of the first node of
+    /// `broker`.
     pub management: String,
-    /// What the names of part queues may begin with, with commas between them; the first one is for ork's own.
+    /// The accepted prefixes of part queues, separated by commas. The first one is used for the part queues that ork
+    /// declares itself.
     pub part_queues: String,
-    /// What the routes of hooks may begin with, with commas between them; nothing: whatever they like.
+    /// The accepted prefixes of the routes of hooks, separated by commas. Empty: any route.
     pub hook_routes: String,
-    /// Which events are told: none, those about jobs, or those about parts as well. If nobody says: those about jobs, to whoever
-    /// listens in the process; over a broker none, for there they have their price even where nobody listens.
+    /// Which events are published: none, those about jobs, or those about parts as well. `None`: in process those
+    /// about jobs, which costs nothing if there are no listeners; over a broker none, because there each event costs
+    /// a message even if nothing consumes it.
     pub events: Option<EventScope>,
-    /// Whether `SQLite` survives the loss of power (`full`) or only that of the process (`normal`).
+    /// Whether commits of `SQLite` survive a power failure, or only the death of the process.
     pub synchronous: Synchronous,
-    /// What is logged, as a filter: `warn`, or `info,ork=debug`.
+    /// The filter of the log, such as `warn` or `info,ork=debug`.
     pub log: String,
     sources: BTreeMap<&'static str, Source>,
 }
 
-/// The kind of RabbitMQ's queues.
+/// The type of the queues in RabbitMQ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum QueueType {
-    /// Replicated where there are several nodes, and safe.
+    /// Quorum queues, which are replicated over the nodes of a cluster.
     #[default]
     Quorum,
-    /// The older kind.
+    /// Classic queues, which are not replicated.
     Classic,
 }
 
-/// What `SQLite` survives.
+/// Which failures the commits of `SQLite` survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Synchronous {
-    /// The loss of power.
+    /// Commits survive a power failure.
     #[default]
     Full,
-    /// The death of the process.
+    /// Commits survive the death of the process, but not a power failure.
     Normal,
 }
 
@@ -159,55 +173,57 @@ impl Default for Config {
     }
 }
 
-/// What is wrong with the configuration.
+/// An error in the configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No such key.
+    /// There is no key of this name.
     #[error("{source_name}: there is no key `{key}`{}", suggestion.map(|name| format!(", did you mean `{name}`?")).unwrap_or_default())]
     Unknown {
-        /// Where it stands.
+        /// Where the key was set: the path of the file, the name of the variable, or `code`.
         source_name: String,
-        /// What it says.
+        /// The key that was found.
         key: String,
-        /// The nearest key.
+        /// The most similar key, if one is similar enough.
         suggestion: Option<&'static str>,
     },
-    /// A value that the key does not take.
+    /// The key does not accept the value.
     #[error("{source_name}: `{key}` is `{value}`: expected {expected}")]
     Value {
-        /// Where it stands.
+        /// Where the key was set: the path of the file, the name of the variable, or `code`.
         source_name: String,
-        /// The key.
+        /// The name of the key.
         key: &'static str,
-        /// What it says, without secrets.
+        /// The value that was found, without passwords.
         value: String,
-        /// What it may say.
+        /// The values that the key accepts.
         expected: &'static str,
     },
-    /// The file cannot be read.
+    /// The configuration file cannot be read.
     #[error("the configuration {} cannot be read", path.display())]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The I/O error.
         source: std::io::Error,
     },
-    /// The file is not TOML.
+    /// The configuration file is not valid TOML.
     #[error("the configuration {} is not TOML", path.display())]
     Toml {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong where.
+        /// The error of the parser, with its position.
         source: Box<toml::de::Error>,
     },
 }
 
 impl Config {
-    /// Reads the environment, and `ork.toml` of the working folder or the file that `ORK_CONFIG` names.
+    /// Reads the configuration from the environment, and from `ork.toml` in the current directory or the file that
+    /// `ORK_CONFIG` names.
     ///
     /// # Errors
-    /// When the file cannot be read, or anything in it or in the environment is unknown or has a wrong value.
+    /// Returns an error if the file cannot be read, a key in it is unknown, a value is wrong, or a variable looks
+    /// like a misspelled key.
     #[expect(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
     pub fn load() -> Result<Self, ConfigError> {
         let named = std::env::var_os("ORK_CONFIG").map(PathBuf::from);
@@ -220,10 +236,10 @@ impl Config {
         Self::from(named.as_deref(), variables)
     }
 
-    /// The configuration of this file, if it is there or was named, and these variables.
+    /// Reads the configuration from a file and from variables. Without a file, `ork.toml` is read if it exists.
     ///
     /// # Errors
-    /// As for [`Config::load`].
+    /// As for [`Config::load`]. A file that is given must exist.
     pub fn from(
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (String, String)>,
@@ -246,7 +262,8 @@ impl Config {
             }
             let source = Source::Environment(name.clone());
             match config.set_from(&key, &value, source) {
-                // A program may have variables of its own; only what looks like a slip is one.
+                // Other programs may use the prefix `ORK_`, too, so an unknown variable is an error only if it
+                // resembles a key.
                 Err(ConfigError::Unknown { suggestion: None, .. }) | Ok(()) => {}
                 Err(error) => return Err(error),
             }
@@ -267,10 +284,10 @@ impl Config {
         Ok(())
     }
 
-    /// Sets a key from its text, as the program's own word, which counts more than file and environment.
+    /// Sets a key from text. The value overrides the environment and the file.
     ///
     /// # Errors
-    /// When the key is unknown or does not take the value.
+    /// Returns an error if the key is unknown, or does not accept the value.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
         self.set_from(key, value, Source::Code)
     }
@@ -297,7 +314,7 @@ impl Config {
         Ok(())
     }
 
-    /// Every key with its value, without secrets, and where that comes from.
+    /// Returns all keys with their values, without passwords, and where each value comes from.
     pub fn entries(&self) -> impl Iterator<Item = (&'static str, String, Source)> {
         KEYS.iter().map(|key| {
             let source = self.sources.get(key.name).cloned().unwrap_or(Source::Default);
@@ -312,7 +329,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// A URL, or several with commas between them, without passwords; anything else as it is.
+/// Hides the passwords of a URL, or of several URLs separated by commas. Other text is returned unchanged.
 pub(crate) fn redact(text: &str) -> String {
     let shown: Vec<_> = urls(text).iter().map(|url| redact_url(url)).collect();
     shown.join(", ")
@@ -323,10 +340,10 @@ fn redact_url(text: &str) -> String {
         return text.to_owned();
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    // What follows a colon is a port, or else a password that should have been encoded.
+    // After the last colon there is a port, or a password with characters that should have been encoded.
     let port = authority.rsplit_once(':').is_none_or(|(_, port)| port.ends_with(']') || port.parse::<u16>().is_ok());
     let within = if authority.contains('@') || port { authority } else { rest };
-    // The last `@` ends the password, which may hold others.
+    // A password may contain `@`, so the last one ends it.
     match within.rsplit_once('@') {
         None => format!("{scheme}://{}", redact_query(rest)),
         Some((user, _)) => {
@@ -337,7 +354,7 @@ fn redact_url(text: &str) -> String {
     }
 }
 
-/// `PostgreSQL`'s URLs may say the password at their end, too.
+/// Hides the password in the query of a URL, where `PostgreSQL` accepts one, too.
 fn redact_query(text: &str) -> String {
     let mut shown = String::new();
     for (n, pair) in text.split('&').enumerate() {
@@ -363,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_counts_more_than_the_file() {
+    fn environment_overrides_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ork.toml");
         std::fs::write(&file, "concurrency = 3\npage = 10\nshutdown = \"5s\"\n").unwrap();
@@ -372,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn slips_are_named_and_corrected() {
+    fn misspelled_keys_and_wrong_values_are_rejected_with_a_hint() {
         let error = with(&[("ORK_BROKR", "x")]).unwrap_err().to_string();
         assert_eq!(error, "ORK_BROKR: there is no key `brokr`, did you mean `broker`?");
         assert!(with(&[("ORK_OF_MY_OWN", "x")]).is_ok());

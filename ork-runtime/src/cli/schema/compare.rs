@@ -1,4 +1,5 @@
-//! `schema diff` and `schema check`: what a change of tasks means for whom, said to people and to CI.
+//! The commands `schema diff` and `schema check`: report which messages, clients and workflows a change of the tasks
+//! breaks.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ pub(in crate::cli) struct Check {
     file: PathBuf,
 }
 
-/// Says what changed between two bundles. Fails if something breaks.
+/// Prints what changed between two bundles. Fails if a change breaks something.
 pub(super) fn diff(registry: &Registry, args: &Diff, output: &Output) -> Result<ExitCode, Failure> {
     let old = read(&args.old)?;
     let new = match &args.new {
@@ -42,7 +43,7 @@ pub(super) fn diff(registry: &Registry, args: &Diff, output: &Output) -> Result<
     Ok(ExitCode::from(u8::from(breaks)))
 }
 
-/// Names the file that is no bundle.
+/// Returns an error that names the file which is no bundle.
 fn wrong(args: &Diff, old: &Value, error: &schema::NotABundle) -> Failure {
     let old_is_fine = schema::compare(old, old).is_ok();
     let path = args.new.as_ref().filter(|_| old_is_fine).unwrap_or(&args.old);
@@ -50,7 +51,7 @@ fn wrong(args: &Diff, old: &Value, error: &schema::NotABundle) -> Failure {
         .hint("`schema export` writes what can be, in its own format `json`")
 }
 
-/// Holds the program against the file that it keeps. Fails if the file says anything else.
+/// Compares the tasks of the program with the bundle in a file. Fails if they differ.
 pub(super) fn check(registry: &Registry, args: &Check, output: &Output) -> Result<ExitCode, Failure> {
     let path = args.file.display();
     let kept = read(&args.file).map_err(|error| error.hint(format!("`schema export --output {path}` writes it")))?;

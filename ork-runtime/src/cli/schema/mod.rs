@@ -1,4 +1,4 @@
-//! `schema`: what the tasks of this program take and return, for programs in other languages.
+//! The commands below `schema`: describe the inputs and outputs of the tasks for programs in other languages.
 
 #[cfg(feature = "workflow")]
 mod compare;
@@ -106,7 +106,7 @@ pub(super) fn schema(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says which types have a number for a name, since that number may become another one.
+/// Warns about types whose names got a number because another type has the same name: that number may change.
 fn say_namesakes(bundle: &Value, output: &Output) {
     for (first, second) in schema::namesakes(bundle) {
         output.note(format!(
@@ -128,7 +128,7 @@ impl Form {
         })
     }
 
-    /// Where messages travel.
+    /// Returns the title, the name prefix and the server for the `AsyncAPI` document.
     fn wire(&self, config: &Config) -> Result<Wire, Failure> {
         let wire = Wire {
             title: self.title.clone(),
@@ -143,9 +143,9 @@ impl Form {
     }
 }
 
-/// The same at this server: `amqp://host:port/vhost`.
+/// Sets the server of a document, given as `amqp://host:port/vhost`.
 fn at(wire: Wire, server: &str) -> Result<Wire, Failure> {
-    // Before anything is said of it: there may be a password in it.
+    // Checked first, because other errors quote the text, and this one may contain a password.
     if server.contains('@') {
         let words = "the server has a user in it: the document is for those who have users of their own";
         return Err(Failure::user(words).hint("leave out what is before the `@`"));

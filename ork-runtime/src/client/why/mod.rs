@@ -1,4 +1,4 @@
-//! Why a job is where it is: what it waits for, in one sentence with numbers and times. Pure.
+//! Explains what a job waits for, in one sentence with numbers and times. Pure: it only reads the facts it is given.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -21,54 +21,56 @@ use crate::tree::Tree;
 use crate::tx::job_of_end;
 use crate::workflow_run::{StepState, WorkflowRun};
 
-/// What a job waits for.
+/// What a job waits for, as one word for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum WaitsFor {
-    /// For nothing: it has ended.
+    /// Nothing: the job has ended, or it is a paused schedule.
     Nothing,
-    /// For its message to be sent to the broker.
+    /// The job's message has not been sent to the broker yet.
     Broker,
-    /// For a worker to take it.
+    /// A worker has to take the job.
     Worker,
-    /// For a permit of a concurrency limit.
+    /// All permits of a concurrency limit are taken.
     Permit,
-    /// For the moment at which its next attempt is due.
+    /// The next attempt, or the next time of a schedule, is not due yet.
     Time,
-    /// For its function, or its join, which runs.
+    /// The job's function or its join is running.
     Run,
-    /// For its split, which runs.
+    /// The job's split is running.
     Split,
-    /// For its parts.
+    /// Parts of the job have not ended.
     Parts,
-    /// For the jobs below it.
+    /// Jobs below the job, or steps of a workflow run, have not ended.
     Children,
-    /// For the end of another job, which it follows.
+    /// A job that this one follows has not ended.
     Job,
 }
 
-/// What a job waits for, in a word and in a sentence.
+/// An explanation of what a job waits for. Returned by [`Client::why`](crate::Client::why).
+///
+/// For a job that has ended it describes the end, and what a retry would do. `Display` also writes [`Why::below`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Why {
-    /// Which job.
+    /// The id of the job.
     pub id: JobId,
-    /// Its task.
+    /// The name of its task.
     pub task: String,
-    /// Its state.
+    /// The state of the job.
     pub state: State,
-    /// What it waits for.
+    /// What the job waits for.
     pub waits_for: WaitsFor,
-    /// The same for people.
+    /// The explanation for people, in one line. The subject is left out, so that it can follow `job 42 is ready:`.
     pub sentence: String,
-    /// The jobs that it follows and that have not ended.
+    /// The jobs that the job follows and that have not ended. Filled only if it waits for them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub follows: Vec<JobId>,
-    /// What it is called in its workflow, if it is a task of a run.
+    /// The name of the step that the job runs, if it belongs to a workflow run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// Of a run: the same of its tasks that have begun, the first 20.
+    /// For a workflow run, what its started steps wait for; at most 20 of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub below: Vec<Self>,
 }
@@ -83,34 +85,34 @@ impl fmt::Display for Why {
     }
 }
 
-/// All that the answer rests on.
+/// Everything that the explanation is derived from.
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
     pub(super) now: Timestamp,
     pub(super) view: JobView,
     pub(super) situation: JobDiagnostics,
-    /// The process that asks: it lives, but not for the job.
+    /// The process of the client. It is alive, but it is not counted as a worker for the job.
     pub(super) me: [u8; 16],
-    /// For how long a sign of life is believed.
+    /// How long a heartbeat is valid.
     pub(super) ttl: Duration,
-    /// The broker's queue of the task, where messages travel through a broker; `None` where the outbox is the queue.
+    /// The broker's name for the queue of the task; `None` if there is no broker, so that the outbox is the queue.
     pub(super) queue: Option<String>,
-    /// How many messages wait in that queue, where the broker said so.
+    /// How many messages wait in that queue; `None` if there is no broker or it did not say.
     pub(super) in_queue: Option<u64>,
-    /// What this program says of the function that is next; `None` if it does not know the task.
+    /// The options of the function that runs next; `None` if this program does not know the task.
     pub(super) options: Option<Limits>,
 }
 
-/// What a task bears.
+/// The limits that a task declares.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Limits {
-    /// Attempts, the first included.
+    /// The number of attempts, including the first one.
     pub(super) attempts: u32,
-    /// How long one may take.
+    /// The time limit of one attempt.
     pub(super) timeout: Option<Duration>,
 }
 
-/// What a job waits for. Every state has its answer.
+/// Explains what a job waits for. Every state has an explanation.
 pub(super) fn why(facts: &Facts) -> Why {
     let job = &facts.view.job;
     let (waits_for, sentence) = match job.state {
@@ -135,7 +137,6 @@ pub(super) fn why(facts: &Facts) -> Why {
     Why { id: job.id, task: job.task.clone(), state: job.state, waits_for, sentence, follows, step, below: Vec::new() }
 }
 
-/// What a run waits for.
 fn tasks(run: JobId, flow: &WorkflowRun) -> String {
     let in_stage = |stage| flow.steps.iter().filter(move |step| step.state == stage);
     let ended = flow.steps.iter().filter(|step| step.state.is_final()).count();
@@ -177,7 +178,7 @@ fn retrying(facts: &Facts) -> (WaitsFor, String) {
         Some(failure) => format!("attempt {} failed: {}", counted.saturating_sub(1), first_line(failure)),
         None => "the attempt before failed".to_owned(),
     };
-    // Nothing else that is tried again has an input that does not fit.
+    // Only a parked job is retried with this kind of failure.
     let parked = job.failure.as_ref().filter(|failure| failure.kind == FailureKind::Input);
     match job.due {
         Some(due) if let Some(parked) = parked.filter(|_| due > facts.now) => {
@@ -206,7 +207,7 @@ fn running(facts: &Facts) -> (WaitsFor, String) {
         (Phase::Start, false) => (WaitsFor::Run, "runs it"),
     };
     let mut words = vec![format!("{worker} {what}, {next}")];
-    // When a later attempt or a later call began is not kept.
+    // The store keeps only when the first attempt began, so the end of the timeout is known only for that one.
     let first = job.attempt == 1 && job.losses == 0;
     if let Some(started) = job.started {
         words.push(format!("first begun at {started} ({})", ago(facts.now, started)));
@@ -239,7 +240,7 @@ fn running(facts: &Facts) -> (WaitsFor, String) {
     (waits_for, words.join("; "))
 }
 
-/// Who takes over what a dead process ran.
+/// Describes how the work of a dead process is taken over.
 fn heir(facts: &Facts) -> &'static str {
     match facts.queue {
         Some(_) => "the broker hands it out again",
@@ -333,7 +334,7 @@ fn cancelled(facts: &Facts) -> String {
     format!("was cancelled{}; {}{}", ended(facts), again(facts), told(facts))
 }
 
-/// What a retry would do.
+/// Describes what a retry would do.
 fn again(facts: &Facts) -> String {
     let JobView { job, counts, head, .. } = &facts.view;
     let what = match head.sealed {
@@ -346,7 +347,7 @@ fn again(facts: &Facts) -> String {
     format!("`jobs retry {}` {what}", job.id)
 }
 
-/// When it ended, and after how long.
+/// Describes when the job ended, and how long it took.
 fn ended(facts: &Facts) -> String {
     let job = &facts.view.job;
     let Some(ended) = job.ended else { return String::new() };
@@ -354,7 +355,7 @@ fn ended(facts: &Facts) -> String {
     format!(" {} at {ended}{}", ago(facts.now, ended), after.unwrap_or_default())
 }
 
-/// What is still to be told, or never will be.
+/// Lists replies and hooks that are not sent yet, and hooks that could not be sent.
 fn told(facts: &Facts) -> String {
     let owed = &facts.situation.to_send;
     let mut words = String::new();
@@ -371,7 +372,7 @@ fn told(facts: &Facts) -> String {
     words
 }
 
-/// Where `what` is on its way to a worker.
+/// Describes where a message is on its way to a worker. `what` names the message in the sentence.
 fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
     let owed = &facts.situation.to_send;
     let lost = match owed.lost {
@@ -389,7 +390,7 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
             (WaitsFor::Broker, format!("{words}: if that lasts the broker is away, and `doctor` says more"))
         }
         (None, Some((holder, _)), _) => {
-            // Rows of which some parts have begun are held whole.
+            // A row that covers several parts is held as a whole, even if some of these parts have started.
             let begun = if facts.view.counts.running > 0 { "" } else { " and has not begun" };
             (WaitsFor::Worker, format!("{} has taken {what}{begun}", holding(facts, *holder)))
         }
@@ -411,7 +412,6 @@ fn message(facts: &Facts, what: &str) -> (WaitsFor, String) {
     (waits_for, words + &lost)
 }
 
-/// What the broker says of the queue.
 fn in_queue(facts: &Facts) -> String {
     match facts.in_queue {
         None => "and no worker has begun".to_owned(),
@@ -424,7 +424,7 @@ fn in_queue(facts: &Facts) -> String {
     }
 }
 
-/// Which permit is waited for, and who has them.
+/// Names the concurrency limit and how many of its permits are taken; for a follower, the jobs it waits for.
 fn permit(facts: &Facts) -> String {
     let Some((limit, taken)) = &facts.situation.to_send.limit else { return "a permit".to_owned() };
     if followed(facts) {
@@ -432,7 +432,7 @@ fn permit(facts: &Facts) -> String {
         let named: Vec<_> = follows.iter().take(5).collect();
         let more = if follows.len() > named.len() { ", .." } else { "" };
         return match named.as_slice() {
-            // They have just ended.
+            // The followed jobs have ended since the outbox was read.
             [] => "the end of jobs that it follows".to_owned(),
             [one] => format!("the end of {one}, which it follows"),
             several => format!("the ends of {} jobs, which it follows: {}{more}", follows.len(), list(several)),
@@ -441,19 +441,18 @@ fn permit(facts: &Facts) -> String {
     format!("a permit of the concurrency limit `{}`: {taken} of {} are taken", limit.name, limit.permits)
 }
 
-/// The jobs that it follows and that have not ended.
 fn follows(facts: &Facts) -> Vec<JobId> {
     let JobDiagnostics { to_send: owed, follows, .. } = &facts.situation;
     let one = owed.limit.as_ref().and_then(|(limit, _)| job_of_end(&limit.name));
     follows.iter().copied().chain(one).collect()
 }
 
-/// Whether it follows another job: of what it waits for, nobody ever has a permit.
+/// Whether the job waits for other jobs to end. It then waits under a limit with 0 permits, which no job can take.
 fn followed(facts: &Facts) -> bool {
     facts.situation.to_send.limit.as_ref().is_some_and(|(limit, _)| limit.permits == 0)
 }
 
-/// Who holds a message, and whether he lives.
+/// Names the process that holds a message, and says when its last heartbeat was.
 fn holding(facts: &Facts, holder: [u8; 16]) -> String {
     match facts.situation.processes.iter().find(|process| process.boot == holder) {
         Some(process) => format!("{} ({})", process.worker, heard(facts, process)),
@@ -461,7 +460,7 @@ fn holding(facts: &Facts, holder: [u8; 16]) -> String {
     }
 }
 
-/// When a process was heard of.
+/// Describes when the last heartbeat of a process was, and when the process is or was presumed dead.
 fn heard(facts: &Facts, process: &LiveProcess) -> String {
     let ttl = i64::try_from(facts.ttl.as_millis()).unwrap_or(i64::MAX);
     let last = Timestamp::from_millis(process.until.as_millis().saturating_sub(ttl));
@@ -473,7 +472,7 @@ fn heard(facts: &Facts, process: &LiveProcess) -> String {
     }
 }
 
-/// Who lives besides the one that asks.
+/// Names the live processes besides this one; if there are some that work on the job, only those.
 fn living(facts: &Facts) -> String {
     let job = &facts.view.job;
     let attends = |process: &&LiveProcess| {

@@ -1,4 +1,4 @@
-//! The sentence of every state, word for word.
+//! The exact explanation for each state.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ fn after(secs: u64) -> Timestamp {
     NOW + Duration::from_secs(secs)
 }
 
-/// A job in this state, submitted 100 s ago, embedded, of a task with two retries and a timeout of a minute.
+/// A job in this state, submitted 100 s ago, without a broker, of a task with two retries and a timeout of a minute.
 fn facts(state: State) -> Facts {
     let mut job = Job::new(JobId::from_bytes([7; 16]), "count", before(100));
     job.state = state;
@@ -59,7 +59,7 @@ fn over_a_broker(state: State) -> Facts {
     Facts { queue: Some("ork.task.count".into()), ..facts(state) }
 }
 
-/// Another process, last heard of so many seconds ago.
+/// Adds another process, with its last heartbeat `heard` seconds ago.
 fn with(mut facts: Facts, name: &str, boot: [u8; 16], heard: u64) -> Facts {
     let until = before(heard) + facts.ttl;
     facts.situation.processes.push(LiveProcess::new(name, boot, until));
@@ -82,7 +82,7 @@ fn no_luck() -> Failure {
 }
 
 #[test]
-fn ready_and_nobody_works() {
+fn ready_without_other_processes() {
     let facts = owing(facts(State::Ready), PendingOutbox { free: 1, ..PendingOutbox::default() });
     let words = "submitted 1m 40s ago and not begun: no worker has taken its message; \
                  no other process lives: start a worker";
@@ -90,7 +90,7 @@ fn ready_and_nobody_works() {
 }
 
 #[test]
-fn ready_and_others_are_busy() {
+fn ready_with_other_live_processes() {
     let facts = with(facts(State::Ready), "one", ONE, 2);
     let facts = with(with(facts, "two", TWO, 3), "dead", [3; 16], 40);
     let facts = owing(facts, PendingOutbox { free: 1, lost: 2, ..PendingOutbox::default() });
@@ -101,7 +101,7 @@ fn ready_and_others_are_busy() {
 }
 
 #[test]
-fn ready_and_taken() {
+fn ready_and_held_by_a_worker() {
     let base = facts(State::Ready);
     let owed = PendingOutbox { held: vec![(ONE, 1)], ..PendingOutbox::default() };
     let facts = owing(with(base.clone(), "one", ONE, 4), owed.clone());
@@ -131,7 +131,7 @@ fn ready_and_not_sent_to_the_broker() {
 }
 
 #[test]
-fn ready_and_in_the_queue() {
+fn ready_and_in_the_broker_queue() {
     let words = "submitted 1m 40s ago and not begun: its message went to the queue `ork.task.count` of the broker, \
                  and no worker has begun; no other process lives: start a worker";
     says(&over_a_broker(State::Ready), WaitsFor::Worker, words);
@@ -153,14 +153,14 @@ fn process_that_holds_a_message_of_a_job_is_named() {
 }
 
 #[test]
-fn ready_and_sent_by_processes_that_have_a_broker() {
+fn ready_but_this_process_has_no_broker() {
     let words = "submitted 1m 40s ago and not begun: nothing is owed for it in this store: its messages are with a \
                  broker, and this process has none, so set ORK_BROKER as its workers have it";
     says(&facts(State::Ready), WaitsFor::Worker, words);
 }
 
 #[test]
-fn given_back() {
+fn requeued_attempt_is_ready() {
     let mut facts = owing(facts(State::Ready), PendingOutbox { free: 1, lost: 1, ..PendingOutbox::default() });
     facts.view.job.started = Some(before(50));
     let words = "attempt 1 of 3 was given back or taken up again, and is next: no worker has taken its message; \
@@ -178,7 +178,7 @@ fn ready_for_its_join() {
     says(&facts, WaitsFor::Worker, words);
 }
 
-/// Running since 20 s.
+/// Marks the job as running for 20 s.
 fn runs(mut facts: Facts) -> Facts {
     facts.view.job.started = Some(before(20));
     facts.view.job.worker = Some("one/01010101".into());
@@ -308,9 +308,9 @@ fn cancelled() {
     says(&facts, WaitsFor::Nothing, &words);
 }
 
-/// Whatever the facts, however odd together: a sentence, of one line.
+/// Every combination of facts, even an impossible one, gives a sentence of one line.
 #[test]
-fn every_state_has_its_sentence_whatever_is_owed() {
+fn every_state_has_a_sentence_of_one_line() {
     for state in State::ALL {
         for phase in [Phase::Start, Phase::Join] {
             for owed in [
@@ -332,7 +332,7 @@ fn every_state_has_its_sentence_whatever_is_owed() {
 }
 
 #[test]
-fn a_run_that_waits_for_its_tasks() {
+fn workflow_run_waits_for_its_steps() {
     let mut facts = facts(State::Waiting);
     let step = |name: &str, stage| RunStep { state: stage, ..RunStep::new(name.into(), "t".into()) };
     let steps = vec![step("a", StepState::Succeeded), step("b", StepState::Started), step("c", StepState::Waiting)];
@@ -343,7 +343,7 @@ fn a_run_that_waits_for_its_tasks() {
 }
 
 #[test]
-fn a_schedule_between_its_times_and_one_that_is_paused() {
+fn schedule_waits_for_its_next_time_or_is_paused() {
     let mut facts = facts(State::Retrying);
     let ticks = ScheduleState { next: Some(after(6)), ..ScheduleState::default() };
     facts.view.job.role = Some(Box::new(JobRole::Schedule(ticks)));
@@ -354,7 +354,7 @@ fn a_schedule_between_its_times_and_one_that_is_paused() {
 }
 
 #[test]
-fn a_job_that_follows_others_names_those_that_have_not_ended() {
+fn follower_names_the_followed_jobs_that_have_not_ended() {
     let id = |n: u8| JobId::from_bytes([n; 16]);
     let following = |name: Arc<str>, follows: Vec<JobId>| {
         let limit = Some((Limit { name, permits: 0 }, 0));
@@ -377,6 +377,6 @@ fn a_job_that_follows_others_names_those_that_have_not_ended() {
         many.sentence.ends_with(&format!("{}, ..", id(5))) && !many.sentence.contains(&id(6).to_string()),
         "{many}"
     );
-    // Between two looks at the store the last one has ended.
+    // The last followed job has ended between two reads of the store.
     says(&several(0), WaitsFor::Job, &format!("{begin} of jobs that it follows"));
 }

@@ -1,11 +1,12 @@
-//! Times, numbers and lists as a sentence says them. Pure.
+//! Formats durations, times, counts and lists for sentences. Pure.
 
 use std::fmt::Display;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// How long something takes, no more exact than anybody wants to know.
+/// Formats a duration, rounded down: to seconds below an hour, to minutes below a day, otherwise to hours. Below a
+/// second it is in milliseconds.
 pub(super) fn span(time: Duration) -> String {
     let (secs, step) = match time.as_secs() {
         0 => return format!("{}ms", time.as_millis()),
@@ -16,7 +17,7 @@ pub(super) fn span(time: Duration) -> String {
     humantime::format_duration(Duration::from_secs(secs / step * step)).to_string()
 }
 
-/// How long ago something was; of what is yet to come, a moment.
+/// Formats how long ago a time was. A time in the future, as after a clock was set back, is `just now`.
 pub(super) fn ago(now: Timestamp, then: Timestamp) -> String {
     match (now - then).as_secs() {
         0 => "just now".to_owned(),
@@ -24,7 +25,7 @@ pub(super) fn ago(now: Timestamp, then: Timestamp) -> String {
     }
 }
 
-/// Which attempt, and of how many where that is known.
+/// Formats the number of an attempt, with the number of attempts if it is known.
 pub(super) fn attempt(n: u32, most: Option<u32>) -> String {
     match most {
         Some(most) => format!("attempt {n} of {}", most.max(n)),
@@ -32,12 +33,12 @@ pub(super) fn attempt(n: u32, most: Option<u32>) -> String {
     }
 }
 
-/// So many of a thing.
+/// Formats a count with its noun.
 pub(super) fn some(n: u64, thing: &str) -> String {
     if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
 }
 
-/// One after the other.
+/// Joins items with commas.
 pub(super) fn list(items: &[impl Display]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -47,12 +48,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_as_exact_as_anybody_wants_to_know() {
+    fn durations_are_rounded_down_for_reading() {
         let said = [0, 250, 1_999, 61_000, 3_725_000, 90_061_000].map(|ms| span(Duration::from_millis(ms)));
         assert_eq!(said, ["0ms", "250ms", "1s", "1m 1s", "1h 2m", "1day 1h"]);
         let now = Timestamp::from_millis(10_000);
         assert_eq!(ago(now, Timestamp::from_millis(7_900)), "2s ago");
-        // A clock that was set back.
+        // The clock was set back, so `then` is in the future.
         assert_eq!(ago(now, Timestamp::from_millis(99_000)), "just now");
     }
 }
