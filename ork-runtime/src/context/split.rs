@@ -52,7 +52,7 @@ pub(crate) enum NoSplit {
 /// The data of the parts, in index order.
 pub(crate) type Data<'a> = dyn Iterator<Item = serde_json::Result<Bytes>> + Send + 'a;
 
-/// The data of one part of a job that was split by a number.
+/// The data of one part, for a job that was split into a number of parts.
 #[derive(Serialize)]
 struct Numbered {
     part: u64,
