@@ -80,7 +80,7 @@ pub(crate) struct About {
     pub phase: Phase,
     /// The number of the attempt as the task sees it: within its phase, and starting at 1.
     pub attempt: u32,
-    /// The number of the attempt as the store counts it, over all phases. It tells whether an attempt is stale.
+    /// The number of the attempt as the store counts it, over all phases. It identifies stale attempts.
     pub fence: u32,
     /// Whether the job is one of a set of parts that its sender made and that a part queue counts.
     pub member: bool,
