@@ -1,4 +1,4 @@
-//! Why an attempt failed, in plain data that can be stored, sent and shown.
+//! The reason why an attempt failed, as plain data that can be stored, sent and shown.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// Whether another attempt could end otherwise.
+    /// Whether another attempt could succeed.
     pub const fn may_pass_later(self) -> bool {
         match self {
             Self::Task | Self::Panic | Self::Timeout | Self::Lost => true,

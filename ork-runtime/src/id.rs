@@ -61,7 +61,7 @@ impl JobId {
     }
 }
 
-/// A text of the format `uuid`, so that tasks may take and return ids.
+/// A string with the format `uuid`, so that tasks can take and return ids.
 impl schemars::JsonSchema for JobId {
     fn inline_schema() -> bool {
         true

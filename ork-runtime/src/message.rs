@@ -15,7 +15,7 @@ use crate::id::{Fingerprint, JobId};
 use crate::job::{Job, ReplyTo, State};
 use crate::output::OutputRef;
 
-/// What a message asks a worker to do.
+/// The work that a message requests from a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WorkKind {
     /// Run the task: its split if it has one, otherwise its function.
@@ -48,7 +48,7 @@ pub struct Message {
     pub parent: Option<JobId>,
     /// The name of the task.
     pub task: String,
-    /// Which work the message asks for.
+    /// The work that the message requests.
     pub kind: WorkKind,
     /// The number of the attempt, starting at 1.
     pub attempt: u32,

@@ -27,7 +27,7 @@ pub enum CancelMode {
     Immediate,
 }
 
-/// What a job records about the jobs below it.
+/// The counts and flags that a job keeps about the jobs below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tree {

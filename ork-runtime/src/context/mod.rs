@@ -65,7 +65,7 @@ pub struct Progress {
     pub info: String,
 }
 
-/// What a context knows about its job.
+/// The information that a context has about its job.
 #[derive(Debug, Clone)]
 pub(crate) struct About {
     /// The id of the job.
@@ -315,8 +315,8 @@ impl Context {
         Metrics(self)
     }
 
-    /// Submits a job as a child of this one and returns its id. By then the job is in the store, or confirmed by the
-    /// broker.
+    /// Submits a job as a child of this one and returns its id. When this returns, the job is in the store, or
+    /// confirmed by the broker.
     ///
     /// This job ends when its own work and all of its children have ended. It fails if one of them failed. With a
     /// store, a later attempt that submits the same children again gets the same jobs: those that succeeded are left

@@ -12,7 +12,7 @@ use crate::id::JobId;
 use crate::job::{Job, State};
 use crate::ledger::Counts;
 
-/// What happened to a job, or to one of its parts.
+/// The kind of an event: what happened to a job, or to one of its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum EventKind {

@@ -147,7 +147,7 @@ pub enum HookError {
         at: usize,
         /// The name of the field.
         field: String,
-        /// What is wrong with the field.
+        /// The reason why the field is invalid.
         expected: String,
     },
     /// A field of the part hook is missing.
@@ -169,7 +169,7 @@ pub enum HookError {
     /// The name of the part queue is invalid.
     #[error("the part hook's `part_queue` {expected}")]
     Queue {
-        /// What is wrong with the name.
+        /// The reason why the name is invalid.
         expected: String,
     },
 }
@@ -186,7 +186,7 @@ fn clip(text: &str, most: usize) -> String {
     }
 }
 
-/// Checks a name. The error says what is wrong with it.
+/// Checks a name. The error is the reason why it is invalid.
 fn name(name: &str, prefixes: &[String]) -> Result<(), String> {
     if name.is_empty() {
         return Err("is empty".to_owned());

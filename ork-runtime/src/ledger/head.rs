@@ -11,7 +11,7 @@ pub enum Halt {
     Cancelled,
 }
 
-/// What a ledger records apart from its shards. It is stored with the job.
+/// The part of a ledger that is not in its shards. It is stored with the job.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Head {
     /// The number of the current run of the split. Anything that belongs to an older epoch is ignored. 0 if the split

@@ -80,7 +80,7 @@ impl From<PartResult> for PartState {
     }
 }
 
-/// What the ledger records about one part.
+/// The state of one part, as the ledger records it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartProgress {
     /// The index of the part.

@@ -13,7 +13,7 @@ pub const SHARD_SIZE: u64 = 65_536;
 /// retries or losses.
 const LONGEST: usize = 1 << 20;
 
-/// The bit of a position which says that the number after it counts losses, not attempts.
+/// The bit in a position that marks the number after it as losses instead of an attempt.
 const LOSS: u32 = 1 << 31;
 
 /// The version of the stored form. A program that reads a later version refuses it.

@@ -1,4 +1,4 @@
-//! What the tasks of a program take and return, as documents for programs in other languages. Pure code.
+//! The inputs and outputs of a program's tasks, as documents for programs in other languages. Pure code.
 //!
 //! [`bundle`] is one JSON Schema of all tasks, [`asyncapi`] adds how their messages travel, and [`fingerprint`] is a
 //! short id of a schema. With the feature `workflow`, `compare` reports what a change breaks.

@@ -91,7 +91,7 @@ pub enum InputError {
     /// The body is not JSON.
     #[error("the body is not JSON: {message}")]
     NotJson {
-        /// What is wrong, and at which position.
+        /// The mistake and its position.
         message: String,
     },
     /// The body is not an object, although the task has named inputs.
@@ -115,7 +115,7 @@ pub enum InputError {
     Wrong {
         /// The path of the value, such as `size.width`.
         field: String,
-        /// What was found, and what was expected.
+        /// The value that was found, and what was expected.
         message: String,
     },
     /// The task has no input with this name.

@@ -121,7 +121,7 @@ fn unreadable<T: DeserializeOwned>(json: &[u8]) -> serde_json::Error {
     ))
 }
 
-/// What was observed while a value was written.
+/// Observations that were made while a value was written.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     nulls: bool,
