@@ -114,7 +114,7 @@ pub(crate) struct External {
     pub runs: Runs,
     /// The form in which a function receives the input.
     pub form: Form,
-    /// The path of the workflow's folder on the machine of the client that submitted it.
+    /// The path of the workflow's folder, as the client that submitted the run sees it.
     pub folder: Option<String>,
     /// Additional environment variables for the process.
     pub env: BTreeMap<String, String>,

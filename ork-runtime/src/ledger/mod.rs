@@ -2,7 +2,7 @@
 //! that nothing is counted twice. Pure code, without I/O or a clock.
 //!
 //! A ledger is *open* while the split yields parts. Parts are *appended* in pages, and `seal(n)` fixes their number.
-//! Only a sealed ledger can be complete, and it is complete when every index below `n` is settled. Every method
+//! Only a sealed ledger can be complete, and it is complete when every index below `n` is settled. Every change
 //! returns an enum, so that its caller has to handle late, repeated and unknown messages. Stores keep the [`Head`]
 //! with the job and each [`Shard`] in a separate row. The model checker runs this same code.
 
@@ -23,7 +23,7 @@ use crate::policy::{OnError, Policy};
 /// The maximum number of parts of a job: an index has 32 bits in every store.
 pub const MOST_PARTS: u64 = 1 << 32;
 
-/// How a part ended. A part ends only once, unless its job is resumed.
+/// How a part ended. This is final, unless the job is resumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PartResult {
     /// The function returned an output.
