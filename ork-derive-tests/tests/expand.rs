@@ -1,6 +1,7 @@
-//! What the attribute writes, as files that a reviewer can read: `expand/NAME.rs` and `expand/NAME.expanded.rs`.
+//! The expansions of the attribute, as files that a reviewer can read: `expand/NAME.rs` and
+//! `expand/NAME.expanded.rs`.
 //!
-//! The macro's own modules are compiled into this test and called on tokens. `ORK_BLESS=1` writes the files anew.
+//! The modules of the macro are compiled into this test and called with tokens. `ORK_BLESS=1` rewrites the files.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test may panic as the test may")]
 
@@ -14,7 +15,7 @@ use syn::{File, Item, ItemFn, Meta};
 mod task;
 
 #[test]
-fn expansions_are_what_the_files_say() {
+fn expansions_match_the_files() {
     let mut cases: Vec<_> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.retain(|path| !path.to_string_lossy().ends_with(".expanded.rs"));
     cases.sort();
@@ -23,9 +24,9 @@ fn expansions_are_what_the_files_say() {
     assert!(wrong.is_empty(), "ORK_BLESS=1 writes what is expanded now:\n{}", wrong.join("\n"));
 }
 
-/// The size of what a task adds is part of what is promised: see `docs/performance.md`.
+/// The size of an expansion is guaranteed: see `docs/performance.md`.
 #[test]
-fn a_task_with_two_inputs_adds_few_lines() {
+fn task_with_two_inputs_adds_few_lines() {
     let source = fs::read_to_string(folder().join("whole.rs")).unwrap();
     let lines = |text: &str| text.lines().filter(|line| !line.trim().is_empty()).count();
     let added = lines(&expand(&source)) - lines(&source);
@@ -33,7 +34,7 @@ fn a_task_with_two_inputs_adds_few_lines() {
 }
 
 #[test]
-fn an_item_that_cannot_be_read_is_still_there() {
+fn invalid_item_is_still_emitted() {
     let item: proc_macro2::TokenStream = "struct Album { path: String }".parse().unwrap();
     let expanded = task::expand("retries = 3".parse().unwrap(), &item).to_string();
     assert!(expanded.starts_with(&item.to_string()), "{expanded}");
@@ -44,7 +45,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/expand")
 }
 
-/// Compares one pair; answers what differs.
+/// Compares a pair of files. Returns the first difference.
 fn difference(case: &Path) -> Option<String> {
     let expanded = expand(&fs::read_to_string(case).unwrap());
     let path = case.with_extension("expanded.rs");
@@ -66,7 +67,7 @@ fn difference(case: &Path) -> Option<String> {
     ))
 }
 
-/// Expands every `#[task]` of a file.
+/// Expands each `#[task]` of a file.
 fn expand(source: &str) -> String {
     let mut file: File = syn::parse_str(source).unwrap();
     file.items = file.items.into_iter().flat_map(expand_item).collect();

@@ -1,4 +1,4 @@
-//! The expansion keeps silent under strict lints, in a crate that is as public as can be.
+//! The expansion causes no warnings under strict lints, in a crate with as many public items as possible.
 
 #![forbid(unsafe_code, non_camel_case_types, dead_code)]
 #![deny(
@@ -61,19 +61,19 @@ pub fn measure_part(paths: Vec<String>) -> Result<impl Iterator<Item = measure>>
     Ok(paths.into_iter().map(|path| measure { path, width: 1, _slack: None }))
 }
 
-/// Folds them.
+/// Combines the parts.
 #[task(join)]
 pub async fn measure_join(parts: Parts<u32>, _: Context) -> Result<u64> {
     Ok(parts.all_ok()?.collect().await?.into_iter().map(u64::from).sum())
 }
 
-/// Takes many flags, whose names begin alike.
+/// Takes many flags with similar names.
 #[task]
 pub fn flags(flag_one: bool, flag_two: bool, flag_three: bool, flag_four: bool) -> u32 {
     [flag_one, flag_two, flag_three, flag_four].into_iter().map(u32::from).sum()
 }
 
-/// Was better once.
+/// A deprecated task.
 #[deprecated = "use `flags`"]
 #[task]
 pub fn outdated(value: u32) -> u32 {
@@ -97,9 +97,9 @@ mod inner {
     }
 }
 
-/// Uses what is only called by ork.
+/// Uses the items that otherwise only ork uses.
 #[test]
-fn the_messages_are_there() {
+fn messages_can_be_used() {
     assert_eq!(format!("{:?}", inner::hidden { value: 1 }), r#"hidden {"value":1}"#);
     assert_eq!(format!("{:?}", inner::main {}), "main {}");
 }

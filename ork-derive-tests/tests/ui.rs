@@ -1,4 +1,4 @@
-//! Every mistake, and the words for it. Bless with `TRYBUILD=overwrite`, then read what changed.
+//! Tests the compile error of each mistake. Bless with `TRYBUILD=overwrite`, then read what has changed.
 
 #[test]
 fn ui() {

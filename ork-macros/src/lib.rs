@@ -1,6 +1,6 @@
-//! The `#[task]` attribute of ork. Use it as `ork::task`: its expansion calls the `ork` of the very same version.
+//! The `#[task]` attribute of ork. Use it as `ork::task`: its expansion calls the `ork` of exactly the same version.
 //!
-//! Start with `task::expand`, the four steps of an expansion; `ork-derive-tests` shows what they make.
+//! Start reading with `task::expand`, which has the four steps of an expansion. `ork-derive-tests` shows the results.
 
 use proc_macro::TokenStream;
 
@@ -8,10 +8,10 @@ mod task;
 #[cfg(feature = "workflow")]
 mod workflow;
 
-/// Makes a function a task, or the split or the join of one.
+/// Makes a function a task, or the split or the join of a task.
 ///
-/// The function stays as it is and can be called as ever. Beside it stands a *message*: a struct of the same name, to
-/// submit a job with, whose fields are the inputs.
+/// The function stays unchanged and can still be called. The attribute adds a *message*: a struct with the same name
+/// and a field for each input, with which jobs are submitted.
 ///
 /// ```
 /// use ork::{Context, Parts, Result, task};
@@ -42,18 +42,19 @@ mod workflow;
 ///
 /// # Parameters
 ///
-/// | parameter | is given |
+/// | parameter | value |
 /// |---|---|
-/// | `name: T` | the property `name` of the message; an `Option` may be left out |
+/// | `name: T` | the property `name` of the message; an `Option` may be omitted |
 /// | `input: T`, as the only input | the whole message |
-/// | `context: Context` | what the task knows of its job and may ask of ork |
-/// | `state: State<T>` | what the application gave to its tasks |
+/// | `context: Context` | the context of the job, with information about it and methods to submit further jobs |
+/// | `state: State<T>` | a value that the application gave to its tasks |
 /// | `parts: Parts<T>`, in a join | the outcomes of the parts |
 ///
 /// An input is owned and derives `serde::Deserialize`, `serde::Serialize` and `schemars::JsonSchema`. `Context`,
-/// `State` and `Parts` are known by the last word of the type's path. Where that is wrong a mark on the parameter says
-/// what it is: `#[context]` and `#[state]` for an alias, `#[input]` for a type of your own that is called like one of
-/// ork's. A documentation comment on a parameter describes it in the task's schema.
+/// `State` and `Parts` are recognized by the last segment of the type's path. Where that is wrong, an attribute on
+/// the parameter states what it is: `#[context]` and `#[state]` for an alias, `#[input]` for a type of your own that
+/// has the name of one of ork's types. A documentation comment on a parameter becomes its description in the schema
+/// of the task.
 ///
 /// ```
 /// mod my {
@@ -72,32 +73,32 @@ mod workflow;
 /// }
 /// ```
 ///
-/// # What it returns
+/// # Return values
 ///
-/// Nothing, a value that derives `serde::Serialize` and `schemars::JsonSchema`, or a `Result` of one whose error is an
-/// error of any kind: every `std::error::Error`, `anyhow::Error`, `ork::Error`, a `String`. A `Result` goes by that
-/// name, be it `ork::Result<T>` or `io::Result<T>`; one under another name is refused. `fn` and `async fn` both do: a
-/// `fn` runs where it may block.
+/// A task returns nothing, a value that derives `serde::Serialize` and `schemars::JsonSchema`, or a `Result` of one.
+/// The error can be any `std::error::Error`, `anyhow::Error`, `ork::Error` or a `String`. A `Result` is recognized by
+/// its name, such as `ork::Result<T>` or `io::Result<T>`; under another name it is a compile error. Both `fn` and
+/// `async fn` are allowed. A `fn` runs on a thread that may block.
 ///
 /// # Split and join
 ///
-/// The functions of a task `x` belong together by their names: `x_part` is its split and `x_join` its join.
+/// The functions of a task `x` belong together by name: `x_part` is its split and `x_join` its join.
 ///
-/// - `#[task(part)] fn x_part(..)` takes the inputs of the whole job and returns the parts, as messages `x { .. }`: in a
-///   `Vec`, from any iterator or any `Stream`, each of them alone or in a `Result`. Nothing is pulled before there is
+/// - `#[task(part)] fn x_part(..)` takes the inputs of the whole job and returns the parts as messages `x { .. }`: in
+///   a `Vec`, any iterator or any `Stream`, each of them plain or in a `Result`. A part is taken only when there is
 ///   room for it, so there may be any number of parts.
 /// - `#[task] fn x(..)` is called for each part.
-/// - `#[task(join)] fn x_join(parts: Parts<T>)` is called when every part has ended. `T` is what `x` returns.
-///   That it is due, and what it returned, is recorded exactly once; like each function it is executed at least once: a worker
-///   that dies inside of it has it called again.
+/// - `#[task(join)] fn x_join(parts: Parts<T>)` is called when every part has ended. `T` is the type that `x`
+///   returns. It is recorded exactly once that the join is due and what it returned. Like any function it is executed
+///   at least once: if a worker dies during the call, the function is called again.
 ///
-/// `x_part { .. }` submits the whole job and `x { .. }` one run of the function alone. The three stand in one crate.
+/// `x_part { .. }` submits the whole job and `x { .. }` a single run of the function. All three must be in one crate.
 ///
-/// # A task that splits itself
+/// # Dynamic splits
 ///
-/// A task without a split may make its parts while it runs, with `Context::split`. Each part is a call of the same
-/// function with the same input, in which `Context::is_part` is true. Such a task may have a join, which returns what the
-/// task returns: it runs for the jobs that have split themselves, and only for those.
+/// A task without a split can create parts while it runs, with `Context::split`. Each part is a call of the same
+/// function with the same input, in which `Context::is_part` returns `true`. Such a task may have a join, which must
+/// return the same type as the task. The join runs only for jobs that have split themselves.
 ///
 /// ```
 /// use ork::{Context, Parts, Result, task};
@@ -123,49 +124,49 @@ mod workflow;
 ///
 /// # Names
 ///
-/// A task is called like its function, and a `main` like its module; `name = ".."` says otherwise. Names are part of
-/// what is sent between programs: another name is another task.
+/// A task has the name of its function, or that of its module if the function is `main`; `name = ".."` overrides
+/// this. Names are part of the messages between programs, so a task with another name is another task.
 ///
 /// # Options
 ///
-/// | option | on | what it says |
+/// | option | on | meaning |
 /// |---|---|---|
 /// | `part`, `join` | | the function is the split or the join |
 /// | `name = "resize"` | `x` | the name of the task |
-/// | `queue = "slow"` | `x` | the queue it shares with others; by default it has its own |
-/// | `priority = 9` | `x` | from 0 to 9; higher goes first |
-/// | `concurrency = 4` | `x` | how many calls of it may run at once, over all workers of a store |
-/// | `concurrency(4, key = "tenant")` | `x` | the same for each value of an input; values are compared as JSON values: `1` is `1.0` |
-/// | `unique = "report"` | `x` | a key: of all jobs with it one at a time has not ended, and others are refused |
-/// | `retries = 3` | each | attempts after the first |
-/// | `backoff = "1s"` | each | the pause before the first retry; it doubles up to ten minutes, or stays if it is longer |
-/// | `timeout = "1h 30m"` | each | how long one attempt may take |
-/// | `chunk = 100` | `x_part`, or an `x` that splits itself | how many parts go to the store at once |
-/// | `on_error = "stop"` | as `chunk` | a failed part skips those that have not started; `"finish"` runs them all |
-/// | `tolerate = "5%"`, `= 3` | as `chunk` | how many parts may fail in a job that succeeds |
+/// | `queue = "slow"` | `x` | a queue that several tasks share; by default each task has its own |
+/// | `priority = 9` | `x` | from 0 to 9; jobs with a higher priority run first |
+/// | `concurrency = 4` | `x` | the number of calls that may run at once, over all workers of a store |
+/// | `concurrency(4, key = "tenant")` | `x` | a limit for each value of an input, compared as JSON: `1` is `1.0` |
+/// | `unique = "report"` | `x` | a unique key: a job is rejected while another one that holds the key is active |
+/// | `retries = 3` | each | the number of attempts after the first one |
+/// | `backoff = "1s"` | each | the pause before the first retry; doubles up to ten minutes, or stays if it is longer |
+/// | `timeout = "1h 30m"` | each | the time limit of an attempt |
+/// | `chunk = 100` | `x_part`, or an `x` that splits itself | the number of parts sent to the store at once |
+/// | `on_error = "stop"` | as `chunk` | a failed part skips those that have not started; `"finish"` runs all |
+/// | `tolerate = "5%"`, `= 3` | as `chunk` | the number of parts that may fail in a job that succeeds |
 /// | `crate = "other"` | each | the path of ork's crate, if it is not `ork` |
 ///
 /// Durations are numbers with `ms`, `s`, `m`, `h` or `d`.
 ///
 /// # Errors
 ///
-/// Every mistake of an item is reported at once, at the words that are wrong, and the function is still there for those
-/// that call it.
+/// All mistakes of an item are reported together, at the tokens that are wrong. The function itself is still emitted,
+/// so that its callers do not fail as well.
 #[proc_macro_attribute]
 pub fn task(words: TokenStream, item: TokenStream) -> TokenStream {
     task::expand(words.into(), &item.into()).into()
 }
 
-/// A workflow that is part of the program: `workflow!(pub NAME = "file.yaml")` makes a static of that name.
+/// Embeds a workflow in the program: `workflow!(pub NAME = "file.yaml")` defines a static of that name.
 ///
-/// The path starts where the source file is, as that of `include_str!` does. Everything that is wrong with the workflow and can be
-/// known while the program is built is a compile error: its language, its references, its graph. What its tasks take and
-/// return is known when the program is linked: beside the static stands a test that checks that, so that `cargo test` fails
-/// where a type does not fit, and every run checks it once more.
+/// The path is relative to the source file, as for `include_str!`. Mistakes that can be found at compile time are
+/// compile errors: in the syntax, the references and the graph of the workflow. The inputs and outputs of its tasks
+/// are known only after linking. A test that the macro generates next to the static checks them, so `cargo test`
+/// fails if a type does not fit. Every run checks them again.
 ///
 /// # Errors
 ///
-/// All that is wrong at once, with the places in the workflow's file.
+/// All mistakes are reported together, with their positions in the workflow file.
 #[cfg(feature = "workflow")]
 #[proc_macro]
 pub fn workflow(input: TokenStream) -> TokenStream {

@@ -1,4 +1,4 @@
-//! `workflow!`: a file read and checked while the program is built, as far as that is possible.
+//! The `workflow!` macro, which reads a workflow file and checks it at compile time, as far as that is possible.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ impl Parse for Item {
     }
 }
 
-/// The static of a workflow, and the test that holds it against the tasks.
+/// Expands to the static of a workflow, and to the test that checks it against the tasks.
 pub(crate) fn expand(input: TokenStream) -> TokenStream {
     let expanded = syn::parse2::<Item>(input).and_then(|item| expand_item(&item));
     expanded.unwrap_or_else(|error| error.to_compile_error())

@@ -1,4 +1,4 @@
-//! Why an attempt failed, in plain data that can be stored, sent and shown.
+//! The reason why an attempt failed, as plain data that can be stored, sent and shown.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// Whether another attempt could end otherwise.
+    /// Whether another attempt could succeed.
     pub const fn may_pass_later(self) -> bool {
         match self {
             Self::Task | Self::Panic | Self::Timeout | Self::Lost => true,
@@ -82,17 +82,18 @@ pub struct Failure {
     pub retryable: bool,
 }
 
-/// Messages longer than this many bytes are cut: a failure is stored with every attempt.
+/// The maximum length of a message in bytes. Longer messages are truncated, because a failure is stored with every
+/// attempt.
 const LONGEST: usize = 8 * 1024;
 
 impl Failure {
-    /// A failure of this kind.
+    /// Creates a failure of this kind.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         let (message, retryable) = (cut(message.into()), kind.may_pass_later());
         Self { kind, message, causes: Vec::new(), details: None, retryable }
     }
 
-    /// The same failure with the sources of `error` as its causes.
+    /// Adds the sources of `error` as causes.
     #[must_use]
     pub fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
         let sources = std::iter::successors(error.source(), |source| source.source());
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_message_is_cut_between_characters() {
+    fn long_message_is_truncated_at_a_char_boundary() {
         let failure = Failure::new(FailureKind::Task, "ä".repeat(10_000));
         assert!(failure.message.len() <= LONGEST + 3);
         assert!(failure.message.ends_with('…'));

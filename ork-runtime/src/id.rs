@@ -1,4 +1,4 @@
-//! Identities: newtypes that cannot be mixed up, with one spelling each.
+//! Identifiers, as distinct types with one text form each.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Names one job: a time-ordered UUID (version 7), spelled in lower-case hex with hyphens.
+/// The id of a job: a time-ordered UUID (version 7), written in lower-case hex with hyphens.
 ///
 /// ```
 /// let id = ork::JobId::new();
@@ -17,34 +17,34 @@ use uuid::Uuid;
 #[serde(transparent)]
 pub struct JobId(Uuid);
 
-/// The namespace of the ids that other programs choose (RFC 9562, section 5.5).
+/// The UUID namespace of ids that other programs choose (RFC 9562, section 5.5).
 const FOREIGN: Uuid = Uuid::from_u128(0x6f72_6b2d_776f_5264_8a6f_622d_6e61_6d65);
 
 impl JobId {
-    /// Makes a new id; later ids sort after earlier ones.
+    /// Creates a new id. Later ids sort after earlier ones.
     #[expect(clippy::new_without_default, reason = "every call gives another id")]
     pub fn new() -> Self {
         Self(Uuid::now_v7())
     }
 
-    /// The id of a job whose sender called it `name`: the name itself if it is a UUID, else a digest of it.
+    /// Returns the id of a job that its sender named `name`: the name itself if it is a UUID, otherwise a hash of it.
     ///
-    /// Two messages with one name are one job, so a message that is published twice runs once.
+    /// Messages with the same name belong to the same job, so a message that is published twice runs once.
     pub fn from_foreign(name: &str) -> Self {
         Self(Uuid::parse_str(name).unwrap_or_else(|_| Uuid::new_v5(&FOREIGN, name.as_bytes())))
     }
 
-    /// The id of a job below this one that is called `name` there. It sorts as if it were made at the same time.
+    /// Returns the id of the job named `name` below this job. It has the time of this id, so both sort together.
     pub(crate) fn below(self, name: &[u8]) -> Self {
         let mut bytes = Uuid::new_v5(&self.0, name).into_bytes();
         for (byte, time) in bytes.iter_mut().zip(self.0.as_bytes().iter().take(6)) {
             *byte = *time;
         }
-        // Version 8: what its bits mean is our own affair (RFC 9562, section 5.8).
+        // Version 8 leaves the meaning of the bits to the application (RFC 9562, section 5.8).
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 
-    /// The id of what follows this job by its hook number `at`; always the same one.
+    /// Returns the id of the job that hook number `at` of this job submits. It is always the same.
     #[must_use]
     pub fn following(self, at: usize) -> Self {
         Self(Uuid::new_v5(&self.0, format!("on_complete.{at}").as_bytes()))
@@ -55,13 +55,13 @@ impl JobId {
         self.0.as_bytes()
     }
 
-    /// The id with these sixteen bytes.
+    /// Creates an id from its sixteen bytes.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 }
 
-/// A text of the format `uuid`, so that tasks may take and return ids.
+/// A string with the format `uuid`, so that tasks can take and return ids.
 impl schemars::JsonSchema for JobId {
     fn inline_schema() -> bool {
         true
@@ -88,7 +88,7 @@ impl fmt::Debug for JobId {
     }
 }
 
-/// Says that a text is not a job id.
+/// The error for a text that is not a job id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{found}` is not a job id: expected a UUID such as 0190a6a8-7d5f-7c3a-9b1e-3f1d2c4b5a69")]
 pub struct ParseJobIdError {
@@ -104,9 +104,9 @@ impl FromStr for JobId {
     }
 }
 
-/// Names one running process: the name a person gave it and an id that is new at every start.
+/// The id of a running process: a configured name, and an id that is new at each start.
 ///
-/// Two processes of one name stay two workers, so neither can speak for the other's work.
+/// Two processes with the same name are still two workers, so neither can settle the work of the other.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId {
     name: Arc<str>,
@@ -114,22 +114,22 @@ pub struct WorkerId {
 }
 
 impl WorkerId {
-    /// A worker of this name, started now.
+    /// Creates the id of a worker with this name that starts now.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into().into(), boot: Uuid::new_v4() }
     }
 
-    /// A worker of this name whose start is told from every other by these bytes.
+    /// Creates the id of a worker with this name. The bytes identify this start of the process.
     pub fn with_boot(name: impl Into<String>, boot: [u8; 16]) -> Self {
         Self { name: name.into().into(), boot: Uuid::from_bytes(boot) }
     }
 
-    /// The name a person gave it.
+    /// The configured name of the worker.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The sixteen bytes that tell this start from every other.
+    /// The sixteen bytes that identify this start of the process.
     pub fn boot(&self) -> [u8; 16] {
         self.boot.into_bytes()
     }
@@ -147,10 +147,11 @@ impl fmt::Debug for WorkerId {
     }
 }
 
-/// The namespace of fingerprints (RFC 9562, section 5.5).
+/// The UUID namespace of fingerprints (RFC 9562, section 5.5).
 const SCHEMAS: Uuid = Uuid::from_u128(0x6f72_6b2d_7363_5568_8d61_2d76_3100_0001);
 
-/// A short name for what a JSON Schema demands: two schemas of one name are the same but for their words.
+/// A short id of what a JSON Schema requires. Schemas that differ only in annotations, such as descriptions, have the
+/// same fingerprint.
 ///
 /// ```
 /// use ork::Fingerprint;
@@ -162,13 +163,13 @@ const SCHEMAS: Uuid = Uuid::from_u128(0x6f72_6b2d_7363_5568_8d61_2d76_3100_0001)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(Uuid);
 
-/// Says that a text is no fingerprint.
+/// The error for a text that is not a fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected a fingerprint such as `026efc0d-5269-5386-8c1e-8100806a251c`")]
 pub struct ParseFingerprintError;
 
 impl Fingerprint {
-    /// The fingerprint of a schema in its canonical form.
+    /// Computes the fingerprint of a schema in canonical form.
     pub(crate) fn of(canonical: &str) -> Self {
         Self(Uuid::new_v5(&SCHEMAS, canonical.as_bytes()))
     }
@@ -188,23 +189,23 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// The schemas that a job was made for.
+/// The fingerprints of the schemas that a job was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct SchemaIds {
-    /// That of its input.
+    /// The fingerprint of the input schema. `None` if it is not known.
     pub input: Option<Fingerprint>,
-    /// That of the inputs of its parts.
+    /// The fingerprint of the input schema of the parts. `None` if it is not known.
     pub part: Option<Fingerprint>,
 }
 
 impl SchemaIds {
-    /// Both as stores keep them; `None` if neither is known.
+    /// Returns the stored form of both fingerprints, or `None` if neither is known.
     pub fn to_row(self) -> Option<Vec<u8>> {
         let bytes = |one: Option<Fingerprint>| one.map_or(Uuid::nil(), |one| one.0).into_bytes();
         (self != Self::default()).then(|| [bytes(self.input), bytes(self.part)].concat())
     }
 
-    /// Both from a row.
+    /// Reads both fingerprints from their stored form.
     ///
     /// ```
     /// use ork::SchemaIds;
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_wrong_id_is_quoted_in_part() {
+    fn long_invalid_id_is_truncated_in_the_error() {
         let error = "x".repeat(10_000).parse::<JobId>().unwrap_err();
         assert!(error.to_string().len() < 300, "{error}");
     }

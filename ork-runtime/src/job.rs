@@ -1,7 +1,7 @@
-//! A job and its life: the states, and the one place that says which change is allowed. Pure.
+//! The state machine of a job: its states, and the only place that decides which transitions are allowed. Pure code.
 //!
-//! `docs/states.md` draws it. Every change answers with the effects it owes; stores carry them out in the same
-//! transaction, so that nothing can be done without being owed, or owed without being done.
+//! `docs/states.md` has a diagram. Every transition returns its [`Effect`]s. A store writes the new state and the
+//! effects in one transaction, so no state changes without its effects, and no effect is written without its change.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -43,11 +43,11 @@ pub enum State {
 }
 
 impl State {
-    /// Every state, in the order of a job's life.
+    /// Every state, in the order in which a job passes through them.
     pub const ALL: [Self; 7] =
         [Self::Ready, Self::Running, Self::Retrying, Self::Waiting, Self::Succeeded, Self::Failed, Self::Cancelled];
 
-    /// Whether nothing can change any more.
+    /// Whether the state is final: succeeded, failed or cancelled.
     pub const fn is_final(self) -> bool {
         match self {
             Self::Succeeded | Self::Failed | Self::Cancelled => true,
@@ -55,7 +55,7 @@ impl State {
         }
     }
 
-    /// The word for it in stores, documents and on the command line.
+    /// The name of the state in stores, documents and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -68,7 +68,7 @@ impl State {
         }
     }
 
-    /// The state of this word.
+    /// Returns the state with this name, if there is one.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
@@ -80,19 +80,19 @@ impl std::fmt::Display for State {
     }
 }
 
-/// What a job asks of its task.
+/// How much of its task a job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum JobKind {
-    /// The whole task: its split, its parts and its join where it has them.
+    /// The whole task, including its split, parts and join if it has them.
     Full,
-    /// The function alone, on one item, even where the task has a split.
+    /// Only the task's function, on a single item, even if the task has a split.
     Single,
-    /// The whole task, as a step of a run: its input comes from what the steps before it returned.
+    /// The whole task as a step of a workflow run: its input is built from the outputs of earlier steps.
     Step,
 }
 
 impl JobKind {
-    /// The word that stores and messages use.
+    /// The name of the kind in stores and messages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Full => "job",
@@ -101,23 +101,23 @@ impl JobKind {
         }
     }
 
-    /// The kind of this word.
+    /// Returns the kind with this name, if there is one.
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::Full, Self::Single, Self::Step].into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
-/// Which function of the task is next.
+/// The function of the task that the job runs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// The function itself, or the split.
+    /// The task's function, or its split.
     Start,
     /// The join.
     Join,
 }
 
 impl Phase {
-    /// The word that stores use.
+    /// The name of the phase in stores.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -125,156 +125,161 @@ impl Phase {
         }
     }
 
-    /// The phase of this word.
+    /// Returns the phase with this name, if there is one.
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::Start, Self::Join].into_iter().find(|phase| phase.as_str() == word)
     }
 }
 
-/// To how many more than the first one that asked an outcome is sent.
+/// The maximum number of reply addresses of a job besides the first one.
 const MOST_REPLIES: usize = 32;
 
-/// Where the outcome of a job is sent.
+/// The address to which the outcome of a job is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ReplyTo {
-    /// The queue.
+    /// The name of the queue.
     pub queue: String,
-    /// What the sender wants to see again.
+    /// The correlation id that the sender chose. It is returned with the reply unchanged.
     pub correlation: String,
 }
 
-/// A key, and for how long the job that has it is waited for.
+/// A unique key, and the age at which its holder counts as stale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UniqueKey {
-    /// The key.
+    /// The key, which one job at a time can hold.
     pub key: Arc<str>,
-    /// A job that has shown no sign of life for so long is cancelled, and loses the key.
+    /// If the job that holds the key has shown no sign of life for this long, it is cancelled and the new job takes
+    /// the key. `None`: the key is never taken from a job that has not ended.
     pub stale_after: Option<Duration>,
 }
 
-/// A job, apart from its input and output.
+/// A job, without its input and output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
-    /// Which one.
+    /// The id of the job.
     pub id: JobId,
-    /// The job a client submitted, from which this one comes; its own id for such a job.
+    /// The id of the job at the top of the tree, which a client submitted. It equals `id` for that job itself.
     pub root: JobId,
-    /// The job that created this one.
+    /// The id of the job that submitted this one. `None` for the root of a tree.
     pub parent: Option<JobId>,
-    /// The task's name.
+    /// The name of the task.
     pub task: String,
-    /// What it asks of its task.
+    /// Whether the job runs the whole task, its function alone, or a step of a workflow run.
     pub kind: JobKind,
-    /// Which function is next.
+    /// The function of the task that runs next: the first one, or the join.
     pub phase: Phase,
-    /// Where it stands.
+    /// The current state.
     pub state: State,
-    /// The attempt that is current, from 1; it never goes back, so it fences off older ones.
+    /// The current attempt, starting at 1. It only ever increases, so messages and results of older attempts are
+    /// recognized as stale.
     pub attempt: u32,
-    /// Attempts made before the retries began to count: by an earlier phase, or before a resume.
+    /// The number of attempts that do not count against the retries: those of an earlier phase, those before a
+    /// resume, and those that cost nothing, such as a parked input.
     pub uncounted_attempts: u32,
-    /// 0 to 9; higher goes first.
+    /// The priority, from 0 to 9. Jobs with a higher priority run first.
     pub priority: u8,
-    /// Who runs it, or ran it last.
+    /// The worker that runs the current attempt, or ran the last one. `None` before the first claim.
     pub worker: Option<String>,
-    /// When it was submitted.
+    /// The time at which the job was submitted.
     pub created: Timestamp,
-    /// When its first attempt began.
+    /// The time at which the first attempt was claimed. `None` before that.
     pub started: Option<Timestamp>,
-    /// When it ended.
+    /// The time at which the job ended. `None` until then.
     pub ended: Option<Timestamp>,
-    /// When its next attempt is due, while it is retrying.
+    /// The time at which the next attempt is due. Set only while the job is retrying.
     pub due: Option<Timestamp>,
-    /// Why it failed, or why its last attempt did.
+    /// The reason why the job failed, or why its last attempt did. `None` if nothing has failed.
     pub failure: Option<Failure>,
-    /// Where its outcome goes.
+    /// The first address to which the outcome is sent; [`Job::replies`] has all of them. `None` if no client waits
+    /// for it.
     pub reply: Option<ReplyTo>,
-    /// What it knows of the jobs below it.
+    /// The counts of the jobs below this one, and how their ends affect it.
     pub tree: Tree,
-    /// What follows when it has ended.
+    /// The hooks to run when the job has ended, and further reply addresses.
     pub hooks: Option<Box<StoredHooks>>,
-    /// What it is besides a call of its task.
+    /// The additional role of the job, such as a workflow run or a schedule. `None` for a plain call of its task.
     pub role: Option<Box<JobRole>>,
-    /// The schemas that its input and its parts were made for, as far as that is known.
+    /// The fingerprints of the schemas that the input and the parts were made for, as far as they are known.
     pub schemas: SchemaIds,
-    /// How often the worker of the current attempt died, or lost its connection, while it ran.
+    /// How often a worker died, or lost its connection, while it ran the current attempt.
     pub losses: u32,
-    /// The unique key that it took when it was submitted.
+    /// The unique key that the job took when it was submitted. `None` if it was submitted without one.
     pub unique_key: Option<Arc<str>>,
 }
 
-/// What a change of a job owes to the world.
+/// A consequence of a state transition, which the store records in the same transaction.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// A message that runs this phase.
+    /// Send a message that runs a phase of the job.
     Dispatch {
-        /// Which function.
+        /// The function to run.
         phase: Phase,
-        /// Which attempt.
+        /// The attempt that the message is for.
         attempt: u32,
-        /// Not before.
+        /// The earliest time at which the message is sent. `None`: at once.
         due: Option<Timestamp>,
     },
-    /// The outcome, to whoever asked for it.
+    /// Send the outcome to every reply address.
     Reply,
-    /// Word of its end, to the jobs above it and to those that wait for it.
+    /// Notify the jobs above this one and its followers that it has ended.
     Ended,
-    /// Word that it goes on, to the jobs above it.
+    /// Notify the jobs above this one that it is no longer ended.
     Reopened {
-        /// How it had ended.
+        /// The final state that the job had before.
         was: State,
     },
-    /// These hooks, a bit for each.
+    /// Run the hooks selected by this bit mask.
     Hooks(u32),
-    /// Word to whoever listens.
+    /// Publish an event to the listeners.
     Emit(EventKind),
 }
 
-/// The answer to [`Job::claim`].
+/// The result of [`Job::claim`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobClaim {
-    /// Run it.
+    /// The attempt is marked as running: run it.
     Granted,
-    /// It has ended, or waits for its parts: run nothing.
+    /// The job has ended, or waits for its parts: run nothing.
     Ended,
-    /// The dispatch is of an older attempt: run nothing.
+    /// The message is from an older attempt: run nothing.
     Stale,
 }
 
-/// How one attempt ended.
+/// The outcome of one attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AttemptOutcome {
-    /// It returned; the output is kept by the store.
+    /// The function returned. The store keeps its output.
     Succeeded,
-    /// It failed; the next attempt is due at `again`, if there is one.
+    /// The function failed. Another attempt follows if `retry_at` is set.
     Failed {
-        /// Why.
+        /// The reason.
         failure: Failure,
-        /// When the next attempt is due.
+        /// The time at which the next attempt is due. `None` if there is none.
         retry_at: Option<Timestamp>,
     },
-    /// Its input does not fit here, and may fit elsewhere: it is looked at again at `again`. This costs no attempt.
+    /// The input does not fit this version of the task, but may fit another one. It is tried again at `retry_at`, and
+    /// the attempt does not count.
     Parked {
         /// What does not fit.
         failure: Failure,
-        /// When it is looked at again.
+        /// The time of the next try.
         retry_at: Timestamp,
     },
-    /// The worker had to stop; this costs no attempt.
+    /// The worker had to stop before the attempt ended. The attempt does not count.
     Interrupted,
 }
 
-/// The answer to [`Job::end_attempt`].
+/// The result of [`Job::end_attempt`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum AttemptEnd {
-    /// It counted, and this is owed.
+    /// The outcome was recorded, with these effects.
     Applied(Vec<Effect>),
-    /// An older attempt, or an ended job: nothing changed.
+    /// The attempt is an older one, or the job has ended: nothing changed.
     Stale,
 }
 
 impl Job {
-    /// A new job, ready to be dispatched.
+    /// Creates a job that is ready to be dispatched.
     pub fn new(id: JobId, task: impl Into<String>, created: Timestamp) -> Self {
         Self {
             id,
@@ -303,12 +308,13 @@ impl Job {
         }
     }
 
-    /// The attempt of the current phase since the last resume, from 1: what retries are counted by.
+    /// The number of the current attempt within its phase and since the last resume, starting at 1. The retry limit
+    /// is compared with this number.
     pub const fn phase_attempt(&self) -> u32 {
         self.attempt.saturating_sub(self.uncounted_attempts)
     }
 
-    /// A worker wants to run a dispatch of this job.
+    /// Claims an attempt for a worker: marks it as running, unless it is stale or the job is not open.
     pub fn claim(&mut self, phase: Phase, attempt: u32, worker: &str, now: Timestamp) -> JobClaim {
         match self.state {
             State::Cancelled if mutant::is_on(Mutant::ClaimsEnded) => JobClaim::Granted,
@@ -326,13 +332,13 @@ impl Job {
         }
     }
 
-    /// Where its outcome is sent.
+    /// All addresses to which the outcome is sent.
     pub fn replies(&self) -> impl Iterator<Item = &ReplyTo> {
         let others = self.hooks.as_deref().map(|kept| &kept.replies[..]).unwrap_or_default();
         self.reply.iter().chain(others)
     }
 
-    /// Its outcome is sent there, too. Answers whether that is new.
+    /// Adds an address to which the outcome is sent. Returns whether it is new.
     pub fn add_reply(&mut self, reply: &ReplyTo) -> bool {
         if self.replies().any(|known| known == reply) {
             return false;
@@ -342,7 +348,7 @@ impl Job {
             return true;
         }
         let others = &mut self.hooks.get_or_insert_default().replies;
-        // Those that asked first are the likeliest to have gone.
+        // The oldest address is the most likely to be abandoned.
         if others.len() >= MOST_REPLIES {
             others.remove(0);
         }
@@ -350,14 +356,14 @@ impl Job {
         true
     }
 
-    /// Whether this attempt is the current one and has not ended. A store may have forgotten that it was claimed: what
-    /// was claimed is known by its attempt.
+    /// Whether this attempt is the current one and has not ended. The state need not be [`State::Running`]: a store
+    /// may lose the record of a claim, so the attempt's number alone identifies it.
     pub fn is_current(&self, phase: Phase, attempt: u32) -> bool {
         let under_way = matches!(self.state, State::Ready | State::Running | State::Retrying);
         under_way && self.phase == phase && self.attempt == attempt
     }
 
-    /// The attempt a worker claimed has ended.
+    /// Records how an attempt ended, unless it is stale.
     pub fn end_attempt(&mut self, phase: Phase, attempt: u32, outcome: AttemptOutcome, now: Timestamp) -> AttemptEnd {
         if !self.is_current(phase, attempt) && !mutant::is_on(Mutant::SettlesOldAttempt) {
             return AttemptEnd::Stale;
@@ -387,7 +393,7 @@ impl Job {
         })
     }
 
-    /// The next attempt is made later.
+    /// Schedules the next attempt.
     fn schedule_retry(&mut self, phase: Phase, due: Timestamp) -> Vec<Effect> {
         self.state = State::Retrying;
         self.losses = 0;
@@ -397,8 +403,8 @@ impl Job {
         vec![Effect::Emit(EventKind::Retrying), dispatch]
     }
 
-    /// The split has yielded its last part: from now on the job waits for them. Another worker of the same attempt, which
-    /// was overtaken, may have given it back in the meantime.
+    /// Makes the job wait for its parts, once the split has yielded the last one. [`State::Ready`] is allowed too:
+    /// another worker with the same attempt, which had been overtaken, may have given it back in the meantime.
     pub fn wait_for_parts(&mut self) {
         if matches!(self.state, State::Ready | State::Running) && self.phase == Phase::Start {
             self.state = State::Waiting;
@@ -406,7 +412,7 @@ impl Job {
         }
     }
 
-    /// Every part has ended: the join is next, or the verdict.
+    /// Decides what follows once every part has ended: the join, or the final state.
     pub fn on_parts_completed(&mut self, head: &Head, counts: Counts, now: Timestamp) -> Vec<Effect> {
         if self.state != State::Waiting || self.own_work_ended() {
             return Vec::new();
@@ -429,21 +435,21 @@ impl Job {
         [vec![Effect::Emit(EventKind::PartsCompleted)], effects].concat()
     }
 
-    /// Sends the message again that the job waits for, for the last one is gone. It carries a new attempt, which counts
-    /// for nothing, so that the last one changes nothing should it turn up.
+    /// Dispatches the job again because its last message is lost. The new message carries a new attempt, which does
+    /// not count, so that the lost message changes nothing if it turns up after all.
     pub fn resend(&mut self) -> Vec<Effect> {
         self.attempt += 1;
         self.uncounted_attempts += 1;
         if !matches!(self.state, State::Ready | State::Running | State::Retrying) {
             return Vec::new();
         }
-        // Its worker has ended, or it would not be sent again.
+        // If the job was running, its worker has ended, or the message would not be sent again.
         self.losses += u32::from(self.state == State::Running);
         (self.state, self.due) = (State::Ready, None);
         vec![Effect::Dispatch { phase: self.phase, attempt: self.attempt, due: None }]
     }
 
-    /// Ends the job by request; answers what is owed, or nothing if it had ended.
+    /// Cancels the job immediately. Returns the effects, or `None` if the job had already ended.
     pub fn cancel(&mut self, now: Timestamp) -> Option<Vec<Effect>> {
         (!self.state.is_final()).then(|| {
             self.request_cancel(CancelMode::Immediate);
@@ -451,9 +457,10 @@ impl Job {
         })
     }
 
-    /// Takes up a job that ended without success: the phase that is next runs again as a new attempt.
+    /// Resumes a job that failed or was cancelled: runs `phase` as a new attempt.
     ///
-    /// A job that runs or succeeded stays as it is. One whose parts must run again is [`State::Waiting`] then.
+    /// With `parts_first` the job is [`State::Waiting`] until its unfinished parts have run. A job that is open or
+    /// has succeeded stays unchanged.
     pub fn resume(&mut self, phase: Phase, parts_first: bool) -> Vec<Effect> {
         if !matches!(self.state, State::Failed | State::Cancelled) {
             return Vec::new();

@@ -1,8 +1,10 @@
-//! A task framework: annotate a function, split it into parts, join them when the last one has ended.
+//! A task framework: annotate a function with `#[task]`, split a job into parts, and join them when the last one has
+//! ended.
 //!
-//! Functions are executed at least once and their outcomes are recorded exactly once, in the transaction that also records
-//! what follows. A worker that dies before that commit has its function called again; [`Context::idempotency_key`] is the same for
-//! each of these calls, so that an effect outside can be made to happen once.
+//! Functions are executed at least once. Their outcomes are recorded exactly once, in the transaction that also
+//! records what follows. If a worker dies before this commit, the function is called again.
+//! [`Context::idempotency_key`] is the same in all of these calls, so an external system can discard repeated
+//! requests.
 //!
 //! ```
 //! use ork::{Ork, Parts, task};
@@ -36,21 +38,22 @@
 //!
 //! # Inputs
 //!
-//! An input is JSON that serde reads, and keeps the rules of its schema: with `#[schemars(range(min = 1))]` on a field of
-//! a type, `length`, `regex` and the like, what breaks a rule is refused like what has the wrong type, wherever it comes
-//! from. A `format` is a note. A program without the feature `constraints`, which is on by default, checks types only.
+//! Inputs are JSON that serde reads. They must also meet the constraints of their schema: if a field has
+//! `#[schemars(range(min = 1))]`, `length`, `regex` or the like, a value that violates the constraint is rejected
+//! like a value of the wrong type, whatever its source. A `format` is only an annotation. The feature `constraints`,
+//! which is on by default, enables these checks; without it only types are checked.
 //!
-//! # The map
+//! # Modules
 //!
-//! Modules stand in the order of their layers; each names only those above it. A good place to start reading is
-//! `engine::process`: what happens to one delivery. Modules that are public are the seams that adapters and tests
-//! meet; they may change in any release, and are documented for those who read on.
+//! The modules are listed in the order of their layers, and each of them depends only on its own layer and those
+//! above it in the list. A good place to start reading is `engine::process`, which handles one delivery. The public
+//! modules are interfaces for adapters and tests. They are documented, but may change in any release.
 
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
 
-// 0 words: data and pure functions; no tokio, no I/O.
+// 0 data and pure functions; no tokio, no I/O.
 pub mod barrier;
 pub mod clock;
 pub mod event;
@@ -75,7 +78,7 @@ pub mod context;
 mod registry;
 pub mod schema;
 pub mod task;
-// 2 ports, and the pure accounting that stores carry out.
+// 2 ports, and the pure transactions that stores apply.
 pub mod broker;
 pub mod entropy;
 pub mod executor;
@@ -83,13 +86,13 @@ pub mod objects;
 pub mod runtime;
 pub mod store;
 pub mod tx;
-// 3 engine: what happens to one delivery.
+// 3 engine: handles one delivery.
 mod engine;
-// 4 services: loops that live long.
+// 4 services: long-running loops.
 mod client;
 mod supervisor;
 mod worker;
-// 6 app: the only place that picks adapters, the only reader of the environment.
+// 6 app: the only place that chooses adapters, and the only reader of the environment.
 mod app;
 mod config;
 // 7 surfaces
@@ -131,7 +134,7 @@ pub use workflow_run::StepState;
 #[cfg(feature = "cli")]
 pub use cli::main;
 
-/// The documents, so that `cargo test` compiles and runs what they say.
+/// The documents, so that `cargo test` compiles and runs their examples.
 #[cfg(doctest)]
 mod documents {
     #[doc = include_str!("../../README.md")]

@@ -1,4 +1,6 @@
-//! What travels: one message a dispatch. The body is the input's JSON and nothing else; `docs/wire.md` has the rest.
+//! The messages that travel through the broker, one for each dispatch.
+//!
+//! The body of a message is the input's JSON and nothing else. `docs/wire.md` describes the headers.
 
 use std::borrow::Cow;
 
@@ -13,25 +15,25 @@ use crate::id::{Fingerprint, JobId};
 use crate::job::{Job, Phase, ReplyTo, State};
 use crate::output::OutputRef;
 
-/// What a message asks for.
+/// The work that a message requests from a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WorkKind {
-    /// Run the task: its split if it has one, else its function.
+    /// Run the task: its split if it has one, otherwise its function.
     Job,
-    /// Run the function on one item, even where the task has a split.
+    /// Run the task's function on a single item, even if the task has a split.
     Single,
-    /// Run the function on one part of the job.
+    /// Run the task's function on one part of the job.
     Part {
-        /// The run of the split that made the part.
+        /// The epoch, i.e. the run of the split, that made the part.
         epoch: u32,
-        /// Which part, from 0.
+        /// The index of the part, starting at 0.
         index: u64,
     },
-    /// Run the task as a step of a run: its input is made from what the steps before it returned.
+    /// Run the task as a step of a workflow run: its input is built from the outputs of earlier steps.
     Step,
     /// Run the join.
     Join,
-    /// Send what follows the job: these of its hooks, a bit for each. It never travels through a broker.
+    /// Send the hooks of the job that this bit mask selects. Such a message never travels through a broker.
     Hooks(u32),
 }
 
@@ -45,40 +47,40 @@ impl WorkKind {
     }
 }
 
-/// One dispatch of a job or of one of its parts.
+/// One dispatch of a job, or of one of its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// The job; for a part, the job it is a part of.
+    /// The id of the job; for a part, the job that it belongs to.
     pub job: JobId,
-    /// The job a client submitted, from which this one comes.
+    /// The id of the job at the top of the tree, which a client submitted.
     pub root: JobId,
-    /// The job that created this one.
+    /// The id of the job that submitted this one. `None` for the root of a tree.
     pub parent: Option<JobId>,
-    /// The task's name.
+    /// The name of the task.
     pub task: String,
-    /// What is asked for.
+    /// The work that the message requests.
     pub kind: WorkKind,
-    /// Which attempt this is, from 1.
+    /// The number of the attempt, starting at 1.
     pub attempt: u32,
-    /// 0 to 9; higher goes first.
+    /// The priority, from 0 to 9. Messages with a higher priority go first.
     pub priority: u8,
-    /// How often a worker has died with this dispatch, apart from what the broker counts.
+    /// How often a worker died while it ran this dispatch, without the redeliveries that the broker counts itself.
     pub losses: u32,
-    /// The input's JSON.
+    /// The input as JSON.
     pub body: Bytes,
-    /// Where the outcome goes.
+    /// The address to which the outcome is sent. `None` if no client waits for it.
     pub reply: Option<ReplyTo>,
-    /// The schema that the input was made for, if its sender said so.
+    /// The fingerprint of the schema that the input was made for. `None` if the sender gave none.
     pub schema: Option<Fingerprint>,
-    /// What follows when it has ended, and the set of parts that it is one of.
+    /// The hooks to run when the job has ended, and the set of parts to which it belongs.
     pub hooks: Option<Box<Hooks>>,
-    /// For a part of a job that has split itself, what it is told of itself, once the body is the job's input. It never
-    /// travels: on its way such a part has these for a body.
+    /// The data of a part of a dynamic split, after the job's input has been put into `body`. It is never sent: in
+    /// the broker, the body of such a part is its data.
     pub data: Option<Bytes>,
 }
 
 impl Message {
-    /// A message about a job that says nothing else.
+    /// Creates a message that runs the task of this job, with an empty body and default values.
     pub fn about(job: JobId, task: &str) -> Self {
         Self {
             job,
@@ -98,18 +100,19 @@ impl Message {
     }
 }
 
-/// The outcome of a job, for whoever asked for it.
+/// The outcome of a job, for a client that asked for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
-    /// Where it goes.
+    /// The address to which the reply is sent.
     pub to: ReplyTo,
-    /// Which job ended.
+    /// The id of the job that ended.
     pub job: JobId,
-    /// How.
+    /// The final state of the job.
     pub state: State,
-    /// What it returned, as its row has it.
+    /// The output as stored in the job's row: JSON, or a reference to a large output. `None` unless the job
+    /// succeeded.
     pub output: Option<Bytes>,
-    /// Why it failed.
+    /// The failure of the job. `None` unless the job failed.
     pub error: Option<Box<Failure>>,
 }
 
@@ -142,20 +145,21 @@ impl JsonSchema for Reply {
 }
 
 impl Reply {
-    /// The outcome of a job that returned this; `None` if nobody asked for it.
+    /// Returns the outcome of a job with this output, for its first reply address. `None` if no client asked for it.
     pub fn of(job: &Job, output: Option<&Bytes>) -> Option<Self> {
         Some(Self::to(job.reply.clone()?, job, output))
     }
 
-    /// The same for whoever asked for it here.
+    /// Returns the outcome of a job with this output, for this reply address.
     pub fn to(to: ReplyTo, job: &Job, output: Option<&Bytes>) -> Self {
         let error = job.failure.as_ref().filter(|_| job.state == State::Failed).cloned().map(Box::new);
-        // Its own work may have returned well before its parts, or the jobs below it, failed it.
+        // A job's own work may have returned an output before its parts, or the jobs below it, made the job fail.
         let output = output.filter(|_| job.state == State::Succeeded).cloned();
         Self { to, job: job.id, state: job.state, output, error }
     }
 
-    /// Its JSON: `{"job", "state"}`, and `"output"`, or `"output_at"` for one that is elsewhere, or `"error"`.
+    /// The body of the reply as JSON: `{"job", "state"}`, and `"output"`, `"output_at"` for a large output stored
+    /// elsewhere, or `"error"`.
     pub fn body(&self) -> Bytes {
         let Self { to: _, job, state, output, error } = self;
         let output_at = output.as_deref().and_then(OutputRef::read).and_then(Result::ok);
@@ -164,13 +168,13 @@ impl Reply {
         serde_json::to_vec(&json).unwrap_or_default().into()
     }
 
-    /// The size of the output, if it is here.
+    /// The size of the output in bytes, or `None` if the reply does not carry it.
     pub fn output_bytes(&self) -> Option<usize> {
         self.output.as_ref().filter(|output| !OutputRef::is_ref(output)).map(Bytes::len)
     }
 
-    /// Leaves out what is large and can be: the output, which its row has, or what the task adds to its failure. Says
-    /// whether anything was left out.
+    /// Drops what may be large and can be left out: the output, which the job's row has, or else the details of the
+    /// failure. Returns whether anything was dropped.
     pub fn leave_out(&mut self) -> bool {
         let Some(bytes) = self.output_bytes() else {
             return self.error.as_mut().is_some_and(|error| error.details.take().is_some());
@@ -181,58 +185,58 @@ impl Reply {
     }
 }
 
-/// What follows a job that has ended.
+/// A message that a hook sends when a job has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookMessage {
-    /// Its id, the same however often it is sent.
+    /// The id of the message. It is the same each time the message is sent.
     pub id: JobId,
     /// The routing key.
     pub route: String,
-    /// The task.
+    /// The name of the task.
     pub task: String,
-    /// The input's JSON.
+    /// The input as JSON.
     pub body: Bytes,
-    /// Why it goes to the dead letters instead.
+    /// If the hook failed, the reason. The message then goes to the dead letters.
     pub failed: Option<String>,
 }
 
-/// What leaves a process through the outbox.
+/// A message that leaves the process through the outbox.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outgoing {
-    /// Work for a worker.
+    /// A task to run, for a worker.
     Work(Message),
-    /// An outcome for a client.
+    /// The outcome of a job, for a client.
     Reply(Reply),
-    /// A message of a hook.
+    /// The message of a hook.
     Hook(HookMessage),
-    /// Word to whoever listens.
+    /// An event, for its listeners.
     Event(Box<Event>),
-    /// The same, to be made from what the store knows.
+    /// An event that is still to be built from what the store knows.
     PendingEvent {
-        /// The job.
+        /// The id of the job.
         job: JobId,
-        /// The row that owes it.
+        /// The id of the outbox row.
         row: u64,
-        /// What.
+        /// The event to build.
         what: PendingEvent,
     },
-    /// The hooks of a job in the store that are to be sent: a bit for each.
+    /// Hooks of a job in the store that are due.
     Hooks {
-        /// The job.
+        /// The id of the job.
         job: JobId,
-        /// Its task.
+        /// The name of its task.
         task: String,
-        /// Which.
+        /// The bit mask of the hooks to run.
         mask: u32,
     },
 }
 
-/// How large a body may be before anything looks into it.
+/// The limits that a body must meet before it is parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes.
+    /// The maximum size in bytes.
     pub bytes: usize,
-    /// Arrays and objects inside one another.
+    /// The maximum nesting depth of arrays and objects.
     pub depth: usize,
 }
 
@@ -243,31 +247,31 @@ impl Default for Limits {
     }
 }
 
-/// Says why a body is refused before its task sees it.
+/// The reason why a body is rejected before its task sees it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BodyError {
-    /// Larger than `max_message_bytes`.
+    /// The body is larger than `max_message_bytes`.
     #[error("the body has {found} bytes, at most {most} are accepted (`max_message_bytes`)")]
     TooLarge {
-        /// Its size.
+        /// The size of the body in bytes.
         found: usize,
-        /// The limit.
+        /// The maximum size in bytes.
         most: usize,
     },
-    /// Nested deeper than accepted.
+    /// The body is nested too deeply.
     #[error("the body is nested deeper than {most} levels")]
     TooDeep {
-        /// The limit.
+        /// The maximum depth.
         most: usize,
     },
 }
 
 impl Limits {
-    /// Checks a body without parsing it.
+    /// Checks the size and the nesting depth of a body, without parsing it.
     ///
     /// # Errors
-    /// `TooLarge` or `TooDeep`.
+    /// [`BodyError::TooLarge`] or [`BodyError::TooDeep`].
     pub fn check(&self, body: &[u8]) -> Result<(), BodyError> {
         if body.len() > self.bytes {
             return Err(BodyError::TooLarge { found: body.len(), most: self.bytes });

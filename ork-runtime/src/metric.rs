@@ -1,4 +1,4 @@
-//! Measurements: what tasks record under a name with labels, added up for their job.
+//! Metrics: values that tasks record under a name with labels, and their sums for each job.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,29 +8,29 @@ use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::role::JobRole;
 
-/// A name has at most so many bytes.
+/// The maximum length of a name, in bytes.
 pub const LONGEST_NAME: usize = 200;
 
-/// A measurement has at most so many labels.
+/// The maximum number of labels of a value.
 pub const MOST_LABELS: usize = 16;
 
-/// The JSON of its labels has at most so many bytes: it is part of an index of databases.
+/// The maximum length of the labels as JSON, in bytes. It is limited because the labels are part of a database index.
 pub const LONGEST_LABELS: usize = 2_000;
 
-/// A job has at most so many names with labels; further ones are dropped.
+/// The maximum number of series of a job. Values of further series are dropped.
 pub const MOST_SERIES: usize = 1_000;
 
-/// Why something cannot be kept as a measurement.
+/// The reason why a value is not kept as a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoMetric {
-    /// The value is no number, or has no end.
+    /// The value is not a number, or is infinite.
     #[error("the value is not finite: record a number")]
     Value,
-    /// The name has too few bytes, or too many.
+    /// The name is empty or too long.
     #[error("the name has {0} bytes: expected 1 to {LONGEST_NAME}")]
     Name(usize),
-    /// The name could not be shown.
+    /// The name contains control characters.
     #[error("the name has control characters: expected letters, digits and signs")]
     Control,
     /// There are too many labels.
@@ -41,19 +41,19 @@ pub enum NoMetric {
     LongLabels(usize),
 }
 
-/// A name with labels: what is added up apart from everything else that a job records.
+/// A name with labels. The values of a job are added up separately for each series.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Series {
     name: String,
-    /// As JSON, sorted by key: the same labels are the same text.
+    /// The labels as JSON, sorted by key, so that equal labels are equal texts.
     labels: String,
 }
 
 impl Series {
-    /// A name with labels, in any order; of two labels with one key the later one counts.
+    /// Creates a series. The labels may be in any order; if a key occurs twice, the later one counts.
     ///
     /// # Errors
-    /// When there is too much of something.
+    /// If the name or the labels exceed a limit.
     pub fn new(name: &str, labels: &[(&str, &str)]) -> Result<Self, NoMetric> {
         if name.is_empty() || name.len() > LONGEST_NAME {
             return Err(NoMetric::Name(name.len()));
@@ -68,7 +68,7 @@ impl Series {
             "{}".to_owned()
         } else {
             let sorted: BTreeMap<_, _> = labels.iter().copied().collect();
-            // Texts are always JSON.
+            // Serializing strings cannot fail.
             serde_json::to_string(&sorted).unwrap_or_default()
         };
         if labels.len() > LONGEST_LABELS {
@@ -77,12 +77,12 @@ impl Series {
         Ok(Self { name: name.to_owned(), labels })
     }
 
-    /// As a store has kept it.
+    /// Creates a series from its stored form.
     pub const fn of_row(name: String, labels: String) -> Self {
         Self { name, labels }
     }
 
-    /// The name.
+    /// The name of the series.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -92,41 +92,41 @@ impl Series {
         &self.labels
     }
 
-    /// How many bytes it has.
+    /// The length of the name and the labels in bytes.
     pub const fn len(&self) -> usize {
         self.name.len() + self.labels.len()
     }
 
-    /// Whether it has no bytes at all, as no series of a task has.
+    /// Whether the length is 0. A series that a task records is never empty.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Values that were added up. All numbers are finite: a sum stops at the largest there is.
+/// The sums of recorded values. All numbers are finite: sums saturate at the largest finite number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measured {
-    /// How many.
+    /// The number of values.
     pub count: u64,
-    /// Their sum.
+    /// The sum of the values.
     pub sum: f64,
-    /// The smallest.
+    /// The smallest value.
     pub min: f64,
-    /// The largest.
+    /// The largest value.
     pub max: f64,
-    /// The last one.
+    /// The last value.
     pub last: f64,
-    /// When that was recorded.
+    /// The time at which the last value was recorded.
     pub at: Timestamp,
 }
 
 impl Measured {
-    /// One value; it is finite.
+    /// Creates the sums of a single value, which must be finite.
     pub const fn one(value: f64, at: Timestamp) -> Self {
         Self { count: 1, sum: value, min: value, max: value, last: value, at }
     }
 
-    /// Adds others to these. Of what was recorded at the same time the others' is the last.
+    /// Adds other values. If both last values were recorded at the same time, that of `others` becomes the last one.
     pub fn add(&mut self, others: &Self) {
         self.count = self.count.saturating_add(others.count);
         self.sum = (self.sum + others.sum).clamp(f64::MIN, f64::MAX);
@@ -138,19 +138,19 @@ impl Measured {
     }
 }
 
-/// What is to be added to what a job has recorded under a name with labels.
+/// Values to be added to a series of a job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delta {
-    /// The job.
+    /// The id of the job.
     pub job: JobId,
-    /// The name with labels.
+    /// The series.
     pub series: Series,
-    /// What to add.
+    /// The values to add.
     pub measured: Measured,
 }
 
-/// Takes those away that would give a job more names with labels than it may have, and answers the jobs of those;
-/// `known` has the ones that each job has already.
+/// Removes the deltas that would give a job more than [`MOST_SERIES`] series, and returns the jobs concerned. `known`
+/// has the series that each job has already.
 #[cfg_attr(not(any(test, feature = "postgres")), expect(dead_code, reason = "only one store counts them so"))]
 pub(crate) fn keep_bounded(deltas: &mut Vec<Delta>, known: &mut BTreeMap<JobId, BTreeSet<Series>>) -> Vec<JobId> {
     let mut crowded = BTreeSet::new();
@@ -167,43 +167,43 @@ pub(crate) fn keep_bounded(deltas: &mut Vec<Delta>, known: &mut BTreeMap<JobId, 
     crowded.into_iter().collect()
 }
 
-/// What a job has recorded under a name with labels: all of its parts and all of its attempts together.
+/// The values that a job has recorded in one series, over all of its parts and attempts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Metric {
-    /// The job.
+    /// The id of the job.
     pub job: JobId,
-    /// Its task.
+    /// The name of its task.
     pub task: String,
-    /// The name that its workflow has for the task, if it is a task of one.
+    /// The name of the step in its workflow. `None` if the job is not a step.
     pub step: Option<String>,
-    /// The name of the measurement.
+    /// The name of the metric.
     pub name: String,
-    /// Its labels.
+    /// The labels of the metric.
     pub labels: BTreeMap<String, String>,
-    /// How many values were recorded.
+    /// The number of values.
     pub count: u64,
-    /// Their sum.
+    /// The sum of the values.
     pub sum: f64,
-    /// The smallest of them.
+    /// The smallest value.
     pub min: f64,
-    /// The largest of them.
+    /// The largest value.
     pub max: f64,
-    /// The last of them.
+    /// The last value.
     pub last: f64,
-    /// When that was recorded.
+    /// The time at which the last value was recorded.
     pub at: Timestamp,
 }
 
 impl Metric {
-    /// What a store has kept of a job.
+    /// Creates the metric from what a store has kept.
     pub fn new((job, task): (JobId, String), role: Option<&JobRole>, series: &Series, measured: Measured) -> Self {
         let step = match role {
             Some(JobRole::Step { name, .. }) => Some(name.clone()),
             Some(JobRole::Workflow(_) | JobRole::Schedule(_) | JobRole::Untrusted) | None => None,
         };
         let Measured { count, sum, min, max, last, at } = measured;
-        // Only a store that others have written to has what cannot be read.
+        // Reading fails only if another program has written to the store.
         let labels = serde_json::from_str(series.labels()).unwrap_or_default();
         Self { job, task, step, name: series.name().to_owned(), labels, count, sum, min, max, last, at }
     }
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_refused() {
+    fn names_and_labels_over_the_limits_are_rejected() {
         let name = "x".repeat(LONGEST_NAME);
         assert!(Series::new(&name, &[]).is_ok());
         assert_eq!(Series::new(&format!("{name}x"), &[]), Err(NoMetric::Name(201)));
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn values_add_up_and_a_sum_has_an_end() {
+    fn values_add_up_and_sums_saturate() {
         let mut all = Measured::one(3.0, at(2));
         all.add(&Measured::one(-1.0, at(1)));
         assert_eq!(all, Measured { count: 2, sum: 2.0, min: -1.0, max: 3.0, last: 3.0, at: at(2) });
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mean_is_what_it_is() {
+    fn metric_has_mean_step_and_labels() {
         let job = JobId::new();
         let measured = Measured { count: 4, sum: 10.0, min: 1.0, max: 4.0, last: 4.0, at: at(1) };
         let role = JobRole::Step { at: 0, name: "load".into() };
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn further_names_are_taken_away() {
+    fn series_over_the_limit_are_dropped() {
         let job = JobId::new();
         let series = |n: usize| Series::new(&n.to_string(), &[]).unwrap();
         let delta = |n| Delta { job, series: series(n), measured: Measured::one(1.0, at(1)) };

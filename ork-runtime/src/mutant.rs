@@ -1,127 +1,128 @@
-//! Faults that tests put back into this code, one at a time, to show that they find them.
+//! Mutants: faults that tests turn on in this code, one at a time, to show that the tests find them.
 //!
-//! Each is a line beside the code that it falsifies. Without the private feature `_mutants` none is compiled in.
+//! Each mutant is a condition next to the code that it breaks. Without the private feature `_mutants` none is
+//! compiled in.
 
-/// A fault, by what it does.
+/// A mutant, named and described by what it does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mutant {
-    /// A worker that was told to stop begins what it has claimed.
+    /// A worker that is draining starts calls that it has already claimed.
     BeginsAfterDrain,
-    /// An `fn` is called that was cancelled while it waited for its thread.
+    /// A blocking function is called although its job was cancelled while it waited for a thread.
     BeginsAfterWait,
-    /// A message that comes again is begun beside its first call.
+    /// A redelivered message is started while its first call is still running in this process.
     TakesNoTurn,
-    /// A running call hears nothing of the end of its job.
+    /// A running call is not stopped when its job has ended.
     GoesOnAfterCancel,
-    /// The clock is not set right by the store's.
+    /// The clock is not adjusted to that of the store.
     BelievesOwnClock,
-    /// A sign of life that comes late looks at the others as they are now.
+    /// A late heartbeat judges the other processes by the current time, not by the time at which it was due.
     JudgesLate,
-    /// The next sign of life is due so long after the last one was answered.
+    /// The next heartbeat is due one interval after the reply to the last one, not after its request.
     CountsBeatsFromAnswer,
-    /// The heart stops at the first sign of life that cannot be written.
+    /// The heartbeat stops at the first one that cannot be written.
     HeartStops,
-    /// A client does not ask when it only hears that something happened.
+    /// A client does not query the store when it is only notified that something has changed elsewhere.
     IgnoresElsewhere,
-    /// What was given back to the store counts as done.
+    /// A row that was given back to the store counts as done.
     ForgetsReleased,
-    /// A settlement gives no permit back.
+    /// A settlement does not release its permit.
     KeepsPermit,
-    /// A permit that is given back wakes nobody.
+    /// A released permit does not wake a waiting call.
     WakesNobody,
-    /// A permit is taken though all are.
+    /// A permit is granted although all of them are taken.
     OverdrawsPermits,
     /// An attempt that is not the current one is settled.
     SettlesOldAttempt,
-    /// A job is claimed that has ended.
+    /// A job that was cancelled is claimed.
     ClaimsEnded,
-    /// A part is started that has ended.
+    /// A part that has ended is started.
     StartsEndedPart,
     /// The next attempt is due at once.
     RetriesAtOnce,
-    /// A key stays with a job that has ended.
+    /// A job keeps its unique key after its end.
     KeepsKey,
-    /// What is due later is not waited for.
+    /// A row that is due later is not waited for.
     MissesDue,
-    /// A process releases a job that another one is running.
+    /// A process gives back a job that another process is running.
     GivesBackOthers,
-    /// A row of the outbox is settled by receipts of an earlier taking.
+    /// A row of the outbox is settled by an acknowledgement from an earlier time at which it was held.
     SettlesOldTaking,
-    /// A job whose parts are running is sent again as lost.
+    /// A job with running parts is presumed lost and sent again.
     SendsAgainUnseen,
-    /// A run that was cancelled and retried is sent again as lost while it waits for its tasks.
+    /// A workflow run that was cancelled and retried is presumed lost and sent again while it waits for its steps.
     SendsRunsAgain,
-    /// The times of a schedule count from when a worker first sees it.
+    /// The times of a schedule count from the moment at which a worker first sees it, not from its creation.
     CountsFromFirstTick,
-    /// Nothing looks for messages that the broker has lost.
+    /// No process looks for messages that the broker has lost.
     MissesLostMessages,
-    /// A copy of a message is run beside the first one.
+    /// A copy of a message runs while the first one is still running.
     RunsCopies,
     /// Each claim of a job counts as if a worker had died with it.
     CountsClaimsAsLosses,
-    /// A job below one that was interrupted waits for an attempt that cannot begin.
+    /// A job below a cancelled one waits for an attempt that cannot start.
     RetriesInterrupted,
-    /// What a worker does not bring to its end is acknowledged.
+    /// A delivery that a worker does not complete is acknowledged.
     AcksInterrupted,
-    /// A job that follows others does not wait for them.
+    /// A follower does not wait for the jobs that it follows.
     FollowsAtOnce,
-    /// What follows a job is not sent.
+    /// Hooks are not sent.
     ForgetsHooks,
-    /// The record of a part whose confirm was lost counts as not written.
+    /// The record of a part counts as not written if its publisher confirm was lost.
     ForgetsDoubtfulRecord,
-    /// A message that comes again keeps its slot while it waits for its first call.
+    /// A redelivered message keeps its slot while it waits for its first call to end.
     HoldsSlotForTurn,
-    /// A job that comes as a whole and as an item is run twice at once.
+    /// A job that arrives both as a whole job and as a single item runs twice at the same time.
     TellsItemsFromWholes,
-    /// What was lost too often waits for a slot before it fails.
+    /// A message that was lost too often waits for a slot before it fails.
     WaitsToFail,
-    /// A delivery is run that was lost with its channel while it waited.
+    /// A delivery runs although its channel was closed while it waited.
     RunsLostDeliveries,
-    /// Nothing follows a job without a store that was lost with its workers too often.
+    /// No hooks are sent for a storeless job that failed because its workers died too often.
     FollowsNothingLost,
-    /// A message that was not confirmed counts as sent.
+    /// A message without a publisher confirm counts as sent.
     ForgetsUnconfirmed,
-    /// A part of an earlier run of the split is run.
+    /// A part of an older epoch is run.
     RunsOldParts,
-    /// A join begins before the last part has ended.
+    /// A join starts before the last part has ended.
     JoinsEarly,
-    /// A job ends before those below it.
+    /// A job ends before the jobs below it.
     EndsBeforeChildren,
-    /// A call may take as long as it likes.
+    /// A timeout is not applied.
     NeverTimesOut,
-    /// A sign of life does not say what its process runs.
+    /// A heartbeat does not list the jobs that its process is running.
     SaysNothingRuns,
-    /// Long work is acknowledged, and nothing takes the place of its message.
+    /// Long work is acknowledged without a lease that replaces its message.
     LeasesNothing,
-    /// Jobs are removed as soon as they have ended.
+    /// Jobs are removed as soon as they have ended, without any retention.
     RemovesTooEarly,
     /// A process without a heartbeat holds rows.
     HoldsUnseen,
-    /// An outdated heartbeat alone proves that its process is dead.
+    /// An outdated heartbeat alone is taken as proof that its process is dead.
     JudgesBySign,
-    /// A worker keeps work for which it has no slot.
+    /// A worker keeps deliveries for which it has no slot.
     HoardsWork,
-    /// A task of a workflow begins before those that it needs have ended.
+    /// A step of a workflow starts before the steps that it needs have ended.
     BeginsTasksEarly,
-    /// What a task of a workflow returned does not reach the next one.
+    /// The output of a step does not reach the steps that need it.
     GivesNoOutputs,
-    /// A schedule starts something beside what it has started before, and may not.
+    /// A schedule starts a job while its last one is running, although overlaps are to be skipped.
     StartsBesideLast,
-    /// Nothing follows a job without a store whose task is unknown.
+    /// No hooks are sent for a storeless job with an unknown task.
     FollowsNothingRefused,
-    /// A set that was followed is reported as one without a queue.
+    /// A set of parts whose hooks were sent is reported as a set without a queue.
     ReportsFollowedSets,
-    /// The end of a job is no event.
+    /// The end of a job is not published as an event.
     TellsNoEnd,
-    /// A large output is removed whose job is there.
+    /// A large output is removed although its job exists.
     RemovesObjectsInUse,
-    /// A set of parts that is not complete is not looked at again.
+    /// An incomplete set of parts is not checked again.
     ForgetsOpenSets,
 }
 
 impl Mutant {
-    /// All of them.
+    /// All mutants.
     pub const ALL: &[Self] = &[
         Self::BeginsAfterDrain,
         Self::BeginsAfterWait,
@@ -192,7 +193,7 @@ mod switch {
         static ON: Cell<Option<Mutant>> = const { Cell::new(None) };
     }
 
-    /// Puts a fault back on this thread, or none.
+    /// Turns on a mutant on this thread, or turns off the current one.
     pub fn put_back(mutant: Option<Mutant>) {
         ON.set(mutant);
     }

@@ -1,10 +1,11 @@
-//! An output as a store keeps it: its JSON, or a note that says where else it is.
+//! The output of a job as stored: its JSON, or a reference to a large output that is stored elsewhere.
 
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Notes begin with this byte. JSON is UTF-8, which has no such byte, so nothing that a task returns looks like a note.
+/// The first byte of a reference. JSON is UTF-8, in which this byte never occurs, so no output looks like a
+/// reference.
 const MARK: u8 = 0xff;
 
 /// Says where an output is that is not at hand.
@@ -26,26 +27,26 @@ pub struct OutputRef {
     pub object: Option<String>,
 }
 
-/// Says that a note cannot be read.
+/// The error for a reference that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the note about where the output is cannot be read: a newer version of ork may have written it")]
 pub struct UnreadableOutputRef;
 
 impl OutputRef {
-    /// What stands in the row in place of the output.
+    /// Returns the bytes that are stored in place of the output.
     pub fn to_row(&self) -> Bytes {
         let mut row = vec![MARK];
-        // Numbers and texts can always be written.
+        // Serializing numbers and strings cannot fail.
         row.extend(serde_json::to_vec(self).unwrap_or_default());
         row.into()
     }
 
-    /// Whether a row holds a note and not the output itself.
+    /// Whether a row holds a reference instead of the output.
     pub fn is_ref(row: &[u8]) -> bool {
         row.first() == Some(&MARK)
     }
 
-    /// The note in a row; `None` if the row holds the output itself.
+    /// Reads the reference in a row. Returns `None` if the row holds the output.
     pub fn read(row: &[u8]) -> Option<Result<Self, UnreadableOutputRef>> {
         let json = row.strip_prefix(&[MARK])?;
         Some(serde_json::from_slice(json).map_err(|_unknown| UnreadableOutputRef))
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_json_is_taken_for_a_note() {
+    fn json_is_never_taken_for_a_reference() {
         for value in ["", "a", "ÿ", "\u{ff}", "\u{10ffff}"] {
             assert!(!OutputRef::is_ref(&serde_json::to_vec(value).unwrap()));
         }
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_of_a_later_version_is_read_as_far_as_it_is_known() {
+    fn reference_of_a_later_version_is_read_without_unknown_fields() {
         let row = [&[MARK], &br#"{"bytes": 7, "object": "a", "sum": "x"}"#[..]].concat();
         assert_eq!(OutputRef::read(&row), Some(Ok(OutputRef { bytes: 7, object: Some("a".into()) })));
     }

@@ -1,22 +1,23 @@
-//! What a multi-part job makes of its failed parts: the verdict, never the barrier.
+//! The policy for failed parts: whether a job with failed parts continues, and whether it succeeds. It never decides
+//! when the join starts.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::ledger::Counts;
 
-/// What happens to the other parts when one has failed for good.
+/// Whether the other parts of a job still start after a part has failed permanently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnError {
-    /// Every part runs to its end.
+    /// All parts run.
     #[default]
     Finish,
-    /// The first failure beyond the tolerance skips the parts that have not started.
+    /// Once more parts have failed than are tolerated, the parts that have not started are skipped.
     Stop,
 }
 
 impl OnError {
-    /// The word that stores and documents use.
+    /// The name of the policy in stores and documents.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Finish => "finish",
@@ -24,13 +25,13 @@ impl OnError {
         }
     }
 
-    /// The policy of this word.
+    /// Returns the policy with this name, if there is one.
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::Finish, Self::Stop].into_iter().find(|policy| policy.as_str() == word)
     }
 }
 
-/// How many failed parts a job bears and still succeeds.
+/// The number of failed parts with which a job still succeeds.
 ///
 /// ```
 /// use ork::Tolerate;
@@ -40,21 +41,21 @@ impl OnError {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Tolerate {
-    /// At most this many.
+    /// The maximum number of failed parts.
     Count(u64),
-    /// At most this share of all parts, from 0 to 100.
+    /// The maximum share of failed parts, as a percentage of all parts from 0 to 100.
     Percent(f64),
 }
 
 impl Default for Tolerate {
-    /// None.
+    /// No failed part is tolerated.
     fn default() -> Self {
         Self::Count(0)
     }
 }
 
 impl Tolerate {
-    /// Whether `failed` of `total` parts are within the tolerance.
+    /// Whether a job with `failed` of `total` parts still succeeds.
     pub fn bears(self, failed: u64, total: u64) -> bool {
         match self {
             Self::Count(most) => failed <= most,
@@ -73,7 +74,7 @@ impl fmt::Display for Tolerate {
     }
 }
 
-/// Says that a text is no tolerance.
+/// The error for a text that is not a tolerance.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{found}` is no tolerance: expected a count such as `3` or a share from `0%` to `100%`")]
 pub struct ParseTolerateError {
@@ -95,19 +96,19 @@ impl FromStr for Tolerate {
     }
 }
 
-/// The policy of one multi-part job.
+/// The policy of a job with parts.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Policy {
-    /// What happens after a failure.
+    /// Whether the other parts still start after a failure.
     pub on_error: OnError,
-    /// How many failures are borne.
+    /// The number of failed parts with which the job still succeeds.
     pub tolerate: Tolerate,
 }
 
 impl Policy {
-    /// Whether these failures are too many, given that `known` parts exist so far.
+    /// Whether too many parts have failed, of the `known` parts that exist so far.
     ///
-    /// While the number of parts is still growing a share cannot be judged, so only counts are.
+    /// A percentage applies only once the ledger is sealed, because the total is not known before.
     pub fn is_broken(&self, counts: Counts, known: u64, sealed: bool) -> bool {
         match self.tolerate {
             Tolerate::Percent(_) if !sealed => false,
@@ -116,12 +117,12 @@ impl Policy {
     }
 }
 
-/// How many calls of a task may run at once, over all processes that share a store.
+/// A limit on the number of calls of a task that run at once, over all processes that share a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Concurrency {
-    /// How many.
+    /// The maximum number of calls.
     pub calls: u32,
-    /// The input whose every value has a limit of its own.
+    /// The name of an input. If set, the limit applies separately to each value of this input.
     pub key: Option<&'static str>,
 }
 
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_judged_only_when_the_total_is_known() {
+    fn percentage_applies_only_once_the_total_is_known() {
         let policy = Policy { on_error: OnError::Stop, tolerate: Tolerate::Percent(50.0) };
         let counts = Counts { failed: 1, ..Counts::default() };
         assert!(!policy.is_broken(counts, 1, false));
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_in_words() {
+    fn invalid_tolerances_are_rejected() {
         for text in ["", "%", "-1", "101%", "NaN%", "five", "1.5"] {
             assert!(text.parse::<Tolerate>().is_err(), "{text}");
         }

@@ -1,4 +1,5 @@
-//! What expansions of `#[task]` call. Outside semver: `ork-macros` is pinned to this very version.
+//! The items that expansions of `#[task]` use. Semver does not apply, because `ork-macros` is pinned to this exact
+//! version.
 
 use bytes::Bytes;
 
@@ -25,18 +26,18 @@ pub use crate::task::outcome::{
 };
 pub use crate::task::rules::Rules;
 
-// What a test needs to call a task without an engine.
+// Items for tests that call a task without an engine.
 pub use crate::ledger::{Counts, PartResult};
 pub use crate::task::parts::{PartSource, RawParts, SettledPart};
 pub use crate::task::state::States;
 
-/// A text in an expansion: a task may be called `str`, so the primitive's name is not safe there.
+/// A string in an expansion. A task may be named `str`, so the name of the primitive type is not safe there.
 pub type Str = &'static str;
 
-/// What a message is written to.
+/// The result of writing a message as JSON.
 pub type Json = Result<Bytes, serde_json::Error>;
 
-/// Where the attribute stands.
+/// The source location of the attribute.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __ork_here {
@@ -47,7 +48,7 @@ macro_rules! __ork_here {
 
 pub use crate::__ork_here as here;
 
-/// Writes what a function returns, of this type, and reads it as far as the type can be read.
+/// Writes the return value of a function, and reads it back if its type can be read.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __ork_write {
@@ -62,7 +63,7 @@ macro_rules! __ork_write {
 
 pub use crate::__ork_write as write;
 
-/// The rules of one function.
+/// The constraints of one function.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __ork_rules {

@@ -1,4 +1,4 @@
-//! The registry: every annotated function of the program, by task name, checked once at the start.
+//! The registry: all `#[task]` functions of the program, by task name. They are checked once, at startup.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,87 +7,87 @@ use crate::task::builtin;
 use crate::task::def::{Location, Param, Role, TaskDef};
 use crate::task::state::States;
 
-/// One task: its function and, where they exist, its split and its join.
+/// A task: its function and, if it has them, its split and its join.
 #[derive(Debug, Clone)]
 pub struct Task {
     /// The function that does the work.
     pub work: TaskDef,
     /// The function that makes the parts.
     pub split: Option<TaskDef>,
-    /// The function that folds their outputs.
+    /// The function that combines the outputs of the parts.
     pub join: Option<TaskDef>,
 }
 
 impl Task {
-    /// The task's name.
+    /// The name of the task.
     pub const fn name(&self) -> &'static str {
         self.work.name
     }
 
-    /// The function that takes the input of a whole job: the split if there is one.
+    /// The function that takes the input of a whole job: the split if there is one, otherwise the task's function.
     pub fn entry(&self) -> &TaskDef {
         self.split.as_ref().unwrap_or(&self.work)
     }
 
-    /// The queue its messages travel through.
+    /// The name of the queue for the messages of the task.
     pub fn queue(&self) -> &'static str {
         self.work.options.queue.unwrap_or(self.work.name)
     }
 }
 
-/// Why the tasks of a program do not fit together.
+/// The ways in which the tasks of a program can be inconsistent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// Two functions claim one name.
+    /// Two functions have the same task name.
     #[error("two tasks are named `{name}`: one at {first}, one at {second}; give one of them another `name = \"..\"`")]
     Duplicate {
         /// The name.
         name: &'static str,
-        /// Where the first one stands.
+        /// The location of the first function.
         first: Box<Location>,
-        /// Where the second one stands.
+        /// The location of the second function.
         second: Box<Location>,
     },
-    /// A name that cannot be a queue or a routing key.
+    /// The name of a task cannot be used as a queue or routing key.
     #[error("the task at {location} has the name `{name}`: expected 1 to 200 letters, digits, `_`, `-` or `.`")]
     Name {
         /// The name.
         name: &'static str,
-        /// Where it stands.
+        /// The location of the task.
         location: Box<Location>,
     },
-    /// A split or join whose task is not part of the program.
+    /// The task of a split or join is not part of the program.
     #[error("`{function}` at {location} belongs to the task `{name}`, which is not part of this program")]
     Alone {
-        /// The function.
+        /// The path of the function.
         function: &'static str,
-        /// The task it names.
+        /// The name of the missing task.
         name: &'static str,
-        /// Where it stands.
+        /// The location of the function.
         location: Box<Location>,
     },
-    /// A state that no one gave.
+    /// A task needs a state that the application has not given.
     #[error("the task `{task}` at {location} needs a `State<{state}>`: give one with `Ork::builder().state(..)`")]
     NoState {
-        /// The task.
+        /// The name of the task.
         task: &'static str,
-        /// Where it stands.
+        /// The location of the task.
         location: Box<Location>,
         /// The type of the state.
         state: &'static str,
     },
 }
 
-/// Says that no task has this name.
+/// The error for a name that no task has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no task `{name}`{}; {}", suggestion.map(|name| format!(", did you mean `{name}`?")).unwrap_or_default(), known_words(known))]
 pub struct UnknownTask {
-    /// The name asked for.
+    /// The requested name.
     pub name: String,
-    /// The names there are.
+    /// The names of all tasks.
     pub known: Vec<&'static str>,
-    /// The nearest of them.
+    /// The most similar name, if there is one.
     pub suggestion: Option<&'static str>,
 }
 
@@ -107,15 +107,15 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Every `#[task]` that was linked into this program.
+    /// Collects all `#[task]` functions that are linked into this program.
     ///
     /// # Errors
-    /// Every way in which they do not fit together, in the order of their names.
+    /// All inconsistencies, in the order of the task names.
     pub fn collect() -> Result<Self, Vec<RegistryError>> {
         Self::of(inventory::iter::<TaskDef>.into_iter().copied())
     }
 
-    /// The registry of these functions.
+    /// Creates a registry from these functions.
     ///
     /// # Errors
     /// As for [`Registry::collect`].
@@ -128,7 +128,7 @@ impl Registry {
                 problems.push(RegistryError::Name { name: def.name, location: Box::new(def.location) });
                 continue;
             }
-            // Sorted by role, so the work comes before its split and its join.
+            // The functions are sorted by role, so the work comes before its split and its join.
             let first = match (def.role, tasks.get_mut(def.name)) {
                 (Role::Work, None) => {
                     tasks.insert(def.name, Task { work: def, split: None, join: None });
@@ -155,10 +155,10 @@ impl Registry {
         if problems.is_empty() { Ok(Self { tasks }) } else { Err(problems) }
     }
 
-    /// The task of this name.
+    /// Returns the task with this name.
     ///
     /// # Errors
-    /// [`UnknownTask`], with the names there are and the nearest one.
+    /// [`UnknownTask`], with the existing names and the most similar one.
     pub fn get(&self, name: &str) -> Result<&Arc<Task>, UnknownTask> {
         self.tasks.get(name).or_else(|| builtin::tasks().get(name)).ok_or_else(|| {
             let known: Vec<_> = self.tasks.keys().copied().collect();
@@ -169,12 +169,12 @@ impl Registry {
         })
     }
 
-    /// Every task, by name.
+    /// All tasks, in the order of their names.
     pub fn tasks(&self) -> impl Iterator<Item = &Task> {
         self.tasks.values().map(|task| &**task)
     }
 
-    /// Every task that a worker serves: those of the program, and those that every program has.
+    /// All tasks that a worker serves: those of the program, and the built-in ones.
     pub(crate) fn served(&self) -> impl Iterator<Item = &Task> {
         self.tasks.values().chain(builtin::tasks().values()).map(|task| &**task)
     }
@@ -189,10 +189,10 @@ impl Registry {
         self.tasks.is_empty()
     }
 
-    /// Checks that every state a task needs is there.
+    /// Checks that the application has given all states that its tasks need.
     ///
     /// # Errors
-    /// Every state that is missing.
+    /// All missing states.
     pub fn check_states(&self, states: &States) -> Result<(), Vec<RegistryError>> {
         let defs =
             self.tasks.values().flat_map(|task| [Some(&task.work), task.split.as_ref(), task.join.as_ref()]).flatten();

@@ -1,13 +1,12 @@
-//! When a failed attempt is tried again: a pure answer from the policy, the attempt and a random number.
+//! The retry policy: whether and when a failed attempt is retried. Pure code; the randomness is an argument.
 
 use std::time::Duration;
 
-/// How often, and how soon, a failed attempt is tried again.
+/// The number of retries of a failed attempt, and the pauses between them.
 ///
-/// `retries` counts the attempts *after* the first. The pause before retry `k` (from 1) is
-/// `base * 2^(k - 1)`, of which up to a quarter is taken off at random so that
-/// many failures at one moment do not all return at one moment. It does not grow beyond `max`; a `base` that is longer
-/// than `max` is kept, and does not grow.
+/// `retries` counts the attempts *after* the first one. The pause before retry `k` (starting at 1) is `base * 2^(k -
+/// 1)`. Up to a quarter of it is subtracted at random, so that jobs that failed together are not retried together.
+/// The pause does not grow beyond `max`. A `base` longer than `max` is used as it is and does not grow.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -19,30 +18,31 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// Attempts after the first.
+    /// The maximum number of retries, i.e. attempts after the first one.
     pub retries: u32,
     /// The pause before the first retry.
     pub base: Duration,
-    /// No pause grows beyond this.
+    /// The maximum to which pauses grow.
     pub max: Duration,
 }
 
 impl RetryPolicy {
-    /// Retries this often, after one second at first, later after up to ten minutes.
+    /// Creates a policy with this number of retries. The first pause is one second, and pauses grow up to ten
+    /// minutes.
     pub const fn new(retries: u32) -> Self {
         Self { retries, base: Duration::from_secs(1), max: Duration::from_mins(10) }
     }
 
-    /// The same policy with another first pause.
+    /// Sets the pause before the first retry.
     #[must_use]
     pub const fn backoff(mut self, base: Duration) -> Self {
         self.base = base;
         self
     }
 
-    /// The pause after failed attempt `attempt` (from 1), or `None` when it was the last.
+    /// Returns the pause after the failed attempt `attempt` (starting at 1), or `None` if it was the last one.
     ///
-    /// `random` lies in `0.0..1.0` and chooses the jitter.
+    /// `random` is a random number in `0.0..1.0` for the jitter.
     pub fn pause_after(&self, attempt: u32, random: f64) -> Option<Duration> {
         if attempt > self.retries {
             return None;
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_the_longest() {
+    fn pauses_double_up_to_the_maximum() {
         let policy = RetryPolicy::new(u32::MAX).backoff(Duration::from_secs(1));
         let pauses: Vec<_> = (1..=12).filter_map(|attempt| policy.pause_after(attempt, 0.0)).collect();
         assert_eq!(pauses[3], Duration::from_secs(8));
@@ -73,9 +73,9 @@ mod tests {
         assert_eq!(policy.pause_after(1_000_000, 0.0), Some(Duration::from_mins(10)));
     }
 
-    /// Before, an hour was cut at ten minutes without a word.
+    /// Regression test: a first pause of an hour was silently cut to ten minutes.
     #[test]
-    fn a_first_pause_beyond_the_longest_is_kept_and_does_not_grow() {
+    fn first_pause_above_the_maximum_is_kept_and_does_not_grow() {
         let hour = Duration::from_hours(1);
         let policy = RetryPolicy::new(u32::MAX).backoff(hour);
         assert_eq!([1, 2, 100].map(|attempt| policy.pause_after(attempt, 0.0)), [Some(hour); 3]);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_takes_off_a_quarter_at_most() {
+    fn jitter_shortens_a_pause_by_at_most_a_quarter() {
         let policy = RetryPolicy::new(1).backoff(Duration::from_secs(4));
         assert_eq!(policy.pause_after(1, 1.0), Some(Duration::from_secs(3)));
     }

@@ -1,25 +1,26 @@
-//! What a job is besides a call of its task: a run of a workflow, one of its tasks, a schedule.
+//! The role of a job that is more than a plain call of its task: a workflow run, a step of one, or a schedule.
 
 use serde::{Deserialize, Serialize};
 
 use crate::schedule::ScheduleState;
 use crate::workflow_run::WorkflowRun;
 
-/// What a job is besides a call of its task.
+/// The role of a job that is more than a plain call of its task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobRole {
-    /// A run of a workflow.
+    /// The job is a workflow run.
     Workflow(WorkflowRun),
-    /// A task of the run above it.
+    /// The job is a step of the workflow run above it.
     Step {
-        /// The task's place in the plan.
+        /// The position of the step in the plan.
         at: usize,
-        /// Its name.
+        /// The name of the step.
         name: String,
     },
-    /// It starts others by the clock.
+    /// The job is a schedule, which starts other jobs at scheduled times.
     Schedule(ScheduleState),
-    /// A run or a schedule that came over a broker, from somebody who is trusted with no more than the tasks of the program.
+    /// The job is a workflow run or schedule that arrived through a broker, from a sender that may only run the tasks
+    /// of the program.
     Untrusted,
 }

@@ -1,7 +1,7 @@
-//! Schedules: jobs that never end, and start others by the clock. Pure.
+//! Schedules: jobs that start other jobs at scheduled times. A schedule ends only if it has no next time. Pure code.
 //!
-//! The next time of a schedule is the next attempt at its job, so that whichever process is alive takes it, once: what it
-//! starts is made in the transaction that settles the attempt.
+//! Each scheduled time is an attempt of the schedule's job. Any live process can take it, but only once: the job that
+//! it starts is created in the transaction that settles the attempt.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,21 +10,21 @@ use crate::id::JobId;
 use crate::job::{Effect, Job, Phase, State};
 use crate::role::JobRole;
 
-/// Where a schedule is.
+/// The state of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ScheduleState {
-    /// The time it waits for; `None` before the first one is known, and while it is paused.
+    /// The next scheduled time. `None` before the first time is known, and while the schedule is paused.
     pub next: Option<Timestamp>,
-    /// The job that it started last.
+    /// The id of the job that the schedule started last. `None` if it has not started any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<JobId>,
-    /// Whether it starts nothing.
+    /// Whether the schedule is paused, so that it starts no jobs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
 }
 
 impl Job {
-    /// Where it is, if it is a schedule that has begun.
+    /// The state of the schedule, if the job is a schedule that has started.
     pub fn schedule_state(&self) -> Option<&ScheduleState> {
         match self.role.as_deref()? {
             JobRole::Schedule(ticks) => Some(ticks),
@@ -32,7 +32,8 @@ impl Job {
         }
     }
 
-    /// The time of a claimed schedule has come: it has started this, and waits for the next one. Without a next one it ends.
+    /// Records that a scheduled time has come, for which job `started` was started, and waits for the next time. The
+    /// schedule ends if there is no next time.
     pub(crate) fn fire(&mut self, started: Option<JobId>, next: Option<Timestamp>, now: Timestamp) -> Vec<Effect> {
         let last = started.or_else(|| self.schedule_state()?.last);
         self.role = Some(Box::new(JobRole::Schedule(ScheduleState { next, last, paused: false })));
@@ -43,16 +44,16 @@ impl Job {
         }
     }
 
-    /// Lets a schedule start nothing until it is resumed.
+    /// Pauses a schedule: it starts no jobs until it is resumed.
     pub(crate) fn pause_schedule(&mut self) {
         let last = self.schedule_state().and_then(|ticks| ticks.last);
         self.role = Some(Box::new(JobRole::Schedule(ScheduleState { next: None, last, paused: true })));
-        // The message of the time that it has waited for is of an older attempt then.
+        // The pending message for the next time belongs to the old attempt and is now stale.
         self.attempt += 1;
         (self.state, self.due) = (State::Waiting, None);
     }
 
-    /// Lets a paused schedule go on at this time.
+    /// Resumes a paused schedule, with this next time.
     pub(crate) fn resume_schedule(&mut self, next: Timestamp) -> Effect {
         let last = self.schedule_state().and_then(|ticks| ticks.last);
         self.role = Some(Box::new(JobRole::Schedule(ScheduleState { next: Some(next), last, paused: false })));

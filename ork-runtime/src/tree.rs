@@ -1,7 +1,8 @@
-//! Trees of jobs: what a job knows of the jobs below it, and how its end waits for theirs. Pure.
+//! Trees of jobs: what a job records about the jobs below it, and how its end waits for theirs. Pure code.
 //!
-//! A job ends when its own work has ended and no child of it is open; a child ends the same way, so a root ends last.
-//! The numbers are kept by the transactions that change the state of a job below: each counts once, as a job ends once.
+//! A job ends when its own work has ended and none of its children is open. Children end in the same way, so the root
+//! ends last. The counts are updated by the transactions that change the state of a job below. As a job ends only
+//! once, it is counted once.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -13,60 +14,60 @@ use crate::failure::{Failure, FailureKind};
 use crate::job::{Effect, Job, State};
 use crate::mutant::{self, Mutant};
 
-/// No tree is deeper: whoever ends in it is counted on every level above.
+/// The maximum depth of a tree. It is limited because the end of a job is counted on every level above it.
 pub const DEEPEST: usize = 64;
 
-/// Which work below an interrupted job is stopped.
+/// Which work is stopped when a job is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CancelMode {
-    /// What has not begun; the rest is brought to its end.
+    /// Work that has not started is stopped. Running calls may finish.
     Graceful,
-    /// All of it.
+    /// All work is stopped, including running calls.
     Immediate,
 }
 
-/// What a job knows of the jobs below it.
+/// The counts and flags that a job keeps about the jobs below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tree {
-    /// How many jobs there are below it, on every level.
+    /// The number of jobs below this one, on all levels.
     pub descendants: u64,
-    /// How many of these have ended.
+    /// The number of jobs below this one that have ended.
     pub descendants_ended: u64,
-    /// How many of its own children have not ended.
+    /// The number of direct children that have not ended.
     pub open_children: u64,
-    /// How many of its own children failed.
+    /// The number of direct children that failed.
     pub failed_children: u64,
-    /// How many of its own children were cancelled.
+    /// The number of direct children that were cancelled.
     pub cancelled_children: u64,
-    /// How its own work ended, once it has and there are jobs below it.
+    /// How the job's own work ended. Set once that has happened, for a job with jobs below it.
     pub verdict: Option<State>,
-    /// Set when it was interrupted: nothing below it begins any more.
+    /// Set when the job was cancelled: nothing below it starts any more.
     pub cancel_mode: Option<CancelMode>,
-    /// Whether other jobs begin when it has ended.
+    /// Whether followers start when the job has ended.
     pub has_followers: bool,
 }
 
 impl Tree {
-    /// Whether it knows nothing, as that of most jobs.
+    /// Whether the tree has its default values, as for most jobs.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
 impl Job {
-    /// Whether its own work has ended, even if jobs below it have not.
+    /// Whether the job's own work has ended, even if jobs below it are still open.
     pub const fn own_work_ended(&self) -> bool {
         self.state.is_final() || (matches!(self.state, State::Waiting) && self.tree.verdict.is_some())
     }
 
-    /// Whether it can have further children.
+    /// Whether the job may submit further children.
     pub const fn accepts_children(&self) -> bool {
         !self.own_work_ended() && self.tree.cancel_mode.is_none()
     }
 
-    /// Its own work has ended so: it ends, once no child of it is open.
+    /// Records how the job's own work ended. The job itself ends now, or once none of its children is open.
     pub(crate) fn finish(&mut self, own: State, now: Timestamp) -> Vec<Effect> {
         self.due = None;
         if self.tree.open_children > 0 && !mutant::is_on(Mutant::EndsBeforeChildren) {
@@ -76,7 +77,7 @@ impl Job {
         self.end(own, now)
     }
 
-    /// A child of it has ended in this state.
+    /// Records that a child has ended in this state.
     pub(crate) fn child_ended(&mut self, child: State, now: Timestamp) -> Vec<Effect> {
         self.tree.open_children = self.tree.open_children.saturating_sub(1);
         *self.child_count(child) += u64::from(child != State::Succeeded);
@@ -86,12 +87,13 @@ impl Job {
         }
     }
 
-    /// A child of it that had ended in this state goes on. It goes on, too, if it has not ended for reasons of its own.
+    /// Records that a child, which had ended in state `child`, is open again. The job itself is reopened if it had
+    /// ended only because of its children.
     pub(crate) fn child_reopened(&mut self, child: State) -> Vec<Effect> {
         self.tree.open_children += 1;
         let counted = self.child_count(child);
         *counted = counted.saturating_sub(u64::from(child != State::Succeeded));
-        // The own work of a run is its tasks.
+        // The own work of a workflow run is its steps.
         let is_run = self.workflow_run().is_some();
         let because_of_children = matches!(self.state, State::Failed | State::Cancelled)
             && (is_run || self.tree.verdict == Some(State::Succeeded))
@@ -105,21 +107,23 @@ impl Job {
         self.reopen(State::Waiting)
     }
 
-    /// It had ended, and goes on in this state.
+    /// Reopens a job that had ended, in this state.
     pub(crate) fn reopen(&mut self, state: State) -> Vec<Effect> {
         let was = std::mem::replace(&mut self.state, state);
         (self.ended, self.failure) = (None, None);
         self.parent.iter().map(|_| Effect::Reopened { was }).collect()
     }
 
-    /// Interrupts it: nothing below it begins any more. Whether its own work goes on is not decided here.
+    /// Marks the job as cancelled, so that nothing below it starts any more. The caller decides whether its own work
+    /// goes on.
     pub(crate) fn request_cancel(&mut self, mode: CancelMode) {
         if self.tree.cancel_mode != Some(CancelMode::Immediate) {
             self.tree.cancel_mode = Some(mode);
         }
     }
 
-    /// The children of a job that ended well have, too, by now: what was cancelled because of it was taken up.
+    /// Sets the final state to succeeded if the job's own work and all of its children have succeeded in the
+    /// meantime. The children that were cancelled because of this job have been resumed since.
     pub(crate) fn reevaluate(&mut self) {
         if self.tree.failed_children + self.tree.cancelled_children == 0 && self.tree.verdict == Some(State::Succeeded)
         {
@@ -148,7 +152,7 @@ impl Job {
     }
 
     fn final_state(&self, own: State) -> State {
-        // A run says itself which of its tasks count.
+        // A workflow run decides itself which of its steps count.
         let well = own == State::Succeeded && self.workflow_run().is_none();
         if self.tree.cancel_mode.is_some() || (well && self.tree.cancelled_children > 0) {
             State::Cancelled
@@ -159,7 +163,7 @@ impl Job {
         }
     }
 
-    /// Where children are counted that ended in this state, if not well.
+    /// The counter of the children that ended in this state, which is not [`State::Succeeded`].
     const fn child_count(&mut self, child: State) -> &mut u64 {
         if matches!(child, State::Cancelled) {
             &mut self.tree.cancelled_children

@@ -1,4 +1,4 @@
-//! Where a task may stand, and what it may be made by.
+//! Places in which a task may be defined, and macros that may define it.
 
 use ork::{Context, Parts, Result, State, task};
 
@@ -26,7 +26,7 @@ mod shapes {
     }
 }
 
-// One `use` brings the function and its message.
+// A single `use` imports the function and its message.
 use shapes::area;
 
 #[task(part)]
@@ -48,7 +48,7 @@ fn gone(value: NoSuchType) {}
 fn gone_too(value: NoSuchType) {}
 
 fn main() {
-    // A task may stand inside a function, with types of that function.
+    // A task may be defined inside a function and use types of that function.
     #[derive(serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
     struct Local(u8);
 

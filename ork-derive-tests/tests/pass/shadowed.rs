@@ -1,4 +1,4 @@
-//! Tasks in a module where no name means what it usually means.
+//! Tasks in a module in which no name has its usual meaning.
 
 mod hostile {
     #![allow(dead_code, non_camel_case_types, unused_macros)]

@@ -1,4 +1,4 @@
-//! What every form of parameter and of return does when its row of the table is called, good and bad inputs alike.
+//! Calls tasks with every form of parameter and return value through their rows, with valid and invalid inputs.
 
 #![expect(
     clippy::allow_attributes,
@@ -26,7 +26,7 @@ use crate::splits::{as_vec_part, split};
 
 // ---- the tasks
 
-/// A point, to find the path of an error in.
+/// A point, in which an error has a path.
 #[derive(Debug, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 struct Point {
     x: f64,
@@ -99,7 +99,7 @@ fn given(label: String, context: Context, state: State<u32>, #[state] _: Wide) -
     format!("{label} {} {}", context.attempt(), *state)
 }
 
-/// A state by another name, which takes a mark.
+/// A state under another name, which needs an attribute on the parameter.
 type Wide = State<u64>;
 
 #[task]
@@ -129,7 +129,7 @@ mod discover {
 mod names {
     use ork::task;
 
-    /// Types of one's own that are called like ork's.
+    /// A user's type with the name of one of ork's types.
     #[derive(Debug, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
     pub(super) struct Context(pub(super) u8);
 
@@ -147,7 +147,7 @@ mod names {
     }
 }
 
-// ---- how they are called
+// ---- helpers that call them
 
 fn def(name: &str, role: Role) -> TaskDef {
     let registry = Registry::collect().unwrap();
@@ -191,7 +191,7 @@ fn why(result: std::result::Result<Value, CallError>) -> String {
     result.unwrap_err().into_failure().message
 }
 
-// ---- what they do
+// ---- the tests
 
 #[test]
 fn named_inputs_are_read_by_name_in_any_order() {
@@ -201,13 +201,13 @@ fn named_inputs_are_read_by_name_in_any_order() {
 }
 
 #[test]
-fn an_option_may_be_left_out() {
+fn optional_inputs_may_be_omitted() {
     assert_eq!(work("add", &json!({"left": 1})).unwrap(), 1);
     assert_eq!(work("add", &json!({"left": 1, "right": null})).unwrap(), 1);
 }
 
 #[test]
-fn a_task_that_returns_nothing_answers_null() {
+fn task_without_return_value_returns_null() {
     assert_eq!(work("nothing", &json!({})).unwrap(), Value::Null);
     assert_eq!(work("nothing_async", &json!({})).unwrap(), Value::Null);
 }
@@ -220,7 +220,7 @@ fn raw_identifiers_are_plain_names_on_the_wire() {
 }
 
 #[test]
-fn an_input_called_input_is_the_whole_body() {
+fn input_named_input_is_the_whole_body() {
     assert_eq!(work("whole", &json!({"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 2}})).unwrap(), 2);
     assert_eq!(whole { input: BTreeMap::new() }.to_json().unwrap(), "{}");
     assert_eq!(why(work("whole", &json!([]))), "`the body`: invalid type: sequence, expected a map");
@@ -231,7 +231,7 @@ fn an_input_called_input_is_the_whole_body() {
 }
 
 #[test]
-fn context_and_states_are_given() {
+fn context_and_states_are_passed() {
     assert_eq!(work("given", &json!({"label": "a"})).unwrap(), "a 1 7");
     assert_eq!(work("marked", &json!({"own": 1, "more": 0})).unwrap(), 1 + 1 + 7);
     let mut call = call_with(r#"{"label": "a"}"#);
@@ -240,14 +240,14 @@ fn context_and_states_are_given() {
 }
 
 #[test]
-fn errors_keep_their_words() {
+fn errors_keep_their_messages() {
     assert_eq!(why(work("io_error", &json!({"path": "a"}))), "a is not there");
     assert_eq!(why(work("own_error", &json!({"_value": 1}))), "no");
     assert!(matches!(work("not_json", &json!(1)), Err(CallError::Output(_))));
 }
 
 #[test]
-fn a_wrong_input_says_which_and_what_was_expected() {
+fn invalid_input_error_names_path_and_expected_type() {
     assert_eq!(why(work("add", &json!({"left": "1"}))), "`left`: invalid type: string \"1\", expected i64");
     assert_eq!(why(work("add", &json!({"right": 1}))), "`left` is missing: expected integer");
     assert_eq!(why(work("nested", &json!({}))), "`points` is missing: expected array `Array_of_Point`");
@@ -259,7 +259,7 @@ fn a_wrong_input_says_which_and_what_was_expected() {
 }
 
 #[test]
-fn an_unknown_input_is_refused_with_the_nearest_one() {
+fn unknown_input_error_suggests_the_nearest_name() {
     assert_eq!(
         why(work("add", &json!({"left": 1, "rihgt": 2}))),
         "`rihgt` is not an input: expected `left`, `right`; did you mean `right`?"
@@ -268,7 +268,7 @@ fn an_unknown_input_is_refused_with_the_nearest_one() {
 }
 
 #[test]
-fn a_body_that_is_no_object_or_no_json_is_refused() {
+fn body_that_is_not_a_json_object_is_rejected() {
     assert_eq!(why(work("add", &json!([1, 2]))), "expected an object with `left`, `right`, found sequence");
     assert_eq!(why(work("add", &json!(null))), "expected an object with `left`, `right`, found null");
     let add = def("add", Role::Work);
@@ -280,7 +280,7 @@ fn a_body_that_is_no_object_or_no_json_is_refused() {
 }
 
 #[test]
-fn a_function_stays_a_function() {
+fn functions_can_still_be_called() {
     assert_eq!(now(add(1, Some(2))).unwrap(), 3);
     assert_eq!(as_vec_part(vec![2]).len(), 1);
     assert_eq!(discover::main(3), 3);

@@ -1,4 +1,4 @@
-//! What the rows and the messages say about the functions.
+//! The contents of the task rows and the messages.
 
 use ork::__private::{
     self as row, Answer, Duration, JobKind, JoinOf, Joined, OnError, Returned, Role, States, TaskMessage, Tolerate,
@@ -10,7 +10,7 @@ use crate::splits::{as_option, as_vec_part};
 use crate::{add, def, discover, io_error, misnamed, nothing};
 
 #[test]
-fn a_message_says_what_it_runs_and_what_that_answers() {
+fn message_has_task_kind_and_result_type() {
     fn answers<M: TaskMessage<Answer = A>, A: Answer<Output = T>, T>() -> (&'static str, JobKind) {
         (M::TASK, M::KIND)
     }
@@ -29,7 +29,7 @@ fn a_message_says_what_it_runs_and_what_that_answers() {
 }
 
 #[test]
-fn the_row_holds_the_options() {
+fn row_holds_the_options() {
     let options = def("add", Role::Work).options;
     assert_eq!((options.retries, options.priority, options.queue), (3, 9, Some("sums")));
     assert_eq!(options.backoff, Some(Duration::from_millis(500)));
@@ -43,7 +43,7 @@ fn the_row_holds_the_options() {
 }
 
 #[test]
-fn the_row_describes_the_function() {
+fn row_describes_the_function() {
     let add = def("add", Role::Work);
     assert_eq!(add.docs, "Adds two numbers.\n\nSlowly.");
     assert_eq!(add.function, "run::add");
@@ -75,7 +75,7 @@ fn the_row_describes_the_function() {
 }
 
 #[test]
-fn states_are_checked_at_the_start() {
+fn missing_states_are_found_at_startup() {
     let registry = Registry::collect().unwrap();
     let mut states = States::default();
     assert!(states.insert(1_u32));

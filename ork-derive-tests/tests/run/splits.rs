@@ -1,4 +1,4 @@
-//! Every form in which a split may make its parts, and what a join is given.
+//! All forms in which a split may return its parts, and the arguments of a join.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{call_with, def, discover, now, run};
 
-/// Makes the tasks of the splits.
+/// Defines the tasks of the splits.
 macro_rules! halves {
     ($($name:ident)*) => { $(
         #[task]
@@ -112,7 +112,7 @@ fn every_form_of_split_yields_its_messages() {
 }
 
 #[test]
-fn a_split_can_fail_before_and_between_its_parts() {
+fn split_can_fail_before_and_between_its_parts() {
     let why = |result: std::result::Result<Vec<Value>, CallError>| result.unwrap_err().into_failure();
     assert_eq!(why(split("as_result", &json!(0))).message, "nothing to do");
     assert_eq!(why(split("as_results", &json!(5))).message, "two");
@@ -125,14 +125,14 @@ fn a_split_can_fail_before_and_between_its_parts() {
 }
 
 #[test]
-fn a_split_is_lazy() {
+fn split_is_lazy() {
     let Run::BlockingSplit(run) = def("as_iterator", Role::Split).run else { panic!("it is a `fn`") };
     let Items::Iterator(items) = run(call_with("4000000000")).unwrap() else { panic!("it is an iterator") };
     assert_eq!(items.take(2).count(), 2);
 }
 
 #[test]
-fn a_join_is_given_the_parts() {
+fn join_receives_the_parts() {
     assert_eq!(run(def("as_vec", Role::Join), call_with("anything")).unwrap(), 1 + 7);
     assert_eq!(run(def("as_option", Role::Join), call_with("")).unwrap(), Value::Null);
     let joined = discover::main_join(Parts::for_test([Ok(1), Ok(2)]));

@@ -1,4 +1,4 @@
-//! The words between the parentheses of `#[task(..)]`, each into its slot; rules over several words are in `check`.
+//! Parses the options in the parentheses of `#[task(..)]`. Rules that concern several options are in `check`.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use super::errors::Errors;
 use super::value::{self, Concurrency, OnError, Tolerate, Value};
 use super::words;
 
-/// One option: its word where it was given, and its value where that was right.
+/// One option: its name if it was given, and its value if that was valid.
 #[derive(Debug)]
 pub(crate) struct Slot<T> {
     word: Option<Ident>,
     value: Option<T>,
 }
 
-/// The options, by name.
+/// All options, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Args {
     pub(crate) part: Slot<()>,
@@ -46,12 +46,12 @@ impl<T> Default for Slot<T> {
 }
 
 impl<T> Slot<T> {
-    /// The word, if it was given at all.
+    /// The name of the option, if it was given.
     pub(crate) const fn word(&self) -> Option<&Ident> {
         self.word.as_ref()
     }
 
-    /// The value, if it was given and right.
+    /// The value of the option, if it was given and valid.
     pub(crate) const fn value(&self) -> Option<&T> {
         self.value.as_ref()
     }
@@ -67,7 +67,7 @@ impl<T> Slot<T> {
 }
 
 impl Args {
-    /// Reads the words; whatever is wrong with one of them, the others are read too.
+    /// Parses all options. A mistake in one of them does not prevent the others from being read.
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut args = Self::default();
         let all = |input: ParseStream<'_>| {
@@ -88,7 +88,7 @@ impl Args {
         args
     }
 
-    /// Every known word, in the order in which they were given.
+    /// All known options that were given, in order.
     pub(crate) fn given(&self) -> &[Ident] {
         &self.given
     }
@@ -105,7 +105,7 @@ impl Args {
         let value: Value = if input.is_empty() || input.peek(Token![,]) {
             None
         } else if text == "concurrency" && input.peek(Paren) {
-            // `concurrency(4, key = "tenant")`: a tuple, as far as its form goes.
+            // `concurrency(4, key = "tenant")` has the form of a tuple.
             Some(input.parse::<Expr>()?)
         } else {
             let equals = input.parse::<Token![=]>();
@@ -143,7 +143,7 @@ impl Args {
     }
 }
 
-/// Passes over what is left of one option, so that the next one can be read.
+/// Skips the rest of an option, so that the next one can be read.
 fn skip(input: ParseStream<'_>) -> syn::Result<()> {
     while !input.is_empty() && !input.peek(Token![,]) {
         input.parse::<TokenTree>()?;

@@ -1,4 +1,4 @@
-//! Rules over several options, or over options and the function; rules over one option live in `value`.
+//! Rules that concern several options, or options and the function. Rules about a single option are in `value`.
 
 use syn::ext::IdentExt as _;
 
@@ -10,7 +10,7 @@ use super::params::What;
 use super::value;
 use super::words::{Place, Role, list, place};
 
-/// The role that the options give.
+/// Returns the role that the options select.
 pub(crate) fn role(args: &Args, errors: &mut Errors) -> Role {
     if let (Some(_), Some(join)) = (args.part.word(), args.join.word()) {
         errors.at(join, "a function makes the parts (`part`) or folds their outputs (`join`): write two functions");
@@ -29,7 +29,7 @@ pub(crate) fn check(args: &Args, role: Role, function: &Function, errors: &mut E
     the_function_can_name_the_task(args, role, function, errors);
 }
 
-/// An option of the task on its split would be ignored, so it is refused.
+/// Rejects options of the task on its split, which would be ignored there, and options about parts on the join.
 fn options_stand_where_they_belong(args: &Args, role: Role, function: &Function, errors: &mut Errors) {
     let name = function.sig.ident.unraw().to_string();
     let work = name.strip_suffix(role.suffix()).unwrap_or(&name);
@@ -51,14 +51,15 @@ fn options_stand_where_they_belong(args: &Args, role: Role, function: &Function,
     }
 }
 
-/// A pause between attempts means nothing where there is one attempt.
+/// Rejects a pause between attempts if there is only one attempt.
 fn backoff_needs_retries(args: &Args, errors: &mut Errors) {
     if let (Some(word), None) = (args.backoff.word(), args.retries.word()) {
         errors.at(word, "`backoff` is the pause before another attempt: it needs `retries = n` beside it");
     }
 }
 
-/// A key that no message has would put all of them under one limit. What stands in a whole body is not known here.
+/// Rejects a key that no message has, because all messages would share one limit. The fields of a whole body are not
+/// known here.
 pub(crate) fn the_key_is_an_input(args: &Args, model: &Model, errors: &mut Errors) {
     let Some(key) = args.concurrency.value().and_then(|concurrency| concurrency.key.as_ref()) else { return };
     let is_whole = model.params.iter().any(|param| param.what == What::Body);
@@ -70,7 +71,7 @@ pub(crate) fn the_key_is_an_input(args: &Args, model: &Model, errors: &mut Error
     errors.at(key, format!("the key of a limit is an input of the task, and `{}` is none: {there}", key.value()));
 }
 
-/// Names are wire API, and a Rust name may have letters that a queue's may not.
+/// Names are part of the wire format. A Rust name may contain letters that the name of a queue may not.
 fn the_function_can_name_the_task(args: &Args, role: Role, function: &Function, errors: &mut Errors) {
     if role == Role::Work && args.name.word().is_none() {
         let ident = &function.sig.ident;

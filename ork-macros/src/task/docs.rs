@@ -1,4 +1,4 @@
-//! Documentation comments as text: of functions for the list of tasks, of parameters for the schema.
+//! Documentation comments as text: those of functions for the list of tasks, those of parameters for the schema.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -9,18 +9,18 @@ use syn::{Attribute, Expr, ExprLit, Lit, Meta};
 pub(crate) struct Docs(Vec<Attribute>);
 
 impl Docs {
-    /// Those among `attrs`.
+    /// Selects the documentation from `attrs`.
     pub(crate) fn of(attrs: &[Attribute]) -> Self {
         let is_text = |attr: &&Attribute| matches!(&attr.meta, Meta::NameValue(pair) if pair.path.is_ident("doc"));
         Self(attrs.iter().filter(is_text).cloned().collect())
     }
 
-    /// The attributes, to stand on what the macro makes.
+    /// The attributes, to be put on generated items.
     pub(crate) fn attrs(&self) -> &[Attribute] {
         &self.0
     }
 
-    /// An expression for the text; the name `__ork` must be in scope.
+    /// Returns an expression for the text. The name `__ork` must be in scope.
     pub(crate) fn text(&self) -> TokenStream {
         let (mut pieces, mut text) = (Vec::new(), String::new());
         for (index, attr) in self.0.iter().enumerate() {
@@ -30,7 +30,7 @@ impl Docs {
             match &attr.meta {
                 Meta::NameValue(pair) => match &pair.value {
                     Expr::Lit(ExprLit { lit: Lit::Str(line), .. }) => push(&mut text, &line.value()),
-                    // Such as `#[doc = include_str!("..")]`, which only the compiler can read.
+                    // For example `#[doc = include_str!("..")]`, which only the compiler can read.
                     other => {
                         let before = std::mem::take(&mut text);
                         pieces.push(quote!(#before, #other));
@@ -43,7 +43,7 @@ impl Docs {
     }
 }
 
-/// Adds a comment without the space behind `///`.
+/// Appends a comment without the space after `///`.
 fn push(text: &mut String, comment: &str) {
     for (index, line) in comment.lines().enumerate() {
         if index > 0 {

@@ -1,20 +1,20 @@
-//! The mistakes of one item, collected so that all of them are reported at once.
+//! Collects the mistakes of an item, so that all of them are reported together.
 
 use std::fmt::Display;
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, TokenStreamExt as _};
 
-/// Collects mistakes; only [`collect`] makes one, so none can be forgotten.
+/// A collector of mistakes. Only [`collect`] creates one, so that no mistake is dropped.
 #[derive(Debug)]
 pub(crate) struct Errors(Vec<syn::Error>);
 
-/// Every mistake that was collected, as tokens that stop the build.
+/// All mistakes that were collected, as tokens that fail the build.
 #[derive(Debug)]
 #[must_use = "a mistake that is not emitted is not reported"]
 pub(crate) struct Report(Vec<syn::Error>);
 
-/// Runs `work` and answers what it made together with every mistake it found.
+/// Runs `work` and returns its result together with all mistakes that it found.
 pub(crate) fn collect<T>(work: impl FnOnce(&mut Errors) -> T) -> (T, Report) {
     let mut errors = Errors(Vec::new());
     let made = work(&mut errors);
@@ -22,17 +22,17 @@ pub(crate) fn collect<T>(work: impl FnOnce(&mut Errors) -> T) -> (T, Report) {
 }
 
 impl Errors {
-    /// Notes a mistake at these tokens.
+    /// Adds a mistake at these tokens.
     pub(crate) fn at(&mut self, tokens: impl ToTokens, message: impl Display) {
         self.add(syn::Error::new_spanned(tokens, message));
     }
 
-    /// Notes a mistake that already knows its place.
+    /// Adds a mistake that has a span already.
     pub(crate) fn add(&mut self, error: syn::Error) {
         self.0.push(error);
     }
 
-    /// How many there are so far: to tell whether a step found any.
+    /// The number of mistakes so far, with which a step can tell whether it has found any.
     pub(crate) const fn count(&self) -> usize {
         self.0.len()
     }

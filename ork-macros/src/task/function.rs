@@ -1,11 +1,11 @@
-//! The annotated item as the macro reads it: a signature, and a body that it never looks into.
+//! The annotated item as the macro reads it: a signature, and a body that it does not parse.
 
 use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt as _};
 use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, FnArg, Item, Signature, Token, Visibility};
 
-/// A function.
+/// A function with its body.
 #[derive(Debug, Clone)]
 pub(crate) struct Function {
     pub(crate) attrs: Vec<Attribute>,
@@ -14,7 +14,7 @@ pub(crate) struct Function {
     body: TokenStream,
 }
 
-/// The marks that a parameter may carry.
+/// The attributes of parameters that only the macro understands.
 pub(crate) const MARKS: [&str; 3] = ["input", "context", "state"];
 
 impl Parse for Function {
@@ -25,7 +25,7 @@ impl Parse for Function {
         if input.peek(Token![;]) {
             return Err(syn::Error::new_spanned(&sig.ident, "a task has a body"));
         }
-        // A body that is only half typed is the compiler's to judge, and an editor's to complete.
+        // An incomplete body is left to the compiler, and to the completion of an editor.
         let body = match input.parse()? {
             TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => body.into_token_stream(),
             other => {
@@ -37,7 +37,7 @@ impl Parse for Function {
 }
 
 impl Function {
-    /// The same function without what only the macro understands: marks and documentation on parameters.
+    /// Returns the function without what only the macro understands: attributes and documentation on its parameters.
     pub(crate) fn plain(&self) -> Self {
         let mut plain = self.clone();
         for param in &mut plain.sig.inputs {
@@ -48,12 +48,12 @@ impl Function {
         plain
     }
 
-    /// The attributes under which the function exists at all: what stands beside it needs them too.
+    /// The `cfg` attributes of the function. The generated items need them, too.
     pub(crate) fn cfgs(&self) -> impl Iterator<Item = &Attribute> {
         self.attrs.iter().filter(|attr| attr.path().is_ident("cfg"))
     }
 
-    /// Whether the function is deprecated, so that naming it must not warn.
+    /// Whether the function is deprecated, so that generated uses of it must not warn.
     pub(crate) fn is_deprecated(&self) -> bool {
         self.attrs.iter().any(|attr| attr.path().is_ident("deprecated"))
     }
@@ -68,12 +68,12 @@ impl ToTokens for Function {
     }
 }
 
-/// The mark that an attribute is, if it is one.
+/// Returns the name of the attribute, if it is one of [`MARKS`].
 pub(crate) fn mark(attr: &Attribute) -> Option<&Ident> {
     attr.path().get_ident().filter(|word| MARKS.iter().any(|mark| word == mark))
 }
 
-/// What to say about an item that is no function.
+/// Returns the error for an item that is not a function.
 pub(crate) fn not_a_function(item: TokenStream, error: syn::Error) -> syn::Error {
     let found = match syn::parse2::<Item>(item) {
         Ok(Item::Const(_)) => "a constant",

@@ -1,4 +1,5 @@
-//! `#[task]` in four steps, one file a step: `args` and `function` parse, `model` understands, `check` judges, `emit` writes.
+//! The four steps of `#[task]`, with one module for each: `args` and `function` parse the input, `model` analyzes it,
+//! `check` validates it, and `emit` generates the code.
 
 mod args;
 mod check;
@@ -19,7 +20,7 @@ use self::args::Args;
 use self::function::Function;
 use self::model::Model;
 
-/// Expands the attribute: the item as it was, what stands beside it, and every mistake that was found.
+/// Expands the attribute: returns the unchanged item, the generated items, and all mistakes that were found.
 pub(crate) fn expand(words: TokenStream, item: &TokenStream) -> TokenStream {
     let (function, report) = errors::collect(|errors| {
         let parsed = syn::parse2::<Function>(item.clone());

@@ -1,4 +1,4 @@
-//! The function as a task: its role, its parameters and what it returns, with every rule about a signature.
+//! The function as a task: its role, its parameters and its return value, with all rules about signatures.
 
 use proc_macro2::{Ident, Span};
 use syn::ext::IdentExt as _;
@@ -11,33 +11,35 @@ use super::params::{self, Param, What};
 use super::types::{self, Borrow};
 use super::words::Role;
 
-/// A task, as far as its signature is right.
+/// A task, as far as its signature is valid.
 #[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) role: Role,
     pub(crate) function: Ident,
     pub(crate) is_async: bool,
-    /// The function whose task this is: itself, or the `x` of `x_part` and `x_join`; `None` if the name tells none.
+    /// The function that does the work of the task: this function, or the `x` of `x_part` and `x_join`. `None` if the
+    /// name is not of this form.
     pub(crate) work: Option<Ident>,
     pub(crate) params: Vec<Param>,
     pub(crate) returns: Returns,
     pub(crate) docs: Docs,
-    /// How much of the task can be emitted.
+    /// How much of the task can be generated.
     pub(crate) shape: Shape,
 }
 
-/// How much of a function makes sense as a task.
+/// How much of a function can be made into a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Shape {
-    /// It is a method: nothing can stand beside it.
+    /// The function is a method: no items can be generated next to it.
     Method,
-    /// Its signature has mistakes: its message is emitted, so that those who send it see no errors of their own.
+    /// The signature has mistakes. The message is still generated, so that code that submits it causes no further
+    /// errors.
     Broken,
-    /// All of it.
+    /// The whole task can be generated.
     Task,
 }
 
-/// What the function returns.
+/// The return type of the function.
 #[derive(Debug)]
 pub(crate) enum Returns {
     Nothing,
@@ -46,7 +48,7 @@ pub(crate) enum Returns {
 }
 
 impl Model {
-    /// Reads a function, and notes every mistake in its signature.
+    /// Reads a function and collects all mistakes in its signature.
     pub(crate) fn of(function: &Function, role: Role, errors: &mut Errors) -> Self {
         let before = errors.count();
         let sig = &function.sig;
@@ -58,7 +60,7 @@ impl Model {
             shape = shape.min(Shape::Broken);
         }
         if !sig.generics.params.is_empty() {
-            // Types that name a parameter of the function mean nothing beside it.
+            // Types that refer to a generic parameter of the function are not valid outside of it.
             params.clear();
             returns = Returns::Nothing;
         }
@@ -75,16 +77,16 @@ impl Model {
         }
     }
 
-    /// The parameters that the message has.
+    /// The parameters that are inputs, and so are fields of the message.
     pub(crate) fn inputs(&self) -> impl Iterator<Item = &Param> {
         self.params.iter().filter(|param| matches!(param.what, What::Field | What::Body))
     }
 }
 
-/// What no function can be called.
+/// Names that no function can have.
 const NO_NAMES: [&str; 6] = ["", "_", "crate", "self", "Self", "super"];
 
-/// The function that does the work of the task, by the name of this one.
+/// Returns the function that does the work of the task, derived from the name of this function.
 fn work(function: &Ident, role: Role, errors: &mut Errors) -> Option<Ident> {
     let name = function.unraw().to_string();
     let Some(work) = name.strip_suffix(role.suffix()).filter(|work| !NO_NAMES.contains(work)) else {
@@ -99,7 +101,7 @@ fn work(function: &Ident, role: Role, errors: &mut Errors) -> Option<Ident> {
     if work == name {
         return Some(function.clone());
     }
-    // `type_part` splits `r#type`.
+    // `type_part` is the split of `r#type`.
     let mut work = syn::parse_str(work).unwrap_or_else(|_keyword| Ident::new_raw(work, Span::call_site()));
     work.set_span(function.span());
     Some(work)
@@ -152,7 +154,7 @@ fn returns_of(sig: &Signature, role: Role, errors: &mut Errors) -> Returns {
     if types::is_called(ty, "Result") { Returns::Result(ty.clone()) } else { Returns::Value(ty.clone()) }
 }
 
-/// Checks the type of an output as far as tokens tell; answers whether it can stand in the message's `impl`.
+/// Checks an output type, as far as its tokens allow. Returns whether it can be used in the `impl` of the message.
 fn is_output(ty: &Type, errors: &mut Errors) -> bool {
     match types::borrow(ty) {
         Some(Borrow::Reference(reference, owned)) => {

@@ -1,4 +1,4 @@
-//! The parameters of a task: what each of them is given, and every rule about them.
+//! The parameters of a task: the kind of each of them, and all rules about them.
 
 use proc_macro2::Ident;
 use syn::spanned::Spanned as _;
@@ -10,7 +10,7 @@ use super::function;
 use super::types::{self, Borrow};
 use super::words::Role;
 
-/// One parameter.
+/// A parameter of a task.
 #[derive(Debug)]
 pub(crate) struct Param {
     pub(crate) what: What,
@@ -19,7 +19,7 @@ pub(crate) struct Param {
     pub(crate) docs: Docs,
 }
 
-/// What a parameter is given.
+/// The kind of value that a parameter gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
     Field,
@@ -29,7 +29,7 @@ pub(crate) enum What {
     Parts,
 }
 
-/// Reads the parameters that are right, and notes every mistake in the others.
+/// Reads the valid parameters, and collects all mistakes in the others.
 pub(crate) fn read(sig: &Signature, role: Role, errors: &mut Errors) -> Vec<Param> {
     let typed = sig.inputs.iter().filter_map(|param| match param {
         FnArg::Typed(param) => Some(param),
@@ -63,7 +63,7 @@ fn param_of(param: &PatType, role: Role, errors: &mut Errors) -> Option<Param> {
     Some(Param { what, name: name?, ty: (*param.ty).clone(), docs: Docs::of(&param.attrs) })
 }
 
-/// What a parameter is: as its mark says, else as its type is called.
+/// Returns the kind of a parameter: that of its attribute if it has one, otherwise that of its type's name.
 fn what(param: &PatType, role: Role, errors: &mut Errors) -> Option<What> {
     let mut marks = param.attrs.iter().filter_map(|attr| Some((attr, function::mark(attr)?)));
     let first = marks.next();
@@ -131,7 +131,7 @@ fn input_rules(ty: &Type, errors: &mut Errors) {
     }
 }
 
-/// Makes a parameter called `input` the whole body.
+/// Makes a parameter named `input` the whole body.
 fn name_the_body(params: &mut [Param], errors: &mut Errors) {
     let inputs = params.iter().filter(|param| param.what == What::Field).count();
     let Some(body) = params.iter_mut().find(|param| param.what == What::Field && param.name == "input") else {
@@ -146,7 +146,7 @@ fn name_the_body(params: &mut [Param], errors: &mut Errors) {
     }
 }
 
-/// The rules about all parameters together.
+/// Checks the rules that concern all parameters together.
 fn set_rules(params: &[Param], role: Role, sig: &Signature, errors: &mut Errors) {
     for (what, message) in [
         (What::Context, "a task has one `Context`: this is the second"),

@@ -1,11 +1,11 @@
-//! Questions about a type that its tokens can answer; the rest is asked by traits in the expansion.
+//! Questions about types that their tokens can answer. All others are left to traits in the expansion.
 
 use proc_macro2::Ident;
 use quote::ToTokens as _;
 use syn::visit::{self, Visit};
 use syn::{GenericArgument, Lifetime, PathArguments, Type, TypeImplTrait, TypeReference};
 
-/// The last segment of a path: what a type is called, whatever it stands in.
+/// Returns the last segment of a path: the name of a type, whatever its module.
 pub(crate) fn last_segment(ty: &Type) -> Option<&Ident> {
     match strip(ty) {
         Type::Path(path) => path.path.segments.last().map(|segment| &segment.ident),
@@ -13,12 +13,12 @@ pub(crate) fn last_segment(ty: &Type) -> Option<&Ident> {
     }
 }
 
-/// Whether a type is a path that ends in this word.
+/// Whether a type is a path that ends with this word.
 pub(crate) fn is_called(ty: &Type, word: &str) -> bool {
     last_segment(ty).is_some_and(|ident| ident == word)
 }
 
-/// The type without the groups and parentheses around it.
+/// Returns the type without surrounding groups and parentheses.
 pub(crate) fn strip(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => strip(&group.elem),
@@ -27,23 +27,23 @@ pub(crate) fn strip(ty: &Type) -> &Type {
     }
 }
 
-/// Something in a type that borrows: a reference, or a lifetime.
+/// A borrow in a type: a reference or a lifetime.
 #[derive(Debug, Clone)]
 pub(crate) enum Borrow {
-    /// `&T`, with what owns the same in its place.
+    /// `&T`, and the name of an owned type to use instead.
     Reference(Box<TypeReference>, String),
     /// `'a`.
     Lifetime(Lifetime),
 }
 
-/// Finds what a type borrows, if it borrows anything.
+/// Finds the first borrow in a type.
 pub(crate) fn borrow(ty: &Type) -> Option<Borrow> {
     let mut finder = Finder::default();
     finder.visit_type(ty);
     finder.borrow
 }
 
-/// Whether a type has a reference or a lifetime in it, `'static` as well.
+/// Whether a type contains a reference or a lifetime, including `'static`.
 pub(crate) fn is_borrowed(ty: &Type) -> bool {
     struct Any(bool);
     impl<'ast> Visit<'ast> for Any {
@@ -90,7 +90,7 @@ impl<'ast> Visit<'ast> for Finder {
     }
 }
 
-/// The usual type that owns what a reference to `ty` borrows.
+/// Returns the usual owned type for a reference to `ty`.
 fn owned(ty: &Type) -> String {
     let argument = |arguments: &PathArguments| match arguments {
         PathArguments::AngleBracketed(list) => match list.args.first() {
@@ -112,7 +112,7 @@ fn owned(ty: &Type) -> String {
     }
 }
 
-/// The type as one would type it: without the spaces that tokens are printed with.
+/// Formats a type as a user would write it, without the extra spaces of printed tokens.
 fn text(ty: &Type) -> String {
     let text = ty.to_token_stream().to_string();
     [" :: ", " < ", " >", "& "].iter().fold(text, |text, spaced| text.replace(spaced, spaced.trim())).replace(" ,", ",")

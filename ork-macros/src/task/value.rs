@@ -1,4 +1,4 @@
-//! The values of options: one function a kind of value, each with the words for what it does not take.
+//! The values of options. There is one function for each kind of value, with the message for an invalid one.
 
 use std::time::Duration;
 
@@ -6,34 +6,34 @@ use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote};
 use syn::{Expr, ExprAssign, ExprLit, ExprUnary, Lit, LitStr, Path, UnOp};
 
-/// What stands behind the `=` of an option, if there is one.
+/// The expression after the `=` of an option, if there is one.
 pub(super) type Value = Option<Expr>;
 
-/// What happens to the other parts after a failure.
+/// Whether the other parts still start after a failure.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum OnError {
     Finish,
     Stop,
 }
 
-/// How many failed parts are borne.
+/// The number of failed parts that are tolerated.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Tolerate {
     Count(u64),
     Percent(f64),
 }
 
-/// How many calls may run at once, and the input whose every value has a limit of its own.
+/// The number of calls that may run at once, and an input with a separate limit for each of its values.
 #[derive(Debug, Clone)]
 pub(crate) struct Concurrency {
     pub(crate) calls: u32,
     pub(crate) key: Option<LitStr>,
 }
 
-/// The longest name that fits into a queue's name with room for a prefix.
+/// The maximum length of a name. It leaves room for a prefix in the name of a queue.
 const LONGEST: usize = 200;
 
-/// A word that takes no value.
+/// Checks an option that takes no value.
 pub(super) fn flag(word: &Ident, value: Value) -> syn::Result<()> {
     match value {
         None => Ok(()),
@@ -41,7 +41,7 @@ pub(super) fn flag(word: &Ident, value: Value) -> syn::Result<()> {
     }
 }
 
-/// A name that can be a queue and a routing key.
+/// Reads a name that can be used as a queue and a routing key.
 pub(super) fn name(word: &Ident, value: Value) -> syn::Result<String> {
     let literal = text(word, value, "\"..\"")?;
     let name = literal.value();
@@ -51,7 +51,7 @@ pub(super) fn name(word: &Ident, value: Value) -> syn::Result<String> {
     }
 }
 
-/// What keeps a text from being the name of a task or a queue.
+/// Returns the reason why a string cannot be the name of a task or queue, if there is one.
 pub(super) fn name_problem(name: &str) -> Option<String> {
     let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     match name.chars().find(|c| !allowed(c)) {
@@ -64,7 +64,7 @@ pub(super) fn name_problem(name: &str) -> Option<String> {
     }
 }
 
-/// A whole number in a range.
+/// Reads an integer within a range.
 pub(super) fn number(word: &Ident, value: Value, least: u32, most: u32) -> syn::Result<u32> {
     let message = match (least, most) {
         (0, u32::MAX) => format!("`{word}` is a whole number, such as `{word} = 3`"),
@@ -82,7 +82,7 @@ pub(super) fn number(word: &Ident, value: Value, least: u32, most: u32) -> syn::
     }
 }
 
-/// A duration such as `"1h 30m"`.
+/// Reads a duration such as `"1h 30m"`.
 pub(super) fn duration(word: &Ident, value: Value) -> syn::Result<Duration> {
     let literal = text(word, value, "\"30s\"")?;
     parse_duration(&literal.value()).map_err(|problem| {
@@ -91,7 +91,7 @@ pub(super) fn duration(word: &Ident, value: Value) -> syn::Result<Duration> {
     })
 }
 
-/// A duration that is not zero.
+/// Reads a duration that is not zero.
 pub(super) fn some_duration(word: &Ident, value: Value) -> syn::Result<Duration> {
     let place = value.clone();
     match duration(word, value)? {
@@ -100,7 +100,7 @@ pub(super) fn some_duration(word: &Ident, value: Value) -> syn::Result<Duration>
     }
 }
 
-/// `"stop"` or `"finish"`.
+/// Reads `"stop"` or `"finish"`.
 pub(super) fn on_error(word: &Ident, value: Value) -> syn::Result<OnError> {
     let literal = text(word, value, "\"stop\"")?;
     match literal.value().as_str() {
@@ -113,7 +113,7 @@ pub(super) fn on_error(word: &Ident, value: Value) -> syn::Result<OnError> {
     }
 }
 
-/// `"5%"` or a count.
+/// Reads `"5%"` or a count.
 pub(super) fn tolerate(word: &Ident, value: Value) -> syn::Result<Tolerate> {
     let message = "`tolerate` is a number of parts such as `3`, or a share from \"0%\" to \"100%\"";
     match literal(word, value, "\"5%\"")? {
@@ -129,7 +129,7 @@ pub(super) fn tolerate(word: &Ident, value: Value) -> syn::Result<Tolerate> {
     }
 }
 
-/// `4`, or `(4, key = "tenant")`.
+/// Reads `4` or `(4, key = "tenant")`.
 pub(super) fn concurrency(word: &Ident, value: Value) -> syn::Result<Concurrency> {
     let (calls, key) = match value {
         Some(Expr::Paren(paren)) => (Some(*paren.expr), None),
@@ -157,7 +157,7 @@ pub(super) fn concurrency(word: &Ident, value: Value) -> syn::Result<Concurrency
     }
 }
 
-/// The path of ork's crate, from its root.
+/// Reads the path of ork's crate and makes it absolute.
 pub(super) fn krate(word: &Ident, value: Value) -> syn::Result<TokenStream> {
     let literal = text(word, value, "\"other_name\"")?;
     let path = literal.parse_with(Path::parse_mod_style);
@@ -178,11 +178,12 @@ fn text(word: &Ident, value: Value, example: &str) -> syn::Result<LitStr> {
     }
 }
 
-/// The literal, or `None` for a negative one, which no option takes; and the whole value, to point at.
+/// Returns the literal, and the whole value for its span. The literal is `None` if it is negative, which no option
+/// accepts.
 fn literal(word: &Ident, value: Value, example: &str) -> syn::Result<(Option<Lit>, Expr)> {
     let whole = value.ok_or_else(|| wrong(word, format!("`{word}` needs a value, such as `{word} = {example}`")))?;
     let mut inner = &whole;
-    // A literal that comes out of a `macro_rules!` stands in an invisible group.
+    // A literal that comes from a `macro_rules!` is inside an invisible group.
     while let Expr::Group(group) = inner {
         inner = &group.expr;
     }
@@ -224,7 +225,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
-/// A hundred years: what is longer is a slip, and would overflow a clock.
+/// A hundred years. A longer duration is a mistake, and would overflow a clock.
 const MOST: Duration = Duration::from_hours(100 * 365 * 24);
 
 fn wrong(tokens: impl ToTokens, message: impl std::fmt::Display) -> syn::Error {
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_what_a_queue_can_be_called() {
+    fn names_must_be_valid_queue_names() {
         assert_eq!(name_problem("a.B-c_9"), None);
         assert!(name_problem("").is_some());
         assert!(name_problem("a b").is_some());

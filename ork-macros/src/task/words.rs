@@ -1,20 +1,20 @@
-//! Every word of the attribute, what it is for, and how a list of words reads.
+//! All options of the attribute, where they are allowed, and how lists of words are formatted.
 
 use std::fmt::{Display, Write as _};
 
-/// What the function is to its task.
+/// The role of a function in its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It does the work.
+    /// The function does the work.
     Work,
-    /// It makes the parts.
+    /// The function makes the parts.
     Split,
-    /// It folds the outputs of the parts.
+    /// The function combines the outputs of the parts.
     Join,
 }
 
 impl Role {
-    /// What a name of such a function ends in.
+    /// The ending of the names of functions with this role.
     pub(crate) const fn suffix(self) -> &'static str {
         match self {
             Self::Work => "",
@@ -24,18 +24,18 @@ impl Role {
     }
 }
 
-/// The functions that an option can stand on.
+/// The functions on which an option is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// All three: each of them is called, and may be called again.
+    /// All three functions: each of them is called and may be retried.
     Any,
-    /// The one that does the work: the option holds for the task as a whole.
+    /// The function that does the work: the option applies to the whole task.
     Work,
-    /// The one that makes the parts: the split, or the one that does the work if it splits itself.
+    /// The function that makes the parts: the split, or the function that does the work if it splits itself.
     Split,
 }
 
-/// Every word of the attribute, in the order in which messages list them.
+/// All options of the attribute, in the order in which messages list them.
 pub(crate) const WORDS: [(&str, Place); 14] = [
     ("part", Place::Any),
     ("join", Place::Any),
@@ -53,12 +53,12 @@ pub(crate) const WORDS: [(&str, Place); 14] = [
     ("crate", Place::Any),
 ];
 
-/// Where a word may stand.
+/// Returns where an option is allowed, or `None` if there is no such option.
 pub(crate) fn place(word: &str) -> Option<Place> {
     WORDS.iter().find(|(known, _)| *known == word).map(|(_, place)| *place)
 }
 
-/// What to say about a word that is none of them.
+/// Returns the message for an unknown option.
 pub(crate) fn unknown(word: &str) -> String {
     let mut message = format!("`#[task]` has no option `{word}`");
     let near = |known: &str| strsim::damerau_levenshtein(known, word);
@@ -71,7 +71,7 @@ pub(crate) fn unknown(word: &str) -> String {
     message
 }
 
-/// A list of words, as it reads in a sentence.
+/// Formats a list of words for use in a sentence.
 pub(crate) fn list(words: &[impl Display]) -> String {
     match words {
         [] => String::new(),

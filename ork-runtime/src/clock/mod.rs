@@ -1,4 +1,4 @@
-//! Time as a port: who needs the time or a pause asks a `Clock`, so that tests can turn it.
+//! Time as a port. All code gets the time and pauses from a [`Clock`], so that tests can control it.
 
 pub(crate) mod shared;
 pub mod system;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A moment: milliseconds since 1970-01-01 UTC.
+/// A moment in time: milliseconds since 1970-01-01 UTC.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -23,12 +23,12 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The moment this many milliseconds after 1970-01-01 UTC.
+    /// Creates a timestamp from the milliseconds since 1970-01-01 UTC.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since 1970-01-01 UTC.
+    /// Returns the milliseconds since 1970-01-01 UTC.
     pub const fn as_millis(self) -> i64 {
         self.0
     }
@@ -45,7 +45,7 @@ impl Add<Duration> for Timestamp {
 impl Sub for Timestamp {
     type Output = Duration;
 
-    /// The time from `earlier` to `self`; zero if a clock was set back in between.
+    /// The time from `earlier` to `self`. Zero if a clock was set back in between.
     fn sub(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -65,29 +65,30 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// A pause that ends when its clock says so.
+/// A future that completes when the clock has reached a time.
 pub type Pause = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Tells the time and waits for it.
+/// A source of the time and of pauses.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The moment it is now.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 
-    /// Waits for this long.
+    /// Waits for this duration.
     fn pause(&self, duration: Duration) -> Pause;
 
-    /// How long this clock has run, counted from any moment that does not change: setting the time of day does not move it.
+    /// The time for which this clock has been running, counted from a fixed moment. Setting the time of day does not
+    /// change it.
     fn monotonic(&self) -> Duration {
         self.now() - Timestamp::from_millis(0)
     }
 
-    /// Waits until `moment`; returns at once if it has passed.
+    /// Waits until `moment`. Completes at once if it has passed.
     fn pause_until(&self, moment: Timestamp) -> Pause {
         self.pause(moment - self.now())
     }
 
-    /// Whether it shows the time of day, so that it can be held against the clock of a store. One that a test turns is
-    /// not, and is believed.
+    /// Whether the clock shows the time of day, so that it can be compared with the clock of a store. The clock of a
+    /// test does not, and is never adjusted.
     fn is_wall(&self) -> bool {
         false
     }

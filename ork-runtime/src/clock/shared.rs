@@ -1,8 +1,10 @@
-//! The clock that the processes of one store share: the monotonic clock of each, set right by the store's.
+//! The clock that the processes of one store share: the monotonic clock of each process, adjusted to the clock of the
+//! store.
 //!
-//! Leases, due times and signs of life are compared by other processes than those that wrote them. By the time of day of
-//! each computer, one whose clock is ahead would take living processes for dead, and let others wait for what it retries.
-//! The time of day is not asked between two measurements either: somebody may set it.
+//! Leases, due times and heartbeats are compared by other processes than those that wrote them. If every process used
+//! the time of day of its computer, a process with a fast clock would presume living processes dead, and other
+//! processes would wait too long for the jobs that it retries. The time of day is not used between two measurements
+//! either, because it may be set at any time.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,38 +15,38 @@ use std::time::Duration;
 use super::{Clock, Pause, Timestamp};
 use crate::mutant::{self, Mutant};
 
-/// A clock that is further off than this is worth a warning.
+/// A difference of the clocks, in milliseconds, from which on a warning is logged.
 const WORTH_SAYING: i64 = 2_000;
 
-/// Within so many milliseconds two clocks agree: both round.
+/// The difference, in milliseconds, up to which two clocks agree: both are rounded.
 const AGREE: i64 = 5;
 
-/// A pause looks at the time again after so long: the clock may have been set right, or the computer may have slept, which
-/// a monotonic clock may not count.
+/// The maximum time after which a pause checks the clock again. The clock may have been adjusted, or the computer may
+/// have been asleep, which a monotonic clock may not count.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// How many seconds so many milliseconds are, about.
+/// Converts milliseconds to seconds, rounded.
 pub(crate) const fn seconds(millis: i64) -> u64 {
     (millis.unsigned_abs() + 500) / 1_000
 }
 
-/// A clock that is set right by measuring how far it is off another one.
+/// A clock that is adjusted by measuring its offset from another clock.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedClock {
     own: Arc<dyn Clock>,
-    /// What is added to the own monotonic clock, in milliseconds.
+    /// The offset of the shared time from the own monotonic clock, in milliseconds.
     offset: Arc<AtomicI64>,
-    /// What the last warning said.
+    /// The difference that the last warning reported, in milliseconds.
     said: Arc<AtomicI64>,
 }
 
-/// What setting the clock did.
+/// The result of adjusting the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Set {
-    /// By how much it was moved.
+    /// The amount by which the clock was moved.
     pub(crate) moved: Duration,
-    /// By how many milliseconds the own time of day is ahead of the other clock, if that is worth a warning: once for each
-    /// change.
+    /// The number of milliseconds by which the own time of day is ahead of the other clock. Set only if a warning is
+    /// due, which is once for each change.
     pub(crate) ahead: Option<i64>,
 }
 
@@ -53,26 +55,29 @@ fn millis(duration: Duration) -> i64 {
 }
 
 impl SharedClock {
-    /// A clock that is not set yet: it shows the time of `own`.
+    /// Creates a clock that has not been adjusted yet: it shows the time of `own`.
     pub(crate) fn new(own: Arc<dyn Clock>) -> Self {
         let offset = own.now().as_millis().saturating_sub(millis(own.monotonic()));
         Self { own, offset: Arc::new(AtomicI64::new(offset)), said: Arc::default() }
     }
 
-    /// How long the own clock has run: what [`SharedClock::set`] is to be given.
+    /// The monotonic time of the own clock, in which [`SharedClock::set`] expects its arguments.
     pub(crate) fn monotonic(&self) -> Duration {
         self.own.monotonic()
     }
 
-    /// By how many milliseconds the own time of day is ahead of the other clock, as far as that was measured.
+    /// The number of milliseconds by which the own time of day is ahead of the other clock, as far as that has been
+    /// measured.
     pub(crate) fn ahead(&self) -> i64 {
         self.own.now().as_millis().saturating_sub(self.now().as_millis())
     }
 
-    /// Sets it right: the other clock showed `shown` between two moments of the own monotonic one.
+    /// Adjusts the clock: the other clock showed `shown` at some moment between the two moments of the own monotonic
+    /// clock.
     ///
-    /// The other clock is now between `shown` and as much later as the answer took. What shows a time in between is not
-    /// moved; what does not shows the earliest of them, so that it is not ahead, however long the answer took.
+    /// The other clock now shows a time between `shown` and `shown` plus the duration of the request. If this clock
+    /// is within that range, it is not moved. Otherwise it is set to the start of the range, so that it is not ahead,
+    /// however long the request took.
     pub(crate) fn set(&self, shown: Timestamp, [asked, answered]: [Duration; 2]) -> Set {
         if !self.own.is_wall() || mutant::is_on(Mutant::BelievesOwnClock) {
             return Set::default();
@@ -117,7 +122,7 @@ impl Clock for SharedClock {
     }
 }
 
-/// A pause that looks at the time again and again.
+/// A pause that checks the clock repeatedly.
 struct Until {
     clock: SharedClock,
     moment: Timestamp,
@@ -145,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    /// A wall clock that tests turn.
+    /// A wall clock that tests control.
     #[derive(Debug, Default)]
     struct Wall {
         day: AtomicI64,
@@ -186,33 +191,33 @@ mod tests {
         Duration::from_millis(u64::try_from(millis).unwrap())
     }
 
-    /// A clock of this time of day that has run for a second.
+    /// A clock with this time of day that has run for a second.
     fn clock(day: i64) -> (Arc<Wall>, SharedClock) {
         let wall = Arc::new(Wall { day: AtomicI64::new(day), ran: AtomicI64::new(1_000) });
         (Arc::clone(&wall), SharedClock::new(wall))
     }
 
     #[test]
-    fn clock_that_is_ahead_shows_the_time_of_the_other_one() {
+    fn clock_that_is_ahead_is_set_to_the_other_clock() {
         let (wall, clock) = clock(100_000);
         assert_eq!(clock.now(), at(100_000));
         wall.run(20);
         let set = clock.set(at(60_010), [after(1_000), after(1_020)]);
         assert_eq!(set, Set { moved: after(40_010), ahead: Some(40_010) });
         assert_eq!((clock.now(), clock.ahead()), (at(60_010), 40_010));
-        // Said once; within the error of the measurement nothing moves.
+        // The warning is given once. Within the error of the measurement, the clock is not moved.
         assert_eq!(clock.set(at(60_006), [after(1_000), after(1_020)]), Set::default());
         assert_eq!(clock.now(), at(60_010));
-        // The computer was set right meanwhile, which is no reason to warn.
+        // The time of day of the computer was corrected in the meantime, which needs no warning.
         wall.day.store(60_010, Ordering::Relaxed);
         assert_eq!(clock.set(at(60_010), [after(1_020); 2]), Set::default());
         wall.day.store(30_010, Ordering::Relaxed);
         assert_eq!(clock.set(at(60_010), [after(1_020); 2]), Set { moved: Duration::ZERO, ahead: Some(-30_000) });
     }
 
-    /// Fails on the code before: between two measurements the clock followed the time of day.
+    /// Regression test: between two measurements the clock followed the time of day.
     #[test]
-    fn clock_that_is_set_back_or_forward_shows_what_it_did() {
+    fn setting_the_time_of_day_does_not_move_the_clock() {
         let (wall, clock) = clock(100_000);
         clock.set(at(100_000), [after(1_000); 2]);
         for jump in [-3_600_000, 7_200_000] {
@@ -223,23 +228,23 @@ mod tests {
         assert_eq!(clock.now(), at(105_000));
     }
 
-    /// Fails on the code before: it left a clock as it was that is an hour ahead.
+    /// Regression test: a clock that was an hour ahead was left unchanged.
     #[test]
-    fn measurement_that_took_long_leaves_no_clock_ahead() {
+    fn slow_measurement_leaves_no_clock_ahead() {
         let (wall, clock) = clock(3_700_000);
         wall.run(30_000);
         clock.set(at(100_000), [after(1_000), after(31_000)]);
         assert_eq!(clock.now(), at(100_000));
-        // One that took less says more.
+        // A faster measurement is more precise.
         clock.set(at(120_000), [after(31_000), after(31_010)]);
         assert_eq!(clock.now(), at(119_990));
     }
 
     #[test]
-    fn pause_ends_by_the_clock_as_it_is_set_meanwhile() {
+    fn pause_ends_early_if_the_clock_is_set_forward() {
         let (wall, clock) = clock(100_000);
         let mut pause = clock.pause_until(at(160_000));
-        // The computer slept for most of it, and ten seconds of it are over.
+        // The computer was asleep for most of the pause, and ten seconds of it have passed.
         clock.set(at(155_000), [after(11_000); 2]);
         assert!(pause.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
         assert_eq!((clock.now(), wall.monotonic()), (at(160_000), after(16_000)));

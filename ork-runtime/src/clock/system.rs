@@ -1,11 +1,11 @@
-//! The clock of the system.
+//! The system clock.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Clock, Pause, Timestamp};
 
-/// The clock on the wall, and tokio's timers.
+/// The wall clock of the system, with tokio's timers.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

@@ -1,4 +1,4 @@
-//! `Context`: what a running task knows about its job and may ask of ork.
+//! The [`Context`] of a running task: what it knows about its job, and what it can ask ork to do.
 
 mod split;
 
@@ -19,110 +19,111 @@ use crate::job::{JobKind, Phase, UniqueKey};
 use crate::metric::{NoMetric, Series};
 use crate::task::{CallError, Error, Result, TaskMessage};
 
-/// A job that a running task asks for.
+/// A job that a running task submits.
 #[derive(Debug, Clone)]
 pub(crate) struct Child {
-    /// Its id; the same when the running task is run again.
+    /// The id of the job. It is the same if the submitting task runs again.
     pub id: JobId,
-    /// The task's name.
+    /// The name of the task.
     pub task: &'static str,
-    /// What it asks of the task.
+    /// Whether the job runs the whole task or its function alone.
     pub kind: JobKind,
-    /// The input's JSON.
+    /// The input as JSON.
     pub body: Bytes,
-    /// The job after whose end it begins; then it is no child, but a job of its own.
+    /// The job after whose end this one starts. If set, the new job is a follower and not a child.
     pub after: Option<JobId>,
-    /// The key that it takes; another job that has it stands for it.
+    /// The unique key of the job. If another job holds the key, that job is returned instead.
     pub unique: Option<UniqueKey>,
 }
 
-/// What a context asks of the engine: the only call upward, declared here so that tasks know no engine.
+/// The services that a context needs from the engine. They are declared here so that tasks do not depend on the
+/// engine.
 #[async_trait]
 pub(crate) trait Services: Send + Sync + fmt::Debug {
-    /// Submits a job as a child of the running one.
+    /// Submits a job as a child of the running one, or as a follower.
     async fn submit(&self, about: &About, child: Child) -> Result<JobId>;
 
-    /// Makes parts of the running job, which are in the store then.
+    /// Splits the running job into parts. They are in the store when this returns.
     async fn split(&self, about: &About, data: &mut Data<'_>) -> Result<Made, NoSplit>;
 
-    /// Notes how far the job has come.
+    /// Reports the progress of the job.
     fn progress(&self, about: &About, progress: Progress);
 
-    /// Adds a finite value to what the job has recorded.
+    /// Adds a finite value to the metrics of the job.
     fn record(&self, about: &About, series: Series, value: f64);
 
-    /// Runs the step of a workflow that is no function of this program.
+    /// Runs a step of a workflow that is not a function of this program.
     async fn execute(&self, context: Context, input: Bytes) -> Result<Bytes, CallError>;
 }
 
-/// How far a job has come.
+/// The progress of a job, as its task reported it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Progress {
-    /// From 0 to 100.
+    /// The percentage of the work that is done, from 0 to 100.
     pub percent: f64,
-    /// A word about what is going on.
+    /// A short text about what the job is doing.
     pub info: String,
 }
 
-/// What a context knows.
+/// The information that a context has about its job.
 #[derive(Debug, Clone)]
 pub(crate) struct About {
-    /// The job.
+    /// The id of the job.
     pub job: JobId,
-    /// The job a client submitted, from which this one comes.
+    /// The id of the job at the top of the tree, which a client submitted.
     pub root: JobId,
-    /// The job that submitted this one.
+    /// The id of the job that submitted this one. `None` for the root of a tree.
     pub parent: Option<JobId>,
-    /// The task's name.
+    /// The name of the task.
     pub task: String,
-    /// Which function runs.
+    /// The function that runs: the first one, or the join.
     pub phase: Phase,
-    /// Which attempt this is, as the task counts them, from 1.
+    /// The number of the attempt as the task sees it: within its phase, and starting at 1.
     pub attempt: u32,
-    /// The same as the store counts them.
+    /// The number of the attempt as the store counts it, over all phases. It identifies stale attempts.
     pub fence: u32,
-    /// Whether it is a part of a set that others made.
+    /// Whether the job is one of a set of parts that its sender made and that a part queue counts.
     pub member: bool,
-    /// Which part, from 0, if the job has parts.
+    /// The index of the part, starting at 0. `None` if the call is not for a part.
     pub index: Option<u64>,
-    /// How many parts there are, once that is known.
+    /// The number of parts. `None` until the split has yielded the last one.
     pub count: Option<u64>,
-    /// What a job that has split itself says of this part.
+    /// The data of the part, if the job was split dynamically.
     pub data: Option<Bytes>,
-    /// What it is to a workflow.
+    /// The step of a workflow that the job runs, if it runs one.
     pub step: Option<Arc<StepInfo>>,
-    /// When the attempt times out.
+    /// The time at which the attempt times out. `None` if it has no timeout.
     pub deadline: Option<Timestamp>,
 }
 
-/// A task of a workflow.
+/// A step of a workflow, as its context knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StepInfo {
-    /// The workflow's name.
+    /// The name of the workflow.
     pub workflow: String,
-    /// The task's name in it.
+    /// The name of the step in the workflow.
     pub step: String,
-    /// What runs for it, if it is no function of this program.
+    /// What the step runs, if that is not a function of this program.
     pub external: Option<External>,
 }
 
-/// A task that is no function of this program.
+/// The program or file that a step runs instead of a function of this program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct External {
-    /// The file or the program.
+    /// The file or program to run.
     pub runs: Runs,
-    /// Which form of its input a function gets.
+    /// The form in which a function receives the input.
     pub form: Form,
-    /// The workflow's folder, as whoever has submitted it knows it.
+    /// The path of the workflow's folder, as the client that submitted the run sees it.
     pub folder: Option<String>,
-    /// Variables of its environment.
+    /// Additional environment variables for the process.
     pub env: BTreeMap<String, String>,
-    /// How long it may take, from when it begins to run.
+    /// The time limit, measured from the start of the process. `None` if there is none.
     pub timeout: Option<Duration>,
 }
 
 impl About {
-    /// The first attempt at a job of which nothing else is known.
+    /// Creates the information about the first attempt of a job without parts.
     pub(crate) const fn new(job: JobId, root: JobId, task: String, phase: Phase) -> Self {
         Self {
             job,
@@ -142,7 +143,7 @@ impl About {
     }
 }
 
-/// What a running task knows about its job, and what it may ask of ork.
+/// The context of a running task: what it knows about its job, and what it can ask ork to do.
 ///
 /// It is cheap to clone and may be moved into other tasks and threads.
 ///
@@ -165,9 +166,9 @@ struct Inner {
     about: About,
     cancelled: CancellationToken,
     services: Arc<dyn Services>,
-    /// The ids of the jobs this attempt has asked for.
+    /// The ids of the jobs that this attempt has submitted.
     submitted: Mutex<HashSet<JobId>>,
-    /// What this attempt has made of its job.
+    /// Whether this attempt has split its job.
     split: Mutex<Split>,
 }
 
@@ -176,67 +177,69 @@ impl Context {
         Self(Arc::new(Inner { about, cancelled, services, submitted: Mutex::default(), split: Mutex::default() }))
     }
 
-    /// A context for a unit test that calls a task as a plain function: a new job, its first attempt.
+    /// Creates a context for a unit test that calls a task as a plain function. It belongs to a new job in its first
+    /// attempt.
     pub fn for_test() -> Self {
         let job = JobId::new();
         let about = About::new(job, job, "test".into(), Phase::Start);
         Self::new(about, CancellationToken::new(), Arc::new(NoServices))
     }
 
-    /// The job; for a part, the job it is a part of.
+    /// The id of the job; for a part, the job that it belongs to.
     pub fn job_id(&self) -> JobId {
         self.0.about.job
     }
 
-    /// The job a client submitted, from which this one comes.
+    /// The id of the job at the top of the tree, which a client submitted.
     pub fn root_id(&self) -> JobId {
         self.0.about.root
     }
 
-    /// The task's name.
+    /// The name of the task.
     pub fn task_name(&self) -> &str {
         &self.0.about.task
     }
 
-    /// The name of the workflow this job belongs to, if it belongs to one.
+    /// The name of the workflow to which the job belongs, if there is one.
     pub fn workflow_name(&self) -> Option<&str> {
         self.0.about.step.as_ref().map(|step| &*step.workflow)
     }
 
-    /// What runs for it, if it is a step of a workflow and no function of this program.
+    /// The step and what it runs, if the job is a step that is not a function of this program.
     pub(crate) fn external(&self) -> Option<(Arc<StepInfo>, External)> {
         let step = self.0.about.step.as_ref()?;
         Some((Arc::clone(step), step.external.clone()?))
     }
 
-    /// Runs what is no function of this program.
+    /// Runs a step that is not a function of this program.
     pub(crate) async fn execute(self, input: Bytes) -> Result<Bytes, CallError> {
         let services = Arc::clone(&self.0.services);
         services.execute(self, input).await
     }
 
-    /// The name that the workflow has for this task, if the job belongs to one.
+    /// The name of the step of the workflow that the job runs, if it runs one.
     pub fn step_name(&self) -> Option<&str> {
         self.0.about.step.as_ref().map(|step| &*step.step)
     }
 
-    /// What its task is called in the log: a step that is no function of this program goes by its own name.
+    /// The name of the task in the log. A step that is not a function of this program uses the name of the step.
     fn known_as(&self) -> &str {
         let step = self.0.about.step.as_ref().filter(|step| step.external.is_some());
         step.map_or(&self.0.about.task, |step| &step.step)
     }
 
-    /// Which attempt this is, from 1.
+    /// The number of the attempt, starting at 1.
     pub fn attempt(&self) -> u32 {
         self.0.about.attempt
     }
 
-    /// Which part this is, from 0; 0 for a job without parts.
+    /// The index of the part, starting at 0. It is 0 for a job without parts.
     pub fn parallel_index(&self) -> u64 {
         self.0.about.index.unwrap_or(0)
     }
 
-    /// How many parts the job has: 1 for a job without parts, `None` while its split still yields.
+    /// The number of parts of the job. It is 1 for a job without parts, and `None` until the split has yielded the
+    /// last part.
     pub fn parallel_count(&self) -> Option<u64> {
         match self.0.about.index {
             None => Some(1),
@@ -244,10 +247,11 @@ impl Context {
         }
     }
 
-    /// The same text for every attempt at this piece of work and for no other: `JOB`, `JOB.INDEX` for a part, `JOB.join`
-    /// for a join.
+    /// A key that is the same for every attempt of this piece of work, and different for any other: `JOB`,
+    /// `JOB.INDEX` for a part, `JOB.join` for a join.
     ///
-    /// A function is executed at least once. What it hands this key to can make its effect happen once.
+    /// A function is executed at least once. Pass this key to an external system that can discard repeated requests,
+    /// and the effect there happens once.
     pub fn idempotency_key(&self) -> String {
         let about = &self.0.about;
         match (about.index, about.phase) {
@@ -257,30 +261,30 @@ impl Context {
         }
     }
 
-    /// When this attempt times out, if it does.
+    /// The time at which this attempt times out. `None` if it has no timeout.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.0.about.deadline
     }
 
-    /// A token that fires when nobody wants the result any more: the job was cancelled, the attempt timed out, or the
-    /// worker has to stop.
+    /// A token that is cancelled when the result is no longer needed: the job was cancelled, the attempt has timed
+    /// out, or the worker has to stop.
     pub fn cancelled(&self) -> &CancellationToken {
         &self.0.cancelled
     }
 
-    /// Notes how far the job has come, from 0 to 100, with a word about what is going on.
+    /// Reports the progress of the job: a percentage from 0 to 100, and a short text about what it is doing.
     pub fn progress(&self, percent: f64, info: impl Into<String>) {
         let percent = if percent.is_finite() { percent.clamp(0.0, 100.0) } else { 0.0 };
         self.0.services.progress(&self.0.about, Progress { percent, info: info.into() });
     }
 
-    /// Writes a line to the log, with the job, the task, the part and the attempt beside it, and
-    /// the workflow and its name for the task, if the job belongs to one.
+    /// Writes a line to the log, with the job, the task, the part and the attempt as fields, and with the names of
+    /// the workflow and the step if the job belongs to a workflow.
     pub fn log(&self, line: impl fmt::Display) {
         self.log_at(tracing::Level::INFO, line);
     }
 
-    /// The same, as more or less important.
+    /// Writes a line to the log at this level, as [`Context::log`] does.
     pub(crate) fn log_at(&self, level: tracing::Level, line: impl fmt::Display) {
         let about = &self.0.about;
         macro_rules! write_line {
@@ -306,46 +310,48 @@ impl Context {
         }
     }
 
-    /// Where a task records its measurements.
+    /// The recorder for the metrics of the task.
     pub const fn metrics(&self) -> Metrics<'_> {
         Metrics(self)
     }
 
-    /// Submits a job as a child of this one and answers its id; it is safe in the store, or confirmed by the broker.
+    /// Submits a job as a child of this one and returns its id. When this returns, the job is in the store, or
+    /// confirmed by the broker.
     ///
-    /// This job ends when its own work and all of its children have ended: failed, if one of them failed. With a store,
-    /// an attempt that asks for the same children again gets the same jobs: those that ended well stay as they are, and
-    /// those that did not are taken up.
+    /// This job ends when its own work and all of its children have ended. It fails if one of them failed. With a
+    /// store, a later attempt that submits the same children again gets the same jobs: those that succeeded are left
+    /// as they are, and those that failed or were cancelled are resumed.
     ///
     /// # Errors
-    /// When the input cannot be written as JSON, the task is unknown, this job was cancelled, or neither store nor broker
-    /// takes it.
+    /// If the input cannot be written as JSON, the task is unknown, this job was cancelled, or neither the store nor
+    /// the broker accepts the job.
     ///
     /// # Cancel safety
-    /// If the future is dropped the child may or may not exist.
+    /// If the future is dropped, the child may or may not have been submitted.
     pub async fn submit<M: TaskMessage>(&self, message: M) -> Result<JobId> {
         self.send(message, None, None).await
     }
 
-    /// Submits a job that begins when the whole tree of this one has ended, however it has. It is no part of the tree.
+    /// Submits a job that starts when the whole tree of this job has ended, in whichever state. It is not part of the
+    /// tree.
     ///
     /// # Errors
-    /// As [`Context::submit`]; and when there is no store.
+    /// As for [`Context::submit`], and if there is no store.
     ///
     /// # Cancel safety
-    /// If the future is dropped the job may or may not exist.
+    /// If the future is dropped, the job may or may not have been submitted.
     pub async fn submit_after<M: TaskMessage>(&self, message: M) -> Result<JobId> {
         self.send(message, Some(self.root_id()), None).await
     }
 
-    /// Submits a job as a child of this one, unless another job has taken this key and has not ended: then it answers the
-    /// id of that one, of which nothing here waits.
+    /// Submits a job as a child of this one, unless another active job holds this key. In that case it returns the id
+    /// of the other job, and this job does not wait for it.
     ///
     /// # Errors
-    /// As [`Context::submit`]; and when there is no store, or the key is empty or longer than 512 bytes.
+    /// As for [`Context::submit`], and if there is no store, or the key is empty or longer than 512 bytes.
     ///
     /// # Cancel safety
-    /// If the future is dropped the child may or may not exist.
+    /// If the future is dropped, the child may or may not have been submitted.
     pub async fn submit_unique<M: TaskMessage>(&self, key: impl Into<Arc<str>>, message: M) -> Result<JobId> {
         let unique = UniqueKey { key: key.into(), stale_after: None };
         self.send(message, None, Some(unique)).await
@@ -358,14 +364,15 @@ impl Context {
         self.0.services.submit(&self.0.about, child).await
     }
 
-    /// The id of what is asked for, by what it is: the first one of its kind, the second, ..
+    /// Derives the id of a submitted job from what it is: its task, its input, and how many equal jobs this attempt
+    /// has submitted before it. A later attempt thus derives the same ids.
     fn name(&self, task: &str, kind: JobKind, body: &[u8], after: Option<JobId>) -> JobId {
         let Inner { about, submitted, .. } = &*self.0;
         let after = if after.is_some() { "after" } else { "below" };
         let who = [&self.idempotency_key(), about.phase.as_str(), after, task, kind.as_str()].join("\n");
         let mut submitted = submitted.lock().unwrap_or_else(PoisonError::into_inner);
         let ids = (0_u64..).map(|n| about.job.below(&[format!("{who}\n{n}\n").as_bytes(), body].concat()));
-        // One of them is new: an attempt asks for no more than it has made.
+        // The search always ends: the attempt has submitted a finite number of jobs, so one of the ids is unused.
         ids.into_iter().find(|id| submitted.insert(*id)).unwrap_or_else(JobId::new)
     }
 }
@@ -376,18 +383,19 @@ impl fmt::Debug for Context {
     }
 }
 
-/// Records the measurements of a task; made by [`Context::metrics`].
+/// Records the metrics of a task. Returned by [`Context::metrics`].
 #[derive(Debug)]
 pub struct Metrics<'a>(&'a Context);
 
 impl Metrics<'_> {
-    /// Records one value: as a `tracing` event of target `ork::metrics` with the job beside it, and in the record of the
-    /// job, where all values with this name and these labels are added up, those of its parts and of all its attempts,
-    /// too. [`Client::metrics`](crate::Client::metrics) shows it.
+    /// Records one value: as a `tracing` event with target `ork::metrics` and the job as a field, and in the metrics
+    /// of the job. There, all values with the same name and labels are added up, including those of its parts and of
+    /// all attempts. [`Client::metrics`](crate::Client::metrics) returns them.
     ///
-    /// It returns at once; what was recorded is written about once a second, and soon after the job has ended. A job
-    /// keeps 1,000 different names with labels. A value that is not finite, a name that is empty or longer than 200 bytes,
-    /// more than 16 labels and labels of more than 2,000 bytes are only logged, with a warning.
+    /// The call returns immediately. Recorded values are written about once a second, and soon after the job has
+    /// ended. A job keeps up to 1,000 different names with labels. A value is only logged, with a warning, if it is
+    /// not finite, if its name is empty or longer than 200 bytes, or if it has more than 16 labels or more than 2,000
+    /// bytes of labels.
     pub fn record(&self, name: &str, value: f64, labels: &[(&str, &str)]) {
         let Self(context) = self;
         let about = &context.0.about;
@@ -408,7 +416,7 @@ impl Metrics<'_> {
         match finite.and_then(|()| Series::new(name, labels)) {
             Ok(series) => context.0.services.record(about, series, value),
             Err(error) => {
-                // As it is, it could fill the log.
+                // The full name could fill the log.
                 let name: String = name.chars().take(40).collect();
                 tracing::warn!(job = %about.job, task = about.task, step, name, %error, "a measurement is not kept");
             }
@@ -416,7 +424,7 @@ impl Metrics<'_> {
     }
 }
 
-/// The services of a unit test: nothing is kept, nothing can be submitted.
+/// The services of a unit test: nothing is stored, and no job can be submitted.
 #[derive(Debug)]
 struct NoServices;
 

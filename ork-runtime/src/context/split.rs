@@ -1,4 +1,4 @@
-//! A task that splits itself: what its function asks of its context, and what one of its parts is told.
+//! Dynamic splits: a task's function splits its job through the context, and its parts read their data from it.
 
 use std::any::type_name;
 use std::pin::Pin;
@@ -13,46 +13,46 @@ use crate::id::JobId;
 use crate::ledger::MOST_PARTS;
 use crate::task::{Error, Result, json};
 
-/// What one call has made of its job so far.
+/// Whether one call has split its job so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Split {
-    /// It has not split it.
+    /// The call has not split the job.
     #[default]
     Not,
-    /// It has begun to, and did not come to an end.
+    /// The call has started to split the job and has not completed.
     Begun,
-    /// These are the parts.
+    /// The call has made these parts.
     Made(Made),
-    /// Another call of the same attempt has split the job anew, so that this one does not count.
+    /// Another call of the same attempt has split the job again, so this call no longer counts.
     Overtaken,
-    /// The call has ended, and nothing that still runs of it can split the job.
+    /// The call has ended. Code of it that is still running can no longer split the job.
     Over,
 }
 
 /// The parts that a call has made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Made {
-    /// The run of the split.
+    /// The epoch of the split.
     pub epoch: u32,
-    /// How many.
+    /// The number of parts.
     pub n: u64,
 }
 
-/// Why a job was not split.
+/// The reason why a job was not split.
 #[derive(Debug)]
 pub(crate) enum NoSplit {
-    /// It cannot be: nothing was begun.
+    /// The job cannot be split. Nothing was started.
     Refused(Error),
-    /// It did not come to an end.
+    /// The split was started and did not complete.
     Broken(Error),
-    /// As [`Split::Overtaken`].
+    /// See [`Split::Overtaken`].
     Overtaken(Error),
 }
 
-/// The data of the parts, one after the other.
+/// The data of the parts, in index order.
 pub(crate) type Data<'a> = dyn Iterator<Item = serde_json::Result<Bytes>> + Send + 'a;
 
-/// The data of one part of a job that was split into a number of them.
+/// The data of one part, for a job that was split into a number of parts.
 #[derive(Serialize)]
 struct Numbered {
     part: u64,
@@ -60,15 +60,17 @@ struct Numbered {
 }
 
 impl Context {
-    /// Splits this job into `n` parts, whose data are `{"part": 0, "total": n}` and so on.
+    /// Splits this job into `n` parts with the data `{"part": 0, "total": n}`, `{"part": 1, "total": n}`, ...
     ///
-    /// Each part is a call of this very function with the same input, in which [`Context::is_part`] is true and
-    /// [`Context::part_data`] says which part it is. Parts may begin at once, on any worker. The job goes on when this
-    /// function has returned and every part has ended: with the join of the task, if it has one, which returns the job's
-    /// output; otherwise what this function returns is the output, if no more parts failed than the task tolerates.
+    /// Each part is another call of this function with the same input. In that call [`Context::is_part`] returns
+    /// `true`, and [`Context::part_data`] returns the data of the part. Parts may start at once, on any worker. The
+    /// job continues when this function has returned and every part has ended. If the task has a join, it is called
+    /// and returns the output of the job. Otherwise the output is what this function returned, provided that no more
+    /// parts failed than the task tolerates.
     ///
-    /// When this returns the parts are safe in the store. They count once the function has returned without an error: if
-    /// it fails, or dies with its worker, its next attempt may split the job once more, and older parts count no more.
+    /// The parts are in the store when this method returns. They count once the function has returned without an
+    /// error. If the function fails, or its worker dies, the next attempt may split the job again, and the older
+    /// parts are stale.
     ///
     /// ```
     /// use ork::{Context, Parts, Result, task};
@@ -107,12 +109,15 @@ impl Context {
     /// ```
     ///
     /// # Errors
-    /// Each says why, and is permanent unless trying again may help. When this job is a part, or was split in this attempt
-    /// before; when its task has a split, or its join runs; when there is no store; when there would be more than 2^32
-    /// parts; when the job was cancelled; when the store does not work.
+    /// The error states the reason. It is permanent unless another try may help. The reasons are:
+    /// - this job is a part, or this attempt has split it before;
+    /// - its task has a split, or its join is running;
+    /// - there is no store, or the store is unavailable;
+    /// - there would be more than 2^32 parts;
+    /// - the job was cancelled.
     ///
     /// # Cancel safety
-    /// If the future is dropped there may be some of the parts. Then this attempt fails when its function returns.
+    /// If the future is dropped, some of the parts may exist. The attempt then fails when its function returns.
     pub async fn split(&self, n: u64) -> Result<()> {
         if n > MOST_PARTS {
             let words = format!("{n} parts are more than {MOST_PARTS}, and no job may have more");
@@ -121,11 +126,11 @@ impl Context {
         self.split_into((0..n).map(|part| Numbered { part, total: n })).await
     }
 
-    /// Splits this job into one part for each item, whose JSON is the part's data.
+    /// Splits this job into one part for each item. The data of a part is the JSON of its item.
     ///
-    /// Otherwise it does what [`Context::split`] does. The items are taken page by page, as the store takes them, so
-    /// that there may be any number. They are taken by the task's own thread: an iterator that blocks for long holds up
-    /// others.
+    /// In all other respects this works like [`Context::split`]. Items are taken a page at a time, as fast as the
+    /// store accepts them, so there may be any number of them. They are taken on the thread of the calling task: an
+    /// iterator that blocks for a long time delays other tasks.
     ///
     /// ```
     /// use ork::{Context, Result, task};
@@ -144,8 +149,8 @@ impl Context {
     /// ```
     ///
     /// # Errors
-    /// As [`Context::split`]; and when an item cannot be written as JSON, or has a number that JSON does not have (NaN, an
-    /// infinity).
+    /// As for [`Context::split`], and if an item cannot be written as JSON or contains a number that JSON does not
+    /// have (NaN or an infinity).
     ///
     /// # Cancel safety
     /// As for [`Context::split`].
@@ -158,11 +163,12 @@ impl Context {
             json::write(&part, &mut written, None).map(|()| Bytes::from(written))
         };
         let mut data = parts.into_iter().map(write);
-        // The future does not name the iterator: in that of its caller, closures over what is borrowed would not be `Send`.
+        // The boxed future hides the type of the iterator. Otherwise the future of a caller whose closures borrow
+        // would not be `Send`.
         Box::pin(async move { self.make(&mut data).await })
     }
 
-    /// Whether this call is for a part of a job, whichever way the job was split.
+    /// Whether this call is for a part of a job, in whichever way the job was split.
     ///
     /// ```
     /// assert!(!ork::Context::for_test().is_part());
@@ -171,7 +177,7 @@ impl Context {
         self.0.about.index.is_some()
     }
 
-    /// The data of this part, as [`Context::split`] or [`Context::split_into`] wrote them.
+    /// Returns the data of this part, as [`Context::split`] or [`Context::split_into`] wrote it.
     ///
     /// ```
     /// let error = ork::Context::for_test().part_data::<u64>().unwrap_err();
@@ -179,8 +185,9 @@ impl Context {
     /// ```
     ///
     /// # Errors
-    /// When this is no part of a job that has split itself, or its data are no `T`: with the job, the part, the type and
-    /// the place in the data that is wrong. They are permanent: the same data come with every attempt.
+    /// If this call is not for a part of a job that was split dynamically, or if the data is not a `T`. The message
+    /// then names the job, the part, the type and the position of the mistake in the data. The error is permanent,
+    /// because every attempt gets the same data.
     pub fn part_data<T: DeserializeOwned>(&self) -> Result<T> {
         let About { job, index, data, .. } = &self.0.about;
         let Some((index, data)) = index.zip(data.as_ref()) else {
@@ -198,7 +205,8 @@ impl Context {
         })
     }
 
-    /// The job above this one: for a part, the job it is a part of; for a child, the job that submitted it.
+    /// The id of the job above this one: for a part, the job that it belongs to; for a child, the job that submitted
+    /// it.
     ///
     /// ```
     /// assert_eq!(ork::Context::for_test().parent_id(), None);
@@ -238,7 +246,7 @@ impl Context {
         Err(Error::permanent(words))
     }
 
-    /// The call has ended; answers what it has made of its job.
+    /// Marks the call as ended. Returns whether it has split its job.
     pub(crate) fn end_split(&self) -> Split {
         std::mem::replace(&mut *self.0.split.lock().unwrap_or_else(PoisonError::into_inner), Split::Over)
     }

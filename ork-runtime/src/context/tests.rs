@@ -1,4 +1,4 @@
-//! What stands beside the lines and the measurements of a task.
+//! The fields of the log lines and metrics of a task.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use tracing::{Event, Metadata, Subscriber};
 
 use super::*;
 
-/// Keeps the fields of events as text.
+/// Collects the fields of events as text.
 #[derive(Debug, Clone, Default)]
 struct Fields(Arc<Mutex<Vec<String>>>);
 
@@ -46,7 +46,7 @@ impl Subscriber for Fields {
 }
 
 #[test]
-fn lines_and_measurements_say_which_instance_of_which_task_they_come_from() {
+fn log_lines_and_metrics_carry_job_task_step_and_part() {
     let job = JobId::new();
     let step = StepInfo { workflow: "files".into(), step: "load".into(), external: None };
     let about =

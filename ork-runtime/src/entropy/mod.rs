@@ -1,4 +1,4 @@
-//! Randomness, as a port: ids, marks and pauses are drawn from it, so that a run can be repeated.
+//! Randomness as a port. Ids, marks and the jitter of pauses come from it, so that a run can be repeated.
 
 pub mod system;
 
@@ -8,14 +8,14 @@ use uuid::Uuid;
 
 use crate::id::JobId;
 
-/// Draws what no two processes may draw alike.
+/// A source of randomness. No two processes may get the same values.
 pub trait Entropy: Debug + Send + Sync {
-    /// The id of a new job: it begins with the time, and those of one process grow.
+    /// Returns the id of a new job. It begins with the time, and the ids of one process are increasing.
     fn job_id(&self) -> JobId;
 
-    /// 122 random bits.
+    /// Returns 122 random bits as a UUID.
     fn uuid(&self) -> Uuid;
 
-    /// A number from 0 up to 1, which it does not reach; equally likely, and not secret.
+    /// Returns a random number from 0 (inclusive) to 1 (exclusive), with uniform distribution. It is not secret.
     fn fraction(&self) -> f64;
 }

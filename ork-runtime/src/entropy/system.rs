@@ -1,11 +1,11 @@
-//! The randomness of the system.
+//! The random numbers of the system.
 
 use uuid::Uuid;
 
 use super::Entropy;
 use crate::id::JobId;
 
-/// What the system calls random.
+/// The system's source of randomness.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemEntropy;
 

@@ -1,4 +1,4 @@
-//! An event as JSON, both ways: a `CloudEvents` 1.0 envelope in structured mode.
+//! The JSON form of an event, for writing and reading: a `CloudEvents` 1.0 envelope in structured mode.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl JsonSchema for Event {
 }
 
 impl Event {
-    /// Its JSON: a `CloudEvents` 1.0 envelope in structured mode.
+    /// Returns the event as JSON: a `CloudEvents` 1.0 envelope in structured mode.
     ///
     /// ```
     /// # let json = br#"{"specversion":"1.0","id":"a/created/0","source":"/ork","type":"job.created","subject":"a","time":"2026-01-15T00:00:00.000Z","data":{"job":"0190a6a8-7d5f-7c3a-9b1e-3f1d2c4b5a69","task":"hello","root":"0190a6a8-7d5f-7c3a-9b1e-3f1d2c4b5a69","isPart":false,"state":"ready","attempt":1}}"#;
@@ -103,10 +103,10 @@ impl Event {
         serde_json::to_vec(&envelope).unwrap_or_default()
     }
 
-    /// The event of this JSON.
+    /// Reads an event from JSON.
     ///
     /// # Errors
-    /// When it is no event of ork.
+    /// If the JSON is not an event of ork.
     pub fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
         let Envelope { id, kind, time, data, .. } = serde_json::from_slice(json)?;
         let Data { job, part, root, parent, task, state, attempt, progress, info, parts, error, is_part: _ } = data;
@@ -127,7 +127,7 @@ mod tests {
     use crate::ledger::Counts;
 
     #[test]
-    fn every_event_reads_what_it_writes() {
+    fn every_event_kind_round_trips_as_json() {
         let job = Job::new(JobId::new(), "hello", Timestamp::from_millis(7));
         for (kind, code) in EventKind::ALL.into_iter().zip(0..) {
             assert_eq!((kind.code(), EventKind::from_code(code)), (code, Some(kind)));
@@ -141,9 +141,9 @@ mod tests {
         }
     }
 
-    /// What a listener of another system knows from its own documents.
+    /// Listeners in other systems rely on these names.
     #[test]
-    fn the_counts_of_parts_completed_are_named_as_elsewhere() {
+    fn parts_completed_event_uses_the_documented_field_names() {
         let job = Job::new(JobId::new(), "hello", Timestamp::default());
         let mut event = Event::of(&job, EventKind::PartsCompleted, 1, Timestamp::default());
         event.parts = Some(Counts { ok: 10, ..Counts::default() }.into());
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_says_what_is_wrong() {
+    fn invalid_events_are_rejected_with_the_reason() {
         let job = Job::new(JobId::new(), "hello", Timestamp::default());
         let json = Event::of(&job, EventKind::Completed, 1, Timestamp::default()).to_json();
         let mut json: serde_json::Value = serde_json::from_slice(&json).unwrap();

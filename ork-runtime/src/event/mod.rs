@@ -1,4 +1,5 @@
-//! Events: what is told of jobs to whoever listens, as `CloudEvents` 1.0 JSON. Pure; `docs/wire.md` lists them.
+//! Events about jobs, which are published to listeners as `CloudEvents` 1.0 JSON. Pure code; `docs/wire.md` lists
+//! them.
 
 mod json;
 
@@ -11,30 +12,30 @@ use crate::id::JobId;
 use crate::job::{Job, State};
 use crate::ledger::Counts;
 
-/// What happened to a job, or to a part of one.
+/// The kind of an event: what happened to a job, or to one of its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// It is there.
+    /// The job was created.
     Created,
-    /// Its message is on its way to a worker.
+    /// The message of the job was sent to the workers.
     Ready,
-    /// It says how far it is.
+    /// The task reported its progress.
     Progress,
-    /// An attempt failed; the next one is due later.
+    /// An attempt failed, and the next one is scheduled.
     Retrying,
-    /// Every part of it has ended.
+    /// All parts of the job have ended.
     PartsCompleted,
-    /// It ended well.
+    /// The job succeeded.
     Completed,
-    /// It ended badly.
+    /// The job failed.
     Failed,
-    /// It ended by request.
+    /// The job was cancelled.
     Canceled,
 }
 
 impl EventKind {
-    /// Every kind, in the order of a job's life.
+    /// Every kind, in the order in which they occur.
     pub const ALL: [Self; 8] = [
         Self::Created,
         Self::Ready,
@@ -46,7 +47,7 @@ impl EventKind {
         Self::Canceled,
     ];
 
-    /// The `type` of its events, which is their routing key, too. Progress and retrying are both `job.updated`.
+    /// The `type` of the event, which is also its routing key. Progress and retrying are both `job.updated`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Created => "job.created",
@@ -59,14 +60,14 @@ impl EventKind {
         }
     }
 
-    /// The types there are, in the order of a job's life.
+    /// The distinct types, in the order in which they occur.
     fn names() -> Vec<&'static str> {
         let mut names = Self::ALL.map(Self::as_str).to_vec();
         names.dedup();
         names
     }
 
-    /// The state in which the job is then.
+    /// The state of the job when the event occurs.
     pub const fn state(self) -> State {
         match self {
             Self::Created | Self::Ready => State::Ready,
@@ -79,7 +80,7 @@ impl EventKind {
         }
     }
 
-    /// What is told when a job ends in this state.
+    /// The kind of event for a job that ends in this state.
     pub(crate) const fn of_end(state: State) -> Self {
         match state {
             State::Succeeded => Self::Completed,
@@ -88,12 +89,12 @@ impl EventKind {
         }
     }
 
-    /// The number of this kind in stores.
+    /// The number of the kind in stores.
     pub(crate) fn code(self) -> u32 {
         Self::ALL.into_iter().zip(0..).find(|(kind, _)| *kind == self).map_or(0, |(_, code)| code)
     }
 
-    /// The kind of this number.
+    /// Returns the kind with this number, if there is one.
     pub(crate) fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().zip(0..).find(|(_, known)| *known == code).map(|(kind, _)| kind)
     }
@@ -131,39 +132,39 @@ impl From<Counts> for EndedParts {
     }
 }
 
-/// One event.
+/// An event.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
-    /// The same text however often this event is told, and another one for every other event.
+    /// The id of the event. It is unique, and the same each time this event is published.
     pub id: String,
-    /// When.
+    /// The time at which it happened.
     pub time: Timestamp,
-    /// To which job.
+    /// The job that the event is about.
     pub job: JobId,
-    /// To which part of it, from 0, if it is about a part.
+    /// The index of the part that the event is about, starting at 0. `None` if it is about the whole job.
     pub part: Option<u64>,
-    /// The job a client submitted, from which this one comes.
+    /// The id of the job at the top of the tree, which a client submitted.
     pub root: JobId,
-    /// The job that created this one.
+    /// The id of the job that submitted this one. `None` for the root of a tree.
     pub parent: Option<JobId>,
-    /// The task's name.
+    /// The name of the task.
     pub task: String,
-    /// Which attempt, from 1.
+    /// The number of the attempt, starting at 1.
     pub attempt: u32,
-    /// How far it is, from 0 to 100, if it says so.
+    /// The progress as a percentage from 0 to 100, if the task reported it.
     pub progress: Option<f64>,
-    /// A word about what is going on.
+    /// A short text about what the job is doing, if the task reported it.
     pub info: Option<String>,
-    /// How its parts ended, once all have.
+    /// The counts of the parts, for an event about their end.
     pub parts: Option<EndedParts>,
-    /// Why it failed, or its last attempt did.
+    /// The failure of the job, or of its last attempt.
     pub error: Option<Failure>,
 }
 
-/// Whom an event is about.
+/// The job or part that an event is about.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct EventSubject {
     pub(crate) job: JobId,
@@ -189,7 +190,7 @@ impl EventSubject {
 }
 
 impl Event {
-    /// An event; `serial` tells it from others of its kind about the same.
+    /// Creates an event. `sequence` makes its id differ from those of other events of the same kind and subject.
     pub(crate) fn new(kind: EventKind, about: EventSubject, sequence: u64, time: Timestamp) -> Self {
         let word = kind.as_str().trim_start_matches("job.");
         let id = format!("{}/{word}/{sequence}", about.subject());
@@ -198,7 +199,7 @@ impl Event {
         Self { kind, id, time, job, part, root, parent, task, attempt, progress, info, parts, error }
     }
 
-    /// An event about a whole job, as it stands now.
+    /// Creates an event about a whole job in its current state.
     pub(crate) fn of(job: &Job, kind: EventKind, sequence: u64, now: Timestamp) -> Self {
         let time = match kind {
             EventKind::Created => job.created,
@@ -210,14 +211,14 @@ impl Event {
         Self { error, ..Self::new(kind, EventSubject::job(job), sequence, time) }
     }
 
-    /// The state in which the job, or the part, is then.
+    /// The state of the job or part when the event occurs.
     pub const fn state(&self) -> State {
         self.kind.state()
     }
 }
 
-/// What tells an event from others of its kind about the same, however often it is told: the attempt, or the row of the
-/// outbox that owes it.
+/// Returns the number that makes the id of an event differ from those of other events of the same kind and subject.
+/// It is the attempt or the id of the outbox row, so it stays the same if the event is published again.
 pub(crate) const fn sequence(kind: EventKind, attempt: u32, row: u64) -> u64 {
     match kind {
         EventKind::Created => 0,
@@ -227,50 +228,50 @@ pub(crate) const fn sequence(kind: EventKind, attempt: u32, row: u64) -> u64 {
     }
 }
 
-/// Why something failed, without what the task adds for programs: an event is small.
+/// Returns the failure without the details that the task added, to keep events small.
 pub(crate) fn brief(failure: &Failure) -> Failure {
     Failure { details: None, ..failure.clone() }
 }
 
-/// An event that is owed, until it is made from what a store knows.
+/// An event in the outbox. It is built from the state of the store when it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PendingEvent {
-    /// About a whole job.
+    /// An event about a whole job.
     Job(EventKind),
-    /// About those of these parts that have ended.
+    /// Events about those of these parts that have ended.
     Parts {
-        /// The first one.
+        /// The index of the first part.
         first: u64,
-        /// How many.
+        /// The number of parts.
         len: u64,
     },
 }
 
-/// Which events are told.
+/// Which events are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventScope {
-    /// None.
+    /// No events.
     Off,
-    /// Those about whole jobs.
+    /// Events about whole jobs.
     Jobs,
-    /// Those about parts as well.
+    /// Events about jobs and about their parts.
     Parts,
 }
 
-/// How a transaction tells events.
+/// The way in which a transaction publishes events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EventRouting {
-    /// It tells none.
+    /// No events are published.
     #[default]
     Off,
-    /// To whoever listens in this process, once they have happened.
+    /// Events go to the listeners in this process, after the commit.
     Local(EventScope),
-    /// To a broker: they are owed.
+    /// Events go to a broker, through the outbox.
     Outbox(EventScope),
 }
 
 impl EventRouting {
-    /// Which events that are.
+    /// Returns which events are published.
     pub const fn scope(self) -> EventScope {
         match self {
             Self::Off => EventScope::Off,

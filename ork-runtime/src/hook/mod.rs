@@ -1,6 +1,7 @@
-//! Hooks: what a message asks to be done when its job has ended, and which set of parts it is one of. Pure.
+//! Hooks: the messages that are sent when a job has ended, and the set of parts to which a job belongs. Pure code.
 //!
-//! They come from whoever can publish, so everything in here has a bound, and what is beyond it is refused in words.
+//! Hooks come from any client that can publish. Everything in them is therefore bounded, and what exceeds a bound is
+//! rejected with a message.
 
 mod stored;
 
@@ -13,36 +14,36 @@ use serde_json::value::RawValue;
 use crate::message::Limits;
 pub use stored::StoredHooks;
 
-/// No message has more `on_complete` hooks.
+/// The maximum number of `on_complete` hooks of a message.
 pub const MOST_HOOKS: usize = 32;
 
-/// The hooks of one message, as text; a frame of AMQP holds twice as much.
+/// The maximum size of the hooks of a message as text. An AMQP frame has twice this size.
 pub const MOST_BYTES: usize = 64 * 1024;
 
-/// The longest name that AMQP carries.
+/// The maximum length of a name in AMQP, in bytes.
 pub const LONGEST_NAME: usize = 255;
 
-/// No set has more parts.
+/// The maximum number of parts of a set.
 pub const MOST_PARTS: u64 = crate::ledger::MOST_PARTS;
 
-/// What a hook calls the only thing it can do.
+/// The only `type` that a hook can have.
 const SEND: &str = "sendmessage";
 
-/// How the job must have ended for a hook to be carried out.
+/// The outcome of the job on which a hook depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum When {
-    /// However it ended.
+    /// The hook runs in any case.
     #[default]
     Always,
-    /// Only if it succeeded.
+    /// The hook runs only if the job succeeded.
     Success,
-    /// Only if it did not.
+    /// The hook runs only if the job did not succeed.
     Failure,
 }
 
 impl When {
-    /// Whether a job that ended so has the hook carried out.
+    /// Whether the hook runs for a job with this outcome.
     pub const fn holds(self, success: bool) -> bool {
         match self {
             Self::Always => true,
@@ -55,81 +56,83 @@ impl When {
 /// A message to be sent when the job has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OnComplete {
-    /// The routing key: the name of a task, as a rule.
+    /// The routing key, which usually is the name of a task.
     pub route: String,
-    /// The task, if it is not named as the route is.
+    /// The name of the task, if it differs from the routing key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// The JSON of the input; without it, the job tells its id, its task and its own input.
+    /// The input as JSON. If it is `None`, the input is an object with the id, the task and the input of the job.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "raw")]
     pub inputs: Option<String>,
-    /// How the job must have ended.
+    /// The outcome of the job on which the hook depends.
     #[serde(skip_serializing_if = "is_always")]
     pub when: When,
 }
 
-/// One of several messages of which the last one that is done is followed by the hooks of all.
+/// The membership of a message in a set of parts. Once the last part of the set has ended, the hooks run once for the
+/// set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartHook {
-    /// Which one: a label that no other one of them has.
+    /// The label of the part, which is unique in the set.
     pub part_id: u64,
-    /// How many there are.
+    /// The number of parts in the set.
     pub total_parts: u64,
-    /// The queue in which the parts that are done are counted.
+    /// The name of the part queue, in which the parts that have ended are counted.
     pub part_queue: String,
 }
 
-/// The hooks of one message.
+/// The hooks of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hooks {
-    /// The set of which it is a part.
+    /// The set of parts to which the message belongs, if it belongs to one.
     pub part: Option<PartHook>,
-    /// What follows, in this order.
+    /// The messages to send when the job has ended, in this order.
     pub on_complete: Vec<OnComplete>,
 }
 
-/// Which names the hooks of a message may have.
+/// The names that the hooks of a message may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
-    /// What the names of part queues begin with. The first one is for sets that ork makes itself.
+    /// The allowed prefixes of part queues. The first one is also used for the sets that ork creates itself.
     pub part_queues: Vec<String>,
-    /// What routes begin with.
+    /// The allowed prefixes of routing keys.
     pub routes: Vec<String>,
 }
 
 impl Default for Allowed {
-    /// Part queues begin with `part.`, routes as they like: they lead to whom everybody may publish to anyway.
+    /// Part queues begin with `part.`. Routing keys may have any name, because they lead to queues to which every
+    /// client can publish anyway.
     fn default() -> Self {
         Self { part_queues: vec!["part.".to_owned()], routes: vec![String::new()] }
     }
 }
 
-/// What is wrong with the hooks of a message.
+/// The reason why the hooks of a message are invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HookError {
-    /// Too many bytes.
+    /// The hooks are too large.
     #[error("the hooks `on_complete` have {found} bytes, at most {MOST_BYTES} are accepted")]
     TooLarge {
-        /// How many.
+        /// The size in bytes.
         found: usize,
     },
-    /// Too deep.
+    /// The hooks are nested too deeply.
     #[error("the hooks `on_complete` are nested deeper than {most} levels")]
     TooDeep {
-        /// The limit.
+        /// The maximum depth.
         most: usize,
     },
-    /// Too many hooks.
+    /// There are too many hooks.
     #[error("the message has {found} hooks `on_complete`, at most {MOST_HOOKS} are accepted")]
     TooMany {
-        /// How many.
+        /// The number of hooks.
         found: usize,
     },
-    /// Given under both of its names.
+    /// The hooks are given under both of their names.
     #[error("the hooks are given twice, as `on_complete` and as `oncomplete`")]
     Twice,
-    /// No list of hooks.
+    /// The value is not a list of hooks.
     #[error(
         "the hooks `on_complete` are no list of objects such as {{\"route\": \"task\", \"when\": \"success\"}}: {detail}"
     )]
@@ -137,41 +140,41 @@ pub enum HookError {
         /// What was found.
         detail: String,
     },
-    /// A field of a hook.
+    /// A field of a hook is invalid.
     #[error("hook {at} of `on_complete`: `{field}` {expected}")]
     Field {
-        /// Which hook, from 0.
+        /// The position of the hook, starting at 0.
         at: usize,
-        /// Which field.
+        /// The name of the field.
         field: String,
-        /// What is wrong with it.
+        /// The reason why the field is invalid.
         expected: String,
     },
-    /// A part hook lacks a field.
+    /// A field of the part hook is missing.
     #[error("the part hook has no `{field}`: it needs `part_id`, `total_parts` and `part_queue`")]
     NoField {
-        /// Which one.
+        /// The name of the field.
         field: &'static str,
     },
-    /// A number of a part hook.
+    /// A number of the part hook is out of range.
     #[error("the part hook's `{field}` is {found}, expected {expected}")]
     Number {
-        /// Which one.
+        /// The name of the field.
         field: &'static str,
-        /// What it is.
+        /// The value that was found.
         found: u64,
-        /// What it may be.
+        /// The allowed values.
         expected: String,
     },
-    /// A name.
+    /// The name of the part queue is invalid.
     #[error("the part hook's `part_queue` {expected}")]
     Queue {
-        /// What is wrong with it.
+        /// The reason why the name is invalid.
         expected: String,
     },
 }
 
-/// The beginning of a name that is too long to be shown.
+/// Truncates a name that is too long to be shown.
 fn head(name: &str) -> String {
     clip(name, 60)
 }
@@ -183,7 +186,7 @@ fn clip(text: &str, most: usize) -> String {
     }
 }
 
-/// Says what is wrong with a name.
+/// Checks a name. The error is the reason why it is invalid.
 fn name(name: &str, prefixes: &[String]) -> Result<(), String> {
     if name.is_empty() {
         return Err("is empty".to_owned());
@@ -202,10 +205,10 @@ fn name(name: &str, prefixes: &[String]) -> Result<(), String> {
 }
 
 impl PartHook {
-    /// The hook with these fields; `None` if there are none of them.
+    /// Reads a part hook from its fields. Returns `None` if all of them are missing.
     ///
     /// # Errors
-    /// When some are missing, or one is not what it must be.
+    /// If only some of the fields are missing, or if a field is invalid.
     pub fn read(
         part_id: Option<u64>,
         total_parts: Option<u64>,
@@ -227,10 +230,10 @@ impl PartHook {
         Ok(Some(Self { part_id, total_parts, part_queue: part_queue.to_owned() }))
     }
 
-    /// Checks the id of a part of a set that ork made: they are counted from 0.
+    /// Checks the part id for a set that ork created itself, in which parts are numbered from 0.
     ///
     /// # Errors
-    /// When it is out of range.
+    /// If it is out of range.
     pub fn check_range(&self) -> Result<(), HookError> {
         if self.part_id < self.total_parts {
             return Ok(());
@@ -241,20 +244,20 @@ impl PartHook {
 }
 
 impl OnComplete {
-    /// A hook that sends an input to a task, however the job ended.
+    /// Creates a hook that sends an input to a task, regardless of how the job ends.
     pub fn new(route: impl Into<String>, inputs: Option<String>) -> Self {
         Self { route: route.into(), method: None, inputs, when: When::Always }
     }
 
-    /// The task that it is about.
+    /// The name of the task that the hook runs.
     pub fn task(&self) -> &str {
         self.method.as_deref().unwrap_or(&self.route)
     }
 
-    /// Reads a JSON list of hooks.
+    /// Reads a list of hooks from JSON.
     ///
     /// # Errors
-    /// When it is too large, or not such a list.
+    /// If it is too large, or not a valid list of hooks.
     pub fn read_all(text: &[u8], allowed: &Allowed) -> Result<Vec<Self>, HookError> {
         if text.len() > MOST_BYTES {
             return Err(HookError::TooLarge { found: text.len() });
@@ -304,12 +307,12 @@ impl OnComplete {
         Ok(Self { route, method, inputs, when })
     }
 
-    /// The JSON list of hooks, as [`OnComplete::read_all`] reads it.
+    /// Writes the hooks as a JSON list, which [`OnComplete::read_all`] can read.
     pub fn write_all(hooks: &[Self]) -> String {
         serde_json::to_string(hooks).unwrap_or_default()
     }
 
-    /// The body of its message: the given inputs, or those of the job.
+    /// Returns the body of the message: the inputs of the hook or, if it has none, an object that describes the job.
     pub fn body(&self, job: &str, task: &str, inputs: &[u8]) -> Vec<u8> {
         if let Some(inputs) = &self.inputs {
             return inputs.clone().into_bytes();
@@ -319,10 +322,10 @@ impl OnComplete {
     }
 }
 
-/// What a hook may say.
+/// The fields that a hook may have.
 const FIELDS: [&str; 5] = ["type", "route", "method", "inputs", "when"];
 
-/// What a hook sends that does not say what to send.
+/// The body of a hook without inputs.
 #[derive(Serialize)]
 struct OfTheJob<'a> {
     id: &'a str,
@@ -342,7 +345,7 @@ fn raw<S: serde::Serializer>(inputs: &Option<String>, serializer: S) -> Result<S
 }
 
 impl Hooks {
-    /// Whether there are none.
+    /// Whether there are no hooks.
     pub const fn is_empty(&self) -> bool {
         self.part.is_none() && self.on_complete.is_empty()
     }
@@ -357,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn hooks_are_read_and_written_as_they_are() {
+    fn hooks_round_trip_as_json() {
         let text = r#"[{"type": "sendmessage", "route": "a"}, {"route": "b", "method": "m", "when": "failure",
             "inputs": {"z": 1.0, "a": 123456789012345678901234567890}}, {"route": "c", "inputs": null}]"#;
         let hooks = read(text).unwrap();
@@ -372,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hook_says_why() {
+    fn invalid_hooks_are_rejected_with_the_reason() {
         let many = format!("[{}]", vec![r#"{"route":"a"}"#; 1_000].join(","));
         let long = format!(r#"[{{"route":"{}"}}]"#, "x".repeat(256));
         let deep = format!(r#"[{{"route":"a","inputs":{}{}}}]"#, "[".repeat(100), "]".repeat(100));
@@ -403,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_hook_has_all_its_fields_or_none() {
+    fn part_hook_needs_all_fields_or_none() {
         let allowed = Allowed::default();
         let read = |id, total, queue| PartHook::read(id, total, queue, &allowed).map_err(|error| error.to_string());
         assert_eq!(read(None, None, None), Ok(None));

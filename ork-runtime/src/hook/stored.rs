@@ -1,4 +1,4 @@
-//! The hooks of a job that a store keeps: what they are, and what became of them.
+//! The hooks of a job in a store, and which of them have been sent.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -6,20 +6,20 @@ use serde_json::value::RawValue;
 use super::{Allowed, Hooks, OnComplete, PartHook};
 use crate::job::ReplyTo;
 
-/// The hooks of a job, and which of them it owes no more.
+/// The hooks of a job, as a store keeps them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StoredHooks {
-    /// What they are.
+    /// The hooks as they were submitted.
     pub hooks: Hooks,
-    /// A bit for each hook that was owed once: no end of the job owes it again.
+    /// A bit mask of the hooks that were due once. A later end of the job does not send them again.
     pub sent_mask: u32,
-    /// Why one was not sent, nor those after it.
+    /// The reason why a hook was not sent. The hooks after it were not sent either. `None` if there was no failure.
     pub failure: Option<String>,
-    /// Where else the outcome goes, as it was asked for again.
+    /// Further addresses to which the outcome is sent, because it was asked for again.
     pub replies: Vec<ReplyTo>,
 }
 
-/// How a store writes them.
+/// The stored form of the hooks.
 #[derive(Serialize, Deserialize)]
 struct Row {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,19 +29,19 @@ struct Row {
     sent_mask: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
-    /// The queues, and what their owners want to see again.
+    /// The queue and the correlation id of each reply address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     replies: Vec<(String, String)>,
 }
 
 impl StoredHooks {
-    /// Hooks of which none was owed yet; `None` if there are none.
+    /// Returns the stored form of hooks that have not been due yet, or `None` if there are none.
     pub fn new(hooks: &Hooks) -> Option<Box<Self>> {
         (!hooks.is_empty()).then(|| Box::new(Self { hooks: hooks.clone(), ..Self::default() }))
     }
 
-    /// The job has ended. Answers which hooks it owes now, a bit for each; all of them if it is one of a set of parts,
-    /// for only the end of the set says which.
+    /// Returns a bit mask of the hooks that are due now that the job has ended, and marks them as sent. All bits are
+    /// set if the job is one of a set of parts, because only the end of the set decides which hooks run.
     pub fn take_due(&mut self, success: bool) -> u32 {
         if self.hooks.part.is_some() {
             return u32::MAX;
@@ -53,13 +53,13 @@ impl StoredHooks {
         new
     }
 
-    /// The hooks that are owed together, with their numbers.
+    /// Returns the hooks selected by a bit mask, with their positions.
     pub fn due(&self, mask: u32) -> impl Iterator<Item = (usize, &OnComplete)> {
         let all = self.hooks.on_complete.iter().enumerate().zip(0..u32::BITS);
         all.filter(move |(_, at)| mask & (1 << at) != 0).map(|(hook, _)| hook)
     }
 
-    /// Their JSON.
+    /// Writes the hooks as JSON.
     pub fn to_row(&self) -> String {
         let Self { hooks, sent_mask, failure, replies } = self;
         let replies = replies.iter().map(|reply| (reply.queue.clone(), reply.correlation.clone())).collect();
@@ -69,10 +69,10 @@ impl StoredHooks {
             .unwrap_or_default()
     }
 
-    /// The hooks of this JSON.
+    /// Reads hooks from JSON.
     ///
     /// # Errors
-    /// When it is not what [`StoredHooks::to_row`] writes, in words.
+    /// A message, if the JSON is not what [`StoredHooks::to_row`] writes.
     pub fn from_row(row: &str) -> Result<Box<Self>, String> {
         let Row { part, on_complete, sent_mask, failure, replies } =
             serde_json::from_str(row).map_err(|error| error.to_string())?;
@@ -92,13 +92,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_hook_is_owed_once_and_rows_come_back() {
+    fn each_hook_is_due_once_and_rows_round_trip() {
         let hook = |when| OnComplete { when, ..OnComplete::new("a", Some("{\"x\": 1.0}".to_owned())) };
         let on_complete = vec![hook(When::Always), hook(When::Success), hook(When::Failure)];
         let mut stored = StoredHooks::new(&Hooks { part: None, on_complete }).unwrap();
         assert_eq!(stored.take_due(false), 0b101);
         assert_eq!(stored.due(0b101).map(|(at, _)| at).collect::<Vec<_>>(), [0, 2]);
-        // Taken up again, it ends well.
+        // The job is resumed and then succeeds.
         assert_eq!((stored.take_due(true), stored.take_due(true)), (0b010, 0));
         stored.failure = Some("no".to_owned());
         stored.replies.push(ReplyTo { queue: "q".to_owned(), correlation: "c".to_owned() });

@@ -1,38 +1,39 @@
-//! What a ledger knows apart from its shards.
+//! The head of a ledger: what it records apart from its shards.
 
 use crate::policy::Policy;
 
-/// Why no further part of a job may start.
+/// The reason why no further part of a job may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Halt {
-    /// Too many parts failed under the policy `stop`, or the split itself failed for good.
+    /// Too many parts failed under the policy `stop`, or the split itself failed permanently.
     Stopped,
     /// The job was cancelled.
     Cancelled,
 }
 
-/// What a ledger knows apart from its shards; kept with the job.
+/// The part of a ledger that is not in its shards. It is stored with the job.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Head {
-    /// Counts the runs of the split; what belongs to an older epoch is ignored. 0: never opened.
+    /// The number of the current run of the split. Anything that belongs to an older epoch is ignored. 0 if the split
+    /// has never started.
     pub epoch: u32,
-    /// Parts `0..appended` exist.
+    /// The number of parts so far: parts `0..appended` exist.
     pub appended: u64,
-    /// The number of parts, once it is final.
+    /// The final number of parts. `None` until it is fixed.
     pub sealed: Option<u64>,
     /// Set when no further part may start.
     pub halted: Option<Halt>,
-    /// Set when a halt fixed the number of parts before the split had yielded them all.
+    /// Set when a halt fixed the number of parts before the split had yielded all of them.
     pub cut: bool,
-    /// What failed parts mean.
+    /// The policy for failed parts.
     pub policy: Policy,
-    /// Whether a join runs when all is settled.
+    /// Whether the task's join runs after all parts have ended.
     pub joined: bool,
 }
 
 impl Head {
-    /// Whether the number of parts is final and not 0, so that a waiting job waits for parts. A cancel makes the number
-    /// final, too: a run of a workflow that is retried after it has 0 parts and waits for its tasks.
+    /// Whether the number of parts is fixed and not 0, so that a waiting job waits for parts. Cancelling fixes the
+    /// number, too: a workflow run that is resumed after it was cancelled has 0 parts and waits for its steps.
     pub const fn has_all_parts(&self) -> bool {
         self.sealed.is_some() && self.appended > 0
     }

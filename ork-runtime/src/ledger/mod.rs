@@ -1,9 +1,10 @@
-//! The ledger: which parts of one multi-part job are settled. Sets, never counters; no I/O, no clock.
+//! The ledger, which records which parts of a job have ended and how. It consists of sets instead of counters, so
+//! that nothing is counted twice. Pure code, without I/O or a clock.
 //!
-//! A job is *open* while its split yields, parts are *appended* in pages, `seal(n)` fixes their number.
-//! Only a sealed ledger can be complete, and it is complete when every index below `n` is settled.
-//! Every answer is an enum, so that whoever carries it out must handle late, doubled and unknown news.
-//! Stores keep the [`Head`] with the job and each [`Shard`] in a row of its own; the model checker runs this very code.
+//! A ledger is *open* while the split yields parts. Parts are *appended* in pages, and `seal(n)` fixes their number.
+//! Only a sealed ledger can be complete, and it is complete when every index below `n` is settled. Every change
+//! returns an enum, so that its caller has to handle late, repeated and unknown messages. Stores keep the [`Head`]
+//! with the job and each [`Shard`] in a separate row. The model checker runs this same code.
 
 mod head;
 mod part;
@@ -19,24 +20,24 @@ pub use shard::{DecodeShardError, SHARD_SIZE, Shard};
 use crate::mutant::{self, Mutant};
 use crate::policy::{OnError, Policy};
 
-/// No job has more parts: an index has 32 bits in every store.
+/// The maximum number of parts of a job: an index has 32 bits in every store.
 pub const MOST_PARTS: u64 = 1 << 32;
 
-/// How a part ended. Once, for ever.
+/// How a part ended. This is final, unless the job is resumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PartResult {
-    /// It returned an output.
+    /// The function returned an output.
     Succeeded,
-    /// It failed, its last retry included.
+    /// The function failed, and so did its last retry.
     Failed,
-    /// It never started, because its job was stopped.
+    /// The part never started, because its job had stopped.
     Skipped,
-    /// Its job was cancelled.
+    /// The job was cancelled.
     Cancelled,
 }
 
 impl PartResult {
-    /// The word that stores and documents use.
+    /// The name of the result in stores and documents.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Succeeded => "ok",
@@ -47,28 +48,28 @@ impl PartResult {
     }
 }
 
-/// How many parts ended in each way, and how many are under way. Always derived from sets.
+/// The number of parts that ended in each way, and of those that are running. Always derived from the sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Counts {
-    /// Parts that returned an output.
+    /// The number of parts that returned an output.
     pub ok: u64,
-    /// Parts that failed for good.
+    /// The number of parts that failed permanently.
     pub failed: u64,
-    /// Parts that never started.
+    /// The number of parts that never started.
     pub skipped: u64,
-    /// Parts of a cancelled job.
+    /// The number of parts that were cancelled with their job.
     pub cancelled: u64,
-    /// Parts that a worker has begun and not settled.
+    /// The number of parts that a worker has started and not settled.
     pub running: u64,
 }
 
 impl Counts {
-    /// Parts that have ended, in whichever way.
+    /// The number of parts that have ended in any way.
     pub const fn settled(&self) -> u64 {
         self.ok + self.failed + self.skipped + self.cancelled
     }
 
-    /// Parts that ended without an output.
+    /// The number of parts that ended without an output.
     pub const fn unsuccessful(&self) -> u64 {
         self.failed + self.skipped + self.cancelled
     }
@@ -86,62 +87,62 @@ impl std::iter::Sum for Counts {
     }
 }
 
-/// The answer to [`Ledger::append`].
+/// The result of [`Ledger::append`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendResult {
-    /// The page is new and now part of the job.
+    /// The page is new. Its parts have been added to the job.
     Added,
-    /// The page was there already.
+    /// The page had been added before.
     Already,
-    /// The page belongs to an older run of the split, or leaves a gap: the split must stop.
+    /// The page belongs to an older epoch, or leaves a gap: the split must stop.
     Stale,
-    /// No further part may be added: the split must stop.
+    /// The job has stopped and takes no more parts: the split must stop.
     Halted,
-    /// The job would have more than [`MOST_PARTS`]: it cannot be run.
+    /// The job would have more than [`MOST_PARTS`] parts: it cannot run.
     TooMany,
 }
 
-/// The answer to [`Ledger::seal`].
+/// The result of [`Ledger::seal`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SealResult {
-    /// The number of parts is final now.
+    /// The number of parts is now fixed.
     Sealed,
-    /// It was final already.
+    /// The number of parts had been fixed before.
     Already,
-    /// The seal belongs to an older run of the split, or names another number than was appended.
+    /// The seal belongs to an older epoch, or its number is not that of the parts appended.
     Stale,
 }
 
-/// The answer to [`Ledger::start`].
+/// The result of [`Ledger::start`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartResult {
-    /// Run it.
+    /// The part is marked as running: run it.
     Run {
-        /// Whether this attempt was begun before, and neither ended nor given back: its worker may have died.
+        /// Whether this attempt was started before, and neither ended nor was given back. Its worker may have died.
         restarted: bool,
     },
-    /// It has ended: run nothing.
+    /// The part has ended: run nothing.
     Ended,
-    /// The dispatch belongs to an older epoch or attempt: run nothing.
+    /// The message belongs to an older epoch or attempt: run nothing.
     Stale,
     /// There is no such part: run nothing.
     NotFound,
-    /// The job takes no further part; this one is settled now: run nothing.
+    /// The job has stopped, and this part is now settled as well: run nothing.
     Halted,
 }
 
-/// The answer to [`Ledger::settle`] and [`Ledger::again`].
+/// The result of [`Ledger::settle`] and [`Ledger::retry_later`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordResult {
-    /// It counted.
+    /// The change was recorded.
     Recorded,
     /// The part had ended before: nothing changed.
     Already,
-    /// The news comes from an older epoch or attempt: nothing changed.
+    /// The change belongs to an older epoch or attempt: nothing changed.
     Stale,
 }
 
-/// One shard's place: its counts are always known, its sets only once loaded.
+/// The entry of one shard. Its counts are always known, its sets only once it is loaded.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Slot {
     stored: Counts,
@@ -149,64 +150,65 @@ struct Slot {
     dirty: bool,
 }
 
-/// The settled parts of one multi-part job.
+/// The parts of one job: which of them have ended, and how.
 ///
-/// Shards are loaded when an index of theirs is touched; [`Ledger::needs`] says which one that is.
+/// A shard must be loaded before a part in it is read or changed; [`Ledger::needs`] returns whether it still has to
+/// be.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Ledger {
     head: Head,
     slots: BTreeMap<u64, Slot>,
 }
 
-/// Parts that follow each other, have not ended, and are at the same attempt.
+/// A range of neighboring parts that have not ended and are at the same attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenRange {
-    /// The index of the first.
+    /// The index of the first part.
     pub first: u64,
-    /// How many.
+    /// The number of parts.
     pub len: u64,
-    /// The attempt.
+    /// The current attempt of these parts.
     pub attempt: u32,
 }
 
-/// The shard that holds `index`, and the place inside it.
+/// Returns the number of the shard that holds `index`, and the position of the part within it.
 pub fn place(index: u64) -> (u64, u32) {
     (index / SHARD_SIZE, u32::try_from(index % SHARD_SIZE).unwrap_or(0))
 }
 
 impl Ledger {
-    /// The ledger with this head, and these shards on disk, whose sets are not loaded yet.
+    /// Creates a ledger from its head and the counts of its stored shards, none of which is loaded yet.
     pub fn new(head: Head, stored: impl IntoIterator<Item = (u64, Counts)>) -> Self {
         let slots = stored.into_iter().map(|(number, stored)| (number, Slot { stored, ..Slot::default() }));
         Self { head, slots: slots.collect() }
     }
 
-    /// The head, to be kept with the job.
+    /// The head, which is stored with the job.
     pub const fn head(&self) -> &Head {
         &self.head
     }
 
-    /// Whether the shard of this number is on disk and must be given to [`Ledger::load`] before it is touched.
+    /// Whether the shard with this number is stored and has to be given to [`Ledger::load`] before it is used.
     pub fn needs(&self, number: u64) -> bool {
         self.slots.get(&number).is_some_and(|slot| slot.shard.is_none())
     }
 
-    /// The shards on disk that are not loaded; [`Ledger::halt`] needs them all.
+    /// Returns the numbers of the stored shards that are not loaded. [`Ledger::halt`] needs all of them.
     pub fn unloaded(&self) -> Vec<u64> {
         self.slots.iter().filter(|(_, slot)| slot.shard.is_none()).map(|(number, _)| *number).collect()
     }
 
-    /// Takes a shard read from disk.
+    /// Adds a shard that was read from the store.
     pub fn load(&mut self, number: u64, shard: Shard) {
         self.slots.entry(number).or_default().shard = Some(shard);
     }
 
-    /// The sets of this number, if they are loaded.
+    /// Returns the shard with this number, if it is loaded.
     pub fn shard(&self, number: u64) -> Option<&Shard> {
         self.slots.get(&number)?.shard.as_ref()
     }
 
-    /// The shards changed since they were loaded, to be written; they count as clean from now on.
+    /// Returns the shards that have changed since the last call, to be written. They count as unchanged afterwards.
     pub fn take_dirty(&mut self) -> Vec<(u64, &Shard)> {
         let slots = self.slots.iter_mut();
         let dirty =
@@ -214,25 +216,26 @@ impl Ledger {
         dirty.filter_map(|(number, shard)| Some((number, shard.as_ref()?))).collect()
     }
 
-    /// How the parts stand.
+    /// The counts of all parts.
     pub fn counts(&self) -> Counts {
         self.slots.values().map(|slot| slot.shard.as_ref().map_or(slot.stored, Shard::counts)).sum()
     }
 
-    /// Starts a run of the split: a new epoch, no parts.
+    /// Starts a new run of the split, with a new epoch and no parts. Returns the epoch.
     pub fn open(&mut self, policy: Policy, joined: bool) -> u32 {
         let epoch = self.head.epoch + 1;
         *self = Self { head: Head { epoch, policy, joined, ..Head::default() }, slots: BTreeMap::new() };
         epoch
     }
 
-    /// Forgets every part: the job ended without any. Late news of them change nothing.
+    /// Removes every part, because the job ended without any. Late messages about them change nothing, as the epoch
+    /// is new.
     pub fn forget(&mut self) {
         self.open(Policy::default(), false);
     }
 
-    /// Ends the current run of the split, if there is one, before the next one begins: its news change nothing more,
-    /// and what is under way of it does not count.
+    /// Ends the current run of the split, if there is one, before the next one starts. Messages from it no longer
+    /// change anything, and its parts no longer count as running.
     pub fn fence(&mut self) {
         debug_assert!(self.unloaded().is_empty(), "every shard must be loaded before a fence");
         if self.head.epoch > 0 {
@@ -277,7 +280,7 @@ impl Ledger {
         }
     }
 
-    /// A worker is about to run attempt `attempt` of a part.
+    /// Marks an attempt of a part as running, before a worker runs it.
     pub fn start(&mut self, epoch: u32, index: u64, attempt: u32) -> StartResult {
         match epoch.cmp(&self.head.epoch) {
             Ordering::Less if mutant::is_on(Mutant::RunsOldParts) => {}
@@ -299,7 +302,8 @@ impl Ledger {
         }
     }
 
-    /// How often workers died while they ran the current attempt at a part; once more if this is said of it now.
+    /// Returns how often workers died while they ran the current attempt of a part. With `once_more`, counts another
+    /// loss first.
     pub fn losses(&mut self, index: u64, once_more: bool) -> u32 {
         let (shard, low) = self.shard_mut(index);
         if once_more {
@@ -308,7 +312,8 @@ impl Ledger {
         shard.losses(low)
     }
 
-    /// A worker gave a part back without having run it to its end; it costs no attempt.
+    /// Marks a part as no longer running, because a worker gave it back without completing it. The attempt does not
+    /// count.
     pub fn release(&mut self, epoch: u32, index: u64, attempt: u32) {
         if epoch == self.head.epoch && index < self.head.appended {
             let (shard, low) = self.shard_mut(index);
@@ -323,7 +328,7 @@ impl Ledger {
         self.with_attempt(epoch, index, attempt, |shard, low| shard.settle(low, result))
     }
 
-    /// Records that this attempt failed and that the next one is on its way.
+    /// Records that an attempt failed and that the next one follows.
     pub fn retry_later(&mut self, epoch: u32, index: u64, attempt: u32) -> RecordResult {
         match self.head.halted {
             Some(halt) => self.settle(epoch, index, attempt, halt.outcome()),
@@ -331,16 +336,17 @@ impl Ledger {
         }
     }
 
-    /// Whether failures are now so many that the policy says stop.
+    /// Whether so many parts have failed that the policy requires the job to stop.
     pub fn must_stop(&self) -> bool {
         self.head.halted.is_none()
             && self.head.policy.on_error == OnError::Stop
             && self.head.policy.is_broken(self.counts(), self.head.appended, self.head.sealed.is_some())
     }
 
-    /// Lets no further part start: what has not begun is settled now, and the number of parts is final.
+    /// Stops the job's parts: no further part starts, those that have not started are settled, and their number is
+    /// fixed.
     ///
-    /// Parts under way end by themselves when the job was stopped; a cancelled job does not wait for them.
+    /// Running parts complete if the job was stopped. If it was cancelled they are settled at once.
     pub fn halt(&mut self, halt: Halt) {
         debug_assert!(self.unloaded().is_empty(), "every shard must be loaded before a halt");
         self.head.halted = Some(halt);
@@ -355,9 +361,9 @@ impl Ledger {
         }
     }
 
-    /// Prepares a resume: what did not end `ok` is unsettled again, under a new epoch. Outputs stay.
+    /// Prepares a resume: all parts that did not succeed are unsettled again, under a new epoch. Outputs are kept.
     ///
-    /// Returns the ranges to run again, in order.
+    /// Returns the ranges of parts to run again, in order.
     pub fn reopen(&mut self) -> Vec<std::ops::Range<u64>> {
         debug_assert!(self.unloaded().is_empty(), "every shard must be loaded before a resume");
         self.head.epoch += 1;
@@ -376,7 +382,7 @@ impl Ledger {
         ranges
     }
 
-    /// The parts that have not ended, in order, in runs of one attempt; every shard must be loaded.
+    /// Returns the parts that have not ended, in order, as ranges of the same attempt. Every shard must be loaded.
     pub fn open_ranges(&self) -> Vec<OpenRange> {
         debug_assert!(self.unloaded().is_empty(), "every shard must be loaded to know what is open");
         let mut runs: Vec<OpenRange> = Vec::new();
@@ -391,7 +397,8 @@ impl Ledger {
         runs
     }
 
-    /// Prepares a resume of one part that did not end `ok`; the others stay as they are. Its shard must be loaded.
+    /// Prepares a resume of one part that ended without success; the other parts stay unchanged. Its shard must be
+    /// loaded. Returns whether the part is reopened.
     pub fn reopen_part(&mut self, index: u64) -> bool {
         if self.outcome(index).is_none_or(|result| result == PartResult::Succeeded) {
             return false;
@@ -403,7 +410,7 @@ impl Ledger {
         true
     }
 
-    /// The final counts, once the number of parts is fixed and every part has ended.
+    /// Returns the final counts, once the number of parts is fixed and every part has ended.
     pub fn complete(&self) -> Option<Counts> {
         let sealed = self.head.sealed?;
         let counts = self.counts();
@@ -411,12 +418,12 @@ impl Ledger {
         (sealed == counts.settled() + missing).then_some(counts)
     }
 
-    /// The indices in `from..to` that have not ended, in order; their shards must be loaded.
+    /// The indices in `from..to` of the parts that have not ended, in order. Their shards must be loaded.
     fn unsettled(&self, from: u64, to: u64) -> impl Iterator<Item = u64> {
         (from..to.min(self.head.appended)).filter(|index| self.outcome(*index).is_none())
     }
 
-    /// Whether this attempt at a part is the one that counts, and has not ended; its shard must be loaded.
+    /// Whether this attempt of a part is the current one and has not ended. Its shard must be loaded.
     pub fn is_current(&self, epoch: u32, index: u64, attempt: u32) -> bool {
         let (number, low) = place(index);
         let shard = self.slots.get(&number).and_then(|slot| slot.shard.as_ref());
@@ -424,7 +431,7 @@ impl Ledger {
         epoch == self.head.epoch && index < self.head.appended && open
     }
 
-    /// How a part ended, if it has; its shard must be loaded.
+    /// Returns how a part ended, or `None` if it has not. Its shard must be loaded.
     pub fn outcome(&self, index: u64) -> Option<PartResult> {
         let (number, low) = place(index);
         self.slots.get(&number)?.shard.as_ref()?.outcome(low)
@@ -461,7 +468,7 @@ impl Ledger {
 }
 
 impl Halt {
-    /// How a part that may no longer start ends.
+    /// The result of a part that may no longer start.
     pub const fn outcome(self) -> PartResult {
         match self {
             Self::Stopped => PartResult::Skipped,
@@ -469,7 +476,7 @@ impl Halt {
         }
     }
 
-    /// The word that stores use.
+    /// The name of the halt in stores.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",

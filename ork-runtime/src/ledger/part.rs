@@ -1,10 +1,10 @@
-//! How one part of a job stands, from its first dispatch to its end.
+//! The state of one part of a job, from its first dispatch to its end.
 
 use serde::{Deserialize, Serialize};
 
 use super::{PartResult, SHARD_SIZE, Shard};
 
-/// Where a part stands.
+/// The state of a part.
 ///
 /// ```
 /// use ork::PartState;
@@ -15,28 +15,28 @@ use super::{PartResult, SHARD_SIZE, Shard};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PartState {
-    /// Waits for a worker.
+    /// The part waits for a worker.
     Ready,
-    /// A worker runs it.
+    /// A worker runs the part.
     Running,
-    /// An attempt failed; the next one has not begun.
+    /// An attempt failed, and the next one has not started.
     Retrying,
-    /// Ended well.
+    /// The part returned an output.
     Succeeded,
-    /// Ended badly.
+    /// The part failed permanently.
     Failed,
-    /// Not run, as others failed.
+    /// The part never started, because too many other parts had failed.
     Skipped,
-    /// Ended by request.
+    /// The part was cancelled with its job.
     Cancelled,
 }
 
 impl PartState {
-    /// Every state, in the order of a part's life.
+    /// Every state, in the order in which a part passes through them.
     pub const ALL: [Self; 7] =
         [Self::Ready, Self::Running, Self::Retrying, Self::Succeeded, Self::Failed, Self::Skipped, Self::Cancelled];
 
-    /// Whether nothing can change any more, unless its job is retried.
+    /// Whether the state is final. Only a resume of the job changes it then.
     pub const fn is_final(self) -> bool {
         match self {
             Self::Succeeded | Self::Failed | Self::Skipped | Self::Cancelled => true,
@@ -44,7 +44,7 @@ impl PartState {
         }
     }
 
-    /// The word for it in documents and on the command line.
+    /// The name of the state in documents and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -57,7 +57,7 @@ impl PartState {
         }
     }
 
-    /// The state of this word.
+    /// Returns the state with this name, if there is one.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
@@ -80,19 +80,20 @@ impl From<PartResult> for PartState {
     }
 }
 
-/// What the ledger knows of one part.
+/// The state of one part, as the ledger records it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartProgress {
-    /// Which one.
+    /// The index of the part.
     pub index: u64,
-    /// Where it stands.
+    /// The state of the part.
     pub state: PartState,
-    /// How many attempts were begun; `None` if it has ended, for the ledger forgets that then.
+    /// The number of attempts that were started. `None` if the part has ended, because the ledger forgets the number
+    /// then.
     pub attempts: Option<u32>,
 }
 
 impl Shard {
-    /// How the parts from index `from` to below `below` stand, in order, if this is the shard of this number.
+    /// Returns the state of the parts with indices `from..below`, in order. `number` is the number of this shard.
     pub fn progress(&self, number: u64, from: u64, below: u64) -> impl Iterator<Item = PartProgress> {
         let first = number * SHARD_SIZE;
         let low = |index: u64| u32::try_from(index.saturating_sub(first).min(SHARD_SIZE)).unwrap_or(0);
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_part_of_a_shard_stands_somewhere() {
+    fn progress_covers_every_part_of_a_shard() {
         let mut shard = Shard::default();
         shard.settle(0, PartResult::Succeeded);
         shard.start(1, 1);

@@ -1,4 +1,4 @@
-//! A shard: the sets of 65,536 neighbouring parts, compressed, and their form on disk.
+//! A shard: compressed sets of 65,536 neighboring parts, and their stored form.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,21 @@ use roaring::RoaringBitmap;
 
 use super::{Counts, PartResult};
 
-/// How many neighbouring indices one shard holds.
+/// The number of neighboring parts in a shard.
 pub const SHARD_SIZE: u64 = 65_536;
 
-/// No shard is longer on disk: five sets of 8 KiB and a few bytes, and eight bytes for each part that is retried or lost.
+/// The maximum length of a stored shard: five sets of 8 KiB and a few bytes, and eight bytes for each part with
+/// retries or losses.
 const LONGEST: usize = 1 << 20;
 
-/// Marks the place of a part whose losses follow, not its attempt.
+/// The bit in a position that marks the number after it as losses instead of an attempt.
 const LOSS: u32 = 1 << 31;
 
-/// The form on disk; a store that meets a later one refuses it.
+/// The version of the stored form. A program that reads a later version refuses it.
 const VERSION: u8 = 1;
 
-/// Sets of places (an index within the shard): how each part ended, which ones run, which ones are retried.
+/// The state of the parts in a shard, as sets of positions within it: how each part ended, which parts are running,
+/// and which are being retried.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shard {
     ok: RoaringBitmap,
@@ -26,28 +28,28 @@ pub struct Shard {
     skipped: RoaringBitmap,
     cancelled: RoaringBitmap,
     running: RoaringBitmap,
-    /// The current attempt of unsettled parts that are past their first.
+    /// The current attempt of each unsettled part that is past its first attempt.
     attempts: BTreeMap<u32, u32>,
-    /// How often the workers of this attempt at unsettled parts died while they ran it.
+    /// How often workers died while they ran the current attempt, for each unsettled part with such losses.
     losses: BTreeMap<u32, u32>,
 }
 
-/// Says that stored bytes are no shard.
+/// The reason why stored bytes cannot be read as a shard.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeShardError {
-    /// A newer program wrote it.
+    /// The bytes were written by a newer version of ork.
     #[error("the ledger has form {found}, this program knows form {VERSION} only")]
     Version {
-        /// The form it has.
+        /// The version that was found.
         found: u8,
     },
-    /// The bytes end early or are damaged.
+    /// The bytes are truncated or damaged.
     #[error("the ledger is damaged")]
     Damaged(#[source] std::io::Error),
 }
 
 impl Shard {
-    /// How the parts of this shard stand.
+    /// The counts of the parts in this shard.
     pub fn counts(&self) -> Counts {
         Counts {
             ok: self.ok.len(),
@@ -58,7 +60,7 @@ impl Shard {
         }
     }
 
-    /// How the part at `low` ended, if it has.
+    /// Returns how the part at position `low` ended, or `None` if it has not.
     pub fn outcome(&self, low: u32) -> Option<PartResult> {
         let sets = [
             (&self.ok, PartResult::Succeeded),
@@ -73,24 +75,24 @@ impl Shard {
         self.outcome(low).is_some()
     }
 
-    /// The indices below `below` of the parts that have not ended, in order, if this is the shard of this number.
+    /// The indices below `below` of the parts that have not ended, in order. `number` is the number of this shard.
     pub fn open(&self, number: u64, below: u64) -> impl Iterator<Item = u64> {
         let first = number * SHARD_SIZE;
         let within = u32::try_from(below.saturating_sub(first).min(SHARD_SIZE)).unwrap_or(0);
         (0..within).filter(|low| self.outcome(*low).is_none()).map(move |low| first + u64::from(low))
     }
 
-    /// The attempt that is current, from 1.
+    /// The current attempt of a part, starting at 1.
     pub fn attempt(&self, low: u32) -> u32 {
         self.attempts.get(&low).copied().unwrap_or(1)
     }
 
-    /// Whether a worker has begun it and not settled it.
+    /// Whether a worker has started the part and not settled it.
     pub fn is_running(&self, low: u32) -> bool {
         self.running.contains(low)
     }
 
-    /// Answers whether this attempt was under way already.
+    /// Marks an attempt as running. Returns whether it was running already.
     pub(super) fn start(&mut self, low: u32, attempt: u32) -> bool {
         let again = attempt == self.attempt(low) && !self.running.insert(low);
         if attempt > 1 {
@@ -99,12 +101,12 @@ impl Shard {
         again
     }
 
-    /// How often the workers of the current attempt died while they ran it.
+    /// How often workers died while they ran the current attempt.
     pub(super) fn losses(&self, low: u32) -> u32 {
         self.losses.get(&low).copied().unwrap_or(0)
     }
 
-    /// One more worker died while it ran the current attempt.
+    /// Counts another worker that died while it ran the current attempt.
     pub(super) fn lose(&mut self, low: u32) {
         let losses = self.losses.entry(low).or_default();
         *losses = losses.saturating_add(1);
@@ -131,7 +133,8 @@ impl Shard {
         self.set(result).insert(low);
     }
 
-    /// Settles every place below `below` that has not ended, those under way only if asked.
+    /// Settles every part below position `below` that has not ended. Running parts are included only with
+    /// `running_too`.
     pub(super) fn settle_rest(&mut self, below: u32, result: PartResult, running_too: bool) {
         let mut rest = RoaringBitmap::new();
         rest.insert_range(0..below);
@@ -149,7 +152,7 @@ impl Shard {
         *self.set(result) |= rest;
     }
 
-    /// Forgets every part that did not end `ok`.
+    /// Forgets every part that did not succeed.
     pub(super) fn keep_succeeded(&mut self) {
         *self = Self { ok: std::mem::take(&mut self.ok), ..Self::default() };
     }
@@ -172,8 +175,8 @@ impl Shard {
         }
     }
 
-    /// The form on disk: the version, the five sets in the portable roaring format, then pairs of `u32`: the place and the
-    /// attempt, or with the highest bit of the place set the losses.
+    /// Returns the stored form: the version, the five sets in the portable roaring format, and then pairs of `u32`. A
+    /// pair is the position of a part and its attempt or, if the highest bit of the position is set, its losses.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         for set in [&self.ok, &self.failed, &self.skipped, &self.cancelled, &self.running] {
@@ -190,10 +193,11 @@ impl Shard {
         bytes
     }
 
-    /// Reads what [`Shard::encode`] wrote.
+    /// Decodes what [`Shard::encode`] has written.
     ///
     /// # Errors
-    /// `Version` for the form of a newer program, `Damaged` for anything else that is not a shard.
+    /// [`DecodeShardError::Version`] if a newer version of ork wrote the bytes, [`DecodeShardError::Damaged`] if they
+    /// are not a shard.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeShardError> {
         let (&found, mut rest) = bytes.split_first().ok_or_else(|| damaged("it is empty"))?;
         if found != VERSION {
@@ -229,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_back() {
+    fn encoded_shard_decodes_to_the_same_shard() {
         let mut shard = Shard::default();
         (0..1_000).for_each(|low| shard.settle(low, PartResult::Succeeded));
         shard.settle(40_000, PartResult::Failed);
@@ -242,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_open_is_found_in_its_place() {
+    fn open_returns_job_indices_of_unsettled_parts() {
         let mut shard = Shard::default();
         for low in [0, 1, 3] {
             shard.settle(low, PartResult::Succeeded);
@@ -253,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_bytes_are_rejected() {
         for bytes in [&[][..], &[9], &[1], &[1, 2, 3], &[0xff; 64]] {
             assert!(Shard::decode(bytes).is_err());
         }

@@ -1,4 +1,4 @@
-//! What runs the futures of a process, as a port: what else runs them decides which comes next, and when.
+//! The async runtime of a process as a port. An implementation decides which future runs next, and when.
 
 pub mod system;
 
@@ -11,20 +11,20 @@ use std::pin::Pin;
 
 use tokio::sync::oneshot;
 
-/// A future that is spawned.
+/// A future to be spawned.
 pub type Spawned = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs the futures and the blocking functions of a process.
 ///
-/// Each is run to its end, or dropped when the process ends; nothing waits for it.
+/// Each of them runs until it completes or the process ends. The process does not wait for them.
 pub trait Runtime: Debug + Send + Sync {
-    /// Runs a future beside the others.
+    /// Spawns a future.
     fn spawn(&self, future: Spawned);
 
-    /// Runs a future on a thread of its own, so that it goes on while user code keeps every other thread busy.
+    /// Runs a future on its own thread, so that it makes progress even while user code blocks all other threads.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// If no thread can be started.
     fn spawn_thread(&self, name: &str, future: Spawned) -> io::Result<()>;
 
     /// Calls a function on a thread that may block.
@@ -32,13 +32,13 @@ pub trait Runtime: Debug + Send + Sync {
 }
 
 impl dyn Runtime {
-    /// Calls a function, at once, on a thread that may block; the future waits for what it returns.
+    /// Calls a function immediately on a thread that may block. The future returns the output of the function.
     ///
     /// # Errors
-    /// The panic of the function, or words if the process ended before the call did.
+    /// The panic of the function, or a message if the process ended before the call did.
     ///
     /// # Cancel safety
-    /// The call goes on if the future is dropped, and what it returns is dropped.
+    /// If the future is dropped, the call continues and its output is dropped.
     pub fn call_blocking<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
         &self,
         call: F,
@@ -58,14 +58,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_blocking_call_answers_what_it_returned_or_its_panic() {
+    async fn blocking_call_returns_output_or_panic() {
         let runtime: Arc<dyn Runtime> = Arc::new(system::TokioRuntime);
         assert_eq!(runtime.call_blocking(|| 7).await.unwrap(), 7);
         let panic = runtime.call_blocking(|| -> u8 { panic!("no number") }).await.unwrap_err();
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"no number"));
     }
 
-    /// Drops what it is to run, as a runtime does that ends.
+    /// A runtime that drops what it is given, like one that is shutting down.
     #[derive(Debug)]
     struct Ended;
 
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_a_runtime_dropped_is_answered() {
+    async fn blocking_call_fails_if_the_runtime_drops_it() {
         let runtime: &dyn Runtime = &Ended;
         let ended = runtime.call_blocking(|| 7).await.unwrap_err();
         assert_eq!(ended.downcast_ref::<&str>(), Some(&"the runtime ended"));

@@ -1,10 +1,10 @@
-//! The runtime of production: tokio, and threads of the system.
+//! The runtime for production: tokio and system threads.
 
 use std::io;
 
 use super::{Runtime, Spawned};
 
-/// The tokio runtime in which it is called.
+/// The current tokio runtime.
 ///
 /// # Panics
 /// Its methods panic outside of a tokio runtime, as [`tokio::spawn`] does.

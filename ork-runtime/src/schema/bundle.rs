@@ -1,4 +1,5 @@
-//! One JSON Schema document of all tasks: what each takes and returns, and what ork itself says.
+//! The bundle: one JSON Schema document of all tasks, with their inputs and outputs, and of the messages that ork
+//! sends.
 
 use serde_json::{Map, Value, json};
 
@@ -9,23 +10,24 @@ use crate::message::Reply;
 use crate::registry::Task;
 use crate::task::schema;
 
-/// The form of this document; a reader refuses one that it does not know.
+/// The version of the form of this document. A reader rejects a version that it does not know.
 pub(super) const VERSION: u64 = 1;
 
-/// Where the version stands.
+/// The key of the version.
 pub(super) const VERSION_KEY: &str = "x-ork-schemas";
 
-/// Where a task says how its input's schema is called in messages.
+/// The key under which a task has the fingerprint of its input schema, as it is used in messages.
 pub(super) const FINGERPRINT_KEY: &str = "x-ork-fingerprint";
 
-/// What a task without one output says of it.
+/// The description of the output of a task that has no single output.
 const NO_OUTPUT: &str = "The task is split and has no join: its outcome has no output.";
 
-/// The JSON Schema (2020-12) of these tasks.
+/// Returns the JSON Schema (2020-12) of these tasks.
 ///
-/// It describes an object with a property for each task, whose own properties are the task's `input` (its split's, where it
-/// has one), the input of one `part`, and its `output` (its join's). Types that several tasks name are in `$defs` once; so
-/// are `OrkOutcome`, `OrkFailure` and `OrkEvent`, which ork says itself. One program always makes the same bytes.
+/// The schema describes an object with a property for each task. The properties of a task are its `input` (that of
+/// the split if it has one), the input of one `part` if it has a split, and its `output` (that of the join if it has
+/// one). Types that are used several times are in `$defs` once. So are `OrkOutcome`, `OrkFailure` and `OrkEvent`, the
+/// messages that ork itself sends. The same program always gives the same bytes.
 ///
 /// ```
 /// let none = ork::schema::bundle(&[]);
@@ -55,7 +57,7 @@ pub fn bundle<'t>(tasks: impl IntoIterator<Item = &'t Task>) -> Value {
     document
 }
 
-/// A task before its types have their names.
+/// A task whose types have not been named yet.
 struct Described {
     name: &'static str,
     docs: String,
@@ -80,7 +82,7 @@ impl Described {
         }
     }
 
-    /// The property of the task in the document.
+    /// Returns the name and the schema of the task.
     fn named(self, definitions: &mut Definitions) -> (String, Value) {
         let name = pascal(self.name);
         let mut properties = Map::new();
@@ -110,7 +112,7 @@ impl Described {
     }
 }
 
-/// Writes beside each task what its input's schema is called in messages.
+/// Adds the fingerprint of its input schema to each task.
 fn add_fingerprints(document: &mut Value) {
     let root = document.clone();
     let tasks = document.get_mut("properties").and_then(Value::as_object_mut);
@@ -123,7 +125,7 @@ fn add_fingerprints(document: &mut Value) {
     }
 }
 
-/// `submit_large-sheet` as types are named: `SubmitLargeSheet`.
+/// Converts a task name such as `submit_large-sheet` to a type name: `SubmitLargeSheet`.
 fn pascal(name: &str) -> String {
     let words = name.split(['_', '-', '.']).filter(|word| !word.is_empty());
     let capital = |word: &str| {
@@ -133,8 +135,8 @@ fn pascal(name: &str) -> String {
     words.map(capital).collect()
 }
 
-/// The definitions of a bundle that look as if several types had one name, such as `Row` and `Row2`: the number is then
-/// not the author's, and depends on the order of tasks.
+/// Returns pairs of definitions that look as if several types have the same name, such as `Row` and `Row2`. The
+/// number was then added by the generator, and depends on the order of the tasks.
 ///
 /// ```
 /// let bundle = serde_json::json!({ "$defs": { "Row": {}, "Row2": {}, "Mp3": {} } });

@@ -1,4 +1,5 @@
-//! The types that tasks name: those that are read and those that are written, under one name each where they are alike.
+//! The types that tasks refer to. A type has one name if it is read and written in the same form, and two names
+//! otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,19 +8,19 @@ use serde_json::{Map, Value, json};
 
 use super::walk;
 
-/// JavaScript has no whole numbers but those that a double holds.
+/// The largest integer up to which JavaScript represents all integers exactly, because its numbers are doubles.
 const EXACT: u64 = (1 << 53) - 1;
 
-/// Collects types while the schemas of tasks are made.
+/// Collects types while the schemas of the tasks are generated.
 ///
-/// serde may read a type otherwise than it writes it (`default`, `skip_serializing`, `rename(serialize = "..")`), so there
-/// are two generators.
+/// serde may read a type in another form than it writes it (`default`, `skip_serializing`, `rename(serialize =
+/// "..")`), so there are two generators.
 pub(super) struct Types {
     pub(super) read: SchemaGenerator,
     pub(super) written: SchemaGenerator,
 }
 
-/// The types under their names, and what those that are written are called where both forms differ.
+/// The types by name, and the names of the written forms that differ from the read ones.
 pub(super) struct Definitions {
     pub(super) types: BTreeMap<String, Value>,
     renamed: BTreeMap<String, String>,
@@ -49,7 +50,7 @@ impl Types {
     }
 }
 
-/// The types that have one name and two forms, or name one that has.
+/// Returns the types whose two forms differ, or that refer to such a type.
 fn differing(read: &BTreeMap<String, Value>, written: &BTreeMap<String, Value>) -> BTreeSet<String> {
     let both = written.iter().filter_map(|(name, schema)| Some((name, schema, read.get(name)?)));
     let both: Vec<_> = both.collect();
@@ -68,7 +69,7 @@ fn differing(read: &BTreeMap<String, Value>, written: &BTreeMap<String, Value>) 
     }
 }
 
-/// A name that nobody has: with this ending, and a number if that is taken, too.
+/// Returns an unused name with this ending. A number is added if the name is taken.
 fn free(name: &str, ending: &str, taken: &mut BTreeSet<String>) -> String {
     let mut numbers = std::iter::once(String::new()).chain((2_u32..).map(|number| number.to_string()));
     loop {
@@ -81,7 +82,7 @@ fn free(name: &str, ending: &str, taken: &mut BTreeSet<String>) -> String {
 }
 
 impl Definitions {
-    /// Makes a schema that is written name the written forms.
+    /// Makes the references of a written schema point to the written forms.
     pub(super) fn rename(&self, schema: &mut Value) {
         walk::each(schema, &mut |keys| {
             if let Some(name) = walk::target(keys).and_then(|name| self.renamed.get(&name)) {
@@ -90,7 +91,7 @@ impl Definitions {
         });
     }
 
-    /// Gives a schema a name of its own, unless it is nothing but the name of a type; answers what refers to it.
+    /// Adds a schema as a definition, unless it is only a reference to a type. Returns a reference to it.
     pub(super) fn name(&mut self, schema: Value, name: &str) -> Value {
         if schema.get("$ref").is_some() {
             return schema;
@@ -101,7 +102,7 @@ impl Definitions {
         json!({ "$ref": walk::reference(&name) })
     }
 
-    /// The document's `$defs`: in the order of their names, each with a title, and what it says of itself first.
+    /// Returns the `$defs` of the document in the order of their names. Each has a title and its description first.
     pub(super) fn into_defs(self) -> Map<String, Value> {
         let titled = self.types.into_iter().map(|(name, mut schema)| {
             if let Value::Object(keys) = &mut schema {
@@ -117,7 +118,7 @@ impl Definitions {
     }
 }
 
-/// Says of each number that JavaScript may not hold that it may not.
+/// Adds a note to each number that may be too large for JavaScript.
 pub(super) fn warn_of_large_numbers(schema: &mut Value) {
     walk::each(schema, &mut |keys| {
         let format = keys.get("format").and_then(Value::as_str).unwrap_or_default();
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_is_read_otherwise_than_written_has_two_names_and_so_has_what_names_it() {
+    fn types_that_differ_when_read_and_written_get_two_names() {
         let mut types = Types::new();
         types.read.subschema_for::<Above>();
         let mut output = types.written.subschema_for::<Vec<Above>>().to_value();
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_of_64_bits_says_that_javascript_cannot_hold_it() {
+    fn large_integers_carry_a_javascript_note() {
         let mut schema = json!({ "properties": {
             "a": { "format": "uint64", "description": "How many." },
             "b": { "format": "int64", "maximum": 10 },

@@ -1,4 +1,4 @@
-//! A bundle in the words of JSON Schema draft 7, which more tools know.
+//! Bundles as JSON Schema draft 7, which more tools support.
 
 use schemars::Schema;
 use schemars::transform::{RemoveRefSiblings, ReplacePrefixItems, ReplaceUnevaluatedProperties, Transform as _};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::walk;
 
-/// The same schemas as a document of JSON Schema draft 7.
+/// Converts a bundle to JSON Schema draft 7.
 ///
 /// ```
 /// let document = ork::schema::draft7(&ork::schema::bundle(&[]));
@@ -30,7 +30,7 @@ pub fn draft7(bundle: &Value) -> Value {
     document
 }
 
-/// Says a schema in the older words; `path` leads to the type of a name.
+/// Converts a schema to draft 7. `path` returns the reference for the name of a type.
 pub(super) fn translate(schema: &mut Value, path: &dyn Fn(&str) -> String) {
     walk::each(schema, &mut |keys| {
         if let Some(name) = walk::target(keys) {
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tuples_and_notes_beside_references_are_said_otherwise() {
+    fn tuples_and_reference_siblings_are_converted() {
         let bundle = json!({ "$defs": { "A": {
             "prefixItems": [{ "$ref": "#/$defs/B", "description": "x" }], "items": false,
         } } });

@@ -1,11 +1,11 @@
-//! The fingerprint of a schema: what it demands, without what it merely says, in sixteen bytes.
+//! The fingerprint of a schema: a hash of sixteen bytes of its constraints, without its annotations.
 
 use serde_json::{Map, Value};
 
 use super::walk;
 use crate::id::Fingerprint;
 
-/// Keywords that no value can break.
+/// Annotations: keywords that no value can violate.
 const NOTES: &[&str] = &[
     "$comment",
     "$defs",
@@ -20,10 +20,10 @@ const NOTES: &[&str] = &[
     "writeOnly",
 ];
 
-/// Keywords whose lists are sets.
+/// Keywords with lists whose order does not matter.
 const SETS: &[&str] = &["enum", "required", "type"];
 
-/// The fingerprint of a schema whose references are looked up in `root`.
+/// Returns the fingerprint of a schema. References are resolved in `root`.
 ///
 /// ```
 /// use ork::schema::fingerprint;
@@ -36,7 +36,7 @@ const SETS: &[&str] = &["enum", "required", "type"];
 pub fn fingerprint(schema: &Value, root: &Value) -> Fingerprint {
     let mut numbers = Numbers { root, names: Vec::new() };
     let mut text = numbers.canonical(followed(schema, root)).to_string();
-    // Those that are met on the way are appended, so the list grows while it is read.
+    // Referenced types are appended as they are found, so the list grows while it is read.
     let mut at = 0;
     while let Some(name) = numbers.names.get(at).cloned() {
         let target = root.get("$defs").and_then(|defs| defs.get(&name)).unwrap_or(&Value::Null);
@@ -47,14 +47,14 @@ pub fn fingerprint(schema: &Value, root: &Value) -> Fingerprint {
     Fingerprint::of(&text)
 }
 
-/// Whether a keyword demands nothing.
+/// Whether a keyword is an annotation.
 pub(super) fn is_note(keyword: &str) -> bool {
     NOTES.contains(&keyword) || keyword.starts_with("x-")
 }
 
-/// What a schema refers to, if it is nothing but a reference.
+/// Resolves a schema that consists only of a reference.
 fn followed<'a>(mut schema: &'a Value, root: &'a Value) -> &'a Value {
-    // A type that is its own name would never end.
+    // The limit is needed because a type may be defined as itself.
     for _ in 0..16 {
         let only = schema.as_object().filter(|keys| keys.keys().all(|key| key == "$ref" || is_note(key)));
         let next = only.and_then(walk::target).and_then(|name| root.get("$defs")?.get(&name));
@@ -66,7 +66,7 @@ fn followed<'a>(mut schema: &'a Value, root: &'a Value) -> &'a Value {
     schema
 }
 
-/// Types by the order in which they are met: what they are called does not matter.
+/// Numbers types in the order of their first use, so that their names do not matter.
 struct Numbers<'a> {
     root: &'a Value,
     names: Vec<String>,
@@ -81,7 +81,7 @@ impl Numbers<'_> {
         })
     }
 
-    /// The schema without its notes, in one order.
+    /// Returns the schema without annotations and in a canonical order.
     fn canonical(&mut self, schema: &Value) -> Value {
         let mut bare = schema.clone();
         walk::each(&mut bare, &mut |keys| {
@@ -100,7 +100,7 @@ impl Numbers<'_> {
         }
         walk::each(&mut bare, &mut |keys| {
             if let Some(name) = walk::target(keys) {
-                // A reference that leads nowhere stays as it is.
+                // A reference without a target stays unchanged.
                 if self.root.get("$defs").is_some_and(|defs| defs.get(&name).is_some()) {
                     keys.insert("$ref".into(), self.number(name).into());
                 }
@@ -110,7 +110,7 @@ impl Numbers<'_> {
     }
 }
 
-/// A value whose objects have their keys in order.
+/// Returns a value with the keys of all objects sorted.
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(keys) => {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn words_names_and_order_do_not_matter() {
+    fn fingerprint_ignores_annotations_names_and_order() {
         let a = json!({
             "properties": { "a": { "$ref": "#/$defs/Row" }, "title": { "type": ["null", "string"] } },
             "$defs": { "Row": { "type": "integer", "description": "x" } },
@@ -148,15 +148,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_demanded_matters_however_deep() {
+    fn fingerprint_depends_on_nested_constraints() {
         let schema = |inner: Value| json!({ "items": { "$ref": "#/$defs/A" }, "$defs": { "A": { "$ref": "#/$defs/B" }, "B": inner } });
         assert_ne!(of(&schema(json!({ "type": "string" }))), of(&schema(json!({ "type": "integer" }))));
-        // A property may be called as a note is.
+        // A property may have the name of an annotation.
         assert_ne!(of(&schema(json!({ "properties": { "title": true } }))), of(&schema(json!({ "properties": {} }))));
     }
 
     #[test]
-    fn a_recursive_type_has_one() {
+    fn recursive_type_has_a_fingerprint() {
         let tree =
             json!({ "$ref": "#/$defs/T", "$defs": { "T": { "properties": { "next": { "$ref": "#/$defs/T" } } } } });
         assert_eq!(of(&tree), of(&tree));

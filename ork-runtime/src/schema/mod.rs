@@ -1,7 +1,7 @@
-//! What the tasks of a program take and return, as documents for programs in other languages. Pure.
+//! The inputs and outputs of a program's tasks, as documents for programs in other languages. Pure code.
 //!
-//! [`bundle`] is one JSON Schema of all tasks; [`asyncapi`] adds how their messages travel; [`fingerprint`] is a short
-//! name for one schema. With the feature `workflow`, `compare` says whom a change breaks.
+//! [`bundle`] is one JSON Schema of all tasks, [`asyncapi`] adds how their messages travel, and [`fingerprint`] is a
+//! short id of a schema. With the feature `workflow`, `compare` reports what a change breaks.
 //!
 //! ```
 //! use ork::{Registry, schema, task};

@@ -1,14 +1,14 @@
-//! The schemas inside a schema: where JSON Schema has one, and not where a value merely looks like one.
+//! Finds the schemas inside a schema, but not values that only look like schemas.
 
 use serde_json::{Map, Value};
 
-/// Keywords that hold a schema for each name.
+/// Keywords with an object that has a schema for each name.
 const NAMED: &[&str] = &["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
 
-/// Keywords that hold a list of schemas.
+/// Keywords with a list of schemas.
 const LISTED: &[&str] = &["allOf", "anyOf", "oneOf", "prefixItems"];
 
-/// Keywords that hold a schema.
+/// Keywords with a single schema.
 const SINGLE: &[&str] = &[
     "additionalProperties",
     "contains",
@@ -22,7 +22,7 @@ const SINGLE: &[&str] = &[
     "unevaluatedProperties",
 ];
 
-/// Shows a schema, and then every schema inside it, to `visit`.
+/// Calls `visit` with a schema and then with each schema inside it.
 pub(super) fn each(schema: &mut Value, visit: &mut dyn FnMut(&mut Map<String, Value>)) {
     let Value::Object(keys) = schema else { return };
     visit(keys);
@@ -44,26 +44,26 @@ pub(super) fn each(schema: &mut Value, visit: &mut dyn FnMut(&mut Map<String, Va
     }
 }
 
-/// Where references within a bundle lead to.
+/// The prefix of references within a bundle.
 const DEFS: &str = "#/$defs/";
 
-/// The definition that a schema refers to.
+/// Returns the name of the definition that a schema refers to.
 pub(super) fn target(keys: &Map<String, Value>) -> Option<String> {
     keys.get("$ref").and_then(Value::as_str).and_then(name)
 }
 
-/// The name in a reference to a definition.
+/// Returns the name of the definition in a reference.
 pub(super) fn name(reference: &str) -> Option<String> {
     let name = reference.strip_prefix(DEFS)?;
     Some(name.replace("%25", "%").replace("~1", "/").replace("~0", "~"))
 }
 
-/// A reference to the definition of this name.
+/// Returns a reference to the definition with this name.
 pub(super) fn reference(name: &str) -> String {
     format!("{DEFS}{}", name.replace('~', "~0").replace('/', "~1").replace('%', "%25"))
 }
 
-/// Every definition that a schema refers to by itself, in the order in which it does.
+/// Returns the names of all definitions that a schema directly refers to, in order of occurrence.
 pub(super) fn targets(schema: &Value) -> Vec<String> {
     let mut found = Vec::new();
     each(&mut schema.clone(), &mut |keys| found.extend(target(keys)));
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_that_looks_like_a_schema_is_none() {
+    fn values_that_look_like_schemas_are_not_visited() {
         let mut schema = json!({
             "properties": { "$ref": { "type": "string" }, "items": { "items": { "$ref": "#/$defs/a~1b" } } },
             "default": { "$ref": "#/$defs/no" }, "const": { "properties": {} }, "additionalProperties": false,

@@ -1,15 +1,16 @@
-//! A document as YAML, which people read and other tools take.
+//! Converts documents to YAML, for people and for tools that read it.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// Words that are more than a text to one version of YAML or another.
+/// Words that are not plain strings in some version of YAML.
 const WORDS: &[&str] = &["false", "n", "no", "null", "off", "on", "true", "y", "yes"];
 
-/// A JSON value as a YAML document in block style.
+/// Formats a JSON value as a YAML document in block style.
 ///
-/// Texts are written as in JSON, which is YAML too: so no version of YAML takes one for a number, a date or a truth.
+/// Strings are quoted as in JSON, which is valid YAML. So no version of YAML takes one for a number, a date or a
+/// boolean.
 ///
 /// ```
 /// let value = serde_json::json!({ "type": "object", "required": ["a"], "$defs": {} });
@@ -32,14 +33,14 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Writes an object or a list that is not empty. `first` is what its first line begins with: in a list it stands beside
-/// the dash.
+/// Writes an object or a list that is not empty. `first` is the beginning of its first line, because in a list that
+/// line follows the dash.
 fn write(text: &mut String, value: &Value, depth: usize, first: &str) {
     let indent = "  ".repeat(depth);
     let mut before = first;
     let mut entry = |text: &mut String, name: &str, value: &Value, dash: &str| {
         let start = if before.is_empty() { indent.as_str() } else { before };
-        // Writing to a text does not fail.
+        // Writing to a string cannot fail.
         let _written = if is_empty(value) {
             let space = if name.is_empty() { "" } else { " " };
             writeln!(text, "{start}{dash}{name}{space}{value}")
@@ -61,7 +62,7 @@ fn write(text: &mut String, value: &Value, depth: usize, first: &str) {
     }
 }
 
-/// A name of an object's value: as it is, where that can be nothing but a text.
+/// Formats an object key: unquoted if every version of YAML reads it as a string.
 fn key(name: &str) -> String {
     let is_plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '$')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '$' | '.'))
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_in_lists_and_objects_in_lists_keep_their_places() {
+    fn nested_lists_and_objects_are_indented() {
         let value = json!([{ "a": 1, "on": [[1, 2], []] }, [{ "b": { "c": "x: #y" } }], "2026-01-01", null]);
         let expected =
             "- a: 1\n  \"on\":\n    - - 1\n      - 2\n    - []\n- - b:\n      c: \"x: #y\"\n- \"2026-01-01\"\n- null\n";
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_nothing_is_one_line() {
+    fn empty_values_and_scalars_take_one_line() {
         assert_eq!(
             (yaml(&json!({})), yaml(&json!("a")), yaml(&json!([]))),
             ("{}\n".into(), "\"a\"\n".into(), "[]\n".into())

@@ -1,4 +1,4 @@
-//! Reading the arguments of one call from its message: inputs by name or whole, context, state, parts.
+//! Reads the arguments of a call from its message: inputs by name or as a whole, context, state, parts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,20 +17,20 @@ use super::parts::{Parts, RawParts};
 use super::state::{State, States};
 use crate::context::Context;
 
-/// What one call is given.
+/// Everything that is passed to one call.
 #[derive(Debug)]
 pub struct Call {
     /// The body of the message.
     pub body: Bytes,
-    /// The context.
+    /// The context of the call.
     pub context: Context,
-    /// The application's states.
+    /// The states of the application.
     pub states: States,
-    /// For a join, the outcomes of the parts.
+    /// The outcomes of the parts, for a join.
     pub parts: Option<RawParts>,
 }
 
-/// A type that can be an input of a task: it is owned, comes from JSON and has a schema.
+/// A type that can be an input of a task: it is owned, can be read from JSON and has a schema.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an input of a task",
     label = "not an input",
@@ -41,13 +41,13 @@ pub trait TaskInput<Form>: DeserializeOwned + Serialize + JsonSchema + Send + 's
 
 impl<T: DeserializeOwned + Serialize + JsonSchema + Send + 'static> TaskInput<Form<0>> for T {}
 
-// Where one impl could apply the compiler reports each of its bounds by itself; where two could it reports the trait.
+// If a single impl could apply, the compiler would report each of its bounds. With two impls it reports the trait.
 impl<T: Never + DeserializeOwned + Serialize + JsonSchema + Send + 'static> TaskInput<Form<1>> for T {}
 
 /// A named input of type `T`: how it is described, read and written.
 ///
-/// An expansion makes one for each parameter, and this is the only place where it asks what the type can do; so a
-/// type that cannot be an input is one error and not four.
+/// An expansion creates exactly one for each parameter, and only there it requires the traits of the type. An
+/// unsuitable type therefore causes one compile error and not four.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<T> {
     name: &'static str,
@@ -59,7 +59,7 @@ pub struct Input<T> {
     pub(super) write: fn(&T, &mut Vec<u8>) -> Result<(), serde_json::Error>,
 }
 
-/// The input of this name and documentation.
+/// Creates the input with this name and documentation.
 pub const fn input<T: TaskInput<F>, F>(name: &'static str, docs: &'static str) -> Input<T> {
     Input {
         name,
@@ -73,12 +73,12 @@ pub const fn input<T: TaskInput<F>, F>(name: &'static str, docs: &'static str) -
 }
 
 impl<T> Input<T> {
-    /// Its name.
+    /// The name of the input.
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Its row in the task's table.
+    /// The parameter for the row of the task.
     pub const fn param(&self) -> Param {
         Param::Field {
             name: self.name,
@@ -89,16 +89,16 @@ impl<T> Input<T> {
         }
     }
 
-    /// Reads it.
+    /// Reads the input.
     ///
     /// # Errors
-    /// `Input` if it is missing or not a `T`.
+    /// [`CallError::Input`] if it is missing or not a `T`.
     pub fn read(&self, fields: &Fields<'_>) -> Result<T, CallError> {
         (self.read)(fields, self.name)
     }
 }
 
-/// An input of type `T` that is the whole body; what [`Input`] is for a named one.
+/// An input of type `T` that is the whole body. The counterpart of [`Input`].
 #[derive(Debug, Clone, Copy)]
 pub struct Body<T> {
     schema: fn(&mut SchemaGenerator) -> Schema,
@@ -107,7 +107,7 @@ pub struct Body<T> {
     write: fn(&T, &mut Vec<u8>) -> Result<(), serde_json::Error>,
 }
 
-/// The input that is the whole body.
+/// Creates the input that is the whole body.
 pub const fn body<T: TaskInput<F>, F>() -> Body<T> {
     Body {
         schema: schema::<T>,
@@ -118,23 +118,23 @@ pub const fn body<T: TaskInput<F>, F>() -> Body<T> {
 }
 
 impl<T> Body<T> {
-    /// Its row in the task's table.
+    /// The parameter for the row of the task.
     pub const fn param(&self) -> Param {
         Param::Body { schema: self.schema, check: self.check }
     }
 
-    /// Reads it.
+    /// Reads the input.
     ///
     /// # Errors
-    /// `Input` if the body is not JSON or not a `T`.
+    /// [`CallError::Input`] if the body is not JSON or not a `T`.
     pub fn read(&self, call: &Call) -> Result<T, CallError> {
         (self.read)(call)
     }
 
-    /// Writes it.
+    /// Writes the input.
     ///
     /// # Errors
-    /// When it cannot be written as JSON.
+    /// If it cannot be written as JSON.
     pub fn write(&self, value: &T) -> Result<Bytes, serde_json::Error> {
         let mut json = Vec::new();
         (self.write)(value, &mut json)?;
@@ -146,14 +146,14 @@ fn write<T: Serialize + DeserializeOwned>(value: &T, json: &mut Vec<u8>) -> Resu
     json::write(value, json, Some(json::back::<T>))
 }
 
-/// [`Context`], and nothing else.
+/// A trait that only [`Context`] implements.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not `ork::Context`",
     label = "not a context",
     note = "mark the parameter `#[input]` if a type of your own is called `Context`"
 )]
 pub trait IsContext: Sized {
-    /// The context of this call.
+    /// Returns the context of this call.
     fn of(call: &Call) -> Self;
 }
 
@@ -163,7 +163,7 @@ impl IsContext for Context {
     }
 }
 
-/// [`State<T>`], and nothing else.
+/// A trait that only [`State<T>`] implements.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not `ork::State<T>`",
     label = "not a state",
@@ -173,10 +173,10 @@ pub trait IsState: Sized {
     /// The type of the value inside.
     type Value: Send + Sync + 'static;
 
-    /// Wraps the state of this call.
+    /// Returns the state for this call.
     ///
     /// # Errors
-    /// `NoState` if the application gave none.
+    /// [`CallError::NoState`] if the application has given none.
     fn of(call: &Call) -> Result<Self, CallError>;
 }
 
@@ -188,14 +188,14 @@ impl<T: Send + Sync + 'static> IsState for State<T> {
     }
 }
 
-/// [`Parts<T>`] of a task that returns `T`, and nothing else.
+/// A trait that only [`Parts<T>`] implements, for a task that returns `T`.
 #[diagnostic::on_unimplemented(
     message = "the parts of this task are `ork::Parts<{T}>`, found `{Self}`",
     label = "expected `ork::Parts<{T}>`",
     note = "a join takes what its task returns, without the `Result` around it: the failures are inside `Parts`"
 )]
 pub trait PartsOf<T>: Sized {
-    /// The outcomes of this call's parts.
+    /// Returns the outcomes of the parts of this call.
     fn of(call: &Call) -> Self;
 }
 
@@ -205,7 +205,7 @@ impl<T: DeserializeOwned + Send + 'static> PartsOf<T> for Parts<T> {
     }
 }
 
-/// The named inputs of a call, found in its body and not read yet.
+/// The named inputs of a call. They have been found in the body, but not read.
 #[derive(Debug)]
 pub struct Fields<'a> {
     names: &'a [&'static str],
@@ -216,7 +216,7 @@ impl Call {
     /// Finds the named inputs in the body.
     ///
     /// # Errors
-    /// `Input` if the body is not JSON, not an object, or has a name that is unknown or doubled.
+    /// [`CallError::Input`] if the body is not JSON or not an object, or if it has an unknown or repeated name.
     pub fn fields<'a>(&'a self, names: &'a [&'static str]) -> Result<Fields<'a>, CallError> {
         Fields::find(&self.body, names)
     }
@@ -237,7 +237,7 @@ impl<'a> Fields<'a> {
     /// Finds the named inputs in a body.
     ///
     /// # Errors
-    /// `Input` if the body is not JSON, not an object, or has a name that is unknown or doubled.
+    /// [`CallError::Input`] if the body is not JSON or not an object, or if it has an unknown or repeated name.
     pub fn find(body: &'a [u8], names: &'a [&'static str]) -> Result<Self, CallError> {
         let mut problem = None;
         let visitor = FieldsVisitor { names, problem: &mut problem };
@@ -262,7 +262,7 @@ impl Fields<'_> {
     /// Reads one input.
     ///
     /// # Errors
-    /// `Input` if it is missing or not a `T`.
+    /// [`CallError::Input`] if it is missing or not a `T`.
     pub fn get<T: DeserializeOwned + JsonSchema>(&self, name: &'static str) -> Result<T, CallError> {
         let place = self.names.iter().position(|known| *known == name);
         match place.and_then(|place| *self.values.get(place)?) {
@@ -276,17 +276,17 @@ impl Fields<'_> {
     }
 }
 
-/// Whether an input of this type may be left out: an `Option`, or whatever reads nothing as a value.
+/// Whether an input of this type may be omitted: an `Option`, or any type that can be read from nothing.
 fn optional<T: DeserializeOwned>() -> bool {
     T::deserialize(Missing).is_ok()
 }
 
-/// The schema of an input or output.
+/// Returns the schema of an input or output.
 pub fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
-/// A short description of what a type is in JSON.
+/// Returns a short description of a type's JSON form.
 fn expected<T: JsonSchema>() -> String {
     let schema = SchemaGenerator::default().into_root_schema_for::<T>();
     match schema.get("type").and_then(serde_json::Value::as_str) {
@@ -298,7 +298,7 @@ fn expected<T: JsonSchema>() -> String {
     }
 }
 
-/// Reads the value once more, slowly, to find the path at which it is wrong.
+/// Reads the value again with a slower reader that reports the path of the error.
 #[cold]
 fn wrong<T: DeserializeOwned>(field: &str, json: &[u8]) -> CallError {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
@@ -313,7 +313,7 @@ fn wrong<T: DeserializeOwned>(field: &str, json: &[u8]) -> CallError {
         (field, path) if path.starts_with('[') => format!("{field}{path}"),
         (field, path) => format!("{field}.{path}"),
     };
-    // The position is one within the value, which nobody sees.
+    // The position is dropped: it is relative to the value, which the user does not see on its own.
     let message = message.split(" at line ").next().unwrap_or_default().to_owned();
     CallError::Input(InputError::Wrong { field, message })
 }
@@ -353,7 +353,7 @@ impl<'de> Visitor<'de> for FieldsVisitor<'_> {
     }
 }
 
-/// Borrows an object's key where it holds no escapes.
+/// Borrows an object's key if it contains no escapes.
 struct Name;
 
 impl<'de> DeserializeSeed<'de> for Name {
@@ -380,7 +380,7 @@ impl<'de> Visitor<'de> for Name {
     }
 }
 
-/// Reads nothing: an `Option` is `None`, everything else an error.
+/// A deserializer without a value: an `Option` is `None`, any other type is an error.
 struct Missing;
 
 impl<'de> Deserializer<'de> for Missing {

@@ -1,16 +1,17 @@
-//! How the functions of a task belong together: whether it has a split, asked while the program is compiled.
+//! Compile-time checks of how the functions of a task fit together, in particular whether the task has a split.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use super::message::{ReturnedBy, TaskMessage};
 
-/// A task whose parts are made by a split; `#[task(part)]` implements it.
+/// A task with a split. `#[task(part)]` implements it.
 pub trait HasSplit {}
 
-/// Asks about the task of the message `X`.
+/// Compile-time information about the task of the message `X`.
 ///
-/// What is inherent here wins over what [`NoSplit`] has of the same name wherever it exists: where there is a split.
+/// If `X` has a split, the inherent items of this type take precedence over the items of the same name in
+/// [`NoSplit`].
 pub struct Binding<X>(PhantomData<X>);
 
 impl<X> fmt::Debug for Binding<X> {
@@ -20,22 +21,22 @@ impl<X> fmt::Debug for Binding<X> {
 }
 
 impl<X: HasSplit> Binding<X> {
-    /// There is one.
+    /// The task has a split.
     pub const HAS_SPLIT: bool = true;
 
-    /// The join of a task with a split returns what it likes: every job of it is joined.
+    /// The join of a task with a split may return any type, because every job of the task is joined.
     pub const fn joined<O>() {}
 }
 
-/// What [`Binding`] answers for a task without a split.
+/// The items that [`Binding`] has for a task without a split.
 pub trait NoSplit {
-    /// There is none.
+    /// The task has no split.
     const HAS_SPLIT: bool = false;
 
     /// The message of the task.
     type Task: TaskMessage;
 
-    /// Its join returns what the task returns.
+    /// The join must return the type that the task returns.
     fn joined<O: JoinOutput<ReturnedBy<Self::Task>>>()
     where
         <Self::Task as TaskMessage>::Answer: super::message::Answer,
@@ -47,7 +48,7 @@ impl<X: TaskMessage> NoSplit for Binding<X> {
     type Task = X;
 }
 
-/// What the join of a task without a split may return: just what the task returns.
+/// The types that the join of a task without a split may return: only the type that the task returns.
 #[diagnostic::on_unimplemented(
     message = "the join of a task without a split returns `{T}`, as the task does, found `{Self}`",
     label = "expected `{T}`",
@@ -58,10 +59,11 @@ pub trait JoinOutput<T> {}
 
 impl<T> JoinOutput<T> for T {}
 
-/// Stops the build where an option about the parts would be ignored, since the split of the task has its own.
+/// Fails the build if an option that concerns the parts is on the task although the task has a split. The option
+/// would be ignored there, since the split has its own options.
 ///
 /// # Panics
-/// While compiling, if there is a split.
+/// At compile time, if the task has a split.
 #[track_caller]
 pub const fn refuse_option(has_split: bool) {
     assert!(!has_split, "this is about the parts, which the task's split makes: it belongs on `#[task(part)]`");

@@ -1,4 +1,4 @@
-//! The tasks that every program has: those that runs of workflows are made of.
+//! The tasks that every program has. Workflow runs and schedules consist of them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -12,7 +12,7 @@ use super::rules::Rules;
 use crate::registry::Task;
 use crate::workflow_run::{PROCESS, PYTHON, RUN, SCHEDULE};
 
-/// The task that cancels a job.
+/// The name of the task that cancels a job.
 pub(crate) const CANCEL: &str = "ork.cancel";
 
 static RULES: Rules = Rules::new();
@@ -28,12 +28,12 @@ static TASKS: LazyLock<BTreeMap<&'static str, Arc<Task>>> = LazyLock::new(|| {
         .into()
 });
 
-/// All of them, by name.
+/// All built-in tasks, by name.
 pub(crate) fn tasks() -> &'static BTreeMap<&'static str, Arc<Task>> {
     &TASKS
 }
 
-/// Whether a task of this name is no function: the engine brings its jobs on itself.
+/// Whether the task of this name has no function, because the engine processes its jobs itself.
 pub(crate) fn is_brought_on(name: &str) -> bool {
     matches!(name, CANCEL | RUN | SCHEDULE)
 }
@@ -43,7 +43,7 @@ fn external(call: Call) -> BoxFuture<Result<Bytes, CallError>> {
     Box::pin(async move { context.execute(body).await })
 }
 
-/// The engine brings such a job on itself.
+/// The function of a task that the engine processes itself. It is never called.
 fn brought_on(_: Call) -> BoxFuture<Result<Bytes, CallError>> {
     Box::pin(async { Err(CallError::Panicked("this task is no function".into())) })
 }

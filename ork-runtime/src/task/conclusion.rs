@@ -1,4 +1,4 @@
-//! `Conclusion<T>`: a result with a word to a person, and what they may do next.
+//! [`Conclusion`]: a result with a message to a person and a proposed next step.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -88,12 +88,12 @@ pub enum Next {
 }
 
 impl<T> Conclusion<T> {
-    /// A result and what is said with it.
+    /// Creates a conclusion from a message and a result.
     pub fn new(message: impl Into<String>, data: T) -> Self {
         Self { outcome: Said { message: message.into(), next: None }, data }
     }
 
-    /// The same with what to do next.
+    /// Sets the proposed next step.
     #[must_use]
     pub fn next(mut self, next: Next) -> Self {
         self.outcome.next = Some(next);
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_reads_as_others_know_it() {
+    fn conclusion_has_the_documented_json_form() {
         let next = Next::Download { url: "https://a/b".into(), label: None, file_name: Some("b.csv".into()) };
         let conclusion = Conclusion::new("done", 3).next(next);
         let json = serde_json::json!({
@@ -138,9 +138,9 @@ mod tests {
         assert_eq!(conclusion.outcome.to_string(), "done\nnext: https://a/b");
     }
 
-    /// The command line knows it by its shape: a plain result must not be taken for one.
+    /// The command line recognizes a conclusion by its shape, so a plain result must not look like one.
     #[test]
-    fn what_only_looks_like_it_is_none() {
+    fn similar_json_is_not_a_conclusion() {
         for json in [r#"{"outcome": "fine", "data": 1}"#, r#"{"outcome": {"message": "a"}, "data": 1, "more": 2}"#] {
             assert!(serde_json::from_str::<Conclusion<serde_json::Value>>(json).is_err(), "{json}");
         }

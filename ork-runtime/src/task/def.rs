@@ -1,4 +1,4 @@
-//! `TaskDef`: the row that `#[task]` writes for each function; data and pointers to generic functions.
+//! [`TaskDef`]: the row that `#[task]` generates for each function, with data and pointers to generic functions.
 
 use std::any::{TypeId, type_name};
 use std::fmt;
@@ -15,26 +15,26 @@ use super::outcome::Items;
 use super::rules::Rules;
 use crate::policy::{Concurrency, OnError, Tolerate};
 
-/// A boxed future, as the row's functions return it.
+/// A boxed future, as the functions of a row return it.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What a function is to its task.
+/// The role of a function in its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// It does the work of one job or part.
+    /// The function does the work of a job or part.
     Work,
-    /// It makes the parts.
+    /// The function makes the parts.
     Split,
-    /// It folds the outputs of the parts.
+    /// The function combines the outputs of the parts.
     Join,
 }
 
-/// Where a function stands in its source.
+/// The position of a function in the source code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Location {
-    /// The file, as the compiler knows it.
+    /// The path of the file, as the compiler sees it.
     pub file: &'static str,
-    /// The line, from 1.
+    /// The line, starting at 1.
     pub line: u32,
 }
 
@@ -44,79 +44,79 @@ impl fmt::Display for Location {
     }
 }
 
-/// Reads a named input and forgets it.
+/// Reads a named input to check it, and discards the value.
 pub type Check = fn(&Fields<'_>, &'static str) -> Result<(), CallError>;
 
-/// One parameter of a task.
+/// A parameter of a task.
 #[derive(Debug, Clone, Copy)]
 pub enum Param {
-    /// An input of this name: a property of the body.
+    /// An input: the property of the body with this name.
     Field {
-        /// Its name.
+        /// The name of the input.
         name: &'static str,
-        /// Its documentation; empty if it has none.
+        /// The documentation of the input; empty if it has none.
         docs: &'static str,
-        /// Its JSON Schema.
+        /// The JSON Schema of the input.
         schema: fn(&mut SchemaGenerator) -> Schema,
-        /// Whether it may be left out.
+        /// Returns whether the input may be omitted.
         optional: fn() -> bool,
-        /// Reads it and forgets it.
+        /// Reads the input to check it, and discards the value.
         check: Check,
     },
-    /// The whole body.
+    /// The whole body as one input.
     Body {
-        /// Its JSON Schema.
+        /// The JSON Schema of the body.
         schema: fn(&mut SchemaGenerator) -> Schema,
-        /// Reads it and forgets it.
+        /// Reads the body to check it, and discards the value.
         check: fn(&[u8]) -> Result<(), CallError>,
     },
     /// A state of the application.
     State {
-        /// Its type.
+        /// The type of the state.
         type_id: fn() -> TypeId,
-        /// The type's name.
+        /// The name of the type.
         type_name: fn() -> &'static str,
     },
-    /// The context.
+    /// The context of the call.
     Context,
     /// The outcomes of the parts.
     Parts,
 }
 
 impl Param {
-    /// A state of this type.
+    /// Returns a parameter for a state of this type.
     pub const fn state<S: IsState>() -> Self {
         Self::State { type_id: TypeId::of::<S::Value>, type_name: type_name::<S::Value> }
     }
 }
 
-/// The options of `#[task(...)]`; `None` where the configuration decides.
+/// The options of `#[task(...)]`. An option is `None` if the configuration decides.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Attempts after the first.
+    /// The number of retries, i.e. attempts after the first one.
     pub retries: u32,
-    /// The pause before the first retry.
+    /// The delay before the first retry.
     pub backoff: Option<Duration>,
-    /// How long an attempt may take.
+    /// The time limit of an attempt.
     pub timeout: Option<Duration>,
-    /// The queue, if it is not the task's own.
+    /// The name of the queue. `None`: the task's own queue.
     pub queue: Option<&'static str>,
-    /// 0 to 9; higher goes first.
+    /// The priority, from 0 to 9. Jobs with a higher priority run first.
     pub priority: u8,
-    /// How many parts travel in one page from the split to the store.
+    /// The maximum number of parts in a page that the split sends to the store.
     pub chunk: Option<u32>,
-    /// What happens to the other parts after a failure.
+    /// Whether the other parts still run after a part has failed.
     pub on_error: OnError,
-    /// How many failed parts are borne.
+    /// The number of failed parts that the job tolerates.
     pub tolerate: Option<Tolerate>,
-    /// How many calls may run at once.
+    /// The number of calls that may run at once, over all processes that share a store.
     pub concurrency: Option<Concurrency>,
-    /// The key of which one job at a time has not ended.
+    /// The unique key of the task's jobs, which one active job at a time can hold.
     pub unique: Option<&'static str>,
 }
 
 impl Options {
-    /// What holds where `#[task]` says nothing.
+    /// The options of a `#[task]` without arguments.
     pub const DEFAULT: Self = Self {
         retries: 0,
         backoff: None,
@@ -131,7 +131,7 @@ impl Options {
     };
 }
 
-/// How a function is called.
+/// The way in which a function is called.
 #[derive(Clone, Copy)]
 pub enum Run {
     /// An `async fn`.
@@ -147,7 +147,7 @@ pub enum Run {
 /// Calls a `fn`: `start` reads its arguments and calls it, `finish` writes what it returns.
 ///
 /// # Errors
-/// Those of the two.
+/// The errors of `start` and `finish`.
 pub fn run_blocking<R, O>(
     call: &Call,
     start: fn(&Call) -> Result<R, CallError>,
@@ -156,7 +156,7 @@ pub fn run_blocking<R, O>(
     finish(start(call)?)
 }
 
-/// Calls an `async fn`, whose future holds its arguments but not the message they came from.
+/// Calls an `async fn`. Its future holds the arguments, but not the message from which they were read.
 pub fn run_async<F, O>(
     call: Call,
     start: fn(&Call) -> Result<F, CallError>,
@@ -185,38 +185,38 @@ impl fmt::Debug for Run {
     }
 }
 
-/// One annotated function.
+/// A function with `#[task]`.
 ///
-/// A macro writes it; a program reads it through [`crate::Registry`].
+/// The macro generates it. Programs read it through [`crate::Registry`].
 #[derive(Debug, Clone, Copy)]
 pub struct TaskDef {
-    /// The task's name, which is wire API.
+    /// The name of the task. It is part of the wire format.
     pub name: &'static str,
-    /// What the function is to the task.
+    /// The role of the function in the task.
     pub role: Role,
-    /// The function's path.
+    /// The path of the function.
     pub function: &'static str,
-    /// Where it stands.
+    /// The position of the function in the source code.
     pub location: Location,
-    /// Its documentation; empty if it has none.
+    /// The documentation of the function; empty if it has none.
     pub docs: &'static str,
-    /// Its options.
+    /// The options of the task.
     pub options: Options,
-    /// Its parameters, in order.
+    /// The parameters, in order.
     pub params: &'static [Param],
-    /// The JSON Schema of what it returns.
+    /// The JSON Schema of the return value.
     pub output: fn(&mut SchemaGenerator) -> Schema,
-    /// How it is called.
+    /// The way in which the function is called.
     pub run: Run,
-    /// What its schema demands of its inputs beyond their types.
+    /// The constraints of the input schema.
     pub rules: &'static Rules,
 }
 
 impl TaskDef {
-    /// Checks that a body is an input of this function, without running it.
+    /// Checks that a body is a valid input of this function, without running it.
     ///
     /// # Errors
-    /// `Input`: what is wrong where, and what was expected.
+    /// [`CallError::Input`] with the position of the mistake and what was expected there.
     pub fn check(&self, body: &[u8]) -> Result<(), CallError> {
         self.check_types(body)?;
         self.check_rules(body).map_err(CallError::Input)
@@ -242,7 +242,7 @@ impl TaskDef {
         if fields.is_none() { Fields::find(body, &names).map(drop) } else { Ok(()) }
     }
 
-    /// The names of its inputs, in order.
+    /// The names of the function's named inputs, in order.
     pub fn fields(&self) -> Vec<&'static str> {
         let name = |param: &Param| match param {
             Param::Field { name, .. } => Some(*name),
@@ -252,9 +252,9 @@ impl TaskDef {
     }
 }
 
-/// The last segment of a module path: the name of a task whose function is `main`.
+/// Returns the last segment of a module path, which is the name of a task with the function name `main`.
 ///
-/// The mark of a raw identifier is no part of the name.
+/// The `r#` of a raw identifier is not part of the name.
 pub const fn module_name(path: &'static str) -> &'static str {
     let bytes = path.as_bytes();
     let mut start = bytes.len();
@@ -274,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_main_is_named_after_its_module() {
+    fn task_of_main_is_named_after_its_module() {
         assert_eq!(module_name("app::tasks::discover"), "discover");
         assert_eq!(module_name("app"), "app");
         assert_eq!(module_name("app::r#type"), "type");

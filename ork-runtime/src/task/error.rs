@@ -1,4 +1,4 @@
-//! What a task may return as its error, and how a call of a task can fail.
+//! The errors that a task may return, and the ways in which a call of a task can fail.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,13 +9,13 @@ use crate::failure::{Failure, FailureKind};
 /// The result of a task: `ork::Result<T>`.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Any error, as the owner of a task lets go of it.
+/// Any error that can be sent between threads.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a task failed: any error, with what ork should do about it.
+/// The error of a task: any error, and what ork should do about it.
 ///
 /// Every error type converts with `?`: those of the standard library, `thiserror` enums, `anyhow::Error`, even a
-/// plain `String`. Like `anyhow::Error` it is therefore not itself a [`std::error::Error`].
+/// plain `String`. Like `anyhow::Error`, it therefore does not implement [`std::error::Error`] itself.
 ///
 /// ```
 /// fn read(path: &str) -> ork::Result<String> {
@@ -34,31 +34,31 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error with this message.
+    /// Creates an error with this message.
     pub fn new(error: impl Into<BoxError>) -> Self {
         Self { source: error.into(), permanent: false, retry_after: None, details: None }
     }
 
-    /// An error that another attempt would meet again: no retry is made.
+    /// Creates an error that would occur again, so the job is not retried.
     pub fn permanent(error: impl Into<BoxError>) -> Self {
         Self { permanent: true, ..Self::new(error) }
     }
 
-    /// The same error; the next attempt, if there is one, is made after this long.
+    /// Sets the delay before the next attempt, if there is one.
     #[must_use]
     pub fn retry_after(mut self, pause: Duration) -> Self {
         self.retry_after = Some(pause);
         self
     }
 
-    /// The same error with details for programs that read the outcome.
+    /// Adds details for programs that read the outcome.
     #[must_use]
     pub fn with_details(mut self, details: serde_json::Value) -> Self {
         self.details = Some(details);
         self
     }
 
-    /// The error inside.
+    /// The wrapped error.
     pub fn as_error(&self) -> &(dyn std::error::Error + 'static) {
         self.source.as_ref()
     }
@@ -84,54 +84,54 @@ impl fmt::Debug for Error {
     }
 }
 
-/// Says which part of an input is wrong, and how.
+/// The reason why an input is invalid, and which part of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InputError {
-    /// Not JSON at all.
+    /// The body is not JSON.
     #[error("the body is not JSON: {message}")]
     NotJson {
-        /// What is wrong where.
+        /// The mistake and its position.
         message: String,
     },
-    /// Named inputs were expected.
+    /// The body is not an object, although the task has named inputs.
     #[error("expected an object with {}, found {found}", list(expected))]
     NotAnObject {
         /// What was found.
         found: String,
-        /// The inputs the task takes.
+        /// The names of the task's inputs.
         expected: Vec<&'static str>,
     },
-    /// An input is not there.
+    /// A required input is missing.
     #[error("`{field}` is missing: expected {expected}")]
     Missing {
-        /// Its name.
+        /// The name of the input.
         field: &'static str,
-        /// Its type.
+        /// The type of the input.
         expected: String,
     },
     /// An input has the wrong type or value.
     #[error("`{field}`: {message}")]
     Wrong {
-        /// Its path, such as `size.width`.
+        /// The path of the value, such as `size.width`.
         field: String,
-        /// What was found, what was expected.
+        /// The value that was found, and what was expected.
         message: String,
     },
-    /// The task takes no such input.
+    /// The task has no input with this name.
     #[error("`{field}` is not an input: expected {}{}", list(expected), suggestion.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default())]
     Unknown {
-        /// The name found.
+        /// The name that was found.
         field: String,
-        /// The inputs the task takes.
+        /// The names of the task's inputs.
         expected: Vec<&'static str>,
-        /// The nearest of them.
+        /// The input with the most similar name, if there is one.
         suggestion: Option<&'static str>,
     },
-    /// An input is there twice.
+    /// An input is given twice.
     #[error("`{field}` is given twice")]
     Twice {
-        /// Its name.
+        /// The name of the input.
         field: &'static str,
     },
 }
@@ -143,11 +143,11 @@ fn list(names: &[&'static str]) -> Cow<'static, str> {
     }
 }
 
-/// How a call of a task failed.
+/// The ways in which a call of a task can fail.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The input is not what the task takes.
+    /// The input does not fit the task.
     Input(InputError),
     /// The task returned an error.
     Task(Error),
@@ -155,14 +155,15 @@ pub enum CallError {
     Output(serde_json::Error),
     /// The task panicked with this message.
     Panicked(String),
-    /// The task ran longer than this.
+    /// The task ran longer than this timeout.
     TimedOut(Duration),
-    /// The state a task needs is not there; [`crate::Registry`] checks it at the start, so this is a defect.
+    /// The process has no state of the type that the task needs. [`crate::Registry`] checks this at startup, so it is
+    /// a bug.
     NoState(&'static str),
 }
 
 impl CallError {
-    /// When the task itself asked to be tried again.
+    /// The delay before the next attempt, if the task's error sets one.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Task(error) => error.retry_after,
@@ -170,7 +171,7 @@ impl CallError {
         }
     }
 
-    /// The failure in plain data.
+    /// Converts the error to plain data.
     pub fn into_failure(self) -> Failure {
         match self {
             Self::Input(error) => Failure::new(FailureKind::Input, error.to_string()),
@@ -195,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_usual_error_converts() {
+    fn common_error_types_convert() {
         fn io() -> Result<()> {
             Err(std::io::Error::other("io"))?;
             Ok(())

@@ -1,4 +1,4 @@
-//! Looks for numbers that JSON does not have, and says where they are: `serde_json` writes `null` in their place.
+//! Finds numbers that JSON cannot represent (NaN and infinities), for which `serde_json` writes `null`.
 
 use std::fmt::{self, Display};
 
@@ -7,19 +7,19 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-/// Says where a value has a number that is none of JSON's.
+/// Checks that every number of a value can be represented in JSON.
 ///
 /// # Errors
-/// The first of them, by its place in the value.
+/// The path of the first number that cannot.
 #[cold]
 pub(super) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), serde_json::Error> {
     value.serialize(Look).map_err(serde_json::Error::custom)
 }
 
-/// What was found.
+/// A number that JSON cannot represent, or another error.
 #[derive(Debug)]
 struct Found {
-    /// From the innermost to the outermost step.
+    /// The path of the number, from the innermost segment to the outermost one.
     place: Vec<String>,
     words: String,
 }
@@ -63,13 +63,13 @@ fn field(name: &str) -> String {
 
 struct Look;
 
-/// Goes into a list; counts its items.
+/// Serializes a list; counts its items.
 struct Items(usize);
 
-/// Goes into a map; keeps the key whose value comes next.
+/// Serializes a map; holds the key of the next value.
 struct Entries(Option<String>);
 
-/// Goes into named fields.
+/// Serializes named fields.
 struct Fields;
 
 impl Items {
@@ -84,7 +84,7 @@ fn named<T: Serialize + ?Sized>(name: &'static str, value: &T) -> Result<(), Fou
     value.serialize(Look).map_err(|found| found.under(|| field(name)))
 }
 
-/// A key as it stands in a place.
+/// Formats a map key as a path segment.
 fn key<T: Serialize + ?Sized>(key: &T) -> String {
     match serde_json::to_value(key) {
         Ok(serde_json::Value::String(text)) => field(&text),
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_a_number_is_said() {
+    fn error_names_the_path_of_the_number() {
         assert_eq!(said(&Report::default()), "fine");
         let means = Report { means: vec![(1, 1.0), (2, f64::NAN)], ..Report::default() };
         assert!(said(&means).starts_with("`means[1][1]` is NaN, and JSON has no such number"), "{}", said(&means));

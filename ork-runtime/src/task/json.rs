@@ -1,5 +1,6 @@
-//! Writing values as JSON that can be read again: every number is one that JSON has, nothing is nested deeper than
-//! readers go, and the type reads what it has written. Whatever fails here would fail wherever the value is read.
+//! Writes values as JSON that can be read back. Every number must be one that JSON has, the nesting must not exceed
+//! what readers accept, and the type must be able to read what it has written. A value that fails here would fail
+//! later, when it is read.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,31 +12,32 @@ use serde_json::ser::{CompactFormatter, Formatter};
 
 use super::finite;
 
-/// How many arrays and objects inside one another `serde_json` reads.
+/// The maximum nesting depth of arrays and objects that `serde_json` reads.
 const DEEPEST: usize = 127;
 
-/// Reads a written value and forgets it.
+/// Reads a written value and discards it.
 pub type Back = fn(&[u8]) -> Result<(), serde_json::Error>;
 
-/// Asks what a type can read, as an expansion does: the inherent constant wins over that of [`NotRead`] where it exists.
+/// Compile-time information on whether `T` can be read. If it can, the inherent constant takes precedence over the
+/// one of [`NotRead`].
 pub struct Reads<T>(std::marker::PhantomData<T>);
 
 impl<T: DeserializeOwned> Reads<T> {
-    /// Reads a `T`.
+    /// A function that reads a `T`.
     pub const BACK: Option<Back> = Some(back::<T>);
 }
 
-/// The same of what a `Result` holds when it is well.
+/// Compile-time information on whether the success type of the `Result` `T` can be read, as in [`Reads`].
 pub struct ReadsOk<T>(std::marker::PhantomData<T>);
 
 impl<T: DeserializeOwned, E> ReadsOk<Result<T, E>> {
-    /// Reads a `T`.
+    /// A function that reads the success type.
     pub const BACK: Option<Back> = Some(back::<T>);
 }
 
-/// What [`Reads`] and [`ReadsOk`] answer for types that are only written.
+/// The constant that [`Reads`] and [`ReadsOk`] have for types that cannot be read.
 pub trait NotRead {
-    /// Nothing reads it.
+    /// No function.
     const BACK: Option<Back> = None;
 }
 
@@ -54,10 +56,10 @@ impl<T> fmt::Debug for ReadsOk<T> {
     }
 }
 
-/// Appends the JSON of a value, and reads it with `back`, if anything reads such values.
+/// Appends a value as JSON and reads it back with `back`, if the type can be read.
 ///
 /// # Errors
-/// Names the part of the value that has no JSON, or that its type does not read.
+/// If a part of the value cannot be written as JSON, or the type cannot read it. The error names that part.
 pub(crate) fn write<T: Serialize + ?Sized>(
     value: &T,
     json: &mut Vec<u8>,
@@ -69,7 +71,8 @@ pub(crate) fn write<T: Serialize + ?Sized>(
     if deepest > DEEPEST {
         return Err(too_deep());
     }
-    // A number that JSON does not have was written as `null`; most values have neither.
+    // A number that JSON cannot represent was written as `null`. Most values contain no `null`, so the search is
+    // rare.
     if nulls {
         finite::check(value)?;
     }
@@ -79,15 +82,15 @@ pub(crate) fn write<T: Serialize + ?Sized>(
     }
 }
 
-/// Reads a value of this type and forgets it.
+/// Reads a value of this type and discards it.
 pub(crate) fn back<T: DeserializeOwned>(json: &[u8]) -> Result<(), serde_json::Error> {
     serde_json::from_slice::<T>(json).map(drop).map_err(|_found_again_below| unreadable::<T>(json))
 }
 
-/// Checks JSON that was written elsewhere.
+/// Checks the nesting depth of JSON that was written elsewhere.
 ///
 /// # Errors
-/// When it is nested deeper than it is read.
+/// If it is nested too deeply to be read.
 pub(crate) fn check_depth(json: &[u8]) -> Result<(), serde_json::Error> {
     let limits = crate::message::Limits { bytes: usize::MAX, depth: DEEPEST };
     limits.check(json).map_err(|_too_deep| too_deep())
@@ -100,12 +103,12 @@ fn too_deep() -> serde_json::Error {
     ))
 }
 
-/// Reads once more, slowly, to find the place.
+/// Reads a value again with a slower reader that reports the path of the error.
 #[cold]
 fn unreadable<T: DeserializeOwned>(json: &[u8]) -> serde_json::Error {
     let mut reader = serde_json::Deserializer::from_slice(json);
     let (place, message) = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
-        // What is left after a value.
+        // Only characters after the value can be the reason.
         Ok(_) => (String::new(), "more than one value was written".to_owned()),
         Err(error) => (error.path().to_string(), error.inner().to_string()),
     };
@@ -118,14 +121,14 @@ fn unreadable<T: DeserializeOwned>(json: &[u8]) -> serde_json::Error {
     ))
 }
 
-/// What a value is written of.
+/// Observations that were made while a value was written.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     nulls: bool,
     deepest: usize,
 }
 
-/// Writes as `serde_json` does, and sees what is written.
+/// A formatter that writes like that of `serde_json`, and observes what it writes.
 struct Watch<'s> {
     seen: &'s Cell<Seen>,
     depth: usize,
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_type_does_not_read_is_refused_where_it_is_written() {
+    fn values_their_type_cannot_read_back_are_rejected() {
         assert_eq!(written(&(1, "a".to_owned(), None::<u8>)).unwrap(), r#"[1,"a",null]"#);
         let map = Tagged::Counts { by: HashMap::from([(7, 1)]) };
         assert!(
@@ -225,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_as_deep_as_readers_go_and_no_deeper() {
+    fn values_nested_deeper_than_readers_accept_are_rejected() {
         let deepest = written(&nested(DEEPEST)).unwrap();
         assert!(serde_json::from_str::<Deep>(&deepest).is_ok());
         assert!(check_depth(deepest.as_bytes()).is_ok());
@@ -236,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn types_that_are_only_written_are_written() {
+    fn types_without_deserialize_are_written() {
         #[derive(Serialize)]
         struct Written(&'static str);
         assert!(Reads::<Written>::BACK.is_none());

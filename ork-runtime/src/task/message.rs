@@ -1,4 +1,4 @@
-//! `TaskMessage`: the struct that `#[task]` puts beside a function, and what a job of it answers.
+//! [`TaskMessage`]: the struct that `#[task]` generates for a function, and the type of its result.
 
 use std::marker::PhantomData;
 
@@ -6,53 +6,53 @@ use super::arg::Input;
 use crate::job::JobKind;
 use bytes::Bytes;
 
-/// The message of a task: a struct of the function's name whose fields are its inputs.
+/// The message of a task: a struct with the function's name and a field for each input.
 ///
-/// `#[task]` implements it; a program names it only in bounds.
+/// `#[task]` implements it. Programs use it only in trait bounds.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the message of a task",
     label = "expected the struct that `#[task]` makes beside a function",
     note = "`x_part` and `x_join` belong to a function `x` with `#[task]`"
 )]
 pub trait TaskMessage: Send + 'static {
-    /// The name of the task it runs.
+    /// The name of the task that the message runs.
     const TASK: &'static str;
 
-    /// Whether it asks for the whole task or for its function alone.
+    /// Whether the message runs the whole task or its function alone.
     const KIND: JobKind;
 
-    /// What a job of it answers: [`Returned`] or [`JoinOf`].
+    /// The result of a job with this message: [`Returned`] or [`JoinOf`].
     type Answer;
 
-    /// Writes its inputs as JSON.
+    /// Writes the inputs as JSON.
     ///
     /// # Errors
-    /// When an input cannot be written as JSON, such as a map whose keys are no strings.
+    /// If an input cannot be written as JSON, such as a map with keys that are not strings.
     fn to_json(&self) -> Result<Bytes, serde_json::Error>;
 }
 
-/// The answer of a function: what it returns.
+/// The answer of a job that returns what its function returns.
 #[derive(Debug)]
 pub struct Returned<T>(PhantomData<T>);
 
-/// The answer of a multi-part job: what the join of `X` returns.
+/// The answer of a job with parts, which returns what the join of `X` returns.
 #[derive(Debug)]
 pub struct JoinOf<X>(PhantomData<X>);
 
-/// A task with a join; `#[task(join)]` implements it.
+/// A task with a join. `#[task(join)]` implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no join, so a job of it has no single result",
     label = "no function `{Self}_join` with `#[task(join)]`",
     note = "add a join, or ask for `.outcome()`, which says how the parts ended"
 )]
 pub trait Joined {
-    /// What the join returns.
+    /// The type that the join returns.
     type Output;
 }
 
-/// What a job answers, as a type.
+/// The result of a job, as a type.
 pub trait Answer {
-    /// The type of its result.
+    /// The type of the result.
     type Output;
 }
 
@@ -69,13 +69,14 @@ impl<X: Joined> Answer for JoinOf<X> {
 pub struct Writer(Result<Vec<u8>, serde_json::Error>);
 
 impl Writer {
-    /// An object without properties so far.
+    /// Creates a writer for an object that has no properties yet.
     #[expect(clippy::new_without_default, reason = "only expanded code makes one")]
     pub fn new() -> Self {
         Self(Ok(vec![b'{']))
     }
 
-    /// Adds a property; its name is an identifier, so it needs no escapes. An error is kept for the end.
+    /// Adds a property. Its name is an identifier, so it needs no escaping. An error is returned by
+    /// [`Writer::finish`].
     #[must_use]
     pub fn input<T>(self, input: &Input<T>, value: &T) -> Self {
         Self(self.0.and_then(|mut json| {
@@ -90,10 +91,10 @@ impl Writer {
         }))
     }
 
-    /// Closes the object.
+    /// Closes the object and returns it.
     ///
     /// # Errors
-    /// When a value cannot be written as JSON.
+    /// If a value cannot be written as JSON.
     pub fn finish(self) -> Result<Bytes, serde_json::Error> {
         self.0.map(|mut json| {
             json.push(b'}');
@@ -102,16 +103,16 @@ impl Writer {
     }
 }
 
-/// The error of one of several inputs.
+/// Names the input in an error.
 #[cold]
 fn of_input(name: &str, error: &serde_json::Error) -> serde_json::Error {
     serde::ser::Error::custom(format!("the input `{name}`: {error}"))
 }
 
-/// Shows a message as `name {json}`.
+/// Formats a message as `name {json}`.
 ///
 /// # Errors
-/// When the formatter fails.
+/// If the formatter fails.
 pub fn debug<M: TaskMessage>(name: &str, message: &M, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
     match message.to_json() {
         Ok(json) => write!(f, "{name} {}", String::from_utf8_lossy(&json)),
@@ -119,5 +120,5 @@ pub fn debug<M: TaskMessage>(name: &str, message: &M, f: &mut std::fmt::Formatte
     }
 }
 
-/// What the task of the message `X` returns, one part of it or the whole.
+/// The type of the result of a job with the message `X`.
 pub type ReturnedBy<X> = <<X as TaskMessage>::Answer as Answer>::Output;

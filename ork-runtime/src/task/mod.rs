@@ -1,7 +1,7 @@
-//! A task as the runtime sees it: a table row that `#[task]` writes and generic functions that its row points to.
+//! Tasks as the runtime sees them: a table row, which `#[task]` generates, with pointers to generic functions.
 //!
-//! Nothing here knows of stores, brokers or workers. Start with [`TaskDef`]; `arg` reads inputs, `outcome` writes
-//! outputs, `rules` checks what a schema demands, `error` says why a call failed.
+//! This module does not depend on stores, brokers or workers. Start with [`TaskDef`]. `arg` reads inputs, `outcome`
+//! writes outputs, `rules` checks the constraints of schemas, and `error` describes why a call failed.
 
 pub mod arg;
 pub mod binding;

@@ -1,4 +1,4 @@
-//! Writing what a task returns: a value, a result, nothing, or the items of a split.
+//! Writes what a task returns: a value, a result, nothing, or the items of a split.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,7 +14,7 @@ use super::error::{CallError, Error};
 use super::json::{self, Back};
 use super::message::TaskMessage;
 
-/// A type that a task can return: it becomes JSON and has a schema.
+/// A type that a task can return: it can be written as JSON and has a schema.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the output of a task",
     label = "not an output",
@@ -25,10 +25,10 @@ pub trait TaskOutput<Form>: Serialize + JsonSchema + Send + 'static {}
 
 impl<T: Serialize + JsonSchema + Send + 'static> TaskOutput<Form<0>> for T {}
 
-// As for an input: two impls make one error.
+// With two impls the compiler reports one error, as for an input.
 impl<T: Never + Serialize + JsonSchema + Send + 'static> TaskOutput<Form<1>> for T {}
 
-/// Nothing implements it.
+/// A trait without implementations.
 pub trait Never {}
 
 /// An error that a task can return.
@@ -38,7 +38,7 @@ pub trait Never {}
     note = "every `std::error::Error + Send + Sync`, `anyhow::Error`, `ork::Error` and `String` does"
 )]
 pub trait TaskError<Form> {
-    /// The same as ork's error.
+    /// Converts the error to ork's error type.
     fn into_error(self) -> Error;
 }
 
@@ -54,20 +54,20 @@ impl<E: Never + Into<Error>> TaskError<Form<1>> for E {
     }
 }
 
-/// A `Result`, by whatever alias.
+/// A `Result`, under any alias.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is called a `Result` and is none",
     label = "expected `Result<T, E>`",
     note = "a type of your own that is called `Result` needs an alias to be returned: `type Answer = Result;`"
 )]
 pub trait IsResult {
-    /// What it holds when it is well.
+    /// The success type.
     type Output;
 
-    /// What it holds when it is not.
+    /// The error type.
     type Error;
 
-    /// The same with the type it has.
+    /// Returns the value as a `Result`, so that its type is known.
     ///
     /// # Errors
     /// The task's own error.
@@ -83,41 +83,42 @@ impl<T, E> IsResult for Result<T, E> {
     }
 }
 
-/// As many bytes are there at once; most outputs take no more.
+/// The initial capacity for an output in bytes. Most outputs need no more.
 const USUAL: usize = 128;
 
-/// Writes an output, and reads it, if anything does.
+/// Writes an output as JSON and reads it back with `back`, if the type can be read.
 ///
 /// # Errors
-/// `Output` when it cannot be written as JSON.
+/// [`CallError::Output`] if it cannot be written as JSON.
 fn output<T: Serialize>(value: &T, back: Option<Back>) -> Result<Bytes, CallError> {
     let mut json = Vec::with_capacity(USUAL);
     json::write(value, &mut json, back).map_err(CallError::Output)?;
     Ok(json.into())
 }
 
-/// Takes a task's own error in.
+/// Converts the error that a task returned.
 fn fail<E: TaskError<F>, F>(error: E) -> CallError {
     CallError::Task(error.into_error())
 }
 
-/// How what a task returns is described and written; made by [`value`] or [`result`].
+/// How the return value of a task is described and written. Created by [`value`] or [`result`].
 ///
-/// An expansion makes one, and this is the only place where it asks what the type can do.
+/// An expansion creates exactly one, and only there it requires the traits of the type, so that an unsuitable type
+/// causes a single compile error.
 #[derive(Debug, Clone, Copy)]
 pub struct Returns<R> {
     /// The JSON Schema of the output.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
-    /// Writes the output; the second argument reads what was written.
+    /// Writes the output. The second argument reads it back.
     pub write: fn(R, Option<Back>) -> Result<Bytes, CallError>,
 }
 
-/// The form of a task that cannot fail.
+/// The return value of a task that cannot fail.
 pub const fn value<T: TaskOutput<F>, F>() -> Returns<T> {
     Returns { schema: schema::<T>, write: |value, back| output(&value, back) }
 }
 
-/// The form of a task that returns a `Result`.
+/// The return value of a task that returns a `Result`.
 pub const fn result<R: IsResult<Output: TaskOutput<F>, Error: TaskError<G>>, F, G>() -> Returns<R> {
     let write = |result: R, back: Option<Back>| match result.into_result() {
         Ok(value) => output(&value, back),
@@ -126,39 +127,39 @@ pub const fn result<R: IsResult<Output: TaskOutput<F>, Error: TaskError<G>>, F, 
     Returns { schema: schema::<R::Output>, write }
 }
 
-/// Asks whether a concrete type is a `Result`, whatever its name.
+/// Compile-time information on whether a concrete type is a `Result`, under any name.
 ///
-/// The inherent constant wins over the one of [`NotResult`] wherever it exists.
+/// If it is, the inherent constant takes precedence over the one of [`NotResult`].
 #[derive(Debug)]
 pub struct Probe<T>(PhantomData<T>);
 
 impl<T, E> Probe<Result<T, E>> {
-    /// It is one.
+    /// The type is a `Result`.
     pub const IS_RESULT: bool = true;
 }
 
-/// What [`Probe`] answers for every other type.
+/// The constant that [`Probe`] has for all other types.
 pub trait NotResult {
-    /// It is none.
+    /// The type is not a `Result`.
     const IS_RESULT: bool = false;
 }
 
 impl<T> NotResult for Probe<T> {}
 
-/// Stops the build where a `Result` hides behind another name, since its errors would become outputs.
+/// Fails the build if a return type is a `Result` under another name, because its errors would become outputs.
 ///
 /// # Panics
-/// While compiling, if it is one.
+/// At compile time, if the type is a `Result`.
 #[track_caller]
 pub const fn refuse_result(is_result: bool) {
     assert!(!is_result, "this is a `Result` under another name: write `Result<T, E>`, so that its errors are failures");
 }
 
-/// The messages of the parts, as a split yields them; nothing is pulled before it is asked for.
+/// The messages of the parts, as a split yields them. An item is computed only when it is needed.
 pub enum Items {
-    /// From an iterator, which may block.
+    /// Items from an iterator, which may block.
     Iterator(Box<dyn Iterator<Item = Result<Bytes, CallError>> + Send>),
-    /// From an async stream.
+    /// Items from an async stream.
     Stream(Pin<Box<dyn Stream<Item = Result<Bytes, CallError>> + Send>>),
 }
 
@@ -171,17 +172,17 @@ impl fmt::Debug for Items {
     }
 }
 
-/// Marks a form that the compiler tells from others by inference.
+/// A marker that makes impls distinct, so that the compiler can choose one of them by inference.
 #[derive(Debug)]
 pub struct Form<const N: u8>;
 
-/// One item of a split: a message `M`, or a `Result` of one.
+/// An item of a split: a message `M`, or a `Result` of one.
 #[diagnostic::on_unimplemented(
     message = "a part must be `{M}`, found `{Self}`",
     label = "expected items of type `{M}`, the message of one part"
 )]
 pub trait IntoItem<M, Form> {
-    /// The item, or why the split failed there.
+    /// Returns the message, or the error with which the split failed.
     ///
     /// # Errors
     /// The split's own error.
@@ -200,14 +201,14 @@ impl<M: TaskMessage, E: Into<Error>> IntoItem<M, Form<1>> for Result<M, E> {
     }
 }
 
-/// What a split may return: an iterator or a stream.
+/// A type that a split may return: an iterator or a stream.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not yield parts of type `{M}`",
     label = "expected an iterator or a stream of `{M}`",
     note = "a split returns a `Vec`, any `IntoIterator` or any `Stream` that is `Send + 'static`, or a `Result` of one"
 )]
 pub trait IntoItems<M, ItemForm, Form> {
-    /// The items, not yet pulled.
+    /// Converts the value to items. None of them is computed yet.
     fn into_items(self) -> Items;
 }
 
@@ -237,17 +238,17 @@ where
     }
 }
 
-/// How the items of a split are taken, whose parts are messages `M`.
+/// How the items of a split are taken. The parts are messages `M`.
 #[derive(Debug)]
 pub struct Splits<M>(PhantomData<M>);
 
 impl<M> Splits<M> {
-    /// The form of a split that cannot fail before its first item.
+    /// The return value of a split that can fail only at an item.
     pub const fn plain<F, G, S: IntoItems<M, F, G>>() -> fn(S) -> Result<Items, CallError> {
         |split| Ok(split.into_items())
     }
 
-    /// The form of a split that returns a `Result`.
+    /// The return value of a split that returns a `Result`.
     pub const fn fallible<F, G, R, H>() -> fn(R) -> Result<Items, CallError>
     where
         R: IsResult<Output: IntoItems<M, F, G>, Error: TaskError<H>>,
@@ -261,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_output_that_json_cannot_hold_is_an_error() {
+    fn output_without_json_form_is_an_error() {
         let map = std::collections::BTreeMap::from([(vec![1_u8], 1_u8)]);
         assert!(matches!(output(&map, None), Err(CallError::Output(_))));
     }

@@ -1,4 +1,4 @@
-//! `Parts<T>`: the outcomes of a job's parts, streamed to its join in index order.
+//! [`Parts`]: the outcomes of a job's parts, which are streamed to its join in index order.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,32 +20,32 @@ use crate::failure::Failure;
 use crate::ledger::{Counts, PartResult};
 use crate::output::OutputRef;
 
-/// One settled part, as a store keeps it.
+/// A settled part, as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SettledPart {
-    /// Which one.
+    /// The index of the part.
     pub index: u64,
-    /// How it ended.
+    /// How the part ended.
     pub how: PartResult,
-    /// The output of one that ended `ok`, or in its place a [note](crate::output::OutputRef) about where it is.
+    /// The output of a part that succeeded: JSON, or a [reference](crate::output::OutputRef) to a large output.
     pub output: Option<Bytes>,
-    /// Why it failed.
+    /// The reason why the part failed. `None` unless it failed.
     pub failure: Option<Failure>,
 }
 
-/// Where the parts are read from, a page at a time.
+/// A source from which the parts of a job are read, a page at a time.
 #[async_trait]
 pub trait PartSource: Send + Sync + fmt::Debug {
-    /// At most `limit` settled parts from index `from` on, in order; an empty page is the end.
+    /// Returns at most `limit` settled parts with index `from` or above, in order. An empty page is the end.
     async fn page(&self, from: u64, limit: usize) -> Result<Vec<SettledPart>>;
 
-    /// The same part with its output, where a note says that it is elsewhere.
+    /// Returns the part with its output. If the part has only a reference to a large output, the output is loaded.
     async fn whole(&self, part: SettledPart) -> Result<SettledPart> {
         Ok(part)
     }
 }
 
-/// The outcomes of one job's parts before anybody says what type they have.
+/// The outcomes of the parts of one job, before their type is known.
 #[derive(Debug, Clone)]
 pub struct RawParts {
     counts: Counts,
@@ -54,7 +54,7 @@ pub struct RawParts {
 }
 
 impl RawParts {
-    /// Parts that ended like this, to be read from `source`.
+    /// Creates the parts with these counts, to be read from `source`.
     pub fn new(counts: Counts, source: Arc<dyn PartSource>) -> Self {
         Self { counts, source, home: Home::here() }
     }
@@ -66,11 +66,12 @@ impl Default for RawParts {
     }
 }
 
-/// The outcomes of every part of a job, for its join.
+/// The outcomes of all parts of a job, for its join.
 ///
-/// Nothing is ignored by accident: a join says whether it wants [all outputs](Self::all_ok), those that
-/// [are there](Self::ok), the [failures](Self::failed) or [everything](Self::outcomes). All four stream in index order
-/// and hold one page in memory, however many parts there are; of outputs that are kept elsewhere, a few.
+/// No outcome is ignored by accident: a join chooses [all outputs](Self::all_ok), the outputs that [are
+/// there](Self::ok), the [failures](Self::failed) or [everything](Self::outcomes). All four stream in index order and
+/// hold one page in memory, however many parts there are. Of large outputs that are stored as objects, only a few are
+/// held.
 ///
 /// ```
 /// use ork::Parts;
@@ -90,39 +91,39 @@ pub struct Parts<T> {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Outcome<T> {
-    /// It returned this.
+    /// The part returned an output.
     Ok {
-        /// Which part.
+        /// The index of the part.
         index: u64,
-        /// Its output.
+        /// The output of the part.
         output: T,
     },
-    /// It failed.
+    /// The part failed.
     Failed {
-        /// Which part.
+        /// The index of the part.
         index: u64,
-        /// Why.
+        /// The reason.
         failure: Failure,
     },
-    /// It never started, or was cancelled.
+    /// The part never started, or was cancelled.
     Skipped {
-        /// Which part.
+        /// The index of the part.
         index: u64,
     },
 }
 
 impl<T> Parts<T> {
-    /// How many parts ended in each way.
+    /// The number of parts that ended in each way.
     pub const fn counts(&self) -> Counts {
         self.raw.counts
     }
 
-    /// How many parts there are.
+    /// The number of parts.
     pub const fn len(&self) -> u64 {
         self.raw.counts.settled()
     }
 
-    /// Whether there are no parts at all.
+    /// Whether there are no parts.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -133,10 +134,11 @@ impl<T: DeserializeOwned + Send + 'static> Parts<T> {
         Self { raw, item: PhantomData }
     }
 
-    /// Every output, or an error if any part has none.
+    /// Returns all outputs, or an error if any part has none.
     ///
     /// # Errors
-    /// A permanent error that says how many parts failed or were skipped: to join again would meet them again.
+    /// A permanent error with the number of parts that failed or were skipped. Another attempt of the join would find
+    /// the same parts.
     pub fn all_ok(self) -> Result<PartStream<T>> {
         let Counts { failed, skipped, cancelled, .. } = self.raw.counts;
         match self.raw.counts.unsuccessful() {
@@ -149,7 +151,7 @@ impl<T: DeserializeOwned + Send + 'static> Parts<T> {
         }
     }
 
-    /// The outputs that are there; parts that failed are passed over.
+    /// Returns the outputs of the parts that succeeded, and skips the others.
     pub fn ok(self) -> PartStream<T> {
         PartStream::new(self.raw, |outcome| match outcome {
             Outcome::Ok { output, .. } => Some(output),
@@ -157,17 +159,17 @@ impl<T: DeserializeOwned + Send + 'static> Parts<T> {
         })
     }
 
-    /// The failures: index and reason.
+    /// Returns the index and the failure of each part that failed.
     pub fn failed(self) -> PartStream<(u64, Failure)> {
         PartStream::from_raw(self.raw, |part| Ok(part.failure.map(|failure| (part.index, failure))))
     }
 
-    /// How every part ended.
+    /// Returns how each part ended.
     pub fn outcomes(self) -> PartStream<Outcome<T>> {
         PartStream::new(self.raw, Some)
     }
 
-    /// Parts for a unit test that calls a join as a plain function.
+    /// Creates parts for a unit test that calls a join as a plain function.
     ///
     /// # Panics
     /// If an output cannot be written as JSON.
@@ -202,15 +204,16 @@ impl<T> fmt::Debug for Parts<T> {
     }
 }
 
-/// How many parts one page holds.
+/// The number of parts in a page.
 const PAGE: usize = 512;
 
 type Read<T> = fn(SettledPart) -> Result<Option<T>>;
 
-/// How many outputs that are elsewhere are on their way at once, and how many bytes of them.
+/// The maximum number of large outputs that are loaded ahead at once, and the maximum of their total bytes.
 const AHEAD: (usize, u64) = (8, 32 * 1024 * 1024);
 
-/// Parts in order of which the first one's output is on its way; those after it wait for it, at hand or not.
+/// Parts in index order that are being loaded. The output of the first one is stored as an object. The parts after it
+/// queue up behind it, whether their outputs are large or not, to keep the order.
 #[derive(Default)]
 struct Ahead {
     parts: FuturesOrdered<BoxFuture<(u64, Result<SettledPart>)>>,
@@ -218,7 +221,8 @@ struct Ahead {
 }
 
 impl Ahead {
-    /// Takes a part in if its output is elsewhere, or others are waited for.
+    /// Takes the first part of the page if its output has to be loaded, or if other parts are queued. Returns its
+    /// index.
     fn take(&mut self, source: &Arc<dyn PartSource>, page: &mut VecDeque<SettledPart>) -> Option<u64> {
         let row = page.front()?.output.as_deref().unwrap_or_default();
         if self.parts.is_empty() && !OutputRef::is_ref(row) {
@@ -235,7 +239,7 @@ impl Ahead {
         Some(index)
     }
 
-    /// The first of them; `None` if there are none.
+    /// Polls the first of the queued parts. Ready with `None` if there are none.
     fn poll(&mut self, context: &mut std::task::Context<'_>) -> Poll<Option<Result<SettledPart>>> {
         self.parts.poll_next_unpin(context).map(|next| {
             let (bytes, part) = next?;
@@ -251,20 +255,20 @@ enum Next {
     End,
 }
 
-/// The rows of parts in index order, before anything is read of their outputs.
+/// The rows of the parts in index order, before their outputs are decoded.
 struct Rows {
     source: Arc<dyn PartSource>,
     from: u64,
     next: Next,
-    /// Absent where outputs are not asked for.
+    /// The queue of outputs being loaded. `None` if the reader needs no outputs.
     ahead: Option<Ahead>,
 }
 
-/// A stream over parts, in index order, a page at a time.
+/// A stream over parts, in index order, which reads them a page at a time.
 ///
-/// It is a [`Stream`] for async joins ([`PartStream::next`] needs no trait in scope) and an [`IntoIterator`], which
-/// waits where it is asked for the next item: meant for joins that are plain functions, and allowed in async ones. Each
-/// item is a `Result`, since the parts are read from the store as they are asked for.
+/// Async joins use it as a [`Stream`]; [`PartStream::next`] needs no trait in scope. Joins that are plain functions
+/// use it as an [`IntoIterator`], which blocks the caller until the next item is there; async joins may use that as
+/// well. Each item is a `Result`, because the parts are read from the store on demand.
 pub struct PartStream<T> {
     rows: Rows,
     home: Home,
@@ -281,21 +285,21 @@ impl<T: 'static> PartStream<T> {
         Self { rows: Rows::new(raw.source, Some(Ahead::default())), home: raw.home, read: Box::new(read) }
     }
 
-    /// The next item.
+    /// Returns the next item.
     ///
     /// # Cancel safety
-    /// Nothing is lost if the future is dropped.
+    /// If the future is dropped, no item is lost.
     pub async fn next(&mut self) -> Option<Result<T>> {
         StreamExt::next(self).await
     }
 
-    /// Every item, in memory at once.
+    /// Collects all items in memory.
     ///
     /// # Errors
     /// The first item that could not be read.
     ///
     /// # Cancel safety
-    /// What was read is lost if the future is dropped; the parts stay in the store.
+    /// If the future is dropped, the items read so far are lost. The parts stay in the store.
     pub async fn collect(mut self) -> Result<Vec<T>> {
         let mut all = Vec::new();
         while let Some(item) = self.next().await {
@@ -341,7 +345,7 @@ impl<T> Stream for PartStream<T> {
 }
 
 impl<T> PartStream<T> {
-    /// What a part comes to for the reader, if it comes to anything. After an error there are no more parts.
+    /// Converts a part to the item that the reader wants, or `None` if the reader skips it. An error ends the stream.
     fn item(&mut self, part: Result<SettledPart>) -> Option<Result<T>> {
         let item = part.and_then(&self.read).transpose();
         if let Some(Err(_)) = item {
@@ -360,12 +364,12 @@ impl Rows {
         (self.next, self.ahead) = (Next::End, None);
     }
 
-    /// The next part, by a future that keeps nothing.
+    /// Returns the next part. The future holds no state, so it can be dropped at any time.
     async fn next_part(&mut self) -> Option<Result<SettledPart>> {
         std::future::poll_fn(|context| self.poll_part(context)).await
     }
 
-    /// The next part, with its output if that is asked for.
+    /// Polls the next part, with its output if the reader needs outputs.
     fn poll_part(&mut self, context: &mut std::task::Context<'_>) -> Poll<Option<Result<SettledPart>>> {
         loop {
             if let (Some(ahead), Next::Page(page)) = (&mut self.ahead, &mut self.next) {
@@ -396,7 +400,7 @@ impl Rows {
     }
 }
 
-/// Iterates over parts in a join that is a plain function.
+/// An iterator over parts, for a join that is a plain function.
 #[derive(Debug)]
 pub struct PartIter<T>(PartStream<T>);
 
@@ -423,9 +427,9 @@ impl<T: 'static> Iterator for PartIter<T> {
 }
 
 impl<T> PartIter<T> {
-    /// The next part, however long it has to be waited for.
+    /// Returns the next part. Blocks until it has been read.
     fn next_part(&mut self) -> Option<Result<SettledPart>> {
-        // Most parts are at hand: they are in the page that was read.
+        // Most parts are in the page that has been read already, so there is nothing to wait for.
         if let Some(part) = self.0.rows.next_part().now_or_never() {
             return part;
         }
@@ -445,7 +449,7 @@ impl<T> PartIter<T> {
     }
 }
 
-/// Parts that are in memory already.
+/// Parts that are in memory.
 #[derive(Debug)]
 struct Fixed(Vec<SettledPart>);
 

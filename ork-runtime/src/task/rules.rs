@@ -1,7 +1,8 @@
-//! What a task's schema demands of its inputs beyond what serde checks by reading them: ranges, lengths, patterns.
+//! The constraints that a task's schema puts on its inputs, beyond those that serde checks: ranges, lengths,
+//! patterns.
 //!
-//! A type says it with `#[schemars(range(min = 1))]`, `length`, `regex` and the like. A `format` is a note for readers,
-//! as JSON Schema has it; and a set takes what is there twice once.
+//! A type declares them with `#[schemars(range(min = 1))]`, `length`, `regex` and the like. A `format` is only an
+//! annotation, as JSON Schema defines it. Duplicates in the input of a set are accepted and merged.
 
 use std::sync::OnceLock;
 
@@ -9,18 +10,18 @@ use super::def::TaskDef;
 use super::error::InputError;
 use crate::id::Fingerprint;
 
-/// The rules of one function, made ready when they are first needed. Most functions have none, and then it costs one
-/// look to know that.
+/// The constraints of one function. They are prepared on first use. Most functions have none; for these, each further
+/// check is a single load.
 #[derive(Debug)]
 pub struct Rules {
-    /// The name of the schema, for messages.
+    /// The fingerprint of the input schema.
     fingerprint: OnceLock<Fingerprint>,
     #[cfg(feature = "constraints")]
     ready: OnceLock<Option<Box<jsonschema::Validator>>>,
 }
 
 impl Rules {
-    /// Rules that nobody has asked for yet.
+    /// Creates constraints that have not been prepared yet.
     #[expect(clippy::new_without_default, reason = "only expanded code makes one")]
     pub const fn new() -> Self {
         Self {
@@ -32,7 +33,7 @@ impl Rules {
 }
 
 impl TaskDef {
-    /// The fingerprint of the schema of its input, made when it is first needed.
+    /// The fingerprint of the input schema. It is computed on first use.
     pub fn fingerprint(&self) -> Fingerprint {
         *self.rules.fingerprint.get_or_init(|| {
             let schema = super::schema::whole(|generator| super::schema::input(self, generator));
@@ -43,7 +44,7 @@ impl TaskDef {
 
 #[cfg(not(feature = "constraints"))]
 impl TaskDef {
-    /// Checks nothing: this program was built without the feature `constraints`.
+    /// Accepts every body, because this program was built without the feature `constraints`.
     ///
     /// # Errors
     /// None.
@@ -62,16 +63,16 @@ mod checked {
     use super::{InputError, TaskDef};
     use crate::task::def::Param;
 
-    /// Values that are longer are not repeated in an error.
+    /// The maximum length of a value that is repeated in an error message.
     const LONGEST: usize = 100;
 
     impl TaskDef {
-        /// Checks a body against what the schema demands and serde does not check.
+        /// Checks a body against the constraints of the schema that serde does not check.
         ///
-        /// What serde refuses as well is not reported: it says it better.
+        /// Errors that serde finds as well are not reported here, because serde's messages are better.
         ///
         /// # Errors
-        /// `Wrong`: which input breaks which rule.
+        /// [`InputError::Wrong`] with the input and the constraint that it violates.
         pub fn check_rules(&self, body: &[u8]) -> Result<(), InputError> {
             let Some(validator) = self.rules.ready.get_or_init(|| validator(self)) else { return Ok(()) };
             let Ok(input) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
@@ -80,7 +81,7 @@ mod checked {
         }
     }
 
-    /// What checks the rules of a function, if it has any.
+    /// Returns a validator for the constraints of a function, or `None` if it has none.
     fn validator(def: &TaskDef) -> Option<Box<jsonschema::Validator>> {
         let schema = schema(def);
         if !has_rules(&schema) {
@@ -114,7 +115,7 @@ mod checked {
         json!({ "allOf": whole, "$defs": generator.take_definitions(true) })
     }
 
-    /// Whether there is a rule anywhere in a schema.
+    /// Whether a schema contains a constraint anywhere.
     fn has_rules(schema: &Value) -> bool {
         match schema {
             Value::Object(schema) => {
@@ -125,13 +126,13 @@ mod checked {
         }
     }
 
-    /// Whether a keyword of a schema demands what serde does not check by the type alone.
+    /// Whether a keyword is a constraint that serde does not check by the type alone.
     fn is_rule(schema: &Map<String, Value>, keyword: &str) -> bool {
         let is = |keyword: &str, value: u64| schema.get(keyword).and_then(Value::as_u64) == Some(value);
         match keyword {
-            // A property may have any name.
+            // A property can have the name of a keyword, but its value is a schema then.
             _ if !schema.get(keyword).is_some_and(|value| value.is_number() || value.is_string()) => false,
-            // The range of the type itself.
+            // The bounds of the integer type itself are not constraints.
             "minimum" | "maximum" => {
                 let format = schema.get("format").and_then(Value::as_str).unwrap_or_default();
                 let bound = schema.get(keyword).and_then(Value::as_i64);
@@ -145,9 +146,9 @@ mod checked {
                 };
                 bound != Some(if keyword == "minimum" { low } else { high })
             }
-            // A `char`.
+            // The lengths of a `char` are not a constraint.
             "minLength" | "maxLength" => !(is("minLength", 1) && is("maxLength", 1)),
-            // An array of fixed length.
+            // The length of a fixed-size array is not a constraint.
             "minItems" | "maxItems" => schema.get("minItems") != schema.get("maxItems"),
             "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" | "pattern" | "minProperties" | "maxProperties" => {
                 true
@@ -156,7 +157,7 @@ mod checked {
         }
     }
 
-    /// The rule that an error is about; `None` if it is about something that serde decides.
+    /// Returns the violated constraint, or `None` if the error is one that serde reports.
     fn broken(error: &ValidationError<'_>) -> Option<InputError> {
         let rule = match error.kind() {
             Kind::Minimum { .. }
@@ -171,7 +172,7 @@ mod checked {
             | Kind::MaxItems { .. }
             | Kind::MinProperties { .. }
             | Kind::MaxProperties { .. } => error,
-            // Of several forms it is the one that is wrong by rules alone.
+            // Of several alternatives, report the one that violates nothing but constraints.
             Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
                 return context.iter().find_map(|form| {
                     let broken: Option<Vec<_>> = form.iter().map(broken).collect();
@@ -185,7 +186,7 @@ mod checked {
         Some(InputError::Wrong { field: path(rule), message })
     }
 
-    /// Where an error is, as serde's errors say it: `size.width`, `items[3]`.
+    /// The path of an error in the notation of serde's errors: `size.width`, `items[3]`.
     fn path(error: &ValidationError<'_>) -> String {
         let mut path = String::new();
         for segment in error.instance_path() {

@@ -1,11 +1,11 @@
-//! The JSON Schemas of tasks: what a function takes and returns.
+//! The JSON Schemas of tasks: what a function takes and what it returns.
 
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
 use super::def::{Param, TaskDef};
 
-/// The schema of a function's input: an object with a property for each input, or the type of its whole body.
+/// The schema of a function's input: an object with a property for each input, or the type of the whole body.
 pub(crate) fn input(def: &TaskDef, generator: &mut SchemaGenerator) -> Value {
     let (mut properties, mut required) = (Map::new(), Vec::new());
     for param in def.params {
@@ -27,15 +27,15 @@ pub(crate) fn input(def: &TaskDef, generator: &mut SchemaGenerator) -> Value {
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 
-/// What the parameter is called that takes the whole body.
+/// The name of the parameter that takes the whole body.
 pub(crate) const WHOLE: &str = "input";
 
-/// Whether a function takes its whole body as one value.
+/// Whether a function takes the whole body as one value.
 pub(crate) fn takes_whole(def: &TaskDef) -> bool {
     def.params.iter().any(|param| matches!(param, Param::Body { .. }))
 }
 
-/// A schema that stands alone: the types that it names are in it.
+/// Returns a self-contained schema, which includes the types that it refers to.
 pub(crate) fn whole(schema: impl FnOnce(&mut SchemaGenerator) -> Value) -> Value {
     let mut generator = SchemaGenerator::default();
     let mut schema = schema(&mut generator);

@@ -1,4 +1,4 @@
-//! `State<T>`: what the application gives its tasks, by type.
+//! [`State`]: values that the application gives to its tasks, by type.
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
@@ -6,9 +6,10 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A value that the application gave to [`crate::OrkBuilder::state`], as a parameter of a task.
+/// A parameter of a task that holds a value given to [`crate::OrkBuilder::state`].
 ///
-/// It is shared by all tasks of the process, is not part of their input, and is checked when the process starts.
+/// All tasks of the process share it. It is not part of their input, and its presence is checked when the process
+/// starts.
 ///
 /// ```
 /// use ork::State;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 pub struct State<T: ?Sized>(Arc<T>);
 
 impl<T> State<T> {
-    /// A state for a unit test that calls a task as a plain function.
+    /// Creates a state for a unit test that calls a task as a plain function.
     pub fn for_test(value: T) -> Self {
         Self(Arc::new(value))
     }
@@ -47,19 +48,19 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for State<T> {
 
 type Value = Arc<dyn Any + Send + Sync>;
 
-/// Every state of one process, by type.
+/// All states of a process, by type.
 #[derive(Default, Clone)]
 pub struct States {
     by_type: Arc<HashMap<TypeId, (&'static str, Value)>>,
 }
 
 impl States {
-    /// Adds a value; answers whether there was none of its type.
+    /// Adds a value. Returns whether it is the first one of its type.
     pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) -> bool {
         Arc::make_mut(&mut self.by_type).insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value))).is_none()
     }
 
-    /// The state of this type.
+    /// Returns the state of this type, if there is one.
     pub fn get<T: Send + Sync + 'static>(&self) -> Option<State<T>> {
         let (_, value) = self.by_type.get(&TypeId::of::<T>())?;
         Arc::clone(value).downcast().ok().map(State)
@@ -70,7 +71,7 @@ impl States {
         self.by_type.contains_key(&type_id)
     }
 
-    /// The names of the types there are.
+    /// The names of the types of all states, sorted.
     pub fn names(&self) -> Vec<&'static str> {
         let mut names: Vec<_> = self.by_type.values().map(|(name, _)| *name).collect();
         names.sort_unstable();

@@ -1,4 +1,5 @@
-//! Waiting where a plain iterator asks for the next part, on any kind of thread, without a panic and without a deadlock.
+//! Blocking waits for the next part, for iterators that are not async. They work on any kind of thread, without
+//! panics and deadlocks.
 
 use std::future::Future;
 use std::panic::resume_unwind;
@@ -10,11 +11,11 @@ use tokio::sync::oneshot;
 use super::error::{Error, Result};
 
 tokio::task_local! {
-    /// Set while the engine polls a join as a task of a runtime with several threads.
+    /// Set while the engine polls a join as a task of a multi-threaded runtime.
     static JOINS: ();
 }
 
-/// The runtime that a future needs, and the thread on which it was running.
+/// The runtime that a future needs, and the thread on which it was created.
 #[derive(Debug, Clone)]
 pub(crate) struct Home {
     runtime: Option<Handle>,
@@ -22,15 +23,16 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Where the caller is.
+    /// Returns the runtime and the thread of the caller.
     pub(crate) fn here() -> Self {
         Self { runtime: Handle::try_current().ok(), thread: std::thread::current().id() }
     }
 
-    /// Waits for a future, which the runtime polls meanwhile; the calling thread is blocked.
+    /// Blocks the calling thread until the runtime has polled the future to its end.
     ///
     /// # Errors
-    /// Where nothing could poll the future: on the only thread of its runtime, without a runtime, or after its end.
+    /// If nothing could poll the future: on the only thread of its runtime, without a runtime, or after the runtime
+    /// has ended.
     pub(crate) fn wait<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Result<T> {
         let Some(runtime) = &self.runtime else {
             return Err(Error::permanent(
@@ -45,22 +47,24 @@ impl Home {
             ));
         }
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
-        // It ends with this call, which waits for it: no shutdown has to.
+        // The spawned task ends before this call returns, so a shutdown never has to wait for it.
         runtime.spawn(async move { answer.send(future.await) });
         let wait = || answered.recv().map_err(|_dropped| Error::new("the tokio runtime ended while a part was read"));
-        // The other tasks of this thread move to another one meanwhile.
+        // The other tasks of this thread move to another thread in the meantime.
         if JOINS.try_with(|()| ()).is_ok() { tokio::task::block_in_place(wait) } else { wait() }
     }
 }
 
-/// Polls the future of a join so that it may [wait](Home::wait).
+/// Polls the future of a join in a way that allows it to [wait](Home::wait).
 ///
-/// On a tokio runtime with one thread, that thread has to read the parts: the join is polled on another one.
+/// On a single-threaded tokio runtime, that thread is needed to read the parts, so the join is polled on another
+/// thread.
 ///
 /// # Cancel safety
-/// The future of the join is dropped, too; on a runtime with one thread soon after.
+/// If the future is dropped, the future of the join is dropped, too. On a single-threaded runtime this happens soon
+/// after.
 pub(crate) async fn join<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
-    // Without tokio nothing could be waited for: `Home::wait` refuses it.
+    // Without tokio, nothing can wait: `Home::wait` returns an error.
     let Ok(runtime) = Handle::try_current() else { return future.await };
     if runtime.runtime_flavor() != RuntimeFlavor::CurrentThread {
         return JOINS.scope((), future).await;
@@ -83,7 +87,7 @@ pub(crate) async fn join<T: Send + 'static>(future: impl Future<Output = T> + Se
     match output.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(Some(output)) => output,
         Err(Ok(panic)) => resume_unwind(panic),
-        // The runtime ends, and drops this future, too.
+        // The runtime is shutting down and drops this future as well.
         Ok(None) | Err(Err(_)) => std::future::pending().await,
     }
 }
@@ -99,7 +103,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_mins(1);
 
-    /// A future that nothing but its runtime can finish.
+    /// A future that only its runtime can complete.
     async fn timer() -> u8 {
         tokio::time::sleep(Duration::from_millis(1)).await;
         7
@@ -113,13 +117,13 @@ mod tests {
         Builder::new_current_thread().enable_all().build().unwrap()
     }
 
-    /// Spawns a future on a runtime, and its outcome, unless it hangs.
+    /// Runs a future on a runtime and returns its output. Panics if it hangs.
     fn spawned<T: Send + 'static>(runtime: &Runtime, future: impl Future<Output = T> + Send + 'static) -> T {
         runtime.block_on(async { tokio::time::timeout(LONG, runtime.spawn(future)).await.unwrap().unwrap() })
     }
 
     #[test]
-    fn a_join_waits_on_every_thread_of_its_runtime_at_once() {
+    fn joins_wait_on_all_runtime_threads_at_once() {
         for runtime in [threads(1), threads(2), one_thread()] {
             let joins = (0..8).map(|_| {
                 runtime.spawn(async {
@@ -136,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_outside_of_the_runtime_wait() {
+    fn threads_outside_the_runtime_can_wait() {
         for runtime in [threads(1), one_thread()] {
             let waited = spawned(&runtime, async {
                 let home = Home::here();
@@ -150,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_local_set_waits_where_other_threads_can_read() {
+    fn local_set_can_wait_if_other_threads_can_read() {
         let runtime = threads(1);
         let waited = LocalSet::new().block_on(&runtime, async {
             tokio::task::spawn_local(async { Home::here().wait(timer()) }).await.unwrap()
@@ -159,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_is_refused_where_it_would_block_what_is_waited_for() {
+    fn waiting_fails_where_it_would_deadlock() {
         let runtime = one_thread();
         let alone = spawned(&runtime, async { Home::here().wait(timer()) }).unwrap_err();
         assert!(alone.to_string().contains("`collect().await`"), "{alone}");
@@ -170,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_join_that_panics_panics_and_one_that_is_dropped_is_dropped() {
+    fn panic_and_drop_of_a_join_are_passed_on() {
         for runtime in [threads(1), one_thread()] {
             let panicked = runtime.block_on(runtime.spawn(async { join(async { panic!("no sum") }).await }));
             let panic = panicked.unwrap_err().into_panic();

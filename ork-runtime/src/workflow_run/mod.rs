@@ -1,6 +1,7 @@
-//! The flow of a run: which tasks of its workflow have ended, and which begin next. Pure.
+//! The state of a workflow run: which of its steps have ended, and which start next. Pure code.
 //!
-//! It is changed by the transaction in which the job of a task ends, so that what follows is owed with that end.
+//! It is updated in the transaction that ends the job of a step, so the steps that follow are enqueued together with
+//! that end.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -14,35 +15,35 @@ use crate::job::{Effect, Job, State};
 use crate::mutant::{self, Mutant};
 use crate::role::JobRole;
 
-/// The task that begins the runs of workflows.
+/// The task that starts workflow runs.
 pub const RUN: &str = "ork.run";
-/// The task that starts others by the clock.
+/// The task that starts other jobs at scheduled times.
 pub const SCHEDULE: &str = "ork.schedule";
 /// The task that runs functions in Python files.
 pub const PYTHON: &str = "ork.python";
 /// The task that runs programs.
 pub const PROCESS: &str = "ork.process";
 
-/// How far a task of a run is.
+/// The state of a step in a workflow run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepState {
-    /// Tasks that it needs have not ended.
+    /// The steps that it needs have not all ended.
     Waiting,
-    /// Its job is there.
+    /// The job of the step exists and has not ended.
     Started,
-    /// Its job ended well.
+    /// The job of the step succeeded.
     Succeeded,
-    /// Its job failed.
+    /// The job of the step failed.
     Failed,
-    /// Its job was cancelled.
+    /// The job of the step was cancelled.
     Cancelled,
-    /// A task that it needs did not succeed, so it never runs.
+    /// A step that it needs did not succeed, so this step does not run.
     Skipped,
 }
 
 impl StepState {
-    /// Whether it has ended, for now.
+    /// Whether the step has ended. It can run again if the run is resumed.
     pub const fn is_final(self) -> bool {
         match self {
             Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped => true,
@@ -50,7 +51,7 @@ impl StepState {
         }
     }
 
-    /// The word for it.
+    /// The name of the state.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -63,29 +64,30 @@ impl StepState {
     }
 }
 
-/// One task of a run.
+/// A step of a workflow run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RunStep {
-    /// Its name in the workflow.
+    /// The name of the step in the workflow.
     pub name: String,
-    /// The task that its job is of.
+    /// The name of the task that the step runs.
     pub task: String,
-    /// The places of those that must have ended; all of them are before it.
+    /// The positions of the steps that must have ended before this one starts. All of them are before this step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<usize>,
-    /// Whether it runs even if one of those did not succeed.
+    /// Whether the step runs even if a step that it needs did not succeed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub run_on_failure: bool,
-    /// How far it is.
+    /// The current state of the step.
     pub state: StepState,
-    /// Why it failed, in a line.
+    /// The first line of the failure message. `None` unless the step failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// How often it was begun anew, because one that it needs was taken up after it had begun; each time with a job
-    /// of its own.
+    /// How often the step has started again because a step that it needs was resumed after this one had started. Each
+    /// time it runs as a new job.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub restarts: u32,
-    /// Whether one that it needs was taken up since it has begun, so that it begins anew once it has ended.
+    /// Whether a step that it needs was resumed after this one had started. This step then starts again once it has
+    /// ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stale: bool,
 }
@@ -96,13 +98,14 @@ const fn is_zero(n: &u32) -> bool {
 }
 
 impl RunStep {
-    /// A step that waits, of this task and with this name.
+    /// Creates a waiting step with this name, which runs this task.
     pub const fn new(name: String, task: String) -> Self {
         let state = StepState::Waiting;
         Self { name, task, needs: Vec::new(), run_on_failure: false, state, why: None, restarts: 0, stale: false }
     }
 
-    /// The id of its job in this run, which is there once it has begun; always the same one until it begins anew.
+    /// Returns the id of the step's job. The job exists once the step has started. The id stays the same until the
+    /// step starts again.
     pub fn job(&self, run: JobId) -> JobId {
         match self.restarts {
             0 => run.below(format!("task {}", self.name).as_bytes()),
@@ -110,7 +113,8 @@ impl RunStep {
         }
     }
 
-    /// What it is given has changed: it begins anew, at once or after the end of the one that is under way.
+    /// Makes the step run again because its input has changed: at once, or after the end of the job that is still
+    /// running.
     const fn restart(&mut self) {
         match self.state {
             StepState::Waiting => {}
@@ -124,16 +128,16 @@ impl RunStep {
     }
 }
 
-/// The tasks of a run; each one stands after those it needs.
+/// A workflow run: its steps, in an order in which each step comes after those that it needs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WorkflowRun {
-    /// The workflow's name.
+    /// The name of the workflow.
     pub workflow: String,
-    /// Its tasks.
+    /// The steps of the run.
     pub steps: Vec<RunStep>,
 }
 
-/// A plan that no checker has made.
+/// A plan that did not come from the workflow checker, because its steps are not in order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("task {at} of the plan, `{name}`, needs task {needs}, which does not stand before it")]
 pub struct UnorderedPlan {
@@ -142,14 +146,14 @@ pub struct UnorderedPlan {
     needs: usize,
 }
 
-/// No more is kept of why a task failed; its job has all of it.
+/// The maximum length of the failure message of a step. The job of the step has the full message.
 const LONGEST: usize = 200;
 
 impl WorkflowRun {
-    /// A run of this plan that has not begun.
+    /// Creates a run of this plan that has not started.
     ///
     /// # Errors
-    /// When a task needs one that does not stand before it.
+    /// If a step needs a step that does not come before it.
     pub fn of(plan: &Plan) -> Result<Self, UnorderedPlan> {
         let mut steps = Vec::with_capacity(plan.tasks.len());
         for (at, step) in plan.tasks.iter().enumerate() {
@@ -170,19 +174,19 @@ impl WorkflowRun {
         Ok(Self { workflow: plan.name.clone(), steps })
     }
 
-    /// The jobs that a retry of this run takes up, one after the other: those of the tasks that did not end well.
+    /// Returns the jobs that a retry of this run resumes, in order: those of the steps that failed or were cancelled.
     pub fn unsuccessful_jobs(&self, run: JobId) -> Vec<JobId> {
         let unsuccessful_jobs =
             self.steps.iter().filter(|step| matches!(step.state, StepState::Failed | StepState::Cancelled));
         unsuccessful_jobs.map(|step| step.job(run)).collect()
     }
 
-    /// The jobs of the tasks that have begun and not ended.
+    /// Returns the jobs of the steps that have started and not ended.
     pub(crate) fn begun(&self, run: JobId) -> Vec<JobId> {
         self.steps.iter().filter(|step| step.state == StepState::Started).map(|step| step.job(run)).collect()
     }
 
-    /// The tasks that begin now; those that never will are skipped.
+    /// Starts the steps that are ready and returns their positions. Steps that can no longer run are skipped.
     pub(crate) fn begin(&mut self) -> Vec<usize> {
         let mut begun = Vec::new();
         for at in 0..self.steps.len() {
@@ -190,7 +194,7 @@ impl WorkflowRun {
             let Some(step) = from.first_mut().filter(|step| step.state == StepState::Waiting) else { continue };
             let mut needs = step.needs.iter().filter_map(|needs| before.get(*needs)).map(|step| step.state);
             let all_ended = mutant::is_on(Mutant::BeginsTasksEarly) || needs.clone().all(StepState::is_final);
-            // What was skipped did not succeed, so this goes down to the last one in one pass.
+            // A skipped step counts as not succeeded, so a single pass skips everything that depends on it.
             if needs.any(|state| state.is_final() && state != StepState::Succeeded) && !step.run_on_failure {
                 step.state = StepState::Skipped;
             } else if all_ended {
@@ -201,7 +205,7 @@ impl WorkflowRun {
         begun
     }
 
-    /// The job of a task has ended so.
+    /// Records how the job of a step ended.
     pub(crate) fn ended(&mut self, at: usize, state: State, failure: Option<&Failure>) {
         let Some(step) = self.steps.get_mut(at) else { return };
         let line =
@@ -218,8 +222,8 @@ impl WorkflowRun {
         }
     }
 
-    /// The job of a task that had ended goes on: what was skipped may run after all, and what ran without what this one
-    /// returns runs anew with it.
+    /// Records that the job of a step has been resumed. Skipped steps may run after all, and steps that ran without
+    /// the output of this one run again.
     pub(crate) fn reopened(&mut self, at: usize) {
         self.unskip();
         let mut goes_on = vec![false; self.steps.len()];
@@ -236,19 +240,19 @@ impl WorkflowRun {
         }
     }
 
-    /// What was skipped waits again.
+    /// Makes the skipped steps wait again.
     pub(crate) fn unskip(&mut self) {
         let skipped = self.steps.iter_mut().filter(|step| step.state == StepState::Skipped);
         skipped.for_each(|step| step.state = StepState::Waiting);
     }
 
-    /// What has not begun when the run ends never will, unless it is taken up.
+    /// Skips the steps that have not started when the run ends. Only a resume of the run can start them.
     pub(crate) fn skip_waiting(&mut self) {
         let waiting = self.steps.iter_mut().filter(|step| step.state == StepState::Waiting);
         waiting.for_each(|step| step.state = StepState::Skipped);
     }
 
-    /// How the run ends, and why not well; `None` as long as it goes on.
+    /// Returns the final state of the run and the failure, or `None` while steps are still open.
     pub(crate) fn verdict(&self) -> Option<(State, Option<Failure>)> {
         if !self.steps.iter().all(|step| step.state.is_final()) {
             return None;
@@ -276,7 +280,7 @@ impl WorkflowRun {
 }
 
 impl Job {
-    /// The place and the name of the task that it is in its run.
+    /// The position and the name of the step that the job runs, if it runs one.
     pub fn step(&self) -> Option<(usize, &str)> {
         match self.role.as_deref()? {
             JobRole::Step { at, name } => Some((*at, name)),
@@ -284,7 +288,7 @@ impl Job {
         }
     }
 
-    /// The flow, if it is a run that has begun.
+    /// The state of the workflow run, if the job is a run that has started.
     pub fn workflow_run(&self) -> Option<&WorkflowRun> {
         match self.role.as_deref()? {
             JobRole::Workflow(run) => Some(run),
@@ -299,14 +303,14 @@ impl Job {
         }
     }
 
-    /// If this is a run, and that is the job of one of its tasks: the one that counts now. It is another one if the
-    /// task has begun anew, or is about to.
+    /// If this job is a workflow run and `task` is the job of one of its steps, returns the position of the step and
+    /// the id of the job that counts for it. That is another job if the step has started again or is about to.
     pub(crate) fn counted(&self, task: &Self) -> Option<(usize, JobId)> {
         let (at, _) = task.step()?;
         Some((at, self.workflow_run()?.steps.get(at)?.job(self.id)))
     }
 
-    /// Begins a claimed run, or goes on with it: from now on it waits for its tasks.
+    /// Starts or resumes a claimed run, which then waits for its steps.
     pub(crate) fn wait_for_steps(&mut self, run: &WorkflowRun) {
         match self.workflow_run_mut() {
             Some(run) => run.unskip(),
@@ -315,13 +319,14 @@ impl Job {
         (self.state, self.failure) = (State::Waiting, None);
     }
 
-    /// The tasks that begin now, if it is a run that goes on.
+    /// Starts the steps that are ready and returns their positions. Returns none if the job is not a run that can go
+    /// on.
     pub(crate) fn start_ready_steps(&mut self) -> Vec<usize> {
         let goes_on = self.state == State::Waiting && self.accepts_children();
         self.workflow_run_mut().filter(|_| goes_on).map(WorkflowRun::begin).unwrap_or_default()
     }
 
-    /// Ends a run whose last task has ended, or whose tasks have, if it was interrupted.
+    /// Ends the run if its last step has ended or, after it was cancelled, if none of its jobs is open.
     pub(crate) fn end_workflow(&mut self, now: Timestamp) -> Vec<Effect> {
         if self.state != State::Waiting || self.own_work_ended() {
             return Vec::new();

@@ -1,4 +1,5 @@
-//! Flows by hand, and random ones: what begins, what is skipped, what runs anew, and how it ends.
+//! Tests of workflow runs with fixed and random graphs: which steps start, are skipped or run again, and how the run
+//! ends.
 
 use proptest::prelude::*;
 
@@ -18,9 +19,9 @@ fn stages(run: &WorkflowRun) -> Vec<StepState> {
 }
 
 #[test]
-fn a_failure_skips_what_rests_on_it_and_independent_branches_go_on() {
+fn failed_step_skips_its_dependents_and_other_branches_continue() {
     use StepState::{Failed, Skipped, Started, Succeeded, Waiting};
-    // 0 -> 1 -> 2, 0 -> 3, {2, 3} -> 4 anyway
+    // 0 -> 1 -> 2, 0 -> 3, {2, 3} -> 4, and 4 runs on failure.
     let mut run = run(&[(&[], false), (&[0], false), (&[1], false), (&[0], false), (&[2, 3], true)]);
     assert_eq!(run.begin(), [0]);
     run.ended(0, State::Succeeded, None);
@@ -35,7 +36,7 @@ fn a_failure_skips_what_rests_on_it_and_independent_branches_go_on() {
     let (state, failure) = run.verdict().unwrap();
     assert_eq!(state, State::Failed);
     assert_eq!(failure.unwrap().message, "1 of 5 tasks failed, and 1 was skipped; `t1`: no luck");
-    // Taken up again, what was skipped runs after all, and what ran without it runs with it.
+    // After a resume, the skipped step runs, and the step that ran without it runs again.
     run.reopened(1);
     assert_eq!(stages(&run), [Succeeded, Started, Waiting, Succeeded, Waiting]);
     run.ended(1, State::Succeeded, None);
@@ -47,15 +48,15 @@ fn a_failure_skips_what_rests_on_it_and_independent_branches_go_on() {
 }
 
 #[test]
-fn what_ran_on_a_failure_runs_anew_once_that_was_taken_up_and_never_twice_at_once() {
+fn step_that_ran_on_failure_runs_again_after_a_resume_but_never_concurrently() {
     use StepState::{Failed, Skipped, Started, Succeeded, Waiting};
-    // 0 -> 1 anyway -> 2, 3 beside them
+    // 0 -> 1 -> 2, where 1 runs on failure; 3 is independent.
     let mut run = run(&[(&[], false), (&[0], true), (&[1], false), (&[], false)]);
     assert_eq!(run.begin(), [0, 3]);
     run.ended(0, State::Failed, None);
     assert_eq!(run.begin(), [1]);
     let (id, first) = (JobId::new(), run.steps[1].clone());
-    // It is under way, and what it was given is not what it will be given.
+    // Step 1 is running with an input that is now outdated.
     run.reopened(0);
     assert_eq!((stages(&run), run.steps[1].stale), (vec![Started, Started, Waiting, Started], true));
     run.ended(0, State::Succeeded, None);
@@ -64,7 +65,7 @@ fn what_ran_on_a_failure_runs_anew_once_that_was_taken_up_and_never_twice_at_onc
     assert_eq!(stages(&run), [Succeeded, Waiting, Waiting, Started]);
     assert_eq!(run.begin(), [1]);
     assert_ne!(run.steps[1].job(id), first.job(id));
-    // What ended is begun anew, too; what does not rest on it stays.
+    // A step that has ended starts again as well. Steps that do not depend on it stay unchanged.
     run.ended(1, State::Failed, None);
     run.ended(3, State::Succeeded, None);
     assert_eq!(run.begin(), Vec::<usize>::new());
@@ -73,10 +74,11 @@ fn what_ran_on_a_failure_runs_anew_once_that_was_taken_up_and_never_twice_at_onc
     assert_eq!((stages(&run), run.steps[1].restarts), (vec![Succeeded, Started, Waiting, Succeeded], 1));
 }
 
-/// The tasks that one needs, and whether it runs anyway.
+/// The steps that a step needs, and whether it runs on failure.
 type Needs = (Vec<usize>, bool);
 
-/// A graph: for each task those it needs, and whether it runs anyway; then the order and the way in which they end.
+/// A random graph: the needs of each step and whether it runs on failure. Then the order in which the steps end, and
+/// whether they succeed.
 fn graphs() -> impl Strategy<Value = (Vec<Needs>, Vec<(usize, bool)>)> {
     let steps = (1_usize..12).prop_flat_map(|n| {
         let step = |at: usize| (proptest::collection::vec(0..at.max(1), 0..=at.min(3)), any::<bool>());
@@ -87,7 +89,7 @@ fn graphs() -> impl Strategy<Value = (Vec<Needs>, Vec<(usize, bool)>)> {
 
 proptest! {
     #[test]
-    fn each_task_begins_at_most_once_after_all_it_needs_and_the_run_ends((steps, ends) in graphs()) {
+    fn each_step_starts_at_most_once_after_its_needs_and_the_run_ends((steps, ends) in graphs()) {
         let mut steps = steps;
         steps[0].0.clear();
         for (needs, _) in &mut steps {
@@ -123,7 +125,7 @@ proptest! {
     }
 
     #[test]
-    fn no_task_ends_well_with_what_another_returned_before_it_was_taken_up((mut steps, ends) in graphs()) {
+    fn steps_never_succeed_with_outputs_from_before_a_resume((mut steps, ends) in graphs()) {
         steps[0].0.clear();
         let shape: Vec<_> = steps.iter().map(|(needs, run_on_failure)| (needs.as_slice(), *run_on_failure)).collect();
         let mut run = run(&shape);
@@ -142,7 +144,7 @@ proptest! {
                 if run.verdict().unwrap().0 == State::Succeeded {
                     break;
                 }
-                // The whole run, as its worker does it.
+                // Resumes the whole run, as its worker does.
                 for (at, restarts) in taken_up {
                     if failed(&run).contains(&(at, restarts)) {
                         run.reopened(at);

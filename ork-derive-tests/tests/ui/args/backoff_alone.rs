@@ -1,4 +1,4 @@
-//! A pause between attempts where there is only one.
+//! A pause between attempts although there is only one attempt.
 
 use ork::task;
 

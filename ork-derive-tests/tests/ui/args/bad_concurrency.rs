@@ -1,4 +1,4 @@
-//! What limits calls is a number from 1 on, and a key beside it.
+//! Invalid concurrency limits: a limit is a number from 1, with an optional key.
 
 use ork::task;
 

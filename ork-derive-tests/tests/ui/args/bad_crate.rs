@@ -1,4 +1,4 @@
-//! A path of ork's crate that is none.
+//! An invalid path of ork's crate.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! A policy that does not exist.
+//! An unknown policy.
 
 use ork::task;
 

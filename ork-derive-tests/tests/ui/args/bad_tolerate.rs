@@ -1,4 +1,4 @@
-//! Tolerances that are none.
+//! Invalid tolerances.
 
 use ork::task;
 

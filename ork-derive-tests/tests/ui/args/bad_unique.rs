@@ -1,4 +1,4 @@
-//! A unique key is a name.
+//! Invalid unique keys: a key is a name.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! A page holds at least one part.
+//! A page of zero parts: it must have at least one.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! Three mistakes of the attribute and three of the signature, in one go.
+//! Three mistakes in the attribute and three in the signature, reported together.
 
 #![allow(unused, non_camel_case_types)]
 

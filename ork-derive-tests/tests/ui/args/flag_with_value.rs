@@ -1,4 +1,4 @@
-//! A word that takes no value.
+//! An option that takes no value.
 
 use ork::task;
 

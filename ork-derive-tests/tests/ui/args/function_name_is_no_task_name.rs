@@ -1,4 +1,4 @@
-//! A function whose name has letters that a queue's name may not have.
+//! A function whose name contains letters that a queue's name may not have.
 
 use ork::task;
 

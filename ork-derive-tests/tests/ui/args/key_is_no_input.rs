@@ -1,4 +1,4 @@
-//! The key of a limit is one of the inputs.
+//! A concurrency key that is not an input.
 
 use ork::{Context, task};
 

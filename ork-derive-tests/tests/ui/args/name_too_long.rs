@@ -1,4 +1,4 @@
-//! A name that no queue can have.
+//! A name that is too long for a queue.
 
 use ork::task;
 

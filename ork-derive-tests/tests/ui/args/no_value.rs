@@ -1,4 +1,4 @@
-//! Options that need a value.
+//! Options without their required value.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! Durations that are none.
+//! Invalid durations.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! Numbers that are none, or are too large or too small.
+//! Numbers that are invalid, too large or too small.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! A value that only the compiler could work out.
+//! A value that is not a literal, so that only the compiler could evaluate it.
 
 use ork::task;
 

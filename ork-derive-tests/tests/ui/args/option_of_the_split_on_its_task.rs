@@ -1,4 +1,4 @@
-//! Options of the parts, given to a task whose split has its own, and to a join.
+//! Options about parts on a task whose split has its own options, and on a join.
 
 use ork::{Parts, task};
 
@@ -17,7 +17,7 @@ fn album_join(parts: Parts<u32>) {
     drop(parts);
 }
 
-// It splits itself.
+// This task splits itself.
 #[task(chunk = 100, on_error = "stop", tolerate = 2)]
 async fn book(context: ork::Context) -> ork::Result<()> {
     context.split(2).await

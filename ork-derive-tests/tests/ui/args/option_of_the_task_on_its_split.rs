@@ -1,4 +1,4 @@
-//! Options of the whole task, given to its split or its join.
+//! Options about the whole task on its split or its join.
 
 use ork::{Parts, task};
 

@@ -1,4 +1,4 @@
-//! One function cannot be both.
+//! A function that is both a split and a join.
 
 use ork::task;
 

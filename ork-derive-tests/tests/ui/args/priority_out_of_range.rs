@@ -1,4 +1,4 @@
-//! Priorities go from 0 to 9.
+//! A priority outside of 0 to 9.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! Options that are not written `word = value`.
+//! Options that do not have the form `word = value`.
 
 use ork::task;
 

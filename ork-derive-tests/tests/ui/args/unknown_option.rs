@@ -1,4 +1,4 @@
-//! A word that is no option: the nearest one is named, and all there are.
+//! Unknown options: the error suggests the nearest one and lists all of them.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! A split without the word: it would be a task of its own.
+//! A split without the option `part`, which makes it a separate task.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! The join of a task that splits itself returns what the task does: a job that is not split is not joined.
+//! The join of a task that splits itself must return the task's type, because a job that is not split has no join.
 
 use ork::{Context, Parts, Result, task};
 
@@ -39,7 +39,7 @@ mod plainly {
     }
 }
 
-// With a split every job is joined.
+// With a split, every job is joined.
 mod splits {
     use super::{Parts, task};
 

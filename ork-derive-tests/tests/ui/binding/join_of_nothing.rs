@@ -1,4 +1,4 @@
-//! A join whose task does not exist.
+//! A join of a task that does not exist.
 
 #![allow(unused, non_camel_case_types)]
 

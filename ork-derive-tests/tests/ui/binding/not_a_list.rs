@@ -1,4 +1,4 @@
-//! A split that yields nothing to go through.
+//! A split that does not return an iterator.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! Splits whose names leave none for the task.
+//! Splits whose names without the suffix are not valid task names.
 
 use ork::task;
 

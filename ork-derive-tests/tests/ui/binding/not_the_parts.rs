@@ -1,4 +1,4 @@
-//! A type of one's own that is called `Parts`.
+//! A user's type named `Parts`.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! A task whose output is written but never read, until a join asks for it.
+//! A task whose output can only be written, with a join that has to read it.
 
 use ork::{Parts, task};
 

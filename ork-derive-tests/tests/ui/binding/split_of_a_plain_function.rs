@@ -1,4 +1,4 @@
-//! A split whose function has no `#[task]`, and one whose task is a struct.
+//! A split of a function without `#[task]`, and a split of a struct.
 
 #![allow(unused, non_camel_case_types)]
 

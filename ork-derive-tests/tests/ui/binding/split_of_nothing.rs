@@ -1,4 +1,4 @@
-//! A split whose task does not exist.
+//! A split of a task that does not exist.
 
 #![allow(unused, non_camel_case_types)]
 

@@ -1,4 +1,4 @@
-//! One task has one join, wherever the second one stands.
+//! Two joins of one task, in different modules.
 
 use ork::{Parts, task};
 

@@ -1,4 +1,4 @@
-//! One task has one split.
+//! Two splits of one task.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! Splits that yield something else than messages of their task.
+//! Splits that do not yield messages of their task.
 
 use ork::{Result, task};
 

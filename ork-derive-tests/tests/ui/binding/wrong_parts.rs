@@ -1,4 +1,4 @@
-//! A join over other parts than its task returns.
+//! A join over parts of another type than its task returns.
 
 use ork::{Parts, task};
 

@@ -1,4 +1,4 @@
-//! Names that do not say which task they belong to.
+//! Splits and joins whose names do not end with the suffix.
 
 #![allow(unused, non_camel_case_types)]
 

@@ -1,4 +1,4 @@
-//! A mistake in a task is the only error: its callers, its split and its join have none of their own.
+//! A mistake in a task is the only error: its callers, its split and its join cause no further errors.
 
 use ork::{Parts, task};
 

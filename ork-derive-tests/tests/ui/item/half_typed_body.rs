@@ -1,4 +1,4 @@
-//! A body with an error of its own: only that error is shown.
+//! A body with a syntax error: only that error is reported.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! On whatever is no function.
+//! The attribute on items that are not functions.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! On a struct.
+//! The attribute on a struct.
 
 use ork::task;
 

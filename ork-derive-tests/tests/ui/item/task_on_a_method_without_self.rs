@@ -1,4 +1,4 @@
-//! A function inside an `impl`, which a struct cannot stand beside.
+//! A function inside an `impl`, next to which no struct can be defined.
 
 use ork::task;
 

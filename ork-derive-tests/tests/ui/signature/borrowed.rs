@@ -1,4 +1,4 @@
-//! Borrowed inputs: each message says what owns the same.
+//! Borrowed inputs: each error suggests an owned type.
 
 #![allow(unused, non_camel_case_types)]
 

@@ -1,4 +1,4 @@
-//! A context by reference.
+//! A context passed by reference.
 
 #![allow(unused, non_camel_case_types)]
 

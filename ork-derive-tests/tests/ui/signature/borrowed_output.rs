@@ -1,4 +1,4 @@
-//! What a task returns is kept, so it owns everything.
+//! Borrowed outputs: an output is stored, so it must be owned.
 
 use ork::{Result, task};
 

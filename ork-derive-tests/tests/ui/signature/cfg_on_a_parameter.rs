@@ -1,4 +1,4 @@
-//! An input that is there in some builds only.
+//! An input that exists only in some builds.
 
 #![allow(unused, non_camel_case_types)]
 

@@ -1,4 +1,4 @@
-//! Functions of another kind.
+//! Functions with qualifiers that a task cannot have.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! Generic functions: a schema has one type for each input.
+//! Generic functions: in a schema, each input has one type.
 
 #![allow(unused, non_camel_case_types)]
 

@@ -1,4 +1,4 @@
-//! Inputs and outputs without a type of their own.
+//! Inputs and outputs with `impl Trait` in place of a named type.
 
 #![allow(unused, non_camel_case_types)]
 

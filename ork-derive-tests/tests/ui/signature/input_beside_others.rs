@@ -1,4 +1,4 @@
-//! `input` is the whole body, so there is room for no other.
+//! An `input`, which is the whole body, together with other inputs.
 
 #![allow(unused, non_camel_case_types)]
 

@@ -1,4 +1,4 @@
-//! A join sees outcomes, not inputs.
+//! A join with inputs: it gets only the outcomes of the parts.
 
 #![allow(unused, non_camel_case_types)]
 

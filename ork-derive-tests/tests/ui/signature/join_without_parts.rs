@@ -1,4 +1,4 @@
-//! A join that joins nothing.
+//! A join without a parameter for the parts.
 
 #![allow(unused, non_camel_case_types)]
 

@@ -1,4 +1,4 @@
-//! Methods: there is no value to call them on.
+//! Methods: there is no value on which they could be called.
 
 #![allow(unused, non_camel_case_types)]
 

@@ -1,4 +1,4 @@
-//! Only a join has parts.
+//! `Parts` in a function that is not a join.
 
 #![allow(unused, non_camel_case_types)]
 

@@ -1,4 +1,4 @@
-//! Parameters that are no plain names.
+//! Parameters that are not plain names.
 
 #![allow(unused, non_camel_case_types)]
 

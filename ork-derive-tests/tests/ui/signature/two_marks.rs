@@ -1,4 +1,4 @@
-//! Marks that contradict, say too much, or do not exist.
+//! Attributes on parameters that contradict each other, have arguments or do not exist.
 
 #![allow(unused, non_camel_case_types)]
 

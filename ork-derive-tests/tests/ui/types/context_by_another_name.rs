@@ -1,4 +1,4 @@
-//! An alias of the context needs a mark.
+//! Aliases of the context and the state, which need an attribute on the parameter.
 
 use ork::task;
 

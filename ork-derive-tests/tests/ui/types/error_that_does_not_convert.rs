@@ -1,4 +1,4 @@
-//! An error that is no error.
+//! An error type that does not convert into `ork::Error`.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! A type that can be read, but not written into a message.
+//! An input type that can be read, but not written into a message.
 
 use ork::task;
 

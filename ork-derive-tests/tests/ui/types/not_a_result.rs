@@ -1,4 +1,4 @@
-//! A type of one's own that is called `Result`.
+//! A user's type named `Result`.
 
 use ork::task;
 

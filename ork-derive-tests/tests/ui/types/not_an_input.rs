@@ -1,4 +1,4 @@
-//! A type that does not come from JSON: one error, at the type.
+//! A type that cannot be read from JSON: a single error, at the type.
 
 use ork::task;
 

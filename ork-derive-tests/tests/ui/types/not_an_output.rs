@@ -1,4 +1,4 @@
-//! A type that does not go to JSON.
+//! A type that cannot be written as JSON.
 
 use ork::{Result, task};
 

@@ -1,4 +1,4 @@
-//! A future that cannot move between threads.
+//! A future that is not `Send`.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! A type of one's own that is called `Context`.
+//! A user's type named `Context`.
 
 use ork::task;
 

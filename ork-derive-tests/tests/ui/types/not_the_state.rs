@@ -1,4 +1,4 @@
-//! A type of one's own that is called `State`, and one without a value.
+//! A user's type named `State`, and a parameter with `#[state]` that is not a state.
 
 use ork::task;
 

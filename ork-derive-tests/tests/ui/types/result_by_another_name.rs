@@ -1,4 +1,4 @@
-//! A `Result` that the name does not tell: its errors would become outputs.
+//! Aliases of `Result` that the macro cannot recognize: their errors would become outputs.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! Parts that cannot move between threads.
+//! Parts that are not `Send`.
 
 use std::rc::Rc;
 

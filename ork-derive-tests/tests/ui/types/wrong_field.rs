@@ -1,4 +1,4 @@
-//! The message is checked like any struct.
+//! The fields of a message are checked like those of any struct.
 
 use ork::task;
 

@@ -1,4 +1,4 @@
-//! All that is wrong with a workflow, where it is named.
+//! All mistakes of a workflow, reported at the path of its file.
 
 ork::workflow!(BROKEN = "broken.yaml");
 

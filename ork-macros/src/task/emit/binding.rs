@@ -1,4 +1,5 @@
-//! What binds the functions of a task: its split says that it is there, and what rests on there being none is checked.
+//! Generates the code that connects the functions of a task: a split declares itself, and code that requires a task
+//! without a split checks that there is none.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -8,7 +9,7 @@ use super::super::model::{Model, Returns, Shape};
 use super::super::words::{Place, Role, place};
 use super::{ends, ours, output_type, put};
 
-/// The statements of one function.
+/// Returns the items for one function.
 pub(super) fn binding(args: &Args, model: &Model) -> TokenStream {
     match model.role {
         Role::Work => options(args, model),
@@ -18,7 +19,7 @@ pub(super) fn binding(args: &Args, model: &Model) -> TokenStream {
     }
 }
 
-/// Options about the parts hold for a task that splits itself; those of a split stand there.
+/// Options about parts are valid on a task that splits itself. If the task has a split, they belong on the split.
 fn options(args: &Args, model: &Model) -> TokenStream {
     let message = ours(&model.function);
     let about_parts = args.given().iter().filter(|word| place(&word.to_string()) == Some(Place::Split));
@@ -34,10 +35,10 @@ fn options(args: &Args, model: &Model) -> TokenStream {
     checks.collect()
 }
 
-/// The join of a task that splits itself returns what the task returns.
+/// Checks that the join of a task that splits itself returns the type that the task returns.
 fn output(model: &Model) -> TokenStream {
     let output = output_type(&model.returns);
-    // The output keeps its own place.
+    // The output type keeps its own spans.
     let place = match &model.returns {
         Returns::Nothing => ends(&model.function),
         Returns::Value(ty) | Returns::Result(ty) => ends(ty),

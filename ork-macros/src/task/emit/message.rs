@@ -1,4 +1,4 @@
-//! The message: a struct of the function's name whose fields are the inputs, and what it answers.
+//! Generates the message: a struct with the function's name whose fields are the inputs, and its result type.
 
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
@@ -11,14 +11,14 @@ use super::super::params::{Param, What};
 use super::super::words::Role;
 use super::{ends, ours, output_type, put, task_of_work};
 
-/// The struct. A function's name is a value and this one a type, so one `use` brings both.
+/// Returns the struct. The name of a function is a value and this one a type, so a single `use` imports both.
 pub(super) fn structure(function: &Function, model: &Model) -> TokenStream {
     let (vis, name, cfgs) = (&function.vis, ours(&model.function), function.cfgs());
     let job = if model.role == Role::Work { "a job" } else { "the whole job" };
     let docs = format!(" The inputs of `{}`, to submit {job} with.", model.function.unraw());
     let unused = model.inputs().any(|input| input.name.to_string().starts_with('_'));
     let unused = unused.then(|| quote!(#[allow(clippy::pub_underscore_fields)]));
-    // A field is as visible as the function: a wider `pub` would be one that nobody can reach.
+    // A field has the visibility of the function: a plain `pub` could be unreachable.
     let fields = model.inputs().map(|Param { name, ty, docs, .. }| {
         let field = ours(name);
         let default = format!(" The input `{}`.", name.unraw());
@@ -36,7 +36,7 @@ pub(super) fn structure(function: &Function, model: &Model) -> TokenStream {
     }
 }
 
-/// What the message runs, how it is written and how it is shown.
+/// Returns the impls for what the message runs, how it is written and how it is formatted.
 pub(super) fn impls(args: &Args, model: &Model) -> TokenStream {
     let (message, shown) = (ours(&model.function), model.function.unraw().to_string());
     let (name, kind, answer) = match model.role {
@@ -60,7 +60,7 @@ pub(super) fn impls(args: &Args, model: &Model) -> TokenStream {
     }
 }
 
-/// What the whole job answers: the output of its join.
+/// Returns the impl for the result of the whole job, which is the output of its join.
 pub(super) fn joined(model: &Model) -> TokenStream {
     let output = output_type(&model.returns);
     put(ends(&ours(&model.function)), quote!(impl __ork::Joined for __Work { type Output = #output; }))
@@ -77,7 +77,7 @@ fn json(model: &Model) -> TokenStream {
     quote!(__ork::Writer::new() #(#fields)* .finish())
 }
 
-/// The name of the function's own task.
+/// Returns the name of the task that the function belongs to.
 fn own_name(args: &Args, function: &Ident) -> TokenStream {
     match args.name.value() {
         Some(name) => quote!(#name),

@@ -1,8 +1,8 @@
-//! What stands beside the function: its message, and one row in the table of tasks. Every step of either is a call of
-//! a generic function of the runtime, so that there is little to compile and nothing to understand here.
+//! Generates the items next to the function: its message, and a row in the table of tasks. They consist of calls of
+//! generic functions of the runtime, so that there is little code to compile and to read.
 //!
-//! Names that begin with two underscores are the expansion's own; everything else that it names comes through
-//! `__ork`, since a user's module may give `Option` or `str` any meaning.
+//! Names that begin with two underscores belong to the expansion. All other names go through `__ork`, because a
+//! user's module may redefine even `Option` or `str`.
 
 mod binding;
 mod message;
@@ -20,7 +20,7 @@ use super::model::{Model, Returns, Shape};
 use super::params::{Param, What};
 use super::words::Role;
 
-/// Everything beside the function, as far as it makes sense.
+/// Returns all items next to the function, as far as the function allows.
 pub(crate) fn beside(function: &Function, args: &Args, model: &Model) -> TokenStream {
     let Some(work) = model.work.as_ref().filter(|_| model.shape > Shape::Method) else {
         return TokenStream::new();
@@ -28,7 +28,7 @@ pub(crate) fn beside(function: &Function, args: &Args, model: &Model) -> TokenSt
     let cfgs = function.cfgs();
     let krate = args.krate.value().cloned().unwrap_or_else(|| quote!(::ork));
     let deprecated = function.is_deprecated().then(|| quote!(#[allow(deprecated)]));
-    // Named once, so that a task that does not exist is one error.
+    // The task is named only once, so that a missing task causes a single error.
     let alias = (model.role != Role::Work).then(|| quote!(type __Work = #work;));
     let structure = (model.role != Role::Join).then(|| message::structure(function, model));
     let inputs = inputs(model);
@@ -53,7 +53,7 @@ pub(crate) fn beside(function: &Function, args: &Args, model: &Model) -> TokenSt
     }
 }
 
-/// The constant that knows how the inputs are described, read and written.
+/// Returns the constant that defines how the inputs are described, read and written.
 fn inputs(model: &Model) -> Option<TokenStream> {
     let inputs: Vec<_> = model.inputs().collect();
     if let [Param { what: What::Body, ty, .. }] = *inputs.as_slice() {
@@ -69,12 +69,12 @@ fn inputs(model: &Model) -> Option<TokenStream> {
     (!inputs.is_empty()).then_some(constant)
 }
 
-/// The name of the task that a split or a join belongs to.
+/// Returns the name of the task to which a split or join belongs.
 fn task_of_work(model: &Model) -> TokenStream {
     put(ends(&ours(&model.function)), quote!(<__Work as __ork::TaskMessage>::TASK))
 }
 
-/// The type of what a task returns when all is well.
+/// Returns the type that a task returns on success.
 fn output_type(returns: &Returns) -> TokenStream {
     match returns {
         Returns::Nothing => quote!(()),
@@ -83,7 +83,7 @@ fn output_type(returns: &Returns) -> TokenStream {
     }
 }
 
-/// The name of an input on the wire.
+/// Returns the name of an input in messages.
 fn wire_name(name: &Ident) -> String {
     name.unraw().to_string()
 }

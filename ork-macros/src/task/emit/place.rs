@@ -1,21 +1,21 @@
-//! Where the tokens of an expansion stand: an error about one of them should point at what the user wrote.
+//! Sets the spans of generated tokens, so that a compile error about them points to the user's code.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::Type;
 
-/// The first and the last token of something.
+/// The spans of the first and the last token of some code.
 pub(super) type Ends = (Span, Span);
 
-/// The ends of what the user wrote. A span from one to the other cannot be made on stable Rust, but the compiler makes
-/// it out of an expression whose first and last tokens have them.
+/// Returns the spans of the first and the last token of the user's code. A span that covers both cannot be created on
+/// stable Rust, but the compiler computes it for an expression whose first and last tokens have these spans.
 pub(super) fn ends(tokens: &impl ToTokens) -> Ends {
     let mut all = tokens.to_token_stream().into_iter();
     let first = all.next().map_or_else(Span::call_site, |token| token.span());
     (first, all.last().map_or(first, |token| token.span()))
 }
 
-/// `code` at that place. What stands inside groups keeps its own spans, since a local variable is found only by them.
+/// Moves `code` to these spans. Tokens inside groups keep their spans, because local variables are resolved by them.
 pub(super) fn put((first, last): Ends, code: TokenStream) -> TokenStream {
     let spans = std::iter::once(first).chain(std::iter::repeat(last));
     let place = |(mut token, span): (TokenTree, Span)| {
@@ -25,14 +25,15 @@ pub(super) fn put((first, last): Ends, code: TokenStream) -> TokenStream {
     code.into_iter().zip(spans).map(place).collect()
 }
 
-/// `<ty as bound` and what follows, at the place of the type.
+/// Returns `<ty as bound` and `rest`, with the spans of the type.
 pub(super) fn qualified(ty: &Type, bound: &TokenStream, rest: &TokenStream) -> TokenStream {
     let (first, last) = ends(ty);
     let (open, rest) = (put((first, first), quote!(<)), put((last, last), quote!(as #bound #rest)));
     quote!(#open #ty #rest)
 }
 
-/// The identifier at its place, as a token of the macro: lints about how it is written concern only the user's own.
+/// Returns the identifier with its position, but as a token of the macro. Lints about its spelling then apply only to
+/// the user's code.
 pub(super) fn ours(ident: &Ident) -> Ident {
     let mut ours = ident.clone();
     ours.set_span(Span::call_site().located_at(ident.span()));

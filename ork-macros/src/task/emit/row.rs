@@ -1,4 +1,4 @@
-//! The row of the table of tasks: one constant that says what the function is and how it is called.
+//! Generates the row in the table of tasks: a constant that describes the function and how it is called.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::super::value::{Concurrency, OnError, Tolerate};
 use super::super::words::Role;
 use super::{ends, ours, put, qualified, task_of_work, wire_name};
 
-/// The constant, and its entry in the registry.
+/// Returns the constant, and its entry in the registry.
 pub(super) fn row(args: &Args, model: &Model) -> TokenStream {
     let message = ours(&model.function);
     let (name, role) = match model.role {
@@ -109,20 +109,20 @@ fn params(model: &Model) -> impl Iterator<Item = TokenStream> {
     })
 }
 
-/// What becomes of what the function returns.
+/// The code for the return value of the function.
 struct Output {
-    /// What the others need.
+    /// Constants that the other fields use.
     constants: Option<TokenStream>,
-    /// The function that makes the schema.
+    /// The function that returns the schema.
     schema: TokenStream,
-    /// The function that writes it.
+    /// The function that writes the value.
     finish: TokenStream,
 }
 
 fn output(model: &Model) -> Output {
     let (constants, finish) = match (model.role, &model.returns) {
         (Role::Split, Returns::Value(ty)) => {
-            // The type of an `impl Trait` has no name, but then it is no alias either.
+            // An `impl Trait` type cannot be named, but it cannot be an alias either.
             let probe = types::impl_trait(ty).is_none().then(|| probe(ty));
             (probe, put(ends(ty), quote!(__ork::Splits::<__Work>::plain())))
         }
@@ -144,7 +144,7 @@ fn output(model: &Model) -> Output {
             let finish = match returns {
                 Returns::Value(ty) if !types::is_borrowed(ty) => quote!(__ork::write!(__RETURNS, Reads<#ty>)),
                 Returns::Result(ty) if !types::is_borrowed(ty) => quote!(__ork::write!(__RETURNS, ReadsOk<#ty>)),
-                // What is borrowed for ever can be written, and never read.
+                // A type with a `'static` borrow can be written, but not read.
                 Returns::Nothing | Returns::Value(_) | Returns::Result(_) => quote!(__ork::write!(__RETURNS)),
             };
             (Some(constants), finish)
@@ -157,7 +157,7 @@ fn output(model: &Model) -> Output {
     Output { constants, schema, finish }
 }
 
-/// Asks whether a type that is not called `Result` is one all the same.
+/// Returns a check that a type without the name `Result` is not a `Result`.
 fn probe(ty: &Type) -> TokenStream {
     let refuse = put(ends(ty), quote!(__ork::refuse_result(__ork::Probe::<#ty>::IS_RESULT)));
     quote! {
@@ -168,7 +168,7 @@ fn probe(ty: &Type) -> TokenStream {
     }
 }
 
-/// How the function is called.
+/// Returns the code that calls the function.
 fn run(model: &Model, finish: &TokenStream) -> TokenStream {
     let function = &model.function;
     let (fields, arguments) = arguments(model);
@@ -179,14 +179,14 @@ fn run(model: &Model, finish: &TokenStream) -> TokenStream {
         (false, Role::Work | Role::Join) => ("Blocking", "run_blocking", quote!(&__call)),
     };
     let (variant, runner) = (format_ident!("{variant}"), format_ident!("{runner}"));
-    // What is wrong with the future of the function is said at its name.
+    // Compile errors about the future of the function are reported at its name.
     let here = ends(function);
     let (bar, body) = (put(here, quote!(|)), put(here, quote!({ #fields __ork::Ok(#function(#(#arguments),*)) })));
     let run = put(here, quote!(__ork::#runner(#call, #bar __call #bar #body, #finish)));
     quote!(__ork::Run::#variant(|__call| #run))
 }
 
-/// A statement that finds the named inputs, where there may be any, and the arguments in their order.
+/// Returns a statement that finds the named inputs, if there can be any, and the arguments in order.
 fn arguments(model: &Model) -> (Option<TokenStream>, Vec<TokenStream>) {
     let mut names = Vec::new();
     let arguments = model.params.iter().map(|Param { what, name, ty, .. }| match what {
@@ -204,7 +204,8 @@ fn arguments(model: &Model) -> (Option<TokenStream>, Vec<TokenStream>) {
         What::Parts => qualified(ty, &quote!(__ork::PartsOf<__ork::ReturnedBy<__Work>>), &quote!(>::of(__call))),
     });
     let arguments = arguments.collect();
-    // A task without inputs still refuses a body that has some; the body of a join is not its own.
+    // A task without inputs still rejects a body that has some. The body of a join belongs to the job, not to the
+    // join.
     let has_fields = model.role != Role::Join && model.params.iter().all(|param| param.what != What::Body);
     let fields = has_fields.then(|| quote!(let __fields = __call.fields(&[#(#names),*])?;));
     (fields, arguments)

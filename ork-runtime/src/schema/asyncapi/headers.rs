@@ -1,11 +1,12 @@
-//! What a message says besides its body, as `AsyncAPI` has it: properties of AMQP and headers together. `docs/wire.md` has
-//! all of them; here is what a client sets, and what comes back.
+//! The headers of messages in an `AsyncAPI` document, which include the AMQP properties: those that a client may set,
+//! and those of replies and events. `docs/wire.md` lists all of them.
 
 use serde_json::{Value, json};
 
 use super::FINGERPRINT;
 
-/// What a client may set on a message for a task. `item` asks for its function on one item.
+/// The headers that a client may set on a message for a task. With `is_item` the message runs the function on one
+/// item.
 pub(super) fn job(fingerprint: Option<&str>, is_item: bool) -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });
     let mut headers = json!({
@@ -35,7 +36,7 @@ pub(super) fn job(fingerprint: Option<&str>, is_item: bool) -> Value {
     headers
 }
 
-/// What an outcome has.
+/// The headers of a reply.
 pub(super) fn outcome() -> Value {
     json!({
         "type": "object",
@@ -47,7 +48,7 @@ pub(super) fn outcome() -> Value {
     })
 }
 
-/// What an event has.
+/// The headers of an event.
 pub(super) fn event() -> Value {
     json!({
         "type": "object",

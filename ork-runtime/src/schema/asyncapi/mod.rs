@@ -8,23 +8,23 @@ use super::bundle::FINGERPRINT_KEY;
 use super::draft7;
 use crate::task::builtin::CANCEL;
 
-/// The header that names the schema of an input.
+/// The header with the fingerprint of the input schema.
 const FINGERPRINT: &str = "ork-schema";
 
-/// Where the messages of a program travel, and what the document says of the program.
+/// The address of the messages of a program, and what the document says about the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wire {
-    /// What the program is called.
+    /// The title of the program.
     pub title: String,
-    /// The version of what it offers.
+    /// The version of the program's interface.
     pub version: String,
-    /// RabbitMQ's host and port.
+    /// The host and port of RabbitMQ.
     pub host: String,
     /// Whether the connection is encrypted.
     pub encrypted: bool,
-    /// RabbitMQ's virtual host.
+    /// The virtual host of RabbitMQ.
     pub vhost: String,
-    /// What every name begins with.
+    /// The prefix of all names.
     pub prefix: String,
 }
 
@@ -41,10 +41,11 @@ impl Default for Wire {
     }
 }
 
-/// The `AsyncAPI` 3.0 document of a bundle: a channel and an operation with its reply for each task, the events, and all
-/// types, in the JSON Schema that `AsyncAPI` knows.
+/// Returns the `AsyncAPI` 3.0 document of a bundle. It has a channel and an operation with its reply for each task,
+/// the events, and all types in the form of JSON Schema that `AsyncAPI` uses.
 ///
-/// It is the program's side: it *receives* jobs and *sends* outcomes and events. A client does the opposite.
+/// The document is written from the program's point of view: it *receives* jobs and *sends* outcomes and events. A
+/// client does the opposite.
 ///
 /// ```
 /// use ork::schema;
@@ -85,7 +86,7 @@ pub fn asyncapi(bundle: &Value, wire: &Wire) -> Value {
     })
 }
 
-/// The document on the way.
+/// A document under construction.
 struct Document<'a> {
     wire: &'a Wire,
     channels: Map<String, Value>,
@@ -94,7 +95,7 @@ struct Document<'a> {
 }
 
 impl Document<'_> {
-    /// The channel and the operations of one task.
+    /// Adds the channel and the operations of a task.
     fn task(&mut self, name: &str, task: &Value) {
         let docs = task.get("description").and_then(Value::as_str).unwrap_or_default();
         let schema = |key: &str| task.get("properties").and_then(|it| it.get(key)).cloned();
@@ -128,7 +129,7 @@ impl Document<'_> {
         }
     }
 
-    /// A message that asks for something; answers what its channel calls it, and its name.
+    /// Adds the message of a job. Returns the key of the message in its channel, and its name.
     fn job<'m>(
         &mut self,
         (task, message): (&str, &'m str),
@@ -150,7 +151,7 @@ impl Document<'_> {
         (message, name)
     }
 
-    /// What comes back: an output, or where that is, or an error.
+    /// Adds the message of an outcome: an output, a reference to a large output, or an error.
     fn outcome(&mut self, task: &str, output: Value) -> String {
         let name = format!("{task}.outcome");
         let has_output = output.get("type").and_then(Value::as_str) != Some("null");
@@ -182,7 +183,7 @@ impl Document<'_> {
         name
     }
 
-    /// What is told of jobs.
+    /// Adds the events.
     fn events(&mut self) {
         let value = json!({
             "name": "ork.event",
@@ -205,7 +206,7 @@ impl Document<'_> {
         self.operations.insert("ork.events".into(), operation);
     }
 
-    /// A channel that is an exchange with a routing key.
+    /// Returns a channel for an exchange and a routing key.
     fn exchange(&self, address: &str, docs: &str, (ending, kind): (&str, &str), messages: &[(&str, String)]) -> Value {
         let messages = messages.iter().map(|(key, name)| ((*key).to_owned(), reference("messages", name)));
         json!({
@@ -227,7 +228,7 @@ impl Document<'_> {
     }
 }
 
-/// The task of every worker by which a client cancels a job, as a bundle would have it.
+/// The built-in task with which a client cancels a job, in the form that a bundle has for a task.
 fn cancel() -> Value {
     let job = json!({ "type": "string", "description": "The job's id, or the `message_id` that its sender gave it." });
     let input = json!({
@@ -246,24 +247,24 @@ fn fingerprint(task: &Value) -> Option<&str> {
     task.get(FINGERPRINT_KEY).and_then(Value::as_str)
 }
 
-/// A reference to a place in the document.
+/// Returns a JSON pointer into the document.
 fn pointer(path: &[&str]) -> String {
     let escaped = path.iter().map(|step| step.replace('~', "~0").replace('/', "~1"));
     format!("#/{}", escaped.collect::<Vec<_>>().join("/"))
 }
 
-/// A reference to a component.
+/// Returns a reference to a component.
 fn reference(kind: &str, name: &str) -> Value {
     json!({ "$ref": pointer(&["components", kind, name]) })
 }
 
-/// A schema of the bundle, as it stands in this document.
+/// Converts a schema of the bundle for this document.
 fn inner(mut schema: Value) -> Value {
     as_asyncapi(&mut schema);
     schema
 }
 
-/// Turns a schema of the bundle into one of `AsyncAPI`, which is JSON Schema draft 7, and knows types as components.
+/// Converts a schema of the bundle to the form of `AsyncAPI`, which is JSON Schema draft 7 with types as components.
 fn as_asyncapi(schema: &mut Value) {
     draft7::translate(schema, &|name| pointer(&["components", "schemas", name]));
 }

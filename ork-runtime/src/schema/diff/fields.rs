@@ -1,4 +1,4 @@
-//! What is not the same in two types: the fields, with what they were and what they are.
+//! Finds the fields in which two types differ, with their old and new types.
 
 use ork_workflow::{Type, show_type};
 use serde::Serialize;
@@ -7,30 +7,30 @@ use serde_json::{Map, Value};
 use super::beside;
 use crate::schema::walk;
 
-/// A field that is not what it was.
+/// A field that has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Field {
-    /// Where it is: `input.size`, `output[].name`.
+    /// The path of the field, such as `input.size` or `output[].name`.
     pub path: String,
-    /// What it was, if it was there.
+    /// The old type. `None` if the field is new.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
-    /// What it is, if it is there.
+    /// The new type. `None` if the field was removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
 }
 
-/// No type is looked at deeper.
+/// The maximum depth of the comparison.
 const DEEPEST: u32 = 32;
 
-/// The fields that differ.
+/// Returns the fields that differ.
 pub(super) fn changed(path: &str, old: Option<Type<'_>>, new: Option<Type<'_>>) -> Vec<Field> {
     let mut found = Vec::new();
     each(path, old, new, &mut Seen::default(), &mut found);
     found
 }
 
-/// The pairs of types on the way: one that contains itself is looked at once.
+/// The pairs of types that are being compared, so that recursive types are compared once.
 #[derive(Default)]
 struct Seen {
     pairs: Vec<(String, String)>,
@@ -76,13 +76,13 @@ fn each(path: &str, old: Option<Type<'_>>, new: Option<Type<'_>>, seen: &mut See
     }
     let (mut one, mut other) = (shown(before), shown(after));
     if one == other {
-        // What the line leaves out: bounds, patterns.
+        // The short form omits bounds and patterns, so show the whole schema.
         (one, other) = (bare(inner_before.schema), bare(inner_after.schema));
     }
     found.push(Field { path: path.to_owned(), before: Some(one), after: Some(other) });
 }
 
-/// What is said of the fields of an object.
+/// The keywords that concern the fields of an object.
 const FIELDS: &[&str] = &["properties", "required"];
 
 fn fields(
@@ -121,7 +121,7 @@ fn has_fields(keys: &Map<String, Value>) -> bool {
     keys.get("properties").is_some_and(Value::is_object)
 }
 
-/// Whether two schemas demand something else beside these keywords.
+/// Whether two schemas have different constraints apart from these keywords.
 fn differ_beside(a: &Map<String, Value>, b: &Map<String, Value>, keywords: &[&str]) -> bool {
     let rest = |keys: &Map<String, Value>| {
         let mut keys = keys.clone();
@@ -131,7 +131,7 @@ fn differ_beside(a: &Map<String, Value>, b: &Map<String, Value>, keywords: &[&st
     rest(a) != rest(b)
 }
 
-/// The keywords of a schema of one type.
+/// The keywords of a schema, if its `type` is this word.
 fn keys_of<'a>(of: Type<'a>, word: &str) -> Option<&'a Map<String, Value>> {
     of.schema.as_object().filter(|keys| keys.get("type").and_then(Value::as_str) == Some(word))
 }
@@ -151,7 +151,7 @@ fn shown(of: Type<'_>) -> String {
     show_type(of.schema, of.root)
 }
 
-/// A schema without its notes.
+/// Formats a schema without its annotations.
 fn bare(schema: &Value) -> String {
     let mut schema = schema.clone();
     walk::each(&mut schema, &mut |keys| keys.retain(|key, _| !super::is_note(key)));

@@ -1,7 +1,7 @@
-//! What a change of tasks means: for messages that are queued, for clients, and for workflows.
+//! Compares two bundles and reports the effect of the changes on queued messages, on clients and on workflows.
 //!
-//! Whether values of one type are values of another is decided as for the wires of workflows: a `Yes` is a promise, a `No`
-//! has a value that proves it, and what cannot be decided is said to be so.
+//! Whether the values of one type are also values of another is decided as for the inputs of workflow steps: `Yes` is
+//! certain, `No` comes with a counterexample, and what cannot be decided is reported as such.
 
 mod fields;
 
@@ -13,20 +13,20 @@ pub use self::fields::Field;
 use super::bundle::{VERSION, VERSION_KEY};
 use super::fingerprint::{fingerprint, is_note};
 
-/// What a change does to somebody.
+/// The effect of a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "verdict", content = "why")]
 pub enum Effect {
-    /// Nothing.
+    /// The change breaks nothing.
     Compatible,
-    /// Whether it breaks something cannot be said, and why not.
+    /// It is not known whether the change breaks something, for these reasons.
     Unsure(Vec<String>),
-    /// It breaks these.
+    /// The change breaks something, for these reasons.
     Breaks(Vec<String>),
 }
 
 impl Effect {
-    /// Both together.
+    /// Combines two effects.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Compatible, other) | (other, Self::Compatible) => other,
@@ -46,70 +46,70 @@ impl Effect {
         Self::Breaks(vec![why.into()])
     }
 
-    /// Whether it breaks something.
+    /// Whether the change breaks something.
     pub const fn is_breaking(&self) -> bool {
         matches!(self, Self::Breaks(_))
     }
 
-    /// Whether that cannot be said.
+    /// Whether it is not known if the change breaks something.
     pub const fn is_unsure(&self) -> bool {
         matches!(self, Self::Unsure(_))
     }
 }
 
-/// What became of a task.
+/// The kind of change of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Became {
-    /// It is new.
+    /// The task is new.
     Added,
-    /// It takes or returns something else.
+    /// The input, the output or the queue of the task has changed.
     Changed,
-    /// It is gone.
+    /// The task was removed.
     Removed,
 }
 
-/// What changed in one task, and what that means.
+/// A change of one task, and its effects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Change {
-    /// The task.
+    /// The name of the task.
     pub task: String,
-    /// What became of it.
+    /// The kind of change.
     pub became: Became,
-    /// The fields that are not what they were.
+    /// The fields that have changed.
     pub fields: Vec<Field>,
-    /// For messages that old programs have sent and new workers find in the queue.
+    /// The effect on messages that old programs have sent and new workers find in the queue.
     pub queued: Effect,
-    /// For programs with the old types that talk to new workers.
+    /// The effect on programs with the old types that communicate with new workers.
     pub clients: Effect,
-    /// For workflows over the task, as `check` sees them.
+    /// The effect on workflows that use the task, as `check` reports it.
     pub workflows: Effect,
 }
 
 impl Change {
-    /// The effects, each with the name of whom it concerns.
+    /// All effects, each with the name of what it concerns.
     pub const fn effects(&self) -> [(&'static str, &Effect); 3] {
         [("queued messages", &self.queued), ("clients", &self.clients), ("workflows", &self.workflows)]
     }
 }
 
-/// Says that a document is none of ours.
+/// The error for a document that is not a bundle, or not one of a known version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotABundle {
-    /// It is something else.
+    /// The document is something else.
     #[error("it is not what `schema export` writes: expected `{VERSION_KEY}` in it")]
     Other,
-    /// Its form is one that this version does not know.
+    /// The document has a version that this version of ork does not know.
     #[error("its form is number {found}, and this version of ork knows {VERSION} only")]
     Version {
-        /// The number it has.
+        /// The version that was found.
         found: Value,
     },
 }
 
-/// What changed from one [bundle](super::bundle) to another, task by task; tasks that are what they were are left out.
+/// Compares two [bundles](super::bundle) task by task. Tasks that have not changed are left out.
 ///
 /// ```
 /// use ork::schema::{Became, bundle, compare};
@@ -119,7 +119,7 @@ pub enum NotABundle {
 /// ```
 ///
 /// # Errors
-/// When one of the two is no bundle, or one of a form that this version does not know.
+/// If one of the documents is not a bundle, or has a version that this version of ork does not know.
 pub fn compare(old: &Value, new: &Value) -> Result<Vec<Change>, NotABundle> {
     let tasks = |bundle: &Value| match bundle.get(VERSION_KEY) {
         None => Err(NotABundle::Other),
@@ -142,12 +142,12 @@ pub fn compare(old: &Value, new: &Value) -> Result<Vec<Change>, NotABundle> {
     Ok(changes.collect())
 }
 
-/// The same document's other schema.
+/// Returns the type of another schema in the same document.
 const fn beside<'a>(of: Type<'a>, schema: &'a Value) -> Type<'a> {
     Type { schema, root: of.root }
 }
 
-/// A task of one of two documents.
+/// A task of one of the two documents.
 #[derive(Debug, Clone, Copy)]
 struct Side<'a> {
     task: &'a Value,
@@ -160,7 +160,7 @@ impl<'a> Side<'a> {
         Some(Type { schema, root: self.root })
     }
 
-    /// What the function itself takes: a part's input, where there is a split.
+    /// The input of the task's function: that of a part, if the task has a split.
     fn work(self) -> Option<Type<'a>> {
         self.of("part").or_else(|| self.of("input"))
     }
@@ -170,7 +170,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Whether two schemas demand the same.
+/// Whether two schemas have the same constraints.
 fn same(a: Type<'_>, b: Type<'_>) -> bool {
     fingerprint(a.schema, a.root) == fingerprint(b.schema, b.root)
 }
@@ -223,7 +223,7 @@ fn changed(name: &str, old: Side<'_>, new: Side<'_>) -> Option<Change> {
         fields,
         queued: queue.and(input).and(parts),
         workflows: match &clients {
-            // `check` bothers nobody with what it cannot decide.
+            // `check` does not report what it cannot decide.
             Effect::Unsure(_) => Effect::Compatible,
             other => other.clone(),
         },
@@ -231,10 +231,10 @@ fn changed(name: &str, old: Side<'_>, new: Side<'_>) -> Option<Change> {
     })
 }
 
-/// Whether what is of one type fits where another one is expected.
+/// Whether values of type `from` fit where type `to` is expected.
 fn fits(what: &str, from: Option<Type<'_>>, to: Option<Type<'_>>) -> Effect {
     let (Some(from), Some(to)) = (from, to) else { return Effect::Compatible };
-    // Also what cannot be decided is itself.
+    // Equal types are compatible, even if `assignable` could not decide it.
     if same(from, to) {
         return Effect::Compatible;
     }
