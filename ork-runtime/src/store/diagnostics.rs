@@ -104,7 +104,7 @@ mod tests {
     use crate::id::WorkerId;
 
     #[test]
-    fn a_process_is_named_as_jobs_name_it() {
+    fn a_process_has_the_worker_name_that_jobs_record() {
         let worker = WorkerId::new("one");
         assert_eq!(LiveProcess::new(worker.name(), worker.boot(), Timestamp::default()).worker, worker.to_string());
     }
