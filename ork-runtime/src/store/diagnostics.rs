@@ -8,7 +8,7 @@ use crate::tx::{Limit, OutboxKind, OutboxRow};
 /// The maximum number of open parts in [`JobDiagnostics`].
 pub const OPEN: usize = 5;
 
-/// What a store knows about a job besides the job itself.
+/// Diagnostic information about a job: everything that a store knows about it besides the job itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobDiagnostics {
     /// The rows of the outbox for the job.

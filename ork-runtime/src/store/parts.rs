@@ -50,7 +50,7 @@ pub struct PartStatus {
     pub progress: Option<Progress>,
 }
 
-/// What the row of a part adds to its entry in the ledger.
+/// The data that the row of a part adds to its entry in the ledger.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PartRowInfo {
     /// The number of the last attempt that ended, if one has.

@@ -5,7 +5,7 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use super::url::Address;
 use crate::store::{StoreError, StoreErrorKind};
 
-/// What an error means for a transaction that failed because of it.
+/// The consequence of an error for the transaction that failed because of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     /// The transaction conflicted with another one: retry it immediately.

@@ -28,11 +28,11 @@ pub(super) const MOVES: Duration = Duration::from_millis(200);
 /// without an error, and a listener sends nothing that could fail. The check needs no statement.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// With more jobs than these, a notification only says that something has changed: the server limits payloads to 8,000
-/// bytes.
+/// The maximum number of jobs in one notification: the server limits payloads to 8,000 bytes. With more jobs, a
+/// notification only says that something has changed.
 const MOST: usize = 100;
 
-/// What has not been announced to other processes yet.
+/// The changes that have not been announced to other processes yet.
 #[derive(Debug)]
 pub(super) struct News {
     moved: BTreeSet<JobId>,

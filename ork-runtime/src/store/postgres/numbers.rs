@@ -8,7 +8,7 @@ use crate::tx::OutboxId;
 /// How many row numbers one value of the sequence stands for.
 const BLOCK: u64 = 1_024;
 
-/// If fewer numbers than these are left, a transaction starts with a new block. Usually it needs only a handful.
+/// If fewer numbers than this are left, a transaction starts with a new block. Usually it needs only a handful.
 const FEW: u64 = 256;
 
 /// The unused numbers of a block.
