@@ -1,58 +1,58 @@
-//! What a store knows of a job besides the job: what is owed for it, who lives, and which of its parts are open.
+//! Diagnostic information about a job: its rows in the outbox, the live processes, and its open parts.
 
 use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::job::State;
 use crate::tx::{Limit, OutboxKind, OutboxRow};
 
-/// At most so many open parts are named.
+/// The maximum number of open parts in [`JobDiagnostics`].
 pub const OPEN: usize = 5;
 
-/// What a store knows of a job besides the job.
+/// Diagnostic information about a job: everything that a store knows about it besides the job itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JobDiagnostics {
-    /// What the outbox has for it.
+    /// The rows of the outbox for the job.
     pub to_send: PendingOutbox,
     /// The processes that are not known to have ended.
     pub processes: Vec<LiveProcess>,
-    /// The first of its parts that have not ended, at most [`OPEN`].
+    /// The indices of the first parts that have not ended, at most [`OPEN`].
     pub open: Vec<u64>,
-    /// The jobs that it follows and that have not ended, if it follows several.
+    /// The jobs that the job follows and that have not ended. Empty if it follows only one job.
     pub follows: Vec<JobId>,
 }
 
-/// What the outbox has for one job. A row that stands for many parts counts as many messages.
+/// The rows of the outbox for one job. A row that stands for many parts counts as many messages.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PendingOutbox {
-    /// Messages that are due and that nobody has taken.
+    /// Messages that are due and that no process has taken.
     pub free: u64,
-    /// Messages that a process has taken, by the process.
+    /// Messages that processes have taken: the boot id of each process, and the number of messages.
     pub held: Vec<([u8; 16], u64)>,
     /// Messages that are not due yet.
     pub later: u64,
-    /// When the first of those is due.
+    /// When the first of the [later](PendingOutbox::later) messages is due.
     pub next_due: Option<Timestamp>,
-    /// How often processes died with one of them, at most.
+    /// How often processes died while they held one of these messages; the maximum over all rows.
     pub lost: u32,
     /// Messages that wait for a permit.
     pub waiting: u64,
-    /// The limit of which they need one, and how many of its permits are taken.
+    /// The concurrency limit that these messages wait for, and how many of its permits are taken.
     pub limit: Option<(Limit, u32)>,
-    /// Outcomes that are still to be told.
+    /// Replies that have not been sent yet.
     pub replies: u64,
-    /// Runs of hooks that are still to be sent.
+    /// Runs of completion hooks that have not been sent yet.
     pub hooks: u64,
 }
 
 impl PendingOutbox {
-    /// Counts one row.
+    /// Adds one row to the counts.
     pub fn add(&mut self, row: &OutboxRow) {
         let n = row.n_messages();
         self.lost = self.lost.max(row.losses);
         match (row.kind, row.holder, row.due) {
             (OutboxKind::Reply, ..) => self.replies += n,
             (OutboxKind::Hooks { .. }, ..) => self.hooks += n,
-            // Of these nobody waits.
+            // No job waits for an event to be sent.
             (OutboxKind::Event(_), ..) => {}
             _ if row.waits_for.is_some() => {
                 self.waiting += n;
@@ -71,28 +71,28 @@ impl PendingOutbox {
     }
 }
 
-/// A process that has said that it lives.
+/// A process whose heartbeat is recorded in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveProcess {
-    /// How jobs name it.
+    /// The name of the process as jobs record it.
     pub worker: String,
-    /// The bytes that tell this start from every other.
+    /// The boot id: random bytes that differ for every start of a process.
     pub boot: [u8; 16],
-    /// Until when that is believed.
+    /// Until when the process is considered alive.
     pub until: Timestamp,
-    /// The jobs that it works on or holds messages of, as it last said.
+    /// The jobs that the process runs or of which it holds deliveries, as of its last heartbeat.
     pub running: Vec<JobId>,
 }
 
 impl LiveProcess {
-    /// A process of this name.
+    /// Creates a process from its name and boot id, without running jobs.
     pub fn new(name: &str, boot: [u8; 16], until: Timestamp) -> Self {
         let [a, b, c, d, ..] = boot;
         let worker = format!("{name}/{:08x}", u32::from_be_bytes([a, b, c, d]));
         Self { worker, boot, until, running: Vec::new() }
     }
 
-    /// Whether it works on a job: on parts of it, or as the worker that the job names.
+    /// Whether the process works on a job: on parts of it, or as the worker that is recorded in the job.
     pub fn works_on(&self, job: JobId, state: State, worker: Option<&str>) -> bool {
         self.running.contains(&job) || (state == State::Running && worker == Some(&self.worker))
     }
@@ -104,7 +104,7 @@ mod tests {
     use crate::id::WorkerId;
 
     #[test]
-    fn a_process_is_named_as_jobs_name_it() {
+    fn a_process_has_the_worker_name_that_jobs_record() {
         let worker = WorkerId::new("one");
         assert_eq!(LiveProcess::new(worker.name(), worker.boot(), Timestamp::default()).worker, worker.to_string());
     }

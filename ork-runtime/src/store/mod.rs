@@ -1,8 +1,10 @@
-//! The store port: where the truth about jobs is kept.
+//! The store port: the trait that every store implements, and the types it uses.
 //!
-//! Adapters decide nothing. Changes of the truth are [`Operation`]s, which an adapter carries out as [`Work`]: open the
-//! books, let the pure code decide, write what it says, all in one transaction, and as many at once as are waiting.
-//! The rest are the outbox's rows, the signs of life, and views. `tests/contract` says what every adapter does.
+//! A store makes no decisions. Jobs change through [`Operation`]s, which a store applies as [`Work`]: it loads the
+//! jobs that an operation needs into a transaction, lets the pure code in [`tx`](crate::tx) decide, and writes the
+//! result, all in one database transaction. Operations that wait at the same time share a transaction. The other
+//! methods handle rows of the outbox, heartbeats, progress and metrics, and views for display. `tests/contract`
+//! specifies the behavior that every store must show.
 
 mod diagnostics;
 pub mod memory;
@@ -41,7 +43,7 @@ pub use prune::{Expired, Prune, Pruned};
 use work::Pending;
 pub use work::{Committed, Work};
 
-/// What a store could not do, and which kind of trouble that is.
+/// An error of a store: its [kind](StoreErrorKind), and a message for the user.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct StoreError {
@@ -50,50 +52,51 @@ pub struct StoreError {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The kinds of trouble with a store; every adapter means the same by them.
+/// The kinds of store errors. All stores use them with the same meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// It cannot be used just now: locked, unreachable, out of space. Trying later may help.
+    /// The store is temporarily unusable: locked, unreachable, or out of space. Retrying later may succeed.
     Unavailable,
-    /// It cannot be written: a read-only file or folder.
+    /// The store cannot be written, e.g. because the file or its folder is read-only.
     ReadOnly,
-    /// A newer program made it.
+    /// The store was created or migrated by a newer version of ork.
     TooNew,
-    /// It holds what no store wrote. Work must stop.
+    /// The store contains data that ork did not write. Work must stop.
     Corrupt,
-    /// The configuration cannot work: a malformed URL, a missing folder.
+    /// The configuration is unusable, e.g. a malformed URL or a missing folder.
     Config,
-    /// It cannot hold what it was given: too long, out of range, in letters that it does not have. The same again comes
-    /// to the same.
+    /// A value cannot be stored: it is too long, out of range, or has characters that the database lacks. Retrying
+    /// leads to the same error.
     Data,
-    /// There is no such job.
+    /// The job does not exist.
     NotFound,
-    /// There is no store at all, and this needs one.
+    /// The operation requires a store, and the process runs without one.
     NoStore,
-    /// The adapter was closed.
+    /// The store was closed.
     Closed,
 }
 
 impl StoreError {
-    /// An error of this kind; `message` names the store and what to do.
+    /// Creates an error. `message` names the store and tells the user what to do.
     pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
 
-    /// The same error with what caused it.
+    /// Adds the error that caused this one.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// Which kind of trouble it is.
+    /// Returns the kind of the error.
     pub const fn kind(&self) -> StoreErrorKind {
         self.kind
     }
 
-    /// The same error for one more waiter; its source stays with the first.
+    /// Returns a copy of the error for another waiter. The copy has no source; the text of the source is appended to
+    /// its message.
     #[must_use]
     pub fn copy(&self) -> Self {
         let message = match &self.source {
@@ -103,97 +106,100 @@ impl StoreError {
         Self::new(self.kind, message)
     }
 
-    /// Says that there is no job of this id.
+    /// Creates the error for a job that does not exist.
     pub fn no_job(id: JobId) -> Self {
         Self::new(StoreErrorKind::NotFound, format!("there is no job {id}"))
     }
 }
 
-/// What a process asks of the outbox.
+/// A request to take rows from the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Take {
-    /// At most this many messages.
+    /// The maximum number of messages to take. A row may stand for many messages, one for each part.
     pub limit: usize,
-    /// Only of these tasks; `None` for all.
+    /// The tasks whose rows are taken; `None` for all tasks.
     pub tasks: Option<Arc<[String]>>,
-    /// Who asks.
+    /// The process that takes the rows.
     pub actor: Actor,
 }
 
-/// The answer to [`Store::take`].
+/// The result of [`Store::take_outbox`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct OutboxPage {
-    /// What this process holds now.
+    /// The rows that were taken. The process holds them until it deletes or releases them.
     pub to_send: Vec<HeldRow>,
-    /// When the next row that is not due yet will be.
+    /// When the next row becomes due; `None` if no row is delayed.
     pub next_due: Option<Timestamp>,
-    /// Whether the limit ended the taking, so that there may be more. The number of messages does not say: a run of
-    /// parts counts whole, though those of its parts that have ended have no message any more.
+    /// Whether the limit was reached, so that more rows may be free. The number of messages does not show this: a row
+    /// for a range of parts counts with its full length, although the parts in it that have ended no longer have a
+    /// message.
     pub more: bool,
 }
 
-/// A job with its input and output, as it is shown.
+/// A job with its input and output, for display.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobView {
     /// The job.
     pub job: Job,
-    /// How its parts stand.
+    /// The number of parts in each state.
     pub counts: Counts,
-    /// How many parts it has, as far as is known.
+    /// The head of its ledger: how many parts exist so far, and whether that number is final.
     pub head: Head,
-    /// How far it says it is.
+    /// The progress that the job last reported; `None` if it has reported none.
     pub progress: Option<Progress>,
-    /// What it was given.
+    /// The input of the job.
     pub input: Bytes,
-    /// What it returned.
+    /// The output of the job; `None` if it has not returned one.
     pub output: Option<Bytes>,
 }
 
-/// Which jobs to list, newest first.
+/// Selects the jobs that [`Store::jobs`] lists, newest first. A job must match all conditions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
-    /// Only in one of these states; empty for all.
+    /// The states to list; empty for all states.
     pub states: Vec<State>,
-    /// Only of this task.
+    /// Only jobs of this task.
     pub task: Option<String>,
-    /// Only the children of this job.
+    /// Only the child jobs of this job.
     pub parent: Option<JobId>,
-    /// Only this job and those below it, if it is a root.
+    /// Only this job and, if it is a root, all jobs below it.
     pub root: Option<JobId>,
-    /// Only submitted at this time or later.
+    /// Only jobs submitted at this time or later.
     pub since: Option<Timestamp>,
-    /// Only older than this one: the last id of the page before.
+    /// Only jobs older than this one. For paging: the id of the last job of the page before.
     pub before: Option<JobId>,
-    /// At most this many.
+    /// The maximum number of jobs to return.
     pub limit: usize,
 }
 
-/// Of which jobs to show what they have recorded.
+/// Selects the jobs whose metrics [`Store::metrics`] returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricsOf {
-    /// Of this one.
+    /// One job.
     Job(JobId),
-    /// Of this root and of all jobs below it.
+    /// A root job and all jobs below it.
     Tree(JobId),
 }
 
-/// A process says that it lives.
+/// A heartbeat: the sign of life that a process writes every few seconds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heartbeat {
-    /// For how long that is to be believed.
+    /// How long the process is considered alive, counted from the time of the actor. A heartbeat that is written late
+    /// has a longer `ttl`.
     pub ttl: Duration,
-    /// The jobs it runs, or runs parts of.
+    /// The jobs that the process runs, or of which it runs parts.
     pub running: Vec<JobId>,
-    /// The jobs of which it holds messages, those that wait here for a slot as well.
+    /// The jobs of which the process holds deliveries, including those that wait here for a slot.
     pub holding: Vec<JobId>,
-    /// Tasks whose jobs that wait for a message are asked for.
+    /// The tasks for which the reply is to list [unattended](HeartbeatReply::unattended) jobs. Empty if the process
+    /// does not ask for them.
     pub waiting: Vec<String>,
-    /// Who.
+    /// The process, and the time when the heartbeat was due.
     pub actor: Actor,
 }
 
 impl Heartbeat {
-    /// The jobs that it runs or holds messages of.
+    /// Returns the jobs that the process runs or of which it holds deliveries, sorted and without duplicates.
     pub fn attends(&self) -> Vec<JobId> {
         let mut jobs: Vec<_> = self.running.iter().chain(&self.holding).copied().collect();
         jobs.sort_unstable();
@@ -201,133 +207,147 @@ impl Heartbeat {
         jobs
     }
 
-    /// When it is written: one that is late looks at the others as they were when it was due, and is believed for longer.
+    /// Returns the time at which the heartbeat is written. A late heartbeat judges other processes by the time when it
+    /// was due, and its `ttl` is extended by the delay.
     pub fn written(&self) -> Timestamp {
         self.actor.now + self.ttl.saturating_sub(ALIVE)
     }
 }
 
-/// At most so many jobs that no process works on are answered at once.
+/// The maximum number of unattended jobs in one [`HeartbeatReply`].
 pub const UNATTENDED: usize = 200;
 
-/// The answer to [`Store::heartbeat`].
+/// The reply to a [`Heartbeat`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HeartbeatReply {
-    /// Which of the jobs that the process runs have ended.
+    /// The jobs among [`Heartbeat::running`] that have ended, e.g. because they were cancelled. The process should
+    /// stop running them.
     pub ended: Vec<JobId>,
-    /// The time by the clock of the store, as in [`Store::time`].
+    /// The time of the store's clock, as in [`Store::time`].
     pub time: Option<Timestamp>,
-    /// Jobs of those tasks that wait for a message, at most [`UNATTENDED`]: nothing of theirs is in the outbox, and no
-    /// process works on them.
+    /// Jobs of the requested tasks that wait for a message, although the outbox has no row for them and no process
+    /// works on them. At most [`UNATTENDED`] jobs.
     pub unattended: Vec<JobId>,
 }
 
-/// Where the truth about jobs is kept.
+/// A place where jobs are recorded.
 ///
-/// Any future may be dropped: what was begun is done whole or not at all.
+/// # Cancel safety
+/// All futures may be dropped: a change is then applied entirely or not at all.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
-    /// Whether anything is kept at all.
+    /// Whether jobs are recorded at all; `false` for the store `none`.
     fn is_durable(&self) -> bool {
         true
     }
 
-    /// Its news.
+    /// Returns the notifier that announces changes of this store.
     fn notifier(&self) -> &Notifier;
 
-    /// Does this in a transaction, together with whatever else is waiting, and finishes it; never waits.
+    /// Hands work to the store, and does not block. The store applies it in a transaction, together with other work
+    /// that waits, and calls [`Work::finish`] once the outcome is known.
     fn enqueue(&self, work: Box<dyn Work>);
 
-    /// Takes rows of the outbox that are due and that nobody holds. A run of parts is cut to fit.
+    /// Takes rows of the outbox that are due and that no process holds. A row for more parts than the limit allows is
+    /// split.
     async fn take_outbox(&self, take: Take) -> Result<OutboxPage, StoreError>;
 
-    /// Removes rows that this process holds: their messages are with the broker, or done.
+    /// Removes rows that this process holds, because their messages have been handed to the broker or need not be
+    /// sent.
     async fn delete_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError>;
 
-    /// Lets go of rows that this process holds.
+    /// Releases rows that this process holds, so that any process can take them.
     async fn release_outbox(&self, to_send: Vec<OutboxId>, actor: Actor) -> Result<(), StoreError>;
 
-    /// The time by the clock of the store, which all its processes share; `None` if it has none of its own.
+    /// Returns the time of the store's clock, which all processes of the store share; `None` if the store has no
+    /// clock.
     ///
     /// # Errors
-    /// When the store cannot be asked.
+    /// If the store cannot be reached.
     async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)
     }
 
-    /// Says that the process lives, and frees what dead ones held.
+    /// Records that a process is alive, and releases the rows and permits of processes that are presumed dead.
     async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatReply, StoreError>;
 
-    /// Says that the process ends: it holds nothing any more.
+    /// Records that a process ends, and releases everything that it holds.
     async fn leave(&self, actor: Actor) -> Result<(), StoreError>;
 
-    /// Notes how far a job has come, or one part of it.
+    /// Records the progress of a job, or of one of its parts.
     async fn progress(&self, job: JobId, part: Option<u64>, progress: Progress) -> Result<(), StoreError>;
 
-    /// Adds to what jobs have recorded; of jobs that are not there nothing is kept. Answers those of which something was
-    /// dropped, as they have as many names with labels as a job may have.
+    /// Adds measurements to the metrics of jobs. Measurements of jobs that do not exist are ignored. Returns the jobs
+    /// of which a measurement was dropped, because they already have [`MOST_SERIES`](crate::metric::MOST_SERIES)
+    /// series (names with labels).
     ///
-    /// Said twice it is added twice. After an error that is [`StoreErrorKind::Unavailable`] it may have been added, so who
-    /// says it again then may count it twice.
+    /// Not idempotent: after [`StoreErrorKind::Unavailable`] the values may have been added, and a retry may count
+    /// them twice.
     async fn record(&self, deltas: Vec<Delta>) -> Result<Vec<JobId>, StoreError>;
 
-    /// What jobs have recorded, in order of their ids, of the names and of the labels; nothing of a job that is not there.
+    /// Returns the metrics of jobs, ordered by job id, name and labels; empty for a job that does not exist.
     async fn metrics(&self, of: MetricsOf) -> Result<Vec<Metric>, StoreError>;
 
-    /// One job.
+    /// Returns a job; `None` if it does not exist.
     async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError>;
 
-    /// Jobs, newest first.
+    /// Returns the jobs that match a filter, newest first.
     async fn jobs(&self, filter: Filter) -> Result<Vec<JobView>, StoreError>;
 
-    /// At most `limit` settled parts from index `from` on, in order.
+    /// Returns at most `limit` settled parts of a job, in order, starting at index `from`.
     async fn parts(&self, job: JobId, from: u64, limit: usize) -> Result<Vec<SettledPart>, StoreError>;
 
-    /// How the parts of a job stand that its split has yielded, in order, a page of them; none of a job that is not there.
+    /// Returns the status of a page of the parts that a split has yielded, in order; empty for a job that does not
+    /// exist.
     async fn list_parts(&self, job: JobId, filter: PartFilter) -> Result<Vec<PartStatus>, StoreError>;
 
-    /// What is known of a job besides the job; of one that is not there, who lives.
+    /// Returns diagnostic information about a job. For a job that does not exist, only the live processes are filled
+    /// in.
     async fn diagnostics(&self, job: JobId) -> Result<JobDiagnostics, StoreError>;
 
-    /// What tells this store from every other; it never changes.
+    /// Returns the identity of this store: an id that differs from that of every other store, and never changes.
     async fn store_id(&self) -> Result<Uuid, StoreError>;
 
-    /// Which of these jobs there are.
+    /// Returns which of these jobs exist.
     async fn existing_jobs(&self, jobs: Vec<JobId>) -> Result<HashSet<JobId>, StoreError>;
 
-    /// Looks up jobs whose whole tree ended before a moment, at most `limit`.
+    /// Looks up at most `limit` jobs whose whole tree ended before the given time.
     async fn expired(&self, before: Timestamp, limit: usize) -> Result<Expired, StoreError>;
 
-    /// Removes jobs with their parts and all that is known of them, as far as the page goes.
+    /// Removes jobs with their parts and all data about them, up to the limit of parts in the request.
     async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError>;
 
-    /// Asks whether the store can be used, and says in words what was found.
+    /// Checks that the store can be used. Returns a description for the user.
     async fn check(&self) -> Result<String, StoreError>;
 
-    /// Writes what is under way and lets go of the store.
+    /// Completes pending writes and closes the store.
     async fn close(&self);
 }
 
 impl dyn Store + '_ {
-    /// Applies one operation in a transaction.
+    /// Applies an operation in a transaction, and returns its output once it is as durable as the operation
+    /// [requires](Operation::durability).
     ///
     /// # Errors
-    /// When the store cannot be used; then nothing has changed.
+    /// If the store cannot be used. Nothing was changed then, unless the connection to a database was lost during the
+    /// commit: after [`StoreErrorKind::Unavailable`] the operation may have been applied.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the operation is committed as a whole or not at all.
+    /// If the future is dropped, the operation is applied entirely or not at all.
     pub async fn apply<O: Operation>(&self, operation: O) -> Result<Committed<O::Output>, StoreError> {
         let committed = self.apply_all(vec![operation]).await?.pop();
         committed.ok_or_else(|| StoreError::new(StoreErrorKind::Corrupt, "the store did not apply an operation"))
     }
 
-    /// Applies operations in order, in one transaction.
+    /// Applies operations in one transaction, in order, and returns their outputs once they are as durable as the
+    /// operations [require](Operation::durability).
     ///
     /// # Errors
-    /// When the store cannot be used; then nothing has changed.
+    /// If the store cannot be used. Nothing was changed then, unless the connection to a database was lost during the
+    /// commit: after [`StoreErrorKind::Unavailable`] the operations may have been applied.
     ///
     /// # Cancel safety
-    /// If the future is dropped, all operations are committed or none is.
+    /// If the future is dropped, either all operations are applied or none is.
     pub async fn apply_all<O: Operation>(&self, operations: Vec<O>) -> Result<Vec<Committed<O::Output>>, StoreError> {
         if operations.is_empty() {
             return Ok(Vec::new());

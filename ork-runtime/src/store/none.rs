@@ -1,4 +1,5 @@
-//! The store `none`: nothing is kept. Plain tasks run; whatever needs a memory is refused in words.
+//! The store `none`: records nothing. Plain tasks run; operations that require a store return
+//! [`StoreErrorKind::NoStore`].
 
 use std::collections::HashSet;
 
@@ -16,14 +17,14 @@ use crate::metric::{Delta, Metric};
 use crate::task::parts::SettledPart;
 use crate::tx::{Actor, OutboxId};
 
-/// Keeps nothing.
+/// A store that records nothing.
 #[derive(Debug)]
 pub struct NoStore {
     notifier: Notifier,
 }
 
 impl NoStore {
-    /// A store that keeps nothing.
+    /// Creates the store.
     #[expect(clippy::new_without_default, reason = "every store is another one")]
     pub fn new() -> Self {
         Self { notifier: Notifier::new() }

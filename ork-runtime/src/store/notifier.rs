@@ -1,4 +1,4 @@
-//! News of a store, told to whoever waits in this process.
+//! Notifications about changes in a store, for listeners in this process.
 
 use std::sync::Arc;
 
@@ -9,13 +9,16 @@ use crate::id::JobId;
 use crate::mutant::{self, Mutant};
 use crate::tx::StoreNotice;
 
-/// How much news may wait for a slow listener before it is told to look for itself.
+/// How many notices may wait for a slow listener. If more are sent, the listener must look at the store itself.
 const CAPACITY: usize = 1_024;
 
 /// How many events may wait for a slow listener before it misses some.
 const EVENTS: usize = 65_536;
 
-/// Tells news. Moves of parts are frequent and few listen to them, so they go apart from the rest, and so do events.
+/// Announces changes of a store to the listeners in this process.
+///
+/// There are three channels: one for [`StoreNotice::JobChanged`], which is sent often and has few listeners; one for
+/// events; and one for everything else.
 #[derive(Debug, Clone)]
 pub struct Notifier {
     news: broadcast::Sender<StoreNotice>,
@@ -24,7 +27,7 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// A teller without listeners.
+    /// Creates a notifier without listeners.
     #[expect(clippy::new_without_default, reason = "every teller is another one")]
     pub fn new() -> Self {
         Self {
@@ -34,7 +37,7 @@ impl Notifier {
         }
     }
 
-    /// Tells; nobody may be listening.
+    /// Sends a notice. There may be no listener.
     pub fn notify(&self, change: StoreNotice) {
         match change {
             StoreNotice::JobChanged(_) if self.moves.receiver_count() == 0 => {}
@@ -46,8 +49,8 @@ impl Notifier {
         }
     }
 
-    /// Tells the events among these, and answers the rest. A store does so before it answers anybody: whoever hears of a
-    /// job in its answer may have something to tell of it.
+    /// Sends the events among these notices, and returns the other notices. A store does this before it returns
+    /// results to any caller: a caller that learns of a job in a result may cause further events of that job.
     pub fn send_events(&self, notifier: Vec<StoreNotice>) -> impl Iterator<Item = StoreNotice> + use<> {
         let (events, rest): (Vec<_>, Vec<_>) =
             notifier.into_iter().partition(|change| matches!(change, StoreNotice::Event(_)));
@@ -57,28 +60,28 @@ impl Notifier {
         rest.into_iter()
     }
 
-    /// Whether anybody listens to events here.
+    /// Whether this process has listeners for events.
     pub fn has_listeners(&self) -> bool {
         self.events.receiver_count() > 0
     }
 
-    /// The events of this process, from now on.
+    /// Subscribes to the events of this process.
     pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
         self.events.subscribe()
     }
 
-    /// Everything but moves, from now on.
+    /// Subscribes to all notices except [`StoreNotice::JobChanged`] and events.
     pub fn watch(&self) -> broadcast::Receiver<StoreNotice> {
         self.news.subscribe()
     }
 
-    /// What may concern one job, from now on: its end, or also every move.
+    /// Subscribes to notices that may concern one job: its end and, if `moves` is set, every change.
     pub fn of(&self, job: JobId, moves: bool) -> JobWatcher {
         JobWatcher { job, news: self.news.subscribe(), moves: moves.then(|| self.moves.subscribe()) }
     }
 }
 
-/// News that may concern one job.
+/// Receives the notices that may concern one job.
 #[derive(Debug)]
 pub struct JobWatcher {
     job: JobId,
@@ -87,10 +90,10 @@ pub struct JobWatcher {
 }
 
 impl JobWatcher {
-    /// Waits until something may have changed about the job.
+    /// Waits until the job may have changed.
     ///
     /// # Cancel safety
-    /// No news is lost if the future is dropped.
+    /// No notice is lost if the future is dropped.
     pub async fn changed(&mut self) {
         loop {
             let moved = async {
@@ -105,7 +108,7 @@ impl JobWatcher {
                     Ok(StoreNotice::JobEnded(job)) if job != self.job => {}
                     Ok(StoreNotice::OutboxReady | StoreNotice::JobChanged(_) | StoreNotice::Event(_)) => {}
                     Ok(StoreNotice::ChangedElsewhere) if mutant::is_on(Mutant::IgnoresElsewhere) => {}
-                    // A store that is closed says so when it is asked.
+                    // Once the store is closed, the next call of the store returns that error.
                     Ok(StoreNotice::JobEnded(_) | StoreNotice::ChangedElsewhere) | Err(RecvError::Lagged(_) | RecvError::Closed) => return,
                 },
                 moved = moved => match moved {

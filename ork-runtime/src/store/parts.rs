@@ -1,4 +1,4 @@
-//! Parts as they are listed: what the ledger knows of each, and what its row adds to that.
+//! The listing of parts: combines what the ledger records about a part with what its row adds.
 
 use serde::Serialize;
 
@@ -18,16 +18,16 @@ use crate::ledger::{PartProgress, PartState, Shard};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PartFilter {
-    /// Only in one of these states; empty for all.
+    /// The states to list; empty for all states.
     pub states: Vec<PartState>,
-    /// From this index on.
+    /// The index of the first part to list.
     pub from: u64,
-    /// At most this many.
+    /// The maximum number of parts to return.
     pub limit: usize,
 }
 
 impl PartFilter {
-    /// The parts of one shard that are to be listed; `found` has those of the shards before it.
+    /// Adds the matching parts of one shard to `found`, which contains those of the preceding shards.
     pub fn pick(&self, shard: &Shard, number: u64, appended: u64, found: &mut Vec<PartProgress>) {
         let wanted = |part: &PartProgress| self.states.is_empty() || self.states.contains(&part.state);
         let left = self.limit.saturating_sub(found.len());
@@ -35,34 +35,34 @@ impl PartFilter {
     }
 }
 
-/// How one part of a job stands.
+/// The status of one part of a job.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PartStatus {
-    /// Which one, from 0.
+    /// The index of the part, starting at 0.
     pub index: u64,
-    /// Where it stands.
+    /// The state of the part.
     pub state: PartState,
-    /// How many attempts at it were begun. Of one that was cancelled while it ran, how many had ended before.
+    /// How many attempts have started. For a part that was cancelled while it ran: how many attempts had ended before.
     pub attempts: u32,
-    /// Why it failed, or why the last attempt did.
+    /// Why the part failed, or why its last attempt did. `None` if no attempt has failed.
     pub failure: Option<Failure>,
-    /// What it said last about how far it is, while it runs.
+    /// The progress that the part last reported; `None` unless it is running.
     pub progress: Option<Progress>,
 }
 
-/// What the row of a part adds to what the ledger knows.
+/// The data that the row of a part adds to its entry in the ledger.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PartRowInfo {
-    /// Which attempt ended last, if one has.
+    /// The number of the last attempt that ended, if one has.
     pub attempts: Option<u32>,
-    /// Why it failed.
+    /// Why that attempt failed.
     pub failure: Option<Failure>,
-    /// What was said last about how far it is.
+    /// The progress that was last reported.
     pub progress: Option<Progress>,
 }
 
 impl PartStatus {
-    /// Puts both together: a row may keep what was true before its job was retried, and the ledger knows better.
+    /// Combines both sources. The ledger takes precedence: a row may still hold data from before the job was retried.
     pub fn new(standing: PartProgress, notes: PartRowInfo) -> Self {
         let PartProgress { index, state, attempts } = standing;
         let ran = u32::from(matches!(state, PartState::Succeeded | PartState::Failed));

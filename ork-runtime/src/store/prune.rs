@@ -1,39 +1,41 @@
-//! What a store forgets: jobs that ended long ago, with all that belongs to them, a page at a time.
+//! The retention of jobs: removes jobs that ended long ago, with all data about them, page by page.
 //!
-//! A tree is a root job with all jobs below it. It is due as one, by the last of its jobs to end. First the due jobs are
-//! looked up, which only reads; then they are removed in small transactions, each of which looks again at what it
-//! removes. So any number of processes may do this at once, and any may stop half-way.
+//! A tree is a root job with all jobs below it. A tree expires as a whole, by the end of the last of its jobs. Expired
+//! jobs are first looked up, which only reads; then they are removed in small transactions, each of which checks again
+//! what it removes. So any number of processes may prune at the same time, and any of them may stop midway.
 
 use crate::clock::Timestamp;
 use crate::id::JobId;
 
-/// Jobs whose tree ended before a moment.
+/// The jobs whose tree ended before a given time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Expired {
-    /// Some of them, those below others first.
+    /// Some of these jobs; jobs further down in a tree come before those above them.
     pub jobs: Vec<JobId>,
-    /// When the next tree ended, of those that are not due yet.
+    /// The earliest end of a tree that has not expired yet; `None` if there is no such tree.
     pub next: Option<Timestamp>,
 }
 
-/// Asks to remove jobs, whole or as far as the page goes.
+/// A request to remove jobs, up to a number of parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prune {
-    /// Which ones, in this order. One that has not ended before the moment, or whose root has not, stays.
+    /// The jobs to remove, in this order. A job is kept if it, or its root, has not ended before
+    /// [`before`](Prune::before).
     pub jobs: Vec<JobId>,
-    /// The moment.
+    /// The time before which jobs must have ended.
     pub before: Timestamp,
-    /// At most so many parts.
+    /// The maximum number of parts to remove in this request.
     pub parts: u64,
 }
 
-/// The answer to [`Prune`].
+/// The result of [`Prune`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pruned {
-    /// How many jobs are gone now that were there.
+    /// How many jobs were removed.
     pub jobs: u64,
-    /// How many parts are gone with them.
+    /// How many parts were removed.
     pub parts: u64,
-    /// How many of the jobs, from the first on, are done with: gone, or rightly there. The page ended at the next one.
+    /// How many of the jobs, counted from the first, are finished: removed, or rightly kept. The next request should
+    /// start with the one after them.
     pub done: usize,
 }

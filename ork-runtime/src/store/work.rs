@@ -1,4 +1,4 @@
-//! Work: operations on their way through a store, without their type.
+//! Work: operations as a store sees them, without their type.
 
 use std::sync::Arc;
 
@@ -8,41 +8,43 @@ use super::StoreError;
 use crate::id::JobId;
 use crate::tx::{Durability, HeldRow, Operation, Shards, Transaction};
 
-/// Operations that a store carries out, one after the other in one transaction, without knowing what they are.
+/// Operations that a store applies in order in one transaction, without knowing their types.
 ///
-/// For each of them a store opens [`job`](Work::job), the one it needs [`with`](Work::with) it and those it
-/// [`follows`](Work::follows), each with all jobs above it, then [`shards`](Work::shards), [`limit`](Work::limit) and [`unique`](Work::unique), and calls [`apply`](Work::apply).
-/// Once what they [promise](Work::promise) is true, or cannot be, it calls [`finish`](Work::finish). It may apply them
-/// again from the first one after a rollback.
+/// For each operation the store loads [`job`](Work::job), the job it needs [`with`](Work::with) it and those it
+/// [`follows`](Work::follows), each with all jobs above it. Then it loads [`shards`](Work::shards),
+/// [`limit`](Work::limit) and [`unique`](Work::unique), and calls [`apply`](Work::apply). It calls
+/// [`finish`](Work::finish) once the promised [`durability`](Work::durability) is reached, or cannot be reached. After
+/// a rollback it may apply the operations again, starting with the first.
 pub trait Work: Send {
-    /// How many they are.
+    /// Returns the number of operations. The parameter `at` of the other methods is below this number.
     fn count(&self) -> usize;
 
-    /// The job that one of them is about.
+    /// Returns the job that the operation changes.
     fn job(&self, at: usize) -> JobId;
 
-    /// Another job that one of them needs open.
+    /// Returns another job that the operation needs loaded, if any.
     fn with(&self, at: usize) -> Option<JobId>;
 
-    /// Further jobs that one of them needs open.
+    /// Returns further jobs that the operation needs loaded, because a new job is to follow them.
     fn follows(&self, at: usize) -> &[JobId];
 
-    /// What their answers promise; they must not be finished before that is true.
+    /// Returns the strongest durability that one of the operations requires. They must not be finished before it is
+    /// reached.
     fn durability(&self) -> Durability;
 
-    /// The shards that one of them needs open, now that its job is.
+    /// Returns the shards of a ledger that the operation needs loaded. Called after its job was loaded.
     fn shards(&self, at: usize, tx: &Transaction) -> Shards;
 
-    /// The concurrency limit whose permits one of them needs open.
+    /// Returns the concurrency limit whose permits the operation needs loaded.
     fn limit(&self, at: usize) -> Option<&Arc<str>>;
 
-    /// The unique key that one of them needs open.
+    /// Returns the unique key that the operation needs loaded.
     fn unique(&self, at: usize) -> Option<&Arc<str>>;
 
-    /// Decides, and notes in the books what is to be written.
+    /// Applies the operation: decides, and records in the transaction what is to be written.
     fn apply(&mut self, at: usize, tx: &mut Transaction);
 
-    /// Tells whoever waits.
+    /// Sends the result to the caller that waits for it.
     fn finish(self: Box<Self>, result: Result<(), StoreError>);
 }
 
@@ -70,7 +72,7 @@ impl<O: Operation> Pending<O> {
         Self { applied: Vec::with_capacity(operations.len()), operations, reply }
     }
 
-    /// A store asks for what there is only.
+    /// Returns the operation at this index, which a store keeps below `count`.
     fn operation(&self, at: usize) -> &O {
         #[expect(clippy::indexing_slicing, reason = "`at` is below `count`: the contract of `Work`")]
         &self.operations[at]
@@ -118,7 +120,7 @@ impl<O: Operation> Work for Pending<O> {
 
     fn finish(self: Box<Self>, result: Result<(), StoreError>) {
         let Self { applied, reply, .. } = *self;
-        // The caller may have stopped waiting; the operations are committed all the same.
+        // The caller may have stopped waiting; the operations stay applied.
         drop(reply.send(result.map(|()| applied)));
     }
 }

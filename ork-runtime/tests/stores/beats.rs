@@ -1,4 +1,4 @@
-//! Signs of life that come late, because the process or the store was held up.
+//! Heartbeats that are late because the process or the store was delayed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,17 +12,17 @@ use super::world::{START, World, on, open};
 
 const TTL: Duration = Duration::from_secs(10);
 
-/// For how long a lock is held.
+/// How long a lock is held.
 const HELD: Duration = Duration::from_millis(700);
 
-/// Until when a process is believed to live, by what any job's situation shows.
+/// Returns until when a process is considered alive, according to the diagnostics of a job.
 async fn until(world: &World) -> Timestamp {
     let id = world.submit("any").await;
     let processes = world.store.diagnostics(id).await.unwrap().processes;
     processes.iter().find(|process| process.worker == world.worker.to_string()).expect("its sign of life").until
 }
 
-/// Beats while something holds a lock that the beat needs; answers for how long it had to wait.
+/// Writes a heartbeat while a lock that it needs is held. Returns how long it had to wait.
 async fn beat_behind<L, R: Future<Output = ()>>(world: &World, lock: L, release: impl FnOnce(L) -> R) -> Duration {
     let store = Arc::clone(&world.store);
     let beat = Heartbeat { ttl: TTL, running: Vec::new(), holding: Vec::new(), waiting: Vec::new(), actor: world.by() };
@@ -35,10 +35,10 @@ async fn beat_behind<L, R: Future<Output = ()>>(world: &World, lock: L, release:
     waited
 }
 
-/// Fails on the code before this change: a beat was believed from the moment at which it was asked for, so that one that
-/// had to wait for longer than that was out of date when it was written, and its process was taken for dead.
+/// Regression: a heartbeat was valid from the time when it was requested. One that waited for longer than its TTL had
+/// expired when it was written, and its process was presumed dead.
 #[test]
-fn a_sign_of_life_counts_from_the_moment_at_which_it_is_written_over_sqlite() {
+fn a_heartbeat_is_valid_from_the_time_of_its_write_over_sqlite() {
     on(async {
         let folder = tempfile::tempdir().unwrap();
         let world = World::over(open("sqlite", folder.path()).await.unwrap());
@@ -51,9 +51,9 @@ fn a_sign_of_life_counts_from_the_moment_at_which_it_is_written_over_sqlite() {
     });
 }
 
-/// The same over PostgreSQL. For how long its last transaction waited for the lock, which is not long, does not count.
+/// Does not count the time, which is short, that the last attempt of the transaction waits for the lock.
 #[test]
-fn a_sign_of_life_counts_from_the_moment_at_which_it_is_written_over_postgres() {
+fn a_heartbeat_is_valid_from_the_time_of_its_write_over_postgres() {
     on(async {
         let Some(url) = postgres::database().await else { return };
         let world = World::postgres(&url).await;
@@ -69,10 +69,10 @@ fn a_sign_of_life_counts_from_the_moment_at_which_it_is_written_over_postgres() 
     });
 }
 
-/// Fails on the code before this change (seen with locks of 30 ms), as the store is locked: `SQLite` by itself looks ever
-/// more rarely whether the file is free, and has not met a free moment after ten seconds.
+/// Regression (seen with locks of 30 ms): the store reported that it was locked. The busy handler of `SQLite` checks
+/// ever more rarely whether the file is free, and had not found a free moment after ten seconds.
 #[test]
-fn a_process_that_writes_all_the_time_leaves_others_their_turn() {
+fn a_process_that_writes_all_the_time_does_not_starve_others() {
     on(async {
         let folder = tempfile::tempdir().unwrap();
         let world = World::over(open("sqlite", folder.path()).await.unwrap());
@@ -84,10 +84,10 @@ fn a_process_that_writes_all_the_time_leaves_others_their_turn() {
             let connection = rusqlite::Connection::open(path).unwrap();
             connection.busy_timeout(Duration::from_secs(10)).unwrap();
             while !until.load(stopped) {
-                // The file is locked for nearly all of the time.
+                // The file is locked nearly all of the time.
                 connection.execute_batch("BEGIN IMMEDIATE").unwrap();
                 let locked = Instant::now();
-                // Once is enough.
+                // Only the first one is received.
                 let _told = begun.send(());
                 while locked.elapsed() < Duration::from_millis(5) {
                     std::thread::yield_now();
@@ -96,7 +96,7 @@ fn a_process_that_writes_all_the_time_leaves_others_their_turn() {
             }
         });
         news.recv().unwrap();
-        // Each would fail if it had no turn for ten seconds.
+        // Each heartbeat would fail if it found no free moment within ten seconds.
         for _ in 0..20 {
             world.beat_at(Duration::ZERO, Vec::new()).await;
         }

@@ -1,4 +1,4 @@
-//! A wire that is cut exactly at a commit: nothing is done twice, and no answer is lost.
+//! A connection that is cut exactly at a commit: nothing is done twice, and no result is lost.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -17,16 +17,16 @@ use ork::{JobId, Policy, WorkerId};
 use super::postgres;
 use super::world::{START, World, ok, on, part};
 
-/// What becomes of the next commit: it passes; it never arrives; it is carried out, and its answer never arrives.
+/// What happens to the next commit: it passes; it never arrives; or it is executed, and its reply never arrives.
 const PASSES: u8 = 0;
 const LOST: u8 = 1;
 const UNANSWERED: u8 = 2;
 
-/// Forwards to a server, and cuts the connection at a commit if it is told to.
+/// Forwards to a server, and cuts the connection at a commit on request.
 struct Wire {
     port: u16,
     next: Arc<AtomicU8>,
-    /// Whether nobody gets through any more once it was cut.
+    /// Whether new connections are refused once it was cut.
     closed: Arc<AtomicBool>,
 }
 
@@ -60,7 +60,7 @@ fn forward(mut from: TcpStream, mut to: TcpStream, order: Option<&AtomicU8>, sil
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(n_bytes @ 1..) = from.read(&mut buffer) {
         let bytes = &buffer[..n_bytes];
-        // The server has answered: the commit is carried out, and nobody is told.
+        // The server has replied, so the commit is executed; the reply is dropped.
         if order.is_none() && silent.load(Ordering::SeqCst) == 1 {
             break;
         }
@@ -80,7 +80,7 @@ fn forward(mut from: TcpStream, mut to: TcpStream, order: Option<&AtomicU8>, sil
     let _gone = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }
 
-/// A store whose wire to the server can be cut, and one whose wire cannot.
+/// Returns a store whose connection to the server can be cut, and one whose connection cannot.
 async fn stores() -> Option<(World, Wire, World)> {
     let url = postgres::database().await?;
     let (before, after) = url.rsplit_once(':').unwrap();
@@ -98,13 +98,13 @@ fn submit(hold: bool) -> (JobId, Submit) {
 }
 
 #[test]
-fn what_was_committed_is_not_done_again_and_what_was_not_is() {
+fn committed_work_is_not_repeated_and_uncommitted_work_is() {
     on(async {
         let Some((world, wire, whole)) = stores().await else { return };
         for how in [LOST, UNANSWERED, UNANSWERED, LOST] {
             wire.next.store(how, Ordering::SeqCst);
             let (id, submit) = submit(false);
-            // Done twice, it would be known already.
+            // If it were applied twice, the second time would report that the job exists.
             assert_eq!(world.store.apply(submit).await.unwrap(), Submitted::Created(None), "{how}");
             assert_eq!(wire.next.load(Ordering::SeqCst), PASSES, "the wire was not cut");
             let taken = whole.take(10).await;
@@ -117,7 +117,7 @@ fn what_was_committed_is_not_done_again_and_what_was_not_is() {
 }
 
 #[test]
-fn a_taking_that_is_cut_gives_every_row_to_one_process() {
+fn rows_taken_over_a_cut_connection_go_to_one_process() {
     on(async {
         let Some((world, wire, whole)) = stores().await else { return };
         for how in [UNANSWERED, LOST] {
@@ -133,7 +133,7 @@ fn a_taking_that_is_cut_gives_every_row_to_one_process() {
 }
 
 #[test]
-fn parts_settled_over_a_wire_that_is_cut_again_and_again_count_once() {
+fn parts_settled_over_a_repeatedly_cut_connection_count_once() {
     on(async {
         let Some((world, wire, whole)) = stores().await else { return };
         let id = world.with_parts(300, Policy::default(), true).await;
@@ -160,13 +160,13 @@ fn parts_settled_over_a_wire_that_is_cut_again_and_again_count_once() {
 }
 
 #[test]
-fn rows_that_were_taken_for_nobody_are_given_back() {
+fn rows_taken_for_a_dropped_caller_are_released() {
     on(async {
         let Some((world, _wire, whole)) = stores().await else { return };
         whole.submit("one").await;
         let mut news = whole.store.notifier().watch();
         {
-            // Dropped before the answer can come, after the command has gone.
+            // Dropped after the command was sent, before the reply can arrive.
             let mut take = std::pin::pin!(world.take(10));
             assert!(futures_util::poll!(&mut take).is_pending());
         }
@@ -195,15 +195,16 @@ async fn end(world: &World, id: JobId, index: u64) -> Result<SettleResult, Store
     world.store.apply(Release { limit: limit(), operation }).await
 }
 
-/// Whoever is told that it is not known asks again: then as many permits are taken as calls run.
+/// A caller that gets the error that the outcome is unknown repeats its request. The number of permits taken must then
+/// equal the number of running calls.
 #[test]
-fn permits_of_a_commit_that_nobody_was_told_of_are_counted_once() {
+fn permits_of_a_commit_with_unknown_outcome_are_counted_once() {
     on(async {
         let Some((world, wire, whole)) = stores().await else { return };
         let id = world.with_parts(5, Policy::default(), true).await;
         world.beat_at(Duration::ZERO, Vec::new()).await;
         let taken = || async {
-            // What waits for a permit tells how many are taken.
+            // The row that waits for a permit shows how many are taken.
             whole.store.diagnostics(id).await.unwrap().to_send.limit.map(|(_, taken)| taken)
         };
         for index in 0..2 {
@@ -213,7 +214,7 @@ fn permits_of_a_commit_that_nobody_was_told_of_are_counted_once() {
             assert_eq!(error.kind(), StoreErrorKind::Unavailable);
             assert!(error.to_string().contains("not known yet whether it was"), "{error}");
         };
-        // Taken, and taken again.
+        // A permit is taken, and taken again.
         wire.closed.store(true, Ordering::SeqCst);
         wire.next.store(UNANSWERED, Ordering::SeqCst);
         doubtful(&begin(&world, id, 2).await.unwrap_err());
@@ -221,7 +222,7 @@ fn permits_of_a_commit_that_nobody_was_told_of_are_counted_once() {
         assert!(matches!(begin(&world, id, 2).await.unwrap().answer, Some(Started::Run { .. })));
         assert_eq!(begin(&whole, id, 3).await.unwrap().answer, None, "there were three");
         assert_eq!(taken().await, Some(3));
-        // Given back, and given back again: the permits of the two that still run stay theirs.
+        // A permit is released, and released again: the permits of the two calls that still run are kept.
         wire.closed.store(true, Ordering::SeqCst);
         wire.next.store(UNANSWERED, Ordering::SeqCst);
         doubtful(&end(&world, id, 0).await.unwrap_err());

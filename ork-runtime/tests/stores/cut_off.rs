@@ -1,4 +1,4 @@
-//! A process that is cut off from PostgreSQL, or that sleeps in a transaction, and what the others do meanwhile.
+//! A process that is cut off from PostgreSQL, or idle in a transaction, and its effect on other processes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,22 +17,22 @@ use super::postgres;
 use super::proxy::Proxy;
 use super::world::{World, on};
 
-/// Claims a job beside what the test does.
+/// Claims a job in a separate task.
 fn claim(world: &World, id: JobId) -> JoinHandle<Claimed> {
     let world = World::over(Arc::clone(&world.store));
     tokio::spawn(async move { world.claim(id, Phase::Start, 1).await })
 }
 
-/// Whether a transaction that has not ended has the row of this job.
+/// Whether an open transaction has locked the row of this job.
 async fn is_locked(url: &str, id: JobId) -> bool {
     let query = "SELECT FROM ork.job WHERE id = $1::text::uuid FOR UPDATE SKIP LOCKED";
     let row = sqlx::query(query).bind(id.to_string()).fetch_optional(&mut postgres::connect(url).await).await;
     row.unwrap().is_none()
 }
 
-/// Claims jobs through the proxy until a stall begins between the lock of one of them and its commit: that job.
+/// Claims jobs through the proxy until a stall begins between the lock of a job and its commit. Returns that job.
 async fn cut_off_with_a_lock(url: &str, world: &World, proxy: &Proxy) -> JobId {
-    // Each statement is prepared when it is used first, which is an answer more.
+    // A statement is prepared when it is first used, which costs one more reply.
     let first = world.submit("first").await;
     assert!(matches!(world.claim(first, Phase::Start, 1).await, Claimed::Granted { .. }));
     for answers in 1..20 {
@@ -51,10 +51,10 @@ async fn cut_off_with_a_lock(url: &str, world: &World, proxy: &Proxy) -> JobId {
     panic!("no stall has met the lock");
 }
 
-/// Before, everything that the healthy process did stood still behind the one row for ten seconds, until the server
-/// ended the transaction of the other one; now and then it said that PostgreSQL did not answer.
+/// Regression: all work of the healthy process waited behind the one row for ten seconds, until the server ended the
+/// transaction of the other process; sometimes it reported that PostgreSQL did not answer.
 #[test]
-fn while_a_process_is_cut_off_with_a_row_the_others_work_on_and_soon_have_the_row() {
+fn others_continue_and_soon_get_the_row_that_a_cut_off_process_has_locked() {
     on(async {
         let Some(url) = postgres::database().await else { return };
         let (proxy, through) = Proxy::before(&url);
@@ -68,7 +68,7 @@ fn while_a_process_is_cut_off_with_a_row_the_others_work_on_and_soon_have_the_ro
             assert!(matches!(healthy.claim(other, Phase::Start, 1).await, Claimed::Granted { .. }));
             others += 1;
         }
-        // As long as the other process is cut off, only PostgreSQL can have let the row go.
+        // While the other process is cut off, only PostgreSQL can have released the row.
         assert!(matches!(locked.await.unwrap(), Claimed::Granted { .. }));
         assert!(others >= 3, "{others} other jobs were claimed meanwhile");
 
@@ -78,14 +78,14 @@ fn while_a_process_is_cut_off_with_a_row_the_others_work_on_and_soon_have_the_ro
     });
 }
 
-/// Before, everything waited for the lock without end, and nothing said which lock that was.
+/// Regression: all work waited for the lock without end, and no error named the lock.
 #[test]
-fn what_waits_for_a_lock_is_told_what_is_locked_while_all_else_is_done() {
+fn work_that_waits_for_a_lock_gets_an_error_that_names_it_while_other_work_continues() {
     on(async {
         let Some(url) = postgres::database().await else { return };
         let world = World::postgres(&url).await;
         let (locked, untouched) = (world.submit("locked").await, world.submit("untouched").await);
-        // No process of ork: the server lets it keep its lock for as long as it likes.
+        // This is not a process of ork: the server lets it keep its lock as long as it likes.
         let mut other = postgres::connect(&format!("{url}?application_name=backup")).await;
         other.execute("BEGIN").await.unwrap();
         let lock = "SELECT FROM ork.job WHERE id = $1::text::uuid FOR UPDATE";
@@ -112,7 +112,7 @@ fn what_waits_for_a_lock_is_told_what_is_locked_while_all_else_is_done() {
         assert!(parts.iter().all(|part| words.contains(*part)), "{words}");
         assert!(!words.contains("does not answer"), "{words}");
 
-        // What it had waited for is not done behind the back of whoever was told.
+        // The cancel is not executed after its caller has received an error.
         other.execute("ROLLBACK").await.unwrap();
         cancel(untouched).await.unwrap();
         assert!(!world.store.job(locked).await.unwrap().unwrap().job.state.is_final());
@@ -122,10 +122,10 @@ fn what_waits_for_a_lock_is_told_what_is_locked_while_all_else_is_done() {
     });
 }
 
-/// A row that is locked again and again, each time for longer than a transaction waits for it: it is got between two of
-/// the locks, in the end, and nothing else waits for that.
+/// A row that is locked again and again, each time for longer than a transaction waits: it is eventually locked
+/// between two of these locks, and no other work waits for it.
 #[test]
-fn a_row_that_is_locked_by_turns_is_got_in_the_end() {
+fn a_row_locked_again_and_again_is_eventually_acquired() {
     on(async {
         let Some(url) = postgres::database().await else { return };
         let world = World::postgres(&url).await;
@@ -157,16 +157,16 @@ fn answer() -> u64 {
     42
 }
 
-/// A process of ork over this database.
+/// Starts a process of ork on this database.
 async fn process(url: &str) -> Ork {
     let config = ork::Config::from(Some(std::path::Path::new("/dev/null")), []).unwrap();
     Ork::builder().config(config).store(url).build().await.unwrap()
 }
 
-/// Before, the connection on which the client hears of ends was given up with a last word, whose answer never came; no
-/// other one was made until the kernel gave up, too. What it read was asked over connections that had died.
+/// Regression: the listening connection of the client was closed with a last statement whose reply never arrived, and
+/// no other connection was opened until the kernel gave up as well. Reads used connections that had died.
 #[test]
-fn a_client_that_was_cut_off_hears_of_an_end_a_few_seconds_after_the_network_is_back() {
+fn a_client_learns_of_an_end_soon_after_the_network_is_back() {
     on(async {
         let Some(url) = postgres::database().await else { return };
         let (proxy, through) = Proxy::before(&url);
@@ -174,7 +174,7 @@ fn a_client_that_was_cut_off_hears_of_an_end_a_few_seconds_after_the_network_is_
         let job = client.submit(answer {}).await.unwrap();
         let id = job.id();
         let waiting = tokio::spawn(async move { job.wait().await });
-        // It has looked by then, so that it waits for news.
+        // The client has read the job by now, so it waits for notifications.
         for _ in 0..10 {
             client.status(id).await.unwrap();
         }
@@ -186,23 +186,24 @@ fn a_client_that_was_cut_off_hears_of_an_end_a_few_seconds_after_the_network_is_
         worker.start_worker();
         assert!(worker.wait(id).await.unwrap().output().is_some());
         proxy.go_on_with_new_connections();
-        // The kernel would give the connection up after a quarter of an hour, which is beyond the deadline of a test.
+        // The kernel would give up the connection after a quarter of an hour, which is beyond the deadline of the
+        // test.
         assert_eq!(waiting.await.unwrap().unwrap(), 42);
         worker.shutdown().await;
         client.shutdown().await;
     });
 }
 
-/// Before, nothing ever noticed that this one connection was gone, since it only listens: the client waited for ever.
+/// Regression: the loss of this connection was never noticed, as it only listens, and the client waited forever.
 #[test]
-fn a_listener_that_the_network_has_forgotten_is_replaced_though_all_else_works() {
+fn a_dead_listening_connection_is_replaced_while_others_work() {
     on(async {
         let Some(url) = postgres::database().await else { return };
         let (proxy, through) = Proxy::before(&url);
         let watcher = Postgres::open(&through).await.unwrap();
         let other = World::postgres(&url).await;
         let mut news = ork::store::Store::notifier(&watcher).watch();
-        // Nothing is written or read here while the network is away, so that no other connection tells of it.
+        // Nothing is written or read here while the network is down, so no other connection reveals it.
         proxy.stall();
         proxy.is_noticed(1).await;
         let id = other.submit("one").await;

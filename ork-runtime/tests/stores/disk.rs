@@ -1,5 +1,5 @@
-//! A server whose disk is full: an error in words, nothing is acknowledged that is not written, and work goes on once
-//! there is room.
+//! A server whose disk is full: the error explains it, nothing is acknowledged that was not written, and work
+//! continues once there is room.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -21,28 +21,28 @@ fn submit(world: &World) -> Submit {
     Submit::new(NewJob { job, input: "{}".into() }, world.by())
 }
 
-/// The file that holds the jobs.
+/// Returns the file that contains the jobs.
 async fn file(server: &Server) -> String {
     let path = sqlx::query("SELECT pg_relation_filepath('ork.job')");
     path.fetch_one(&mut postgres::connect(&server.url("postgres")).await).await.unwrap().get(0)
 }
 
-/// Ends all connections of stores, with what they have open.
+/// Terminates all connections of stores, including open transactions.
 async fn disconnect(server: &Server) {
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                WHERE datname = current_database() AND pid <> pg_backend_pid()";
     sqlx::raw_sql(end).execute(&mut postgres::connect(&server.url("postgres")).await).await.unwrap();
 }
 
-/// What the server says when it has no room.
+/// The error of the server if it has no room.
 const FULL: &str = "ERROR:  could not extend file";
 
-/// How often the server said so.
+/// Returns how often the server has logged this error.
 fn attempts(server: &Server) -> usize {
     server.log().matches(FULL).count()
 }
 
-/// Reads the server's log until it has said so this often.
+/// Follows the log of the server until it contains the error this many times.
 fn follow(log: &Path, times: usize) {
     let mut tail = Command::new("tail").args(["-n", "+1", "-F"]).arg(log).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(tail.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -56,7 +56,7 @@ async fn count(world: &World) -> usize {
 }
 
 #[test]
-fn a_full_disk_is_said_in_words_and_work_goes_on_once_there_is_room() {
+fn a_full_disk_is_reported_and_work_continues_once_there_is_room() {
     let Some(server) = postgres::private() else { return };
     on(async {
         let world = World::postgres(&server.url("postgres")).await;
@@ -68,13 +68,13 @@ fn a_full_disk_is_said_in_words_and_work_goes_on_once_there_is_room() {
         let error = answer.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         assert!(error.to_string().contains("cannot grow: the server's disk is full"), "{error}");
-        // It was tried again for as long as it was waited for, with longer and longer pauses, and then no more.
+        // The write was retried with increasing pauses as long as its caller waited, and then no longer.
         let tried = attempts(&server);
         assert!((2..20).contains(&tried), "{tried} attempts");
         tokio::time::sleep(Duration::from_secs(6)).await;
         assert_eq!(attempts(&server), tried, "nobody waits, and it is tried again");
 
-        // What waits when there is room again is done, once.
+        // A write that waits while room becomes available is done, once.
         let (store, waiting) = (Arc::clone(&world.store), submit(&world));
         let again = waiting.clone();
         let waiting = tokio::spawn(async move { store.apply(waiting).await });

@@ -1,4 +1,4 @@
-//! The file of `SQLite`: kept over restarts, shared, and refused in words when it cannot be used.
+//! The `SQLite` file: it survives restarts, is shared, and is rejected with a clear error if it cannot be used.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn on<F: Future>(test: F) -> F::Output {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(test)
 }
 
-/// `apply` is there for stores whose type is not known.
+/// `apply` is defined for `dyn Store`.
 fn on_dyn(store: &Sqlite) -> &dyn Store {
     store
 }
@@ -41,7 +41,7 @@ fn refused(path: &Path, kind: StoreErrorKind, words: &str) {
 }
 
 #[test]
-fn what_was_kept_is_there_after_a_restart() {
+fn jobs_survive_a_restart() {
     on(async {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/er/ork.db");
@@ -54,9 +54,10 @@ fn what_was_kept_is_there_after_a_restart() {
     });
 }
 
-/// Two workers that started at one moment found each other half-way: one took the other's tables for somebody else's.
+/// Regression: of two workers that started at the same time, one took the tables of the other for those of another
+/// program.
 #[test]
-fn many_processes_may_make_the_file_at_once() {
+fn many_processes_can_create_the_file_concurrently() {
     for _ in 0..20 {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ork.db");
@@ -76,7 +77,7 @@ fn many_processes_may_make_the_file_at_once() {
 }
 
 #[test]
-fn another_process_hears_of_new_work() {
+fn another_process_is_notified_of_new_work() {
     on(async {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ork.db");
@@ -93,7 +94,7 @@ fn another_process_hears_of_new_work() {
 }
 
 #[test]
-fn a_newer_file_is_refused() {
+fn a_file_of_a_newer_version_is_rejected() {
     on(async {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ork.db");
@@ -119,7 +120,7 @@ fn the_file_of_another_program_is_not_touched() {
 }
 
 #[test]
-fn what_is_no_database_is_refused() {
+fn a_file_that_is_no_database_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ork.db");
     std::fs::write(&path, "not a database at all, but long enough to be looked into by a careful reader").unwrap();
@@ -127,7 +128,7 @@ fn what_is_no_database_is_refused() {
 }
 
 #[test]
-fn a_damaged_file_is_refused_when_it_is_met() {
+fn a_damaged_file_is_reported_as_corrupt() {
     on(async {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ork.db");
@@ -136,7 +137,7 @@ fn a_damaged_file_is_refused_when_it_is_met() {
             submit(&store).await;
         }
         store.close().await;
-        // The first page stays, so that the file opens; everything after it is noise.
+        // The first page is kept, so that the file can be opened; the rest is overwritten.
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[4_096..].fill(0xa5);
         std::fs::write(&path, bytes).unwrap();
@@ -154,14 +155,14 @@ fn a_damaged_file_is_refused_when_it_is_met() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_named() {
+fn a_folder_that_cannot_be_created_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "").unwrap();
     refused(&folder.path().join("file/ork.db"), StoreErrorKind::Config, "the folder");
 }
 
 #[test]
-fn a_read_only_file_is_refused() {
+fn a_read_only_file_is_rejected() {
     on(async {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ork.db");
@@ -171,7 +172,7 @@ fn a_read_only_file_is_refused() {
             permissions.set_mode(if path.is_dir() { 0o555 } else { 0o444 });
             std::fs::set_permissions(path, permissions).unwrap();
         }
-        // The superuser writes whatever the mode says; then there is nothing to refuse.
+        // Root can write regardless of the mode; then the file is not rejected.
         let refuses = std::fs::File::create(folder.path().join("probe")).is_err();
         let opened = open(&path);
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -186,7 +187,7 @@ fn a_read_only_file_is_refused() {
 }
 
 #[test]
-fn a_locked_file_says_so_and_works_again_later() {
+fn a_locked_file_is_reported_and_works_again_later() {
     on(async {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ork.db");
@@ -211,7 +212,7 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
         let store = open(&path).unwrap();
         let kept = submit(&store).await;
         store.close().await;
-        // SQLite's own bound stands for the disk's: the error is the same.
+        // The page limit of SQLite simulates a full disk: the error is the same.
         let pages: i64 =
             Connection::open(&path).unwrap().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
         let store = Sqlite::open_bounded(&path, Synchronous::Full, pages).unwrap();
@@ -227,7 +228,7 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
     });
 }
 
-/// The claim of one job shares its transaction with what another one cannot write.
+/// The claim of one job shares its transaction with a write of another job that fails.
 #[test]
 fn a_claim_that_is_rolled_back_does_not_lose_its_job() {
     on(async {

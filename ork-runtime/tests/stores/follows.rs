@@ -1,5 +1,5 @@
-//! Jobs that follow several others, over every store: random programs beside an oracle, and processes that end the last two
-//! jobs at the same moment.
+//! Jobs that follow several others, with every store: random sequences compared with an oracle, and processes that end
+//! the last two jobs at the same time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use ork::{Failure, FailureKind, JobId};
 use super::postgres;
 use super::world::{START, World, each, on};
 
-/// How many jobs a program makes at most.
+/// The maximum number of jobs in one sequence.
 const JOBS: usize = 20;
 
 async fn follow(world: &World, after: &[JobId]) -> Submitted {
@@ -26,7 +26,7 @@ async fn follow_as(world: &World, id: JobId, after: &[JobId]) -> Submitted {
     world.store.apply(submit).await.unwrap()
 }
 
-/// Claims the attempt that is current, and settles it.
+/// Claims the current attempt, and settles it.
 async fn end(world: &World, id: JobId, how: AttemptOutcome) {
     let attempt = world.store.job(id).await.unwrap().unwrap().job.attempt;
     let unknown = NewJob { job: Job::new(id, "any", START), input: "{}".into() };
@@ -42,7 +42,7 @@ async fn end(world: &World, id: JobId, how: AttemptOutcome) {
     }
 }
 
-/// Takes all messages that are due; answers how often each job was handed out, and in which attempt.
+/// Takes all messages that are due. Returns their jobs and attempts.
 async fn handed_out(world: &World) -> Vec<(JobId, u32)> {
     let taken = world.take(usize::MAX).await;
     let messages = taken.iter().flat_map(|row| &row.messages);
@@ -56,7 +56,7 @@ async fn handed_out(world: &World) -> Vec<(JobId, u32)> {
     found
 }
 
-/// What must be so, by the rule alone: the first message of a job is there once all jobs that were open when it was
+/// The expected behavior: the first message of a job is available once all jobs that had not ended when it was
 /// submitted have ended once.
 #[derive(Default)]
 struct Oracle {
@@ -84,7 +84,7 @@ impl Oracle {
 }
 
 #[test]
-fn first_messages_of_followers_come_once_and_when_the_last_job_has_ended() {
+fn followers_start_once_when_the_last_job_has_ended() {
     each(async |world| {
         let memory = world.store.check().await.unwrap().starts_with("in memory");
         for seed in 0..if memory { 300 } else { 8 } {
@@ -127,12 +127,12 @@ fn first_messages_of_followers_come_once_and_when_the_last_job_has_ended() {
                 }
                 for (job, waits) in &oracle.waits {
                     let situation = world.store.diagnostics(*job).await.unwrap();
-                    // One job alone is named by what the row waits for.
+                    // If the job follows only one job, the limit that its row waits for names that job.
                     let named = situation.to_send.limit.and_then(|(limit, _)| ork::tx::ends(&limit.name));
                     let known: BTreeSet<_> = situation.follows.into_iter().chain(named).collect();
                     assert_eq!(&known, waits, "seed {seed}, step {step}");
                 }
-                // Later attempts are those that a retry asks for.
+                // Later attempts are caused by retries.
                 let first = handed_out(&world).await.into_iter().filter(|(_, attempt)| *attempt == 1);
                 for (job, _) in first {
                     assert!(oracle.due.remove(&job), "seed {seed}, step {step}: {job} came early, or twice");
@@ -144,7 +144,7 @@ fn first_messages_of_followers_come_once_and_when_the_last_job_has_ended() {
 }
 
 #[test]
-fn a_job_cannot_follow_one_that_is_unknown_and_nothing_is_written() {
+fn a_job_cannot_follow_an_unknown_job_and_nothing_is_written() {
     each(async |world| {
         let (known, unknown, id) = (world.submit("any").await, JobId::new(), JobId::new());
         assert_eq!(follow_as(&world, id, &[known, unknown]).await, Submitted::NoJobToFollow(unknown));
@@ -153,7 +153,7 @@ fn a_job_cannot_follow_one_that_is_unknown_and_nothing_is_written() {
     });
 }
 
-/// What settles a job, badly, after a claim of its first attempt.
+/// Claims the first attempt of a job, and returns the operation that settles it as failed.
 async fn claimed(world: &World, id: JobId) -> Settle {
     assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
     let how = AttemptOutcome::Failed { failure: Failure::new(FailureKind::Task, "no"), retry_at: None };
@@ -165,21 +165,21 @@ fn following(world: &World, id: JobId, after: Vec<JobId>) -> Submit {
     Submit { after, ..Submit::new(new, world.by()) }
 }
 
-/// Operations that are asked for at once are one transaction, in this order, where a store writes many at once.
+/// Operations that are requested at the same time share one transaction, in this order, in stores that batch writes.
 #[test]
-fn what_one_transaction_submits_ends_and_takes_up_again_counts_in_this_order() {
+fn submits_ends_and_retries_in_one_transaction_apply_in_order() {
     each(async |world| {
         let (store, follower) = (&world.store, JobId::new());
         let [one, two] = [world.submit("any").await, world.submit("any").await];
         handed_out(&world).await;
         let [end_one, end_two] = [claimed(&world, one).await, claimed(&world, two).await];
-        // Both end after the job that follows them was submitted.
+        // Both jobs end after the job that follows them was submitted.
         let submit = following(&world, follower, vec![one, two]);
         let (submitted, ..) = tokio::join!(store.apply(submit), store.apply(end_one), store.apply(end_two));
         assert!(matches!(submitted.unwrap(), Submitted::Created(_)));
         assert_eq!(handed_out(&world).await, [(follower, 1)]);
         assert_eq!(store.diagnostics(follower).await.unwrap().follows, []);
-        // A job ends and is taken up again before others that follow it are submitted: they wait for its next end.
+        // A job ends and is retried before other jobs that follow it are submitted: they wait until it ends again.
         for several in [false, true] {
             let [again, other] = [world.submit("any").await, world.submit("any").await];
             handed_out(&world).await;
@@ -202,8 +202,8 @@ fn what_one_transaction_submits_ends_and_takes_up_again_counts_in_this_order() {
     });
 }
 
-/// Two processes with a store each end two jobs at the same moment, which many others follow. Without the lock on the row
-/// that waits, each transaction would find the other's job still noted, and none would let the follower go.
+/// Two processes with separate stores end two jobs at the same time that many others follow. Without the lock on the
+/// waiting row, each transaction would find that the other job has not ended, and neither would free the follower.
 async fn race(worlds: [World; 2], rounds: usize) {
     for _ in 0..rounds {
         let [one, two] = [worlds[0].submit("any").await, worlds[0].submit("any").await];
@@ -223,7 +223,7 @@ async fn race(worlds: [World; 2], rounds: usize) {
 }
 
 #[test]
-fn followers_come_once_where_two_processes_end_the_last_two_jobs_at_once_over_postgres() {
+fn followers_start_once_if_two_processes_end_the_last_jobs_concurrently_over_postgres() {
     on(async {
         let Some(url) = postgres::database().await else { return };
         race([World::postgres(&url).await, World::postgres(&url).await], 60).await;
@@ -231,7 +231,7 @@ fn followers_come_once_where_two_processes_end_the_last_two_jobs_at_once_over_po
 }
 
 #[test]
-fn followers_come_once_where_two_processes_end_the_last_two_jobs_at_once_over_sqlite() {
+fn followers_start_once_if_two_processes_end_the_last_jobs_concurrently_over_sqlite() {
     on(async {
         let folder = tempfile::tempdir().unwrap();
         let open = || Arc::new(Sqlite::open(&folder.path().join("ork.db"), Synchronous::Full).unwrap());
@@ -239,8 +239,9 @@ fn followers_come_once_where_two_processes_end_the_last_two_jobs_at_once_over_sq
     });
 }
 
-/// A process of an older version goes on while the tables are changed, and notes no ends of jobs that are followed. So each
-/// sign of life lets go what follows jobs that have ended. Here a job is noted that is not there.
+/// A process of an older version that continues while the tables are migrated does not record the end of jobs that are
+/// followed. Therefore each heartbeat frees the followers of jobs that have ended. This test simulates it by following
+/// a job that does not exist.
 async fn unnoticed<F: Future<Output = ()>>(world: World, note: impl FnOnce(JobId, JobId) -> F) {
     let [one, two] = [world.submit("any").await, world.submit("any").await];
     handed_out(&world).await;
@@ -259,7 +260,7 @@ async fn unnoticed<F: Future<Output = ()>>(world: World, note: impl FnOnce(JobId
 }
 
 #[test]
-fn followers_of_jobs_that_ended_unnoticed_go_with_the_next_sign_of_life_over_postgres() {
+fn followers_of_jobs_with_an_unrecorded_end_start_at_the_next_heartbeat_over_postgres() {
     on(async {
         let Some(url) = postgres::database().await else { return };
         let note = |job: JobId, follower: JobId| {
@@ -275,7 +276,7 @@ fn followers_of_jobs_that_ended_unnoticed_go_with_the_next_sign_of_life_over_pos
 }
 
 #[test]
-fn followers_of_jobs_that_ended_unnoticed_go_with_the_next_sign_of_life_over_sqlite() {
+fn followers_of_jobs_with_an_unrecorded_end_start_at_the_next_heartbeat_over_sqlite() {
     on(async {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ork.db");

@@ -1,4 +1,4 @@
-//! What a process says to its PostgreSQL server, as the server has noted it.
+//! The statements that a process sends to PostgreSQL, according to the log of the server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::world::World;
 #[task]
 fn rest() {}
 
-/// The statements that were made so far.
+/// Returns the statements that the server has executed so far.
 fn statements(server: &Server) -> Vec<String> {
     let log = server.log();
     let made = log.lines().filter_map(|line| {
@@ -25,9 +25,9 @@ fn statements(server: &Server) -> Vec<String> {
     made.map(str::to_owned).collect()
 }
 
-/// The broken variant, a pump that looks once a second, was made by hand and failed it.
+/// Verified to fail with a pump that polls once a second.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_process_makes_no_statements_but_those_of_its_heart() {
+async fn an_idle_process_sends_only_heartbeat_statements() {
     let Some(server) = postgres::private() else { return };
     let url = postgres::create(&server.url("postgres")).await;
     let name = url.rsplit_once('/').unwrap().1;
@@ -39,7 +39,8 @@ async fn an_idle_process_makes_no_statements_but_those_of_its_heart() {
     let ork = Ork::builder().config(config).ports(store, None, WorkerId::new("one")).build().await.unwrap();
     ork.start_worker();
     ork.submit(rest {}).and_wait().await.unwrap();
-    // From one beat to the next, and to the one after it: what the job left to do is done in the first of these times.
+    // Counts the statements between two heartbeats. The first interval is skipped, as the job may still cause
+    // statements in it.
     let mut made = Vec::new();
     for beat in 3..=5 {
         calls.reach("beat", beat).await;
@@ -48,15 +49,15 @@ async fn an_idle_process_makes_no_statements_but_those_of_its_heart() {
     let of_all = statements(&server);
     let between = of_all.get(made[1]..made[2]).unwrap();
     let hearts = between.iter().filter(|statement| statement.contains("INSERT INTO ork.worker")).count();
-    // It begins, beats, looks for holders without a heartbeat and for free permits, asks for the time, and commits.
+    // The statements: begin, heartbeat, search for holders without a heartbeat, search for free permits, time, commit.
     assert!(hearts == 1 && between.len() <= 6, "{between:?}");
     ork.shutdown().await;
 }
 
-/// Fails on the code before: a crash of the server within a second lost it, and the rows stayed held by a process that
+/// Regression: if the server crashed within a second, the release was lost, and the rows stayed held by a process that
 /// had dropped them.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_given_back_is_on_disk_before_that_is_answered() {
+async fn a_release_is_on_disk_before_it_is_confirmed() {
     let Some(server) = postgres::private() else { return };
     let url = postgres::create(&server.url("postgres")).await;
     let name = url.rsplit_once('/').unwrap().1;

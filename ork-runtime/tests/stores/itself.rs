@@ -1,4 +1,4 @@
-//! Tasks that split themselves, through a store: what their function returned is kept by the seal, and told in the end.
+//! Dynamic splits, through a store: the seal stores the output of the function, and the reply contains it.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use ork::{JobId, JobState, Policy};
 
 use super::world::{START, World, each, failed, ok, part};
 
-/// A job whose outcome somebody asked for.
+/// Submits a job with a reply.
 async fn asked(world: &World) -> JobId {
     let to = ReplyTo { queue: "q".into(), correlation: "c".into() };
     world.submit_with(Job { reply: Some(to), ..Job::new(JobId::new(), "many", START) }).await
@@ -34,7 +34,7 @@ fn output(view: &JobView) -> Option<&[u8]> {
     view.output.as_deref()
 }
 
-/// The outcomes that are owed, whoever asked for them.
+/// Returns the pending replies.
 async fn told(world: &World) -> Vec<Reply> {
     let reply = |message| match message {
         Outgoing::Reply(reply) => Some(reply),
@@ -44,7 +44,7 @@ async fn told(world: &World) -> Vec<Reply> {
 }
 
 #[test]
-fn what_the_function_returned_is_told_when_the_last_part_has_ended() {
+fn the_output_of_the_function_is_replied_once_the_last_part_has_ended() {
     each(|world| async move {
         // Sealed before the last part has ended, after it, and without parts.
         for (n, before) in [(2, true), (2, false), (0, true)] {
@@ -75,7 +75,7 @@ fn what_the_function_returned_is_told_when_the_last_part_has_ended() {
 }
 
 #[test]
-fn what_a_join_returns_comes_in_place_of_what_the_function_did() {
+fn the_output_of_a_join_replaces_that_of_the_function() {
     each(|world| async move {
         let id = asked(&world).await;
         let epoch = world.opened(id, Policy::default(), true).await;
@@ -91,9 +91,9 @@ fn what_a_join_returns_comes_in_place_of_what_the_function_did() {
     });
 }
 
-/// Its own work went well, and is kept for when its parts do.
+/// The work of the job itself succeeded. Its output is kept until its parts succeed as well.
 #[test]
-fn a_job_that_its_parts_failed_tells_no_output_and_keeps_it() {
+fn a_job_failed_by_its_parts_keeps_its_output_and_does_not_reply_with_it() {
     each(|world| async move {
         let id = asked(&world).await;
         let epoch = world.opened(id, Policy::default(), false).await;
@@ -113,7 +113,7 @@ fn a_job_that_its_parts_failed_tells_no_output_and_keeps_it() {
 }
 
 #[test]
-fn an_older_run_and_a_cancelled_job_are_not_sealed() {
+fn an_older_epoch_and_a_cancelled_job_are_not_sealed() {
     each(|world| async move {
         let id = asked(&world).await;
         let first = world.opened(id, Policy::default(), false).await;
@@ -128,9 +128,9 @@ fn an_older_run_and_a_cancelled_job_are_not_sealed() {
     });
 }
 
-/// The run that counts made none.
+/// The current run of the split yields no parts.
 #[test]
-fn parts_of_a_run_that_was_cut_short_are_forgotten_when_the_next_one_makes_none() {
+fn parts_of_an_interrupted_run_are_dropped_if_the_next_run_yields_none() {
     each(|world| async move {
         let id = asked(&world).await;
         let epoch = world.opened(id, Policy::default(), false).await;
@@ -147,7 +147,7 @@ fn parts_of_a_run_that_was_cut_short_are_forgotten_when_the_next_one_makes_none(
         assert_eq!((view.job.state, output(&view)), (JobState::Succeeded, Some(&b"1"[..])));
         assert_eq!((view.head.appended, view.head.sealed, view.counts), (0, None, ledger::Counts::default()));
         assert!(world.store.parts(id, 0, 10).await.unwrap().is_empty());
-        // Nor are they run, if somebody has their messages.
+        // They are not run either if a process still has their messages.
         assert_eq!(world.start(part(id, 1)).await, ork::tx::Started::Stale(Vec::new()));
         let left = world.take(100).await;
         let parts = left.iter().flat_map(|row| &row.messages).filter(
@@ -157,9 +157,9 @@ fn parts_of_a_run_that_was_cut_short_are_forgotten_when_the_next_one_makes_none(
     });
 }
 
-/// It was told to begin nothing more while nobody knew that it would have parts.
+/// The job was cancelled gracefully before it opened its dynamic split.
 #[test]
-fn a_job_that_was_interrupted_takes_no_parts() {
+fn a_gracefully_cancelled_job_accepts_no_parts() {
     each(|world| async move {
         let id = asked(&world).await;
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
@@ -175,9 +175,9 @@ fn a_job_that_was_interrupted_takes_no_parts() {
     });
 }
 
-/// The transaction that seals gives the permit of the call back, and wakes who waits for it.
+/// The transaction of the seal releases the permit of the call, and wakes a row that waits for it.
 #[test]
-fn a_seal_gives_its_permit_back() {
+fn a_seal_releases_its_permit() {
     each(|world| async move {
         let limit = Limit { name: Arc::from("many"), permits: 1 };
         let claim = |id| {

@@ -1,4 +1,4 @@
-//! Leases: what takes the place of a delivery, while its worker lives, and not longer.
+//! Leases: they replace a delivery as long as its worker lives.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn beat(world: &World, after: Duration) {
         .unwrap();
 }
 
-/// A job that this process runs, and whose message is with the broker.
+/// Submits a job that this process runs, and whose message was handed to the broker.
 async fn running(world: &World) -> JobId {
     let id = world.submit("long").await;
     let sent: Vec<_> = world.take(10).await.iter().map(|row| row.id).collect();
@@ -35,7 +35,7 @@ async fn running(world: &World) -> JobId {
 }
 
 #[test]
-fn a_lease_is_nobody_elses_while_its_holder_lives() {
+fn a_lease_is_not_taken_while_its_holder_lives() {
     each(|world| async move {
         let (id, other) = (running(&world).await, world.other());
         beat(&world, Duration::ZERO).await;
@@ -46,9 +46,9 @@ fn a_lease_is_nobody_elses_while_its_holder_lives() {
     });
 }
 
-/// Without `lost` in the message, work that kills its worker under a lease would be begun again for ever.
+/// Without `lost` in the message, work that crashes its worker under a lease would be started again forever.
 #[test]
-fn a_lease_whose_holder_died_is_sent_again_and_says_how_often_that_was() {
+fn a_lease_of_a_dead_holder_is_redelivered_with_its_number_of_losses() {
     each(|world| async move {
         let (id, other) = (running(&world).await, world.other());
         beat(&world, Duration::ZERO).await;
@@ -62,7 +62,7 @@ fn a_lease_whose_holder_died_is_sent_again_and_says_how_often_that_was() {
         assert_eq!((owed.id, owed.lost), (row, 1));
         assert_eq!((message.job, message.kind, message.attempt, message.losses), (id, WorkKind::Job, 1, 1));
         assert_eq!(&message.body[..], b"{}");
-        // The one that was believed dead has lost it.
+        // The process that was presumed dead has lost the lease.
         world.store.delete_outbox(vec![row], world.by()).await.unwrap();
         other.store.release_outbox(vec![row], other.by()).await.unwrap();
         assert_eq!(other.take(10).await.len(), 1);
@@ -97,9 +97,9 @@ fn only_the_current_attempt_of_a_part_is_leased() {
     });
 }
 
-/// User code may keep every thread of the runtime busy; the process lives all the same.
+/// User code may block all threads of the runtime; the process is alive all the same.
 #[test]
-fn a_heart_beats_while_the_runtime_that_opened_the_store_is_busy() {
+fn heartbeats_are_written_while_the_runtime_that_opened_the_store_is_blocked() {
     for name in ["memory", "sqlite", "postgres"] {
         let folder = tempfile::tempdir().unwrap();
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -111,7 +111,7 @@ fn a_heart_beats_while_the_runtime_that_opened_the_store_is_busy() {
                 runtime().block_on(beat(&other, Duration::ZERO));
                 beaten.send(()).unwrap();
             });
-            // This keeps the only thread of the runtime busy.
+            // This blocks the only thread of the runtime.
             news.recv_timeout(Duration::from_mins(1)).unwrap();
             heart.join().unwrap();
             world.store.close().await;

@@ -1,4 +1,4 @@
-//! Concurrency limits: permits, who holds them, and what waits for them.
+//! Concurrency limits: permits, the processes that hold them, and the rows that wait for them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use ork::{JobId, Policy};
 
 use super::world::{START, World, each, ok, part};
 
-/// Longer than [`World::beat_at`] lets a process live.
+/// Longer than a process is considered alive after [`World::beat_at`].
 const DEAD: Duration = Duration::from_secs(11);
 
 fn limit(permits: u32) -> Limit {
@@ -26,7 +26,7 @@ async fn run(world: &World, job: JobId, indices: impl Iterator<Item = u64>, perm
     world.store.apply(Admit { limit: limit(permits), lost: 0, operation }).await.unwrap()
 }
 
-/// Settles these parts, which gives their permits back.
+/// Settles these parts, which releases their permits.
 async fn settle(world: &World, job: JobId, indices: impl Iterator<Item = u64>) {
     let ended: Arc<[_]> = indices.map(|index| (index, ok())).collect();
     let first = PartKey { job, epoch: 1, index: 0, attempt: 1 };
@@ -39,7 +39,7 @@ async fn waiting(world: &World, job: JobId) -> (u64, u32) {
     (owed.waiting, owed.limit.map_or(0, |(_, taken)| taken))
 }
 
-/// A job of so many parts, none of which is in the outbox any more.
+/// Submits a job with `n` parts, none of which is still in the outbox.
 async fn parts(world: &World, n: u64) -> JobId {
     let job = world.with_parts(n, Policy::default(), false).await;
     let taken: Vec<_> = world.take(usize::MAX).await.iter().map(|row| row.id).collect();
@@ -52,9 +52,9 @@ fn ran(admitted: &Admitted<PartsStarted>) -> Vec<u64> {
     admitted.answer.as_ref().map(|answer| answer.run.clone()).unwrap_or_default()
 }
 
-/// Without the count of all processes each would begin as many as it likes.
+/// Without a count over all processes, each process would start as many calls as it likes.
 #[test]
-fn no_more_begin_than_there_are_permits_over_all_processes() {
+fn no_more_calls_start_than_there_are_permits_over_all_processes() {
     each(|world| async move {
         let (job, other) = (parts(&world, 10).await, world.other());
         let first = run(&world, job, 0..3, 4).await;
@@ -65,7 +65,7 @@ fn no_more_begin_than_there_are_permits_over_all_processes() {
         assert_eq!((third.answer, third.waiting), (None, vec![0, 1]));
         assert_eq!(waiting(&world, job).await, (4, 4));
         assert!(world.take(10).await.is_empty(), "what waits is not handed out");
-        // Of another limit there are others.
+        // Another limit has separate permits.
         let admit = StartPart { part: part(job, 9), durable: false, actor: world.by() };
         let other = Limit { name: "narrow[tenant = 2]".into(), permits: 1 };
         let admitted = world.store.apply(Admit { limit: other, lost: 0, operation: admit }).await.unwrap();
@@ -73,9 +73,9 @@ fn no_more_begin_than_there_are_permits_over_all_processes() {
     });
 }
 
-/// Without the waking in the same transaction what waits would wait for ever, or for somebody to look.
+/// If permits did not wake rows in the same transaction, rows would wait forever, or until a process polls.
 #[test]
-fn as_many_are_woken_as_permits_are_given_back() {
+fn as_many_rows_are_woken_as_permits_are_released() {
     each(|world| async move {
         let job = parts(&world, 10).await;
         run(&world, job, 0..10, 4).await;
@@ -84,15 +84,15 @@ fn as_many_are_woken_as_permits_are_given_back() {
         assert_eq!(waiting(&world, job).await, (3, 1));
         let woken = world.take(10).await;
         assert_eq!(woken.iter().map(|row| row.messages.len()).sum::<usize>(), 3);
-        // They come in the order in which they began to wait.
+        // They arrive in the order in which they started to wait.
         assert_eq!(ran(&run(&world, job, 4..7, 4).await), vec![4, 5, 6]);
         assert_eq!(waiting(&world, job).await, (3, 4));
     });
 }
 
-/// What is woken and not owed any more must wake the next one: without that the rest would wait for ever.
+/// A row that is woken but no longer needed must wake the next one, as the rest would wait forever otherwise.
 #[test]
-fn what_is_not_owed_any_more_passes_its_permit_on() {
+fn a_woken_row_that_is_no_longer_needed_passes_its_permit_on() {
     each(|world| async move {
         let (job, gone) = (parts(&world, 3).await, parts(&world, 1).await);
         run(&world, job, 0..1, 1).await;
@@ -108,7 +108,7 @@ fn what_is_not_owed_any_more_passes_its_permit_on() {
 }
 
 #[test]
-fn the_permits_of_a_dead_process_are_free() {
+fn permits_of_a_dead_process_are_freed() {
     each(|world| async move {
         let (job, other) = (parts(&world, 5).await, world.other());
         world.beat_at(Duration::ZERO, Vec::new()).await;
@@ -120,14 +120,14 @@ fn the_permits_of_a_dead_process_are_free() {
         other.beat_at(DEAD, Vec::new()).await;
         assert_eq!(waiting(&other, job).await, (1, 0));
         assert_eq!(ran(&run(&other, job, 2..4, 2).await), vec![2, 3]);
-        // It was not dead. What it gives back is not that of others.
+        // The process was alive after all. What it releases is not taken from others.
         settle(&world, job, 0..2).await;
         assert!(run(&other, job, 4..5, 2).await.answer.is_none());
     });
 }
 
 #[test]
-fn the_permits_of_a_process_that_ends_are_free() {
+fn permits_of_a_leaving_process_are_freed() {
     each(|world| async move {
         let (job, other) = (parts(&world, 4).await, world.other());
         run(&world, job, 0..2, 2).await;
@@ -138,9 +138,9 @@ fn the_permits_of_a_process_that_ends_are_free() {
     });
 }
 
-/// A message that was woken and got lost in a broker wakes nobody. Whoever lives looks.
+/// A message that was woken and then lost in a broker wakes no other row. Heartbeats find the free permits.
 #[test]
-fn a_beat_wakes_what_a_lost_message_would_have() {
+fn a_heartbeat_wakes_rows_after_a_message_with_a_permit_was_lost() {
     each(|world| async move {
         let job = parts(&world, 3).await;
         run(&world, job, 0..3, 1).await;
@@ -154,7 +154,7 @@ fn a_beat_wakes_what_a_lost_message_would_have() {
 }
 
 #[test]
-fn the_urgent_and_the_oldest_go_first() {
+fn rows_wake_by_priority_and_then_by_age() {
     each(|world| async move {
         let claim = async |id: JobId, priority: u8| {
             let mut job = Job::new(id, "narrow", START);
@@ -171,7 +171,7 @@ fn the_urgent_and_the_oldest_go_first() {
             };
             world.store.apply(Admit { limit: limit(1), lost: 0, operation: claim }).await.unwrap().answer
         };
-        // Each comes from another program: the job is made, be there a permit or not.
+        // Each message comes from another program, so the job is created whether there is a permit or not.
         let ids: Vec<_> = (0..4).map(|_| JobId::new()).collect();
         assert!(matches!(claim(ids[0], 0).await, Some(Claimed::Granted { .. })));
         for (id, priority) in [(ids[1], 0), (ids[2], 9), (ids[3], 0)] {
@@ -195,9 +195,9 @@ fn the_urgent_and_the_oldest_go_first() {
     });
 }
 
-/// Or work that kills its workers would do so for ever.
+/// Otherwise work that crashes its workers would do so forever.
 #[test]
-fn what_waits_does_not_forget_how_often_its_workers_died() {
+fn a_waiting_row_keeps_its_number_of_losses() {
     each(|world| async move {
         let job = parts(&world, 2).await;
         run(&world, job, 0..1, 1).await;
@@ -211,9 +211,9 @@ fn what_waits_does_not_forget_how_often_its_workers_died() {
     });
 }
 
-/// A settlement that comes too late counts for nothing, and the permit is free all the same.
+/// A settlement that is too late has no effect, but its permit is released.
 #[test]
-fn a_late_settlement_gives_its_permit_back() {
+fn a_late_settlement_releases_its_permit() {
     each(|world| async move {
         let job = parts(&world, 2).await;
         run(&world, job, 0..1, 1).await;

@@ -1,7 +1,7 @@
-//! Losses count calls: a delivery that its worker held when it died, and had not claimed, costs nothing.
+//! Losses count calls: a delivery whose worker died before it claimed the job costs nothing.
 //!
-//! On the code before, each death of a process that held the message counted, so that work was failed as "lost" that had been
-//! called a few times, or never. These tests use what that code does not have, so they cannot be run there.
+//! Before, each death of a process that held the message counted, so that work failed as "lost" that had been called a
+//! few times, or never. The tests use an interface that the earlier code did not have, so they cannot be run on it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use ork::{Failure, FailureKind, JobId, Policy};
 
 use super::world::{START, World, each, part};
 
-/// A claim of a message that has come back.
+/// Claims a job for a message that was redelivered.
 async fn claimed_again(world: &World, id: JobId, attempt: u32) -> Job {
     let unknown = NewJob { job: Job::new(id, "task", START), input: "null".into() };
     let claim = Claim {
@@ -42,7 +42,7 @@ fn failure() -> Failure {
 }
 
 #[test]
-fn job_that_was_held_by_dead_processes_and_never_called_has_no_losses() {
+fn job_held_by_dead_processes_and_never_called_has_no_losses() {
     each(|world| async move {
         let id = world.submit("task").await;
         for death in 1..=5 {
@@ -58,7 +58,7 @@ fn job_that_was_held_by_dead_processes_and_never_called_has_no_losses() {
 }
 
 #[test]
-fn each_call_of_a_job_that_died_is_one_loss_and_the_next_attempt_begins_with_none() {
+fn each_lost_call_of_a_job_counts_and_the_next_attempt_starts_at_zero() {
     each(|world| async move {
         let id = world.submit("task").await;
         assert_eq!(claimed_again(&world, id, 1).await.losses, 0);
@@ -74,14 +74,14 @@ fn each_call_of_a_job_that_died_is_one_loss_and_the_next_attempt_begins_with_non
 }
 
 #[test]
-fn each_call_of_a_part_that_died_is_one_loss_and_the_next_attempt_begins_with_none() {
+fn each_lost_call_of_a_part_counts_and_the_next_attempt_starts_at_zero() {
     each(|world| async move {
         let id = world.with_parts(3, Policy::default(), false).await;
         assert_eq!(started_again(&world, id, 1, 1).await, 0);
         assert_eq!(started_again(&world, id, 1, 1).await, 1);
         assert_eq!(started_again(&world, id, 2, 1).await, 0, "its neighbour was not called");
         assert_eq!(started_again(&world, id, 1, 1).await, 2);
-        // What was given back has not died.
+        // A call that was interrupted has not died.
         world.settle(part(id, 1), PartAttemptOutcome::Interrupted).await;
         assert_eq!(started_again(&world, id, 1, 1).await, 2);
         let again = PartAttemptOutcome::Failed { failure: failure(), again: Some(START) };

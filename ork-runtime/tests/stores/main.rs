@@ -1,4 +1,4 @@
-//! What every store must do, run over each of them. The port changes here first.
+//! Tests that every store must pass. A change of the port starts here.
 #![cfg(all(feature = "postgres", feature = "sqlite"))]
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What jobs have recorded is added up, within bounds, and goes with its job.
+//! Metrics of jobs are added up, within bounds, and are removed with their job.
 
 use ork::job::Job;
 use ork::metric::{Delta, MOST_SERIES, Measured, Series};
@@ -26,7 +26,7 @@ fn names(metrics: &[Metric]) -> Vec<&str> {
 }
 
 #[test]
-fn what_is_recorded_adds_up() {
+fn recorded_values_add_up() {
     each(|world| async move {
         let id = world.submit("one").await;
         let users = || series("rows", &[("table", "users"), ("a\"\0", "ü")]);
@@ -37,7 +37,7 @@ fn what_is_recorded_adds_up() {
             delta(JobId::new(), users(), 1.0, 1),
         ];
         assert!(world.store.record(first).await.unwrap().is_empty());
-        // What comes later may have been recorded before.
+        // A later record may have an earlier time.
         assert!(world.store.record(vec![delta(id, users(), 10.0, 6)]).await.unwrap().is_empty());
         assert!(world.store.record(Vec::new()).await.unwrap().is_empty());
         let metrics = of(&world, id).await;
@@ -53,7 +53,7 @@ fn what_is_recorded_adds_up() {
 }
 
 #[test]
-fn the_largest_numbers_have_a_sum() {
+fn sums_of_the_largest_numbers_saturate() {
     each(|world| async move {
         let id = world.submit("one").await;
         for value in [f64::MAX, f64::MAX, 5e-324] {
@@ -67,7 +67,7 @@ fn the_largest_numbers_have_a_sum() {
 }
 
 #[test]
-fn a_job_has_no_more_names_than_it_may() {
+fn the_number_of_series_per_job_is_limited() {
     each(|world| async move {
         let (id, other) = (world.submit("one").await, world.submit("two").await);
         let of_number = |n: usize| delta(id, series(&format!("n{n:05}"), &[]), 1.0, 1);
@@ -84,7 +84,7 @@ fn a_job_has_no_more_names_than_it_may() {
 }
 
 #[test]
-fn a_tree_is_shown_whole_with_the_names_of_its_tasks() {
+fn metrics_of_a_tree_include_all_jobs_and_step_names() {
     each(|world| async move {
         let root = world.submit("root").await;
         let role = Some(Box::new(JobRole::Step { at: 0, name: "load".into() }));
@@ -103,7 +103,7 @@ fn a_tree_is_shown_whole_with_the_names_of_its_tasks() {
 }
 
 #[test]
-fn what_was_recorded_goes_with_its_job() {
+fn metrics_are_removed_with_their_job() {
     each(|world| async move {
         let (id, stays) = (world.submit("one").await, world.submit("two").await);
         world.store.record([id, stays].map(|job| delta(job, series("n", &[]), 1.0, 1)).to_vec()).await.unwrap();
@@ -111,7 +111,7 @@ fn what_was_recorded_goes_with_its_job() {
         let before = Timestamp::from_millis(START.as_millis() + 1);
         assert_eq!(world.store.prune(Prune { jobs: vec![id], before, parts: 10 }).await.unwrap().jobs, 1);
         assert!(of(&world, id).await.is_empty());
-        // Nothing of it comes back, with its id or with its number.
+        // Nothing of it reappears for a job with the same id or the same row number.
         world.store.record(vec![delta(id, series("n", &[]), 1.0, 1)]).await.unwrap();
         world.submit_with(Job::new(id, "again", START)).await;
         let next = world.submit("next").await;
@@ -120,9 +120,9 @@ fn what_was_recorded_goes_with_its_job() {
     });
 }
 
-/// Three processes record for the same jobs at once, while these are worked on.
+/// Three processes record for the same jobs at the same time, while another task claims these jobs.
 #[test]
-fn processes_that_record_at_once_lose_nothing_over_postgres() {
+fn concurrent_records_lose_nothing_over_postgres() {
     on(async {
         let Some(url) = super::postgres::database().await else { return };
         let worlds = [World::postgres(&url).await, World::postgres(&url).await, World::postgres(&url).await];

@@ -1,4 +1,5 @@
-//! Outputs that are elsewhere: a row keeps the note about them as it is; and what finding those of nobody takes.
+//! Large outputs: rows keep the reference to an object unchanged. Also the look-ups that are needed to find objects
+//! without a job.
 
 use std::collections::HashSet;
 
@@ -15,7 +16,7 @@ fn note(object: &str) -> OutputRef {
 }
 
 #[test]
-fn a_note_stays_a_note_in_rows_and_outcomes() {
+fn an_output_reference_is_unchanged_in_rows_and_replies() {
     each(|world| async move {
         let to = ReplyTo { queue: "answers".into(), correlation: "c".into() };
         let id = world.submit_with(Job { reply: Some(to), ..Job::new(JobId::new(), "one", START) }).await;
@@ -47,9 +48,9 @@ fn a_note_stays_a_note_in_rows_and_outcomes() {
 }
 
 #[test]
-fn a_store_tells_itself_from_every_other() {
+fn every_store_has_its_own_stable_id() {
     each(|world| async move {
-        // All of it, or its folder would be gone already.
+        // Borrows the whole world, whose folder would otherwise be removed already.
         let world = &world;
         let identity = world.store.store_id().await.unwrap();
         assert_eq!(world.store.store_id().await.unwrap(), identity);
@@ -69,7 +70,7 @@ fn a_store_tells_itself_from_every_other() {
 }
 
 #[test]
-fn a_store_says_which_jobs_it_knows() {
+fn existing_jobs_are_reported() {
     each(|world| async move {
         let known: HashSet<_> = [world.submit("one").await, world.submit("two").await].into();
         let mut asked: Vec<_> = (0..3_000).map(|_| JobId::new()).collect();

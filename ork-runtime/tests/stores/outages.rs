@@ -1,4 +1,5 @@
-//! A server that is killed, restarted, frozen or silent: waiting work is told in time, and all goes on by itself.
+//! A server that is killed, restarted, frozen or silent: waiting callers get an error in time, and work continues
+//! without intervention.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ fn submit(world: &World) -> Submit {
 }
 
 #[test]
-fn what_waits_while_the_server_is_killed_and_started_again_is_done_once() {
+fn work_that_waits_during_a_server_restart_is_done_once() {
     let Some(mut server) = postgres::private() else { return };
     on(async {
         let world = World::postgres(&server.url("postgres")).await;
@@ -44,7 +45,7 @@ fn what_waits_while_the_server_is_killed_and_started_again_is_done_once() {
 }
 
 #[test]
-fn a_server_that_is_away_for_long_is_an_error_in_time_and_then_all_goes_on() {
+fn a_long_outage_is_an_error_in_time_and_then_work_continues() {
     let Some(mut server) = postgres::private() else { return };
     on(async {
         let world = World::postgres(&server.url("postgres")).await;
@@ -63,7 +64,7 @@ fn a_server_that_is_away_for_long_is_an_error_in_time_and_then_all_goes_on() {
         })
         .await
         .unwrap();
-        // Whoever listens is told that news may have been missed.
+        // Listeners are notified that changes may have been missed.
         let told = tokio::time::timeout(Duration::from_secs(20), news.recv()).await.expect("no news");
         assert!(matches!(told, Ok(ork::tx::StoreNotice::ChangedElsewhere)), "{told:?}");
         world.store.apply(submit(&world)).await.unwrap();
@@ -76,7 +77,7 @@ fn a_server_that_is_away_for_long_is_an_error_in_time_and_then_all_goes_on() {
 }
 
 #[test]
-fn connections_that_an_administrator_ends_come_back() {
+fn terminated_connections_are_reopened() {
     on(async {
         let Some(url) = postgres::database().await else { return };
         let world = World::postgres(&url).await;
@@ -93,7 +94,7 @@ fn connections_that_an_administrator_ends_come_back() {
 }
 
 #[test]
-fn a_fail_over_to_a_standby_that_takes_no_changes_is_said_in_words() {
+fn a_failover_to_a_read_only_standby_is_reported() {
     on(async {
         let Some(url) = postgres::database().await else { return };
         let world = World::postgres(&url).await;
@@ -119,7 +120,7 @@ fn a_fail_over_to_a_standby_that_takes_no_changes_is_said_in_words() {
 }
 
 #[test]
-fn a_server_that_falls_silent_is_noticed() {
+fn an_unresponsive_server_is_detected() {
     let Some(server) = postgres::private() else { return };
     on(async {
         let world = World::postgres(&server.url("postgres")).await;

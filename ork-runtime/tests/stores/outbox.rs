@@ -1,4 +1,4 @@
-//! The outbox: held by one, cut to fit, freed when its holder dies, never lost.
+//! The outbox: each row is held by one process, split to fit a limit, freed when its holder dies, and never lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn tasks(owed: &[ork::tx::HeldRow]) -> Vec<String> {
 }
 
 #[test]
-fn a_known_job_is_not_owed_again() {
+fn a_duplicate_submit_adds_no_row() {
     each(|world| async move {
         let job = Job::new(JobId::new(), "one", START);
         world.submit_with(job.clone()).await;
@@ -38,7 +38,7 @@ fn a_known_job_is_not_owed_again() {
 }
 
 #[test]
-fn what_one_process_took_no_other_gets() {
+fn rows_taken_by_one_process_are_not_given_to_another() {
     each(|world| async move {
         let other = world.other();
         for _ in 0..10 {
@@ -48,7 +48,7 @@ fn what_one_process_took_no_other_gets() {
         assert_eq!(mine.len() + theirs.len(), 10);
         assert!(ids(&mine).iter().all(|id| !ids(&theirs).contains(id)));
         assert!(world.take(100).await.is_empty());
-        // Forgetting what another one holds changes nothing.
+        // A process cannot delete rows that another one holds.
         world.store.delete_outbox(ids(&theirs), world.by()).await.unwrap();
         other.store.release_outbox(ids(&theirs), other.by()).await.unwrap();
         assert_eq!(world.take(100).await.len(), theirs.len());
@@ -56,7 +56,7 @@ fn what_one_process_took_no_other_gets() {
 }
 
 #[test]
-fn what_is_forgotten_never_comes_again_and_what_is_given_back_does() {
+fn deleted_rows_never_return_and_released_rows_do() {
     each(|world| async move {
         world.submit("one").await;
         world.submit("two").await;
@@ -70,7 +70,7 @@ fn what_is_forgotten_never_comes_again_and_what_is_given_back_does() {
 }
 
 #[test]
-fn what_a_dead_process_held_is_freed_and_counted() {
+fn rows_of_a_dead_process_are_freed_and_counted_as_lost() {
     each(|world| async move {
         let other = world.other();
         other.beat_at(Duration::ZERO, Vec::new()).await;
@@ -81,7 +81,7 @@ fn what_a_dead_process_held_is_freed_and_counted() {
         world.beat_at(Duration::from_secs(11), Vec::new()).await;
         let taken = world.take(10).await;
         assert_eq!(taken[0].lost, 1);
-        // The dead one comes back and settles what is no longer its own.
+        // The process that was presumed dead continues, and tries to delete rows that it no longer holds.
         other.store.delete_outbox(ids(&taken), other.by()).await.unwrap();
         world.store.release_outbox(ids(&taken), world.by()).await.unwrap();
         assert_eq!(world.take(10).await.len(), 1);
@@ -89,7 +89,7 @@ fn what_a_dead_process_held_is_freed_and_counted() {
 }
 
 #[test]
-fn what_a_leaving_process_held_is_freed_without_a_mark() {
+fn rows_of_a_leaving_process_are_freed_and_not_counted_as_lost() {
     each(|world| async move {
         let other = world.other();
         other.beat_at(Duration::ZERO, Vec::new()).await;
@@ -100,15 +100,15 @@ fn what_a_leaving_process_held_is_freed_without_a_mark() {
     });
 }
 
-/// Fails on the code before: it was held for ever.
+/// Regression: such a row was held forever.
 #[test]
-fn what_a_process_takes_that_was_taken_for_dead_and_then_dies_is_freed() {
+fn rows_taken_after_a_process_was_presumed_dead_are_freed_when_it_dies() {
     each(async |world| {
         let other = world.other();
         world.submit("any").await;
         world.beat_at(Duration::ZERO, Vec::new()).await;
         other.beat_at(Duration::from_mins(1), Vec::new()).await;
-        // It goes on, takes something, and dies before its next sign of life.
+        // It continues, takes a row, and dies before its next heartbeat.
         assert_eq!(world.take(10).await.len(), 1);
         assert!(other.take(10).await.is_empty());
         other.beat_at(Duration::from_mins(1), Vec::new()).await;
@@ -118,7 +118,7 @@ fn what_a_process_takes_that_was_taken_for_dead_and_then_dies_is_freed() {
 }
 
 #[test]
-fn a_run_of_parts_is_cut_to_fit_and_nothing_is_lost_or_doubled() {
+fn a_row_of_parts_is_split_to_fit_without_loss_or_duplicates() {
     each(|world| async move {
         let id = world.with_parts(100, Policy::default(), false).await;
         let mut seen = Vec::new();
@@ -140,14 +140,14 @@ fn a_run_of_parts_is_cut_to_fit_and_nothing_is_lost_or_doubled() {
 }
 
 #[test]
-fn a_run_that_was_lost_comes_back_part_by_part() {
+fn a_lost_row_of_parts_returns_part_by_part() {
     each(|world| async move {
         let other = world.other();
         other.beat_at(Duration::ZERO, Vec::new()).await;
         world.with_parts(3, Policy::default(), false).await;
         other.take(10).await;
         world.beat_at(Duration::from_secs(11), Vec::new()).await;
-        // One of them may have killed the process: alone, it kills no other.
+        // One of the parts may have crashed the process. Delivered alone, it does not affect the other parts.
         let taken = world.take(10).await;
         assert!(taken.iter().all(|row| row.messages.len() == 1 && row.lost == 1), "{taken:?}");
     });
@@ -178,10 +178,10 @@ fn only_known_tasks_are_taken() {
     });
 }
 
-/// The number of messages does not say whether the limit was met. A worker that went by it stood still once such a run was
-/// given back: it failed there before `Taken` had this field.
+/// The number of messages does not show whether the limit was reached. Regression: a worker that relied on it stalled
+/// after such a row was released.
 #[test]
-fn taking_part_of_the_outbox_says_that_more_is_left_even_if_parts_of_it_have_ended() {
+fn a_page_reports_more_rows_even_if_some_of_its_parts_have_ended() {
     each(|world| async move {
         let id = world.with_parts(20, Policy::default(), false).await;
         let [start] = &world.take(1).await[..] else { panic!("the row that began it") };
@@ -200,9 +200,9 @@ fn taking_part_of_the_outbox_says_that_more_is_left_even_if_parts_of_it_have_end
     });
 }
 
-/// Failed over the store in memory, which looked at as many rows as it was to take messages.
+/// Regression: the memory store examined only as many rows as the limit of messages.
 #[test]
-fn wanted_rows_are_found_behind_any_number_of_others() {
+fn rows_of_wanted_tasks_are_found_behind_others() {
     each(|world| async move {
         for task in ["a", "a", "a", "b"] {
             world.submit(task).await;
@@ -214,7 +214,7 @@ fn wanted_rows_are_found_behind_any_number_of_others() {
 }
 
 #[test]
-fn what_is_held_from_the_start_needs_no_taking() {
+fn a_row_held_from_the_start_is_returned_by_submit() {
     each(|world| async move {
         let job = Job::new(JobId::new(), "one", START);
         let by = Actor { hold: true, ..world.by() };
@@ -227,7 +227,7 @@ fn what_is_held_from_the_start_needs_no_taking() {
 }
 
 #[test]
-fn who_asked_for_the_outcome_is_owed_it() {
+fn a_requested_reply_is_added_to_the_outbox() {
     each(|world| async move {
         let mut job = Job::new(JobId::new(), "one", START);
         job.reply = Some(ReplyTo { queue: "q".into(), correlation: "c".into() });
@@ -243,7 +243,7 @@ fn who_asked_for_the_outcome_is_owed_it() {
 }
 
 #[test]
-fn a_heartbeat_says_which_jobs_have_ended() {
+fn a_heartbeat_reply_lists_ended_jobs() {
     each(|world: World| async move {
         let (one, two) = (world.submit("one").await, world.submit("two").await);
         world.store.apply(Cancel::new(two, world.by())).await.unwrap();

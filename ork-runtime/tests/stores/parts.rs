@@ -1,4 +1,4 @@
-//! The parts of a job as they are listed: each with its state, its attempts, why it failed and how far it is.
+//! The listing of parts: the state, attempts, failure and progress of each part.
 
 use ork::context::Progress;
 use ork::tx::{Cancel, PartAttemptOutcome, PartKey, Retry};
@@ -14,7 +14,7 @@ fn busy() -> Failure {
     Failure::new(FailureKind::Task, "busy")
 }
 
-/// A part of which nothing but this is known.
+/// The status of a part without failure and progress.
 fn bare(index: u64, state: PartState, attempts: u32) -> PartStatus {
     PartStatus { index, state, attempts, failure: None, progress: None }
 }
@@ -27,14 +27,14 @@ async fn only(world: &World, job: JobId, index: u64) -> PartStatus {
     list(world, job, PartFilter { from: index, limit: 1, ..PartFilter::default() }).await.pop().unwrap()
 }
 
-/// Its first attempt failed, and another one is owed.
+/// Fails the first attempt at a part, so that another one is pending.
 async fn fails_once(world: &World, part: PartKey) {
     world.start(part).await;
     world.settle(part, PartAttemptOutcome::Failed { failure: busy(), again: Some(START) }).await;
 }
 
 #[test]
-fn every_part_that_was_yielded_is_listed_with_what_is_known_of_it() {
+fn every_yielded_part_is_listed_with_its_status() {
     each(|world| async move {
         let id = world.with_parts(70_000, Policy::default(), false).await;
         world.start(part(id, 1)).await;
@@ -72,13 +72,13 @@ fn every_part_that_was_yielded_is_listed_with_what_is_known_of_it() {
         assert!(list(&world, id, PartFilter { from: 70_000, ..running.clone() }).await.is_empty());
         assert!(list(&world, id, PartFilter { states: vec![PartState::Skipped], ..running.clone() }).await.is_empty());
         assert!(list(&world, JobId::new(), running).await.is_empty());
-        // The job's own progress is another thing.
+        // The progress of the job itself is independent.
         assert_eq!(world.store.job(id).await.unwrap().unwrap().progress, None);
     });
 }
 
 #[test]
-fn what_a_part_says_about_how_far_it_is_goes_with_its_attempt() {
+fn progress_of_a_part_belongs_to_its_attempt() {
     each(|world| async move {
         let id = world.with_parts(2, Policy::default(), false).await;
         let first = part(id, 0);
@@ -93,7 +93,7 @@ fn what_a_part_says_about_how_far_it_is_goes_with_its_attempt() {
         assert_eq!(only(&world, id, 0).await.progress, Some(at(75.0, "second")));
         world.settle(second, ok()).await;
         assert_eq!(only(&world, id, 0).await, bare(0, PartState::Succeeded, 2));
-        // A report that comes late, and those of parts and jobs that are not there.
+        // A late report, and reports for a part and a job that do not exist.
         world.store.progress(id, Some(0), at(80.0, "late")).await.unwrap();
         world.store.progress(id, Some(7), at(1.0, "nowhere")).await.unwrap();
         world.store.progress(JobId::new(), Some(0), at(1.0, "nowhere")).await.unwrap();
@@ -103,7 +103,7 @@ fn what_a_part_says_about_how_far_it_is_goes_with_its_attempt() {
 }
 
 #[test]
-fn parts_that_will_not_run_are_listed_until_their_job_is_retried() {
+fn skipped_and_cancelled_parts_are_listed_until_their_job_is_retried() {
     each(|world| async move {
         let policy = Policy { on_error: OnError::Stop, tolerate: Tolerate::Count(0) };
         let id = world.with_parts(4, policy, false).await;

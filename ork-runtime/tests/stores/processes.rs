@@ -1,4 +1,4 @@
-//! Several processes over one database: they race, and nothing is lost or doubled.
+//! Several processes on one database: they race, and nothing is lost or duplicated.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use ork::{JobId, Policy};
 use super::postgres;
 use super::world::{START, World, ok, on, part};
 
-/// So many processes with a store each, over one database.
+/// Opens `count` processes, each with a separate store on the same database.
 async fn worlds(count: usize) -> Option<Vec<World>> {
     let url = postgres::database().await?;
-    // All at once: the tables are made by one of them.
+    // All at the same time: one of them creates the tables.
     Some(futures_util::future::join_all((0..count).map(|_| World::postgres(&url))).await)
 }
 
@@ -25,7 +25,7 @@ async fn close(worlds: Vec<World>) {
 }
 
 #[test]
-fn every_row_goes_to_one_of_many_who_take_at_once() {
+fn every_row_goes_to_one_of_many_concurrent_processes() {
     on(async {
         let Some(worlds) = worlds(4).await else { return };
         for _ in 0..200 {
@@ -37,7 +37,7 @@ fn every_row_goes_to_one_of_many_who_take_at_once() {
             loop {
                 let taken = world.take(37).await;
                 if taken.is_empty() {
-                    // What others had locked and left is told to us, soon.
+                    // Rows that others had locked and did not take are announced soon.
                     match tokio::time::timeout(Duration::from_millis(300), news.recv()).await {
                         Ok(_) => continue,
                         Err(_elapsed) => return seen,
@@ -60,12 +60,12 @@ fn every_row_goes_to_one_of_many_who_take_at_once() {
 }
 
 #[test]
-fn parts_that_many_processes_settle_at_once_count_once_and_complete_once() {
+fn parts_settled_concurrently_count_once_and_complete_once() {
     on(async {
         let Some(worlds) = worlds(3).await else { return };
         let id = worlds[0].with_parts(900, Policy::default(), true).await;
         worlds[0].take(10_000).await;
-        // Each part is settled by two of them.
+        // Each part is settled by two of the processes.
         let settle = |index: u64, by: usize| {
             let world = &worlds[by % 3];
             async move {
@@ -85,7 +85,7 @@ fn parts_that_many_processes_settle_at_once_count_once_and_complete_once() {
 }
 
 #[test]
-fn many_jobs_settled_crosswise_do_not_block_each_other() {
+fn jobs_settled_in_opposite_orders_do_not_deadlock() {
     on(async {
         let Some(worlds) = worlds(3).await else { return };
         let mut ids = Vec::new();
@@ -114,7 +114,7 @@ fn many_jobs_settled_crosswise_do_not_block_each_other() {
 }
 
 #[test]
-fn one_job_that_many_make_at_once_is_made_once() {
+fn a_job_submitted_concurrently_is_created_once() {
     on(async {
         let Some(worlds) = worlds(4).await else { return };
         for _ in 0..10 {
@@ -137,7 +137,7 @@ fn one_job_that_many_make_at_once_is_made_once() {
 }
 
 #[test]
-fn of_many_who_find_a_process_dead_one_frees_what_it_held() {
+fn rows_of_a_dead_process_are_freed_by_only_one_process() {
     on(async {
         let Some(worlds) = worlds(4).await else { return };
         worlds[0].beat_at(Duration::ZERO, Vec::new()).await;
@@ -155,7 +155,7 @@ fn of_many_who_find_a_process_dead_one_frees_what_it_held() {
 }
 
 #[test]
-fn others_hear_of_new_work_and_of_ends_and_nobody_of_himself() {
+fn processes_are_notified_of_changes_by_others_and_of_own_changes_once() {
     on(async {
         let Some(worlds) = worlds(2).await else { return };
         let mut own = worlds[0].store.notifier().watch();
@@ -165,7 +165,7 @@ fn others_hear_of_new_work_and_of_ends_and_nobody_of_himself() {
         let cancel = ork::tx::Cancel::new(id, worlds[0].by());
         worlds[0].store.apply(cancel).await.unwrap();
         assert_eq!(news.recv().await.unwrap(), StoreNotice::JobEnded(id));
-        // Its own news were told once, directly.
+        // The notices of its own changes were sent once, directly.
         worlds[0].submit("two").await;
         worlds[1].submit("three").await;
         for expected in
@@ -179,7 +179,7 @@ fn others_hear_of_new_work_and_of_ends_and_nobody_of_himself() {
 }
 
 #[test]
-fn moves_of_parts_reach_who_follows_the_job_elsewhere() {
+fn part_changes_reach_watchers_in_other_processes() {
     on(async {
         let Some(worlds) = worlds(2).await else { return };
         let id = worlds[0].with_parts(3, Policy::default(), false).await;
@@ -187,7 +187,7 @@ fn moves_of_parts_reach_who_follows_the_job_elsewhere() {
         for index in 0..3 {
             worlds[0].start(part(id, index)).await;
             worlds[0].settle(part(id, index), ok()).await;
-            // The first is told at once, later ones are kept back for a moment, none is forgotten.
+            // The first change is announced immediately, later ones with a delay, and none is lost.
             tokio::time::timeout(Duration::from_secs(10), moves.changed()).await.expect("no news");
         }
         close(worlds).await;

@@ -1,4 +1,4 @@
-//! Jobs that ended long ago are removed, exactly those, with all that belongs to them.
+//! Retention: removes exactly the jobs that ended long ago, with all data about them.
 
 use std::collections::BTreeSet;
 
@@ -13,13 +13,13 @@ const fn at(secs: u64) -> Timestamp {
     Timestamp::from_millis(1_000_000 + 1_000 * secs.cast_signed())
 }
 
-/// Ends a job by a cancel at a time after the start.
+/// Cancels a job at a time after the start.
 async fn end(world: &World, job: JobId, secs: u64) {
     let by = Actor { now: at(secs), ..world.by() };
     assert!(matches!(world.store.apply(Cancel::new(job, by)).await.unwrap(), ControlResult::Done(_)));
 }
 
-/// A job below another one.
+/// Submits a child of another job.
 async fn child(world: &World, root: JobId) -> JobId {
     let job = Job { root, parent: Some(root), ..Job::new(JobId::new(), "child", START) };
     world.submit_with(job).await
@@ -40,7 +40,7 @@ async fn left(world: &World) -> BTreeSet<JobId> {
 }
 
 #[test]
-fn exactly_what_is_due_is_found_and_removed() {
+fn exactly_the_expired_jobs_are_found_and_removed() {
     each(|world| async move {
         let [old, edge, young, open] = [(); 4].map(|()| world.submit("one"));
         let (old, edge, young, open) = (old.await, edge.await, young.await, open.await);
@@ -48,7 +48,7 @@ fn exactly_what_is_due_is_found_and_removed() {
         end(&world, edge, 10).await;
         end(&world, young, 20).await;
         assert_eq!(expired(&world, 10).await, ([old].into(), Some(at(10))));
-        // Whatever is asked for, only what is due goes.
+        // Only expired jobs are removed, whatever jobs are requested.
         let all = [old, edge, young, open, JobId::new()];
         assert_eq!(prune(&world, &all, 10, 100).await, Pruned { jobs: 1, parts: 0, done: 5 });
         assert_eq!(left(&world).await, [edge, young, open].into());
@@ -59,7 +59,7 @@ fn exactly_what_is_due_is_found_and_removed() {
 }
 
 #[test]
-fn a_tree_stays_until_its_last_job_has_ended() {
+fn a_tree_is_kept_until_its_last_job_has_ended() {
     each(|world| async move {
         let root = world.submit("root").await;
         let (first, second) = (child(&world, root).await, child(&world, root).await);
@@ -73,12 +73,12 @@ fn a_tree_stays_until_its_last_job_has_ended() {
         assert_eq!(prune(&world, &jobs, 51, 100).await.jobs, 3);
         assert!(left(&world).await.is_empty());
 
-        // A job below a root that goes on stays, too, whoever asks.
+        // A job below a root that has not ended is kept, too, even if its removal is requested.
         let root = world.submit("root").await;
         let below = child(&world, root).await;
         end(&world, below, 1).await;
         assert_eq!(prune(&world, &[below], 100, 100).await.jobs, 0);
-        // What is left of a tree that was removed half-way is found again.
+        // The rest of a tree that was removed partially is found again.
         end(&world, root, 2).await;
         assert_eq!(prune(&world, &[root], 100, 100).await.jobs, 1);
         assert_eq!(expired(&world, 100).await.0, [below].into());
@@ -87,7 +87,7 @@ fn a_tree_stays_until_its_last_job_has_ended() {
 }
 
 #[test]
-fn parts_go_a_page_at_a_time_and_leave_nothing() {
+fn parts_are_removed_page_by_page_without_residue() {
     each(|world| async move {
         let id = world.with_parts(1_000, Policy::default(), false).await;
         end(&world, id, 1).await;
@@ -102,11 +102,11 @@ fn parts_go_a_page_at_a_time_and_leave_nothing() {
                 break;
             }
         }
-        // In memory all goes at once.
+        // The memory store removes everything at once.
         assert!((pages, parts) == (4, 1_000) || (pages, parts) == (1, 0), "{pages} pages, {parts} parts");
         assert_eq!(left(&world).await, [keeper].into());
         assert!(world.store.parts(id, 0, 10).await.unwrap().is_empty());
-        // Whoever has messages of it left is handed nothing to do, and what he says of it changes nothing.
+        // A process that takes the remaining rows of the job gets no messages, and what it settles has no effect.
         let taken = world.take(10_000).await;
         let messages: Vec<_> = taken.iter().flat_map(|row| &row.messages).collect();
         assert!(taken.len() > 1 && messages.len() == 1, "only the message of the other job: {taken:?}");
@@ -116,9 +116,9 @@ fn parts_go_a_page_at_a_time_and_leave_nothing() {
     });
 }
 
-/// In a file of `SQLite` jobs have short numbers, which are used again.
+/// In an `SQLite` file, jobs have row numbers, which are reused.
 #[test]
-fn what_was_owed_for_a_job_that_is_gone_is_not_owed_for_the_next_one() {
+fn outbox_rows_of_a_removed_job_do_not_pass_to_the_next_job() {
     each(|world| async move {
         let id = world.with_parts(10, Policy::default(), false).await;
         end(&world, id, 1).await;
@@ -137,7 +137,7 @@ fn what_was_owed_for_a_job_that_is_gone_is_not_owed_for_the_next_one() {
 }
 
 #[test]
-fn a_job_that_is_taken_up_while_it_is_removed_begins_anew() {
+fn a_job_retried_during_its_removal_starts_from_the_beginning() {
     each(|world| async move {
         let id = world.with_parts(100, Policy::default(), false).await;
         world.start(part(id, 3)).await;
@@ -152,7 +152,7 @@ fn a_job_that_is_taken_up_while_it_is_removed_begins_anew() {
         assert_eq!(prune(&world, &[id], 10, 30).await, Pruned { done: 1, ..Pruned::default() }, "it has not ended");
         let job = world.store.job(id).await.unwrap().unwrap().job;
         assert_eq!((job.state, job.phase), (JobState::Ready, Phase::Start));
-        // Its split runs again, over parts of which nothing is left.
+        // Its split runs again, and no parts of the previous run are left.
         world.claim(id, Phase::Start, job.attempt).await;
         let open = ork::tx::OpenParts {
             job: id,
@@ -169,9 +169,9 @@ fn a_job_that_is_taken_up_while_it_is_removed_begins_anew() {
     });
 }
 
-/// What this process remembers of a job that it has removed is not taken for the truth.
+/// The jobs that a process has cached are dropped when it removes them.
 #[test]
-fn a_job_that_is_gone_is_gone_for_everybody() {
+fn a_removed_job_is_not_served_from_a_cache() {
     each(|world| async move {
         let id = world.submit("one").await;
         world.claim(id, Phase::Start, 1).await;
@@ -189,14 +189,14 @@ fn a_job_that_is_gone_is_gone_for_everybody() {
         let retry = Retry::new(id, world.by());
         assert_eq!(world.store.apply(retry).await.unwrap(), ControlResult::NotFound);
         assert_eq!(world.store.apply(settle()).await.unwrap(), ork::tx::SettleResult::Stale);
-        // Its id may be used again.
+        // The id can be reused.
         let new = NewJob { job: Job::new(id, "one", START), input: "{}".into() };
         world.store.apply(Submit::new(new, world.by())).await.unwrap();
         assert_eq!(world.store.job(id).await.unwrap().unwrap().job.state, JobState::Ready);
     });
 }
 
-/// Two processes remove the same jobs at once, and a third works on others meanwhile.
+/// Two processes remove the same jobs at the same time, while a third works on others.
 async fn race(worlds: [World; 3]) {
     let [one, two, three] = &worlds;
     let mut ids = Vec::new();
@@ -223,7 +223,7 @@ async fn race(worlds: [World; 3]) {
         }
     };
     let (first, second, ()) = tokio::join!(sweep(one), sweep(two), work);
-    // What one had locked the other has passed by; a last look finds what both have left.
+    // Each process skipped jobs that the other had locked; a last look-up finds those that both have left.
     let rest = sweep(one).await;
     assert_eq!(first + second + rest, 40, "each was removed once");
     assert_eq!(left(one).await, [alive].into());
@@ -236,7 +236,7 @@ async fn race(worlds: [World; 3]) {
 }
 
 #[test]
-fn processes_that_remove_the_same_jobs_do_no_harm_over_one_file() {
+fn concurrent_removal_of_the_same_jobs_is_safe_over_sqlite() {
     on(async {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ork.db");
@@ -249,7 +249,7 @@ fn processes_that_remove_the_same_jobs_do_no_harm_over_one_file() {
 }
 
 #[test]
-fn processes_that_remove_the_same_jobs_do_no_harm_over_postgres() {
+fn concurrent_removal_of_the_same_jobs_is_safe_over_postgres() {
     on(async {
         let Some(url) = super::postgres::database().await else { return };
         let worlds = [World::postgres(&url).await, World::postgres(&url).await, World::postgres(&url).await];
@@ -258,7 +258,7 @@ fn processes_that_remove_the_same_jobs_do_no_harm_over_postgres() {
 }
 
 #[test]
-fn a_large_job_goes_while_others_go_on() {
+fn other_work_continues_while_a_large_job_is_removed() {
     each(|world| async move {
         let large = world.with_parts(100_000, Policy::default(), false).await;
         end(&world, large, 1).await;
@@ -279,7 +279,7 @@ fn a_large_job_goes_while_others_go_on() {
             }
         };
         let (pages, ()) = tokio::join!(remove, others);
-        // In memory all goes at once; elsewhere others were served while the job was still there.
+        // The memory store removes everything at once. Other stores handled other work while the job still existed.
         assert!(pages == 0 || (pages == 10 && between.get() > 0), "{pages} pages, {} jobs between", between.get());
         assert_eq!(left(&world).await.len(), 50);
     });

@@ -1,4 +1,4 @@
-//! What becomes of a job whose message nobody can run: it fails, unless somebody runs it who lives.
+//! Rejected jobs: a job whose message no process can run fails, unless a live process is running it.
 
 use ork::job::{Job, Phase};
 use ork::tx::{Claimed, JobRejection, NewJob, OutboxKind, RejectJob};
@@ -6,7 +6,7 @@ use ork::{Failure, FailureKind, JobId, JobState, Policy};
 
 use super::world::{START, World, each};
 
-/// A refusal of a message that asks for the start.
+/// Rejects a message that starts a job.
 async fn refuse(world: &World, job: (JobId, &str), attempt: u32, dead: Option<&World>) -> JobRejection {
     let unknown = NewJob { job: Job::new(job.0, job.1, START), input: "null".into() };
     let failure = Failure::new(FailureKind::Input, "nobody knows this");
@@ -26,15 +26,15 @@ async fn state(world: &World, id: JobId) -> JobState {
 }
 
 #[test]
-fn a_refusal_leaves_a_job_alone_that_somebody_runs() {
+fn a_rejection_does_not_change_a_job_that_a_live_process_runs() {
     each(|world| async move {
         let (id, other) = (running(&world).await, world.other());
         let runs = JobRejection::RunningElsewhere(world.worker.to_string());
         assert_eq!(refuse(&other, (id, "one"), 1, None).await, runs);
-        // Another process has died, not the one that runs it.
+        // The process that died is not the one that runs the job.
         assert_eq!(refuse(&other, (id, "one"), 1, Some(&other)).await, runs);
         assert_eq!(state(&world, id).await, JobState::Running);
-        // It was taken up by somebody who can run it.
+        // A process that can run the job has claimed it.
         assert!(matches!(other.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         assert_eq!(
             refuse(&world, (id, "one"), 1, Some(&world)).await,
@@ -45,10 +45,10 @@ fn a_refusal_leaves_a_job_alone_that_somebody_runs() {
 }
 
 #[test]
-fn a_refusal_fails_a_job_whose_process_died() {
+fn a_rejection_fails_a_job_whose_process_died() {
     each(|world| async move {
         let (id, other) = (running(&world).await, world.other());
-        // Neither another attempt nor another task is what it waits for.
+        // The job waits neither for another attempt nor for another task.
         assert_eq!(refuse(&other, (id, "one"), 2, Some(&world)).await, JobRejection::Ignored);
         assert_eq!(refuse(&other, (id, "two"), 1, Some(&world)).await, JobRejection::Ignored);
         assert_eq!(state(&world, id).await, JobState::Running);
@@ -61,7 +61,7 @@ fn a_refusal_fails_a_job_whose_process_died() {
 }
 
 #[test]
-fn a_refused_split_whose_process_died_leaves_no_part_behind() {
+fn rejecting_a_split_whose_process_died_leaves_no_open_parts() {
     each(|world| async move {
         let (id, other) = (world.submit("many").await, world.other());
         let epoch = world.opened(id, Policy::default(), true).await;
@@ -69,7 +69,7 @@ fn a_refused_split_whose_process_died_leaves_no_part_behind() {
         assert_eq!(refuse(&other, (id, "many"), 1, Some(&world)).await, JobRejection::Failed(Vec::new()));
         let view = world.store.job(id).await.unwrap().unwrap();
         assert_eq!((view.job.state, view.counts.skipped), (JobState::Failed, 3));
-        // Nothing of the dead one's run counts any more.
+        // Operations of the dead process have no effect.
         world.seal(id, epoch, 3).await;
         assert_eq!(state(&world, id).await, JobState::Failed);
         let lease = ork::tx::Lease { job: id, kind: OutboxKind::Start, attempt: 1, actor: world.by() };

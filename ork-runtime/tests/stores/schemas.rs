@@ -1,4 +1,4 @@
-//! What schemas a job was made for is kept with it, and is in every message of it; what is parked costs no attempt.
+//! The schemas of a job are stored with it and are contained in its messages. Parking a job costs no attempt.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ fn fingerprint(text: &str) -> Fingerprint {
 }
 
 #[test]
-fn what_a_job_was_made_for_is_kept() {
+fn schemas_of_a_job_are_stored_and_sent_with_its_messages() {
     each(|world| async move {
         let (input, part) =
             (fingerprint("026efc0d-5269-5386-8c1e-8100806a251c"), fingerprint("126efc0d-5269-5386-8c1e-8100806a251c"));
@@ -52,7 +52,7 @@ fn what_a_job_was_made_for_is_kept() {
 }
 
 #[test]
-fn a_parked_job_comes_again_later_and_has_lost_no_attempt() {
+fn a_parked_job_is_retried_later_and_loses_no_attempt() {
     each(|world| async move {
         let id = world.submit("plain").await;
         let mut attempt = 1;

@@ -1,4 +1,4 @@
-//! The way to a server, and what is found there: refused in words when it cannot be used.
+//! Connections to a server: a server that cannot be used is rejected with a clear error.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ async fn sql(url: &str, sql: &str) {
 }
 
 #[test]
-fn a_wrong_way_is_said_in_words_with_what_to_do() {
+fn connection_errors_are_reported_with_advice() {
     let Some(server) = postgres::private() else { return };
     on(async {
         let place = format!("127.0.0.1:{}", server.port());
@@ -46,7 +46,7 @@ fn a_wrong_way_is_said_in_words_with_what_to_do() {
 }
 
 #[test]
-fn a_server_without_room_is_said_in_words() {
+fn a_server_without_free_connections_is_reported() {
     let Some(server) = with(|_| vec!["max_connections=4".into(), "superuser_reserved_connections=0".into()]) else {
         return;
     };
@@ -69,7 +69,7 @@ fn a_server_without_room_is_said_in_words() {
 }
 
 #[test]
-fn tables_of_others_and_newer_ones_are_refused() {
+fn foreign_and_newer_schemas_are_rejected() {
     on(async {
         let Some(url) = postgres::database().await else { return };
         sql(&url, "CREATE SCHEMA ork; CREATE TABLE ork.job (theirs text)").await;
@@ -77,7 +77,7 @@ fn tables_of_others_and_newer_ones_are_refused() {
         assert_eq!(error.kind(), StoreErrorKind::Config);
         assert!(error.to_string().contains("another program"), "{error}");
 
-        // An empty one may have been made for us.
+        // An empty schema may have been created for ork.
         sql(&url, "DROP SCHEMA ork CASCADE; CREATE SCHEMA ork").await;
         Postgres::open(&url).await.unwrap().close().await;
 
@@ -89,7 +89,7 @@ fn tables_of_others_and_newer_ones_are_refused() {
 }
 
 #[test]
-fn a_migration_that_fails_leaves_nothing() {
+fn a_failed_migration_leaves_nothing() {
     on(async {
         let Some(url) = postgres::database().await else { return };
         sql(
@@ -107,7 +107,7 @@ fn a_migration_that_fails_leaves_nothing() {
 }
 
 #[test]
-fn a_process_leaves_no_trace_and_says_what_it_found() {
+fn a_process_describes_the_server_and_leaves_no_row() {
     on(async {
         let Some(url) = postgres::database().await else { return };
         let world = World::postgres(&url).await;
@@ -127,7 +127,7 @@ fn a_process_leaves_no_trace_and_says_what_it_found() {
 }
 
 #[test]
-fn what_a_text_of_the_database_cannot_hold_does_no_harm() {
+fn zero_bytes_in_texts_do_no_harm() {
     on(async {
         let Some(url) = postgres::database().await else { return };
         let world = World::postgres(&url).await;
@@ -139,9 +139,10 @@ fn what_a_text_of_the_database_cannot_hold_does_no_harm() {
     });
 }
 
-/// Before, it was taken, and a job whose failure had other letters was settled again and again.
+/// Regression: such a database was accepted, and a job whose failure contained other characters was settled again and
+/// again.
 #[test]
-fn a_database_of_another_encoding_is_refused_with_what_to_do() {
+fn a_database_with_another_encoding_is_rejected_with_advice() {
     let Some(server) = postgres::private() else { return };
     on(async {
         let make = "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
@@ -154,7 +155,7 @@ fn a_database_of_another_encoding_is_refused_with_what_to_do() {
     });
 }
 
-/// A private server with these settings.
+/// Starts a private server with these settings.
 fn with(more: impl FnOnce(&Path) -> Vec<String>) -> Option<Server> {
     drop(postgres::private()?);
     Some(Server::start_with(more))
@@ -204,7 +205,7 @@ fn tls_is_used_as_the_url_says_and_certificates_are_checked() {
             assert!(words.contains(found), "{how}: {words}");
             store.close().await;
         }
-        // The name in the certificate is another one; nobody whom the system trusts has signed it.
+        // The name in the certificate differs, or no authority that the system trusts has signed it.
         for how in [format!("sslmode=verify-full&sslrootcert={trusted}"), "sslmode=verify-full".to_owned()] {
             let error = refused(&format!("{url}?{how}")).await;
             assert_eq!(error.kind(), StoreErrorKind::Config, "{how}: {error:?}");

@@ -1,4 +1,4 @@
-//! What is known of a job besides the job: what is owed for it, who lives, which parts are open.
+//! Diagnostic information about a job: its rows in the outbox, the live processes, and its open parts.
 
 use std::time::Duration;
 
@@ -29,11 +29,11 @@ fn a_message_is_free_then_held_then_gone() {
 }
 
 #[test]
-fn the_messages_of_parts_are_counted_by_who_has_them_and_when_they_are_due() {
+fn messages_of_parts_are_counted_by_holder_and_due_time() {
     each(|world| async move {
         let id = world.with_parts(1_000, Policy::default(), false).await;
         let other = world.other();
-        // Of the free ones one process takes 30, the other one 20, and dies.
+        // One process takes 30 of the free messages. Another one takes 20 and dies.
         world.beat_at(Duration::ZERO, Vec::new()).await;
         world.take(30).await;
         other.take(20).await;
@@ -46,7 +46,7 @@ fn the_messages_of_parts_are_counted_by_who_has_them_and_when_they_are_due() {
         let mut owed = owed(&world, id).await;
         owed.held.sort_by_key(|(_, n)| *n);
         let expected = PendingOutbox {
-            // One of them is that of the split, which nobody has taken away.
+            // One of these is the message of the split, which was never taken.
             free: 951,
             held: vec![(other.worker.boot(), 20), (world.worker.boot(), 30)],
             later: 2,
@@ -58,7 +58,7 @@ fn the_messages_of_parts_are_counted_by_who_has_them_and_when_they_are_due() {
 }
 
 #[test]
-fn what_was_lost_with_a_process_is_known_and_so_is_who_lives() {
+fn losses_and_live_processes_are_reported() {
     each(|world| async move {
         let other = world.other();
         world.beat_at(Duration::ZERO, Vec::new()).await;
@@ -69,7 +69,7 @@ fn what_was_lost_with_a_process_is_known_and_so_is_who_lives() {
         assert_eq!(known.len(), 2);
         for (process, (world, secs)) in known.iter().zip([(&world, 10), (&other, 12)]) {
             assert_eq!((&process.worker, process.boot), (&world.worker.to_string(), world.worker.boot()));
-            // For as long as the sign of life waited to be written, it is believed for longer.
+            // A heartbeat that had to wait before it was written is valid for longer by that time.
             let waited = process.until - (START + Duration::from_secs(secs));
             assert!(
                 process.until >= START + Duration::from_secs(secs) && waited < Duration::from_mins(1),
@@ -85,13 +85,13 @@ fn what_was_lost_with_a_process_is_known_and_so_is_who_lives() {
 }
 
 #[test]
-fn the_first_open_parts_are_named_across_shards() {
+fn the_first_open_parts_are_reported_across_shards() {
     each(|world| async move {
         let id = world.with_parts(65_538, Policy::default(), false).await;
         let open = async || world.store.diagnostics(id).await.unwrap().open;
         assert_eq!(open().await, [0, 1, 2, 3, 4]);
         assert_eq!(open().await.len(), OPEN);
-        // All of the first shard but three, and one of the second.
+        // Settles all parts of the first shard except three, and one part of the second shard.
         let (left, of_second) = ([7, 100, 65_535], 65_536);
         let done: Vec<_> = (0..=of_second).filter(|index| !left.contains(index)).collect();
         for page in done.chunks(4_096) {

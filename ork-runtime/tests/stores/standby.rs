@@ -1,4 +1,4 @@
-//! A real standby: it is no store while it follows, and takes over when the primary is gone.
+//! A real standby: it is rejected as a store while it is one, and takes over once the primary is gone.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use sqlx::Row as _;
 use super::postgres::{self, Server};
 use super::world::{START, World, on};
 
-/// The one address of two servers, as a proxy or a name in the network gives them.
+/// One address for two servers, such as a proxy or a DNS name provides.
 struct Address {
     port: u16,
     target: Arc<AtomicU16>,
@@ -51,19 +51,19 @@ fn submit(world: &World) -> Submit {
     Submit::new(NewJob { job, input: "{}".into() }, world.by())
 }
 
-/// What a server says to a question.
+/// Runs a query with a boolean result on a server.
 async fn ask(server: &Server, query: &'static str) -> bool {
     let row = sqlx::query(query).fetch_one(&mut postgres::connect(&server.url("postgres")).await).await;
     row.unwrap().get(0)
 }
 
-/// Waits until the standby has all that the primary has.
+/// Waits until the standby has received all data of the primary.
 async fn until_it_has_all(primary: &Server, standby: &Server) {
     let end = sqlx::query("SELECT pg_current_wal_lsn()::text");
     let end = end.fetch_one(&mut postgres::connect(&primary.url("postgres")).await).await.unwrap();
     let end: String = end.get(0);
     let mut connection = postgres::connect(&standby.url("postgres")).await;
-    // It has no sign of its own to wait for.
+    // There is no event to wait for, so this polls.
     let has = "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn";
     while !sqlx::query(has).bind(&end).fetch_one(&mut connection).await.unwrap().get::<bool, _>(0) {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -71,7 +71,7 @@ async fn until_it_has_all(primary: &Server, standby: &Server) {
 }
 
 #[test]
-fn a_standby_is_refused_in_words_and_takes_over_when_it_is_promoted() {
+fn a_standby_is_rejected_and_takes_over_once_promoted() {
     let Some(mut primary) = postgres::private() else { return };
     on(async {
         let address = Address::of(&primary);
@@ -90,7 +90,7 @@ fn a_standby_is_refused_in_words_and_takes_over_when_it_is_promoted() {
 
         primary.kill();
         address.leads_to(&standby);
-        // Nobody has promoted it yet: what is waited for in vain is told why.
+        // The standby is not promoted yet: the caller gets an error that says why the write fails.
         let error = world.store.apply(submit(&world)).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::ReadOnly, "{error}");
         let (store, waiting) = (Arc::clone(&world.store), submit(&world));
@@ -98,7 +98,7 @@ fn a_standby_is_refused_in_words_and_takes_over_when_it_is_promoted() {
         assert!(ask(&standby, "SELECT pg_promote(true, 60)").await);
         assert_eq!(waiting.await.unwrap().unwrap(), Submitted::Created(None));
 
-        // All that was acknowledged is there, once, and goes on.
+        // Everything that was acknowledged exists exactly once, and can continue.
         assert_eq!(world.store.apply(before).await.unwrap(), Submitted::Exists);
         let jobs = world.store.jobs(Filter { limit: 10, ..Filter::default() }).await.unwrap();
         assert_eq!(jobs.len(), 4);

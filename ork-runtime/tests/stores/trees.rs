@@ -1,5 +1,5 @@
-//! Trees: random programs of submits, claims, ends, cancels and retries, after each step of which the numbers that jobs
-//! keep of those below them are those that counting gives.
+//! Trees of jobs: random sequences of submits, claims, ends, cancels and retries. After each step the counters that
+//! jobs keep about the jobs below them must equal the numbers found by counting.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use ork::{Failure, FailureKind, Filter, JobId, JobState};
 
 use super::world::{START, World, each};
 
-/// How many jobs a program makes at most.
+/// The maximum number of jobs in one sequence.
 const JOBS: usize = 24;
 
 struct Program<'world> {
@@ -89,7 +89,7 @@ impl Program<'_> {
         views.into_iter().map(|view| (view.job.id, view.job)).collect()
     }
 
-    /// Counts, and compares.
+    /// Counts, and compares the results with the counters.
     async fn audit(&self) -> BTreeMap<JobId, Job> {
         let jobs = self.all().await;
         assert_eq!(jobs.len(), self.jobs.len());
@@ -126,7 +126,7 @@ impl Program<'_> {
         jobs
     }
 
-    /// Runs whatever can be run, from the bottom to the top.
+    /// Runs all jobs that can run, from the bottom of the trees to the top.
     async fn drain(&self) {
         for _ in 0..JOBS {
             for id in &self.jobs {
@@ -137,12 +137,12 @@ impl Program<'_> {
 }
 
 #[test]
-fn numbers_of_trees_are_what_counting_gives() {
+fn tree_counters_equal_counted_numbers() {
     let ends = std::sync::Mutex::new(BTreeMap::new());
     each(async |world| {
         let memory = world.store.check().await.unwrap().starts_with("in memory");
         for seed in 0..if memory { 300 } else { 6 } {
-            // A seed makes the same jobs over every store, and they end alike.
+            // A seed creates the same jobs in every store, and they must end in the same states.
             let mut program = Program { world: &world, rng: fastrand::Rng::with_seed(seed), jobs: Vec::new() };
             for _ in 0..60 {
                 program.step().await;
@@ -164,7 +164,7 @@ fn numbers_of_trees_are_what_counting_gives() {
     });
 }
 
-/// A child of a job, as another program would ask for it.
+/// A submission of a child job, as another program would make it.
 fn below(parent: JobId, world: &World) -> Submit {
     let mut job = Job::new(JobId::new(), "any", START);
     job.parent = Some(parent);
@@ -172,7 +172,7 @@ fn below(parent: JobId, world: &World) -> Submit {
 }
 
 #[test]
-fn a_job_takes_children_only_while_its_own_work_goes_on() {
+fn a_job_accepts_children_only_until_its_own_work_ends() {
     each(async |world| {
         let unknown = JobId::new();
         let answer = world.store.apply(below(unknown, &world)).await.unwrap();
@@ -193,7 +193,7 @@ fn a_job_takes_children_only_while_its_own_work_goes_on() {
 }
 
 #[test]
-fn a_tree_has_a_deepest_level() {
+fn the_depth_of_a_tree_is_limited() {
     each(async |world| {
         let root = world.submit("any").await;
         let mut parent = root;
@@ -209,9 +209,9 @@ fn a_tree_has_a_deepest_level() {
     });
 }
 
-/// Whoever can publish may name any job as the one above: a message is run, but on its own.
+/// Any program that can publish messages may name any job as the parent. The message is run, but as a root.
 #[test]
-fn a_message_that_names_no_open_job_above_it_is_a_root() {
+fn a_claim_without_an_open_parent_creates_a_root() {
     each(async |world| {
         let ended = world.submit("any").await;
         let program = Program { world: &world, rng: fastrand::Rng::with_seed(0), jobs: Vec::new() };

@@ -1,4 +1,4 @@
-//! The accounting, through a store: sets, epochs, attempts, and what is owed exactly once.
+//! Transactions, through a store: the ledger, epochs, attempts, and rows of the outbox that are created exactly once.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn an_ended_job_is_not_claimed_again() {
     each(|world| async move {
         let id = world.submit("one").await;
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
-        // Delivered twice: both may run it, the first to settle counts.
+        // Delivered twice: both deliveries may run, and the first to settle counts.
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         assert!(matches!(end(&world, id, Phase::Start, 1, AttemptOutcome::Succeeded).await, SettleResult::Applied(_)));
         assert_eq!(end(&world, id, Phase::Start, 1, AttemptOutcome::Succeeded).await, SettleResult::Stale);
@@ -44,7 +44,7 @@ fn an_ended_job_is_not_claimed_again() {
 }
 
 #[test]
-fn an_unknown_job_is_made_when_it_is_claimed() {
+fn an_unknown_job_is_created_when_it_is_claimed() {
     each(|world| async move {
         let id = JobId::new();
         assert!(matches!(world.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
@@ -71,7 +71,7 @@ fn an_older_attempt_changes_nothing() {
 }
 
 #[test]
-fn the_last_part_owes_the_join_exactly_once() {
+fn the_last_part_enqueues_the_join_exactly_once() {
     each(|world| async move {
         let id = world.with_parts(3, Policy::default(), true).await;
         assert_eq!(world.take(100).await.len(), 2, "the job's start and the run of its parts");
@@ -92,7 +92,7 @@ fn the_last_part_owes_the_join_exactly_once() {
 }
 
 #[test]
-fn no_parts_at_all_complete_at_once() {
+fn a_split_without_parts_completes_at_once() {
     each(|world| async move {
         let joined = world.with_parts(0, Policy::default(), true).await;
         let plain = world.with_parts(0, Policy::default(), false).await;
@@ -118,10 +118,10 @@ fn only_a_sealed_job_completes() {
     });
 }
 
-/// Its connection was lost, so that another one runs the split again; and then it has to stop. Fails on the code before:
-/// the job was ready again, and a third process could run it beside the second.
+/// A worker loses its connection, another one runs the split again, and then the first one is interrupted. Regression:
+/// the job became ready again, and a third process could run it in parallel with the second.
 #[test]
-fn what_an_overtaken_worker_gives_back_stays_with_the_one_that_has_it() {
+fn an_interrupted_attempt_of_an_overtaken_worker_is_stale() {
     each(|world| async move {
         let (id, other) = (world.submit("many").await, world.other());
         world.opened(id, Policy::default(), false).await;
@@ -139,7 +139,7 @@ fn what_an_overtaken_worker_gives_back_stays_with_the_one_that_has_it() {
 }
 
 #[test]
-fn a_page_twice_is_there_once_and_a_gap_is_refused() {
+fn a_repeated_page_is_added_once_and_a_gap_is_rejected() {
     each(|world| async move {
         let id = world.submit("many").await;
         let epoch = world.opened(id, Policy::default(), false).await;
@@ -152,7 +152,7 @@ fn a_page_twice_is_there_once_and_a_gap_is_refused() {
 }
 
 #[test]
-fn what_belongs_to_an_older_run_of_the_split_is_ignored() {
+fn operations_of_an_older_epoch_are_ignored() {
     each(|world| async move {
         let id = world.submit("many").await;
         let first = world.opened(id, Policy::default(), false).await;
@@ -184,7 +184,7 @@ fn a_part_that_does_not_exist_is_not_run() {
 }
 
 #[test]
-fn a_retried_part_is_fenced_and_comes_again_when_it_is_due() {
+fn the_old_attempt_of_a_retried_part_is_stale_and_the_new_one_arrives_when_due() {
     each(|world| async move {
         let id = world.with_parts(1, Policy::default(), false).await;
         world.take(10).await;
@@ -208,7 +208,7 @@ fn a_retried_part_is_fenced_and_comes_again_when_it_is_due() {
 }
 
 #[test]
-fn stop_skips_what_has_not_begun_and_waits_for_what_has() {
+fn stop_skips_parts_that_have_not_started_and_waits_for_running_ones() {
     each(|world| async move {
         let policy = Policy { on_error: OnError::Stop, tolerate: Tolerate::Count(0) };
         let id = world.with_parts(10, policy, false).await;
@@ -225,7 +225,7 @@ fn stop_skips_what_has_not_begun_and_waits_for_what_has() {
 }
 
 #[test]
-fn a_begun_part_of_a_stopped_job_whose_worker_died_is_skipped_when_it_comes_again() {
+fn a_redelivered_part_of_a_stopped_job_is_skipped() {
     each(|world| async move {
         let policy = Policy { on_error: OnError::Stop, tolerate: Tolerate::Count(0) };
         let id = world.with_parts(2, policy, false).await;
@@ -238,7 +238,7 @@ fn a_begun_part_of_a_stopped_job_whose_worker_died_is_skipped_when_it_comes_agai
 }
 
 #[test]
-fn cancelling_settles_everything_at_once() {
+fn cancelling_settles_all_parts_at_once() {
     each(|world| async move {
         let id = world.with_parts(70_000, Policy::default(), true).await;
         world.start(part(id, 69_999)).await;
@@ -254,7 +254,7 @@ fn cancelling_settles_everything_at_once() {
 }
 
 #[test]
-fn retrying_owes_exactly_what_is_not_ok() {
+fn retrying_enqueues_exactly_the_failed_parts() {
     each(|world| async move {
         let id = world.with_parts(6, Policy::default(), false).await;
         world.take(100).await;
@@ -295,7 +295,7 @@ fn an_interrupted_attempt_costs_nothing() {
 }
 
 #[test]
-fn many_settlements_at_once_in_any_order_and_twice_count_once() {
+fn concurrent_duplicate_settlements_count_once() {
     each(|world| async move {
         let id = world.with_parts(2_000, Policy::default(), true).await;
         world.take(10_000).await;
@@ -308,7 +308,7 @@ fn many_settlements_at_once_in_any_order_and_twice_count_once() {
                 (first, second)
             }
         };
-        // A stride that is coprime to the count visits every index once, far from its neighbours.
+        // A stride that is coprime to the count visits every index once, far from its neighbors.
         let answers = futures_util::future::join_all((0..2_000_u64).map(|n| settle(n * 1_013 % 2_000))).await;
         assert!(answers.iter().all(|(first, second)| *first != SettleResult::Stale && *second == SettleResult::Stale));
         assert_eq!(asks(&world.take(10_000).await), [WorkKind::Join]);
@@ -316,10 +316,11 @@ fn many_settlements_at_once_in_any_order_and_twice_count_once() {
     });
 }
 
-/// A store may forget a claim that it answered before it wrote it; its worker knows nothing of that and settles. It was
-/// told `Old`, acknowledged its message, and the job waited for ever. Found by the model checker.
+/// A store may lose a claim that it acknowledged before it was committed. Its worker does not know this, and settles.
+/// Regression: the settlement was stale, the message was acknowledged, and the job waited forever. Found by the model
+/// checker.
 #[test]
-fn a_settlement_makes_good_the_claim_that_was_forgotten() {
+fn a_settlement_counts_although_its_claim_was_lost() {
     each(|world| async move {
         let id = world.submit("one").await;
         assert!(matches!(end(&world, id, Phase::Start, 1, AttemptOutcome::Succeeded).await, SettleResult::Applied(_)));
@@ -332,10 +333,10 @@ fn a_settlement_makes_good_the_claim_that_was_forgotten() {
     });
 }
 
-/// A split of before a cancel still ran when the job was retried; its seal ended the wait of the new one, and the join
-/// ran over cancelled parts. Found by the model checker.
+/// Regression: a split from before a cancel still ran when the job was retried. Its seal ended the wait of the new run,
+/// and the join ran over cancelled parts. Found by the model checker.
 #[test]
-fn a_retry_ends_the_run_of_the_split_that_was_cut_short() {
+fn a_retry_makes_the_previous_run_of_the_split_stale() {
     each(|world| async move {
         let id = world.submit("many").await;
         let epoch = world.opened(id, Policy::default(), true).await;
@@ -360,8 +361,8 @@ fn a_retry_ends_the_run_of_the_split_that_was_cut_short() {
     });
 }
 
-/// A late message of an older attempt took a part of a stopped job from the worker that ran it. Found by the model
-/// checker.
+/// Regression: a late message of an older attempt took a part of a stopped job away from the worker that ran it. Found
+/// by the model checker.
 #[test]
 fn an_older_attempt_does_not_skip_a_part_that_runs() {
     each(|world| async move {
@@ -380,9 +381,10 @@ fn an_older_attempt_does_not_skip_a_part_that_runs() {
     });
 }
 
-/// Fails on the code before this change: whoever got the copy ran the job beside the process that was running it.
+/// Regression: a process that received the duplicate ran the job in parallel with the process that was already running
+/// it.
 #[test]
-fn a_copy_of_what_another_process_runs_leaves_the_job_with_that_one() {
+fn a_duplicate_does_not_take_a_job_from_the_process_that_runs_it() {
     each(|world| async move {
         let (id, other) = (world.submit("one").await, world.other());
         let claim = |by, may_be_copy| {
@@ -399,19 +401,19 @@ fn a_copy_of_what_another_process_runs_leaves_the_job_with_that_one() {
             };
             async { world.store.apply(claim).await.unwrap() }
         };
-        // What nobody runs is claimed, and again by the same process.
+        // A job that no process runs is claimed, also twice by the same process.
         for _ in 0..2 {
             assert!(matches!(claim(world.by(), true).await, Claimed::Granted { .. }));
         }
         assert_eq!(claim(other.by(), true).await, Claimed::RunningElsewhere(world.worker.to_string()));
         let worker = world.store.job(id).await.unwrap().unwrap().job.worker;
         assert_eq!(worker, Some(world.worker.to_string()), "nothing changed");
-        // A delivery that the broker has made before says that the first one has lost it.
+        // A delivery that the broker has made before shows that the first worker has lost it.
         let Claimed::Granted { job, reclaimed: again, .. } = claim(other.by(), false).await else {
             panic!("it is owed")
         };
         assert!(again && job.worker == Some(other.worker.to_string()));
-        // What has ended is not waited for.
+        // A job that has ended is not waited for.
         world.store.apply(Cancel::new(id, world.by())).await.unwrap();
         assert_eq!(claim(world.by(), true).await, Claimed::Stale);
     });

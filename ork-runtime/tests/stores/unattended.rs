@@ -1,6 +1,6 @@
-//! Jobs that wait for a message that is nowhere: which they are, and that they are sent again.
+//! Unattended jobs wait for a message that exists nowhere. They are detected, and their message is sent again.
 //!
-//! The code before had no such question, and no such answer.
+//! The tests cannot be run on earlier code, which had no interface for this.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use ork::{Failure, FailureKind, JobId, JobState, Policy};
 use super::world::{START, World, each, ok, part};
 
 impl World {
-    /// Jobs of these tasks that nothing is under way for, as a process is told that works on `running`.
+    /// Returns the unattended jobs of these tasks, as reported in the reply to a heartbeat of a process that works on
+    /// `running`.
     async fn unattended(&self, running: &[JobId], tasks: &[&str]) -> Vec<JobId> {
         let waiting = tasks.iter().map(|task| (*task).to_owned()).collect();
         let beat = Heartbeat {
@@ -28,7 +29,7 @@ impl World {
         self.store.heartbeat(beat).await.unwrap().unattended
     }
 
-    /// Takes what is in the outbox, and forgets it: a broker has confirmed it.
+    /// Takes all rows of the outbox and deletes them, as if a broker had confirmed them.
     async fn send(&self) -> usize {
         let owed = self.take(1_000).await;
         let sent = owed.iter().map(|owed| owed.messages.len()).sum();
@@ -50,13 +51,13 @@ fn job_is_unattended_while_its_message_is_not_in_the_outbox_and_no_process_works
         assert_eq!(world.unattended(&[], &["one"]).await, [one]);
         assert_eq!(world.unattended(&[], &["else"]).await, []);
         assert_eq!(world.unattended(&[], &[]).await, [], "it was not asked for");
-        // A process says that it works on it; another one is asked.
+        // One process reports that it works on the job; another one asks.
         let other = world.other();
         world.unattended(&[one], &[]).await;
         assert_eq!(other.unattended(&[], &["one"]).await, []);
         world.unattended(&[], &[]).await;
         assert_eq!(other.unattended(&[], &["one"]).await, [one]);
-        // A process holds a message of it, for which it has no slot yet.
+        // A process holds a delivery of the job, but has no free slot for it.
         let (ttl, running, holding) = (Duration::from_secs(10), Vec::new(), vec![one]);
         world
             .store
@@ -64,23 +65,23 @@ fn job_is_unattended_while_its_message_is_not_in_the_outbox_and_no_process_works
             .await
             .unwrap();
         assert_eq!(other.unattended(&[], &["one"]).await, []);
-        // Its worker lives, though it has not said that it works on it.
+        // The worker that is recorded in the job lives, although its heartbeat does not list the job.
         assert!(matches!(world.claim(one, Phase::Start, 1).await, Claimed::Granted { .. }));
         assert_eq!(other.unattended(&[], &["one"]).await, []);
-        // Its worker is known to have ended.
+        // The worker is known to have ended.
         world.store.leave(world.by()).await.unwrap();
         assert_eq!(other.unattended(&[], &["one"]).await, [one]);
     });
 }
 
 #[test]
-fn job_of_which_parts_have_not_ended_is_unattended_and_one_that_has_ended_is_not() {
+fn job_with_open_parts_is_unattended_and_ended_job_is_not() {
     each(|world| async move {
         let id = world.with_parts(3, Policy::default(), false).await;
         assert_eq!(world.unattended(&[], &["many"]).await, []);
         world.send().await;
         assert_eq!(world.unattended(&[], &["many"]).await, [id]);
-        // The next attempt at a part is due later: it is in the outbox.
+        // The next attempt at a part is due later, so it is in the outbox.
         let failure = Failure::new(FailureKind::Task, "no");
         let again = PartAttemptOutcome::Failed { failure, again: Some(START + Duration::from_mins(1)) };
         world.settle(part(id, 0), again).await;
@@ -95,9 +96,9 @@ fn job_of_which_parts_have_not_ended_is_unattended_and_one_that_has_ended_is_not
     });
 }
 
-/// Fails on the code before: the end of the run fixed the number of its parts, of which it has none.
+/// Regression: the cancel fixed the number of parts of the workflow run, which has none.
 #[test]
-fn run_that_was_cancelled_and_retried_is_not_unattended_while_it_waits_for_its_tasks() {
+fn cancelled_and_retried_workflow_run_is_not_unattended_while_it_waits_for_its_steps() {
     each(|world| async move {
         let run = world.submit("one").await;
         assert!(matches!(world.store.apply(Cancel::new(run, world.by())).await.unwrap(), ControlResult::Done(_)));
@@ -118,7 +119,7 @@ fn run_that_was_cancelled_and_retried_is_not_unattended_while_it_waits_for_its_t
 }
 
 #[test]
-fn message_that_is_sent_again_fences_off_the_one_that_was_lost() {
+fn resent_message_makes_the_lost_one_stale() {
     each(|world| async move {
         let id = world.submit("one").await;
         world.send().await;
@@ -129,7 +130,7 @@ fn message_that_is_sent_again_fences_off_the_one_that_was_lost() {
         assert_eq!(world.send().await, 1);
         assert_eq!(world.claim(id, Phase::Start, 1).await, Claimed::Stale, "it turned up");
         assert!(matches!(world.claim(id, Phase::Start, 2).await, Claimed::Granted { .. }));
-        // Its worker died, and its message was lost: one call was, too.
+        // Its worker died, and its message was lost: this counts as one loss of a call.
         assert!(world.resend(id, 2).await);
         let job = world.store.job(id).await.unwrap().unwrap().job;
         assert_eq!((job.state, job.attempt, job.phase_attempt(), job.losses), (JobState::Ready, 3, 1, 1));
@@ -137,7 +138,7 @@ fn message_that_is_sent_again_fences_off_the_one_that_was_lost() {
 }
 
 #[test]
-fn parts_that_have_not_ended_are_sent_again_at_their_attempts() {
+fn open_parts_are_resent_with_their_current_attempts() {
     each(|world| async move {
         let id = world.with_parts(6, Policy::default(), true).await;
         assert_eq!(world.send().await, 6 + 1);
@@ -158,7 +159,7 @@ fn parts_that_have_not_ended_are_sent_again_at_their_attempts() {
         }
         let job = world.store.job(id).await.unwrap().unwrap().job;
         assert_eq!((job.phase, job.state), (Phase::Join, JobState::Ready));
-        // Its join is sent, and lost.
+        // Its join is sent, and the message is lost.
         assert_eq!(world.send().await, 1);
         assert_eq!(world.unattended(&[], &["many"]).await, [id]);
         assert!(world.resend(id, job.attempt).await);
@@ -169,7 +170,7 @@ fn parts_that_have_not_ended_are_sent_again_at_their_attempts() {
 }
 
 #[test]
-fn job_that_has_ended_is_not_sent_again() {
+fn ended_job_is_not_resent() {
     each(|world| async move {
         let id = world.submit("one").await;
         let by = Actor { now: START, ..world.by() };

@@ -1,4 +1,4 @@
-//! What is shown of jobs and parts.
+//! Views of jobs and parts.
 
 use ork::context::Progress;
 use ork::ledger::PartResult;
@@ -7,7 +7,7 @@ use ork::{Filter, JobState, Policy};
 use super::world::{each, failed, ok, part};
 
 #[test]
-fn jobs_come_newest_first_and_in_pages() {
+fn jobs_are_listed_newest_first_in_pages() {
     each(|world| async move {
         let mut ids = Vec::new();
         for n in 0..5 {
@@ -27,7 +27,7 @@ fn jobs_come_newest_first_and_in_pages() {
 }
 
 #[test]
-fn parts_come_in_order_in_pages_and_across_shards() {
+fn parts_are_listed_in_order_in_pages_across_shards() {
     each(|world| async move {
         let id = world.with_parts(70_000, Policy::default(), false).await;
         for index in [69_999, 65_536, 65_535, 3] {
@@ -47,7 +47,7 @@ fn parts_come_in_order_in_pages_and_across_shards() {
 }
 
 #[test]
-fn progress_is_kept() {
+fn progress_is_stored() {
     each(|world| async move {
         let id = world.submit("one").await;
         let progress = Progress { percent: 12.5, info: "reading".into() };

@@ -1,4 +1,4 @@
-//! A store of its own for each case, and the few things the cases do with it.
+//! A new store for each test, and helpers that the tests share.
 
 use std::future::Future;
 use std::path::Path;
@@ -19,7 +19,7 @@ use ork::{JobId, Policy, Timestamp, WorkerId};
 
 use super::postgres;
 
-/// The time at which every case begins.
+/// The time at which every test starts.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_000_000);
 
 /// A store, and a process that uses it.
@@ -29,7 +29,7 @@ pub(crate) struct World {
     _folder: tempfile::TempDir,
 }
 
-/// Runs a case over each store.
+/// Runs a test with each store.
 pub(crate) fn each<F: Future<Output = ()>>(case: impl Fn(World) -> F) {
     for name in ["memory", "sqlite", "postgres"] {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -44,7 +44,7 @@ pub(crate) fn each<F: Future<Output = ()>>(case: impl Fn(World) -> F) {
     }
 }
 
-/// An empty store; `None` if its server is not there.
+/// Opens an empty store; `None` if its server is not available.
 pub(crate) async fn open(name: &str, folder: &Path) -> Option<Arc<dyn Store>> {
     Some(match name {
         "memory" => Arc::new(Memory::new()),
@@ -53,19 +53,19 @@ pub(crate) async fn open(name: &str, folder: &Path) -> Option<Arc<dyn Store>> {
     })
 }
 
-/// Runs a case of its own.
+/// Runs a test that chooses its store itself.
 pub(crate) fn on<F: Future>(case: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(Duration::from_mins(2), case).await.expect("it hangs") })
 }
 
 impl World {
-    /// A process that uses this store.
+    /// Creates a process that uses this store.
     pub(crate) fn over(store: Arc<dyn Store>) -> Self {
         Self { store, worker: WorkerId::new("one"), _folder: tempfile::tempdir().unwrap() }
     }
 
-    /// A process with a store of its own over this database.
+    /// Creates a process that opens a store on this database.
     pub(crate) async fn postgres(url: &str) -> Self {
         Self::over(Arc::new(Postgres::open(url).await.unwrap()))
     }
@@ -74,7 +74,7 @@ impl World {
         Actor { worker: self.worker.clone(), now: START, hold: false, events: ork::event::EventRouting::Off }
     }
 
-    /// The same store, used by another process.
+    /// Returns the same store as used by another process.
     pub(crate) fn other(&self) -> Self {
         Self { store: Arc::clone(&self.store), worker: WorkerId::new("two"), _folder: tempfile::tempdir().unwrap() }
     }
@@ -109,7 +109,7 @@ impl World {
             .unwrap()
     }
 
-    /// A job whose split was begun: the epoch.
+    /// Opens a split of this job. Returns the epoch.
     pub(crate) async fn opened(&self, id: JobId, policy: Policy, joined: bool) -> u32 {
         assert!(matches!(self.claim(id, Phase::Start, 1).await, Claimed::Granted { .. }));
         self.store.apply(OpenParts { job: id, attempt: 1, policy, joined, schemas: None }).await.unwrap().unwrap()
@@ -125,7 +125,7 @@ impl World {
         self.store.apply(seal).await.unwrap() != SettleResult::Stale
     }
 
-    /// A job that waits for `n` parts.
+    /// Submits a job that waits for `n` parts.
     pub(crate) async fn with_parts(&self, n: u64, policy: Policy, joined: bool) -> JobId {
         let id = self.submit("many").await;
         let epoch = self.opened(id, policy, joined).await;
@@ -144,7 +144,7 @@ impl World {
         self.store.apply(SettleParts::one(part, how, self.by())).await.unwrap()
     }
 
-    /// Takes at most so many messages of any task, at a time after the start.
+    /// Takes at most `limit` messages of any task, at a time after the start.
     pub(crate) async fn take_at(&self, limit: usize, after: Duration) -> OutboxPage {
         let by = Actor { now: START + after, ..self.by() };
         self.store.take_outbox(Take { limit, tasks: None, actor: by }).await.unwrap()
@@ -170,7 +170,7 @@ impl World {
     }
 }
 
-/// The first attempt at a part of the first epoch.
+/// The first attempt at a part in the first epoch.
 pub(crate) const fn part(job: JobId, index: u64) -> PartKey {
     PartKey { job, epoch: 1, index, attempt: 1 }
 }

@@ -1,4 +1,4 @@
-//! What jobs have recorded.
+//! The metrics of jobs.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use crate::id::JobId;
 use crate::metric::{Delta, MOST_SERIES, Measured, Metric, Series};
 use crate::store::MetricsOf;
 
-/// By job, in order.
+/// Metrics by job and series, in order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Metrics(BTreeMap<JobId, BTreeMap<Series, Measured>>);
 
 impl Metrics {
-    /// Adds; answers whether there was room.
+    /// Adds a measurement. Returns `false` if the job has no room for another series.
     fn add(&mut self, Delta { job, series, measured }: Delta) -> bool {
         let of_job = self.0.entry(job).or_default();
         if let Some(known) = of_job.get_mut(&series) {
@@ -26,14 +26,14 @@ impl Metrics {
         fits
     }
 
-    /// Forgets a job.
+    /// Removes the metrics of a job.
     pub(super) fn forget(&mut self, job: JobId) {
         self.0.remove(&job);
     }
 }
 
 impl Tables {
-    /// Adds to what jobs have recorded; answers those that have too much of it.
+    /// Adds measurements. Returns the jobs of which a measurement was dropped.
     pub fn record(&mut self, deltas: Vec<Delta>) -> Vec<JobId> {
         let mut crowded = Vec::new();
         for delta in deltas {
@@ -47,7 +47,7 @@ impl Tables {
         crowded
     }
 
-    /// What jobs have recorded, in order.
+    /// Returns the metrics of jobs, in order.
     pub fn recorded(&self, of: MetricsOf) -> Vec<Metric> {
         match of {
             MetricsOf::Job(id) => {

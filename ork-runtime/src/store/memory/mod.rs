@@ -1,4 +1,5 @@
-//! The store `memory:`: everything in one process's memory, gone with it. For tests and for jobs that need no trace.
+//! The store `memory:`: keeps everything in the memory of one process, and loses it with the process. For tests, and
+//! for jobs that need no record.
 
 mod follows;
 mod metrics;
@@ -24,7 +25,7 @@ use crate::task::parts::SettledPart;
 use crate::tx::{Actor, OutboxId, StoreNotice};
 pub use tables::Tables;
 
-/// Keeps everything in memory.
+/// A store in the memory of this process.
 #[derive(Debug)]
 pub struct Memory {
     tables: Mutex<Tables>,
@@ -33,14 +34,15 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// An empty store.
+    /// Creates an empty store.
     #[expect(clippy::new_without_default, reason = "every store is another one")]
     pub fn new() -> Self {
         Self { tables: Mutex::default(), notifier: Notifier::new(), identity: Uuid::new_v4() }
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        // Operations are pure and do not panic half-way; what a panic elsewhere left is whole.
+        // The guard can be taken after a panic: operations are pure and do not panic midway, so the tables are
+        // consistent.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -59,7 +61,7 @@ impl Store for Memory {
 
     fn enqueue(&self, mut work: Box<dyn Work>) {
         let mut tables = self.tables();
-        // Nobody else may take what is new before its events are told.
+        // Still under the lock: no other caller may take new rows before their events are sent.
         let notifier = self.notifier.send_events(tables.apply(work.as_mut()));
         drop(tables);
         work.finish(Ok(()));
@@ -139,7 +141,7 @@ impl Store for Memory {
         Ok(self.tables().expired(before, limit))
     }
 
-    /// A page ends nowhere here: nobody waits for a disk.
+    /// Ignores the limit of parts: nothing waits for a disk here.
     async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
         Ok(self.tables().prune(&prune))
     }

@@ -1,4 +1,4 @@
-//! The rows of parts: what becomes of one, and a page of all of a job.
+//! The rows of parts: how they change, and how a page of them is listed.
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use crate::ledger::{PartProgress, SHARD_SIZE, Shard, place};
 use crate::store::PartRowInfo;
 use crate::tx::PartWrite;
 
-/// A part, besides how it ended.
+/// The row of a part. Its outcome is in the ledger.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PartRow {
     pub(super) input: Option<Bytes>,
@@ -22,7 +22,7 @@ impl PartRow {
         Self { input: Some(input), ..Self::default() }
     }
 
-    /// An attempt at it has ended.
+    /// Records that an attempt at the part has ended.
     pub(super) fn write(&mut self, write: PartWrite) {
         let PartWrite { attempt, ended } = write;
         self.notes = PartRowInfo { attempts: Some(attempt), ..PartRowInfo::default() };
@@ -32,7 +32,7 @@ impl PartRow {
         }
     }
 
-    /// It says how far it is. What has ended needs it no more.
+    /// Records the progress of the part. A part that has an output no longer needs it.
     pub(super) fn note(&mut self, progress: Progress) {
         if self.output.is_none() {
             self.notes.progress = Some(progress);
@@ -41,7 +41,7 @@ impl PartRow {
 }
 
 impl Row {
-    /// A page of its parts.
+    /// Returns a page of the parts of this job.
     pub(super) fn page(&self, filter: &PartFilter) -> Vec<PartStatus> {
         let (ledger, mut found) = (&self.entry.ledger, Vec::new());
         let (appended, untouched) = (ledger.head().appended, Shard::default());

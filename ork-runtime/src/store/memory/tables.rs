@@ -1,4 +1,5 @@
-//! The tables of the store `memory:`, without a lock and without listeners: what changes them answers the news of it.
+//! The tables of the store `memory:`, without a lock and without listeners: functions that change them return the
+//! notices to send.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -31,14 +32,14 @@ pub(super) struct Row {
     pub(super) parts: BTreeMap<u64, PartRow>,
 }
 
-/// Jobs and all that is known of them, the outbox, and who lives.
+/// All data of the store: jobs with their parts and metrics, the outbox, permits, unique keys, and live processes.
 #[derive(Debug, Clone, Default)]
 pub struct Tables {
     pub(super) jobs: HashMap<JobId, Row>,
     pub(super) by_age: BTreeSet<JobId>,
     pub(super) metrics: Metrics,
     pub(super) to_send: BTreeMap<OutboxId, OutboxRow>,
-    /// The rows that are due and that nobody holds, highest priority first.
+    /// The rows that are due and free, highest priority first.
     free: BTreeSet<(u8, OutboxId)>,
     /// The rows that are not due yet.
     later: BTreeSet<(Timestamp, OutboxId)>,
@@ -52,14 +53,14 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Carries out the operations of a work, in order.
+    /// Applies operations in order. Returns the notices to send.
     pub fn apply(&mut self, work: &mut dyn Work) -> Vec<StoreNotice> {
         (0..work.count()).flat_map(|at| self.apply_one(work, at)).collect()
     }
 
     fn apply_one(&mut self, work: &mut dyn Work, at: usize) -> Vec<StoreNotice> {
         let mut tx = Transaction::new(self.next_outbox_id);
-        // A row moves into the books and back, so that no ledger is copied.
+        // A row is moved into the transaction and back, so that no ledger is copied.
         let mut rows = HashMap::new();
         let one = [Some(work.job(at)), work.with(at)].into_iter().flatten();
         for id in one.chain(work.follows(at).iter().copied()) {
@@ -149,7 +150,7 @@ impl Tables {
         self.to_send.insert(row.id, row);
     }
 
-    /// Takes rows of the outbox that are due and that nobody holds.
+    /// Takes rows of the outbox that are due and that no process holds.
     pub fn take(&mut self, take: &Take) -> OutboxPage {
         while let Some(&(due, id)) = self.later.first() {
             if due > take.actor.now {
@@ -186,7 +187,7 @@ impl Tables {
             };
             held.holder = Some(take.actor.worker.boot());
             left -= held.n_messages().min(left);
-            // Of a job that is gone nothing is to be done; the row is handed out empty, to be forgotten.
+            // A row whose job was removed is handed out without messages, so that it gets deleted.
             let messages = self.messages(&held).unwrap_or_default();
             to_send.push(HeldRow { id: held.id, losses: held.losses, messages, release_after_events: false });
             self.to_send.insert(held.id, held);
@@ -209,7 +210,7 @@ impl Tables {
         })
     }
 
-    /// Lets rows go that wait for a permit of a limit; answers the news of it.
+    /// Frees up to `count` rows that wait for a permit of a limit. Returns the notice to send.
     fn wake(&mut self, limit: &str, count: u32) -> Option<StoreNotice> {
         let waiting = self.waiting.get_mut(limit)?;
         for _ in 0..count {
@@ -225,7 +226,7 @@ impl Tables {
         Some(StoreNotice::OutboxReady)
     }
 
-    /// Takes the permits of these processes, and lets as many rows go as there are permits that nobody holds.
+    /// Removes the permits of processes that have ended, and frees as many waiting rows as there are free permits.
     pub(super) fn settle_permits(&mut self, ended: &[[u8; 16]]) -> Vec<StoreNotice> {
         for held in self.permits.values_mut() {
             held.retain(|boot, held| *held > 0 && !ended.contains(boot));
@@ -240,7 +241,7 @@ impl Tables {
         rooms.into_iter().filter_map(|(limit, room)| self.wake(&limit, room)).collect()
     }
 
-    /// Frees the rows that any of these processes holds; `lost` more deaths are noted.
+    /// Frees the rows that these processes hold, and adds `lost` to the number of times that a holder died.
     pub(super) fn free(&mut self, holders: &[[u8; 16]], lost: u32) {
         let held = self.to_send.values_mut().filter(|row| row.holder.is_some_and(|holder| holders.contains(&holder)));
         for row in held {
@@ -253,7 +254,7 @@ impl Tables {
         }
     }
 
-    /// What is known of a job besides the job.
+    /// Returns diagnostic information about a job.
     pub fn diagnostics(&self, id: JobId) -> JobDiagnostics {
         let mut diagnostics = JobDiagnostics::default();
         self.to_send.values().filter(|row| row.job == id).for_each(|row| diagnostics.to_send.add(row));
@@ -270,9 +271,9 @@ impl Tables {
         diagnostics
     }
 
-    /// Jobs whose whole tree ended before a moment, at most `limit`.
+    /// Returns at most `limit` jobs whose whole tree ended before a given time.
     pub fn expired(&self, before: Timestamp, limit: usize) -> Expired {
-        // When the last job of each tree ended; nothing for a tree that goes on.
+        // For each tree the time when its last job ended; `None` if a job of it has not ended.
         let mut trees: HashMap<JobId, Option<Timestamp>> = HashMap::new();
         for Row { entry, .. } in self.jobs.values() {
             let last = trees.entry(entry.job.root).or_insert(entry.job.ended);
@@ -289,7 +290,7 @@ impl Tables {
         Expired { jobs, next: trees.values().flatten().filter(|last| **last >= before).min().copied() }
     }
 
-    /// Removes jobs with all that is known of them.
+    /// Removes jobs with all data about them.
     pub fn prune(&mut self, prune: &Prune) -> Pruned {
         let mut pruned = Pruned::default();
         for id in &prune.jobs {
@@ -308,7 +309,7 @@ impl Tables {
         pruned
     }
 
-    /// One job.
+    /// Returns a job.
     pub fn job(&self, id: JobId) -> Option<JobView> {
         let row = self.jobs.get(&id)?;
         Some(JobView {
@@ -330,7 +331,7 @@ impl Tables {
         }
     }
 
-    /// Lets go of rows of the outbox that this process holds.
+    /// Releases rows of the outbox that this process holds.
     pub fn give_back(&mut self, to_send: &[OutboxId], actor: &Actor) -> Vec<StoreNotice> {
         for id in to_send {
             if let Some(mut row) = self.to_send.remove(id) {
@@ -343,7 +344,7 @@ impl Tables {
         vec![StoreNotice::OutboxReady]
     }
 
-    /// Notes that a process ends: it holds nothing any more.
+    /// Records that a process ends, and releases everything that it holds.
     pub fn leave(&mut self, actor: &Actor) -> Vec<StoreNotice> {
         self.workers.remove(&actor.worker.boot());
         self.free(&[actor.worker.boot()], 0);
@@ -351,7 +352,7 @@ impl Tables {
         vec![StoreNotice::OutboxReady]
     }
 
-    /// Notes how far a job has come, or one part of it.
+    /// Records the progress of a job, or of one of its parts.
     pub fn progress(&mut self, job: JobId, part: Option<u64>, progress: Progress) -> Vec<StoreNotice> {
         if let Some(row) = self.jobs.get_mut(&job) {
             match part {
@@ -362,7 +363,7 @@ impl Tables {
         vec![StoreNotice::JobChanged(job)]
     }
 
-    /// Jobs, newest first.
+    /// Returns the jobs that match a filter, newest first.
     pub fn jobs(&self, filter: &Filter) -> Vec<JobView> {
         let ids = self.by_age.iter().rev().filter(|id| filter.before.is_none_or(|before| **id < before));
         let fits = |view: &JobView| {
@@ -375,7 +376,7 @@ impl Tables {
         ids.filter_map(|id| self.job(*id)).filter(fits).take(filter.limit).collect()
     }
 
-    /// At most `limit` settled parts from index `from` on, in order.
+    /// Returns at most `limit` settled parts of a job, in order, starting at index `from`.
     pub fn parts(&self, job: JobId, from: u64, limit: usize) -> Vec<SettledPart> {
         let Some(row) = self.jobs.get(&job) else {
             return Vec::new();
@@ -387,12 +388,12 @@ impl Tables {
         settled.take(limit).collect()
     }
 
-    /// How the parts of a job stand, a page of them.
+    /// Returns the status of a page of the parts of a job.
     pub fn list_parts(&self, job: JobId, filter: &PartFilter) -> Vec<PartStatus> {
         self.jobs.get(&job).map(|row| row.page(filter)).unwrap_or_default()
     }
 
-    /// Which of these jobs there are.
+    /// Returns which of these jobs exist.
     pub fn known(&self, mut jobs: Vec<JobId>) -> HashSet<JobId> {
         jobs.retain(|id| self.jobs.contains_key(id));
         jobs.into_iter().collect()

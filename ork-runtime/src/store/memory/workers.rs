@@ -1,4 +1,4 @@
-//! The signs of life of processes, and what follows from them.
+//! Heartbeats of processes, and what depends on them.
 
 use std::collections::HashSet;
 use std::iter::successors;
@@ -12,7 +12,7 @@ use crate::store::{Heartbeat, HeartbeatReply, LiveProcess, UNATTENDED};
 use crate::tx::{OutboxKind, StoreNotice};
 
 impl Tables {
-    /// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended.
+    /// Records that a process is alive, and releases what dead processes held. Returns which of its jobs have ended.
     pub fn heartbeat(&mut self, heartbeat: Heartbeat) -> (HeartbeatReply, Vec<StoreNotice>) {
         self.seen(&heartbeat.running, heartbeat.written());
         let attends = heartbeat.attends();
@@ -33,8 +33,9 @@ impl Tables {
         (HeartbeatReply { ended, time: None, unattended: self.unattended(&waiting) }, notifier)
     }
 
-    /// Makes sure that a process which is about to hold something has a heartbeat: its end is what releases that again.
-    /// A process that was declared dead and continues has none until its next one.
+    /// Makes sure that a process which is about to hold something has a heartbeat: only the end of that heartbeat
+    /// releases what the process holds. A process that was presumed dead, and continues, has no heartbeat until its
+    /// next one.
     pub(super) fn holds(&mut self, boot: [u8; 16], until: Option<Timestamp>) {
         if mutant::is_on(Mutant::HoldsUnseen) {
             return;
@@ -44,8 +45,8 @@ impl Tables {
         self.workers.entry(boot).or_insert_with(|| LiveProcess::new("", boot, until));
     }
 
-    /// Notes that a process works on these jobs: a sign of life of each that has a key, and of those above that have
-    /// one.
+    /// Records that a process works on these jobs: updates the last sign of life of all unique keys that these jobs,
+    /// or jobs above them, hold.
     fn seen(&mut self, running: &[JobId], now: Timestamp) {
         if self.uniques.is_empty() {
             return;
@@ -55,8 +56,8 @@ impl Tables {
         self.uniques.values_mut().filter(|(job, _)| alive.contains(job)).for_each(|(_, seen)| *seen = now);
     }
 
-    /// Jobs of these tasks that wait for a message, though nothing of theirs is in the outbox and no process works on
-    /// them.
+    /// Returns jobs of these tasks that wait for a message, although the outbox has no row for them and no process
+    /// works on them.
     fn unattended(&self, tasks: &[String]) -> Vec<JobId> {
         if tasks.is_empty() {
             return Vec::new();

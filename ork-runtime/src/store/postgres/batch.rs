@@ -1,4 +1,4 @@
-//! One transaction: the books are opened, the operations decide, what they noted is written, and all is committed.
+//! One transaction: loads jobs, applies operations, writes their changes, and commits.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -20,37 +20,37 @@ use super::{locked, metrics, prune, rows, uniques, workers};
 use crate::store::{Heartbeat, Work};
 use crate::tx::{Shards, StoreNotice};
 
-/// What a transaction has done, to be told once it is known to be committed.
+/// The effects of a transaction, which are announced once it is known to be committed.
 #[derive(Debug, Default)]
 pub(super) struct Done {
-    /// Its news.
+    /// The notices to send.
     pub(super) notifier: Vec<StoreNotice>,
-    /// The rows of the outbox that somebody in this process holds now.
+    /// The rows of the outbox that callers in this process hold now.
     pub(super) held: Vec<Held>,
-    /// The permits that processes took, or gave back.
+    /// The changes in the number of permits that processes hold.
     pub(super) moved: Vec<Moved>,
-    /// Whether free rows were passed by because others had them locked.
+    /// Whether free rows were skipped because other transactions had locked them.
     pub(super) passed_by: bool,
 }
 
-/// The commands of one transaction, and what became of them.
+/// The commands of one transaction, and its result.
 #[derive(Default)]
 pub(super) struct Round {
     pub(super) batch: Vec<Waiting>,
-    /// What was taken out of the batch, because others have locked what it needs.
+    /// The commands that were removed from the batch because other sessions hold locks that they need.
     pub(super) aside: Aside,
-    /// What the transaction has done, once its commit is about to be sent.
+    /// The effects of the transaction; set just before the commit is sent.
     pub(super) done: Option<Done>,
 }
 
 /// Why a transaction is not known to be committed.
 #[derive(Debug)]
 pub(super) enum Failed {
-    /// It was not, for this reason.
+    /// It was not committed, for this reason.
     Not(sqlx::Error),
-    /// It was not: it needs so many numbers in a row.
+    /// It was not committed: the operations need this many consecutive row numbers.
     Numbers(u64),
-    /// It may have been: the commit was sent, and no answer came.
+    /// It may have been committed: the commit was sent, and no reply arrived.
     Perhaps(sqlx::Error),
 }
 
@@ -60,7 +60,7 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-/// The commands of a batch by what they do; those of one kind are one statement.
+/// The commands of a batch, grouped by kind. Commands of the same kind are executed as one statement.
 #[derive(Default)]
 struct Sorted<'batch> {
     works: Vec<&'batch mut Box<dyn Work>>,
@@ -102,12 +102,12 @@ impl<'batch> Sorted<'batch> {
     }
 }
 
-/// Does all of a batch in one transaction. What it has done is put into the round before the commit is sent.
+/// Executes a batch in one transaction. The effects are stored in the round before the commit is sent.
 ///
-/// Where it does not wait for the locks of others, what needs one of them is taken out of the batch and put aside.
+/// With [`Locks::Skip`], commands that need a lock of another session are removed from the batch and set aside.
 ///
-/// Everybody locks in one order, so that nobody waits in a circle: its own process, jobs by id and with them their
-/// ledgers, concurrency limits, unique keys, rows of the outbox, workers.
+/// All processes lock in the same order, which prevents deadlocks: the row of the process, jobs by id together with
+/// their ledgers, concurrency limits, unique keys, rows of the outbox, workers.
 pub(super) async fn run(
     session: &mut Session,
     boot: Uuid,
@@ -127,7 +127,8 @@ pub(super) async fn run(
     let mut doing = Done::default();
     let quiet = works(connection, &mut sorted, numbers, &mut doing).await?;
     if !durable && !quiet {
-        // Their messages are done with once they are answered, so what was made of them must not be forgotten.
+        // The deliveries behind these operations are acknowledged once the results are returned, so what they have
+        // created must not be lost.
         raw_sql("SET LOCAL synchronous_commit = on").execute(&mut *connection).await?;
     }
     others(connection, sorted, numbers, &mut doing).await?;
@@ -136,11 +137,11 @@ pub(super) async fn run(
     commit(connection, payload).await
 }
 
-/// Begins, and notes the number of the transaction in the row of the process, which keeps it locked to the end.
+/// Begins a transaction, and writes its number to the row of the process, which stays locked until the end.
 ///
-/// A transaction that need not be on disk does not wait for it: its commit is in the log of the server before every
-/// later one, and each commit that waits brings all before it to disk. So nothing is ever kept without what it rests
-/// on. [`Waiting::is_durable`] says which transactions wait: those that must not be forgotten.
+/// A transaction that does not have to be on disk does not wait for it: its commit is written to the log of the server
+/// before all later ones, and each commit that waits flushes all commits before it. So no change is ever kept without
+/// those that it depends on. [`Waiting::is_durable`] decides which transactions wait: those that must not be lost.
 async fn begin(session: &mut Session, boot: Uuid, durable: bool, lock_wait: Duration) -> Result<(), Failed> {
     let soft = if durable { "" } else { "SET LOCAL synchronous_commit = off; " };
     let begin = format!(
@@ -161,26 +162,26 @@ async fn begin(session: &mut Session, boot: Uuid, durable: bool, lock_wait: Dura
 async fn commit(connection: &mut PgConnection, payload: Option<String>) -> Result<(), Failed> {
     let mut commit = String::new();
     if let Some(payload) = payload {
-        // Ids and words of ours only.
+        // The payload contains only ids and fixed words, so it needs no escaping.
         let _infallible = write!(commit, "NOTIFY ork, '{payload}'; ");
     }
     commit.push_str("COMMIT");
     match raw_sql(AssertSqlSafe(commit)).execute(connection).await {
         Ok(_) => Ok(()),
-        // The server says itself that it did not.
+        // The server itself reports that it did not commit.
         Err(error) if database(&error).is_some_and(|error| !is_fatal(error)) => Err(Failed::Not(error)),
         Err(error) => Err(Failed::Perhaps(error)),
     }
 }
 
-/// Lets operations decide, and writes what they noted. Answers whether that is of no consequence to anybody else.
+/// Applies operations and writes their changes. Returns whether no other process or caller waits for these changes.
 async fn works(
     connection: &mut PgConnection,
     sorted: &mut Sorted<'_>,
     numbers: &mut Numbers,
     doing: &mut Done,
 ) -> Result<bool, Failed> {
-    // Their rows are changed later on, and must be locked in the order of all.
+    // The rows of these jobs are changed later, by `others`, but must be locked in the common order.
     let mut more = Vec::new();
     for command in &sorted.others {
         match &**command {
@@ -196,7 +197,7 @@ async fn works(
     let mut tx = rows::open(connection, &mut sorted.works, more, first).await?;
     let before = permits::open(connection, &mut tx, &mut sorted.works, &sorted.undo).await?;
     uniques::open(connection, &mut tx, &mut sorted.works).await?;
-    // One after the other: what an operation needs may depend on what the one before it did.
+    // In order: what an operation needs may depend on the operations before it.
     for work in &mut sorted.works {
         for at in 0..work.count() {
             match work.shards(at, &tx) {
@@ -244,7 +245,8 @@ async fn others(
                 answer.value = Some(metrics::record(connection, deltas).await?);
             }
             Command::Heartbeat(heartbeat, asked, answer) => {
-                // It may have waited for other processes. Once it is written, this one lives.
+                // The heartbeat may have waited for other processes. This process is considered alive from the time of
+                // the write on.
                 let heartbeat = Heartbeat { ttl: heartbeat.ttl + asked.elapsed(), ..heartbeat.clone() };
                 let found = workers::heartbeat(connection, &heartbeat).await?;
                 freed |= found.freed;

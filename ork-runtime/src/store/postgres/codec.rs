@@ -1,4 +1,4 @@
-//! Ids and numbers as `PostgreSQL` knows them.
+//! Encoding of ids and numbers for `PostgreSQL`.
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::id::JobId;
 
-/// Sixteen bytes, as `uuid`. The library's own feature for it would also ask for a second `SQLite`.
+/// Sixteen bytes, as `uuid`. The `uuid` feature of the library is not used, as it would pull in a second `SQLite`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Uid(pub(super) [u8; 16]);
 
@@ -55,7 +55,7 @@ impl From<JobId> for Uid {
     }
 }
 
-/// Reads one column after the other.
+/// Reads the columns of a row in order.
 pub(super) struct Columns<'row> {
     row: &'row PgRow,
     next: usize,
@@ -66,7 +66,7 @@ impl<'row> Columns<'row> {
         Self::at(row, 0)
     }
 
-    /// From this column on.
+    /// Starts at this column.
     pub(super) const fn at(row: &'row PgRow, next: usize) -> Self {
         Self { row, next }
     }
@@ -84,7 +84,7 @@ impl<'row> Columns<'row> {
         Ok(self.get::<Option<i64>>()?.map(Timestamp::from_millis))
     }
 
-    /// A number that is never negative.
+    /// Reads a number that is never negative.
     pub(super) fn number<T: TryFrom<i64>>(&mut self) -> sqlx::Result<T> {
         self.number_or_none()?.ok_or_else(|| super::error::damaged("a number is missing or too large"))
     }
@@ -94,12 +94,12 @@ impl<'row> Columns<'row> {
     }
 }
 
-/// A number as a column holds it.
+/// Converts a number to the type of a column.
 pub(super) fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// A text that `PostgreSQL` takes: it knows no zero byte.
+/// Returns a text that `PostgreSQL` accepts: it has no zero byte.
 pub(super) fn text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

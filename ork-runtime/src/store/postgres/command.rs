@@ -1,4 +1,4 @@
-//! What the writer is asked to do, and the answers on their way back.
+//! The commands for the writer, and the replies to them.
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -12,35 +12,35 @@ use crate::metric::Delta;
 use crate::store::{Heartbeat, HeartbeatReply, OutboxPage, Prune, Pruned, StoreError, Take, Work};
 use crate::tx::{Actor, Durability, OutboxId};
 
-/// What the writer is asked to do.
+/// A command for the writer.
 pub(super) enum Command {
-    /// Carry out an operation.
+    /// Apply operations.
     Work(Box<dyn Work>),
     /// Take rows of the outbox.
     Take(Take, Answer<OutboxPage>),
-    /// Remove rows.
+    /// Remove rows of the outbox.
     Forget(Vec<Held>, Answer<()>),
-    /// Let go of rows.
+    /// Release rows of the outbox.
     GiveBack(Vec<Held>, Answer<()>),
-    /// Note that a process lives, which it has said at this moment.
+    /// Record a heartbeat, which was requested at this moment.
     Heartbeat(Heartbeat, Instant, Answer<HeartbeatReply>),
-    /// Note how far a job has come, or one part of it.
+    /// Record the progress of a job, or of one of its parts.
     Progress(JobId, Option<u64>, Progress, Answer<()>),
-    /// Add to what jobs have recorded.
+    /// Add measurements to the metrics of jobs.
     Record(Vec<Delta>, Answer<Vec<JobId>>),
     /// Remove jobs that ended long ago.
     Prune(Prune, Answer<Pruned>),
-    /// Note that a process ends.
+    /// Record that a process ends.
     Leave(Actor, Answer<()>),
-    /// Take back what became of permits in a transaction of which nobody knows.
+    /// Revert the changes of permits by a committed transaction whose outcome was reported to the callers as unknown.
     Undo(Vec<Moved>),
-    /// Nothing, to see whether it can be done.
+    /// Do nothing, to check that the database can be written.
     Nothing(Answer<()>),
-    /// End, after what is waiting.
+    /// End, after the commands that wait.
     Close,
 }
 
-/// An answer, and who waits for it.
+/// A result, and the channel to the caller that waits for it.
 pub(super) struct Answer<T> {
     pub(super) value: Option<T>,
     reply: Option<oneshot::Sender<Result<T, StoreError>>>,
@@ -51,25 +51,25 @@ impl<T> Answer<T> {
         Self { value: None, reply: Some(reply) }
     }
 
-    /// Nobody waits: the store itself wants it done.
+    /// A command of the store itself, for whose result no caller waits.
     pub(super) const fn to_nobody() -> Self {
         Self { value: None, reply: None }
     }
 
-    /// Tells it; an answer that nobody takes any more comes back.
+    /// Sends the result. Returns the value if the caller no longer waits for it.
     fn send(self, result: Result<(), StoreError>) -> Option<T> {
         let (value, reply) = (self.value, self.reply?);
         let result = match (result, value) {
             (Ok(()), Some(value)) => Ok(value),
             (Err(error), _) => Err(error),
-            // Dropped, so that whoever waits is told that the store is closed.
+            // The channel is dropped, so that the caller gets the error that the store is closed.
             (Ok(()), None) => return None,
         };
         reply.send(result).err()?.ok()
     }
 }
 
-/// A command, and since when it waits.
+/// A command, and the time since which it has been waiting.
 pub(super) struct Waiting {
     pub(super) command: Command,
     pub(super) since: Instant,
@@ -80,9 +80,10 @@ impl Waiting {
         Self { command, since: Instant::now() }
     }
 
-    /// Whether it must be on disk before it is answered. What only says who holds or does something need not be: if it
-    /// is forgotten, the work is handed out once more, and what was settled is not settled again. A release must be: if
-    /// it were lost, the rows would stay held by a process that has already dropped them.
+    /// Whether the command must be on disk before its result is returned. A change that only records which process
+    /// holds or runs something need not be: if it is lost, the work is delivered again, and settled work is not
+    /// settled again. A release must be: if it were lost, the rows would stay held by a process that has already
+    /// dropped them.
     pub(super) fn is_durable(&self) -> bool {
         match &self.command {
             Command::Work(work) => work.durability() == Durability::PowerLoss,
@@ -91,17 +92,18 @@ impl Waiting {
         }
     }
 
-    /// Whether anybody waits for it.
+    /// Whether a caller waits for the result.
     pub(super) const fn is_awaited(&self) -> bool {
         !matches!(&self.command, Command::GiveBack(_, Answer { reply: None, .. }) | Command::Undo(_))
     }
 
-    /// Whether it has waited for too long; when the store is closing, also what nobody waits for.
+    /// Whether the command has waited for too long. While the store is being closed, this includes commands for which
+    /// no caller waits.
     pub(super) fn is_late(&self, now: Instant, closing: bool) -> bool {
         self.since + PATIENCE <= now && (self.is_awaited() || closing)
     }
 
-    /// Tells whoever waits. Answers with the rows that were taken for somebody who is gone.
+    /// Sends the result to the caller. Returns the rows that were taken for a caller that no longer waits.
     pub(super) fn finish(self, result: Result<(), StoreError>) -> Vec<Held> {
         match self.command {
             Command::Work(work) => work.finish(result),
@@ -123,7 +125,7 @@ impl Waiting {
     }
 }
 
-/// Rows that this process holds.
+/// Pairs these rows with the process that holds them.
 pub(super) fn held(rows: impl IntoIterator<Item = OutboxId>, actor: &Actor) -> Vec<Held> {
     rows.into_iter().map(|id| (id, actor.worker.boot())).collect()
 }

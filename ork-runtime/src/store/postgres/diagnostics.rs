@@ -1,4 +1,4 @@
-//! What is known of a job besides the job. Only reads.
+//! Queries for diagnostic information about a job. They only read.
 
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
@@ -10,7 +10,7 @@ use crate::ledger::SHARD_SIZE;
 use crate::store::{JobDiagnostics, LiveProcess, OPEN, PendingOutbox};
 use crate::tx::Limit;
 
-/// What is known of a job besides the job.
+/// Returns diagnostic information about a job.
 pub(super) async fn of(connection: &mut PgConnection, job: JobId) -> sqlx::Result<JobDiagnostics> {
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     let diagnostics = JobDiagnostics {
@@ -23,7 +23,7 @@ pub(super) async fn of(connection: &mut PgConnection, job: JobId) -> sqlx::Resul
     Ok(diagnostics)
 }
 
-/// All of the outbox is looked through, which is rarely asked for.
+/// Counts the rows of the outbox for a job. This scans the whole outbox, but is rarely called.
 async fn to_send(connection: &mut PgConnection, job: JobId) -> sqlx::Result<PendingOutbox> {
     let query = "SELECT CASE WHEN ask = 'reply' THEN 'reply' WHEN waits IS NOT NULL THEN 'waiting' \
                      WHEN holder IS NOT NULL THEN 'held' WHEN due IS NOT NULL THEN 'later' ELSE 'free' END AS how, \
@@ -51,7 +51,7 @@ async fn to_send(connection: &mut PgConnection, job: JobId) -> sqlx::Result<Pend
     Ok(owing)
 }
 
-/// The processes that are not known to have ended.
+/// Returns the processes that are not known to have ended.
 pub(super) async fn processes(connection: &mut PgConnection) -> sqlx::Result<Vec<LiveProcess>> {
     let query = "SELECT boot, name, until, running FROM ork.worker ORDER BY name, boot";
     let rows = sqlx::query(query).fetch_all(connection).await?;
@@ -64,7 +64,7 @@ pub(super) async fn processes(connection: &mut PgConnection) -> sqlx::Result<Vec
     rows.iter().map(process).collect()
 }
 
-/// Shards are read one after the other until enough open parts are found.
+/// Returns the first open parts of a job. Shards are read in order until enough are found.
 async fn open(connection: &mut PgConnection, job: JobId) -> sqlx::Result<Vec<u64>> {
     let query = "SELECT appended FROM ork.job WHERE id = $1";
     let found = sqlx::query(query).bind(Uid::from(job)).fetch_optional(&mut *connection).await?;

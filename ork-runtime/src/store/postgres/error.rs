@@ -1,32 +1,32 @@
-//! What `PostgreSQL` or the way to it says went wrong, in the store's words, and what to do about it.
+//! Conversion of errors of `PostgreSQL`, and of the connection to it, to store errors that say what to do.
 
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use super::url::Address;
 use crate::store::{StoreError, StoreErrorKind};
 
-/// What an error means for a transaction that was not carried out because of it.
+/// The consequence of an error for the transaction that failed because of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// It met another transaction: the same again, at once.
+    /// The transaction conflicted with another one: retry it immediately.
     Again,
-    /// The connection is gone, or the server cannot do it just now: connect anew, then the same again.
+    /// The connection is lost, or the server is temporarily unavailable: reconnect, then retry.
     Later,
-    /// It will not do: one of those in it is at fault, or the tables are.
+    /// Retrying is useless: one of the commands is at fault, or the tables are.
     Never,
 }
 
-/// The server's own error, if it is one.
+/// Returns the error as an error of the server, if it is one.
 pub(super) fn database(error: &sqlx::Error) -> Option<&PgDatabaseError> {
     error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()
 }
 
-/// Whether the server has ended the connection with it.
+/// Whether the server has closed the connection with this error.
 pub(super) fn is_fatal(error: &PgDatabaseError) -> bool {
     matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
 }
 
-/// What an error means.
+/// Returns what an error means for its transaction.
 pub(super) fn class(error: &sqlx::Error) -> Class {
     let Some(error) = database(error) else {
         return match error {
@@ -41,29 +41,32 @@ pub(super) fn class(error: &sqlx::Error) -> Class {
     if is_fatal(error) { Class::Later } else { class_of(error.code()) }
 }
 
-/// What a code of the server means. Its first two characters are the class of the error.
+/// Returns what an SQLSTATE code means. Its first two characters are the class of the error.
 fn class_of(code: &str) -> Class {
     match code {
-        // Deadlock, serialization, lock timeout; a job that another process has just made.
+        // Deadlock, serialization failure, lock timeout; unique violation, for a job that another process has just
+        // created.
         "40P01" | "40001" | "55P03" | "23505" => Class::Again,
         "25006" => Class::Later,
         code => match code.get(..2) {
-            // Connection, resources, the administrator, the system; a transaction that the server has ended.
+            // Connection, resources, intervention of an administrator, system error; a transaction that the server has
+            // ended.
             Some("08" | "53" | "57" | "58" | "25") => Class::Later,
             _ => Class::Never,
         },
     }
 }
 
-/// Whether a code means that the values are at fault: data, a rule of the tables, a limit such as that of an index.
+/// Whether an SQLSTATE code means that the values are at fault: invalid data, a violated constraint, or a limit such
+/// as that of an index.
 fn is_of_data(code: &str) -> bool {
     code != "23505" && matches!(code.get(..2), Some("22" | "23" | "54"))
 }
 
-/// The error of a database, with what to do about it.
+/// Converts an error to a store error whose message names the database and says what to do.
 pub(super) fn store_error(address: &Address, error: sqlx::Error) -> StoreError {
     let (kind, words) = words(address, &error);
-    // What the libraries say of a URL could hold its password.
+    // The text of this error could contain the password of the URL.
     if matches!(error, sqlx::Error::Configuration(_)) {
         return StoreError::new(kind, words);
     }
@@ -139,7 +142,7 @@ fn words(address: &Address, error: &sqlx::Error) -> (StoreErrorKind, String) {
             Corrupt,
             format!("the database `{name}` of PostgreSQL at {host} holds what no store of ork wrote: restore a copy"),
         ),
-        // A certificate that is not trusted ends the connection, too.
+        // A certificate that is not trusted ends the connection with this error, too.
         sqlx::Error::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => (
             Config,
             format!(
@@ -163,13 +166,13 @@ fn read_only(address: &Address) -> (StoreErrorKind, String) {
     (StoreErrorKind::ReadOnly, words)
 }
 
-/// Says that a server takes no changes.
+/// Creates the error for a server that is read-only.
 pub(super) fn is_read_only(address: &Address) -> StoreError {
     let (kind, words) = read_only(address);
     StoreError::new(kind, words)
 }
 
-/// Says that a database has letters of its own.
+/// Creates the error for a database whose encoding is not UTF-8.
 pub(super) fn wrong_encoding(address: &Address, encoding: &str) -> StoreError {
     let (host, name) = (address.host(), address.database());
     let words = format!(
@@ -179,7 +182,7 @@ pub(super) fn wrong_encoding(address: &Address, encoding: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Config, words)
 }
 
-/// Says that the server has not answered in time.
+/// Creates the error for a server that has not replied in time.
 pub(super) fn no_answer(address: &Address) -> StoreError {
     let words = format!(
         "PostgreSQL at {} does not answer (database `{}`, user `{}`)",
@@ -190,7 +193,7 @@ pub(super) fn no_answer(address: &Address) -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, words)
 }
 
-/// Says what waits for the lock of another process.
+/// Creates the error for work that waits for a lock of another process.
 pub(super) fn held_by_other(address: &Address, who_holds_what: &str) -> StoreError {
     let words = format!(
         "{who_holds_what}; it is waited for in the database `{}` of PostgreSQL at {}",
@@ -200,12 +203,12 @@ pub(super) fn held_by_other(address: &Address, who_holds_what: &str) -> StoreErr
     StoreError::new(StoreErrorKind::Unavailable, words)
 }
 
-/// Whether a statement waited for a lock for longer than it may.
+/// Whether a statement has waited for a lock longer than it may.
 pub(super) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     database(error).is_some_and(|error| error.code() == "55P03")
 }
 
-/// An error of the reader: what is stored is not what ork wrote.
+/// Creates the error for stored data that ork did not write.
 pub(super) fn damaged(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
     sqlx::Error::Decode(what.into())
 }
@@ -218,12 +221,13 @@ pub(super) fn closed() -> StoreError {
 mod tests {
     use super::*;
 
-    /// Before, errors of data were kept for trouble that may pass, and tried again without end.
+    /// Data errors were once treated as temporary, and retried without end.
     #[test]
     fn each_class_of_errors_has_a_kind() {
         let later = ["08006", "53200", "57014", "57P01", "58030", "25P03", "25006"];
         let again = ["40P01", "40001", "55P03", "23505"];
-        // Letters that the database lacks, numbers and texts that do not fit, rules of tables, rows of an index.
+        // Characters that the database lacks, numbers and texts that do not fit, constraints of tables, rows of an
+        // index.
         let data = ["22021", "22P05", "22003", "22001", "22P02", "23502", "23514", "54000"];
         let never = ["42P01", "42501", "42601", "0A000", "XX001"];
         for (codes, class, of_data) in [

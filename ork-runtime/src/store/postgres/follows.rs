@@ -1,4 +1,5 @@
-//! Jobs that follow several others: which of those have not ended, and the rows of the outbox that wait for the last end.
+//! Jobs that follow several other jobs: which of those have not ended, and the rows of the outbox that wait for the
+//! last of them.
 
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
@@ -8,7 +9,7 @@ use super::save::column;
 use crate::id::JobId;
 use crate::tx::ends_before;
 
-/// Notes which jobs new ones follow.
+/// Records what new jobs follow: pairs of a followed job and its follower.
 pub(super) async fn insert(connection: &mut PgConnection, followed: &[(JobId, JobId)]) -> sqlx::Result<()> {
     if followed.is_empty() {
         return Ok(());
@@ -23,10 +24,10 @@ pub(super) async fn insert(connection: &mut PgConnection, followed: &[(JobId, Jo
         .map(drop)
 }
 
-/// Lets the rows go of jobs that followed one of these as the last that had not ended. Answers whether there were any.
+/// Frees the rows of jobs for which one of these jobs was the last to end. Returns whether there were any.
 ///
-/// Two transactions may end two jobs that one job follows. So the row of the outbox is locked before anything is looked at:
-/// the second transaction waits there, and its later statements see what the first one has removed.
+/// Two transactions may end two jobs that the same job follows. Therefore the row of the outbox is locked before
+/// anything is read: the second transaction waits there, and its later statements see what the first one has removed.
 pub(super) async fn release(connection: &mut PgConnection, ended: &[JobId]) -> sqlx::Result<bool> {
     if ended.is_empty() {
         return Ok(false);
@@ -47,15 +48,15 @@ pub(super) async fn release(connection: &mut PgConnection, ended: &[JobId]) -> s
     Ok(sqlx::query(wake).bind(names).execute(connection).await?.rows_affected() > 0)
 }
 
-/// The jobs that a job follows and that have not ended, if it follows several.
+/// Returns the jobs that a job follows and that have not ended. Empty if it follows only one job.
 pub(super) async fn of(connection: &mut PgConnection, follower: JobId) -> sqlx::Result<Vec<JobId>> {
     let query = "SELECT job FROM ork.follow WHERE follower = $1 ORDER BY job";
     let rows = sqlx::query(query).bind(Uid::from(follower)).fetch_all(connection).await?;
     rows.iter().map(job).collect()
 }
 
-/// Does the same for jobs whose end was written by a process that knows nothing of this: one of an older version, which has
-/// gone on while the tables were changed.
+/// Frees the rows that [`release`] has missed, because a process of an older version, which was still running when the
+/// tables were migrated, recorded the end of a job without releasing its followers.
 pub(super) async fn sweep(connection: &mut PgConnection) -> sqlx::Result<bool> {
     let query = "SELECT DISTINCT job FROM ork.follow \
                      WHERE NOT EXISTS (SELECT FROM ork.job WHERE job.id = follow.job AND job.ended IS NULL)";

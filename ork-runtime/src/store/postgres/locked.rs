@@ -1,7 +1,7 @@
-//! What other sessions have locked: found without waiting, so that all other work is done meanwhile.
+//! Detects locks of other sessions without waiting for them, so that all other work continues.
 //!
-//! A transaction waits for a lock only for a moment. After that the next one takes the locks that are free, and what
-//! needs any other is set aside until it is tried again.
+//! A transaction waits for a lock only for a short time. The next transaction then takes the locks that are free, and
+//! commands that need any other lock are set aside and retried later.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -16,27 +16,28 @@ use super::url::Address;
 use crate::id::JobId;
 use crate::store::StoreError;
 
-/// How long a transaction waits for the locks of others at first. Between healthy processes a lock lasts for some
+/// How long a transaction waits at first for the locks of others. Between healthy processes a lock lasts for some
 /// milliseconds.
 pub(super) const FIRST_WAIT: Duration = Duration::from_millis(500);
 
-/// How long one waits at most, after others in turn that waited in vain: in a long queue everybody's turn comes.
+/// How long a transaction waits at most, after others in a row have waited in vain. In a long queue, the lock is then
+/// reached in time.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// A session that says nothing for so long within a transaction, in milliseconds, is not about to end it.
+/// A session that has been idle for this long within a transaction, in milliseconds, is not about to end it.
 const STALLED: i64 = 250;
 
-/// How a transaction meets the locks of others.
+/// How a transaction handles locks of other sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Locks {
-    /// It waits for them for so long.
+    /// The transaction waits for them, for this long.
     Wait(Duration),
-    /// It sets aside what needs one of them.
+    /// The transaction sets aside commands that need one of them.
     Skip,
 }
 
 impl Locks {
-    /// How long the server lets a statement wait for a lock. Not everything that may be locked is looked at before.
+    /// Returns how long the server lets a statement wait for a lock. Not all locks can be checked in advance.
     pub(super) const fn timeout(self) -> Duration {
         match self {
             Self::Wait(wait) => wait,
@@ -45,7 +46,7 @@ impl Locks {
     }
 }
 
-/// What was set aside, and why.
+/// The commands that were set aside, and the reason.
 #[derive(Default)]
 pub(super) struct Aside {
     pub(super) commands: Vec<Waiting>,
@@ -53,15 +54,15 @@ pub(super) struct Aside {
     pub(super) held: Option<HeldLock>,
 }
 
-/// A lock that another session has.
+/// A lock that another session holds.
 #[derive(Debug)]
 pub(super) struct HeldLock {
-    /// What is locked, in words.
+    /// A description of what is locked.
     what: String,
     holder: Option<Holder>,
 }
 
-/// A session that has a lock.
+/// A session that holds a lock.
 #[derive(Debug)]
 struct Holder {
     application: String,
@@ -73,12 +74,12 @@ struct Holder {
 }
 
 impl HeldLock {
-    /// Whether its holder is in a transaction and does nothing: it is not worth while to wait in the queue.
+    /// Whether the holder is idle in a transaction: then it is useless to wait in the queue of the lock.
     pub(super) fn is_stalled(&self) -> bool {
         self.holder.as_ref().is_some_and(|holder| holder.is_stalled)
     }
 
-    /// Who holds what, since when, and what it is doing.
+    /// Returns an error that describes which session holds the lock, since when, and what it is doing.
     pub(super) fn to_error(&self, address: &Address) -> StoreError {
         let Self { what, holder } = self;
         let words = match holder {
@@ -91,7 +92,7 @@ impl HeldLock {
     }
 }
 
-/// What is locked by others.
+/// The locks of a batch that other sessions hold.
 #[derive(Debug, Default)]
 struct Locked {
     jobs: HashSet<JobId>,
@@ -99,7 +100,7 @@ struct Locked {
     keys: HashSet<String>,
 }
 
-/// Takes the locks of a batch that are free, and sets aside what needs any other.
+/// Takes the locks of a batch that are free, and sets aside commands that need any other.
 pub(super) async fn set_aside(connection: &mut PgConnection, batch: &mut Vec<Waiting>) -> sqlx::Result<Aside> {
     let (mut ids, mut limits, mut keys) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for waiting in &*batch {
@@ -132,7 +133,7 @@ impl Locked {
     }
 }
 
-/// The jobs whose rows a command locks, without those above them.
+/// Returns the jobs whose rows a command locks, without the jobs above them.
 fn jobs_of(command: &Command) -> impl Iterator<Item = JobId> {
     let (mut work, mut job, mut deltas) = (None, None, None);
     match command {
@@ -146,7 +147,7 @@ fn jobs_of(command: &Command) -> impl Iterator<Item = JobId> {
     of_work.flatten().flatten().chain(job).chain(of_deltas)
 }
 
-/// The concurrency limits that it locks.
+/// Returns the concurrency limits that a command locks.
 fn limits_of(command: &Command) -> impl Iterator<Item = String> {
     let (mut work, mut moved) = (None, None);
     match command {
@@ -158,14 +159,15 @@ fn limits_of(command: &Command) -> impl Iterator<Item = String> {
     of_work.chain(moved.into_iter().flatten().map(|(limit, ..)| limit)).map(ToString::to_string)
 }
 
-/// The unique keys that it locks, as the server spells them.
+/// Returns the unique keys that a command locks, as the server stores them.
 fn keys_of(command: &Command) -> impl Iterator<Item = String> {
     let work = if let Command::Work(work) = command { Some(work) } else { None };
     let keys = work.into_iter().flat_map(|work| (0..work.count()).filter_map(|at| work.unique(at)));
     keys.map(|key| super::codec::text(key))
 }
 
-/// Locks the rows of jobs and of all above them that are free. Answers which jobs of these cannot be worked on.
+/// Locks the rows of jobs, and of all jobs above them, that are free. Returns the jobs that are locked by others, or
+/// below such a job.
 async fn lock_jobs(connection: &mut PgConnection, ids: BTreeSet<JobId>) -> sqlx::Result<HashSet<JobId>> {
     if ids.is_empty() {
         return Ok(HashSet::new());
@@ -188,7 +190,7 @@ async fn lock_jobs(connection: &mut PgConnection, ids: BTreeSet<JobId>) -> sqlx:
     }
     let is_locked = |id: &JobId| {
         let mut next = Some(*id);
-        // One that is gone has no lock.
+        // A job that was removed has no lock.
         while let Some(id) = next.filter(|id| parents.contains_key(id)) {
             if !free.contains(&id) {
                 return true;
@@ -200,7 +202,7 @@ async fn lock_jobs(connection: &mut PgConnection, ids: BTreeSet<JobId>) -> sqlx:
     Ok(parents.keys().filter(|id| is_locked(id)).copied().collect())
 }
 
-/// Takes advisory locks that are free. Answers the names of the others.
+/// Takes advisory locks that are free. Returns the names of the others.
 async fn try_lock(connection: &mut PgConnection, class: i32, names: BTreeSet<String>) -> sqlx::Result<HashSet<String>> {
     if names.is_empty() {
         return Ok(HashSet::new());
@@ -211,7 +213,8 @@ async fn try_lock(connection: &mut PgConnection, class: i32, names: BTreeSet<Str
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// Who holds the row of a job, or of one above it: the transaction that the row names as its last.
+/// Returns the session that holds the row of a job, or of a job above it: the transaction that the row names as its
+/// last.
 async fn holder(connection: &mut PgConnection, job: JobId) -> sqlx::Result<HeldLock> {
     let query = "WITH RECURSIVE up (id, parent, last) AS ( \
                      SELECT id, parent, xmax FROM ork.job WHERE id = $1 \
@@ -228,7 +231,7 @@ async fn holder(connection: &mut PgConnection, job: JobId) -> sqlx::Result<HeldL
         return Ok(HeldLock { what: format!("job {job}"), holder: None });
     };
     let id = JobId::from_bytes(row.try_get::<Uid, _>(0)?.0);
-    // What belongs to another user is shown to administrators only.
+    // The server shows the activity of other users only to administrators.
     let state = row.try_get::<Option<String>, _>(5)?.unwrap_or_default();
     let is_idle = state.starts_with("idle in transaction");
     let is_stalled = is_idle && row.try_get::<Option<i64>, _>(6)?.is_some_and(|silent| silent >= STALLED);

@@ -1,4 +1,4 @@
-//! The messages of rows that were taken: their jobs, inputs and outputs, read a few statements for all.
+//! Builds the messages of rows that were taken. A few statements read the jobs, inputs and outputs of all rows.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,14 +14,14 @@ use crate::job::Job;
 use crate::message::Outgoing;
 use crate::tx::{OutboxId, OutboxKind, OutboxRow};
 
-/// A job with what its messages carry.
+/// A job with the data that its messages carry.
 struct Sender {
     job: Job,
     input: Bytes,
     output: Option<Bytes>,
 }
 
-/// The messages of each row. A row whose job is gone has none.
+/// Returns the messages of each row. A row whose job was removed has none.
 pub(super) async fn of(
     connection: &mut PgConnection,
     to_send: &[OutboxRow],

@@ -1,4 +1,4 @@
-//! What jobs have recorded.
+//! The metrics of jobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::id::JobId;
 use crate::metric::{Delta, MOST_SERIES, Measured, Metric, Series, keep_bounded};
 use crate::store::MetricsOf;
 
-// A sum stops at the largest number there is: beyond it the server would refuse the whole transaction.
+// A sum saturates at the largest number: beyond it the server would reject the whole transaction.
 const ADD: &str = "INSERT INTO ork.metric AS old \
     SELECT new.* FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::float8[], $6::float8[], $7::float8[], \
         $8::float8[], $9::bigint[]) AS new (job, name, labels, count, sum, min, max, last, at) \
@@ -23,11 +23,11 @@ const ADD: &str = "INSERT INTO ork.metric AS old \
         last = CASE WHEN excluded.at >= old.at THEN excluded.last ELSE old.last END, \
         at = greatest(old.at, excluded.at)";
 
-/// Adds to what jobs have recorded; answers those that have too much of it. The rows of the jobs are locked, so nobody
-/// else adds to the same jobs, or removes them.
+/// Adds measurements. Returns the jobs of which a measurement was dropped. The rows of the jobs are locked, so no
+/// other transaction adds to the same jobs or removes them.
 pub(super) async fn record(connection: &mut PgConnection, deltas: &[Delta]) -> sqlx::Result<Vec<JobId>> {
     let (mut deltas, crowded) = bounded(connection, added_up(deltas)).await?;
-    // One row must not be named twice.
+    // A statement must not contain a row twice.
     deltas.sort_by(|a, b| (a.job, &a.series).cmp(&(b.job, &b.series)));
     let of = |value: fn(&Measured) -> f64| deltas.iter().map(|delta| value(&delta.measured)).collect::<Vec<_>>();
     sqlx::query(ADD)
@@ -46,7 +46,7 @@ pub(super) async fn record(connection: &mut PgConnection, deltas: &[Delta]) -> s
     Ok(crowded)
 }
 
-/// The same with one for each job, name and labels: a row must not be named twice.
+/// Adds up measurements of the same job, name and labels, as a statement must not contain a row twice.
 fn added_up(deltas: &[Delta]) -> Vec<Delta> {
     let mut all: BTreeMap<(JobId, &Series), Measured> = BTreeMap::new();
     for Delta { job, series, measured } in deltas {
@@ -55,7 +55,7 @@ fn added_up(deltas: &[Delta]) -> Vec<Delta> {
     all.into_iter().map(|((job, series), measured)| Delta { job, series: series.clone(), measured }).collect()
 }
 
-/// Those that jobs have room for, and the jobs that have none for others.
+/// Returns the measurements for which their jobs have room, and the jobs of which others were dropped.
 async fn bounded(connection: &mut PgConnection, mut deltas: Vec<Delta>) -> sqlx::Result<(Vec<Delta>, Vec<JobId>)> {
     let mut counts: BTreeMap<JobId, usize> = BTreeMap::new();
     for delta in &deltas {
@@ -82,7 +82,7 @@ async fn bounded(connection: &mut PgConnection, mut deltas: Vec<Delta>) -> sqlx:
     Ok((deltas, crowded))
 }
 
-/// What jobs have recorded, in order.
+/// Returns the metrics of jobs, in order.
 pub(super) async fn recorded(connection: &mut PgConnection, of: MetricsOf) -> sqlx::Result<Vec<Metric>> {
     macro_rules! query {
         ($jobs:literal) => {

@@ -1,7 +1,7 @@
 //! The store `postgres://`: one database, shared by any number of processes on any number of machines.
 //!
-//! One task writes: it takes all that is waiting, does it in one transaction and answers after the commit. A few other
-//! connections read. `news` tells other processes that there is news, so that nobody has to ask again and again.
+//! One task writes. It applies all commands that wait in one transaction and replies after the commit. A few other
+//! connections read. The module `news` notifies other processes of changes, so that none of them has to poll.
 
 mod batch;
 mod codec;
@@ -58,7 +58,7 @@ use crate::metric::{Delta, Metric};
 use crate::task::parts::SettledPart;
 use crate::tx::{Actor, OutboxId};
 
-/// Keeps everything in one schema of a `PostgreSQL` database.
+/// A store in the schema `ork` of a `PostgreSQL` database.
 pub struct Postgres {
     address: Address,
     commands: UnboundedSender<Waiting>,
@@ -74,7 +74,7 @@ impl fmt::Debug for Postgres {
     }
 }
 
-/// Reads, again where the connection was lost or is replaced: reading twice does no harm.
+/// Reads, and retries if the connection is lost or replaced: reading twice does no harm.
 macro_rules! read {
     ($self:ident, $connection:ident => $read:expr) => {{
         let (begun, mut failures) = (Instant::now(), 0);
@@ -103,14 +103,14 @@ macro_rules! read {
 }
 
 impl Postgres {
-    /// Connects to `postgres://user:password@host:port/database`, and brings its tables up to date.
+    /// Connects to `postgres://user:password@host:port/database`, and migrates its tables.
     ///
     /// # Errors
-    /// When the URL is wrong, the database cannot be reached or written, its schema `ork` is another program's, or is
-    /// newer than this program.
+    /// If the URL is invalid, the database cannot be reached or written, or its schema `ork` belongs to another
+    /// program or was written by a newer version of ork.
     ///
     /// # Cancel safety
-    /// Nothing is left behind but up-to-date tables.
+    /// If the future is dropped, the tables may have been migrated; nothing else is left behind.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let address = Address::parse(url)?;
         let (commands, queue) = mpsc::unbounded_channel();
@@ -129,7 +129,7 @@ impl Postgres {
         Ok(Self { address, commands, readers, notifier, tasks, closing: closing.drop_guard() })
     }
 
-    /// Has the writer do something, and waits for its answer.
+    /// Sends a command to the writer, and waits for the result.
     async fn write<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Waiting::now(command(Answer::to(reply)))).map_err(|_the_writer_is_gone| closed())?;
@@ -137,8 +137,8 @@ impl Postgres {
     }
 }
 
-/// Starts the thread on which the writer and the listener live: with a runtime of its own, so that they go on while
-/// every thread of the program's is busy with user code. Answers once they are connected.
+/// Starts the thread of the writer and the listener. It has a separate runtime, so that they keep running while user
+/// code blocks all threads of the program. The receiver gets a result once both are connected.
 fn start(
     shared: Shared,
     queue: mpsc::UnboundedReceiver<Waiting>,
@@ -163,7 +163,7 @@ fn start(
             Ok((session, listener, first)) => {
                 tasks.spawn(listener.run(first, closing));
                 tasks.spawn(Writer::new(shared, session, queue).run());
-                // Nobody may be waiting any more: then the queue is closed, too, and the writer ends.
+                // The caller may have stopped waiting: then the queue is closed as well, and the writer ends.
                 let _gone = opened.send(Ok(()));
                 tasks.close();
                 tasks.wait().await;
@@ -270,7 +270,7 @@ impl Store for Postgres {
     }
 
     async fn close(&self) {
-        // A writer that is gone has nothing left to write.
+        // A writer that has ended has nothing left to write.
         drop(self.commands.send(Waiting::now(Command::Close)));
         self.tasks.close();
         self.closing.token().cancel();

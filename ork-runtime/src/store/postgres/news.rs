@@ -1,4 +1,4 @@
-//! News between processes, by `NOTIFY`: what others must know, in as few words as that takes.
+//! Notifications between processes by `NOTIFY`, in payloads as short as possible.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -20,18 +20,19 @@ use crate::id::JobId;
 use crate::store::Notifier;
 use crate::tx::StoreNotice;
 
-/// Between two notes that parts have moved. They are frequent, few listen, and the server commits those who notify one
-/// after the other.
+/// The minimum time between two notifications that jobs have changed. Such changes are frequent and have few
+/// listeners, and the server commits transactions that notify one after the other.
 pub(super) const MOVES: Duration = Duration::from_millis(200);
 
-/// After so long without a note the connection that listens is asked whether it is alive: a network that drops packets
-/// ends it without a word, and a listener sends nothing that could fail. No statement is made for that.
+/// If no notification arrives for this long, the listening connection is checked: a network that drops packets ends it
+/// without an error, and a listener sends nothing that could fail. The check needs no statement.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// With more jobs than these a note only says that there is something: the server takes 8,000 bytes.
+/// The maximum number of jobs in one notification: the server limits payloads to 8,000 bytes. With more jobs, a
+/// notification only says that something has changed.
 const MOST: usize = 100;
 
-/// What others have not been told yet.
+/// The changes that have not been announced to other processes yet.
 #[derive(Debug)]
 pub(super) struct News {
     moved: BTreeSet<JobId>,
@@ -43,13 +44,14 @@ impl News {
         Self { moved: BTreeSet::new(), told: None }
     }
 
-    /// When the moves that were kept back may be told; `None` if there are none.
+    /// When the changes that were held back may be announced; `None` if there are none.
     pub(super) fn due(&self) -> Option<Instant> {
         let told = self.told.unwrap_or_else(Instant::now);
         (!self.moved.is_empty()).then(|| told + MOVES)
     }
 
-    /// The note that these changes call for, with the moves if it is time for them.
+    /// Returns the payload for these changes, and for the changes that were held back if they are due. `None` if there
+    /// is nothing to announce.
     pub(super) fn payload(&mut self, boot: Uuid, notifier: &[StoreNotice]) -> Option<String> {
         let mut payload = boot.simple().to_string();
         let none = payload.len();
@@ -83,7 +85,7 @@ impl News {
     }
 }
 
-/// What a note of another process says.
+/// Parses the payload of another process. Returns nothing for a payload of this process.
 fn read(payload: &str, boot: Uuid) -> Vec<StoreNotice> {
     let mut words = payload.split(' ');
     if words.next() == Some(boot.simple().to_string().as_str()) {
@@ -102,14 +104,15 @@ fn read(payload: &str, boot: Uuid) -> Vec<StoreNotice> {
     words.map(change).collect()
 }
 
-/// Hears what other processes note.
+/// Receives the notifications of other processes.
 pub(super) struct Listener {
     options: PgConnectOptions,
     boot: Uuid,
     notifier: Notifier,
-    /// Replaced with its own connection: what that has lost, they may have lost, too.
+    /// The reading connections. They are replaced together with the listening connection: if that was lost, they may
+    /// be lost, too.
     readers: Arc<Readers>,
-    /// Told when another connection of this process was found dead: this one may be, without a sign.
+    /// Notified when another connection of this process was found dead: this one may be dead without having failed.
     suspect: Arc<Notify>,
 }
 
@@ -124,10 +127,10 @@ impl Listener {
         Self { options: address.options("ork news"), boot, notifier, readers, suspect }
     }
 
-    /// Listens from now on.
+    /// Connects and starts to listen.
     pub(super) async fn listen(&self) -> sqlx::Result<PgListener> {
-        // Not one pool for all of them: the connection before goes back to it with a last word, for whose answer it
-        // would wait for as long as the network is silent.
+        // Each connection has a separate pool. In a shared one, the previous connection would be returned with a last
+        // statement, and the pool would wait for its reply for as long as the network is silent.
         let pool =
             PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).max_lifetime(None).idle_timeout(None);
         let mut listener = PgListener::connect_with(&pool.connect_lazy_with(self.options.clone())).await?;
@@ -136,7 +139,8 @@ impl Listener {
         Ok(listener)
     }
 
-    /// Tells what it hears until the store is closed. What was missed between two connections may be anything.
+    /// Forwards notifications until the store is closed. After a reconnect it sends [`StoreNotice::ChangedElsewhere`]
+    /// and [`StoreNotice::OutboxReady`], as notifications may have been missed.
     pub(super) async fn run(self, first: PgListener, closing: CancellationToken) {
         let mut listener = Some(first);
         let mut failures = 0;
@@ -176,7 +180,7 @@ impl Listener {
     }
 }
 
-/// Whether the server answers. Notes that come before the answer are kept.
+/// Whether the server replies. Notifications that arrive before the reply are kept.
 async fn is_alive(listener: &mut PgListener) -> bool {
     let kind = async { listener.acquire().await?.ping().await };
     matches!(timeout(QUIET, kind).await, Ok(Ok(())))
@@ -187,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_is_read_as_it_was_written_but_not_by_its_author() {
+    fn a_payload_is_parsed_by_others_and_ignored_by_its_sender() {
         let (boot, other, job) = (Uuid::new_v4(), Uuid::new_v4(), JobId::new());
         let notifier = [StoreNotice::OutboxReady, StoreNotice::JobEnded(job)];
         let payload = News::new().payload(boot, &notifier).unwrap();
@@ -199,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn moves_are_told_at_once_and_then_kept_back_for_a_while() {
+    fn job_changes_are_announced_at_once_and_then_rate_limited() {
         let (mut news, boot, job) = (News::new(), Uuid::new_v4(), JobId::new());
         assert!(news.payload(boot, &[StoreNotice::JobChanged(job)]).is_some());
         assert_eq!(news.payload(boot, &[StoreNotice::JobChanged(job)]), None);

@@ -1,17 +1,17 @@
-//! The numbers of the outbox's rows: blocks of a sequence, so that a process numbers its rows without asking.
+//! The numbers of outbox rows. A process reserves blocks of a sequence, so that it can number rows without a query.
 
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use crate::tx::OutboxId;
 
-/// How many numbers one value of the sequence stands for.
+/// How many row numbers one value of the sequence stands for.
 const BLOCK: u64 = 1_024;
 
-/// With fewer than these left, a transaction begins with a new block. Mostly it needs a handful.
+/// If fewer numbers than this are left, a transaction starts with a new block. Usually it needs only a handful.
 const FEW: u64 = 256;
 
-/// The numbers that are left of a block.
+/// The unused numbers of a block.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     next: OutboxId,
@@ -19,7 +19,7 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// The first of at least a few numbers in a row.
+    /// Returns the first of at least [`FEW`] consecutive numbers.
     pub(super) async fn first(&mut self, connection: &mut PgConnection) -> sqlx::Result<OutboxId> {
         if self.end - self.next < FEW {
             self.reserve(connection, BLOCK).await?;
@@ -27,7 +27,8 @@ impl Numbers {
         Ok(self.next)
     }
 
-    /// Notes which number comes next. False if there are not so many in a row: then the others must not be used.
+    /// Records the next unused number. Returns `false` if the block does not have as many numbers; they must not be
+    /// used then.
     pub(super) fn used(&mut self, next: OutboxId) -> bool {
         let fits = next <= self.end;
         if fits {
@@ -36,7 +37,7 @@ impl Numbers {
         fits
     }
 
-    /// One number.
+    /// Returns one number.
     pub(super) async fn next(&mut self, connection: &mut PgConnection) -> sqlx::Result<OutboxId> {
         if self.next == self.end {
             self.reserve(connection, BLOCK).await?;
@@ -45,7 +46,8 @@ impl Numbers {
         Ok(self.next - 1)
     }
 
-    /// Takes so many numbers in a row. The sequence knows no transaction: what is not used is gone, and that is well.
+    /// Reserves this many consecutive numbers. The sequence is not transactional: unused numbers are lost, which does
+    /// no harm.
     pub(super) async fn reserve(&mut self, connection: &mut PgConnection, count: u64) -> sqlx::Result<()> {
         let blocks = i64::try_from(count.div_ceil(BLOCK)).unwrap_or(i64::MAX);
         loop {
@@ -54,7 +56,7 @@ impl Numbers {
             let (first, last): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
             let first = u64::try_from(first).unwrap_or(0);
             let end = u64::try_from(last).unwrap_or(0) + BLOCK;
-            // Others may have taken blocks in between.
+            // Other processes may have taken blocks in between.
             if end - first == count.div_ceil(BLOCK) * BLOCK {
                 (self.next, self.end) = (first, end);
                 return Ok(());

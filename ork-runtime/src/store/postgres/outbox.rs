@@ -1,4 +1,4 @@
-//! The outbox's rows: added, taken by one process each, removed, given back.
+//! The rows of the outbox: inserted, taken by one process each, deleted, released.
 
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
@@ -12,10 +12,10 @@ use crate::clock::Timestamp;
 use crate::store::{OutboxPage, Take};
 use crate::tx::{HeldRow, OutboxId, OutboxKind, OutboxRow};
 
-/// How many rows are locked at first. Others pass by what is locked, so this is not more than is mostly needed.
+/// How many rows are locked at first. Other processes skip locked rows, so this is no more than is usually needed.
 const FIRST: usize = 8;
 
-/// A row, and the process that is said to hold it.
+/// A row, and the boot id of the process that holds it, according to the caller.
 pub(super) type Held = (OutboxId, [u8; 16]);
 
 /// Adds rows.
@@ -54,21 +54,22 @@ fn owed_row(row: &PgRow) -> sqlx::Result<OutboxRow> {
     Ok(OutboxRow { id, job, task, kind, attempt, priority, due: None, holder: None, losses: lost, waits_for: None })
 }
 
-/// What taking has brought.
+/// The result of [`take`].
 pub(super) struct Took {
     pub(super) taken: OutboxPage,
-    /// Whether there may be more that others had locked just then: what they leave is to be looked for again.
+    /// Whether there may be more rows that others had locked. The rows that they leave have to be looked for again.
     pub(super) passed_by: bool,
 }
 
-/// Takes rows that are due and that nobody holds.
+/// Takes rows that are due and that no process holds.
 pub(super) async fn take(connection: &mut PgConnection, take: &Take, numbers: &mut Numbers) -> sqlx::Result<Took> {
     let now = take.actor.now.as_millis();
     let next_due = free_due(connection, now).await?;
     let tasks = take.tasks.as_deref().map(|tasks| tasks.iter().map(|task| text(task)).collect::<Vec<_>>());
     let mut left = u64::try_from(take.limit).unwrap_or(u64::MAX);
     let mut taken = Vec::new();
-    // Lost runs of which one part was cut off: of those no second one in one go.
+    // Rows for lost parts from which one part was split off: a second part of the same row is not taken by the same
+    // call.
     let mut seen = Vec::new();
     let mut page = take.limit.min(FIRST);
     loop {
@@ -112,7 +113,7 @@ pub(super) async fn take(connection: &mut PgConnection, take: &Take, numbers: &m
     Ok(Took { taken: OutboxPage { to_send: to_send.collect(), next_due, more: left == 0 }, passed_by })
 }
 
-/// Frees what is due, and answers when the next row will be.
+/// Frees the rows that are due. Returns when the next row becomes due.
 async fn free_due(connection: &mut PgConnection, now: i64) -> sqlx::Result<Option<Timestamp>> {
     let query = "WITH freed AS (UPDATE ork.owed SET due = NULL WHERE id IN \
                      (SELECT id FROM ork.owed WHERE due <= $1 ORDER BY id FOR UPDATE SKIP LOCKED)) \
@@ -137,7 +138,7 @@ async fn lock_page(
     rows.iter().map(owed_row).collect()
 }
 
-/// Whether rows are free that this transaction has not seen: others have them locked, and may leave them.
+/// Whether there are free rows that this transaction has not seen: others have locked them, and may leave them.
 async fn is_more(
     connection: &mut PgConnection,
     tasks: Option<&[String]>,
@@ -159,7 +160,7 @@ async fn hold(connection: &mut PgConnection, rows: &[OutboxRow], holder: [u8; 16
     sqlx::query(update).bind(ids).bind(Uid(holder)).execute(connection).await.map(drop)
 }
 
-/// Takes the first parts off runs that are too long: what is left stays free.
+/// Removes the first parts from rows that are too long. The remaining parts stay free.
 async fn shorten(connection: &mut PgConnection, cuts: &[(i64, i64)]) -> sqlx::Result<()> {
     if cuts.is_empty() {
         return Ok(());
@@ -170,14 +171,14 @@ async fn shorten(connection: &mut PgConnection, cuts: &[(i64, i64)]) -> sqlx::Re
     sqlx::query(update).bind(ids).bind(lens).execute(connection).await.map(drop)
 }
 
-/// Removes rows, each if it is still held so.
+/// Deletes rows that are still held by the given processes.
 pub(super) async fn forget(connection: &mut PgConnection, rows: &[Held]) -> sqlx::Result<()> {
     let delete = "DELETE FROM ork.owed USING unnest($1::bigint[], $2::uuid[]) AS done (id, holder) \
                   WHERE owed.id = done.id AND owed.holder = done.holder";
     each(connection, delete, rows).await
 }
 
-/// Lets go of rows, each if it is still held so.
+/// Releases rows that are still held by the given processes.
 pub(super) async fn give_back(connection: &mut PgConnection, rows: &[Held]) -> sqlx::Result<()> {
     let update = "UPDATE ork.owed SET holder = NULL FROM unnest($1::bigint[], $2::uuid[]) AS done (id, holder) \
                   WHERE owed.id = done.id AND owed.holder = done.holder";
@@ -186,7 +187,7 @@ pub(super) async fn give_back(connection: &mut PgConnection, rows: &[Held]) -> s
 
 async fn each(connection: &mut PgConnection, statement: &'static str, rows: &[Held]) -> sqlx::Result<()> {
     let mut rows = rows.to_vec();
-    // One order for all who touch them.
+    // All processes touch these rows in the same order.
     rows.sort_unstable();
     for rows in rows.chunks(8_192) {
         let (ids, holders) = (column(rows, |(id, _)| signed(*id)), column(rows, |(_, holder)| Uid(*holder)));

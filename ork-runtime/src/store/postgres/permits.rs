@@ -12,17 +12,17 @@ use super::save::column;
 use crate::store::Work;
 use crate::tx::{Permits, Transaction, is_ends};
 
-/// How many permits of a limit a process holds.
+/// How many permits of a limit each process holds, by limit and boot id.
 pub(super) type Holders = BTreeMap<(Arc<str>, [u8; 16]), u32>;
 
-/// So many permits of a limit more, or fewer, that a process holds.
+/// A change in the number of permits that a process holds: the limit, the boot id, and the difference.
 pub(super) type Moved = (Arc<str>, [u8; 16], i64);
 
-/// Locks the limits that this work is about, and opens their permits in the books; before that takes back what has
-/// moved for nobody. Answers who held them.
+/// Locks the limits that these operations need, reverts the changes in `undo`, and loads the permits into the
+/// transaction. Returns how many permits each process holds.
 ///
-/// The locks are the server's advisory ones, in the order of what they are known by there, so that nobody waits in a
-/// circle. Two limits may share one, and then wait for each other in vain.
+/// The locks are advisory locks of the server, taken in the order of their keys, which prevents deadlocks. Two limits
+/// may share a key; they then wait for each other needlessly.
 pub(super) async fn open(
     connection: &mut PgConnection,
     tx: &mut Transaction,
@@ -57,7 +57,7 @@ pub(super) async fn open(
     Ok(before)
 }
 
-/// What has moved, from who held them before and who does now.
+/// Returns the differences between two states.
 pub(super) fn moved(before: &Holders, now: &Holders) -> Vec<Moved> {
     let more = |(of, held): (&(Arc<str>, [u8; 16]), &u32)| {
         let more = i64::from(*held) - i64::from(before.get(of).copied().unwrap_or(0));
@@ -66,10 +66,10 @@ pub(super) fn moved(before: &Holders, now: &Holders) -> Vec<Moved> {
     now.iter().filter_map(more).collect()
 }
 
-/// Undoes a move of which nobody knows: whoever asked for it was told that it had failed, and asks again. Who waits for
-/// a permit is woken by the next beat.
+/// Reverts a change of permits whose caller received an error and will ask again. Rows that wait for a permit are
+/// freed by the next heartbeat.
 async fn take_back(connection: &mut PgConnection, (limit, boot, more): &Moved) -> sqlx::Result<()> {
-    // One that was taken for dead in the meantime holds nothing any more.
+    // A process that was presumed dead in the meantime no longer holds any permits.
     let undo = "INSERT INTO ork.permit SELECT $1, $2, -$3 WHERE $3 < 0 \
                     AND EXISTS (SELECT FROM ork.worker WHERE boot = $2) \
                 ON CONFLICT (name, boot) DO UPDATE SET held = permit.held + excluded.held";
@@ -85,7 +85,7 @@ async fn take_back(connection: &mut PgConnection, (limit, boot, more): &Moved) -
         .map(drop)
 }
 
-/// Writes who holds permits now, and lets rows go that waited for one. Answers whether there were any.
+/// Writes how many permits each process holds, and frees rows that waited for one. Returns whether there were any.
 pub(super) async fn write(
     connection: &mut PgConnection,
     permits: Holders,
@@ -125,14 +125,14 @@ async fn wake(connection: &mut PgConnection, limit: &str, count: i64) -> sqlx::R
     Ok(woken.rows_affected() > 0)
 }
 
-/// Takes the permits of processes that have ended.
+/// Removes the permits of processes that have ended.
 pub(super) async fn end(connection: &mut PgConnection, boots: &[Uid]) -> sqlx::Result<()> {
     let end = "DELETE FROM ork.permit WHERE boot = ANY($1)";
     sqlx::query(end).bind(boots).execute(connection).await.map(drop)
 }
 
-/// Lets as many rows go as there are permits that nobody holds: those of the dead, and of messages that got lost; and what
-/// follows jobs whose ends went unnoticed. Answers whether there were any.
+/// Frees as many waiting rows as there are free permits, which includes the permits of dead processes and of lost
+/// messages. Also frees rows that follow jobs whose end was not noticed. Returns whether there were any.
 pub(super) async fn sweep(connection: &mut PgConnection) -> sqlx::Result<bool> {
     let rooms = "SELECT waits, max(permits) - coalesce(\
                      (SELECT sum(held)::bigint FROM ork.permit WHERE permit.name = waits), 0) AS room \
@@ -145,7 +145,7 @@ pub(super) async fn sweep(connection: &mut PgConnection) -> sqlx::Result<bool> {
             any |= wake(connection, name, room).await?;
         }
     }
-    // Mostly there are none, and then nothing is asked.
+    // Usually there are none, and nothing is queried.
     if followers {
         any |= follows::sweep(connection).await?;
     }

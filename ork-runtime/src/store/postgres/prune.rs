@@ -1,4 +1,4 @@
-//! Removing jobs that ended long ago: looked up by a connection that reads, removed a page at a time by the writer.
+//! Removes jobs that ended long ago. A reading connection looks them up; the writer removes them page by page.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::store::{Expired, Prune, Pruned};
 
-/// Looks up jobs whose tree ended before a moment. All jobs are looked at.
+/// Looks up jobs whose tree ended before a given time. This scans all jobs.
 pub(super) async fn expired(connection: &mut PgConnection, before: Timestamp, limit: usize) -> sqlx::Result<Expired> {
     let due = "SELECT id FROM ork.job WHERE root IN (SELECT root FROM ork.job GROUP BY root \
                    HAVING count(*) = count(ended) AND max(ended) < $1 ORDER BY max(ended) LIMIT $2) \
@@ -23,10 +23,10 @@ pub(super) async fn expired(connection: &mut PgConnection, before: Timestamp, li
     Ok(Expired { jobs, next: Columns::new(&row).time()? })
 }
 
-/// Removes jobs, as far as the page goes.
+/// Removes jobs, up to the limit of parts.
 ///
-/// Rows that others have locked are passed by: they have other jobs of this transaction locked before, so waiting for
-/// them could be waiting in a circle. Such a job is there the next time.
+/// Rows that other transactions have locked are skipped: this transaction has already locked other jobs, so waiting
+/// could be a deadlock. Such jobs are found again by the next look-up.
 pub(super) async fn prune(connection: &mut PgConnection, prune: &Prune) -> sqlx::Result<Pruned> {
     let lock = "SELECT id FROM ork.job WHERE id = ANY($1) AND ended < $2 AND NOT EXISTS (SELECT FROM ork.job AS root \
                     WHERE root.id = job.root AND (root.ended >= $2 OR root.ended IS NULL)) \
@@ -41,7 +41,8 @@ pub(super) async fn prune(connection: &mut PgConnection, prune: &Prune) -> sqlx:
             let removed = remove_parts(connection, *id, left).await?;
             pruned.parts += removed;
             if removed == left {
-                // There may be more. Whoever takes the job up in the meantime begins anew, as its parts are not whole.
+                // There may be more parts. A process that retries the job in the meantime starts it from the
+                // beginning, as its parts are incomplete.
                 let empty = "UPDATE ork.job SET appended = 0, sealed = NULL, halted = NULL, cut = false WHERE id = $1";
                 sqlx::query(empty).bind(Uid::from(*id)).execute(&mut *connection).await?;
                 break;
@@ -59,12 +60,12 @@ pub(super) async fn prune(connection: &mut PgConnection, prune: &Prune) -> sqlx:
     Ok(pruned)
 }
 
-/// Removes at most so many parts of a job, and the sets in which they stand.
+/// Removes at most `most` parts of a job, and all of its shards.
 async fn remove_parts(connection: &mut PgConnection, job: JobId, most: u64) -> sqlx::Result<u64> {
     let shards = "DELETE FROM ork.shard WHERE job = $1";
     sqlx::query(shards).bind(Uid::from(job)).execute(&mut *connection).await?;
-    // Up to one index, not in a list of them: of a table that was never analyzed the server expects anything, and looked
-    // through the whole list for each part.
+    // Deletes up to one index, not by a list of indices: for a table that was never analyzed, the planner assumed any
+    // size, and scanned the whole list for each part.
     let page = "DELETE FROM ork.part WHERE job = $1 AND index <= (SELECT max(index) FROM \
                     (SELECT index FROM ork.part WHERE job = $1 ORDER BY index LIMIT $2) AS page)";
     let removed = sqlx::query(page).bind(Uid::from(job)).bind(signed(most)).execute(connection).await?;

@@ -1,5 +1,5 @@
-//! The connections that read. After the way to the server was lost, all of them are replaced: one that the network has
-//! forgotten is never closed, and what was asked over it would wait for a quarter of an hour.
+//! The reading connections. All of them are replaced after the connection to the server was lost: one that the network
+//! has dropped is never closed, and a query on it would wait for a quarter of an hour.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tokio::time::timeout;
 
 use super::session::PATIENCE;
 
-/// How many connections read. They come about when they are needed.
+/// The number of reading connections. They are opened when they are needed.
 const READERS: u32 = 3;
 
-/// How long an idle connection has to show that it is alive before another one is made.
+/// How long an idle connection may take to show that it is alive before another one is opened.
 const ALIVE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -23,33 +23,33 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// Connects when something is read.
+    /// Creates the pool. It connects at the first query.
     pub(super) fn new(options: PgConnectOptions) -> Self {
         let pool = watch::Sender::new(pool(&options));
         Self { options, pool }
     }
 
-    /// The connections of now.
+    /// Returns the current connections.
     pub(super) fn pool(&self) -> PgPool {
         self.pool.borrow().clone()
     }
 
-    /// The same, and what ends once they are replaced.
+    /// Returns the current connections, and a future that completes once they are replaced.
     pub(super) fn pool_until_renewed(&self) -> (PgPool, impl Future<Output = ()> + Send + use<>) {
         let mut pools = self.pool.subscribe();
         let pool = pools.borrow_and_update().clone();
         let renewed = async move {
             if pools.changed().await.is_err() {
-                // The store is gone, and with it whoever reads.
+                // The store was dropped, and with it all readers.
                 std::future::pending::<()>().await;
             }
         };
         (pool, renewed)
     }
 
-    /// Replaces them all. What is being read is read again.
+    /// Replaces all connections. Reads in progress are retried.
     pub(super) fn renew(&self) {
-        // Those that are idle are closed with it.
+        // Idle connections are closed together with the old pool.
         self.pool.send_if_modified(|pool| {
             let is_open = !pool.is_closed();
             if is_open {
@@ -59,16 +59,16 @@ impl Readers {
         });
     }
 
-    /// Whether the server is still at work for this process of its own, as far as another connection can tell.
+    /// Whether the backend of this process is still working, as seen by another connection.
     pub(super) async fn see_at_work(&self, backend: i64) -> bool {
-        // Between two statements it is not active, and the next one is on its way.
+        // Between two statements the backend is not active, although the next one is about to arrive.
         let query = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND \
                      (state = 'active' OR state_change > clock_timestamp() - interval '1 second'))";
         let look = async { sqlx::query(query).bind(backend).fetch_one(&self.pool()).await?.try_get::<bool, _>(0) };
         matches!(timeout(PATIENCE / 2, look).await, Ok(Ok(true)))
     }
 
-    /// Ends them for good.
+    /// Closes all connections permanently.
     pub(super) async fn close(&self) {
         self.pool().close().await;
     }

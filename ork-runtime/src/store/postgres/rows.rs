@@ -1,4 +1,5 @@
-//! Rows into books: jobs with the heads of their ledgers, locked in a fixed order, and the shards they need.
+//! Loads rows into a transaction: jobs with the heads of their ledgers, locked in a fixed order, and the shards they
+//! need.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -25,7 +26,7 @@ macro_rules! job_columns {
 }
 pub(super) use job_columns;
 
-/// How many columns those are.
+/// The number of these columns.
 pub(super) const WIDTH: usize = 32;
 
 /// Reads a job and the head of its ledger from [`job_columns`], which come first in the row.
@@ -101,7 +102,7 @@ pub(super) fn job(row: &PgRow) -> sqlx::Result<(Job, Head)> {
     Ok((job, head))
 }
 
-/// The numbers of shards that are asked for, by job.
+/// Ranges of shards, by job: the first and the last number.
 type Ranges = BTreeSet<(JobId, u64, u64)>;
 
 fn range(shards: Shards) -> Option<(JobId, u64, u64)> {
@@ -113,9 +114,10 @@ fn range(shards: Shards) -> Option<(JobId, u64, u64)> {
     }
 }
 
-/// Locks jobs, lowest id first, and opens them with the shards that this work is known to need.
+/// Locks jobs, lowest id first, and loads them with the shards that these operations are known to need.
 ///
-/// Whoever has a job's row has its ledger, too. As everybody locks in the order of the ids, nobody waits in a circle.
+/// The lock on the row of a job also covers its ledger. All processes lock in the order of the ids, which prevents
+/// deadlocks.
 pub(super) async fn open(
     connection: &mut PgConnection,
     works: &mut [&mut Box<dyn Work>],
@@ -135,7 +137,7 @@ pub(super) async fn open(
     if ids.is_empty() {
         return Ok(tx);
     }
-    // A job stays below the one that made it, so that those above can be looked up before anything is locked.
+    // The parent of a job never changes, so the jobs above it can be looked up before anything is locked.
     let lock = concat!(
         "SELECT ",
         job_columns!(),
@@ -151,7 +153,7 @@ pub(super) async fn open(
         found.insert(job.id, (job, head));
     }
     let above: Vec<_> = found.keys().copied().collect();
-    // With their heads alone, so that the work can say what it needs of the ledgers.
+    // First only with the heads of their ledgers, so that the operations can report which shards they need.
     for id in wanted.into_iter().chain(above).collect::<BTreeSet<_>>() {
         tx.open(id, found.get(&id).map(|(job, head)| (job.clone(), Ledger::new(*head, []))));
     }
@@ -175,10 +177,10 @@ pub(super) async fn open(
     Ok(tx)
 }
 
-/// The shards of one job: how its parts stand, and their sets where those were asked for.
+/// The shards of one job by number: the counts, and the shard itself if it was requested.
 type Known = BTreeMap<u64, (Counts, Option<Shard>)>;
 
-/// The counts of every shard of these jobs, and the sets of those in the ranges.
+/// Returns the counts of all shards of these jobs, and the shards in the given ranges.
 async fn shards(connection: &mut PgConnection, jobs: &[JobId], ranges: &Ranges) -> sqlx::Result<HashMap<JobId, Known>> {
     let query = "SELECT job, number, ok, failed, skipped, cancelled, running, \
                      CASE WHEN EXISTS (SELECT FROM unnest($2, $3, $4) AS r (job, first, last) \
@@ -208,11 +210,11 @@ async fn shards(connection: &mut PgConnection, jobs: &[JobId], ranges: &Ranges) 
     Ok(known)
 }
 
-/// Opens shards that only what came before in the same transaction has made necessary, which is rare.
+/// Loads shards that are needed only because of preceding operations in the same transaction, which is rare.
 pub(super) async fn open_more(connection: &mut PgConnection, tx: &mut Transaction, wanted: Shards) -> sqlx::Result<()> {
     let Some((id, first, last)) = range(wanted) else { return Ok(()) };
     let Some(entry) = tx.get_mut(id) else { return Ok(()) };
-    // Mostly one shard, which is loaded already; then nothing is to be looked for.
+    // Usually this is one shard that is loaded already; then there is nothing to look up.
     if first == last && !entry.ledger.needs(first) {
         return Ok(());
     }
@@ -222,7 +224,7 @@ pub(super) async fn open_more(connection: &mut PgConnection, tx: &mut Transactio
     Ok(())
 }
 
-/// One shard of a job.
+/// Returns one shard of a job.
 pub(super) async fn shard(connection: &mut PgConnection, job: JobId, number: u64) -> sqlx::Result<Shard> {
     let query = "SELECT sets FROM ork.shard WHERE job = $1 AND number = $2";
     let row = sqlx::query(query).bind(Uid::from(job)).bind(signed(number)).fetch_optional(connection).await?;

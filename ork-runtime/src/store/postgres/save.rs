@@ -1,4 +1,4 @@
-//! Books into rows: what operations have noted is written by arrays, so that a thousand rows are one statement.
+//! Writes the changes of a transaction as arrays, so that a thousand rows are one statement.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -16,10 +16,10 @@ use crate::id::JobId;
 use crate::ledger::{Counts, Halt};
 use crate::tx::{LoadedJob, OutboxRow, PartWrite, StoreNotice, Transaction};
 
-/// No statement carries more rows or bytes than these, whatever the size of a batch.
+/// The maximum number of rows and bytes in one statement, whatever the size of a batch.
 const MOST: (usize, usize) = (8_192, 8 * 1024 * 1024);
 
-/// What new and changed jobs are written from; [`bind`] binds it.
+/// The source of new and changed jobs in a statement; its parameters are bound by [`bind`].
 macro_rules! jobs {
     () => {
         "unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], \
@@ -63,7 +63,7 @@ struct ShardRow {
     counts: Counts,
 }
 
-/// What is to become of a part's row.
+/// The changes to the row of a part.
 #[derive(Default)]
 struct PartRow {
     output: Option<Bytes>,
@@ -71,24 +71,25 @@ struct PartRow {
     attempt: u32,
 }
 
-/// What was written.
+/// The result of [`save`].
 pub(super) struct Saved {
-    /// The news of it.
+    /// The notices to send.
     pub(super) notifier: Vec<StoreNotice>,
     /// The new rows of the outbox.
     pub(super) to_send: Vec<OutboxRow>,
-    /// The permits that were taken and given back.
+    /// The permits that were taken and released.
     pub(super) moved: Vec<Moved>,
 }
 
-/// Writes what the operations have noted; `before` says who held permits.
+/// Writes the changes of the operations. `before` contains the permits that processes held before.
 pub(super) async fn save(connection: &mut PgConnection, tx: &mut Transaction, before: &Holders) -> sqlx::Result<Saved> {
     let (writes, mut notifier) = tx.finish();
     let moved = permits::moved(before, &writes.permits);
     clear(connection, &writes.cleared).await?;
     let mut inputs: HashMap<_, _> = writes.inputs.into_iter().collect();
     let mut outputs: HashMap<_, _> = writes.outputs.into_iter().collect();
-    // New jobs in the order of their ids, too: two processes that make the same ones do not wait in a circle.
+    // New jobs are written in the order of their ids, too, so that two processes that create the same jobs do not
+    // deadlock.
     let touched: BTreeSet<_> = tx.take_touched().into_iter().collect();
     let mut shards = Vec::new();
     for job in &touched {
@@ -131,7 +132,7 @@ pub(super) async fn save(connection: &mut PgConnection, tx: &mut Transaction, be
     Ok(Saved { notifier, to_send: writes.outbox, moved })
 }
 
-/// Cuts a list into pieces that one statement can carry.
+/// Splits a list into chunks that one statement can carry.
 fn chunks<T>(items: Vec<T>, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     let (mut chunks, mut chunk, mut size) = (Vec::new(), Vec::new(), 0);
     for item in items {
@@ -147,7 +148,7 @@ fn chunks<T>(items: Vec<T>, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     chunks
 }
 
-/// One column of many rows.
+/// Returns one column of many rows.
 pub(super) fn column<T, R>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
     rows.iter().map(value).collect()
 }
@@ -244,7 +245,7 @@ async fn save_pages(connection: &mut PgConnection, pages: Vec<(JobId, u64, Vec<B
 }
 
 async fn save_parts(connection: &mut PgConnection, parts: Vec<(JobId, u64, PartWrite)>) -> sqlx::Result<()> {
-    // One row may have several pieces of news; a statement that met it twice would take any one of them.
+    // A part may have several changes. A statement that contained its row twice would apply an arbitrary one of them.
     let mut rows: BTreeMap<(JobId, u64), PartRow> = BTreeMap::new();
     for (job, index, write) in parts {
         let row = rows.entry((job, index)).or_default();

@@ -1,4 +1,4 @@
-//! The tables: made and brought up to the version this program knows, by one process at a time.
+//! Creates the tables, and migrates them to the version of this program. Only one process does so at a time.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Row as _, raw_sql};
@@ -7,7 +7,7 @@ use super::error::store_error;
 use super::url::Address;
 use crate::store::{StoreError, StoreErrorKind};
 
-/// Every migration, oldest first. A released one is never changed; a change is a new one.
+/// All migrations, oldest first. A released migration never changes; changes are added as new ones.
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0001_core.sql"),
     include_str!("../../../migrations/postgres/0002_limits.sql"),
@@ -23,27 +23,28 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0012_follow.sql"),
 ];
 
-/// The lock of those who migrate: `ork` and a byte, as in the files of `SQLite`.
+/// The advisory lock for migrations: `ork` and one byte, as in the files of `SQLite`.
 const LOCK: &str = "SELECT pg_advisory_lock(1869769473)";
 const UNLOCK: &str = "SELECT pg_advisory_unlock(1869769473)";
 
-/// Brings the tables up to date. All of it is one transaction, so that no half of it is ever seen.
+/// Migrates the tables. All of it is one transaction, so that a partial migration is never visible.
 pub(super) async fn migrate(connection: &mut PgConnection, address: &Address) -> Result<(), StoreError> {
     let wrong = |error| store_error(address, error);
-    // Mostly nothing is to be done, and then nobody waits for anybody.
+    // Usually there is nothing to do, and then no process waits for another.
     if let Some(version) = version(connection).await.map_err(wrong)?
         && todo(address, version)?.is_empty()
     {
         return Ok(());
     }
-    // The lock comes first: a transaction that waited for it would not see what was made in the meantime.
+    // The lock is taken first: a transaction that waited for it would not see tables that were created in the
+    // meantime.
     raw_sql(LOCK).execute(&mut *connection).await.map_err(wrong)?;
     raw_sql("BEGIN").execute(&mut *connection).await.map_err(wrong)?;
     let version = if let Some(version) = version(connection).await.map_err(wrong)? {
         version
     } else {
         check_owner(connection, address).await?;
-        // Where the schema is there, the right to make one is not needed.
+        // If the schema exists, the right to create one is not needed.
         if !has_schema(connection).await.map_err(wrong)? {
             raw_sql("CREATE SCHEMA ork").execute(&mut *connection).await.map_err(wrong)?;
         }
@@ -62,7 +63,7 @@ pub(super) async fn migrate(connection: &mut PgConnection, address: &Address) ->
     Ok(())
 }
 
-/// The migrations that are still to be done.
+/// Returns the migrations that are still to be applied.
 fn todo(address: &Address, version: i64) -> Result<&'static [&'static str], StoreError> {
     usize::try_from(version).ok().and_then(|done| MIGRATIONS.get(done..)).ok_or_else(|| {
         let words = format!(
@@ -75,7 +76,7 @@ fn todo(address: &Address, version: i64) -> Result<&'static [&'static str], Stor
     })
 }
 
-/// The version of the tables, if ork has made any.
+/// Returns the version of the tables; `None` if ork has not created any.
 async fn version(connection: &mut PgConnection) -> sqlx::Result<Option<i64>> {
     let there = "SELECT to_regclass('ork.ork_schema') IS NOT NULL";
     if !sqlx::query(there).fetch_one(&mut *connection).await?.try_get::<bool, _>(0)? {
@@ -89,7 +90,7 @@ async fn has_schema(connection: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query(there).fetch_one(&mut *connection).await?.try_get(0)
 }
 
-/// Refuses a schema that another program uses, before anything is written to it.
+/// Rejects a schema of another program before anything is written to it.
 async fn check_owner(connection: &mut PgConnection, address: &Address) -> Result<(), StoreError> {
     let count = "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('ork')";
     let found = async { sqlx::query(count).fetch_one(&mut *connection).await?.try_get::<i64, _>(0) };

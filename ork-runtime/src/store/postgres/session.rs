@@ -1,7 +1,8 @@
-//! One connection that writes, and what makes it safe to be the only one of its process.
+//! The writing connection, of which each process has only one, and how a new connection takes over from a lost one.
 //!
-//! A process has a row with the number of its last transaction. When a connection ends in the middle of a commit, the
-//! next one first ends what is left of it on the server, then reads that number: so it is known what was done.
+//! Each process has a row that contains the number of its last transaction. If a connection is lost during a commit,
+//! the next one first terminates the old session on the server, and then reads that number, which shows whether the
+//! transaction was committed.
 
 use std::time::Duration;
 
@@ -16,29 +17,30 @@ use super::schema;
 use super::url::Address;
 use crate::store::StoreError;
 
-/// How long a connection may take to come about, with all that is asked first.
+/// How long it may take to open a connection, including the queries that come first.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the server waits until what it has sent has arrived. Without, an answer that is larger than its buffers keeps
-/// the locks of a process that was cut off for a quarter of an hour. Older servers than PostgreSQL 12 do not know it.
+/// How long the server waits for the acknowledgement of data that it has sent. Without this setting, a reply that is
+/// larger than its buffers would keep the locks of a disconnected process for a quarter of an hour. Servers older than
+/// PostgreSQL 12 do not have the setting.
 const ACKNOWLEDGED: &str = "SET tcp_user_timeout = '10s'";
 
-/// A connection that writes.
+/// A writing connection.
 pub(super) struct Session {
     pub(super) connection: PgConnection,
-    /// The number of the last transaction of this process that was carried out.
+    /// The number of the last transaction of this process that was committed.
     pub(super) last: i64,
-    /// The process of the server that serves it.
+    /// The process id of the backend that serves this connection.
     pub(super) backend: i64,
 }
 
-/// How the server shows the writing connection of a process.
+/// Returns the application name of the writing connection of a process.
 pub(super) fn name(boot: Uuid) -> String {
     format!("ork {}", boot.simple())
 }
 
 impl Session {
-    /// Connects, and brings the tables up to date where this is the first connection of a process.
+    /// Connects. If this is the first connection of a process, migrates the tables.
     pub(super) async fn open(address: &Address, boot: Uuid, first: bool) -> Result<Self, StoreError> {
         let open = Box::pin(Self::connect(address, boot, first));
         timeout(PATIENCE, open).await.unwrap_or_else(|_elapsed| Err(no_answer(address)))
@@ -70,9 +72,11 @@ impl Session {
     }
 }
 
-/// Ends what is left of the connection before, and answers the number of the last transaction that was carried out.
+/// Terminates the session of the previous connection, and returns the number of the last committed transaction and the
+/// process id of the backend.
 ///
-/// Writing the row waits for the end of a transaction that still has it, so what is read here does not change any more.
+/// Writing the row waits for the end of a transaction that still has it locked, so the number that is read here no
+/// longer changes.
 async fn take_over(connection: &mut PgConnection, boot: Uuid) -> sqlx::Result<(i64, i64)> {
     let end = "SELECT pg_terminate_backend(activity.pid) FROM pg_stat_activity activity \
                JOIN ork.process ON process.backend = activity.pid \
@@ -85,7 +89,7 @@ async fn take_over(connection: &mut PgConnection, boot: Uuid) -> sqlx::Result<(i
     Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
-/// Removes the rows of processes that ended long ago without having done so.
+/// Removes the rows of processes that ended long ago without removing them.
 async fn forget_gone(connection: &mut PgConnection) -> sqlx::Result<()> {
     let gone = "DELETE FROM ork.process WHERE boot IN ( \
                     SELECT boot FROM ork.process WHERE seen < now() - interval '7 days' \

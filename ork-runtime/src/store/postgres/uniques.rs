@@ -13,11 +13,11 @@ use crate::job::State;
 use crate::store::Work;
 use crate::tx::{KeyHolder, Transaction};
 
-/// Locks the keys that this work is about, and opens them in the books.
+/// Locks the keys that these operations need, and loads their holders into the transaction.
 ///
-/// The locks are the server's advisory ones, in the order of what they are known by there, after those of jobs and of
-/// concurrency limits: so nobody waits in a circle. Of a job that is not open in the books the state is read without a
-/// lock: one that ends just now has not ended yet.
+/// The locks are advisory locks of the server, taken in the order of their keys after the locks of jobs and
+/// concurrency limits, which prevents deadlocks. The state of a job that is not loaded is read without a lock: a job
+/// that is just ending has not ended yet.
 pub(super) async fn open(
     connection: &mut PgConnection,
     tx: &mut Transaction,
@@ -48,7 +48,7 @@ pub(super) async fn open(
     Ok(())
 }
 
-/// Writes who has taken keys.
+/// Writes which jobs have taken keys, and when.
 pub(super) async fn write(
     connection: &mut PgConnection,
     taken: BTreeMap<Arc<str>, (JobId, Timestamp)>,
@@ -56,7 +56,7 @@ pub(super) async fn write(
     if taken.is_empty() {
         return Ok(());
     }
-    // Two keys may be one as the server spells them.
+    // Two keys may be equal once they are converted to a text that the server accepts.
     let rows: BTreeMap<String, _> = taken.into_iter().map(|(key, holder)| (text(&key), holder)).collect();
     let rows: Vec<_> = rows.into_iter().collect();
     let take = "INSERT INTO ork.unique_key (key, job, seen) SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[]) \
@@ -66,8 +66,9 @@ pub(super) async fn write(
     query.bind(column(&rows, |(_, (_, seen))| seen.as_millis())).execute(connection).await.map(drop)
 }
 
-/// Notes that a process works on these jobs, or on parts of them: a sign of life of each that has a key, and of those
-/// above that have one. A row that another transaction has locked is left: it is written just now.
+/// Records that a process works on these jobs, or on parts of them: updates the last sign of life of all unique keys
+/// that these jobs, or jobs above them, hold. A row that another transaction has locked is skipped, as that
+/// transaction is writing it.
 pub(super) async fn seen(connection: &mut PgConnection, running: &[Uid], now: Timestamp) -> sqlx::Result<()> {
     let note = "WITH RECURSIVE alive (id) AS (SELECT unnest($1::uuid[]) UNION \
                     SELECT parent FROM ork.job JOIN alive ON job.id = alive.id WHERE parent IS NOT NULL), \

@@ -1,4 +1,4 @@
-//! The database's address: read once, and printed without its password for ever after.
+//! The URL of the database: parsed once, and never printed with its password.
 
 use std::fmt;
 
@@ -8,11 +8,12 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::store::{StoreError, StoreErrorKind};
 
-/// What the server does for a session of ork, whatever else it is set up to do.
+/// Settings of each session, whatever the defaults of the server are.
 ///
-/// A process that was cut off from the network must not keep what it has locked: the server ends its transaction. Nothing
-/// of a user runs between the statements of one, so that even a busy process takes far less than two seconds for the next
-/// one; if not, it does all of it again. The keep-alives are for one that was cut off in the middle of a statement.
+/// A process that was cut off from the network must not keep its locks: the server ends its transaction. No user code
+/// runs between the statements of a transaction, so that even a busy process sends the next one in far less than two
+/// seconds; if it does not, the transaction is repeated. The keep-alives cover a process that is cut off in the middle
+/// of a statement.
 const SETTINGS: [(&str, &str); 4] = [
     ("idle_in_transaction_session_timeout", "2s"),
     ("tcp_keepalives_idle", "5"),
@@ -20,18 +21,18 @@ const SETTINGS: [(&str, &str); 4] = [
     ("tcp_keepalives_count", "3"),
 ];
 
-/// How a session plans that only looks for keys. The tables may be empty when a statement is planned, and have millions
-/// of rows when it is used.
+/// Planner settings of a session that only looks up keys. A table may be empty when a statement is planned, and have
+/// millions of rows when the plan is used.
 const KEYS_ONLY: [(&str, &str); 4] =
     [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off")];
 
-/// Where `PostgreSQL` is, and who we are there. `Display` and `Debug` hide the password.
+/// The address of the server, and the credentials. `Display` and `Debug` hide the password.
 #[derive(Clone)]
 pub(super) struct Address(PgConnectOptions);
 
 impl Address {
-    /// Reads `postgres://user:password@host:port/database?sslmode=…`, as libpq does; what is left out comes from where
-    /// libpq takes it.
+    /// Parses `postgres://user:password@host:port/database?sslmode=…` as libpq does. Missing parts have the same
+    /// defaults as in libpq.
     pub(super) fn parse(text: &str) -> Result<Self, StoreError> {
         let expected = "expected `postgres://user:password@host:5432/database`";
         let wrong =
@@ -43,7 +44,7 @@ impl Address {
         if hosts.rsplit('@').next().is_some_and(|hosts| hosts.contains(',')) {
             return Err(wrong("names several hosts, and one is needed that always leads to the primary"));
         }
-        // The parser's own words can quote the URL, password and all, so they stay here.
+        // The error of the parser may quote the URL with its password, so it is not passed on.
         let options: PgConnectOptions = text.parse().map_err(|_words| wrong("cannot be read"))?;
         let mut options = options.options(SETTINGS).disable_statement_logging();
         let verifies = matches!(options.get_ssl_mode(), PgSslMode::VerifyCa | PgSslMode::VerifyFull);
@@ -54,12 +55,12 @@ impl Address {
         Ok(Self(options))
     }
 
-    /// How to connect as this application, which the server shows to its administrators.
+    /// Returns the options to connect with this application name, which the server shows to its administrators.
     pub(super) fn options(&self, name: &str) -> PgConnectOptions {
         self.0.clone().application_name(name)
     }
 
-    /// The same for the connection that writes.
+    /// Returns the options of the connection that writes.
     pub(super) fn writing(&self, name: &str) -> PgConnectOptions {
         self.options(name).options(KEYS_ONLY)
     }
@@ -68,12 +69,12 @@ impl Address {
         self.0.get_username()
     }
 
-    /// The database; without a name it is the user's.
+    /// Returns the name of the database, which defaults to the name of the user.
     pub(super) fn database(&self) -> &str {
         self.0.get_database().unwrap_or_else(|| self.user())
     }
 
-    /// Host and port, or the folder of the socket.
+    /// Returns the host and port, or the folder of the socket.
     pub(super) fn host(&self) -> String {
         match self.0.get_socket() {
             Some(folder) => folder.display().to_string(),
@@ -97,7 +98,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// The certificates that the system trusts, as PEM.
+/// Returns the certificates that the system trusts, as PEM.
 fn system_roots() -> Vec<u8> {
     let mut pem = String::new();
     for certificate in rustls_native_certs::load_native_certs().certs {
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_cannot_be_read_is_not_quoted() {
+    fn an_invalid_url_is_not_quoted() {
         for text in [
             "postgres://me:s3cret@host:port/",
             "mysql://me:s3cret@host/db",
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn several_hosts_are_refused_in_words() {
+    fn several_hosts_are_rejected_with_a_clear_message() {
         for text in
             ["postgres://me:s3cret@one,two/jobs", "postgresql://me:s3cret@one:1,two:2", "postgres://a,b?user=me"]
         {
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_and_addresses_of_version_six_are_shown() {
+    fn unix_sockets_and_ipv6_hosts_are_displayed() {
         let socket = Address::parse("postgresql://me@%2Frun%2Fpostgresql/jobs").unwrap();
         assert_eq!(socket.to_string(), "postgres://me:***@/run/postgresql/jobs");
         let v6 = Address::parse("postgres://me@[::1]:5433").unwrap();

@@ -1,4 +1,4 @@
-//! Views: what is shown of jobs and parts. Only reads.
+//! Queries for the display of jobs and parts. They only read.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +16,8 @@ use crate::ledger::{Counts, SHARD_SIZE, Shard, place};
 use crate::store::{Filter, JobView, PartFilter, PartRowInfo, PartStatus};
 use crate::task::parts::SettledPart;
 
-/// What a view shows: the columns of a job, its own, and the sums of its shards.
+/// The columns of a view: those of a job, followed by progress, input, output, and the sums of the counts of its
+/// shards.
 macro_rules! view {
     ($rest:literal) => {
         concat!(
@@ -31,7 +32,7 @@ macro_rules! view {
     };
 }
 
-/// How many jobs there are, the server's version, and how the connection is encrypted.
+/// Returns the number of jobs, the version of the server, and the TLS version of the connection, if it is encrypted.
 pub(super) async fn check(connection: &mut PgConnection) -> sqlx::Result<(i64, String, Option<String>)> {
     let query = "SELECT (SELECT count(*) FROM ork.job), current_setting('server_version'), \
                      (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl)";
@@ -39,32 +40,32 @@ pub(super) async fn check(connection: &mut PgConnection) -> sqlx::Result<(i64, S
     Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
 }
 
-/// The time by the clock of the server.
+/// Returns the time of the clock of the server.
 pub(super) async fn time(connection: &mut PgConnection) -> sqlx::Result<Timestamp> {
     let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
     sqlx::query(now).fetch_one(connection).await?.try_get(0).map(Timestamp::from_millis)
 }
 
-/// What tells this database from every other.
+/// Returns the id that distinguishes this database from every other store.
 pub(super) async fn identity(connection: &mut PgConnection) -> sqlx::Result<Uuid> {
     let row = sqlx::query("SELECT store FROM ork.ork_schema").fetch_one(connection).await?;
     row.try_get::<Uid, _>(0).map(|uid| Uuid::from_bytes(uid.0))
 }
 
-/// Which of these jobs there are.
+/// Returns which of these jobs exist.
 pub(super) async fn known(connection: &mut PgConnection, jobs: &[JobId]) -> sqlx::Result<HashSet<JobId>> {
     let ids: Vec<_> = jobs.iter().copied().map(Uid::from).collect();
     let rows = sqlx::query("SELECT id FROM ork.job WHERE id = ANY($1)").bind(ids).fetch_all(connection).await?;
     rows.iter().map(|row| Columns::new(row).id()).collect()
 }
 
-/// One job.
+/// Returns a job.
 pub(super) async fn job(connection: &mut PgConnection, id: JobId) -> sqlx::Result<Option<JobView>> {
     let row = sqlx::query(view!("WHERE id = $1")).bind(Uid::from(id)).fetch_optional(connection).await?;
     row.as_ref().map(shown).transpose()
 }
 
-/// Jobs, newest first: ids sort by time.
+/// Returns the jobs that match a filter, newest first. Ids sort by time.
 pub(super) async fn jobs(connection: &mut PgConnection, filter: &Filter) -> sqlx::Result<Vec<JobView>> {
     let query = view!(
         "WHERE (cardinality($1::text[]) = 0 OR state = ANY($1)) AND ($2::text IS NULL OR task = $2) \
@@ -104,20 +105,20 @@ fn shown(row: &PgRow) -> sqlx::Result<JobView> {
     })
 }
 
-/// Settled parts, in order.
+/// Returns settled parts, in order.
 pub(super) async fn parts(
     connection: &mut PgConnection,
     id: JobId,
     from: u64,
     limit: usize,
 ) -> sqlx::Result<Vec<SettledPart>> {
-    // One snapshot, so that the sets and the rows belong together.
+    // One snapshot, so that the shards and the rows of parts are consistent.
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     let mut shards: HashMap<u64, Shard> = HashMap::new();
     let (mut settled, mut next) = (Vec::new(), from);
     let query = "SELECT index, output, failure FROM ork.part WHERE job = $1 AND index >= $2 ORDER BY index LIMIT $3";
     while settled.len() < limit {
-        // Mostly all of them are settled; where not, the rest comes in further pages.
+        // Usually all parts are settled; if not, the rest is in further pages.
         let page = (limit - settled.len()).clamp(64, 4_096);
         let rows = sqlx::query(query)
             .bind(Uid::from(id))
@@ -156,7 +157,7 @@ pub(super) async fn parts(
     Ok(settled)
 }
 
-/// How parts stand, in order.
+/// Returns the status of parts, in order.
 pub(super) async fn list_parts(
     connection: &mut PgConnection,
     id: JobId,

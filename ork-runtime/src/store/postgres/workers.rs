@@ -1,4 +1,4 @@
-//! The signs of life of those who hold rows, and how far jobs say they are.
+//! Heartbeats of processes that hold rows, and the progress of jobs.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row as _};
@@ -12,17 +12,18 @@ use crate::job::State;
 use crate::store::{Heartbeat, HeartbeatReply, UNATTENDED};
 use crate::tx::Actor;
 
-/// What a beat has found.
+/// The result of a heartbeat.
 pub(super) struct Found {
-    /// The answer.
+    /// The reply.
     pub(super) beaten: HeartbeatReply,
-    /// Whether a process had died, so that what it held is free now.
+    /// Whether rows were freed, e.g. because a process had died.
     pub(super) freed: bool,
 }
 
-/// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended.
+/// Records that a process is alive, and releases what dead processes held. Returns which of its jobs have ended.
 ///
-/// Whoever removes a dead process's row frees what that one held, so of processes that race only one counts it lost.
+/// The process that deletes the row of a dead process also frees what that process held, so of several processes only
+/// one counts the rows as lost.
 pub(super) async fn heartbeat(connection: &mut PgConnection, heartbeat: &Heartbeat) -> sqlx::Result<Found> {
     let (worker, now) = (&heartbeat.actor.worker, heartbeat.actor.now);
     let note = "WITH beat AS (INSERT INTO ork.worker (boot, name, until, running) VALUES ($1, $2, $3, $5) \
@@ -65,8 +66,8 @@ pub(super) async fn heartbeat(connection: &mut PgConnection, heartbeat: &Heartbe
     Ok(Found { beaten: HeartbeatReply { ended, time: Some(views::time(connection).await?), unattended }, freed })
 }
 
-/// Processes that hold rows or permits but have no heartbeat: they were declared dead, continued, took something, and
-/// died before their next heartbeat.
+/// Returns processes that hold rows or permits but have no heartbeat: they were presumed dead, continued, took
+/// something, and died before their next heartbeat.
 async fn without_heartbeat(connection: &mut PgConnection) -> sqlx::Result<Vec<Uid>> {
     // A loose index scan: one step per holder, not per row.
     let next = "SELECT holder FROM ork.owed WHERE holder IS NOT NULL";
@@ -81,12 +82,13 @@ async fn without_heartbeat(connection: &mut PgConnection) -> sqlx::Result<Vec<Ui
     found.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// Jobs of these tasks that wait for a message, though nothing of theirs is in the outbox and no process works on them.
+/// Returns jobs of these tasks that wait for a message, although the outbox has no row for them and no process works
+/// on them.
 async fn unattended(connection: &mut PgConnection, tasks: &[String]) -> sqlx::Result<Vec<JobId>> {
     if tasks.is_empty() {
         return Ok(Vec::new());
     }
-    // Of those that processes work on there are only so many.
+    // Jobs on which processes work are filtered again below; there is only a limited number of them.
     let query = "SELECT id, state, job.worker FROM ork.job WHERE ended IS NULL AND task = ANY($1) \
                      AND (tree::json ->> 'verdict') IS NULL \
                      AND (state <> 'waiting' OR (sealed IS NOT NULL AND appended > 0)) \
@@ -108,7 +110,7 @@ async fn unattended(connection: &mut PgConnection, tasks: &[String]) -> sqlx::Re
     Ok(found)
 }
 
-/// Notes that a process ends. Answers whether it held anything.
+/// Records that a process ends. Returns whether rows were freed.
 pub(super) async fn leave(connection: &mut PgConnection, actor: &Actor) -> sqlx::Result<bool> {
     let free = "UPDATE ork.owed SET holder = NULL WHERE id IN \
                     (SELECT id FROM ork.owed WHERE holder = $1 ORDER BY id FOR UPDATE)";
@@ -119,7 +121,7 @@ pub(super) async fn leave(connection: &mut PgConnection, actor: &Actor) -> sqlx:
     Ok(permits::sweep(connection).await? || freed > 0)
 }
 
-/// Notes how far a job has come, or one part of it; what has ended needs it no more.
+/// Records the progress of a job, or of one of its parts. A part that has an output no longer needs it.
 pub(super) async fn progress(
     connection: &mut PgConnection,
     job: JobId,

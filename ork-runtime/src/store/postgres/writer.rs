@@ -1,9 +1,9 @@
-//! The one task that writes: takes all that waits, does it in one transaction, answers after the commit.
+//! The task that writes: it applies all commands that wait in one transaction, and replies after the commit.
 //!
-//! What waits for a lock of another process is set aside, and tried again between other work.
+//! Commands that wait for a lock of another process are set aside, and retried between other work.
 //!
-//! It owns the connection that writes. Without one it goes on trying to connect, and what has waited for too long is
-//! told so. Nothing is answered before it is known, and nothing is done twice.
+//! The task owns the writing connection. If the connection is lost, it reconnects, and commands that have waited for
+//! too long get an error. No result is returned before it is known, and nothing is applied twice.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,22 +30,23 @@ use super::url::Address;
 use crate::store::{Notifier, StoreError, StoreErrorKind};
 use crate::tx::StoreNotice;
 
-/// At most so many commands make one transaction: what waits behind them should not wait for too long.
+/// The maximum number of commands in one transaction, so that those behind them do not wait for too long.
 const BATCH: usize = 2_048;
 
-/// How often a transaction that met another one is tried again at once.
+/// How often a transaction that conflicted with another one is retried immediately.
 const TRIES: u32 = 10;
 
-/// The longest pause between two attempts to reach the server: once it can be reached again, nobody waits for longer.
+/// The longest pause between two attempts to reach the server, and so the longest delay once it can be reached again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// When rows were passed by because others had them locked, they are looked for again after this.
+/// If rows were skipped because others had locked them, they are looked for again after this time.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// What needs a lock that another process has is tried again after this, or together with what comes in the meantime.
+/// Commands that need a lock of another process are retried after this time, or together with commands that arrive in
+/// the meantime.
 const LOCKED: Duration = Duration::from_millis(50);
 
-/// How long to wait before the next attempt, after so many that failed: longer and longer, never all at once.
+/// Returns the pause before the next attempt after this many failures: exponential, with jitter.
 pub(super) fn pause(failures: u32) -> Duration {
     if failures == 0 {
         return Duration::ZERO;
@@ -54,22 +55,23 @@ pub(super) fn pause(failures: u32) -> Duration {
     longest.mul_f64(fastrand::f64().mul_add(0.5, 0.5))
 }
 
-/// A transaction whose commit was sent and not answered.
+/// A transaction whose commit was sent, but not acknowledged.
 struct Doubt {
     number: i64,
     batch: Vec<Waiting>,
     done: Done,
-    /// Whether somebody was told that it is not known; then nobody knows of the rows it holds.
+    /// Whether a caller got the error that the outcome is unknown. No caller then knows of the rows that the
+    /// transaction holds.
     given_up: bool,
 }
 
-/// What the writer shares with the rest of the store.
+/// The data that the writer shares with the rest of the store.
 pub(super) struct Shared {
     pub(super) address: Address,
     pub(super) boot: Uuid,
     pub(super) notifier: Notifier,
     pub(super) readers: Arc<Readers>,
-    /// Tells the listener that its connection may be dead, too.
+    /// Notifies the listener that its connection may be dead, too.
     pub(super) suspect: Arc<Notify>,
     pub(super) tasks: TaskTracker,
 }
@@ -82,23 +84,24 @@ pub(super) struct Writer {
     doubt: Option<Doubt>,
     numbers: Numbers,
     news: News,
-    /// Why nothing can be written just now.
+    /// Why nothing can be written at present.
     trouble: Option<StoreError>,
-    /// Attempts in a row that failed, to connect or to write.
+    /// The number of consecutive failed attempts to connect or to write.
     failures: u32,
-    /// Transactions in a row that met others.
+    /// The number of consecutive transactions that conflicted with others.
     tries: u32,
-    /// So many commands are done one by one, to find the one that is at fault.
+    /// How many commands are still to be executed one by one, to find the one at fault.
     alone: usize,
-    /// So many of the first that wait were set aside: they need a lock that another process has.
+    /// How many commands at the front of `waiting` were set aside, because they need a lock that another process
+    /// holds.
     set_aside: usize,
-    /// When these are tried again, if nothing else is to be done before.
+    /// When these are retried if no other command arrives before.
     again_at: Instant,
-    /// How the next transaction meets the locks of others.
+    /// How the next transaction handles locks of others.
     locks: Locks,
-    /// How long one waits for them, where it waits.
+    /// How long a transaction waits for locks, if it waits.
     lock_wait: Duration,
-    /// Whether it was said already that work waits for a lock.
+    /// Whether the warning that work waits for a lock was logged already.
     has_warned: bool,
     closing: bool,
 }
@@ -126,7 +129,7 @@ impl Writer {
         }
     }
 
-    /// Writes until the store is closed, then what is still waiting.
+    /// Runs until the store is closed, then executes the commands that still wait.
     pub(super) async fn run(mut self) {
         loop {
             if self.waiting.is_empty() && self.doubt.is_none() {
@@ -150,7 +153,7 @@ impl Writer {
         self.leave().await;
     }
 
-    /// Waits for something else to do, until what was set aside is tried again.
+    /// Waits for another command, or until the commands that were set aside are retried.
     async fn more_or_again(&mut self) {
         tokio::select! {
             () = sleep_until(self.again_at) => {}
@@ -166,20 +169,20 @@ impl Writer {
             self.closing = true;
             self.queue.close();
         } else if matches!(waiting.command, Command::Heartbeat(..)) {
-            // The lives of others depend on nothing else that waits here.
+            // Other processes depend on heartbeats, and a heartbeat depends on nothing else that waits here.
             self.waiting.push_front(waiting);
         } else {
             self.waiting.push_back(waiting);
         }
     }
 
-    /// Waits for something to do.
+    /// Waits for a command.
     async fn idle(&mut self) {
         let due = self.news.due();
         let received = tokio::select! {
             received = self.queue.recv() => received,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                // An empty transaction: it carries the note.
+                // An empty transaction, which carries the notification.
                 Some(Waiting::now(Command::GiveBack(Vec::new(), Answer::to_nobody())))
             }
         };
@@ -189,7 +192,7 @@ impl Writer {
         }
     }
 
-    /// Connects anew, or fails to and says so to those who have waited for too long.
+    /// Reconnects. If this fails, commands that have waited for too long get an error.
     async fn connect(&mut self) {
         let (address, boot, failures) = (self.shared.address.clone(), self.shared.boot, self.failures);
         let attempt = async move {
@@ -214,7 +217,7 @@ impl Writer {
         self.expire();
     }
 
-    /// Waits for something, while commands come in and those that have waited for too long are told.
+    /// Waits for a future. Meanwhile commands are queued, and those that have waited for too long get an error.
     async fn meanwhile<T>(&mut self, attempt: impl Future<Output = T>) -> T {
         let mut attempt = std::pin::pin!(attempt);
         loop {
@@ -231,7 +234,8 @@ impl Writer {
         }
     }
 
-    /// Tells those who have waited for too long that it cannot be done now. When the store is closing, nobody waits on.
+    /// Returns an error for commands that have waited for too long. While the store is being closed, this includes
+    /// commands without a caller.
     fn expire(&mut self) {
         let (now, closing) = (Instant::now(), self.closing);
         let error = |trouble: &Option<StoreError>, address| match trouble {
@@ -252,7 +256,7 @@ impl Writer {
         if let Some(doubt) = self.doubt.as_mut().filter(is_over) {
             let words =
                 "the connection to PostgreSQL ended while this was committed, and it is not known yet whether it was";
-            // What nobody waits for is done all the same, if it was not.
+            // Commands without a caller are kept, and are executed if the transaction was not committed.
             for waiting in doubt.batch.extract_if(.., |waiting| late(waiting)) {
                 doubt.given_up = true;
                 waiting.finish(Err(StoreError::new(StoreErrorKind::Unavailable, words)));
@@ -263,14 +267,15 @@ impl Writer {
         }
     }
 
-    /// What became of the transaction whose commit was not answered? The server knows its number, or does not.
+    /// Determines the outcome of the transaction whose commit was not acknowledged: the row of the process contains
+    /// its number, or does not.
     fn resolve(&mut self) {
         let Some(session) = &self.session else { return };
         let Some(doubt) = self.doubt.take() else { return };
         let done = session.last >= doubt.number;
         tracing::debug!(number = doubt.number, done, "a commit that was not answered");
         if !done {
-            // As it was, and before what came later. What was given up is not done after all.
+            // In the original order, before later commands. Commands that got an error are not executed.
             for waiting in doubt.batch.into_iter().rev() {
                 self.waiting.push_front(waiting);
             }
@@ -281,17 +286,17 @@ impl Writer {
         self.finish(doubt.batch, doubt.done);
         self.let_go(held);
         if !moved.is_empty() {
-            // Before those who were told that it had failed ask again.
+            // Before the callers that got an error ask again.
             self.waiting.push_front(Waiting::now(Command::Undo(moved)));
         }
     }
 
-    /// Does the next of what is waiting.
+    /// Executes the next batch of commands.
     async fn carry_out(&mut self) {
         let most = if self.alone > 0 { 1 } else { BATCH + self.set_aside };
         let batch: Vec<_> = self.waiting.drain(..self.waiting.len().min(most)).collect();
         let Some(mut session) = self.session.take() else { return };
-        // While something is set aside, nothing else waits for its locks.
+        // While commands are set aside, others do not wait for locks.
         let locks = if self.set_aside > 0 && Instant::now() < self.again_at { Locks::Skip } else { self.locks };
         self.set_aside = 0;
         let number = session.last + 1;
@@ -304,7 +309,7 @@ impl Writer {
             loop {
                 match timeout(PATIENCE, &mut run).await {
                     Ok(result) => break Some(result),
-                    // It may have much to do; or the other side is gone, and nobody says so.
+                    // The transaction may be long; or the connection may be dead without an error.
                     Err(_elapsed) if shared.readers.see_at_work(backend).await => {}
                     Err(_elapsed) => break None,
                 }
@@ -348,13 +353,15 @@ impl Writer {
         self.put_back(aside.commands);
     }
 
-    /// Keeps what a transaction has set aside for the next one. Whoever has waited for too long is told what is locked.
+    /// Keeps the commands that a transaction has set aside for the next one. Those that have waited for too long get
+    /// an error that names the lock.
     fn set_aside(&mut self, Aside { commands, held }: Aside) {
         if commands.is_empty() {
             (self.locks, self.lock_wait, self.has_warned) = (Locks::Wait(FIRST_WAIT), FIRST_WAIT, false);
             return;
         }
-        // Behind one that is at work, its turn comes in the queue; one that does nothing gives its turn to nobody.
+        // If the holder of the lock is working, waiting in the queue of the lock succeeds in time. If it is idle in a
+        // transaction, waiting is useless.
         let is_stalled = held.as_ref().is_some_and(HeldLock::is_stalled);
         self.locks = if is_stalled { Locks::Skip } else { Locks::Wait(self.lock_wait) };
         let address = &self.shared.address;
@@ -373,7 +380,7 @@ impl Writer {
             }
         }
         if self.alone > 0 {
-            // The others have their turn first.
+            // The other commands are executed first.
             self.waiting.extend(still_waiting);
         } else {
             self.set_aside = still_waiting.len();
@@ -381,15 +388,16 @@ impl Writer {
         }
     }
 
-    /// A transaction has waited for a lock for as long as it may.
+    /// Handles a transaction that has waited for a lock as long as it may.
     fn lock_timed_out(&mut self, locks: Locks, batch: Vec<Waiting>, error: &StoreError) {
         let (now, closing) = (Instant::now(), self.closing);
         if locks != Locks::Skip {
-            // The next one finds out what is locked, and does the rest.
+            // The next transaction finds out what is locked, and executes the rest.
             (self.locks, self.lock_wait) = (Locks::Skip, self.lock_wait.saturating_mul(2).min(LONGEST_WAIT));
             self.put_back(batch);
         } else if batch.len() > 1 {
-            // It is a lock that cannot be looked at before, such as that of a table: alone, each waits for its own.
+            // The lock cannot be checked in advance, e.g. that of a table: each command is executed alone, and waits
+            // for its locks.
             self.alone = batch.len();
             self.put_back(batch);
         } else {
@@ -404,7 +412,7 @@ impl Writer {
         }
     }
 
-    /// A transaction was not carried out.
+    /// Handles a transaction that was not committed.
     async fn failed(&mut self, mut session: Session, locks: Locks, batch: Vec<Waiting>, error: sqlx::Error) {
         let (class, is_lock_timeout) = (class(&error), is_lock_timeout(&error));
         let error = store_error(&self.shared.address, error);
@@ -423,7 +431,7 @@ impl Writer {
             self.put_back(batch);
             sleep(Duration::from_millis(fastrand::u64(0..=u64::from(self.tries) * 2))).await;
         } else if batch.len() > 1 {
-            // One of them may be at fault; alone, it fails alone.
+            // One of the commands may be at fault; each is retried alone, so that only that one fails.
             (self.alone, self.tries) = (batch.len(), 0);
             self.put_back(batch);
         } else {
@@ -449,7 +457,7 @@ impl Writer {
         }
     }
 
-    /// Tells whoever waits, and all the others.
+    /// Sends results to the callers and notices to the listeners.
     fn finish(&mut self, batch: Vec<Waiting>, done: Done) {
         let notifier = self.shared.notifier.send_events(done.notifier);
         let mut nobodys = Vec::new();
@@ -469,19 +477,19 @@ impl Writer {
         self.let_go(nobodys);
     }
 
-    /// Lets go of rows that nobody in this process knows of.
+    /// Releases rows that no caller in this process knows of.
     fn let_go(&mut self, rows: Vec<Held>) {
         if !rows.is_empty() {
             self.waiting.push_back(Waiting::now(Command::GiveBack(rows, Answer::to_nobody())));
         }
     }
 
-    /// The last words.
+    /// Deletes the row of the process, closes the connection, and returns an error for commands that are still queued.
     async fn leave(mut self) {
         if let Some(mut session) = self.session.take() {
             let leave = "DELETE FROM ork.process WHERE boot = $1";
             let leave = sqlx::query(leave).bind(Uid::from(self.shared.boot)).execute(&mut session.connection);
-            // A row that stays is removed by others, a week later.
+            // A row that is not deleted is removed by another process a week later.
             drop(timeout(Duration::from_secs(1), leave).await);
             drop(timeout(Duration::from_secs(1), sqlx::Connection::close(session.connection)).await);
         }

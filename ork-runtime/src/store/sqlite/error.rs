@@ -1,4 +1,4 @@
-//! What `SQLite` says went wrong, in the store's words.
+//! Conversion of `SQLite` errors to store errors.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use rusqlite::ErrorCode;
 
 use crate::store::{StoreError, StoreErrorKind};
 
-/// The error of a file, with what to do about it.
+/// Converts an error to a store error whose message names the file and says what to do.
 pub(super) fn store_error(path: &Path, error: rusqlite::Error) -> StoreError {
     let file = path.display();
     let (kind, words) = match error.sqlite_error_code() {
@@ -40,7 +40,7 @@ pub(super) fn store_error(path: &Path, error: rusqlite::Error) -> StoreError {
     StoreError::new(kind, words).with_source(error)
 }
 
-/// An error of the reader: what is stored is not what ork wrote.
+/// Creates the error for stored data that ork did not write.
 pub(super) fn damaged(what: &'static str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, what.into())
 }
@@ -55,7 +55,7 @@ mod tests {
 
     use super::*;
 
-    /// Before, what was too long for a row was kept for a damaged file, and the process stopped.
+    /// A value that is too long for a row once counted as a damaged file, and stopped the process.
     #[test]
     fn each_class_of_errors_has_a_kind() {
         use StoreErrorKind::{Config, Corrupt, Data, ReadOnly, Unavailable};

@@ -1,4 +1,5 @@
-//! Jobs that follow several others: which of those have not ended, and the rows of the outbox that wait for the last end.
+//! Jobs that follow several other jobs: which of those have not ended, and the rows of the outbox that wait for the
+//! last of them.
 
 use rusqlite::Connection;
 
@@ -6,7 +7,7 @@ use super::permits;
 use crate::id::JobId;
 use crate::tx::{StoreNotice, ends_before};
 
-/// Notes which jobs new ones follow.
+/// Records what new jobs follow: pairs of a followed job and its follower.
 pub(super) fn insert(connection: &Connection, followed: &[(JobId, JobId)]) -> rusqlite::Result<()> {
     for (job, follower) in followed {
         let insert = "INSERT OR IGNORE INTO follow (job, follower) VALUES (?1, ?2)";
@@ -15,7 +16,7 @@ pub(super) fn insert(connection: &Connection, followed: &[(JobId, JobId)]) -> ru
     Ok(())
 }
 
-/// Lets the rows go of jobs that followed one of these as the last that had not ended.
+/// Frees the rows of jobs for which one of these jobs was the last to end.
 pub(super) fn release(
     connection: &Connection,
     ended: &[JobId],
@@ -33,15 +34,15 @@ pub(super) fn release(
     Ok(())
 }
 
-/// The jobs that a job follows and that have not ended, if it follows several.
+/// Returns the jobs that a job follows and that have not ended. Empty if it follows only one job.
 pub(super) fn of(connection: &Connection, follower: JobId) -> rusqlite::Result<Vec<JobId>> {
     let mut jobs = connection.prepare_cached("SELECT job FROM follow WHERE follower = ?1 ORDER BY job")?;
     let jobs = jobs.query_map([follower.as_bytes()], |row| row.get(0).map(JobId::from_bytes))?;
     jobs.collect()
 }
 
-/// Does the same for jobs whose end was written by a process that knows nothing of this: one of an older version, which has
-/// gone on while the tables were changed.
+/// Frees the rows that [`release`] has missed, because a process of an older version, which was still running when the
+/// tables were migrated, recorded the end of a job without releasing its followers.
 pub(super) fn sweep(connection: &Connection, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
     let ended = "SELECT DISTINCT job FROM follow \
                      WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.id = follow.job AND job.ended IS NULL)";

@@ -1,4 +1,4 @@
-//! What jobs have recorded.
+//! The metrics of jobs.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,14 +11,14 @@ use crate::id::JobId;
 use crate::metric::{Delta, MOST_SERIES, Measured, Metric, Series};
 use crate::store::MetricsOf;
 
-// A sum stops at the largest number there is.
+// A sum saturates at the largest number.
 const ADD: &str = "UPDATE metric SET count = count + ?4, sum = max(?10, min(?11, sum + ?5)), min = min(min, ?6), \
     max = max(max, ?7), last = iif(?9 >= at, ?8, last), at = max(at, ?9) WHERE job = ?1 AND name = ?2 AND labels = ?3";
 
 const INSERT: &str = "INSERT INTO metric (job, name, labels, count, sum, min, max, last, at) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 
-/// Adds to what jobs have recorded; answers those that have too much of it.
+/// Adds measurements. Returns the jobs of which a measurement was dropped.
 pub(super) fn record(connection: &Connection, deltas: &[Delta]) -> rusqlite::Result<Vec<JobId>> {
     let mut job = connection.prepare_cached("SELECT seq FROM job WHERE id = ?1")?;
     let mut count = connection.prepare_cached("SELECT count(*) FROM metric WHERE job = ?1")?;
@@ -54,12 +54,12 @@ pub(super) fn record(connection: &Connection, deltas: &[Delta]) -> rusqlite::Res
     Ok(crowded.into_iter().collect())
 }
 
-/// Forgets what a job has recorded.
+/// Removes the metrics of a job.
 pub(super) fn forget(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM metric WHERE job = ?1")?.execute([seq]).map(drop)
 }
 
-/// What jobs have recorded, in order.
+/// Returns the metrics of jobs, in order.
 pub(super) fn recorded(connection: &Connection, of: MetricsOf) -> rusqlite::Result<Vec<Metric>> {
     macro_rules! query {
         ($jobs:literal) => {

@@ -1,7 +1,8 @@
-//! The store `sqlite:PATH`: one file, shared by any number of processes of one machine.
+//! The store `sqlite:PATH`: one file, shared by any number of processes on one machine.
 //!
-//! One thread writes: it takes all that is waiting, does it in one transaction and answers after the commit, so that
-//! full durability costs one `fsync` a batch. Another connection reads. `wake` tells other processes that there is news.
+//! One thread writes. It applies all commands that wait in one transaction and replies after the commit, so that full
+//! durability costs one `fsync` for each batch. A second connection reads. The module `wake` notifies other processes
+//! of changes.
 
 mod error;
 mod follows;
@@ -44,17 +45,17 @@ use crate::metric::{Delta, Metric};
 use crate::task::parts::SettledPart;
 use crate::tx::{Actor, OutboxId, StoreNotice};
 
-/// How the file is written.
+/// When a commit waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Synchronous {
-    /// What is said to be done is on disk: it outlives the loss of power.
+    /// Completed work survives a loss of power: its result is returned once the commit is on disk.
     #[default]
     Full,
-    /// It outlives the death of the process, not the loss of power.
+    /// Completed work survives the death of the process, but not a loss of power.
     Normal,
 }
 
-/// Keeps everything in one `SQLite` file.
+/// A store in one `SQLite` file.
 #[derive(Debug)]
 pub struct Sqlite {
     path: PathBuf,
@@ -63,20 +64,21 @@ pub struct Sqlite {
     reader: Arc<Mutex<Connection>>,
     notifier: Notifier,
     wake: Mutex<Option<Wake>>,
-    /// Whether something was answered that is not committed.
+    /// Whether the writer has returned results that are not committed yet.
     open: Arc<AtomicBool>,
 }
 
 impl Sqlite {
-    /// Opens the file, making it and its folder if they are not there, and brings its tables up to date.
+    /// Opens the file, creates it and its folder if they do not exist, and migrates its tables.
     ///
     /// # Errors
-    /// When the file cannot be opened, read or written, is no store of ork, or is newer than this program.
+    /// If the file cannot be opened, read or written, belongs to another program, or was written by a newer version of
+    /// ork.
     pub fn open(path: &Path, synchronous: Synchronous) -> Result<Self, StoreError> {
         Self::with(path, schema::open(path, synchronous)?, synchronous)
     }
 
-    /// The same for a file that may not grow beyond so many pages, as on a full disk.
+    /// Opens a file that may not grow beyond this number of pages, as on a full disk.
     #[doc(hidden)]
     pub fn open_bounded(path: &Path, synchronous: Synchronous, pages: i64) -> Result<Self, StoreError> {
         let connection = schema::open(path, synchronous)?;
@@ -104,7 +106,7 @@ impl Sqlite {
         })
     }
 
-    /// Runs `work` inside the next transaction.
+    /// Runs `work` in the next transaction.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnMut(&Connection, &mut Vec<StoreNotice>) -> rusqlite::Result<T> + Send + 'static,
@@ -115,7 +117,7 @@ impl Sqlite {
         answer.await.unwrap_or_else(|_dropped| Err(closed()))
     }
 
-    /// Runs `work`, which removes jobs, inside the next transaction.
+    /// Runs `work`, which removes jobs, in the next transaction.
     async fn remove<T: Send + 'static>(
         &self,
         mut work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -131,9 +133,9 @@ impl Sqlite {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        // What was answered before its commit is to be seen by whoever asks after the answer.
+        // A caller that received a result before its commit must find it when it reads.
         if self.open.load(Ordering::Acquire) {
-            // If it cannot be written it is forgotten, and what is there is all there is.
+            // If the commit fails, the uncommitted changes are lost, and the read returns what the file contains.
             drop(self.write(|_, _| Ok(())).await);
         }
         let (reader, path) = (Arc::clone(&self.reader), self.path.clone());
@@ -170,7 +172,8 @@ impl Store for Sqlite {
     }
 
     async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatReply, StoreError> {
-        // It may wait for other processes. Once it is written, the process lives.
+        // The heartbeat may have to wait for other processes. The process is considered alive from the time of the
+        // write on.
         let asked = Instant::now();
         let written = move |connection: &Connection, notifier: &mut Vec<StoreNotice>| {
             let heartbeat = Heartbeat { ttl: heartbeat.ttl + asked.elapsed(), ..heartbeat.clone() };
@@ -247,7 +250,7 @@ impl Store for Sqlite {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(self.commands.send(Command::Close));
-        // The writer ends once it has done what was waiting; joining it must not block the runtime.
+        // The writer ends after the commands that wait; joining it must not block the runtime.
         let joined = tokio::task::spawn_blocking(move || {
             if let Some(writer) = writer {
                 writer.join();

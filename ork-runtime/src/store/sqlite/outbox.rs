@@ -1,4 +1,4 @@
-//! The outbox's rows.
+//! The rows of the outbox.
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params, params_from_iter};
@@ -14,7 +14,7 @@ use crate::message::Outgoing;
 use crate::store::{OutboxPage, PendingOutbox, Take};
 use crate::tx::{ALIVE, Actor, HeldRow, OutboxId, OutboxKind, OutboxRow, StoreNotice};
 
-/// Adds a row; for [`insert`].
+/// The statement that adds a row; for [`insert`].
 pub(super) const INSERT: &str = "INSERT INTO owed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 
 /// Adds a row.
@@ -46,7 +46,7 @@ fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
     let kind = OutboxKind::from_columns(columns).ok_or_else(|| damaged("an owed row has an unknown word"))?;
     let to_send = OutboxRow {
         id: number(row, 0)?,
-        // Found by the short number; the long one is the job's.
+        // The row refers to its job by row number; the caller looks up the job, which has the id.
         job: JobId::from_bytes([0; 16]),
         task: row.get(2)?,
         kind,
@@ -60,7 +60,7 @@ fn owed_row(row: &Row<'_>) -> rusqlite::Result<(i64, OutboxRow)> {
     Ok((row.get(1)?, to_send))
 }
 
-/// Counts what is owed for a job. All of the outbox is looked through, which is rarely asked for.
+/// Counts the rows of the outbox for a job. This scans the whole outbox, but is rarely called.
 pub(super) fn owing(connection: &Connection, seq: i64, owing: &mut PendingOutbox) -> rusqlite::Result<()> {
     let query = "SELECT id, job, task, ask, epoch, first, len, attempt, priority, lost, holder, due, waits, permits FROM owed \
          WHERE job = ?1";
@@ -79,10 +79,10 @@ pub(super) fn owing(connection: &Connection, seq: i64, owing: &mut PendingOutbox
     Ok(())
 }
 
-/// How many rows are looked at together: one may stand for a thousand parts.
+/// How many rows are read at once. A row may stand for a thousand parts.
 const ROWS: usize = 64;
 
-/// Takes rows that are due and that nobody holds.
+/// Takes rows that are due and that no process holds.
 pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<OutboxPage> {
     let now = take.actor.now.as_millis();
     connection.prepare_cached("UPDATE owed SET due = NULL WHERE due <= ?1")?.execute([now])?;
@@ -104,7 +104,7 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Out
     let mut rows = Vec::new().into_iter();
     while left > 0 {
         let Some((seq, mut row)) = rows.next() else {
-            // What was taken is free no more, so the same question brings the next ones.
+            // Rows that were taken are no longer free, so the same query returns the next ones.
             let mut statement = connection.prepare_cached(&free)?;
             let found = statement.query_map(params_from_iter(tasks.iter()), owed_row)?;
             rows = found.collect::<rusqlite::Result<Vec<_>>>()?.into_iter();
@@ -131,7 +131,7 @@ pub(super) fn take(connection: &Connection, take: &Take) -> rusqlite::Result<Out
     Ok(OutboxPage { to_send, next_due, more: left == 0 })
 }
 
-/// Cuts a run of parts that is too long: what is left stays free.
+/// Splits a row for more parts than `most`. The remaining parts stay free.
 fn cut(
     connection: &Connection,
     seq: i64,
@@ -155,7 +155,7 @@ fn cut(
     Ok(Some(held))
 }
 
-/// The job of the row before, which is mostly the job of this one.
+/// Caches the job of the previous row, which usually is the job of this row as well.
 #[derive(Default)]
 struct JobCache(Option<(i64, Job)>);
 
@@ -208,7 +208,7 @@ pub(super) fn forget(connection: &Connection, to_send: &[OutboxId], actor: &Acto
     to_send.iter().try_for_each(|id| statement.execute(params![signed(*id), actor.worker.boot()]).map(drop))
 }
 
-/// Lets go of rows that this process holds.
+/// Releases rows that this process holds.
 pub(super) fn give_back(
     connection: &Connection,
     to_send: &[OutboxId],

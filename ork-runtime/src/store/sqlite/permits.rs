@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::follows;
 use crate::tx::{Limit, Permits, StoreNotice, Transaction, is_ends};
 
-/// Opens the permits of a limit in the books, once.
+/// Loads the permits of a limit into the transaction, unless they are loaded already.
 pub(super) fn open(connection: &Connection, tx: &mut Transaction, limit: Option<&Arc<str>>) -> rusqlite::Result<()> {
     let Some(limit) = limit.filter(|limit| !tx.knows_permits(limit)) else { return Ok(()) };
     let mut statement = connection.prepare_cached("SELECT boot, held FROM permit WHERE name = ?1")?;
@@ -17,7 +17,7 @@ pub(super) fn open(connection: &Connection, tx: &mut Transaction, limit: Option<
     Ok(())
 }
 
-/// Writes who holds permits now.
+/// Writes how many permits each process holds.
 pub(super) fn write(connection: &Connection, permits: &BTreeMap<(Arc<str>, [u8; 16]), u32>) -> rusqlite::Result<()> {
     for ((limit, boot), held) in permits {
         if *held > 0 {
@@ -31,7 +31,7 @@ pub(super) fn write(connection: &Connection, permits: &BTreeMap<(Arc<str>, [u8; 
     Ok(())
 }
 
-/// Lets rows go that wait for a permit, highest priority first, then the oldest.
+/// Frees rows that wait for a permit, highest priority first, then the oldest.
 pub(super) fn wake(
     connection: &Connection,
     limit: &str,
@@ -48,19 +48,19 @@ pub(super) fn wake(
     Ok(())
 }
 
-/// Takes the permits of a process that has ended.
+/// Removes the permits of a process that has ended.
 pub(super) fn end(connection: &Connection, boot: [u8; 16]) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM permit WHERE boot = ?1")?.execute([boot]).map(drop)
 }
 
-/// Lets as many rows go as there are permits that nobody holds: those of the dead, and of messages that got lost; and what
-/// follows jobs whose ends went unnoticed.
+/// Frees as many waiting rows as there are free permits, which includes the permits of dead processes and of lost
+/// messages. Also frees rows that follow jobs whose end was not noticed.
 pub(super) fn sweep(connection: &Connection, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
     let limits = "SELECT waits, max(permits) FROM owed WHERE waits IS NOT NULL GROUP BY waits";
     let limit = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let limits: BTreeMap<String, u32> =
         connection.prepare_cached(limits)?.query_map([], limit)?.collect::<Result<_, _>>()?;
-    // Mostly there are none, and then nothing is looked up.
+    // Usually there are none, and nothing is looked up.
     if limits.keys().any(|name| is_ends(name)) {
         follows::sweep(connection, notifier)?;
     }
@@ -73,14 +73,14 @@ pub(super) fn sweep(connection: &Connection, notifier: &mut Vec<StoreNotice>) ->
     Ok(())
 }
 
-/// How many permits of a limit are taken.
+/// Returns how many permits of a limit are taken.
 pub(super) fn taken(connection: &Connection, limit: &str) -> rusqlite::Result<u32> {
     let sum = "SELECT sum(held) FROM permit WHERE name = ?1";
     let sum = connection.prepare_cached(sum)?.query_row([limit], |row| row.get::<_, Option<u32>>(0)).optional()?;
     Ok(sum.flatten().unwrap_or(0))
 }
 
-/// What a row waits for, from its columns `waits` and `permits`, which begin at `place`.
+/// Returns the limit that a row waits for, from its columns `waits` and `permits`, which begin at `place`.
 pub(super) fn limit(row: &Row<'_>, place: usize) -> rusqlite::Result<Option<Limit>> {
     let name = row.get::<_, Option<Arc<str>>>(place)?;
     let permits = row.get::<_, Option<u32>>(place + 1)?.unwrap_or(0);

@@ -1,4 +1,5 @@
-//! Removing jobs that ended long ago: looked up by a reader of its own, removed a page at a time by the writer.
+//! Removes jobs that ended long ago. A separate reading connection looks them up; the writer removes them page by
+//! page.
 
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::id::JobId;
 use crate::store::{Expired, Prune, Pruned, StoreError};
 
-/// Looks up jobs whose tree ended before a moment. All jobs are looked at, so this has a connection of its own.
+/// Looks up jobs whose tree ended before a given time. This scans all jobs, and therefore uses a separate connection.
 pub(super) fn expired(path: &Path, before: Timestamp, limit: usize) -> Result<Expired, StoreError> {
     let connection = schema::open_reader(path)?;
     find(&connection, before, limit).map_err(|error| super::error::store_error(path, error))
@@ -31,7 +32,7 @@ fn find(connection: &Connection, before: Timestamp, limit: usize) -> rusqlite::R
     Ok(Expired { jobs, next: next.map(Timestamp::from_millis) })
 }
 
-/// Removes jobs, as far as the page goes.
+/// Removes jobs, up to the limit of parts.
 pub(super) fn prune(connection: &Connection, prune: &Prune) -> rusqlite::Result<Pruned> {
     let newest = "SELECT max(seq) FROM job";
     let newest: Option<i64> = connection.query_row(newest, [], |row| row.get(0))?;
@@ -45,7 +46,8 @@ pub(super) fn prune(connection: &Connection, prune: &Prune) -> rusqlite::Result<
         let removed = remove_parts(connection, seq, left)?;
         pruned.parts += removed;
         if removed == left {
-            // There may be more. Whoever takes the job up in the meantime begins anew, as its parts are not whole.
+            // There may be more parts. A process that retries the job in the meantime starts it from the beginning, as
+            // its parts are incomplete.
             let empty = "UPDATE job SET appended = 0, sealed = NULL, halted = NULL, cut = 0 WHERE seq = ?1";
             connection.prepare_cached(empty)?.execute([seq])?;
             break;
@@ -56,14 +58,15 @@ pub(super) fn prune(connection: &Connection, prune: &Prune) -> rusqlite::Result<
         pruned.jobs += 1;
         pruned.done += 1;
         if newest == Some(seq) {
-            // The next job gets a number that others had; what was owed for those must not be owed for it.
+            // The next job reuses the row number of this one. Rows of the outbox for removed jobs must not become rows
+            // of that job.
             connection.execute("DELETE FROM owed WHERE job NOT IN (SELECT seq FROM job)", [])?;
         }
     }
     Ok(pruned)
 }
 
-/// The number of a job that ended before a moment, as its root has.
+/// Returns the row number of a job if it ended before the given time, and its root, if it still exists, did as well.
 fn due(connection: &Connection, id: JobId, before: Timestamp) -> rusqlite::Result<Option<i64>> {
     let query = "SELECT seq FROM job WHERE id = ?1 AND ended < ?2 \
                  AND NOT EXISTS (SELECT 1 FROM job AS root WHERE root.id = job.root AND (root.ended >= ?2 OR root.ended IS NULL))";
@@ -71,7 +74,7 @@ fn due(connection: &Connection, id: JobId, before: Timestamp) -> rusqlite::Resul
     query.query_row(params![id.as_bytes(), before.as_millis()], |row| row.get(0)).optional()
 }
 
-/// Removes at most so many parts of a job, and the sets in which they stand.
+/// Removes at most `most` parts of a job, and all of its shards.
 fn remove_parts(connection: &Connection, seq: i64, most: u64) -> rusqlite::Result<u64> {
     connection.prepare_cached("DELETE FROM shard WHERE id BETWEEN ?1 AND ?2")?.execute(shard_ids(seq))?;
     let (first, last) = (part_id(seq, 0)?, last_part_id(seq));

@@ -1,4 +1,4 @@
-//! Opening the file: pragmas, and migrations up to the version this program knows.
+//! Opens the file: sets the pragmas, and migrates the tables to the version of this program.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::Synchronous;
 use super::error::store_error;
 use crate::store::{StoreError, StoreErrorKind};
 
-/// Every migration, oldest first. A released one is never changed; a change is a new one.
+/// All migrations, oldest first. A released migration never changes; changes are added as new ones.
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0001_core.sql"),
     include_str!("../../../migrations/sqlite/0002_held.sql"),
@@ -26,19 +26,19 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0013_follow.sql"),
 ];
 
-/// Marks the file as ork's, in the place `SQLite` keeps for it: `ork` and a byte.
+/// Marks the file as a file of ork, in the header field that `SQLite` reserves for this: `ork` and one byte.
 const APPLICATION_ID: i64 = 0x6f72_6b01;
 
-/// How long a process waits for another one's transaction.
+/// How long a process waits for the transaction of another one.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Between two looks whether it has ended.
+/// The interval at which it checks whether that transaction has ended.
 const TURN: Duration = Duration::from_millis(2);
 
-/// Between two attempts where `SQLite` does not wait by itself.
+/// The interval between attempts where `SQLite` does not wait by itself.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Opens the file to write it.
+/// Opens the file for writing.
 pub(super) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, StoreError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|error| {
@@ -56,7 +56,7 @@ pub(super) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, 
     };
     use_wal(&connection).map_err(wrong)?;
     connection.pragma_update(None, "synchronous", synchronous).map_err(wrong)?;
-    // 32 MiB of pages, a bound whatever the number of parts; checkpoints are cheaper in larger steps.
+    // 32 MiB of pages bound the memory whatever the number of parts. Checkpoints are cheaper in larger steps.
     connection.pragma_update(None, "cache_size", -32_768).map_err(wrong)?;
     connection.pragma_update(None, "wal_autocheckpoint", 4_096).map_err(wrong)?;
     connection.set_prepared_statement_cache_capacity(128);
@@ -64,7 +64,7 @@ pub(super) fn open(path: &Path, synchronous: Synchronous) -> Result<Connection, 
     Ok(connection)
 }
 
-/// Opens the file to read it.
+/// Opens the file for reading.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let wrong = |error| store_error(path, error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -73,19 +73,20 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Waits until another process may have ended its transaction; false once that has taken too long.
+/// Waits until another process may have ended its transaction. Returns `false` once this has taken too long.
 ///
-/// `SQLite` itself waits for longer and longer, up to a tenth of a second. Beside a process that writes all the time, which
-/// leaves the file free for a moment between two transactions, the others would find it locked for seconds.
+/// The busy handler of `SQLite` waits longer and longer, up to a tenth of a second. A process that writes all the time
+/// leaves the file free only for a moment between two transactions, so beside it other processes would find the file
+/// locked for seconds.
 fn wait(tries: i32) -> bool {
     std::thread::sleep(TURN);
     TURN.saturating_mul(u32::try_from(tries).unwrap_or(u32::MAX)) < PATIENCE
 }
 
-/// Refuses a file that another program owns, before anything is written to it.
+/// Rejects a file of another program before anything is written to it.
 fn check_owner(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let wrong = |error| store_error(path, error);
-    // One snapshot: another process may be making the tables just now.
+    // One snapshot, as another process may be creating the tables at this moment.
     let snapshot = connection.transaction().map_err(wrong)?;
     let owner: i64 = snapshot.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(wrong)?;
     let count = "SELECT count(*) FROM sqlite_schema";
@@ -98,7 +99,7 @@ fn check_owner(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
     Err(StoreError::new(StoreErrorKind::Config, words))
 }
 
-/// Switches to the write-ahead log. For this `SQLite` does not wait for others by itself, who may be doing the same.
+/// Switches to the write-ahead log. `SQLite` does not wait for other processes here, which may be doing the same.
 fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
     let mut left = PATIENCE;
     loop {
@@ -114,7 +115,7 @@ fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let wrong = |error| store_error(path, error);
-    // Immediate, so that of two processes that start at once the second one finds the work done.
+    // Immediate, so that of two processes that start at the same time the second one finds the migrations done.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(wrong)?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);

@@ -1,5 +1,5 @@
-//! The writing connection and the books that are open on it: from the first operation to the commit, and as a cache of
-//! what was written until another process writes.
+//! The writing connection with its open [`Transaction`]. The transaction collects changes from the first operation to
+//! the commit, and then serves as a cache of the loaded jobs until another process writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,24 +14,24 @@ use super::writer::IoWork;
 use crate::store::Work;
 use crate::tx::{Durability, StoreNotice, Transaction};
 
-/// Beyond so many jobs the books are closed after a commit: what they hold is a cache then.
+/// The maximum number of jobs that stay loaded after a commit, as a cache.
 const JOBS: usize = 8_192;
 
-/// The writing connection, with what is known of its file.
+/// The writing connection, and what is known about the contents of the file.
 pub(super) struct Session {
     connection: Connection,
     sync: Sync,
     tx: Transaction,
     seqs: Seqs,
-    /// The number of the next row of the outbox, as the file has it.
+    /// The number of the next row of the outbox, as stored in the file.
     next_outbox_id: u64,
-    /// Changes when another process commits; then what is cached is of no use.
+    /// The `data_version` of the file. It changes when another process commits, which invalidates the cache.
     version: Option<i64>,
     /// Whether a transaction is open.
     begun: bool,
-    /// Whether something was answered that is not committed.
+    /// Whether results were returned that are not committed yet.
     answered: Arc<AtomicBool>,
-    /// Whether another process has committed since the last transaction of this one.
+    /// Whether another process has committed since the previous transaction of this one.
     shared: bool,
 }
 
@@ -50,17 +50,17 @@ impl Session {
         }
     }
 
-    /// Whether a transaction is open, with what was promised to be written soon.
+    /// Whether a transaction is open. It holds changes that are to be committed soon.
     pub(super) const fn is_begun(&self) -> bool {
         self.begun
     }
 
-    /// Whether other processes are writing too, who wait while a transaction is open.
+    /// Whether other processes write, too. They have to wait while a transaction is open.
     pub(super) const fn is_shared(&self) -> bool {
         self.shared
     }
 
-    /// Opens a transaction, if none is open; `durable` if its commit is to wait for the disk.
+    /// Opens a transaction if none is open. If `durable` is set, its commit waits for the disk.
     pub(super) fn begin(&mut self, durable: bool) -> rusqlite::Result<()> {
         if self.begun {
             return Ok(());
@@ -79,15 +79,15 @@ impl Session {
         Ok(())
     }
 
-    /// Lets operations decide. Answers whether they may be answered before the commit: what they promise is little, and
-    /// nobody else hears of it.
+    /// Applies operations. Returns whether their results may be returned before the commit: if they require little
+    /// durability, and nothing else waits for the changes.
     pub(super) fn apply(&mut self, work: &mut dyn Work) -> rusqlite::Result<bool> {
         for at in 0..work.count() {
             let one = [Some(work.job(at)), work.with(at)].into_iter().flatten();
             for id in one.chain(work.follows(at).iter().copied()) {
                 tables::open_lineage(&self.connection, &mut self.tx, &mut self.seqs, id)?;
             }
-            // One after the other: what an operation needs may depend on what the one before it did.
+            // In order: what an operation needs may depend on the operations before it.
             let shards = work.shards(at, &self.tx);
             tables::open_shards(&self.connection, &mut self.tx, &self.seqs, shards)?;
             permits::open(&self.connection, &mut self.tx, work.limit(at))?;
@@ -97,7 +97,7 @@ impl Session {
         Ok(work.durability() == Durability::Lazy && self.tx.is_quiet())
     }
 
-    /// Writes what the operations have noted, lets `ios` change rows that no operation decides about, and commits.
+    /// Writes the changes of the operations, runs `ios`, which change rows without an operation, and commits.
     pub(super) fn commit(&mut self, ios: &mut [&mut Box<dyn IoWork>]) -> rusqlite::Result<Vec<StoreNotice>> {
         let mut notifier = tables::write(&self.connection, &mut self.tx, &mut self.seqs, self.next_outbox_id)?;
         for io in ios.iter_mut() {
@@ -116,17 +116,17 @@ impl Session {
         Ok(notifier)
     }
 
-    /// Notes that something is answered before the commit, before it is.
+    /// Records that results are about to be returned before the commit.
     pub(super) fn answer_early(&self, answered: bool) {
         self.answered.fetch_or(answered, Ordering::Release);
     }
 
-    /// Undoes what was not committed.
+    /// Rolls back the open transaction.
     pub(super) fn roll_back(&mut self) {
         self.answered.store(false, Ordering::Release);
         self.forget();
         if std::mem::take(&mut self.begun) && !self.connection.is_autocommit() {
-            // Where even this fails the next transaction says why.
+            // If the rollback fails as well, the next transaction reports why.
             drop(self.connection.execute_batch("ROLLBACK"));
         }
     }
@@ -144,13 +144,14 @@ struct Sync {
 }
 
 impl Sync {
-    /// As `schema` has set it.
+    /// Starts with the pragma that `schema` has set.
     const fn new(synchronous: Synchronous) -> Self {
         let full = matches!(synchronous, Synchronous::Full);
         Self { full, now: full }
     }
 
-    /// A commit that waits also brings those before it to disk, so that nothing is there without what it rests on.
+    /// Sets the pragma for the next commit. A commit that waits for the disk also flushes all commits before it, so no
+    /// change is on disk without those that it depends on.
     fn set(&mut self, connection: &Connection, durable: bool) -> rusqlite::Result<()> {
         let wanted = self.full && durable;
         if wanted != self.now {

@@ -1,4 +1,4 @@
-//! Rows into books and back: jobs with the heads of their ledgers, shards, parts.
+//! Loads rows into a transaction and writes them back: jobs with the heads of their ledgers, shards, and parts.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,7 +18,7 @@ use crate::policy::{OnError, Policy};
 use crate::tree::Tree;
 use crate::tx::{LoadedJob, PartWrite, Shards, StoreNotice, Transaction};
 
-/// The short numbers of jobs.
+/// The row numbers of jobs, by id. Other tables refer to jobs by these short numbers.
 pub(super) type Seqs = HashMap<JobId, i64>;
 
 /// The columns of a job and of the head of its ledger, in the order in which [`job`] reads them.
@@ -32,7 +32,7 @@ pub(super) use job_columns;
 
 const JOB: &str = concat!("SELECT ", job_columns!(), " FROM job WHERE id = ?1");
 
-// Numbers, not names: names would be looked up for every value of every row.
+// Parameters are numbered: names would be looked up for every value of every row.
 const INSERT: &str = "INSERT INTO job (id, root, parent, task, kind, phase, state, attempt, base, priority, worker, \
     created, started, ended, due, failure, reply_queue, reply_correlation, epoch, appended, sealed, halted, cut, \
     on_error, tolerate, joined, tree, input, output, hooks, role, schemas, losses, unique_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \
@@ -42,13 +42,13 @@ const UPDATE: &str = "UPDATE job SET phase = ?2, state = ?3, attempt = ?4, base 
     ended = ?8, due = ?9, failure = ?10, epoch = ?11, appended = ?12, sealed = ?13, halted = ?14, cut = ?15, \
     on_error = ?16, tolerate = ?17, joined = ?18, tree = ?19, output = coalesce(?20, output), hooks = ?21, role = ?22, schemas = ?23, losses = ?24 WHERE seq = ?1";
 
-/// The row number of a part.
+/// Returns the row number of a part.
 pub(super) fn part_id(seq: i64, index: u64) -> rusqlite::Result<i64> {
     let index = u32::try_from(index).map_err(|_too_large| damaged("a part has an index of more than 32 bits"))?;
     Ok((seq << 32) | i64::from(index))
 }
 
-/// The last row number that a part of this job can have.
+/// Returns the last row number that a part of this job can have.
 pub(super) const fn last_part_id(seq: i64) -> i64 {
     (seq << 32) | 0xffff_ffff
 }
@@ -58,12 +58,12 @@ pub(super) fn shard_id(seq: i64, number: u64) -> rusqlite::Result<i64> {
     Ok((seq << 16) | i64::from(number))
 }
 
-/// The row numbers that the shards of a job can have.
+/// Returns the first and the last row number that a shard of this job can have.
 pub(super) const fn shard_ids(seq: i64) -> [i64; 2] {
     [seq << 16, (seq << 16) | 0xffff]
 }
 
-/// Reads one column after the other.
+/// Reads the columns of a row in order.
 struct Columns<'row, 'stmt> {
     row: &'row Row<'stmt>,
     next: usize,
@@ -165,7 +165,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<(i64, Job, Head)> {
     Ok((seq, job, head))
 }
 
-/// The counts of every shard of a job.
+/// Returns the counts of all shards of a job, by the number of the shard.
 pub(super) fn shard_counts(connection: &Connection, seq: i64) -> rusqlite::Result<Vec<(u64, Counts)>> {
     let mut statement = connection.prepare_cached(
         "SELECT id & 65535, ok, failed, skipped, cancelled, running FROM shard WHERE id BETWEEN ?1 AND ?2",
@@ -177,17 +177,17 @@ pub(super) fn shard_counts(connection: &Connection, seq: i64) -> rusqlite::Resul
     statement.query_map(shard_ids(seq), counts)?.collect()
 }
 
-/// A column that is never negative.
+/// Reads a column that is never negative.
 pub(super) fn number(row: &Row<'_>, place: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(place).map(|n| u64::try_from(n).unwrap_or(0))
 }
 
-/// The row of a job, with its short number.
+/// Returns a job with its row number and the head of its ledger.
 pub(super) fn find(connection: &Connection, id: JobId) -> rusqlite::Result<Option<(i64, Job, Head)>> {
     connection.prepare_cached(JOB)?.query_row([id.as_bytes()], job).optional()
 }
 
-/// Opens a job in the books, once.
+/// Loads a job into the transaction, unless it is loaded already.
 pub(super) fn open_job(
     connection: &Connection,
     tx: &mut Transaction,
@@ -209,7 +209,7 @@ pub(super) fn open_job(
     Ok(())
 }
 
-/// Opens a job and all jobs above it, once.
+/// Loads a job and all jobs above it, unless they are loaded already.
 pub(super) fn open_lineage(
     connection: &Connection,
     tx: &mut Transaction,
@@ -224,7 +224,7 @@ pub(super) fn open_lineage(
     Ok(())
 }
 
-/// Opens the shards an operation looks into, once.
+/// Loads the shards that an operation needs, unless they are loaded already.
 pub(super) fn open_shards(
     connection: &Connection,
     tx: &mut Transaction,
@@ -238,7 +238,7 @@ pub(super) fn open_shards(
         Shards::All(id) => (id, 0..=u64::MAX),
     };
     let (Some(entry), Some(seq)) = (tx.get_mut(id), seqs.get(&id)) else { return Ok(()) };
-    // Mostly one shard, which is loaded already; then nothing is to be looked for.
+    // Usually this is one shard that is loaded already; then there is nothing to look up.
     if range.start() == range.end() && !entry.ledger.needs(*range.start()) {
         return Ok(());
     }
@@ -249,7 +249,7 @@ pub(super) fn open_shards(
     Ok(())
 }
 
-/// One shard of a job.
+/// Returns one shard of a job.
 pub(super) fn shard(connection: &Connection, seq: i64, number: u64) -> rusqlite::Result<Shard> {
     let mut statement = connection.prepare_cached("SELECT sets FROM shard WHERE id = ?1")?;
     let mut rows = statement.query([shard_id(seq, number)?])?;
@@ -264,18 +264,18 @@ pub(super) fn shard(connection: &Connection, seq: i64, number: u64) -> rusqlite:
     }
 }
 
-/// The number of the next row of the outbox.
+/// Returns the number of the next row of the outbox.
 pub(super) fn next_outbox_id(connection: &Connection) -> rusqlite::Result<u64> {
     connection.prepare_cached("SELECT next_owed FROM counter")?.query_row([], |row| number(row, 0))
 }
 
-/// Notes the number of the next row of the outbox.
+/// Stores the number of the next row of the outbox.
 pub(super) fn set_next_outbox_id(connection: &Connection, next: u64) -> rusqlite::Result<()> {
     let next = i64::try_from(next).unwrap_or(i64::MAX);
     connection.prepare_cached("UPDATE counter SET next_owed = ?1")?.execute([next]).map(drop)
 }
 
-/// Writes what the operations have noted.
+/// Writes the changes of the operations.
 pub(super) fn write(
     connection: &Connection,
     tx: &mut Transaction,
@@ -290,7 +290,7 @@ pub(super) fn write(
     }
     let mut inputs: HashMap<_, _> = writes.inputs.into_iter().collect();
     let mut outputs: HashMap<_, _> = writes.outputs.into_iter().collect();
-    // Once for all: looking a statement up takes longer than some of them do.
+    // Prepared once for all jobs: looking up a statement takes longer than running some of them.
     let (mut insert_job, mut update_job) = (connection.prepare_cached(INSERT)?, connection.prepare_cached(UPDATE)?);
     for id in tx.take_touched() {
         let Some(entry) = tx.written(id) else { continue };
@@ -437,7 +437,7 @@ fn update(statement: &mut Statement<'_>, entry: &LoadedJob, seq: i64, output: Op
     updated.map(drop)
 }
 
-/// Nothing for most jobs.
+/// Returns the column `tree`, which is `NULL` for most jobs.
 fn tree(tree: &Tree) -> Option<String> {
     (!tree.is_empty()).then(|| json(tree))
 }
@@ -460,7 +460,7 @@ fn write_shards(connection: &Connection, entry: &mut LoadedJob, seq: i64) -> rus
     Ok(())
 }
 
-/// Notes how far a job has come, or one part of it; what has ended needs it no more.
+/// Records the progress of a job, or of one of its parts. A part that has an output no longer needs it.
 pub(super) fn progress(
     connection: &Connection,
     (job, part): (JobId, Option<u64>),

@@ -10,7 +10,7 @@ use crate::id::JobId;
 use crate::job::State;
 use crate::tx::{KeyHolder, Transaction};
 
-/// Opens a key in the books, once.
+/// Loads the holder of a key into the transaction, unless it is loaded already.
 pub(super) fn open(connection: &Connection, tx: &mut Transaction, key: Option<&Arc<str>>) -> rusqlite::Result<()> {
     let Some(key) = key.filter(|key| !tx.knows_unique(key)) else { return Ok(()) };
     let query = "SELECT unique_key.job, max(seen, coalesce(started, 0)), state \
@@ -25,7 +25,7 @@ pub(super) fn open(connection: &Connection, tx: &mut Transaction, key: Option<&A
     Ok(())
 }
 
-/// Writes who has taken keys.
+/// Writes which jobs have taken keys, and when.
 pub(super) fn write(connection: &Connection, taken: &BTreeMap<Arc<str>, (JobId, Timestamp)>) -> rusqlite::Result<()> {
     for (key, (job, seen)) in taken {
         let take = "INSERT OR REPLACE INTO unique_key (key, job, seen) VALUES (?1, ?2, ?3)";
@@ -34,8 +34,8 @@ pub(super) fn write(connection: &Connection, taken: &BTreeMap<Arc<str>, (JobId, 
     Ok(())
 }
 
-/// Notes that a process works on these jobs, or on parts of them: a sign of life of each that has a key, and of those
-/// above that have one.
+/// Records that a process works on these jobs, or on parts of them: updates the last sign of life of all unique keys
+/// that these jobs, or jobs above them, hold.
 pub(super) fn seen(connection: &Connection, running: &[JobId], now: Timestamp) -> rusqlite::Result<()> {
     let any = "SELECT 1 FROM unique_key LIMIT 1";
     if running.is_empty() || connection.prepare_cached(any)?.query_row([], |_| Ok(())).optional()?.is_none() {
@@ -51,7 +51,7 @@ pub(super) fn seen(connection: &Connection, running: &[JobId], now: Timestamp) -
     Ok(())
 }
 
-/// Forgets the keys of a job that is removed.
+/// Removes the keys of a job that is removed.
 pub(super) fn forget(connection: &Connection, job: JobId) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM unique_key WHERE job = ?1")?.execute([job.as_bytes()]).map(drop)
 }

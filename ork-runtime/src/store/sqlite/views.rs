@@ -1,4 +1,4 @@
-//! Views: what is shown of jobs and parts. Only reads.
+//! Queries for the display of jobs and parts. They only read.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,30 +15,30 @@ use crate::ledger::{SHARD_SIZE, place};
 use crate::store::{Filter, JobDiagnostics, JobView, OPEN, PartFilter, PartRowInfo, PartStatus};
 use crate::task::parts::SettledPart;
 
-/// What a view shows: the columns of a job, then its own.
+/// The columns of a view: those of a job, followed by progress, input and output.
 macro_rules! view_columns {
     () => {
         concat!("SELECT ", tables::job_columns!(), ", percent, info, input, output FROM job")
     };
 }
 
-/// How many jobs there are.
+/// Returns the number of jobs.
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM job", [], |row| row.get(0))
 }
 
-/// The time by the clock of this computer, which all processes that share the file are on.
+/// Returns the time of the clock of this computer, which all processes that share the file use.
 pub(super) fn time(connection: &Connection) -> rusqlite::Result<Timestamp> {
     let now = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)";
     connection.query_row(now, [], |row| row.get(0)).map(Timestamp::from_millis)
 }
 
-/// What tells this file from every other.
+/// Returns the id that distinguishes this file from every other store.
 pub(super) fn identity(connection: &Connection) -> rusqlite::Result<Uuid> {
     connection.query_row("SELECT store FROM counter", [], |row| row.get(0).map(Uuid::from_bytes))
 }
 
-/// Which of these jobs there are.
+/// Returns which of these jobs exist.
 pub(super) fn known(connection: &Connection, jobs: Vec<JobId>) -> rusqlite::Result<HashSet<JobId>> {
     let mut there = connection.prepare_cached("SELECT 1 FROM job WHERE id = ?1")?;
     let mut known = HashSet::new();
@@ -50,14 +50,14 @@ pub(super) fn known(connection: &Connection, jobs: Vec<JobId>) -> rusqlite::Resu
     Ok(known)
 }
 
-/// One job.
+/// Returns a job.
 pub(super) fn job(connection: &Connection, id: JobId) -> rusqlite::Result<Option<JobView>> {
     let mut statement = connection.prepare_cached(concat!(view_columns!(), " WHERE id = ?1"))?;
     let found = statement.query_row([id.as_bytes()], columns).optional()?;
     found.map(|columns| view(connection, columns)).transpose()
 }
 
-/// Jobs, newest first: ids sort by time.
+/// Returns the jobs that match a filter, newest first. Ids sort by time.
 pub(super) fn jobs(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<JobView>> {
     let (mut conditions, mut values) = (vec!["1".to_owned()], Vec::new());
     if !filter.states.is_empty() {
@@ -113,7 +113,7 @@ fn view(connection: &Connection, columns: Columns) -> rusqlite::Result<JobView> 
     Ok(JobView { job, counts, head, progress, input, output })
 }
 
-/// What is known of a job besides the job.
+/// Returns diagnostic information about a job.
 pub(super) fn diagnostics(connection: &Connection, id: JobId) -> rusqlite::Result<JobDiagnostics> {
     let snapshot = connection.unchecked_transaction()?;
     let mut diagnostics = JobDiagnostics { processes: workers::processes(&snapshot)?, ..JobDiagnostics::default() };
@@ -132,9 +132,9 @@ pub(super) fn diagnostics(connection: &Connection, id: JobId) -> rusqlite::Resul
     Ok(diagnostics)
 }
 
-/// Settled parts, in order.
+/// Returns settled parts, in order.
 pub(super) fn parts(connection: &Connection, id: JobId, from: u64, limit: usize) -> rusqlite::Result<Vec<SettledPart>> {
-    // One snapshot, so that the sets and the rows belong together.
+    // One snapshot, so that the shards and the rows of parts are consistent.
     let snapshot = connection.unchecked_transaction()?;
     let Some((seq, _, head)) = tables::find(&snapshot, id)? else {
         return Ok(Vec::new());
@@ -167,7 +167,7 @@ pub(super) fn parts(connection: &Connection, id: JobId, from: u64, limit: usize)
     Ok(settled)
 }
 
-/// How parts stand, in order.
+/// Returns the status of parts, in order.
 pub(super) fn list_parts(connection: &Connection, id: JobId, filter: &PartFilter) -> rusqlite::Result<Vec<PartStatus>> {
     let snapshot = connection.unchecked_transaction()?;
     let Some((seq, _, head)) = tables::find(&snapshot, id)? else { return Ok(Vec::new()) };

@@ -1,4 +1,5 @@
-//! Telling other processes of the same file that there is news: each one touches files of its own, all watch the folder.
+//! Notifications between the processes that share a file: each process writes to its own two files in a folder that
+//! all of them watch.
 
 use std::fs::File;
 use std::io;
@@ -14,28 +15,28 @@ use uuid::Uuid;
 use crate::store::{Notifier, StoreError, StoreErrorKind};
 use crate::tx::StoreNotice;
 
-/// At most one piece of news of each kind in this time: a busy neighbour must not keep the others busy.
+/// The minimum time between two notices of one kind, so that a busy process does not keep the others busy.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Where the system does not tell of changes.
+/// The polling interval if the operating system cannot report changes.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Files untouched for this long belong to processes that ended without removing them.
+/// Files that have not changed for this long belong to processes that ended without removing them.
 const FORGOTTEN: Duration = Duration::from_hours(24);
 
-/// Listens, until it is dropped.
+/// The receiving side: listens for changes by other processes until it is dropped.
 #[derive(Debug)]
 pub(super) struct Wake {
     _ears: Ears,
     own: [PathBuf; 2],
 }
 
-/// How a process hears.
+/// How a process learns of changed files.
 #[derive(Debug)]
 enum Ears {
-    /// The system tells.
+    /// The operating system reports changes.
     Told { _watcher: RecommendedWatcher },
-    /// The system has told as many as it may (`fs.inotify.max_user_instances`): this looks for itself.
+    /// The operating system allows no further watch (`fs.inotify.max_user_instances`): the folder is polled.
     Looking { _watcher: PollWatcher },
 }
 
@@ -55,22 +56,22 @@ impl Ears {
     }
 }
 
-/// Rings at the other processes.
+/// The sending side: notifies the other processes that share the file.
 #[derive(Debug)]
 pub(super) struct Bell {
     to_send: File,
     news: File,
-    /// Each ring writes another number, so that whoever looks sees that it was rung.
+    /// Each notification writes a different number, so that polling processes see a change.
     rings: AtomicU64,
 }
 
-/// Looks into the files: their ages are told in seconds.
+/// Compares the contents of the files, as their modification times have a resolution of seconds.
 fn looking(every: Duration) -> notify::Config {
     notify::Config::default().with_poll_interval(every).with_compare_contents(true)
 }
 
 impl Wake {
-    /// Listens beside the store at `path`, and makes the bell of this process.
+    /// Starts to listen for changes of the store at `path`, and creates the bell of this process.
     pub(super) fn new(path: &Path, notifier: Notifier) -> Result<(Self, Bell), StoreError> {
         let mut folder = path.as_os_str().to_owned();
         folder.push("-wake");
@@ -105,7 +106,7 @@ impl Wake {
                 for path in event.paths {
                     if path.file_stem().is_some_and(|stem| stem != mine.as_str()) {
                         let to_send = path.extension().is_some_and(|kind| kind == "owed");
-                        // Without a receiver the store is closing.
+                        // Without a receiver, the store is being closed.
                         let _closing =
                             sender.send(if to_send { StoreNotice::OutboxReady } else { StoreNotice::ChangedElsewhere });
                     }
@@ -122,12 +123,12 @@ impl Wake {
 
 impl Drop for Wake {
     fn drop(&mut self) {
-        // What cannot be removed now is removed by another process a day later.
+        // A file that cannot be removed now is removed by another process a day later.
         self.own.iter().for_each(|path| drop(std::fs::remove_file(path)));
     }
 }
 
-/// Passes news on, at most once in a while, the first piece at once and the last one surely.
+/// Forwards notices at a limited rate: the first one immediately, and always the last one.
 fn relay(news: &mpsc::Receiver<StoreNotice>, notifier: &Notifier) {
     while let Ok(first) = news.recv() {
         let other = news.try_iter().find(|change| *change != first);
@@ -145,11 +146,11 @@ fn relay(news: &mpsc::Receiver<StoreNotice>, notifier: &Notifier) {
 }
 
 impl Bell {
-    /// Rings for these changes.
+    /// Notifies the other processes of these changes.
     pub(super) fn ring(&self, notifier: &[StoreNotice]) {
         let number = self.rings.fetch_add(1, Ordering::Relaxed).to_le_bytes();
         let rung = |file: &File| -> io::Result<()> { file.write_all_at(&number, 0) };
-        // A bell that cannot be rung delays the others until their next heartbeat; nothing is lost.
+        // If the write fails, other processes notice the change at their next heartbeat; nothing is lost.
         if notifier.contains(&StoreNotice::OutboxReady) {
             drop(rung(&self.to_send));
         }
@@ -174,9 +175,9 @@ fn remove_forgotten(folder: &Path) {
 mod tests {
     use super::*;
 
-    /// What happens where the system has no ear left for this process.
+    /// Covers polling, which is used if the operating system allows no further watch.
     #[test]
-    fn who_is_not_told_looks() {
+    fn polling_notices_each_ring() {
         let folder = tempfile::tempdir().unwrap();
         let make = |name: &str| File::create(folder.path().join(name)).unwrap();
         let bell = Bell { to_send: make("other.owed"), news: make("other.news"), rings: AtomicU64::new(0) };

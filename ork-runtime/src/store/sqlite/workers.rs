@@ -1,4 +1,4 @@
-//! The signs of life of processes, and what follows from them.
+//! Heartbeats of processes, and what depends on them.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
@@ -10,7 +10,8 @@ use crate::job::State;
 use crate::store::{Heartbeat, HeartbeatReply, LiveProcess, UNATTENDED};
 use crate::tx::{Actor, StoreNotice};
 
-/// Notes that a process lives, frees what dead ones held, and says which of its jobs have ended, and the time.
+/// Records that a process is alive, and releases what dead processes held. Returns which of its jobs have ended, and
+/// the time.
 pub(super) fn heartbeat(
     connection: &Connection,
     heartbeat: &Heartbeat,
@@ -51,15 +52,15 @@ pub(super) fn heartbeat(
     Ok(HeartbeatReply { ended, time: Some(views::time(connection)?), unattended })
 }
 
-/// Makes sure that a process which is about to hold something has a heartbeat: its end is what releases that again. A
-/// process that was declared dead and continues has none until its next one.
+/// Makes sure that a process which is about to hold something has a heartbeat: only the end of that heartbeat releases
+/// what the process holds. A process that was presumed dead, and continues, has no heartbeat until its next one.
 pub(super) fn holds(connection: &Connection, boot: [u8; 16], until: Option<Timestamp>) -> rusqlite::Result<()> {
     let note = "INSERT OR IGNORE INTO worker (boot, name, until) \
                 VALUES (?1, '', coalesce(?2, (SELECT max(until) FROM worker), 0))";
     connection.prepare_cached(note)?.execute(params![boot, until.map(Timestamp::as_millis)]).map(drop)
 }
 
-/// The processes that are not known to have ended.
+/// Returns the processes that are not known to have ended.
 pub(super) fn processes(connection: &Connection) -> rusqlite::Result<Vec<LiveProcess>> {
     let query = "SELECT boot, name, until, running FROM worker ORDER BY name, boot";
     let process = |row: &Row<'_>| {
@@ -71,7 +72,8 @@ pub(super) fn processes(connection: &Connection) -> rusqlite::Result<Vec<LivePro
     connection.prepare_cached(query)?.query_map([], process)?.collect()
 }
 
-/// Jobs of these tasks that wait for a message, though nothing of theirs is in the outbox and no process works on them.
+/// Returns jobs of these tasks that wait for a message, although the outbox has no row for them and no process works
+/// on them.
 fn unattended(connection: &Connection, tasks: &[String]) -> rusqlite::Result<Vec<JobId>> {
     if tasks.is_empty() {
         return Ok(Vec::new());
@@ -97,7 +99,7 @@ fn unattended(connection: &Connection, tasks: &[String]) -> rusqlite::Result<Vec
     Ok(found)
 }
 
-/// Notes that a process ends.
+/// Records that a process ends, and releases everything that it holds.
 pub(super) fn leave(connection: &Connection, actor: &Actor, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()> {
     let boot = actor.worker.boot();
     let freed = connection.prepare_cached("UPDATE owed SET holder = NULL WHERE holder = ?1")?.execute([boot])?;

@@ -1,7 +1,7 @@
-//! The one thread that writes: takes all that waits, does it in one transaction, answers after the commit.
+//! The thread that writes: it applies all commands that wait in one transaction, and replies after the commit.
 //!
-//! Claims are answered before it, and the transaction waits a moment for what follows them: of a short task the claim and
-//! the outcome are written at once.
+//! The results of claims are returned before the commit, and the transaction stays open for a moment: the claim and
+//! the outcome of a short task are then written together.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -17,27 +17,27 @@ use super::wake::Bell;
 use crate::store::{Notifier, StoreError, StoreErrorKind, Work};
 use crate::tx::{Durability, StoreNotice};
 
-/// At most so many commands make one transaction: what waits behind them should not wait for too long.
+/// The maximum number of commands in one transaction, so that those behind them do not wait for too long.
 const BATCH: usize = 4_096;
 
-/// How long a transaction with nothing but claims waits for what follows them, and how often.
+/// How long a transaction that contains only claims waits for further commands, and how many times.
 const LINGER: Duration = Duration::from_millis(1);
 const ROUNDS: usize = 4;
 
-/// What the writer is asked to do.
+/// A command for the writer.
 pub(super) enum Command {
-    /// Carry out an operation.
+    /// Apply operations.
     Work(Box<dyn Work>),
-    /// Change rows that no operation decides about.
+    /// Change rows without an operation.
     Io(Box<dyn IoWork>),
-    /// End, after what is waiting.
+    /// End, after the commands that wait.
     Close,
 }
 
-/// A change of rows, on its way through the writer without its type.
+/// A change of rows as the writer sees it, without its type.
 pub(super) trait IoWork: Send {
     fn run(&mut self, connection: &Connection, notifier: &mut Vec<StoreNotice>) -> rusqlite::Result<()>;
-    /// Whether jobs may be gone then, so that what is known of them is of no use any more.
+    /// Whether the change may remove jobs, which makes the cached jobs invalid.
     fn removes_jobs(&self) -> bool;
     fn finish(self: Box<Self>, result: Result<(), StoreError>);
 }
@@ -54,7 +54,7 @@ impl<F, T> Io<F, T> {
         Self { work, answer: None, removes: false, reply }
     }
 
-    /// The same of work that removes jobs.
+    /// Marks the change as one that removes jobs.
     pub(super) fn removes(self) -> Self {
         Self { removes: true, ..self }
     }
@@ -85,8 +85,9 @@ where
 }
 
 impl Command {
-    /// Whether its transaction must wait for the disk, or one that follows it in the same transaction may have to. What
-    /// only says who holds a row need not: if it is forgotten, the work is handed out once more.
+    /// Whether the transaction of this command has to wait for the disk, or may have to because of a later command in
+    /// it. A change that only records which process holds a row need not wait: if it is lost, the work is delivered
+    /// again.
     fn may_be_durable(&self) -> bool {
         match self {
             Self::Work(work) => work.durability() != Durability::Process,
@@ -103,7 +104,7 @@ impl Command {
     }
 }
 
-/// The writing thread.
+/// A handle to the writing thread.
 #[derive(Debug)]
 pub(super) struct Writer(JoinHandle<()>);
 
@@ -123,7 +124,8 @@ impl Writer {
     }
 
     pub(super) fn join(self) {
-        // A panic there has been reported by the panic hook, and every waiter was told that the store is closed.
+        // The panic hook has reported a panic of the thread, and all waiting callers have received an error that the
+        // store is closed.
         drop(self.0.join());
     }
 }
@@ -166,7 +168,8 @@ impl Thread {
         }
     }
 
-    /// Does all of it, answers, and commits, unless nothing but what may `linger` was asked.
+    /// Applies the commands, commits, and replies. If `linger` is set, and all results could be returned early, the
+    /// transaction stays open.
     fn carry_out(&mut self, mut batch: Vec<Command>, linger: bool) {
         match self.transaction(&mut batch, linger) {
             Ok(Some(notifier)) => {
@@ -187,7 +190,7 @@ impl Thread {
                         command.finish(Err(error.copy()));
                     }
                 } else {
-                    // One of them may be at fault; alone, it fails alone.
+                    // One of the commands may be at fault; each is retried alone, so that only that one fails.
                     for command in batch {
                         self.carry_out(vec![command], false);
                     }
@@ -196,7 +199,7 @@ impl Thread {
         }
     }
 
-    /// Answers the news of a commit; `None` if the transaction is still open.
+    /// Returns the notices of a commit; `None` if the transaction is still open.
     fn transaction(&mut self, batch: &mut Vec<Command>, linger: bool) -> Result<Option<Vec<StoreNotice>>, StoreError> {
         let Self { path, session, .. } = self;
         let wrong = |error| store_error(path, error);
@@ -232,7 +235,7 @@ impl Thread {
     }
 }
 
-/// Whether one command alone can have caused this.
+/// Whether a single command can be the cause of this error.
 fn is_of_one(error: &StoreError) -> bool {
     match error.kind() {
         StoreErrorKind::Unavailable | StoreErrorKind::ReadOnly | StoreErrorKind::Closed => false,
